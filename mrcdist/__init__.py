@@ -1,0 +1,34 @@
+"""Read MRC files, 4D-STEM movies above all, in parallel on a dask cluster."""
+
+from mrcdist.errors import (
+    AccessDeniedError,
+    ArgumentError,
+    FileChangedError,
+    FormatError,
+    MissingFileError,
+    MrcdistError,
+    MrcdistWarning,
+    ReadError,
+    SidecarError,
+    TruncatedFileError,
+)
+from mrcdist.planner import Plan
+from mrcdist.reader import file_reader, plan_mrc, read_mrc
+
+__all__ = [
+    "AccessDeniedError",
+    "ArgumentError",
+    "FileChangedError",
+    "FormatError",
+    "MissingFileError",
+    "MrcdistError",
+    "MrcdistWarning",
+    "Plan",
+    "ReadError",
+    "SidecarError",
+    "TruncatedFileError",
+    "file_reader",
+    "plan_mrc",
+    "read_mrc",
+]
+__version__ = "0.1.0"

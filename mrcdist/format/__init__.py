@@ -1,0 +1,1 @@
+"""Bytes and text to dataclasses. Pure: opens nothing, knows no dask."""

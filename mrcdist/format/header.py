@@ -1,0 +1,353 @@
+"""The 1024-byte main header: byte order, shape, mode, calibration.
+
+Layout after MRC2014 (Cheng et al., J. Struct. Biol. 192, 2015, 146-150), as in
+`mrcfile.dtypes.HEADER_DTYPE`; the IMOD fields lie in its EXTRA areas.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+
+from mrcdist.errors import FormatError
+
+__all__ = ["HEADER_BYTES", "KNOWN_MODES", "ByteOrder", "Header", "parse_header"]
+
+ByteOrder = Literal["<", ">"]
+Triple = tuple[int, int, int]
+FloatTriple = tuple[float, float, float]
+
+HEADER_BYTES = 1024
+IMOD_STAMP = 1146047817
+KNOWN_MODES = {
+    0: "int8 or uint8",
+    1: "int16",
+    2: "float32",
+    3: "complex, two int16",
+    4: "complex64",
+    6: "uint16",
+    12: "float16",
+    16: "RGB, three uint8",
+    101: "unsigned 4-bit, packed",
+}
+# MRCZ writes 1000 * codec + mode, codecs 1 (blosclz) to 6 (zstd).
+MRCZ_MODES = {1000 * codec + mode for codec in range(1, 7) for mode in KNOWN_MODES}
+
+_STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
+_ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """The fields of a main header as Python numbers.
+
+    Attributes
+    ----------
+    byteorder : {"<", ">"}
+        Order of header and data alike.
+    nx, ny, nz : int
+        Columns, rows and sections, as stored (column is the fastest).
+    mode : int
+        Pixel type, see `KNOWN_MODES`; MRCZ's are ``1000 * codec + mode``.
+    start : tuple of int
+        NXSTART, NYSTART, NZSTART in voxels, along columns, rows and sections.
+    intervals : tuple of int
+        MX, MY, MZ: sampling along the cell's X, Y and Z.
+    cell : tuple of float
+        CELLA: cell edges X, Y, Z in Å.
+    axis_order : tuple of int
+        MAPC, MAPR, MAPS: which of X (1), Y (2), Z (3) columns, rows and sections are.
+        (1, 2, 3) where the file's are no permutation.
+    statistics : tuple of float, optional
+        DMIN, DMAX, DMEAN; None where the file says that they are undefined.
+    ispg, nsymbt, nversion : int
+        Space group, bytes of extended header (0 for a phantom one), version.
+    exttyp : str
+        Kind of extended header, "" where unsaid.
+    nint, nreal : int
+        IMOD's and Agard's description of the extended header's records.
+    imod_flags : int, optional
+        IMOD's flags; None without IMOD's stamp.
+    origin : tuple of float
+        ORIGIN x, y, z in Å.
+    labels : tuple of str
+        The text labels in use.
+    raw : bytes
+        The 1024 bytes themselves.
+    notes : tuple of str
+        What is odd about the header although it can be read.
+    """
+
+    byteorder: ByteOrder
+    nx: int
+    ny: int
+    nz: int
+    mode: int
+    start: Triple
+    intervals: Triple
+    cell: FloatTriple
+    axis_order: Triple
+    statistics: FloatTriple | None
+    ispg: int
+    nsymbt: int
+    exttyp: str
+    nversion: int
+    nint: int
+    nreal: int
+    imod_flags: int | None
+    origin: FloatTriple
+    labels: tuple[str, ...]
+    raw: bytes
+    notes: tuple[str, ...]
+
+    @property
+    def data_offset(self) -> int:
+        """Byte at which the data begin: 1024 + NSYMBT."""
+        return HEADER_BYTES + self.nsymbt
+
+    @property
+    def four_bit(self) -> bool:
+        """Whether mode 0 holds two pixels a byte (IMOD flag 16); the true nx is then 2 NX."""
+        return self.mode == 0 and bool((self.imod_flags or 0) & 16)
+
+    @property
+    def data_bytes(self) -> int | None:
+        """Bytes of data that the header announces; None for MRCZ, whose sections are compressed."""
+        return _data_bytes(self.nx, self.ny, self.nz, self.mode)
+
+    def axis_of(self, stored: int) -> int:
+        """Cell axis (0 X, 1 Y, 2 Z) of a stored axis (0 column, 1 row, 2 section)."""
+        return self.axis_order[stored] - 1
+
+    def pixel_size(self, stored: int) -> float | None:
+        """Pixel size in Å along a stored axis: cell edge / intervals; None if either is not > 0."""
+        axis = self.axis_of(stored)
+        edge, count = self.cell[axis], self.intervals[axis]
+        size = edge / count if count > 0 and edge > 0 else None
+        return size if size is not None and np.isfinite(size) else None
+
+
+def parse_header(
+    raw: bytes, *, file_size: int | None, endianness: ByteOrder | None = None
+) -> Header:
+    """Read the main header.
+
+    Parameters
+    ----------
+    raw : bytes
+        The file's first 1024 bytes (fewer if it is shorter).
+    file_size : int or None
+        Size of the whole file in bytes; None where it is unknown, as behind a decompressor.
+    endianness : {"<", ">"}, optional
+        The caller's word. It decides only where the file does not.
+
+    Returns
+    -------
+    Header
+
+    Raises
+    ------
+    FormatError
+        These are not the first bytes of an MRC file, or its mode is unknown.
+    """
+    if len(raw) < HEADER_BYTES:
+        raise FormatError(
+            f"not an MRC file: {len(raw)} bytes are too few for the 1024-byte header; {_found(raw)}",
+            cause="the file is empty or was cut short, or this is another kind of file",
+            remedy="check the path, and that the copy or the acquisition has finished",
+        )
+    raw = raw[:HEADER_BYTES]
+    byteorder, notes = _choose_order(raw, file_size, endianness)
+    values = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(byteorder))[0]
+    nx, ny, nz, mode = (int(values[name]) for name in ("nx", "ny", "nz", "mode"))
+    nsymbt = int(values["nsymbt"])
+    has_map = raw[208:211] == b"MAP"
+
+    _require_shape(raw, nx, ny, nz, mode, nsymbt, has_map=has_map)
+    nsymbt, more = _settle_extended_header(
+        raw, nx, ny, nz, mode, nsymbt, file_size, has_map=has_map
+    )
+    notes += more
+    if not has_map:
+        notes.append(
+            f"the header lacks the word MAP at byte 208 ({raw[208:212]!r}); the rest of it is sound"
+        )
+
+    axis_order = _ints(values["mapc"], values["mapr"], values["maps"])
+    if sorted(axis_order) != [1, 2, 3]:
+        if axis_order != (0, 0, 0):  # older programs leave zeros, and all mean 1, 2, 3
+            notes.append(
+                f"MAPC, MAPR, MAPS are {axis_order}, no permutation of 1, 2, 3: read as 1, 2, 3"
+            )
+        axis_order = (1, 2, 3)
+    imod_stamp, imod_flags = struct.unpack(byteorder + "ii", raw[152:160])
+    nint, nreal = struct.unpack(byteorder + "hh", raw[128:132])
+    nlabl = min(max(int(values["nlabl"]), 0), 10)
+    return Header(
+        byteorder=byteorder,
+        nx=nx,
+        ny=ny,
+        nz=nz,
+        mode=mode,
+        start=_ints(values["nxstart"], values["nystart"], values["nzstart"]),
+        intervals=_ints(values["mx"], values["my"], values["mz"]),
+        cell=_floats(values["cella"]),
+        axis_order=axis_order,
+        statistics=_statistics(values),
+        ispg=int(values["ispg"]),
+        nsymbt=nsymbt,
+        exttyp=raw[104:108].decode("latin-1").strip("\0 ") if raw[104:108].isascii() else "",
+        nversion=int(values["nversion"]),
+        nint=nint,
+        nreal=nreal,
+        imod_flags=imod_flags if imod_stamp == IMOD_STAMP else None,
+        origin=_floats(values["origin"]),
+        labels=tuple(decode_text(bytes(label)) for label in values["label"][:nlabl]),
+        raw=raw,
+        notes=tuple(notes),
+    )
+
+
+def decode_text(raw: bytes) -> str:
+    """Text of a fixed-width field: UTF-8 if it is, else latin-1; padding removed."""
+    raw = raw.split(b"\0", 1)[0]
+    try:
+        return raw.decode("utf-8").rstrip()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1").rstrip()
+
+
+def _choose_order(
+    raw: bytes, file_size: int | None, caller: ByteOrder | None
+) -> tuple[ByteOrder, list[str]]:
+    """Score both orders by what they make of the header; the stamp, then the caller, break ties."""
+    little, big = (_score(raw, order, file_size) for order in ("<", ">"))
+    stamp = _STAMPS.get(raw[212:214])
+    notes: list[str] = []
+    order: ByteOrder
+    if little != big:
+        order = "<" if little > big else ">"
+        if stamp is not None and stamp != order:
+            notes.append(
+                f"the machine stamp {raw[212:216].hex(' ')} says {_ORDER_NAMES[stamp]}, "
+                f"the header's numbers make sense only as {_ORDER_NAMES[order]}: read as that"
+            )
+    else:
+        order = stamp or caller or "<"
+    if caller is not None and caller != order:
+        notes.append(
+            f"endianness={caller!r} was asked for, but the file is {_ORDER_NAMES[order]}: read as that"
+        )
+    return order, notes
+
+
+def _score(raw: bytes, order: ByteOrder, file_size: int | None) -> int:
+    """How many of the header's integers are plausible in this byte order."""
+    nx, ny, nz, mode = struct.unpack(order + "4i", raw[:16])
+    mapcrs = struct.unpack(order + "3i", raw[64:76])
+    (nsymbt,) = struct.unpack(order + "i", raw[92:96])
+    score: int = sum(n > 0 for n in (nx, ny, nz))
+    score += 2 * (mode in KNOWN_MODES or mode in MRCZ_MODES)
+    score += all(0 <= axis <= 3 for axis in mapcrs)
+    score += nsymbt >= 0 and (file_size is None or nsymbt <= file_size)
+    data = _data_bytes(nx, ny, nz, mode) if min(nx, ny, nz) > 0 and mode in KNOWN_MODES else None
+    if data is not None and file_size is not None:
+        score += 2 * (HEADER_BYTES + nsymbt + data == file_size)
+    return score
+
+
+def _data_bytes(nx: int, ny: int, nz: int, mode: int) -> int | None:
+    bits = {0: 8, 1: 16, 2: 32, 3: 32, 4: 64, 6: 16, 12: 16, 16: 24}.get(mode)
+    if mode == 101:  # each row is padded to whole bytes
+        return (nx + 1) // 2 * ny * nz
+    return None if bits is None else nx * ny * nz * bits // 8
+
+
+def _require_shape(
+    raw: bytes, nx: int, ny: int, nz: int, mode: int, nsymbt: int, *, has_map: bool
+) -> None:
+    if nx <= 0 or ny <= 0 or nz < 0 or nsymbt < 0:
+        named = f"NX, NY, NZ = {nx}, {ny}, {nz} and NSYMBT = {nsymbt}"
+        raise FormatError(
+            f"not an MRC file that can be read: {named}; {_found(raw)}",
+            cause="sizes must be positive; this is another kind of file, or its header was overwritten",
+            remedy="check the path; if the file is an MRC file, restore its header from a copy",
+        )
+    if mode in KNOWN_MODES or mode in MRCZ_MODES:
+        return
+    if not has_map:
+        raise FormatError(
+            f"not an MRC file: no word MAP at byte 208 and MODE = {mode}; {_found(raw)}",
+            cause="this is another kind of file",
+            remedy="check the path",
+        )
+    known = ", ".join(f"{number} ({what})" for number, what in KNOWN_MODES.items())
+    raise FormatError(
+        f"MODE = {mode} is not a mode that is known; {_found(raw)}",
+        cause="the program that wrote the file uses a mode of its own, or the header is damaged",
+        remedy=f"the known modes are {known}",
+    )
+
+
+def _settle_extended_header(
+    raw: bytes,
+    nx: int,
+    ny: int,
+    nz: int,
+    mode: int,
+    nsymbt: int,
+    file_size: int | None,
+    *,
+    has_map: bool,
+) -> tuple[int, list[str]]:
+    """NSYMBT as it is in the file: programs drop the extended header and keep its size."""
+    data = _data_bytes(nx, ny, nz, mode)
+    if file_size is None or data is None:
+        return nsymbt, []
+    if nsymbt > 0 and file_size == HEADER_BYTES + data:
+        return 0, [
+            f"NSYMBT = {nsymbt}, but the file has no extended header: data begin at byte 1024"
+        ]
+    if HEADER_BYTES + nsymbt > file_size:
+        raise FormatError(
+            f"NSYMBT = {nsymbt} bytes of extended header in a file of {file_size} bytes; {_found(raw)}",
+            cause="the file was cut short inside its header, or NSYMBT is damaged",
+            remedy="copy the file again, or restore its header",
+        )
+    if not has_map and HEADER_BYTES + nsymbt + data > file_size:
+        raise FormatError(
+            f"not an MRC file: no word MAP at byte 208, and {nx} x {ny} x {nz} pixels of mode {mode} "
+            f"do not fit in {file_size} bytes; {_found(raw)}",
+            cause="this is another kind of file",
+            remedy="check the path",
+        )
+    return nsymbt, []
+
+
+def _statistics(values: Any) -> FloatTriple | None:
+    dmin, dmax, dmean, rms = (float(values[name]) for name in ("dmin", "dmax", "dmean", "rms"))
+    undefined = dmax < dmin or dmean < min(dmin, dmax) or rms < 0
+    finite = all(np.isfinite(value) for value in (dmin, dmax, dmean))
+    # Programs that never compute statistics leave zeros.
+    return (dmin, dmax, dmean) if finite and not undefined and (dmin, dmax) != (0.0, 0.0) else None
+
+
+def _ints(x: Any, y: Any, z: Any) -> Triple:
+    return int(x), int(y), int(z)
+
+
+def _floats(record: Any) -> FloatTriple:
+    return float(record["x"]), float(record["y"]), float(record["z"])
+
+
+def _found(raw: bytes) -> str:
+    """The bytes that were found, for error messages."""
+    if not raw:
+        return "the file is empty"
+    start = raw[:16]
+    shown = f"it begins with {start.hex(' ')} ({start!r})"
+    return f"{shown}; bytes 208-215 are {raw[208:216]!r}" if len(raw) >= 216 else shown

@@ -1,0 +1,157 @@
+"""Stored pixels to numbers: what a row's bytes mean in each mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.errors import ArgumentError
+from mrcdist.format.header import Header
+
+__all__ = ["Mode0", "PixelFormat", "pixel_format"]
+
+Mode0 = Literal["int8", "uint8"]
+Bytes = npt.NDArray[np.uint8]
+
+_STORED = {1: "i2", 2: "f4", 3: "i2", 4: "c8", 6: "u2", 12: "f2", 16: "u1", 101: "u1"}
+_ITEMS = {3: 2, 16: 3}
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How a pixel is stored and what number it becomes.
+
+    Attributes
+    ----------
+    stored : str
+        numpy dtype of one stored item with its byte order, such as ">u2".
+    items : int
+        Stored items a pixel: 2 for mode 3 (real, imaginary), 3 for mode 16 (R, G, B), else 1.
+    packed : bool
+        Two pixels a byte, the first in the low nibble; each row begins on a byte.
+    """
+
+    stored: str
+    items: int = 1
+    packed: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numbers' dtype, always native-endian."""
+        # Mode 3's int16 components are exact in complex64's float32.
+        return np.dtype("c8") if self.items == 2 else np.dtype(self.stored).newbyteorder("=")
+
+    @property
+    def components(self) -> tuple[int, ...]:
+        """Axes that a pixel adds to the array: (3,) for RGB, else ()."""
+        return (3,) if self.items == 3 else ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether the stored bytes are the numbers, so that they can be used in place."""
+        return self.items == 1 and not self.packed
+
+    def bytes_of(self, columns: int) -> int:
+        """Bytes of that many pixels at the start of a row."""
+        return (
+            (columns + 1) // 2
+            if self.packed
+            else columns * self.items * np.dtype(self.stored).itemsize
+        )
+
+    def byte_range(self, columns: range) -> tuple[int, int]:
+        """First byte and the byte after the last, in a row, of an increasing range of columns."""
+        if self.packed:
+            return columns.start // 2, columns[-1] // 2 + 1
+        return self.bytes_of(columns.start), self.bytes_of(columns[-1] + 1)
+
+    def decode(self, raw: Bytes, columns: range) -> npt.NDArray[Any]:
+        """Turn rows of stored bytes into numbers.
+
+        Parameters
+        ----------
+        raw : ndarray of uint8, shape (..., bytes)
+            Rows cut to `byte_range` of `columns`; the last axis is contiguous.
+        columns : range
+            The columns wanted, increasing, at least one.
+
+        Returns
+        -------
+        ndarray, shape (..., len(columns)) + components
+            A view where the bytes can be used in place (then in the file's byte order), else a copy.
+        """
+        if self.packed:
+            pixels = np.empty((*raw.shape[:-1], 2 * raw.shape[-1]), np.uint8)
+            np.bitwise_and(raw, 15, out=pixels[..., 0::2])
+            np.right_shift(raw, 4, out=pixels[..., 1::2])
+            skip = columns.start % 2
+            return pixels[..., skip : skip + columns[-1] - columns.start + 1 : columns.step]
+        stored = raw.view(self.stored)
+        if self.items == 1:
+            return stored[..., :: columns.step]
+        pixels = stored.reshape(*stored.shape[:-1], -1, self.items)[..., :: columns.step, :]
+        if self.items == 3:
+            return pixels
+        numbers = np.empty(pixels.shape[:-1], np.complex64)
+        numbers.real, numbers.imag = pixels[..., 0], pixels[..., 1]
+        return numbers
+
+
+def pixel_format(
+    header: Header, *, mode0: Mode0 | None = None, sidecar_unsigned: bool | None = None
+) -> PixelFormat:
+    """Choose the pixel format of a file.
+
+    Parameters
+    ----------
+    header : Header
+    mode0 : {"int8", "uint8"}, optional
+        The caller's word on mode 0's sign; it wins.
+    sidecar_unsigned : bool, optional
+        What a Direct Electron sidecar says of mode 0's sign.
+
+    Returns
+    -------
+    PixelFormat
+
+    Notes
+    -----
+    The sign of mode 0: the caller; else IMOD's stamp with its flag 1; else the sidecar; else IMOD's rule on
+    the header's statistics, where they are defined; else int8, as MRC2014 says.
+    """
+    if mode0 not in (None, "int8", "uint8"):
+        raise ArgumentError(
+            f"mode0={mode0!r}",
+            cause="mode 0 holds bytes, which are signed or unsigned",
+            remedy='pass "int8", "uint8" or None, which goes by the file',
+        )
+    mode = header.mode % 1000  # MRCZ
+    if header.four_bit or mode == 101:
+        return PixelFormat("|u1", packed=True)
+    if mode != 0:
+        stored = np.dtype(_STORED[mode]).newbyteorder(header.byteorder).str
+        return PixelFormat(stored, items=_ITEMS.get(mode, 1))
+    if mode0 is None:
+        signed = _signed_by_file(header, sidecar_unsigned)
+        mode0 = "int8" if signed else "uint8"
+    return PixelFormat("|i1" if mode0 == "int8" else "|u1")
+
+
+def _signed_by_file(header: Header, sidecar_unsigned: bool | None) -> bool:
+    if header.imod_flags is not None:
+        return bool(header.imod_flags & 1)
+    if sidecar_unsigned is not None:
+        return not sidecar_unsigned
+    if header.statistics is None:
+        return True
+    dmin, dmax, _ = header.statistics
+    if dmin < 0 and dmax < 128:
+        return True
+    if dmin >= 0 and dmax >= 128:
+        return False
+    if dmin < 0 and dmax >= 128:
+        return -dmin > dmax - 128
+    return True

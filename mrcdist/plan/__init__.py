@@ -1,0 +1,1 @@
+"""What to read and where it is. Pure: opens nothing."""

@@ -1,0 +1,124 @@
+"""Chunks of whole frames that are contiguous in the file, near a byte size."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import dask
+from dask.array.core import normalize_chunks
+from dask.utils import parse_bytes
+
+from mrcdist.errors import ArgumentError
+from mrcdist.plan.layout import Layout
+
+__all__ = ["Chunks", "frame_chunks", "plan_chunks"]
+
+Chunks = tuple[tuple[int, ...], ...]
+
+_REMEDY = (
+    'pass "auto" or None (whole frames), a size such as "256 MiB", an int, a tuple or a dict '
+    "with a block length for each axis (-1: the whole axis)"
+)
+
+
+def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
+    """Resolve the caller's ``chunks``.
+
+    Parameters
+    ----------
+    layout : Layout
+    chunks : "auto", None, str, int, tuple or dict, default "auto"
+        "auto" and None: whole frames, contiguous in the file, near dask's ``array.chunk-size``. A size such as
+        "256 MiB": the same, near that size. Everything else as in `dask.array.from_array`, where an axis
+        of "auto" is filled up to ``array.chunk-size``.
+
+    Returns
+    -------
+    tuple of tuple of int
+        Block lengths along every axis.
+
+    Raises
+    ------
+    ArgumentError
+        The chunks cannot be read, or do not fit the shape.
+    """
+    default = dask.config.get("array.chunk-size")
+    if chunks is None or (isinstance(chunks, str) and chunks == "auto"):
+        return frame_chunks(layout, parse_bytes(default))
+    if isinstance(chunks, str):
+        try:
+            limit = parse_bytes(chunks)
+        except ValueError:
+            raise ArgumentError(
+                f"chunks={chunks!r}", cause="this is no size in bytes", remedy=_REMEDY
+            ) from None
+        if limit <= 0:
+            raise ArgumentError(
+                f"chunks={chunks!r}", cause="a chunk needs at least a byte", remedy=_REMEDY
+            )
+        return frame_chunks(layout, limit)
+    try:
+        resolved: Chunks = normalize_chunks(
+            _dict_by_axis(chunks, layout), layout.shape, limit=default, dtype=layout.dtype
+        )
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise ArgumentError(
+            f"chunks={chunks!r} for an array of shape {layout.shape}",
+            cause=str(error),
+            remedy=_REMEDY,
+        ) from error
+    if any(length < 0 for axis in resolved for length in axis) or any(
+        length == 0 < size
+        for axis, size in zip(resolved, layout.shape, strict=True)
+        for length in axis
+    ):
+        raise ArgumentError(
+            f"chunks={chunks!r} for an array of shape {layout.shape}",
+            cause="a chunk has no or a negative length",
+            remedy=_REMEDY,
+        )
+    return resolved
+
+
+def frame_chunks(layout: Layout, limit: int) -> Chunks:
+    """Chunks of whole frames, each one stretch of the file, at most `limit` bytes where a frame allows it.
+
+    The fastest navigation axes are whole, one axis is cut in even blocks, and the slower ones have length 1.
+    """
+    room = max(
+        limit
+        // max(math.prod(layout.shape[len(layout.navigation_shape) :]) * layout.dtype.itemsize, 1),
+        1,
+    )
+    blocks: list[tuple[int, ...]] = []
+    for size in reversed(layout.navigation_shape):
+        blocks.append(_even_blocks(size, room))
+        room //= max(size, 1)  # 0 once an axis has been cut: all slower ones have blocks of 1
+    signal = tuple((size,) for size in layout.shape[len(layout.navigation_shape) :])
+    return (*reversed(blocks), *signal)
+
+
+def _even_blocks(size: int, longest: int) -> tuple[int, ...]:
+    """Cut a length in as few blocks as `longest` allows, of lengths that differ by 1 at most."""
+    if size == 0:
+        return (0,)
+    count = -(-size // max(longest, 1))
+    short, extra = divmod(size, count)
+    return (short + 1,) * extra + (short,) * (count - extra)
+
+
+def _dict_by_axis(chunks: Any, layout: Layout) -> Any:
+    """A dict names some axes; the others stay whole."""
+    if not isinstance(chunks, dict):
+        return chunks
+    n_axes = len(layout.shape)
+    bad = [axis for axis in chunks if not isinstance(axis, int) or not -n_axes <= axis < n_axes]
+    if bad:
+        raise ArgumentError(
+            f"chunks={chunks!r}: no axis {bad[0]!r} in an array of {n_axes} axes",
+            cause="the keys of a dict are axis numbers",
+            remedy=f"use keys from {-n_axes} to {n_axes - 1}",
+        )
+    by_axis = {axis % n_axes: length for axis, length in chunks.items()}
+    return tuple(by_axis.get(axis, -1) for axis in range(n_axes))

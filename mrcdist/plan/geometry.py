@@ -1,0 +1,292 @@
+"""Header, scan and the caller's wishes → the array's axes and where its frames are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mrcdist.errors import ArgumentError, SidecarError, TruncatedFileError
+from mrcdist.format.direct_electron import Axis, Scan
+from mrcdist.format.header import Header
+from mrcdist.format.pixels import PixelFormat
+from mrcdist.plan.layout import Layout
+
+__all__ = ["ArrayAxis", "Geometry", "arrange"]
+
+_CELL_NAMES = ("x", "y", "z")
+_COLUMN, _ROW, _SECTION = range(3)
+_NAVIGATION_REMEDY = "pass navigation_shape=(x, y, ...) in HyperSpy's order, fastest axis first; one length may be -1"
+
+
+@dataclass(frozen=True)
+class ArrayAxis:
+    """One axis of the array.
+
+    Attributes
+    ----------
+    name : str
+    size : int
+    navigate : bool
+        Navigation (True) or signal axis.
+    scale, offset : float
+        In `units`; 1.0 and 0.0 where uncalibrated.
+    units : str or None
+        "nm", "nm^-1", "s"; None where uncalibrated.
+    """
+
+    name: str
+    size: int
+    navigate: bool
+    scale: float = 1.0
+    offset: float = 0.0
+    units: str | None = None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The array that a file makes.
+
+    Attributes
+    ----------
+    layout : Layout
+    axes : tuple of ArrayAxis
+        One for each axis of the array, in array order.
+    notes : tuple of str
+        What the caller should know.
+    """
+
+    layout: Layout
+    axes: tuple[ArrayAxis, ...]
+    notes: tuple[str, ...]
+
+
+def arrange(
+    header: Header,
+    pixels: PixelFormat,
+    *,
+    file_size: int | None,
+    scan: Scan | None = None,
+    navigation_shape: Sequence[int] | None = None,
+    allow_truncated: bool = False,
+) -> Geometry:
+    """Arrange the frames of a file on navigation and signal axes.
+
+    Parameters
+    ----------
+    header : Header
+    pixels : PixelFormat
+    file_size : int or None
+        Bytes of the file; None where unknown.
+    scan : Scan, optional
+        What a Direct Electron sidecar says.
+    navigation_shape : sequence of int, optional
+        In HyperSpy's order (x, y, ...); one -1 allowed. Wins over the sidecar.
+    allow_truncated : bool, default False
+        Load what is there: a stack keeps its whole frames, a scan reads 0 where frames are missing.
+
+    Returns
+    -------
+    Geometry
+        Navigation axes of length 1 are dropped from axes and array alike.
+
+    Raises
+    ------
+    TruncatedFileError, FormatError, SidecarError, ArgumentError
+    """
+    frame_shape = (header.ny, header.nx * 2 if header.four_bit else header.nx)
+    one = Layout(pixels, frame_shape, (), 1)
+    present, notes = _frames_present(header, one, file_size, allow_truncated=allow_truncated)
+
+    signal = _signal_axes(header, frame_shape, scan)
+    if navigation_shape is not None:
+        navigation = _asked_for(navigation_shape, header.nz, scan, allow_truncated=allow_truncated)
+    elif scan is not None and scan.kind != "movie":
+        navigation = tuple(_from_sidecar(axis, navigate=True) for axis in scan.navigation)
+        _require_scan_fits(scan, header, allow_truncated=allow_truncated)
+    else:
+        kept = present if present < header.nz else header.nz
+        navigation, more = _from_header(header, kept)
+        notes += more
+        if scan is not None and len(navigation) == 1:
+            navigation = tuple(
+                _from_sidecar(replace(axis, size=kept), navigate=True) for axis in scan.navigation
+            )
+
+    layout = replace(
+        one,
+        navigation_shape=tuple(axis.size for axis in navigation if axis.size != 1),
+        present=present,
+    )
+    missing = layout.n_frames - min(present, layout.n_frames)
+    if missing:
+        notes.append(
+            f"{missing} of the scan's {layout.n_frames} frames are missing in the file and read as 0"
+        )
+    components = tuple(ArrayAxis("rgb", size, navigate=False) for size in pixels.components)
+    axes = (*(axis for axis in navigation if axis.size != 1), *signal, *components)
+    return Geometry(layout, axes, tuple(notes))
+
+
+def _frames_present(
+    header: Header, one: Layout, file_size: int | None, *, allow_truncated: bool
+) -> tuple[int, list[str]]:
+    """Count the whole frames in the file."""
+    if file_size is None:
+        return header.nz, []
+    expected = header.data_offset + header.nz * one.frame_bytes
+    if file_size > expected:
+        more = file_size - expected
+        return header.nz, [
+            f"{more} bytes follow the {header.nz} frames that the header announces: not read"
+        ]
+    if file_size == expected:
+        return header.nz, []
+    present = max((file_size - header.data_offset) // one.frame_bytes, 0)
+    if not allow_truncated:
+        raise TruncatedFileError(
+            f"the file has {file_size} bytes, its header announces {expected}: "
+            f"{present} of {header.nz} frames are whole",
+            cause="the acquisition was aborted or is still running, or the copy broke off",
+            remedy="finish the acquisition or copy the file again; allow_truncated=True loads the whole frames "
+            "that are there",
+        )
+    if present == 0 < header.nz:
+        raise TruncatedFileError(
+            f"the file has {file_size} bytes, and not one whole frame of {one.frame_bytes} bytes",
+            cause="the acquisition was aborted, or the copy broke off",
+            remedy="copy the file again",
+        )
+    return present, [
+        f"the file was cut short: {present} of {header.nz} frames are there, {header.nz - present} missing"
+    ]
+
+
+def _from_header(header: Header, n_frames: int) -> tuple[tuple[ArrayAxis, ...], list[str]]:
+    """Navigation axes without a sidecar: sections, or volumes and sections for a volume stack."""
+    # ISPG 401-630: a stack of volumes of MZ sections each (MRC2014).
+    if 401 <= header.ispg <= 630:
+        mz = header.intervals[2]
+        if mz > 0 and n_frames % mz == 0:
+            sections = _header_axis(header, _SECTION, mz, navigate=True)
+            return (ArrayAxis("volume", n_frames // mz, navigate=True), sections), []
+        note = f"ISPG = {header.ispg} says volume stack, but MZ = {mz} does not divide {n_frames} sections: read as 3-D"
+        return (_header_axis(header, _SECTION, n_frames, navigate=True),), [note]
+    if (
+        header.ispg == 0 and header.intervals[2] != header.nz
+    ):  # images beside each other, not in space
+        name = _CELL_NAMES[header.axis_of(_SECTION)]
+        return (ArrayAxis(name, n_frames, navigate=True),), []
+    return (_header_axis(header, _SECTION, n_frames, navigate=True),), []
+
+
+def _signal_axes(
+    header: Header, frame_shape: tuple[int, int], scan: Scan | None
+) -> tuple[ArrayAxis, ...]:
+    if scan is not None:
+        return tuple(
+            replace(_from_sidecar(axis, navigate=False), size=size)
+            for axis, size in zip(scan.signal, frame_shape, strict=True)
+        )
+    return tuple(
+        _header_axis(header, stored, size, navigate=False)
+        for stored, size in zip((_ROW, _COLUMN), frame_shape, strict=True)
+    )
+
+
+def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> ArrayAxis:
+    """An axis with the calibration of the header: cell / intervals in Å, origin or start, in nm."""
+    axis = header.axis_of(stored)
+    name = _CELL_NAMES[axis]
+    pixel = header.pixel_size(stored)
+    if pixel is None:
+        return ArrayAxis(name, size, navigate=navigate)
+    if header.four_bit and stored == _COLUMN and header.intervals[axis] == header.nx:
+        pixel /= 2  # NX and MX count bytes
+    # IMOD's older files store the origin with the opposite sign (its flag 4 says: as MRC2014 has it).
+    sign = -1.0 if header.imod_flags is not None and not header.imod_flags & 4 else 1.0
+    origin = sign * header.origin[axis]
+    if not math.isfinite(origin) or origin == 0:
+        origin = header.start[stored] * pixel
+    return ArrayAxis(
+        name, size, navigate=navigate, scale=pixel / 10, offset=origin / 10, units="nm"
+    )
+
+
+def _from_sidecar(axis: Axis | ArrayAxis, *, navigate: bool) -> ArrayAxis:
+    if isinstance(axis, ArrayAxis):
+        return axis
+    if axis.scale is None:
+        return ArrayAxis(axis.name, axis.size, navigate=navigate)
+    return ArrayAxis(axis.name, axis.size, navigate=navigate, scale=axis.scale, units=axis.units)
+
+
+def _require_scan_fits(scan: Scan, header: Header, *, allow_truncated: bool) -> None:
+    shape = " x ".join(str(axis.size) for axis in scan.navigation)
+    if scan.size < header.nz:
+        raise SidecarError(
+            f"the scan of {shape} has {scan.size} points, the file {header.nz} frames",
+            cause="the sidecar belongs to another acquisition, or frames were recorded beside the scan",
+            remedy=f"{_NAVIGATION_REMEDY}; or metadata_file=None to load a plain stack",
+        )
+    if scan.size > header.nz and not allow_truncated:
+        raise SidecarError(
+            f"the scan of {shape} has {scan.size} points, the file only {header.nz} frames",
+            cause="the acquisition was aborted, or the sidecar belongs to another one",
+            remedy=f"allow_truncated=True fills the missing frames with 0; or {_NAVIGATION_REMEDY}",
+        )
+
+
+def _asked_for(
+    navigation_shape: Sequence[int], n_frames: int, scan: Scan | None, *, allow_truncated: bool
+) -> tuple[ArrayAxis, ...]:
+    """Navigation axes of the caller's shape, with the sidecar's calibration where the sizes agree."""
+    sizes = _resolve_shape(navigation_shape, n_frames, allow_truncated=allow_truncated)
+    names = [f"scan_{i + 1}" for i in range(len(sizes))]
+    names[:2] = ["x", "y"][: len(names)] if scan is not None else ["scan_x", "scan_y"][: len(names)]
+    calibrated = {axis.name: axis for axis in scan.navigation} if scan is not None else {}
+    axes = []
+    for name, size in zip(names, sizes, strict=True):
+        known = calibrated.get(name)
+        same = known is not None and known.size == size
+        axes.append(
+            _from_sidecar(known, navigate=True)
+            if known and same
+            else ArrayAxis(name, size, navigate=True)
+        )
+    return tuple(reversed(axes))
+
+
+def _resolve_shape(
+    navigation_shape: Sequence[int], n_frames: int, *, allow_truncated: bool
+) -> list[int]:
+    """Check a navigation shape in HyperSpy's order and fill in its -1."""
+    given = f"navigation_shape={navigation_shape!r}"
+    try:
+        sizes = [int(size) for size in navigation_shape]
+        whole = all(size == wished for size, wished in zip(sizes, navigation_shape, strict=True))
+    except (TypeError, ValueError):
+        sizes, whole = [], False
+    if not sizes or not whole or isinstance(navigation_shape, str):
+        raise ArgumentError(
+            given, cause="a tuple or list of integers is needed", remedy=_NAVIGATION_REMEDY
+        )
+    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+        raise ArgumentError(
+            given, cause="lengths are positive, at most one is -1", remedy=_NAVIGATION_REMEDY
+        )
+    if -1 in sizes:
+        rest = -math.prod(sizes)
+        if n_frames % rest:
+            raise ArgumentError(
+                given, cause=f"{n_frames} frames do not divide by {rest}", remedy=_NAVIGATION_REMEDY
+            )
+        sizes[sizes.index(-1)] = n_frames // rest
+    product = math.prod(sizes)
+    if product != n_frames and not (allow_truncated and product > n_frames):
+        raise ArgumentError(
+            f"{given} has {product} points, the file {n_frames} frames",
+            cause="every frame needs its place, and none may be dropped or invented",
+            remedy=_NAVIGATION_REMEDY + "; allow_truncated=True fills missing frames with 0",
+        )
+    return sizes

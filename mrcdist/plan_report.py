@@ -1,0 +1,197 @@
+"""What a plan will cost, in numbers and in words, before anything is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from dask.utils import format_bytes
+
+from mrcdist.config import ReadSettings
+from mrcdist.plan.chunks import Chunks
+from mrcdist.plan.layout import Layout
+from mrcdist.plan.ranges import Window, merge_frames
+
+__all__ = ["MANY_CHUNKS", "PlanReport", "report"]
+
+# Above this dask itself needs seconds to optimise a graph, and the scheduler about as long as the reading.
+MANY_CHUNKS = 50_000
+
+# What a running read holds beside its result: the pieces of its requests in flight.
+_IN_FLIGHT_PER_REQUEST = 2**19
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """Cost of computing the whole array once; `str()` of it is for reading.
+
+    Attributes
+    ----------
+    url : str
+        Redacted.
+    shape, chunk_grid, chunk_shape : tuple of int
+        The array, chunks along each axis, the largest chunk.
+    dtype : str
+    tasks : int
+        Read tasks, one a chunk.
+    task_bytes : int
+        Bytes of the largest chunk as an array.
+    fetched_bytes : int
+        Bytes that its task fetches or maps.
+    requests : int
+        Requests that the task makes to an object store; 0 on a local disk.
+    total_bytes : int
+        Bytes of the whole array.
+    worker_memory : int
+        Bytes that a worker needs for reading, beside its baseline of about 150 MiB, with `threads` tasks at a time.
+    threads : int
+    splits_frames : bool
+        Whether a chunk holds parts of frames, so that frames are visited more than once.
+    remarks : tuple of str
+        What to think about.
+    """
+
+    url: str
+    shape: tuple[int, ...]
+    dtype: str
+    chunk_grid: tuple[int, ...]
+    chunk_shape: tuple[int, ...]
+    tasks: int
+    task_bytes: int
+    fetched_bytes: int
+    requests: int
+    total_bytes: int
+    worker_memory: int
+    threads: int
+    splits_frames: bool
+    remarks: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as JSON-serialisable values."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+
+    def __str__(self) -> str:
+        requests = f", {self.requests} requests" if self.requests else ", mapped from disk"
+        lines = [
+            f"{self.url}",
+            f"  array    {_times(self.shape)} {self.dtype}, {format_bytes(self.total_bytes)}",
+            f"  chunks   {_times(self.chunk_shape)}, a grid of {_times(self.chunk_grid)}",
+            f"  tasks    {self.tasks:,}",
+            f"  a task   {format_bytes(self.task_bytes)} array, {format_bytes(self.fetched_bytes)} of file{requests}",
+            f"  memory   {format_bytes(self.worker_memory)} a worker with {self.threads} "
+            f"thread{'s' * (self.threads != 1)}, beside its baseline",
+        ]
+        return "\n".join(lines + [f"  note     {remark}" for remark in self.remarks])
+
+
+def report(
+    url: str, layout: Layout, chunks: Chunks, settings: ReadSettings, *, local: bool, threads: int
+) -> PlanReport:
+    """Work out the cost from the largest chunk, with the same planning that its task will do."""
+    # Reading in blocks is even: the first block along every axis is a largest one but for callers' odd chunks.
+    where = tuple(max(range(len(axis)), key=axis.__getitem__) if axis else 0 for axis in chunks)
+    ranges = tuple(
+        range(sum(axis[:i]), sum(axis[: i + 1])) for axis, i in zip(chunks, where, strict=True)
+    )
+    chunk_shape = tuple(len(r) for r in ranges)
+    task_bytes = math.prod(chunk_shape) * layout.dtype.itemsize
+    fetched, requests = _cost(layout, ranges, settings) if task_bytes else (0, 0)
+
+    n_navigation = len(layout.navigation_shape)
+    splits = chunk_shape[n_navigation : n_navigation + 2] != layout.frame_shape and task_bytes > 0
+    tasks = math.prod(len(axis) for axis in chunks)
+    in_flight = 0 if local else min(settings.concurrency, requests) * _IN_FLIGHT_PER_REQUEST
+    gathered = (
+        0 if fetched <= task_bytes else min(fetched, settings.concurrency * settings.sub_range)
+    )
+    needs_decoding = not (layout.pixels.plain and local)
+    memory = threads * (task_bytes + in_flight + (0 if local else gathered))
+    if needs_decoding and not layout.pixels.plain:
+        memory += threads * min(fetched, task_bytes)
+    return PlanReport(
+        url=url,
+        shape=layout.shape,
+        dtype=str(layout.dtype),
+        chunk_grid=tuple(len(axis) for axis in chunks),
+        chunk_shape=chunk_shape,
+        tasks=tasks,
+        task_bytes=task_bytes,
+        fetched_bytes=fetched,
+        requests=0 if local else requests,
+        total_bytes=layout.nbytes,
+        worker_memory=memory,
+        threads=threads,
+        splits_frames=splits,
+        remarks=tuple(
+            _remarks(
+                layout, chunks, tasks, task_bytes, fetched, requests, splits=splits, local=local
+            )
+        ),
+    )
+
+
+def _cost(layout: Layout, ranges: tuple[range, ...], settings: ReadSettings) -> tuple[int, int]:
+    """Bytes and requests of one task."""
+    n_navigation = len(layout.navigation_shape)
+    frames = layout.frames(ranges[:n_navigation])
+    frames = frames[frames >= 0]
+    frames.sort()
+    if not frames.size:
+        return 0, 0
+    window = Window(ranges[n_navigation], ranges[n_navigation + 1])
+    runs = merge_frames(
+        frames, layout, window, max_gap=settings.max_gap, max_bytes=settings.sub_range
+    )
+    fetched = requests = 0
+    for run in runs:
+        fetched += run.stop - run.start
+        requests += -(-(run.stop - run.start) // settings.sub_range)
+    return fetched, requests
+
+
+def _remarks(
+    layout: Layout,
+    chunks: Chunks,
+    tasks: int,
+    task_bytes: int,
+    fetched: int,
+    requests: int,
+    *,
+    splits: bool,
+    local: bool,
+) -> list[str]:
+    remarks = []
+    if splits:
+        visits = math.prod(len(axis) for axis in chunks[len(layout.navigation_shape) :])
+        cost = (
+            "mapped pages that are not touched are not read"
+            if local
+            else f"a task fetches {fetched / task_bytes:.1f} times the bytes that it keeps, in {requests} requests"
+        )
+        remarks.append(
+            f"these chunks split frames: each frame is visited by {visits} tasks; {cost}"
+        )
+    if tasks > MANY_CHUNKS:
+        remarks.append(many_chunks(tasks))
+    if 0 < task_bytes < 2**20 and tasks > 1000:
+        remarks.append(
+            f"chunks of {format_bytes(task_bytes)} cost the scheduler more than the reading: larger ones are faster"
+        )
+    return remarks
+
+
+def many_chunks(tasks: int) -> str:
+    """Words and remedy for too many chunks."""
+    return (
+        f"{tasks:,} chunks are more than a dask scheduler handles with ease (about 1 ms each, and seconds to optimise); "
+        'chunks="auto" or a size such as chunks="512 MiB" gives fewer'
+    )
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(str(size) for size in shape) if shape else "()"

@@ -1,0 +1,1 @@
+"""The worker's side: all input and output is here."""

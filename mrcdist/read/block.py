@@ -1,0 +1,192 @@
+"""A selection of the array → one native-endian block, over any reader of byte ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
+
+from mrcdist.plan.layout import Frames, Layout
+from mrcdist.plan.ranges import FrameRun, Window, merge_frames
+from mrcdist.plan.selection import Selection
+
+__all__ = ["OpenPart", "RangeReader", "read_block"]
+
+Array = npt.NDArray[Any]
+Bytes = npt.NDArray[np.uint8]
+
+
+class RangeReader(Protocol):
+    """Gives the bytes of ranges of one version of one file."""
+
+    private: bool
+    """Whether the buffers are the caller's own memory (else they are the file's mapped pages)."""
+
+    def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
+        """Yield the bytes of each (start, stop), in order."""
+
+
+@dataclass(frozen=True)
+class OpenPart:
+    """A file, opened, and which frames it holds.
+
+    Attributes
+    ----------
+    reader : RangeReader
+    offset : int
+        Byte at which its first frame begins.
+    first, frames : int
+        Number of its first frame, and how many it has.
+    max_gap, max_bytes : int
+        See `merge_frames`.
+    """
+
+    reader: RangeReader
+    offset: int
+    first: int
+    frames: int
+    max_gap: int
+    max_bytes: int
+
+
+def read_block(
+    parts: Sequence[OpenPart], layout: Layout, frames: Frames, selection: Selection
+) -> Array:
+    """Read a selection.
+
+    Parameters
+    ----------
+    parts : sequence of OpenPart
+        The files that hold the frames.
+    layout : Layout
+    frames : ndarray of int64
+        The selection's frames in array order; -1 where there is none, which reads as 0.
+    selection : Selection
+        Of the whole array's axes, not empty.
+
+    Returns
+    -------
+    ndarray, shape ``selection.result_shape``
+        Native-endian and aligned. Read-only where it is a view of mapped pages.
+    """
+    n_navigation = len(layout.navigation_shape)
+    rows, columns, *components = selection.ranges[n_navigation:]
+    window = Window(_increasing(rows), _increasing(columns))
+
+    block = None
+    if len(parts) == 1:
+        block = _in_place(parts[0], layout, frames, window)
+    if block is None:
+        block = _gathered(parts, layout, frames, window)
+    block = block[
+        :,
+        _direction(rows),
+        _direction(columns),
+        *(slice(r.start, _stop(r), r.step) for r in components),
+    ]
+    # Splitting the frames' axis and dropping axes of length 1 is always a view.
+    block = block.reshape(selection.result_shape)
+    return _native(block, in_place=all(part.reader.private for part in parts))
+
+
+def _in_place(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> Array | None:
+    """View the frames in one buffer where they lie in it at an even step; None where not.
+
+    The result has shape (frames, rows, columns) + components, perhaps in foreign byte order.
+    """
+    step = _even_step(frames)
+    if not step or frames[0] < part.first or frames[-1] >= part.first + part.frames:
+        return None
+    runs = _runs(part, layout, frames - part.first, window)
+    if len(runs) > 1:
+        return None
+    [run] = runs
+    [buffer] = part.reader.views([(part.offset + run.start, part.offset + run.stop)])
+    stretch = _stretch(buffer, layout, window, int(frames[-1] - frames[0]) + 1)
+    found = layout.pixels.decode(stretch[::step, :: window.rows.step], window.columns)
+    # A narrow view of memory of our own would hold on to all of it.
+    return found.copy() if part.reader.private and found.nbytes < buffer.nbytes else found
+
+
+def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:
+    """Copy the frames together from wherever they are; those that are nowhere are 0."""
+    shape = (frames.size, len(window.rows), len(window.columns), *layout.pixels.components)
+    block = np.zeros(shape, layout.dtype)
+    for part in parts:
+        inside = frames - part.first
+        order, wanted = _in_file_order(inside, part.frames)
+        runs = _runs(part, layout, wanted, window)
+        spans = [(part.offset + run.start, part.offset + run.stop) for run in runs]
+        for run, buffer in zip(runs, part.reader.views(spans), strict=True):
+            there = wanted[run.first : run.last] - wanted[run.first]
+            stretch = _stretch(buffer, layout, window, int(there[-1]) + 1)
+            lines = stretch[_as_slice(there), :: window.rows.step]
+            block[order[run.first : run.last]] = layout.pixels.decode(lines, window.columns)
+    return block
+
+
+def _runs(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> list[FrameRun]:
+    return list(
+        merge_frames(frames, layout, window, max_gap=part.max_gap, max_bytes=part.max_bytes)
+    )
+
+
+def _in_file_order(frames: Frames, present: int) -> tuple[Frames, Frames]:
+    """Positions in the block, in the file's order, and frames, of those that the file holds."""
+    here = np.flatnonzero((frames >= 0) & (frames < present))
+    order = here[np.argsort(frames[here], kind="stable")]
+    return order, frames[order]
+
+
+def _even_step(frames: Frames) -> int:
+    """The step of an arithmetic, increasing list of frames; 0 if it is none."""
+    steps = np.diff(frames)
+    if steps.size == 0:
+        return 1
+    return int(steps[0]) if steps[0] > 0 and np.all(steps == steps[0]) else 0
+
+
+def _as_slice(inside: Frames) -> slice | Frames:
+    """A slice where the positions are even: it reads in place where a list would copy first."""
+    step = _even_step(inside)
+    return slice(0, int(inside[-1]) + 1, step) if step else inside
+
+
+def _stretch(buffer: Bytes, layout: Layout, window: Window, n_frames: int) -> Bytes:
+    """View a stretch of the file as (frames, rows, bytes), from the window's first byte to its last."""
+    first, last = layout.pixels.byte_range(window.columns)
+    n_rows = window.rows[-1] - window.rows.start + 1
+    # The last frame ends with the window: the strides do not lead past the buffer.
+    shape = (n_frames, n_rows, last - first)
+    strides = (layout.frame_bytes, layout.row_bytes, 1)
+    reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
+    if reach > buffer.size:
+        raise AssertionError(f"a view of {reach} bytes over a buffer of {buffer.size}")
+    return as_strided(buffer, shape, strides, writeable=buffer.flags.writeable)
+
+
+def _native(block: Array, *, in_place: bool) -> Array:
+    if not block.dtype.isnative:
+        native = block.dtype.newbyteorder("=")
+        if in_place and block.flags.writeable:
+            return block.byteswap(inplace=True).view(native)
+        return block.astype(native)
+    # Data that begin at an odd byte: compiled code downstream wants its numbers aligned.
+    return block if block.flags.aligned else block.copy()
+
+
+def _increasing(positions: range) -> range:
+    """The same positions in increasing order, as they lie in the file."""
+    return positions if positions.step > 0 else positions[::-1]
+
+
+def _direction(positions: range) -> slice:
+    return slice(None, None, 1 if positions.step > 0 else -1)
+
+
+def _stop(positions: range) -> int | None:
+    return None if positions.stop < 0 else positions.stop

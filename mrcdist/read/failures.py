@@ -1,0 +1,165 @@
+"""What the stores' many exceptions mean: gone, refused, changed, try again, or broken for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+from botocore import exceptions as boto
+
+from mrcdist.errors import (
+    AccessDeniedError,
+    FileChangedError,
+    MissingFileError,
+    MrcdistError,
+    ReadError,
+)
+
+__all__ = ["Transient", "explain_failure", "explain_status", "is_transient"]
+
+_MISSING_REMEDY = (
+    "put the file where every worker can read it (a shared filesystem at the same path, or an object store URL), "
+    "and check the spelling"
+)
+_DENIED_REMEDY = (
+    "give this process credentials that may read the file: in storage_options, or in the environment "
+    "or instance role of every worker"
+)
+_CHANGED_REMEDY = (
+    "call read_mrc again to plan for the file as it is now, and do not write to it while tasks run"
+)
+# S3's words for 'later': https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_TRANSIENT_CODES = {
+    "SlowDown",
+    "RequestTimeout",
+    "InternalError",
+    "ServiceUnavailable",
+    "ThrottlingException",
+}
+_DENIED_CODES = {
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+
+
+class Transient(Exception):  # noqa: N818 a signal between the transports and the retry loop, never seen outside
+    """This attempt failed in a way that may pass."""
+
+
+def explain_status(
+    status: int, code: str, shown: str, detail: str = ""
+) -> MrcdistError | Transient:
+    """Turn an HTTP status and a store's error code to the error to raise."""
+    said = (
+        f"HTTP {status}"
+        + (f" {code}" if code and code != str(status) else "")
+        + (f": {detail}" if detail else "")
+    )
+    if status == 412:
+        return FileChangedError(
+            f"{shown} is no longer the version that was planned for",
+            cause=f"the object was overwritten ({said})",
+            remedy=_CHANGED_REMEDY,
+        )
+    if status == 416:
+        return FileChangedError(
+            f"{shown} ends before the bytes that were planned for",
+            cause=f"the object was replaced by a shorter one ({said})",
+            remedy=_CHANGED_REMEDY,
+        )
+    if status in (401, 403) or code in _DENIED_CODES:
+        return AccessDeniedError(
+            f"{shown} may not be read", cause=f"the store refused ({said})", remedy=_DENIED_REMEDY
+        )
+    if status == 404:
+        return MissingFileError(
+            f"{shown} does not exist", cause=f"the store says so ({said})", remedy=_MISSING_REMEDY
+        )
+    if status in (408, 429) or status >= 500 or code in _TRANSIENT_CODES:
+        return Transient(said)
+    return ReadError(
+        f"{shown} could not be read",
+        cause=f"the store answered {said}",
+        remedy="check the URL and storage_options",
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether an exception from the network may pass."""
+    return isinstance(
+        error,
+        Transient
+        | asyncio.TimeoutError
+        | ConnectionError
+        | aiohttp.ClientConnectionError
+        | aiohttp.ClientPayloadError
+        | boto.HTTPClientError
+        | boto.ConnectionError
+        | boto.IncompleteReadError,
+    )
+
+
+def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str]) -> MrcdistError:
+    """Turn any exception of a filesystem to one of ours.
+
+    Parameters
+    ----------
+    error : BaseException
+    shown : str
+        The redacted URL.
+    scrub : callable
+        Removes secrets from a text.
+    """
+    if isinstance(error, MrcdistError):
+        return error
+    said = f"{type(error).__name__}: {scrub(str(error))}" if str(error) else type(error).__name__
+    status = _status_of(error)
+    if status is not None:
+        explained = explain_status(status[0], status[1], shown)
+        if isinstance(explained, MrcdistError):
+            return explained
+    if isinstance(
+        error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.TokenRetrievalError
+    ):
+        return AccessDeniedError(
+            f"{shown} may not be read", cause=f"no credentials here ({said})", remedy=_DENIED_REMEDY
+        )
+    if isinstance(error, PermissionError):
+        return AccessDeniedError(f"{shown} may not be read", cause=said, remedy=_DENIED_REMEDY)
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return MissingFileError(
+            f"{shown} is not there for this process",
+            cause=f"it does not exist, or is not mounted here ({said})",
+            remedy=_MISSING_REMEDY,
+        )
+    if isinstance(error, IsADirectoryError):
+        return MissingFileError(
+            f"{shown} is a folder", cause=said, remedy="name the .mrc file in it"
+        )
+    return ReadError(
+        f"{shown} could not be read",
+        cause=said,
+        remedy="check that the store can be reached from this host, the URL and storage_options",
+    )
+
+
+def _status_of(error: BaseException) -> tuple[int, str] | None:
+    """Find an HTTP status in an exception or what it was raised from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        response: Any = getattr(seen, "response", None)
+        if isinstance(seen, boto.ClientError) and isinstance(response, dict):
+            return (
+                int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
+                str(response.get("Error", {}).get("Code", "")),
+            )
+        if isinstance(seen, aiohttp.ClientResponseError):
+            return seen.status, ""
+        seen = seen.__cause__
+    return None

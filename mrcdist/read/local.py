@@ -1,0 +1,160 @@
+"""Byte ranges of a local file: mapped, or read where a map is no good."""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from mrcdist.config import ReadSettings
+from mrcdist.errors import FileChangedError
+from mrcdist.plan.layout import Layout
+from mrcdist.read import stats
+from mrcdist.read.failures import explain_failure
+from mrcdist.read.location import Identity, Location, here, local_identity
+from mrcdist.read.transport import Bytes, changed
+
+__all__ = ["LocalReader", "map_writable"]
+
+Array = npt.NDArray[Any]
+
+# A file that is truncated under a map kills the process (SIGBUS); over a network that happens in normal use,
+# and read() gives an error there that can be caught.
+_NETWORK = (
+    "nfs", "lustre", "gpfs", "cifs", "smb", "beegfs", "ceph", "glusterfs", "afs", "panfs", "wekafs",
+    "orangefs", "pvfs", "9p", "fuse",
+)  # fmt: skip
+
+
+class LocalReader:
+    """Maps or reads byte ranges of one version of a local file.
+
+    Parameters
+    ----------
+    location : Location
+    identity : Identity
+        The planned version; another one raises `FileChangedError`.
+    settings : ReadSettings
+        ``io``: "map", "read", or "auto", which maps on local disks and reads on network filesystems.
+    """
+
+    def __init__(self, location: Location, identity: Identity, settings: ReadSettings) -> None:
+        self._location = location
+        self._identity = identity
+        self._path = location.filesystem()[1]
+        self._map = settings.io == "map" or (settings.io == "auto" and not on_network(self._path))
+        self.private = not self._map
+        """Whether its buffers belong to the caller; mapped ones are the file's pages, read-only."""
+
+    def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
+        """Yield the bytes of each (start, stop), in order.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        try:
+            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise explain_failure(error, self._location.shown, self._location.scrub).located(
+                here(self._location)
+            ) from None
+        try:
+            self._check(fd)
+            for start, stop in ranges:
+                yield self._mapped(fd, start, stop) if self._map else self._read(fd, start, stop)
+            self._check(fd)
+        finally:
+            os.close(fd)
+
+    def _check(self, fd: int) -> None:
+        found = local_identity(os.fstat(fd))
+        if found != self._identity:
+            raise changed(self._location, self._identity, found).located(here(self._location))
+
+    def _mapped(self, fd: int, start: int, stop: int) -> Bytes:
+        begin = start - start % mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(fd, stop - begin, access=mmap.ACCESS_READ, offset=begin)
+        stats.add(bytes_mapped=stop - start)
+        # The array keeps the map; it goes when the last view of it does.
+        return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
+
+    def _read(self, fd: int, start: int, stop: int) -> Bytes:
+        buffer = np.empty(stop - start, np.uint8)
+        filled = 0
+        while filled < buffer.size:
+            try:
+                count = os.preadv(fd, [buffer[filled:].data], start + filled)
+            except OSError as error:
+                raise explain_failure(error, self._location.shown, self._location.scrub).located(
+                    here(self._location, start, stop)
+                ) from None
+            if count == 0:
+                raise FileChangedError(
+                    f"{self._location.shown} ends at byte {start + filled}, before the bytes that were planned for",
+                    cause="the file was truncated while tasks were to read it",
+                    remedy="call read_mrc again to plan for the file as it is now",
+                    where=here(self._location, start, stop),
+                )
+            filled += count
+        stats.add(requests=1, bytes_fetched=buffer.size)
+        return buffer
+
+
+@functools.lru_cache(maxsize=256)
+def on_network(path: str) -> bool:
+    """Whether a path is on a network or user-space filesystem."""
+    real = Path(path).resolve()
+    mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    kind = next(
+        (mounts[str(folder)] for folder in (real, *real.parents) if str(folder) in mounts), ""
+    )
+    return kind.startswith(_NETWORK)
+
+
+def map_writable(
+    location: Location,
+    identity: Identity,
+    offset: int,
+    layout: Layout,
+    mode: Literal["r", "c", "r+"],
+) -> Array:
+    """Map a whole local file as one array.
+
+    Parameters
+    ----------
+    location : Location
+    identity : Identity
+    offset : int
+        Byte at which the first frame begins.
+    layout : Layout
+        Of plain pixels, with all frames present.
+    mode : {"r", "c", "r+"}
+        Read-only, copy on write, or writing through.
+
+    Returns
+    -------
+    numpy.memmap, shape ``layout.shape``
+        In the file's byte order.
+
+    Raises
+    ------
+    FileChangedError, MissingFileError, AccessDeniedError, ReadError
+    """
+    try:
+        with Path(location.filesystem()[1]).open("r+b" if mode == "r+" else "rb") as file:
+            found = local_identity(os.fstat(file.fileno()))
+            if found != identity:
+                raise changed(location, identity, found).located(here(location))
+            return np.memmap(file, layout.pixels.stored, mode, offset, layout.shape)
+    except OSError as error:
+        raise explain_failure(error, location.shown, location.scrub).located(
+            here(location)
+        ) from None

@@ -1,0 +1,128 @@
+"""The picklable array-like that every task indexes: constructor arguments, never handles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.config import ReadSettings, read_settings
+from mrcdist.plan.layout import FrameTable, Layout
+from mrcdist.plan.selection import select
+from mrcdist.read import stats
+from mrcdist.read.block import OpenPart, RangeReader, read_block
+from mrcdist.read.local import LocalReader
+from mrcdist.read.location import Identity, Location
+from mrcdist.read.remote import RemoteReader
+
+__all__ = ["MrcSource", "Part"]
+
+# An unread gap in a map costs address space, not bytes.
+_MAP_GAP = 2**26
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a dataset; most datasets have one.
+
+    Attributes
+    ----------
+    location : Location
+    identity : Identity
+        The version that was planned for.
+    offset : int
+        Byte at which its first frame begins.
+    frames : int
+        Whole frames in it.
+    """
+
+    location: Location
+    identity: Identity
+    offset: int
+    frames: int
+
+    def open(self, settings: ReadSettings) -> RangeReader:
+        """Open the file in this process: nothing comes from the client but this object."""
+        if self.location.is_local:
+            return LocalReader(self.location, self.identity, settings)
+        return RemoteReader(self.location, self.identity, settings)
+
+
+@dataclass(frozen=True, eq=False)
+class MrcSource:
+    """MRC data as an array: indexing it opens the file here and reads what the index asks for.
+
+    It deliberately is no duck array (no ``copy``, no ``__array_function__``), so that dask hands
+    slices to it.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+        The files, in the order of their frames.
+    layout : Layout
+    table : ndarray of int, shape ``layout.navigation_shape``, optional
+        The frame at each navigation position, where they are not in the file's order.
+    """
+
+    parts: tuple[Part, ...]
+    layout: Layout = field(repr=False)
+    table: FrameTable | None = field(default=None, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.layout.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.layout.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Native-endian dtype."""
+        return self.layout.dtype
+
+    @property
+    def travels_light(self) -> bool:
+        """Whether the source is small enough to go with every task."""
+        return self.table is None and len(self.parts) == 1
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        settings = read_settings()
+        selection = select(index, self.shape)
+        if 0 in selection.shape:
+            return np.empty(selection.result_shape, self.dtype)
+        stats.add(blocks=1)
+        frames = self.layout.frames(
+            selection.ranges[: len(self.layout.navigation_shape)], self.table
+        )
+        parts = []
+        first = 0
+        for part in self.parts:
+            if np.any((frames >= first) & (frames < first + part.frames)):
+                parts.append(_opened(part, first, self.layout, settings))
+            first += part.frames
+        return read_block(parts, self.layout, frames, selection)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        # Never the options: they hold secrets, and other credentials do not change the data.
+        parts = [
+            (part.location.url, part.identity, part.offset, part.frames) for part in self.parts
+        ]
+        return type(self).__qualname__, parts, self.layout, self.table
+
+
+def _opened(part: Part, first: int, layout: Layout, settings: ReadSettings) -> OpenPart:
+    reader = part.open(settings)
+    # A map with gaps is not cut: it is one view, and nothing of it is held in memory.
+    return OpenPart(
+        reader=reader,
+        offset=part.offset,
+        first=first,
+        frames=part.frames,
+        max_gap=settings.max_gap if reader.private else _MAP_GAP,
+        max_bytes=settings.sub_range if reader.private else layout.nbytes + 1,
+    )

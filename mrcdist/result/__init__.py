@@ -1,0 +1,1 @@
+"""Layout, header and sidecar to RosettaSciIO's dicts."""

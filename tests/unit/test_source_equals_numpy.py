@@ -1,0 +1,69 @@
+"""Whatever the shape, dtype, byte order, chunks and index: the array equals numpy on the same bytes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import mrcdist
+from tests.support.mrc_files import MODES, counting, mrc_bytes
+
+
+@st.composite
+def cases(draw):
+    navigation = tuple(draw(st.lists(st.integers(2, 5), min_size=1, max_size=3)))
+    frame = (draw(st.integers(1, 7)), draw(st.integers(1, 7)))
+    dtype = draw(st.sampled_from(sorted(MODES)))
+    numbers = counting((int(np.prod(navigation)), *frame), dtype)
+    extended = bytes(draw(st.sampled_from([0, 3, 160, 4096])))
+    raw = mrc_bytes(numbers, byteorder=draw(st.sampled_from("<>")), extended=extended)
+    expected = numbers.reshape(*navigation, *frame)
+    index = draw(hnp.basic_indices(expected.shape, allow_newaxis=False, allow_ellipsis=True))
+    chunks = tuple(draw(st.integers(1, size)) for size in expected.shape)
+    return raw, navigation, expected, index, chunks
+
+
+@pytest.mark.parametrize("io", ["map", "read"])
+@given(case=cases())
+@settings(max_examples=150, deadline=None)
+def test_source_from_a_local_file(case, io):
+    raw, navigation, expected, index, _ = case
+    with tempfile.TemporaryDirectory() as folder, dask.config.set({"mrcdist.io": io}):
+        path = Path(folder) / "any.mrc"
+        path.write_bytes(raw)
+        plan = mrcdist.plan_mrc(path, navigation_shape=navigation[::-1])
+        got = plan.source[index]
+    assert got.dtype == expected.dtype
+    assert got.dtype.isnative
+    assert got.flags.aligned
+    np.testing.assert_array_equal(got, expected[index])
+
+
+@given(case=cases())
+@settings(max_examples=100, deadline=None)
+def test_source_from_memory_filesystem(case, memory_file):
+    raw, navigation, expected, index, _ = case
+    plan = mrcdist.plan_mrc(memory_file(raw), navigation_shape=navigation[::-1])
+    with dask.config.set({"mrcdist.max-gap": 0, "mrcdist.sub-range": 64}):
+        scattered = plan.source[index]
+    np.testing.assert_array_equal(scattered, expected[index])
+    np.testing.assert_array_equal(plan.source[index], expected[index])
+
+
+@given(case=cases())
+@settings(max_examples=60, deadline=None)
+def test_dask_array_in_any_chunks(case, memory_file):
+    raw, navigation, expected, index, chunks = case
+    [ds] = mrcdist.read_mrc(memory_file(raw), navigation_shape=navigation[::-1], chunks=chunks)
+    array = ds["data"]
+    assert array.chunksize == chunks
+    with dask.config.set(scheduler="synchronous"):
+        np.testing.assert_array_equal(array.compute(), expected)
+        np.testing.assert_array_equal(array[index].compute(), expected[index])
