@@ -118,7 +118,7 @@ def info(as_json: bool, **options: Any) -> None:
       mrcdist info s3://bucket/20241021_00405_movie.mrc
     """
     plan, notes = _plan(**options)
-    metadata = metadata_dict(plan.location.name, plan.sidecar)
+    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
     if as_json:
         _print_json(
             {
@@ -127,7 +127,9 @@ def info(as_json: bool, **options: Any) -> None:
                 "dtype": str(plan.dtype),
                 "axes": axes_dicts(plan.axes),
                 "metadata": metadata,
-                "original_metadata": original_metadata_dict(plan.header, plan.sidecar),
+                "original_metadata": original_metadata_dict(
+                    plan.header, plan.sidecar, plan.extended
+                ),
                 "notes": notes,
             }
         )
@@ -135,7 +137,7 @@ def info(as_json: bool, **options: Any) -> None:
     header = plan.header
     order = {"<": "little-endian", ">": "big-endian"}[header.byteorder]
     click.echo(plan.location.shown)
-    click.echo(f"  file     {plan.identity}")
+    click.echo(f"  file     {plan.source.parts[0].identity}")
     click.echo(f"  array    {' × '.join(map(str, plan.shape))} {plan.dtype}")
     click.echo(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
     for axis in plan.axes:

@@ -16,6 +16,7 @@ __all__ = [
     "ArgumentError",
     "FileChangedError",
     "FormatError",
+    "MissingExtraError",
     "MissingFileError",
     "MrcdistError",
     "MrcdistWarning",
@@ -86,6 +87,10 @@ class TruncatedFileError(FormatError):
 
 class SidecarError(FormatError):
     """A file beside the data (sidecar, scan points) cannot be used or contradicts the data."""
+
+
+class MissingExtraError(MrcdistError, ImportError):
+    """A package that this file needs, and that is optional, is not installed here."""
 
 
 class MissingFileError(MrcdistError, FileNotFoundError):

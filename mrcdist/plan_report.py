@@ -13,6 +13,7 @@ from mrcdist.config import ReadSettings
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.ranges import Window, merge_frames
+from mrcdist.read.source import MrcSource
 
 __all__ = ["MANY_CHUNKS", "PlanReport", "report"]
 
@@ -90,9 +91,12 @@ class PlanReport:
 
 
 def report(
-    url: str, layout: Layout, chunks: Chunks, settings: ReadSettings, *, local: bool, threads: int
+    source: MrcSource, chunks: Chunks, settings: ReadSettings, *, threads: int
 ) -> PlanReport:
     """Work out the cost from the largest chunk, with the same planning that its task will do."""
+    layout = source.layout
+    first = source.parts[0]
+    local = first.location.is_local
     # Reading in blocks is even: the first block along every axis is a largest one but for callers' odd chunks.
     where = tuple(max(range(len(axis)), key=axis.__getitem__) if axis else 0 for axis in chunks)
     ranges = tuple(
@@ -100,7 +104,7 @@ def report(
     )
     chunk_shape = tuple(len(r) for r in ranges)
     task_bytes = math.prod(chunk_shape) * layout.dtype.itemsize
-    fetched, requests = _cost(layout, ranges, settings) if task_bytes else (0, 0)
+    fetched, requests = _cost(source, ranges, settings) if task_bytes else (0, 0)
 
     n_navigation = len(layout.navigation_shape)
     splits = chunk_shape[n_navigation : n_navigation + 2] != layout.frame_shape and task_bytes > 0
@@ -114,7 +118,7 @@ def report(
     if needs_decoding and not layout.pixels.plain:
         memory += threads * min(fetched, task_bytes)
     return PlanReport(
-        url=url,
+        url=first.location.shown,
         shape=layout.shape,
         dtype=str(layout.dtype),
         chunk_grid=tuple(len(axis) for axis in chunks),
@@ -135,10 +139,11 @@ def report(
     )
 
 
-def _cost(layout: Layout, ranges: tuple[range, ...], settings: ReadSettings) -> tuple[int, int]:
+def _cost(source: MrcSource, ranges: tuple[range, ...], settings: ReadSettings) -> tuple[int, int]:
     """Bytes and requests of one task."""
+    layout = source.layout
     n_navigation = len(layout.navigation_shape)
-    frames = layout.frames(ranges[:n_navigation])
+    frames = layout.frames(ranges[:n_navigation], source.table)
     frames = frames[frames >= 0]
     frames.sort()
     if not frames.size:

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import dask.array as da
 import numpy as np
 
+from mrcdist.beside import Folder, NamedFile, read_scan_table, read_sidecar, read_tilts
 from mrcdist.config import read_settings
-from mrcdist.errors import ArgumentError, MissingFileError, MrcdistError, SidecarError
-from mrcdist.format.acquisition_names import find_sidecar, sidecar_candidates
-from mrcdist.format.direct_electron import (
-    Scan,
-    Sidecar,
-    describe_scan,
-    parse_sidecar,
-    pixel_is_unsigned,
+from mrcdist.errors import (
+    ArgumentError,
+    FormatError,
+    MrcdistError,
+    SidecarError,
+    TruncatedFileError,
 )
-from mrcdist.format.header import HEADER_BYTES, ByteOrder, Header, parse_header
-from mrcdist.format.pixels import Mode0, pixel_format
+from mrcdist.format.direct_electron import Axis, Scan, describe_scan, pixel_is_unsigned
+from mrcdist.format.extended import (
+    ExtendedHeader,
+    scan_shape,
+    scan_step,
+    section_pixel_size,
+    tilt_angles,
+)
+from mrcdist.format.header import ByteOrder, Header
+from mrcdist.format.pixels import Mode0, PixelFormat, pixel_format
+from mrcdist.format.sidecar import Sidecar
 from mrcdist.graph import to_dask
+from mrcdist.opening import OpenedFile, open_file
 from mrcdist.plan.chunks import Chunks, plan_chunks
-from mrcdist.plan.geometry import ArrayAxis, arrange
-from mrcdist.plan.layout import Layout
+from mrcdist.plan.geometry import ArrayAxis, Beside, Geometry, arrange, one_frame
+from mrcdist.plan.layout import FrameTable, Layout
 from mrcdist.plan_report import MANY_CHUNKS, PlanReport, many_chunks, report
-from mrcdist.read.location import Identity, Location
+from mrcdist.read.location import Location
 from mrcdist.read.source import MrcSource, Part
 
-__all__ = ["MetadataFile", "Plan", "PlanOptions", "make_plan"]
-
-MetadataFile = str | os.PathLike[str] | IO[bytes] | IO[str] | None
-
-# A sidecar is some 40 KiB; whatever is far larger is something else.
-_SIDECAR_BYTES = 16 * 2**20
+__all__ = ["Plan", "PlanOptions", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,9 @@ class PlanOptions:
 
     chunks: Any = "auto"
     navigation_shape: Sequence[int] | None = None
-    metadata_file: MetadataFile = "auto"
+    metadata_file: NamedFile = "auto"
+    scan_file: NamedFile = "auto"
+    tilt_file: str | os.PathLike[str] | None = None
     endianness: ByteOrder | None = None
     mode0: Mode0 | None = None
     allow_truncated: bool = False
@@ -52,36 +60,46 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known about a file before a pixel of it is read.
+    """All that is known about a dataset before a pixel of it is read.
 
     Attributes
     ----------
-    location : Location
-        Where it is; shows no secret.
-    identity : Identity
-        Which version was planned for.
+    source : MrcSource
+        The array-like that tasks index; indexing it here reads here.
     header : Header
-        The main header.
-    layout : Layout
-        Where each frame is.
+        The main header, of the first file where there are several.
     axes : tuple of ArrayAxis
         Navigation and signal axes in array order.
     chunks : tuple of tuple of int
         Block lengths along every axis.
+    folder : Folder
+        What else lies beside the file.
     sidecar : Sidecar or None
         The Direct Electron sidecar, where there is one.
+    extended : ExtendedHeader or None
+        The extended header, where there is one.
     notes : tuple of str
-        What is odd about the file.
+        What is odd about the files.
     """
 
-    location: Location
-    identity: Identity
+    source: MrcSource
     header: Header
-    layout: Layout
     axes: tuple[ArrayAxis, ...]
     chunks: Chunks = field(repr=False)
+    folder: Folder = field(repr=False)
     sidecar: Sidecar | None = field(repr=False)
+    extended: ExtendedHeader | None = field(repr=False)
     notes: tuple[str, ...]
+
+    @property
+    def location(self) -> Location:
+        """Where the first file is; shows no secret."""
+        return self.source.parts[0].location
+
+    @property
+    def layout(self) -> Layout:
+        """Shape and stored form of the frames."""
+        return self.source.layout
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,16 +110,6 @@ class Plan:
     def dtype(self) -> np.dtype[Any]:
         """Native-endian dtype of the array."""
         return self.layout.dtype
-
-    @property
-    def source(self) -> MrcSource:
-        """The array-like that tasks index; indexing it here reads here."""
-        return MrcSource((self.part,), self.layout)
-
-    @property
-    def part(self) -> Part:
-        """The file, as tasks open it."""
-        return Part(self.location, self.identity, self.header.data_offset, self.layout.present)
 
     def to_dask(self) -> da.Array:
         """Return the lazy array, one task a chunk."""
@@ -120,100 +128,166 @@ class Plan:
         PlanReport
             Numbers; `print` it for words.
         """
-        return report(
-            self.location.shown,
-            self.layout,
-            self.chunks,
-            read_settings(),
-            local=self.location.is_local,
-            threads=threads,
-        )
+        return report(self.source, self.chunks, read_settings(), threads=threads)
 
 
-def make_plan(location: Location, options: PlanOptions) -> Plan:
-    """Plan a file: at most four small requests, whatever its size.
+def make_plan(locations: Sequence[Location], options: PlanOptions) -> Plan:
+    """Plan a dataset in one file or several, frame after frame in the order given.
 
     Raises
     ------
     MrcdistError
-        The file cannot be found, read or understood, or the options do not fit it.
+        A file cannot be found, read or understood, or the options do not fit.
     """
-    identity = location.identify()
-    raw = location.read_head(HEADER_BYTES)
+    folder = Folder(locations[0])
     try:
-        header = parse_header(raw, file_size=identity.size, endianness=options.endianness)
-        sidecar = _find_sidecar(location, options.metadata_file)
-        scan = _describe(header, sidecar, options)
-        unsigned = pixel_is_unsigned(sidecar) if sidecar else None
-        geometry = arrange(
-            header,
-            pixel_format(header, mode0=options.mode0, sidecar_unsigned=unsigned),
-            file_size=identity.size,
-            scan=scan,
-            navigation_shape=options.navigation_shape,
-            allow_truncated=options.allow_truncated,
-        )
+        files = [open_file(location, options.endianness) for location in locations]
+        return _plan(files, folder, options)
     except MrcdistError as error:
-        raise error.located(location.shown) from None
-    chunks = plan_chunks(geometry.layout, options.chunks)
-    n_chunks = int(np.prod([len(axis) for axis in chunks]))
-    notes = (
-        *header.notes,
-        *(sidecar.notes if sidecar else ()),
-        *(scan.notes if scan else ()),
-        *geometry.notes,
-        *([many_chunks(n_chunks)] if n_chunks > MANY_CHUNKS else []),
+        raise error.located(locations[0].shown) from None
+
+
+def _plan(files: Sequence[OpenedFile], folder: Folder, options: PlanOptions) -> Plan:
+    first = files[0]
+    sidecar = read_sidecar(folder, options.metadata_file)
+    pixels = pixel_format(
+        first.header,
+        mode0=options.mode0,
+        sidecar_unsigned=pixel_is_unsigned(sidecar) if sidecar else None,
     )
-    return Plan(location, identity, header, geometry.layout, geometry.axes, chunks, sidecar, notes)
+    parts, notes = _parts(files, pixels, options)
+    n_frames = sum(file.header.nz for file in files)
+    present = sum(part.frames for part in parts)
+
+    beside, table = _beside(first, folder, sidecar, n_frames, options)
+    geometry = arrange(
+        first.header,
+        pixels,
+        n_frames=n_frames,
+        present=present,
+        beside=beside,
+        navigation_shape=options.navigation_shape,
+        allow_truncated=options.allow_truncated,
+    )
+    chunks, more = _chunks(first, geometry, options.chunks)
+    if table is not None:
+        table = table.reshape(geometry.layout.navigation_shape)
+    return Plan(
+        source=MrcSource(tuple(parts), geometry.layout, table),
+        header=first.header,
+        axes=geometry.axes,
+        chunks=chunks,
+        folder=folder,
+        sidecar=sidecar,
+        extended=first.extended,
+        notes=(
+            *(note for file in files for note in file.notes),
+            *(sidecar.notes if sidecar else ()),
+            *(beside.scan.notes if beside.scan else ()),
+            *notes,
+            *geometry.notes,
+            *more,
+        ),
+    )
 
 
-def _describe(header: Header, sidecar: Sidecar | None, options: PlanOptions) -> Scan | None:
-    if sidecar is None:
-        return None
-    scan = describe_scan(sidecar, n_frames=header.nz, frame_shape=(header.ny, header.nx))
-    if scan.kind == "custom" and options.navigation_shape is None:
-        raise SidecarError(
-            "the sidecar describes a scan that is no raster",
-            cause="the place of each frame is in a scan points file, which is not read yet",
-            remedy="pass navigation_shape=(frames,) or metadata_file=None for the frames in the order of the file",
-        )
-    return scan
+def _parts(
+    files: Sequence[OpenedFile], pixels: PixelFormat, options: PlanOptions
+) -> tuple[list[Part], list[str]]:
+    """Check that the files agree, and work out where their frames are."""
+    one = one_frame(files[0].header, pixels)
+    parts: list[Part] = []
+    notes: list[str] = []
+    for file in files:
+        same = pixel_format(file.header, mode0=options.mode0)
+        if one_frame(file.header, same).frame_shape != one.frame_shape or (
+            file.header.mode,
+            file.header.byteorder,
+        ) != (files[0].header.mode, files[0].header.byteorder):
+            raise FormatError(
+                f"{file.location.shown} does not go with {files[0].location.shown}: "
+                f"{_kind(file.header)} against {_kind(files[0].header)}",
+                cause="the files are not parts of one acquisition",
+                remedy="name the files that belong together, or open them one by one",
+            )
+        if parts and parts[-1].frames < files[len(parts) - 1].header.nz:
+            raise TruncatedFileError(
+                f"{parts[-1].location.shown} ends early, and another part follows it",
+                cause="only the last part of an acquisition can be unfinished",
+                remedy="copy the file again, or leave out the parts from there on",
+            )
+        part, more = file.part(one, allow_truncated=options.allow_truncated)
+        parts.append(part)
+        notes += more
+    return parts, notes
 
 
-def _find_sidecar(location: Location, wanted: MetadataFile) -> Sidecar | None:
-    """Read the sidecar that the caller names, or look beside a Direct Electron movie."""
-    if wanted is None:
-        return None
-    if not isinstance(wanted, str | os.PathLike):
-        return parse_sidecar(_read_stream(wanted))
-    if wanted != "auto":
-        return parse_sidecar(_named(location, wanted).read_head(_SIDECAR_BYTES))
-    if not sidecar_candidates(location.name):
-        return None
-    listing = location.list_folder()
-    if listing is not None:
-        name = find_sidecar(location.name, listing)
-        return parse_sidecar(location.sibling(name).read_head(_SIDECAR_BYTES)) if name else None
-    for name in sidecar_candidates(location.name):  # a store that cannot list, such as plain HTTP
-        try:
-            return parse_sidecar(location.sibling(name).read_head(_SIDECAR_BYTES))
-        except MissingFileError:
-            continue
-    return None
+def _kind(header: Header) -> str:
+    return f"{header.nx} × {header.ny} pixels of mode {header.mode}"
 
 
-def _named(location: Location, wanted: str | os.PathLike[str]) -> Location:
-    """A file that the caller names; storage_options serve it too where it is in the same kind of store."""
-    named = Location.of(wanted)
-    same = named.url.split(":", 1)[0] == location.url.split(":", 1)[0] and not named.is_local
-    options: Mapping[str, Any] = location.storage_options if same else {}
-    return Location.of(wanted, options)
+def _beside(
+    first: OpenedFile,
+    folder: Folder,
+    sidecar: Sidecar | None,
+    n_frames: int,
+    options: PlanOptions,
+) -> tuple[Beside, FrameTable | None]:
+    """What sidecar, scan points, extended header and tilt file say of the axes."""
+    header, extended = first.header, first.extended
+    table = None
+    scan: Scan | None = None
+    if sidecar is not None:
+        scan = _describe(sidecar, n_frames, (header.ny, header.nx), options)
+        if scan is not None and scan.kind == "custom" and options.navigation_shape is None:
+            table = read_scan_table(
+                folder,
+                options.scan_file,
+                scan,
+                n_frames=n_frames,
+                allow_truncated=options.allow_truncated,
+            )
+            repeats = tuple(Axis("repeat", size, None, None) for size in table.shape[2:])
+            scan = dataclasses.replace(scan, navigation=(*scan.navigation, *repeats))
+    tilts = None
+    if options.tilt_file is not None:
+        tilts = read_tilts(first.location, options.tilt_file)
+        if len(tilts) != n_frames:
+            raise ArgumentError(
+                f"{os.fspath(options.tilt_file)} has {len(tilts)} tilt angles, the file "
+                f"{n_frames} sections",
+                cause="the list belongs to another tilt series, or sections were left out",
+                remedy="pass the list of this file's sections, or tilt_file=None",
+            )
+    if extended is None:
+        return Beside(scan=scan, tilts=tilts), table
+    angles = tilt_angles(extended)
+    if tilts is None and angles is not None and len(set(angles.tolist())) > 1:
+        tilts = tuple(angles.tolist())
+    return Beside(
+        scan=scan,
+        scan_shape=scan_shape(extended, n_sections=n_frames),
+        scan_step=scan_step(extended),
+        pixel_size=section_pixel_size(extended),
+        tilts=tilts,
+    ), table
 
 
-def _read_stream(stream: IO[bytes] | IO[str]) -> bytes | str:
-    if not hasattr(stream, "read"):
-        raise ArgumentError(
-            f"metadata_file is a {type(stream).__name__}",
-            remedy='pass "auto", None, a path, a URL, or an open file or text stream',
-        )
-    return stream.read(_SIDECAR_BYTES)
+def _describe(
+    sidecar: Sidecar, n_frames: int, frame_shape: tuple[int, int], options: PlanOptions
+) -> Scan | None:
+    try:
+        return describe_scan(sidecar, n_frames=n_frames, frame_shape=frame_shape)
+    except SidecarError:
+        if options.navigation_shape is None:
+            raise
+        return None  # the caller's shape is the remedy that the error names
+
+
+def _chunks(first: OpenedFile, geometry: Geometry, wanted: Any) -> tuple[Chunks, list[str]]:
+    """The caller's chunks, or all in one where the file is one compressed stream."""
+    if first.compression is not None:
+        return tuple((size,) for size in geometry.layout.shape), []
+    chunks = plan_chunks(geometry.layout, wanted)
+    n_chunks = math.prod(len(axis) for axis in chunks)
+    return chunks, [many_chunks(n_chunks)] if n_chunks > MANY_CHUNKS else []

@@ -10,12 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.beside import NamedFile
+from mrcdist.companions import Images, find_images, load_images
 from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.header import ByteOrder
 from mrcdist.format.pixels import Mode0
-from mrcdist.planner import MetadataFile, Plan, PlanOptions, make_plan
+from mrcdist.parts import Filename, find_files
+from mrcdist.planner import Plan, PlanOptions, make_plan
 from mrcdist.read.local import map_writable
-from mrcdist.read.location import Location
 from mrcdist.result.axes import axes_dicts
 from mrcdist.result.metadata import metadata_dict, original_metadata_dict
 
@@ -25,13 +27,17 @@ MmapMode = Literal["r", "c", "r+"]
 
 
 def read_mrc(
-    url: str | os.PathLike[str],
+    url: Filename,
     *,
     distributed: bool = True,
     lazy: bool | None = None,
     chunks: Any = "auto",
     navigation_shape: Sequence[int] | None = None,
-    metadata_file: MetadataFile = "auto",
+    metadata_file: NamedFile = "auto",
+    scan_file: NamedFile = "auto",
+    virtual_images: Images = "auto",
+    external_images: Images = "auto",
+    tilt_file: str | os.PathLike[str] | None = None,
     endianness: ByteOrder | None = None,
     mode0: Mode0 | None = None,
     allow_truncated: bool = False,
@@ -42,21 +48,31 @@ def read_mrc(
 
     Parameters
     ----------
-    url : str or PathLike
-        A path, or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained ``simplecache::``).
+    url : str, PathLike or sequence of them
+        A path, or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained
+        ``simplecache::``). A movie in numbered parts: a glob, a list in the frames' order, or its
+        first part.
     distributed : bool, default True
         Plan tasks that each open the file themselves, on whichever worker they run.
     lazy : bool, optional
         Return a dask array (True) or numbers (False). Default: as `distributed`.
     chunks : "auto", None, str, int, tuple or dict, default "auto"
-        Block lengths in array order. "auto" and None: whole frames, contiguous in the file, near dask's
-        ``array.chunk-size`` (128 MiB); a size such as "256 MiB": the same near that size; otherwise as
-        `dask.array.from_array` takes them, -1 being a whole axis.
+        Block lengths in array order. "auto" and None: whole frames, contiguous in the file, near
+        dask's ``array.chunk-size`` (128 MiB); a size such as "256 MiB": the same near that size;
+        otherwise as `dask.array.from_array` takes them, -1 being a whole axis.
     navigation_shape : sequence of int, optional
-        Lengths of the navigation axes in HyperSpy's order, fastest first: (x, y, ...). One may be -1. Wins over
-        the sidecar.
+        Lengths of the navigation axes in HyperSpy's order, fastest first: (x, y, ...). One may be
+        -1. Wins over the sidecar.
     metadata_file : "auto", None, path, URL or open file, default "auto"
         The Direct Electron sidecar. "auto" looks beside a ``*_movie.mrc``; None uses none.
+    scan_file : "auto", None, path, URL or open file, default "auto"
+        The points of a custom scan, a line ``x,y`` a frame. "auto" looks beside the movie.
+    virtual_images, external_images : "auto", None or sequence of paths, default "auto"
+        Images that go with a scan, for HyperSpy's navigators. "auto" looks beside a movie that has
+        a sidecar; None loads none.
+    tilt_file : path or URL, optional
+        Tilt angles of a tilt series: ``.tlt``, ``.rawtlt`` or ``.mdoc``. Wins over the extended
+        header's.
     endianness : {"<", ">"}, optional
         Byte order where the file itself does not tell; else the file wins, with a warning.
     mode0 : {"int8", "uint8"}, optional
@@ -71,14 +87,14 @@ def read_mrc(
     Returns
     -------
     list of dict
-        One dict: ``data`` (array of shape navigation axes + rows, columns), ``axes``, ``metadata``,
-        ``original_metadata``.
+        One dict: ``data`` (array of shape navigation axes + rows, columns), ``axes``,
+        ``metadata``, ``original_metadata``.
 
     Raises
     ------
     ArgumentError, MissingFileError, AccessDeniedError, FormatError, TruncatedFileError, SidecarError
-        Before any task runs. Tasks raise `FileChangedError` for a file that changed since,
-        and `ReadError` where the storage fails for good.
+        Before any task runs. Tasks raise `FileChangedError` for a file that changed since, and
+        `ReadError` where the storage fails for good.
 
     Examples
     --------
@@ -92,40 +108,46 @@ def read_mrc(
         chunks=chunks,
         navigation_shape=navigation_shape,
         metadata_file=metadata_file,
+        scan_file=scan_file,
+        tilt_file=tilt_file,
         endianness=endianness,
         mode0=mode0,
         allow_truncated=allow_truncated,
         storage_options=storage_options,
     )
+    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
+    images = load_images(plan, find_images(plan, virtual_images, external_images))
     return [
         {
             "data": _data(plan, lazy=lazy, distributed=distributed, mmap_mode=mmap_mode),
             "axes": axes_dicts(plan.axes),
-            "metadata": metadata_dict(plan.location.name, plan.sidecar),
-            "original_metadata": original_metadata_dict(plan.header, plan.sidecar),
+            "metadata": {**metadata, **({"_HyperSpy": images} if images else {})},
+            "original_metadata": original_metadata_dict(plan.header, plan.sidecar, plan.extended),
         }
     ]
 
 
 def file_reader(
-    filename: str | os.PathLike[str],
+    filename: Filename,
     lazy: bool = False,
     mmap_mode: MmapMode | None = None,
     endianess: ByteOrder = "<",
     navigation_shape: Sequence[int] | None = None,
     distributed: bool = False,
     chunks: Any = "auto",
-    metadata_file: MetadataFile = None,
+    metadata_file: NamedFile = None,
+    scan_file: NamedFile = "auto",
+    virtual_images: Images = "auto",
+    external_images: Images = "auto",
     *,
     endianness: ByteOrder | None = None,
-    mode0: Mode0 | None = None,
-    allow_truncated: bool = False,
-    storage_options: Mapping[str, Any] | None = None,
+    **extras: Any,
 ) -> list[dict[str, Any]]:
     """Read an MRC file with RosettaSciIO's signature, for HyperSpy and for scripts.
 
-    Parameters are those of `read_mrc`, but for their defaults: nothing is lazy and no sidecar is looked for unless
-    asked. `endianess` is RosettaSciIO's spelling; its default "<" is taken as no opinion.
+    Parameters are those of `read_mrc`, but for their defaults: nothing is lazy, and no sidecar is
+    looked for unless asked. `endianess` is RosettaSciIO's spelling; its default "<" is taken as no
+    opinion. `extras` are `read_mrc`'s other arguments.
 
     Returns
     -------
@@ -139,20 +161,23 @@ def file_reader(
         chunks=chunks,
         navigation_shape=navigation_shape,
         metadata_file=metadata_file,
+        scan_file=scan_file,
+        virtual_images=virtual_images,
+        external_images=external_images,
         endianness=endianness or (None if endianess == "<" else endianess),
-        mode0=mode0,
-        allow_truncated=allow_truncated,
         mmap_mode=mmap_mode,
-        storage_options=storage_options,
+        **extras,
     )
 
 
 def plan_mrc(
-    url: str | os.PathLike[str],
+    url: Filename,
     *,
     chunks: Any = "auto",
     navigation_shape: Sequence[int] | None = None,
-    metadata_file: MetadataFile = "auto",
+    metadata_file: NamedFile = "auto",
+    scan_file: NamedFile = "auto",
+    tilt_file: str | os.PathLike[str] | None = None,
     endianness: ByteOrder | None = None,
     mode0: Mode0 | None = None,
     allow_truncated: bool = False,
@@ -181,11 +206,13 @@ def plan_mrc(
         chunks=chunks,
         navigation_shape=navigation_shape,
         metadata_file=metadata_file,
+        scan_file=scan_file,
+        tilt_file=tilt_file,
         endianness=endianness,
         mode0=mode0,
         allow_truncated=allow_truncated,
     )
-    plan = make_plan(Location.of(url, storage_options), options)
+    plan = make_plan(find_files(url, storage_options), options)
     for note in plan.notes:
         warnings.warn(f"{plan.location.shown}: {note}", MrcdistWarning, stacklevel=_outside())
     return plan
@@ -196,25 +223,32 @@ def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | No
         return plan.to_dask()
     if distributed:
         return plan.to_dask().compute()
-    if mmap_mode != "r+" and not plan.location.is_local:
-        return plan.source[...]
-    return _eager_local(plan, mmap_mode or "c")
-
-
-def _eager_local(plan: Plan, mode: MmapMode) -> npt.NDArray[Any]:
-    """Map a local file as numpy would; read it where the bytes are not the numbers."""
-    layout = plan.layout
-    as_numbers = layout.pixels.plain and layout.present >= layout.n_frames
-    if mode == "r+" and not (plan.location.is_local and as_numbers):
+    if _mappable(plan, mmap_mode or "c"):
+        return map_writable(plan.source.parts[0], plan.layout, mmap_mode or "c")
+    if mmap_mode == "r+":
         raise ArgumentError(
             f'mmap_mode="r+" for {plan.location.shown}',
-            cause="writing through needs a local file whose bytes are the numbers",
+            cause="writing through needs one local file whose bytes are the numbers",
             remedy='use mmap_mode="c", and write the result to a new file',
         )
+    return plan.source[...]
+
+
+def _mappable(plan: Plan, mode: MmapMode) -> bool:
+    """Whether numpy can map the file as the array: else it is read."""
+    layout = plan.layout
+    [part, *more] = plan.source.parts
     stored = np.dtype(layout.pixels.stored)
-    if not as_numbers or (mode != "r+" and not stored.isnative) or plan.layout.nbytes == 0:
-        return plan.source[...]
-    return map_writable(plan.location, plan.identity, plan.part.offset, layout, mode)
+    return (
+        not more
+        and plan.source.table is None
+        and part.location.is_local
+        and part.compression is None
+        and part.sections is None
+        and layout.pixels.plain
+        and 0 < layout.n_frames <= layout.present
+        and (mode == "r+" or stored.isnative)
+    )
 
 
 def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:

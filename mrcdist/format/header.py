@@ -15,7 +15,16 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import FormatError
 
-__all__ = ["HEADER_BYTES", "KNOWN_MODES", "ByteOrder", "Header", "parse_header"]
+__all__ = [
+    "HEADER_BYTES",
+    "KNOWN_MODES",
+    "MRCZ_MODES",
+    "STAMPS",
+    "ByteOrder",
+    "Header",
+    "choose_order",
+    "parse_header",
+]
 
 ByteOrder = Literal["<", ">"]
 Triple = tuple[int, int, int]
@@ -34,10 +43,11 @@ KNOWN_MODES = {
     16: "RGB, three uint8",
     101: "unsigned 4-bit, packed",
 }
-# MRCZ writes 1000 * codec + mode, codecs 1 (blosclz) to 6 (zstd).
-MRCZ_MODES = {1000 * codec + mode for codec in range(1, 7) for mode in KNOWN_MODES}
+# MRCZ writes 1000 * codec + mode, codecs 1 (blosclz) to 6 (zstd), and has modes 7 (int32) and 8 (uint32)
+# of its own.
+MRCZ_MODES = {1000 * codec + mode for codec in range(1, 7) for mode in (*KNOWN_MODES, 7, 8)}
 
-_STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
+STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
 _ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
 
 
@@ -110,6 +120,11 @@ class Header:
         return HEADER_BYTES + self.nsymbt
 
     @property
+    def codec(self) -> int | None:
+        """MRCZ's compression, 1 (blosclz) to 6 (zstd); None for a plain file."""
+        return self.mode // 1000 or None
+
+    @property
     def four_bit(self) -> bool:
         """Whether mode 0 holds two pixels a byte (IMOD flag 16); the true nx is then 2 NX."""
         return self.mode == 0 and bool((self.imod_flags or 0) & 16)
@@ -161,7 +176,7 @@ def parse_header(
             remedy="check the path, and that the copy or the acquisition has finished",
         )
     raw = raw[:HEADER_BYTES]
-    byteorder, notes = _choose_order(raw, file_size, endianness)
+    byteorder, notes = choose_order(raw, file_size, endianness)
     values = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(byteorder))[0]
     nx, ny, nz, mode = (int(values[name]) for name in ("nx", "ny", "nz", "mode"))
     nsymbt = int(values["nsymbt"])
@@ -221,12 +236,28 @@ def decode_text(raw: bytes) -> str:
         return raw.decode("latin-1").rstrip()
 
 
-def _choose_order(
+def choose_order(
     raw: bytes, file_size: int | None, caller: ByteOrder | None
 ) -> tuple[ByteOrder, list[str]]:
-    """Score both orders by what they make of the header; the stamp, then the caller, break ties."""
+    """Score both orders by what they make of the header; the stamp, then the caller, break ties.
+
+    Parameters
+    ----------
+    raw : bytes
+        The file's first 1024 bytes.
+    file_size : int or None
+        Size of the whole file in bytes; None where it is unknown.
+    caller : {"<", ">"} or None
+        The caller's word.
+
+    Returns
+    -------
+    order : {"<", ">"}
+    notes : list of str
+        What contradicts it.
+    """
     little, big = (_score(raw, order, file_size) for order in ("<", ">"))
-    stamp = _STAMPS.get(raw[212:214])
+    stamp = STAMPS.get(raw[212:214])
     notes: list[str] = []
     order: ByteOrder
     if little != big:

@@ -16,7 +16,10 @@ __all__ = ["Mode0", "PixelFormat", "pixel_format"]
 Mode0 = Literal["int8", "uint8"]
 Bytes = npt.NDArray[np.uint8]
 
-_STORED = {1: "i2", 2: "f4", 3: "i2", 4: "c8", 6: "u2", 12: "f2", 16: "u1", 101: "u1"}
+_STORED = {
+    1: "i2", 2: "f4", 3: "i2", 4: "c8", 6: "u2", 12: "f2", 16: "u1", 101: "u1",
+    7: "i4", 8: "u4",  # MRCZ's own
+}  # fmt: skip
 _ITEMS = {3: 2, 16: 3}
 
 

@@ -62,7 +62,7 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
         resolved: Chunks = normalize_chunks(
             _dict_by_axis(chunks, layout), layout.shape, limit=default, dtype=layout.dtype
         )
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except (ValueError, TypeError, NotImplementedError, ZeroDivisionError) as error:
         raise ArgumentError(
             f"chunks={chunks!r} for an array of shape {layout.shape}",
             cause=str(error),

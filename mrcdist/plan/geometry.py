@@ -12,7 +12,7 @@ from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
 
-__all__ = ["ArrayAxis", "Geometry", "arrange"]
+__all__ = ["ArrayAxis", "Beside", "Geometry", "arrange", "count_frames", "one_frame"]
 
 _CELL_NAMES = ("x", "y", "z")
 _COLUMN, _ROW, _SECTION = range(3)
@@ -32,7 +32,9 @@ class ArrayAxis:
     scale, offset : float
         In `units`; 1.0 and 0.0 where uncalibrated.
     units : str or None
-        "nm", "nm^-1", "s"; None where uncalibrated.
+        "nm", "nm^-1", "s", "deg"; None where uncalibrated.
+    values : tuple of float, optional
+        The positions, where their steps are uneven.
     """
 
     name: str
@@ -41,6 +43,30 @@ class ArrayAxis:
     scale: float = 1.0
     offset: float = 0.0
     units: str | None = None
+    values: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is known of the axes from elsewhere than the main header.
+
+    Attributes
+    ----------
+    scan : Scan, optional
+        What a Direct Electron sidecar says.
+    scan_shape, scan_step : tuple, optional
+        Points and their distance in nm along (y, x), from an extended header.
+    pixel_size : tuple of float, optional
+        Along (y, x) in nm, from an extended header.
+    tilts : tuple of float, optional
+        Degrees, one a section.
+    """
+
+    scan: Scan | None = None
+    scan_shape: tuple[int, int] | None = None
+    scan_step: tuple[float, float] | None = None
+    pixel_size: tuple[float, float] | None = None
+    tilts: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +87,18 @@ class Geometry:
     notes: tuple[str, ...]
 
 
+def one_frame(header: Header, pixels: PixelFormat) -> Layout:
+    """The layout of a single frame: its shape, and the bytes of its rows."""
+    return Layout(pixels, (header.ny, header.nx * 2 if header.four_bit else header.nx), (), 1)
+
+
 def arrange(
     header: Header,
     pixels: PixelFormat,
     *,
-    file_size: int | None,
-    scan: Scan | None = None,
+    n_frames: int,
+    present: int,
+    beside: Beside | None = None,
     navigation_shape: Sequence[int] | None = None,
     allow_truncated: bool = False,
 ) -> Geometry:
@@ -76,12 +108,11 @@ def arrange(
     ----------
     header : Header
     pixels : PixelFormat
-    file_size : int or None
-        Bytes of the file; None where unknown.
-    scan : Scan, optional
-        What a Direct Electron sidecar says.
+    n_frames, present : int
+        Frames that the header announces, and that are there.
+    beside : Beside, optional
     navigation_shape : sequence of int, optional
-        In HyperSpy's order (x, y, ...); one -1 allowed. Wins over the sidecar.
+        In HyperSpy's order (x, y, ...); one -1 allowed. Wins over all else.
     allow_truncated : bool, default False
         Load what is there: a stack keeps its whole frames, a scan reads 0 where frames are missing.
 
@@ -92,46 +123,56 @@ def arrange(
 
     Raises
     ------
-    TruncatedFileError, FormatError, SidecarError, ArgumentError
+    SidecarError, ArgumentError
+        The frames do not fit the scan or the navigation shape.
     """
-    frame_shape = (header.ny, header.nx * 2 if header.four_bit else header.nx)
-    one = Layout(pixels, frame_shape, (), 1)
-    present, notes = _frames_present(header, one, file_size, allow_truncated=allow_truncated)
-
-    signal = _signal_axes(header, frame_shape, scan)
+    beside = beside or Beside()
+    scan = beside.scan
+    one = one_frame(header, pixels)
+    notes: list[str] = []
     if navigation_shape is not None:
-        navigation = _asked_for(navigation_shape, header.nz, scan, allow_truncated=allow_truncated)
+        navigation = _asked_for(navigation_shape, n_frames, scan, allow_truncated=allow_truncated)
     elif scan is not None and scan.kind != "movie":
         navigation = tuple(_from_sidecar(axis, navigate=True) for axis in scan.navigation)
-        _require_scan_fits(scan, header, allow_truncated=allow_truncated)
+        if scan.kind == "raster":  # a custom scan's table says where its frames are
+            _require_scan_fits(scan, n_frames, allow_truncated=allow_truncated)
     else:
-        kept = present if present < header.nz else header.nz
-        navigation, more = _from_header(header, kept)
-        notes += more
-        if scan is not None and len(navigation) == 1:
-            navigation = tuple(
-                _from_sidecar(replace(axis, size=kept), navigate=True) for axis in scan.navigation
-            )
+        navigation, notes = _sections(header, min(present, n_frames), beside)
 
     layout = replace(
         one,
         navigation_shape=tuple(axis.size for axis in navigation if axis.size != 1),
         present=present,
     )
-    missing = layout.n_frames - min(present, layout.n_frames)
+    custom = scan is not None and scan.kind == "custom" and navigation_shape is None
+    missing = 0 if custom else max(layout.n_frames - present, 0)
     if missing:
-        notes.append(
-            f"{missing} of the scan's {layout.n_frames} frames are missing in the file and read as 0"
-        )
+        notes.append(f"{missing} of {layout.n_frames} frames are missing in the file and read as 0")
     components = tuple(ArrayAxis("rgb", size, navigate=False) for size in pixels.components)
+    signal = _signal_axes(header, one.frame_shape, beside)
     axes = (*(axis for axis in navigation if axis.size != 1), *signal, *components)
     return Geometry(layout, axes, tuple(notes))
 
 
-def _frames_present(
+def count_frames(
     header: Header, one: Layout, file_size: int | None, *, allow_truncated: bool
 ) -> tuple[int, list[str]]:
-    """Count the whole frames in the file."""
+    """Count the whole frames in a file, and note what else there is.
+
+    Parameters
+    ----------
+    header : Header
+    one : Layout
+        Of a single frame.
+    file_size : int or None
+        Bytes; None where unknown.
+    allow_truncated : bool
+
+    Raises
+    ------
+    TruncatedFileError
+        Frames are missing and that was not allowed, or there is not one.
+    """
     if file_size is None:
         return header.nz, []
     expected = header.data_offset + header.nz * one.frame_bytes
@@ -148,8 +189,8 @@ def _frames_present(
             f"the file has {file_size} bytes, its header announces {expected}: "
             f"{present} of {header.nz} frames are whole",
             cause="the acquisition was aborted or is still running, or the copy broke off",
-            remedy="finish the acquisition or copy the file again; allow_truncated=True loads the whole frames "
-            "that are there",
+            remedy="finish the acquisition or copy the file again; allow_truncated=True loads the "
+            "whole frames that are there",
         )
     if present == 0 < header.nz:
         raise TruncatedFileError(
@@ -158,44 +199,83 @@ def _frames_present(
             remedy="copy the file again",
         )
     return present, [
-        f"the file was cut short: {present} of {header.nz} frames are there, {header.nz - present} missing"
+        f"the file was cut short: {present} of {header.nz} frames are there, "
+        f"{header.nz - present} missing"
     ]
 
 
-def _from_header(header: Header, n_frames: int) -> tuple[tuple[ArrayAxis, ...], list[str]]:
-    """Navigation axes without a sidecar: sections, or volumes and sections for a volume stack."""
+def _sections(
+    header: Header, n_frames: int, beside: Beside
+) -> tuple[tuple[ArrayAxis, ...], list[str]]:
+    """Navigation axes where neither caller nor scan sets them: from what the sections are."""
+    if beside.scan is not None:  # a movie: its time axis
+        [time] = beside.scan.navigation
+        return (_from_sidecar(replace(time, size=n_frames), navigate=True),), []
+    if beside.scan_shape is not None and math.prod(beside.scan_shape) == n_frames:
+        steps = beside.scan_step or (None, None)
+        return tuple(
+            _calibrated(ArrayAxis(name, size, navigate=True), step, "nm")
+            for name, size, step in zip("yx", beside.scan_shape, steps, strict=True)
+        ), []
+    if beside.tilts is not None and len(beside.tilts) >= n_frames > 1:
+        return (_tilt_axis(beside.tilts[:n_frames]),), []
     # ISPG 401-630: a stack of volumes of MZ sections each (MRC2014).
     if 401 <= header.ispg <= 630:
         mz = header.intervals[2]
         if mz > 0 and n_frames % mz == 0:
             sections = _header_axis(header, _SECTION, mz, navigate=True)
             return (ArrayAxis("volume", n_frames // mz, navigate=True), sections), []
-        note = f"ISPG = {header.ispg} says volume stack, but MZ = {mz} does not divide {n_frames} sections: read as 3-D"
+        note = (
+            f"ISPG = {header.ispg} says volume stack, but MZ = {mz} does not divide {n_frames} "
+            "sections: read as 3-D"
+        )
         return (_header_axis(header, _SECTION, n_frames, navigate=True),), [note]
-    if (
-        header.ispg == 0 and header.intervals[2] != header.nz
-    ):  # images beside each other, not in space
+    if header.ispg == 0 and header.intervals[2] != header.nz:  # images, not slices of a volume
         name = _CELL_NAMES[header.axis_of(_SECTION)]
         return (ArrayAxis(name, n_frames, navigate=True),), []
     return (_header_axis(header, _SECTION, n_frames, navigate=True),), []
 
 
+def _tilt_axis(tilts: tuple[float, ...]) -> ArrayAxis:
+    """A uniform axis where the tilts are, to a hundredth of a step; else their positions."""
+    step = (tilts[-1] - tilts[0]) / (len(tilts) - 1)
+    even = all(abs(tilts[0] + i * step - tilt) <= abs(step) / 100 for i, tilt in enumerate(tilts))
+    axis = ArrayAxis("tilt", len(tilts), navigate=True, units="deg")
+    if even and step:
+        return replace(axis, scale=step, offset=tilts[0])
+    return replace(axis, values=tilts)
+
+
 def _signal_axes(
-    header: Header, frame_shape: tuple[int, int], scan: Scan | None
+    header: Header, frame_shape: tuple[int, int], beside: Beside
 ) -> tuple[ArrayAxis, ...]:
-    if scan is not None:
+    if beside.scan is not None:
         return tuple(
             replace(_from_sidecar(axis, navigate=False), size=size)
-            for axis, size in zip(scan.signal, frame_shape, strict=True)
+            for axis, size in zip(beside.scan.signal, frame_shape, strict=True)
         )
-    return tuple(
+    if beside.scan_shape is not None:  # the header's pixel size is then the scan's
+        return tuple(
+            ArrayAxis(name, size, navigate=False)
+            for name, size in zip(("ky", "kx"), frame_shape, strict=True)
+        )
+    axes = [
         _header_axis(header, stored, size, navigate=False)
         for stored, size in zip((_ROW, _COLUMN), frame_shape, strict=True)
+    ]
+    sizes = beside.pixel_size or (None, None)
+    return tuple(
+        axis if axis.units else _calibrated(axis, size, "nm")
+        for axis, size in zip(axes, sizes, strict=True)
     )
 
 
+def _calibrated(axis: ArrayAxis, scale: float | None, units: str) -> ArrayAxis:
+    return axis if scale is None else replace(axis, scale=scale, units=units)
+
+
 def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> ArrayAxis:
-    """An axis with the calibration of the header: cell / intervals in Å, origin or start, in nm."""
+    """An axis with the header's calibration: cell / intervals; origin, else start; Å to nm."""
     axis = header.axis_of(stored)
     name = _CELL_NAMES[axis]
     pixel = header.pixel_size(stored)
@@ -221,17 +301,17 @@ def _from_sidecar(axis: Axis | ArrayAxis, *, navigate: bool) -> ArrayAxis:
     return ArrayAxis(axis.name, axis.size, navigate=navigate, scale=axis.scale, units=axis.units)
 
 
-def _require_scan_fits(scan: Scan, header: Header, *, allow_truncated: bool) -> None:
+def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> None:
     shape = " x ".join(str(axis.size) for axis in scan.navigation)
-    if scan.size < header.nz:
+    if scan.size < n_frames:
         raise SidecarError(
-            f"the scan of {shape} has {scan.size} points, the file {header.nz} frames",
+            f"the scan of {shape} has {scan.size} points, the file {n_frames} frames",
             cause="the sidecar belongs to another acquisition, or frames were recorded beside the scan",
             remedy=f"{_NAVIGATION_REMEDY}; or metadata_file=None to load a plain stack",
         )
-    if scan.size > header.nz and not allow_truncated:
+    if scan.size > n_frames and not allow_truncated:
         raise SidecarError(
-            f"the scan of {shape} has {scan.size} points, the file only {header.nz} frames",
+            f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
             cause="the acquisition was aborted, or the sidecar belongs to another one",
             remedy=f"allow_truncated=True fills the missing frames with 0; or {_NAVIGATION_REMEDY}",
         )

@@ -7,7 +7,7 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -119,21 +119,24 @@ def on_network(path: str) -> bool:
     return kind.startswith(_NETWORK)
 
 
-def map_writable(
-    location: Location,
-    identity: Identity,
-    offset: int,
-    layout: Layout,
-    mode: Literal["r", "c", "r+"],
-) -> Array:
+class MappedFile(Protocol):
+    """Where a file is, which version of it, and where its frames begin."""
+
+    @property
+    def location(self) -> Location: ...  # noqa: D102
+    @property
+    def identity(self) -> Identity: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+
+
+def map_writable(part: MappedFile, layout: Layout, mode: Literal["r", "c", "r+"]) -> Array:
     """Map a whole local file as one array.
 
     Parameters
     ----------
-    location : Location
-    identity : Identity
-    offset : int
-        Byte at which the first frame begins.
+    part : MappedFile
+        The file.
     layout : Layout
         Of plain pixels, with all frames present.
     mode : {"r", "c", "r+"}
@@ -148,12 +151,13 @@ def map_writable(
     ------
     FileChangedError, MissingFileError, AccessDeniedError, ReadError
     """
+    location = part.location
     try:
         with Path(location.filesystem()[1]).open("r+b" if mode == "r+" else "rb") as file:
             found = local_identity(os.fstat(file.fileno()))
-            if found != identity:
-                raise changed(location, identity, found).located(here(location))
-            return np.memmap(file, layout.pixels.stored, mode, offset, layout.shape)
+            if found != part.identity:
+                raise changed(location, part.identity, found).located(here(location))
+            return np.memmap(file, layout.pixels.stored, mode, part.offset, layout.shape)
     except OSError as error:
         raise explain_failure(error, location.shown, location.scrub).located(
             here(location)

@@ -164,7 +164,7 @@ class Location:
         """
         try:
             if self.is_local:
-                return local_identity(os.stat(self.filesystem()[1]))
+                return local_identity(Path(self.filesystem()[1]).stat())
             fs, path = self.filesystem()
             # A listing that s3fs keeps may be older than the file.
             info = fs.info(path, refresh=True) if _is_s3(fs) else fs.info(path)
@@ -197,15 +197,24 @@ class Location:
         # A server that ignores Range sends everything, from byte 0.
         return raw if len(raw) <= size else raw[start : start + size]
 
-    def list_folder(self) -> list[str] | None:
-        """Names of the files beside this one; None where the store cannot list."""
+    def list_folder(self) -> dict[str, Identity | None] | None:
+        """Names of the files beside this one; None where the store cannot list.
+
+        With each name its identity, where a listing tells the same as asking for the file.
+        """
         try:
             fs, path = self.filesystem()
             folder = fs._parent(path)
-            found = fs.ls(folder, detail=False)
+            # A listing that s3fs keeps may be older than the files.
+            found = fs.ls(folder, detail=True, **({"refresh": True} if _is_s3(fs) else {}))
         except Exception:  # noqa: BLE001 not being able to list is an answer, whatever the reason
             return None
-        return [str(name).rstrip("/").rsplit("/", 1)[-1] for name in found]
+        return {
+            str(info["name"]).rstrip("/").rsplit("/", 1)[-1]: (
+                remote_identity(info) if _is_s3(fs) and info.get("ETag") else None
+            )
+            for info in found
+        }
 
     def _tuned_options(self) -> dict[str, Any]:
         """Give s3fs as many connections as we use, and only one owner of retries: us."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.config import ReadSettings, read_settings
+from mrcdist.format.mrcz import SectionTable
 from mrcdist.plan.layout import FrameTable, Layout
 from mrcdist.plan.selection import select
 from mrcdist.read import stats
@@ -16,6 +17,8 @@ from mrcdist.read.block import OpenPart, RangeReader, read_block
 from mrcdist.read.local import LocalReader
 from mrcdist.read.location import Identity, Location
 from mrcdist.read.remote import RemoteReader
+from mrcdist.read.sections import SectionReader
+from mrcdist.read.stream import StreamReader
 
 __all__ = ["MrcSource", "Part"]
 
@@ -36,18 +39,34 @@ class Part:
         Byte at which its first frame begins.
     frames : int
         Whole frames in it.
+    compression : {"gzip", "bzip2"} or None
+        The whole file is one compressed stream; `offset` counts in what it decompresses to.
+    sections : SectionTable or None
+        MRCZ's compressed sections; `offset` is then 0.
+    section_bytes : int
+        Bytes of a section that is decompressed.
     """
 
     location: Location
     identity: Identity
     offset: int
     frames: int
+    compression: str | None = None
+    sections: SectionTable | None = field(default=None, repr=False)
+    section_bytes: int = 0
 
     def open(self, settings: ReadSettings) -> RangeReader:
         """Open the file in this process: nothing comes from the client but this object."""
-        if self.location.is_local:
-            return LocalReader(self.location, self.identity, settings)
-        return RemoteReader(self.location, self.identity, settings)
+        if self.compression is not None:
+            return StreamReader(self.location, self.identity, self.compression)
+        reader: RangeReader = (
+            LocalReader(self.location, self.identity, settings)
+            if self.location.is_local
+            else RemoteReader(self.location, self.identity, settings)
+        )
+        if self.sections is not None:
+            return SectionReader(reader, self.sections, self.section_bytes)
+        return reader
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +107,7 @@ class MrcSource:
     @property
     def travels_light(self) -> bool:
         """Whether the source is small enough to go with every task."""
-        return self.table is None and len(self.parts) == 1
+        return self.table is None and len(self.parts) == 1 and self.parts[0].sections is None
 
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
         settings = read_settings()

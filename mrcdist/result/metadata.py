@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
-from mrcdist.format.direct_electron import Sidecar, sidecar_metadata
+from mrcdist.format.direct_electron import sidecar_metadata
+from mrcdist.format.extended import ExtendedHeader, extended_metadata
 from mrcdist.format.header import Header
+from mrcdist.format.sidecar import Sidecar
 
 __all__ = ["metadata_dict", "original_metadata_dict"]
 
@@ -29,29 +31,51 @@ _WORDS = (
 )  # fmt: skip
 
 
-def metadata_dict(name: str, sidecar: Sidecar | None) -> dict[str, Any]:
-    """Return ``metadata``: General, Signal, and the instrument where a sidecar tells.
+def metadata_dict(
+    name: str, sidecar: Sidecar | None = None, extended: ExtendedHeader | None = None
+) -> dict[str, Any]:
+    """Return ``metadata``: General, Signal, and the instrument where something tells of it.
 
     Parameters
     ----------
     name : str
         The file's name.
-    sidecar : Sidecar or None
+    sidecar : Sidecar, optional
+        Its words win over the extended header's.
+    extended : ExtendedHeader, optional
     """
-    title = name.rpartition(".")[0] or name
     metadata: dict[str, Any] = {
-        "General": {"title": title, "original_filename": name},
+        "General": {"title": name.rpartition(".")[0] or name, "original_filename": name},
         "Signal": {"signal_type": ""},
     }
-    return merge(metadata, sidecar_metadata(sidecar)) if sidecar else metadata
+    merge(metadata, extended_metadata(extended) if extended else {})
+    return merge(metadata, sidecar_metadata(sidecar) if sidecar else {})
 
 
-def original_metadata_dict(header: Header, sidecar: Sidecar | None) -> dict[str, Any]:
-    """Return ``original_metadata``: std_header, and de_metadata where there is a sidecar. JSON-serialisable."""
+def original_metadata_dict(
+    header: Header, sidecar: Sidecar | None = None, extended: ExtendedHeader | None = None
+) -> dict[str, Any]:
+    """Return ``original_metadata``, JSON-serialisable.
+
+    ``std_header``; ``de_metadata`` where there is a sidecar; ``extended_header`` where there is
+    one: its type, its records as columns with one value a section, its text.
+    """
     original: dict[str, Any] = {"std_header": _std_header(header)}
     if sidecar is not None:
         original["de_metadata"] = dict(sidecar.values)
+    if extended is not None:
+        original["extended_header"] = {
+            "type": extended.kind,
+            "records": {name: _column(values) for name, values in extended.columns.items()},
+            "text": list(extended.text),
+        }
     return original
+
+
+def _column(values: Any) -> list[Any]:
+    """A column as a list; JSON knows no NaN or infinity."""
+    column = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return [None if isinstance(v, float) and not np.isfinite(v) else v for v in column]
 
 
 def merge(into: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

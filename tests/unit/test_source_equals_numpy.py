@@ -15,6 +15,9 @@ from hypothesis.extra import numpy as hnp
 import mrcdist
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
+# Some files have an extended header of no known kind.
+pytestmark = pytest.mark.filterwarnings("ignore:.*of unknown kind.*:mrcdist.MrcdistWarning")
+
 
 @st.composite
 def cases(draw):

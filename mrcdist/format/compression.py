@@ -1,0 +1,87 @@
+"""Files that were compressed as a whole: known by their first bytes, whatever they are called."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["PROBE_BYTES", "Compression", "detect_compression", "parallel_advice"]
+
+Compression = Literal["gzip", "bzip2", "xz", "zstd", "zip"]
+
+PROBE_BYTES = 10
+
+# bzip2's block begins with the digits of pi; an empty stream has only the end mark.
+_BZIP2_BLOCKS = (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90")
+_MAGIC: dict[bytes, Compression] = {
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",  # an empty archive
+}
+_COMMANDS: dict[Compression, tuple[str, str]] = {
+    "gzip": ("gzip -dk", ".gz"),
+    "bzip2": ("bzip2 -dk", ".bz2"),
+    "xz": ("xz -dk", ".xz"),
+    "zstd": ("zstd -d", ".zst"),
+    "zip": ("unzip", ".zip"),
+}
+
+
+def detect_compression(first_bytes: bytes) -> Compression | None:
+    """Tell how a file was compressed, by its first bytes.
+
+    Parameters
+    ----------
+    first_bytes : bytes
+        The beginning of the file, `PROBE_BYTES` or more of it (fewer if it is shorter).
+
+    Returns
+    -------
+    {"gzip", "bzip2", "xz", "zstd", "zip"} or None
+        None for a file that is not compressed in one of these ways.
+
+    Notes
+    -----
+    gzip: RFC 1952, magic, method 8 (deflate) and flags without the reserved bits. bzip2: "BZh", the
+    level and the first mark. xz: The .xz File Format, 2.1.1.1. zstd: RFC 8878, 3.1.1. zip: PKWARE's
+    APPNOTE, 4.3.
+
+    An MRC file begins with NX: each of these marks, read as NX in either byte order, is negative or
+    more than 500,000 columns, so an MRC file is not taken for a compressed one.
+    """
+    if first_bytes[:3] == b"\x1f\x8b\x08" and first_bytes[3:4] < b"\x20":
+        return "gzip"
+    level = first_bytes[3:4]
+    if first_bytes[:3] == b"BZh" and level in b"123456789" and first_bytes[4:10] in _BZIP2_BLOCKS:
+        return "bzip2"
+    for magic, kind in _MAGIC.items():
+        if first_bytes.startswith(magic):
+            return kind
+    return None
+
+
+def parallel_advice(kind: Compression, name: str = "") -> tuple[str, str]:
+    """Say why such a file cannot be read in parallel, and what to do.
+
+    Parameters
+    ----------
+    kind : {"gzip", "bzip2", "xz", "zstd", "zip"}
+    name : str, optional
+        The file's name, for the command; an example's by default.
+
+    Returns
+    -------
+    cause, remedy : str
+        For an error or a warning.
+    """
+    command, suffix = _COMMANDS[kind]
+    name = name or f"movie.mrc{suffix}"
+    cause = (
+        f"the whole file is compressed with {kind}: no part of it can be read without "
+        "decompressing all that comes before, so the work cannot be shared among tasks"
+    )
+    remedy = (
+        f"decompress it once for parallel reading, for example `{command} {name}`, and "
+        "open the result; MRCZ keeps sections compressed and can be read in parallel"
+    )
+    return cause, remedy

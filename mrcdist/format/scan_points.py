@@ -1,0 +1,194 @@
+"""The points of a custom scan: which frame was recorded where.
+
+DE Server writes ``<acquisition>_scan_coordinates.csv`` for scans that are not rasters: a row per
+frame, in the order of the frames, with the point's column and row in the scan's grid (x, y).
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.errors import SidecarError
+
+__all__ = ["frame_table", "parse_scan_points"]
+
+Points = npt.NDArray[np.int64]
+
+# Beyond this, float64 skips whole numbers.
+_LARGEST = 2.0**53
+
+# 2 GiB as int64; a scan that needs more is one of few places and very many visits.
+_MOST_PLACES = 2**28
+
+_REMEDY = (
+    "Pass the right file as scan_file, or navigation_shape to read the frames in the order in"
+    " which they were recorded."
+)
+
+
+def parse_scan_points(raw: bytes) -> Points:
+    """Read a list of scan points.
+
+    Parameters
+    ----------
+    raw : bytes
+        The whole CSV file: two columns, x and y, one row per frame. A first line of words is a
+        header; blank lines mean nothing. Whole numbers may be written as floats (``3.0``).
+
+    Returns
+    -------
+    ndarray of int64, shape (n, 2)
+        Column and row (x, y) of each frame's point, in the order of the file.
+
+    Raises
+    ------
+    SidecarError
+        A row is not two whole numbers (it is named by its line in the file, from 1), the header
+        says that y comes first, or there are no rows.
+    """
+    text = raw.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    rows = [(number, line) for number, line in enumerate(lines, 1) if line and not line.isspace()]
+    if rows and _is_header(rows[0][1]):
+        _check_header(rows[0][1])
+        del rows[0]
+    if not rows:
+        raise SidecarError(
+            "The list of scan points has no points",
+            cause="The file is empty or was not written to its end.",
+            remedy=_REMEDY,
+        )
+    try:
+        values = np.loadtxt([line for _, line in rows], delimiter=",", ndmin=2, comments=None)
+    except ValueError:
+        raise _bad_row(rows) from None
+    whole = (np.trunc(values) == values) & (np.abs(values) <= _LARGEST)
+    if values.shape[1] != 2 or not whole.all():
+        raise _bad_row(rows)
+    return values.astype(np.int64)
+
+
+def frame_table(
+    points: Points, *, shape: tuple[int, int], n_frames: int, allow_missing: bool = False
+) -> npt.NDArray[np.int64]:
+    """Say which frame belongs to each place of the scan's grid.
+
+    Parameters
+    ----------
+    points : ndarray of int64, shape (n, 2)
+        Column and row (x, y) of each frame's point, as `parse_scan_points` returns them.
+    shape : (int, int)
+        Rows and columns (y, x) of the grid.
+    n_frames : int
+        Number of frames that the movie has.
+    allow_missing : bool, default False
+        Accept fewer frames than points: the last points were not recorded.
+
+    Returns
+    -------
+    ndarray of int64, shape (y, x) or (y, x, repeat)
+        Index of the frame in the movie; -1 for a place without a frame. There is a repeat axis,
+        as long as the largest number of visits, if a point occurs more than once in `points`,
+        recorded or not; a place's frames are in the order in which they were recorded.
+
+    Raises
+    ------
+    SidecarError
+        A point lies outside the grid; the number of points is not that of the frames; or the
+        table would take more than 2 GiB.
+    """
+    rows, columns = shape
+    n_points = len(points)
+    _check_number(n_points, n_frames, allow_missing=allow_missing)
+    x, y = points[:, 0], points[:, 1]
+    outside = np.flatnonzero((x < 0) | (x >= columns) | (y < 0) | (y >= rows))
+    if outside.size:
+        first = int(outside[0])
+        raise SidecarError(
+            f"Scan point {first + 1} of {n_points} is x = {x[first]}, y = {y[first]}, outside the"
+            f" grid of {columns} x {rows} (x, y) points; {outside.size} points are",
+            cause="The list of scan points belongs to another acquisition, or has rows and columns"
+            " exchanged, or the sidecar was edited.",
+            remedy=_REMEDY,
+        )
+    _check_places(rows * columns, shape, visits=1)
+    place = y * columns + x
+    visits = np.bincount(place, minlength=rows * columns)
+    repeats = max(1, int(visits.max()))
+    _check_places(rows * columns * repeats, shape, visits=repeats)
+
+    # A stable sort puts the frames of one place side by side in the order of recording, so that
+    # the distance from the first of them is the number of the visit.
+    frames = np.argsort(place, kind="stable")
+    by_place = place[frames]
+    visit = np.arange(n_points) - (np.cumsum(visits) - visits)[by_place]
+    table = np.full((rows * columns, repeats), -1, dtype=np.int64)
+    table[by_place, visit] = np.where(frames < n_frames, frames, -1)
+    return table.reshape(shape if repeats == 1 else (*shape, repeats))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_header(line: str) -> bool:
+    return not any(_is_number(word) for word in line.split(","))
+
+
+def _check_header(line: str) -> None:
+    words = [re.sub(r"[(\[].*", "", word).lower() for word in line.split(",")]
+    if len(words) == 2 and "y" in words[0] and "x" in words[1] and "x" not in words[0]:
+        raise SidecarError(
+            f"The columns of the list of scan points are {line.strip()!r}",
+            cause="Scan points are x, y, one row per frame; here y comes first.",
+            remedy="Exchange the columns, or correct the header if the numbers are x, y.",
+        )
+
+
+def _bad_row(rows: list[tuple[int, str]]) -> SidecarError:
+    number, line = next((row for row in rows if not _is_point(row[1])), rows[0])
+    return SidecarError(
+        f"Line {number} of the list of scan points is {line.strip()[:60]!r}, not two whole numbers",
+        cause="It is no list of x,y points, one row per frame, or it is damaged.",
+        remedy=_REMEDY,
+    )
+
+
+def _is_point(line: str) -> bool:
+    words = line.split(",")
+    if len(words) != 2 or not all(_is_number(word) and "_" not in word for word in words):
+        return False
+    return all(float(w).is_integer() and abs(float(w)) <= _LARGEST for w in words)
+
+
+def _check_number(n_points: int, n_frames: int, *, allow_missing: bool) -> None:
+    if n_points == n_frames or (allow_missing and n_frames < n_points):
+        return
+    if n_frames < n_points:
+        cause = "The acquisition was aborted or is still running."
+        remedy = "Pass allow_truncated=True to read the points that have no frame as 0."
+    else:
+        cause = "The list belongs to another acquisition, or the scan was repeated."
+        remedy = _REMEDY
+    raise SidecarError(
+        f"The list of scan points has {n_points} points, but the movie has {n_frames} frames",
+        cause=cause,
+        remedy=remedy,
+    )
+
+
+def _check_places(places: int, shape: tuple[int, int], *, visits: int) -> None:
+    if places > _MOST_PLACES:
+        raise SidecarError(
+            f"A scan of {shape[1]} x {shape[0]} (x, y) points, visited up to {visits} times each,"
+            f" has {places} places for a frame, more than {_MOST_PLACES}",
+            cause="The sidecar was edited, or one point was visited very often.",
+            remedy=_REMEDY,
+        )

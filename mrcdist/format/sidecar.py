@@ -1,0 +1,143 @@
+"""The text of a Direct Electron sidecar → keys and values.
+
+DE Server writes ``<acquisition>_info.txt`` beside each movie: a ``key = value`` line for each of
+its properties. In every one of them -1 stands for "not known".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mrcdist.errors import SidecarError
+
+__all__ = ["Sidecar", "parse_sidecar", "shorten", "to_float"]
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The lines of a sidecar.
+
+    Parameters
+    ----------
+    values : Mapping of str to str
+        Every key with its value as text, in the order of the file.
+    notes : tuple of str
+        What was odd, in words for the user.
+    junk : tuple of str
+        Lines that are not ``key = value``, as they stand.
+    """
+
+    values: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    junk: tuple[str, ...] = ()
+
+    def text(self, *keys: str) -> str | None:
+        """Return the value of the first of `keys` that is present and not empty, else None."""
+        return next((self.values[key] for key in keys if self.values.get(key)), None)
+
+    def number(self, *keys: str) -> float | None:
+        """Return the value of the first of `keys` that is present and not empty as a number.
+
+        Returns
+        -------
+        float or None
+            None where the value is absent, -1 (the server's "not known"), not a number or not
+            finite.
+        """
+        value = to_float(self.text(*keys))
+        return None if value == -1 else value
+
+    def positive(self, *keys: str) -> float | None:
+        """Return `number` where it is above 0: what a size, a rate or a voltage is, if known."""
+        value = self.number(*keys)
+        return value if value is not None and value > 0 else None
+
+    def flag(self, key: str) -> bool | None:
+        """Return whether `key` is switched on; None where it is absent or says neither.
+
+        The scan's keys say Enable or Disable; other keys, On or Off, True or False.
+        """
+        text = (self.text(key) or "").lower()
+        if text in ("enable", "on", "true"):
+            return True
+        return False if text in ("disable", "off", "false") else None
+
+
+def parse_sidecar(raw: bytes | str) -> Sidecar:
+    r"""Read the text of a sidecar.
+
+    Parameters
+    ----------
+    raw : bytes or str
+        The whole file. Bytes are UTF-8, with or without a byte order mark, or else latin-1. Lines
+        end in LF, CRLF or CR. The first ``=`` of a line ends the key; later ones are the value's.
+
+    Returns
+    -------
+    Sidecar
+        A repeated key keeps its last value. Repeated keys, and lines that are neither blank nor
+        ``key = value``, are noted.
+
+    Raises
+    ------
+    SidecarError
+        No line is ``key = value``.
+    """
+    values: dict[str, str] = {}
+    junk: list[str] = []
+    repeated: dict[str, str] = {}
+    # Not str.splitlines: it also splits at 0x85, an ellipsis in many a Windows file.
+    for line in re.split(r"[\r\n]", _decode(raw)):
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if not equals or not key or "\0" in line:
+            junk += [line] if line.strip("\0 \t") else []
+            continue
+        if key in values:
+            repeated[key] = f"{key} = {shorten(values[key])}, then {shorten(value)}"
+        values[key] = value
+    if not values:
+        raise SidecarError(
+            f"No 'key = value' line in the sidecar, which begins with {raw[:40]!r}",
+            cause="The file is empty, or it is not a Direct Electron _info.txt file.",
+            remedy="Pass the right file as metadata_file, or metadata_file=None to go without.",
+        )
+    notes = []
+    if repeated:
+        notes.append(
+            f"{len(repeated)} key(s) appear more than once in the sidecar, the last value is used:"
+            f" {'; '.join(list(repeated.values())[:3])}."
+        )
+    if junk:
+        notes.append(
+            f"{len(junk)} line(s) of the sidecar are not 'key = value' and mean nothing here,"
+            f" the first one is {shorten(junk[0])!r}."
+        )
+    return Sidecar(values, tuple(notes), tuple(junk))
+
+
+def _decode(raw: bytes | str) -> str:
+    if isinstance(raw, str):
+        return raw.removeprefix("\ufeff")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def shorten(text: str) -> str:
+    """Return `text` cut to a length that fits a message."""
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def to_float(text: str | None) -> float | None:
+    """Return a finite number, -1 included, or None where `text` is no such thing."""
+    if text is None or "_" in text:  # Python reads 1_000 as a number; no server means it
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

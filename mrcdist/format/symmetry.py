@@ -1,0 +1,39 @@
+"""CCP4's extended header: symmetry operators as text, in lines of 80 characters (MRC2014)."""
+
+from __future__ import annotations
+
+from mrcdist.format.header import decode_text
+
+__all__ = ["MAX_BYTES", "decode_symmetry"]
+
+_LINE = 80
+# 192 lines hold the operators of any space group; a longer text is another thing.
+MAX_BYTES = 1024 * _LINE
+
+
+def decode_symmetry(raw: bytes, *, nsymbt: int) -> tuple[tuple[str, ...], list[str]]:
+    """Cut symmetry text into its lines.
+
+    Parameters
+    ----------
+    raw : bytes
+        The extended header from its start. At most `MAX_BYTES` of it are looked at.
+    nsymbt : int
+        Bytes of extended header.
+
+    Returns
+    -------
+    lines : tuple of str
+        Without padding; blank lines are padding too.
+    notes : list of str
+        What is odd.
+    """
+    used = raw[:MAX_BYTES]
+    pieces = (decode_text(used[at : at + _LINE]).strip() for at in range(0, len(used), _LINE))
+    lines = tuple(piece for piece in pieces if piece)
+    notes = []
+    if nsymbt > MAX_BYTES:
+        notes.append(f"{nsymbt} bytes of symmetry text: only the first {MAX_BYTES} are read")
+    if not all(line.isprintable() for line in lines):
+        notes.append("the symmetry text of the extended header holds bytes that are no text")
+    return lines, notes

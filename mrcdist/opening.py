@@ -1,0 +1,156 @@
+"""One file on the client: identity, header, extended header, and where its frames begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mrcdist.errors import FormatError, ReadError
+from mrcdist.format.compression import Compression, detect_compression, parallel_advice
+from mrcdist.format.extended import (
+    ExtendedHeader,
+    bytes_needed,
+    decode_extended,
+    identify_extended,
+)
+from mrcdist.format.header import HEADER_BYTES, ByteOrder, Header, parse_header
+from mrcdist.format.mrcz import SectionTable, SectionWalk
+from mrcdist.plan.geometry import count_frames
+from mrcdist.plan.layout import Layout
+from mrcdist.read.location import Identity, Location
+from mrcdist.read.source import Part
+from mrcdist.read.stream import STREAMS, read_stream_head
+
+__all__ = ["OpenedFile", "open_file"]
+
+# Chunk headers of MRCZ are followed through windows of this size: one request for many small sections.
+_WALK_BYTES = 2**18
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """What the start of a file says.
+
+    Attributes
+    ----------
+    location : Location
+    identity : Identity
+    header : Header
+    extended : ExtendedHeader or None
+    compression : {"gzip", "bzip2"} or None
+        The whole file is one compressed stream.
+    notes : tuple of str
+        What is odd about it.
+    """
+
+    location: Location
+    identity: Identity
+    header: Header
+    extended: ExtendedHeader | None = field(repr=False)
+    compression: Compression | None
+    notes: tuple[str, ...]
+
+    @property
+    def file_size(self) -> int | None:
+        """Bytes of the file as an MRC file; None where it is a compressed stream."""
+        return None if self.compression else self.identity.size
+
+    def part(self, layout: Layout, *, allow_truncated: bool) -> tuple[Part, list[str]]:
+        """Work out which whole frames it holds, and what tasks need to open it.
+
+        Raises
+        ------
+        TruncatedFileError
+            Frames are missing, and that was not allowed.
+        """
+        header = self.header
+        offset = header.data_offset
+        if header.codec is None:
+            frames, notes = count_frames(
+                header, layout, self.file_size, allow_truncated=allow_truncated
+            )
+            return Part(self.location, self.identity, offset, frames, self.compression), notes
+        table = self._follow_sections(layout, allow_truncated=allow_truncated)
+        notes = list(table.notes)
+        part = Part(
+            self.location, self.identity, 0, table.sections, None, table, layout.frame_bytes
+        )
+        return part, notes
+
+    def _follow_sections(self, layout: Layout, *, allow_truncated: bool) -> SectionTable:
+        size = self.identity.size
+        if size is None:
+            raise ReadError(
+                f"{self.location.shown}: its size is not known",
+                cause="the store does not say how long the file is",
+                remedy='prefix the URL with "simplecache::"',
+            )
+        walk = SectionWalk(
+            start=self.header.data_offset,
+            sections=self.header.nz,
+            section_nbytes=layout.frame_bytes,
+            file_size=size,
+        )
+        while (wanted := walk.wanted) is not None:
+            # Sections larger than a window are stepped over, smaller ones come many in a window.
+            span = min(_WALK_BYTES if not self.location.is_local else 16, size - wanted[0])
+            walk.feed(self.location.read_head(span, wanted[0]), at=wanted[0])
+        return walk.table(allow_truncated=allow_truncated)
+
+
+def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
+    """Read the header and the part of the extended header that the data need.
+
+    Raises
+    ------
+    MrcdistError
+        The file cannot be found or read, or is no MRC file.
+    """
+    identity = location.identify()
+    raw = location.read_head(HEADER_BYTES)
+    compression = detect_compression(raw)
+    notes: list[str] = []
+    if compression is not None:
+        cause, remedy = parallel_advice(compression, location.name)
+        if compression not in STREAMS:
+            raise FormatError(
+                f"{location.shown} is compressed with {compression}", cause=cause, remedy=remedy
+            )
+        notes.append(f"{cause}; one task reads it. To go faster, {remedy}")
+        raw = read_stream_head(location, compression, HEADER_BYTES)
+    size = None if compression else identity.size
+    header = parse_header(raw, file_size=size, endianness=endianness)
+    extended = _read_extended(location, compression, header)
+    if extended is not None:
+        notes += extended.notes
+    return OpenedFile(location, identity, header, extended, compression, (*header.notes, *notes))
+
+
+def _read_extended(
+    location: Location, compression: Compression | None, header: Header
+) -> ExtendedHeader | None:
+    """Decode the extended header: the records that the sections have, not the space kept for more."""
+    kind = identify_extended(
+        exttyp=header.exttyp,
+        nsymbt=header.nsymbt,
+        n_sections=header.nz,
+        nint=header.nint,
+        nreal=header.nreal,
+    )
+    if kind is None:
+        return None
+
+    def read(start: int, stop: int) -> bytes:
+        if stop <= start:
+            return b""
+        if compression is not None:
+            return read_stream_head(location, compression, HEADER_BYTES + stop)[
+                HEADER_BYTES + start :
+            ]
+        return location.read_head(stop - start, HEADER_BYTES + start)
+
+    _, guess = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz)
+    raw = read(0, guess)
+    _, stop = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz, first_bytes=raw)
+    if stop > guess:
+        raw += read(guess, stop)
+    return decode_extended(kind, raw, byteorder=header.byteorder, n_sections=header.nz)

@@ -1,0 +1,219 @@
+"""Extended headers written byte by byte after their descriptions, and what they say.
+
+FEI1 and FEI2 have a file of their own.
+"""
+
+import struct
+
+import numpy as np
+import pytest
+
+from mrcdist.format.extended import (
+    bytes_needed,
+    extended_metadata,
+    identify_extended,
+    section_pixel_size,
+    tilt_angles,
+)
+from tests.support.extended_headers import decode, tem
+
+
+def old_fei_record(order="<", a_tilt=0.0, pixel=0.0, magnification=0.0, ht=0.0, exposure=0.0):
+    values = [
+        a_tilt,
+        0.5,
+        1e-5,
+        2e-5,
+        3e-5,
+        0,
+        0,
+        -4e-6,
+        exposure,
+        123.0,
+        85.0,
+        pixel,
+        magnification,
+        ht,
+    ]
+    return struct.pack(order + "14f", *values).ljust(128, b"\0")
+
+
+class TestOldFei:
+    @pytest.mark.parametrize("order", ["<", ">"])
+    def test_block_of_1024_records(self, order):
+        records = [
+            old_fei_record(order, a, pixel=5e-10, magnification=5e4, ht=2e5, exposure=0.25)
+            for a in (-1.0, 0.0, 1.0)
+        ]
+        raw = b"".join(records).ljust(131072, b"\0")
+        kind = identify_extended(exttyp="", nsymbt=131072, n_sections=3, nint=0, nreal=32)
+        assert kind.name == "FEI"
+        assert bytes_needed(kind, nsymbt=131072, n_sections=3) == (0, 384)
+        header = decode("", raw, 3, order=order, nreal=32)
+        assert header.notes == ()
+        np.testing.assert_array_equal(tilt_angles(header), [-1.0, 0.0, 1.0])
+        assert section_pixel_size(header) == pytest.approx((0.5, 0.5))
+        found = tem(header)
+        assert found.pop("Stage") == pytest.approx(
+            {"tilt_beta": 0.5, "x": 0.01, "y": 0.02, "z": 0.03}
+        )
+        assert found.pop("Detector") == {"Camera": {"exposure": 0.25}}
+        assert found == pytest.approx(
+            {"beam_energy": 200.0, "magnification": 5e4, "defocus": -4000.0}
+        )
+        np.testing.assert_array_equal(header.columns["mean_int"], [123.0] * 3)
+        np.testing.assert_array_equal(header.columns["tilt_axis"], [85.0] * 3)
+
+    @pytest.mark.parametrize(
+        ("nsymbt", "n_sections", "name"),
+        [
+            (131072, 1, "FEI"),
+            (131072, 1024, "FEI"),
+            (131072, 1025, "unknown"),
+            (1048576, 1025, "FEI"),
+            (1048576, 1024, "unknown"),
+            (131071, 1, "unknown"),
+        ],
+    )
+    def test_known_by_its_size(self, nsymbt, n_sections, name):
+        kind = identify_extended(exttyp="", nsymbt=nsymbt, n_sections=n_sections, nint=0, nreal=0)
+        assert kind.name == name
+
+    def test_length_above_one_is_no_metre(self):
+        header = decode("", old_fei_record(pixel=2.5).ljust(131072, b"\0"), 1)
+        assert section_pixel_size(header) is None
+        assert header.notes[0].startswith("pixel_size is 2.5 in the extended header")
+
+    def test_high_tension_is_in_volts(self):
+        header = decode("", old_fei_record(ht=300.0).ljust(131072, b"\0"), 1)
+        assert "beam_energy" not in tem(header)
+        assert header.notes[0].startswith("ht is 300 in the extended header")
+
+    @pytest.mark.parametrize("word", [struct.pack("<f", 361), struct.pack("<f", np.nan), b"    "])
+    def test_another_block_of_the_same_size_is_not_decoded(self, word):
+        raw = word * 32768
+        header = decode("", raw, 2)
+        assert (header.n_records, dict(header.columns)) == (0, {})
+        assert "make no sense" in header.notes[0]
+        assert tilt_angles(header) is None
+
+    def test_blank_records_are_no_tilts_of_zero(self):
+        header = decode("", bytes(131072), 2)
+        assert tilt_angles(header) is None
+        assert extended_metadata(header) == {}
+        assert "2 of 2 records of the FEI extended header are blank" in header.notes
+
+
+def test_serialem_record_with_all_items():
+    # NREAL 63: tilt, piece x y z, stage x y, magnification, intensity, dose in two shorts.
+    first = (-6000, 10, -20, 3, 250, -500, 290, 12500)
+    record = struct.pack("<8h", *first) + struct.pack("<2h", 150, -1 * (7 * 256 + 64))
+    other = struct.pack("<8h", 6000, *first[1:]) + struct.pack("<2h", -150, 2 * 256 + 64)
+    header = decode("SERI", record + other, 2, nint=20, nreal=63)
+    assert header.notes == ()
+    assert header.kind == "SERI"
+    np.testing.assert_allclose(tilt_angles(header), [-60.0, 60.0])
+    expected = {
+        "tilt_angle": [-60.0, 60.0],
+        "piece_x": [10, 10],
+        "piece_y": [-20, -20],
+        "piece_z": [3, 3],
+        "stage_x": [10.0, 10.0],
+        "stage_y": [-20.0, -20.0],
+        "magnification": [29000.0, 29000.0],
+        "intensity": [0.5, 0.5],
+        "exposure_dose": [(150 * 256 + 64) / 2**7, -(150 * 256 + 64) * 2**2],
+    }
+    assert list(header.columns) == list(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(header.columns[name], values)
+    found = tem(header)
+    assert found.pop("Stage") == pytest.approx({"x": 0.01, "y": -0.02})
+    # A dose below 0 is none: the one that is left is all that is known.
+    assert found == pytest.approx({"magnification": 29000.0, "dose": 300.5})
+
+
+def test_serialem_is_big_endian_where_the_header_is():
+    header = decode("SERI", struct.pack(">2h", 4500, -4500), 2, order=">", nint=2, nreal=1)
+    np.testing.assert_allclose(tilt_angles(header), [45.0, -45.0])
+
+
+@pytest.mark.parametrize(
+    ("bit", "size"),
+    [(0, 2), (1, 6), (2, 4), (3, 2), (4, 2), (5, 4), (6, 2), (7, 4), (8, 2), (9, 4), (10, 2)],
+)
+def test_serialem_item_sizes(bit, size):
+    """Bits 0 to 10 of NREAL, after IMOD's description; a record that does not add up is none."""
+    tilt = struct.pack("<h", 1000)
+    if bit:
+        nint, nreal, record = 2 + size, 1 << bit | 1, tilt + bytes(size)
+    else:
+        nint, nreal, record = size, 1, tilt
+    np.testing.assert_allclose(
+        tilt_angles(decode("SERI", record * 3, 3, nint=nint, nreal=nreal)), [10.0] * 3
+    )
+    wrong = decode("SERI", record * 3, 3, nint=nint + 2, nreal=nreal)
+    assert (wrong.n_records, tilt_angles(wrong)) == (0, None)
+    assert "do not add up" in wrong.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("nint", "nreal", "nsymbt", "name"),
+    [
+        (2, 1, 6, "SERI"),
+        (2, 1, 5, "unknown"),  # three sections do not fit
+        (4, 1, 60, "unknown"),
+        (0, 0, 60, "unknown"),
+        (2, -1, 60, "unknown"),
+        (2, 1 | 1 << 11, 60, "unknown"),
+    ],
+)
+def test_unnamed_serialem_header_only_if_all_adds_up(nint, nreal, nsymbt, name):
+    kind = identify_extended(exttyp="", nsymbt=nsymbt, n_sections=3, nint=nint, nreal=nreal)
+    assert kind.name == name
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_agard_record(order):
+    raw = struct.pack(order + "2i3f", -1, 2, 0.5, 1.5, 2.5) + struct.pack(
+        order + "2i3f", 7, 8, 9, 10, 11
+    )
+    header = decode("AGAR", raw + bytes(40), 2, order=order, nint=2, nreal=3)
+    assert (header.n_records, header.notes) == (2, ())
+    np.testing.assert_array_equal(header.columns["integers"], [[-1, 2], [7, 8]])
+    np.testing.assert_array_equal(header.columns["reals"], [[0.5, 1.5, 2.5], [9, 10, 11]])
+    assert extended_metadata(header) == {}
+    assert tilt_angles(header) is None
+
+
+def test_agard_record_of_nothing():
+    header = decode("AGAR", bytes(40), 2, nint=0, nreal=0)
+    assert header.n_records == 0
+    assert "NINT = 0 and NREAL = 0 describe no record" in header.notes[0]
+
+
+def test_ccp4_symmetry_lines():
+    raw = b"X,  Y,  Z".ljust(80) + b"-X,  Y+1/2,  -Z".ljust(80)
+    assert len(raw) == 160
+    header = decode("CCP4", raw, 20)
+    assert header.text == ("X,  Y,  Z", "-X,  Y+1/2,  -Z")
+    assert (header.n_records, dict(header.columns), header.notes) == (0, {}, ())
+
+
+@pytest.mark.parametrize("exttyp", ["MRCO", "HDF5", "ABCD"])
+def test_kinds_that_are_not_decoded_are_told_with_their_size(exttyp):
+    header = decode(exttyp, bytes(2048), 3)
+    assert header.n_records == 0
+    assert header.notes == (f"the extended header (2048 bytes, of kind '{exttyp}') is not decoded",)
+
+
+def test_unknown_kind():
+    header = decode("", bytes(2048), 3)
+    assert header.kind == "unknown"
+    assert header.notes == ("the extended header (2048 bytes, of unknown kind) is not decoded",)
+
+
+@pytest.mark.parametrize("exttyp", ["", "FEI1", "CCP4"])
+def test_no_extended_header(exttyp):
+    found = identify_extended(exttyp=exttyp, nsymbt=0, n_sections=1, nint=2, nreal=1)
+    assert found is None

@@ -1,0 +1,511 @@
+"""MRCZ: files of the mrcz package in every codec, and chunks written byte by byte."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pickle
+import struct
+import sys
+
+import blosc
+import mrcz as peer
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from mrcdist.errors import ArgumentError, FormatError, MissingExtraError, TruncatedFileError
+from mrcdist.format import mrcz
+from mrcdist.format.mrcz import (
+    BloscHeader,
+    SectionWalk,
+    decode_section,
+    parse_chunk_header,
+    split_mode,
+)
+
+CODECS = {"blosclz": 1, "lz4": 2, "lz4hc": 3, "zlib": 5, "zstd": 6}
+STREAMS = {"lz4hc": "lz4"}
+MODES = {"i1": 0, "i2": 1, "f4": 2, "c8": 4, "u2": 6, "i4": 7, "u4": 8}
+
+
+def counts(dtype="i2", shape=(5, 20, 24)):
+    """Sparse counts, each section different, with signs where the dtype has them."""
+    rng = np.random.default_rng(7)
+    counts = rng.poisson(1, shape) + np.arange(shape[0])[:, None, None]
+    return (
+        (counts - 2 * (np.dtype(dtype).kind != "u"))
+        .clip(0 if dtype[0] == "u" else -9)
+        .astype(dtype)
+    )
+
+
+def written(tmp_path, data, **options):
+    """The bytes of the file that the mrcz package writes."""
+    path = tmp_path / "movie.mrcz"
+    peer.writeMRC(data, str(path), **options)
+    return path.read_bytes()
+
+
+def walk(raw, *, sections, section_nbytes, start=1024, step=16):
+    """Drive a walk over bytes in memory, `step` bytes at a time."""
+    steps = SectionWalk(
+        start=start, sections=sections, section_nbytes=section_nbytes, file_size=len(raw)
+    )
+    while (span := steps.wanted) is not None:
+        steps.feed(raw[span[0] : span[0] + max(step, span[1] - span[0])], at=span[0])
+    return steps
+
+
+def sections_of(raw, dtype, shape, *, start=1024):
+    """Read a whole file, the way the reader does: walk, then each section alone, last first."""
+    section_nbytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+    table = walk(raw, sections=shape[0], section_nbytes=section_nbytes, start=start).table()
+    assert table.offsets[-1] == len(raw)
+    out = np.empty(shape, np.dtype(dtype).newbyteorder("="))
+    for index in reversed(range(shape[0])):
+        first, stop = table.byte_range(index, index + 1)
+        out[index] = decode_section(raw[first:stop], dtype=dtype, shape=shape[1:])
+    return out
+
+
+def chunk(payload, *, version=2, stream=1, flags=0x02, typesize=1, **changed):
+    """A chunk of stored bytes, byte by byte; `changed` header fields are lies."""
+    sizes = {"nbytes": len(payload), "blocksize": len(payload), "ctbytes": 16 + len(payload)}
+    sizes |= changed
+    return struct.pack("<4B3i", version, stream, flags, typesize, *sizes.values()) + payload
+
+
+# What MODE says.
+
+
+@pytest.mark.parametrize(("name", "number"), [*CODECS.items(), ("snappy", 4)])
+def test_mode_is_1000_times_codec_plus_mode(name, number):
+    assert split_mode(1000 * number + 2) == (2, name)
+    assert split_mode(1000 * number) == (0, name)
+    assert split_mode(1000 * number + 101) == (101, name)
+
+
+@pytest.mark.parametrize("mode", [0, 2, 12, 101, 999, -1])
+def test_a_mode_below_1000_is_not_compressed(mode):
+    assert split_mode(mode) == (mode, None)
+
+
+@pytest.mark.parametrize("mode", [7001, 10002, 15006, 16777216, 2**31 - 1])
+def test_an_unknown_codec_is_an_error_that_lists_the_known_ones(mode):
+    with pytest.raises(FormatError, match=rf"MODE = {mode}") as caught:
+        split_mode(mode)
+    assert all(name in caught.value.remedy for name in CODECS)
+
+
+# What the mrcz package writes.
+
+
+@pytest.mark.parametrize(("codec", "clevel"), [*itertools.product(CODECS, range(10))])
+def test_every_codec_and_level_reads_back(tmp_path, codec, clevel):
+    data = counts()
+    raw = written(tmp_path, data, compressor=codec, clevel=clevel)
+    assert split_mode(struct.unpack_from("<i", raw, 12)[0]) == (1, codec)
+    header = parse_chunk_header(raw[1024:])
+    assert header.stream == STREAMS.get(codec, codec)
+    assert header.stored == (clevel == 0)
+    assert header.nbytes == data[0].nbytes
+    np.testing.assert_array_equal(sections_of(raw, "<i2", data.shape), data)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("dtype", MODES)
+@pytest.mark.parametrize("endian", ["le", "be"])
+def test_every_dtype_and_byte_order_reads_back(tmp_path, codec, dtype, endian):
+    data = counts(dtype)
+    order = "<" if endian == "le" else ">"
+    raw = written(tmp_path, data, compressor=codec, endian=endian)
+    mode = struct.unpack_from(order + "i", raw, 12)[0]
+    assert split_mode(mode) == (MODES[dtype], codec)
+    # The chunk headers stay little-endian, the pixels follow the main header.
+    np.testing.assert_array_equal(sections_of(raw, order + dtype, data.shape), data)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_incompressible_sections_are_stored_and_read_back(tmp_path, codec):
+    data = np.random.default_rng(3).integers(0, 65536, (3, 64, 64)).astype("u2")
+    raw = written(tmp_path, data, compressor=codec)
+    header = parse_chunk_header(raw[1024:])
+    assert header.stored
+    assert header.ctbytes == data[0].nbytes + 16
+    np.testing.assert_array_equal(sections_of(raw, "<u2", data.shape), data)
+
+
+def test_one_image_is_one_section(tmp_path):
+    data = counts()[0]
+    raw = written(tmp_path, data, compressor="zstd")
+    np.testing.assert_array_equal(sections_of(raw, "<i2", (1, *data.shape)), data[None])
+
+
+def test_a_list_of_volumes_is_one_chunk_a_section_and_mz_says_the_volume(tmp_path):
+    volumes = [counts(shape=(3, 8, 9)), counts(shape=(3, 8, 9)) + 1]
+    raw = written(tmp_path, volumes, compressor="lz4")
+    assert struct.unpack_from("<3i", raw, 0) == (9, 8, 6)
+    assert struct.unpack_from("<3i", raw, 28) == (0, 0, 3)
+    stacked = np.concatenate(volumes)
+    np.testing.assert_array_equal(sections_of(raw, "<i2", stacked.shape), stacked)
+
+
+def test_metadata_are_json_between_header_and_sections(tmp_path):
+    data, said = counts(), {"detector": "Celeritas", "gains": [1, 2.5]}
+    raw = written(tmp_path, data, compressor="zstd", meta=said)
+    (nsymbt,) = struct.unpack_from("<i", raw, 92)
+    assert raw[104:108] == b"json"
+    assert json.loads(raw[1024 : 1024 + nsymbt]) == said
+    np.testing.assert_array_equal(sections_of(raw, "<i2", data.shape, start=1024 + nsymbt), data)
+
+
+def test_typesize_is_the_size_before_a_cast_and_is_not_the_pixels(tmp_path):
+    data = counts("i2")
+    raw = written(tmp_path, data, compressor="zstd", dtype="f4")
+    assert parse_chunk_header(raw[1024:]).typesize == 2
+    np.testing.assert_array_equal(sections_of(raw, "<f4", data.shape), data)
+
+
+def test_the_header_says_the_compressed_bytes_at_144(tmp_path):
+    raw = written(tmp_path, counts(), compressor="zlib")
+    assert struct.unpack_from("<q", raw, 144)[0] == len(raw) - 1024
+
+
+# Chunk headers, byte by byte.
+
+
+def test_header_layout_is_little_endian():
+    raw = bytes([2, 1, 0x96, 4]) + bytes.fromhex("0001 0000 4000 0000 1001 0000")
+    header = parse_chunk_header(raw)
+    assert header == BloscHeader(2, 0x96, 4, nbytes=256, blocksize=64, ctbytes=272)
+    assert (header.stream, header.stored) == ("zstd", True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"version": 0}, "version 0"),
+        ({"version": 1}, "version 1"),
+        ({"version": 3}, "version 3"),
+        ({"nbytes": -1}, "-1 decompressed"),
+        ({"ctbytes": 15}, "15 bytes of chunk"),
+        ({"ctbytes": 0}, "0 bytes of chunk"),
+        ({"ctbytes": -100}, "-100 bytes of chunk"),
+        ({"ctbytes": 27}, "stored as they are in a chunk of 27"),
+        ({"typesize": 0}, "typesize 0"),
+        ({"blocksize": 0}, "blocksize 0"),
+        ({"blocksize": -1}, "blocksize -1"),
+        ({"blocksize": 13}, "blocksize 13 of 12"),
+        ({"flags": 0xA0}, "stream format 5"),
+    ],
+)
+def test_absurd_headers_are_refused_with_the_bytes_found(changed, says):
+    raw = chunk(bytes(12), **changed)
+    with pytest.raises(FormatError, match=says) as caught:
+        parse_chunk_header(raw)
+    assert raw[:16].hex(" ") in caught.value.problem
+    assert parse_chunk_header(chunk(bytes(12))).ctbytes == 28
+
+
+def test_an_empty_chunk_is_its_header_alone():
+    header = parse_chunk_header(blosc.compress(b"", 1))
+    assert (header.nbytes, header.ctbytes) == (0, 16)
+
+
+def test_more_bytes_than_the_callers_limit_are_refused():
+    raw = chunk(bytes(12))
+    assert parse_chunk_header(raw, limit=12).nbytes == 12
+    with pytest.raises(FormatError, match="12 decompressed bytes, of 0 to 11"):
+        parse_chunk_header(raw, limit=11)
+
+
+@pytest.mark.parametrize("length", [0, 1, 15])
+def test_a_header_cut_short_is_refused(length):
+    with pytest.raises(FormatError, match=f"{length} bytes are too few"):
+        parse_chunk_header(chunk(bytes(12))[:length])
+
+
+# The walk from header to header.
+
+
+def three_sections():
+    return bytes(1024) + chunk(b"abcd") + blosc.compress(bytes(4), 1) + chunk(b"efgh")
+
+
+def test_the_table_says_where_each_section_is():
+    raw = three_sections()
+    table = walk(raw, sections=3, section_nbytes=4).table()
+    assert (table.sections, table.notes) == (3, ())
+    assert table.offsets[0] == 1024
+    assert table.offsets[3] == len(raw)
+    first, stop = table.byte_range(2, 3)
+    assert raw[first:stop] == chunk(b"efgh")
+    assert table.byte_range(0, 3) == (1024, len(raw))
+    assert pickle.loads(pickle.dumps(table)) == table
+
+
+@given(step=st.integers(0, 100), before=st.integers(0, 40))
+def test_any_window_gives_the_same_table(step, before):
+    raw = three_sections()
+    expected = walk(raw, sections=3, section_nbytes=4).table()
+    steps = SectionWalk(start=1024, sections=3, section_nbytes=4, file_size=len(raw))
+    while (span := steps.wanted) is not None:
+        at = span[0] - before
+        steps.feed(raw[at : span[1] + step], at=at)
+    assert steps.table() == expected
+
+
+def test_the_whole_file_at_once_is_one_window():
+    raw = three_sections()
+    steps = SectionWalk(start=1024, sections=3, section_nbytes=4, file_size=len(raw))
+    steps.feed(raw, at=0)
+    assert (steps.wanted, steps.done) == (None, 3)
+
+
+@pytest.mark.parametrize(("first", "stop"), [(1024, 1039), (1025, 1050), (0, 1024)])
+def test_a_window_without_the_wanted_header_is_refused_so_a_walk_cannot_hang(first, stop):
+    raw = three_sections()
+    steps = SectionWalk(start=1024, sections=3, section_nbytes=4, file_size=len(raw))
+    with pytest.raises(ArgumentError, match="bytes 1024 to 1040 are wanted"):
+        steps.feed(raw[first:stop], at=first)
+
+
+def test_no_table_before_the_walk_is_over():
+    steps = SectionWalk(start=1024, sections=3, section_nbytes=4, file_size=2000)
+    with pytest.raises(ArgumentError, match="section 0 of 3"):
+        steps.table()
+
+
+def test_no_sections_are_an_empty_table():
+    assert walk(bytes(1024), sections=0, section_nbytes=4).table().offsets == (1024,)
+
+
+@pytest.mark.parametrize("missing", [1, 4, 5, 19])
+def test_a_file_cut_in_its_last_section_is_an_error_or_the_whole_sections(missing):
+    raw = three_sections()[:-missing]
+    steps = walk(raw, sections=3, section_nbytes=4)
+    with pytest.raises(
+        TruncatedFileError, match=rf"3 compressed sections.*{len(raw)} bytes hold 2"
+    ):
+        steps.table()
+    table = steps.table(allow_truncated=True)
+    assert table.offsets == walk(three_sections(), sections=3, section_nbytes=4).table().offsets[:3]
+    assert table.notes == ("1 of 3 compressed sections are missing at the end",)
+
+
+def test_a_file_of_nothing_but_its_header_is_truncated():
+    # What mrcz leaves behind when a section is larger than blosc's 2 GiB.
+    with pytest.raises(TruncatedFileError, match="hold 0 whole"):
+        walk(bytes(1024)[:233], sections=1, section_nbytes=4).table()
+
+
+@pytest.mark.parametrize("extra", [bytes(7), bytes(100), chunk(b"ijkl")])
+def test_trailing_bytes_are_noted(extra):
+    raw = three_sections()
+    table = walk(raw + extra, sections=3, section_nbytes=4).table()
+    assert table.offsets == walk(raw, sections=3, section_nbytes=4).table().offsets
+    assert table.notes == (f"{len(extra)} bytes after the last section are ignored",)
+
+
+def test_a_damaged_header_in_the_middle_is_named_by_section_and_byte():
+    raw = bytearray(three_sections())
+    raw[1044:1060] = bytes(16)
+    with pytest.raises(FormatError, match=r"section 1 of 3, at byte 1044: .*version 0"):
+        walk(bytes(raw), sections=3, section_nbytes=4)
+
+
+def test_a_chunk_of_another_size_than_a_section_is_refused():
+    with pytest.raises(FormatError, match="holds 4 bytes, a section of this file has 8"):
+        walk(three_sections(), sections=3, section_nbytes=8)
+
+
+@given(raw=st.binary(max_size=300), sections=st.integers(0, 20), section_nbytes=st.integers(0, 64))
+def test_a_walk_over_any_bytes_ends_in_a_table_or_a_format_error(raw, sections, section_nbytes):
+    try:
+        steps = walk(raw, sections=sections, section_nbytes=section_nbytes, start=10)
+    except FormatError:
+        return
+    table = steps.table(allow_truncated=True)
+    assert table.sections <= sections
+    assert table.sections == 0 or table.offsets[-1] <= len(raw)
+
+
+# Sections.
+
+
+def test_a_stored_chunk_by_hand_is_its_bytes_in_the_files_order():
+    raw = chunk(bytes([0, 1, 0, 2, 1, 0]))
+    section = decode_section(raw, dtype=">u2", shape=(1, 3))
+    assert section.tolist() == [[1, 2, 256]]
+    assert section.flags.writeable
+    assert decode_section(raw, dtype="u1", shape=(3, 2)).tolist() == [[0, 1], [0, 2], [1, 0]]
+
+
+def test_a_lying_header_is_refused_before_anything_is_decompressed(monkeypatch):
+    monkeypatch.setattr(mrcz, "_decompress", lambda *_: pytest.fail("it was decompressed"))
+    raw = chunk(bytes(12), flags=0, nbytes=2**31 - 1, blocksize=65536)
+    with pytest.raises(FormatError, match="holds 2147483647 bytes, a section of this file has 12"):
+        decode_section(raw, dtype="u1", shape=(3, 4))
+
+
+def test_a_decompressor_that_returns_too_little_is_an_error(monkeypatch):
+    monkeypatch.setattr(mrcz, "_decompress", lambda *_: bytearray(11))
+    with pytest.raises(FormatError, match="held 11 bytes, 12 were announced"):
+        decode_section(chunk(bytes(12)), dtype="u1", shape=(3, 4))
+
+
+def test_running_out_of_memory_is_not_called_damage(monkeypatch):
+    def decompress(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(blosc, "decompress", decompress)
+    with pytest.raises(MemoryError):
+        decode_section(chunk(bytes(12)), dtype="u1", shape=(3, 4))
+
+
+@pytest.mark.parametrize("change", [lambda raw: raw[:-1], lambda raw: raw + b"\0"])
+def test_a_chunk_must_be_whole_and_alone(change):
+    raw = chunk(bytes(12))
+    with pytest.raises(FormatError, match=r"were read for a compressed section of 28"):
+        decode_section(change(raw), dtype="u1", shape=(3, 4))
+
+
+def test_a_damaged_stream_is_a_format_error():
+    raw = blosc.compress(counts()[0].tobytes(), 2, clevel=1, cname="zstd")
+    assert not parse_chunk_header(raw).stored
+    damaged = raw[:40] + bytes([255]) * (len(raw) - 40)
+    with pytest.raises(FormatError, match=r"\(zstd\) cannot be decompressed"):
+        decode_section(damaged, dtype="i2", shape=(20, 24))
+
+
+@pytest.mark.skipif("snappy" in blosc.compressor_list(), reason="this blosc has snappy")
+def test_snappy_says_that_the_library_lacks_it():
+    raw = bytearray(blosc.compress(bytes(4000), 1, clevel=1, cname="lz4"))
+    raw[2] = (raw[2] & 0x1F) | 2 << 5
+    with pytest.raises(FormatError, match=r"\(snappy\)") as caught:
+        decode_section(bytes(raw), dtype="u1", shape=(40, 100))
+    assert "has no snappy" in caught.value.cause
+    assert "zstd" in caught.value.remedy
+
+
+SMALL = blosc.compress(np.arange(48, dtype="u2").tobytes(), 2, clevel=5, cname="lz4")
+
+
+@given(st.binary(max_size=40) | st.binary(min_size=11).map(lambda rest: b"\2\1\0\2" + rest))
+def test_arbitrary_bytes_are_a_chunk_header_or_a_format_error(raw):
+    try:
+        header = parse_chunk_header(raw, limit=1000)
+    except FormatError:
+        return
+    assert header.version in (2, 5)
+    assert 0 <= header.nbytes <= 1000
+    assert header.ctbytes >= 16
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.binary(max_size=120).map(lambda payload: chunk(payload, flags=0)),
+        st.dictionaries(st.integers(0, len(SMALL) - 1), st.integers(0, 255), max_size=5).map(
+            lambda damage: bytes(damage.get(i, byte) for i, byte in enumerate(SMALL))
+        ),
+    )
+)
+def test_arbitrary_bytes_are_a_section_or_a_format_error(raw):
+    assume(raw[:1] != b"\x05")  # blosc2, which is optional
+    for shape in [(6, 8), (len(raw) // 2,)]:
+        try:
+            section = decode_section(raw, dtype="u2", shape=shape)
+        except FormatError:
+            continue
+        assert (section.shape, section.dtype) == (shape, np.dtype("u2"))
+        assert section.nbytes == parse_chunk_header(raw).nbytes
+
+
+# The optional libraries.
+
+
+def test_tasks_not_the_librarys_threads_run_in_parallel():
+    threads, released = blosc.set_nthreads(2), blosc.set_releasegil(False)
+    mrcz._library.cache_clear()
+    try:
+        decode_section(chunk(bytes(12)), dtype="u1", shape=(3, 4))
+        # The setters return what was set before.
+        assert (blosc.set_nthreads(2), blosc.set_releasegil(False)) == (1, True)
+    finally:
+        blosc.set_nthreads(threads)
+        blosc.set_releasegil(released)
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Hide packages as if they were not installed."""
+
+    def hide(*names):
+        for name in names:
+            monkeypatch.setitem(sys.modules, name, None)
+        mrcz._library.cache_clear()
+
+    yield hide
+    mrcz._library.cache_clear()
+
+
+def test_a_missing_library_says_what_to_install(without):
+    without("blosc", "blosc2")
+    with pytest.raises(MissingExtraError, match="package blosc,") as caught:
+        decode_section(chunk(bytes(4)), dtype="u1", shape=(2, 2))
+    assert "pip install mrcdist[mrcz]" in caught.value.remedy
+    assert isinstance(caught.value, ImportError)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (type(copy), str(copy)) == (MissingExtraError, str(caught.value))
+
+
+def test_headers_are_read_without_the_library(without):
+    without("blosc", "blosc2")
+    raw = bytes(1024) + chunk(b"abcd") + chunk(b"efgh")
+    assert walk(raw, sections=2, section_nbytes=4).table().offsets == (1024, 1044, 1064)
+
+
+def blosc2_chunk(payload):
+    """A stored chunk of blosc2: 16 bytes more of header, marked by flags 0 and 2 together."""
+    plain = chunk(
+        b"",
+        version=5,
+        flags=0x07,
+        nbytes=len(payload),
+        blocksize=len(payload),
+        ctbytes=32 + len(payload),
+    )
+    return plain + bytes([0, 0, 0, 0, 0, 0, 2, 0]) + bytes(8) + payload
+
+
+def test_a_chunk_of_blosc2_asks_for_blosc2(without):
+    without("blosc2")
+    header = parse_chunk_header(blosc2_chunk(bytes(4)))
+    assert (header.version, header.nbytes, header.ctbytes) == (5, 4, 36)
+    with pytest.raises(MissingExtraError, match="package blosc2,") as caught:
+        decode_section(blosc2_chunk(bytes(4)), dtype="u1", shape=(2, 2))
+    assert "pip install blosc2" in caught.value.remedy
+
+
+def test_a_chunk_of_blosc2_is_read_by_blosc2():
+    pytest.importorskip("blosc2")
+    section = decode_section(blosc2_chunk(b"\0\1\2\3"), dtype="u1", shape=(2, 2))
+    assert section.tolist() == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_files_of_blosc2_read_back(tmp_path, codec):
+    pytest.importorskip("blosc2")
+    for data in (counts(), np.zeros((2, 20, 24), "i2")):
+        raw = written(tmp_path, data, compressor=codec, backend="blosc2")
+        assert parse_chunk_header(raw[1024:]).version == 5
+        np.testing.assert_array_equal(sections_of(raw, "<i2", data.shape), data)
+
+
+def test_blosc2_alone_reads_both_kinds(without):
+    pytest.importorskip("blosc2")
+    without("blosc")
+    assert decode_section(chunk(b"\0\1\2\3"), dtype="u1", shape=(4,)).tolist() == [0, 1, 2, 3]

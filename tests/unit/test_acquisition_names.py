@@ -1,0 +1,228 @@
+"""Which files beside a movie belong to it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist.errors import MissingFileError
+from mrcdist.format.acquisition_names import (
+    Companion,
+    find_companions,
+    find_parts,
+    find_scan_points,
+    find_sidecar,
+    sidecar_candidates,
+)
+
+DAY = "20241021_00405"
+SUFFIXES = st.sampled_from(
+    ["", "_0", "_7", "_BF", "_tilt_10", "_3_foo", "_ext1", "_Virt 0", "_a_b"]
+)
+
+
+class TestSidecarCandidates:
+    @pytest.mark.parametrize(
+        ("movie", "sidecars"),
+        [
+            (f"{DAY}_movie.mrc", (f"{DAY}_info.txt",)),
+            (f"{DAY}_BF_movie.mrc", (f"{DAY}_BF_info.txt",)),
+            (f"{DAY}_2_movie.mrc", (f"{DAY}_2_info.txt", f"{DAY}_info.txt")),
+            (f"{DAY}_BF_12_movie.mrc", (f"{DAY}_BF_12_info.txt", f"{DAY}_BF_info.txt")),
+            (f"{DAY}_1_2_movie.mrc", (f"{DAY}_1_2_info.txt", f"{DAY}_1_info.txt")),
+            (f"{DAY}_BF2_movie.mrc", (f"{DAY}_BF2_info.txt",)),
+            (f"{DAY}_Movie.MRC", (f"{DAY}_info.txt",)),
+            ("sample_2_movie.mrc", ("sample_2_info.txt",)),
+            (f"{DAY}_final.mrc", ()),
+            ("tomogram.mrc", ()),
+            ("_movie.mrc", ()),
+            ("", ()),
+        ],
+    )
+    def test_exact_stem_first_then_without_the_number_of_a_part(self, movie, sidecars):
+        assert sidecar_candidates(movie) == sidecars
+
+
+class TestFindSidecar:
+    def test_the_exact_stem_is_preferred(self):
+        listing = [f"{DAY}_info.txt", f"{DAY}_2_info.txt"]
+        assert find_sidecar(f"{DAY}_2_movie.mrc", listing) == f"{DAY}_2_info.txt"
+        assert find_sidecar(f"{DAY}_movie.mrc", listing) == f"{DAY}_info.txt"
+
+    def test_a_part_has_the_sidecar_of_its_acquisition(self):
+        assert find_sidecar(f"{DAY}_2_movie.mrc", [f"{DAY}_info.txt"]) == f"{DAY}_info.txt"
+
+    @pytest.mark.parametrize("other", ["_BF", "_BF2", "_1", "0"])
+    def test_another_acquisitions_sidecar_is_never_taken(self, other):
+        assert find_sidecar(f"{DAY}_movie.mrc", [f"{DAY}{other}_info.txt"]) is None
+        assert find_sidecar(f"{DAY}{other}0_movie.mrc", [f"{DAY}{other}_info.txt"]) is None
+
+    def test_the_sidecar_of_an_unnumbered_movie_is_not_a_numbered_ones(self):
+        listing = [f"{DAY}_movie.mrc", f"{DAY}_info.txt", f"{DAY}_1_movie.mrc"]
+        assert find_sidecar(f"{DAY}_1_movie.mrc", listing) is None
+        assert find_sidecar(f"{DAY}_movie.mrc", listing) == f"{DAY}_info.txt"
+
+    def test_endings_may_be_in_capitals_but_stems_must_agree(self):
+        assert find_sidecar(f"{DAY}_BF_MOVIE.mrc", [f"{DAY}_BF_INFO.TXT"]) == f"{DAY}_BF_INFO.TXT"
+        assert find_sidecar(f"{DAY}_BF_movie.mrc", [f"{DAY}_bf_info.txt"]) is None
+        both = [f"{DAY}_INFO.txt", f"{DAY}_info.txt", f"{DAY}_Info.txt"]
+        assert find_sidecar(f"{DAY}_movie.mrc", both) == f"{DAY}_info.txt"
+
+    def test_no_movie_no_sidecar(self):
+        assert find_sidecar("tomogram.mrc", ["tomogram_info.txt"]) is None
+        assert find_sidecar(f"{DAY}_movie.mrc", []) is None
+
+    @given(st.lists(SUFFIXES, unique=True, min_size=1).flatmap(st.permutations))
+    def test_many_acquisitions_in_one_folder(self, suffixes):
+        listing = [
+            f"{DAY}{suffix}_{end}" for suffix in suffixes for end in ("movie.mrc", "info.txt")
+        ]
+        for suffix in suffixes:
+            found = find_sidecar(f"{DAY}{suffix}_movie.mrc", iter(listing))
+            assert found == f"{DAY}{suffix}_info.txt"
+
+
+class TestFindScanPoints:
+    def test_points_are_found_as_sidecars_are(self):
+        points = f"{DAY}_scan_coordinates.csv"
+        assert find_scan_points(f"{DAY}_movie.mrc", [points, f"{DAY}_info.txt"]) == points
+        assert find_scan_points(f"{DAY}_2_movie.mrc", [points, f"{DAY}_info.txt"]) == points
+        assert find_scan_points(f"{DAY}_2_movie.mrc", [points, f"{DAY}_2_info.txt"]) is None
+        assert find_scan_points(f"{DAY}_BF_movie.mrc", [points]) is None
+        assert find_scan_points(f"{DAY}_movie.mrc", [f"{DAY}_BF_scan_coordinates.csv"]) is None
+        assert find_scan_points(f"{DAY}_movie.mrc", []) is None
+
+
+class TestFindParts:
+    @given(st.sampled_from([0, 1]), st.integers(1, 15), st.sampled_from(["", "_BF"]), st.data())
+    def test_parts_are_in_the_order_of_their_numbers(self, first, count, suffix, data):
+        parts = [f"{DAY}{suffix}_{n}_movie.mrc" for n in range(first, first + count)]
+        others = [f"{DAY}{suffix}_info.txt", f"{DAY}_other_0_movie.mrc", f"{DAY}{suffix}_final.mrc"]
+        listing = data.draw(st.permutations([*parts, *others]))
+        asked = data.draw(st.sampled_from(parts))
+        assert find_parts(asked, iter(listing)) == tuple(parts)
+
+    def test_padded_numbers(self):
+        parts = tuple(f"{DAY}_{n:03}_movie.mrc" for n in range(12))
+        assert find_parts(parts[3], reversed(parts)) == parts
+
+    def test_a_listing_that_is_older_than_the_movie(self):
+        parts = (f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc")
+        assert find_parts(parts[1], parts[:1]) == parts
+
+    def test_parts_without_a_sidecar(self):
+        parts = (f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc")
+        assert find_parts(parts[0], parts) == parts
+
+    @pytest.mark.parametrize("movie", [f"{DAY}_movie.mrc", f"{DAY}_BF_movie.mrc", "volume.mrc"])
+    def test_a_movie_without_number_is_alone(self, movie):
+        listing = [movie, f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc", f"{DAY}_info.txt"]
+        assert find_parts(movie, listing) == (movie,)
+        assert find_parts(movie, []) == (movie,)
+
+    def test_a_movie_with_its_own_sidecar_is_no_part(self):
+        listing = [f"{DAY}_{n}_{end}" for n in (0, 1, 2) for end in ("movie.mrc", "info.txt")]
+        assert find_parts(f"{DAY}_1_movie.mrc", listing) == (f"{DAY}_1_movie.mrc",)
+        listing.remove(f"{DAY}_0_info.txt")
+        assert find_parts(f"{DAY}_0_movie.mrc", listing) == (f"{DAY}_0_movie.mrc",)
+
+    def test_a_numbered_movie_beside_an_unnumbered_one_is_no_part(self):
+        listing = [f"{DAY}_movie.mrc", f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc"]
+        assert find_parts(f"{DAY}_0_movie.mrc", listing) == (f"{DAY}_0_movie.mrc",)
+
+    @pytest.mark.parametrize("numbers", [["0", "2"], ["2", "3"], ["0", "1", "01"], ["20240101"]])
+    def test_parts_with_gaps_or_copies_are_an_error(self, numbers):
+        parts = [f"{DAY}_{number}_movie.mrc" for number in numbers]
+        with pytest.raises(MissingFileError) as error:
+            find_parts(parts[0], [*parts, f"{DAY}_info.txt"])
+        assert ", ".join(str(int(number)) for number in numbers) in error.value.problem
+        # Without a sidecar these may be suffixes, and nobody asked for the other movies.
+        assert find_parts(parts[0], parts) == (parts[0],)
+
+
+class TestFindCompanions:
+    def test_names_are_those_in_the_images_own_file(self):
+        listing = [
+            f"{DAY}_10_HAADF_sum.mrc",
+            f"{DAY}_ext2.mrc",
+            f"{DAY}_2_dark_field_mean.mrc",
+            f"{DAY}_movie.mrc",
+            f"{DAY}_final.mrc",
+            f"{DAY}_ext1_Ext #1.mrc",
+            f"{DAY}_virt3_COM x_Center Of Mass.mrc",
+            f"{DAY}_0_Virt #0_total_sum.mrc",
+            f"{DAY}_info.txt",
+            f"{DAY}_1_Virt 1_sum.MRC",
+            f"{DAY}_4__sum.mrc",
+        ]
+        assert find_companions(f"{DAY}_movie.mrc", iter(listing)) == (
+            Companion("Virt #0", f"{DAY}_0_Virt #0_total_sum.mrc", "virtual", 0),
+            Companion("Virt 1", f"{DAY}_1_Virt 1_sum.MRC", "virtual", 1),
+            Companion("dark_field", f"{DAY}_2_dark_field_mean.mrc", "virtual", 2),
+            Companion("COM x", f"{DAY}_virt3_COM x_Center Of Mass.mrc", "virtual", 3),
+            Companion("4__sum", f"{DAY}_4__sum.mrc", "virtual", 4),
+            Companion("HAADF", f"{DAY}_10_HAADF_sum.mrc", "virtual", 10),
+            Companion("Ext #1", f"{DAY}_ext1_Ext #1.mrc", "external", 1),
+            Companion("ext2", f"{DAY}_ext2.mrc", "external", 2),
+        )
+
+    def test_images_of_one_name_stay_apart(self):
+        listing = [f"{DAY}_0_BF_sum.mrc", f"{DAY}_0_BF_mean.mrc", f"{DAY}_ext1_BF.mrc"]
+        names = [image.name for image in find_companions(f"{DAY}_movie.mrc", listing)]
+        assert names == ["0_BF_mean", "0_BF_sum", "ext1_BF"]
+
+    def test_parts_have_the_images_of_their_acquisition(self):
+        images = [f"{DAY}_0_BF_sum.mrc", f"{DAY}_1_DF_sum.mrc"]
+        listing = [f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc", f"{DAY}_info.txt", *images]
+        for part in listing[:2]:
+            assert [image.file for image in find_companions(part, listing)] == images
+
+    @pytest.mark.parametrize(
+        "file",
+        [
+            f"{DAY}_0_movie.mrc",
+            f"{DAY}_0_BF_movie.mrc",
+            f"{DAY}_1_BF_final.mrc",
+            f"{DAY}_crude.mrc",
+            f"{DAY}_0_sum.mrc",
+            f"{DAY}_0_BF_sum.tif",
+            f"{DAY}0_0_BF_sum.mrc",
+            f"{DAY}_BF_0_BF_sum.mrc",
+            f"{DAY}_external_1.mrc",
+            "20241021_00406_0_BF_sum.mrc",
+            f"copy of {DAY}_0_BF_sum.mrc",
+        ],
+    )
+    def test_other_files_are_no_companions(self, file):
+        assert find_companions(f"{DAY}_movie.mrc", [f"{DAY}_movie.mrc", file]) == ()
+
+    def test_a_volume_has_no_companions(self):
+        assert find_companions("volume.mrc", ["volume_0_BF_sum.mrc"]) == ()
+
+    @pytest.mark.parametrize("end", ["movie.mrc", "info.txt"])
+    def test_a_suffix_of_digits_is_known_by_its_movie_or_its_sidecar(self, end):
+        listing = [f"{DAY}_movie.mrc", f"{DAY}_3_{end}", f"{DAY}_3_0_BF_sum.mrc"]
+        assert find_companions(f"{DAY}_movie.mrc", listing) == ()
+        (image,) = find_companions(f"{DAY}_movie.mrc", [listing[0], listing[2]])
+        assert (image.number, image.name) == (3, "0_BF")
+
+    @given(
+        st.lists(SUFFIXES, unique=True, min_size=1),
+        st.lists(
+            st.sampled_from(
+                ["_0_BF_sum", "_12_my image_mean", "_virt3_a_b_sum", "_ext1", "_ext2_E x"]
+            ),
+            unique=True,
+        ),
+        st.data(),
+    )
+    def test_every_image_belongs_to_one_acquisition(self, suffixes, images, data):
+        mine = {s: {f"{DAY}{s}{image}.mrc" for image in images} for s in suffixes}
+        base = [f"{DAY}{s}_{end}" for s in suffixes for end in ("movie.mrc", "info.txt")]
+        listing = data.draw(st.permutations([*base, *(file for s in mine for file in mine[s])]))
+        for suffix in suffixes:
+            found = find_companions(f"{DAY}{suffix}_movie.mrc", listing)
+            assert {image.file for image in found} == mine[suffix]
+            assert [(i.kind, i.number) for i in found] == sorted(
+                ((i.kind, i.number) for i in found), key=lambda key: (key[0] != "virtual", key[1])
+            )
+            assert len({image.name for image in found}) == len(found)

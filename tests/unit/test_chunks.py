@@ -1,0 +1,101 @@
+"""Default chunks: whole frames, contiguous in the file, near a size; and the caller's own."""
+
+from __future__ import annotations
+
+import math
+
+import dask
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist.errors import ArgumentError
+from mrcdist.format.pixels import PixelFormat
+from mrcdist.plan.chunks import frame_chunks, plan_chunks
+from mrcdist.plan.layout import Layout
+
+
+def layout(navigation=(16, 32), frame=(8, 8), stored="<u2"):
+    return Layout(PixelFormat(stored), frame, navigation, math.prod(navigation))
+
+
+@given(
+    navigation=st.lists(st.integers(1, 40), max_size=4).map(tuple),
+    frame=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    limit=st.integers(1, 100_000),
+)
+def test_chunks_are_whole_frames_in_one_stretch_and_no_larger_than_asked(navigation, frame, limit):
+    chunks = frame_chunks(layout(navigation, frame), limit)
+    assert tuple(sum(axis) for axis in chunks) == (*navigation, *frame)
+    assert chunks[-2:] == ((frame[0],), (frame[1],))
+    largest = math.prod(max(axis) for axis in chunks) * 2
+    assert largest <= max(limit, math.prod(frame) * 2)
+    # In one stretch: blocks of 1, then the axis that is cut, then whole axes.
+    cut = next((i for i, axis in enumerate(chunks[:-2]) if max(axis) > 1), len(navigation))
+    assert all(len(axis) == 1 for axis in chunks[cut + 1 :])
+
+
+@given(size=st.integers(1, 10_000), limit=st.integers(1, 10_000))
+def test_blocks_of_an_axis_are_even_and_as_few_as_possible(size, limit):
+    [blocks, *_] = frame_chunks(layout((size,), (1, 1), "|u1"), limit)
+    assert len(blocks) == -(-size // limit)
+    assert max(blocks) - min(blocks) <= 1
+
+
+@pytest.mark.parametrize("auto", ["auto", None])
+def test_auto_goes_by_dasks_chunk_size(auto):
+    with dask.config.set({"array.chunk-size": "16 KiB"}):
+        assert plan_chunks(layout(), auto) == ((4,) * 4, (32,), (8,), (8,))
+
+
+def test_a_size_is_a_limit():
+    assert plan_chunks(layout(), "8 KiB") == ((2,) * 8, (32,), (8,), (8,))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "shape"),
+    [
+        ((8, 16, -1, -1), (8, 16, 8, 8)),
+        ((8, 16, 4, 4), (8, 16, 4, 4)),
+        ({0: 4}, (4, 32, 8, 8)),
+        ({-1: 2, 1: 5}, (16, 5, 8, 2)),
+        (4, (4, 4, 4, 4)),
+        (((10, 6), (32,), (8,), (8,)), (10, 32, 8, 8)),
+    ],
+)
+def test_what_dask_takes_is_taken(chunks, shape):
+    assert tuple(max(axis) for axis in plan_chunks(layout(), chunks)) == shape
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        "many",
+        "-3 MiB",
+        "0 B",
+        (4, 4),
+        (1, 2, 3, 4, 5),
+        {7: 1},
+        {"y": 1},
+        object(),
+        (0, 1, 1, 1),
+        (-2, 1, 1, 1),
+        ((1, 2), (32,), (8,), (8,)),
+        3.5,
+    ],
+)
+def test_chunks_that_make_no_sense_are_refused_before_any_task(chunks):
+    with pytest.raises(ArgumentError, match="chunks=") as caught:
+        plan_chunks(layout(), chunks)
+    assert caught.value.cause
+    assert "whole" in caught.value.remedy or "keys" in caught.value.remedy
+
+
+def test_an_empty_array_has_one_empty_block():
+    assert plan_chunks(layout((0,)), "auto") == ((0,), (8,), (8,))
+
+
+def test_a_million_chunks_are_numbers_not_objects():
+    chunks = plan_chunks(layout((1000, 1000), (4, 4)), (1, 1, -1, -1))
+    assert np.prod([len(axis) for axis in chunks]) == 1_000_000

@@ -1,0 +1,481 @@
+"""What a Direct Electron sidecar says about the frames."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist.errors import SidecarError
+from mrcdist.format.direct_electron import (
+    Axis,
+    describe_scan,
+    parse_sidecar,
+    pixel_is_unsigned,
+    sidecar_metadata,
+)
+
+REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
+
+SCAN = {
+    "Scan - Enable": "Enable",
+    "Scan - Type": "Raster",
+    "Scan - Size X": "5",
+    "Scan - Size Y": "3",
+    "Scan - Repeats": "1",
+    "Specimen Pixel Size X (nanometers)": "0.1",
+    "Specimen Pixel Size Y (nanometers)": "0.2",
+    "Diffraction Pixel Size X": "0.3",
+    "Diffraction Pixel Size Y": "0.4",
+}
+MOVIE = SCAN | {"Scan - Enable": "Disable", "Frames Per Second": "700"}
+
+
+def sidecar(*layers, **more):
+    values = {key: value for layer in (*layers, more) for key, value in layer.items()}
+    return parse_sidecar("".join(f"{key:60} = {value}\n" for key, value in values.items()))
+
+
+def describe(*layers, n_frames=15, frame_shape=(4, 8)):
+    return describe_scan(sidecar(*layers), n_frames=n_frames, frame_shape=frame_shape)
+
+
+def sizes(scan):
+    return tuple(axis.size for axis in scan.navigation)
+
+
+def names(scan):
+    return tuple(axis.name for axis in (*scan.navigation, *scan.signal))
+
+
+def scales(scan):
+    return {axis.name: (axis.scale, axis.units) for axis in (*scan.navigation, *scan.signal)}
+
+
+class TestText:
+    @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+    def test_every_key_is_kept_as_text_in_order(self, newline):
+        parsed = parse_sidecar(newline.join(["B   = 2", "", "A = one = 1", "C =", ""]).encode())
+        assert list(parsed.values.items()) == [("B", "2"), ("A", "one = 1"), ("C", "")]
+        assert parsed.notes == ()
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+    def test_encodings(self, encoding):
+        assert parse_sidecar("Name = 5 µm".encode(encoding)).values == {"Name": "5 µm"}
+
+    def test_text_may_begin_with_a_byte_order_mark(self):
+        assert parse_sidecar("\ufeffName = 5 µm").values == {"Name": "5 µm"}
+
+    def test_a_windows_ellipsis_does_not_end_a_line(self):
+        assert list(parse_sidecar(b"Status = Saving\x85 1\nNext = 2").values) == ["Status", "Next"]
+
+    def test_junk_lines_are_kept_and_noted(self):
+        parsed = parse_sidecar(b"A = 1\nhello\n\n= 3\nB\0 = 2\n\0\0\0")
+        assert parsed.values == {"A": "1"}
+        assert parsed.junk == ("hello", "= 3", "B\0 = 2")
+        assert len(parsed.notes) == 1
+        assert "3 line(s)" in parsed.notes[0]
+        assert "'hello'" in parsed.notes[0]
+
+    def test_the_last_of_repeated_keys_is_used_and_noted(self):
+        parsed = parse_sidecar(b"A = 1\nB = 2\nA = 3")
+        assert parsed.values == {"A": "3", "B": "2"}
+        assert len(parsed.notes) == 1
+        assert "A = 1, then 3" in parsed.notes[0]
+
+    @pytest.mark.parametrize(
+        "raw", [b"", b"\n\n", b"MAP DD\0\0", b"\0 = \0", "A = 1".encode("utf-16")]
+    )
+    def test_a_text_without_any_key_is_an_error(self, raw):
+        with pytest.raises(SidecarError, match="No 'key = value' line") as error:
+            parse_sidecar(raw)
+        assert "metadata_file" in error.value.remedy
+
+    @given(st.binary())
+    def test_any_bytes_parse_or_are_a_sidecar_error(self, raw):
+        try:
+            parsed = parse_sidecar(raw)
+        except SidecarError:
+            return
+        assert parsed.values
+
+    @given(
+        st.dictionaries(
+            st.from_regex(r"[A-Za-z][A-Za-z0-9 ()/-]{0,20}[A-Za-z)]", fullmatch=True),
+            st.from_regex(r"(\S([ \S]*\S)?)?", fullmatch=True).filter(
+                lambda v: "\0" not in v and v == v.strip() and len(v.splitlines()) < 2
+            ),
+            min_size=1,
+        )
+    )
+    def test_what_was_written_is_read(self, values):
+        assert sidecar(values).values == values
+        assert list(sidecar(values).values) == list(values)
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        "text", ["", "-1", "-1.0", "nan", "inf", "-inf", "1e999", "Off", "0,5", "1_000"]
+    )
+    def test_what_is_no_number(self, text):
+        assert sidecar({"Key": text}).number("Key") is None
+
+    @pytest.mark.parametrize(
+        ("text", "value"), [("0", 0.0), ("-2.5", -2.5), ("1e-3", 0.001), ("300000", 300000.0)]
+    )
+    def test_numbers(self, text, value):
+        assert sidecar({"Key": text}).number("Key") == value
+
+    def test_the_first_spelling_with_a_value_counts(self):
+        parsed = sidecar({"New": "", "Old": "2", "Older": "3"})
+        assert parsed.text("New", "Old", "Older") == "2"
+        assert parsed.number("Absent", "New", "Older") == 3
+        assert parsed.text("Absent", "New") is None
+        assert parsed.number("Absent") is None
+
+    @pytest.mark.parametrize(("text", "value"), [("3", 3.0), ("0", None), ("-3", None)])
+    def test_positive(self, text, value):
+        assert sidecar({"Key": text}).positive("Key") == value
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [("Enable", True), ("Disable", False), ("On", True), ("Off", False), ("Perhaps", None)],
+    )
+    def test_flags(self, text, value):
+        assert sidecar({"Key": text}).flag("Key") is value
+        assert sidecar({"Key": text}).flag("Absent") is None
+
+
+class TestRaster:
+    def test_array_order_is_repeat_y_x_point_repeat(self):
+        scan = describe(SCAN, {"Scan - Repeats": "2", "Scan - Point Repeat": "7"})
+        assert scan.kind == "raster"
+        assert names(scan) == ("repeat", "y", "x", "point_repeat", "ky", "kx")
+        assert sizes(scan) == (2, 3, 5, 7)
+        assert scan.size == 2 * 3 * 5 * 7
+        assert [axis.size for axis in scan.signal] == [4, 8]
+        assert scan.notes == ()
+
+    @given(st.tuples(*[st.integers(1, 10**6)] * 4))
+    def test_sizes_are_the_sidecars(self, shape):
+        keys = (
+            "Scan - Repeats",
+            "Scan - Size Y",
+            "Scan - Size X",
+            "Scan - Camera Frames Per Point",
+        )
+        scan = describe(SCAN, dict(zip(keys, map(str, shape), strict=True)), n_frames=1)
+        assert sizes(scan) == shape
+        assert scan.size == math.prod(shape)
+        assert all(type(size) is int for size in sizes(scan))
+
+    @pytest.mark.parametrize(
+        "key", ["Scan - Point Repeats", "Scan - Point Repeat", "Scan - Camera Frames Per Point"]
+    )
+    def test_point_repeats_in_every_spelling(self, key):
+        assert sizes(describe(SCAN, {key: "4"})) == (1, 3, 5, 4)
+
+    def test_spellings_that_disagree_are_noted(self):
+        both = {"Scan - Camera Frames Per Point": "2", "Scan - Point Repeat": "4"}
+        scan = describe(SCAN, both)
+        assert sizes(scan) == (1, 3, 5, 4)
+        assert len(scan.notes) == 1
+        assert "Scan - Point Repeat = 4 and Scan - Camera Frames Per Point = 2" in scan.notes[0]
+
+    def test_a_spelling_that_is_not_known_gives_way(self):
+        both = {"Scan - Point Repeat": "-1", "Scan - Camera Frames Per Point": "2"}
+        scan = describe(SCAN, both)
+        assert sizes(scan) == (1, 3, 5, 2)
+        assert scan.notes == ()
+
+    @pytest.mark.parametrize("text", ["", "-1"])
+    def test_repeats_that_are_not_known_are_one(self, text):
+        unknown = {"Scan - Repeats": text, "Scan - Point Repeat": text}
+        assert sizes(describe(SCAN, unknown)) == (1, 3, 5, 1)
+
+    def test_an_enabled_region_of_interest_has_its_own_sizes(self):
+        roi = {"Scan - ROI Size X": "2", "Scan - ROI Size Y": "6", "Scan - ROI Type": "Raster"}
+        assert sizes(describe(SCAN, roi, {"Scan - ROI Enable": "Enable"})) == (1, 6, 2, 1)
+        assert sizes(describe(SCAN, roi, {"Scan - ROI Enable": "Disable"})) == (1, 3, 5, 1)
+
+    @pytest.mark.parametrize("text", ["0", "-3", "2.5", "many", "nan", "1e2", "9" * 5000])
+    @pytest.mark.parametrize("key", ["Scan - Size X", "Scan - Repeats", "Scan - Point Repeat"])
+    def test_sizes_that_are_not_whole_and_positive_are_errors(self, key, text):
+        with pytest.raises(SidecarError, match="not a whole number above 0") as error:
+            describe(SCAN, {key: text})
+        assert key in error.value.problem
+        assert "navigation_shape" in error.value.remedy
+
+    def test_whole_floats_are_sizes(self):
+        assert sizes(describe(SCAN, {"Scan - Size X": "6.0"})) == (1, 3, 6, 1)
+
+    @pytest.mark.parametrize("text", ["", "-1"])
+    def test_a_scan_of_unknown_size_is_an_error(self, text):
+        with pytest.raises(SidecarError, match="Scan - Size Y"):
+            describe(SCAN, {"Scan - Size Y": text})
+        with pytest.raises(SidecarError, match="Scan - ROI Size Y"):
+            describe(SCAN, {"Scan - ROI Enable": "Enable", "Scan - ROI Size X": "2"})
+
+    def test_a_frame_with_several_points_is_an_error(self):
+        with pytest.raises(SidecarError, match="Scan - Points Per Camera Frame = 4"):
+            describe(SCAN, {"Scan - Points Per Camera Frame": "4"})
+
+    def test_a_switch_in_unknown_words_is_an_error(self):
+        with pytest.raises(SidecarError, match="Scan - Enable = Maybe"):
+            describe(SCAN, {"Scan - Enable": "Maybe"})
+
+    def test_tem_mode_leaves_a_scan_a_scan(self):
+        scan = describe(SCAN, {"Instrument Project TEMorSTEM Mode": "0"})
+        assert names(scan) == ("repeat", "y", "x", "point_repeat", "ky", "kx")
+
+
+class TestCustom:
+    @pytest.mark.parametrize("kind", ["XY File", "Random", "Serpentine"])
+    def test_any_type_but_raster_needs_points(self, kind):
+        scan = describe(SCAN, {"Scan - Type": kind, "Scan - Repeats": "2"})
+        assert scan.kind == "custom"
+        assert names(scan) == ("y", "x", "ky", "kx")
+        assert sizes(scan) == (3, 5)
+        assert scan.size == 15
+
+    def test_a_region_has_a_type_of_its_own(self):
+        roi = {"Scan - ROI Size X": "2", "Scan - ROI Size Y": "6", "Scan - ROI Type": "Random"}
+        inside = describe(SCAN, roi, {"Scan - ROI Enable": "Enable"})
+        assert (inside.kind, sizes(inside)) == ("custom", (6, 2))
+        assert describe(SCAN, roi, {"Scan - ROI Enable": "Disable"}).kind == "raster"
+
+    def test_a_raster_that_leaves_out_points_needs_points(self):
+        assert describe(SCAN, {"Scan - Subsampling": "2"}).kind == "custom"
+        assert describe(SCAN, {"Scan - Subsampling": "1"}).kind == "raster"
+        assert describe(SCAN, {"Scan - ROI Subsampling": "2"}).kind == "raster"
+
+
+class TestMovie:
+    @pytest.mark.parametrize("switch", ["Disable", ""])
+    def test_frames_are_images_in_time(self, switch):
+        scan = describe(MOVIE, {"Scan - Enable": switch}, n_frames=9)
+        assert scan.kind == "movie"
+        assert names(scan) == ("time", "y", "x")
+        assert (sizes(scan), scan.size) == ((9,), 9)
+        assert scales(scan) == {"time": (1 / 700, "s"), "y": (0.2, "nm"), "x": (0.1, "nm")}
+
+    @pytest.mark.parametrize(
+        ("key", "value", "signal"),
+        [
+            ("Instrument Project Camera Length (centimeters)", "20", ("ky", "kx")),
+            ("Instrument Project Camera Length (centimeters)", "-1", ("y", "x")),
+            ("Instrument Project TEMorSTEM Mode", "1", ("ky", "kx")),
+            ("Instrument Project TEMorSTEM Mode", "0", ("y", "x")),
+            ("Instrument Project TEMorSTEM Mode", "-1", ("y", "x")),
+        ],
+    )
+    def test_frames_are_patterns_if_diffracting_or_in_stem_mode(self, key, value, signal):
+        scan = describe(MOVIE, {key: value})
+        assert names(scan) == ("time", *signal)
+        rows, columns = scan.signal
+        calibration = (0.4, 0.3, "nm^-1") if signal == ("ky", "kx") else (0.2, 0.1, "nm")
+        assert (rows.scale, columns.scale, rows.units) == calibration
+
+    @pytest.mark.parametrize(
+        ("summed", "step"), [("10", 10 / 700), ("", 1 / 700), ("0", None), ("-1", None)]
+    )
+    def test_summed_frames_take_longer(self, summed, step):
+        scan = describe(MOVIE, {"Autosave Movie Sum Count": summed})
+        assert scan.navigation[0].scale == step
+
+    def test_any_number_of_frames(self):
+        assert sizes(describe(MOVIE, n_frames=0)) == (0,)
+
+
+class TestCalibration:
+    def test_scales_are_the_sidecars_numbers(self):
+        times = {
+            "Scan - Repeats": "2",
+            "Scan - Time (seconds)": "30",
+            "Scan - Repeat Delay (seconds)": "0.5",
+            "Frames Per Second": "50",
+            "Autosave Movie Sum Count": "2",
+        }
+        assert scales(describe(SCAN, times)) == {
+            "repeat": (30.5, "s"),
+            "y": (0.2, "nm"),
+            "x": (0.1, "nm"),
+            "point_repeat": (0.04, "s"),
+            "ky": (0.4, "nm^-1"),
+            "kx": (0.3, "nm^-1"),
+        }
+
+    @pytest.mark.parametrize("text", ["-1", "0", "-5", ""])
+    def test_unknown_scales_have_no_units(self, text):
+        keys = [key for key in SCAN if "Pixel Size" in key]
+        scan = describe(SCAN, dict.fromkeys(keys, text))
+        assert set(scales(scan).values()) == {(None, None)}
+        assert scan.notes == ()
+
+    @pytest.mark.parametrize(
+        ("delay", "scale"), [("0", 30.0), ("", 30.0), ("-1", None), ("-2", None), ("soon", None)]
+    )
+    def test_repeat_delays(self, delay, scale):
+        times = {"Scan - Time (seconds)": "30", "Scan - Repeat Delay (seconds)": delay}
+        assert scales(describe(SCAN, times))["repeat"][0] == scale
+
+    def test_a_scale_that_is_no_number_is_noted(self):
+        scan = describe(SCAN, {"Diffraction Pixel Size X": "0,3"})
+        assert scales(scan)["kx"] == (None, None)
+        assert len(scan.notes) == 1
+        assert "Diffraction Pixel Size X = 0,3" in scan.notes[0]
+
+    def test_two_scan_times_that_disagree_are_noted(self):
+        times = {"Scan - Time (seconds)": "60", "Scan - Time Per Scan (seconds)": "30"}
+        scan = describe(SCAN, times, {"Scan - Repeats": "2"})
+        assert scales(scan)["repeat"][0] == 60
+        assert len(scan.notes) == 1
+        assert "Scan - Time Per Scan (seconds) = 30" in scan.notes[0]
+        assert describe(SCAN, times).notes == ()
+
+    def test_the_movie_is_right_about_the_size_of_its_frames(self):
+        image = {"Image Size X (pixels)": "8", "Image Size Y (pixels)": "4"}
+        assert describe(SCAN, image, frame_shape=(4, 8)).notes == ()
+        scan = describe(SCAN, image, frame_shape=(8, 4))
+        assert [axis.size for axis in scan.signal] == [8, 4]
+        assert len(scan.notes) == 1
+        assert "4 rows and 8 columns" in scan.notes[0]
+        assert "8 rows and 4 columns" in scan.notes[0]
+
+
+class TestPixels:
+    @pytest.mark.parametrize(
+        ("mode", "integrated", "counted", "unsigned"),
+        [
+            ("Integrating", "uint8", "", True),
+            ("Integrating", "int8", "uint8", False),
+            ("Counting", "int8", "uint8", True),
+            ("HDR Counting", "uint8", "int8", False),
+            ("Integrating", "uint16", "uint8", True),
+            ("Counting", "UInt8", "float32", True),
+            ("Integrating", "uint16", "uint16", None),
+            ("Integrating", "", "", None),
+            ("", "uint16", "uint8", True),
+            ("", "int8", "uint8", None),
+        ],
+    )
+    def test_the_sign_of_8_bit_pixels(self, mode, integrated, counted, unsigned):
+        said = {
+            "Image Processing - Mode": mode,
+            "Autosave Integrated Movie Pixel Format": integrated,
+            "Autosave Counted Movie Pixel Format": counted,
+        }
+        assert pixel_is_unsigned(sidecar(said)) is unsigned
+
+
+class TestMetadata:
+    def test_names_and_units_are_hyperspys(self):
+        said = {
+            "Timestamp (seconds since Epoch)": "1729539410",
+            "Instrument Accelerating Voltage (V)": "300000",
+            "Instrument Project Camera Length (centimeters)": "20",
+            "Instrument Project Magnification": "1000",
+            "Instrument Project TEMorSTEM Mode": "1",
+            "Scan - Dwell Time (microseconds)": "1464.212499",
+            "Frames Per Second": "700",
+            "Camera Name": "Celeritas",
+            "Image Processing - Mode": "Integrating",
+            "ADUs Per Electron": "51",
+        }
+        metadata = sidecar_metadata(sidecar(SCAN, said))
+        assert metadata == {
+            "General": {"date": "2024-10-21", "time": "19:36:50", "time_zone": "UTC"},
+            "Acquisition_instrument": {
+                "TEM": {
+                    "beam_energy": 300.0,
+                    "camera_length": 200.0,
+                    "magnification": 1000.0,
+                    "acquisition_mode": "STEM",
+                    "dwell_time": 0.001464212499,
+                    "frames_per_second": 700.0,
+                    "detector": "Celeritas",
+                    "Detector": {"Camera": {"name": "Celeritas"}},
+                }
+            },
+            "Signal": {"Noise_properties": {"Variance_linear_model": {"gain_factor": 51.0}}},
+        }
+        assert json.loads(json.dumps(metadata)) == metadata
+
+    @pytest.mark.parametrize("text", ["-1", "", "0"])
+    def test_what_is_not_known_is_absent(self, text):
+        keys = (
+            "Timestamp (seconds since Epoch)",
+            "Instrument Accelerating Voltage (V)",
+            "Instrument Project Camera Length (centimeters)",
+            "Instrument Project Magnification",
+            "Scan - Dwell Time (microseconds)",
+            "Frames Per Second",
+            "ADUs Per Electron",
+        )
+        assert sidecar_metadata(sidecar(SCAN, dict.fromkeys(keys, text))) == {}
+
+    @pytest.mark.parametrize("text", ["-1", "2", ""])
+    def test_an_unknown_mode_is_absent(self, text):
+        assert sidecar_metadata(sidecar({"Instrument Project TEMorSTEM Mode": text})) == {}
+
+    def test_tem_mode(self):
+        metadata = sidecar_metadata(sidecar({"Instrument Project TEMorSTEM Mode": "0"}))
+        assert metadata == {"Acquisition_instrument": {"TEM": {"acquisition_mode": "TEM"}}}
+
+    def test_a_movie_has_no_dwell_time(self):
+        metadata = sidecar_metadata(sidecar(MOVIE, {"Scan - Dwell Time (microseconds)": "20"}))
+        assert "dwell_time" not in metadata["Acquisition_instrument"]["TEM"]
+
+    def test_the_older_name_of_the_gain(self):
+        gains = {"ADUs Per Electron": "51", "ADUs Per Electron Bin1x": "300"}
+        model = sidecar_metadata(sidecar(gains))["Signal"]["Noise_properties"]
+        assert model == {"Variance_linear_model": {"gain_factor": 300.0}}
+
+    def test_counted_pixels_have_no_gain(self):
+        said = {"ADUs Per Electron": "51", "Image Processing - Mode": "Counting"}
+        assert "Signal" not in sidecar_metadata(sidecar(said))
+
+    @pytest.mark.parametrize("text", ["1e300", "253402300800"])
+    def test_an_impossible_date_is_absent(self, text):
+        assert sidecar_metadata(sidecar({"Timestamp (seconds since Epoch)": text})) == {}
+
+
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real acquisitions in {REAL_DATA}")
+class TestRealSidecars:
+    def test_server_2_7_4(self):
+        parsed = parse_sidecar((REAL_DATA / "20241021_00405_info.txt").read_bytes())
+        scan = describe_scan(parsed, n_frames=32, frame_shape=(4, 8))
+        assert scan.navigation == (
+            Axis("repeat", 1, 3.046854, "s"),
+            Axis("y", 4, 0.2, "nm"),
+            Axis("x", 8, 0.1, "nm"),
+            Axis("point_repeat", 1, 1 / 700, "s"),
+        )
+        assert scan.signal == (Axis("ky", 4, 0.1, "nm^-1"), Axis("kx", 8, 0.1, "nm^-1"))
+        assert (scan.kind, scan.notes, parsed.notes) == ("raster", (), ())
+        assert sidecar_metadata(parsed) == {
+            "General": {"date": "2024-10-21", "time": "19:36:50", "time_zone": "UTC"},
+            "Acquisition_instrument": {
+                "TEM": {
+                    "beam_energy": 300.0,
+                    "camera_length": 1.0,
+                    "magnification": 1000.0,
+                    "dwell_time": 0.001464212499,
+                    "frames_per_second": 700.0,
+                    "detector": "DESim",
+                    "Detector": {"Camera": {"name": "DESim"}},
+                }
+            },
+            "Signal": {"Noise_properties": {"Variance_linear_model": {"gain_factor": 51.0}}},
+        }
+
+    def test_server_2_7_2(self):
+        parsed = parse_sidecar((REAL_DATA / "info.txt").read_bytes())
+        scan = describe_scan(parsed, n_frames=256, frame_shape=(128, 128))
+        assert (scan.kind, sizes(scan), scan.notes) == ("raster", (1, 32, 8, 1), ())
+        assert scales(scan)["y"] == scales(scan)["x"] == (10.0, "nm")
+        assert scales(scan)["ky"] == (None, None)
+        assert parsed.text("Camera SN") == "812"
+        assert parsed.notes == ()

@@ -1,0 +1,166 @@
+"""Which frame of a custom scan belongs where."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist.errors import SidecarError
+from mrcdist.format.scan_points import frame_table, parse_scan_points
+
+
+def array(*points):
+    return np.array(points, dtype=np.int64).reshape(-1, 2)
+
+
+class TestParse:
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            b"3,0\n1,2\n3,0",
+            b"3,0\n1,2\n3,0\n",
+            b"3,0\r\n1,2\r\n3,0\r\n",
+            b"3,0\r1,2\r3,0\r",
+            b"x,y\n3,0\n1,2\n3,0\n",
+            b"\xef\xbb\xbfX (px), Y (px)\n3,0\n1,2\n3,0\n",
+            b"\n\nScan X,Scan Y\n3,0\n\n  \t\n1,2\n3,0\n\n",
+            b"3.0, 0.0\n 1e0 ,2.\n3,-0\n",
+        ],
+    )
+    def test_rows_are_x_y(self, raw):
+        points = parse_scan_points(raw)
+        assert points.dtype == np.int64
+        np.testing.assert_array_equal(points, [[3, 0], [1, 2], [3, 0]])
+
+    def test_one_row(self):
+        np.testing.assert_array_equal(parse_scan_points(b"7,8"), [[7, 8]])
+
+    @pytest.mark.parametrize(
+        "row",
+        [b"1.5,2", b"1", b"1,2,3", b"1,", b"a,2", b"nan,1", b"inf,1", b"1e300,1", b"1_0,1", b"1;2"],
+    )
+    @pytest.mark.parametrize("before", [b"", b"x,y\n", b"x,y\r\n\r\n0,0\r\n"])
+    def test_a_bad_row_is_named_by_its_line(self, before, row):
+        line = before.count(b"\n") + 2
+        with pytest.raises(SidecarError) as error:
+            parse_scan_points(before + b"4,4\n" + row + b"\n5,5\n")
+        assert f"Line {line} " in error.value.problem
+        assert row.decode() in error.value.problem
+
+    def test_a_damaged_first_row_is_not_taken_for_a_header(self):
+        with pytest.raises(SidecarError, match="Line 1 "):
+            parse_scan_points(b"1O,3\n1,2\n")
+
+    def test_rows_of_three_are_an_error(self):
+        with pytest.raises(SidecarError, match="Line 1 "):
+            parse_scan_points(b"1,2,3\n4,5,6\n")
+
+    @pytest.mark.parametrize("raw", [b"", b"\n \n", b"x,y\n", b"x,y"])
+    def test_no_points_is_an_error(self, raw):
+        with pytest.raises(SidecarError, match="no points"):
+            parse_scan_points(raw)
+
+    @pytest.mark.parametrize("header", [b"y,x", b"Y (px),X (px)", b"pos_y, pos_x"])
+    def test_a_header_that_puts_y_first_is_an_error(self, header):
+        with pytest.raises(SidecarError, match="columns"):
+            parse_scan_points(header + b"\n1,2\n")
+
+    @given(st.binary())
+    def test_any_bytes_are_points_or_a_sidecar_error(self, raw):
+        try:
+            points = parse_scan_points(raw)
+        except SidecarError:
+            return
+        assert points.shape == (len(points), 2)
+        assert len(points) > 0
+
+    @given(st.lists(st.tuples(*[st.integers(-(2**53), 2**53)] * 2), min_size=1), st.booleans())
+    def test_what_was_written_is_read(self, rows, header):
+        text = "x,y\n" * header + "".join(f"{x},{y}\n" for x, y in rows)
+        assert parse_scan_points(text.encode()).tolist() == [list(row) for row in rows]
+
+
+class TestTable:
+    def test_each_frame_is_at_its_point(self):
+        points = array((2, 0), (0, 1), (1, 1))
+        table = frame_table(points, shape=(2, 3), n_frames=3)
+        assert table.dtype == np.int64
+        np.testing.assert_array_equal(table, [[-1, -1, 0], [1, 2, -1]])
+
+    def test_visits_are_in_the_order_of_recording(self):
+        points = array((1, 0), (0, 0), (1, 0), (1, 0), (0, 0))
+        table = frame_table(points, shape=(1, 3), n_frames=5)
+        np.testing.assert_array_equal(table, [[[1, 4, -1], [0, 2, 3], [-1, -1, -1]]])
+
+    def test_no_points_no_frames(self):
+        np.testing.assert_array_equal(frame_table(array(), shape=(1, 2), n_frames=0), [[-1, -1]])
+
+    def test_missing_frames_are_not_visits(self):
+        points = array((0, 0), (1, 0), (0, 0), (1, 0))
+        table = frame_table(points, shape=(1, 2), n_frames=3, allow_missing=True)
+        np.testing.assert_array_equal(table, [[[0, 2], [1, -1]]])
+
+    def test_the_shape_does_not_depend_on_what_was_recorded(self):
+        points = array((0, 0), (1, 0), (0, 0))
+        table = frame_table(points, shape=(1, 2), n_frames=0, allow_missing=True)
+        np.testing.assert_array_equal(table, np.full((1, 2, 2), -1))
+
+    @pytest.mark.parametrize("point", [(3, 0), (0, 2), (-1, 0), (0, -1), (2**53, 0)])
+    def test_a_point_outside_the_grid_is_an_error_that_names_the_first(self, point):
+        points = array((0, 0), point, (0, 0), (9, 9))
+        with pytest.raises(SidecarError) as error:
+            frame_table(points, shape=(2, 3), n_frames=4)
+        assert f"point 2 of 4 is x = {point[0]}, y = {point[1]}" in error.value.problem
+        assert "3 x 2" in error.value.problem
+
+    def test_the_grid_is_rows_by_columns(self):
+        assert frame_table(array((2, 0)), shape=(1, 3), n_frames=1).shape == (1, 3)
+        with pytest.raises(SidecarError, match="outside"):
+            frame_table(array((2, 0)), shape=(3, 1), n_frames=1)
+
+    @pytest.mark.parametrize(
+        ("n_frames", "allow_missing"), [(1, False), (3, False), (3, True), (0, False)]
+    )
+    def test_points_and_frames_must_agree(self, n_frames, allow_missing):
+        with pytest.raises(SidecarError, match=f"2 points.*{n_frames} frames"):
+            frame_table(
+                array((0, 0), (1, 0)), shape=(1, 2), n_frames=n_frames, allow_missing=allow_missing
+            )
+
+    @pytest.mark.parametrize("shape", [(2**20, 2**20), (2**40, 2**40)])
+    def test_a_grid_beyond_memory_is_an_error(self, shape):
+        with pytest.raises(SidecarError, match="places"):
+            frame_table(array((0, 0)), shape=shape, n_frames=1)
+
+    def test_visits_beyond_memory_are_an_error(self):
+        points = np.zeros((2**10, 2), dtype=np.int64)
+        with pytest.raises(SidecarError, match="1024 times"):
+            frame_table(points, shape=(2**10, 2**10), n_frames=2**10)
+
+    def test_a_million_points(self):
+        rows, columns = 1000, 1000
+        order = np.random.default_rng(4).permutation(rows * columns)
+        y, x = np.divmod(order, columns)
+        points = np.stack([x, y], axis=1)
+        text = "\n".join(f"{a},{b}" for a, b in points.tolist())
+        table = frame_table(
+            parse_scan_points(text.encode()), shape=(rows, columns), n_frames=len(order)
+        )
+        np.testing.assert_array_equal(table[y, x], np.arange(len(order)))
+
+    @given(st.tuples(st.integers(1, 5), st.integers(1, 5)), st.data())
+    def test_like_a_plain_loop(self, shape, data):
+        point = st.tuples(st.integers(0, shape[1] - 1), st.integers(0, shape[0] - 1))
+        points = data.draw(st.lists(point, min_size=1, max_size=40))
+        n_frames = data.draw(st.integers(0, len(points)))
+        visits = {}
+        for frame, (x, y) in enumerate(points):
+            visits.setdefault((y, x), []).append(frame if frame < n_frames else -1)
+        repeats = max(len(frames) for frames in visits.values())
+        expected = np.full((*shape, repeats), -1)
+        for (y, x), frames in visits.items():
+            expected[y, x, : len(frames)] = frames
+
+        table = frame_table(array(*points), shape=shape, n_frames=n_frames, allow_missing=True)
+        assert table.shape == (shape if repeats == 1 else expected.shape)
+        np.testing.assert_array_equal(table.reshape(expected.shape), expected)

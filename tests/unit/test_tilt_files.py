@@ -1,0 +1,119 @@
+"""Tilt angles from .tlt, .rawtlt and .mdoc files."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist.errors import SidecarError
+from mrcdist.format.tilt_files import parse_tilts
+
+MDOC = b"""PixelSpacing = 2.93
+Voltage = 300
+ImageFile = series.st
+TiltAngle = 99
+
+[T = SerialEM: a title with TiltAxisAngle = 84.5]
+
+[ZValue = 0]
+TiltAngle = -0.14
+StagePosition = 20.7936 155.287
+SubFramePath = D:\\frames\\TS_01_000_0.0.mrc
+DateTime = 30-Nov-15  15:21:38
+
+[ZValue = 1]
+ExposureDose = 1.5
+TiltAngle = 2.5
+
+[FrameSet = 0]
+TiltAngle = 77
+"""
+
+
+@pytest.mark.parametrize("name", ["series.tlt", "series.rawtlt", "SERIES.TLT", "s3://b/x.rawtlt"])
+def test_one_angle_a_line(name):
+    angles = parse_tilts(name, b"-60.00\n 0\n+1.5e1\n  60.\n")
+    assert angles.dtype == np.float64
+    np.testing.assert_array_equal(angles, [-60.0, 0.0, 15.0, 60.0])
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r", b"\n\n"])
+def test_any_line_ending_and_blank_lines(ending):
+    raw = b"\xef\xbb\xbf" + ending.join([b"1", b"2", b"3", b""])
+    np.testing.assert_array_equal(parse_tilts("a.tlt", raw), [1.0, 2.0, 3.0])
+
+
+@given(st.lists(st.floats(-360, 360), min_size=1, max_size=50))
+def test_round_trip(angles):
+    raw = "\n".join(str(angle) for angle in angles).encode()
+    np.testing.assert_array_equal(parse_tilts("a.rawtlt", raw), angles)
+    sections = [f"[ZValue = {k}]\nTiltAngle = {angle}\n" for k, angle in enumerate(angles)]
+    np.testing.assert_array_equal(parse_tilts("a.mdoc", "\n".join(sections).encode()), angles)
+    backwards = "\n".join(reversed(sections)).encode()
+    np.testing.assert_array_equal(parse_tilts("a.mdoc", backwards), angles)
+
+
+def test_mdoc_takes_the_angles_of_its_images_alone():
+    np.testing.assert_array_equal(parse_tilts("series.st.mdoc", MDOC), [-0.14, 2.5])
+
+
+def test_mdoc_values_may_go_on_in_the_next_line_and_lines_may_be_comments():
+    raw = b"# a comment\n[ZValue = 0]\nNote = one\n two words\nTiltAngle=3\n"
+    np.testing.assert_array_equal(parse_tilts("a.mdoc", raw), [3.0])
+
+
+@pytest.mark.parametrize(
+    "word", ["x", "1 2", "1,5", "nan", "inf", "1_000", "0x10", "400", "-360.5", "١", "1e999", "--1"]
+)
+def test_a_line_that_is_no_angle_is_named(word):
+    with pytest.raises(SidecarError, match=r"a\.tlt, line 3") as caught:
+        parse_tilts("a.tlt", f"1\n2\n{word}\n4\n".encode())
+    assert repr(word) in caught.value.problem
+    assert caught.value.cause
+    assert caught.value.remedy
+    with pytest.raises(SidecarError, match=r"a\.mdoc, line 2"):
+        parse_tilts("a.mdoc", f"[ZValue = 0]\nTiltAngle = {word}\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "cause"),
+    [
+        ("[ZValue = 0]\nTiltAngle = 1\n[ZValue = 1]\nDose = 2\n", 3, "no TiltAngle"),
+        ("[ZValue = 0]\nTiltAngle = 1\n[ZValue = 0]\nTiltAngle = 2\n", 3, "line 1 has it too"),
+        ("[ZValue = 0]\nTiltAngle = 1\nTiltAngle = 1\n", 3, "a TiltAngle already"),
+        ("[ZValue = one]\nTiltAngle = 1\n", 1, "number of a section"),
+        ("[ZValue = -1]\nTiltAngle = 1\n", 1, "number of a section"),
+        ("\nnot an autodoc\n", 2, "should begin with"),
+    ],
+)
+def test_an_mdoc_that_leaves_an_angle_in_doubt_is_refused(text, line, cause):
+    with pytest.raises(SidecarError, match=rf"a\.mdoc, line {line}: ") as caught:
+        parse_tilts("a.mdoc", text.encode())
+    assert cause in caught.value.cause
+
+
+@pytest.mark.parametrize("name", ["a.tlt", "a.rawtlt", "a.mdoc"])
+@pytest.mark.parametrize("raw", [b"", b"\n \n"])
+def test_a_file_without_angles_is_refused(name, raw):
+    with pytest.raises(SidecarError, match="holds no tilt angle"):
+        parse_tilts(name, raw)
+
+
+def test_an_mdoc_of_frames_has_no_angles_of_images():
+    with pytest.raises(SidecarError, match="holds no tilt angle"):
+        parse_tilts("a.mdoc", b"Voltage = 300\n[FrameSet = 0]\nTiltAngle = 3\n")
+
+
+def test_another_extension_is_refused():
+    with pytest.raises(SidecarError, match=r"a\.txt is no file of tilt angles"):
+        parse_tilts("a.txt", b"1\n2\n")
+
+
+@given(st.sampled_from(["a.tlt", "a.mdoc"]), st.binary(max_size=200))
+def test_any_bytes_give_angles_or_a_sidecar_error(name, raw):
+    try:
+        angles = parse_tilts(name, raw)
+    except SidecarError:
+        return
+    assert angles.size
+    assert np.abs(angles).max() <= 360
