@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from mrcdist.errors import FormatError, ReadError
@@ -21,6 +22,9 @@ from mrcdist.read.source import Part
 from mrcdist.read.stream import STREAMS, read_stream_head
 
 __all__ = ["OpenedFile", "open_file"]
+
+# Records of tens of thousands of sections; more would make opening a file as slow as reading it.
+_MOST_RECORD_BYTES = 64 * 2**20
 
 # Chunk headers of MRCZ are followed through windows of this size: one request for many small sections.
 _WALK_BYTES = 2**18
@@ -149,8 +153,13 @@ def _read_extended(
         return location.read_head(stop - start, HEADER_BYTES + start)
 
     _, guess = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz)
-    raw = read(0, guess)
-    _, stop = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz, first_bytes=raw)
+    raw = read(0, min(guess, _MOST_RECORD_BYTES))
+    _, wanted = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz, first_bytes=raw)
+    stop = min(wanted, _MOST_RECORD_BYTES)
     if stop > guess:
         raw += read(guess, stop)
-    return decode_extended(kind, raw, byteorder=header.byteorder, n_sections=header.nz)
+    decoded = decode_extended(kind, raw, byteorder=header.byteorder, n_sections=header.nz)
+    if wanted <= _MOST_RECORD_BYTES:
+        return decoded
+    note = f"the records of the first {decoded.n_records} of {header.nz} sections were read"
+    return dataclasses.replace(decoded, notes=(*decoded.notes, note))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from mrcdist.format.direct_electron import Axis, Scan, describe_scan, pixel_is_u
 from mrcdist.format.extended import (
     ExtendedHeader,
     scan_shape,
+    scan_shape_note,
     scan_step,
     section_pixel_size,
     tilt_angles,
@@ -42,6 +44,11 @@ from mrcdist.read.location import Location
 from mrcdist.read.source import MrcSource, Part
 
 __all__ = ["Plan", "PlanOptions", "make_plan"]
+
+_log = logging.getLogger(__name__)
+
+# Degrees between the extremes of a tilt series; a stage that is meant to stand still moves less.
+_LEAST_TILT_RANGE = 1.0
 
 
 @dataclass(frozen=True)
@@ -262,8 +269,12 @@ def _beside(
     if extended is None:
         return Beside(scan=scan, tilts=tilts), table
     angles = tilt_angles(extended)
-    if tilts is None and angles is not None and len(set(angles.tolist())) > 1:
+    if tilts is None and angles is not None and np.ptp(angles) >= _LEAST_TILT_RANGE:
         tilts = tuple(angles.tolist())
+    if options.navigation_shape is None and (
+        note := scan_shape_note(extended, n_sections=n_frames)
+    ):
+        _log.info("%s: %s", first.location.shown, note)
     return Beside(
         scan=scan,
         scan_shape=scan_shape(extended, n_sections=n_frames),

@@ -1,0 +1,235 @@
+"""Read a 4D-STEM movie from S3 on a dask cluster of processes, and see what is in it.
+
+Everything is made here: the acquisition, the S3 server, the cluster. The images are checked against
+numpy on the local file; the exit status is 1 if they differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import s3fs
+from distributed import Client, LocalCluster, as_completed, futures_of, get_task_stream, progress
+
+import mrcdist
+from mrcdist.demo.acquisition import Acquisition, write_acquisition
+from mrcdist.demo.field import Detectors, demo_detectors, demo_frames
+from mrcdist.demo.figure import Images, save_figure
+from mrcdist.demo.server import S3Server, serve_s3
+
+_FRAME = (128, 128)
+_FRAME_BYTES = _FRAME[0] * _FRAME[1] * 2
+_HEADER_BYTES = 1024
+_CHUNKS = "16 MiB"  # dask's own 128 MiB would leave nothing to share out
+_CALIBRATION = {
+    "Specimen Pixel Size X (nanometers)": "2",
+    "Specimen Pixel Size Y (nanometers)": "2",
+    "Diffraction Pixel Size X": "0.11",
+    "Diffraction Pixel Size Y": "0.11",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demonstration.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Of the command line.
+
+    Returns
+    -------
+    int
+        Exit status: 0 if the images are numpy's, 1 if not.
+    """
+    options = _parse(arguments)
+    output: Path = options.output
+    output.mkdir(parents=True, exist_ok=True)
+    _keep_to_this_machine()
+
+    with _step(f"writing an acquisition of at least {options.size_mib} MiB"):
+        acquisition = _write(output, options.size_mib)
+    size = acquisition.movie.stat().st_size
+    y, x = acquisition.navigation_shape
+    scan = f"{y} × {x} scan of {_FRAME[0]} × {_FRAME[1]} frames"
+    print(f"  {acquisition.movie}: {scan}, {size / 2**20:.0f} MiB")
+
+    with serve_s3(output / "s3-server.log") as server:
+        with _step(f"uploading it to an S3 server at {server.endpoint}"):
+            url = _upload(acquisition, server)
+        with _cluster(options.workers):
+            detectors = demo_detectors(_FRAME)
+            images, axes = _read(url, server, detectors, size)
+
+    with _step("checking against numpy on the local file"):
+        wrong = _differences(images, _numpy_images(acquisition, detectors))
+    print(
+        f"  DIFFERENT: {', '.join(wrong)}" if wrong else "  all three are equal, to the last count"
+    )
+    path = output / f"{acquisition.name}.png"
+    title = (acquisition.movie.name, scan, f"read from S3 by {options.workers} dask workers")
+    save_figure(path, images, detectors, axes, "   ·   ".join(title))
+    print(f"  {path}")
+    return 1 if wrong else 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m mrcdist.demo", description=__doc__)
+    parser.add_argument("--size-mib", type=int, default=256, help="of the movie, at least (256)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the cluster (2)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo-output"), help="folder to write to"
+    )
+    options = parser.parse_args(arguments)
+    if options.size_mib < 1 or options.workers < 1:
+        parser.error("--size-mib and --workers are at least 1")
+    return options
+
+
+def _keep_to_this_machine() -> None:
+    """Forget whatever proxy and AWS account the environment knows, also for the workers."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        os.environ[name] = os.devnull
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    print(f"{what} …", flush=True)
+    start = time.perf_counter()
+    yield
+    print(f"  {time.perf_counter() - start:.1f} s")
+
+
+def _write(folder: Path, size_mib: int) -> Acquisition:
+    side = 8 * math.ceil(math.sqrt(size_mib * 2**20 / _FRAME_BYTES) / 8)
+    return write_acquisition(
+        folder,
+        scan_shape=(side, side),
+        frame_shape=_FRAME,
+        frames=demo_frames((side, side), _FRAME),
+        sidecar=_CALIBRATION,
+    )
+
+
+def _upload(acquisition: Acquisition, server: S3Server) -> str:
+    store = s3fs.S3FileSystem(**server.storage_options)
+    store.call_s3("create_bucket", Bucket="demo")  # mkdir names the region, which us-east-1 refuses
+    for path in acquisition.files:
+        store.put_file(str(path), f"demo/{path.name}")
+    return f"s3://demo/{acquisition.movie.name}"
+
+
+@contextmanager
+def _cluster(workers: int) -> Iterator[None]:
+    """Run worker processes for as long as the block lasts; they share nothing with this one."""
+    with tempfile.TemporaryDirectory(prefix="mrcdist-demo-") as scratch, ExitStack() as stack:
+        with _step(f"starting {workers} worker processes"):
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=2,
+                    processes=True,
+                    dashboard_address=None,
+                    host="127.0.0.1",
+                    local_directory=scratch,
+                    silence_logs=logging.ERROR,
+                )
+            )
+            stack.enter_context(Client(cluster))
+        yield
+
+
+def _read(
+    url: str, server: S3Server, detectors: Detectors, size: int
+) -> tuple[Images, list[dict[str, Any]]]:
+    """Do what a user does, and say what it took."""
+    before = server.requests()
+    with _step(f'[ds] = read_mrc("{url}", distributed=True)'):
+        [ds] = mrcdist.read_mrc(
+            url, distributed=True, chunks=_CHUNKS, storage_options=server.storage_options
+        )
+    planned = server.requests()
+    data = ds["data"]
+    print(f"  {data.shape} {data.dtype} in {data.npartitions} chunks")
+    for axis in ds["axes"]:
+        print(f"  {axis['name']:>3}: {axis['size']} × {axis['scale']:g} {axis['units']}")
+
+    print("mean pattern, bright field and dark field, in one pass …", flush=True)
+    start = time.perf_counter()
+    with get_task_stream() as tasks:
+        # Asked for together: the three share their chunks, each of which is read once.
+        running = dask.persist(
+            data.sum(axis=(0, 1), dtype="uint64"),
+            (data * detectors.bright).sum(axis=(2, 3), dtype="uint64"),
+            (data * detectors.dark).sum(axis=(2, 3), dtype="uint64"),
+        )
+        _follow(running)
+    images = Images(*dask.compute(*running))
+    seconds = time.perf_counter() - start
+    read = server.requests()
+    print(f"  {seconds:.1f} s, {size / seconds / 2**20:.0f} MiB/s, {len(tasks.data)} tasks")
+    print(f"  requests: {_told(planned - before)} to plan, {_told(read - planned)} to read")
+    return images, ds["axes"]
+
+
+def _follow(arrays: tuple[da.Array, ...]) -> None:
+    """Show a progress bar on a terminal, a line a quarter elsewhere."""
+    futures = futures_of(arrays)
+    if sys.stdout.isatty():
+        progress(futures, notebook=False)
+        print()
+        return
+    for done, _ in enumerate(as_completed(futures), start=1):
+        if 4 * done // len(futures) > 4 * (done - 1) // len(futures):
+            print(f"  {100 * done // len(futures)} %", flush=True)
+
+
+def _told(requests: dict[str, int]) -> str:
+    return " + ".join(f"{count} {method}" for method, count in sorted(requests.items())) or "none"
+
+
+def _numpy_images(acquisition: Acquisition, detectors: Detectors) -> Images:
+    """Compute the same from the local file with numpy alone, a few frames at a time."""
+    n = acquisition.frames
+    shape = acquisition.frame_shape
+    movie = np.memmap(acquisition.movie, "<u2", mode="r", offset=_HEADER_BYTES, shape=(n, *shape))
+    pattern = np.zeros(shape, "uint64")
+    bright, dark = np.empty(n, "uint64"), np.empty(n, "uint64")
+    for start in range(0, n, 256):
+        part = slice(start, min(start + 256, n))
+        frames = np.asarray(movie[part])
+        pattern += frames.sum(axis=0, dtype="uint64")
+        bright[part] = frames[:, detectors.bright].sum(axis=1, dtype="uint64")
+        dark[part] = frames[:, detectors.dark].sum(axis=1, dtype="uint64")
+    scan = acquisition.navigation_shape
+    return Images(pattern, bright.reshape(scan), dark.reshape(scan))
+
+
+def _differences(images: Images, expected: Images) -> list[str]:
+    names = {"pattern": "mean pattern", "bright": "bright field", "dark": "dark field"}
+    return [
+        name
+        for field, name in names.items()
+        if not np.array_equal(getattr(images, field), getattr(expected, field))
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,275 @@
+"""Write a Direct Electron acquisition that never happened: movie, sidecar, scan points, images.
+
+Unless told otherwise every frame carries its own index (`mrcdist.demo.movie.indexed_frame`), so
+that a reader's frame order can be proven frame by frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcdist.demo.movie import MODES, ByteOrder, indexed_frame, write_movie
+from mrcdist.demo.sidecar import Server, Setup, sidecar_text, sidecar_values
+from mrcdist.errors import ArgumentError
+
+__all__ = ["Acquisition", "write_acquisition"]
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """The files of one acquisition, and what a reader should find in them.
+
+    Parameters
+    ----------
+    name : str
+        `YYYYMMDD_acq[_suffix]`, with which every file begins.
+    movies : tuple of Path
+        The movie, or its numbered parts in order.
+    sidecar : Path
+        `…_info.txt`.
+    scan_points : Path or None
+        `…_scan_coordinates.csv` of a custom scan.
+    companions : tuple of Path
+        Virtual images, then external ones, each by number.
+    navigation_shape : tuple of int
+        The planned shape in array order, slowest first: (repeats, y, x, point repeats) of a raster
+        scan, without axes of length 1; (frames,) of a custom scan or of no scan.
+    frame_shape : tuple of int
+        (ky, kx) in pixels.
+    frames : int
+        Really written, in all movies together.
+    """
+
+    name: str
+    movies: tuple[Path, ...]
+    sidecar: Path
+    scan_points: Path | None
+    companions: tuple[Path, ...]
+    navigation_shape: tuple[int, ...]
+    frame_shape: tuple[int, int]
+    frames: int
+
+    @property
+    def movie(self) -> Path:
+        """The movie, or its first part."""
+        return self.movies[0]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that was written."""
+        points = () if self.scan_points is None else (self.scan_points,)
+        return (*self.movies, self.sidecar, *points, *self.companions)
+
+
+def write_acquisition(
+    folder: Path | str,
+    *,
+    name: str = "20260101_00001",
+    scan_shape: tuple[int, int] = (4, 8),
+    frame_shape: tuple[int, int] = (8, 16),
+    repeats: int = 1,
+    point_repeats: int = 1,
+    roi: tuple[int, int] | None = None,
+    dtype: str = "uint16",
+    byteorder: ByteOrder = "<",
+    frames: Callable[[int], NDArray[Any]] | None = None,
+    scan: bool = True,
+    present: int | None = None,
+    announced: int | None = None,
+    custom_points: NDArray[Any] | None = None,
+    parts: int = 1,
+    virtual_images: Mapping[str, NDArray[Any]] | None = None,
+    external_images: Mapping[str, NDArray[Any]] | None = None,
+    server: Server = "new",
+    sidecar: Mapping[str, str | None] | None = None,
+) -> Acquisition:
+    r"""Write an acquisition into a folder, one frame at a time.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Made if it is not there. Files of the same names are replaced.
+    name : str, default "20260101_00001"
+        `YYYYMMDD_acq[_suffix]`.
+    scan_shape : tuple of int, default (4, 8)
+        (y, x) of the whole scan. Without a scan, its product is the number of frames.
+    frame_shape : tuple of int, default (8, 16)
+        (ky, kx) in pixels.
+    repeats, point_repeats : int, default 1
+        Of the whole scan, and of every point before the beam moves on.
+    roi : tuple of int, optional
+        (y, x) of the part in the middle of `scan_shape` that is really scanned.
+    dtype : str, default "uint16"
+        int8, uint8, int16, uint16, float16, float32 or complex64.
+    byteorder : {"<", ">"}, default "<"
+        Of header and pixels; the camera writes little endian.
+    frames : callable, optional
+        From a frame's index in the acquisition to an array of `frame_shape`, whose values `dtype`
+        holds exactly. Default: `indexed_frame`.
+    scan : bool, default True
+        False for a movie whose beam stands still.
+    present : int, optional
+        Frames really written, where the acquisition was aborted (or went on). Default: all planned.
+    announced : int, optional
+        NZ in the header of a single movie, where it is not the number of frames written.
+    custom_points : ndarray of int, shape (n, 2), optional
+        (x, y) of each planned frame of a custom scan, written to `…_scan_coordinates.csv`.
+    parts : int, default 1
+        Movie files that the planned frames are split over; an aborted acquisition has fewer.
+    virtual_images, external_images : mapping of str to ndarray, optional
+        Images by name, shape (y, x), written as float32. Virtual ones count from 0, external ones
+        from 1; file names leave out any `#`.
+    server : {"new", "2.7"}, default "new"
+        Whose spelling: an early 2.7 server says `Scan - Point Repeat`, `ADUs Per Electron Bin1x`
+        and `\r\n`, a newer one `Scan - Camera Frames Per Point`, `ADUs Per Electron`, `\n`, and
+        `virt0` for `0` in file names.
+    sidecar : mapping of str to str or None, optional
+        Values to write instead or besides, and keys to leave out (None).
+
+    Returns
+    -------
+    Acquisition
+        Paths and shapes.
+
+    Raises
+    ------
+    ArgumentError
+        Arguments that contradict each other, or a frame that does not fit.
+    """
+    _check_pixels(dtype, byteorder)
+    _check_scan(scan, custom_points, (repeats, point_repeats), roi, scan_shape)
+    if parts < 1 or (announced is not None and parts > 1):
+        raise ArgumentError(
+            f"parts={parts} with announced={announced}",
+            cause="only a single movie's header can announce other frames than it has",
+            remedy="use parts=1, or leave announced out",
+        )
+    shape = (repeats, *(roi or scan_shape), point_repeats)
+    planned = math.prod(shape) if custom_points is None else len(custom_points)
+    written = planned if present is None else present
+    frames_per_file = max(1, math.ceil(planned / parts))
+    make = frames or (lambda index: indexed_frame(index, frame_shape, dtype))
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    movies = []
+    for part in range(parts):
+        start = part * frames_per_file
+        stop = written if part == parts - 1 else min(written, start + frames_per_file)
+        if part and stop <= start:
+            break
+        movies.append(folder / (f"{name}_movie.mrc" if parts == 1 else f"{name}_{part}_movie.mrc"))
+        write_movie(
+            movies[-1],
+            map(make, range(start, stop)),
+            count=stop - start if announced is None else announced,
+            frame_shape=frame_shape,
+            dtype=dtype,
+            byteorder=byteorder,
+        )
+    number = "virt{}" if server == "new" else "{}"
+    virtual = _write_images(folder, f"{name}_{number}_{{}}_sum.mrc", 0, virtual_images, byteorder)
+    external = _write_images(folder, f"{name}_ext{{}}_{{}}.mrc", 1, external_images, byteorder)
+    scan_points = None
+    if custom_points is not None:
+        scan_points = folder / f"{name}_scan_coordinates.csv"
+        np.savetxt(scan_points, custom_points, fmt="%d", delimiter=",")
+
+    setup = Setup(
+        name=name,
+        scan=scan,
+        custom=custom_points is not None,
+        scan_shape=scan_shape,
+        roi=roi,
+        repeats=repeats,
+        point_repeats=point_repeats,
+        frame_shape=frame_shape,
+        dtype=dtype,
+        frames=written,
+        planned=planned,
+        frames_per_file=frames_per_file,
+        movie=movies[0].name,
+        virtual={image: path.name for image, path in virtual.items()},
+        external={image: path.name for image, path in external.items()},
+        server=server,
+    )
+    wanted = {**sidecar_values(setup), **(sidecar or {})}
+    values = {key: value for key, value in wanted.items() if value is not None}
+    info = folder / f"{name}_info.txt"
+    info.write_bytes(sidecar_text(values, "\r\n" if server == "2.7" else "\n"))
+
+    raster = scan and custom_points is None
+    return Acquisition(
+        name=name,
+        movies=tuple(movies),
+        sidecar=info,
+        scan_points=scan_points,
+        companions=(*virtual.values(), *external.values()),
+        navigation_shape=tuple(n for n in shape if n > 1) if raster else (planned,),
+        frame_shape=frame_shape,
+        frames=written,
+    )
+
+
+def _write_images(
+    folder: Path,
+    pattern: str,
+    first: int,
+    images: Mapping[str, NDArray[Any]] | None,
+    byteorder: ByteOrder,
+) -> dict[str, Path]:
+    paths = {}
+    for number, (name, image) in enumerate((images or {}).items(), start=first):
+        paths[name] = folder / pattern.format(number, name.replace("#", ""))
+        write_movie(
+            paths[name],
+            [np.asarray(image, dtype="float32")],
+            count=1,
+            frame_shape=image.shape,
+            dtype="float32",
+            byteorder=byteorder,
+        )
+    return paths
+
+
+def _check_pixels(dtype: str, byteorder: str) -> None:
+    if dtype not in MODES or byteorder not in ("<", ">"):
+        raise ArgumentError(
+            f"dtype={dtype!r}, byteorder={byteorder!r}",
+            cause="MRC has no mode for it, or no stamp",
+            remedy=f"use one of {', '.join(MODES)}, and '<' or '>'",
+        )
+
+
+def _check_scan(
+    scan: bool,
+    custom_points: NDArray[Any] | None,
+    repeats: tuple[int, int],
+    roi: tuple[int, int] | None,
+    scan_shape: tuple[int, int],
+) -> None:
+    if (not scan or custom_points is not None) and (repeats != (1, 1) or roi is not None):
+        raise ArgumentError(
+            f"repeats={repeats[0]}, point_repeats={repeats[1]}, roi={roi} without a raster scan",
+            cause="they describe a raster; a list of points says itself what is visited how often",
+            remedy="leave them out, or leave out custom_points and scan=False",
+        )
+    if not scan and custom_points is not None:
+        raise ArgumentError(
+            "custom_points with scan=False",
+            cause="points are where a scan goes",
+            remedy="leave one of them out",
+        )
+    if roi is not None and (roi[0] > scan_shape[0] or roi[1] > scan_shape[1]):
+        raise ArgumentError(
+            f"roi={roi} is larger than scan_shape={scan_shape}",
+            cause="the region lies inside the scan",
+            remedy="use a smaller roi or a larger scan_shape",
+        )

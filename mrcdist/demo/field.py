@@ -1,0 +1,237 @@
+"""A specimen that does not exist: what every diffraction pattern of the demo looks like.
+
+Grains of a square crystal, a few precipitates of a hexagonal one, and a corner where the film
+ends and the beam meets nothing. The film is bent, so contours cross the grains; the scan moves the
+beam a little on the detector, so the disks wander over the field. All of it is decided once, in
+arrays over the scan; a frame is then a handful of small disks, drawn from a random state of its
+own. Any frame can be made alone, in any order, and is always the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Detectors", "demo_detectors", "demo_frames"]
+
+Floats = NDArray[np.float64]
+
+# Lengths on the detector, as fractions of the shorter side of a frame.
+_DISK_RADIUS = 0.045
+_LATTICE = 0.16
+_FARTHEST = 0.45
+_DESCAN = 0.018
+
+_DOSE = 32.0  # electrons a pixel in the direct disk, in vacuum
+_FAINTEST = 0.02  # electrons a pixel below which a disk is not drawn
+_PARTICLES = 9
+_GRAINS = 14
+_REFLECTIONS = 25  # of either lattice, the direct beam included
+_LEVELS, _DRAWS = 24, 12  # of the diffuse background: amounts, and drawings of each
+
+
+@dataclass(frozen=True)
+class Detectors:
+    """The two virtual detectors that suit the demo's patterns.
+
+    Parameters
+    ----------
+    bright, dark : ndarray of bool, shape (ky, kx)
+        The pixels of the disk around the direct beam, and of the ring around that.
+    center : tuple of float
+        (ky, kx) of the middle of both, in pixels.
+    radii : tuple of float
+        Radius of the disk, inner and outer radius of the ring, in pixels.
+    """
+
+    bright: NDArray[np.bool_]
+    dark: NDArray[np.bool_]
+    center: tuple[float, float]
+    radii: tuple[float, float, float]
+
+
+def demo_detectors(frame_shape: tuple[int, int]) -> Detectors:
+    """Return the bright-field disk and the dark-field ring for frames of one shape.
+
+    Parameters
+    ----------
+    frame_shape : tuple of int
+        (ky, kx) in pixels.
+
+    Returns
+    -------
+    Detectors
+        The disk holds the direct beam wherever the scan moves it, the ring all that is diffracted.
+    """
+    side = min(frame_shape)
+    disk = (_DISK_RADIUS + 2 * _DESCAN) * side
+    inner, outer = (_LATTICE - _DISK_RADIUS - _DESCAN) * side, 0.49 * side
+    center = (frame_shape[0] / 2, frame_shape[1] / 2)
+    ky, kx = np.indices(frame_shape)
+    radius = np.hypot(ky - center[0], kx - center[1])
+    return Detectors(
+        radius <= disk, (radius >= inner) & (radius <= outer), center, (disk, inner, outer)
+    )
+
+
+def demo_frames(
+    scan_shape: tuple[int, int], frame_shape: tuple[int, int], *, seed: int = 5
+) -> Callable[[int], NDArray[np.uint16]]:
+    """Return a function that makes any frame of a 4D-STEM scan over a polycrystalline film.
+
+    Parameters
+    ----------
+    scan_shape : tuple of int
+        (y, x) in scan points.
+    frame_shape : tuple of int
+        (ky, kx) in pixels.
+    seed : int, default 5
+        Decides the specimen and the noise.
+
+    Returns
+    -------
+    callable
+        From a frame's index (raster order, x fastest) to a uint16 array of `frame_shape`: electrons
+        counted, with Poisson noise. The same index gives the same frame, whatever was asked before.
+    """
+    specimen = _grow(scan_shape, np.random.default_rng(seed))
+    side = min(frame_shape)
+    centers = specimen.positions * side + np.asarray(frame_shape) / 2
+    electrons = specimen.intensities * _DOSE
+    background = _background(frame_shape, np.random.default_rng(seed + 1))
+    levels = np.rint(specimen.diffuse.clip(0, 1) * (_LEVELS - 1)).astype(int)
+    stamp = _Stamp(_DISK_RADIUS * side, frame_shape)
+
+    def frame(index: int) -> NDArray[np.uint16]:
+        rng = np.random.default_rng((seed, index))
+        seen = electrons[index] > _FAINTEST
+        image: NDArray[np.uint16] = background[levels[index], rng.integers(_DRAWS)].copy()
+        stamp.draw(image, centers[index, seen], electrons[index, seen], rng)
+        return image
+
+    return frame
+
+
+@dataclass(frozen=True)
+class _Specimen:
+    """What each scan point diffracts; points are flattened in raster order.
+
+    `positions` (n, k, 2) are (ky, kx) from the middle, in sides of a frame; `intensities` (n, k)
+    and `diffuse` (n,) are shares of the beam.
+    """
+
+    positions: Floats
+    intensities: Floats
+    diffuse: Floats
+
+
+def _grow(scan_shape: tuple[int, int], rng: np.random.Generator) -> _Specimen:
+    v, u = ((grid + 0.5) / max(scan_shape) for grid in np.indices(scan_shape, dtype=float))
+    # Straight lines look drawn by a machine: boundaries follow these warped coordinates instead.
+    warped_u = u + 0.030 * np.sin(9 * v + 1) + 0.012 * np.sin(23 * v - 4 * u)
+    warped_v = v + 0.030 * np.sin(8 * u + 2) + 0.012 * np.sin(19 * u + 6 * v)
+
+    depth = np.hypot(1.0 - warped_u, warped_v) - 0.30  # into the film, from its edge in a corner
+    thickness = np.clip(depth / 0.06, 0, 1) * (0.45 + 0.55 * np.clip(depth / 0.9, 0, 1))
+
+    seed_v, seed_u = rng.uniform(0, 1, (2, _GRAINS))
+    grain = np.hypot(warped_v[..., None] - seed_v, warped_u[..., None] - seed_u).argmin(-1)
+    angle = rng.uniform(0, np.pi / 2, _GRAINS)[grain]
+    bending = np.stack([np.sin(5 * u + 3 * v), np.cos(4 * v - 3 * u)], -1)
+    tilt = rng.normal(0, 0.8, (_GRAINS, 2))[grain] + 1.2 * bending
+
+    particle = np.zeros(scan_shape, dtype=bool)
+    for _ in range(_PARTICLES):
+        y, x, radius, turn = rng.uniform((0.08, 0.08, 0.025, 0), (0.95, 0.95, 0.06, np.pi / 3))
+        inside = (np.hypot(warped_v - y, warped_u - x) < radius) & (depth > 0.06)
+        particle |= inside
+        angle[inside] = turn
+        tilt[inside] = rng.normal(0, 0.15, 2)
+    thickness *= np.where(particle, 1.25, 1.0)
+
+    k = np.where(particle[..., None, None], _lattice(1.13, 60), _lattice(1.0, 90))
+    k = _rotated(k, angle)
+    share = _diffracted(k, tilt, thickness)
+    descan = _DESCAN * np.stack([np.sin(2.2 * v - 1), 2 * u - 1], -1)
+    where = np.nan_to_num(k) * _LATTICE + descan[..., None, :]
+    n, count = share.shape[0] * share.shape[1], share.shape[2]
+    return _Specimen(where.reshape(n, count, 2), share.reshape(n, count), thickness.ravel() / 1.25)
+
+
+def _diffracted(k: Floats, tilt: Floats, thickness: Floats) -> Floats:
+    """Return the share of the beam in each disk, the direct beam's first; 0 where k is NaN.
+
+    Kinematic: a reflection of excitation error s from a crystal of thickness t has
+    sin²(πts) / (πs)², with s from the local tilt and the curvature of the Ewald sphere.
+    """
+    length = np.hypot(k[..., 0], k[..., 1])
+    t = thickness[..., None]
+    error = 0.9 * np.einsum("...ki,...i->...k", k, tilt) + 0.12 * length**2
+    strength = 1.5 * np.exp(-0.55 * length) * (t * np.sinc(1.6 * t * error)) ** 2
+    strength = np.nan_to_num(strength)
+    strength[..., 0] = 1.0
+    return np.asarray(strength * (np.exp(-0.25 * t) / strength.sum(-1, keepdims=True)))
+
+
+def _lattice(spacing: float, degrees: float) -> Floats:
+    """Return the `_REFLECTIONS` shortest reciprocal lattice vectors, NaN beyond the detector.
+
+    The direct beam is the first. Lengths are in units of `_LATTICE`.
+    """
+    h, k = (grid.ravel() for grid in np.indices((9, 9)) - 4)
+    corner = np.deg2rad(degrees)
+    points = spacing * np.stack([k * np.sin(corner), h + k * np.cos(corner)], -1)
+    length = np.hypot(*points.T)
+    points[length > _FARTHEST / _LATTICE] = np.nan
+    return np.asarray(points[np.argsort(length, kind="stable")[:_REFLECTIONS]])
+
+
+def _rotated(points: Floats, angle: Floats) -> Floats:
+    cos, sin = np.cos(angle)[..., None], np.sin(angle)[..., None]
+    y, x = points[..., 0], points[..., 1]
+    return np.stack([cos * y + sin * x, cos * x - sin * y], -1)
+
+
+def _background(frame_shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint16]:
+    """Draw diffuse scattering at `_LEVELS` strengths, `_DRAWS` times each.
+
+    Noise over a whole frame is what takes time; frames share these drawings instead.
+    """
+    ky, kx = np.indices(frame_shape)
+    radius = np.hypot(ky - frame_shape[0] / 2, kx - frame_shape[1] / 2) / min(frame_shape)
+    profile = 1.6 / (1 + (radius / 0.11) ** 2) ** 1.3
+    strength = np.linspace(0.01, 1, _LEVELS)[:, None, None, None]
+    return rng.poisson(strength * profile, (_LEVELS, _DRAWS, *frame_shape)).astype(np.uint16)
+
+
+class _Stamp:
+    """Draws noisy disks with soft rims into a frame."""
+
+    def __init__(self, radius: float, frame_shape: tuple[int, int]) -> None:
+        self.radius = radius
+        self.half = int(np.ceil(radius)) + 1
+        self.frame_shape = frame_shape
+        self.offsets = np.arange(-self.half, self.half + 1, dtype=float)
+
+    def draw(
+        self,
+        image: NDArray[np.uint16],
+        centers: Floats,
+        electrons: Floats,
+        rng: np.random.Generator,
+    ) -> None:
+        corner = np.rint(centers).astype(int)
+        dy, dx = (self.offsets - part[:, None] for part in (centers - corner).T)
+        distance = np.hypot(dy[:, :, None], dx[:, None, :])
+        cover = np.clip(self.radius + 0.5 - distance, 0, 1)
+        counts = rng.poisson(cover * electrons[:, None, None]).astype(np.uint16)
+        for (y, x), disk in zip(corner - self.half, counts, strict=True):
+            # A disk across the rim of the detector is cut off there.
+            top, left = max(-y, 0), max(-x, 0)
+            part = disk[
+                top : max(self.frame_shape[0] - y, 0), left : max(self.frame_shape[1] - x, 0)
+            ]
+            image[y + top : y + top + part.shape[0], x + left : x + left + part.shape[1]] += part

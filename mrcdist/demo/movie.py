@@ -1,0 +1,183 @@
+"""The bytes of a Direct Electron MRC file, and frames that say which one they are.
+
+The header is laid out as the camera's server lays it out, odd things included: a volume space
+group, negative cell edges, statistics that mean "undefined".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcdist.errors import ArgumentError
+
+__all__ = ["MODES", "ByteOrder", "frame_index", "indexed_frame", "movie_header", "write_movie"]
+
+ByteOrder = Literal["<", ">"]
+"""Little or big endian."""
+
+MODES = {
+    "int8": 0,
+    "uint8": 0,  # the header cannot tell it from int8, the sidecar does
+    "int16": 1,
+    "float32": 2,
+    "complex64": 4,
+    "uint16": 6,
+    "float16": 12,
+}
+"""Pixel types that can be written, and their MRC modes (MRC2014)."""
+
+_DIGITS, _BASE, _FILLER = 4, 100, 97  # numbers below 100 are exact in every mode
+
+
+def indexed_frame(index: int, frame_shape: tuple[int, int], dtype: str = "uint16") -> NDArray[Any]:
+    """Return a frame that carries its own index.
+
+    The first four pixels are the index's digits to base 100, least first; pixel p of the others is
+    (index + p) mod 97, so that shifted, cropped and transposed frames are told apart too. All are
+    below 100: the frame survives every pixel type.
+
+    Parameters
+    ----------
+    index : int
+        0 or more.
+    frame_shape : tuple of int
+        (ky, kx) in pixels.
+    dtype : str, default "uint16"
+        Of the result.
+
+    Returns
+    -------
+    ndarray, shape (ky, kx)
+        Native byte order.
+
+    Raises
+    ------
+    ArgumentError
+        The frame has too few pixels for the index.
+    """
+    pixels = frame_shape[0] * frame_shape[1]
+    digits = min(_DIGITS, pixels)
+    if not 0 <= index < _BASE**digits:
+        raise ArgumentError(
+            f"frame index {index} does not fit into {digits} pixels",
+            cause=f"a pixel holds two decimal digits, at most {_DIGITS} pixels are used",
+            remedy="use larger frames or fewer of them",
+        )
+    values = (index + np.arange(pixels)) % _FILLER
+    values[:digits] = [index // _BASE**place % _BASE for place in range(digits)]
+    return values.astype(dtype).reshape(frame_shape)
+
+
+def frame_index(frame: NDArray[Any]) -> int:
+    """Return the index that `indexed_frame` put into a frame.
+
+    Parameters
+    ----------
+    frame : ndarray, shape (ky, kx)
+        A whole frame, of any pixel type and byte order.
+
+    Returns
+    -------
+    int
+        The index.
+    """
+    digits = frame.ravel()[:_DIGITS].real.astype(int)
+    return sum(int(digit) * _BASE**place for place, digit in enumerate(digits))
+
+
+def movie_header(
+    frames: int, frame_shape: tuple[int, int], dtype: str = "uint16", byteorder: ByteOrder = "<"
+) -> bytes:
+    """Return the main header that the camera's server writes.
+
+    Parameters
+    ----------
+    frames : int
+        NZ.
+    frame_shape : tuple of int
+        (ky, kx) in pixels: NY, NX.
+    dtype : str, default "uint16"
+        One of `MODES`.
+    byteorder : {"<", ">"}, default "<"
+        Little or big endian; the camera writes little.
+
+    Returns
+    -------
+    bytes
+        1024 of them. Offsets are those of MRC2014; the values are those of real files: ISPG 1 and
+        MZ = NZ (one volume, though it is a stack), cells of -10 Å a pixel and 0 along z, minimum
+        above maximum and a negative RMS (undefined), NVERSION 20140, a stamp padded with zeros.
+    """
+    ny, nx = frame_shape
+    header = bytearray(1024)
+
+    def put(offset: int, layout: str, *values: object) -> None:
+        struct.pack_into(byteorder + layout, header, offset, *values)
+
+    put(0, "4i", nx, ny, frames, MODES[dtype])
+    put(28, "3i", nx, ny, frames)
+    put(40, "6f", -10.0 * nx, -10.0 * ny, 0.0, 90.0, 90.0, 90.0)
+    put(64, "3i", 1, 2, 3)
+    put(76, "3f", 2.0, 1.0, 0.0)
+    put(88, "2i", 1, 0)
+    put(108, "i", 20140)
+    put(208, "4s", b"MAP ")
+    put(212, "2s", b"DD" if byteorder == "<" else b"\x11\x11")
+    put(216, "f", -1.0)
+    return bytes(header)
+
+
+def write_movie(
+    path: Path,
+    frames: Iterable[NDArray[Any]],
+    *,
+    count: int,
+    frame_shape: tuple[int, int],
+    dtype: str,
+    byteorder: ByteOrder = "<",
+) -> None:
+    """Write a header, then frames one at a time.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it is there.
+    frames : iterable of ndarray, shape (ky, kx)
+        In file order.
+    count : int
+        NZ in the header, whatever `frames` yields.
+    frame_shape : tuple of int
+        (ky, kx) in pixels.
+    dtype, byteorder : str
+        As in `movie_header`.
+
+    Raises
+    ------
+    ArgumentError
+        A frame has another shape, or values that `dtype` does not hold.
+    """
+    stored = np.dtype(dtype).newbyteorder(byteorder)
+    with path.open("wb") as file:
+        file.write(movie_header(count, frame_shape, dtype, byteorder))
+        for position, frame in enumerate(frames):
+            pixels = np.asarray(frame)
+            if pixels.shape != frame_shape or not _holds(dtype, pixels):
+                raise ArgumentError(
+                    f"frame {position} of {path.name} is {pixels.dtype} of shape {pixels.shape}",
+                    cause=f"the file's frames are {dtype} of shape {frame_shape}, value for value",
+                    remedy="make frames of that shape and type",
+                )
+            file.write(pixels.astype(stored).tobytes())
+
+
+def _holds(dtype: str, pixels: NDArray[Any]) -> bool:
+    if pixels.dtype == np.dtype(dtype):
+        return True
+    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit shows in the comparison
+        return np.array_equal(pixels, pixels.astype(dtype))

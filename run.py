@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Set up and run: `python3 run.py demo` or `python3 run.py test`.
+
+    python3 run.py demo [--size-mib N] [--workers N] [--output FOLDER]
+    python3 run.py test [arguments of pytest]
+
+Both install this checkout into `.venv` beside this file; Python 3.11 or newer is all they need.
+`test` runs ruff, mypy and pytest; with arguments, pytest alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+OLDEST = (3, 11)
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit status of a command, or explain what there is."""
+    command, *rest = arguments or ["help"]
+    if command not in ("demo", "test"):
+        print(__doc__)
+        return 0 if command in ("help", "-h", "--help") else 2
+    install(command)
+    if command == "demo":
+        return run("-m", "mrcdist.demo", *rest)
+    return run("-m", "pytest", *rest, cwd=HERE) if rest else check_all()
+
+
+def check_all() -> int:
+    """Run every check, also after one has failed, and name the failures last."""
+    checks = {
+        "ruff check": ("ruff", "check", "."),
+        "ruff format": ("ruff", "format", "--check", "."),
+        "mypy": ("mypy",),
+        "pytest": ("pytest",),
+    }
+    failed = []
+    for name, words in checks.items():
+        print(f"\n== {name}", flush=True)
+        if run("-m", *words, cwd=HERE):
+            failed.append(name)
+    print("\n" + (f"failed: {', '.join(failed)}" if failed else "all checks passed"))
+    return 1 if failed else 0
+
+
+def install(extra: str) -> None:
+    """Make the environment if there is none, and install what has changed since the last time."""
+    if not PYTHON.exists():
+        make_venv()
+    stamp = VENV / f"installed-{extra}"
+    wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + bytes(str(HERE), "utf-8"))
+    if stamp.exists() and stamp.read_text() == wanted.hexdigest():
+        return
+    print(
+        f"installing mrcdist[{extra}] into {VENV}; the first time takes a minute or two", flush=True
+    )
+    # A half-finished update must not pass for a finished one the next time.
+    stamp.unlink(missing_ok=True)
+    pip = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    if run(*pip, "--editable", f"{HERE}[{extra}]"):
+        sys.exit(
+            f"error: pip failed, see above; if {VENV} itself is broken, delete it and run again"
+        )
+    stamp.write_text(wanted.hexdigest())
+
+
+def make_venv() -> None:
+    """Create `.venv` with pip in it."""
+    if VENV.exists():
+        sys.exit(
+            f"error: {VENV} has no working Python (moved or upgraded?); delete it and run again"
+        )
+    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if missing:
+        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+        sys.exit(
+            f"error: this Python has no {' and no '.join(missing)}, which set-up needs\n"
+            f"  Debian, Ubuntu: apt install {package}; elsewhere: use Python from python.org"
+        )
+    print(f"making {VENV}", flush=True)
+    if subprocess.call([sys.executable, "-m", "venv", str(VENV)]):
+        sys.exit(f"error: {VENV} could not be made, see above; delete it before the next try")
+
+
+def run(*arguments: str, cwd: Path | None = None) -> int:
+    """Run the environment's Python and return its exit status."""
+    try:
+        return subprocess.call([str(PYTHON), *arguments], cwd=cwd)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    if sys.version_info < OLDEST:
+        sys.exit(
+            f"error: Python {sys.version.split()[0]} is too old for mrcdist, which needs "
+            f"{OLDEST[0]}.{OLDEST[1]}: try python3.11, python3.12 or newer"
+        )
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,366 @@
+"""Synthetic Direct Electron acquisitions: the bytes, the sidecar, the order of frames."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist.demo.acquisition import Acquisition, write_acquisition
+from mrcdist.demo.field import demo_detectors, demo_frames
+from mrcdist.demo.figure import bar_length
+from mrcdist.demo.movie import MODES, frame_index, indexed_frame, movie_header
+from mrcdist.errors import ArgumentError
+
+FRAME = (3, 5)
+
+
+def stored_frames(path: Path, acquisition: Acquisition, dtype: str = "<u2") -> np.ndarray:
+    """All frames of one movie, read without any reader's help."""
+    pixels = np.frombuffer(path.read_bytes()[1024:], dtype)
+    return pixels.reshape(-1, *acquisition.frame_shape)
+
+
+def stored_order(acquisition: Acquisition) -> list[int]:
+    """Index that each frame carries, in the order of the files."""
+    return [
+        frame_index(frame)
+        for path in acquisition.movies
+        for frame in stored_frames(path, acquisition)
+    ]
+
+
+def sidecar_of(acquisition: Acquisition) -> dict[str, str]:
+    lines = acquisition.sidecar.read_text("latin-1").splitlines()
+    return {key.rstrip(): value for key, value in (line.split("= ", 1) for line in lines)}
+
+
+class TestHeader:
+    @pytest.mark.parametrize("byteorder", ["<", ">"])
+    @pytest.mark.parametrize("dtype", MODES)
+    def test_mrcfile_reads_the_same_pixels(
+        self, tmp_path: Path, dtype: str, byteorder: Any
+    ) -> None:
+        written = write_acquisition(
+            tmp_path, scan_shape=(2, 3), frame_shape=FRAME, dtype=dtype, byteorder=byteorder
+        )
+        expected = np.stack([indexed_frame(index, FRAME, dtype) for index in range(6)])
+        with mrcfile.open(written.movie) as movie:
+            assert movie.header.mode == MODES[dtype]
+            np.testing.assert_array_equal(movie.data, expected)
+
+    @pytest.mark.parametrize(("byteorder", "stamp"), [("<", b"DD\0\0"), (">", b"\x11\x11\0\0")])
+    def test_fields_are_where_mrc2014_puts_them(self, byteorder: Any, stamp: bytes) -> None:
+        header = movie_header(7, (4, 8), "uint16", byteorder)
+
+        def words(kind: str, offset: int, count: int) -> tuple[Any, ...]:
+            return struct.unpack_from(f"{byteorder}{count}{kind}", header, offset)
+
+        assert len(header) == 1024
+        assert words("i", 0, 10) == (8, 4, 7, 6, 0, 0, 0, 8, 4, 7)  # N, mode, NSTART, M
+        assert words("f", 40, 6) == (-80, -40, 0, 90, 90, 90)  # cell
+        assert words("i", 64, 3) == (1, 2, 3)  # MAPC, MAPR, MAPS
+        assert words("f", 76, 3) == (2, 1, 0)  # statistics: undefined
+        assert words("i", 88, 2) == (1, 0)  # ISPG, NSYMBT
+        assert words("i", 108, 1) == (20140,)
+        assert header[208:216] == b"MAP " + stamp
+        assert words("f", 216, 1) == (-1,)
+        assert not any(header[220:])
+
+    def test_header_is_that_of_a_real_camera_byte_for_byte(self, real_data: Path) -> None:
+        real = (real_data / "20241021_00405_movie.mrc").read_bytes()[:1024]
+        assert movie_header(32, (4, 8), "uint16") == real
+
+
+class TestIndexedFrames:
+    @pytest.mark.parametrize("dtype", MODES)
+    @pytest.mark.parametrize("index", [0, 1, 99, 100, 255, 256, 65536, 12_345_678, 99_999_999])
+    def test_every_pixel_type_keeps_the_index(self, index: int, dtype: str) -> None:
+        assert frame_index(indexed_frame(index, FRAME, dtype)) == index
+
+    def test_a_shifted_or_transposed_frame_is_another(self) -> None:
+        frame = indexed_frame(5, (8, 8))
+        assert not np.array_equal(frame, frame.T)
+        assert not np.array_equal(frame, np.roll(frame, 1, axis=0))
+        assert not np.array_equal(frame, np.roll(frame, 1, axis=1))
+
+    def test_an_index_too_large_for_the_frame_is_refused(self) -> None:
+        assert frame_index(indexed_frame(9999, (1, 2))) == 9999
+        with pytest.raises(ArgumentError, match="10000"):
+            indexed_frame(10000, (1, 2))
+
+
+class TestFrameOrder:
+    @given(
+        repeats=st.integers(1, 3),
+        y=st.integers(1, 4),
+        x=st.integers(1, 4),
+        points=st.integers(1, 3),
+    )
+    def test_repeats_are_slowest_and_point_repeats_fastest(
+        self, tmp_path_factory: pytest.TempPathFactory, repeats: int, y: int, x: int, points: int
+    ) -> None:
+        written = write_acquisition(
+            tmp_path_factory.mktemp("order"),
+            scan_shape=(y, x),
+            frame_shape=FRAME,
+            repeats=repeats,
+            point_repeats=points,
+        )
+        stored = stored_frames(written.movie, written).reshape(repeats, y, x, points, *FRAME)
+        for r, row, column, p in np.ndindex(repeats, y, x, points):
+            index = ((r * y + row) * x + column) * points + p
+            assert frame_index(stored[r, row, column, p]) == index
+        assert written.navigation_shape == tuple(n for n in (repeats, y, x, points) if n > 1)
+        values = sidecar_of(written)
+        assert values["Scan - Repeats"] == str(repeats)
+        assert values["Scan - Camera Frames Per Point"] == str(points)
+        assert values["Scan - Points"] == str(y * x)
+
+    def test_own_frames_are_made_once_each_in_order(self, tmp_path: Path) -> None:
+        asked = []
+
+        def frame(index: int) -> np.ndarray:
+            asked.append(index)
+            return np.full(FRAME, 10 * index)
+
+        written = write_acquisition(tmp_path, scan_shape=(2, 2), frame_shape=FRAME, frames=frame)
+        assert asked == [0, 1, 2, 3]
+        assert stored_frames(written.movie, written)[:, 0, 0].tolist() == [0, 10, 20, 30]
+
+    def test_a_region_of_the_scan_is_what_is_scanned(self, tmp_path: Path) -> None:
+        written = write_acquisition(tmp_path, scan_shape=(8, 6), frame_shape=FRAME, roi=(2, 3))
+        values = sidecar_of(written)
+        assert stored_order(written) == list(range(6))
+        assert written.navigation_shape == (2, 3)
+        assert (values["Scan - Size X"], values["Scan - Size Y"]) == ("6", "8")
+        assert (values["Scan - ROI Size X"], values["Scan - ROI Size Y"]) == ("3", "2")
+        assert values["Scan - ROI Enable"] == "Enable"
+
+    def test_custom_points_are_written_a_row_a_frame(self, tmp_path: Path) -> None:
+        points = np.array([[2, 0], [0, 1], [2, 0], [1, 1], [0, 0]])
+        written = write_acquisition(
+            tmp_path, scan_shape=(2, 3), frame_shape=FRAME, custom_points=points
+        )
+        assert written.scan_points is not None
+        assert written.scan_points.name == "20260101_00001_scan_coordinates.csv"
+        assert written.scan_points.read_text().split() == ["2,0", "0,1", "2,0", "1,1", "0,0"]
+        assert stored_order(written) == [0, 1, 2, 3, 4]
+        assert written.navigation_shape == (5,)
+        assert sidecar_of(written)["Scan - Type"] == "XY File"
+
+    def test_a_movie_without_a_scan_says_so(self, tmp_path: Path) -> None:
+        written = write_acquisition(tmp_path, scan_shape=(1, 7), frame_shape=FRAME, scan=False)
+        assert sidecar_of(written)["Scan - Enable"] == "Disable"
+        assert stored_order(written) == list(range(7))
+        assert written.navigation_shape == (7,)
+
+
+class TestPartsAndAbortedAcquisitions:
+    def test_parts_are_numbered_and_continue_each_other(self, tmp_path: Path) -> None:
+        written = write_acquisition(tmp_path, scan_shape=(2, 5), frame_shape=FRAME, parts=3)
+        assert [path.name for path in written.movies] == [
+            f"20260101_00001_{part}_movie.mrc" for part in range(3)
+        ]
+        counts = [len(stored_frames(path, written)) for path in written.movies]
+        announced = [struct.unpack_from("<i", path.read_bytes(), 8)[0] for path in written.movies]
+        assert counts == announced == [4, 4, 2]
+        assert stored_order(written) == list(range(10))
+        assert sidecar_of(written)["Autosave Maximum Images Per File"] == "4"
+
+    @pytest.mark.parametrize(
+        ("present", "counts"), [(0, [0]), (3, [3]), (4, [4]), (9, [4, 4, 1]), (13, [4, 4, 5])]
+    )
+    def test_parts_of_an_aborted_acquisition(
+        self, tmp_path: Path, present: int, counts: list[int]
+    ) -> None:
+        written = write_acquisition(
+            tmp_path, scan_shape=(3, 4), frame_shape=FRAME, parts=3, present=present
+        )
+        assert [len(stored_frames(path, written)) for path in written.movies] == counts
+        assert stored_order(written) == list(range(present))
+
+    def test_an_aborted_acquisition_keeps_the_plan_in_its_sidecar(self, tmp_path: Path) -> None:
+        written = write_acquisition(tmp_path, scan_shape=(3, 4), frame_shape=FRAME, present=5)
+        values = sidecar_of(written)
+        assert stored_order(written) == list(range(5))
+        assert struct.unpack_from("<i", written.movie.read_bytes(), 8) == (5,)
+        assert values["Scan - Points"] == "12"
+        assert values["Autosave Movie Frames Written"] == "5"
+        assert written.frames == 5
+        assert math.prod(written.navigation_shape) == 12
+
+    def test_a_header_may_announce_frames_that_are_not_there(self, tmp_path: Path) -> None:
+        written = write_acquisition(
+            tmp_path, scan_shape=(3, 4), frame_shape=FRAME, present=5, announced=12
+        )
+        assert struct.unpack_from("<i", written.movie.read_bytes(), 8) == (12,)
+        assert written.movie.stat().st_size == 1024 + 5 * 3 * 5 * 2
+
+
+class TestSidecar:
+    @pytest.mark.parametrize(("server", "newline"), [("new", b"\n"), ("2.7", b"\r\n")])
+    def test_lines_are_laid_out_as_in_real_files(
+        self, tmp_path: Path, server: Any, newline: bytes
+    ) -> None:
+        raw = write_acquisition(tmp_path, frame_shape=FRAME, server=server).sidecar.read_bytes()
+        assert raw.count(b"\n") == raw.count(newline)
+        lines = raw.decode("latin-1").splitlines()
+        assert lines[0].startswith("Server Software Version")
+        assert {line.index("=") for line in lines} == {64}
+
+    def test_keys_are_known_from_real_files(self, tmp_path: Path, real_data: Path) -> None:
+        names = real_data.parent / "de-info-keys.tsv"
+        if not names.exists():
+            pytest.skip(f"the list of keys in real files is not here: no file {names}")
+        known = {line.split("\t")[0] for line in names.read_text().splitlines()}
+        for server in ("new", "2.7"):
+            written = write_acquisition(tmp_path, frame_shape=FRAME, server=server)
+            assert set(sidecar_of(written)) <= known
+
+    @pytest.mark.parametrize(
+        ("server", "spelled", "not_spelled"),
+        [
+            ("2.7", "Scan - Point Repeat", "Scan - Camera Frames Per Point"),
+            ("new", "Scan - Camera Frames Per Point", "Scan - Point Repeat"),
+            ("2.7", "ADUs Per Electron Bin1x", "ADUs Per Electron"),
+            ("new", "ADUs Per Electron", "ADUs Per Electron Bin1x"),
+        ],
+    )
+    def test_servers_spell_keys_differently(
+        self, tmp_path: Path, server: Any, spelled: str, not_spelled: str
+    ) -> None:
+        written = write_acquisition(tmp_path, frame_shape=FRAME, point_repeats=3, server=server)
+        values = sidecar_of(written)
+        assert spelled in values
+        assert not_spelled not in values
+
+    def test_it_describes_the_frames_and_calibrates_x_and_y_differently(
+        self, tmp_path: Path
+    ) -> None:
+        values = sidecar_of(
+            write_acquisition(tmp_path, name="20260203_00042_ice", frame_shape=FRAME)
+        )
+        assert (values["Image Size Y (pixels)"], values["Image Size X (pixels)"]) == ("3", "5")
+        assert values["Dataset Name"] == "20260203_00042_ice"
+        assert values["Autosave Filename Suffix"] == "ice"
+        assert values["Autosave Movie Frames File Path"].endswith("\\20260203_00042_ice_movie.mrc")
+        for key in ("Specimen Pixel Size {} (nanometers)", "Diffraction Pixel Size {}"):
+            assert float(values[key.format("X")]) != float(values[key.format("Y")])
+
+    @pytest.mark.parametrize(
+        ("dtype", "mode", "counted", "integrated"),
+        [
+            ("uint8", "Counting", "uint8", "uint16"),
+            ("float32", "Integrating", "uint8", "float32"),
+            ("uint16", "Integrating", "uint8", "uint16"),
+        ],
+    )
+    def test_it_names_the_pixel_type(
+        self, tmp_path: Path, dtype: str, mode: str, counted: str, integrated: str
+    ) -> None:
+        values = sidecar_of(write_acquisition(tmp_path, frame_shape=FRAME, dtype=dtype))
+        assert values["Image Processing - Mode"] == mode
+        assert values["Autosave Counted Movie Pixel Format"] == counted
+        assert values["Autosave Integrated Movie Pixel Format"] == integrated
+
+    def test_values_can_be_replaced_added_and_left_out(self, tmp_path: Path) -> None:
+        change = {"Scan - Repeats": "-1", "Note": "a = b", "Scan - Size X": None}
+        values = sidecar_of(write_acquisition(tmp_path, frame_shape=FRAME, sidecar=change))
+        assert values["Scan - Repeats"] == "-1"
+        assert values["Note"] == "a = b"
+        assert "Scan - Size X" not in values
+
+
+class TestCompanions:
+    @pytest.mark.parametrize(
+        ("server", "names"),
+        [
+            ("2.7", ["_0_Virt 0_sum.mrc", "_1_halo_sum.mrc", "_ext1_Ext 1.mrc"]),
+            ("new", ["_virt0_Virt 0_sum.mrc", "_virt1_halo_sum.mrc", "_ext1_Ext 1.mrc"]),
+        ],
+    )
+    def test_images_have_names_numbers_and_their_own_pixels(
+        self, tmp_path: Path, server: Any, names: list[str]
+    ) -> None:
+        images = [np.arange(32.0).reshape(4, 8) + 100 * n for n in range(3)]
+        written = write_acquisition(
+            tmp_path,
+            frame_shape=FRAME,
+            virtual_images={"Virt #0": images[0], "halo": images[1]},
+            external_images={"Ext #1": images[2]},
+            server=server,
+        )
+        assert [path.name for path in written.companions] == [
+            f"20260101_00001{name}" for name in names
+        ]
+        for path, image in zip(written.companions, images, strict=True):
+            np.testing.assert_array_equal(mrcfile.read(path).reshape(4, 8), image)
+        values = sidecar_of(written)
+        assert values["Scan - Virtual Detector 1 Name"] == "halo"
+        assert values["Autosave Virtual Image 1 File Path"].endswith(written.companions[1].name)
+        assert values["Autosave Virtual Image 2"] == "Discard"
+        assert values["Autosave External Image 1"] == "Save"
+        assert set(written.files) == set(tmp_path.iterdir())
+
+
+class TestContradictions:
+    @pytest.mark.parametrize(
+        ("arguments", "value"),
+        [
+            ({"dtype": "int32"}, "int32"),
+            ({"byteorder": "="}, "'='"),
+            ({"roi": (5, 2)}, r"\(5, 2\)"),
+            ({"parts": 0}, "parts=0"),
+            ({"parts": 2, "announced": 3}, "announced=3"),
+            ({"scan": False, "repeats": 2}, "repeats=2"),
+            ({"scan": False, "custom_points": np.zeros((1, 2))}, "scan=False"),
+            ({"custom_points": np.zeros((1, 2)), "point_repeats": 3}, "point_repeats=3"),
+            ({"custom_points": np.zeros((1, 2)), "roi": (1, 1)}, r"roi=\(1, 1\)"),
+            ({"frames": lambda _: np.zeros((5, 3))}, r"shape \(5, 3\)"),
+            ({"frames": lambda _: np.full(FRAME, 70_000)}, "int64"),
+            ({"frames": lambda _: np.full(FRAME, -1.0)}, "float64"),
+        ],
+    )
+    def test_are_errors_that_name_the_value(
+        self, tmp_path: Path, arguments: dict[str, Any], value: str
+    ) -> None:
+        with pytest.raises(ArgumentError, match=value) as raised:
+            write_acquisition(tmp_path, **{"frame_shape": FRAME, **arguments})
+        assert raised.value.cause
+        assert raised.value.remedy
+
+
+class TestDemoFrames:
+    SCAN, SIZE = (12, 16), (48, 64)
+
+    def test_a_frame_depends_on_its_index_alone(self) -> None:
+        once, again = demo_frames(self.SCAN, self.SIZE), demo_frames(self.SCAN, self.SIZE)
+        forwards = [once(index) for index in range(8)]
+        backwards = [again(index) for index in reversed(range(8))]
+        np.testing.assert_array_equal(forwards, backwards[::-1])
+        assert forwards[0].shape == self.SIZE
+        assert forwards[0].dtype == "uint16"
+
+    def test_the_corner_is_vacuum_and_the_film_diffracts(self) -> None:
+        frame, detectors = demo_frames(self.SCAN, self.SIZE), demo_detectors(self.SIZE)
+        assert not np.any(detectors.bright & detectors.dark)
+        vacuum, film = frame(self.SCAN[1] - 1), frame(self.SCAN[1] * (self.SCAN[0] - 1))
+        assert vacuum[detectors.bright].sum() > film[detectors.bright].sum()
+        assert vacuum[detectors.dark].sum() < film[detectors.dark].sum() / 10
+
+
+@given(width=st.floats(1e-6, 1e9))
+def test_a_scale_bar_is_round_and_fits(width: float) -> None:
+    length = bar_length(width)
+    digits = f"{length:.6e}"
+    assert digits[0] in "125"
+    assert set(digits[2:8]) == {"0"}
+    assert 0.1 * width < length <= 0.3 * width
