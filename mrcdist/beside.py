@@ -23,7 +23,8 @@ __all__ = ["Folder", "NamedFile", "read_scan_table", "read_sidecar", "read_tilts
 
 NamedFile = str | os.PathLike[str] | IO[bytes] | IO[str] | None
 
-# Sidecars are some 40 KiB, lists of a million scan points some 10 MB; far larger files are something else.
+# Sidecars are some 40 KiB, lists of a million scan points some 10 MB; far larger files are
+# something else.
 _SMALL_FILE = 256 * 2**20
 
 
@@ -41,7 +42,7 @@ class Folder:
 
     @cached_property
     def listing(self) -> Mapping[str, Identity | None] | None:
-        """Names of the files, with their identity where the listing tells; None if it cannot be listed."""
+        """Names of the files, and their identity where the listing tells; None if there is none."""
         return self.location.list_folder()
 
     def find(

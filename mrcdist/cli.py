@@ -15,6 +15,7 @@ from mrcdist.planner import Plan
 from mrcdist.reader import plan_mrc
 from mrcdist.result.axes import axes_dicts
 from mrcdist.result.metadata import metadata_dict, original_metadata_dict
+from mrcdist.validator import validate as validate_file
 
 __all__ = ["main"]
 
@@ -178,6 +179,38 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
         return
     click.echo(str(cost))
     _print_notes([note for note in notes if note not in cost.remarks])
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--statistics",
+    is_flag=True,
+    help="Compare minimum, maximum, mean and RMS with the data: reads all of the file.",
+)
+@click.option(
+    "--storage-option",
+    "storage_options",
+    multiple=True,
+    callback=_pairs,
+    metavar="KEY=VALUE",
+    help="For fsspec, as with info.",
+)
+@click.argument("url")
+@click.pass_context
+def validate(ctx: click.Context, url: str, as_json: bool, **options: Any) -> None:
+    """Check whether a file keeps to MRC2014; exit status 0 if it does, 1 if not.
+
+    \b
+    Example:
+      mrcdist validate s3://bucket/tomogram.mrc --statistics
+    """
+    found = validate_file(url, **options)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        click.echo(str(found))
+    ctx.exit(0 if found.valid else 1)
 
 
 def _plan(metadata_file: str, **options: Any) -> tuple[Plan, list[str]]:

@@ -1,6 +1,7 @@
 """Source and chunks → dask array.
 
-One task a chunk: `dask.array.from_array` over the source keeps the layer's size constant, lets dask push slices
+One task a chunk: `dask.array.from_array` over the source keeps the layer's size constant, lets dask
+push slices
 into the read, and marks the tasks as data producers, so that the scheduler queues them.
 """
 
@@ -30,7 +31,8 @@ def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
     Returns
     -------
     dask.array.Array
-        Named by a token of URL, version, layout and chunks: the same file gives the same names, a changed one others.
+        Named by a token of URL, version, layout and chunks: the same file gives the same names, a
+        changed one others.
     """
     array: Any = da.from_array(
         source,
@@ -38,7 +40,8 @@ def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
         name=f"read-mrc-{tokenize(source, chunks)}",
         meta=np.empty((0,) * source.ndim, source.dtype),
         asarray=False,
-        # A source with a table of frames or many files goes to each worker once, not with each task.
+        # A source with a table of frames or many files goes to each worker once, not with each
+        # task.
         inline_array=source.travels_light,
     )
     return array

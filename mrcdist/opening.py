@@ -26,7 +26,8 @@ __all__ = ["OpenedFile", "open_file"]
 # Records of tens of thousands of sections; more would make opening a file as slow as reading it.
 _MOST_RECORD_BYTES = 64 * 2**20
 
-# Chunk headers of MRCZ are followed through windows of this size: one request for many small sections.
+# Chunk headers of MRCZ are followed through windows of this size: one request for many small
+# sections.
 _WALK_BYTES = 2**18
 
 
@@ -132,7 +133,7 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
 def _read_extended(
     location: Location, compression: Compression | None, header: Header
 ) -> ExtendedHeader | None:
-    """Decode the extended header: the records that the sections have, not the space kept for more."""
+    """Decode the extended header: the sections' records, not the space kept for more."""
     kind = identify_extended(
         exttyp=header.exttyp,
         nsymbt=header.nsymbt,

@@ -41,7 +41,7 @@ def find_files(filename: Filename, storage_options: Mapping[str, Any] | None) ->
             raise ArgumentError("the list of files is empty", remedy="name at least one file")
         return [Location.of(name, storage_options) for name in filename]
     location = Location.of(filename, storage_options)
-    if "*" in location.name or "?" in location.name and location.is_local:
+    if "*" in location.name or ("?" in location.name and location.is_local):
         return _glob(location)
     if _FIRST_PART.search(location.name):
         listing = location.list_folder() or {}

@@ -17,7 +17,8 @@ from mrcdist.read.source import MrcSource
 
 __all__ = ["MANY_CHUNKS", "PlanReport", "report"]
 
-# Above this dask itself needs seconds to optimise a graph, and the scheduler about as long as the reading.
+# Above this dask itself needs seconds to optimise a graph, and the scheduler about as long as the
+# reading.
 MANY_CHUNKS = 50_000
 
 # What a running read holds beside its result: the pieces of its requests in flight.
@@ -46,7 +47,8 @@ class PlanReport:
     total_bytes : int
         Bytes of the whole array.
     worker_memory : int
-        Bytes that a worker needs for reading, beside its baseline of about 150 MiB, with `threads` tasks at a time.
+        Bytes that a worker needs for reading, beside its baseline of about 150 MiB, with `threads`
+        tasks at a time.
     threads : int
     splits_frames : bool
         Whether a chunk holds parts of frames, so that frames are visited more than once.
@@ -83,7 +85,8 @@ class PlanReport:
             f"  array    {_times(self.shape)} {self.dtype}, {format_bytes(self.total_bytes)}",
             f"  chunks   {_times(self.chunk_shape)}, a grid of {_times(self.chunk_grid)}",
             f"  tasks    {self.tasks:,}",
-            f"  a task   {format_bytes(self.task_bytes)} array, {format_bytes(self.fetched_bytes)} of file{requests}",
+            f"  a task   {format_bytes(self.task_bytes)} array, "
+            f"{format_bytes(self.fetched_bytes)} of file{requests}",
             f"  memory   {format_bytes(self.worker_memory)} a worker with {self.threads} "
             f"thread{'s' * (self.threads != 1)}, beside its baseline",
         ]
@@ -97,7 +100,8 @@ def report(
     layout = source.layout
     first = source.parts[0]
     local = first.location.is_local
-    # Reading in blocks is even: the first block along every axis is a largest one but for callers' odd chunks.
+    # Reading in blocks is even: the first block along every axis is a largest one but for callers'
+    # odd chunks.
     where = tuple(max(range(len(axis)), key=axis.__getitem__) if axis else 0 for axis in chunks)
     ranges = tuple(
         range(sum(axis[:i]), sum(axis[: i + 1])) for axis, i in zip(chunks, where, strict=True)
@@ -176,7 +180,8 @@ def _remarks(
         cost = (
             "mapped pages that are not touched are not read"
             if local
-            else f"a task fetches {fetched / task_bytes:.1f} times the bytes that it keeps, in {requests} requests"
+            else f"a task fetches {fetched / task_bytes:.1f} times the bytes that it keeps, in "
+            f"{requests} requests"
         )
         remarks.append(
             f"these chunks split frames: each frame is visited by {visits} tasks; {cost}"
@@ -185,7 +190,8 @@ def _remarks(
         remarks.append(many_chunks(tasks))
     if 0 < task_bytes < 2**20 and tasks > 1000:
         remarks.append(
-            f"chunks of {format_bytes(task_bytes)} cost the scheduler more than the reading: larger ones are faster"
+            f"chunks of {format_bytes(task_bytes)} cost the scheduler more than the reading: "
+            f"larger ones are faster"
         )
     return remarks
 
@@ -193,7 +199,8 @@ def _remarks(
 def many_chunks(tasks: int) -> str:
     """Words and remedy for too many chunks."""
     return (
-        f"{tasks:,} chunks are more than a dask scheduler handles with ease (about 1 ms each, and seconds to optimise); "
+        f"{tasks:,} chunks are more than a dask scheduler handles with ease (about 1 ms each, and "
+        f"seconds to optimise); "
         'chunks="auto" or a size such as chunks="512 MiB" gives fewer'
     )
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from mrcdist.beside import NamedFile
 from mrcdist.companions import Images, find_images, load_images
@@ -92,13 +91,15 @@ def read_mrc(
 
     Raises
     ------
-    ArgumentError, MissingFileError, AccessDeniedError, FormatError, TruncatedFileError, SidecarError
+    ArgumentError, MissingFileError, AccessDeniedError, FormatError, TruncatedFileError,
+    SidecarError
         Before any task runs. Tasks raise `FileChangedError` for a file that changed since, and
         `ReadError` where the storage fails for good.
 
     Examples
     --------
-    >>> [ds] = read_mrc("s3://bucket/20241021_00405_movie.mrc", chunks=(32, 256, -1, -1))  # doctest: +SKIP
+    >>> url = "s3://bucket/20241021_00405_movie.mrc"
+    >>> [ds] = read_mrc(url, chunks=(32, 256, -1, -1))  # doctest: +SKIP
     >>> ds["data"].mean(axis=(0, 1)).compute()  # doctest: +SKIP
     """
     lazy = distributed if lazy is None else lazy
@@ -264,7 +265,7 @@ def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
 
 
 def _outside() -> int:
-    """Stack level of the first caller outside this module, so that a warning points at the user's line."""
+    """Stack level of the first caller outside, so that a warning points at the user's line."""
     import sys
 
     level = 2

@@ -43,7 +43,8 @@ KNOWN_MODES = {
     16: "RGB, three uint8",
     101: "unsigned 4-bit, packed",
 }
-# MRCZ writes 1000 * codec + mode, codecs 1 (blosclz) to 6 (zstd), and has modes 7 (int32) and 8 (uint32)
+# MRCZ writes 1000 * codec + mode, codecs 1 (blosclz) to 6 (zstd), and has modes 7 (int32) and 8
+# (uint32)
 # of its own.
 MRCZ_MODES = {1000 * codec + mode for codec in range(1, 7) for mode in (*KNOWN_MODES, 7, 8)}
 
@@ -171,7 +172,8 @@ def parse_header(
     """
     if len(raw) < HEADER_BYTES:
         raise FormatError(
-            f"not an MRC file: {len(raw)} bytes are too few for the 1024-byte header; {_found(raw)}",
+            f"not an MRC file: {len(raw)} bytes are too few for the 1024-byte header; "
+            f"{_found(raw)}",
             cause="the file is empty or was cut short, or this is another kind of file",
             remedy="check the path, and that the copy or the acquisition has finished",
         )
@@ -271,7 +273,8 @@ def choose_order(
         order = stamp or caller or "<"
     if caller is not None and caller != order:
         notes.append(
-            f"endianness={caller!r} was asked for, but the file is {_ORDER_NAMES[order]}: read as that"
+            f"endianness={caller!r} was asked for, but the file is {_ORDER_NAMES[order]}: read as "
+            f"that"
         )
     return order, notes
 
@@ -305,7 +308,8 @@ def _require_shape(
         named = f"NX, NY, NZ = {nx}, {ny}, {nz} and NSYMBT = {nsymbt}"
         raise FormatError(
             f"not an MRC file that can be read: {named}; {_found(raw)}",
-            cause="sizes must be positive; this is another kind of file, or its header was overwritten",
+            cause="sizes must be positive; this is another kind of file, or its header was "
+            "overwritten",
             remedy="check the path; if the file is an MRC file, restore its header from a copy",
         )
     if mode in KNOWN_MODES or mode in MRCZ_MODES:
@@ -345,13 +349,15 @@ def _settle_extended_header(
         ]
     if HEADER_BYTES + nsymbt > file_size:
         raise FormatError(
-            f"NSYMBT = {nsymbt} bytes of extended header in a file of {file_size} bytes; {_found(raw)}",
+            f"NSYMBT = {nsymbt} bytes of extended header in a file of {file_size} bytes; "
+            f"{_found(raw)}",
             cause="the file was cut short inside its header, or NSYMBT is damaged",
             remedy="copy the file again, or restore its header",
         )
     if not has_map and HEADER_BYTES + nsymbt + data > file_size:
         raise FormatError(
-            f"not an MRC file: no word MAP at byte 208, and {nx} x {ny} x {nz} pixels of mode {mode} "
+            f"not an MRC file: no word MAP at byte 208, and {nx} x {ny} x {nz} pixels of mode "
+            f"{mode} "
             f"do not fit in {file_size} bytes; {_found(raw)}",
             cause="this is another kind of file",
             remedy="check the path",

@@ -84,7 +84,8 @@ class PixelFormat:
         Returns
         -------
         ndarray, shape (..., len(columns)) + components
-            A view where the bytes can be used in place (then in the file's byte order), else a copy.
+            A view where the bytes can be used in place (then in the file's byte order), else a
+            copy.
         """
         if self.packed:
             pixels = np.empty((*raw.shape[:-1], 2 * raw.shape[-1]), np.uint8)
@@ -122,7 +123,8 @@ def pixel_format(
 
     Notes
     -----
-    The sign of mode 0: the caller; else IMOD's stamp with its flag 1; else the sidecar; else IMOD's rule on
+    The sign of mode 0: the caller; else IMOD's stamp with its flag 1; else the sidecar; else IMOD's
+    rule on
     the header's statistics, where they are defined; else int8, as MRC2014 says.
     """
     if mode0 not in (None, "int8", "uint8"):

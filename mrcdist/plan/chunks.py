@@ -29,8 +29,10 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
     ----------
     layout : Layout
     chunks : "auto", None, str, int, tuple or dict, default "auto"
-        "auto" and None: whole frames, contiguous in the file, near dask's ``array.chunk-size``. A size such as
-        "256 MiB": the same, near that size. Everything else as in `dask.array.from_array`, where an axis
+        "auto" and None: whole frames, contiguous in the file, near dask's ``array.chunk-size``. A
+        size such as
+        "256 MiB": the same, near that size. Everything else as in `dask.array.from_array`, where an
+        axis
         of "auto" is filled up to ``array.chunk-size``.
 
     Returns
@@ -82,9 +84,10 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
 
 
 def frame_chunks(layout: Layout, limit: int) -> Chunks:
-    """Chunks of whole frames, each one stretch of the file, at most `limit` bytes where a frame allows it.
+    """Chunks of whole frames, each one stretch of the file, of at most `limit` bytes or one frame.
 
-    The fastest navigation axes are whole, one axis is cut in even blocks, and the slower ones have length 1.
+    The fastest navigation axes are whole, one axis is cut in even blocks, and the slower ones have
+    length 1.
     """
     room = max(
         limit

@@ -16,7 +16,10 @@ __all__ = ["ArrayAxis", "Beside", "Geometry", "arrange", "count_frames", "one_fr
 
 _CELL_NAMES = ("x", "y", "z")
 _COLUMN, _ROW, _SECTION = range(3)
-_NAVIGATION_REMEDY = "pass navigation_shape=(x, y, ...) in HyperSpy's order, fastest axis first; one length may be -1"
+_NAVIGATION_REMEDY = (
+    "pass navigation_shape=(x, y, ...) in HyperSpy's order, fastest axis first; "
+    "one length may be -1"
+)
 
 
 @dataclass(frozen=True)
@@ -283,7 +286,8 @@ def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> A
         return ArrayAxis(name, size, navigate=navigate)
     if header.four_bit and stored == _COLUMN and header.intervals[axis] == header.nx:
         pixel /= 2  # NX and MX count bytes
-    # IMOD's older files store the origin with the opposite sign (its flag 4 says: as MRC2014 has it).
+    # IMOD's older files store the origin with the opposite sign (its flag 4 says: as MRC2014 has
+    # it).
     sign = -1.0 if header.imod_flags is not None and not header.imod_flags & 4 else 1.0
     origin = sign * header.origin[axis]
     if not math.isfinite(origin) or origin == 0:
@@ -306,7 +310,8 @@ def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> N
     if scan.size < n_frames:
         raise SidecarError(
             f"the scan of {shape} has {scan.size} points, the file {n_frames} frames",
-            cause="the sidecar belongs to another acquisition, or frames were recorded beside the scan",
+            cause="the sidecar belongs to another acquisition, or frames were recorded beside the "
+            "scan",
             remedy=f"{_NAVIGATION_REMEDY}; or metadata_file=None to load a plain stack",
         )
     if scan.size > n_frames and not allow_truncated:
@@ -320,7 +325,7 @@ def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> N
 def _asked_for(
     navigation_shape: Sequence[int], n_frames: int, scan: Scan | None, *, allow_truncated: bool
 ) -> tuple[ArrayAxis, ...]:
-    """Navigation axes of the caller's shape, with the sidecar's calibration where the sizes agree."""
+    """Navigation axes of the caller's shape, calibrated where the sidecar's sizes agree."""
     sizes = _resolve_shape(navigation_shape, n_frames, allow_truncated=allow_truncated)
     names = [f"scan_{i + 1}" for i in range(len(sizes))]
     names[:2] = ["x", "y"][: len(names)] if scan is not None else ["scan_x", "scan_y"][: len(names)]

@@ -40,7 +40,7 @@ class Layout:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The array's shape: navigation, rows, columns, and RGB's components where there are any."""
+        """The array's shape: navigation, rows, columns, and the components of RGB."""
         return (*self.navigation_shape, *self.frame_shape, *self.pixels.components)
 
     @property

@@ -157,7 +157,7 @@ def _as_slice(inside: Frames) -> slice | Frames:
 
 
 def _stretch(buffer: Bytes, layout: Layout, window: Window, n_frames: int) -> Bytes:
-    """View a stretch of the file as (frames, rows, bytes), from the window's first byte to its last."""
+    """View a stretch of the file, from a window's first byte on, as (frames, rows, bytes)."""
     first, last = layout.pixels.byte_range(window.columns)
     n_rows = window.rows[-1] - window.rows.start + 1
     # The last frame ends with the window: the strides do not lead past the buffer.

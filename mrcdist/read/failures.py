@@ -20,11 +20,13 @@ from mrcdist.errors import (
 __all__ = ["Transient", "explain_failure", "explain_status", "is_transient"]
 
 _MISSING_REMEDY = (
-    "put the file where every worker can read it (a shared filesystem at the same path, or an object store URL), "
+    "put the file where every worker can read it (a shared filesystem at the same path, or an "
+    "object store URL), "
     "and check the spelling"
 )
 _DENIED_REMEDY = (
-    "give this process credentials that may read the file: in storage_options, or in the environment "
+    "give this process credentials that may read the file: in storage_options, or in the "
+    "environment "
     "or instance role of every worker"
 )
 _CHANGED_REMEDY = (
@@ -48,8 +50,8 @@ _DENIED_CODES = {
 }
 
 
-class Transient(Exception):  # noqa: N818 a signal between the transports and the retry loop, never seen outside
-    """This attempt failed in a way that may pass."""
+class Transient(Exception):  # noqa: N818 a signal to the retry loop, never seen outside
+    """An attempt failed in a way that may pass."""
 
 
 def explain_status(

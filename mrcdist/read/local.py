@@ -25,7 +25,8 @@ __all__ = ["LocalReader", "map_writable"]
 
 Array = npt.NDArray[Any]
 
-# A file that is truncated under a map kills the process (SIGBUS); over a network that happens in normal use,
+# A file that is truncated under a map kills the process (SIGBUS); over a network that happens in
+# normal use,
 # and read() gives an error there that can be caught.
 _NETWORK = (
     "nfs", "lustre", "gpfs", "cifs", "smb", "beegfs", "ceph", "glusterfs", "afs", "panfs", "wekafs",
@@ -42,7 +43,8 @@ class LocalReader:
     identity : Identity
         The planned version; another one raises `FileChangedError`.
     settings : ReadSettings
-        ``io``: "map", "read", or "auto", which maps on local disks and reads on network filesystems.
+        ``io``: "map", "read", or "auto", which maps on local disks and reads on network
+        filesystems.
     """
 
     def __init__(self, location: Location, identity: Identity, settings: ReadSettings) -> None:
@@ -98,7 +100,8 @@ class LocalReader:
                 ) from None
             if count == 0:
                 raise FileChangedError(
-                    f"{self._location.shown} ends at byte {start + filled}, before the bytes that were planned for",
+                    f"{self._location.shown} ends at byte {start + filled}, before the bytes that "
+                    f"were planned for",
                     cause="the file was truncated while tasks were to read it",
                     remedy="call read_mrc again to plan for the file as it is now",
                     where=here(self._location, start, stop),
@@ -123,11 +126,11 @@ class MappedFile(Protocol):
     """Where a file is, which version of it, and where its frames begin."""
 
     @property
-    def location(self) -> Location: ...  # noqa: D102
+    def location(self) -> Location: ...
     @property
-    def identity(self) -> Identity: ...  # noqa: D102
+    def identity(self) -> Identity: ...
     @property
-    def offset(self) -> int: ...  # noqa: D102
+    def offset(self) -> int: ...
 
 
 def map_writable(part: MappedFile, layout: Layout, mode: Literal["r", "c", "r+"]) -> Array:

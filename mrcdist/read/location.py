@@ -35,7 +35,8 @@ class Identity:
     size : int or None
         Bytes; None where the store does not say.
     kind : str
-        What tells versions apart: "version_id", "etag", "mtime_ns", "modified" or "" (nothing but the size).
+        What tells versions apart: "version_id", "etag", "mtime_ns", "modified" or "" (nothing but
+        the size).
     version : str
         Its value.
     """
@@ -145,7 +146,8 @@ class Location:
             raise ArgumentError(
                 f"no filesystem for {self.shown}",
                 cause=self.scrub(str(error)),
-                remedy="check the URL's protocol and storage_options, and install the package that serves it here "
+                remedy="check the URL's protocol and storage_options, and install the package "
+                "that serves it here "
                 "and on the workers",
             ) from None
         return fs, path
@@ -239,7 +241,7 @@ def local_identity(stat: os.stat_result) -> Identity:
 
 
 def remote_identity(info: Mapping[str, Any]) -> Identity:
-    """Find in fsspec's info what tells versions of a file apart; the names differ between stores."""
+    """Find in fsspec's info what tells versions apart; the names differ between stores."""
     size = None if info.get("size") is None else int(info["size"])
     for kind, keys in (
         ("version_id", ("VersionId", "version_id")),

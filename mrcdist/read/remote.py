@@ -1,4 +1,4 @@
-"""Byte ranges of a remote file: cut in sub-ranges, fetched several at a time, retried one by one."""
+"""Byte ranges of a remote file: cut in sub-ranges, fetched together, retried one by one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from mrcdist.read.transport import Bytes, Transport, open_transport
 
 __all__ = ["RemoteReader"]
 
-# First wait before a retry, in seconds; doubled each time, the wait drawn evenly from 0 to it ("full jitter").
+# First wait before a retry, in seconds; doubled each time, the wait drawn evenly from 0 to it
+# ("full jitter").
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
 
@@ -118,7 +119,8 @@ async def _retrying(
                 raise ReadError(
                     f"{location.shown} could not be read after {attempt} attempts in {spent:.1f} s",
                     cause=f"the last attempt failed with {type(error).__name__}: {said}",
-                    remedy="check the store and the network, then compute again; dask's configuration "
+                    remedy="check the store and the network, then compute again; dask's "
+                    "configuration "
                     "mrcdist.retries and mrcdist.deadline allow more patience",
                 ) from None
             stats.add(retries=1)

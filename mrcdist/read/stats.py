@@ -1,4 +1,4 @@
-"""What this process has read, in numbers: for summaries, and for tests that count rather than time."""
+"""What this process has read: for summaries, and for tests that count rather than time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _total = ReadStats()
 
 def add(**amounts: int) -> None:
     """Add to this process's totals."""
-    global _total  # noqa: PLW0603 the totals are the process's
+    global _total
     with _lock:
         _total = replace(_total, **{name: getattr(_total, name) + n for name, n in amounts.items()})
 

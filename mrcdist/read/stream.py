@@ -93,9 +93,11 @@ class StreamReader:
 
     def _ended(self, at: int, wanted: int) -> TruncatedFileError:
         return TruncatedFileError(
-            f"{self._location.shown} ends after {at} decompressed bytes, its header announces at least {wanted}",
+            f"{self._location.shown} ends after {at} decompressed bytes, its header announces at "
+            f"least {wanted}",
             cause="the acquisition was aborted before the file was compressed",
-            remedy="decompress the file; allow_truncated=True then loads the whole frames that are there",
+            remedy="decompress the file; allow_truncated=True then loads the whole frames that "
+            "are there",
             where=here(self._location),
         )
 

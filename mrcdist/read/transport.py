@@ -144,7 +144,8 @@ class _Http:
                 raise ReadError(
                     f"{self._location.shown}: the server ignores Range and sends the whole file",
                     cause="it answered 200 to a request for a part",
-                    remedy='prefix the URL with "simplecache::" to fetch the whole file once a worker, '
+                    remedy='prefix the URL with "simplecache::" to fetch the whole file once a '
+                    "worker, "
                     "or serve it from a server that knows ranges",
                 )
             _check_range(
@@ -167,7 +168,7 @@ class _Http:
 
 
 class _Fsspec:
-    """Any other filesystem, in a thread, one request at a time; the version is checked around each block."""
+    """Any other filesystem, one request at a time; the version is checked around each block."""
 
     parallel = False
 

@@ -16,7 +16,8 @@ from mrcdist.format.sidecar import Sidecar
 
 __all__ = ["metadata_dict", "original_metadata_dict"]
 
-# RosettaSciIO's names of the header's words, in the header's order; from 196 on MRC2014 and its layout agree.
+# RosettaSciIO's names of the header's words, in the header's order; from 196 on MRC2014 and its
+# layout agree.
 _WORDS = (
     ("NX", "nx"), ("NY", "ny"), ("NZ", "nz"), ("MODE", "mode"),
     ("NXSTART", "nxstart"), ("NYSTART", "nystart"), ("NZSTART", "nzstart"),

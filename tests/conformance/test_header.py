@@ -38,9 +38,7 @@ def test_modes_in_both_byte_orders(tmp_path, dtype, byteorder):
 @pytest.mark.parametrize("byteorder", "<>")
 def test_stamps_of_the_wild_do_not_decide(tmp_path, stamp, byteorder):
     numbers = counting(STACK, "int16")
-    path = write_mrc(
-        tmp_path / "a.mrc", numbers, byteorder=byteorder, stamp=bytes.fromhex(stamp)
-    )
+    path = write_mrc(tmp_path / "a.mrc", numbers, byteorder=byteorder, stamp=bytes.fromhex(stamp))
     contradicts = byteorder == ">" and stamp[:4] in ("4444", "4441")
     if contradicts:
         with pytest.warns(MrcdistWarning, match="stamp"):
@@ -88,9 +86,33 @@ def test_stack_of_images_is_not_calibrated_along_sections(tmp_path):
         )
     )
     assert ds["axes"] == [
-        dict(name="z", units=None, size=3, scale=1.0, offset=0.0, index_in_array=0, navigate=True),
-        dict(name="y", units="nm", size=4, scale=2.0, offset=0.0, index_in_array=1, navigate=False),
-        dict(name="x", units="nm", size=5, scale=1.0, offset=0.0, index_in_array=2, navigate=False),
+        {
+            "name": "z",
+            "units": None,
+            "size": 3,
+            "scale": 1.0,
+            "offset": 0.0,
+            "index_in_array": 0,
+            "navigate": True,
+        },
+        {
+            "name": "y",
+            "units": "nm",
+            "size": 4,
+            "scale": 2.0,
+            "offset": 0.0,
+            "index_in_array": 1,
+            "navigate": False,
+        },
+        {
+            "name": "x",
+            "units": "nm",
+            "size": 5,
+            "scale": 1.0,
+            "offset": 0.0,
+            "index_in_array": 2,
+            "navigate": False,
+        },
     ]
 
 

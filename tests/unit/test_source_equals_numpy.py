@@ -1,4 +1,4 @@
-"""Whatever the shape, dtype, byte order, chunks and index: the array equals numpy on the same bytes."""
+"""Any shape, dtype, byte order, chunks and index: the array equals numpy on the same bytes."""
 
 from __future__ import annotations
 
