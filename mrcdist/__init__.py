@@ -5,6 +5,7 @@ from mrcdist.errors import (
     ArgumentError,
     FileChangedError,
     FormatError,
+    MissingExtraError,
     MissingFileError,
     MrcdistError,
     MrcdistWarning,
@@ -12,6 +13,7 @@ from mrcdist.errors import (
     SidecarError,
     TruncatedFileError,
 )
+from mrcdist.hyperspy import register_hyperspy
 from mrcdist.planner import Plan
 from mrcdist.reader import file_reader, plan_mrc, read_mrc
 
@@ -20,6 +22,7 @@ __all__ = [
     "ArgumentError",
     "FileChangedError",
     "FormatError",
+    "MissingExtraError",
     "MissingFileError",
     "MrcdistError",
     "MrcdistWarning",
@@ -30,5 +33,6 @@ __all__ = [
     "file_reader",
     "plan_mrc",
     "read_mrc",
+    "register_hyperspy",
 ]
 __version__ = "0.1.0"

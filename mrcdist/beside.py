@@ -10,12 +10,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from mrcdist.errors import ArgumentError, MissingFileError, SidecarError
+from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, SidecarError
 from mrcdist.format.acquisition_names import find_scan_points, find_sidecar, sidecar_candidates
 from mrcdist.format.direct_electron import Scan
 from mrcdist.format.scan_points import frame_table, parse_scan_points
 from mrcdist.format.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_files import parse_tilts
+from mrcdist.plan.geometry import missing_frames
 from mrcdist.plan.layout import FrameTable
 from mrcdist.read.location import Identity, Location
 
@@ -35,10 +36,16 @@ class Folder:
     ----------
     location : Location
         The file whose folder it is.
+
+    Attributes
+    ----------
+    notes : list of str
+        What could not be found out.
     """
 
     def __init__(self, location: Location) -> None:
         self.location = location
+        self.notes: list[str] = []
 
     @cached_property
     def listing(self) -> Mapping[str, Identity | None] | None:
@@ -51,12 +58,21 @@ class Folder:
         """Read the file that `find` picks from the listing, or the first candidate that exists."""
         if self.listing is not None:
             name = find(self.location.name, self.listing)
-            return self.location.sibling(name).read_head(_SMALL_FILE) if name else None
+            if name is None:
+                return None
+            return self.location.sibling(name).read_head(
+                _SMALL_FILE, identity=self.listing.get(name)
+            )
         for name in candidates:  # a store that cannot list, such as plain HTTP
             try:
                 return self.location.sibling(name).read_head(_SMALL_FILE)
             except MissingFileError:
                 continue
+            except AccessDeniedError as error:  # S3's answer to who may not list, too
+                self.notes.append(
+                    f"whether there is a {name} beside it cannot be told ({error.cause}); "
+                    "name it with metadata_file=..., or say metadata_file=None"
+                )
         return None
 
 
@@ -73,13 +89,15 @@ def read_sidecar(folder: Folder, wanted: NamedFile) -> Sidecar | None:
 
 def read_scan_table(
     folder: Folder, wanted: NamedFile, scan: Scan, *, n_frames: int, allow_truncated: bool
-) -> FrameTable:
+) -> tuple[FrameTable, list[str]]:
     """Read where the frames of a custom scan belong.
 
     Returns
     -------
-    ndarray of int32 or int64, shape (y, x) or (y, x, repeat)
+    table : ndarray of int32 or int64, shape (y, x) or (y, x, repeat)
         The frame at each point, -1 where there is none.
+    notes : list of str
+        How many of the points' frames are missing, if any.
 
     Raises
     ------
@@ -102,13 +120,13 @@ def read_scan_table(
             "order of the file",
         )
     rows, columns = (axis.size for axis in scan.navigation[:2])
+    points = parse_scan_points(raw)
     table = frame_table(
-        parse_scan_points(raw),
-        shape=(rows, columns),
-        n_frames=n_frames,
-        allow_missing=allow_truncated,
+        points, shape=(rows, columns), n_frames=n_frames, allow_missing=allow_truncated
     )
-    return table.astype(np.int32) if n_frames < 2**31 else table
+    missing = len(points) - n_frames
+    notes = [missing_frames(missing, len(points))] if missing else []
+    return table.astype(np.int32) if n_frames < 2**31 else table, notes
 
 
 def read_tilts(location: Location, wanted: str | os.PathLike[str]) -> tuple[float, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import dask
 
@@ -11,18 +13,31 @@ from mrcdist.errors import ArgumentError
 __all__ = ["DEFAULTS", "ReadSettings", "read_settings"]
 
 DEFAULTS = {
-    # Object stores give one connection 60-90 MB/s; ranges of 8-16 MB, several at a time, add up.
-    "sub-range": 16 * 2**20,
+    # Bytes of one request. Object stores give a connection 60-90 MB/s; several at a time add up.
+    "sub-range": 8 * 2**20,
+    # Requests in flight for one task, and for all tasks of a process.
     "concurrency": 8,
-    # Requests in flight in one process, whatever the number of tasks.
     "process-concurrency": 16,
-    # Unwanted bytes that are cheaper to fetch than another request.
+    # Unwanted bytes between wanted ones that cost less than another request: latency (some 15 ms)
+    # × bandwidth of a connection (some 70 MB/s). See `mrcdist.plan.ranges`.
     "max-gap": 2**20,
-    "retries": 5,
-    # Seconds after which a byte range that keeps failing is given up.
+    # Bytes that may be fetched for each wanted one, for who pays by the byte. inf: no limit.
+    "amplification": math.inf,
+    # A range that fails is tried again so many times, and not after so many seconds of failing.
+    "retries": 10,
     "deadline": 120.0,
+    # Seconds without a byte after which an attempt has failed.
+    "stall": 15.0,
+    # "strict": a file that is not the planned version is an error. "size": one of another size is.
+    # "off": only missing bytes are.
+    "consistency": "strict",
     # "auto": map on local disks, read on network filesystems.
     "io": "auto",
+}
+
+_CHOICES = {
+    "io": ("auto", "map", "read"),
+    "consistency": ("strict", "size", "off"),
 }
 
 dask.config.update_defaults({"mrcdist": DEFAULTS})
@@ -36,8 +51,11 @@ class ReadSettings:
     concurrency: int
     process_concurrency: int
     max_gap: int
+    amplification: float
     retries: int
     deadline: float
+    stall: float
+    consistency: str
     io: str
 
 
@@ -49,26 +67,33 @@ def read_settings() -> ReadSettings:
     ArgumentError
         A value is of the wrong type or out of range.
     """
-    found = {key: dask.config.get(f"mrcdist.{key}", default) for key, default in DEFAULTS.items()}
-    for key, least in (
-        ("sub-range", 1),
-        ("concurrency", 1),
-        ("process-concurrency", 1),
-        ("max-gap", 0),
-        ("retries", 0),
-        ("deadline", 0),
+    found: dict[str, Any] = {
+        key: dask.config.get(f"mrcdist.{key}", default) for key, default in DEFAULTS.items()
+    }
+    for key, least, whole in (
+        ("sub-range", 1, True),
+        ("concurrency", 1, True),
+        ("process-concurrency", 1, True),
+        ("max-gap", 0, True),
+        ("amplification", 1, False),
+        ("retries", 0, True),
+        ("deadline", 0, False),
+        ("stall", 0.001, False),
     ):
         value = found[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not value >= least or (whole and (value == math.inf or value % 1)):
             raise ArgumentError(
                 f"dask configuration mrcdist.{key} = {value!r}",
-                cause=f"a number of at least {least} is needed",
+                cause=f"a {'whole ' * whole}number of at least {least} is needed",
                 remedy=f"leave it out for the default, {DEFAULTS[key]}",
             )
-    if found["io"] not in ("auto", "map", "read"):
-        raise ArgumentError(
-            f"dask configuration mrcdist.io = {found['io']!r}",
-            cause="local files are mapped or read",
-            remedy='use "auto", "map" or "read"',
-        )
+        found[key] = int(value) if whole else float(value)  # YAML's 16e6 is a float
+    for key, choices in _CHOICES.items():
+        if found[key] not in choices:
+            raise ArgumentError(
+                f"dask configuration mrcdist.{key} = {found[key]!r}",
+                cause="there is no such choice",
+                remedy="use " + ", ".join(f'"{choice}"' for choice in choices),
+            )
     return ReadSettings(**{key.replace("-", "_"): value for key, value in found.items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from mrcdist.errors import FormatError, ReadError
+from mrcdist.errors import FormatError, ReadError, TruncatedFileError
 from mrcdist.format.compression import Compression, detect_compression, parallel_advice
 from mrcdist.format.extended import (
     ExtendedHeader,
@@ -19,12 +19,15 @@ from mrcdist.plan.geometry import count_frames
 from mrcdist.plan.layout import Layout
 from mrcdist.read.location import Identity, Location
 from mrcdist.read.source import Part
-from mrcdist.read.stream import STREAMS, read_stream_head
+from mrcdist.read.stream import STREAMS, read_stream_head, stream_holds
 
 __all__ = ["OpenedFile", "open_file"]
 
 # Records of tens of thousands of sections; more would make opening a file as slow as reading it.
 _MOST_RECORD_BYTES = 64 * 2**20
+
+# What gzip's deflate can reach; bzip2 goes beyond with data that are nearly all zeros.
+_LIKELY_RATIO = 1032
 
 # Chunk headers of MRCZ are followed through windows of this size: one request for many small
 # sections.
@@ -69,6 +72,8 @@ class OpenedFile:
         """
         header = self.header
         offset = header.data_offset
+        if self.compression is not None:
+            self._require_stream(self.compression, layout)
         if header.codec is None:
             frames, notes = count_frames(
                 header, layout, self.file_size, allow_truncated=allow_truncated
@@ -80,6 +85,28 @@ class OpenedFile:
             self.location, self.identity, 0, table.sections, None, table, layout.frame_bytes
         )
         return part, notes
+
+    def _require_stream(self, compression: Compression, layout: Layout) -> None:
+        """Refuse a stream whose header, being damaged, announces what it cannot hold."""
+        header = self.header
+        if header.codec is not None:
+            raise FormatError(
+                f"MODE = {header.mode}: MRCZ, inside a {compression} stream",
+                cause="the file was compressed twice",
+                remedy=parallel_advice(compression, self.location.name)[1],
+            )
+        size = self.identity.size
+        announced = header.data_offset + header.nz * layout.frame_bytes
+        # Tasks take memory for what is announced; only an unlikely ratio is worth a look first.
+        if size is None or announced <= _LIKELY_RATIO * size:
+            return
+        if not stream_holds(self.location, compression, announced):
+            raise TruncatedFileError(
+                f"{self.location.shown} holds less than the {announced} bytes that its header "
+                f"announces, in a {compression} stream of {size} bytes",
+                cause="the header is damaged, or the stream is damaged or cut short",
+                remedy="copy the file again, or decompress it to see what is there",
+            )
 
     def _follow_sections(self, layout: Layout, *, allow_truncated: bool) -> SectionTable:
         size = self.identity.size
@@ -98,7 +125,7 @@ class OpenedFile:
         while (wanted := walk.wanted) is not None:
             # Sections larger than a window are stepped over, smaller ones come many in a window.
             span = min(_WALK_BYTES if not self.location.is_local else 16, size - wanted[0])
-            walk.feed(self.location.read_head(span, wanted[0]), at=wanted[0])
+            walk.feed(self.location.read_head(span, wanted[0], self.identity), at=wanted[0])
         return walk.table(allow_truncated=allow_truncated)
 
 
@@ -111,7 +138,7 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
         The file cannot be found or read, or is no MRC file.
     """
     identity = location.identify()
-    raw = location.read_head(HEADER_BYTES)
+    raw = location.read_head(HEADER_BYTES, identity=identity)
     compression = detect_compression(raw)
     notes: list[str] = []
     if compression is not None:
@@ -124,14 +151,14 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
         raw = read_stream_head(location, compression, HEADER_BYTES)
     size = None if compression else identity.size
     header = parse_header(raw, file_size=size, endianness=endianness)
-    extended = _read_extended(location, compression, header)
+    extended = _read_extended(location, identity, compression, header)
     if extended is not None:
         notes += extended.notes
     return OpenedFile(location, identity, header, extended, compression, (*header.notes, *notes))
 
 
 def _read_extended(
-    location: Location, compression: Compression | None, header: Header
+    location: Location, identity: Identity, compression: Compression | None, header: Header
 ) -> ExtendedHeader | None:
     """Decode the extended header: the sections' records, not the space kept for more."""
     kind = identify_extended(
@@ -151,7 +178,7 @@ def _read_extended(
             return read_stream_head(location, compression, HEADER_BYTES + stop)[
                 HEADER_BYTES + start :
             ]
-        return location.read_head(stop - start, HEADER_BYTES + start)
+        return location.read_head(stop - start, HEADER_BYTES + start, identity)
 
     _, guess = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz)
     raw = read(0, min(guess, _MOST_RECORD_BYTES))

@@ -12,7 +12,7 @@ from dask.utils import format_bytes
 from mrcdist.config import ReadSettings
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.ranges import Window, merge_frames
+from mrcdist.read.block import BlockCost
 from mrcdist.read.source import MrcSource
 
 __all__ = ["MANY_CHUNKS", "PlanReport", "report"]
@@ -20,9 +20,6 @@ __all__ = ["MANY_CHUNKS", "PlanReport", "report"]
 # Above this dask itself needs seconds to optimise a graph, and the scheduler about as long as the
 # reading.
 MANY_CHUNKS = 50_000
-
-# What a running read holds beside its result: the pieces of its requests in flight.
-_IN_FLIGHT_PER_REQUEST = 2**19
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,9 @@ class PlanReport:
     task_bytes : int
         Bytes of the largest chunk as an array.
     fetched_bytes : int
-        Bytes that its task fetches or maps.
+        Bytes that its task fetches, or maps: mapped pages that it does not touch are not read.
     requests : int
-        Requests that the task makes to an object store; 0 on a local disk.
+        Requests that the task makes to a store, or read() calls; 0 for mapped pages.
     total_bytes : int
         Bytes of the whole array.
     worker_memory : int
@@ -79,7 +76,8 @@ class PlanReport:
         }
 
     def __str__(self) -> str:
-        requests = f", {self.requests} requests" if self.requests else ", mapped from disk"
+        plural = "s" * (self.requests != 1)
+        requests = f" in {self.requests} request{plural}" if self.requests else ", mapped"
         lines = [
             f"{self.url}",
             f"  array    {_times(self.shape)} {self.dtype}, {format_bytes(self.total_bytes)}",
@@ -98,69 +96,39 @@ def report(
 ) -> PlanReport:
     """Work out the cost from the largest chunk, with the same planning that its task will do."""
     layout = source.layout
-    first = source.parts[0]
-    local = first.location.is_local
-    # Reading in blocks is even: the first block along every axis is a largest one but for callers'
-    # odd chunks.
-    where = tuple(max(range(len(axis)), key=axis.__getitem__) if axis else 0 for axis in chunks)
-    ranges = tuple(
-        range(sum(axis[:i]), sum(axis[: i + 1])) for axis, i in zip(chunks, where, strict=True)
-    )
-    chunk_shape = tuple(len(r) for r in ranges)
+    box = _largest_box(chunks)
+    chunk_shape = tuple(len(positions) for positions in box)
     task_bytes = math.prod(chunk_shape) * layout.dtype.itemsize
-    fetched, requests = _cost(source, ranges, settings) if task_bytes else (0, 0)
-
+    cost = source.cost(box, settings) if task_bytes else BlockCost(0, 0, 0)
     n_navigation = len(layout.navigation_shape)
     splits = chunk_shape[n_navigation : n_navigation + 2] != layout.frame_shape and task_bytes > 0
     tasks = math.prod(len(axis) for axis in chunks)
-    in_flight = 0 if local else min(settings.concurrency, requests) * _IN_FLIGHT_PER_REQUEST
-    gathered = (
-        0 if fetched <= task_bytes else min(fetched, settings.concurrency * settings.sub_range)
-    )
-    needs_decoding = not (layout.pixels.plain and local)
-    memory = threads * (task_bytes + in_flight + (0 if local else gathered))
-    if needs_decoding and not layout.pixels.plain:
-        memory += threads * min(fetched, task_bytes)
     return PlanReport(
-        url=first.location.shown,
+        url=source.parts[0].location.shown,
         shape=layout.shape,
         dtype=str(layout.dtype),
         chunk_grid=tuple(len(axis) for axis in chunks),
         chunk_shape=chunk_shape,
         tasks=tasks,
         task_bytes=task_bytes,
-        fetched_bytes=fetched,
-        requests=0 if local else requests,
+        fetched_bytes=cost.nbytes,
+        requests=cost.requests,
         total_bytes=layout.nbytes,
-        worker_memory=memory,
+        worker_memory=threads * (task_bytes + cost.buffers),
         threads=threads,
         splits_frames=splits,
-        remarks=tuple(
-            _remarks(
-                layout, chunks, tasks, task_bytes, fetched, requests, splits=splits, local=local
-            )
-        ),
+        remarks=tuple(_remarks(layout, chunks, tasks, task_bytes, cost, splits=splits)),
     )
 
 
-def _cost(source: MrcSource, ranges: tuple[range, ...], settings: ReadSettings) -> tuple[int, int]:
-    """Bytes and requests of one task."""
-    layout = source.layout
-    n_navigation = len(layout.navigation_shape)
-    frames = layout.frames(ranges[:n_navigation], source.table)
-    frames = frames[frames >= 0]
-    frames.sort()
-    if not frames.size:
-        return 0, 0
-    window = Window(ranges[n_navigation], ranges[n_navigation + 1])
-    runs = merge_frames(
-        frames, layout, window, max_gap=settings.max_gap, max_bytes=settings.sub_range
-    )
-    fetched = requests = 0
-    for run in runs:
-        fetched += run.stop - run.start
-        requests += -(-(run.stop - run.start) // settings.sub_range)
-    return fetched, requests
+def _largest_box(chunks: Chunks) -> tuple[range, ...]:
+    """Where the first of the largest chunks is."""
+    box = []
+    for axis in chunks:
+        at = axis.index(max(axis))
+        start = sum(axis[:at])
+        box.append(range(start, start + axis[at]))
+    return tuple(box)
 
 
 def _remarks(
@@ -168,23 +136,21 @@ def _remarks(
     chunks: Chunks,
     tasks: int,
     task_bytes: int,
-    fetched: int,
-    requests: int,
+    cost: BlockCost,
     *,
     splits: bool,
-    local: bool,
 ) -> list[str]:
     remarks = []
     if splits:
         visits = math.prod(len(axis) for axis in chunks[len(layout.navigation_shape) :])
-        cost = (
-            "mapped pages that are not touched are not read"
-            if local
-            else f"a task fetches {fetched / task_bytes:.1f} times the bytes that it keeps, in "
-            f"{requests} requests"
+        price = (
+            f"a task fetches {cost.nbytes / task_bytes:.1f} times the bytes that it keeps, "
+            f"in {cost.requests} request{'s' * (cost.requests != 1)}"
+            if cost.requests
+            else "mapped pages that are not touched are not read"
         )
         remarks.append(
-            f"these chunks split frames: each frame is visited by {visits} tasks; {cost}"
+            f"these chunks split frames: each frame is visited by {visits} tasks; {price}"
         )
     if tasks > MANY_CHUNKS:
         remarks.append(many_chunks(tasks))

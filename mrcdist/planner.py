@@ -6,7 +6,8 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,7 @@ from mrcdist.format.extended import (
     section_pixel_size,
     tilt_angles,
 )
+from mrcdist.format.fei import fei_scan
 from mrcdist.format.header import ByteOrder, Header
 from mrcdist.format.pixels import Mode0, PixelFormat, pixel_format
 from mrcdist.format.sidecar import Sidecar
@@ -90,7 +92,7 @@ class Plan:
     """
 
     source: MrcSource
-    header: Header
+    header: Header = field(repr=False)
     axes: tuple[ArrayAxis, ...]
     chunks: Chunks = field(repr=False)
     folder: Folder = field(repr=False)
@@ -146,12 +148,21 @@ def make_plan(locations: Sequence[Location], options: PlanOptions) -> Plan:
     MrcdistError
         A file cannot be found, read or understood, or the options do not fit.
     """
-    folder = Folder(locations[0])
+    files = []
+    for location in locations:
+        with _errors_at(location):
+            files.append(open_file(location, options.endianness))
+    with _errors_at(locations[0]):
+        return _plan(files, Folder(locations[0]), options)
+
+
+@contextmanager
+def _errors_at(location: Location) -> Iterator[None]:
+    """Say of an error that does not say it itself which file it is about."""
     try:
-        files = [open_file(location, options.endianness) for location in locations]
-        return _plan(files, folder, options)
+        yield
     except MrcdistError as error:
-        raise error.located(locations[0].shown) from None
+        raise error.located(location.shown) from None
 
 
 def _plan(files: Sequence[OpenedFile], folder: Folder, options: PlanOptions) -> Plan:
@@ -189,6 +200,7 @@ def _plan(files: Sequence[OpenedFile], folder: Folder, options: PlanOptions) -> 
         extended=first.extended,
         notes=(
             *(note for file in files for note in file.notes),
+            *folder.notes,
             *(sidecar.notes if sidecar else ()),
             *(beside.scan.notes if beside.scan else ()),
             *notes,
@@ -223,7 +235,8 @@ def _parts(
                 cause="only the last part of an acquisition can be unfinished",
                 remedy="copy the file again, or leave out the parts from there on",
             )
-        part, more = file.part(one, allow_truncated=options.allow_truncated)
+        with _errors_at(file.location):
+            part, more = file.part(one, allow_truncated=options.allow_truncated)
         parts.append(part)
         notes += more
     return parts, notes
@@ -247,7 +260,7 @@ def _beside(
     if sidecar is not None:
         scan = _describe(sidecar, n_frames, (header.ny, header.nx), options)
         if scan is not None and scan.kind == "custom" and options.navigation_shape is None:
-            table = read_scan_table(
+            table, notes = read_scan_table(
                 folder,
                 options.scan_file,
                 scan,
@@ -255,13 +268,15 @@ def _beside(
                 allow_truncated=options.allow_truncated,
             )
             repeats = tuple(Axis("repeat", size, None, None) for size in table.shape[2:])
-            scan = dataclasses.replace(scan, navigation=(*scan.navigation, *repeats))
+            scan = dataclasses.replace(
+                scan, navigation=(*scan.navigation, *repeats), notes=(*scan.notes, *notes)
+            )
     tilts = None
     if options.tilt_file is not None:
         tilts = read_tilts(first.location, options.tilt_file)
         if len(tilts) != n_frames:
             raise ArgumentError(
-                f"{os.fspath(options.tilt_file)} has {len(tilts)} tilt angles, the file "
+                f"{Location.of(options.tilt_file).shown} has {len(tilts)} tilt angles, the file "
                 f"{n_frames} sections",
                 cause="the list belongs to another tilt series, or sections were left out",
                 remedy="pass the list of this file's sections, or tilt_file=None",
@@ -279,9 +294,21 @@ def _beside(
         scan=scan,
         scan_shape=scan_shape(extended, n_sections=n_frames),
         scan_step=scan_step(extended),
-        pixel_size=section_pixel_size(extended),
+        pixel_size=_pixel_size(extended, n_frames, (header.ny, header.nx)),
         tilts=tilts,
     ), table
+
+
+def _pixel_size(
+    extended: ExtendedHeader, n_frames: int, frame_shape: tuple[int, int]
+) -> tuple[float, float] | None:
+    """The sections' pixel size, unless it is the step of a scan that a camera watched."""
+    size, step = section_pixel_size(extended), scan_step(extended)
+    scan = fei_scan(extended.columns)
+    watched = n_frames > 1 and scan is not None and scan.shape != frame_shape
+    if watched and (size is None or step is None or np.allclose(size, step, rtol=1e-3)):
+        return None
+    return size
 
 
 def _describe(

@@ -117,7 +117,8 @@ def read_mrc(
         storage_options=storage_options,
     )
     metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
-    images = load_images(plan, find_images(plan, virtual_images, external_images))
+    images, notes = load_images(plan, find_images(plan, virtual_images, external_images), lazy=lazy)
+    _warn(plan, notes)
     return [
         {
             "data": _data(plan, lazy=lazy, distributed=distributed, mmap_mode=mmap_mode),
@@ -214,8 +215,7 @@ def plan_mrc(
         allow_truncated=allow_truncated,
     )
     plan = make_plan(find_files(url, storage_options), options)
-    for note in plan.notes:
-        warnings.warn(f"{plan.location.shown}: {note}", MrcdistWarning, stacklevel=_outside())
+    _warn(plan, plan.notes)
     return plan
 
 
@@ -262,6 +262,11 @@ def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
         raise ArgumentError(
             'mmap_mode="r+" with a lazy array', cause="tasks never write to the file", remedy=remedy
         )
+
+
+def _warn(plan: Plan, notes: Sequence[str]) -> None:
+    for note in notes:
+        warnings.warn(f"{plan.location.shown}: {note}", MrcdistWarning, stacklevel=_outside())
 
 
 def _outside() -> int:

@@ -103,8 +103,9 @@ def validate(
         The file cannot be looked at. What is wrong in the file itself is a finding.
     """
     location = Location.of(url, storage_options)
-    size = location.identify().size
-    raw = location.read_head(HEADER_BYTES)
+    identity = location.identify()
+    size = identity.size
+    raw = location.read_head(HEADER_BYTES, identity=identity)
     findings: list[Finding] = []
 
     compression = detect_compression(raw)
@@ -125,7 +126,7 @@ def validate(
         extended_start = (
             read_stream_head(location, compression, end)[HEADER_BYTES:]
             if compression is not None
-            else location.read_head(wanted, HEADER_BYTES)
+            else location.read_head(wanted, HEADER_BYTES, identity)
         )
     findings += check_file(raw, file_size=size, extended_start=extended_start)
     if statistics and header is not None:

@@ -70,6 +70,7 @@ class Facts:
     extended_start: bytes
 
     def ints(self, *names: str) -> tuple[int, ...]:
+        """Fields of the header as Python numbers."""
         return tuple(int(self.values[name]) for name in names)
 
 
@@ -259,7 +260,7 @@ def _extended_header(facts: Facts) -> Iterator[Finding]:
 
 
 def _records(header: Header, extended_start: bytes) -> Iterator[Finding]:
-    """Is there room for a record a section?"""
+    """Compare the room for records with the number of sections."""
     kind = extended_kind(header)
     if kind is None or kind.name == "CCP4":  # text, whatever the number of sections
         return
@@ -365,13 +366,13 @@ def _file_size(facts: Facts) -> Iterator[Finding]:
     if header is None:
         return  # another check has said why
     if size is None or data is None:
-        why = "the store does not say it" if size is None else "the sections are compressed"
+        why = "the size is not known" if size is None else "the sections are compressed"
         yield Finding(
             "file size",
             "warning",
             f"not checked: {why}",
             "a file that is cut short is not noticed here",
-            "compare the statistics, which reads all of the data",
+            "compare the statistics: that reads all of the data",
         )
         return
     expected = header.data_offset + data

@@ -27,6 +27,7 @@ __all__ = [
 
 # Statistics are often those of the numbers before they were rounded to the file's type.
 _TOLERANCE = 0.01
+_NEARLY_ZERO = 1e-8
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,24 @@ def check_statistics(header: Header, actual: Statistics) -> tuple[Finding, ...]:
     """
     values = np.frombuffer(header.raw, HEADER_DTYPE.newbyteorder(header.byteorder))[0]
     dmin, dmax, dmean, rms = (float(values[name]) for name in ("dmin", "dmax", "dmean", "rms"))
-    wrong: list[str] = []
+    room = max(_TOLERANCE * max(abs(dmean), actual.rms), _NEARLY_ZERO)
+    compared: dict[str, tuple[float, float, bool]] = {}
     if dmin < dmax:
-        for name, said, found in (("DMIN", dmin, actual.dmin), ("DMAX", dmax, actual.dmax)):
-            if said != float(np.float32(found)):
-                wrong.append(f"{name} = {said:.7g}, the data have {found:.7g}")
-    room = _TOLERANCE * max(abs(dmean), abs(actual.rms))
-    if dmean > min(dmin, dmax) and not abs(actual.dmean - dmean) <= room:
-        wrong.append(f"DMEAN = {dmean:.7g}, the data have {actual.dmean:.7g}")
-    if rms >= 0 and not math.isclose(rms, actual.rms, rel_tol=_TOLERANCE, abs_tol=1e-8):
-        wrong.append(f"RMS = {rms:.7g}, the data have {actual.rms:.7g}")
+        compared["DMIN"] = dmin, actual.dmin, dmin == np.float32(actual.dmin)
+        compared["DMAX"] = dmax, actual.dmax, dmax == np.float32(actual.dmax)
+    if dmean > min(dmin, dmax):
+        compared["DMEAN"] = dmean, actual.dmean, abs(actual.dmean - dmean) <= room
+    if rms >= 0:
+        close = math.isclose(rms, actual.rms, rel_tol=_TOLERANCE, abs_tol=_NEARLY_ZERO)
+        compared["RMS"] = rms, actual.rms, close
+    wrong = [
+        f"{name} = {said:.7g}, the data have {found:.7g}"
+        for name, (said, found, same) in compared.items()
+        if not same
+    ]
     if not wrong:
-        return (Finding("statistics", "ok", "those of the header are those of the data"),)
+        right = f"{', '.join(compared)} are those of the data" if compared else "undetermined"
+        return (Finding("statistics", "ok", right),)
     return tuple(
         Finding(
             "statistics",

@@ -12,7 +12,15 @@ from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
 
-__all__ = ["ArrayAxis", "Beside", "Geometry", "arrange", "count_frames", "one_frame"]
+__all__ = [
+    "ArrayAxis",
+    "Beside",
+    "Geometry",
+    "arrange",
+    "count_frames",
+    "missing_frames",
+    "one_frame",
+]
 
 _CELL_NAMES = ("x", "y", "z")
 _COLUMN, _ROW, _SECTION = range(3)
@@ -95,6 +103,11 @@ def one_frame(header: Header, pixels: PixelFormat) -> Layout:
     return Layout(pixels, (header.ny, header.nx * 2 if header.four_bit else header.nx), (), 1)
 
 
+def missing_frames(missing: int, planned: int) -> str:
+    """Say that a scan is partial, in the words of a note."""
+    return f"{missing} of {planned} frames are missing in the file and read as 0"
+
+
 def arrange(
     header: Header,
     pixels: PixelFormat,
@@ -150,7 +163,7 @@ def arrange(
     custom = scan is not None and scan.kind == "custom" and navigation_shape is None
     missing = 0 if custom else max(layout.n_frames - present, 0)
     if missing:
-        notes.append(f"{missing} of {layout.n_frames} frames are missing in the file and read as 0")
+        notes.append(missing_frames(missing, layout.n_frames))
     components = tuple(ArrayAxis("rgb", size, navigate=False) for size in pixels.components)
     signal = _signal_axes(header, one.frame_shape, beside)
     axes = (*(axis for axis in navigation if axis.size != 1), *signal, *components)

@@ -14,10 +14,29 @@ from mrcdist.plan.layout import Frames, Layout
 from mrcdist.plan.ranges import FrameRun, Window, merge_frames
 from mrcdist.plan.selection import Selection
 
-__all__ = ["OpenPart", "RangeReader", "read_block"]
+__all__ = ["BlockCost", "Cost", "OpenPart", "RangeReader", "block_cost", "read_block"]
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What reading one byte range takes.
+
+    Attributes
+    ----------
+    requests : int
+        Requests or read() calls; 0 for mapped pages.
+    nbytes : int
+        Bytes that are fetched, or mapped.
+    held : int
+        Bytes of memory in use meanwhile, beside the range's own buffer.
+    """
+
+    requests: int
+    nbytes: int
+    held: int = 0
 
 
 class RangeReader(Protocol):
@@ -25,6 +44,12 @@ class RangeReader(Protocol):
 
     private: bool
     """Whether the buffers are the caller's own memory (else they are the file's mapped pages)."""
+
+    ahead: int
+    """Ranges that are fetched ahead of the one that was yielded last."""
+
+    def cost(self, start: int, stop: int) -> Cost:
+        """Say what reading a range takes, without reading it."""
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order."""
@@ -91,6 +116,49 @@ def read_block(
     # Splitting the frames' axis and dropping axes of length 1 is always a view.
     block = block.reshape(selection.result_shape)
     return _native(block, in_place=all(part.reader.private for part in parts))
+
+
+@dataclass(frozen=True)
+class BlockCost:
+    """What reading a block takes.
+
+    Attributes
+    ----------
+    requests, nbytes : int
+        Of all its ranges; see `Cost`.
+    buffers : int
+        Bytes of memory in use at a time, beside the block itself.
+    """
+
+    requests: int
+    nbytes: int
+    buffers: int
+
+
+def block_cost(
+    parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window
+) -> BlockCost:
+    """Work out what `read_block` will do, by the same rules and without reading."""
+    costs: list[Cost] = []
+    sizes: list[int] = []
+    for part in parts:
+        _, wanted = _in_file_order(frames - part.first, part.frames)
+        for run in _runs(part, layout, wanted, window) if wanted.size else ():
+            costs.append(part.reader.cost(part.offset + run.start, part.offset + run.stop))
+            sizes.append(run.stop - run.start if part.reader.private else 0)
+    if not costs:
+        return BlockCost(0, 0, 0)
+    ahead = max(part.reader.ahead for part in parts)
+    block_bytes = frames.size * len(window.rows) * layout.pixels.bytes_of(len(window.columns))
+    # One buffer that holds nothing but the block becomes the block.
+    becomes_block = len(sizes) == 1 and layout.pixels.plain and _even_step(frames) > 0
+    gathered = sum(sorted(sizes)[-(ahead + 1) :])
+    return BlockCost(
+        requests=sum(cost.requests for cost in costs),
+        nbytes=sum(cost.nbytes for cost in costs),
+        buffers=(0 if becomes_block and sizes[0] <= block_bytes else gathered)
+        + sum(sorted(cost.held for cost in costs)[-(ahead + 1) :]),
+    )
 
 
 def _in_place(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> Array | None:

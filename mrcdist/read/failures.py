@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import aiohttp
 from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 
 from mrcdist.errors import (
     AccessDeniedError,
@@ -17,7 +18,7 @@ from mrcdist.errors import (
     ReadError,
 )
 
-__all__ = ["Transient", "explain_failure", "explain_status", "is_transient"]
+__all__ = ["Transient", "explain_failure", "explain_status", "is_past_end", "is_transient"]
 
 _MISSING_REMEDY = (
     "put the file where every worker can read it (a shared filesystem at the same path, or an "
@@ -50,8 +51,30 @@ _DENIED_CODES = {
 }
 
 
+_NO_CREDENTIALS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+)
+
+
 class Transient(Exception):  # noqa: N818 a signal to the retry loop, never seen outside
     """An attempt failed in a way that may pass."""
+
+
+_TRANSIENT = (
+    Transient,
+    asyncio.TimeoutError,
+    ConnectionError,
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+    boto.HTTPClientError,
+    boto.ConnectionError,
+    boto.IncompleteReadError,
+    ResponseParserError,  # some stores answer no XML when they are overloaded
+)
 
 
 def explain_status(
@@ -93,18 +116,23 @@ def explain_status(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an exception from the network may pass."""
-    return isinstance(
-        error,
-        Transient
-        | asyncio.TimeoutError
-        | ConnectionError
-        | aiohttp.ClientConnectionError
-        | aiohttp.ClientPayloadError
-        | boto.HTTPClientError
-        | boto.ConnectionError
-        | boto.IncompleteReadError,
-    )
+    """Whether an exception from the network, or one that it was raised from, may pass."""
+    if isinstance(error, MrcdistError):
+        return False
+    status = _status_of(error)
+    if status is not None:
+        return isinstance(explain_status(*status, ""), Transient)
+    chain = list(_chain(error))
+    # Certificates do not mend themselves.
+    if any("CERTIFICATE_VERIFY_FAILED" in str(seen) for seen in chain):
+        return False
+    return any(isinstance(seen, _TRANSIENT) for seen in chain)
+
+
+def is_past_end(error: BaseException) -> bool:
+    """Whether a store refused a range because the file ends before it."""
+    status = _status_of(error)
+    return status is not None and status[0] == 416
 
 
 def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str]) -> MrcdistError:
@@ -126,9 +154,7 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
         explained = explain_status(status[0], status[1], shown)
         if isinstance(explained, MrcdistError):
             return explained
-    if isinstance(
-        error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.TokenRetrievalError
-    ):
+    if isinstance(error, _NO_CREDENTIALS):
         return AccessDeniedError(
             f"{shown} may not be read", cause=f"no credentials here ({said})", remedy=_DENIED_REMEDY
         )
@@ -153,8 +179,7 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
 
 def _status_of(error: BaseException) -> tuple[int, str] | None:
     """Find an HTTP status in an exception or what it was raised from."""
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in _chain(error):
         response: Any = getattr(seen, "response", None)
         if isinstance(seen, boto.ClientError) and isinstance(response, dict):
             return (
@@ -163,5 +188,12 @@ def _status_of(error: BaseException) -> tuple[int, str] | None:
             )
         if isinstance(seen, aiohttp.ClientResponseError):
             return seen.status, ""
-        seen = seen.__cause__
     return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, what it was raised from, and so on."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__

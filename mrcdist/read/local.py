@@ -17,9 +17,10 @@ from mrcdist.config import ReadSettings
 from mrcdist.errors import FileChangedError
 from mrcdist.plan.layout import Layout
 from mrcdist.read import stats
+from mrcdist.read.block import Cost
 from mrcdist.read.failures import explain_failure
-from mrcdist.read.location import Identity, Location, here, local_identity
-from mrcdist.read.transport import Bytes, changed
+from mrcdist.read.location import Identity, Location, changed, here, local_identity
+from mrcdist.read.transport import Bytes
 
 __all__ = ["LocalReader", "map_writable"]
 
@@ -50,10 +51,16 @@ class LocalReader:
     def __init__(self, location: Location, identity: Identity, settings: ReadSettings) -> None:
         self._location = location
         self._identity = identity
+        self._consistency = settings.consistency
         self._path = location.filesystem()[1]
         self._map = settings.io == "map" or (settings.io == "auto" and not on_network(self._path))
         self.private = not self._map
         """Whether its buffers belong to the caller; mapped ones are the file's pages, read-only."""
+        self.ahead = 0
+
+    def cost(self, start: int, stop: int) -> Cost:
+        """Say what reading a range takes."""
+        return Cost(requests=int(self.private), nbytes=stop - start)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order.
@@ -78,10 +85,12 @@ class LocalReader:
 
     def _check(self, fd: int) -> None:
         found = local_identity(os.fstat(fd))
-        if found != self._identity:
+        if found.required(self._consistency) != self._identity.required(self._consistency):
             raise changed(self._location, self._identity, found).located(here(self._location))
 
     def _mapped(self, fd: int, start: int, stop: int) -> Bytes:
+        if stop > os.fstat(fd).st_size:
+            raise self._ended(os.fstat(fd).st_size, start, stop)
         begin = start - start % mmap.ALLOCATIONGRANULARITY
         mapped = mmap.mmap(fd, stop - begin, access=mmap.ACCESS_READ, offset=begin)
         stats.add(bytes_mapped=stop - start)
@@ -99,16 +108,18 @@ class LocalReader:
                     here(self._location, start, stop)
                 ) from None
             if count == 0:
-                raise FileChangedError(
-                    f"{self._location.shown} ends at byte {start + filled}, before the bytes that "
-                    f"were planned for",
-                    cause="the file was truncated while tasks were to read it",
-                    remedy="call read_mrc again to plan for the file as it is now",
-                    where=here(self._location, start, stop),
-                )
+                raise self._ended(start + filled, start, stop)
             filled += count
         stats.add(requests=1, bytes_fetched=buffer.size)
         return buffer
+
+    def _ended(self, at: int, start: int, stop: int) -> FileChangedError:
+        return FileChangedError(
+            f"{self._location.shown} ends at byte {at}, before the bytes that were planned for",
+            cause="the file was truncated while tasks were to read it",
+            remedy="call read_mrc again to plan for the file as it is now",
+            where=here(self._location, start, stop),
+        )
 
 
 @functools.lru_cache(maxsize=256)

@@ -5,25 +5,40 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import fsspec
+from aiohttp import ClientTimeout
 from fsspec.core import split_protocol, url_to_fs
+from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from mrcdist.config import read_settings
-from mrcdist.errors import ArgumentError, MissingFileError
-from mrcdist.read.failures import explain_failure
+from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, MrcdistError
+from mrcdist.read.copied import is_whole_file_cache, whole_copy
+from mrcdist.read.failures import Transient, is_past_end, is_transient
+from mrcdist.read.http import read_http
+from mrcdist.read.retry import retried
 
-__all__ = ["Identity", "Location", "here"]
+__all__ = ["Identity", "Location", "changed", "here"]
 
 _SECRET_KEY = re.compile(
-    r"key|secret|token|password|passwd|passphrase|credential|sas|auth|cookie|signature", re.I
+    r"key|secret|token|password|passwd|passphrase|credential|connection_string|sas|auth|cookie"
+    r"|signature",
+    re.I,
 )
+_Result = TypeVar("_Result")
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.I)
+
+_WEB = ("http", "https")
+
+# Shorter ones would blot out ordinary words, and protect nothing.
+_LEAST_SECRET = 4
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,18 @@ class Identity:
     size: int | None
     kind: str = ""
     version: str = ""
+
+    def required(self, consistency: str) -> Identity:
+        """What of it must still hold when the file is read.
+
+        Parameters
+        ----------
+        consistency : {"strict", "size", "off"}
+            All of it, the size, or nothing.
+        """
+        if consistency == "strict":
+            return self
+        return Identity(self.size if consistency == "size" else None)
 
     def __str__(self) -> str:
         size = "unknown size" if self.size is None else f"{self.size} bytes"
@@ -91,16 +118,12 @@ class Location:
     @property
     def shown(self) -> str:
         """The URL without user, password and the values of its query."""
-        return "::".join(_redact(part) for part in self.url.split("::"))
+        return _redact(self.url)
 
     @property
     def name(self) -> str:
         """The file's own name, the last part of its path."""
-        return (
-            urlsplit(self._main).path.rsplit("/", 1)[-1]
-            if "://" in self._main
-            else Path(self._main).name
-        )
+        return _cut(self._main)[1]
 
     @property
     def _main(self) -> str:
@@ -111,24 +134,14 @@ class Location:
     def sibling(self, name: str) -> Location:
         """Return a file beside this one."""
         main = self._main
-        if "://" in main:
-            parts = urlsplit(main)
-            folder = parts.path.rpartition("/")[0]
-            if parts.path.count("/"):
-                other = urlunsplit(parts._replace(path=f"{folder}/{name}"))
-            else:  # memory://file: the name stands where others have a host
-                other = urlunsplit(parts._replace(netloc=name))
-        else:
-            other = str(Path(main).with_name(name))
-        return replace(self, url=self.url.replace(main, other, 1))
+        folder, _, query = _cut(main)
+        return replace(self, url=self.url.replace(main, f"{folder}{name}{query}", 1))
 
     def scrub(self, text: str) -> str:
         """Remove from a text whatever of the URL and the options must not be shown."""
-        text = text.replace(self.url, self.shown)
-        for part in self.url.split("::"):
-            for _, value in parse_qsl(urlsplit(part).query):
-                text = text.replace(value, "***")
-        for secret in _secrets(self.storage_options):
+        text = _URL.sub(lambda found: _redact(found.group()), text.replace(self.url, self.shown))
+        secrets = [*_secrets_of_url(self.url), *_secrets(self.storage_options)]
+        for secret in sorted(secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 
@@ -150,6 +163,8 @@ class Location:
                 "that serves it here "
                 "and on the workers",
             ) from None
+        if "::" not in self.url and _is_s3(fs):
+            fs.retries = 1  # of this instance, which our options tell from all others
         return fs, path
 
     @property
@@ -164,14 +179,17 @@ class Location:
         ------
         MissingFileError, AccessDeniedError, ReadError
         """
-        try:
+        fs, path = self.filesystem()
+
+        def ask() -> Any:
             if self.is_local:
-                return local_identity(Path(self.filesystem()[1]).stat())
-            fs, path = self.filesystem()
-            # A listing that s3fs keeps may be older than the file.
-            info = fs.info(path, refresh=True) if _is_s3(fs) else fs.info(path)
-        except Exception as error:  # noqa: BLE001 each store has its own errors
-            raise explain_failure(error, self.shown, self.scrub).located(here(self)) from None
+                return Path(path).stat()
+            fs.invalidate_cache()  # a listing that it keeps may be older than the file
+            return fs.info(path)
+
+        info = self._retried(ask)
+        if self.is_local:
+            return local_identity(info)
         if info.get("type") == "directory":
             raise MissingFileError(
                 f"{self.shown} is a folder",
@@ -180,52 +198,133 @@ class Location:
             )
         return remote_identity(info)
 
-    def read_head(self, size: int, start: int = 0) -> bytes:
+    def read_head(self, size: int, start: int = 0, identity: Identity | None = None) -> bytes:
         """Read up to `size` bytes from byte `start`, fewer where the file ends.
+
+        Parameters
+        ----------
+        size, start : int
+        identity : Identity, optional
+            The version to read where the store keeps several, and the size that tells an end of
+            the file from an answer that is cut short.
 
         Raises
         ------
         MissingFileError, AccessDeniedError, ReadError
         """
+        fs, path = self.filesystem()
+
+        def read() -> bytes:
+            raw = self._read_once(fs, path, size, start, identity)
+            end = start + len(raw)
+            if len(raw) < size and identity is not None and end < (identity.size or 0):
+                raise Transient(f"the answer ended at byte {end}, the file has {identity.size}")
+            return raw
+
+        return self._retried(read)
+
+    def _read_once(
+        self, fs: Any, path: str, size: int, start: int, identity: Identity | None
+    ) -> bytes:
+        if isinstance(fs, HTTPFileSystem):
+            return read_http(fs, path, start, size, self.shown)
+        copy = Path(path) if isinstance(fs, LocalFileSystem) else self.local_copy(self.identify)
+        if copy is not None:
+            with copy.open("rb") as file:
+                file.seek(start)
+                return file.read(size)
+        pinned = _is_s3(fs) and identity is not None and identity.kind == "version_id"
+        version = {"version_id": identity.version} if pinned and identity else {}
         try:
-            fs, path = self.filesystem()
-            if isinstance(fs, LocalFileSystem):
-                with Path(path).open("rb") as file:
-                    file.seek(start)
-                    return file.read(size)
-            raw: bytes = fs.cat_file(path, start=start, end=start + size)
-        except Exception as error:  # noqa: BLE001 each store has its own errors
-            raise explain_failure(error, self.shown, self.scrub).located(here(self)) from None
+            raw: bytes = fs.cat_file(path, start=start, end=start + size, **version)
+        except Exception as error:
+            if is_past_end(error):
+                return b""
+            raise
         # A server that ignores Range sends everything, from byte 0.
         return raw if len(raw) <= size else raw[start : start + size]
+
+    def _retried(self, call: Callable[[], _Result]) -> _Result:
+        try:
+            return retried(call, read_settings(), self.shown, self.scrub)
+        except MrcdistError as error:
+            raise error.located(here(self)) from None
+
+    def local_copy(self, version: Identity | Callable[[], Identity]) -> Path | None:
+        """Return this process's whole copy of one version, where the URL asks for such a cache.
+
+        Parameters
+        ----------
+        version : Identity or callable
+            The version, or where to get it from.
+
+        Raises
+        ------
+        FileChangedError
+            The store has another version now.
+        """
+        fs, path = self.filesystem()
+        if not is_whole_file_cache(fs):
+            return None
+        identity = version if isinstance(version, Identity) else version()
+
+        def verify() -> None:
+            if (found := self.identify()) != identity:
+                raise changed(self, identity, found)
+
+        return whole_copy(fs, path, f"{self.url} {identity}", verify)
 
     def list_folder(self) -> dict[str, Identity | None] | None:
         """Names of the files beside this one; None where the store cannot list.
 
         With each name its identity, where a listing tells the same as asking for the file.
+
+        Raises
+        ------
+        ReadError
+            The store fails for good; a listing that is only late must not hide a sidecar.
         """
-        try:
-            fs, path = self.filesystem()
-            folder = fs._parent(path)
-            # A listing that s3fs keeps may be older than the files.
-            found = fs.ls(folder, detail=True, **({"refresh": True} if _is_s3(fs) else {}))
-        except Exception:  # noqa: BLE001 not being able to list is an answer, whatever the reason
+        fs, path = self.filesystem()
+
+        def ask() -> Any:
+            fs.invalidate_cache()  # a listing that it keeps may be older than the files
+            try:
+                return fs.ls(fs._parent(path), detail=True)
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                return None  # not being able to list is an answer, whatever the reason
+
+        found = self._retried(ask)
+        if found is None:
             return None
-        return {
+        listing = {
             str(info["name"]).rstrip("/").rsplit("/", 1)[-1]: (
                 remote_identity(info) if _is_s3(fs) and info.get("ETag") else None
             )
             for info in found
         }
+        # A web server's page that is no listing may have links too.
+        known = {unquote(name) for name in listing}
+        return listing if unquote(self.name) in known else None
 
     def _tuned_options(self) -> dict[str, Any]:
-        """Give s3fs as many connections as we use, and only one owner of retries: us."""
+        """Give the store's client as many connections as we use, our patience, and no retries."""
         options = dict(self.storage_options)
-        if "::" in self.url or split_protocol(self.url)[0] not in ("s3", "s3a"):
+        protocol = split_protocol(self.url)[0]
+        if "::" in self.url or protocol not in ("s3", "s3a", "http", "https"):
+            return options
+        settings = read_settings()
+        if protocol in ("http", "https"):
+            # aiohttp's own limit, five minutes for all of an answer, would cut slow links.
+            options.setdefault(
+                "timeout", ClientTimeout(total=None, sock_connect=30, sock_read=settings.stall)
+            )
             return options
         given = dict(options.get("config_kwargs") or {})
-        given.setdefault("max_pool_connections", max(10, int(read_settings().process_concurrency)))
+        given.setdefault("max_pool_connections", max(10, settings.process_concurrency))
         given.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
+        given.setdefault("read_timeout", settings.stall)
         return {**options, "config_kwargs": given}
 
 
@@ -233,6 +332,15 @@ def here(location: Location, start: int | None = None, stop: int | None = None) 
     """Where something happened: redacted URL, byte range, host."""
     span = "" if start is None or stop is None else f", bytes {start}-{stop - 1}"
     return f"{location.shown}{span}, host {socket.gethostname()} (pid {os.getpid()})"
+
+
+def changed(location: Location, planned: Identity, found: object) -> FileChangedError:
+    """Build the error for a file that is not the planned one."""
+    return FileChangedError(
+        f"{location.shown} changed since it was planned: it had {planned}, it has {found}",
+        cause="the file was written to, replaced or truncated while tasks were to read it",
+        remedy="call read_mrc again to plan for the file as it is now",
+    )
 
 
 def local_identity(stat: os.stat_result) -> Identity:
@@ -263,19 +371,61 @@ def _is_s3(fs: fsspec.AbstractFileSystem) -> bool:
     return "s3" in protocol
 
 
-def _redact(part: str) -> str:
+def _cut(main: str) -> tuple[str, str, str]:
+    """Cut a path or URL in all up to the file's name, the name, and a query where there is one."""
+    scheme, mark, path = main.partition("://")
+    if not mark:
+        name = Path(main).name
+        return main.removesuffix(name), name, ""
+    query = ""
+    if scheme in _WEB:
+        path, _, _ = path.partition("#")
+        path, question, query = path.partition("?")
+        query = question + query
+    else:  # ? and # are part of a name, but for S3's version, which no other file has
+        path, _, _ = path.partition("?versionId=")
+    folder, slash, name = path.rpartition("/")
+    return f"{scheme}{mark}{folder}{slash}", name, query
+
+
+def _redact(url: str) -> str:
+    return "::".join(_redact_part(part) for part in url.split("::"))
+
+
+def _redact_part(part: str) -> str:
     if "://" not in part:
         return part
-    url = urlsplit(part)
-    host = url.netloc.rpartition("@")[2]
+    scheme = part.partition("://")[0]
+    on_web = scheme in _WEB
+    try:
+        url = urlsplit(part, allow_fragments=on_web)
+    except ValueError:
+        return f"{scheme}://***"
+    user, _, host = url.netloc.rpartition("@")
+    if user and ":" not in user and not on_web:
+        host = url.netloc  # abfs://container@account
     query = "&".join(f"{key}=***" for key, _ in parse_qsl(url.query, keep_blank_values=True))
     if url.query and not query:
         query = "***"
     return urlunsplit(url._replace(netloc=host, query=query, fragment=""))
 
 
+def _secrets_of_url(url: str) -> list[str]:
+    """Password and query values, as they stand in the URL and decoded."""
+    found: list[str] = []
+    for part in url.split("::"):
+        if "://" not in part:
+            continue
+        rest = part.partition("://")[2]
+        user, _, _ = rest.partition("/")[0].rpartition("@")
+        found.append(user.partition(":")[2])
+        found += [pair.partition("=")[2] for pair in rest.partition("?")[2].split("&")]
+    found += [unquote(secret) for secret in found]
+    return [secret for secret in found if len(secret) >= _LEAST_SECRET]
+
+
 def _secrets(options: Any, *, secret: bool = False) -> list[str]:
-    """Every text in the options that stands under a name that suggests a secret; longest first."""
+    """Every text in the options that stands under a name that suggests a secret."""
     found: list[str] = []
     if isinstance(options, Mapping):
         for key, value in options.items():
@@ -283,6 +433,8 @@ def _secrets(options: Any, *, secret: bool = False) -> list[str]:
     elif isinstance(options, list | tuple):
         for value in options:
             found += _secrets(value, secret=secret)
-    elif secret and isinstance(options, str) and len(options) > 3:
+    elif isinstance(options, bytes):
+        found += _secrets(options.decode("latin-1"), secret=secret)
+    elif secret and isinstance(options, str) and len(options) >= _LEAST_SECRET:
         found.append(options)
-    return sorted(found, key=len, reverse=True)
+    return found

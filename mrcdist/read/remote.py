@@ -1,11 +1,9 @@
-"""Byte ranges of a remote file: cut in sub-ranges, fetched together, retried one by one."""
+"""Byte ranges of a remote file: cut in sub-ranges, several at a time, retried one by one."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import random
-import time
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -13,20 +11,21 @@ from concurrent.futures import Future
 import numpy as np
 
 from mrcdist.config import ReadSettings
-from mrcdist.errors import MrcdistError, ReadError
+from mrcdist.errors import MrcdistError
 from mrcdist.read import stats
-from mrcdist.read.failures import explain_failure, is_transient
+from mrcdist.read.block import Cost
 from mrcdist.read.location import Identity, Location, here
+from mrcdist.read.retry import Attempts
 from mrcdist.read.transport import Bytes, Transport, open_transport
 
 __all__ = ["RemoteReader"]
 
-# First wait before a retry, in seconds; doubled each time, the wait drawn evenly from 0 to it
-# ("full jitter").
-_FIRST_WAIT = 0.1
-_LONGEST_WAIT = 10.0
+# What a request holds of its answer before it is copied to its place.
+_IN_FLIGHT = 2**19
 
-_gates: dict[tuple[int, int], asyncio.Semaphore] = {}
+_gates: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[tuple[int, bool], asyncio.Semaphore]
+] = weakref.WeakKeyDictionary()
 
 
 class RemoteReader:
@@ -46,7 +45,17 @@ class RemoteReader:
     def __init__(self, location: Location, identity: Identity, settings: ReadSettings) -> None:
         self._location = location
         self._settings = settings
-        self._transport = open_transport(location, identity)
+        self._transport = open_transport(location, identity, settings.consistency)
+        self.ahead = settings.concurrency if self._transport.parallel else 1
+
+    def cost(self, start: int, stop: int) -> Cost:
+        """Say what reading a range takes."""
+        nbytes = stop - start
+        requests = -(-nbytes // self._settings.sub_range)
+        if not self._transport.parallel:
+            return Cost(requests, nbytes, held=min(nbytes, self._settings.sub_range))
+        at_a_time = min(requests, self._settings.concurrency)
+        return Cost(requests, nbytes, held=min(nbytes, at_a_time * _IN_FLIGHT))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order, fetching ahead within bounds.
@@ -56,19 +65,17 @@ class RemoteReader:
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
         loop = self._transport.loop
-        ahead = self._settings.concurrency if self._transport.parallel else 1
-        waiting = iter(ranges)
         running: deque[Future[Bytes]] = deque()
+        # One slot a request of this task; bound to the loop when it is first waited for.
+        slots = asyncio.Semaphore(self.ahead)
         asyncio.run_coroutine_threadsafe(self._checked(), loop).result()
         try:
-            for span in itertools.islice(waiting, ahead):
-                running.append(asyncio.run_coroutine_threadsafe(self._fetch(*span), loop))
+            for span in ranges:
+                if len(running) == self.ahead:
+                    yield running.popleft().result()
+                running.append(asyncio.run_coroutine_threadsafe(self._fetch(*span, slots), loop))
             while running:
-                done = running.popleft().result()
-                for span in itertools.islice(waiting, 1):
-                    running.append(asyncio.run_coroutine_threadsafe(self._fetch(*span), loop))
-                yield done
-                del done
+                yield running.popleft().result()
             asyncio.run_coroutine_threadsafe(self._checked(), loop).result()
         finally:
             for future in running:
@@ -80,57 +87,49 @@ class RemoteReader:
         except MrcdistError as error:
             raise error.located(here(self._location)) from None
 
-    async def _fetch(self, start: int, stop: int) -> Bytes:
+    async def _fetch(self, start: int, stop: int, slots: asyncio.Semaphore) -> Bytes:
         """Fetch one range as sub-ranges into one array."""
         whole = np.empty(stop - start, np.uint8)
-        step = self._settings.sub_range if self._transport.parallel else max(whole.size, 1)
-        await asyncio.gather(
-            *(
-                self._fetch_part(start + at, whole[at : at + step])
-                for at in range(0, whole.size, step)
-            )
-        )
+        step = self._settings.sub_range
+        try:
+            # A group, so that no sub-range is still being fetched once one has failed for good.
+            async with asyncio.TaskGroup() as group:
+                for at in range(0, whole.size, step):
+                    group.create_task(self._fetch_part(start + at, whole[at : at + step], slots))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         return whole
 
-    async def _fetch_part(self, start: int, into: Bytes) -> None:
-        async with _gate(self._transport, self._settings.process_concurrency):
+    async def _fetch_part(self, start: int, into: Bytes, slots: asyncio.Semaphore) -> None:
+        async with slots, _gate(self._transport, self._settings.process_concurrency):
             try:
-                await _retrying(self._transport, start, into, self._settings, self._location)
+                await self._fetch_patiently(start, into)
             except MrcdistError as error:
                 raise error.located(here(self._location, start, start + into.size)) from None
 
+    async def _fetch_patiently(self, start: int, into: Bytes) -> None:
+        """Try until it works, or until the retries or the deadline are used up."""
+        loop = asyncio.get_running_loop()
+        attempts = Attempts(self._settings, self._location.shown, self._location.scrub)
+        while True:
+            try:
+                async with asyncio.timeout(None) as clock:
 
-async def _retrying(
-    transport: Transport, start: int, into: Bytes, settings: ReadSettings, location: Location
-) -> None:
-    """Try until it works, or until the retries or the deadline are used up."""
-    begun = time.monotonic()
-    for attempt in itertools.count(1):
-        try:
-            async with asyncio.timeout(max(begun + settings.deadline - time.monotonic(), 0.001)):
-                await transport.get(start, into)
-        except Exception as error:  # noqa: BLE001 each store has its own errors
-            if not is_transient(error):
-                raise explain_failure(error, location.shown, location.scrub) from None
-            spent = time.monotonic() - begun
-            wait = random.uniform(0, min(_FIRST_WAIT * 2 ** (attempt - 1), _LONGEST_WAIT))  # noqa: S311 jitter
-            if attempt > settings.retries or spent + wait >= settings.deadline:
-                said = location.scrub(str(error)) or "no answer in time"
-                raise ReadError(
-                    f"{location.shown} could not be read after {attempt} attempts in {spent:.1f} s",
-                    cause=f"the last attempt failed with {type(error).__name__}: {said}",
-                    remedy="check the store and the network, then compute again; dask's "
-                    "configuration "
-                    "mrcdist.retries and mrcdist.deadline allow more patience",
-                ) from None
-            stats.add(retries=1)
+                    def alive() -> None:
+                        if self._transport.streams:
+                            clock.reschedule(loop.time() + attempts.silence())
+
+                    alive()
+                    await self._transport.get(start, into, alive)
+            except Exception as error:  # noqa: BLE001 each store has its own errors
+                wait = attempts.failed(error)
+            else:
+                stats.add(requests=1, bytes_fetched=into.size)
+                return
             await asyncio.sleep(wait)
-        else:
-            stats.add(requests=1, bytes_fetched=into.size)
-            return
 
 
 def _gate(transport: Transport, limit: int) -> asyncio.Semaphore:
-    """The process-wide cap on requests in flight; one for each event loop."""
-    key = (id(transport.loop), limit if transport.parallel else -limit)
-    return _gates.setdefault(key, asyncio.Semaphore(limit))
+    """The process-wide cap on requests in flight, by event loop and kind of store."""
+    gates = _gates.setdefault(transport.loop, {})
+    return gates.setdefault((limit, transport.parallel), asyncio.Semaphore(limit))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mrcdist.format.mrcz import SectionTable, decode_section
-from mrcdist.read.block import Bytes, RangeReader
+from mrcdist.read.block import Bytes, Cost, RangeReader
 
 __all__ = ["SectionReader"]
 
@@ -31,6 +31,14 @@ class SectionReader:
         self._inner = inner
         self._table = table
         self._section_bytes = section_bytes
+        self.ahead = inner.ahead
+
+    def cost(self, start: int, stop: int) -> Cost:
+        """Say what reading the sections of a range takes, as they are stored."""
+        size = self._section_bytes
+        packed = self._inner.cost(*self._table.byte_range(start // size, -(-stop // size)))
+        # The packed bytes, and one section out of the decompressor.
+        return Cost(packed.requests, packed.nbytes, packed.held + packed.nbytes + size)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the decompressed bytes of each (start, stop), in order.

@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from mrcdist.config import ReadSettings, read_settings
 from mrcdist.format.mrcz import SectionTable
-from mrcdist.plan.layout import FrameTable, Layout
+from mrcdist.plan.layout import Frames, FrameTable, Layout
+from mrcdist.plan.ranges import Window
 from mrcdist.plan.selection import select
 from mrcdist.read import stats
-from mrcdist.read.block import OpenPart, RangeReader, read_block
+from mrcdist.read.block import BlockCost, OpenPart, RangeReader, block_cost, read_block
 from mrcdist.read.local import LocalReader
 from mrcdist.read.location import Identity, Location
 from mrcdist.read.remote import RemoteReader
@@ -118,13 +119,31 @@ class MrcSource:
         frames = self.layout.frames(
             selection.ranges[: len(self.layout.navigation_shape)], self.table
         )
+        return read_block(self._opened(frames, settings), self.layout, frames, selection)
+
+    def cost(self, box: tuple[range, ...], settings: ReadSettings) -> BlockCost:
+        """Say what reading a box takes, by the rules of reading it and without doing so.
+
+        Parameters
+        ----------
+        box : tuple of range
+            Increasing positions along every axis, at least one each.
+        settings : ReadSettings
+        """
+        n_navigation = len(self.layout.navigation_shape)
+        frames = self.layout.frames(box[:n_navigation], self.table)
+        window = Window(box[n_navigation], box[n_navigation + 1])
+        return block_cost(self._opened(frames, settings), self.layout, frames, window)
+
+    def _opened(self, frames: Frames, settings: ReadSettings) -> list[OpenPart]:
+        """The files that hold these frames."""
         parts = []
         first = 0
         for part in self.parts:
             if np.any((frames >= first) & (frames < first + part.frames)):
                 parts.append(_opened(part, first, self.layout, settings))
             first += part.frames
-        return read_block(parts, self.layout, frames, selection)
+        return parts
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         # Never the options: they hold secrets, and other credentials do not change the data.

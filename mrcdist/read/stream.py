@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
-from mrcdist.errors import TruncatedFileError
+from mrcdist.config import read_settings
+from mrcdist.errors import MrcdistError, TruncatedFileError
 from mrcdist.read import stats
+from mrcdist.read.block import Cost
 from mrcdist.read.failures import explain_failure
-from mrcdist.read.location import Identity, Location, here
-from mrcdist.read.transport import Bytes, changed
+from mrcdist.read.location import Identity, Location, changed, here
+from mrcdist.read.transport import Bytes
 
-__all__ = ["STREAMS", "Stream", "StreamReader", "read_stream_head"]
+__all__ = ["STREAMS", "Stream", "StreamReader", "read_stream_head", "stream_holds"]
 
 Stream = Literal["gzip", "bzip2"]
 STREAMS = ("gzip", "bzip2")
@@ -38,11 +42,16 @@ class StreamReader:
     """
 
     private = True
+    ahead = 0
 
     def __init__(self, location: Location, identity: Identity, kind: str) -> None:
         self._location = location
         self._identity = identity
         self._kind = kind
+
+    def cost(self, start: int, stop: int) -> Cost:
+        """Say what reading a range takes, in decompressed bytes."""
+        return Cost(requests=1, nbytes=stop - start, held=2 * _PIECE)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the decompressed bytes of each (start, stop), in the order of the file.
@@ -53,20 +62,19 @@ class StreamReader:
         """
         self._check()
         at = 0
-        with open_stream(self._location, self._kind) as stream:
+        with open_stream(self._location, self._kind, self._identity) as stream:
             for start, stop in ranges:
                 self._skip(stream, start - at, start)
-                buffer = np.empty(stop - start, np.uint8)
-                filled = 0
-                while filled < buffer.size:
-                    piece = self._read(stream, min(_PIECE, buffer.size - filled))
+                # Grown with what comes: a damaged header announces more than memory holds.
+                buffer = bytearray()
+                while len(buffer) < stop - start:
+                    piece = self._read(stream, min(_PIECE, stop - start - len(buffer)))
                     if not piece:
-                        raise self._ended(start + filled, stop)
-                    buffer[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
-                    filled += len(piece)
+                        raise self._ended(start + len(buffer), stop)
+                    buffer += piece
                 at = stop
-                stats.add(requests=1, bytes_fetched=buffer.size)
-                yield buffer
+                stats.add(requests=1, bytes_fetched=len(buffer))
+                yield np.frombuffer(buffer, np.uint8)
         self._check()
 
     def _skip(self, stream: IO[bytes], count: int, start: int) -> None:
@@ -103,21 +111,44 @@ class StreamReader:
 
     def _check(self) -> None:
         found = self._location.identify()
-        if found != self._identity:
+        consistency = read_settings().consistency
+        if found.required(consistency) != self._identity.required(consistency):
             raise changed(self._location, self._identity, found).located(here(self._location))
 
 
-def open_stream(location: Location, kind: str) -> Any:
-    """Open a file through its decompressor."""
+def open_stream(location: Location, kind: str, identity: Identity | None = None) -> Any:
+    """Open a file, of one version where that is given, through its decompressor."""
+    raw: IO[bytes]
     try:
-        fs, path = location.filesystem()
-        options = {} if isinstance(fs, LocalFileSystem) else {"block_size": _PIECE}
-        raw = fs.open(path, "rb", **options)
+        if isinstance(location.filesystem()[0], LocalFileSystem):
+            raw = Path(location.filesystem()[1]).open("rb")  # noqa: SIM115 _Closing closes it
+        elif (copy := location.local_copy(identity or location.identify)) is not None:
+            raw = copy.open("rb")
+        else:
+            raw = io.BufferedReader(_Pieces(location, identity), _PIECE)
     except Exception as error:  # noqa: BLE001 each store has its own errors
         raise explain_failure(error, location.shown, location.scrub).located(
             here(location)
         ) from None
     return _Closing(gzip.GzipFile(fileobj=raw) if kind == "gzip" else bz2.BZ2File(raw), raw)
+
+
+class _Pieces(io.RawIOBase):
+    """A remote file from its start to its end, piece by piece, each tried until it works."""
+
+    def __init__(self, location: Location, identity: Identity | None) -> None:
+        self._location = location
+        self._identity = identity
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        raw = self._location.read_head(len(into), self._at, self._identity)
+        into[: len(raw)] = raw
+        self._at += len(raw)
+        return len(raw)
 
 
 def read_stream_head(location: Location, kind: str, size: int) -> bytes:
@@ -127,9 +158,24 @@ def read_stream_head(location: Location, kind: str, size: int) -> bytes:
         try:
             while len(head) < size and (piece := stream.read(size - len(head))):
                 head += piece
+        except MrcdistError:
+            raise
         except (EOFError, zlib.error, OSError):
             pass  # what there is tells the caller more than the decompressor's words
         return head
+
+
+def stream_holds(location: Location, kind: str, size: int) -> bool:
+    """Decompress `size` bytes, keep none of them, and say whether there were as many."""
+    with open_stream(location, kind) as stream:
+        try:
+            while size > 0 and (piece := stream.read(min(_PIECE, size))):
+                size -= len(piece)
+        except MrcdistError:
+            raise
+        except (EOFError, zlib.error, OSError):
+            return False  # damaged or cut short: there is no more of it
+        return size <= 0
 
 
 class _Closing:

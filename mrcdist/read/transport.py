@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from aiohttp import ClientTimeout
 from botocore.exceptions import ClientError
 from fsspec.asyn import get_loop
 from fsspec.implementations.http import HTTPFileSystem
 from s3fs import S3FileSystem
 
-from mrcdist.errors import FileChangedError, ReadError
+from mrcdist.errors import AccessDeniedError, ReadError
 from mrcdist.read.failures import Transient, explain_status
-from mrcdist.read.location import Identity, Location
+from mrcdist.read.http import range_headers, ranges_ignored
+from mrcdist.read.location import Identity, Location, changed
 
 __all__ = ["Transport", "open_transport"]
 
@@ -34,38 +35,35 @@ class Transport(Protocol):
     loop: asyncio.AbstractEventLoop
     parallel: bool
     """Whether several ranges may be fetched at a time."""
+    streams: bool
+    """Whether `get` notices each piece of an answer, and so a silence within it."""
 
-    async def get(self, start: int, into: Bytes) -> None:
-        """Fill `into` from byte `start` on, with the planned version's bytes."""
+    async def get(self, start: int, into: Bytes, alive: Callable[[], None]) -> None:
+        """Fill `into` from byte `start` on, with the planned version's bytes.
+
+        `alive` is called whenever some of them have come.
+        """
 
     async def check(self) -> None:
         """Raise `FileChangedError` unless `get` itself makes sure of the version."""
 
 
-def open_transport(location: Location, identity: Identity) -> Transport:
+def open_transport(location: Location, identity: Identity, consistency: str) -> Transport:
     """Choose the transport for a remote file by its filesystem's type."""
     fs, path = location.filesystem()
     # By type: caching wrappers claim async_impl and are not.
     if isinstance(fs, S3FileSystem):
-        return _S3(fs, path, location, identity)
+        return _S3(fs, path, location, identity.required(consistency))
     if isinstance(fs, HTTPFileSystem):
-        return _Http(fs, path, location, identity)
-    return _Fsspec(fs, path, location, identity)
-
-
-def changed(location: Location, planned: Identity, found: object) -> FileChangedError:
-    """Build the error for a file that is not the planned one."""
-    return FileChangedError(
-        f"{location.shown} changed since it was planned: it had {planned}, it has {found}",
-        cause="the file was written to, replaced or truncated while tasks were to read it",
-        remedy="call read_mrc again to plan for the file as it is now",
-    )
+        return _Http(fs, path, location, identity.required(consistency))
+    return _Fsspec(fs, path, location, identity, consistency)
 
 
 class _S3:
     """S3 through s3fs's client, pinned by VersionId or If-Match."""
 
     parallel = True
+    streams = True
 
     def __init__(self, fs: S3FileSystem, path: str, location: Location, identity: Identity) -> None:
         self.loop = fs.loop
@@ -83,7 +81,7 @@ class _S3:
     async def check(self) -> None:
         """S3 checks the version with each GET."""
 
-    async def get(self, start: int, into: Bytes) -> None:
+    async def get(self, start: int, into: Bytes, alive: Callable[[], None]) -> None:
         await self._fs.set_session()
         client = await self._fs.get_s3(self._bucket)
         request = {**self._request, "Range": f"bytes={start}-{start + into.size - 1}"}
@@ -93,7 +91,7 @@ class _S3:
         try:
             response = await client.get_object(**extra)
         except ClientError as error:
-            raise _explain_s3(error, self._location) from None
+            raise self._explained(error) from None
         body = response["Body"]
         try:
             _check_range(
@@ -102,15 +100,35 @@ class _S3:
             filled = 0
             while piece := await body.read(_PIECE):
                 filled = _store(piece, into, filled)
+                alive()
             _require_all(filled, into.size)
         finally:
             body.close()
+
+    def _explained(self, error: ClientError) -> BaseException:
+        answer: dict[str, Any] = error.response
+        detail = answer.get("Error", {})
+        explained = explain_status(
+            int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
+            str(detail.get("Code", "")),
+            self._location.shown,
+            self._location.scrub(str(detail.get("Message") or "")),
+        )
+        if isinstance(explained, AccessDeniedError) and "VersionId" in self._request:
+            explained = AccessDeniedError(
+                explained.problem,
+                cause=explained.cause,
+                remedy=f"{explained.remedy}; the bucket is versioned, and reading one version "
+                "takes s3:GetObjectVersion",
+            )
+        return explained
 
 
 class _Http:
     """HTTP(S) through fsspec's session, pinned by If-Match or the answer's validators."""
 
     parallel = True
+    streams = True
 
     def __init__(
         self, fs: HTTPFileSystem, path: str, location: Location, identity: Identity
@@ -124,30 +142,18 @@ class _Http:
     async def check(self) -> None:
         """Each answer carries what tells versions apart."""
 
-    async def get(self, start: int, into: Bytes) -> None:
+    async def get(self, start: int, into: Bytes, alive: Callable[[], None]) -> None:
         session = await self._fs.set_session()
         options = dict(self._fs.kwargs)
-        headers = {
-            **options.pop("headers", {}),
-            "Range": f"bytes={start}-{start + into.size - 1}",
-            "Accept-Encoding": "identity",
-        }
+        headers = {**options.pop("headers", {}), **range_headers(start, into.size)}
         if self._identity.kind == "etag" and not self._identity.version.startswith("W/"):
             headers["If-Match"] = self._identity.version
-        # The retry loop has its own clock; aiohttp's total of five minutes would cut slow links.
-        options.setdefault("timeout", ClientTimeout(total=None, sock_connect=30))
         async with session.get(self._url, headers=headers, **options) as answer:
             if answer.status >= 400:
                 raise explain_status(answer.status, "", self._location.shown)
             self._check_version(answer.headers)
             if answer.status == 200:
-                raise ReadError(
-                    f"{self._location.shown}: the server ignores Range and sends the whole file",
-                    cause="it answered 200 to a request for a part",
-                    remedy='prefix the URL with "simplecache::" to fetch the whole file once a '
-                    "worker, "
-                    "or serve it from a server that knows ranges",
-                )
+                raise ranges_ignored(self._location.shown)
             _check_range(
                 answer.headers.get("Content-Range"),
                 start,
@@ -158,6 +164,7 @@ class _Http:
             filled = 0
             async for piece in answer.content.iter_chunked(_PIECE):
                 filled = _store(piece, into, filled)
+                alive()
             _require_all(filled, into.size)
 
     def _check_version(self, headers: Any) -> None:
@@ -171,23 +178,27 @@ class _Fsspec:
     """Any other filesystem, one request at a time; the version is checked around each block."""
 
     parallel = False
+    streams = False
 
-    def __init__(self, fs: Any, path: str, location: Location, identity: Identity) -> None:
+    def __init__(
+        self, fs: Any, path: str, location: Location, identity: Identity, consistency: str
+    ) -> None:
         self.loop = get_loop()
         self._fs = fs
         self._path = path
         self._location = location
         self._identity = identity
+        self._consistency = consistency
 
     async def check(self) -> None:
+        if self._consistency == "off":
+            return
         found = await asyncio.to_thread(self._location.identify)
-        if found != self._identity:
+        if found.required(self._consistency) != self._identity.required(self._consistency):
             raise changed(self._location, self._identity, found)
 
-    async def get(self, start: int, into: Bytes) -> None:
-        raw = await asyncio.to_thread(
-            self._fs.cat_file, self._path, start=start, end=start + into.size
-        )
+    async def get(self, start: int, into: Bytes, alive: Callable[[], None]) -> None:
+        raw = await asyncio.to_thread(self._read, start, into.size)
         if len(raw) > into.size:
             raise ReadError(
                 f"{self._location.shown}: {len(raw)} bytes came for a range of {into.size}",
@@ -196,17 +207,15 @@ class _Fsspec:
             )
         _require_all(_store(raw, into, 0), into.size)
 
-
-def _explain_s3(error: ClientError, location: Location) -> BaseException:
-    answer: dict[str, Any] = error.response
-    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    detail = answer.get("Error", {})
-    return explain_status(
-        status,
-        str(detail.get("Code", "")),
-        location.shown,
-        location.scrub(str(detail.get("Message", ""))),
-    )
+    def _read(self, start: int, size: int) -> bytes:
+        strict = self._consistency == "strict"
+        copy = self._location.local_copy(self._identity if strict else self._location.identify)
+        if copy is None:
+            raw: bytes = self._fs.cat_file(self._path, start=start, end=start + size)
+            return raw
+        with copy.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
 
 
 def _store(piece: bytes, into: Bytes, filled: int) -> int:

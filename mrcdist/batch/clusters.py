@@ -1,0 +1,196 @@
+"""Where a job runs: a scheduler that is there, jobs of a batch system, or this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dask.utils import parse_bytes
+from distributed import Client, LocalCluster
+
+from mrcdist.batch.jobqueue import read_job_queue, start_jobs
+from mrcdist.errors import ArgumentError, MrcdistError
+
+__all__ = ["Where", "connect"]
+
+# Seconds in which a scheduler that is being started has to show up, and its first worker.
+_PATIENCE = 300.0
+# Seconds for connecting to a scheduler that ought to be there.
+_CONNECTING = 60.0
+
+
+@dataclass(frozen=True)
+class Where:
+    """What the user says about the cluster: one of the first three, or the last three, or nothing.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address, such as ``tcp://node1:8786``.
+    scheduler_file : Path, optional
+        Written by ``dask scheduler --scheduler-file``.
+    jobqueue : Path, optional
+        See `read_job_queue`.
+    workers, threads : int, optional
+        Of a local cluster: processes, and threads in each. Default: dask's choice for this machine.
+    memory_limit : str, optional
+        Of each local worker, such as "8 GiB". Default: its share of the machine.
+    """
+
+    scheduler: str | None = None
+    scheduler_file: Path | None = None
+    jobqueue: Path | None = None
+    workers: int | None = None
+    threads: int | None = None
+    memory_limit: str | None = None
+
+    def __post_init__(self) -> None:
+        named = [
+            name
+            for name in ("scheduler", "scheduler_file", "jobqueue")
+            if getattr(self, name) is not None
+        ]
+        local = [
+            name
+            for name in ("workers", "threads", "memory_limit")
+            if getattr(self, name) is not None
+        ]
+        if len(named) > 1 or (named and local):
+            options = ", ".join("--" + name.replace("_", "-") for name in named + local)
+            raise ArgumentError(
+                f"{options} together",
+                cause="a job runs on one cluster; --workers, --threads and --memory-limit are for "
+                "a local one",
+                remedy="give one of them, or none for a local cluster",
+            )
+        if any(number is not None and number < 1 for number in (self.workers, self.threads)):
+            raise ArgumentError(
+                f"--workers {self.workers} --threads {self.threads}",
+                cause="a cluster has at least one of each",
+                remedy="give positive numbers, or leave them out",
+            )
+        if self.memory_limit not in (None, "auto"):
+            try:
+                parse_bytes(self.memory_limit)
+            except ValueError:
+                raise ArgumentError(
+                    f"--memory-limit {self.memory_limit!r}",
+                    cause="this is no size in bytes",
+                    remedy='pass a size such as "8 GiB"',
+                ) from None
+
+
+@contextmanager
+def connect(
+    where: Where,
+    *,
+    say: Callable[[str], None],
+    min_workers: int = 1,
+    wait_for_jobs: bool = False,
+) -> Iterator[Client]:
+    """Give the client of a cluster; a cluster that was started here ends with the block.
+
+    Parameters
+    ----------
+    where : Where
+    say : callable
+        Told what is waited for.
+    min_workers : int, default 1
+        Workers to wait for, five minutes at most.
+    wait_for_jobs : bool, default False
+        Wait for the workers of a batch system too, for as long as its queue takes. Not needed for
+        computing: tasks wait for workers.
+
+    Raises
+    ------
+    MrcdistError
+        There is no such scheduler, or too few workers.
+    MissingExtraError
+        dask-jobqueue is not installed.
+    """
+    if where.jobqueue is not None:
+        queue = read_job_queue(where.jobqueue)
+        at_least = min_workers if wait_for_jobs else 0
+        with start_jobs(queue, at_least=at_least) as cluster, _client(cluster) as client:
+            say(f"up to {queue.maximum} jobs are submitted to {queue.system} as they are needed")
+            if wait_for_jobs:
+                _wait_for_workers(client, min_workers, say, patience=None)
+            yield client
+    elif where.scheduler is not None or where.scheduler_file is not None:
+        address = where.scheduler or _address_in(where.scheduler_file, say)
+        with _client(address) as client:
+            _wait_for_workers(client, min_workers, say, patience=_PATIENCE)
+            yield client
+    else:
+        with (
+            LocalCluster(
+                n_workers=where.workers,
+                threads_per_worker=where.threads,
+                memory_limit=where.memory_limit or "auto",
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+            ) as cluster,
+            _client(cluster) as client,
+        ):
+            yield client
+
+
+@contextmanager
+def _client(scheduler: Any) -> Iterator[Client]:
+    try:
+        client = Client(scheduler, timeout=_CONNECTING, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise MrcdistError(
+            f"no dask scheduler answers at {scheduler}",
+            cause=str(error),
+            remedy="check the address, that `dask scheduler` runs there, and the network between",
+        ) from None
+    with client:
+        yield client
+
+
+def _address_in(file: Path | None, say: Callable[[str], None]) -> str:
+    """Read the address in a scheduler file; scheduler and job are often started together."""
+    deadline = time.monotonic() + _PATIENCE
+    told = False
+    while True:
+        try:
+            address: str = json.loads(Path(file or "").read_text())["address"]
+        except (OSError, ValueError, KeyError) as error:  # not there yet, or half written
+            if time.monotonic() > deadline:
+                raise MrcdistError(
+                    f"no scheduler wrote its address to {file}",
+                    cause=f"{type(error).__name__}: {error}",
+                    remedy="start it with `dask scheduler --scheduler-file` on a disk that is "
+                    "shared with this machine",
+                ) from None
+            if not told:
+                say(f"waiting for {file}")
+                told = True
+            time.sleep(0.2)
+        else:
+            return address
+
+
+def _wait_for_workers(
+    client: Client, wanted: int, say: Callable[[str], None], *, patience: float | None
+) -> None:
+    deadline = None if patience is None else time.monotonic() + patience
+    told = False
+    while (found := len(client.nthreads())) < wanted:
+        if deadline is not None and time.monotonic() > deadline:
+            raise MrcdistError(
+                f"{found} of {wanted} workers came to {client.scheduler.address} "
+                f"in {patience:.0f} s",
+                remedy="start workers with `dask worker`, and look at their logs",
+            )
+        if not told:
+            say(f"{found} of {wanted} workers are there, waiting")
+            told = True
+        time.sleep(0.2)

@@ -1,0 +1,308 @@
+"""Virtual detectors: which pixels of a frame count, and how much."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.errors import ArgumentError
+
+__all__ = [
+    "AutoDisk",
+    "Detector",
+    "Everything",
+    "Mask",
+    "MaskFile",
+    "Ring",
+    "WantedDetector",
+    "adf_ring",
+    "parse_detector",
+]
+
+Weights = npt.NDArray[np.float64]
+FrameShape = tuple[int, int]
+
+# Sums of 16-bit pixels times whole weights up to this stay exact in float64; see `reductions`.
+_LARGEST_EXACT_WEIGHT = 127
+
+# The half-maximum edge of a blurred disk still has bright pixels outside.
+_ADF_MARGIN = 1.2
+
+_REMEDY = (
+    "pass bf, adf, circle:CY,CX,R or annulus:CY,CX,R1,R2 in pixels, or a mask.npy of a frame's "
+    "shape"
+)
+
+
+class Detector(Protocol):
+    """A weight for each pixel of a frame."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all weights are whole numbers, so that sums of integers are exact."""
+
+    @property
+    def positive(self) -> bool:
+        """Whether no weight is negative."""
+
+    def window(self, shape: FrameShape) -> tuple[range, range]:
+        """Rows and columns outside of which all weights are 0."""
+
+    def weights(self, rows: range, columns: range) -> Weights:
+        """The weights of a part of the frame, shape (rows, columns)."""
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Every pixel counts once."""
+
+    whole = True
+    positive = True
+
+    def window(self, shape: FrameShape) -> tuple[range, range]:
+        """The whole frame."""
+        return range(shape[0]), range(shape[1])
+
+    def weights(self, rows: range, columns: range) -> Weights:
+        """Ones."""
+        return np.ones((len(rows), len(columns)))
+
+    def __str__(self) -> str:
+        return "the whole frame"
+
+
+@dataclass(frozen=True)
+class Ring:
+    """The pixels whose centres are from `inner` to `outer` pixels away from a point, both included.
+
+    Parameters
+    ----------
+    cy, cx : float
+        Row and column of the middle in pixels; the first pixel's centre is 0, 0.
+    inner, outer : float
+        Radii in pixels; `inner` 0 makes a full circle.
+    """
+
+    cy: float
+    cx: float
+    inner: float
+    outer: float
+
+    whole = True
+    positive = True
+
+    def window(self, shape: FrameShape) -> tuple[range, range]:
+        """The rows and columns that the outer circle reaches.
+
+        Raises
+        ------
+        ArgumentError
+            No pixel of the frame is inside.
+        """
+        rows, columns = (
+            range(max(math.ceil(c - self.outer), 0), min(math.floor(c + self.outer) + 1, size))
+            for c, size in zip((self.cy, self.cx), shape, strict=True)
+        )
+        if not rows or not columns or not self.weights(rows, columns).any():
+            raise ArgumentError(
+                f"no pixel is inside {self}",
+                cause=f"frames have {shape[0]} rows and {shape[1]} columns",
+                remedy="give row, column and radii in pixels, the row first",
+            )
+        return rows, columns
+
+    def weights(self, rows: range, columns: range) -> Weights:
+        """1 inside, 0 outside."""
+        y = np.arange(rows.start, rows.stop) - self.cy
+        x = np.arange(columns.start, columns.stop) - self.cx
+        distance = y[:, None] ** 2 + x**2
+        inside = (distance >= self.inner**2) & (distance <= self.outer**2)
+        return inside.astype(np.float64)
+
+    def reaches_outside(self, shape: FrameShape) -> bool:
+        """Whether the outer circle crosses the frame's edge."""
+        return any(
+            c - self.outer < -0.5 or c + self.outer > size - 0.5
+            for c, size in zip((self.cy, self.cx), shape, strict=True)
+        )
+
+    def __str__(self) -> str:
+        middle = f"row {self.cy:.6g}, column {self.cx:.6g}"
+        if self.inner == 0:
+            return f"the circle of radius {self.outer:.6g} px around {middle}"
+        return f"the annulus from {self.inner:.6g} to {self.outer:.6g} px around {middle}"
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A weight for each pixel, from an array; only the part that is not 0 is kept.
+
+    Parameters
+    ----------
+    values : ndarray
+        The weights of that part.
+    top, left : int
+        Where it begins in the frame.
+    digest : str
+        SHA-256 of the whole array.
+    """
+
+    values: npt.NDArray[Any] = field(repr=False)
+    top: int
+    left: int
+    digest: str
+
+    @classmethod
+    def of(cls, mask: npt.NDArray[Any], shape: FrameShape) -> Mask:
+        """Check and crop an array of weights.
+
+        Parameters
+        ----------
+        mask : ndarray, shape (rows, columns)
+            bool, integers or real numbers.
+        shape : tuple of int
+            Of a frame.
+
+        Raises
+        ------
+        ArgumentError
+            Another shape, no numbers, not finite, or all 0.
+        """
+        fault = (
+            f"its shape is {mask.shape}, frames are {shape}"
+            if mask.shape != shape
+            else f"its dtype is {mask.dtype}"
+            if mask.dtype.kind not in "biuf"
+            else "it holds numbers that are not finite"
+            if not np.isfinite(mask).all()
+            else "all its pixels are 0"
+            if not mask.any()
+            else ""
+        )
+        if fault:
+            raise ArgumentError(
+                "the mask cannot be a detector",
+                cause=fault,
+                remedy="save an array of a frame's rows and columns with numpy.save",
+            )
+        [rows] = np.nonzero(mask.any(axis=1))
+        [columns] = np.nonzero(mask.any(axis=0))
+        part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        native = np.ascontiguousarray(mask.astype(mask.dtype.newbyteorder("="), copy=False))
+        digest = hashlib.sha256(f"{native.dtype}{native.shape}".encode() + native.tobytes())
+        return cls(part.copy(), int(rows[0]), int(columns[0]), digest.hexdigest())
+
+    @property
+    def whole(self) -> bool:
+        """Whether all weights are whole numbers, none beyond ±127."""
+        return bool(
+            np.all(self.values == np.rint(self.values))
+            and np.abs(self.values.astype(np.float64)).max() <= _LARGEST_EXACT_WEIGHT
+        )
+
+    @property
+    def positive(self) -> bool:
+        """Whether no weight is negative."""
+        return bool((self.values >= 0).all())
+
+    def window(self, shape: FrameShape) -> tuple[range, range]:
+        """The part that is not 0."""
+        n_rows, n_columns = self.values.shape
+        return range(self.top, self.top + n_rows), range(self.left, self.left + n_columns)
+
+    def weights(self, rows: range, columns: range) -> Weights:
+        """The weights of rows and columns inside the window."""
+        return self.values[
+            rows.start - self.top : rows.stop - self.top,
+            columns.start - self.left : columns.stop - self.left,
+        ].astype(np.float64)
+
+    def __str__(self) -> str:
+        return f"a mask of {np.count_nonzero(self.values):,} pixels ({self.digest[:12]})"
+
+
+@dataclass(frozen=True)
+class AutoDisk:
+    """The bright disk, or what lies around it, still to be found in the data."""
+
+    kind: Literal["bf", "adf"]
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask that is still to be loaded."""
+
+    path: str
+
+
+WantedDetector = Everything | Ring | AutoDisk | MaskFile
+
+
+def parse_detector(text: str) -> WantedDetector:
+    """Understand ``bf``, ``adf``, ``all``, ``circle:CY,CX,R``, ``annulus:CY,CX,R1,R2``, ``*.npy``.
+
+    Parameters
+    ----------
+    text : str
+        Rows before columns, in pixels.
+
+    Returns
+    -------
+    Everything, Ring, AutoDisk or MaskFile
+
+    Raises
+    ------
+    ArgumentError
+        None of these, or radii that make no circle.
+    """
+    if text == "all":
+        return Everything()
+    if text == "bf" or text == "adf":
+        return AutoDisk("bf" if text == "bf" else "adf")
+    if text.endswith(".npy"):
+        return MaskFile(text)
+    kind, _, listed = text.partition(":")
+    wanted = {"circle": 3, "annulus": 4}.get(kind)
+    try:
+        numbers = [float(number) for number in listed.split(",")]
+    except ValueError:
+        numbers = []
+    if wanted is None or len(numbers) != wanted or not all(map(math.isfinite, numbers)):
+        raise ArgumentError(
+            f"detector {text!r}",
+            cause="no such detector" if wanted is None else f"{kind} takes {wanted} numbers",
+            remedy=_REMEDY,
+        )
+    cy, cx, *radii = numbers
+    inner, outer = radii if wanted == 4 else (0.0, radii[0])
+    if not 0 <= inner < outer:
+        raise ArgumentError(
+            f"detector {text!r}",
+            cause="radii are positive, the inner one smaller than the outer one",
+            remedy=_REMEDY,
+        )
+    return Ring(cy, cx, inner, outer)
+
+
+def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
+    """Return the annulus around a bright disk, from 1.2 times its radius to the nearest edge.
+
+    Raises
+    ------
+    ArgumentError
+        The disk leaves no room for one.
+    """
+    inner = _ADF_MARGIN * disk.outer
+    outer = min(disk.cy, shape[0] - 1 - disk.cy, disk.cx, shape[1] - 1 - disk.cx) + 0.5
+    if inner >= outer:
+        raise ArgumentError(
+            f"no room for an annulus outside {disk}",
+            cause=f"it would begin at {inner:.6g} px, the frame's edge is {outer:.6g} px away",
+            remedy="choose it with --detector annulus:CY,CX,R1,R2",
+        )
+    return Ring(disk.cy, disk.cx, inner, outer)

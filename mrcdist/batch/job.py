@@ -1,0 +1,110 @@
+"""Run the parts of a job on a cluster: results travel to the client, frames do not."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from distributed import Client, Future, as_completed
+
+from mrcdist.batch.schedule import Part, Task
+from mrcdist.batch.work import Ledger, Piece, Work, compute, join, merge_ledgers
+
+__all__ = ["compute_once", "compute_parts"]
+
+# Tasks that the scheduler is given at a time: enough to fill a large cluster and to let an adaptive
+# one grow, few enough that the memory of scheduler and client does not grow with the file.
+_TASKS_AHEAD = 4096
+
+
+def compute_parts(
+    client: Client,
+    work: Work,
+    parts: Mapping[int, Part],
+    done: Callable[[int, Any], None],
+) -> Ledger:
+    """Compute parts in their order, and hand over the values of each as soon as they are there.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    work : Work
+    parts : mapping of int to Part
+        By number.
+    done : callable
+        Called with the number of a part and its values.
+
+    Returns
+    -------
+    Ledger
+        What the workers have read.
+
+    Raises
+    ------
+    MrcdistError
+        A task failed; what is computed by then has been handed over.
+    """
+    # A task of its own, not with each task: a source with a table of frames is large. And not
+    # scattered: a task can be computed again when the worker that held it is gone.
+    shared = client.submit(_itself, work, key=(f"work-{work.job}", 0), pure=False)
+    waiting = deque(parts.items())
+    running: dict[Any, tuple[Future, int, int]] = {}
+    finished = as_completed(loop=client.loop, with_results=True)
+    ledger: Ledger = {}
+    ahead = 0
+    try:
+        while waiting or running:
+            while waiting and (not running or ahead < _TASKS_AHEAD):
+                number, part = waiting.popleft()
+                future = _submit(client, shared, work, number, part)
+                running[future.key] = (future, number, len(part))
+                finished.add(future)
+                ahead += len(part)
+            future, piece = next(finished)
+            _, number, n_tasks = running.pop(future.key)
+            ahead -= n_tasks
+            ledger = merge_ledgers((ledger, piece.ledger))
+            done(number, piece.values)
+    finally:
+        # On a shared cluster nothing of a job that failed should go on.
+        client.cancel([shared, *(future for future, _, _ in running.values())], force=True)
+    return ledger
+
+
+def compute_once(client: Client, work: Work, tasks: Sequence[Task]) -> Piece:
+    """Compute a few tasks and join them all."""
+    values: list[Any] = []
+    ledger = compute_parts(client, work, {0: tuple(tasks)}, lambda _, found: values.append(found))
+    return Piece(values[0], ledger)
+
+
+def _submit(client: Client, shared: Future, work: Work, number: int, part: Part) -> Future:
+    """Submit the tasks of a part, and what joins their results on the workers."""
+    at_once = work.reduction.joined_at_once
+    layer = client.map(
+        compute,
+        list(part),
+        key=[(f"read-{work.job}", number, i) for i in range(len(part))],
+        work=shared,
+        pure=False,
+    )
+    level = 0
+    while len(layer) > 1:
+        level += 1
+        layer = [
+            client.submit(
+                join,
+                layer[first : first + at_once],
+                shared,
+                key=(f"join-{work.job}", number, level, first),
+                pure=False,
+            )
+            for first in range(0, len(layer), at_once)
+        ]
+    future: Future = layer[0]
+    return future
+
+
+def _itself(work: Work) -> Work:
+    return work

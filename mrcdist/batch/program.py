@@ -1,0 +1,314 @@
+"""The steps of a batch job, in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TextIO
+
+import numpy as np
+from dask.tokenize import tokenize
+from distributed import Client
+from distributed.client import FutureCancelledError
+from distributed.scheduler import KilledWorker
+
+import mrcdist
+from mrcdist.batch.bright_disk import find_disk
+from mrcdist.batch.clusters import Where, connect
+from mrcdist.batch.detectors import (
+    AutoDisk,
+    Detector,
+    Everything,
+    Mask,
+    MaskFile,
+    Ring,
+    WantedDetector,
+    adf_ring,
+)
+from mrcdist.batch.job import compute_once, compute_parts
+from mrcdist.batch.output import check_outputs, write_result
+from mrcdist.batch.partial import PartialStore, partial_folder
+from mrcdist.batch.progress import Progress
+from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, Quantity, VirtualImage
+from mrcdist.batch.reductions import FrameSum
+from mrcdist.batch.schedule import Part, Task, block_frames
+from mrcdist.batch.summary import Summary
+from mrcdist.batch.work import Ledger, Work, total
+from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.planner import Plan
+
+__all__ = ["SAMPLED_FRAMES", "Order", "run"]
+
+# Frames, evenly spread over the scan, whose mean shows where the bright disk is.
+SAMPLED_FRAMES = 32
+_SAMPLED_BY_A_TASK = 4
+
+_TITLES = {"bf": "bright field", "adf": "annular dark field"}
+
+Kind = Literal["virtual", "mean", "com"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user wants.
+
+    Parameters
+    ----------
+    kind : {"virtual", "mean", "com"}
+    outputs : tuple of Path
+        At least one; finished parts are kept beside the first.
+    detector : WantedDetector
+        For a virtual image or a centre of mass.
+    radius : float, optional
+        Of the bright disk in pixels, for ``bf`` and ``adf``.
+    resume : bool, default False
+        Use the parts that an earlier run finished.
+    overwrite : bool, default False
+        Replace outputs that are there.
+    """
+
+    kind: Kind
+    outputs: tuple[Path, ...]
+    detector: WantedDetector = Everything()  # noqa: RUF009 it is frozen
+    radius: float | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        auto = isinstance(self.detector, AutoDisk)
+        if self.radius is not None and not (auto and self.radius > 0):
+            raise ArgumentError(
+                f"--radius {self.radius:g}",
+                cause="it is the radius of the bright disk in pixels, for bf and adf",
+                remedy="leave it out, or use --detector bf --radius R",
+            )
+
+
+def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
+    """Compute what is ordered, and write it.
+
+    Parameters
+    ----------
+    plan : Plan
+    order : Order
+    where : Where
+        The cluster.
+    stream : text stream
+        Where progress is told.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    MrcdistError
+        Before anything is computed: the order does not fit the data or the outputs. Later: a task
+        failed, and the finished parts are kept.
+    """
+    data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
+    ndim = {"virtual": data.n_navigation, "com": data.n_navigation + 1, "mean": 2}[order.kind]
+    folder = partial_folder(order.outputs[0])
+    check_outputs(
+        order.outputs,
+        ndim,
+        panels=order.kind == "com",
+        overwrite=order.overwrite or (order.resume and folder.is_dir()),
+    )
+    detector, asked = _given(order, data)
+    # Which tasks and parts there are does not depend on the detector.
+    parts = _quantity(order, detector or Everything()).schedule(data)
+    store = PartialStore(folder, _description(plan, order, asked), len(parts))
+    kept = store.open(resume=order.resume)
+    if detector is None and (found := store.found) is not None:
+        detector = Ring(**found)
+
+    ledger: Ledger = {}
+    seconds = 0.0
+    if left := {number: part for number, part in enumerate(parts) if number not in kept}:
+        with _cluster(where, stream) as client:
+            if detector is None:
+                detector = _find(client, plan, data, order)
+                store.found = dataclasses.asdict(detector)
+            begun = time.monotonic()
+            ledger = _compute(
+                client, plan, data, _quantity(order, detector), parts, left, store, stream
+            )
+            seconds = time.monotonic() - begun
+    if detector is None:
+        raise AssertionError("parts were kept without the detector that they were computed with")
+
+    quantity = _quantity(order, detector)
+    result = quantity.finish(data, parts, store.load)
+    notes = [*plan.notes, *_detector_notes(detector, data), *result.notes]
+    for path in order.outputs:
+        notes += write_result(path, result, origin=plan.location.shown)
+    store.remove()
+    read = total(ledger)
+    return Summary(
+        title=result.title,
+        url=plan.location.shown,
+        detector="" if order.kind == "mean" else str(detector),
+        outputs=tuple(map(str, order.outputs)),
+        shape=result.values.shape,
+        dtype=str(result.values.dtype),
+        units=result.units,
+        parts=len(parts),
+        parts_kept=len(kept),
+        tasks=sum(len(part) for part in left.values()),
+        blocks=read.blocks,
+        bytes=read.bytes_fetched + read.bytes_mapped,
+        requests=read.requests,
+        retries=read.retries,
+        seconds=seconds,
+        workers=len(ledger),
+        notes=tuple(notes),
+    )
+
+
+def _given(order: Order, data: Dataset) -> tuple[Detector | None, str]:
+    """The detector, None where it has to be found in the data; and a name for what was asked."""
+    wanted = order.detector
+    if isinstance(wanted, AutoDisk):
+        radius = "" if order.radius is None else f", radius {order.radius!r}"
+        return None, wanted.kind + radius
+    if isinstance(wanted, MaskFile):
+        try:
+            mask = np.load(wanted.path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ArgumentError(
+                f"--detector {wanted.path}",
+                cause=str(error),
+                remedy="name a file that numpy.save wrote, with numbers or truth values",
+            ) from None
+        loaded = Mask.of(mask, data.layout.frame_shape)
+        return loaded, f"mask {loaded.digest}"
+    wanted.window(data.layout.frame_shape)  # or there is no pixel in it
+    return wanted, repr(wanted)
+
+
+def _quantity(order: Order, detector: Detector) -> Quantity:
+    if order.kind == "mean":
+        return Mean()
+    if order.kind == "com":
+        return CentreOfMass(detector)
+    if isinstance(order.detector, AutoDisk):
+        return VirtualImage(detector, _TITLES[order.detector.kind])
+    return VirtualImage(detector)
+
+
+def _description(plan: Plan, order: Order, detector: str) -> dict[str, str]:
+    """All that the values of the parts depend on; no secret."""
+    source = plan.source
+    files = [(part.identity, part.offset, part.frames, part.compression) for part in source.parts]
+    return {
+        "software": f"mrcdist {mrcdist.__version__}",
+        "quantity": order.kind,
+        "detector": detector,
+        "file": ", ".join(part.location.shown for part in source.parts),
+        "version": ", ".join(str(part.identity) for part in source.parts),
+        "array": f"{plan.shape} {plan.dtype}",
+        "plan": tokenize(files, plan.layout, source.table, plan.chunks),
+    }
+
+
+@contextmanager
+def _cluster(where: Where, stream: TextIO) -> Iterator[Client]:
+    """Connect, and say what went wrong where distributed's errors do not."""
+
+    def say(text: str) -> None:
+        print(text, file=stream, flush=True)
+
+    try:
+        with connect(where, say=say) as client:
+            yield client
+    except KilledWorker as error:
+        raise MrcdistError(
+            "workers died while they computed the same task",
+            cause=f"they ran out of memory, or were ended: {error}",
+            remedy="give them more memory or smaller --chunks (`mrcdist explain` tells what they "
+            "need), and go on with --resume",
+        ) from None
+    except FutureCancelledError as error:
+        raise MrcdistError(
+            "the scheduler dropped the job",
+            cause=str(error),
+            remedy="look at the scheduler's log, and go on with --resume",
+        ) from None
+    except (ImportError, RuntimeError) as error:
+        # Workers that lack the package cannot even unpack a task.
+        if isinstance(error, MrcdistError) or "mrcdist" not in f"{error} {error.__cause__}":
+            raise
+        raise MrcdistError(
+            "the workers cannot run mrcdist",
+            cause=f"{error} {error.__cause__ or ''}",
+            remedy="install the same version there; `mrcdist check-workers` tells where",
+        ) from None
+
+
+def _find(client: Client, plan: Plan, data: Dataset, order: Order) -> Ring:
+    """Look for the bright disk in the mean of a few frames, read by the workers."""
+    shape = data.layout.frame_shape
+    work = Work(plan.source, FrameSum(shape), _job_name("sample"))
+    pattern = compute_once(client, work, sample(data.layout.navigation_shape)).values
+    disk = find_disk(pattern, order.radius)
+    if isinstance(order.detector, AutoDisk) and order.detector.kind == "adf":
+        return adf_ring(disk, shape)
+    return disk
+
+
+def sample(navigation_shape: tuple[int, ...]) -> list[Task]:
+    """Tasks for single frames that are spread evenly over the positions."""
+    n_frames = int(np.prod(navigation_shape))
+    count = min(SAMPLED_FRAMES, n_frames)
+    positions = [(2 * i + 1) * n_frames // (2 * count) for i in range(count)]
+    blocks = [
+        tuple((int(at), int(at) + 1) for at in np.unravel_index(position, navigation_shape))
+        for position in positions
+    ]
+    step = _SAMPLED_BY_A_TASK
+    return [tuple(blocks[i : i + step]) for i in range(0, count, step)]
+
+
+def _compute(
+    client: Client,
+    plan: Plan,
+    data: Dataset,
+    quantity: Quantity,
+    parts: tuple[Part, ...],
+    left: dict[int, Part],
+    store: PartialStore,
+    stream: TextIO,
+) -> Ledger:
+    """Compute the parts that are left, and keep each as it comes."""
+    reduction = quantity.reduction(data)
+    frame = data.layout.dtype.itemsize * len(reduction.window[0]) * len(reduction.window[1])
+    sizes = [sum(block_frames(b) for task in part for b in task) * frame for part in parts]
+    to_do = sum(sizes[number] for number in left)
+    progress = Progress(stream, sum(sizes), kept=sum(sizes) - to_do)
+
+    def done(number: int, values: object) -> None:
+        store.save(number, np.asarray(values))
+        progress.add(sizes[number])
+
+    try:
+        return compute_parts(
+            client, Work(plan.source, reduction, _job_name(quantity.title)), left, done
+        )
+    finally:
+        progress.close()
+
+
+def _job_name(title: str) -> str:
+    return f"{title.replace(' ', '_')}-{uuid.uuid4().hex[:8]}"
+
+
+def _detector_notes(detector: Detector, data: Dataset) -> list[str]:
+    if isinstance(detector, Ring) and detector.reaches_outside(data.layout.frame_shape):
+        return [f"{detector} reaches beyond the frame: only the pixels inside count"]
+    return []

@@ -1,0 +1,299 @@
+"""The three results: what tasks compute for them, and how parts of it become an array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.batch.detectors import Detector
+from mrcdist.batch.reductions import FrameSum, PixelSums, Reduction
+from mrcdist.batch.schedule import Part, block_frames, blocks_of, schedule_maps, schedule_sum
+from mrcdist.errors import ArgumentError
+from mrcdist.plan.chunks import Chunks
+from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.plan.layout import FrameTable, Layout
+
+__all__ = ["CentreOfMass", "Dataset", "Mean", "Quantity", "Result", "VirtualImage"]
+
+Array = npt.NDArray[Any]
+PartLoader = Callable[[int], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What of a plan the results depend on.
+
+    Parameters
+    ----------
+    layout : Layout
+    axes : tuple of ArrayAxis
+        In array order.
+    chunks : tuple of tuple of int
+        Block lengths along every axis.
+    table : ndarray of int, shape ``layout.navigation_shape``, optional
+        The frame at each navigation position, where they are not in the file's order.
+
+    Raises
+    ------
+    ArgumentError
+        Nothing can be computed from such data.
+    """
+
+    layout: Layout
+    axes: tuple[ArrayAxis, ...]
+    chunks: Chunks
+    table: FrameTable | None = None
+
+    def __post_init__(self) -> None:
+        layout = self.layout
+        fault = (
+            "they have no navigation axis: the file holds a single image"
+            if not layout.navigation_shape
+            else "there are no frames in it"
+            if 0 in layout.shape
+            else "their pixels are colours"
+            if layout.pixels.components
+            else "their pixels are complex numbers"
+            if layout.dtype.kind == "c"
+            else ""
+        )
+        if fault:
+            raise ArgumentError(
+                f"data of shape {layout.shape} and dtype {layout.dtype} cannot be reduced",
+                cause=fault,
+                remedy="use mrcdist.read_mrc and dask.array for other computations",
+            )
+        if any(len(axis) > 1 for axis in self.chunks[self.n_navigation :]):
+            raise ArgumentError(
+                f"chunks that split frames of {layout.frame_shape[0]} × {layout.frame_shape[1]}",
+                cause="sums are over whole frames",
+                remedy="give -1 for the signal axes, or a size such as 256 MiB",
+            )
+
+    @property
+    def n_navigation(self) -> int:
+        """Number of navigation axes."""
+        return len(self.layout.navigation_shape)
+
+    @property
+    def navigation_axes(self) -> tuple[ArrayAxis, ...]:
+        """The axes of a map."""
+        return self.axes[: self.n_navigation]
+
+    @property
+    def signal_axes(self) -> tuple[ArrayAxis, ...]:
+        """The axes of a frame: rows, columns."""
+        return self.axes[self.n_navigation : self.n_navigation + 2]
+
+    @property
+    def navigation_chunks(self) -> Chunks:
+        """Block lengths along the navigation axes."""
+        return self.chunks[: self.n_navigation]
+
+    def frames_present(self) -> int:
+        """Number of positions that have a frame."""
+        layout = self.layout
+        if self.table is None:
+            return min(layout.present, layout.n_frames)
+        return int(np.count_nonzero((self.table >= 0) & (self.table < layout.present)))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """An array, and what its axes and numbers mean.
+
+    Attributes
+    ----------
+    title : str
+    values : ndarray
+    axes : tuple of ArrayAxis
+        The last ``len(axes)`` axes of `values`.
+    names : tuple of str
+        What the first axis of `values` counts, where it has one more axis than `axes`.
+    units : tuple of str
+        Of the numbers, for each of `names` or once.
+    pattern : bool
+        A diffraction pattern rather than an image.
+    notes : tuple of str
+        What the reader should know.
+    """
+
+    title: str
+    values: Array = field(repr=False)
+    axes: tuple[ArrayAxis, ...]
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ("counts",)
+    pattern: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class Quantity(Protocol):
+    """Something to compute."""
+
+    @property
+    def title(self) -> str:
+        """A few words."""
+
+    def reduction(self, data: Dataset) -> Reduction:
+        """What tasks make of frames."""
+
+    def schedule(self, data: Dataset) -> tuple[Part, ...]:
+        """Tasks and parts."""
+
+    def finish(self, data: Dataset, parts: tuple[Part, ...], load: PartLoader) -> Result:
+        """Make the result of the values of all parts; `load` gives those of one."""
+
+
+@dataclass(frozen=True)
+class VirtualImage:
+    """The intensity on a virtual detector at each navigation position.
+
+    Parameters
+    ----------
+    detector : Detector
+    title : str, default "virtual image"
+    """
+
+    detector: Detector
+    title: str = "virtual image"
+
+    def reduction(self, data: Dataset) -> Reduction:
+        """Sums over the detector."""
+        window = self.detector.window(data.layout.frame_shape)
+        return PixelSums(self.detector, window, moments=False)
+
+    def schedule(self, data: Dataset) -> tuple[Part, ...]:
+        """A value for each frame."""
+        return schedule_maps(blocks_of(data.navigation_chunks))
+
+    def finish(self, data: Dataset, parts: tuple[Part, ...], load: PartLoader) -> Result:
+        """For integer data and weights exact integers, uint64 or int64 by sign; else float64."""
+        [image] = _maps(data, parts, load)
+        if image.dtype == np.int64 and data.layout.dtype.kind == "u" and self.detector.positive:
+            image = image.astype(np.uint64)
+        missing = data.layout.n_frames - data.frames_present()
+        notes = (f"{missing:,} positions have no frame: 0 there",) if missing else ()
+        return Result(self.title, image, data.navigation_axes, notes=notes)
+
+
+@dataclass(frozen=True)
+class CentreOfMass:
+    """The centre of mass of each frame: row and column.
+
+    Parameters
+    ----------
+    detector : Detector
+        The pixels that count.
+    """
+
+    detector: Detector
+    title: str = "centre of mass"
+
+    def reduction(self, data: Dataset) -> Reduction:
+        """Sums over the detector and their first moments."""
+        window = self.detector.window(data.layout.frame_shape)
+        return PixelSums(self.detector, window, moments=True)
+
+    def schedule(self, data: Dataset) -> tuple[Part, ...]:
+        """Three values for each frame."""
+        return schedule_maps(blocks_of(data.navigation_chunks))
+
+    def finish(self, data: Dataset, parts: tuple[Part, ...], load: PartLoader) -> Result:
+        """Positions on the signal axes, float64, shape (2,) + navigation; NaN without intensity.
+
+        In an axis' units where it has some, with its scale and offset; else in pixels, the first
+        one at 0.
+        """
+        mass, *moments = _maps(data, parts, load)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pixels = [np.where(mass == 0, np.nan, moment / mass) for moment in moments]
+        values = np.stack(
+            [
+                axis.offset + axis.scale * position if axis.units else position
+                for axis, position in zip(data.signal_axes, pixels, strict=True)
+            ]
+        )
+        empty = int(np.count_nonzero(mass == 0))
+        note = f"{empty:,} positions have no frame, or no intensity on the detector: NaN there"
+        return Result(
+            self.title,
+            values,
+            data.navigation_axes,
+            names=("y", "x"),
+            units=tuple(axis.units or "px" for axis in data.signal_axes),
+            notes=(note,) if empty else (),
+        )
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of all frames that are there."""
+
+    title: str = "mean"
+
+    def reduction(self, data: Dataset) -> Reduction:
+        """Their sum."""
+        return FrameSum(data.layout.frame_shape)
+
+    def schedule(self, data: Dataset) -> tuple[Part, ...]:
+        """Sums of many frames a task."""
+        layout = data.layout
+        blocks = blocks_of(data.navigation_chunks)
+        pixels = layout.frame_shape[0] * layout.frame_shape[1]
+        block_bytes = max(map(block_frames, blocks)) * pixels * layout.dtype.itemsize
+        return schedule_sum(blocks, block_bytes=block_bytes, sum_bytes=pixels * 8)
+
+    def finish(self, data: Dataset, parts: tuple[Part, ...], load: PartLoader) -> Result:
+        """The sum (exact for integers) over the number of frames that are there, float64."""
+        reduction = self.reduction(data)
+        total = load(0)
+        for part in range(1, len(parts)):
+            total = reduction.join([total, load(part)])
+        present = data.frames_present()
+        if present == 0:
+            raise ArgumentError("no frame is there to take the mean of")
+        missing = data.layout.n_frames - present
+        notes = (
+            (f"the mean is over the {present:,} frames that are there; {missing:,} are missing",)
+            if missing
+            else ()
+        )
+        return Result(
+            self.title,
+            total / present,
+            data.signal_axes,
+            units=("counts a frame",),
+            pattern=_diffraction(data),
+            notes=notes,
+        )
+
+
+def _maps(data: Dataset, parts: tuple[Part, ...], load: PartLoader) -> list[Array]:
+    """Place the values of all frames, one map for each kind of value."""
+    maps: Array | None = None
+    for number, part in enumerate(parts):
+        values = load(number)
+        if maps is None:
+            maps = np.empty((values.shape[1], *data.layout.navigation_shape), values.dtype)
+        first = 0
+        for block in (block for task in part for block in task):
+            shape = tuple(stop - start for start, stop in block)
+            stop = first + block_frames(block)
+            index = (slice(None), *(slice(*span) for span in block))
+            maps[index] = values[first:stop].T.reshape(-1, *shape)
+            first = stop
+        if first != len(values):
+            raise AssertionError(f"part {number} has {len(values)} values for {first} frames")
+    return [] if maps is None else list(maps)
+
+
+def _diffraction(data: Dataset) -> bool:
+    """Whether frames are diffraction patterns: by their units, or those of a scan without any."""
+    units = {axis.units for axis in data.signal_axes}
+    if units == {None}:
+        return data.n_navigation >= 2
+    return any((unit or "").endswith(("^-1", "rad")) for unit in units)

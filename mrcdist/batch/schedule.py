@@ -1,0 +1,82 @@
+"""Which blocks a task reads, and which tasks make a part that is kept when a job is interrupted.
+
+Blocks are the chunks of the plan, in the order of the array: consecutive ones lie along the
+slowest navigation axis. A task is a run of consecutive blocks, a part a run of consecutive tasks.
+All follows from the plan alone, not from the cluster: a job goes on where it ended, elsewhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+from mrcdist.plan.chunks import Chunks
+
+__all__ = ["Block", "Part", "Task", "block_frames", "blocks_of", "schedule_maps", "schedule_sum"]
+
+Block = tuple[tuple[int, int], ...]
+"""Start and stop along every navigation axis."""
+Task = tuple[Block, ...]
+Part = tuple[Task, ...]
+
+# A dask scheduler has about a millisecond a task: more would keep a large cluster waiting.
+MOST_TASKS = 50_000
+
+# Parts are files in one folder: enough of them that little is lost, few enough to list.
+MOST_PARTS = 256
+
+# A part of a sum is a whole frame, which travels to the client: 128 MiB for 4096 × 4096 pixels.
+MOST_SUM_PARTS = 32
+
+# A sum should be of much more than its own size, or moving sums costs more than reading frames ...
+_SUM_GAIN = 8
+# ... as long as there are tasks enough to go round.
+_ENOUGH_TASKS = 64
+
+_T = TypeVar("_T")
+
+
+def blocks_of(navigation: Chunks) -> list[Block]:
+    """List the blocks of a grid in array order.
+
+    Parameters
+    ----------
+    navigation : tuple of tuple of int
+        Block lengths along every navigation axis.
+    """
+    edges = [[0, *itertools.accumulate(axis)] for axis in navigation]
+    return list(itertools.product(*(list(itertools.pairwise(axis)) for axis in edges)))
+
+
+def block_frames(block: Block) -> int:
+    """Number of frames in a block."""
+    return math.prod(stop - start for start, stop in block)
+
+
+def schedule_maps(blocks: Sequence[Block]) -> tuple[Part, ...]:
+    """Tasks and parts of a result with a value or a few for each frame."""
+    tasks = _runs(blocks, min(len(blocks), MOST_TASKS))
+    return _runs(tasks, min(len(tasks), MOST_PARTS))
+
+
+def schedule_sum(blocks: Sequence[Block], *, block_bytes: int, sum_bytes: int) -> tuple[Part, ...]:
+    """Tasks and parts of a sum over all frames.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+    block_bytes, sum_bytes : int
+        Bytes of a block of frames, and of a sum of frames.
+    """
+    gather = -(-_SUM_GAIN * sum_bytes // max(block_bytes, 1))
+    gather = max(min(gather, len(blocks) // _ENOUGH_TASKS), 1)
+    tasks = _runs(blocks, min(-(-len(blocks) // gather), MOST_TASKS))
+    return _runs(tasks, min(len(tasks), MOST_SUM_PARTS))
+
+
+def _runs(items: Sequence[_T], count: int) -> tuple[tuple[_T, ...], ...]:
+    """Cut into `count` runs of consecutive items, of lengths that differ by 1 at most."""
+    cuts = [len(items) * i // count for i in range(count + 1)]
+    return tuple(tuple(items[a:b]) for a, b in itertools.pairwise(cuts))

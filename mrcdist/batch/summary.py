@@ -1,0 +1,87 @@
+"""What a job did, in numbers and in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from dask.utils import format_bytes
+
+__all__ = ["Summary"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The end of a job; `str()` of it is for reading.
+
+    Attributes
+    ----------
+    title, url : str
+        What was computed, and of what (redacted).
+    detector : str
+        In words; empty where there is none.
+    outputs : tuple of str
+        Files that were written.
+    shape : tuple of int
+    dtype : str
+    units : tuple of str
+        Of the values.
+    parts, parts_kept : int
+        Of the job, and those that an earlier run had finished.
+    tasks, blocks : int
+        Tasks that read, and blocks that they read, in this run.
+    bytes : int
+        Fetched or mapped by the workers, in this run.
+    requests, retries : int
+        Ranged requests that succeeded, and attempts that had to be repeated.
+    seconds : float
+        Of computing, in this run.
+    workers : int
+        Processes that read.
+    notes : tuple of str
+        What the reader should know.
+    """
+
+    title: str
+    url: str
+    detector: str
+    outputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    units: tuple[str, ...]
+    parts: int
+    parts_kept: int
+    tasks: int
+    blocks: int
+    bytes: int
+    requests: int
+    retries: int
+    seconds: float
+    workers: int
+    notes: tuple[str, ...]
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Throughput; 0 where nothing was read."""
+        return self.bytes / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as JSON-serialisable values."""
+        return {**dataclasses.asdict(self), "bytes_per_second": self.bytes_per_second}
+
+    def __str__(self) -> str:
+        kept = f", {self.parts_kept} of an earlier run" if self.parts_kept else ""
+        shape = " × ".join(map(str, self.shape))
+        lines = [
+            f"{self.title} of {self.url}",
+            f"  result    {shape} {self.dtype}, in {', '.join(self.units)}",
+            *([f"  detector  {self.detector}"] if self.detector else []),
+            *(f"  written   {output}" for output in self.outputs),
+            f"  read      {format_bytes(self.bytes)} in {self.seconds:.1f} s, "
+            f"{format_bytes(int(self.bytes_per_second))}/s; {self.requests:,} requests, "
+            f"{self.retries:,} retries",
+            f"  tasks     {self.tasks:,} on {self.workers} workers, {self.blocks:,} blocks; "
+            f"{self.parts} parts{kept}",
+        ]
+        return "\n".join(lines)

@@ -1,0 +1,6 @@
+"""`python -m mrcdist.cli`, for where the command itself is not on the path."""
+
+from mrcdist.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="mrcdist")

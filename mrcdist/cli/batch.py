@@ -1,0 +1,158 @@
+"""`virtual`, `mean` and `com`: compute images from a file of any size, on a cluster of any kind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mrcdist.cli.cluster import cluster_options, stopping
+from mrcdist.cli.options import (
+    chunks_option,
+    file_options,
+    plan_from_options,
+    print_json,
+    print_notes,
+)
+
+__all__ = ["com", "mean", "virtual"]
+
+Command = Callable[..., Any]
+
+_FILE_OPTIONS = (
+    "as_json",
+    "storage_options",
+    "allow_truncated",
+    "mode0",
+    "scan_file",
+    "metadata_file",
+    "navigation_shape",
+    "chunks",
+    "url",
+)
+
+_detector_help = (
+    "bf, adf, circle:CY,CX,R, annulus:CY,CX,R1,R2 (in pixels, row before column; pixels at the "
+    "radius count), or mask.npy of a frame's shape."
+)
+
+
+def _job_options(command: Command) -> Command:
+    for option in (
+        cluster_options,
+        click.option("--overwrite", is_flag=True, help="Replace files that are there."),
+        click.option(
+            "--resume",
+            is_flag=True,
+            help="Go on with the finished parts in OUT.partial, if there are any.",
+        ),
+        click.option(
+            "--out",
+            "outputs",
+            multiple=True,
+            required=True,
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=".npy, .zarr, .mrc or .png; may be given more than once.",
+        ),
+        chunks_option,
+        file_options,
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--detector", required=True, metavar="WHICH", help=_detector_help)
+@click.option(
+    "--radius",
+    type=float,
+    metavar="PIXELS",
+    help="Of the bright disk, for bf and adf; by default by half-maximum.",
+)
+@_job_options
+@click.pass_context
+def virtual(ctx: click.Context, /, detector: str, radius: float | None, **options: Any) -> None:
+    """Compute a virtual image: the sum over a detector's pixels at each scan position.
+
+    bf is the bright disk of the mean of 32 frames that are spread over the scan: the pixels above
+    half-maximum, their centre of mass, a circle of the same area. adf is the annulus from 1.2
+    times that radius to the nearest edge of the frame. Sums of integers are exact.
+
+    \b
+    Examples:
+      mrcdist virtual movie.mrc --detector bf --out bf.npy --out bf.png
+      mrcdist virtual s3://bucket/20241021_00405_movie.mrc --detector annulus:128,127.5,30,60 \\
+        --out adf.zarr --scheduler-file scheduler.json --resume
+    """
+    _run(ctx, "virtual", detector, radius, options)
+
+
+@click.command()
+@_job_options
+@click.pass_context
+def mean(ctx: click.Context, /, **options: Any) -> None:
+    """Compute the mean of all frames.
+
+    \b
+    Example:
+      mrcdist mean s3://bucket/20241021_00405_movie.mrc --out mean.npy --out mean.png --workers 4
+    """
+    _run(ctx, "mean", "all", None, options)
+
+
+@click.command()
+@click.option(
+    "--detector", default="all", show_default=True, metavar="WHICH", help="all, " + _detector_help
+)
+@click.option(
+    "--radius",
+    type=float,
+    metavar="PIXELS",
+    help="Of the bright disk, for bf and adf; by default by half-maximum.",
+)
+@_job_options
+@click.pass_context
+def com(ctx: click.Context, /, detector: str, radius: float | None, **options: Any) -> None:
+    """Compute the centre of mass of each frame: two maps, of its row (y) and its column (x).
+
+    In the units of the frames' axes where they are calibrated, else in pixels from the first one;
+    the summary says which. NaN where a frame has no intensity.
+
+    \b
+    Example:
+      mrcdist com movie.mrc --detector circle:128,127.5,30 --out com.npy --jobqueue slurm.yaml
+    """
+    _run(ctx, "com", detector, radius, options)
+
+
+def _run(
+    ctx: click.Context, kind: Any, detector: str, radius: float | None, options: dict[str, Any]
+) -> None:
+    # What only looks at files should not wait for distributed to be imported.
+    from mrcdist.batch.clusters import Where
+    from mrcdist.batch.detectors import parse_detector
+    from mrcdist.batch.program import Order, run
+
+    file = {name: options.pop(name) for name in _FILE_OPTIONS}
+    as_json = file.pop("as_json")
+    order = Order(
+        kind=kind,
+        outputs=options.pop("outputs"),
+        detector=parse_detector(detector),
+        radius=radius,
+        resume=options.pop("resume"),
+        overwrite=options.pop("overwrite"),
+    )
+    where = Where(**options)
+    with stopping(ctx, "; finished parts are kept, go on with --resume"):
+        plan, _ = plan_from_options(**file)
+        summary = run(plan, order, where, sys.stderr)
+    print_notes(summary.notes)
+    if as_json:
+        print_json(summary.as_dict())
+    else:
+        click.echo(str(summary))

@@ -1,0 +1,130 @@
+"""`info`, `explain` and `validate`: look at a file without reading its pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mrcdist.cli.options import (
+    chunks_option,
+    file_options,
+    json_option,
+    plan_from_options,
+    print_json,
+    print_notes,
+    storage_option,
+)
+from mrcdist.companions import find_images
+from mrcdist.result.axes import axes_dicts
+from mrcdist.result.metadata import metadata_dict, original_metadata_dict
+from mrcdist.validator import validate as validate_file
+
+__all__ = ["explain", "info", "validate"]
+
+
+@click.command()
+@file_options
+def info(as_json: bool, **options: Any) -> None:
+    """Say what a file is: shape, dtype, axes, calibration.
+
+    \b
+    Example:
+      mrcdist info s3://bucket/20241021_00405_movie.mrc
+    """
+    plan, notes = plan_from_options(**options)
+    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
+    images = find_images(plan, "auto", "auto")
+    if as_json:
+        print_json(
+            {
+                "url": plan.location.shown,
+                "shape": list(plan.shape),
+                "dtype": str(plan.dtype),
+                "axes": axes_dicts(plan.axes),
+                "metadata": metadata,
+                "original_metadata": original_metadata_dict(
+                    plan.header, plan.sidecar, plan.extended
+                ),
+                "images": {image.name: image.location.shown for image in images},
+                "notes": notes,
+            }
+        )
+        return
+    header = plan.header
+    order = {"<": "little-endian", ">": "big-endian"}[header.byteorder]
+    click.echo(plan.location.shown)
+    click.echo(f"  file     {plan.source.parts[0].identity}")
+    click.echo(f"  array    {' × '.join(map(str, plan.shape))} {plan.dtype}")
+    click.echo(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
+    for axis in plan.axes:
+        kind = "navigation" if axis.navigate else "signal"
+        step = f"{axis.scale:.6g} {axis.units} a step" if axis.units else "uncalibrated"
+        start = f", from {axis.offset:.6g} {axis.units}" if axis.units and axis.offset else ""
+        click.echo(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {step}{start}")
+    for image in images:
+        click.echo(f"  image    {image.name}: {image.location.name}")
+    for path, value in _leaves(metadata):
+        click.echo(f"  {path} = {value}")
+    for label in header.labels:
+        click.echo(f"  label    {label}")
+    print_notes(notes)
+
+
+@click.command()
+@click.option(
+    "--threads", default=1, show_default=True, help="Threads of a worker, for its memory."
+)
+@chunks_option
+@file_options
+def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
+    """Say what reading a file on a cluster will cost: tasks, bytes, requests, memory.
+
+    \b
+    Example:
+      mrcdist explain s3://bucket/20241021_00405_movie.mrc --chunks 32,256,-1,-1
+    """
+    plan, notes = plan_from_options(chunks=chunks, **options)
+    cost = plan.explain(threads=threads)
+    if as_json:
+        print_json({**cost.as_dict(), "notes": notes})
+        return
+    click.echo(str(cost))
+    print_notes([note for note in notes if note not in cost.remarks])
+
+
+@click.command()
+@json_option
+@click.option(
+    "--statistics",
+    is_flag=True,
+    help="Compare minimum, maximum, mean and RMS with the data: reads all of the file.",
+)
+@storage_option
+@click.argument("url")
+@click.pass_context
+def validate(ctx: click.Context, /, url: str, as_json: bool, **options: Any) -> None:
+    """Check whether a file keeps to MRC2014; exit status 0 if it does, 1 if not.
+
+    \b
+    Example:
+      mrcdist validate s3://bucket/tomogram.mrc --statistics
+    """
+    found = validate_file(url, **options)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        click.echo(str(found))
+    ctx.exit(0 if found.valid else 1)
+
+
+def _leaves(tree: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
+    """Dotted paths and values of nested dicts, without the empty ones."""
+    found: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        here = f"{path}.{key}" if path else key
+        if isinstance(value, dict):
+            found += _leaves(value, here)
+        elif value != "":
+            found.append((here, value))
+    return found

@@ -1,0 +1,155 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+import numpy as np
+
+from mrcdist.errors import MrcdistWarning
+from mrcdist.planner import Plan
+from mrcdist.reader import plan_mrc
+
+__all__ = [
+    "chunks_option",
+    "file_options",
+    "json_option",
+    "plan_from_options",
+    "print_json",
+    "print_notes",
+    "storage_option",
+]
+
+Command = Callable[..., Any]
+
+
+def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
+    """Turn KEY=VALUE to storage options; dots nest, JSON values are taken as such."""
+    options: dict[str, Any] = {}
+    for text in given:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter("KEY=VALUE is needed, such as anon=true")
+        *parents, last = path.split(".")
+        into: Any = options
+        for parent in parents:
+            into = into.setdefault(parent, {})
+            if not isinstance(into, dict):
+                raise click.BadParameter(f"{parent} is given a value and members")
+        try:
+            into[last] = json.loads(value)
+        except json.JSONDecodeError:
+            into[last] = value
+    return options
+
+
+def _axes(
+    _ctx: click.Context, _param: click.Parameter, given: str | None
+) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    try:
+        return tuple(int(part) for part in given.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            "integers with commas between are needed, such as 256,256"
+        ) from None
+
+
+def _chunks(_ctx: click.Context, _param: click.Parameter, given: str) -> Any:
+    """Block lengths such as 32,256,-1,-1; a size such as "256 MiB"; or auto."""
+    parts = [part.strip() for part in given.split(",")]
+    if all(part.lstrip("-").isdigit() or part == "auto" for part in parts) and len(parts) > 1:
+        return tuple(part if part == "auto" else int(part) for part in parts)
+    return int(given) if given.lstrip("-").isdigit() else given
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+storage_option = click.option(
+    "--storage-option",
+    "storage_options",
+    multiple=True,
+    callback=_pairs,
+    metavar="KEY=VALUE",
+    help="For fsspec; dots nest: client_kwargs.endpoint_url=http://... . "
+    "Keep secrets in the environment rather than here.",
+)
+
+chunks_option = click.option(
+    "--chunks",
+    default="auto",
+    show_default=True,
+    callback=_chunks,
+    help='Such as 32,256,-1,-1 or "256 MiB".',
+)
+
+
+def file_options(command: Command) -> Command:
+    """Add what says which file it is and how to take it, and `--json`."""
+    for option in (
+        json_option,
+        storage_option,
+        click.option("--allow-truncated", is_flag=True, help="Plan for what is there."),
+        click.option(
+            "--mode0",
+            type=click.Choice(["int8", "uint8"]),
+            help="Sign of mode 0; by default the file tells.",
+        ),
+        click.option(
+            "--scan-file",
+            default="auto",
+            show_default=True,
+            help='Points of a custom scan; "none" for none.',
+        ),
+        click.option(
+            "--metadata-file",
+            default="auto",
+            show_default=True,
+            help='Direct Electron sidecar; "none" for none.',
+        ),
+        click.option(
+            "--navigation-shape",
+            callback=_axes,
+            metavar="X,Y,...",
+            help="Navigation axes in HyperSpy's order; one may be -1.",
+        ),
+        click.argument("url"),
+    ):
+        command = option(command)
+    return command
+
+
+def plan_from_options(metadata_file: str, scan_file: str, **options: Any) -> tuple[Plan, list[str]]:
+    """Plan, with the warnings as a list."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MrcdistWarning)
+        plan = plan_mrc(
+            metadata_file=None if metadata_file == "none" else metadata_file,
+            scan_file=None if scan_file == "none" else scan_file,
+            **options,
+        )
+    return plan, list(plan.notes)
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print what is odd, apart from the results."""
+    for note in notes:
+        click.echo(f"warning: {note}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON; arrays become lists."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=_plain)
+    click.echo()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,89 @@
+"""A name for HyperSpy: ``hs.load(path, file_format="mrcdist")``."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from mrcdist import reader
+from mrcdist.beside import NamedFile
+from mrcdist.errors import MissingExtraError
+from mrcdist.parts import Filename
+
+__all__ = ["file_reader", "register_hyperspy"]
+
+_NAME = "mrcdist"
+
+
+def register_hyperspy() -> None:
+    """Add "mrcdist" to the file formats that HyperSpy knows, in this process.
+
+    Files that end in ``.mrc`` stay with HyperSpy's own reader unless the format is named. Calling
+    this again changes nothing.
+
+    Raises
+    ------
+    MissingExtraError
+        RosettaSciIO, HyperSpy's collection of readers, is not installed.
+
+    See Also
+    --------
+    mrcdist.file_reader : reads without a name: ``hs.load(path, file_format=mrcdist)``.
+
+    Notes
+    -----
+    `hyperspy.api.load` takes local files only. For a URL, name the module:
+    ``hyperspy.io.load_with_reader(url, mrcdist, lazy=True)``.
+
+    Examples
+    --------
+    >>> mrcdist.register_hyperspy()  # doctest: +SKIP
+    >>> hs.load("20241021_00405_movie.mrc", file_format="mrcdist", lazy=True)  # doctest: +SKIP
+    <LazySignal2D, title: 20241021_00405_movie, dimensions: (256, 256|512, 512)>
+    """
+    try:
+        formats: list[dict[str, Any]] = importlib.import_module("rsciio").IO_PLUGINS
+    except ImportError:
+        raise MissingExtraError(
+            "RosettaSciIO is not installed here",
+            cause="HyperSpy finds its file formats in it",
+            remedy='pip install "mrcdist[hyperspy]"',
+        ) from None
+    if any(known["name"] == _NAME for known in formats):
+        return
+    formats.append(
+        {
+            "name": _NAME,
+            "name_aliases": [],
+            "description": "MRC files, read in parallel by dask workers.",
+            "full_support": False,
+            # HyperSpy lists an extension for every format. Two formats that claim ".mrc" would
+            # keep it from loading any such file whose format is not named.
+            "file_extensions": [_NAME],
+            "default_extension": 0,
+            "writes": False,
+            "non_uniform_axis": True,
+            "api": __name__,
+        }
+    )
+
+
+def file_reader(
+    filename: Filename, lazy: bool = False, metadata_file: NamedFile = "auto", **options: Any
+) -> list[dict[str, Any]]:
+    """Read a file for ``hs.load(path, file_format="mrcdist")``.
+
+    Parameters
+    ----------
+    filename, lazy, options
+        As in `mrcdist.file_reader`.
+    metadata_file : "auto", None, path, URL or open file, default "auto"
+        The Direct Electron sidecar. Unlike `mrcdist.file_reader`, which keeps the default of older
+        releases, this looks for it beside the movie, as HyperSpy's own reader does today.
+
+    Returns
+    -------
+    list of dict
+        See `mrcdist.read_mrc`.
+    """
+    return reader.file_reader(filename, lazy, metadata_file=metadata_file, **options)

@@ -1,0 +1,73 @@
+"""Whole-file caches (``simplecache::``, ``filecache::``): a copy of one version, or none.
+
+fsspec keeps its first copy for ever, whatever becomes of the file, and another thread can read it
+before it is whole. Here a copy is named after the version, and gets its name when it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fsspec.implementations.cached import SimpleCacheFileSystem, WholeFileCacheFileSystem
+
+from mrcdist.errors import ArgumentError
+
+__all__ = ["is_whole_file_cache", "whole_copy"]
+
+# fsspec gives each thread a filesystem of its own, with a temporary folder of its own; a process
+# needs one copy, and its threads wait for it.
+_fetching = threading.Lock()
+_copies: dict[str, Path] = {}
+
+
+def is_whole_file_cache(fs: Any) -> bool:
+    """Whether a filesystem keeps whole local copies of another one's files."""
+    return isinstance(fs, SimpleCacheFileSystem | WholeFileCacheFileSystem)
+
+
+def whole_copy(fs: Any, path: str, version: str, verify: Callable[[], None]) -> Path:
+    """Return the local copy of one version of a file, fetched where there is none yet.
+
+    Parameters
+    ----------
+    fs : filesystem
+        One that `is_whole_file_cache`.
+    path : str
+        The file's path on it.
+    version : str
+        What tells the file and its version from all others.
+    verify : callable
+        Called after fetching; raises if the store's file is another version by now.
+
+    Raises
+    ------
+    ArgumentError
+        The cache is to decompress: byte ranges are those of the file itself.
+    """
+    if fs.compression:
+        raise ArgumentError(
+            f"storage option compression={fs.compression!r} of a cache",
+            cause="the planned byte ranges are those of the file as it is stored",
+            remedy="leave it out: gzip and bzip2 are read as they are",
+        )
+    name = hashlib.sha256(version.encode()).hexdigest()
+    folder = Path(fs.storage[-1])
+    with _fetching:
+        copy = _copies.get(name, folder / name)
+        if not copy.exists():
+            copy = folder / name
+            folder.mkdir(parents=True, exist_ok=True)
+            unfinished = folder / f"{name}.{uuid.uuid4().hex}"
+            try:
+                fs.fs.get_file(path, str(unfinished))
+                verify()
+                unfinished.rename(copy)
+            finally:
+                unfinished.unlink(missing_ok=True)
+        _copies[name] = copy
+    return copy

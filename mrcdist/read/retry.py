@@ -1,0 +1,141 @@
+"""The one owner of retries: what is tried again, how soon, and when it is given up.
+
+The libraries below (s3fs, botocore) are told to try once; otherwise their loops would multiply with
+this one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from mrcdist.config import ReadSettings
+from mrcdist.errors import ReadError
+from mrcdist.read import stats
+from mrcdist.read.failures import Transient, explain_failure, is_transient
+
+__all__ = ["Attempts", "retried"]
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+# Seconds: the longest first wait, doubled after each failure up to a limit. The wait itself is
+# drawn evenly from nothing to that ("full jitter"), so that workers that failed together do not
+# come back together: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+_FIRST_WAIT = 0.1
+_LONGEST_WAIT = 10.0
+
+# A silence that lasts so many seconds longer than was allowed has another cause than the store.
+_OVERSLEPT = 1.0
+
+
+class Attempts:
+    """Counts the attempts at one request and decides whether there is another one.
+
+    Parameters
+    ----------
+    settings : ReadSettings
+        ``retries``, ``deadline`` and ``stall``.
+    shown : str
+        The redacted URL.
+    scrub : callable
+        Removes secrets from a text.
+    """
+
+    def __init__(self, settings: ReadSettings, shown: str, scrub: Callable[[str], str]) -> None:
+        self._settings = settings
+        self._shown = shown
+        self._scrub = scrub
+        self._begun = time.monotonic()
+        self._failed = 0
+        self._due = math.inf
+
+    def silence(self) -> float:
+        """Seconds without a byte that are allowed from now on; to be asked for again after each."""
+        now = time.monotonic()
+        left = self._begun + self._settings.deadline - now
+        # Bytes still come after the deadline: a slow link is no failure.
+        allowed = min(self._settings.stall, left) if left > 0 else self._settings.stall
+        self._due = now + allowed
+        return allowed
+
+    def failed(self, error: BaseException) -> float:
+        """Take note of a failure.
+
+        Returns
+        -------
+        float
+            Seconds to wait before the next attempt.
+
+        Raises
+        ------
+        MrcdistError
+            The failure will not pass, or retries or deadline are used up.
+        """
+        if not is_transient(error):
+            raise explain_failure(error, self._shown, self._scrub) from None
+        self._failed += 1
+        now = time.monotonic()
+        if now > self._due + _OVERSLEPT:
+            # This process was stopped meanwhile; that time does not count.
+            self._begun += now - self._due
+        self._due = math.inf
+        spent = now - self._begun
+        longest = min(_FIRST_WAIT * 2.0 ** min(self._failed - 1, 30), _LONGEST_WAIT)
+        wait = random.uniform(0, longest)  # noqa: S311 jitter
+        said = _said(error, self._scrub)
+        if self._failed > self._settings.retries or spent + wait >= self._settings.deadline:
+            times = "1 attempt" if self._failed == 1 else f"{self._failed} attempts"
+            raise ReadError(
+                f"{self._shown} could not be read after {times} in {spent:.1f} s",
+                cause=f"the last attempt failed: {said}",
+                remedy="check the store and the network, then compute again; dask's configuration "
+                "mrcdist.retries, mrcdist.deadline and mrcdist.stall allow more patience",
+            ) from None
+        stats.add(retries=1)
+        _log.info(
+            "%s: attempt %d failed (%s), next in %.1f s", self._shown, self._failed, said, wait
+        )
+        return wait
+
+
+def retried(
+    call: Callable[[], _Result],
+    settings: ReadSettings,
+    shown: str,
+    scrub: Callable[[str], str],
+) -> _Result:
+    """Call until it works: for the planner's small requests.
+
+    Parameters
+    ----------
+    call : callable
+        One attempt.
+    settings, shown, scrub
+        See `Attempts`.
+
+    Raises
+    ------
+    MrcdistError
+        See `Attempts.failed`.
+    """
+    attempts = Attempts(settings, shown, scrub)
+    while True:
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 each store has its own errors
+            wait = attempts.failed(error)
+        time.sleep(wait)
+
+
+def _said(error: BaseException, scrub: Callable[[str], str]) -> str:
+    if isinstance(error, Transient):
+        return scrub(str(error))
+    name = type(error).__name__
+    if str(error):
+        return f"{name}: {scrub(str(error))}"
+    return "no byte in time" if isinstance(error, TimeoutError) else name

@@ -1,0 +1,1 @@
+"""Time mrcdist beside other readers: `python tests/benchmarks/run.py`."""

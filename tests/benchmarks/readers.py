@@ -1,0 +1,193 @@
+"""Who is measured with dask: mrcdist and other ways to a dask array of the same file."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+import mrcdist
+from tests.benchmarks.workloads import Workload
+
+__all__ = ["Arrays", "DaskReader", "Reader", "Run", "dask_readers"]
+
+Arrays = list[NDArray[Any]]
+Run = Callable[[], Any]
+Compute = Callable[[da.Array], NDArray[Any]]
+
+
+class Reader(ABC):
+    """One who takes turns: prepares a workload off the clock, does it on the clock."""
+
+    name: str
+
+    @abstractmethod
+    def prepare(self, workload: Workload) -> Run | None:
+        """Return what is to be timed; None where the reader has no such thing."""
+
+    def check(self, workload: Workload, result: Any) -> None:
+        """Raise `WrongResultError` unless the result is what was written."""
+        workload.check(result)
+
+
+class DaskReader(Reader):
+    """Opens the movie as a dask array and computes the workload's expressions.
+
+    Parameters
+    ----------
+    compute : callable
+        Computes an array with the scheduler that is measured.
+    """
+
+    def __init__(self, compute: Compute) -> None:
+        self._compute = compute
+
+    @abstractmethod
+    def open(self, workload: Workload) -> da.Array:
+        """Open the movie in the workload's chunks."""
+
+    def prepare(self, workload: Workload) -> Run | None:
+        if workload.name == "planning":
+            return lambda: self._planned(workload)
+        array = self.open(workload)
+        return lambda: [self._compute(each) for each in workload.expressions(array)]
+
+    def check(self, workload: Workload, result: Any) -> None:
+        if workload.name == "planning":
+            if result.npartitions != workload.pieces:
+                raise AssertionError(f"{result.npartitions} chunks, not {workload.pieces}")
+            result = [each.compute(scheduler="sync") for each in workload.expressions(result)]
+        workload.check(result)
+
+    def _planned(self, workload: Workload) -> da.Array:
+        array = self.open(workload)
+        array.__dask_graph__()
+        return array
+
+
+class Mrcdist(DaskReader):
+    """This project."""
+
+    name = "mrcdist"
+
+    def open(self, workload: Workload) -> da.Array:
+        with warnings.catch_warnings():  # that there are many chunks is the point
+            warnings.simplefilter("ignore", mrcdist.MrcdistWarning)
+            [found] = mrcdist.read_mrc(
+                workload.movie.path,
+                chunks=workload.chunks,
+                navigation_shape=workload.movie.scan_shape[::-1],
+            )
+        return found["data"]
+
+
+class RosettaSciIO(DaskReader):
+    """RosettaSciIO's lazy array; newer versions have one for all schedulers."""
+
+    name = "rosettasciio"
+    options: dict[str, Any] = {}  # noqa: RUF012 never changed
+
+    def prepare(self, workload: Workload) -> Run | None:
+        # It makes a table of all chunks in a time that grows with their square.
+        return None if workload.name == "small-tasks" else super().prepare(workload)
+
+    def open(self, workload: Workload) -> da.Array:
+        from rsciio.mrc import file_reader
+
+        [found] = file_reader(
+            str(workload.movie.path),
+            lazy=True,
+            navigation_shape=workload.movie.scan_shape[::-1],
+            chunks=workload.chunks,
+            **self.options,
+        )
+        return found["data"]
+
+
+class RosettaSciIODistributed(RosettaSciIO):
+    """Its array for distributed schedulers, in versions where it is another one."""
+
+    name = "rosettasciio distributed"
+    options = {"distributed": True}  # noqa: RUF012 never changed
+
+
+class Memmap(DaskReader):
+    """`from_array` over a `numpy.memmap`, for threads: a cluster gets the file in its graph."""
+
+    name = "dask over memmap"
+
+    def open(self, workload: Workload) -> da.Array:
+        movie = workload.movie
+        mapped = np.memmap(movie.path, "<u2", "r", len(movie.header), movie.shape)
+        return da.from_array(mapped, chunks=workload.chunks)
+
+
+class Nothing(DaskReader):
+    """Zeros out of nowhere: what dask and the reduction take by themselves."""
+
+    name = "zeros"
+
+    def prepare(self, workload: Workload) -> Run | None:
+        return super().prepare(workload) if workload.name == "small-tasks" else None
+
+    def open(self, workload: Workload) -> da.Array:
+        return da.from_array(
+            _Zeros(workload.movie.shape),
+            chunks=workload.chunks,
+            name=False,
+            asarray=False,
+            inline_array=True,
+            meta=np.empty((0, 0, 0, 0), np.uint16),
+        )
+
+    def check(self, workload: Workload, result: Any) -> None:
+        zeros = replace(
+            workload, expected=lambda movie: [np.zeros_like(a) for a in workload.expected(movie)]
+        )
+        zeros.check(result)
+
+
+@dataclass(frozen=True)
+class _Zeros:
+    """An array-like that costs nothing to index."""
+
+    shape: tuple[int, ...]
+    dtype = np.dtype(np.uint16)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint16]:
+        lengths = [len(range(n)[s]) for s, n in zip(index, self.shape, strict=True)]
+        return np.zeros(lengths, np.uint16)
+
+
+def dask_readers(compute: Compute, *, threads: bool) -> Sequence[DaskReader]:
+    """Return who can be measured here with a scheduler, mrcdist first.
+
+    Parameters
+    ----------
+    compute : callable
+        Computes an array with that scheduler.
+    threads : bool
+        Whether it is one of threads.
+    """
+    kinds: list[type[DaskReader]] = [Mrcdist]
+    if find_spec("rsciio") is not None:
+        from rsciio.mrc import file_reader
+
+        kinds.append(RosettaSciIO)
+        if "distributed" in inspect.signature(file_reader).parameters:
+            kinds.append(RosettaSciIODistributed)
+    if threads:
+        kinds.append(Memmap)
+    return [kind(compute) for kind in (*kinds, Nothing)]

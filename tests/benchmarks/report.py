@@ -1,0 +1,151 @@
+"""Times → medians, spreads and ratios, as Markdown and as JSON; and the machine they are from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.benchmarks.workloads import Workload
+
+__all__ = ["OURS", "Timed", "as_json", "as_markdown", "machine"]
+
+OURS = "mrcdist"
+_FLOOR = "zeros"
+_PACKAGES = ("numpy", "dask", "distributed", "fsspec", "rosettasciio", "libertem")
+
+
+@dataclass
+class Timed:
+    """One reader's times for one workload.
+
+    Attributes
+    ----------
+    scheduler, workload, reader : str
+    seconds : dict of int to float
+        By round. Only results that were right are here.
+    wrong : str
+        Why the reader was taken out, if it was.
+    """
+
+    scheduler: str
+    workload: str
+    reader: str
+    seconds: dict[int, float] = field(default_factory=dict)
+    wrong: str = ""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds.values())
+
+    def ratio_to(self, other: Timed) -> float:
+        """Median over the rounds that both took part in of this time by the other's."""
+        both = self.seconds.keys() & other.seconds.keys()
+        if not both:  # one was too slow for more than its first run
+            return self.median / other.median
+        return statistics.median(self.seconds[i] / other.seconds[i] for i in both)
+
+
+def machine(workers: int) -> dict[str, str]:
+    """What the times depend on, by name."""
+    found = {
+        "machine": f"{_processor()}, {os.cpu_count()} cores, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB, "
+        f"{platform.system()} {platform.release()}",
+        "workers": str(workers),
+        "python": platform.python_version(),
+        OURS: _version(OURS) or "from source",
+    }
+    return found | {name: version for name in _PACKAGES if (version := _version(name))}
+
+
+def as_markdown(
+    times: Sequence[Timed], workloads: Sequence[Workload], about: Mapping[str, str]
+) -> str:
+    """One table a scheduler."""
+    lines = [
+        ", ".join(f"{key} {value}" if key != "machine" else value for key, value in about.items())
+    ]
+    for scheduler in dict.fromkeys(each.scheduler for each in times):
+        lines += ["", f"### {scheduler}", ""]
+        lines += ["| workload | reader | median | spread | a piece | GB/s | time ÷ mrcdist's |"]
+        lines += ["|---|---|---:|---:|---:|---:|---:|"]
+        shares = []
+        for workload in workloads:
+            rows = {
+                t.reader: t
+                for t in times
+                if (t.scheduler, t.workload) == (scheduler, workload.name)
+            }
+            lines += [_row(workload, rows[name], rows.get(OURS)) for name in rows]
+            if _good(rows.get(_FLOOR)) and _good(rows.get(OURS)):
+                share = (rows[OURS].median - rows[_FLOOR].median) / workload.pieces
+                shares.append(f"mrcdist's own share of a task: {share * 1e3:.2f} ms")
+        lines += ["", *shares] if shares else []
+    lines += ["", *(f"- {w.name}: {w.tells}" for w in workloads)]
+    return "\n".join(lines)
+
+
+def as_json(
+    times: Sequence[Timed], workloads: Sequence[Workload], about: Mapping[str, str]
+) -> dict[str, Any]:
+    """All there is, for other programs."""
+    return {
+        "about": dict(about),
+        "workloads": {
+            w.name: {"tells": w.tells, "nbytes": w.nbytes, "pieces": w.pieces} for w in workloads
+        },
+        "times": [asdict(each) for each in times],
+    }
+
+
+def _row(workload: Workload, timed: Timed, ours: Timed | None) -> str:
+    if timed.wrong:
+        return f"| {workload.name} | {timed.reader} | {timed.wrong} | | | | |"
+    seconds = timed.seconds.values()
+    cells = [
+        workload.name,
+        timed.reader,
+        _duration(timed.median),
+        f"{_duration(min(seconds))} to {_duration(max(seconds))}"
+        if len(seconds) > 1
+        else "one run",
+        _duration(timed.median / workload.pieces) if workload.pieces > 1 else "",
+        f"{workload.nbytes / timed.median / 1e9:.2f}" if workload.nbytes else "",
+        f"{timed.ratio_to(ours):.2f}" if ours is not None and _good(ours) else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _good(timed: Timed | None) -> bool:
+    return timed is not None and not timed.wrong and bool(timed.seconds)
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

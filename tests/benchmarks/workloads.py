@@ -1,0 +1,274 @@
+"""What is measured: each workload as a dask expression, with the result that it must have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.benchmarks.movie import FRAME_SHAPE, Movie, scan_of
+
+__all__ = [
+    "BAND",
+    "CROP",
+    "NAMES",
+    "Workload",
+    "WrongResultError",
+    "disk_mask",
+    "make_workloads",
+    "masked_sum",
+]
+
+Array = NDArray[Any]
+
+CROP = slice(40, 88)
+"""Rows and columns of the cropped detector."""
+BAND = 16
+"""Rows of the detector in a block of detector-major order."""
+_TILE = 16  # frames: as float32 they fit into a core's cache
+_RANDOM_FRAMES = 20
+_SMALL_TASKS_GIB = 1 / 16
+
+
+class WrongResultError(Exception):
+    """A reader gave something else than what is in the file; its time counts for nothing."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One thing to do with one movie.
+
+    Attributes
+    ----------
+    name, tells : str
+        Its name, and in a few words what is done.
+    movie : Movie
+    chunks : tuple of int
+        Chunk lengths, the same for every reader that has chunks.
+    expressions : callable
+        From a dask array to the arrays to compute, one after the other.
+    expected : callable
+        From the movie to the results, from memory.
+    nbytes : int
+        Bytes of the file that the result depends on.
+    pieces : int
+        Things of which one is worth a time of its own: chunks planned, frames, tasks.
+    """
+
+    name: str
+    tells: str
+    movie: Movie
+    chunks: tuple[int, ...]
+    expressions: Callable[[da.Array], list[da.Array]]
+    expected: Callable[[Movie], list[Array]]
+    nbytes: int
+    pieces: int = 1
+
+    def check(self, found: Sequence[Any], expected: Sequence[Array] | None = None) -> None:
+        """Raise `WrongResultError` unless results equal the expected, number by number."""
+        wanted = self.expected(self.movie) if expected is None else expected
+        if len(found) != len(wanted) or not all(map(np.array_equal, found, wanted)):
+            raise WrongResultError(f"{self.name}: the result differs from what was written")
+
+
+def disk_mask() -> NDArray[np.float32]:
+    """The bright-field disk, 1 inside and 0 outside."""
+    ky, kx = np.ogrid[: FRAME_SHAPE[0], : FRAME_SHAPE[1]]
+    return (np.hypot(ky - 63.5, kx - 63.5) < 32).astype(np.float32)
+
+
+def masked_sum(frames: Array, mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sum of each frame under a mask; a matrix product a tile, as fast as numpy can."""
+    flat = frames.reshape(-1, mask.size)
+    sums = np.empty(len(flat), np.float32)
+    for first in range(0, len(flat), _TILE):
+        tile = flat[first : first + _TILE].astype(np.float32)
+        np.matmul(tile, mask.ravel(), out=sums[first : first + _TILE])
+    return sums.reshape(frames.shape[:-2])
+
+
+def random_positions(movie: Movie) -> list[tuple[int, int]]:
+    """Scan positions, the same in every run."""
+    frames = np.random.default_rng(seed=1).integers(movie.n_frames, size=_RANDOM_FRAMES)
+    return [divmod(int(frame), movie.scan_shape[1]) for frame in frames]
+
+
+def _virtual_image(data: da.Array) -> list[da.Array]:
+    mask = disk_mask()
+    sums = data.map_blocks(
+        masked_sum, mask, drop_axis=(2, 3), dtype=np.float32, meta=np.empty((0, 0), np.float32)
+    )
+    return [sums / mask.sum()]
+
+
+def _mean_pattern(data: da.Array) -> list[da.Array]:
+    return [data.sum(axis=(0, 1), dtype=np.uint32) / math.prod(data.shape[:2])]
+
+
+def _cropped_detector(data: da.Array) -> list[da.Array]:
+    return [data[..., CROP, CROP].sum(axis=(2, 3), dtype=np.uint32)]
+
+
+def _random_frames(movie: Movie) -> Callable[[da.Array], list[da.Array]]:
+    return lambda data: [data[position] for position in random_positions(movie)]
+
+
+def _detector_rechunk(data: da.Array) -> list[da.Array]:
+    return [data.rechunk((-1, -1, BAND, -1)).max(axis=0)]
+
+
+def _detector_major(data: da.Array) -> list[da.Array]:
+    return [data.max(axis=0)]
+
+
+def _sum_of_each_frame(data: da.Array) -> list[da.Array]:
+    return [data.sum(axis=(2, 3), dtype=np.uint32)]
+
+
+def _last_frame(data: da.Array) -> list[da.Array]:
+    return [data[-1, -1]]
+
+
+@cache
+def _rows(movie: Movie, of_row: Callable[[Array], Array]) -> Array:
+    return np.stack([of_row(movie.row(y)) for y in range(movie.scan_shape[0])])
+
+
+def _sum_of_crop(row: Array) -> Array:
+    return row[:, CROP, CROP].sum(axis=(1, 2), dtype=np.uint64)
+
+
+def _sum_of_disk(row: Array) -> Array:
+    return row[:, disk_mask() == 1].sum(axis=1, dtype=np.uint64).astype(np.float32)
+
+
+def _sum_of_frames(row: Array) -> Array:
+    return row.sum(axis=0, dtype=np.uint64)
+
+
+def _sum_of_pixels(row: Array) -> Array:
+    return row.sum(axis=(1, 2), dtype=np.uint64)
+
+
+@cache
+def _maximum_of_rows(movie: Movie) -> Array:
+    found = movie.row(0)
+    for y in range(1, movie.scan_shape[0]):
+        np.maximum(found, movie.row(y), out=found)
+    return found
+
+
+def make_workloads(
+    folder: Path, *, gib: float, chunk_mib: float, planned_chunks: int
+) -> list[Workload]:
+    """Say what is to be done with which movies; they are not written yet.
+
+    Parameters
+    ----------
+    folder : Path
+    gib : float
+        Least size of the movie of the large workloads.
+    chunk_mib : float
+        Size of their chunks, of whole scan rows.
+    planned_chunks : int
+        Number of chunks to plan.
+    """
+    movie = Movie(folder / "scan.mrc", scan_of(gib))
+    small = Movie(folder / "small.mrc", scan_of(min(_SMALL_TASKS_GIB, gib)))
+    long = Movie(folder / "long.mrc", (-(-planned_chunks // 10), 10), sparse=True)
+
+    rows = max(int(chunk_mib * 2**20 * movie.scan_shape[0]) // movie.nbytes, 1)
+    whole_rows = Workload(
+        name="virtual-image",
+        tells="mean of each frame under a disk",
+        movie=movie,
+        chunks=(rows, movie.scan_shape[1], *FRAME_SHAPE),
+        expressions=_virtual_image,
+        expected=lambda m: [_rows(m, _sum_of_disk) / disk_mask().sum()],
+        nbytes=movie.nbytes,
+    )
+    side = CROP.stop - CROP.start
+    one_frame = {"chunks": (1, 1, *FRAME_SHAPE)}
+    return [
+        replace(
+            whole_rows,
+            name="planning",
+            tells=f"open a file in {long.n_frames:,} chunks, compute nothing",
+            movie=long,
+            **one_frame,
+            expressions=_last_frame,
+            expected=lambda m: [m.row(m.scan_shape[0] - 1)[-1]],
+            nbytes=0,
+            pieces=long.n_frames,
+        ),
+        whole_rows,
+        replace(
+            whole_rows,
+            name="mean-pattern",
+            tells="mean of all frames",
+            expressions=_mean_pattern,
+            expected=lambda m: [_rows(m, _sum_of_frames).sum(axis=0) / m.n_frames],
+        ),
+        replace(
+            whole_rows,
+            name="cropped-detector",
+            tells=f"sum of {side} × {side} pixels of each frame",
+            expressions=_cropped_detector,
+            expected=lambda m: [_rows(m, _sum_of_crop)],
+            nbytes=movie.n_frames * side**2 * 2,
+        ),
+        replace(
+            whole_rows,
+            name="random-frames",
+            tells=f"{_RANDOM_FRAMES} single frames, one after the other",
+            expressions=_random_frames(movie),
+            expected=lambda m: [m.row(y)[x] for y, x in random_positions(m)],
+            nbytes=0,
+            pieces=_RANDOM_FRAMES,
+        ),
+        replace(
+            whole_rows,
+            name="detector-rechunk",
+            tells=f"rechunk to the whole scan by {BAND} detector rows, then maximum along y",
+            expressions=_detector_rechunk,
+            expected=lambda m: [_maximum_of_rows(m)],
+        ),
+        replace(
+            whole_rows,
+            name="detector-major",
+            tells="the same, read in these chunks",
+            chunks=(*movie.scan_shape, BAND, FRAME_SHAPE[1]),
+            expressions=_detector_major,
+            expected=lambda m: [_maximum_of_rows(m)],
+        ),
+        replace(
+            whole_rows,
+            name="small-tasks",
+            tells=f"sum of each of {small.n_frames:,} chunks of one frame",
+            movie=small,
+            **one_frame,
+            expressions=_sum_of_each_frame,
+            expected=lambda m: [_rows(m, _sum_of_pixels)],
+            nbytes=0,
+            pieces=small.n_frames,
+        ),
+    ]
+
+
+NAMES = (
+    "planning",
+    "virtual-image",
+    "mean-pattern",
+    "cropped-detector",
+    "random-frames",
+    "detector-rechunk",
+    "detector-major",
+    "small-tasks",
+)

@@ -1,0 +1,246 @@
+"""Images beside a scan: each under its own name, in the scan's shape, found by one listing."""
+
+from __future__ import annotations
+
+import json
+
+import dask.array as da
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mrcdist import ArgumentError, MrcdistWarning, TruncatedFileError, companions, read_mrc
+from mrcdist.cli import main
+from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.read.location import Location
+from tests.support.acquisitions import axis_names, url_of
+
+FRAME = (3, 5)
+SCAN = (2, 4)
+
+
+def image(value, shape=SCAN):
+    """An image that says which one it is, and which way round."""
+    return value + np.arange(np.prod(shape), dtype="float32").reshape(shape) / 100
+
+
+def acquisition(folder, **options):
+    options = {
+        "scan_shape": SCAN,
+        "frame_shape": FRAME,
+        "virtual_images": {"BF": image(1), "HAADF": image(2)},
+        "external_images": {"Ext 1": image(3), "Ext 2": image(4)},
+        **options,
+    }
+    return write_acquisition(folder, **options)
+
+
+def read(path, keep, **options):
+    [dataset] = read_mrc(url_of(path, keep), **options)
+    return dataset
+
+
+def navigators_of(dataset):
+    """Name → signal dict."""
+    found = dataset["metadata"].get("_HyperSpy", {}).get("navigators", {})
+    assert all(name.startswith("_sig_") for name in found)
+    return {name.removeprefix("_sig_"): signal for name, signal in found.items()}
+
+
+class TestNames:
+    @pytest.mark.parametrize("server", ["2.7", "new"])
+    def test_each_has_its_own_files_data(self, tmp_path, keep, server):
+        written = acquisition(tmp_path, server=server)
+        found = navigators_of(read(written.movie, keep))
+        assert list(found) == ["BF", "HAADF", "Ext 1", "Ext 2"]
+        for number, (name, signal) in enumerate(found.items(), start=1):
+            np.testing.assert_array_equal(signal["data"], image(number))
+            assert signal["metadata"]["General"]["title"] == name
+            assert signal["metadata"]["Signal"]["signal_type"] == ""
+
+    def test_more_than_ten_are_in_the_order_of_their_numbers(self, tmp_path, keep):
+        names = [f"detector {letter}" for letter in "MLKJIHGFEDCBA"]
+        images = {name: image(number) for number, name in enumerate(names)}
+        written = acquisition(tmp_path, virtual_images=images, external_images=None)
+        found = navigators_of(read(written.movie, keep))
+        assert list(found) == names
+        for number, name in enumerate(names):
+            np.testing.assert_array_equal(found[name]["data"], image(number))
+
+    def test_a_virtual_and_an_external_image_of_one_name(self, tmp_path, keep):
+        written = acquisition(
+            tmp_path, virtual_images={"BF": image(1)}, external_images={"BF": image(2)}
+        )
+        found = navigators_of(read(written.movie, keep))
+        assert [signal["data"][0, 0] for signal in found.values()] == [1, 2]
+        assert len(found) == 2
+
+    def test_another_acquisitions_are_not_taken(self, tmp_path, keep):
+        own = acquisition(tmp_path, name="20260101_00001_b", external_images=None)
+        acquisition(tmp_path, name="20260101_00001", virtual_images={"no": image(9)})
+        acquisition(tmp_path, name="20260101_00001_a", virtual_images={"nor this": image(9)})
+        assert list(navigators_of(read(own.movie, keep))) == ["BF", "HAADF"]
+
+
+class TestShape:
+    def test_axes_are_the_scans_own(self, tmp_path, keep):
+        dataset = read(acquisition(tmp_path).movie, keep)
+        for signal in navigators_of(dataset).values():
+            assert axis_names(signal) == ["y", "x"]
+            for axis, scan_axis in zip(signal["axes"], dataset["axes"], strict=False):
+                assert (axis["scale"], axis["units"]) == (scan_axis["scale"], scan_axis["units"])
+                assert not axis["navigate"]
+
+    def test_an_image_with_a_pixel_for_every_point_in_one_row_is_folded(self, tmp_path, keep):
+        flat = image(1).reshape(1, 8)
+        written = acquisition(tmp_path, virtual_images={"BF": flat})
+        found = navigators_of(read(written.movie, keep))["BF"]
+        assert axis_names(found) == ["y", "x"]
+        np.testing.assert_array_equal(found["data"], image(1))
+
+    def test_a_scan_line_has_lines_for_images(self, tmp_path, keep):
+        written = acquisition(
+            tmp_path, scan_shape=(1, 8), virtual_images={"BF": image(1, (1, 8))}, external_images={}
+        )
+        dataset = read(written.movie, keep)
+        assert axis_names(navigators_of(dataset)["BF"]) == ["x"]
+        assert dataset["metadata"]["_HyperSpy"]["_sig_navigator"]["data"].shape == (8,)
+
+    def test_an_image_of_repeated_scans_keeps_the_grid(self, tmp_path, keep):
+        dataset = read(acquisition(tmp_path, repeats=2).movie, keep)
+        assert axis_names(navigators_of(dataset)["BF"]) == ["y", "x"]
+        assert "_sig_navigator" not in dataset["metadata"]["_HyperSpy"]
+
+    def test_an_image_of_another_size_stays_as_it_is(self, tmp_path, keep):
+        written = acquisition(tmp_path, virtual_images={"odd": image(1, (3, 3)), "BF": image(2)})
+        dataset = read(written.movie, keep)
+        np.testing.assert_array_equal(navigators_of(dataset)["odd"]["data"], image(1, (3, 3)))
+        axis_names(navigators_of(dataset)["odd"])
+        navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
+        np.testing.assert_array_equal(navigator["data"], image(2))
+
+    def test_the_navigator_is_the_first_that_fits(self, tmp_path, keep):
+        navigator = read(acquisition(tmp_path).movie, keep)["metadata"]["_HyperSpy"][
+            "_sig_navigator"
+        ]
+        assert navigator["metadata"]["General"]["title"] == "BF"
+        np.testing.assert_array_equal(navigator["data"], image(1))
+
+    def test_a_custom_scan_has_images_of_its_grid(self, tmp_path, keep):
+        points = np.array([[0, 0], [3, 1], [0, 0]])
+        dataset = read(acquisition(tmp_path, custom_points=points).movie, keep)
+        assert axis_names(dataset) == ["y", "x", "repeat", "ky", "kx"]
+        np.testing.assert_array_equal(navigators_of(dataset)["BF"]["data"], image(1))
+
+
+class TestArguments:
+    def test_none_loads_none(self, tmp_path, keep):
+        written = acquisition(tmp_path)
+        assert list(navigators_of(read(written.movie, keep, virtual_images=None))) == [
+            "Ext 1",
+            "Ext 2",
+        ]
+        both = read(written.movie, keep, virtual_images=None, external_images=None)
+        assert "_HyperSpy" not in both["metadata"]
+
+    def test_the_callers_files_win(self, tmp_path, keep):
+        written = acquisition(tmp_path)
+        mine = acquisition(tmp_path / "mine", virtual_images={"mine": image(7)}).companions[0]
+        found = navigators_of(read(written.movie, keep, virtual_images=[mine]))
+        assert list(found) == [mine.stem, "Ext 1", "Ext 2"]
+        np.testing.assert_array_equal(found[mine.stem]["data"], image(7))
+
+    def test_files_of_one_name_do_not_hide_each_other(self, tmp_path, keep):
+        written = acquisition(tmp_path, external_images=None)
+        mine = [
+            acquisition(tmp_path / folder, virtual_images={"BF": image(value)}).companions[0]
+            for folder, value in (("a", 7), ("b", 8))
+        ]
+        found = navigators_of(read(written.movie, keep, virtual_images=mine))
+        assert [float(signal["data"][0, 0]) for signal in found.values()] == [7, 8]
+
+    def test_a_path_alone_is_no_list_of_files(self, tmp_path, keep):
+        written = acquisition(tmp_path)
+        with pytest.raises(ArgumentError, match="virtual_images="):
+            read(written.movie, keep, virtual_images=str(written.companions[0]))
+
+    def test_without_a_sidecar_nothing_is_looked_for(self, tmp_path, keep):
+        written = acquisition(tmp_path)
+        assert "_HyperSpy" not in read(written.movie, keep, metadata_file=None)["metadata"]
+
+
+class TestLoading:
+    def test_one_listing_finds_sidecar_points_and_images(self, tmp_path, keep, monkeypatch):
+        points = np.array([[x, y] for y in range(2) for x in range(4)])
+        url = url_of(acquisition(tmp_path, custom_points=points).movie, keep)
+        listed = []
+        list_folder = Location.list_folder
+
+        def counted(self):
+            listed.append(self.url)
+            return list_folder(self)
+
+        monkeypatch.setattr(Location, "list_folder", counted)
+        [dataset] = read_mrc(url)
+        assert len(navigators_of(dataset)) == 4
+        assert listed == [url]
+
+    def test_a_store_that_cannot_list_gives_the_sidecar_but_no_images(
+        self, tmp_path, keep, monkeypatch
+    ):
+        written = acquisition(tmp_path)
+        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        dataset = read(written.movie, keep)
+        assert axis_names(dataset) == ["y", "x", "ky", "kx"]
+        assert "_HyperSpy" not in dataset["metadata"]
+
+    def test_large_images_stay_lazy_with_lazy_data_only(self, tmp_path, keep, monkeypatch):
+        written = acquisition(tmp_path)
+        [small] = {type(s["data"]) for s in navigators_of(read(written.movie, keep)).values()}
+        assert small is np.ndarray
+        monkeypatch.setattr(companions, "_EAGER_BYTES", image(1).nbytes - 1)
+        large = navigators_of(read(written.movie, keep))["HAADF"]["data"]
+        assert isinstance(large, da.Array)
+        np.testing.assert_array_equal(large.compute(), image(2))
+        eager = navigators_of(read(written.movie, keep, lazy=False))["HAADF"]["data"]
+        assert type(eager) is np.ndarray
+
+    def test_an_unfinished_image_is_left_out_with_a_warning(self, tmp_path, keep):
+        written = acquisition(tmp_path)
+        broken = written.companions[0]
+        broken.write_bytes(broken.read_bytes()[:-4])
+        with pytest.warns(MrcdistWarning, match=f"{broken.name} is left out"):
+            dataset = read(written.movie, keep)
+        assert list(navigators_of(dataset)) == ["HAADF", "Ext 1", "Ext 2"]
+        navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
+        np.testing.assert_array_equal(navigator["data"], image(2))
+
+    def test_an_image_that_the_caller_named_must_be_whole(self, tmp_path, keep):
+        written = acquisition(tmp_path)
+        broken = written.companions[0]
+        broken.write_bytes(broken.read_bytes()[:-4])
+        with pytest.raises(TruncatedFileError):
+            read(written.movie, keep, virtual_images=[broken])
+
+
+class TestInfo:
+    def test_lists_them(self, tmp_path, keep):
+        written = acquisition(tmp_path)
+        url = url_of(written.movie, keep)
+        said = CliRunner().invoke(main, ["info", url])
+        assert said.exit_code == 0
+        for path, name in zip(written.companions, ["BF", "HAADF", "Ext 1", "Ext 2"], strict=True):
+            assert f"image    {name}: {path.name}" in said.stdout
+        listed = json.loads(CliRunner().invoke(main, ["info", "--json", url]).stdout)["images"]
+        assert listed["Ext 2"] == f"{url.rpartition('/')[0]}/{written.companions[3].name}"
+
+
+class TestRealAcquisition:
+    def test_images_of_a_real_microscope(self, real_data):
+        [dataset] = read_mrc(real_data / "20241021_00405_movie.mrc")
+        found = navigators_of(dataset)
+        assert list(found) == ["Virt 0", "Virt 1", "Ext 1"]
+        for name, file in {"Virt 0": "0_Virt 0_sum", "Ext 1": "ext1_Ext 1"}.items():
+            raw = (real_data / f"20241021_00405_{file}.mrc").read_bytes()
+            stored = np.frombuffer(raw[1024:], "<f4").reshape(4, 8)
+            np.testing.assert_array_equal(found[name]["data"], stored)

@@ -1,0 +1,287 @@
+"""The sidecar: wherever it comes from, however it is written, and what its numbers become."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from mrcdist import ArgumentError, MissingFileError, MrcdistWarning, SidecarError, read_mrc
+from mrcdist.demo.acquisition import write_acquisition
+from tests.support.acquisitions import axis_names, in_memory, sidecar_values, url_of
+
+FRAME = (3, 5)
+
+
+def read(path, keep, **options):
+    [dataset] = read_mrc(url_of(path, keep), **options)
+    return dataset
+
+
+def axes_of(dataset):
+    return {axis["name"]: (axis["scale"], axis["units"]) for axis in dataset["axes"]}
+
+
+class TestWhereItComesFrom:
+    @pytest.mark.parametrize("kind", ["path", "str", "file url", "url", "binary", "text"])
+    def test_it_may_be_named(self, tmp_path, keep, kind):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
+        sidecar = written.sidecar.rename(tmp_path / "elsewhere.txt")
+        assert axis_names(read(written.movie, keep)) == ["z", "y", "x"]
+        given = {
+            "path": lambda: sidecar,
+            "str": lambda: str(sidecar),
+            "file url": lambda: f"file://{sidecar}",
+            "url": lambda: f"{in_memory(tmp_path)}/elsewhere.txt",
+            "binary": lambda: sidecar.open("rb"),
+            "text": lambda: sidecar.open(encoding="latin-1"),
+        }[kind]()
+        try:
+            dataset = read(written.movie, keep, metadata_file=given)
+            assert axis_names(dataset) == ["y", "x", "ky", "kx"]
+            assert dataset["original_metadata"]["de_metadata"] == {
+                key.strip(): value.strip()
+                for key, _, value in (
+                    line.partition("=") for line in sidecar.read_text("latin-1").splitlines()
+                )
+            }
+        finally:
+            if hasattr(given, "close"):
+                given.close()
+
+    def test_none_uses_none(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
+        dataset = read(written.movie, keep, metadata_file=None)
+        assert axis_names(dataset) == ["z", "y", "x"]
+        assert "de_metadata" not in dataset["original_metadata"]
+        assert "Acquisition_instrument" not in dataset["metadata"]
+        # The header's cells are negative: uncalibrated, not a scale of -1.
+        assert axes_of(dataset) == dict.fromkeys(["z", "y", "x"], (1.0, None))
+
+    def test_one_that_is_not_there_is_an_error(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
+        with pytest.raises(MissingFileError, match=r"nowhere\.txt"):
+            read(written.movie, keep, metadata_file=tmp_path / "nowhere.txt")
+
+    def test_one_of_an_odd_type_is_an_error(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
+        with pytest.raises(ArgumentError, match="metadata_file is a dict"):
+            read(written.movie, keep, metadata_file={})
+
+    def test_another_acquisitions_is_not_taken(self, tmp_path, keep):
+        """The suffix is part of the name: `_a` and `_b` are two acquisitions."""
+        own = write_acquisition(
+            tmp_path, name="20260101_00001_b", scan_shape=(2, 4), frame_shape=FRAME
+        )
+        write_acquisition(tmp_path, name="20260101_00001_a", scan_shape=(4, 2), frame_shape=FRAME)
+        write_acquisition(tmp_path, name="20260101_00001", scan_shape=(8, 1), frame_shape=FRAME)
+        assert read(own.movie, keep)["data"].shape == (2, 4, *FRAME)
+        own.sidecar.unlink()
+        assert axis_names(read(own.movie, keep)) == ["z", "y", "x"]
+
+
+class TestHowItIsWritten:
+    """Bytes that a server on Windows, or an editor, may leave."""
+
+    def rewritten(self, folder, change, **options):
+        written = write_acquisition(folder, scan_shape=(2, 4), frame_shape=FRAME, **options)
+        written.sidecar.write_bytes(change(written.sidecar.read_bytes()))
+        return written
+
+    @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+    def test_line_ends(self, tmp_path, keep, newline):
+        written = self.rewritten(tmp_path, lambda raw: raw.replace(b"\n", newline))
+        dataset = read(written.movie, keep)
+        assert dataset["data"].shape == (2, 4, *FRAME)
+        assert dataset["original_metadata"]["de_metadata"]["Scan - Type"] == "Raster"
+
+    @pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig"])
+    def test_encodings(self, tmp_path, keep, encoding):
+        written = self.rewritten(
+            tmp_path,
+            lambda raw: (raw.decode("latin-1") + "Operator = Jürgen, 50 µm\n").encode(encoding),
+        )
+        original = read(written.movie, keep)["original_metadata"]["de_metadata"]
+        assert original["Operator"] == "Jürgen, 50 µm"
+        assert original["Server Software Version"] == "2.7.5.10756"  # the first key
+
+    def test_an_equals_sign_in_a_value(self, tmp_path, keep):
+        written = self.rewritten(tmp_path, lambda raw: raw + b"Preset = a=1, b = 2\n")
+        original = read(written.movie, keep)["original_metadata"]["de_metadata"]
+        assert original["Preset"] == "a=1, b = 2"
+
+    def test_a_line_that_is_no_key_and_value_is_told(self, tmp_path, keep):
+        written = self.rewritten(tmp_path, lambda raw: b"*** junk ***\n" + raw)
+        with pytest.warns(MrcdistWarning, match=r"junk") as said:
+            dataset = read(written.movie, keep)
+        assert "1 line" in str(said[0].message)
+        assert dataset["data"].shape == (2, 4, *FRAME)
+
+    def test_a_file_of_something_else_is_refused(self, tmp_path, keep):
+        written = self.rewritten(tmp_path, lambda raw: b"<html>not found</html>")
+        with pytest.raises(SidecarError, match="key = value"):
+            read(written.movie, keep)
+
+    def test_every_key_is_kept_as_text(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
+        original = read(written.movie, keep)["original_metadata"]["de_metadata"]
+        assert original == sidecar_values(written)
+        assert all(isinstance(value, str) for value in original.values())
+
+    def test_an_image_size_that_contradicts_the_header_is_told(self, tmp_path, keep):
+        written = write_acquisition(
+            tmp_path, scan_shape=(2, 4), frame_shape=FRAME, sidecar={"Image Size X (pixels)": "99"}
+        )
+        with pytest.warns(MrcdistWarning, match="99"):
+            assert read(written.movie, keep)["data"].shape == (2, 4, *FRAME)
+
+
+@pytest.mark.parametrize("server", ["2.7", "new"])
+class TestNumbers:
+    """Each number in the result is checked against the text that the sidecar has."""
+
+    def test_scan(self, tmp_path, keep, server):
+        written = write_acquisition(
+            tmp_path,
+            scan_shape=(2, 4),
+            repeats=2,
+            point_repeats=2,
+            frame_shape=FRAME,
+            server=server,
+        )
+        said = {key: value for key, value in sidecar_values(written).items() if value}
+        assert said["Scan - Repeat Delay (seconds)"] == "0.5"  # a sum, not joined texts
+        repeat = float(said["Scan - Time (seconds)"]) + float(said["Scan - Repeat Delay (seconds)"])
+        assert axes_of(read(written.movie, keep)) == {
+            "repeat": (pytest.approx(repeat), "s"),
+            "y": (float(said["Specimen Pixel Size Y (nanometers)"]), "nm"),
+            "x": (float(said["Specimen Pixel Size X (nanometers)"]), "nm"),
+            "point_repeat": (pytest.approx(1 / float(said["Frames Per Second"])), "s"),
+            "ky": (float(said["Diffraction Pixel Size Y"]), "nm^-1"),
+            "kx": (float(said["Diffraction Pixel Size X"]), "nm^-1"),
+        }
+
+    def test_metadata(self, tmp_path, keep, server):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, server=server)
+        said = sidecar_values(written)
+        moment = datetime.fromtimestamp(int(said["Timestamp (seconds since Epoch)"]), UTC)
+        gain = said["ADUs Per Electron Bin1x" if server == "2.7" else "ADUs Per Electron"]
+        assert read(written.movie, keep)["metadata"] == {
+            "General": {
+                "title": "20260101_00001_movie",
+                "original_filename": "20260101_00001_movie.mrc",
+                "date": moment.strftime("%Y-%m-%d"),
+                "time": moment.strftime("%H:%M:%S"),
+                "time_zone": "UTC",
+            },
+            "Acquisition_instrument": {
+                "TEM": {
+                    "beam_energy": float(said["Instrument Accelerating Voltage (V)"]) / 1000,
+                    "camera_length": 10
+                    * float(said["Instrument Project Camera Length (centimeters)"]),
+                    "magnification": float(said["Instrument Project Magnification"]),
+                    "acquisition_mode": "STEM",
+                    "dwell_time": pytest.approx(
+                        float(said["Scan - Dwell Time (microseconds)"]) * 1e-6
+                    ),
+                    "frames_per_second": float(said["Frames Per Second"]),
+                    "detector": said["Camera Name"],
+                    "Detector": {"Camera": {"name": said["Camera Name"]}},
+                }
+            },
+            "Signal": {
+                "signal_type": "",
+                "Noise_properties": {"Variance_linear_model": {"gain_factor": float(gain)}},
+            },
+        }
+
+    def test_what_is_minus_one_is_not_known(self, tmp_path, keep, server):
+        unknown = [
+            "Specimen Pixel Size X (nanometers)",
+            "Specimen Pixel Size Y (nanometers)",
+            "Diffraction Pixel Size X",
+            "Diffraction Pixel Size Y",
+            "Instrument Accelerating Voltage (V)",
+            "Instrument Project Camera Length (centimeters)",
+            "Instrument Project Magnification",
+            "Instrument Project TEMorSTEM Mode",
+        ]
+        written = write_acquisition(
+            tmp_path,
+            scan_shape=(2, 4),
+            frame_shape=FRAME,
+            server=server,
+            sidecar=dict.fromkeys(unknown, "-1"),
+        )
+        dataset = read(written.movie, keep)
+        assert axes_of(dataset) == dict.fromkeys(["y", "x", "ky", "kx"], (1.0, None))
+        tem = dataset["metadata"]["Acquisition_instrument"]["TEM"]
+        assert set(tem) == {"dwell_time", "frames_per_second", "detector", "Detector"}
+
+    @pytest.mark.parametrize(
+        ("camera_length", "mode", "names"),
+        [
+            ("20", "0", ["time", "ky", "kx"]),
+            ("20", "-1", ["time", "ky", "kx"]),
+            ("-1", "1", ["time", "ky", "kx"]),
+            ("-1", "0", ["time", "y", "x"]),
+            ("-1", "-1", ["time", "y", "x"]),
+        ],
+    )
+    def test_movie_that_is_no_scan(self, tmp_path, keep, server, camera_length, mode, names):
+        written = write_acquisition(
+            tmp_path,
+            scan_shape=(2, 4),
+            frame_shape=FRAME,
+            scan=False,
+            server=server,
+            sidecar={
+                "Instrument Project Camera Length (centimeters)": camera_length,
+                "Instrument Project TEMorSTEM Mode": mode,
+                "Autosave Movie Sum Count": "4",
+            },
+        )
+        said = sidecar_values(written)
+        dataset = read(written.movie, keep)
+        assert axis_names(dataset) == names
+        pixel = (
+            "Diffraction Pixel Size {}" if "ky" in names else "Specimen Pixel Size {} (nanometers)"
+        )
+        units = "nm^-1" if "ky" in names else "nm"
+        assert list(axes_of(dataset).values()) == [
+            (pytest.approx(4 / float(said["Frames Per Second"])), "s"),
+            (float(said[pixel.format("Y")]), units),
+            (float(said[pixel.format("X")]), units),
+        ]
+        assert "dwell_time" not in dataset["metadata"]["Acquisition_instrument"]["TEM"]
+
+
+class TestRealAcquisition:
+    def test_scan_of_a_real_microscope(self, real_data):
+        path = real_data / "20241021_00405_movie.mrc"
+        [dataset] = read_mrc(path)
+        assert axes_of(dataset) == {
+            "y": (0.2, "nm"),
+            "x": (0.1, "nm"),
+            "ky": (0.1, "nm^-1"),
+            "kx": (0.1, "nm^-1"),
+        }
+        stored = np.frombuffer(path.read_bytes()[1024:], "<u2")
+        np.testing.assert_array_equal(dataset["data"].compute(), stored.reshape(4, 8, 4, 8))
+        text = (real_data / "20241021_00405_info.txt").read_bytes().decode("latin-1")
+        [said] = [
+            line.split("=")[1]
+            for line in text.splitlines()
+            if line.startswith("Specimen Pixel Size Y")
+        ]
+        assert float(said) == 0.2
+
+    def test_sidecar_of_another_server(self, real_data):
+        """CRLF, a 2.7 server; the movie it belongs to is not at hand."""
+        raw = (real_data / "info.txt").read_bytes()
+        assert b"\r\n" in raw
+        movie = real_data / "20241021_00405_movie.mrc"
+        with pytest.raises(SidecarError, match=r"256 points.* 32 frames"):
+            read_mrc(movie, metadata_file=io.BytesIO(raw))

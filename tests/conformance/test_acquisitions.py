@@ -1,0 +1,257 @@
+"""Raster scans: every frame at its place, every axis the length of its data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcdist import ArgumentError, MrcdistWarning, SidecarError, TruncatedFileError, read_mrc
+from mrcdist.demo.acquisition import write_acquisition
+from tests.support.acquisitions import all_frames, axis_names, frames_of, url_of
+
+FRAME = (3, 5)
+FRAME_AXES = ["ky", "kx"]
+
+
+def read(path, keep, **options):
+    [dataset] = read_mrc(url_of(path, keep), **options)
+    return dataset
+
+
+@st.composite
+def block_lengths(draw, sizes):
+    """A block length for each axis; frames may be cut too."""
+    return tuple(draw(st.integers(1, size)) for size in sizes)
+
+
+class TestOrder:
+    @settings(max_examples=30)
+    @given(
+        sizes=st.tuples(*(st.integers(1, most) for most in (3, 4, 4, 3))),
+        cuts=block_lengths((3, 4, 4, 3, *FRAME)),
+        dtype=st.sampled_from(["uint8", "uint16", "float32"]),
+        server=st.sampled_from(["2.7", "new"]),
+    )
+    def test_repeats_then_rows_then_columns_then_point_repeats(
+        self, tmp_path_factory, keep, sizes, cuts, dtype, server
+    ):
+        repeats, y, x, point_repeats = sizes
+        written = write_acquisition(
+            tmp_path_factory.mktemp("order"),
+            scan_shape=(y, x),
+            repeats=repeats,
+            point_repeats=point_repeats,
+            frame_shape=FRAME,
+            dtype=dtype,
+            server=server,
+        )
+        long = [size > 1 for size in sizes]
+        chunks = (*(cut for cut, kept in zip(cuts, long, strict=False) if kept), *cuts[4:])
+        dataset = read(written.movie, keep, chunks=chunks)
+        names = [
+            name
+            for name, kept in zip(["repeat", "y", "x", "point_repeat"], long, strict=True)
+            if kept
+        ]
+        assert axis_names(dataset) == names + FRAME_AXES
+        assert dataset["data"].chunksize == tuple(
+            min(cut, size) for cut, size in zip(chunks, dataset["data"].shape, strict=True)
+        )
+        np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written, dtype))
+
+    @pytest.mark.parametrize(
+        "spelling",
+        ["Scan - Point Repeats", "Scan - Point Repeat", "Scan - Camera Frames Per Point"],
+    )
+    def test_point_repeats_in_every_spelling(self, tmp_path, keep, spelling):
+        written = write_acquisition(
+            tmp_path,
+            scan_shape=(2, 4),
+            point_repeats=3,
+            frame_shape=FRAME,
+            sidecar={"Scan - Camera Frames Per Point": None, spelling: "3"},
+        )
+        dataset = read(written.movie, keep)
+        assert axis_names(dataset) == ["y", "x", "point_repeat", *FRAME_AXES]
+        np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
+
+    def test_a_region_of_interest_is_what_was_scanned(self, tmp_path, keep):
+        written = write_acquisition(
+            tmp_path, scan_shape=(16, 9), roi=(2, 3), repeats=2, frame_shape=FRAME
+        )
+        dataset = read(written.movie, keep)
+        assert dataset["data"].shape == (2, 2, 3, *FRAME)
+        assert axis_names(dataset) == ["repeat", "y", "x", *FRAME_AXES]
+        np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
+
+    def test_sizes_of_a_region_that_is_off_mean_nothing(self, tmp_path, keep):
+        written = write_acquisition(
+            tmp_path,
+            scan_shape=(2, 3),
+            frame_shape=FRAME,
+            sidecar={"Scan - ROI Size X": "7", "Scan - ROI Size Y": "7"},
+        )
+        assert read(written.movie, keep)["data"].shape == (2, 3, *FRAME)
+
+    @pytest.mark.parametrize(
+        ("scan_shape", "names"), [((1, 6), ["x"]), ((6, 1), ["y"]), ((1, 1), [])]
+    )
+    def test_axes_of_one_point_are_in_neither_axes_nor_data(
+        self, tmp_path, keep, scan_shape, names
+    ):
+        written = write_acquisition(tmp_path, scan_shape=scan_shape, frame_shape=FRAME)
+        for lazy in (True, False):
+            dataset = read(written.movie, keep, lazy=lazy, distributed=lazy)
+            assert axis_names(dataset) == names + FRAME_AXES
+            np.testing.assert_array_equal(np.asarray(dataset["data"]), all_frames(written))
+
+    def test_a_frame_of_one_row_keeps_it(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(2, 3), frame_shape=(1, 7))
+        dataset = read(written.movie, keep)
+        assert axis_names(dataset) == ["y", "x", *FRAME_AXES]
+        np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
+
+    def test_a_movie_that_is_no_scan_has_a_time_axis(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, scan=False)
+        dataset = read(written.movie, keep)
+        assert axis_names(dataset) == ["time", *FRAME_AXES]
+        np.testing.assert_array_equal(
+            dataset["data"].compute(), all_frames(written).reshape(8, *FRAME)
+        )
+
+    def test_a_scan_in_tem_mode_stays_a_scan(self, tmp_path, keep):
+        written = write_acquisition(
+            tmp_path,
+            scan_shape=(2, 4),
+            frame_shape=FRAME,
+            sidecar={"Instrument Project TEMorSTEM Mode": "0"},
+        )
+        assert axis_names(read(written.movie, keep)) == ["y", "x", *FRAME_AXES]
+
+
+class TestFrameCount:
+    def test_more_frames_than_points_are_not_dropped(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=10)
+        for allow in (False, True):
+            with pytest.raises(SidecarError, match=r"8 points.* 10 frames") as caught:
+                read(written.movie, keep, allow_truncated=allow)
+            assert "navigation_shape" in caught.value.remedy
+            assert "metadata_file=None" in caught.value.remedy
+        rescued = read(written.movie, keep, navigation_shape=(10,))["data"]
+        np.testing.assert_array_equal(rescued.compute(), frames_of(range(10), written))
+        plain = read(written.movie, keep, metadata_file=None)["data"]
+        np.testing.assert_array_equal(plain.compute(), frames_of(range(10), written))
+
+    def test_fewer_frames_than_points_are_not_invented(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5)
+        with pytest.raises(SidecarError, match=r"8 points.* 5 frames") as caught:
+            read(written.movie, keep)
+        assert "allow_truncated=True" in caught.value.remedy
+
+    @pytest.mark.parametrize("chunks", ["auto", (1, 3, -1, -1), (2, 2, 2, 3)])
+    def test_a_partial_scan_reads_0_where_frames_are_missing(self, tmp_path, keep, chunks):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5)
+        with pytest.warns(MrcdistWarning, match="3 of 8 frames are missing"):
+            dataset = read(written.movie, keep, allow_truncated=True, chunks=chunks)
+        assert axis_names(dataset) == ["y", "x", *FRAME_AXES]
+        expected = all_frames(written)
+        assert not expected[1, 1:].any()
+        np.testing.assert_array_equal(dataset["data"].compute(), expected)
+
+    def test_a_header_that_announces_more_than_was_written(self, tmp_path, keep):
+        written = write_acquisition(
+            tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5, announced=8
+        )
+        with pytest.raises(TruncatedFileError, match="5 of 8 frames"):
+            read(written.movie, keep)
+        with pytest.warns(MrcdistWarning) as said:
+            dataset = read(written.movie, keep, allow_truncated=True)
+        assert any("3 of 8 frames are missing" in str(warning.message) for warning in said)
+        np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
+
+    def test_a_last_frame_that_was_cut_is_missing(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
+        whole = written.movie.read_bytes()
+        written.movie.write_bytes(whole[:-1])
+        with pytest.raises(TruncatedFileError, match="7 of 8 frames"):
+            read(written.movie, keep)
+        with pytest.warns(MrcdistWarning) as said:
+            data = read(written.movie, keep, allow_truncated=True)["data"].compute()
+        assert any("1 of 8 frames are missing" in str(warning.message) for warning in said)
+        expected = all_frames(written)
+        expected[1, 3] = 0
+        np.testing.assert_array_equal(data, expected)
+
+
+class TestNavigationShape:
+    """In HyperSpy's order, fastest first: the array's is the reverse."""
+
+    @pytest.mark.parametrize(
+        ("given", "array_order"),
+        [
+            ((6, 4), (4, 6)),
+            ([6, 4], (4, 6)),
+            ((24,), (24,)),
+            ((3, 2, 4), (4, 2, 3)),
+            ((3, 2, 2, 2), (2, 2, 2, 3)),
+            ((3, 1, 2, 2, 2, 1), (2, 2, 2, 3)),
+            ((6, -1), (4, 6)),
+            ((-1, 6), (6, 4)),
+            ((-1,), (24,)),
+            ((-1, 24), (24,)),
+            ((np.int64(6), np.int32(4)), (4, 6)),
+        ],
+    )
+    @pytest.mark.parametrize("sidecar", ["auto", None])
+    def test_wins_over_the_sidecar(self, tmp_path, keep, given, array_order, sidecar):
+        written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
+        dataset = read(written.movie, keep, navigation_shape=given, metadata_file=sidecar)
+        names = axis_names(dataset)
+        assert len(set(names)) == len(names) == len(array_order) + 2
+        expected = frames_of(np.arange(24).reshape(array_order), written)
+        np.testing.assert_array_equal(dataset["data"].compute(), expected)
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ((5, 4), "20 points, the file 24"),
+            ((5, 5), "25 points, the file 24"),
+            ((5, -1), "24 frames do not divide by 5"),
+            ((-1, -1), "at most one is -1"),
+            ((0, 24), "positive"),
+            ((24.5,), "integers"),
+            ("24", "integers"),
+            ((), "integers"),
+            (24, "integers"),
+        ],
+    )
+    def test_that_does_not_fit_is_refused(self, tmp_path, keep, given, said):
+        written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
+        with pytest.raises(ArgumentError) as caught:
+            read(written.movie, keep, navigation_shape=given)
+        assert said in str(caught.value)
+        assert "navigation_shape" in caught.value.problem
+
+    def test_a_longer_one_is_a_partial_scan_where_that_is_allowed(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
+        with pytest.warns(MrcdistWarning, match="1 of 25 frames are missing"):
+            dataset = read(written.movie, keep, navigation_shape=(5, 5), allow_truncated=True)
+        expected = frames_of([*range(24), -1], written).reshape(5, 5, *FRAME)
+        np.testing.assert_array_equal(dataset["data"].compute(), expected)
+
+    def test_axes_as_long_as_the_scans_keep_its_calibration(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(3, 8), repeats=2, frame_shape=FRAME)
+        y, x = read(written.movie, keep, navigation_shape=(8, 6))["axes"][:2]
+        assert (x["name"], x["scale"], x["units"]) == ("x", 0.4, "nm")
+        assert (y["name"], y["scale"], y["units"]) == ("y", 1.0, None)
+
+    def test_rescues_a_scan_whose_sidecar_makes_no_sense(self, tmp_path, keep):
+        written = write_acquisition(
+            tmp_path, scan_shape=(3, 8), frame_shape=FRAME, sidecar={"Scan - Size X": "many"}
+        )
+        with pytest.raises(SidecarError, match="many"):
+            read(written.movie, keep)
+        dataset = read(written.movie, keep, navigation_shape=(8, 3))
+        np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))

@@ -1,0 +1,226 @@
+"""Scans whose points are in a list: frames go where the list says, and tasks stay small."""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+import dask
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrcdist import MrcdistWarning, SidecarError, plan_mrc, read_mrc
+from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.demo.movie import frame_index, movie_header
+from mrcdist.read import stats
+from tests.support.acquisitions import axis_names, frames_of, in_memory, url_of
+
+FRAME = (3, 5)
+GRID = (3, 4)
+# (x, y): any order, (1, 0) and (3, 2) never visited, nor is the last column but once.
+ONCE = np.array([[2, 1], [0, 0], [0, 2], [1, 1], [3, 0], [0, 1], [2, 2], [2, 0]])
+
+
+def custom(folder, points, **options):
+    return write_acquisition(
+        folder, scan_shape=GRID, frame_shape=FRAME, custom_points=np.asarray(points), **options
+    )
+
+
+def read(path, keep, **options):
+    [dataset] = read_mrc(url_of(path, keep), **options)
+    return dataset
+
+
+def frame_at(points, shape=GRID):
+    """The frame at each point, -1 for none: (y, x), or (y, x, visit) where one has several."""
+    visits = {}
+    for frame, (x, y) in enumerate(np.asarray(points).tolist()):
+        visits.setdefault((y, x), []).append(frame)
+    most = max(map(len, visits.values()))
+    table = np.full((*shape, most), -1)
+    for place, frames in visits.items():
+        table[place][: len(frames)] = frames
+    return table[..., 0] if most == 1 else table
+
+
+class TestOrder:
+    @pytest.mark.parametrize("chunks", ["auto", (1, 2, -1, -1), (2, 3, 2, 2)])
+    def test_frames_go_where_the_list_says(self, tmp_path, keep, chunks):
+        written = custom(tmp_path, ONCE)
+        for lazy in (True, False):
+            dataset = read(written.movie, keep, chunks=chunks, lazy=lazy)
+            assert axis_names(dataset) == ["y", "x", "ky", "kx"]
+            expected = frames_of(frame_at(ONCE), written)
+            assert not expected[0, 1].any()
+            np.testing.assert_array_equal(np.asarray(dataset["data"]), expected)
+
+    def test_points_visited_again_make_a_repeat_axis(self, tmp_path, keep):
+        points = [*ONCE.tolist(), [0, 0], [2, 1], [0, 0]]
+        written = custom(tmp_path, points)
+        dataset = read(written.movie, keep)
+        assert axis_names(dataset) == ["y", "x", "repeat", "ky", "kx"]
+        table = frame_at(points)
+        assert table[0, 0].tolist() == [1, 8, 10]
+        assert table[1, 2].tolist() == [0, 9, -1]
+        np.testing.assert_array_equal(dataset["data"].compute(), frames_of(table, written))
+
+    @settings(max_examples=25)
+    @given(
+        points=st.lists(
+            st.tuples(st.integers(0, GRID[1] - 1), st.integers(0, GRID[0] - 1)), min_size=1
+        ),
+        cut=st.integers(1, 4),
+    )
+    def test_any_list_in_any_chunks(self, tmp_path_factory, keep, points, cut):
+        written = custom(tmp_path_factory.mktemp("custom"), points)
+        table = frame_at(points)
+        data = read(written.movie, keep, chunks=cut)["data"]
+        np.testing.assert_array_equal(data.compute(), frames_of(table, written))
+
+    def test_the_grid_is_the_sidecars_not_the_largest_point(self, tmp_path, keep):
+        written = custom(tmp_path, [[0, 0], [1, 0], [1, 1]])
+        assert read(written.movie, keep)["data"].shape == (*GRID, *FRAME)
+
+    def test_a_grid_of_one_row_has_no_row_axis(self, tmp_path, keep):
+        points = [[3, 0], [0, 0]]
+        written = write_acquisition(
+            tmp_path, scan_shape=(1, 4), frame_shape=FRAME, custom_points=np.array(points)
+        )
+        dataset = read(written.movie, keep)
+        assert axis_names(dataset) == ["x", "ky", "kx"]
+        np.testing.assert_array_equal(dataset["data"].compute(), frames_of([1, -1, -1, 0], written))
+
+    def test_navigation_shape_gives_the_order_of_recording(self, tmp_path, keep):
+        written = custom(tmp_path, ONCE)
+        data = read(written.movie, keep, navigation_shape=(4, 2))["data"]
+        np.testing.assert_array_equal(
+            data.compute(), frames_of(np.arange(8).reshape(2, 4), written)
+        )
+
+
+class TestTheList:
+    def test_a_point_outside_the_grid_is_an_error(self, tmp_path, keep):
+        written = custom(tmp_path, [[0, 0], [4, 1]])
+        with pytest.raises(SidecarError, match="x = 4, y = 1"):
+            read(written.movie, keep)
+
+    def test_without_a_list_the_error_names_the_file(self, tmp_path, keep):
+        written = custom(tmp_path, ONCE)
+        written.scan_points.unlink()
+        with pytest.raises(SidecarError, match=r"20260101_00001_scan_coordinates\.csv") as caught:
+            read(written.movie, keep)
+        assert "scan_file" in caught.value.remedy
+
+    def test_scan_file_none_uses_no_list(self, tmp_path, keep):
+        written = custom(tmp_path, ONCE)
+        with pytest.raises(SidecarError, match="scan_file=None"):
+            read(written.movie, keep, scan_file=None)
+
+    @pytest.mark.parametrize("kind", ["path", "str", "url", "binary", "text"])
+    def test_may_be_named(self, tmp_path, keep, kind):
+        written = custom(tmp_path, ONCE)
+        points = written.scan_points.rename(tmp_path / "elsewhere.csv")
+        given = {
+            "path": points,
+            "str": str(points),
+            "url": f"{in_memory(tmp_path)}/elsewhere.csv",
+            "binary": io.BytesIO(points.read_bytes()),
+            "text": io.StringIO(points.read_text()),
+        }[kind]
+        data = read(written.movie, keep, scan_file=given)["data"]
+        np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
+
+    def test_a_list_for_another_number_of_frames_names_both(self, tmp_path, keep):
+        written = custom(tmp_path, ONCE, present=6)
+        with pytest.raises(SidecarError, match="8 points, but the movie has 6 frames") as caught:
+            read(written.movie, keep)
+        assert "allow_truncated=True" in caught.value.remedy
+        longer = custom(tmp_path / "longer", ONCE, present=9)
+        with pytest.raises(SidecarError, match="8 points, but the movie has 9 frames"):
+            read(longer.movie, keep, allow_truncated=True)
+
+    def test_an_aborted_scan_reads_0_at_the_points_not_reached(self, tmp_path, keep):
+        written = custom(tmp_path, ONCE, present=6)
+        with pytest.warns(MrcdistWarning, match=r"2 of 8 .* read as 0"):
+            dataset = read(written.movie, keep, allow_truncated=True)
+        table = frame_at(ONCE)
+        table[table >= 6] = -1
+        np.testing.assert_array_equal(dataset["data"].compute(), frames_of(table, written))
+
+
+class TestCost:
+    def test_a_task_fetches_the_frames_of_its_chunk_and_no_others(self, tmp_path):
+        written = custom(tmp_path, ONCE)
+        frame_bytes = 2 * FRAME[0] * FRAME[1]
+        with dask.config.set({"mrcdist.max-gap": 0}):
+            [dataset] = read_mrc(url_of(written.movie, in_memory), chunks=(1, -1, -1, -1))
+            for row, table_row in enumerate(frame_at(ONCE)):
+                before = stats.snapshot()
+                dataset["data"][row].compute(scheduler="sync")
+                after = stats.snapshot()
+                fetched = after.bytes_fetched - before.bytes_fetched
+                assert fetched == frame_bytes * np.count_nonzero(table_row >= 0)
+
+    def test_neighbours_in_the_file_come_in_one_request(self, tmp_path):
+        rows, columns = GRID
+        serpentine = [
+            [x if y % 2 == 0 else columns - 1 - x, y] for y in range(rows) for x in range(columns)
+        ]
+        written = custom(tmp_path, serpentine)
+        with dask.config.set({"mrcdist.max-gap": 0}):
+            [dataset] = read_mrc(url_of(written.movie, in_memory), chunks=(1, -1, -1, -1))
+            before = stats.snapshot()
+            data = dataset["data"].compute(scheduler="sync")
+            assert stats.snapshot().requests - before.requests == rows
+        np.testing.assert_array_equal(data, frames_of(frame_at(serpentine), written))
+
+
+MANY = 1000
+
+
+@pytest.fixture(scope="module")
+def million(tmp_path_factory):
+    """A scan of a million points in random order: URL of the movie, and the frame at each point."""
+    folder = tmp_path_factory.mktemp("million")
+    written = write_acquisition(
+        folder,
+        scan_shape=(MANY, MANY),
+        frame_shape=(1, 4),
+        dtype="uint8",
+        custom_points=np.array([[0, 0]]),
+        present=0,
+    )
+    places = np.random.default_rng(0).permutation(MANY * MANY)
+    digits = np.arange(places.size)[:, None] // 100 ** np.arange(4) % 100
+    header = movie_header(places.size, (1, 4), "uint8")
+    written.movie.write_bytes(header + digits.astype("u1").tobytes())
+    points = np.stack([places % MANY, places // MANY], axis=1)
+    np.savetxt(written.scan_points, points, fmt="%d", delimiter=",")
+    return str(written.movie), np.argsort(places).reshape(MANY, MANY)
+
+
+class TestAMillionPoints:
+    def test_every_point_has_its_frame(self, million):
+        movie, table = million
+        data = plan_mrc(movie, chunks=(100, 100, -1, -1)).to_dask()
+        assert data.shape == (MANY, MANY, 1, 4)
+        corner = data[990:, :30].compute()
+        frames = [[frame_index(frame) for frame in row] for row in corner]
+        np.testing.assert_array_equal(frames, table[990:, :30])
+
+    @pytest.mark.parametrize(
+        "index", [..., np.s_[::2, 5:, 0, 1]], ids=["all", "with a slice pushed into the tasks"]
+    )
+    def test_the_table_does_not_travel_with_every_task(self, million, index):
+        movie, table = million
+        data = plan_mrc(movie, chunks=(100, 100, -1, -1)).to_dask()
+        assert data.npartitions == 100
+        for array in (data, *dask.optimize(data[index])):
+            sizes = [len(pickle.dumps(task)) for task in dict(array.__dask_graph__()).values()]
+            *small, large = sorted(sizes)
+            assert len(small) >= 100
+            assert small[-1] < 2000
+            assert 4 * table.size < large < 4 * table.size + 2000

@@ -1,0 +1,306 @@
+"""Damaged headers by the thousand: each ends in the right array, a warning or an error of ours.
+
+A case is a number: the same number always makes the same file, and a failure names it. The arrays
+are compared with numpy on the file's bytes, read as the plan says; what the plan says is compared
+with the header's own words.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import itertools
+import json
+import math
+import random
+import struct
+import tracemalloc
+import warnings
+from functools import cache
+
+import blosc
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.errors import MrcdistError, MrcdistWarning
+from mrcdist.format.validation import check_file
+from tests.support.mrc_files import header_bytes
+
+BITS = {0: 8, 1: 16, 2: 32, 3: 32, 4: 64, 6: 16, 12: 16, 16: 24, 101: 4}
+INTS = (*range(0, 40, 4), 64, 68, 72, 88, 92, 108, 152, 156, 220)
+FLOATS = (*range(40, 64, 4), 76, 80, 84, 196, 200, 204, 216)
+SHORTS = (128, 130)
+# What says where the pixels are and what they mean: sizes, mode, extended header, IMOD's overlay.
+CRUCIAL = (*range(16), *range(92, 96), *range(152, 160))
+EXTREME_INTS = (0, 1, -1, 2, 3, 4, 5, 7, 16, 101, 127, 128, 255, 401, 630, 2002, 32767, 65535)
+EXTREME_INTS += (2**24, 2**31 - 1, -(2**31), 2**31 - 8, 1146047817)
+EXTREME_FLOATS = (0.0, -0.0, 1.0, -1.0, math.nan, math.inf, -math.inf, 3.4e38, 1e-45, 127.5)
+
+# A reader may hold a decoded copy (4-bit: twice the bytes) and the pieces that it came from; a
+# decompressor's pieces have 4 MiB.
+ALLOWED_BYTES = 9 * 2**20
+# What a stream holds is only known by decompressing it, so its header is believed to a degree.
+ALLOWED_BYTES_OF_STREAMS = 64 * 2**20
+ALLOWED_COPIES = 8
+
+
+def payload_bytes(mode, nx, ny, nz):
+    row = (nx + 1) // 2 if mode == 101 else nx * BITS[mode] // 8
+    return row * ny * nz
+
+
+def records(kind, order):
+    """An extended header with as many records as any of the files needs."""
+    if kind == "CCP4":
+        return b"X,Y,Z".ljust(80) * 2
+    if kind in ("FEI1", "FEI2"):
+        size = {"FEI1": 768, "FEI2": 888}[kind]
+        return struct.pack(order + "i", size).ljust(size, b"\1") * 12
+    return bytes(range(12)) * 12 if kind else b""
+
+
+@cache
+def sound_files():
+    """(name, byte order, bytes): modes and kinds of extended header in both byte orders."""
+    files = []
+    rng = np.random.default_rng(1)
+    sizes = itertools.cycle([(5, 4, 3), (8, 1, 1), (1, 1, 6), (7, 9, 2), (16, 16, 4), (3, 2, 12)])
+    kinds = ("", "4-bit", "CCP4", "FEI1", "FEI2", "SERI", "AGAR")
+    for order, kind, mode in itertools.product("<>", kinds, BITS):
+        nx, ny, nz = next(sizes)
+        extended = records("" if kind == "4-bit" else kind, order)
+        head = header_bytes(
+            nx=nx,
+            ny=ny,
+            nz=nz,
+            mode=0 if kind == "4-bit" else mode,
+            byteorder=order,
+            nsymbt=len(extended),
+            exttyp=b"" if kind == "4-bit" else kind.encode(),
+            cell=(50.0, 40.0, 30.0),
+            nint=2,
+            nreal=1,
+            ispg=rng.choice([0, 1, 401]),
+            imod_flags=16 if kind == "4-bit" else None,
+        )
+        pixels = rng.bytes(payload_bytes(0 if kind == "4-bit" else mode, nx, ny, nz))
+        files.append((f"mode {mode} {kind} {order}", order, head + extended + pixels))
+    return files
+
+
+@cache
+def compressed_sections():
+    """The same for MRCZ: sections are blosc chunks."""
+    files = []
+    for codec, name in ((1, "blosclz"), (2, "lz4"), (5, "zlib"), (6, "zstd")):
+        for order, mode in itertools.product("<>", (0, 1, 2)):
+            head = header_bytes(nx=16, ny=8, nz=3, mode=1000 * codec + mode, byteorder=order)
+            section = bytes(range(128)) * (BITS[mode] // 8)
+            chunk = blosc.compress(section, typesize=BITS[mode] // 8, cname=name)
+            files.append((f"MRCZ {name} mode {mode} {order}", order, head + 3 * chunk))
+    return files
+
+
+def damage(rng, raw, order):
+    """One to three mutations, as words and as bytes."""
+    raw = bytearray(raw)
+    done = []
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        kind = rng.randrange(8)
+        if kind == 0:
+            at, bit = rng.randrange(min(len(raw), 1024 + 64)), rng.randrange(8)
+            raw[at] ^= 1 << bit
+            done.append(f"bit {bit} of byte {at}")
+        elif kind == 1:
+            at, value = rng.choice(CRUCIAL), rng.randrange(256)
+            raw[at] = value
+            done.append(f"byte {at} = {value}")
+        elif kind in (2, 3):
+            at, value = rng.choice(INTS), rng.choice(EXTREME_INTS)
+            if rng.random() < 0.2:
+                value = len(raw) - rng.choice((0, 1, 1024, 1025))
+            struct.pack_into(rng.choice((order, order, "<", ">")) + "i", raw, at, value)
+            done.append(f"integer at {at} = {value}")
+        elif kind == 4:
+            at, value = rng.choice(FLOATS), rng.choice(EXTREME_FLOATS)
+            struct.pack_into(order + "f", raw, at, value)
+            done.append(f"float at {at} = {value}")
+        elif kind == 5:
+            at, value = rng.choice(SHORTS), rng.choice((-1, 0, 1, 32767, -32768, 10))
+            struct.pack_into(order + "h", raw, at, value)
+            done.append(f"short at {at} = {value}")
+        elif kind == 6:
+            new = rng.choice((b"\x44\x44", b"\x11\x11", b"\x44\x41", b"\0\0", rng.randbytes(4)))
+            at = rng.choice((104, 208, 212, 212))
+            raw[at : at + len(new)] = new
+            done.append(f"bytes {new!r} at {at}")
+        elif rng.random() < 0.7:
+            size = rng.choice((0, 1, 1023, 1024, 1025, rng.randrange(len(raw))))
+            del raw[size:]
+            raw += bytes(max(1024 - size, 0) * (rng.random() < 0.5))
+            done.append(f"cut to {len(raw)} bytes")
+            if len(raw) < 1024:
+                break
+        else:
+            more = rng.choice((1, 100, 5000))
+            raw += bytes(more)
+            done.append(f"{more} bytes more")
+    return "; ".join(done), bytes(raw)
+
+
+def as_planned(raw, plan):
+    """The array that the file's bytes are, by numpy alone, as the plan reads the header."""
+    header = plan.header
+    words = struct.unpack(header.byteorder + "4i", raw[:16])
+    assert words == (header.nx, header.ny, header.nz, header.mode)
+    (nsymbt,) = struct.unpack(header.byteorder + "i", raw[92:96])
+    assert header.nsymbt in (nsymbt, 0)  # 0: it is not there
+    mode, order, nx = header.mode % 1000, header.byteorder, header.nx
+    if header.mode >= 1000:
+        data, at = b"", header.data_offset
+        for _ in range(plan.source.parts[0].frames):
+            (size,) = struct.unpack_from("<i", raw, at + 12)
+            data += blosc.decompress(raw[at : at + size])
+            at += size
+    else:
+        data = raw[header.data_offset :]
+    packed = mode == 101 or header.four_bit
+    row = (nx + 1) // 2 if mode == 101 else nx * (BITS | {7: 32, 8: 32})[mode] // 8
+    frames = math.prod(plan.layout.navigation_shape)
+    pixels = np.frombuffer(data, "u1", frames * header.ny * row).reshape(-1, row)
+    if packed:
+        pixels = np.stack([pixels & 15, pixels >> 4], -1).reshape(len(pixels), -1)
+        return pixels[:, : nx * (2 if header.four_bit else 1)].reshape(plan.shape)
+    stored = {0: plan.dtype.str, 1: "i2", 2: "f4", 3: "i2", 4: "c8", 6: "u2", 7: "i4", 8: "u4"}
+    stored |= {12: "f2", 16: "u1"}
+    numbers = pixels.view(np.dtype(stored[mode]).newbyteorder(order))
+    if mode == 3:
+        pairs = numbers.astype("f4").reshape(-1, 2)
+        return (pairs[:, 0] + 1j * pairs[:, 1]).reshape(plan.shape)
+    return numbers.reshape(plan.shape)
+
+
+def accounted_for(raw, header):
+    """Whether header, extended header and data are all of the file."""
+    row = (header.nx + 1) // 2 if header.mode == 101 else header.nx * BITS[header.mode] // 8
+    return 1024 + header.nsymbt + row * header.ny * header.nz == len(raw)
+
+
+def put(path, raw):
+    path.unlink(missing_ok=True)  # some filesystems wait for the disk when a file is cut to 0
+    path.write_bytes(raw)
+
+
+def run_case(number, path):
+    """Make a case, read it every way, and say how it ended."""
+    rng = random.Random(number)
+    files = compressed_sections() if number % 16 == 15 else sound_files()
+    name, order, raw = rng.choice(files)
+    what, raw = damage(rng, raw, order)
+    wrap = {13: gzip.compress, 14: bz2.compress}.get(number % 16)
+    put(path, wrap(raw) if wrap else raw)
+    options = {"allow_truncated": rng.random() < 0.3, "endianness": rng.choice((None, "<", ">"))}
+    try:
+        tracemalloc.reset_peak()  # all of this does nothing where nothing is traced
+        before = tracemalloc.get_traced_memory()[0]
+        outcome = check_outcome(raw, path, options, whole=number % 10 == 0, sized=wrap is None)
+        peak = tracemalloc.get_traced_memory()[1] - before
+        allowed = ALLOWED_BYTES_OF_STREAMS if wrap else ALLOWED_BYTES
+        assert peak <= allowed + ALLOWED_COPIES * len(raw), f"{peak} bytes were allocated"
+        check_file(raw[:1024], file_size=len(raw), extended_start=raw[1024:1028])
+    except Exception as error:
+        error.add_note(f"case {number}: {name}; {what}; {options}")
+        raise
+    return outcome
+
+
+def check_outcome(raw, path, options, *, whole, sized):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            plan = mrcdist.plan_mrc(path, **options)
+            found = plan.source[...]
+            if whole:
+                [eager] = mrcdist.read_mrc(path, distributed=False, **options)
+                [lazy] = mrcdist.read_mrc(path, **options)
+                json.dumps(eager["original_metadata"], allow_nan=False)
+                plan.explain()
+        except MrcdistError as error:
+            return type(error).__name__
+    assert {warning.category for warning in caught} <= {MrcdistWarning}
+    expected = as_planned(raw, plan)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == plan.dtype
+    assert found.dtype.isnative
+    if whole:
+        np.testing.assert_array_equal(eager["data"], expected)
+        np.testing.assert_array_equal(lazy["data"].compute(scheduler="synchronous"), expected)
+    if caught:
+        return "warning"
+    if sized and plan.header.mode < 1000:
+        assert accounted_for(raw, plan.header), "nothing was said about bytes too many or too few"
+    return "array"
+
+
+@pytest.fixture
+def traced(tmp_path):
+    """Trace allocations, once everything that is imported on first use is there."""
+    whole, compressed = sound_files()[0][2], compressed_sections()[0][2]
+    for raw in (whole, gzip.compress(whole), bz2.compress(whole), compressed):
+        put(tmp_path / "first.mrc", raw)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MrcdistWarning)
+            [ds] = mrcdist.read_mrc(tmp_path / "first.mrc")
+        ds["data"].compute(scheduler="synchronous")
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def run_cases(numbers, path):
+    outcomes = [run_case(number, path) for number in numbers]
+    return {outcome: outcomes.count(outcome) for outcome in set(outcomes)}
+
+
+def test_damaged_headers(tmp_path):
+    counts = run_cases(range(2500), tmp_path / "a.mrc")
+    # Every kind of end is reached: a fuzzer that only ever sees errors proves nothing.
+    assert {"array", "warning", "FormatError", "TruncatedFileError"} <= counts.keys(), counts
+    assert min(counts["array"], counts["warning"]) > 250, counts
+
+
+@pytest.mark.usefixtures("traced")
+def test_damaged_headers_allocate_no_more_than_the_file_explains(tmp_path):
+    run_cases(range(2500, 3000), tmp_path / "a.mrc")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("traced")
+def test_a_hundred_thousand_damaged_headers(tmp_path, request):
+    if "slow" not in request.config.getoption("markexpr"):
+        pytest.skip("takes minutes; run with -m slow")
+    print(run_cases(range(3000, 123_000), tmp_path / "a.mrc"))
+
+
+def test_what_does_not_say_where_the_pixels_are_never_changes_them(tmp_path):
+    """Sizes, mode and NSYMBT right and the file whole: the rest of the header may be anything."""
+    path = tmp_path / "a.mrc"
+    free = [at for at in range(1024) if at not in CRUCIAL]
+    for number in range(500):
+        rng = random.Random(number)
+        name, order, raw = rng.choice(sound_files())
+        mutated = bytearray(raw)
+        for at in rng.sample(free, rng.choice((1, 10, 100, len(free)))):
+            mutated[at] = rng.randrange(256)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MrcdistWarning)
+            put(path, raw)
+            sound = mrcdist.plan_mrc(path, mode0="int8")
+            pixels = sound.source[...].tobytes()
+            put(path, mutated)
+            plan = mrcdist.plan_mrc(path, mode0="int8")
+        assert plan.header.byteorder == order, f"{number}: {name}"
+        assert plan.dtype == sound.dtype
+        assert plan.source[...].tobytes() == pixels, f"{number}: {name}"

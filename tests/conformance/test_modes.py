@@ -1,0 +1,359 @@
+"""What the bytes of a pixel mean in each mode. Every file is written byte by byte."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import struct
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import dask
+import fsspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import mrcdist
+from mrcdist.errors import ArgumentError, MrcdistWarning, TruncatedFileError
+from mrcdist.read import stats
+from tests.support.mrc_files import counting, header_bytes, mrc_bytes
+
+ALL_BYTES = bytes(range(256))
+SIGNED = np.frombuffer(ALL_BYTES, "int8").reshape(2, 8, 16)
+UNSIGNED = np.frombuffer(ALL_BYTES, "uint8").reshape(2, 8, 16)
+UNDETERMINED = (0.0, -1.0, -2.0, -1.0)
+
+
+def load(path, raw, **options):
+    path = path / "a.mrc"
+    path.write_bytes(raw)
+    [ds] = mrcdist.read_mrc(path, **options)
+    return ds
+
+
+def in_memory(raw, numbers=itertools.count()):  # noqa: B008 one count for all files
+    url = f"memory://modes/{next(numbers)}/any.mrc"
+    fsspec.filesystem("memory").pipe_file(url, raw)
+    return url
+
+
+def assert_reads(path, raw, expected, **options):
+    """Lazily and at once, the array is the expected one in values, shape and dtype."""
+    for lazy in (True, False):
+        ds = load(path, raw, distributed=False, lazy=lazy, **options)
+        found = np.asarray(ds["data"])
+        assert found.dtype == expected.dtype
+        assert found.dtype.isnative
+        np.testing.assert_array_equal(found, expected)
+        assert [axis["size"] for axis in ds["axes"]] == list(expected.shape)
+
+
+class TestSignOfMode0:
+    """The caller, else IMOD's stamp, else a sidecar, else the statistics, else signed."""
+
+    @staticmethod
+    def raw(**fields):
+        return header_bytes(nx=16, ny=8, nz=2, mode=0, **fields) + ALL_BYTES
+
+    @staticmethod
+    def sidecar(*words):
+        return io.StringIO("\n".join(["Scan - Enable = Disable", *words]))
+
+    @pytest.mark.parametrize("flags", [None, 0, 1])
+    @pytest.mark.parametrize("statistics", [UNDETERMINED, (0.0, 255.0, 127.0, 70.0)])
+    def test_the_caller_wins(self, tmp_path, flags, statistics):
+        raw = self.raw(imod_flags=flags, statistics=statistics)
+        assert_reads(tmp_path, raw, SIGNED, mode0="int8")
+        assert_reads(tmp_path, raw, UNSIGNED, mode0="uint8")
+        words = "Autosave Counted Movie Pixel Format = uint8"
+        data = load(tmp_path, raw, mode0="int8", metadata_file=self.sidecar(words))["data"]
+        assert data.dtype == "int8"
+
+    def test_the_caller_must_know_what_to_say(self, tmp_path):
+        with pytest.raises(ArgumentError, match="int16"):
+            load(tmp_path, self.raw(), mode0="int16")
+
+    @pytest.mark.parametrize("byteorder", "<>")
+    @pytest.mark.parametrize(
+        ("flags", "expected"), [(1, SIGNED), (0, UNSIGNED), (4 | 1, SIGNED), (4 | 8, UNSIGNED)]
+    )
+    def test_imods_stamp_decides_by_its_flag_1(self, tmp_path, byteorder, flags, expected):
+        # The statistics say the opposite.
+        statistics = (0.0, 255.0, 127.0, 70.0) if flags & 1 else (-128.0, 127.0, -0.5, 70.0)
+        raw = self.raw(imod_flags=flags, statistics=statistics, byteorder=byteorder)
+        assert_reads(tmp_path, raw, expected)
+
+    def test_imods_flags_mean_nothing_without_its_stamp(self, tmp_path):
+        raw = bytearray(self.raw(imod_flags=0))
+        struct.pack_into("<i", raw, 152, 0)
+        assert_reads(tmp_path, bytes(raw), SIGNED)
+
+    def test_imods_stamp_comes_before_the_sidecar(self, tmp_path):
+        words = "Autosave Counted Movie Pixel Format = uint8"
+        raw = self.raw(imod_flags=1)
+        assert load(tmp_path, raw, metadata_file=self.sidecar(words))["data"].dtype == "int8"
+
+    @pytest.mark.parametrize("word", ["int8", "uint8"])
+    @pytest.mark.parametrize("mode", ["Counting", "Integrating"])
+    def test_the_sidecars_word_comes_before_the_statistics(self, tmp_path, word, mode):
+        saved = "Counted" if mode == "Counting" else "Integrated"
+        words = self.sidecar(
+            f"Autosave {saved} Movie Pixel Format = {word}", f"Image Processing - Mode = {mode}"
+        )
+        statistics = (0.0, 255.0, 127.0, 70.0) if word == "int8" else (-128.0, 127.0, -0.5, 70.0)
+        ds = load(tmp_path, self.raw(statistics=statistics), metadata_file=words)
+        expected = SIGNED if word == "int8" else UNSIGNED
+        assert ds["data"].dtype == expected.dtype
+        np.testing.assert_array_equal(ds["data"].compute(), expected)
+
+    def test_a_sidecar_that_says_nothing_leaves_it_to_the_statistics(self, tmp_path):
+        raw = self.raw(statistics=(0.0, 255.0, 127.0, 70.0))
+        words = self.sidecar("Autosave Counted Movie Pixel Format = uint16")
+        assert load(tmp_path, raw, metadata_file=words)["data"].dtype == "uint8"
+
+    @pytest.mark.parametrize(
+        ("dmin", "dmax", "expected"),
+        [
+            (-1, 127, SIGNED),
+            (-128, 127, SIGNED),
+            (-128, -1, SIGNED),
+            (0, 128, UNSIGNED),
+            (0, 255, UNSIGNED),
+            (200, 255, UNSIGNED),
+            (-10, 137, SIGNED),  # further outside below than above
+            (-9, 137, UNSIGNED),  # as far
+            (-8, 137, UNSIGNED),
+            (0, 127, SIGNED),  # the same numbers either way
+            (5, 5, SIGNED),
+        ],
+    )
+    def test_imods_rule_on_the_statistics(self, tmp_path, dmin, dmax, expected):
+        raw = self.raw(statistics=(dmin, dmax, (dmin + dmax) / 2, 1.0))
+        assert_reads(tmp_path, raw, expected)
+
+    @pytest.mark.parametrize(
+        "statistics",
+        [
+            (255.0, 0.0, 127.0, 70.0),  # dmax < dmin
+            (0.0, 255.0, -1.0, 70.0),  # dmean below both
+            (0.0, 255.0, 127.0, -1.0),  # rms < 0
+            (0.0, float("nan"), 127.0, 70.0),
+            (0.0, float("inf"), 127.0, 70.0),
+            (0.0, 0.0, 0.0, 0.0),
+        ],
+    )
+    def test_signed_where_the_statistics_are_undefined(self, tmp_path, statistics):
+        assert_reads(tmp_path, self.raw(statistics=statistics), SIGNED)
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+def test_mode_3_is_complex_and_exact(tmp_path, byteorder):
+    pairs = [(0, 0), (1, -1), (-32768, 32767), (32767, -32768), (258, 3), (0, 513)]
+    raw = header_bytes(nx=3, ny=2, nz=1, mode=3, byteorder=byteorder)
+    raw += b"".join(struct.pack(byteorder + "hh", *pair) for pair in pairs)
+    expected = np.array([complex(*pair) for pair in pairs], "complex64").reshape(2, 3)
+    assert_reads(tmp_path, raw, expected)
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+def test_mode_16_has_a_last_axis_of_red_green_blue(tmp_path, byteorder):
+    raw = header_bytes(nx=2, ny=3, nz=4, mode=16, byteorder=byteorder) + ALL_BYTES[:72]
+    assert_reads(tmp_path, raw, np.arange(72, dtype="uint8").reshape(4, 3, 2, 3))
+    last = load(tmp_path, raw)["axes"][-1]
+    assert (last["name"], last["size"], last["navigate"]) == ("rgb", 3, False)
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+class TestMode101:
+    """Unsigned 4-bit numbers, low nibble first, each row padded to a whole byte."""
+
+    def odd(self, byteorder):
+        return header_bytes(nx=5, ny=2, nz=3, mode=101, byteorder=byteorder) + bytes(range(18))
+
+    def test_odd_width(self, tmp_path, byteorder):
+        rows = [
+            [[0, 0, 1, 0, 2], [3, 0, 4, 0, 5]],
+            [[6, 0, 7, 0, 8], [9, 0, 10, 0, 11]],
+            [[12, 0, 13, 0, 14], [15, 0, 0, 1, 1]],
+        ]
+        assert_reads(tmp_path, self.odd(byteorder), np.array(rows, "uint8"))
+
+    def test_even_width(self, tmp_path, byteorder):
+        raw = header_bytes(nx=4, ny=2, nz=1, mode=101, byteorder=byteorder)
+        raw += bytes.fromhex("10 32 54 f6")
+        assert_reads(tmp_path, raw, np.array([[0, 1, 2, 3], [4, 5, 6, 15]], "uint8"))
+
+    def test_width_of_one(self, tmp_path, byteorder):
+        raw = header_bytes(nx=1, ny=3, nz=1, mode=101, byteorder=byteorder)
+        raw += bytes.fromhex("fa fb fc")  # the high nibbles are padding
+        assert_reads(tmp_path, raw, np.array([[10], [11], [12]], "uint8"))
+
+    def test_crops_begin_and_step_anywhere(self, tmp_path, byteorder):
+        raw = self.odd(byteorder)
+        data = load(tmp_path, raw)["data"]
+        whole = data.compute()
+        for start in range(5):
+            for stop in range(start + 1, 6):
+                for step in (1, 2, 3):
+                    index = (slice(None), slice(1, None), slice(start, stop, step))
+                    np.testing.assert_array_equal(data[index].compute(), whole[index])
+        np.testing.assert_array_equal(data[..., ::-2].compute(), whole[..., ::-2])
+
+    def test_frames_are_counted_in_padded_rows(self, tmp_path, byteorder):
+        raw = self.odd(byteorder)[:-1]
+        with pytest.raises(TruncatedFileError, match="2 of 3 frames are whole"):
+            load(tmp_path, raw)
+        with pytest.warns(MrcdistWarning, match="1 missing"):
+            data = load(tmp_path, raw, allow_truncated=True)["data"]
+        assert data.shape == (2, 2, 5)
+        assert data[1, 1].compute().tolist() == [9, 0, 10, 0, 11]
+
+
+@pytest.mark.parametrize("flags", [16, 16 | 1])
+@pytest.mark.parametrize("byteorder", "<>")
+def test_imods_flag_16_packs_two_pixels_a_byte_in_mode_0(tmp_path, byteorder, flags):
+    raw = header_bytes(nx=2, ny=2, nz=2, mode=0, byteorder=byteorder, imod_flags=flags)
+    raw += bytes.fromhex("10 32 54 76 98 ba dc fe")
+    assert_reads(tmp_path, raw, np.arange(16, dtype="uint8").reshape(2, 2, 4))
+
+
+def test_flag_16_means_nothing_in_other_modes(tmp_path):
+    numbers = counting((3, 4, 5), "int16")
+    assert_reads(tmp_path, mrc_bytes(numbers, imod_flags=16), numbers)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A mode whose bytes are not numpy's numbers: how to write it, and what it then holds."""
+
+    mode: int
+    encode: object
+    even: bool = False
+    header: tuple = ()
+
+
+def encode_complex(numbers, byteorder):
+    pairs = np.stack([numbers, numbers[::-1] - 7], -1).astype(byteorder + "i2")
+    return pairs.tobytes(), (pairs[..., 0] + 1j * pairs[..., 1]).astype("complex64")
+
+
+def encode_colours(numbers, byteorder):
+    del byteorder  # single bytes
+    colours = np.stack([numbers, numbers + 1, numbers * 3], -1).astype("uint8")
+    return colours.tobytes(), colours
+
+
+def encode_nibbles(numbers, byteorder):
+    del byteorder
+    nibbles = (numbers * 5 % 16).astype("uint8")
+    padded = np.full((*nibbles.shape[:2], -(-nibbles.shape[2] // 2) * 2), 9, "uint8")
+    padded[:, :, : nibbles.shape[2]] = nibbles
+    return (padded[..., 0::2] + 16 * padded[..., 1::2]).astype("uint8").tobytes(), nibbles
+
+
+FORMS = {
+    "mode 3": Form(3, encode_complex),
+    "mode 16": Form(16, encode_colours),
+    "mode 101": Form(101, encode_nibbles),
+    "4-bit in mode 0": Form(0, encode_nibbles, even=True, header=(("imod_flags", 16),)),
+}
+
+
+@st.composite
+def cases(draw):
+    form = FORMS[draw(st.sampled_from(sorted(FORMS)))]
+    navigation = tuple(draw(st.lists(st.integers(2, 5), min_size=1, max_size=3)))
+    rows, columns = draw(st.integers(1, 7)), draw(st.integers(1, 9))
+    columns += form.even and columns % 2
+    numbers = counting((int(np.prod(navigation)), rows, columns), "int16")
+    byteorder = draw(st.sampled_from("<>"))
+    payload, expected = form.encode(numbers, byteorder)
+    extended = bytes(draw(st.sampled_from([0, 3, 160, 4096])))
+    raw = header_bytes(
+        nx=columns // 2 if form.even else columns,
+        ny=rows,
+        nz=len(numbers),
+        mode=form.mode,
+        byteorder=byteorder,
+        nsymbt=len(extended),
+        exttyp=b"CCP4",
+        **dict(form.header),
+    )
+    expected = expected.reshape(*navigation, *expected.shape[1:])
+    index = draw(hnp.basic_indices(expected.shape, allow_newaxis=False, allow_ellipsis=True))
+    chunks = tuple(draw(st.integers(1, size)) for size in expected.shape)
+    return raw + extended + payload, navigation, expected, index, chunks
+
+
+# The extended headers here are zeros: lines of text without text.
+quiet = pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
+
+
+@quiet
+@pytest.mark.parametrize("io", ["map", "read"])
+@given(case=cases())
+@settings(max_examples=150, deadline=None)
+def test_any_index_into_a_local_file(case, io):
+    raw, navigation, expected, index, _ = case
+    with tempfile.TemporaryDirectory() as folder, dask.config.set({"mrcdist.io": io}):
+        path = Path(folder) / "any.mrc"
+        path.write_bytes(raw)
+        plan = mrcdist.plan_mrc(path, navigation_shape=navigation[::-1])
+        found = plan.source[index]
+    assert found.dtype == expected.dtype
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, expected[index])
+
+
+@quiet
+@given(case=cases())
+@settings(max_examples=100, deadline=None)
+def test_any_index_and_chunks_on_the_memory_filesystem(case):
+    raw, navigation, expected, index, chunks = case
+    url = in_memory(raw)
+    [ds] = mrcdist.read_mrc(url, navigation_shape=navigation[::-1], chunks=chunks)
+    array = ds["data"]
+    assert array.chunksize == chunks
+    with dask.config.set({"scheduler": "synchronous", "mrcdist.max-gap": 0}):
+        np.testing.assert_array_equal(array.compute(), expected)
+        np.testing.assert_array_equal(array[index].compute(), expected[index])
+
+
+def bytes_read(source, index):
+    before = stats.snapshot()
+    source[index]
+    after = stats.snapshot()
+    return after.bytes_fetched - before.bytes_fetched + (after.bytes_mapped - before.bytes_mapped)
+
+
+@pytest.mark.parametrize("where", ["map", "read", "memory"])
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        (np.s_[2, 3], 8),  # a row of 15 pixels is 8 bytes
+        (np.s_[2, 3:5], 16),
+        (np.s_[2, 3, 7], 1),
+        (np.s_[2, 3, 6:8], 1),
+        (np.s_[2, 3, 7:9], 2),
+        (np.s_[2, 3, 1::2], 7),
+        (np.s_[:, 3], 4 * 8),
+        (np.s_[::3, 1:3, :2], 2 * (8 + 1)),
+        (np.s_[1], 48),
+        (np.s_[...], 4 * 48),
+    ],
+)
+def test_packed_rows_cost_only_the_bytes_asked_for(tmp_path, where, index, expected):
+    raw = header_bytes(nx=15, ny=6, nz=4, mode=101) + bytes(4 * 6 * 8)
+    (tmp_path / "a.mrc").write_bytes(raw)
+    url = in_memory(raw) if where == "memory" else tmp_path / "a.mrc"
+    io = "auto" if where == "memory" else where
+    with dask.config.set({"mrcdist.io": io, "mrcdist.max-gap": 0}):
+        found = bytes_read(mrcdist.plan_mrc(url).source, index)
+    if where != "map":  # a map spans its gaps: untouched pages cost nothing
+        assert found == expected
+    else:
+        assert expected <= found <= 4 * 48

@@ -1,0 +1,169 @@
+"""Velox 4D-STEM: a plain stack with FEI2 records, whose scan counts only where it fits."""
+
+from __future__ import annotations
+
+import logging
+import struct
+
+import numpy as np
+import pytest
+
+from mrcdist import read_mrc
+from tests.support.acquisitions import axis_names, url_of
+from tests.support.mrc_files import counting, mrc_bytes
+
+# Of an FEI2 record after the EPU manual: offset, struct format, offset of the mask, its bit.
+FIELDS = {
+    "volts": (84, "d", 8, 5),
+    "alpha": (100, "d", 8, 7),
+    "beta": (108, "d", 8, 8),
+    "pixel_x": (156, "d", 8, 14),
+    "pixel_y": (164, "d", 8, 15),
+    "mode": (244, "i", 8, 25),
+    "magnification": (289, "d", 8, 31),
+    "camera_length": (301, "d", 297, 0),
+    "convergence": (329, "d", 297, 4),
+    "dwell": (571, "d", 490, 15),
+    "left": (587, "i", 490, 17),
+    "top": (591, "i", 490, 18),
+    "right": (595, "i", 490, 19),
+    "bottom": (599, "i", 490, 20),
+    "width": (603, "d", 490, 21),
+    "height": (611, "d", 490, 22),
+    "scan_mode": (792, "i", 748, 5),
+}
+# A scan of 3 × 4 points, 2 nm apart in y and 1.5 nm in x.
+SCAN = {"top": 5, "bottom": 8, "left": 10, "right": 14, "height": 6e-9, "width": 6e-9}
+FRAMES = counting((12, 5, 7), "uint16")
+
+
+def record(**values):
+    raw = bytearray(888)
+    struct.pack_into("<ii", raw, 0, 888, 2)
+    masks = dict.fromkeys((8, 297, 490, 748), 0)
+    for name, value in values.items():
+        at, kind, mask, bit = FIELDS[name]
+        struct.pack_into("<" + kind, raw, at, value)
+        masks[mask] |= 1 << bit
+    for at, mask in masks.items():
+        struct.pack_into("<I", raw, at, mask)
+    return bytes(raw)
+
+
+def read(folder, keep, frames=FRAMES, records=None, **options):
+    movie = folder / "velox.mrc"
+    records = [record(**SCAN)] * len(frames) if records is None else records
+    movie.write_bytes(mrc_bytes(frames, extended=b"".join(records), exttyp=b"FEI2"))
+    [dataset] = read_mrc(url_of(movie, keep), **options)
+    return dataset
+
+
+def calibration(dataset):
+    return [(axis["name"], axis["scale"], axis["units"]) for axis in dataset["axes"]]
+
+
+class TestShape:
+    @pytest.mark.parametrize("chunks", ["auto", (2, 3, 2, -1)])
+    def test_a_scan_that_fits_is_the_shape(self, tmp_path, keep, chunks):
+        dataset = read(tmp_path, keep, chunks=chunks)
+        assert axis_names(dataset) == ["y", "x", "ky", "kx"]
+        np.testing.assert_array_equal(dataset["data"].compute(), FRAMES.reshape(3, 4, 5, 7))
+
+    @pytest.mark.parametrize(
+        ("frames", "records"),
+        [
+            (FRAMES[:11], [record(**SCAN)] * 11),
+            (FRAMES, [record(**SCAN, scan_mode=2)] * 12),  # serpentine: the order is not settled
+        ],
+        ids=["another number of frames", "serpentine"],
+    )
+    def test_a_scan_that_does_not_is_left_3d_and_said(
+        self, tmp_path, keep, frames, records, caplog
+    ):
+        with caplog.at_level(logging.INFO, logger="mrcdist"):
+            dataset = read(tmp_path, keep, frames, records)
+        assert dataset["data"].shape == frames.shape
+        axis_names(dataset)
+        np.testing.assert_array_equal(dataset["data"].compute(), frames)
+        [said] = [message for message in caplog.messages if "scan" in message]
+        assert "navigation_shape" in said
+
+    def test_navigation_shape_wins_and_is_not_talked_about(self, tmp_path, keep, caplog):
+        with caplog.at_level(logging.INFO, logger="mrcdist"):
+            dataset = read(tmp_path, keep, navigation_shape=(6, 2))
+        np.testing.assert_array_equal(dataset["data"].compute(), FRAMES.reshape(2, 6, 5, 7))
+        assert axis_names(dataset)[2:] == ["ky", "kx"]
+        assert not caplog.messages
+
+    def test_records_without_a_scan_leave_it_3d(self, tmp_path, keep):
+        dataset = read(tmp_path, keep, records=[record(volts=200e3)] * 12)
+        assert dataset["data"].shape == FRAMES.shape
+
+
+class TestCalibration:
+    def test_of_a_scan_is_its_field_of_view_by_its_points(self, tmp_path, keep):
+        assert calibration(read(tmp_path, keep)) == [
+            ("y", pytest.approx(2.0), "nm"),
+            ("x", pytest.approx(1.5), "nm"),
+            ("ky", 1.0, None),
+            ("kx", 1.0, None),
+        ]
+
+    def test_the_step_of_a_scan_is_no_pixel_of_the_camera(self, tmp_path, keep):
+        """Velox states the step as pixel size; the scan not fitting does not make it right."""
+        step = {"pixel_y": 2e-9, "pixel_x": 1.5e-9}
+        for fov in (SCAN, {key: SCAN[key] for key in ("top", "bottom", "left", "right")}):
+            dataset = read(tmp_path, keep, FRAMES[:11], [record(**fov, **step)] * 11)
+            assert [axis["units"] for axis in dataset["axes"]] == [None, None, None]
+
+    def test_the_step_of_a_scan_is_the_pixel_of_scanned_images(self, tmp_path, keep):
+        frames = counting((5, 3, 4), "uint16")
+        step = {"pixel_y": 2e-9, "pixel_x": 1.5e-9}
+        dataset = read(tmp_path, keep, frames, [record(**SCAN, **step)] * 5)
+        assert calibration(dataset)[1:] == [
+            ("y", pytest.approx(2.0), "nm"),
+            ("x", pytest.approx(1.5), "nm"),
+        ]
+
+    def test_pixel_size_of_images_in_nm(self, tmp_path, keep):
+        records = [record(pixel_y=3e-9, pixel_x=2e-9)] * 12
+        assert calibration(read(tmp_path, keep, records=records))[1:] == [
+            ("y", pytest.approx(3.0), "nm"),
+            ("x", pytest.approx(2.0), "nm"),
+        ]
+
+    def test_microscope(self, tmp_path, keep):
+        stored = {
+            "volts": 300e3,
+            "camera_length": 0.115,
+            "magnification": 12500.0,
+            "dwell": 2e-3,
+            "convergence": 0.0213,
+            "mode": 2,
+            "alpha": 1.5,
+            "beta": -2.5,
+        }
+        dataset = read(tmp_path, keep, records=[record(**SCAN, **stored)] * 12)
+        tem = dataset["metadata"]["Acquisition_instrument"]["TEM"]
+        assert tem.pop("Stage") == pytest.approx({"tilt_alpha": 1.5, "tilt_beta": -2.5})
+        assert tem.pop("acquisition_mode") == "STEM"
+        assert tem == pytest.approx(
+            {
+                "beam_energy": 300.0,
+                "camera_length": 115.0,
+                "magnification": 12500.0,
+                "dwell_time": 2e-3,
+                "convergence_angle": 21.3,
+            }
+        )
+
+    def test_image_of_a_real_microscope(self, real_data):
+        [dataset] = read_mrc(real_data / "HAADFscan.mrc")
+        assert axis_names(dataset) == ["y", "x"]
+        raw = (real_data / "HAADFscan.mrc").read_bytes()
+        np.testing.assert_array_equal(
+            dataset["data"].compute(), np.frombuffer(raw[-512:], "<u2").reshape(16, 16)
+        )
+        for axis in dataset["axes"]:
+            assert axis["scale"] == pytest.approx(5.67913129)
+            assert axis["units"] == "nm"

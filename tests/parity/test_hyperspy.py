@@ -1,0 +1,348 @@
+"""HyperSpy and pyxem, as installed packages, open what this package reads."""
+
+from __future__ import annotations
+
+import sys
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist import MissingExtraError, register_hyperspy
+from mrcdist.demo.acquisition import write_acquisition
+from tests.support.acquisitions import KEEPERS, all_frames, sidecar_values, url_of
+from tests.support.mrc_files import counting, write_mrc
+
+hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is not installed")
+hyperspy_io = pytest.importorskip("hyperspy.io")
+rsciio = pytest.importorskip("rsciio")
+
+# HyperSpy announces what it will rename; that is between it and pyxem.
+pytestmark = pytest.mark.filterwarnings("ignore::hyperspy.exceptions.VisibleDeprecationWarning")
+
+SCAN = (3, 4)
+
+
+def require(package):
+    """Skip where HyperSpy cannot save because of this package."""
+    found = pytest.importorskip(package)
+    if package == "zarr" and not hasattr(found.storage, "NestedDirectoryStore"):
+        pytest.skip(f"HyperSpy saves zspy with zarr 2, here is {found.__version__}")
+
+
+def image(value):
+    return value + np.arange(12, dtype="float32").reshape(SCAN)
+
+
+@pytest.fixture
+def written(tmp_path):
+    return write_acquisition(
+        tmp_path / "acquisition",
+        scan_shape=SCAN,
+        virtual_images={"BF": image(100), "Virt #1": image(200)},
+        external_images={"Ext 1": image(300)},
+    )
+
+
+@pytest.fixture
+def registered():
+    """The format's name, for one test."""
+    before = list(rsciio.IO_PLUGINS)
+    register_hyperspy()
+    yield
+    rsciio.IO_PLUGINS[:] = before
+
+
+class TestRegistering:
+    def test_importing_registers_nothing(self):
+        assert not [plugin for plugin in rsciio.IO_PLUGINS if "mrcdist" in plugin["api"]]
+
+    def test_registering_twice_adds_one_format(self, registered):
+        register_hyperspy()
+        [plugin] = [plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "mrcdist"]
+        of_hyperspy = next(plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "MRC")
+        assert set(plugin) == set(of_hyperspy)
+        assert plugin["writes"] is False
+
+    def test_files_whose_format_is_not_named_stay_with_hyperspy(self, written, registered):
+        signal = hs.load(written.companions[0])
+        assert signal.metadata.General.FileIO.Number_0.io_plugin == "rsciio.mrc"
+
+    def test_the_list_of_formats_in_hyperspys_help_still_works(self, registered):
+        assert "mrcdist" in hyperspy_io._get_format_list_for_docstring()
+
+    def test_without_rosettasciio_the_error_says_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "rsciio", None)
+        with pytest.raises(MissingExtraError, match="RosettaSciIO") as caught:
+            register_hyperspy()
+        assert "mrcdist[hyperspy]" in caught.value.remedy
+
+
+class TestCall:
+    """HyperSpy passes `lazy`, and whatever it does not know itself."""
+
+    @pytest.mark.parametrize("lazy", [True, False])
+    def test_keywords(self, written, monkeypatch, lazy):
+        calls = []
+
+        class Reader:
+            __loader__ = mrcdist.__loader__
+
+            @staticmethod
+            def file_reader(filename, **keywords):
+                calls.append((filename, keywords))
+                return mrcdist.file_reader(filename, **keywords)
+
+        hs.load(
+            str(written.movie),
+            file_format=Reader,
+            lazy=lazy,
+            signal_type="",
+            convert_units=False,
+            chunks=(2, -1, -1, -1),
+            metadata_file="auto",
+        )
+        assert calls == [
+            (
+                str(written.movie),
+                {"lazy": lazy, "chunks": (2, -1, -1, -1), "metadata_file": "auto"},
+            )
+        ]
+
+
+def load_by_module(path, **options):
+    return hs.load(path, file_format=mrcdist, **{"metadata_file": "auto", **options})
+
+
+def load_by_name(path, **options):
+    register_hyperspy()
+    return hs.load(path, file_format="mrcdist", **options)
+
+
+def load_by_url(path, **options):
+    url = url_of(path, KEEPERS["memory"])
+    return hyperspy_io.load_with_reader(url, mrcdist, **{"metadata_file": "auto", **options})
+
+
+@pytest.fixture(params=[load_by_module, load_by_name, load_by_url], ids=lambda load: load.__name__)
+def load(request, registered):
+    return request.param
+
+
+class TestScan:
+    def test_lazily(self, written, load):
+        signal = load(written.movie, lazy=True)
+        assert type(signal).__name__ == "LazySignal2D"
+        assert isinstance(signal.data, da.Array)
+        np.testing.assert_array_equal(signal.data.compute(), all_frames(written))
+
+    def test_eagerly(self, written, load):
+        signal = load(written.movie)
+        assert type(signal).__name__ == "Signal2D"
+        assert isinstance(signal.data, np.ndarray)
+        np.testing.assert_array_equal(signal.data, all_frames(written))
+        for name, found in signal.metadata._HyperSpy.navigators:
+            assert isinstance(found.data, np.ndarray), name
+
+    def test_axes(self, written, load):
+        manager = load(written.movie, lazy=True).axes_manager
+        assert manager.navigation_shape == SCAN[::-1]
+        assert manager.signal_shape == written.frame_shape[::-1]
+        said = sidecar_values(written)
+        for axes, names, key, units in (
+            (manager.navigation_axes, "xy", "Specimen Pixel Size {} (nanometers)", "nm"),
+            (manager.signal_axes, ("kx", "ky"), "Diffraction Pixel Size {}", "nm^-1"),
+        ):
+            for axis, name, letter in zip(axes, names, "XY", strict=True):
+                assert (axis.name, axis.units, axis.offset) == (name, units, 0)
+                assert axis.scale == float(said[key.format(letter)])
+
+    def test_metadata_where_hyperspy_looks(self, written, load):
+        metadata = load(written.movie, lazy=True).metadata
+        tem = metadata.Acquisition_instrument.TEM
+        assert (tem.beam_energy, tem.camera_length, tem.magnification) == (200.0, 200.0, 80000.0)
+        assert tem.acquisition_mode == "STEM"
+        assert metadata.General.title == "20260101_00001_movie"
+        assert metadata.General.original_filename == "20260101_00001_movie.mrc"
+        assert (metadata.General.date, metadata.General.time_zone) == ("2026-01-01", "UTC")
+        assert metadata.Signal.signal_type == ""
+        gain = "Signal.Noise_properties.Variance_linear_model.gain_factor"
+        assert metadata.get_item(gain) == 51.0
+
+    def test_the_sidecar_is_under_original_metadata(self, written, load):
+        original = load(written.movie, lazy=True).original_metadata
+        assert original.de_metadata.as_dictionary() == sidecar_values(written)
+        assert original.std_header["NX"] == 16
+
+    def test_navigators_are_signals(self, written, load):
+        signal = load(written.movie, lazy=True)
+        found = dict(signal.metadata._HyperSpy.navigators.as_dictionary())
+        assert list(found) == ["_sig_BF", "_sig_Virt 1", "_sig_Ext 1"]
+        for name, value in (("BF", 100), ("Virt 1", 200), ("Ext 1", 300)):
+            navigator = signal.metadata._HyperSpy.navigators[name]
+            assert isinstance(navigator, hs.signals.Signal2D)
+            assert navigator.axes_manager.signal_shape == SCAN[::-1]
+            np.testing.assert_array_equal(np.asarray(navigator.data), image(value))
+        assert signal.navigator.metadata.General.title == "BF"
+        assert signal.navigator.axes_manager.signal_axes[0].scale == 0.4
+
+    def test_the_navigator_is_plotted(self, written, load):
+        pytest.importorskip("matplotlib").use("agg")
+        signal = load(written.movie, lazy=True)
+        signal.plot(navigator=signal.navigator)
+        shown = signal._plot.navigator_plot._current_data
+        np.testing.assert_array_equal(np.asarray(shown), image(100))
+        signal._plot.close()
+
+    @pytest.mark.parametrize("lazy", [True, False])
+    def test_other_options_pass_through(self, written, load, lazy):
+        signal = load(written.movie, lazy=lazy, navigation_shape=(6, 2), virtual_images=None)
+        assert signal.axes_manager.navigation_shape == (6, 2)
+        assert len(signal.metadata._HyperSpy.navigators.as_dictionary()) == 1
+
+    def test_without_a_sidecar_the_module_keeps_the_older_default(self, written):
+        signal = hs.load(written.movie, file_format=mrcdist, lazy=True)
+        assert signal.axes_manager.navigation_shape == (12,)
+
+
+class TestSaving:
+    @pytest.mark.parametrize("lazy", [True, False])
+    @pytest.mark.parametrize(("ending", "package"), [("zspy", "zarr"), ("hspy", "h5py")])
+    @pytest.mark.filterwarnings("ignore::FutureWarning")  # of zarr 2, about zarr 3
+    def test_reads_back_equal(self, tmp_path, written, load, lazy, ending, package):
+        require(package)
+        signal = load(written.movie, lazy=lazy)
+        saved = tmp_path / f"saved.{ending}"
+        signal.save(saved)
+        again = hs.load(saved)
+        np.testing.assert_array_equal(again.data, all_frames(written))
+        assert str(again.axes_manager) == str(signal.axes_manager)
+        for name, value in (("BF", 100), ("Virt 1", 200), ("Ext 1", 300)):
+            navigator = again.metadata._HyperSpy.navigators[name]
+            np.testing.assert_array_equal(np.asarray(navigator.data), image(value))
+        np.testing.assert_array_equal(np.asarray(again.navigator.data), image(100))
+        tem = "Acquisition_instrument.TEM"
+        assert (
+            again.metadata.get_item(tem).as_dictionary()
+            == signal.metadata.get_item(tem).as_dictionary()
+        )
+        assert again.original_metadata.as_dictionary() == signal.original_metadata.as_dictionary()
+
+
+class TestTiltSeries:
+    ANGLES = (-60.0, -40.5, 0.0, 3.0, 61.0)
+
+    @pytest.fixture
+    def series(self, tmp_path):
+        (tmp_path / "series.tlt").write_text("\n".join(map(str, self.ANGLES)))
+        return write_mrc(tmp_path / "series.mrc", counting((5, 3, 4), "int16"))
+
+    @pytest.mark.parametrize("lazy", [True, False])
+    def test_uneven_tilts_are_an_axis_of_positions(self, series, registered, lazy):
+        signal = hs.load(
+            series, file_format="mrcdist", lazy=lazy, tilt_file=series.with_suffix(".tlt")
+        )
+        [axis] = signal.axes_manager.navigation_axes
+        assert not axis.is_uniform
+        assert (axis.name, axis.units, axis.size) == ("tilt", "deg", 5)
+        np.testing.assert_array_equal(axis.axis, self.ANGLES)
+        np.testing.assert_array_equal(np.asarray(signal.data), counting((5, 3, 4), "int16"))
+        np.testing.assert_array_equal(
+            np.asarray(signal.inav[3.0].data), counting((5, 3, 4), "int16")[3]
+        )
+
+    @pytest.mark.parametrize(("ending", "package"), [("zspy", "zarr"), ("hspy", "h5py")])
+    @pytest.mark.filterwarnings("ignore::FutureWarning")
+    def test_and_can_be_saved(self, tmp_path, series, registered, ending, package):
+        require(package)
+        signal = hs.load(
+            series, file_format="mrcdist", lazy=True, tilt_file=series.with_suffix(".tlt")
+        )
+        signal.save(tmp_path / f"saved.{ending}")
+        again = hs.load(tmp_path / f"saved.{ending}")
+        np.testing.assert_array_equal(again.axes_manager[0].axis, self.ANGLES)
+
+    def test_even_tilts_are_an_axis_of_steps(self, tmp_path, series, registered):
+        (tmp_path / "even.tlt").write_text("-4\n-2\n0\n2\n4\n")
+        signal = hs.load(series, file_format="mrcdist", tilt_file=tmp_path / "even.tlt")
+        [axis] = signal.axes_manager.navigation_axes
+        assert axis.is_uniform
+        assert (axis.scale, axis.offset, axis.units) == (2.0, -4.0, "deg")
+
+
+class TestOtherFiles:
+    @pytest.mark.parametrize(
+        ("shape", "kind", "navigation"),
+        [((1, 4, 5), "Signal2D", ()), ((6, 4, 5), "Signal2D", (6,))],
+    )
+    def test_images_and_stacks(self, tmp_path, registered, shape, kind, navigation):
+        path = write_mrc(tmp_path / "any.mrc", counting(shape, "float32"), cell=(50, 40, 30))
+        signal = hs.load(path, file_format="mrcdist")
+        assert type(signal).__name__ == kind
+        assert signal.axes_manager.navigation_shape == navigation
+        assert [axis.units for axis in signal.axes_manager.signal_axes] == ["nm", "nm"]
+
+    def test_complex_numbers(self, tmp_path, registered):
+        path = write_mrc(tmp_path / "any.mrc", counting((2, 4, 5), "complex64"))
+        signal = hs.load(path, file_format="mrcdist", lazy=True)
+        assert type(signal).__name__ == "LazyComplexSignal2D"
+
+    def test_uncalibrated_axes_are_undefined_to_hyperspy(self, tmp_path, registered):
+        path = write_mrc(tmp_path / "any.mrc", counting((2, 4, 5), "int16"))
+        for axis in hs.load(path, file_format="mrcdist").axes_manager._axes:
+            assert (axis.scale, str(axis.units)) == (1.0, "<undefined>")
+
+    def test_numbered_parts_are_one_signal(self, tmp_path, registered):
+        written = write_acquisition(tmp_path, scan_shape=(4, 6), parts=3)
+        signal = hs.load(written.movie, file_format="mrcdist", lazy=True)
+        np.testing.assert_array_equal(signal.data.compute(), all_frames(written))
+
+    def test_the_real_acquisition(self, real_data, registered):
+        signal = hs.load(real_data / "20241021_00405_movie.mrc", file_format="mrcdist", lazy=True)
+        assert signal.axes_manager.shape == (8, 4, 8, 4)
+        navigators = signal.metadata._HyperSpy.navigators
+        assert sorted(name for name, _ in navigators) == ["Ext_1", "Virt_0", "Virt_1"]
+
+
+class TestPyxem:
+    @pytest.fixture(autouse=True)
+    def _pyxem(self):
+        pytest.importorskip("pyxem", reason="pyxem is not installed")
+
+    @pytest.fixture(params=[True, False], ids=["lazy", "eager"])
+    def diffraction(self, request, written, registered):
+        return hs.load(
+            written.movie,
+            file_format="mrcdist",
+            lazy=request.param,
+            signal_type="electron_diffraction",
+        )
+
+    def test_becomes_its_own_kind_of_signal(self, diffraction, written):
+        lazy = "Lazy" if diffraction._lazy else ""
+        assert type(diffraction).__name__ == f"{lazy}ElectronDiffraction2D"
+        np.testing.assert_array_equal(np.asarray(diffraction.data), all_frames(written))
+
+    def test_converts_later_too(self, written, registered):
+        signal = hs.load(written.movie, file_format="mrcdist", lazy=True)
+        signal.set_signal_type("electron_diffraction")
+        assert type(signal).__name__ == "LazyElectronDiffraction2D"
+
+    def test_finds_the_microscope(self, diffraction):
+        assert diffraction.calibration.beam_energy == 200.0
+        assert diffraction.beam_energy == 200.0
+
+    def test_its_calibration_accepts_the_units(self, diffraction):
+        calibration = diffraction.calibration
+        assert calibration.units == ["nm^-1", "nm^-1"]
+        calibration.beam_energy = calibration.beam_energy  # sets the wavelength
+        calibration.convert_signal_units("A^-1")
+        np.testing.assert_allclose(calibration.scale, [0.008, 0.01])
+        assert calibration.units == [r"$\AA^{-1}$", r"$\AA^{-1}$"]
+
+    def test_integrates_over_angles_in_the_units(self, diffraction):
+        diffraction.calibration.center = None
+        radial = diffraction.get_azimuthal_integral1d(npt=4, inplace=False, mean=True)
+        assert radial.axes_manager.signal_axes[0].units == "nm^-1"
+        assert np.isfinite(np.asarray(radial.data)).all()

@@ -1,0 +1,72 @@
+"""Acquisitions whose frames say which one they are: where they are kept, what to expect of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+
+from mrcdist.demo.acquisition import Acquisition
+from mrcdist.demo.movie import indexed_frame
+
+Keep = Callable[[Path], str]
+"""From a folder on disk to the URL of the same files elsewhere."""
+
+_numbers = itertools.count()
+
+
+def on_disk(folder: Path) -> str:
+    """Leave the files where they are."""
+    return str(folder)
+
+
+def in_memory(folder: Path) -> str:
+    """Copy the files to fsspec's memory filesystem."""
+    url = f"memory://acquisitions/{next(_numbers)}"
+    fs = fsspec.filesystem("memory")
+    for path in filter(Path.is_file, folder.iterdir()):
+        fs.pipe_file(f"{url}/{path.name}", path.read_bytes())
+    return url
+
+
+KEEPERS: dict[str, Keep] = {"disk": on_disk, "memory": in_memory}
+
+
+def url_of(path: Path, keep: Keep) -> str:
+    """Keep the folder of a file, and return the file's URL there."""
+    return f"{keep(path.parent)}/{path.name}"
+
+
+def frames_of(numbers: Any, acquisition: Acquisition, dtype: str = "uint16") -> np.ndarray:
+    """Stack the frames with these numbers, all 0 for -1: shape of `numbers`, then of a frame."""
+    numbers = np.asarray(numbers)
+    stack = np.zeros((numbers.size, *acquisition.frame_shape), dtype)
+    for place, number in enumerate(numbers.ravel().tolist()):
+        if number >= 0:
+            stack[place] = indexed_frame(number, acquisition.frame_shape, dtype)
+    return stack.reshape(*numbers.shape, *acquisition.frame_shape)
+
+
+def all_frames(acquisition: Acquisition, dtype: str = "uint16") -> np.ndarray:
+    """Stack the planned frames in the acquisition's shape; those not recorded are 0."""
+    numbers = np.arange(np.prod(acquisition.navigation_shape, dtype=int))
+    numbers[acquisition.frames :] = -1
+    return frames_of(numbers.reshape(acquisition.navigation_shape), acquisition, dtype)
+
+
+def sidecar_values(acquisition: Acquisition) -> dict[str, str]:
+    """Read the sidecar's lines without any reader's help."""
+    lines = acquisition.sidecar.read_text("latin-1").splitlines()
+    return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
+
+
+def axis_names(dataset: dict[str, Any]) -> list[str]:
+    """Names of a dataset's axes, after checking that they are those of its array."""
+    data, axes = dataset["data"], dataset["axes"]
+    assert [axis["size"] for axis in axes] == list(data.shape)
+    assert [axis["index_in_array"] for axis in axes] == list(range(data.ndim))
+    return [axis["name"] for axis in axes]

@@ -1,0 +1,173 @@
+"""A gate before a TCP server: it lets bytes through, counts them, and can be shut on the way.
+
+It makes "in the middle of a computation" a place, not a time: shut after so many bytes, do the
+harm, open again. It can also listen in a network namespace that has no other way to the server.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_CLONE_NEWNET = 0x40000000
+_PIECE = 2**18
+
+
+class Gate:
+    """Relay connections to `server`, address and port, from a socket that listens.
+
+    Attributes
+    ----------
+    address : tuple of str and int
+        Where it listens.
+    passed : int
+        Bytes that went from the server to clients.
+    """
+
+    def __init__(self, listening: socket.socket, server: tuple[str, int]) -> None:
+        self.address: tuple[str, int] = listening.getsockname()
+        self.passed = 0
+        self._listening = listening
+        self._server = server
+        self._limit: int | None = None
+        self._change = threading.Condition()
+        self._connections: set[socket.socket] = set()
+        self._closed = False
+
+    def shut_after(self, more: int) -> None:
+        """Let `more` further bytes out, then hold everything back until `open`."""
+        with self._change:
+            self._limit = self.passed + more
+
+    def open(self) -> None:
+        """Let everything through again."""
+        with self._change:
+            self._limit = None
+            self._change.notify_all()
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether bytes are being held back now."""
+        return self._limit is not None and self.passed >= self._limit
+
+    def serve(self) -> None:
+        """Accept connections until `close`."""
+        with suppress(OSError):  # closed
+            while True:
+                client, _ = self._listening.accept()
+                threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening and cut every connection."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+            connections = list(self._connections)
+        # shutdown wakes the threads that wait in accept and recv; close alone does not
+        for connection in (self._listening, *connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _relay(self, client: socket.socket) -> None:
+        with client, suppress(OSError), socket.create_connection(self._server) as server:
+            pair = {client, server}
+            with self._change:
+                self._connections |= pair
+            try:
+                asking = threading.Thread(
+                    target=self._copy, args=(client, server, lambda _: True), daemon=True
+                )
+                asking.start()
+                self._copy(server, client, self._pass)
+                asking.join()
+            finally:
+                with self._change:
+                    self._connections -= pair
+
+    def _copy(
+        self, source: socket.socket, target: socket.socket, may: Callable[[int], bool]
+    ) -> None:
+        try:
+            with suppress(OSError):
+                while (piece := source.recv(_PIECE)) and may(len(piece)):
+                    target.sendall(piece)
+        finally:
+            for end in (source, target):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def _pass(self, size: int) -> bool:
+        """Wait until `size` bytes may go out; False once closed."""
+        with self._change:
+            self._change.wait_for(lambda: self._closed or not self.is_shut)
+            self.passed += size
+        return not self._closed
+
+
+@contextmanager
+def gate(
+    server: tuple[str, int], *, address: str = "127.0.0.1", namespace: str | None = None
+) -> Iterator[Gate]:
+    """Run a gate for as long as the block lasts.
+
+    Parameters
+    ----------
+    server : tuple of str and int
+        Address and port that this process reaches.
+    address : str, default "127.0.0.1"
+        Where to listen, on a free port.
+    namespace : str, optional
+        A named network namespace (`ip netns`) in which `address` is.
+    """
+    listening = _listen(address) if namespace is None else _listen_in(namespace, address)
+    relay = Gate(listening, server)
+    accepting = threading.Thread(target=relay.serve, daemon=True)
+    accepting.start()
+    try:
+        yield relay
+    finally:
+        relay.close()
+        accepting.join(5)
+
+
+def _listen(address: str) -> socket.socket:
+    listening = socket.create_server((address, 0), backlog=128)
+    listening.set_inheritable(False)
+    return listening
+
+
+def _listen_in(namespace: str, address: str) -> socket.socket:
+    """Open the socket there: it stays there, while the thread that opened it ends."""
+    opened: list[socket.socket] = []
+    failed: list[BaseException] = []
+
+    def enter() -> None:
+        try:
+            _enter_network(namespace)
+            opened.append(_listen(address))
+        except BaseException as error:  # noqa: BLE001 handed to the caller
+            failed.append(error)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return opened[0]
+
+
+def _enter_network(namespace: str) -> None:
+    """Move this thread, and no other, into a network namespace."""
+    library = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(Path("/run/netns", namespace), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if library.setns(descriptor, _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"setns {namespace}")
+    finally:
+        os.close(descriptor)

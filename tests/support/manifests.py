@@ -1,0 +1,285 @@
+"""What is wrong with a Kubernetes manifest, found without a cluster.
+
+The dask operator's own kinds are checked against the definitions that it installs (they come with
+the dask-kubernetes package), made strict: what they do not name is a mistake. Other kinds are
+checked against Kubernetes' schemas. What neither says (an image, sizes that Kubernetes can read,
+names that refer to something) is checked by rules here.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import yaml
+from dask_kubernetes.operator.controller import controller
+
+Manifest = dict[str, Any]
+
+KUBERNETES = "1.30"
+
+_DASK = "kubernetes.dask.org/v1"
+_DEFINITIONS = "operator/deployment/helm/dask-kubernetes-operator/crds"
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
+_FACTOR = {
+    **{unit: 1000.0**power for power, unit in enumerate(" kMGTPE")},
+    **{f"{unit}i": 1024.0**power for power, unit in enumerate("KMGTPE", start=1)},
+    "": 1.0,
+    "m": 1e-3,
+    "u": 1e-6,
+    "n": 1e-9,
+}
+
+
+def load_manifests(path: Path) -> list[Manifest]:
+    """Return the documents of a file."""
+    return [document for document in yaml.safe_load_all(path.read_text("utf-8")) if document]
+
+
+def problems(manifest: Manifest) -> list[str]:
+    """Return what is wrong with one document; nothing if all is well."""
+    # The rules take the shape for granted.
+    return list(_against_schema(manifest)) or list(_against_rules(manifest))
+
+
+def bytes_of(quantity: str) -> float:
+    """Return the number that a quantity such as ``8Gi`` stands for.
+
+    Raises
+    ------
+    ValueError
+        Kubernetes would refuse it.
+    """
+    match = _QUANTITY.fullmatch(quantity)
+    if match is None:
+        raise ValueError(f"{quantity!r} is no quantity; write 8Gi, 500m or 2")
+    unit = match[2] or ""
+    if unit[:1] in ("e", "E") and unit not in _FACTOR:
+        return float(match[0])
+    return float(match[1]) * _FACTOR[unit]
+
+
+def operator_objects(
+    cluster: Manifest, *, namespace: str = "default", workers: int = 2
+) -> list[Manifest]:
+    """Return what the operator makes of a DaskCluster: scheduler, its service, workers."""
+    name = cluster["metadata"]["name"]
+    scheduler, worker = cluster["spec"]["scheduler"], cluster["spec"]["worker"]
+    group = controller.build_default_worker_group_spec(name, worker, {}, {})["metadata"]["name"]
+    return [
+        controller.build_scheduler_deployment_spec(name, scheduler["spec"], {}, {}),
+        controller.build_scheduler_service_spec(name, scheduler["service"], {}, {}),
+        *(
+            controller.build_worker_deployment_spec(
+                group, namespace, name, f"{number:010x}", worker["spec"], {}, {}
+            )
+            for number in range(workers)
+        ),
+    ]
+
+
+def pod_specs(manifest: Manifest) -> Iterator[Manifest]:
+    """Yield the pod specs in a document."""
+    spec = manifest.get("spec", {})
+    if manifest["kind"] == "DaskCluster":
+        for role in ("scheduler", "worker"):
+            yield spec.get(role, {}).get("spec", {})
+    elif "template" in spec:
+        yield spec["template"].get("spec", {})
+
+
+def containers(manifest: Manifest) -> list[Manifest]:
+    """Return all containers in a document."""
+    return [each for spec in pod_specs(manifest) for each in spec.get("containers", [])]
+
+
+def command_of(
+    container: Manifest, secrets: Mapping[str, Mapping[str, str]]
+) -> tuple[list[str], dict[str, str]]:
+    """Return the words that a container runs, and its variables, as the kubelet works them out.
+
+    Parameters
+    ----------
+    container : dict
+    secrets : mapping of str to mapping
+        Contents of the Secrets that there are.
+
+    Raises
+    ------
+    KeyError
+        It refers to a Secret that is not there and not optional.
+    """
+    variables: dict[str, str] = {}
+    for source in container.get("envFrom", []):
+        wanted = source["secretRef"]
+        if wanted["name"] in secrets or not wanted.get("optional"):
+            variables |= secrets[wanted["name"]]
+    for entry in container.get("env", []):
+        if "value" in entry:
+            variables[entry["name"]] = _expanded(entry["value"], variables)
+            continue
+        wanted = entry["valueFrom"]["secretKeyRef"]
+        if wanted["name"] in secrets or not wanted.get("optional"):
+            variables[entry["name"]] = secrets[wanted["name"]][wanted["key"]]
+    words = [*container.get("command", []), *container.get("args", [])]
+    return [_expanded(word, variables) for word in words], variables
+
+
+def _expanded(text: str, variables: Mapping[str, str]) -> str:
+    return re.sub(r"\$\((\w+)\)", lambda match: variables.get(match[1], match[0]), text)
+
+
+def _against_schema(manifest: Manifest) -> Iterator[str]:
+    kind, version = manifest.get("kind"), manifest.get("apiVersion")
+    if version == _DASK:
+        found = jsonschema.Draft202012Validator(_dask_schema(str(kind))).iter_errors(manifest)
+        for error in found:
+            yield f"{error.json_path}: {error.message}"
+        return
+    try:
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        yield f"{'.'.join(map(str, error.path))}: {error.message}"
+    except (kubernetes_validate.SchemaNotFoundError, KeyError) as error:
+        yield f"kind {kind}, apiVersion {version}: unknown ({error})"
+
+
+@lru_cache
+def _dask_schema(kind: str) -> Mapping[str, Any]:
+    for path in files("dask_kubernetes").joinpath(_DEFINITIONS).iterdir():
+        definition = yaml.safe_load(path.read_text("utf-8"))
+        if definition["spec"]["names"]["kind"] == kind:
+            schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+            # Every object has these; definitions leave them out.
+            schema["properties"] |= {
+                "apiVersion": {"const": _DASK},
+                "kind": {"const": kind},
+                "metadata": {"type": "object", "required": ["name"]},
+            }
+            schema["required"] = ["metadata", "spec"]
+            return _strict(schema)
+    return {"not": {}, "description": f"no kind {kind}"}
+
+
+def _strict(schema: Any) -> Any:
+    """Return the schema such that objects have no other properties than those it names."""
+    if isinstance(schema, list):
+        return [_strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    stricter = {key: _strict(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and "additionalProperties" not in schema:
+        stricter["additionalProperties"] = False
+    if stricter.pop("x-kubernetes-int-or-string", False):
+        stricter["type"] = ["integer", "string"]
+    return stricter
+
+
+def _against_rules(manifest: Manifest) -> Iterator[str]:
+    for container in containers(manifest):
+        yield from _image(container)
+        yield from _references(container)
+        yield from _sizes(container.get("resources", {}))
+    for spec in pod_specs(manifest):
+        yield from _mounts(spec)
+        for volume in spec.get("volumes", []):
+            if "sizeLimit" in volume.get("emptyDir", {}):
+                yield from _quantity("sizeLimit", volume["emptyDir"]["sizeLimit"])
+    if manifest["kind"] == "PersistentVolumeClaim":
+        yield from _sizes(manifest["spec"]["resources"])
+    if manifest["kind"] == "DaskCluster":
+        yield from _service(manifest)
+
+
+def _image(container: Manifest) -> Iterator[str]:
+    image = container.get("image")
+    if not image:
+        yield f"container {container.get('name')}: no image"
+    elif not re.fullmatch(r"\S+:[\w.-]+(@sha256:[0-9a-f]{64})?", image) or ":latest" in image:
+        yield f"image {image}: name a version"
+
+
+def _references(container: Manifest) -> Iterator[str]:
+    for source in container.get("envFrom", []):
+        kinds = set(source) & {"secretRef", "configMapRef"}
+        if len(kinds) != 1:
+            yield f"envFrom {source}: exactly one of secretRef and configMapRef is needed"
+        for kind in kinds:
+            if not source[kind].get("name"):
+                yield f"envFrom {kind}: no name"
+    ports = {port.get("name") for port in container.get("ports", [])}
+    for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
+        port = container.get(probe, {}).get("httpGet", {}).get("port")
+        if isinstance(port, str) and port not in ports:
+            yield f"{probe}: no port is named {port}"
+
+
+def _sizes(resources: Manifest) -> Iterator[str]:
+    sizes = {
+        (part, name): value
+        for part in ("requests", "limits")
+        for name, value in resources.get(part, {}).items()
+    }
+    wrong = [text for (part, name), value in sizes.items() for text in _quantity(name, value)]
+    yield from wrong
+    if wrong:
+        return
+    for (part, name), value in sizes.items():
+        limit = sizes.get(("limits", name))
+        if part == "requests" and limit and bytes_of(str(value)) > bytes_of(str(limit)):
+            yield f"{name}: {value} is requested, {limit} is the limit"
+
+
+def _quantity(name: str, value: object) -> Iterator[str]:
+    try:
+        bytes_of(str(value))
+    except ValueError as error:
+        yield f"{name}: {error}"
+
+
+def _mounts(spec: Manifest) -> Iterator[str]:
+    volumes = {volume.get("name") for volume in spec.get("volumes", [])}
+    for container in spec.get("containers", []):
+        for mount in container.get("volumeMounts", []):
+            if mount.get("name") not in volumes:
+                yield f"volumeMounts: no volume is named {mount.get('name')}"
+
+
+def _service(cluster: Manifest) -> Iterator[str]:
+    """The scheduler's service finds the scheduler, by the labels and ports that it has."""
+    name = cluster.get("metadata", {}).get("name", "")
+    scheduler = cluster["spec"].get("scheduler", {})
+    service = scheduler.get("service", {})
+    wanted = {"dask.org/cluster-name": name, "dask.org/component": "scheduler"}
+    if service.get("selector") != wanted:
+        yield f"service: selector {service.get('selector')} finds no scheduler; {wanted} does"
+    named = [
+        port.get("name")
+        for container in scheduler.get("spec", {}).get("containers", [])
+        for port in container.get("ports", [])
+    ]
+    for port in service.get("ports", []):
+        if port.get("targetPort") not in named:
+            yield f"service: the scheduler has no port named {port.get('targetPort')}"
+
+
+def changed(manifest: Manifest, path: Sequence[str | int], value: Any) -> Manifest:
+    """Return a copy with one value set, or deleted (`value` is `...`)."""
+    copied = copy.deepcopy(manifest)
+    *parents, last = path
+    inside: Any = copied
+    for step in parents:
+        inside = inside[step]
+    if value is ...:
+        del inside[last]
+    else:
+        inside[last] = value
+    return copied

@@ -1,0 +1,47 @@
+"""The documented table of what two readers return: its rows, and which tests prove them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tests.support.processes import ROOT
+
+_Test = TypeVar("_Test", bound=Callable[..., object])
+
+DOCUMENT = ROOT / "docs" / "rosettasciio.md"
+
+
+class ParityTable:
+    """The rows under one heading of the document.
+
+    Parameters
+    ----------
+    heading : str
+        Without its number signs.
+    """
+
+    def __init__(self, heading: str) -> None:
+        self.heading = heading
+        self.proven: dict[str, str] = {}
+
+    def rows(self) -> dict[str, str]:
+        """Return "same" or "differs" for each row that the document has."""
+        section = DOCUMENT.read_text("utf-8").split(f"## {self.heading}\n")[1].split("\n## ")[0]
+        lines = [line.split("|") for line in section.splitlines() if line.startswith("| ")]
+        return {cells[1].strip(): cells[2].strip() for cells in lines[1:]}
+
+    def same(self, row: str) -> Callable[[_Test], _Test]:
+        """Mark the test that proves both readers equal in what a row is about."""
+        return self._proves(row, "same")
+
+    def differs(self, row: str) -> Callable[[_Test], _Test]:
+        """Mark the test that proves the difference that a row describes."""
+        return self._proves(row, "differs")
+
+    def _proves(self, row: str, verdict: str) -> Callable[[_Test], _Test]:
+        def remember(test: _Test) -> _Test:
+            self.proven[row] = verdict
+            return test
+
+        return remember

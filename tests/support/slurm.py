@@ -1,0 +1,294 @@
+"""A real Slurm of two virtual nodes on one machine, for as long as a `with` block.
+
+Controller and node daemons run as root without munge or systemd, listen on 127.0.0.1 and keep all
+state in a folder of their own. Jobs are children of `slurmstepd`, which is nobody's child: at the
+end jobs are cancelled first, and what still carries this Slurm's configuration in its environment
+is killed by pid.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import (
+    ROOT,
+    ProcessDiedError,
+    Processes,
+    free_port,
+    isolated_environment,
+)
+
+NODES = ("n1", "n2")
+CPUS_PER_NODE = 2
+MIB_PER_NODE = 4096
+_PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "squeue", "sinfo", "scontrol", "srun")
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A running Slurm and what tests do with it.
+
+    Parameters
+    ----------
+    folder : Path
+        State and logs; jobs start in it unless told otherwise.
+    environment : mapping
+        What its commands and its jobs have in theirs: where this Slurm is, the project's programs
+        first in the path, and nobody's S3 settings.
+    """
+
+    folder: Path
+    environment: Mapping[str, str] = field(repr=False)
+
+    def run(
+        self,
+        *command: str | Path,
+        environment: Mapping[str, str] | None = None,
+        working_folder: Path | None = None,
+        timeout: float = 120.0,
+    ) -> str:
+        """Run a command to its end and return what it printed.
+
+        Raises
+        ------
+        ProcessDiedError
+            It failed or ran longer than `timeout` seconds; the message has its output.
+        """
+        done = self.attempt(
+            *command, environment=environment, working_folder=working_folder, timeout=timeout
+        )
+        if done.returncode:
+            raise ProcessDiedError(f"{command} ended with {done.returncode}\n{done.stdout}")
+        return done.stdout
+
+    def attempt(
+        self,
+        *command: str | Path,
+        environment: Mapping[str, str] | None = None,
+        working_folder: Path | None = None,
+        timeout: float = 120.0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command that may fail; its output and errors are one text."""
+        try:
+            return subprocess.run(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=working_folder or self.folder,
+                env={**self.environment, **(environment or {})},
+                timeout=timeout,
+                check=False,
+                text=True,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ProcessDiedError(f"{error}\n{error.output}\n{self.queue()}") from error
+
+    def submit(
+        self,
+        *command: str | Path,
+        environment: Mapping[str, str] | None = None,
+        working_folder: Path | None = None,
+    ) -> str:
+        """`sbatch` the words of `command`; return the job's number."""
+        printed = self.run(
+            "sbatch",
+            "--parsable",
+            *command,
+            environment=environment,
+            working_folder=working_folder,
+        )
+        return printed.strip().split(";")[0]
+
+    def states(self, name: str | None = None) -> dict[str, str]:
+        """Return the state of every job in the queue, or of those with this job name, by number."""
+        lines = self.run("squeue", "-h", "-o", "%i %T %j").splitlines()
+        rows = [line.split(maxsplit=2) for line in lines]
+        return {row[0]: row[1] for row in rows if name is None or row[2] == name}
+
+    def outcome(self, job: str) -> tuple[str, int]:
+        """Return a job's state and exit status, also when it has left the queue."""
+        text = self.run("scontrol", "show", "job", job)
+        state = re.search(r"JobState=(\w+)", text)
+        status = re.search(r"ExitCode=(\d+):(\d+)", text)
+        assert state, text
+        assert status, text
+        return state[1], int(status[1])
+
+    def wait(self, job: str, *, timeout: float = 120.0) -> tuple[str, int]:
+        """Wait until a job has ended; return its state and exit status."""
+        ends = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"}
+        self.wait_until(lambda: self.outcome(job)[0] in ends, f"job {job}", timeout=timeout)
+        return self.outcome(job)
+
+    def wait_until(self, ready: Callable[[], bool], what: str, *, timeout: float = 120.0) -> None:
+        """Wait for `ready()`; fail with the queue after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not ready():
+            if time.monotonic() > deadline:
+                raise ProcessDiedError(f"{what}: not after {timeout} s\n{self.queue()}")
+            time.sleep(0.1)
+
+    def queue(self) -> str:
+        """Return what squeue shows now."""
+        return self.attempt("squeue").stdout
+
+    def clear(self) -> None:
+        """Cancel every job and wait until the nodes have nothing left to do."""
+        for job in self.states():
+            self.attempt("scancel", "--full", job)
+        with suppress(ProcessDiedError):
+            self.wait_until(lambda: not self.states(), "an empty queue", timeout=20)
+
+
+@contextmanager
+def slurm_cluster(folder: Path) -> Iterator[Slurm]:
+    """Run Slurm with two nodes of 2 CPUs; skip the test where it is not installed.
+
+    Parameters
+    ----------
+    folder : Path
+        All its state and logs.
+    """
+    _require()
+    environment = _environment(folder)
+    slurm = Slurm(folder, environment)
+    # slurmd ends its jobs' steps when asked, not when killed.
+    with Processes(folder, grace=10) as daemons:
+        try:
+            _start(daemons, slurm)
+            yield slurm
+        finally:
+            with suppress(ProcessDiedError):
+                slurm.clear()
+            daemons.stop()
+            _kill_left_over(environment["SLURM_CONF"])
+
+
+def _require() -> None:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("a Slurm of our own takes Linux and root")
+    if missing := [program for program in _PROGRAMS if not shutil.which(program)]:
+        pytest.skip(f"no {', '.join(missing)}: apt-get install slurm-wlm")
+    name = socket.gethostname()
+    try:
+        socket.gethostbyname(name)
+    except OSError:
+        pytest.skip(f"this machine's name, {name}, does not resolve: Slurm needs it in /etc/hosts")
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    programs = folder / "bin"
+    programs.mkdir(parents=True)
+    for name, module, function in (
+        ("mrcdist", "mrcdist.cli", "main"),
+        ("dask", "dask.__main__", "main"),
+    ):
+        program = programs / name
+        program.write_text(
+            f"#!{sys.executable}\nfrom {module} import {function}\n"
+            # worker processes import their parent's main module
+            f"if __name__ == '__main__':\n    {function}()\n"
+        )
+        program.chmod(0o755)
+    (programs / "python").symlink_to(sys.executable)
+    return isolated_environment(
+        {
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+    )
+
+
+def _start(daemons: Processes, slurm: Slurm) -> None:
+    folder = slurm.folder
+    for name in ("state", *NODES):
+        (folder / name).mkdir()
+    (folder / "slurm.conf").write_text(_configuration(folder))
+    variables = {"SLURM_CONF": str(folder / "slurm.conf")}
+    daemons.start("slurmctld", ["slurmctld", "-D"], environment=variables)
+    for node in NODES:
+        daemons.start(node, ["slurmd", "-D", "-N", node], environment=variables)
+    daemons.wait_until(lambda: _idle(slurm), "Slurm's nodes", timeout=30)
+
+
+def _idle(slurm: Slurm) -> bool:
+    # Until the controller listens, sinfo fails.
+    return slurm.attempt("sinfo", "-h", "-N", "-o", "%t").stdout.split() == ["idle"] * len(NODES)
+
+
+def _configuration(folder: Path) -> str:
+    host = socket.gethostname().split(".")[0]
+    nodes = "\n".join(
+        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} "
+        f"CPUs={CPUS_PER_NODE} RealMemory={MIB_PER_NODE} State=UNKNOWN"
+        for node in NODES
+    )
+    return f"""\
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={free_port()}
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+
+# nobody to authenticate against, nobody else on this address
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/none
+CredType=cred/none
+
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/%n.log
+
+# no control groups, no accounting: processes are found by their parents
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SwitchType=switch/none
+
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+# start at once what can start
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0
+ReturnToService=2
+SlurmctldTimeout=30
+SlurmdTimeout=30
+# seconds between a job's SIGTERM and its SIGKILL
+KillWait=3
+# a job stays visible for so long after its end
+MinJobAge=300
+
+{nodes}
+PartitionName=main Nodes={",".join(NODES)} Default=YES MaxTime=60 State=UP
+"""
+
+
+def _kill_left_over(configuration: str) -> None:
+    """Kill what this Slurm started and did not end: only its own have its path in theirs."""
+    mark = f"SLURM_CONF={configuration}".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with suppress(OSError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                os.kill(int(entry.name), signal.SIGKILL)
