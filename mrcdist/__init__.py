@@ -15,11 +15,13 @@ from mrcdist.errors import (
 )
 from mrcdist.hyperspy import register_hyperspy
 from mrcdist.planner import Plan
+from mrcdist.preview.browser import Browser, browse
 from mrcdist.reader import file_reader, plan_mrc, read_mrc
 
 __all__ = [
     "AccessDeniedError",
     "ArgumentError",
+    "Browser",
     "FileChangedError",
     "FormatError",
     "MissingExtraError",
@@ -30,6 +32,7 @@ __all__ = [
     "ReadError",
     "SidecarError",
     "TruncatedFileError",
+    "browse",
     "file_reader",
     "plan_mrc",
     "read_mrc",

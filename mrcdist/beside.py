@@ -147,6 +147,7 @@ def _read_named(location: Location, wanted: Any, argument: str) -> bytes:
     if not hasattr(wanted, "read"):
         raise ArgumentError(
             f"{argument} is a {type(wanted).__name__}",
+            cause="a file is needed",
             remedy='pass "auto", None, a path, a URL, or an open file or text stream',
         )
     content = wanted.read(_SMALL_FILE)

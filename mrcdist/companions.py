@@ -79,6 +79,12 @@ def find_images(plan: Plan, virtual: Images, external: Images) -> tuple[FoundIma
                 cause="a list of files is needed",
                 remedy=f'pass {kind}_images=["..."], "auto" or None',
             )
+        if not isinstance(wanted, Sequence):
+            raise ArgumentError(
+                f"{kind}_images is a {type(wanted).__name__}",
+                cause="a list of files is needed",
+                remedy=f'pass {kind}_images=["..."], "auto" or None',
+            )
         for path in wanted:
             location = Location.of(path, plan.location.storage_options)
             images.append(FoundImage(location.name.rpartition(".")[0], location, named=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,9 @@ _CHOICES = {
 
 dask.config.update_defaults({"mrcdist": DEFAULTS})
 
+# Every task asks, and what is written there hardly ever changes.
+_understood: dict[str, ReadSettings] = {}
+
 
 @dataclass(frozen=True)
 class ReadSettings:
@@ -67,8 +71,16 @@ def read_settings() -> ReadSettings:
     ArgumentError
         A value is of the wrong type or out of range.
     """
+    written = copy.copy(dask.config.get("mrcdist", {}) or {})
+    as_text = repr(written)
+    if as_text not in _understood:
+        _understood[as_text] = _understand(written)
+    return _understood[as_text]
+
+
+def _understand(written: dict[str, Any]) -> ReadSettings:
     found: dict[str, Any] = {
-        key: dask.config.get(f"mrcdist.{key}", default) for key, default in DEFAULTS.items()
+        key: dask.config.get(key, default, config=written) for key, default in DEFAULTS.items()
     }
     for key, least, whole in (
         ("sub-range", 1, True),

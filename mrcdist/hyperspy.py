@@ -57,8 +57,8 @@ def register_hyperspy() -> None:
             "name_aliases": [],
             "description": "MRC files, read in parallel by dask workers.",
             "full_support": False,
-            # HyperSpy lists an extension for every format. Two formats that claim ".mrc" would
-            # keep it from loading any such file whose format is not named.
+            # HyperSpy wants an extension for every format, and picks formats by it. No file ends
+            # in this one, so that none is read by mrcdist unless that is asked for.
             "file_extensions": [_NAME],
             "default_extension": 0,
             "writes": False,

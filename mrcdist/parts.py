@@ -36,9 +36,13 @@ def find_files(filename: Filename, storage_options: Mapping[str, Any] | None) ->
     ArgumentError
         An empty list.
     """
-    if isinstance(filename, Sequence) and not isinstance(filename, str):
+    if isinstance(filename, Sequence) and not isinstance(filename, str | bytes):
         if not filename:
-            raise ArgumentError("the list of files is empty", remedy="name at least one file")
+            raise ArgumentError(
+                "the list of files is empty",
+                cause="a dataset has at least one file",
+                remedy="name at least one",
+            )
         return [Location.of(name, storage_options) for name in filename]
     location = Location.of(filename, storage_options)
     if "*" in location.name or ("?" in location.name and location.is_local):

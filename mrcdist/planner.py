@@ -139,6 +139,12 @@ class Plan:
         """
         return report(self.source, self.chunks, read_settings(), threads=threads)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the plan; reads nothing."""
+        from mrcdist.preview.html import plan_html  # which knows plans
+
+        return plan_html(self)
+
 
 def make_plan(locations: Sequence[Location], options: PlanOptions) -> Plan:
     """Plan a dataset in one file or several, frame after frame in the order given.

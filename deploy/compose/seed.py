@@ -1,4 +1,4 @@
-"""Put a simulated acquisition of 64 MiB into the bucket `demo` of the S3 server."""
+"""Put a simulated acquisition of 16 MiB into the bucket `demo` of the S3 server."""
 
 import tempfile
 from pathlib import Path
@@ -8,7 +8,7 @@ import s3fs
 from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.demo.field import demo_frames
 
-SCAN, FRAME = (32, 32), (128, 256)
+SCAN, FRAME = (32, 32), (64, 128)
 
 with tempfile.TemporaryDirectory() as folder:
     acquisition = write_acquisition(

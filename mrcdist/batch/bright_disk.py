@@ -23,9 +23,11 @@ _BAND = 256
 def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
     """Find the bright disk by its half-maximum.
 
-    A median over 3 × 3 pixels removes hot pixels. Half-way between the background (5th percentile)
-    and the maximum is the edge; the disk's centre is the centre of mass of the pixels at or above
-    it, each counted once, and its radius is that of a circle of as many pixels.
+    A median over 3 × 3 pixels removes hot pixels. Half-way between its background (5th percentile)
+    and its maximum is the edge. The disk is the pixels of the median at or above it, and their
+    neighbours that are that bright themselves, since the median cuts corners. Its centre is their
+    centre of mass, each counted once, its radius that of a circle of as many pixels: right to
+    about half a pixel.
 
     Parameters
     ----------
@@ -44,7 +46,8 @@ def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
     ArgumentError
         There is no contrast, or what is bright is not one round disk.
     """
-    smooth = _median(np.asarray(pattern, np.float64))
+    raw = np.asarray(pattern, np.float64)
+    smooth = _median(raw)
     background, top = float(np.percentile(smooth, 5)), float(smooth.max())
     remedy = "look at the mean pattern and choose --detector circle:CY,CX,R"
     if not np.isfinite(top) or top <= background:
@@ -53,7 +56,9 @@ def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
             cause="the mean pattern is even, or not finite",
             remedy=remedy,
         )
-    y, x = np.nonzero(smooth >= (background + top) / 2)
+    edge = (background + top) / 2
+    core = smooth >= edge
+    y, x = np.nonzero(core | (_grown(core) & (raw >= edge)))
     cy, cx = float(y.mean()), float(x.mean())
     found = float(np.sqrt(y.size / np.pi))
     spread = 2 * float(np.mean((y - cy) ** 2 + (x - cx) ** 2)) / found**2
@@ -78,3 +83,14 @@ def _median(pattern: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         ]
         smooth[top:stop] = np.median(near, axis=0)
     return smooth
+
+
+def _grown(area: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The area and its neighbours."""
+    padded = np.pad(area, 1)
+    n_rows, n_columns = area.shape
+    grown = np.zeros_like(area)
+    for dy in range(3):
+        for dx in range(3):
+            grown |= padded[dy : dy + n_rows, dx : dx + n_columns]
+    return grown

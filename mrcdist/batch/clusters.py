@@ -134,7 +134,7 @@ def connect(
                 memory_limit=where.memory_limit or "auto",
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
             ) as cluster,
             _client(cluster) as client,
         ):

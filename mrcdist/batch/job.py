@@ -67,8 +67,10 @@ def compute_parts(
             ledger = merge_ledgers((ledger, piece.ledger))
             done(number, piece.values)
     finally:
-        # On a shared cluster nothing of a job that failed should go on.
-        client.cancel([shared, *(future for future, _, _ in running.values())], force=True)
+        # On a shared cluster nothing of a job that failed should go on, though the error on its way
+        # up still refers to these.
+        for future in (shared, *(future for future, _, _ in running.values())):
+            future.release()
     return ledger
 
 

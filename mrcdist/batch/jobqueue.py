@@ -115,8 +115,14 @@ def parse_job_queue(text: str, *, installed: Callable[[str], bool]) -> JobQueue:
         raise _wrong(f"unknown section {unknown[0]!r}", "there are jobqueue, system and jobs")
     if unknown := [str(key) for key in sections if key not in _SYSTEMS]:
         raise _wrong(f"unknown batch system {unknown[0]!r}", f"there are {', '.join(_SYSTEMS)}")
-    counts = [jobs.get("minimum", 0), jobs.get("maximum", 10)] if isinstance(jobs, dict) else []
-    if not all(type(count) is int for count in counts) or not 0 <= counts[0] <= counts[1] > 0:
+    known = {"minimum": 0, "maximum": 10}
+    counts = {**known, **jobs} if isinstance(jobs, dict) else {}
+    if (
+        counts.keys() != known.keys()
+        or not all(type(count) is int for count in counts.values())
+        or not 0 <= counts["minimum"] <= counts["maximum"]
+        or counts["maximum"] == 0
+    ):
         raise _wrong(f"jobs: {jobs!r}", "it takes minimum and maximum, whole numbers")
     system = given.get("system") or next(
         (key for key in sections if installed(_SYSTEMS[key][1])), None
@@ -132,7 +138,7 @@ def parse_job_queue(text: str, *, installed: Callable[[str], bool]) -> JobQueue:
     settings = {str(key).replace("-", "_"): value for key, value in sections[system].items()}
     if "name" in settings:
         settings["job_name"] = settings.pop("name")
-    return JobQueue(system, settings, *counts)
+    return JobQueue(system, settings, counts["minimum"], counts["maximum"])
 
 
 @contextmanager

@@ -176,7 +176,7 @@ class VirtualImage:
         if image.dtype == np.int64 and data.layout.dtype.kind == "u" and self.detector.positive:
             image = image.astype(np.uint64)
         missing = data.layout.n_frames - data.frames_present()
-        notes = (f"{missing:,} positions have no frame: 0 there",) if missing else ()
+        notes = (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
         return Result(self.title, image, data.navigation_axes, notes=notes)
 
 
@@ -218,7 +218,7 @@ class CentreOfMass:
             ]
         )
         empty = int(np.count_nonzero(mass == 0))
-        note = f"{empty:,} positions have no frame, or no intensity on the detector: NaN there"
+        note = f"positions without intensity on the detector, which are NaN: {empty:,}"
         return Result(
             self.title,
             values,

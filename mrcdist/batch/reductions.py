@@ -80,9 +80,13 @@ class PixelSums:
             weights = self._weights(band, columns)
             pixels = frames[:, top : top + len(band)]
             step = max(_TILE_PIXELS // max(weights.shape[0], 1), 1)
+            # One for all: workers give freed memory back at once, and getting it anew takes longer
+            # than the sums.
+            tile = np.empty((step, len(band), len(columns)))
             for first in range(0, len(frames), step):
-                tile = pixels[first : first + step].astype(np.float64)
-                flat = tile.reshape(len(tile), -1)
+                some = pixels[first : first + step]
+                np.copyto(tile[: len(some)], some)
+                flat = tile[: len(some)].reshape(len(some), -1)
                 if frames.dtype.kind == "f":
                     flat[:, weights[:, 0] == 0] = 0
                 total[first : first + step] += (flat @ weights).astype(total.dtype)

@@ -31,8 +31,9 @@ class Summary:
         Of the job, and those that an earlier run had finished.
     tasks, blocks : int
         Tasks that read, and blocks that they read, in this run.
-    bytes : int
-        Fetched or mapped by the workers, in this run.
+    bytes_fetched, bytes_mapped : int
+        By the workers, in this run: over a network or by read(), and mapped from local files, of
+        which only the pages that are touched come from disk.
     requests, retries : int
         Ranged requests that succeeded, and attempts that had to be repeated.
     seconds : float
@@ -54,12 +55,18 @@ class Summary:
     parts_kept: int
     tasks: int
     blocks: int
-    bytes: int
+    bytes_fetched: int
+    bytes_mapped: int
     requests: int
     retries: int
     seconds: float
     workers: int
     notes: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Fetched or mapped."""
+        return self.bytes_fetched + self.bytes_mapped
 
     @property
     def bytes_per_second(self) -> float:
@@ -68,10 +75,15 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same as JSON-serialisable values."""
-        return {**dataclasses.asdict(self), "bytes_per_second": self.bytes_per_second}
+        return {
+            **dataclasses.asdict(self),
+            "bytes": self.bytes,
+            "bytes_per_second": self.bytes_per_second,
+        }
 
     def __str__(self) -> str:
         kept = f", {self.parts_kept} of an earlier run" if self.parts_kept else ""
+        mapped = ", mapped from disk" if self.bytes_mapped else ""
         shape = " × ".join(map(str, self.shape))
         lines = [
             f"{self.title} of {self.url}",
@@ -79,7 +91,7 @@ class Summary:
             *([f"  detector  {self.detector}"] if self.detector else []),
             *(f"  written   {output}" for output in self.outputs),
             f"  read      {format_bytes(self.bytes)} in {self.seconds:.1f} s, "
-            f"{format_bytes(int(self.bytes_per_second))}/s; {self.requests:,} requests, "
+            f"{format_bytes(int(self.bytes_per_second))}/s{mapped}; {self.requests:,} requests, "
             f"{self.retries:,} retries",
             f"  tasks     {self.tasks:,} on {self.workers} workers, {self.blocks:,} blocks; "
             f"{self.parts} parts{kept}",

@@ -3,8 +3,10 @@
 from mrcdist.cli.batch import com, mean, virtual
 from mrcdist.cli.group import main
 from mrcdist.cli.look import explain, info, validate
+from mrcdist.cli.workers import check_workers
+from mrcdist.preview.command import preview
 
 __all__ = ["main"]
 
-for _command in (info, explain, validate, virtual, mean, com):
+for _command in (info, explain, preview, validate, virtual, mean, com, check_workers):
     main.add_command(_command)

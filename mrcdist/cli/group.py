@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -18,11 +19,26 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MrcdistError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
             ctx.exit(1)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="mrcdist")
-def main() -> None:
-    """Look at MRC files, on disk or in an object store, and compute images from them."""
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Look at MRC files, on disk or in an object store, and compute images from them.
+
+    A file is a path or any fsspec URL: s3://, https://, ... . Colours are for terminals only, and
+    not where NO_COLOR is set.
+
+    \b
+    Examples:
+      mrcdist info s3://bucket/20241021_00405_movie.mrc
+      mrcdist preview tomogram.mrc -o look.png
+      mrcdist virtual --help
+    """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from typing import Any
 
 import click
+from dask.diagnostics import ProgressBar
 
 from mrcdist.cli.options import (
     chunks_option,
@@ -16,6 +19,7 @@ from mrcdist.cli.options import (
     storage_option,
 )
 from mrcdist.companions import find_images
+from mrcdist.plan.geometry import ArrayAxis
 from mrcdist.result.axes import axes_dicts
 from mrcdist.result.metadata import metadata_dict, original_metadata_dict
 from mrcdist.validator import validate as validate_file
@@ -59,9 +63,7 @@ def info(as_json: bool, **options: Any) -> None:
     click.echo(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
     for axis in plan.axes:
         kind = "navigation" if axis.navigate else "signal"
-        step = f"{axis.scale:.6g} {axis.units} a step" if axis.units else "uncalibrated"
-        start = f", from {axis.offset:.6g} {axis.units}" if axis.units and axis.offset else ""
-        click.echo(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {step}{start}")
+        click.echo(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {_steps(axis)}")
     for image in images:
         click.echo(f"  image    {image.name}: {image.location.name}")
     for path, value in _leaves(metadata):
@@ -110,12 +112,26 @@ def validate(ctx: click.Context, /, url: str, as_json: bool, **options: Any) -> 
     Example:
       mrcdist validate s3://bucket/tomogram.mrc --statistics
     """
-    found = validate_file(url, **options)
+    # dask draws a bar after two seconds; it is for a terminal, not for a log.
+    bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
+    with bar:
+        found = validate_file(url, **options)
     if as_json:
         print_json(found.as_dict())
     else:
         click.echo(str(found))
     ctx.exit(0 if found.valid else 1)
+
+
+def _steps(axis: ArrayAxis) -> str:
+    """The positions along an axis in words."""
+    if not axis.units:
+        return "uncalibrated"
+    if axis.values is not None:
+        first, last = axis.values[0], axis.values[-1]
+        return f"uneven steps from {first:.6g} to {last:.6g} {axis.units}"
+    start = f", from {axis.offset:.6g} {axis.units}" if axis.offset else ""
+    return f"{axis.scale:.6g} {axis.units} a step{start}"
 
 
 def _leaves(tree: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:

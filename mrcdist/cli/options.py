@@ -57,7 +57,7 @@ def _axes(
         return tuple(int(part) for part in given.split(","))
     except ValueError:
         raise click.BadParameter(
-            "integers with commas between are needed, such as 256,256"
+            f"{given}: integers with commas between are needed, such as 256,256"
         ) from None
 
 
@@ -140,7 +140,7 @@ def plan_from_options(metadata_file: str, scan_file: str, **options: Any) -> tup
 def print_notes(notes: Sequence[str]) -> None:
     """Print what is odd, apart from the results."""
     for note in notes:
-        click.echo(f"warning: {note}", err=True)
+        click.echo(f"{click.style('warning:', fg='yellow')} {note}", err=True)
 
 
 def print_json(value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcdist.demo.field import Detectors
+from mrcdist.preview.drawing import colour_bar, scale_bar
 
-__all__ = ["Images", "bar_length", "save_figure"]
+__all__ = ["Images", "save_figure"]
 
 _BRIGHT, _DARK = "#4cc9f0", "#ffb703"
-_SUPERSCRIPT = str.maketrans("-1", "⁻¹")
 
 
 @dataclass(frozen=True)
@@ -34,25 +33,6 @@ class Images:
     pattern: NDArray[Any]
     bright: NDArray[Any]
     dark: NDArray[Any]
-
-
-def bar_length(width: float) -> float:
-    """Return a round length, 1, 2 or 5 times a power of ten, for a scale bar.
-
-    Parameters
-    ----------
-    width : float
-        Of the image, in any unit.
-
-    Returns
-    -------
-    float
-        At most 30 % of it.
-    """
-    most = 0.3 * width
-    power = 10.0 ** math.floor(math.log10(most))
-    # 0.5 for when the logarithm was rounded up to a whole number.
-    return max(step * power for step in (0.5, 1, 2, 5) if step * power <= most)
 
 
 def save_figure(
@@ -120,34 +100,8 @@ def _label(
     panel.set_title(name, fontsize=14, pad=8)
     panel.set(xticks=[], yticks=[])
     panel.set_aspect(float(axes["y"]["scale"]) / float(axes["x"]["scale"]))
-    bar = figure.colorbar(image, cax=panel.inset_axes((1.025, 0, 0.03, 1)))
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8, length=2)
-    bar.set_label(values, fontsize=9)
-    _scale_bar(panel, axes["x"])
-
-
-def _scale_bar(panel: Any, axis: Mapping[str, Any]) -> None:
-    from matplotlib.patches import Rectangle
-
-    size, scale = int(axis["size"]), float(axis["scale"])
-    length = bar_length(size * scale)
-    units = str(axis["units"])
-    if units.endswith("^-1"):
-        units = units.replace("^-1", "-1").translate(_SUPERSCRIPT)
-    left, bottom, width, height = 0.05, 0.055, length / (size * scale), 0.016
-    plate = {"transform": panel.transAxes, "facecolor": "black", "alpha": 0.55, "lw": 0}
-    panel.add_patch(Rectangle((left - 0.02, bottom - 0.025), width + 0.04, 0.115, **plate))
-    panel.add_patch(
-        Rectangle((left, bottom), width, height, transform=panel.transAxes, facecolor="white", lw=0)
-    )
-    panel.text(
-        left + width / 2,
-        bottom + height + 0.012,
-        f"{length:g} {units}",
-        transform=panel.transAxes,
-        color="white",
-        fontsize=10,
-        ha="center",
-        va="bottom",
+    colour_bar(figure, panel, image, values)
+    across = axes["x"]
+    scale_bar(
+        panel, pixels=int(across["size"]), scale=float(across["scale"]), units=across["units"]
     )

@@ -60,14 +60,16 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
                 f"chunks={chunks!r}", cause="a chunk needs at least a byte", remedy=_REMEDY
             )
         return frame_chunks(layout, limit)
+    by_axis = _dict_by_axis(chunks, layout)
     try:
         resolved: Chunks = normalize_chunks(
-            _dict_by_axis(chunks, layout), layout.shape, limit=default, dtype=layout.dtype
+            by_axis, layout.shape, limit=default, dtype=layout.dtype
         )
     except (ValueError, TypeError, NotImplementedError, ZeroDivisionError) as error:
+        empty = isinstance(error, ZeroDivisionError)
         raise ArgumentError(
             f"chunks={chunks!r} for an array of shape {layout.shape}",
-            cause=str(error),
+            cause="a chunk has no length" if empty else str(error),
             remedy=_REMEDY,
         ) from error
     if any(length < 0 for axis in resolved for length in axis) or any(

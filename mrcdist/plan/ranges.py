@@ -1,4 +1,16 @@
-"""Frames and a window of each → merged byte ranges."""
+"""Frames and a window of each → merged byte ranges.
+
+What merging goes by: a request costs its latency, and its bytes divided by the bandwidth of a
+connection. Two wanted parts with a gap between them occupy a connection for
+``2 × latency + 2 × part / bandwidth`` as two requests, and for
+``latency + (2 × part + gap) / bandwidth`` as one. One is better where
+``gap < latency × bandwidth``; that product is ``max_gap``. For object stores it is about
+15 ms × 70 MB/s = 1 MiB, and on a fast network to a fast store about the same: there, the client's
+own work of 1 ms a request is the latency, and the 1 GB/s that it can take in the bandwidth.
+
+What cutting goes by: requests run several at a time, so a long read is cut in pieces, but in none
+shorter than that product, which would take longer to ask for than to send.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +21,9 @@ import numpy as np
 
 from mrcdist.plan.layout import Frames, Layout
 
-__all__ = ["FrameRun", "Window", "merge_frames"]
+__all__ = ["FrameRun", "Merging", "Window", "merge_frames"]
+
+_SHORTEST_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -49,8 +63,34 @@ class FrameRun:
     last: int
 
 
+@dataclass(frozen=True)
+class Merging:
+    """What may be merged to one read, and how long that may be.
+
+    Attributes
+    ----------
+    max_gap : int
+        Unwanted bytes between two frames' parts that are read rather than skipped.
+    amplification : float
+        Bytes read for each wanted one, at most.
+    max_bytes : int
+        Length of a read at most, if it has two frames or more.
+    pieces : int
+        Number of reads at least, if each then has a MiB.
+    """
+
+    max_gap: int
+    amplification: float
+    max_bytes: int
+    pieces: int
+
+    def gap_after(self, part: int) -> float:
+        """Bytes to the next part that are read rather than skipped, after parts of this length."""
+        return min(self.max_gap, (self.amplification - 1) * part)
+
+
 def merge_frames(
-    frames: Frames, layout: Layout, window: Window, *, max_gap: int, max_bytes: int
+    frames: Frames, layout: Layout, window: Window, merging: Merging, *, whole: bool = False
 ) -> Iterator[FrameRun]:
     """Merge the wanted parts of frames to few contiguous reads.
 
@@ -61,10 +101,9 @@ def merge_frames(
     layout : Layout
     window : Window
         The part of each frame that is wanted.
-    max_gap : int
-        Unwanted bytes between two frames' parts that are read rather than skipped.
-    max_bytes : int
-        A read with unwanted bytes in it is cut at about this size; one without is never cut.
+    merging : Merging
+    whole : bool, default False
+        A stretch without gaps is not cut: it is to become one array where it lies.
 
     Yields
     ------
@@ -72,14 +111,16 @@ def merge_frames(
         Disjoint runs, in file order, that cover every frame of the list.
     """
     low, high = window.byte_span(layout)
-    wanted = high - low
-    steps = np.diff(frames)
-    gaps = steps * layout.frame_bytes - wanted
-    cuts = np.flatnonzero(gaps > max_gap) + 1
-    for first, last in zip((0, *cuts.tolist()), (*cuts.tolist(), len(frames)), strict=True):
-        gapless = not np.any(gaps[first : last - 1] > 0)
+    gaps = np.diff(frames) * layout.frame_bytes - (high - low)
+    cuts = (np.flatnonzero(gaps > merging.gap_after(high - low)) + 1).tolist()
+    stretches = list(zip((0, *cuts), (*cuts, len(frames)), strict=True))
+    total = sum(int(frames[last - 1] - frames[first]) + 1 for first, last in stretches)
+    even = total * layout.frame_bytes // merging.pieces
+    longest = min(merging.max_bytes, max(even, _SHORTEST_PIECE))
+    for first, last in stretches:
+        uncut = whole and not np.any(gaps[first : last - 1] > 0)
         pieces = (
-            [(first, last)] if gapless else _cut(frames, first, last, layout.frame_bytes, max_bytes)
+            [(first, last)] if uncut else _cut(frames, first, last, layout.frame_bytes, longest)
         )
         for begin, end in pieces:
             yield FrameRun(
@@ -91,10 +132,10 @@ def merge_frames(
 
 
 def _cut(
-    frames: Frames, first: int, last: int, frame_bytes: int, max_bytes: int
+    frames: Frames, first: int, last: int, frame_bytes: int, longest: int
 ) -> Iterator[tuple[int, int]]:
-    """Cut a run where its span would pass max_bytes; at least one frame a piece."""
-    frames_a_piece = max(max_bytes // frame_bytes, 1)
+    """Cut a run where its span would pass `longest` bytes; at least one frame a piece."""
+    frames_a_piece = max(longest // frame_bytes, 1)
     while first < last:
         end = (
             int(np.searchsorted(frames[first:last], frames[first] + frames_a_piece, "left")) + first

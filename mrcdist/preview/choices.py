@@ -20,8 +20,8 @@ class Limits:
     budget : int
         Bytes, decompressed where they are compressed.
     reads : int, default 2048
-        Pieces, at least 16. On an object store each is at least one request, of some 30 ms with 16 at
-        a time.
+        Pieces, at least 16. On an object store each is a request or more, of some 30 ms, 16 at a
+        time.
     whole : bool, default False
         Frames are compressed one by one: a part of one costs as much as all of it.
     stream : bool, default False

@@ -80,7 +80,7 @@ def choose_scan(
 
 
 def _banded(layout: Layout, limits: Limits, grid: _Grid) -> ScanChoice | None:
-    """A few whole frames, and the rows in the middle of many; None where the budget is too small."""
+    """A few whole frames, and of many the rows in the middle; None if the budget is too small."""
     rows, row_bytes = layout.frame_shape[0], layout.row_bytes
     n_whole = max(min(limits.budget // 4 // layout.frame_bytes, _MEAN_BESIDE_BANDS), 1)
     rest = limits.budget - n_whole * layout.frame_bytes

@@ -10,14 +10,14 @@ from mrcdist.errors import ArgumentError
 from mrcdist.plan.geometry import ArrayAxis
 from mrcdist.plan.layout import Layout
 
-__all__ = ["VIEWS", "Content", "View", "content_of", "is_reciprocal"]
+__all__ = ["SCAN_AXES", "VIEWS", "Content", "View", "content_of", "is_reciprocal"]
 
 View = Literal["scan", "volume", "images"]
 VIEWS: tuple[View, ...] = get_args(View)
 
 # How navigation axes of a scan are called where a sidecar, an extended header or the caller made
 # them.
-_SCAN_AXES = (("y", "x"), ("scan_y", "scan_x"))
+SCAN_AXES = (("y", "x"), ("scan_y", "scan_x"))
 _SPACE = ("x", "y", "z")
 
 
@@ -71,7 +71,7 @@ def content_of(
     names = [axis.name for axis in navigation]
     reciprocal = any(map(is_reciprocal, signal)) or layout.dtype.kind == "c"
 
-    pair = next((pair for pair in _SCAN_AXES if set(pair) <= set(names)), None)
+    pair = next((pair for pair in SCAN_AXES if set(pair) <= set(names)), None)
     if layout.pixels.components:
         pair = None
     # Neither colours nor what is not in space makes planes that one would cut.

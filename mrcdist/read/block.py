@@ -11,8 +11,9 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.ranges import FrameRun, Window, merge_frames
+from mrcdist.plan.ranges import FrameRun, Merging, Window, merge_frames
 from mrcdist.plan.selection import Selection
+from mrcdist.read.advice import expect
 
 __all__ = ["BlockCost", "Cost", "OpenPart", "RangeReader", "block_cost", "read_block"]
 
@@ -66,16 +67,14 @@ class OpenPart:
         Byte at which its first frame begins.
     first, frames : int
         Number of its first frame, and how many it has.
-    max_gap, max_bytes : int
-        See `merge_frames`.
+    merging : Merging
     """
 
     reader: RangeReader
     offset: int
     first: int
     frames: int
-    max_gap: int
-    max_bytes: int
+    merging: Merging
 
 
 def read_block(
@@ -139,24 +138,25 @@ def block_cost(
     parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window
 ) -> BlockCost:
     """Work out what `read_block` will do, by the same rules and without reading."""
+    if not parts:
+        return BlockCost(0, 0, 0)
+    single = _single_run(parts[0], layout, frames, window) if len(parts) == 1 else None
     costs: list[Cost] = []
     sizes: list[int] = []
     for part in parts:
         _, wanted = _in_file_order(frames - part.first, part.frames)
-        for run in _runs(part, layout, wanted, window) if wanted.size else ():
+        for run in [single] if single else _runs(part, layout, wanted, window):
             costs.append(part.reader.cost(part.offset + run.start, part.offset + run.stop))
             sizes.append(run.stop - run.start if part.reader.private else 0)
-    if not costs:
-        return BlockCost(0, 0, 0)
     ahead = max(part.reader.ahead for part in parts)
     block_bytes = frames.size * len(window.rows) * layout.pixels.bytes_of(len(window.columns))
     # One buffer that holds nothing but the block becomes the block.
-    becomes_block = len(sizes) == 1 and layout.pixels.plain and _even_step(frames) > 0
-    gathered = sum(sorted(sizes)[-(ahead + 1) :])
+    becomes_block = single is not None and layout.pixels.plain and sizes[0] <= block_bytes
     return BlockCost(
         requests=sum(cost.requests for cost in costs),
         nbytes=sum(cost.nbytes for cost in costs),
-        buffers=(0 if becomes_block and sizes[0] <= block_bytes else gathered)
+        # Those fetched ahead, the one that comes and the one that is being copied.
+        buffers=(0 if becomes_block else sum(sorted(sizes)[-(ahead + 2) :]))
         + sum(sorted(cost.held for cost in costs)[-(ahead + 1) :]),
     )
 
@@ -166,18 +166,25 @@ def _in_place(part: OpenPart, layout: Layout, frames: Frames, window: Window) ->
 
     The result has shape (frames, rows, columns) + components, perhaps in foreign byte order.
     """
+    run = _single_run(part, layout, frames, window)
+    if run is None:
+        return None
     step = _even_step(frames)
-    if not step or frames[0] < part.first or frames[-1] >= part.first + part.frames:
-        return None
-    runs = _runs(part, layout, frames - part.first, window)
-    if len(runs) > 1:
-        return None
-    [run] = runs
     [buffer] = part.reader.views([(part.offset + run.start, part.offset + run.stop)])
+    _announce(buffer, layout, window, frames)
     stretch = _stretch(buffer, layout, window, int(frames[-1] - frames[0]) + 1)
     found = layout.pixels.decode(stretch[::step, :: window.rows.step], window.columns)
     # A narrow view of memory of our own would hold on to all of it.
     return found.copy() if part.reader.private and found.nbytes < buffer.nbytes else found
+
+
+def _single_run(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> FrameRun | None:
+    """The one read whose bytes, as they lie there, are the frames; None where there is none."""
+    if not _even_step(frames) or frames[0] < part.first or frames[-1] >= part.first + part.frames:
+        return None
+    wanted = frames - part.first
+    first, *more = merge_frames(wanted, layout, window, part.merging, whole=True)
+    return None if more else first
 
 
 def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:
@@ -191,16 +198,22 @@ def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window:
         spans = [(part.offset + run.start, part.offset + run.stop) for run in runs]
         for run, buffer in zip(runs, part.reader.views(spans), strict=True):
             there = wanted[run.first : run.last] - wanted[run.first]
+            _announce(buffer, layout, window, there)
             stretch = _stretch(buffer, layout, window, int(there[-1]) + 1)
             lines = stretch[_as_slice(there), :: window.rows.step]
             block[order[run.first : run.last]] = layout.pixels.decode(lines, window.columns)
     return block
 
 
+def _announce(buffer: Bytes, layout: Layout, window: Window, frames: Frames) -> None:
+    """Say which parts of a buffer will be used, in case they are pages that are yet to be read."""
+    low, high = window.byte_span(layout)
+    starts = (frames - frames[0]) * layout.frame_bytes
+    expect(buffer, starts, length=high - low, stride=layout.frame_bytes)
+
+
 def _runs(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> list[FrameRun]:
-    return list(
-        merge_frames(frames, layout, window, max_gap=part.max_gap, max_bytes=part.max_bytes)
-    )
+    return list(merge_frames(frames, layout, window, part.merging)) if frames.size else []
 
 
 def _in_file_order(frames: Frames, present: int) -> tuple[Frames, Frames]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from fsspec.asyn import sync
 from fsspec.implementations.http import HTTPFileSystem
 
 from mrcdist.errors import ReadError
+from mrcdist.read.redaction import redact_record
 
 __all__ = ["range_headers", "ranges_ignored", "read_http"]
+
+# fsspec logs URLs as they are, with the passwords and signatures in them.
+logging.getLogger("fsspec.http").addFilter(redact_record)
 
 
 def read_http(fs: HTTPFileSystem, path: str, start: int, size: int, shown: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import psutil
+from fsspec.implementations.local import LocalFileSystem
 
 from mrcdist.config import ReadSettings
 from mrcdist.errors import FileChangedError
@@ -52,7 +53,8 @@ class LocalReader:
         self._location = location
         self._identity = identity
         self._consistency = settings.consistency
-        self._path = location.filesystem()[1]
+        # What `filesystem` answers, without looking for one: every task asks.
+        self._path: str = LocalFileSystem._strip_protocol(location.url)
         self._map = settings.io == "map" or (settings.io == "auto" and not on_network(self._path))
         self.private = not self._map
         """Whether its buffers belong to the caller; mapped ones are the file's pages, read-only."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 import fsspec
 from aiohttp import ClientTimeout
@@ -20,25 +19,16 @@ from fsspec.implementations.local import LocalFileSystem
 from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, MrcdistError
 from mrcdist.read.copied import is_whole_file_cache, whole_copy
-from mrcdist.read.failures import Transient, is_past_end, is_transient
+from mrcdist.read.failures import Transient, explain_failure, is_past_end, is_transient
 from mrcdist.read.http import read_http
+from mrcdist.read.redaction import redact, scrub
 from mrcdist.read.retry import retried
 
 __all__ = ["Identity", "Location", "changed", "here"]
 
-_SECRET_KEY = re.compile(
-    r"key|secret|token|password|passwd|passphrase|credential|connection_string|sas|auth|cookie"
-    r"|signature",
-    re.I,
-)
 _Result = TypeVar("_Result")
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.I)
-
 _WEB = ("http", "https")
-
-# Shorter ones would blot out ordinary words, and protect nothing.
-_LEAST_SECRET = 4
 
 
 @dataclass(frozen=True)
@@ -105,7 +95,17 @@ class Location:
             )
         url = os.fspath(filename)
         if not url:
-            raise ArgumentError("filename is empty", remedy="pass a path or an fsspec URL")
+            raise ArgumentError(
+                "filename is empty",
+                cause="tasks open the file themselves and need its name",
+                remedy="pass a path or an fsspec URL",
+            )
+        if storage_options is not None and not isinstance(storage_options, Mapping):
+            raise ArgumentError(
+                f"storage_options is a {type(storage_options).__name__}",
+                cause="fsspec takes options by name",
+                remedy='pass a dict, such as {"anon": True}',
+            )
         if "::" not in url:
             protocol, path = split_protocol(url)
             if protocol in (None, "file", "local"):
@@ -118,7 +118,7 @@ class Location:
     @property
     def shown(self) -> str:
         """The URL without user, password and the values of its query."""
-        return _redact(self.url)
+        return redact(self.url)
 
     @property
     def name(self) -> str:
@@ -139,11 +139,7 @@ class Location:
 
     def scrub(self, text: str) -> str:
         """Remove from a text whatever of the URL and the options must not be shown."""
-        text = _URL.sub(lambda found: _redact(found.group()), text.replace(self.url, self.shown))
-        secrets = [*_secrets_of_url(self.url), *_secrets(self.storage_options)]
-        for secret in sorted(secrets, key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
+        return scrub(text, self.url, self.storage_options)
 
     def filesystem(self) -> tuple[Any, str]:
         """Return this process's filesystem for the URL, and the path on it.
@@ -163,6 +159,8 @@ class Location:
                 "that serves it here "
                 "and on the workers",
             ) from None
+        except Exception as error:  # noqa: BLE001 a chain looks into its outer file here
+            raise explain_failure(error, self.shown, self.scrub).located(here(self)) from None
         if "::" not in self.url and _is_s3(fs):
             fs.retries = 1  # of this instance, which our options tell from all others
         return fs, path
@@ -193,6 +191,7 @@ class Location:
         if info.get("type") == "directory":
             raise MissingFileError(
                 f"{self.shown} is a folder",
+                cause="a folder is no dataset",
                 remedy="name the .mrc file in it",
                 where=here(self),
             )
@@ -386,55 +385,3 @@ def _cut(main: str) -> tuple[str, str, str]:
         path, _, _ = path.partition("?versionId=")
     folder, slash, name = path.rpartition("/")
     return f"{scheme}{mark}{folder}{slash}", name, query
-
-
-def _redact(url: str) -> str:
-    return "::".join(_redact_part(part) for part in url.split("::"))
-
-
-def _redact_part(part: str) -> str:
-    if "://" not in part:
-        return part
-    scheme = part.partition("://")[0]
-    on_web = scheme in _WEB
-    try:
-        url = urlsplit(part, allow_fragments=on_web)
-    except ValueError:
-        return f"{scheme}://***"
-    user, _, host = url.netloc.rpartition("@")
-    if user and ":" not in user and not on_web:
-        host = url.netloc  # abfs://container@account
-    query = "&".join(f"{key}=***" for key, _ in parse_qsl(url.query, keep_blank_values=True))
-    if url.query and not query:
-        query = "***"
-    return urlunsplit(url._replace(netloc=host, query=query, fragment=""))
-
-
-def _secrets_of_url(url: str) -> list[str]:
-    """Password and query values, as they stand in the URL and decoded."""
-    found: list[str] = []
-    for part in url.split("::"):
-        if "://" not in part:
-            continue
-        rest = part.partition("://")[2]
-        user, _, _ = rest.partition("/")[0].rpartition("@")
-        found.append(user.partition(":")[2])
-        found += [pair.partition("=")[2] for pair in rest.partition("?")[2].split("&")]
-    found += [unquote(secret) for secret in found]
-    return [secret for secret in found if len(secret) >= _LEAST_SECRET]
-
-
-def _secrets(options: Any, *, secret: bool = False) -> list[str]:
-    """Every text in the options that stands under a name that suggests a secret."""
-    found: list[str] = []
-    if isinstance(options, Mapping):
-        for key, value in options.items():
-            found += _secrets(value, secret=secret or bool(_SECRET_KEY.search(str(key))))
-    elif isinstance(options, list | tuple):
-        for value in options:
-            found += _secrets(value, secret=secret)
-    elif isinstance(options, bytes):
-        found += _secrets(options.decode("latin-1"), secret=secret)
-    elif secret and isinstance(options, str) and len(options) >= _LEAST_SECRET:
-        found.append(options)
-    return found

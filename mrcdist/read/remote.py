@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -53,7 +53,8 @@ class RemoteReader:
         nbytes = stop - start
         requests = -(-nbytes // self._settings.sub_range)
         if not self._transport.parallel:
-            return Cost(requests, nbytes, held=min(nbytes, self._settings.sub_range))
+            # One answer is let go while the next one comes.
+            return Cost(requests, nbytes, held=min(nbytes, 2 * self._settings.sub_range))
         at_a_time = min(requests, self._settings.concurrency)
         return Cost(requests, nbytes, held=min(nbytes, at_a_time * _IN_FLIGHT))
 
@@ -91,13 +92,16 @@ class RemoteReader:
         """Fetch one range as sub-ranges into one array."""
         whole = np.empty(stop - start, np.uint8)
         step = self._settings.sub_range
+        failure = None
         try:
             # A group, so that no sub-range is still being fetched once one has failed for good.
             async with asyncio.TaskGroup() as group:
                 for at in range(0, whole.size, step):
                     group.create_task(self._fetch_part(start + at, whole[at : at + step], slots))
         except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+            failure = failed.exceptions[0]
+        if failure is not None:
+            raise failure
         return whole
 
     async def _fetch_part(self, start: int, into: Bytes, slots: asyncio.Semaphore) -> None:
@@ -114,12 +118,7 @@ class RemoteReader:
         while True:
             try:
                 async with asyncio.timeout(None) as clock:
-
-                    def alive() -> None:
-                        if self._transport.streams:
-                            clock.reschedule(loop.time() + attempts.silence())
-
-                    alive()
+                    alive = _watch(clock, attempts, loop) if self._transport.parallel else _ignore
                     await self._transport.get(start, into, alive)
             except Exception as error:  # noqa: BLE001 each store has its own errors
                 wait = attempts.failed(error)
@@ -129,7 +128,32 @@ class RemoteReader:
             await asyncio.sleep(wait)
 
 
+def _watch(
+    clock: asyncio.Timeout, attempts: Attempts, loop: asyncio.AbstractEventLoop
+) -> Callable[[], None]:
+    """Put off a time limit whenever the returned function is called."""
+    silence = attempts.begin()
+    next_time = loop.time() + silence / 8
+    clock.reschedule(loop.time() + silence)
+
+    def alive() -> None:
+        nonlocal next_time
+        now = loop.time()
+        # Setting a timer costs more than a piece of an answer; it need not be set for each.
+        if now >= next_time:
+            attempts.heard()
+            clock.reschedule(now + silence)
+            next_time = now + silence / 8
+
+    return alive
+
+
+def _ignore() -> None:
+    """A thread tells nothing of its progress, and could not be given up."""
+
+
 def _gate(transport: Transport, limit: int) -> asyncio.Semaphore:
     """The process-wide cap on requests in flight, by event loop and kind of store."""
+    limit = int(min(limit, transport.connections))
     gates = _gates.setdefault(transport.loop, {})
     return gates.setdefault((limit, transport.parallel), asyncio.Semaphore(limit))

@@ -29,6 +29,9 @@ _Result = TypeVar("_Result")
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
 
+# Seconds that an attempt begun just before the deadline has.
+_LEAST_SILENCE = 0.01
+
 # A silence that lasts so many seconds longer than was allowed has another cause than the store.
 _OVERSLEPT = 1.0
 
@@ -52,16 +55,23 @@ class Attempts:
         self._scrub = scrub
         self._begun = time.monotonic()
         self._failed = 0
+        self._silence = math.inf
         self._due = math.inf
 
-    def silence(self) -> float:
-        """Seconds without a byte that are allowed from now on; to be asked for again after each."""
+    def begin(self) -> float:
+        """Begin an attempt; return the seconds of silence, with no byte coming, that it may have.
+
+        An attempt whose bytes come may go on beyond the deadline: a slow link is no failure.
+        """
         now = time.monotonic()
         left = self._begun + self._settings.deadline - now
-        # Bytes still come after the deadline: a slow link is no failure.
-        allowed = min(self._settings.stall, left) if left > 0 else self._settings.stall
-        self._due = now + allowed
-        return allowed
+        self._silence = max(min(self._settings.stall, left), _LEAST_SILENCE)
+        self._due = now + self._silence
+        return self._silence
+
+    def heard(self) -> None:
+        """Take note of bytes that have come."""
+        self._due = time.monotonic() + self._silence
 
     def failed(self, error: BaseException) -> float:
         """Take note of a failure.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.config import ReadSettings, read_settings
+from mrcdist.errors import MrcdistError
 from mrcdist.format.mrcz import SectionTable
 from mrcdist.plan.layout import Frames, FrameTable, Layout
-from mrcdist.plan.ranges import Window
+from mrcdist.plan.ranges import Merging, Window
 from mrcdist.plan.selection import select
 from mrcdist.read import stats
 from mrcdist.read.block import BlockCost, OpenPart, RangeReader, block_cost, read_block
@@ -119,7 +121,12 @@ class MrcSource:
         frames = self.layout.frames(
             selection.ranges[: len(self.layout.navigation_shape)], self.table
         )
-        return read_block(self._opened(frames, settings), self.layout, frames, selection)
+        try:
+            return read_block(self._opened(frames, settings), self.layout, frames, selection)
+        except MrcdistError as error:
+            # The library's exception behind it may not pickle, and may hold secrets.
+            error.__context__ = None
+            raise
 
     def cost(self, box: tuple[range, ...], settings: ReadSettings) -> BlockCost:
         """Say what reading a box takes, by the rules of reading it and without doing so.
@@ -155,12 +162,15 @@ class MrcSource:
 
 def _opened(part: Part, first: int, layout: Layout, settings: ReadSettings) -> OpenPart:
     reader = part.open(settings)
-    # A map with gaps is not cut: it is one view, and nothing of it is held in memory.
-    return OpenPart(
-        reader=reader,
-        offset=part.offset,
-        first=first,
-        frames=part.frames,
-        max_gap=settings.max_gap if reader.private else _MAP_GAP,
-        max_bytes=settings.sub_range if reader.private else layout.nbytes + 1,
-    )
+    if reader.private:
+        merging = Merging(
+            max_gap=settings.max_gap,
+            amplification=settings.amplification,
+            max_bytes=settings.sub_range,
+            # All that is read ahead is then a fourth of all that is read, whatever the chunk.
+            pieces=4 * settings.concurrency,
+        )
+    else:
+        # A map with gaps is not cut: it is one view, and nothing of it is held in memory.
+        merging = Merging(_MAP_GAP, math.inf, max_bytes=layout.nbytes + 1, pieces=1)
+    return OpenPart(reader, part.offset, first, part.frames, merging)

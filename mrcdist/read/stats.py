@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 __all__ = ["ReadStats", "add", "snapshot"]
 
@@ -32,16 +32,17 @@ class ReadStats:
 
 
 _lock = threading.Lock()
-_total = ReadStats()
+_total = dict.fromkeys(ReadStats.__dataclass_fields__, 0)
 
 
 def add(**amounts: int) -> None:
     """Add to this process's totals."""
-    global _total
     with _lock:
-        _total = replace(_total, **{name: getattr(_total, name) + n for name, n in amounts.items()})
+        for name, amount in amounts.items():
+            _total[name] += amount
 
 
 def snapshot() -> ReadStats:
     """Return this process's totals so far."""
-    return _total
+    with _lock:
+        return ReadStats(**_total)

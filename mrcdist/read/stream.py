@@ -154,15 +154,16 @@ class _Pieces(io.RawIOBase):
 def read_stream_head(location: Location, kind: str, size: int) -> bytes:
     """Decompress the first `size` bytes; fewer where the file has fewer or is damaged."""
     with open_stream(location, kind) as stream:
-        head = b""
+        head = bytearray()
         try:
-            while len(head) < size and (piece := stream.read(size - len(head))):
+            # In pieces: a decompressor takes memory for all that it is asked for.
+            while len(head) < size and (piece := stream.read(min(_PIECE, size - len(head)))):
                 head += piece
         except MrcdistError:
             raise
         except (EOFError, zlib.error, OSError):
             pass  # what there is tells the caller more than the decompressor's words
-        return head
+        return bytes(head)
 
 
 def stream_holds(location: Location, kind: str, size: int) -> bool:

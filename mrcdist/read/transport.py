@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -35,13 +36,13 @@ class Transport(Protocol):
     loop: asyncio.AbstractEventLoop
     parallel: bool
     """Whether several ranges may be fetched at a time."""
-    streams: bool
-    """Whether `get` notices each piece of an answer, and so a silence within it."""
+    connections: float
+    """Requests that can be under way at a time; others would wait for a connection."""
 
     async def get(self, start: int, into: Bytes, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes.
 
-        `alive` is called whenever some of them have come.
+        `alive` is called whenever some of them have come, and puts off the end of the attempt.
         """
 
     async def check(self) -> None:
@@ -63,10 +64,10 @@ class _S3:
     """S3 through s3fs's client, pinned by VersionId or If-Match."""
 
     parallel = True
-    streams = True
 
     def __init__(self, fs: S3FileSystem, path: str, location: Location, identity: Identity) -> None:
         self.loop = fs.loop
+        self.connections = fs.config_kwargs.get("max_pool_connections", 10)
         self._fs = fs
         self._location = location
         self._identity = identity
@@ -128,7 +129,7 @@ class _Http:
     """HTTP(S) through fsspec's session, pinned by If-Match or the answer's validators."""
 
     parallel = True
-    streams = True
+    connections = math.inf
 
     def __init__(
         self, fs: HTTPFileSystem, path: str, location: Location, identity: Identity
@@ -178,7 +179,7 @@ class _Fsspec:
     """Any other filesystem, one request at a time; the version is checked around each block."""
 
     parallel = False
-    streams = False
+    connections = math.inf
 
     def __init__(
         self, fs: Any, path: str, location: Location, identity: Identity, consistency: str
@@ -243,7 +244,8 @@ def _check_range(
             remedy="use a store or gateway that serves byte ranges",
         )
     span, _, total = found.removeprefix("bytes ").partition("/")
-    if identity.size is not None and total.isdigit() and int(total) != identity.size:
+    known = int(total) if total.isdigit() else None
+    if known is not None and (known < start + size or identity.size not in (None, known)):
         raise changed(location, identity, f"{total} bytes")
     if span != f"{start}-{start + size - 1}":
         raise Transient(f"bytes {start}-{start + size - 1} were asked for and {found} were sent")

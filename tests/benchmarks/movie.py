@@ -27,9 +27,9 @@ _LEVELS = 64
 
 
 def scan_of(gib: float, width: int = SCAN_WIDTH) -> tuple[int, int]:
-    """Shape (rows, columns) of the smallest scan of at least that many GiB."""
+    """Shape (rows, columns) of the smallest scan, two-dimensional, of at least that many GiB."""
     row = width * FRAME_BYTES
-    return max(-(-int(gib * 2**30) // row), 1), width
+    return max(-(-int(gib * 2**30) // row), 2), width
 
 
 @dataclass(frozen=True)

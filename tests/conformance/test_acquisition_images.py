@@ -108,7 +108,8 @@ class TestShape:
 
     def test_an_image_of_repeated_scans_keeps_the_grid(self, tmp_path, keep):
         dataset = read(acquisition(tmp_path, repeats=2).movie, keep)
-        assert axis_names(navigators_of(dataset)["BF"]) == ["y", "x"]
+        axes = navigators_of(dataset)["BF"]["axes"]
+        assert [(axis["name"], axis["scale"]) for axis in axes] == [("y", 0.5), ("x", 0.4)]
         assert "_sig_navigator" not in dataset["metadata"]["_HyperSpy"]
 
     def test_an_image_of_another_size_stays_as_it_is(self, tmp_path, keep):

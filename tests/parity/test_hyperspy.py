@@ -13,6 +13,7 @@ from mrcdist import MissingExtraError, register_hyperspy
 from mrcdist.demo.acquisition import write_acquisition
 from tests.support.acquisitions import KEEPERS, all_frames, sidecar_values, url_of
 from tests.support.mrc_files import counting, write_mrc
+from tests.support.s3 import SECRET_KEY
 
 hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is not installed")
 hyperspy_io = pytest.importorskip("hyperspy.io")
@@ -67,6 +68,10 @@ class TestRegistering:
 
     def test_files_whose_format_is_not_named_stay_with_hyperspy(self, written, registered):
         signal = hs.load(written.companions[0])
+        [own] = [plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "mrcdist"]
+        others = [plugin for plugin in rsciio.IO_PLUGINS if plugin is not own]
+        taken = {ending.lower() for plugin in others for ending in plugin["file_extensions"]}
+        assert taken.isdisjoint(own["file_extensions"])
         assert signal.metadata.General.FileIO.Number_0.io_plugin == "rsciio.mrc"
 
     def test_the_list_of_formats_in_hyperspys_help_still_works(self, registered):
@@ -297,6 +302,22 @@ class TestOtherFiles:
         written = write_acquisition(tmp_path, scan_shape=(4, 6), parts=3)
         signal = hs.load(written.movie, file_format="mrcdist", lazy=True)
         np.testing.assert_array_equal(signal.data.compute(), all_frames(written))
+
+    def test_an_object_store(self, tmp_path, moto):
+        written = write_acquisition(tmp_path, scan_shape=SCAN, virtual_images={"BF": image(1)})
+        with moto.bucket() as bucket:
+            for path in written.files:
+                bucket.put(path.name, path.read_bytes())
+            signal = hyperspy_io.load_with_reader(
+                bucket.url(written.movie.name),
+                mrcdist,
+                lazy=True,
+                metadata_file="auto",
+                storage_options=bucket.storage_options(),
+            )
+            np.testing.assert_array_equal(signal.data.compute(), all_frames(written))
+        np.testing.assert_array_equal(np.asarray(signal.navigator.data), image(1))
+        assert SECRET_KEY not in str(signal.metadata) + str(signal.original_metadata)
 
     def test_the_real_acquisition(self, real_data, registered):
         signal = hs.load(real_data / "20241021_00405_movie.mrc", file_format="mrcdist", lazy=True)

@@ -23,9 +23,11 @@ import pytest
 _RUNNING = Path("/run/netns")
 _FILES = Path("/etc/netns")  # `ip netns exec` shows NAME/hosts of it as /etc/hosts
 _MINE = re.compile(r"mrctest-(\d+)-")
-_HIDE = (
-    'n="$1"; shift; while [ "$n" -gt 0 ]; do mount -t tmpfs none "$1"; shift; n=$((n-1)); done; '
-)
+_HIDE = """
+n="$1"; shift
+while [ "$n" -gt 0 ]; do mount -t tmpfs none "$1"; shift; n=$((n - 1)); done
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ def _make(switch: str, hosts: Mapping[str, Host], table: str) -> None:
         _run("ip", "-n", own, "link", "set", "lo", "up")
         _run("ip", "-n", own, "addr", "add", f"{host.address}/24", "dev", "eth0")
         _run("ip", "-n", own, "link", "set", "eth0", "up")
+        # Programs find out their own address by asking for the way out. There is none.
+        _run("ip", "-n", own, "route", "add", "default", "dev", "eth0")
         (_FILES / own).mkdir(parents=True)
         (_FILES / own / "hosts").write_text(table)
 

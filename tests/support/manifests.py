@@ -152,21 +152,29 @@ def _against_schema(manifest: Manifest) -> Iterator[str]:
         yield f"kind {kind}, apiVersion {version}: unknown ({error})"
 
 
-@lru_cache
 def _dask_schema(kind: str) -> Mapping[str, Any]:
+    return _dask_schemas().get(kind, {"not": {}, "description": f"no kind {kind}"})
+
+
+@lru_cache
+def _dask_schemas() -> dict[str, Mapping[str, Any]]:
+    """Read the operator's definitions of all its kinds."""
+    # They are long, and the loader in Python takes seconds.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    schemas = {}
     for path in files("dask_kubernetes").joinpath(_DEFINITIONS).iterdir():
-        definition = yaml.safe_load(path.read_text("utf-8"))
-        if definition["spec"]["names"]["kind"] == kind:
-            schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-            # Every object has these; definitions leave them out.
-            schema["properties"] |= {
-                "apiVersion": {"const": _DASK},
-                "kind": {"const": kind},
-                "metadata": {"type": "object", "required": ["name"]},
-            }
-            schema["required"] = ["metadata", "spec"]
-            return _strict(schema)
-    return {"not": {}, "description": f"no kind {kind}"}
+        definition = yaml.load(path.read_text("utf-8"), Loader=loader)
+        kind = definition["spec"]["names"]["kind"]
+        schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        # Every object has these; the definitions leave them out.
+        schema["properties"] |= {
+            "apiVersion": {"const": _DASK},
+            "kind": {"const": kind},
+            "metadata": {"type": "object", "required": ["name"]},
+        }
+        schema["required"] = ["metadata", "spec"]
+        schemas[kind] = _strict(schema)
+    return schemas
 
 
 def _strict(schema: Any) -> Any:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import pytest
 
 from tests.support.processes import ROOT
 
 _Test = TypeVar("_Test", bound=Callable[..., object])
 
+RELEASE = "0.15"
 DOCUMENT = ROOT / "docs" / "rosettasciio.md"
 
 
@@ -45,3 +49,12 @@ class ParityTable:
             return test
 
         return remember
+
+
+def require_rosettasciio() -> Callable[..., list[dict[str, Any]]]:
+    """Return RosettaSciIO's reader; skip the module where it is not the release of the table."""
+    installed = pytest.importorskip("rsciio", reason="RosettaSciIO is not installed").__version__
+    if not installed.startswith(f"{RELEASE}."):
+        pytest.skip(f"the table is of {RELEASE}, here is {installed}", allow_module_level=True)
+    reader: Callable[..., list[dict[str, Any]]] = importlib.import_module("rsciio.mrc").file_reader
+    return reader

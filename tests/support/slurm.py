@@ -30,10 +30,12 @@ from tests.support.processes import (
     free_port,
     isolated_environment,
 )
+from tests.support.programs import install_programs
 
 NODES = ("n1", "n2")
-CPUS_PER_NODE = 2
-MIB_PER_NODE = 4096
+# More than there are: jobs of the sizes that people use are accepted. Tests ask for less.
+CPUS_PER_NODE = 16
+MIB_PER_NODE = 2**16
 _PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "squeue", "sinfo", "scontrol", "srun")
 
 
@@ -156,7 +158,7 @@ class Slurm:
 
 @contextmanager
 def slurm_cluster(folder: Path) -> Iterator[Slurm]:
-    """Run Slurm with two nodes of 2 CPUs; skip the test where it is not installed.
+    """Run Slurm with two nodes; skip the test where it is not installed.
 
     Parameters
     ----------
@@ -191,20 +193,7 @@ def _require() -> None:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    programs = folder / "bin"
-    programs.mkdir(parents=True)
-    for name, module, function in (
-        ("mrcdist", "mrcdist.cli", "main"),
-        ("dask", "dask.__main__", "main"),
-    ):
-        program = programs / name
-        program.write_text(
-            f"#!{sys.executable}\nfrom {module} import {function}\n"
-            # worker processes import their parent's main module
-            f"if __name__ == '__main__':\n    {function}()\n"
-        )
-        program.chmod(0o755)
-    (programs / "python").symlink_to(sys.executable)
+    programs = install_programs(folder / "bin")
     return isolated_environment(
         {
             "SLURM_CONF": str(folder / "slurm.conf"),
@@ -271,6 +260,7 @@ SelectTypeParameters=CR_CPU_Memory
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0
 ReturnToService=2
+SlurmdParameters=config_overrides
 SlurmctldTimeout=30
 SlurmdTimeout=30
 # seconds between a job's SIGTERM and its SIGKILL

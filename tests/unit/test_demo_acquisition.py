@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from mrcdist.demo.acquisition import Acquisition, write_acquisition
 from mrcdist.demo.field import demo_detectors, demo_frames
-from mrcdist.demo.figure import bar_length
 from mrcdist.demo.movie import MODES, frame_index, indexed_frame, movie_header
 from mrcdist.errors import ArgumentError
+from mrcdist.preview.drawing import bar_length
 
 FRAME = (3, 5)
 

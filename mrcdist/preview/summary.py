@@ -1,0 +1,101 @@
+"""What header, extended header and sidecar say, in a few lines beside the picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dask.utils import format_bytes
+
+from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.planner import Plan
+from mrcdist.preview.words import number_words, unit_words
+from mrcdist.result.metadata import metadata_dict
+
+__all__ = ["axis_words", "summary_lines", "times"]
+
+_MOST_METADATA = 18
+
+# As HyperSpy's metadata have them.
+_UNITS = {
+    "beam energy": "keV",
+    "camera length": "mm",
+    "convergence angle": "mrad",
+    "defocus": "nm",
+    "dwell time": "s",
+    "stage x": "mm",
+    "stage y": "mm",
+    "stage z": "mm",
+    "tilt alpha": "deg",
+    "tilt beta": "deg",
+}
+# Names that say little without that of what they belong to.
+_SHORT = ("name", "x", "y", "z")
+
+
+def summary_lines(plan: Plan) -> list[tuple[str, str]]:
+    """Return labels and words: array, how it is stored, axes, instrument, the header's own labels.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    list of (str, str)
+        The label is empty where the line belongs to the one before. No secret.
+    """
+    header = plan.header
+    order = {"<": "little-endian", ">": "big-endian"}[header.byteorder]
+    lines = [
+        ("array", f"{times(plan.shape)} {plan.dtype}"),
+        ("", format_bytes(plan.layout.nbytes)),
+        ("stored", f"mode {header.mode}, {order}"),
+    ]
+    if len(plan.source.parts) > 1:
+        lines.append(("", f"in {len(plan.source.parts)} files"))
+    if compression := plan.source.parts[0].compression:
+        lines.append(("", f"one {compression} stream"))
+    lines += [(axis.name, axis_words(axis)) for axis in plan.axes]
+    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
+    instrument = _leaves({k: v for k, v in metadata.items() if k not in ("General", "Signal")})
+    general = [
+        (name, value)
+        for name, value in _leaves(metadata["General"])
+        if name in ("date", "time", "notes")
+    ]
+    shown = [*general, *instrument]
+    lines += shown[:_MOST_METADATA]
+    if len(shown) > _MOST_METADATA:
+        lines.append(("", f"and {len(shown) - _MOST_METADATA} more: mrcdist info"))
+    lines += [("label", label.strip()) for label in header.labels if label.strip()]
+    return lines
+
+
+def axis_words(axis: ArrayAxis) -> str:
+    """Say how long an axis is and what a step on it means."""
+    if axis.values is not None:
+        ends = f"{number_words(axis.values[0])} to {number_words(axis.values[-1])}"
+        return f"{axis.size}, {ends} {axis.units or ''}".rstrip()
+    if not axis.units:
+        return f"{axis.size}" if axis.name == "rgb" else f"{axis.size}, uncalibrated"
+    units = unit_words(axis.units)
+    start = f" from {number_words(axis.offset)}" if axis.offset else ""
+    return f"{axis.size} × {number_words(axis.scale)} {units}{start}"
+
+
+def times(shape: tuple[int, ...]) -> str:
+    """Write a shape as a product."""
+    return " × ".join(map(str, shape))
+
+
+def _leaves(tree: dict[str, Any], parent: str = "") -> list[tuple[str, str]]:
+    """Names and values of nested dicts, without the empty ones."""
+    found: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found += _leaves(value, key.lower())
+        elif value not in ("", None):
+            name = f"{parent} {key}".strip() if key in _SHORT else key.replace("_", " ")
+            words = f"{value:.6g}" if isinstance(value, float) else str(value)
+            found.append((name, f"{words} {_UNITS.get(name, '')}".rstrip()))
+    return found

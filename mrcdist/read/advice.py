@@ -1,0 +1,53 @@
+"""Tell the kernel which parts of mapped pages will be used: it reads those and no others."""
+
+from __future__ import annotations
+
+import mmap
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["expect"]
+
+# Around each page that is touched for the first time a disk reads 128 KiB (Linux's default) to
+# 8 MiB ahead: with far smaller gaps that is as good, and one call for all.
+_LEAST_GAP = 2**17
+# That much around a block which is shorter than it is read for nothing; a longer one is read at
+# least as fast without a word.
+_SHORT = 2**23
+
+
+def expect(
+    buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], length: int, stride: int
+) -> None:
+    """Have wanted parts of a map read at once, and the gaps between them not at all.
+
+    Parameters
+    ----------
+    buffer : ndarray of uint8
+        Mapped pages: `numpy.frombuffer` of an `mmap.mmap`. Of anything else nothing is told.
+    starts : ndarray of int64
+        Where the parts begin in the buffer, increasing.
+    length : int
+        Bytes of each part.
+    stride : int
+        Bytes from part to part where there is but one.
+
+    Notes
+    -----
+    Without it, a 48 × 48 crop of 2 MiB frames that are not in the page cache takes ten times as
+    long: whole frames are read for it. Single frames of 32 KiB take five times as long on a disk
+    that reads 8 MiB ahead.
+    """
+    mapped = getattr(buffer.base, "obj", None)
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
+        return
+    gap = (int(np.diff(starts).min()) if starts.size > 1 else stride) - length
+    if gap < _LEAST_GAP:
+        starts, length = starts[:1], int(starts[-1] - starts[0]) + length
+        if length > _SHORT:
+            return
+    first = np.frombuffer(mapped, np.uint8).ctypes.data
+    for start in (starts + (buffer.ctypes.data - first)).tolist():
+        page = start - start % mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_WILLNEED, page, start + length - page)

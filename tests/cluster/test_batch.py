@@ -1,0 +1,514 @@
+"""The batch program on real clusters: exact results, jobs that go on where they ended, workers that
+cannot do the work and say so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from click.testing import CliRunner
+from distributed import Client
+
+import mrcdist
+from mrcdist.batch import clusters
+from mrcdist.batch.check_workers import check_workers
+from mrcdist.batch.clusters import Where
+from mrcdist.batch.detectors import Ring
+from mrcdist.batch.partial import PartialStore
+from mrcdist.batch.program import Order, run
+from mrcdist.cli import main
+from mrcdist.errors import FileChangedError, MrcdistError
+from tests.support.cluster import dask_cluster
+from tests.support.http_log import CountingProxy, Exchange, Fault, first
+from tests.support.mrc_files import mrc_bytes, write_mrc
+from tests.support.processes import ROOT, Processes
+from tests.support.s3 import WRONG_SECRET, Bucket, S3Server
+
+SCAN, FRAME = (12, 10), (32, 24)
+CENTRE, RADIUS = (17, 11), 5
+# 24 blocks, each of half a row of the scan: 24 tasks, and as many parts.
+SHAPE = ["--navigation-shape", "10,12", "--chunks", "1,5,-1,-1"]
+N_BLOCKS = 24
+
+
+def frames() -> np.ndarray:
+    random = np.random.default_rng(7)
+    pixels = random.poisson(3, (*SCAN, *FRAME))
+    pixels += random.poisson(90, pixels.shape) * ring(0, RADIUS)
+    return pixels.astype("uint16")
+
+
+def ring(inner: float, outer: float) -> np.ndarray:
+    y, x = np.indices(FRAME)
+    distance = np.hypot(y - CENTRE[0], x - CENTRE[1])
+    return (inner <= distance) & (distance <= outer)
+
+
+DATA = frames()
+MOVIE = mrc_bytes(DATA.reshape(-1, *FRAME))
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Path:
+    return write_mrc(tmp_path / "movie.mrc", DATA.reshape(-1, *FRAME))
+
+
+def virtual(mask: np.ndarray) -> np.ndarray:
+    return (DATA * mask.astype("uint64")).sum(axis=(2, 3))
+
+
+def centre_of_mass(mask: np.ndarray) -> np.ndarray:
+    weighted = DATA * mask.astype("uint64")
+    return np.stack(
+        [(weighted * at).sum(axis=(2, 3)) / weighted.sum(axis=(2, 3)) for at in np.indices(FRAME)]
+    )
+
+
+def mrcdist_json(*arguments: object, status: int = 0) -> dict:
+    """Run a command in this process; return the JSON that it prints."""
+    done = CliRunner().invoke(main, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert done.exit_code == status, done.output
+    printed: dict = json.loads(done.stdout)
+    return printed
+
+
+def mrcdist_fails(*arguments: object, status: int = 1) -> str:
+    """Run a command that fails; return what it says."""
+    done = CliRunner().invoke(main, [*map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == status, done.output
+    return done.stderr
+
+
+def address(client: Client) -> str:
+    return str(client.scheduler.address)
+
+
+def parts_in(output: Path) -> set[str]:
+    return {file.name for file in output.with_name(f"{output.name}.partial").glob("part-*.npy")}
+
+
+class TestResults:
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (("virtual", "--detector", "bf"), virtual(ring(0, RADIUS))),
+            (("virtual", "--detector", "bf", "--radius", "3"), virtual(ring(0, 3))),
+            (("virtual", "--detector", "annulus:17,11,6,9.5"), virtual(ring(6, 9.5))),
+            (("virtual", "--detector", "mask.npy"), virtual(ring(2, 4))),
+            (("com",), centre_of_mass(ring(0, 99))),
+            (("com", "--detector", "circle:17,11,5"), centre_of_mass(ring(0, RADIUS))),
+            (("mean",), DATA.sum(axis=(0, 1), dtype="uint64") / 120),
+        ],
+        ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+    )
+    def test_are_exact_on_a_running_cluster(
+        self,
+        cluster: Client,
+        movie: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: tuple[str, ...],
+        expected: np.ndarray,
+    ) -> None:
+        monkeypatch.chdir(movie.parent)
+        np.save("mask.npy", ring(2, 4))
+        command, *options = arguments
+        summary = mrcdist_json(
+            command, movie, *options, *SHAPE, "--out", "out.npy", "--scheduler", address(cluster)
+        )
+        got = np.load("out.npy")
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
+        assert (summary["blocks"], summary["parts_kept"]) == (N_BLOCKS, 0)
+        assert summary["tasks"] == N_BLOCKS
+        assert sorted(path.name for path in movie.parent.iterdir()) == [
+            "mask.npy",
+            "movie.mrc",
+            "out.npy",
+        ]
+
+    def test_the_dark_field_is_around_the_bright_disk_that_was_found(
+        self, cluster: Client, movie: Path
+    ) -> None:
+        out = movie.with_name("adf.npy")
+        told = mrcdist_json(
+            "virtual", movie, "--detector", "adf", *SHAPE, "--out", out, "--scheduler",
+            address(cluster),
+        )  # fmt: skip
+        # A disk of 81 pixels, as a circle of that area; 11.5 pixels to the nearest edge.
+        inner = 1.2 * (ring(0, RADIUS).sum() / np.pi) ** 0.5
+        assert (
+            told["detector"] == f"the annulus from {inner:.6g} to 11.5 px around row 17, column 11"
+        )
+        np.testing.assert_array_equal(np.load(out), virtual(ring(inner, 11.5)))
+
+    def test_on_processes_of_this_machine_by_default(self, movie: Path, tmp_path: Path) -> None:
+        with Processes(tmp_path) as processes:
+            outputs = [word for name in ("a.npy", "a.mrc") for word in ("--out", name)]
+            local = ["--workers", "2", "--threads", "1", "--memory-limit", "1 GiB"]
+            status, told = started(processes, "mean", movie, *SHAPE, *outputs, *local)()
+        assert status == 0, told
+        np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), DATA.mean(axis=(0, 1)))
+        # A log is no terminal.
+        assert "100%  180.00 kiB of 180.00 kiB" in told
+        assert "\r" not in told
+        assert f"tasks     {N_BLOCKS} on " in told
+
+    def test_with_a_scheduler_file_that_is_still_to_come(
+        self, cluster: Client, movie: Path
+    ) -> None:
+        file, out = movie.with_name("scheduler.json"), movie.with_name("mean.npy")
+        later = threading.Timer(1.0, cluster.write_scheduler_file, [str(file)])
+        later.start()
+        try:
+            mrcdist_json("mean", movie, *SHAPE, "--out", out, "--scheduler-file", file)
+        finally:
+            later.join()
+        np.testing.assert_array_equal(np.load(out), DATA.mean(axis=(0, 1)))
+
+    def test_from_s3_with_counts_of_requests_and_retries(
+        self, cluster: Client, s3_proxy: CountingProxy, s3_bucket: Bucket, tmp_path: Path
+    ) -> None:
+        url, out = s3_bucket.put("movie.mrc", MOVIE), tmp_path / "com.npy"
+        s3_proxy.respond = only_data(first(3, Fault("status", status=503)))
+        done = CliRunner().invoke(
+            main,
+            [
+                "com", url, *SHAPE, "--out", str(out), "--scheduler", address(cluster), "--json",
+                *storage_options(s3_proxy.server),
+            ],
+            catch_exceptions=False,
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        np.testing.assert_array_equal(np.load(out), centre_of_mass(ring(0, 99)))
+        summary = json.loads(done.stdout)
+        assert (summary["requests"], summary["retries"]) == (N_BLOCKS, 3)
+        assert summary["bytes"] == summary["bytes_fetched"] == DATA.nbytes
+        assert summary["workers"] == 2
+        assert s3_proxy.server.secret not in done.output
+
+
+def storage_options(server: S3Server) -> list[str]:
+    given = {
+        "key": server.key,
+        "secret": server.secret,
+        "client_kwargs.endpoint_url": server.endpoint,
+        "client_kwargs.region_name": server.region,
+    }
+    return [word for key, value in given.items() for word in ("--storage-option", f"{key}={value}")]
+
+
+def only_data(respond):
+    """Let a hook see the requests for pixels alone."""
+
+    def hook(exchange: Exchange) -> Fault | None:
+        starts = (exchange.range or "bytes=0-").removeprefix("bytes=").split("-")[0]
+        return respond(exchange) if exchange.method == "GET" and int(starts) >= 1024 else None
+
+    return hook
+
+
+def started(processes: Processes, *arguments: object, environment: dict | None = None):
+    """Start a command in a process of its own; return what waits for its status and output."""
+    name = f"mrcdist-{len(processes.running)}"
+    processes.start(
+        name,
+        [sys.executable, "-m", "mrcdist.cli", *map(str, arguments)],
+        environment={"PYTHONPATH": str(ROOT), **(environment or {})},
+    )
+
+    def ended() -> tuple[int, str]:
+        status = processes.running[name].wait(timeout=120)
+        return status, (processes.folder / f"{name}.out").read_text()
+
+    ended.process = psutil.Process(processes.running[name].pid)
+    return ended
+
+
+class TestResume:
+    @pytest.mark.parametrize(
+        ("number", "status", "command"),
+        [
+            (signal.SIGKILL, -signal.SIGKILL, ["virtual", "--detector", "circle:17,11,5"]),
+            (signal.SIGTERM, 128 + signal.SIGTERM, ["mean"]),
+        ],
+        ids=["SIGKILL", "SIGTERM"],
+    )
+    def test_what_was_finished_is_not_computed_again(
+        self,
+        cluster: Client,
+        moto: S3Server,
+        tmp_path: Path,
+        number: int,
+        status: int,
+        command: list[str],
+    ) -> None:
+        out = tmp_path / "out.npy"
+        with (
+            moto.bucket() as bucket,
+            CountingProxy(moto) as proxy,
+            Processes(tmp_path) as processes,
+        ):
+            url = bucket.put("movie.mrc", MOVIE)
+            job = [command[0], url, *command[1:], *SHAPE, "--out", out, "--resume"]
+            job += storage_options(proxy.server)
+            # The job cannot be faster than this: nothing comes after the first 8 blocks.
+            passed = iter(range(8))
+            stall = Fault("stall", seconds=600)
+            proxy.respond = only_data(lambda _: stall if next(passed, None) is None else None)
+            ended = started(processes, *job, "--workers", "1", "--threads", "1")
+            processes.wait_until(lambda: len(parts_in(out)) == 8, "the first parts")
+            children = ended.process.children(recursive=True)
+            ended.process.send_signal(number)
+            assert ended()[0] == status
+            assert not out.exists()
+            if number == signal.SIGTERM:
+                assert "go on with --resume" in ended()[1]
+            assert children
+            assert not psutil.wait_procs(children, timeout=60)[1]
+
+            proxy.respond = None
+            # Elsewhere, too: what is left to do does not depend on the cluster.
+            summary = mrcdist_json(*job, "--scheduler", address(cluster))
+        assert (summary["parts"], summary["parts_kept"]) == (N_BLOCKS, 8)
+        assert summary["blocks"] == N_BLOCKS - 8
+        expected = DATA.mean(axis=(0, 1)) if command == ["mean"] else virtual(ring(0, RADIUS))
+        np.testing.assert_array_equal(np.load(out), expected)
+        assert not parts_in(out)
+
+    @pytest.fixture
+    def interrupted(
+        self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> list[object]:
+        """The arguments of a job that Ctrl-C ended after three parts."""
+        out = movie.with_name("bf.npy")
+        job = ["virtual", movie, "--detector", "bf", *SHAPE, "--out", out]
+        job += ["--scheduler", address(cluster)]
+        save = PartialStore.save
+
+        def interrupting(self: PartialStore, number: int, values: np.ndarray) -> None:
+            if len(parts_in(out)) == 3:
+                raise KeyboardInterrupt
+            save(self, number, values)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(PartialStore, "save", interrupting)
+            assert "go on with --resume" in mrcdist_fails(*job, status=130)
+        assert len(parts_in(out)) == 3
+        return job
+
+    def test_the_detector_that_was_found_first_is_kept(
+        self, interrupted: list[object], movie: Path
+    ) -> None:
+        job = movie.with_name("bf.npy.partial") / "job.json"
+        known = json.loads(job.read_text())
+        known["found"]["outer"] = 3.0
+        job.write_text(json.dumps(known))
+        summary = mrcdist_json(*interrupted, "--resume")
+        assert summary["detector"] == "the circle of radius 3 px around row 17, column 11"
+        assert summary["blocks"] == N_BLOCKS - 3
+
+    def test_not_unasked(self, interrupted: list[object]) -> None:
+        assert "holds 3 finished parts of an earlier run" in mrcdist_fails(*interrupted)
+
+    def test_not_with_other_options(self, interrupted: list[object]) -> None:
+        told = mrcdist_fails(*interrupted, "--radius", "4", "--resume")
+        assert "detector: bf then, bf, radius 4.0 now" in told
+        told = mrcdist_fails(*interrupted, "--chunks", "2,5,-1,-1", "--resume")
+        assert "parts: 24 then, 12 now" in told
+        told = mrcdist_fails(*interrupted, "--mode0", "int8", "--chunks", "1,-1,-1,-1", "--resume")
+        assert "belongs to another job" in told
+
+    def test_not_of_a_file_that_changed(self, interrupted: list[object], movie: Path) -> None:
+        os.utime(movie, ns=(1, 1))
+        told = mrcdist_fails(*interrupted, "--resume")
+        assert "version: " in told
+        assert "mtime_ns 1 now" in told
+
+    def test_not_where_the_result_is_there(self, interrupted: list[object], movie: Path) -> None:
+        mrcdist_json(*interrupted, "--resume")
+        assert "exists" in mrcdist_fails(*interrupted, "--resume")
+        np.testing.assert_array_equal(np.load(movie.with_name("bf.npy")), virtual(ring(0, RADIUS)))
+
+    def test_a_job_that_ended_while_writing_needs_no_cluster(
+        self, interrupted: list[object], movie: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(PartialStore, "remove", lambda _: None)
+            mrcdist_json(*interrupted, "--resume")
+        job = [*interrupted[:-1], "tcp://127.0.0.1:9"]
+        assert mrcdist_json(*job, "--resume")["blocks"] == 0
+        np.testing.assert_array_equal(np.load(movie.with_name("bf.npy")), virtual(ring(0, RADIUS)))
+
+
+class TestFailures:
+    def test_a_file_that_changes_after_planning_stops_the_job(
+        self, cluster: Client, movie: Path
+    ) -> None:
+        plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
+        os.utime(movie, ns=(1, 1))
+        out = movie.with_name("out.npy")
+        order = Order("virtual", (out,), Ring(*CENTRE, 0, RADIUS))
+        with pytest.raises(FileChangedError):
+            run(plan, order, Where(address(cluster)), io.StringIO())
+        assert not out.exists()
+        assert not parts_in(out)
+
+    def test_nothing_of_a_failed_job_goes_on(self, cluster: Client, movie: Path) -> None:
+        told = mrcdist_fails(
+            "virtual", movie, "--detector", "bf", *SHAPE, "--out", movie.with_name("a.png"),
+            "--scheduler", address(cluster), "--chunks", "1,5,16,-1",
+        )  # fmt: skip
+        assert "whole frames" in told
+        plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
+        movie.unlink()
+        order = Order("mean", (movie.with_name("out.npy"),))
+        with pytest.raises(MrcdistError):
+            run(plan, order, Where(address(cluster)), io.StringIO())
+        deadline = time.monotonic() + 30
+        while left := cluster.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks)):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
+
+    def test_a_detector_without_pixels_needs_no_cluster(self, movie: Path) -> None:
+        told = mrcdist_fails(
+            "virtual", movie, "--detector", "circle:100,100,5", *SHAPE, "--out",
+            movie.with_name("a.npy"), "--scheduler", "tcp://127.0.0.1:9",
+        )  # fmt: skip
+        assert "no pixel is inside" in told
+        assert not movie.with_name("a.npy.partial").exists()
+
+    def test_no_scheduler(self, movie: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(clusters, "_CONNECTING", 0.5)
+        monkeypatch.setattr(clusters, "_PATIENCE", 0.5)
+        job = ["mean", movie, *SHAPE, "--out", movie.with_name("a.npy")]
+        told = mrcdist_fails(*job, "--scheduler", "tcp://127.0.0.1:9")
+        assert "no dask scheduler answers at tcp://127.0.0.1:9" in told
+        told = mrcdist_fails(*job, "--scheduler-file", movie.with_name("none.json"))
+        assert "no scheduler wrote its address to" in told
+
+    def test_too_few_workers(
+        self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(clusters, "_PATIENCE", 0.5)
+        told = mrcdist_fails(
+            "check-workers", movie, "--min-workers", 3, "--scheduler", address(cluster)
+        )
+        assert "2 of 3 workers came" in told
+
+
+@contextmanager
+def joined_by(
+    client: Client, folder: Path, name: str, environment: dict[str, str]
+) -> Iterator[None]:
+    """Let one more worker join, in a process with variables of its own."""
+    n_workers = len(client.nthreads())
+    with Processes(folder / name) as processes:
+        options = ["--name", name, "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
+        limits = ["--nthreads", "3", "--memory-limit", "1 GiB"]
+        processes.start(
+            name,
+            [sys.executable, "-m", "dask", "worker", address(client), *options, *limits],
+            environment=environment,
+        )
+        processes.wait_until(lambda: len(client.nthreads()) > n_workers, name)
+        yield
+
+
+class TestCheckWorkers:
+    def test_all_can(self, cluster: Client, movie: Path) -> None:
+        found = mrcdist_json(
+            "check-workers", movie, "--bytes", "20 KiB", "--scheduler", address(cluster)
+        )
+        assert found["ok"]
+        assert [worker["name"] for worker in found["workers"]] == ["worker-0", "worker-1"]
+        assert {worker["pid"] for worker in found["workers"]} == set(
+            cluster.run(os.getpid).values()
+        )
+        for worker in found["workers"]:
+            assert 10 * 2**10 < worker["bytes_read"] <= 20 * 2**10
+            assert worker["bytes_per_second"] > 0
+            assert (worker["threads"], worker["memory_limit"]) == (1, 2 * 2**30)
+            assert worker["versions"] == found["versions"]
+            assert all(worker["versions"].values())
+
+    def test_who_cannot_and_why(self, tmp_path: Path) -> None:
+        hidden, elsewhere = tmp_path / "hidden", tmp_path / "other" / "mrcdist"
+        hidden.mkdir()
+        movie = write_mrc(hidden / "movie.mrc", DATA.reshape(-1, *FRAME))
+        elsewhere.mkdir(parents=True)
+        (elsewhere / "__init__.py").write_text("raise ImportError('half an installation')")
+        with (
+            dask_cluster(tmp_path / "cluster", workers=1, hidden=hidden) as client,
+            joined_by(client, tmp_path, "sees", {"PYTHONPATH": str(ROOT)}),
+            joined_by(client, tmp_path, "lacks", {"PYTHONPATH": str(elsewhere.parent)}),
+        ):
+            check = ["check-workers", movie, "--scheduler", address(client)]
+            found = mrcdist_json(*check, status=1)
+            done = CliRunner().invoke(main, list(map(str, check)), catch_exceptions=False)
+        workers = {worker["name"]: worker for worker in found["workers"]}
+        assert not found["ok"]
+        assert workers["sees"]["ok"]
+        assert (workers["sees"]["threads"], workers["sees"]["memory_limit"]) == (3, 2**30)
+        assert "is not there for this process" in workers["worker-0"]["problem"]
+        assert workers["worker-0"]["bytes_read"] == 0
+        assert workers["lacks"]["problem"] == "mrcdist cannot be imported"
+        assert workers["lacks"]["cause"] == "half an installation"
+        assert workers["lacks"]["differences"] == ["mrcdist missing"]
+        assert done.exit_code == 1
+        assert "1 of 3 workers can read the file" in done.stdout
+        assert "cannot: worker-0\n" in done.stdout
+
+    def test_other_credentials(
+        self, radosgw: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wrong = radosgw.with_secret(WRONG_SECRET)
+        for name, value in radosgw.environment().items():
+            monkeypatch.setenv(name, value)
+        with (
+            radosgw.bucket() as bucket,
+            dask_cluster(
+                tmp_path / "cluster", workers=1, environment=radosgw.environment()
+            ) as client,
+            joined_by(client, tmp_path, "wrong", {"PYTHONPATH": str(ROOT), **wrong.environment()}),
+        ):
+            url = bucket.put("movie.mrc", MOVIE)
+            found = mrcdist_json("check-workers", url, "--scheduler", address(client), status=1)
+        workers = {worker["name"]: worker for worker in found["workers"]}
+        assert workers["worker-0"]["ok"]
+        assert workers["worker-0"]["bytes_read"] == DATA.nbytes
+        assert "may not be read" in workers["wrong"]["problem"]
+        assert "credentials" in workers["wrong"]["remedy"]
+        assert WRONG_SECRET not in json.dumps(found)
+
+    def test_another_version_of_the_file(self, cluster: Client, movie: Path) -> None:
+        plan = mrcdist.plan_mrc(movie)
+        os.utime(movie, ns=(1, 1))
+        report = check_workers(cluster, plan)
+        assert not report.ok
+        assert {worker.problem for worker in report.workers} == {
+            f"{movie} has {dataclasses.replace(plan.source.parts[0].identity, version='1')}, "
+            f"planned were {plan.source.parts[0].identity}"
+        }
+
+    def test_storage_that_does_not_answer(self, cluster: Client, moto: S3Server) -> None:
+        with moto.bucket() as bucket, CountingProxy(moto) as proxy:
+            url = bucket.put("movie.mrc", MOVIE)
+            plan = mrcdist.plan_mrc(url, storage_options=proxy.server.storage_options())
+            proxy.respond = lambda _: Fault("stall", seconds=3)
+            report = check_workers(cluster, plan, patience=0.5)
+        assert {worker.problem for worker in report.workers} == {
+            "no answer from the storage in 0.5 s"
+        }

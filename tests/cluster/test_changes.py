@@ -1,0 +1,463 @@
+"""A file that changes under the tasks is an error, and never a mixture of old and new."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dask
+import fsspec
+import numpy as np
+import pytest
+from distributed import Client
+
+import mrcdist.read.local
+from mrcdist import FileChangedError, MissingFileError, plan_mrc
+from mrcdist.planner import Plan
+from mrcdist.read.location import Identity
+from mrcdist.read.source import MrcSource
+from tests.support.cluster import dask_cluster
+from tests.support.http_log import CountingProxy, Exchange
+from tests.support.mrc_files import mrc_bytes
+from tests.support.s3 import Bucket, S3Server
+
+OLD = np.arange(64 * 8 * 8, dtype=np.uint16).reshape(64, 8, 8)
+NEW = OLD[:, ::-1].copy()
+FRAME_BYTES = OLD[0].nbytes
+
+
+@pytest.fixture
+def bucket(radosgw: S3Server) -> Iterator[Bucket]:
+    with radosgw.bucket() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def versioned(bucket: Bucket) -> Bucket:
+    bucket.server.client.put_bucket_versioning(
+        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+    )
+    return bucket
+
+
+@pytest.fixture
+def proxy(radosgw: S3Server) -> Iterator[CountingProxy]:
+    with CountingProxy(radosgw) as proxy:
+        yield proxy
+
+
+def kind_of(plan: Plan) -> str:
+    return plan.source.parts[0].identity.kind
+
+
+def once(proxy: CountingProxy, number: int, act: Callable[[], object]) -> None:
+    """Act when so many requests have arrived, before the last of them is answered."""
+    arrived = 0
+
+    def respond(_: Exchange) -> None:
+        nonlocal arrived
+        arrived += 1
+        if arrived == number:
+            act()
+
+    proxy.respond = respond
+
+
+class TestObject:
+    """Told apart by its ETag."""
+
+    @pytest.fixture
+    def plan(self, bucket: Bucket, proxy: CountingProxy) -> Plan:
+        url = bucket.put("movie.mrc", mrc_bytes(OLD))
+        plan = plan_mrc(url, storage_options=proxy.server.storage_options())
+        assert kind_of(plan) == "etag"
+        return plan
+
+    @pytest.mark.parametrize(
+        "new", [NEW, NEW[:32], np.concatenate([NEW, NEW])], ids=["same size", "shorter", "longer"]
+    )
+    def test_overwritten_within_a_chunk(
+        self, plan: Plan, bucket: Bucket, proxy: CountingProxy, new: np.ndarray
+    ) -> None:
+        once(proxy, 3, lambda: bucket.put("movie.mrc", mrc_bytes(new)))
+        with dask.config.set({"mrcdist.sub-range": 1024}), pytest.raises(FileChangedError) as error:
+            plan.source[...]
+        assert "read_mrc again" in error.value.remedy
+
+    def test_deleted_within_a_chunk(self, plan: Plan, bucket: Bucket, proxy: CountingProxy) -> None:
+        once(proxy, 3, lambda: bucket.delete("movie.mrc"))
+        with dask.config.set({"mrcdist.sub-range": 1024}), pytest.raises(MissingFileError):
+            plan.source[...]
+
+    @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
+    def test_replaced_by_other_numbers_of_the_same_size(
+        self, plan: Plan, bucket: Bucket, consistency: str
+    ) -> None:
+        bucket.put("movie.mrc", mrc_bytes(NEW))
+        with dask.config.set({"mrcdist.consistency": consistency}):
+            if consistency == "strict":
+                with pytest.raises(FileChangedError):
+                    plan.source[5]
+            else:
+                np.testing.assert_array_equal(plan.source[5], NEW[5])
+
+    @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
+    def test_replaced_by_a_longer_one(self, plan: Plan, bucket: Bucket, consistency: str) -> None:
+        bucket.put("movie.mrc", mrc_bytes(np.concatenate([NEW, NEW])))
+        with dask.config.set({"mrcdist.consistency": consistency}):
+            if consistency == "off":
+                np.testing.assert_array_equal(plan.source[5], NEW[5])
+            else:
+                with pytest.raises(FileChangedError):
+                    plan.source[5]
+
+    @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
+    def test_replaced_by_one_without_the_bytes(
+        self, plan: Plan, bucket: Bucket, consistency: str
+    ) -> None:
+        bucket.put("movie.mrc", mrc_bytes(NEW[:32]))
+        with dask.config.set({"mrcdist.consistency": consistency}):
+            for chunk in (slice(30, 40), slice(40, 50)):  # that it ends in, and that it ends before
+                with pytest.raises(FileChangedError):
+                    plan.source[chunk]
+
+
+class TestVersionedObject:
+    """Told apart by its VersionId: what was planned for is what is read."""
+
+    @pytest.fixture(params=[False, True], ids=["", "version_aware"])
+    def plan(self, request: pytest.FixtureRequest, versioned: Bucket, proxy: CountingProxy) -> Plan:
+        versioned.put("movie.mrc", mrc_bytes(NEW))
+        url = versioned.put("movie.mrc", mrc_bytes(OLD))
+        options = {**proxy.server.storage_options(), "version_aware": request.param}
+        plan = plan_mrc(url, storage_options=options)
+        assert kind_of(plan) == "version_id"
+        return plan
+
+    def test_overwritten_within_a_chunk_the_old_numbers_are_there(
+        self, plan: Plan, versioned: Bucket, proxy: CountingProxy
+    ) -> None:
+        once(proxy, 3, lambda: versioned.put("movie.mrc", mrc_bytes(NEW)))
+        with dask.config.set({"mrcdist.sub-range": 1024}):
+            np.testing.assert_array_equal(plan.source[...], OLD)
+
+    def test_deleted_within_a_chunk_the_old_numbers_are_there(
+        self, plan: Plan, versioned: Bucket, proxy: CountingProxy
+    ) -> None:
+        once(proxy, 3, lambda: versioned.delete("movie.mrc"))
+        with dask.config.set({"mrcdist.sub-range": 1024}):
+            np.testing.assert_array_equal(plan.source[...], OLD)
+
+    def test_the_version_itself_is_gone(self, plan: Plan, versioned: Bucket) -> None:
+        version = plan.source.parts[0].identity.version
+        versioned.server.client.delete_object(
+            Bucket=versioned.name, Key="movie.mrc", VersionId=version
+        )
+        with pytest.raises(MissingFileError):
+            plan.source[0]
+
+    @pytest.mark.parametrize("consistency", ["size", "off"])
+    def test_who_does_not_care_reads_the_newest(
+        self, plan: Plan, versioned: Bucket, consistency: str
+    ) -> None:
+        versioned.put("movie.mrc", mrc_bytes(NEW))
+        with dask.config.set({"mrcdist.consistency": consistency}):
+            np.testing.assert_array_equal(plan.source[...], NEW)
+
+    def test_a_version_named_in_the_url(self, versioned: Bucket, proxy: CountingProxy) -> None:
+        url = versioned.put("movie.mrc", mrc_bytes(OLD))
+        head = versioned.server.client.head_object(Bucket=versioned.name, Key="movie.mrc")
+        versioned.put("movie.mrc", mrc_bytes(NEW[:32]))
+        named = f"{url}?versionId={head['VersionId']}"
+        plan = plan_mrc(named, storage_options=proxy.server.storage_options())
+        np.testing.assert_array_equal(plan.source[...], OLD)
+
+    def test_overwritten_while_it_is_planned(self, versioned: Bucket, proxy: CountingProxy) -> None:
+        """Header and data are of one version, not one of each."""
+        url = versioned.put("movie.mrc", mrc_bytes(OLD))
+        turned = NEW.astype(">u2").reshape(8, 64, 8)
+        once(proxy, 2, lambda: versioned.put("movie.mrc", mrc_bytes(turned, byteorder=">")))
+        plan = plan_mrc(url, storage_options=proxy.server.storage_options())
+        np.testing.assert_array_equal(plan.source[...], OLD)
+
+
+class TestOtherStores:
+    """Told apart by what they say: a date, or nothing but the size."""
+
+    @pytest.fixture
+    def plan(self) -> Plan:
+        with fsspec.open("memory://changes/movie.mrc", "wb") as file:
+            file.write(mrc_bytes(OLD))
+        plan = plan_mrc("memory://changes/movie.mrc")
+        assert kind_of(plan) == "modified"
+        return plan
+
+    @pytest.mark.parametrize("new", [NEW, NEW[:32]], ids=["same size", "shorter"])
+    def test_overwritten(self, plan: Plan, new: np.ndarray) -> None:
+        with fsspec.open("memory://changes/movie.mrc", "wb") as file:
+            file.write(mrc_bytes(new))
+        with pytest.raises(FileChangedError):
+            plan.source[3]
+
+    def test_deleted(self, plan: Plan) -> None:
+        fsspec.filesystem("memory").rm("/changes/movie.mrc")
+        with pytest.raises(MissingFileError):
+            plan.source[3]
+
+
+def overwrite(path: Path) -> None:
+    """Write in place: the same file, the same size."""
+    with path.open("r+b") as file:
+        file.write(mrc_bytes(NEW))
+
+
+def replace(path: Path) -> None:
+    """Move another file there, as rsync and most editors do."""
+    other = path.with_suffix(".new")
+    other.write_bytes(mrc_bytes(NEW))
+    other.rename(path)
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(NEW[0].tobytes())
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 1024 + 32 * FRAME_BYTES)
+
+
+CHANGES = {"overwritten": overwrite, "replaced": replace, "appended to": append,
+           "truncated": truncate}  # fmt: skip
+
+
+class TestLocalFile:
+    """Told apart by size and time of modification, to the nanosecond."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "movie.mrc"
+        path.write_bytes(mrc_bytes(OLD))
+        return path
+
+    @pytest.fixture
+    def plan(self, path: Path) -> Plan:
+        plan = plan_mrc(path)
+        assert kind_of(plan) == "mtime_ns"
+        return plan
+
+    @pytest.fixture(params=["map", "read"])
+    def io(self, request: pytest.FixtureRequest) -> Iterator[str]:
+        with dask.config.set({"mrcdist.io": request.param}):
+            yield request.param
+
+    @pytest.mark.usefixtures("io")
+    @pytest.mark.parametrize("change", CHANGES)
+    def test_changed_between_two_chunks(self, plan: Plan, path: Path, change: str) -> None:
+        np.testing.assert_array_equal(plan.source[:8], OLD[:8])
+        CHANGES[change](path)
+        with pytest.raises(FileChangedError) as error:
+            plan.source[8:16]
+        assert str(path) in error.value.problem
+
+    @pytest.mark.usefixtures("io")
+    def test_touched_by_a_nanosecond(self, plan: Plan, path: Path) -> None:
+        stat = path.stat()
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+        if path.stat().st_mtime_ns == stat.st_mtime_ns:
+            pytest.skip("this file system keeps no nanoseconds")
+        with pytest.raises(FileChangedError):
+            plan.source[0]
+
+    @pytest.mark.usefixtures("io")
+    def test_deleted(self, plan: Plan, path: Path) -> None:
+        path.unlink()
+        with pytest.raises(MissingFileError):
+            plan.source[0]
+
+    @pytest.mark.parametrize("change", CHANGES)
+    def test_changed_while_a_chunk_is_read(
+        self, plan: Plan, path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def read_and_change(*arguments: Any) -> int:
+            count = preadv(*arguments)
+            if not changed:
+                changed.append(True)
+                CHANGES[change](path)
+            return count
+
+        changed: list[bool] = []
+        preadv = os.preadv
+        monkeypatch.setattr(mrcdist.read.local.os, "preadv", read_and_change)
+        with dask.config.set({"mrcdist.io": "read", "mrcdist.max-gap": 0}):
+            if change == "replaced":  # the file that was opened is whole, whatever has its name now
+                np.testing.assert_array_equal(plan.source[::9], OLD[::9])
+            else:
+                with pytest.raises(FileChangedError):
+                    plan.source[::9]
+        assert changed
+
+    @pytest.mark.parametrize("consistency", ["size", "off"])
+    @pytest.mark.usefixtures("io")
+    def test_who_does_not_care_reads_what_is_there(
+        self, plan: Plan, path: Path, consistency: str
+    ) -> None:
+        overwrite(path)
+        with dask.config.set({"mrcdist.consistency": consistency}):
+            np.testing.assert_array_equal(plan.source[...], NEW)
+
+    @pytest.mark.usefixtures("io")
+    def test_but_not_what_is_not_there(self, plan: Plan, path: Path) -> None:
+        truncate(path)
+        with dask.config.set({"mrcdist.consistency": "off"}):
+            np.testing.assert_array_equal(plan.source[:32], OLD[:32])
+            with pytest.raises(FileChangedError):
+                plan.source[30:40]
+        with dask.config.set({"mrcdist.consistency": "size"}), pytest.raises(FileChangedError):
+            plan.source[:32]
+
+    def test_live_growth_can_be_read_by_who_asks_for_it(self, plan: Plan, path: Path) -> None:
+        append(path)
+        with dask.config.set({"mrcdist.consistency": "off"}):
+            np.testing.assert_array_equal(plan.source[...], OLD)
+
+    def test_written_to_meanwhile_no_array_has_anything_of_the_new_version(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "restless.mrc"
+        versions = [mrc_bytes(np.full((256, 32, 32), number, np.uint16)) for number in range(30)]
+        path.write_bytes(versions[0])
+
+        def write(version: bytes) -> None:
+            with path.open("r+b") as file:
+                file.write(version)
+
+        with dask.config.set({"mrcdist.io": "read"}), ThreadPoolExecutor(1) as writer:
+            for number, new in enumerate(versions[1:]):
+                source = plan_mrc(path).source
+                writing = writer.submit(write, new)
+                with pytest.raises(FileChangedError):
+                    self.read_until_it_changes(source, number)
+                writing.result()
+
+    def read_until_it_changes(self, source: MrcSource, number: int) -> None:
+        while True:
+            assert np.all(source[...] == number)
+
+
+class TestOnWorkers:
+    def test_the_error_comes_back_from_a_worker(self, cluster: Client, tmp_path: Path) -> None:
+        path = tmp_path / "movie.mrc"
+        path.write_bytes(mrc_bytes(OLD))
+        data = plan_mrc(path, chunks=(8, -1, -1)).to_dask()
+        np.testing.assert_array_equal(data[:16].compute(), OLD[:16])
+        pids = set(cluster.run(os.getpid).values())
+        for change, error in ((truncate, FileChangedError), (Path.unlink, MissingFileError)):
+            change(path)
+            with pytest.raises(error) as caught:
+                data.sum().compute()
+            assert any(f"(pid {pid})" in caught.value.where for pid in pids)
+        assert set(cluster.run(os.getpid).values()) == pids
+
+    @pytest.mark.parametrize("io", ["read", "map"])
+    def test_truncated_under_a_chunk_that_is_in_use(self, tmp_path: Path, io: str) -> None:
+        """A read chunk is the worker's own. A mapped one is not: the kernel kills who touches it.
+
+        dask then starts the task again, on a worker that lives, and there it is an error.
+        """
+        path = tmp_path / "movie.mrc"
+        large = np.ones((64, 128, 128), np.uint16)
+        path.write_bytes(mrc_bytes(large))
+        source = plan_mrc(path).source
+        variables = {"DASK_MRCDIST__IO": io}
+        with dask_cluster(
+            tmp_path / "cluster", workers=1, nanny=True, environment=variables
+        ) as client:
+            [pid] = client.run(os.getpid).values()
+            total = client.submit(sum_after_truncation, source, path)
+            if io == "read":
+                assert total.result() == large.sum()
+                assert [*client.run(os.getpid).values()] == [pid]
+            else:
+                with pytest.raises(FileChangedError):
+                    total.result()
+                assert [*client.run(os.getpid).values()] != [pid]
+
+
+def sum_after_truncation(source: MrcSource, path: Path) -> int:
+    """Read all, truncate the file, and then use what was read."""
+    block = source[...]
+    os.truncate(path, 1024)
+    return int(block.sum())
+
+
+class TestDifferentSurroundings:
+    """Working folder, time zone and user of a worker are others than the client's."""
+
+    def test_working_folder_and_time_zone(
+        self, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "movie.mrc").write_bytes(mrc_bytes(OLD))
+        url = bucket.put("movie.mrc", mrc_bytes(OLD))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+        time.tzset()
+        try:
+            with dask_cluster(
+                tmp_path / "cluster", workers=1, environment={"TZ": "America/Los_Angeles"}
+            ) as client:
+                assert set(client.run(time.strftime, "%z").values()) != {time.strftime("%z")}
+                assert set(client.run(os.getcwd).values()) != {str(tmp_path)}
+                for name, options in (("movie.mrc", {}), (url, bucket.storage_options())):
+                    data = plan_mrc(name, storage_options=options).to_dask()
+                    np.testing.assert_array_equal(data.compute(), OLD)
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
+    def test_a_date_means_the_same_in_every_time_zone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with fsspec.open("memory://zones/movie.mrc", "wb") as file:
+            file.write(mrc_bytes(OLD))
+        plan = plan_mrc("memory://zones/movie.mrc")
+        monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+        time.tzset()
+        try:
+            np.testing.assert_array_equal(plan.source[...], OLD)
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+    def test_another_user(self, cluster: Client, tmp_path: Path) -> None:
+        path = tmp_path / "movie.mrc"
+        path.write_bytes(mrc_bytes(OLD))
+        path.chmod(0o644)
+        for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+            folder.chmod(folder.stat().st_mode | 0o055)
+        data = plan_mrc(path).to_dask()
+        np.testing.assert_array_equal(data.compute(), OLD)  # all modules are loaded by then
+        nobody = 65534
+        cluster.run(os.seteuid, nobody)
+        try:
+            assert set(cluster.run(os.geteuid).values()) == {nobody}
+            np.testing.assert_array_equal(data.compute(), OLD)
+            path.chmod(0o600)
+            with pytest.raises(PermissionError) as caught:
+                data.compute()
+        finally:
+            cluster.run(os.seteuid, 0)
+        assert str(path) in str(caught.value)
+        assert "(pid " in str(caught.value)
+
+
+def test_what_must_hold_depends_on_the_consistency() -> None:
+    identity = Identity(10, "etag", "abc")
+    assert identity.required("strict") == identity
+    assert identity.required("size") == Identity(10)
+    assert identity.required("off") == Identity(None)

@@ -1,0 +1,236 @@
+"""What pods and compose services run is run: as processes, on hosts with the names they use.
+
+No container is built and no cluster is there. The command lines and variables are the kubelet's and
+compose's: worked out from the manifests, through the operator's own code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import yaml
+
+from mrcdist.demo.acquisition import write_acquisition
+from tests.support.gate import gate
+from tests.support.hosts import Host, isolated_hosts
+from tests.support.processes import ROOT, Processes
+from tests.support.programs import install_programs
+from tests.support.s3 import S3Server
+
+DEPLOY = ROOT / "deploy"
+
+_FETCH = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1]).read().decode())"
+
+
+@pytest.fixture
+def variables(tmp_path: Path) -> dict[str, str]:
+    """What the image has: the programs, and nothing of this machine's."""
+    programs = install_programs(tmp_path / "bin")
+    return {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    with Processes(tmp_path / "logs") as running:
+        yield running
+
+
+def run_client(processes: Processes, command: list[str], environment: Mapping[str, str]) -> str:
+    processes.start("client", command, environment=environment)
+    status = processes.running["client"].wait(180)
+    assert status == 0, processes.logs()
+    return (processes.folder / "client.out").read_text("utf-8")
+
+
+def test_pods_compute(
+    radosgw: S3Server, tmp_path: Path, variables: dict[str, str], processes: Processes
+) -> None:
+    """DaskCluster → operator → Deployments and Service → processes; Job → client → exact."""
+    from tests.support import manifests
+
+    [cluster] = manifests.load_manifests(DEPLOY / "kubernetes" / "cluster.yaml")
+    [secret] = manifests.load_manifests(DEPLOY / "kubernetes" / "secret.yaml")
+    _, job = manifests.load_manifests(DEPLOY / "kubernetes" / "job.yaml")
+    scheduler, service, *workers = manifests.operator_objects(cluster, workers=2)
+    name = service["metadata"]["name"]
+    pods = {"scheduler": scheduler, "worker0": workers[0], "worker1": workers[1]}
+    aliases = {name: "scheduler", f"{name}.default.svc.cluster.local": "scheduler"}
+    address = urlsplit(radosgw.endpoint)
+    with (
+        isolated_hosts(*pods, "client", "s3", aliases=aliases) as hosts,
+        gate(
+            (str(address.hostname), int(address.port or 0)),
+            address=hosts["s3"].address,
+            namespace=hosts["s3"].namespace,
+        ) as door,
+        radosgw.bucket() as bucket,
+        processes,
+    ):
+        acquisition = write_acquisition(tmp_path, scan_shape=(16, 12), frame_shape=(32, 32))
+        for path in acquisition.files:
+            bucket.put(path.name, path.read_bytes())
+        credentials = radosgw.reached_at(f"http://s3:{door.address[1]}").environment()
+        assert set(secret["stringData"]) == set(credentials)
+        secrets = {secret["metadata"]["name"]: credentials}
+
+        def start(pod: str, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+            containers = manifests.containers(manifest)
+            for container in containers:
+                words, given = manifests.command_of(container, secrets)
+                words, given = on_this_machine(words, given, tmp_path / pod)
+                command = hosts[pod].command(*words)
+                processes.start(pod, command, environment={**variables, **given})
+            return containers
+
+        for pod, manifest in pods.items():
+            for container in start(pod, manifest):
+                for kind in ("readinessProbe", "livenessProbe"):
+                    url = probe_url(hosts[pod], container, kind)
+                    processes.wait_until(lambda url=url: answers(hosts["client"], url), url)
+        # The Service leads to ports that the scheduler has.
+        for port in service["spec"]["ports"]:
+            number = port_number(manifests.containers(scheduler)[0], port["targetPort"])
+            assert number == port["port"], "hosts have no service to translate ports"
+
+        [container] = manifests.containers(job)
+        words, given = manifests.command_of(container, secrets)
+        [movie] = [word for word in words if word.startswith("s3://")]
+        stand_ins = {movie: bucket.url(acquisition.movie.name), "bf": "circle:15.5,15.5,6"}
+        words = [stand_ins.get(word, word) for word in words]
+        words, given = on_this_machine(words, given, tmp_path / "client")
+        printed = run_client(processes, hosts["client"].command(*words), {**variables, **given})
+
+    frames = np.frombuffer(acquisition.movie.read_bytes()[1024:], "<u2").reshape(16, 12, 32, 32)
+    y, x = np.ogrid[:32, :32]
+    inside = (y - 15.5) ** 2 + (x - 15.5) ** 2 <= 36
+    image = np.load(tmp_path / "client" / "bf.npy")
+    np.testing.assert_array_equal(image, frames[..., inside].sum(axis=-1, dtype="uint64"))
+    assert credentials["AWS_SECRET_ACCESS_KEY"] not in printed
+
+
+def on_this_machine(
+    words: list[str], given: dict[str, str], folder: Path
+) -> tuple[list[str], dict[str, str]]:
+    """Let a folder stand for the volume: what a pod writes goes there."""
+    folder.mkdir(exist_ok=True)
+
+    def moved(text: str) -> str:
+        return re.sub(r"^/(scratch|results)\b", str(folder), text)
+
+    return [moved(word) for word in words], {key: moved(value) for key, value in given.items()}
+
+
+def port_number(container: dict[str, Any], name: str) -> int:
+    [number] = [port["containerPort"] for port in container["ports"] if port["name"] == name]
+    return int(number)
+
+
+def probe_url(host: Host, container: dict[str, Any], kind: str) -> str:
+    probe = container[kind]["httpGet"]
+    return f"http://{host.address}:{port_number(container, probe['port'])}{probe['path']}"
+
+
+def answers(client: Host, url: str) -> bool:
+    return succeeds(client, sys.executable, "-c", _FETCH, url)
+
+
+def succeeds(host: Host, *words: str) -> bool:
+    try:
+        host.run(*words)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+def test_compose_services_compute(
+    tmp_path: Path, variables: dict[str, str], processes: Processes
+) -> None:
+    """S3 server, simulated movie, scheduler, two workers and client of the compose file."""
+    services = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text("utf-8"))["services"]
+    wanted = ("s3", "movie", "scheduler", "client")
+    places = {"worker1": "worker", "worker2": "worker"}
+    with isolated_hosts(*wanted, *places) as hosts, processes:
+
+        def words(service: str) -> list[str]:
+            found = [*services[service].get("entrypoint", []), *services[service]["command"]]
+            seed = str(DEPLOY / "compose" / "seed.py")
+            return [seed if word == "/seed.py" else word for word in found]
+
+        def start(host: str, service: str) -> None:
+            environment = {**variables, **services[service]["environment"]}
+            command = hosts[host].command(*words(service))
+            own = tmp_path / host
+            own.mkdir()
+            processes.start(host, command, environment=environment, working_folder=own)
+
+        def healthy(service: str) -> bool:
+            _, *test = services[service]["healthcheck"]["test"]
+            return succeeds(hosts[service], "env", f"PATH={variables['PATH']}", *test)
+
+        start("s3", "s3")
+        processes.wait_until(lambda: healthy("s3"), "s3")
+        start("movie", "movie")
+        seeding = processes.running.pop("movie")
+        assert seeding.wait(120) == 0, (processes.folder / "movie.out").read_text("utf-8")
+        start("scheduler", "scheduler")
+        processes.wait_until(lambda: healthy("scheduler"), "scheduler")
+        for host, service in places.items():
+            start(host, service)
+
+        # What the comment at the top of the file tells people to type.
+        text = (DEPLOY / "compose" / "compose.yaml").read_text("utf-8")
+        told = re.search(r"run --rm client ((?:.*\\\n)*.*)", text)
+        assert told
+        typed = re.sub(r"\\\n#", "", told[1]).split()
+        typed = [str(tmp_path / "bf.npy") if w == "/results/bf.npy" else w for w in typed]
+        command = [*services["client"]["entrypoint"], *typed]
+        environment = {**variables, **services["client"]["environment"]}
+        printed = run_client(processes, hosts["client"].command(*command), environment)
+        image = np.load(tmp_path / "bf.npy")
+
+        [url] = [word for word in typed if word.startswith("s3://")]
+        fetch = (
+            "import sys, s3fs, numpy as np;"
+            "raw = s3fs.S3FileSystem().cat_file(sys.argv[1]);"
+            "np.save(sys.argv[2], np.frombuffer(raw[1024:], '<u2'))"
+        )
+        copy = tmp_path / "copy.npy"
+        command = hosts["client"].command("python", "-c", fetch, url, str(copy))
+        processes.running.pop("client")
+        run_client(processes, command, environment)
+
+    # The disk that the program found, and numpy's sum over it.
+    disk = re.search(r"circle of radius ([\d.]+) px around row ([\d.]+), column ([\d.]+)", printed)
+    assert disk, printed
+    radius, cy, cx = map(float, disk.groups())
+    frames = np.load(copy).reshape(32, 32, 64, 128)
+    y, x = np.ogrid[:64, :128]
+    inside = (y - cy) ** 2 + (x - cx) ** 2 <= radius**2
+    np.testing.assert_array_equal(image, frames[..., inside].sum(axis=-1, dtype="uint64"))
+
+
+def test_the_sizing_simulation_prints_its_tables(variables: dict[str, str]) -> None:
+    script = DEPLOY / "sizing" / "simulate.py"
+    few = ["--chunks", "20,40", "--milliseconds", "20", "--workers", "1", "--threads", "2"]
+    done = subprocess.run(
+        [sys.executable, str(script), *few, "--seconds", "0.5"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    counts = [row[0] for row in rows if len(row) == 6 and row[0].isdigit()]
+    # Chunks of the first table, milliseconds of the second.
+    assert counts == ["20", "40", "20"]

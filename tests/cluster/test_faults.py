@@ -1,0 +1,446 @@
+"""A store that fails now and then gives the exact array, one that fails for good a clear error.
+
+A proxy in front of a real S3 server commits every fault, and counts every request.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client
+
+from mrcdist import AccessDeniedError, FileChangedError, MissingFileError, ReadError, plan_mrc
+from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.planner import Plan
+from mrcdist.read import stats
+from mrcdist.read.failures import explain_status
+from mrcdist.read.source import MrcSource
+from tests.support.cluster import dask_cluster
+from tests.support.http_log import CountingProxy, Exchange, Fault, first
+from tests.support.mrc_files import mrc_bytes
+from tests.support.s3 import Bucket, S3Server, forget_s3
+from tests.support.serving import file_server, refusing
+
+SUB_RANGE = 4096
+NUMBERS = np.random.default_rng(1).integers(0, 2**16, (64, 16, 16), np.uint16)
+PARTS = NUMBERS.nbytes // SUB_RANGE
+
+
+@pytest.fixture(scope="module")
+def bucket(radosgw: S3Server) -> Iterator[Bucket]:
+    with radosgw.bucket() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def proxy(radosgw: S3Server) -> Iterator[CountingProxy]:
+    with CountingProxy(radosgw) as proxy:
+        yield proxy
+
+
+@pytest.fixture(autouse=True)
+def _small_requests() -> Iterator[None]:
+    with dask.config.set({"mrcdist.sub-range": SUB_RANGE, "mrcdist.stall": 1.5}):
+        yield
+
+
+@pytest.fixture(scope="module")
+def movie(bucket: Bucket) -> str:
+    return bucket.put("movie.mrc", mrc_bytes(NUMBERS))
+
+
+@pytest.fixture
+def plan(movie: str, proxy: CountingProxy) -> Plan:
+    """The plan of a movie, made while all was well."""
+    plan = plan_mrc(movie, storage_options=proxy.server.storage_options())
+    proxy.clear()
+    return plan
+
+
+def gets(proxy: CountingProxy) -> Counter[str | None]:
+    return Counter(exchange.range for exchange in proxy.requests if exchange.method == "GET")
+
+
+PASSING = {
+    "500": Fault("status", status=500),
+    "503 SlowDown": Fault("status", status=503),
+    "reset at once": Fault("reset"),
+    "reset within the body": Fault("reset", after=200),
+    "end at once": Fault("truncate"),
+    "end within the body": Fault("truncate", after=200),
+    "empty, and it says so": Fault("short"),
+    "short, and it says so": Fault("short", after=200),
+    "silence at once": Fault("stall", seconds=600),
+    "silence within the body": Fault("stall", after=200, seconds=600),
+}
+
+
+class TestFaultsThatPass:
+    @pytest.mark.parametrize("name", PASSING)
+    def test_give_the_exact_array(self, plan: Plan, proxy: CountingProxy, name: str) -> None:
+        proxy.respond = first(2, PASSING[name])
+        np.testing.assert_array_equal(plan.source[...], NUMBERS)
+
+    @pytest.mark.parametrize("name", sorted(set(PASSING) - {"reset at once", "end at once"}))
+    def test_cost_the_failed_requests_and_no_others(
+        self, plan: Plan, proxy: CountingProxy, name: str
+    ) -> None:
+        before = stats.snapshot()
+        proxy.respond = first(1, PASSING[name])
+        plan.source[...]
+        assert sorted(gets(proxy).values()) == [1] * (PARTS - 1) + [2]
+        assert stats.snapshot().retries == before.retries + 1
+        assert stats.snapshot().requests == before.requests + PARTS
+
+    def test_a_silence_shorter_than_the_stall_is_waited_for(
+        self, plan: Plan, proxy: CountingProxy
+    ) -> None:
+        proxy.respond = first(PARTS, Fault("stall", after=200, seconds=0.2))
+        plan.source[...]
+        assert set(gets(proxy).values()) == {1}
+
+    def test_a_steady_answer_may_take_longer_than_the_deadline(self) -> None:
+        before = stats.snapshot()
+        with file_server(mrc_bytes(NUMBERS), pieces=12, pause=0.2) as url:
+            source = plan_mrc(url, metadata_file=None).source
+            with dask.config.set({"mrcdist.deadline": 1.5, "mrcdist.stall": 10}):
+                np.testing.assert_array_equal(source[:8], NUMBERS[:8])
+        assert stats.snapshot().retries == before.retries
+
+    def test_one_request_in_twenty_fails_in_a_thousand(
+        self, bucket: Bucket, proxy: CountingProxy
+    ) -> None:
+        numbers = np.random.default_rng(2).integers(0, 2**16, (1000, 16, 16), np.uint16)
+        url = bucket.put("long.mrc", mrc_bytes(numbers))
+        plan = plan_mrc(url, storage_options=proxy.server.storage_options())
+        proxy.clear()
+        dice = random.Random(3)
+        kinds = list(PASSING.values())
+        faults = [dice.choice(kinds) if dice.random() < 0.05 else None for _ in range(1500)]
+        arrived = iter(faults)
+        proxy.respond = lambda _: next(arrived)
+        many = {"mrcdist.sub-range": 512, "mrcdist.concurrency": 32}
+        with dask.config.set({**many, "mrcdist.process-concurrency": 32}):
+            np.testing.assert_array_equal(plan.source[...], numbers)
+        asked = gets(proxy)
+        broken = sum(fault is not None for fault in faults[: asked.total()])
+        assert len(asked) == 1000
+        assert asked.total() == 1000 + broken
+        assert broken > 30
+
+
+class TestFaultsThatStay:
+    @pytest.mark.parametrize("status", [401, 403, 404, 412, 416])
+    def test_refusals_are_not_asked_twice(
+        self, plan: Plan, proxy: CountingProxy, status: int
+    ) -> None:
+        proxy.respond = lambda _: Fault("status", status=status)
+        meaning = {404: MissingFileError, 412: FileChangedError, 416: FileChangedError}
+        with pytest.raises(meaning.get(status, AccessDeniedError)):
+            plan.source[0]
+        assert gets(proxy) == {"bytes=1024-1535": 1}
+
+    def test_the_error_says_what_where_how_often_and_why(
+        self, plan: Plan, proxy: CountingProxy
+    ) -> None:
+        proxy.respond = lambda _: Fault("status", status=503)
+        with dask.config.set({"mrcdist.retries": 3}), pytest.raises(ReadError) as caught:
+            plan.source[2]
+        error = caught.value
+        assert gets(proxy) == {"bytes=2048-2559": 4}
+        assert f"{plan.location.shown} could not be read after 4 attempts" in error.problem
+        assert "503 SlowDown" in error.cause
+        assert "mrcdist.retries" in error.remedy
+        assert error.where == (
+            f"{plan.location.shown}, bytes 2048-2559, host {socket.gethostname()} "
+            f"(pid {os.getpid()})"
+        )
+
+    @pytest.mark.parametrize("fault", [Fault("reset"), Fault("stall", seconds=600)])
+    def test_a_server_that_never_answers_is_given_up_at_the_deadline(
+        self, plan: Plan, proxy: CountingProxy, fault: Fault
+    ) -> None:
+        proxy.respond = lambda _: fault
+        patience = {"mrcdist.retries": 10**9, "mrcdist.deadline": 1.5, "mrcdist.stall": 0.4}
+        with dask.config.set(patience), pytest.raises(ReadError) as caught:
+            plan.source[0]
+        [attempts] = re.findall(r"after (\d+) attempts in ", caught.value.problem)
+        assert int(attempts) > 1
+
+    def test_a_server_that_is_gone_is_given_up_too(self, movie: str, radosgw: S3Server) -> None:
+        with CountingProxy(radosgw) as proxy:
+            plan = plan_mrc(movie, storage_options=proxy.server.storage_options())
+        with dask.config.set({"mrcdist.retries": 2}), pytest.raises(ReadError, match="3 attempts"):
+            plan.source[0]
+
+    def test_once_a_part_has_failed_the_others_are_not_fetched(
+        self, plan: Plan, proxy: CountingProxy
+    ) -> None:
+        proxy.respond = lambda exchange: (
+            Fault("status", status=403) if exchange.range == "bytes=1024-5119" else None
+        )
+        with dask.config.set({"mrcdist.concurrency": 1}), pytest.raises(AccessDeniedError):
+            plan.source[...]
+        assert gets(proxy).total() <= 2  # the one that was next in line may have got away
+
+    def test_an_ignored_range_is_an_error_and_not_a_download(
+        self, plan: Plan, proxy: CountingProxy
+    ) -> None:
+        proxy.respond = lambda _: Fault("ignore_range")
+        with pytest.raises(ReadError, match="ignores Range"):
+            plan.source[1]
+        assert gets(proxy) == {"bytes=1536-2047": 1}
+
+
+@pytest.fixture(scope="module")
+def acquisition(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("acquisition")
+    written = write_acquisition(folder, scan_shape=(8, 8), frame_shape=(16, 16))
+    bucket.put(written.sidecar.name, written.sidecar.read_bytes())
+    return bucket.put(written.movie.name, written.movie.read_bytes())
+
+
+class TestPlanning:
+    """HEAD, header, listing and sidecar have the same owner of retries as the data."""
+
+    REQUESTS = 4
+    """HEAD, header, listing, sidecar."""
+
+    @pytest.mark.parametrize("name", sorted(set(PASSING) - {"reset at once", "end at once"}))
+    @pytest.mark.parametrize("number", range(REQUESTS))
+    def test_each_request_may_fail(
+        self, acquisition: str, proxy: CountingProxy, name: str, number: int
+    ) -> None:
+        fault = PASSING[name]
+        if number in (0, 2) and (fault.after or fault.kind == "short"):
+            pytest.skip("HEAD and listing have no length of which a part could be missing")
+        arrived = 0
+
+        def respond(_: Exchange) -> Fault | None:
+            nonlocal arrived
+            arrived += 1
+            return fault if arrived == number + 1 else None
+
+        proxy.respond = respond
+        plan = plan_mrc(acquisition, storage_options=proxy.server.storage_options())
+        assert plan.shape == (8, 8, 16, 16)
+        assert len(proxy.requests) == self.REQUESTS + 1
+
+    @pytest.mark.parametrize("method", ["HEAD", "GET"])
+    def test_a_permanent_failure_is_asked_as_often_as_configured(
+        self, acquisition: str, proxy: CountingProxy, method: str
+    ) -> None:
+        proxy.respond = lambda exchange: (
+            Fault("status", status=503) if exchange.method == method else None
+        )
+        options = proxy.server.storage_options()
+        with dask.config.set({"mrcdist.retries": 2}), pytest.raises(ReadError, match="3 attempts"):
+            plan_mrc(acquisition, storage_options=options)
+        assert Counter(e.method for e in proxy.requests)[method] == 3
+
+    def test_a_listing_that_fails_for_good_does_not_hide_the_sidecar(
+        self, acquisition: str, proxy: CountingProxy
+    ) -> None:
+        proxy.respond = lambda exchange: (
+            Fault("status", status=500) if "list-type" in exchange.query else None
+        )
+        options = proxy.server.storage_options()
+        with dask.config.set({"mrcdist.retries": 1}), pytest.raises(ReadError, match="2 attempts"):
+            plan_mrc(acquisition, storage_options=options)
+
+
+@pytest.fixture(scope="module")
+def nannied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Two workers that come back when they die, and are impatient with the store."""
+    with dask_cluster(
+        tmp_path_factory.mktemp("nannied"),
+        nanny=True,
+        environment={"DASK_MRCDIST__DEADLINE": "3", "DASK_MRCDIST__STALL": "1"},
+        default=False,
+    ) as client:
+        yield client
+
+
+class TestWorkersThatFail:
+    @contextmanager
+    def in_mid_compute(self, proxy: CountingProxy, act: Callable[[], None]) -> Iterator[None]:
+        """Act once, when the twentieth chunk is asked for and before it is answered."""
+        acted = False
+
+        def respond(_: Exchange) -> None:
+            nonlocal acted
+            if not acted and gets(proxy).total() >= 20:
+                acted = True
+                act()
+
+        proxy.respond = respond
+        yield
+        assert acted
+        assert gets(proxy).total() > 20
+
+    def test_one_is_killed_and_comes_back(
+        self, plan: Plan, proxy: CountingProxy, nannied: Client
+    ) -> None:
+        victim, *_ = nannied.run(os.getpid).values()
+        with self.in_mid_compute(proxy, lambda: os.kill(victim, signal.SIGKILL)):
+            np.testing.assert_array_equal(in_chunks_of_a_frame(plan, nannied), NUMBERS)
+        nannied.wait_for_workers(2, timeout=60)
+        assert victim not in nannied.run(os.getpid).values()
+        np.testing.assert_array_equal(in_chunks_of_a_frame(plan, nannied), NUMBERS)
+
+    def test_all_are_stopped_for_longer_than_the_deadline(
+        self, plan: Plan, proxy: CountingProxy, nannied: Client
+    ) -> None:
+        nannied.wait_for_workers(2, timeout=60)
+        asleep = list(nannied.run(os.getpid).values())
+
+        def send(sign: signal.Signals) -> None:
+            for pid in asleep:
+                os.kill(pid, sign)
+
+        def send_to_sleep() -> None:
+            send(signal.SIGSTOP)
+            threading.Timer(5, send, [signal.SIGCONT]).start()
+
+        with self.in_mid_compute(proxy, send_to_sleep):
+            np.testing.assert_array_equal(in_chunks_of_a_frame(plan, nannied), NUMBERS)
+
+
+def in_chunks_of_a_frame(plan: Plan, client: Client) -> Any:
+    data = dask.array.from_array(plan.source, chunks=(1, -1, -1), asarray=False)
+    return client.compute(data).result()
+
+
+class TestCredentials:
+    """Workers find their own; one of two does not."""
+
+    @pytest.fixture
+    def source(
+        self, cluster: Client, movie: str, radosgw: S3Server, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[MrcSource]:
+        for name, value in radosgw.environment().items():
+            monkeypatch.setenv(name, value)
+        cluster.run(set_variables, radosgw.environment())
+        try:
+            yield plan_mrc(movie).source
+        finally:
+            cluster.run(forget, list(radosgw.environment()))
+
+    def test_missing(self, source: MrcSource, cluster: Client) -> None:
+        lucky, unlucky = cluster.run(os.getpid)
+        cluster.run(forget, ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], workers=[unlucky])
+        assert (
+            cluster.submit(first_frame, source, workers=[lucky], pure=False).result()
+            == NUMBERS[0].tolist()
+        )
+        with pytest.raises(AccessDeniedError) as caught:
+            cluster.submit(first_frame, source, workers=[unlucky], pure=False).result()
+        self.check(caught.value, cluster, unlucky)
+        assert "no credentials here" in caught.value.cause
+
+    def test_expired(self, source: MrcSource, cluster: Client) -> None:
+        lucky, unlucky = cluster.run(os.getpid)
+        with refusing(400, b"<Error><Code>ExpiredToken</Code></Error>") as endpoint:
+            cluster.run(set_variables, {"AWS_ENDPOINT_URL": endpoint}, workers=[unlucky])
+            found = cluster.submit(first_frame, source, workers=[lucky], pure=False).result()
+            assert found == NUMBERS[0].tolist()
+            with pytest.raises(AccessDeniedError) as caught:
+                cluster.submit(first_frame, source, workers=[unlucky], pure=False).result()
+        self.check(caught.value, cluster, unlucky)
+        assert "ExpiredToken" in caught.value.cause
+
+    def check(self, error: AccessDeniedError, cluster: Client, worker: str) -> None:
+        [pid] = cluster.run(os.getpid, workers=[worker]).values()
+        assert f"host {socket.gethostname()} (pid {pid})" in error.where
+        assert "credentials" in error.remedy
+
+    @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "TokenRefreshRequired"])
+    def test_a_refusal_by_any_status(self, code: str) -> None:
+        assert isinstance(explain_status(400, code, "s3://b/k"), AccessDeniedError)
+
+
+def first_frame(source: MrcSource) -> list[list[int]]:
+    return source[0].tolist()
+
+
+def set_variables(variables: dict[str, str]) -> None:
+    """Set variables of this process's environment, and forget what was read with older ones."""
+    os.environ.update(variables)
+    forget_s3()
+
+
+def forget(names: list[str]) -> None:
+    """Remove variables from this process's environment, and what was read with them."""
+    for name in names:
+        os.environ.pop(name, None)
+    forget_s3()
+
+
+class TestManyAtATime:
+    def test_a_hundred_threads_of_a_process(self, plan: Plan, tmp_path: Path) -> None:
+        (tmp_path / "movie.mrc").write_bytes(mrc_bytes(NUMBERS))
+        dice = np.random.default_rng(4)
+        starts, stops = np.sort(dice.integers(0, 65, (2, 200)), axis=0)
+        for source in (plan.source, plan_mrc(tmp_path / "movie.mrc").source):
+            with ThreadPoolExecutor(100) as threads:
+                found = list(threads.map(lambda a, b: source[a:b], starts, stops))  # noqa: B023
+            for start, stop, block in zip(starts, stops, found, strict=True):
+                np.testing.assert_array_equal(block, NUMBERS[start:stop])
+
+    def test_no_more_requests_in_flight_than_the_process_may_have(
+        self, plan: Plan, proxy: CountingProxy
+    ) -> None:
+        most = self.most_in_flight(proxy)
+        settings = {"mrcdist.concurrency": 8, "mrcdist.process-concurrency": 3}
+        with dask.config.set(settings), ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: plan.source[...], range(4)))
+        assert most() == 3
+
+    def test_more_requests_than_s3fs_has_connections_by_itself(
+        self, movie: str, proxy: CountingProxy
+    ) -> None:
+        settings = {"mrcdist.concurrency": 32, "mrcdist.process-concurrency": 32}
+        with dask.config.set({**settings, "mrcdist.sub-range": 1024}):
+            source = plan_mrc(movie, storage_options=proxy.server.storage_options()).source
+            most = self.most_in_flight(proxy)
+            source[...]
+        assert most() > 10
+
+    def test_no_more_requests_than_connections_that_the_user_allows(
+        self, movie: str, proxy: CountingProxy
+    ) -> None:
+        few = {**proxy.server.storage_options(), "config_kwargs": {"max_pool_connections": 2}}
+        with dask.config.set({"mrcdist.sub-range": 1024}):
+            source = plan_mrc(movie, storage_options=few).source
+            most = self.most_in_flight(proxy)
+            np.testing.assert_array_equal(source[...], NUMBERS)
+        assert most() == 2
+        # 32 parts, two at a time: the last one waits for longer than a stall, and that is none.
+        assert set(gets(proxy).values()) == {1}
+
+    def most_in_flight(self, proxy: CountingProxy) -> Callable[[], int]:
+        """Make every answer take a while; return what tells how many were under way at a time."""
+        proxy.clear()
+        most = 0
+
+        def respond(_: Exchange) -> Fault:
+            nonlocal most
+            most = max(most, sum(not exchange.complete for exchange in proxy.requests))
+            return Fault("stall", after=100, seconds=0.2)
+
+        proxy.respond = respond
+        return lambda: most

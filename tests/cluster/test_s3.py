@@ -1,0 +1,388 @@
+"""Reading from S3: right, in few requests, and of one version only."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import dask
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import mrcdist
+from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.read import stats
+from tests.support.acquisitions import all_frames
+from tests.support.http_log import CountingProxy, Fault
+from tests.support.mrc_files import counting, mrc_bytes
+from tests.support.s3 import WRONG_SECRET, Bucket, S3Server
+from tests.unit.test_source_equals_numpy import cases
+
+MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Each thread has its own client of the store, and making one takes longer than most reads."""
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def shelf(s3):
+    """A bucket on each server in turn, for tests that overwrite their own object only."""
+    with s3.bucket() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def proxied(s3_proxy, s3_bucket):
+    """An empty bucket behind a proxy that counts; options that lead through it."""
+    return s3_bucket, s3_proxy, s3_proxy.server.storage_options()
+
+
+def requests(proxy: CountingProxy) -> list[str]:
+    """What was asked, in order: HEAD, LIST, or GET with its range."""
+    return [
+        "LIST" if "list-type" in e.query else f"{e.method} {e.range or ''}".strip()
+        for e in proxy.requests
+    ]
+
+
+class TestAnyArray:
+    """Whatever the shape, dtype, byte order, chunks and index, it is numpy's."""
+
+    pytestmark = pytest.mark.filterwarnings("ignore:.*of unknown kind.*:mrcdist.MrcdistWarning")
+
+    @given(case=cases())
+    @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+    def test_equals_numpy(self, shelf, case):
+        raw, navigation, expected, index, chunks = case
+        url = shelf.put("any.mrc", raw)
+        [ds] = mrcdist.read_mrc(
+            url,
+            navigation_shape=navigation[::-1],
+            chunks=chunks,
+            storage_options=shelf.storage_options(),
+        )
+        got = ds["data"][index].compute()
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected[index])
+
+    @given(case=cases())
+    @settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+    def test_equals_numpy_in_many_small_ranges(self, shelf, case):
+        raw, navigation, expected, index, _ = case
+        plan = mrcdist.plan_mrc(
+            shelf.put("any.mrc", raw),
+            navigation_shape=navigation[::-1],
+            storage_options=shelf.storage_options(),
+        )
+        with dask.config.set({"mrcdist.sub-range": 50, "mrcdist.max-gap": 0}):
+            np.testing.assert_array_equal(plan.source[index], expected[index])
+
+    def test_names_with_spaces_and_signs(self, s3_bucket):
+        numbers = counting((3, 4, 5), "int16")
+        for key in ("a b.mrc", "run#1/ä+ö?.mrc", "100%/x=1&y=2.mrc"):
+            url = s3_bucket.put(key, mrc_bytes(numbers))
+            plan = mrcdist.plan_mrc(url, storage_options=s3_bucket.storage_options())
+            assert plan.location.name == key.rpartition("/")[2]
+            np.testing.assert_array_equal(plan.to_dask().compute(), numbers)
+
+
+class TestRequests:
+    @pytest.mark.parametrize("scan_shape", [(2, 3), (60, 50)])
+    def test_an_acquisition_opens_in_four_whatever_its_size(self, proxied, tmp_path, scan_shape):
+        bucket, proxy, options = proxied
+        acquisition = write_acquisition(tmp_path, scan_shape=scan_shape, frame_shape=(8, 8))
+        for path in (*acquisition.movies, acquisition.sidecar):
+            bucket.put(f"session/{path.name}", path.read_bytes())
+        url = bucket.url(f"session/{acquisition.movies[0].name}")
+        plan = mrcdist.plan_mrc(url, storage_options=options)
+        assert plan.layout.navigation_shape == scan_shape
+        assert requests(proxy) == ["HEAD", "GET bytes=0-1023", "LIST", "GET bytes=0-268435455"]
+        proxy.clear()
+        [ds] = mrcdist.read_mrc(url, storage_options=options)
+        assert len(proxy.requests) <= 4
+        np.testing.assert_array_equal(ds["data"].compute(), all_frames(acquisition))
+
+    def test_a_million_chunks_are_planned_with_the_requests_of_one(self, proxied):
+        bucket, proxy, options = proxied
+        url = bucket.put("many.mrc", mrc_bytes(counting((1_000_000, 1, 1), "int8")))
+        mrcdist.read_mrc(url, chunks=-1, storage_options=options)
+        for_one = requests(proxy)
+        proxy.clear()
+        with pytest.warns(mrcdist.MrcdistWarning, match="1,000,000 chunks"):
+            [ds] = mrcdist.read_mrc(url, chunks=(1, 1, 1), storage_options=options)
+        assert ds["data"].npartitions == 1_000_000
+        assert requests(proxy) == for_one == ["HEAD", "GET bytes=0-1023"]
+
+    def test_one_frame_is_one_get_of_its_bytes(self, proxied):
+        bucket, proxy, options = proxied
+        numbers = counting((20, 16, 16), "uint16")
+        url = bucket.put("a.mrc", mrc_bytes(numbers))
+        [ds] = mrcdist.read_mrc(url, storage_options=options)
+        proxy.clear()
+        np.testing.assert_array_equal(ds["data"][17].compute(), numbers[17])
+        start = 1024 + 17 * 512
+        assert requests(proxy) == [f"GET bytes={start}-{start + 511}"]
+        assert proxy.requests[0].body_bytes == 512
+
+    def test_a_crop_of_one_frame_is_one_get_of_no_more_than_its_rows(self, proxied):
+        bucket, proxy, options = proxied
+        numbers = counting((20, 16, 16), "uint16")
+        url = bucket.put("a.mrc", mrc_bytes(numbers))
+        [ds] = mrcdist.read_mrc(url, storage_options=options)
+        proxy.clear()
+        np.testing.assert_array_equal(ds["data"][17, 4:9, 2:5].compute(), numbers[17, 4:9, 2:5])
+        first, last = 17 * 512 + 4 * 32 + 2 * 2, 17 * 512 + 8 * 32 + 5 * 2
+        assert requests(proxy) == [f"GET bytes={1024 + first}-{1024 + last - 1}"]
+
+    def test_small_frames_are_never_fetched_one_by_one(self, proxied):
+        bucket, proxy, options = proxied
+        numbers = counting((500, 16, 16), "uint16")
+        url = bucket.put("a.mrc", mrc_bytes(numbers))
+        [ds] = mrcdist.read_mrc(url, storage_options=options)
+        proxy.clear()
+        crop = (slice(None), slice(4, 8), slice(4, 8))
+        np.testing.assert_array_equal(ds["data"][crop].compute(), numbers[crop])
+        assert len(proxy.requests) == 1
+
+    @pytest.mark.parametrize("chunks", [(5, -1, -1), (10, 8, -1), (10, 8, 4)])
+    @pytest.mark.parametrize("knobs", [{}, {"mrcdist.sub-range": 1000}, {"mrcdist.max-gap": 0}])
+    def test_explain_counts_them_and_their_bytes(self, proxied, chunks, knobs):
+        bucket, proxy, options = proxied
+        numbers = counting((20, 16, 16), "uint16")
+        url = bucket.put("a.mrc", mrc_bytes(numbers))
+        with dask.config.set(knobs):
+            plan = mrcdist.plan_mrc(url, chunks=chunks, storage_options=options)
+            cost = plan.explain()
+            proxy.clear()
+            np.testing.assert_array_equal(plan.to_dask().compute(), numbers)
+        assert len(proxy.requests) == cost.requests * cost.tasks
+        assert sum(e.body_bytes for e in proxy.requests) == cost.fetched_bytes * cost.tasks
+        assert {e.if_match for e in proxy.requests} == {plan.source.parts[0].identity.version}
+
+    def test_a_large_chunk_is_fetched_in_sub_ranges_at_a_time(self, proxied):
+        bucket, proxy, options = proxied
+        numbers = np.random.default_rng(0).integers(0, 2**16, (10, 1024, 2048), np.uint16)
+        raw = mrc_bytes(numbers, byteorder=">")
+        assert len(raw) > 40 * MIB
+        url = bucket.put("large.mrc", raw)
+        [ds] = mrcdist.read_mrc(url, storage_options=options)
+        assert ds["data"].npartitions == 1
+        proxy.clear()
+        with dask.config.set({"mrcdist.sub-range": 16 * MIB}):
+            np.testing.assert_array_equal(ds["data"].compute(), numbers)
+        sizes = Counter(e.body_bytes for e in proxy.requests)
+        assert sizes == {16 * MIB: 2, 8 * MIB: 1}
+        assert all(e.complete and e.status == 206 for e in proxy.requests)
+
+
+class TestOneVersion:
+    """Tasks read what was planned, or fail: never old and new bytes together."""
+
+    @pytest.fixture
+    def old(self):
+        return counting((12, 16, 16), "uint16")
+
+    def planned(self, bucket, old, options, **more):
+        [ds] = mrcdist.read_mrc(
+            bucket.put("a.mrc", mrc_bytes(old)),
+            chunks=(3, -1, -1),
+            storage_options=options,
+            **more,
+        )
+        return ds["data"]
+
+    @pytest.mark.parametrize("new_size", ["same", "longer", "shorter"])
+    def test_an_overwritten_object_is_an_error(self, s3_bucket, old, new_size):
+        array = self.planned(s3_bucket, old, s3_bucket.storage_options())
+        new = {"same": old + 1, "longer": np.tile(old, (2, 1, 1)), "shorter": old[:2]}[new_size]
+        s3_bucket.put("a.mrc", mrc_bytes(new))
+        for part in range(4):
+            with pytest.raises(mrcdist.FileChangedError, match="call read_mrc again") as raised:
+                array.blocks[part].compute()
+            assert f"s3://{s3_bucket.name}/a.mrc, bytes " in raised.value.where
+            assert "host " in raised.value.where
+        [ds] = mrcdist.read_mrc(s3_bucket.url("a.mrc"), storage_options=s3_bucket.storage_options())
+        np.testing.assert_array_equal(ds["data"].compute(), new)
+
+    def test_a_deleted_object_is_missing(self, s3_bucket, old):
+        array = self.planned(s3_bucket, old, s3_bucket.storage_options())
+        s3_bucket.delete("a.mrc")
+        with pytest.raises(mrcdist.MissingFileError, match=r"s3://.*/a\.mrc does not exist"):
+            array.compute()
+
+    @pytest.mark.parametrize("after", range(1, 5))
+    def test_an_object_overwritten_while_it_is_read(self, proxied, old, after):
+        """The overwriting happens on the server when a given request arrives."""
+        bucket, proxy, options = proxied
+        array = self.planned(bucket, old, options)
+        proxy.clear()
+
+        def overwrite(exchange):
+            if len(proxy.requests) == after:
+                bucket.put("a.mrc", mrc_bytes(old + 1))
+
+        proxy.respond = overwrite
+        for part in range(4):
+            if part + 1 < after:
+                got = array.blocks[part].compute()
+                np.testing.assert_array_equal(got, old[3 * part : 3 * part + 3])
+            else:
+                with pytest.raises(mrcdist.FileChangedError):
+                    array.blocks[part].compute()
+
+    def test_an_object_overwritten_between_its_header_and_its_size(self, proxied, old):
+        bucket, proxy, options = proxied
+        url = bucket.put("a.mrc", mrc_bytes(old))
+
+        def overwrite(exchange):
+            if exchange.range:
+                proxy.respond = None
+                bucket.put("a.mrc", mrc_bytes(old + 1))
+
+        proxy.respond = overwrite
+        with pytest.raises(mrcdist.FileChangedError):  # while planning, or by the tasks
+            mrcdist.read_mrc(url, storage_options=options)[0]["data"].compute()
+
+    def test_a_store_that_keeps_versions_gives_the_planned_one(self, moto, old):
+        with moto.bucket() as bucket:
+            moto.client.put_bucket_versioning(
+                Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+            )
+            array = self.planned(bucket, old, bucket.storage_options())
+            bucket.put("a.mrc", mrc_bytes(old + 1))
+            np.testing.assert_array_equal(array.compute(), old)
+            bucket.delete("a.mrc")
+            np.testing.assert_array_equal(array.compute(), old)
+
+    def test_a_gateway_that_ignores_ranges_is_refused(self, proxied, old):
+        bucket, proxy, options = proxied
+        array = self.planned(bucket, old, options)
+        proxy.respond = lambda exchange: Fault("ignore_range")
+        with pytest.raises(mrcdist.ReadError, match=r"ignores Range(?s:.*)serves byte ranges"):
+            array.compute()
+
+    def test_names_of_tasks_tell_versions_apart(self, s3_bucket, old):
+        options = s3_bucket.storage_options()
+        first = self.planned(s3_bucket, old, options).name
+        assert self.planned(s3_bucket, old, options).name == first
+        assert self.planned(s3_bucket, old + 1, options).name != first
+
+
+class TestRefusals:
+    def refused(self, kind, url, options):
+        before = stats.snapshot()
+        with pytest.raises(kind) as raised:
+            mrcdist.read_mrc(url, storage_options=options)
+        error = raised.value
+        assert error.cause
+        assert error.remedy
+        assert "host " in error.where
+        assert options.get("secret", "no secret") not in str(error) + repr(error)
+        assert stats.snapshot().blocks == before.blocks
+        return error
+
+    def test_a_missing_key(self, s3_bucket):
+        url, options = s3_bucket.url("none.mrc"), s3_bucket.storage_options()
+        assert url in self.refused(mrcdist.MissingFileError, url, options).problem
+
+    def test_a_missing_bucket(self, s3_bucket):
+        url, options = "s3://there-is-no-such-bucket/a.mrc", s3_bucket.storage_options()
+        assert url in self.refused(mrcdist.MissingFileError, url, options).problem
+
+    def test_a_prefix(self, s3_bucket):
+        s3_bucket.put("run/a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
+        for url in (s3_bucket.url("run"), s3_bucket.url("run/")):
+            error = self.refused(mrcdist.MissingFileError, url, s3_bucket.storage_options())
+            assert "is a folder" in error.problem
+
+    def test_an_empty_and_a_short_object(self, s3_bucket):
+        for raw in (b"", b"hello"):
+            url = s3_bucket.put("a.mrc", raw)
+            with pytest.raises(mrcdist.FormatError, match=f"{len(raw)} bytes are too few"):
+                mrcdist.read_mrc(url, storage_options=s3_bucket.storage_options())
+
+    def test_a_wrong_secret_while_planning(self, radosgw: S3Server):
+        with radosgw.bucket() as bucket:
+            url = bucket.put("a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
+            options = radosgw.with_secret(WRONG_SECRET).storage_options()
+            error = self.refused(mrcdist.AccessDeniedError, url, options)
+            assert "storage_options" in error.remedy
+            assert "403" in error.cause
+
+    def test_a_wrong_secret_of_a_task(self, radosgw: S3Server, monkeypatch):
+        with radosgw.bucket() as bucket:
+            for name, value in radosgw.environment().items():
+                monkeypatch.setenv(name, value)
+            url = bucket.put("a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
+            [ds] = mrcdist.read_mrc(url)
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", WRONG_SECRET)
+            fresh_clients()
+            with pytest.raises(mrcdist.AccessDeniedError, match="environment") as raised:
+                ds["data"].compute()
+            assert WRONG_SECRET not in str(raised.value)
+
+    def test_no_credentials(self, s3_bucket: Bucket):
+        url = s3_bucket.put("a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
+        options = {"client_kwargs": s3_bucket.storage_options()["client_kwargs"]}
+        error = self.refused(mrcdist.AccessDeniedError, url, options)
+        assert "no credentials here" in error.cause
+
+    def test_a_server_that_is_not_there(self):
+        options = {"anon": True, "client_kwargs": {"endpoint_url": "http://127.0.0.1:1"}}
+        with dask.config.set({"mrcdist.retries": 1}):
+            error = self.refused(mrcdist.ReadError, "s3://bucket/a.mrc", options)
+        assert "127.0.0.1:1" in error.cause
+
+
+class TestWithoutTheRightToList:
+    """The sidecar is asked for by the names that it can have."""
+
+    @pytest.fixture
+    def acquisition(self, tmp_path):
+        return write_acquisition(tmp_path, scan_shape=(2, 3), frame_shape=(8, 8))
+
+    @pytest.fixture
+    def no_lists(self, s3_proxy):
+        def respond(exchange):
+            return Fault("status", status=403) if "list-type" in exchange.query else None
+
+        s3_proxy.respond = respond
+        return s3_proxy
+
+    def test_a_sidecar_is_found(self, no_lists, s3_bucket, acquisition):
+        [movie] = acquisition.movies
+        for path in (movie, acquisition.sidecar):
+            s3_bucket.put(path.name, path.read_bytes())
+        [ds] = mrcdist.read_mrc(
+            s3_bucket.url(movie.name), storage_options=no_lists.server.storage_options()
+        )
+        np.testing.assert_array_equal(ds["data"].compute(), all_frames(acquisition))
+        assert ds["data"].shape == (2, 3, 8, 8)
+
+    def test_where_a_missing_one_is_forbidden_too_a_warning_says_so(
+        self, no_lists, s3_bucket, acquisition
+    ):
+        [movie] = acquisition.movies
+        url = s3_bucket.put(movie.name, movie.read_bytes())
+        refuse_lists = no_lists.respond
+
+        def respond(exchange):
+            forbidden = exchange.path.endswith("_info.txt")
+            return Fault("status", status=403) if forbidden else refuse_lists(exchange)
+
+        no_lists.respond = respond
+        options = no_lists.server.storage_options()
+        with pytest.warns(mrcdist.MrcdistWarning, match=r"_info\.txt.*metadata_file=None"):
+            [ds] = mrcdist.read_mrc(url, storage_options=options)
+        assert ds["data"].shape == (6, 8, 8)
+        mrcdist.read_mrc(url, storage_options=options, metadata_file=None)
+
+
+def fresh_clients():
+    from tests.support.s3 import forget_s3
+
+    forget_s3()

@@ -1,0 +1,280 @@
+"""`deploy/slurm` on a real Slurm of two nodes, reading from a real S3 gateway: exact results.
+
+Jobs run the files of `deploy/slurm` as they are, in sizes that fit this machine. Credentials and
+endpoint reach them in the environment, as sbatch passes it on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.support.gate import Gate, gate
+from tests.support.mrc_files import mrc_bytes
+from tests.support.processes import ROOT, Processes
+from tests.support.s3 import Bucket, S3Server
+from tests.support.slurm import NODES, Slurm, slurm_cluster
+
+SCRIPTS = ROOT / "deploy" / "slurm"
+
+SCAN, FRAME = (32, 32), (32, 48)
+CIRCLE = (15.5, 20.0, 9.0)
+# A chunk, a task and a part each: two rows of the scan.
+COMMAND = ("--navigation-shape", "32,32", "--chunks", "2,-1,-1,-1")
+DETECTOR = ("--detector", "circle:15.5,20,9")
+SMALL = ("--cpus-per-task=2", "--mem-per-cpu=800M", "--time=30")
+
+
+def movie(seed: int) -> np.ndarray[Any, Any]:
+    numbers = np.random.default_rng(seed)
+    return numbers.integers(0, 60_000, (*SCAN, *FRAME), dtype="uint16")
+
+
+def virtual_image(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The sum over the detector, in numpy."""
+    y, x = np.ogrid[: FRAME[0], : FRAME[1]]
+    inside = (y - CIRCLE[0]) ** 2 + (x - CIRCLE[1]) ** 2 <= CIRCLE[2] ** 2
+    return data[..., inside].sum(axis=-1, dtype="uint64")
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    with slurm_cluster(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _empty_queue(slurm: Slurm) -> Iterator[None]:
+    yield
+    slurm.clear()
+
+
+@dataclass(frozen=True)
+class Movies:
+    """Movies on S3 behind a gate, and what a job needs in its environment to read them."""
+
+    gate: Gate
+    bucket: Bucket
+    environment: Mapping[str, str]
+    bytes: int
+
+    def put(self, name: str, seed: int) -> str:
+        return self.bucket.put(name, mrc_bytes(movie(seed).reshape(-1, *FRAME)))
+
+
+@pytest.fixture
+def movies(radosgw: S3Server, tmp_path: Path) -> Iterator[Movies]:
+    address = urlsplit(radosgw.endpoint)
+    with (
+        radosgw.bucket() as bucket,
+        gate((str(address.hostname), int(address.port or 0))) as door,
+    ):
+        reached = radosgw.reached_at("http://{}:{}".format(*door.address))
+        variables = {"INTERFACE": "lo", "LOCAL_SCRATCH": str(tmp_path)}
+        yield Movies(door, bucket, {**reached.environment(), **variables}, movie(0).nbytes)
+
+
+@contextmanager
+def held_in_the_middle(movies: Movies) -> Iterator[None]:
+    """Hold the file back once 40% of it has been read, until the block ends."""
+    movies.gate.shut_after(int(0.4 * movies.bytes))
+    try:
+        yield
+    finally:
+        movies.gate.open()
+
+
+def output(folder: Path, job: str) -> str:
+    [file] = folder.glob(f"*-{job}.out")
+    return file.read_text("utf-8", errors="replace")
+
+
+def workers_parts_kept(printed: str) -> tuple[int, int, int]:
+    """Workers that read, parts of the job, and those that an earlier run had finished."""
+    workers = re.search(r"on (\d+) workers", printed)
+    parts = re.search(r"(\d+) parts(?:, (\d+) of an earlier run)?$", printed, re.MULTILINE)
+    assert workers, printed
+    assert parts, printed
+    return int(workers[1]), int(parts[1]), int(parts[2] or 0)
+
+
+def submit(slurm: Slurm, movies: Movies, folder: Path, *words: str | Path) -> str:
+    return slurm.submit(*SMALL, *words, environment=movies.environment, working_folder=folder)
+
+
+# mrcdist.sbatch
+
+
+def test_one_job_on_two_nodes(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+    url = movies.put("movie.mrc", seed=1)
+    command = ("virtual", url, *DETECTOR, *COMMAND, "--out", "image.npy")
+    job = submit(slurm, movies, tmp_path, SCRIPTS / "mrcdist.sbatch", *command)
+
+    assert slurm.wait(job) == ("COMPLETED", 0), output(tmp_path, job)
+    assert workers_parts_kept(output(tmp_path, job)) == (len(NODES), 16, 0)
+    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie(1)))
+    # Neither the scheduler's address nor anything unfinished is left behind.
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["image.npy", f"mrcdist-{job}.out"]
+    assert movies.bucket.server.secret not in output(tmp_path, job)
+
+
+def test_a_job_near_its_walltime_ends_in_order_and_goes_on_when_submitted_again(
+    slurm: Slurm, movies: Movies, tmp_path: Path
+) -> None:
+    url = movies.put("movie.mrc", seed=2)
+    command = ("virtual", url, *DETECTOR, *COMMAND, "--out", "image.npy")
+    words = (SCRIPTS / "mrcdist.sbatch", *command)
+    parts = tmp_path / "image.npy.partial"
+    with held_in_the_middle(movies):
+        job = submit(slurm, movies, tmp_path, *words)
+        slurm.wait_until(
+            lambda: (
+                slurm.outcome(job)[0] in ("FAILED", "COMPLETED")
+                or (movies.gate.is_shut and any(parts.glob("part-*.npy")))
+            ),
+            "the middle of the file",
+        )
+        assert slurm.outcome(job)[0] == "RUNNING", output(tmp_path, job)
+        # The signal of the scripts' --signal=B:TERM@300.
+        slurm.run("scancel", "--batch", "--signal=TERM", job)
+        slurm.wait_until(
+            lambda: "submit the same command again" in output(tmp_path, job), "the advice"
+        )
+    assert slurm.wait(job) == ("FAILED", 143)
+    finished = len(list(parts.glob("part-*.npy")))
+    assert 0 < finished < 16
+    assert not (tmp_path / "image.npy").exists()
+
+    again = submit(slurm, movies, tmp_path, *words)
+    assert slurm.wait(again) == ("COMPLETED", 0), output(tmp_path, again)
+    assert workers_parts_kept(output(tmp_path, again))[1:] == (16, finished)
+    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie(2)))
+    assert not parts.exists()
+
+
+def test_a_failed_program_fails_the_job(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+    missing = movies.bucket.url("missing.mrc")
+    command = ("mean", missing, "--out", "mean.npy")
+    job = submit(slurm, movies, tmp_path, SCRIPTS / "mrcdist.sbatch", *command)
+    assert slurm.wait(job) == ("FAILED", 1)
+    assert "missing.mrc" in output(tmp_path, job)
+
+
+def test_a_job_without_workers_ends(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+    url = movies.put("movie.mrc", seed=3)
+    command = ("mean", url, "--out", "mean.npy")
+    nowhere = {**movies.environment, "LOCAL_SCRATCH": "/proc/no-such-disk"}
+    job = slurm.submit(
+        *SMALL,
+        SCRIPTS / "mrcdist.sbatch",
+        *command,
+        environment=nowhere,
+        working_folder=tmp_path,
+    )
+    assert slurm.wait(job) == ("FAILED", 1)
+    assert "all workers have ended" in output(tmp_path, job)
+
+
+# mrcdist-array.sbatch
+
+
+def test_many_acquisitions_in_a_job_array(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+    seeds = (4, 5)
+    urls = [movies.put(f"day-{seed}/movie.mrc", seed) for seed in seeds]
+    (tmp_path / "movies.txt").write_text("".join(f"{url}\n" for url in urls))
+    script = SCRIPTS / "mrcdist-array.sbatch"
+    words = ("movies.txt", "results", "virtual", *DETECTOR, *COMMAND)
+    # One task more than there are lines.
+    job = submit(slurm, movies, tmp_path, "--array=1-3%2", script, *words)
+
+    assert [slurm.wait(f"{job}_{task}") for task in (1, 2, 3)] == [
+        ("COMPLETED", 0),
+        ("COMPLETED", 0),
+        ("FAILED", 2),
+    ], "\n".join(path.read_text() for path in tmp_path.glob("*.out"))
+    # Same names in two folders: two results.
+    for number, seed in enumerate(seeds, start=1):
+        image = np.load(tmp_path / "results" / f"{number:04}_movie.npy")
+        np.testing.assert_array_equal(image, virtual_image(movie(seed)))
+
+
+# jobqueue.yaml
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    """The example, in sizes for this machine."""
+    config = yaml.safe_load((SCRIPTS / "jobqueue.yaml").read_text("utf-8"))
+    small = {"cores": 1, "processes": 1, "memory": "1 GiB", "job-mem": "1G", "interface": "lo"}
+    places = {"local-directory": str(tmp_path), "log-directory": str(tmp_path / "logs")}
+    # There is a name resolver and no dashboard here.
+    config["jobqueue"]["slurm"].update({**small, **places, "walltime": "00:30:00"})
+    config["jobs"] = {"minimum": 1, "maximum": 2}
+    file = tmp_path / "jobqueue.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
+def test_workers_as_jobs_one_of_them_cancelled_in_the_middle(
+    slurm: Slurm, movies: Movies, settings: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    url = movies.put("movie.mrc", seed=6)
+    command = ["mrcdist", "virtual", url, *DETECTOR, *COMMAND, "--out", "image.npy"]
+    environment = {**slurm.environment, **movies.environment}
+
+    def running() -> list[str]:
+        states = slurm.states("mrcdist-worker").items()
+        return sorted(job for job, state in states if state == "RUNNING")
+
+    with Processes(tmp_path, grace=10) as processes:
+        with held_in_the_middle(movies):
+            processes.start("client", [*command, "--jobqueue", settings], environment=environment)
+            processes.wait_until(lambda: movies.gate.is_shut, "half of the file")
+            cancelled = running()[0]
+            slurm.run("scancel", cancelled)
+            slurm.wait_until(lambda: cancelled not in running(), "the job's end")
+        client = processes.running["client"]
+        assert client.wait(120) == 0, processes.logs()
+        printed = processes.logs()
+
+    assert slurm.outcome(cancelled)[0] == "CANCELLED"
+    assert workers_parts_kept(printed)[1:] == (16, 0)
+    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie(6)))
+    # The program cancels the jobs that it has submitted.
+    slurm.wait_until(lambda: not slurm.states("mrcdist-worker"), "an empty queue")
+
+
+def test_workers_as_jobs_from_a_notebook(
+    slurm: Slurm, movies: Movies, settings: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    url = movies.put("movie.mrc", seed=7)
+    (tmp_path / "notebook.py").write_text((SCRIPTS / "jobqueue_notebook.py").read_text("utf-8"))
+    words = ("python", "notebook.py", url, "mean.npy")
+    slurm.run(*words, environment=movies.environment, working_folder=tmp_path)
+    # Float sums in another order than numpy's: equal to rounding.
+    np.testing.assert_allclose(
+        np.load(tmp_path / "mean.npy"), movie(7).mean(axis=(0, 1)), rtol=1e-12
+    )
+
+
+# All of them
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.sbatch")), ids=lambda path: path.name)
+def test_slurm_accepts_a_script_as_it_is(slurm: Slurm, path: Path) -> None:
+    accepted = slurm.attempt("sbatch", "--test-only", path)
+    assert accepted.returncode == 0, accepted.stdout
+    assert "to start at" in accepted.stdout
+    refused = slurm.attempt("sbatch", "--test-only", "--cpus-per-task=17", path)
+    assert refused.returncode != 0

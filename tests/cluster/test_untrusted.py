@@ -1,0 +1,172 @@
+"""What a file says is data: it names no other file, and takes no memory that it does not fill."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import psutil
+import pytest
+from distributed import Client, LocalCluster
+
+from mrcdist import FileChangedError, MrcdistError, plan_mrc, read_mrc
+from mrcdist.demo.acquisition import Acquisition, write_acquisition
+from tests.support.http_log import CountingProxy
+from tests.support.mrc_files import header_bytes, mrc_bytes
+from tests.support.s3 import SECRET_KEY, Bucket, S3Server
+from tests.support.serving import file_server, refusing
+
+NUMBERS = np.arange(16 * 8 * 8, dtype=np.uint16).reshape(16, 8, 8)
+
+
+@pytest.fixture
+def bucket(moto: S3Server) -> Iterator[Bucket]:
+    with moto.bucket() as bucket:
+        yield bucket
+
+
+class TestNames:
+    """Sidecar and scan points name files and URLs; none of them is opened."""
+
+    @pytest.fixture
+    def acquisition(self, tmp_path: Path) -> Acquisition:
+        return write_acquisition(tmp_path / "acquisition", scan_shape=(2, 4))
+
+    def hostile(self, written: Acquisition, name: str) -> None:
+        """Put a name in the place of every value of the sidecar that is no number or switch."""
+        text = written.sidecar.read_text()
+        lines = [re.sub(r"(?<== )[A-Za-z_/\\.:-]{6,}$", name, line) for line in text.splitlines()]
+        assert name in "\n".join(lines)
+        more = [f"{key} = {name}" for key in ("Image File", "Scan - XY File", "Movie", "URL")]
+        written.sidecar.write_text("\n".join(lines + more))
+
+    @pytest.mark.parametrize(
+        "name",
+        ["../../secret.mrc", "/etc/passwd", "s3://{bucket}/other.mrc", "simplecache::{canary}/x"],
+    )
+    def test_no_other_object_is_asked_for(
+        self, acquisition: Acquisition, bucket: Bucket, name: str
+    ) -> None:
+        with (
+            refusing(500, b"", asked=(asked := [])) as canary,
+            CountingProxy(bucket.server) as proxy,
+        ):
+            self.hostile(acquisition, name.format(bucket=bucket.name, canary=canary))
+            for path in acquisition.files:
+                bucket.put(f"run/{path.name}", path.read_bytes())
+            try:
+                [ds] = read_mrc(
+                    bucket.url(f"run/{acquisition.movie.name}"),
+                    storage_options=proxy.server.storage_options(),
+                )
+                ds["data"].compute(scheduler="sync")
+            except MrcdistError:
+                pass  # a sidecar that makes no sense may be refused
+        known = {f"/{bucket.name}/run/{path.name}" for path in acquisition.files}
+        opened = {urllib.parse.unquote(exchange.path) for exchange in proxy.requests}
+        assert f"/{bucket.name}/run/{acquisition.movie.name}" in opened
+        assert opened <= known | {f"/{bucket.name}", f"/{bucket.name}/"}
+        assert asked == []
+
+    def test_a_name_in_the_folder_is_a_name_and_no_url(
+        self, acquisition: Acquisition, tmp_path: Path
+    ) -> None:
+        folder = acquisition.movie.parent
+        stem = acquisition.movie.name.removesuffix("_movie.mrc")
+        with refusing(500, b"", asked=(asked := [])) as canary:
+            port = canary.rpartition(":")[2]
+            (folder / f"{stem}_http::127.0.0.1:{port}_info.txt").write_text("")
+            (folder / f"simplecache::{stem}_scan_coordinates.csv").write_text("")
+            read_mrc(acquisition.movie)
+        assert asked == []
+
+
+class TestMemory:
+    def test_a_store_that_tells_no_size_and_a_header_that_announces_too_much(self) -> None:
+        header = header_bytes(nx=65536, ny=65536, nz=4, mode=6)
+        with file_server(header + bytes(4096), tell_size=False) as url:
+            source = plan_mrc(url, metadata_file=None).source
+            assert source.parts[0].identity.size is None
+            before = psutil.Process().memory_info().rss
+            with pytest.raises(FileChangedError):
+                source[0]
+            assert psutil.Process().memory_info().rss < before + 2**26
+
+
+class TestSecrets:
+    @pytest.fixture
+    def log(self) -> Iterator[io.StringIO]:
+        """All that anybody logs, at the level DEBUG."""
+        text = io.StringIO()
+        handler = logging.StreamHandler(text)
+        root = logging.getLogger()
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(logging.DEBUG)
+        try:
+            yield text
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+
+    def test_are_in_no_log(self, bucket: Bucket, log: io.StringIO) -> None:
+        url = bucket.put("movie.mrc", mrc_bytes(NUMBERS))
+        with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+            plan = plan_mrc(url, chunks=(4, -1, -1), storage_options=bucket.storage_options())
+            client.compute(plan.to_dask()).result()
+        assert "CALL: head_object" in log.getvalue()
+        assert SECRET_KEY not in log.getvalue()
+
+    def test_of_a_web_address_are_in_no_log(self, log: io.StringIO) -> None:
+        with file_server(mrc_bytes(NUMBERS)) as url:
+            secret = url.replace("http://", "http://somebody:password-not-real@")
+            plan = plan_mrc(f"{secret}?signature=signature-not-real")
+            np.testing.assert_array_equal(plan.source[...], NUMBERS)
+        assert "http://127.0.0.1" in log.getvalue()
+        assert "password-not-real" not in log.getvalue()
+        assert "signature-not-real" not in log.getvalue()
+
+    def test_are_on_no_page_of_dasks(self, bucket: Bucket) -> None:
+        """Not with the error of a task that failed, either."""
+        url = bucket.put("movie.mrc", mrc_bytes(NUMBERS))
+        source = plan_mrc(url, storage_options=bucket.storage_options()).source
+        bucket.delete("movie.mrc")
+        data = dask.array.from_array(source, chunks=(4, -1, -1), name="read", asarray=False)
+        with (
+            LocalCluster(
+                n_workers=1, processes=False, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            future = client.compute(data)
+            with pytest.raises(FileNotFoundError):
+                future.result()
+            base = client.dashboard_link.removesuffix("/status")
+            tasks = client.run_on_scheduler(keys_of_tasks)
+            assert tasks
+            pages = ["info/main/workers.html", "info/logs.html", "info/errors.html", "json/counts"]
+            pages += [f"info/task/{urllib.parse.quote(task, safe='')}.html" for task in tasks]
+            text = "".join(page_of(f"{base}/{page}") for page in pages)
+        assert "movie.mrc" in text
+        assert SECRET_KEY not in text
+
+
+def keys_of_tasks(dask_scheduler: Any) -> list[str]:
+    return [str(key) for key in dask_scheduler.tasks]
+
+
+def page_of(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            text: str = answer.read().decode()
+    except urllib.error.HTTPError:
+        return ""  # pages come and go between versions of dask
+    return text

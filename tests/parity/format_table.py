@@ -1,0 +1,336 @@
+"""Prints what MRC readers make of one file of each kind, as a Markdown table.
+
+Run `python -m tests.parity.format_table` at the top of the repository: it writes the files byte by
+byte, reads each with every reader that is installed (this project, mrcfile, rosettasciio,
+LiberTEM), and compares with the array that it put into the file.
+
+- right: the array that is in the file, axes of length 1 aside; or, where the file is damaged, a
+  refusal;
+- wrong shape, wrong array: other axes, other numbers, without an error;
+- refused: the reader says itself that it cannot read the file;
+- error: something fails in the reader or beneath it that was not meant to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import contextlib
+import gzip
+import importlib.metadata
+import importlib.util
+import io
+import linecache
+import os
+import struct
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tests.support.mrc_files import MODES, counting, header_bytes, mrc_bytes
+
+SHAPE = (6, 4, 5)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A file, and the array in it; None where the only right answer is a refusal."""
+
+    raw: bytes
+    expected: np.ndarray | None
+    may_refuse: bool = False
+    """A refusal is right as well."""
+    byteorder: Literal["<", ">"] = "<"
+    """For the readers that must be told."""
+    name: str = "a.mrc"
+    size: int | None = None
+    """Bytes of the file, if it is longer than `raw`: the rest is zeros, on disk nowhere."""
+    sections: tuple[int, ...] | None = None
+    """`expected` is these sections only."""
+
+    def write(self, folder: Path) -> Path:
+        path = folder / self.name
+        path.write_bytes(self.raw)
+        if self.size is not None:
+            os.truncate(path, self.size)
+        return path
+
+
+def _patched(raw: bytes, at: int, new: bytes) -> bytes:
+    return raw[:at] + new + raw[at + len(new) :]
+
+
+def _head(*, nx: int, ny: int, nz: int, **fields: Any) -> bytes:
+    """A header of a stack of images: MZ = 1, as MRC2014 has it."""
+    return header_bytes(**{"nx": nx, "ny": ny, "nz": nz, "intervals": (nx, ny, 1), **fields})
+
+
+def _stack(data: np.ndarray, **fields: Any) -> bytes:
+    _, ny, nx = data.shape
+    return mrc_bytes(data, **{"intervals": (nx, ny, 1), **fields})
+
+
+def _modes() -> dict[str, Row]:
+    rows = {}
+    for dtype, mode in sorted(MODES.items(), key=lambda item: item[1]):
+        data = counting(SHAPE, dtype)
+        for order, name in (("<", "little-endian"), (">", "big-endian")):
+            # An int8 file of numbers from 0 to 99 would not show a reader that takes it for uint8.
+            signed = data - 50 if mode == 0 else data
+            rows[f"mode {mode}, {dtype}, {name}"] = Row(
+                _stack(signed, byteorder=order), signed, byteorder=order
+            )
+    pairs = np.arange(240, dtype="i2").reshape(6, 4, 5, 2) - 120
+    numbers = (pairs[..., 0] + 1j * pairs[..., 1]).astype("c8")
+    for order, name in (("<", "little-endian"), (">", "big-endian")):
+        head = _head(nx=5, ny=4, nz=6, mode=3, byteorder=order)
+        raw = head + pairs.astype(order + "i2").tobytes()
+        rows[f"mode 3, complex of int16, {name}"] = Row(raw, numbers, byteorder=order)
+    stored = np.arange(256, dtype="u1")
+    unsigned = _head(nx=8, ny=4, nz=8, mode=0, statistics=(0, 255, 127, 74))
+    rows["mode 0, uint8 by the statistics"] = Row(
+        unsigned + stored.tobytes(), stored.reshape(8, 4, 8)
+    )
+    imod = _head(nx=8, ny=4, nz=8, mode=0, imod_flags=0)
+    rows["mode 0, uint8 by IMOD's stamp"] = Row(imod + stored.tobytes(), stored.reshape(8, 4, 8))
+    colours = stored[:240].reshape(4, 4, 5, 3)
+    rows["mode 16, RGB"] = Row(_head(nx=5, ny=4, nz=4, mode=16) + colours.tobytes(), colours)
+    nibbles = np.stack([stored & 15, stored >> 4], -1).reshape(8, 4, 16)
+    rows["mode 101, 4-bit, even width"] = Row(
+        _head(nx=16, ny=4, nz=8, mode=101) + stored.tobytes(), nibbles
+    )
+    rows["mode 101, 4-bit, odd width"] = Row(
+        _head(nx=15, ny=4, nz=8, mode=101) + stored.tobytes(), nibbles[..., :15]
+    )
+    rows["4-bit in mode 0 (IMOD)"] = Row(
+        _head(nx=8, ny=4, nz=8, mode=0, imod_flags=16) + stored.tobytes(), nibbles
+    )
+    return rows
+
+
+def _headers() -> dict[str, Row]:
+    i2, f4 = counting(SHAPE, "int16"), counting(SHAPE, "float32")
+    stack = {"ispg": 401, "intervals": (5, 4, 3)}
+    fei = b"".join(struct.pack("<i", 888).ljust(888, b"\0") for _ in range(13)).ljust(15360, b"\0")
+    thirteen = counting((13, 4, 5), "uint16")
+    return {
+        "stamp 44 00": Row(_stack(i2, stamp=b"\x44\0"), i2),
+        "stamp 44 11": Row(_stack(i2, stamp=b"\x44\x11"), i2),
+        "stamp of zeros, big-endian data": Row(
+            _stack(i2, byteorder=">", stamp=bytes(4)), i2, byteorder=">"
+        ),
+        "stamp big-endian, data little-endian": Row(_stack(f4, stamp=b"\x11\x11"), f4),
+        "word MAP missing": Row(_stack(i2, map_word=bytes(4)), i2),
+        "one section": Row(_stack(i2[:1]), i2[:1]),
+        "no sections": Row(_head(nx=5, ny=4, nz=0, mode=1), i2[:0]),
+        "MX = MY = MZ = 0": Row(_stack(i2, intervals=(0, 0, 0)), i2),
+        "MZ = NZ, ISPG = 0": Row(_stack(i2, intervals=(5, 4, 6)), i2),
+        "one volume": Row(_stack(f4, ispg=1, intervals=(5, 4, 6)), f4),
+        "MAPC, MAPR, MAPS = 3, 1, 2": Row(
+            _stack(i2, mapcrs=(3, 1, 2), ispg=1, intervals=(4, 6, 5)), i2
+        ),
+        "volume stack": Row(_stack(f4, **stack), f4.reshape(2, 3, 4, 5)),
+        "volume stack, big-endian": Row(
+            _stack(f4, byteorder=">", **stack), f4.reshape(2, 3, 4, 5), byteorder=">"
+        ),
+        "volume stack, MZ = 0": Row(_stack(f4, ispg=401, intervals=(5, 4, 0)), f4),
+        "volume stack, MZ does not divide NZ": Row(_stack(f4, ispg=401, intervals=(5, 4, 4)), f4),
+        "extended header of text": Row(
+            _stack(i2, extended=b"X,Y,Z".ljust(160), exttyp=b"CCP4"), i2
+        ),
+        "extended header FEI2, padded": Row(
+            _stack(thirteen, extended=fei, exttyp=b"FEI2"), thirteen
+        ),
+        "extended header of old FEI files": Row(_stack(i2, extended=bytes(131072)), i2),
+    }
+
+
+def _damage() -> dict[str, Row]:
+    i2 = counting(SHAPE, "int16")
+    sound = _stack(i2)
+    return {
+        "extended header announced, not there": Row(
+            _patched(sound, 92, struct.pack("<i", 1024)), i2
+        ),
+        "bytes behind the data": Row(sound + bytes(100), i2),
+        "cut short by 5 pixels": Row(sound[:-10], None),
+        "NSYMBT = −1": Row(_patched(sound, 92, struct.pack("<i", -1)), i2, may_refuse=True),
+        "mode unknown": Row(_patched(sound, 12, struct.pack("<i", 7)), None),
+        "4 kB of zeros": Row(bytes(4096), None),
+        "a text file": Row(b"frame;x;y\n" * 500, None),
+    }
+
+
+def _packages() -> dict[str, Row]:
+    i2 = counting(SHAPE, "int16")
+    sound = _stack(i2)
+    big = _head(nx=2048, ny=2048, nz=300, mode=1)
+    ends = np.zeros((2, 2048, 2048), "i2")
+    ends[0, 0, :4] = 1, 2, 3, 4
+    rows = {
+        "larger than 2 GiB": Row(
+            big + struct.pack("<4h", 1, 2, 3, 4),
+            ends,
+            size=1024 + 300 * 2048 * 2048 * 2,
+            sections=(0, 299),
+        ),
+        "gzip": Row(gzip.compress(sound), i2, name="a.mrc.gz"),
+        "bzip2": Row(bz2.compress(sound), i2, name="a.mrc.bz2"),
+    }
+    if importlib.util.find_spec("blosc"):
+        import blosc
+
+        for codec, name in ((2, "lz4"), (6, "zstd")):
+            # As the mrcz package writes it: MZ is 0 where the file holds one array.
+            head = _head(nx=5, ny=4, nz=6, mode=1000 * codec + 1, intervals=(5, 4, 0))
+            chunks = [blosc.compress(s.tobytes(), typesize=2, cname=name) for s in i2]
+            rows[f"MRCZ, {name}"] = Row(head + b"".join(chunks), i2, name="a.mrcz")
+    return rows
+
+
+ROWS = {**_modes(), **_headers(), **_damage(), **_packages()}
+
+
+def read_mrcdist(path: Path, row: Row) -> Any:
+    import mrcdist
+
+    [ds] = mrcdist.read_mrc(path)
+    return _sections(ds["data"], row)
+
+
+def read_mrcfile(path: Path, row: Row) -> Any:
+    import mrcfile
+
+    with (mrcfile.mmap if row.sections else mrcfile.open)(path) as file:
+        return np.array(_sections(file.data, row))
+
+
+def read_rosettasciio(path: Path, row: Row) -> Any:
+    import rsciio.mrc
+    import rsciio.mrcz
+
+    if path.suffix == ".mrcz":
+        [ds] = rsciio.mrcz.file_reader(str(path))
+    else:
+        [ds] = rsciio.mrc.file_reader(
+            str(path), lazy=row.sections is not None, endianness=row.byteorder
+        )
+    return _sections(ds["data"], row)
+
+
+def read_libertem(path: Path, row: Row) -> Any:
+    from libertem.api import Context
+    from libertem.executor.inline import InlineJobExecutor
+    from libertem.udf.raw import PickUDF
+
+    context = Context(executor=InlineJobExecutor())
+    dataset = context.load("mrc", path=str(path))
+    wanted = np.zeros(tuple(dataset.shape.nav), bool)
+    wanted[slice(None) if row.sections is None else list(row.sections)] = True
+    return context.run_udf(dataset, PickUDF(), roi=wanted)["intensity"].data
+
+
+# Package → how it reads.
+READERS: dict[str, tuple[str, Callable[[Path, Row], Any]]] = {
+    "mrcdist": ("this project", read_mrcdist),
+    "mrcfile": ("mrcfile", read_mrcfile),
+    "rsciio": ("rosettasciio", read_rosettasciio),
+    "libertem": ("LiberTEM", read_libertem),
+}
+
+
+def _sections(data: Any, row: Row) -> Any:
+    return data if row.sections is None else data[list(row.sections)]
+
+
+def judge(package: str, path: Path, row: Row) -> str:
+    """Read a file and say how it went: one of the words of this module's first lines."""
+    reader = READERS[package][1]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            found = np.asarray(reader(path, row))
+        except Exception as error:  # noqa: BLE001 whatever a reader raises is its answer
+            if not _on_purpose(error, package):
+                return "error"
+            return "right" if row.expected is None or row.may_refuse else "refused"
+    if row.expected is None:
+        return "wrong array"
+    if found.dtype.names:  # colours as fields
+        found = np.stack([found[name] for name in found.dtype.names], -1)
+    same = found.size == row.expected.size and np.array_equal(
+        found.reshape(-1), row.expected.reshape(-1)
+    )
+    if not same:
+        return "wrong array"
+    alike = np.squeeze(found).shape == np.squeeze(row.expected).shape
+    return "right" if alike else "wrong shape"
+
+
+def _on_purpose(error: BaseException, package: str) -> bool:
+    """Whether an error comes from a `raise` in the package itself."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    inside = Path(last.filename).is_relative_to(Path(spec.origin).parent)
+    return inside and linecache.getline(last.filename, last.lineno or 0).strip().startswith("raise")
+
+
+def installed() -> list[str]:
+    """The packages of the readers that are here."""
+    return [package for package in READERS if importlib.util.find_spec(package)]
+
+
+def results(folder: Path) -> dict[str, dict[str, str]]:
+    """Row → package → how it went."""
+    found: dict[str, dict[str, str]] = {}
+    for name, row in ROWS.items():
+        path = row.write(folder)
+        found[name] = {package: judge(package, path, row) for package in installed()}
+        path.unlink()
+    return found
+
+
+def markdown(found: dict[str, dict[str, str]]) -> str:
+    """The table."""
+    packages = list(next(iter(found.values())))
+    lines = [
+        "| file | " + " | ".join(_titled(package) for package in packages) + " |",
+        "|---" * (len(packages) + 1) + "|",
+    ]
+    for name, by_package in found.items():
+        row = [by_package[package] for package in packages]
+        lines.append(f"| {name} | {' | '.join(row)} |")
+    totals = [
+        f"{sum(row[package] == 'right' for row in found.values())} of {len(found)}"
+        for package in packages
+    ]
+    return "\n".join([*lines, f"| **right** | {' | '.join(totals)} |"])
+
+
+def _titled(package: str) -> str:
+    name = READERS[package][0]
+    return name if package == "mrcdist" else f"{name} {importlib.metadata.version(name)}"
+
+
+def main() -> None:
+    """Write the files, read them, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, help="where to write the files; else a new one")
+    folder = parser.parse_args().folder
+    if folder is not None:
+        print(markdown(results(folder)))
+        return
+    with tempfile.TemporaryDirectory() as made:
+        print(markdown(results(Path(made))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""docs/rosettasciio.md, "Direct Electron acquisitions": one test a row, over the same files."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist import SidecarError
+from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.hyperspy import file_reader as named_reader
+from tests.support.acquisitions import all_frames, frames_of
+from tests.support.parity_table import ParityTable, require_rosettasciio
+
+rosettasciio = require_rosettasciio()
+table = ParityTable("Direct Electron acquisitions")
+same, differs = table.same, table.differs
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # it leaves files open
+
+SCAN = (3, 4)
+FRAME = (5, 7)
+# Without it, no scan of ours could be compared: see the row "repeat delay".
+READABLE = {"Scan - Repeat Delay (seconds)": "0"}
+
+
+def peer(written, **options):
+    [dataset] = rosettasciio(str(written.movie), **options)
+    return dataset
+
+
+def mine(written, **options):
+    [dataset] = mrcdist.file_reader(written.movie, **{"metadata_file": "auto", **options})
+    return dataset
+
+
+def both(written, **options):
+    return peer(written, **options), mine(written, **options)
+
+
+def scan(folder, *, sidecar=None, **options):
+    options = {"scan_shape": SCAN, "frame_shape": FRAME, **options}
+    return write_acquisition(folder, sidecar={**READABLE, **(sidecar or {})}, **options)
+
+
+def image(value):
+    return value + np.arange(12, dtype="float32").reshape(SCAN)
+
+
+def each(dataset, key):
+    return [axis.get(key) for axis in dataset["axes"]]
+
+
+def images_of(dataset):
+    return dataset["metadata"]["_HyperSpy"]["navigators"]
+
+
+@differs("default of `metadata_file`")
+def test_default_of_metadata_file(tmp_path):
+    defaults = [
+        inspect.signature(reader).parameters["metadata_file"].default
+        for reader in (rosettasciio, mrcdist.file_reader, mrcdist.read_mrc, named_reader)
+    ]
+    assert defaults == ["auto", None, "auto", "auto"]
+    written = scan(tmp_path)
+    assert peer(written)["data"].shape == (*SCAN, *FRAME)
+    [plain] = mrcdist.file_reader(written.movie)
+    assert plain["data"].shape == (12, *FRAME)
+
+
+@same("pixels of a scan")
+@pytest.mark.parametrize("options", [{}, {"scan_shape": (9, 9), "roi": SCAN}, {"server": "2.7"}])
+@pytest.mark.parametrize("lazy", [True, False])
+def test_pixels_of_a_scan(tmp_path, options, lazy):
+    written = scan(tmp_path, **options)
+    for dataset in both(written, lazy=lazy):
+        assert dataset["data"].dtype == np.uint16
+        np.testing.assert_array_equal(np.asarray(dataset["data"]), all_frames(written))
+
+
+@same("axes of a scan")
+def test_axes_of_a_scan(tmp_path):
+    for dataset in both(scan(tmp_path)):
+        assert each(dataset, "name") == ["y", "x", "ky", "kx"]
+        assert each(dataset, "size") == [*SCAN, *FRAME]
+        assert each(dataset, "units") == ["nm", "nm", "nm^-1", "nm^-1"]
+        assert each(dataset, "navigate") == [True, True, False, False]
+        assert each(dataset, "index_in_array") == [0, 1, 2, 3]
+
+
+@same("lines of the sidecar")
+def test_lines_of_the_sidecar(tmp_path, real_data):
+    left, right = both(scan(tmp_path))
+    assert left["original_metadata"]["de_metadata"] == right["original_metadata"]["de_metadata"]
+    real = real_data / "20241021_00405_movie.mrc"
+    [left] = rosettasciio(str(real))
+    [right] = mrcdist.read_mrc(real)
+    assert left["original_metadata"]["de_metadata"] == right["original_metadata"]["de_metadata"]
+    np.testing.assert_array_equal(left["data"], right["data"].compute())
+
+
+@same("images")
+def test_images(tmp_path, monkeypatch):
+    listed_in_order(monkeypatch)
+    left, right = both(
+        scan(
+            tmp_path,
+            virtual_images={"BF": image(1), "DF": image(2)},
+            external_images={"Ext": image(3)},
+        )
+    )
+    assert set(images_of(left)) == set(images_of(right)) == {"_sig_BF", "_sig_DF", "_sig_Ext"}
+    for name, signal in images_of(left).items():
+        np.testing.assert_array_equal(signal["data"], images_of(right)[name]["data"])
+    for dataset in (left, right):
+        navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
+        np.testing.assert_array_equal(navigator["data"], image(1))
+
+
+@differs("calibration of a scan")
+def test_calibration_of_a_scan(tmp_path):
+    left, right = both(scan(tmp_path))
+    assert each(left, "scale") == [1.0] * 4
+    assert each(right, "scale") == [0.5, 0.4, 0.1, 0.08]
+
+
+@differs("offsets of a scan")
+def test_offsets_of_a_scan(tmp_path):
+    left, right = both(scan(tmp_path))
+    assert set(right["axes"][0]) - set(left["axes"][0]) == {"offset"}
+    assert each(left, "offset") == [None] * 4
+    assert each(right, "offset") == [0.0] * 4
+
+
+@differs("repeat delay")
+def test_repeat_delay(tmp_path):
+    seconds = {"Scan - Time (seconds)": "2", "Scan - Repeat Delay (seconds)": "0.5"}
+    written = scan(tmp_path, repeats=2, sidecar=seconds)
+    assert peer(written)["axes"][0]["name"] == "y"  # "20.5" is a number
+    assert mine(written)["axes"][0]["scale"] == 2.5
+    written = scan(tmp_path, repeats=2, sidecar={**seconds, "Scan - Time (seconds)": "2.0"})
+    with pytest.raises(ValueError, match=r"2\.00\.5"):
+        peer(written)
+    assert mine(written)["axes"][0]["scale"] == 2.5
+
+
+@differs("repeats")
+def test_repeats(tmp_path):
+    written = scan(tmp_path, repeats=2)
+    left, right = both(written)
+    np.testing.assert_array_equal(left["data"], all_frames(written)[0])
+    np.testing.assert_array_equal(right["data"], all_frames(written))
+    assert each(right, "name")[0] == "repeat"
+
+
+@differs("point repeats")
+@pytest.mark.parametrize("server", ["2.7", "new"])
+def test_point_repeats(tmp_path, server):
+    written = scan(tmp_path, point_repeats=2, server=server)
+    left, right = both(written)
+    np.testing.assert_array_equal(left["data"], frames_of(np.arange(12).reshape(SCAN), written))
+    np.testing.assert_array_equal(right["data"], all_frames(written))
+    assert each(right, "name")[2] == "point_repeat"
+
+
+@differs("more frames than points")
+def test_more_frames_than_points(tmp_path):
+    written = scan(tmp_path, present=15)
+    assert peer(written)["data"].shape == (*SCAN, *FRAME)
+    with pytest.raises(SidecarError, match=r"12 points.* 15 frames"):
+        mine(written)
+
+
+@differs("fewer frames than points")
+def test_fewer_frames_than_points(tmp_path):
+    written = scan(tmp_path, present=7)
+    with pytest.raises(ValueError, match="mmap length"):
+        peer(written)
+    with pytest.raises(SidecarError, match=r"12 points.* 7 frames"):
+        mine(written)
+    with pytest.warns(mrcdist.MrcdistWarning, match="5 of 12"):
+        partial = mine(written, allow_truncated=True)
+    np.testing.assert_array_equal(partial["data"], all_frames(written))
+
+
+@differs("scan in TEM mode")
+def test_scan_in_tem_mode(tmp_path):
+    left, right = both(scan(tmp_path, sidecar={"Instrument Project TEMorSTEM Mode": "0"}))
+    assert each(left, "name") == ["time", "ky", "kx"]
+    assert each(right, "name") == ["y", "x", "ky", "kx"]
+
+
+@differs("long `navigation_shape`")
+@pytest.mark.parametrize("given", [(2, 2, 3, 1), (2, 1, 3, 2)])
+def test_long_navigation_shape(tmp_path, given):
+    left, right = both(scan(tmp_path), navigation_shape=given)
+    assert left["data"].shape == right["data"].shape
+    assert each(left, "size") != list(left["data"].shape)
+    assert each(right, "size") == list(right["data"].shape)
+
+
+@differs("time axis of a movie")
+def test_time_axis_of_a_movie(tmp_path):
+    sums = {"Autosave Movie Sum Count": "4", "Frames Per Second": "100"}
+    left, right = both(scan(tmp_path, scan=False, sidecar=sums))
+    assert each(left, "scale") == [str(1 / 400), "0.1", "0.08"]
+    assert each(right, "scale") == [pytest.approx(0.04), 0.1, 0.08]
+    assert (left["axes"][0]["units"], right["axes"][0]["units"]) == ("sec", "s")
+    np.testing.assert_array_equal(left["data"], right["data"])
+
+
+@differs("grid of a custom scan")
+def test_grid_of_a_custom_scan(tmp_path):
+    points = np.array([[0, 0], [2, 1], [1, 0], [0, 1]])
+    left, right = both(scan(tmp_path, custom_points=points))
+    assert left["data"].shape == (2, 3, *FRAME)
+    assert right["data"].shape == (*SCAN, *FRAME)
+    np.testing.assert_array_equal(left["data"], right["data"][:2, :3])
+    assert not right["data"][2:].any()
+
+
+@differs("custom scan with repeats")
+def test_custom_scan_with_repeats(tmp_path):
+    points = np.array([[0, 0], [3, 2], [0, 0], [1, 1]])
+    left, right = both(scan(tmp_path, custom_points=points))
+    assert each(left, "name")[:3] == ["time", "y", "x"]
+    assert each(right, "name")[:3] == ["y", "x", "repeat"]
+    assert each(left, "size") == each(right, "size") == [*SCAN, 2, *FRAME]
+    np.testing.assert_array_equal(left["data"], right["data"])
+
+
+def listed_in_order(monkeypatch, *, reverse=False):
+    """Let RosettaSciIO see folders in this order, which else is the disk's."""
+    glob = inspect.getmodule(inspect.unwrap(rosettasciio)).glob
+    found = glob.glob
+    monkeypatch.setattr(glob, "glob", lambda pattern: sorted(found(pattern), reverse=reverse))
+
+
+@differs("names of images")
+def test_names_of_images(tmp_path, monkeypatch):
+    listed_in_order(monkeypatch, reverse=True)
+    left, right = both(scan(tmp_path, virtual_images={"BF": image(1), "DF": image(2)}))
+    for dataset, first in ((left, "_sig_DF"), (right, "_sig_BF")):
+        np.testing.assert_array_equal(images_of(dataset)[first]["data"], image(1))
+
+
+@differs("axes of images")
+def test_axes_of_images(tmp_path):
+    left, right = both(scan(tmp_path, virtual_images={"BF": image(1)}))
+    assert each(images_of(left)["_sig_BF"], "scale") == [-1.0, -1.0]
+    assert each(images_of(right)["_sig_BF"], "scale") == each(right, "scale")[:2]
+
+
+@differs("sidecar of another suffix")
+def test_sidecar_of_another_suffix(tmp_path):
+    scan(tmp_path, name="20260101_00001_a", scan_shape=(4, 3))
+    own = scan(tmp_path, name="20260101_00001_b")
+    left, right = both(own)
+    assert left["data"].shape == (4, 3, *FRAME)
+    assert right["data"].shape == (*SCAN, *FRAME)
+    own.sidecar.unlink()
+    assert peer(own)["data"].shape == (4, 3, *FRAME)
+    assert mine(own)["data"].shape == (12, *FRAME)
+
+
+@differs("= in a value")
+def test_equals_sign_in_a_value(tmp_path):
+    left, right = both(scan(tmp_path, sidecar={"Preset": "a=1, b = 2"}))
+    assert "Preset" not in left["original_metadata"]["de_metadata"]
+    assert right["original_metadata"]["de_metadata"]["Preset"] == "a=1, b = 2"
+
+
+@differs("characters beyond ASCII")
+def test_characters_beyond_ascii(tmp_path, monkeypatch):
+    written = scan(tmp_path, sidecar={"Operator": "50 µm"})
+    module = inspect.getmodule(inspect.unwrap(rosettasciio))
+    open_utf8 = partial(Path.open, encoding="utf-8")
+    monkeypatch.setattr(module, "open", lambda name: open_utf8(Path(name)), raising=False)
+    with pytest.raises(UnicodeDecodeError):
+        peer(written)
+    assert mine(written)["original_metadata"]["de_metadata"]["Operator"] == "50 µm"
+
+
+@differs("open file as `metadata_file`")
+def test_open_file_as_metadata_file(tmp_path):
+    written = scan(tmp_path)
+    text = written.sidecar.read_text("latin-1")
+    with pytest.raises(TypeError):
+        peer(written, metadata_file=io.StringIO(text))
+    assert mine(written, metadata_file=io.StringIO(text))["data"].shape == (*SCAN, *FRAME)
+
+
+@differs("numbered parts")
+def test_numbered_parts(tmp_path):
+    written = scan(tmp_path, parts=2)
+    assert peer(written, metadata_file=None)["data"].shape == (6, *FRAME)
+    np.testing.assert_array_equal(mine(written)["data"], all_frames(written))
+
+
+@differs("metadata of the microscope")
+def test_metadata_of_the_microscope(tmp_path):
+    left, right = (dataset["metadata"] for dataset in both(scan(tmp_path, server="2.7")))
+    assert left["Acquisition_instrument"]["TEM"] == {
+        "magnification": "80000",
+        "detector": "DESim",
+        "frames_per_second": "2000",
+    }
+    tem = right["Acquisition_instrument"]["TEM"]
+    assert (tem["magnification"], tem["frames_per_second"]) == (80000.0, 2000.0)
+    assert (tem["beam_energy"], tem["camera_length"], tem["dwell_time"]) == (200.0, 200.0, 5e-4)
+    assert left["Signal"] == {
+        "Noise_properties": {"gain_factor": 1 / 300},
+        "quantity": "$e^-$",
+        "signal_type": "",
+    }
+    assert right["Signal"] == {
+        "Noise_properties": {"Variance_linear_model": {"gain_factor": 300.0}},
+        "signal_type": "",
+    }
+    assert left["General"]["timestamp"] == "1767225600"
+    assert [right["General"][key] for key in ("date", "time", "time_zone")] == [
+        "2026-01-01",
+        "00:00:00",
+        "UTC",
+    ]
+
+
+def test_every_row_has_its_test():
+    assert table.proven == table.rows()

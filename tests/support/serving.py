@@ -1,0 +1,102 @@
+"""Small HTTP servers of which a test writes the answers."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@contextmanager
+def serving(do_get: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """Run a server on 127.0.0.1 for as long as the block; give `http://host:port`.
+
+    Parameters
+    ----------
+    do_get : callable
+        Answers GET and HEAD.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    Handler.do_GET = Handler.do_HEAD = do_get  # type: ignore[attr-defined]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def refusing(
+    status: int, body: bytes, *, asked: list[str] | None = None
+) -> AbstractContextManager[str]:
+    """Answer everything with one status and body.
+
+    Parameters
+    ----------
+    asked : list, optional
+        Gets the path of every request.
+    """
+
+    def do_get(request: BaseHTTPRequestHandler) -> None:
+        if asked is not None:
+            asked.append(request.path)
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    return serving(do_get)
+
+
+@contextmanager
+def file_server(
+    content: bytes, *, pieces: int = 1, pause: float = 0.0, tell_size: bool = True
+) -> Iterator[str]:
+    """Serve one file and its ranges; give its URL.
+
+    Parameters
+    ----------
+    content : bytes
+    pieces : int, default 1
+        Parts in which an answer comes.
+    pause : float, default 0
+        Seconds before each of them.
+    tell_size : bool, default True
+        Whether HEAD says how long the file is.
+    """
+
+    def do_get(request: BaseHTTPRequestHandler) -> None:
+        start, stop = 0, len(content)
+        if wanted := re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", "")):
+            start, stop = int(wanted[1]), min(int(wanted[2]) + 1, len(content))
+        if start >= stop:
+            request.send_response(416)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        request.send_response(206 if wanted else 200)
+        if wanted:
+            request.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
+        if wanted or tell_size:
+            request.send_header("Content-Length", str(stop - start))
+        else:
+            request.send_header("Connection", "close")
+        request.end_headers()
+        if request.command == "HEAD":
+            return
+        step = -(-(stop - start) // pieces)
+        for at in range(start, stop, step):
+            time.sleep(pause)
+            request.wfile.write(content[at : min(at + step, stop)])
+
+    with serving(do_get) as endpoint:
+        yield f"{endpoint}/movie.mrc"

@@ -1,0 +1,509 @@
+"""What the batch program computes, against plain numpy; no cluster is needed for that."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import mrcdist
+from mrcdist.batch import reductions, schedule
+from mrcdist.batch.bright_disk import find_disk
+from mrcdist.batch.detectors import (
+    AutoDisk,
+    Everything,
+    Mask,
+    MaskFile,
+    Ring,
+    adf_ring,
+    parse_detector,
+)
+from mrcdist.batch.program import SAMPLED_FRAMES, Order, sample
+from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, VirtualImage
+from mrcdist.batch.reductions import FrameSum, PixelSums
+from mrcdist.batch.schedule import block_frames, blocks_of, schedule_maps, schedule_sum
+from mrcdist.batch.work import Work, compute, join, merge_ledgers, total
+from mrcdist.errors import ArgumentError
+from mrcdist.plan.chunks import plan_chunks
+from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.read.stats import ReadStats
+from tests.support.mrc_files import header_bytes, mrc_bytes
+
+INTEGERS = ["int8", "uint8", "int16", "uint16"]
+
+
+class TestParseDetector:
+    @pytest.mark.parametrize(
+        ("text", "detector"),
+        [
+            ("bf", AutoDisk("bf")),
+            ("adf", AutoDisk("adf")),
+            ("all", Everything()),
+            ("circle:3,4.5,2", Ring(3, 4.5, 0, 2)),
+            ("annulus:-1, 4,2,6.5", Ring(-1, 4, 2, 6.5)),
+            ("masks/half.npy", MaskFile("masks/half.npy")),
+        ],
+    )
+    def test_words_and_numbers(self, text, detector):
+        assert parse_detector(text) == detector
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "df",
+            "circle",
+            "circle:1,2",
+            "circle:1,2,3,4",
+            "circle:1,2,x",
+            "circle:1,2,0",
+            "circle:1,2,-3",
+            "circle:1,nan,3",
+            "annulus:1,2,3",
+            "annulus:1,2,4,3",
+            "annulus:1,2,-1,3",
+            "square:1,2,3",
+        ],
+    )
+    def test_anything_else_is_refused(self, text):
+        with pytest.raises(ArgumentError, match=r"annulus:CY,CX,R1,R2"):
+            parse_detector(text)
+
+    def test_a_radius_is_for_the_bright_disk_only(self):
+        Order("virtual", (), AutoDisk("adf"), radius=3.0)
+        for detector, radius in ((Ring(0, 0, 0, 5), 3.0), (AutoDisk("bf"), 0.0)):
+            with pytest.raises(ArgumentError, match="--radius"):
+                Order("virtual", (), detector, radius=radius)
+
+
+shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+coordinates = st.floats(-3, 12, allow_nan=False)
+
+
+class TestDetectors:
+    @given(shapes, coordinates, coordinates, st.floats(0, 5), st.floats(0.1, 12))
+    def test_a_ring_is_the_pixels_between_two_distances(self, shape, cy, cx, inner, wide):
+        ring = Ring(cy, cx, inner, inner + wide)
+        y, x = np.indices(shape)
+        distance = (y - cy) ** 2 + (x - cx) ** 2
+        inside = (ring.inner**2 <= distance) & (distance <= ring.outer**2)
+        if not inside.any():
+            with pytest.raises(ArgumentError, match="no pixel is inside"):
+                ring.window(shape)
+            return
+        rows, columns = ring.window(shape)
+        drawn = np.zeros(shape)
+        drawn[rows.start : rows.stop, columns.start : columns.stop] = ring.weights(rows, columns)
+        np.testing.assert_array_equal(drawn, inside)
+        part = ring.weights(rows[1:], columns[:1])
+        np.testing.assert_array_equal(part, inside[rows[1:], columns.start, None])
+
+    def test_pixels_at_the_radius_count(self):
+        assert Ring(2, 2, 0, 1).weights(range(5), range(5)).sum() == 5
+        assert Ring(2, 2, 1, 2).weights(range(5), range(5)).sum() == 12
+
+    @given(shapes.flatmap(lambda s: hnp.arrays("int8", s, elements=st.integers(-2, 2))))
+    def test_a_mask_is_cropped_and_stays_the_same(self, values):
+        assume(values.any())
+        mask = Mask.of(values, values.shape)
+        rows, columns = mask.window(values.shape)
+        drawn = np.zeros(values.shape)
+        drawn[rows.start : rows.stop, columns.start : columns.stop] = mask.weights(rows, columns)
+        np.testing.assert_array_equal(drawn, values)
+        assert drawn[rows.start].any()
+        assert drawn[:, columns.stop - 1].any()
+        assert mask.positive == (values.min() >= 0)
+
+    @pytest.mark.parametrize(
+        ("mask", "cause"),
+        [
+            (np.ones((3, 4)), r"shape is \(3, 4\)"),
+            (np.zeros((4, 3), bool), "all its pixels are 0"),
+            (np.full((4, 3), np.nan), "not finite"),
+            (np.full((4, 3), "x"), "dtype"),
+            (np.ones((4, 3), complex), "dtype"),
+        ],
+    )
+    def test_what_cannot_be_a_mask(self, mask, cause):
+        with pytest.raises(ArgumentError, match=cause):
+            Mask.of(mask, (4, 3))
+
+    def test_masks_differ_by_their_values(self):
+        values = np.eye(4)
+        assert Mask.of(values, (4, 4)).digest == Mask.of(values.copy(), (4, 4)).digest
+        assert Mask.of(values, (4, 4)).digest != Mask.of(values[::-1], (4, 4)).digest
+        # The same crop elsewhere in the frame is another mask.
+        assert Mask.of(np.eye(4, k=1), (4, 4)).digest != Mask.of(np.eye(4, k=-1), (4, 4)).digest
+
+    @pytest.mark.parametrize(
+        ("weight", "whole"), [(1, True), (127, True), (128, False), (0.5, False)]
+    )
+    def test_small_whole_weights_keep_sums_exact(self, weight, whole):
+        assert Mask.of(np.full((2, 2), weight), (2, 2)).whole is whole
+
+    def test_a_ring_beyond_the_frame_is_noticed(self):
+        assert not Ring(5, 5, 0, 5.5).reaches_outside((11, 11))
+        assert Ring(5, 5, 0, 5.6).reaches_outside((11, 11))
+        assert Ring(5, 4, 0, 5).reaches_outside((11, 11))
+
+
+def disk_pattern(shape, cy, cx, radius, *, bright=100.0, background=0.0):
+    """A disk whose edge pixels are as bright as the share of them that is inside."""
+    y, x = np.indices(shape)
+    return background + bright * np.clip(radius + 0.5 - np.hypot(y - cy, x - cx), 0, 1)
+
+
+class TestBrightDisk:
+    @given(
+        st.floats(20, 40), st.floats(20, 30), st.floats(4, 15), st.sampled_from([0.0, 50.0, 1000.0])
+    )
+    def test_is_found_to_half_a_pixel_on_any_background(self, cy, cx, radius, background):
+        disk = find_disk(disk_pattern((64, 50), cy, cx, radius, background=background))
+        assert (disk.cy, disk.cx) == (pytest.approx(cy, abs=0.5), pytest.approx(cx, abs=0.5))
+        assert (disk.inner, disk.outer) == (0, pytest.approx(radius, abs=0.5))
+
+    def test_hot_pixels_and_dimmer_disks_do_not_matter(self):
+        pattern = disk_pattern((64, 50), 30, 25, 8)
+        alone = find_disk(pattern)
+        pattern += 0.3 * disk_pattern((64, 50), 55, 40, 6)
+        pattern[3, 4] = 1e6
+        assert find_disk(pattern) == alone
+
+    def test_a_radius_of_the_users_wins(self):
+        found = find_disk(disk_pattern((64, 50), 30, 25, 8), 11.0)
+        assert (found.outer, found.cy) == (11.0, pytest.approx(30, abs=0.01))
+
+    @pytest.mark.parametrize(
+        "pattern",
+        [
+            disk_pattern((64, 50), 20, 25, 8) + disk_pattern((64, 50), 45, 25, 8),
+            disk_pattern((64, 50), 30, 25, 18) - disk_pattern((64, 50), 30, 25, 14),
+            np.ones((64, 50)),
+            np.zeros((64, 50)),
+            np.full((64, 50), np.nan),
+        ],
+        ids=["two disks", "a ring", "even", "empty", "NaN"],
+    )
+    def test_no_guess_where_there_is_no_single_disk(self, pattern):
+        with pytest.raises(ArgumentError, match="--detector circle"):
+            find_disk(pattern)
+
+    def test_the_dark_field_begins_outside_and_ends_at_the_nearest_edge(self):
+        assert adf_ring(Ring(30, 20, 0, 10), (64, 50)) == Ring(30, 20, 12, 20.5)
+        assert adf_ring(Ring(30, 35, 0, 10), (64, 50)) == Ring(30, 35, 12, 14.5)
+        with pytest.raises(ArgumentError, match="no room"):
+            adf_ring(Ring(30, 20, 0, 18), (64, 50))
+
+    @given(st.lists(st.integers(1, 40), min_size=1, max_size=3))
+    def test_sampled_frames_are_spread_over_the_scan(self, navigation):
+        tasks = sample(tuple(navigation))
+        blocks = [block for task in tasks for block in task]
+        count = min(SAMPLED_FRAMES, math.prod(navigation))
+        at = [np.ravel_multi_index([start for start, _ in block], navigation) for block in blocks]
+        assert {block_frames(block) for block in blocks} == {1}
+        assert len(set(at)) == len(blocks) == count
+        step = math.prod(navigation) / count
+        assert all(abs(position - (i + 0.5) * step) < 1 for i, position in enumerate(at))
+
+
+@pytest.fixture
+def small_bands(monkeypatch):
+    """Cut frames of a few pixels as large ones are cut."""
+    monkeypatch.setattr(reductions, "_BAND_PIXELS", 8)
+    monkeypatch.setattr(reductions, "_TILE_PIXELS", 12)
+
+
+def detectors(shape):
+    masks = hnp.arrays("int8", shape, elements=st.integers(-2, 2)).filter(np.any)
+    rings = st.builds(
+        Ring, st.floats(0, shape[0] - 1), st.floats(0, shape[1] - 1), st.just(0), st.floats(1, 9)
+    )
+    return st.one_of(st.just(Everything()), masks.map(lambda mask: Mask.of(mask, shape)), rings)
+
+
+@st.composite
+def blocks_and_detectors(draw, dtypes):
+    shape = draw(shapes)
+    frames = draw(hnp.arrays(draw(st.sampled_from(dtypes)), (draw(st.integers(1, 5)), *shape)))
+    return frames, draw(detectors(shape))
+
+
+def whole_weights(detector, shape):
+    weights = np.zeros(shape)
+    rows, columns = detector.window(shape)
+    weights[rows.start : rows.stop, columns.start : columns.stop] = detector.weights(rows, columns)
+    return weights
+
+
+def cropped(frames, reduction):
+    rows, columns = reduction.window
+    return frames[:, rows.start : rows.stop, columns.start : columns.stop]
+
+
+@pytest.mark.usefixtures("small_bands")
+class TestReductions:
+    @given(blocks_and_detectors(INTEGERS))
+    def test_sums_of_integers_are_exact(self, case):
+        frames, detector = case
+        shape = frames.shape[1:]
+        reduction = PixelSums(detector, detector.window(shape), moments=True)
+        got = reduction.reduce(cropped(frames, reduction))
+        weighted = frames.astype(object) * whole_weights(detector, shape).astype(int).astype(object)
+        y, x = np.indices(shape)
+        expected = [(weighted * factor).sum(axis=(1, 2)) for factor in (1, y, x)]
+        assert got.dtype == np.int64
+        assert got.T.tolist() == [list(values) for values in expected]
+        alone = PixelSums(detector, detector.window(shape), moments=False)
+        np.testing.assert_array_equal(alone.reduce(cropped(frames, alone)), got[:, :1])
+
+    @given(blocks_and_detectors(["float32", "float16"]))
+    def test_sums_of_floats_are_float64(self, case):
+        frames, detector = case
+        assume(np.isfinite(frames).all())
+        reduction = PixelSums(detector, detector.window(frames.shape[1:]), moments=False)
+        got = reduction.reduce(cropped(frames, reduction))
+        assert got.dtype == np.float64
+        terms = frames.astype(float) * whole_weights(detector, frames.shape[1:])
+        tolerance = 1e-12 * np.abs(terms).sum(axis=(1, 2))
+        assert (np.abs(got[:, 0] - terms.sum(axis=(1, 2))) <= tolerance).all()
+
+    def test_weights_that_are_not_whole_give_float64(self):
+        mask = Mask.of(np.array([[0.5, 0], [0, 0.25]]), (2, 2))
+        frames = np.array([[[2, 100], [100, 4]]], "uint16")
+        got = PixelSums(mask, mask.window((2, 2)), moments=False).reduce(frames)
+        assert (got.dtype, got.tolist()) == (np.float64, [[2.0]])
+
+    def test_what_is_outside_the_detector_has_no_influence(self):
+        frames = np.full((2, 5, 5), np.nan, "float32")
+        frames[:, 2, 1:4] = 1
+        frames[:, 1:4, 2] = 1
+        frames[0, 1, 1] = np.inf
+        ring = Ring(2, 2, 0, 1)
+        reduction = PixelSums(ring, ring.window((5, 5)), moments=True)
+        assert reduction.reduce(cropped(frames, reduction)).tolist() == [[5, 10, 10]] * 2
+
+    def test_the_frames_themselves_are_not_changed(self):
+        frames = np.full((2, 5, 5), np.nan)
+        frames.flags.writeable = False
+        ring = Ring(2, 2, 0, 1)
+        PixelSums(ring, ring.window((5, 5)), moments=True).reduce(frames[:, 1:4, 1:4])
+        assert np.isnan(frames).all()
+
+    @given(blocks_and_detectors([*INTEGERS, "float32"]))
+    def test_sums_of_frames(self, case):
+        frames, _ = case
+        assume(np.isfinite(frames).all())
+        reduction = FrameSum(frames.shape[1:])
+        parts = [reduction.reduce(frames[:1]), reduction.reduce(frames[1:])]
+        got = reduction.join(parts)
+        wide = {"u": "uint64", "i": "int64", "f": "float64"}[frames.dtype.kind]
+        assert got.dtype == wide
+        np.testing.assert_array_equal(got, frames.sum(axis=0, dtype=wide))
+
+
+def test_sums_stay_exact_at_the_largest_values():
+    shape = (700, 1000)
+    frames = np.full((2, *shape), 65535, "uint16")
+    frames[1, 0, 0] -= 1
+    mask = Mask.of(np.full(shape, 127), shape)
+    got = PixelSums(mask, mask.window(shape), moments=True).reduce(frames)
+    n, rows, columns = shape[0] * shape[1], sum(range(700)) * 1000, sum(range(1000)) * 700
+    assert got.tolist()[0] == [65535 * 127 * n, 65535 * 127 * rows, 65535 * 127 * columns]
+    assert got.tolist()[1] == [65535 * 127 * n - 127, *got.tolist()[0][1:]]
+
+
+block_lengths = st.lists(
+    st.lists(st.integers(1, 4), min_size=1, max_size=6).map(tuple), min_size=1, max_size=3
+)
+
+
+class TestSchedule:
+    @given(block_lengths)
+    def test_blocks_cover_every_position_once(self, navigation):
+        covered = np.zeros([sum(axis) for axis in navigation], int)
+        for block in blocks_of(navigation):
+            covered[tuple(slice(*span) for span in block)] += 1
+        assert (covered == 1).all()
+
+    @given(block_lengths, st.integers(1, 10**9), st.integers(1, 10**9))
+    def test_parts_hold_all_blocks_in_order(self, navigation, block_bytes, sum_bytes):
+        blocks = blocks_of(navigation)
+        for parts in (
+            schedule_maps(blocks),
+            schedule_sum(blocks, block_bytes=block_bytes, sum_bytes=sum_bytes),
+        ):
+            assert [block for part in parts for task in part for block in task] == blocks
+            assert all(part and all(part) for part in parts)
+
+    def test_numbers_stay_small_for_the_largest_files(self):
+        blocks = blocks_of([(1,) * 400, (4,) * 400])
+        maps = schedule_maps(blocks)
+        assert (len(maps), sum(map(len, maps))) == (schedule.MOST_PARTS, schedule.MOST_TASKS)
+        sums = schedule_sum(blocks, block_bytes=2**27, sum_bytes=2**19)
+        assert (len(sums), sum(map(len, sums))) == (schedule.MOST_SUM_PARTS, schedule.MOST_TASKS)
+
+    def test_sums_of_large_frames_are_over_many_blocks(self):
+        blocks = blocks_of([(4,) * 1000])
+        parts = schedule_sum(blocks, block_bytes=2**27, sum_bytes=2**27)
+        assert {len(task) for part in parts for task in part} == {8}
+        few = schedule_sum(blocks[:100], block_bytes=2**27, sum_bytes=2**27)
+        assert {len(task) for part in few for task in part} == {1}
+
+
+def dataset_of(plan, **changes):
+    return dataclasses.replace(
+        Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table), **changes
+    )
+
+
+def computed(plan, quantity, data=None):
+    """A result as the cluster computes it, in this process."""
+    data = data or dataset_of(plan)
+    work = Work(plan.source, quantity.reduction(data), "test")
+    parts = quantity.schedule(data)
+    values = [join([compute(task, work) for task in part], work).values for part in parts]
+    return quantity.finish(data, parts, values.__getitem__)
+
+
+@st.composite
+def files(draw):
+    navigation = tuple(draw(st.lists(st.integers(2, 5), min_size=1, max_size=3)))
+    shape = (draw(st.integers(1, 7)), draw(st.integers(1, 7)))
+    dtype = draw(st.sampled_from(["int8", "int16", "uint16", "float32"]))
+    numbers = draw(st.randoms(use_true_random=False))
+    low = 0 if dtype == "uint16" else -100
+    frames = np.array(
+        [numbers.randint(low, 120) for _ in range(math.prod(navigation + shape))], dtype
+    )
+    chunks = (*(draw(st.integers(1, size)) for size in navigation), -1, -1)
+    return frames.reshape(navigation + shape), chunks, draw(detectors(shape))
+
+
+class TestQuantities:
+    """From the bytes of a file to the result, in this process."""
+
+    @given(case=files())
+    def test_a_virtual_image_is_numpys(self, case, memory_file):
+        frames, chunks, detector = case
+        got = computed(self.plan(frames, chunks, memory_file), VirtualImage(detector))
+        weights = whole_weights(detector, frames.shape[-2:])
+        signed = frames.dtype.kind == "i" or not detector.positive
+        exact = "float64" if frames.dtype.kind == "f" else "int64" if signed else "uint64"
+        assert got.values.dtype == exact
+        np.testing.assert_array_equal(got.values, (frames * weights).sum(axis=(-2, -1)))
+
+    @given(case=files())
+    def test_the_mean_is_numpys(self, case, memory_file):
+        frames, chunks, _ = case
+        got = computed(self.plan(frames, chunks, memory_file), Mean())
+        np.testing.assert_array_equal(
+            got.values, frames.mean(axis=tuple(range(frames.ndim - 2)), dtype="float64")
+        )
+
+    @given(case=files())
+    def test_the_centre_of_mass_is_numpys(self, case, memory_file):
+        frames, chunks, detector = case
+        got = computed(self.plan(frames, chunks, memory_file), CentreOfMass(detector))
+        weighted = frames * whole_weights(detector, frames.shape[-2:])
+        mass = weighted.sum(axis=(-2, -1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            expected = [
+                (weighted * at).sum(axis=(-2, -1)) / mass for at in np.indices(frames.shape[-2:])
+            ]
+        np.testing.assert_array_equal(got.values, np.where(mass == 0, np.nan, expected))
+        assert got.units == ("px", "px")
+        assert bool(got.notes) == bool((mass == 0).any())
+
+    @given(case=files())
+    def test_a_task_may_read_several_blocks(self, case, memory_file):
+        frames, chunks, detector = case
+        plan = self.plan(frames, chunks, memory_file)
+        data = dataset_of(plan)
+        for quantity in (VirtualImage(detector), Mean()):
+            blocks = blocks_of(data.navigation_chunks)
+            whole = compute(tuple(blocks), Work(plan.source, quantity.reduction(data), "test"))
+            got = quantity.finish(data, ((tuple(blocks),),), lambda _, whole=whole: whole.values)
+            np.testing.assert_array_equal(got.values, computed(plan, quantity).values)
+
+    def plan(self, frames, chunks, memory_file):
+        raw = mrc_bytes(frames.reshape(-1, *frames.shape[-2:]))
+        navigation = frames.shape[:-2][::-1]
+        return mrcdist.plan_mrc(memory_file(raw), navigation_shape=navigation, chunks=chunks)
+
+    def test_centres_of_mass_are_in_the_axes_units(self, memory_file):
+        frames = np.zeros((3, 4, 5), "uint16")
+        frames[0, 1, 2] = frames[1, 3, 0] = 7
+        plan = self.plan(frames, (1, -1, -1), memory_file)
+        y = ArrayAxis("ky", 4, navigate=False, scale=0.5, offset=-1.0, units="nm^-1")
+        x = ArrayAxis("kx", 5, navigate=False, scale=-2.0, offset=3.0, units="mrad")
+        data = dataset_of(plan, axes=(plan.axes[0], y, x))
+        got = computed(plan, CentreOfMass(Everything()), data)
+        np.testing.assert_array_equal(got.values, [[-0.5, 0.5, np.nan], [-1.0, 3.0, np.nan]])
+        assert (got.names, got.units) == (("y", "x"), ("nm^-1", "mrad"))
+        assert got.notes == ("positions without intensity on the detector, which are NaN: 1",)
+
+    @pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
+    def test_frames_that_are_missing_are_not_in_the_mean(self, memory_file):
+        frames = np.arange(6 * 4, dtype="uint16").reshape(6, 2, 2)
+        url = memory_file(mrc_bytes(frames)[: 1024 + 8 * 4 + 3])
+        plan = mrcdist.plan_mrc(url, navigation_shape=(3, 2), allow_truncated=True)
+        got = computed(plan, Mean())
+        np.testing.assert_array_equal(got.values, frames[:4].mean(axis=0))
+        assert "4 frames that are there; 2 are missing" in got.notes[0]
+        image = computed(plan, VirtualImage(Everything()))
+        assert image.values.ravel()[4:].tolist() == [0, 0]
+        assert image.notes == ("positions without a frame, which are 0: 2",)
+
+    def test_frames_in_another_order_are_counted_by_the_table(self, memory_file):
+        plan = self.plan(np.ones((2, 3, 4, 4), "uint16"), (1, 3, -1, -1), memory_file)
+        table = np.array([[5, -1, 3], [-1, 0, 9]], np.int32)
+        assert dataset_of(plan, table=table).frames_present() == 3
+
+    @pytest.mark.parametrize(
+        ("changes", "cause"),
+        [
+            ({"navigation_shape": ()}, "single image"),
+            ({"navigation_shape": (0,)}, "no frames"),
+        ],
+    )
+    def test_data_without_frames_to_reduce_are_refused(self, changes, cause, memory_file):
+        plan = self.plan(np.ones((2, 4, 4), "uint16"), (1, -1, -1), memory_file)
+        layout = dataclasses.replace(plan.layout, **changes)
+        with pytest.raises(ArgumentError, match=cause):
+            dataset_of(plan, layout=layout, chunks=plan_chunks(layout))
+
+    def test_complex_data_and_colours_are_refused(self, memory_file):
+        frames = np.ones((2, 4, 4), "complex64")
+        with pytest.raises(ArgumentError, match="complex"):
+            dataset_of(mrcdist.plan_mrc(memory_file(mrc_bytes(frames))))
+        raw = header_bytes(nx=4, ny=4, nz=2, mode=16) + bytes(2 * 4 * 4 * 3)
+        with pytest.raises(ArgumentError, match="colours"):
+            dataset_of(mrcdist.plan_mrc(memory_file(raw)))
+
+    def test_chunks_that_split_frames_are_refused(self, memory_file):
+        with pytest.raises(ArgumentError, match="whole frames"):
+            dataset_of(self.plan(np.ones((2, 4, 4), "uint16"), (1, 2, 4), memory_file))
+
+
+class TestLedger:
+    def test_the_latest_count_of_a_process_wins_and_processes_add_up(self):
+        early = {"a": ReadStats(blocks=1, requests=5), "b": ReadStats(blocks=2)}
+        late = {"a": ReadStats(blocks=3, requests=5)}
+        for ledgers in itertools.permutations((early, late, {})):
+            assert total(merge_ledgers(ledgers)) == ReadStats(blocks=5, requests=5)
+
+    def test_a_process_counts_what_it_reads_for_each_job(self, memory_file):
+        frames = np.ones((6, 4, 4), "uint16")
+        plan = mrcdist.plan_mrc(memory_file(mrc_bytes(frames)), chunks=(1, -1, -1))
+        tasks = [task for part in schedule_maps(blocks_of(plan.chunks[:1])) for task in part]
+        for job in ("one", "two"):
+            work = Work(plan.source, FrameSum((4, 4)), job)
+            piece = join([compute(task, work) for task in tasks], work)
+            assert total(piece.ledger).blocks == 6
+            assert total(piece.ledger).bytes_fetched == frames.nbytes

@@ -1,0 +1,274 @@
+"""`browse`: a click is one frame, a moved detector is none, and both show what numpy says."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.backend_bases import KeyEvent, MouseEvent
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mrcdist import ArgumentError, MissingExtraError, browse, plan_mrc, read_mrc
+from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.demo.field import demo_frames
+from mrcdist.preview import canvas
+from mrcdist.preview.reading import Cost
+from tests.support.mrc_files import counting, write_mrc
+
+SHAPE, FRAME = (8, 9), (32, 24)
+FRAME_BYTES = 32 * 24 * 2
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browse")
+    frames = demo_frames(SHAPE, FRAME)
+    return write_acquisition(folder, scan_shape=SHAPE, frame_shape=FRAME, frames=frames).movie
+
+
+@pytest.fixture(scope="module")
+def data(movie):
+    return np.fromfile(movie, "<u2", offset=1024).reshape(*SHAPE, *FRAME)
+
+
+def new_figure():
+    figure = Figure(figsize=(10, 5))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@pytest.fixture
+def browser(movie):
+    """Of a grid of every second point: 20 frames."""
+    found = browse(plan_mrc(movie), budget=20 * FRAME_BYTES, figure=new_figure())
+    found.figure.canvas.draw()
+    return found
+
+
+def mouse(browser, name, panel, y, x, **more):
+    """Do with the mouse what a hand would, at a position in the panel's data."""
+    place = browser.figure.axes[panel]
+    across, down = place.transData.transform((x, y))
+    event = MouseEvent(name, browser.figure.canvas, across, down, **more)
+    browser.figure.canvas.callbacks.process(name, event)
+
+
+def drag(browser, panel, *points):
+    mouse(browser, "button_press_event", panel, *points[0], button=1)
+    for point in points[1:]:
+        mouse(browser, "motion_notify_event", panel, *point, button=1)
+    mouse(browser, "button_release_event", panel, *points[-1], button=1)
+
+
+def expected(data, detector, step=2):
+    """Mean over the detector's pixels of each frame on the grid."""
+    y, x = np.indices(FRAME)
+    distance = np.hypot(y - detector.cy, x - detector.cx)
+    mask = (distance >= detector.inner) & (distance <= detector.outer)
+    return data[0::step, 0::step, mask].mean(axis=-1)
+
+
+def test_the_navigator_starts_with_the_bright_field_of_a_sparse_grid(movie, data):
+    before = Cost.so_far()
+    browser = browse(plan_mrc(movie), budget=20 * FRAME_BYTES, figure=new_figure())
+    assert (Cost.so_far() - before).nbytes == 20 * FRAME_BYTES
+    assert browser.virtual_image.shape == (4, 5)
+    np.testing.assert_allclose(browser.virtual_image, expected(data, browser.detector))
+    disk = browser.detector
+    assert abs(disk.cy - 16) < 2
+    assert abs(disk.cx - 12) < 2
+    assert disk.inner == 0
+
+
+def test_a_click_shows_the_pattern_of_its_point_by_one_frame(browser, data):
+    before = Cost.so_far()
+    mouse(browser, "button_press_event", 0, 3.2, 6.9, button=1)
+    assert browser.position == (3, 7)
+    np.testing.assert_array_equal(browser.pattern, data[3, 7])
+    assert (Cost.so_far() - before).nbytes == FRAME_BYTES
+    assert "y 3, x 7" in browser.figure.axes[1].get_title()
+
+
+def test_points_of_the_grid_and_points_seen_before_are_not_read_again(browser, data):
+    mouse(browser, "button_press_event", 0, 3, 7, button=1)
+    before = Cost.so_far()
+    drag(browser, 0, (3, 7), (2, 4), (3, 7))
+    assert browser.position == (3, 7)
+    np.testing.assert_array_equal(browser.pattern, data[3, 7])
+    assert Cost.so_far() == before
+
+
+def test_dragging_in_the_navigator_follows_the_hand(browser, data):
+    drag(browser, 0, (1, 1), (1, 3), (5, 3))
+    assert browser.position == (5, 3)
+    np.testing.assert_array_equal(browser.pattern, data[5, 3])
+    mouse(browser, "motion_notify_event", 0, 0, 0)
+    assert browser.position == (5, 3)
+
+
+def test_dragging_the_circle_moves_the_detector_and_reads_nothing(browser, data):
+    browser.place_detector(16, 12, 4)
+    before = Cost.so_far()
+    drag(browser, 1, (17, 12), (18, 13), (21, 15))
+    detector = browser.detector
+    np.testing.assert_allclose((detector.cy, detector.cx, detector.outer), (20, 15, 4))
+    np.testing.assert_allclose(browser.virtual_image, expected(data, detector))
+    assert Cost.so_far() == before
+
+
+def test_dragging_a_rim_resizes_and_a_press_elsewhere_fetches_the_circle(browser, data):
+    browser.place_detector(16, 12, 6, 3)
+    drag(browser, 1, (16, 18), (16, 21))
+    np.testing.assert_allclose((browser.detector.outer, browser.detector.inner), (9, 3))
+    drag(browser, 1, (16, 15), (16, 17))
+    np.testing.assert_allclose((browser.detector.outer, browser.detector.inner), (9, 5))
+    drag(browser, 1, (4, 4), (5, 6))
+    np.testing.assert_allclose((browser.detector.cy, browser.detector.cx), (5, 6))
+    np.testing.assert_allclose(browser.virtual_image, expected(data, browser.detector))
+
+
+def test_scrolling_resizes_and_a_key_makes_an_annulus_and_back(browser):
+    browser.place_detector(16, 12, 4)
+    mouse(browser, "scroll_event", 1, 16, 12, step=1)
+    assert browser.detector.outer > 4
+    press = KeyEvent("key_press_event", browser.figure.canvas, "a")
+    browser.figure.canvas.callbacks.process("key_press_event", press)
+    assert 0 < browser.detector.inner < browser.detector.outer
+    browser.figure.canvas.callbacks.process("key_press_event", press)
+    assert browser.detector.inner == 0
+
+
+def test_what_is_wrong_in_a_callback_is_shown(browser, movie, monkeypatch):
+    def fail(*_):
+        raise ArgumentError("the store is on fire")
+
+    monkeypatch.setattr(browser._scan, "frame", fail)
+    mouse(browser, "button_press_event", 0, 3, 7, button=1)
+    assert browser.figure.axes[1].get_title() == "the store is on fire"
+
+
+def test_a_closed_browser_listens_no_more(browser):
+    browser.close()
+    position = browser.position
+    mouse(browser, "button_press_event", 0, 7, 7, button=1)
+    assert browser.position == position
+
+
+def test_the_command_for_the_whole_file_is_told(browser, movie):
+    browser.place_detector(16, 12.5, 8, 3)
+    assert browser.command == f"mrcdist virtual {movie} --detector annulus:16,12.5,3,8"
+    browser.place_detector(16, 12.5, 8)
+    assert browser.command.endswith("circle:16,12.5,8")
+
+
+def test_wrong_places_are_errors_and_change_nothing(browser):
+    before = browser.position, browser.detector
+    for action, words in (
+        (lambda: browser.show(8, 0), "no scan point"),
+        (lambda: browser.place_detector(16, 12, 3, 4), "radii"),
+        (lambda: browser.place_detector(-90, 12, 3), "no pixel"),
+    ):
+        with pytest.raises(ArgumentError, match=words):
+            action()
+    assert (browser.position, browser.detector) == before
+
+
+@pytest.mark.parametrize("inlined", [True, False], ids=["plain", "parts"])
+def test_a_dataset_is_browsed_as_its_plan_is(inlined, movie, data, tmp_path):
+    if inlined:
+        [ds] = read_mrc(movie, chunks=(3, 4, -1, -1))
+    else:
+        parts = write_acquisition(
+            tmp_path,
+            scan_shape=SHAPE,
+            frame_shape=FRAME,
+            frames=demo_frames(SHAPE, FRAME),
+            parts=3,
+        )
+        [ds] = read_mrc(parts.movie)
+    browser = browse(ds, figure=new_figure())
+    browser.show(3, 7)
+    np.testing.assert_array_equal(browser.pattern, data[3, 7])
+    np.testing.assert_allclose(browser.virtual_image, expected(data, browser.detector, step=1))
+
+
+def test_numbers_in_memory_are_browsed_too(movie, data):
+    [ds] = read_mrc(movie, lazy=False, distributed=False)
+    browser = browse(ds, budget=20 * FRAME_BYTES, figure=new_figure())
+    np.testing.assert_allclose(browser.virtual_image, expected(data, browser.detector))
+    browser.show(3, 7)
+    np.testing.assert_array_equal(browser.pattern, data[3, 7])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda a: a + 1, lambda a: a[::-1], lambda a: a[:4], lambda a: a.rechunk((2, 2, -1, -1))],
+    ids=["computed with", "turned", "cut", "rechunked"],
+)
+def test_changed_data_are_refused_rather_than_shown_unchanged(change, movie):
+    [ds] = read_mrc(movie)
+    with pytest.raises(ArgumentError, match="not those that were read"):
+        browse({**ds, "data": change(ds["data"])}, figure=new_figure())
+
+
+def test_what_is_no_scan_is_an_error_that_says_so(tmp_path):
+    path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
+    with pytest.raises(ArgumentError, match="navigation_shape"):
+        browse(plan_mrc(path), figure=new_figure())
+    with pytest.raises(ArgumentError, match="plan_mrc"):
+        browse("movie.mrc", figure=new_figure())
+
+
+def test_a_large_compressed_stream_is_an_error(movie, tmp_path):
+    packed = tmp_path / "a.mrc.gz"
+    packed.write_bytes(gzip.compress(movie.read_bytes()))
+    with pytest.warns(match="gzip"):
+        plan = plan_mrc(packed, navigation_shape=(9, 8))
+    with pytest.raises(ArgumentError, match="decompress"):
+        browse(plan, budget=4 * FRAME_BYTES, figure=new_figure())
+    assert browse(plan, figure=new_figure()).virtual_image.shape == SHAPE
+
+
+def test_missing_points_are_blank_and_said_to_be_missing(tmp_path):
+    acquisition = write_acquisition(tmp_path, scan_shape=(4, 5), frame_shape=(8, 8), present=13)
+    with pytest.warns(match="missing"):
+        plan = plan_mrc(acquisition.movie, allow_truncated=True)
+    browser = browse(plan, figure=new_figure())
+    assert np.isnan(browser.virtual_image).sum() == 7
+    browser.show(3, 4)
+    assert "the file has none" in browser.figure.axes[1].get_title()
+    assert not browser.pattern.any()
+
+
+def test_a_notebook_without_ipympl_is_told_what_to_install(movie, monkeypatch):
+    monkeypatch.setattr(canvas, "_in_notebook", lambda: True)
+    monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
+    with pytest.raises(MissingExtraError, match=r"mrcdist\[notebook\]"):
+        browse(plan_mrc(movie))
+
+
+def test_in_a_notebook_it_is_a_widget(movie):
+    """In a real kernel: the cell's output is a widget, and its canvas is ipympl's."""
+    for package in ("ipympl", "ipykernel"):
+        pytest.importorskip(package)
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    cells = [
+        f"import mrcdist\nplan = mrcdist.plan_mrc({str(movie)!r})\nplan",
+        "browser = mrcdist.browse(plan)\nbrowser",
+        "browser.show(3, 7)\nprint(type(browser.figure.canvas).__module__, browser.position)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    root = Path(__file__).parents[2]
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(root)}}
+    )
+    client.execute()
+    [page], [widget], [printed] = (cell.outputs for cell in notebook.cells)
+    assert "mrcdist-plan" in page["data"]["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in widget["data"]
+    assert printed["text"] == "ipympl.backend_nbagg (3, 7)\n"

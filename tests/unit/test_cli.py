@@ -1,0 +1,242 @@
+"""`mrcdist info` and `mrcdist explain`: words, JSON, and errors without a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import dask
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import mrcdist
+from mrcdist.cli import main
+from mrcdist.demo.acquisition import write_acquisition
+from tests.support.mrc_files import counting, mrc_bytes, write_mrc
+from tests.support.processes import ROOT
+
+
+def run(*arguments):
+    """Run a command in this process; an exception that it does not handle is the test's."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def run_json(*arguments):
+    """Run a command with `--json`, and read what it prints as strictly as JSON wants."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(result.stdout, parse_constant=refuse)
+
+
+@pytest.fixture(scope="module")
+def acquisition(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    return write_acquisition(folder, scan_shape=(4, 6), frame_shape=(8, 8))
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A tomogram of 4 Å voxels, big-endian, with a label."""
+    return write_mrc(
+        tmp_path / "plain.mrc",
+        counting((5, 6, 7), "float32"),
+        byteorder=">",
+        cell=(28.0, 24.0, 20.0),
+        labels=(b"made for a test",),
+        ispg=1,
+    )
+
+
+class TestInfo:
+    def test_is_readable(self, plain):
+        result = run("info", plain)
+        assert result.exit_code == 0
+        lines = result.stdout.splitlines()
+        assert lines[0] == str(plain)
+        assert f"{plain.stat().st_size} bytes" in lines[1]
+        assert lines[2].split(maxsplit=1) == ["array", "5 × 6 × 7 float32"]
+        assert "mode 2, big-endian, data from byte 1024" in lines[3]
+        assert "0.4 nm a step" in lines[4]
+        assert any("label    made for a test" in line for line in lines)
+        assert result.stderr == ""
+
+    def test_of_a_scan_names_its_axes_and_calibration(self, acquisition):
+        result = run("info", acquisition.movies[0])
+        [ds] = mrcdist.read_mrc(acquisition.movies[0])
+        printed = [line.split() for line in result.stdout.splitlines() if "  axis " in line]
+        assert [(line[1], int(line[2])) for line in printed] == [
+            (axis["name"], axis["size"]) for axis in ds["axes"]
+        ]
+        assert f"General.original_filename = {acquisition.movies[0].name}" in result.stdout
+
+    def test_as_json_is_what_read_mrc_returns(self, acquisition):
+        found = run_json("info", acquisition.movies[0])
+        [ds] = mrcdist.read_mrc(acquisition.movies[0])
+        assert found["shape"] == [4, 6, 8, 8] == list(ds["data"].shape)
+        assert found["dtype"] == "uint16"
+        assert found["axes"] == json.loads(json.dumps(ds["axes"]))
+        ds["metadata"].pop("_HyperSpy", None)
+        assert found["metadata"] == json.loads(json.dumps(ds["metadata"]))
+        assert found["original_metadata"] == json.loads(json.dumps(ds["original_metadata"]))
+        assert found["url"] == str(acquisition.movies[0])
+        assert found["notes"] == []
+
+    def test_without_the_sidecar(self, acquisition):
+        movie = acquisition.movies[0]
+        assert run_json("info", movie, "--metadata-file", "none")["shape"] == [24, 8, 8]
+        assert run_json("info", movie, "--navigation-shape", "3,-1")["shape"] == [8, 3, 8, 8]
+        named = run_json("info", movie, "--metadata-file", acquisition.sidecar)
+        assert named["shape"] == [4, 6, 8, 8]
+
+    def test_of_a_tilt_series_with_uneven_angles(self, tmp_path):
+        angles = np.array([-6000, -1000, 0, 2000, 6000], "<i2")  # hundredths of a degree
+        raw = mrc_bytes(
+            counting((5, 6, 7), "int16"), extended=angles.tobytes(), exttyp=b"SERI", nint=2, nreal=1
+        )
+        path = tmp_path / "tilts.mrc"
+        path.write_bytes(raw)
+        tilts = run_json("info", path)["axes"][0]
+        assert tilts["axis"] == [-60.0, -10.0, 0.0, 20.0, 60.0]
+        [line] = [x for x in run("info", path).stdout.splitlines() if "  axis     tilt" in x]
+        assert line.endswith("uneven steps from -60 to 60 deg")
+
+    def test_values_that_json_does_not_know(self, tmp_path):
+        path = write_mrc(
+            tmp_path / "nan.mrc",
+            counting((5, 6, 7), "int16"),
+            statistics=(float("nan"), float("inf"), float("nan"), float("nan")),
+            origin=(float("nan"), 0.0, 0.0),
+        )
+        assert run_json("info", path)["original_metadata"]["std_header"]["AMIN"] is None
+
+    def test_warnings_go_to_stderr_and_into_the_json(self, tmp_path):
+        path = tmp_path / "short.mrc"
+        path.write_bytes(mrc_bytes(counting((5, 6, 7), "int16"))[:-10])
+        result = run("info", path, "--allow-truncated")
+        assert result.exit_code == 0
+        assert "warning:" in result.stderr
+        assert "warning:" not in result.stdout
+        [note] = run_json("info", path, "--allow-truncated")["notes"]
+        assert note in result.stderr
+
+
+class TestExplain:
+    def test_prints_the_plans_own_words(self, plain):
+        expected = str(mrcdist.plan_mrc(plain, chunks=(2, -1, -1)).explain(threads=3))
+        result = run("explain", plain, "--chunks", "2,-1,-1", "--threads", "3")
+        assert result.exit_code == 0
+        assert result.stdout == expected + "\n"
+
+    @pytest.mark.parametrize(
+        ("given", "chunks"),
+        [
+            ("auto", "auto"),
+            ("64 B", "64 B"),
+            ("2", 2),
+            ("-1", -1),
+            ("2,3,-1", (2, 3, -1)),
+            ("1,auto,7", (1, "auto", 7)),
+        ],
+    )
+    def test_takes_chunks_as_read_mrc_does(self, plain, given, chunks):
+        cost = run_json("explain", plain, "--chunks", given)
+        expected = mrcdist.plan_mrc(plain, chunks=chunks).explain().as_dict()
+        assert cost == {**expected, "notes": []}
+
+    def test_too_many_chunks_are_warned_of_once(self, tmp_path):
+        path = write_mrc(tmp_path / "many.mrc", counting((50_001, 1, 1), "int8"))
+        result = run("explain", path, "--chunks", "1,-1,-1")
+        assert result.exit_code == 0
+        assert (result.stdout + result.stderr).count("50,001 chunks are more than") == 1
+
+
+class TestErrors:
+    @pytest.mark.parametrize("command", ["info", "explain"])
+    @pytest.mark.parametrize(
+        ("raw", "says"),
+        [
+            (None, "is not there for this process"),
+            (b"hello", "not an MRC file"),
+            (mrc_bytes(counting((5, 6, 7), "int16"))[:-10], "4 of 5 frames are whole"),
+        ],
+    )
+    def test_exit_1_with_cause_and_remedy_and_no_traceback(self, tmp_path, command, raw, says):
+        path = tmp_path / "bad.mrc"
+        if raw is not None:
+            path.write_bytes(raw)
+        for flag in ([], ["--json"]):
+            result = run(command, path, *flag)
+            assert result.exit_code == 1
+            assert result.stdout == ""
+            assert result.stderr.startswith("error: ")
+            for word in (says, "cause: ", "remedy: ", "where: "):
+                assert word in result.stderr
+            assert "Traceback" not in result.stderr
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ["--chunks", "tiny"],
+            ["--chunks", "0,1,1"],
+            ["--navigation-shape", "4,4"],
+            ["--storage-option", "nonsense"],
+            ["--navigation-shape", "x,y"],
+            ["--no-such-option"],
+        ],
+        ids=" ".join,
+    )
+    def test_bad_options_say_what_was_given(self, plain, options):
+        result = run("explain", plain, *options)
+        assert result.exit_code in (1, 2)
+        assert result.stdout == ""
+        assert any(
+            part in result.stderr for part in (options[-1], "(4, 4)", "(0, 1, 1)", "KEY=VALUE")
+        )
+
+    def test_secrets_in_options_are_not_repeated(self):
+        secret = "s3cr3t-not-real"
+        given = (f"secret={secret}", "key=k", "client_kwargs.endpoint_url=http://127.0.0.1:1")
+        options = [word for pair in given for word in ("--storage-option", pair)]
+        with dask.config.set({"mrcdist.retries": 0}):
+            result = run("info", "s3://bucket/a.mrc", *options)
+        assert result.exit_code == 1
+        assert "127.0.0.1:1" in result.stderr
+        assert secret not in result.output
+
+
+class TestProgram:
+    def run(self, *arguments, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "mrcdist.cli", *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def test_exit_statuses_and_streams(self, plain, tmp_path):
+        good = self.run("info", plain, "--json")
+        assert (good.returncode, good.stderr) == (0, "")
+        assert json.loads(good.stdout)["shape"] == [5, 6, 7]
+        bad = self.run("info", tmp_path / "none.mrc")
+        assert (bad.returncode, bad.stdout) == (1, "")
+        assert "Traceback" not in bad.stderr
+
+    def test_output_has_no_colours_where_nobody_looks(self, plain, tmp_path):
+        assert "\x1b" not in self.run("info", tmp_path / "none.mrc").stderr
+
+    def test_help_has_an_example_for_each_command(self):
+        for command in ("info", "explain"):
+            text = run(command, "--help").stdout
+            assert f"mrcdist {command} s3://" in text
+            assert "Usage:" in text

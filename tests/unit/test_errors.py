@@ -1,0 +1,359 @@
+"""Errors say what is wrong, why and what to do, before any task runs; opening changes no file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from pathlib import Path
+
+import dask
+import distributed.protocol.pickle as distributed_pickle
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist import errors
+from mrcdist.read import stats
+from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
+
+BUILTINS = {
+    "ArgumentError": ValueError,
+    "FormatError": ValueError,
+    "TruncatedFileError": ValueError,
+    "SidecarError": ValueError,
+    "MissingExtraError": ImportError,
+    "MissingFileError": FileNotFoundError,
+    "AccessDeniedError": PermissionError,
+    "FileChangedError": OSError,
+    "ReadError": OSError,
+}
+EVERY = [getattr(errors, name) for name in BUILTINS]
+
+
+class TestClasses:
+    def test_all_are_known_to_this_table(self):
+        raised = {name for name in errors.__all__ if name not in ("MrcdistError", "MrcdistWarning")}
+        assert raised == set(BUILTINS)
+
+    @pytest.mark.parametrize("name", BUILTINS)
+    def test_one_base_and_the_builtin_that_a_caller_would_catch(self, name):
+        error = getattr(errors, name)
+        assert issubclass(error, mrcdist.MrcdistError)
+        assert issubclass(error, BUILTINS[name])
+
+    def test_a_truncated_file_and_a_bad_sidecar_are_format_errors(self):
+        assert issubclass(errors.TruncatedFileError, errors.FormatError)
+        assert issubclass(errors.SidecarError, errors.FormatError)
+
+    def test_warnings_can_be_filtered_as_user_warnings(self):
+        assert issubclass(mrcdist.MrcdistWarning, UserWarning)
+
+
+class TestText:
+    def test_has_value_cause_remedy_and_place(self):
+        error = errors.ReadError("a = 3", cause="b", remedy="c", where="d")
+        assert str(error) == "a = 3\n  cause: b\n  remedy: c\n  where: d"
+
+    def test_leaves_out_what_is_not_known(self):
+        assert str(errors.ReadError("a = 3", remedy="c")) == "a = 3\n  remedy: c"
+
+    def test_keeps_the_first_place(self):
+        error = errors.ReadError("a = 3").located("host 1")
+        assert error.where == "host 1"
+        assert error.located("host 2") is error
+        assert type(error) is errors.ReadError
+
+
+@pytest.mark.parametrize("protocol", ["pickle", "distributed"])
+@pytest.mark.parametrize("kind", EVERY)
+def test_crosses_processes_with_all_its_attributes(kind, protocol):
+    error = kind("a = 3", cause="b", remedy="c", where="d")
+    through = pickle if protocol == "pickle" else distributed_pickle
+    again = through.loads(through.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error)
+    assert (again.problem, again.cause, again.remedy, again.where) == ("a = 3", "b", "c", "d")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return write_mrc(tmp_path_factory.mktemp("errors") / "a.mrc", counting((24, 8, 8), "uint16"))
+
+
+def assert_explained(error, value):
+    assert value in error.problem
+    assert error.cause
+    assert "\n" not in error.problem + error.cause
+    assert error.remedy
+
+
+class TestBadArguments:
+    @pytest.mark.parametrize(
+        ("options", "value"),
+        [
+            ({"chunks": "tiny"}, "chunks='tiny'"),
+            ({"chunks": "-3 MiB"}, "chunks='-3 MiB'"),
+            ({"chunks": "0"}, "chunks='0'"),
+            ({"chunks": 0}, "chunks=0"),
+            ({"chunks": -2}, "chunks=-2"),
+            ({"chunks": (3,)}, "chunks=(3,)"),
+            ({"chunks": (0, 8, 8)}, "chunks=(0, 8, 8)"),
+            ({"chunks": (2.5, 8, 8)}, "chunks=(2.5, 8, 8)"),
+            ({"chunks": ((3, 4), 8, 8)}, "chunks=((3, 4), 8, 8)"),
+            ({"chunks": ("auto", 8, "x")}, "chunks=('auto', 8, 'x')"),
+            ({"chunks": {7: 1}}, "chunks={7: 1}"),
+            ({"chunks": {"x": 1}}, "chunks={'x': 1}"),
+            ({"chunks": {1, 2}}, "chunks={1, 2}"),
+            ({"navigation_shape": (5, 5)}, "navigation_shape=(5, 5) has 25 points, the file 24"),
+            ({"navigation_shape": (5, -1)}, "navigation_shape=(5, -1)"),
+            ({"navigation_shape": (0,)}, "navigation_shape=(0,)"),
+            ({"navigation_shape": (-1, -1)}, "navigation_shape=(-1, -1)"),
+            ({"navigation_shape": "abc"}, "navigation_shape='abc'"),
+            ({"navigation_shape": 24}, "navigation_shape=24"),
+            ({"navigation_shape": ()}, "navigation_shape=()"),
+            ({"endianness": "big"}, "endianness='big'"),
+            ({"mode0": "int32"}, "mode0='int32'"),
+            ({"mmap_mode": "w+"}, 'mmap_mode="w+"'),
+            ({"mmap_mode": "w+", "distributed": False}, 'mmap_mode="w+"'),
+            ({"mmap_mode": "r+"}, 'mmap_mode="r+" with a lazy array'),
+            ({"mmap_mode": "r+", "lazy": True, "distributed": False}, 'mmap_mode="r+"'),
+            ({"mmap_mode": "r+", "lazy": False}, 'mmap_mode="r+"'),
+            ({"mmap_mode": "rw"}, "mmap_mode='rw'"),
+            ({"metadata_file": 5}, "metadata_file is a int"),
+            ({"tilt_file": 5}, "tilt_file is a int"),
+            ({"virtual_images": "one.mrc"}, "virtual_images='one.mrc'"),
+            ({"external_images": 5}, "external_images is a int"),
+            ({"external_images": [5]}, "filename is a int"),
+            ({"storage_options": "anon"}, "storage_options is a str"),
+        ],
+        ids=str,
+    )
+    def test_are_refused_with_value_cause_and_remedy_before_any_task_runs(
+        self, path, options, value
+    ):
+        before = stats.snapshot()
+        with pytest.raises(mrcdist.errors.ArgumentError) as raised:
+            mrcdist.read_mrc(path, **options)
+        assert_explained(raised.value, value)
+        assert stats.snapshot() == before
+
+    @pytest.mark.parametrize(
+        ("filename", "value"),
+        [
+            (5, "filename is a int"),
+            (None, "filename is a NoneType"),
+            (b"a.mrc", "filename is a bytes"),
+            (io.BytesIO(), "filename is a BytesIO"),
+            ("", "filename is empty"),
+            ([], "list of files is empty"),
+            ([5], "filename is a int"),
+            ("nowhere://a/b.mrc", "no filesystem for nowhere://a/b.mrc"),
+        ],
+        ids=str,
+    )
+    def test_names_that_are_none(self, filename, value):
+        with pytest.raises(mrcdist.errors.ArgumentError) as raised:
+            mrcdist.read_mrc(filename)
+        assert_explained(raised.value, value)
+
+    @pytest.mark.parametrize("kind", ["<>", "bigendian"])
+    def test_of_file_reader_under_rosettasciios_name(self, path, kind):
+        with pytest.raises(mrcdist.errors.ArgumentError, match=kind):
+            mrcdist.file_reader(path, endianess=kind)
+
+    @pytest.mark.parametrize(
+        ("knob", "value"),
+        [
+            ("sub-range", 0),
+            ("sub-range", "16 MB"),
+            ("sub-range", 0.5),
+            ("concurrency", 2.5),
+            ("concurrency", float("inf")),
+            ("process-concurrency", True),
+            ("max-gap", -1),
+            ("deadline", float("nan")),
+            ("retries", None),
+            ("io", "mmap"),
+        ],
+    )
+    def test_in_dasks_configuration(self, path, knob, value):
+        [ds] = mrcdist.read_mrc(path)
+        with dask.config.set({f"mrcdist.{knob}": value}):
+            with pytest.raises(mrcdist.errors.ArgumentError) as raised:
+                mrcdist.plan_mrc(path).explain()
+            assert_explained(raised.value, f"mrcdist.{knob} = {value!r}")
+            with pytest.raises(mrcdist.errors.ArgumentError):
+                ds["data"].compute()
+
+    def test_a_whole_number_written_as_a_float_is_taken(self, memory_file):
+        numbers = counting((24, 8, 8), "uint16")
+        with dask.config.set({"mrcdist.sub-range": 1e3, "mrcdist.concurrency": 2.0}):
+            [ds] = mrcdist.read_mrc(memory_file(mrc_bytes(numbers)))
+            np.testing.assert_array_equal(ds["data"].compute(), numbers)
+
+
+class TestBadFiles:
+    def refused(self, tmp_path, raw, kind):
+        path = tmp_path / "bad.mrc"
+        path.write_bytes(raw)
+        with pytest.raises(kind) as raised:
+            mrcdist.read_mrc(path)
+        assert type(raised.value) is kind
+        assert raised.value.cause
+        assert raised.value.remedy
+        assert str(path) in raised.value.where
+        return raised.value.problem
+
+    def test_another_kind_of_file_shows_the_bytes_found(self, tmp_path):
+        problem = self.refused(tmp_path, b"%PDF-1.4 " * 200, errors.FormatError)
+        assert "not an MRC file" in problem
+        assert "25 50 44 46" in problem
+        assert "%PDF" in problem
+
+    def test_a_text_file_shorter_than_a_header(self, tmp_path):
+        problem = self.refused(tmp_path, b"hello", errors.FormatError)
+        assert "5 bytes are too few for the 1024-byte header" in problem
+        assert "hello" in problem
+
+    def test_an_empty_file(self, tmp_path):
+        assert "0 bytes" in self.refused(tmp_path, b"", errors.FormatError)
+
+    def test_a_truncated_file_says_both_sizes(self, tmp_path):
+        raw = mrc_bytes(counting((24, 8, 8), "uint16"))
+        problem = self.refused(tmp_path, raw[:-100], errors.TruncatedFileError)
+        assert f"{len(raw) - 100} bytes" in problem
+        assert f"announces {len(raw)}" in problem
+        assert "23 of 24 frames" in problem
+
+    def test_a_truncated_file_is_loaded_on_demand(self, tmp_path):
+        numbers = counting((24, 8, 8), "uint16")
+        path = tmp_path / "short.mrc"
+        path.write_bytes(mrc_bytes(numbers)[:-100])
+        with pytest.warns(mrcdist.MrcdistWarning):
+            [ds] = mrcdist.read_mrc(path, allow_truncated=True)
+        np.testing.assert_array_equal(ds["data"].compute(), numbers[:23])
+
+    def test_a_file_that_is_not_there(self, tmp_path):
+        with pytest.raises(errors.MissingFileError) as raised:
+            mrcdist.read_mrc(tmp_path / "none.mrc")
+        assert_explained(raised.value, str(tmp_path / "none.mrc"))
+        assert "host" in raised.value.where
+
+    def test_a_folder(self, tmp_path):
+        with pytest.raises(errors.MissingFileError, match=r"is a folder(?s:.*)name the .mrc file"):
+            mrcdist.read_mrc(tmp_path)
+
+    def test_a_named_sidecar_that_is_not_there(self, path, tmp_path):
+        with pytest.raises(errors.MissingFileError, match=r"none_info\.txt"):
+            mrcdist.read_mrc(path, metadata_file=tmp_path / "none_info.txt")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+    def test_a_file_that_may_not_be_read(self, tmp_path):
+        path = write_mrc(tmp_path / "a.mrc", counting((2, 8, 8), "uint16"))
+        path.chmod(0)
+        with pytest.raises(errors.AccessDeniedError):
+            mrcdist.read_mrc(path)
+
+
+class TestMmapModes:
+    """Of arrays that are not lazy; tasks only ever read."""
+
+    @pytest.fixture
+    def numbers(self):
+        return counting((24, 8, 8), "uint16")
+
+    @pytest.fixture
+    def path(self, tmp_path, numbers):
+        return write_mrc(tmp_path / "a.mrc", numbers)
+
+    def data(self, path, mode, **options):
+        [ds] = mrcdist.read_mrc(path, distributed=False, mmap_mode=mode, **options)
+        return ds["data"]
+
+    @pytest.mark.parametrize("mode", [None, "c"])
+    def test_c_is_the_default_and_copies_on_write(self, path, numbers, mode):
+        before = path.read_bytes()
+        data = self.data(path, mode)
+        assert isinstance(data, np.memmap)
+        np.testing.assert_array_equal(data, numbers)
+        data[3] = 7
+        assert data[3].min() == 7
+        del data
+        assert path.read_bytes() == before
+
+    def test_r_is_read_only(self, path, numbers):
+        data = self.data(path, "r")
+        np.testing.assert_array_equal(data, numbers)
+        with pytest.raises(ValueError, match="read-only"):
+            data[3] = 7
+
+    @pytest.mark.parametrize("byteorder", "<>")
+    def test_r_plus_writes_through(self, tmp_path, numbers, byteorder):
+        path = write_mrc(tmp_path / "a.mrc", numbers, byteorder=byteorder, extended=b"")
+        header = path.read_bytes()[:1024]
+        data = self.data(path, "r+", navigation_shape=(6, 4))
+        data[1, 2] = 7
+        data.flush()
+        del data
+        numbers[8] = 7
+        assert path.read_bytes() == header + numbers.astype(f"{byteorder}u2").tobytes()
+
+    def test_r_plus_of_what_cannot_be_mapped_is_refused(self, memory_file, numbers, tmp_path):
+        four_bit = tmp_path / "packed.mrc"
+        four_bit.write_bytes(header_bytes(nx=8, ny=8, nz=2, mode=101) + bytes(64))
+        for url in (memory_file(mrc_bytes(numbers)), four_bit):
+            with pytest.raises(errors.ArgumentError, match="writing through") as raised:
+                self.data(url, "r+")
+            assert_explained(raised.value, 'mmap_mode="r+"')
+
+    @pytest.mark.parametrize("mode", [None, "r", "c"])
+    @pytest.mark.parametrize("byteorder", "<>")
+    @pytest.mark.parametrize("store", ["disk", "memory"])
+    def test_the_numbers_are_the_same_from_everywhere(
+        self, tmp_path, memory_file, numbers, store, byteorder, mode
+    ):
+        raw = mrc_bytes(numbers, byteorder=byteorder)
+        url = memory_file(raw) if store == "memory" else tmp_path / "b.mrc"
+        if store == "disk":
+            url.write_bytes(raw)
+        np.testing.assert_array_equal(self.data(url, mode), numbers)
+
+    @pytest.mark.parametrize("lazy", [True, False])
+    @pytest.mark.parametrize("distributed", [True, False])
+    def test_opening_changes_neither_bytes_nor_times_nor_folder(
+        self, path, numbers, lazy, distributed
+    ):
+        def state():
+            stat = path.stat()
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            return digest, stat.st_mtime_ns, stat.st_ino, sorted(path.parent.iterdir())
+
+        before = state()
+        [ds] = mrcdist.read_mrc(path, lazy=lazy, distributed=distributed)
+        data = ds["data"]
+        assert hasattr(data, "dask") == lazy
+        data = data.compute() if lazy else data
+        np.testing.assert_array_equal(data, numbers)
+        if data.flags.writeable:
+            data[...] = 0
+        del data, ds
+        assert state() == before
+
+    def test_a_lazy_result_does_not_write_through_either(self, path, numbers):
+        before = path.read_bytes()
+        [ds] = mrcdist.read_mrc(path)
+        data = ds["data"].compute()
+        if data.flags.writeable:
+            data[...] = 0
+        assert path.read_bytes() == before
+
+
+def test_a_relative_path_is_made_absolute_when_it_is_given(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(path.parent)
+    [ds] = mrcdist.read_mrc(path.name)
+    source = mrcdist.plan_mrc(Path(path.name)).source
+    monkeypatch.chdir(tmp_path)
+    assert ds["data"][3].compute().shape == (8, 8)
+    assert source.parts[0].location.url == str(path)

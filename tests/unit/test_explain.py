@@ -1,0 +1,120 @@
+"""`Plan.explain()` says what computing will cost: what is counted when it is computed."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import dask
+import numpy as np
+import pytest
+
+import mrcdist
+from tests.support.counted import counted
+from tests.support.mrc_files import counting, mrc_bytes, write_mrc
+
+
+@pytest.fixture(scope="module")
+def numbers():
+    return counting((24, 32, 40), "uint16")
+
+
+@pytest.fixture(scope="module")
+def local_file(tmp_path_factory, numbers):
+    return write_mrc(tmp_path_factory.mktemp("explain") / "any.mrc", numbers)
+
+
+class TestExplain:
+    """The numbers are those that are counted when the array is computed."""
+
+    @pytest.mark.parametrize("chunks", [(6, -1, -1), (4, 8, -1), (6, 16, 10), (24, 8, 1), "auto"])
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"mrcdist.max-gap": 0},
+            {"mrcdist.max-gap": 200, "mrcdist.sub-range": 5000},
+            {"mrcdist.sub-range": 1000, "mrcdist.concurrency": 2},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("store", ["map", "read", "memory"])
+    def test_requests_bytes_and_tasks(
+        self, local_file, memory_file, numbers, store, settings, chunks
+    ):
+        io = "auto" if store == "memory" else store
+        url = memory_file(mrc_bytes(numbers)) if store == "memory" else local_file
+        with dask.config.set({**settings, "mrcdist.io": io}):
+            plan = mrcdist.plan_mrc(url, chunks=chunks)
+            cost = plan.explain()
+            with counted() as count:
+                plan.to_dask().compute(scheduler="synchronous")
+        read = count.read
+        assert cost.tasks == read.blocks == np.prod(cost.chunk_grid)
+        assert cost.requests * cost.tasks == read.requests
+        assert cost.fetched_bytes * cost.tasks == read.bytes_fetched + read.bytes_mapped
+        assert (cost.requests == 0) == (store == "map")
+        assert cost.task_bytes * cost.tasks == cost.total_bytes == numbers.nbytes
+        assert cost.splits_frames == (cost.chunk_shape[1:] != (32, 40))
+
+    def test_of_the_largest_chunk_where_they_are_uneven(self, local_file):
+        cost = mrcdist.plan_mrc(local_file, chunks=((3, 16, 5), -1, -1)).explain()
+        assert cost.chunk_shape == (16, 32, 40)
+        assert cost.fetched_bytes == cost.task_bytes == 16 * 32 * 40 * 2
+
+    @pytest.mark.parametrize("chunks", [(8, -1, -1), (8, 64, 64), (1, -1, -1)])
+    @pytest.mark.parametrize("byteorder", "<>")
+    @pytest.mark.parametrize("store", ["map", "read", "memory"])
+    def test_memory(self, tmp_path, memory_file, store, byteorder, chunks):
+        numbers = counting((16, 512, 512), "uint16")
+        raw = mrc_bytes(numbers, byteorder=byteorder)
+        if store == "memory":
+            url = memory_file(raw)
+        else:
+            url = tmp_path / "any.mrc"
+            url.write_bytes(raw)
+        io = "auto" if store == "memory" else store
+        settings = {"mrcdist.io": io, "mrcdist.sub-range": 2**20, "mrcdist.concurrency": 2}
+        with dask.config.set(settings):
+            plan = mrcdist.plan_mrc(url, chunks=chunks)
+            expected = plan.explain().worker_memory
+            assert plan.explain(threads=3).worker_memory == 3 * expected
+            where = tuple(slice(0, axis[0]) for axis in plan.chunks)
+            plan.source[where]
+            tracemalloc.start()
+            try:
+                plan.source[where]
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+        # Mapped native pages are no allocation, but count as the worker's.
+        if store == "map" and byteorder == "<":
+            peak += plan.explain().task_bytes
+        assert expected / 2 <= peak <= 1.1 * expected + 2**17
+
+    def test_says_what_splitting_frames_costs(self, local_file, memory_file, numbers):
+        local = str(mrcdist.plan_mrc(local_file, chunks=(6, 16, 10)).explain())
+        assert "each frame is visited by 8 tasks" in local
+        assert "not touched are not read" in local
+        url = memory_file(mrc_bytes(numbers))
+        remote = str(mrcdist.plan_mrc(url, chunks=(6, 16, 10)).explain())
+        assert "times the bytes that it keeps, in 1 request" in remote
+        whole = str(mrcdist.plan_mrc(url, chunks=(6, -1, -1)).explain())
+        assert "note" not in whole
+
+    def test_reads_like_this(self, local_file):
+        text = str(mrcdist.plan_mrc(local_file, chunks=(6, -1, -1)).explain(threads=2))
+        assert text.splitlines() == [
+            str(local_file),
+            "  array    24 × 32 × 40 uint16, 60.00 kiB",
+            "  chunks   6 × 32 × 40, a grid of 4 × 1 × 1",
+            "  tasks    4",
+            "  a task   15.00 kiB array, 15.00 kiB of file, mapped",
+            "  memory   30.00 kiB a worker with 2 threads, beside its baseline",
+        ]
+
+    @pytest.mark.filterwarnings("ignore:.*chunks are more than:mrcdist.MrcdistWarning")
+    def test_warns_of_tasks_that_are_too_small_and_too_many(self, memory_file):
+        url = memory_file(mrc_bytes(counting((50_001, 1, 1), "int8")))
+        remarks = " ".join(mrcdist.plan_mrc(url, chunks=(1, -1, -1)).explain().remarks)
+        assert "50,001 chunks" in remarks
+        assert "chunks of 1 B cost the scheduler more than the reading" in remarks

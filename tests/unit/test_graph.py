@@ -1,0 +1,348 @@
+"""What planning makes: one small task a chunk, named after the file's version, and nothing read."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import mmap
+import os
+import pickle
+import subprocess
+import sys
+from typing import ClassVar
+
+import dask
+import distributed.protocol.pickle as distributed_pickle
+import fsspec
+import numpy as np
+import pytest
+from dask.base import collections_to_expr
+from fsspec.implementations.memory import MemoryFileSystem
+
+import mrcdist
+from mrcdist.graph import to_dask
+from mrcdist.plan.chunks import plan_chunks
+from mrcdist.read.location import Identity, Location
+from mrcdist.read.source import MrcSource, Part
+from tests.support.counted import counted
+from tests.support.mrc_files import counting, mrc_bytes, write_mrc
+from tests.support.processes import ROOT
+
+
+class RecordingFileSystem(MemoryFileSystem):
+    """The memory file system, with a list of what was read."""
+
+    protocol = "recording"
+    ranges: ClassVar[list[tuple[int | None, int | None]]] = []
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.replace("recording://", "memory://"))
+
+    def cat_file(self, path, start=None, end=None, **options):
+        self.ranges.append((start, end))
+        data = self.store[self._strip_protocol(path)].getvalue()
+        return data[start:end]
+
+    def _open(self, path, mode="rb", **options):
+        raise AssertionError(f"{path} was opened, which reads who knows what")
+
+
+@pytest.fixture
+def recording(memory_file):
+    """Put bytes where each read of them is recorded; return the URL and the list of ranges."""
+    fsspec.register_implementation("recording", RecordingFileSystem, clobber=True)
+    RecordingFileSystem.ranges.clear()
+
+    def put(raw, name="any.mrc"):
+        return memory_file(raw, name).replace("memory:", "recording:"), RecordingFileSystem.ranges
+
+    return put
+
+
+def optimised(array):
+    """The graph as a scheduler gets it."""
+    return dict(collections_to_expr([array]).optimize().__dask_graph__())
+
+
+@pytest.fixture(scope="module")
+def numbers():
+    return counting((24, 32, 40), "uint16")
+
+
+@pytest.fixture(scope="module")
+def local_file(tmp_path_factory, numbers):
+    return write_mrc(tmp_path_factory.mktemp("graph") / "any.mrc", numbers)
+
+
+class TestPlanning:
+    def test_reads_the_header_and_no_pixel(self, recording, numbers):
+        url, ranges = recording(mrc_bytes(numbers))
+        plan = mrcdist.plan_mrc(url, chunks=(3, -1, -1))
+        plan.explain()
+        str(plan.explain())
+        repr(plan.to_dask()[3:5].sum())
+        assert ranges == [(0, 1024)]
+
+    def test_reads_the_part_of_the_extended_header_that_the_data_need_and_no_pixel(
+        self, recording, numbers
+    ):
+        extended = bytes(2 * len(numbers))  # a tilt angle, 0, for each section
+        raw = mrc_bytes(numbers, extended=extended, exttyp=b"SERI", nint=2, nreal=1)
+        url, ranges = recording(raw)
+        assert mrcdist.plan_mrc(url).extended.n_records == len(numbers)
+        assert max(stop for _, stop in ranges) == 1024 + len(extended)
+
+    def test_opens_the_file_no_more_often_for_a_million_chunks_than_for_one(self, recording):
+        raw = mrc_bytes(counting((1_000_000, 1, 1), "int8"))
+        url, ranges = recording(raw)
+        mrcdist.plan_mrc(url, chunks=-1).to_dask()
+        for_one = list(ranges)
+        ranges.clear()
+        with pytest.warns(mrcdist.MrcdistWarning, match="1,000,000 chunks"):
+            array = mrcdist.plan_mrc(url, chunks=(1, -1, -1)).to_dask()
+        assert array.npartitions == 1_000_000
+        assert ranges == for_one
+
+    def test_records_which_version_of_the_file_it_planned_for(self, local_file):
+        stat = local_file.stat()
+        [part] = mrcdist.plan_mrc(local_file).source.parts
+        assert part.identity == Identity(stat.st_size, "mtime_ns", str(stat.st_mtime_ns))
+        assert part.location.url == str(local_file)
+
+    def test_more_than_50000_chunks_are_warned_of_with_the_remedy(self, memory_file):
+        url = memory_file(mrc_bytes(counting((50_001, 1, 1), "int8")))
+        assert mrcdist.plan_mrc(url, chunks=((2, *[1] * 49_999), -1, -1)).notes == ()
+        with pytest.warns(mrcdist.MrcdistWarning, match='50,001 chunks.*chunks="auto"'):
+            mrcdist.plan_mrc(url, chunks=(1, -1, -1))
+
+    def test_a_plan_shows_neither_bytes_of_the_file_nor_a_table(self, local_file):
+        assert len(repr(mrcdist.plan_mrc(local_file))) < 1000
+
+
+class TestTasks:
+    def test_there_is_one_a_chunk(self, local_file, numbers):
+        [ds] = mrcdist.read_mrc(local_file, chunks=(5, 16, 40))
+        array = ds["data"]
+        assert array.numblocks == (5, 2, 1)
+        assert len(optimised(array)) == 10
+        with counted() as count:
+            np.testing.assert_array_equal(array.compute(scheduler="synchronous"), numbers)
+        assert count.read.blocks == 10
+
+    def test_they_are_data_producers_which_the_scheduler_queues(self, local_file):
+        [ds] = mrcdist.read_mrc(local_file, chunks=(5, -1, -1))
+        tasks = optimised(ds["data"]).values()
+        assert [task.data_producer for task in tasks] == [True] * 5
+
+    def test_they_run_without_optimisation_and_without_a_scheduler(self, local_file, numbers):
+        [ds] = mrcdist.read_mrc(local_file, chunks=(5, 16, 40))
+        got = ds["data"][3:7].compute(scheduler="synchronous", optimize_graph=False)
+        np.testing.assert_array_equal(got, numbers[3:7])
+
+    @pytest.mark.parametrize("chunks", ["auto", (8, -1, -1)])
+    @pytest.mark.parametrize("io", ["map", "read"])
+    def test_one_frame_of_a_chunk_reads_one_frame(self, local_file, numbers, chunks, io):
+        [ds] = mrcdist.read_mrc(local_file, chunks=chunks)
+        with dask.config.set({"mrcdist.io": io}), counted() as count:
+            np.testing.assert_array_equal(ds["data"][17].compute(), numbers[17])
+        assert count.read.blocks == 1
+        assert count.read.bytes_fetched + count.read.bytes_mapped == numbers[0].nbytes
+
+    def test_a_crop_of_one_frame_reads_no_more_than_its_rows(self, local_file, numbers):
+        [ds] = mrcdist.read_mrc(local_file)
+        with dask.config.set({"mrcdist.io": "read"}), counted() as count:
+            got = ds["data"][17, 4:9, 10:12].compute()
+        np.testing.assert_array_equal(got, numbers[17, 4:9, 10:12])
+        assert (count.read.requests, count.read.bytes_fetched) == (1, (4 * 40 + 2) * 2)
+
+    def test_slices_reach_the_read_where_the_source_is_shipped_once(self, tmp_path, numbers):
+        paths = [
+            write_mrc(tmp_path / f"a_{i}.mrc", half) for i, half in enumerate(np.split(numbers, 2))
+        ]
+        [ds] = mrcdist.read_mrc(paths, chunks=(6, -1, -1))
+        with counted() as count:
+            np.testing.assert_array_equal(ds["data"][17].compute(), numbers[17])
+        assert (count.read.blocks, count.read.bytes_mapped) == (1, numbers[0].nbytes)
+
+    def test_lists_masks_and_negative_steps_are_right_too(self, local_file, numbers):
+        [ds] = mrcdist.read_mrc(local_file, chunks=(5, 16, -1))
+        mask = numbers[:, 0, 0] % 3 == 0
+        for index in (
+            [20, 3, 3, 7],
+            mask,
+            slice(None, None, -3),
+            (slice(4), [1, 30], slice(9, 2, -2)),
+        ):
+            np.testing.assert_array_equal(ds["data"][index].compute(), numbers[index])
+
+    def test_a_missing_file_is_an_error_at_the_task(self, tmp_path, numbers):
+        path = write_mrc(tmp_path / "any.mrc", numbers)
+        [ds] = mrcdist.read_mrc(path)
+        path.unlink()
+        with pytest.raises(mrcdist.MissingFileError, match=str(path)):
+            ds["data"][3].compute()
+
+    @pytest.mark.parametrize("io", ["map", "read"])
+    @pytest.mark.parametrize("change", ["rewritten", "longer", "shorter"])
+    def test_a_file_that_changed_is_an_error_at_the_task(self, tmp_path, numbers, io, change):
+        path = write_mrc(tmp_path / "any.mrc", numbers)
+        [ds] = mrcdist.read_mrc(path, chunks=(5, -1, -1))
+        np.testing.assert_array_equal(ds["data"][3].compute(), numbers[3])
+        if change == "rewritten":
+            write_mrc(path, numbers + 1)
+            os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1))
+        else:
+            with path.open("r+b") as file:
+                file.truncate(path.stat().st_size + (1 if change == "longer" else -1))
+        with (
+            dask.config.set({"mrcdist.io": io}),
+            pytest.raises(mrcdist.FileChangedError, match="call read_mrc again"),
+        ):
+            ds["data"][3].compute()
+
+
+def resident_bytes(path, start, stop):
+    """Bytes of the file that are in the page cache, as mincore(2) tells."""
+    page = mmap.PAGESIZE
+    libc = ctypes.CDLL(None, use_errno=True)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+        pages = (ctypes.c_ubyte * -(-len(mapped) // page))()
+        address = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+        if libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(len(mapped)), pages):
+            raise OSError(ctypes.get_errno(), "mincore")
+    return sum(flag & 1 for flag in pages[start // page : -(-stop // page)]) * page
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="takes posix_fadvise and mincore")
+def test_a_crop_reads_no_whole_frames_from_the_disk(tmp_path):
+    frame = 2048 * 2048 * 2  # 8 MiB: far more than a disk reads ahead
+    numbers = np.ones((4, 2048, 2048), np.uint16) * np.arange(2048, dtype=np.uint16)
+    path = write_mrc(tmp_path / "large.mrc", numbers)
+    [ds] = mrcdist.read_mrc(path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if resident_bytes(path, 0, 4 * frame) > frame // 8:
+        pytest.skip("the page cache of this file system cannot be dropped")
+
+    got = ds["data"][:, 40:88, 40:88].compute()
+    np.testing.assert_array_equal(got, numbers[:, 40:88, 40:88])
+    for i in range(4):
+        in_cache = resident_bytes(path, 1024 + i * frame, 1024 + (i + 1) * frame)
+        assert 48 * 48 * 2 <= in_cache < frame // 2
+
+
+class TestNames:
+    def names(self, path, **options):
+        return mrcdist.plan_mrc(path, **options).to_dask().name
+
+    def test_are_the_same_for_the_same_file_here_and_in_another_process(self, local_file):
+        here = self.names(local_file, chunks=(5, -1, -1))
+        code = (
+            "import mrcdist, sys;"
+            "print(mrcdist.plan_mrc(sys.argv[1], chunks=(5, -1, -1)).to_dask().name)"
+        )
+        there = subprocess.run(
+            [sys.executable, "-c", code, local_file],
+            env={**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        assert here == there == self.names(str(local_file), chunks=(5, -1, -1))
+
+    def test_are_others_for_other_chunks_shapes_and_readings(self, local_file):
+        names = {
+            self.names(local_file),
+            self.names(local_file, chunks=(5, -1, -1)),
+            self.names(local_file, chunks=(6, -1, -1)),
+            self.names(local_file, navigation_shape=(4, 6)),
+            self.names(local_file, navigation_shape=(6, 4)),
+        }
+        assert len(names) == 5
+
+    def test_are_others_for_a_changed_file(self, tmp_path, numbers):
+        path = write_mrc(tmp_path / "any.mrc", numbers)
+        before = self.names(path)
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+        assert self.names(path) != before
+
+    def test_do_not_depend_on_credentials(self):
+        sources = [s3_source((24,), {"key": "a", "secret": secret}) for secret in ("b", "c")]
+        chunks = plan_chunks(sources[0].layout)
+        first, second = (to_dask(source, chunks).name for source in sources)
+        assert first == second
+
+
+def s3_source(navigation_shape, options, table=None, parts=1):
+    """A source in an object store that is nowhere: building graphs does not ask for it."""
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file("memory://sizes/one.mrc", mrc_bytes(counting((2, 8, 8), "uint16")))
+    layout = mrcdist.plan_mrc("memory://sizes/one.mrc").layout
+    count = int(np.prod(navigation_shape))
+    layout = dataclasses.replace(layout, navigation_shape=navigation_shape, present=count)
+    url = "s3://a-bucket-with-a-long-name/2024/10/21/project/session/20241021_00405_{}_movie.mrc"
+    identity = Identity(2**40, "etag", '"d41d8cd98f00b204e9800998ecf8427e-1234"')
+    return MrcSource(
+        tuple(
+            Part(Location(url.format(i), options), identity, 1024, count // parts)
+            for i in range(parts)
+        ),
+        layout,
+        table,
+    )
+
+
+class TestSizes:
+    OPTIONS: ClassVar = {
+        "key": "k" * 20,
+        "secret": "s" * 40,
+        "client_kwargs": {"endpoint_url": "https://object-store.example.org:7480"},
+    }
+
+    def sources(self):
+        shape = (10, 10, 2)
+        table = np.arange(200, dtype=np.int32).reshape(shape)
+        yield s3_source(shape, self.OPTIONS)
+        yield s3_source(shape, self.OPTIONS, table=np.repeat(table, 1))
+        yield s3_source(shape, self.OPTIONS, parts=100)
+
+    def test_a_task_is_smaller_than_2_kib_pickled(self):
+        for source in self.sources():
+            array = to_dask(source, plan_chunks(source.layout, (1, 10, -1, -1, -1)))
+            tasks = [
+                task
+                for key, task in optimised(array).items()
+                if isinstance(key, tuple)  # the other one is a source that is shipped once
+            ]
+            assert len(tasks) == 10
+            assert all(len(distributed_pickle.dumps(task)) < 2048 for task in tasks)
+
+    def test_a_large_table_is_shipped_once_and_not_with_each_task(self):
+        shape = (1000, 1000)
+        table = np.arange(1_000_000, dtype=np.int32).reshape(shape)
+        source = s3_source(shape, self.OPTIONS, table=table)
+        array = to_dask(source, plan_chunks(source.layout, (10, 1000, -1, -1)))
+        sizes = sorted(len(distributed_pickle.dumps(task)) for task in optimised(array).values())
+        assert len(sizes) == 101
+        assert sizes[-1] > table.nbytes
+        assert sizes[-2] < 2048
+
+    def test_the_graph_of_100000_chunks_is_smaller_than_2_mb_pickled(self):
+        for shape, chunks in (((100_000,), (1, -1, -1)), ((1000, 100), (1, 1, -1, -1))):
+            source = s3_source(shape, self.OPTIONS)
+            array = to_dask(source, plan_chunks(source.layout, chunks))
+            assert array.npartitions == 100_000
+            assert len(distributed_pickle.dumps(array.dask)) < 1e6
+            expression = collections_to_expr([array]).optimize()
+            asked_for = distributed_pickle.dumps(array.__dask_keys__())  # whatever makes them
+            assert len(distributed_pickle.dumps(expression)) - len(asked_for) < 2e6
+            one = collections_to_expr([array[17]]).optimize()
+            assert len(distributed_pickle.dumps(one)) < 2e6
+
+    def test_a_source_pickles_without_handles(self, local_file, numbers):
+        source = mrcdist.plan_mrc(local_file).source
+        again = pickle.loads(pickle.dumps(source))
+        np.testing.assert_array_equal(again[3], numbers[3])
+        assert again.parts == source.parts

@@ -1,0 +1,323 @@
+"""Names and siblings of every kind of URL, and no secret in anything that is shown."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mrcdist
+from mrcdist.read.location import Identity, Location, here, remote_identity
+from tests.support.mrc_files import counting, mrc_bytes
+
+SECRET = "s3cr3t-not-real"
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("url", "name", "sibling"),
+        [
+            ("/data/run/a_movie.mrc", "a_movie.mrc", "/data/run/new.txt"),
+            ("/a_movie.mrc", "a_movie.mrc", "/new.txt"),
+            ("/data/run #1/a?b*_movie.mrc", "a?b*_movie.mrc", "/data/run #1/new.txt"),
+            ("file:///data/a_movie.mrc", "a_movie.mrc", "/data/new.txt"),
+            ("local:///data/a_movie.mrc", "a_movie.mrc", "/data/new.txt"),
+            ("s3://bucket/run/a_movie.mrc", "a_movie.mrc", "s3://bucket/run/new.txt"),
+            ("s3://bucket/a_movie.mrc", "a_movie.mrc", "s3://bucket/new.txt"),
+            ("s3://bucket/run#1/a#2_movie.mrc", "a#2_movie.mrc", "s3://bucket/run#1/new.txt"),
+            ("s3://bucket/why?/a?_movie.mrc", "a?_movie.mrc", "s3://bucket/why?/new.txt"),
+            ("s3://bucket/a_movie.mrc?versionId=xyz", "a_movie.mrc", "s3://bucket/new.txt"),
+            ("memory://a_movie.mrc", "a_movie.mrc", "memory://new.txt"),
+            ("memory://run/a_movie.mrc", "a_movie.mrc", "memory://run/new.txt"),
+            ("memory:///run/a_movie.mrc", "a_movie.mrc", "memory:///run/new.txt"),
+            ("https://host:81/run/a_movie.mrc", "a_movie.mrc", "https://host:81/run/new.txt"),
+            (
+                "https://host/run/a_movie.mrc?sig=x/y&n=1#frag",
+                "a_movie.mrc",
+                "https://host/run/new.txt?sig=x/y&n=1",
+            ),
+            ("https://host/a%20b_movie.mrc", "a%20b_movie.mrc", "https://host/new.txt"),
+            ("sftp://user@host/run/a_movie.mrc", "a_movie.mrc", "sftp://user@host/run/new.txt"),
+            (
+                "abfs://box@account.dfs.core.windows.net/a_movie.mrc",
+                "a_movie.mrc",
+                "abfs://box@account.dfs.core.windows.net/new.txt",
+            ),
+            (
+                "simplecache::s3://bucket/run/a_movie.mrc",
+                "a_movie.mrc",
+                "simplecache::s3://bucket/run/new.txt",
+            ),
+            (
+                "zip://run/a_movie.mrc::s3://bucket/all.zip",
+                "a_movie.mrc",
+                "zip://run/new.txt::s3://bucket/all.zip",
+            ),
+            (
+                "simplecache::zip://a_movie.mrc::/data/all.zip",
+                "a_movie.mrc",
+                "simplecache::zip://new.txt::/data/all.zip",
+            ),
+            ("filecache::/data/a_movie.mrc", "a_movie.mrc", "filecache::/data/new.txt"),
+        ],
+    )
+    def test_name_and_sibling(self, url, name, sibling):
+        location = Location.of(url, {"anon": True})
+        assert location.name == name
+        assert location.sibling("new.txt").url == sibling
+        assert location.sibling("new.txt").storage_options == {"anon": True}
+        assert location.sibling(name).name == name
+
+    def test_paths_are_absolute_and_home_is_found(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", "/home/somebody")
+        for given_, url in {
+            "a.mrc": f"{tmp_path}/a.mrc",
+            "./run/a.mrc": f"{tmp_path}/run/a.mrc",
+            Path("run/a.mrc"): f"{tmp_path}/run/a.mrc",
+            "file://a.mrc": f"{tmp_path}/a.mrc",
+            "~/a.mrc": "/home/somebody/a.mrc",
+            "/data/a.mrc": "/data/a.mrc",
+        }.items():
+            assert Location.of(given_).url == url
+
+    @pytest.mark.parametrize("url", ["/data/a.mrc", "file:///data/a.mrc", "local:///a.mrc"])
+    def test_a_disk_is_local(self, url):
+        assert Location.of(url).is_local
+
+    @pytest.mark.parametrize(
+        "url", ["s3://b/a.mrc", "memory://a.mrc", "https://h/a.mrc", "simplecache::/data/a.mrc"]
+    )
+    def test_nothing_else_is(self, url):
+        assert not Location.of(url).is_local
+
+    def test_the_sidecar_of_a_movie_at_the_root_of_a_store_is_found(self):
+        fs = fsspec.filesystem("memory")
+        numbers = counting((6, 4, 5), "uint16")
+        sidecar = b"Scan - Type = Raster\nScan - Size X = 3\nScan - Size Y = 2\n"
+        fs.pipe_file("memory://20200101_00001_movie.mrc", mrc_bytes(numbers))
+        fs.pipe_file("memory://20200101_00001_info.txt", sidecar)
+        try:
+            plan = mrcdist.plan_mrc("memory://20200101_00001_movie.mrc")
+            assert plan.sidecar is not None
+        finally:
+            fs.rm("memory://20200101_00001_movie.mrc")
+            fs.rm("memory://20200101_00001_info.txt")
+
+
+class TestShown:
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("/data/a?b=c.mrc", "/data/a?b=c.mrc"),
+            ("s3://bucket/run#1/a.mrc", "s3://bucket/run#1/a.mrc"),
+            ("memory:///run/a.mrc", "memory:///run/a.mrc"),
+            (f"s3://key:{SECRET}@bucket/a.mrc", "s3://bucket/a.mrc"),
+            (f"https://{SECRET}@host/a.mrc", "https://host/a.mrc"),
+            (f"https://user:{SECRET}@host:81/a.mrc", "https://host:81/a.mrc"),
+            (f"https://user:p@{SECRET}@host/a.mrc", "https://host/a.mrc"),
+            ("abfs://box@account/a.mrc", "abfs://box@account/a.mrc"),
+            (f"sftp://user:{SECRET}@host/a.mrc", "sftp://host/a.mrc"),
+            (f"https://host/a.mrc?token={SECRET}&x=", "https://host/a.mrc?token=***&x=***"),
+            (f"https://host/a.mrc?{SECRET}", "https://host/a.mrc?***"),
+            (f"https://host/a.mrc?a=b&{SECRET}", "https://host/a.mrc?a=***&***"),
+            (f"https://host/a.mrc#{SECRET}", "https://host/a.mrc"),
+            (f"simplecache::https://h/a.mrc?t={SECRET}", "simplecache::https://h/a.mrc?t=***"),
+            (
+                f"zip://a.mrc::https://u:{SECRET}@h/all.zip?t={SECRET}",
+                "zip://a.mrc::https://h/all.zip?t=***",
+            ),
+            (f"http://[{SECRET}/a.mrc", "http://***"),
+        ],
+    )
+    def test_without_user_password_and_query_values(self, url, shown):
+        location = Location(url)
+        assert location.shown == shown
+        assert repr(location) == f"Location({shown!r})"
+        assert SECRET not in here(location, 5, 10)
+        assert "bytes 5-9" in here(location, 5, 10)
+
+    @pytest.mark.parametrize(
+        ("options", "value"),
+        [
+            ({"key": "k", "secret": SECRET}, SECRET),
+            ({"token": SECRET}, SECRET),
+            ({"password": SECRET, "username": "somebody"}, SECRET),
+            ({"sas_token": SECRET.encode()}, SECRET),
+            ({"auth": ("user", SECRET)}, SECRET),
+            ({"connection_string": f"AccountKey={SECRET}"}, f"AccountKey={SECRET}"),
+            ({"client_kwargs": {"aws_session_token": SECRET}}, SECRET),
+            ({"client_kwargs": {"headers": [("X-Api-Key", SECRET)]}}, SECRET),
+            ({"headers": {"Authorization": f"Bearer {SECRET}"}}, f"Bearer {SECRET}"),
+            ({"cookies": {"a": SECRET}}, SECRET),
+            ({"s3": {"secret": SECRET}, "simplecache": {"cache_storage": "/tmp"}}, SECRET),
+        ],
+        ids=lambda value: str(value).replace(SECRET, "..."),
+    )
+    def test_options_are_neither_shown_nor_said(self, options, value):
+        location = Location.of("s3://bucket/a.mrc", options)
+        assert SECRET not in repr(location) + str(location) + location.shown
+        assert location.scrub(f"cannot log in with {value}!") == "cannot log in with ***!"
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            f"404, url='https://h/a.mrc?X-Amz-Credential=AKIA/2024&X-Amz-Signature={SECRET}'",
+            f"could not get https://h/a.mrc?X-Amz-Signature={SECRET}",
+            f"see <https://user:{SECRET}@other.host/elsewhere>",
+            f"redirected to https://h/b.mrc?sig={SECRET}%3D",
+            f"signature {SECRET} does not match",
+            f"zip://a::https://h/all.zip?{SECRET}",
+        ],
+    )
+    def test_a_presigned_url_is_scrubbed_however_it_is_quoted(self, said):
+        url = f"https://h/a.mrc?X-Amz-Credential=AKIA%2F2024&X-Amz-Signature={SECRET}"
+        scrubbed = Location.of(url).scrub(said)
+        assert SECRET not in scrubbed
+        assert "AKIA" not in scrubbed
+
+    def test_scrubbing_leaves_ordinary_words_alone(self):
+        location = Location.of("https://h/a.mrc?v=1&q=no", {"key": "a", "secret": SECRET})
+        text = "no answer after 11 s from https://h/a.mrc"
+        assert location.scrub(text) == text
+
+    @given(st.text(min_size=4, max_size=30), st.text(max_size=30), st.text(max_size=30))
+    def test_whatever_the_secret(self, secret, before, after):
+        location = Location.of("s3://bucket/a.mrc", {"secret": secret})
+        assert secret not in location.scrub(f"{before}{secret}{after}").replace("***", "\0")
+        assert secret not in repr(location).replace("bucket/a.mrc", "")
+
+    def test_errors_of_a_filesystem_are_scrubbed(self):
+        class Leaking(MemoryFileSystem):
+            protocol = "leaking"
+
+            def info(self, path, **options):
+                raise ValueError(f"cannot log in with {SECRET}")
+
+        fsspec.register_implementation("leaking", Leaking, clobber=True)
+        with pytest.raises(mrcdist.ReadError, match=r"cannot log in with \*\*\*") as raised:
+            mrcdist.read_mrc("leaking://a.mrc", storage_options={"password": SECRET})
+        assert SECRET not in str(raised.value)
+        assert raised.value.__cause__ is None
+        assert raised.value.__suppress_context__
+
+    def test_plans_and_arrays_show_none(self):
+        fs = fsspec.filesystem("memory")
+        fs.pipe_file("memory://shown/a.mrc", mrc_bytes(counting((6, 4, 5), "uint16")))
+        plan = mrcdist.plan_mrc("memory://shown/a.mrc", storage_options={"secret": SECRET})
+        array = plan.to_dask()
+        shown = [repr(plan), str(plan), str(plan.explain()), repr(plan.explain()), repr(array)]
+        shown += [array._repr_html_(), repr(array.dask), array.dask._repr_html_(), array.name]
+        shown += [repr(item) for item in dict(array.dask).items()]
+        assert SECRET not in "".join(shown)
+        assert SECRET in str(pickle.dumps(plan.source))  # a worker needs it to read
+
+
+class TestIdentity:
+    @pytest.mark.parametrize(
+        ("info", "identity"),
+        [
+            ({"size": 5, "ETag": '"abc"', "VersionId": None}, Identity(5, "etag", '"abc"')),
+            ({"size": 5, "ETag": '"abc"', "VersionId": "null"}, Identity(5, "etag", '"abc"')),
+            ({"size": 5, "ETag": '"abc"', "VersionId": "v"}, Identity(5, "version_id", "v")),
+            ({"size": 5, "Last-Modified": "Mon"}, Identity(5, "modified", "Mon")),
+            ({"size": 5, "mtime": 12.5}, Identity(5, "modified", "12.5")),
+            ({"size": None, "etag": "x"}, Identity(None, "etag", "x")),
+            ({"size": 5}, Identity(5)),
+        ],
+        ids=str,
+    )
+    def test_is_the_best_that_the_store_tells(self, info, identity):
+        assert remote_identity(info) == identity
+
+    def test_reads_well(self):
+        assert str(Identity(5, "etag", '"abc"')) == '5 bytes, etag "abc"'
+        assert str(Identity(None)) == "unknown size"
+
+
+class TestListing:
+    def test_names_the_files_of_the_folder(self, tmp_path):
+        for name in ("a_movie.mrc", "a_info.txt", "b c.txt"):
+            (tmp_path / name).touch()
+        listing = Location.of(tmp_path / "a_movie.mrc").list_folder()
+        assert listing is not None
+        assert set(listing) == {"a_movie.mrc", "a_info.txt", "b c.txt"}
+
+    def test_is_none_where_there_is_no_folder(self, tmp_path):
+        assert Location.of(tmp_path / "none" / "a.mrc").list_folder() is None
+
+    def test_one_without_the_file_itself_is_no_listing(self, memory_file):
+        class Page(MemoryFileSystem):
+            protocol = "page"
+
+            def ls(self, path, detail=True, **options):
+                return [{"name": "page://x/contact.html", "type": "file"}]
+
+        fsspec.register_implementation("page", Page, clobber=True)
+        url = memory_file(b"", "a.mrc").replace("memory:", "page:")
+        assert Location.of(url).list_folder() is None
+
+    def test_is_as_new_as_the_store(self):
+        """Some file systems keep what they have listed; a plan is made for what is there now."""
+
+        class Forgetful(MemoryFileSystem):
+            protocol = "listed"
+            cachable = True
+
+            def invalidate_cache(self, path=None):
+                self.dircache.clear()
+
+            def info(self, path, **options):
+                path = path.replace("listed:/", "")
+                if path not in self.dircache:
+                    self.dircache[path] = super().info(path, **options)
+                return self.dircache[path]
+
+        fsspec.register_implementation("listed", Forgetful, clobber=True)
+        fs = fsspec.filesystem("memory")
+        fs.pipe_file("memory://listed/a.mrc", b"1")
+        location = Location.of("listed://listed/a.mrc")
+        assert location.identify().size == 1
+        fs.pipe_file("memory://listed/a.mrc", b"22")
+        assert location.identify().size == 2
+
+
+def test_a_location_pickles_with_its_options_and_nothing_else():
+    location = Location.of("s3://bucket/a.mrc", {"secret": SECRET})
+    location.filesystem()
+    raw = pickle.dumps(location)
+    assert len(raw) < 300
+    assert pickle.loads(raw) == location
+
+
+def test_heads_are_as_long_as_the_file(memory_file, tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    for url in (memory_file(b"12345"), tmp_path / "a"):
+        location = Location.of(url)
+        assert location.read_head(3) == b"123"
+        assert location.read_head(100) == b"12345"
+        assert location.read_head(100, 3) == b"45"
+        assert location.read_head(100, 5) == b""
+
+
+def test_numbers_arrive_through_a_cache_and_an_archive(tmp_path):
+    import zipfile
+
+    numbers = counting((6, 4, 5), "uint16")
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc_bytes(numbers))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(path, "run/a.mrc")
+    for url in (
+        f"simplecache::{path}",
+        f"filecache::file://{path}",
+        f"zip://run/a.mrc::{tmp_path}/all.zip",
+    ):
+        [ds] = mrcdist.read_mrc(url, chunks=(2, -1, -1))
+        np.testing.assert_array_equal(ds["data"].compute(), numbers)

@@ -1,0 +1,354 @@
+"""`mrcdist preview`: reads what it said it would, within the budget, and shows what is there."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+
+import dask
+import matplotlib.image
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mrcdist import ArgumentError, MissingExtraError, plan_mrc
+from mrcdist.cli import main
+from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.demo.field import demo_frames
+from mrcdist.preview.looking import look_at
+from mrcdist.preview.progress import Progress
+from mrcdist.preview.reading import Cost
+from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
+
+CELL = {"cell": (60.0, 50.0, 40.0)}
+PLENTY = 2**20
+
+
+def rgb_bytes():
+    colours = np.random.default_rng(5).integers(0, 255, (1, 5, 6, 3)).astype(np.uint8)
+    return header_bytes(nx=6, ny=5, nz=1, mode=16) + colours.tobytes()
+
+
+def four_bit_bytes():
+    packed = np.random.default_rng(5).integers(0, 255, (2, 5, 4)).astype(np.uint8)
+    return header_bytes(nx=7, ny=5, nz=2, mode=101, intervals=(7, 5, 1)) + packed.tobytes()
+
+
+KINDS = {
+    "volume": (mrc_bytes(counting((4, 5, 6), "float32"), ispg=1, **CELL), ["yx", "zx", "yz"]),
+    "stack": (mrc_bytes(counting((4, 5, 6), "int16"), intervals=(6, 5, 1)), ["frame"] * 4),
+    "image": (mrc_bytes(counting((1, 5, 6), "float16")), ["frame"]),
+    "complex": (mrc_bytes(counting((1, 5, 6), "complex64")), ["magnitude", "phase"]),
+    "complex stack": (
+        mrc_bytes(counting((2, 5, 6), "complex64"), intervals=(6, 5, 1)),
+        ["frame"] * 2,
+    ),
+    "rgb": (rgb_bytes(), ["frame"]),
+    "four bits": (four_bit_bytes(), ["frame"] * 2),
+    "constant": (mrc_bytes(np.zeros((1, 5, 6), np.int16)), ["frame"]),
+    "not a number": (mrc_bytes(np.full((1, 5, 6), np.nan, np.float32)), ["frame"]),
+    "big-endian": (mrc_bytes(counting((1, 5, 6), "uint16"), byteorder=">"), ["frame"]),
+}
+
+
+def looked(plan, **options):
+    """Announce and read; check that what was read is what was announced."""
+    look = look_at(plan, **options)
+    before = Cost.so_far()
+    panels = look.panels()
+    assert Cost.so_far() - before == look.cost
+    return look, panels
+
+
+def require_picture(look, panels):
+    """Draw, and check that the PNG has more than one colour."""
+    file = io.BytesIO()
+    look.save(file, panels)
+    file.seek(0)
+    picture = matplotlib.image.imread(file)
+    assert picture.std() > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_file_gives_its_panels(kind, memory_file):
+    raw, names = KINDS[kind]
+    look, panels = looked(plan_mrc(memory_file(raw)))
+    assert [panel.name for panel in panels] == names
+    require_picture(look, panels)
+    assert look.cost.nbytes == look.plan.layout.n_frames * look.plan.layout.frame_bytes
+
+
+@pytest.mark.parametrize("io_setting", ["map", "read"])
+@pytest.mark.parametrize("budget", [PLENTY, 3000, 500])
+def test_what_was_announced_is_what_is_read_from_a_local_disk(tmp_path, io_setting, budget):
+    volume = counting((12, 11, 10), "float32")
+    path = write_mrc(tmp_path / "a.mrc", volume, ispg=1, **CELL)
+    with dask.config.set({"mrcdist.io": io_setting}):
+        look, panels = looked(plan_mrc(path), budget=budget)
+    assert look.cost.nbytes <= budget
+    assert look.cost.requests == (0 if io_setting == "map" else look.pieces)
+    z, y, _ = look.choice.at
+    np.testing.assert_array_equal(panels[1].image, volume[list(look.choice.along_row), y])
+    assert panels[0].title == f"yx at z {z} of 12"
+
+
+@pytest.mark.parametrize("budget", [PLENTY, 4000])
+def test_what_was_announced_is_what_is_read_from_memory(memory_file, budget):
+    plan = plan_mrc(memory_file(mrc_bytes(counting((12, 11, 10), "float32"), ispg=1, **CELL)))
+    look, _ = looked(plan, budget=budget)
+    assert 0 < look.cost.nbytes <= budget
+    assert look.cost.requests == look.pieces
+
+
+def test_what_was_announced_is_what_is_read_from_s3(moto, tmp_path):
+    """Each piece of a scan is one GET of exactly its bytes."""
+    acquisition = write_acquisition(tmp_path, scan_shape=(8, 9), frame_shape=(16, 16))
+    with moto.bucket() as bucket:
+        url = bucket.put(acquisition.movie.name, acquisition.movie.read_bytes())
+        bucket.put(acquisition.sidecar.name, acquisition.sidecar.read_bytes())
+        plan = plan_mrc(url, storage_options=moto.storage_options())
+        look, _ = looked(plan, budget=12_000)
+    assert look.content.view == "scan"
+    assert look.cost.requests == len(look.choice.pieces) > 10
+    rows = sum(piece.frames * piece.rows for piece in look.choice.pieces)
+    assert look.cost.nbytes == rows * 32 <= 12_000
+
+
+def test_of_a_compressed_stream_the_beginning_is_read_once(memory_file):
+    stack = counting((8, 5, 6), "int16")
+    raw = gzip.compress(mrc_bytes(stack, ispg=1, **CELL))
+    with pytest.warns(match="gzip"):
+        plan = plan_mrc(memory_file(raw, "a.mrc.gz"))
+    look, panels = looked(plan, budget=PLENTY)
+    assert [panel.name for panel in panels] == ["yx", "zx", "yz"]
+    look, panels = looked(plan, budget=200)
+    assert [panel.title for panel in panels] == ["z 0 of 8", "z 1 of 8", "z 2 of 8"]
+    np.testing.assert_array_equal(panels[2].image, stack[2])
+    assert look.cost == Cost(1, 180)
+    assert any("one compressed stream" in note for note in look.notes)
+
+
+def test_sections_of_mrcz_are_read_whole(tmp_path):
+    mrcz = pytest.importorskip("mrcz")
+    volume = counting((9, 20, 30), "float32")
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(volume, str(path), compressor="zstd")
+    look, panels = looked(plan_mrc(path), budget=3 * 2400, view="volume")
+    assert [piece.rows for piece in look.choice.pieces] == [20, 20, 20]
+    z, _, x = look.choice.at
+    np.testing.assert_array_equal(panels[0].image, volume[z])
+    np.testing.assert_array_equal(panels[2].image, volume[list(look.choice.along_column), :, x].T)
+    assert look.cost.nbytes < 3 * 2400
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """An acquisition with a bright disk, a virtual and an external image, and one of neither."""
+    shape = (6, 7)
+    frames = demo_frames(shape, (32, 32))
+    images = {"BF": counting(shape, "float32")}
+    return write_acquisition(
+        tmp_path_factory.mktemp("scan"),
+        scan_shape=shape,
+        frame_shape=(32, 32),
+        frames=frames,
+        virtual_images={"odd": np.ones((3, 3), np.float32), **images},
+        external_images={"HAADF": 2 * images["BF"]},
+    )
+
+
+def test_a_scan_shows_the_first_image_that_fits_it(scan):
+    look, panels = looked(plan_mrc(scan.movie))
+    assert [panel.name for panel in panels] == ["image", "mean pattern", "one pattern"]
+    assert panels[0].title.startswith("BF, from ")
+    np.testing.assert_array_equal(panels[0].image, counting((6, 7), "float32"))
+    assert look.cost.nbytes == 6 * 7 * 32 * 32 * 2 + 6 * 7 * 4
+
+
+def test_a_scan_without_images_shows_virtual_ones(scan, tmp_path):
+    for path in (scan.movie, scan.sidecar):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    look, panels = looked(plan_mrc(tmp_path / scan.movie.name))
+    assert [panel.name for panel in panels] == [
+        "bright field",
+        "dark field",
+        "mean pattern",
+        "one pattern",
+    ]
+    bright, dark, mean, _ = panels
+    assert len(mean.rings) == 2
+    assert (bright.down.name, bright.across.name) == ("y", "x")
+    assert bright.image.shape == dark.image.shape == (6, 7)
+    assert bright.image.mean() > 10 * dark.image.mean()
+    assert mean.contrast == "log"
+    require_picture(look, panels)
+
+
+def test_an_image_that_cannot_be_read_is_left_out_with_a_note(scan, tmp_path):
+    for path in scan.files:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for path in scan.companions:
+        (tmp_path / path.name).write_bytes(b"not an image")
+    look, panels = looked(plan_mrc(tmp_path / scan.movie.name))
+    assert panels[0].name == "bright field"
+    assert sum("is left out" in note for note in look.notes) == len(scan.companions)
+
+
+def test_missing_points_of_an_unfinished_scan_are_blank(tmp_path):
+    acquisition = write_acquisition(tmp_path, scan_shape=(4, 5), frame_shape=(8, 8), present=13)
+    with pytest.warns(match="missing"):
+        plan = plan_mrc(acquisition.movie, allow_truncated=True)
+    look, panels = looked(plan)
+    assert np.isnan(panels[0].image).sum() == 7
+    assert look.cost.nbytes == 13 * 128
+
+
+def test_the_first_of_several_repeats_is_shown_and_said_to_be(tmp_path):
+    acquisition = write_acquisition(tmp_path, scan_shape=(3, 4), frame_shape=(8, 8), repeats=2)
+    look, panels = looked(plan_mrc(acquisition.movie))
+    assert look.cost.nbytes == 12 * 128
+    assert panels[0].image.shape == (3, 4)
+    assert [note for note in look.notes if "the first of 2" in note]
+
+
+def test_a_changed_file_is_an_error_and_no_picture(tmp_path):
+    path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
+    look = look_at(plan_mrc(path))
+    write_mrc(path, counting((4, 4, 5), "int16"))
+    with pytest.raises(OSError, match="changed since it was planned"):
+        look.panels()
+
+
+def test_an_empty_file_and_a_tiny_budget_are_errors_with_a_remedy(memory_file):
+    with pytest.raises(ArgumentError, match="no pixels"):
+        look_at(plan_mrc(memory_file(header_bytes(nx=4, ny=4, nz=0, mode=2))))
+    plan = plan_mrc(memory_file(mrc_bytes(counting((1, 5, 6), "float32"))))
+    with pytest.raises(ArgumentError, match="raise the budget"):
+        look_at(plan, budget=10)
+
+
+# The command
+
+
+def test_the_command_says_what_it_will_read_and_what_it_read(scan, tmp_path):
+    out = tmp_path / "look.png"
+    ran = CliRunner().invoke(main, ["preview", str(scan.movie), "-o", str(out)])
+    assert ran.exit_code == 0, ran.output
+    lines = dict(line.split(maxsplit=1) for line in ran.stdout.splitlines()[1:])
+    assert lines["to"].removeprefix("read  ") == lines["read"]
+    assert "86,184 bytes" in lines["read"]
+    assert "announced" not in ran.stdout
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_prints_json(scan, tmp_path):
+    out = tmp_path / "look.png"
+    ran = CliRunner().invoke(main, ["preview", "--json", str(scan.movie), "-o", str(out)])
+    found = json.loads(ran.stdout)
+    assert found["announced"] == found["read"] == {"bytes": 86184, "requests": 0}
+    assert found["view"] == "scan"
+    assert len(found["panels"]) == 3
+
+
+def test_a_tilt_file_names_the_tiles(tmp_path):
+    path = write_mrc(tmp_path / "t.mrc", counting((3, 4, 5), "int16"))
+    tilts = tmp_path / "t.rawtlt"
+    tilts.write_text("-60\n0\n60\n")
+    command = ["preview", "--json", str(path), "-o", str(tmp_path / "t.png")]
+    ran = CliRunner().invoke(main, [*command, "--tilt-file", str(tilts)])
+    assert json.loads(ran.stdout)["panels"] == ["tilt −60 deg", "tilt 0 deg", "tilt 60 deg"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "status", "words"),
+    [
+        (["--budget", "lots"], 2, "a size is needed"),
+        (["--budget", "-5"], 2, "at least a byte"),
+        (["--budget", "9"], 1, "raise the budget"),
+        (["--view", "scan"], 1, "navigation_shape"),
+    ],
+)
+def test_mistakes_are_answered_with_what_to_do(tmp_path, extra, status, words):
+    path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
+    ran = CliRunner().invoke(main, ["preview", str(path), "-o", str(tmp_path / "a.png"), *extra])
+    assert ran.exit_code == status
+    assert words in ran.output
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_folder_that_is_not_there_is_noticed_before_reading(tmp_path):
+    path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
+    before = Cost.so_far()
+    ran = CliRunner().invoke(main, ["preview", str(path), "-o", str(tmp_path / "no" / "a.png")])
+    assert ran.exit_code == 2
+    assert "there is no folder" in ran.output
+    assert Cost.so_far() == before
+
+
+def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch):
+    path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
+    look = look_at(plan_mrc(path))
+    panels = look.panels()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"pip install .mrcdist\[plot\]"):
+        look.save(tmp_path / "a.png", panels)
+    ran = CliRunner().invoke(main, ["preview", str(path), "-o", str(tmp_path / "a.png")])
+    assert ran.exit_code == 1
+    assert "mrcdist[plot]" in ran.output
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_the_help_of_every_command_has_an_example(command):
+    ran = CliRunner().invoke(main, [command, "--help"])
+    assert ran.exit_code == 0
+    assert "Example" in ran.output
+    assert f"mrcdist {command} " in ran.output
+
+
+def test_colours_are_for_terminals(tmp_path, monkeypatch):
+    words = ["info", str(tmp_path / "no.mrc")]
+    assert "\x1b[" not in CliRunner().invoke(main, words).output
+    assert "\x1b[31m" in CliRunner().invoke(main, words, color=True).output
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in CliRunner().invoke(main, words, color=True).output
+
+
+def test_shells_can_complete_commands_and_options():
+    environment = {
+        "_MRCDIST_COMPLETE": "bash_complete",
+        "COMP_WORDS": "mrcdist pre",
+        "COMP_CWORD": "1",
+    }
+    ran = CliRunner().invoke(main, prog_name="mrcdist", env=environment)
+    assert "plain,preview" in ran.output
+
+
+# Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_what_is_done_soon_says_nothing():
+    log = io.StringIO()
+    with Progress("reading", 4, stream=log, patience=3600) as progress:
+        for _ in range(4):
+            progress.advance()
+    assert log.getvalue() == ""
+
+
+def test_what_takes_long_says_how_far_it_is():
+    log, terminal = io.StringIO(), Terminal()
+    for stream in (log, terminal):
+        with Progress("reading", 8, stream=stream, patience=0) as progress:
+            for _ in range(8):
+                progress.advance()
+    percents = [line.split()[1] for line in log.getvalue().splitlines()]
+    assert percents == ["12", "25", "50", "75", "100"]
+    assert "\r" not in log.getvalue()
+    assert terminal.getvalue().endswith("100 %\n")
+    assert terminal.getvalue().count("\r") == 8

@@ -1,0 +1,136 @@
+"""What a notebook shows of a plan: everything known, nothing read, nothing secret."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from mrcdist import plan_mrc
+from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.preview.reading import Cost
+from mrcdist.read.location import Location
+from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
+
+VOID = {"line", "polygon", "br", "hr", "img"}
+
+
+class Page(HTMLParser):
+    """Words and elements of a fragment; every element must be closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.words, self.tags = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(self.words)
+
+
+def shown(plan):
+    return Page(plan._repr_html_())
+
+
+def test_array_cost_axes_and_picture_are_shown(tmp_path):
+    path = write_mrc(
+        tmp_path / "a.mrc", counting((6, 40, 50), "float32"), cell=(500.0, 400.0, 60.0)
+    )
+    page = shown(plan_mrc(path, chunks=(2, -1, -1)))
+    for words in ("6 × 40 × 50 float32", "2 × 40 × 50", "a grid of 3 × 1 × 1", "3 tasks", "1 nm"):
+        assert words in page.text
+    assert str(path) in page.text
+    assert page.tags.count("svg") == 1
+    assert [tag for tag in page.tags if tag == "table"] == ["table"] * 2
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        header_bytes(nx=4, ny=4, nz=0, mode=2),
+        mrc_bytes(counting((1, 5, 6), "int16")),
+        mrc_bytes(counting((1, 1, 1), "int16")),
+        header_bytes(nx=6, ny=5, nz=1, mode=16) + bytes(90),
+    ],
+    ids=["no frames", "an image", "one pixel", "colours"],
+)
+def test_every_array_has_a_page(raw, memory_file):
+    assert "array" in shown(plan_mrc(memory_file(raw))).text
+
+
+def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, monkeypatch):
+    movie = write_acquisition(
+        tmp_path,
+        scan_shape=(3, 4),
+        frame_shape=(4, 4),
+        virtual_images={"BF": np.ones((3, 4), np.float32)},
+        sidecar={"Specimen Pixel Size X (nanometers)": "2"},
+    ).movie
+    plan = plan_mrc(movie)
+
+    def refuse(*_args, **_options):
+        raise AssertionError("the page asked the store for something")
+
+    for name in ("list_folder", "identify", "read_head"):
+        monkeypatch.setattr(Location, name, refuse)
+    before = Cost.so_far()
+    page = shown(plan)
+    assert Cost.so_far() == before
+    assert "BF" in page.text
+    assert "2 nm" in page.text
+
+
+def test_a_folder_that_was_not_listed_stays_unlisted(tmp_path):
+    plan = plan_mrc(write_mrc(tmp_path / "a.mrc", counting((2, 4, 4), "int16")))
+    shown(plan)
+    assert "listing" not in vars(plan.folder)
+
+
+def test_words_from_the_file_are_escaped(tmp_path):
+    folder = tmp_path / "<script>alert(1)</script>&"
+    folder.mkdir(parents=True)
+    path = write_mrc(folder / "<b>.mrc", counting((2, 4, 4), "int16"))
+    page = shown(plan_mrc(path))
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert "<b>.mrc" in page.text
+
+
+def test_notes_are_shown(memory_file):
+    raw = mrc_bytes(counting((2, 4, 4), "int16")) + b"more"
+    with pytest.warns(match="4 bytes follow"):
+        plan = plan_mrc(memory_file(raw))
+    assert "4 bytes follow" in shown(plan).text
+
+
+def test_no_secret_is_shown(moto):
+    with moto.bucket() as bucket:
+        url = bucket.put("a.mrc", mrc_bytes(counting((2, 4, 4), "int16")))
+        html = plan_mrc(url, storage_options=moto.storage_options())._repr_html_()
+    assert moto.secret not in html
+    assert moto.key not in html
+    assert "1 request" in html
+
+
+def test_uneven_positions_are_told_from_even_ones(tmp_path):
+    path = write_mrc(tmp_path / "t.mrc", counting((3, 4, 4), "int16"))
+    (tmp_path / "t.tlt").write_text("-60\n-1\n60\n")
+    assert "uneven" in shown(plan_mrc(path, tilt_file=tmp_path / "t.tlt")).text
