@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from distributed import Client, LocalCluster
 from mrcdist.batch.jobqueue import read_job_queue, start_jobs
 from mrcdist.errors import ArgumentError, MrcdistError
 
-__all__ = ["Where", "connect"]
+__all__ = ["Where", "connect", "require_mrcdist", "told_when_alone"]
 
 # Seconds in which a scheduler that is being started has to show up, and its first worker.
 _PATIENCE = 300.0
@@ -139,6 +141,58 @@ def connect(
             _client(cluster) as client,
         ):
             yield client
+
+
+def require_mrcdist(client: Client) -> None:
+    """Make sure that scheduler and workers have this package.
+
+    A dask worker that cannot unpack a task ends, the task goes to the next one, and a job without
+    workers waits for ever.
+
+    Raises
+    ------
+    MrcdistError
+    """
+
+    # Sent by value, since it is inside a function: whoever lacks the package can run it.
+    def why_not() -> str:
+        try:
+            importlib.import_module("mrcdist.batch.work")
+        except ImportError as error:
+            return str(error)
+        return ""
+
+    answers = {"the scheduler": client.run_on_scheduler(why_not), **client.run(why_not)}
+    if unable := {who: why for who, why in answers.items() if why}:
+        raise MrcdistError(
+            f"{len(unable)} of scheduler and {len(answers) - 1} workers cannot import mrcdist",
+            cause="; ".join(sorted({f"{why} ({who})" for who, why in unable.items()})[:5]),
+            remedy="install the client's version of it in their environments",
+        )
+
+
+@contextmanager
+def told_when_alone(
+    client: Client, say: Callable[[str], None], *, interval: float = 60.0
+) -> Iterator[None]:
+    """Say now and then that there are no workers, for as long as there are none."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(interval):
+            try:
+                alone = not client.nthreads()
+            except OSError:  # the scheduler is gone, which the job itself will find out
+                return
+            if alone:
+                say("there are no workers: tasks wait for some to come")
+
+    # Not waited for: it may be waiting for the scheduler.
+    threading.Thread(target=watch, name="mrcdist-workers", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from distributed.scheduler import KilledWorker
 
 import mrcdist
 from mrcdist.batch.bright_disk import find_disk
-from mrcdist.batch.clusters import Where, connect
+from mrcdist.batch.clusters import Where, connect, require_mrcdist, told_when_alone
 from mrcdist.batch.detectors import (
     AutoDisk,
     Detector,
@@ -227,7 +227,9 @@ def _cluster(where: Where, stream: TextIO) -> Iterator[Client]:
 
     try:
         with connect(where, say=say) as client:
-            yield client
+            require_mrcdist(client)
+            with told_when_alone(client, say):
+                yield client
     except KilledWorker as error:
         raise MrcdistError(
             "workers died while they computed the same task",
@@ -240,15 +242,6 @@ def _cluster(where: Where, stream: TextIO) -> Iterator[Client]:
             "the scheduler dropped the job",
             cause=str(error),
             remedy="look at the scheduler's log, and go on with --resume",
-        ) from None
-    except (ImportError, RuntimeError) as error:
-        # Workers that lack the package cannot even unpack a task.
-        if isinstance(error, MrcdistError) or "mrcdist" not in f"{error} {error.__cause__}":
-            raise
-        raise MrcdistError(
-            "the workers cannot run mrcdist",
-            cause=f"{error} {error.__cause__ or ''}",
-            remedy="install the same version there; `mrcdist check-workers` tells where",
         ) from None
 
 

@@ -57,10 +57,6 @@ class Progress:
             self._told = now
             self._tell(now)
 
-    def say(self, text: str) -> None:
-        """Write a line of its own."""
-        print(f"\r\033[K{text}" if self._terminal else text, file=self._stream, flush=True)
-
     def close(self) -> None:
         """Leave the bar where it is, and begin a new line."""
         if self._terminal:

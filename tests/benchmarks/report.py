@@ -48,8 +48,6 @@ class Timed:
     def ratio_to(self, other: Timed) -> float:
         """Median over the rounds that both took part in of this time by the other's."""
         both = self.seconds.keys() & other.seconds.keys()
-        if not both:  # one was too slow for more than its first run
-            return self.median / other.median
         return statistics.median(self.seconds[i] / other.seconds[i] for i in both)
 
 

@@ -21,6 +21,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from distributed import Client
+from distributed.scheduler import KilledWorker, WorkerState
 
 import mrcdist
 from mrcdist.batch import clusters
@@ -382,6 +383,21 @@ class TestFailures:
             assert time.monotonic() < deadline, left
             time.sleep(0.05)
 
+    def test_workers_that_keep_dying(
+        self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def compute_parts(*_: object) -> None:
+            raise KilledWorker("read", WorkerState.__new__(WorkerState), 3)
+
+        monkeypatch.setattr("mrcdist.batch.program.compute_parts", compute_parts)
+        monkeypatch.setattr(KilledWorker, "__str__", lambda _: "read died 3 times")
+        told = mrcdist_fails(
+            "mean", movie, *SHAPE, "--out", movie.with_name("a.npy"), "--scheduler",
+            address(cluster),
+        )  # fmt: skip
+        assert "they ran out of memory, or were ended: read died 3 times" in told
+        assert "go on with --resume" in told
+
     def test_a_detector_without_pixels_needs_no_cluster(self, movie: Path) -> None:
         told = mrcdist_fails(
             "virtual", movie, "--detector", "circle:100,100,5", *SHAPE, "--out",
@@ -458,6 +474,9 @@ class TestCheckWorkers:
             check = ["check-workers", movie, "--scheduler", address(client)]
             found = mrcdist_json(*check, status=1)
             done = CliRunner().invoke(main, list(map(str, check)), catch_exceptions=False)
+            # A job that is sent there all the same would lose one worker after the other.
+            job = ["mean", movie, "--out", tmp_path / "a.npy", "--scheduler", address(client)]
+            told = mrcdist_fails(*job)
         workers = {worker["name"]: worker for worker in found["workers"]}
         assert not found["ok"]
         assert workers["sees"]["ok"]
@@ -470,6 +489,8 @@ class TestCheckWorkers:
         assert done.exit_code == 1
         assert "1 of 3 workers can read the file" in done.stdout
         assert "cannot: worker-0\n" in done.stdout
+        assert "1 of scheduler and 3 workers cannot import mrcdist" in told
+        assert "half an installation" in told
 
     def test_other_credentials(
         self, radosgw: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -350,17 +350,21 @@ class TestLocalFile:
 
 
 class TestOnWorkers:
-    def test_the_error_comes_back_from_a_worker(self, cluster: Client, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("change", "error"), [(truncate, FileChangedError), (Path.unlink, MissingFileError)]
+    )
+    def test_the_error_comes_back_from_a_worker(
+        self, cluster: Client, tmp_path: Path, change: Any, error: type[Exception]
+    ) -> None:
         path = tmp_path / "movie.mrc"
         path.write_bytes(mrc_bytes(OLD))
         data = plan_mrc(path, chunks=(8, -1, -1)).to_dask()
         np.testing.assert_array_equal(data[:16].compute(), OLD[:16])
         pids = set(cluster.run(os.getpid).values())
-        for change, error in ((truncate, FileChangedError), (Path.unlink, MissingFileError)):
-            change(path)
-            with pytest.raises(error) as caught:
-                data.sum().compute()
-            assert any(f"(pid {pid})" in caught.value.where for pid in pids)
+        change(path)
+        with pytest.raises(error) as caught:
+            data.sum().compute()
+        assert any(f"(pid {pid})" in caught.value.where for pid in pids)
         assert set(cluster.run(os.getpid).values()) == pids
 
     @pytest.mark.parametrize("io", ["read", "map"])

@@ -6,7 +6,9 @@ import io
 import json
 import struct
 import sys
+import threading
 import zlib
+from typing import ClassVar
 
 import mrcfile
 import numpy as np
@@ -16,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.batch.check_workers import CheckReport, WorkerReport
-from mrcdist.batch.clusters import Where
+from mrcdist.batch.clusters import Where, told_when_alone
 from mrcdist.batch.jobqueue import parse_job_queue
 from mrcdist.batch.output import check_outputs, write_result
 from mrcdist.batch.partial import PartialStore, write_whole
@@ -376,8 +378,29 @@ def test_a_job_runs_in_one_place(given):
         Where(**given)
 
 
+def test_a_job_without_workers_says_that_it_waits():
+    class Scheduler:
+        workers: ClassVar[dict[str, int]] = {"tcp://1": 1}
+
+        def nthreads(self):
+            return self.workers
+
+    said, enough = [], threading.Event()
+
+    def say(text):
+        said.append(text)
+        enough.set()
+
+    with told_when_alone(Scheduler(), say, interval=0.01):
+        assert not enough.wait(0.2)
+    Scheduler.workers = {}
+    with told_when_alone(Scheduler(), say, interval=0.01):
+        assert enough.wait(30)
+    assert said[0] == "there are no workers: tasks wait for some to come"
+
+
 class TestCheckReport:
-    VERSIONS = {"python": "3.11.7", "dask": "2026.8"}  # noqa: RUF012
+    VERSIONS: ClassVar = {"python": "3.11.7", "dask": "2026.8"}
     GOOD = WorkerReport(
         "tcp://1", "w-1", "node1", 7, 4, 2**33, VERSIONS, bytes_read=2**26, seconds=0.25
     )
