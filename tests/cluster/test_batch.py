@@ -354,6 +354,13 @@ class TestResume:
         np.testing.assert_array_equal(np.load(movie.with_name("bf.npy")), virtual(ring(0, RADIUS)))
 
 
+def scheduled(cluster: Client) -> set[str]:
+    """Keys of the tasks that the scheduler knows."""
+    return set(
+        cluster.run_on_scheduler(lambda dask_scheduler: [str(key) for key in dask_scheduler.tasks])
+    )
+
+
 class TestFailures:
     def test_a_file_that_changes_after_planning_stops_the_job(
         self, cluster: Client, movie: Path
@@ -376,10 +383,11 @@ class TestFailures:
         plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
         movie.unlink()
         order = Order("mean", (movie.with_name("out.npy"),))
+        before = scheduled(cluster)
         with pytest.raises(MrcdistError):
             run(plan, order, Where(address(cluster)), io.StringIO())
         deadline = time.monotonic() + 30
-        while left := cluster.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks)):
+        while left := scheduled(cluster) - before:
             assert time.monotonic() < deadline, left
             time.sleep(0.05)
 

@@ -213,9 +213,10 @@ def read_mrcfile(path: Path, row: Row) -> Any:
 
 def read_rosettasciio(path: Path, row: Row) -> Any:
     import rsciio.mrc
-    import rsciio.mrcz
 
     if path.suffix == ".mrcz":
+        import rsciio.mrcz
+
         [ds] = rsciio.mrcz.file_reader(str(path))
     else:
         [ds] = rsciio.mrc.file_reader(
