@@ -1,0 +1,103 @@
+"""Compressed files end to end: whole files in one task, MRCZ section by section."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+
+import fsspec
+import mrcz
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.errors import MrcdistWarning, TruncatedFileError
+from mrcdist.read import stats
+from tests.support.mrc_files import counting, mrc_bytes, write_mrc
+
+NUMBERS = counting((5, 6, 7), "int16")
+
+
+@pytest.mark.parametrize("name", ["a.mrc", "a.mrc.gz", "a.bin"])
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
+@pytest.mark.parametrize("byteorder", "<>")
+def test_whole_files_are_known_by_their_bytes_and_read_by_one_task(
+    tmp_path, compress, name, byteorder
+):
+    path = tmp_path / name
+    path.write_bytes(compress(mrc_bytes(NUMBERS, byteorder=byteorder)))
+    with pytest.warns(MrcdistWarning, match="one task reads it.*decompress"):
+        [ds] = mrcdist.read_mrc(path, chunks=(1, -1, -1))
+    assert ds["data"].npartitions == 1
+    np.testing.assert_array_equal(ds["data"].compute(), NUMBERS)
+    np.testing.assert_array_equal(ds["data"][3, ::-1, 2].compute(), NUMBERS[3, ::-1, 2])
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
+def test_a_stream_that_is_cut_short_is_never_a_wrong_array(tmp_path, compress):
+    path = tmp_path / "a.mrc.z"
+    noise = np.random.default_rng(1).integers(-1000, 1000, (40, 60, 70), "int16")
+    path.write_bytes(compress(mrc_bytes(noise))[:-5000])
+    if compress is bz2.compress:  # a block is whole or nothing, and this file is one block
+        with pytest.raises(mrcdist.MrcdistError):
+            mrcdist.read_mrc(path, lazy=False)
+        return
+    with pytest.warns(MrcdistWarning, match="one task"):
+        [ds] = mrcdist.read_mrc(path)
+    with pytest.raises(TruncatedFileError):
+        ds["data"].compute()
+
+
+@pytest.mark.parametrize("codec", [None, "blosclz", "lz4", "lz4hc", "zlib", "zstd"])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "float32", "complex64", "uint16"])
+def test_mrcz_in_every_codec(tmp_path, codec, dtype):
+    numbers = counting((5, 16, 24), dtype)
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(numbers, str(path), compressor=codec)
+    [ds] = mrcdist.read_mrc(path, chunks=(2, -1, -1))
+    assert ds["data"].dtype == numbers.dtype
+    assert ds["data"].numblocks == (3, 1, 1)
+    np.testing.assert_array_equal(ds["data"].compute(), numbers)
+    np.testing.assert_array_equal(ds["data"][3, 4:9, ::5].compute(), numbers[3, 4:9, ::5])
+
+
+def test_mrcz_reads_a_tasks_own_sections_only(tmp_path):
+    numbers = np.random.default_rng(1).integers(0, 2**16, (8, 64, 64), "uint16")
+    mrcz.writeMRC(numbers, str(tmp_path / "a.mrcz"), compressor="zstd")
+    raw = (tmp_path / "a.mrcz").read_bytes()
+    fsspec.filesystem("memory").pipe_file("/compressed/a.mrcz", raw)
+    [ds] = mrcdist.read_mrc("memory://compressed/a.mrcz", chunks=(1, -1, -1))
+    before = stats.snapshot().bytes_fetched
+    np.testing.assert_array_equal(ds["data"][5].compute(), numbers[5])
+    assert 0 < stats.snapshot().bytes_fetched - before < len(raw) / 6
+
+
+class TestTiltFile:
+    @pytest.fixture
+    def series(self, tmp_path):
+        return write_mrc(tmp_path / "a.st", NUMBERS)
+
+    def test_even_tilts_are_a_uniform_axis(self, series, tmp_path):
+        (tmp_path / "a.rawtlt").write_text("-4\n-2\n0\n2\n4\n")
+        [ds] = mrcdist.read_mrc(series, tilt_file=tmp_path / "a.rawtlt")
+        axis = ds["axes"][0]
+        assert (axis["name"], axis["units"], axis["scale"], axis["offset"]) == (
+            "tilt", "deg", 2.0, -4.0,
+        )  # fmt: skip
+
+    def test_uneven_tilts_are_positions(self, series, tmp_path):
+        (tmp_path / "a.tlt").write_text("-4\n-2\n0.5\n2\n4\n")
+        [ds] = mrcdist.read_mrc(series, tilt_file=str(tmp_path / "a.tlt"))
+        np.testing.assert_array_equal(ds["axes"][0]["axis"], [-4, -2, 0.5, 2, 4])
+        assert "scale" not in ds["axes"][0]
+
+    def test_mdoc_goes_by_section(self, series, tmp_path):
+        text = "".join(f"[ZValue = {z}]\nTiltAngle = {3 * z}\n" for z in (1, 0, 2, 4, 3))
+        (tmp_path / "a.mdoc").write_text(text)
+        [ds] = mrcdist.read_mrc(series, tilt_file=tmp_path / "a.mdoc")
+        assert (ds["axes"][0]["scale"], ds["axes"][0]["offset"]) == (3.0, 0.0)
+
+    def test_another_number_of_tilts_is_an_error(self, series, tmp_path):
+        (tmp_path / "a.tlt").write_text("1\n2\n")
+        with pytest.raises(mrcdist.ArgumentError, match="2 tilt angles, the file 5 sections"):
+            mrcdist.read_mrc(series, tilt_file=tmp_path / "a.tlt")
