@@ -5,12 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from mrcdist import reader
-from mrcdist.beside import NamedFile
 from mrcdist.errors import MissingExtraError
-from mrcdist.parts import Filename
 
-__all__ = ["file_reader", "register_hyperspy"]
+__all__ = ["register_hyperspy"]
 
 _NAME = "mrcdist"
 
@@ -63,27 +60,6 @@ def register_hyperspy() -> None:
             "default_extension": 0,
             "writes": False,
             "non_uniform_axis": True,
-            "api": __name__,
+            "api": "mrcdist.reader",
         }
     )
-
-
-def file_reader(
-    filename: Filename, lazy: bool = False, metadata_file: NamedFile = "auto", **options: Any
-) -> list[dict[str, Any]]:
-    """Read a file for ``hs.load(path, file_format="mrcdist")``.
-
-    Parameters
-    ----------
-    filename, lazy, options
-        As in `mrcdist.file_reader`.
-    metadata_file : "auto", None, path, URL or open file, default "auto"
-        The Direct Electron sidecar. Unlike `mrcdist.file_reader`, which keeps the default of older
-        releases, this looks for it beside the movie, as HyperSpy's own reader does today.
-
-    Returns
-    -------
-    list of dict
-        See `mrcdist.read_mrc`.
-    """
-    return reader.file_reader(filename, lazy, metadata_file=metadata_file, **options)

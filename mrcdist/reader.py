@@ -137,7 +137,7 @@ def file_reader(
     navigation_shape: Sequence[int] | None = None,
     distributed: bool = False,
     chunks: Any = "auto",
-    metadata_file: NamedFile = None,
+    metadata_file: NamedFile = "auto",
     scan_file: NamedFile = "auto",
     virtual_images: Images = "auto",
     external_images: Images = "auto",
@@ -147,9 +147,9 @@ def file_reader(
 ) -> list[dict[str, Any]]:
     """Read an MRC file with RosettaSciIO's signature, for HyperSpy and for scripts.
 
-    Parameters are those of `read_mrc`, but for their defaults: nothing is lazy, and no sidecar is
-    looked for unless asked. `endianess` is RosettaSciIO's spelling; its default "<" is taken as no
-    opinion. `extras` are `read_mrc`'s other arguments.
+    Parameters are those of `read_mrc`, but for their defaults: nothing is lazy or distributed.
+    `endianess` is RosettaSciIO's spelling; its default "<" is taken as no opinion. `extras` are
+    `read_mrc`'s other arguments.
 
     Returns
     -------

@@ -105,19 +105,19 @@ class TestCall:
             lazy=lazy,
             signal_type="",
             convert_units=False,
-            chunks=(2, -1, -1, -1),
-            metadata_file="auto",
+            chunks=(2, -1, -1),
+            metadata_file=None,
         )
         assert calls == [
             (
                 str(written.movie),
-                {"lazy": lazy, "chunks": (2, -1, -1, -1), "metadata_file": "auto"},
+                {"lazy": lazy, "chunks": (2, -1, -1), "metadata_file": None},
             )
         ]
 
 
 def load_by_module(path, **options):
-    return hs.load(path, file_format=mrcdist, **{"metadata_file": "auto", **options})
+    return hs.load(path, file_format=mrcdist, **options)
 
 
 def load_by_name(path, **options):
@@ -127,7 +127,7 @@ def load_by_name(path, **options):
 
 def load_by_url(path, **options):
     url = url_of(path, KEEPERS["memory"])
-    return hyperspy_io.load_with_reader(url, mrcdist, **{"metadata_file": "auto", **options})
+    return hyperspy_io.load_with_reader(url, mrcdist, **options)
 
 
 @pytest.fixture(params=[load_by_module, load_by_name, load_by_url], ids=lambda load: load.__name__)
@@ -206,8 +206,8 @@ class TestScan:
         assert signal.axes_manager.navigation_shape == (6, 2)
         assert len(signal.metadata._HyperSpy.navigators.as_dictionary()) == 1
 
-    def test_without_a_sidecar_the_module_keeps_the_older_default(self, written):
-        signal = hs.load(written.movie, file_format=mrcdist, lazy=True)
+    def test_none_uses_no_sidecar(self, written, load):
+        signal = load(written.movie, lazy=True, metadata_file=None)
         assert signal.axes_manager.navigation_shape == (12,)
 
 
@@ -312,7 +312,6 @@ class TestOtherFiles:
                 bucket.url(written.movie.name),
                 mrcdist,
                 lazy=True,
-                metadata_file="auto",
                 storage_options=bucket.storage_options(),
             )
             np.testing.assert_array_equal(signal.data.compute(), all_frames(written))

@@ -13,7 +13,6 @@ import pytest
 import mrcdist
 from mrcdist import SidecarError
 from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.hyperspy import file_reader as named_reader
 from tests.support.acquisitions import all_frames, frames_of
 from tests.support.parity_table import ParityTable, require_rosettasciio
 
@@ -34,7 +33,7 @@ def peer(written, **options):
 
 
 def mine(written, **options):
-    [dataset] = mrcdist.file_reader(written.movie, **{"metadata_file": "auto", **options})
+    [dataset] = mrcdist.file_reader(written.movie, **options)
     return dataset
 
 
@@ -59,17 +58,18 @@ def images_of(dataset):
     return dataset["metadata"]["_HyperSpy"]["navigators"]
 
 
-@differs("default of `metadata_file`")
+@same("default of `metadata_file`")
 def test_default_of_metadata_file(tmp_path):
-    defaults = [
+    defaults = {
         inspect.signature(reader).parameters["metadata_file"].default
-        for reader in (rosettasciio, mrcdist.file_reader, mrcdist.read_mrc, named_reader)
-    ]
-    assert defaults == ["auto", None, "auto", "auto"]
+        for reader in (rosettasciio, mrcdist.file_reader, mrcdist.read_mrc, mrcdist.plan_mrc)
+    }
+    assert defaults == {"auto"}
     written = scan(tmp_path)
-    assert peer(written)["data"].shape == (*SCAN, *FRAME)
-    [plain] = mrcdist.file_reader(written.movie)
-    assert plain["data"].shape == (12, *FRAME)
+    [dataset] = mrcdist.file_reader(written.movie)
+    assert peer(written)["data"].shape == dataset["data"].shape == (*SCAN, *FRAME)
+    [plain] = mrcdist.file_reader(written.movie, metadata_file=None)
+    assert peer(written, metadata_file=None)["data"].shape == plain["data"].shape == (12, *FRAME)
 
 
 @same("pixels of a scan")
