@@ -19,9 +19,9 @@ DEFAULTS = {
     # Requests in flight for one task, and for all tasks of a process.
     "concurrency": 8,
     "process-concurrency": 16,
-    # Unwanted bytes between wanted ones that cost less than another request: latency (some 15 ms)
-    # × bandwidth of a connection (some 70 MB/s). See `mrcdist.plan.ranges`.
-    "max-gap": 2**20,
+    # Unwanted bytes between wanted ones that cost less than another request: latency × bandwidth of
+    # a connection, see `mrcdist.plan.ranges`. "auto": as the process finds them, at first a MiB.
+    "max-gap": "auto",
     # Bytes that may be fetched for each wanted one, for who pays by the byte. inf: no limit.
     "amplification": math.inf,
     # A range that fails is tried again so many times, and not after so many seconds of failing.
@@ -54,7 +54,7 @@ class ReadSettings:
     sub_range: int
     concurrency: int
     process_concurrency: int
-    max_gap: int
+    max_gap: int | None
     amplification: float
     retries: int
     deadline: float
@@ -93,6 +93,9 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
         ("stall", 0.001, False),
     ):
         value = found[key]
+        if key == "max-gap" and value == "auto":
+            found[key] = None
+            continue
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not value >= least or (whole and (value == math.inf or value % 1)):
             raise ArgumentError(

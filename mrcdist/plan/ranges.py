@@ -5,11 +5,13 @@ connection. Two wanted parts with a gap between them occupy a connection for
 ``2 × latency + 2 × part / bandwidth`` as two requests, and for
 ``latency + (2 × part + gap) / bandwidth`` as one. One is better where
 ``gap < latency × bandwidth``; that product is ``max_gap``. For object stores it is about
-15 ms × 70 MB/s = 1 MiB, and on a fast network to a fast store about the same: there, the client's
-own work of 1 ms a request is the latency, and the 1 GB/s that it can take in the bandwidth.
+15 ms × 70 MB/s = 1 MiB. Other connections are in use meanwhile, so that a client that is busy has
+its own share in both: one that can do 4 requests or 1.2 MB a millisecond, over eight connections,
+sees 2 ms × 150 MB/s = 300 kB, the bytes that it could have taken in instead of one request.
 
 What cutting goes by: requests run several at a time, so a long read is cut in pieces, but in none
-shorter than that product, which would take longer to ask for than to send.
+that takes about as long to ask for as to send; slow gateways have latencies of 50 ms, in which a
+connection sends 4 MiB.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ import numpy as np
 
 from mrcdist.plan.layout import Frames, Layout
 
-__all__ = ["FrameRun", "Merging", "Window", "merge_frames"]
+__all__ = ["FrameRun", "Merging", "Window", "merge_frames", "piece_bytes"]
 
-_SHORTEST_PIECE = 2**20
+_SHORTEST_PIECE = 2**22
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Merging:
     max_bytes : int
         Length of a read at most, if it has two frames or more.
     pieces : int
-        Number of reads at least, if each then has a MiB.
+        Number of reads at least, as far as `piece_bytes` allows.
     """
 
     max_gap: int
@@ -87,6 +89,21 @@ class Merging:
     def gap_after(self, part: int) -> float:
         """Bytes to the next part that are read rather than skipped, after parts of this length."""
         return min(self.max_gap, (self.amplification - 1) * part)
+
+
+def piece_bytes(total: int, *, pieces: int, max_bytes: int) -> int:
+    """Length of the pieces in which so many bytes are fetched.
+
+    Parameters
+    ----------
+    total : int
+        Bytes in all.
+    pieces : int
+        How many are fetched at a time: there should be as many.
+    max_bytes : int
+        Length at most.
+    """
+    return min(max_bytes, max(-(-total // pieces), _SHORTEST_PIECE))
 
 
 def merge_frames(
@@ -115,8 +132,9 @@ def merge_frames(
     cuts = (np.flatnonzero(gaps > merging.gap_after(high - low)) + 1).tolist()
     stretches = list(zip((0, *cuts), (*cuts, len(frames)), strict=True))
     total = sum(int(frames[last - 1] - frames[first]) + 1 for first, last in stretches)
-    even = total * layout.frame_bytes // merging.pieces
-    longest = min(merging.max_bytes, max(even, _SHORTEST_PIECE))
+    longest = piece_bytes(
+        total * layout.frame_bytes, pieces=merging.pieces, max_bytes=merging.max_bytes
+    )
     for first, last in stretches:
         uncut = whole and not np.any(gaps[first : last - 1] > 0)
         pieces = (

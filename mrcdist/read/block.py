@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,15 @@ from mrcdist.plan.layout import Frames, Layout
 from mrcdist.plan.ranges import FrameRun, Merging, Window, merge_frames
 from mrcdist.plan.selection import Selection
 from mrcdist.read.advice import expect
+from mrcdist.read.target import Target
 
 __all__ = ["BlockCost", "Cost", "OpenPart", "RangeReader", "block_cost", "read_block"]
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
+
+# Bytes of a frame's part above which Python can afford to place each by itself.
+_LEAST_SCATTERED = 4096
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,14 @@ class RangeReader(Protocol):
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order."""
+
+
+@runtime_checkable
+class RangeFiller(RangeReader, Protocol):
+    """Puts the bytes of ranges where they are wanted."""
+
+    def fill(self, wanted: Sequence[tuple[int, Target]]) -> None:
+        """Read what begins at each byte to its target."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,8 @@ def read_block(
     if len(parts) == 1:
         block = _in_place(parts[0], layout, frames, window)
     if block is None:
-        block = _gathered(parts, layout, frames, window)
+        gather = _scattered if _scatters(parts, layout, window) else _gathered
+        block = gather(parts, layout, frames, window)
     block = block[
         :,
         _direction(rows),
@@ -150,13 +163,21 @@ def block_cost(
             sizes.append(run.stop - run.start if part.reader.private else 0)
     ahead = max(part.reader.ahead for part in parts)
     block_bytes = frames.size * len(window.rows) * layout.pixels.bytes_of(len(window.columns))
+    low, high = window.byte_span(layout)
+    if single is not None:
+        buffers = sizes[0]
+    elif _scatters(parts, layout, window):
+        buffers = frames.size * (high - low)
+    else:
+        # Those fetched ahead, the one that comes and the one that is being copied.
+        buffers = sum(sorted(sizes)[-(ahead + 2) :])
     # One buffer that holds nothing but the block becomes the block.
-    becomes_block = single is not None and layout.pixels.plain and sizes[0] <= block_bytes
+    one = single is not None or _scatters(parts, layout, window)
+    becomes_block = one and layout.pixels.plain and buffers <= block_bytes
     return BlockCost(
         requests=sum(cost.requests for cost in costs),
         nbytes=sum(cost.nbytes for cost in costs),
-        # Those fetched ahead, the one that comes and the one that is being copied.
-        buffers=(0 if becomes_block else sum(sorted(sizes)[-(ahead + 2) :]))
+        buffers=(0 if becomes_block else buffers)
         + sum(sorted(cost.held for cost in costs)[-(ahead + 1) :]),
     )
 
@@ -172,7 +193,8 @@ def _in_place(part: OpenPart, layout: Layout, frames: Frames, window: Window) ->
     step = _even_step(frames)
     [buffer] = part.reader.views([(part.offset + run.start, part.offset + run.stop)])
     _announce(buffer, layout, window, frames)
-    stretch = _stretch(buffer, layout, window, int(frames[-1] - frames[0]) + 1)
+    n_frames = int(frames[-1] - frames[0]) + 1
+    stretch = _stretch(buffer, layout, window, n_frames, layout.frame_bytes)
     found = layout.pixels.decode(stretch[::step, :: window.rows.step], window.columns)
     # A narrow view of memory of our own would hold on to all of it.
     return found.copy() if part.reader.private and found.nbytes < buffer.nbytes else found
@@ -199,10 +221,55 @@ def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window:
         for run, buffer in zip(runs, part.reader.views(spans), strict=True):
             there = wanted[run.first : run.last] - wanted[run.first]
             _announce(buffer, layout, window, there)
-            stretch = _stretch(buffer, layout, window, int(there[-1]) + 1)
+            stretch = _stretch(buffer, layout, window, int(there[-1]) + 1, layout.frame_bytes)
             lines = stretch[_as_slice(there), :: window.rows.step]
             block[order[run.first : run.last]] = layout.pixels.decode(lines, window.columns)
     return block
+
+
+def _scatters(parts: Sequence[OpenPart], layout: Layout, window: Window) -> bool:
+    """Whether the frames' parts are read straight to their places, not by way of buffers."""
+    low, high = window.byte_span(layout)
+    return high - low >= _LEAST_SCATTERED and all(
+        isinstance(part.reader, RangeFiller) for part in parts
+    )
+
+
+def _scattered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:
+    """Let the frames' parts come straight to their places; those that are nowhere are 0."""
+    low, high = window.byte_span(layout)
+    memory = np.zeros(frames.size * (high - low), np.uint8)
+    for part in parts:
+        _scatter(part, layout, frames, window, memory)
+    stretch = _stretch(memory, layout, window, frames.size, high - low)
+    found = layout.pixels.decode(stretch[:, :: window.rows.step], window.columns)
+    # A narrow view would hold on to all of it.
+    return found.copy() if found.nbytes < memory.nbytes else found
+
+
+def _scatter(part: OpenPart, layout: Layout, frames: Frames, window: Window, memory: Bytes) -> None:
+    """Read the frames' parts that are in one file to their places, one behind the other."""
+    size = memory.size // frames.size
+    order, wanted = _in_file_order(frames - part.first, part.frames)
+    repeated = np.flatnonzero(np.diff(wanted) == 0) + 1
+    places, numbers = np.delete(order, repeated), np.delete(wanted, repeated)
+    targets = []
+    for run in _runs(part, layout, numbers, window):
+        there = places[run.first : run.last]
+        gaps = np.diff(numbers[run.first : run.last]) * layout.frame_bytes - size
+        # What follows one another in the file and in memory alike is one segment.
+        cuts = (np.flatnonzero((gaps > 0) | (np.diff(there) != 1)) + 1).tolist()
+        segments: list[tuple[int, Bytes | None]] = []
+        for first, last in zip((0, *cuts), (*cuts, there.size), strict=True):
+            if first and gaps[first - 1]:
+                segments.append((int(gaps[first - 1]), None))
+            start, length = int(there[first]) * size, (last - first) * size
+            segments.append((length, memory[start : start + length]))
+        targets.append((part.offset + run.start, Target(segments)))
+    cast(RangeFiller, part.reader).fill(targets)
+    by_frame = memory.reshape(frames.size, size)
+    for again in repeated:
+        by_frame[order[again]] = by_frame[order[again - 1]]
 
 
 def _announce(buffer: Bytes, layout: Layout, window: Window, frames: Frames) -> None:
@@ -237,13 +304,13 @@ def _as_slice(inside: Frames) -> slice | Frames:
     return slice(0, int(inside[-1]) + 1, step) if step else inside
 
 
-def _stretch(buffer: Bytes, layout: Layout, window: Window, n_frames: int) -> Bytes:
-    """View a stretch of the file, from a window's first byte on, as (frames, rows, bytes)."""
+def _stretch(buffer: Bytes, layout: Layout, window: Window, n_frames: int, step: int) -> Bytes:
+    """View memory, from a window's first byte on, as (frames, rows, bytes), a frame a `step`."""
     first, last = layout.pixels.byte_range(window.columns)
     n_rows = window.rows[-1] - window.rows.start + 1
     # The last frame ends with the window: the strides do not lead past the buffer.
     shape = (n_frames, n_rows, last - first)
-    strides = (layout.frame_bytes, layout.row_bytes, 1)
+    strides = (step, layout.row_bytes, 1)
     reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
     if reach > buffer.size:
         raise AssertionError(f"a view of {reach} bytes over a buffer of {buffer.size}")

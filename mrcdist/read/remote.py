@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
 import numpy as np
 
 from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
+from mrcdist.plan.ranges import piece_bytes
 from mrcdist.read import stats
 from mrcdist.read.block import Cost
 from mrcdist.read.location import Identity, Location, here
 from mrcdist.read.retry import Attempts
+from mrcdist.read.target import Target
 from mrcdist.read.transport import Bytes, Transport, open_transport
 
 __all__ = ["RemoteReader"]
@@ -48,10 +51,15 @@ class RemoteReader:
         self._transport = open_transport(location, identity, settings.consistency)
         self.ahead = settings.concurrency if self._transport.parallel else 1
 
+    @property
+    def max_gap(self) -> int:
+        """Unwanted bytes that cost less than another request, as far as is known by now."""
+        return self._transport.pace.max_gap
+
     def cost(self, start: int, stop: int) -> Cost:
         """Say what reading a range takes."""
         nbytes = stop - start
-        requests = -(-nbytes // self._settings.sub_range)
+        requests = -(-nbytes // self._step(nbytes))
         if not self._transport.parallel:
             # One answer is let go while the next one comes.
             return Cost(requests, nbytes, held=min(nbytes, 2 * self._settings.sub_range))
@@ -69,7 +77,7 @@ class RemoteReader:
         running: deque[Future[Bytes]] = deque()
         # One slot a request of this task; bound to the loop when it is first waited for.
         slots = asyncio.Semaphore(self.ahead)
-        asyncio.run_coroutine_threadsafe(self._checked(), loop).result()
+        self._check()
         try:
             for span in ranges:
                 if len(running) == self.ahead:
@@ -77,79 +85,139 @@ class RemoteReader:
                 running.append(asyncio.run_coroutine_threadsafe(self._fetch(*span, slots), loop))
             while running:
                 yield running.popleft().result()
-            asyncio.run_coroutine_threadsafe(self._checked(), loop).result()
+            self._check()
         finally:
             for future in running:
                 future.cancel()
 
-    async def _checked(self) -> None:
+    def _step(self, nbytes: int) -> int:
+        """Length of the sub-ranges of a range; a short one is a single request."""
+        longest = self._settings.sub_range
+        if nbytes <= longest or not self._transport.parallel:
+            return longest
+        return piece_bytes(nbytes, pieces=self.ahead, max_bytes=longest)
+
+    def fill(self, wanted: Sequence[tuple[int, Target]]) -> None:
+        """Fetch what begins at each byte to its target, with nothing held in between.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        loop = self._transport.loop
+        slots = asyncio.Semaphore(self.ahead)
+        self._check()
+        running = asyncio.run_coroutine_threadsafe(self._fetch_all(wanted, slots), loop)
         try:
-            await self._transport.check()
+            running.result()
+        finally:
+            running.cancel()
+        self._check()
+
+    def _check(self) -> None:
+        if self._transport.pinned:
+            return
+        try:
+            self._transport.check()
         except MrcdistError as error:
             raise error.located(here(self._location)) from None
 
     async def _fetch(self, start: int, stop: int, slots: asyncio.Semaphore) -> Bytes:
-        """Fetch one range as sub-ranges into one array."""
+        """Fetch one range into an array of its own."""
         whole = np.empty(stop - start, np.uint8)
-        step = self._settings.sub_range
+        await self._fetch_all([(start, Target([(whole.size, whole)]))], slots)
+        return whole
+
+    async def _fetch_all(
+        self, wanted: Sequence[tuple[int, Target]], slots: asyncio.Semaphore
+    ) -> None:
+        """Fetch what begins at each byte to its target, in sub-ranges."""
+        parts = [
+            (start + at, target.part(at, min(at + step, target.size)))
+            for start, target in wanted
+            for step in (self._step(target.size),)
+            for at in range(0, target.size, step)
+        ]
+        if len(parts) == 1:
+            await self._fetch_part(*parts[0], slots)
+            return
         failure = None
         try:
             # A group, so that no sub-range is still being fetched once one has failed for good.
             async with asyncio.TaskGroup() as group:
-                for at in range(0, whole.size, step):
-                    group.create_task(self._fetch_part(start + at, whole[at : at + step], slots))
+                for part in parts:
+                    group.create_task(self._fetch_part(*part, slots))
         except BaseExceptionGroup as failed:
             failure = failed.exceptions[0]
         if failure is not None:
             raise failure
-        return whole
 
-    async def _fetch_part(self, start: int, into: Bytes, slots: asyncio.Semaphore) -> None:
+    async def _fetch_part(self, start: int, into: Target, slots: asyncio.Semaphore) -> None:
         async with slots, _gate(self._transport, self._settings.process_concurrency):
             try:
                 await self._fetch_patiently(start, into)
             except MrcdistError as error:
                 raise error.located(here(self._location, start, start + into.size)) from None
 
-    async def _fetch_patiently(self, start: int, into: Bytes) -> None:
+    async def _fetch_patiently(self, start: int, into: Target) -> None:
         """Try until it works, or until the retries or the deadline are used up."""
         loop = asyncio.get_running_loop()
         attempts = Attempts(self._settings, self._location.shown, self._location.scrub)
         while True:
             try:
                 async with asyncio.timeout(None) as clock:
-                    alive = _watch(clock, attempts, loop) if self._transport.parallel else _ignore
-                    await self._transport.get(start, into, alive)
+                    watch = _Watch(clock, attempts, loop, limited=self._transport.parallel)
+                    await self._transport.get(start, into, watch.alive)
             except Exception as error:  # noqa: BLE001 each store has its own errors
                 wait = attempts.failed(error)
             else:
+                if self._transport.parallel:
+                    self._transport.pace.note(*watch.times(), into.size)
                 stats.add(requests=1, bytes_fetched=into.size)
                 return
             await asyncio.sleep(wait)
 
 
-def _watch(
-    clock: asyncio.Timeout, attempts: Attempts, loop: asyncio.AbstractEventLoop
-) -> Callable[[], None]:
-    """Put off a time limit whenever the returned function is called."""
-    silence = attempts.begin()
-    next_time = loop.time() + silence / 8
-    clock.reschedule(loop.time() + silence)
+class _Watch:
+    """Puts off the end of an attempt whenever bytes come, and takes the time.
 
-    def alive() -> None:
-        nonlocal next_time
-        now = loop.time()
+    Not `limited`: a thread tells nothing of its progress, and could not be given up.
+    """
+
+    def __init__(
+        self,
+        clock: asyncio.Timeout,
+        attempts: Attempts,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        limited: bool,
+    ) -> None:
+        self._clock = clock
+        self._attempts = attempts
+        self._loop = loop
+        self._silence = attempts.begin() if limited else math.inf
+        self._begun = loop.time()
+        self._first = 0.0
+        self._next = self._begun
+        self._put_off(self._begun)
+
+    def _put_off(self, now: float) -> None:
+        self._next = now + self._silence / 8
+        if self._silence < math.inf:
+            self._clock.reschedule(now + self._silence)
+
+    def alive(self) -> None:
+        """Take note of bytes that have come."""
+        now = self._loop.time()
+        self._first = self._first or now
         # Setting a timer costs more than a piece of an answer; it need not be set for each.
-        if now >= next_time:
-            attempts.heard()
-            clock.reschedule(now + silence)
-            next_time = now + silence / 8
+        if now >= self._next:
+            self._attempts.heard()
+            self._put_off(now)
 
-    return alive
-
-
-def _ignore() -> None:
-    """A thread tells nothing of its progress, and could not be given up."""
+    def times(self) -> tuple[float, float]:
+        """Seconds before the first bytes, and since."""
+        return self._first - self._begun, self._loop.time() - self._first
 
 
 def _gate(transport: Transport, limit: int) -> asyncio.Semaphore:

@@ -28,6 +28,9 @@ __all__ = ["MrcSource", "Part"]
 # An unread gap in a map costs address space, not bytes.
 _MAP_GAP = 2**26
 
+# The same for read(): what a network filesystem sends in about 1 ms.
+_READ_GAP = 2**20
+
 
 @dataclass(frozen=True)
 class Part:
@@ -164,13 +167,16 @@ def _opened(part: Part, first: int, layout: Layout, settings: ReadSettings) -> O
     reader = part.open(settings)
     if reader.private:
         merging = Merging(
-            max_gap=settings.max_gap,
+            max_gap=_max_gap(reader) if settings.max_gap is None else settings.max_gap,
             amplification=settings.amplification,
             max_bytes=settings.sub_range,
-            # All that is read ahead is then a fourth of all that is read, whatever the chunk.
-            pieces=4 * settings.concurrency,
+            pieces=settings.concurrency,
         )
     else:
         # A map with gaps is not cut: it is one view, and nothing of it is held in memory.
         merging = Merging(_MAP_GAP, math.inf, max_bytes=layout.nbytes + 1, pieces=1)
     return OpenPart(reader, part.offset, first, part.frames, merging)
+
+
+def _max_gap(reader: RangeReader) -> int:
+    return reader.max_gap if isinstance(reader, RemoteReader) else _READ_GAP

@@ -18,6 +18,8 @@ from mrcdist.errors import AccessDeniedError, ReadError
 from mrcdist.read.failures import Transient, explain_status
 from mrcdist.read.http import range_headers, ranges_ignored
 from mrcdist.read.location import Identity, Location, changed
+from mrcdist.read.pace import Pace, pace_of
+from mrcdist.read.target import Target
 
 __all__ = ["Transport", "open_transport"]
 
@@ -36,17 +38,20 @@ class Transport(Protocol):
     loop: asyncio.AbstractEventLoop
     parallel: bool
     """Whether several ranges may be fetched at a time."""
+    pinned: bool
+    """Whether `get` gives the planned version or none; else `check` before and after."""
     connections: float
     """Requests that can be under way at a time; others would wait for a connection."""
+    pace: Pace
 
-    async def get(self, start: int, into: Bytes, alive: Callable[[], None]) -> None:
+    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes.
 
         `alive` is called whenever some of them have come, and puts off the end of the attempt.
         """
 
-    async def check(self) -> None:
-        """Raise `FileChangedError` unless `get` itself makes sure of the version."""
+    def check(self) -> None:
+        """Raise `FileChangedError` if there is another version by now."""
 
 
 def open_transport(location: Location, identity: Identity, consistency: str) -> Transport:
@@ -64,9 +69,11 @@ class _S3:
     """S3 through s3fs's client, pinned by VersionId or If-Match."""
 
     parallel = True
+    pinned = True
 
     def __init__(self, fs: S3FileSystem, path: str, location: Location, identity: Identity) -> None:
         self.loop = fs.loop
+        self.pace = pace_of(fs)
         self.connections = fs.config_kwargs.get("max_pool_connections", 10)
         self._fs = fs
         self._location = location
@@ -79,10 +86,10 @@ class _S3:
         elif identity.kind == "etag":
             self._request["IfMatch"] = identity.version
 
-    async def check(self) -> None:
-        """S3 checks the version with each GET."""
+    def check(self) -> None:
+        """Each request is for the planned version."""
 
-    async def get(self, start: int, into: Bytes, alive: Callable[[], None]) -> None:
+    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
         await self._fs.set_session()
         client = await self._fs.get_s3(self._bucket)
         request = {**self._request, "Range": f"bytes={start}-{start + into.size - 1}"}
@@ -98,11 +105,11 @@ class _S3:
             _check_range(
                 response.get("ContentRange"), start, into.size, self._location, self._identity
             )
-            filled = 0
+            into.restart()
             while piece := await body.read(_PIECE):
-                filled = _store(piece, into, filled)
+                into.store(piece)
                 alive()
-            _require_all(filled, into.size)
+            into.require_all()
         finally:
             body.close()
 
@@ -129,21 +136,23 @@ class _Http:
     """HTTP(S) through fsspec's session, pinned by If-Match or the answer's validators."""
 
     parallel = True
+    pinned = True
     connections = math.inf
 
     def __init__(
         self, fs: HTTPFileSystem, path: str, location: Location, identity: Identity
     ) -> None:
         self.loop = fs.loop
+        self.pace = pace_of(fs)
         self._fs = fs
         self._url = fs.encode_url(path)
         self._location = location
         self._identity = identity
 
-    async def check(self) -> None:
-        """Each answer carries what tells versions apart."""
+    def check(self) -> None:
+        """Each answer says which version it is of."""
 
-    async def get(self, start: int, into: Bytes, alive: Callable[[], None]) -> None:
+    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
         session = await self._fs.set_session()
         options = dict(self._fs.kwargs)
         headers = {**options.pop("headers", {}), **range_headers(start, into.size)}
@@ -162,11 +171,11 @@ class _Http:
                 self._location,
                 self._identity,
             )
-            filled = 0
+            into.restart()
             async for piece in answer.content.iter_chunked(_PIECE):
-                filled = _store(piece, into, filled)
+                into.store(piece)
                 alive()
-            _require_all(filled, into.size)
+            into.require_all()
 
     def _check_version(self, headers: Any) -> None:
         name = {"etag": "ETag", "modified": "Last-Modified"}.get(self._identity.kind)
@@ -179,26 +188,28 @@ class _Fsspec:
     """Any other filesystem, one request at a time; the version is checked around each block."""
 
     parallel = False
+    pinned = False
     connections = math.inf
 
     def __init__(
         self, fs: Any, path: str, location: Location, identity: Identity, consistency: str
     ) -> None:
         self.loop = get_loop()
+        self.pace = pace_of(fs)
         self._fs = fs
         self._path = path
         self._location = location
         self._identity = identity
         self._consistency = consistency
 
-    async def check(self) -> None:
+    def check(self) -> None:
         if self._consistency == "off":
             return
-        found = await asyncio.to_thread(self._location.identify)
+        found = self._location.identify()
         if found.required(self._consistency) != self._identity.required(self._consistency):
             raise changed(self._location, self._identity, found)
 
-    async def get(self, start: int, into: Bytes, alive: Callable[[], None]) -> None:
+    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
         raw = await asyncio.to_thread(self._read, start, into.size)
         if len(raw) > into.size:
             raise ReadError(
@@ -206,7 +217,9 @@ class _Fsspec:
                 cause="this store or cache ignores byte ranges",
                 remedy='prefix the URL with "simplecache::" to fetch the whole file once a worker',
             )
-        _require_all(_store(raw, into, 0), into.size)
+        into.restart()
+        into.store(raw)
+        into.require_all()
 
     def _read(self, start: int, size: int) -> bytes:
         strict = self._consistency == "strict"
@@ -217,20 +230,6 @@ class _Fsspec:
         with copy.open("rb") as file:
             file.seek(start)
             return file.read(size)
-
-
-def _store(piece: bytes, into: Bytes, filled: int) -> int:
-    """Copy a piece behind what is filled already; return how much is filled then."""
-    end = filled + len(piece)
-    if end > into.size:
-        raise Transient(f"more than the {into.size} bytes asked for were sent")
-    into[filled:end] = np.frombuffer(piece, np.uint8)
-    return end
-
-
-def _require_all(filled: int, wanted: int) -> None:
-    if filled != wanted:
-        raise Transient(f"the answer ended after {filled} of {wanted} bytes")
 
 
 def _check_range(

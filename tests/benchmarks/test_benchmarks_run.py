@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -66,6 +67,20 @@ def test_all_readers_do_all_workloads_and_get_them_right(tmp_path):
     for name in NAMES:
         assert f"| {name} | mrcdist |" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == [report.name]
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_reading_from_a_store_is_right_in_every_way():
+    small = ["--stores", "nginx", "--mib", "64", "--rounds", "1", "--what", "chunks,frames,crops"]
+    done = subprocess.run(
+        [sys.executable, RUN.with_name("object_store.py"), *small],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stdout.count("| mrcdist |") == 8
 
 
 def test_workloads_are_those_that_the_command_line_offers(workloads):

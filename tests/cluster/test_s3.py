@@ -175,7 +175,8 @@ class TestRequests:
         with dask.config.set({"mrcdist.sub-range": 16 * MIB}):
             np.testing.assert_array_equal(ds["data"].compute(), numbers)
         sizes = Counter(e.body_bytes for e in proxy.requests)
-        assert sizes == {16 * MIB: 2, 8 * MIB: 1}
+        # As many as may be under way at a time, though each could be longer.
+        assert sizes == {5 * MIB: 8}
         assert all(e.complete and e.status == 206 for e in proxy.requests)
 
 

@@ -1,0 +1,150 @@
+"""Read at random for a long time from a store that fails, and see that nothing grows.
+
+    python tests/benchmarks/long_run.py [--minutes 30] [--threads 8] [--faults 0.05]
+
+A process of its own reads through a proxy that breaks every twentieth answer of a real S3 server.
+It compares each block with what was written, and counts its open files, sockets, threads and
+memory. Exit status 1 if the last third of the run has more of them than the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from ast import literal_eval
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+_ROOT = str(Path(__file__).resolve().parents[2])
+if _ROOT not in sys.path:
+    sys.path.insert(0, _ROOT)
+
+import dask  # noqa: E402
+import numpy as np  # noqa: E402
+import psutil  # noqa: E402
+
+from mrcdist import plan_mrc  # noqa: E402
+from mrcdist.read import stats  # noqa: E402
+from tests.support.http_log import CountingProxy, Exchange, Fault  # noqa: E402
+from tests.support.mrc_files import mrc_bytes  # noqa: E402
+from tests.support.s3 import radosgw_server  # noqa: E402
+
+SHAPE = (1024, 64, 64)
+FAULTS = (
+    Fault("status", status=500),
+    Fault("status", status=503),
+    Fault("reset"),
+    Fault("reset", after=500),
+    Fault("truncate", after=500),
+    Fault("short", after=500),
+    Fault("stall", after=500, seconds=5),
+)
+_SAMPLE_SECONDS = 5.0
+
+
+def numbers() -> np.ndarray:
+    """What is in the file."""
+    return np.random.default_rng(0).integers(0, 2**16, SHAPE, np.uint16)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run server, proxy and reader; return the reader's exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--faults", type=float, default=0.05, help="share of broken answers")
+    options = parser.parse_args(arguments)
+    dice = random.Random(0)
+
+    def respond(_: Exchange) -> Fault | None:
+        return dice.choice(FAULTS) if dice.random() < options.faults else None
+
+    with (
+        tempfile.TemporaryDirectory(prefix="mrcdist-long-") as folder,
+        radosgw_server(Path(folder) / "radosgw") as server,
+        server.bucket() as bucket,
+        CountingProxy(server) as proxy,
+    ):
+        url = bucket.put("movie.mrc", mrc_bytes(numbers()))
+        proxy.respond = respond
+        command = [sys.executable, __file__, "--reader", url, str(options.minutes)]
+        variables = {**os.environ, "READER_OPTIONS": repr(proxy.server.storage_options())}
+        with subprocess.Popen([*command, str(options.threads)], env=variables) as reader:
+            while reader.poll() is None:
+                time.sleep(1)
+                proxy.clear()  # what the proxy remembers would grow
+            return reader.returncode
+
+
+def read_at_random(url: str, minutes: str, threads: str) -> int:
+    """Read blocks in threads until the time is up; 0 if nothing grew."""
+    source = plan_mrc(url, storage_options=literal_eval(os.environ["READER_OPTIONS"])).source
+    expected = numbers()
+    ends = time.monotonic() + 60 * float(minutes)
+    blocks = [0] * int(threads)
+    lock = threading.Lock()
+
+    def read(number: int) -> None:
+        dice = np.random.default_rng(number)
+        while time.monotonic() < ends:
+            start, stop = np.sort(dice.integers(0, SHAPE[0] + 1, 2))
+            rows = slice(*np.sort(dice.integers(0, SHAPE[1] + 1, 2)).tolist())
+            window = (slice(int(start), int(stop), int(dice.integers(1, 4))), rows)
+            if not np.array_equal(source[window], expected[window]):
+                raise SystemExit(f"{window}: something else than what was written")
+            with lock:
+                blocks[number] += 1
+
+    samples: list[dict[str, int]] = []
+    settings = {"mrcdist.sub-range": 2**17, "mrcdist.stall": 1.0, "mrcdist.max-gap": 2**12}
+    with dask.config.set(settings), ThreadPoolExecutor(int(threads)) as pool:
+        running = [pool.submit(read, number) for number in range(int(threads))]
+        while not all(future.done() for future in running):
+            time.sleep(_SAMPLE_SECONDS)
+            samples.append(_sample())
+            print(f"{sum(blocks):>8} blocks  {stats.snapshot().retries:>6} retries  {samples[-1]}")
+            sys.stdout.flush()
+        for future in running:
+            future.result()
+    return _grown(samples)
+
+
+def _sample() -> dict[str, int]:
+    process = psutil.Process()
+    return {
+        "files": process.num_fds(),
+        "sockets": len(process.net_connections()),
+        "threads": process.num_threads(),
+        "MiB": process.memory_info().rss // 2**20,
+    }
+
+
+def _grown(samples: Sequence[dict[str, int]]) -> int:
+    """Compare the last third with the first, which is given room for what is a matter of chance."""
+    third = len(samples) // 3
+    if third < 3:
+        print("too short to tell whether anything grows")
+        return 1
+    grown = 0
+    for key, room in (("files", 8), ("sockets", 8), ("threads", 2), ("MiB", 24)):
+        before = statistics.median(sample[key] for sample in samples[:third])
+        after = statistics.median(sample[key] for sample in samples[-third:])
+        more = after > before + room
+        grown += more
+        print(f"{key:<8} {before:>6.0f} → {after:>6.0f}{'  GROWN' * more}")
+    print(f"{stats.snapshot()}")
+    return int(grown > 0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--reader"]:
+        sys.exit(read_at_random(*sys.argv[2:5]))
+    sys.exit(main())

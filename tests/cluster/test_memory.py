@@ -1,0 +1,73 @@
+"""Memory stays bounded: what a process takes is what the plan says, however large the file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.demo.movie import movie_header
+from mrcdist.read import stats
+from tests.support.cluster import dask_cluster
+from tests.support.memory import reader_memory
+from tests.support.mrc_files import mrc_bytes
+from tests.support.s3 import S3Server
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def stored(radosgw: S3Server):
+    """Frames of 128² uint16, 96 MiB of them, in both byte orders."""
+    numbers = np.random.default_rng(0).integers(0, 2**15, (3072, 128, 128), "u2")
+    with radosgw.bucket() as bucket:
+        for order in "<>":
+            raw = mrc_bytes(numbers, byteorder=order)
+            bucket.put("little.mrc" if order == "<" else "big.mrc", raw)
+        yield bucket
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("little.mrc", {"chunk_mib": 48, "threads": 1}),
+        ("little.mrc", {"chunk_mib": 24, "threads": 4}),
+        ("big.mrc", {"chunk_mib": 48, "threads": 2}),
+        ("little.mrc", {"chunk_mib": 96, "threads": 2, "crop": True}),
+    ],
+    ids=["one thread", "four threads", "big-endian", "crop"],
+)
+def test_reading_from_s3_takes_little_more_than_the_chunks(stored, name, options):
+    found = reader_memory(stored.url(name), storage_options=stored.storage_options(), **options)
+    assert found.peak <= 1.4 * found.chunk * found.threads
+    assert found.told == pytest.approx(1, abs=0.25)
+
+
+class TestSmallWorker:
+    """4 GiB through a worker that may have 600 MiB."""
+
+    FRAMES, SIDE = 1024, 1448  # 4 MiB a frame
+
+    @pytest.fixture
+    def large(self, tmp_path):
+        """A file with holes, which are read as zeros, and a one in its last frame."""
+        path = tmp_path / "large.mrc"
+        with path.open("wb") as file:
+            file.write(movie_header(self.FRAMES, (self.SIDE, self.SIDE)))
+            file.seek(self.FRAMES * 2 * self.SIDE**2 - 2, 1)
+            file.write(b"\1\0")
+        return path
+
+    def test_streams_a_local_file_without_pausing(self, tmp_path, large):
+        with dask_cluster(tmp_path, workers=1, threads=2, memory_limit="600 MiB") as client:
+            [ds] = mrcdist.read_mrc(large, chunks=(16, -1, -1))
+            assert ds["data"].nbytes > 4e9
+            # A worker that has paused for good would keep us waiting for ever.
+            found = client.compute(ds["data"].max(axis=(1, 2))).result(timeout=120)
+            assert found[-1] == 1
+            assert not found[:-1].any()
+            [read] = client.run(stats.snapshot).values()
+            assert read.blocks == self.FRAMES // 16
+            assert read.bytes_mapped > 4e9
+            [lines] = client.get_worker_logs().values()
+        assert not [line for _, line in lines if "memory usage" in line]

@@ -1,0 +1,136 @@
+"""Which parts of a file are read together: what merging and cutting promise."""
+
+from __future__ import annotations
+
+import math
+
+import dask
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist import plan_mrc
+from mrcdist.config import read_settings
+from mrcdist.errors import ArgumentError
+from mrcdist.format.pixels import PixelFormat
+from mrcdist.plan.layout import Layout
+from mrcdist.plan.ranges import Merging, Window, merge_frames, piece_bytes
+from mrcdist.read.pace import Pace
+from tests.support.mrc_files import mrc_bytes
+
+MIB = 2**20
+LAYOUT = Layout(PixelFormat("<u2"), (64, 64), (1000,), 1000)  # 8 KiB a frame, 128 bytes a row
+WHOLE = Window(range(64), range(64))
+ROWS = Window(range(16, 32), range(64))  # 2 KiB of a frame, 6 KiB to the next
+
+
+def merged(frames, window=WHOLE, *, whole=False, **limits):
+    defaults = {"max_gap": MIB, "amplification": math.inf, "max_bytes": 8 * MIB, "pieces": 8}
+    merging = Merging(**{**defaults, **limits})
+    return list(merge_frames(np.asarray(frames), LAYOUT, window, merging, whole=whole))
+
+
+def lengths(runs):
+    return [run.stop - run.start for run in runs]
+
+
+@given(
+    frames=st.lists(st.integers(0, 999), min_size=1).map(sorted),
+    window=st.sampled_from([WHOLE, ROWS]),
+    max_gap=st.sampled_from([0, 6000, 6144, 50_000, MIB]),
+    amplification=st.sampled_from([1, 2, 4, math.inf]),
+    max_bytes=st.sampled_from([1, 10_000, 100_000, 8 * MIB]),
+    whole=st.booleans(),
+)
+def test_every_frame_is_read_once_and_in_order(frames, window, whole, **limits):
+    runs = merged(frames, window, whole=whole, **limits)
+    assert [i for run in runs for i in range(run.first, run.last)] == list(range(len(frames)))
+    low, high = window.byte_span(LAYOUT)
+    for run in runs:
+        starts = np.asarray(frames[run.first : run.last]) * LAYOUT.frame_bytes
+        assert run.start == starts[0] + low
+        assert run.stop == starts[-1] + high
+        gaps = np.diff(starts) - (high - low)
+        assert np.all(gaps <= limits["max_gap"])
+        assert np.all(gaps <= (limits["amplification"] - 1) * (high - low))
+        gapless = not np.any(gaps > 0)
+        if run.last - run.first > 1 and not (whole and gapless):
+            assert run.stop - run.start <= max(limits["max_bytes"], LAYOUT.frame_bytes)
+
+
+class TestGaps:
+    def test_up_to_the_largest_that_pays_are_read(self):
+        assert len(merged(range(10), ROWS, max_gap=6 * 1024)) == 1
+        assert len(merged(range(10), ROWS, max_gap=6 * 1024 - 1)) == 10
+
+    def test_are_not_read_by_who_pays_for_bytes(self):
+        assert len(merged(range(10), ROWS, amplification=4)) == 1
+        assert len(merged(range(10), ROWS, amplification=3.9)) == 10
+
+    def test_are_none_where_frames_follow_one_another(self):
+        assert len(merged(range(10), max_gap=0, amplification=1)) == 1
+
+
+class TestLengths:
+    def test_as_many_pieces_as_are_fetched_at_a_time(self):
+        assert piece_bytes(64 * MIB, pieces=8, max_bytes=16 * MIB) == 8 * MIB
+
+    def test_none_longer_than_allowed(self):
+        assert piece_bytes(640 * MIB, pieces=8, max_bytes=16 * MIB) == 16 * MIB
+
+    def test_none_so_short_that_asking_takes_longer_than_sending(self):
+        assert piece_bytes(8 * MIB, pieces=8, max_bytes=16 * MIB) == 4 * MIB
+
+    def test_a_stretch_that_becomes_the_array_is_not_cut(self):
+        assert lengths(merged(range(1000), whole=True, max_bytes=MIB)) == [1000 * 8192]
+        assert max(lengths(merged(range(1000), whole=False, max_bytes=MIB))) == MIB
+        assert max(lengths(merged(range(0, 1000, 2), whole=True, max_bytes=MIB))) <= MIB
+
+
+class TestPace:
+    """Latency × bandwidth, as the process has found them."""
+
+    def test_at_first_a_store_is_taken_for_an_object_store_of_the_usual_kind(self):
+        assert Pace().max_gap == pytest.approx(MIB, rel=0.01)
+
+    @pytest.mark.parametrize(
+        ("latency", "bandwidth", "gap"),
+        [(0.002, 150e6, 300e3), (0.002, 60e6, 120e3), (0.040, 80e6, 3.2e6)],
+    )
+    def test_it_is_found_out(self, latency, bandwidth, gap):
+        pace = Pace()
+        for _ in range(100):
+            pace.note(latency, 8 * MIB / bandwidth, 8 * MIB)
+        assert pace.max_gap == pytest.approx(gap, rel=0.01)
+
+    def test_short_answers_tell_no_bandwidth(self):
+        pace = Pace()
+        for _ in range(100):
+            pace.note(0.015, 1e-9, 1000)
+        assert pace.max_gap == pytest.approx(MIB, rel=0.01)
+
+    @pytest.mark.parametrize(("latency", "gap"), [(0.0, 2**16), (100.0, 2**22)])
+    def test_within_reason(self, latency, gap):
+        pace = Pace()
+        for _ in range(100):
+            pace.note(latency, 0.1, 8 * MIB)
+        assert pace.max_gap == gap
+
+
+class TestKnob:
+    def test_a_number_wins_over_what_was_found(self, memory_file):
+        numbers = np.arange(8 * 64 * 64, dtype=np.uint16).reshape(8, 64, 64)
+        plan = plan_mrc(memory_file(mrc_bytes(numbers)), chunks=(8, 16, -1))
+        assert plan.explain().requests == 1
+        for knob in ({"mrcdist.max-gap": 6143}, {"mrcdist.amplification": 3.9}):
+            with dask.config.set(knob):
+                assert plan.explain().requests == 8
+
+    @pytest.mark.parametrize("value", [-1, "some", None, 1.5, True])
+    def test_anything_but_a_length_or_auto_is_refused(self, value):
+        with (
+            dask.config.set({"mrcdist.max-gap": value}),
+            pytest.raises(ArgumentError, match=r"mrcdist\.max-gap"),
+        ):
+            read_settings()
