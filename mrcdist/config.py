@@ -49,7 +49,7 @@ _understood: dict[str, ReadSettings] = {}
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """The knobs as this process has them; see the README for their meaning and defaults."""
+    """The knobs as this process has them; docs/reference/settings.md has their meaning."""
 
     sub_range: int
     concurrency: int

@@ -34,9 +34,13 @@ def register_hyperspy() -> None:
 
     Examples
     --------
-    >>> mrcdist.register_hyperspy()  # doctest: +SKIP
-    >>> hs.load("20241021_00405_movie.mrc", file_format="mrcdist", lazy=True)  # doctest: +SKIP
-    <LazySignal2D, title: 20241021_00405_movie, dimensions: (256, 256|512, 512)>
+    >>> import hyperspy.api as hs
+    >>> import mrcdist
+    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> movie = write_acquisition("demo", scan_shape=(3, 4), frame_shape=(16, 16)).movie
+    >>> mrcdist.register_hyperspy()
+    >>> hs.load(movie, file_format="mrcdist", lazy=True)
+    <LazySignal2D, title: 20260101_00001_movie, dimensions: (4, 3|16, 16)>
     """
     try:
         formats: list[dict[str, Any]] = importlib.import_module("rsciio").IO_PLUGINS

@@ -98,9 +98,15 @@ def read_mrc(
 
     Examples
     --------
-    >>> url = "s3://bucket/20241021_00405_movie.mrc"
-    >>> [ds] = read_mrc(url, chunks=(32, 256, -1, -1))  # doctest: +SKIP
-    >>> ds["data"].mean(axis=(0, 1)).compute()  # doctest: +SKIP
+    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> url = write_acquisition("demo", scan_shape=(4, 8), frame_shape=(8, 16)).movie
+    >>> [ds] = read_mrc(url, chunks=(2, 8, -1, -1))
+    >>> ds["data"]
+    dask.array<read-mrc, shape=(4, 8, 8, 16), dtype=uint16, chunksize=(2, 8, 8, 16), ...>
+    >>> [axis["name"] for axis in ds["axes"]]
+    ['y', 'x', 'ky', 'kx']
+    >>> ds["data"].mean(axis=(0, 1)).compute().shape
+    (8, 16)
     """
     lazy = distributed if lazy is None else lazy
     _check_mode(mmap_mode, lazy=lazy, distributed=distributed)
@@ -196,7 +202,13 @@ def plan_mrc(
 
     Examples
     --------
-    >>> print(plan_mrc("movie.mrc", chunks="256 MiB").explain())  # doctest: +SKIP
+    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> movie = write_acquisition("demo", scan_shape=(4, 8), frame_shape=(8, 16)).movie
+    >>> plan = plan_mrc(movie, chunks="4 KiB")
+    >>> plan.shape, plan.notes
+    ((4, 8, 8, 16), ())
+    >>> plan.explain().tasks
+    2
     """
     if endianness not in (None, "<", ">"):
         raise ArgumentError(

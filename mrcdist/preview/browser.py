@@ -71,10 +71,13 @@ def browse(data: Plan | Mapping[str, Any], *, budget: int = _BUDGET, figure: Any
 
     Examples
     --------
-    >>> browser = mrcdist.browse(mrcdist.plan_mrc("s3://bucket/movie.mrc"))  # doctest: +SKIP
-    >>> browser  # doctest: +SKIP
-    >>> browser.command  # the same for the whole file  # doctest: +SKIP
-    'mrcdist virtual s3://bucket/movie.mrc --detector circle:128,128,12'
+    >>> import mrcdist
+    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> movie = write_acquisition("demo", scan_shape=(16, 16), frame_shape=(32, 32)).movie
+    >>> browser = mrcdist.browse(mrcdist.plan_mrc(movie))
+    >>> browser.place_detector(16, 16, outer=5)
+    >>> browser.command  # the same for the whole file
+    'mrcdist virtual ...20260101_00001_movie.mrc --detector circle:16,16,5'
     """
     if budget < 1:
         raise ArgumentError(f"budget={budget}", remedy="give a number of bytes, such as 64 * 2**20")

@@ -89,3 +89,11 @@ class Movie:
             file.flush()
             # Pages on their way to the disk would slow down whoever is measured first.
             os.fsync(file.fileno())
+
+    def forget(self) -> None:
+        """Drop the file's pages from the page cache: the next reader waits for the disk.
+
+        Pages that some process still maps stay.
+        """
+        with self.path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for scheduler in options.schedulers:
             with _readers(scheduler, options.workers) as readers:
                 for workload in workloads:
-                    times += _take_turns(scheduler, workload, readers, options.rounds)
+                    times += _take_turns(scheduler, workload, readers, options)
     about = machine(options.workers)
     print(as_markdown(times, workloads, about))
     if options.json:
@@ -76,21 +76,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _take_turns(
-    scheduler: str, workload: Workload, readers: Sequence[Reader], rounds: int
+    scheduler: str, workload: Workload, readers: Sequence[Reader], options: argparse.Namespace
 ) -> list[Timed]:
     """Let every reader do the workload once a round; the first round does not count."""
-    turns: list[tuple[Reader, Callable[[], Any], Timed]] = []
-    for reader in readers:
-        run = reader.prepare(workload)
-        if run is not None:
-            turns.append((reader, run, Timed(scheduler, workload.name, reader.name)))
-    for number in range(rounds + 1):
-        for reader, run, timed in turns:
+    turns = [
+        (reader, reader.prepare(workload) if options.keep else None, timed)
+        for reader in readers
+        if reader.prepare(workload) is not None
+        for timed in [Timed(scheduler, workload.name, reader.name)]
+    ]
+    for number in range(options.rounds + 1):
+        for reader, kept, timed in turns:
             if timed.wrong or _slow(timed):
                 continue
-            _say(f"{scheduler}: {workload.name}, round {number} of {rounds}, {reader.name}")
+            _say(f"{scheduler}: {workload.name}, round {number} of {options.rounds}, {reader.name}")
             try:
+                run = kept or reader.prepare(workload)
+                if options.cold:
+                    workload.movie.forget()
                 seconds = _seconds(reader, workload, run)
+                del run
             except Exception as error:  # noqa: BLE001 one reader's failure is its own
                 timed.wrong = f"{type(error).__name__}: {error}".splitlines()[0]
                 continue
@@ -171,6 +176,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=os.cpu_count() or 1,
         help="threads or processes (default: cores)",
     )
+    add("--keep", action="store_true", help="keep the file open from round to round")
+    add("--cold", action="store_true", help="empty the page cache of the file before each turn")
     add("--chunk-mib", type=float, default=64.0, help="size of a chunk (default: 64)")
     add("--planned-chunks", type=int, default=100_000, help="chunks to plan (default: 100000)")
     add(

@@ -104,10 +104,17 @@ def random_positions(movie: Movie) -> list[tuple[int, int]]:
 
 def _virtual_image(data: da.Array) -> list[da.Array]:
     mask = disk_mask()
-    sums = data.map_blocks(
-        masked_sum, mask, drop_axis=(2, 3), dtype=np.float32, meta=np.empty((0, 0), np.float32)
+    # Not `map_blocks` with `drop_axis`, which copies every block first: dask joins the blocks
+    # along a dropped axis, also where there is but one.
+    sums = da.blockwise(
+        _masked_sum_of_one, "yx", data, "yxab", mask=mask, concatenate=False, dtype=np.float32
     )
     return [sums / mask.sum()]
+
+
+def _masked_sum_of_one(blocks: list[list[Array]], mask: NDArray[np.float32]) -> Array:
+    [[frames]] = blocks
+    return masked_sum(frames, mask)
 
 
 def _mean_pattern(data: da.Array) -> list[da.Array]:
