@@ -1,10 +1,10 @@
 """A specimen that does not exist: what every diffraction pattern of the demo looks like.
 
 Grains of a square crystal, a few precipitates of a hexagonal one, and a corner where the film
-ends and the beam meets nothing. The film is bent, so contours cross the grains; the scan moves the
-beam a little on the detector, so the disks wander over the field. All of it is decided once, in
-arrays over the scan; a frame is then a handful of small disks, drawn from a random state of its
-own. Any frame can be made alone, in any order, and is always the same.
+ends and the beam meets nothing. The film is bent, so contours cross the grains; the scan, or the
+specimen, moves the beam a little on the detector, so the disks wander over the field. All of it is
+decided once, in arrays over the scan; a frame is then a handful of small disks, drawn from a random
+state of its own. Any frame can be made alone, in any order, and is always the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Detectors", "demo_detectors", "demo_frames"]
+from mrcdist.errors import ArgumentError
+
+__all__ = ["Detectors", "demo_detectors", "demo_frames", "film_depth"]
 
 Floats = NDArray[np.float64]
 
@@ -78,7 +80,11 @@ def demo_detectors(frame_shape: tuple[int, int]) -> Detectors:
 
 
 def demo_frames(
-    scan_shape: tuple[int, int], frame_shape: tuple[int, int], *, seed: int = 5
+    scan_shape: tuple[int, int],
+    frame_shape: tuple[int, int],
+    *,
+    seed: int = 5,
+    deflection: Floats | None = None,
 ) -> Callable[[int], NDArray[np.uint16]]:
     """Return a function that makes any frame of a 4D-STEM scan over a polycrystalline film.
 
@@ -90,15 +96,33 @@ def demo_frames(
         (ky, kx) in pixels.
     seed : int, default 5
         Decides the specimen and the noise.
+    deflection : ndarray, shape (y, x, 2), optional
+        How far the specimen moves the whole pattern at each scan point, (ky, kx) in pixels.
+        Default: nothing but what a scan moves the beam where its descan is not quite right.
 
     Returns
     -------
     callable
         From a frame's index (raster order, x fastest) to a uint16 array of `frame_shape`: electrons
         counted, with Poisson noise. The same index gives the same frame, whatever was asked before.
+
+    Raises
+    ------
+    ArgumentError
+        `deflection` is not one of this scan.
     """
-    specimen = _grow(scan_shape, np.random.default_rng(seed))
     side = min(frame_shape)
+    if deflection is None:
+        shift = _descan(scan_shape)
+    elif deflection.shape == (*scan_shape, 2):
+        shift = deflection / side
+    else:
+        raise ArgumentError(
+            f"deflection of shape {deflection.shape}",
+            cause=f"a scan of {scan_shape[0]} × {scan_shape[1]} points has two numbers for each",
+            remedy=f"pass an array of shape {(*scan_shape, 2)}",
+        )
+    specimen = _grow(scan_shape, shift, np.random.default_rng(seed))
     centers = specimen.positions * side + np.asarray(frame_shape) / 2
     electrons = specimen.intensities * _DOSE
     background = _background(frame_shape, np.random.default_rng(seed + 1))
@@ -128,13 +152,45 @@ class _Specimen:
     diffuse: Floats
 
 
-def _grow(scan_shape: tuple[int, int], rng: np.random.Generator) -> _Specimen:
-    v, u = ((grid + 0.5) / max(scan_shape) for grid in np.indices(scan_shape, dtype=float))
-    # Straight lines look drawn by a machine: boundaries follow these warped coordinates instead.
-    warped_u = u + 0.030 * np.sin(9 * v + 1) + 0.012 * np.sin(23 * v - 4 * u)
-    warped_v = v + 0.030 * np.sin(8 * u + 2) + 0.012 * np.sin(19 * u + 6 * v)
+def film_depth(scan_shape: tuple[int, int]) -> Floats:
+    """Return how far each scan point is inside the film, from its edge around a corner.
 
-    depth = np.hypot(1.0 - warped_u, warped_v) - 0.30  # into the film, from its edge in a corner
+    Parameters
+    ----------
+    scan_shape : tuple of int
+        (y, x) in scan points.
+
+    Returns
+    -------
+    ndarray, shape (y, x)
+        In fractions of the longer side of the scan; negative in vacuum.
+    """
+    v, u = _warped(*_coordinates(scan_shape))
+    return np.asarray(np.hypot(1.0 - u, v) - 0.30)
+
+
+def _coordinates(scan_shape: tuple[int, int]) -> tuple[Floats, Floats]:
+    v, u = ((grid + 0.5) / max(scan_shape) for grid in np.indices(scan_shape, dtype=float))
+    return v, u
+
+
+def _warped(v: Floats, u: Floats) -> tuple[Floats, Floats]:
+    """Straight lines look drawn by a machine: boundaries follow these coordinates instead."""
+    return (
+        v + 0.030 * np.sin(8 * u + 2) + 0.012 * np.sin(19 * u + 6 * v),
+        u + 0.030 * np.sin(9 * v + 1) + 0.012 * np.sin(23 * v - 4 * u),
+    )
+
+
+def _descan(scan_shape: tuple[int, int]) -> Floats:
+    v, u = _coordinates(scan_shape)
+    return _DESCAN * np.stack([np.sin(2.2 * v - 1), 2 * u - 1], -1)
+
+
+def _grow(scan_shape: tuple[int, int], shift: Floats, rng: np.random.Generator) -> _Specimen:
+    v, u = _coordinates(scan_shape)
+    warped_v, warped_u = _warped(v, u)
+    depth = film_depth(scan_shape)
     thickness = np.clip(depth / 0.06, 0, 1) * (0.45 + 0.55 * np.clip(depth / 0.9, 0, 1))
 
     seed_v, seed_u = rng.uniform(0, 1, (2, _GRAINS))
@@ -155,8 +211,7 @@ def _grow(scan_shape: tuple[int, int], rng: np.random.Generator) -> _Specimen:
     k = np.where(particle[..., None, None], _lattice(1.13, 60), _lattice(1.0, 90))
     k = _rotated(k, angle)
     share = _diffracted(k, tilt, thickness)
-    descan = _DESCAN * np.stack([np.sin(2.2 * v - 1), 2 * u - 1], -1)
-    where = np.nan_to_num(k) * _LATTICE + descan[..., None, :]
+    where = np.nan_to_num(k) * _LATTICE + shift[..., None, :]
     n, count = share.shape[0] * share.shape[1], share.shape[2]
     return _Specimen(where.reshape(n, count, 2), share.reshape(n, count), thickness.ravel() / 1.25)
 

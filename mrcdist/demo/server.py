@@ -23,6 +23,14 @@ from mrcdist.errors import ReadError
 __all__ = ["S3Server", "serve_s3"]
 
 _START_SECONDS = 60.0
+# Standard input is a pipe that nobody writes to. It closes with this process, however that ends
+# (a notebook's kernel is killed, say), and the server does not outlive it.
+_SERVE = """
+import os, sys, threading
+from moto.server import main
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+main()
+"""
 _ADDRESS = re.compile(r"Running on (http://127\.0\.0\.1:\d+)")
 _REQUEST = re.compile(r'"(?:\x1b\[[\d;]*m)*([A-Z]+) \S+ HTTP/')
 
@@ -76,9 +84,11 @@ def serve_s3(log: Path) -> Iterator[S3Server]:
     ReadError
         The server did not start; moto is missing, perhaps.
     """
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    command = [sys.executable, "-c", _SERVE, "-H", "127.0.0.1", "-p", "0"]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         yield S3Server(_address(process, log), log)
     finally:
@@ -88,6 +98,8 @@ def serve_s3(log: Path) -> Iterator[S3Server]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
+import socket
 import struct
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +20,11 @@ from hypothesis import strategies as st
 
 from mrcdist.demo.acquisition import Acquisition, write_acquisition
 from mrcdist.demo.field import demo_detectors, demo_frames
+from mrcdist.demo.magnetism import magnetic_deflection
 from mrcdist.demo.movie import MODES, frame_index, indexed_frame, movie_header
+from mrcdist.demo.panels import direction_colours, draw_tasks
+from mrcdist.demo.tilt_series import Microscope, write_tilt_series
+from mrcdist.demo.tilt_specimen import demo_tilts
 from mrcdist.errors import ArgumentError
 from mrcdist.preview.drawing import bar_length
 
@@ -355,6 +364,162 @@ class TestDemoFrames:
         vacuum, film = frame(self.SCAN[1] - 1), frame(self.SCAN[1] * (self.SCAN[0] - 1))
         assert vacuum[detectors.bright].sum() > film[detectors.bright].sum()
         assert vacuum[detectors.dark].sum() < film[detectors.dark].sum() / 10
+
+    def test_a_deflection_moves_the_whole_pattern(self) -> None:
+        still = demo_frames(self.SCAN, self.SIZE, deflection=np.zeros((*self.SCAN, 2)))
+        moved = demo_frames(self.SCAN, self.SIZE, deflection=np.full((*self.SCAN, 2), (3, -2)))
+        vacuum = self.SCAN[1] - 1
+        # Disks move by whole pixels; the few counts of the background stay.
+        disk = still(vacuum).astype(int)
+        there = np.roll(disk > 5, (3, -2), axis=(0, 1))
+        np.testing.assert_array_equal(moved(vacuum) > 5, there)
+
+    def test_a_deflection_of_another_scan_is_refused(self) -> None:
+        with pytest.raises(ArgumentError, match=r"\(16, 12, 2\)"):
+            demo_frames(self.SCAN, self.SIZE, deflection=np.zeros((16, 12, 2)))
+
+    def test_magnetism_deflects_in_the_film_and_not_beside_it(self) -> None:
+        shift = np.hypot(*np.moveaxis(magnetic_deflection((48, 48), pixels=0.6), -1, 0))
+        assert not shift[:8, -8:].any()
+        assert shift.max() == pytest.approx(0.6, abs=1e-3)
+        # Nothing is in the plane in the core of a vortex.
+        assert shift[31, 14] < 0.3
+
+
+class TestTiltSeries:
+    """Read back without this package: mrcfile knows FEI's records, SerialEM's are shorts."""
+
+    ANGLES = np.array([-60.0, 0.5, 60.0])
+    SHAPE = (48, 64)
+    MICROSCOPE = Microscope(high_tension=200e3, pixel_size=0.8, dose=50.3, stage=(7.0, -8.0, 9.0))
+
+    def written(self, folder: Path, kind: Any) -> Path:
+        write_tilt_series(
+            folder / "tilts.mrc",
+            self.ANGLES,
+            demo_tilts(self.SHAPE, self.ANGLES),
+            shape=self.SHAPE,
+            kind=kind,
+            microscope=self.MICROSCOPE,
+        )
+        return folder / "tilts.mrc"
+
+    @pytest.mark.parametrize(("kind", "dtype"), [("FEI2", "uint16"), ("SERI", "int16")])
+    def test_images_and_pixel_size(self, tmp_path: Path, kind: str, dtype: str) -> None:
+        image = demo_tilts(self.SHAPE, self.ANGLES)
+        path = self.written(tmp_path, kind)
+        assert mrcfile.validate(path, print_file=io.StringIO())
+        with mrcfile.open(path) as file:
+            assert file.data.dtype == dtype
+            np.testing.assert_array_equal(file.data, [image(i) for i in range(3)])
+            assert file.voxel_size.x == pytest.approx(8.0)
+            assert file.is_image_stack()
+
+    def test_fei_records(self, tmp_path: Path) -> None:
+        with mrcfile.open(self.written(tmp_path, "FEI2")) as file:
+            records = file.indexed_extended_header
+        assert records["Metadata size"].tolist() == [888] * 3
+        assert records["Alpha tilt"].tolist() == self.ANGLES.tolist()
+        first = records[0]
+        assert first["HT"] == 200e3
+        assert first["Dose"] == pytest.approx(50.3e20)
+        assert first["Pixel size X"] == first["Pixel size Y"] == pytest.approx(0.8e-9)
+        assert [first[f"{axis}-Stage"] for axis in "XYZ"] == pytest.approx([7e-6, -8e-6, 9e-6])
+        assert first["STEM Detector name"] == b"HAADF"
+
+    def test_serialem_records(self, tmp_path: Path) -> None:
+        raw = self.written(tmp_path, "SERI").read_bytes()
+        assert struct.unpack_from("<2h", raw, 128) == (14, 61)
+        records = [struct.unpack_from("<7h", raw, 1024 + 14 * index) for index in range(3)]
+        assert [record[0] for record in records] == [-6000, 50, 6000]
+        assert {record[1:5] for record in records} == {(175, -200, 1150, 12500)}
+        one, two = records[0][5:]
+        dose = (256 * abs(one) + abs(two) % 256) * 2.0 ** math.copysign(abs(two) // 256, two)
+        assert dose == pytest.approx(50.3, rel=1e-6)
+
+    def test_an_image_that_does_not_fit_is_refused(self, tmp_path: Path) -> None:
+        for image in (np.zeros((4, 5)), np.full((5, 4), 40_000)):
+            with pytest.raises(ArgumentError, match="image 0 is"):
+                write_tilt_series(
+                    tmp_path / "t.mrc", self.ANGLES, lambda _, i=image: i, shape=(5, 4), kind="SERI"
+                )
+
+    def test_what_is_on_the_tilt_axis_stays_there_and_the_rest_moves(self) -> None:
+        image = demo_tilts((96, 96), self.ANGLES)
+        left, middle, right = (image(index).astype(float) for index in range(3))
+        # Rows keep their mass whatever the tilt: nothing moves along the axis.
+        rows = [part.sum(axis=1) - 96 * np.median(part[:, :3]) for part in (left, right)]
+        assert np.corrcoef(*rows)[0, 1] > 0.99
+        assert np.corrcoef(left.ravel(), right.ravel())[0, 1] < 0.9
+        assert not np.array_equal(left, middle)
+
+
+class TestPanels:
+    @pytest.mark.parametrize(
+        ("y", "x", "strongest", "weakest"),
+        [(0, 1, "r", "gb"), (-1, 0, "g", "b"), (0, -1, "gb", "r"), (1, 0, "b", "g")],
+    )
+    def test_directions_have_colours(self, y: int, x: int, strongest: str, weakest: str) -> None:
+        colour = dict(zip("rgb", direction_colours(np.array(y), np.array(x), 1.0), strict=True))
+        assert {name for name in "rgb" if colour[name] == pytest.approx(1)} == set(strongest)
+        assert {name for name in "rgb" if colour[name] == pytest.approx(0.1)} == set(weakest)
+
+    def test_lengths_have_brightness(self) -> None:
+        lengths = np.array([0.0, 0.5, 1.0, 7.0])
+        brightest = direction_colours(np.zeros(4), lengths, 1.0).max(axis=-1)
+        np.testing.assert_allclose(brightest, [0, 0.5, 1, 1])
+
+    def test_tasks_are_bars_on_the_row_of_their_thread(self) -> None:
+        from matplotlib.figure import Figure
+
+        def task(key: Any, worker: str, *parts: tuple[str, float, float]) -> dict[str, Any]:
+            times = [{"action": a, "start": s, "stop": e} for a, s, e in parts]
+            return {"key": key, "worker": worker, "thread": 1, "startstops": times}
+
+        panel = Figure().subplots()
+        seconds = draw_tasks(
+            panel,
+            [
+                task(("read-mrc-1", 0), "a", ("compute", 10, 12)),
+                task(("read-mrc-1", 1), "b", ("compute", 10.5, 11.5)),
+                task(("sum-1", 0), "b", ("transfer", 12, 12.5), ("compute", 12.5, 13)),
+                task("odd", "a", ("compute", 13, 13.25)),
+            ],
+            {"read": ("read", "blue"), "sum": ("sum", "green")},
+        )
+        assert seconds == {
+            "read": 3.0, "sum": 0.5, "other tasks": 0.25, "transfer between workers": 0.5
+        }  # fmt: skip
+        bars = {(round(bar.get_y() + 0.4), bar.get_x(), bar.get_width()) for bar in panel.patches}
+        assert bars == {
+            (0, 0, 2), (1, 0.5, 1), (1, 2, 0.5), (1, 2.5, 0.5), (0, 3, 0.25)
+        }  # fmt: skip
+        assert [label.get_text() for label in panel.get_yticklabels()] == ["worker 1", "worker 2"]
+
+
+def test_the_s3_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    """However that ends: a notebook's kernel may be killed before its last cell."""
+    program = (
+        "import sys, time; from pathlib import Path; from mrcdist.demo.server import serve_s3\n"
+        "with serve_s3(Path(sys.argv[1])) as server: print(server.endpoint, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path / "s3.log"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        port = int(process.stdout.readline().rpartition(":")[2])
+        socket.create_connection(("127.0.0.1", port)).close()
+        process.kill()
+
+    def ask_again_and_again() -> None:
+        while True:  # or until the test's time limit, if the server stays
+            socket.create_connection(("127.0.0.1", port)).close()
+            time.sleep(0.1)
+
+    with pytest.raises(ConnectionRefusedError):
+        ask_again_and_again()
 
 
 @given(width=st.floats(1e-6, 1e9))
