@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dask
+from dask.utils import parse_bytes
 
 from mrcdist.errors import ArgumentError
 
@@ -40,6 +41,8 @@ _CHOICES = {
     "io": ("auto", "map", "read"),
     "consistency": ("strict", "size", "off"),
 }
+
+_SIZES = ("sub-range", "max-gap")
 
 dask.config.update_defaults({"mrcdist": DEFAULTS})
 
@@ -96,11 +99,14 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
         if key == "max-gap" and value == "auto":
             found[key] = None
             continue
+        if key in _SIZES and isinstance(value, str):
+            value = _bytes_of(value)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not value >= least or (whole and (value == math.inf or value % 1)):
             raise ArgumentError(
-                f"dask configuration mrcdist.{key} = {value!r}",
-                cause=f"a {'whole ' * whole}number of at least {least} is needed",
+                f"dask configuration mrcdist.{key} = {found[key]!r}",
+                cause=f"a {'whole ' * whole}number of at least {least} is needed"
+                + ', or a size such as "8 MiB"' * (key in _SIZES),
                 remedy=f"leave it out for the default, {DEFAULTS[key]}",
             )
         found[key] = int(value) if whole else float(value)  # YAML's 16e6 is a float
@@ -112,3 +118,11 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
                 remedy="use " + ", ".join(f'"{choice}"' for choice in choices),
             )
     return ReadSettings(**{key.replace("-", "_"): value for key, value in found.items()})
+
+
+def _bytes_of(size: str) -> int | None:
+    """Bytes of a size such as "8 MiB"; None where it is none."""
+    try:
+        return int(parse_bytes(size))
+    except ValueError:
+        return None

@@ -17,6 +17,7 @@ from mrcdist.format.header import HEADER_BYTES, ByteOrder, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, SectionWalk
 from mrcdist.plan.geometry import count_frames
 from mrcdist.plan.layout import Layout
+from mrcdist.progress import Progress
 from mrcdist.read.location import Identity, Location
 from mrcdist.read.source import Part
 from mrcdist.read.stream import STREAMS, read_stream_head, stream_holds
@@ -122,10 +123,13 @@ class OpenedFile:
             section_nbytes=layout.frame_bytes,
             file_size=size,
         )
-        while (wanted := walk.wanted) is not None:
-            # Sections larger than a window are stepped over, smaller ones come many in a window.
-            span = min(_WALK_BYTES if not self.location.is_local else 16, size - wanted[0])
-            walk.feed(self.location.read_head(span, wanted[0], self.identity), at=wanted[0])
+        with Progress("following compressed sections", self.header.nz) as progress:
+            while (wanted := walk.wanted) is not None:
+                # Sections larger than a window are stepped over, smaller ones come many in one.
+                span = min(_WALK_BYTES if not self.location.is_local else 16, size - wanted[0])
+                before = walk.done
+                walk.feed(self.location.read_head(span, wanted[0], self.identity), at=wanted[0])
+                progress.advance(walk.done - before)
         return walk.table(allow_truncated=allow_truncated)
 
 

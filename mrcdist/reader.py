@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from dask.array.core import slices_from_chunks
 
 from mrcdist.beside import NamedFile
 from mrcdist.companions import Images, find_images, load_images
@@ -16,6 +17,7 @@ from mrcdist.format.header import ByteOrder
 from mrcdist.format.pixels import Mode0
 from mrcdist.parts import Filename, find_files
 from mrcdist.planner import Plan, PlanOptions, make_plan
+from mrcdist.progress import Progress
 from mrcdist.read.local import map_writable
 from mrcdist.result.axes import axes_dicts
 from mrcdist.result.metadata import metadata_dict, original_metadata_dict
@@ -244,7 +246,20 @@ def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | No
             cause="writing through needs one local file whose bytes are the numbers",
             remedy='use mmap_mode="c", and write the result to a new file',
         )
-    return plan.source[...]
+    return _read_all(plan)
+
+
+def _read_all(plan: Plan) -> np.ndarray[Any, Any]:
+    """Read the whole array here, chunk by chunk, so that one can see how far it is."""
+    boxes = slices_from_chunks(plan.chunks)
+    if len(boxes) == 1:
+        return plan.source[...]
+    data = np.empty(plan.shape, plan.source.dtype)
+    with Progress(f"reading {plan.location.name}", len(boxes)) as progress:
+        for box in boxes:
+            data[box] = plan.source[box]
+            progress.advance()
+    return data
 
 
 def _mappable(plan: Plan, mode: MmapMode) -> bool:

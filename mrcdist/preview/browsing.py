@@ -21,9 +21,9 @@ from mrcdist.preview.choices import Limits, ScanChoice
 from mrcdist.preview.choose import choose
 from mrcdist.preview.contrast import magnitude
 from mrcdist.preview.pieces import Band, spread
-from mrcdist.preview.progress import Progress
 from mrcdist.preview.reading import Taken, in_file_order, read_pieces
 from mrcdist.preview.views import SCAN_AXES, Content
+from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 from mrcdist.result.axes import axes_dicts
 

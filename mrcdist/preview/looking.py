@@ -16,10 +16,10 @@ from mrcdist.preview.choose import choose
 from mrcdist.preview.contrast import reduced
 from mrcdist.preview.figure import draw
 from mrcdist.preview.panels import Panel, image_panels, scan_panels, volume_panels
-from mrcdist.preview.progress import Progress
 from mrcdist.preview.reading import Cost, cost_of, in_file_order, read_pieces
 from mrcdist.preview.summary import summary_lines
 from mrcdist.preview.views import Content, View, content_of
+from mrcdist.progress import Progress
 
 __all__ = ["DEFAULT_BUDGET", "Look", "look_at"]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mrcdist.config import read_settings
 from mrcdist.preview.pieces import Band, Piece
-from mrcdist.preview.progress import Progress
+from mrcdist.progress import Progress
 from mrcdist.read import stats
 from mrcdist.read.source import MrcSource
 

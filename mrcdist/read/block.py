@@ -222,8 +222,12 @@ def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window:
             there = wanted[run.first : run.last] - wanted[run.first]
             _announce(buffer, layout, window, there)
             stretch = _stretch(buffer, layout, window, int(there[-1]) + 1, layout.frame_bytes)
-            lines = stretch[_as_slice(there), :: window.rows.step]
-            block[order[run.first : run.last]] = layout.pixels.decode(lines, window.columns)
+            if there.size == frames.size:  # all of them are here: one copy, in the array's order
+                lines = stretch[inside - wanted[0], :: window.rows.step]
+                block = layout.pixels.decode(lines, window.columns)
+            else:
+                lines = stretch[_as_slice(there), :: window.rows.step]
+                block[order[run.first : run.last]] = layout.pixels.decode(lines, window.columns)
     return block
 
 

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fsspec.callbacks import Callback
 from fsspec.implementations.cached import SimpleCacheFileSystem, WholeFileCacheFileSystem
 
 from mrcdist.errors import ArgumentError
+from mrcdist.progress import Progress
 
 __all__ = ["is_whole_file_cache", "whole_copy"]
 
@@ -64,10 +66,36 @@ def whole_copy(fs: Any, path: str, version: str, verify: Callable[[], None]) -> 
             folder.mkdir(parents=True, exist_ok=True)
             unfinished = folder / f"{name}.{uuid.uuid4().hex}"
             try:
-                fs.fs.get_file(path, str(unfinished))
+                with _Telling(f"copying {path.rpartition('/')[2]}") as telling:
+                    fs.fs.get_file(path, str(unfinished), callback=telling)
                 verify()
                 unfinished.rename(copy)
             finally:
                 unfinished.unlink(missing_ok=True)
         _copies[name] = copy
     return copy
+
+
+class _Telling(Callback):  # type: ignore[misc]
+    """Says how far a copy is, where it takes long."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self._label = label
+        self._progress: Progress | None = None
+
+    def set_size(self, size: int | None) -> None:
+        """Called by the filesystem when it knows the length of the file."""
+        super().set_size(size)
+        self._progress = Progress(self._label, size) if size else None
+
+    def relative_update(self, inc: int = 1) -> None:
+        """Called by the filesystem when so many bytes more are there."""
+        super().relative_update(inc)
+        if self._progress is not None:
+            self._progress.advance(inc)
+
+    def close(self) -> None:
+        """Called at the end."""
+        if self._progress is not None:
+            self._progress.close()

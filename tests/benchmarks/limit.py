@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.benchmarks.movie import CustomScan
 from tests.benchmarks.readers import Arrays, Reader, Run
 from tests.benchmarks.workloads import (
     BAND,
@@ -58,6 +59,7 @@ class NumpyProcesses(Reader):
         jobs: dict[str, tuple[Callable[..., Array], int, int, Callable[[list[Array]], Array]]] = {
             "virtual-image": (_virtual_image, rows, workload.chunks[0], np.concatenate),
             "mean-pattern": (_sum, rows, workload.chunks[0], lambda s: sum(s) / movie.n_frames),
+            "custom-scan": (partial(_custom_scan, movie), rows, workload.chunks[0], np.concatenate),
             "cropped-detector": (_crop, rows, workload.chunks[0], np.concatenate),
             "detector-rechunk": (_maximum, bands, BAND, partial(np.concatenate, axis=1)),
             "detector-major": (_maximum, bands, BAND, partial(np.concatenate, axis=1)),
@@ -90,6 +92,12 @@ def _pieces(firsts: range, last: int) -> list[slice]:
 def _virtual_image(opened: Callable[[], Array], firsts: range, last: int) -> Array:
     data, mask = opened(), disk_mask()
     sums = [masked_sum(data[piece], mask) for piece in _pieces(firsts, last)]
+    return np.concatenate(sums) / mask.sum()
+
+
+def _custom_scan(movie: CustomScan, opened: Callable[[], Array], firsts: range, last: int) -> Array:
+    frames, mask = opened().reshape(-1, *movie.shape[2:]), disk_mask()
+    sums = [masked_sum(frames[movie.order[piece]], mask) for piece in _pieces(firsts, last)]
     return np.concatenate(sums) / mask.sum()
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.demo.movie import movie_header
 
-__all__ = ["Movie", "scan_of"]
+__all__ = ["CustomScan", "Movie", "scan_of"]
 
 Frames = NDArray[np.uint16]
 
@@ -74,9 +75,11 @@ class Movie:
 
     def row(self, y: int) -> Frames:
         """One row of the scan, shape (columns, ky, kx), from memory alone."""
-        frames = np.arange(y * self.scan_shape[1], (y + 1) * self.scan_shape[1])
-        level = (frames // _PATTERNS % _LEVELS).astype(np.uint16)
-        return self._patterns[frames % _PATTERNS] + level[:, None, None]
+        return self._frames(np.arange(y * self.scan_shape[1], (y + 1) * self.scan_shape[1]))
+
+    def _frames(self, numbers: NDArray[np.int64]) -> Frames:
+        level = (numbers // _PATTERNS % _LEVELS).astype(np.uint16)
+        return self._patterns[numbers % _PATTERNS] + level[:, None, None]
 
     def write(self) -> None:
         """Write the file; a sparse one takes the disk space of its last row alone."""
@@ -85,7 +88,7 @@ class Movie:
             file.write(self.header)
             for y in rows[-1:] if self.sparse else rows:
                 file.seek(len(self.header) + y * self.scan_shape[1] * FRAME_BYTES)
-                file.write(self.row(y))
+                file.write(Movie.row(self, y))
             file.flush()
             # Pages on their way to the disk would slow down whoever is measured first.
             os.fsync(file.fileno())
@@ -97,3 +100,34 @@ class Movie:
         """
         with self.path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+class CustomScan(Movie):
+    """The same frames, recorded at the scan's points in random order; the points are beside it."""
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """The frame of each point, shape `scan_shape`."""
+        return np.random.default_rng(seed=2).permutation(self.n_frames).reshape(self.scan_shape)
+
+    def row(self, y: int) -> Frames:
+        """One row of the scan, as `Movie.row`."""
+        return self._frames(self.order[y])
+
+    def write(self) -> None:
+        """Write sidecar and points too, into a folder of their own."""
+        points = np.empty((self.n_frames, 2), int)
+        rows, columns = np.indices(self.scan_shape)
+        points[self.order.ravel()] = np.stack([columns.ravel(), rows.ravel()], axis=1)
+        written = write_acquisition(
+            self.path.parent,
+            name=self.path.name.removesuffix("_movie.mrc"),
+            scan_shape=self.scan_shape,
+            frame_shape=FRAME_SHAPE,
+            custom_points=points,
+            present=1,
+            # RosettaSciIO joins this to the time of a scan and takes both for one number.
+            sidecar={"Scan - Repeat Delay (seconds)": "0"},
+        )
+        assert written.movie == self.path
+        super().write()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mrcdist
+from tests.benchmarks.movie import CustomScan, Movie
 from tests.benchmarks.workloads import Workload
 
 __all__ = ["Arrays", "DaskReader", "Reader", "Run", "dask_readers"]
@@ -82,11 +83,14 @@ class Mrcdist(DaskReader):
         with warnings.catch_warnings():  # that there are many chunks is the point
             warnings.simplefilter("ignore", mrcdist.MrcdistWarning)
             [found] = mrcdist.read_mrc(
-                workload.movie.path,
-                chunks=workload.chunks,
-                navigation_shape=workload.movie.scan_shape[::-1],
+                workload.movie.path, chunks=workload.chunks, **_scan_shape(workload.movie)
             )
         return found["data"]
+
+
+def _scan_shape(movie: Movie) -> dict[str, Any]:
+    """What a reader is to be told: the points of a custom scan are beside the movie."""
+    return {} if isinstance(movie, CustomScan) else {"navigation_shape": movie.scan_shape[::-1]}
 
 
 class RosettaSciIO(DaskReader):
@@ -102,11 +106,13 @@ class RosettaSciIO(DaskReader):
     def open(self, workload: Workload) -> da.Array:
         from rsciio.mrc import file_reader
 
+        is_custom = isinstance(workload.movie, CustomScan)
         [found] = file_reader(
             str(workload.movie.path),
             lazy=True,
-            navigation_shape=workload.movie.scan_shape[::-1],
-            chunks=workload.chunks,
+            # Of a custom scan it takes whole frames, and wants them written so.
+            chunks=(*workload.chunks[:2], -1, -1) if is_custom else workload.chunks,
+            **_scan_shape(workload.movie),
             **self.options,
         )
         return found["data"]
@@ -127,7 +133,16 @@ class Memmap(DaskReader):
     def open(self, workload: Workload) -> da.Array:
         movie = workload.movie
         mapped = np.memmap(movie.path, "<u2", "r", len(movie.header), movie.shape)
-        return da.from_array(mapped, chunks=workload.chunks)
+        if not isinstance(movie, CustomScan):
+            return da.from_array(mapped, chunks=workload.chunks)
+        frames = mapped.reshape(-1, *movie.shape[2:])
+        order = da.from_array(movie.order, chunks=workload.chunks[:2])
+        return order.map_blocks(
+            lambda numbers: np.asarray(frames[numbers]),
+            dtype=frames.dtype,
+            new_axis=(2, 3),
+            chunks=(*order.chunks, *((n,) for n in movie.shape[2:])),
+        )
 
 
 class Nothing(DaskReader):

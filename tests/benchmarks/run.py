@@ -27,7 +27,7 @@ if _ROOT not in sys.path:  # worker processes get this path from us
     sys.path.insert(0, _ROOT)
 
 from tests.benchmarks.limit import NumpyProcesses  # noqa: E402
-from tests.benchmarks.readers import Reader, dask_readers  # noqa: E402
+from tests.benchmarks.readers import Reader, Run, dask_readers  # noqa: E402
 from tests.benchmarks.report import Timed, as_json, as_markdown, machine  # noqa: E402
 from tests.benchmarks.workloads import (  # noqa: E402
     NAMES,
@@ -79,19 +79,20 @@ def _take_turns(
     scheduler: str, workload: Workload, readers: Sequence[Reader], options: argparse.Namespace
 ) -> list[Timed]:
     """Let every reader do the workload once a round; the first round does not count."""
-    turns = [
-        (reader, reader.prepare(workload) if options.keep else None, timed)
-        for reader in readers
-        if reader.prepare(workload) is not None
-        for timed in [Timed(scheduler, workload.name, reader.name)]
-    ]
+    turns = {reader: Timed(scheduler, workload.name, reader.name) for reader in readers}
+    opened: dict[Reader, Run] = {}
     for number in range(options.rounds + 1):
-        for reader, kept, timed in turns:
+        for reader, timed in list(turns.items()):
             if timed.wrong or _slow(timed):
                 continue
-            _say(f"{scheduler}: {workload.name}, round {number} of {options.rounds}, {reader.name}")
             try:
-                run = kept or reader.prepare(workload)
+                run = opened.get(reader) or reader.prepare(workload)
+                if run is None:
+                    del turns[reader]
+                    continue
+                _say(f"{scheduler}: {workload.name}, round {number}, {reader.name}")
+                if options.keep:
+                    opened[reader] = run
                 if options.cold:
                     workload.movie.forget()
                 seconds = _seconds(reader, workload, run)
@@ -101,7 +102,7 @@ def _take_turns(
                 continue
             if number > 0:  # in the first round, code is compiled and pages are read
                 timed.seconds[number] = seconds
-    return [timed for _, _, timed in turns]
+    return list(turns.values())
 
 
 def _slow(timed: Timed) -> bool:

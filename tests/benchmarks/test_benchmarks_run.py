@@ -46,7 +46,7 @@ def workloads(tmp_path) -> dict[str, Workload]:
 @pytest.mark.timeout(600)
 def test_all_readers_do_all_workloads_and_get_them_right(tmp_path):
     report = tmp_path / "times.json"
-    sizes = ["--gib", "0.004", "--chunk-mib", "8", "--planned-chunks", "100", "--rounds", "1"]
+    sizes = ["--gib", "0.004", "--chunk-mib", "16", "--planned-chunks", "100", "--rounds", "1"]
     places = ["--folder", tmp_path, "--json", report, "--workers", "2"]
     done = subprocess.run(
         [sys.executable, RUN, *sizes, *places],

@@ -13,7 +13,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.benchmarks.movie import FRAME_SHAPE, Movie, scan_of
+from tests.benchmarks.movie import FRAME_SHAPE, CustomScan, Movie, scan_of
 
 __all__ = [
     "BAND",
@@ -244,6 +244,12 @@ def make_workloads(
         ),
         replace(
             whole_rows,
+            name="custom-scan",
+            tells="the virtual image of a scan of points in random order",
+            movie=CustomScan(folder / "custom" / "20260101_00001_movie.mrc", movie.scan_shape),
+        ),
+        replace(
+            whole_rows,
             name="detector-rechunk",
             tells=f"rechunk to the whole scan by {BAND} detector rows, then maximum along y",
             expressions=_detector_rechunk,
@@ -277,6 +283,7 @@ NAMES = (
     "mean-pattern",
     "cropped-detector",
     "random-frames",
+    "custom-scan",
     "detector-rechunk",
     "detector-major",
     "small-tasks",

@@ -167,7 +167,7 @@ class TestBadArguments:
         ("knob", "value"),
         [
             ("sub-range", 0),
-            ("sub-range", "16 MB"),
+            ("sub-range", "16 MB a piece"),
             ("sub-range", 0.5),
             ("concurrency", 2.5),
             ("concurrency", float("inf")),

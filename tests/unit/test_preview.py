@@ -18,7 +18,6 @@ from mrcdist.cli import main
 from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.demo.field import demo_frames
 from mrcdist.preview.looking import look_at
-from mrcdist.preview.progress import Progress
 from mrcdist.preview.reading import Cost
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 
@@ -323,32 +322,3 @@ def test_shells_can_complete_commands_and_options():
     }
     ran = CliRunner().invoke(main, prog_name="mrcdist", env=environment)
     assert "plain,preview" in ran.output
-
-
-# Progress
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_what_is_done_soon_says_nothing():
-    log = io.StringIO()
-    with Progress("reading", 4, stream=log, patience=3600) as progress:
-        for _ in range(4):
-            progress.advance()
-    assert log.getvalue() == ""
-
-
-def test_what_takes_long_says_how_far_it_is():
-    log, terminal = io.StringIO(), Terminal()
-    for stream in (log, terminal):
-        with Progress("reading", 8, stream=stream, patience=0) as progress:
-            for _ in range(8):
-                progress.advance()
-    percents = [line.split()[1] for line in log.getvalue().splitlines()]
-    assert percents == ["12", "25", "50", "75", "100"]
-    assert "\r" not in log.getvalue()
-    assert terminal.getvalue().endswith("100 %\n")
-    assert terminal.getvalue().count("\r") == 8

@@ -127,7 +127,12 @@ class TestKnob:
             with dask.config.set(knob):
                 assert plan.explain().requests == 8
 
-    @pytest.mark.parametrize("value", [-1, "some", None, 1.5, True])
+    @pytest.mark.parametrize(("key", "field"), [("max-gap", "max_gap"), ("sub-range", "sub_range")])
+    def test_bytes_may_be_sizes(self, key, field):
+        with dask.config.set({f"mrcdist.{key}": "64 KiB"}):
+            assert getattr(read_settings(), field) == 65536
+
+    @pytest.mark.parametrize("value", [-1, "some", "-1 MiB", None, 1.5, True])
     def test_anything_but_a_length_or_auto_is_refused(self, value):
         with (
             dask.config.set({"mrcdist.max-gap": value}),

@@ -52,6 +52,10 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar where it is, and begin a new line."""
         if self._shown >= 0 and self._stream.isatty():
             self._stream.write("\n")
             self._stream.flush()

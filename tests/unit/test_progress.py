@@ -1,0 +1,80 @@
+"""Whoever waits for longer than two seconds is told how far it is, on standard error."""
+
+from __future__ import annotations
+
+import functools
+import io
+
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.progress import Progress
+from tests.support.mrc_files import counting, mrc_bytes
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_what_is_done_soon_says_nothing():
+    log = io.StringIO()
+    with Progress("reading", 4, stream=log, patience=3600) as progress:
+        for _ in range(4):
+            progress.advance()
+    assert log.getvalue() == ""
+
+
+def test_what_takes_long_says_how_far_it_is():
+    log, terminal = io.StringIO(), Terminal()
+    for stream in (log, terminal):
+        with Progress("reading", 8, stream=stream, patience=0) as progress:
+            for _ in range(8):
+                progress.advance()
+    percents = [line.split()[1] for line in log.getvalue().splitlines()]
+    assert percents == ["12", "25", "50", "75", "100"]
+    assert "\r" not in log.getvalue()
+    assert terminal.getvalue().endswith("100 %\n")
+    assert terminal.getvalue().count("\r") == 8
+
+
+class TestWhereOneWaits:
+    """All of it as if it took long."""
+
+    @pytest.fixture(autouse=True)
+    def _impatient(self, monkeypatch):
+        for module in ("reader", "opening", "read.copied"):
+            told = functools.partial(Progress, patience=0)
+            monkeypatch.setattr(f"mrcdist.{module}.Progress", told)
+
+    def test_reading_all_of_a_remote_file(self, memory_file, capsys):
+        numbers = counting((8, 4, 5), "int16")
+        url = memory_file(mrc_bytes(numbers))
+        [ds] = mrcdist.read_mrc(url, distributed=False, chunks=(2, -1, -1))
+        np.testing.assert_array_equal(ds["data"], numbers)
+        told = "".join(f"reading any.mrc: {percent} %\n" for percent in (25, 50, 75, 100))
+        assert capsys.readouterr().err == told
+
+    def test_one_chunk_is_read_in_one_go(self, memory_file, capsys):
+        numbers = counting((8, 4, 5), "int16")
+        [ds] = mrcdist.read_mrc(memory_file(mrc_bytes(numbers)), distributed=False)
+        np.testing.assert_array_equal(ds["data"], numbers)
+        assert capsys.readouterr().err == ""
+
+    def test_copying_a_file_to_a_cache(self, tmp_path, memory_file, capsys):
+        numbers = counting((8, 4, 5), "int16")
+        options = {"simplecache": {"cache_storage": str(tmp_path / "cache")}}
+        url = f"simplecache::{memory_file(mrc_bytes(numbers))}"
+        [ds] = mrcdist.read_mrc(url, storage_options=options)
+        np.testing.assert_array_equal(ds["data"].compute(), numbers)
+        assert "copying any.mrc: 100 %" in capsys.readouterr().err
+
+    def test_following_the_sections_of_mrcz(self, tmp_path, memory_file, capsys):
+        mrcz = pytest.importorskip("mrcz")
+        numbers = np.random.default_rng(0).integers(0, 9, (8, 32, 32), np.int16)
+        mrcz.writeMRC(numbers, str(tmp_path / "any.mrcz"), compressor="zstd")
+        url = memory_file((tmp_path / "any.mrcz").read_bytes(), "any.mrcz")
+        [ds] = mrcdist.read_mrc(url)
+        assert "following compressed sections: 100 %" in capsys.readouterr().err
+        np.testing.assert_array_equal(ds["data"].compute(), numbers)
