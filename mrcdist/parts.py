@@ -34,7 +34,7 @@ def find_files(filename: Filename, storage_options: Mapping[str, Any] | None) ->
     MissingFileError
         A glob matches nothing.
     ArgumentError
-        An empty list.
+        An empty list, or one that names a file twice.
     """
     if isinstance(filename, Sequence) and not isinstance(filename, str | bytes):
         if not filename:
@@ -43,7 +43,9 @@ def find_files(filename: Filename, storage_options: Mapping[str, Any] | None) ->
                 cause="a dataset has at least one file",
                 remedy="name at least one",
             )
-        return [Location.of(name, storage_options) for name in filename]
+        files = [Location.of(name, storage_options) for name in filename]
+        _check_once(files)
+        return files
     location = Location.of(filename, storage_options)
     if "*" in location.name or ("?" in location.name and location.is_local):
         return _glob(location)
@@ -53,6 +55,17 @@ def find_files(filename: Filename, storage_options: Mapping[str, Any] | None) ->
         if len(names) > 1 and location.name in names:
             return [location.sibling(name) for name in names]
     return [location]
+
+
+def _check_once(files: list[Location]) -> None:
+    urls = [file.url for file in files]
+    for file in files:
+        if (times := urls.count(file.url)) > 1:
+            raise ArgumentError(
+                f"{file.shown} is listed {times} times",
+                cause="its frames would be in the dataset more than once",
+                remedy="name each file once",
+            )
 
 
 def _glob(pattern: Location) -> list[Location]:

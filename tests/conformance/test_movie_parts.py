@@ -55,6 +55,11 @@ class TestNaming:
         [dataset] = read_mrc([f"{keep(tmp_path)}/{written.movie.name}"], metadata_file=None)
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(12), written))
 
+    def test_a_part_that_is_listed_twice_is_an_error(self, tmp_path):
+        first, second = parts_of(tmp_path, 2).movies
+        with pytest.raises(ArgumentError, match="is listed 2 times"):
+            read_mrc([first, second, str(first)])
+
     def test_paths_in_a_list(self, tmp_path):
         written = parts_of(tmp_path, 2)
         [dataset] = read_mrc(list(written.movies))
