@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,12 @@ class Layout:
         """Frames in the array."""
         return math.prod(self.navigation_shape)
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes from one row of a frame to the next."""
         return self.pixels.bytes_of(self.frame_shape[1])
 
-    @property
+    @cached_property
     def frame_bytes(self) -> int:
         """Bytes from one frame to the next."""
         return self.frame_shape[0] * self.row_bytes

@@ -23,7 +23,7 @@ import numpy as np
 
 from mrcdist.plan.layout import Frames, Layout
 
-__all__ = ["FrameRun", "Merging", "Window", "merge_frames", "piece_bytes"]
+__all__ = ["FrameRun", "Merging", "Window", "even_run", "merge_frames", "piece_bytes"]
 
 _SHORTEST_PIECE = 2**22
 
@@ -90,6 +90,13 @@ class Merging:
         """Bytes to the next part that are read rather than skipped, after parts of this length."""
         return min(self.max_gap, (self.amplification - 1) * part)
 
+    def frames_a_piece(self, n_frames: int, layout: Layout) -> int:
+        """How many of so many frames are read at a time, at most, counting those in between."""
+        longest = piece_bytes(
+            n_frames * layout.frame_bytes, pieces=self.pieces, max_bytes=self.max_bytes
+        )
+        return max(longest // layout.frame_bytes, 1)
+
 
 def piece_bytes(total: int, *, pieces: int, max_bytes: int) -> int:
     """Length of the pieces in which so many bytes are fetched.
@@ -104,6 +111,35 @@ def piece_bytes(total: int, *, pieces: int, max_bytes: int) -> int:
         Length at most.
     """
     return min(max_bytes, max(-(-total // pieces), _SHORTEST_PIECE))
+
+
+def even_run(
+    first: int, last: int, step: int, layout: Layout, window: Window, merging: Merging
+) -> FrameRun | None:
+    """The one read that `merge_frames` makes of frames at an even step; None where it makes more.
+
+    Parameters
+    ----------
+    first, last : int
+        The first and the last frame.
+    step : int
+        From frame to frame, at least 1.
+    layout, window, merging
+        As for `merge_frames`, of which `whole` is True.
+    """
+    low, high = window.byte_span(layout)
+    n_frames = (last - first) // step + 1
+    gap = step * layout.frame_bytes - (high - low) if n_frames > 1 else 0
+    if gap > merging.gap_after(high - low):
+        return None
+    if gap > 0 and last - first >= merging.frames_a_piece(last - first + 1, layout):
+        return None
+    return FrameRun(
+        start=first * layout.frame_bytes + low,
+        stop=last * layout.frame_bytes + high,
+        first=0,
+        last=n_frames,
+    )
 
 
 def merge_frames(
@@ -132,14 +168,10 @@ def merge_frames(
     cuts = (np.flatnonzero(gaps > merging.gap_after(high - low)) + 1).tolist()
     stretches = list(zip((0, *cuts), (*cuts, len(frames)), strict=True))
     total = sum(int(frames[last - 1] - frames[first]) + 1 for first, last in stretches)
-    longest = piece_bytes(
-        total * layout.frame_bytes, pieces=merging.pieces, max_bytes=merging.max_bytes
-    )
+    a_piece = merging.frames_a_piece(total, layout)
     for first, last in stretches:
         uncut = whole and not np.any(gaps[first : last - 1] > 0)
-        pieces = (
-            [(first, last)] if uncut else _cut(frames, first, last, layout.frame_bytes, longest)
-        )
+        pieces = [(first, last)] if uncut else _cut(frames, first, last, a_piece)
         for begin, end in pieces:
             yield FrameRun(
                 start=int(frames[begin]) * layout.frame_bytes + low,
@@ -149,14 +181,9 @@ def merge_frames(
             )
 
 
-def _cut(
-    frames: Frames, first: int, last: int, frame_bytes: int, longest: int
-) -> Iterator[tuple[int, int]]:
-    """Cut a run where its span would pass `longest` bytes; at least one frame a piece."""
-    frames_a_piece = max(longest // frame_bytes, 1)
+def _cut(frames: Frames, first: int, last: int, a_piece: int) -> Iterator[tuple[int, int]]:
+    """Cut a run where its span would pass so many frames; at least one frame a piece."""
     while first < last:
-        end = (
-            int(np.searchsorted(frames[first:last], frames[first] + frames_a_piece, "left")) + first
-        )
+        end = int(np.searchsorted(frames[first:last], frames[first] + a_piece, "left")) + first
         yield first, end
         first = end

@@ -42,8 +42,7 @@ def expect(
     mapped = getattr(buffer.base, "obj", None)
     if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
         return
-    gap = (int(np.diff(starts).min()) if starts.size > 1 else stride) - length
-    if gap < _LEAST_GAP:
+    if _narrowest(starts, length, stride) < _LEAST_GAP:
         starts, length = starts[:1], int(starts[-1] - starts[0]) + length
         if length > _SHORT:
             return
@@ -51,3 +50,11 @@ def expect(
     for start in (starts + (buffer.ctypes.data - first)).tolist():
         page = start - start % mmap.PAGESIZE
         mapped.madvise(mmap.MADV_WILLNEED, page, start + length - page)
+
+
+def _narrowest(starts: npt.NDArray[np.int64], length: int, stride: int) -> int:
+    """Bytes of the narrowest gap, or of the mean one where that is narrow already."""
+    if starts.size == 1:
+        return stride - length
+    mean = int(starts[-1] - starts[0]) // (starts.size - 1) - length
+    return mean if mean < _LEAST_GAP else int(np.diff(starts).min()) - length

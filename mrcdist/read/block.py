@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.ranges import FrameRun, Merging, Window, merge_frames
+from mrcdist.plan.ranges import FrameRun, Merging, Window, even_run, merge_frames
 from mrcdist.plan.selection import Selection
 from mrcdist.read.advice import expect
 from mrcdist.read.target import Target
@@ -153,7 +153,8 @@ def block_cost(
     """Work out what `read_block` will do, by the same rules and without reading."""
     if not parts:
         return BlockCost(0, 0, 0)
-    single = _single_run(parts[0], layout, frames, window) if len(parts) == 1 else None
+    step = _even_step(frames)
+    single = _single_run(parts[0], layout, frames, window, step) if len(parts) == 1 else None
     costs: list[Cost] = []
     sizes: list[int] = []
     for part in parts:
@@ -187,10 +188,10 @@ def _in_place(part: OpenPart, layout: Layout, frames: Frames, window: Window) ->
 
     The result has shape (frames, rows, columns) + components, perhaps in foreign byte order.
     """
-    run = _single_run(part, layout, frames, window)
+    step = _even_step(frames)
+    run = _single_run(part, layout, frames, window, step)
     if run is None:
         return None
-    step = _even_step(frames)
     [buffer] = part.reader.views([(part.offset + run.start, part.offset + run.stop)])
     _announce(buffer, layout, window, frames)
     n_frames = int(frames[-1] - frames[0]) + 1
@@ -200,13 +201,14 @@ def _in_place(part: OpenPart, layout: Layout, frames: Frames, window: Window) ->
     return found.copy() if part.reader.private and found.nbytes < buffer.nbytes else found
 
 
-def _single_run(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> FrameRun | None:
+def _single_run(
+    part: OpenPart, layout: Layout, frames: Frames, window: Window, step: int
+) -> FrameRun | None:
     """The one read whose bytes, as they lie there, are the frames; None where there is none."""
-    if not _even_step(frames) or frames[0] < part.first or frames[-1] >= part.first + part.frames:
+    first, last = int(frames[0]) - part.first, int(frames[-1]) - part.first
+    if not step or first < 0 or last >= part.frames:
         return None
-    wanted = frames - part.first
-    first, *more = merge_frames(wanted, layout, window, part.merging, whole=True)
-    return None if more else first
+    return even_run(first, last, step, layout, window, part.merging)
 
 
 def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:

@@ -53,8 +53,7 @@ class LocalReader:
         self._location = location
         self._identity = identity
         self._consistency = settings.consistency
-        # What `filesystem` answers, without looking for one: every task asks.
-        self._path: str = LocalFileSystem._strip_protocol(location.url)
+        self._path = _path_of(location.url)
         self._map = settings.io == "map" or (settings.io == "auto" and not on_network(self._path))
         self.private = not self._map
         """Whether its buffers belong to the caller; mapped ones are the file's pages, read-only."""
@@ -122,6 +121,13 @@ class LocalReader:
             remedy="call read_mrc again to plan for the file as it is now",
             where=here(self._location, start, stop),
         )
+
+
+@functools.lru_cache(maxsize=256)
+def _path_of(url: str) -> str:
+    """What `Location.filesystem` answers, without looking for one: every task asks."""
+    path: str = LocalFileSystem._strip_protocol(url)
+    return path
 
 
 @functools.lru_cache(maxsize=256)

@@ -15,7 +15,7 @@ from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.ranges import Merging, Window, merge_frames, piece_bytes
+from mrcdist.plan.ranges import Merging, Window, even_run, merge_frames, piece_bytes
 from mrcdist.read.pace import Pace
 from tests.support.mrc_files import mrc_bytes
 
@@ -57,6 +57,25 @@ def test_every_frame_is_read_once_and_in_order(frames, window, whole, **limits):
         gapless = not np.any(gaps > 0)
         if run.last - run.first > 1 and not (whole and gapless):
             assert run.stop - run.start <= max(limits["max_bytes"], LAYOUT.frame_bytes)
+
+
+@given(
+    first=st.integers(0, 500),
+    count=st.integers(1, 200),
+    step=st.integers(1, 5),
+    window=st.sampled_from([WHOLE, ROWS]),
+    max_gap=st.sampled_from([0, 6000, 6144, 14_000, 50_000, MIB]),
+    amplification=st.sampled_from([1, 2, 4, math.inf]),
+    max_bytes=st.sampled_from([1, 10_000, 100_000, 8 * MIB]),
+)
+def test_frames_at_an_even_step_are_one_read_just_where_merging_says_so(
+    first, count, step, window, **limits
+):
+    merging = Merging(**{"pieces": 8, **limits})
+    frames = np.arange(first, first + count * step, step)
+    runs = list(merge_frames(frames, LAYOUT, window, merging, whole=True))
+    found = even_run(first, int(frames[-1]), step, LAYOUT, window, merging)
+    assert found == (runs[0] if len(runs) == 1 else None)
 
 
 class TestGaps:
