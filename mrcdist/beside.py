@@ -10,7 +10,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, SidecarError
+from mrcdist.errors import (
+    AccessDeniedError,
+    ArgumentError,
+    MissingFileError,
+    MrcdistError,
+    SidecarError,
+)
 from mrcdist.format.acquisition_names import find_scan_points, find_sidecar, sidecar_candidates
 from mrcdist.format.direct_electron import Scan
 from mrcdist.format.scan_points import frame_table, parse_scan_points
@@ -84,7 +90,13 @@ def read_sidecar(folder: Folder, wanted: NamedFile) -> Sidecar | None:
         candidates = sidecar_candidates(folder.location.name)
         found = folder.find(find_sidecar, candidates) if candidates else None
         return None if found is None else parse_sidecar(found)
-    return parse_sidecar(_read_named(folder.location, wanted, "metadata_file"))
+    content = _read_named(folder.location, wanted, "metadata_file")
+    try:
+        return parse_sidecar(content)
+    except MrcdistError as error:  # in that file, not in the movie beside which it is read
+        if not isinstance(wanted, str | os.PathLike):
+            raise
+        raise error.located(Location.of(wanted).shown) from None
 
 
 def read_scan_table(

@@ -123,6 +123,6 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
 def _bytes_of(size: str) -> int | None:
     """Bytes of a size such as "8 MiB"; None where it is none."""
     try:
-        return int(parse_bytes(size))
+        return int(parse_bytes(size)) if size.strip() else None
     except ValueError:
         return None

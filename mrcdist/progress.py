@@ -37,7 +37,8 @@ class Progress:
     ) -> None:
         self._label = label
         self._total = max(total, 1)
-        self._stream = sys.stderr if stream is None else stream
+        # A program without a console has no standard error.
+        self._stream: TextIO | None = sys.stderr if stream is None else stream
         self._speak_at = time.monotonic() + patience
         self._lock = threading.Lock()
         self._done = 0
@@ -56,7 +57,7 @@ class Progress:
 
     def close(self) -> None:
         """Leave the bar where it is, and begin a new line."""
-        if self._shown >= 0 and self._stream.isatty():
+        if self._stream is not None and self._shown >= 0 and self._stream.isatty():
             self._stream.write("\n")
             self._stream.flush()
 
@@ -68,6 +69,8 @@ class Progress:
                 self._show(100 * self._done // self._total)
 
     def _show(self, percent: int) -> None:
+        if self._stream is None:
+            return
         if self._stream.isatty():
             if percent != self._shown:
                 bar = ("█" * (percent * _WIDTH // 100)).ljust(_WIDTH, "░")

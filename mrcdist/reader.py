@@ -253,7 +253,9 @@ def _read_all(plan: Plan) -> np.ndarray[Any, Any]:
     """Read the whole array here, chunk by chunk, so that one can see how far it is."""
     boxes = slices_from_chunks(plan.chunks)
     if len(boxes) == 1:
-        return plan.source[...]
+        data = plan.source[...]
+        # Mapped pages are the file's: the array is to be the caller's, to change at will.
+        return data if data.flags.writeable else data.copy()
     data = np.empty(plan.shape, plan.source.dtype)
     with Progress(f"reading {plan.location.name}", len(boxes)) as progress:
         for box in boxes:

@@ -65,7 +65,7 @@ def _job_options(command: Command) -> Command:
     return command
 
 
-@click.command()
+@click.command(short_help="Compute the image of a virtual detector.")
 @click.option("--detector", required=True, metavar="WHICH", help=_detector_help)
 @click.option(
     "--radius",
@@ -91,7 +91,7 @@ def virtual(ctx: click.Context, /, detector: str, radius: float | None, **option
     _run(ctx, "virtual", detector, radius, options)
 
 
-@click.command()
+@click.command(short_help="Compute the mean of all frames.")
 @_job_options
 @click.pass_context
 def mean(ctx: click.Context, /, **options: Any) -> None:
@@ -104,7 +104,7 @@ def mean(ctx: click.Context, /, **options: Any) -> None:
     _run(ctx, "mean", "all", None, options)
 
 
-@click.command()
+@click.command(short_help="Compute the centre of mass of each frame.")
 @click.option(
     "--detector", default="all", show_default=True, metavar="WHICH", help="all, " + _detector_help
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import click
@@ -10,6 +11,16 @@ import click
 from mrcdist.errors import MrcdistError
 
 __all__ = ["main"]
+
+_ARGUMENTS = {
+    "allow_truncated=True": "--allow-truncated",
+    r"navigation_shape=\(x, y(, \.\.\.)?\)": "--navigation-shape X,Y,...",
+    r"(metadata|scan)_file=None": r"--\1-file none",
+    r"(metadata|scan)_file=\.\.\.": r"--\1-file FILE",
+    r"(metadata|scan|tilt)_file\b(?!=)": r"--\1-file",
+    r"navigation_shape\b(?!=)": "--navigation-shape",
+    r"mode0=\"(\w+)\"": r"--mode0 \1",
+}
 
 
 class _Group(click.Group):
@@ -19,8 +30,16 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MrcdistError as error:
-            click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
+            said = _as_options(str(error))
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {said}", err=True)
             ctx.exit(1)
+
+
+def _as_options(text: str) -> str:
+    """Name Python's arguments as the command line does."""
+    for pattern, option in _ARGUMENTS.items():
+        text = re.sub(rf"\b{pattern}", option, text)
+    return text
 
 
 @click.group(

@@ -17,6 +17,7 @@ from mrcdist.cli.options import (
     print_json,
     print_notes,
     storage_option,
+    url_argument,
 )
 from mrcdist.companions import find_images
 from mrcdist.plan.geometry import ArrayAxis
@@ -73,7 +74,7 @@ def info(as_json: bool, **options: Any) -> None:
     print_notes(notes)
 
 
-@click.command()
+@click.command(short_help="Say what reading it will cost: tasks, bytes, memory.")
 @click.option(
     "--threads", default=1, show_default=True, help="Threads of a worker, for its memory."
 )
@@ -95,7 +96,7 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
     print_notes([note for note in notes if note not in cost.remarks])
 
 
-@click.command()
+@click.command(short_help="Check whether a file keeps to MRC2014.")
 @json_option
 @click.option(
     "--statistics",
@@ -103,7 +104,7 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
     help="Compare minimum, maximum, mean and RMS with the data: reads all of the file.",
 )
 @storage_option
-@click.argument("url")
+@url_argument
 @click.pass_context
 def validate(ctx: click.Context, /, url: str, as_json: bool, **options: Any) -> None:
     """Check whether a file keeps to MRC2014; exit status 0 if it does, 1 if not.

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import numpy as np
+from click.shell_completion import CompletionItem
 
 from mrcdist.errors import MrcdistWarning
 from mrcdist.planner import Plan
@@ -23,6 +24,7 @@ __all__ = [
     "print_json",
     "print_notes",
     "storage_option",
+    "url_argument",
 ]
 
 Command = Callable[..., Any]
@@ -69,6 +71,13 @@ def _chunks(_ctx: click.Context, _param: click.Parameter, given: str) -> Any:
     return int(given) if given.lstrip("-").isdigit() else given
 
 
+def _files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete names of files; URLs stay as they are typed."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+url_argument = click.argument("url", shell_complete=_files)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 storage_option = click.option(
@@ -104,12 +113,14 @@ def file_options(command: Command) -> Command:
         click.option(
             "--scan-file",
             default="auto",
+            shell_complete=_files,
             show_default=True,
             help='Points of a custom scan; "none" for none.',
         ),
         click.option(
             "--metadata-file",
             default="auto",
+            shell_complete=_files,
             show_default=True,
             help='Direct Electron sidecar; "none" for none.',
         ),
@@ -119,7 +130,7 @@ def file_options(command: Command) -> Command:
             metavar="X,Y,...",
             help="Navigation axes in HyperSpy's order; one may be -1.",
         ),
-        click.argument("url"),
+        url_argument,
     ):
         command = option(command)
     return command

@@ -13,7 +13,7 @@ from mrcdist.cli.options import file_options, plan_from_options, print_json, pri
 __all__ = ["check_workers"]
 
 
-@click.command("check-workers")
+@click.command("check-workers", short_help="Ask every worker whether it sees the file.")
 @click.option(
     "--bytes",
     "chunks",

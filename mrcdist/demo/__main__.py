@@ -185,6 +185,7 @@ def _read(
     seconds = time.perf_counter() - start
     read = server.requests()
     print(f"  {seconds:.1f} s, {size / seconds / 2**20:.0f} MiB/s, {len(tasks.data)} tasks")
+    print("  (this S3 server is one Python process: as fast as it is, not as mrcdist is)")
     print(f"  requests: {_told(planned - before)} to plan, {_told(read - planned)} to read")
     return images, ds["axes"]
 

@@ -28,10 +28,12 @@ def _bytes(_ctx: click.Context, _param: click.Parameter, given: str) -> int:
     return size
 
 
-def _in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path) -> Path:
+def _a_png_in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path) -> Path:
     """Complain before reading rather than after."""
     if not given.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no folder {given.absolute().parent}")
+    if given.suffix.lower() != ".png":
+        raise click.BadParameter(f"{given.name}: a name that ends in .png is needed")
     return given
 
 
@@ -41,7 +43,7 @@ def _in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path) -> P
     "--output",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     required=True,
-    callback=_in_a_folder,
+    callback=_a_png_in_a_folder,
     help="PNG file to write; one that is there is replaced.",
 )
 @click.option(

@@ -32,15 +32,15 @@ def is_whole_file_cache(fs: Any) -> bool:
     return isinstance(fs, SimpleCacheFileSystem | WholeFileCacheFileSystem)
 
 
-def whole_copy(fs: Any, path: str, version: str, verify: Callable[[], None]) -> Path:
+def whole_copy(fs: Any, path: str, name: str, version: str, verify: Callable[[], None]) -> Path:
     """Return the local copy of one version of a file, fetched where there is none yet.
 
     Parameters
     ----------
     fs : filesystem
         One that `is_whole_file_cache`.
-    path : str
-        The file's path on it.
+    path, name : str
+        The file's path on it, and its name as it may be shown.
     version : str
         What tells the file and its version from all others.
     verify : callable
@@ -57,22 +57,22 @@ def whole_copy(fs: Any, path: str, version: str, verify: Callable[[], None]) -> 
             cause="the planned byte ranges are those of the file as it is stored",
             remedy="leave it out: gzip and bzip2 are read as they are",
         )
-    name = hashlib.sha256(version.encode()).hexdigest()
+    key = hashlib.sha256(version.encode()).hexdigest()
     folder = Path(fs.storage[-1])
     with _fetching:
-        copy = _copies.get(name, folder / name)
+        copy = _copies.get(key, folder / key)
         if not copy.exists():
-            copy = folder / name
+            copy = folder / key
             folder.mkdir(parents=True, exist_ok=True)
-            unfinished = folder / f"{name}.{uuid.uuid4().hex}"
+            unfinished = folder / f"{key}.{uuid.uuid4().hex}"
             try:
-                with _Telling(f"copying {path.rpartition('/')[2]}") as telling:
+                with _Telling(f"copying {name}") as telling:
                     fs.fs.get_file(path, str(unfinished), callback=telling)
                 verify()
                 unfinished.rename(copy)
             finally:
                 unfinished.unlink(missing_ok=True)
-        _copies[name] = copy
+        _copies[key] = copy
     return copy
 
 

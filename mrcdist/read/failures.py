@@ -18,7 +18,14 @@ from mrcdist.errors import (
     ReadError,
 )
 
-__all__ = ["Transient", "explain_failure", "explain_status", "is_past_end", "is_transient"]
+__all__ = [
+    "Transient",
+    "explain_failure",
+    "explain_status",
+    "is_past_end",
+    "is_transient",
+    "what_passes",
+]
 
 _MISSING_REMEDY = (
     "put the file where every worker can read it (a shared filesystem at the same path, or an "
@@ -127,6 +134,14 @@ def is_transient(error: BaseException) -> bool:
     if any("CERTIFICATE_VERIFY_FAILED" in str(seen) for seen in chain):
         return False
     return any(isinstance(seen, _TRANSIENT) for seen in chain)
+
+
+def what_passes(error: BaseException) -> BaseException:
+    """Of an exception and what it was raised from, the one that may pass.
+
+    fsspec takes a server that cannot be reached for a file that is not there.
+    """
+    return next((seen for seen in _chain(error) if isinstance(seen, _TRANSIENT)), error)
 
 
 def is_past_end(error: BaseException) -> bool:

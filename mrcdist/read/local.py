@@ -6,6 +6,7 @@ import functools
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -71,44 +72,46 @@ class LocalReader:
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
         try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            file = open(self._path, "rb", buffering=0)  # noqa: PTH123, SIM115 closed below
         except OSError as error:
             raise explain_failure(error, self._location.shown, self._location.scrub).located(
                 here(self._location)
             ) from None
         try:
-            self._check(fd)
+            self._check(file)
             for start, stop in ranges:
-                yield self._mapped(fd, start, stop) if self._map else self._read(fd, start, stop)
-            self._check(fd)
+                yield (self._mapped if self._map else self._read)(file, start, stop)
+            self._check(file)
         finally:
-            os.close(fd)
+            file.close()
 
-    def _check(self, fd: int) -> None:
-        found = local_identity(os.fstat(fd))
+    def _check(self, file: FileIO) -> None:
+        found = local_identity(os.fstat(file.fileno()))
         if found.required(self._consistency) != self._identity.required(self._consistency):
             raise changed(self._location, self._identity, found).located(here(self._location))
 
-    def _mapped(self, fd: int, start: int, stop: int) -> Bytes:
-        if stop > os.fstat(fd).st_size:
-            raise self._ended(os.fstat(fd).st_size, start, stop)
+    def _mapped(self, file: FileIO, start: int, stop: int) -> Bytes:
+        size = os.fstat(file.fileno()).st_size
+        if stop > size:
+            raise self._ended(size, start, stop)
         begin = start - start % mmap.ALLOCATIONGRANULARITY
-        mapped = mmap.mmap(fd, stop - begin, access=mmap.ACCESS_READ, offset=begin)
+        mapped = mmap.mmap(file.fileno(), stop - begin, access=mmap.ACCESS_READ, offset=begin)
         stats.add(bytes_mapped=stop - start)
         # The array keeps the map; it goes when the last view of it does.
         return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
 
-    def _read(self, fd: int, start: int, stop: int) -> Bytes:
+    def _read(self, file: FileIO, start: int, stop: int) -> Bytes:
         buffer = np.empty(stop - start, np.uint8)
         filled = 0
+        file.seek(start)
         while filled < buffer.size:
             try:
-                count = os.preadv(fd, [buffer[filled:].data], start + filled)
+                count = file.readinto(buffer[filled:].data)
             except OSError as error:
                 raise explain_failure(error, self._location.shown, self._location.scrub).located(
                     here(self._location, start, stop)
                 ) from None
-            if count == 0:
+            if not count:
                 raise self._ended(start + filled, start, stop)
             filled += count
         stats.add(requests=1, bytes_fetched=buffer.size)

@@ -271,7 +271,7 @@ class Location:
             if (found := self.identify()) != identity:
                 raise changed(self, identity, found)
 
-        return whole_copy(fs, path, f"{self.url} {identity}", verify)
+        return whole_copy(fs, path, self.name, f"{self.url} {identity}", verify)
 
     def list_folder(self) -> dict[str, Identity | None] | None:
         """Names of the files beside this one; None where the store cannot list.

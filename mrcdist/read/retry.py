@@ -16,7 +16,7 @@ from typing import TypeVar
 from mrcdist.config import ReadSettings
 from mrcdist.errors import ReadError
 from mrcdist.read import stats
-from mrcdist.read.failures import Transient, explain_failure, is_transient
+from mrcdist.read.failures import Transient, explain_failure, is_transient, what_passes
 
 __all__ = ["Attempts", "retried"]
 
@@ -97,7 +97,7 @@ class Attempts:
         spent = now - self._begun
         longest = min(_FIRST_WAIT * 2.0 ** min(self._failed - 1, 30), _LONGEST_WAIT)
         wait = random.uniform(0, longest)  # noqa: S311 jitter
-        said = _said(error, self._scrub)
+        said = _said(what_passes(error), self._scrub)
         if self._failed > self._settings.retries or spent + wait >= self._settings.deadline:
             times = "1 attempt" if self._failed == 1 else f"{self._failed} attempts"
             raise ReadError(

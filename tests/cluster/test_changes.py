@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from distributed import Client
 
-import mrcdist.read.local
 from mrcdist import FileChangedError, MissingFileError, plan_mrc
 from mrcdist.planner import Plan
+from mrcdist.read.local import LocalReader
 from mrcdist.read.location import Identity
 from mrcdist.read.source import MrcSource
 from tests.support.cluster import dask_cluster
@@ -283,16 +283,16 @@ class TestLocalFile:
     def test_changed_while_a_chunk_is_read(
         self, plan: Plan, path: Path, change: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def read_and_change(*arguments: Any) -> int:
-            count = preadv(*arguments)
+        def read_and_change(*arguments: Any) -> Any:
+            buffer = read(*arguments)
             if not changed:
                 changed.append(True)
                 CHANGES[change](path)
-            return count
+            return buffer
 
         changed: list[bool] = []
-        preadv = os.preadv
-        monkeypatch.setattr(mrcdist.read.local.os, "preadv", read_and_change)
+        read = LocalReader._read
+        monkeypatch.setattr(LocalReader, "_read", read_and_change)
         with dask.config.set({"mrcdist.io": "read", "mrcdist.max-gap": 0}):
             if change == "replaced":  # the file that was opened is whole, whatever has its name now
                 np.testing.assert_array_equal(plan.source[::9], OLD[::9])

@@ -16,6 +16,7 @@ from mrcdist.demo.acquisition import write_acquisition
 from tests.support.acquisitions import all_frames
 from tests.support.http_log import CountingProxy, Fault
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
+from tests.support.processes import free_port
 from tests.support.web import web_server
 
 MIB = 2**20
@@ -102,6 +103,15 @@ class TestWeb:
     def test_a_missing_file(self, web):
         with pytest.raises(mrcdist.MissingFileError, match=r"/none\.mrc"):
             mrcdist.read_mrc(f"{web.endpoint}/none.mrc")
+
+    def test_a_server_that_is_not_there_is_not_taken_for_a_missing_file(self):
+        url = f"http://127.0.0.1:{free_port()}/a.mrc"
+        with (
+            dask.config.set({"mrcdist.retries": 1}),
+            pytest.raises(mrcdist.ReadError, match="after 2 attempts") as error,
+        ):
+            mrcdist.read_mrc(url)
+        assert "Cannot connect to host" in error.value.cause
 
     def test_a_file_that_is_refused(self, folder, web, numbers):
         write_mrc(folder / "a.mrc", numbers)

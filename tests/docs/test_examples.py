@@ -70,9 +70,13 @@ def _somewhere_else(tmp_path, monkeypatch):
     """Examples write into a folder of their own, open no windows, and leave HyperSpy as it was."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    if importlib.util.find_spec("rsciio"):
-        formats = importlib.import_module("rsciio").IO_PLUGINS
-        monkeypatch.setattr("rsciio.IO_PLUGINS", list(formats))
+    if not importlib.util.find_spec("rsciio"):
+        yield
+        return
+    formats = importlib.import_module("rsciio").IO_PLUGINS
+    before = list(formats)
+    yield
+    formats[:] = before  # HyperSpy may hold on to this very list
 
 
 @pytest.mark.usefixtures("_somewhere_else")

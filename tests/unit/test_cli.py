@@ -203,6 +203,26 @@ class TestErrors:
             part in result.stderr for part in (options[-1], "(4, 4)", "(0, 1, 1)", "KEY=VALUE")
         )
 
+    @pytest.mark.parametrize(
+        ("raw", "option"),
+        [
+            (mrc_bytes(counting((2, 3, 4), "int16"))[:-5], "--allow-truncated loads"),
+            (mrc_bytes(counting((5, 8, 8), "uint16")), "--navigation-shape X,Y"),
+        ],
+        ids=["cut short", "another scan"],
+    )
+    def test_remedies_name_options_as_the_command_line_does(self, tmp_path, raw, option):
+        written = write_acquisition(tmp_path, scan_shape=(2, 3), frame_shape=(8, 8))
+        written.movie.write_bytes(raw)
+        said = run("info", written.movie).stderr
+        assert option in said
+        assert "=True" not in said
+
+    def test_a_bad_sidecar_is_where_the_error_says(self, plain, tmp_path):
+        (tmp_path / "text.txt").write_text("no sidecar at all")
+        said = run("info", plain, "--metadata-file", tmp_path / "text.txt").stderr
+        assert f"where: {tmp_path / 'text.txt'}" in said
+
     def test_secrets_in_options_are_not_repeated(self):
         secret = "s3cr3t-not-real"
         given = (f"secret={secret}", "key=k", "client_kwargs.endpoint_url=http://127.0.0.1:1")
@@ -240,3 +260,17 @@ class TestProgram:
             text = run(command, "--help").stdout
             assert f"mrcdist {command} s3://" in text
             assert "Usage:" in text
+
+
+class TestCompletion:
+    @pytest.mark.parametrize(
+        "words", ["mrcdist info some/", "mrcdist info a.mrc --metadata-file some/"]
+    )
+    def test_names_of_files_are_left_to_the_shell(self, words):
+        variables = {
+            "_MRCDIST_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        ran = CliRunner().invoke(main, prog_name="mrcdist", env=variables)
+        assert ran.stdout.strip() == "file,some/"

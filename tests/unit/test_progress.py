@@ -11,6 +11,8 @@ import pytest
 import mrcdist
 from mrcdist.progress import Progress
 from tests.support.mrc_files import counting, mrc_bytes
+from tests.support.s3 import SECRET_KEY
+from tests.support.serving import file_server
 
 
 class Terminal(io.StringIO):
@@ -37,6 +39,12 @@ def test_what_takes_long_says_how_far_it_is():
     assert "\r" not in log.getvalue()
     assert terminal.getvalue().endswith("100 %\n")
     assert terminal.getvalue().count("\r") == 8
+
+
+def test_a_program_without_a_console_is_told_nothing(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    with Progress("reading", 1, patience=0) as progress:
+        progress.advance()
 
 
 class TestWhereOneWaits:
@@ -69,6 +77,16 @@ class TestWhereOneWaits:
         [ds] = mrcdist.read_mrc(url, storage_options=options)
         np.testing.assert_array_equal(ds["data"].compute(), numbers)
         assert "copying any.mrc: 100 %" in capsys.readouterr().err
+
+    def test_no_secret_is_told(self, tmp_path, capsys):
+        options = {"simplecache": {"cache_storage": str(tmp_path / "cache")}}
+        with file_server(mrc_bytes(counting((8, 4, 5), "int16"))) as url:
+            signed = f"simplecache::{url}?X-Amz-Signature={SECRET_KEY}"
+            [ds] = mrcdist.read_mrc(signed, storage_options=options)
+            ds["data"].compute()
+        told = capsys.readouterr().err
+        assert "copying" in told
+        assert SECRET_KEY not in told
 
     def test_following_the_sections_of_mrcz(self, tmp_path, memory_file, capsys):
         mrcz = pytest.importorskip("mrcz")
