@@ -33,6 +33,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "numpydoc",
     "sphinx_click",
+    "sphinx_copybutton",
     "myst_nb",  # also reads the .md pages
 ]
 
@@ -42,6 +43,10 @@ nb_execution_mode = "off"
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 myst_heading_anchors = 3
+
+# Examples are copied without prompts and without what they print.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 autodoc_typehints = "none"  # docstrings have the types, in words
 autodoc_member_order = "bysource"
