@@ -134,11 +134,14 @@ class Memmap(DaskReader):
         movie = workload.movie
         mapped = np.memmap(movie.path, "<u2", "r", len(movie.header), movie.shape)
         if not isinstance(movie, CustomScan):
-            return da.from_array(mapped, chunks=workload.chunks)
+            # Without a name, dask hashes the file for one: it reads all of it, off the clock, and
+            # the pages stay in the map.
+            return da.from_array(mapped, chunks=workload.chunks, name=False)
         frames = mapped.reshape(-1, *movie.shape[2:])
         order = da.from_array(movie.order, chunks=workload.chunks[:2])
         return order.map_blocks(
             lambda numbers: np.asarray(frames[numbers]),
+            token=f"{movie.path}",  # else dask hashes all that the function holds: the file
             dtype=frames.dtype,
             new_axis=(2, 3),
             chunks=(*order.chunks, *((n,) for n in movie.shape[2:])),
