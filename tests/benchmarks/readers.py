@@ -126,7 +126,7 @@ class RosettaSciIODistributed(RosettaSciIO):
 
 
 class Memmap(DaskReader):
-    """`from_array` over a `numpy.memmap`, for threads: a cluster gets the file in its graph."""
+    """`from_array` over one `numpy.memmap`, for threads: a cluster gets the file in its graph."""
 
     name = "dask over memmap"
 
@@ -134,9 +134,7 @@ class Memmap(DaskReader):
         movie = workload.movie
         mapped = np.memmap(movie.path, "<u2", "r", len(movie.header), movie.shape)
         if not isinstance(movie, CustomScan):
-            # Without a name, dask hashes the file for one: it reads all of it, off the clock, and
-            # the pages stay in the map.
-            return da.from_array(mapped, chunks=workload.chunks, name=False)
+            return da.from_array(_Mapped(mapped), chunks=workload.chunks, name=False)
         frames = mapped.reshape(-1, *movie.shape[2:])
         order = da.from_array(movie.order, chunks=workload.chunks[:2])
         return order.map_blocks(
@@ -146,6 +144,28 @@ class Memmap(DaskReader):
             new_axis=(2, 3),
             chunks=(*order.chunks, *((n,) for n in movie.shape[2:])),
         )
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """A map without a method `copy`, which dask would call: it would read the file to memory."""
+
+    array: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return self.array[index]
 
 
 class Nothing(DaskReader):

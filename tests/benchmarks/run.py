@@ -94,6 +94,7 @@ def _take_turns(
                 if options.keep:
                     opened[reader] = run
                 if options.cold:
+                    gc.collect()  # pages that somebody still maps stay
                     workload.movie.forget()
                 seconds = _seconds(reader, workload, run)
                 del run
