@@ -266,7 +266,7 @@ def test_a_tilt_file_names_the_tiles(tmp_path):
         (["--budget", "lots"], 2, "a size is needed"),
         (["--budget", "-5"], 2, "at least a byte"),
         (["--budget", "9"], 1, "raise the budget"),
-        (["--view", "scan"], 1, "navigation_shape"),
+        (["--view", "scan"], 1, "--navigation-shape"),
     ],
 )
 def test_mistakes_are_answered_with_what_to_do(tmp_path, extra, status, words):
