@@ -289,6 +289,17 @@ def cases(draw):
     return raw + extended + payload, navigation, expected, index, chunks
 
 
+@pytest.mark.parametrize("chunks", ["auto", (2, -1, -1, -1)], ids=["one chunk", "two"])
+def test_colours_read_whole_may_be_changed_without_changing_the_file(tmp_path, chunks):
+    raw, _ = encode_colours(counting((4, 3, 2), "int16"), "<")
+    raw = header_bytes(nx=2, ny=3, nz=4, mode=16) + raw
+    path = tmp_path / "colours.mrc"
+    path.write_bytes(raw)
+    [ds] = mrcdist.file_reader(path, chunks=chunks)
+    ds["data"][:] = 7
+    assert path.read_bytes() == raw
+
+
 # The extended headers here are zeros: lines of text without text.
 quiet = pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 
