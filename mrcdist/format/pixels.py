@@ -55,7 +55,7 @@ class PixelFormat:
     @property
     def plain(self) -> bool:
         """Whether the stored bytes are the numbers, so that they can be used in place."""
-        return self.items == 1 and not self.packed
+        return self.items != 2 and not self.packed
 
     def bytes_of(self, columns: int) -> int:
         """Bytes of that many pixels at the start of a row."""

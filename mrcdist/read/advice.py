@@ -7,7 +7,7 @@ import mmap
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["expect"]
+__all__ = ["expect", "mapped_by"]
 
 # Around each page that is touched for the first time a disk reads 128 KiB (Linux's default) to
 # 8 MiB ahead: with far smaller gaps that is as good, and one call for all.
@@ -15,6 +15,12 @@ _LEAST_GAP = 2**17
 # That much around a block which is shorter than it is read for nothing; a longer one is read at
 # least as fast without a word.
 _SHORT = 2**23
+
+
+def mapped_by(buffer: npt.NDArray[np.uint8]) -> mmap.mmap | None:
+    """The map whose pages a buffer is: `numpy.frombuffer` of an `mmap.mmap`; else None."""
+    mapped = getattr(buffer.base, "obj", None)
+    return mapped if isinstance(mapped, mmap.mmap) else None
 
 
 def expect(
@@ -25,7 +31,7 @@ def expect(
     Parameters
     ----------
     buffer : ndarray of uint8
-        Mapped pages: `numpy.frombuffer` of an `mmap.mmap`. Of anything else nothing is told.
+        Mapped pages. Of anything else nothing is told.
     starts : ndarray of int64
         Where the parts begin in the buffer, increasing.
     length : int
@@ -39,8 +45,8 @@ def expect(
     long: whole frames are read for it. Single frames of 32 KiB take five times as long on a disk
     that reads 8 MiB ahead.
     """
-    mapped = getattr(buffer.base, "obj", None)
-    if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
+    mapped = mapped_by(buffer)
+    if mapped is None or not hasattr(mmap, "MADV_WILLNEED"):
         return
     if _narrowest(starts, length, stride) < _LEAST_GAP:
         starts, length = starts[:1], int(starts[-1] - starts[0]) + length

@@ -8,18 +8,22 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from mrcdist.plan.layout import Frames, Layout
 from mrcdist.plan.ranges import FrameRun, Merging, Window, even_run, merge_frames
 from mrcdist.plan.selection import Selection
 from mrcdist.read.advice import expect
 from mrcdist.read.target import Target
+from mrcdist.read.views import as_slice, even_step, frames_in, native
 
 __all__ = ["BlockCost", "Cost", "OpenPart", "RangeReader", "block_cost", "read_block"]
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
+
+# Linux maps 64 KiB of what is in the page cache around each place that is touched, and a part of a
+# frame has two ends.
+_AROUND = 2**17
 
 # Bytes of a frame's part above which Python can afford to place each by itself.
 _LEAST_SCATTERED = 4096
@@ -61,6 +65,17 @@ class RangeReader(Protocol):
 
 
 @runtime_checkable
+class RangeKeeper(RangeReader, Protocol):
+    """Gives the file's mapped pages."""
+
+    def keep(self, start: int, stop: int, spare: int) -> Bytes | None:
+        """Map a range for as long as its bytes are used; None where that takes too much memory.
+
+        `spare` bytes of it are not wanted.
+        """
+
+
+@runtime_checkable
 class RangeFiller(RangeReader, Protocol):
     """Puts the bytes of ranges where they are wanted."""
 
@@ -80,6 +95,9 @@ class OpenPart:
     first, frames : int
         Number of its first frame, and how many it has.
     merging : Merging
+        Of what is copied together.
+    in_place : Merging
+        Of what may be used where it lies.
     """
 
     reader: RangeReader
@@ -87,6 +105,7 @@ class OpenPart:
     first: int
     frames: int
     merging: Merging
+    in_place: Merging
 
 
 def read_block(
@@ -127,7 +146,7 @@ def read_block(
     ]
     # Splitting the frames' axis and dropping axes of length 1 is always a view.
     block = block.reshape(selection.result_shape)
-    return _native(block, in_place=all(part.reader.private for part in parts))
+    return native(block)
 
 
 @dataclass(frozen=True)
@@ -153,22 +172,35 @@ def block_cost(
     """Work out what `read_block` will do, by the same rules and without reading."""
     if not parts:
         return BlockCost(0, 0, 0)
-    step = _even_step(frames)
+    block_bytes = _nbytes(layout, frames, window)
+    step = even_step(frames)
     single = _single_run(parts[0], layout, frames, window, step) if len(parts) == 1 else None
+    if single and isinstance(parts[0].reader, RangeKeeper):
+        # As much memory as reading takes where there is none to spare.
+        wanted = single.stop - single.start <= block_bytes and _usable(parts[0], layout)
+        single = single if wanted else None
     costs: list[Cost] = []
     sizes: list[int] = []
+    filled: list[int] = []
     for part in parts:
-        _, wanted = _in_file_order(frames - part.first, part.frames)
-        for run in [single] if single else _runs(part, layout, wanted, window):
+        _, wanted_frames = _in_file_order(frames - part.first, part.frames)
+        for run in [single] if single else _runs(part, layout, wanted_frames, window):
             costs.append(part.reader.cost(part.offset + run.start, part.offset + run.stop))
-            sizes.append(run.stop - run.start if part.reader.private else 0)
+            sizes.append(run.stop - run.start)
+            filled.append(run.last - run.first)
     ahead = max(part.reader.ahead for part in parts)
-    block_bytes = frames.size * len(window.rows) * layout.pixels.bytes_of(len(window.columns))
     low, high = window.byte_span(layout)
     if single is not None:
         buffers = sizes[0]
     elif _scatters(parts, layout, window):
         buffers = frames.size * (high - low)
+    elif isinstance(parts[0].reader, RangeKeeper):
+        # One piece is mapped at a time, and of the block only what is filled takes memory.
+        so_far = np.cumsum(filled) * (block_bytes // frames.size)
+        buffers = max(int(np.max(so_far + sizes)) - block_bytes, 0) if sizes else 0
+        if filled and not layout.pixels.plain:  # a piece is turned to numbers on its way
+            pixels = len(window.rows) * len(window.columns)
+            buffers += max(filled) * pixels * layout.dtype.itemsize
     else:
         # Those fetched ahead, the one that comes and the one that is being copied.
         buffers = sum(sorted(sizes)[-(ahead + 2) :])
@@ -188,17 +220,46 @@ def _in_place(part: OpenPart, layout: Layout, frames: Frames, window: Window) ->
 
     The result has shape (frames, rows, columns) + components, perhaps in foreign byte order.
     """
-    step = _even_step(frames)
+    step = even_step(frames)
     run = _single_run(part, layout, frames, window, step)
     if run is None:
         return None
-    [buffer] = part.reader.views([(part.offset + run.start, part.offset + run.stop)])
+    buffer = _kept(part, layout, run, spare=_spare(layout, frames, window, step))
+    if buffer is None:
+        return None
     _announce(buffer, layout, window, frames)
     n_frames = int(frames[-1] - frames[0]) + 1
-    stretch = _stretch(buffer, layout, window, n_frames, layout.frame_bytes)
+    stretch = frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
     found = layout.pixels.decode(stretch[::step, :: window.rows.step], window.columns)
     # A narrow view of memory of our own would hold on to all of it.
     return found.copy() if part.reader.private and found.nbytes < buffer.nbytes else found
+
+
+def _kept(part: OpenPart, layout: Layout, run: FrameRun, spare: int) -> Bytes | None:
+    """The bytes of a run, of which so many are not wanted; None where they had better be copied."""
+    start, stop = part.offset + run.start, part.offset + run.stop
+    if not isinstance(part.reader, RangeKeeper):
+        [buffer] = part.reader.views([(start, stop)])
+        return buffer
+    return part.reader.keep(start, stop, spare) if _usable(part, layout) else None
+
+
+def _usable(part: OpenPart, layout: Layout) -> bool:
+    """Whether stored pixels are numbers as they lie in the file: native, and aligned."""
+    stored = np.dtype(layout.pixels.stored)
+    return layout.pixels.plain and stored.isnative and part.offset % stored.alignment == 0
+
+
+def _spare(layout: Layout, frames: Frames, window: Window, step: int) -> int:
+    """Bytes of the pages that frames at an even step bring in beside what is wanted of them."""
+    low, high = window.byte_span(layout)
+    each = min(step * layout.frame_bytes, high - low + _AROUND)
+    return max(frames.size * each - _nbytes(layout, frames, window), 0)
+
+
+def _nbytes(layout: Layout, frames: Frames, window: Window) -> int:
+    """Bytes of the wanted pixels as they are stored."""
+    return frames.size * len(window.rows) * layout.pixels.bytes_of(len(window.columns))
 
 
 def _single_run(
@@ -208,13 +269,13 @@ def _single_run(
     first, last = int(frames[0]) - part.first, int(frames[-1]) - part.first
     if not step or first < 0 or last >= part.frames:
         return None
-    return even_run(first, last, step, layout, window, part.merging)
+    return even_run(first, last, step, layout, window, part.in_place)
 
 
 def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:
     """Copy the frames together from wherever they are; those that are nowhere are 0."""
     shape = (frames.size, len(window.rows), len(window.columns), *layout.pixels.components)
-    block = np.zeros(shape, layout.dtype)
+    block = None
     for part in parts:
         inside = frames - part.first
         order, wanted = _in_file_order(inside, part.frames)
@@ -223,14 +284,16 @@ def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window:
         for run, buffer in zip(runs, part.reader.views(spans), strict=True):
             there = wanted[run.first : run.last] - wanted[run.first]
             _announce(buffer, layout, window, there)
-            stretch = _stretch(buffer, layout, window, int(there[-1]) + 1, layout.frame_bytes)
+            stretch = frames_in(buffer, layout, window, int(there[-1]) + 1, layout.frame_bytes)
             if there.size == frames.size:  # all of them are here: one copy, in the array's order
                 lines = stretch[inside - wanted[0], :: window.rows.step]
                 block = layout.pixels.decode(lines, window.columns)
             else:
-                lines = stretch[_as_slice(there), :: window.rows.step]
-                block[order[run.first : run.last]] = layout.pixels.decode(lines, window.columns)
-    return block
+                block = np.zeros(shape, layout.dtype) if block is None else block
+                lines = stretch[as_slice(there), :: window.rows.step]
+                places = as_slice(order[run.first : run.last])
+                block[places] = layout.pixels.decode(lines, window.columns)
+    return np.zeros(shape, layout.dtype) if block is None else block
 
 
 def _scatters(parts: Sequence[OpenPart], layout: Layout, window: Window) -> bool:
@@ -247,7 +310,7 @@ def _scattered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window
     memory = np.zeros(frames.size * (high - low), np.uint8)
     for part in parts:
         _scatter(part, layout, frames, window, memory)
-    stretch = _stretch(memory, layout, window, frames.size, high - low)
+    stretch = frames_in(memory, layout, window, frames.size, high - low)
     found = layout.pixels.decode(stretch[:, :: window.rows.step], window.columns)
     # A narrow view would hold on to all of it.
     return found.copy() if found.nbytes < memory.nbytes else found
@@ -294,43 +357,6 @@ def _in_file_order(frames: Frames, present: int) -> tuple[Frames, Frames]:
     here = np.flatnonzero((frames >= 0) & (frames < present))
     order = here[np.argsort(frames[here], kind="stable")]
     return order, frames[order]
-
-
-def _even_step(frames: Frames) -> int:
-    """The step of an arithmetic, increasing list of frames; 0 if it is none."""
-    steps = np.diff(frames)
-    if steps.size == 0:
-        return 1
-    return int(steps[0]) if steps[0] > 0 and np.all(steps == steps[0]) else 0
-
-
-def _as_slice(inside: Frames) -> slice | Frames:
-    """A slice where the positions are even: it reads in place where a list would copy first."""
-    step = _even_step(inside)
-    return slice(0, int(inside[-1]) + 1, step) if step else inside
-
-
-def _stretch(buffer: Bytes, layout: Layout, window: Window, n_frames: int, step: int) -> Bytes:
-    """View memory, from a window's first byte on, as (frames, rows, bytes), a frame a `step`."""
-    first, last = layout.pixels.byte_range(window.columns)
-    n_rows = window.rows[-1] - window.rows.start + 1
-    # The last frame ends with the window: the strides do not lead past the buffer.
-    shape = (n_frames, n_rows, last - first)
-    strides = (step, layout.row_bytes, 1)
-    reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
-    if reach > buffer.size:
-        raise AssertionError(f"a view of {reach} bytes over a buffer of {buffer.size}")
-    return as_strided(buffer, shape, strides, writeable=buffer.flags.writeable)
-
-
-def _native(block: Array, *, in_place: bool) -> Array:
-    if not block.dtype.isnative:
-        native = block.dtype.newbyteorder("=")
-        if in_place and block.flags.writeable:
-            return block.byteswap(inplace=True).view(native)
-        return block.astype(native)
-    # Data that begin at an odd byte: compiled code downstream wants its numbers aligned.
-    return block if block.flags.aligned else block.copy()
 
 
 def _increasing(positions: range) -> range:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import mmap
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
@@ -16,15 +17,16 @@ import psutil
 from fsspec.implementations.local import LocalFileSystem
 
 from mrcdist.config import ReadSettings
-from mrcdist.errors import FileChangedError
+from mrcdist.errors import FileChangedError, MrcdistError
 from mrcdist.plan.layout import Layout
-from mrcdist.read import stats
+from mrcdist.read import room, stats
+from mrcdist.read.advice import mapped_by
 from mrcdist.read.block import Cost
 from mrcdist.read.failures import explain_failure
 from mrcdist.read.location import Identity, Location, changed, here, local_identity
 from mrcdist.read.transport import Bytes
 
-__all__ = ["LocalReader", "map_writable"]
+__all__ = ["LocalReader", "map_writable", "open_local"]
 
 Array = npt.NDArray[Any]
 
@@ -37,8 +39,8 @@ _NETWORK = (
 )  # fmt: skip
 
 
-class LocalReader:
-    """Maps or reads byte ranges of one version of a local file.
+def open_local(location: Location, identity: Identity, settings: ReadSettings) -> LocalReader:
+    """Choose how a local file is read.
 
     Parameters
     ----------
@@ -49,20 +51,30 @@ class LocalReader:
         ``io``: "map", "read", or "auto", which maps on local disks and reads on network
         filesystems.
     """
+    path = _path_of(location.url)
+    maps = settings.io == "map" or (settings.io == "auto" and not on_network(path))
+    return (MappedFile if maps else ReadFile)(location, identity, settings.consistency, path)
 
-    def __init__(self, location: Location, identity: Identity, settings: ReadSettings) -> None:
+
+class LocalReader(ABC):
+    """Byte ranges of one version of a local file."""
+
+    private: bool
+    ahead = 0
+
+    def __init__(self, location: Location, identity: Identity, consistency: str, path: str) -> None:
         self._location = location
         self._identity = identity
-        self._consistency = settings.consistency
-        self._path = _path_of(location.url)
-        self._map = settings.io == "map" or (settings.io == "auto" and not on_network(self._path))
-        self.private = not self._map
-        """Whether its buffers belong to the caller; mapped ones are the file's pages, read-only."""
-        self.ahead = 0
+        self._consistency = consistency
+        self._path = path
 
+    @abstractmethod
     def cost(self, start: int, stop: int) -> Cost:
         """Say what reading a range takes."""
-        return Cost(requests=int(self.private), nbytes=stop - start)
+
+    @abstractmethod
+    def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
+        """One range of the open file."""
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order.
@@ -80,7 +92,7 @@ class LocalReader:
         try:
             self._check(file)
             for start, stop in ranges:
-                yield (self._mapped if self._map else self._read)(file, start, stop)
+                yield self._bytes(file, start, stop)
             self._check(file)
         finally:
             file.close()
@@ -90,32 +102,9 @@ class LocalReader:
         if found.required(self._consistency) != self._identity.required(self._consistency):
             raise changed(self._location, self._identity, found).located(here(self._location))
 
-    def _mapped(self, file: FileIO, start: int, stop: int) -> Bytes:
-        size = os.fstat(file.fileno()).st_size
-        if stop > size:
-            raise self._ended(size, start, stop)
-        begin = start - start % mmap.ALLOCATIONGRANULARITY
-        mapped = mmap.mmap(file.fileno(), stop - begin, access=mmap.ACCESS_READ, offset=begin)
-        stats.add(bytes_mapped=stop - start)
-        # The array keeps the map; it goes when the last view of it does.
-        return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
-
-    def _read(self, file: FileIO, start: int, stop: int) -> Bytes:
-        buffer = np.empty(stop - start, np.uint8)
-        filled = 0
-        file.seek(start)
-        while filled < buffer.size:
-            try:
-                count = file.readinto(buffer[filled:].data)
-            except OSError as error:
-                raise explain_failure(error, self._location.shown, self._location.scrub).located(
-                    here(self._location, start, stop)
-                ) from None
-            if not count:
-                raise self._ended(start + filled, start, stop)
-            filled += count
-        stats.add(requests=1, bytes_fetched=buffer.size)
-        return buffer
+    def _explained(self, error: OSError, start: int, stop: int) -> MrcdistError:
+        explained = explain_failure(error, self._location.shown, self._location.scrub)
+        return explained.located(here(self._location, start, stop))
 
     def _ended(self, at: int, start: int, stop: int) -> FileChangedError:
         return FileChangedError(
@@ -124,6 +113,73 @@ class LocalReader:
             remedy="call read_mrc again to plan for the file as it is now",
             where=here(self._location, start, stop),
         )
+
+
+class MappedFile(LocalReader):
+    """Maps byte ranges: its buffers are the file's pages, read-only."""
+
+    private = False
+
+    def cost(self, start: int, stop: int) -> Cost:
+        return Cost(requests=0, nbytes=stop - start)
+
+    def keep(self, start: int, stop: int, spare: int) -> Bytes | None:
+        """Map a range for as long as its bytes are used; None where that takes too much memory.
+
+        `spare` bytes of it are not wanted.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        if not room.take(spare):
+            return None
+        try:
+            [buffer] = self.views([(start, stop)])
+        except BaseException:
+            room.give_back(spare)
+            raise
+        room.give_back_with(mapped_by(buffer), spare)
+        return buffer
+
+    def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
+        size = os.fstat(file.fileno()).st_size
+        if stop > size:
+            raise self._ended(size, start, stop)
+        begin = start - start % mmap.ALLOCATIONGRANULARITY
+        try:
+            mapped = mmap.mmap(file.fileno(), stop - begin, access=mmap.ACCESS_READ, offset=begin)
+        except ValueError:  # it has been truncated since
+            raise self._ended(os.fstat(file.fileno()).st_size, start, stop) from None
+        except OSError as error:
+            raise self._explained(error, start, stop) from None
+        stats.add(bytes_mapped=stop - start)
+        # The array keeps the map; it goes when the last view of it does.
+        return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
+
+
+class ReadFile(LocalReader):
+    """Reads byte ranges into buffers of their own."""
+
+    private = True
+
+    def cost(self, start: int, stop: int) -> Cost:
+        return Cost(requests=1, nbytes=stop - start)
+
+    def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
+        buffer = np.empty(stop - start, np.uint8)
+        filled = 0
+        file.seek(start)
+        while filled < buffer.size:
+            try:
+                count = file.readinto(buffer[filled:].data)
+            except OSError as error:
+                raise self._explained(error, start, stop) from None
+            if not count:
+                raise self._ended(start + filled, start, stop)
+            filled += count
+        stats.add(requests=1, bytes_fetched=buffer.size)
+        return buffer
 
 
 @functools.lru_cache(maxsize=256)
@@ -144,7 +200,7 @@ def on_network(path: str) -> bool:
     return kind.startswith(_NETWORK)
 
 
-class MappedFile(Protocol):
+class WholeFile(Protocol):
     """Where a file is, which version of it, and where its frames begin."""
 
     @property
@@ -155,7 +211,7 @@ class MappedFile(Protocol):
     def offset(self) -> int: ...
 
 
-def map_writable(part: MappedFile, layout: Layout, mode: Literal["r", "c", "r+"]) -> Array:
+def map_writable(part: WholeFile, layout: Layout, mode: Literal["r", "c", "r+"]) -> Array:
     """Map a whole local file as one array.
 
     Parameters

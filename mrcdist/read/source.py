@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from mrcdist.plan.ranges import Merging, Window
 from mrcdist.plan.selection import select
 from mrcdist.read import stats
 from mrcdist.read.block import BlockCost, OpenPart, RangeReader, block_cost, read_block
-from mrcdist.read.local import LocalReader
+from mrcdist.read.local import open_local
 from mrcdist.read.location import Identity, Location
 from mrcdist.read.remote import RemoteReader
 from mrcdist.read.sections import SectionReader
@@ -27,6 +27,9 @@ __all__ = ["MrcSource", "Part"]
 
 # An unread gap in a map costs address space, not bytes.
 _MAP_GAP = 2**26
+
+# Pages that are mapped at a time, at most, to be copied from.
+_MAP_PIECE = 2**26
 
 # The same for read(): what a network filesystem sends in about 1 ms.
 _READ_GAP = 2**20
@@ -66,7 +69,7 @@ class Part:
         if self.compression is not None:
             return StreamReader(self.location, self.identity, self.compression)
         reader: RangeReader = (
-            LocalReader(self.location, self.identity, settings)
+            open_local(self.location, self.identity, settings)
             if self.location.is_local
             else RemoteReader(self.location, self.identity, settings)
         )
@@ -166,16 +169,17 @@ class MrcSource:
 def _opened(part: Part, first: int, layout: Layout, settings: ReadSettings) -> OpenPart:
     reader = part.open(settings)
     if reader.private:
-        merging = Merging(
+        merging = in_place = Merging(
             max_gap=_max_gap(reader) if settings.max_gap is None else settings.max_gap,
             amplification=settings.amplification,
             max_bytes=settings.sub_range,
             pieces=settings.concurrency,
         )
     else:
-        # A map with gaps is not cut: it is one view, and nothing of it is held in memory.
-        merging = Merging(_MAP_GAP, math.inf, max_bytes=layout.nbytes + 1, pieces=1)
-    return OpenPart(reader, part.offset, first, part.frames, merging)
+        merging = Merging(_MAP_GAP, math.inf, max_bytes=_MAP_PIECE, pieces=1)
+        # What stays mapped is not cut: it is one view.
+        in_place = replace(merging, max_gap=layout.nbytes, max_bytes=layout.nbytes + 1)
+    return OpenPart(reader, part.offset, first, part.frames, merging, in_place)
 
 
 def _max_gap(reader: RangeReader) -> int:

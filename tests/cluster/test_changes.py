@@ -17,7 +17,7 @@ from distributed import Client
 
 from mrcdist import FileChangedError, MissingFileError, plan_mrc
 from mrcdist.planner import Plan
-from mrcdist.read.local import LocalReader
+from mrcdist.read.local import ReadFile
 from mrcdist.read.location import Identity
 from mrcdist.read.source import MrcSource
 from tests.support.cluster import dask_cluster
@@ -291,8 +291,8 @@ class TestLocalFile:
             return buffer
 
         changed: list[bool] = []
-        read = LocalReader._read
-        monkeypatch.setattr(LocalReader, "_read", read_and_change)
+        read = ReadFile._bytes
+        monkeypatch.setattr(ReadFile, "_bytes", read_and_change)
         with dask.config.set({"mrcdist.io": "read", "mrcdist.max-gap": 0}):
             if change == "replaced":  # the file that was opened is whole, whatever has its name now
                 np.testing.assert_array_equal(plan.source[::9], OLD[::9])

@@ -43,6 +43,32 @@ def test_reading_from_s3_takes_little_more_than_the_chunks(stored, name, options
     assert found.told == pytest.approx(1, abs=0.25)
 
 
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """The same frames on a local disk."""
+    numbers = np.random.default_rng(0).integers(0, 2**15, (3072, 128, 128), "u2")
+    folder = tmp_path_factory.mktemp("local")
+    for name, order in (("little.mrc", "<"), ("big.mrc", ">")):
+        (folder / name).write_bytes(mrc_bytes(numbers, byteorder=order))
+    return folder
+
+
+@pytest.mark.parametrize("io", ["map", "read"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("little.mrc", {"chunk_mib": 48, "threads": 2}),
+        ("big.mrc", {"chunk_mib": 96, "threads": 1}),
+        ("little.mrc", {"chunk_mib": 96, "threads": 1, "crop": True}),
+    ],
+    ids=["whole frames", "big-endian", "crop"],
+)
+def test_reading_from_a_disk_takes_what_is_said(local, monkeypatch, name, options, io):
+    monkeypatch.setenv("DASK_MRCDIST__IO", io)
+    found = reader_memory(str(local / name), **options)
+    assert found.told == pytest.approx(1, abs=0.25)
+
+
 class TestSmallWorker:
     """4 GiB through a worker that may have 600 MiB."""
 
@@ -69,5 +95,21 @@ class TestSmallWorker:
             [read] = client.run(stats.snapshot).values()
             assert read.blocks == self.FRAMES // 16
             assert read.bytes_mapped > 4e9
+            [lines] = client.get_worker_logs().values()
+        assert not [line for _, line in lines if "memory usage" in line]
+
+    def test_reads_a_band_of_every_frame_of_a_file_larger_than_it(self, tmp_path):
+        """The pages around the bands, all of the file, would be more than the worker may have."""
+        path = tmp_path / "small-frames.mrc"
+        frames, side = 2**16, 128  # 2 GiB
+        with path.open("wb") as file:
+            file.write(movie_header(frames, (side, side)))
+            file.seek(frames * 2 * side**2 - 2, 1)
+            file.write(b"\1\0")
+        with dask_cluster(tmp_path, workers=1, threads=1, memory_limit="600 MiB") as client:
+            [ds] = mrcdist.read_mrc(path, chunks=(-1, 8, -1))  # 128 MiB
+            found = client.compute(ds["data"][:, -16:].max(axis=(1, 2))).result(timeout=120)
+            assert found[-1] == 1
+            assert not found[:-1].any()
             [lines] = client.get_worker_logs().values()
         assert not [line for _, line in lines if "memory usage" in line]

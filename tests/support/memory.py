@@ -111,8 +111,9 @@ def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
     def read(number: int) -> int:
         start = number * n_frames % whole.shape[0]
         block = plan.source[start : start + n_frames, first:last]
+        used = int(block.max())  # of a map, only what is touched counts
         together.wait(60)
-        return int(block[-1, -1, -1])
+        return used
 
     plan.source[0]
     with ThreadPoolExecutor(n_threads) as pool:

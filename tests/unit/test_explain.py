@@ -82,13 +82,13 @@ class TestExplain:
             plan.source[where]
             tracemalloc.start()
             try:
-                plan.source[where]
+                with counted() as count:
+                    plan.source[where]
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-        # Mapped native pages are no allocation, but count as the worker's.
-        if store == "map" and byteorder == "<":
-            peak += plan.explain().task_bytes
+        # Mapped pages are no allocation, but count as the worker's.
+        peak += count.read.bytes_mapped
         assert expected / 2 <= peak <= 1.1 * expected + 2**17
 
     def test_says_what_splitting_frames_costs(self, local_file, memory_file, numbers):

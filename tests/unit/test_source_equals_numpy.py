@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import dask
 import numpy as np
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
+from mrcdist.plan import ranges
+from mrcdist.read import room, source
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
 # Some files have an extended header of no known kind.
@@ -46,6 +49,24 @@ def test_source_from_a_local_file(case, io):
     assert got.dtype == expected.dtype
     assert got.dtype.isnative
     assert got.flags.aligned
+    np.testing.assert_array_equal(got, expected[index])
+
+
+@given(case=cases())
+@settings(max_examples=150, deadline=None)
+def test_source_from_a_map_without_room_for_views(case):
+    """What would stay mapped is copied then, a few pages of the file at a time."""
+    raw, navigation, expected, index, _ = case
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(room, "_MOST_MAPS", 0),
+        patch.object(source, "_MAP_PIECE", 64),
+        patch.object(ranges, "_SHORTEST_PIECE", 64),
+    ):
+        path = Path(folder) / "any.mrc"
+        path.write_bytes(raw)
+        got = mrcdist.plan_mrc(path, navigation_shape=navigation[::-1]).source[index]
+    assert got.dtype == expected.dtype
     np.testing.assert_array_equal(got, expected[index])
 
 

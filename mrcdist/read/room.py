@@ -1,0 +1,63 @@
+"""Room for maps that stay: views of a file's pages, for as long as somebody uses them.
+
+A view of a map is the fastest block there is. But a map keeps a file descriptor open, of which a
+process has 1,024 by default; and around a small part of each frame most of the pages that it
+brings in are not wanted: 16 rows of every frame of a file bring in the whole file. A dask worker
+counts mapped pages as its memory, pauses at 80 % of its limit and is ended at 95 %. Where there is
+no more room, blocks are copied.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import weakref
+from typing import Any
+
+__all__ = ["give_back", "give_back_with", "take"]
+
+# Of a worker's memory limit, for pages that are not wanted: what it holds may take as much again
+# before it spills.
+_SHARE = 0.35
+
+_MOST_MAPS = 256
+
+_lock = threading.Lock()
+_maps = 0
+_spare = 0
+
+
+def take(spare: int) -> bool:
+    """Take room for a map with so many unwanted bytes; False where this process has no more."""
+    global _maps, _spare
+    limit = _most_spare() if spare else math.inf
+    with _lock:
+        if _maps >= _MOST_MAPS or _spare + spare > limit:
+            return False
+        _maps += 1
+        _spare += spare
+        return True
+
+
+def give_back(spare: int) -> None:
+    """Give the room of such a map back."""
+    global _maps, _spare
+    with _lock:
+        _maps -= 1
+        _spare -= spare
+
+
+def give_back_with(holder: Any, spare: int) -> None:
+    """Give room back when `holder` goes."""
+    weakref.finalize(holder, give_back, spare).atexit = False
+
+
+def _most_spare() -> float:
+    """Bytes in all: no end of them, but in a worker with a memory limit."""
+    module = sys.modules.get("distributed.worker")  # what is not imported runs no worker
+    try:
+        limit = module.get_worker().memory_manager.memory_limit if module else None
+    except ValueError:  # not in a worker's task
+        return math.inf
+    return limit * _SHARE if limit else math.inf
