@@ -80,24 +80,23 @@ def _take_turns(
 ) -> list[Timed]:
     """Let every reader do the workload once a round; the first round does not count."""
     turns = {reader: Timed(scheduler, workload.name, reader.name) for reader in readers}
-    opened: dict[Reader, Run] = {}
+    kept: dict[Reader, Run] = {}
     for number in range(options.rounds + 1):
         for reader, timed in list(turns.items()):
             if timed.wrong or _slow(timed):
                 continue
             try:
-                run = opened.get(reader) or reader.prepare(workload)
-                if run is None:
+                ready = [kept.get(reader) or reader.prepare(workload)]
+                if ready == [None]:
                     del turns[reader]
                     continue
                 _say(f"{scheduler}: {workload.name}, round {number}, {reader.name}")
                 if options.keep:
-                    opened[reader] = run
+                    kept[reader] = ready[0]
                 if options.cold:
                     gc.collect()  # pages that somebody still maps stay
                     workload.movie.forget()
-                seconds = _seconds(reader, workload, run)
-                del run
+                seconds = _seconds(reader, workload, ready)
             except Exception as error:  # noqa: BLE001 one reader's failure is its own
                 timed.wrong = f"{type(error).__name__}: {error}".splitlines()[0]
                 continue
@@ -110,11 +109,11 @@ def _slow(timed: Timed) -> bool:
     return any(seconds > _PATIENCE for seconds in timed.seconds.values())
 
 
-def _seconds(reader: Reader, workload: Workload, run: Callable[[], Any]) -> float:
-    """Time one run; its result is checked off the clock."""
+def _seconds(reader: Reader, workload: Workload, ready: list[Run]) -> float:
+    """Time one run, and letting go of what it has mapped; its result is checked off the clock."""
     gc.collect()
     begun = time.perf_counter()
-    result = run()
+    result = ready.pop()()
     seconds = time.perf_counter() - begun
     reader.check(workload, result)
     return seconds
