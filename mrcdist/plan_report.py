@@ -12,7 +12,7 @@ from dask.utils import format_bytes
 from mrcdist.config import ReadSettings
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import Layout
-from mrcdist.read.block import BlockCost
+from mrcdist.read.cost import BlockCost
 from mrcdist.read.source import MrcSource
 
 __all__ = ["MANY_CHUNKS", "PlanReport", "report"]

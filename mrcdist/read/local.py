@@ -7,6 +7,7 @@ import mmap
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,9 +22,9 @@ from mrcdist.errors import FileChangedError, MrcdistError
 from mrcdist.plan.layout import Layout
 from mrcdist.read import room, stats
 from mrcdist.read.advice import mapped_by
-from mrcdist.read.block import Cost
 from mrcdist.read.failures import explain_failure
 from mrcdist.read.location import Identity, Location, changed, here, local_identity
+from mrcdist.read.readers import Cost, Stretches
 from mrcdist.read.transport import Bytes
 
 __all__ = ["LocalReader", "map_writable", "open_local"]
@@ -83,19 +84,36 @@ class LocalReader(ABC):
         ------
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
+        with self._opened() as file:
+            for start, stop in ranges:
+                yield self._bytes(file, start, stop)
+
+    @contextmanager
+    def _opened(self) -> Iterator[FileIO]:
+        """The file, which is the planned version when it is opened and still when it is closed."""
         try:
             file = open(self._path, "rb", buffering=0)  # noqa: PTH123, SIM115 closed below
         except OSError as error:
             raise explain_failure(error, self._location.shown, self._location.scrub).located(
                 here(self._location)
             ) from None
+        with file:
+            self._check(file)
+            yield file
+            self._check(file)
+
+    def _read(self, file: FileIO, start: int, memory: Bytes) -> None:
+        """Fill memory from a byte on."""
+        filled = 0
         try:
-            self._check(file)
-            for start, stop in ranges:
-                yield self._bytes(file, start, stop)
-            self._check(file)
-        finally:
-            file.close()
+            file.seek(start)
+            while filled < memory.size:
+                count = file.readinto(memory[filled:].data)
+                if not count:
+                    raise self._ended(start + filled, start, start + memory.size)
+                filled += count
+        except OSError as error:
+            raise self._explained(error, start, start + memory.size) from None
 
     def _check(self, file: FileIO) -> None:
         found = local_identity(os.fstat(file.fileno()))
@@ -142,6 +160,20 @@ class MappedFile(LocalReader):
         room.give_back_with(mapped_by(buffer), spare)
         return buffer
 
+    def copy(self, stretches: Stretches, memory: Bytes) -> None:
+        """Read stretches to their places in memory: that leaves no pages mapped.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        starts, places = stretches.starts.tolist(), stretches.places.tolist()
+        lengths = stretches.lengths.tolist()
+        with self._opened() as file:
+            for start, place, length in zip(starts, places, lengths, strict=True):
+                self._read(file, start, memory[place : place + length])
+        stats.add(requests=len(starts), bytes_fetched=sum(lengths))
+
     def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
         size = os.fstat(file.fileno()).st_size
         if stop > size:
@@ -168,16 +200,7 @@ class ReadFile(LocalReader):
 
     def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
         buffer = np.empty(stop - start, np.uint8)
-        filled = 0
-        file.seek(start)
-        while filled < buffer.size:
-            try:
-                count = file.readinto(buffer[filled:].data)
-            except OSError as error:
-                raise self._explained(error, start, stop) from None
-            if not count:
-                raise self._ended(start + filled, start, stop)
-            filled += count
+        self._read(file, start, buffer)
         stats.add(requests=1, bytes_fetched=buffer.size)
         return buffer
 

@@ -15,8 +15,8 @@ from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
 from mrcdist.plan.ranges import piece_bytes
 from mrcdist.read import stats
-from mrcdist.read.block import Cost
 from mrcdist.read.location import Identity, Location, here
+from mrcdist.read.readers import Cost
 from mrcdist.read.retry import Attempts
 from mrcdist.read.target import Target
 from mrcdist.read.transport import Bytes, Transport, open_transport

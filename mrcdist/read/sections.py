@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mrcdist.format.mrcz import SectionTable, decode_section
-from mrcdist.read.block import Bytes, Cost, RangeReader
+from mrcdist.read.readers import Bytes, Cost, RangeReader
 
 __all__ = ["SectionReader"]
 

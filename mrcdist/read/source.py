@@ -16,9 +16,11 @@ from mrcdist.plan.layout import Frames, FrameTable, Layout
 from mrcdist.plan.ranges import Merging, Window
 from mrcdist.plan.selection import select
 from mrcdist.read import stats
-from mrcdist.read.block import BlockCost, OpenPart, RangeReader, block_cost, read_block
+from mrcdist.read.block import read_block
+from mrcdist.read.cost import BlockCost, block_cost
 from mrcdist.read.local import open_local
 from mrcdist.read.location import Identity, Location
+from mrcdist.read.readers import OpenPart, RangeReader
 from mrcdist.read.remote import RemoteReader
 from mrcdist.read.sections import SectionReader
 from mrcdist.read.stream import StreamReader

@@ -93,7 +93,9 @@ def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
     from threading import Barrier
 
     from mrcdist import plan_mrc
+    from mrcdist.read import room
 
+    room._most_spare = lambda: 0.0  # as in a worker that has no memory for pages to spare
     n_threads = int(threads)
     options = json.loads(os.environ["READER_OPTIONS"])
     whole = plan_mrc(url, metadata_file=None, storage_options=options)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mrcdist
+from mrcdist.read import room
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
@@ -64,7 +65,9 @@ class TestExplain:
     @pytest.mark.parametrize("chunks", [(8, -1, -1), (8, 64, 64), (1, -1, -1)])
     @pytest.mark.parametrize("byteorder", "<>")
     @pytest.mark.parametrize("store", ["map", "read", "memory"])
-    def test_memory(self, tmp_path, memory_file, store, byteorder, chunks):
+    def test_memory(self, tmp_path, memory_file, store, byteorder, chunks, monkeypatch):
+        # As in a worker that has no memory for pages which are not wanted.
+        monkeypatch.setattr(room, "_most_spare", lambda: 0)
         numbers = counting((16, 512, 512), "uint16")
         raw = mrc_bytes(numbers, byteorder=byteorder)
         if store == "memory":

@@ -1,0 +1,87 @@
+"""Where the frames of a block are in the files that hold them, and by which way they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mrcdist.plan.layout import Frames, Layout
+from mrcdist.plan.ranges import FrameRun, Window, even_run, merge_frames
+from mrcdist.read.readers import OpenPart, RangeFiller, RangeKeeper, Stretches
+
+__all__ = [
+    "in_file_order",
+    "merged_runs",
+    "once",
+    "scatters",
+    "single_run",
+    "stored_bytes",
+    "stretches",
+    "usable",
+]
+
+# Bytes of a frame's part above which Python can afford to place each by itself.
+_LEAST_SCATTERED = 4096
+
+
+def single_run(
+    part: OpenPart, layout: Layout, frames: Frames, window: Window, step: int
+) -> FrameRun | None:
+    """The one read whose bytes, as they lie there, are the frames; None where there is none."""
+    first, last = int(frames[0]) - part.first, int(frames[-1]) - part.first
+    if not step or first < 0 or last >= part.frames:
+        return None
+    return even_run(first, last, step, layout, window, part.in_place)
+
+
+def usable(part: OpenPart, layout: Layout) -> bool:
+    """Whether stored pixels are numbers as they lie in the file: native, and aligned."""
+    stored = np.dtype(layout.pixels.stored)
+    return layout.pixels.plain and stored.isnative and part.offset % stored.alignment == 0
+
+
+def stored_bytes(layout: Layout, frames: Frames, window: Window) -> int:
+    """Bytes of the wanted pixels as they are stored."""
+    return frames.size * len(window.rows) * layout.pixels.bytes_of(len(window.columns))
+
+
+def scatters(parts: Sequence[OpenPart], layout: Layout, window: Window) -> bool:
+    """Whether the frames' parts are read straight to their places, not by way of buffers."""
+    low, high = window.byte_span(layout)
+    return high - low >= _LEAST_SCATTERED and all(
+        isinstance(part.reader, RangeFiller | RangeKeeper) for part in parts
+    )
+
+
+def merged_runs(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> list[FrameRun]:
+    """The reads that serve a file's frames, which are in its order."""
+    return list(merge_frames(frames, layout, window, part.merging)) if frames.size else []
+
+
+def in_file_order(frames: Frames, present: int) -> tuple[Frames, Frames]:
+    """Positions in the block, in the file's order, and frames, of those that the file holds."""
+    here = np.flatnonzero((frames >= 0) & (frames < present))
+    order = here[np.argsort(frames[here], kind="stable")]
+    return order, frames[order]
+
+
+def once(frames: Frames, present: int) -> tuple[Frames, Frames, list[tuple[int, int]]]:
+    """Positions and frames in the file's order, each frame once; positions that repeat others."""
+    order, wanted = in_file_order(frames, present)
+    again = np.flatnonzero(np.diff(wanted) == 0) + 1
+    repeats = list(zip(order[again].tolist(), order[again - 1].tolist(), strict=True))
+    return np.delete(order, again), np.delete(wanted, again), repeats
+
+
+def stretches(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> Stretches:
+    """Where in the file and in the block the frames' parts are that follow one another in both."""
+    low, high = window.byte_span(layout)
+    size = high - low
+    places, numbers, _ = once(frames - part.first, part.frames)
+    gaps = np.diff(numbers) * layout.frame_bytes != size
+    cuts = np.flatnonzero(gaps | (np.diff(places) != 1)) + 1
+    firsts = np.concatenate(([0], cuts)) if numbers.size else cuts
+    counts = np.diff(firsts, append=numbers.size)
+    starts = part.offset + low + numbers[firsts] * layout.frame_bytes
+    return Stretches(starts, places[firsts] * size, counts * size)
