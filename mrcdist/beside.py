@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import IO, Any
 
-import numpy as np
-
 from mrcdist.errors import (
     AccessDeniedError,
     ArgumentError,
@@ -18,15 +16,12 @@ from mrcdist.errors import (
     SidecarError,
 )
 from mrcdist.format.acquisition_names import find_scan_points, find_sidecar, sidecar_candidates
-from mrcdist.format.direct_electron import Scan
-from mrcdist.format.scan_points import frame_table, parse_scan_points
+from mrcdist.format.scan_points import Points, parse_scan_points
 from mrcdist.format.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_files import parse_tilts
-from mrcdist.plan.geometry import missing_frames
-from mrcdist.plan.layout import FrameTable
 from mrcdist.read.location import Identity, Location
 
-__all__ = ["Folder", "NamedFile", "read_scan_table", "read_sidecar", "read_tilts"]
+__all__ = ["Folder", "NamedFile", "read_scan_points", "read_sidecar", "read_tilts"]
 
 NamedFile = str | os.PathLike[str] | IO[bytes] | IO[str] | None
 
@@ -99,22 +94,13 @@ def read_sidecar(folder: Folder, wanted: NamedFile) -> Sidecar | None:
         raise error.located(Location.of(wanted).shown) from None
 
 
-def read_scan_table(
-    folder: Folder, wanted: NamedFile, scan: Scan, *, n_frames: int, allow_truncated: bool
-) -> tuple[FrameTable, list[str]]:
-    """Read where the frames of a custom scan belong.
-
-    Returns
-    -------
-    table : ndarray of int32 or int64, shape (y, x) or (y, x, repeat)
-        The frame at each point, -1 where there is none.
-    notes : list of str
-        How many of the points' frames are missing, if any.
+def read_scan_points(folder: Folder, wanted: NamedFile) -> Points:
+    """Read the points of a custom scan, in the order of the frames.
 
     Raises
     ------
     SidecarError
-        There is no list of scan points, or it does not fit the scan.
+        There is no list of scan points, or it cannot be read.
     """
     raw: bytes | None
     if isinstance(wanted, str) and wanted == "auto":
@@ -131,14 +117,7 @@ def read_scan_table(
             remedy="pass scan_file=..., or navigation_shape=(frames,) for the frames in the "
             "order of the file",
         )
-    rows, columns = (axis.size for axis in scan.navigation[:2])
-    points = parse_scan_points(raw)
-    table = frame_table(
-        points, shape=(rows, columns), n_frames=n_frames, allow_missing=allow_truncated
-    )
-    missing = len(points) - n_frames
-    notes = [missing_frames(missing, len(points))] if missing else []
-    return table.astype(np.int32) if n_frames < 2**31 else table, notes
+    return parse_scan_points(raw)
 
 
 def read_tilts(location: Location, wanted: str | os.PathLike[str]) -> tuple[float, ...]:

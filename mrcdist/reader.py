@@ -51,8 +51,8 @@ def read_mrc(
     ----------
     url : str, PathLike or sequence of them
         A path, or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained
-        ``simplecache::``). A movie in numbered parts: a glob, a list in the frames' order, or its
-        first part.
+        ``simplecache::``). A movie in numbered parts: its first part, a glob, or a list in the
+        frames' order.
     distributed : bool, default True
         Plan tasks that each open the file themselves, on whichever worker they run.
     lazy : bool, optional
@@ -228,7 +228,8 @@ def plan_mrc(
         mode0=mode0,
         allow_truncated=allow_truncated,
     )
-    plan = make_plan(find_files(url, storage_options), options)
+    files, notes = find_files(url, storage_options)
+    plan = make_plan(files, options, notes)
     _warn(plan, plan.notes)
     return plan
 

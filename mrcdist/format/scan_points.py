@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mrcdist.errors import SidecarError
 
-__all__ = ["frame_table", "parse_scan_points"]
+__all__ = ["Points", "frame_table", "parse_scan_points"]
 
 Points = npt.NDArray[np.int64]
 

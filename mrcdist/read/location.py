@@ -170,6 +170,11 @@ class Location:
         """Whether the file is on a disk that this process mounts."""
         return "::" not in self.url and split_protocol(self.url)[0] in (None, "file", "local")
 
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        fs, path = self.filesystem()
+        return bool(self._retried(lambda: fs.exists(path)))
+
     def identify(self) -> Identity:
         """Ask the store which version of the file it has now.
 
