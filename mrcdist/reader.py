@@ -63,7 +63,7 @@ def read_mrc(
         otherwise as `dask.array.from_array` takes them, -1 being a whole axis.
     navigation_shape : sequence of int, optional
         Lengths of the navigation axes in HyperSpy's order, fastest first: (x, y, ...). One may be
-        -1. Wins over the sidecar.
+        -1. Wins over the sidecar, whose axes keep their calibration as far as lengths agree.
     metadata_file : "auto", None, path, URL or open file, default "auto"
         The Direct Electron sidecar. "auto" looks beside a ``*_movie.mrc``; None uses none.
     scan_file : "auto", None, path, URL or open file, default "auto"

@@ -95,10 +95,13 @@ class TestOrder:
 
     def test_navigation_shape_gives_the_order_of_recording(self, tmp_path, keep):
         written = custom(tmp_path, ONCE)
-        data = read(written.movie, keep, navigation_shape=(4, 2))["data"]
+        dataset = read(written.movie, keep, navigation_shape=(4, 2))
         np.testing.assert_array_equal(
-            data.compute(), frames_of(np.arange(8).reshape(2, 4), written)
+            dataset["data"].compute(), frames_of(np.arange(8).reshape(2, 4), written)
         )
+        # As long as the grid's x, and yet no axis of the grid.
+        for axis, name in zip(dataset["axes"], ["scan_y", "scan_x"], strict=False):
+            assert (axis["name"], axis["scale"], axis["units"]) == (name, 1.0, None)
 
 
 class TestTheList:
