@@ -11,6 +11,7 @@ from mrcdist.errors import ArgumentError, MissingFileError
 from mrcdist.format.acquisition_names import acquisitions, find_gap, find_parts, is_numbered
 from mrcdist.read.failures import explain_failure
 from mrcdist.read.location import Location, here
+from mrcdist.read.names import listed_name
 
 __all__ = ["Filename", "find_files"]
 
@@ -93,7 +94,7 @@ def _is_pattern(location: Location) -> bool:
 def _glob(pattern: Location) -> list[Location]:
     try:
         fs, path = pattern.filesystem()
-        names = [str(found).rsplit("/", 1)[-1] for found in fs.glob(path)]
+        names = [listed_name(pattern.url, str(found)) for found in fs.glob(path)]
     except Exception as error:  # noqa: BLE001 each store has its own errors
         raise explain_failure(error, pattern.shown, pattern.scrub).located(here(pattern)) from None
     if not names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import dask.array as da
 import numpy as np
@@ -14,6 +15,7 @@ from mrcdist.cli import main
 from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.read.location import Location
 from tests.support.acquisitions import axis_names, url_of
+from tests.support.serving import folder_server
 
 FRAME = (3, 5)
 SCAN = (2, 4)
@@ -222,6 +224,39 @@ class TestLoading:
         broken.write_bytes(broken.read_bytes()[:-4])
         with pytest.raises(TruncatedFileError):
             read(written.movie, keep, virtual_images=[broken])
+
+
+class TestWebServer:
+    """Names in URLs are quoted; the files' own are not."""
+
+    NAME = "20260101_00001_my run"
+
+    @pytest.mark.parametrize("spelled", [str, quote])
+    def test_sidecar_and_images_are_found_by_their_own_names(self, tmp_path, spelled):
+        images = {"Virt 0": image(1), "50% \N{MICRO SIGN}m": image(2)}
+        written = acquisition(tmp_path, name=self.NAME, virtual_images=images)
+        with folder_server(tmp_path) as url:
+            [dataset] = read_mrc(f"{url}/{spelled(written.movie.name)}")
+        assert axis_names(dataset) == ["y", "x", "ky", "kx"]
+        found = navigators_of(dataset)
+        assert list(found) == [*images, "Ext 1", "Ext 2"]
+        for number, signal in enumerate(found.values(), start=1):
+            np.testing.assert_array_equal(signal["data"], image(number))
+        assert dataset["metadata"]["General"]["original_filename"] == written.movie.name
+
+    @pytest.mark.parametrize("spelled", [str, quote])
+    def test_the_sidecar_is_found_where_there_is_no_listing(self, tmp_path, spelled):
+        written = acquisition(tmp_path, name=self.NAME)
+        with folder_server(tmp_path, lists=False) as url:
+            [dataset] = read_mrc(f"{url}/{spelled(written.movie.name)}")
+        assert axis_names(dataset) == ["y", "x", "ky", "kx"]
+
+    @pytest.mark.parametrize("named", [f"{NAME}_0_movie.mrc", f"{quote(NAME)}_*_movie.mrc"])
+    def test_parts_are_found(self, tmp_path, named):
+        acquisition(tmp_path, name=self.NAME, parts=2)
+        with folder_server(tmp_path) as url:
+            [dataset] = read_mrc(f"{url}/{named}")
+        assert dataset["data"].shape == (*SCAN, *FRAME)
 
 
 class TestInfo:
