@@ -20,6 +20,9 @@ from mrcdist.plan.layout import FrameTable
 __all__ = ["FoundScan", "find_scan"]
 
 
+_SHAPE_IS_GIVEN = "navigation_shape takes the frames in the order of the file"
+
+
 @dataclass(frozen=True)
 class FoundScan:
     """What sidecar and scan points say of the frames.
@@ -69,19 +72,22 @@ def find_scan(
         The sidecar contradicts itself or the files, or the points of its scan are not known.
     """
     if sidecar is None:
-        return FoundScan()
+        return FoundScan(notes=_unused(scan_file, "there is no sidecar that describes a scan"))
     try:
         scan = describe_scan(sidecar, n_frames=n_frames, frame_shape=frame_shape)
     except SidecarError:
         if navigation_shape is None:
             raise
-        return FoundScan()  # the caller's shape is the remedy that the error names
-    if navigation_shape is not None or scan.kind == "movie":
-        return FoundScan(scan, None, scan.notes)
+        # The caller's shape is the remedy that the error names.
+        return FoundScan(notes=_unused(scan_file, _SHAPE_IS_GIVEN))
+    if navigation_shape is not None:
+        return FoundScan(scan, None, (*scan.notes, *_unused(scan_file, _SHAPE_IS_GIVEN)))
     if scan.kind == "raster":
         _require_the_first_frames(names, folder, places=scan.size, n_frames=n_frames)
-        return FoundScan(scan, None, scan.notes)
-    points = read_scan_points(folder, scan_file)
+    if scan.kind != "custom":
+        why = f"the sidecar describes a {scan.kind}, whose frames are in the order of the file"
+        return FoundScan(scan, None, (*scan.notes, *_unused(scan_file, why)))
+    points, odd = read_scan_points(folder, scan_file)
     _require_the_first_frames(names, folder, places=len(points), n_frames=n_frames)
     rows, columns = (axis.size for axis in scan.navigation)
     table = frame_table(
@@ -93,8 +99,15 @@ def find_scan(
     return FoundScan(
         dataclasses.replace(scan, navigation=(*scan.navigation, *repeats)),
         table.astype(np.int32) if n_frames < 2**31 else table,
-        (*scan.notes, *notes),
+        (*scan.notes, *odd, *notes),
     )
+
+
+def _unused(scan_file: NamedFile, why: str) -> tuple[str, ...]:
+    """Say that the caller's list of points counts for nothing."""
+    if scan_file is None or (isinstance(scan_file, str) and scan_file == "auto"):
+        return ()
+    return (f"scan_file is not used: {why}",)
 
 
 def _require_the_first_frames(

@@ -34,6 +34,7 @@ __all__ = [
     "find_scan_points",
     "find_sidecar",
     "is_numbered",
+    "scan_points_candidates",
     "sidecar_candidates",
 ]
 
@@ -95,12 +96,23 @@ def sidecar_candidates(movie_name: str) -> tuple[str, ...]:
         stem is never shortened below ``YYYYMMDD_number``, and only if it begins so. Empty unless
         `movie_name` ends in ``_movie.mrc``, in capitals or not.
     """
-    stem = _stem(movie_name, _MOVIE)
-    if stem is None:
-        return ()
-    numbered = _NUMBERED.fullmatch(stem)
-    stems = (stem, numbered["base"]) if numbered else (stem,)
-    return tuple(stem + _INFO for stem in stems)
+    return _candidates(movie_name, _INFO)
+
+
+def scan_points_candidates(movie_name: str) -> tuple[str, ...]:
+    """Return the names that the list of a movie's scan points can have, best first.
+
+    Parameters
+    ----------
+    movie_name : str
+        Base name of the movie.
+
+    Returns
+    -------
+    tuple of str
+        As of `sidecar_candidates`, each with ``_scan_coordinates.csv``.
+    """
+    return _candidates(movie_name, _POINTS)
 
 
 def find_sidecar(movie_name: str, listing: Iterable[str]) -> str | None:
@@ -339,6 +351,15 @@ def _stem(name: str, ending: str) -> str | None:
     """Return `name` without `ending`, which may be in capitals; None if it ends otherwise."""
     stem = name[: -len(ending)]
     return stem if stem and name.lower().endswith(ending) else None
+
+
+def _candidates(movie_name: str, ending: str) -> tuple[str, ...]:
+    stem = _stem(movie_name, _MOVIE)
+    if stem is None:
+        return ()
+    numbered = _NUMBERED.fullmatch(stem)
+    stems = (stem, numbered["base"]) if numbered else (stem,)
+    return tuple(stem + ending for stem in stems)
 
 
 def _any_part(name: str) -> tuple[str, int | None] | None:
