@@ -336,18 +336,18 @@ def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> N
             "scan",
             remedy=f"{REMEDY}; or metadata_file=None to load a plain stack",
         )
-    if scan.size > n_frames and not allow_truncated:
-        raise SidecarError(
-            f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
-            cause="the acquisition was aborted, or the sidecar belongs to another one",
-            remedy=f"allow_truncated=True fills the missing frames with 0; or {REMEDY}",
-        )
     if scan.size > max(n_frames, MOST_PLACES):
         raise SidecarError(
             f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
             cause=f"a scan that is longer than its file has at most {MOST_PLACES} points here; the "
             "sidecar was edited or is damaged",
             remedy=REMEDY,
+        )
+    if scan.size > n_frames and not allow_truncated:
+        raise SidecarError(
+            f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
+            cause="the acquisition was aborted, or the sidecar belongs to another one",
+            remedy=f"allow_truncated=True fills the missing frames with 0; or {REMEDY}",
         )
 
 

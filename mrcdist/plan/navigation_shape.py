@@ -60,16 +60,16 @@ def resolve_shape(
             )
         sizes[sizes.index(-1)] = n_frames // rest
     places = math.prod(sizes)
-    if places != n_frames and not (allow_truncated and places > n_frames):
-        raise ArgumentError(
-            f"{given} has {places} points, the file {n_frames} frames",
-            cause="every frame needs its place, and none may be dropped or invented",
-            remedy=f"{REMEDY}; allow_truncated=True fills missing frames with 0",
-        )
     if places > max(n_frames, MOST_PLACES):
         raise ArgumentError(
             f"{given} has {places} points, the file {n_frames} frames",
             cause=f"a scan that is longer than its file has at most {MOST_PLACES} points here",
             remedy=REMEDY,
+        )
+    if places != n_frames and not (allow_truncated and places > n_frames):
+        raise ArgumentError(
+            f"{given} has {places} points, the file {n_frames} frames",
+            cause="every frame needs its place, and none may be dropped or invented",
+            remedy=f"{REMEDY}; allow_truncated=True fills missing frames with 0",
         )
     return tuple(size for size in reversed(sizes) if size != 1)
