@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import IO, Any
 
-import numpy as np
-
 from mrcdist.errors import (
     AccessDeniedError,
     ArgumentError,
@@ -17,22 +15,27 @@ from mrcdist.errors import (
     MrcdistError,
     SidecarError,
 )
-from mrcdist.format.acquisition_names import find_scan_points, find_sidecar, sidecar_candidates
-from mrcdist.format.direct_electron import Scan
-from mrcdist.format.scan_points import frame_table, parse_scan_points
+from mrcdist.format.acquisition_names import (
+    find_scan_points,
+    find_sidecar,
+    scan_points_candidates,
+    sidecar_candidates,
+)
+from mrcdist.format.scan_points import Points, parse_scan_points
 from mrcdist.format.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_files import parse_tilts
-from mrcdist.plan.geometry import missing_frames
-from mrcdist.plan.layout import FrameTable
 from mrcdist.read.location import Identity, Location
 
-__all__ = ["Folder", "NamedFile", "read_scan_table", "read_sidecar", "read_tilts"]
+__all__ = ["Folder", "NamedFile", "read_scan_points", "read_sidecar", "read_tilts"]
 
 NamedFile = str | os.PathLike[str] | IO[bytes] | IO[str] | None
 
 # Sidecars are some 40 KiB, lists of a million scan points some 10 MB; far larger files are
 # something else.
 _SMALL_FILE = 256 * 2**20
+
+# What is asked of a stream at a time.
+_PIECE = 2**20
 
 
 class Folder:
@@ -59,9 +62,15 @@ class Folder:
         return self.location.list_folder()
 
     def find(
-        self, find: Callable[[str, Iterable[str]], str | None], candidates: Iterable[str] = ()
+        self,
+        find: Callable[[str, Iterable[str]], str | None],
+        candidates: Iterable[str],
+        argument: str,
     ) -> bytes | None:
-        """Read the file that `find` picks from the listing, or the first candidate that exists."""
+        """Read the file that `find` picks from the listing, or the first candidate that exists.
+
+        `argument` is what names it where neither works.
+        """
         if self.listing is not None:
             name = find(self.location.name, self.listing)
             if name is None:
@@ -77,7 +86,7 @@ class Folder:
             except AccessDeniedError as error:  # S3's answer to who may not list, too
                 self.notes.append(
                     f"whether there is a {name} beside it cannot be told ({error.cause}); "
-                    "name it with metadata_file=..., or say metadata_file=None"
+                    f"name it with {argument}=..., or say {argument}=None"
                 )
         return None
 
@@ -88,7 +97,7 @@ def read_sidecar(folder: Folder, wanted: NamedFile) -> Sidecar | None:
         return None
     if isinstance(wanted, str) and wanted == "auto":
         candidates = sidecar_candidates(folder.location.name)
-        found = folder.find(find_sidecar, candidates) if candidates else None
+        found = folder.find(find_sidecar, candidates, "metadata_file") if candidates else None
         return None if found is None else parse_sidecar(found)
     content = _read_named(folder.location, wanted, "metadata_file")
     try:
@@ -99,46 +108,39 @@ def read_sidecar(folder: Folder, wanted: NamedFile) -> Sidecar | None:
         raise error.located(Location.of(wanted).shown) from None
 
 
-def read_scan_table(
-    folder: Folder, wanted: NamedFile, scan: Scan, *, n_frames: int, allow_truncated: bool
-) -> tuple[FrameTable, list[str]]:
-    """Read where the frames of a custom scan belong.
+def read_scan_points(folder: Folder, wanted: NamedFile) -> tuple[Points, tuple[str, ...]]:
+    """Read the points of a custom scan, in the order of the frames.
 
     Returns
     -------
-    table : ndarray of int32 or int64, shape (y, x) or (y, x, repeat)
-        The frame at each point, -1 where there is none.
-    notes : list of str
-        How many of the points' frames are missing, if any.
+    points : ndarray of int64, shape (n, 2)
+    notes : tuple of str
 
     Raises
     ------
     SidecarError
-        There is no list of scan points, or it does not fit the scan.
+        There is no list of scan points, or it cannot be read.
     """
-    raw: bytes | None
-    if isinstance(wanted, str) and wanted == "auto":
-        raw = folder.find(find_scan_points, ())
-    else:
-        raw = None if wanted is None else _read_named(folder.location, wanted, "scan_file")
-    if raw is None:
-        name = folder.location.name.replace("_movie.mrc", "_scan_coordinates.csv")
-        raise SidecarError(
-            "the sidecar describes a scan that is no raster, and there is no list of its points",
-            cause=f"{name} was looked for beside the movie"
-            if wanted is not None
-            else "scan_file=None says to use none",
-            remedy="pass scan_file=..., or navigation_shape=(frames,) for the frames in the "
-            "order of the file",
+    if wanted is None:
+        cause = "scan_file=None says to use none"
+    elif isinstance(wanted, str) and wanted == "auto":
+        candidates = scan_points_candidates(folder.location.name)
+        raw = folder.find(find_scan_points, candidates, "scan_file") if candidates else None
+        if raw is not None:
+            return parse_scan_points(raw)
+        cause = (
+            f"looked for beside the movie: {', '.join(candidates)}"
+            if candidates
+            else "it is looked for beside a file called *_movie.mrc only"
         )
-    rows, columns = (axis.size for axis in scan.navigation[:2])
-    points = parse_scan_points(raw)
-    table = frame_table(
-        points, shape=(rows, columns), n_frames=n_frames, allow_missing=allow_truncated
+    else:
+        return parse_scan_points(_read_named(folder.location, wanted, "scan_file"))
+    raise SidecarError(
+        "the sidecar describes a scan that is no raster, and there is no list of its points",
+        cause=cause,
+        remedy="pass scan_file=..., or navigation_shape=(frames,) for the frames in the "
+        "order of the file",
     )
-    missing = len(points) - n_frames
-    notes = [missing_frames(missing, len(points))] if missing else []
-    return table.astype(np.int32) if n_frames < 2**31 else table, notes
 
 
 def read_tilts(location: Location, wanted: str | os.PathLike[str]) -> tuple[float, ...]:
@@ -162,5 +164,33 @@ def _read_named(location: Location, wanted: Any, argument: str) -> bytes:
             cause="a file is needed",
             remedy='pass "auto", None, a path, a URL, or an open file or text stream',
         )
-    content = wanted.read(_SMALL_FILE)
-    return content.encode() if isinstance(content, str) else bytes(content)
+    return _read_stream(wanted, location, argument)
+
+
+def _read_stream(stream: Any, location: Location, argument: str) -> bytes:
+    """Read an open file from where it stands to its end; it may give less than is asked for."""
+    content = bytearray()
+    try:
+        while len(content) < _SMALL_FILE and (piece := stream.read(_PIECE)):
+            # Of text, bytes that could not be decoded may be kept as surrogates.
+            text = isinstance(piece, str)
+            content += piece.encode("utf-8", "surrogateescape") if text else memoryview(piece)
+    except UnicodeError as error:
+        raise ArgumentError(
+            f"{argument} is a text stream that cannot be decoded",
+            cause=location.scrub(str(error)),
+            remedy="pass its .buffer, the file opened in binary mode, or its path",
+        ) from None
+    except Exception as error:  # noqa: BLE001 streams are of many kinds
+        raise ArgumentError(
+            f"{argument} cannot be read",
+            cause=location.scrub(f"{type(error).__name__}: {error}"),
+            remedy="pass a path, or a file that is open for reading",
+        ) from None
+    if not content:
+        raise ArgumentError(
+            f"{argument} has nothing to read",
+            cause="the stream is empty, or stands at its end because it was read before",
+            remedy="rewind it with seek(0), or pass a path",
+        )
+    return bytes(content)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, Literal
 
 import numpy as np
@@ -140,42 +144,62 @@ def load_images(
 
 
 def _told_apart(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:
-    """Number the images that are called the same: none may take another's place."""
-    often = Counter(image.name for image in images)
-    seen: Counter[str] = Counter()
+    """Number the images that HyperSpy calls the same: none may take another's place."""
+    often = Counter(_hyperspy_key(image.name) for image in images)
+    taken = set(often)
     apart = []
     for image in images:
-        seen[image.name] += 1
-        number = f" ({seen[image.name]})" if often[image.name] > 1 else ""
-        apart.append(replace(image, name=image.name + number))
+        name = image.name
+        if often[_hyperspy_key(name)] > 1:
+            numbered = (f"{image.name} ({number})" for number in count(1))
+            name = next(name for name in numbered if _hyperspy_key(name) not in taken)
+            taken.add(_hyperspy_key(name))
+        apart.append(replace(image, name=name))
     return tuple(apart)
+
+
+def _hyperspy_key(name: str) -> str:
+    """What HyperSpy's metadata call an item: ASCII letters and digits, and _ for blanks."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^\w ]", "", plain).strip().replace(" ", "_")
 
 
 def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
     own = make_plan([image.location], PlanOptions(metadata_file=None))
     later = lazy and own.layout.nbytes > _EAGER_BYTES
     data: Any = own.to_dask() if later else np.array(own.source[...])
-    axes = _scan_axes(own.axes, plan)
-    if axes is not None:
-        data = data.reshape(tuple(axis.size for axis in axes))
+    axes, notes = _scan_axes(own.axes, plan)
+    data = data.reshape(tuple(axis.size for axis in axes))
     metadata = metadata_dict(image.location.name)
     metadata["General"]["title"] = image.name
     signal = {
         "data": data,
-        "axes": axes_dicts(own.axes if axes is None else axes),
+        "axes": axes_dicts(axes),
         "metadata": metadata,
         "original_metadata": original_metadata_dict(own.header),
     }
-    return signal, own.notes
+    return signal, (*own.notes, *notes)
 
 
-def _scan_axes(own: Sequence[ArrayAxis], plan: Plan) -> tuple[ArrayAxis, ...] | None:
+def _scan_axes(own: Sequence[ArrayAxis], plan: Plan) -> tuple[Sequence[ArrayAxis], list[str]]:
     """The scan's axes, where the image has a pixel for each of its points or of its (y, x)."""
     navigation = [axis for axis in plan.axes if axis.navigate]
     grid = [axis for axis in navigation if axis.name in ("y", "x")]
-    size = int(np.prod([axis.size for axis in own]))
+    pixels = [axis.size for axis in own if axis.size != 1]
+    notes = []
     for axes in (navigation, grid):
-        if axes and size == int(np.prod([axis.size for axis in axes])):
+        shape = [axis.size for axis in axes]
+        if not axes or math.prod(pixels) != math.prod(shape):
+            continue
+        # Only slower axes may lie one below the other; rows of another length are another image's.
+        if pixels[1:] == shape[len(shape) - len(pixels[1:]) :]:
             first = len(axes) - 2  # the last two are the image's plane
-            return tuple(replace(axis, navigate=i < first) for i, axis in enumerate(axes))
-    return None
+            return [replace(axis, navigate=i < first) for i, axis in enumerate(axes)], []
+        notes = [
+            f"it has {_by(pixels)} pixels, the scan {_by(shape)} points: its axes stay its own"
+        ]
+    return own, notes
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -8,33 +8,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrcdist.errors import ArgumentError, MissingFileError
-from mrcdist.format.acquisition_names import find_parts
+from mrcdist.format.acquisition_names import acquisitions, find_gap, find_parts, is_numbered
 from mrcdist.read.failures import explain_failure
 from mrcdist.read.location import Location, here
+from mrcdist.read.names import listed_name
 
 __all__ = ["Filename", "find_files"]
 
 Filename = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-_FIRST_PART = re.compile(r"_0+_movie\.mrc$", re.IGNORECASE)
 
-
-def find_files(filename: Filename, storage_options: Mapping[str, Any] | None) -> list[Location]:
+def find_files(
+    filename: Filename, storage_options: Mapping[str, Any] | None
+) -> tuple[list[Location], list[str]]:
     """Resolve a name, a list of names, a glob, or the first of numbered parts.
 
     Parameters
     ----------
     filename : str, PathLike or sequence of them
-        A list is taken as it stands. A glob's matches come in the order of the numbers in their
-        names. ``*_0_movie.mrc`` stands for all its parts; in a list of one, for itself.
+        A list is taken as it stands. A glob (``*``, ``[0-9]``, and ``?`` on a disk) stands for the
+        parts of one acquisition, in the order of their numbers. The first of numbered parts stands
+        for all of them; in a list of one, for itself.
     storage_options : mapping or None
+
+    Returns
+    -------
+    files : list of Location
+    notes : list of str
+        What is odd about the names, or could not be found out.
 
     Raises
     ------
     MissingFileError
-        A glob matches nothing.
+        A glob matches nothing, or parts are missing.
     ArgumentError
-        An empty list, or one that names a file twice.
+        An empty list, one that names a file twice, or a glob that matches several acquisitions.
     """
     if isinstance(filename, Sequence) and not isinstance(filename, str | bytes):
         if not filename:
@@ -45,16 +53,23 @@ def find_files(filename: Filename, storage_options: Mapping[str, Any] | None) ->
             )
         files = [Location.of(name, storage_options) for name in filename]
         _check_once(files)
-        return files
+        gap = find_gap([file.name for file in files])
+        return files, [f"{gap} is not in the list, whose parts go on after it"] if gap else []
     location = Location.of(filename, storage_options)
-    if "*" in location.name or ("?" in location.name and location.is_local):
-        return _glob(location)
-    if _FIRST_PART.search(location.name):
-        listing = location.list_folder() or {}
-        names = find_parts(location.name, listing)
-        if len(names) > 1 and location.name in names:
-            return [location.sibling(name) for name in names]
-    return [location]
+    if _is_pattern(location):
+        return _glob(location), []
+    if not is_numbered(location.name):
+        return [location], []
+    listing = location.list_folder()
+    if listing is None:
+        return [location], [
+            "whether it is one of several parts cannot be told, for its folder cannot be listed; "
+            "a list of all parts, or of this one alone, says it"
+        ]
+    first, *others = find_parts(location.name, listing)
+    if location.name != first:
+        return [location], []
+    return [location, *(location.sibling(name) for name in others)], []
 
 
 def _check_once(files: list[Location]) -> None:
@@ -68,10 +83,18 @@ def _check_once(files: list[Location]) -> None:
             )
 
 
+def _is_pattern(location: Location) -> bool:
+    name = location.name
+    if "*" in name or ("?" in name and location.is_local):
+        return True
+    # Brackets are found in the names of files, too.
+    return re.search(r"\[.+\]", name) is not None and not location.exists()
+
+
 def _glob(pattern: Location) -> list[Location]:
     try:
         fs, path = pattern.filesystem()
-        names = [str(found).rsplit("/", 1)[-1] for found in fs.glob(path)]
+        names = [listed_name(pattern.url, str(found)) for found in fs.glob(path)]
     except Exception as error:  # noqa: BLE001 each store has its own errors
         raise explain_failure(error, pattern.shown, pattern.scrub).located(here(pattern)) from None
     if not names:
@@ -80,11 +103,25 @@ def _glob(pattern: Location) -> list[Location]:
             cause="the folder has no such file, or is not mounted here",
             remedy="check the pattern; only the file's name may hold wildcards",
         )
-    return [pattern.sibling(name) for name in sorted(names, key=_numbers)]
+    names.sort(key=_numbers)
+    if len(several := acquisitions(names)) > 1:
+        raise ArgumentError(
+            f"{pattern.shown} matches movies of {len(several)} acquisitions: "
+            f"{', '.join(several[:3])}{' ...' if several[3:] else ''}",
+            cause="a pattern stands for the parts of one movie",
+            remedy="name one acquisition; movies that are to follow each other go in a list",
+        )
+    if gap := find_gap(names):
+        raise MissingFileError(
+            f"{pattern.shown} matches parts before and after {gap}, which it does not match",
+            cause="the part was not copied, is still being written, or the pattern leaves it out",
+            remedy="bring it here, or pass the parts to read as a list",
+        )
+    return [pattern.sibling(name) for name in names]
 
 
 def _numbers(name: str) -> list[tuple[int, str]]:
     """Sort key: part 10 comes behind part 9."""
     return [
-        (int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", name)
+        (int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", name)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import os
@@ -14,16 +13,15 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from mrcdist.beside import Folder, NamedFile, read_scan_table, read_sidecar, read_tilts
+from mrcdist.beside import Folder, NamedFile, read_sidecar, read_tilts
 from mrcdist.config import read_settings
 from mrcdist.errors import (
     ArgumentError,
     FormatError,
     MrcdistError,
-    SidecarError,
     TruncatedFileError,
 )
-from mrcdist.format.direct_electron import Axis, Scan, describe_scan, pixel_is_unsigned
+from mrcdist.format.direct_electron import Scan, pixel_is_unsigned
 from mrcdist.format.extended import (
     ExtendedHeader,
     scan_shape,
@@ -40,10 +38,11 @@ from mrcdist.graph import to_dask
 from mrcdist.opening import OpenedFile, open_file
 from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.geometry import ArrayAxis, Beside, Geometry, arrange, one_frame
-from mrcdist.plan.layout import FrameTable, Layout
+from mrcdist.plan.layout import Layout
 from mrcdist.plan_report import MANY_CHUNKS, PlanReport, many_chunks, report
 from mrcdist.read.location import Location
 from mrcdist.read.source import MrcSource, Part
+from mrcdist.scan import find_scan
 
 __all__ = ["Plan", "PlanOptions", "make_plan"]
 
@@ -146,8 +145,17 @@ class Plan:
         return plan_html(self)
 
 
-def make_plan(locations: Sequence[Location], options: PlanOptions) -> Plan:
+def make_plan(
+    locations: Sequence[Location], options: PlanOptions, notes: Sequence[str] = ()
+) -> Plan:
     """Plan a dataset in one file or several, frame after frame in the order given.
+
+    Parameters
+    ----------
+    locations : sequence of Location
+    options : PlanOptions
+    notes : sequence of str, optional
+        What is odd about the files' names: the plan's first notes.
 
     Raises
     ------
@@ -159,7 +167,7 @@ def make_plan(locations: Sequence[Location], options: PlanOptions) -> Plan:
         with _errors_at(location):
             files.append(open_file(location, options.endianness))
     with _errors_at(locations[0]):
-        return _plan(files, Folder(locations[0]), options)
+        return _plan(files, Folder(locations[0]), options, notes)
 
 
 @contextmanager
@@ -171,7 +179,9 @@ def _errors_at(location: Location) -> Iterator[None]:
         raise error.located(location.shown) from None
 
 
-def _plan(files: Sequence[OpenedFile], folder: Folder, options: PlanOptions) -> Plan:
+def _plan(
+    files: Sequence[OpenedFile], folder: Folder, options: PlanOptions, notes: Sequence[str]
+) -> Plan:
     first = files[0]
     sidecar = read_sidecar(folder, options.metadata_file)
     pixels = pixel_format(
@@ -179,11 +189,21 @@ def _plan(files: Sequence[OpenedFile], folder: Folder, options: PlanOptions) -> 
         mode0=options.mode0,
         sidecar_unsigned=pixel_is_unsigned(sidecar) if sidecar else None,
     )
-    parts, notes = _parts(files, pixels, options)
+    parts, more_notes = _parts(files, pixels, options)
     n_frames = sum(file.header.nz for file in files)
     present = sum(part.frames for part in parts)
 
-    beside, table = _beside(first, folder, sidecar, n_frames, options)
+    found = find_scan(
+        sidecar,
+        folder,
+        [file.location.name for file in files],
+        n_frames=n_frames,
+        frame_shape=(first.header.ny, first.header.nx),
+        scan_file=options.scan_file,
+        navigation_shape=options.navigation_shape,
+        allow_truncated=options.allow_truncated,
+    )
+    beside = _beside(first, found.scan, n_frames, options)
     geometry = arrange(
         first.header,
         pixels,
@@ -194,6 +214,7 @@ def _plan(files: Sequence[OpenedFile], folder: Folder, options: PlanOptions) -> 
         allow_truncated=options.allow_truncated,
     )
     chunks, more = _chunks(first, geometry, options.chunks)
+    table = found.table
     if table is not None:
         table = table.reshape(geometry.layout.navigation_shape)
     return Plan(
@@ -205,11 +226,12 @@ def _plan(files: Sequence[OpenedFile], folder: Folder, options: PlanOptions) -> 
         sidecar=sidecar,
         extended=first.extended,
         notes=(
+            *notes,
             *(note for file in files for note in file.notes),
             *folder.notes,
             *(sidecar.notes if sidecar else ()),
-            *(beside.scan.notes if beside.scan else ()),
-            *notes,
+            *found.notes,
+            *more_notes,
             *geometry.notes,
             *more,
         ),
@@ -252,31 +274,9 @@ def _kind(header: Header) -> str:
     return f"{header.nx} × {header.ny} pixels of mode {header.mode}"
 
 
-def _beside(
-    first: OpenedFile,
-    folder: Folder,
-    sidecar: Sidecar | None,
-    n_frames: int,
-    options: PlanOptions,
-) -> tuple[Beside, FrameTable | None]:
-    """What sidecar, scan points, extended header and tilt file say of the axes."""
+def _beside(first: OpenedFile, scan: Scan | None, n_frames: int, options: PlanOptions) -> Beside:
+    """What scan, extended header and tilt file say of the axes."""
     header, extended = first.header, first.extended
-    table = None
-    scan: Scan | None = None
-    if sidecar is not None:
-        scan = _describe(sidecar, n_frames, (header.ny, header.nx), options)
-        if scan is not None and scan.kind == "custom" and options.navigation_shape is None:
-            table, notes = read_scan_table(
-                folder,
-                options.scan_file,
-                scan,
-                n_frames=n_frames,
-                allow_truncated=options.allow_truncated,
-            )
-            repeats = tuple(Axis("repeat", size, None, None) for size in table.shape[2:])
-            scan = dataclasses.replace(
-                scan, navigation=(*scan.navigation, *repeats), notes=(*scan.notes, *notes)
-            )
     tilts = None
     if options.tilt_file is not None:
         tilts = read_tilts(first.location, options.tilt_file)
@@ -288,7 +288,7 @@ def _beside(
                 remedy="pass the list of this file's sections, or tilt_file=None",
             )
     if extended is None:
-        return Beside(scan=scan, tilts=tilts), table
+        return Beside(scan=scan, tilts=tilts)
     angles = tilt_angles(extended)
     if tilts is None and angles is not None and np.ptp(angles) >= _LEAST_TILT_RANGE:
         tilts = tuple(angles.tolist())
@@ -302,7 +302,7 @@ def _beside(
         scan_step=scan_step(extended),
         pixel_size=_pixel_size(extended, n_frames, (header.ny, header.nx)),
         tilts=tilts,
-    ), table
+    )
 
 
 def _pixel_size(
@@ -315,17 +315,6 @@ def _pixel_size(
     if watched and (size is None or step is None or np.allclose(size, step, rtol=1e-3)):
         return None
     return size
-
-
-def _describe(
-    sidecar: Sidecar, n_frames: int, frame_shape: tuple[int, int], options: PlanOptions
-) -> Scan | None:
-    try:
-        return describe_scan(sidecar, n_frames=n_frames, frame_shape=frame_shape)
-    except SidecarError:
-        if options.navigation_shape is None:
-            raise
-        return None  # the caller's shape is the remedy that the error names
 
 
 def _chunks(first: OpenedFile, geometry: Geometry, wanted: Any) -> tuple[Chunks, list[str]]:

@@ -51,8 +51,8 @@ def read_mrc(
     ----------
     url : str, PathLike or sequence of them
         A path, or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained
-        ``simplecache::``). A movie in numbered parts: a glob, a list in the frames' order, or its
-        first part.
+        ``simplecache::``). A movie in numbered parts: its first part, a glob, or a list in the
+        frames' order.
     distributed : bool, default True
         Plan tasks that each open the file themselves, on whichever worker they run.
     lazy : bool, optional
@@ -63,7 +63,7 @@ def read_mrc(
         otherwise as `dask.array.from_array` takes them, -1 being a whole axis.
     navigation_shape : sequence of int, optional
         Lengths of the navigation axes in HyperSpy's order, fastest first: (x, y, ...). One may be
-        -1. Wins over the sidecar.
+        -1. Wins over the sidecar, whose axes keep their calibration as far as lengths agree.
     metadata_file : "auto", None, path, URL or open file, default "auto"
         The Direct Electron sidecar. "auto" looks beside a ``*_movie.mrc``; None uses none.
     scan_file : "auto", None, path, URL or open file, default "auto"
@@ -228,7 +228,8 @@ def plan_mrc(
         mode0=mode0,
         allow_truncated=allow_truncated,
     )
-    plan = make_plan(find_files(url, storage_options), options)
+    files, notes = find_files(url, storage_options)
+    plan = make_plan(files, options, notes)
     _warn(plan, plan.notes)
     return plan
 

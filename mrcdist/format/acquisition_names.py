@@ -17,18 +17,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from mrcdist.errors import MissingFileError
 
 __all__ = [
     "Companion",
+    "acquisitions",
     "find_companions",
+    "find_gap",
+    "find_part_before",
     "find_parts",
     "find_scan_points",
     "find_sidecar",
+    "is_numbered",
+    "scan_points_candidates",
     "sidecar_candidates",
 ]
 
@@ -90,12 +96,23 @@ def sidecar_candidates(movie_name: str) -> tuple[str, ...]:
         stem is never shortened below ``YYYYMMDD_number``, and only if it begins so. Empty unless
         `movie_name` ends in ``_movie.mrc``, in capitals or not.
     """
-    stem = _stem(movie_name, _MOVIE)
-    if stem is None:
-        return ()
-    numbered = _NUMBERED.fullmatch(stem)
-    stems = (stem, numbered["base"]) if numbered else (stem,)
-    return tuple(stem + _INFO for stem in stems)
+    return _candidates(movie_name, _INFO)
+
+
+def scan_points_candidates(movie_name: str) -> tuple[str, ...]:
+    """Return the names that the list of a movie's scan points can have, best first.
+
+    Parameters
+    ----------
+    movie_name : str
+        Base name of the movie.
+
+    Returns
+    -------
+    tuple of str
+        As of `sidecar_candidates`, each with ``_scan_coordinates.csv``.
+    """
+    return _candidates(movie_name, _POINTS)
 
 
 def find_sidecar(movie_name: str, listing: Iterable[str]) -> str | None:
@@ -176,6 +193,91 @@ def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
     )
 
 
+def is_numbered(movie_name: str) -> bool:
+    """Whether a movie can be a numbered part of an acquisition, going by its name alone.
+
+    Parameters
+    ----------
+    movie_name : str
+        Base name of the movie.
+    """
+    return _NUMBERED.fullmatch(_stem(movie_name, _MOVIE) or "") is not None
+
+
+def find_part_before(movie_names: Sequence[str], listing: Iterable[str] | None) -> str | None:
+    """Return the part whose frames are missing at the start of some parts, or between them.
+
+    Parameters
+    ----------
+    movie_names : sequence of str
+        Base names of movies, in the order in which they are read.
+    listing : iterable of str or None
+        Base names of the files in their folder; None where it is not known. Parts are then
+        numbered from 0, else from 0 or 1.
+
+    Returns
+    -------
+    str or None
+        None where nothing is missing before the last of them, or they are no parts.
+    """
+    folder = _Folder([*(listing or ()), *movie_names])
+    base = folder.part_of(movie_names[0])
+    if base is None:
+        return None
+    numbers = {_part_number(name) for name in movie_names}
+    known = {_part_number(name) for name in folder.names if folder.part_of(name) == base}
+    start = 0 if listing is None or 0 in known else 1
+    missing = next((n for n in range(start, max(numbers)) if n not in numbers), None)
+    return None if missing is None else f"{base}_{missing}{_MOVIE}"
+
+
+def find_gap(names: Iterable[str]) -> str | None:
+    """Return the part that is missing between movies which are parts of one acquisition.
+
+    For files that the caller picked: here any name that ends in a number and ``_movie.mrc`` is
+    that of a part.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Base names of files.
+
+    Returns
+    -------
+    str or None
+        The name of the first part that is missing between two others.
+    """
+    movies = [part for name in names if (part := _any_part(name))]
+    parts = sorted((base, number) for base, number in movies if number is not None)
+    for (base, number), (other, following) in pairwise(parts):
+        if base == other and following > number + 1:
+            return f"{base}_{number + 1}{_MOVIE}"
+    return None
+
+
+def acquisitions(names: Iterable[str]) -> list[str]:
+    """Return the stems of the acquisitions whose movies, or parts of one, are among some files.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Base names of files.
+
+    Returns
+    -------
+    list of str
+        A movie without number and the numbered ones of its stem are no parts of each other.
+    """
+    parts = {part for name in names if (part := _any_part(name))}
+    whole = {base for base, number in parts if number is None}
+    return sorted(
+        {
+            f"{base}_{number}" if base in whole and number is not None else base
+            for base, number in parts
+        }
+    )
+
+
 def find_companions(movie_name: str, listing: Iterable[str]) -> tuple[Companion, ...]:
     """Return the virtual and external images of a movie's acquisition.
 
@@ -249,6 +351,27 @@ def _stem(name: str, ending: str) -> str | None:
     """Return `name` without `ending`, which may be in capitals; None if it ends otherwise."""
     stem = name[: -len(ending)]
     return stem if stem and name.lower().endswith(ending) else None
+
+
+def _candidates(movie_name: str, ending: str) -> tuple[str, ...]:
+    stem = _stem(movie_name, _MOVIE)
+    if stem is None:
+        return ()
+    numbered = _NUMBERED.fullmatch(stem)
+    stems = (stem, numbered["base"]) if numbered else (stem,)
+    return tuple(stem + ending for stem in stems)
+
+
+def _any_part(name: str) -> tuple[str, int | None] | None:
+    """Cut a movie's stem in that of its acquisition and its number, which may be missing."""
+    stem = _stem(name, _MOVIE)
+    if stem is None:
+        return None
+    base, _, number = stem.rpartition("_")
+    # The number behind a day is the acquisition's own.
+    if base and re.fullmatch(r"\d+", number, re.ASCII) and not re.fullmatch(r"\d{8}", base):
+        return base, int(number)
+    return stem, None
 
 
 def _part_number(movie_name: str) -> int:

@@ -235,10 +235,9 @@ def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
 
 def _count(sidecar: Sidecar, *keys: str, default: int | None = None) -> int:
     """Return the whole number above 0 under the first of `keys` that has one."""
-    known = (key for key in keys if to_float(sidecar.text(key)) != -1 and sidecar.text(key))
-    key = next(known, keys[0])
+    key = next((key for key in keys if sidecar.text(key)), keys[0])
     text = sidecar.text(key)
-    if text is None or to_float(text) == -1:
+    if text is None:
         if default is not None:
             return default
         raise SidecarError(
@@ -281,7 +280,9 @@ def _is_raster(sidecar: Sidecar, *, roi: bool) -> bool:
 
 
 def _axis(name: str, size: int, scale: float | None, units: str) -> Axis:
-    return Axis(name, int(size), scale, None if scale is None else units)
+    if scale is None or not math.isfinite(scale):  # of numbers that are finite, but absurd
+        return Axis(name, size, None, None)
+    return Axis(name, size, scale, units)
 
 
 def _signal(sidecar: Sidecar, frame_shape: tuple[int, int], *, scan: bool) -> tuple[Axis, Axis]:
@@ -297,14 +298,14 @@ def _signal(sidecar: Sidecar, frame_shape: tuple[int, int], *, scan: bool) -> tu
 def _frame_time(sidecar: Sidecar) -> float | None:
     """Seconds from one stored frame to the next, each a sum of camera frames."""
     rate = sidecar.positive(_RATE)
-    summed = sidecar.positive(_SUM_COUNT) if sidecar.text(_SUM_COUNT) else 1
+    summed = sidecar.positive(_SUM_COUNT) if sidecar.values.get(_SUM_COUNT) else 1
     return None if rate is None or summed is None else summed / rate
 
 
 def _repeat_time(sidecar: Sidecar) -> float | None:
     """Seconds from the start of one scan to that of its repeat."""
     duration = sidecar.positive(_SCAN_TIME)
-    delay = sidecar.number(_DELAY) if sidecar.text(_DELAY) else 0.0
+    delay = sidecar.number(_DELAY) if sidecar.values.get(_DELAY) else 0.0
     return None if duration is None or delay is None or delay < 0 else duration + delay
 
 
@@ -365,4 +366,9 @@ def _timestamp(sidecar: Sidecar) -> dict[str, str]:
 
 
 def _known(section: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if value}
+    """What is known and can be told: of an absurd number, the product may be infinite."""
+    return {
+        key: value
+        for key, value in section.items()
+        if value and not (isinstance(value, float) and math.isinf(value))
+    }

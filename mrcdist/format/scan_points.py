@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mrcdist.errors import SidecarError
 
-__all__ = ["frame_table", "parse_scan_points"]
+__all__ = ["Points", "frame_table", "parse_scan_points"]
 
 Points = npt.NDArray[np.int64]
 
@@ -29,7 +29,7 @@ _REMEDY = (
 )
 
 
-def parse_scan_points(raw: bytes) -> Points:
+def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
     """Read a list of scan points.
 
     Parameters
@@ -40,8 +40,10 @@ def parse_scan_points(raw: bytes) -> Points:
 
     Returns
     -------
-    ndarray of int64, shape (n, 2)
+    points : ndarray of int64, shape (n, 2)
         Column and row (x, y) of each frame's point, in the order of the file.
+    notes : tuple of str
+        Of a header that does not say which column is x.
 
     Raises
     ------
@@ -52,8 +54,9 @@ def parse_scan_points(raw: bytes) -> Points:
     text = raw.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     rows = [(number, line) for number, line in enumerate(lines, 1) if line and not line.isspace()]
+    notes: tuple[str, ...] = ()
     if rows and _is_header(rows[0][1]):
-        _check_header(rows[0][1])
+        notes = _header_notes(rows[0][1])
         del rows[0]
     if not rows:
         raise SidecarError(
@@ -68,7 +71,7 @@ def parse_scan_points(raw: bytes) -> Points:
     whole = (np.trunc(values) == values) & (np.abs(values) <= _LARGEST)
     if values.shape[1] != 2 or not whole.all():
         raise _bad_row(rows)
-    return values.astype(np.int64)
+    return values.astype(np.int64), notes
 
 
 def frame_table(
@@ -142,14 +145,34 @@ def _is_header(line: str) -> bool:
     return not any(_is_number(word) for word in line.split(","))
 
 
-def _check_header(line: str) -> None:
-    words = [re.sub(r"[(\[].*", "", word).lower() for word in line.split(",")]
-    if len(words) == 2 and "y" in words[0] and "x" in words[1] and "x" not in words[0]:
+def _header_notes(line: str) -> tuple[str, ...]:
+    """Refuse a header that puts y first; note one that says neither that nor the reverse."""
+    meant = [_coordinate(word) for word in line.split(",")]
+    if meant == ["x", "y"]:
+        return ()
+    if len(meant) == 2 and meant[0] != meant[1] and (meant[0] == "y" or meant[1] == "x"):
         raise SidecarError(
-            f"The columns of the list of scan points are {line.strip()!r}",
+            f"The columns of the list of scan points are {line.strip()[:60]!r}",
             cause="Scan points are x, y, one row per frame; here y comes first.",
             remedy="Exchange the columns, or correct the header if the numbers are x, y.",
         )
+    return (f"The columns of the list of scan points, {line.strip()[:60]!r}, are taken for x, y.",)
+
+
+def _coordinate(column: str) -> str | None:
+    """Which coordinate a column's name means: "x", "y" or, if it is not clear, None.
+
+    A scan's lines follow each other along y, and the beam is fast along x.
+    """
+    name = re.sub(r"[(\[].*", "", column).lower()
+    name = re.sub(r"axis|index", "", name)  # has an x, and means either
+    slow = re.search(r"row|line|slow|vertical", name)
+    fast = re.search(r"col|fast|horizontal", name)
+    if slow or fast:
+        return None if slow and fast else ("y" if slow else "x")
+    if letters := set(re.findall("[xy]", name.replace("pixel", ""))):
+        return letters.pop() if len(letters) == 1 else None
+    return "x" if "pixel" in name else None  # line, pixel
 
 
 def _bad_row(rows: list[tuple[int, str]]) -> SidecarError:

@@ -35,20 +35,19 @@ class Sidecar:
     junk: tuple[str, ...] = ()
 
     def text(self, *keys: str) -> str | None:
-        """Return the value of the first of `keys` that is present and not empty, else None."""
-        return next((self.values[key] for key in keys if self.values.get(key)), None)
+        """Return the value of the first of `keys` that is known: neither empty nor -1."""
+        texts = (self.values.get(key) for key in keys)
+        return next((text for text in texts if text and to_float(text) != -1), None)
 
     def number(self, *keys: str) -> float | None:
-        """Return the value of the first of `keys` that is present and not empty as a number.
+        """Return the value of the first of `keys` that is known as a number.
 
         Returns
         -------
         float or None
-            None where the value is absent, -1 (the server's "not known"), not a number or not
-            finite.
+            None where none is known, or it is not a number or not finite.
         """
-        value = to_float(self.text(*keys))
-        return None if value == -1 else value
+        return to_float(self.text(*keys))
 
     def positive(self, *keys: str) -> float | None:
         """Return `number` where it is above 0: what a size, a rate or a voltage is, if known."""

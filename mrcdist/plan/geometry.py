@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mrcdist.errors import ArgumentError, SidecarError, TruncatedFileError
+from mrcdist.errors import SidecarError, TruncatedFileError
 from mrcdist.format.direct_electron import Axis, Scan
 from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.navigation_shape import MOST_PLACES, REMEDY, resolve_shape
 
 __all__ = [
     "ArrayAxis",
@@ -24,10 +25,6 @@ __all__ = [
 
 _CELL_NAMES = ("x", "y", "z")
 _COLUMN, _ROW, _SECTION = range(3)
-_NAVIGATION_REMEDY = (
-    "pass navigation_shape=(x, y, ...) in HyperSpy's order, fastest axis first; "
-    "one length may be -1"
-)
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,8 @@ class Beside:
     scan : Scan, optional
         What a Direct Electron sidecar says.
     scan_shape, scan_step : tuple, optional
-        Points and their distance in nm along (y, x), from an extended header.
+        Points and their distance in nm along (y, x), from an extended header whose scan has as
+        many points as the header announces sections.
     pixel_size : tuple of float, optional
         Along (y, x) in nm, from an extended header.
     tilts : tuple of float, optional
@@ -147,11 +145,15 @@ def arrange(
     one = one_frame(header, pixels)
     notes: list[str] = []
     if navigation_shape is not None:
-        navigation = _asked_for(navigation_shape, n_frames, scan, allow_truncated=allow_truncated)
-    elif scan is not None and scan.kind != "movie":
+        sizes = resolve_shape(navigation_shape, n_frames, allow_truncated=allow_truncated)
+        navigation = _asked_for(sizes, _scan_axes(beside))
+    elif scan is not None and scan.kind == "custom":  # its table says where its frames are
         navigation = tuple(_from_sidecar(axis, navigate=True) for axis in scan.navigation)
-        if scan.kind == "raster":  # a custom scan's table says where its frames are
-            _require_scan_fits(scan, n_frames, allow_truncated=allow_truncated)
+    elif scan is not None and scan.kind == "raster":
+        _require_scan_fits(scan, n_frames, allow_truncated=allow_truncated)
+        navigation = _scan_axes(beside)
+    elif scan is None and beside.scan_shape is not None:
+        navigation = _scan_axes(beside)
     else:
         navigation, notes = _sections(header, min(present, n_frames), beside)
 
@@ -220,6 +222,19 @@ def count_frames(
     ]
 
 
+def _scan_axes(beside: Beside) -> tuple[ArrayAxis, ...]:
+    """The axes in whose order the frames were recorded, as far as sidecar or records tell."""
+    if beside.scan is not None:
+        custom = beside.scan.kind == "custom"
+        axes = () if custom else beside.scan.navigation
+        return tuple(_from_sidecar(axis, navigate=True) for axis in axes)
+    steps = beside.scan_step or (None, None)
+    return tuple(
+        _calibrated(ArrayAxis(name, size, navigate=True), step, "nm")
+        for name, size, step in zip("yx", beside.scan_shape or (), steps, strict=False)
+    )
+
+
 def _sections(
     header: Header, n_frames: int, beside: Beside
 ) -> tuple[tuple[ArrayAxis, ...], list[str]]:
@@ -227,12 +242,6 @@ def _sections(
     if beside.scan is not None:  # a movie: its time axis
         [time] = beside.scan.navigation
         return (_from_sidecar(replace(time, size=n_frames), navigate=True),), []
-    if beside.scan_shape is not None and math.prod(beside.scan_shape) == n_frames:
-        steps = beside.scan_step or (None, None)
-        return tuple(
-            _calibrated(ArrayAxis(name, size, navigate=True), step, "nm")
-            for name, size, step in zip("yx", beside.scan_shape, steps, strict=True)
-        ), []
     if beside.tilts is not None and len(beside.tilts) >= n_frames > 1:
         return (_tilt_axis(beside.tilts[:n_frames]),), []
     # ISPG 401-630: a stack of volumes of MZ sections each (MRC2014).
@@ -325,66 +334,37 @@ def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> N
             f"the scan of {shape} has {scan.size} points, the file {n_frames} frames",
             cause="the sidecar belongs to another acquisition, or frames were recorded beside the "
             "scan",
-            remedy=f"{_NAVIGATION_REMEDY}; or metadata_file=None to load a plain stack",
+            remedy=f"{REMEDY}; or metadata_file=None to load a plain stack",
+        )
+    if scan.size > max(n_frames, MOST_PLACES):
+        raise SidecarError(
+            f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
+            cause=f"a scan that is longer than its file has at most {MOST_PLACES} points here; the "
+            "sidecar was edited or is damaged",
+            remedy=REMEDY,
         )
     if scan.size > n_frames and not allow_truncated:
         raise SidecarError(
             f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
             cause="the acquisition was aborted, or the sidecar belongs to another one",
-            remedy=f"allow_truncated=True fills the missing frames with 0; or {_NAVIGATION_REMEDY}",
+            remedy=f"allow_truncated=True fills the missing frames with 0; or {REMEDY}",
         )
 
 
-def _asked_for(
-    navigation_shape: Sequence[int], n_frames: int, scan: Scan | None, *, allow_truncated: bool
-) -> tuple[ArrayAxis, ...]:
-    """Navigation axes of the caller's shape, calibrated where the sidecar's sizes agree."""
-    sizes = _resolve_shape(navigation_shape, n_frames, allow_truncated=allow_truncated)
-    names = [f"scan_{i + 1}" for i in range(len(sizes))]
-    names[:2] = ["x", "y"][: len(names)] if scan is not None else ["scan_x", "scan_y"][: len(names)]
-    calibrated = {axis.name: axis for axis in scan.navigation} if scan is not None else {}
-    axes = []
-    for name, size in zip(names, sizes, strict=True):
-        known = calibrated.get(name)
-        same = known is not None and known.size == size
-        axes.append(
-            _from_sidecar(known, navigate=True)
-            if known and same
-            else ArrayAxis(name, size, navigate=True)
-        )
+def _asked_for(sizes: tuple[int, ...], known: tuple[ArrayAxis, ...]) -> tuple[ArrayAxis, ...]:
+    """Navigation axes of the caller's lengths, which keep what is known of them for certain.
+
+    The frames are in the order of the known axes, fastest last. From there on an axis of the same
+    length is the same axis; behind the first that is not, equal lengths are a coincidence.
+    """
+    axes = [
+        ArrayAxis(f"scan_{'xy'[i] if i < 2 else i + 1}", size, navigate=True)
+        for i, size in enumerate(reversed(sizes))
+    ]
+    known = tuple(axis for axis in known if axis.size != 1)
+    if math.prod(sizes) == math.prod(axis.size for axis in known):
+        for i, axis in enumerate(reversed(known[-len(axes) :])):
+            if axis.size != axes[i].size:
+                break
+            axes[i] = axis
     return tuple(reversed(axes))
-
-
-def _resolve_shape(
-    navigation_shape: Sequence[int], n_frames: int, *, allow_truncated: bool
-) -> list[int]:
-    """Check a navigation shape in HyperSpy's order and fill in its -1."""
-    given = f"navigation_shape={navigation_shape!r}"
-    try:
-        sizes = [int(size) for size in navigation_shape]
-        whole = all(size == wished for size, wished in zip(sizes, navigation_shape, strict=True))
-    except (TypeError, ValueError):
-        sizes, whole = [], False
-    if not sizes or not whole or isinstance(navigation_shape, str):
-        raise ArgumentError(
-            given, cause="a tuple or list of integers is needed", remedy=_NAVIGATION_REMEDY
-        )
-    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-        raise ArgumentError(
-            given, cause="lengths are positive, at most one is -1", remedy=_NAVIGATION_REMEDY
-        )
-    if -1 in sizes:
-        rest = -math.prod(sizes)
-        if n_frames % rest:
-            raise ArgumentError(
-                given, cause=f"{n_frames} frames do not divide by {rest}", remedy=_NAVIGATION_REMEDY
-            )
-        sizes[sizes.index(-1)] = n_frames // rest
-    product = math.prod(sizes)
-    if product != n_frames and not (allow_truncated and product > n_frames):
-        raise ArgumentError(
-            f"{given} has {product} points, the file {n_frames} frames",
-            cause="every frame needs its place, and none may be dropped or invented",
-            remedy=_NAVIGATION_REMEDY + "; allow_truncated=True fills missing frames with 0",
-        )
-    return sizes

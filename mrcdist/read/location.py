@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 import fsspec
 from aiohttp import ClientTimeout
@@ -21,14 +20,13 @@ from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, Mr
 from mrcdist.read.copied import is_whole_file_cache, whole_copy
 from mrcdist.read.failures import Transient, explain_failure, is_past_end, is_transient
 from mrcdist.read.http import read_http
+from mrcdist.read.names import listed_name, name_of, url_beside
 from mrcdist.read.redaction import redact, scrub
 from mrcdist.read.retry import retried
 
 __all__ = ["Identity", "Location", "changed", "here"]
 
 _Result = TypeVar("_Result")
-
-_WEB = ("http", "https")
 
 
 @dataclass(frozen=True)
@@ -123,19 +121,11 @@ class Location:
     @property
     def name(self) -> str:
         """The file's own name, the last part of its path."""
-        return _cut(self._main)[1]
-
-    @property
-    def _main(self) -> str:
-        """The member of a chain that holds the file's path: the first one with a path."""
-        parts = self.url.split("::")
-        return next((part for part in parts if "/" in part), parts[-1])
+        return name_of(self.url)
 
     def sibling(self, name: str) -> Location:
         """Return a file beside this one."""
-        main = self._main
-        folder, _, query = _cut(main)
-        return replace(self, url=self.url.replace(main, f"{folder}{name}{query}", 1))
+        return replace(self, url=url_beside(self.url, name))
 
     def scrub(self, text: str) -> str:
         """Remove from a text whatever of the URL and the options must not be shown."""
@@ -169,6 +159,11 @@ class Location:
     def is_local(self) -> bool:
         """Whether the file is on a disk that this process mounts."""
         return "::" not in self.url and split_protocol(self.url)[0] in (None, "file", "local")
+
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        fs, path = self.filesystem()
+        return bool(self._retried(lambda: fs.exists(path)))
 
     def identify(self) -> Identity:
         """Ask the store which version of the file it has now.
@@ -298,14 +293,13 @@ class Location:
         if found is None:
             return None
         listing = {
-            str(info["name"]).rstrip("/").rsplit("/", 1)[-1]: (
+            listed_name(self.url, str(info["name"])): (
                 remote_identity(info) if _is_s3(fs) and info.get("ETag") else None
             )
             for info in found
         }
         # A web server's page that is no listing may have links too.
-        known = {unquote(name) for name in listing}
-        return listing if unquote(self.name) in known else None
+        return listing if self.name in listing else None
 
     def _tuned_options(self) -> dict[str, Any]:
         """Give the store's client as many connections as we use, our patience, and no retries."""
@@ -368,20 +362,3 @@ def remote_identity(info: Mapping[str, Any]) -> Identity:
 def _is_s3(fs: fsspec.AbstractFileSystem) -> bool:
     protocol = fs.protocol if isinstance(fs.protocol, tuple | list) else (fs.protocol,)
     return "s3" in protocol
-
-
-def _cut(main: str) -> tuple[str, str, str]:
-    """Cut a path or URL in all up to the file's name, the name, and a query where there is one."""
-    scheme, mark, path = main.partition("://")
-    if not mark:
-        name = Path(main).name
-        return main.removesuffix(name), name, ""
-    query = ""
-    if scheme in _WEB:
-        path, _, _ = path.partition("#")
-        path, question, query = path.partition("?")
-        query = question + query
-    else:  # ? and # are part of a name, but for S3's version, which no other file has
-        path, _, _ = path.partition("?versionId=")
-    folder, slash, name = path.rpartition("/")
-    return f"{scheme}{mark}{folder}{slash}", name, query

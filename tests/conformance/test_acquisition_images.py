@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import dask.array as da
 import numpy as np
@@ -14,6 +15,7 @@ from mrcdist.cli import main
 from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.read.location import Location
 from tests.support.acquisitions import axis_names, url_of
+from tests.support.serving import folder_server
 
 FRAME = (3, 5)
 SCAN = (2, 4)
@@ -75,6 +77,17 @@ class TestNames:
         assert [signal["data"][0, 0] for signal in found.values()] == [1, 2]
         assert len(found) == 2
 
+    def test_names_that_hyperspy_cannot_tell_apart_are_numbered(self, tmp_path, keep):
+        """It keeps ASCII letters and digits of a name: each image has to have its own still."""
+        names = ["A B", "A_B", "DF+", "DF-", "\N{MICRO SIGN}", "\xa7", "1", "A B (2)", "BF"]
+        images = {name: image(number) for number, name in enumerate(names)}
+        written = acquisition(tmp_path, virtual_images=images, external_images={"A-B": image(9)})
+        found = navigators_of(read(written.movie, keep))
+        assert [int(signal["data"][0, 0]) for signal in found.values()] == list(range(10))
+        assert list(found)[-2:] == ["BF", "A-B"]
+        slugify = pytest.importorskip("hyperspy.misc.utils").slugify
+        assert len({slugify(name, valid_variable_name=True) for name in found}) == 10
+
     def test_another_acquisitions_are_not_taken(self, tmp_path, keep):
         own = acquisition(tmp_path, name="20260101_00001_b", external_images=None)
         acquisition(tmp_path, name="20260101_00001", virtual_images={"no": image(9)})
@@ -97,6 +110,31 @@ class TestShape:
         found = navigators_of(read(written.movie, keep))["BF"]
         assert axis_names(found) == ["y", "x"]
         np.testing.assert_array_equal(found["data"], image(1))
+
+    def test_an_image_of_other_lines_is_not_folded(self, tmp_path, keep):
+        """As many pixels, but they are not the scan's points in their order."""
+        written = acquisition(
+            tmp_path,
+            scan_shape=(3, 4),
+            virtual_images={"turned": image(1, (4, 3)), "wide": image(2, (2, 6))},
+            external_images={"Ext": image(3, (3, 4))},
+        )
+        with pytest.warns(MrcdistWarning, match=r"(4 x 3|2 x 6) pixels, the scan 3 x 4 points"):
+            dataset = read(written.movie, keep)
+        found = navigators_of(dataset)
+        for name, shape in (("turned", (4, 3)), ("wide", (2, 6))):
+            assert found[name]["data"].shape == shape
+            axis_names(found[name])
+        navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
+        np.testing.assert_array_equal(navigator["data"], image(3, (3, 4)))
+
+    def test_repeats_may_lie_one_below_the_other(self, tmp_path, keep):
+        written = acquisition(
+            tmp_path, repeats=2, virtual_images={"BF": image(1, (4, 4))}, external_images={}
+        )
+        found = navigators_of(read(written.movie, keep))["BF"]
+        assert axis_names(found) == ["repeat", "y", "x"]
+        np.testing.assert_array_equal(found["data"], image(1, (4, 4)).reshape(2, 2, 4))
 
     def test_a_scan_line_has_lines_for_images(self, tmp_path, keep):
         written = acquisition(
@@ -222,6 +260,39 @@ class TestLoading:
         broken.write_bytes(broken.read_bytes()[:-4])
         with pytest.raises(TruncatedFileError):
             read(written.movie, keep, virtual_images=[broken])
+
+
+class TestWebServer:
+    """Names in URLs are quoted; the files' own are not."""
+
+    NAME = "20260101_00001_my run"
+
+    @pytest.mark.parametrize("spelled", [str, quote])
+    def test_sidecar_and_images_are_found_by_their_own_names(self, tmp_path, spelled):
+        images = {"Virt 0": image(1), "50% \N{MICRO SIGN}m": image(2)}
+        written = acquisition(tmp_path, name=self.NAME, virtual_images=images)
+        with folder_server(tmp_path) as url:
+            [dataset] = read_mrc(f"{url}/{spelled(written.movie.name)}")
+        assert axis_names(dataset) == ["y", "x", "ky", "kx"]
+        found = navigators_of(dataset)
+        assert list(found) == [*images, "Ext 1", "Ext 2"]
+        for number, signal in enumerate(found.values(), start=1):
+            np.testing.assert_array_equal(signal["data"], image(number))
+        assert dataset["metadata"]["General"]["original_filename"] == written.movie.name
+
+    @pytest.mark.parametrize("spelled", [str, quote])
+    def test_the_sidecar_is_found_where_there_is_no_listing(self, tmp_path, spelled):
+        written = acquisition(tmp_path, name=self.NAME)
+        with folder_server(tmp_path, lists=False) as url:
+            [dataset] = read_mrc(f"{url}/{spelled(written.movie.name)}")
+        assert axis_names(dataset) == ["y", "x", "ky", "kx"]
+
+    @pytest.mark.parametrize("named", [f"{NAME}_0_movie.mrc", f"{quote(NAME)}_*_movie.mrc"])
+    def test_parts_are_found(self, tmp_path, named):
+        acquisition(tmp_path, name=self.NAME, parts=2)
+        with folder_server(tmp_path) as url:
+            [dataset] = read_mrc(f"{url}/{named}")
+        assert dataset["data"].shape == (*SCAN, *FRAME)
 
 
 class TestInfo:

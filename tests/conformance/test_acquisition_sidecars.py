@@ -24,6 +24,23 @@ def axes_of(dataset):
     return {axis["name"]: (axis["scale"], axis["units"]) for axis in dataset["axes"]}
 
 
+class Giving:
+    """A stream whose every answer is the same, or comes from a function."""
+
+    def __init__(self, answer, read=None):
+        self.read = read or (lambda size: answer)
+
+
+def closed(stream):
+    stream.close()
+    return stream
+
+
+def read_to_its_end(stream):
+    stream.read()
+    return stream
+
+
 class TestWhereItComesFrom:
     @pytest.mark.parametrize("kind", ["path", "str", "file url", "url", "binary", "text"])
     def test_it_may_be_named(self, tmp_path, keep, kind):
@@ -64,6 +81,41 @@ class TestWhereItComesFrom:
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         with pytest.raises(MissingFileError, match=r"nowhere\.txt"):
             read(written.movie, keep, metadata_file=tmp_path / "nowhere.txt")
+
+    @pytest.mark.parametrize(
+        ("opened", "said", "remedy"),
+        [
+            (lambda path: path.open(encoding="ascii"), "cannot be decoded", ".buffer"),
+            (lambda path: closed(path.open("rb")), "cannot be read", "path"),
+            (lambda path: (path.parent / "new").open("w"), "cannot be read", "open for reading"),
+            (lambda path: read_to_its_end(path.open("rb")), "nothing to read", "seek(0)"),
+            (lambda path: Giving([1, 2, 3]), "cannot be read", "path"),
+            (lambda path: Giving(None), "nothing to read", "path"),
+        ],
+        ids=["undecodable", "closed", "write-only", "at its end", "odd", "nothing"],
+    )
+    @pytest.mark.filterwarnings("ignore::ResourceWarning")
+    def test_a_stream_that_cannot_be_read_says_why(self, tmp_path, opened, said, remedy):
+        written = write_acquisition(
+            tmp_path, scan_shape=(2, 4), frame_shape=FRAME, sidecar={"Operator": "caf\xe9"}
+        )
+        with pytest.raises(ArgumentError, match=f"metadata_file .*{said}") as caught:
+            read_mrc(written.movie, metadata_file=opened(written.sidecar))
+        assert remedy in caught.value.remedy
+
+    def test_a_stream_may_give_less_than_it_is_asked_for(self, tmp_path):
+        written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
+        raw = io.BytesIO(written.sidecar.read_bytes())
+        [dataset] = read_mrc(written.movie, metadata_file=Giving(None, lambda size: raw.read(7)))
+        assert dataset["original_metadata"]["de_metadata"] == sidecar_values(written)
+
+    def test_bytes_that_a_text_stream_kept_are_read(self, tmp_path):
+        written = write_acquisition(
+            tmp_path, scan_shape=(2, 4), frame_shape=FRAME, sidecar={"Operator": "caf\xe9"}
+        )
+        with written.sidecar.open(encoding="utf-8", errors="surrogateescape") as stream:
+            [dataset] = read_mrc(written.movie, metadata_file=stream)
+        assert dataset["original_metadata"]["de_metadata"]["Operator"] == "caf\xe9"
 
     def test_one_of_an_odd_type_is_an_error(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)

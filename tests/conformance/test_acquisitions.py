@@ -222,6 +222,8 @@ class TestNavigationShape:
             ((-1, -1), "at most one is -1"),
             ((0, 24), "positive"),
             ((24.5,), "integers"),
+            ((float("inf"),), "integers"),
+            ((10**30,), "points, the file 24"),
             ("24", "integers"),
             ((), "integers"),
             (24, "integers"),
@@ -234,6 +236,15 @@ class TestNavigationShape:
         assert said in str(caught.value)
         assert "navigation_shape" in caught.value.problem
 
+    def test_there_is_an_end_to_what_may_be_missing(self, tmp_path, keep):
+        sizes = {"Scan - Size X": str(10**17), "Scan - Size Y": "1"}
+        written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME, sidecar=sizes)
+        with pytest.raises(SidecarError, match=str(10**17)):
+            read(written.movie, keep, allow_truncated=True)
+        for size in (10**9, 10**30):
+            with pytest.raises(ArgumentError, match=str(size)):
+                read(written.movie, keep, navigation_shape=(size,), allow_truncated=True)
+
     def test_a_longer_one_is_a_partial_scan_where_that_is_allowed(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         with pytest.warns(MrcdistWarning, match="1 of 25 frames are missing"):
@@ -241,11 +252,71 @@ class TestNavigationShape:
         expected = frames_of([*range(24), -1], written).reshape(5, 5, *FRAME)
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
-    def test_axes_as_long_as_the_scans_keep_its_calibration(self, tmp_path, keep):
-        written = write_acquisition(tmp_path, scan_shape=(3, 8), repeats=2, frame_shape=FRAME)
-        y, x = read(written.movie, keep, navigation_shape=(8, 6))["axes"][:2]
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"repeats": 2},
+            {"point_repeats": 3},
+            {"scan_shape": (3, 3), "point_repeats": 3},
+            {"repeats": 2, "point_repeats": 3},
+        ],
+        ids=str,
+    )
+    def test_the_scans_own_shape_keeps_its_axes(self, tmp_path, keep, options):
+        options = {"scan_shape": (3, 8), "frame_shape": FRAME, **options}
+        written = write_acquisition(tmp_path, **options)
+        own = read(written.movie, keep)
+        given = list(reversed(own["data"].shape[:-2]))
+        for shape in (given, [*given, 1], [1, *given]):
+            assert read(written.movie, keep, navigation_shape=shape)["axes"] == own["axes"]
+
+    def test_another_shape_keeps_axes_up_to_the_first_that_differs(self, tmp_path, keep):
+        """Frames are in the scan's order, so that 8 of them in turn are a line, however many."""
+        written = write_acquisition(tmp_path, scan_shape=(6, 8), repeats=6, frame_shape=FRAME)
+        y, x = read(written.movie, keep, navigation_shape=(8, 36))["axes"][:2]
         assert (x["name"], x["scale"], x["units"]) == ("x", 0.4, "nm")
-        assert (y["name"], y["scale"], y["units"]) == ("y", 1.0, None)
+        assert (y["name"], y["scale"], y["units"]) == ("scan_y", 1.0, None)
+        first, *others = read(written.movie, keep, navigation_shape=(4, 12, 6))["axes"][:3]
+        assert [axis["name"] for axis in (first, *others)] == ["scan_3", "scan_y", "scan_x"]
+        assert {axis["units"] for axis in (first, *others)} == {None}
+
+    def test_axes_of_a_scan_with_point_repeats_are_not_mistaken(self, tmp_path, keep):
+        """As long as x and y, but the fastest axis is that of the repeats."""
+        written = write_acquisition(tmp_path, scan_shape=(4, 4), point_repeats=3, frame_shape=FRAME)
+        axes = read(written.movie, keep, navigation_shape=(4, 4, 3))["axes"][:3]
+        assert [(axis["name"], axis["units"]) for axis in axes] == [
+            ("scan_3", None),
+            ("scan_y", None),
+            ("scan_x", None),
+        ]
+
+    def test_a_scan_of_another_length_tells_nothing(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(2, 8), frame_shape=FRAME, present=24)
+        axes = read(written.movie, keep, navigation_shape=(8, 3))["axes"][:2]
+        assert [(axis["name"], axis["units"]) for axis in axes] == [
+            ("scan_y", None),
+            ("scan_x", None),
+        ]
+
+    @pytest.mark.parametrize(("given", "name"), [((24,), "time"), ((6, 4), None)])
+    def test_a_movie_keeps_its_time_and_its_names_apart(self, tmp_path, keep, given, name):
+        """A movie of images has signal axes called y and x."""
+        written = write_acquisition(
+            tmp_path,
+            scan_shape=(3, 8),
+            frame_shape=FRAME,
+            scan=False,
+            sidecar={
+                "Instrument Project Camera Length (centimeters)": "-1",
+                "Instrument Project TEMorSTEM Mode": "-1",
+            },
+        )
+        dataset = read(written.movie, keep, navigation_shape=given)
+        names = axis_names(dataset)
+        assert names[-2:] == ["y", "x"]
+        assert len(set(names)) == len(names)
+        assert dataset["axes"][0] == read(written.movie, keep)["axes"][0] or name is None
 
     def test_rescues_a_scan_whose_sidecar_makes_no_sense(self, tmp_path, keep):
         written = write_acquisition(

@@ -15,6 +15,7 @@ from mrcdist import MrcdistWarning, SidecarError, plan_mrc, read_mrc
 from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.demo.movie import frame_index, movie_header
 from mrcdist.read import stats
+from mrcdist.read.location import Location
 from tests.support.acquisitions import axis_names, frames_of, in_memory, url_of
 
 FRAME = (3, 5)
@@ -95,10 +96,13 @@ class TestOrder:
 
     def test_navigation_shape_gives_the_order_of_recording(self, tmp_path, keep):
         written = custom(tmp_path, ONCE)
-        data = read(written.movie, keep, navigation_shape=(4, 2))["data"]
+        dataset = read(written.movie, keep, navigation_shape=(4, 2))
         np.testing.assert_array_equal(
-            data.compute(), frames_of(np.arange(8).reshape(2, 4), written)
+            dataset["data"].compute(), frames_of(np.arange(8).reshape(2, 4), written)
         )
+        # As long as the grid's x, and yet no axis of the grid.
+        for axis, name in zip(dataset["axes"], ["scan_y", "scan_x"], strict=False):
+            assert (axis["name"], axis["scale"], axis["units"]) == (name, 1.0, None)
 
 
 class TestTheList:
@@ -113,6 +117,55 @@ class TestTheList:
         with pytest.raises(SidecarError, match=r"20260101_00001_scan_coordinates\.csv") as caught:
             read(written.movie, keep)
         assert "scan_file" in caught.value.remedy
+
+    def test_it_names_what_was_looked_for(self, tmp_path, keep):
+        written = custom(tmp_path, ONCE, parts=2)
+        written.scan_points.unlink()
+        with pytest.raises(SidecarError) as caught:
+            read(written.movie, keep)
+        assert "00001_0_scan_coordinates.csv, 20260101_00001_scan" in caught.value.cause
+        renamed = written.movie.rename(tmp_path / "renamed.mrc")
+        with pytest.raises(SidecarError) as caught:
+            read(renamed, keep, metadata_file=written.sidecar)
+        assert "renamed" not in caught.value.cause
+        assert "_movie.mrc only" in caught.value.cause
+
+    def test_is_found_by_its_name_where_the_folder_cannot_be_listed(
+        self, tmp_path, keep, monkeypatch
+    ):
+        written = custom(tmp_path, ONCE)
+        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        data = read(written.movie, keep)["data"]
+        np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
+
+    def test_a_header_that_does_not_say_which_is_x_is_said(self, tmp_path, keep):
+        written = custom(tmp_path, ONCE)
+        written.scan_points.write_bytes(b"first,second\n" + written.scan_points.read_bytes())
+        with pytest.warns(MrcdistWarning, match="'first,second', are taken for x, y"):
+            data = read(written.movie, keep)["data"]
+        np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
+
+    @pytest.mark.parametrize(
+        ("options", "why"),
+        [
+            ({"navigation_shape": (8,)}, "navigation_shape"),
+            ({"metadata_file": None}, "no sidecar"),
+        ],
+    )
+    def test_one_that_is_named_and_not_used_is_said(self, tmp_path, keep, options, why):
+        written = custom(tmp_path, ONCE)
+        with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .*{why}"):
+            dataset = read(written.movie, keep, scan_file=tmp_path / "nowhere.csv", **options)
+        assert dataset["data"].shape == (8, *FRAME)
+
+    @pytest.mark.parametrize(("scan", "kind"), [(True, "raster"), (False, "movie")])
+    def test_other_acquisitions_use_none(self, tmp_path, keep, scan, kind):
+        written = write_acquisition(tmp_path, scan_shape=GRID, frame_shape=FRAME, scan=scan)
+        with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .* {kind}"):
+            data = read(written.movie, keep, scan_file=tmp_path / "nowhere.csv")["data"]
+        np.testing.assert_array_equal(
+            data.compute().reshape(12, *FRAME), frames_of(range(12), written)
+        )
 
     def test_scan_file_none_uses_no_list(self, tmp_path, keep):
         written = custom(tmp_path, ONCE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from mrcdist import (
     read_mrc,
 )
 from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.read.location import Location
 from tests.support.acquisitions import all_frames, axis_names, frames_of
 
 FRAME = (3, 5)
@@ -22,6 +25,12 @@ FRAME = (3, 5)
 
 def parts_of(folder, parts=3, **options):
     return write_acquisition(folder, scan_shape=(4, 6), frame_shape=FRAME, parts=parts, **options)
+
+
+def renumbered(written, numbers, stem="20260101_00001"):
+    """Rename the parts of an acquisition."""
+    for part, number in reversed(list(zip(written.movies, numbers, strict=True))):
+        part.rename(part.with_name(f"{stem}_{number}_movie.mrc"))
 
 
 class TestNaming:
@@ -65,16 +74,80 @@ class TestNaming:
         [dataset] = read_mrc(list(written.movies))
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_a_later_part_alone_does_not_pass_for_the_scan(self, tmp_path, keep):
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_the_first_part_is_number_0_or_1(self, tmp_path, keep, first):
         written = parts_of(tmp_path)
-        with pytest.raises(SidecarError, match=r"24 points.* 8 frames"):
-            read_mrc(f"{keep(tmp_path)}/{written.movies[1].name}")
+        if first:
+            renumbered(written, range(1, 4))
+        [dataset] = read_mrc(f"{keep(tmp_path)}/20260101_00001_{first}_movie.mrc")
+        np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
+
+    @pytest.mark.parametrize("wildcard", ["*", "[0-2]"])
+    def test_wildcards(self, tmp_path, keep, wildcard):
+        written = parts_of(tmp_path)
+        [dataset] = read_mrc(f"{keep(tmp_path)}/20260101_00001_{wildcard}_movie.mrc")
+        np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
+
+    def test_brackets_in_the_name_of_a_file_are_no_wildcard(self, tmp_path, keep):
+        written = write_acquisition(tmp_path, scan_shape=(4, 6), frame_shape=FRAME)
+        written.movie.rename(tmp_path / "run [1]_movie.mrc")
+        [dataset] = read_mrc(f"{keep(tmp_path)}/run [1]_movie.mrc")
+        np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
+
+    def test_digits_that_are_no_decimals_are_part_of_a_name(self, tmp_path, keep):
+        written = parts_of(tmp_path)
+        renumbered(written, range(3), stem="1²3")
+        [dataset] = read_mrc(f"{keep(tmp_path)}/1²3_*_movie.mrc", metadata_file=None)
+        np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
+
+    def test_a_later_part_alone_is_read_where_it_is_no_scan(self, tmp_path, keep):
+        written = parts_of(tmp_path)
+        url = f"{keep(tmp_path)}/{written.movies[1].name}"
+        for options in ({"metadata_file": None}, {"navigation_shape": (8,)}):
+            [dataset] = read_mrc(url, **options)
+            np.testing.assert_array_equal(
+                dataset["data"].compute(), frames_of(range(8, 16), written)
+            )
+
+    def test_a_pattern_that_matches_two_acquisitions_is_an_error(self, tmp_path, keep):
+        parts_of(tmp_path)
+        parts_of(tmp_path, name="20260101_00002")
+        with pytest.raises(ArgumentError, match="20260101_00001, 20260101_00002"):
+            read_mrc(f"{keep(tmp_path)}/*_movie.mrc")
+
+    def test_without_a_listing_it_is_said_that_there_may_be_more_parts(
+        self, tmp_path, keep, monkeypatch
+    ):
+        written = parts_of(tmp_path, scan=False)
+        url = f"{keep(tmp_path)}/{written.movie.name}"
+        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        with pytest.warns(MrcdistWarning, match="one of several parts cannot be told"):
+            [dataset] = read_mrc(url)
+        assert dataset["data"].shape == (8, *FRAME)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            read_mrc([url])
 
     def test_a_missing_part_is_an_error(self, tmp_path, keep):
         written = parts_of(tmp_path)
         written.movies[1].unlink()
         with pytest.raises(MissingFileError, match="0, 2"):
             read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
+
+    @pytest.mark.parametrize("scan", [True, False])
+    def test_a_pattern_with_a_gap_is_an_error_that_names_it(self, tmp_path, keep, scan):
+        written = parts_of(tmp_path, scan=scan)
+        written.movies[1].unlink()
+        with pytest.raises(MissingFileError, match=r"00001_1_movie\.mrc"):
+            read_mrc(f"{keep(tmp_path)}/*_movie.mrc", allow_truncated=True)
+
+    def test_a_list_with_a_gap_is_the_callers_and_said(self, tmp_path, keep):
+        written = parts_of(tmp_path, scan=False)
+        folder = keep(tmp_path)
+        with pytest.warns(MrcdistWarning, match="00001_1_movie.mrc is not in the list"):
+            [dataset] = read_mrc([f"{folder}/{written.movies[i].name}" for i in (0, 2)])
+        expected = frames_of([*range(8), *range(16, 24)], written)
+        np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
     def test_a_glob_that_matches_nothing_is_an_error(self, tmp_path, keep):
         parts_of(tmp_path)
@@ -84,6 +157,48 @@ class TestNaming:
     def test_an_empty_list_is_an_error(self):
         with pytest.raises(ArgumentError, match="empty"):
             read_mrc([])
+
+
+class TestPlaces:
+    """A scan that is filled from its start has to begin with its first frames."""
+
+    @pytest.mark.parametrize("allow", [False, True])
+    @pytest.mark.parametrize("custom", [False, True])
+    @pytest.mark.parametrize(
+        ("present", "named", "absent"),
+        [
+            ([0, 1, 2], "00001_1_movie.mrc", 0),
+            ([0, 1, 2], ["00001_1_movie.mrc", "00001_2_movie.mrc"], 0),
+            ([0, 1, 2], ["00001_0_movie.mrc", "00001_2_movie.mrc"], 1),
+            ([1, 2, 3], "00001_2_movie.mrc", 1),
+            ([0, 1, 2], "00001_[12]_movie.mrc", 0),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:.*is not in the list")
+    def test_later_parts_do_not_pass_for_the_scan(
+        self, tmp_path, keep, allow, custom, present, named, absent
+    ):
+        points = np.array([[i % 6, i // 6] for i in reversed(range(24))]) if custom else None
+        written = parts_of(tmp_path, custom_points=points)
+        if present[0]:
+            renumbered(written, present)
+        folder = keep(tmp_path)
+        stem = "20260101_"
+        url = (
+            f"{folder}/{stem}{named}"
+            if isinstance(named, str)
+            else [f"{folder}/{stem}{name}" for name in named]
+        )
+        with pytest.raises(SidecarError, match=r"24 points.* (8|16) frames") as caught:
+            read_mrc(url, allow_truncated=allow)
+        assert f"00001_{absent}_movie.mrc is not among them" in caught.value.problem
+
+    def test_nor_where_the_folder_cannot_be_listed(self, tmp_path, keep, monkeypatch):
+        written = parts_of(tmp_path)
+        url = f"{keep(tmp_path)}/{written.movies[1].name}"
+        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        with pytest.raises(SidecarError, match=r"00001_0_movie\.mrc is not among them"):
+            read_mrc(url, allow_truncated=True)
 
 
 class TestReading:

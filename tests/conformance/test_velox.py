@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from mrcdist import read_mrc
+from mrcdist import MrcdistWarning, read_mrc
 from tests.support.acquisitions import axis_names, url_of
 from tests.support.mrc_files import counting, mrc_bytes
 
@@ -95,6 +95,18 @@ class TestShape:
         assert axis_names(dataset)[2:] == ["ky", "kx"]
         assert not caplog.messages
 
+    def test_an_aborted_scan_is_a_partial_one(self, tmp_path, keep):
+        movie = tmp_path / "velox.mrc"
+        raw = mrc_bytes(FRAMES, extended=record(**SCAN) * 12, exttyp=b"FEI2")
+        movie.write_bytes(raw[: -3 * FRAMES[0].nbytes])
+        with pytest.warns(MrcdistWarning) as said:
+            [dataset] = read_mrc(url_of(movie, keep), allow_truncated=True)
+        assert any("3 of 12 frames are missing" in str(warning.message) for warning in said)
+        assert axis_names(dataset) == ["y", "x", "ky", "kx"]
+        expected = FRAMES.copy()
+        expected[9:] = 0
+        np.testing.assert_array_equal(dataset["data"].compute(), expected.reshape(3, 4, 5, 7))
+
     def test_records_without_a_scan_leave_it_3d(self, tmp_path, keep):
         dataset = read(tmp_path, keep, records=[record(volts=200e3)] * 12)
         assert dataset["data"].shape == FRAMES.shape
@@ -108,6 +120,12 @@ class TestCalibration:
             ("ky", 1.0, None),
             ("kx", 1.0, None),
         ]
+
+    def test_the_callers_shape_keeps_it_where_it_is_the_scans(self, tmp_path, keep):
+        own = read(tmp_path, keep)["axes"]
+        assert read(tmp_path, keep, navigation_shape=(4, 3))["axes"] == own
+        other = calibration(read(tmp_path, keep, navigation_shape=(3, 4)))
+        assert other[:2] == [("scan_y", 1.0, None), ("scan_x", 1.0, None)]
 
     def test_the_step_of_a_scan_is_no_pixel_of_the_camera(self, tmp_path, keep):
         """Velox states the step as pixel size; the scan not fitting does not make it right."""

@@ -201,6 +201,7 @@ class TestScan:
         signal._plot.close()
 
     @pytest.mark.parametrize("lazy", [True, False])
+    @pytest.mark.filterwarnings("ignore:.*its axes stay its own")  # an image's, of the scan's shape
     def test_other_options_pass_through(self, written, load, lazy):
         signal = load(written.movie, lazy=lazy, navigation_shape=(6, 2), virtual_images=None)
         assert signal.axes_manager.navigation_shape == (6, 2)

@@ -223,6 +223,24 @@ def test_grid_of_a_custom_scan(tmp_path):
     assert not right["data"][2:].any()
 
 
+@differs("`scan_file`")
+def test_scan_file(tmp_path):
+    points = np.array([[x, y] for y in range(3) for x in range(4)])
+    written = scan(tmp_path / "own", custom_points=points)
+    other = scan(tmp_path / "other", custom_points=points[::-1])
+    left, right = both(written, scan_file=str(other.scan_points))
+    np.testing.assert_array_equal(left["data"], all_frames(written).reshape(*SCAN, *FRAME))
+    np.testing.assert_array_equal(right["data"], left["data"][::-1, ::-1])
+    np.testing.assert_array_equal(peer(written, scan_file=None)["data"], left["data"])
+    with pytest.raises(SidecarError, match="scan_file=None"):
+        mine(written, scan_file=None)
+    defaults = [
+        inspect.signature(reader).parameters["scan_file"].default
+        for reader in (rosettasciio, mrcdist.file_reader)
+    ]
+    assert defaults == [None, "auto"]
+
+
 @differs("custom scan with repeats")
 def test_custom_scan_with_repeats(tmp_path):
     points = np.array([[0, 0], [3, 2], [0, 0], [1, 1]])
@@ -246,6 +264,61 @@ def test_names_of_images(tmp_path, monkeypatch):
     left, right = both(scan(tmp_path, virtual_images={"BF": image(1), "DF": image(2)}))
     for dataset, first in ((left, "_sig_DF"), (right, "_sig_BF")):
         np.testing.assert_array_equal(images_of(dataset)[first]["data"], image(1))
+
+
+@differs("`virtual_images`, `external_images`")
+def test_virtual_images_external_images(tmp_path):
+    written = scan(tmp_path / "own", virtual_images={"BF": image(1)})
+    other = scan(tmp_path / "other", virtual_images={"DF": image(2)})
+    passed = [str(path) for path in other.companions]
+    left, right = both(written, virtual_images=passed)
+    assert list(images_of(left)) == ["_sig_BF"]
+    assert list(images_of(right)) == [f"_sig_{other.companions[0].stem}"]
+    for none in (None, []):
+        left, right = both(written, virtual_images=none)
+        assert list(images_of(left)) == ["_sig_BF"]
+        assert "_HyperSpy" not in right["metadata"]
+    for argument in ("virtual_images", "external_images"):
+        defaults = [
+            inspect.signature(reader).parameters[argument].default
+            for reader in (rosettasciio, mrcdist.file_reader)
+        ]
+        assert defaults == [None, "auto"]
+
+
+@differs("images beside a named `metadata_file`")
+def test_images_beside_a_named_metadata_file(tmp_path):
+    written = scan(tmp_path, virtual_images={"BF": image(1)})
+    left, right = both(written, metadata_file=str(written.sidecar))
+    assert not images_of(left)
+    assert list(images_of(right)) == ["_sig_BF"]
+
+
+@differs("names of images that are passed")
+def test_names_of_images_that_are_passed(tmp_path):
+    written = scan(tmp_path, virtual_images={"BF": image(1)}, external_images={"Ext": image(2)})
+    virtual, external = written.companions
+    left, right = both(
+        written,
+        metadata_file=str(written.sidecar),
+        virtual_images=[str(virtual)],
+        external_images=[str(external)],
+    )
+    assert list(images_of(left)) == ["_sig_virtual_image_0", "_sig_external_image_0"]
+    assert list(images_of(right)) == [f"_sig_{virtual.stem}", f"_sig_{external.stem}"]
+    for dataset in (left, right):
+        for number, signal in enumerate(images_of(dataset).values(), start=1):
+            np.testing.assert_array_equal(signal["data"], image(number))
+
+
+@differs("images of other lines")
+def test_images_of_other_lines(tmp_path):
+    turned = image(1).T.copy()
+    written = scan(tmp_path, virtual_images={"BF": turned})
+    np.testing.assert_array_equal(images_of(peer(written))["_sig_BF"]["data"], turned.reshape(SCAN))
+    with pytest.warns(mrcdist.MrcdistWarning, match="its axes stay its own"):
+        right = mine(written)
+    np.testing.assert_array_equal(images_of(right)["_sig_BF"]["data"], turned)
 
 
 @differs("axes of images")

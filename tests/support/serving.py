@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote, unquote
 
 
 @contextmanager
@@ -100,3 +102,50 @@ def file_server(
 
     with serving(do_get) as endpoint:
         yield f"{endpoint}/movie.mrc"
+
+
+@contextmanager
+def folder_server(
+    folder: Path, *, lists: bool = True, asked: list[str] | None = None
+) -> Iterator[str]:
+    """Serve the files of a folder and their ranges; give its URL, without a slash at its end.
+
+    Parameters
+    ----------
+    folder : Path
+    lists : bool, default True
+        Whether the folder has a page with links to its files; else it is refused.
+    asked : list, optional
+        Gets the name, without its %20, of every file that is asked for.
+    """
+
+    def send(request: BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
+        request.send_response(status)
+        for key, value in {**headers, "Content-Length": str(len(body))}.items():
+            request.send_header(key.replace("_", "-"), value)
+        request.end_headers()
+        if request.command != "HEAD":
+            request.wfile.write(body)
+
+    def do_get(request: BaseHTTPRequestHandler) -> None:
+        name = unquote(request.path).removeprefix("/run").strip("/")
+        if not name:
+            links = "".join(f'<a href="{quote(path.name)}">x</a>' for path in folder.iterdir())
+            send(request, *((200, links.encode()) if lists else (403, b"")))
+            return
+        if asked is not None:
+            asked.append(name)
+        if not (folder / name).is_file():
+            send(request, 404, b"")
+            return
+        content = (folder / name).read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
+        if wanted is None:
+            send(request, 200, content, Accept_Ranges="bytes")
+            return
+        part = content[int(wanted[1]) : int(wanted[2]) + 1]
+        span = f"bytes {wanted[1]}-{int(wanted[1]) + len(part) - 1}/{len(content)}"
+        send(request, 206 if part else 416, part, Content_Range=span)
+
+    with serving(do_get) as endpoint:
+        yield f"{endpoint}/run"

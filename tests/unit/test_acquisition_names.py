@@ -11,6 +11,7 @@ from mrcdist.format.acquisition_names import (
     find_parts,
     find_scan_points,
     find_sidecar,
+    scan_points_candidates,
     sidecar_candidates,
 )
 
@@ -40,6 +41,15 @@ class TestSidecarCandidates:
     )
     def test_exact_stem_first_then_without_the_number_of_a_part(self, movie, sidecars):
         assert sidecar_candidates(movie) == sidecars
+
+
+class TestScanPointsCandidates:
+    def test_are_called_as_sidecars_are(self):
+        assert scan_points_candidates(f"{DAY}_2_Movie.MRC") == (
+            f"{DAY}_2_scan_coordinates.csv",
+            f"{DAY}_scan_coordinates.csv",
+        )
+        assert scan_points_candidates("tomogram.mrc") == ()
 
 
 class TestFindSidecar:

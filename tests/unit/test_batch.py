@@ -83,11 +83,13 @@ class TestParseDetector:
 
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
-coordinates = st.floats(-3, 12, allow_nan=False)
+# In 64ths, of which sums and squares are exact: a pixel is on a circle or is not.
+coordinates = st.integers(-3 * 64, 12 * 64).map(lambda n: n / 64)
+lengths = st.integers(0, 12 * 64).map(lambda n: n / 64)
 
 
 class TestDetectors:
-    @given(shapes, coordinates, coordinates, st.floats(0, 5), st.floats(0.1, 12))
+    @given(shapes, coordinates, coordinates, lengths, lengths.filter(bool))
     def test_a_ring_is_the_pixels_between_two_distances(self, shape, cy, cx, inner, wide):
         ring = Ring(cy, cx, inner, inner + wide)
         y, x = np.indices(shape)
@@ -304,7 +306,9 @@ class TestReductions:
         got = reduction.join(parts)
         wide = {"u": "uint64", "i": "int64", "f": "float64"}[frames.dtype.kind]
         assert got.dtype == wide
-        np.testing.assert_array_equal(got, frames.sum(axis=0, dtype=wide))
+        # Of float64, another order of the same sum may differ in the last bit.
+        first, others = (part.sum(axis=0, dtype=wide) for part in (frames[:1], frames[1:]))
+        np.testing.assert_array_equal(got, first + others)
 
 
 def test_sums_stay_exact_at_the_largest_values():

@@ -222,6 +222,13 @@ class TestRaster:
         with pytest.raises(SidecarError, match="Scan - Points Per Camera Frame = 4"):
             describe(SCAN, {"Scan - Points Per Camera Frame": "4"})
 
+    @pytest.mark.parametrize(
+        "key", ["Scan - Type", "Scan - ROI Enable", "Scan - ROI Type", "Scan - Subsampling"]
+    )
+    @pytest.mark.parametrize("text", ["-1", ""])
+    def test_words_that_are_not_known_mean_nothing(self, key, text):
+        assert describe(SCAN, {key: text}) == describe(SCAN)
+
     def test_a_switch_in_unknown_words_is_an_error(self):
         with pytest.raises(SidecarError, match="Scan - Enable = Maybe"):
             describe(SCAN, {"Scan - Enable": "Maybe"})
@@ -284,6 +291,10 @@ class TestMovie:
     def test_summed_frames_take_longer(self, summed, step):
         scan = describe(MOVIE, {"Autosave Movie Sum Count": summed})
         assert scan.navigation[0].scale == step
+
+    @pytest.mark.parametrize("text", ["-1", ""])
+    def test_where_it_is_not_known_whether_it_is_a_scan(self, text):
+        assert describe(MOVIE, {"Scan - Enable": text}) == describe(MOVIE)
 
     def test_any_number_of_frames(self):
         assert sizes(describe(MOVIE, n_frames=0)) == (0,)
@@ -415,6 +426,18 @@ class TestMetadata:
             "ADUs Per Electron",
         )
         assert sidecar_metadata(sidecar(SCAN, dict.fromkeys(keys, text))) == {}
+
+    def test_words_that_are_not_known_give_way(self):
+        tem = {"Camera Name": "-1", "Camera Model": "DE-16"}
+        instrument = sidecar_metadata(sidecar(SCAN, tem))["Acquisition_instrument"]["TEM"]
+        assert instrument["detector"] == "DE-16"
+
+    def test_what_is_too_large_for_a_number_is_absent(self):
+        """Finite in the sidecar's units, infinite in ours; JSON knows no infinity."""
+        length = {"Instrument Project Camera Length (centimeters)": "1e308"}
+        assert "Acquisition_instrument" not in sidecar_metadata(sidecar(SCAN, length))
+        slow = describe(MOVIE, {"Frames Per Second": "1e-320"})
+        assert scales(slow)["time"] == (None, None)
 
     @pytest.mark.parametrize("text", ["-1", "2", ""])
     def test_an_unknown_mode_is_absent(self, text):

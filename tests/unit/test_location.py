@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import fsspec
@@ -42,7 +43,16 @@ class TestNames:
                 "a_movie.mrc",
                 "https://host/run/new.txt?sig=x/y&n=1",
             ),
-            ("https://host/a%20b_movie.mrc", "a%20b_movie.mrc", "https://host/new.txt"),
+            ("https://host/a%20b_movie.mrc", "a b_movie.mrc", "https://host/new.txt"),
+            ("https://host/a b_movie.mrc", "a b_movie.mrc", "https://host/new.txt"),
+            ("https://host/a%2Fb_movie.mrc", "a%2Fb_movie.mrc", "https://host/new.txt"),
+            ("https://host/caf%E9_movie.mrc", "caf%E9_movie.mrc", "https://host/new.txt"),
+            ("s3://bucket/a%20b_movie.mrc", "a%20b_movie.mrc", "s3://bucket/new.txt"),
+            (
+                "simplecache::https://host/a%20b_movie.mrc",
+                "a b_movie.mrc",
+                "simplecache::https://host/new.txt",
+            ),
             ("sftp://user@host/run/a_movie.mrc", "a_movie.mrc", "sftp://user@host/run/new.txt"),
             (
                 "abfs://box@account.dfs.core.windows.net/a_movie.mrc",
@@ -73,6 +83,15 @@ class TestNames:
         assert location.sibling("new.txt").url == sibling
         assert location.sibling("new.txt").storage_options == {"anon": True}
         assert location.sibling(name).name == name
+
+    @pytest.mark.parametrize("name", ["a b.txt", "50% π.txt", "a?b#c.txt", "a%2Fb.txt", "caf%E9"])
+    def test_a_sibling_on_the_web_has_its_name_quoted(self, name):
+        location = Location("https://host/run/a_movie.mrc?sig=x").sibling(name)
+        assert location.name == name
+        assert location.url.startswith("https://host/run/")
+        assert location.url.endswith("?sig=x")
+        quoted = location.url.removeprefix("https://host/run/").removesuffix("?sig=x")
+        assert re.fullmatch(r"[\w.%]+", quoted, re.ASCII)
 
     def test_paths_are_absolute_and_home_is_found(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -28,12 +28,12 @@ class TestParse:
         ],
     )
     def test_rows_are_x_y(self, raw):
-        points = parse_scan_points(raw)
+        points, _ = parse_scan_points(raw)
         assert points.dtype == np.int64
         np.testing.assert_array_equal(points, [[3, 0], [1, 2], [3, 0]])
 
     def test_one_row(self):
-        np.testing.assert_array_equal(parse_scan_points(b"7,8"), [[7, 8]])
+        np.testing.assert_array_equal(parse_scan_points(b"7,8")[0], [[7, 8]])
 
     @pytest.mark.parametrize(
         "row",
@@ -60,15 +60,42 @@ class TestParse:
         with pytest.raises(SidecarError, match="no points"):
             parse_scan_points(raw)
 
-    @pytest.mark.parametrize("header", [b"y,x", b"Y (px),X (px)", b"pos_y, pos_x"])
+    @pytest.mark.parametrize(
+        "header",
+        [
+            b"y,x",
+            b"Y (px),X (px)",
+            b"pos_y, pos_x",
+            b"Y Position,X Position",
+            b"ypixel,xpixel",
+            b"row,col",
+            b"Scan Row,Scan Column",
+            b"line,pixel",
+            b"slow axis,fast axis",
+            b"slow,",
+            b"position,x",
+        ],
+    )
     def test_a_header_that_puts_y_first_is_an_error(self, header):
         with pytest.raises(SidecarError, match="columns"):
             parse_scan_points(header + b"\n1,2\n")
 
+    @pytest.mark.parametrize("header", [b"lat,long", b"first,second", b"x,x", b"points"])
+    def test_a_header_that_does_not_say_is_noted(self, header):
+        points, [note] = parse_scan_points(header + b"\n1,2\n")
+        assert points.tolist() == [[1, 2]]
+        assert header.decode() in note
+
+    @pytest.mark.parametrize(
+        "header", [b"x,y", b"X axis,Y axis", b"x index, y index", b"col,row", b"pixel,line", b"1,1"]
+    )
+    def test_one_that_says_x_first_is_not(self, header):
+        assert parse_scan_points(header + b"\n1,2\n")[1] == ()
+
     @given(st.binary())
     def test_any_bytes_are_points_or_a_sidecar_error(self, raw):
         try:
-            points = parse_scan_points(raw)
+            points, _ = parse_scan_points(raw)
         except SidecarError:
             return
         assert points.shape == (len(points), 2)
@@ -77,7 +104,7 @@ class TestParse:
     @given(st.lists(st.tuples(*[st.integers(-(2**53), 2**53)] * 2), min_size=1), st.booleans())
     def test_what_was_written_is_read(self, rows, header):
         text = "x,y\n" * header + "".join(f"{x},{y}\n" for x, y in rows)
-        assert parse_scan_points(text.encode()).tolist() == [list(row) for row in rows]
+        assert parse_scan_points(text.encode())[0].tolist() == [list(row) for row in rows]
 
 
 class TestTable:
@@ -144,7 +171,7 @@ class TestTable:
         points = np.stack([x, y], axis=1)
         text = "\n".join(f"{a},{b}" for a, b in points.tolist())
         table = frame_table(
-            parse_scan_points(text.encode()), shape=(rows, columns), n_frames=len(order)
+            parse_scan_points(text.encode())[0], shape=(rows, columns), n_frames=len(order)
         )
         np.testing.assert_array_equal(table[y, x], np.arange(len(order)))
 
