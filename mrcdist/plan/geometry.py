@@ -147,6 +147,7 @@ def arrange(
     if navigation_shape is not None:
         sizes = resolve_shape(navigation_shape, n_frames, allow_truncated=allow_truncated)
         navigation = _asked_for(sizes, _scan_axes(beside))
+        notes += _other_way_round(sizes, _scan_axes(beside))
     elif scan is not None and scan.kind == "custom":  # its table says where its frames are
         navigation = tuple(_from_sidecar(axis, navigate=True) for axis in scan.navigation)
     elif scan is not None and scan.kind == "raster":
@@ -349,6 +350,17 @@ def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> N
             cause="the acquisition was aborted, or the sidecar belongs to another one",
             remedy=f"allow_truncated=True fills the missing frames with 0; or {REMEDY}",
         )
+
+
+def _other_way_round(sizes: tuple[int, ...], known: tuple[ArrayAxis, ...]) -> list[str]:
+    """Say so where the caller's lengths are the scan's own, slowest first for fastest first."""
+    own = tuple(axis.size for axis in known if axis.size != 1)
+    if sizes == own or sizes != own[::-1]:
+        return []
+    return [
+        f"navigation_shape={sizes[::-1]} was taken as it is, but the scan's own is {own[::-1]}: "
+        "lengths are in HyperSpy's order, (x, y), fastest first"
+    ]
 
 
 def _asked_for(sizes: tuple[int, ...], known: tuple[ArrayAxis, ...]) -> tuple[ArrayAxis, ...]:

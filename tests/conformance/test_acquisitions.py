@@ -281,10 +281,17 @@ class TestNavigationShape:
         assert [axis["name"] for axis in (first, *others)] == ["scan_3", "scan_y", "scan_x"]
         assert {axis["units"] for axis in (first, *others)} == {None}
 
+    def test_the_scans_own_shape_the_other_way_round_is_taken_and_said(self, tmp_path):
+        written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
+        with pytest.warns(MrcdistWarning, match=r"\(3, 8\) was taken .* own is \(8, 3\)"):
+            [dataset] = read_mrc(written.movie, navigation_shape=(3, 8))
+        assert dataset["data"].shape == (8, 3, *FRAME)
+
     def test_axes_of_a_scan_with_point_repeats_are_not_mistaken(self, tmp_path, keep):
         """As long as x and y, but the fastest axis is that of the repeats."""
         written = write_acquisition(tmp_path, scan_shape=(4, 4), point_repeats=3, frame_shape=FRAME)
-        axes = read(written.movie, keep, navigation_shape=(4, 4, 3))["axes"][:3]
+        with pytest.warns(MrcdistWarning, match="the scan's own is"):
+            axes = read(written.movie, keep, navigation_shape=(4, 4, 3))["axes"][:3]
         assert [(axis["name"], axis["units"]) for axis in axes] == [
             ("scan_3", None),
             ("scan_y", None),
