@@ -24,7 +24,7 @@ from mrcdist.read import room, stats
 from mrcdist.read.advice import mapped_by
 from mrcdist.read.failures import explain_failure
 from mrcdist.read.location import Identity, Location, changed, here, local_identity
-from mrcdist.read.readers import Cost, Stretches
+from mrcdist.read.readers import Cost, RangeKeeper, Stretches
 from mrcdist.read.transport import Bytes
 
 __all__ = ["LocalReader", "map_writable", "open_local"]
@@ -133,7 +133,7 @@ class LocalReader(ABC):
         )
 
 
-class MappedFile(LocalReader):
+class MappedFile(LocalReader, RangeKeeper):
     """Maps byte ranges: its buffers are the file's pages, read-only."""
 
     private = False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -68,24 +69,27 @@ class RangeReader(Protocol):
         """Yield the bytes of each (start, stop), in order."""
 
 
-@runtime_checkable
-class RangeKeeper(RangeReader, Protocol):
-    """Gives the file's mapped pages."""
+class RangeKeeper(ABC):
+    """A reader that gives the file's mapped pages."""
 
+    # Not a protocol as `RangeReader` is: every task asks which kind it has, and that must be cheap.
+
+    @abstractmethod
     def keep(self, start: int, stop: int, spare: int) -> Bytes | None:
         """Map a range for as long as its bytes are used; None where that takes too much memory.
 
         `spare` bytes of it are not wanted.
         """
 
+    @abstractmethod
     def copy(self, stretches: Stretches, memory: Bytes) -> None:
         """Read stretches to their places in memory."""
 
 
-@runtime_checkable
-class RangeFiller(RangeReader, Protocol):
-    """Puts the bytes of ranges where they are wanted."""
+class RangeFiller(ABC):
+    """A reader that puts the bytes of ranges where they are wanted."""
 
+    @abstractmethod
     def fill(self, wanted: Sequence[tuple[int, Target]]) -> None:
         """Read what begins at each byte to its target."""
 

@@ -16,7 +16,7 @@ from mrcdist.errors import MrcdistError
 from mrcdist.plan.ranges import piece_bytes
 from mrcdist.read import stats
 from mrcdist.read.location import Identity, Location, here
-from mrcdist.read.readers import Cost
+from mrcdist.read.readers import Cost, RangeFiller
 from mrcdist.read.retry import Attempts
 from mrcdist.read.target import Target
 from mrcdist.read.transport import Bytes, Transport, open_transport
@@ -31,7 +31,7 @@ _gates: weakref.WeakKeyDictionary[
 ] = weakref.WeakKeyDictionary()
 
 
-class RemoteReader:
+class RemoteReader(RangeFiller):
     """Fetches byte ranges of one version of a remote file.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -180,7 +180,7 @@ def _opened(part: Part, first: int, layout: Layout, settings: ReadSettings) -> O
     else:
         merging = Merging(_MAP_GAP, math.inf, max_bytes=_MAP_PIECE, pieces=1)
         # What stays mapped is not cut: it is one view.
-        in_place = replace(merging, max_gap=layout.nbytes, max_bytes=layout.nbytes + 1)
+        in_place = Merging(layout.nbytes, math.inf, max_bytes=layout.nbytes + 1, pieces=1)
     return OpenPart(reader, part.offset, first, part.frames, merging, in_place)
 
 
