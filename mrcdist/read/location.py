@@ -156,6 +156,8 @@ class Location:
         """
         try:
             fs, path = url_to_fs(self.url, **self._tuned_options())
+        except MrcdistError:  # of a setting, and says so
+            raise
         except (ImportError, ValueError, TypeError) as error:
             raise ArgumentError(
                 f"no filesystem for {self.shown}",
