@@ -101,6 +101,8 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
             continue
         if key in _SIZES and isinstance(value, str):
             value = _bytes_of(value)
+        if value == "inf" and not whole:  # an environment variable knows no other way to say so
+            value = math.inf
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not value >= least or (whole and (value == math.inf or value % 1)):
             raise ArgumentError(

@@ -31,7 +31,7 @@ def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
     Returns
     -------
     dask.array.Array
-        Named by a token of URL, version, layout and chunks: the same file gives the same names, a
+        Named by a token of place, version, layout and chunks: the same file gives the same names, a
         changed one others.
     """
     array: Any = da.from_array(

@@ -23,6 +23,11 @@ _LARGEST = 2.0**53
 # 2 GiB as int64; a scan that needs more is one of few places and very many visits.
 _MOST_PLACES = 2**28
 
+# Nor may a small file take large memory: 2048 x 2048 places always, larger grids where at least
+# every 64th place is recorded. Sparse scans record 1 to 20 % of theirs.
+_PLACES_OF_ANY_GRID = 2**22
+_PLACES_OF_A_POINT = 64
+
 _REMEDY = (
     "Pass the right file as scan_file, or navigation_shape to read the frames in the order in"
     " which they were recorded."
@@ -101,7 +106,7 @@ def frame_table(
     ------
     SidecarError
         A point lies outside the grid; the number of points is not that of the frames; or the
-        table would take more than 2 GiB.
+        table would take more than 2 GiB, or far more than so many points account for.
     """
     rows, columns = shape
     n_points = len(points)
@@ -117,11 +122,11 @@ def frame_table(
             " exchanged, or the sidecar was edited.",
             remedy=_REMEDY,
         )
-    _check_places(rows * columns, shape, visits=1)
+    _check_places(rows * columns, shape, n_points, visits=1)
     place = y * columns + x
     visits = np.bincount(place, minlength=rows * columns)
     repeats = max(1, int(visits.max()))
-    _check_places(rows * columns * repeats, shape, visits=repeats)
+    _check_places(rows * columns * repeats, shape, n_points, visits=repeats)
 
     # A stable sort puts the frames of one place side by side in the order of recording, so that
     # the distance from the first of them is the number of the visit.
@@ -207,11 +212,12 @@ def _check_number(n_points: int, n_frames: int, *, allow_missing: bool) -> None:
     )
 
 
-def _check_places(places: int, shape: tuple[int, int], *, visits: int) -> None:
-    if places > _MOST_PLACES:
+def _check_places(places: int, shape: tuple[int, int], n_points: int, *, visits: int) -> None:
+    most = min(_MOST_PLACES, _PLACES_OF_ANY_GRID + _PLACES_OF_A_POINT * n_points)
+    if places > most:
         raise SidecarError(
             f"A scan of {shape[1]} x {shape[0]} (x, y) points, visited up to {visits} times each,"
-            f" has {places} places for a frame, more than {_MOST_PLACES}",
+            f" has {places} places for a frame, more than {most} for a list of {n_points} points",
             cause="The sidecar was edited, or one point was visited very often.",
             remedy=_REMEDY,
         )

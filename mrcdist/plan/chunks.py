@@ -16,6 +16,9 @@ __all__ = ["Chunks", "frame_chunks", "plan_chunks"]
 
 Chunks = tuple[tuple[int, ...], ...]
 
+# Numbers that a plan holds; dask needs more for each chunk, and minutes for a million.
+_MOST_BLOCKS = 2**22
+
 _REMEDY = (
     'pass "auto" or None (whole frames), a size such as "256 MiB", an int, a tuple or a dict '
     "with a block length for each axis (-1: the whole axis)"
@@ -61,6 +64,10 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
             )
         return frame_chunks(layout, limit)
     by_axis = _dict_by_axis(chunks, layout)
+    lengths = by_axis if isinstance(by_axis, tuple | list) else [by_axis] * len(layout.shape)
+    for axis, (size, length) in enumerate(zip(layout.shape, lengths, strict=False)):
+        if isinstance(length, int) and length > 0:
+            _check_count(axis, size, length)
     try:
         resolved: Chunks = normalize_chunks(
             by_axis, layout.shape, limit=default, dtype=layout.dtype
@@ -90,6 +97,11 @@ def frame_chunks(layout: Layout, limit: int) -> Chunks:
 
     The fastest navigation axes are whole, one axis is cut in even blocks, and the slower ones have
     length 1.
+
+    Raises
+    ------
+    ArgumentError
+        There would be more of them than a plan holds.
     """
     room = max(
         limit
@@ -97,7 +109,8 @@ def frame_chunks(layout: Layout, limit: int) -> Chunks:
         1,
     )
     blocks: list[tuple[int, ...]] = []
-    for size in reversed(layout.navigation_shape):
+    for axis, size in reversed(list(enumerate(layout.navigation_shape))):
+        _check_count(axis, size, max(room, 1))
         blocks.append(_even_blocks(size, room))
         room //= max(size, 1)  # 0 once an axis has been cut: all slower ones have blocks of 1
     signal = tuple((size,) for size in layout.shape[len(layout.navigation_shape) :])
@@ -111,6 +124,16 @@ def _even_blocks(size: int, longest: int) -> tuple[int, ...]:
     count = -(-size // max(longest, 1))
     short, extra = divmod(size, count)
     return (short + 1,) * extra + (short,) * (count - extra)
+
+
+def _check_count(axis: int, size: int, length: int) -> None:
+    if size > _MOST_BLOCKS * length:
+        raise ArgumentError(
+            f"an axis of {size} in chunks of {length}: more than {_MOST_BLOCKS} chunks",
+            cause="the chunks are too small, or the header announces what the file does not hold",
+            remedy=f"pass larger chunks, such as {{{axis}: {-(-size // _MOST_BLOCKS)}}}, "
+            "or copy the file again",
+        )
 
 
 def _dict_by_axis(chunks: Any, layout: Layout) -> Any:

@@ -13,8 +13,9 @@ from mrcdist.read.redaction import redact_record
 
 __all__ = ["range_headers", "ranges_ignored", "read_http"]
 
-# fsspec logs URLs as they are, with the passwords and signatures in them.
-logging.getLogger("fsspec.http").addFilter(redact_record)
+# These log URLs and headers as they are, with passwords, signatures and session tokens.
+for _logger in ("fsspec.http", "botocore.auth", "botocore.endpoint"):
+    logging.getLogger(_logger).addFilter(redact_record)
 
 
 def read_http(fs: HTTPFileSystem, path: str, start: int, size: int, shown: str) -> bytes:

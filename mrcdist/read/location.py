@@ -21,7 +21,7 @@ from mrcdist.read.copied import is_whole_file_cache, whole_copy
 from mrcdist.read.failures import Transient, explain_failure, is_past_end, is_transient
 from mrcdist.read.http import read_http
 from mrcdist.read.names import listed_name, name_of, url_beside
-from mrcdist.read.redaction import redact, scrub
+from mrcdist.read.redaction import place, redact, scrub
 from mrcdist.read.retry import retried
 
 __all__ = ["Identity", "Location", "changed", "here"]
@@ -119,6 +119,11 @@ class Location:
         return redact(self.url)
 
     @property
+    def place(self) -> str:
+        """What tells the file from all others, without secrets: to name data by, not to show."""
+        return place(self.url, self.storage_options)
+
+    @property
     def name(self) -> str:
         """The file's own name, the last part of its path."""
         return name_of(self.url)
@@ -141,6 +146,8 @@ class Location:
         """
         try:
             fs, path = url_to_fs(self.url, **self._tuned_options())
+        except MrcdistError:  # of a setting, and says so
+            raise
         except (ImportError, ValueError, TypeError) as error:
             raise ArgumentError(
                 f"no filesystem for {self.shown}",
@@ -266,7 +273,7 @@ class Location:
             if (found := self.identify()) != identity:
                 raise changed(self, identity, found)
 
-        return whole_copy(fs, path, self.name, f"{self.url} {identity}", verify)
+        return whole_copy(fs, path, self.name, f"{self.place} {identity}", verify)
 
     def list_folder(self) -> dict[str, Identity | None] | None:
         """Names of the files beside this one; None where the store cannot list.

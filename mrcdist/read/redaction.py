@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-__all__ = ["redact", "redact_record", "scrub"]
+import fsspec
+
+__all__ = ["place", "redact", "redact_record", "scrub"]
 
 _SECRET_KEY = re.compile(
-    r"key|secret|token|password|passwd|passphrase|credential|connection_string|sas|auth|cookie"
-    r"|signature",
+    r"key|secret|token|password|passwd|passphrase|passcode|credential|connection_string|conn_str"
+    r"|sas|auth|cookie|signature|bearer|^(pwd|pw|pat)$",
+    re.I,
+)
+# In a query, other keys than a login's name an object as often as they unlock it.
+_SECRET_IN_QUERY = re.compile(
+    r"(api|access|secret|account|subscription)[-_]?key|secret|token|password|passwd|passphrase"
+    r"|passcode|credential|signature|bearer|^(pwd|pw|pat|sig|auth|expires)$|^x-(amz|goog)-",
     re.I,
 )
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.I)
+
+# User and password; also one with /, ? or # in it that should have been escaped, where what follows
+# the colon is no port.
+_LOGIN = re.compile(r"[^/?#]*@|[^/?#@:\[]*:(?!\d*(?:[/?#]|$)).*@", re.S)
+
+# Headers as the loggers of botocore write them.
+_SESSION_TOKEN = re.compile(r"(x-amz-security-token['\"]?\s*[:=]\s*b?['\"]?)[^\s'\",&]+", re.I)
+
+# An option's value may be more than the secret in it.
+_WITHIN = re.compile(r"^(?:Bearer|Basic|Token) +(.+)|(?:Key|Signature|Password|Pwd)=([^;]+)", re.I)
 
 # Shorter ones would blot out ordinary words, and protect nothing.
 _LEAST_SECRET = 4
@@ -23,7 +42,7 @@ _LEAST_SECRET = 4
 
 def redact(url: str) -> str:
     """Return a URL, chained or not, without user, password, fragment and its query's values."""
-    return "::".join(_redact_part(part) for part in url.split("::"))
+    return "::".join(_redact_part(part) for part in _chain(url))
 
 
 def scrub(text: str, url: str, options: Mapping[str, Any]) -> str:
@@ -42,33 +61,81 @@ def scrub(text: str, url: str, options: Mapping[str, Any]) -> str:
     -------
     str
     """
-    text = _URL.sub(lambda found: redact(found.group()), text.replace(url, redact(url)))
+    text = _redact_urls(text.replace(url, redact(url)))
     for secret in sorted(_secrets_of_url(url) + _secrets(options), key=len, reverse=True):
         text = text.replace(secret, "***")
     return text
 
 
+def place(url: str, options: Mapping[str, Any]) -> str:
+    """Return a text that tells places of files apart and holds no secret: to name data by.
+
+    Parameters
+    ----------
+    url : str
+        A URL, chained or not.
+    options : mapping
+        Its storage options. An endpoint, a host or an outer archive is part of the place, a
+        credential is not.
+    """
+    return f"{_place_of(url)} {_place_of(options)}"
+
+
 def redact_record(record: logging.LogRecord) -> bool:
-    """Redact the URLs in a log record: a filter for the loggers of others."""
-    message = record.getMessage()
-    record.msg, record.args = _URL.sub(lambda found: redact(found.group()), message), ()
+    """Redact a log record, with the traceback in it: a filter for the loggers of others."""
+    record.msg, record.args = _redact_log(record.getMessage()), ()
+    if record.exc_info:
+        record.exc_text = logging.Formatter().formatException(record.exc_info)
+        record.exc_info = None
+    if record.exc_text:
+        record.exc_text = _redact_log(record.exc_text)
     return True
+
+
+def _redact_log(text: str) -> str:
+    return _SESSION_TOKEN.sub(r"\1***", _redact_urls(text))
+
+
+def _redact_urls(text: str) -> str:
+    return _URL.sub(lambda found: redact(found.group()), text)
+
+
+def _chain(url: str) -> list[str]:
+    """The members of a chained URL; what follows a query belongs to it."""
+    parts: list[str] = []
+    for part in url.split("::"):
+        if parts and "://" not in part and _is_web(parts[-1]) and "?" in parts[-1]:
+            parts[-1] += f"::{part}"
+        else:
+            parts.append(part)
+    return parts
+
+
+def _is_web(part: str) -> bool:
+    return part.partition("://")[0].lower() in ("http", "https")
+
+
+def _cut(part: str) -> tuple[str, str, str, str]:
+    """Cut a URL in scheme, user and password, host and path, and query."""
+    scheme, _, rest = part.partition("://")
+    login = found.group() if (found := _LOGIN.match(rest)) else ""
+    if login and ":" not in login and not _is_web(part):
+        login = ""  # abfs://container@account
+    rest = rest.removeprefix(login)
+    if _is_web(part):
+        rest = rest.partition("#")[0]
+    rest, _, query = rest.partition("?")
+    return scheme, login.removesuffix("@"), rest, query
 
 
 def _redact_part(part: str) -> str:
     if "://" not in part:
         return part
-    scheme = part.partition("://")[0]
-    on_web = scheme in ("http", "https")
-    try:
-        url = urlsplit(part, allow_fragments=on_web)
-    except ValueError:
+    scheme, _, rest, query = _cut(part)
+    if rest.startswith("[") and "]" not in rest.partition("/")[0]:
         return f"{scheme}://***"
-    user, _, host = url.netloc.rpartition("@")
-    if user and ":" not in user and not on_web:
-        host = url.netloc  # abfs://container@account
-    query = "&".join(_without_value(pair) for pair in url.query.split("&"))
-    return f"{scheme}://{host}{url.path}{'?' * bool(query)}{query}"
+    query = "&".join(_without_value(pair) for pair in query.split("&"))
+    return f"{scheme}://{rest}{'?' * bool(query)}{query}"
 
 
 def _without_value(pair: str) -> str:
@@ -79,13 +146,12 @@ def _without_value(pair: str) -> str:
 def _secrets_of_url(url: str) -> list[str]:
     """Password and query values, as they stand in the URL and decoded."""
     found: list[str] = []
-    for part in url.split("::"):
-        _, mark, rest = part.partition("://")
-        if not mark:
+    for part in _chain(url):
+        if "://" not in part:
             continue
-        user, _, _ = rest.partition("/")[0].rpartition("@")
-        found.append(user.partition(":")[2])
-        found += [pair.partition("=")[2] or pair for pair in rest.partition("?")[2].split("&")]
+        _, login, _, query = _cut(part)
+        found.append(login.partition(":")[2])
+        found += [pair.partition("=")[2] or pair for pair in query.split("&")]
     found += [unquote(secret) for secret in found]
     return [secret for secret in found if len(secret) >= _LEAST_SECRET]
 
@@ -95,7 +161,8 @@ def _secrets(options: Any, *, secret: bool = False) -> list[str]:
     if isinstance(options, bytes):
         options = options.decode("latin-1")
     if isinstance(options, str):
-        return [options] if secret and len(options) >= _LEAST_SECRET else []
+        within = [text for pair in _WITHIN.findall(options) for text in pair]
+        return [text for text in (options, *within) if secret and len(text) >= _LEAST_SECRET]
     if isinstance(options, Mapping):
         return [
             text
@@ -107,3 +174,29 @@ def _secrets(options: Any, *, secret: bool = False) -> list[str]:
         pair = {options[0]: options[1]} if len(options) == 2 and isinstance(options[0], str) else {}
         return [text for value in (pair, *options) for text in _secrets(value, secret=secret)]
     return []
+
+
+def _place_of(value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str):
+        return "::".join(_place_of_url(part) if "://" in part else part for part in _chain(value))
+    if isinstance(value, Mapping):
+        # With a login or without one, it is the same file.
+        kept = {str(key): item for key, item in value.items() if key != "anon"}
+        open_ = sorted(key for key in kept if not _SECRET_KEY.search(key))
+        return str({key: _place_of(kept[key]) for key in open_})
+    if isinstance(value, list | tuple):
+        secret = len(value) == 2 and isinstance(value[0], str) and _SECRET_KEY.search(value[0])
+        return str([_place_of(item) for item in value[: 1 if secret else None]])
+    if isinstance(value, fsspec.AbstractFileSystem):
+        return _place_of([str(value.protocol), value.storage_args, value.storage_options])
+    return repr(value)
+
+
+def _place_of_url(part: str) -> str:
+    scheme, _, rest, query = _cut(part)
+    pairs = [
+        pair for pair in query.split("&") if not _SECRET_IN_QUERY.search(pair.partition("=")[0])
+    ]
+    return f"{scheme}://{rest}?{'&'.join(pairs)}"

@@ -6,8 +6,10 @@ import asyncio
 import math
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 
@@ -19,16 +21,15 @@ from mrcdist.read.location import Identity, Location, here
 from mrcdist.read.readers import Cost, RangeFiller
 from mrcdist.read.retry import Attempts
 from mrcdist.read.target import Target
-from mrcdist.read.transport import Bytes, Transport, open_transport
+from mrcdist.read.transport import Bytes, open_transport
 
 __all__ = ["RemoteReader"]
 
 # What a request holds of its answer before it is copied to its place.
 _IN_FLIGHT = 2**19
 
-_gates: weakref.WeakKeyDictionary[
-    asyncio.AbstractEventLoop, dict[tuple[int, bool], asyncio.Semaphore]
-] = weakref.WeakKeyDictionary()
+# Of the process, by its event loop, and of each store, by its filesystem.
+_gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 
 
 class RemoteReader(RangeFiller):
@@ -153,7 +154,7 @@ class RemoteReader(RangeFiller):
             raise failure
 
     async def _fetch_part(self, start: int, into: Target, slots: asyncio.Semaphore) -> None:
-        async with slots, _gate(self._transport, self._settings.process_concurrency):
+        async with slots:
             try:
                 await self._fetch_patiently(start, into)
             except MrcdistError as error:
@@ -164,18 +165,34 @@ class RemoteReader(RangeFiller):
         loop = asyncio.get_running_loop()
         attempts = Attempts(self._settings, self._location.shown, self._location.scrub)
         while True:
-            try:
-                async with asyncio.timeout(None) as clock:
-                    watch = _Watch(clock, attempts, loop, limited=self._transport.parallel)
-                    await self._transport.get(start, into, watch.alive)
-            except Exception as error:  # noqa: BLE001 each store has its own errors
-                wait = attempts.failed(error)
-            else:
-                if self._transport.parallel:
-                    self._transport.pace.note(*watch.times(), into.size)
-                stats.add(requests=1, bytes_fetched=into.size)
-                return
-            await asyncio.sleep(wait)
+            queued = loop.time()
+            async with self._turn():
+                attempts.excuse(loop.time() - queued)
+                try:
+                    async with asyncio.timeout(None) as clock:
+                        watch = _Watch(clock, attempts, loop, limited=self._transport.parallel)
+                        await self._transport.get(start, into, watch.alive)
+                except Exception as error:  # noqa: BLE001 each store has its own errors
+                    wait = attempts.failed(error)
+                else:
+                    if self._transport.parallel:
+                        self._transport.pace.note(*watch.times(), into.size)
+                    stats.add(requests=1, bytes_fetched=into.size)
+                    return
+            await asyncio.sleep(wait)  # without a turn: other stores may be well
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait until another request may be in flight: to this store, and for this process."""
+        limit = self._settings.process_concurrency
+        store = self._transport
+        async with (
+            _gate(store.filesystem, store.connections)
+            if store.connections < limit
+            else nullcontext(),
+            _gate(store.loop, limit),
+        ):
+            yield
 
 
 class _Watch:
@@ -220,8 +237,6 @@ class _Watch:
         return self._first - self._begun, self._loop.time() - self._first
 
 
-def _gate(transport: Transport, limit: int) -> asyncio.Semaphore:
-    """The process-wide cap on requests in flight, by event loop and kind of store."""
-    limit = int(min(limit, transport.connections))
-    gates = _gates.setdefault(transport.loop, {})
-    return gates.setdefault((limit, transport.parallel), asyncio.Semaphore(limit))
+def _gate(owner: Any, limit: float) -> asyncio.Semaphore:
+    """The cap on requests in flight of a process or a store."""
+    return _gates.setdefault(owner, {}).setdefault(limit, asyncio.Semaphore(int(limit)))

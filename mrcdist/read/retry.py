@@ -61,13 +61,18 @@ class Attempts:
     def begin(self) -> float:
         """Begin an attempt; return the seconds of silence, with no byte coming, that it may have.
 
-        An attempt whose bytes come may go on beyond the deadline: a slow link is no failure.
+        The first one may have them all, whatever the deadline for trying again. An attempt whose
+        bytes come may go on beyond the deadline: a slow link is no failure.
         """
         now = time.monotonic()
-        left = self._begun + self._settings.deadline - now
+        left = self._begun + self._settings.deadline - now if self._failed else math.inf
         self._silence = max(min(self._settings.stall, left), _LEAST_SILENCE)
         self._due = now + self._silence
         return self._silence
+
+    def excuse(self, seconds: float) -> None:
+        """Leave out of the time of failing what was spent waiting for a turn."""
+        self._begun += seconds
 
     def heard(self) -> None:
         """Take note of bytes that have come."""

@@ -161,9 +161,8 @@ class MrcSource:
         return parts
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        # Never the options: they hold secrets, and other credentials do not change the data.
         parts = [
-            (part.location.url, part.identity, part.offset, part.frames) for part in self.parts
+            (part.location.place, part.identity, part.offset, part.frames) for part in self.parts
         ]
         return type(self).__qualname__, parts, self.layout, self.table
 

@@ -35,6 +35,8 @@ class Transport(Protocol):
     `get` raises `Transient` for what may pass and an `MrcdistError` for what will not.
     """
 
+    filesystem: Any
+    """What it goes through; its requests share a pool of connections."""
     loop: asyncio.AbstractEventLoop
     parallel: bool
     """Whether several ranges may be fetched at a time."""
@@ -74,8 +76,9 @@ class _S3:
     def __init__(self, fs: S3FileSystem, path: str, location: Location, identity: Identity) -> None:
         self.loop = fs.loop
         self.pace = pace_of(fs)
-        self.connections = fs.config_kwargs.get("max_pool_connections", 10)
-        self._fs = fs
+        # 0 and None: as many as one likes.
+        self.connections = fs.config_kwargs.get("max_pool_connections", 10) or math.inf
+        self.filesystem = fs
         self._location = location
         self._identity = identity
         bucket, key, version = fs.split_path(path)
@@ -90,11 +93,12 @@ class _S3:
         """Each request is for the planned version."""
 
     async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
-        await self._fs.set_session()
-        client = await self._fs.get_s3(self._bucket)
+        fs = self.filesystem
+        await fs.set_session()
+        client = await fs.get_s3(self._bucket)
         request = {**self._request, "Range": f"bytes={start}-{start + into.size - 1}"}
-        extra = self._fs._filter_kwargs(
-            client.get_object, {**self._fs.s3_additional_kwargs, **self._fs.req_kw, **request}
+        extra = fs._filter_kwargs(
+            client.get_object, {**fs.s3_additional_kwargs, **fs.req_kw, **request}
         )
         try:
             response = await client.get_object(**extra)
@@ -144,7 +148,7 @@ class _Http:
     ) -> None:
         self.loop = fs.loop
         self.pace = pace_of(fs)
-        self._fs = fs
+        self.filesystem = fs
         self._url = fs.encode_url(path)
         self._location = location
         self._identity = identity
@@ -153,8 +157,8 @@ class _Http:
         """Each answer says which version it is of."""
 
     async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
-        session = await self._fs.set_session()
-        options = dict(self._fs.kwargs)
+        session = await self.filesystem.set_session()
+        options = dict(self.filesystem.kwargs)
         headers = {**options.pop("headers", {}), **range_headers(start, into.size)}
         if self._identity.kind == "etag" and not self._identity.version.startswith("W/"):
             headers["If-Match"] = self._identity.version
@@ -196,7 +200,7 @@ class _Fsspec:
     ) -> None:
         self.loop = get_loop()
         self.pace = pace_of(fs)
-        self._fs = fs
+        self.filesystem = fs
         self._path = path
         self._location = location
         self._identity = identity
@@ -225,7 +229,7 @@ class _Fsspec:
         strict = self._consistency == "strict"
         copy = self._location.local_copy(self._identity if strict else self._location.identify)
         if copy is None:
-            raw: bytes = self._fs.cat_file(self._path, start=start, end=start + size)
+            raw: bytes = self.filesystem.cat_file(self._path, start=start, end=start + size)
             return raw
         with copy.open("rb") as file:
             file.seek(start)

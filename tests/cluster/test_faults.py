@@ -12,6 +12,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -191,6 +192,75 @@ def one_in_twenty(kinds: list[Fault]) -> list[Fault | None]:
 def answering(faults: list[Fault | None]) -> Callable[[Exchange], Fault | None]:
     arrived = iter(faults)
     return lambda _: next(arrived)
+
+
+class TestTurns:
+    """How many requests of a process are in flight, to which stores."""
+
+    def test_a_sick_store_keeps_no_turn_while_it_is_waited_for(
+        self, movie: str, proxy: CountingProxy
+    ) -> None:
+        """One request at a time: a healthy store is read between the attempts at a sick one."""
+        well = threading.Event()
+        patience = {"mrcdist.retries": 10**6, "mrcdist.deadline": 20}
+        with (
+            file_server(mrc_bytes(NUMBERS)) as url,
+            ThreadPoolExecutor(1) as pool,
+            dask.config.set({"mrcdist.process-concurrency": 1, **patience}),
+        ):
+            healthy = plan_mrc(url, metadata_file=None).source
+            sick = plan_mrc(movie, storage_options=proxy.server.storage_options()).source
+            proxy.respond = lambda _: None if well.is_set() else Fault("status", status=503)
+            proxy.clear()
+            reading = pool.submit(lambda: sick[...])
+            while len(proxy.requests) < 5:
+                time.sleep(0.01)
+            np.testing.assert_array_equal(healthy[...], NUMBERS)
+            well.set()
+            np.testing.assert_array_equal(reading.result(), NUMBERS)
+
+    def test_the_limit_of_a_process_is_one_whatever_the_pools(
+        self, movie: str, proxy: CountingProxy
+    ) -> None:
+        most = 0
+
+        def count(_: Exchange) -> Fault:
+            nonlocal most
+            most = max(most, sum(not exchange.complete for exchange in proxy.requests))
+            return Fault("stall", after=10, seconds=0.05)
+
+        options = proxy.server.storage_options()
+        sources = [
+            plan_mrc(
+                movie, storage_options={**options, "config_kwargs": {"max_pool_connections": pool}}
+            ).source
+            for pool in (1, 2, 10)
+        ]
+        proxy.clear()
+        proxy.respond = count
+        with (
+            dask.config.set({"mrcdist.process-concurrency": 3, "mrcdist.sub-range": 1024}),
+            ThreadPoolExecutor(3) as pool,
+        ):
+            for read in pool.map(lambda source: source[...], sources):
+                np.testing.assert_array_equal(read, NUMBERS)
+        assert most == 3
+
+    @pytest.mark.parametrize("pool", [0, None, 1])
+    def test_a_pool_without_a_limit_is_one_without_a_limit(
+        self, movie: str, proxy: CountingProxy, pool: int | None
+    ) -> None:
+        options = {
+            **proxy.server.storage_options(), "config_kwargs": {"max_pool_connections": pool}
+        }  # fmt: skip
+        source = plan_mrc(movie, storage_options=options).source
+        np.testing.assert_array_equal(source[...], NUMBERS)
+
+    def test_the_first_attempt_has_all_the_time_that_any_has(self) -> None:
+        with file_server(mrc_bytes(NUMBERS), pause=0.1) as url:
+            source = plan_mrc(url, metadata_file=None).source
+            with dask.config.set({"mrcdist.deadline": 0}):
+                np.testing.assert_array_equal(source[:8], NUMBERS[:8])
 
 
 class TestFaultsThatStay:

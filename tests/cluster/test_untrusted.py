@@ -125,6 +125,28 @@ class TestSecrets:
         assert "CALL: head_object" in log.getvalue()
         assert SECRET_KEY not in log.getvalue()
 
+    def test_of_a_session_are_in_no_log(self, moto: S3Server, log: io.StringIO) -> None:
+        with moto.bucket() as elsewhere:  # which takes any token
+            url = elsewhere.put("movie.mrc", mrc_bytes(NUMBERS))
+            options = {**moto.storage_options(), "token": "session-token-not-real"}
+            np.testing.assert_array_equal(
+                plan_mrc(url, storage_options=options).source[...], NUMBERS
+            )
+        assert "x-amz-security-token:***" in log.getvalue()
+        assert "session-token-not-real" not in log.getvalue()
+
+    @pytest.mark.parametrize("status", [404, 503])
+    def test_nor_are_they_in_the_traceback_of_a_refusal(
+        self, log: io.StringIO, status: int
+    ) -> None:
+        with refusing(status, b"") as url, dask.config.set({"mrcdist.retries": 0}):
+            secret = url.replace("http://", "http://somebody:password-not-real@")
+            with pytest.raises(MrcdistError):
+                plan_mrc(f"{secret}/movie.mrc?X-Amz-Signature=signature-not-real")
+        assert "Traceback" in log.getvalue()
+        assert "password-not-real" not in log.getvalue()
+        assert "signature-not-real" not in log.getvalue()
+
     def test_of_a_web_address_are_in_no_log(self, log: io.StringIO) -> None:
         with file_server(mrc_bytes(NUMBERS)) as url:
             secret = url.replace("http://", "http://somebody:password-not-real@")

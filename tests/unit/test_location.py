@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from pathlib import Path
 
+import dask
 import fsspec
 import numpy as np
 import pytest
@@ -153,6 +155,11 @@ class TestShown:
                 "zip://a.mrc::https://h/all.zip?t=***",
             ),
             (f"http://[{SECRET}/a.mrc", "http://***"),
+            (f"ftp://user:p/{SECRET}@host/a.mrc", "ftp://host/a.mrc"),
+            (f"ftp://user:p#{SECRET}@host/a.mrc", "ftp://host/a.mrc"),
+            (f"https://user:p?{SECRET}@host/a.mrc", "https://host/a.mrc"),
+            ("https://host:81/run@1/a.mrc", "https://host:81/run@1/a.mrc"),
+            (f"https://host/a.mrc?sig=ab::{SECRET}", "https://host/a.mrc?sig=***"),
         ],
     )
     def test_without_user_password_and_query_values(self, url, shown):
@@ -174,6 +181,9 @@ class TestShown:
             ({"client_kwargs": {"aws_session_token": SECRET}}, SECRET),
             ({"client_kwargs": {"headers": [("X-Api-Key", SECRET)]}}, SECRET),
             ({"headers": {"Authorization": f"Bearer {SECRET}"}}, f"Bearer {SECRET}"),
+            ({"headers": {"Authorization": f"Bearer {SECRET}"}}, SECRET),
+            ({"conn_str": f"AccountName=a;AccountKey={SECRET}"}, SECRET),
+            *(({name: SECRET}, SECRET) for name in ("pwd", "pw", "passcode", "bearer", "pat")),
             ({"cookies": {"a": SECRET}}, SECRET),
             ({"s3": {"secret": SECRET}, "simplecache": {"cache_storage": "/tmp"}}, SECRET),
         ],
@@ -236,6 +246,74 @@ class TestShown:
         shown += [repr(item) for item in dict(array.dask).items()]
         assert SECRET not in "".join(shown)
         assert SECRET in str(pickle.dumps(plan.source))  # a worker needs it to read
+
+
+class TestPlace:
+    """What data are named by: where a file is, and never who may read it."""
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (("zip://a.mrc", {"fo": "/1.zip"}), ("zip://a.mrc", {"fo": "/2.zip"})),
+            (("zip://a.mrc", {"fo": Path("/1.zip")}), ("zip://a.mrc", {"fo": Path("/2.zip")})),
+            (("ftp:///a.mrc", {"host": "one"}), ("ftp:///a.mrc", {"host": "two"})),
+            (("s3://b/a", {"endpoint_url": "http://one"}), ("s3://b/a", {})),
+            (
+                ("s3://b/a", {"client_kwargs": {"endpoint_url": "http://one"}}),
+                ("s3://b/a", {"client_kwargs": {"endpoint_url": "http://two"}}),
+            ),
+            (
+                ("zip://a::s3://b/z", {"s3": {"endpoint_url": "http://one"}}),
+                ("zip://a::s3://b/z", {"s3": {"endpoint_url": "http://two"}}),
+            ),
+            (("https://h/a?file=1", {}), ("https://h/a?file=2", {})),
+            (("https://h/a?key=1.mrc", {}), ("https://h/a?key=2.mrc", {})),
+            (("s3://b/a?versionId=1", {}), ("s3://b/a?versionId=2", {})),
+            (("s3://b/why?/a#1", {}), ("s3://b/why?/a#2", {})),
+            (("abfs://box1@account/a", {}), ("abfs://box2@account/a", {})),
+            (
+                ("dir://a", {"fs": fsspec.filesystem("dir", path="/1", target_protocol="file")}),
+                ("dir://a", {"fs": fsspec.filesystem("dir", path="/2", target_protocol="file")}),
+            ),
+        ],
+        ids=str,
+    )
+    def test_two_files_have_two(self, one, other):
+        assert Location.of(*one).place != Location.of(*other).place
+
+    @pytest.mark.parametrize(
+        ("url", "options"),
+        [
+            ("s3://b/a", {"key": "k", "secret": SECRET}),
+            ("s3://b/a", {"anon": True}),
+            ("s3://b/a", {"token": SECRET, "key": SECRET, "secret": SECRET}),
+            ("https://h/a", {"headers": {"Authorization": f"Bearer {SECRET}"}}),
+            ("https://h/a", {"headers": [("X-Api-Key", SECRET)]}),
+            (f"https://user:{SECRET}@h/a", {}),
+            (f"https://h/a?X-Amz-Signature={SECRET}&X-Amz-Date=2024", {}),
+            (f"https://h/a?sig={SECRET}", {}),
+            (f"https://h/a#{SECRET}", {}),
+            ("zip://a", {"fo": f"https://user:{SECRET}@h/z?token={SECRET}"}),
+        ],
+        ids=str,
+    )
+    def test_credentials_are_no_part_of_it(self, url, options):
+        place = Location.of(url, options).place
+        assert SECRET not in place
+        changed = str((url, options)).replace(SECRET, "another one")
+        assert Location.of(*eval(changed)).place == place
+
+    def test_two_archives_give_two_arrays(self, tmp_path):
+        numbers = counting((6, 4, 5), "uint16")
+        arrays = []
+        for name, content in (("one", numbers), ("two", numbers[:, ::-1])):
+            with zipfile.ZipFile(tmp_path / name, "w") as archive:
+                archive.writestr("a.mrc", mrc_bytes(content))
+            [ds] = mrcdist.read_mrc("zip://a.mrc", storage_options={"fo": str(tmp_path / name)})
+            arrays.append(ds["data"])
+        one, two = dask.compute(*arrays)
+        np.testing.assert_array_equal(one, numbers)
+        np.testing.assert_array_equal(two, numbers[:, ::-1])
 
 
 class TestIdentity:
@@ -326,8 +404,6 @@ def test_heads_are_as_long_as_the_file(memory_file, tmp_path):
 
 
 def test_numbers_arrive_through_a_cache_and_an_archive(tmp_path):
-    import zipfile
-
     numbers = counting((6, 4, 5), "uint16")
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(numbers))

@@ -158,3 +158,15 @@ class TestKnob:
             pytest.raises(ArgumentError, match=r"mrcdist\.max-gap"),
         ):
             read_settings()
+
+    @pytest.mark.parametrize("key", ["amplification", "deadline", "stall"])
+    def test_no_limit_can_be_said_in_an_environment_variable(self, key):
+        with dask.config.set({f"mrcdist.{key}": "inf"}):
+            assert getattr(read_settings(), key) == math.inf
+
+    def test_a_bad_setting_is_not_taken_for_a_bad_url(self):
+        with (
+            dask.config.set({"mrcdist.stall": "long"}),
+            pytest.raises(ArgumentError, match=r"^dask configuration mrcdist\.stall = 'long'"),
+        ):
+            plan_mrc("http://127.0.0.1:9/a.mrc")

@@ -159,6 +159,15 @@ class TestTable:
         with pytest.raises(SidecarError, match="places"):
             frame_table(array((0, 0)), shape=shape, n_frames=1)
 
+    def test_a_few_points_do_not_make_a_large_table(self):
+        with pytest.raises(SidecarError, match=r"268435456 places.* for a list of 4 points"):
+            frame_table(array(*[(0, y) for y in range(4)]), shape=(2**14, 2**14), n_frames=4)
+
+    def test_a_sparse_scan_of_a_large_grid_is_none_of_them(self):
+        points = np.stack([np.arange(2**18) % 2**12, np.arange(2**18) // 2**12 * 50], axis=1)
+        table = frame_table(points, shape=(2**12, 2**12), n_frames=len(points))
+        assert np.count_nonzero(table >= 0) == len(points)
+
     def test_visits_beyond_memory_are_an_error(self):
         points = np.zeros((2**10, 2), dtype=np.int64)
         with pytest.raises(SidecarError, match="1024 times"):
