@@ -49,6 +49,16 @@ class TestPartialStore:
         again.remove()
         assert not folder.exists()
 
+    @pytest.mark.parametrize("finished", [0, 1])
+    def test_a_failure_leaves_the_folder_only_if_there_is_a_part_in_it(self, tmp_path, finished):
+        store = PartialStore(tmp_path / "out.npy.partial", JOB, 3)
+        store.open(resume=False)
+        for number in range(finished):
+            store.save(number, np.arange(4))
+        with pytest.raises(KeyboardInterrupt), store.kept_if_any():
+            raise KeyboardInterrupt
+        assert store.folder.exists() == bool(finished)
+
     def test_resuming_nothing_is_a_start(self, tmp_path):
         assert PartialStore(tmp_path / "new", JOB, 3).open(resume=True) == []
         assert PartialStore(tmp_path / "new", JOB, 3).open(resume=False) == []
