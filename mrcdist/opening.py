@@ -141,7 +141,7 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
     MrcdistError
         The file cannot be found or read, or is no MRC file.
     """
-    identity = location.identify()
+    identity = location.identify(first=True)
     raw = location.read_head(HEADER_BYTES, identity=identity)
     compression = detect_compression(raw)
     notes: list[str] = []

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TextIO
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "waiting"]
 
 _PATIENCE = 2.0
 _WIDTH = 32
@@ -80,3 +82,35 @@ class Progress:
             self._stream.write(f"{self._label}: {percent} %\n")
             self._shown = percent
         self._stream.flush()
+
+
+@contextmanager
+def waiting(
+    words: Callable[[], str],
+    *,
+    say: Callable[[str], None] | None = None,
+    patience: float = _PATIENCE,
+) -> Iterator[None]:
+    """Say once what is waited for, if the block takes longer than two seconds.
+
+    Parameters
+    ----------
+    words : callable
+        What to say, as it is when it is said.
+    say : callable, optional
+        Default: print it on standard error where that is a terminal.
+    patience : float, default 2
+        Seconds.
+    """
+    timer = threading.Timer(patience, lambda: (say or _on_a_terminal)(words()))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _on_a_terminal(text: str) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)

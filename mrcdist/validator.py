@@ -103,7 +103,7 @@ def validate(
         The file cannot be looked at. What is wrong in the file itself is a finding.
     """
     location = Location.of(url, storage_options)
-    identity = location.identify()
+    identity = location.identify(first=True)
     size = identity.size
     raw = location.read_head(HEADER_BYTES, identity=identity)
     findings: list[Finding] = []

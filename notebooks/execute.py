@@ -25,12 +25,13 @@ from pathlib import Path
 import nbclient
 import nbformat
 
-__all__ = ["HERE", "NOTEBOOKS", "execute", "faults"]
+__all__ = ["HERE", "NOTEBOOKS", "execute", "faults", "for_own_data"]
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOKS = sorted(HERE.glob("*.ipynb"))
 
 _NEEDS_SLURM = "slurm_batch_job"
+_SYNTHETIC = "synthetic"  # the tag of cells that make data, or compare results with them
 _LARGEST = 600_000  # bytes; GitHub shows larger ones slowly or not at all
 _PATHS = re.compile(r"(?<![\w.:/-])/(?:tmp|work|home|root|var|opt|mnt|Users|private)/")
 
@@ -72,6 +73,23 @@ def execute(
             "no_proxy": "127.0.0.1,localhost",
         }
     )
+    return notebook
+
+
+def for_own_data(path: Path, names: str) -> nbformat.NotebookNode:
+    """Do with a notebook what its first words tell those to do who have data of their own.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook.
+    names : str
+        Python that sets the names for which the first words ask; it takes the place of the cells
+        for synthetic data.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    own = [cell for cell in notebook.cells if _SYNTHETIC not in cell.metadata.get("tags", ())]
+    notebook.cells = [nbformat.v4.new_code_cell(names), *own]
     return notebook
 
 

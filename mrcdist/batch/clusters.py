@@ -17,6 +17,7 @@ from distributed import Client, LocalCluster
 
 from mrcdist.batch.jobqueue import read_job_queue, start_jobs
 from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.progress import waiting
 
 __all__ = ["Where", "connect", "require_mrcdist", "told_when_alone"]
 
@@ -118,14 +119,14 @@ def connect(
     if where.jobqueue is not None:
         queue = read_job_queue(where.jobqueue)
         at_least = min_workers if wait_for_jobs else 0
-        with start_jobs(queue, at_least=at_least) as cluster, _client(cluster) as client:
+        with start_jobs(queue, at_least=at_least) as cluster, _client(cluster, say) as client:
             say(f"up to {queue.maximum} jobs are submitted to {queue.system} as they are needed")
             if wait_for_jobs:
                 _wait_for_workers(client, min_workers, say, patience=None)
             yield client
     elif where.scheduler is not None or where.scheduler_file is not None:
         address = where.scheduler or _address_in(where.scheduler_file, say)
-        with _client(address) as client:
+        with _client(address, say) as client:
             _wait_for_workers(client, min_workers, say, patience=_PATIENCE)
             yield client
     else:
@@ -138,7 +139,7 @@ def connect(
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
             ) as cluster,
-            _client(cluster) as client,
+            _client(cluster, say) as client,
         ):
             yield client
 
@@ -196,9 +197,13 @@ def told_when_alone(
 
 
 @contextmanager
-def _client(scheduler: Any) -> Iterator[Client]:
+def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
+    def words() -> str:
+        return f"waiting for the scheduler at {scheduler}, for up to {_CONNECTING:.0f} s"
+
     try:
-        client = Client(scheduler, timeout=_CONNECTING, set_as_default=False)
+        with waiting(words, say=say):
+            client = Client(scheduler, timeout=_CONNECTING, set_as_default=False)
     except (OSError, ValueError) as error:
         raise MrcdistError(
             f"no dask scheduler answers at {scheduler}",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,6 +84,16 @@ class PartialStore:
                 remedy="resume with the same file and options, or delete the folder to start anew",
             )
         return [number for number in range(self._n_parts) if self._path(number).exists()]
+
+    @contextmanager
+    def kept_if_any(self) -> Iterator[None]:
+        """Delete the folder if the block fails before there is a part to go on with."""
+        try:
+            yield
+        except BaseException:
+            if not any(self.folder.glob("part-*.npy")):
+                self.remove()
+            raise
 
     @property
     def found(self) -> dict[str, float] | None:

@@ -129,14 +129,14 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
         detector = Ring(**found)
 
     ledger: Ledger = {}
-    seconds = 0.0
+    pixels, seconds = 0, 0.0
     if left := {number: part for number, part in enumerate(parts) if number not in kept}:
-        with _cluster(where, stream) as client:
+        with store.kept_if_any(), _cluster(where, stream) as client:
             if detector is None:
                 detector = _find(client, plan, data, order)
                 store.found = dataclasses.asdict(detector)
             begun = time.monotonic()
-            ledger = _compute(
+            ledger, pixels = _compute(
                 client, plan, data, _quantity(order, detector), parts, left, store, stream
             )
             seconds = time.monotonic() - begun
@@ -162,6 +162,7 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
         parts_kept=len(kept),
         tasks=sum(len(part) for part in left.values()),
         blocks=read.blocks,
+        pixel_bytes=pixels,
         bytes_fetched=read.bytes_fetched,
         bytes_mapped=read.bytes_mapped,
         requests=read.requests,
@@ -278,8 +279,8 @@ def _compute(
     left: dict[int, Part],
     store: PartialStore,
     stream: TextIO,
-) -> Ledger:
-    """Compute the parts that are left, and keep each as it comes."""
+) -> tuple[Ledger, int]:
+    """Compute the parts that are left, and keep each as it comes; and the bytes of their pixels."""
     reduction = quantity.reduction(data)
     frame = data.layout.dtype.itemsize * len(reduction.window[0]) * len(reduction.window[1])
     sizes = [sum(block_frames(b) for task in part for b in task) * frame for part in parts]
@@ -291,9 +292,8 @@ def _compute(
         progress.add(sizes[number])
 
     try:
-        return compute_parts(
-            client, Work(plan.source, reduction, _job_name(quantity.title)), left, done
-        )
+        work = Work(plan.source, reduction, _job_name(quantity.title))
+        return compute_parts(client, work, left, done), to_do
     finally:
         progress.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,9 @@ class Summary:
         Of the job, and those that an earlier run had finished.
     tasks, blocks : int
         Tasks that read, and blocks that they read, in this run.
+    pixel_bytes : int
+        Of the pixels that count, in this run, as the progress counts them: of a detector, the rows
+        and columns that it spans.
     bytes_fetched, bytes_mapped : int
         By the workers, in this run: over a network or by read(), and mapped from local files, of
         which only the pages that are touched come from disk.
@@ -55,6 +59,7 @@ class Summary:
     parts_kept: int
     tasks: int
     blocks: int
+    pixel_bytes: int
     bytes_fetched: int
     bytes_mapped: int
     requests: int
@@ -70,8 +75,11 @@ class Summary:
 
     @property
     def bytes_per_second(self) -> float:
-        """Throughput; 0 where nothing was read."""
-        return self.bytes / self.seconds if self.seconds else 0.0
+        """Pixels a second, as the progress counts them; 0 where nothing was computed.
+
+        Mapped bytes would say nothing: most of them may never have been touched.
+        """
+        return self.pixel_bytes / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same as JSON-serialisable values."""
@@ -83,17 +91,28 @@ class Summary:
 
     def __str__(self) -> str:
         kept = f", {self.parts_kept} of an earlier run" if self.parts_kept else ""
-        mapped = ", mapped from disk" if self.bytes_mapped else ""
         shape = " × ".join(map(str, self.shape))
         lines = [
             f"{self.title} of {self.url}",
             f"  result    {shape} {self.dtype}, in {', '.join(self.units)}",
             *([f"  detector  {self.detector}"] if self.detector else []),
             *(f"  written   {output}" for output in self.outputs),
-            f"  read      {format_bytes(self.bytes)} in {self.seconds:.1f} s, "
-            f"{format_bytes(int(self.bytes_per_second))}/s{mapped}; {self.requests:,} requests, "
-            f"{self.retries:,} retries",
+            f"  pixels    {format_bytes(self.pixel_bytes)} in {self.seconds:.1f} s, "
+            f"{format_bytes(int(self.bytes_per_second))}/s",
+            *(f"  read      {words}" for words in self._read()),
             f"  tasks     {self.tasks:,} on {self.workers} workers, {self.blocks:,} blocks; "
             f"{self.parts} parts{kept}",
         ]
         return "\n".join(lines)
+
+    def _read(self) -> Iterator[str]:
+        if self.bytes_mapped:
+            yield (
+                f"{format_bytes(self.bytes_mapped)} of local files mapped, of which the pages "
+                "with these pixels are read"
+            )
+        if self.bytes_fetched or not self.bytes_mapped:
+            yield (
+                f"{format_bytes(self.bytes_fetched)} fetched; {self.requests:,} requests, "
+                f"{self.retries:,} retries"
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from typing import Any
 
 import click
@@ -20,11 +21,26 @@ _ARGUMENTS = {
     r"(metadata|scan|tilt)_file\b(?!=)": r"--\1-file",
     r"navigation_shape\b(?!=)": "--navigation-shape",
     r"mode0=\"(\w+)\"": r"--mode0 \1",
+    r"chunks=\(([^)]*)\)": r"--chunks \1",
+    r"chunks='([^']*)'": r"--chunks \1",
+    r'pass "auto" or None .*\(-1: the whole axis\)': 'pass auto, a size such as "256 MiB", or a '
+    "length for each axis (-1: the whole axis): 32,256,-1,-1",
 }
 
 
 class _Group(click.Group):
     """Commands whose errors are ours to print, without a traceback."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if not any(sign in args[0] for sign in "./\\"):
+                raise
+            hint = f"For a file: mrcdist info {shlex.quote(args[0])}"
+            raise click.UsageError(f"{error.message} {hint}", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,18 +25,22 @@ __all__ = [
     "explain_status",
     "is_past_end",
     "is_transient",
+    "is_unreachable",
     "what_passes",
 ]
 
 _MISSING_REMEDY = (
-    "put the file where every worker can read it (a shared filesystem at the same path, or an "
-    "object store URL), "
-    "and check the spelling"
+    "check the spelling, and that the file is where every worker can read it (a shared filesystem "
+    "at the same path, or an object store URL)"
 )
 _DENIED_REMEDY = (
     "give this process credentials that may read the file: in storage_options, or in the "
     "environment "
     "or instance role of every worker"
+)
+_PUBLIC_REMEDY = (
+    'a public bucket needs none: storage_options={"anon": True}, or --storage-option anon=true; '
+    f"else {_DENIED_REMEDY}"
 )
 _CHANGED_REMEDY = (
     "call read_mrc again to plan for the file as it is now, and do not write to it while tasks run"
@@ -136,6 +141,17 @@ def is_transient(error: BaseException) -> bool:
     return any(isinstance(seen, _TRANSIENT) for seen in chain)
 
 
+def is_unreachable(error: BaseException) -> bool:
+    """Whether there was nobody to ask: no such host, or nobody who listens there."""
+    nobody = (
+        aiohttp.ClientConnectorError,
+        boto.EndpointConnectionError,
+        ConnectionRefusedError,
+        socket.gaierror,
+    )
+    return any(isinstance(seen, nobody) for seen in _chain(error))
+
+
 def what_passes(error: BaseException) -> BaseException:
     """Of an exception and what it was raised from, the one that may pass.
 
@@ -171,7 +187,7 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
             return explained
     if isinstance(error, _NO_CREDENTIALS):
         return AccessDeniedError(
-            f"{shown} may not be read", cause=f"no credentials here ({said})", remedy=_DENIED_REMEDY
+            f"{shown} may not be read", cause=f"no credentials here ({said})", remedy=_PUBLIC_REMEDY
         )
     if isinstance(error, PermissionError):
         return AccessDeniedError(f"{shown} may not be read", cause=said, remedy=_DENIED_REMEDY)

@@ -172,8 +172,13 @@ class Location:
         fs, path = self.filesystem()
         return bool(self._retried(lambda: fs.exists(path)))
 
-    def identify(self) -> Identity:
+    def identify(self, *, first: bool = False) -> Identity:
         """Ask the store which version of the file it has now.
+
+        Parameters
+        ----------
+        first : bool, default False
+            This is the first that is asked of the store. If nobody is there, that is said soon.
 
         Raises
         ------
@@ -187,7 +192,7 @@ class Location:
             fs.invalidate_cache()  # a listing that it keeps may be older than the file
             return fs.info(path)
 
-        info = self._retried(ask)
+        info = self._retried(ask, stranger=first)
         if self.is_local:
             return local_identity(info)
         if info.get("type") == "directory":
@@ -245,9 +250,9 @@ class Location:
         # A server that ignores Range sends everything, from byte 0.
         return raw if len(raw) <= size else raw[start : start + size]
 
-    def _retried(self, call: Callable[[], _Result]) -> _Result:
+    def _retried(self, call: Callable[[], _Result], *, stranger: bool = False) -> _Result:
         try:
-            return retried(call, read_settings(), self.shown, self.scrub)
+            return retried(call, read_settings(), self.shown, self.scrub, stranger=stranger)
         except MrcdistError as error:
             raise error.located(here(self)) from None
 
@@ -296,7 +301,7 @@ class Location:
                     raise
                 return None  # not being able to list is an answer, whatever the reason
 
-        found = self._retried(ask)
+        found = self._retried(ask, stranger=True)
         if found is None:
             return None
         listing = {

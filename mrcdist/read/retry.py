@@ -15,8 +15,15 @@ from typing import TypeVar
 
 from mrcdist.config import ReadSettings
 from mrcdist.errors import ReadError
+from mrcdist.progress import waiting
 from mrcdist.read import stats
-from mrcdist.read.failures import Transient, explain_failure, is_transient, what_passes
+from mrcdist.read.failures import (
+    Transient,
+    explain_failure,
+    is_transient,
+    is_unreachable,
+    what_passes,
+)
 
 __all__ = ["Attempts", "retried"]
 
@@ -31,6 +38,10 @@ _LONGEST_WAIT = 10.0
 
 # Seconds that an attempt begun just before the deadline has.
 _LEAST_SILENCE = 0.01
+
+# Attempts, some three seconds in all, at a host that nothing was heard of before and that is not
+# there: its name is misspelt more often than it is about to come back.
+_ATTEMPTS_AT_STRANGERS = 6
 
 # A silence that lasts so many seconds longer than was allowed has another cause than the store.
 _OVERSLEPT = 1.0
@@ -47,10 +58,20 @@ class Attempts:
         The redacted URL.
     scrub : callable
         Removes secrets from a text.
+    stranger : bool, default False
+        Nothing was heard of the host before: if it is not there, it is given up soon.
     """
 
-    def __init__(self, settings: ReadSettings, shown: str, scrub: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        settings: ReadSettings,
+        shown: str,
+        scrub: Callable[[str], str],
+        *,
+        stranger: bool = False,
+    ) -> None:
         self._settings = settings
+        self._stranger = stranger
         self._shown = shown
         self._scrub = scrub
         self._begun = time.monotonic()
@@ -103,12 +124,20 @@ class Attempts:
         longest = min(_FIRST_WAIT * 2.0 ** min(self._failed - 1, 30), _LONGEST_WAIT)
         wait = random.uniform(0, longest)  # noqa: S311 jitter
         said = _said(what_passes(error), self._scrub)
-        if self._failed > self._settings.retries or spent + wait >= self._settings.deadline:
+        unreachable = is_unreachable(error)
+        hopeless = self._stranger and unreachable and self._failed >= _ATTEMPTS_AT_STRANGERS
+        if (
+            hopeless
+            or self._failed > self._settings.retries
+            or spent + wait >= self._settings.deadline
+        ):
+            where = "the host name or the endpoint, then " if unreachable or self._stranger else ""
             times = "1 attempt" if self._failed == 1 else f"{self._failed} attempts"
             raise ReadError(
                 f"{self._shown} could not be read after {times} in {spent:.1f} s",
                 cause=f"the last attempt failed: {said}",
-                remedy="check the store and the network, then compute again; dask's configuration "
+                remedy=f"check {where}the store and the network, then "
+                f"{'try' if self._stranger else 'compute'} again; dask's configuration "
                 "mrcdist.retries, mrcdist.deadline and mrcdist.stall allow more patience",
             ) from None
         stats.add(retries=1)
@@ -123,14 +152,18 @@ def retried(
     settings: ReadSettings,
     shown: str,
     scrub: Callable[[str], str],
+    *,
+    stranger: bool = False,
 ) -> _Result:
     """Call until it works: for the planner's small requests.
+
+    What takes longer than two seconds says on a terminal what is waited for.
 
     Parameters
     ----------
     call : callable
         One attempt.
-    settings, shown, scrub
+    settings, shown, scrub, stranger
         See `Attempts`.
 
     Raises
@@ -138,13 +171,20 @@ def retried(
     MrcdistError
         See `Attempts.failed`.
     """
-    attempts = Attempts(settings, shown, scrub)
-    while True:
-        try:
-            return call()
-        except Exception as error:  # noqa: BLE001 each store has its own errors
-            wait = attempts.failed(error)
-        time.sleep(wait)
+    attempts = Attempts(settings, shown, scrub, stranger=stranger)
+    so_far = "yet, waiting"
+
+    def words() -> str:
+        return f"no answer from {shown} {so_far} for up to {settings.deadline:g} s"
+
+    with waiting(words):
+        while True:
+            try:
+                return call()
+            except Exception as error:  # noqa: BLE001 each store has its own errors
+                wait = attempts.failed(error)
+                so_far = f"({_said(what_passes(error), scrub)}), trying again"
+            time.sleep(wait)
 
 
 def _said(error: BaseException, scrub: Callable[[str], str]) -> str:

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner
+from dask.utils import format_bytes
 from distributed import Client
 from distributed.scheduler import KilledWorker, WorkerState
 
@@ -178,6 +180,21 @@ class TestResults:
         finally:
             later.join()
         np.testing.assert_array_equal(np.load(out), DATA.mean(axis=(0, 1)))
+
+    def test_progress_and_summary_count_the_same_pixels(self, cluster: Client, movie: Path) -> None:
+        out = movie.with_name("bf.npy")
+        done = CliRunner().invoke(
+            main,
+            [
+                "virtual", str(movie), *SHAPE, "--detector", "circle:17,11,2", "--out", str(out),
+                "--scheduler", address(cluster),
+            ],
+            catch_exceptions=False,
+        )  # fmt: skip
+        [(total, again)] = re.findall(r"100%  (\S+ \S+) of (\S+ \S+), ", done.stderr)
+        assert total == again == format_bytes(120 * 5 * 5 * DATA.itemsize)
+        assert f"  pixels    {total} in " in done.stdout
+        assert " of local files mapped, of which the pages with these pixels " in done.stdout
 
     def test_from_s3_with_counts_of_requests_and_retries(
         self, cluster: Client, s3_proxy: CountingProxy, s3_bucket: Bucket, tmp_path: Path

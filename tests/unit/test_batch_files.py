@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import struct
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.batch.check_workers import CheckReport, WorkerReport
-from mrcdist.batch.clusters import Where, told_when_alone
+from mrcdist.batch.clusters import Where, connect, told_when_alone
 from mrcdist.batch.jobqueue import parse_job_queue
 from mrcdist.batch.output import check_outputs, write_result
 from mrcdist.batch.partial import PartialStore, write_whole
@@ -26,8 +27,10 @@ from mrcdist.batch.picture import bar_length, limits
 from mrcdist.batch.progress import Progress
 from mrcdist.batch.quantities import Result
 from mrcdist.cli import main
-from mrcdist.errors import ArgumentError, MissingExtraError, ReadError
+from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError, ReadError
 from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.progress import waiting
+from tests.support.processes import free_port
 
 JOB = {"software": "mrcdist 1", "version": "10 bytes", "detector": "bf"}
 
@@ -45,6 +48,16 @@ class TestPartialStore:
         np.testing.assert_array_equal(again.load(1), np.arange(4))
         again.remove()
         assert not folder.exists()
+
+    @pytest.mark.parametrize("finished", [0, 1])
+    def test_a_failure_leaves_the_folder_only_if_there_is_a_part_in_it(self, tmp_path, finished):
+        store = PartialStore(tmp_path / "out.npy.partial", JOB, 3)
+        store.open(resume=False)
+        for number in range(finished):
+            store.save(number, np.arange(4))
+        with pytest.raises(KeyboardInterrupt), store.kept_if_any():
+            raise KeyboardInterrupt
+        assert store.folder.exists() == bool(finished)
 
     def test_resuming_nothing_is_a_start(self, tmp_path):
         assert PartialStore(tmp_path / "new", JOB, 3).open(resume=True) == []
@@ -376,6 +389,19 @@ class TestJobQueue:
 def test_a_job_runs_in_one_place(given):
     with pytest.raises(ArgumentError, match=f"--{next(iter(given)).replace('_', '-')}"):
         Where(**given)
+
+
+def test_who_waits_for_a_scheduler_is_told_for_which(monkeypatch):
+    monkeypatch.setattr("mrcdist.batch.clusters._CONNECTING", 1.0)
+    monkeypatch.setattr("mrcdist.batch.clusters.waiting", functools.partial(waiting, patience=0.01))
+    told = []
+    where = Where(scheduler=f"tcp://127.0.0.1:{free_port()}")
+    with (
+        pytest.raises(MrcdistError, match="no dask scheduler answers"),
+        connect(where, say=told.append),
+    ):
+        pass
+    assert told == [f"waiting for the scheduler at {where.scheduler}, for up to 1 s"]
 
 
 def test_a_job_without_workers_says_that_it_waits():

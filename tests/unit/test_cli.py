@@ -200,7 +200,7 @@ class TestErrors:
         assert result.exit_code in (1, 2)
         assert result.stdout == ""
         assert any(
-            part in result.stderr for part in (options[-1], "(4, 4)", "(0, 1, 1)", "KEY=VALUE")
+            part in result.stderr for part in (options[-1], "(4, 4)", "0, 1, 1", "KEY=VALUE")
         )
 
     @pytest.mark.parametrize(
@@ -217,6 +217,19 @@ class TestErrors:
         said = run("info", written.movie).stderr
         assert option in said
         assert "=True" not in said
+
+    @pytest.mark.parametrize("chunks", ["32x32", "0,1,1", "1,2"])
+    def test_chunks_are_asked_for_as_the_command_line_takes_them(self, plain, chunks):
+        said = run("explain", plain, "--chunks", chunks).stderr
+        assert f"--chunks {chunks.replace(',', ', ')}" in said
+        assert said.split("remedy: ")[1].startswith('pass auto, a size such as "256 MiB"')
+        assert "32,256,-1,-1" in said
+
+    @pytest.mark.parametrize("name", ["movie.mrc", "s3://bucket/a", "infos"])
+    def test_a_file_without_a_command_is_told_of_one(self, name):
+        result = run(name)
+        assert result.exit_code == 2
+        assert (f"mrcdist info {name}" in result.stderr) == (name != "infos")
 
     def test_a_bad_sidecar_is_where_the_error_says(self, plain, tmp_path):
         (tmp_path / "text.txt").write_text("no sidecar at all")

@@ -12,11 +12,16 @@ import dask
 import distributed.protocol.pickle as distributed_pickle
 import numpy as np
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 import mrcdist
 from mrcdist import errors
+from mrcdist.config import read_settings
 from mrcdist.read import stats
+from mrcdist.read.failures import explain_failure
+from mrcdist.read.retry import retried
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
+from tests.support.processes import free_port
 
 BUILTINS = {
     "ArgumentError": ValueError,
@@ -255,6 +260,40 @@ class TestBadFiles:
         path.chmod(0)
         with pytest.raises(errors.AccessDeniedError):
             mrcdist.read_mrc(path)
+
+
+class TestStores:
+    """That cannot be reached, or refuse."""
+
+    @pytest.mark.parametrize("host", ["127.0.0.1:{}", "nosuch.invalid:{}"])
+    def test_a_host_that_was_never_there_is_given_up_soon(self, host, monkeypatch):
+        monkeypatch.setattr("mrcdist.read.retry._FIRST_WAIT", 0.001)
+        url = f"http://{host.format(free_port())}/movie.mrc"
+        with pytest.raises(mrcdist.ReadError, match="after 6 attempts") as caught:
+            mrcdist.plan_mrc(url)
+        assert caught.value.remedy.startswith("check the host name or the endpoint")
+
+    def test_one_that_was_there_may_come_back(self, monkeypatch):
+        """So a task does not give up a store whose server is being restarted."""
+        monkeypatch.setattr("mrcdist.read.retry._FIRST_WAIT", 0.001)
+        answers = iter([ConnectionRefusedError()] * 9 + [b"bytes"])
+
+        def call():
+            if isinstance(answer := next(answers), BaseException):
+                raise answer
+            return answer
+
+        assert retried(call, read_settings(), "s3://b/x.mrc", str) == b"bytes"
+
+    def test_without_credentials_one_is_told_of_public_buckets(self):
+        error = explain_failure(NoCredentialsError(), "s3://b/x.mrc", str)
+        assert '{"anon": True}' in error.remedy
+        assert "--storage-option anon=true" in error.remedy
+
+    def test_what_is_not_there_may_be_misspelt(self, tmp_path):
+        with pytest.raises(mrcdist.MissingFileError) as caught:
+            mrcdist.plan_mrc(tmp_path / "moive.mrc")
+        assert caught.value.remedy.startswith("check the spelling")
 
 
 class TestMmapModes:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
-from notebooks.execute import NOTEBOOKS, execute, faults
+from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.demo.field import demo_frames
+from mrcdist.demo.tilt_series import write_tilt_series
+from notebooks.execute import NOTEBOOKS, execute, faults, for_own_data
 
 # Besides the project and what tests need anyway.
-PACKAGES = {"stem_from_s3": ["bokeh"], "hyperspy_and_pyxem": ["hyperspy", "pyxem"]}
+PACKAGES = {
+    "quick_start": ["ipympl"],
+    "stem_from_s3": ["bokeh"],
+    "hyperspy_and_pyxem": ["hyperspy", "pyxem"],
+}
 HERE = [path for path in NOTEBOOKS if path.stem != "slurm_batch_job"]
 
 
@@ -21,14 +30,78 @@ def test_it_runs(path: Path, tmp_path: Path) -> None:
     assert faults(execute(path, tmp_path)) == []
 
 
+def own_movie(folder: Path) -> str:
+    """A movie that differs from the notebooks' in all that they could take for granted."""
+    scan, frame = (21, 26), (48, 40)
+    written = write_acquisition(
+        folder,
+        name="20260301_00007",
+        scan_shape=scan,
+        frame_shape=frame,
+        frames=demo_frames(scan, frame),
+        sidecar={
+            "Specimen Pixel Size X (nanometers)": "1.5",
+            "Specimen Pixel Size Y (nanometers)": "1.5",
+            "Diffraction Pixel Size X": "0.2",
+            "Diffraction Pixel Size Y": "0.2",
+        },
+    )
+    return str(written.movie)
+
+
+def own_tilts(folder: Path) -> str:
+    """A tilt series of another size, in uneven steps."""
+    folder.mkdir(parents=True)
+    angles = np.array([-50.0, -20.0, 0.0, 15.0, 48.0])
+    images = np.random.default_rng(0).integers(0, 99, (5, 64, 50), dtype="int16")
+    path = folder / "mine.mrc"
+    write_tilt_series(path, angles, images.__getitem__, shape=(64, 50), kind="SERI")
+    return str(path)
+
+
+# What each asks those to set who have data of their own.
+NAMES = {
+    "quick_start": "path = {movie!r}",
+    "stem_from_s3": """
+from distributed import Client
+
+url, storage_options = {movie!r}, {{}}
+client = Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None)
+""",
+    "hyperspy_and_pyxem": "path = url = {movie!r}; storage_options = {{}}",
+    "tilt_series_from_s3": "urls, storage_options = [{tilts!r}], {{}}",
+}
+
+
+@pytest.mark.parametrize("path", HERE, ids=lambda path: path.stem)
+def test_it_runs_on_data_of_ones_own(path: Path, tmp_path: Path) -> None:
+    for package in PACKAGES.get(path.stem, ()):
+        pytest.importorskip(package, reason=f"the notebook needs {package}")
+    files = {"movie": own_movie(tmp_path / "data"), "tilts": own_tilts(tmp_path / "tilts")}
+    own = for_own_data(path, NAMES[path.stem].format(**files))
+    changed = tmp_path / path.name
+    nbformat.write(own, changed)
+    done = execute(changed, tmp_path / "run")
+    assert [fault for fault in faults(done) if "it shows" not in fault] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_one_who_has_data_is_told_what_to_leave_out_and_what_to_set(path: Path) -> None:
+    first = nbformat.read(path, as_version=4).cells[0].source
+    assert "For your own data leave out" in first
+    for name in re.findall(r"^(\w+) = ", NAMES.get(path.stem, "url = 0"), re.M):
+        assert f"`{name}" in first
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_its_outputs_are_kept_and_can_be_shown(path: Path) -> None:
     assert faults(nbformat.read(path, as_version=4)) == []
 
 
-def test_each_is_described() -> None:
-    described = (NOTEBOOKS[0].parent / "README.md").read_text("utf-8")
-    assert [path.name for path in NOTEBOOKS if f"({path.name})" not in described] == []
+@pytest.mark.parametrize("page", ["notebooks/README.md", "docs/notebooks.md"])
+def test_each_is_described(page: str) -> None:
+    described = (NOTEBOOKS[0].parents[1] / page).read_text("utf-8")
+    assert [path.name for path in NOTEBOOKS if f"{path.name})" not in described] == []
 
 
 class TestFaults:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import io
+import threading
 
 import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.progress import Progress
+from mrcdist.config import read_settings
+from mrcdist.progress import Progress, waiting
+from mrcdist.read.retry import retried
 from tests.support.mrc_files import counting, mrc_bytes
 from tests.support.s3 import SECRET_KEY
 from tests.support.serving import file_server
@@ -45,6 +48,55 @@ def test_a_program_without_a_console_is_told_nothing(monkeypatch):
     monkeypatch.setattr("sys.stderr", None)
     with Progress("reading", 1, patience=0) as progress:
         progress.advance()
+
+
+class Spoken(io.StringIO):
+    """A terminal or a log that tells when something was written."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+        self.said = threading.Event()
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        written = super().write(text)
+        self.said.set()
+        return written
+
+
+class TestWaiting:
+    """For what has no steps: an answer that does not come."""
+
+    def test_what_comes_soon_says_nothing(self):
+        told = []
+        with waiting(lambda: "waiting", say=told.append, patience=3600):
+            pass
+        assert told == []
+
+    def test_what_takes_long_is_named_as_it_is_by_then(self):
+        told, said = [], threading.Event()
+        words = "nothing yet"
+        with waiting(lambda: words, say=lambda text: (told.append(text), said.set()), patience=0.1):
+            words = "refused"
+            assert said.wait(60)
+        assert told == ["refused"]
+
+    def test_an_answer_that_does_not_come_is_said_on_a_terminal(self, monkeypatch):
+        terminal = Spoken(terminal=True)
+        monkeypatch.setattr("sys.stderr", terminal)
+        monkeypatch.setattr("mrcdist.read.retry.waiting", functools.partial(waiting, patience=0.01))
+        assert retried(lambda: terminal.said.wait(60), read_settings(), "s3://b/x.mrc", str)
+        assert terminal.getvalue() == "no answer from s3://b/x.mrc yet, waiting for up to 120 s\n"
+
+    def test_a_log_is_spared(self, monkeypatch):
+        log, said = Spoken(terminal=False), threading.Event()
+        monkeypatch.setattr("sys.stderr", log)
+        with waiting(lambda: said.set() or "waiting", patience=0.01):
+            assert said.wait(60)
+        assert log.getvalue() == ""
 
 
 class TestWhereOneWaits:
