@@ -124,7 +124,7 @@ class TestCalibration:
     def test_the_callers_shape_keeps_it_where_it_is_the_scans(self, tmp_path, keep):
         own = read(tmp_path, keep)["axes"]
         assert read(tmp_path, keep, navigation_shape=(4, 3))["axes"] == own
-        other = calibration(read(tmp_path, keep, navigation_shape=(3, 4)))
+        other = calibration(read(tmp_path, keep, navigation_shape=(6, 2)))
         assert other[:2] == [("scan_y", 1.0, None), ("scan_x", 1.0, None)]
 
     def test_the_step_of_a_scan_is_no_pixel_of_the_camera(self, tmp_path, keep):
