@@ -24,7 +24,8 @@ from mrcdist.format.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_files import parse_tilts
 from mrcdist.plan.geometry import missing_frames
 from mrcdist.plan.layout import FrameTable
-from mrcdist.read.location import Identity, Location
+from mrcdist.read.identity import Identity
+from mrcdist.read.location import Location
 
 __all__ = ["Folder", "NamedFile", "read_scan_table", "read_sidecar", "read_tilts"]
 

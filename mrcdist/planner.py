@@ -205,7 +205,7 @@ def _plan(files: Sequence[OpenedFile], folder: Folder, options: PlanOptions) -> 
         sidecar=sidecar,
         extended=first.extended,
         notes=(
-            *(note for file in files for note in file.notes),
+            *dict.fromkeys(note for file in files for note in file.notes),
             *folder.notes,
             *(sidecar.notes if sidecar else ()),
             *(beside.scan.notes if beside.scan else ()),

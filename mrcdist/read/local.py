@@ -23,7 +23,8 @@ from mrcdist.read import room, stats
 from mrcdist.read.advice import mapped_by
 from mrcdist.read.block import Cost
 from mrcdist.read.failures import explain_failure
-from mrcdist.read.location import Identity, Location, changed, here, local_identity
+from mrcdist.read.identity import Identity, local_identity
+from mrcdist.read.location import Location, changed, here
 from mrcdist.read.transport import Bytes
 
 __all__ = ["LocalReader", "map_writable", "open_local"]

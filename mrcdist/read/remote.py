@@ -18,7 +18,8 @@ from mrcdist.errors import MrcdistError
 from mrcdist.plan.ranges import piece_bytes
 from mrcdist.read import stats
 from mrcdist.read.block import Cost
-from mrcdist.read.location import Identity, Location, here
+from mrcdist.read.identity import Identity
+from mrcdist.read.location import Location, here
 from mrcdist.read.retry import Attempts
 from mrcdist.read.target import Target
 from mrcdist.read.transport import Bytes, open_transport

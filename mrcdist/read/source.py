@@ -17,8 +17,9 @@ from mrcdist.plan.ranges import Merging, Window
 from mrcdist.plan.selection import select
 from mrcdist.read import stats
 from mrcdist.read.block import BlockCost, OpenPart, RangeReader, block_cost, read_block
+from mrcdist.read.identity import Identity
 from mrcdist.read.local import open_local
-from mrcdist.read.location import Identity, Location
+from mrcdist.read.location import Location
 from mrcdist.read.remote import RemoteReader
 from mrcdist.read.sections import SectionReader
 from mrcdist.read.stream import StreamReader

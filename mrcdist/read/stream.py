@@ -18,7 +18,8 @@ from mrcdist.errors import MrcdistError, TruncatedFileError
 from mrcdist.read import stats
 from mrcdist.read.block import Cost
 from mrcdist.read.failures import explain_failure
-from mrcdist.read.location import Identity, Location, changed, here
+from mrcdist.read.identity import Identity
+from mrcdist.read.location import Location, changed, here
 from mrcdist.read.transport import Bytes
 
 __all__ = ["STREAMS", "Stream", "StreamReader", "read_stream_head", "stream_holds"]
