@@ -24,7 +24,8 @@ from mrcdist.format.acquisition_names import (
 from mrcdist.format.scan_points import Points, parse_scan_points
 from mrcdist.format.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_files import parse_tilts
-from mrcdist.read.location import Identity, Location
+from mrcdist.read.identity import Identity
+from mrcdist.read.location import Location
 
 __all__ = ["Folder", "NamedFile", "read_scan_points", "read_sidecar", "read_tilts"]
 

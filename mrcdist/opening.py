@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
+from mrcdist.config import read_settings
 from mrcdist.errors import FormatError, ReadError, TruncatedFileError
 from mrcdist.format.compression import Compression, detect_compression, parallel_advice
 from mrcdist.format.extended import (
@@ -18,7 +19,8 @@ from mrcdist.format.mrcz import SectionTable, SectionWalk
 from mrcdist.plan.geometry import count_frames
 from mrcdist.plan.layout import Layout
 from mrcdist.progress import Progress
-from mrcdist.read.location import Identity, Location
+from mrcdist.read.identity import Identity
+from mrcdist.read.location import Location
 from mrcdist.read.source import Part
 from mrcdist.read.stream import STREAMS, read_stream_head, stream_holds
 
@@ -33,6 +35,11 @@ _LIKELY_RATIO = 1032
 # Chunk headers of MRCZ are followed through windows of this size: one request for many small
 # sections.
 _WALK_BYTES = 2**18
+
+_NO_VERSION = (
+    "the store tells no version and no date of it, only its size: that another file of the same "
+    "size takes its place cannot be noticed"
+)
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
     identity = location.identify(first=True)
     raw = location.read_head(HEADER_BYTES, identity=identity)
     compression = detect_compression(raw)
-    notes: list[str] = []
+    notes = [] if identity.kind or read_settings().consistency != "strict" else [_NO_VERSION]
     if compression is not None:
         cause, remedy = parallel_advice(compression, location.name)
         if compression not in STREAMS:

@@ -227,7 +227,7 @@ def _plan(
         extended=first.extended,
         notes=(
             *notes,
-            *(note for file in files for note in file.notes),
+            *dict.fromkeys(note for file in files for note in file.notes),
             *folder.notes,
             *(sidecar.notes if sidecar else ()),
             *found.notes,

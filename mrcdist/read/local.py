@@ -23,7 +23,8 @@ from mrcdist.plan.layout import Layout
 from mrcdist.read import room, stats
 from mrcdist.read.advice import mapped_by
 from mrcdist.read.failures import explain_failure
-from mrcdist.read.location import Identity, Location, changed, here, local_identity
+from mrcdist.read.identity import Identity, local_identity
+from mrcdist.read.location import Location, changed, here
 from mrcdist.read.readers import Cost, RangeKeeper, Stretches
 from mrcdist.read.transport import Bytes
 

@@ -17,52 +17,18 @@ from fsspec.implementations.local import LocalFileSystem
 
 from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, MrcdistError
+from mrcdist.read.archive import file_below, forget, opened
 from mrcdist.read.copied import is_whole_file_cache, whole_copy
 from mrcdist.read.failures import Transient, explain_failure, is_past_end, is_transient
 from mrcdist.read.http import read_http
+from mrcdist.read.identity import Identity, local_identity, remote_identity
 from mrcdist.read.names import listed_name, name_of, url_beside
 from mrcdist.read.redaction import place, redact, scrub
 from mrcdist.read.retry import retried
 
-__all__ = ["Identity", "Location", "changed", "here"]
+__all__ = ["Location", "changed", "here"]
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Which version of a file was planned for.
-
-    Attributes
-    ----------
-    size : int or None
-        Bytes; None where the store does not say.
-    kind : str
-        What tells versions apart: "version_id", "etag", "mtime_ns", "modified" or "" (nothing but
-        the size).
-    version : str
-        Its value.
-    """
-
-    size: int | None
-    kind: str = ""
-    version: str = ""
-
-    def required(self, consistency: str) -> Identity:
-        """What of it must still hold when the file is read.
-
-        Parameters
-        ----------
-        consistency : {"strict", "size", "off"}
-            All of it, the size, or nothing.
-        """
-        if consistency == "strict":
-            return self
-        return Identity(self.size if consistency == "size" else None)
-
-    def __str__(self) -> str:
-        size = "unknown size" if self.size is None else f"{self.size} bytes"
-        return f"{size}, {self.kind} {self.version}" if self.kind else size
 
 
 @dataclass(frozen=True)
@@ -144,6 +110,18 @@ class Location:
         ArgumentError
             No such protocol, or its package is not installed.
         """
+        return self._opened()[:2]
+
+    def _opened(self) -> tuple[Any, str, Identity | None]:
+        """The filesystem, the path, and for a member of an archive the version of the archive."""
+        fs, path = self._resolved()
+        archive = None if self.is_local else self._retried(lambda: file_below(fs))
+        if archive is not None and not opened(self.place, archive):
+            forget(fs)
+            fs, path = self._resolved()
+        return fs, path, archive
+
+    def _resolved(self) -> tuple[Any, str]:
         try:
             fs, path = url_to_fs(self.url, **self._tuned_options())
         except MrcdistError:  # of a setting, and says so
@@ -184,7 +162,7 @@ class Location:
         ------
         MissingFileError, AccessDeniedError, ReadError
         """
-        fs, path = self.filesystem()
+        fs, path, archive = self._opened()
 
         def ask() -> Any:
             if self.is_local:
@@ -202,7 +180,7 @@ class Location:
                 remedy="name the .mrc file in it",
                 where=here(self),
             )
-        return remote_identity(info)
+        return remote_identity(info).within(archive)
 
     def read_head(self, size: int, start: int = 0, identity: Identity | None = None) -> bytes:
         """Read up to `size` bytes from byte `start`, fewer where the file ends.
@@ -346,29 +324,6 @@ def changed(location: Location, planned: Identity, found: object) -> FileChanged
         cause="the file was written to, replaced or truncated while tasks were to read it",
         remedy="call read_mrc again to plan for the file as it is now",
     )
-
-
-def local_identity(stat: os.stat_result) -> Identity:
-    """Size and modification time of an open or named local file."""
-    return Identity(stat.st_size, "mtime_ns", str(stat.st_mtime_ns))
-
-
-def remote_identity(info: Mapping[str, Any]) -> Identity:
-    """Find in fsspec's info what tells versions apart; the names differ between stores."""
-    size = None if info.get("size") is None else int(info["size"])
-    for kind, keys in (
-        ("version_id", ("VersionId", "version_id")),
-        ("etag", ("ETag", "etag", "e_tag")),
-        (
-            "modified",
-            ("LastModified", "last_modified", "Last-Modified", "updated", "mtime", "created"),
-        ),
-    ):
-        for key in keys:
-            # S3 without versioning says "null".
-            if info.get(key) and info[key] != "null":
-                return Identity(size, kind, str(info[key]))
-    return Identity(size)
 
 
 def _is_s3(fs: fsspec.AbstractFileSystem) -> bool:

@@ -17,7 +17,8 @@ from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
 from mrcdist.plan.ranges import piece_bytes
 from mrcdist.read import stats
-from mrcdist.read.location import Identity, Location, here
+from mrcdist.read.identity import Identity
+from mrcdist.read.location import Location, here
 from mrcdist.read.readers import Cost, RangeFiller
 from mrcdist.read.retry import Attempts
 from mrcdist.read.target import Target

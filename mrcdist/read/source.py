@@ -18,8 +18,9 @@ from mrcdist.plan.selection import select
 from mrcdist.read import stats
 from mrcdist.read.block import read_block
 from mrcdist.read.cost import BlockCost, block_cost
+from mrcdist.read.identity import Identity
 from mrcdist.read.local import open_local
-from mrcdist.read.location import Identity, Location
+from mrcdist.read.location import Location
 from mrcdist.read.readers import OpenPart, RangeReader
 from mrcdist.read.remote import RemoteReader
 from mrcdist.read.sections import SectionReader

@@ -17,7 +17,8 @@ from mrcdist.config import read_settings
 from mrcdist.errors import MrcdistError, TruncatedFileError
 from mrcdist.read import stats
 from mrcdist.read.failures import explain_failure
-from mrcdist.read.location import Identity, Location, changed, here
+from mrcdist.read.identity import Identity
+from mrcdist.read.location import Location, changed, here
 from mrcdist.read.readers import Cost
 from mrcdist.read.transport import Bytes
 

@@ -15,9 +15,11 @@ from fsspec.implementations.http import HTTPFileSystem
 from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError, ReadError
-from mrcdist.read.failures import Transient, explain_status
+from mrcdist.read.copied import is_whole_file_cache
+from mrcdist.read.failures import Transient, explain_status, is_transient
 from mrcdist.read.http import range_headers, ranges_ignored
-from mrcdist.read.location import Identity, Location, changed
+from mrcdist.read.identity import Identity
+from mrcdist.read.location import Location, changed
 from mrcdist.read.pace import Pace, pace_of
 from mrcdist.read.target import Target
 
@@ -168,6 +170,7 @@ class _Http:
             self._check_version(answer.headers)
             if answer.status == 200:
                 raise ranges_ignored(self._location.shown)
+            self._require_version(answer.headers)
             _check_range(
                 answer.headers.get("Content-Range"),
                 start,
@@ -181,11 +184,25 @@ class _Http:
                 alive()
             into.require_all()
 
+    @property
+    def _validator(self) -> str | None:
+        """The header that tells the planned version."""
+        return {"etag": "ETag", "modified": "Last-Modified"}.get(self._identity.kind)
+
     def _check_version(self, headers: Any) -> None:
-        name = {"etag": "ETag", "modified": "Last-Modified"}.get(self._identity.kind)
-        found = headers.get(name) if name else None
+        found = headers.get(self._validator) if self._validator else None
         if found is not None and found != self._identity.version:
-            raise changed(self._location, self._identity, f"{name} {found}")
+            raise changed(self._location, self._identity, f"{self._validator} {found}")
+
+    def _require_version(self, headers: Any) -> None:
+        if self._validator and self._validator not in headers:
+            raise ReadError(
+                f"{self._location.shown}: an answer does not say which version it is of",
+                cause=f"the server told {self._validator} {self._identity.version} of the whole "
+                "file, and none with a part of it",
+                remedy='set mrcdist.consistency to "size" on the workers to read without it, or '
+                'prefix the URL with "simplecache::"',
+            )
 
 
 class _Fsspec:
@@ -212,6 +229,7 @@ class _Fsspec:
         found = self._location.identify()
         if found.required(self._consistency) != self._identity.required(self._consistency):
             raise changed(self._location, self._identity, found)
+        self.filesystem, self._path = self._location.filesystem()  # an archive may be opened anew
 
     async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
         raw = await asyncio.to_thread(self._read, start, into.size)
@@ -226,10 +244,17 @@ class _Fsspec:
         into.require_all()
 
     def _read(self, start: int, size: int) -> bytes:
-        strict = self._consistency == "strict"
-        copy = self._location.local_copy(self._identity if strict else self._location.identify)
+        copy = None
+        if is_whole_file_cache(self.filesystem):
+            strict = self._consistency == "strict"
+            copy = self._location.local_copy(self._identity if strict else self._location.identify)
         if copy is None:
-            raw: bytes = self.filesystem.cat_file(self._path, start=start, end=start + size)
+            try:
+                raw: bytes = self.filesystem.cat_file(self._path, start=start, end=start + size)
+            except Exception as error:
+                if not is_transient(error):
+                    self.check()  # what was replaced may look damaged
+                raise
             return raw
         with copy.open("rb") as file:
             file.seek(start)

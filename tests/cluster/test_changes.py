@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,15 +18,17 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from mrcdist import FileChangedError, MissingFileError, plan_mrc
+from mrcdist import FileChangedError, MissingFileError, MrcdistWarning, ReadError, plan_mrc
 from mrcdist.planner import Plan
+from mrcdist.read import transport
+from mrcdist.read.identity import Identity
 from mrcdist.read.local import ReadFile
-from mrcdist.read.location import Identity
 from mrcdist.read.source import MrcSource
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange
 from tests.support.mrc_files import mrc_bytes
 from tests.support.s3 import Bucket, S3Server
+from tests.support.serving import file_server
 
 OLD = np.arange(64 * 8 * 8, dtype=np.uint16).reshape(64, 8, 8)
 NEW = OLD[:, ::-1].copy()
@@ -207,6 +212,105 @@ class TestOtherStores:
         fsspec.filesystem("memory").rm("/changes/movie.mrc")
         with pytest.raises(MissingFileError):
             plan.source[3]
+
+
+def zipped(numbers: np.ndarray) -> bytes:
+    """Stored, not compressed, and with one date: archives that differ in nothing but the bytes."""
+    with zipfile.ZipFile(raw := io.BytesIO(), "w") as archive:
+        archive.writestr(zipfile.ZipInfo("movie.mrc"), mrc_bytes(numbers))
+    return raw.getvalue()
+
+
+def tarred(numbers: np.ndarray) -> bytes:
+    with tarfile.open(fileobj=(raw := io.BytesIO()), mode="w") as archive:
+        member = tarfile.TarInfo("movie.mrc")
+        member.size = len(content := mrc_bytes(numbers))
+        archive.addfile(member, io.BytesIO(content))
+    return raw.getvalue()
+
+
+class TestArchive:
+    """A member of an archive is as old as the archive."""
+
+    @pytest.fixture(params=[zipped, tarred])
+    def packed(self, request: pytest.FixtureRequest) -> Callable[[np.ndarray], bytes]:
+        packed: Callable[[np.ndarray], bytes] = request.param
+        return packed
+
+    @pytest.fixture(params=["", "simplecache::"])
+    def cache(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    def rewrite(self, path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        stat = path.stat()
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+
+    def test_replaced_and_planned_again(
+        self, tmp_path: Path, packed: Callable[[np.ndarray], bytes], cache: str
+    ) -> None:
+        path = tmp_path / "all"
+        path.write_bytes(packed(OLD))
+        url = f"{cache}{packed.__name__[:3]}://movie.mrc::{path}"
+        plan = plan_mrc(url)
+        np.testing.assert_array_equal(plan.source[3], OLD[3])
+        self.rewrite(path, packed(NEW))
+        with pytest.raises(FileChangedError):
+            plan.source[3]
+        np.testing.assert_array_equal(plan_mrc(url).source[3], NEW[3])
+
+    def test_replaced_within_a_chunk(
+        self,
+        tmp_path: Path,
+        packed: Callable[[np.ndarray], bytes],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        path = tmp_path / "all"
+        path.write_bytes(packed(OLD))
+        plan = plan_mrc(f"{packed.__name__[:3]}://movie.mrc::{path}")
+        reads = 0
+
+        def read_and_replace(*arguments: Any) -> bytes:
+            nonlocal reads
+            reads += 1
+            if reads == 3:
+                self.rewrite(path, packed(NEW))
+            return read(*arguments)
+
+        read = transport._Fsspec._read
+        monkeypatch.setattr(transport._Fsspec, "_read", read_and_replace)
+        with dask.config.set({"mrcdist.sub-range": 1024}), pytest.raises(FileChangedError):
+            plan.source[...]
+
+    def test_in_an_object_that_was_replaced(self, bucket: Bucket) -> None:
+        url = bucket.put("all.zip", zipped(OLD))
+        plan = plan_mrc(f"zip://movie.mrc::{url}", storage_options={"s3": bucket.storage_options()})
+        np.testing.assert_array_equal(plan.source[...], OLD)
+        bucket.put("all.zip", zipped(NEW))
+        with pytest.raises(FileChangedError):
+            plan.source[...]
+
+
+class TestWebServersThatSayLittle:
+    def test_of_the_whole_file_only(self) -> None:
+        with file_server(
+            mrc_bytes(OLD), etag=lambda request: '"1"' if request.command == "HEAD" else None
+        ) as url:
+            source = plan_mrc(url, metadata_file=None).source
+            with pytest.raises(ReadError, match="does not say which version") as caught:
+                source[0]
+            assert "mrcdist.consistency" in caught.value.remedy
+            with dask.config.set({"mrcdist.consistency": "size"}):
+                np.testing.assert_array_equal(source[...], OLD)
+
+    def test_nothing_but_the_size_is_warned_of(self) -> None:
+        with file_server(mrc_bytes(OLD), etag=lambda _: None) as url:
+            with pytest.warns(MrcdistWarning, match="only its size"):
+                plan = plan_mrc([url, f"{url}?2"], metadata_file=None)
+            assert len(plan.notes) == 1
+            np.testing.assert_array_equal(plan.source[:64], OLD)
+            with dask.config.set({"mrcdist.consistency": "size"}):
+                assert plan_mrc(url, metadata_file=None).notes == ()
 
 
 def overwrite(path: Path) -> None:

@@ -61,7 +61,12 @@ def refusing(
 
 @contextmanager
 def file_server(
-    content: bytes, *, pieces: int = 1, pause: float = 0.0, tell_size: bool = True
+    content: bytes,
+    *,
+    pieces: int = 1,
+    pause: float = 0.0,
+    tell_size: bool = True,
+    etag: Callable[[BaseHTTPRequestHandler], str | None] = lambda _: '"1"',
 ) -> Iterator[str]:
     """Serve one file and its ranges; give its URL.
 
@@ -74,6 +79,8 @@ def file_server(
         Seconds before each of them.
     tell_size : bool, default True
         Whether HEAD says how long the file is.
+    etag : callable, optional
+        The ETag of the answer to a request, None for none.
     """
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
@@ -88,6 +95,8 @@ def file_server(
         request.send_response(206 if wanted else 200)
         if wanted:
             request.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
+        if (version := etag(request)) is not None:
+            request.send_header("ETag", version)
         if wanted or tell_size:
             request.send_header("Content-Length", str(stop - start))
         else:

@@ -22,7 +22,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 import mrcdist
 from mrcdist.graph import to_dask
 from mrcdist.plan.chunks import plan_chunks
-from mrcdist.read.location import Identity, Location
+from mrcdist.read.identity import Identity
+from mrcdist.read.location import Location
 from mrcdist.read.source import MrcSource, Part
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mrcdist
-from mrcdist.read.location import Identity, Location, here, remote_identity
+from mrcdist.read.identity import Identity, remote_identity
+from mrcdist.read.location import Location, here
 from tests.support.mrc_files import counting, mrc_bytes
 
 SECRET = "s3cr3t-not-real"
@@ -326,6 +327,10 @@ class TestIdentity:
             ({"size": 5, "Last-Modified": "Mon"}, Identity(5, "modified", "Mon")),
             ({"size": 5, "mtime": 12.5}, Identity(5, "modified", "12.5")),
             ({"size": None, "etag": "x"}, Identity(None, "etag", "x")),
+            ({"size": 5, "modify": "20240101"}, Identity(5, "modified", "20240101")),
+            ({"size": 5, "modificationTime": 17}, Identity(5, "modified", "17")),
+            ({"size": 5, "sha": "abc"}, Identity(5, "checksum", "abc")),
+            ({"size": 5, "CRC": 7, "date_time": (2024, 1, 1)}, Identity(5, "checksum", "7")),
             ({"size": 5}, Identity(5)),
         ],
         ids=str,
