@@ -85,6 +85,11 @@ class TestTroubleshooting:
         assert [piece for piece in pieces if piece not in words] == []
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_the_browser_is_shown_where_one_begins(page):
+    assert re.search(r"\bbrowse\(plan\)", PAGES[page].read_text("utf-8"))
+
+
 class TestReadme:
     def test_is_one_page(self):
         assert len(README.splitlines()) <= 110
