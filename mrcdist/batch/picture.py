@@ -11,12 +11,13 @@ import numpy.typing as npt
 from mrcdist.batch.quantities import Result
 from mrcdist.plan.geometry import ArrayAxis
 
-__all__ = ["bar_length", "draw", "limits"]
+__all__ = ["bar_length", "deflection", "draw", "limits", "symmetric_limits"]
 
 Array = npt.NDArray[Any]
 
 _DPI = 150
 _PANEL_INCHES = 5.0
+_MISSING = "#999999"  # white is no deflection
 _SUPERSCRIPT = str.maketrans("-1234", "⁻¹²³⁴")
 
 
@@ -24,8 +25,8 @@ def draw(file: IO[bytes], result: Result) -> None:
     """Draw one panel, or one for each of the result's names.
 
     Images are grey from the 1st to the 99th percentile. Diffraction patterns are on a logarithmic
-    scale from the 1st percentile of the positive pixels to the maximum. A scale bar where the
-    axis has units.
+    scale from the 1st percentile of the positive pixels to the maximum. Of positions the deflection
+    is shown, from their median, in colours that part at zero. A scale bar where the axis has units.
 
     Parameters
     ----------
@@ -34,6 +35,7 @@ def draw(file: IO[bytes], result: Result) -> None:
     result : Result
         Of two axes, or of one more where it has names.
     """
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LogNorm, Normalize
     from matplotlib.figure import Figure
@@ -47,18 +49,25 @@ def draw(file: IO[bytes], result: Result) -> None:
     for panel, image, name, unit in zip(
         figure.subplots(1, len(images), squeeze=False)[0], images, names, units, strict=True
     ):
-        low, high = limits(image, logarithmic=result.pattern)
+        label = result.label or _pretty(unit)
+        if result.deflection:
+            image, middle = deflection(image)
+            label += f" from the median, {middle:.4g} {label}"
+            low, high = symmetric_limits(image)
+        else:
+            low, high = limits(image, logarithmic=result.pattern)
         logarithmic = result.pattern and low > 0
+        cmap = "RdBu_r" if result.deflection else "magma" if logarithmic else "gray"
         drawn = panel.imshow(
             image.astype(np.float64),
-            cmap="magma" if logarithmic else "gray",
+            cmap=colormaps[cmap].with_extremes(bad=_MISSING) if result.deflection else cmap,
             norm=LogNorm(low, high, clip=True) if logarithmic else Normalize(low, high),
             interpolation="nearest",
             aspect=_aspect(*result.axes[-2:]),
         )
         panel.set_title(result.title + name)
         panel.set(xticks=[], yticks=[])
-        figure.colorbar(drawn, ax=panel, label=_pretty(unit), shrink=0.85)
+        figure.colorbar(drawn, ax=panel, label=label, shrink=0.85)
         _scale_bar(panel, result.axes[-1])
     figure.savefig(file, format="png")
 
@@ -84,6 +93,20 @@ def limits(image: Array, *, logarithmic: bool) -> tuple[float, float]:
     else:
         low, high = 0.0, 1.0
     return (low, high) if low < high else (low, low + (abs(low) or 1.0))
+
+
+def deflection(image: Array) -> tuple[Array, float]:
+    """Return how far positions are from their median, and the median; NaN stays NaN."""
+    finite = image[np.isfinite(image)]
+    middle = float(np.median(finite)) if finite.size else 0.0
+    return image - middle, middle
+
+
+def symmetric_limits(image: Array) -> tuple[float, float]:
+    """Return limits about zero that leave out the largest hundredth of the lengths."""
+    lengths = np.abs(image[np.isfinite(image)])
+    edge = float(np.percentile(lengths, 99) or lengths.max()) if lengths.size else 0.0
+    return (-edge, edge) if edge else (-1.0, 1.0)
 
 
 def bar_length(width: float) -> float:

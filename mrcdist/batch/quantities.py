@@ -116,8 +116,12 @@ class Result:
         What the first axis of `values` counts, where it has one more axis than `axes`.
     units : tuple of str
         Of the numbers, for each of `names` or once.
+    label : str
+        What a colour bar says; by default the units.
     pattern : bool
         A diffraction pattern rather than an image.
+    deflection : bool
+        Positions that matter by how far they are from the usual one, and to which side.
     notes : tuple of str
         What the reader should know.
     """
@@ -127,7 +131,9 @@ class Result:
     axes: tuple[ArrayAxis, ...]
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ("counts",)
+    label: str = ""
     pattern: bool = False
+    deflection: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -177,7 +183,13 @@ class VirtualImage:
             image = image.astype(np.uint64)
         missing = data.layout.n_frames - data.frames_present()
         notes = (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
-        return Result(self.title, image, data.navigation_axes, notes=notes)
+        return Result(
+            self.title,
+            image,
+            data.navigation_axes,
+            label="counts, summed over the detector",
+            notes=notes,
+        )
 
 
 @dataclass(frozen=True)
@@ -225,6 +237,7 @@ class CentreOfMass:
             data.navigation_axes,
             names=("y", "x"),
             units=tuple(axis.units or "px" for axis in data.signal_axes),
+            deflection=True,
             notes=(note,) if empty else (),
         )
 

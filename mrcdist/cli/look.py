@@ -28,7 +28,7 @@ from mrcdist.validator import validate as validate_file
 __all__ = ["explain", "info", "validate"]
 
 
-@click.command()
+@click.command(short_help="Say what a file is and how it is calibrated.")
 @file_options
 def info(as_json: bool, **options: Any) -> None:
     """Say what a file is: shape, dtype, axes, calibration.
@@ -74,7 +74,7 @@ def info(as_json: bool, **options: Any) -> None:
     print_notes(notes)
 
 
-@click.command(short_help="Say what reading it will cost: tasks, bytes, memory.")
+@click.command(short_help="Say what reading it will cost.")
 @click.option(
     "--threads", default=1, show_default=True, help="Threads of a worker, for its memory."
 )

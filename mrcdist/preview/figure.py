@@ -21,7 +21,7 @@ __all__ = ["draw", "require_matplotlib"]
 _INK, _MARK = "#333333", "#ff3864"
 _BRIGHT, _DARK = "#4cc9f0", "#5ce08a"
 _MISSING = "#c9d4e5"
-_TEXT_WIDTH, _TITLE_HEIGHT, _BAR_WIDTH = 3.7, 0.32, 0.75  # inches
+_TEXT_WIDTH, _TITLE_HEIGHT, _BAR_WIDTH = 3.7, 0.32, 0.95  # inches
 _CHARACTERS = 50
 _LABEL_WIDTH = 18
 
@@ -95,7 +95,7 @@ def draw(
         for place, panel in zip(axes, panels, strict=False):
             image = _draw_panel(place, panel, size=9 if columns < 3 else 8)
             if with_bars:
-                colour_bar(left, place, image)
+                colour_bar(left, place, image, panel.numbers)
     figure.savefig(path, format="png")
 
 
@@ -165,7 +165,9 @@ def _draw_planes(figure: Any, panels: Sequence[Panel]) -> None:
     for panel, where in ((section, (0, 0)), (along_row, (1, 0)), (along_column, (0, 1))):
         place = figure.add_subplot(grid[where])
         image = _draw_panel(place, panel, size=8, limits=limits)
-    colour_bar(figure, place, image)
+        place.set_xlabel(panel.across.name, fontsize=8, color=_INK, labelpad=2)
+        place.set_ylabel(panel.down.name, fontsize=8, color=_INK, labelpad=2)
+    colour_bar(figure, place, image, panel.numbers)
 
 
 def _write(figure: Any, title: str, lines: Sequence[tuple[str, str]]) -> None:

@@ -46,6 +46,8 @@ class Panel:
         (down, across) where other planes cut this one, in the file's pixels.
     rings : tuple of Ring, optional
         Virtual detectors, the one for the bright field first.
+    numbers : str
+        What the values are: of a file that does not say, "stored values".
     """
 
     name: str
@@ -57,6 +59,7 @@ class Panel:
     point: tuple[float, float] | None = None
     cuts: tuple[float, float] | None = None
     rings: tuple[Ring, ...] = ()
+    numbers: str = "stored values"
 
 
 def scan_panels(
@@ -98,9 +101,24 @@ def scan_panels(
     rings = tuple(detector for detector in detectors.values() if isinstance(detector, Ring))
     patterns = (
         Panel(
-            "mean pattern", f"mean of {counted}", reduced(mean), down, across, "log", rings=rings
+            "mean pattern",
+            f"mean of {counted}",
+            reduced(mean),
+            down,
+            across,
+            "log",
+            rings=rings,
+            numbers="counts a pixel",
         ),
-        Panel("one pattern", f"frame at {where}", reduced(single), down, across, "log"),
+        Panel(
+            "one pattern",
+            f"frame at {where}",
+            reduced(single),
+            down,
+            across,
+            "log",
+            numbers="counts a pixel",
+        ),
     )
     middle = (at[0] + 0.5, at[1] + 0.5)
     if image is not None:
@@ -118,7 +136,15 @@ def scan_panels(
     point = (middle[0] - start[0], middle[1] - start[1])
     return (
         *(
-            Panel(name, f"virtual {name}, {words}", values, down, across, point=point)
+            Panel(
+                name,
+                f"virtual {name}, {words}",
+                values,
+                down,
+                across,
+                point=point,
+                numbers="mean over the detector, counts a pixel",
+            )
             for name, values in images.items()
         ),
         *patterns,
@@ -254,7 +280,15 @@ def image_panels(
             replace(
                 panels[0], name="magnitude", title=", ".join(filter(None, ["magnitude", words]))
             ),
-            Panel("phase", ", ".join(filter(None, ["phase", words])), phase, down, across, "phase"),
+            Panel(
+                "phase",
+                ", ".join(filter(None, ["phase", words])),
+                phase,
+                down,
+                across,
+                "phase",
+                numbers="radians",
+            ),
         ]
     return tuple(panels)
 

@@ -67,7 +67,37 @@ def words() -> str:
     return "\n".join(node.value for node in texts if isinstance(node.value, str))
 
 
+def raised(folder: str) -> set[tuple[str, str]]:
+    """Class and first words of the errors that a folder's code makes, with … for what differs."""
+    found = set()
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            kind = isinstance(node, ast.Call) and getattr(node.func, "id", "")
+            if kind in errors.__all__ and node.args:
+                parts = getattr(node.args[0], "values", [node.args[0]])
+                words = "".join(
+                    getattr(part, "value", "") if isinstance(part, ast.Constant) else "…"
+                    for part in parts
+                )
+                found.add((kind, words))
+    return found
+
+
+def has_entry(section: str, words: str) -> bool:
+    """Whether a heading of a section is made of these words, in their order."""
+    headings = re.findall(r"^### (.*)$", section, re.M)
+    for message in (m for line in headings for m in re.findall("`([^`]+)`", line)):
+        pieces = [re.escape(piece) for piece in re.split(r"\s*…\s*", message)]
+        if re.search(".*".join(pieces), words):
+            return True
+    return False
+
+
 class TestTroubleshooting:
+    @pytest.mark.parametrize(("kind", "words"), sorted(raised("mrcdist/batch")))
+    def test_has_an_entry_for_all_that_a_batch_job_may_end_with(self, kind, words):
+        assert has_entry(SECTIONS[kind], words)
+
     def test_has_a_section_for_every_class(self):
         assert set(errors.__all__) <= set(SECTIONS)
         assert [name for name in errors.__all__ if not SECTIONS[name].strip()] == []
@@ -83,6 +113,11 @@ class TestTroubleshooting:
         pieces = [piece for piece in re.split(r"\s*…\s*", message) if piece.strip(" :")]
         assert pieces
         assert [piece for piece in pieces if piece not in words] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_the_browser_is_shown_where_one_begins(page):
+    assert re.search(r"\bbrowse\(plan\)", PAGES[page].read_text("utf-8"))
 
 
 class TestReadme:

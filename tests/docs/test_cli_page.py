@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mrcdist.cli import main
 from tests.docs.pages import PAGES
 from tests.support.processes import ends_with_parent, isolated_environment
 
@@ -59,3 +60,26 @@ def test_the_line_for_bash_turns_completion_on():
         check=True,
     )
     assert "_mrcdist_completion" in done.stdout, done.stderr
+
+
+def test_the_lines_for_zsh_turn_completion_on(tmp_path):
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("zsh is not installed")
+    lines = re.findall(r"^([^\n#]*)# ~/.zshrc", PAGE, re.M)
+    done = subprocess.run(
+        ends_with_parent([zsh, "-f", "-c", "\n".join([*lines, "print $_comps[mrcdist]"])]),
+        env=isolated_environment(
+            {"PATH": f"{MRCDIST.parent}:{os.environ['PATH']}", "ZDOTDIR": str(tmp_path)}
+        ),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    assert done.stdout.strip() == "_mrcdist_completion", done.stderr
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_descriptions_survive_fish_which_cuts_them_at_a_comma(name):
+    assert "," not in main.commands[name].get_short_help_str(limit=200)

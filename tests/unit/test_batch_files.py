@@ -23,7 +23,7 @@ from mrcdist.batch.clusters import Where, connect, told_when_alone
 from mrcdist.batch.jobqueue import parse_job_queue
 from mrcdist.batch.output import check_outputs, write_result
 from mrcdist.batch.partial import PartialStore, write_whole
-from mrcdist.batch.picture import bar_length, limits
+from mrcdist.batch.picture import bar_length, deflection, limits, symmetric_limits
 from mrcdist.batch.progress import Progress
 from mrcdist.batch.quantities import Result
 from mrcdist.cli import main
@@ -271,6 +271,19 @@ class TestPicture:
         values = np.zeros(1000)
         values[7] = 3
         assert limits(values, logarithmic=False) == (0, 3)
+
+    def test_positions_are_shown_by_their_distance_from_the_median_to_either_side(self):
+        image = np.array([7.0, 7, 7, 9, 4, np.nan])
+        shown, middle = deflection(image)
+        assert middle == 7
+        np.testing.assert_array_equal(shown, image - 7)
+        low, high = symmetric_limits(shown)
+        assert low == -high
+        assert 2 < high <= 3
+
+    @pytest.mark.parametrize("image", [np.zeros(4), np.full(4, np.nan)])
+    def test_no_deflection_at_all_has_a_range_too(self, image):
+        assert symmetric_limits(deflection(image)[0]) == (-1, 1)
 
     @pytest.mark.parametrize("logarithmic", [True, False])
     @given(values=st.lists(st.floats(-1e6, 1e6) | st.just(np.nan), min_size=1, max_size=9))

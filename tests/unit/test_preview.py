@@ -70,6 +70,26 @@ def require_picture(look, panels):
     assert picture.std() > 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("volume", {"stored values"}), ("complex", {"stored values", "radians"})],
+)
+def test_colour_bars_say_what_they_count(kind, words, memory_file, monkeypatch):
+    look, panels = looked(plan_mrc(memory_file(KINDS[kind][0])))
+    assert labels(look, panels, monkeypatch) == words
+
+
+def labels(look, panels, monkeypatch):
+    """Draw, and return the words beside the colour bars."""
+    told = set()
+    monkeypatch.setattr(
+        "mrcdist.preview.figure.colour_bar",
+        lambda _figure, _panel, _image, words="": told.add(words),
+    )
+    require_picture(look, panels)
+    return told
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_file_gives_its_panels(kind, memory_file):
     raw, names = KINDS[kind]
@@ -166,7 +186,7 @@ def test_a_scan_shows_the_first_image_that_fits_it(scan):
     assert look.cost.nbytes == 6 * 7 * 32 * 32 * 2 + 6 * 7 * 4
 
 
-def test_a_scan_without_images_shows_virtual_ones(scan, tmp_path):
+def test_a_scan_without_images_shows_virtual_ones(scan, tmp_path, monkeypatch):
     for path in (scan.movie, scan.sidecar):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     look, panels = looked(plan_mrc(tmp_path / scan.movie.name))
@@ -182,7 +202,10 @@ def test_a_scan_without_images_shows_virtual_ones(scan, tmp_path):
     assert bright.image.shape == dark.image.shape == (6, 7)
     assert bright.image.mean() > 10 * dark.image.mean()
     assert mean.contrast == "log"
-    require_picture(look, panels)
+    assert labels(look, panels, monkeypatch) == {
+        "counts a pixel",
+        "mean over the detector, counts a pixel",
+    }
 
 
 def test_an_image_that_cannot_be_read_is_left_out_with_a_note(scan, tmp_path):
