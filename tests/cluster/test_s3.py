@@ -106,6 +106,22 @@ class TestRequests:
         assert len(proxy.requests) <= 4
         np.testing.assert_array_equal(ds["data"].compute(), all_frames(acquisition))
 
+    @pytest.mark.parametrize("side", [2, 60])
+    def test_a_custom_scan_takes_one_more_for_its_points(self, proxied, tmp_path, side):
+        bucket, proxy, options = proxied
+        points = np.argwhere(np.ones((side, side)))
+        acquisition = write_acquisition(
+            tmp_path, scan_shape=(side, side), custom_points=points, frame_shape=(8, 8)
+        )
+        for path in acquisition.files:
+            bucket.put(f"session/{path.name}", path.read_bytes())
+        plan = mrcdist.plan_mrc(
+            bucket.url(f"session/{acquisition.movie.name}"), storage_options=options
+        )
+        assert plan.layout.navigation_shape == (side, side)
+        small = "GET bytes=0-268435455"
+        assert requests(proxy) == ["HEAD", "GET bytes=0-1023", "LIST", small, small]
+
     def test_a_million_chunks_are_planned_with_the_requests_of_one(self, proxied):
         bucket, proxy, options = proxied
         url = bucket.put("many.mrc", mrc_bytes(counting((1_000_000, 1, 1), "int8")))
