@@ -140,7 +140,7 @@ def test_workers_cannot_see_the_clients_files(site: Site) -> None:
     status, printed = site.wait_for_client()
     assert status == 1
     assert "movie.mrc is not there for this process" in printed
-    assert "put the file where every worker can read it" in printed
+    assert "that the file is where every worker can read it" in printed
     assert not (site.folder / "mean.npy").exists()
 
 
