@@ -148,13 +148,15 @@ def folder_server(
             send(request, 404, b"")
             return
         content = (folder / name).read_bytes()
+        changed = (folder / name).stat().st_mtime_ns
+        version = {"ETag": f'"{changed:x}-{len(content):x}"'}  # as web servers make it
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
         if wanted is None:
-            send(request, 200, content, Accept_Ranges="bytes")
+            send(request, 200, content, Accept_Ranges="bytes", **version)
             return
         part = content[int(wanted[1]) : int(wanted[2]) + 1]
         span = f"bytes {wanted[1]}-{int(wanted[1]) + len(part) - 1}/{len(content)}"
-        send(request, 206 if part else 416, part, Content_Range=span)
+        send(request, 206 if part else 416, part, Content_Range=span, **version)
 
     with serving(do_get) as endpoint:
         yield f"{endpoint}/run"
