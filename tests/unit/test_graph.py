@@ -269,11 +269,20 @@ class TestNames:
         os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
         assert self.names(path) != before
 
+    def of_options(self, *options):
+        sources = [s3_source((24,), each) for each in options]
+        return [to_dask(source, plan_chunks(source.layout)).name for source in sources]
+
     def test_do_not_depend_on_credentials(self):
-        sources = [s3_source((24,), {"key": "a", "secret": secret}) for secret in ("b", "c")]
-        chunks = plan_chunks(sources[0].layout)
-        first, second = (to_dask(source, chunks).name for source in sources)
+        first, second = self.of_options(*({"key": "a", "secret": secret} for secret in ("b", "c")))
         assert first == second
+
+    def test_are_others_where_the_options_lead_to_another_store(self):
+        """The URL, size and version may be the same there."""
+        first, second = self.of_options(
+            *({"endpoint_url": f"http://{host}"} for host in ("one", "two"))
+        )
+        assert first != second
 
 
 def s3_source(navigation_shape, options, table=None, parts=1):
