@@ -148,8 +148,7 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
     MrcdistError
         The file cannot be found or read, or is no MRC file.
     """
-    identity = location.identify(first=True)
-    raw = location.read_head(HEADER_BYTES, identity=identity)
+    identity, raw = location.read_first(HEADER_BYTES)
     compression = detect_compression(raw)
     notes = [] if identity.kind or read_settings().consistency != "strict" else [_NO_VERSION]
     if compression is not None:

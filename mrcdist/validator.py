@@ -103,9 +103,8 @@ def validate(
         The file cannot be looked at. What is wrong in the file itself is a finding.
     """
     location = Location.of(url, storage_options)
-    identity = location.identify(first=True)
+    identity, raw = location.read_first(HEADER_BYTES)
     size = identity.size
-    raw = location.read_head(HEADER_BYTES, identity=identity)
     findings: list[Finding] = []
 
     compression = detect_compression(raw)

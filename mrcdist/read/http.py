@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fsspec.asyn import sync
@@ -11,7 +12,7 @@ from fsspec.implementations.http import HTTPFileSystem
 from mrcdist.errors import ReadError
 from mrcdist.read.redaction import redact_record
 
-__all__ = ["range_headers", "ranges_ignored", "read_http"]
+__all__ = ["get_http", "range_headers", "ranges_ignored", "read_http"]
 
 # These log URLs and headers as they are, with passwords, signatures and session tokens.
 for _logger in ("fsspec.http", "botocore.auth", "botocore.endpoint"):
@@ -30,17 +31,26 @@ def read_http(fs: HTTPFileSystem, path: str, start: int, size: int, shown: str) 
     FileNotFoundError, aiohttp.ClientError
         As fsspec raises them.
     """
-    raw: bytes = sync(fs.loop, _read, fs, path, start, size, shown)
-    return raw
+    return get_http(fs, path, start, size, shown)[1]
 
 
-async def _read(fs: HTTPFileSystem, path: str, start: int, size: int, shown: str) -> bytes:
+def get_http(
+    fs: HTTPFileSystem, path: str, start: int, size: int, shown: str
+) -> tuple[Mapping[str, str], bytes]:
+    """Do the same, and return the answer's headers before the bytes."""
+    answer: tuple[Mapping[str, str], bytes] = sync(fs.loop, _get, fs, path, start, size, shown)
+    return answer
+
+
+async def _get(
+    fs: HTTPFileSystem, path: str, start: int, size: int, shown: str
+) -> tuple[Mapping[str, str], bytes]:
     session = await fs.set_session()
     options = dict(fs.kwargs)
     headers = {**options.pop("headers", {}), **range_headers(start, size)}
     async with session.get(fs.encode_url(path), headers=headers, **options) as answer:
         if answer.status == 416:
-            return b""
+            return answer.headers, b""
         fs._raise_not_found_for_status(answer, path)
         pieces, got = [], 0
         async for piece in answer.content.iter_chunked(2**18):
@@ -50,7 +60,7 @@ async def _read(fs: HTTPFileSystem, path: str, start: int, size: int, shown: str
                 break
         if got > size or (answer.status == 200 and start > 0):
             raise ranges_ignored(shown)
-        return b"".join(pieces)
+        return answer.headers, b"".join(pieces)
 
 
 def range_headers(start: int, size: int) -> dict[str, str]:

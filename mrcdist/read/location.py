@@ -20,6 +20,7 @@ from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, Mr
 from mrcdist.read.archive import file_below, forget, opened
 from mrcdist.read.copied import is_whole_file_cache, whole_copy
 from mrcdist.read.failures import Transient, explain_failure, is_past_end, is_transient
+from mrcdist.read.first import read_first
 from mrcdist.read.http import read_http
 from mrcdist.read.identity import Identity, local_identity, remote_identity
 from mrcdist.read.names import listed_name, name_of, url_beside
@@ -181,6 +182,23 @@ class Location:
                 where=here(self),
             )
         return remote_identity(info).within(archive)
+
+    def read_first(self, size: int) -> tuple[Identity, bytes]:
+        """Read up to `size` bytes from the start, and learn which version of the file has them.
+
+        The first that is asked of a store: one request where an answer tells both, else two. If
+        nobody is there, that is said soon.
+
+        Raises
+        ------
+        MissingFileError, AccessDeniedError, ReadError
+        """
+        fs, path = self.filesystem()
+        found = self._retried(lambda: read_first(fs, path, size, self.shown), stranger=True)
+        if found is not None:
+            return found
+        identity = self.identify(first=True)
+        return identity, self.read_head(size, identity=identity)
 
     def read_head(self, size: int, start: int = 0, identity: Identity | None = None) -> bytes:
         """Read up to `size` bytes from byte `start`, fewer where the file ends.

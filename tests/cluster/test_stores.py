@@ -70,6 +70,14 @@ def test_the_same_file_from_everywhere(folder, web, numbers):
 
 
 class TestWeb:
+    def test_opening_takes_one_request_and_no_permission_for_others(self, folder, web, numbers):
+        """An address that is signed for GET, as object stores hand out, refuses HEAD."""
+        write_mrc(folder / "a.mrc", numbers)
+        web.respond = lambda e: Fault("status", status=403) if e.method == "HEAD" else None
+        plan = mrcdist.plan_mrc(f"{web.endpoint}/a.mrc", metadata_file=None)
+        assert [e.range for e in web.requests] == ["bytes=0-1023"]
+        np.testing.assert_array_equal(plan.source[...], numbers)
+
     def test_reads_ranges_of_the_planned_version(self, folder, web, numbers):
         write_mrc(folder / "a.mrc", numbers)
         array = data_of(f"{web.endpoint}/a.mrc", chunks=(5, -1, -1))

@@ -19,6 +19,7 @@ from distributed import Client, LocalCluster
 
 from mrcdist import FileChangedError, MrcdistError, plan_mrc, read_mrc
 from mrcdist.demo.acquisition import Acquisition, write_acquisition
+from mrcdist.read.location import Location
 from tests.support.http_log import CountingProxy
 from tests.support.mrc_files import header_bytes, mrc_bytes
 from tests.support.s3 import SECRET_KEY, Bucket, S3Server
@@ -122,7 +123,7 @@ class TestSecrets:
         with Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0") as client:
             plan = plan_mrc(url, chunks=(4, -1, -1), storage_options=bucket.storage_options())
             client.compute(plan.to_dask()).result()
-        assert "CALL: head_object" in log.getvalue()
+        assert "CALL: get_object" in log.getvalue()
         assert SECRET_KEY not in log.getvalue()
 
     def test_of_a_session_are_in_no_log(self, moto: S3Server, log: io.StringIO) -> None:
@@ -142,7 +143,7 @@ class TestSecrets:
         with refusing(status, b"") as url, dask.config.set({"mrcdist.retries": 0}):
             secret = url.replace("http://", "http://somebody:password-not-real@")
             with pytest.raises(MrcdistError):
-                plan_mrc(f"{secret}/movie.mrc?X-Amz-Signature=signature-not-real")
+                Location.of(f"{secret}/movie.mrc?X-Amz-Signature=signature-not-real").identify()
         assert "Traceback" in log.getvalue()
         assert "password-not-real" not in log.getvalue()
         assert "signature-not-real" not in log.getvalue()
@@ -151,6 +152,7 @@ class TestSecrets:
         with file_server(mrc_bytes(NUMBERS)) as url:
             secret = url.replace("http://", "http://somebody:password-not-real@")
             plan = plan_mrc(f"{secret}?signature=signature-not-real")
+            assert plan.location.identify() == plan.source.parts[0].identity
             np.testing.assert_array_equal(plan.source[...], NUMBERS)
         assert "http://127.0.0.1" in log.getvalue()
         assert "password-not-real" not in log.getvalue()

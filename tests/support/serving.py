@@ -78,7 +78,7 @@ def file_server(
     pause : float, default 0
         Seconds before each of them.
     tell_size : bool, default True
-        Whether HEAD says how long the file is.
+        Whether answers say how long the file is.
     etag : callable, optional
         The ETag of the answer to a request, None for none.
     """
@@ -94,7 +94,8 @@ def file_server(
             return
         request.send_response(206 if wanted else 200)
         if wanted:
-            request.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
+            total = len(content) if tell_size else "*"
+            request.send_header("Content-Range", f"bytes {start}-{stop - 1}/{total}")
         if (version := etag(request)) is not None:
             request.send_header("ETag", version)
         if wanted or tell_size:

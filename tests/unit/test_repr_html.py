@@ -89,7 +89,7 @@ def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, m
     def refuse(*_args, **_options):
         raise AssertionError("the page asked the store for something")
 
-    for name in ("list_folder", "identify", "read_head"):
+    for name in ("list_folder", "identify", "read_first", "read_head"):
         monkeypatch.setattr(Location, name, refuse)
     before = Cost.so_far()
     page = shown(plan)
