@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -41,7 +42,7 @@ class PixelFormat:
     items: int = 1
     packed: bool = False
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The numbers' dtype, always native-endian."""
         # Mode 3's int16 components are exact in complex64's float32.
@@ -57,13 +58,13 @@ class PixelFormat:
         """Whether the stored bytes are the numbers, so that they can be used in place."""
         return self.items != 2 and not self.packed
 
+    @cached_property
+    def _pixel_bytes(self) -> int:
+        return self.items * np.dtype(self.stored).itemsize
+
     def bytes_of(self, columns: int) -> int:
         """Bytes of that many pixels at the start of a row."""
-        return (
-            (columns + 1) // 2
-            if self.packed
-            else columns * self.items * np.dtype(self.stored).itemsize
-        )
+        return (columns + 1) // 2 if self.packed else columns * self._pixel_bytes
 
     def byte_range(self, columns: range) -> tuple[int, int]:
         """First byte and the byte after the last, in a row, of an increasing range of columns."""

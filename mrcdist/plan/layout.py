@@ -39,7 +39,7 @@ class Layout:
     navigation_shape: tuple[int, ...]
     present: int
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """The array's shape: navigation, rows, columns, and the components of RGB."""
         return (*self.navigation_shape, *self.frame_shape, *self.pixels.components)
@@ -49,7 +49,7 @@ class Layout:
         """The array's dtype, native-endian."""
         return self.pixels.dtype
 
-    @property
+    @cached_property
     def n_frames(self) -> int:
         """Frames in the array."""
         return math.prod(self.navigation_shape)
@@ -64,7 +64,7 @@ class Layout:
         """Bytes from one frame to the next."""
         return self.frame_shape[0] * self.row_bytes
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of the whole array in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
@@ -90,6 +90,9 @@ class Layout:
             return np.where(frames < self.present, frames, -1)
         frames = np.zeros(1, np.int64)
         for positions, size in zip(navigation, self.navigation_shape, strict=True):
+            if len(positions) == 1:
+                frames = frames * size + positions.start
+                continue
             along = np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
             frames = np.add.outer(frames * size, along).ravel()
         if self.present < self.n_frames:

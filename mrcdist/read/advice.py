@@ -1,13 +1,15 @@
-"""Tell the kernel which parts of mapped pages will be used: it reads those and no others."""
+"""Tell the kernel which parts of a file will be used: it reads those at once, and no others."""
 
 from __future__ import annotations
 
 import mmap
+import os
+from io import FileIO
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["expect", "mapped_by"]
+__all__ = ["announce", "expect", "mapped_by"]
 
 # Around each page that is touched for the first time a disk reads 128 KiB (Linux's default) to
 # 8 MiB ahead: with far smaller gaps that is as good, and one call for all.
@@ -15,6 +17,9 @@ _LEAST_GAP = 2**17
 # That much around a block which is shorter than it is read for nothing; a longer one is read at
 # least as fast without a word.
 _SHORT = 2**23
+
+# Parts of which the first byte is looked at, to see whether they are in memory.
+_SAMPLE = 32
 
 
 def mapped_by(buffer: npt.NDArray[np.uint8]) -> mmap.mmap | None:
@@ -52,10 +57,51 @@ def expect(
         starts, length = starts[:1], int(starts[-1] - starts[0]) + length
         if length > _SHORT:
             return
-    first = np.frombuffer(mapped, np.uint8).ctypes.data
-    for start in (starts + (buffer.ctypes.data - first)).tolist():
+    at = len(mapped) - buffer.size  # in a map that begins in the page in which the buffer does
+    if at >= mmap.ALLOCATIONGRANULARITY:
+        at = _address(buffer) - _address(np.frombuffer(mapped, np.uint8))
+    for start in (starts + at).tolist():
         page = start - start % mmap.PAGESIZE
         mapped.madvise(mmap.MADV_WILLNEED, page, start + length - page)
+
+
+def announce(file: FileIO, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> None:
+    """Have parts from all over a file read from the disk together, before they are copied.
+
+    Parameters
+    ----------
+    file : FileIO
+    starts, lengths : ndarray of int64
+        The parts, in the file's order.
+
+    Notes
+    -----
+    Frames of 32 KiB in random order that are not in the page cache take 2.5 times as long when
+    each is asked for in its turn. Where a sample of them is in it, nothing is told: that takes a
+    microsecond a part.
+    """
+    if starts.size < 2 or not hasattr(os, "posix_fadvise") or _in_memory(file, starts):
+        return
+    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        os.posix_fadvise(file.fileno(), start, length, os.POSIX_FADV_WILLNEED)
+
+
+def _in_memory(file: FileIO, starts: npt.NDArray[np.int64]) -> bool:
+    """Whether parts are in the page cache, as far as a sample and this system tell."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    byte = bytearray(1)
+    try:
+        for start in starts[:: -(-starts.size // _SAMPLE)].tolist():
+            os.preadv(file.fileno(), [byte], start, os.RWF_NOWAIT)
+    except OSError:  # it would have to wait for the disk, or the filesystem cannot tell
+        return False
+    return True
+
+
+def _address(array: npt.NDArray[np.uint8]) -> int:
+    address: int = array.__array_interface__["data"][0]  # `ctypes.data` takes ten times as long
+    return address
 
 
 def _narrowest(starts: npt.NDArray[np.int64], length: int, stride: int) -> int:

@@ -63,6 +63,8 @@ def read_block(
     block = None
     if len(parts) == 1:
         block = _in_place(parts[0], layout, frames, window)
+        if block is None:
+            block = _picked(parts[0], layout, frames, window)
     if block is None:
         gather = _scattered if scatters(parts, layout, window) else _gathered
         block = gather(parts, layout, frames, window)
@@ -111,6 +113,26 @@ def _spare(layout: Layout, frames: Frames, window: Window, step: int) -> int:
     low, high = window.byte_span(layout)
     each = min(step * layout.frame_bytes, high - low + _AROUND)
     return max(frames.size * each - stored_bytes(layout, frames, window), 0)
+
+
+def _picked(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> Array | None:
+    """Copy frames from all over a file out of a map of it; None where that is no way."""
+    inside = frames - part.first
+    first, last = int(inside.min()), int(inside.max())
+    if not isinstance(part.reader, RangeKeeper) or first < 0 or last >= part.frames:
+        return None
+    if even_step(frames):  # such frames are read from one end to the other
+        return None
+    low, high = window.byte_span(layout)
+    start = part.offset + low + first * layout.frame_bytes
+    stop = part.offset + high + last * layout.frame_bytes
+    there = inside - first
+    with part.reader.lend(start, stop, there * layout.frame_bytes, high - low) as buffer:
+        if buffer is None:
+            return None
+        n_frames = last - first + 1
+        stretch = frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
+        return layout.pixels.decode(stretch[there, :: window.rows.step], window.columns)
 
 
 def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:

@@ -87,9 +87,12 @@ def _cost_of_pages(
     """What a block of mapped files takes; its memory is that of a process with none to spare."""
     block_bytes = stored_bytes(layout, frames, window)
     low, high = window.byte_span(layout)
-    viewed = single.stop - single.start if single and usable(parts[0], layout) else 0
-    if 0 < viewed <= block_bytes:
-        return BlockCost(0, viewed, buffers=0)
+    viewed = 0
+    if single and usable(parts[0], layout):
+        viewed = single.stop - single.start
+        taken = parts[0].reader.cost(single.start, single.stop)
+        if taken.requests or viewed <= block_bytes:
+            return BlockCost(taken.requests, viewed, buffers=max(viewed - block_bytes, 0))
     if scatters(parts, layout, window):
         reads = [stretches(part, layout, frames, window).lengths for part in parts]
         requests, nbytes = sum(map(len, reads)), sum(int(each.sum()) for each in reads)
@@ -100,7 +103,9 @@ def _cost_of_pages(
         for part in parts:
             _, wanted = in_file_order(frames - part.first, part.frames)
             runs += merged_runs(part, layout, wanted, window)
-        requests, nbytes = 0, sum(run.stop - run.start for run in runs)
+        taken_each = [parts[0].reader.cost(run.start, run.stop) for run in runs]
+        requests = sum(each.requests for each in taken_each)
+        nbytes = sum(each.nbytes for each in taken_each)
         # The largest piece, and its pixels on their way.
         buffers = max((run.stop - run.start for run in runs), default=0)
         each = len(window.rows) * len(window.columns) * layout.dtype.itemsize

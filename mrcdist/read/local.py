@@ -19,12 +19,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from mrcdist.config import ReadSettings
 from mrcdist.errors import FileChangedError, MrcdistError
-from mrcdist.plan.layout import Layout
+from mrcdist.plan.layout import Frames, Layout
 from mrcdist.read import room, stats
-from mrcdist.read.advice import mapped_by
+from mrcdist.read.advice import announce
 from mrcdist.read.failures import explain_failure
 from mrcdist.read.identity import Identity, local_identity
 from mrcdist.read.location import Location, changed, here
+from mrcdist.read.maps import shared_map
 from mrcdist.read.readers import Cost, RangeKeeper, Stretches
 from mrcdist.read.transport import Bytes
 
@@ -40,6 +41,10 @@ _NETWORK = (
     "orangefs", "pvfs", "9p", "fuse",
 )  # fmt: skip
 
+# Bytes up to which a range is read rather than mapped: to map it and to let go of it take longer
+# than to copy it, and a map keeps a file descriptor open.
+_SMALL = 2**20
+
 
 def open_local(location: Location, identity: Identity, settings: ReadSettings) -> LocalReader:
     """Choose how a local file is read.
@@ -50,12 +55,15 @@ def open_local(location: Location, identity: Identity, settings: ReadSettings) -
     identity : Identity
         The planned version; another one raises `FileChangedError`.
     settings : ReadSettings
-        ``io``: "map", "read", or "auto", which maps on local disks and reads on network
-        filesystems.
+        ``io``: "map", "read", or "auto", which maps on local disks, but for small ranges, and
+        reads on network filesystems.
     """
     path = _path_of(location.url)
-    maps = settings.io == "map" or (settings.io == "auto" and not on_network(path))
-    return (MappedFile if maps else ReadFile)(location, identity, settings.consistency, path)
+    if settings.io == "read" or (settings.io == "auto" and on_network(path)):
+        return ReadFile(location, identity, settings.consistency, path)
+    mapped = MappedFile(location, identity, settings.consistency, path)
+    mapped.small = _SMALL if settings.io == "auto" else 0
+    return mapped
 
 
 class LocalReader(ABC):
@@ -69,6 +77,7 @@ class LocalReader(ABC):
         self._identity = identity
         self._consistency = consistency
         self._path = path
+        self._size = 0
 
     @abstractmethod
     def cost(self, start: int, stop: int) -> Cost:
@@ -77,6 +86,13 @@ class LocalReader(ABC):
     @abstractmethod
     def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
         """One range of the open file."""
+
+    def _copied(self, file: FileIO, start: int, stop: int) -> Bytes:
+        """One range in a buffer of its own."""
+        buffer = np.empty(stop - start, np.uint8)
+        self._read(file, start, buffer)
+        stats.add(requests=1, bytes_fetched=buffer.size)
+        return buffer
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order.
@@ -93,7 +109,7 @@ class LocalReader(ABC):
     def _opened(self) -> Iterator[FileIO]:
         """The file, which is the planned version when it is opened and still when it is closed."""
         try:
-            file = open(self._path, "rb", buffering=0)  # noqa: PTH123, SIM115 closed below
+            file = FileIO(self._path)
         except OSError as error:
             raise explain_failure(error, self._location.shown, self._location.scrub).located(
                 here(self._location)
@@ -118,6 +134,7 @@ class LocalReader(ABC):
 
     def _check(self, file: FileIO) -> None:
         found = local_identity(os.fstat(file.fileno()))
+        self._size = found.size or 0
         if found.required(self._consistency) != self._identity.required(self._consistency):
             raise changed(self._location, self._identity, found).located(here(self._location))
 
@@ -135,12 +152,16 @@ class LocalReader(ABC):
 
 
 class MappedFile(LocalReader, RangeKeeper):
-    """Maps byte ranges: its buffers are the file's pages, read-only."""
+    """Maps byte ranges: its buffers are the file's pages, read-only.
+
+    Ranges of up to `small` bytes are read to buffers of their own.
+    """
 
     private = False
+    small = 0
 
     def cost(self, start: int, stop: int) -> Cost:
-        return Cost(requests=0, nbytes=stop - start)
+        return Cost(requests=int(stop - start <= self.small), nbytes=stop - start)
 
     def keep(self, start: int, stop: int, spare: int) -> Bytes | None:
         """Map a range for as long as its bytes are used; None where that takes too much memory.
@@ -151,15 +172,40 @@ class MappedFile(LocalReader, RangeKeeper):
         ------
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
-        if not room.take(spare):
-            return None
-        try:
-            [buffer] = self.views([(start, stop)])
-        except BaseException:
-            room.give_back(spare)
-            raise
-        room.give_back_with(mapped_by(buffer), spare)
-        return buffer
+        with self._opened() as file:
+            if stop - start <= self.small:
+                return self._copied(file, start, stop)
+            self._require(start, stop)
+            if spare and (shared := shared_map(file)) is not None:
+                return _pages(shared, start, stop, begin=0)
+            if not room.take(spare):
+                return None
+            try:
+                mapped = self._map(file, start, stop)
+            except BaseException:
+                room.give_back(spare)
+                raise
+            room.give_back_with(mapped, spare)
+            return _pages(mapped, start, stop, begin=_page_of(start))
+
+    @contextmanager
+    def lend(self, start: int, stop: int, parts: Frames, length: int) -> Iterator[Bytes | None]:
+        """Map a range for as long as the block lasts, to copy from; None where it takes too much.
+
+        `length` bytes from each of `parts` on, counted from `start`, will be wanted.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        with self._opened() as file:
+            self._require(start, stop)
+            mapped = shared_map(file)
+            if mapped is None:
+                yield None
+                return
+            announce(file, np.sort(parts) + start, np.full(parts.size, length))
+            yield _pages(mapped, start, stop, begin=0)
 
     def copy(self, stretches: Stretches, memory: Bytes) -> None:
         """Read stretches to their places in memory: that leaves no pages mapped.
@@ -171,24 +217,41 @@ class MappedFile(LocalReader, RangeKeeper):
         starts, places = stretches.starts.tolist(), stretches.places.tolist()
         lengths = stretches.lengths.tolist()
         with self._opened() as file:
+            announce(file, stretches.starts, stretches.lengths)
             for start, place, length in zip(starts, places, lengths, strict=True):
                 self._read(file, start, memory[place : place + length])
         stats.add(requests=len(starts), bytes_fetched=sum(lengths))
 
     def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
-        size = os.fstat(file.fileno()).st_size
-        if stop > size:
-            raise self._ended(size, start, stop)
-        begin = start - start % mmap.ALLOCATIONGRANULARITY
+        if stop - start <= self.small:
+            return self._copied(file, start, stop)
+        self._require(start, stop)
+        return _pages(self._map(file, start, stop), start, stop, begin=_page_of(start))
+
+    def _require(self, start: int, stop: int) -> None:
+        """Raise where the file ends before a range: touching such a page would end the process."""
+        if stop > self._size:
+            raise self._ended(self._size, start, stop)
+
+    def _map(self, file: FileIO, start: int, stop: int) -> mmap.mmap:
+        begin = _page_of(start)
         try:
-            mapped = mmap.mmap(file.fileno(), stop - begin, access=mmap.ACCESS_READ, offset=begin)
+            return mmap.mmap(file.fileno(), stop - begin, access=mmap.ACCESS_READ, offset=begin)
         except ValueError:  # it has been truncated since
             raise self._ended(os.fstat(file.fileno()).st_size, start, stop) from None
         except OSError as error:
             raise self._explained(error, start, stop) from None
-        stats.add(bytes_mapped=stop - start)
-        # The array keeps the map; it goes when the last view of it does.
-        return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
+
+
+def _page_of(start: int) -> int:
+    """Where the map of what begins at this byte has to begin."""
+    return start - start % mmap.ALLOCATIONGRANULARITY
+
+
+def _pages(mapped: mmap.mmap, start: int, stop: int, begin: int) -> Bytes:
+    """A range of a map that begins at byte `begin`; it keeps the map until its last view goes."""
+    stats.add(bytes_mapped=stop - start)
+    return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
 
 
 class ReadFile(LocalReader):
@@ -200,10 +263,7 @@ class ReadFile(LocalReader):
         return Cost(requests=1, nbytes=stop - start)
 
     def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
-        buffer = np.empty(stop - start, np.uint8)
-        self._read(file, start, buffer)
-        stats.add(requests=1, bytes_fetched=buffer.size)
-        return buffer
+        return self._copied(file, start, stop)
 
 
 @functools.lru_cache(maxsize=256)

@@ -21,6 +21,12 @@ __all__ = [
     "usable",
 ]
 
+# Of mapped frames, a part in pieces shorter than so many bytes, and below so much of the whole, is
+# copied: arithmetic on what lies together takes up to 40 % less time, the copying included, and
+# the pages around it go.
+_SHORT_PIECE = 1024
+_NARROW = 1 / 4
+
 # Bytes of a frame's part above which Python can afford to place each by itself.
 _LEAST_SCATTERED = 4096
 
@@ -31,6 +37,8 @@ def single_run(
     """The one read whose bytes, as they lie there, are the frames; None where there is none."""
     first, last = int(frames[0]) - part.first, int(frames[-1]) - part.first
     if not step or first < 0 or last >= part.frames:
+        return None
+    if isinstance(part.reader, RangeKeeper) and _narrow(layout, window):
         return None
     return even_run(first, last, step, layout, window, part.in_place)
 
@@ -49,9 +57,19 @@ def stored_bytes(layout: Layout, frames: Frames, window: Window) -> int:
 def scatters(parts: Sequence[OpenPart], layout: Layout, window: Window) -> bool:
     """Whether the frames' parts are read straight to their places, not by way of buffers."""
     low, high = window.byte_span(layout)
-    return high - low >= _LEAST_SCATTERED and all(
-        isinstance(part.reader, RangeFiller | RangeKeeper) for part in parts
-    )
+    kinds = RangeFiller if _narrow(layout, window) else RangeFiller | RangeKeeper
+    return high - low >= _LEAST_SCATTERED and all(isinstance(part.reader, kinds) for part in parts)
+
+
+def _narrow(layout: Layout, window: Window) -> bool:
+    """Whether little is wanted of each frame, and that in short pieces."""
+    columns, rows = window.columns, window.rows
+    wanted = layout.pixels.bytes_of(len(columns))
+    if wanted * len(rows) > layout.frame_bytes * _NARROW:
+        return False
+    whole = len(columns) == layout.frame_shape[1]
+    piece = wanted * len(rows) if whole and rows.step == 1 else wanted
+    return (piece if columns.step == 1 else layout.pixels.bytes_of(1)) < _SHORT_PIECE
 
 
 def merged_runs(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> list[FrameRun]:

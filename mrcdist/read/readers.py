@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,6 +80,15 @@ class RangeKeeper(ABC):
         """Map a range for as long as its bytes are used; None where that takes too much memory.
 
         `spare` bytes of it are not wanted.
+        """
+
+    @abstractmethod
+    def lend(
+        self, start: int, stop: int, parts: Frames, length: int
+    ) -> AbstractContextManager[Bytes | None]:
+        """Map a range for as long as the block lasts, to copy from; None where it takes too much.
+
+        `length` bytes from each of `parts` on, counted from `start`, will be wanted.
         """
 
     @abstractmethod

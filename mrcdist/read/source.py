@@ -153,6 +153,8 @@ class MrcSource:
 
     def _opened(self, frames: Frames, settings: ReadSettings) -> list[OpenPart]:
         """The files that hold these frames."""
+        if len(self.parts) == 1 and frames[0] >= 0:
+            return [_opened(self.parts[0], 0, self.layout, settings)]
         parts = []
         first = 0
         for part in self.parts:

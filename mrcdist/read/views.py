@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from mrcdist.plan.layout import Frames, Layout
 from mrcdist.plan.ranges import Window
@@ -19,9 +18,9 @@ Bytes = npt.NDArray[np.uint8]
 
 def even_step(frames: Frames) -> int:
     """The step of an arithmetic, increasing list of frames; 0 if it is none."""
-    steps = np.diff(frames)
-    if steps.size == 0:
+    if frames.size == 1:
         return 1
+    steps = np.diff(frames)
     return int(steps[0]) if steps[0] > 0 and np.all(steps == steps[0]) else 0
 
 
@@ -41,7 +40,7 @@ def frames_in(buffer: Bytes, layout: Layout, window: Window, n_frames: int, step
     reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
     if reach > buffer.size:
         raise AssertionError(f"a view of {reach} bytes over a buffer of {buffer.size}")
-    return as_strided(buffer, shape, strides, writeable=buffer.flags.writeable)
+    return np.ndarray(shape, np.uint8, buffer, strides=strides)
 
 
 def native(block: Array) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mrcdist
+from mrcdist.read import maps
 from tests.benchmarks.movie import CustomScan, Movie
 from tests.benchmarks.workloads import Workload
 
@@ -34,6 +35,9 @@ class Reader(ABC):
     def prepare(self, workload: Workload) -> Run | None:
         """Return what is to be timed; None where the reader has no such thing."""
 
+    def let_go(self) -> None:  # noqa: B027 most keep nothing
+        """Let go of what stays open for a next run: on the clock, as all that a run takes."""
+
     def check(self, workload: Workload, result: Any) -> None:
         """Raise `WrongResultError` unless the result is what was written."""
         workload.check(result)
@@ -46,10 +50,13 @@ class DaskReader(Reader):
     ----------
     compute : callable
         Computes an array with the scheduler that is measured.
+    client : distributed.Client, optional
+        Of the cluster that computes, if it is one.
     """
 
-    def __init__(self, compute: Compute) -> None:
+    def __init__(self, compute: Compute, client: Any = None) -> None:
         self._compute = compute
+        self.client = client
 
     @abstractmethod
     def open(self, workload: Workload) -> da.Array:
@@ -86,6 +93,12 @@ class Mrcdist(DaskReader):
                 workload.movie.path, chunks=workload.chunks, **_scan_shape(workload.movie)
             )
         return found["data"]
+
+    def let_go(self) -> None:
+        if self.client is None:
+            maps.let_go()
+        else:
+            self.client.run(maps.let_go)
 
 
 def _scan_shape(movie: Movie) -> dict[str, Any]:
@@ -209,7 +222,7 @@ class _Zeros:
         return np.zeros(lengths, np.uint16)
 
 
-def dask_readers(compute: Compute, *, threads: bool) -> Sequence[DaskReader]:
+def dask_readers(compute: Compute, *, threads: bool, client: Any = None) -> Sequence[DaskReader]:
     """Return who can be measured here with a scheduler, mrcdist first.
 
     Parameters
@@ -218,6 +231,8 @@ def dask_readers(compute: Compute, *, threads: bool) -> Sequence[DaskReader]:
         Computes an array with that scheduler.
     threads : bool
         Whether it is one of threads.
+    client : distributed.Client, optional
+        Of a cluster.
     """
     kinds: list[type[DaskReader]] = [Mrcdist]
     if find_spec("rsciio") is not None:
@@ -228,4 +243,4 @@ def dask_readers(compute: Compute, *, threads: bool) -> Sequence[DaskReader]:
             kinds.append(RosettaSciIODistributed)
     if threads:
         kinds.append(Memmap)
-    return [kind(compute) for kind in (*kinds, Nothing)]
+    return [kind(compute, client) for kind in (*kinds, Nothing)]

@@ -96,7 +96,7 @@ def _take_turns(
                 if options.cold:
                     gc.collect()  # pages that somebody still maps stay
                     workload.movie.forget()
-                seconds = _seconds(reader, workload, ready)
+                seconds = _seconds(reader, workload, ready, keep=options.keep)
             except Exception as error:  # noqa: BLE001 one reader's failure is its own
                 timed.wrong = f"{type(error).__name__}: {error}".splitlines()[0]
                 continue
@@ -109,11 +109,13 @@ def _slow(timed: Timed) -> bool:
     return any(seconds > _PATIENCE for seconds in timed.seconds.values())
 
 
-def _seconds(reader: Reader, workload: Workload, ready: list[Run]) -> float:
+def _seconds(reader: Reader, workload: Workload, ready: list[Run], *, keep: bool) -> float:
     """Time one run, and letting go of what it has mapped; its result is checked off the clock."""
     gc.collect()
     begun = time.perf_counter()
     result = ready.pop()()
+    if not keep:
+        reader.let_go()
     seconds = time.perf_counter() - begun
     reader.check(workload, result)
     return seconds
@@ -124,12 +126,12 @@ def _readers(scheduler: str, workers: int) -> Iterator[list[Reader]]:
     """Start what the readers need: a cluster, pools of processes; all of it ends with the block."""
     threads = scheduler == "threads"
     with ExitStack() as stack:
-        if threads:
-            options = {"scheduler": "threads", "num_workers": workers}
-        else:
-            options = {"scheduler": stack.enter_context(_cluster(workers))}
+        client = None if threads else stack.enter_context(_cluster(workers))
+        options = (
+            {"scheduler": "threads", "num_workers": workers} if threads else {"scheduler": client}
+        )
         found: list[Reader] = [
-            *dask_readers(lambda array: array.compute(**options), threads=threads)
+            *dask_readers(lambda array: array.compute(**options), threads=threads, client=client)
         ]
         found.append(stack.enter_context(NumpyProcesses(workers)))
         if find_spec("libertem") is not None:

@@ -305,7 +305,7 @@ quiet = pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 
 
 @quiet
-@pytest.mark.parametrize("io", ["map", "read"])
+@pytest.mark.parametrize("io", ["map", "read", "auto"])
 @given(case=cases())
 @settings(max_examples=150, deadline=None)
 def test_any_index_into_a_local_file(case, io):

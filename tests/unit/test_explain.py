@@ -38,7 +38,7 @@ class TestExplain:
         ],
         ids=str,
     )
-    @pytest.mark.parametrize("store", ["map", "read", "memory"])
+    @pytest.mark.parametrize("store", ["map", "read", "auto", "memory"])
     def test_requests_bytes_and_tasks(
         self, local_file, memory_file, numbers, store, settings, chunks
     ):
@@ -95,7 +95,8 @@ class TestExplain:
         assert expected / 2 <= peak <= 1.1 * expected + 2**17
 
     def test_says_what_splitting_frames_costs(self, local_file, memory_file, numbers):
-        local = str(mrcdist.plan_mrc(local_file, chunks=(6, 16, 10)).explain())
+        with dask.config.set({"mrcdist.io": "map"}):
+            local = str(mrcdist.plan_mrc(local_file, chunks=(6, 16, 10)).explain())
         assert "each frame is visited by 8 tasks" in local
         assert "not touched are not read" in local
         url = memory_file(mrc_bytes(numbers))
@@ -105,7 +106,8 @@ class TestExplain:
         assert "note" not in whole
 
     def test_reads_like_this(self, local_file):
-        text = str(mrcdist.plan_mrc(local_file, chunks=(6, -1, -1)).explain(threads=2))
+        with dask.config.set({"mrcdist.io": "map"}):
+            text = str(mrcdist.plan_mrc(local_file, chunks=(6, -1, -1)).explain(threads=2))
         assert text.splitlines() == [
             str(local_file),
             "  array    24 × 32 × 40 uint16, 60.00 kiB",

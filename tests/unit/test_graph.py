@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from typing import ClassVar
 
 import dask
@@ -22,6 +23,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 import mrcdist
 from mrcdist.graph import to_dask
 from mrcdist.plan.chunks import plan_chunks
+from mrcdist.read.advice import announce
 from mrcdist.read.identity import Identity
 from mrcdist.read.location import Location
 from mrcdist.read.source import MrcSource, Part
@@ -164,7 +166,7 @@ class TestTasks:
         [ds] = mrcdist.read_mrc(paths, chunks=(6, -1, -1))
         with counted() as count:
             np.testing.assert_array_equal(ds["data"][17].compute(), numbers[17])
-        assert (count.read.blocks, count.read.bytes_mapped) == (1, numbers[0].nbytes)
+        assert (count.read.blocks, count.read.bytes_fetched) == (1, numbers[0].nbytes)
 
     def test_lists_masks_and_negative_steps_are_right_too(self, local_file, numbers):
         [ds] = mrcdist.read_mrc(local_file, chunks=(5, 16, -1))
@@ -232,6 +234,24 @@ def test_a_crop_reads_no_whole_frames_from_the_disk(tmp_path):
     for i in range(4):
         in_cache = resident_bytes(path, 1024 + i * frame, 1024 + (i + 1) * frame)
         assert 48 * 48 * 2 <= in_cache < frame // 2
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="takes posix_fadvise and mincore")
+def test_frames_from_all_over_a_file_are_asked_for_together(tmp_path):
+    """The disk may then read them in the order that it likes, and many at a time."""
+    frame = 2**20
+    path = tmp_path / "large.bin"
+    path.write_bytes(bytes(16 * frame))
+    starts = np.arange(0, 16, 4) * frame
+    with path.open("rb", buffering=0) as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if resident_bytes(path, 0, 16 * frame) > frame:
+            pytest.skip("the page cache of this file system cannot be dropped")
+        announce(file, starts, np.full(starts.size, 2**16))
+        while any(resident_bytes(path, at, at + 2**16) < 2**16 for at in starts.tolist()):
+            time.sleep(0.01)  # the test's own limit ends it
+    assert resident_bytes(path, 0, 16 * frame) < 8 * frame
 
 
 class TestNames:

@@ -269,7 +269,7 @@ def test_the_command_prints_json(scan, tmp_path):
     out = tmp_path / "look.png"
     ran = CliRunner().invoke(main, ["preview", "--json", str(scan.movie), "-o", str(out)])
     found = json.loads(ran.stdout)
-    assert found["announced"] == found["read"] == {"bytes": 86184, "requests": 0}
+    assert found["announced"] == found["read"] == {"bytes": 86184, "requests": 2}
     assert found["view"] == "scan"
     assert len(found["panels"]) == 3
 

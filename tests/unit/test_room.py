@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import dask
 import distributed.worker
 import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.read import room
+from mrcdist.read import maps, room
+from tests.support.counted import counted
 from tests.support.mrc_files import counting, write_mrc
 
-NUMBERS = counting((600, 16, 32), "uint16")
+NUMBERS = counting((600, 64, 64), "uint16")
+ORDER = np.random.default_rng(0).permutation(len(NUMBERS))
 
 
 @pytest.fixture
 def source(tmp_path):
     return mrcdist.plan_mrc(write_mrc(tmp_path / "any.mrc", NUMBERS)).source
+
+
+@pytest.fixture
+def custom(source):
+    """The same frames in another order."""
+    return dataclasses.replace(source, table=ORDER)
+
+
+@pytest.fixture(autouse=True)
+def _no_map_is_left():
+    maps.let_go()
+    yield
+    maps.let_go()
 
 
 @pytest.fixture
@@ -38,6 +57,11 @@ def is_mapped(block: np.ndarray) -> bool:
     return not block.flags.writeable
 
 
+def wait_until(ready: Callable[[], bool]) -> None:
+    while not ready():  # the test's own limit ends it
+        time.sleep(0.01)
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -48,30 +72,66 @@ def test_a_view_of_whole_frames_is_always_kept(source, in_a_worker_of):
 
 
 def test_a_part_of_each_frame_is_a_view_outside_workers(source):
-    assert is_mapped(source[:, 4:8])
+    assert is_mapped(source[:, 16:32])
 
 
 @pytest.mark.parametrize("limit", [None, 10 * NUMBERS.nbytes])
 def test_and_in_workers_with_memory_for_the_pages_around_it(source, in_a_worker_of, limit):
     in_a_worker_of(limit)
-    assert is_mapped(source[:, 4:8])
+    assert is_mapped(source[:, 16:32])
 
 
 def test_it_is_copied_where_there_is_no_memory_for_them(source, in_a_worker_of):
     in_a_worker_of(NUMBERS.nbytes)
-    block = source[:, 4:8]
+    block = source[:, 16:32]
     assert not is_mapped(block)
     assert block.flags.owndata or block.base.nbytes == block.nbytes
-    np.testing.assert_array_equal(block, NUMBERS[:, 4:8])
+    np.testing.assert_array_equal(block, NUMBERS[:, 16:32])
 
 
 def test_room_is_shared_and_comes_back(source, in_a_worker_of):
-    in_a_worker_of(4 * NUMBERS.nbytes)
-    kept = [source[:, 4:8] for _ in range(4)]
-    assert [is_mapped(block) for block in kept] == [True, False, False, False]
+    """There is none for all of the file, but for twice what is not wanted of these bands."""
+    in_a_worker_of(2 * NUMBERS.nbytes)
+    kept = [source[:, :48] for _ in range(4)]
+    assert [is_mapped(block) for block in kept] == [True, True, False, False]
     kept.clear()
     gc.collect()
-    assert is_mapped(source[:, 4:8])
+    assert is_mapped(source[:, :48])
+
+
+def test_views_share_the_map_of_a_file_that_there_is_room_for(source, in_a_worker_of):
+    in_a_worker_of(3 * NUMBERS.nbytes)
+    kept = [source[:, start : start + 16] for start in range(0, 64, 16)]
+    assert all(is_mapped(block) for block in kept)
+    np.testing.assert_array_equal(np.concatenate(kept, axis=1), NUMBERS)
+    maps.let_go()
+    assert not is_mapped(source[:, :16])  # these views keep the first map, and its room
+    kept.clear()
+    gc.collect()
+    assert is_mapped(source[:, :16])
+
+
+def test_a_shared_map_goes_when_nobody_asks_for_it_any_more(source, monkeypatch):
+    monkeypatch.setattr(maps, "_LINGER", 0.02)
+    before = room._maps
+    source[:, :16]
+    assert room._maps == before + 1
+    wait_until(lambda: room._maps == before)
+
+
+def test_frames_from_all_over_the_file_are_copied_out_of_its_map(custom, in_a_worker_of):
+    in_a_worker_of(None)
+    with counted() as count:
+        np.testing.assert_array_equal(custom[...], NUMBERS[ORDER])
+    assert (count.read.requests, count.read.bytes_mapped) == (0, NUMBERS.nbytes)
+
+
+def test_and_read_one_by_one_where_there_is_no_room_for_it(custom, in_a_worker_of):
+    in_a_worker_of(NUMBERS.nbytes)
+    with counted() as count:
+        np.testing.assert_array_equal(custom[...], NUMBERS[ORDER])
+    assert count.read.bytes_mapped == 0
+    assert count.read.bytes_fetched == NUMBERS.nbytes
 
 
 def test_a_read_that_fails_gives_its_room_back(tmp_path, in_a_worker_of):
@@ -80,14 +140,16 @@ def test_a_read_that_fails_gives_its_room_back(tmp_path, in_a_worker_of):
     os.utime(path, (1, 1))
     before = room._maps, room._spare
     with pytest.raises(mrcdist.FileChangedError):
-        source[:, 4:8]
+        source[:, 16:32]
     assert (room._maps, room._spare) == before
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc to count files in")
-def test_many_blocks_at_a_time_take_few_file_descriptors(source):
+@pytest.mark.parametrize("io", ["map", "auto"])
+def test_many_blocks_at_a_time_take_few_file_descriptors(source, io):
     before = open_files()
-    blocks = [source[i] for i in range(600)]
-    assert open_files() - before <= 256
+    with dask.config.set({"mrcdist.io": io}):
+        blocks = [source[i] for i in range(600)]
+    assert open_files() - before <= (256 if io == "map" else 0)
     for block, expected in zip(blocks, NUMBERS, strict=True):
         np.testing.assert_array_equal(block, expected)

@@ -36,7 +36,7 @@ def cases(draw):
     return raw, navigation, expected, index, chunks
 
 
-@pytest.mark.parametrize("io", ["map", "read"])
+@pytest.mark.parametrize("io", ["map", "read", "auto"])
 @given(case=cases())
 @settings(max_examples=150, deadline=None)
 def test_source_from_a_local_file(case, io):
