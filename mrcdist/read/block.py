@@ -96,7 +96,7 @@ def _in_place(part: OpenPart, layout: Layout, frames: Frames, window: Window) ->
     stretch = frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
     found = layout.pixels.decode(stretch[::step, :: window.rows.step], window.columns)
     # A narrow view of memory of our own would hold on to all of it.
-    return found.copy() if part.reader.private and found.nbytes < buffer.nbytes else found
+    return found.copy() if buffer.flags.writeable and found.nbytes < buffer.nbytes else found
 
 
 def _kept(part: OpenPart, layout: Layout, run: FrameRun, spare: int) -> Bytes | None:
@@ -176,7 +176,7 @@ def _scatter(part: OpenPart, layout: Layout, frames: Frames, window: Window, mem
     size = memory.size // frames.size
     places, numbers, repeats = once(frames - part.first, part.frames)
     if isinstance(part.reader, RangeKeeper):
-        part.reader.copy(stretches(part, layout, frames, window), memory)
+        part.reader.copy(stretches(part, layout, window, places, numbers), memory)
     else:
         targets = [
             (part.offset + run.start, _target(run, places, numbers, layout, size, memory))

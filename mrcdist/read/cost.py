@@ -10,6 +10,7 @@ from mrcdist.plan.ranges import FrameRun, Window
 from mrcdist.read.places import (
     in_file_order,
     merged_runs,
+    once,
     scatters,
     single_run,
     stored_bytes,
@@ -94,7 +95,11 @@ def _cost_of_pages(
         if taken.requests or viewed <= block_bytes:
             return BlockCost(taken.requests, viewed, buffers=max(viewed - block_bytes, 0))
     if scatters(parts, layout, window):
-        reads = [stretches(part, layout, frames, window).lengths for part in parts]
+        found = [once(frames - part.first, part.frames) for part in parts]
+        reads = [
+            stretches(part, layout, window, places, numbers).lengths
+            for part, (places, numbers, _) in zip(parts, found, strict=True)
+        ]
         requests, nbytes = sum(map(len, reads)), sum(int(each.sum()) for each in reads)
         memory = frames.size * (high - low)
         buffers = 0 if layout.pixels.plain and memory <= block_bytes else memory

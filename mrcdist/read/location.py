@@ -323,7 +323,13 @@ class Location:
             )
             return options
         given = dict(options.get("config_kwargs") or {})
-        given.setdefault("max_pool_connections", max(10, settings.process_concurrency))
+        pool = given.setdefault("max_pool_connections", max(10, settings.process_concurrency))
+        if not isinstance(pool, int | None) or (pool or 0) < 0:  # botocore would wait for ever
+            raise ArgumentError(
+                f"max_pool_connections in storage_options is {pool!r}",
+                cause="a whole number of connections is needed",
+                remedy='pass {"config_kwargs": {"max_pool_connections": 32}}, or leave it out',
+            )
         given.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
         given.setdefault("read_timeout", settings.stall)
         return {**options, "config_kwargs": given}

@@ -53,12 +53,10 @@ def shared_map(file: FileIO) -> mmap.mmap | None:
         return found.mapped
 
 
-def let_go(unused_for: float = 0.0) -> None:
-    """Drop the maps that were not used for so many seconds; views of them keep what they need."""
-    before = time.monotonic() - unused_for
+def let_go() -> None:
+    """Drop the maps; views of them keep what they need."""
     with _lock:
-        for version in [version for version, shared in _kept.items() if shared.used <= before]:
-            del _kept[version]
+        _kept.clear()
 
 
 def _map(file: FileIO, size: int) -> mmap.mmap | None:
@@ -81,7 +79,9 @@ def _look_again() -> None:
 
 
 def _sweep() -> None:
-    let_go(unused_for=_LINGER)
+    before = time.monotonic() - _LINGER
     with _lock:
+        for version in [version for version, shared in _kept.items() if shared.used <= before]:
+            del _kept[version]
         if _kept:
             _look_again()

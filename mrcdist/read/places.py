@@ -92,11 +92,15 @@ def once(frames: Frames, present: int) -> tuple[Frames, Frames, list[tuple[int, 
     return np.delete(order, again), np.delete(wanted, again), repeats
 
 
-def stretches(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> Stretches:
-    """Where in the file and in the block the frames' parts are that follow one another in both."""
+def stretches(
+    part: OpenPart, layout: Layout, window: Window, places: Frames, numbers: Frames
+) -> Stretches:
+    """Where in the file and in the block the parts of such frames are that are together in both.
+
+    `places` and `numbers` are what `once` gives.
+    """
     low, high = window.byte_span(layout)
     size = high - low
-    places, numbers, _ = once(frames - part.first, part.frames)
     gaps = np.diff(numbers) * layout.frame_bytes != size
     cuts = np.flatnonzero(gaps | (np.diff(places) != 1)) + 1
     firsts = np.concatenate(([0], cuts)) if numbers.size else cuts

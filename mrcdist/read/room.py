@@ -9,21 +9,25 @@ no more room, blocks are copied.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import threading
 import weakref
 from typing import Any
 
+import psutil
+
 __all__ = ["give_back", "give_back_with", "take"]
 
-# Of a worker's memory limit, for pages that are not wanted: what it holds may take as much again
-# before it spills.
+# Of a worker's memory limit, or else of the machine's memory, for pages that are not wanted: what a
+# worker holds may take as much again before it spills.
 _SHARE = 0.35
 
 _MOST_MAPS = 256
 
-_lock = threading.Lock()
+# A map may go while the lock is held, when Python collects garbage.
+_lock = threading.RLock()
 _maps = 0
 _spare = 0
 
@@ -54,10 +58,17 @@ def give_back_with(holder: Any, spare: int) -> None:
 
 
 def _most_spare() -> float:
-    """Bytes in all: no end of them, but in a worker with a memory limit."""
+    """Bytes in all."""
     module = sys.modules.get("distributed.worker")  # what is not imported runs no worker
     try:
-        limit = module.get_worker().memory_manager.memory_limit if module else None
+        worker = module.get_worker() if module else None
     except ValueError:  # not in a worker's task
-        return math.inf
-    return limit * _SHARE if limit else math.inf
+        worker = None
+    limit = worker.memory_manager.memory_limit if worker else None
+    return (limit or _machine_memory()) * _SHARE
+
+
+@functools.cache
+def _machine_memory() -> int:
+    total: int = psutil.virtual_memory().total
+    return total

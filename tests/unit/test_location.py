@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mrcdist
+from mrcdist.errors import ArgumentError
 from mrcdist.read.identity import Identity, remote_identity
 from mrcdist.read.location import Location, here
 from tests.support.mrc_files import counting, mrc_bytes
@@ -341,6 +342,13 @@ class TestIdentity:
     def test_reads_well(self):
         assert str(Identity(5, "etag", '"abc"')) == '5 bytes, etag "abc"'
         assert str(Identity(None)) == "unknown size"
+
+
+@pytest.mark.parametrize("pool", ["32", 2.5, -1])
+def test_a_pool_of_connections_that_is_no_number_is_refused(pool):
+    options = {"config_kwargs": {"max_pool_connections": pool}}
+    with pytest.raises(ArgumentError, match="max_pool_connections in storage_options"):
+        Location.of("s3://bucket/a.mrc", options).filesystem()
 
 
 class TestListing:

@@ -81,6 +81,23 @@ def test_and_in_workers_with_memory_for_the_pages_around_it(source, in_a_worker_
     assert is_mapped(source[:, 16:32])
 
 
+def test_a_small_range_is_read_and_holds_nothing_else(source):
+    block = source[0:64:8]
+    assert not is_mapped(block)
+    assert block.flags.owndata or block.base.nbytes == block.nbytes
+    np.testing.assert_array_equal(block, NUMBERS[0:64:8])
+
+
+def test_narrow_crops_are_copied(source):
+    """Arithmetic on them is faster then, and the pages around them go."""
+    before = room._maps, room._spare
+    crop = source[:, 8:40, 8:16]
+    assert not is_mapped(crop)
+    assert (room._maps, room._spare) == before
+    np.testing.assert_array_equal(crop, NUMBERS[:, 8:40, 8:16])
+    assert is_mapped(source[:, 8:56, 8:56])
+
+
 def test_it_is_copied_where_there_is_no_memory_for_them(source, in_a_worker_of):
     in_a_worker_of(NUMBERS.nbytes)
     block = source[:, 16:32]
