@@ -77,7 +77,7 @@ def probe_file(payload: bytes, address: str) -> dict[str, Any]:
     try:
         source, index = pickle.loads(payload)  # noqa: S301 from the client, as any task is
         for part in source.parts:
-            found = part.location.identify()
+            found = part.location.current()
             if found != part.identity:
                 raise FileChangedError(
                     f"{part.location.shown} has {found}, planned were {part.identity}",

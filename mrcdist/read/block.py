@@ -132,7 +132,7 @@ def _picked(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> A
             return None
         n_frames = last - first + 1
         stretch = frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
-        return layout.pixels.decode(stretch[there, :: window.rows.step], window.columns)
+        return _decoded(stretch[there, :: window.rows.step], layout, window)
 
 
 def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:
@@ -150,13 +150,19 @@ def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window:
             stretch = frames_in(buffer, layout, window, int(there[-1]) + 1, layout.frame_bytes)
             if there.size == frames.size:  # all of them are here: one copy, in the array's order
                 lines = stretch[inside - wanted[0], :: window.rows.step]
-                block = layout.pixels.decode(lines, window.columns)
+                block = _decoded(lines, layout, window)
             else:
                 block = np.zeros(shape, layout.dtype) if block is None else block
                 lines = stretch[as_slice(there), :: window.rows.step]
                 places = as_slice(order[run.first : run.last])
                 block[places] = layout.pixels.decode(lines, window.columns)
     return np.zeros(shape, layout.dtype) if block is None else block
+
+
+def _decoded(lines: Bytes, layout: Layout, window: Window) -> Array:
+    """The numbers in rows of our own; a narrow view would hold on to all of them."""
+    found = layout.pixels.decode(lines, window.columns)
+    return found.copy() if found.nbytes < lines.nbytes else found
 
 
 def _scattered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:
@@ -167,7 +173,7 @@ def _scattered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window
         _scatter(part, layout, frames, window, memory)
     stretch = frames_in(memory, layout, window, frames.size, high - low)
     found = layout.pixels.decode(stretch[:, :: window.rows.step], window.columns)
-    # A narrow view would hold on to all of it.
+    # As in `_decoded`, but the memory holds what is between the rows, too.
     return found.copy() if found.nbytes < memory.nbytes else found
 
 

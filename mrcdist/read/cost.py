@@ -85,7 +85,10 @@ def _cost_of_pages(
     window: Window,
     single: FrameRun | None,
 ) -> BlockCost:
-    """What a block of mapped files takes; its memory is that of a process with none to spare."""
+    """What a block of mapped files takes in a process that has no memory to spare for their pages.
+
+    One that has reads the same bytes in fewer requests, and in memory that it takes from `room`.
+    """
     block_bytes = stored_bytes(layout, frames, window)
     low, high = window.byte_span(layout)
     viewed = 0

@@ -177,7 +177,8 @@ class MappedFile(LocalReader, RangeKeeper):
                 return self._copied(file, start, stop)
             self._require(start, stop)
             if spare and (shared := shared_map(file)) is not None:
-                return _pages(shared, start, stop, begin=0)
+                stats.add(bytes_mapped=stop - start)
+                return self._pages(shared, start, stop, begin=0)
             if not room.take(spare):
                 return None
             try:
@@ -186,7 +187,8 @@ class MappedFile(LocalReader, RangeKeeper):
                 room.give_back(spare)
                 raise
             room.give_back_with(mapped, spare)
-            return _pages(mapped, start, stop, begin=_page_of(start))
+            stats.add(bytes_mapped=stop - start)
+            return self._pages(mapped, start, stop, begin=_page_of(start))
 
     @contextmanager
     def lend(self, start: int, stop: int, parts: Frames, length: int) -> Iterator[Bytes | None]:
@@ -198,6 +200,9 @@ class MappedFile(LocalReader, RangeKeeper):
         ------
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
+        if parts.size * length <= self.small:
+            yield None
+            return
         with self._opened() as file:
             self._require(start, stop)
             mapped = shared_map(file)
@@ -205,7 +210,8 @@ class MappedFile(LocalReader, RangeKeeper):
                 yield None
                 return
             announce(file, np.sort(parts) + start, np.full(parts.size, length))
-            yield _pages(mapped, start, stop, begin=0)
+            stats.add(bytes_mapped=parts.size * length)
+            yield self._pages(mapped, start, stop, begin=0)
 
     def copy(self, stretches: Stretches, memory: Bytes) -> None:
         """Read stretches to their places in memory: that leaves no pages mapped.
@@ -226,12 +232,19 @@ class MappedFile(LocalReader, RangeKeeper):
         if stop - start <= self.small:
             return self._copied(file, start, stop)
         self._require(start, stop)
-        return _pages(self._map(file, start, stop), start, stop, begin=_page_of(start))
+        stats.add(bytes_mapped=stop - start)
+        return self._pages(self._map(file, start, stop), start, stop, begin=_page_of(start))
 
     def _require(self, start: int, stop: int) -> None:
         """Raise where the file ends before a range: touching such a page would end the process."""
         if stop > self._size:
             raise self._ended(self._size, start, stop)
+
+    def _pages(self, mapped: mmap.mmap, start: int, stop: int, begin: int) -> Bytes:
+        """A range of a map of the file from byte `begin` on; it keeps the map until it goes."""
+        if begin + len(mapped) < stop:  # it has been truncated since
+            raise self._ended(begin + len(mapped), start, stop)
+        return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
 
     def _map(self, file: FileIO, start: int, stop: int) -> mmap.mmap:
         begin = _page_of(start)
@@ -246,12 +259,6 @@ class MappedFile(LocalReader, RangeKeeper):
 def _page_of(start: int) -> int:
     """Where the map of what begins at this byte has to begin."""
     return start - start % mmap.ALLOCATIONGRANULARITY
-
-
-def _pages(mapped: mmap.mmap, start: int, stop: int, begin: int) -> Bytes:
-    """A range of a map that begins at byte `begin`; it keeps the map until its last view goes."""
-    stats.add(bytes_mapped=stop - start)
-    return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
 
 
 class ReadFile(LocalReader):

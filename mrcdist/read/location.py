@@ -31,6 +31,9 @@ __all__ = ["Location", "changed", "here"]
 
 _Result = TypeVar("_Result")
 
+# What opening a file asks for, a header: a small file's answer may differ with it.
+_FIRST_BYTES = 1024
+
 
 @dataclass(frozen=True)
 class Location:
@@ -186,19 +189,30 @@ class Location:
     def read_first(self, size: int) -> tuple[Identity, bytes]:
         """Read up to `size` bytes from the start, and learn which version of the file has them.
 
-        The first that is asked of a store: one request where an answer tells both, else two. If
-        nobody is there, that is said soon.
+        The first that is asked of a store: one request where an answer tells both, else one for
+        each. If nobody is there, that is said soon.
 
         Raises
         ------
         MissingFileError, AccessDeniedError, ReadError
         """
-        fs, path = self.filesystem()
-        found = self._retried(lambda: read_first(fs, path, size, self.shown), stranger=True)
+        found = self._first(size, stranger=True)
         if found is not None:
             return found
         identity = self.identify(first=True)
         return identity, self.read_head(size, identity=identity)
+
+    def current(self) -> Identity:
+        """Which version of the file the store has now, in the words in which `read_first` tells it.
+
+        Of a part of a file, servers may tell another version than of the whole.
+        """
+        found = self._first(_FIRST_BYTES, stranger=False)
+        return self.identify() if found is None else found[0]
+
+    def _first(self, size: int, *, stranger: bool) -> tuple[Identity, bytes] | None:
+        fs, path = self.filesystem()
+        return self._retried(lambda: read_first(fs, path, size, self.shown), stranger=stranger)
 
     def read_head(self, size: int, start: int = 0, identity: Identity | None = None) -> bytes:
         """Read up to `size` bytes from byte `start`, fewer where the file ends.

@@ -18,7 +18,8 @@ from mrcdist.read import room
 
 __all__ = ["let_go", "shared_map"]
 
-# Seconds that a map stays after its last use: a task is followed sooner by the next.
+# Seconds that a map stays after its last use, at least, and twice as long at most: a task is
+# followed sooner by the next.
 _LINGER = 1.0
 
 
@@ -46,8 +47,8 @@ def shared_map(file: FileIO) -> mmap.mmap | None:
             mapped = _map(file, stat.st_size)
             if mapped is None:
                 return None
-            if not _kept:
-                _look_again()
+            if not (_kept or _look_again()):
+                return mapped
             found = _kept[version] = _Shared(mapped, 0.0)
         found.used = time.monotonic()
         return found.mapped
@@ -71,11 +72,15 @@ def _map(file: FileIO, size: int) -> mmap.mmap | None:
     return mapped
 
 
-def _look_again() -> None:
-    """Look in a while whether maps are still in use."""
+def _look_again() -> bool:
+    """Look in a while whether maps are still in use; False where no thread can be had for it."""
     timer = threading.Timer(_LINGER, _sweep)
     timer.daemon = True
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _sweep() -> None:
@@ -83,5 +88,16 @@ def _sweep() -> None:
     with _lock:
         for version in [version for version, shared in _kept.items() if shared.used <= before]:
             del _kept[version]
-        if _kept:
-            _look_again()
+        if _kept and not _look_again():
+            _kept.clear()
+
+
+def _begin_anew() -> None:
+    """In a process that was forked: it has no thread that looks, and locks may have been held."""
+    global _lock
+    _lock = threading.Lock()
+    _kept.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

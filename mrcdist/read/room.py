@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import sys
 import threading
 import weakref
@@ -66,6 +67,17 @@ def _most_spare() -> float:
         worker = None
     limit = worker.memory_manager.memory_limit if worker else None
     return (limit or _machine_memory()) * _SHARE
+
+
+def _begin_anew() -> None:
+    """In a process that was forked: the lock may have been held."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    # Before that of the maps, which give room back.
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 @functools.cache

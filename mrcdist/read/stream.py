@@ -111,7 +111,7 @@ class StreamReader:
         )
 
     def _check(self) -> None:
-        found = self._location.identify()
+        found = self._location.current()
         consistency = read_settings().consistency
         if found.required(consistency) != self._identity.required(consistency):
             raise changed(self._location, self._identity, found).located(here(self._location))

@@ -194,7 +194,7 @@ class TestResults:
         [(total, again)] = re.findall(r"100%  (\S+ \S+) of (\S+ \S+), ", done.stderr)
         assert total == again == format_bytes(120 * 5 * 5 * DATA.itemsize)
         assert f"  pixels    {total} in " in done.stdout
-        assert " of local files mapped, of which the pages with these pixels " in done.stdout
+        assert re.search(r"  read      \S+ \S+ fetched; \d+ requests, 0 retries", done.stdout)
 
     def test_from_s3_with_counts_of_requests_and_retries(
         self, cluster: Client, s3_proxy: CountingProxy, s3_bucket: Bucket, tmp_path: Path

@@ -65,7 +65,9 @@ class TestLocalFiles:
         assert_equal_on(data_of("a.mrc", chunks=(4, -1, -1)), numbers)
         assert_equal_on(data_of("./a.mrc", chunks=(4, -1, -1)), numbers)
 
-    def test_maps_go_with_the_chunks(self, cluster, path, numbers):
+    def test_maps_go_with_the_chunks(self, cluster, tmp_path):
+        numbers = counting((12, 512, 1024), "uint16")  # 1 MiB a frame: less would be read
+        path = write_mrc(tmp_path / "large.mrc", numbers)
         before = cluster.run(stats.snapshot)
         assert data_of(path, chunks=(4, -1, -1)).sum().compute() == numbers.sum()
         after = cluster.run(stats.snapshot)

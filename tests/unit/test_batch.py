@@ -28,6 +28,7 @@ from mrcdist.batch.program import SAMPLED_FRAMES, Order, sample
 from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, VirtualImage
 from mrcdist.batch.reductions import FrameSum, PixelSums
 from mrcdist.batch.schedule import block_frames, blocks_of, schedule_maps, schedule_sum
+from mrcdist.batch.summary import Summary
 from mrcdist.batch.work import Work, compute, join, merge_ledgers, total
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.chunks import plan_chunks
@@ -511,3 +512,48 @@ class TestLedger:
             piece = join([compute(task, work) for task in tasks], work)
             assert total(piece.ledger).blocks == 6
             assert total(piece.ledger).bytes_fetched == frames.nbytes
+
+
+@pytest.mark.parametrize(
+    ("mapped", "fetched", "told"),
+    [
+        (
+            2**20,
+            0,
+            ["1.00 MiB of local files mapped, of which the pages with these pixels are read"],
+        ),
+        (0, 2**10, ["1.00 kiB fetched; 3 requests, 1 retries"]),
+        (
+            2**20,
+            2**10,
+            [
+                "1.00 MiB of local files mapped, of which the pages with these pixels are read",
+                "1.00 kiB fetched; 3 requests, 1 retries",
+            ],
+        ),
+    ],
+)
+def test_a_summary_tells_what_was_mapped_and_what_was_fetched(mapped, fetched, told):
+    summary = Summary(
+        title="mean",
+        url="movie.mrc",
+        detector="",
+        outputs=("out.npy",),
+        shape=(4, 4),
+        dtype="float32",
+        units=("counts",),
+        parts=1,
+        parts_kept=0,
+        tasks=1,
+        blocks=1,
+        pixel_bytes=2**10,
+        bytes_fetched=fetched,
+        bytes_mapped=mapped,
+        requests=3,
+        retries=1,
+        seconds=1.0,
+        workers=1,
+        notes=(),
+    )
+    read = [line[12:] for line in str(summary).splitlines() if line.startswith("  read ")]
+    assert read == told

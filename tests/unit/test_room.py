@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import mmap
+import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,8 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.read import maps, room
+from mrcdist.read import local, maps, room
+from mrcdist.read.source import MrcSource
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, write_mrc
 
@@ -141,6 +145,52 @@ def test_frames_from_all_over_the_file_are_copied_out_of_its_map(custom, in_a_wo
     with counted() as count:
         np.testing.assert_array_equal(custom[...], NUMBERS[ORDER])
     assert (count.read.requests, count.read.bytes_mapped) == (0, NUMBERS.nbytes)
+
+
+@pytest.mark.parametrize("index", [np.s_[:, :, ::16], np.s_[::-1, :, ::16], np.s_[:, 8:16, 3:5]])
+def test_columns_of_them_hold_nothing_else(custom, index):
+    block = custom[index]
+    np.testing.assert_array_equal(block, NUMBERS[ORDER][index])
+    held = block if block.base is None else block.base
+    assert held.nbytes == block.nbytes
+
+
+def test_a_map_that_was_made_after_a_truncation_is_an_error(source, tmp_path, monkeypatch):
+    with (tmp_path / "any.mrc").open("rb") as file:
+        short = mmap.mmap(file.fileno(), mmap.PAGESIZE, access=mmap.ACCESS_READ)
+    monkeypatch.setattr(local, "shared_map", lambda _: short)
+    with pytest.raises(mrcdist.FileChangedError, match="call read_mrc again"):
+        source[:, 16:32]
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="there is no fork")
+def test_a_forked_process_begins_without_maps(source):
+    source[:, 16:32]
+    assert maps._kept
+    maps._lock.acquire()  # as another thread may hold it just then
+    try:
+        child = multiprocessing.get_context("fork").Process(target=_read_in_child, args=(source,))
+        child.start()
+    finally:
+        maps._lock.release()
+    child.join()
+    assert child.exitcode == 0
+
+
+def _read_in_child(source: MrcSource) -> None:
+    assert not maps._kept
+    np.testing.assert_array_equal(source[:, 16:32], NUMBERS[:, 16:32])
+
+
+def test_a_thread_that_cannot_be_had_is_no_error(source, monkeypatch):
+    def refuse(_timer):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    before = room._maps
+    np.testing.assert_array_equal(source[:, 16:32], NUMBERS[:, 16:32])
+    gc.collect()
+    assert room._maps == before
 
 
 def test_and_read_one_by_one_where_there_is_no_room_for_it(custom, in_a_worker_of):
