@@ -177,14 +177,14 @@ def test_compose_services_compute(
             return succeeds(hosts[service], "env", f"PATH={variables['PATH']}", *test)
 
         start("s3", "s3")
+        start("scheduler", "scheduler")
         processes.wait_until(lambda: healthy("s3"), "s3")
         start("movie", "movie")
         seeding = processes.running.pop("movie")
-        assert seeding.wait(120) == 0, (processes.folder / "movie.out").read_text("utf-8")
-        start("scheduler", "scheduler")
         processes.wait_until(lambda: healthy("scheduler"), "scheduler")
         for host, service in places.items():
             start(host, service)
+        assert seeding.wait(120) == 0, (processes.folder / "movie.out").read_text("utf-8")
 
         # What the comment at the top of the file tells people to type.
         text = (DEPLOY / "compose" / "compose.yaml").read_text("utf-8")

@@ -322,7 +322,7 @@ def test_any_index_into_a_local_file(case, io):
 
 @quiet
 @given(case=cases())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_index_and_chunks_on_the_memory_filesystem(case):
     raw, navigation, expected, index, chunks = case
     url = in_memory(raw)

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -394,6 +394,7 @@ class TestQuantities:
     """From the bytes of a file to the result, in this process."""
 
     @given(case=files())
+    @settings(max_examples=30)
     def test_a_virtual_image_is_numpys(self, case, memory_file):
         frames, chunks, detector = case
         got = computed(self.plan(frames, chunks, memory_file), VirtualImage(detector))
@@ -404,6 +405,7 @@ class TestQuantities:
         np.testing.assert_array_equal(got.values, (frames * weights).sum(axis=(-2, -1)))
 
     @given(case=files())
+    @settings(max_examples=30)
     def test_the_mean_is_numpys(self, case, memory_file):
         frames, chunks, _ = case
         got = computed(self.plan(frames, chunks, memory_file), Mean())
@@ -412,6 +414,7 @@ class TestQuantities:
         )
 
     @given(case=files())
+    @settings(max_examples=30)
     def test_the_centre_of_mass_is_numpys(self, case, memory_file):
         frames, chunks, detector = case
         got = computed(self.plan(frames, chunks, memory_file), CentreOfMass(detector))
@@ -426,6 +429,7 @@ class TestQuantities:
         assert bool(got.notes) == bool((mass == 0).any())
 
     @given(case=files())
+    @settings(max_examples=30)
     def test_a_task_may_read_several_blocks(self, case, memory_file):
         frames, chunks, detector = case
         plan = self.plan(frames, chunks, memory_file)

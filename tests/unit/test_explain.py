@@ -27,7 +27,7 @@ def local_file(tmp_path_factory, numbers):
 class TestExplain:
     """The numbers are those that are counted when the array is computed."""
 
-    @pytest.mark.parametrize("chunks", [(6, -1, -1), (4, 8, -1), (6, 16, 10), (24, 8, 1), "auto"])
+    @pytest.mark.parametrize("chunks", [(6, -1, -1), (4, 8, -1), (6, 16, 10), (24, 8, 5), "auto"])
     @pytest.mark.parametrize(
         "settings",
         [

@@ -82,7 +82,7 @@ def test_source_from_memory_filesystem(case, memory_file):
 
 
 @given(case=cases())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_dask_array_in_any_chunks(case, memory_file):
     raw, navigation, expected, index, chunks = case
     [ds] = mrcdist.read_mrc(memory_file(raw), navigation_shape=navigation[::-1], chunks=chunks)
