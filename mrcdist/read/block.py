@@ -152,11 +152,20 @@ def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window:
                 lines = stretch[inside - wanted[0], :: window.rows.step]
                 block = _decoded(lines, layout, window)
             else:
-                block = np.zeros(shape, layout.dtype) if block is None else block
+                block = _memory(parts, frames, shape, layout.dtype) if block is None else block
                 lines = stretch[as_slice(there), :: window.rows.step]
                 places = as_slice(order[run.first : run.last])
                 block[places] = layout.pixels.decode(lines, window.columns)
     return np.zeros(shape, layout.dtype) if block is None else block
+
+
+def _memory(
+    parts: Sequence[OpenPart], frames: Frames, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Array:
+    """Memory to write frames to; 0 where some are nowhere, else not cleared, which takes time."""
+    found = [(frames >= part.first) & (frames < part.first + part.frames) for part in parts]
+    everywhere = bool(np.all(np.logical_or.reduce(found)))
+    return (np.empty if everywhere else np.zeros)(shape, dtype)
 
 
 def _decoded(lines: Bytes, layout: Layout, window: Window) -> Array:
@@ -168,7 +177,7 @@ def _decoded(lines: Bytes, layout: Layout, window: Window) -> Array:
 def _scattered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:
     """Let the frames' parts come straight to their places; those that are nowhere are 0."""
     low, high = window.byte_span(layout)
-    memory = np.zeros(frames.size * (high - low), np.uint8)
+    memory = _memory(parts, frames, (frames.size * (high - low),), np.dtype(np.uint8))
     for part in parts:
         _scatter(part, layout, frames, window, memory)
     stretch = frames_in(memory, layout, window, frames.size, high - low)
@@ -213,6 +222,8 @@ def _target(
 
 def _announce(buffer: Bytes, layout: Layout, window: Window, frames: Frames) -> None:
     """Say which parts of a buffer will be used, in case they are pages that are yet to be read."""
+    if buffer.flags.writeable:  # memory of our own
+        return
     low, high = window.byte_span(layout)
     starts = (frames - frames[0]) * layout.frame_bytes
     expect(buffer, starts, length=high - low, stride=layout.frame_bytes)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,11 +166,39 @@ class MrcSource:
             first += part.frames
         return parts
 
+    def __reduce__(self) -> tuple[Callable[..., MrcSource], tuple[Any, ...]]:
+        if self._packed is None:
+            return type(self), (self.parts, self.layout, self.table)
+        return _unpacked, (self._packed,)
+
+    @functools.cached_property
+    def _packed(self) -> bytes | None:
+        """What a task carries: packed once, since pickling it a task takes longer than to plan it.
+
+        None for what goes to each worker once, and where a class of a notebook is among the storage
+        options: that is more than pickle can, and distributed sees to it by itself.
+        """
+        if not self.travels_light:
+            return None
+        try:
+            packed = pickle.dumps((type(self), self.parts, self.layout, self.table), protocol=5)
+        except Exception:  # noqa: BLE001 whatever pickle does not know
+            return None
+        return None if b"__main__" in packed else packed
+
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         parts = [
             (part.location.place, part.identity, part.offset, part.frames) for part in self.parts
         ]
         return type(self).__qualname__, parts, self.layout, self.table
+
+
+@functools.lru_cache(maxsize=64)
+def _unpacked(packed: bytes) -> MrcSource:
+    """The one source in this process for all tasks that carry it: nothing in it ever changes."""
+    kind, *arguments = pickle.loads(packed)  # noqa: S301 part of a pickle itself
+    source: MrcSource = kind(*arguments)
+    return source
 
 
 def _opened(part: Part, first: int, layout: Layout, settings: ReadSettings) -> OpenPart:

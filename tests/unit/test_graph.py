@@ -376,3 +376,24 @@ class TestSizes:
         again = pickle.loads(pickle.dumps(source))
         np.testing.assert_array_equal(again[3], numbers[3])
         assert again.parts == source.parts
+
+    def test_tasks_of_a_process_share_the_source_that_each_of_them_carries(self, local_file):
+        plan = mrcdist.plan_mrc(local_file)
+        first, second = (pickle.loads(pickle.dumps(plan.source)) for _ in range(2))
+        assert first is second
+        other = mrcdist.plan_mrc(local_file, navigation_shape=(6, 4)).source
+        assert pickle.loads(pickle.dumps(other)).shape == other.shape != first.shape
+
+    def test_options_of_a_class_that_a_notebook_defines_go_to_workers(self, monkeypatch):
+        class Key:
+            """As it is written in a cell."""
+
+        Key.__module__, Key.__qualname__ = "__main__", "Key"
+        with monkeypatch.context() as notebook:
+            notebook.setattr(sys.modules["__main__"], "Key", Key, raising=False)
+            key = Key()
+            key.number = 7
+            source = s3_source((10,), {"session": key})
+            packed = distributed_pickle.dumps(source)
+        again = distributed_pickle.loads(packed)
+        assert again.parts[0].location.storage_options["session"].number == 7
