@@ -32,9 +32,9 @@ CROP = slice(40, 88)
 """Rows and columns of the cropped detector."""
 BAND = 16
 """Rows of the detector in a block of detector-major order."""
-# Frames at a time: as float32, 2 MiB, they fit into a core's cache, and they keep numpy busy for
-# so long that threads do not wait for each other's turn with the interpreter.
-_TILE = 32
+# Frames at a time: as float32, 4 MiB. Threads wait for each other's turn with the interpreter
+# where tiles are smaller, and for memory where they are larger; for processes 32 are as good.
+_TILE = 64
 _RANDOM_FRAMES = 20
 _SMALL_TASKS_GIB = 1 / 64
 
