@@ -62,9 +62,12 @@ def read_block(
 
     block = None
     if len(parts) == 1:
-        block = _in_place(parts[0], layout, frames, window)
-        if block is None:
-            block = _picked(parts[0], layout, frames, window)
+        step = even_step(frames)
+        block = (
+            _in_place(parts[0], layout, frames, window, step)
+            if step
+            else _picked(parts[0], layout, frames, window)
+        )
     if block is None:
         gather = _scattered if scatters(parts, layout, window) else _gathered
         block = gather(parts, layout, frames, window)
@@ -79,12 +82,13 @@ def read_block(
     return native(block)
 
 
-def _in_place(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> Array | None:
-    """View the frames in one buffer where they lie in it at an even step; None where not.
+def _in_place(
+    part: OpenPart, layout: Layout, frames: Frames, window: Window, step: int
+) -> Array | None:
+    """View frames at an even step in one buffer; None where it takes several, or is no way.
 
     The result has shape (frames, rows, columns) + components, perhaps in foreign byte order.
     """
-    step = even_step(frames)
     run = single_run(part, layout, frames, window, step)
     if run is None:
         return None
@@ -116,12 +120,13 @@ def _spare(layout: Layout, frames: Frames, window: Window, step: int) -> int:
 
 
 def _picked(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> Array | None:
-    """Copy frames from all over a file out of a map of it; None where that is no way."""
+    """Copy frames from all over a file out of a map of it; None where that is no way.
+
+    Frames at an even step are read from one end to the other instead.
+    """
     inside = frames - part.first
     first, last = int(inside.min()), int(inside.max())
     if not isinstance(part.reader, RangeKeeper) or first < 0 or last >= part.frames:
-        return None
-    if even_step(frames):  # such frames are read from one end to the other
         return None
     low, high = window.byte_span(layout)
     start = part.offset + low + first * layout.frame_bytes

@@ -34,8 +34,8 @@ __all__ = ["MrcSource", "Part"]
 # An unread gap in a map costs address space, not bytes.
 _MAP_GAP = 2**26
 
-# Pages that are mapped at a time, at most, to be copied from.
-_MAP_PIECE = 2**26
+# Pages that are mapped at a time, at most, to be copied from: a chunk of the usual size.
+_MAP_PIECE = 2**27
 
 # The same for read(): what a network filesystem sends in about 1 ms.
 _READ_GAP = 2**20
