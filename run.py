@@ -22,6 +22,9 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
+_TWO_AT_A_TIME = ("pytest", "--numprocesses=2", "--dist=loadfile")
+_PURE = ("tests/unit", "tests/conformance", "tests/parity", "tests/docs")
+
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of a command, or explain what there is."""
@@ -41,7 +44,10 @@ def check_all() -> int:
         "ruff check": ("ruff", "check", "."),
         "ruff format": ("ruff", "format", "--check", "."),
         "mypy": ("mypy",),
-        "pytest": ("pytest",),
+        # Two at a time where tests have nothing to do with each other; servers, clusters and what
+        # they take of the machine are for one at a time.
+        "pytest, two at a time": (*_TWO_AT_A_TIME, *_PURE),
+        "pytest, one at a time": ("pytest", *(f"--ignore={folder}" for folder in _PURE)),
     }
     failed = []
     for name, words in checks.items():

@@ -150,7 +150,7 @@ class TestBadArguments:
             (5, "filename is a int"),
             (None, "filename is a NoneType"),
             (b"a.mrc", "filename is a bytes"),
-            (io.BytesIO(), "filename is a BytesIO"),
+            pytest.param(io.BytesIO(), "filename is a BytesIO", id="a file that is open"),
             ("", "filename is empty"),
             ([], "list of files is empty"),
             ([5], "filename is a int"),

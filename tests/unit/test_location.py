@@ -273,9 +273,10 @@ class TestPlace:
             (("s3://b/a?versionId=1", {}), ("s3://b/a?versionId=2", {})),
             (("s3://b/why?/a#1", {}), ("s3://b/why?/a#2", {})),
             (("abfs://box1@account/a", {}), ("abfs://box2@account/a", {})),
-            (
+            pytest.param(
                 ("dir://a", {"fs": fsspec.filesystem("dir", path="/1", target_protocol="file")}),
                 ("dir://a", {"fs": fsspec.filesystem("dir", path="/2", target_protocol="file")}),
+                id="two folders",
             ),
         ],
         ids=str,
