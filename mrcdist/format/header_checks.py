@@ -8,22 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from mrcdist.format.extended import ExtendedKind, bytes_needed, identify_extended
-from mrcdist.format.header import (
-    HEADER_BYTES,
-    KNOWN_MODES,
-    MRCZ_MODES,
-    STAMPS,
-    ByteOrder,
-    Header,
-)
+from mrcdist.format.findings import Facts, Finding
+from mrcdist.format.header import HEADER_BYTES, KNOWN_MODES, MRCZ_MODES, STAMPS, Header
 
-__all__ = ["CHECKS", "Facts", "Finding", "Severity", "extended_kind"]
-
-Severity = Literal["ok", "warning", "error"]
+__all__ = ["CHECKS", "extended_kind"]
 
 _IMOD_RGB = 16
 _MODES = KNOWN_MODES.keys() - {_IMOD_RGB}
@@ -31,47 +21,6 @@ _VERSIONS = (20140, 20141)
 _EXTENDED_TYPES = (b"CCP4", b"MRCO", b"SERI", b"AGAR", b"FEI1", b"FEI2", b"HDF5")
 _ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
 _UNLIMITED = 2**63
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check.
-
-    Attributes
-    ----------
-    check : str
-        Name of the check, such as "machine stamp".
-    severity : {"ok", "warning", "error"}
-        "error" makes the file invalid.
-    found : str
-        What there is, with the value.
-    matters : str
-        Why it matters; "" where all is well.
-    remedy : str
-        What to do about it; "" where all is well.
-    """
-
-    check: str
-    severity: Severity
-    found: str
-    matters: str = ""
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the checks look at; `header` is None where it cannot be parsed."""
-
-    raw: bytes
-    values: Any
-    order: ByteOrder
-    header: Header | None
-    file_size: int | None
-    extended_start: bytes
-
-    def ints(self, *names: str) -> tuple[int, ...]:
-        """Fields of the header as Python numbers."""
-        return tuple(int(self.values[name]) for name in names)
 
 
 def extended_kind(header: Header) -> ExtendedKind | None:

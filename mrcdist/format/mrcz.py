@@ -5,83 +5,29 @@ but the chunks' own headers says where each of them is. So the headers are follo
 reading is planned (`SectionWalk`), and every section can then be fetched and decompressed alone.
 
 Sources: MRCZ after McLeod et al., J. Struct. Biol. 201 (2018) 252-257, and the files that the mrcz
-package writes; chunk headers after c-blosc's README_CHUNK_FORMAT and c-blosc2's.
+package writes.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
-import struct
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError, FormatError, MissingExtraError, TruncatedFileError
+from mrcdist.errors import ArgumentError, FormatError, TruncatedFileError
+from mrcdist.format.blosc_chunk import (
+    CHUNK_HEADER_BYTES,
+    BloscHeader,
+    decompress,
+    parse_chunk_header,
+)
 
-__all__ = [
-    "CHUNK_HEADER_BYTES",
-    "MAX_CHUNK_BYTES",
-    "BloscHeader",
-    "SectionTable",
-    "SectionWalk",
-    "decode_section",
-    "parse_chunk_header",
-    "split_mode",
-]
-
-CHUNK_HEADER_BYTES = 16
-MAX_CHUNK_BYTES = 2**31 - 1  # sizes in a chunk header are signed 32-bit integers
+__all__ = ["SectionTable", "SectionWalk", "decode_section", "split_mode"]
 
 _CODECS = {1: "blosclz", 2: "lz4", 3: "lz4hc", 4: "snappy", 5: "zlib", 6: "zstd"}
-# The stream format inside a chunk, bits 5-7 of its flags; lz4hc writes lz4's.
-_STREAMS = ("blosclz", "lz4", "snappy", "zlib", "zstd")
-# Chunk format version -> the packages that can read it, the one to ask for first.
-_LIBRARIES = {2: ("blosc", "blosc2"), 5: ("blosc2",)}
-_INSTALL = {"blosc": "pip install mrcdist[mrcz]", "blosc2": "pip install blosc2"}
-
-
-@dataclass(frozen=True)
-class BloscHeader:
-    """The first 16 bytes of a blosc chunk.
-
-    Attributes
-    ----------
-    version : int
-        Chunk format: 2 for blosc, 5 for blosc2.
-    flags : int
-        Bit 1: the bytes are stored as they are; bits 5-7: the stream format.
-    typesize : int
-        Bytes of the item that was shuffled. It need not be the pixel's size: mrcz gives the size
-        before the pixels were cast.
-    nbytes : int
-        Bytes when decompressed.
-    blocksize : int
-        Bytes of the blocks that the codec saw one at a time.
-    ctbytes : int
-        Bytes of the whole chunk, its header included: the next chunk begins there.
-    """
-
-    version: int
-    flags: int
-    typesize: int
-    nbytes: int
-    blocksize: int
-    ctbytes: int
-
-    @property
-    def stored(self) -> bool:
-        """Whether the bytes are only copied, because compression was off or did not help."""
-        return bool(self.flags & 2)
-
-    @property
-    def stream(self) -> str:
-        """Name of the stream format; "lz4" also for lz4hc, "other" for blosc2's own."""
-        number = self.flags >> 5
-        return _STREAMS[number] if number < len(_STREAMS) else "other"
 
 
 @dataclass(frozen=True)
@@ -262,48 +208,6 @@ def split_mode(mode: int) -> tuple[int, str | None]:
     )
 
 
-def parse_chunk_header(raw: bytes, *, limit: int = MAX_CHUNK_BYTES) -> BloscHeader:
-    """Read and check a chunk's header.
-
-    Layout, little-endian whatever the file's byte order: version, stream version, flags, typesize
-    (u1 each), nbytes, blocksize, ctbytes (i4 each).
-
-    Parameters
-    ----------
-    raw : bytes
-        The chunk's first 16 bytes; more are not looked at.
-    limit : int, default 2**31 - 1
-        The most bytes that the chunk may claim to hold.
-
-    Returns
-    -------
-    BloscHeader
-
-    Raises
-    ------
-    FormatError
-        The bytes are not the header of a chunk, or of a kind that cannot be read.
-    """
-    if len(raw) < CHUNK_HEADER_BYTES:
-        raise _not_a_chunk(raw, f"{len(raw)} bytes are too few")
-    version, _, flags, typesize, nbytes, blocksize, ctbytes = struct.unpack_from("<4B3i", raw)
-    header = BloscHeader(version, flags, typesize, nbytes, blocksize, ctbytes)
-    if version not in _LIBRARIES:
-        raise _not_a_chunk(raw, f"version {version} is none of {', '.join(map(str, _LIBRARIES))}")
-    if not 0 <= nbytes <= limit:
-        raise _not_a_chunk(raw, f"{nbytes} decompressed bytes, of 0 to {limit} possible")
-    if ctbytes < CHUNK_HEADER_BYTES:
-        raise _not_a_chunk(raw, f"{ctbytes} bytes of chunk, fewer than its header has")
-    if typesize == 0 or (nbytes > 0 and not 0 < blocksize <= nbytes):
-        raise _not_a_chunk(raw, f"typesize {typesize}, blocksize {blocksize} of {nbytes} bytes")
-    # blosc2's header is longer and its flags mean more, its own library checks them.
-    if version == 2 and header.stored and ctbytes != nbytes + CHUNK_HEADER_BYTES:
-        raise _not_a_chunk(raw, f"{nbytes} bytes stored as they are in a chunk of {ctbytes}")
-    if version == 2 and header.stream == "other":
-        raise _not_a_chunk(raw, f"stream format {flags >> 5} is unknown")
-    return header
-
-
 def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """Decompress one section.
 
@@ -328,11 +232,6 @@ def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) 
         header that claims so.
     MissingExtraError
         The library that reads the chunk is not installed.
-
-    Notes
-    -----
-    The first call in a process makes blosc release the GIL and use one thread a call: a worker's
-    tasks are what runs in parallel, and a pool of threads for each would only get in their way.
     """
     dtype = np.dtype(dtype)
     expected = math.prod(shape) * dtype.itemsize
@@ -343,7 +242,7 @@ def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) 
             cause="the file is cut short, or changed after reading was planned",
             remedy="open the file again; if it persists, copy the file again",
         )
-    pixels = _decompress(raw, header)
+    pixels = decompress(raw, header)
     if len(pixels) != expected:
         raise FormatError(
             f"the compressed section held {len(pixels)} bytes, {expected} were announced",
@@ -368,49 +267,3 @@ def _header_of_section(raw: bytes, section_nbytes: int, place: str) -> BloscHead
             remedy="copy the file again, or write it again with mrcz",
         )
     return header
-
-
-def _not_a_chunk(raw: bytes, why: str) -> FormatError:
-    found = raw[:CHUNK_HEADER_BYTES].hex(" ") or "no bytes"
-    return FormatError(
-        f"no blosc chunk that can be read: {why}; found {found}",
-        cause="the file is damaged, NSYMBT is wrong, or it is not MRCZ although its MODE says so",
-        remedy="copy the file again, or write it again with mrcz",
-    )
-
-
-def _decompress(raw: bytes, header: BloscHeader) -> bytearray:
-    library = _first_installed(_LIBRARIES[header.version])
-    try:
-        pixels: bytearray = library.decompress(raw, as_bytearray=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 (each library has its own class, blosc's not public)
-        absent = header.stream == "snappy"
-        raise FormatError(
-            f"the compressed section ({header.stream}) cannot be decompressed: {error}",
-            cause=f"the installed {library.__name__} has no snappy" if absent else "it is damaged",
-            remedy="write the file again with zstd" if absent else "copy the file again",
-        ) from None
-    return pixels
-
-
-def _first_installed(names: tuple[str, ...]) -> Any:
-    for name in names:
-        try:
-            return _library(name)
-        except ImportError:
-            continue
-    raise MissingExtraError(
-        f"MRCZ sections of this kind need the package {names[0]}, which is not installed here",
-        cause="decompression is optional",
-        remedy=f"{_INSTALL[names[0]]}, on every worker",
-    )
-
-
-@cache
-def _library(name: str) -> Any:
-    library = importlib.import_module(name)
-    library.set_releasegil(True)
-    library.set_nthreads(1)
-    return library

@@ -13,8 +13,9 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import FormatError
+from mrcdist.format.findings import Facts, Finding, Severity
 from mrcdist.format.header import HEADER_BYTES, Header, choose_order, parse_header
-from mrcdist.format.header_checks import CHECKS, Facts, Finding, Severity, extended_kind
+from mrcdist.format.header_checks import CHECKS, extended_kind
 
 __all__ = [
     "Finding",

@@ -16,14 +16,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mrcdist.errors import ArgumentError, FormatError, MissingExtraError, TruncatedFileError
-from mrcdist.format import mrcz
-from mrcdist.format.mrcz import (
-    BloscHeader,
-    SectionWalk,
-    decode_section,
-    parse_chunk_header,
-    split_mode,
-)
+from mrcdist.format import blosc_chunk, mrcz
+from mrcdist.format.blosc_chunk import BloscHeader, parse_chunk_header
+from mrcdist.format.mrcz import SectionWalk, decode_section, split_mode
 
 CODECS = {"blosclz": 1, "lz4": 2, "lz4hc": 3, "zlib": 5, "zstd": 6}
 STREAMS = {"lz4hc": "lz4"}
@@ -344,14 +339,14 @@ def test_a_stored_chunk_by_hand_is_its_bytes_in_the_files_order():
 
 
 def test_a_lying_header_is_refused_before_anything_is_decompressed(monkeypatch):
-    monkeypatch.setattr(mrcz, "_decompress", lambda *_: pytest.fail("it was decompressed"))
+    monkeypatch.setattr(mrcz, "decompress", lambda *_: pytest.fail("it was decompressed"))
     raw = chunk(bytes(12), flags=0, nbytes=2**31 - 1, blocksize=65536)
     with pytest.raises(FormatError, match="holds 2147483647 bytes, a section of this file has 12"):
         decode_section(raw, dtype="u1", shape=(3, 4))
 
 
 def test_a_decompressor_that_returns_too_little_is_an_error(monkeypatch):
-    monkeypatch.setattr(mrcz, "_decompress", lambda *_: bytearray(11))
+    monkeypatch.setattr(mrcz, "decompress", lambda *_: bytearray(11))
     with pytest.raises(FormatError, match="held 11 bytes, 12 were announced"):
         decode_section(chunk(bytes(12)), dtype="u1", shape=(3, 4))
 
@@ -429,7 +424,7 @@ def test_arbitrary_bytes_are_a_section_or_a_format_error(raw):
 
 def test_tasks_not_the_librarys_threads_run_in_parallel():
     threads, released = blosc.set_nthreads(2), blosc.set_releasegil(False)
-    mrcz._library.cache_clear()
+    blosc_chunk._library.cache_clear()
     try:
         decode_section(chunk(bytes(12)), dtype="u1", shape=(3, 4))
         # The setters return what was set before.
@@ -446,10 +441,10 @@ def without(monkeypatch):
     def hide(*names):
         for name in names:
             monkeypatch.setitem(sys.modules, name, None)
-        mrcz._library.cache_clear()
+        blosc_chunk._library.cache_clear()
 
     yield hide
-    mrcz._library.cache_clear()
+    blosc_chunk._library.cache_clear()
 
 
 def test_a_missing_library_says_what_to_install(without):
