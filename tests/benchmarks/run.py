@@ -83,7 +83,7 @@ def _take_turns(
     turns = {reader: Timed(scheduler, workload.name, reader.name) for reader in readers}
     kept: dict[Reader, Run] = {}
     for number in range(options.rounds + 1):
-        for reader, timed in _in_another_order(turns, number):
+        for reader, timed in in_another_order(turns, number):
             if timed.wrong or _slow(timed):
                 continue
             try:
@@ -106,7 +106,7 @@ def _take_turns(
     return list(turns.values())
 
 
-def _in_another_order(turns: dict[Reader, Timed], number: int) -> list[tuple[Reader, Timed]]:
+def in_another_order(turns: dict[Reader, Timed], number: int) -> list[tuple[Reader, Timed]]:
     """The readers, each after another one than last time: some leave the system's memory tidier."""
     readers = list(turns.items())
     random.Random(number).shuffle(readers)

@@ -16,6 +16,7 @@ import pytest
 
 from tests.benchmarks.movie import Movie
 from tests.benchmarks.report import Timed, as_markdown, share_of_task
+from tests.benchmarks.run import in_another_order
 from tests.benchmarks.workloads import NAMES, Workload, WrongResultError, make_workloads
 
 RUN = Path(__file__).with_name("run.py")
@@ -81,6 +82,14 @@ def test_reading_from_a_store_is_right_in_every_way():
     )
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stdout.count("| mrcdist |") == 8
+
+
+def test_readers_come_after_one_another_in_turn():
+    turns = dict.fromkeys("abcd")
+    orders = [[name for name, _ in in_another_order(turns, number)] for number in range(6)]
+    assert all(sorted(order) == list("abcd") for order in orders)
+    before_a = {order[order.index("a") - 1] for order in orders if order[0] != "a"}
+    assert len(before_a) > 1
 
 
 def test_workloads_are_those_that_the_command_line_offers(workloads):

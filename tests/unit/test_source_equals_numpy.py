@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 import mrcdist
 from mrcdist.plan import ranges
-from mrcdist.read import room, source
+from mrcdist.read import block, room, source
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
 # Some files have an extended header of no known kind.
@@ -68,6 +68,40 @@ def test_source_from_a_map_without_room_for_views(case):
         got = mrcdist.plan_mrc(path, navigation_shape=navigation[::-1]).source[index]
     assert got.dtype == expected.dtype
     np.testing.assert_array_equal(got, expected[index])
+
+
+def dirty(*arguments, **options):
+    """Memory as it may be found: whoever forgets to write to a part of it hands this on."""
+    memory = np.zeros(*arguments, **options)
+    memory.reshape(-1).view(np.uint8)[...] = 0xA5
+    return memory
+
+
+@pytest.mark.filterwarnings("ignore:.*(was cut short|read as 0).*:mrcdist.MrcdistWarning")
+@pytest.mark.parametrize("io", ["map", "read"])
+@given(case=cases(), present=st.integers(1, 200))
+@settings(max_examples=100, deadline=None)
+def test_memory_that_is_not_cleared_is_written_whole(case, io, present):
+    """Also where a file was cut short: what is missing is 0."""
+    raw, navigation, expected, index, _ = case
+    n_frames = int(np.prod(navigation))
+    present = min(present, n_frames)
+    missing = (n_frames - present) * (expected.nbytes // n_frames)
+    frames = expected.copy().reshape(n_frames, *expected.shape[-2:])
+    frames[present:] = 0
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        dask.config.set({"mrcdist.io": io}),
+        patch.object(room, "_MOST_MAPS", 0),
+        patch.object(source, "_MAP_PIECE", 64),
+        patch.object(ranges, "_SHORTEST_PIECE", 64),
+    ):
+        path = Path(folder) / "any.mrc"
+        path.write_bytes(raw[: len(raw) - missing])
+        plan = mrcdist.plan_mrc(path, navigation_shape=navigation[::-1], allow_truncated=True)
+        with patch.object(block.np, "empty", dirty):
+            got = plan.source[index]
+    np.testing.assert_array_equal(got, frames.reshape(expected.shape)[index])
 
 
 @given(case=cases())
