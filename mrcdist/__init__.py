@@ -1,5 +1,7 @@
 """Read MRC files, 4D-STEM movies above all, in parallel on a dask cluster."""
 
+from mrcdist.api import file_reader, plan_mrc, read_mrc
+from mrcdist.dataset import Plan
 from mrcdist.errors import (
     AccessDeniedError,
     ArgumentError,
@@ -13,10 +15,8 @@ from mrcdist.errors import (
     SidecarError,
     TruncatedFileError,
 )
-from mrcdist.hyperspy import register_hyperspy
-from mrcdist.planner import Plan
+from mrcdist.interop.hyperspy import register_hyperspy
 from mrcdist.preview.browser import Browser, browse
-from mrcdist.reader import file_reader, plan_mrc, read_mrc
 
 __all__ = [
     "AccessDeniedError",

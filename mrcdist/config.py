@@ -21,7 +21,7 @@ DEFAULTS = {
     "concurrency": 8,
     "process-concurrency": 16,
     # Unwanted bytes between wanted ones that cost less than another request: latency × bandwidth of
-    # a connection, see `mrcdist.plan.ranges`. "auto": as the process finds them, at first a MiB.
+    # a connection, see `mrcdist.plan.coalesce`. "auto": as the process finds them, at first a MiB.
     "max-gap": "auto",
     # Bytes that may be fetched for each wanted one, for who pays by the byte. inf: no limit.
     "amplification": math.inf,

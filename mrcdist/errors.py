@@ -2,7 +2,7 @@
 
 Every error is a subclass of `MrcdistError` and of the builtin that a caller would catch. Errors
 cross process boundaries: they hold strings only, they pickle, and whoever raises one passes URLs
-that are already redacted (see `mrcdist.read.location`).
+that are already redacted (see `mrcdist.storage.location`).
 """
 
 from __future__ import annotations

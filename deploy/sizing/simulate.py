@@ -30,8 +30,8 @@ import numpy as np
 import psutil
 from distributed import Client
 
-from mrcdist.graph import to_dask
-from mrcdist.plan.selection import select
+from mrcdist.dask_array import to_dask
+from mrcdist.plan.indexing import select
 
 FRAME = (256, 256)
 

@@ -15,7 +15,7 @@ from distributed import Client
 import mrcdist
 from mrcdist.batch.probe import worker_probe
 from mrcdist.batch.schedule import Block, blocks_of
-from mrcdist.planner import Plan
+from mrcdist.dataset import Plan
 
 __all__ = ["CheckReport", "WorkerReport", "check_workers"]
 

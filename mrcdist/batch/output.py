@@ -16,8 +16,8 @@ from mrcdist.batch.partial import write_whole
 from mrcdist.batch.picture import draw
 from mrcdist.batch.quantities import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
-from mrcdist.plan.geometry import ArrayAxis
-from mrcdist.result.axes import axes_dicts
+from mrcdist.interop.axes import axes_dicts
+from mrcdist.plan.axes import ArrayAxis
 
 __all__ = ["FORMATS", "check_outputs", "write_result"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.batch.quantities import Result
-from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.plan.axes import ArrayAxis
 
 __all__ = ["bar_length", "deflection", "draw", "limits", "symmetric_limits"]
 

@@ -18,9 +18,17 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 import mrcdist
-from mrcdist.batch.bright_disk import find_disk
 from mrcdist.batch.clusters import Where, connect, require_mrcdist, told_when_alone
-from mrcdist.batch.detectors import (
+from mrcdist.batch.job import compute_once, compute_parts
+from mrcdist.batch.output import check_outputs, write_result
+from mrcdist.batch.partial import PartialStore, partial_folder
+from mrcdist.batch.progress import Progress
+from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, Quantity, VirtualImage
+from mrcdist.batch.schedule import Part, Task, block_frames
+from mrcdist.batch.summary import Summary
+from mrcdist.batch.work import Ledger, Work, total
+from mrcdist.compute.bright_disk import find_disk
+from mrcdist.compute.detectors import (
     AutoDisk,
     Detector,
     Everything,
@@ -30,17 +38,9 @@ from mrcdist.batch.detectors import (
     WantedDetector,
     adf_ring,
 )
-from mrcdist.batch.job import compute_once, compute_parts
-from mrcdist.batch.output import check_outputs, write_result
-from mrcdist.batch.partial import PartialStore, partial_folder
-from mrcdist.batch.progress import Progress
-from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, Quantity, VirtualImage
-from mrcdist.batch.reductions import FrameSum
-from mrcdist.batch.schedule import Part, Task, block_frames
-from mrcdist.batch.summary import Summary
-from mrcdist.batch.work import Ledger, Work, total
+from mrcdist.compute.reductions import FrameSum
+from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError, MrcdistError
-from mrcdist.planner import Plan
 
 __all__ = ["SAMPLED_FRAMES", "Order", "run"]
 

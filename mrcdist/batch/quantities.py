@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.batch.detectors import Detector
-from mrcdist.batch.reductions import FrameSum, PixelSums, Reduction
 from mrcdist.batch.schedule import Part, block_frames, blocks_of, schedule_maps, schedule_sum
+from mrcdist.compute.detectors import Detector
+from mrcdist.compute.reductions import FrameSum, PixelSums, Reduction
 from mrcdist.errors import ArgumentError
+from mrcdist.plan.axes import ArrayAxis
 from mrcdist.plan.chunks import Chunks
-from mrcdist.plan.geometry import ArrayAxis
 from mrcdist.plan.layout import FrameTable, Layout
 
 __all__ = ["CentreOfMass", "Dataset", "Mean", "Quantity", "Result", "VirtualImage"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from mrcdist.batch.reductions import Reduction
 from mrcdist.batch.schedule import Task
+from mrcdist.compute.reductions import Reduction
 from mrcdist.read import stats
 from mrcdist.read.source import MrcSource
 from mrcdist.read.stats import ReadStats

@@ -1,10 +1,10 @@
 """The command line; one module a group of commands."""
 
 from mrcdist.cli.batch import com, mean, virtual
+from mrcdist.cli.check_workers import check_workers
 from mrcdist.cli.group import main
 from mrcdist.cli.look import explain, info, validate
-from mrcdist.cli.workers import check_workers
-from mrcdist.preview.command import preview
+from mrcdist.cli.preview import preview
 
 __all__ = ["main"]
 

@@ -134,8 +134,8 @@ def _run(
 ) -> None:
     # What only looks at files should not wait for distributed to be imported.
     from mrcdist.batch.clusters import Where
-    from mrcdist.batch.detectors import parse_detector
     from mrcdist.batch.program import Order, run
+    from mrcdist.compute.detectors import parse_detector
 
     file = {name: options.pop(name) for name in _FILE_OPTIONS}
     as_json = file.pop("as_json")

@@ -19,11 +19,11 @@ from mrcdist.cli.options import (
     storage_option,
     url_argument,
 )
-from mrcdist.companions import find_images
-from mrcdist.plan.geometry import ArrayAxis
-from mrcdist.result.axes import axes_dicts
-from mrcdist.result.metadata import metadata_dict, original_metadata_dict
-from mrcdist.validator import validate as validate_file
+from mrcdist.discover.images import find_images
+from mrcdist.interop.axes import axes_dicts
+from mrcdist.interop.metadata import metadata_dict, original_metadata_dict
+from mrcdist.plan.axes import ArrayAxis
+from mrcdist.validate.report import validate as validate_file
 
 __all__ = ["explain", "info", "validate"]
 

@@ -12,9 +12,9 @@ import click
 import numpy as np
 from click.shell_completion import CompletionItem
 
+from mrcdist.api import plan_mrc
+from mrcdist.dataset import Plan
 from mrcdist.errors import MrcdistWarning
-from mrcdist.planner import Plan
-from mrcdist.reader import plan_mrc
 
 __all__ = [
     "chunks_option",

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError, FormatError, TruncatedFileError
-from mrcdist.format.blosc_chunk import (
+from mrcdist.format.blosc import (
     CHUNK_HEADER_BYTES,
     BloscHeader,
     decompress,

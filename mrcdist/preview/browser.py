@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.batch.bright_disk import find_disk
-from mrcdist.batch.detectors import Ring
+from mrcdist.compute.bright_disk import find_disk
+from mrcdist.compute.detectors import Ring
+from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError, MrcdistError
-from mrcdist.planner import Plan
 from mrcdist.preview.browsing import Scan, scan_of
 from mrcdist.preview.canvas import new_figure, shown_by
 from mrcdist.preview.contrast import image_limits, log_limits

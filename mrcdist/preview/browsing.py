@@ -12,11 +12,12 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.batch.detectors import Ring
+from mrcdist.compute.detectors import Ring
+from mrcdist.dask_array import to_dask
+from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError
-from mrcdist.graph import to_dask
+from mrcdist.interop.axes import axes_dicts
 from mrcdist.plan.layout import Frames
-from mrcdist.planner import Plan
 from mrcdist.preview.choices import Limits, ScanChoice
 from mrcdist.preview.choose import choose
 from mrcdist.preview.contrast import magnitude
@@ -25,7 +26,6 @@ from mrcdist.preview.reading import Taken, in_file_order, read_pieces
 from mrcdist.preview.views import SCAN_AXES, Content
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
-from mrcdist.result.axes import axes_dicts
 
 __all__ = ["Scan", "scan_of"]
 

@@ -9,9 +9,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from mrcdist.batch.detectors import Ring
+from mrcdist.compute.detectors import Ring
 from mrcdist.errors import MissingExtraError
-from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.plan.axes import ArrayAxis
 from mrcdist.preview.contrast import image_limits, log_limits
 from mrcdist.preview.drawing import colour_bar, scale_bar
 from mrcdist.preview.panels import Panel

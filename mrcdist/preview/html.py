@@ -7,9 +7,9 @@ from html import escape
 
 from dask.utils import format_bytes
 
-from mrcdist.format.acquisition_names import find_companions
-from mrcdist.plan.geometry import ArrayAxis
-from mrcdist.planner import Plan
+from mrcdist.dataset import Plan
+from mrcdist.format.direct_electron.filenames import find_companions
+from mrcdist.plan.axes import ArrayAxis
 from mrcdist.preview.words import number_words, unit_words
 
 __all__ = ["plan_html"]

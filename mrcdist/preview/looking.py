@@ -8,9 +8,9 @@ from typing import IO
 
 from dask.utils import format_bytes
 
-from mrcdist.companions import find_images
+from mrcdist.dataset import Plan, PlanOptions, make_plan
+from mrcdist.discover.images import find_images
 from mrcdist.errors import ArgumentError, MrcdistError
-from mrcdist.planner import Plan, PlanOptions, make_plan
 from mrcdist.preview.choices import Choice, ImagesChoice, Limits, ScanChoice, VolumeChoice
 from mrcdist.preview.choose import choose
 from mrcdist.preview.contrast import reduced

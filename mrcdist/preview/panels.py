@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.batch.bright_disk import find_disk
-from mrcdist.batch.detectors import Detector, Everything, Ring, adf_ring
+from mrcdist.compute.bright_disk import find_disk
+from mrcdist.compute.detectors import Detector, Everything, Ring, adf_ring
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.plan.axes import ArrayAxis
 from mrcdist.preview.choices import ImagesChoice, ScanChoice, VolumeChoice
 from mrcdist.preview.contrast import magnitude, reduced
 from mrcdist.preview.pieces import Band

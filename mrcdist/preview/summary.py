@@ -6,10 +6,10 @@ from typing import Any
 
 from dask.utils import format_bytes
 
-from mrcdist.plan.geometry import ArrayAxis
-from mrcdist.planner import Plan
+from mrcdist.dataset import Plan
+from mrcdist.interop.metadata import metadata_dict
+from mrcdist.plan.axes import ArrayAxis
 from mrcdist.preview.words import number_words, unit_words
-from mrcdist.result.metadata import metadata_dict
 
 __all__ = ["axis_words", "summary_lines", "times"]
 

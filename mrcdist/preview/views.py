@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.plan.axes import ArrayAxis
 from mrcdist.plan.layout import Layout
 
 __all__ = ["SCAN_AXES", "VIEWS", "Content", "View", "content_of", "is_reciprocal"]

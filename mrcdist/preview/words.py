@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.plan.axes import ArrayAxis
 
 __all__ = ["number_words", "position_words", "unit_words"]
 

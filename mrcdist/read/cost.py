@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mrcdist.plan.coalesce import FrameRun, Window
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.ranges import FrameRun, Window
 from mrcdist.read.places import (
     in_file_order,
     merged_runs,
@@ -17,7 +17,7 @@ from mrcdist.read.places import (
     stretches,
     usable,
 )
-from mrcdist.read.readers import Cost, OpenPart, RangeKeeper
+from mrcdist.read.protocol import Cost, OpenPart, RangeKeeper
 from mrcdist.read.views import even_step
 
 __all__ = ["BlockCost", "block_cost"]

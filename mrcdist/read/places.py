@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mrcdist.plan.coalesce import FrameRun, Window, even_run, merge_frames
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.ranges import FrameRun, Window, even_run, merge_frames
-from mrcdist.read.readers import OpenPart, RangeFiller, RangeKeeper, Stretches
+from mrcdist.read.protocol import OpenPart, RangeFiller, RangeKeeper, Stretches
 
 __all__ = [
     "in_file_order",

@@ -15,14 +15,14 @@ import numpy as np
 
 from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
-from mrcdist.plan.ranges import piece_bytes
+from mrcdist.plan.coalesce import piece_bytes
 from mrcdist.read import stats
-from mrcdist.read.identity import Identity
-from mrcdist.read.location import Location, here
-from mrcdist.read.readers import Cost, RangeFiller
-from mrcdist.read.retry import Attempts
-from mrcdist.read.target import Target
-from mrcdist.read.transport import Bytes, open_transport
+from mrcdist.read.protocol import Cost, RangeFiller
+from mrcdist.read.scatter import Target
+from mrcdist.storage.location import Location, here
+from mrcdist.storage.retry import Attempts
+from mrcdist.storage.transport import Bytes, open_transport
+from mrcdist.storage.version import Identity
 
 __all__ = ["RemoteReader"]
 

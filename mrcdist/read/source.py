@@ -15,19 +15,19 @@ import numpy.typing as npt
 from mrcdist.config import ReadSettings, read_settings
 from mrcdist.errors import MrcdistError
 from mrcdist.format.mrcz import SectionTable
+from mrcdist.plan.coalesce import Merging, Window
+from mrcdist.plan.indexing import select
 from mrcdist.plan.layout import Frames, FrameTable, Layout
-from mrcdist.plan.ranges import Merging, Window
-from mrcdist.plan.selection import select
 from mrcdist.read import stats
-from mrcdist.read.block import read_block
+from mrcdist.read.compressed import StreamReader
 from mrcdist.read.cost import BlockCost, block_cost
-from mrcdist.read.identity import Identity
-from mrcdist.read.local import open_local
-from mrcdist.read.location import Location
-from mrcdist.read.readers import OpenPart, RangeReader
+from mrcdist.read.execute import read_block
+from mrcdist.read.mapped import open_local
+from mrcdist.read.mrcz import SectionReader
+from mrcdist.read.protocol import OpenPart, RangeReader
 from mrcdist.read.remote import RemoteReader
-from mrcdist.read.sections import SectionReader
-from mrcdist.read.stream import StreamReader
+from mrcdist.storage.location import Location
+from mrcdist.storage.version import Identity
 
 __all__ = ["MrcSource", "Part"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.plan.coalesce import Window
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.ranges import Window
 
 __all__ = ["as_slice", "even_step", "frames_in", "native"]
 

@@ -30,8 +30,8 @@ import numpy as np  # noqa: E402
 
 from mrcdist import plan_mrc  # noqa: E402
 from mrcdist.config import read_settings  # noqa: E402
+from mrcdist.dataset import Plan  # noqa: E402
 from mrcdist.demo.movie import movie_header  # noqa: E402
-from mrcdist.planner import Plan  # noqa: E402
 from mrcdist.read import stats  # noqa: E402
 from tests.benchmarks.bare_clients import AiohttpClient, Client, ObstoreClient  # noqa: E402
 from tests.benchmarks.report import machine  # noqa: E402

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mrcdist
-from mrcdist.read import maps
+from mrcdist.read import shared_maps as maps
 from tests.benchmarks.movie import CustomScan, Movie
 from tests.benchmarks.workloads import Workload
 

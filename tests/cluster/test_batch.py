@@ -29,10 +29,10 @@ import mrcdist
 from mrcdist.batch import clusters
 from mrcdist.batch.check_workers import check_workers
 from mrcdist.batch.clusters import Where
-from mrcdist.batch.detectors import Ring
 from mrcdist.batch.partial import PartialStore
 from mrcdist.batch.program import Order, run
 from mrcdist.cli import main
+from mrcdist.compute.detectors import Ring
 from mrcdist.errors import FileChangedError, MrcdistError
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault, first

@@ -22,11 +22,11 @@ import pytest
 from distributed import Client
 
 from mrcdist import FileChangedError, MissingFileError, MrcdistWarning, ReadError, plan_mrc
-from mrcdist.planner import Plan
-from mrcdist.read import transport
-from mrcdist.read.identity import Identity
-from mrcdist.read.local import ReadFile
+from mrcdist.dataset import Plan
+from mrcdist.read.mapped import ReadFile
 from mrcdist.read.source import MrcSource
+from mrcdist.storage import transport
+from mrcdist.storage.version import Identity
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange
 from tests.support.mrc_files import mrc_bytes

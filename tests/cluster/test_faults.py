@@ -27,11 +27,11 @@ from distributed import Client
 from numpy.typing import NDArray
 
 from mrcdist import AccessDeniedError, FileChangedError, MissingFileError, ReadError, plan_mrc
+from mrcdist.dataset import Plan
 from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.planner import Plan
 from mrcdist.read import stats
-from mrcdist.read.failures import explain_status
 from mrcdist.read.source import MrcSource
+from mrcdist.storage.translate import explain_status
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault, first
 from tests.support.mrc_files import mrc_bytes

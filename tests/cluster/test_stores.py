@@ -267,7 +267,7 @@ class TestCaches:
 
 
 def copies_are_forgotten():
-    from mrcdist.read import copied
+    from mrcdist.storage import whole_file_cache as copied
 
     for path in copied._copies.values():
         path.unlink(missing_ok=True)

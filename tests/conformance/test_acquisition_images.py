@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mrcdist import ArgumentError, MrcdistWarning, TruncatedFileError, companions, read_mrc
+from mrcdist import ArgumentError, MrcdistWarning, TruncatedFileError, read_mrc
 from mrcdist.cli import main
 from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.read.location import Location
+from mrcdist.discover import images as image_files
+from mrcdist.storage.location import Location
 from tests.support.acquisitions import axis_names, url_of
 from tests.support.serving import folder_server
 
@@ -237,7 +238,7 @@ class TestLoading:
         written = acquisition(tmp_path)
         [small] = {type(s["data"]) for s in navigators_of(read(written.movie, keep)).values()}
         assert small is np.ndarray
-        monkeypatch.setattr(companions, "_EAGER_BYTES", image(1).nbytes - 1)
+        monkeypatch.setattr(image_files, "_EAGER_BYTES", image(1).nbytes - 1)
         large = navigators_of(read(written.movie, keep))["HAADF"]["data"]
         assert isinstance(large, da.Array)
         np.testing.assert_array_equal(large.compute(), image(2))

@@ -15,7 +15,7 @@ from mrcdist import MrcdistWarning, SidecarError, plan_mrc, read_mrc
 from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.demo.movie import frame_index, movie_header
 from mrcdist.read import stats
-from mrcdist.read.location import Location
+from mrcdist.storage.location import Location
 from tests.support.acquisitions import axis_names, frames_of, in_memory, url_of
 
 FRAME = (3, 5)

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from mrcdist.format.extended import (
+from mrcdist.format.extended.registry import (
     bytes_needed,
     extended_metadata,
     identify_extended,

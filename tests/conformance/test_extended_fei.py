@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcdist.format.extended import (
+from mrcdist.format.extended.registry import (
     bytes_needed,
     decode_extended,
     identify_extended,

@@ -24,7 +24,7 @@ import pytest
 
 import mrcdist
 from mrcdist.errors import MrcdistError, MrcdistWarning
-from mrcdist.format.validation import check_file
+from mrcdist.validate.checks import check_file
 from tests.support.mrc_files import header_bytes
 
 BITS = {0: 8, 1: 16, 2: 32, 3: 32, 4: 64, 6: 16, 12: 16, 16: 24, 101: 4}

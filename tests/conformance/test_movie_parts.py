@@ -17,7 +17,7 @@ from mrcdist import (
     read_mrc,
 )
 from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.read.location import Location
+from mrcdist.storage.location import Location
 from tests.support.acquisitions import all_frames, axis_names, frames_of
 
 FRAME = (3, 5)

@@ -16,8 +16,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mrcdist.errors import ArgumentError, FormatError, MissingExtraError, TruncatedFileError
-from mrcdist.format import blosc_chunk, mrcz
-from mrcdist.format.blosc_chunk import BloscHeader, parse_chunk_header
+from mrcdist.format import blosc as blosc_chunk
+from mrcdist.format import mrcz
+from mrcdist.format.blosc import BloscHeader, parse_chunk_header
 from mrcdist.format.mrcz import SectionWalk, decode_section, split_mode
 
 CODECS = {"blosclz": 1, "lz4": 2, "lz4hc": 3, "zlib": 5, "zstd": 6}

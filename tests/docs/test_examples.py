@@ -100,7 +100,7 @@ class TestExamples:
         assert skipped == []
 
     def test_the_main_functions_and_the_tutorial_have_some(self):
-        assert {"mrcdist.reader.read_mrc", "mrcdist.reader.plan_mrc"} <= set(DOCSTRINGS)
+        assert {"mrcdist.api.read_mrc", "mrcdist.api.plan_mrc"} <= set(DOCSTRINGS)
         assert "docs/tutorial.md" in WITH_EXAMPLES
 
 

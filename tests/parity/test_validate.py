@@ -21,8 +21,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from mrcdist.cli import main
 from mrcdist.errors import MissingFileError
-from mrcdist.format.validation import check_file
-from mrcdist.validator import validate
+from mrcdist.validate.checks import check_file
+from mrcdist.validate.report import validate
 from tests.support.mrc_files import counting, header_bytes
 
 DATA = counting((4, 4, 5), "int16")

@@ -1,6 +1,6 @@
 """What the conformance tests of extended headers share."""
 
-from mrcdist.format.extended import (
+from mrcdist.format.extended.registry import (
     bytes_needed,
     decode_extended,
     extended_metadata,

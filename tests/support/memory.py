@@ -93,7 +93,7 @@ def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
     from threading import Barrier
 
     from mrcdist import plan_mrc
-    from mrcdist.read import room
+    from mrcdist.read import map_budget as room
 
     room._most_spare = lambda: 0.0  # as in a worker that has no memory for pages to spare
     n_threads = int(threads)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.errors import MissingFileError
-from mrcdist.format.acquisition_names import (
+from mrcdist.format.direct_electron.filenames import (
     Companion,
     find_companions,
     find_parts,

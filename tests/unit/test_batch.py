@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
-from mrcdist.batch import reductions, schedule
-from mrcdist.batch.bright_disk import find_disk
-from mrcdist.batch.detectors import (
+from mrcdist.batch import schedule
+from mrcdist.batch.program import SAMPLED_FRAMES, Order, sample
+from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, VirtualImage
+from mrcdist.batch.schedule import block_frames, blocks_of, schedule_maps, schedule_sum
+from mrcdist.batch.summary import Summary
+from mrcdist.batch.work import Work, compute, join, merge_ledgers, total
+from mrcdist.compute import reductions
+from mrcdist.compute.bright_disk import find_disk
+from mrcdist.compute.detectors import (
     AutoDisk,
     Everything,
     Mask,
@@ -24,15 +30,10 @@ from mrcdist.batch.detectors import (
     adf_ring,
     parse_detector,
 )
-from mrcdist.batch.program import SAMPLED_FRAMES, Order, sample
-from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, VirtualImage
-from mrcdist.batch.reductions import FrameSum, PixelSums
-from mrcdist.batch.schedule import block_frames, blocks_of, schedule_maps, schedule_sum
-from mrcdist.batch.summary import Summary
-from mrcdist.batch.work import Work, compute, join, merge_ledgers, total
+from mrcdist.compute.reductions import FrameSum, PixelSums
 from mrcdist.errors import ArgumentError
+from mrcdist.plan.axes import ArrayAxis
 from mrcdist.plan.chunks import plan_chunks
-from mrcdist.plan.geometry import ArrayAxis
 from mrcdist.read.stats import ReadStats
 from tests.support.mrc_files import header_bytes, mrc_bytes
 

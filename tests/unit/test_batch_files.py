@@ -28,7 +28,7 @@ from mrcdist.batch.progress import Progress
 from mrcdist.batch.quantities import Result
 from mrcdist.cli import main
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError, ReadError
-from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.plan.axes import ArrayAxis
 from mrcdist.progress import waiting
 from tests.support.processes import free_port
 

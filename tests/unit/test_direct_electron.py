@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.errors import SidecarError
-from mrcdist.format.direct_electron import (
+from mrcdist.format.direct_electron.scan import (
     Axis,
     describe_scan,
     parse_sidecar,

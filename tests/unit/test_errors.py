@@ -18,8 +18,8 @@ import mrcdist
 from mrcdist import errors
 from mrcdist.config import read_settings
 from mrcdist.read import stats
-from mrcdist.read.failures import explain_failure
-from mrcdist.read.retry import retried
+from mrcdist.storage.retry import retried
+from mrcdist.storage.translate import explain_failure
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 from tests.support.processes import free_port
 
@@ -267,7 +267,7 @@ class TestStores:
 
     @pytest.mark.parametrize("host", ["127.0.0.1:{}", "nosuch.invalid:{}"])
     def test_a_host_that_was_never_there_is_given_up_soon(self, host, monkeypatch):
-        monkeypatch.setattr("mrcdist.read.retry._FIRST_WAIT", 0.001)
+        monkeypatch.setattr("mrcdist.storage.retry._FIRST_WAIT", 0.001)
         url = f"http://{host.format(free_port())}/movie.mrc"
         with pytest.raises(mrcdist.ReadError, match="after 6 attempts") as caught:
             mrcdist.plan_mrc(url)
@@ -275,7 +275,7 @@ class TestStores:
 
     def test_one_that_was_there_may_come_back(self, monkeypatch):
         """So a task does not give up a store whose server is being restarted."""
-        monkeypatch.setattr("mrcdist.read.retry._FIRST_WAIT", 0.001)
+        monkeypatch.setattr("mrcdist.storage.retry._FIRST_WAIT", 0.001)
         answers = iter([ConnectionRefusedError()] * 9 + [b"bytes"])
 
         def call():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.read import room
+from mrcdist.read import map_budget as room
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 

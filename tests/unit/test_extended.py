@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mrcdist.format.extended import (
+from mrcdist.format.extended.quantities import Quantity, common, convert, doubtful
+from mrcdist.format.extended.registry import (
     ExtendedKind,
     bytes_needed,
     decode_extended,
@@ -25,7 +26,6 @@ from mrcdist.format.extended import (
     section_pixel_size,
     tilt_angles,
 )
-from mrcdist.format.quantities import Quantity, common, convert, doubtful
 
 KINDS = ["FEI1", "FEI2", "FEI", "SERI", "AGAR", "CCP4", "MRCO", "HDF5", "unknown"]
 shorts = st.integers(-(2**15), 2**15 - 1)

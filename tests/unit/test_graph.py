@@ -21,12 +21,12 @@ from dask.base import collections_to_expr
 from fsspec.implementations.memory import MemoryFileSystem
 
 import mrcdist
-from mrcdist.graph import to_dask
+from mrcdist.dask_array import to_dask
 from mrcdist.plan.chunks import plan_chunks
-from mrcdist.read.advice import announce
-from mrcdist.read.identity import Identity
-from mrcdist.read.location import Location
+from mrcdist.read.readahead import announce
 from mrcdist.read.source import MrcSource, Part
+from mrcdist.storage.location import Location
+from mrcdist.storage.version import Identity
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 from tests.support.processes import ROOT

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import mrcdist
 from mrcdist.errors import ArgumentError
-from mrcdist.read.identity import Identity, remote_identity
-from mrcdist.read.location import Location, here
+from mrcdist.storage.location import Location, here
+from mrcdist.storage.version import Identity, remote_identity
 from tests.support.mrc_files import counting, mrc_bytes
 
 SECRET = "s3cr3t-not-real"

@@ -11,9 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mrcdist import ArgumentError
-from mrcdist.batch.detectors import Ring
+from mrcdist.compute.detectors import Ring
 from mrcdist.format.pixels import PixelFormat
-from mrcdist.plan.geometry import ArrayAxis
+from mrcdist.plan.axes import ArrayAxis
 from mrcdist.plan.layout import Layout
 from mrcdist.preview.choices import ImagesChoice, Limits, ScanChoice, VolumeChoice
 from mrcdist.preview.choose import choose

@@ -12,7 +12,7 @@ import pytest
 import mrcdist
 from mrcdist.config import read_settings
 from mrcdist.progress import Progress, waiting
-from mrcdist.read.retry import retried
+from mrcdist.storage.retry import retried
 from tests.support.mrc_files import counting, mrc_bytes
 from tests.support.s3 import SECRET_KEY
 from tests.support.serving import file_server
@@ -87,7 +87,9 @@ class TestWaiting:
     def test_an_answer_that_does_not_come_is_said_on_a_terminal(self, monkeypatch):
         terminal = Spoken(terminal=True)
         monkeypatch.setattr("sys.stderr", terminal)
-        monkeypatch.setattr("mrcdist.read.retry.waiting", functools.partial(waiting, patience=0.01))
+        monkeypatch.setattr(
+            "mrcdist.storage.retry.waiting", functools.partial(waiting, patience=0.01)
+        )
         assert retried(lambda: terminal.said.wait(60), read_settings(), "s3://b/x.mrc", str)
         assert terminal.getvalue() == "no answer from s3://b/x.mrc yet, waiting for up to 120 s\n"
 

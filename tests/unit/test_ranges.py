@@ -14,9 +14,9 @@ from mrcdist import plan_mrc
 from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError
 from mrcdist.format.pixels import PixelFormat
+from mrcdist.plan.coalesce import Merging, Window, even_run, merge_frames, piece_bytes
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.ranges import Merging, Window, even_run, merge_frames, piece_bytes
-from mrcdist.read.pace import Pace
+from mrcdist.storage.throughput import Pace
 from tests.support.mrc_files import mrc_bytes
 
 MIB = 2**20

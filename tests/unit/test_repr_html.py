@@ -10,7 +10,7 @@ import pytest
 from mrcdist import plan_mrc
 from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.preview.reading import Cost
-from mrcdist.read.location import Location
+from mrcdist.storage.location import Location
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 
 VOID = {"line", "polygon", "br", "hr", "img"}

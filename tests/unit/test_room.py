@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.read import local, maps, room
+from mrcdist.read import map_budget as room
+from mrcdist.read import mapped as local
+from mrcdist.read import shared_maps as maps
 from mrcdist.read.source import MrcSource
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, write_mrc

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.errors import SidecarError
-from mrcdist.format.scan_points import frame_table, parse_scan_points
+from mrcdist.format.direct_electron.scan_points import frame_table, parse_scan_points
 
 
 def array(*points):

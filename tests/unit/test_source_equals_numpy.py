@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
-from mrcdist.plan import ranges
-from mrcdist.read import block, room, source
+from mrcdist.plan import coalesce as ranges
+from mrcdist.read import execute as block
+from mrcdist.read import map_budget as room
+from mrcdist.read import source
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
 # Some files have an extended header of no known kind.

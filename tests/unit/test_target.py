@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist import plan_mrc
-from mrcdist.read.failures import Transient
-from mrcdist.read.target import Target
+from mrcdist.read.scatter import Target
+from mrcdist.storage.translate import Transient
 from tests.support.mrc_files import mrc_bytes
 
 STRETCH = bytes(range(1, 101))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.errors import SidecarError
-from mrcdist.format.tilt_files import parse_tilts
+from mrcdist.format.tilt_angles import parse_tilts
 
 MDOC = b"""PixelSpacing = 2.93
 Voltage = 300

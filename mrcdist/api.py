@@ -1,0 +1,310 @@
+"""The public face: arguments in, the two phases in order."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from dask.array.core import slices_from_chunks
+
+from mrcdist.dataset import Plan, PlanOptions, make_plan
+from mrcdist.discover.auxiliary import NamedFile
+from mrcdist.discover.files import Filename, find_files
+from mrcdist.discover.images import Images, find_images, load_images
+from mrcdist.errors import ArgumentError, MrcdistWarning
+from mrcdist.format.header import ByteOrder
+from mrcdist.format.pixels import Mode0
+from mrcdist.interop.axes import axes_dicts
+from mrcdist.interop.metadata import metadata_dict, original_metadata_dict
+from mrcdist.progress import Progress
+from mrcdist.read.mapped import map_writable
+
+__all__ = ["file_reader", "plan_mrc", "read_mrc"]
+
+MmapMode = Literal["r", "c", "r+"]
+
+
+def read_mrc(
+    url: Filename,
+    *,
+    distributed: bool = True,
+    lazy: bool | None = None,
+    chunks: Any = "auto",
+    navigation_shape: Sequence[int] | None = None,
+    metadata_file: NamedFile = "auto",
+    scan_file: NamedFile = "auto",
+    virtual_images: Images = "auto",
+    external_images: Images = "auto",
+    tilt_file: str | os.PathLike[str] | None = None,
+    endianness: ByteOrder | None = None,
+    mode0: Mode0 | None = None,
+    allow_truncated: bool = False,
+    mmap_mode: MmapMode | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Read an MRC file, by default as a lazy dask array that workers read in parallel.
+
+    Parameters
+    ----------
+    url : str, PathLike or sequence of them
+        A path, or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained
+        ``simplecache::``). A movie in numbered parts: its first part, a glob, or a list in the
+        frames' order.
+    distributed : bool, default True
+        Plan tasks that each open the file themselves, on whichever worker they run.
+    lazy : bool, optional
+        Return a dask array (True) or numbers (False). Default: as `distributed`.
+    chunks : "auto", None, str, int, tuple or dict, default "auto"
+        Block lengths in array order. "auto" and None: whole frames, contiguous in the file, near
+        dask's ``array.chunk-size`` (128 MiB); a size such as "256 MiB": the same near that size;
+        otherwise as `dask.array.from_array` takes them, -1 being a whole axis.
+    navigation_shape : sequence of int, optional
+        Lengths of the navigation axes in HyperSpy's order, fastest first: (x, y, ...). One may be
+        -1. Wins over the sidecar, whose axes keep their calibration as far as lengths agree.
+    metadata_file : "auto", None, path, URL or open file, default "auto"
+        The Direct Electron sidecar. "auto" looks beside a ``*_movie.mrc``; None uses none.
+    scan_file : "auto", None, path, URL or open file, default "auto"
+        The points of a custom scan, a line ``x,y`` a frame. "auto" looks beside the movie.
+    virtual_images, external_images : "auto", None or sequence of paths, default "auto"
+        Images that go with a scan, for HyperSpy's navigators. "auto" looks beside a movie that has
+        a sidecar; None loads none.
+    tilt_file : path or URL, optional
+        Tilt angles of a tilt series: ``.tlt``, ``.rawtlt`` or ``.mdoc``. Wins over the extended
+        header's.
+    endianness : {"<", ">"}, optional
+        Byte order where the file itself does not tell; else the file wins, with a warning.
+    mode0 : {"int8", "uint8"}, optional
+        Sign of mode 0. Default: by the file.
+    allow_truncated : bool, default False
+        Load an unfinished file: whole frames that are there; a scan's missing frames read as 0.
+    mmap_mode : {"r", "c", "r+"}, optional
+        For a local file that is not lazy: read-only, copy on write (default) or writing through.
+    storage_options : mapping, optional
+        For fsspec: credentials, endpoint. Never shown. Workers need none that they find themselves.
+
+    Returns
+    -------
+    list of dict
+        One dict: ``data`` (array of shape navigation axes + rows, columns), ``axes``,
+        ``metadata``, ``original_metadata``.
+
+    Raises
+    ------
+    ArgumentError, MissingFileError, AccessDeniedError, FormatError, TruncatedFileError,
+    SidecarError
+        Before any task runs. Tasks raise `FileChangedError` for a file that changed since, and
+        `ReadError` where the storage fails for good.
+
+    Examples
+    --------
+    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> url = write_acquisition("demo", scan_shape=(4, 8), frame_shape=(8, 16)).movie
+    >>> [ds] = read_mrc(url, chunks=(2, 8, -1, -1))
+    >>> ds["data"]
+    dask.array<read-mrc, shape=(4, 8, 8, 16), dtype=uint16, chunksize=(2, 8, 8, 16), ...>
+    >>> [axis["name"] for axis in ds["axes"]]
+    ['y', 'x', 'ky', 'kx']
+    >>> ds["data"].mean(axis=(0, 1)).compute().shape
+    (8, 16)
+    """
+    lazy = distributed if lazy is None else lazy
+    _check_mode(mmap_mode, lazy=lazy, distributed=distributed)
+    plan = plan_mrc(
+        url,
+        chunks=chunks,
+        navigation_shape=navigation_shape,
+        metadata_file=metadata_file,
+        scan_file=scan_file,
+        tilt_file=tilt_file,
+        endianness=endianness,
+        mode0=mode0,
+        allow_truncated=allow_truncated,
+        storage_options=storage_options,
+    )
+    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
+    images, notes = load_images(plan, find_images(plan, virtual_images, external_images), lazy=lazy)
+    _warn(plan, notes)
+    return [
+        {
+            "data": _data(plan, lazy=lazy, distributed=distributed, mmap_mode=mmap_mode),
+            "axes": axes_dicts(plan.axes),
+            "metadata": {**metadata, **({"_HyperSpy": images} if images else {})},
+            "original_metadata": original_metadata_dict(plan.header, plan.sidecar, plan.extended),
+        }
+    ]
+
+
+def file_reader(
+    filename: Filename,
+    lazy: bool = False,
+    mmap_mode: MmapMode | None = None,
+    endianess: ByteOrder = "<",
+    navigation_shape: Sequence[int] | None = None,
+    distributed: bool = False,
+    chunks: Any = "auto",
+    metadata_file: NamedFile = "auto",
+    scan_file: NamedFile = "auto",
+    virtual_images: Images = "auto",
+    external_images: Images = "auto",
+    *,
+    endianness: ByteOrder | None = None,
+    **extras: Any,
+) -> list[dict[str, Any]]:
+    """Read an MRC file with RosettaSciIO's signature, for HyperSpy and for scripts.
+
+    Parameters are those of `read_mrc`, but for their defaults: nothing is lazy or distributed.
+    `endianess` is RosettaSciIO's spelling; its default "<" is taken as no opinion. `extras` are
+    `read_mrc`'s other arguments.
+
+    Returns
+    -------
+    list of dict
+        See `read_mrc`.
+    """
+    return read_mrc(
+        filename,
+        distributed=distributed,
+        lazy=lazy or distributed,
+        chunks=chunks,
+        navigation_shape=navigation_shape,
+        metadata_file=metadata_file,
+        scan_file=scan_file,
+        virtual_images=virtual_images,
+        external_images=external_images,
+        endianness=endianness or (None if endianess == "<" else endianess),
+        mmap_mode=mmap_mode,
+        **extras,
+    )
+
+
+def plan_mrc(
+    url: Filename,
+    *,
+    chunks: Any = "auto",
+    navigation_shape: Sequence[int] | None = None,
+    metadata_file: NamedFile = "auto",
+    scan_file: NamedFile = "auto",
+    tilt_file: str | os.PathLike[str] | None = None,
+    endianness: ByteOrder | None = None,
+    mode0: Mode0 | None = None,
+    allow_truncated: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Plan the reading of an MRC file without reading a pixel.
+
+    Parameters are those of `read_mrc`.
+
+    Returns
+    -------
+    Plan
+        Its ``explain()`` says what computing will cost; ``to_dask()`` gives the lazy array.
+
+    Examples
+    --------
+    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> movie = write_acquisition("demo", scan_shape=(4, 8), frame_shape=(8, 16)).movie
+    >>> plan = plan_mrc(movie, chunks="4 KiB")
+    >>> plan.shape, plan.notes
+    ((4, 8, 8, 16), ())
+    >>> plan.explain().tasks
+    2
+    """
+    if endianness not in (None, "<", ">"):
+        raise ArgumentError(
+            f"endianness={endianness!r}",
+            cause="a byte order is needed",
+            remedy='pass "<", ">" or None, which goes by the file',
+        )
+    options = PlanOptions(
+        chunks=chunks,
+        navigation_shape=navigation_shape,
+        metadata_file=metadata_file,
+        scan_file=scan_file,
+        tilt_file=tilt_file,
+        endianness=endianness,
+        mode0=mode0,
+        allow_truncated=allow_truncated,
+    )
+    files, notes = find_files(url, storage_options)
+    plan = make_plan(files, options, notes)
+    _warn(plan, plan.notes)
+    return plan
+
+
+def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | None) -> Any:
+    if lazy:
+        return plan.to_dask()
+    if distributed:
+        return plan.to_dask().compute()
+    if _mappable(plan, mmap_mode or "c"):
+        return map_writable(plan.source.parts[0], plan.layout, mmap_mode or "c")
+    if mmap_mode == "r+":
+        raise ArgumentError(
+            f'mmap_mode="r+" for {plan.location.shown}',
+            cause="writing through needs one local file whose bytes are the numbers",
+            remedy='use mmap_mode="c", and write the result to a new file',
+        )
+    return _read_all(plan)
+
+
+def _read_all(plan: Plan) -> np.ndarray[Any, Any]:
+    """Read the whole array here, chunk by chunk, so that one can see how far it is."""
+    boxes = slices_from_chunks(plan.chunks)
+    if len(boxes) == 1:
+        data = plan.source[...]
+        # Mapped pages are the file's: the array is to be the caller's, to change at will.
+        return data if data.flags.writeable else data.copy()
+    data = np.empty(plan.shape, plan.source.dtype)
+    with Progress(f"reading {plan.location.name}", len(boxes)) as progress:
+        for box in boxes:
+            data[box] = plan.source[box]
+            progress.advance()
+    return data
+
+
+def _mappable(plan: Plan, mode: MmapMode) -> bool:
+    """Whether numpy can map the file as the array: else it is read."""
+    layout = plan.layout
+    [part, *more] = plan.source.parts
+    stored = np.dtype(layout.pixels.stored)
+    return (
+        not more
+        and plan.source.table is None
+        and part.location.is_local
+        and part.compression is None
+        and part.sections is None
+        and layout.pixels.plain
+        and 0 < layout.n_frames <= layout.present
+        and (mode == "r+" or stored.isnative)
+    )
+
+
+def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
+    remedy = 'use None, "r" or "c"; "r+" writes through and needs lazy=False and distributed=False'
+    if mode == "w+":
+        raise ArgumentError('mmap_mode="w+"', cause="it would erase the file", remedy=remedy)
+    if mode not in (None, "r", "c", "r+"):
+        raise ArgumentError(f"mmap_mode={mode!r}", cause="no such mode", remedy=remedy)
+    if mode == "r+" and (lazy or distributed):
+        raise ArgumentError(
+            'mmap_mode="r+" with a lazy array', cause="tasks never write to the file", remedy=remedy
+        )
+
+
+def _warn(plan: Plan, notes: Sequence[str]) -> None:
+    for note in notes:
+        warnings.warn(f"{plan.location.shown}: {note}", MrcdistWarning, stacklevel=_outside())
+
+
+def _outside() -> int:
+    """Stack level of the first caller outside, so that a warning points at the user's line."""
+    import sys
+
+    level = 2
+    frame: Any = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("mrcdist."):
+        frame, level = frame.f_back, level + 1
+    return level

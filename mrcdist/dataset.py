@@ -1,0 +1,326 @@
+"""The client's half: a few small reads, in order, and what they make together."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from mrcdist.config import read_settings
+from mrcdist.dask_array import to_dask
+from mrcdist.discover.auxiliary import Folder, NamedFile, read_sidecar, read_tilts
+from mrcdist.discover.mrc_file import OpenedFile, open_file
+from mrcdist.discover.scan import find_scan
+from mrcdist.errors import (
+    ArgumentError,
+    FormatError,
+    MrcdistError,
+    TruncatedFileError,
+)
+from mrcdist.explain import MANY_CHUNKS, PlanReport, many_chunks, report
+from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
+from mrcdist.format.direct_electron.sidecar import Sidecar
+from mrcdist.format.extended.fei import fei_scan
+from mrcdist.format.extended.registry import (
+    ExtendedHeader,
+    scan_shape,
+    scan_shape_note,
+    scan_step,
+    section_pixel_size,
+    tilt_angles,
+)
+from mrcdist.format.header import ByteOrder, Header
+from mrcdist.format.pixels import Mode0, PixelFormat, pixel_format
+from mrcdist.plan.axes import ArrayAxis, Beside, Geometry, arrange, one_frame
+from mrcdist.plan.chunks import Chunks, plan_chunks
+from mrcdist.plan.layout import Layout
+from mrcdist.read.source import MrcSource, Part
+from mrcdist.storage.location import Location
+
+__all__ = ["Plan", "PlanOptions", "make_plan"]
+
+_log = logging.getLogger(__name__)
+
+# Degrees between the extremes of a tilt series; a stage that is meant to stand still moves less.
+_LEAST_TILT_RANGE = 1.0
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a caller may say about a file; see `mrcdist.read_mrc`."""
+
+    chunks: Any = "auto"
+    navigation_shape: Sequence[int] | None = None
+    metadata_file: NamedFile = "auto"
+    scan_file: NamedFile = "auto"
+    tilt_file: str | os.PathLike[str] | None = None
+    endianness: ByteOrder | None = None
+    mode0: Mode0 | None = None
+    allow_truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is known about a dataset before a pixel of it is read.
+
+    Attributes
+    ----------
+    source : MrcSource
+        The array-like that tasks index; indexing it here reads here.
+    header : Header
+        The main header, of the first file where there are several.
+    axes : tuple of ArrayAxis
+        Navigation and signal axes in array order.
+    chunks : tuple of tuple of int
+        Block lengths along every axis.
+    folder : Folder
+        What else lies beside the file.
+    sidecar : Sidecar or None
+        The Direct Electron sidecar, where there is one.
+    extended : ExtendedHeader or None
+        The extended header, where there is one.
+    notes : tuple of str
+        What is odd about the files.
+    """
+
+    source: MrcSource
+    header: Header = field(repr=False)
+    axes: tuple[ArrayAxis, ...]
+    chunks: Chunks = field(repr=False)
+    folder: Folder = field(repr=False)
+    sidecar: Sidecar | None = field(repr=False)
+    extended: ExtendedHeader | None = field(repr=False)
+    notes: tuple[str, ...]
+
+    @property
+    def location(self) -> Location:
+        """Where the first file is; shows no secret."""
+        return self.source.parts[0].location
+
+    @property
+    def layout(self) -> Layout:
+        """Shape and stored form of the frames."""
+        return self.source.layout
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.layout.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Native-endian dtype of the array."""
+        return self.layout.dtype
+
+    def to_dask(self) -> da.Array:
+        """Return the lazy array, one task a chunk."""
+        return to_dask(self.source, self.chunks)
+
+    def explain(self, *, threads: int = 1) -> PlanReport:
+        """Say what computing the array will cost.
+
+        Parameters
+        ----------
+        threads : int, default 1
+            Threads of a worker, for its memory.
+
+        Returns
+        -------
+        PlanReport
+            Numbers; `print` it for words.
+        """
+        return report(self.source, self.chunks, read_settings(), threads=threads)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the plan; reads nothing."""
+        from mrcdist.preview.html import plan_html  # which knows plans
+
+        return plan_html(self)
+
+
+def make_plan(
+    locations: Sequence[Location], options: PlanOptions, notes: Sequence[str] = ()
+) -> Plan:
+    """Plan a dataset in one file or several, frame after frame in the order given.
+
+    Parameters
+    ----------
+    locations : sequence of Location
+    options : PlanOptions
+    notes : sequence of str, optional
+        What is odd about the files' names: the plan's first notes.
+
+    Raises
+    ------
+    MrcdistError
+        A file cannot be found, read or understood, or the options do not fit.
+    """
+    files = []
+    for location in locations:
+        with _errors_at(location):
+            files.append(open_file(location, options.endianness))
+    with _errors_at(locations[0]):
+        return _plan(files, Folder(locations[0]), options, notes)
+
+
+@contextmanager
+def _errors_at(location: Location) -> Iterator[None]:
+    """Say of an error that does not say it itself which file it is about."""
+    try:
+        yield
+    except MrcdistError as error:
+        raise error.located(location.shown) from None
+
+
+def _plan(
+    files: Sequence[OpenedFile], folder: Folder, options: PlanOptions, notes: Sequence[str]
+) -> Plan:
+    first = files[0]
+    sidecar = read_sidecar(folder, options.metadata_file)
+    pixels = pixel_format(
+        first.header,
+        mode0=options.mode0,
+        sidecar_unsigned=pixel_is_unsigned(sidecar) if sidecar else None,
+    )
+    parts, more_notes = _parts(files, pixels, options)
+    n_frames = sum(file.header.nz for file in files)
+    present = sum(part.frames for part in parts)
+
+    found = find_scan(
+        sidecar,
+        folder,
+        [file.location.name for file in files],
+        n_frames=n_frames,
+        frame_shape=(first.header.ny, first.header.nx),
+        scan_file=options.scan_file,
+        navigation_shape=options.navigation_shape,
+        allow_truncated=options.allow_truncated,
+    )
+    beside = _beside(first, found.scan, n_frames, options)
+    geometry = arrange(
+        first.header,
+        pixels,
+        n_frames=n_frames,
+        present=present,
+        beside=beside,
+        navigation_shape=options.navigation_shape,
+        allow_truncated=options.allow_truncated,
+    )
+    chunks, more = _chunks(first, geometry, options.chunks)
+    table = found.table
+    if table is not None:
+        table = table.reshape(geometry.layout.navigation_shape)
+    return Plan(
+        source=MrcSource(tuple(parts), geometry.layout, table),
+        header=first.header,
+        axes=geometry.axes,
+        chunks=chunks,
+        folder=folder,
+        sidecar=sidecar,
+        extended=first.extended,
+        notes=(
+            *notes,
+            *dict.fromkeys(note for file in files for note in file.notes),
+            *folder.notes,
+            *(sidecar.notes if sidecar else ()),
+            *found.notes,
+            *more_notes,
+            *geometry.notes,
+            *more,
+        ),
+    )
+
+
+def _parts(
+    files: Sequence[OpenedFile], pixels: PixelFormat, options: PlanOptions
+) -> tuple[list[Part], list[str]]:
+    """Check that the files agree, and work out where their frames are."""
+    one = one_frame(files[0].header, pixels)
+    parts: list[Part] = []
+    notes: list[str] = []
+    for file in files:
+        same = pixel_format(file.header, mode0=options.mode0)
+        if one_frame(file.header, same).frame_shape != one.frame_shape or (
+            file.header.mode,
+            file.header.byteorder,
+        ) != (files[0].header.mode, files[0].header.byteorder):
+            raise FormatError(
+                f"{file.location.shown} does not go with {files[0].location.shown}: "
+                f"{_kind(file.header)} against {_kind(files[0].header)}",
+                cause="the files are not parts of one acquisition",
+                remedy="name the files that belong together, or open them one by one",
+            )
+        if parts and parts[-1].frames < files[len(parts) - 1].header.nz:
+            raise TruncatedFileError(
+                f"{parts[-1].location.shown} ends early, and another part follows it",
+                cause="only the last part of an acquisition can be unfinished",
+                remedy="copy the file again, or leave out the parts from there on",
+            )
+        with _errors_at(file.location):
+            part, more = file.part(one, allow_truncated=options.allow_truncated)
+        parts.append(part)
+        notes += more
+    return parts, notes
+
+
+def _kind(header: Header) -> str:
+    return f"{header.nx} × {header.ny} pixels of mode {header.mode}"
+
+
+def _beside(first: OpenedFile, scan: Scan | None, n_frames: int, options: PlanOptions) -> Beside:
+    """What scan, extended header and tilt file say of the axes."""
+    header, extended = first.header, first.extended
+    tilts = None
+    if options.tilt_file is not None:
+        tilts = read_tilts(first.location, options.tilt_file)
+        if len(tilts) != n_frames:
+            raise ArgumentError(
+                f"{Location.of(options.tilt_file).shown} has {len(tilts)} tilt angles, the file "
+                f"{n_frames} sections",
+                cause="the list belongs to another tilt series, or sections were left out",
+                remedy="pass the list of this file's sections, or tilt_file=None",
+            )
+    if extended is None:
+        return Beside(scan=scan, tilts=tilts)
+    angles = tilt_angles(extended)
+    if tilts is None and angles is not None and np.ptp(angles) >= _LEAST_TILT_RANGE:
+        tilts = tuple(angles.tolist())
+    if options.navigation_shape is None and (
+        note := scan_shape_note(extended, n_sections=n_frames)
+    ):
+        _log.info("%s: %s", first.location.shown, note)
+    return Beside(
+        scan=scan,
+        scan_shape=scan_shape(extended, n_sections=n_frames),
+        scan_step=scan_step(extended),
+        pixel_size=_pixel_size(extended, n_frames, (header.ny, header.nx)),
+        tilts=tilts,
+    )
+
+
+def _pixel_size(
+    extended: ExtendedHeader, n_frames: int, frame_shape: tuple[int, int]
+) -> tuple[float, float] | None:
+    """The sections' pixel size, unless it is the step of a scan that a camera watched."""
+    size, step = section_pixel_size(extended), scan_step(extended)
+    scan = fei_scan(extended.columns)
+    watched = n_frames > 1 and scan is not None and scan.shape != frame_shape
+    if watched and (size is None or step is None or np.allclose(size, step, rtol=1e-3)):
+        return None
+    return size
+
+
+def _chunks(first: OpenedFile, geometry: Geometry, wanted: Any) -> tuple[Chunks, list[str]]:
+    """The caller's chunks, or all in one where the file is one compressed stream."""
+    if first.compression is not None:
+        return tuple((size,) for size in geometry.layout.shape), []
+    chunks = plan_chunks(geometry.layout, wanted)
+    n_chunks = math.prod(len(axis) for axis in chunks)
+    return chunks, [many_chunks(n_chunks)] if n_chunks > MANY_CHUNKS else []

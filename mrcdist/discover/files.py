@@ -1,0 +1,127 @@
+"""What the caller names → the files of one dataset, in the order of their frames."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mrcdist.errors import ArgumentError, MissingFileError
+from mrcdist.format.direct_electron.filenames import acquisitions, find_gap, find_parts, is_numbered
+from mrcdist.storage.location import Location, here
+from mrcdist.storage.translate import explain_failure
+from mrcdist.storage.url import listed_name
+
+__all__ = ["Filename", "find_files"]
+
+Filename = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def find_files(
+    filename: Filename, storage_options: Mapping[str, Any] | None
+) -> tuple[list[Location], list[str]]:
+    """Resolve a name, a list of names, a glob, or the first of numbered parts.
+
+    Parameters
+    ----------
+    filename : str, PathLike or sequence of them
+        A list is taken as it stands. A glob (``*``, ``[0-9]``, and ``?`` on a disk) stands for the
+        parts of one acquisition, in the order of their numbers. The first of numbered parts stands
+        for all of them; in a list of one, for itself.
+    storage_options : mapping or None
+
+    Returns
+    -------
+    files : list of Location
+    notes : list of str
+        What is odd about the names, or could not be found out.
+
+    Raises
+    ------
+    MissingFileError
+        A glob matches nothing, or parts are missing.
+    ArgumentError
+        An empty list, one that names a file twice, or a glob that matches several acquisitions.
+    """
+    if isinstance(filename, Sequence) and not isinstance(filename, str | bytes):
+        if not filename:
+            raise ArgumentError(
+                "the list of files is empty",
+                cause="a dataset has at least one file",
+                remedy="name at least one",
+            )
+        files = [Location.of(name, storage_options) for name in filename]
+        _check_once(files)
+        gap = find_gap([file.name for file in files])
+        return files, [f"{gap} is not in the list, whose parts go on after it"] if gap else []
+    location = Location.of(filename, storage_options)
+    if _is_pattern(location):
+        return _glob(location), []
+    if not is_numbered(location.name):
+        return [location], []
+    listing = location.list_folder()
+    if listing is None:
+        return [location], [
+            "whether it is one of several parts cannot be told, for its folder cannot be listed; "
+            "a list of all parts, or of this one alone, says it"
+        ]
+    first, *others = find_parts(location.name, listing)
+    if location.name != first:
+        return [location], []
+    return [location, *(location.sibling(name) for name in others)], []
+
+
+def _check_once(files: list[Location]) -> None:
+    urls = [file.url for file in files]
+    for file in files:
+        if (times := urls.count(file.url)) > 1:
+            raise ArgumentError(
+                f"{file.shown} is listed {times} times",
+                cause="its frames would be in the dataset more than once",
+                remedy="name each file once",
+            )
+
+
+def _is_pattern(location: Location) -> bool:
+    name = location.name
+    if "*" in name or ("?" in name and location.is_local):
+        return True
+    # Brackets are found in the names of files, too.
+    return re.search(r"\[.+\]", name) is not None and not location.exists()
+
+
+def _glob(pattern: Location) -> list[Location]:
+    try:
+        fs, path = pattern.filesystem()
+        names = [listed_name(pattern.url, str(found)) for found in fs.glob(path)]
+    except Exception as error:  # noqa: BLE001 each store has its own errors
+        raise explain_failure(error, pattern.shown, pattern.scrub).located(here(pattern)) from None
+    if not names:
+        raise MissingFileError(
+            f"no file matches {pattern.shown}",
+            cause="the folder has no such file, or is not mounted here",
+            remedy="check the pattern; only the file's name may hold wildcards",
+        )
+    names.sort(key=_numbers)
+    if len(several := acquisitions(names)) > 1:
+        raise ArgumentError(
+            f"{pattern.shown} matches movies of {len(several)} acquisitions: "
+            f"{', '.join(several[:3])}{' ...' if several[3:] else ''}",
+            cause="a pattern stands for the parts of one movie",
+            remedy="name one acquisition; movies that are to follow each other go in a list",
+        )
+    if gap := find_gap(names):
+        raise MissingFileError(
+            f"{pattern.shown} matches parts before and after {gap}, which it does not match",
+            cause="the part was not copied, is still being written, or the pattern leaves it out",
+            remedy="bring it here, or pass the parts to read as a list",
+        )
+    return [pattern.sibling(name) for name in names]
+
+
+def _numbers(name: str) -> list[tuple[int, str]]:
+    """Sort key: part 10 comes behind part 9."""
+    return [
+        (int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", name)
+    ]

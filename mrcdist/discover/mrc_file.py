@@ -1,0 +1,203 @@
+"""One file on the client: identity, header, extended header, and where its frames begin."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from mrcdist.config import read_settings
+from mrcdist.errors import FormatError, ReadError, TruncatedFileError
+from mrcdist.format.compression import Compression, detect_compression, parallel_advice
+from mrcdist.format.extended.registry import (
+    ExtendedHeader,
+    bytes_needed,
+    decode_extended,
+    identify_extended,
+)
+from mrcdist.format.header import HEADER_BYTES, ByteOrder, Header, parse_header
+from mrcdist.format.mrcz import SectionTable, SectionWalk
+from mrcdist.plan.axes import count_frames
+from mrcdist.plan.layout import Layout
+from mrcdist.progress import Progress
+from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds
+from mrcdist.read.source import Part
+from mrcdist.storage.location import Location
+from mrcdist.storage.version import Identity
+
+__all__ = ["OpenedFile", "open_file"]
+
+# Records of tens of thousands of sections; more would make opening a file as slow as reading it.
+_MOST_RECORD_BYTES = 64 * 2**20
+
+# What gzip's deflate can reach; bzip2 goes beyond with data that are nearly all zeros.
+_LIKELY_RATIO = 1032
+
+# Chunk headers of MRCZ are followed through windows of this size: one request for many small
+# sections.
+_WALK_BYTES = 2**18
+
+_NO_VERSION = (
+    "the store tells no version and no date of it, only its size: that another file of the same "
+    "size takes its place cannot be noticed"
+)
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """What the start of a file says.
+
+    Attributes
+    ----------
+    location : Location
+    identity : Identity
+    header : Header
+    extended : ExtendedHeader or None
+    compression : {"gzip", "bzip2"} or None
+        The whole file is one compressed stream.
+    notes : tuple of str
+        What is odd about it.
+    """
+
+    location: Location
+    identity: Identity
+    header: Header
+    extended: ExtendedHeader | None = field(repr=False)
+    compression: Compression | None
+    notes: tuple[str, ...]
+
+    @property
+    def file_size(self) -> int | None:
+        """Bytes of the file as an MRC file; None where it is a compressed stream."""
+        return None if self.compression else self.identity.size
+
+    def part(self, layout: Layout, *, allow_truncated: bool) -> tuple[Part, list[str]]:
+        """Work out which whole frames it holds, and what tasks need to open it.
+
+        Raises
+        ------
+        TruncatedFileError
+            Frames are missing, and that was not allowed.
+        """
+        header = self.header
+        offset = header.data_offset
+        if self.compression is not None:
+            self._require_stream(self.compression, layout)
+        if header.codec is None:
+            frames, notes = count_frames(
+                header, layout, self.file_size, allow_truncated=allow_truncated
+            )
+            return Part(self.location, self.identity, offset, frames, self.compression), notes
+        table = self._follow_sections(layout, allow_truncated=allow_truncated)
+        notes = list(table.notes)
+        part = Part(
+            self.location, self.identity, 0, table.sections, None, table, layout.frame_bytes
+        )
+        return part, notes
+
+    def _require_stream(self, compression: Compression, layout: Layout) -> None:
+        """Refuse a stream whose header, being damaged, announces what it cannot hold."""
+        header = self.header
+        if header.codec is not None:
+            raise FormatError(
+                f"MODE = {header.mode}: MRCZ, inside a {compression} stream",
+                cause="the file was compressed twice",
+                remedy=parallel_advice(compression, self.location.name)[1],
+            )
+        size = self.identity.size
+        announced = header.data_offset + header.nz * layout.frame_bytes
+        # Tasks take memory for what is announced; only an unlikely ratio is worth a look first.
+        if size is None or announced <= _LIKELY_RATIO * size:
+            return
+        if not stream_holds(self.location, compression, announced):
+            raise TruncatedFileError(
+                f"{self.location.shown} holds less than the {announced} bytes that its header "
+                f"announces, in a {compression} stream of {size} bytes",
+                cause="the header is damaged, or the stream is damaged or cut short",
+                remedy="copy the file again, or decompress it to see what is there",
+            )
+
+    def _follow_sections(self, layout: Layout, *, allow_truncated: bool) -> SectionTable:
+        size = self.identity.size
+        if size is None:
+            raise ReadError(
+                f"{self.location.shown}: its size is not known",
+                cause="the store does not say how long the file is",
+                remedy='prefix the URL with "simplecache::"',
+            )
+        walk = SectionWalk(
+            start=self.header.data_offset,
+            sections=self.header.nz,
+            section_nbytes=layout.frame_bytes,
+            file_size=size,
+        )
+        with Progress("following compressed sections", self.header.nz) as progress:
+            while (wanted := walk.wanted) is not None:
+                # Sections larger than a window are stepped over, smaller ones come many in one.
+                span = min(_WALK_BYTES if not self.location.is_local else 16, size - wanted[0])
+                before = walk.done
+                walk.feed(self.location.read_head(span, wanted[0], self.identity), at=wanted[0])
+                progress.advance(walk.done - before)
+        return walk.table(allow_truncated=allow_truncated)
+
+
+def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
+    """Read the header and the part of the extended header that the data need.
+
+    Raises
+    ------
+    MrcdistError
+        The file cannot be found or read, or is no MRC file.
+    """
+    identity, raw = location.read_first(HEADER_BYTES)
+    compression = detect_compression(raw)
+    notes = [] if identity.kind or read_settings().consistency != "strict" else [_NO_VERSION]
+    if compression is not None:
+        cause, remedy = parallel_advice(compression, location.name)
+        if compression not in STREAMS:
+            raise FormatError(
+                f"{location.shown} is compressed with {compression}", cause=cause, remedy=remedy
+            )
+        notes.append(f"{cause}; one task reads it. To go faster, {remedy}")
+        raw = read_stream_head(location, compression, HEADER_BYTES)
+    size = None if compression else identity.size
+    header = parse_header(raw, file_size=size, endianness=endianness)
+    extended = _read_extended(location, identity, compression, header)
+    if extended is not None:
+        notes += extended.notes
+    return OpenedFile(location, identity, header, extended, compression, (*header.notes, *notes))
+
+
+def _read_extended(
+    location: Location, identity: Identity, compression: Compression | None, header: Header
+) -> ExtendedHeader | None:
+    """Decode the extended header: the sections' records, not the space kept for more."""
+    kind = identify_extended(
+        exttyp=header.exttyp,
+        nsymbt=header.nsymbt,
+        n_sections=header.nz,
+        nint=header.nint,
+        nreal=header.nreal,
+    )
+    if kind is None:
+        return None
+
+    def read(start: int, stop: int) -> bytes:
+        if stop <= start:
+            return b""
+        if compression is not None:
+            return read_stream_head(location, compression, HEADER_BYTES + stop)[
+                HEADER_BYTES + start :
+            ]
+        return location.read_head(stop - start, HEADER_BYTES + start, identity)
+
+    _, guess = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz)
+    raw = read(0, min(guess, _MOST_RECORD_BYTES))
+    _, wanted = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz, first_bytes=raw)
+    stop = min(wanted, _MOST_RECORD_BYTES)
+    if stop > guess:
+        raw += read(guess, stop)
+    decoded = decode_extended(kind, raw, byteorder=header.byteorder, n_sections=header.nz)
+    if wanted <= _MOST_RECORD_BYTES:
+        return decoded
+    note = f"the records of the first {decoded.n_records} of {header.nz} sections were read"
+    return dataclasses.replace(decoded, notes=(*decoded.notes, note))

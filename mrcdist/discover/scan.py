@@ -1,0 +1,126 @@
+"""The scan that a sidecar describes, and where the frames of these files belong in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrcdist.discover.auxiliary import Folder, NamedFile, read_scan_points
+from mrcdist.errors import SidecarError
+from mrcdist.format.direct_electron.filenames import find_part_before
+from mrcdist.format.direct_electron.scan import Axis, Scan, describe_scan
+from mrcdist.format.direct_electron.scan_points import frame_table
+from mrcdist.format.direct_electron.sidecar import Sidecar
+from mrcdist.plan.axes import missing_frames
+from mrcdist.plan.layout import FrameTable
+
+__all__ = ["FoundScan", "find_scan"]
+
+
+_SHAPE_IS_GIVEN = "navigation_shape takes the frames in the order of the file"
+
+
+@dataclass(frozen=True)
+class FoundScan:
+    """What sidecar and scan points say of the frames.
+
+    Attributes
+    ----------
+    scan : Scan or None
+    table : ndarray of int32 or int64, shape (y, x) or (y, x, repeat), or None
+        Of a custom scan, the frame at each point, -1 where there is none.
+    notes : tuple of str
+    """
+
+    scan: Scan | None = None
+    table: FrameTable | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find_scan(
+    sidecar: Sidecar | None,
+    folder: Folder,
+    names: Sequence[str],
+    *,
+    n_frames: int,
+    frame_shape: tuple[int, int],
+    scan_file: NamedFile,
+    navigation_shape: Sequence[int] | None,
+    allow_truncated: bool,
+) -> FoundScan:
+    """Find out what the frames are: places of a scan, or times of a movie.
+
+    Parameters
+    ----------
+    sidecar : Sidecar or None
+    folder : Folder
+        Where the list of scan points is looked for.
+    names : sequence of str
+        Of the files, in the order of their frames.
+    n_frames : int
+        Frames that their headers announce.
+    frame_shape : (int, int)
+    scan_file, navigation_shape, allow_truncated
+        See `mrcdist.read_mrc`.
+
+    Raises
+    ------
+    SidecarError
+        The sidecar contradicts itself or the files, or the points of its scan are not known.
+    """
+    if sidecar is None:
+        return FoundScan(notes=_unused(scan_file, "there is no sidecar that describes a scan"))
+    try:
+        scan = describe_scan(sidecar, n_frames=n_frames, frame_shape=frame_shape)
+    except SidecarError:
+        if navigation_shape is None:
+            raise
+        # The caller's shape is the remedy that the error names.
+        return FoundScan(notes=_unused(scan_file, _SHAPE_IS_GIVEN))
+    if navigation_shape is not None:
+        return FoundScan(scan, None, (*scan.notes, *_unused(scan_file, _SHAPE_IS_GIVEN)))
+    if scan.kind == "raster":
+        _require_the_first_frames(names, folder, places=scan.size, n_frames=n_frames)
+    if scan.kind != "custom":
+        why = f"the sidecar describes a {scan.kind}, whose frames are in the order of the file"
+        return FoundScan(scan, None, (*scan.notes, *_unused(scan_file, why)))
+    points, odd = read_scan_points(folder, scan_file)
+    _require_the_first_frames(names, folder, places=len(points), n_frames=n_frames)
+    rows, columns = (axis.size for axis in scan.navigation)
+    table = frame_table(
+        points, shape=(rows, columns), n_frames=n_frames, allow_missing=allow_truncated
+    )
+    missing = len(points) - n_frames
+    notes = (missing_frames(missing, len(points)),) if missing else ()
+    repeats = tuple(Axis("repeat", size, None, None) for size in table.shape[2:])
+    return FoundScan(
+        dataclasses.replace(scan, navigation=(*scan.navigation, *repeats)),
+        table.astype(np.int32) if n_frames < 2**31 else table,
+        (*scan.notes, *odd, *notes),
+    )
+
+
+def _unused(scan_file: NamedFile, why: str) -> tuple[str, ...]:
+    """Say that the caller's list of points counts for nothing."""
+    if scan_file is None or (isinstance(scan_file, str) and scan_file == "auto"):
+        return ()
+    return (f"scan_file is not used: {why}",)
+
+
+def _require_the_first_frames(
+    names: Sequence[str], folder: Folder, *, places: int, n_frames: int
+) -> None:
+    """Refuse a later part for the start of a scan: each frame would be at another one's place."""
+    if n_frames >= places:
+        return
+    if absent := find_part_before(names, folder.listing):
+        raise SidecarError(
+            f"the scan has {places} points, the files named only {n_frames} frames, and "
+            f"{absent} is not among them",
+            cause=f"{names[-1]} is a numbered part, and the frames of others come before its own",
+            remedy="name the first part, which stands for all, or all parts as a list; for these "
+            "frames by themselves navigation_shape=(frames,), or metadata_file=None",
+        )

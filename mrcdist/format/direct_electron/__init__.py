@@ -1,0 +1,1 @@
+"""Direct Electron's sidecar, file names and scan points."""

@@ -1,0 +1,374 @@
+"""A Direct Electron sidecar → scan shape, calibration, metadata.
+
+The keys' names are those that DE Server 2.7.2 to 2.7.5 writes; what they mean is in the server's
+user documentation and in the acquisitions themselves.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from mrcdist.errors import SidecarError
+from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, shorten, to_float
+
+__all__ = [
+    "Axis",
+    "Scan",
+    "Sidecar",
+    "describe_scan",
+    "parse_sidecar",
+    "pixel_is_unsigned",
+    "sidecar_metadata",
+]
+
+_REMEDY = "Pass navigation_shape, or metadata_file=None to read the frames as a plain stack."
+
+# One property, as successive servers spell it.
+_POINT_REPEATS = (
+    "Scan - Point Repeats",
+    "Scan - Point Repeat",
+    "Scan - Camera Frames Per Point",
+)
+_GAIN = ("ADUs Per Electron Bin1x", "ADUs Per Electron")
+
+_MODE = "Image Processing - Mode"
+_SCAN_TIME = "Scan - Time (seconds)"
+_TIME_PER_SCAN = "Scan - Time Per Scan (seconds)"
+_DELAY = "Scan - Repeat Delay (seconds)"
+_SUM_COUNT = "Autosave Movie Sum Count"
+_RATE = "Frames Per Second"
+_CAMERA_LENGTH = "Instrument Project Camera Length (centimeters)"
+_TEM_OR_STEM = "Instrument Project TEMorSTEM Mode"  # 0 TEM, 1 STEM
+_PIXEL = "Specimen Pixel Size {} (nanometers)"
+_K_PIXEL = "Diffraction Pixel Size {}"  # nm^-1
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the data.
+
+    Parameters
+    ----------
+    name : str
+        Name of the axis, such as ``"y"`` or ``"kx"``.
+    size : int
+        Number of points.
+    scale : float or None
+        Distance between points, in `units`; None where it is not known.
+    units : str or None
+        ``"nm"``, ``"nm^-1"`` or ``"s"``; None where the scale is not known.
+    """
+
+    name: str
+    size: int
+    scale: float | None
+    units: str | None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the frames of a movie are, one by one.
+
+    Parameters
+    ----------
+    kind : {"raster", "custom", "movie"}
+        ``"raster"``: the frames follow each other in the order of the navigation axes;
+        ``"custom"``: a list of scan points says where each frame belongs; ``"movie"``: not a scan.
+    navigation : tuple of Axis
+        In array order, slowest first. Raster: (repeat, y, x, point_repeat); custom: (y, x);
+        both with their axes of size 1. Movie: (time,).
+    signal : tuple of two Axis
+        The frame's rows and columns: (ky, kx), or (y, x) of a movie of images.
+    notes : tuple of str
+        What was odd, in words for the user.
+    """
+
+    kind: Literal["raster", "custom", "movie"]
+    navigation: tuple[Axis, ...]
+    signal: tuple[Axis, Axis]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of places for a frame: the product of the navigation sizes."""
+        return math.prod(axis.size for axis in self.navigation)
+
+
+def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, int]) -> Scan:
+    """Say what the frames are: their shape as a scan or movie, and the calibration.
+
+    Parameters
+    ----------
+    sidecar : Sidecar
+        The acquisition's sidecar.
+    n_frames : int
+        Number of frames in the movie: the length of a movie's time axis. The sizes of a scan are
+        the sidecar's alone: whoever calls compares `Scan.size` with `n_frames`.
+    frame_shape : (int, int)
+        Rows and columns of a frame, by the MRC header. The sidecar's image size is only compared
+        with it: a contradiction is noted.
+
+    Returns
+    -------
+    Scan
+        A movie where ``Scan - Enable`` is off or absent. A raster of shape (Repeats, Size Y,
+        Size X, point repeats), where an enabled region of interest brings its own Size X and Y. A
+        custom scan where the scan type is not Raster or where the raster leaves out points
+        (subsampling). Scales: nm (y, x), nm^-1 (ky, kx), s (time, repeat, point_repeat); None
+        unless they are known and positive.
+
+    Raises
+    ------
+    SidecarError
+        A size is missing, not a whole number or not positive; a switch says neither on nor off;
+        or one frame holds several scan points.
+    """
+    notes = (*_frame_size_notes(sidecar, frame_shape), *_unreadable_notes(sidecar))
+    if not _switched_on(sidecar, "Scan - Enable"):
+        time = _axis("time", n_frames, _frame_time(sidecar), "s")
+        return Scan("movie", (time,), _signal(sidecar, frame_shape, scan=False), notes)
+
+    roi = _switched_on(sidecar, "Scan - ROI Enable")
+    area = "Scan - ROI" if roi else "Scan -"
+    grid = (
+        _axis("y", _count(sidecar, f"{area} Size Y"), sidecar.positive(_PIXEL.format("Y")), "nm"),
+        _axis("x", _count(sidecar, f"{area} Size X"), sidecar.positive(_PIXEL.format("X")), "nm"),
+    )
+    signal = _signal(sidecar, frame_shape, scan=True)
+    points_per_frame = sidecar.number("Scan - Points Per Camera Frame") or 1
+    if points_per_frame > 1:
+        raise SidecarError(
+            f"Scan - Points Per Camera Frame = {points_per_frame:g}: a frame is no single point's",
+            cause="The scan was faster than the camera.",
+            remedy=_REMEDY,
+        )
+    if not _is_raster(sidecar, roi=roi):
+        return Scan("custom", grid, signal, notes)
+
+    repeats = _count(sidecar, "Scan - Repeats", default=1)
+    point_repeats = _count(sidecar, *_POINT_REPEATS, default=1)
+    navigation = (
+        _axis("repeat", repeats, _repeat_time(sidecar), "s"),
+        *grid,
+        _axis("point_repeat", point_repeats, _frame_time(sidecar), "s"),
+    )
+    return Scan("raster", navigation, signal, (*notes, *_repeat_notes(sidecar, repeats)))
+
+
+def pixel_is_unsigned(sidecar: Sidecar) -> bool | None:
+    """Say whether the bytes of an 8-bit movie (MRC mode 0) are unsigned.
+
+    DE Server has a pixel format for counted and one for integrated movies, and
+    ``Image Processing - Mode`` says which of the two was saved. Its format decides if it has 8
+    bits. If it has more, the 8-bit movie cannot have been saved in it, and the other one decides.
+
+    Parameters
+    ----------
+    sidecar : Sidecar
+        The acquisition's sidecar.
+
+    Returns
+    -------
+    bool or None
+        True for uint8, False for int8, None where neither format has 8 bits.
+    """
+    keys = ("Autosave Integrated Movie Pixel Format", "Autosave Counted Movie Pixel Format")
+    eight_bits = {"uint8": True, "int8": False}
+    signs = [eight_bits.get((sidecar.text(key) or "").lower()) for key in keys]
+    if _is_counted(sidecar):
+        signs.reverse()
+    said = [sign for sign in signs if sign is not None]
+    undecided = sidecar.text(_MODE) is None and len(set(said)) > 1
+    return None if undecided or not said else said[0]
+
+
+def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
+    """Return what HyperSpy has a place for, in its names and units.
+
+    Parameters
+    ----------
+    sidecar : Sidecar
+        The acquisition's sidecar.
+
+    Returns
+    -------
+    dict
+        JSON-serialisable; what is not known is absent.
+        ``General``: date, time (ISO 8601) and time_zone (always UTC, for the machines that plan
+        and read may be in different zones).
+        ``Acquisition_instrument.TEM``: beam_energy (keV), camera_length (mm), magnification,
+        acquisition_mode, dwell_time (s, scans only), frames_per_second, detector and
+        Detector.Camera.name.
+        ``Signal.Noise_properties.Variance_linear_model``: gain_factor, the ADUs per electron,
+        which for Poisson noise is the ratio of variance to mean. Absent for counted movies, whose
+        pixels are electrons, not ADUs.
+    """
+    camera = sidecar.text("Camera Name", "Camera Model")
+    volts = sidecar.positive("Instrument Accelerating Voltage (V)")
+    centimetres = sidecar.positive(_CAMERA_LENGTH)
+    microseconds = sidecar.positive("Scan - Dwell Time (microseconds)")
+    # The server keeps the last scan's dwell time in the sidecars of movies that are no scans.
+    dwell = microseconds and sidecar.flag("Scan - Enable") and microseconds / 1_000_000
+    gain = None if _is_counted(sidecar) else sidecar.positive(*_GAIN)
+    tem = {
+        "beam_energy": volts and volts / 1000,
+        "camera_length": centimetres and centimetres * 10,
+        "magnification": sidecar.positive("Instrument Project Magnification"),
+        "acquisition_mode": _acquisition_mode(sidecar),
+        "dwell_time": dwell,
+        "frames_per_second": sidecar.positive(_RATE),
+        "detector": camera,
+        "Detector": camera and {"Camera": {"name": camera}},
+    }
+    noise = gain and {"Variance_linear_model": {"gain_factor": gain}}
+    sections = {
+        "General": _timestamp(sidecar),
+        "Acquisition_instrument": _known({"TEM": _known(tem)}),
+        "Signal": _known({"Noise_properties": noise}),
+    }
+    return {name: section for name, section in sections.items() if section}
+
+
+def _count(sidecar: Sidecar, *keys: str, default: int | None = None) -> int:
+    """Return the whole number above 0 under the first of `keys` that has one."""
+    key = next((key for key in keys if sidecar.text(key)), keys[0])
+    text = sidecar.text(key)
+    if text is None:
+        if default is not None:
+            return default
+        raise SidecarError(
+            f"The sidecar says that this is a scan, but not its {key}",
+            cause="The sidecar was edited, or the server had not finished it.",
+            remedy=_REMEDY,
+        )
+    whole = re.fullmatch(r"(\d{1,18})(?:\.0*)?", text, re.ASCII)
+    if whole is None or int(whole[1]) == 0:
+        raise SidecarError(
+            f"{key} = {shorten(text)} in the sidecar is not a whole number above 0",
+            cause="The sidecar was edited or is damaged.",
+            remedy=_REMEDY,
+        )
+    return int(whole[1])
+
+
+def _switched_on(sidecar: Sidecar, key: str) -> bool:
+    flag, text = sidecar.flag(key), sidecar.text(key)
+    if flag is None and text is not None:
+        raise SidecarError(
+            f"{key} = {shorten(text)} in the sidecar is neither Enable nor Disable",
+            cause="The sidecar was edited, or a server wrote it that has other words for this.",
+            remedy=_REMEDY,
+        )
+    return bool(flag)
+
+
+def _is_raster(sidecar: Sidecar, *, roi: bool) -> bool:
+    """Whether the order of the frames is the scan's, so that no list of points is needed.
+
+    With a region of interest the server has a type for the region and one for the area around it.
+    Which of the two rules is not written down, so the scan is a raster only if both say so.
+    """
+    prefixes = ("Scan -", "Scan - ROI") if roi else ("Scan -",)
+    types = {(sidecar.text(f"{prefix} Type") or "Raster").lower() for prefix in prefixes}
+    # A raster that leaves out points has fewer frames than its grid has places.
+    steps = {sidecar.number(f"{prefix} Subsampling") or 1.0 for prefix in prefixes}
+    return types == {"raster"} and steps == {1.0}
+
+
+def _axis(name: str, size: int, scale: float | None, units: str) -> Axis:
+    if scale is None or not math.isfinite(scale):  # of numbers that are finite, but absurd
+        return Axis(name, size, None, None)
+    return Axis(name, size, scale, units)
+
+
+def _signal(sidecar: Sidecar, frame_shape: tuple[int, int], *, scan: bool) -> tuple[Axis, Axis]:
+    rows, columns = frame_shape
+    diffracting = sidecar.positive(_CAMERA_LENGTH) or _acquisition_mode(sidecar) == "STEM"
+    prefix, key, units = ("k", _K_PIXEL, "nm^-1") if scan or diffracting else ("", _PIXEL, "nm")
+    return (
+        _axis(f"{prefix}y", rows, sidecar.positive(key.format("Y")), units),
+        _axis(f"{prefix}x", columns, sidecar.positive(key.format("X")), units),
+    )
+
+
+def _frame_time(sidecar: Sidecar) -> float | None:
+    """Seconds from one stored frame to the next, each a sum of camera frames."""
+    rate = sidecar.positive(_RATE)
+    summed = sidecar.positive(_SUM_COUNT) if sidecar.values.get(_SUM_COUNT) else 1
+    return None if rate is None or summed is None else summed / rate
+
+
+def _repeat_time(sidecar: Sidecar) -> float | None:
+    """Seconds from the start of one scan to that of its repeat."""
+    duration = sidecar.positive(_SCAN_TIME)
+    delay = sidecar.number(_DELAY) if sidecar.values.get(_DELAY) else 0.0
+    return None if duration is None or delay is None or delay < 0 else duration + delay
+
+
+def _repeat_notes(sidecar: Sidecar, repeats: int) -> list[str]:
+    notes = []
+    total, single = sidecar.positive(_SCAN_TIME), sidecar.positive(_TIME_PER_SCAN)
+    if repeats > 1 and total and single and not math.isclose(total, single, rel_tol=1e-3):
+        notes.append(
+            f"The repeat axis is calibrated by {_SCAN_TIME} = {total:g}, though the sidecar also"
+            f" says {_TIME_PER_SCAN} = {single:g}."
+        )
+    spelled = {key: sidecar.number(key) for key in _POINT_REPEATS if sidecar.number(key)}
+    if len(set(spelled.values())) > 1:
+        said = " and ".join(f"{key} = {value:g}" for key, value in spelled.items())
+        notes.append(f"The sidecar says {said}: the first one is used.")
+    return notes
+
+
+def _frame_size_notes(sidecar: Sidecar, frame_shape: tuple[int, int]) -> list[str]:
+    said = [sidecar.positive(f"Image Size {axis} (pixels)") for axis in "YX"]
+    if all(size in (None, actual) for size, actual in zip(said, frame_shape, strict=True)):
+        return []
+    rows, columns = ("?" if size is None else f"{size:g}" for size in said)
+    return [
+        f"The sidecar says that images have {rows} rows and {columns} columns, but the movie's"
+        f" frames have {frame_shape[0]} rows and {frame_shape[1]} columns: the movie is right."
+    ]
+
+
+def _unreadable_notes(sidecar: Sidecar) -> list[str]:
+    pixels = [key.format(axis) for key in (_PIXEL, _K_PIXEL) for axis in "YX"]
+    texts = {key: sidecar.text(key) for key in (*pixels, _RATE, _SUM_COUNT, _SCAN_TIME, _DELAY)}
+    return [
+        f"{key} = {shorten(text)} in the sidecar is not a number: left uncalibrated."
+        for key, text in texts.items()
+        if text is not None and to_float(text) is None
+    ]
+
+
+def _acquisition_mode(sidecar: Sidecar) -> str | None:
+    return {0.0: "TEM", 1.0: "STEM", None: None}.get(sidecar.number(_TEM_OR_STEM))
+
+
+def _is_counted(sidecar: Sidecar) -> bool:
+    return "count" in (sidecar.text(_MODE) or "").lower()
+
+
+def _timestamp(sidecar: Sidecar) -> dict[str, str]:
+    seconds = sidecar.positive("Timestamp (seconds since Epoch)")
+    if seconds is None or seconds > 253402300799:  # the last second of the year 9999
+        return {}
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return {
+        "date": moment.date().isoformat(),
+        "time": moment.time().isoformat(),
+        "time_zone": "UTC",
+    }
+
+
+def _known(section: dict[str, Any]) -> dict[str, Any]:
+    """What is known and can be told: of an absurd number, the product may be infinite."""
+    return {
+        key: value
+        for key, value in section.items()
+        if value and not (isinstance(value, float) and math.isinf(value))
+    }

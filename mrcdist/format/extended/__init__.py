@@ -1,0 +1,1 @@
+"""Extended headers: columns and quantities."""

@@ -1,0 +1,289 @@
+"""FEI1 and FEI2 extended headers: one record a section, written by EPU, Velox and Tomography.
+
+The layouts are those of `mrcfile.dtypes`, after the EPU manual: 768 bytes for FEI1, 888 for FEI2,
+which appends fields. The first integer of a record is its size, and that is the stride from one
+record to the next, whatever follows the last known field. Four bit masks say which fields were
+written: bit k of a mask stands for the k-th field behind it, where the 48 unused bytes count as six
+fields.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from mrcfile.dtypes import get_ext_header_dtype
+
+from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
+from mrcdist.format.header import ByteOrder, decode_text
+
+__all__ = [
+    "FeiLayout",
+    "FeiScan",
+    "decode_fei",
+    "fei_quantities",
+    "fei_scan",
+    "fei_words",
+    "record_bytes",
+]
+
+FeiLayout = Literal["FEI1", "FEI2"]
+
+STANDARD_BYTES: dict[FeiLayout, int] = {"FEI1": 768, "FEI2": 888}
+# Between these, a size can be told from its own bytes in the wrong order.
+_SMALLEST, _LARGEST = 768, 0xFFFF
+_UNUSED = "Unused range"
+_SERPENTINE = 2
+
+_QUANTITIES = (
+    Quantity("TEM.beam_energy", "HT", 1e-3, above=1000, unit="V"),
+    Quantity("TEM.magnification", "Magnification", above=0),
+    Quantity("TEM.camera_length", "Camera length", 1e3, above=0),
+    Quantity("TEM.convergence_angle", "Convergence angle", 1e3, above=0, limit=1, unit="rad"),
+    Quantity("TEM.dwell_time", "Dwell time", above=0),
+    Quantity("TEM.defocus", "Defocus", 1e9, limit=1, unit="m"),
+    Quantity("TEM.dose", "Dose", 1e-20, above=0),
+    Quantity("TEM.Stage.tilt_alpha", "Alpha tilt", limit=360, unit="degrees"),
+    Quantity("TEM.Stage.tilt_beta", "Beta tilt", limit=360, unit="degrees"),
+    Quantity("TEM.Stage.x", "X-Stage", 1e3, limit=1, unit="m"),
+    Quantity("TEM.Stage.y", "Y-Stage", 1e3, limit=1, unit="m"),
+    Quantity("TEM.Stage.z", "Z-Stage", 1e3, limit=1, unit="m"),
+    Quantity("TEM.Detector.Camera.exposure", "Integration time", above=0),
+    Quantity("pixel_size_x", "Pixel size X", 1e9, above=0, limit=1, unit="m"),
+    Quantity("pixel_size_y", "Pixel size Y", 1e9, above=0, limit=1, unit="m"),
+    Quantity("scan_width", "Full scan FOV X", 1e9, above=0, limit=1, unit="m"),
+    Quantity("scan_height", "Full scan FOV Y", 1e9, above=0, limit=1, unit="m"),
+)
+
+
+class FeiScan(NamedTuple):
+    """What the records say about the scan.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Scan points along y and x: bottom - top, right - left.
+    serpentine : bool
+        Whether every other line was scanned backwards.
+    """
+
+    shape: tuple[int, int]
+    serpentine: bool
+
+
+def _mask_bits() -> dict[str, tuple[str, int]]:
+    """Field → its mask and bit, counted off the layout."""
+    bits: dict[str, tuple[str, int]] = {}
+    mask, bit = "", 0
+    for name in get_ext_header_dtype(b"FEI2").names:
+        if name.startswith("Bitmask"):
+            mask, bit = name, 0
+        elif mask:
+            bits[name] = (mask, bit)
+            bit += 6 if name == _UNUSED else 1
+    return bits
+
+
+_MASK_BITS = _mask_bits()
+
+
+def record_bytes(layout: FeiLayout, first_bytes: bytes) -> tuple[int, ByteOrder | None]:
+    """Tell the size of a record in bytes, as the first record states it.
+
+    Parameters
+    ----------
+    layout : {"FEI1", "FEI2"}
+        Which layout the file announces.
+    first_bytes : bytes
+        The first four bytes of the extended header, or more.
+
+    Returns
+    -------
+    size : int
+        The stated size; the layout's standard one where the statement makes no sense.
+    byteorder : {"<", ">"} or None
+        The byte order in which it makes sense; None where it does in neither.
+    """
+    orders: tuple[ByteOrder, ...] = ("<", ">")
+    for order in orders if len(first_bytes) >= 4 else ():
+        (size,) = struct.unpack(order + "i", first_bytes[:4])
+        if _SMALLEST <= size <= _LARGEST:
+            return size, order
+    return STANDARD_BYTES[layout], None
+
+
+def decode_fei(
+    layout: FeiLayout, raw: bytes, *, byteorder: ByteOrder, n_sections: int
+) -> tuple[Columns, list[str]]:
+    """Decode the records of an FEI1 or FEI2 extended header.
+
+    Parameters
+    ----------
+    layout : {"FEI1", "FEI2"}
+        Which layout the file announces.
+    raw : bytes
+        The extended header from its start; it may end early or be longer than the records.
+    byteorder : {"<", ">"}
+        The main header's order. The records' own size overrules it. In big-endian records the bit
+        masks are little-endian, as the EPU manual has it.
+    n_sections : int
+        Records that the data need; the others are preallocated space.
+
+    Returns
+    -------
+    columns : mapping
+        Field → ndarray of shape (n_records,), or list of str for text; in the file's units (V, m,
+        degrees, s). Empty where there is no whole record.
+    notes : list of str
+        What is odd.
+    """
+    notes: list[str] = []
+    size, stated = record_bytes(layout, raw)
+    if stated is None and raw:
+        notes.append(
+            f"the first {layout} record does not begin with its size ({raw[:4].hex(' ')}): "
+            f"read as records of {size} bytes"
+        )
+    elif stated is not None and stated != byteorder:
+        byteorder = stated
+        notes.append(
+            f"the {layout} records have the other byte order than the main header: read so"
+        )
+
+    n_records = min(max(n_sections, 0), len(raw) // size)
+    if n_records == 0:
+        return {}, notes
+    dtype = _record_dtype(layout, size, byteorder)
+    records = np.frombuffer(raw, dtype, count=n_records)
+    columns = {name: _column(records[name]) for name in dtype.names or () if _worth_keeping(name)}
+
+    odd = int(np.count_nonzero(np.asarray(columns["Metadata size"]) != size))
+    if odd and stated is not None:
+        notes.append(f"{odd} of {n_records} {layout} records do not state their size, {size} bytes")
+    if blank := int(np.count_nonzero(_blank(columns))):
+        notes.append(
+            f"{blank} of {n_records} {layout} records mark no field as valid: "
+            "their values are kept as they are and used for nothing"
+        )
+    notes += filter(None, (doubtful(q, *_stored(columns, q.column)) for q in _QUANTITIES))
+    return columns, notes
+
+
+def fei_quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
+    """Compute the quantities of each section, where the bit masks mark them valid.
+
+    Parameters
+    ----------
+    columns : mapping
+        From `decode_fei`.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (n_records,)
+        NaN where unknown. Names and units as in
+        `mrcdist.format.extended.registry.extended_metadata`, and ``pixel_size_x``,
+        ``pixel_size_y``, ``scan_width``, ``scan_height`` in nm.
+    """
+    return {q.name: convert(q, *_stored(columns, q.column)) for q in _QUANTITIES}
+
+
+def fei_words(columns: Columns) -> dict[str, str]:
+    """Give what the records say in words, where all valid ones say the same.
+
+    Parameters
+    ----------
+    columns : mapping
+        From `decode_fei`.
+
+    Returns
+    -------
+    dict of str to str
+        ``TEM.microscope``; ``TEM.acquisition_mode``, "TEM" or "STEM"; and
+        ``TEM.Detector.detector_type``, only where either a camera or a STEM detector is named:
+        where both are, the records do not tell which of them took the data.
+    """
+    modes = {1: "TEM", 2: "STEM"}
+    camera, stem_detector = _shared(columns, "Camera name"), _shared(columns, "STEM Detector name")
+    words = {
+        "TEM.microscope": _shared(columns, "Microscope type"),
+        "TEM.acquisition_mode": modes.get(_shared(columns, "Instrument mode")),
+        "TEM.Detector.detector_type": None if camera and stem_detector else camera or stem_detector,
+    }
+    return {name: word for name, word in words.items() if word}
+
+
+def fei_scan(columns: Columns) -> FeiScan | None:
+    """Tell which area was scanned, and how.
+
+    Parameters
+    ----------
+    columns : mapping
+        From `decode_fei`.
+
+    Returns
+    -------
+    FeiScan or None
+        None where the records do not tell, or disagree.
+    """
+    edges = [_shared(columns, f"Scan size {edge}") for edge in ("bottom", "top", "right", "left")]
+    if any(edge is None for edge in edges):
+        return None
+    bottom, top, right, left = edges
+    if bottom <= top or right <= left:
+        return None
+    modes, valid = _stored(columns, "Scan mode enumeration")
+    return FeiScan((bottom - top, right - left), bool((modes[valid] == _SERPENTINE).any()))
+
+
+def _record_dtype(layout: FeiLayout, size: int, byteorder: ByteOrder) -> np.dtype[Any]:
+    """Spread the known layout to the stated size; fields that do not fit are left out."""
+    known = get_ext_header_dtype(layout.encode(), byteorder)
+    fields = [(name, *known.fields[name][:2]) for name in known.names]
+    fields = [field for field in fields if field[2] + field[1].itemsize <= size]
+    return np.dtype(
+        {
+            "names": [name for name, _, _ in fields],
+            # A byte that is neither 0 nor 1 is no valid numpy bool.
+            "formats": [np.dtype("u1") if dtype.kind == "b" else dtype for _, dtype, _ in fields],
+            "offsets": [offset for _, _, offset in fields],
+            "itemsize": size,
+        }
+    )
+
+
+def _worth_keeping(name: str) -> bool:
+    return name != _UNUSED and "reserved" not in name
+
+
+def _column(stored: npt.NDArray[Any]) -> npt.NDArray[Any] | list[str]:
+    """Copy one field of the records: native-endian numbers, bools, or text."""
+    if stored.dtype.kind == "S":
+        raw_texts: list[bytes] = stored.tolist()
+        # The texts of all records are mostly the same few.
+        texts = {raw: decode_text(raw) for raw in set(raw_texts)}
+        return [texts[raw] for raw in raw_texts]
+    if stored.dtype == np.uint8:
+        return np.asarray(stored != 0)
+    return stored.astype(stored.dtype.newbyteorder("="))
+
+
+def _blank(columns: Columns) -> npt.NDArray[np.bool_]:
+    masks = [np.asarray(columns[name]) for name in columns if name.startswith("Bitmask")]
+    return np.asarray(np.bitwise_or.reduce(masks) == 0)
+
+
+def _stored(columns: Columns, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Give a column and where its mask bit is set; both empty where there is no such column."""
+    if name not in columns:
+        return np.empty(0), np.empty(0, np.bool_)
+    mask, bit = _MASK_BITS[name]
+    return np.asarray(columns[name]), (np.asarray(columns[mask]) >> np.uint32(bit)) & 1 == 1
+
+
+def _shared(columns: Columns, name: str) -> Any:
+    """The value that all valid records have, as a Python object; None where there is none."""
+    stored, valid = _stored(columns, name)
+    values = set(stored[valid].tolist())
+    return values.pop() if len(values) == 1 else None

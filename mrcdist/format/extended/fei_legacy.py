@@ -1,0 +1,150 @@
+"""The FEI extended header before MRC2014: 128 bytes a section, 1024 or 8192 of them.
+
+Nothing in the file names it: it is known by its size alone, so the numbers must make sense as what
+they should be before anything is taken from them. Layout after FEI's description, which IMOD and
+the TOM toolbox follow: 16 float32 (tilts and tilt axis in degrees, lengths in m, exposure in s,
+high tension in V), then 64 unused bytes. Some writers store lengths in another unit than the
+metre; values above 1 give them away.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
+from mrcdist.format.header import ByteOrder
+
+__all__ = ["RECORD_BYTES", "decode_old_fei", "is_old_fei_size", "old_fei_quantities"]
+
+RECORD_BYTES = 128
+
+_NAMES = (
+    "a_tilt",
+    "b_tilt",
+    "x_stage",
+    "y_stage",
+    "z_stage",
+    "x_shift",
+    "y_shift",
+    "defocus",
+    "exp_time",
+    "mean_int",
+    "tilt_axis",
+    "pixel_size",
+    "magnification",
+    "ht",
+    "binning",
+    "applied_defocus",
+)
+
+_QUANTITIES = (
+    Quantity("TEM.beam_energy", "ht", 1e-3, above=1000, unit="V"),
+    Quantity("TEM.magnification", "magnification", above=0),
+    Quantity("TEM.defocus", "defocus", 1e9, limit=1, unit="m"),
+    Quantity("TEM.Stage.tilt_alpha", "a_tilt"),
+    Quantity("TEM.Stage.tilt_beta", "b_tilt"),
+    Quantity("TEM.Stage.x", "x_stage", 1e3, limit=1, unit="m"),
+    Quantity("TEM.Stage.y", "y_stage", 1e3, limit=1, unit="m"),
+    Quantity("TEM.Stage.z", "z_stage", 1e3, limit=1, unit="m"),
+    Quantity("TEM.Detector.Camera.exposure", "exp_time", above=0),
+    Quantity("pixel_size_x", "pixel_size", 1e9, above=0, limit=1, unit="m"),
+    Quantity("pixel_size_y", "pixel_size", 1e9, above=0, limit=1, unit="m"),
+)
+
+
+def is_old_fei_size(nsymbt: int, n_sections: int) -> bool:
+    """Whether an unnamed extended header has the size of an old FEI one.
+
+    Parameters
+    ----------
+    nsymbt : int
+        Bytes of extended header.
+    n_sections : int
+        Sections of the file: up to 1024 have a block of 1024 records, more have 8192.
+
+    Returns
+    -------
+    bool
+    """
+    return nsymbt == RECORD_BYTES * (1024 if n_sections <= 1024 else 8192)
+
+
+def decode_old_fei(
+    raw: bytes, *, byteorder: ByteOrder, n_sections: int
+) -> tuple[Columns, list[str]]:
+    """Decode the records of an old FEI extended header.
+
+    Parameters
+    ----------
+    raw : bytes
+        The extended header from its start.
+    byteorder : {"<", ">"}
+        The main header's order.
+    n_sections : int
+        Records that the data need.
+
+    Returns
+    -------
+    columns : mapping of str to ndarray of float32, shape (n_records,)
+        In the file's units. Empty where the bytes are no such records.
+    notes : list of str
+        What is odd.
+    """
+    n_records = min(max(n_sections, 0), len(raw) // RECORD_BYTES)
+    if n_records == 0:
+        return {}, []
+    stored = np.frombuffer(raw, byteorder + "f4", count=n_records * RECORD_BYTES // 4)
+    table = stored.reshape(n_records, -1)[:, : len(_NAMES)].astype(np.float32)
+    if not _make_sense(table):
+        return {}, [
+            f"the extended header has the size of an old FEI one ({n_records} records looked at), "
+            "but its numbers make no sense as tilts, positions and magnifications: not decoded"
+        ]
+    columns = {name: table[:, i].copy() for i, name in enumerate(_NAMES)}
+    written = _written(columns)
+    notes = []
+    if blank := int(np.count_nonzero(~written)):
+        notes.append(f"{blank} of {n_records} records of the FEI extended header are blank")
+    distinct = {quantity.column: quantity for quantity in _QUANTITIES}.values()
+    notes += filter(None, (doubtful(q, columns[q.column], written) for q in distinct))
+    return columns, notes
+
+
+def old_fei_quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
+    """Compute the quantities of each section; NaN in blank records.
+
+    Parameters
+    ----------
+    columns : mapping
+        From `decode_old_fei`.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (n_records,)
+        Names and units as in `mrcdist.format.extended.registry.extended_metadata`, and
+        ``pixel_size_x``,
+        ``pixel_size_y`` in nm.
+    """
+    if not columns:
+        return {}
+    written = _written(columns)
+    return {q.name: convert(q, np.asarray(columns[q.column]), written) for q in _QUANTITIES}
+
+
+def _written(columns: Columns) -> npt.NDArray[np.bool_]:
+    """Tell which records are not all zeros, as preallocated ones are."""
+    return np.asarray(np.any([np.asarray(column) != 0 for column in columns.values()], axis=0))
+
+
+def _make_sense(table: npt.NDArray[np.float32]) -> bool:
+    column = dict(zip(_NAMES, table.T, strict=True))
+    angles = (column["a_tilt"], column["b_tilt"], column["tilt_axis"])
+    amounts = (column["exp_time"], column["pixel_size"], column["magnification"], column["ht"])
+    magnification = column["magnification"]
+    return (
+        bool(np.isfinite(table).all())
+        and all(bool((np.abs(angle) <= 360).all()) for angle in angles)
+        and all(bool((amount >= 0).all()) for amount in amounts)
+        and bool(((magnification == 0) | (magnification >= 1)).all())
+    )

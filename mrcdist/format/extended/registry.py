@@ -1,0 +1,392 @@
+"""Extended headers: which kind it is, which bytes of it the data need, and what they say.
+
+MRC2014 puts the kind in EXTTYP; older files have none and are known by sizes that fit. Each kind
+has its decoder (`fei`, `fei_old`, `serialem`, `symmetry`); this module chooses it and gives one
+view of them all. Nothing here can keep the data from loading: what cannot be decoded is a note and
+an empty result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.format.extended import ccp4 as symmetry
+from mrcdist.format.extended import fei, serialem
+from mrcdist.format.extended import fei_legacy as fei_old
+from mrcdist.format.extended.quantities import Columns, common
+from mrcdist.format.header import ByteOrder
+
+__all__ = [
+    "ExtendedHeader",
+    "ExtendedKind",
+    "KindName",
+    "bytes_needed",
+    "decode_extended",
+    "extended_metadata",
+    "identify_extended",
+    "scan_shape",
+    "scan_shape_note",
+    "scan_step",
+    "section_pixel_size",
+    "tilt_angles",
+]
+
+KindName = Literal["FEI1", "FEI2", "FEI", "SERI", "AGAR", "CCP4", "MRCO", "HDF5", "unknown"]
+
+_BY_EXTTYP: dict[str, KindName] = {
+    "FEI1": "FEI1",
+    "FEI2": "FEI2",
+    "SERI": "SERI",
+    "AGAR": "AGAR",
+    "CCP4": "CCP4",
+    "MRCO": "MRCO",
+    "HDF5": "HDF5",
+}
+
+
+@dataclass(frozen=True)
+class ExtendedKind:
+    """Which extended header a file has, and what its decoder must know.
+
+    Attributes
+    ----------
+    name : str
+        EXTTYP where it is a known one; "FEI" is the unnamed one from before MRC2014.
+    nsymbt : int
+        Bytes of extended header, preallocated space included.
+    exttyp : str
+        EXTTYP as the file has it.
+    nint, nreal : int
+        From the main header; they describe the records of SERI and AGAR.
+    """
+
+    name: KindName
+    nsymbt: int
+    exttyp: str = ""
+    nint: int = 0
+    nreal: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ExtendedHeader:
+    """What an extended header says.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the kind, as in `ExtendedKind`.
+    columns : mapping of str to ndarray or list of str
+        One entry a record, in the file's own names and units, for ``original_metadata``.
+    text : tuple of str
+        Lines of text (CCP4's symmetry operators).
+    n_records : int
+        Length of the columns: a record a section, fewer where the file has fewer, 0 where there
+        are none or they could not be decoded.
+    notes : tuple of str
+        What is odd or was skipped.
+    """
+
+    kind: str
+    columns: Columns
+    text: tuple[str, ...]
+    n_records: int
+    notes: tuple[str, ...]
+
+
+def identify_extended(
+    *, exttyp: str, nsymbt: int, n_sections: int, nint: int, nreal: int
+) -> ExtendedKind | None:
+    """Tell which kind of extended header a file has.
+
+    EXTTYP decides. Without one it is SerialEM's if NINT and NREAL say so and add up, the old
+    FEI one if it has exactly that size, and else unknown.
+
+    Parameters
+    ----------
+    exttyp : str
+        EXTTYP, "" where unsaid.
+    nsymbt : int
+        Bytes of extended header.
+    n_sections : int
+        NZ.
+    nint, nreal : int
+        The 2-byte integers at bytes 128 and 130 of the main header.
+
+    Returns
+    -------
+    ExtendedKind or None
+        None where there is no extended header.
+    """
+    if nsymbt <= 0:
+        return None
+    exttyp = exttyp.strip("\0 ")
+    name = _BY_EXTTYP.get(exttyp, "unknown")
+    if not exttyp:
+        if serialem.is_serialem(nsymbt=nsymbt, n_sections=n_sections, nint=nint, nreal=nreal):
+            name = "SERI"
+        elif fei_old.is_old_fei_size(nsymbt, n_sections):
+            name = "FEI"
+    return ExtendedKind(name, nsymbt, exttyp, nint, nreal)
+
+
+def bytes_needed(
+    kind: ExtendedKind, *, nsymbt: int, n_sections: int, first_bytes: bytes | None = None
+) -> tuple[int, int]:
+    """Tell which part of the extended header the data need.
+
+    FEI1 and FEI2 state the size of their records in the first one. So ask twice: without
+    `first_bytes` for a first guess at the standard size, then again with what was fetched. If
+    the second stop is larger, fetch the difference; it is the same but for unusual files.
+
+    Parameters
+    ----------
+    kind : ExtendedKind
+    nsymbt : int
+        Bytes of extended header; the range never goes beyond them.
+    n_sections : int
+        Sections whose records are wanted.
+    first_bytes : bytes, optional
+        The first bytes of the extended header, at least 4, once they are known.
+
+    Returns
+    -------
+    start, stop : int
+        Bytes from the start of the extended header; (0, 0) where nothing need be read.
+    """
+    if kind.name == "FEI1" or kind.name == "FEI2":
+        record = fei.record_bytes(kind.name, first_bytes or b"")[0]
+    elif kind.name == "FEI":
+        record = fei_old.RECORD_BYTES
+    elif kind.name == "SERI":
+        record = serialem.serialem_bytes(kind.nint, kind.nreal)
+    elif kind.name == "AGAR":
+        record = serialem.agard_bytes(kind.nint, kind.nreal)
+    elif kind.name == "CCP4":
+        return 0, max(0, min(nsymbt, symmetry.MAX_BYTES))
+    else:
+        record = 0
+    return 0, max(0, min(nsymbt, record * n_sections))
+
+
+def decode_extended(
+    kind: ExtendedKind, raw: bytes, *, byteorder: ByteOrder, n_sections: int
+) -> ExtendedHeader:
+    """Decode an extended header.
+
+    Never raises, whatever the bytes: what cannot be decoded is left out and told in the notes.
+
+    Parameters
+    ----------
+    kind : ExtendedKind
+    raw : bytes
+        The extended header from its start: what `bytes_needed` asked for. Fewer bytes give fewer
+        records, more do no harm.
+    byteorder : {"<", ">"}
+        The main header's order.
+    n_sections : int
+        Sections whose records are wanted.
+
+    Returns
+    -------
+    ExtendedHeader
+    """
+    columns: Columns = {}
+    text: tuple[str, ...] = ()
+    if kind.name == "FEI1" or kind.name == "FEI2":
+        columns, notes = fei.decode_fei(kind.name, raw, byteorder=byteorder, n_sections=n_sections)
+    elif kind.name == "FEI":
+        columns, notes = fei_old.decode_old_fei(raw, byteorder=byteorder, n_sections=n_sections)
+    elif kind.name == "SERI" or kind.name == "AGAR":
+        decode = serialem.decode_serialem if kind.name == "SERI" else serialem.decode_agard
+        columns, notes = decode(
+            raw, byteorder=byteorder, n_sections=n_sections, nint=kind.nint, nreal=kind.nreal
+        )
+    elif kind.name == "CCP4":
+        text, notes = symmetry.decode_symmetry(raw, nsymbt=kind.nsymbt)
+    else:
+        called = f"of kind {kind.exttyp!r}" if kind.exttyp else "of unknown kind"
+        notes = [f"the extended header ({kind.nsymbt} bytes, {called}) is not decoded"]
+
+    n_records = len(next(iter(columns.values()))) if columns else 0
+    header = ExtendedHeader(kind.name, columns, text, n_records, ())
+    if 0 < n_records < n_sections:
+        notes.append(f"the extended header has {n_records} records for {n_sections} sections")
+    elif n_records == 0 and n_sections > 0 and not notes and kind.name != "CCP4":
+        notes.append(f"the extended header ({kind.nsymbt} bytes, {kind.name}) has no whole record")
+    if _pixel_size_changes(header):
+        notes.append("the extended header's pixel size changes from section to section: not used")
+    return replace(header, notes=tuple(notes))
+
+
+def extended_metadata(header: ExtendedHeader) -> dict[str, dict[str, Any]]:
+    """Give the useful part of an extended header in HyperSpy's names and units.
+
+    Only what holds for all sections is given: a value that changes from section to section (a tilt
+    series' tilt) is left to the columns and to `tilt_angles`. Known values that agree within a
+    thousandth are the same. Values that FEI's bit masks do not mark as valid are unknown, and so
+    are zeros where only a positive value means something. What is unknown is omitted.
+
+    Parameters
+    ----------
+    header : ExtendedHeader
+
+    Returns
+    -------
+    dict
+        ``{"Acquisition_instrument": {"TEM": ...}}``, or empty. Under ``TEM``: ``beam_energy``
+        (keV), ``magnification``, ``camera_length`` (mm), ``convergence_angle`` (mrad),
+        ``dwell_time`` (s), ``microscope``, ``acquisition_mode`` ("TEM" or "STEM"); in ``Stage``:
+        ``tilt_alpha``, ``tilt_beta`` (degrees), ``x``, ``y``, ``z`` (mm); in ``Detector``:
+        ``detector_type`` and ``Camera.exposure`` (s). HyperSpy has no name for two more:
+        ``defocus`` (nm) and ``dose`` (e⁻/Å²).
+    """
+    found: dict[str, float | str] = {}
+    for name, values in _quantities(header).items():
+        if name.startswith("TEM.") and (value := common(values)) is not None:
+            found[name] = value
+    if header.kind in ("FEI1", "FEI2"):
+        found |= fei.fei_words(header.columns)
+    instrument: dict[str, Any] = {}
+    for name, word in found.items():
+        *branches, leaf = name.split(".")
+        node = instrument
+        for branch in branches:
+            node = node.setdefault(branch, {})
+        node[leaf] = word
+    return {"Acquisition_instrument": instrument} if instrument else {}
+
+
+def section_pixel_size(header: ExtendedHeader) -> tuple[float, float] | None:
+    """Pixel size that the records state.
+
+    In a scan that a camera recorded, it may be the step of the scan, which is no pixel of the
+    sections: compare with `scan_step`.
+
+    Parameters
+    ----------
+    header : ExtendedHeader
+
+    Returns
+    -------
+    tuple of float or None
+        Along y and x, in nm. None where the records have none, where it changes from section to
+        section, and where it is above 1 m, which means that the unit is not the metre.
+    """
+    return _pair(header, "pixel_size_y", "pixel_size_x")
+
+
+def tilt_angles(header: ExtendedHeader) -> npt.NDArray[np.float64] | None:
+    """Tilt of the stage, section by section.
+
+    Parameters
+    ----------
+    header : ExtendedHeader
+
+    Returns
+    -------
+    ndarray of float64, shape (n_records,), or None
+        Alpha tilt in degrees. None where the records have none, or not all of them.
+    """
+    tilts = _quantities(header).get("TEM.Stage.tilt_alpha")
+    return tilts if tilts is not None and tilts.size and np.isfinite(tilts).all() else None
+
+
+def scan_shape(header: ExtendedHeader, *, n_sections: int) -> tuple[int, int] | None:
+    """Shape of the scan, if each section is one of its points.
+
+    Parameters
+    ----------
+    header : ExtendedHeader
+    n_sections : int
+        Sections of the file.
+
+    Returns
+    -------
+    tuple of int or None
+        Points along y and x: bottom - top, right - left of FEI's records. None where they do not
+        multiply to `n_sections`, where there is but one section, and in a serpentine scan, whose
+        frames are in an order that the records do not settle; `scan_shape_note` says why.
+    """
+    return _scan(header, n_sections)[0]
+
+
+def scan_shape_note(header: ExtendedHeader, *, n_sections: int) -> str | None:
+    """Say why a scan that the records mention does not give the shape.
+
+    For a message where a scan is looked for: a stack of scanned images mentions one too.
+
+    Parameters
+    ----------
+    header : ExtendedHeader
+    n_sections : int
+        Sections of the file.
+
+    Returns
+    -------
+    str or None
+        None where `scan_shape` has a shape, or no scan is mentioned.
+    """
+    return _scan(header, n_sections)[1]
+
+
+def scan_step(header: ExtendedHeader) -> tuple[float, float] | None:
+    """Distance between scan points: FEI's full scan field of view by the points scanned.
+
+    Parameters
+    ----------
+    header : ExtendedHeader
+
+    Returns
+    -------
+    tuple of float or None
+        Along y and x, in nm. None where the records do not tell.
+    """
+    field = _pair(header, "scan_height", "scan_width")
+    scan = fei.fei_scan(header.columns) if field else None
+    return (field[0] / scan.shape[0], field[1] / scan.shape[1]) if field and scan else None
+
+
+def _quantities(header: ExtendedHeader) -> Mapping[str, npt.NDArray[np.float64]]:
+    if header.kind in ("FEI1", "FEI2"):
+        return fei.fei_quantities(header.columns)
+    if header.kind == "FEI":
+        return fei_old.old_fei_quantities(header.columns)
+    if header.kind == "SERI":
+        return serialem.serialem_quantities(header.columns)
+    return {}
+
+
+def _pair(header: ExtendedHeader, y: str, x: str) -> tuple[float, float] | None:
+    quantities = _quantities(header)
+    along_y, along_x = (common(quantities[name]) if name in quantities else None for name in (y, x))
+    return (along_y, along_x) if along_y is not None and along_x is not None else None
+
+
+def _scan(header: ExtendedHeader, n_sections: int) -> tuple[tuple[int, int] | None, str | None]:
+    scan = fei.fei_scan(header.columns) if header.kind in ("FEI1", "FEI2") else None
+    if scan is None or n_sections <= 1:
+        return None, None
+    rows, columns = scan.shape
+    if rows * columns != n_sections:
+        return None, (
+            f"the extended header speaks of a scan of {columns} x {rows} points, the file has "
+            f"{n_sections} sections: they are left in one axis; navigation_shape can arrange them"
+        )
+    if scan.serpentine:
+        return None, (
+            f"the extended header speaks of a serpentine scan of {columns} x {rows} points, but "
+            "not of the order of its frames: the sections are left in one axis; navigation_shape "
+            "can arrange them"
+        )
+    return scan.shape, None
+
+
+def _pixel_size_changes(header: ExtendedHeader) -> bool:
+    quantities = _quantities(header)
+    sizes = [quantities[name] for name in ("pixel_size_y", "pixel_size_x") if name in quantities]
+    return any(common(size) is None and bool(np.isfinite(size).any()) for size in sizes)

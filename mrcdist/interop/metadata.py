@@ -1,0 +1,109 @@
+"""Header and sidecar as RosettaSciIO's ``metadata`` and ``original_metadata``."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+
+from mrcdist.format.direct_electron.scan import sidecar_metadata
+from mrcdist.format.direct_electron.sidecar import Sidecar
+from mrcdist.format.extended.registry import ExtendedHeader, extended_metadata
+from mrcdist.format.header import Header
+
+__all__ = ["metadata_dict", "original_metadata_dict"]
+
+# RosettaSciIO's names of the header's words, in the header's order; from 196 on MRC2014 and its
+# layout agree.
+_WORDS = (
+    ("NX", "nx"), ("NY", "ny"), ("NZ", "nz"), ("MODE", "mode"),
+    ("NXSTART", "nxstart"), ("NYSTART", "nystart"), ("NZSTART", "nzstart"),
+    ("MX", "mx"), ("MY", "my"), ("MZ", "mz"),
+    ("Xlen", "cella.x"), ("Ylen", "cella.y"), ("Zlen", "cella.z"),
+    ("ALPHA", "cellb.alpha"), ("BETA", "cellb.beta"), ("GAMMA", "cellb.gamma"),
+    ("MAPC", "mapc"), ("MAPR", "mapr"), ("MAPS", "maps"),
+    ("AMIN", "dmin"), ("AMAX", "dmax"), ("AMEAN", "dmean"),
+    ("ISPG", "ispg"), ("NSYMBT", "nsymbt"), ("NVERSION", "nversion"),
+    ("XORIGIN", "origin.x"), ("YORIGIN", "origin.y"), ("ZORIGIN", "origin.z"),
+    ("RMS", "rms"), ("NLABL", "nlabl"),
+)  # fmt: skip
+
+
+def metadata_dict(
+    name: str, sidecar: Sidecar | None = None, extended: ExtendedHeader | None = None
+) -> dict[str, Any]:
+    """Return ``metadata``: General, Signal, and the instrument where something tells of it.
+
+    Parameters
+    ----------
+    name : str
+        The file's name.
+    sidecar : Sidecar, optional
+        Its words win over the extended header's.
+    extended : ExtendedHeader, optional
+    """
+    metadata: dict[str, Any] = {
+        "General": {"title": name.rpartition(".")[0] or name, "original_filename": name},
+        "Signal": {"signal_type": ""},
+    }
+    merge(metadata, extended_metadata(extended) if extended else {})
+    return merge(metadata, sidecar_metadata(sidecar) if sidecar else {})
+
+
+def original_metadata_dict(
+    header: Header, sidecar: Sidecar | None = None, extended: ExtendedHeader | None = None
+) -> dict[str, Any]:
+    """Return ``original_metadata``, JSON-serialisable.
+
+    ``std_header``; ``de_metadata`` where there is a sidecar; ``extended_header`` where there is
+    one: its type, its records as columns with one value a section, its text.
+    """
+    original: dict[str, Any] = {"std_header": _std_header(header)}
+    if sidecar is not None:
+        original["de_metadata"] = dict(sidecar.values)
+    if extended is not None:
+        original["extended_header"] = {
+            "type": extended.kind,
+            "records": {name: _column(values) for name, values in extended.columns.items()},
+            "text": list(extended.text),
+        }
+    return original
+
+
+def _column(values: Any) -> list[Any]:
+    """A column as a list; JSON knows no NaN or infinity."""
+    column = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return [None if isinstance(v, float) and not np.isfinite(v) else v for v in column]
+
+
+def merge(into: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested dicts; `more` wins."""
+    for key, value in more.items():
+        old = into.get(key)
+        into[key] = (
+            merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+        )
+    return into
+
+
+def _std_header(header: Header) -> dict[str, Any]:
+    values = np.frombuffer(header.raw, HEADER_DTYPE.newbyteorder(header.byteorder))[0]
+    words: dict[str, Any] = {}
+    for name, path in _WORDS:
+        value = values
+        for part in path.split("."):
+            value = value[part]
+        number = value.item()
+        # JSON knows no NaN or infinity.
+        words[name] = number if isinstance(number, int) or np.isfinite(number) else None
+    words["EXTTYP"] = header.exttyp
+    words["MAP"] = header.raw[208:212].decode("latin-1").rstrip("\0")
+    words["MACHST"] = header.raw[212:216].hex(" ")
+    words["IMODSTAMP"], words["IMODFLAGS"] = struct.unpack(
+        header.byteorder + "ii", header.raw[152:160]
+    )
+    words["LABELS"] = list(header.labels)
+    return words

@@ -1,0 +1,382 @@
+"""Header, scan and the caller's wishes → the array's axes and where its frames are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mrcdist.errors import SidecarError, TruncatedFileError
+from mrcdist.format.direct_electron.scan import Axis, Scan
+from mrcdist.format.header import Header
+from mrcdist.format.pixels import PixelFormat
+from mrcdist.plan.layout import Layout
+from mrcdist.plan.navigation_shape import MOST_PLACES, REMEDY, resolve_shape
+
+__all__ = [
+    "ArrayAxis",
+    "Beside",
+    "Geometry",
+    "arrange",
+    "count_frames",
+    "missing_frames",
+    "one_frame",
+]
+
+_CELL_NAMES = ("x", "y", "z")
+_COLUMN, _ROW, _SECTION = range(3)
+
+
+@dataclass(frozen=True)
+class ArrayAxis:
+    """One axis of the array.
+
+    Attributes
+    ----------
+    name : str
+    size : int
+    navigate : bool
+        Navigation (True) or signal axis.
+    scale, offset : float
+        In `units`; 1.0 and 0.0 where uncalibrated.
+    units : str or None
+        "nm", "nm^-1", "s", "deg"; None where uncalibrated.
+    values : tuple of float, optional
+        The positions, where their steps are uneven.
+    """
+
+    name: str
+    size: int
+    navigate: bool
+    scale: float = 1.0
+    offset: float = 0.0
+    units: str | None = None
+    values: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is known of the axes from elsewhere than the main header.
+
+    Attributes
+    ----------
+    scan : Scan, optional
+        What a Direct Electron sidecar says.
+    scan_shape, scan_step : tuple, optional
+        Points and their distance in nm along (y, x), from an extended header whose scan has as
+        many points as the header announces sections.
+    pixel_size : tuple of float, optional
+        Along (y, x) in nm, from an extended header.
+    tilts : tuple of float, optional
+        Degrees, one a section.
+    """
+
+    scan: Scan | None = None
+    scan_shape: tuple[int, int] | None = None
+    scan_step: tuple[float, float] | None = None
+    pixel_size: tuple[float, float] | None = None
+    tilts: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The array that a file makes.
+
+    Attributes
+    ----------
+    layout : Layout
+    axes : tuple of ArrayAxis
+        One for each axis of the array, in array order.
+    notes : tuple of str
+        What the caller should know.
+    """
+
+    layout: Layout
+    axes: tuple[ArrayAxis, ...]
+    notes: tuple[str, ...]
+
+
+def one_frame(header: Header, pixels: PixelFormat) -> Layout:
+    """The layout of a single frame: its shape, and the bytes of its rows."""
+    return Layout(pixels, (header.ny, header.nx * 2 if header.four_bit else header.nx), (), 1)
+
+
+def missing_frames(missing: int, planned: int) -> str:
+    """Say that a scan is partial, in the words of a note."""
+    return f"{missing} of {planned} frames are missing in the file and read as 0"
+
+
+def arrange(
+    header: Header,
+    pixels: PixelFormat,
+    *,
+    n_frames: int,
+    present: int,
+    beside: Beside | None = None,
+    navigation_shape: Sequence[int] | None = None,
+    allow_truncated: bool = False,
+) -> Geometry:
+    """Arrange the frames of a file on navigation and signal axes.
+
+    Parameters
+    ----------
+    header : Header
+    pixels : PixelFormat
+    n_frames, present : int
+        Frames that the header announces, and that are there.
+    beside : Beside, optional
+    navigation_shape : sequence of int, optional
+        In HyperSpy's order (x, y, ...); one -1 allowed. Wins over all else.
+    allow_truncated : bool, default False
+        Load what is there: a stack keeps its whole frames, a scan reads 0 where frames are missing.
+
+    Returns
+    -------
+    Geometry
+        Navigation axes of length 1 are dropped from axes and array alike.
+
+    Raises
+    ------
+    SidecarError, ArgumentError
+        The frames do not fit the scan or the navigation shape.
+    """
+    beside = beside or Beside()
+    scan = beside.scan
+    one = one_frame(header, pixels)
+    notes: list[str] = []
+    if navigation_shape is not None:
+        sizes = resolve_shape(navigation_shape, n_frames, allow_truncated=allow_truncated)
+        navigation = _asked_for(sizes, _scan_axes(beside))
+        notes += _other_way_round(sizes, _scan_axes(beside))
+    elif scan is not None and scan.kind == "custom":  # its table says where its frames are
+        navigation = tuple(_from_sidecar(axis, navigate=True) for axis in scan.navigation)
+    elif scan is not None and scan.kind == "raster":
+        _require_scan_fits(scan, n_frames, allow_truncated=allow_truncated)
+        navigation = _scan_axes(beside)
+    elif scan is None and beside.scan_shape is not None:
+        navigation = _scan_axes(beside)
+    else:
+        navigation, notes = _sections(header, min(present, n_frames), beside)
+
+    layout = replace(
+        one,
+        navigation_shape=tuple(axis.size for axis in navigation if axis.size != 1),
+        present=present,
+    )
+    custom = scan is not None and scan.kind == "custom" and navigation_shape is None
+    missing = 0 if custom else max(layout.n_frames - present, 0)
+    if missing:
+        notes.append(missing_frames(missing, layout.n_frames))
+    components = tuple(ArrayAxis("rgb", size, navigate=False) for size in pixels.components)
+    signal = _signal_axes(header, one.frame_shape, beside)
+    axes = (*(axis for axis in navigation if axis.size != 1), *signal, *components)
+    return Geometry(layout, axes, tuple(notes))
+
+
+def count_frames(
+    header: Header, one: Layout, file_size: int | None, *, allow_truncated: bool
+) -> tuple[int, list[str]]:
+    """Count the whole frames in a file, and note what else there is.
+
+    Parameters
+    ----------
+    header : Header
+    one : Layout
+        Of a single frame.
+    file_size : int or None
+        Bytes; None where unknown.
+    allow_truncated : bool
+
+    Raises
+    ------
+    TruncatedFileError
+        Frames are missing and that was not allowed, or there is not one.
+    """
+    if file_size is None:
+        return header.nz, []
+    expected = header.data_offset + header.nz * one.frame_bytes
+    if file_size > expected:
+        more = file_size - expected
+        return header.nz, [
+            f"{more} bytes follow the {header.nz} frames that the header announces: not read"
+        ]
+    if file_size == expected:
+        return header.nz, []
+    present = max((file_size - header.data_offset) // one.frame_bytes, 0)
+    if not allow_truncated:
+        raise TruncatedFileError(
+            f"the file has {file_size} bytes, its header announces {expected}: "
+            f"{present} of {header.nz} frames are whole",
+            cause="the acquisition was aborted or is still running, or the copy broke off",
+            remedy="finish the acquisition or copy the file again; allow_truncated=True loads the "
+            "whole frames that are there",
+        )
+    if present == 0 < header.nz:
+        raise TruncatedFileError(
+            f"the file has {file_size} bytes, and not one whole frame of {one.frame_bytes} bytes",
+            cause="the acquisition was aborted, or the copy broke off",
+            remedy="copy the file again",
+        )
+    return present, [
+        f"the file was cut short: {present} of {header.nz} frames are there, "
+        f"{header.nz - present} missing"
+    ]
+
+
+def _scan_axes(beside: Beside) -> tuple[ArrayAxis, ...]:
+    """The axes in whose order the frames were recorded, as far as sidecar or records tell."""
+    if beside.scan is not None:
+        custom = beside.scan.kind == "custom"
+        axes = () if custom else beside.scan.navigation
+        return tuple(_from_sidecar(axis, navigate=True) for axis in axes)
+    steps = beside.scan_step or (None, None)
+    return tuple(
+        _calibrated(ArrayAxis(name, size, navigate=True), step, "nm")
+        for name, size, step in zip("yx", beside.scan_shape or (), steps, strict=False)
+    )
+
+
+def _sections(
+    header: Header, n_frames: int, beside: Beside
+) -> tuple[tuple[ArrayAxis, ...], list[str]]:
+    """Navigation axes where neither caller nor scan sets them: from what the sections are."""
+    if beside.scan is not None:  # a movie: its time axis
+        [time] = beside.scan.navigation
+        return (_from_sidecar(replace(time, size=n_frames), navigate=True),), []
+    if beside.tilts is not None and len(beside.tilts) >= n_frames > 1:
+        return (_tilt_axis(beside.tilts[:n_frames]),), []
+    # ISPG 401-630: a stack of volumes of MZ sections each (MRC2014).
+    if 401 <= header.ispg <= 630:
+        mz = header.intervals[2]
+        if mz > 0 and n_frames % mz == 0:
+            sections = _header_axis(header, _SECTION, mz, navigate=True)
+            return (ArrayAxis("volume", n_frames // mz, navigate=True), sections), []
+        note = (
+            f"ISPG = {header.ispg} says volume stack, but MZ = {mz} does not divide {n_frames} "
+            "sections: read as 3-D"
+        )
+        return (_header_axis(header, _SECTION, n_frames, navigate=True),), [note]
+    if header.ispg == 0 and header.intervals[2] != header.nz:  # images, not slices of a volume
+        name = _CELL_NAMES[header.axis_of(_SECTION)]
+        return (ArrayAxis(name, n_frames, navigate=True),), []
+    return (_header_axis(header, _SECTION, n_frames, navigate=True),), []
+
+
+def _tilt_axis(tilts: tuple[float, ...]) -> ArrayAxis:
+    """A uniform axis where the tilts are, to a hundredth of a step; else their positions."""
+    step = (tilts[-1] - tilts[0]) / (len(tilts) - 1)
+    even = all(abs(tilts[0] + i * step - tilt) <= abs(step) / 100 for i, tilt in enumerate(tilts))
+    axis = ArrayAxis("tilt", len(tilts), navigate=True, units="deg")
+    if even and step:
+        return replace(axis, scale=step, offset=tilts[0])
+    return replace(axis, values=tilts)
+
+
+def _signal_axes(
+    header: Header, frame_shape: tuple[int, int], beside: Beside
+) -> tuple[ArrayAxis, ...]:
+    if beside.scan is not None:
+        return tuple(
+            replace(_from_sidecar(axis, navigate=False), size=size)
+            for axis, size in zip(beside.scan.signal, frame_shape, strict=True)
+        )
+    if beside.scan_shape is not None:  # the header's pixel size is then the scan's
+        return tuple(
+            ArrayAxis(name, size, navigate=False)
+            for name, size in zip(("ky", "kx"), frame_shape, strict=True)
+        )
+    axes = [
+        _header_axis(header, stored, size, navigate=False)
+        for stored, size in zip((_ROW, _COLUMN), frame_shape, strict=True)
+    ]
+    sizes = beside.pixel_size or (None, None)
+    return tuple(
+        axis if axis.units else _calibrated(axis, size, "nm")
+        for axis, size in zip(axes, sizes, strict=True)
+    )
+
+
+def _calibrated(axis: ArrayAxis, scale: float | None, units: str) -> ArrayAxis:
+    return axis if scale is None else replace(axis, scale=scale, units=units)
+
+
+def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> ArrayAxis:
+    """An axis with the header's calibration: cell / intervals; origin, else start; Å to nm."""
+    axis = header.axis_of(stored)
+    name = _CELL_NAMES[axis]
+    pixel = header.pixel_size(stored)
+    if pixel is None:
+        return ArrayAxis(name, size, navigate=navigate)
+    if header.four_bit and stored == _COLUMN and header.intervals[axis] == header.nx:
+        pixel /= 2  # NX and MX count bytes
+    # IMOD's older files store the origin with the opposite sign (its flag 4 says: as MRC2014 has
+    # it).
+    sign = -1.0 if header.imod_flags is not None and not header.imod_flags & 4 else 1.0
+    origin = sign * header.origin[axis]
+    if not math.isfinite(origin) or origin == 0:
+        origin = header.start[stored] * pixel
+    return ArrayAxis(
+        name, size, navigate=navigate, scale=pixel / 10, offset=origin / 10, units="nm"
+    )
+
+
+def _from_sidecar(axis: Axis | ArrayAxis, *, navigate: bool) -> ArrayAxis:
+    if isinstance(axis, ArrayAxis):
+        return axis
+    if axis.scale is None:
+        return ArrayAxis(axis.name, axis.size, navigate=navigate)
+    return ArrayAxis(axis.name, axis.size, navigate=navigate, scale=axis.scale, units=axis.units)
+
+
+def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> None:
+    shape = " x ".join(str(axis.size) for axis in scan.navigation)
+    if scan.size < n_frames:
+        raise SidecarError(
+            f"the scan of {shape} has {scan.size} points, the file {n_frames} frames",
+            cause="the sidecar belongs to another acquisition, or frames were recorded beside the "
+            "scan",
+            remedy=f"{REMEDY}; or metadata_file=None to load a plain stack",
+        )
+    if scan.size > max(n_frames, MOST_PLACES):
+        raise SidecarError(
+            f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
+            cause=f"a scan that is longer than its file has at most {MOST_PLACES} points here; the "
+            "sidecar was edited or is damaged",
+            remedy=REMEDY,
+        )
+    if scan.size > n_frames and not allow_truncated:
+        raise SidecarError(
+            f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
+            cause="the acquisition was aborted, or the sidecar belongs to another one",
+            remedy=f"allow_truncated=True fills the missing frames with 0; or {REMEDY}",
+        )
+
+
+def _other_way_round(sizes: tuple[int, ...], known: tuple[ArrayAxis, ...]) -> list[str]:
+    """Say so where the caller's lengths are the scan's own, slowest first for fastest first."""
+    own = tuple(axis.size for axis in known if axis.size != 1)
+    if sizes == own or sizes != own[::-1]:
+        return []
+    return [
+        f"navigation_shape={sizes[::-1]} was taken as it is, but the scan's own is {own[::-1]}: "
+        "lengths are in HyperSpy's order, (x, y), fastest first"
+    ]
+
+
+def _asked_for(sizes: tuple[int, ...], known: tuple[ArrayAxis, ...]) -> tuple[ArrayAxis, ...]:
+    """Navigation axes of the caller's lengths, which keep what is known of them for certain.
+
+    The frames are in the order of the known axes, fastest last. From there on an axis of the same
+    length is the same axis; behind the first that is not, equal lengths are a coincidence.
+    """
+    axes = [
+        ArrayAxis(f"scan_{'xy'[i] if i < 2 else i + 1}", size, navigate=True)
+        for i, size in enumerate(reversed(sizes))
+    ]
+    known = tuple(axis for axis in known if axis.size != 1)
+    if math.prod(sizes) == math.prod(axis.size for axis in known):
+        for i, axis in enumerate(reversed(known[-len(axes) :])):
+            if axis.size != axes[i].size:
+                break
+            axes[i] = axis
+    return tuple(reversed(axes))

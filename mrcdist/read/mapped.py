@@ -1,0 +1,337 @@
+"""Byte ranges of a local file: mapped, or read where a map is no good."""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+from fsspec.implementations.local import LocalFileSystem
+
+from mrcdist.config import ReadSettings
+from mrcdist.errors import FileChangedError, MrcdistError
+from mrcdist.plan.layout import Frames, Layout
+from mrcdist.read import map_budget as room
+from mrcdist.read import stats
+from mrcdist.read.protocol import Cost, RangeKeeper, Stretches
+from mrcdist.read.readahead import announce
+from mrcdist.read.shared_maps import shared_map
+from mrcdist.storage.location import Location, changed, here
+from mrcdist.storage.translate import explain_failure
+from mrcdist.storage.transport import Bytes
+from mrcdist.storage.version import Identity, local_identity
+
+__all__ = ["LocalReader", "map_writable", "open_local"]
+
+Array = npt.NDArray[Any]
+
+# A file that is truncated under a map kills the process (SIGBUS); over a network that happens in
+# normal use,
+# and read() gives an error there that can be caught.
+_NETWORK = (
+    "nfs", "lustre", "gpfs", "cifs", "smb", "beegfs", "ceph", "glusterfs", "afs", "panfs", "wekafs",
+    "orangefs", "pvfs", "9p", "fuse",
+)  # fmt: skip
+
+# Bytes up to which a range is read rather than mapped: to map it and to let go of it take longer
+# than to copy it, and a map keeps a file descriptor open.
+_SMALL = 2**20
+
+
+def open_local(location: Location, identity: Identity, settings: ReadSettings) -> LocalReader:
+    """Choose how a local file is read.
+
+    Parameters
+    ----------
+    location : Location
+    identity : Identity
+        The planned version; another one raises `FileChangedError`.
+    settings : ReadSettings
+        ``io``: "map", "read", or "auto", which maps on local disks, but for small ranges, and
+        reads on network filesystems.
+    """
+    path = _path_of(location.url)
+    if settings.io == "read" or (settings.io == "auto" and on_network(path)):
+        return ReadFile(location, identity, settings.consistency, path)
+    mapped = MappedFile(location, identity, settings.consistency, path)
+    mapped.small = _SMALL if settings.io == "auto" else 0
+    return mapped
+
+
+class LocalReader(ABC):
+    """Byte ranges of one version of a local file."""
+
+    private: bool
+    ahead = 0
+
+    def __init__(self, location: Location, identity: Identity, consistency: str, path: str) -> None:
+        self._location = location
+        self._identity = identity
+        self._consistency = consistency
+        self._path = path
+        self._size = 0
+
+    @abstractmethod
+    def cost(self, start: int, stop: int) -> Cost:
+        """Say what reading a range takes."""
+
+    @abstractmethod
+    def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
+        """One range of the open file."""
+
+    def _copied(self, file: FileIO, start: int, stop: int) -> Bytes:
+        """One range in a buffer of its own."""
+        buffer = np.empty(stop - start, np.uint8)
+        self._read(file, start, buffer)
+        stats.add(requests=1, bytes_fetched=buffer.size)
+        return buffer
+
+    def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
+        """Yield the bytes of each (start, stop), in order.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        with self._opened() as file:
+            for start, stop in ranges:
+                yield self._bytes(file, start, stop)
+
+    @contextmanager
+    def _opened(self) -> Iterator[FileIO]:
+        """The file, which is the planned version when it is opened and still when it is closed."""
+        try:
+            file = FileIO(self._path)
+        except OSError as error:
+            raise explain_failure(error, self._location.shown, self._location.scrub).located(
+                here(self._location)
+            ) from None
+        with file:
+            self._check(file)
+            yield file
+            self._check(file)
+
+    def _read(self, file: FileIO, start: int, memory: Bytes) -> None:
+        """Fill memory from a byte on."""
+        filled = 0
+        try:
+            file.seek(start)
+            while filled < memory.size:
+                count = file.readinto(memory[filled:].data)
+                if not count:
+                    raise self._ended(start + filled, start, start + memory.size)
+                filled += count
+        except OSError as error:
+            raise self._explained(error, start, start + memory.size) from None
+
+    def _check(self, file: FileIO) -> None:
+        found = local_identity(os.fstat(file.fileno()))
+        self._size = found.size or 0
+        if found.required(self._consistency) != self._identity.required(self._consistency):
+            raise changed(self._location, self._identity, found).located(here(self._location))
+
+    def _explained(self, error: OSError, start: int, stop: int) -> MrcdistError:
+        explained = explain_failure(error, self._location.shown, self._location.scrub)
+        return explained.located(here(self._location, start, stop))
+
+    def _ended(self, at: int, start: int, stop: int) -> FileChangedError:
+        return FileChangedError(
+            f"{self._location.shown} ends at byte {at}, before the bytes that were planned for",
+            cause="the file was truncated while tasks were to read it",
+            remedy="call read_mrc again to plan for the file as it is now",
+            where=here(self._location, start, stop),
+        )
+
+
+class MappedFile(LocalReader, RangeKeeper):
+    """Maps byte ranges: its buffers are the file's pages, read-only.
+
+    Ranges of up to `small` bytes are read to buffers of their own.
+    """
+
+    private = False
+    small = 0
+
+    def cost(self, start: int, stop: int) -> Cost:
+        return Cost(requests=int(stop - start <= self.small), nbytes=stop - start)
+
+    def keep(self, start: int, stop: int, spare: int) -> Bytes | None:
+        """Map a range for as long as its bytes are used; None where that takes too much memory.
+
+        `spare` bytes of it are not wanted.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        with self._opened() as file:
+            if stop - start <= self.small:
+                return self._copied(file, start, stop)
+            self._require(start, stop)
+            if spare and (shared := shared_map(file)) is not None:
+                stats.add(bytes_mapped=stop - start)
+                return self._pages(shared, start, stop, begin=0)
+            if not room.take(spare):
+                return None
+            try:
+                mapped = self._map(file, start, stop)
+            except BaseException:
+                room.give_back(spare)
+                raise
+            room.give_back_with(mapped, spare)
+            stats.add(bytes_mapped=stop - start)
+            return self._pages(mapped, start, stop, begin=_page_of(start))
+
+    @contextmanager
+    def lend(self, start: int, stop: int, parts: Frames, length: int) -> Iterator[Bytes | None]:
+        """Map a range for as long as the block lasts, to copy from; None where it takes too much.
+
+        `length` bytes from each of `parts` on, counted from `start`, will be wanted.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        if parts.size * length <= self.small:
+            yield None
+            return
+        with self._opened() as file:
+            self._require(start, stop)
+            mapped = shared_map(file)
+            if mapped is None:
+                yield None
+                return
+            announce(file, np.sort(parts) + start, np.full(parts.size, length))
+            stats.add(bytes_mapped=parts.size * length)
+            yield self._pages(mapped, start, stop, begin=0)
+
+    def copy(self, stretches: Stretches, memory: Bytes) -> None:
+        """Read stretches to their places in memory: that leaves no pages mapped.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        starts, places = stretches.starts.tolist(), stretches.places.tolist()
+        lengths = stretches.lengths.tolist()
+        with self._opened() as file:
+            announce(file, stretches.starts, stretches.lengths)
+            for start, place, length in zip(starts, places, lengths, strict=True):
+                self._read(file, start, memory[place : place + length])
+        stats.add(requests=len(starts), bytes_fetched=sum(lengths))
+
+    def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
+        if stop - start <= self.small:
+            return self._copied(file, start, stop)
+        self._require(start, stop)
+        stats.add(bytes_mapped=stop - start)
+        return self._pages(self._map(file, start, stop), start, stop, begin=_page_of(start))
+
+    def _require(self, start: int, stop: int) -> None:
+        """Raise where the file ends before a range: touching such a page would end the process."""
+        if stop > self._size:
+            raise self._ended(self._size, start, stop)
+
+    def _pages(self, mapped: mmap.mmap, start: int, stop: int, begin: int) -> Bytes:
+        """A range of a map of the file from byte `begin` on; it keeps the map until it goes."""
+        if begin + len(mapped) < stop:  # it has been truncated since
+            raise self._ended(begin + len(mapped), start, stop)
+        return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
+
+    def _map(self, file: FileIO, start: int, stop: int) -> mmap.mmap:
+        begin = _page_of(start)
+        try:
+            return mmap.mmap(file.fileno(), stop - begin, access=mmap.ACCESS_READ, offset=begin)
+        except ValueError:  # it has been truncated since
+            raise self._ended(os.fstat(file.fileno()).st_size, start, stop) from None
+        except OSError as error:
+            raise self._explained(error, start, stop) from None
+
+
+def _page_of(start: int) -> int:
+    """Where the map of what begins at this byte has to begin."""
+    return start - start % mmap.ALLOCATIONGRANULARITY
+
+
+class ReadFile(LocalReader):
+    """Reads byte ranges into buffers of their own."""
+
+    private = True
+
+    def cost(self, start: int, stop: int) -> Cost:
+        return Cost(requests=1, nbytes=stop - start)
+
+    def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
+        return self._copied(file, start, stop)
+
+
+@functools.lru_cache(maxsize=256)
+def _path_of(url: str) -> str:
+    """What `Location.filesystem` answers, without looking for one: every task asks."""
+    path: str = LocalFileSystem._strip_protocol(url)
+    return path
+
+
+@functools.lru_cache(maxsize=256)
+def on_network(path: str) -> bool:
+    """Whether a path is on a network or user-space filesystem."""
+    real = Path(path).resolve()
+    mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    kind = next(
+        (mounts[str(folder)] for folder in (real, *real.parents) if str(folder) in mounts), ""
+    )
+    return kind.startswith(_NETWORK)
+
+
+class WholeFile(Protocol):
+    """Where a file is, which version of it, and where its frames begin."""
+
+    @property
+    def location(self) -> Location: ...
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def offset(self) -> int: ...
+
+
+def map_writable(part: WholeFile, layout: Layout, mode: Literal["r", "c", "r+"]) -> Array:
+    """Map a whole local file as one array.
+
+    Parameters
+    ----------
+    part : MappedFile
+        The file.
+    layout : Layout
+        Of plain pixels, with all frames present.
+    mode : {"r", "c", "r+"}
+        Read-only, copy on write, or writing through.
+
+    Returns
+    -------
+    numpy.memmap, shape ``layout.shape``
+        In the file's byte order.
+
+    Raises
+    ------
+    FileChangedError, MissingFileError, AccessDeniedError, ReadError
+    """
+    location = part.location
+    try:
+        with Path(location.filesystem()[1]).open("r+b" if mode == "r+" else "rb") as file:
+            found = local_identity(os.fstat(file.fileno()))
+            if found != part.identity:
+                raise changed(location, part.identity, found).located(here(location))
+            return np.memmap(file, layout.pixels.stored, mode, part.offset, layout.shape)
+    except OSError as error:
+        raise explain_failure(error, location.shown, location.scrub).located(
+            here(location)
+        ) from None

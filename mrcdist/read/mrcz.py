@@ -1,0 +1,63 @@
+"""MRCZ's compressed sections as the bytes that they would be in a plain file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mrcdist.format.mrcz import SectionTable, decode_section
+from mrcdist.read.protocol import Bytes, Cost, RangeReader
+
+__all__ = ["SectionReader"]
+
+
+class SectionReader:
+    """Decompresses the sections that cover the wanted bytes, and no others.
+
+    Parameters
+    ----------
+    inner : RangeReader
+        Reads the compressed file.
+    table : SectionTable
+        Where each section is in it.
+    section_bytes : int
+        Bytes of a decompressed section; section i is bytes ``i * section_bytes`` on.
+    """
+
+    private = True
+
+    def __init__(self, inner: RangeReader, table: SectionTable, section_bytes: int) -> None:
+        self._inner = inner
+        self._table = table
+        self._section_bytes = section_bytes
+        self.ahead = inner.ahead
+
+    def cost(self, start: int, stop: int) -> Cost:
+        """Say what reading the sections of a range takes, as they are stored."""
+        size = self._section_bytes
+        packed = self._inner.cost(*self._table.byte_range(start // size, -(-stop // size)))
+        # The packed bytes, and one section out of the decompressor.
+        return Cost(packed.requests, packed.nbytes, packed.held + packed.nbytes + size)
+
+    def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
+        """Yield the decompressed bytes of each (start, stop), in order.
+
+        Raises
+        ------
+        FormatError
+            A section does not decompress to what the header announces.
+        """
+        size = self._section_bytes
+        covers = [(start // size, -(-stop // size)) for start, stop in ranges]
+        packed = self._inner.views([self._table.byte_range(*cover) for cover in covers])
+        for (start, stop), (first, last), raw in zip(ranges, covers, packed, strict=True):
+            whole = np.empty((last - first) * size, np.uint8)
+            base = self._table.offsets[first]
+            for i in range(first, last):
+                begin, end = (at - base for at in self._table.byte_range(i, i + 1))
+                section = decode_section(
+                    raw[begin:end].tobytes(), dtype=np.dtype("u1"), shape=(size,)
+                )
+                whole[(i - first) * size : (i - first + 1) * size] = section
+            yield whole[start - first * size : stop - first * size]

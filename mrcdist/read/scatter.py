@@ -1,0 +1,78 @@
+"""Memory that the bytes of a stretch of a file go to: in one piece, or scattered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.storage.translate import Transient
+
+__all__ = ["Target"]
+
+Bytes = npt.NDArray[np.uint8]
+Segment = tuple[int, Bytes | None]
+
+
+class Target:
+    """Takes the bytes of a stretch in order.
+
+    Parameters
+    ----------
+    segments : sequence of (int, ndarray of uint8 or None)
+        Length and memory of each part of the stretch, one behind the other; None where the bytes
+        are not wanted.
+    """
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._segments = segments
+        self.size = sum(length for length, _ in segments)
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin again at the first byte."""
+        self._filled = 0
+        self._number = 0
+        self._within = 0
+
+    def store(self, piece: bytes) -> None:
+        """Take the bytes that follow.
+
+        Raises
+        ------
+        Transient
+            They are more than there is room for.
+        """
+        self._filled += len(piece)
+        if self._filled > self.size:
+            raise Transient(f"more than the {self.size} bytes asked for were sent")
+        raw = np.frombuffer(piece, np.uint8)
+        while raw.size:
+            length, memory = self._segments[self._number]
+            count = min(length - self._within, raw.size)
+            if memory is not None:
+                memory[self._within : self._within + count] = raw[:count]
+            raw = raw[count:]
+            self._within += count
+            if self._within == length:
+                self._number += 1
+                self._within = 0
+
+    def require_all(self) -> None:
+        """Raise `Transient` unless the last byte has come."""
+        if self._filled != self.size:
+            raise Transient(f"the answer ended after {self._filled} of {self.size} bytes")
+
+    def part(self, start: int, stop: int) -> Target:
+        """The target of the bytes from `start` up to, without, `stop`."""
+        if (start, stop) == (0, self.size):
+            return self
+        segments: list[Segment] = []
+        at = 0
+        for length, memory in self._segments:
+            first, last = max(start - at, 0), min(stop - at, length)
+            if first < last:
+                segments.append((last - first, None if memory is None else memory[first:last]))
+            at += length
+        return Target(segments)

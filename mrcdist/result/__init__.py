@@ -1,1 +1,0 @@
-"""Layout, header and sidecar to RosettaSciIO's dicts."""

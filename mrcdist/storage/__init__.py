@@ -1,0 +1,1 @@
+"""One version of one file, on any store."""

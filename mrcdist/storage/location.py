@@ -1,0 +1,369 @@
+"""A URL with its storage options: filesystem, siblings, identity, and what of it may be shown."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+from aiohttp import ClientTimeout
+from fsspec.core import split_protocol, url_to_fs
+from fsspec.implementations.http import HTTPFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from mrcdist.config import read_settings
+from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, MrcdistError
+from mrcdist.storage.archives import file_below, forget, opened
+from mrcdist.storage.first_read import read_first
+from mrcdist.storage.http import read_http
+from mrcdist.storage.redact import place, redact, scrub
+from mrcdist.storage.retry import retried
+from mrcdist.storage.translate import Transient, explain_failure, is_past_end, is_transient
+from mrcdist.storage.url import listed_name, name_of, url_beside
+from mrcdist.storage.version import Identity, local_identity, remote_identity
+from mrcdist.storage.whole_file_cache import is_whole_file_cache, whole_copy
+
+__all__ = ["Location", "changed", "here"]
+
+_Result = TypeVar("_Result")
+
+# What opening a file asks for, a header: a small file's answer may differ with it.
+_FIRST_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a file is; picklable, and safe to show.
+
+    Parameters
+    ----------
+    url : str
+        An absolute local path or any fsspec URL, chained ones included.
+    storage_options : mapping
+        What `fsspec.core.url_to_fs` is called with. Never shown.
+    """
+
+    url: str
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls, filename: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
+    ) -> Location:
+        """Take what a user passes: a str, a Path or a URL; local paths become absolute."""
+        if not isinstance(filename, str | os.PathLike):
+            raise ArgumentError(
+                f"filename is a {type(filename).__name__}",
+                cause="tasks open the file themselves and need its name",
+                remedy="pass a path or an fsspec URL",
+            )
+        url = os.fspath(filename)
+        if not url:
+            raise ArgumentError(
+                "filename is empty",
+                cause="tasks open the file themselves and need its name",
+                remedy="pass a path or an fsspec URL",
+            )
+        if storage_options is not None and not isinstance(storage_options, Mapping):
+            raise ArgumentError(
+                f"storage_options is a {type(storage_options).__name__}",
+                cause="fsspec takes options by name",
+                remedy='pass a dict, such as {"anon": True}',
+            )
+        if "::" not in url:
+            protocol, path = split_protocol(url)
+            if protocol in (None, "file", "local"):
+                url = str(Path(path).expanduser().absolute())
+        return cls(url, dict(storage_options or {}))
+
+    def __repr__(self) -> str:
+        return f"Location({self.shown!r})"
+
+    @property
+    def shown(self) -> str:
+        """The URL without user, password and the values of its query."""
+        return redact(self.url)
+
+    @property
+    def place(self) -> str:
+        """What tells the file from all others, without secrets: to name data by, not to show."""
+        return place(self.url, self.storage_options)
+
+    @property
+    def name(self) -> str:
+        """The file's own name, the last part of its path."""
+        return name_of(self.url)
+
+    def sibling(self, name: str) -> Location:
+        """Return a file beside this one."""
+        return replace(self, url=url_beside(self.url, name))
+
+    def scrub(self, text: str) -> str:
+        """Remove from a text whatever of the URL and the options must not be shown."""
+        return scrub(text, self.url, self.storage_options)
+
+    def filesystem(self) -> tuple[Any, str]:
+        """Return this process's filesystem for the URL, and the path on it.
+
+        Raises
+        ------
+        ArgumentError
+            No such protocol, or its package is not installed.
+        """
+        return self._opened()[:2]
+
+    def _opened(self) -> tuple[Any, str, Identity | None]:
+        """The filesystem, the path, and for a member of an archive the version of the archive."""
+        fs, path = self._resolved()
+        archive = None if self.is_local else self._retried(lambda: file_below(fs))
+        if archive is not None and not opened(self.place, archive):
+            forget(fs)
+            fs, path = self._resolved()
+        return fs, path, archive
+
+    def _resolved(self) -> tuple[Any, str]:
+        try:
+            fs, path = url_to_fs(self.url, **self._tuned_options())
+        except MrcdistError:  # of a setting, and says so
+            raise
+        except (ImportError, ValueError, TypeError) as error:
+            raise ArgumentError(
+                f"no filesystem for {self.shown}",
+                cause=self.scrub(str(error)),
+                remedy="check the URL's protocol and storage_options, and install the package "
+                "that serves it here "
+                "and on the workers",
+            ) from None
+        except Exception as error:  # noqa: BLE001 a chain looks into its outer file here
+            raise explain_failure(error, self.shown, self.scrub).located(here(self)) from None
+        if "::" not in self.url and _is_s3(fs):
+            fs.retries = 1  # of this instance, which our options tell from all others
+        return fs, path
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the file is on a disk that this process mounts."""
+        return "::" not in self.url and split_protocol(self.url)[0] in (None, "file", "local")
+
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        fs, path = self.filesystem()
+        return bool(self._retried(lambda: fs.exists(path)))
+
+    def identify(self, *, first: bool = False) -> Identity:
+        """Ask the store which version of the file it has now.
+
+        Parameters
+        ----------
+        first : bool, default False
+            This is the first that is asked of the store. If nobody is there, that is said soon.
+
+        Raises
+        ------
+        MissingFileError, AccessDeniedError, ReadError
+        """
+        fs, path, archive = self._opened()
+
+        def ask() -> Any:
+            if self.is_local:
+                return Path(path).stat()
+            fs.invalidate_cache()  # a listing that it keeps may be older than the file
+            return fs.info(path)
+
+        info = self._retried(ask, stranger=first)
+        if self.is_local:
+            return local_identity(info)
+        if info.get("type") == "directory":
+            raise MissingFileError(
+                f"{self.shown} is a folder",
+                cause="a folder is no dataset",
+                remedy="name the .mrc file in it",
+                where=here(self),
+            )
+        return remote_identity(info).within(archive)
+
+    def read_first(self, size: int) -> tuple[Identity, bytes]:
+        """Read up to `size` bytes from the start, and learn which version of the file has them.
+
+        The first that is asked of a store: one request where an answer tells both, else one for
+        each. If nobody is there, that is said soon.
+
+        Raises
+        ------
+        MissingFileError, AccessDeniedError, ReadError
+        """
+        found = self._first(size, stranger=True)
+        if found is not None:
+            return found
+        identity = self.identify(first=True)
+        return identity, self.read_head(size, identity=identity)
+
+    def current(self) -> Identity:
+        """Which version of the file the store has now, in the words in which `read_first` tells it.
+
+        Of a part of a file, servers may tell another version than of the whole.
+        """
+        found = self._first(_FIRST_BYTES, stranger=False)
+        return self.identify() if found is None else found[0]
+
+    def _first(self, size: int, *, stranger: bool) -> tuple[Identity, bytes] | None:
+        fs, path = self.filesystem()
+        return self._retried(lambda: read_first(fs, path, size, self.shown), stranger=stranger)
+
+    def read_head(self, size: int, start: int = 0, identity: Identity | None = None) -> bytes:
+        """Read up to `size` bytes from byte `start`, fewer where the file ends.
+
+        Parameters
+        ----------
+        size, start : int
+        identity : Identity, optional
+            The version to read where the store keeps several, and the size that tells an end of
+            the file from an answer that is cut short.
+
+        Raises
+        ------
+        MissingFileError, AccessDeniedError, ReadError
+        """
+        fs, path = self.filesystem()
+
+        def read() -> bytes:
+            raw = self._read_once(fs, path, size, start, identity)
+            end = start + len(raw)
+            if len(raw) < size and identity is not None and end < (identity.size or 0):
+                raise Transient(f"the answer ended at byte {end}, the file has {identity.size}")
+            return raw
+
+        return self._retried(read)
+
+    def _read_once(
+        self, fs: Any, path: str, size: int, start: int, identity: Identity | None
+    ) -> bytes:
+        if isinstance(fs, HTTPFileSystem):
+            return read_http(fs, path, start, size, self.shown)
+        copy = Path(path) if isinstance(fs, LocalFileSystem) else self.local_copy(self.identify)
+        if copy is not None:
+            with copy.open("rb") as file:
+                file.seek(start)
+                return file.read(size)
+        pinned = _is_s3(fs) and identity is not None and identity.kind == "version_id"
+        version = {"version_id": identity.version} if pinned and identity else {}
+        try:
+            raw: bytes = fs.cat_file(path, start=start, end=start + size, **version)
+        except Exception as error:
+            if is_past_end(error):
+                return b""
+            raise
+        # A server that ignores Range sends everything, from byte 0.
+        return raw if len(raw) <= size else raw[start : start + size]
+
+    def _retried(self, call: Callable[[], _Result], *, stranger: bool = False) -> _Result:
+        try:
+            return retried(call, read_settings(), self.shown, self.scrub, stranger=stranger)
+        except MrcdistError as error:
+            raise error.located(here(self)) from None
+
+    def local_copy(self, version: Identity | Callable[[], Identity]) -> Path | None:
+        """Return this process's whole copy of one version, where the URL asks for such a cache.
+
+        Parameters
+        ----------
+        version : Identity or callable
+            The version, or where to get it from.
+
+        Raises
+        ------
+        FileChangedError
+            The store has another version now.
+        """
+        fs, path = self.filesystem()
+        if not is_whole_file_cache(fs):
+            return None
+        identity = version if isinstance(version, Identity) else version()
+
+        def verify() -> None:
+            if (found := self.identify()) != identity:
+                raise changed(self, identity, found)
+
+        return whole_copy(fs, path, self.name, f"{self.place} {identity}", verify)
+
+    def list_folder(self) -> dict[str, Identity | None] | None:
+        """Names of the files beside this one; None where the store cannot list.
+
+        With each name its identity, where a listing tells the same as asking for the file.
+
+        Raises
+        ------
+        ReadError
+            The store fails for good; a listing that is only late must not hide a sidecar.
+        """
+        fs, path = self.filesystem()
+
+        def ask() -> Any:
+            fs.invalidate_cache()  # a listing that it keeps may be older than the files
+            try:
+                return fs.ls(fs._parent(path), detail=True)
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                return None  # not being able to list is an answer, whatever the reason
+
+        found = self._retried(ask, stranger=True)
+        if found is None:
+            return None
+        listing = {
+            listed_name(self.url, str(info["name"])): (
+                remote_identity(info) if _is_s3(fs) and info.get("ETag") else None
+            )
+            for info in found
+        }
+        # A web server's page that is no listing may have links too.
+        return listing if self.name in listing else None
+
+    def _tuned_options(self) -> dict[str, Any]:
+        """Give the store's client as many connections as we use, our patience, and no retries."""
+        options = dict(self.storage_options)
+        protocol = split_protocol(self.url)[0]
+        if "::" in self.url or protocol not in ("s3", "s3a", "http", "https"):
+            return options
+        settings = read_settings()
+        if protocol in ("http", "https"):
+            # aiohttp's own limit, five minutes for all of an answer, would cut slow links.
+            options.setdefault(
+                "timeout", ClientTimeout(total=None, sock_connect=30, sock_read=settings.stall)
+            )
+            return options
+        given = dict(options.get("config_kwargs") or {})
+        pool = given.setdefault("max_pool_connections", max(10, settings.process_concurrency))
+        if not isinstance(pool, int | None) or (pool or 0) < 0:  # botocore would wait for ever
+            raise ArgumentError(
+                f"max_pool_connections in storage_options is {pool!r}",
+                cause="a whole number of connections is needed",
+                remedy='pass {"config_kwargs": {"max_pool_connections": 32}}, or leave it out',
+            )
+        given.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
+        given.setdefault("read_timeout", settings.stall)
+        return {**options, "config_kwargs": given}
+
+
+def here(location: Location, start: int | None = None, stop: int | None = None) -> str:
+    """Where something happened: redacted URL, byte range, host."""
+    span = "" if start is None or stop is None else f", bytes {start}-{stop - 1}"
+    return f"{location.shown}{span}, host {socket.gethostname()} (pid {os.getpid()})"
+
+
+def changed(location: Location, planned: Identity, found: object) -> FileChangedError:
+    """Build the error for a file that is not the planned one."""
+    return FileChangedError(
+        f"{location.shown} changed since it was planned: it had {planned}, it has {found}",
+        cause="the file was written to, replaced or truncated while tasks were to read it",
+        remedy="call read_mrc again to plan for the file as it is now",
+    )
+
+
+def _is_s3(fs: fsspec.AbstractFileSystem) -> bool:
+    protocol = fs.protocol if isinstance(fs.protocol, tuple | list) else (fs.protocol,)
+    return "s3" in protocol

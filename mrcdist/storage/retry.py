@@ -1,0 +1,196 @@
+"""The one owner of retries: what is tried again, how soon, and when it is given up.
+
+The libraries below (s3fs, botocore) are told to try once; otherwise their loops would multiply with
+this one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from mrcdist.config import ReadSettings
+from mrcdist.errors import ReadError
+from mrcdist.progress import waiting
+from mrcdist.read import stats
+from mrcdist.storage.translate import (
+    Transient,
+    explain_failure,
+    is_transient,
+    is_unreachable,
+    what_passes,
+)
+
+__all__ = ["Attempts", "retried"]
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+# Seconds: the longest first wait, doubled after each failure up to a limit. The wait itself is
+# drawn evenly from nothing to that ("full jitter"), so that workers that failed together do not
+# come back together: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+_FIRST_WAIT = 0.1
+_LONGEST_WAIT = 10.0
+
+# Seconds that an attempt begun just before the deadline has.
+_LEAST_SILENCE = 0.01
+
+# Attempts, some three seconds in all, at a host that nothing was heard of before and that is not
+# there: its name is misspelt more often than it is about to come back.
+_ATTEMPTS_AT_STRANGERS = 6
+
+# A silence that lasts so many seconds longer than was allowed has another cause than the store.
+_OVERSLEPT = 1.0
+
+
+class Attempts:
+    """Counts the attempts at one request and decides whether there is another one.
+
+    Parameters
+    ----------
+    settings : ReadSettings
+        ``retries``, ``deadline`` and ``stall``.
+    shown : str
+        The redacted URL.
+    scrub : callable
+        Removes secrets from a text.
+    stranger : bool, default False
+        Nothing was heard of the host before: if it is not there, it is given up soon.
+    """
+
+    def __init__(
+        self,
+        settings: ReadSettings,
+        shown: str,
+        scrub: Callable[[str], str],
+        *,
+        stranger: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._stranger = stranger
+        self._shown = shown
+        self._scrub = scrub
+        self._begun = time.monotonic()
+        self._failed = 0
+        self._silence = math.inf
+        self._due = math.inf
+
+    def begin(self) -> float:
+        """Begin an attempt; return the seconds of silence, with no byte coming, that it may have.
+
+        The first one may have them all, whatever the deadline for trying again. An attempt whose
+        bytes come may go on beyond the deadline: a slow link is no failure.
+        """
+        now = time.monotonic()
+        left = self._begun + self._settings.deadline - now if self._failed else math.inf
+        self._silence = max(min(self._settings.stall, left), _LEAST_SILENCE)
+        self._due = now + self._silence
+        return self._silence
+
+    def excuse(self, seconds: float) -> None:
+        """Leave out of the time of failing what was spent waiting for a turn."""
+        self._begun += seconds
+
+    def heard(self) -> None:
+        """Take note of bytes that have come."""
+        self._due = time.monotonic() + self._silence
+
+    def failed(self, error: BaseException) -> float:
+        """Take note of a failure.
+
+        Returns
+        -------
+        float
+            Seconds to wait before the next attempt.
+
+        Raises
+        ------
+        MrcdistError
+            The failure will not pass, or retries or deadline are used up.
+        """
+        if not is_transient(error):
+            raise explain_failure(error, self._shown, self._scrub) from None
+        self._failed += 1
+        now = time.monotonic()
+        if now > self._due + _OVERSLEPT:
+            # This process was stopped meanwhile; that time does not count.
+            self._begun += now - self._due
+        self._due = math.inf
+        spent = now - self._begun
+        longest = min(_FIRST_WAIT * 2.0 ** min(self._failed - 1, 30), _LONGEST_WAIT)
+        wait = random.uniform(0, longest)  # noqa: S311 jitter
+        said = _said(what_passes(error), self._scrub)
+        unreachable = is_unreachable(error)
+        hopeless = self._stranger and unreachable and self._failed >= _ATTEMPTS_AT_STRANGERS
+        if (
+            hopeless
+            or self._failed > self._settings.retries
+            or spent + wait >= self._settings.deadline
+        ):
+            where = "the host name or the endpoint, then " if unreachable or self._stranger else ""
+            times = "1 attempt" if self._failed == 1 else f"{self._failed} attempts"
+            raise ReadError(
+                f"{self._shown} could not be read after {times} in {spent:.1f} s",
+                cause=f"the last attempt failed: {said}",
+                remedy=f"check {where}the store and the network, then "
+                f"{'try' if self._stranger else 'compute'} again; dask's configuration "
+                "mrcdist.retries, mrcdist.deadline and mrcdist.stall allow more patience",
+            ) from None
+        stats.add(retries=1)
+        _log.info(
+            "%s: attempt %d failed (%s), next in %.1f s", self._shown, self._failed, said, wait
+        )
+        return wait
+
+
+def retried(
+    call: Callable[[], _Result],
+    settings: ReadSettings,
+    shown: str,
+    scrub: Callable[[str], str],
+    *,
+    stranger: bool = False,
+) -> _Result:
+    """Call until it works: for the planner's small requests.
+
+    What takes longer than two seconds says on a terminal what is waited for.
+
+    Parameters
+    ----------
+    call : callable
+        One attempt.
+    settings, shown, scrub, stranger
+        See `Attempts`.
+
+    Raises
+    ------
+    MrcdistError
+        See `Attempts.failed`.
+    """
+    attempts = Attempts(settings, shown, scrub, stranger=stranger)
+    so_far = "yet, waiting"
+
+    def words() -> str:
+        return f"no answer from {shown} {so_far} for up to {settings.deadline:g} s"
+
+    with waiting(words):
+        while True:
+            try:
+                return call()
+            except Exception as error:  # noqa: BLE001 each store has its own errors
+                wait = attempts.failed(error)
+                so_far = f"({_said(what_passes(error), scrub)}), trying again"
+            time.sleep(wait)
+
+
+def _said(error: BaseException, scrub: Callable[[str], str]) -> str:
+    if isinstance(error, Transient):
+        return scrub(str(error))
+    name = type(error).__name__
+    if str(error):
+        return f"{name}: {scrub(str(error))}"
+    return "no byte in time" if isinstance(error, TimeoutError) else name

@@ -1,0 +1,1 @@
+"""Checks of a file against MRC2014."""

@@ -1,0 +1,140 @@
+"""Does a file keep to MRC2014? Header bytes and file size in, findings in words out.
+
+An error is a departure from MRC2014 or damage: other programs may refuse the file or misread it,
+even where this package reads it. A warning is odd, and allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+
+from mrcdist.errors import FormatError
+from mrcdist.format.header import HEADER_BYTES, Header, choose_order, parse_header
+from mrcdist.validate.findings import Facts, Finding, Severity
+from mrcdist.validate.header_checks import CHECKS, extended_kind
+
+__all__ = [
+    "Finding",
+    "Severity",
+    "Statistics",
+    "check_file",
+    "check_statistics",
+    "extended_bytes_wanted",
+]
+
+# Statistics are often those of the numbers before they were rounded to the file's type.
+_TOLERANCE = 0.01
+_NEARLY_ZERO = 1e-8
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What DMIN, DMAX, DMEAN and RMS are of the data themselves; RMS is the standard deviation."""
+
+    dmin: float
+    dmax: float
+    dmean: float
+    rms: float
+
+
+def extended_bytes_wanted(header: Header) -> int:
+    """How many bytes of the extended header's start `check_file` looks at: 4 for FEI's, else 0."""
+    kind = extended_kind(header)
+    return 4 if kind is not None and kind.name in ("FEI1", "FEI2") else 0
+
+
+def check_file(
+    raw: bytes, *, file_size: int | None, extended_start: bytes = b""
+) -> tuple[Finding, ...]:
+    """Check all that can be told without the pixels.
+
+    Never raises, whatever the bytes.
+
+    Parameters
+    ----------
+    raw : bytes
+        The file's first 1024 bytes (fewer if it is shorter).
+    file_size : int or None
+        Bytes of the whole file; None where unknown, as behind a decompressor.
+    extended_start : bytes, optional
+        The first `extended_bytes_wanted` bytes of the extended header.
+
+    Returns
+    -------
+    tuple of Finding
+        One for each check at least, in the order of the header; a single error where the bytes are
+        not those of an MRC file.
+    """
+    header, refused = _parse(raw, file_size)
+    if len(raw) < HEADER_BYTES or (refused is not None and raw[208:211] != b"MAP"):
+        assert refused is not None  # noqa: S101 a short header is always refused
+        return (refused,)
+    raw = raw[:HEADER_BYTES]
+    order = choose_order(raw, file_size, None)[0]
+    values = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order))[0]
+    facts = Facts(raw, values, order, header, file_size, extended_start)
+    findings = [finding for check in CHECKS for finding in check(facts)]
+    if refused is not None and all(finding.severity != "error" for finding in findings):
+        findings.append(refused)
+    return tuple(findings)
+
+
+def check_statistics(header: Header, actual: Statistics) -> tuple[Finding, ...]:
+    """Compare the header's statistics with those of the data.
+
+    Minimum and maximum must be equal, as far as float32 can hold them. RMS must agree within 1 %,
+    the mean within 1 % of itself or of the RMS: the mean of normalised data is about 0, and no
+    two programs round it alike. What the header marks as undetermined is not compared.
+
+    Parameters
+    ----------
+    header : Header
+    actual : Statistics
+        Of the data.
+
+    Returns
+    -------
+    tuple of Finding
+    """
+    values = np.frombuffer(header.raw, HEADER_DTYPE.newbyteorder(header.byteorder))[0]
+    dmin, dmax, dmean, rms = (float(values[name]) for name in ("dmin", "dmax", "dmean", "rms"))
+    room = max(_TOLERANCE * max(abs(dmean), actual.rms), _NEARLY_ZERO)
+    compared: dict[str, tuple[float, float, bool]] = {}
+    if dmin < dmax:
+        compared["DMIN"] = dmin, actual.dmin, dmin == np.float32(actual.dmin)
+        compared["DMAX"] = dmax, actual.dmax, dmax == np.float32(actual.dmax)
+    if dmean > min(dmin, dmax):
+        compared["DMEAN"] = dmean, actual.dmean, abs(actual.dmean - dmean) <= room
+    if rms >= 0:
+        close = math.isclose(rms, actual.rms, rel_tol=_TOLERANCE, abs_tol=_NEARLY_ZERO)
+        compared["RMS"] = rms, actual.rms, close
+    wrong = [
+        f"{name} = {said:.7g}, the data have {found:.7g}"
+        for name, (said, found, same) in compared.items()
+        if not same
+    ]
+    if not wrong:
+        right = f"{', '.join(compared)} are those of the data" if compared else "undetermined"
+        return (Finding("statistics", "ok", right),)
+    return tuple(
+        Finding(
+            "statistics",
+            "error",
+            words,
+            "programs scale the display and choose thresholds by these numbers",
+            "write the right ones, or mark them as undetermined: DMIN = 0, DMAX = -1, DMEAN = -2, "
+            "RMS = -1",
+        )
+        for words in wrong
+    )
+
+
+def _parse(raw: bytes, file_size: int | None) -> tuple[Header | None, Finding | None]:
+    try:
+        return parse_header(raw, file_size=file_size), None
+    except FormatError as error:
+        return None, Finding("format", "error", error.problem, error.cause, error.remedy)

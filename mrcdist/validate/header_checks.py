@@ -1,0 +1,365 @@
+"""The checks of a main header, one function each; `validation` runs them in turn.
+
+The rules are those of the MRC2014 specification (Cheng et al., J. Struct. Biol. 192, 2015, 146-150,
+and CCP-EM's page of the format).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from mrcdist.format.extended.registry import ExtendedKind, bytes_needed, identify_extended
+from mrcdist.format.header import HEADER_BYTES, KNOWN_MODES, MRCZ_MODES, STAMPS, Header
+from mrcdist.validate.findings import Facts, Finding
+
+__all__ = ["CHECKS", "extended_kind"]
+
+_IMOD_RGB = 16
+_MODES = KNOWN_MODES.keys() - {_IMOD_RGB}
+_VERSIONS = (20140, 20141)
+_EXTENDED_TYPES = (b"CCP4", b"MRCO", b"SERI", b"AGAR", b"FEI1", b"FEI2", b"HDF5")
+_ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
+_UNLIMITED = 2**63
+
+
+def extended_kind(header: Header) -> ExtendedKind | None:
+    """Which extended header a file has; None where it has none."""
+    return identify_extended(
+        exttyp=header.exttyp,
+        nsymbt=header.nsymbt,
+        n_sections=header.nz,
+        nint=header.nint,
+        nreal=header.nreal,
+    )
+
+
+def _size(facts: Facts) -> Iterator[Finding]:
+    nx, ny, nz = facts.ints("nx", "ny", "nz")
+    found = f"NX, NY, NZ = {nx}, {ny}, {nz}"
+    if nx <= 0 or ny <= 0 or nz < 0:
+        yield Finding(
+            "dimensions",
+            "error",
+            found,
+            "an image has at least one column and one row, and none has a negative number",
+            "restore the header from a copy, or write the true numbers",
+        )
+    elif nz == 0:
+        yield Finding(
+            "dimensions",
+            "warning",
+            found,
+            "the file announces no data",
+            "nothing, if the acquisition ended before its first frame",
+        )
+    else:
+        yield Finding("dimensions", "ok", found)
+
+
+def _mode(facts: Facts) -> Iterator[Finding]:
+    (mode,) = facts.ints("mode")
+    if mode in _MODES:
+        yield Finding("mode", "ok", f"{mode} ({KNOWN_MODES[mode]})")
+    else:
+        if mode == _IMOD_RGB:
+            what = "IMOD's three bytes of colour, not in MRC2014"
+        elif mode in MRCZ_MODES:
+            what = f"MRCZ, mode {mode % 1000} compressed, not in MRC2014"
+        else:
+            what = "no mode of MRC2014"
+        known = ", ".join(str(mode) for mode in sorted(_MODES))
+        yield Finding(
+            "mode",
+            "error",
+            f"{mode}: {what}",
+            "programs that do not know the mode cannot tell the size of a pixel",
+            f"convert the file to one of the modes {known}, or keep to programs that know it",
+        )
+    if facts.header is not None and facts.header.four_bit:
+        yield Finding(
+            "mode",
+            "warning",
+            "IMOD's flag 16: each byte holds two 4-bit pixels, the image has 2 NX columns",
+            "programs that do not know the flag show NX columns of nonsense",
+            "write mode 101, which MRC2014 has for this",
+        )
+
+
+def _sampling(facts: Facts) -> Iterator[Finding]:
+    counts = facts.ints("mx", "my", "mz")
+    yield _calibration("sampling", f"MX, MY, MZ = {', '.join(map(str, counts))}", counts)
+
+
+def _cell(facts: Facts) -> Iterator[Finding]:
+    edges = tuple(float(facts.values["cella"][axis]) for axis in "xyz")
+    shown = ", ".join(f"{edge:g}" for edge in edges)
+    yield _calibration("cell", f"CELLA = {shown} Å", edges)
+
+
+def _calibration(check: str, found: str, numbers: tuple[float, ...]) -> Finding:
+    """Cell edges over sampling are the pixel size: both are positive, or 0 where unknown."""
+    if min(numbers) < 0:
+        return Finding(
+            check,
+            "error",
+            found,
+            "negative ones give a negative pixel size or none",
+            "write the true numbers, or 0 where the pixel size is unknown",
+        )
+    if not all(0 < number < math.inf for number in numbers):
+        return Finding(
+            check,
+            "warning",
+            found,
+            "the pixel size is undefined",
+            "write cell edges in Å and the number of pixels along them, if they are known",
+        )
+    return Finding(check, "ok", found)
+
+
+def _axis_order(facts: Facts) -> Iterator[Finding]:
+    order = facts.ints("mapc", "mapr", "maps")
+    found = f"MAPC, MAPR, MAPS = {', '.join(map(str, order))}"
+    if sorted(order) == [1, 2, 3]:
+        yield Finding("axis order", "ok", found)
+    else:
+        yield Finding(
+            "axis order",
+            "error",
+            found,
+            "it must be a permutation of 1, 2, 3: which of X, Y, Z each axis is, is not known",
+            "write 1, 2, 3, if columns are X and rows are Y",
+        )
+
+
+def _space_group(facts: Facts) -> Iterator[Finding]:
+    ispg, nz, mz = facts.ints("ispg", "nz", "mz")
+    if 401 <= ispg <= 630:
+        found = f"ISPG = {ispg}, a stack of volumes of MZ = {mz} sections, NZ = {nz}"
+        if mz > 0 and nz % mz == 0:
+            yield Finding("space group", "ok", found)
+        else:
+            yield Finding(
+                "space group",
+                "error",
+                found,
+                "NZ must be a multiple of MZ: where a volume ends is not known",
+                "write the number of sections of one volume to MZ, or ISPG = 1 for a single volume",
+            )
+    elif ispg < 0:
+        yield Finding(
+            "space group",
+            "error",
+            f"ISPG = {ispg}",
+            "a space group number is not negative",
+            "write 0 for images, 1 for a volume",
+        )
+    elif ispg > 230:
+        yield Finding(
+            "space group",
+            "warning",
+            f"ISPG = {ispg}",
+            "neither images (0), a volume (1-230) nor volumes (401-630): read as one volume",
+            "write 0 for images, 1 for a volume",
+        )
+    else:
+        what = "images" if ispg == 0 else "a volume"
+        yield Finding("space group", "ok", f"ISPG = {ispg}, {what}")
+
+
+def _extended_header(facts: Facts) -> Iterator[Finding]:
+    (nsymbt,) = facts.ints("nsymbt")
+    exttyp = facts.raw[104:108]
+    found = f"NSYMBT = {nsymbt}"
+    if nsymbt == 0:
+        yield Finding("extended header", "ok", "none")
+        return
+    if nsymbt < 0 or (facts.file_size is not None and HEADER_BYTES + nsymbt > facts.file_size):
+        yield Finding(
+            "extended header",
+            "error",
+            found if nsymbt < 0 else f"{found} bytes in a file of {facts.file_size} bytes",
+            "the data begin behind the extended header: where, is not known",
+            "restore the header from a copy; write NSYMBT = 0, if the data begin at byte 1024",
+        )
+        return
+    if facts.header is not None and facts.header.nsymbt == 0:
+        yield Finding(
+            "extended header",
+            "error",
+            f"{found}, but header and data fill the file: there is no extended header",
+            "programs that trust NSYMBT read shifted data or miss the end",
+            "write NSYMBT = 0",
+        )
+        return
+    if exttyp not in _EXTENDED_TYPES:
+        named = f"{exttyp!r}" if exttyp.strip(b"\0 ") else "empty"
+        yield Finding(
+            "extended header",
+            "error",
+            f"{found} bytes, EXTTYP is {named}",
+            "nothing says how the extended header is to be read",
+            f"write its type: {', '.join(known.decode() for known in _EXTENDED_TYPES)}",
+        )
+    else:
+        yield Finding("extended header", "ok", f"{found} bytes, {exttyp.decode()}")
+    if facts.header is not None:
+        yield from _records(facts.header, facts.extended_start)
+
+
+def _records(header: Header, extended_start: bytes) -> Iterator[Finding]:
+    """Compare the room for records with the number of sections."""
+    kind = extended_kind(header)
+    if kind is None or kind.name == "CCP4":  # text, whatever the number of sections
+        return
+    _, needed = bytes_needed(
+        kind, nsymbt=_UNLIMITED, n_sections=header.nz, first_bytes=extended_start or None
+    )
+    if needed > header.nsymbt:
+        yield Finding(
+            "extended header",
+            "warning",
+            f"records of {needed // header.nz} bytes for {header.nz} sections need {needed} bytes, "
+            f"there are {header.nsymbt}",
+            "the last sections have no record: their tilt, exposure and so on are not known",
+            "write the extended header again from the source",
+        )
+
+
+def _map_word(facts: Facts) -> Iterator[Finding]:
+    word = facts.raw[208:212]
+    if word == b"MAP ":
+        yield Finding("map word", "ok", "'MAP '")
+    else:
+        yield Finding(
+            "map word",
+            "error",
+            f"bytes 208-211 are {word!r}",
+            "the word 'MAP ' is how programs know an MRC file",
+            "write 'MAP ' there",
+        )
+
+
+def _stamp(facts: Facts) -> Iterator[Finding]:
+    stamp = facts.raw[212:216].hex(" ")
+    says = STAMPS.get(facts.raw[212:214])
+    right = {"<": "44 44 00 00", ">": "11 11 00 00"}[facts.order]
+    if says == facts.order:
+        yield Finding("machine stamp", "ok", f"{stamp}, {_ORDER_NAMES[says]}")
+        return
+    what = "is none of MRC2014" if says is None else f"says {_ORDER_NAMES[says]}"
+    yield Finding(
+        "machine stamp",
+        "error",
+        f"{stamp} {what}, the header's numbers are {_ORDER_NAMES[facts.order]}",
+        "programs that go by the stamp read every number with its bytes reversed, or refuse",
+        f"write {right} to bytes 212-215",
+    )
+
+
+def _version(facts: Facts) -> Iterator[Finding]:
+    (version,) = facts.ints("nversion")
+    if version in _VERSIONS:
+        yield Finding("version", "ok", f"NVERSION = {version}")
+    else:
+        yield Finding(
+            "version",
+            "error",
+            f"NVERSION = {version}",
+            "the file does not declare MRC2014: older formats use some fields for other things",
+            "write 20141, if the fields are those of MRC2014",
+        )
+
+
+def _labels(facts: Facts) -> Iterator[Finding]:
+    (count,) = facts.ints("nlabl")
+    used = [bool(bytes(label).strip(b"\0 \t\r\n")) for label in facts.values["label"]]
+    n_used = sum(used)
+    if count != n_used or not all(used[:n_used]):
+        gaps = "" if all(used[:n_used]) else ", with empty ones between them"
+        yield Finding(
+            "labels",
+            "error",
+            f"NLABL = {count}, {n_used} of 10 labels hold text{gaps}",
+            "programs show the first NLABL labels and write new ones behind them",
+            "move the text to the first labels and write their number to NLABL",
+        )
+    else:
+        yield Finding("labels", "ok", f"{count} in use")
+
+
+def _statistics(facts: Facts) -> Iterator[Finding]:
+    dmin, dmax, dmean, rms = (
+        float(facts.values[name]) for name in ("dmin", "dmax", "dmean", "rms")
+    )
+    found = f"DMIN, DMAX, DMEAN, RMS = {dmin:g}, {dmax:g}, {dmean:g}, {rms:g}"
+    if not all(map(math.isfinite, (dmin, dmax, dmean, rms))):
+        yield Finding(
+            "statistics",
+            "warning",
+            found,
+            "the numbers are no numbers; MRC2014 has other marks for what is undetermined",
+            "write DMIN = 0, DMAX = -1, DMEAN = -2, RMS = -1",
+        )
+    else:
+        undetermined = dmax < dmin and dmean < min(dmin, dmax) and rms < 0
+        yield Finding(
+            "statistics", "ok", "undetermined" if undetermined else f"{found}, not compared"
+        )
+
+
+def _file_size(facts: Facts) -> Iterator[Finding]:
+    header, size = facts.header, facts.file_size
+    data = None if header is None else header.data_bytes
+    if header is None:
+        return  # another check has said why
+    if size is None or data is None:
+        why = "the size is not known" if size is None else "the sections are compressed"
+        yield Finding(
+            "file size",
+            "warning",
+            f"not checked: {why}",
+            "a file that is cut short is not noticed here",
+            "compare the statistics: that reads all of the data",
+        )
+        return
+    expected = header.data_offset + data
+    found = f"{size} bytes, the header announces {expected}"
+    if size < expected:
+        yield Finding(
+            "file size",
+            "error",
+            found,
+            f"{expected - size} bytes of data are missing",
+            "finish the acquisition or copy the file again; allow_truncated=True loads the whole "
+            "frames that are there",
+        )
+    elif size > expected:
+        yield Finding(
+            "file size",
+            "error",
+            found,
+            f"what the other {size - expected} bytes are is not known: NX, NY, NZ, MODE or NSYMBT "
+            "may be wrong",
+            "correct the header, or cut the file off behind its data",
+        )
+    else:
+        yield Finding("file size", "ok", f"{size} bytes, as announced")
+
+
+CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    _map_word,
+    _stamp,
+    _version,
+    _size,
+    _mode,
+    _space_group,
+    _axis_order,
+    _sampling,
+    _cell,
+    _extended_header,
+    _labels,
+    _file_size,
+    _statistics,
+)

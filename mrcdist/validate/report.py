@@ -1,0 +1,167 @@
+"""`mrcdist validate`: the few small reads that the checks need, and what they find together."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+
+from mrcdist.dataset import PlanOptions, make_plan
+from mrcdist.errors import FormatError, SidecarError
+from mrcdist.format.compression import detect_compression, parallel_advice
+from mrcdist.format.header import HEADER_BYTES, Header, parse_header
+from mrcdist.read.compressed import STREAMS, read_stream_head
+from mrcdist.storage.location import Location
+from mrcdist.validate.checks import (
+    Finding,
+    Statistics,
+    check_file,
+    check_statistics,
+    extended_bytes_wanted,
+)
+
+__all__ = ["ValidationReport", "validate"]
+
+# Reductions need float64 copies of a chunk beside it.
+_STATISTICS_CHUNKS = "32 MiB"
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """What the checks found; `str()` of it is for reading.
+
+    Attributes
+    ----------
+    url : str
+        Redacted.
+    findings : tuple of Finding
+        In the order of the header.
+    """
+
+    url: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def valid(self) -> bool:
+        """Whether the file keeps to MRC2014: no finding is an error."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as JSON-serialisable values."""
+        return {
+            "url": self.url,
+            "valid": self.valid,
+            "findings": [dataclasses.asdict(finding) for finding in self.findings],
+        }
+
+    def __str__(self) -> str:
+        lines = [self.url]
+        for finding in self.findings:
+            lines.append(f"  {finding.severity:<8} {finding.check:<16} {finding.found}")
+            for label, text in (("why", finding.matters), ("remedy", finding.remedy)):
+                if text:
+                    lines.append(f"{'':<28}{label}: {text}")
+        severities = [finding.severity for finding in self.findings]
+        counts = [
+            f"{n} {severity}{'s' * (n != 1)}"
+            for severity in ("error", "warning")
+            if (n := severities.count(severity))
+        ]
+        verdict = "valid" if self.valid else "not valid"
+        return "\n".join([*lines, f"{verdict}{': ' if counts else ''}{', '.join(counts)}"])
+
+
+def validate(
+    url: str | os.PathLike[str],
+    *,
+    statistics: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> ValidationReport:
+    """Check whether a file keeps to MRC2014, in as few and small reads as that takes.
+
+    Parameters
+    ----------
+    url : str or PathLike
+        A path, or any fsspec URL.
+    statistics : bool, default False
+        Compare the header's minimum, maximum, mean and RMS with those of the data. This reads all
+        of the file, in parallel with dask.
+    storage_options : mapping, optional
+        For fsspec. Never shown.
+
+    Returns
+    -------
+    ValidationReport
+
+    Raises
+    ------
+    MissingFileError, AccessDeniedError, ReadError
+        The file cannot be looked at. What is wrong in the file itself is a finding.
+    """
+    location = Location.of(url, storage_options)
+    identity, raw = location.read_first(HEADER_BYTES)
+    size = identity.size
+    findings: list[Finding] = []
+
+    compression = detect_compression(raw)
+    if compression is not None:
+        readable = compression in STREAMS
+        cause, remedy = parallel_advice(compression, location.name)
+        findings.append(
+            Finding("compression", "warning" if readable else "error", compression, cause, remedy)
+        )
+        if not readable:
+            return ValidationReport(location.shown, tuple(findings))
+        raw, size = read_stream_head(location, compression, HEADER_BYTES), None
+
+    header = _header(raw, size)
+    extended_start = b""
+    if header is not None and (wanted := extended_bytes_wanted(header)):
+        end = HEADER_BYTES + wanted
+        extended_start = (
+            read_stream_head(location, compression, end)[HEADER_BYTES:]
+            if compression is not None
+            else location.read_head(wanted, HEADER_BYTES, identity)
+        )
+    findings += check_file(raw, file_size=size, extended_start=extended_start)
+    if statistics and header is not None:
+        findings = [f for f in findings if (f.check, f.severity) != ("statistics", "ok")]
+        sound = all(finding.severity != "error" for finding in findings)
+        findings += _compare_statistics(location, header, sound=sound)
+    return ValidationReport(location.shown, tuple(findings))
+
+
+def _header(raw: bytes, size: int | None) -> Header | None:
+    try:
+        return parse_header(raw, file_size=size)
+    except FormatError:
+        return None  # the checks say what is wrong
+
+
+def _compare_statistics(location: Location, header: Header, *, sound: bool) -> tuple[Finding, ...]:
+    """Compute the statistics of the data, one task a chunk, and compare."""
+    if header.nz == 0:
+        return (Finding("statistics", "ok", "there are no data"),)
+    options = PlanOptions(
+        chunks=_STATISTICS_CHUNKS,
+        navigation_shape=(header.nz,),
+        # Only mode 0 has something to learn from a sidecar: whether its bytes are signed.
+        metadata_file="auto" if header.mode == 0 else None,
+    )
+    try:
+        plan = make_plan([location], options)
+        if plan.dtype.kind == "c" or plan.layout.pixels.components:
+            what = "colours" if plan.layout.pixels.components else "complex numbers"
+            return (Finding("statistics", "ok", f"not compared: {what} have no order"),)
+        data = plan.to_dask()
+        found = dask.compute(data.min(), data.max(), data.mean(dtype="f8"), data.std(dtype="f8"))
+    except FormatError as error:
+        if sound and not isinstance(error, SidecarError):
+            return (Finding("data", "error", error.problem, error.cause, error.remedy),)
+        words = f"not compared: {error.problem}"
+        return (Finding("statistics", "warning", words, error.cause, error.remedy),)
+    return check_statistics(header, Statistics(*map(float, found)))
