@@ -106,7 +106,7 @@ class TestWhereOneWaits:
 
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch):
-        for module in ("reader", "opening", "read.copied"):
+        for module in ("api", "discover.mrc_file", "storage.whole_file_cache"):
             told = functools.partial(Progress, patience=0)
             monkeypatch.setattr(f"mrcdist.{module}.Progress", told)
 
