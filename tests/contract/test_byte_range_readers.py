@@ -1,0 +1,190 @@
+"""The contract of byte-range readers, held against every way of reading a file."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import pickle
+import random
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask
+import fsspec
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.config import read_settings
+from mrcdist.errors import FileChangedError, MissingFileError
+from tests.support.mrc_files import counting, mrc_bytes
+from tests.support.web import web_server
+
+NUMBERS = counting((6, 40, 50), "uint16")
+OTHER_NUMBERS = NUMBERS[:, ::-1]
+
+READERS = ("mapped", "read", "memory", "http", "s3", "simplecache", "zip", "gzip", "bzip2", "mrcz")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of `NUMBERS` as one of the readers finds it.
+
+    Attributes
+    ----------
+    part : mrcdist.read.source.Part
+    payload : bytes
+        What its reader gives, from byte 0 on.
+    replace, delete : callable
+        Put another file of the same size in its place; remove it.
+    """
+
+    part: Any
+    payload: bytes
+    replace: Callable[[], None]
+    delete: Callable[[], None]
+
+
+@pytest.fixture(params=READERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def stored(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stored]:
+    plain, other = mrc_bytes(NUMBERS), mrc_bytes(OTHER_NUMBERS)
+    pack = {"gzip": gzip_bytes, "bzip2": bz2.compress}.get(kind, bytes)
+    raw, changed = pack(plain), pack(other)
+    options: dict[str, Any] = {}
+    path = tmp_path / "stack.mrc"
+
+    def write(content: bytes) -> None:
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        path.write_bytes(content)
+        if before:  # a clock that is too coarse must not hide the change
+            os.utime(path, ns=(before + 10**9, before + 10**9))
+
+    if kind == "mrcz":
+        raw, changed = (mrcz_bytes(tmp_path, numbers) for numbers in (NUMBERS, OTHER_NUMBERS))
+        plain = NUMBERS.tobytes()
+        path = path.with_suffix(".mrcz")
+    delete: Callable[[], None] = path.unlink
+
+    with dask.config.set({"mrcdist.io": "read" if kind == "read" else "map"}):
+        if kind == "memory":
+            url = f"memory://contract-{os.urandom(4).hex()}/stack.mrc"
+            fs = fsspec.filesystem("memory")
+
+            def write(content: bytes) -> None:
+                fs.pipe_file(url, content)
+
+            def delete() -> None:
+                fs.rm(url)
+
+        elif kind == "s3":
+            bucket = request.getfixturevalue("moto_bucket")
+            url, options = bucket.url("stack.mrc"), dict(bucket.storage_options())
+
+            def write(content: bytes) -> None:
+                bucket.put("stack.mrc", content)
+
+            def delete() -> None:
+                bucket.delete("stack.mrc")
+
+        elif kind in ("http", "simplecache"):
+            chain = "simplecache::" if kind == "simplecache" else ""
+            url = f"{chain}{request.getfixturevalue('web')}/stack.mrc"
+        elif kind == "zip":
+            archive = tmp_path / "archive.zip"
+            url = f"zip://stack.mrc::{archive}"
+
+            def write(content: bytes) -> None:
+                with zipfile.ZipFile(archive, "w") as made:
+                    made.writestr("stack.mrc", content)
+
+            delete = archive.unlink
+        else:
+            url = str(path)
+        write(raw)
+        [part] = plan_quietly(url, options).source.parts
+        yield Stored(part, plain, lambda: write(changed), delete)
+
+
+@pytest.fixture
+def moto_bucket(moto: Any) -> Iterator[Any]:
+    with moto.bucket() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    with web_server(tmp_path) as url:
+        yield url
+
+
+def gzip_bytes(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)
+
+
+def mrcz_bytes(folder: Path, numbers: np.ndarray) -> bytes:
+    import mrcz
+
+    path = folder / "peer.mrcz"
+    # Float sections of random bits do not compress: both files have the same size.
+    mrcz.writeMRC(numbers.astype("int16"), str(path), compressor="zstd")
+    return path.read_bytes()
+
+
+def plan_quietly(url: str, options: dict[str, Any]) -> mrcdist.Plan:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mrcdist.MrcdistWarning)
+        return mrcdist.plan_mrc(url, storage_options=options, metadata_file=None)
+
+
+def read(part: Any, ranges: list[tuple[int, int]]) -> list[bytes]:
+    return [bytes(view) for view in part.open(read_settings()).views(ranges)]
+
+
+def increasing_ranges(size: int, seed: int) -> list[tuple[int, int]]:
+    """Disjoint ranges in the file's order, as planning gives them."""
+    cuts = sorted(random.Random(seed).sample(range(size + 1), 8))
+    return list(zip(cuts[::2], cuts[1::2], strict=True))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bytes_of_every_range_equal_the_files(stored: Stored, seed: int) -> None:
+    ranges = increasing_ranges(len(stored.payload), seed)
+    assert read(stored.part, ranges) == [stored.payload[start:stop] for start, stop in ranges]
+
+
+def test_no_ranges_give_no_bytes(stored: Stored) -> None:
+    assert read(stored.part, []) == []
+
+
+def test_the_last_byte_of_the_file_is_read(stored: Stored) -> None:
+    size = len(stored.payload)
+    assert read(stored.part, [(size - 1, size)]) == [stored.payload[-1:]]
+
+
+def test_a_pickled_part_reads_the_same(stored: Stored) -> None:
+    part = pickle.loads(pickle.dumps(stored.part))
+    size = len(stored.payload)
+    assert read(part, [(0, size)]) == [stored.payload]
+
+
+def test_a_replaced_file_is_an_error(stored: Stored) -> None:
+    stored.replace()
+    with pytest.raises(FileChangedError):
+        read(stored.part, [(0, len(stored.payload))])
+
+
+def test_a_deleted_file_is_an_error(stored: Stored, kind: str) -> None:
+    stored.delete()
+    # An archive and its members go together; which of them is missing depends on fsspec.
+    with pytest.raises((MissingFileError, FileChangedError)):
+        read(stored.part, [(0, len(stored.payload))])
