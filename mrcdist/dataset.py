@@ -25,6 +25,7 @@ from mrcdist.errors import (
     TruncatedFileError,
 )
 from mrcdist.explain import MANY_CHUNKS, PlanReport, many_chunks, report
+from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.fei import fei_scan
@@ -38,7 +39,7 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.format.header import ByteOrder, Header
 from mrcdist.format.pixels import Mode0, PixelFormat, pixel_format
-from mrcdist.plan.axes import ArrayAxis, Beside, Geometry, arrange, one_frame
+from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.read.source import MrcSource, Part
@@ -76,7 +77,7 @@ class Plan:
         The array-like that tasks index; indexing it here reads here.
     header : Header
         The main header, of the first file where there are several.
-    axes : tuple of ArrayAxis
+    axes : tuple of Axis
         Navigation and signal axes in array order.
     chunks : tuple of tuple of int
         Block lengths along every axis.
@@ -92,7 +93,7 @@ class Plan:
 
     source: MrcSource
     header: Header = field(repr=False)
-    axes: tuple[ArrayAxis, ...]
+    axes: tuple[Axis, ...]
     chunks: Chunks = field(repr=False)
     folder: Folder = field(repr=False)
     sidecar: Sidecar | None = field(repr=False)

@@ -16,8 +16,8 @@ from mrcdist.batch.partial import write_whole
 from mrcdist.batch.picture import draw
 from mrcdist.batch.quantities import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.format.axis import Axis
 from mrcdist.interop.axes import axes_dicts
-from mrcdist.plan.axes import ArrayAxis
 
 __all__ = ["FORMATS", "check_outputs", "write_result"]
 
@@ -169,7 +169,7 @@ def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:
     return notes
 
 
-def _angstrom(axis: ArrayAxis) -> float:
+def _angstrom(axis: Axis) -> float:
     known = axis.units == "nm" and axis.values is None
     return abs(axis.scale) * _ANGSTROM_PER_NM if known else 0.0
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.batch.quantities import Result
-from mrcdist.plan.axes import ArrayAxis
+from mrcdist.format.axis import Axis
 
 __all__ = ["bar_length", "deflection", "draw", "limits", "symmetric_limits"]
 
@@ -116,7 +116,7 @@ def bar_length(width: float) -> float:
     return max(step * power for step in (0.5, 1, 2, 5) if step * power <= most * (1 + 1e-9))
 
 
-def _scale_bar(panel: Any, axis: ArrayAxis) -> None:
+def _scale_bar(panel: Any, axis: Axis) -> None:
     from matplotlib.patches import Rectangle
 
     if not axis.units or axis.values is not None or not axis.scale:
@@ -141,7 +141,7 @@ def _scale_bar(panel: Any, axis: ArrayAxis) -> None:
     )
 
 
-def _aspect(y: ArrayAxis, x: ArrayAxis) -> float:
+def _aspect(y: Axis, x: Axis) -> float:
     """Height over width of a pixel; square where the axes cannot be compared."""
     if y.units != x.units or y.values is not None or x.values is not None or not y.scale:
         return 1.0

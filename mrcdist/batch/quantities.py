@@ -13,7 +13,7 @@ from mrcdist.batch.schedule import Part, block_frames, blocks_of, schedule_maps,
 from mrcdist.compute.detectors import Detector
 from mrcdist.compute.reductions import FrameSum, PixelSums, Reduction
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.axes import ArrayAxis
+from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import FrameTable, Layout
 
@@ -30,7 +30,7 @@ class Dataset:
     Parameters
     ----------
     layout : Layout
-    axes : tuple of ArrayAxis
+    axes : tuple of Axis
         In array order.
     chunks : tuple of tuple of int
         Block lengths along every axis.
@@ -44,7 +44,7 @@ class Dataset:
     """
 
     layout: Layout
-    axes: tuple[ArrayAxis, ...]
+    axes: tuple[Axis, ...]
     chunks: Chunks
     table: FrameTable | None = None
 
@@ -80,12 +80,12 @@ class Dataset:
         return len(self.layout.navigation_shape)
 
     @property
-    def navigation_axes(self) -> tuple[ArrayAxis, ...]:
+    def navigation_axes(self) -> tuple[Axis, ...]:
         """The axes of a map."""
         return self.axes[: self.n_navigation]
 
     @property
-    def signal_axes(self) -> tuple[ArrayAxis, ...]:
+    def signal_axes(self) -> tuple[Axis, ...]:
         """The axes of a frame: rows, columns."""
         return self.axes[self.n_navigation : self.n_navigation + 2]
 
@@ -110,7 +110,7 @@ class Result:
     ----------
     title : str
     values : ndarray
-    axes : tuple of ArrayAxis
+    axes : tuple of Axis
         The last ``len(axes)`` axes of `values`.
     names : tuple of str
         What the first axis of `values` counts, where it has one more axis than `axes`.
@@ -128,7 +128,7 @@ class Result:
 
     title: str
     values: Array = field(repr=False)
-    axes: tuple[ArrayAxis, ...]
+    axes: tuple[Axis, ...]
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ("counts",)
     label: str = ""

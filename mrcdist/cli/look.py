@@ -20,9 +20,9 @@ from mrcdist.cli.options import (
     url_argument,
 )
 from mrcdist.discover.images import find_images
+from mrcdist.format.axis import Axis
 from mrcdist.interop.axes import axes_dicts
 from mrcdist.interop.metadata import metadata_dict, original_metadata_dict
-from mrcdist.plan.axes import ArrayAxis
 from mrcdist.validate.report import validate as validate_file
 
 __all__ = ["explain", "info", "validate"]
@@ -124,7 +124,7 @@ def validate(ctx: click.Context, /, url: str, as_json: bool, **options: Any) -> 
     ctx.exit(0 if found.valid else 1)
 
 
-def _steps(axis: ArrayAxis) -> str:
+def _steps(axis: Axis) -> str:
     """The positions along an axis in words."""
     if not axis.units:
         return "uncalibrated"

@@ -17,10 +17,10 @@ import numpy as np
 
 from mrcdist.dataset import Plan, PlanOptions, make_plan
 from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.filenames import Companion, find_companions
 from mrcdist.interop.axes import axes_dicts
 from mrcdist.interop.metadata import metadata_dict, original_metadata_dict
-from mrcdist.plan.axes import ArrayAxis
 from mrcdist.storage.location import Location
 
 __all__ = ["FoundImage", "Images", "find_images", "load_images"]
@@ -181,7 +181,7 @@ def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any],
     return signal, (*own.notes, *notes)
 
 
-def _scan_axes(own: Sequence[ArrayAxis], plan: Plan) -> tuple[Sequence[ArrayAxis], list[str]]:
+def _scan_axes(own: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], list[str]]:
     """The scan's axes, where the image has a pixel for each of its points or of its (y, x)."""
     navigation = [axis for axis in plan.axes if axis.navigate]
     grid = [axis for axis in navigation if axis.name in ("y", "x")]

@@ -10,8 +10,9 @@ import numpy as np
 
 from mrcdist.discover.auxiliary import Folder, NamedFile, read_scan_points
 from mrcdist.errors import SidecarError
+from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.filenames import find_part_before
-from mrcdist.format.direct_electron.scan import Axis, Scan, describe_scan
+from mrcdist.format.direct_electron.scan import Scan, describe_scan
 from mrcdist.format.direct_electron.scan_points import frame_table
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.plan.axes import missing_frames
@@ -95,7 +96,7 @@ def find_scan(
     )
     missing = len(points) - n_frames
     notes = (missing_frames(missing, len(points)),) if missing else ()
-    repeats = tuple(Axis("repeat", size, None, None) for size in table.shape[2:])
+    repeats = tuple(Axis("repeat", size, navigate=True) for size in table.shape[2:])
     return FoundScan(
         dataclasses.replace(scan, navigation=(*scan.navigation, *repeats)),
         table.astype(np.int32) if n_frames < 2**31 else table,

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mrcdist.plan.axes import ArrayAxis
+from mrcdist.format.axis import Axis
 
 __all__ = ["axes_dicts"]
 
 
-def axes_dicts(axes: Sequence[ArrayAxis]) -> list[dict[str, Any]]:
+def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
     """Return one dict an axis, in array order.
 
     Each has name, units, size, index_in_array, navigate; and scale and offset, or ``axis``, the
@@ -31,7 +31,7 @@ def axes_dicts(axes: Sequence[ArrayAxis]) -> list[dict[str, Any]]:
     ]
 
 
-def _positions(axis: ArrayAxis) -> dict[str, Any]:
+def _positions(axis: Axis) -> dict[str, Any]:
     if axis.values is not None:
         return {"axis": np.array(axis.values)}
     return {"scale": axis.scale, "offset": axis.offset}

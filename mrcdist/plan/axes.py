@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mrcdist.errors import SidecarError, TruncatedFileError
-from mrcdist.format.direct_electron.scan import Axis, Scan
+from mrcdist.format.axis import Axis
+from mrcdist.format.direct_electron.scan import Scan
 from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import MOST_PLACES, REMEDY, resolve_shape
 
 __all__ = [
-    "ArrayAxis",
     "Beside",
     "Geometry",
     "arrange",
@@ -25,33 +25,6 @@ __all__ = [
 
 _CELL_NAMES = ("x", "y", "z")
 _COLUMN, _ROW, _SECTION = range(3)
-
-
-@dataclass(frozen=True)
-class ArrayAxis:
-    """One axis of the array.
-
-    Attributes
-    ----------
-    name : str
-    size : int
-    navigate : bool
-        Navigation (True) or signal axis.
-    scale, offset : float
-        In `units`; 1.0 and 0.0 where uncalibrated.
-    units : str or None
-        "nm", "nm^-1", "s", "deg"; None where uncalibrated.
-    values : tuple of float, optional
-        The positions, where their steps are uneven.
-    """
-
-    name: str
-    size: int
-    navigate: bool
-    scale: float = 1.0
-    offset: float = 0.0
-    units: str | None = None
-    values: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,14 +58,14 @@ class Geometry:
     Attributes
     ----------
     layout : Layout
-    axes : tuple of ArrayAxis
+    axes : tuple of Axis
         One for each axis of the array, in array order.
     notes : tuple of str
         What the caller should know.
     """
 
     layout: Layout
-    axes: tuple[ArrayAxis, ...]
+    axes: tuple[Axis, ...]
     notes: tuple[str, ...]
 
 
@@ -149,7 +122,7 @@ def arrange(
         navigation = _asked_for(sizes, _scan_axes(beside))
         notes += _other_way_round(sizes, _scan_axes(beside))
     elif scan is not None and scan.kind == "custom":  # its table says where its frames are
-        navigation = tuple(_from_sidecar(axis, navigate=True) for axis in scan.navigation)
+        navigation = scan.navigation
     elif scan is not None and scan.kind == "raster":
         _require_scan_fits(scan, n_frames, allow_truncated=allow_truncated)
         navigation = _scan_axes(beside)
@@ -167,7 +140,7 @@ def arrange(
     missing = 0 if custom else max(layout.n_frames - present, 0)
     if missing:
         notes.append(missing_frames(missing, layout.n_frames))
-    components = tuple(ArrayAxis("rgb", size, navigate=False) for size in pixels.components)
+    components = tuple(Axis("rgb", size, navigate=False) for size in pixels.components)
     signal = _signal_axes(header, one.frame_shape, beside)
     axes = (*(axis for axis in navigation if axis.size != 1), *signal, *components)
     return Geometry(layout, axes, tuple(notes))
@@ -223,26 +196,22 @@ def count_frames(
     ]
 
 
-def _scan_axes(beside: Beside) -> tuple[ArrayAxis, ...]:
+def _scan_axes(beside: Beside) -> tuple[Axis, ...]:
     """The axes in whose order the frames were recorded, as far as sidecar or records tell."""
     if beside.scan is not None:
-        custom = beside.scan.kind == "custom"
-        axes = () if custom else beside.scan.navigation
-        return tuple(_from_sidecar(axis, navigate=True) for axis in axes)
+        return () if beside.scan.kind == "custom" else beside.scan.navigation
     steps = beside.scan_step or (None, None)
     return tuple(
-        _calibrated(ArrayAxis(name, size, navigate=True), step, "nm")
+        _calibrated(Axis(name, size, navigate=True), step, "nm")
         for name, size, step in zip("yx", beside.scan_shape or (), steps, strict=False)
     )
 
 
-def _sections(
-    header: Header, n_frames: int, beside: Beside
-) -> tuple[tuple[ArrayAxis, ...], list[str]]:
+def _sections(header: Header, n_frames: int, beside: Beside) -> tuple[tuple[Axis, ...], list[str]]:
     """Navigation axes where neither caller nor scan sets them: from what the sections are."""
     if beside.scan is not None:  # a movie: its time axis
         [time] = beside.scan.navigation
-        return (_from_sidecar(replace(time, size=n_frames), navigate=True),), []
+        return (replace(time, size=n_frames),), []
     if beside.tilts is not None and len(beside.tilts) >= n_frames > 1:
         return (_tilt_axis(beside.tilts[:n_frames]),), []
     # ISPG 401-630: a stack of volumes of MZ sections each (MRC2014).
@@ -250,7 +219,7 @@ def _sections(
         mz = header.intervals[2]
         if mz > 0 and n_frames % mz == 0:
             sections = _header_axis(header, _SECTION, mz, navigate=True)
-            return (ArrayAxis("volume", n_frames // mz, navigate=True), sections), []
+            return (Axis("volume", n_frames // mz, navigate=True), sections), []
         note = (
             f"ISPG = {header.ispg} says volume stack, but MZ = {mz} does not divide {n_frames} "
             "sections: read as 3-D"
@@ -258,31 +227,29 @@ def _sections(
         return (_header_axis(header, _SECTION, n_frames, navigate=True),), [note]
     if header.ispg == 0 and header.intervals[2] != header.nz:  # images, not slices of a volume
         name = _CELL_NAMES[header.axis_of(_SECTION)]
-        return (ArrayAxis(name, n_frames, navigate=True),), []
+        return (Axis(name, n_frames, navigate=True),), []
     return (_header_axis(header, _SECTION, n_frames, navigate=True),), []
 
 
-def _tilt_axis(tilts: tuple[float, ...]) -> ArrayAxis:
+def _tilt_axis(tilts: tuple[float, ...]) -> Axis:
     """A uniform axis where the tilts are, to a hundredth of a step; else their positions."""
     step = (tilts[-1] - tilts[0]) / (len(tilts) - 1)
     even = all(abs(tilts[0] + i * step - tilt) <= abs(step) / 100 for i, tilt in enumerate(tilts))
-    axis = ArrayAxis("tilt", len(tilts), navigate=True, units="deg")
+    axis = Axis("tilt", len(tilts), navigate=True, units="deg")
     if even and step:
         return replace(axis, scale=step, offset=tilts[0])
     return replace(axis, values=tilts)
 
 
-def _signal_axes(
-    header: Header, frame_shape: tuple[int, int], beside: Beside
-) -> tuple[ArrayAxis, ...]:
+def _signal_axes(header: Header, frame_shape: tuple[int, int], beside: Beside) -> tuple[Axis, ...]:
     if beside.scan is not None:
         return tuple(
-            replace(_from_sidecar(axis, navigate=False), size=size)
+            replace(axis, size=size)
             for axis, size in zip(beside.scan.signal, frame_shape, strict=True)
         )
     if beside.scan_shape is not None:  # the header's pixel size is then the scan's
         return tuple(
-            ArrayAxis(name, size, navigate=False)
+            Axis(name, size, navigate=False)
             for name, size in zip(("ky", "kx"), frame_shape, strict=True)
         )
     axes = [
@@ -296,17 +263,17 @@ def _signal_axes(
     )
 
 
-def _calibrated(axis: ArrayAxis, scale: float | None, units: str) -> ArrayAxis:
+def _calibrated(axis: Axis, scale: float | None, units: str) -> Axis:
     return axis if scale is None else replace(axis, scale=scale, units=units)
 
 
-def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> ArrayAxis:
+def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> Axis:
     """An axis with the header's calibration: cell / intervals; origin, else start; Å to nm."""
     axis = header.axis_of(stored)
     name = _CELL_NAMES[axis]
     pixel = header.pixel_size(stored)
     if pixel is None:
-        return ArrayAxis(name, size, navigate=navigate)
+        return Axis(name, size, navigate=navigate)
     if header.four_bit and stored == _COLUMN and header.intervals[axis] == header.nx:
         pixel /= 2  # NX and MX count bytes
     # IMOD's older files store the origin with the opposite sign (its flag 4 says: as MRC2014 has
@@ -315,17 +282,7 @@ def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> A
     origin = sign * header.origin[axis]
     if not math.isfinite(origin) or origin == 0:
         origin = header.start[stored] * pixel
-    return ArrayAxis(
-        name, size, navigate=navigate, scale=pixel / 10, offset=origin / 10, units="nm"
-    )
-
-
-def _from_sidecar(axis: Axis | ArrayAxis, *, navigate: bool) -> ArrayAxis:
-    if isinstance(axis, ArrayAxis):
-        return axis
-    if axis.scale is None:
-        return ArrayAxis(axis.name, axis.size, navigate=navigate)
-    return ArrayAxis(axis.name, axis.size, navigate=navigate, scale=axis.scale, units=axis.units)
+    return Axis(name, size, navigate=navigate, scale=pixel / 10, offset=origin / 10, units="nm")
 
 
 def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> None:
@@ -352,7 +309,7 @@ def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> N
         )
 
 
-def _other_way_round(sizes: tuple[int, ...], known: tuple[ArrayAxis, ...]) -> list[str]:
+def _other_way_round(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> list[str]:
     """Say so where the caller's lengths are the scan's own, slowest first for fastest first."""
     own = tuple(axis.size for axis in known if axis.size != 1)
     if sizes == own or sizes != own[::-1]:
@@ -363,14 +320,14 @@ def _other_way_round(sizes: tuple[int, ...], known: tuple[ArrayAxis, ...]) -> li
     ]
 
 
-def _asked_for(sizes: tuple[int, ...], known: tuple[ArrayAxis, ...]) -> tuple[ArrayAxis, ...]:
+def _asked_for(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> tuple[Axis, ...]:
     """Navigation axes of the caller's lengths, which keep what is known of them for certain.
 
     The frames are in the order of the known axes, fastest last. From there on an axis of the same
     length is the same axis; behind the first that is not, equal lengths are a coincidence.
     """
     axes = [
-        ArrayAxis(f"scan_{'xy'[i] if i < 2 else i + 1}", size, navigate=True)
+        Axis(f"scan_{'xy'[i] if i < 2 else i + 1}", size, navigate=True)
         for i, size in enumerate(reversed(sizes))
     ]
     known = tuple(axis for axis in known if axis.size != 1)

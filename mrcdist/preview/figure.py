@@ -11,7 +11,7 @@ import numpy as np
 
 from mrcdist.compute.detectors import Ring
 from mrcdist.errors import MissingExtraError
-from mrcdist.plan.axes import ArrayAxis
+from mrcdist.format.axis import Axis
 from mrcdist.preview.contrast import image_limits, log_limits
 from mrcdist.preview.drawing import colour_bar, scale_bar
 from mrcdist.preview.panels import Panel
@@ -202,11 +202,11 @@ def _aspect(panel: Panel) -> float:
     return _length(panel.down, panel.across) / _length(panel.across, panel.down)
 
 
-def _length(axis: ArrayAxis, other: ArrayAxis) -> float:
+def _length(axis: Axis, other: Axis) -> float:
     return axis.size * _step(axis, other)
 
 
-def _step(axis: ArrayAxis, other: ArrayAxis) -> float:
+def _step(axis: Axis, other: Axis) -> float:
     """A pixel's length beside that of another axis: 1 where the two cannot be compared."""
     return abs(axis.scale) if axis.units and axis.units == other.units and axis.scale else 1.0
 

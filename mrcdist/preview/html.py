@@ -8,8 +8,8 @@ from html import escape
 from dask.utils import format_bytes
 
 from mrcdist.dataset import Plan
+from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.filenames import find_companions
-from mrcdist.plan.axes import ArrayAxis
 from mrcdist.preview.words import number_words, unit_words
 
 __all__ = ["plan_html"]
@@ -88,7 +88,7 @@ def _facts(plan: Plan) -> str:
     return f"<table>{cells}</table>"
 
 
-def _axes(axes: Sequence[ArrayAxis]) -> str:
+def _axes(axes: Sequence[Axis]) -> str:
     numbers = "".join(f'<th class="n">{name}</th>' for name in ("size", "step", "from"))
     body = []
     for axis in axes:

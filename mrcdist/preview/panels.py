@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import Detector, Everything, Ring, adf_ring
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.axes import ArrayAxis
+from mrcdist.format.axis import Axis
 from mrcdist.preview.choices import ImagesChoice, ScanChoice, VolumeChoice
 from mrcdist.preview.contrast import magnitude, reduced
 from mrcdist.preview.pieces import Band
@@ -37,7 +37,7 @@ class Panel:
         The same with where it is from.
     image : ndarray, shape (rows, columns) or (rows, columns, 3)
         It fills `down` times `across`, however many pixels it has.
-    down, across : ArrayAxis
+    down, across : Axis
         What it covers: sizes in the file's pixels, and their calibration.
     contrast : {"linear", "log", "phase", "rgb"}
     point : tuple of float, optional
@@ -53,8 +53,8 @@ class Panel:
     name: str
     title: str
     image: Array
-    down: ArrayAxis
-    across: ArrayAxis
+    down: Axis
+    across: Axis
     contrast: Contrast = "linear"
     point: tuple[float, float] | None = None
     cuts: tuple[float, float] | None = None
@@ -65,7 +65,7 @@ class Panel:
 def scan_panels(
     choice: ScanChoice,
     taken: Taken,
-    axes: Sequence[ArrayAxis],
+    axes: Sequence[Axis],
     plane: Sequence[int],
     image: Panel | None = None,
 ) -> tuple[Panel, ...]:
@@ -75,7 +75,7 @@ def scan_panels(
     ----------
     choice : ScanChoice
     taken : Taken
-    axes : sequence of ArrayAxis
+    axes : sequence of Axis
         Of the whole array.
     plane : sequence of int
         Which of them are (y, x).
@@ -188,7 +188,7 @@ def _virtual_images(
 
 
 def volume_panels(
-    choice: VolumeChoice, taken: Taken, axes: Sequence[ArrayAxis]
+    choice: VolumeChoice, taken: Taken, axes: Sequence[Axis]
 ) -> tuple[Panel, Panel, Panel]:
     """Make the three planes: a section, along its rows, across them.
 
@@ -196,7 +196,7 @@ def volume_panels(
     ----------
     choice : VolumeChoice
     taken : Taken
-    axes : sequence of ArrayAxis
+    axes : sequence of Axis
         (sections, rows, columns).
 
     Returns
@@ -216,7 +216,7 @@ def volume_panels(
     )
     middle = {axis.name: at + 0.5 for axis, at in zip(axes, choice.at, strict=True)}
 
-    def panel(image: Array, rows: ArrayAxis, columns: ArrayAxis, words: str) -> Panel:
+    def panel(image: Array, rows: Axis, columns: Axis, words: str) -> Panel:
         name = f"{rows.name}{columns.name}"
         cuts = (middle[rows.name], middle[columns.name])
         return Panel(name, f"{name} at {words}", reduced(image), rows, columns, cuts=cuts)
@@ -244,7 +244,7 @@ def _sparse_words(sections: range, rows: str) -> str:
 
 
 def image_panels(
-    choice: ImagesChoice, taken: Taken, axes: Sequence[ArrayAxis], *, reciprocal: bool
+    choice: ImagesChoice, taken: Taken, axes: Sequence[Axis], *, reciprocal: bool
 ) -> tuple[Panel, ...]:
     """Make a panel of each frame; of a single complex one magnitude and phase.
 
@@ -252,7 +252,7 @@ def image_panels(
     ----------
     choice : ImagesChoice
     taken : Taken
-    axes : sequence of ArrayAxis
+    axes : sequence of Axis
         Of the whole array.
     reciprocal : bool
         Use logarithmic contrast.

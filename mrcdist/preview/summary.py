@@ -7,8 +7,8 @@ from typing import Any
 from dask.utils import format_bytes
 
 from mrcdist.dataset import Plan
+from mrcdist.format.axis import Axis
 from mrcdist.interop.metadata import metadata_dict
-from mrcdist.plan.axes import ArrayAxis
 from mrcdist.preview.words import number_words, unit_words
 
 __all__ = ["axis_words", "summary_lines", "times"]
@@ -71,7 +71,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     return lines
 
 
-def axis_words(axis: ArrayAxis) -> str:
+def axis_words(axis: Axis) -> str:
     """Say how long an axis is and what a step on it means."""
     if axis.values is not None:
         ends = f"{number_words(axis.values[0])} to {number_words(axis.values[-1])}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.axes import ArrayAxis
+from mrcdist.format.axis import Axis
 from mrcdist.plan.layout import Layout
 
 __all__ = ["SCAN_AXES", "VIEWS", "Content", "View", "content_of", "is_reciprocal"]
@@ -41,14 +41,14 @@ class Content:
 
 
 def content_of(
-    layout: Layout, axes: Sequence[ArrayAxis], *, ispg: int, view: View | None = None
+    layout: Layout, axes: Sequence[Axis], *, ispg: int, view: View | None = None
 ) -> Content:
     """Decide how to look at a file.
 
     Parameters
     ----------
     layout : Layout
-    axes : sequence of ArrayAxis
+    axes : sequence of Axis
         Of the whole array, in array order.
     ispg : int
         The header's space group: 0 says images, 1 to 230 a volume, 401 to 630 a stack of volumes
@@ -92,6 +92,6 @@ def content_of(
     return Content(view, (len(names) - 1,) if view == "volume" else (), reciprocal)
 
 
-def is_reciprocal(axis: ArrayAxis) -> bool:
+def is_reciprocal(axis: Axis) -> bool:
     """Whether an axis counts in reciprocal space."""
     return axis.name in ("kx", "ky") or (axis.units or "").endswith("^-1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrcdist.plan.axes import ArrayAxis
+from mrcdist.format.axis import Axis
 
 __all__ = ["number_words", "position_words", "unit_words"]
 
@@ -17,7 +17,7 @@ def unit_words(units: str) -> str:
     return units.replace("^-1", "⁻¹")
 
 
-def position_words(axis: ArrayAxis, index: int) -> str:
+def position_words(axis: Axis, index: int) -> str:
     """Say where on an axis a position is: "z 60 of 120", "tilt −12 deg"."""
     if axis.values is not None:
         return f"{axis.name} {number_words(axis.values[index])} {axis.units or ''}".rstrip()

@@ -32,7 +32,7 @@ from mrcdist.compute.detectors import (
 )
 from mrcdist.compute.reductions import FrameSum, PixelSums
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.axes import ArrayAxis
+from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import plan_chunks
 from mrcdist.read.stats import ReadStats
 from tests.support.mrc_files import header_bytes, mrc_bytes
@@ -450,8 +450,8 @@ class TestQuantities:
         frames = np.zeros((3, 4, 5), "uint16")
         frames[0, 1, 2] = frames[1, 3, 0] = 7
         plan = self.plan(frames, (1, -1, -1), memory_file)
-        y = ArrayAxis("ky", 4, navigate=False, scale=0.5, offset=-1.0, units="nm^-1")
-        x = ArrayAxis("kx", 5, navigate=False, scale=-2.0, offset=3.0, units="mrad")
+        y = Axis("ky", 4, navigate=False, scale=0.5, offset=-1.0, units="nm^-1")
+        x = Axis("kx", 5, navigate=False, scale=-2.0, offset=3.0, units="mrad")
         data = dataset_of(plan, axes=(plan.axes[0], y, x))
         got = computed(plan, CentreOfMass(Everything()), data)
         np.testing.assert_array_equal(got.values, [[-0.5, 0.5, np.nan], [-1.0, 3.0, np.nan]])

@@ -28,7 +28,7 @@ from mrcdist.batch.progress import Progress
 from mrcdist.batch.quantities import Result
 from mrcdist.cli import main
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError, ReadError
-from mrcdist.plan.axes import ArrayAxis
+from mrcdist.format.axis import Axis
 from mrcdist.progress import waiting
 from tests.support.processes import free_port
 
@@ -126,7 +126,7 @@ class TestPartialStore:
 
 
 def axis(name, size, scale=1.0, units=None, offset=0.0):
-    return ArrayAxis(name, size, navigate=True, scale=scale, offset=offset, units=units)
+    return Axis(name, size, navigate=True, scale=scale, offset=offset, units=units)
 
 
 def image(values, *, units=("nm", "nm"), scales=(0.5, 2.0), **others):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.errors import SidecarError
+from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import (
-    Axis,
     describe_scan,
     parse_sidecar,
     pixel_is_unsigned,
@@ -48,6 +48,9 @@ def sizes(scan):
 
 def names(scan):
     return tuple(axis.name for axis in (*scan.navigation, *scan.signal))
+
+
+UNCALIBRATED = (1.0, None)
 
 
 def scales(scan):
@@ -286,11 +289,17 @@ class TestMovie:
         assert (rows.scale, columns.scale, rows.units) == calibration
 
     @pytest.mark.parametrize(
-        ("summed", "step"), [("10", 10 / 700), ("", 1 / 700), ("0", None), ("-1", None)]
+        ("summed", "step"),
+        [
+            ("10", (10 / 700, "s")),
+            ("", (1 / 700, "s")),
+            ("0", UNCALIBRATED),
+            ("-1", UNCALIBRATED),
+        ],
     )
     def test_summed_frames_take_longer(self, summed, step):
         scan = describe(MOVIE, {"Autosave Movie Sum Count": summed})
-        assert scan.navigation[0].scale == step
+        assert scales(scan)["time"] == step
 
     @pytest.mark.parametrize("text", ["-1", ""])
     def test_where_it_is_not_known_whether_it_is_a_scan(self, text):
@@ -322,19 +331,26 @@ class TestCalibration:
     def test_unknown_scales_have_no_units(self, text):
         keys = [key for key in SCAN if "Pixel Size" in key]
         scan = describe(SCAN, dict.fromkeys(keys, text))
-        assert set(scales(scan).values()) == {(None, None)}
+        assert set(scales(scan).values()) == {UNCALIBRATED}
         assert scan.notes == ()
 
     @pytest.mark.parametrize(
-        ("delay", "scale"), [("0", 30.0), ("", 30.0), ("-1", None), ("-2", None), ("soon", None)]
+        ("delay", "step"),
+        [
+            ("0", (30.0, "s")),
+            ("", (30.0, "s")),
+            ("-1", UNCALIBRATED),
+            ("-2", UNCALIBRATED),
+            ("soon", UNCALIBRATED),
+        ],
     )
-    def test_repeat_delays(self, delay, scale):
+    def test_repeat_delays(self, delay, step):
         times = {"Scan - Time (seconds)": "30", "Scan - Repeat Delay (seconds)": delay}
-        assert scales(describe(SCAN, times))["repeat"][0] == scale
+        assert scales(describe(SCAN, times))["repeat"] == step
 
     def test_a_scale_that_is_no_number_is_noted(self):
         scan = describe(SCAN, {"Diffraction Pixel Size X": "0,3"})
-        assert scales(scan)["kx"] == (None, None)
+        assert scales(scan)["kx"] == UNCALIBRATED
         assert len(scan.notes) == 1
         assert "Diffraction Pixel Size X = 0,3" in scan.notes[0]
 
@@ -437,7 +453,7 @@ class TestMetadata:
         length = {"Instrument Project Camera Length (centimeters)": "1e308"}
         assert "Acquisition_instrument" not in sidecar_metadata(sidecar(SCAN, length))
         slow = describe(MOVIE, {"Frames Per Second": "1e-320"})
-        assert scales(slow)["time"] == (None, None)
+        assert scales(slow)["time"] == UNCALIBRATED
 
     @pytest.mark.parametrize("text", ["-1", "2", ""])
     def test_an_unknown_mode_is_absent(self, text):
@@ -471,12 +487,15 @@ class TestRealSidecars:
         parsed = parse_sidecar((REAL_DATA / "20241021_00405_info.txt").read_bytes())
         scan = describe_scan(parsed, n_frames=32, frame_shape=(4, 8))
         assert scan.navigation == (
-            Axis("repeat", 1, 3.046854, "s"),
-            Axis("y", 4, 0.2, "nm"),
-            Axis("x", 8, 0.1, "nm"),
-            Axis("point_repeat", 1, 1 / 700, "s"),
+            Axis("repeat", 1, navigate=True, scale=3.046854, units="s"),
+            Axis("y", 4, navigate=True, scale=0.2, units="nm"),
+            Axis("x", 8, navigate=True, scale=0.1, units="nm"),
+            Axis("point_repeat", 1, navigate=True, scale=1 / 700, units="s"),
         )
-        assert scan.signal == (Axis("ky", 4, 0.1, "nm^-1"), Axis("kx", 8, 0.1, "nm^-1"))
+        assert scan.signal == (
+            Axis("ky", 4, navigate=False, scale=0.1, units="nm^-1"),
+            Axis("kx", 8, navigate=False, scale=0.1, units="nm^-1"),
+        )
         assert (scan.kind, scan.notes, parsed.notes) == ("raster", (), ())
         assert sidecar_metadata(parsed) == {
             "General": {"date": "2024-10-21", "time": "19:36:50", "time_zone": "UTC"},
@@ -499,6 +518,6 @@ class TestRealSidecars:
         scan = describe_scan(parsed, n_frames=256, frame_shape=(128, 128))
         assert (scan.kind, sizes(scan), scan.notes) == ("raster", (1, 32, 8, 1), ())
         assert scales(scan)["y"] == scales(scan)["x"] == (10.0, "nm")
-        assert scales(scan)["ky"] == (None, None)
+        assert scales(scan)["ky"] == UNCALIBRATED
         assert parsed.text("Camera SN") == "812"
         assert parsed.notes == ()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mrcdist import ArgumentError
 from mrcdist.compute.detectors import Ring
+from mrcdist.format.axis import Axis
 from mrcdist.format.pixels import PixelFormat
-from mrcdist.plan.axes import ArrayAxis
 from mrcdist.plan.layout import Layout
 from mrcdist.preview.choices import ImagesChoice, Limits, ScanChoice, VolumeChoice
 from mrcdist.preview.choose import choose
@@ -41,7 +41,7 @@ def layout_of(shape, stored="<u2", present=None):
 def axes_of(shape, names):
     """Uncalibrated axes; the last two are the signal's."""
     return [
-        ArrayAxis(name, size, navigate=i < len(shape) - 2)
+        Axis(name, size, navigate=i < len(shape) - 2)
         for i, (name, size) in enumerate(zip(names, shape, strict=True))
     ]
 
@@ -266,7 +266,7 @@ def test_whole_frames_are_gathered_to_runs(frames):
 def kind_of(names, shape, *, units=None, ispg=0, view=None, stored="<u2"):
     axes = axes_of(shape, names)
     if units:
-        axes = [ArrayAxis(a.name, a.size, a.navigate, 1.0, 0.0, units.get(a.name)) for a in axes]
+        axes = [Axis(a.name, a.size, a.navigate, 1.0, 0.0, units.get(a.name)) for a in axes]
     return content_of(layout_of(shape, stored), axes, ispg=ispg, view=view).view
 
 
@@ -348,10 +348,10 @@ def test_reduced_images_are_means_of_neighbours(rows, columns, most):
 @pytest.mark.parametrize(
     ("axis", "index", "words"),
     [
-        (ArrayAxis("z", 9, True), 4, "z 4 of 9"),
-        (ArrayAxis("tilt", 3, True, 3.0, -60.0, "deg"), 2, "tilt −54 deg"),
-        (ArrayAxis("tilt", 3, True, units="deg", values=(-60.0, 1.5, 60.0)), 1, "tilt 1.5 deg"),
-        (ArrayAxis("time", 9, True, 0.25, 0.0, "s"), 2, "time 0.5 s"),
+        (Axis("z", 9, True), 4, "z 4 of 9"),
+        (Axis("tilt", 3, True, 3.0, -60.0, "deg"), 2, "tilt −54 deg"),
+        (Axis("tilt", 3, True, units="deg", values=(-60.0, 1.5, 60.0)), 1, "tilt 1.5 deg"),
+        (Axis("time", 9, True, 0.25, 0.0, "s"), 2, "time 0.5 s"),
     ],
 )
 def test_positions_are_told_in_the_axis_own_terms(axis, index, words):

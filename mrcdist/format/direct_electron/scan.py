@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mrcdist.errors import SidecarError
+from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, shorten, to_float
 
 __all__ = [
-    "Axis",
     "Scan",
     "Sidecar",
     "describe_scan",
@@ -45,28 +45,6 @@ _CAMERA_LENGTH = "Instrument Project Camera Length (centimeters)"
 _TEM_OR_STEM = "Instrument Project TEMorSTEM Mode"  # 0 TEM, 1 STEM
 _PIXEL = "Specimen Pixel Size {} (nanometers)"
 _K_PIXEL = "Diffraction Pixel Size {}"  # nm^-1
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis of the data.
-
-    Parameters
-    ----------
-    name : str
-        Name of the axis, such as ``"y"`` or ``"kx"``.
-    size : int
-        Number of points.
-    scale : float or None
-        Distance between points, in `units`; None where it is not known.
-    units : str or None
-        ``"nm"``, ``"nm^-1"`` or ``"s"``; None where the scale is not known.
-    """
-
-    name: str
-    size: int
-    scale: float | None
-    units: str | None
 
 
 @dataclass(frozen=True)
@@ -118,8 +96,8 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
         A movie where ``Scan - Enable`` is off or absent. A raster of shape (Repeats, Size Y,
         Size X, point repeats), where an enabled region of interest brings its own Size X and Y. A
         custom scan where the scan type is not Raster or where the raster leaves out points
-        (subsampling). Scales: nm (y, x), nm^-1 (ky, kx), s (time, repeat, point_repeat); None
-        unless they are known and positive.
+        (subsampling). Scales: nm (y, x), nm^-1 (ky, kx), s (time, repeat, point_repeat);
+        uncalibrated unless they are known and positive.
 
     Raises
     ------
@@ -279,10 +257,10 @@ def _is_raster(sidecar: Sidecar, *, roi: bool) -> bool:
     return types == {"raster"} and steps == {1.0}
 
 
-def _axis(name: str, size: int, scale: float | None, units: str) -> Axis:
+def _axis(name: str, size: int, scale: float | None, units: str, *, navigate: bool = True) -> Axis:
     if scale is None or not math.isfinite(scale):  # of numbers that are finite, but absurd
-        return Axis(name, size, None, None)
-    return Axis(name, size, scale, units)
+        return Axis(name, size, navigate)
+    return Axis(name, size, navigate, scale=scale, units=units)
 
 
 def _signal(sidecar: Sidecar, frame_shape: tuple[int, int], *, scan: bool) -> tuple[Axis, Axis]:
@@ -290,8 +268,8 @@ def _signal(sidecar: Sidecar, frame_shape: tuple[int, int], *, scan: bool) -> tu
     diffracting = sidecar.positive(_CAMERA_LENGTH) or _acquisition_mode(sidecar) == "STEM"
     prefix, key, units = ("k", _K_PIXEL, "nm^-1") if scan or diffracting else ("", _PIXEL, "nm")
     return (
-        _axis(f"{prefix}y", rows, sidecar.positive(key.format("Y")), units),
-        _axis(f"{prefix}x", columns, sidecar.positive(key.format("X")), units),
+        _axis(f"{prefix}y", rows, sidecar.positive(key.format("Y")), units, navigate=False),
+        _axis(f"{prefix}x", columns, sidecar.positive(key.format("X")), units, navigate=False),
     )
 
 
