@@ -1,22 +1,34 @@
-"""Read MRC files, 4D-STEM movies above all, in parallel on a dask cluster."""
+"""Read MRC files, 4D-STEM movies above all, in parallel on a dask cluster.
 
-from mrcdist.api import file_reader, plan_mrc, read_mrc
-from mrcdist.dataset import Plan
-from mrcdist.errors import (
-    AccessDeniedError,
-    ArgumentError,
-    FileChangedError,
-    FormatError,
-    MissingExtraError,
-    MissingFileError,
-    MrcdistError,
-    MrcdistWarning,
-    ReadError,
-    SidecarError,
-    TruncatedFileError,
-)
-from mrcdist.interop.hyperspy import register_hyperspy
-from mrcdist.preview.browser import Browser, browse
+Public names are loaded when they are first used (PEP 562), so that a worker, which only unpickles
+sources, imports no viewer and no command line.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mrcdist import config as _config  # noqa: F401  installs the defaults in dask's configuration
+
+if TYPE_CHECKING:
+    from mrcdist.api import file_reader, plan_mrc, read_mrc
+    from mrcdist.dataset import Plan
+    from mrcdist.errors import (
+        AccessDeniedError,
+        ArgumentError,
+        FileChangedError,
+        FormatError,
+        MissingExtraError,
+        MissingFileError,
+        MrcdistError,
+        MrcdistWarning,
+        ReadError,
+        SidecarError,
+        TruncatedFileError,
+    )
+    from mrcdist.interop.hyperspy import register_hyperspy
+    from mrcdist.preview.browser import Browser, browse
 
 __all__ = [
     "AccessDeniedError",
@@ -39,3 +51,28 @@ __all__ = [
     "register_hyperspy",
 ]
 __version__ = "0.1.0"
+
+# The modules of the public names that are not errors.
+_MODULES = {
+    "Browser": "mrcdist.preview.browser",
+    "Plan": "mrcdist.dataset",
+    "browse": "mrcdist.preview.browser",
+    "file_reader": "mrcdist.api",
+    "plan_mrc": "mrcdist.api",
+    "read_mrc": "mrcdist.api",
+    "register_hyperspy": "mrcdist.interop.hyperspy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, once."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES.get(name, "mrcdist.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -26,6 +26,7 @@ from mrcdist.errors import (
 )
 from mrcdist.explain import MANY_CHUNKS, PlanReport, many_chunks, report
 from mrcdist.format.axis import Axis
+from mrcdist.format.direct_electron.filenames import find_companions
 from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.fei import fei_scan
@@ -42,6 +43,7 @@ from mrcdist.format.pixels import Mode0, PixelFormat, pixel_format
 from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.layout import Layout
+from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource, Part
 from mrcdist.storage.location import Location
 
@@ -141,9 +143,28 @@ class Plan:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows of the plan; reads nothing."""
-        from mrcdist.preview.html import plan_html  # which knows plans
+        found = {}
+        if images := self._listed_images():
+            found["images"] = ", ".join(images)
+        if self.sidecar is not None:
+            found["sidecar"] = "Direct Electron"
+        if self.extended is not None:
+            found["extended header"] = self.extended.kind
+        return plan_html(
+            self.location.name,
+            self.to_dask(),
+            self.axes,
+            self.explain(),
+            found=found,
+            notes=self.notes,
+        )
 
-        return plan_html(self)
+    def _listed_images(self) -> list[str]:
+        """Names of the images beside a movie, from a listing that has been made anyway."""
+        listing = vars(self.folder).get("listing")
+        if self.sidecar is None or not listing:
+            return []
+        return [image.name for image in find_companions(self.location.name, listing)]
 
 
 def make_plan(

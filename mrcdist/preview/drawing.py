@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mrcdist.preview.words import unit_words
+from mrcdist.words import unit_words
 
 __all__ = ["bar_length", "colour_bar", "scale_bar"]
 

@@ -17,7 +17,7 @@ from mrcdist.preview.choices import ImagesChoice, ScanChoice, VolumeChoice
 from mrcdist.preview.contrast import magnitude, reduced
 from mrcdist.preview.pieces import Band
 from mrcdist.preview.reading import Taken
-from mrcdist.preview.words import position_words
+from mrcdist.words import position_words
 
 __all__ = ["Panel", "image_panels", "scan_panels", "volume_panels"]
 

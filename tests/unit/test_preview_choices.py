@@ -22,7 +22,7 @@ from mrcdist.preview.panels import image_panels, scan_panels, volume_panels
 from mrcdist.preview.pieces import Band, bands, spread, whole_frames
 from mrcdist.preview.reading import Taken
 from mrcdist.preview.views import Content, content_of
-from mrcdist.preview.words import position_words
+from mrcdist.words import position_words
 
 SCAN = Content("scan", (0, 1), reciprocal=True)
 VOLUME = Content("volume", (0,), reciprocal=False)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
+import dask.array as da
 from dask.utils import format_bytes
 
-from mrcdist.dataset import Plan
+from mrcdist.explain import PlanReport
 from mrcdist.format.axis import Axis
-from mrcdist.format.direct_electron.filenames import find_companions
-from mrcdist.preview.words import number_words, unit_words
+from mrcdist.words import number_words, unit_words
 
 __all__ = ["plan_html"]
 
@@ -35,56 +35,68 @@ _STYLE = """<style>
 </style>"""
 
 
-def plan_html(plan: Plan) -> str:
-    """Write a plan as HTML.
+def plan_html(
+    name: str,
+    array: da.Array,
+    axes: Sequence[Axis],
+    cost: PlanReport,
+    *,
+    found: Mapping[str, str],
+    notes: Sequence[str],
+) -> str:
+    """Return a plan as HTML.
 
     Parameters
     ----------
-    plan : Plan
+    name : str
+        The first file's name.
+    array : dask array
+        Its chunks are drawn.
+    axes : sequence of Axis
+    cost : PlanReport
+        Its URL, which is redacted, and its remarks are shown, too.
+    found : mapping
+        More rows of the table: what was found in the file and in its folder.
+    notes : sequence of str
 
     Returns
     -------
     str
-        Array and cost, chunk picture (dask's), axes, the names of the images beside a movie where
-        the folder has been listed already, notes. All text is escaped; URLs are redacted.
+        All text is escaped.
     """
-    left = "".join((_facts(plan), _axes(plan.axes)))
+    left = "".join((_facts(cost, found), _axes(axes)))
     return "".join(
         (
             f'<div class="mrcdist-plan">{_STYLE}',
-            f"<div><strong>{escape(plan.location.name)}</strong></div>",
-            f'<div class="url">{escape(plan.location.shown)}</div>',
-            f'<div class="columns"><div>{left}</div><div>{_picture(plan)}</div></div>',
-            *(f'<div class="note">{escape(note)}</div>' for note in _notes(plan)),
+            f"<div><strong>{escape(name)}</strong></div>",
+            f'<div class="url">{escape(cost.url)}</div>',
+            f'<div class="columns"><div>{left}</div><div>{_picture(array)}</div></div>',
+            *(
+                f'<div class="note">{escape(note)}</div>'
+                for note in dict.fromkeys((*notes, *cost.remarks))
+            ),
             "</div>",
         )
     )
 
 
-def _facts(plan: Plan) -> str:
-    cost = plan.explain()
+def _facts(cost: PlanReport, found: Mapping[str, str]) -> str:
     reading = (
         f"{cost.requests:,} request{'s' * (cost.requests != 1)}"
         if cost.requests
         else "mapped from disk"
     )
-    rows = [
-        ("array", f"{_times(plan.shape)} {plan.dtype}, {format_bytes(cost.total_bytes)}"),
-        ("chunks", f"{_times(cost.chunk_shape)}, a grid of {_times(cost.chunk_grid)}"),
-        (
-            "reading",
+    rows = {
+        "array": f"{_times(cost.shape)} {cost.dtype}, {format_bytes(cost.total_bytes)}",
+        "chunks": f"{_times(cost.chunk_shape)}, a grid of {_times(cost.chunk_grid)}",
+        "reading": (
             f"{cost.tasks:,} task{'s' * (cost.tasks != 1)}; each {format_bytes(cost.task_bytes)} "
-            f"from {format_bytes(cost.fetched_bytes)} of file, {reading}",
+            f"from {format_bytes(cost.fetched_bytes)} of file, {reading}"
         ),
-        ("memory", f"{format_bytes(cost.worker_memory)} a worker thread, beside its baseline"),
-    ]
-    if images := _images(plan):
-        rows.append(("images", ", ".join(images)))
-    if plan.sidecar is not None:
-        rows.append(("sidecar", "Direct Electron"))
-    if plan.extended is not None:
-        rows.append(("extended header", plan.extended.kind))
-    cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
+        "memory": f"{format_bytes(cost.worker_memory)} a worker thread, beside its baseline",
+        **found,
+    }
+    cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
     return f"<table>{cells}</table>"
 
 
@@ -108,25 +120,12 @@ def _axes(axes: Sequence[Axis]) -> str:
     return f'<table class="axes"><thead>{head}</thead><tbody>{"".join(body)}</tbody></table>'
 
 
-def _picture(plan: Plan) -> str:
+def _picture(array: da.Array) -> str:
     try:
-        picture: str = plan.to_dask().to_svg(size=_PICTURE)
+        picture: str = array.to_svg(size=_PICTURE)
     except NotImplementedError:  # dask draws no array without elements
         return ""
     return picture
-
-
-def _images(plan: Plan) -> list[str]:
-    """Names of the images beside a movie, from a listing that has been made anyway."""
-    listing = vars(plan.folder).get("listing")
-    if plan.sidecar is None or not listing:
-        return []
-    return [image.name for image in find_companions(plan.location.name, listing)]
-
-
-def _notes(plan: Plan) -> list[str]:
-    remarks = plan.explain().remarks
-    return list(dict.fromkeys((*plan.notes, *remarks)))
 
 
 def _times(shape: Sequence[int]) -> str:
