@@ -307,7 +307,7 @@ def _beside(first: OpenedFile, scan: Scan | None, n_frames: int, options: PlanOp
                 f"{Location.of(options.tilt_file).shown} has {len(tilts)} tilt angles, the file "
                 f"{n_frames} sections",
                 cause="the list belongs to another tilt series, or sections were left out",
-                remedy="pass the list of this file's sections, or tilt_file=None",
+                remedy="pass the list of this file's sections, or {tilt_file=None}",
             )
     if extended is None:
         return Beside(scan=scan, tilts=tilts)

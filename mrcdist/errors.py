@@ -7,9 +7,108 @@ that are already redacted (see `mrcdist.storage.location`).
 
 from __future__ import annotations
 
-from typing import Self, TypeVar
+import re
+from collections.abc import Callable
+from typing import ClassVar, Literal, Self, TypeVar, get_args
 
 _E = TypeVar("_E", bound="MrcdistError")
+
+# Stable identifiers: a sentence may change, its code stays. docs/howto/troubleshooting.md has an
+# entry for each.
+Code = Literal[
+    "access-denied",
+    "argument-invalid",
+    "argument-type-invalid",
+    "blosc-chunk-invalid",
+    "bright-disk-not-found",
+    "budget-invalid",
+    "budget-too-small",
+    "byte-order-invalid",
+    "chunks-invalid",
+    "chunks-split-frames",
+    "chunks-too-many",
+    "cluster-options-conflict",
+    "compressed-twice",
+    "compression-unsupported",
+    "data-not-browsable",
+    "data-not-reducible",
+    "demo-invalid",
+    "demo-server-failed",
+    "detector-empty",
+    "detector-invalid",
+    "detector-no-room",
+    "extended-header-too-long",
+    "failed",
+    "file-changed",
+    "file-listed-twice",
+    "file-missing",
+    "file-truncated",
+    "files-missing",
+    "format-invalid",
+    "header-sizes-invalid",
+    "job-differs",
+    "job-unfinished",
+    "jobqueue-invalid",
+    "memory-limit-invalid",
+    "mmap-mode-invalid",
+    "mode-unknown",
+    "mode0-invalid",
+    "mrcz-codec-unknown",
+    "mrcz-section-damaged",
+    "mrcz-walk-invalid",
+    "navigation-shape-invalid",
+    "navigation-shape-mismatch",
+    "not-mrc",
+    "out-exists",
+    "out-invalid",
+    "out-unsuited",
+    "package-missing",
+    "part-missing",
+    "part-truncated",
+    "partial-result-damaged",
+    "parts-differ",
+    "pattern-ambiguous",
+    "pattern-unmatched",
+    "pixels-missing",
+    "radii-invalid",
+    "radius-invalid",
+    "read-failed",
+    "scan-grid-too-large",
+    "scan-incomplete",
+    "scan-parts-missing",
+    "scan-point-outside",
+    "scan-points-columns",
+    "scan-points-invalid",
+    "scan-points-mismatch",
+    "scan-points-missing",
+    "scan-size-mismatch",
+    "scan-too-fast",
+    "scan-too-long",
+    "scheduler-dropped-job",
+    "scheduler-file-missing",
+    "scheduler-unreachable",
+    "setting-invalid",
+    "shown-frames-missing",
+    "sidecar-invalid",
+    "sidecar-key-missing",
+    "sidecar-not-text",
+    "sidecar-value-invalid",
+    "size-unknown",
+    "stream-truncated",
+    "stream-unreadable",
+    "tilt-angles-invalid",
+    "tilt-angles-mismatch",
+    "view-unsuited",
+    "worker-import-failed",
+    "workers-died",
+    "workers-invalid",
+    "workers-missing",
+]
+CODES: tuple[Code, ...] = get_args(Code)
+
+# In a remedy, {allow_truncated=True} or {scan_file}: an argument, which the command line names as
+# its option.
+_ARGUMENT = re.compile(r"\{([a-z]\w*)(?:=([^{}]*))?\}")
 
 __all__ = [
     "AccessDeniedError",
@@ -36,74 +135,153 @@ class MrcdistError(Exception):
     Parameters
     ----------
     problem : str
-        What is wrong, with the offending value.
+        What is wrong, with the offending value. If it begins with `argument`, the command line
+        names its option there.
+    code : str, optional
+        One of `CODES`; by default that of the class.
+    argument : str, optional
+        The name of the argument that cannot be used.
     cause : str, optional
         Why it probably came to be.
     remedy : str, optional
-        What the caller can do.
+        What the caller can do. Arguments that it names stand in braces: ``{scan_file=None}``.
     where : str, optional
         Redacted URL, byte range and host, where they are known.
+
+    Attributes
+    ----------
+    remedy : str
+        The remedy with arguments as Python names them, without braces.
     """
 
-    def __init__(self, problem: str, *, cause: str = "", remedy: str = "", where: str = "") -> None:
-        self.problem = problem
-        self.cause = cause
-        self.remedy = remedy
-        self.where = where
-        lines = [problem]
-        lines += [f"  {label}: {text}" for label, text in self._details().items() if text]
-        super().__init__("\n".join(lines))
+    default_code: ClassVar[Code] = "failed"
 
-    def _details(self) -> dict[str, str]:
-        return {"cause": self.cause, "remedy": self.remedy, "where": self.where}
+    def __init__(
+        self,
+        problem: str,
+        *,
+        code: Code | None = None,
+        argument: str = "",
+        cause: str = "",
+        remedy: str = "",
+        where: str = "",
+    ) -> None:
+        self.problem = problem
+        self.code: Code = code or self.default_code
+        self.argument = argument
+        self.cause = cause
+        self.where = where
+        self._remedy = remedy
+        super().__init__(self.text(_in_python))
+
+    @property
+    def remedy(self) -> str:
+        """What the caller can do, with arguments as Python names them."""
+        return _with_arguments(self._remedy, _in_python)
+
+    def text(self, name_argument: Callable[[str, str | None], str]) -> str:
+        """Return all that is known, with arguments as `name_argument` names them.
+
+        Parameters
+        ----------
+        name_argument : callable
+            Takes the name of an argument and its value as written in Python, or None where no
+            value is given; returns what the user would write.
+        """
+        problem = self.problem
+        if self.argument and re.match(rf"{re.escape(self.argument)}\b", problem):
+            named, rest = name_argument(self.argument, None), problem.removeprefix(self.argument)
+            is_option = named != self.argument and rest.startswith("=")
+            problem = f"{named} {rest[1:]}" if is_option else f"{named}{rest}"
+        remedy = _with_arguments(self._remedy, name_argument)
+        details = {"cause": self.cause, "remedy": remedy, "where": self.where}
+        lines = [f"  {label}: {text}" for label, text in details.items() if text]
+        return "\n".join([problem, *lines])
 
     def located(self, where: str) -> Self:
         """Return the same error with the place where it happened, unless it has one."""
-        return (
-            self
-            if self.where
-            else _rebuild(type(self), self.problem, {**self._details(), "where": where})
-        )
+        return self if self.where else self._with(where=where)
+
+    def remedied(self, remedy: str) -> Self:
+        """Return the same error with another remedy."""
+        return self._with(remedy=remedy)
+
+    def _with(self, **details: str) -> Self:
+        return _rebuild(type(self), self.problem, self.code, {**self._details(), **details})
+
+    def _details(self) -> dict[str, str]:
+        return {
+            "argument": self.argument,
+            "cause": self.cause,
+            "remedy": self._remedy,
+            "where": self.where,
+        }
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.problem, self._details())
+        return _rebuild, (type(self), self.problem, self.code, self._details())
 
 
-def _rebuild(cls: type[_E], problem: str, details: dict[str, str]) -> _E:
-    return cls(problem, **details)
+def _rebuild(cls: type[_E], problem: str, code: Code, details: dict[str, str]) -> _E:
+    return cls(problem, code=code, **details)
+
+
+def _with_arguments(text: str, name_argument: Callable[[str, str | None], str]) -> str:
+    return _ARGUMENT.sub(lambda found: name_argument(found[1], found[2]), text)
+
+
+def _in_python(name: str, value: str | None) -> str:
+    return name if value is None else f"{name}={value}"
 
 
 class ArgumentError(MrcdistError, ValueError):
     """An argument of the public functions cannot be used."""
 
+    default_code: ClassVar[Code] = "argument-invalid"
+
 
 class FormatError(MrcdistError, ValueError):
     """The bytes are not those of an MRC file that can be read."""
+
+    default_code: ClassVar[Code] = "format-invalid"
 
 
 class TruncatedFileError(FormatError):
     """The file ends before the data that its header announces."""
 
+    default_code: ClassVar[Code] = "file-truncated"
+
 
 class SidecarError(FormatError):
     """A file beside the data (sidecar, scan points) cannot be used or contradicts the data."""
+
+    default_code: ClassVar[Code] = "sidecar-invalid"
 
 
 class MissingExtraError(MrcdistError, ImportError):
     """A package that this file needs, and that is optional, is not installed here."""
 
+    default_code: ClassVar[Code] = "package-missing"
+
 
 class MissingFileError(MrcdistError, FileNotFoundError):
     """The process that needs the file cannot see it."""
+
+    default_code: ClassVar[Code] = "file-missing"
 
 
 class AccessDeniedError(MrcdistError, PermissionError):
     """The file exists and may not be read with these credentials."""
 
+    default_code: ClassVar[Code] = "access-denied"
+
 
 class FileChangedError(MrcdistError, OSError):
     """The file is not the one that was planned for."""
 
+    default_code: ClassVar[Code] = "file-changed"
+
 
 class ReadError(MrcdistError, OSError):
     """Reading failed for good: storage or network."""
+
+    default_code: ClassVar[Code] = "read-failed"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from typing import Any
 
@@ -13,18 +12,10 @@ from mrcdist.errors import MrcdistError
 
 __all__ = ["main"]
 
-_ARGUMENTS = {
-    "allow_truncated=True": "--allow-truncated",
-    r"navigation_shape=\(x, y(, \.\.\.)?\)": "--navigation-shape X,Y,...",
-    r"(metadata|scan)_file=None": r"--\1-file none",
-    r"(metadata|scan)_file=\.\.\.": r"--\1-file FILE",
-    r"(metadata|scan|tilt)_file\b(?!=)": r"--\1-file",
-    r"navigation_shape\b(?!=)": "--navigation-shape",
-    r"mode0=\"(\w+)\"": r"--mode0 \1",
-    r"chunks=\(([^)]*)\)": r"--chunks \1",
-    r"chunks='([^']*)'": r"--chunks \1",
-    r'pass "auto" or None .*\(-1: the whole axis\)': 'pass auto, a size such as "256 MiB", or a '
-    "length for each axis (-1: the whole axis): 32,256,-1,-1",
+# Where the command line takes less than Python does.
+_REMEDIES: dict[str, str] = {
+    "chunks-invalid": 'pass auto, a size such as "256 MiB", or a length for each axis '
+    "(-1: the whole axis): 32,256,-1,-1",
 }
 
 
@@ -46,16 +37,36 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MrcdistError as error:
-            said = _as_options(str(error))
+            said = self._in_options(error, ctx)
             click.echo(f"{click.style('error:', fg='red', bold=True)} {said}", err=True)
             ctx.exit(1)
 
+    def _in_options(self, error: MrcdistError, ctx: click.Context) -> str:
+        """Return an error's text with arguments as the options of the command that raised it."""
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        options = {
+            str(option.name): option.opts[0]
+            for option in (command.params if command else ())
+            if isinstance(option, click.Option)
+        }
 
-def _as_options(text: str) -> str:
-    """Name Python's arguments as the command line does."""
-    for pattern, option in _ARGUMENTS.items():
-        text = re.sub(rf"\b{pattern}", option, text)
-    return text
+        def name(argument: str, value: str | None) -> str:
+            if argument not in options:
+                return argument if value is None else f"{argument}={value}"
+            if value is None or value == "True":
+                return options[argument]
+            return f"{options[argument]} {_as_typed(value)}"
+
+        if error.code in _REMEDIES:
+            error = error.remedied(_REMEDIES[error.code])
+        return error.text(name)
+
+
+def _as_typed(value: str) -> str:
+    """Return a value in a remedy as the command line takes it."""
+    if value.startswith("("):
+        return value.strip("(),").replace(", ", ",").upper()
+    return {"None": "none", "...": "FILE"}.get(value, value.strip('"'))
 
 
 @click.group(

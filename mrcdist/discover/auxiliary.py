@@ -139,7 +139,7 @@ def read_scan_points(folder: Folder, wanted: NamedFile) -> tuple[Points, tuple[s
     raise SidecarError(
         "the sidecar describes a scan that is no raster, and there is no list of its points",
         cause=cause,
-        remedy="pass scan_file=..., or navigation_shape=(frames,) for the frames in the "
+        remedy="pass {scan_file=...}, or {navigation_shape=(frames,)} for the frames in the "
         "order of the file",
     )
 

@@ -123,5 +123,5 @@ def _require_the_first_frames(
             f"{absent} is not among them",
             cause=f"{names[-1]} is a numbered part, and the frames of others come before its own",
             remedy="name the first part, which stands for all, or all parts as a list; for these "
-            "frames by themselves navigation_shape=(frames,), or metadata_file=None",
+            "frames by themselves {navigation_shape=(frames,)}, or {metadata_file=None}",
         )

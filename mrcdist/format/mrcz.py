@@ -156,7 +156,7 @@ class SectionWalk:
                 f"the header announces {self._sections} compressed sections, the file's "
                 f"{self._file_size} bytes hold {self.done} whole ones",
                 cause="the file was cut short, or is still being written or copied",
-                remedy="copy it again; allow_truncated=True loads the sections that are there",
+                remedy="copy it again; {allow_truncated=True} loads the sections that are there",
             )
         notes: tuple[str, ...] = ()
         if missing:

@@ -180,13 +180,15 @@ def count_frames(
         raise TruncatedFileError(
             f"the file has {file_size} bytes, its header announces {expected}: "
             f"{present} of {header.nz} frames are whole",
+            code="file-truncated",
             cause="the acquisition was aborted or is still running, or the copy broke off",
-            remedy="finish the acquisition or copy the file again; allow_truncated=True loads the "
-            "whole frames that are there",
+            remedy="finish the acquisition or copy the file again; {allow_truncated=True} loads "
+            "the whole frames that are there",
         )
     if present == 0 < header.nz:
         raise TruncatedFileError(
             f"the file has {file_size} bytes, and not one whole frame of {one.frame_bytes} bytes",
+            code="file-truncated",
             cause="the acquisition was aborted, or the copy broke off",
             remedy="copy the file again",
         )
@@ -290,13 +292,15 @@ def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> N
     if scan.size < n_frames:
         raise SidecarError(
             f"the scan of {shape} has {scan.size} points, the file {n_frames} frames",
+            code="scan-size-mismatch",
             cause="the sidecar belongs to another acquisition, or frames were recorded beside the "
             "scan",
-            remedy=f"{REMEDY}; or metadata_file=None to load a plain stack",
+            remedy=f"{REMEDY}; or {{metadata_file=None}} to load a plain stack",
         )
     if scan.size > max(n_frames, MOST_PLACES):
         raise SidecarError(
             f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
+            code="scan-too-long",
             cause=f"a scan that is longer than its file has at most {MOST_PLACES} points here; the "
             "sidecar was edited or is damaged",
             remedy=REMEDY,
@@ -304,8 +308,9 @@ def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> N
     if scan.size > n_frames and not allow_truncated:
         raise SidecarError(
             f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
+            code="scan-incomplete",
             cause="the acquisition was aborted, or the sidecar belongs to another one",
-            remedy=f"allow_truncated=True fills the missing frames with 0; or {REMEDY}",
+            remedy=f"{{allow_truncated=True}} fills the missing frames with 0; or {REMEDY}",
         )
 
 

@@ -56,11 +56,19 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
             limit = parse_bytes(chunks)
         except ValueError:
             raise ArgumentError(
-                f"chunks={chunks!r}", cause="this is no size in bytes", remedy=_REMEDY
+                f"chunks={chunks!r}",
+                code="chunks-invalid",
+                argument="chunks",
+                cause="this is no size in bytes",
+                remedy=_REMEDY,
             ) from None
         if limit <= 0:
             raise ArgumentError(
-                f"chunks={chunks!r}", cause="a chunk needs at least a byte", remedy=_REMEDY
+                f"chunks={chunks!r}",
+                code="chunks-invalid",
+                argument="chunks",
+                cause="a chunk needs at least a byte",
+                remedy=_REMEDY,
             )
         return frame_chunks(layout, limit)
     by_axis = _dict_by_axis(chunks, layout)
@@ -76,6 +84,8 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
         empty = isinstance(error, ZeroDivisionError)
         raise ArgumentError(
             f"chunks={chunks!r} for an array of shape {layout.shape}",
+            code="chunks-invalid",
+            argument="chunks",
             cause="a chunk has no length" if empty else str(error),
             remedy=_REMEDY,
         ) from error
@@ -86,6 +96,8 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
     ):
         raise ArgumentError(
             f"chunks={chunks!r} for an array of shape {layout.shape}",
+            code="chunks-invalid",
+            argument="chunks",
             cause="a chunk has no or a negative length",
             remedy=_REMEDY,
         )
@@ -130,6 +142,8 @@ def _check_count(axis: int, size: int, length: int) -> None:
     if size > _MOST_BLOCKS * length:
         raise ArgumentError(
             f"an axis of {size} in chunks of {length}: more than {_MOST_BLOCKS} chunks",
+            code="chunks-too-many",
+            argument="chunks",
             cause="the chunks are too small, or the header announces what the file does not hold",
             remedy=f"pass larger chunks, such as {{{axis}: {-(-size // _MOST_BLOCKS)}}}, "
             "or copy the file again",
@@ -145,6 +159,8 @@ def _dict_by_axis(chunks: Any, layout: Layout) -> Any:
     if bad:
         raise ArgumentError(
             f"chunks={chunks!r}: no axis {bad[0]!r} in an array of {n_axes} axes",
+            code="chunks-invalid",
+            argument="chunks",
             cause="the keys of a dict are axis numbers",
             remedy=f"use keys from {-n_axes} to {n_axes - 1}",
         )

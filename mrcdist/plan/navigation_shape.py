@@ -10,7 +10,7 @@ from mrcdist.errors import ArgumentError
 __all__ = ["MOST_PLACES", "REMEDY", "resolve_shape"]
 
 REMEDY = (
-    "pass navigation_shape=(x, y, ...) in HyperSpy's order, fastest axis first; "
+    "pass {navigation_shape=(x, y, ...)} in HyperSpy's order, fastest axis first; "
     "one length may be -1"
 )
 
@@ -49,27 +49,47 @@ def resolve_shape(
     except (TypeError, ValueError, OverflowError):
         sizes, whole = [], False
     if not sizes or not whole or isinstance(navigation_shape, str):
-        raise ArgumentError(given, cause="a tuple or list of integers is needed", remedy=REMEDY)
+        raise ArgumentError(
+            given,
+            code="navigation-shape-invalid",
+            argument="navigation_shape",
+            cause="a tuple or list of integers is needed",
+            remedy=REMEDY,
+        )
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-        raise ArgumentError(given, cause="lengths are positive, at most one is -1", remedy=REMEDY)
+        raise ArgumentError(
+            given,
+            code="navigation-shape-invalid",
+            argument="navigation_shape",
+            cause="lengths are positive, at most one is -1",
+            remedy=REMEDY,
+        )
     if -1 in sizes:
         rest = -math.prod(sizes)
         if n_frames % rest:
             raise ArgumentError(
-                given, cause=f"{n_frames} frames do not divide by {rest}", remedy=REMEDY
+                given,
+                code="navigation-shape-invalid",
+                argument="navigation_shape",
+                cause=f"{n_frames} frames do not divide by {rest}",
+                remedy=REMEDY,
             )
         sizes[sizes.index(-1)] = n_frames // rest
     places = math.prod(sizes)
     if places > max(n_frames, MOST_PLACES):
         raise ArgumentError(
             f"{given} has {places} points, the file {n_frames} frames",
+            code="navigation-shape-mismatch",
+            argument="navigation_shape",
             cause=f"a scan that is longer than its file has at most {MOST_PLACES} points here",
             remedy=REMEDY,
         )
     if places != n_frames and not (allow_truncated and places > n_frames):
         raise ArgumentError(
             f"{given} has {places} points, the file {n_frames} frames",
+            code="navigation-shape-mismatch",
+            argument="navigation_shape",
             cause="every frame needs its place, and none may be dropped or invented",
-            remedy=f"{REMEDY}; allow_truncated=True fills missing frames with 0",
+            remedy=f"{REMEDY}; {{allow_truncated=True}} fills missing frames with 0",
         )
     return tuple(size for size in reversed(sizes) if size != 1)

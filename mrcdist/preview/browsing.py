@@ -247,7 +247,7 @@ def _plane(axes: Sequence[Axis]) -> tuple[int, int]:
         raise ArgumentError(
             f"an array with the axes {there} is no scan of patterns",
             cause="navigation axes y and x are needed, and frames of two axes",
-            remedy="give the scan's shape with navigation_shape=(x, y); `mrcdist preview` shows "
+            remedy="give the scan's shape with {navigation_shape=(x, y)}; `mrcdist preview` shows "
             "volumes and stacks",
         )
     return names.index(pair[0]), names.index(pair[1])

@@ -85,7 +85,7 @@ def content_of(
         raise ArgumentError(
             f'view "{view}" of an array with the axes {there}',
             cause="a scan needs navigation axes y and x, a volume sections along x, y or z",
-            remedy='use view "images", or give the scan\'s shape with navigation_shape',
+            remedy='use view "images", or give the scan\'s shape with {navigation_shape}',
         )
     if view == "scan" and pair is not None:
         return Content(view, (names.index(pair[0]), names.index(pair[1])), reciprocal=True)

@@ -105,7 +105,7 @@ class StreamReader:
             f"{self._location.shown} ends after {at} decompressed bytes, its header announces at "
             f"least {wanted}",
             cause="the acquisition was aborted before the file was compressed",
-            remedy="decompress the file; allow_truncated=True then loads the whole frames that "
+            remedy="decompress the file; {allow_truncated=True} then loads the whole frames that "
             "are there",
             where=here(self._location),
         )

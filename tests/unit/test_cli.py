@@ -218,12 +218,18 @@ class TestErrors:
         assert option in said
         assert "=True" not in said
 
-    @pytest.mark.parametrize("chunks", ["32x32", "0,1,1", "1,2"])
-    def test_chunks_are_asked_for_as_the_command_line_takes_them(self, plain, chunks):
+    @pytest.mark.parametrize(
+        ("chunks", "shown"), [("32x32", "'32x32'"), ("0,1,1", "(0, 1, 1)"), ("1,2", "(1, 2)")]
+    )
+    def test_chunks_are_asked_for_as_the_command_line_takes_them(self, plain, chunks, shown):
         said = run("explain", plain, "--chunks", chunks).stderr
-        assert f"--chunks {chunks.replace(',', ', ')}" in said
+        assert f"--chunks {shown}" in said
         assert said.split("remedy: ")[1].startswith('pass auto, a size such as "256 MiB"')
         assert "32,256,-1,-1" in said
+
+    def test_problems_name_options_as_the_command_line_does(self, plain):
+        said = run("info", plain, "--navigation-shape", "4,4").stderr
+        assert said.startswith("error: --navigation-shape (4, 4) has 16 points")
 
     @pytest.mark.parametrize("name", ["movie.mrc", "s3://bucket/a", "infos"])
     def test_a_file_without_a_command_is_told_of_one(self, name):

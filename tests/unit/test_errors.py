@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import re
 from pathlib import Path
 
 import dask
@@ -70,16 +71,50 @@ class TestText:
         assert error.located("host 2") is error
         assert type(error) is errors.ReadError
 
+    def test_names_arguments_of_a_remedy_as_python_does(self):
+        error = errors.ReadError("a", remedy="pass {scan_file=None}, {chunks} or {'anon': True}")
+        assert error.remedy == "pass scan_file=None, chunks or {'anon': True}"
+        assert str(error).endswith("remedy: pass scan_file=None, chunks or {'anon': True}")
+
+    def test_names_arguments_as_it_is_told(self):
+        error = errors.ArgumentError(
+            "scan_file='{a}' is empty", argument="scan_file", remedy="pass {scan_file=None}"
+        )
+        said = error.text(lambda name, value: f"--{name}" + ("" if value is None else f" {value}"))
+        assert said == "--scan_file '{a}' is empty\n  remedy: pass --scan_file None"
+
+
+class TestCodes:
+    """Stable identifiers, whatever the sentences."""
+
+    @pytest.mark.parametrize("kind", EVERY)
+    def test_every_class_has_one_of_its_own(self, kind):
+        code = kind("a").code
+        assert code in errors.CODES
+        assert [other for other in EVERY if other("a").code == code] == [kind]
+
+    def test_are_words_with_hyphens_each_listed_once_in_order(self):
+        assert list(errors.CODES) == sorted(set(errors.CODES))
+        assert [c for c in errors.CODES if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", c)] == []
+
+    def test_stay_with_the_argument_where_a_place_or_remedy_is_added(self):
+        error = errors.ArgumentError("chunks=0", code="chunks-invalid", argument="chunks")
+        for other in (error.located("host 1"), error.remedied("pass {chunks=1}")):
+            assert (other.code, other.argument) == ("chunks-invalid", "chunks")
+            assert type(other) is errors.ArgumentError
+
 
 @pytest.mark.parametrize("protocol", ["pickle", "distributed"])
 @pytest.mark.parametrize("kind", EVERY)
 def test_crosses_processes_with_all_its_attributes(kind, protocol):
-    error = kind("a = 3", cause="b", remedy="c", where="d")
+    error = kind("a = 3", code="job-differs", argument="a", cause="b", remedy="{c=1}", where="d")
     through = pickle if protocol == "pickle" else distributed_pickle
     again = through.loads(through.dumps(error))
     assert type(again) is kind
     assert str(again) == str(error)
-    assert (again.problem, again.cause, again.remedy, again.where) == ("a = 3", "b", "c", "d")
+    assert (again.problem, again.cause, again.remedy, again.where) == ("a = 3", "b", "c=1", "d")
+    assert (again.code, again.argument) == ("job-differs", "a")
+    assert again.text(lambda name, _: f"--{name}") == error.text(lambda name, _: f"--{name}")
 
 
 @pytest.fixture(scope="module")

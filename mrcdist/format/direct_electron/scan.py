@@ -25,7 +25,7 @@ __all__ = [
     "sidecar_metadata",
 ]
 
-_REMEDY = "Pass navigation_shape, or metadata_file=None to read the frames as a plain stack."
+_REMEDY = "Pass {navigation_shape}, or {metadata_file=None} to read the frames as a plain stack."
 
 # One property, as successive servers spell it.
 _POINT_REPEATS = (

@@ -29,7 +29,7 @@ _PLACES_OF_ANY_GRID = 2**22
 _PLACES_OF_A_POINT = 64
 
 _REMEDY = (
-    "Pass the right file as scan_file, or navigation_shape to read the frames in the order in"
+    "Pass the right file as {scan_file}, or {navigation_shape} to read the frames in the order in"
     " which they were recorded."
 )
 
@@ -201,7 +201,7 @@ def _check_number(n_points: int, n_frames: int, *, allow_missing: bool) -> None:
         return
     if n_frames < n_points:
         cause = "The acquisition was aborted or is still running."
-        remedy = "Pass allow_truncated=True to read the points that have no frame as 0."
+        remedy = "Pass {allow_truncated=True} to read the points that have no frame as 0."
     else:
         cause = "The list belongs to another acquisition, or the scan was repeated."
         remedy = _REMEDY

@@ -101,7 +101,7 @@ def parse_sidecar(raw: bytes | str) -> Sidecar:
         raise SidecarError(
             f"No 'key = value' line in the sidecar, which begins with {raw[:40]!r}",
             cause="The file is empty, or it is not a Direct Electron _info.txt file.",
-            remedy="Pass the right file as metadata_file, or metadata_file=None to go without.",
+            remedy="Pass the right file as {metadata_file}, or {metadata_file=None} to go without.",
         )
     notes = []
     if repeated:
