@@ -94,11 +94,13 @@ def _modes() -> dict[str, Row]:
         rows[f"mode 3, complex of int16, {name}"] = Row(raw, numbers, byteorder=order)
     stored = np.arange(256, dtype="u1")
     unsigned = _head(nx=8, ny=4, nz=8, mode=0, statistics=(0, 255, 127, 74))
-    rows["mode 0, uint8 by the statistics"] = Row(
+    rows["mode 0, uint8 according to the statistics"] = Row(
         unsigned + stored.tobytes(), stored.reshape(8, 4, 8)
     )
     imod = _head(nx=8, ny=4, nz=8, mode=0, imod_flags=0)
-    rows["mode 0, uint8 by IMOD's stamp"] = Row(imod + stored.tobytes(), stored.reshape(8, 4, 8))
+    rows["mode 0, uint8 according to IMOD's stamp"] = Row(
+        imod + stored.tobytes(), stored.reshape(8, 4, 8)
+    )
     colours = stored[:240].reshape(4, 4, 5, 3)
     rows["mode 16, RGB"] = Row(_head(nx=5, ny=4, nz=4, mode=16) + colours.tobytes(), colours)
     nibbles = np.stack([stored & 15, stored >> 4], -1).reshape(8, 4, 16)
@@ -122,11 +124,11 @@ def _headers() -> dict[str, Row]:
     return {
         "stamp 44 00": Row(_stack(i2, stamp=b"\x44\0"), i2),
         "stamp 44 11": Row(_stack(i2, stamp=b"\x44\x11"), i2),
-        "stamp of zeros, big-endian data": Row(
+        "stamp all zeros, big-endian data": Row(
             _stack(i2, byteorder=">", stamp=bytes(4)), i2, byteorder=">"
         ),
         "stamp big-endian, data little-endian": Row(_stack(f4, stamp=b"\x11\x11"), f4),
-        "word MAP missing": Row(_stack(i2, map_word=bytes(4)), i2),
+        "MAP identifier missing": Row(_stack(i2, map_word=bytes(4)), i2),
         "one section": Row(_stack(i2[:1]), i2[:1]),
         "no sections": Row(_head(nx=5, ny=4, nz=0, mode=1), i2[:0]),
         "MX = MY = MZ = 0": Row(_stack(i2, intervals=(0, 0, 0)), i2),
@@ -155,13 +157,13 @@ def _damage() -> dict[str, Row]:
     i2 = counting(SHAPE, "int16")
     sound = _stack(i2)
     return {
-        "extended header announced, not there": Row(
+        "extended header declared but missing": Row(
             _patched(sound, 92, struct.pack("<i", 1024)), i2
         ),
-        "bytes behind the data": Row(sound + bytes(100), i2),
-        "cut short by 5 pixels": Row(sound[:-10], None),
+        "trailing bytes after the data": Row(sound + bytes(100), i2),
+        "truncated by 5 pixels": Row(sound[:-10], None),
         "NSYMBT = −1": Row(_patched(sound, 92, struct.pack("<i", -1)), i2, may_refuse=True),
-        "mode unknown": Row(_patched(sound, 12, struct.pack("<i", 7)), None),
+        "unknown mode": Row(_patched(sound, 12, struct.pack("<i", 7)), None),
         "4 kB of zeros": Row(bytes(4096), None),
         "a text file": Row(b"frame;x;y\n" * 500, None),
     }
