@@ -20,11 +20,10 @@ from fsspec.implementations.local import LocalFileSystem
 from mrcdist.config import ReadSettings
 from mrcdist.errors import FileChangedError, MrcdistError
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.read import map_budget as room
 from mrcdist.read import stats
+from mrcdist.read.mmap_pool import POOL
 from mrcdist.read.protocol import Cost, RangeKeeper, Stretches
 from mrcdist.read.readahead import announce
-from mrcdist.read.shared_maps import shared_map
 from mrcdist.storage.location import Location, changed, here
 from mrcdist.storage.translate import explain_failure
 from mrcdist.storage.transport import Bytes
@@ -177,17 +176,17 @@ class MappedFile(LocalReader, RangeKeeper):
             if stop - start <= self.small:
                 return self._copied(file, start, stop)
             self._require(start, stop)
-            if spare and (shared := shared_map(file)) is not None:
+            if spare and (shared := POOL.shared(file)) is not None:
                 stats.add(bytes_mapped=stop - start)
                 return self._pages(shared, start, stop, begin=0)
-            if not room.take(spare):
+            if not POOL.reserve(spare):
                 return None
             try:
                 mapped = self._map(file, start, stop)
             except BaseException:
-                room.give_back(spare)
+                POOL.release(spare)
                 raise
-            room.give_back_with(mapped, spare)
+            POOL.release_with(mapped, spare)
             stats.add(bytes_mapped=stop - start)
             return self._pages(mapped, start, stop, begin=_page_of(start))
 
@@ -206,7 +205,7 @@ class MappedFile(LocalReader, RangeKeeper):
             return
         with self._opened() as file:
             self._require(start, stop)
-            mapped = shared_map(file)
+            mapped = POOL.shared(file)
             if mapped is None:
                 yield None
                 return

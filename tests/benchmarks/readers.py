@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mrcdist
-from mrcdist.read import shared_maps as maps
+from mrcdist.read.mmap_pool import POOL
 from tests.benchmarks.movie import CustomScan, Movie
 from tests.benchmarks.workloads import Workload
 
@@ -96,9 +96,14 @@ class Mrcdist(DaskReader):
 
     def let_go(self) -> None:
         if self.client is None:
-            maps.let_go()
+            POOL.let_go()
         else:
-            self.client.run(maps.let_go)
+            self.client.run(_let_go)
+
+
+def _let_go() -> None:
+    """Drop the shared maps of this process, whose pool is not to be pickled."""
+    POOL.let_go()
 
 
 def _scan_shape(movie: Movie) -> dict[str, Any]:

@@ -93,9 +93,10 @@ def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
     from threading import Barrier
 
     from mrcdist import plan_mrc
-    from mrcdist.read import map_budget as room
+    from mrcdist.plan.tuning import Tuning
+    from mrcdist.read.mmap_pool import POOL
 
-    room._most_spare = lambda: 0.0  # as in a worker that has no memory for pages to spare
+    POOL.tuning = Tuning(map_share=0)  # as in a worker that has no memory for pages to spare
     n_threads = int(threads)
     options = json.loads(os.environ["READER_OPTIONS"])
     whole = plan_mrc(url, metadata_file=None, storage_options=options)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.read import map_budget as room
+from mrcdist.plan.tuning import Tuning
+from mrcdist.read.mmap_pool import POOL
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
@@ -67,7 +68,7 @@ class TestExplain:
     @pytest.mark.parametrize("store", ["map", "read", "memory"])
     def test_memory(self, tmp_path, memory_file, store, byteorder, chunks, monkeypatch):
         # As in a worker that has no memory for pages which are not wanted.
-        monkeypatch.setattr(room, "_most_spare", lambda: 0)
+        monkeypatch.setattr(POOL, "tuning", Tuning(map_share=0))
         numbers = counting((16, 512, 512), "uint16")
         raw = mrc_bytes(numbers, byteorder=byteorder)
         if store == "memory":

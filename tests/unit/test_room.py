@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.read import map_budget as room
-from mrcdist.read import mapped as local
-from mrcdist.read import shared_maps as maps
+from mrcdist.plan.tuning import Tuning
+from mrcdist.read.mmap_pool import POOL
 from mrcdist.read.source import MrcSource
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, write_mrc
@@ -43,9 +42,9 @@ def custom(source):
 
 @pytest.fixture(autouse=True)
 def _no_map_is_left():
-    maps.let_go()
+    POOL.let_go()
     yield
-    maps.let_go()
+    POOL.let_go()
 
 
 @pytest.fixture
@@ -96,10 +95,10 @@ def test_a_small_range_is_read_and_holds_nothing_else(source):
 
 def test_narrow_crops_are_copied(source):
     """Arithmetic on them is faster then, and the pages around them go."""
-    before = room._maps, room._spare
+    before = POOL.maps, POOL.spare
     crop = source[:, 8:40, 8:16]
     assert not is_mapped(crop)
-    assert (room._maps, room._spare) == before
+    assert (POOL.maps, POOL.spare) == before
     np.testing.assert_array_equal(crop, NUMBERS[:, 8:40, 8:16])
     assert is_mapped(source[:, 8:56, 8:56])
 
@@ -127,7 +126,7 @@ def test_views_share_the_map_of_a_file_that_there_is_room_for(source, in_a_worke
     kept = [source[:, start : start + 16] for start in range(0, 64, 16)]
     assert all(is_mapped(block) for block in kept)
     np.testing.assert_array_equal(np.concatenate(kept, axis=1), NUMBERS)
-    maps.let_go()
+    POOL.let_go()
     assert not is_mapped(source[:, :16])  # these views keep the first map, and its room
     kept.clear()
     gc.collect()
@@ -135,11 +134,11 @@ def test_views_share_the_map_of_a_file_that_there_is_room_for(source, in_a_worke
 
 
 def test_a_shared_map_goes_when_nobody_asks_for_it_any_more(source, monkeypatch):
-    monkeypatch.setattr(maps, "_LINGER", 0.02)
-    before = room._maps
+    monkeypatch.setattr(POOL, "tuning", Tuning(map_linger=0.02))
+    before = POOL.maps
     source[:, :16]
-    assert room._maps == before + 1
-    wait_until(lambda: room._maps == before)
+    assert POOL.maps == before + 1
+    wait_until(lambda: POOL.maps == before)
 
 
 def test_frames_from_all_over_the_file_are_copied_out_of_its_map(custom, in_a_worker_of):
@@ -160,7 +159,7 @@ def test_columns_of_them_hold_nothing_else(custom, index):
 def test_a_map_that_was_made_after_a_truncation_is_an_error(source, tmp_path, monkeypatch):
     with (tmp_path / "any.mrc").open("rb") as file:
         short = mmap.mmap(file.fileno(), mmap.PAGESIZE, access=mmap.ACCESS_READ)
-    monkeypatch.setattr(local, "shared_map", lambda _: short)
+    monkeypatch.setattr(POOL, "shared", lambda _: short)
     with pytest.raises(mrcdist.FileChangedError, match="call read_mrc again"):
         source[:, 16:32]
 
@@ -168,19 +167,19 @@ def test_a_map_that_was_made_after_a_truncation_is_an_error(source, tmp_path, mo
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="there is no fork")
 def test_a_forked_process_begins_without_maps(source):
     source[:, 16:32]
-    assert maps._kept
-    maps._lock.acquire()  # as another thread may hold it just then
+    assert POOL._kept
+    POOL._lock.acquire()  # as another thread may hold it just then
     try:
         child = multiprocessing.get_context("fork").Process(target=_read_in_child, args=(source,))
         child.start()
     finally:
-        maps._lock.release()
+        POOL._lock.release()
     child.join()
     assert child.exitcode == 0
 
 
 def _read_in_child(source: MrcSource) -> None:
-    assert not maps._kept
+    assert not POOL._kept
     np.testing.assert_array_equal(source[:, 16:32], NUMBERS[:, 16:32])
 
 
@@ -189,10 +188,10 @@ def test_a_thread_that_cannot_be_had_is_no_error(source, monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Timer, "start", refuse)
-    before = room._maps
+    before = POOL.maps
     np.testing.assert_array_equal(source[:, 16:32], NUMBERS[:, 16:32])
     gc.collect()
-    assert room._maps == before
+    assert POOL.maps == before
 
 
 def test_and_read_one_by_one_where_there_is_no_room_for_it(custom, in_a_worker_of):
@@ -207,10 +206,10 @@ def test_a_read_that_fails_gives_its_room_back(tmp_path, in_a_worker_of):
     path = write_mrc(tmp_path / "any.mrc", NUMBERS)
     source = mrcdist.plan_mrc(path).source
     os.utime(path, (1, 1))
-    before = room._maps, room._spare
+    before = POOL.maps, POOL.spare
     with pytest.raises(mrcdist.FileChangedError):
         source[:, 16:32]
-    assert (room._maps, room._spare) == before
+    assert (POOL.maps, POOL.spare) == before
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc to count files in")

@@ -15,9 +15,10 @@ from hypothesis.extra import numpy as hnp
 
 import mrcdist
 from mrcdist.plan import coalesce as ranges
+from mrcdist.plan.tuning import Tuning
 from mrcdist.read import execute as block
-from mrcdist.read import map_budget as room
 from mrcdist.read import source
+from mrcdist.read.mmap_pool import POOL
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
 # Some files have an extended header of no known kind.
@@ -61,7 +62,7 @@ def test_source_from_a_map_without_room_for_views(case):
     raw, navigation, expected, index, _ = case
     with (
         tempfile.TemporaryDirectory() as folder,
-        patch.object(room, "_MOST_MAPS", 0),
+        patch.object(POOL, "tuning", Tuning(most_maps=0)),
         patch.object(source, "_MAP_PIECE", 64),
         patch.object(ranges, "_SHORTEST_PIECE", 64),
     ):
@@ -94,7 +95,7 @@ def test_memory_that_is_not_cleared_is_written_whole(case, io, present):
     with (
         tempfile.TemporaryDirectory() as folder,
         dask.config.set({"mrcdist.io": io}),
-        patch.object(room, "_MOST_MAPS", 0),
+        patch.object(POOL, "tuning", Tuning(most_maps=0)),
         patch.object(source, "_MAP_PIECE", 64),
         patch.object(ranges, "_SHORTEST_PIECE", 64),
     ):
