@@ -1,4 +1,4 @@
-"""docs/rosettasciio.md, "Any MRC file": one test a row, over the same files."""
+"""docs/rosettasciio.md, "Any MRC file": one test per row, on the same files."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def test_pixel_size_and_origin(tmp_path, origin):
     assert each(left, "units")[1:] == ["nm", "nm"]
 
 
-@same("words of the header")
-def test_words_of_the_header(tmp_path):
+@same("header fields")
+def test_header_fields(tmp_path):
     path = stack(tmp_path, **CELL, origin=(1.0, 2.0, 3.0), statistics=(1.0, 9.0, 5.0, 2.0))
     left, right = (dataset["original_metadata"]["std_header"] for dataset in both(path))
     words = [
@@ -116,8 +116,8 @@ def test_words_of_the_header(tmp_path):
     assert [right[word] for word in ("NX", "Xlen", "AMAX", "RMS")] == [5, 50.0, 9.0, 2.0]
 
 
-@same("name of the file")
-def test_name_of_the_file(tmp_path):
+@same("file name")
+def test_file_name(tmp_path):
     for dataset in both(stack(tmp_path)):
         assert dataset["metadata"]["General"]["original_filename"] == "stack.mrc"
         assert dataset["metadata"]["Signal"]["signal_type"] == ""
@@ -192,8 +192,8 @@ def test_uncalibrated_axes(tmp_path, cell, scale):
     assert each(right, "units") == [None, None, None]
 
 
-@differs("where sections start")
-def test_where_sections_start(tmp_path, real_data):
+@differs("start offsets (NXSTART)")
+def test_start_offsets(tmp_path, real_data):
     left, right = both(stack(tmp_path, **CELL, start=(-2, 3, 4)))
     assert each(left, "offset") == [0.0, 0.0, 0.0]
     assert each(right, "offset") == [4.0, 3.0, -2.0]
@@ -245,8 +245,8 @@ def test_minus_one_in_navigation_shape(tmp_path):
     assert_same_data(mine(path, navigation_shape=(4, -1)), peer(path, navigation_shape=(4, 6)))
 
 
-@differs("`navigation_shape` that is too small")
-def test_navigation_shape_that_is_too_small(tmp_path):
+@differs("`navigation_shape` too small")
+def test_navigation_shape_too_small(tmp_path):
     path = stack(tmp_path, (24, 4, 5))
     assert peer(path, navigation_shape=(4, 5))["data"].shape == (5, 4, 4, 5)
     with pytest.raises(ArgumentError, match="20 points, the file 24"):
@@ -264,8 +264,8 @@ def test_fei2_records(real_data):
     assert right["original_metadata"]["extended_header"]["type"] == "FEI2"
 
 
-@differs("words beyond MRC2014")
-def test_words_beyond_mrc2014(tmp_path):
+@differs("header fields beyond MRC2014")
+def test_header_fields_beyond_mrc2014(tmp_path):
     path = stack(tmp_path, extended=bytes(80), exttyp=b"CCP4", labels=(b"made by hand",))
     left, right = (dataset["original_metadata"]["std_header"] for dataset in both(path))
     assert set(left) - set(right) == {
@@ -282,8 +282,8 @@ def test_words_beyond_mrc2014(tmp_path):
     assert {type(right[word]) for word in ("NX", "Xlen")} == {int, float}
 
 
-@differs("cut files")
-def test_cut_files(tmp_path):
+@differs("truncated files")
+def test_truncated_files(tmp_path):
     path = stack(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="mmap length"):

@@ -1,4 +1,4 @@
-"""docs/rosettasciio.md, "Direct Electron acquisitions": one test a row, over the same files."""
+"""docs/rosettasciio.md, "Direct Electron acquisitions": one test per row, on the same files."""
 
 from __future__ import annotations
 
@@ -286,16 +286,16 @@ def test_virtual_images_external_images(tmp_path):
         assert defaults == [None, "auto"]
 
 
-@differs("images beside a named `metadata_file`")
-def test_images_beside_a_named_metadata_file(tmp_path):
+@differs("images with an explicit `metadata_file`")
+def test_images_with_an_explicit_metadata_file(tmp_path):
     written = scan(tmp_path, virtual_images={"BF": image(1)})
     left, right = both(written, metadata_file=str(written.sidecar))
     assert not images_of(left)
     assert list(images_of(right)) == ["_sig_BF"]
 
 
-@differs("names of images that are passed")
-def test_names_of_images_that_are_passed(tmp_path):
+@differs("names of explicitly passed images")
+def test_names_of_explicitly_passed_images(tmp_path):
     written = scan(tmp_path, virtual_images={"BF": image(1)}, external_images={"Ext": image(2)})
     virtual, external = written.companions
     left, right = both(
@@ -311,8 +311,8 @@ def test_names_of_images_that_are_passed(tmp_path):
             np.testing.assert_array_equal(signal["data"], image(number))
 
 
-@differs("images of other lines")
-def test_images_of_other_lines(tmp_path):
+@differs("images with other line lengths")
+def test_images_with_other_line_lengths(tmp_path):
     turned = image(1).T.copy()
     written = scan(tmp_path, virtual_images={"BF": turned})
     np.testing.assert_array_equal(images_of(peer(written))["_sig_BF"]["data"], turned.reshape(SCAN))
@@ -328,8 +328,8 @@ def test_axes_of_images(tmp_path):
     assert each(images_of(right)["_sig_BF"], "scale") == each(right, "scale")[:2]
 
 
-@differs("sidecar of another suffix")
-def test_sidecar_of_another_suffix(tmp_path):
+@differs("sidecar of another acquisition")
+def test_sidecar_of_another_acquisition(tmp_path):
     scan(tmp_path, name="20260101_00001_a", scan_shape=(4, 3))
     own = scan(tmp_path, name="20260101_00001_b")
     left, right = both(own)
@@ -340,15 +340,15 @@ def test_sidecar_of_another_suffix(tmp_path):
     assert mine(own)["data"].shape == (12, *FRAME)
 
 
-@differs("= in a value")
+@differs("equals sign in a value")
 def test_equals_sign_in_a_value(tmp_path):
     left, right = both(scan(tmp_path, sidecar={"Preset": "a=1, b = 2"}))
     assert "Preset" not in left["original_metadata"]["de_metadata"]
     assert right["original_metadata"]["de_metadata"]["Preset"] == "a=1, b = 2"
 
 
-@differs("characters beyond ASCII")
-def test_characters_beyond_ascii(tmp_path, monkeypatch):
+@differs("non-ASCII characters")
+def test_non_ascii_characters(tmp_path, monkeypatch):
     written = scan(tmp_path, sidecar={"Operator": "50 µm"})
     module = inspect.getmodule(inspect.unwrap(rosettasciio))
     open_utf8 = partial(Path.open, encoding="utf-8")
