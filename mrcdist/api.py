@@ -215,6 +215,8 @@ def plan_mrc(
     if endianness not in (None, "<", ">"):
         raise ArgumentError(
             f"endianness={endianness!r}",
+            code="byte-order-invalid",
+            argument="endianness",
             cause="a byte order is needed",
             remedy='pass "<", ">" or None, which goes by the file',
         )
@@ -244,6 +246,8 @@ def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | No
     if mmap_mode == "r+":
         raise ArgumentError(
             f'mmap_mode="r+" for {plan.location.shown}',
+            code="mmap-mode-invalid",
+            argument="mmap_mode",
             cause="writing through needs one local file whose bytes are the numbers",
             remedy='use mmap_mode="c", and write the result to a new file',
         )
@@ -285,12 +289,28 @@ def _mappable(plan: Plan, mode: MmapMode) -> bool:
 def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
     remedy = 'use None, "r" or "c"; "r+" writes through and needs lazy=False and distributed=False'
     if mode == "w+":
-        raise ArgumentError('mmap_mode="w+"', cause="it would erase the file", remedy=remedy)
+        raise ArgumentError(
+            'mmap_mode="w+"',
+            code="mmap-mode-invalid",
+            argument="mmap_mode",
+            cause="it would erase the file",
+            remedy=remedy,
+        )
     if mode not in (None, "r", "c", "r+"):
-        raise ArgumentError(f"mmap_mode={mode!r}", cause="no such mode", remedy=remedy)
+        raise ArgumentError(
+            f"mmap_mode={mode!r}",
+            code="mmap-mode-invalid",
+            argument="mmap_mode",
+            cause="no such mode",
+            remedy=remedy,
+        )
     if mode == "r+" and (lazy or distributed):
         raise ArgumentError(
-            'mmap_mode="r+" with a lazy array', cause="tasks never write to the file", remedy=remedy
+            'mmap_mode="r+" with a lazy array',
+            code="mmap-mode-invalid",
+            argument="mmap_mode",
+            cause="tasks never write to the file",
+            remedy=remedy,
         )
 
 

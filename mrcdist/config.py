@@ -107,6 +107,7 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
         if not number or not value >= least or (whole and (value == math.inf or value % 1)):
             raise ArgumentError(
                 f"dask configuration mrcdist.{key} = {found[key]!r}",
+                code="setting-invalid",
                 cause=f"a {'whole ' * whole}number of at least {least} is needed"
                 + ', or a size such as "8 MiB"' * (key in _SIZES),
                 remedy=f"leave it out for the default, {DEFAULTS[key]}",
@@ -116,6 +117,7 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
         if found[key] not in choices:
             raise ArgumentError(
                 f"dask configuration mrcdist.{key} = {found[key]!r}",
+                code="setting-invalid",
                 cause="there is no such choice",
                 remedy="use " + ", ".join(f'"{choice}"' for choice in choices),
             )

@@ -276,12 +276,14 @@ def _parts(
             raise FormatError(
                 f"{file.location.shown} does not go with {files[0].location.shown}: "
                 f"{_kind(file.header)} against {_kind(files[0].header)}",
+                code="parts-differ",
                 cause="the files are not parts of one acquisition",
                 remedy="name the files that belong together, or open them one by one",
             )
         if parts and parts[-1].frames < files[len(parts) - 1].header.nz:
             raise TruncatedFileError(
                 f"{parts[-1].location.shown} ends early, and another part follows it",
+                code="part-truncated",
                 cause="only the last part of an acquisition can be unfinished",
                 remedy="copy the file again, or leave out the parts from there on",
             )
@@ -306,6 +308,8 @@ def _beside(first: OpenedFile, scan: Scan | None, n_frames: int, options: PlanOp
             raise ArgumentError(
                 f"{Location.of(options.tilt_file).shown} has {len(tilts)} tilt angles, the file "
                 f"{n_frames} sections",
+                code="tilt-angles-mismatch",
+                argument="tilt_file",
                 cause="the list belongs to another tilt series, or sections were left out",
                 remedy="pass the list of this file's sections, or {tilt_file=None}",
             )

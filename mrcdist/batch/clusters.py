@@ -67,6 +67,7 @@ class Where:
             options = ", ".join("--" + name.replace("_", "-") for name in named + local)
             raise ArgumentError(
                 f"{options} together",
+                code="cluster-options-conflict",
                 cause="a job runs on one cluster; --workers, --threads and --memory-limit are for "
                 "a local one",
                 remedy="give one of them, or none for a local cluster",
@@ -74,6 +75,8 @@ class Where:
         if any(number is not None and number < 1 for number in (self.workers, self.threads)):
             raise ArgumentError(
                 f"--workers {self.workers} --threads {self.threads}",
+                code="workers-invalid",
+                argument="workers",
                 cause="a cluster has at least one of each",
                 remedy="give positive numbers, or leave them out",
             )
@@ -83,6 +86,8 @@ class Where:
             except ValueError:
                 raise ArgumentError(
                     f"--memory-limit {self.memory_limit!r}",
+                    code="memory-limit-invalid",
+                    argument="memory_limit",
                     cause="this is no size in bytes",
                     remedy='pass a size such as "8 GiB"',
                 ) from None
@@ -167,6 +172,7 @@ def require_mrcdist(client: Client) -> None:
     if unable := {who: why for who, why in answers.items() if why}:
         raise MrcdistError(
             f"{len(unable)} of scheduler and {len(answers) - 1} workers cannot import mrcdist",
+            code="worker-import-failed",
             cause="; ".join(sorted({f"{why} ({who})" for who, why in unable.items()})[:5]),
             remedy="install the client's version of it in their environments",
         )
@@ -207,6 +213,8 @@ def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
     except (OSError, ValueError) as error:
         raise MrcdistError(
             f"no dask scheduler answers at {scheduler}",
+            code="scheduler-unreachable",
+            argument="scheduler",
             cause=str(error),
             remedy="check the address, that `dask scheduler` runs there, and the network between",
         ) from None
@@ -225,6 +233,8 @@ def _address_in(file: Path | None, say: Callable[[str], None]) -> str:
             if time.monotonic() > deadline:
                 raise MrcdistError(
                     f"no scheduler wrote its address to {file}",
+                    code="scheduler-file-missing",
+                    argument="scheduler_file",
                     cause=f"{type(error).__name__}: {error}",
                     remedy="start it with `dask scheduler --scheduler-file` on a disk that is "
                     "shared with this machine",
@@ -247,6 +257,7 @@ def _wait_for_workers(
             raise MrcdistError(
                 f"{found} of {wanted} workers came to {client.scheduler.address} "
                 f"in {patience:.0f} s",
+                code="workers-missing",
                 remedy="start workers with `dask worker`, and look at their logs",
             )
         if not told:

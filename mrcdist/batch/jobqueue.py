@@ -81,7 +81,11 @@ def read_job_queue(path: Path) -> JobQueue:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentError(
-            f"--jobqueue {path}", cause=str(error), remedy="name a YAML file"
+            f"--jobqueue {path}",
+            code="jobqueue-invalid",
+            argument="jobqueue",
+            cause=str(error),
+            remedy="name a YAML file",
         ) from None
     try:
         return parse_job_queue(text, installed=lambda command: shutil.which(command) is not None)
@@ -165,6 +169,8 @@ def start_jobs(queue: JobQueue, *, at_least: int = 0) -> Iterator[Any]:
     except ImportError:
         raise MissingExtraError(
             "--jobqueue needs dask-jobqueue",
+            code="package-missing",
+            argument="jobqueue",
             cause="it is not installed here",
             remedy='pip install "mrcdist[jobqueue]"',
         ) from None
@@ -186,6 +192,8 @@ def start_jobs(queue: JobQueue, *, at_least: int = 0) -> Iterator[Any]:
 def _wrong(problem: str, cause: str) -> ArgumentError:
     return ArgumentError(
         f"the file for --jobqueue: {problem}",
+        code="jobqueue-invalid",
+        argument="jobqueue",
         cause=cause,
         remedy="see dask-jobqueue's documentation for the settings of each batch system",
     )

@@ -58,6 +58,8 @@ def check_outputs(paths: Sequence[Path], ndim: int, *, panels: bool, overwrite: 
         if path.suffix not in FORMATS:
             raise ArgumentError(
                 f"--out {path}",
+                code="out-invalid",
+                argument="out",
                 cause=f"the suffix {path.suffix!r} stands for no format",
                 remedy=f"end the name in {', '.join(FORMATS)}",
             )
@@ -67,24 +69,32 @@ def check_outputs(paths: Sequence[Path], ndim: int, *, panels: bool, overwrite: 
         except ImportError:
             raise MissingExtraError(
                 f"--out {path} needs {package}",
+                code="package-missing",
+                argument="out",
                 cause="it is not installed here",
                 remedy=f'pip install "mrcdist[{extra}]", or write .npy',
             ) from None
         if ndim not in dimensions or (path.suffix == ".png" and ndim - panels != 2):
             raise ArgumentError(
                 f"--out {path}: the result has {ndim} axes",
+                code="out-unsuited",
+                argument="out",
                 cause=f"{path.suffix} holds images",
                 remedy="write .npy or .zarr, or give --navigation-shape X,Y",
             )
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise ArgumentError(
                 f"--out {path}",
+                code="out-invalid",
+                argument="out",
                 cause=f"the folder {path.parent} is not there, or may not be written to",
                 remedy="make it, or name another one",
             )
         if path.exists() and not overwrite:
             raise ArgumentError(
                 f"--out {path} exists",
+                code="out-exists",
+                argument="out",
                 cause="a result is not overwritten unasked",
                 remedy="choose another name, or add --overwrite",
             )

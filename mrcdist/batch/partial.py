@@ -69,6 +69,7 @@ class PartialStore:
         if not resume:
             raise ArgumentError(
                 f"{self.folder} holds {len(files)} finished parts of an earlier run",
+                code="job-unfinished",
                 cause="it was interrupted, or is still running",
                 remedy="go on with it with --resume, or delete the folder",
             )
@@ -80,6 +81,7 @@ class PartialStore:
         if changed:
             raise ArgumentError(
                 f"{self.folder} belongs to another job",
+                code="job-differs",
                 cause="; ".join(changed),
                 remedy="resume with the same file and options, or delete the folder to start anew",
             )
@@ -123,6 +125,7 @@ class PartialStore:
         except (OSError, ValueError, EOFError) as error:
             raise ReadError(
                 f"{self._path(number)} cannot be read",
+                code="partial-result-damaged",
                 cause=str(error),
                 remedy="delete this file and run again with --resume",
             ) from None

@@ -81,6 +81,7 @@ def probe_file(payload: bytes, address: str) -> dict[str, Any]:
             if found != part.identity:
                 raise FileChangedError(
                     f"{part.location.shown} has {found}, planned were {part.identity}",
+                    code="file-changed",
                     cause="this worker sees another copy or version, or the file is being written",
                     remedy="let all see the same file, and plan again once it is complete",
                 )

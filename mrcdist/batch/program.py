@@ -84,6 +84,8 @@ class Order:
         if self.radius is not None and not (auto and self.radius > 0):
             raise ArgumentError(
                 f"--radius {self.radius:g}",
+                code="radius-invalid",
+                argument="radius",
                 cause="it is the radius of the bright disk in pixels, for bf and adf",
                 remedy="leave it out, or use --detector bf --radius R",
             )
@@ -185,6 +187,8 @@ def _given(order: Order, data: Dataset) -> tuple[Detector | None, str]:
         except (OSError, ValueError, EOFError) as error:
             raise ArgumentError(
                 f"--detector {wanted.path}",
+                code="detector-invalid",
+                argument="detector",
                 cause=str(error),
                 remedy="name a file that numpy.save wrote, with numbers or truth values",
             ) from None
@@ -234,6 +238,7 @@ def _cluster(where: Where, stream: TextIO) -> Iterator[Client]:
     except KilledWorker as error:
         raise MrcdistError(
             "workers died while they computed the same task",
+            code="workers-died",
             cause=f"they ran out of memory, or were ended: {error}",
             remedy="give them more memory or smaller --chunks (`mrcdist explain` tells what they "
             "need), and go on with --resume",
@@ -241,6 +246,7 @@ def _cluster(where: Where, stream: TextIO) -> Iterator[Client]:
     except FutureCancelledError as error:
         raise MrcdistError(
             "the scheduler dropped the job",
+            code="scheduler-dropped-job",
             cause=str(error),
             remedy="look at the scheduler's log, and go on with --resume",
         ) from None

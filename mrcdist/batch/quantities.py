@@ -64,12 +64,14 @@ class Dataset:
         if fault:
             raise ArgumentError(
                 f"data of shape {layout.shape} and dtype {layout.dtype} cannot be reduced",
+                code="data-not-reducible",
                 cause=fault,
                 remedy="use mrcdist.read_mrc and dask.array for other computations",
             )
         if any(len(axis) > 1 for axis in self.chunks[self.n_navigation :]):
             raise ArgumentError(
                 f"chunks that split frames of {layout.frame_shape[0]} × {layout.frame_shape[1]}",
+                code="chunks-split-frames",
                 cause="sums are over whole frames",
                 remedy="give -1 for the signal axes, or a size such as 256 MiB",
             )
@@ -268,7 +270,7 @@ class Mean:
             total = reduction.join([total, load(part)])
         present = data.frames_present()
         if present == 0:
-            raise ArgumentError("no frame is there to take the mean of")
+            raise ArgumentError("no frame is there to take the mean of", code="data-not-reducible")
         missing = data.layout.n_frames - present
         notes = (
             (f"the mean is over the {present:,} frames that are there; {missing:,} are missing",)

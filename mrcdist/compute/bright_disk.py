@@ -53,6 +53,7 @@ def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
     if not np.isfinite(top) or top <= background:
         raise ArgumentError(
             "no bright disk was found",
+            code="bright-disk-not-found",
             cause="the mean pattern is even, or not finite",
             remedy=remedy,
         )
@@ -65,6 +66,7 @@ def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
     if spread > _ROUND:
         raise ArgumentError(
             "the bright pixels of the mean pattern do not form one round disk",
+            code="bright-disk-not-found",
             cause=f"the {y.size} pixels above half-maximum lie around row {cy:.1f}, column "
             f"{cx:.1f}, {spread:.2f} times as spread out as those of a disk",
             remedy=remedy,

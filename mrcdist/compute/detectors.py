@@ -111,6 +111,7 @@ class Ring:
         if not rows or not columns or not self.weights(rows, columns).any():
             raise ArgumentError(
                 f"no pixel is inside {self}",
+                code="detector-empty",
                 cause=f"frames have {shape[0]} rows and {shape[1]} columns",
                 remedy="give row, column and radii in pixels, the row first",
             )
@@ -187,6 +188,7 @@ class Mask:
         if fault:
             raise ArgumentError(
                 "the mask cannot be a detector",
+                code="detector-invalid",
                 cause=fault,
                 remedy="save an array of a frame's rows and columns with numpy.save",
             )
@@ -275,6 +277,8 @@ def parse_detector(text: str) -> WantedDetector:
     if wanted is None or len(numbers) != wanted or not all(map(math.isfinite, numbers)):
         raise ArgumentError(
             f"detector {text!r}",
+            code="detector-invalid",
+            argument="detector",
             cause="no such detector" if wanted is None else f"{kind} takes {wanted} numbers",
             remedy=_REMEDY,
         )
@@ -283,6 +287,8 @@ def parse_detector(text: str) -> WantedDetector:
     if not 0 <= inner < outer:
         raise ArgumentError(
             f"detector {text!r}",
+            code="detector-invalid",
+            argument="detector",
             cause="radii are positive, the inner one smaller than the outer one",
             remedy=_REMEDY,
         )
@@ -302,6 +308,7 @@ def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
     if inner >= outer:
         raise ArgumentError(
             f"no room for an annulus outside {disk}",
+            code="detector-no-room",
             cause=f"it would begin at {inner:.6g} px, the frame's edge is {outer:.6g} px away",
             remedy="choose it with --detector annulus:CY,CX,R1,R2",
         )

@@ -148,6 +148,7 @@ def write_acquisition(
     if parts < 1 or (announced is not None and parts > 1):
         raise ArgumentError(
             f"parts={parts} with announced={announced}",
+            code="demo-invalid",
             cause="only a single movie's header can announce other frames than it has",
             remedy="use parts=1, or leave announced out",
         )
@@ -243,6 +244,7 @@ def _check_pixels(dtype: str, byteorder: str) -> None:
     if dtype not in MODES or byteorder not in ("<", ">"):
         raise ArgumentError(
             f"dtype={dtype!r}, byteorder={byteorder!r}",
+            code="demo-invalid",
             cause="MRC has no mode for it, or no stamp",
             remedy=f"use one of {', '.join(MODES)}, and '<' or '>'",
         )
@@ -258,18 +260,21 @@ def _check_scan(
     if (not scan or custom_points is not None) and (repeats != (1, 1) or roi is not None):
         raise ArgumentError(
             f"repeats={repeats[0]}, point_repeats={repeats[1]}, roi={roi} without a raster scan",
+            code="demo-invalid",
             cause="they describe a raster; a list of points says itself what is visited how often",
             remedy="leave them out, or leave out custom_points and scan=False",
         )
     if not scan and custom_points is not None:
         raise ArgumentError(
             "custom_points with scan=False",
+            code="demo-invalid",
             cause="points are where a scan goes",
             remedy="leave one of them out",
         )
     if roi is not None and (roi[0] > scan_shape[0] or roi[1] > scan_shape[1]):
         raise ArgumentError(
             f"roi={roi} is larger than scan_shape={scan_shape}",
+            code="demo-invalid",
             cause="the region lies inside the scan",
             remedy="use a smaller roi or a larger scan_shape",
         )

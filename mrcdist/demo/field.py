@@ -119,6 +119,7 @@ def demo_frames(
     else:
         raise ArgumentError(
             f"deflection of shape {deflection.shape}",
+            code="demo-invalid",
             cause=f"a scan of {scan_shape[0]} × {scan_shape[1]} points has two numbers for each",
             remedy=f"pass an array of shape {(*scan_shape, 2)}",
         )

@@ -66,6 +66,7 @@ def indexed_frame(index: int, frame_shape: tuple[int, int], dtype: str = "uint16
     if not 0 <= index < _BASE**digits:
         raise ArgumentError(
             f"frame index {index} does not fit into {digits} pixels",
+            code="demo-invalid",
             cause=f"a pixel holds two decimal digits, at most {_DIGITS} pixels are used",
             remedy="use larger frames or fewer of them",
         )
@@ -170,6 +171,7 @@ def write_movie(
             if pixels.shape != frame_shape or not _holds(dtype, pixels):
                 raise ArgumentError(
                     f"frame {position} of {path.name} is {pixels.dtype} of shape {pixels.shape}",
+                    code="demo-invalid",
                     cause=f"the file's frames are {dtype} of shape {frame_shape}, value for value",
                     remedy="make frames of that shape and type",
                 )

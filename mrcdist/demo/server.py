@@ -112,6 +112,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
         time.sleep(0.05)
     raise ReadError(
         f"the demo's S3 server did not start, exit status {process.poll()}",
+        code="demo-server-failed",
         cause=log.read_text("utf-8", errors="replace")[-500:] or "it said nothing",
         remedy=f"if a module is missing, pip install 'mrcdist[demo]'; the whole log is {log}",
     )

@@ -122,6 +122,7 @@ def write_tilt_series(
             if pixels.shape != shape or not np.array_equal(pixels, stored := pixels.astype(dtype)):
                 raise ArgumentError(
                     f"image {index} is {pixels.dtype} of shape {pixels.shape}",
+                    code="demo-invalid",
                     cause=f"the file's images are {dtype} of shape {shape}, value for value",
                     remedy="make images of that shape, with values that fit",
                 )

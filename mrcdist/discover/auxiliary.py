@@ -138,6 +138,8 @@ def read_scan_points(folder: Folder, wanted: NamedFile) -> tuple[Points, tuple[s
         return parse_scan_points(_read_named(folder.location, wanted, "scan_file"))
     raise SidecarError(
         "the sidecar describes a scan that is no raster, and there is no list of its points",
+        code="scan-points-missing",
+        argument="scan_file",
         cause=cause,
         remedy="pass {scan_file=...}, or {navigation_shape=(frames,)} for the frames in the "
         "order of the file",
@@ -162,6 +164,8 @@ def _read_named(location: Location, wanted: Any, argument: str) -> bytes:
     if not hasattr(wanted, "read"):
         raise ArgumentError(
             f"{argument} is a {type(wanted).__name__}",
+            code="argument-type-invalid",
+            argument=argument,
             cause="a file is needed",
             remedy='pass "auto", None, a path, a URL, or an open file or text stream',
         )
@@ -179,18 +183,24 @@ def _read_stream(stream: Any, location: Location, argument: str) -> bytes:
     except UnicodeError as error:
         raise ArgumentError(
             f"{argument} is a text stream that cannot be decoded",
+            code="stream-unreadable",
+            argument=argument,
             cause=location.scrub(str(error)),
             remedy="pass its .buffer, the file opened in binary mode, or its path",
         ) from None
     except Exception as error:  # noqa: BLE001 streams are of many kinds
         raise ArgumentError(
             f"{argument} cannot be read",
+            code="stream-unreadable",
+            argument=argument,
             cause=location.scrub(f"{type(error).__name__}: {error}"),
             remedy="pass a path, or a file that is open for reading",
         ) from None
     if not content:
         raise ArgumentError(
             f"{argument} has nothing to read",
+            code="stream-unreadable",
+            argument=argument,
             cause="the stream is empty, or stands at its end because it was read before",
             remedy="rewind it with seek(0), or pass a path",
         )

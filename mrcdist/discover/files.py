@@ -48,6 +48,7 @@ def find_files(
         if not filename:
             raise ArgumentError(
                 "the list of files is empty",
+                code="files-missing",
                 cause="a dataset has at least one file",
                 remedy="name at least one",
             )
@@ -78,6 +79,7 @@ def _check_once(files: list[Location]) -> None:
         if (times := urls.count(file.url)) > 1:
             raise ArgumentError(
                 f"{file.shown} is listed {times} times",
+                code="file-listed-twice",
                 cause="its frames would be in the dataset more than once",
                 remedy="name each file once",
             )
@@ -100,6 +102,7 @@ def _glob(pattern: Location) -> list[Location]:
     if not names:
         raise MissingFileError(
             f"no file matches {pattern.shown}",
+            code="pattern-unmatched",
             cause="the folder has no such file, or is not mounted here",
             remedy="check the pattern; only the file's name may hold wildcards",
         )
@@ -108,12 +111,14 @@ def _glob(pattern: Location) -> list[Location]:
         raise ArgumentError(
             f"{pattern.shown} matches movies of {len(several)} acquisitions: "
             f"{', '.join(several[:3])}{' ...' if several[3:] else ''}",
+            code="pattern-ambiguous",
             cause="a pattern stands for the parts of one movie",
             remedy="name one acquisition; movies that are to follow each other go in a list",
         )
     if gap := find_gap(names):
         raise MissingFileError(
             f"{pattern.shown} matches parts before and after {gap}, which it does not match",
+            code="part-missing",
             cause="the part was not copied, is still being written, or the pattern leaves it out",
             remedy="bring it here, or pass the parts to read as a list",
         )

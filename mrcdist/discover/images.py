@@ -80,12 +80,16 @@ def find_images(plan: Plan, virtual: Images, external: Images) -> tuple[FoundIma
         if isinstance(wanted, str | os.PathLike):
             raise ArgumentError(
                 f"{kind}_images={os.fspath(wanted)!r}",
+                code="argument-type-invalid",
+                argument=f"{kind}_images",
                 cause="a list of files is needed",
                 remedy=f'pass {kind}_images=["..."], "auto" or None',
             )
         if not isinstance(wanted, Sequence):
             raise ArgumentError(
                 f"{kind}_images is a {type(wanted).__name__}",
+                code="argument-type-invalid",
+                argument=f"{kind}_images",
                 cause="a list of files is needed",
                 remedy=f'pass {kind}_images=["..."], "auto" or None',
             )

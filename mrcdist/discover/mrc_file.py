@@ -100,6 +100,7 @@ class OpenedFile:
         if header.codec is not None:
             raise FormatError(
                 f"MODE = {header.mode}: MRCZ, inside a {compression} stream",
+                code="compressed-twice",
                 cause="the file was compressed twice",
                 remedy=parallel_advice(compression, self.location.name)[1],
             )
@@ -112,6 +113,7 @@ class OpenedFile:
             raise TruncatedFileError(
                 f"{self.location.shown} holds less than the {announced} bytes that its header "
                 f"announces, in a {compression} stream of {size} bytes",
+                code="stream-truncated",
                 cause="the header is damaged, or the stream is damaged or cut short",
                 remedy="copy the file again, or decompress it to see what is there",
             )
@@ -121,6 +123,7 @@ class OpenedFile:
         if size is None:
             raise ReadError(
                 f"{self.location.shown}: its size is not known",
+                code="size-unknown",
                 cause="the store does not say how long the file is",
                 remedy='prefix the URL with "simplecache::"',
             )
@@ -155,7 +158,10 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
         cause, remedy = parallel_advice(compression, location.name)
         if compression not in STREAMS:
             raise FormatError(
-                f"{location.shown} is compressed with {compression}", cause=cause, remedy=remedy
+                f"{location.shown} is compressed with {compression}",
+                code="compression-unsupported",
+                cause=cause,
+                remedy=remedy,
             )
         notes.append(f"{cause}; one task reads it. To go faster, {remedy}")
         raw = read_stream_head(location, compression, HEADER_BYTES)

@@ -121,6 +121,7 @@ def _require_the_first_frames(
         raise SidecarError(
             f"the scan has {places} points, the files named only {n_frames} frames, and "
             f"{absent} is not among them",
+            code="scan-parts-missing",
             cause=f"{names[-1]} is a numbered part, and the frames of others come before its own",
             remedy="name the first part, which stands for all, or all parts as a list; for these "
             "frames by themselves {navigation_shape=(frames,)}, or {metadata_file=None}",

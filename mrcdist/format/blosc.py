@@ -148,6 +148,7 @@ def decompress(raw: bytes, header: BloscHeader) -> bytearray:
         absent = header.stream == "snappy"
         raise FormatError(
             f"the compressed section ({header.stream}) cannot be decompressed: {error}",
+            code="mrcz-section-damaged",
             cause=f"the installed {library.__name__} has no snappy" if absent else "it is damaged",
             remedy="write the file again with zstd" if absent else "copy the file again",
         ) from None
@@ -162,6 +163,7 @@ def _first_installed(names: tuple[str, ...]) -> Any:
             continue
     raise MissingExtraError(
         f"MRCZ sections of this kind need the package {names[0]}, which is not installed here",
+        code="package-missing",
         cause="decompression is optional",
         remedy=f"{_INSTALL[names[0]]}, on every worker",
     )
@@ -179,6 +181,7 @@ def _not_a_chunk(raw: bytes, why: str) -> FormatError:
     found = raw[:CHUNK_HEADER_BYTES].hex(" ") or "no bytes"
     return FormatError(
         f"no blosc chunk that can be read: {why}; found {found}",
+        code="blosc-chunk-invalid",
         cause="the file is damaged, NSYMBT is wrong, or it is not MRCZ although its MODE says so",
         remedy="copy the file again, or write it again with mrcz",
     )

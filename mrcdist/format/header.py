@@ -174,6 +174,7 @@ def parse_header(
         raise FormatError(
             f"not an MRC file: {len(raw)} bytes are too few for the 1024-byte header; "
             f"{_found(raw)}",
+            code="not-mrc",
             cause="the file is empty or was cut short, or this is another kind of file",
             remedy="check the path, and that the copy or the acquisition has finished",
         )
@@ -308,6 +309,7 @@ def _require_shape(
         named = f"NX, NY, NZ = {nx}, {ny}, {nz} and NSYMBT = {nsymbt}"
         raise FormatError(
             f"not an MRC file that can be read: {named}; {_found(raw)}",
+            code="header-sizes-invalid",
             cause="sizes must be positive; this is another kind of file, or its header was "
             "overwritten",
             remedy="check the path; if the file is an MRC file, restore its header from a copy",
@@ -317,12 +319,14 @@ def _require_shape(
     if not has_map:
         raise FormatError(
             f"not an MRC file: no word MAP at byte 208 and MODE = {mode}; {_found(raw)}",
+            code="not-mrc",
             cause="this is another kind of file",
             remedy="check the path",
         )
     known = ", ".join(f"{number} ({what})" for number, what in KNOWN_MODES.items())
     raise FormatError(
         f"MODE = {mode} is not a mode that is known; {_found(raw)}",
+        code="mode-unknown",
         cause="the program that wrote the file uses a mode of its own, or the header is damaged",
         remedy=f"the known modes are {known}",
     )
@@ -351,6 +355,7 @@ def _settle_extended_header(
         raise FormatError(
             f"NSYMBT = {nsymbt} bytes of extended header in a file of {file_size} bytes; "
             f"{_found(raw)}",
+            code="extended-header-too-long",
             cause="the file was cut short inside its header, or NSYMBT is damaged",
             remedy="copy the file again, or restore its header",
         )
@@ -359,6 +364,7 @@ def _settle_extended_header(
             f"not an MRC file: no word MAP at byte 208, and {nx} x {ny} x {nz} pixels of mode "
             f"{mode} "
             f"do not fit in {file_size} bytes; {_found(raw)}",
+            code="not-mrc",
             cause="this is another kind of file",
             remedy="check the path",
         )

@@ -120,6 +120,7 @@ class SectionWalk:
         if (span := self.wanted) is not None and not (at <= span[0] and span[1] <= end):
             raise ArgumentError(
                 f"bytes {at} to {end} were given where bytes {span[0]} to {span[1]} are wanted",
+                code="mrcz-walk-invalid",
                 cause="the read was short, or of another place",
                 remedy="read the wanted bytes again",
             )
@@ -148,6 +149,7 @@ class SectionWalk:
         if self.wanted is not None:
             raise ArgumentError(
                 f"the walk stands at section {self.done} of {self._sections}",
+                code="mrcz-walk-invalid",
                 remedy="feed it until nothing is wanted",
             )
         end, missing = self._offsets[-1], self._sections - self.done
@@ -155,6 +157,7 @@ class SectionWalk:
             raise TruncatedFileError(
                 f"the header announces {self._sections} compressed sections, the file's "
                 f"{self._file_size} bytes hold {self.done} whole ones",
+                code="file-truncated",
                 cause="the file was cut short, or is still being written or copied",
                 remedy="copy it again; {allow_truncated=True} loads the sections that are there",
             )
@@ -203,6 +206,7 @@ def split_mode(mode: int) -> tuple[int, str | None]:
     known = ", ".join(f"{number} ({name})" for number, name in _CODECS.items())
     raise FormatError(
         f"MODE = {mode} names compression {number}, which cannot be read",
+        code="mrcz-codec-unknown",
         cause="codecs above 6 are blosc2's own, or the header is damaged",
         remedy=f"write the file again with one of {known}",
     )
@@ -239,6 +243,7 @@ def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) 
     if len(raw) != header.ctbytes:
         raise FormatError(
             f"{len(raw)} bytes were read for a compressed section of {header.ctbytes}",
+            code="mrcz-section-damaged",
             cause="the file is cut short, or changed after reading was planned",
             remedy="open the file again; if it persists, copy the file again",
         )
@@ -246,6 +251,7 @@ def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) 
     if len(pixels) != expected:
         raise FormatError(
             f"the compressed section held {len(pixels)} bytes, {expected} were announced",
+            code="mrcz-section-damaged",
             cause="the chunk is damaged",
             remedy="copy the file again",
         )
@@ -257,12 +263,13 @@ def _header_of_section(raw: bytes, section_nbytes: int, place: str) -> BloscHead
         header = parse_chunk_header(raw)
     except FormatError as error:
         raise FormatError(
-            f"{place}: {error.problem}", cause=error.cause, remedy=error.remedy
+            f"{place}: {error.problem}", code=error.code, cause=error.cause, remedy=error.remedy
         ) from None
     if header.nbytes != section_nbytes:
         raise FormatError(
             f"{place}: the chunk holds {header.nbytes} bytes, "
             f"a section of this file has {section_nbytes}",
+            code="mrcz-section-damaged",
             cause="the main header's NX, NY or MODE is damaged, or the chunk's header is",
             remedy="copy the file again, or write it again with mrcz",
         )

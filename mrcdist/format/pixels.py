@@ -131,6 +131,8 @@ def pixel_format(
     if mode0 not in (None, "int8", "uint8"):
         raise ArgumentError(
             f"mode0={mode0!r}",
+            code="mode0-invalid",
+            argument="mode0",
             cause="mode 0 holds bytes, which are signed or unsigned",
             remedy='pass "int8", "uint8" or None, which goes by the file',
         )

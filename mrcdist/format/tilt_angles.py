@@ -52,12 +52,16 @@ def parse_tilts(name: str, raw: bytes) -> npt.NDArray[np.float64]:
     else:
         raise SidecarError(
             f"{name} is no file of tilt angles that is known",
+            code="tilt-angles-invalid",
+            argument="tilt_file",
             cause="its name ends in none of .tlt, .rawtlt, .mdoc",
             remedy="name a file with one angle a line .tlt or .rawtlt, SerialEM's autodoc .mdoc",
         )
     if not angles:
         raise SidecarError(
             f"{name} holds no tilt angle",
+            code="tilt-angles-invalid",
+            argument="tilt_file",
             cause="the file is empty, or describes something else than the images of a tilt series",
             remedy=_REMEDY,
         )
@@ -114,4 +118,10 @@ def _angle(name: str, number: int, text: str) -> float:
 
 def _junk(name: str, number: int, found: str, cause: str) -> SidecarError:
     shown = found if len(found) <= 60 else f"{found[:60]}..."
-    return SidecarError(f"{name}, line {number}: {shown!r}", cause=cause, remedy=_REMEDY)
+    return SidecarError(
+        f"{name}, line {number}: {shown!r}",
+        code="tilt-angles-invalid",
+        argument="tilt_file",
+        cause=cause,
+        remedy=_REMEDY,
+    )

@@ -47,6 +47,7 @@ def register_hyperspy() -> None:
     except ImportError:
         raise MissingExtraError(
             "RosettaSciIO is not installed here",
+            code="package-missing",
             cause="HyperSpy finds its file formats in it",
             remedy='pip install "mrcdist[hyperspy]"',
         ) from None

@@ -80,7 +80,12 @@ def browse(data: Plan | Mapping[str, Any], *, budget: int = _BUDGET, figure: Any
     'mrcdist virtual ...20260101_00001_movie.mrc --detector circle:16,16,5'
     """
     if budget < 1:
-        raise ArgumentError(f"budget={budget}", remedy="give a number of bytes, such as 64 * 2**20")
+        raise ArgumentError(
+            f"budget={budget}",
+            code="budget-invalid",
+            argument="budget",
+            remedy="give a number of bytes, such as 64 * 2**20",
+        )
     return Browser(scan_of(data, budget), new_figure() if figure is None else figure)
 
 
@@ -132,6 +137,7 @@ class Browser:
         if not (0 <= y < self._scan.shape[0] and 0 <= x < self._scan.shape[1]):
             raise ArgumentError(
                 f"no scan point ({y}, {x})",
+                code="scan-point-outside",
                 remedy=f"y is below {self._scan.shape[0]}, x below {self._scan.shape[1]}",
             )
         self.pattern = self._frame((y, x))
@@ -155,7 +161,9 @@ class Browser:
         """
         if not 0 <= inner < outer:
             raise ArgumentError(
-                f"radii {inner:g} and {outer:g}", remedy="give 0 <= inner < outer, in pixels"
+                f"radii {inner:g} and {outer:g}",
+                code="radii-invalid",
+                remedy="give 0 <= inner < outer, in pixels",
             )
         detector = Ring(cy, cx, inner, outer)
         self.virtual_image = self._scan.virtual_image(detector)

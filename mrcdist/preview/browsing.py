@@ -153,6 +153,7 @@ def scan_of(data: Plan | Mapping[str, Any], budget: int) -> Scan:
     if not isinstance(data, Mapping) or "data" not in data or "axes" not in data:
         raise ArgumentError(
             f"a {type(data).__name__} cannot be browsed",
+            code="data-not-browsable",
             cause="a plan or a dataset is needed",
             remedy="pass plan_mrc(url), or one of the dicts that read_mrc(url) returns",
         )
@@ -164,6 +165,7 @@ def scan_of(data: Plan | Mapping[str, Any], budget: int) -> Scan:
     if source is None:
         raise ArgumentError(
             "the data are not those that were read",
+            code="data-not-browsable",
             cause="they were sliced, computed with or rechunked since",
             remedy="pass plan_mrc(url), or a computed (numpy) array in the dict",
         )
@@ -204,6 +206,8 @@ def _of_source(source: MrcSource, axes: Sequence[Axis], name: str, budget: int) 
     if not isinstance(choice, ScanChoice):
         raise ArgumentError(
             f"{name} is one {part.compression} stream of more than {budget:,} bytes",
+            code="budget-too-small",
+            argument="budget",
             cause="each frame would be reached through all frames before it",
             remedy="decompress the file, or raise the budget to hold all of it",
         )
@@ -246,6 +250,7 @@ def _plane(axes: Sequence[Axis]) -> tuple[int, int]:
         there = ", ".join(f"{axis['name']} ({axis['size']})" for axis in axes)
         raise ArgumentError(
             f"an array with the axes {there} is no scan of patterns",
+            code="data-not-browsable",
             cause="navigation axes y and x are needed, and frames of two axes",
             remedy="give the scan's shape with {navigation_shape=(x, y)}; `mrcdist preview` shows "
             "volumes and stacks",

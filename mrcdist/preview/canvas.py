@@ -35,6 +35,7 @@ def new_figure() -> Any:
     except ImportError:
         raise MissingExtraError(
             "ipympl is not installed here",
+            code="package-missing",
             cause="figures in a notebook need it to listen to the mouse",
             remedy='pip install "mrcdist[notebook]", then reload the page',
         ) from None

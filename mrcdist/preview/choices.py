@@ -116,6 +116,8 @@ def too_small(budget: int, least: int, what: str) -> ArgumentError:
     """Build the error for a budget that allows nothing worth looking at."""
     return ArgumentError(
         f"a budget of {budget:,} bytes is too small",
+        code="budget-too-small",
+        argument="budget",
         cause=f"{what} of this file has {least:,} bytes",
         remedy=f"raise the budget, to {4 * least:,} bytes or more",
     )

@@ -62,7 +62,9 @@ def choose(
     present = min(layout.present, layout.n_frames)
     if 0 in (*layout.frame_shape, present):
         raise ArgumentError(
-            "the file holds no pixels", remedy="there is nothing to see; `mrcdist info` says more"
+            "the file holds no pixels",
+            code="pixels-missing",
+            remedy="there is nothing to see; `mrcdist info` says more",
         )
     reached = min(limits.budget // layout.frame_bytes, present) if limits.stream else present
     choice: Choice

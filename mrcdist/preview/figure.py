@@ -36,6 +36,7 @@ def require_matplotlib() -> None:
     except ImportError:
         raise MissingExtraError(
             "matplotlib is not installed here",
+            code="package-missing",
             cause="pictures are drawn with it",
             remedy='pip install "mrcdist[plot]"',
         ) from None

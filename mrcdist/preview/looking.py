@@ -120,7 +120,12 @@ def look_at(plan: Plan, *, budget: int = DEFAULT_BUDGET, view: View | None = Non
         The budget is too small, the file is empty, or the view does not suit its axes.
     """
     if budget < 1:
-        raise ArgumentError(f"budget={budget}", remedy="give a number of bytes, such as 64 MiB")
+        raise ArgumentError(
+            f"budget={budget}",
+            code="budget-invalid",
+            argument="budget",
+            remedy="give a number of bytes, such as 64 MiB",
+        )
     content = content_of(plan.layout, plan.axes, ispg=plan.header.ispg, view=view)
     beside, notes = _find_image(plan, content, budget)
     cost = Cost()

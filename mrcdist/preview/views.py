@@ -84,6 +84,8 @@ def content_of(
         there = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
         raise ArgumentError(
             f'view "{view}" of an array with the axes {there}',
+            code="view-unsuited",
+            argument="view",
             cause="a scan needs navigation axes y and x, a volume sections along x, y or z",
             remedy='use view "images", or give the scan\'s shape with {navigation_shape}',
         )

@@ -23,6 +23,7 @@ from mrcdist.storage.retry import retried
 from mrcdist.storage.translate import explain_failure
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 from tests.support.processes import free_port
+from tests.support.raised import RAISED
 
 BUILTINS = {
     "ArgumentError": ValueError,
@@ -96,6 +97,19 @@ class TestCodes:
     def test_are_words_with_hyphens_each_listed_once_in_order(self):
         assert list(errors.CODES) == sorted(set(errors.CODES))
         assert [c for c in errors.CODES if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", c)] == []
+
+    def test_every_error_names_one_save_where_a_class_says_enough(self):
+        bare = {raised.place for raised in RAISED if raised.code is None}
+        assert [place for place in bare if not place.startswith(("storage/", "read/"))] == []
+
+    def test_all_that_are_listed_are_used_and_no_other(self):
+        used = {raised.known_as for raised in RAISED} - {"error.code"}
+        kept = {kind.default_code for kind in [errors.MrcdistError, *EVERY]}
+        assert used | kept == set(errors.CODES)
+
+    @pytest.mark.parametrize("code", errors.CODES)
+    def test_one_stands_for_errors_of_one_class(self, code):
+        assert len({raised.kind for raised in RAISED if raised.known_as == code}) <= 1
 
     def test_stay_with_the_argument_where_a_place_or_remedy_is_added(self):
         error = errors.ArgumentError("chunks=0", code="chunks-invalid", argument="chunks")

@@ -188,6 +188,7 @@ def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
         return (movie_name,)
     raise MissingFileError(
         f"The parts of {base}{_MOVIE} are numbered {', '.join(map(str, numbers))}",
+        code="part-missing",
         cause="A part was not copied or is still being written, or the folder holds copies.",
         remedy="Bring the missing part here, or pass the files to read as a list, in order.",
     )

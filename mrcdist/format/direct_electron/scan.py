@@ -121,6 +121,7 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
     if points_per_frame > 1:
         raise SidecarError(
             f"Scan - Points Per Camera Frame = {points_per_frame:g}: a frame is no single point's",
+            code="scan-too-fast",
             cause="The scan was faster than the camera.",
             remedy=_REMEDY,
         )
@@ -220,6 +221,7 @@ def _count(sidecar: Sidecar, *keys: str, default: int | None = None) -> int:
             return default
         raise SidecarError(
             f"The sidecar says that this is a scan, but not its {key}",
+            code="sidecar-key-missing",
             cause="The sidecar was edited, or the server had not finished it.",
             remedy=_REMEDY,
         )
@@ -227,6 +229,7 @@ def _count(sidecar: Sidecar, *keys: str, default: int | None = None) -> int:
     if whole is None or int(whole[1]) == 0:
         raise SidecarError(
             f"{key} = {shorten(text)} in the sidecar is not a whole number above 0",
+            code="sidecar-value-invalid",
             cause="The sidecar was edited or is damaged.",
             remedy=_REMEDY,
         )
@@ -238,6 +241,7 @@ def _switched_on(sidecar: Sidecar, key: str) -> bool:
     if flag is None and text is not None:
         raise SidecarError(
             f"{key} = {shorten(text)} in the sidecar is neither Enable nor Disable",
+            code="sidecar-value-invalid",
             cause="The sidecar was edited, or a server wrote it that has other words for this.",
             remedy=_REMEDY,
         )

@@ -66,6 +66,8 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
     if not rows:
         raise SidecarError(
             "The list of scan points has no points",
+            code="scan-points-invalid",
+            argument="scan_file",
             cause="The file is empty or was not written to its end.",
             remedy=_REMEDY,
         )
@@ -118,6 +120,8 @@ def frame_table(
         raise SidecarError(
             f"Scan point {first + 1} of {n_points} is x = {x[first]}, y = {y[first]}, outside the"
             f" grid of {columns} x {rows} (x, y) points; {outside.size} points are",
+            code="scan-points-invalid",
+            argument="scan_file",
             cause="The list of scan points belongs to another acquisition, or has rows and columns"
             " exchanged, or the sidecar was edited.",
             remedy=_REMEDY,
@@ -158,6 +162,8 @@ def _header_notes(line: str) -> tuple[str, ...]:
     if len(meant) == 2 and meant[0] != meant[1] and (meant[0] == "y" or meant[1] == "x"):
         raise SidecarError(
             f"The columns of the list of scan points are {line.strip()[:60]!r}",
+            code="scan-points-columns",
+            argument="scan_file",
             cause="Scan points are x, y, one row per frame; here y comes first.",
             remedy="Exchange the columns, or correct the header if the numbers are x, y.",
         )
@@ -184,6 +190,8 @@ def _bad_row(rows: list[tuple[int, str]]) -> SidecarError:
     number, line = next((row for row in rows if not _is_point(row[1])), rows[0])
     return SidecarError(
         f"Line {number} of the list of scan points is {line.strip()[:60]!r}, not two whole numbers",
+        code="scan-points-invalid",
+        argument="scan_file",
         cause="It is no list of x,y points, one row per frame, or it is damaged.",
         remedy=_REMEDY,
     )
@@ -207,6 +215,8 @@ def _check_number(n_points: int, n_frames: int, *, allow_missing: bool) -> None:
         remedy = _REMEDY
     raise SidecarError(
         f"The list of scan points has {n_points} points, but the movie has {n_frames} frames",
+        code="scan-points-mismatch",
+        argument="scan_file",
         cause=cause,
         remedy=remedy,
     )
@@ -218,6 +228,7 @@ def _check_places(places: int, shape: tuple[int, int], n_points: int, *, visits:
         raise SidecarError(
             f"A scan of {shape[1]} x {shape[0]} (x, y) points, visited up to {visits} times each,"
             f" has {places} places for a frame, more than {most} for a list of {n_points} points",
+            code="scan-grid-too-large",
             cause="The sidecar was edited, or one point was visited very often.",
             remedy=_REMEDY,
         )

@@ -100,6 +100,8 @@ def parse_sidecar(raw: bytes | str) -> Sidecar:
     if not values:
         raise SidecarError(
             f"No 'key = value' line in the sidecar, which begins with {raw[:40]!r}",
+            code="sidecar-not-text",
+            argument="metadata_file",
             cause="The file is empty, or it is not a Direct Electron _info.txt file.",
             remedy="Pass the right file as {metadata_file}, or {metadata_file=None} to go without.",
         )

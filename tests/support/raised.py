@@ -1,0 +1,42 @@
+"""The errors that the package's code makes, found in its syntax trees."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from mrcdist import errors
+from tests.support.processes import ROOT
+
+__all__ = ["RAISED", "Raised"]
+
+
+@dataclass(frozen=True)
+class Raised:
+    """One place where an error is made."""
+
+    place: str
+    kind: type[errors.MrcdistError]
+    code: str | None  # None: the class's own; a name: another error's
+
+    @property
+    def known_as(self) -> str:
+        """The code that the error has."""
+        return self.code or self.kind.default_code
+
+
+def _raised() -> list[Raised]:
+    found = []
+    for path in sorted((ROOT / "mrcdist").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            name = isinstance(node, ast.Call) and getattr(node.func, "id", "")
+            kind = getattr(errors, name, None) if name in errors.__all__ else None
+            if isinstance(node, ast.Call) and kind and issubclass(kind, errors.MrcdistError):
+                [code] = [k.value for k in node.keywords if k.arg == "code"] or [None]
+                said = code.value if isinstance(code, ast.Constant) else code and ast.unparse(code)
+                place = f"{path.relative_to(ROOT / 'mrcdist')}:{node.lineno}"
+                found.append(Raised(place, kind, said))
+    return found
+
+
+RAISED = _raised()
