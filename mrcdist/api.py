@@ -13,10 +13,11 @@ from dask.array.core import slices_from_chunks
 from mrcdist.dataset import Plan, PlanOptions, make_plan
 from mrcdist.discover.auxiliary import NamedFile
 from mrcdist.discover.files import Filename, find_files
-from mrcdist.discover.images import Images, find_images, load_images
+from mrcdist.discover.images import Images, find_images
 from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.header import ByteOrder
 from mrcdist.format.pixels import Mode0
+from mrcdist.images import load_images
 from mrcdist.interop.axes import axes_dicts
 from mrcdist.interop.metadata import metadata_dict, original_metadata_dict
 from mrcdist.progress import Progress
@@ -125,7 +126,8 @@ def read_mrc(
         storage_options=storage_options,
     )
     metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
-    images, notes = load_images(plan, find_images(plan, virtual_images, external_images), lazy=lazy)
+    found = find_images(plan.folder, plan.sidecar, virtual_images, external_images)
+    images, notes = load_images(plan, found, lazy=lazy)
     _warn(plan, notes)
     return [
         {

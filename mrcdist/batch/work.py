@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy.typing as npt
 
+from mrcdist import stats
 from mrcdist.batch.schedule import Task
 from mrcdist.compute.reductions import Reduction
-from mrcdist.read import stats
 from mrcdist.read.source import MrcSource
-from mrcdist.read.stats import ReadStats
+from mrcdist.stats import ReadStats
 
 __all__ = ["Ledger", "Piece", "Work", "compute", "join", "merge_ledgers", "total"]
 

@@ -1,34 +1,25 @@
-"""The virtual and external images of a Direct Electron acquisition, as signals of their own."""
+"""The virtual and external images of a Direct Electron acquisition: which there are."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-
-from mrcdist.dataset import Plan, PlanOptions, make_plan
-from mrcdist.errors import ArgumentError, MrcdistError
-from mrcdist.format.axis import Axis
+from mrcdist.discover.auxiliary import Folder
+from mrcdist.errors import ArgumentError
 from mrcdist.format.direct_electron.filenames import Companion, find_companions
-from mrcdist.interop.axes import axes_dicts
-from mrcdist.interop.metadata import metadata_dict, original_metadata_dict
+from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.storage.location import Location
 
-__all__ = ["FoundImage", "Images", "find_images", "load_images"]
+__all__ = ["FoundImage", "Images", "find_images"]
 
 Images = Literal["auto"] | Sequence[str | os.PathLike[str]] | None
-
-# Of a lazy dataset, larger images stay lazy too. A 1024 × 1024 scan's float32 image is 4 MiB.
-_EAGER_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -49,12 +40,17 @@ class FoundImage:
     named: bool = False
 
 
-def find_images(plan: Plan, virtual: Images, external: Images) -> tuple[FoundImage, ...]:
+def find_images(
+    folder: Folder, sidecar: Sidecar | None, virtual: Images, external: Images
+) -> tuple[FoundImage, ...]:
     """Find the images of an acquisition by one listing, virtual ones first.
 
     Parameters
     ----------
-    plan : Plan
+    folder : Folder
+        Of the movie.
+    sidecar : Sidecar or None
+        Of the movie; without one no images are looked for.
     virtual, external : "auto", None or sequence of paths
         The caller's files; "auto" looks beside a movie that has a sidecar; None takes none.
 
@@ -64,15 +60,15 @@ def find_images(plan: Plan, virtual: Images, external: Images) -> tuple[FoundIma
         An argument is neither "auto", None nor a sequence of paths.
     """
     found: Sequence[Companion] = ()
-    if "auto" in (virtual, external) and plan.sidecar is not None and plan.folder.listing:
-        found = find_companions(plan.location.name, plan.folder.listing)
+    if "auto" in (virtual, external) and sidecar is not None and folder.listing:
+        found = find_companions(folder.location.name, folder.listing)
     images: list[FoundImage] = []
     for kind, wanted in (("virtual", virtual), ("external", external)):
         if wanted is None:
             continue
         if isinstance(wanted, str) and wanted == "auto":
             images += [
-                FoundImage(image.name, plan.location.sibling(image.file))
+                FoundImage(image.name, folder.location.sibling(image.file))
                 for image in found
                 if image.kind == kind
             ]
@@ -94,57 +90,9 @@ def find_images(plan: Plan, virtual: Images, external: Images) -> tuple[FoundIma
                 remedy=f'pass {kind}_images=["..."], "auto" or None',
             )
         for path in wanted:
-            location = Location.of(path, plan.location.storage_options)
+            location = Location.of(path, folder.location.storage_options)
             images.append(FoundImage(location.name.rpartition(".")[0], location, named=True))
     return _told_apart(images)
-
-
-def load_images(
-    plan: Plan, images: Sequence[FoundImage], *, lazy: bool
-) -> tuple[dict[str, Any], list[str]]:
-    """Load the images as HyperSpy's navigators.
-
-    Parameters
-    ----------
-    plan : Plan
-        Of the movie.
-    images : sequence of FoundImage
-    lazy : bool
-        Leave images above 16 MiB to tasks.
-
-    Returns
-    -------
-    signals : dict
-        For ``metadata["_HyperSpy"]``: ``navigators`` with a signal dict ``_sig_<name>`` for every
-        image, and ``_sig_navigator``, the first whose shape is the navigation shape. Empty where
-        there are no images.
-    notes : list of str
-        What is odd about the images; which of those that nobody named cannot be read.
-
-    Raises
-    ------
-    MrcdistError
-        An image that the caller named cannot be read.
-    """
-    notes: list[str] = []
-    navigators: dict[str, Any] = {}
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        loading = [(image, pool.submit(_load, image, plan, lazy=lazy)) for image in images]
-    for image, future in loading:
-        try:
-            navigators[f"_sig_{image.name}"], odd = future.result()
-        except MrcdistError as error:
-            if image.named:
-                raise
-            # The server may still be writing it; the movie's own data are none the worse.
-            notes.append(f"the image {image.location.name} is left out: {error.problem}")
-        else:
-            notes += [f"the image {image.location.name}: {note}" for note in odd]
-    if not navigators:
-        return {}, notes
-    shape = plan.layout.navigation_shape
-    fits = [signal for signal in navigators.values() if signal["data"].shape == shape]
-    return {"navigators": navigators, **({"_sig_navigator": fits[0]} if fits else {})}, notes
 
 
 def _told_apart(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:
@@ -166,44 +114,3 @@ def _hyperspy_key(name: str) -> str:
     """What HyperSpy's metadata call an item: ASCII letters and digits, and _ for blanks."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^\w ]", "", plain).strip().replace(" ", "_")
-
-
-def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
-    own = make_plan([image.location], PlanOptions(metadata_file=None))
-    later = lazy and own.layout.nbytes > _EAGER_BYTES
-    data: Any = own.to_dask() if later else np.array(own.source[...])
-    axes, notes = _scan_axes(own.axes, plan)
-    data = data.reshape(tuple(axis.size for axis in axes))
-    metadata = metadata_dict(image.location.name)
-    metadata["General"]["title"] = image.name
-    signal = {
-        "data": data,
-        "axes": axes_dicts(axes),
-        "metadata": metadata,
-        "original_metadata": original_metadata_dict(own.header),
-    }
-    return signal, (*own.notes, *notes)
-
-
-def _scan_axes(own: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], list[str]]:
-    """The scan's axes, where the image has a pixel for each of its points or of its (y, x)."""
-    navigation = [axis for axis in plan.axes if axis.navigate]
-    grid = [axis for axis in navigation if axis.name in ("y", "x")]
-    pixels = [axis.size for axis in own if axis.size != 1]
-    notes = []
-    for axes in (navigation, grid):
-        shape = [axis.size for axis in axes]
-        if not axes or math.prod(pixels) != math.prod(shape):
-            continue
-        # Only slower axes may lie one below the other; rows of another length are another image's.
-        if pixels[1:] == shape[len(shape) - len(pixels[1:]) :]:
-            first = len(axes) - 2  # the last two are the image's plane
-            return [replace(axis, navigate=i < first) for i, axis in enumerate(axes)], []
-        notes = [
-            f"it has {_by(pixels)} pixels, the scan {_by(shape)} points: its axes stay its own"
-        ]
-    return own, notes
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

@@ -171,7 +171,7 @@ def _find_image(plan: Plan, content: Content, budget: int) -> tuple[_Beside | No
         return None, []
     shape = tuple(plan.layout.navigation_shape[axis] for axis in content.plane)
     notes = []
-    for image in find_images(plan, "auto", "auto"):
+    for image in find_images(plan.folder, plan.sidecar, "auto", "auto"):
         try:
             own = make_plan([image.location], PlanOptions(metadata_file=None))
             if own.layout.frame_shape != shape or own.layout.nbytes == 0:

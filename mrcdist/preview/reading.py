@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from mrcdist import stats
 from mrcdist.config import read_settings
 from mrcdist.preview.pieces import Band, Piece
 from mrcdist.progress import Progress
-from mrcdist.read import stats
 from mrcdist.read.source import MrcSource
 
 __all__ = ["Cost", "Taken", "cost_of", "in_file_order", "read_pieces"]

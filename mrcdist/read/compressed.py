@@ -13,9 +13,9 @@ from typing import IO, Any, Literal
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
+from mrcdist import stats
 from mrcdist.config import read_settings
 from mrcdist.errors import MrcdistError, TruncatedFileError
-from mrcdist.read import stats
 from mrcdist.read.protocol import Cost
 from mrcdist.storage.location import Location, changed, here
 from mrcdist.storage.translate import explain_failure

@@ -23,8 +23,8 @@ from mrcdist.read.places import (
 )
 from mrcdist.read.protocol import OpenPart, RangeFiller, RangeKeeper
 from mrcdist.read.readahead import expect
-from mrcdist.read.scatter import Target
 from mrcdist.read.views import as_slice, even_step, frames_in, native
+from mrcdist.storage.scatter import Target
 
 __all__ = ["read_block"]
 

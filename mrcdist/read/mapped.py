@@ -17,10 +17,10 @@ import numpy.typing as npt
 import psutil
 from fsspec.implementations.local import LocalFileSystem
 
+from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import FileChangedError, MrcdistError
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.read import stats
 from mrcdist.read.mmap_pool import POOL
 from mrcdist.read.protocol import Cost, RangeKeeper, Stretches
 from mrcdist.read.readahead import announce

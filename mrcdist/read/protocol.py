@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mrcdist.plan.coalesce import Merging
 from mrcdist.plan.layout import Frames
-from mrcdist.read.scatter import Target
+from mrcdist.storage.scatter import Target
 
 __all__ = ["Cost", "OpenPart", "RangeFiller", "RangeKeeper", "RangeReader", "Stretches"]
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
 from mrcdist.plan.coalesce import piece_bytes
-from mrcdist.read import stats
 from mrcdist.read.protocol import Cost, RangeFiller
-from mrcdist.read.scatter import Target
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.retry import Attempts
+from mrcdist.storage.scatter import Target
 from mrcdist.storage.transport import Bytes, open_transport
 from mrcdist.storage.version import Identity
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist import stats
 from mrcdist.config import ReadSettings, read_settings
 from mrcdist.errors import MrcdistError
 from mrcdist.format.mrcz import SectionTable
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.indexing import select
 from mrcdist.plan.layout import Frames, FrameTable, Layout
-from mrcdist.read import stats
 from mrcdist.read.compressed import StreamReader
 from mrcdist.read.cost import BlockCost, block_cost
 from mrcdist.read.execute import read_block

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import ReadError
 from mrcdist.progress import waiting
-from mrcdist.read import stats
 from mrcdist.storage.translate import (
     Transient,
     explain_failure,

@@ -15,9 +15,9 @@ from fsspec.implementations.http import HTTPFileSystem
 from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError, ReadError
-from mrcdist.read.scatter import Target
 from mrcdist.storage.http import range_headers, ranges_ignored
 from mrcdist.storage.location import Location, changed
+from mrcdist.storage.scatter import Target
 from mrcdist.storage.throughput import Pace, pace_of
 from mrcdist.storage.translate import Transient, explain_status, is_transient
 from mrcdist.storage.version import Identity

@@ -31,8 +31,7 @@ import dask  # noqa: E402
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 
-from mrcdist import plan_mrc  # noqa: E402
-from mrcdist.read import stats  # noqa: E402
+from mrcdist import plan_mrc, stats  # noqa: E402
 from tests.support.http_log import CountingProxy, Exchange, Fault  # noqa: E402
 from tests.support.mrc_files import mrc_bytes  # noqa: E402
 from tests.support.s3 import radosgw_server  # noqa: E402

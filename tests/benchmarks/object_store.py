@@ -28,11 +28,10 @@ import aiohttp  # noqa: E402
 import dask  # noqa: E402
 import numpy as np  # noqa: E402
 
-from mrcdist import plan_mrc  # noqa: E402
+from mrcdist import plan_mrc, stats  # noqa: E402
 from mrcdist.config import read_settings  # noqa: E402
 from mrcdist.dataset import Plan  # noqa: E402
 from mrcdist.demo.movie import movie_header  # noqa: E402
-from mrcdist.read import stats  # noqa: E402
 from tests.benchmarks.bare_clients import AiohttpClient, Client, ObstoreClient  # noqa: E402
 from tests.benchmarks.report import machine  # noqa: E402
 from tests.benchmarks.stores import NAMES, Store, open_stores  # noqa: E402

@@ -14,7 +14,7 @@ import pytest
 from dask.base import collections_to_expr
 
 import mrcdist
-from mrcdist.read import stats
+from mrcdist import stats
 from tests.support.cluster import dask_cluster
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 from tests.support.processes import ROOT

@@ -26,10 +26,16 @@ import pytest
 from distributed import Client
 from numpy.typing import NDArray
 
-from mrcdist import AccessDeniedError, FileChangedError, MissingFileError, ReadError, plan_mrc
+from mrcdist import (
+    AccessDeniedError,
+    FileChangedError,
+    MissingFileError,
+    ReadError,
+    plan_mrc,
+    stats,
+)
 from mrcdist.dataset import Plan
 from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.read import stats
 from mrcdist.read.source import MrcSource
 from mrcdist.storage.translate import explain_status
 from tests.support.cluster import dask_cluster

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import mrcdist
+from mrcdist import stats
 from mrcdist.demo.movie import movie_header
-from mrcdist.read import stats
 from tests.support.cluster import dask_cluster
 from tests.support.memory import reader_memory
 from tests.support.mrc_files import mrc_bytes

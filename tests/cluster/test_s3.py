@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import mrcdist
+from mrcdist import stats
 from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.read import stats
 from tests.support.acquisitions import all_frames
 from tests.support.http_log import CountingProxy, Fault
 from tests.support.mrc_files import counting, mrc_bytes

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import mrcdist
+from mrcdist import stats
 from mrcdist.errors import MrcdistWarning, TruncatedFileError
-from mrcdist.read import stats
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
 NUMBERS = counting((5, 6, 7), "int16")

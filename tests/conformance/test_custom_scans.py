@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcdist import MrcdistWarning, SidecarError, plan_mrc, read_mrc
+from mrcdist import MrcdistWarning, SidecarError, plan_mrc, read_mrc, stats
 from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.demo.movie import frame_index, movie_header
-from mrcdist.read import stats
 from mrcdist.storage.location import Location
 from tests.support.acquisitions import axis_names, frames_of, in_memory, url_of
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
+from mrcdist import stats
 from mrcdist.errors import ArgumentError, MrcdistWarning, TruncatedFileError
-from mrcdist.read import stats
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes
 
 ALL_BYTES = bytes(range(256))

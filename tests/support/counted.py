@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mrcdist.read import stats
+from mrcdist import stats
 
 
 class Counted:

@@ -34,7 +34,7 @@ from mrcdist.compute.reductions import FrameSum, PixelSums
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import plan_chunks
-from mrcdist.read.stats import ReadStats
+from mrcdist.stats import ReadStats
 from tests.support.mrc_files import header_bytes, mrc_bytes
 
 INTEGERS = ["int8", "uint8", "int16", "uint16"]

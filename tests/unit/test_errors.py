@@ -16,9 +16,8 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 import mrcdist
-from mrcdist import errors
+from mrcdist import errors, stats
 from mrcdist.config import read_settings
-from mrcdist.read import stats
 from mrcdist.storage.retry import retried
 from mrcdist.storage.translate import explain_failure
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,70 @@ from tests.support.mrc_files import write_mrc
 
 # What a worker has no use for.
 CLIENT_ONLY = ("preview", "cli", "batch", "demo", "compute", "validate", "interop")
+
+# From the top down: a module imports from its own layer and from those below.
+LAYERS = (
+    ("mrcdist", "cli", "batch", "preview", "demo"),
+    ("api", "images", "interop", "compute", "validate"),
+    ("dataset", "explain", "plan_html", "dask_array"),
+    ("discover", "read"),
+    ("storage", "plan"),
+    ("format", "words"),
+    ("config", "progress", "stats", "errors"),
+)
+LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
+
+PACKAGE = Path(mrcdist.__file__).parent
+
+
+def part_of(module):
+    """The folder below the package, or the module that lies in none; the package's own is it."""
+    return module.split(".")[1] if "." in module else module
+
+
+def all_imports():
+    """Modules of the package → those that they import anywhere, in functions too."""
+    paths = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    imports = {}
+    for module, path in paths.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{module} has a relative import"
+                for alias in node.names:
+                    below = f"{node.module}.{alias.name}"
+                    found.add(below if below in paths else node.module)
+        imports[module] = (found & set(paths)) - {module}
+    return imports
+
+
+def find_cycle(graph):
+    """The first way from a node back to itself, or an empty list."""
+    done = set()
+
+    def visit(node, way):
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node in done:
+            return []
+        for other in sorted(graph[node]):
+            if cycle := visit(other, [*way, node]):
+                return cycle
+        done.add(node)
+        return []
+
+    for node in sorted(graph):
+        if cycle := visit(node, []):
+            return cycle
+    return []
+
+
+IMPORTS = all_imports()
 
 
 def loaded_by(code, *argv):
@@ -68,3 +134,36 @@ class TestALazyPackage:
     def test_unknown_name_is_an_attribute_error(self):
         with pytest.raises(AttributeError, match="module 'mrcdist' has no attribute 'read_tiff'"):
             mrcdist.read_tiff  # noqa: B018
+
+
+class TestImportsRunOneWay:
+    def test_every_module_and_folder_has_a_layer(self):
+        assert {part_of(module) for module in IMPORTS} == set(LAYER_OF)
+
+    def test_no_module_imports_from_a_layer_above(self):
+        upwards = [
+            f"{module} imports {other}"
+            for module, others in IMPORTS.items()
+            for other in others
+            if LAYER_OF[part_of(module)] > LAYER_OF[part_of(other)]
+        ]
+        assert upwards == []
+
+    def test_no_module_imports_itself_by_way_of_others(self):
+        assert find_cycle(IMPORTS) == []
+
+    def test_no_folder_imports_itself_by_way_of_others(self):
+        folders = {part_of(module): set() for module in IMPORTS}
+        for module, others in IMPORTS.items():
+            folders[part_of(module)] |= {part_of(other) for other in others} - {part_of(module)}
+        assert find_cycle(folders) == []
+
+    @pytest.mark.parametrize(
+        ("graph", "cycle"),
+        [
+            ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+            ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c", "b"]),
+        ],
+    )
+    def test_cycles_are_found(self, graph, cycle):
+        assert find_cycle(graph) == cycle

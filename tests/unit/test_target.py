@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist import plan_mrc
-from mrcdist.read.scatter import Target
+from mrcdist.storage.scatter import Target
 from mrcdist.storage.translate import Transient
 from tests.support.mrc_files import mrc_bytes
 

@@ -1,0 +1,112 @@
+"""The images of a Direct Electron acquisition as signals of their own, HyperSpy's navigators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mrcdist.dataset import Plan, PlanOptions, make_plan
+from mrcdist.discover.images import FoundImage
+from mrcdist.errors import MrcdistError
+from mrcdist.format.axis import Axis
+from mrcdist.interop.axes import axes_dicts
+from mrcdist.interop.metadata import metadata_dict, original_metadata_dict
+
+__all__ = ["load_images"]
+
+# Of a lazy dataset, larger images stay lazy too. A 1024 × 1024 scan's float32 image is 4 MiB.
+_EAGER_BYTES = 16 * 2**20
+
+
+def load_images(
+    plan: Plan, images: Sequence[FoundImage], *, lazy: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Load the images as HyperSpy's navigators.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the movie.
+    images : sequence of FoundImage
+    lazy : bool
+        Leave images above 16 MiB to tasks.
+
+    Returns
+    -------
+    signals : dict
+        For ``metadata["_HyperSpy"]``: ``navigators`` with a signal dict ``_sig_<name>`` for every
+        image, and ``_sig_navigator``, the first whose shape is the navigation shape. Empty where
+        there are no images.
+    notes : list of str
+        What is odd about the images; which of those that nobody named cannot be read.
+
+    Raises
+    ------
+    MrcdistError
+        An image that the caller named cannot be read.
+    """
+    notes: list[str] = []
+    navigators: dict[str, Any] = {}
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        loading = [(image, pool.submit(_load, image, plan, lazy=lazy)) for image in images]
+    for image, future in loading:
+        try:
+            navigators[f"_sig_{image.name}"], odd = future.result()
+        except MrcdistError as error:
+            if image.named:
+                raise
+            # The server may still be writing it; the movie's own data are none the worse.
+            notes.append(f"the image {image.location.name} is left out: {error.problem}")
+        else:
+            notes += [f"the image {image.location.name}: {note}" for note in odd]
+    if not navigators:
+        return {}, notes
+    shape = plan.layout.navigation_shape
+    fits = [signal for signal in navigators.values() if signal["data"].shape == shape]
+    return {"navigators": navigators, **({"_sig_navigator": fits[0]} if fits else {})}, notes
+
+
+def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    own = make_plan([image.location], PlanOptions(metadata_file=None))
+    later = lazy and own.layout.nbytes > _EAGER_BYTES
+    data: Any = own.to_dask() if later else np.array(own.source[...])
+    axes, notes = _scan_axes(own.axes, plan)
+    data = data.reshape(tuple(axis.size for axis in axes))
+    metadata = metadata_dict(image.location.name)
+    metadata["General"]["title"] = image.name
+    signal = {
+        "data": data,
+        "axes": axes_dicts(axes),
+        "metadata": metadata,
+        "original_metadata": original_metadata_dict(own.header),
+    }
+    return signal, (*own.notes, *notes)
+
+
+def _scan_axes(own: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], list[str]]:
+    """The scan's axes, where the image has a pixel for each of its points or of its (y, x)."""
+    navigation = [axis for axis in plan.axes if axis.navigate]
+    grid = [axis for axis in navigation if axis.name in ("y", "x")]
+    pixels = [axis.size for axis in own if axis.size != 1]
+    notes = []
+    for axes in (navigation, grid):
+        shape = [axis.size for axis in axes]
+        if not axes or math.prod(pixels) != math.prod(shape):
+            continue
+        # Only slower axes may lie one below the other; rows of another length are another image's.
+        if pixels[1:] == shape[len(shape) - len(pixels[1:]) :]:
+            first = len(axes) - 2  # the last two are the image's plane
+            return [replace(axis, navigate=i < first) for i, axis in enumerate(axes)], []
+        notes = [
+            f"it has {_by(pixels)} pixels, the scan {_by(shape)} points: its axes stay its own"
+        ]
+    return own, notes
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
