@@ -29,16 +29,17 @@ from mrcdist.demo.acquisition import Acquisition, write_acquisition
 from mrcdist.demo.field import Detectors, demo_detectors, demo_frames
 from mrcdist.demo.figure import Images, save_figure
 from mrcdist.demo.server import S3Server, serve_s3
+from mrcdist.format.direct_electron import keys
 
 _FRAME = (128, 128)
 _FRAME_BYTES = _FRAME[0] * _FRAME[1] * 2
 _HEADER_BYTES = 1024
 _CHUNKS = "16 MiB"  # dask's own 128 MiB would leave nothing to share out
 _CALIBRATION = {
-    "Specimen Pixel Size X (nanometers)": "2",
-    "Specimen Pixel Size Y (nanometers)": "2",
-    "Diffraction Pixel Size X": "0.11",
-    "Diffraction Pixel Size Y": "0.11",
+    keys.SPECIMEN_PIXEL_X.name: "2",
+    keys.SPECIMEN_PIXEL_Y.name: "2",
+    keys.DIFFRACTION_PIXEL_X.name: "0.11",
+    keys.DIFFRACTION_PIXEL_Y.name: "0.11",
 }
 
 

@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mrcdist.format.direct_electron import keys
+
 __all__ = ["Server", "Setup", "sidecar_text", "sidecar_values"]
 
 Server = Literal["2.7", "new"]
 
 _KEY_WIDTH = 64
-_FIRST_KEYS = ("Server Software Version", "Timestamp (seconds since Epoch)", "Local time")
+_FIRST_KEYS = (keys.SERVER_VERSION.name, keys.TIMESTAMP.name, keys.LOCAL_TIME.name)
+_VERSIONS = {"2.7": "2.7.2", "new": "2.7.5"}  # of the servers that spell keys so
 _FOLDER = "D:\\Data\\"  # the server runs on Windows; nothing may take its paths for real
 _DWELL = 500e-6  # seconds a frame
 _FLYBACK = 10e-6
@@ -98,56 +101,57 @@ def _switch(on: object, names: tuple[str, str] = ("Disable", "Enable")) -> str:
 def _server(setup: Setup) -> dict[str, object]:
     acquisition = [*setup.name.split("_"), ""][1]
     common = {
-        "Timestamp (seconds since Epoch)": 1767225600,
-        "Local time": "Thu Jan  1 00:00:00 2026",
-        "Acquisition Counter": int(acquisition) + 1 if acquisition.isdecimal() else 1,
-        "Dataset Name": setup.name,
-        "Total Number of Acquisitions": 1,
-        "Remaining Number of Acquisitions": 0,
-        "System Status": "Saving frames...",
-        "Server Port Number": 13240,
-        "Computer Name": "DE-Simulator",
+        keys.TIMESTAMP.name: 1767225600,
+        keys.LOCAL_TIME.name: "Thu Jan  1 00:00:00 2026",
+        keys.ACQUISITION_COUNTER.name: int(acquisition) + 1 if acquisition.isdecimal() else 1,
+        keys.DATASET_NAME.name: setup.name,
+        keys.TOTAL_ACQUISITIONS.name: 1,
+        keys.REMAINING_ACQUISITIONS.name: 0,
+        keys.SYSTEM_STATUS.name: "Saving frames...",
+        keys.SERVER_PORT.name: 13240,
+        keys.COMPUTER_NAME.name: "DE-Simulator",
     }
     if setup.server == "2.7":
-        status = {"Autosave Status": "In Progress", "ADUs Per Electron Bin1x": 300}
-        return {"Server Software Version": "2.7.2.9048", **status, **common}
+        status = {keys.AUTOSAVE_STATUS.name: "In Progress", keys.GAIN.name: 300}
+        return {keys.SERVER_VERSION.name: "2.7.2.9048", **status, **common}
     status = {
-        "Acquisition Status": "Finished" if setup.frames == setup.planned else "Stopped",
-        "ADUs Per Electron": 51,
+        keys.ACQUISITION_STATUS.name: "Finished" if setup.frames == setup.planned else "Stopped",
+        keys.GAIN.spelled("2.7.5"): 51,
     }
-    return {"Server Software Version": "2.7.5.10756", **status, **common}
+    return {keys.SERVER_VERSION.name: "2.7.5.10756", **status, **common}
 
 
 def _autosave(setup: Setup) -> dict[str, object]:
     split = setup.frames_per_file < setup.planned
     values: dict[str, object] = {
-        "Autosave Directory": _FOLDER,
-        "Autosave File Format": "MRC",
-        "Autosave Filename Suffix": "_".join(setup.name.split("_")[2:]),
-        "Autosave Final Image": "Discard",
-        "Autosave Final Image File Path": "",
-        "Autosave Final Frames Written": 0,
-        "Autosave Maximum Images Per File": setup.frames_per_file if split else -1,
-        "Autosave Movie": "Save",
-        "Autosave Movie File Format": "MRC",
-        "Autosave Movie Frames File Path": _FOLDER + setup.movie,
-        "Autosave Movie Frames Written": setup.frames,
-        "Autosave Movie Sum Count": 1,
-        "Autosave Counted Movie Pixel Format": "uint8",
-        "Autosave Integrated Movie Pixel Format": "uint16",
-        "Autosave VirtualExt File Format": "MRC",
+        keys.AUTOSAVE_DIRECTORY.name: _FOLDER,
+        keys.AUTOSAVE_FORMAT.name: "MRC",
+        keys.AUTOSAVE_SUFFIX.name: "_".join(setup.name.split("_")[2:]),
+        keys.FINAL_IMAGE.name: "Discard",
+        keys.FINAL_IMAGE_PATH.name: "",
+        keys.FINAL_FRAMES_WRITTEN.name: 0,
+        keys.IMAGES_PER_FILE.name: setup.frames_per_file if split else -1,
+        keys.MOVIE.name: "Save",
+        keys.MOVIE_FORMAT.name: "MRC",
+        keys.MOVIE_PATH.name: _FOLDER + setup.movie,
+        keys.MOVIE_FRAMES_WRITTEN.name: setup.frames,
+        keys.SUM_COUNT.name: 1,
+        keys.COUNTED_FORMAT.name: "uint8",
+        keys.INTEGRATED_FORMAT.name: "uint16",
+        keys.IMAGES_FORMAT.name: "MRC",
     }
-    made = "Counted" if _counting(setup.dtype) else "Integrated"
-    values[f"Autosave {made} Movie Pixel Format"] = setup.dtype
-    kinds = (("Virtual", setup.virtual, range(5)), ("External", setup.external, range(1, 5)))
-    for kind, files, numbers in kinds:
+    made = keys.COUNTED_FORMAT if _counting(setup.dtype) else keys.INTEGRATED_FORMAT
+    values[made.name] = setup.dtype
+    virtual = (keys.VIRTUAL_IMAGE, keys.VIRTUAL_IMAGE_PATH, keys.VIRTUAL_IMAGE_WRITTEN)
+    external = (keys.EXTERNAL_IMAGE, keys.EXTERNAL_IMAGE_PATH, keys.EXTERNAL_IMAGE_WRITTEN)
+    kinds = ((virtual, setup.virtual, range(5)), (external, setup.external, range(1, 5)))
+    for (image, path, written), files, numbers in kinds:
         paths = [_FOLDER + file for file in files.values()]
         for number, slot in enumerate(numbers):
             saved = number < len(paths)
-            key = f"Autosave {kind} Image {slot}"
-            values[key] = _switch(saved, ("Discard", "Save"))
-            values[f"{key} File Path"] = paths[number] if saved else ""
-            values[f"{key} Frames Written"] = int(saved)
+            values[image.numbered(slot)] = _switch(saved, ("Discard", "Save"))
+            values[path.numbered(slot)] = paths[number] if saved else ""
+            values[written.numbered(slot)] = int(saved)
     return values
 
 
@@ -158,52 +162,52 @@ def _counting(dtype: str) -> bool:
 def _camera(setup: Setup) -> dict[str, object]:
     ky, kx = setup.frame_shape
     return {
-        "Binning X": 1,
-        "Binning Y": 1,
-        "Camera Model": "DESim",
-        "Camera Name": "DESim",
-        "Camera SN": "",
-        "Crop Offset X": 0,
-        "Crop Offset Y": 0,
-        "Crop Size X": kx,
-        "Crop Size Y": ky,
-        "Exposure Mode": "Normal",
-        "Exposure Time (seconds)": f"{setup.planned * _DWELL:.6f}",
-        "Frame Count": setup.frames,
-        "Frame Time (nanoseconds)": round(_DWELL * 1e9),
-        "Frames Per Second": f"{1 / _DWELL:g}",
-        "Hardware Binning X": 1,
-        "Hardware Binning Y": 1,
-        "Hardware ROI Size X": kx,
-        "Hardware ROI Size Y": ky,
-        "Image Processing - Mode": _switch(_counting(setup.dtype), ("Integrating", "Counting")),
-        "Image Size X (pixels)": kx,
-        "Image Size Y (pixels)": ky,
-        "Number of Frames Requested": setup.planned,
-        "Preset - Properties": f"Readout - Shutter:Rolling,Frames Per Second:{1 / _DWELL:g}",
-        "Protection Cover Status": "Open",
-        "Sensor Pixel Pitch (micrometers)": 10,
-        "Sensor Size X (pixels)": 1024,
-        "Sensor Size Y (pixels)": 1024,
-        "Temperature - Detector (Celsius)": -20,
-        "Test Pattern": "SW Frame Number",
+        keys.BINNING_X.name: 1,
+        keys.BINNING_Y.name: 1,
+        keys.CAMERA_MODEL.name: "DESim",
+        keys.CAMERA_NAME.name: "DESim",
+        keys.CAMERA_SERIAL.name: "",
+        keys.CROP_OFFSET_X.name: 0,
+        keys.CROP_OFFSET_Y.name: 0,
+        keys.CROP_SIZE_X.name: kx,
+        keys.CROP_SIZE_Y.name: ky,
+        keys.EXPOSURE_MODE.name: "Normal",
+        keys.EXPOSURE_TIME.name: f"{setup.planned * _DWELL:.6f}",
+        keys.FRAME_COUNT.name: setup.frames,
+        keys.FRAME_TIME.name: round(_DWELL * 1e9),
+        keys.FRAME_RATE.name: f"{1 / _DWELL:g}",
+        keys.HARDWARE_BINNING_X.name: 1,
+        keys.HARDWARE_BINNING_Y.name: 1,
+        keys.HARDWARE_ROI_SIZE_X.name: kx,
+        keys.HARDWARE_ROI_SIZE_Y.name: ky,
+        keys.PROCESSING_MODE.name: _switch(_counting(setup.dtype), ("Integrating", "Counting")),
+        keys.IMAGE_SIZE_X.name: kx,
+        keys.IMAGE_SIZE_Y.name: ky,
+        keys.FRAMES_REQUESTED.name: setup.planned,
+        keys.PRESET_PROPERTIES.name: f"Readout - Shutter:Rolling,{keys.FRAME_RATE}:{1 / _DWELL:g}",
+        keys.COVER_STATUS.name: "Open",
+        keys.PIXEL_PITCH.name: 10,
+        keys.SENSOR_SIZE_X.name: 1024,
+        keys.SENSOR_SIZE_Y.name: 1024,
+        keys.TEMPERATURE.name: -20,
+        keys.TEST_PATTERN.name: "SW Frame Number",
     }
 
 
 def _instrument() -> dict[str, object]:
     return {
         # Different in x and y, so that a reader that swaps them is found out.
-        "Diffraction Pixel Size X": 0.08,
-        "Diffraction Pixel Size Y": 0.1,
-        "Specimen Pixel Size X (nanometers)": 0.4,
-        "Specimen Pixel Size Y (nanometers)": 0.5,
-        "Instrument Accelerating Voltage (V)": 200000,
-        "Instrument Project Camera Length (centimeters)": 20,
-        "Instrument Project Magnification": 80000,
-        "Instrument Project Mode": -1,
-        "Instrument Project Name": "Unknown",
-        "Instrument Project Sub Mode": -1,
-        "Instrument Project TEMorSTEM Mode": 1,
+        keys.DIFFRACTION_PIXEL_X.name: 0.08,
+        keys.DIFFRACTION_PIXEL_Y.name: 0.1,
+        keys.SPECIMEN_PIXEL_X.name: 0.4,
+        keys.SPECIMEN_PIXEL_Y.name: 0.5,
+        keys.VOLTAGE.name: 200000,
+        keys.CAMERA_LENGTH.name: 20,
+        keys.MAGNIFICATION.name: 80000,
+        keys.PROJECT_MODE.name: -1,
+        keys.PROJECT_NAME.name: "Unknown",
+        keys.PROJECT_SUB_MODE.name: -1,
+        keys.TEM_OR_STEM.name: 1,
     }
 
 
@@ -211,31 +215,30 @@ def _scan(setup: Setup) -> dict[str, object]:
     y, x = setup.scan_shape
     roi_y, roi_x = setup.roi or setup.scan_shape
     points = setup.planned // (setup.repeats * setup.point_repeats)
-    new = setup.server == "new"
     once = points * setup.point_repeats * _DWELL + roi_y * _FLYBACK
     return {
-        "Scan - Camera Frames Per Point" if new else "Scan - Point Repeat": setup.point_repeats,
-        "Scan - Controller": "DE-FreeScan",
-        "Scan - Dwell Time (microseconds)": f"{_DWELL * 1e6:g}",
-        "Scan - Enable": _switch(setup.scan),
-        "Scan - Flyback Time Going Negative (microseconds)": f"{_FLYBACK * 1e6:g}",
-        "Scan - Flyback Time Going Positive (microseconds)": f"{_FLYBACK * 1e6:g}",
-        "Scan - Points": points,
-        "Scan - ROI Enable": _switch(setup.roi),
-        "Scan - ROI Offset X": (x - roi_x) // 2,
-        "Scan - ROI Offset Y": (y - roi_y) // 2,
-        "Scan - ROI Size X": roi_x,
-        "Scan - ROI Size Y": roi_y,
-        "Scan - ROI Type": "Raster",
-        "Scan - Repeat Delay (seconds)": 0.5,
-        "Scan - Repeats": setup.repeats,
-        "Scan - Rotation": 0,
-        "Scan - Size X": x,
-        "Scan - Size Y": y,
-        "Scan - Time (seconds)": f"{once:.6f}",
-        "Scan - Type": "XY File" if setup.custom else "Raster",
-        "Scan - XY File": f"{_FOLDER}{setup.name}.xyz" if setup.custom else "",
-        "Scan - XY File Pattern ID": 0,
+        keys.POINT_REPEATS.spelled(_VERSIONS[setup.server]): setup.point_repeats,
+        keys.SCAN_CONTROLLER.name: "DE-FreeScan",
+        keys.DWELL_TIME.name: f"{_DWELL * 1e6:g}",
+        keys.SCAN_ENABLE.name: _switch(setup.scan),
+        keys.FLYBACK_NEGATIVE.name: f"{_FLYBACK * 1e6:g}",
+        keys.FLYBACK_POSITIVE.name: f"{_FLYBACK * 1e6:g}",
+        keys.SCAN_POINTS.name: points,
+        keys.ROI_ENABLE.name: _switch(setup.roi),
+        keys.ROI_OFFSET_X.name: (x - roi_x) // 2,
+        keys.ROI_OFFSET_Y.name: (y - roi_y) // 2,
+        keys.ROI_SIZE_X.name: roi_x,
+        keys.ROI_SIZE_Y.name: roi_y,
+        keys.ROI_TYPE.name: "Raster",
+        keys.REPEAT_DELAY.name: 0.5,
+        keys.SCAN_REPEATS.name: setup.repeats,
+        keys.SCAN_ROTATION.name: 0,
+        keys.SCAN_SIZE_X.name: x,
+        keys.SCAN_SIZE_Y.name: y,
+        keys.SCAN_TIME.name: f"{once:.6f}",
+        keys.SCAN_TYPE.name: "XY File" if setup.custom else "Raster",
+        keys.POINTS_FILE.name: f"{_FOLDER}{setup.name}.xyz" if setup.custom else "",
+        keys.POINTS_PATTERN.name: 0,
     }
 
 
@@ -243,14 +246,12 @@ def _detectors(setup: Setup) -> dict[str, object]:
     values: dict[str, object] = {}
     virtual, external = list(setup.virtual), list(setup.external)
     for slot in range(5):
-        key = f"Scan - Virtual Detector {slot}"
         used = slot < len(virtual)
-        values[f"{key} Calculation"] = "Sum"
-        values[f"{key} Name"] = virtual[slot] if used else f"Virt #{slot}"
-        values[f"{key} Shape"] = "Ellipse" if used else "Off"
+        values[keys.VIRTUAL_CALCULATION.numbered(slot)] = "Sum"
+        values[keys.VIRTUAL_NAME.numbered(slot)] = virtual[slot] if used else f"Virt #{slot}"
+        values[keys.VIRTUAL_SHAPE.numbered(slot)] = "Ellipse" if used else "Off"
     for slot in range(1, 5):
-        key = f"Scan - External Detector {slot}"
         used = slot <= len(external)
-        values[f"{key} Enable"] = _switch(used)
-        values[f"{key} Name"] = external[slot - 1] if used else f"Ext #{slot}"
+        values[keys.EXTERNAL_ENABLE.numbered(slot)] = _switch(used)
+        values[keys.EXTERNAL_NAME.numbered(slot)] = external[slot - 1] if used else f"Ext #{slot}"
     return values

@@ -1,7 +1,6 @@
 """A Direct Electron sidecar → scan shape, calibration, metadata.
 
-The keys' names are those that DE Server 2.7.2 to 2.7.5 writes; what they mean is in the server's
-user documentation and in the acquisitions themselves.
+What the keys are called and mean is in `mrcdist.format.direct_electron.keys`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from typing import Any, Literal
 
 from mrcdist.errors import SidecarError
 from mrcdist.format.axis import Axis
+from mrcdist.format.direct_electron import keys
+from mrcdist.format.direct_electron.keys import KEYS, Key
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, shorten, to_float
 
 __all__ = [
@@ -27,24 +28,13 @@ __all__ = [
 
 _REMEDY = "Pass {navigation_shape}, or {metadata_file=None} to read the frames as a plain stack."
 
-# One property, as successive servers spell it.
-_POINT_REPEATS = (
-    "Scan - Point Repeats",
-    "Scan - Point Repeat",
-    "Scan - Camera Frames Per Point",
-)
-_GAIN = ("ADUs Per Electron Bin1x", "ADUs Per Electron")
-
-_MODE = "Image Processing - Mode"
-_SCAN_TIME = "Scan - Time (seconds)"
-_TIME_PER_SCAN = "Scan - Time Per Scan (seconds)"
-_DELAY = "Scan - Repeat Delay (seconds)"
-_SUM_COUNT = "Autosave Movie Sum Count"
-_RATE = "Frames Per Second"
-_CAMERA_LENGTH = "Instrument Project Camera Length (centimeters)"
-_TEM_OR_STEM = "Instrument Project TEMorSTEM Mode"  # 0 TEM, 1 STEM
-_PIXEL = "Specimen Pixel Size {} (nanometers)"
-_K_PIXEL = "Diffraction Pixel Size {}"  # nm^-1
+# Each along y and x, or of integrated and counted movies.
+_SCAN_SIZE = (keys.SCAN_SIZE_Y, keys.SCAN_SIZE_X)
+_ROI_SIZE = (keys.ROI_SIZE_Y, keys.ROI_SIZE_X)
+_IMAGE_SIZE = (keys.IMAGE_SIZE_Y, keys.IMAGE_SIZE_X)
+_PIXEL = (keys.SPECIMEN_PIXEL_Y, keys.SPECIMEN_PIXEL_X)
+_K_PIXEL = (keys.DIFFRACTION_PIXEL_Y, keys.DIFFRACTION_PIXEL_X)
+_PIXEL_FORMATS = (keys.INTEGRATED_FORMAT, keys.COUNTED_FORMAT)
 
 
 @dataclass(frozen=True)
@@ -106,21 +96,21 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
         or one frame holds several scan points.
     """
     notes = (*_frame_size_notes(sidecar, frame_shape), *_unreadable_notes(sidecar))
-    if not _switched_on(sidecar, "Scan - Enable"):
+    if not _switched_on(sidecar, keys.SCAN_ENABLE):
         time = _axis("time", n_frames, _frame_time(sidecar), "s")
         return Scan("movie", (time,), _signal(sidecar, frame_shape, scan=False), notes)
 
-    roi = _switched_on(sidecar, "Scan - ROI Enable")
-    area = "Scan - ROI" if roi else "Scan -"
+    roi = _switched_on(sidecar, keys.ROI_ENABLE)
+    size_y, size_x = _ROI_SIZE if roi else _SCAN_SIZE
     grid = (
-        _axis("y", _count(sidecar, f"{area} Size Y"), sidecar.positive(_PIXEL.format("Y")), "nm"),
-        _axis("x", _count(sidecar, f"{area} Size X"), sidecar.positive(_PIXEL.format("X")), "nm"),
+        _axis("y", _count(sidecar, size_y), sidecar.positive(keys.SPECIMEN_PIXEL_Y), "nm"),
+        _axis("x", _count(sidecar, size_x), sidecar.positive(keys.SPECIMEN_PIXEL_X), "nm"),
     )
     signal = _signal(sidecar, frame_shape, scan=True)
-    points_per_frame = sidecar.number("Scan - Points Per Camera Frame") or 1
+    points_per_frame = sidecar.number(keys.POINTS_PER_FRAME) or 1
     if points_per_frame > 1:
         raise SidecarError(
-            f"Scan - Points Per Camera Frame = {points_per_frame:g}: a frame is no single point's",
+            f"{keys.POINTS_PER_FRAME} = {points_per_frame:g}: a frame is no single point's",
             code="scan-too-fast",
             cause="The scan was faster than the camera.",
             remedy=_REMEDY,
@@ -128,8 +118,8 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
     if not _is_raster(sidecar, roi=roi):
         return Scan("custom", grid, signal, notes)
 
-    repeats = _count(sidecar, "Scan - Repeats", default=1)
-    point_repeats = _count(sidecar, *_POINT_REPEATS, default=1)
+    repeats = _count(sidecar, keys.SCAN_REPEATS, default=1)
+    point_repeats = _count(sidecar, keys.POINT_REPEATS, default=1)
     navigation = (
         _axis("repeat", repeats, _repeat_time(sidecar), "s"),
         *grid,
@@ -155,13 +145,12 @@ def pixel_is_unsigned(sidecar: Sidecar) -> bool | None:
     bool or None
         True for uint8, False for int8, None where neither format has 8 bits.
     """
-    keys = ("Autosave Integrated Movie Pixel Format", "Autosave Counted Movie Pixel Format")
     eight_bits = {"uint8": True, "int8": False}
-    signs = [eight_bits.get((sidecar.text(key) or "").lower()) for key in keys]
+    signs = [eight_bits.get((sidecar.text(key) or "").lower()) for key in _PIXEL_FORMATS]
     if _is_counted(sidecar):
         signs.reverse()
     said = [sign for sign in signs if sign is not None]
-    undecided = sidecar.text(_MODE) is None and len(set(said)) > 1
+    undecided = sidecar.text(keys.PROCESSING_MODE) is None and len(set(said)) > 1
     return None if undecided or not said else said[0]
 
 
@@ -186,20 +175,20 @@ def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
         which for Poisson noise is the ratio of variance to mean. Absent for counted movies, whose
         pixels are electrons, not ADUs.
     """
-    camera = sidecar.text("Camera Name", "Camera Model")
-    volts = sidecar.positive("Instrument Accelerating Voltage (V)")
-    centimetres = sidecar.positive(_CAMERA_LENGTH)
-    microseconds = sidecar.positive("Scan - Dwell Time (microseconds)")
+    camera = sidecar.text(keys.CAMERA_NAME, keys.CAMERA_MODEL)
+    volts = sidecar.positive(keys.VOLTAGE)
+    centimetres = sidecar.positive(keys.CAMERA_LENGTH)
+    microseconds = sidecar.positive(keys.DWELL_TIME)
     # The server keeps the last scan's dwell time in the sidecars of movies that are no scans.
-    dwell = microseconds and sidecar.flag("Scan - Enable") and microseconds / 1_000_000
-    gain = None if _is_counted(sidecar) else sidecar.positive(*_GAIN)
+    dwell = microseconds and sidecar.flag(keys.SCAN_ENABLE) and microseconds / 1_000_000
+    gain = None if _is_counted(sidecar) else sidecar.positive(keys.GAIN)
     tem = {
         "beam_energy": volts and volts / 1000,
         "camera_length": centimetres and centimetres * 10,
-        "magnification": sidecar.positive("Instrument Project Magnification"),
+        "magnification": sidecar.positive(keys.MAGNIFICATION),
         "acquisition_mode": _acquisition_mode(sidecar),
         "dwell_time": dwell,
-        "frames_per_second": sidecar.positive(_RATE),
+        "frames_per_second": sidecar.positive(keys.FRAME_RATE),
         "detector": camera,
         "Detector": camera and {"Camera": {"name": camera}},
     }
@@ -212,15 +201,15 @@ def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
     return {name: section for name, section in sections.items() if section}
 
 
-def _count(sidecar: Sidecar, *keys: str, default: int | None = None) -> int:
-    """Return the whole number above 0 under the first of `keys` that has one."""
-    key = next((key for key in keys if sidecar.text(key)), keys[0])
-    text = sidecar.text(key)
+def _count(sidecar: Sidecar, key: Key, default: int | None = None) -> int:
+    """Return the whole number above 0 that `key` has."""
+    spelled = next((name for name in key.spellings if sidecar.text(name)), key.name)
+    text = sidecar.text(spelled)
     if text is None:
         if default is not None:
             return default
         raise SidecarError(
-            f"The sidecar says that this is a scan, but not its {key}",
+            f"The sidecar says that this is a scan, but not its {spelled}",
             code="sidecar-key-missing",
             cause="The sidecar was edited, or the server had not finished it.",
             remedy=_REMEDY,
@@ -228,7 +217,7 @@ def _count(sidecar: Sidecar, *keys: str, default: int | None = None) -> int:
     whole = re.fullmatch(r"(\d{1,18})(?:\.0*)?", text, re.ASCII)
     if whole is None or int(whole[1]) == 0:
         raise SidecarError(
-            f"{key} = {shorten(text)} in the sidecar is not a whole number above 0",
+            f"{spelled} = {shorten(text)} in the sidecar is not a whole number above 0",
             code="sidecar-value-invalid",
             cause="The sidecar was edited or is damaged.",
             remedy=_REMEDY,
@@ -236,7 +225,7 @@ def _count(sidecar: Sidecar, *keys: str, default: int | None = None) -> int:
     return int(whole[1])
 
 
-def _switched_on(sidecar: Sidecar, key: str) -> bool:
+def _switched_on(sidecar: Sidecar, key: Key) -> bool:
     flag, text = sidecar.flag(key), sidecar.text(key)
     if flag is None and text is not None:
         raise SidecarError(
@@ -254,10 +243,11 @@ def _is_raster(sidecar: Sidecar, *, roi: bool) -> bool:
     With a region of interest the server has a type for the region and one for the area around it.
     Which of the two rules is not written down, so the scan is a raster only if both say so.
     """
-    prefixes = ("Scan -", "Scan - ROI") if roi else ("Scan -",)
-    types = {(sidecar.text(f"{prefix} Type") or "Raster").lower() for prefix in prefixes}
+    orders = (keys.SCAN_TYPE, keys.ROI_TYPE) if roi else (keys.SCAN_TYPE,)
+    types = {(sidecar.text(key) or "Raster").lower() for key in orders}
     # A raster that leaves out points has fewer frames than its grid has places.
-    steps = {sidecar.number(f"{prefix} Subsampling") or 1.0 for prefix in prefixes}
+    left_out = (keys.SCAN_SUBSAMPLING, keys.ROI_SUBSAMPLING) if roi else (keys.SCAN_SUBSAMPLING,)
+    steps = {sidecar.number(key) or 1.0 for key in left_out}
     return types == {"raster"} and steps == {1.0}
 
 
@@ -269,37 +259,40 @@ def _axis(name: str, size: int, scale: float | None, units: str, *, navigate: bo
 
 def _signal(sidecar: Sidecar, frame_shape: tuple[int, int], *, scan: bool) -> tuple[Axis, Axis]:
     rows, columns = frame_shape
-    diffracting = sidecar.positive(_CAMERA_LENGTH) or _acquisition_mode(sidecar) == "STEM"
-    prefix, key, units = ("k", _K_PIXEL, "nm^-1") if scan or diffracting else ("", _PIXEL, "nm")
+    diffracting = sidecar.positive(keys.CAMERA_LENGTH) or _acquisition_mode(sidecar) == "STEM"
+    prefix, pixel, units = ("k", _K_PIXEL, "nm^-1") if scan or diffracting else ("", _PIXEL, "nm")
+    along_y, along_x = (sidecar.positive(key) for key in pixel)
     return (
-        _axis(f"{prefix}y", rows, sidecar.positive(key.format("Y")), units, navigate=False),
-        _axis(f"{prefix}x", columns, sidecar.positive(key.format("X")), units, navigate=False),
+        _axis(f"{prefix}y", rows, along_y, units, navigate=False),
+        _axis(f"{prefix}x", columns, along_x, units, navigate=False),
     )
 
 
 def _frame_time(sidecar: Sidecar) -> float | None:
     """Seconds from one stored frame to the next, each a sum of camera frames."""
-    rate = sidecar.positive(_RATE)
-    summed = sidecar.positive(_SUM_COUNT) if sidecar.values.get(_SUM_COUNT) else 1
+    rate = sidecar.positive(keys.FRAME_RATE)
+    summed = sidecar.positive(keys.SUM_COUNT) if sidecar.values.get(keys.SUM_COUNT.name) else 1
     return None if rate is None or summed is None else summed / rate
 
 
 def _repeat_time(sidecar: Sidecar) -> float | None:
     """Seconds from the start of one scan to that of its repeat."""
-    duration = sidecar.positive(_SCAN_TIME)
-    delay = sidecar.number(_DELAY) if sidecar.values.get(_DELAY) else 0.0
+    duration = sidecar.positive(keys.SCAN_TIME)
+    delay = sidecar.number(keys.REPEAT_DELAY) if sidecar.values.get(keys.REPEAT_DELAY.name) else 0.0
     return None if duration is None or delay is None or delay < 0 else duration + delay
 
 
 def _repeat_notes(sidecar: Sidecar, repeats: int) -> list[str]:
     notes = []
-    total, single = sidecar.positive(_SCAN_TIME), sidecar.positive(_TIME_PER_SCAN)
+    total, single = sidecar.positive(keys.SCAN_TIME), sidecar.positive(keys.TIME_PER_SCAN)
     if repeats > 1 and total and single and not math.isclose(total, single, rel_tol=1e-3):
         notes.append(
-            f"The repeat axis is calibrated by {_SCAN_TIME} = {total:g}, though the sidecar also"
-            f" says {_TIME_PER_SCAN} = {single:g}."
+            f"The repeat axis is calibrated by {keys.SCAN_TIME} = {total:g}, though the sidecar"
+            f" also says {keys.TIME_PER_SCAN} = {single:g}."
         )
-    spelled = {key: sidecar.number(key) for key in _POINT_REPEATS if sidecar.number(key)}
+    spelled = {
+        key: sidecar.number(key) for key in keys.POINT_REPEATS.spellings if sidecar.number(key)
+    }
     if len(set(spelled.values())) > 1:
         said = " and ".join(f"{key} = {value:g}" for key, value in spelled.items())
         notes.append(f"The sidecar says {said}: the first one is used.")
@@ -307,7 +300,7 @@ def _repeat_notes(sidecar: Sidecar, repeats: int) -> list[str]:
 
 
 def _frame_size_notes(sidecar: Sidecar, frame_shape: tuple[int, int]) -> list[str]:
-    said = [sidecar.positive(f"Image Size {axis} (pixels)") for axis in "YX"]
+    said = [sidecar.positive(key) for key in _IMAGE_SIZE]
     if all(size in (None, actual) for size, actual in zip(said, frame_shape, strict=True)):
         return []
     rows, columns = ("?" if size is None else f"{size:g}" for size in said)
@@ -318,8 +311,7 @@ def _frame_size_notes(sidecar: Sidecar, frame_shape: tuple[int, int]) -> list[st
 
 
 def _unreadable_notes(sidecar: Sidecar) -> list[str]:
-    pixels = [key.format(axis) for key in (_PIXEL, _K_PIXEL) for axis in "YX"]
-    texts = {key: sidecar.text(key) for key in (*pixels, _RATE, _SUM_COUNT, _SCAN_TIME, _DELAY)}
+    texts = {key: sidecar.text(key) for key in KEYS if key.calibrates}
     return [
         f"{key} = {shorten(text)} in the sidecar is not a number: left uncalibrated."
         for key, text in texts.items()
@@ -328,15 +320,15 @@ def _unreadable_notes(sidecar: Sidecar) -> list[str]:
 
 
 def _acquisition_mode(sidecar: Sidecar) -> str | None:
-    return {0.0: "TEM", 1.0: "STEM", None: None}.get(sidecar.number(_TEM_OR_STEM))
+    return {0.0: "TEM", 1.0: "STEM", None: None}.get(sidecar.number(keys.TEM_OR_STEM))
 
 
 def _is_counted(sidecar: Sidecar) -> bool:
-    return "count" in (sidecar.text(_MODE) or "").lower()
+    return "count" in (sidecar.text(keys.PROCESSING_MODE) or "").lower()
 
 
 def _timestamp(sidecar: Sidecar) -> dict[str, str]:
-    seconds = sidecar.positive("Timestamp (seconds since Epoch)")
+    seconds = sidecar.positive(keys.TIMESTAMP)
     if seconds is None or seconds > 253402300799:  # the last second of the year 9999
         return {}
     moment = datetime.fromtimestamp(seconds, UTC)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mrcdist.errors import SidecarError
+from mrcdist.format.direct_electron.keys import Key
 
 __all__ = ["Sidecar", "parse_sidecar", "shorten", "to_float"]
 
@@ -34,12 +35,15 @@ class Sidecar:
     notes: tuple[str, ...] = ()
     junk: tuple[str, ...] = ()
 
-    def text(self, *keys: str) -> str | None:
-        """Return the value of the first of `keys` that is known: neither empty nor -1."""
-        texts = (self.values.get(key) for key in keys)
+    def text(self, *keys: Key | str) -> str | None:
+        """Return the value of the first of `keys` that is known: neither empty nor -1.
+
+        A `Key` stands for all its spellings, a str for itself.
+        """
+        texts = (self.values.get(key) for key in _spellings(keys))
         return next((text for text in texts if text and to_float(text) != -1), None)
 
-    def number(self, *keys: str) -> float | None:
+    def number(self, *keys: Key | str) -> float | None:
         """Return the value of the first of `keys` that is known as a number.
 
         Returns
@@ -49,12 +53,12 @@ class Sidecar:
         """
         return to_float(self.text(*keys))
 
-    def positive(self, *keys: str) -> float | None:
+    def positive(self, *keys: Key | str) -> float | None:
         """Return `number` where it is above 0: what a size, a rate or a voltage is, if known."""
         value = self.number(*keys)
         return value if value is not None and value > 0 else None
 
-    def flag(self, key: str) -> bool | None:
+    def flag(self, key: Key | str) -> bool | None:
         """Return whether `key` is switched on; None where it is absent or says neither.
 
         The scan's keys say Enable or Disable; other keys, On or Off, True or False.
@@ -117,6 +121,11 @@ def parse_sidecar(raw: bytes | str) -> Sidecar:
             f" the first one is {shorten(junk[0])!r}."
         )
     return Sidecar(values, tuple(notes), tuple(junk))
+
+
+def _spellings(keys: Iterable[Key | str]) -> Iterator[str]:
+    for key in keys:
+        yield from key.spellings if isinstance(key, Key) else (key,)
 
 
 def _decode(raw: bytes | str) -> str:

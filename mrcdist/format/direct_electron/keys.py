@@ -1,0 +1,204 @@
+"""The keys of a Direct Electron sidecar: how they are spelled and what they mean.
+
+Names are those that DE Server 2.7.2 to 2.7.5 writes; what they mean is in the server's user
+documentation and in the acquisitions themselves. A server writes several hundred keys more, which
+nothing here reads. Every key that mrcdist reads or writes is spelled in this module alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["KEYS", "Key"]
+
+
+@dataclass(frozen=True)
+class Key:
+    """One property of the server.
+
+    Attributes
+    ----------
+    name : str
+        Its spelling in the sidecar. ``{}`` stands for the number of a detector.
+    meaning : str
+    unit : str
+        "" where the value has none.
+    aliases : mapping of str to str
+        Its other spellings, by the version of the server that has them, best first.
+    calibrates : bool
+        Whether an axis is uncalibrated where the value is not a number.
+    """
+
+    name: str
+    meaning: str
+    unit: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
+    calibrates: bool = False
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Every spelling of the key, best first."""
+        return (self.name, *self.aliases.values())
+
+    def spelled(self, version: str) -> str:
+        """Return the spelling of one version of the server."""
+        return self.aliases.get(version, self.name)
+
+    def numbered(self, number: int) -> str:
+        """Return the spelling of a detector's key."""
+        return self.name.format(number)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# The server and the acquisition
+SERVER_VERSION = Key("Server Software Version", "version of DE Server")
+TIMESTAMP = Key("Timestamp (seconds since Epoch)", "start of the acquisition", "s")
+LOCAL_TIME = Key("Local time", "the same in words, in the server's time zone")
+ACQUISITION_COUNTER = Key("Acquisition Counter", "number of the next acquisition")
+DATASET_NAME = Key("Dataset Name", "stem of the file names")
+TOTAL_ACQUISITIONS = Key("Total Number of Acquisitions", "acquisitions asked for")
+REMAINING_ACQUISITIONS = Key("Remaining Number of Acquisitions", "acquisitions still to come")
+SYSTEM_STATUS = Key("System Status", "what the server was doing")
+SERVER_PORT = Key("Server Port Number", "TCP port of the server")
+COMPUTER_NAME = Key("Computer Name", "computer of the server")
+AUTOSAVE_STATUS = Key("Autosave Status", "state of saving, up to server 2.7.2")
+ACQUISITION_STATUS = Key("Acquisition Status", "state of the acquisition, since server 2.7.5")
+
+# Saved files
+AUTOSAVE_DIRECTORY = Key("Autosave Directory", "folder of the files, on the server")
+AUTOSAVE_FORMAT = Key("Autosave File Format", "file format of all images")
+AUTOSAVE_SUFFIX = Key("Autosave Filename Suffix", "what follows date and number in the stem")
+FINAL_IMAGE = Key("Autosave Final Image", "whether the sum of the movie is saved")
+FINAL_IMAGE_PATH = Key("Autosave Final Image File Path", "file of the sum")
+FINAL_FRAMES_WRITTEN = Key("Autosave Final Frames Written", "images in that file")
+IMAGES_PER_FILE = Key("Autosave Maximum Images Per File", "frames per part of a movie")
+MOVIE = Key("Autosave Movie", "whether the movie is saved")
+MOVIE_FORMAT = Key("Autosave Movie File Format", "file format of the movie")
+MOVIE_PATH = Key("Autosave Movie Frames File Path", "file of the movie")
+MOVIE_FRAMES_WRITTEN = Key("Autosave Movie Frames Written", "frames in the movie")
+SUM_COUNT = Key(
+    "Autosave Movie Sum Count", "camera frames summed in each stored frame", calibrates=True
+)
+COUNTED_FORMAT = Key("Autosave Counted Movie Pixel Format", "dtype of counted movies")
+INTEGRATED_FORMAT = Key("Autosave Integrated Movie Pixel Format", "dtype of integrated movies")
+IMAGES_FORMAT = Key("Autosave VirtualExt File Format", "file format of virtual and external images")
+VIRTUAL_IMAGE = Key("Autosave Virtual Image {}", "whether a virtual image is saved")
+VIRTUAL_IMAGE_PATH = Key("Autosave Virtual Image {} File Path", "file of a virtual image")
+VIRTUAL_IMAGE_WRITTEN = Key("Autosave Virtual Image {} Frames Written", "images in that file")
+EXTERNAL_IMAGE = Key("Autosave External Image {}", "whether an external detector's image is saved")
+EXTERNAL_IMAGE_PATH = Key(
+    "Autosave External Image {} File Path", "file of an external detector's image"
+)
+EXTERNAL_IMAGE_WRITTEN = Key("Autosave External Image {} Frames Written", "images in that file")
+
+# Camera and frames
+BINNING_X = Key("Binning X", "columns binned in software")
+BINNING_Y = Key("Binning Y", "rows binned in software")
+CAMERA_MODEL = Key("Camera Model", "model of the camera")
+CAMERA_NAME = Key("Camera Name", "name of the camera")
+CAMERA_SERIAL = Key("Camera SN", "serial number of the camera")
+CROP_OFFSET_X = Key("Crop Offset X", "first column kept", "px")
+CROP_OFFSET_Y = Key("Crop Offset Y", "first row kept", "px")
+CROP_SIZE_X = Key("Crop Size X", "columns kept", "px")
+CROP_SIZE_Y = Key("Crop Size Y", "rows kept", "px")
+EXPOSURE_MODE = Key("Exposure Mode", "what is exposed: Normal, Dark, Gain")
+EXPOSURE_TIME = Key("Exposure Time (seconds)", "exposure of the whole movie", "s")
+FRAME_COUNT = Key("Frame Count", "frames acquired")
+FRAME_TIME = Key("Frame Time (nanoseconds)", "exposure of a camera frame", "ns")
+FRAME_RATE = Key("Frames Per Second", "camera frames per second", "1/s", calibrates=True)
+HARDWARE_BINNING_X = Key("Hardware Binning X", "columns binned in the camera")
+HARDWARE_BINNING_Y = Key("Hardware Binning Y", "rows binned in the camera")
+HARDWARE_ROI_SIZE_X = Key("Hardware ROI Size X", "columns read out", "px")
+HARDWARE_ROI_SIZE_Y = Key("Hardware ROI Size Y", "rows read out", "px")
+PROCESSING_MODE = Key("Image Processing - Mode", "Counting or Integrating")
+IMAGE_SIZE_X = Key("Image Size X (pixels)", "columns of a frame", "px")
+IMAGE_SIZE_Y = Key("Image Size Y (pixels)", "rows of a frame", "px")
+FRAMES_REQUESTED = Key("Number of Frames Requested", "frames asked for")
+PRESET_PROPERTIES = Key("Preset - Properties", "properties that a preset sets")
+COVER_STATUS = Key("Protection Cover Status", "Open or Closed")
+PIXEL_PITCH = Key("Sensor Pixel Pitch (micrometers)", "distance of the sensor's pixels", "µm")
+SENSOR_SIZE_X = Key("Sensor Size X (pixels)", "columns of the sensor", "px")
+SENSOR_SIZE_Y = Key("Sensor Size Y (pixels)", "rows of the sensor", "px")
+TEMPERATURE = Key("Temperature - Detector (Celsius)", "temperature of the sensor", "°C")
+TEST_PATTERN = Key("Test Pattern", "pattern that replaces the camera's frames")
+GAIN = Key(
+    "ADUs Per Electron Bin1x", "counts per electron", "ADU", aliases={"2.7.5": "ADUs Per Electron"}
+)
+
+# Calibration and microscope
+DIFFRACTION_PIXEL_X = Key(
+    "Diffraction Pixel Size X", "width of a pixel of a pattern", "nm^-1", calibrates=True
+)
+DIFFRACTION_PIXEL_Y = Key(
+    "Diffraction Pixel Size Y", "height of a pixel of a pattern", "nm^-1", calibrates=True
+)
+SPECIMEN_PIXEL_X = Key(
+    "Specimen Pixel Size X (nanometers)",
+    "distance of scan points or of an image's pixels",
+    "nm",
+    calibrates=True,
+)
+SPECIMEN_PIXEL_Y = Key(
+    "Specimen Pixel Size Y (nanometers)",
+    "distance of scan lines or of an image's rows",
+    "nm",
+    calibrates=True,
+)
+VOLTAGE = Key("Instrument Accelerating Voltage (V)", "accelerating voltage", "V")
+CAMERA_LENGTH = Key("Instrument Project Camera Length (centimeters)", "camera length", "cm")
+MAGNIFICATION = Key("Instrument Project Magnification", "magnification")
+PROJECT_MODE = Key("Instrument Project Mode", "mode of the microscope, by number")
+PROJECT_NAME = Key("Instrument Project Name", "mode of the microscope")
+PROJECT_SUB_MODE = Key("Instrument Project Sub Mode", "its sub-mode, by number")
+TEM_OR_STEM = Key("Instrument Project TEMorSTEM Mode", "0 TEM, 1 STEM")
+
+# Scan and detectors
+SCAN_CONTROLLER = Key("Scan - Controller", "scan generator")
+DWELL_TIME = Key("Scan - Dwell Time (microseconds)", "time per scan point", "µs")
+SCAN_ENABLE = Key("Scan - Enable", "whether the movie is a scan")
+FLYBACK_NEGATIVE = Key(
+    "Scan - Flyback Time Going Negative (microseconds)", "time from line to line", "µs"
+)
+FLYBACK_POSITIVE = Key(
+    "Scan - Flyback Time Going Positive (microseconds)", "time from line to line", "µs"
+)
+POINT_REPEATS = Key(
+    "Scan - Point Repeats",
+    "frames at each point of one scan",
+    aliases={"2.7.2": "Scan - Point Repeat", "2.7.5": "Scan - Camera Frames Per Point"},
+)
+SCAN_POINTS = Key("Scan - Points", "points of one scan")
+POINTS_PER_FRAME = Key("Scan - Points Per Camera Frame", "scan points during one frame")
+ROI_ENABLE = Key("Scan - ROI Enable", "whether a region of the scan is scanned")
+ROI_OFFSET_X = Key("Scan - ROI Offset X", "first column of the region", "points")
+ROI_OFFSET_Y = Key("Scan - ROI Offset Y", "first row of the region", "points")
+ROI_SIZE_X = Key("Scan - ROI Size X", "columns of the region", "points")
+ROI_SIZE_Y = Key("Scan - ROI Size Y", "rows of the region", "points")
+ROI_SUBSAMPLING = Key(
+    "Scan - ROI Subsampling", "every how many points of the region one is scanned"
+)
+ROI_TYPE = Key("Scan - ROI Type", "order of the region's points")
+REPEAT_DELAY = Key("Scan - Repeat Delay (seconds)", "pause between repeats", "s", calibrates=True)
+SCAN_REPEATS = Key("Scan - Repeats", "how often the scan is done")
+SCAN_ROTATION = Key("Scan - Rotation", "rotation of the scan", "degrees")
+SCAN_SIZE_X = Key("Scan - Size X", "columns of the scan", "points")
+SCAN_SIZE_Y = Key("Scan - Size Y", "rows of the scan", "points")
+SCAN_SUBSAMPLING = Key("Scan - Subsampling", "every how many points one is scanned")
+SCAN_TIME = Key("Scan - Time (seconds)", "time of one scan", "s", calibrates=True)
+TIME_PER_SCAN = Key("Scan - Time Per Scan (seconds)", "the same, as later servers add it", "s")
+SCAN_TYPE = Key("Scan - Type", "order of the points: Raster, or another")
+POINTS_FILE = Key("Scan - XY File", "list of points of a custom scan, on the server")
+POINTS_PATTERN = Key("Scan - XY File Pattern ID", "pattern in that list")
+VIRTUAL_CALCULATION = Key(
+    "Scan - Virtual Detector {} Calculation", "what a virtual detector computes"
+)
+VIRTUAL_NAME = Key("Scan - Virtual Detector {} Name", "name of a virtual detector")
+VIRTUAL_SHAPE = Key("Scan - Virtual Detector {} Shape", "shape of a virtual detector, or Off")
+EXTERNAL_ENABLE = Key("Scan - External Detector {} Enable", "whether an external detector records")
+EXTERNAL_NAME = Key("Scan - External Detector {} Name", "name of an external detector")
+
+#: Every key above, in that order.
+KEYS = tuple(value for value in list(globals().values()) if isinstance(value, Key))

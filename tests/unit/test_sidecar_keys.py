@@ -1,0 +1,54 @@
+"""The table of a sidecar's keys: the one place that spells them."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import mrcdist
+from mrcdist.format.direct_electron import keys
+from mrcdist.format.direct_electron.keys import KEYS
+from mrcdist.format.direct_electron.sidecar import parse_sidecar
+
+TABLE = Path(keys.__file__)
+SPELLINGS = [spelling for key in KEYS for spelling in key.spellings]
+BEGINNINGS = ("Scan - ", "Autosave ", "Instrument Project ", "Specimen Pixel", "Diffraction Pixel")
+
+
+def strings_of(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+def test_no_key_is_spelled_outside_the_table():
+    modules = [path for path in Path(mrcdist.__file__).parent.rglob("*.py") if path != TABLE]
+    spelled = [
+        f"{path}: {text!r}"
+        for path in modules
+        for text in strings_of(path)
+        if text in SPELLINGS or text.startswith(BEGINNINGS)
+    ]
+    assert modules
+    assert not spelled
+
+
+def test_the_table_says_each_key_once_and_what_it_means():
+    assert len(set(SPELLINGS)) == len(SPELLINGS)
+    assert all(key.meaning for key in KEYS)
+
+
+@pytest.mark.parametrize("spelling", keys.POINT_REPEATS.spellings)
+def test_a_key_is_found_under_each_of_its_spellings(spelling):
+    sidecar = parse_sidecar(f"{spelling} = 3")
+    assert sidecar.number(keys.POINT_REPEATS) == 3
+
+
+def test_servers_spell_a_key_their_own_way():
+    assert keys.POINT_REPEATS.spelled("2.7.2") == "Scan - Point Repeat"
+    assert keys.POINT_REPEATS.spelled("2.7.5") == "Scan - Camera Frames Per Point"
+    assert keys.SCAN_REPEATS.spelled("2.7.5") == keys.SCAN_REPEATS.name
+    assert keys.VIRTUAL_NAME.numbered(2) == "Scan - Virtual Detector 2 Name"
