@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         SidecarError,
         TruncatedFileError,
     )
-    from mrcdist.interop.hyperspy import register_hyperspy
+    from mrcdist.interop.rosettasciio import register_hyperspy
     from mrcdist.preview.browser import Browser, browse
 
 __all__ = [
@@ -60,7 +60,7 @@ _MODULES = {
     "file_reader": "mrcdist.api",
     "plan_mrc": "mrcdist.api",
     "read_mrc": "mrcdist.api",
-    "register_hyperspy": "mrcdist.interop.hyperspy",
+    "register_hyperspy": "mrcdist.interop.rosettasciio",
 }
 
 

@@ -18,8 +18,7 @@ from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.header import ByteOrder
 from mrcdist.format.pixels import Mode0
 from mrcdist.images import load_images
-from mrcdist.interop.axes import axes_dicts
-from mrcdist.interop.metadata import metadata_dict, original_metadata_dict
+from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
 from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
 

@@ -14,8 +14,7 @@ from mrcdist.dataset import Plan, PlanOptions, make_plan
 from mrcdist.discover.images import FoundImage
 from mrcdist.errors import MrcdistError
 from mrcdist.format.axis import Axis
-from mrcdist.interop.axes import axes_dicts
-from mrcdist.interop.metadata import metadata_dict, original_metadata_dict
+from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
 
 __all__ = ["load_images"]
 

@@ -17,7 +17,7 @@ from mrcdist.batch.picture import draw
 from mrcdist.batch.quantities import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.format.axis import Axis
-from mrcdist.interop.axes import axes_dicts
+from mrcdist.interop.rosettasciio import axes_dicts
 
 __all__ = ["FORMATS", "check_outputs", "write_result"]
 

@@ -21,8 +21,7 @@ from mrcdist.cli.options import (
 )
 from mrcdist.discover.images import find_images
 from mrcdist.format.axis import Axis
-from mrcdist.interop.axes import axes_dicts
-from mrcdist.interop.metadata import metadata_dict, original_metadata_dict
+from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
 from mrcdist.validate.report import validate as validate_file
 
 __all__ = ["explain", "info", "validate"]

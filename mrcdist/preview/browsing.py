@@ -16,7 +16,7 @@ from mrcdist.compute.detectors import Ring
 from mrcdist.dask_array import to_dask
 from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError
-from mrcdist.interop.axes import axes_dicts
+from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.plan.layout import Frames
 from mrcdist.preview.choices import Limits, ScanChoice
 from mrcdist.preview.choose import choose

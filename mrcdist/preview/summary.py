@@ -8,7 +8,7 @@ from dask.utils import format_bytes
 
 from mrcdist.dataset import Plan
 from mrcdist.format.axis import Axis
-from mrcdist.interop.metadata import metadata_dict
+from mrcdist.interop.rosettasciio import metadata_dict
 from mrcdist.words import number_words, unit_words
 
 __all__ = ["axis_words", "summary_lines", "times"]

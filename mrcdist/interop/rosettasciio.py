@@ -1,20 +1,25 @@
-"""Header and sidecar as RosettaSciIO's ``metadata`` and ``original_metadata``."""
+"""The forms of RosettaSciIO: axes and metadata as dicts, and a name for HyperSpy."""
 
 from __future__ import annotations
 
+import importlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
+from mrcdist.errors import MissingExtraError
+from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import sidecar_metadata
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader, extended_metadata
 from mrcdist.format.header import Header
 
-__all__ = ["metadata_dict", "original_metadata_dict"]
+__all__ = ["axes_dicts", "metadata_dict", "original_metadata_dict", "register_hyperspy"]
+
+_NAME = "mrcdist"
 
 # RosettaSciIO's names of the header's words, in the header's order; from 196 on MRC2014 and its
 # layout agree.
@@ -30,6 +35,31 @@ _WORDS = (
     ("XORIGIN", "origin.x"), ("YORIGIN", "origin.y"), ("ZORIGIN", "origin.z"),
     ("RMS", "rms"), ("NLABL", "nlabl"),
 )  # fmt: skip
+
+
+def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    """Return one dict an axis, in array order.
+
+    Each has name, units, size, index_in_array, navigate; and scale and offset, or ``axis``, the
+    positions themselves, where their steps are uneven.
+    """
+    return [
+        {
+            "name": axis.name,
+            "units": axis.units,
+            "size": axis.size,
+            **_positions(axis),
+            "index_in_array": index,
+            "navigate": axis.navigate,
+        }
+        for index, axis in enumerate(axes)
+    ]
+
+
+def _positions(axis: Axis) -> dict[str, Any]:
+    if axis.values is not None:
+        return {"axis": np.array(axis.values)}
+    return {"scale": axis.scale, "offset": axis.offset}
 
 
 def metadata_dict(
@@ -107,3 +137,61 @@ def _std_header(header: Header) -> dict[str, Any]:
     )
     words["LABELS"] = list(header.labels)
     return words
+
+
+def register_hyperspy() -> None:
+    """Add "mrcdist" to the file formats that HyperSpy knows, in this process.
+
+    Files that end in ``.mrc`` stay with HyperSpy's own reader unless the format is named. Calling
+    this again changes nothing.
+
+    Raises
+    ------
+    MissingExtraError
+        RosettaSciIO, HyperSpy's collection of readers, is not installed.
+
+    See Also
+    --------
+    mrcdist.file_reader : reads without a name: ``hs.load(path, file_format=mrcdist)``.
+
+    Notes
+    -----
+    `hyperspy.api.load` takes local files only. For a URL, name the module:
+    ``hyperspy.io.load_with_reader(url, mrcdist, lazy=True)``.
+
+    Examples
+    --------
+    >>> import hyperspy.api as hs
+    >>> import mrcdist
+    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> movie = write_acquisition("demo", scan_shape=(3, 4), frame_shape=(16, 16)).movie
+    >>> mrcdist.register_hyperspy()
+    >>> hs.load(movie, file_format="mrcdist", lazy=True)
+    <LazySignal2D, title: 20260101_00001_movie, dimensions: (4, 3|16, 16)>
+    """
+    try:
+        formats: list[dict[str, Any]] = importlib.import_module("rsciio").IO_PLUGINS
+    except ImportError:
+        raise MissingExtraError(
+            "RosettaSciIO is not installed here",
+            code="package-missing",
+            cause="HyperSpy finds its file formats in it",
+            remedy='pip install "mrcdist[hyperspy]"',
+        ) from None
+    if any(known["name"] == _NAME for known in formats):
+        return
+    formats.append(
+        {
+            "name": _NAME,
+            "name_aliases": [],
+            "description": "MRC files, read in parallel by dask workers.",
+            "full_support": False,
+            # HyperSpy wants an extension for every format, and picks formats by it. No file ends
+            # in this one, so that none is read by mrcdist unless that is asked for.
+            "file_extensions": [_NAME],
+            "default_extension": 0,
+            "writes": False,
+            "non_uniform_axis": True,
+            "api": "mrcdist.api",
+        }
+    )
