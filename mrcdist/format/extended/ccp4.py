@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from mrcdist.format.header import decode_text
+from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
+from mrcdist.format.header import ByteOrder, decode_text
 
-__all__ = ["MAX_BYTES", "decode_symmetry"]
+__all__ = ["DECODERS", "decode_symmetry"]
 
 _LINE = 80
 # 192 lines hold the operators of any space group; a longer text is another thing.
@@ -37,3 +38,17 @@ def decode_symmetry(raw: bytes, *, nsymbt: int) -> tuple[tuple[str, ...], list[s
     if not all(line.isprintable() for line in lines):
         notes.append("the symmetry text of the extended header holds bytes that are no text")
     return lines, notes
+
+
+def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+    return MAX_BYTES
+
+
+def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
+    lines, notes = decode_symmetry(raw, nsymbt=kind.nsymbt)
+    return Decoded({}, notes, lines)
+
+
+DECODERS = (
+    Decoder("CCP4", ("CCP4",), bytes_needed=_bytes_needed, decode=_decode, has_records=False),
+)

@@ -10,18 +10,19 @@ fields.
 from __future__ import annotations
 
 import struct
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from mrcfile.dtypes import get_ext_header_dtype
 
+from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind, RecordedScan
 from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
 from mrcdist.format.header import ByteOrder, decode_text
 
 __all__ = [
+    "DECODERS",
     "FeiLayout",
-    "FeiScan",
     "decode_fei",
     "fei_quantities",
     "fei_scan",
@@ -56,21 +57,6 @@ _QUANTITIES = (
     Quantity("scan_width", "Full scan FOV X", 1e9, above=0, limit=1, unit="m"),
     Quantity("scan_height", "Full scan FOV Y", 1e9, above=0, limit=1, unit="m"),
 )
-
-
-class FeiScan(NamedTuple):
-    """What the records say about the scan.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Scan points along y and x: bottom - top, right - left.
-    serpentine : bool
-        Whether every other line was scanned backwards.
-    """
-
-    shape: tuple[int, int]
-    serpentine: bool
 
 
 def _mask_bits() -> dict[str, tuple[str, int]]:
@@ -214,7 +200,7 @@ def fei_words(columns: Columns) -> dict[str, str]:
     return {name: word for name, word in words.items() if word}
 
 
-def fei_scan(columns: Columns) -> FeiScan | None:
+def fei_scan(columns: Columns) -> RecordedScan | None:
     """Tell which area was scanned, and how.
 
     Parameters
@@ -224,7 +210,7 @@ def fei_scan(columns: Columns) -> FeiScan | None:
 
     Returns
     -------
-    FeiScan or None
+    RecordedScan or None
         None where the records do not tell, or disagree.
     """
     edges = [_shared(columns, f"Scan size {edge}") for edge in ("bottom", "top", "right", "left")]
@@ -234,7 +220,7 @@ def fei_scan(columns: Columns) -> FeiScan | None:
     if bottom <= top or right <= left:
         return None
     modes, valid = _stored(columns, "Scan mode enumeration")
-    return FeiScan((bottom - top, right - left), bool((modes[valid] == _SERPENTINE).any()))
+    return RecordedScan((bottom - top, right - left), bool((modes[valid] == _SERPENTINE).any()))
 
 
 def _record_dtype(layout: FeiLayout, size: int, byteorder: ByteOrder) -> np.dtype[Any]:
@@ -287,3 +273,24 @@ def _shared(columns: Columns, name: str) -> Any:
     stored, valid = _stored(columns, name)
     values = set(stored[valid].tolist())
     return values.pop() if len(values) == 1 else None
+
+
+def _decoder(layout: FeiLayout) -> Decoder:
+    def bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+        return record_bytes(layout, first_bytes)[0] * n_sections
+
+    def decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
+        return Decoded(*decode_fei(layout, raw, byteorder=byteorder, n_sections=n_sections))
+
+    return Decoder(
+        layout,
+        (layout,),
+        bytes_needed=bytes_needed,
+        decode=decode,
+        quantities=fei_quantities,
+        words=fei_words,
+        scan=fei_scan,
+    )
+
+
+DECODERS = (_decoder("FEI1"), _decoder("FEI2"))

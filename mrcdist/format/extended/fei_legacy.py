@@ -12,10 +12,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
 from mrcdist.format.header import ByteOrder
 
-__all__ = ["RECORD_BYTES", "decode_old_fei", "is_old_fei_size", "old_fei_quantities"]
+__all__ = ["DECODERS", "decode_old_fei", "is_old_fei_size", "old_fei_quantities"]
 
 RECORD_BYTES = 128
 
@@ -148,3 +149,26 @@ def _make_sense(table: npt.NDArray[np.float32]) -> bool:
         and all(bool((amount >= 0).all()) for amount in amounts)
         and bool(((magnification == 0) | (magnification >= 1)).all())
     )
+
+
+def _recognise(kind: ExtendedKind, n_sections: int) -> bool:
+    return is_old_fei_size(kind.nsymbt, n_sections)
+
+
+def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+    return RECORD_BYTES * n_sections
+
+
+def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
+    return Decoded(*decode_old_fei(raw, byteorder=byteorder, n_sections=n_sections))
+
+
+DECODERS = (
+    Decoder(
+        "FEI",
+        recognise=_recognise,
+        bytes_needed=_bytes_needed,
+        decode=_decode,
+        quantities=old_fei_quantities,
+    ),
+)

@@ -1,30 +1,29 @@
 """Extended headers: which kind it is, which bytes of it the data need, and what they say.
 
 MRC2014 puts the kind in EXTTYP; older files have none and are known by sizes that fit. Each kind
-has its decoder (`fei`, `fei_old`, `serialem`, `symmetry`); this module chooses it and gives one
-view of them all. Nothing here can keep the data from loading: what cannot be decoded is a note and
-an empty result.
+has its decoder, in `fei`, `fei_legacy`, `serialem` or `ccp4`; this module lists and chooses them,
+and gives one view of them all. Nothing here can keep the data from loading: what cannot be decoded
+is a note and an empty result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.format.extended import ccp4 as symmetry
-from mrcdist.format.extended import fei, serialem
-from mrcdist.format.extended import fei_legacy as fei_old
+from mrcdist.format.extended import ccp4, fei, fei_legacy, serialem
+from mrcdist.format.extended.decoder import Decoder, ExtendedKind, RecordedScan
 from mrcdist.format.extended.quantities import Columns, common
 from mrcdist.format.header import ByteOrder
 
 __all__ = [
+    "DECODERS",
     "ExtendedHeader",
     "ExtendedKind",
-    "KindName",
     "bytes_needed",
     "decode_extended",
     "extended_metadata",
@@ -36,40 +35,20 @@ __all__ = [
     "tilt_angles",
 ]
 
-KindName = Literal["FEI1", "FEI2", "FEI", "SERI", "AGAR", "CCP4", "MRCO", "HDF5", "unknown"]
+_UNKNOWN = Decoder("unknown")
 
-_BY_EXTTYP: dict[str, KindName] = {
-    "FEI1": "FEI1",
-    "FEI2": "FEI2",
-    "SERI": "SERI",
-    "AGAR": "AGAR",
-    "CCP4": "CCP4",
-    "MRCO": "MRCO",
-    "HDF5": "HDF5",
-}
+# In the order in which they are tried on an extended header without EXTTYP.
+DECODERS = (
+    *fei.DECODERS,
+    *serialem.DECODERS,
+    *fei_legacy.DECODERS,
+    *ccp4.DECODERS,
+    Decoder("MRCO", ("MRCO",)),
+    Decoder("HDF5", ("HDF5",)),
+)
 
-
-@dataclass(frozen=True)
-class ExtendedKind:
-    """Which extended header a file has, and what its decoder must know.
-
-    Attributes
-    ----------
-    name : str
-        EXTTYP where it is a known one; "FEI" is the unnamed one from before MRC2014.
-    nsymbt : int
-        Bytes of extended header, preallocated space included.
-    exttyp : str
-        EXTTYP as the file has it.
-    nint, nreal : int
-        From the main header; they describe the records of SERI and AGAR.
-    """
-
-    name: KindName
-    nsymbt: int
-    exttyp: str = ""
-    nint: int = 0
-    nreal: int = 0
+_BY_EXTTYP = {code: decoder for decoder in DECODERS for code in decoder.exttyp}
+_BY_NAME = {decoder.name: decoder for decoder in DECODERS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,13 +104,11 @@ def identify_extended(
     if nsymbt <= 0:
         return None
     exttyp = exttyp.strip("\0 ")
-    name = _BY_EXTTYP.get(exttyp, "unknown")
+    kind = ExtendedKind(_UNKNOWN.name, nsymbt, exttyp, nint, nreal)
+    decoder = _BY_EXTTYP.get(exttyp)
     if not exttyp:
-        if serialem.is_serialem(nsymbt=nsymbt, n_sections=n_sections, nint=nint, nreal=nreal):
-            name = "SERI"
-        elif fei_old.is_old_fei_size(nsymbt, n_sections):
-            name = "FEI"
-    return ExtendedKind(name, nsymbt, exttyp, nint, nreal)
+        decoder = next((one for one in DECODERS if one.recognise(kind, n_sections)), None)
+    return replace(kind, name=decoder.name) if decoder else kind
 
 
 def bytes_needed(
@@ -158,19 +135,8 @@ def bytes_needed(
     start, stop : int
         Bytes from the start of the extended header; (0, 0) where nothing need be read.
     """
-    if kind.name == "FEI1" or kind.name == "FEI2":
-        record = fei.record_bytes(kind.name, first_bytes or b"")[0]
-    elif kind.name == "FEI":
-        record = fei_old.RECORD_BYTES
-    elif kind.name == "SERI":
-        record = serialem.serialem_bytes(kind.nint, kind.nreal)
-    elif kind.name == "AGAR":
-        record = serialem.agard_bytes(kind.nint, kind.nreal)
-    elif kind.name == "CCP4":
-        return 0, max(0, min(nsymbt, symmetry.MAX_BYTES))
-    else:
-        record = 0
-    return 0, max(0, min(nsymbt, record * n_sections))
+    wanted = _decoder(kind.name).bytes_needed(kind, n_sections, first_bytes or b"")
+    return 0, max(0, min(nsymbt, wanted))
 
 
 def decode_extended(
@@ -195,28 +161,13 @@ def decode_extended(
     -------
     ExtendedHeader
     """
-    columns: Columns = {}
-    text: tuple[str, ...] = ()
-    if kind.name == "FEI1" or kind.name == "FEI2":
-        columns, notes = fei.decode_fei(kind.name, raw, byteorder=byteorder, n_sections=n_sections)
-    elif kind.name == "FEI":
-        columns, notes = fei_old.decode_old_fei(raw, byteorder=byteorder, n_sections=n_sections)
-    elif kind.name == "SERI" or kind.name == "AGAR":
-        decode = serialem.decode_serialem if kind.name == "SERI" else serialem.decode_agard
-        columns, notes = decode(
-            raw, byteorder=byteorder, n_sections=n_sections, nint=kind.nint, nreal=kind.nreal
-        )
-    elif kind.name == "CCP4":
-        text, notes = symmetry.decode_symmetry(raw, nsymbt=kind.nsymbt)
-    else:
-        called = f"of kind {kind.exttyp!r}" if kind.exttyp else "of unknown kind"
-        notes = [f"the extended header ({kind.nsymbt} bytes, {called}) is not decoded"]
-
+    decoder = _decoder(kind.name)
+    columns, notes, text = decoder.decode(kind, raw, byteorder, n_sections)
     n_records = len(next(iter(columns.values()))) if columns else 0
     header = ExtendedHeader(kind.name, columns, text, n_records, ())
     if 0 < n_records < n_sections:
         notes.append(f"the extended header has {n_records} records for {n_sections} sections")
-    elif n_records == 0 and n_sections > 0 and not notes and kind.name != "CCP4":
+    elif n_records == 0 and n_sections > 0 and not notes and decoder.has_records:
         notes.append(f"the extended header ({kind.nsymbt} bytes, {kind.name}) has no whole record")
     if _pixel_size_changes(header):
         notes.append("the extended header's pixel size changes from section to section: not used")
@@ -249,8 +200,7 @@ def extended_metadata(header: ExtendedHeader) -> dict[str, dict[str, Any]]:
     for name, values in _quantities(header).items():
         if name.startswith("TEM.") and (value := common(values)) is not None:
             found[name] = value
-    if header.kind in ("FEI1", "FEI2"):
-        found |= fei.fei_words(header.columns)
+    found |= _decoder(header.kind).words(header.columns)
     instrument: dict[str, Any] = {}
     for name, word in found.items():
         *branches, leaf = name.split(".")
@@ -347,18 +297,20 @@ def scan_step(header: ExtendedHeader) -> tuple[float, float] | None:
         Along y and x, in nm. None where the records do not tell.
     """
     field = _pair(header, "scan_height", "scan_width")
-    scan = fei.fei_scan(header.columns) if field else None
+    scan = _recorded_scan(header) if field else None
     return (field[0] / scan.shape[0], field[1] / scan.shape[1]) if field and scan else None
 
 
+def _decoder(name: str) -> Decoder:
+    return _BY_NAME.get(name, _UNKNOWN)
+
+
 def _quantities(header: ExtendedHeader) -> Mapping[str, npt.NDArray[np.float64]]:
-    if header.kind in ("FEI1", "FEI2"):
-        return fei.fei_quantities(header.columns)
-    if header.kind == "FEI":
-        return fei_old.old_fei_quantities(header.columns)
-    if header.kind == "SERI":
-        return serialem.serialem_quantities(header.columns)
-    return {}
+    return _decoder(header.kind).quantities(header.columns)
+
+
+def _recorded_scan(header: ExtendedHeader) -> RecordedScan | None:
+    return _decoder(header.kind).scan(header.columns)
 
 
 def _pair(header: ExtendedHeader, y: str, x: str) -> tuple[float, float] | None:
@@ -368,7 +320,7 @@ def _pair(header: ExtendedHeader, y: str, x: str) -> tuple[float, float] | None:
 
 
 def _scan(header: ExtendedHeader, n_sections: int) -> tuple[tuple[int, int] | None, str | None]:
-    scan = fei.fei_scan(header.columns) if header.kind in ("FEI1", "FEI2") else None
+    scan = _recorded_scan(header)
     if scan is None or n_sections <= 1:
         return None, None
     rows, columns = scan.shape

@@ -7,13 +7,18 @@ integers and then NREAL 4-byte floats. SerialEM's reading holds only if its item
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert
 from mrcdist.format.header import ByteOrder
 
 __all__ = [
+    "DECODERS",
     "agard_bytes",
     "decode_agard",
     "decode_serialem",
@@ -218,3 +223,32 @@ def _serialem_float(
     one, two = first.astype(np.int64), second.astype(np.int64)
     mantissa = np.where(one < 0, -1.0, 1.0) * (np.abs(one) * 256 + np.abs(two) % 256)
     return np.asarray(np.ldexp(mantissa, np.sign(two) * (np.abs(two) // 256)), np.float64)
+
+
+def _is_serialem(kind: ExtendedKind, n_sections: int) -> bool:
+    return is_serialem(nsymbt=kind.nsymbt, n_sections=n_sections, nint=kind.nint, nreal=kind.nreal)
+
+
+def _decoder(
+    name: str,
+    size: Callable[[int, int], int],
+    decode_records: Callable[..., tuple[Columns, list[str]]],
+) -> Decoder:
+    def bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+        return size(kind.nint, kind.nreal) * n_sections
+
+    def decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
+        numbers = {"nint": kind.nint, "nreal": kind.nreal}
+        return Decoded(*decode_records(raw, byteorder=byteorder, n_sections=n_sections, **numbers))
+
+    return Decoder(name, (name,), bytes_needed=bytes_needed, decode=decode)
+
+
+DECODERS = (
+    replace(
+        _decoder("SERI", serialem_bytes, decode_serialem),
+        recognise=_is_serialem,
+        quantities=serialem_quantities,
+    ),
+    _decoder("AGAR", agard_bytes, decode_agard),
+)
