@@ -15,6 +15,7 @@ from mrcdist.config import DEFAULTS
 from tests.docs.pages import PAGES
 from tests.parity.format_table import ROWS
 from tests.support.processes import ROOT
+from tests.support.raised import RAISED
 
 README = PAGES["README.md"].read_text("utf-8")
 TROUBLESHOOTING = PAGES["docs/howto/troubleshooting.md"].read_text("utf-8")
@@ -67,36 +68,32 @@ def words() -> str:
     return "\n".join(node.value for node in texts if isinstance(node.value, str))
 
 
-def raised(folder: str) -> set[tuple[str, str]]:
-    """Class and first words of the errors that a folder's code makes, with … for what differs."""
-    found = set()
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            kind = isinstance(node, ast.Call) and getattr(node.func, "id", "")
-            if kind in errors.__all__ and node.args:
-                parts = getattr(node.args[0], "values", [node.args[0]])
-                words = "".join(
-                    getattr(part, "value", "") if isinstance(part, ast.Constant) else "…"
-                    for part in parts
-                )
-                found.add((kind, words))
-    return found
-
-
-def has_entry(section: str, words: str) -> bool:
-    """Whether a heading of a section is made of these words, in their order."""
-    headings = re.findall(r"^### (.*)$", section, re.M)
-    for message in (m for line in headings for m in re.findall("`([^`]+)`", line)):
-        pieces = [re.escape(piece) for piece in re.split(r"\s*…\s*", message)]
-        if re.search(".*".join(pieces), words):
-            return True
-    return False
+# Under each heading: the codes of the errors that it explains.
+CODES = {
+    name: {
+        code
+        for line in re.findall(r"^Codes?: (.*)$", section, re.M)
+        for code in re.findall("`([^`]+)`", line)
+    }
+    for name, section in SECTIONS.items()
+}
 
 
 class TestTroubleshooting:
-    @pytest.mark.parametrize(("kind", "words"), sorted(raised("mrcdist/batch")))
-    def test_has_an_entry_for_all_that_a_batch_job_may_end_with(self, kind, words):
-        assert has_entry(SECTIONS[kind], words)
+    @pytest.mark.parametrize("raised", RAISED, ids=lambda raised: raised.place)
+    def test_has_an_entry_for_every_error(self, raised):
+        if raised.known_as != "error.code":
+            assert raised.known_as in CODES[raised.kind.__name__]
+
+    @pytest.mark.parametrize("kind", errors.__all__)
+    def test_names_codes_that_errors_of_the_class_have(self, kind):
+        known = {raised.known_as for raised in RAISED if raised.kind.__name__ == kind}
+        assert known >= CODES[kind]
+
+    def test_names_the_codes_of_every_entry(self):
+        for name in set(errors.__all__) - {"MrcdistWarning"}:
+            entries = re.split(r"^### .*$", SECTIONS[name], flags=re.M)[1:]
+            assert [entry for entry in entries if not entry.startswith("\n\nCode")] == []
 
     def test_has_a_section_for_every_class(self):
         assert set(errors.__all__) <= set(SECTIONS)
