@@ -138,7 +138,7 @@ class MrcdistError(Exception):
         What is wrong, with the offending value. If it begins with `argument`, the command line
         names its option there.
     code : str, optional
-        One of `CODES`; by default that of the class.
+        A stable identifier, as the troubleshooting page lists them; by default that of the class.
     argument : str, optional
         The name of the argument that cannot be used.
     cause : str, optional
