@@ -1,4 +1,4 @@
-"""The command line; one module a group of commands."""
+"""The command line; one module per group of commands."""
 
 from mrcdist.cli.batch import com, mean, virtual
 from mrcdist.cli.check_workers import check_workers

@@ -1,4 +1,4 @@
-"""`python -m mrcdist.cli`, for where the command itself is not on the path."""
+"""`python -m mrcdist.cli`, for use when the `mrcdist` command is not on the path."""
 
 from mrcdist.cli import main
 

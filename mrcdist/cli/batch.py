@@ -1,4 +1,4 @@
-"""`virtual`, `mean` and `com`: compute images from a file of any size, on a cluster of any kind."""
+"""`virtual`, `mean` and `com`: compute images from a file of any size, on any kind of cluster."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _FILE_OPTIONS = (
 
 _detector_help = (
     "bf, adf, circle:CY,CX,R, annulus:CY,CX,R1,R2 (in pixels, row before column; pixels at the "
-    "radius count), or mask.npy of a frame's shape."
+    "radius are included), or mask.npy, an array of the shape of a frame."
 )
 
 
 def _job_options(command: Command) -> Command:
     for option in (
         cluster_options,
-        click.option("--overwrite", is_flag=True, help="Replace files that are there."),
+        click.option("--overwrite", is_flag=True, help="Overwrite existing files."),
         click.option(
             "--resume",
             is_flag=True,
-            help="Go on with the finished parts in OUT.partial, if there are any.",
+            help="Continue from the intermediate results in OUT.partial, if there are any.",
         ),
         click.option(
             "--out",
@@ -56,7 +56,7 @@ def _job_options(command: Command) -> Command:
             required=True,
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help=".npy, .zarr, .mrc or .png; may be given more than once.",
+            help="Output file (.npy, .zarr, .mrc or .png); may be given more than once.",
         ),
         chunks_option,
         file_options,
@@ -71,16 +71,16 @@ def _job_options(command: Command) -> Command:
     "--radius",
     type=float,
     metavar="PIXELS",
-    help="Of the bright disk, for bf and adf; by default by half-maximum.",
+    help="Radius of the bright disk, for bf and adf (default: from its half-maximum).",
 )
 @_job_options
 @click.pass_context
 def virtual(ctx: click.Context, /, detector: str, radius: float | None, **options: Any) -> None:
-    """Compute a virtual image: the sum over a detector's pixels at each scan position.
+    """Compute a virtual image: the sum over the detector's pixels at each scan point.
 
-    bf is the bright disk of the mean of 32 frames that are spread over the scan: the pixels above
-    half-maximum, their centre of mass, a circle of the same area. adf is the annulus from 1.2
-    times that radius to the nearest edge of the frame. Sums of integers are exact.
+    bf is the bright disk in the mean of 32 frames spread over the scan: a circle around the centre
+    of mass of the pixels above half-maximum, with the same area as these. adf is the annulus from
+    1.2 times that radius to the nearest edge of the frame. Sums of integers are exact.
 
     \b
     Examples:
@@ -112,15 +112,15 @@ def mean(ctx: click.Context, /, **options: Any) -> None:
     "--radius",
     type=float,
     metavar="PIXELS",
-    help="Of the bright disk, for bf and adf; by default by half-maximum.",
+    help="Radius of the bright disk, for bf and adf (default: from its half-maximum).",
 )
 @_job_options
 @click.pass_context
 def com(ctx: click.Context, /, detector: str, radius: float | None, **options: Any) -> None:
-    """Compute the centre of mass of each frame: two maps, of its row (y) and its column (x).
+    """Compute the centre of mass of each frame, as two maps: its row (y) and its column (x).
 
-    In the units of the frames' axes where they are calibrated, else in pixels from the first one;
-    the summary says which. NaN where a frame has no intensity.
+    Positions are in the units of the frame axes if these are calibrated, otherwise in pixels
+    counted from the first one; the summary states which. NaN where a frame has no intensity.
 
     \b
     Example:
@@ -132,7 +132,7 @@ def com(ctx: click.Context, /, detector: str, radius: float | None, **options: A
 def _run(
     ctx: click.Context, kind: Any, detector: str, radius: float | None, options: dict[str, Any]
 ) -> None:
-    # What only looks at files should not wait for distributed to be imported.
+    # Imported late: commands that only inspect files do not need distributed.
     from mrcdist.batch.clusters import Where
     from mrcdist.batch.program import Order, run
     from mrcdist.compute.detectors import parse_detector

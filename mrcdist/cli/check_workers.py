@@ -1,4 +1,4 @@
-"""`check-workers`: find out before a long job what would stop it."""
+"""`check-workers`: check every worker before a long job."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from mrcdist.cli.options import file_options, plan_from_options, print_json, pri
 __all__ = ["check_workers"]
 
 
-@click.command("check-workers", short_help="Ask every worker whether it sees the file.")
+@click.command("check-workers", short_help="Check whether every worker can read the file.")
 @click.option(
     "--bytes",
     "chunks",
     default="auto",
     metavar="SIZE",
-    help="How much each worker reads, such as '64 MiB'; by default one chunk.",
+    help="Amount of data that each worker reads, such as '64 MiB' (default: one chunk).",
 )
 @click.option(
     "--min-workers",
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Workers to wait for.",
+    help="Number of workers to wait for.",
 )
 @click.option(
     "--timeout",
     default=120.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Seconds after which a worker's storage is given up.",
+    help="Seconds to wait for the storage of a worker before giving up.",
 )
 @cluster_options
 @file_options
@@ -54,16 +54,16 @@ def check_workers(
     memory_limit: Any,
     **options: Any,
 ) -> None:
-    """Ask every worker whether it sees the file as planned, and how fast it reads it.
+    """Check that every worker sees the file as planned, and measure how fast it reads it.
 
-    Exit status 0 if all can read it, 1 if one cannot. The table also has threads, memory limits
-    and the versions that differ from those here.
+    The exit status is 0 if all workers can read the file and 1 otherwise. The table also lists
+    threads, memory limits, and package versions that differ from those of the client.
 
     \b
     Example:
       mrcdist check-workers s3://bucket/20241021_00405_movie.mrc --scheduler tcp://node1:8786
     """
-    # What only looks at files should not wait for distributed to be imported.
+    # Imported late: commands that only inspect files do not need distributed.
     from mrcdist.batch.check_workers import check_workers as check
     from mrcdist.batch.clusters import Where, connect
 

@@ -22,32 +22,32 @@ def cluster_options(command: Command) -> Command:
         click.option(
             "--memory-limit",
             metavar="SIZE",
-            help="Of each local worker, such as '8 GiB'; by default its share of the machine.",
+            help="Memory limit of each local worker, such as '8 GiB' (default: an equal share).",
         ),
         click.option(
-            "--threads", type=int, help="Threads of each local worker; by default as dask chooses."
+            "--threads", type=int, help="Threads per local worker (default: dask's choice)."
         ),
         click.option(
             "--workers",
             type=int,
-            help="Processes of a local cluster, which is the default; as many as dask chooses.",
+            help="Number of local worker processes (default: dask's choice).",
         ),
         click.option(
             "--jobqueue",
             type=click.Path(dir_okay=False, path_type=Path),
             metavar="FILE",
-            help="Workers are jobs of Slurm, PBS, …: YAML, see mrcdist.batch.jobqueue.",
+            help="YAML file for workers as Slurm, PBS, … jobs; see mrcdist.batch.jobqueue.",
         ),
         click.option(
             "--scheduler-file",
             type=click.Path(dir_okay=False, path_type=Path),
             metavar="FILE",
-            help="Written by `dask scheduler --scheduler-file FILE`; waits for it.",
+            help="File written by `dask scheduler --scheduler-file FILE`; waits until it exists.",
         ),
         click.option(
             "--scheduler",
             metavar="ADDRESS",
-            help="Of a dask scheduler that is running, such as tcp://node1:8786.",
+            help="Address of a running dask scheduler, such as tcp://node1:8786.",
         ),
     ):
         command = option(command)
@@ -55,14 +55,14 @@ def cluster_options(command: Command) -> Command:
 
 
 class _Terminated(BaseException):
-    """SIGTERM, on its way up through the blocks that clean up."""
+    """SIGTERM, raised as an exception so that cleanup code runs."""
 
 
 @contextmanager
 def stopping(ctx: click.Context, advice: str) -> Iterator[None]:
-    """End in good order on SIGTERM, which batch systems send before they kill, and on Ctrl-C.
+    """Stop cleanly on Ctrl-C and on SIGTERM, which batch systems send before they kill a job.
 
-    The exit status is 143 or 130, as a shell would have it. A second signal ends at once.
+    The exit status is 130 or 143, as in a shell. A second signal stops immediately.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The group that all commands belong to: errors are printed, not raised."""
+"""Command group that prints errors instead of raising them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REMEDIES: dict[str, str] = {
 
 
 class _Group(click.Group):
-    """Commands whose errors are ours to print, without a traceback."""
+    """Command group that prints the errors of its commands without a traceback."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -75,10 +75,10 @@ def _as_typed(value: str) -> str:
 @click.version_option(package_name="mrcdist")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Look at MRC files, on disk or in an object store, and compute images from them.
+    """Inspect MRC files, on disk or in an object store, and compute images from them.
 
-    A file is a path or any fsspec URL: s3://, https://, ... . Colours are for terminals only, and
-    not where NO_COLOR is set.
+    A file is given as a path or as any fsspec URL: s3://, https://, ... . Colours are used on
+    terminals only, and not if NO_COLOR is set.
 
     \b
     Examples:

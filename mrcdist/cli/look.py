@@ -1,4 +1,4 @@
-"""`info`, `explain` and `validate`: look at a file without reading its pixels."""
+"""`info`, `explain` and `validate`: inspect a file without reading its pixels."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from mrcdist.validate.report import validate as validate_file
 __all__ = ["explain", "info", "validate"]
 
 
-@click.command(short_help="Say what a file is and how it is calibrated.")
+@click.command(short_help="Show shape and calibration of a file.")
 @file_options
 def info(as_json: bool, **options: Any) -> None:
-    """Say what a file is: shape, dtype, axes, calibration.
+    """Show the shape, dtype, axes, calibration and metadata of a file.
 
     \b
     Example:
@@ -73,14 +73,14 @@ def info(as_json: bool, **options: Any) -> None:
     print_notes(notes)
 
 
-@click.command(short_help="Say what reading it will cost.")
+@click.command(short_help="Estimate what reading the file will cost.")
 @click.option(
-    "--threads", default=1, show_default=True, help="Threads of a worker, for its memory."
+    "--threads", default=1, show_default=True, help="Threads per worker, for the memory estimate."
 )
 @chunks_option
 @file_options
 def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
-    """Say what reading a file on a cluster will cost: tasks, bytes, requests, memory.
+    """Estimate the cost of reading a file on a cluster: tasks, bytes, requests, memory.
 
     \b
     Example:
@@ -95,24 +95,24 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
     print_notes([note for note in notes if note not in cost.remarks])
 
 
-@click.command(short_help="Check whether a file keeps to MRC2014.")
+@click.command(short_help="Check whether a file conforms to MRC2014.")
 @json_option
 @click.option(
     "--statistics",
     is_flag=True,
-    help="Compare minimum, maximum, mean and RMS with the data: reads all of the file.",
+    help="Compare minimum, maximum, mean and RMS with the data (reads the whole file).",
 )
 @storage_option
 @url_argument
 @click.pass_context
 def validate(ctx: click.Context, /, url: str, as_json: bool, **options: Any) -> None:
-    """Check whether a file keeps to MRC2014; exit status 0 if it does, 1 if not.
+    """Check whether a file conforms to MRC2014; the exit status is 0 if it does, 1 if not.
 
     \b
     Example:
       mrcdist validate s3://bucket/tomogram.mrc --statistics
     """
-    # dask draws a bar after two seconds; it is for a terminal, not for a log.
+    # dask's progress bar appears after two seconds; it suits a terminal, not a log.
     bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
     with bar:
         found = validate_file(url, **options)
@@ -124,18 +124,18 @@ def validate(ctx: click.Context, /, url: str, as_json: bool, **options: Any) -> 
 
 
 def _steps(axis: Axis) -> str:
-    """The positions along an axis in words."""
+    """Describe the positions along an axis."""
     if not axis.units:
         return "uncalibrated"
     if axis.values is not None:
         first, last = axis.values[0], axis.values[-1]
         return f"uneven steps from {first:.6g} to {last:.6g} {axis.units}"
     start = f", from {axis.offset:.6g} {axis.units}" if axis.offset else ""
-    return f"{axis.scale:.6g} {axis.units} a step{start}"
+    return f"{axis.scale:.6g} {axis.units} per step{start}"
 
 
 def _leaves(tree: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    """Dotted paths and values of nested dicts, without the empty ones."""
+    """Return dotted paths and values of nested dicts, without empty values."""
     found: list[tuple[str, Any]] = []
     for key, value in tree.items():
         here = f"{path}.{key}" if path else key

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for."""
+"""Options shared by several commands, and their conversion to Python arguments."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ Command = Callable[..., Any]
 
 
 def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
-    """Turn KEY=VALUE to storage options; dots nest, JSON values are taken as such."""
+    """Convert KEY=VALUE to storage options; dots nest, values are parsed as JSON if possible."""
     options: dict[str, Any] = {}
     for text in given:
         path, equals, value = text.partition("=")
         if not equals:
-            raise click.BadParameter("KEY=VALUE is needed, such as anon=true")
+            raise click.BadParameter("expected KEY=VALUE, such as anon=true")
         *parents, last = path.split(".")
         into: Any = options
         for parent in parents:
             into = into.setdefault(parent, {})
             if not isinstance(into, dict):
-                raise click.BadParameter(f"{parent} is given a value and members")
+                raise click.BadParameter(f"{parent} is given both a value and nested options")
         try:
             into[last] = json.loads(value)
         except json.JSONDecodeError:
@@ -59,12 +59,12 @@ def _axes(
         return tuple(int(part) for part in given.split(","))
     except ValueError:
         raise click.BadParameter(
-            f"{given}: integers with commas between are needed, such as 256,256"
+            f"{given}: expected comma-separated integers, such as 256,256"
         ) from None
 
 
 def _chunks(_ctx: click.Context, _param: click.Parameter, given: str) -> Any:
-    """Block lengths such as 32,256,-1,-1; a size such as "256 MiB"; or auto."""
+    """Parse chunk lengths such as 32,256,-1,-1, a size such as "256 MiB", or auto."""
     parts = [part.strip() for part in given.split(",")]
     if all(part.lstrip("-").isdigit() or part == "auto" for part in parts) and len(parts) > 1:
         return tuple(part if part == "auto" else int(part) for part in parts)
@@ -72,7 +72,7 @@ def _chunks(_ctx: click.Context, _param: click.Parameter, given: str) -> Any:
 
 
 def _files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Let the shell complete names of files; URLs stay as they are typed."""
+    """Let the shell complete file names; URLs are left as typed."""
     return [CompletionItem(incomplete, type="file")]
 
 
@@ -86,8 +86,8 @@ storage_option = click.option(
     multiple=True,
     callback=_pairs,
     metavar="KEY=VALUE",
-    help="For fsspec; dots nest: client_kwargs.endpoint_url=http://... . "
-    "Keep secrets in the environment rather than here.",
+    help="Option for fsspec; dots nest: client_kwargs.endpoint_url=http://... . "
+    "Keep secrets in the environment instead.",
 )
 
 chunks_option = click.option(
@@ -95,40 +95,44 @@ chunks_option = click.option(
     default="auto",
     show_default=True,
     callback=_chunks,
-    help='Such as 32,256,-1,-1 or "256 MiB".',
+    help='Chunk lengths such as 32,256,-1,-1, or a size such as "256 MiB".',
 )
 
 
 def file_options(command: Command) -> Command:
-    """Add what says which file it is and how to take it, and `--json`."""
+    """Add the options that select a file and its interpretation, and `--json`."""
     for option in (
         json_option,
         storage_option,
-        click.option("--allow-truncated", is_flag=True, help="Plan for what is there."),
+        click.option(
+            "--allow-truncated",
+            is_flag=True,
+            help="Accept a truncated file and read its complete frames.",
+        ),
         click.option(
             "--mode0",
             type=click.Choice(["int8", "uint8"]),
-            help="Sign of mode 0; by default the file tells.",
+            help="Signedness of mode 0 (default: detected from the file).",
         ),
         click.option(
             "--scan-file",
             default="auto",
             shell_complete=_files,
             show_default=True,
-            help='Points of a custom scan; "none" for none.',
+            help='List of points of a custom scan; "none" to ignore it.',
         ),
         click.option(
             "--metadata-file",
             default="auto",
             shell_complete=_files,
             show_default=True,
-            help='Direct Electron sidecar; "none" for none.',
+            help='Direct Electron sidecar; "none" to ignore it.',
         ),
         click.option(
             "--navigation-shape",
             callback=_axes,
             metavar="X,Y,...",
-            help="Navigation axes in HyperSpy's order; one may be -1.",
+            help="Lengths of the navigation axes in HyperSpy's order; one may be -1.",
         ),
         url_argument,
     ):
@@ -137,7 +141,7 @@ def file_options(command: Command) -> Command:
 
 
 def plan_from_options(metadata_file: str, scan_file: str, **options: Any) -> tuple[Plan, list[str]]:
-    """Plan, with the warnings as a list."""
+    """Return the plan and its warnings as a list."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
         plan = plan_mrc(
@@ -149,13 +153,13 @@ def plan_from_options(metadata_file: str, scan_file: str, **options: Any) -> tup
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """Print what is odd, apart from the results."""
+    """Print warnings to standard error."""
     for note in notes:
         click.echo(f"{click.style('warning:', fg='yellow')} {note}", err=True)
 
 
 def print_json(value: Any) -> None:
-    """Print JSON; arrays become lists."""
+    """Print JSON, with arrays as lists."""
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=_plain)
     click.echo()
 

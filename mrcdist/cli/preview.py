@@ -1,4 +1,4 @@
-"""`mrcdist preview`: a picture of a file from a small, stated part of it."""
+"""`mrcdist preview`: an overview image of a file from a small part of its data."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def _bytes(_ctx: click.Context, _param: click.Parameter, given: str) -> int:
     try:
         size = int(parse_bytes(given))
     except ValueError:
-        raise click.BadParameter('a size is needed, such as "64 MiB"') from None
+        raise click.BadParameter('expected a size, such as "64 MiB"') from None
     if size < 1:
-        raise click.BadParameter("at least a byte is needed")
+        raise click.BadParameter("expected at least one byte")
     return size
 
 
 def _a_png_in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path) -> Path:
-    """Complain before reading rather than after."""
+    """Check the output path before anything is read."""
     if not given.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {given.absolute().parent}")
+        raise click.BadParameter(f"no such folder: {given.absolute().parent}")
     if given.suffix.lower() != ".png":
-        raise click.BadParameter(f"{given.name}: a name that ends in .png is needed")
+        raise click.BadParameter(f"{given.name}: expected a name ending in .png")
     return given
 
 
@@ -44,7 +44,7 @@ def _a_png_in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     required=True,
     callback=_a_png_in_a_folder,
-    help="PNG file to write; one that is there is replaced.",
+    help="PNG file to write (overwritten if it exists).",
 )
 @click.option(
     "--budget",
@@ -52,22 +52,25 @@ def _a_png_in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path
     show_default=True,
     callback=_bytes,
     metavar="SIZE",
-    help="Bytes of pixels to read at most.",
+    help="Maximum amount of pixel data to read.",
 )
 @click.option(
     "--view",
     type=click.Choice(VIEWS),
-    help="How to look at it; by default by its axes and space group.",
+    help="View to draw (default: chosen by axes and space group).",
 )
 @click.option(
-    "--tilt-file", metavar="FILE", help="Tilt angles of a tilt series: .tlt, .rawtlt or .mdoc."
+    "--tilt-file",
+    metavar="FILE",
+    help="File with the tilt angles of a tilt series: .tlt, .rawtlt or .mdoc.",
 )
 @file_options
 def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any) -> None:
-    """Make a picture of a file from a small part of it.
+    """Create an overview image of a file from a small part of its data.
 
-    A scan becomes virtual images and diffraction patterns, a volume three planes through its
-    middle, all else a few of its images. What will be read is said before, what was read after.
+    A scan is shown as virtual images and diffraction patterns, a volume as three planes through its
+    centre, any other file as a few of its images. The amount of data to read is printed first, the
+    amount actually read afterwards.
 
     \b
     Examples:
@@ -106,5 +109,5 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
         click.echo(f"  panel    {panel.title or panel.name}")
     click.echo(f"  written  {output}")
     if read != look.cost:  # retries count once: something else read in this process, or a defect
-        click.echo("  that is not what was announced")
+        click.echo("  warning: the read differed from the estimate")
     print_notes([*notes, *look.notes])

@@ -66,7 +66,7 @@ class TestInfo:
         assert f"{plain.stat().st_size} bytes" in lines[1]
         assert lines[2].split(maxsplit=1) == ["array", "5 × 6 × 7 float32"]
         assert "mode 2, big-endian, data from byte 1024" in lines[3]
-        assert "0.4 nm a step" in lines[4]
+        assert "0.4 nm per step" in lines[4]
         assert any("label    made for a test" in line for line in lines)
         assert result.stderr == ""
 

@@ -287,7 +287,7 @@ def test_a_tilt_file_names_the_tiles(tmp_path):
     ("extra", "status", "words"),
     [
         (["--budget", "lots"], 2, "a size is needed"),
-        (["--budget", "-5"], 2, "at least a byte"),
+        (["--budget", "-5"], 2, "at least one byte"),
         (["--budget", "9"], 1, "raise the budget"),
         (["--view", "scan"], 1, "--navigation-shape"),
     ],
@@ -305,7 +305,7 @@ def test_a_folder_that_is_not_there_is_noticed_before_reading(tmp_path):
     before = Cost.so_far()
     ran = CliRunner().invoke(main, ["preview", str(path), "-o", str(tmp_path / "no" / "a.png")])
     assert ran.exit_code == 2
-    assert "there is no folder" in ran.output
+    assert "no such folder" in ran.output
     assert Cost.so_far() == before
 
 
