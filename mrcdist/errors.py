@@ -53,7 +53,6 @@ Code = Literal[
     "mmap-mode-invalid",
     "mode-unknown",
     "mode0-invalid",
-    "mrcz-codec-unknown",
     "mrcz-section-damaged",
     "mrcz-walk-invalid",
     "navigation-shape-invalid",

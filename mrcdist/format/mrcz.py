@@ -25,9 +25,7 @@ from mrcdist.format.blosc import (
     parse_chunk_header,
 )
 
-__all__ = ["SectionTable", "SectionWalk", "decode_section", "split_mode"]
-
-_CODECS = {1: "blosclz", 2: "lz4", 3: "lz4hc", 4: "snappy", 5: "zlib", 6: "zstd"}
+__all__ = ["SectionTable", "SectionWalk", "decode_section"]
 
 
 @dataclass(frozen=True)
@@ -175,41 +173,6 @@ class SectionWalk:
             self._cut_short = True
         else:
             self._offsets.append(at + header.ctbytes)
-
-
-def split_mode(mode: int) -> tuple[int, str | None]:
-    """Split MODE into the pixels' mode and the codec.
-
-    Parameters
-    ----------
-    mode : int
-        MODE as the header has it, such as 2002.
-
-    Returns
-    -------
-    mode : int
-        The pixels' mode, such as 2.
-    codec : str or None
-        "blosclz", "lz4", "lz4hc", "snappy", "zlib" or "zstd"; None if the file is not compressed.
-        It is what the file claims: mrcz before 0.6 wrote lz4hc as lz4. Each chunk's header decides.
-
-    Raises
-    ------
-    FormatError
-        There is no such codec.
-    """
-    if mode < 1000:
-        return mode, None
-    number, pixels = divmod(mode, 1000)
-    if number in _CODECS:
-        return pixels, _CODECS[number]
-    known = ", ".join(f"{number} ({name})" for number, name in _CODECS.items())
-    raise FormatError(
-        f"MODE = {mode} names compression {number}, which cannot be read",
-        code="mrcz-codec-unknown",
-        cause="codecs above 6 are blosc2's own, or the header is damaged",
-        remedy=f"write the file again with one of {known}",
-    )
 
 
 def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:

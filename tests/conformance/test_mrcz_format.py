@@ -19,7 +19,7 @@ from mrcdist.errors import ArgumentError, FormatError, MissingExtraError, Trunca
 from mrcdist.format import blosc as blosc_chunk
 from mrcdist.format import mrcz
 from mrcdist.format.blosc import BloscHeader, parse_chunk_header
-from mrcdist.format.mrcz import SectionWalk, decode_section, split_mode
+from mrcdist.format.mrcz import SectionWalk, decode_section
 
 CODECS = {"blosclz": 1, "lz4": 2, "lz4hc": 3, "zlib": 5, "zstd": 6}
 STREAMS = {"lz4hc": "lz4"}
@@ -73,28 +73,6 @@ def chunk(payload, *, version=2, stream=1, flags=0x02, typesize=1, **changed):
     return struct.pack("<4B3i", version, stream, flags, typesize, *sizes.values()) + payload
 
 
-# What MODE says.
-
-
-@pytest.mark.parametrize(("name", "number"), [*CODECS.items(), ("snappy", 4)])
-def test_mode_is_1000_times_codec_plus_mode(name, number):
-    assert split_mode(1000 * number + 2) == (2, name)
-    assert split_mode(1000 * number) == (0, name)
-    assert split_mode(1000 * number + 101) == (101, name)
-
-
-@pytest.mark.parametrize("mode", [0, 2, 12, 101, 999, -1])
-def test_a_mode_below_1000_is_not_compressed(mode):
-    assert split_mode(mode) == (mode, None)
-
-
-@pytest.mark.parametrize("mode", [7001, 10002, 15006, 16777216, 2**31 - 1])
-def test_an_unknown_codec_is_an_error_that_lists_the_known_ones(mode):
-    with pytest.raises(FormatError, match=rf"MODE = {mode}") as caught:
-        split_mode(mode)
-    assert all(name in caught.value.remedy for name in CODECS)
-
-
 # What the mrcz package writes.
 
 
@@ -102,7 +80,7 @@ def test_an_unknown_codec_is_an_error_that_lists_the_known_ones(mode):
 def test_every_codec_and_level_reads_back(tmp_path, codec, clevel):
     data = counts()
     raw = written(tmp_path, data, compressor=codec, clevel=clevel)
-    assert split_mode(struct.unpack_from("<i", raw, 12)[0]) == (1, codec)
+    assert divmod(struct.unpack_from("<i", raw, 12)[0], 1000) == (CODECS[codec], 1)
     header = parse_chunk_header(raw[1024:])
     assert header.stream == STREAMS.get(codec, codec)
     assert header.stored == (clevel == 0)
@@ -118,7 +96,7 @@ def test_every_dtype_and_byte_order_reads_back(tmp_path, codec, dtype, endian):
     order = "<" if endian == "le" else ">"
     raw = written(tmp_path, data, compressor=codec, endian=endian)
     mode = struct.unpack_from(order + "i", raw, 12)[0]
-    assert split_mode(mode) == (MODES[dtype], codec)
+    assert divmod(mode, 1000) == (CODECS[codec], MODES[dtype])
     # The chunk headers stay little-endian, the pixels follow the main header.
     np.testing.assert_array_equal(sections_of(raw, order + dtype, data.shape), data)
 
