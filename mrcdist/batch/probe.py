@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrcdist.errors import FileChangedError, MrcdistError
+from mrcdist.storage.file import current_version
 
 __all__ = ["probe_file", "worker_probe"]
 
@@ -77,7 +78,7 @@ def probe_file(payload: bytes, address: str) -> dict[str, Any]:
     try:
         source, index = pickle.loads(payload)  # noqa: S301 from the client, as any task is
         for part in source.parts:
-            found = part.location.current()
+            found = current_version(part.location)
             if found != part.identity:
                 raise FileChangedError(
                     f"{part.location.shown} has {found}, planned were {part.identity}",

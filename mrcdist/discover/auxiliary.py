@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import PurePath
 from typing import IO, Any
@@ -24,8 +24,8 @@ from mrcdist.format.direct_electron.filenames import (
 from mrcdist.format.direct_electron.scan_points import Points, parse_scan_points
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_angles import parse_tilts
+from mrcdist.storage.file import read_whole
 from mrcdist.storage.location import Location
-from mrcdist.storage.version import Identity
 
 __all__ = ["Folder", "NamedFile", "read_scan_points", "read_sidecar", "read_tilts"]
 
@@ -58,8 +58,8 @@ class Folder:
         self.notes: list[str] = []
 
     @cached_property
-    def listing(self) -> Mapping[str, Identity | None] | None:
-        """Names of the files, and their identity where the listing tells; None if there is none."""
+    def listing(self) -> tuple[str, ...] | None:
+        """Names of the files; None if they cannot be listed."""
         return self.location.list_folder()
 
     def find(
@@ -76,12 +76,10 @@ class Folder:
             name = find(self.location.name, self.listing)
             if name is None:
                 return None
-            return self.location.sibling(name).read_head(
-                _SMALL_FILE, identity=self.listing.get(name)
-            )
+            return read_whole(self.location.sibling(name), _SMALL_FILE)
         for name in candidates:  # a store that cannot list, such as plain HTTP
             try:
-                return self.location.sibling(name).read_head(_SMALL_FILE)
+                return read_whole(self.location.sibling(name), _SMALL_FILE)
             except MissingFileError:
                 continue
             except AccessDeniedError as error:  # S3's answer to who may not list, too
@@ -160,7 +158,8 @@ def _read_named(location: Location, wanted: Any, argument: str) -> bytes:
     if isinstance(wanted, str | os.PathLike):
         named = Location.of(wanted)
         same = named.url.split(":", 1)[0] == location.url.split(":", 1)[0] and not named.is_local
-        return Location.of(wanted, location.storage_options if same else {}).read_head(_SMALL_FILE)
+        beside = Location.of(wanted, location.storage_options if same else {})
+        return read_whole(beside, _SMALL_FILE)
     if not hasattr(wanted, "read"):
         raise ArgumentError(
             f"{argument} is a {type(wanted).__name__}",

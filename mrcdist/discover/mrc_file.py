@@ -21,6 +21,7 @@ from mrcdist.plan.layout import Layout
 from mrcdist.progress import Progress
 from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds
 from mrcdist.read.source import Part
+from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
 from mrcdist.storage.version import Identity
 
@@ -66,6 +67,11 @@ class OpenedFile:
     notes: tuple[str, ...]
 
     @property
+    def stored(self) -> StoredFile:
+        """The version that was opened."""
+        return StoredFile(self.location, self.identity)
+
+    @property
     def file_size(self) -> int | None:
         """Bytes of the file as an MRC file; None where it is a compressed stream."""
         return None if self.compression else self.identity.size
@@ -109,7 +115,7 @@ class OpenedFile:
         # Tasks take memory for what is announced; only an unlikely ratio is worth a look first.
         if size is None or announced <= _LIKELY_RATIO * size:
             return
-        if not stream_holds(self.location, compression, announced):
+        if not stream_holds(self.stored, compression, announced):
             raise TruncatedFileError(
                 f"{self.location.shown} holds less than the {announced} bytes that its header "
                 f"announces, in a {compression} stream of {size} bytes",
@@ -133,12 +139,15 @@ class OpenedFile:
             section_nbytes=layout.frame_bytes,
             file_size=size,
         )
-        with Progress("following compressed sections", self.header.nz) as progress:
+        with (
+            Progress("following compressed sections", self.header.nz) as progress,
+            self.stored.reader() as read,
+        ):
             while (wanted := walk.wanted) is not None:
                 # Sections larger than a window are stepped over, smaller ones come many in one.
                 span = min(_WALK_BYTES if not self.location.is_local else 16, size - wanted[0])
                 before = walk.done
-                walk.feed(self.location.read_head(span, wanted[0], self.identity), at=wanted[0])
+                walk.feed(read(wanted[0], wanted[0] + span), at=wanted[0])
                 progress.advance(walk.done - before)
         return walk.table(allow_truncated=allow_truncated)
 
@@ -151,7 +160,8 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
     MrcdistError
         The file cannot be found or read, or is no MRC file.
     """
-    identity, raw = location.read_first(HEADER_BYTES)
+    file, raw = StoredFile.open(location, HEADER_BYTES)
+    identity = file.version
     compression = detect_compression(raw)
     notes = [] if identity.kind or read_settings().consistency != "strict" else [_NO_VERSION]
     if compression is not None:
@@ -164,17 +174,17 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
                 remedy=remedy,
             )
         notes.append(f"{cause}; one task reads it. To go faster, {remedy}")
-        raw = read_stream_head(location, compression, HEADER_BYTES)
+        raw = read_stream_head(file, compression, HEADER_BYTES)
     size = None if compression else identity.size
     header = parse_header(raw, file_size=size, endianness=endianness)
-    extended = _read_extended(location, identity, compression, header)
+    extended = _read_extended(file, compression, header)
     if extended is not None:
         notes += extended.notes
     return OpenedFile(location, identity, header, extended, compression, (*header.notes, *notes))
 
 
 def _read_extended(
-    location: Location, identity: Identity, compression: Compression | None, header: Header
+    file: StoredFile, compression: Compression | None, header: Header
 ) -> ExtendedHeader | None:
     """Decode the extended header: the sections' records, not the space kept for more."""
     kind = identify_extended(
@@ -191,10 +201,8 @@ def _read_extended(
         if stop <= start:
             return b""
         if compression is not None:
-            return read_stream_head(location, compression, HEADER_BYTES + stop)[
-                HEADER_BYTES + start :
-            ]
-        return location.read_head(stop - start, HEADER_BYTES + start, identity)
+            return read_stream_head(file, compression, HEADER_BYTES + stop)[HEADER_BYTES + start :]
+        return file.read(HEADER_BYTES + start, HEADER_BYTES + stop)
 
     _, guess = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz)
     raw = read(0, min(guess, _MOST_RECORD_BYTES))

@@ -6,18 +6,17 @@ import bz2
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any, Literal
 
 import numpy as np
-from fsspec.implementations.local import LocalFileSystem
 
 from mrcdist import stats
-from mrcdist.config import read_settings
 from mrcdist.errors import MrcdistError, TruncatedFileError
 from mrcdist.read.protocol import Cost
-from mrcdist.storage.location import Location, changed, here
+from mrcdist.storage.file import StoredFile
+from mrcdist.storage.location import Location, here
 from mrcdist.storage.translate import explain_failure
 from mrcdist.storage.transport import Bytes
 from mrcdist.storage.version import Identity
@@ -61,9 +60,8 @@ class StreamReader:
         ------
         FileChangedError, TruncatedFileError, MissingFileError, AccessDeniedError, ReadError
         """
-        self._check()
         at = 0
-        with open_stream(self._location, self._kind, self._identity) as stream:
+        with open_stream(StoredFile(self._location, self._identity), self._kind) as stream:
             for start, stop in ranges:
                 self._skip(stream, start - at, start)
                 # Grown with what comes: a damaged header announces more than memory holds.
@@ -76,7 +74,6 @@ class StreamReader:
                 at = stop
                 stats.add(requests=1, bytes_fetched=len(buffer))
                 yield np.frombuffer(buffer, np.uint8)
-        self._check()
 
     def _skip(self, stream: IO[bytes], count: int, start: int) -> None:
         while count:
@@ -110,51 +107,36 @@ class StreamReader:
             where=here(self._location),
         )
 
-    def _check(self) -> None:
-        found = self._location.current()
-        consistency = read_settings().consistency
-        if found.required(consistency) != self._identity.required(consistency):
-            raise changed(self._location, self._identity, found).located(here(self._location))
 
-
-def open_stream(location: Location, kind: str, identity: Identity | None = None) -> Any:
-    """Open a file, of one version where that is given, through its decompressor."""
-    raw: IO[bytes]
-    try:
-        if isinstance(location.filesystem()[0], LocalFileSystem):
-            raw = Path(location.filesystem()[1]).open("rb")  # noqa: SIM115 _Closing closes it
-        elif (copy := location.local_copy(identity or location.identify)) is not None:
-            raw = copy.open("rb")
-        else:
-            raw = io.BufferedReader(_Pieces(location, identity), _PIECE)
-    except Exception as error:  # noqa: BLE001 each store has its own errors
-        raise explain_failure(error, location.shown, location.scrub).located(
-            here(location)
-        ) from None
-    return _Closing(gzip.GzipFile(fileobj=raw) if kind == "gzip" else bz2.BZ2File(raw), raw)
+@contextmanager
+def open_stream(file: StoredFile, kind: str) -> Iterator[Any]:
+    """Open a file through its decompressor."""
+    with file.reader() as read, io.BufferedReader(_Pieces(read), _PIECE) as raw:
+        stream: Any = gzip.GzipFile(fileobj=raw) if kind == "gzip" else bz2.BZ2File(raw)
+        with stream:
+            yield stream
 
 
 class _Pieces(io.RawIOBase):
-    """A remote file from its start to its end, piece by piece, each tried until it works."""
+    """A file from its start to its end, piece by piece."""
 
-    def __init__(self, location: Location, identity: Identity | None) -> None:
-        self._location = location
-        self._identity = identity
+    def __init__(self, read: Callable[[int, int], bytes]) -> None:
+        self._read = read
         self._at = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, into: Any) -> int:
-        raw = self._location.read_head(len(into), self._at, self._identity)
+        raw = self._read(self._at, self._at + len(into))
         into[: len(raw)] = raw
         self._at += len(raw)
         return len(raw)
 
 
-def read_stream_head(location: Location, kind: str, size: int) -> bytes:
+def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
     """Decompress the first `size` bytes; fewer where the file has fewer or is damaged."""
-    with open_stream(location, kind) as stream:
+    with open_stream(file, kind) as stream:
         head = bytearray()
         try:
             # In pieces: a decompressor takes memory for all that it is asked for.
@@ -167,9 +149,9 @@ def read_stream_head(location: Location, kind: str, size: int) -> bytes:
         return bytes(head)
 
 
-def stream_holds(location: Location, kind: str, size: int) -> bool:
+def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
     """Decompress `size` bytes, keep none of them, and say whether there were as many."""
-    with open_stream(location, kind) as stream:
+    with open_stream(file, kind) as stream:
         try:
             while size > 0 and (piece := stream.read(min(_PIECE, size))):
                 size -= len(piece)
@@ -178,18 +160,3 @@ def stream_holds(location: Location, kind: str, size: int) -> bool:
         except (EOFError, zlib.error, OSError):
             return False  # damaged or cut short: there is no more of it
         return size <= 0
-
-
-class _Closing:
-    """A decompressor that closes the file below it too."""
-
-    def __init__(self, stream: Any, below: IO[bytes]) -> None:
-        self._stream = stream
-        self._below = below
-
-    def __enter__(self) -> Any:
-        return self._stream
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-        self._below.close()

@@ -24,7 +24,7 @@ from mrcdist.plan.layout import Frames, Layout
 from mrcdist.read.mmap_pool import POOL
 from mrcdist.read.protocol import Cost, RangeKeeper, Stretches
 from mrcdist.read.readahead import announce
-from mrcdist.storage.location import Location, changed, here
+from mrcdist.storage.location import Location, here, require_version
 from mrcdist.storage.translate import explain_failure
 from mrcdist.storage.transport import Bytes
 from mrcdist.storage.version import Identity, local_identity
@@ -135,8 +135,7 @@ class LocalReader(ABC):
     def _check(self, file: FileIO) -> None:
         found = local_identity(os.fstat(file.fileno()))
         self._size = found.size or 0
-        if found.required(self._consistency) != self._identity.required(self._consistency):
-            raise changed(self._location, self._identity, found).located(here(self._location))
+        require_version(self._location, self._identity, found, self._consistency)
 
     def _explained(self, error: OSError, start: int, stop: int) -> MrcdistError:
         explained = explain_failure(error, self._location.shown, self._location.scrub)
@@ -327,8 +326,7 @@ def map_writable(part: WholeFile, layout: Layout, mode: Literal["r", "c", "r+"])
     try:
         with Path(location.filesystem()[1]).open("r+b" if mode == "r+" else "rb") as file:
             found = local_identity(os.fstat(file.fileno()))
-            if found != part.identity:
-                raise changed(location, part.identity, found).located(here(location))
+            require_version(location, part.identity, found)
             return np.memmap(file, layout.pixels.stored, mode, part.offset, layout.shape)
     except OSError as error:
         raise explain_failure(error, location.shown, location.scrub).located(

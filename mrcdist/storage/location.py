@@ -12,27 +12,20 @@ from typing import Any, TypeVar
 import fsspec
 from aiohttp import ClientTimeout
 from fsspec.core import split_protocol, url_to_fs
-from fsspec.implementations.http import HTTPFileSystem
-from fsspec.implementations.local import LocalFileSystem
 
 from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, MrcdistError
 from mrcdist.storage.archives import file_below, forget, opened
-from mrcdist.storage.first_read import read_first
-from mrcdist.storage.http import read_http
 from mrcdist.storage.redact import place, redact, scrub
 from mrcdist.storage.retry import retried
-from mrcdist.storage.translate import Transient, explain_failure, is_past_end, is_transient
+from mrcdist.storage.translate import explain_failure, is_transient
 from mrcdist.storage.url import listed_name, name_of, url_beside
 from mrcdist.storage.version import Identity, local_identity, remote_identity
 from mrcdist.storage.whole_file_cache import is_whole_file_cache, whole_copy
 
-__all__ = ["Location", "changed", "here"]
+__all__ = ["Location", "changed", "here", "require_version"]
 
 _Result = TypeVar("_Result")
-
-# What opening a file asks for, a header: a small file's answer may differ with it.
-_FIRST_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -119,7 +112,7 @@ class Location:
     def _opened(self) -> tuple[Any, str, Identity | None]:
         """The filesystem, the path, and for a member of an archive the version of the archive."""
         fs, path = self._resolved()
-        archive = None if self.is_local else self._retried(lambda: file_below(fs))
+        archive = None if self.is_local else self.retried(lambda: file_below(fs))
         if archive is not None and not opened(self.place, archive):
             forget(fs)
             fs, path = self._resolved()
@@ -152,7 +145,7 @@ class Location:
     def exists(self) -> bool:
         """Whether there is such a file."""
         fs, path = self.filesystem()
-        return bool(self._retried(lambda: fs.exists(path)))
+        return bool(self.retried(lambda: fs.exists(path)))
 
     def identify(self, *, first: bool = False) -> Identity:
         """Ask the store which version of the file it has now.
@@ -174,7 +167,7 @@ class Location:
             fs.invalidate_cache()  # a listing that it keeps may be older than the file
             return fs.info(path)
 
-        info = self._retried(ask, stranger=first)
+        info = self.retried(ask, stranger=first)
         if self.is_local:
             return local_identity(info)
         if info.get("type") == "directory":
@@ -186,81 +179,8 @@ class Location:
             )
         return remote_identity(info).within(archive)
 
-    def read_first(self, size: int) -> tuple[Identity, bytes]:
-        """Read up to `size` bytes from the start, and learn which version of the file has them.
-
-        The first that is asked of a store: one request where an answer tells both, else one for
-        each. If nobody is there, that is said soon.
-
-        Raises
-        ------
-        MissingFileError, AccessDeniedError, ReadError
-        """
-        found = self._first(size, stranger=True)
-        if found is not None:
-            return found
-        identity = self.identify(first=True)
-        return identity, self.read_head(size, identity=identity)
-
-    def current(self) -> Identity:
-        """Which version of the file the store has now, in the words in which `read_first` tells it.
-
-        Of a part of a file, servers may tell another version than of the whole.
-        """
-        found = self._first(_FIRST_BYTES, stranger=False)
-        return self.identify() if found is None else found[0]
-
-    def _first(self, size: int, *, stranger: bool) -> tuple[Identity, bytes] | None:
-        fs, path = self.filesystem()
-        return self._retried(lambda: read_first(fs, path, size, self.shown), stranger=stranger)
-
-    def read_head(self, size: int, start: int = 0, identity: Identity | None = None) -> bytes:
-        """Read up to `size` bytes from byte `start`, fewer where the file ends.
-
-        Parameters
-        ----------
-        size, start : int
-        identity : Identity, optional
-            The version to read where the store keeps several, and the size that tells an end of
-            the file from an answer that is cut short.
-
-        Raises
-        ------
-        MissingFileError, AccessDeniedError, ReadError
-        """
-        fs, path = self.filesystem()
-
-        def read() -> bytes:
-            raw = self._read_once(fs, path, size, start, identity)
-            end = start + len(raw)
-            if len(raw) < size and identity is not None and end < (identity.size or 0):
-                raise Transient(f"the answer ended at byte {end}, the file has {identity.size}")
-            return raw
-
-        return self._retried(read)
-
-    def _read_once(
-        self, fs: Any, path: str, size: int, start: int, identity: Identity | None
-    ) -> bytes:
-        if isinstance(fs, HTTPFileSystem):
-            return read_http(fs, path, start, size, self.shown)
-        copy = Path(path) if isinstance(fs, LocalFileSystem) else self.local_copy(self.identify)
-        if copy is not None:
-            with copy.open("rb") as file:
-                file.seek(start)
-                return file.read(size)
-        pinned = _is_s3(fs) and identity is not None and identity.kind == "version_id"
-        version = {"version_id": identity.version} if pinned and identity else {}
-        try:
-            raw: bytes = fs.cat_file(path, start=start, end=start + size, **version)
-        except Exception as error:
-            if is_past_end(error):
-                return b""
-            raise
-        # A server that ignores Range sends everything, from byte 0.
-        return raw if len(raw) <= size else raw[start : start + size]
-
-    def _retried(self, call: Callable[[], _Result], *, stranger: bool = False) -> _Result:
+    def retried(self, call: Callable[[], _Result], *, stranger: bool = False) -> _Result:
+        """Call until it works; see `mrcdist.storage.retry`."""
         try:
             return retried(call, read_settings(), self.shown, self.scrub, stranger=stranger)
         except MrcdistError as error:
@@ -285,15 +205,12 @@ class Location:
         identity = version if isinstance(version, Identity) else version()
 
         def verify() -> None:
-            if (found := self.identify()) != identity:
-                raise changed(self, identity, found)
+            require_version(self, identity, self.identify())
 
         return whole_copy(fs, path, self.name, f"{self.place} {identity}", verify)
 
-    def list_folder(self) -> dict[str, Identity | None] | None:
-        """Names of the files beside this one; None where the store cannot list.
-
-        With each name its identity, where a listing tells the same as asking for the file.
+    def list_folder(self) -> tuple[str, ...] | None:
+        """Return the names of the files beside this one; None where the store cannot list.
 
         Raises
         ------
@@ -311,15 +228,10 @@ class Location:
                     raise
                 return None  # not being able to list is an answer, whatever the reason
 
-        found = self._retried(ask, stranger=True)
+        found = self.retried(ask, stranger=True)
         if found is None:
             return None
-        listing = {
-            listed_name(self.url, str(info["name"])): (
-                remote_identity(info) if _is_s3(fs) and info.get("ETag") else None
-            )
-            for info in found
-        }
+        listing = tuple(listed_name(self.url, str(info["name"])) for info in found)
         # A web server's page that is no listing may have links too.
         return listing if self.name in listing else None
 
@@ -362,6 +274,14 @@ def changed(location: Location, planned: Identity, found: object) -> FileChanged
         cause="the file was written to, replaced or truncated while tasks were to read it",
         remedy="call read_mrc again to plan for the file as it is now",
     )
+
+
+def require_version(
+    location: Location, planned: Identity, found: Identity, consistency: str = "strict"
+) -> None:
+    """Raise `FileChangedError` unless a file is the planned version, as far as that must hold."""
+    if found.required(consistency) != planned.required(consistency):
+        raise changed(location, planned, found).located(here(location))
 
 
 def _is_s3(fs: fsspec.AbstractFileSystem) -> bool:

@@ -15,6 +15,7 @@ from mrcdist.errors import FormatError, SidecarError
 from mrcdist.format.compression import detect_compression, parallel_advice
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.read.compressed import STREAMS, read_stream_head
+from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
 from mrcdist.validate.checks import (
     Finding,
@@ -103,8 +104,8 @@ def validate(
         The file cannot be looked at. What is wrong in the file itself is a finding.
     """
     location = Location.of(url, storage_options)
-    identity, raw = location.read_first(HEADER_BYTES)
-    size = identity.size
+    file, raw = StoredFile.open(location, HEADER_BYTES)
+    size = file.version.size
     findings: list[Finding] = []
 
     compression = detect_compression(raw)
@@ -116,16 +117,16 @@ def validate(
         )
         if not readable:
             return ValidationReport(location.shown, tuple(findings))
-        raw, size = read_stream_head(location, compression, HEADER_BYTES), None
+        raw, size = read_stream_head(file, compression, HEADER_BYTES), None
 
     header = _header(raw, size)
     extended_start = b""
     if header is not None and (wanted := extended_bytes_wanted(header)):
         end = HEADER_BYTES + wanted
         extended_start = (
-            read_stream_head(location, compression, end)[HEADER_BYTES:]
+            read_stream_head(file, compression, end)[HEADER_BYTES:]
             if compression is not None
-            else location.read_head(wanted, HEADER_BYTES, identity)
+            else file.read(HEADER_BYTES, end)
         )
     findings += check_file(raw, file_size=size, extended_start=extended_start)
     if statistics and header is not None:

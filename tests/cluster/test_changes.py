@@ -26,6 +26,7 @@ from mrcdist.dataset import Plan
 from mrcdist.read.mapped import ReadFile
 from mrcdist.read.source import MrcSource
 from mrcdist.storage import transport
+from mrcdist.storage.file import current_version
 from mrcdist.storage.version import Identity
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange
@@ -317,7 +318,7 @@ class TestWebServersThatSayLittle:
                 warnings.simplefilter("ignore", MrcdistWarning)  # one task reads a stream
                 source = plan_mrc(url, metadata_file=None).source
                 np.testing.assert_array_equal(source[...], OLD)
-                assert source.parts[0].location.current() == source.parts[0].identity
+                assert current_version(source.parts[0].location) == source.parts[0].identity
 
     def test_nothing_but_the_size_is_warned_of(self) -> None:
         with file_server(mrc_bytes(OLD), etag=lambda _: None) as url:

@@ -123,7 +123,7 @@ class TestSecrets:
         with Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0") as client:
             plan = plan_mrc(url, chunks=(4, -1, -1), storage_options=bucket.storage_options())
             client.compute(plan.to_dask()).result()
-        assert "CALL: get_object" in log.getvalue()
+        assert "s3.GetObject" in log.getvalue()
         assert SECRET_KEY not in log.getvalue()
 
     def test_of_a_session_are_in_no_log(self, moto: S3Server, log: io.StringIO) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import mrcdist
 from mrcdist.errors import ArgumentError
+from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.version import Identity, remote_identity
 from tests.support.mrc_files import counting, mrc_bytes
@@ -410,11 +411,11 @@ def test_a_location_pickles_with_its_options_and_nothing_else():
 def test_heads_are_as_long_as_the_file(memory_file, tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     for url in (memory_file(b"12345"), tmp_path / "a"):
-        location = Location.of(url)
-        assert location.read_head(3) == b"123"
-        assert location.read_head(100) == b"12345"
-        assert location.read_head(100, 3) == b"45"
-        assert location.read_head(100, 5) == b""
+        file, head = StoredFile.open(Location.of(url), 3)
+        assert head == b"123"
+        assert file.read(0, 100) == b"12345"
+        assert file.read(3, 100) == b"45"
+        assert file.read(5, 100) == b""
 
 
 def test_numbers_arrive_through_a_cache_and_an_archive(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from mrcdist import plan_mrc
 from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.preview.reading import Cost
+from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 
@@ -89,8 +90,9 @@ def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, m
     def refuse(*_args, **_options):
         raise AssertionError("the page asked the store for something")
 
-    for name in ("list_folder", "identify", "read_first", "read_head"):
+    for name in ("list_folder", "identify", "retried"):
         monkeypatch.setattr(Location, name, refuse)
+    monkeypatch.setattr(StoredFile, "reader", refuse)
     before = Cost.so_far()
     page = shown(plan)
     assert Cost.so_far() == before

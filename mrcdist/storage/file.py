@@ -1,0 +1,218 @@
+"""One version of one file: the way to its bytes, on the client as on the workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from mrcdist.config import read_settings
+from mrcdist.errors import FileChangedError, MissingFileError
+from mrcdist.storage.location import Location, here, require_version
+from mrcdist.storage.translate import Transient, explain_failure
+from mrcdist.storage.transport import Answer, open_transport
+from mrcdist.storage.version import Identity, local_identity
+
+__all__ = ["StoredFile", "current_version", "read_whole"]
+
+# What opening a file asks for, a header: a small file's answer may differ with it.
+_FIRST_BYTES = 1024
+
+Reader = Callable[[int, int], bytes]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One version of one file; every read is of this version, or raises `FileChangedError`.
+
+    How much of the version must hold is ``mrcdist.consistency`` in dask's configuration.
+
+    Parameters
+    ----------
+    location : Location
+    version : Identity
+    """
+
+    location: Location
+    version: Identity
+
+    @classmethod
+    def open(cls, location: Location, size: int) -> tuple[StoredFile, bytes]:
+        """Find out which version of a file the store has, and read its first `size` bytes.
+
+        One request where an answer has both, else one for each. This is the first request to the
+        store: a host that cannot be reached is an error after a few seconds.
+
+        Returns
+        -------
+        file : StoredFile
+        head : bytes
+            Fewer than `size` where the file is shorter.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        answer = _first(location, size, stranger=True)
+        if answer is not None and answer.version is not None and answer.version.kind:
+            return cls(location, answer.version), answer.raw
+        file = cls(location, location.identify(first=True))
+        return file, file.read(0, size)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Read the bytes from `start` up to, without, `stop`; fewer where the file ends.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        with self.reader() as read:
+            return read(start, stop)
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Open the file for several reads: a function of (start, stop) that returns bytes.
+
+        Where the answers of a store do not say which version they are of, the version is
+        compared once at the end of the block, also if the block fails.
+
+        Raises
+        ------
+        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        """
+        strict = read_settings().consistency == "strict"
+        wanted = self.version if strict else self.location.identify
+        if self.location.is_local:
+            with self._reader_of_file(Path(self.location.filesystem()[1]), checked=True) as read:
+                yield read
+        elif (copy := self.location.local_copy(wanted)) is not None:
+            with self._reader_of_file(copy, checked=False) as read:  # named after its version
+                yield read
+        else:
+            with self._reader_of_store() as read:
+                yield read
+
+    def require(self, found: Identity) -> None:
+        """Raise `FileChangedError` unless the file is still this version."""
+        require_version(self.location, self.version, found, read_settings().consistency)
+
+    @contextmanager
+    def _reader_of_file(self, path: Path, *, checked: bool) -> Iterator[Reader]:
+        def check() -> None:
+            if checked:
+                self.require(local_identity(os.fstat(file.fileno())))
+
+        def read_once(start: int, stop: int) -> bytes:
+            file.seek(start)
+            pieces = []
+            while start < stop and (piece := file.read(stop - start)):
+                pieces.append(piece)
+                start += len(piece)
+            return b"".join(pieces)
+
+        def read(start: int, stop: int) -> bytes:
+            return self.location.retried(lambda: read_once(start, stop))
+
+        try:
+            file = FileIO(path)
+        except OSError as error:
+            raise explain_failure(error, self.location.shown, self.location.scrub).located(
+                here(self.location)
+            ) from None
+        with file:
+            check()
+            try:
+                yield read
+            finally:
+                check()
+
+    @contextmanager
+    def _reader_of_store(self) -> Iterator[Reader]:
+        transport = open_transport(self.location, self.version, read_settings().consistency)
+        size = self.version.size
+        unsaid = not transport.pinned
+
+        def read_once(start: int, stop: int) -> bytes:
+            nonlocal unsaid
+            answer = transport.read(start, stop - start)
+            end = start + len(answer.raw)
+            if end < stop and size is not None:
+                raise Transient(f"the answer ended at byte {end}, the file has {size}")
+            unsaid = unsaid or not answer.pinned
+            return answer.raw
+
+        def read(start: int, stop: int) -> bytes:
+            last = stop if size is None else min(stop, size)
+            if last <= start:
+                return b""
+            return self.location.retried(lambda: read_once(start, last))
+
+        try:
+            yield read
+        except FileChangedError:
+            raise
+        except Exception:
+            if unsaid:
+                with suppress(MissingFileError):
+                    self._check()  # what was replaced may look damaged
+            raise
+        if unsaid:
+            self._check()
+
+    def _check(self) -> None:
+        if read_settings().consistency != "off":
+            self.require(self.location.identify())
+
+
+def current_version(location: Location) -> Identity:
+    """Return the version that the store has now, in the words in which `StoredFile.open` has it.
+
+    With a part of a file, servers may name another version than with the whole.
+
+    Raises
+    ------
+    MissingFileError, AccessDeniedError, ReadError
+    """
+    answer = _first(location, _FIRST_BYTES, stranger=False)
+    if answer is not None and answer.version is not None and answer.version.kind:
+        return answer.version
+    return location.identify()
+
+
+def read_whole(location: Location, limit: int) -> bytes:
+    """Read a small file, or its first `limit` bytes, as one version.
+
+    Raises
+    ------
+    FileChangedError, MissingFileError, AccessDeniedError, ReadError
+    """
+    answer = _first(location, limit, stranger=False)
+    if answer is not None and answer.version is not None:
+        return answer.raw
+    return StoredFile(location, location.identify()).read(0, limit)
+
+
+def _first(location: Location, size: int, *, stranger: bool) -> Answer | None:
+    """Read from the start, whatever version there is; None where no answer can name a version."""
+    if location.is_local:
+        return None
+    transport = open_transport(location, Identity(None), "off")
+    if not transport.pinned:
+        return None
+
+    def read() -> Answer:
+        answer = transport.read(0, size)
+        known = None if answer.version is None else answer.version.size
+        if known is not None and len(answer.raw) < min(size, known):
+            raise Transient(f"the answer ended at byte {len(answer.raw)}, the file has {known}")
+        return answer
+
+    try:
+        return location.retried(read, stranger=stranger)
+    except MissingFileError as error:
+        if transport.has_folders:
+            return None  # asking for it tells a folder from nothing
+        raise error from None
