@@ -10,9 +10,9 @@ from typing import Any
 from dask.utils import format_bytes
 
 from mrcdist.config import ReadSettings
+from mrcdist.plan.capabilities import Cost
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import Layout
-from mrcdist.read.cost import BlockCost
 from mrcdist.read.source import MrcSource
 
 __all__ = ["MANY_CHUNKS", "PlanReport", "report"]
@@ -99,7 +99,7 @@ def report(
     box = _largest_box(chunks)
     chunk_shape = tuple(len(positions) for positions in box)
     task_bytes = math.prod(chunk_shape) * layout.dtype.itemsize
-    cost = source.cost(box, settings) if task_bytes else BlockCost(0, 0, 0)
+    cost = source.cost(box, settings) if task_bytes else Cost(0, 0)
     n_navigation = len(layout.navigation_shape)
     splits = chunk_shape[n_navigation : n_navigation + 2] != layout.frame_shape and task_bytes > 0
     tasks = math.prod(len(axis) for axis in chunks)
@@ -114,7 +114,7 @@ def report(
         fetched_bytes=cost.nbytes,
         requests=cost.requests,
         total_bytes=layout.nbytes,
-        worker_memory=threads * (task_bytes + cost.buffers),
+        worker_memory=threads * (task_bytes + cost.held),
         threads=threads,
         splits_frames=splits,
         remarks=tuple(_remarks(layout, chunks, tasks, task_bytes, cost, splits=splits)),
@@ -136,7 +136,7 @@ def _remarks(
     chunks: Chunks,
     tasks: int,
     task_bytes: int,
-    cost: BlockCost,
+    cost: Cost,
     *,
     splits: bool,
 ) -> list[str]:

@@ -22,10 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrcdist.plan.layout import Frames, Layout
+from mrcdist.plan.tuning import DEFAULT_TUNING
 
 __all__ = ["FrameRun", "Merging", "Window", "even_run", "merge_frames", "piece_bytes"]
-
-_SHORTEST_PIECE = 2**22
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,15 @@ class Merging:
         Length of a read at most, if it has two frames or more.
     pieces : int
         Number of reads at least, as far as `piece_bytes` allows.
+    shortest : int
+        Length of a read at least, where it is one of many.
     """
 
     max_gap: int
     amplification: float
     max_bytes: int
     pieces: int
+    shortest: int = DEFAULT_TUNING.shortest_piece
 
     def gap_after(self, part: int) -> float:
         """Bytes to the next part that are read rather than skipped, after parts of this length."""
@@ -93,12 +95,21 @@ class Merging:
     def frames_a_piece(self, n_frames: int, layout: Layout) -> int:
         """How many of so many frames are read at a time, at most, counting those in between."""
         longest = piece_bytes(
-            n_frames * layout.frame_bytes, pieces=self.pieces, max_bytes=self.max_bytes
+            n_frames * layout.frame_bytes,
+            pieces=self.pieces,
+            max_bytes=self.max_bytes,
+            shortest=self.shortest,
         )
         return max(longest // layout.frame_bytes, 1)
 
 
-def piece_bytes(total: int, *, pieces: int, max_bytes: int) -> int:
+def piece_bytes(
+    total: int,
+    *,
+    pieces: int,
+    max_bytes: int,
+    shortest: int = DEFAULT_TUNING.shortest_piece,
+) -> int:
     """Length of the pieces in which so many bytes are fetched.
 
     Parameters
@@ -109,8 +120,10 @@ def piece_bytes(total: int, *, pieces: int, max_bytes: int) -> int:
         How many are fetched at a time: there should be as many.
     max_bytes : int
         Length at most.
+    shortest : int, optional
+        Length at least, as far as `max_bytes` allows.
     """
-    return min(max_bytes, max(-(-total // pieces), _SHORTEST_PIECE))
+    return min(max_bytes, max(-(-total // pieces), shortest))
 
 
 def even_run(

@@ -14,7 +14,8 @@ import numpy as np
 
 from mrcdist import stats
 from mrcdist.errors import MrcdistError, TruncatedFileError
-from mrcdist.read.protocol import Cost
+from mrcdist.plan.capabilities import Capabilities, Cost
+from mrcdist.plan.tuning import DEFAULT_TUNING
 from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.translate import explain_failure
@@ -27,7 +28,7 @@ Stream = Literal["gzip", "bzip2"]
 STREAMS = ("gzip", "bzip2")
 
 # Read and decompressed at a time.
-_PIECE = 2**22
+_PIECE = DEFAULT_TUNING.stream_piece
 
 
 class StreamReader:
@@ -41,16 +42,18 @@ class StreamReader:
     kind : {"gzip", "bzip2"}
     """
 
-    private = True
-    ahead = 0
-
     def __init__(self, location: Location, identity: Identity, kind: str) -> None:
         self._location = location
         self._identity = identity
         self._kind = kind
 
-    def cost(self, start: int, stop: int) -> Cost:
-        """Say what reading a range takes, in decompressed bytes."""
+    @property
+    def can(self) -> Capabilities:
+        """What it is planned with."""
+        return Capabilities(self._cost, DEFAULT_TUNING.read_gap)
+
+    def _cost(self, start: int, stop: int) -> Cost:
+        """What reading a range takes, in decompressed bytes."""
         return Cost(requests=1, nbytes=stop - start, held=2 * _PIECE)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:

@@ -1,4 +1,4 @@
-"""A selection of the array → one native-endian block, over any reader of byte ranges."""
+"""A plan of a block → the block, over any reader of byte ranges."""
 
 from __future__ import annotations
 
@@ -8,169 +8,138 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.plan.block import Access, BlockPlan, PlannedRead, Request, even_step
 from mrcdist.plan.coalesce import FrameRun, Window
-from mrcdist.plan.indexing import Selection
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.read.places import (
-    in_file_order,
-    merged_runs,
-    once,
-    scatters,
-    single_run,
-    stored_bytes,
-    stretches,
-    usable,
-)
-from mrcdist.read.protocol import OpenPart, RangeFiller, RangeKeeper
+from mrcdist.read.protocol import RangeFiller, RangeKeeper, RangeReader
 from mrcdist.read.readahead import expect
-from mrcdist.read.views import as_slice, even_step, frames_in, native
 from mrcdist.storage.scatter import Target
 
-__all__ = ["read_block"]
+__all__ = ["execute"]
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
-# Linux maps 64 KiB of what is in the page cache around each place that is touched, and a part of a
-# frame has two ends.
-_AROUND = 2**17
 
-
-def read_block(
-    parts: Sequence[OpenPart], layout: Layout, frames: Frames, selection: Selection
-) -> Array:
-    """Read a selection.
+def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
+    """Read a block as it was planned.
 
     Parameters
     ----------
-    parts : sequence of OpenPart
-        The files that hold the frames.
-    layout : Layout
-    frames : ndarray of int64
-        The selection's frames in array order; -1 where there is none, which reads as 0.
-    selection : Selection
-        Of the whole array's axes, not empty.
+    plan : BlockPlan
+    readers : sequence of RangeReader
+        Of the files that it was planned for, in the same order.
 
     Returns
     -------
-    ndarray, shape ``selection.result_shape``
+    ndarray, shape ``plan.shape``
         Native-endian and aligned. Read-only where it is a view of mapped pages.
     """
-    n_navigation = len(layout.navigation_shape)
-    rows, columns, *components = selection.ranges[n_navigation:]
-    window = Window(_increasing(rows), _increasing(columns))
-
-    block = None
-    if len(parts) == 1:
-        step = even_step(frames)
-        block = (
-            _in_place(parts[0], layout, frames, window, step)
-            if step
-            else _picked(parts[0], layout, frames, window)
-        )
-    if block is None:
-        gather = _scattered if scatters(parts, layout, window) else _gathered
-        block = gather(parts, layout, frames, window)
-    block = block[
-        :,
-        _direction(rows),
-        _direction(columns),
-        *(slice(r.start, _stop(r), r.step) for r in components),
-    ]
-    # Splitting the frames' axis and dropping axes of length 1 is always a view.
-    block = block.reshape(selection.result_shape)
-    return native(block)
+    if plan.access is Access.VIEW:
+        block = _view(plan, readers[0])
+    elif plan.access is Access.COPY_FROM_MAP:
+        block = _copy_from_map(plan, cast(RangeKeeper, readers[0]))
+    elif plan.access is Access.SCATTER:
+        block = _scatter(plan, readers)
+    else:
+        block = _gather(plan, readers)
+    if block is not None:
+        return _native(block)
+    fallback = plan.fallback
+    if fallback is None:
+        raise AssertionError("only what is mapped may lack room")
+    return execute(fallback, readers)
 
 
-def _in_place(
-    part: OpenPart, layout: Layout, frames: Frames, window: Window, step: int
-) -> Array | None:
-    """View frames at an even step in one buffer; None where it takes several, or is no way.
-
-    The result has shape (frames, rows, columns) + components, perhaps in foreign byte order.
-    """
-    run = single_run(part, layout, frames, window, step)
-    if run is None:
-        return None
-    buffer = _kept(part, layout, run, spare=_spare(layout, frames, window, step))
-    if buffer is None:
-        return None
-    _announce(buffer, layout, window, frames)
-    n_frames = int(frames[-1] - frames[0]) + 1
-    stretch = frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
-    found = layout.pixels.decode(stretch[::step, :: window.rows.step], window.columns)
-    # A narrow view of memory of our own would hold on to all of it.
-    return found.copy() if buffer.flags.writeable and found.nbytes < buffer.nbytes else found
-
-
-def _kept(part: OpenPart, layout: Layout, run: FrameRun, spare: int) -> Bytes | None:
-    """The bytes of a run, of which so many are not wanted; None where they had better be copied."""
-    start, stop = part.offset + run.start, part.offset + run.stop
-    if not isinstance(part.reader, RangeKeeper):
-        [buffer] = part.reader.views([(start, stop)])
-        return buffer
-    return part.reader.keep(start, stop, spare) if usable(part, layout) else None
-
-
-def _spare(layout: Layout, frames: Frames, window: Window, step: int) -> int:
-    """Bytes of the pages that frames at an even step bring in beside what is wanted of them."""
-    low, high = window.byte_span(layout)
-    each = min(step * layout.frame_bytes, high - low + _AROUND)
-    return max(frames.size * each - stored_bytes(layout, frames, window), 0)
-
-
-def _picked(part: OpenPart, layout: Layout, frames: Frames, window: Window) -> Array | None:
-    """Copy frames from all over a file out of a map of it; None where that is no way.
-
-    Frames at an even step are read from one end to the other instead.
-    """
-    inside = frames - part.first
-    first, last = int(inside.min()), int(inside.max())
-    if not isinstance(part.reader, RangeKeeper) or first < 0 or last >= part.frames:
-        return None
-    low, high = window.byte_span(layout)
-    start = part.offset + low + first * layout.frame_bytes
-    stop = part.offset + high + last * layout.frame_bytes
-    there = inside - first
-    with part.reader.lend(start, stop, there * layout.frame_bytes, high - low) as buffer:
+def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
+    """View frames at an even step in one buffer; None where there is no room for the map."""
+    request, [read] = plan.request, plan.reads
+    [(start, stop)] = read.spans
+    buffer: Bytes | None
+    if plan.mapped:
+        buffer = cast(RangeKeeper, reader).keep(start, stop, plan.spare)
         if buffer is None:
             return None
-        n_frames = last - first + 1
-        stretch = frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
+        _announce(buffer, request, read.numbers)
+    else:
+        [buffer] = reader.views([(start, stop)])
+    layout, window, numbers = request.layout, request.window, read.numbers
+    step = int(numbers[1] - numbers[0]) if numbers.size > 1 else 1
+    n_frames = int(numbers[-1] - numbers[0]) + 1
+    stretch = _frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
+    found = layout.pixels.decode(stretch[::step, :: window.rows.step], window.columns)
+    # A narrow view of memory of our own would hold on to all of it.
+    return found.copy() if not plan.mapped and found.nbytes < buffer.nbytes else found
+
+
+def _copy_from_map(plan: BlockPlan, reader: RangeKeeper) -> Array | None:
+    """Copy frames from all over a file out of a map of it; None where there is no room for it."""
+    request, [read] = plan.request, plan.reads
+    layout, window = request.layout, request.window
+    low, high = window.byte_span(layout)
+    there = read.numbers - read.numbers.min()
+    [(start, stop)] = read.spans
+    with reader.lend(start, stop, there * layout.frame_bytes, high - low) as buffer:
+        if buffer is None:
+            return None
+        n_frames = int(there.max()) + 1
+        stretch = _frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
         return _decoded(stretch[there, :: window.rows.step], layout, window)
 
 
-def _gathered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:
+def _gather(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
     """Copy the frames together from wherever they are; those that are nowhere are 0."""
-    shape = (frames.size, len(window.rows), len(window.columns), *layout.pixels.components)
+    request = plan.request
+    layout, window, n_frames = request.layout, request.window, request.frames.size
     block = None
-    for part in parts:
-        inside = frames - part.first
-        order, wanted = in_file_order(inside, part.frames)
-        runs = merged_runs(part, layout, wanted, window)
-        spans = [(part.offset + run.start, part.offset + run.stop) for run in runs]
-        for run, buffer in zip(runs, part.reader.views(spans), strict=True):
-            there = wanted[run.first : run.last] - wanted[run.first]
-            _announce(buffer, layout, window, there)
-            stretch = frames_in(buffer, layout, window, int(there[-1]) + 1, layout.frame_bytes)
-            if there.size == frames.size:  # all of them are here: one copy, in the array's order
-                lines = stretch[inside - wanted[0], :: window.rows.step]
-                block = _decoded(lines, layout, window)
+    for read in plan.reads:
+        can = request.parts[read.part].can
+        for run, buffer in zip(read.runs, readers[read.part].views(read.spans), strict=True):
+            places = read.places[run.first : run.last]
+            there = read.numbers[run.first : run.last] - read.numbers[run.first]
+            if can.gives_pages(buffer.size):
+                _announce(buffer, request, there)
+            stretch = _frames_in(buffer, layout, window, int(there[-1]) + 1, layout.frame_bytes)
+            if there.size == n_frames:  # all of them are here: one copy, in the array's order
+                in_order = np.empty_like(there)
+                in_order[places] = there
+                block = _decoded(stretch[in_order, :: window.rows.step], layout, window)
             else:
-                block = _memory(parts, frames, shape, layout.dtype) if block is None else block
-                lines = stretch[as_slice(there), :: window.rows.step]
-                places = as_slice(order[run.first : run.last])
-                block[places] = layout.pixels.decode(lines, window.columns)
-    return np.zeros(shape, layout.dtype) if block is None else block
+                block = _memory(plan, plan.shape, layout.dtype) if block is None else block
+                lines = stretch[_as_slice(there), :: window.rows.step]
+                block[_as_slice(places)] = layout.pixels.decode(lines, window.columns)
+    return np.zeros(plan.shape, layout.dtype) if block is None else block
 
 
-def _memory(
-    parts: Sequence[OpenPart], frames: Frames, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> Array:
+def _scatter(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
+    """Let the frames' parts come straight to their places; those that are nowhere are 0."""
+    layout, window = plan.request.layout, plan.request.window
+    n_frames = plan.request.frames.size
+    low, high = window.byte_span(layout)
+    size = high - low
+    memory = _memory(plan, (n_frames * size,), np.dtype(np.uint8))
+    by_frame = memory.reshape(n_frames, size)
+    for read in plan.reads:
+        reader = readers[read.part]
+        if read.stretches is not None:
+            cast(RangeKeeper, reader).copy(read.stretches, memory)
+        else:
+            targets = [
+                (read.offset + run.start, _target(run, read, layout, size, memory))
+                for run in read.runs
+            ]
+            cast(RangeFiller, reader).fill(targets)
+        for again, first in read.repeats:
+            by_frame[again] = by_frame[first]
+    stretch = _frames_in(memory, layout, window, n_frames, size)
+    found = layout.pixels.decode(stretch[:, :: window.rows.step], window.columns)
+    # As in `_decoded`, but the memory holds what is between the rows, too.
+    return found.copy() if found.nbytes < memory.nbytes else found
+
+
+def _memory(plan: BlockPlan, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Memory to write frames to; 0 where some are nowhere, else not cleared, which takes time."""
-    found = [(frames >= part.first) & (frames < part.first + part.frames) for part in parts]
-    everywhere = bool(np.all(np.logical_or.reduce(found)))
-    return (np.empty if everywhere else np.zeros)(shape, dtype)
+    return (np.empty if plan.complete else np.zeros)(shape, dtype)
 
 
 def _decoded(lines: Bytes, layout: Layout, window: Window) -> Array:
@@ -179,41 +148,10 @@ def _decoded(lines: Bytes, layout: Layout, window: Window) -> Array:
     return found.copy() if found.nbytes < lines.nbytes else found
 
 
-def _scattered(parts: Sequence[OpenPart], layout: Layout, frames: Frames, window: Window) -> Array:
-    """Let the frames' parts come straight to their places; those that are nowhere are 0."""
-    low, high = window.byte_span(layout)
-    memory = _memory(parts, frames, (frames.size * (high - low),), np.dtype(np.uint8))
-    for part in parts:
-        _scatter(part, layout, frames, window, memory)
-    stretch = frames_in(memory, layout, window, frames.size, high - low)
-    found = layout.pixels.decode(stretch[:, :: window.rows.step], window.columns)
-    # As in `_decoded`, but the memory holds what is between the rows, too.
-    return found.copy() if found.nbytes < memory.nbytes else found
-
-
-def _scatter(part: OpenPart, layout: Layout, frames: Frames, window: Window, memory: Bytes) -> None:
-    """Read the frames' parts that are in one file to their places, one behind the other."""
-    size = memory.size // frames.size
-    places, numbers, repeats = once(frames - part.first, part.frames)
-    if isinstance(part.reader, RangeKeeper):
-        part.reader.copy(stretches(part, layout, window, places, numbers), memory)
-    else:
-        targets = [
-            (part.offset + run.start, _target(run, places, numbers, layout, size, memory))
-            for run in merged_runs(part, layout, numbers, window)
-        ]
-        cast(RangeFiller, part.reader).fill(targets)
-    by_frame = memory.reshape(frames.size, size)
-    for again, first in repeats:
-        by_frame[again] = by_frame[first]
-
-
-def _target(
-    run: FrameRun, places: Frames, numbers: Frames, layout: Layout, size: int, memory: Bytes
-) -> Target:
+def _target(run: FrameRun, read: PlannedRead, layout: Layout, size: int, memory: Bytes) -> Target:
     """Where the bytes of a run belong."""
-    there = places[run.first : run.last]
-    gaps = np.diff(numbers[run.first : run.last]) * layout.frame_bytes - size
+    there = read.places[run.first : run.last]
+    gaps = np.diff(read.numbers[run.first : run.last]) * layout.frame_bytes - size
     # What follows one another in the file and in memory alike is one segment.
     cuts = (np.flatnonzero((gaps > 0) | (np.diff(there) != 1)) + 1).tolist()
     segments: list[tuple[int, Bytes | None]] = []
@@ -225,23 +163,37 @@ def _target(
     return Target(segments)
 
 
-def _announce(buffer: Bytes, layout: Layout, window: Window, frames: Frames) -> None:
-    """Say which parts of a buffer will be used, in case they are pages that are yet to be read."""
-    if buffer.flags.writeable:  # memory of our own
-        return
-    low, high = window.byte_span(layout)
-    starts = (frames - frames[0]) * layout.frame_bytes
-    expect(buffer, starts, length=high - low, stride=layout.frame_bytes)
+def _announce(pages: Bytes, request: Request, numbers: Frames) -> None:
+    """Say which parts of mapped pages will be used, in case they are yet to be read."""
+    low, high = request.window.byte_span(request.layout)
+    frame_bytes = request.layout.frame_bytes
+    starts = (numbers - numbers[0]) * frame_bytes
+    expect(pages, starts, length=high - low, stride=frame_bytes, tuning=request.tuning)
 
 
-def _increasing(positions: range) -> range:
-    """The same positions in increasing order, as they lie in the file."""
-    return positions if positions.step > 0 else positions[::-1]
+def _as_slice(inside: Frames) -> slice | Frames:
+    """A slice where the positions are even: it reads in place where a list would copy first."""
+    step = even_step(inside)
+    return slice(int(inside[0]), int(inside[-1]) + 1, step) if step else inside
 
 
-def _direction(positions: range) -> slice:
-    return slice(None, None, 1 if positions.step > 0 else -1)
+def _frames_in(buffer: Bytes, layout: Layout, window: Window, n_frames: int, step: int) -> Bytes:
+    """View memory, from a window's first byte on, as (frames, rows, bytes), a frame a `step`."""
+    first, last = layout.pixels.byte_range(window.columns)
+    n_rows = window.rows[-1] - window.rows.start + 1
+    # The last frame ends with the window: the strides do not lead past the buffer.
+    shape = (n_frames, n_rows, last - first)
+    strides = (step, layout.row_bytes, 1)
+    reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
+    if reach > buffer.size:
+        raise AssertionError(f"a view of {reach} bytes over a buffer of {buffer.size}")
+    return np.ndarray(shape, np.uint8, buffer, strides=strides)
 
 
-def _stop(positions: range) -> int | None:
-    return None if positions.stop < 0 else positions.stop
+def _native(block: Array) -> Array:
+    """The same numbers in this machine's byte order and at their natural places in memory."""
+    if not block.dtype.isnative:
+        # Memory of our own: what is viewed where it is mapped was planned to be native.
+        return block.byteswap(inplace=True).view(block.dtype.newbyteorder("="))
+    # Data that begin at an odd byte: compiled code downstream wants its numbers aligned.
+    return block if block.flags.aligned else block.copy()

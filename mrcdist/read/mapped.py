@@ -20,9 +20,11 @@ from fsspec.implementations.local import LocalFileSystem
 from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import FileChangedError, MrcdistError
+from mrcdist.plan.block import Stretches
+from mrcdist.plan.capabilities import Capabilities, Cost
 from mrcdist.plan.layout import Frames, Layout
+from mrcdist.plan.tuning import DEFAULT_TUNING, Tuning
 from mrcdist.read.mmap_pool import POOL
-from mrcdist.read.protocol import Cost, RangeKeeper, Stretches
 from mrcdist.read.readahead import announce
 from mrcdist.storage.location import Location, here, require_version
 from mrcdist.storage.translate import explain_failure
@@ -41,12 +43,13 @@ _NETWORK = (
     "orangefs", "pvfs", "9p", "fuse",
 )  # fmt: skip
 
-# Bytes up to which a range is read rather than mapped: to map it and to let go of it take longer
-# than to copy it, and a map keeps a file descriptor open.
-_SMALL = 2**20
 
-
-def open_local(location: Location, identity: Identity, settings: ReadSettings) -> LocalReader:
+def open_local(
+    location: Location,
+    identity: Identity,
+    settings: ReadSettings,
+    tuning: Tuning = DEFAULT_TUNING,
+) -> LocalReader:
     """Choose how a local file is read.
 
     Parameters
@@ -57,31 +60,38 @@ def open_local(location: Location, identity: Identity, settings: ReadSettings) -
     settings : ReadSettings
         ``io``: "map", "read", or "auto", which maps on local disks, but for small ranges, and
         reads on network filesystems.
+    tuning : Tuning, optional
     """
     path = _path_of(location.url)
     if settings.io == "read" or (settings.io == "auto" and on_network(path)):
-        return ReadFile(location, identity, settings.consistency, path)
-    mapped = MappedFile(location, identity, settings.consistency, path)
-    mapped.small = _SMALL if settings.io == "auto" else 0
+        return ReadFile(location, identity, settings.consistency, path, tuning)
+    mapped = MappedFile(location, identity, settings.consistency, path, tuning)
+    mapped.small = tuning.small if settings.io == "auto" else 0
     return mapped
 
 
 class LocalReader(ABC):
     """Byte ranges of one version of a local file."""
 
-    private: bool
-    ahead = 0
-
-    def __init__(self, location: Location, identity: Identity, consistency: str, path: str) -> None:
+    def __init__(
+        self,
+        location: Location,
+        identity: Identity,
+        consistency: str,
+        path: str,
+        tuning: Tuning = DEFAULT_TUNING,
+    ) -> None:
         self._location = location
         self._identity = identity
         self._consistency = consistency
         self._path = path
+        self._tuning = tuning
         self._size = 0
 
+    @property
     @abstractmethod
-    def cost(self, start: int, stop: int) -> Cost:
-        """Say what reading a range takes."""
+    def can(self) -> Capabilities:
+        """What it is planned with."""
 
     @abstractmethod
     def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
@@ -150,16 +160,19 @@ class LocalReader(ABC):
         )
 
 
-class MappedFile(LocalReader, RangeKeeper):
+class MappedFile(LocalReader):
     """Maps byte ranges: its buffers are the file's pages, read-only.
 
     Ranges of up to `small` bytes are read to buffers of their own.
     """
 
-    private = False
     small = 0
 
-    def cost(self, start: int, stop: int) -> Cost:
+    @property
+    def can(self) -> Capabilities:
+        return Capabilities(self._cost, self._tuning.map_gap, maps=True, small=self.small)
+
+    def _cost(self, start: int, stop: int) -> Cost:
         return Cost(requests=int(stop - start <= self.small), nbytes=stop - start)
 
     def keep(self, start: int, stop: int, spare: int) -> Bytes | None:
@@ -172,8 +185,6 @@ class MappedFile(LocalReader, RangeKeeper):
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
         with self._opened() as file:
-            if stop - start <= self.small:
-                return self._copied(file, start, stop)
             self._require(start, stop)
             if spare and (shared := POOL.shared(file)) is not None:
                 stats.add(bytes_mapped=stop - start)
@@ -199,16 +210,13 @@ class MappedFile(LocalReader, RangeKeeper):
         ------
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
-        if parts.size * length <= self.small:
-            yield None
-            return
         with self._opened() as file:
             self._require(start, stop)
             mapped = POOL.shared(file)
             if mapped is None:
                 yield None
                 return
-            announce(file, np.sort(parts) + start, np.full(parts.size, length))
+            announce(file, np.sort(parts) + start, np.full(parts.size, length), self._tuning)
             stats.add(bytes_mapped=parts.size * length)
             yield self._pages(mapped, start, stop, begin=0)
 
@@ -222,7 +230,7 @@ class MappedFile(LocalReader, RangeKeeper):
         starts, places = stretches.starts.tolist(), stretches.places.tolist()
         lengths = stretches.lengths.tolist()
         with self._opened() as file:
-            announce(file, stretches.starts, stretches.lengths)
+            announce(file, stretches.starts, stretches.lengths, self._tuning)
             for start, place, length in zip(starts, places, lengths, strict=True):
                 self._read(file, start, memory[place : place + length])
         stats.add(requests=len(starts), bytes_fetched=sum(lengths))
@@ -263,9 +271,11 @@ def _page_of(start: int) -> int:
 class ReadFile(LocalReader):
     """Reads byte ranges into buffers of their own."""
 
-    private = True
+    @property
+    def can(self) -> Capabilities:
+        return Capabilities(self._cost, self._tuning.read_gap)
 
-    def cost(self, start: int, stop: int) -> Cost:
+    def _cost(self, start: int, stop: int) -> Cost:
         return Cost(requests=1, nbytes=stop - start)
 
     def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:

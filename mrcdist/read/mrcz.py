@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mrcdist.format.mrcz import SectionTable, decode_section
-from mrcdist.read.protocol import Bytes, Cost, RangeReader
+from mrcdist.plan.capabilities import Capabilities, Cost
+from mrcdist.plan.tuning import DEFAULT_TUNING
+from mrcdist.read.protocol import Bytes, RangeReader
 
 __all__ = ["SectionReader"]
 
@@ -25,18 +27,20 @@ class SectionReader:
         Bytes of a decompressed section; section i is bytes ``i * section_bytes`` on.
     """
 
-    private = True
-
     def __init__(self, inner: RangeReader, table: SectionTable, section_bytes: int) -> None:
         self._inner = inner
         self._table = table
         self._section_bytes = section_bytes
-        self.ahead = inner.ahead
 
-    def cost(self, start: int, stop: int) -> Cost:
-        """Say what reading the sections of a range takes, as they are stored."""
+    @property
+    def can(self) -> Capabilities:
+        """What it is planned with."""
+        return Capabilities(self._cost, DEFAULT_TUNING.read_gap, ahead=self._inner.can.ahead)
+
+    def _cost(self, start: int, stop: int) -> Cost:
+        """What reading the sections of a range takes, as they are stored."""
         size = self._section_bytes
-        packed = self._inner.cost(*self._table.byte_range(start // size, -(-stop // size)))
+        packed = self._inner.can.cost(*self._table.byte_range(start // size, -(-stop // size)))
         # The packed bytes, and one section out of the decompressor.
         return Cost(packed.requests, packed.nbytes, packed.held + packed.nbytes + size)
 

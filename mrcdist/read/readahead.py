@@ -9,17 +9,9 @@ from io import FileIO
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.plan.tuning import DEFAULT_TUNING, Tuning
+
 __all__ = ["announce", "expect", "mapped_by"]
-
-# Around each page that is touched for the first time a disk reads 128 KiB (Linux's default) to
-# 8 MiB ahead: with far smaller gaps that is as good, and one call for all.
-_LEAST_GAP = 2**17
-# That much around a block which is shorter than it is read for nothing; a longer one is read at
-# least as fast without a word.
-_SHORT = 2**23
-
-# Parts of which the first byte is looked at, to see whether they are in memory.
-_SAMPLE = 32
 
 
 def mapped_by(buffer: npt.NDArray[np.uint8]) -> mmap.mmap | None:
@@ -29,7 +21,11 @@ def mapped_by(buffer: npt.NDArray[np.uint8]) -> mmap.mmap | None:
 
 
 def expect(
-    buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], length: int, stride: int
+    buffer: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    length: int,
+    stride: int,
+    tuning: Tuning = DEFAULT_TUNING,
 ) -> None:
     """Have wanted parts of a map read at once, and the gaps between them not at all.
 
@@ -43,6 +39,7 @@ def expect(
         Bytes of each part.
     stride : int
         Bytes from part to part where there is but one.
+    tuning : Tuning, optional
 
     Notes
     -----
@@ -53,9 +50,10 @@ def expect(
     mapped = mapped_by(buffer)
     if mapped is None or not hasattr(mmap, "MADV_WILLNEED"):
         return
-    if _narrowest(starts, length, stride) < _LEAST_GAP:
+    least = tuning.ahead_least_gap
+    if _narrowest(starts, length, stride, least) < least:
         starts, length = starts[:1], int(starts[-1] - starts[0]) + length
-        if length > _SHORT:
+        if length > tuning.ahead_short:
             return
     at = len(mapped) - buffer.size  # in a map that begins in the page in which the buffer does
     if at >= mmap.ALLOCATIONGRANULARITY:
@@ -65,7 +63,12 @@ def expect(
         mapped.madvise(mmap.MADV_WILLNEED, page, start + length - page)
 
 
-def announce(file: FileIO, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> None:
+def announce(
+    file: FileIO,
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    tuning: Tuning = DEFAULT_TUNING,
+) -> None:
     """Have parts from all over a file read from the disk together, before they are copied.
 
     Parameters
@@ -73,6 +76,7 @@ def announce(file: FileIO, starts: npt.NDArray[np.int64], lengths: npt.NDArray[n
     file : FileIO
     starts, lengths : ndarray of int64
         The parts, in the file's order.
+    tuning : Tuning, optional
 
     Notes
     -----
@@ -80,19 +84,21 @@ def announce(file: FileIO, starts: npt.NDArray[np.int64], lengths: npt.NDArray[n
     each is asked for in its turn. Where a sample of them is in it, nothing is told: that takes a
     microsecond a part.
     """
-    if starts.size < 2 or not hasattr(os, "posix_fadvise") or _in_memory(file, starts):
+    if starts.size < 2 or not hasattr(os, "posix_fadvise"):
+        return
+    if _in_memory(file, starts, tuning.ahead_sample):
         return
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
         os.posix_fadvise(file.fileno(), start, length, os.POSIX_FADV_WILLNEED)
 
 
-def _in_memory(file: FileIO, starts: npt.NDArray[np.int64]) -> bool:
+def _in_memory(file: FileIO, starts: npt.NDArray[np.int64], sample: int) -> bool:
     """Whether parts are in the page cache, as far as a sample and this system tell."""
     if not hasattr(os, "RWF_NOWAIT"):
         return False
     byte = bytearray(1)
     try:
-        for start in starts[:: -(-starts.size // _SAMPLE)].tolist():
+        for start in starts[:: -(-starts.size // sample)].tolist():
             os.preadv(file.fileno(), [byte], start, os.RWF_NOWAIT)
     except OSError:  # it would have to wait for the disk, or the filesystem cannot tell
         return False
@@ -104,9 +110,9 @@ def _address(array: npt.NDArray[np.uint8]) -> int:
     return address
 
 
-def _narrowest(starts: npt.NDArray[np.int64], length: int, stride: int) -> int:
+def _narrowest(starts: npt.NDArray[np.int64], length: int, stride: int, least: int) -> int:
     """Bytes of the narrowest gap, or of the mean one where that is narrow already."""
     if starts.size == 1:
         return stride - length
     mean = int(starts[-1] - starts[0]) // (starts.size - 1) - length
-    return mean if mean < _LEAST_GAP else int(np.diff(starts).min()) - length
+    return mean if mean < least else int(np.diff(starts).min()) - length

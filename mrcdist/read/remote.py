@@ -16,8 +16,9 @@ import numpy as np
 from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
+from mrcdist.plan.capabilities import Capabilities, Cost
 from mrcdist.plan.coalesce import piece_bytes
-from mrcdist.read.protocol import Cost, RangeFiller
+from mrcdist.plan.tuning import DEFAULT_TUNING
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.retry import Attempts
 from mrcdist.storage.scatter import Target
@@ -26,14 +27,11 @@ from mrcdist.storage.version import Identity
 
 __all__ = ["RemoteReader"]
 
-# What a request holds of its answer before it is copied to its place.
-_IN_FLIGHT = 2**19
-
 # Of the process, by its event loop, and of each store, by its filesystem.
 _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 
 
-class RemoteReader(RangeFiller):
+class RemoteReader:
     """Fetches byte ranges of one version of a remote file.
 
     Parameters
@@ -44,9 +42,6 @@ class RemoteReader(RangeFiller):
     settings : ReadSettings
     """
 
-    private = True
-    """Its buffers belong to the caller."""
-
     def __init__(self, location: Location, identity: Identity, settings: ReadSettings) -> None:
         self._location = location
         self._settings = settings
@@ -54,19 +49,19 @@ class RemoteReader(RangeFiller):
         self.ahead = settings.concurrency if self._transport.parallel else 1
 
     @property
-    def max_gap(self) -> int:
-        """Unwanted bytes that cost less than another request, as far as is known by now."""
-        return self._transport.pace.max_gap
+    def can(self) -> Capabilities:
+        """What it is planned with, as far as is known of the store by now."""
+        gap = self._transport.pace.max_gap
+        return Capabilities(self._cost, gap, fills=True, ahead=self.ahead)
 
-    def cost(self, start: int, stop: int) -> Cost:
-        """Say what reading a range takes."""
+    def _cost(self, start: int, stop: int) -> Cost:
         nbytes = stop - start
         requests = -(-nbytes // self._step(nbytes))
         if not self._transport.parallel:
             # One answer is let go while the next one comes.
             return Cost(requests, nbytes, held=min(nbytes, 2 * self._settings.sub_range))
         at_a_time = min(requests, self._settings.concurrency)
-        return Cost(requests, nbytes, held=min(nbytes, at_a_time * _IN_FLIGHT))
+        return Cost(requests, nbytes, held=min(nbytes, at_a_time * DEFAULT_TUNING.in_flight))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order, fetching ahead within bounds.

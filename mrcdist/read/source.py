@@ -16,29 +16,22 @@ from mrcdist import stats
 from mrcdist.config import ReadSettings, read_settings
 from mrcdist.errors import MrcdistError
 from mrcdist.format.mrcz import SectionTable
+from mrcdist.plan.block import BlockPlan, plan_block
+from mrcdist.plan.capabilities import Capabilities, Cost, FrameFile
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.indexing import select
 from mrcdist.plan.layout import Frames, FrameTable, Layout
+from mrcdist.plan.tuning import DEFAULT_TUNING, Tuning
 from mrcdist.read.compressed import StreamReader
-from mrcdist.read.cost import BlockCost, block_cost
-from mrcdist.read.execute import read_block
+from mrcdist.read.execute import execute
 from mrcdist.read.mapped import open_local
 from mrcdist.read.mrcz import SectionReader
-from mrcdist.read.protocol import OpenPart, RangeReader
+from mrcdist.read.protocol import RangeReader
 from mrcdist.read.remote import RemoteReader
 from mrcdist.storage.location import Location
 from mrcdist.storage.version import Identity
 
 __all__ = ["MrcSource", "Part"]
-
-# An unread gap in a map costs address space, not bytes.
-_MAP_GAP = 2**26
-
-# Pages that are mapped at a time, at most, to be copied from: a chunk of the usual size.
-_MAP_PIECE = 2**27
-
-# The same for read(): what a network filesystem sends in about 1 ms.
-_READ_GAP = 2**20
 
 
 @dataclass(frozen=True)
@@ -70,12 +63,12 @@ class Part:
     sections: SectionTable | None = field(default=None, repr=False)
     section_bytes: int = 0
 
-    def open(self, settings: ReadSettings) -> RangeReader:
+    def open(self, settings: ReadSettings, tuning: Tuning = DEFAULT_TUNING) -> RangeReader:
         """Open the file in this process: nothing comes from the client but this object."""
         if self.compression is not None:
             return StreamReader(self.location, self.identity, self.compression)
         reader: RangeReader = (
-            open_local(self.location, self.identity, settings)
+            open_local(self.location, self.identity, settings, tuning)
             if self.location.is_local
             else RemoteReader(self.location, self.identity, settings)
         )
@@ -98,11 +91,14 @@ class MrcSource:
     layout : Layout
     table : ndarray of int, shape ``layout.navigation_shape``, optional
         The frame at each navigation position, where they are not in the file's order.
+    tuning : Tuning, optional
+        Thresholds of reading.
     """
 
     parts: tuple[Part, ...]
     layout: Layout = field(repr=False)
     table: FrameTable | None = field(default=None, repr=False)
+    tuning: Tuning = field(default=DEFAULT_TUNING, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -130,18 +126,26 @@ class MrcSource:
         if 0 in selection.shape:
             return np.empty(selection.result_shape, self.dtype)
         stats.add(blocks=1)
-        frames = self.layout.frames(
-            selection.ranges[: len(self.layout.navigation_shape)], self.table
-        )
+        n_navigation = len(self.layout.navigation_shape)
+        rows, columns, *components = selection.ranges[n_navigation:]
+        box = (*selection.ranges[:n_navigation], _increasing(rows), _increasing(columns))
         try:
-            return read_block(self._opened(frames, settings), self.layout, frames, selection)
+            block = execute(*self._planned(box, settings))
         except MrcdistError as error:
             # The library's exception behind it may not pickle, and may hold secrets.
             error.__context__ = None
             raise
+        block = block[
+            :,
+            _direction(rows),
+            _direction(columns),
+            *(slice(r.start, _stop(r), r.step) for r in components),
+        ]
+        # Splitting the frames' axis and dropping axes of length 1 is always a view.
+        return block.reshape(selection.result_shape)
 
-    def cost(self, box: tuple[range, ...], settings: ReadSettings) -> BlockCost:
-        """Say what reading a box takes, by the rules of reading it and without doing so.
+    def cost(self, box: tuple[range, ...], settings: ReadSettings) -> Cost:
+        """Say what reading a box takes, from the plan of reading it and without doing so.
 
         Parameters
         ----------
@@ -149,26 +153,40 @@ class MrcSource:
             Increasing positions along every axis, at least one each.
         settings : ReadSettings
         """
+        return self._planned(box, settings)[0].cost
+
+    def _planned(
+        self, box: tuple[range, ...], settings: ReadSettings
+    ) -> tuple[BlockPlan, list[RangeReader]]:
+        """How a box is read, and the readers of the files that hold it."""
         n_navigation = len(self.layout.navigation_shape)
         frames = self.layout.frames(box[:n_navigation], self.table)
         window = Window(box[n_navigation], box[n_navigation + 1])
-        return block_cost(self._opened(frames, settings), self.layout, frames, window)
+        files: list[FrameFile] = []
+        readers: list[RangeReader] = []
+        for part, first in self._holding(frames):
+            reader = part.open(settings, self.tuning)
+            can = reader.can
+            merging = _merging(can, self.layout, settings, self.tuning)
+            files.append(FrameFile(can, part.offset, first, part.frames, *merging))
+            readers.append(reader)
+        return plan_block(files, self.layout, frames, window, self.tuning), readers
 
-    def _opened(self, frames: Frames, settings: ReadSettings) -> list[OpenPart]:
-        """The files that hold these frames."""
+    def _holding(self, frames: Frames) -> list[tuple[Part, int]]:
+        """The files that hold these frames, and the number of the first frame of each."""
         if len(self.parts) == 1 and frames[0] >= 0:
-            return [_opened(self.parts[0], 0, self.layout, settings)]
+            return [(self.parts[0], 0)]
         parts = []
         first = 0
         for part in self.parts:
             if np.any((frames >= first) & (frames < first + part.frames)):
-                parts.append(_opened(part, first, self.layout, settings))
+                parts.append((part, first))
             first += part.frames
         return parts
 
     def __reduce__(self) -> tuple[Callable[..., MrcSource], tuple[Any, ...]]:
         if self._packed is None:
-            return type(self), (self.parts, self.layout, self.table)
+            return type(self), (self.parts, self.layout, self.table, self.tuning)
         return _unpacked, (self._packed,)
 
     @functools.cached_property
@@ -181,7 +199,9 @@ class MrcSource:
         if not self.travels_light:
             return None
         try:
-            packed = pickle.dumps((type(self), self.parts, self.layout, self.table), protocol=5)
+            packed = pickle.dumps(
+                (type(self), self.parts, self.layout, self.table, self.tuning), protocol=5
+            )
         except Exception:  # noqa: BLE001 whatever pickle does not know
             return None
         return None if b"__main__" in packed else packed
@@ -201,21 +221,34 @@ def _unpacked(packed: bytes) -> MrcSource:
     return source
 
 
-def _opened(part: Part, first: int, layout: Layout, settings: ReadSettings) -> OpenPart:
-    reader = part.open(settings)
-    if reader.private:
-        merging = in_place = Merging(
-            max_gap=_max_gap(reader) if settings.max_gap is None else settings.max_gap,
-            amplification=settings.amplification,
-            max_bytes=settings.sub_range,
-            pieces=settings.concurrency,
-        )
-    else:
-        merging = Merging(_MAP_GAP, math.inf, max_bytes=_MAP_PIECE, pieces=1)
+def _merging(
+    can: Capabilities, layout: Layout, settings: ReadSettings, tuning: Tuning
+) -> tuple[Merging, Merging]:
+    """What of a file is copied together, and what may be used where it lies."""
+    if can.maps:
         # What stays mapped is not cut: it is one view.
-        in_place = Merging(layout.nbytes, math.inf, max_bytes=layout.nbytes + 1, pieces=1)
-    return OpenPart(reader, part.offset, first, part.frames, merging, in_place)
+        return (
+            Merging(can.gap, math.inf, tuning.map_piece, 1, tuning.shortest_piece),
+            Merging(layout.nbytes, math.inf, layout.nbytes + 1, 1, tuning.shortest_piece),
+        )
+    merging = Merging(
+        max_gap=can.gap if settings.max_gap is None else settings.max_gap,
+        amplification=settings.amplification,
+        max_bytes=settings.sub_range,
+        pieces=settings.concurrency,
+        shortest=tuning.shortest_piece,
+    )
+    return merging, merging
 
 
-def _max_gap(reader: RangeReader) -> int:
-    return reader.max_gap if isinstance(reader, RemoteReader) else _READ_GAP
+def _increasing(positions: range) -> range:
+    """The same positions in increasing order, as they lie in the file."""
+    return positions if positions.step > 0 else positions[::-1]
+
+
+def _direction(positions: range) -> slice:
+    return slice(None, None, 1 if positions.step > 0 else -1)
+
+
+def _stop(positions: range) -> int | None:
+    return None if positions.stop < 0 else positions.stop

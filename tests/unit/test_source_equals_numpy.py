@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 from unittest.mock import patch
@@ -9,15 +10,13 @@ from unittest.mock import patch
 import dask
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
-from mrcdist.plan import coalesce as ranges
 from mrcdist.plan.tuning import Tuning
 from mrcdist.read import execute as block
-from mrcdist.read import source
 from mrcdist.read.mmap_pool import POOL
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
@@ -63,14 +62,17 @@ def test_source_from_a_map_without_room_for_views(case):
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.object(POOL, "tuning", Tuning(most_maps=0)),
-        patch.object(source, "_MAP_PIECE", 64),
-        patch.object(ranges, "_SHORTEST_PIECE", 64),
     ):
         path = Path(folder) / "any.mrc"
         path.write_bytes(raw)
-        got = mrcdist.plan_mrc(path, navigation_shape=navigation[::-1]).source[index]
+        got = in_short_pieces(mrcdist.plan_mrc(path, navigation_shape=navigation[::-1]))[index]
     assert got.dtype == expected.dtype
     np.testing.assert_array_equal(got, expected[index])
+
+
+def in_short_pieces(plan):
+    """The source, which copies a few pages of the file at a time."""
+    return dataclasses.replace(plan.source, tuning=Tuning(map_piece=64, shortest_piece=64))
 
 
 def dirty(*arguments, **options):
@@ -90,20 +92,21 @@ def test_memory_that_is_not_cleared_is_written_whole(case, io, present):
     n_frames = int(np.prod(navigation))
     present = min(present, n_frames)
     missing = (n_frames - present) * (expected.nbytes // n_frames)
+    # Such a file is as long as a whole one without its extended header, and is taken for it.
+    assume(missing == 0 or missing != len(raw) - 1024 - expected.nbytes)
     frames = expected.copy().reshape(n_frames, *expected.shape[-2:])
     frames[present:] = 0
     with (
         tempfile.TemporaryDirectory() as folder,
         dask.config.set({"mrcdist.io": io}),
         patch.object(POOL, "tuning", Tuning(most_maps=0)),
-        patch.object(source, "_MAP_PIECE", 64),
-        patch.object(ranges, "_SHORTEST_PIECE", 64),
     ):
         path = Path(folder) / "any.mrc"
         path.write_bytes(raw[: len(raw) - missing])
         plan = mrcdist.plan_mrc(path, navigation_shape=navigation[::-1], allow_truncated=True)
+        source = in_short_pieces(plan)
         with patch.object(block.np, "empty", dirty):
-            got = plan.source[index]
+            got = source[index]
     np.testing.assert_array_equal(got, frames.reshape(expected.shape)[index])
 
 
