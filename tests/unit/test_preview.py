@@ -286,7 +286,7 @@ def test_a_tilt_file_names_the_tiles(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "status", "words"),
     [
-        (["--budget", "lots"], 2, "a size is needed"),
+        (["--budget", "lots"], 2, 'expected a size, such as "64 MiB"'),
         (["--budget", "-5"], 2, "at least one byte"),
         (["--budget", "9"], 1, "raise the budget"),
         (["--view", "scan"], 1, "--navigation-shape"),
