@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         return 0 if command in ("help", "-h", "--help") else 2
     install(command)
     if command == "demo":
-        return run("-m", "mrcdist.demo", *rest)
+        return run("-m", "demo", *rest, cwd=HERE)
     return run("-m", "pytest", *rest, cwd=HERE) if rest else check_all()
 
 

@@ -100,7 +100,7 @@ def read_mrc(
 
     Examples
     --------
-    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> from mrcdist.testing.acquisition import write_acquisition
     >>> url = write_acquisition("demo", scan_shape=(4, 8), frame_shape=(8, 16)).movie
     >>> [ds] = read_mrc(url, chunks=(2, 8, -1, -1))
     >>> ds["data"]
@@ -205,7 +205,7 @@ def plan_mrc(
 
     Examples
     --------
-    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> from mrcdist.testing.acquisition import write_acquisition
     >>> movie = write_acquisition("demo", scan_shape=(4, 8), frame_shape=(8, 16)).movie
     >>> plan = plan_mrc(movie, chunks="4 KiB")
     >>> plan.shape, plan.notes

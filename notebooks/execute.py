@@ -4,10 +4,9 @@
     python notebooks/execute.py                 # all of them
     python notebooks/execute.py stem_from_s3    # one
 
-They run in a folder of their own that is thrown away, beside a copy of `deploy/`. A notebook that
-fails, or that shows something of the machine it ran on, is left as it was. `slurm_batch_job` is
-left out unless it is named: the tests' own Slurm is started for it, which takes Linux, root and
-slurm-wlm.
+They run in a temporary folder, beside copies of `deploy/` and `demo/`. A notebook that fails, or
+that shows something of the machine it ran on, is left as it was. `slurm_batch_job` is left out
+unless it is named: the tests' own Slurm is started for it, which takes Linux, root and slurm-wlm.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def execute(
     path : Path
         The notebook.
     folder : Path
-        Where it may write; `notebooks/` and a copy of `deploy/` are made in it.
+        Where it may write; `notebooks/` and copies of `deploy/` and `demo/` are made in it.
     environment : mapping, optional
         Of the kernel. Default: this process's, without anybody's S3 settings.
 
@@ -57,7 +56,8 @@ def execute(
     """
     working = folder / "notebooks"
     working.mkdir(parents=True)
-    shutil.copytree(HERE.parent / "deploy", folder / "deploy")
+    for name in ("deploy", "demo"):
+        shutil.copytree(HERE.parent / name, folder / name)
     kept = environment or {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import s3fs
 
-from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.demo.field import demo_frames
+from mrcdist.testing.acquisition import write_acquisition
+from mrcdist.testing.specimen import crystal_frames
 
 SCAN, FRAME = (32, 32), (64, 128)
 
@@ -16,7 +16,7 @@ with tempfile.TemporaryDirectory() as folder:
         name="20250101_00001",
         scan_shape=SCAN,
         frame_shape=FRAME,
-        frames=demo_frames(SCAN, FRAME),
+        frames=crystal_frames(SCAN, FRAME),
     )
     store = s3fs.S3FileSystem()  # server and keys come from the environment
     if not store.exists("demo"):

@@ -163,7 +163,7 @@ def register_hyperspy() -> None:
     --------
     >>> import hyperspy.api as hs
     >>> import mrcdist
-    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> from mrcdist.testing.acquisition import write_acquisition
     >>> movie = write_acquisition("demo", scan_shape=(3, 4), frame_shape=(16, 16)).movie
     >>> mrcdist.register_hyperspy()
     >>> hs.load(movie, file_format="mrcdist", lazy=True)

@@ -72,7 +72,7 @@ def browse(data: Plan | Mapping[str, Any], *, budget: int = _BUDGET, figure: Any
     Examples
     --------
     >>> import mrcdist
-    >>> from mrcdist.demo.acquisition import write_acquisition
+    >>> from mrcdist.testing.acquisition import write_acquisition
     >>> movie = write_acquisition("demo", scan_shape=(16, 16), frame_shape=(32, 32)).movie
     >>> browser = mrcdist.browse(mrcdist.plan_mrc(movie))
     >>> browser.place_detector(16, 16, outer=5)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.demo.movie import movie_header
+from mrcdist.testing.acquisition import write_acquisition
+from mrcdist.testing.movie import movie_header
 
 __all__ = ["CustomScan", "Movie", "scan_of"]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.demo.movie import frame_index
+from mrcdist.testing.acquisition import write_acquisition
+from mrcdist.testing.movie import frame_index
 from tests.support.s3 import Bucket
 
 POINTS = np.array([[3, 0], [0, 2], [1, 1], [3, 2], [2, 0], [0, 0], [2, 1]])

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.gate import gate
 from tests.support.hosts import Host, isolated_hosts
 from tests.support.processes import ROOT, Processes

@@ -35,9 +35,9 @@ from mrcdist import (
     stats,
 )
 from mrcdist.dataset import Plan
-from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.read.source import MrcSource
 from mrcdist.storage.translate import explain_status
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault, first
 from tests.support.mrc_files import mrc_bytes

@@ -7,7 +7,7 @@ import pytest
 
 import mrcdist
 from mrcdist import stats
-from mrcdist.demo.movie import movie_header
+from mrcdist.testing.movie import movie_header
 from tests.support.cluster import dask_cluster
 from tests.support.memory import reader_memory
 from tests.support.mrc_files import mrc_bytes

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 import mrcdist
 from mrcdist import stats
-from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import all_frames
 from tests.support.http_log import CountingProxy, Fault
 from tests.support.mrc_files import counting, mrc_bytes

@@ -18,8 +18,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 from mrcdist import FileChangedError, MrcdistError, plan_mrc, read_mrc
-from mrcdist.demo.acquisition import Acquisition, write_acquisition
 from mrcdist.storage.location import Location
+from mrcdist.testing.acquisition import Acquisition, write_acquisition
 from tests.support.http_log import CountingProxy
 from tests.support.mrc_files import header_bytes, mrc_bytes
 from tests.support.s3 import SECRET_KEY, Bucket, S3Server

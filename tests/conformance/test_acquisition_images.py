@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from mrcdist import ArgumentError, MrcdistWarning, TruncatedFileError, read_mrc
 from mrcdist import images as image_files
 from mrcdist.cli import main
-from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.storage.location import Location
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import axis_names, url_of
 from tests.support.serving import folder_server
 

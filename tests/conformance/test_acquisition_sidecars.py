@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrcdist import ArgumentError, MissingFileError, MrcdistWarning, SidecarError, read_mrc
-from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import axis_names, in_memory, sidecar_values, url_of
 
 FRAME = (3, 5)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcdist import ArgumentError, MrcdistWarning, SidecarError, TruncatedFileError, read_mrc
-from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import all_frames, axis_names, frames_of, url_of
 
 FRAME = (3, 5)

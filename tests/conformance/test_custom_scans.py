@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcdist import MrcdistWarning, SidecarError, plan_mrc, read_mrc, stats
-from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.demo.movie import frame_index, movie_header
 from mrcdist.storage.location import Location
+from mrcdist.testing.acquisition import write_acquisition
+from mrcdist.testing.movie import frame_index, movie_header
 from tests.support.acquisitions import axis_names, frames_of, in_memory, url_of
 
 FRAME = (3, 5)

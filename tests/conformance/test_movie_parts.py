@@ -16,8 +16,8 @@ from mrcdist import (
     TruncatedFileError,
     read_mrc,
 )
-from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.storage.location import Location
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import all_frames, axis_names, frames_of
 
 FRAME = (3, 5)

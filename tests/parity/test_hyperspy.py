@@ -10,7 +10,7 @@ import pytest
 
 import mrcdist
 from mrcdist import MissingExtraError, register_hyperspy
-from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import KEEPERS, all_frames, sidecar_values, url_of
 from tests.support.mrc_files import counting, write_mrc
 from tests.support.s3 import SECRET_KEY

@@ -12,7 +12,7 @@ import pytest
 
 import mrcdist
 from mrcdist import SidecarError
-from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import all_frames, frames_of
 from tests.support.parity_table import ParityTable, require_rosettasciio
 

@@ -10,8 +10,8 @@ from typing import Any
 import fsspec
 import numpy as np
 
-from mrcdist.demo.acquisition import Acquisition
-from mrcdist.demo.movie import indexed_frame
+from mrcdist.testing.acquisition import Acquisition
+from mrcdist.testing.movie import indexed_frame
 
 Keep = Callable[[Path], str]
 """From a folder on disk to the URL of the same files elsewhere."""

@@ -12,11 +12,11 @@ from matplotlib.backend_bases import KeyEvent, MouseEvent
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from demo.field import demo_frames
 from mrcdist import ArgumentError, MissingExtraError, browse, plan_mrc, read_mrc
-from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.demo.field import demo_frames
 from mrcdist.preview import canvas
 from mrcdist.preview.reading import Cost
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, write_mrc
 
 SHAPE, FRAME = (8, 9), (32, 24)

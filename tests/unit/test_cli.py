@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import mrcdist
 from mrcdist.cli import main
-from mrcdist.demo.acquisition import write_acquisition
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 from tests.support.processes import ROOT
 

@@ -18,15 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcdist.demo.acquisition import Acquisition, write_acquisition
-from mrcdist.demo.field import demo_detectors, demo_frames
-from mrcdist.demo.magnetism import magnetic_deflection
-from mrcdist.demo.movie import MODES, frame_index, indexed_frame, movie_header
-from mrcdist.demo.panels import direction_colours, draw_tasks
-from mrcdist.demo.tilt_series import Microscope, write_tilt_series
-from mrcdist.demo.tilt_specimen import demo_tilts
+from demo.field import demo_detectors, demo_frames
+from demo.magnetism import magnetic_deflection
+from demo.panels import direction_colours, draw_tasks
+from demo.tilt_specimen import demo_tilts
 from mrcdist.errors import ArgumentError
 from mrcdist.preview.drawing import bar_length
+from mrcdist.testing.acquisition import Acquisition, write_acquisition
+from mrcdist.testing.movie import MODES, frame_index, indexed_frame, movie_header
+from mrcdist.testing.specimen import crystal_frames
+from mrcdist.testing.tilt_series import Microscope, write_tilt_series
 
 FRAME = (3, 5)
 
@@ -386,6 +387,27 @@ class TestDemoFrames:
         assert shift[31, 14] < 0.3
 
 
+class TestCrystalFrames:
+    SCAN, SIZE = (12, 16), (64, 48)
+
+    def test_a_frame_depends_on_its_index_alone(self) -> None:
+        once, again = crystal_frames(self.SCAN, self.SIZE), crystal_frames(self.SCAN, self.SIZE)
+        backwards = [again(index) for index in (100, 3)]
+        np.testing.assert_array_equal(once(3), backwards[1])
+        np.testing.assert_array_equal(once(100), backwards[0])
+        assert once(3).dtype == np.uint16
+        assert once(3).shape == self.SIZE
+
+    def test_only_the_film_diffracts(self) -> None:
+        frame = crystal_frames(self.SCAN, self.SIZE)
+        y, x = np.indices(self.SIZE)
+        direct = np.hypot(y - self.SIZE[0] // 2, x - self.SIZE[1] // 2) < 0.08 * min(self.SIZE)
+        hole, film = frame(15), frame(11 * 16)
+        assert hole[~direct].sum() == 0
+        assert film[~direct].sum() > 0
+        assert hole[direct].sum() > film[direct].sum() > 0
+
+
 class TestTiltSeries:
     """Read back without this package: mrcfile knows FEI's records, SerialEM's are shorts."""
 
@@ -500,7 +522,7 @@ class TestPanels:
 def test_the_s3_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     """However that ends: a notebook's kernel may be killed before its last cell."""
     program = (
-        "import sys, time; from pathlib import Path; from mrcdist.demo.server import serve_s3\n"
+        "import sys, time; from pathlib import Path; from mrcdist.testing.server import serve_s3\n"
         "with serve_s3(Path(sys.argv[1])) as server: print(server.endpoint, flush=True); input()"
     )
     with subprocess.Popen(

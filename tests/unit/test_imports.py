@@ -16,11 +16,11 @@ import mrcdist
 from tests.support.mrc_files import write_mrc
 
 # What a worker has no use for.
-CLIENT_ONLY = ("preview", "cli", "batch", "demo", "compute", "validate", "interop")
+CLIENT_ONLY = ("preview", "cli", "batch", "testing", "compute", "validate", "interop")
 
 # From the top down: a module imports from its own layer and from those below.
 LAYERS = (
-    ("mrcdist", "cli", "batch", "preview", "demo"),
+    ("mrcdist", "cli", "batch", "preview", "testing"),
     ("api", "images", "interop", "compute", "validate"),
     ("dataset", "explain", "plan_html", "dask_array"),
     ("discover", "read"),

@@ -9,9 +9,9 @@ import nbformat
 import numpy as np
 import pytest
 
-from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.demo.field import demo_frames
-from mrcdist.demo.tilt_series import write_tilt_series
+from demo.field import demo_frames
+from mrcdist.testing.acquisition import write_acquisition
+from mrcdist.testing.tilt_series import write_tilt_series
 from notebooks.execute import NOTEBOOKS, execute, faults, for_own_data
 
 # Besides the project and what tests need anyway.

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from demo.field import demo_frames
 from mrcdist import ArgumentError, MissingExtraError, plan_mrc
 from mrcdist.cli import main
-from mrcdist.demo.acquisition import write_acquisition
-from mrcdist.demo.field import demo_frames
 from mrcdist.preview.looking import look_at
 from mrcdist.preview.reading import Cost
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 
 CELL = {"cell": (60.0, 50.0, 40.0)}

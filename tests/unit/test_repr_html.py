@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mrcdist import plan_mrc
-from mrcdist.demo.acquisition import write_acquisition
 from mrcdist.preview.reading import Cost
 from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 
 VOID = {"line", "polygon", "br", "hr", "img"}

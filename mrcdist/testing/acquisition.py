@@ -1,6 +1,6 @@
 """Write a Direct Electron acquisition that never happened: movie, sidecar, scan points, images.
 
-Unless told otherwise every frame carries its own index (`mrcdist.demo.movie.indexed_frame`), so
+Unless told otherwise every frame carries its own index (`mrcdist.testing.movie.indexed_frame`), so
 that a reader's frame order can be proven frame by frame.
 """
 
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist.demo.movie import MODES, ByteOrder, indexed_frame, write_movie
-from mrcdist.demo.sidecar import Server, Setup, sidecar_text, sidecar_values
 from mrcdist.errors import ArgumentError
+from mrcdist.testing.movie import MODES, ByteOrder, indexed_frame, write_movie
+from mrcdist.testing.sidecar import Server, Setup, sidecar_text, sidecar_values
 
 __all__ = ["Acquisition", "write_acquisition"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist.demo.field import Detectors
+from demo.field import Detectors
 from mrcdist.preview.drawing import colour_bar, scale_bar
 
 __all__ = ["Images", "save_figure"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist.demo.field import film_depth
+from demo.field import film_depth
 
 __all__ = ["FLUX_PER_WAVENUMBER", "magnetic_deflection"]
 

@@ -25,11 +25,11 @@ import s3fs
 from distributed import Client, LocalCluster, as_completed, futures_of, get_task_stream, progress
 
 import mrcdist
-from mrcdist.demo.acquisition import Acquisition, write_acquisition
-from mrcdist.demo.field import Detectors, demo_detectors, demo_frames
-from mrcdist.demo.figure import Images, save_figure
-from mrcdist.demo.server import S3Server, serve_s3
+from demo.field import Detectors, demo_detectors, demo_frames
+from demo.figure import Images, save_figure
 from mrcdist.format.direct_electron import keys
+from mrcdist.testing.acquisition import Acquisition, write_acquisition
+from mrcdist.testing.server import S3Server, serve_s3
 
 _FRAME = (128, 128)
 _FRAME_BYTES = _FRAME[0] * _FRAME[1] * 2
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m mrcdist.demo", description=__doc__)
+    parser = argparse.ArgumentParser("python -m demo", description=__doc__)
     parser.add_argument("--size-mib", type=int, default=256, help="of the movie, at least (256)")
     parser.add_argument("--workers", type=int, default=2, help="processes of the cluster (2)")
     parser.add_argument(
