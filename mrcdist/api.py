@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from dask.array.core import slices_from_chunks
 
-from mrcdist.dataset import Plan, PlanOptions, make_plan
+from mrcdist.dataset import Plan, make_plan
 from mrcdist.discover.auxiliary import NamedFile
 from mrcdist.discover.files import Filename, find_files
 from mrcdist.discover.images import Images, find_images
@@ -19,6 +19,7 @@ from mrcdist.format.header import ByteOrder
 from mrcdist.format.pixels import Mode0
 from mrcdist.images import load_images
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
+from mrcdist.options import ReadOptions
 from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
 
@@ -221,7 +222,7 @@ def plan_mrc(
             cause="a byte order is needed",
             remedy='pass "<", ">" or None, which goes by the file',
         )
-    options = PlanOptions(
+    options = ReadOptions(
         chunks=chunks,
         navigation_shape=navigation_shape,
         metadata_file=metadata_file,

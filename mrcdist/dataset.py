@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import numpy as np
 
 from mrcdist.config import read_settings
 from mrcdist.dask_array import to_dask
-from mrcdist.discover.auxiliary import Folder, NamedFile, read_sidecar, read_tilts
+from mrcdist.discover.auxiliary import Folder, read_sidecar, read_tilts
 from mrcdist.discover.mrc_file import OpenedFile, open_file
 from mrcdist.discover.scan import find_scan
 from mrcdist.errors import (
@@ -38,8 +37,9 @@ from mrcdist.format.extended.registry import (
     section_pixel_size,
     tilt_angles,
 )
-from mrcdist.format.header import ByteOrder, Header
-from mrcdist.format.pixels import Mode0, PixelFormat, pixel_format
+from mrcdist.format.header import Header
+from mrcdist.format.pixels import PixelFormat, pixel_format
+from mrcdist.options import ReadOptions
 from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.layout import Layout
@@ -47,26 +47,12 @@ from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource, Part
 from mrcdist.storage.location import Location
 
-__all__ = ["Plan", "PlanOptions", "make_plan"]
+__all__ = ["Plan", "make_plan"]
 
 _log = logging.getLogger(__name__)
 
 # Degrees between the extremes of a tilt series; a stage that is meant to stand still moves less.
 _LEAST_TILT_RANGE = 1.0
-
-
-@dataclass(frozen=True)
-class PlanOptions:
-    """What a caller may say about a file; see `mrcdist.read_mrc`."""
-
-    chunks: Any = "auto"
-    navigation_shape: Sequence[int] | None = None
-    metadata_file: NamedFile = "auto"
-    scan_file: NamedFile = "auto"
-    tilt_file: str | os.PathLike[str] | None = None
-    endianness: ByteOrder | None = None
-    mode0: Mode0 | None = None
-    allow_truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,14 +154,14 @@ class Plan:
 
 
 def make_plan(
-    locations: Sequence[Location], options: PlanOptions, notes: Sequence[str] = ()
+    locations: Sequence[Location], options: ReadOptions, notes: Sequence[str] = ()
 ) -> Plan:
     """Plan a dataset in one file or several, frame after frame in the order given.
 
     Parameters
     ----------
     locations : sequence of Location
-    options : PlanOptions
+    options : ReadOptions
     notes : sequence of str, optional
         What is odd about the files' names: the plan's first notes.
 
@@ -202,7 +188,7 @@ def _errors_at(location: Location) -> Iterator[None]:
 
 
 def _plan(
-    files: Sequence[OpenedFile], folder: Folder, options: PlanOptions, notes: Sequence[str]
+    files: Sequence[OpenedFile], folder: Folder, options: ReadOptions, notes: Sequence[str]
 ) -> Plan:
     first = files[0]
     sidecar = read_sidecar(folder, options.metadata_file)
@@ -261,7 +247,7 @@ def _plan(
 
 
 def _parts(
-    files: Sequence[OpenedFile], pixels: PixelFormat, options: PlanOptions
+    files: Sequence[OpenedFile], pixels: PixelFormat, options: ReadOptions
 ) -> tuple[list[Part], list[str]]:
     """Check that the files agree, and work out where their frames are."""
     one = one_frame(files[0].header, pixels)
@@ -298,7 +284,7 @@ def _kind(header: Header) -> str:
     return f"{header.nx} × {header.ny} pixels of mode {header.mode}"
 
 
-def _beside(first: OpenedFile, scan: Scan | None, n_frames: int, options: PlanOptions) -> Beside:
+def _beside(first: OpenedFile, scan: Scan | None, n_frames: int, options: ReadOptions) -> Beside:
     """What scan, extended header and tilt file say of the axes."""
     header, extended = first.header, first.extended
     tilts = None

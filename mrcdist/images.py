@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from mrcdist.dataset import Plan, PlanOptions, make_plan
+from mrcdist.dataset import Plan, make_plan
 from mrcdist.discover.images import FoundImage
 from mrcdist.errors import MrcdistError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
+from mrcdist.options import ReadOptions
 
 __all__ = ["load_images"]
 
@@ -71,7 +72,7 @@ def load_images(
 
 
 def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
-    own = make_plan([image.location], PlanOptions(metadata_file=None))
+    own = make_plan([image.location], ReadOptions(metadata_file=None))
     later = lazy and own.layout.nbytes > _EAGER_BYTES
     data: Any = own.to_dask() if later else np.array(own.source[...])
     axes, notes = _scan_axes(own.axes, plan)

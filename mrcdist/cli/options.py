@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 from mrcdist.api import plan_mrc
 from mrcdist.dataset import Plan
 from mrcdist.errors import MrcdistWarning
+from mrcdist.options import ReadOptions, help_for
 
 __all__ = [
     "chunks_option",
@@ -92,10 +93,10 @@ storage_option = click.option(
 
 chunks_option = click.option(
     "--chunks",
-    default="auto",
+    default=ReadOptions.chunks,
     show_default=True,
     callback=_chunks,
-    help='Chunk lengths such as 32,256,-1,-1, or a size such as "256 MiB".',
+    help=help_for("chunks"),
 )
 
 
@@ -104,35 +105,31 @@ def file_options(command: Command) -> Command:
     for option in (
         json_option,
         storage_option,
-        click.option(
-            "--allow-truncated",
-            is_flag=True,
-            help="Accept a truncated file and read its complete frames.",
-        ),
+        click.option("--allow-truncated", is_flag=True, help=help_for("allow_truncated")),
         click.option(
             "--mode0",
             type=click.Choice(["int8", "uint8"]),
-            help="Signedness of mode 0 (default: detected from the file).",
+            help=help_for("mode0"),
         ),
         click.option(
             "--scan-file",
-            default="auto",
+            default=ReadOptions.scan_file,
             shell_complete=_files,
             show_default=True,
-            help='List of points of a custom scan; "none" to ignore it.',
+            help=help_for("scan_file"),
         ),
         click.option(
             "--metadata-file",
-            default="auto",
+            default=ReadOptions.metadata_file,
             shell_complete=_files,
             show_default=True,
-            help='Direct Electron sidecar; "none" to ignore it.',
+            help=help_for("metadata_file"),
         ),
         click.option(
             "--navigation-shape",
             callback=_axes,
             metavar="X,Y,...",
-            help="Lengths of the navigation axes in HyperSpy's order; one may be -1.",
+            help=help_for("navigation_shape"),
         ),
         url_argument,
     ):

@@ -8,9 +8,10 @@ from typing import IO
 
 from dask.utils import format_bytes
 
-from mrcdist.dataset import Plan, PlanOptions, make_plan
+from mrcdist.dataset import Plan, make_plan
 from mrcdist.discover.images import find_images
 from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.options import ReadOptions
 from mrcdist.preview.choices import Choice, ImagesChoice, Limits, ScanChoice, VolumeChoice
 from mrcdist.preview.choose import choose
 from mrcdist.preview.contrast import reduced
@@ -173,7 +174,7 @@ def _find_image(plan: Plan, content: Content, budget: int) -> tuple[_Beside | No
     notes = []
     for image in find_images(plan.folder, plan.sidecar, "auto", "auto"):
         try:
-            own = make_plan([image.location], PlanOptions(metadata_file=None))
+            own = make_plan([image.location], ReadOptions(metadata_file=None))
             if own.layout.frame_shape != shape or own.layout.nbytes == 0:
                 continue
             still = Content("images", (), reciprocal=False)

@@ -10,10 +10,11 @@ from typing import Any
 
 import dask
 
-from mrcdist.dataset import PlanOptions, make_plan
+from mrcdist.dataset import make_plan
 from mrcdist.errors import FormatError, SidecarError
 from mrcdist.format.compression import detect_compression, parallel_advice
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
+from mrcdist.options import ReadOptions
 from mrcdist.read.compressed import STREAMS, read_stream_head
 from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
@@ -147,7 +148,7 @@ def _compare_statistics(location: Location, header: Header, *, sound: bool) -> t
     """Compute the statistics of the data, one task a chunk, and compare."""
     if header.nz == 0:
         return (Finding("statistics", "ok", "there are no data"),)
-    options = PlanOptions(
+    options = ReadOptions(
         chunks=_STATISTICS_CHUNKS,
         navigation_shape=(header.nz,),
         # Only mode 0 has something to learn from a sidecar: whether its bytes are signed.

@@ -22,7 +22,7 @@ CLIENT_ONLY = ("preview", "cli", "batch", "testing", "compute", "validate", "int
 LAYERS = (
     ("mrcdist", "cli", "batch", "preview", "testing"),
     ("api", "images", "interop", "compute", "validate"),
-    ("dataset", "explain", "plan_html", "dask_array"),
+    ("dataset", "options", "explain", "plan_html", "dask_array"),
     ("discover", "read"),
     ("storage", "plan"),
     ("format", "words"),

@@ -1,0 +1,71 @@
+"""The arguments of a read, written once: meaning, default, and a line of help for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from mrcdist.discover.auxiliary import NamedFile
+from mrcdist.format.header import ByteOrder
+from mrcdist.format.pixels import Mode0
+
+__all__ = ["ReadOptions", "help_for"]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Arguments of `mrcdist.read_mrc` that determine the array and its axes.
+
+    Attributes
+    ----------
+    chunks : "auto", None, str, int, tuple or dict, default "auto"
+        Chunk lengths in array order, or a size in bytes.
+    navigation_shape : sequence of int, optional
+        Lengths of the navigation axes, fastest first.
+    metadata_file, scan_file : "auto", None, path, URL or open file, default "auto"
+        The Direct Electron sidecar, and the points of a custom scan.
+    tilt_file : path or URL, optional
+        Tilt angles of a tilt series.
+    endianness : {"<", ">"}, optional
+        Byte order of a file whose header leaves it open.
+    mode0 : {"int8", "uint8"}, optional
+        Sign of mode 0.
+    allow_truncated : bool, default False
+        Accept an unfinished file.
+    """
+
+    chunks: Any = field(
+        default="auto",
+        metadata={"help": 'Chunk lengths such as 32,256,-1,-1, or a size such as "256 MiB".'},
+    )
+    navigation_shape: Sequence[int] | None = field(
+        default=None,
+        metadata={"help": "Lengths of the navigation axes in HyperSpy's order; one may be -1."},
+    )
+    metadata_file: NamedFile = field(
+        default="auto", metadata={"help": 'Direct Electron sidecar; "none" to ignore it.'}
+    )
+    scan_file: NamedFile = field(
+        default="auto", metadata={"help": 'List of points of a custom scan; "none" to ignore it.'}
+    )
+    tilt_file: str | os.PathLike[str] | None = field(
+        default=None,
+        metadata={"help": "File with the tilt angles of a tilt series: .tlt, .rawtlt or .mdoc."},
+    )
+    endianness: ByteOrder | None = field(
+        default=None, metadata={"help": "Byte order, where the file itself does not determine it."}
+    )
+    mode0: Mode0 | None = field(
+        default=None, metadata={"help": "Signedness of mode 0 (default: detected from the file)."}
+    )
+    allow_truncated: bool = field(
+        default=False, metadata={"help": "Accept a truncated file and read its complete frames."}
+    )
+
+
+def help_for(name: str) -> str:
+    """Return the line of help of an option."""
+    [text] = (option.metadata["help"] for option in fields(ReadOptions) if option.name == name)
+    return str(text)
