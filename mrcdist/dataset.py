@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from mrcdist.errors import (
     MrcdistError,
     TruncatedFileError,
 )
-from mrcdist.explain import MANY_CHUNKS, PlanReport, many_chunks, report
+from mrcdist.explain import PlanReport, report
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.filenames import find_companions
 from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
@@ -41,7 +40,7 @@ from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat, pixel_format
 from mrcdist.options import ReadOptions
 from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
-from mrcdist.plan.chunks import Chunks, plan_chunks
+from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource, Part
@@ -75,8 +74,8 @@ class Plan:
         The Direct Electron sidecar, where there is one.
     extended : ExtendedHeader or None
         The extended header, where there is one.
-    notes : tuple of str
-        What is odd about the files.
+    file_notes : tuple of str
+        What is unusual about the files.
     """
 
     source: MrcSource
@@ -86,7 +85,12 @@ class Plan:
     folder: Folder = field(repr=False)
     sidecar: Sidecar | None = field(repr=False)
     extended: ExtendedHeader | None = field(repr=False)
-    notes: tuple[str, ...]
+    file_notes: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual about the files, and what to know about the chunks."""
+        return (*self.file_notes, *many_chunks(self.chunks))
 
     @property
     def location(self) -> Location:
@@ -142,7 +146,7 @@ class Plan:
             self.axes,
             self.explain(),
             found=found,
-            notes=self.notes,
+            notes=self.file_notes,
         )
 
     def _listed_images(self) -> list[str]:
@@ -221,7 +225,7 @@ def _plan(
         navigation_shape=options.navigation_shape,
         allow_truncated=options.allow_truncated,
     )
-    chunks, more = _chunks(first, geometry, options.chunks)
+    chunks = _chunks(first, geometry, options.chunks)
     table = found.table
     if table is not None:
         table = table.reshape(geometry.layout.navigation_shape)
@@ -233,7 +237,7 @@ def _plan(
         folder=folder,
         sidecar=sidecar,
         extended=first.extended,
-        notes=(
+        file_notes=(
             *notes,
             *dict.fromkeys(note for file in files for note in file.notes),
             *folder.notes,
@@ -241,7 +245,6 @@ def _plan(
             *found.notes,
             *more_notes,
             *geometry.notes,
-            *more,
         ),
     )
 
@@ -329,10 +332,8 @@ def _pixel_size(
     return size
 
 
-def _chunks(first: OpenedFile, geometry: Geometry, wanted: Any) -> tuple[Chunks, list[str]]:
+def _chunks(first: OpenedFile, geometry: Geometry, wanted: Any) -> Chunks:
     """The caller's chunks, or all in one where the file is one compressed stream."""
     if first.compression is not None:
-        return tuple((size,) for size in geometry.layout.shape), []
-    chunks = plan_chunks(geometry.layout, wanted)
-    n_chunks = math.prod(len(axis) for axis in chunks)
-    return chunks, [many_chunks(n_chunks)] if n_chunks > MANY_CHUNKS else []
+        return tuple((size,) for size in geometry.layout.shape)
+    return plan_chunks(geometry.layout, wanted)

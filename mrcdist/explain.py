@@ -11,15 +11,11 @@ from dask.utils import format_bytes
 
 from mrcdist.config import ReadSettings
 from mrcdist.plan.capabilities import Cost
-from mrcdist.plan.chunks import Chunks
+from mrcdist.plan.chunks import Chunks, count_chunks, many_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.read.source import MrcSource
 
-__all__ = ["MANY_CHUNKS", "PlanReport", "report"]
-
-# Above this dask itself needs seconds to optimise a graph, and the scheduler about as long as the
-# reading.
-MANY_CHUNKS = 50_000
+__all__ = ["PlanReport", "report"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def report(
     cost = source.cost(box, settings) if task_bytes else Cost(0, 0)
     n_navigation = len(layout.navigation_shape)
     splits = chunk_shape[n_navigation : n_navigation + 2] != layout.frame_shape and task_bytes > 0
-    tasks = math.prod(len(axis) for axis in chunks)
+    tasks = count_chunks(chunks)
     return PlanReport(
         url=source.parts[0].location.shown,
         shape=layout.shape,
@@ -152,23 +148,13 @@ def _remarks(
         remarks.append(
             f"these chunks split frames: each frame is visited by {visits} tasks; {price}"
         )
-    if tasks > MANY_CHUNKS:
-        remarks.append(many_chunks(tasks))
+    remarks += many_chunks(chunks)
     if 0 < task_bytes < 2**20 and tasks > 1000:
         remarks.append(
             f"chunks of {format_bytes(task_bytes)} cost the scheduler more than the reading: "
             f"larger ones are faster"
         )
     return remarks
-
-
-def many_chunks(tasks: int) -> str:
-    """Words and remedy for too many chunks."""
-    return (
-        f"{tasks:,} chunks are more than a dask scheduler handles with ease (about 1 ms each, and "
-        f"seconds to optimise); "
-        'chunks="auto" or a size such as chunks="512 MiB" gives fewer'
-    )
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -58,6 +58,7 @@ def plan_html(
     found : mapping
         More rows of the table: what was found in the file and in its folder.
     notes : sequence of str
+        What is unusual about the files.
 
     Returns
     -------
@@ -71,10 +72,7 @@ def plan_html(
             f"<div><strong>{escape(name)}</strong></div>",
             f'<div class="url">{escape(cost.url)}</div>',
             f'<div class="columns"><div>{left}</div><div>{_picture(array)}</div></div>',
-            *(
-                f'<div class="note">{escape(note)}</div>'
-                for note in dict.fromkeys((*notes, *cost.remarks))
-            ),
+            *(f'<div class="note">{escape(note)}</div>' for note in (*notes, *cost.remarks)),
             "</div>",
         )
     )

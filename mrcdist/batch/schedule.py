@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mrcdist.plan.chunks import Chunks
+from mrcdist.plan.chunks import MOST_TASKS, Chunks
 
 __all__ = ["Block", "Part", "Task", "block_frames", "blocks_of", "schedule_maps", "schedule_sum"]
 
@@ -20,9 +20,6 @@ Block = tuple[tuple[int, int], ...]
 """Start and stop along every navigation axis."""
 Task = tuple[Block, ...]
 Part = tuple[Task, ...]
-
-# A dask scheduler has about a millisecond a task: more would keep a large cluster waiting.
-MOST_TASKS = 50_000
 
 # Parts are files in one folder: enough of them that little is lost, few enough to list.
 MOST_PARTS = 256

@@ -92,7 +92,7 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
         print_json({**cost.as_dict(), "notes": notes})
         return
     click.echo(str(cost))
-    print_notes([note for note in notes if note not in cost.remarks])
+    print_notes(plan.file_notes)
 
 
 @click.command(short_help="Check whether a file conforms to MRC2014.")

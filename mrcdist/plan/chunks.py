@@ -12,9 +12,13 @@ from dask.utils import parse_bytes
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
 
-__all__ = ["Chunks", "frame_chunks", "plan_chunks"]
+__all__ = ["MOST_TASKS", "Chunks", "count_chunks", "frame_chunks", "many_chunks", "plan_chunks"]
 
 Chunks = tuple[tuple[int, ...], ...]
+
+# Tasks above which dask needs seconds to optimise a graph, and the scheduler, at about 1 ms
+# per task, about as long as the reading.
+MOST_TASKS = 50_000
 
 # Numbers that a plan holds; dask needs more for each chunk, and minutes for a million.
 _MOST_BLOCKS = 2**22
@@ -166,3 +170,20 @@ def _dict_by_axis(chunks: Any, layout: Layout) -> Any:
         )
     by_axis = {axis % n_axes: length for axis, length in chunks.items()}
     return tuple(by_axis.get(axis, -1) for axis in range(n_axes))
+
+
+def count_chunks(chunks: Chunks) -> int:
+    """Return the number of chunks, which is the number of read tasks."""
+    return math.prod(len(axis) for axis in chunks)
+
+
+def many_chunks(chunks: Chunks) -> tuple[str, ...]:
+    """Return a note if there are more chunks than `MOST_TASKS`, and nothing otherwise."""
+    tasks = count_chunks(chunks)
+    if tasks <= MOST_TASKS:
+        return ()
+    return (
+        f"{tasks:,} chunks are more than a dask scheduler handles with ease (about 1 ms each, and "
+        f"seconds to optimise); "
+        'chunks="auto" or a size such as chunks="512 MiB" gives fewer',
+    )
