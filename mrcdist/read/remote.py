@@ -61,7 +61,10 @@ class RemoteReader:
             # One answer is let go while the next one comes.
             return Cost(requests, nbytes, held=min(nbytes, 2 * self._settings.sub_range))
         at_a_time = min(requests, self._settings.concurrency)
-        return Cost(requests, nbytes, held=min(nbytes, at_a_time * DEFAULT_TUNING.in_flight))
+        # An answer that comes whole is held until it is copied to its place.
+        progressive = self._transport.reports_progress
+        each = DEFAULT_TUNING.in_flight if progressive else self._step(nbytes)
+        return Cost(requests, nbytes, held=min(nbytes, at_a_time * each))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order, fetching ahead within bounds.
@@ -166,12 +169,14 @@ class RemoteReader:
                 attempts.excuse(loop.time() - queued)
                 try:
                     async with asyncio.timeout(None) as clock:
-                        watch = _Watch(clock, attempts, loop, limited=self._transport.parallel)
+                        watch = _Watch(
+                            clock, attempts, loop, limited=self._transport.reports_progress
+                        )
                         await self._transport.get(start, into, watch.alive)
                 except Exception as error:  # noqa: BLE001 each store has its own errors
                     wait = attempts.failed(error)
                 else:
-                    if self._transport.parallel:
+                    if self._transport.reports_progress:
                         self._transport.pace.note(*watch.times(), into.size)
                     stats.add(requests=1, bytes_fetched=into.size)
                     return

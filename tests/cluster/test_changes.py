@@ -25,8 +25,8 @@ from mrcdist import FileChangedError, MissingFileError, MrcdistWarning, ReadErro
 from mrcdist.dataset import Plan
 from mrcdist.read.mapped import ReadFile
 from mrcdist.read.source import MrcSource
-from mrcdist.storage import transport
 from mrcdist.storage.file import current_version
+from mrcdist.storage.transport.fsspec import FsspecTransport
 from mrcdist.storage.version import Identity
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange
@@ -281,8 +281,8 @@ class TestArchive:
                 self.rewrite(path, packed(NEW))
             return read(*arguments)
 
-        read = transport._Fsspec._read
-        monkeypatch.setattr(transport._Fsspec, "_read", read_and_replace)
+        read = FsspecTransport._read
+        monkeypatch.setattr(FsspecTransport, "_read", read_and_replace)
         with dask.config.set({"mrcdist.sub-range": 1024}), pytest.raises(FileChangedError):
             plan.source[...]
 

@@ -1,0 +1,38 @@
+"""One GET of one byte range of the planned version, from each kind of store."""
+
+from __future__ import annotations
+
+import logging
+
+from fsspec.implementations.http import HTTPFileSystem
+from s3fs import S3FileSystem
+
+from mrcdist.storage.location import Location
+from mrcdist.storage.redact import redact_record
+from mrcdist.storage.transport.fsspec import (
+    AsyncFsspecTransport,
+    FsspecTransport,
+    is_asynchronous,
+)
+from mrcdist.storage.transport.http import HttpTransport
+from mrcdist.storage.transport.protocol import Answer, Bytes, Transport
+from mrcdist.storage.transport.s3 import S3Transport
+from mrcdist.storage.version import Identity
+
+__all__ = ["Answer", "Bytes", "Transport", "open_transport"]
+
+# These log URLs and headers as they are, with passwords, signatures and session tokens.
+for _logger in ("fsspec.http", "botocore.auth", "botocore.endpoint"):
+    logging.getLogger(_logger).addFilter(redact_record)
+
+
+def open_transport(location: Location, identity: Identity, consistency: str) -> Transport:
+    """Choose the transport for a remote file by its filesystem's type."""
+    fs, path = location.filesystem()
+    # By type: caching wrappers claim async_impl and are not.
+    if isinstance(fs, S3FileSystem):
+        return S3Transport(fs, path, location, identity.required(consistency))
+    if isinstance(fs, HTTPFileSystem):
+        return HttpTransport(fs, path, location, identity.required(consistency))
+    kind = AsyncFsspecTransport if is_asynchronous(fs) else FsspecTransport
+    return kind(fs, path, location, identity, consistency)

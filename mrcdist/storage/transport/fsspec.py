@@ -1,0 +1,129 @@
+"""Any other fsspec filesystem; the version is checked around each block."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+from fsspec.asyn import AsyncFileSystem, get_loop
+
+from mrcdist.errors import ReadError
+from mrcdist.storage.location import Location, require_version
+from mrcdist.storage.scatter import Target
+from mrcdist.storage.throughput import pace_of
+from mrcdist.storage.translate import is_past_end, is_transient
+from mrcdist.storage.transport.protocol import Answer
+from mrcdist.storage.version import Identity
+from mrcdist.storage.whole_file_cache import is_whole_file_cache
+
+__all__ = ["AsyncFsspecTransport", "FsspecTransport", "is_asynchronous"]
+
+
+def is_asynchronous(fs: Any) -> bool:
+    """Return whether a filesystem itself reads without blocking, several ranges at a time.
+
+    Wrappers over another filesystem claim ``async_impl`` for what they pass on.
+    """
+    return (
+        isinstance(fs, AsyncFileSystem)
+        and bool(fs.async_impl)
+        and not fs.asynchronous
+        and getattr(fs, "fs", None) is None
+    )
+
+
+class FsspecTransport:
+    """Any other filesystem, one request at a time; the version is checked around each block."""
+
+    parallel = False
+    pinned = False
+    reports_progress = False
+    has_folders = True
+    connections = math.inf
+
+    def __init__(
+        self, fs: Any, path: str, location: Location, identity: Identity, consistency: str
+    ) -> None:
+        self.loop = get_loop()
+        self.pace = pace_of(fs)
+        self.filesystem = fs
+        self._path = path
+        self._location = location
+        self._identity = identity
+        self._consistency = consistency
+
+    def check(self) -> None:
+        """Raise `FileChangedError` if there is another version by now."""
+        if self._consistency == "off":
+            return
+        found = self._location.identify()
+        require_version(self._location, self._identity, found, self._consistency)
+        self.filesystem, self._path = self._location.filesystem()  # an archive may be opened anew
+
+    def read(self, start: int, size: int) -> Answer:
+        """Return up to `size` bytes from byte `start` on, fewer where the file ends."""
+        try:
+            raw: bytes = self.filesystem.cat_file(self._path, start=start, end=start + size)
+        except Exception as error:
+            if is_past_end(error) and self._identity.size is None:
+                return Answer(b"", pinned=False)
+            raise
+        # A server that ignores Range sends everything, from byte 0.
+        raw = raw if len(raw) <= size else raw[start : start + size]
+        return Answer(raw, pinned=False)
+
+    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
+        """Fill `into` from byte `start` on, with the planned version's bytes."""
+        raw = await self._fetch(start, into.size)
+        if len(raw) > into.size:
+            raise ReadError(
+                f"{self._location.shown}: {len(raw)} bytes came for a range of {into.size}",
+                cause="this store or cache ignores byte ranges",
+                remedy='prefix the URL with "simplecache::" to fetch the whole file once a worker',
+            )
+        into.restart()
+        into.store(raw)
+        into.require_all()
+
+    async def _fetch(self, start: int, size: int) -> bytes:
+        return await asyncio.to_thread(self._read, start, size)
+
+    def _read(self, start: int, size: int) -> bytes:
+        copy = None
+        if is_whole_file_cache(self.filesystem):
+            strict = self._consistency == "strict"
+            copy = self._location.local_copy(self._identity if strict else self._location.identify)
+        if copy is None:
+            try:
+                raw: bytes = self.filesystem.cat_file(self._path, start=start, end=start + size)
+            except Exception as error:
+                if not is_transient(error):
+                    self.check()  # what was replaced may look damaged
+                raise
+            return raw
+        with copy.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
+
+
+class AsyncFsspecTransport(FsspecTransport):
+    """An asynchronous filesystem (``gs://``, ``abfs://``, …): several requests at a time."""
+
+    parallel = True
+
+    def __init__(
+        self, fs: Any, path: str, location: Location, identity: Identity, consistency: str
+    ) -> None:
+        super().__init__(fs, path, location, identity, consistency)
+        self.loop = fs.loop
+
+    async def _fetch(self, start: int, size: int) -> bytes:
+        try:
+            raw: bytes = await self.filesystem._cat_file(self._path, start=start, end=start + size)
+        except Exception as error:
+            if not is_transient(error):
+                await asyncio.to_thread(self.check)  # what was replaced may look damaged
+            raise
+        return raw

@@ -1,0 +1,145 @@
+"""HTTP(S) through fsspec's session, pinned by If-Match or the answer's validators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fsspec.asyn import sync
+from fsspec.implementations.http import HTTPFileSystem
+
+from mrcdist.errors import ReadError
+from mrcdist.storage.location import Location, changed
+from mrcdist.storage.scatter import Target
+from mrcdist.storage.throughput import pace_of
+from mrcdist.storage.translate import explain_status
+from mrcdist.storage.transport.protocol import PIECE, Answer, check_part, check_range
+from mrcdist.storage.version import Identity, remote_identity
+
+__all__ = ["HttpTransport"]
+
+
+class HttpTransport:
+    """HTTP(S) through fsspec's session, pinned by If-Match or the answer's validators."""
+
+    parallel = True
+    pinned = True
+    reports_progress = True
+    has_folders = False
+    connections = math.inf
+
+    def __init__(
+        self, fs: HTTPFileSystem, path: str, location: Location, identity: Identity
+    ) -> None:
+        self.loop = fs.loop
+        self.pace = pace_of(fs)
+        self.filesystem = fs
+        self._url = fs.encode_url(path)
+        self._location = location
+        self._identity = identity
+
+    def check(self) -> None:
+        """Each answer says which version it is of."""
+
+    def read(self, start: int, size: int) -> Answer:
+        """Return up to `size` bytes from byte `start` on, fewer where the file ends."""
+        answer: Answer = sync(self.loop, self._read, start, size)
+        return answer
+
+    async def _read(self, start: int, size: int) -> Answer:
+        location = self._location
+        async with self._asked(start, size) as answer:
+            if answer.status == 416 and self._identity.size is None:
+                return Answer(b"")
+            self._require_ok(answer)
+            pieces, got = [], 0
+            async for piece in answer.content.iter_chunked(PIECE):
+                pieces.append(piece)
+                got += len(piece)
+                if got > size:
+                    break
+            if got > size or (answer.status == 200 and start > 0):
+                raise _ranges_ignored(location.shown)
+        headers = answer.headers
+        pinned = self._validator is None or self._validator in headers
+        raw, total = b"".join(pieces), None
+        # Of what was compressed on the way nevertheless, the server counts other bytes.
+        if headers.get("Content-Encoding", "identity") == "identity":
+            if answer.status == 206:
+                total = check_part(headers.get("Content-Range"), start, location, self._identity)
+            elif "Content-Length" in headers:
+                total = got
+        told = {key: headers.get(key) for key in ("ETag", "Last-Modified")}
+        version = None if total is None else remote_identity({**told, "size": total})
+        return Answer(raw, version, pinned)
+
+    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
+        """Fill `into` from byte `start` on, with the planned version's bytes."""
+        async with self._asked(start, into.size) as answer:
+            self._require_ok(answer)
+            if answer.status == 200:
+                raise _ranges_ignored(self._location.shown)
+            self._require_version(answer.headers)
+            check_range(
+                answer.headers.get("Content-Range"),
+                start,
+                into.size,
+                self._location,
+                self._identity,
+            )
+            into.restart()
+            async for piece in answer.content.iter_chunked(PIECE):
+                into.store(piece)
+                alive()
+            into.require_all()
+
+    @asynccontextmanager
+    async def _asked(self, start: int, size: int) -> AsyncIterator[Any]:
+        """Ask for a range of the version: of the bytes as they are, not compressed on the way."""
+        session = await self.filesystem.set_session()
+        options = dict(self.filesystem.kwargs)
+        headers = {
+            **options.pop("headers", {}),
+            "Range": f"bytes={start}-{start + size - 1}",
+            "Accept-Encoding": "identity",
+        }
+        if self._identity.kind == "etag" and not self._identity.version.startswith("W/"):
+            headers["If-Match"] = self._identity.version
+        async with session.get(self._url, headers=headers, **options) as answer:
+            yield answer
+
+    def _require_ok(self, answer: Any) -> None:
+        if answer.status >= 400:
+            raise explain_status(answer.status, "", self._location.shown)
+        self._check_version(answer.headers)
+
+    @property
+    def _validator(self) -> str | None:
+        """The header that tells the planned version."""
+        return {"etag": "ETag", "modified": "Last-Modified"}.get(self._identity.kind)
+
+    def _check_version(self, headers: Mapping[str, str]) -> None:
+        found = headers.get(self._validator) if self._validator else None
+        if found is not None and found != self._identity.version:
+            raise changed(self._location, self._identity, f"{self._validator} {found}")
+
+    def _require_version(self, headers: Mapping[str, str]) -> None:
+        if self._validator and self._validator not in headers:
+            raise ReadError(
+                f"{self._location.shown}: an answer does not say which version it is of",
+                cause=f"the server told {self._validator} {self._identity.version} of the whole "
+                "file, and none with a part of it",
+                remedy='set mrcdist.consistency to "size" on the workers to read without it, or '
+                'prefix the URL with "simplecache::"',
+            )
+
+
+def _ranges_ignored(shown: str) -> ReadError:
+    return ReadError(
+        f"{shown}: the server ignores Range and sends the whole file",
+        cause="it answered 200 to a request for a part",
+        remedy='prefix the URL with "simplecache::" to fetch the whole file once a worker, '
+        "or serve it from a server that knows ranges",
+    )

@@ -1,0 +1,117 @@
+"""The role of a transport, and the checks of an answer that all of them share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.errors import ReadError
+from mrcdist.storage.location import Location, changed
+from mrcdist.storage.scatter import Target
+from mrcdist.storage.throughput import Pace
+from mrcdist.storage.translate import Transient
+from mrcdist.storage.version import Identity
+
+__all__ = ["PIECE", "Answer", "Bytes", "Transport", "check_part", "check_range"]
+
+Bytes = npt.NDArray[np.uint8]
+
+# Bytes copied at a time from the connection to the array: what a request holds beside its result.
+PIECE = 2**18
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one request for a byte range that may reach beyond the end of the file.
+
+    Attributes
+    ----------
+    raw : bytes
+    version : Identity or None
+        Of the whole file, where the answer says how long the file is; its `kind` may be "".
+    pinned : bool
+        Whether the bytes are known to be of the wanted version.
+    """
+
+    raw: bytes
+    version: Identity | None = None
+    pinned: bool = True
+
+
+class Transport(Protocol):
+    """Fetches byte ranges of one file, one attempt at a time.
+
+    `get` and `read` raise `Transient`, or an exception that `is_transient`, for what may pass.
+    """
+
+    filesystem: Any
+    """What it goes through; its requests share a pool of connections."""
+    loop: asyncio.AbstractEventLoop
+    parallel: bool
+    """Whether several ranges may be fetched at a time."""
+    pinned: bool
+    """Whether `get` gives the planned version or none; else `check` before and after."""
+    connections: float
+    """Requests that can be under way at a time; others would wait for a connection."""
+    reports_progress: bool
+    """Whether `get` calls `alive` as bytes come; else a silence means nothing."""
+    has_folders: bool
+    """Whether what is missing as a file may be a folder."""
+    pace: Pace
+
+    def read(self, start: int, size: int) -> Answer:
+        """Return up to `size` bytes from byte `start` on, fewer where the file ends.
+
+        For the client's small reads: it waits for the answer, and holds it.
+        """
+
+    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
+        """Fill `into` from byte `start` on, with the planned version's bytes.
+
+        `alive` is called whenever some of them have come, and puts off the end of the attempt.
+        """
+
+    def check(self) -> None:
+        """Raise `FileChangedError` if there is another version by now."""
+
+
+def check_range(
+    found: str | None, start: int, size: int, location: Location, identity: Identity
+) -> None:
+    """Compare Content-Range with what was asked for; a store that ignores Range sends none."""
+    if not found:
+        raise _no_range(location)
+    span, _, total = found.removeprefix("bytes ").partition("/")
+    known = int(total) if total.isdigit() else None
+    if known is not None and (known < start + size or identity.size not in (None, known)):
+        raise changed(location, identity, f"{total} bytes")
+    if span != f"{start}-{start + size - 1}":
+        raise Transient(f"bytes {start}-{start + size - 1} were asked for and {found} were sent")
+
+
+def check_part(found: str | None, start: int, location: Location, identity: Identity) -> int | None:
+    """Return how long Content-Range says that the file is; check it and the start of the part."""
+    if not found:
+        if start == 0:
+            return None  # the whole of it
+        raise _no_range(location)
+    span, _, total = found.removeprefix("bytes ").partition("/")
+    known = int(total) if total.isdigit() else None
+    if known is not None and identity.size not in (None, known):
+        raise changed(location, identity, f"{total} bytes")
+    if not span.startswith(f"{start}-"):
+        raise Transient(f"bytes from {start} on were asked for and {found} were sent")
+    return known
+
+
+def _no_range(location: Location) -> ReadError:
+    return ReadError(
+        f"{location.shown}: the store ignores Range and sends the whole object",
+        cause="its answer to a request for a part has no Content-Range",
+        remedy="use a store or gateway that serves byte ranges",
+    )

@@ -1,0 +1,120 @@
+"""S3 through s3fs's client, pinned by VersionId or If-Match."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from botocore.exceptions import ClientError
+from fsspec.asyn import sync
+from s3fs import S3FileSystem
+
+from mrcdist.errors import AccessDeniedError
+from mrcdist.storage.location import Location
+from mrcdist.storage.scatter import Target
+from mrcdist.storage.throughput import pace_of
+from mrcdist.storage.translate import explain_status, is_past_end
+from mrcdist.storage.transport.protocol import PIECE, Answer, check_part, check_range
+from mrcdist.storage.version import Identity, remote_identity
+
+__all__ = ["S3Transport"]
+
+
+class S3Transport:
+    """S3 through s3fs's client, pinned by VersionId or If-Match."""
+
+    parallel = True
+    pinned = True
+    reports_progress = True
+    has_folders = True
+
+    def __init__(self, fs: S3FileSystem, path: str, location: Location, identity: Identity) -> None:
+        self.loop = fs.loop
+        self.pace = pace_of(fs)
+        # 0 and None: as many as one likes.
+        self.connections = fs.config_kwargs.get("max_pool_connections", 10) or math.inf
+        self.filesystem = fs
+        self._location = location
+        self._identity = identity
+        bucket, key, version = fs.split_path(path)
+        self._bucket = bucket
+        self._request = {"Bucket": bucket, "Key": key}
+        if identity.kind == "version_id" or version:
+            self._request["VersionId"] = version or identity.version
+        elif identity.kind == "etag":
+            self._request["IfMatch"] = identity.version
+
+    def check(self) -> None:
+        """Each request is for the planned version."""
+
+    def read(self, start: int, size: int) -> Answer:
+        """Return up to `size` bytes from byte `start` on, fewer where the file ends."""
+        answer: Answer = sync(self.loop, self._read, start, size)
+        return answer
+
+    async def _read(self, start: int, size: int) -> Answer:
+        if not self._request["Key"]:
+            raise FileNotFoundError(self._bucket)  # the URL of a bucket
+        raw = bytearray()
+        try:
+            async with self._asked(start, size) as response:
+                # What a store sends beyond that, ignoring Range, stays with it.
+                while len(raw) < size and (piece := await response["Body"].read(size - len(raw))):
+                    raw += piece
+        except ClientError as error:
+            if is_past_end(error) and self._identity.size is None:
+                return Answer(b"")
+            raise self._explained(error) from None
+        total = check_part(response.get("ContentRange"), start, self._location, self._identity)
+        version = None if total is None else remote_identity({**response, "size": total})
+        return Answer(bytes(raw), version)
+
+    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
+        """Fill `into` from byte `start` on, with the planned version's bytes."""
+        try:
+            async with self._asked(start, into.size) as response:
+                found = response.get("ContentRange")
+                check_range(found, start, into.size, self._location, self._identity)
+                into.restart()
+                while piece := await response["Body"].read(PIECE):
+                    into.store(piece)
+                    alive()
+                into.require_all()
+        except ClientError as error:
+            raise self._explained(error) from None
+
+    @asynccontextmanager
+    async def _asked(self, start: int, size: int) -> AsyncIterator[dict[str, Any]]:
+        """Ask for a range of the version; its answer, closed at the end of the block."""
+        fs = self.filesystem
+        await fs.set_session()
+        client = await fs.get_s3(self._bucket)
+        request = {**self._request, "Range": f"bytes={start}-{start + size - 1}"}
+        extra = fs._filter_kwargs(
+            client.get_object, {**fs.s3_additional_kwargs, **fs.req_kw, **request}
+        )
+        response = await client.get_object(**extra)
+        try:
+            yield response
+        finally:
+            response["Body"].close()
+
+    def _explained(self, error: ClientError) -> BaseException:
+        answer: dict[str, Any] = error.response
+        detail = answer.get("Error", {})
+        explained = explain_status(
+            int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
+            str(detail.get("Code", "")),
+            self._location.shown,
+            self._location.scrub(str(detail.get("Message") or "")),
+        )
+        if isinstance(explained, AccessDeniedError) and "VersionId" in self._request:
+            explained = AccessDeniedError(
+                explained.problem,
+                cause=explained.cause,
+                remedy=f"{explained.remedy}; the bucket is versioned, and reading one version "
+                "takes s3:GetObjectVersion",
+            )
+        return explained

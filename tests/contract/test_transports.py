@@ -1,0 +1,165 @@
+"""The contract of transports: byte ranges of one version of a file, from every kind of store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask
+import fsspec
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.errors import FileChangedError
+from mrcdist.storage.file import StoredFile
+from mrcdist.storage.location import Location
+from mrcdist.storage.scatter import Target
+from mrcdist.storage.transport import Transport, open_transport
+from mrcdist.storage.version import Identity
+from tests.support.async_store import AsyncStore, async_store
+from tests.support.mrc_files import counting, mrc_bytes
+from tests.support.web import web_server
+
+CONTENT = random.Random(0).randbytes(300_000)
+OTHER_CONTENT = CONTENT[::-1]
+
+STORES = ("s3", "http", "asynchronous", "synchronous")
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object of `CONTENT` in a store, and a way to put another in its place."""
+
+    location: Location
+    write: Callable[[bytes], None]
+
+
+@pytest.fixture(params=STORES)
+def stored(request: pytest.FixtureRequest) -> Object:
+    found: Object = request.getfixturevalue(f"object_on_{request.param}")
+    found.write(CONTENT)
+    return found
+
+
+@pytest.fixture
+def object_on_s3(moto: Any) -> Iterator[Object]:
+    with moto.bucket() as bucket:
+        location = Location(bucket.url("object"), bucket.storage_options())
+        yield Object(location, lambda content: bucket.put("object", content))
+
+
+@pytest.fixture
+def object_on_http(tmp_path: Path) -> Iterator[Object]:
+    path = tmp_path / "object"
+
+    def write(content: bytes) -> None:
+        known = path.exists()
+        path.write_bytes(content)
+        if known:  # this server's versions are dates of whole seconds
+            later = time.time() + 10
+            os.utime(path, (later, later))
+
+    with web_server(tmp_path) as url:
+        yield Object(Location(f"{url}/object"), write)
+
+
+@pytest.fixture
+def object_on_asynchronous(counting_store: AsyncStore) -> Object:
+    def write(content: bytes) -> None:
+        counting_store.files["bucket/object"] = content
+
+    return Object(Location("counted://bucket/object"), write)
+
+
+@pytest.fixture
+def object_on_synchronous() -> Iterator[Object]:
+    url = f"memory://transport-{os.urandom(4).hex()}/object"
+    fs = fsspec.filesystem("memory")
+    yield Object(Location(url), lambda content: fs.pipe_file(url, content))
+    fs.rm(url)
+
+
+@pytest.fixture
+def counting_store() -> Iterator[AsyncStore]:
+    with async_store() as store:
+        yield store
+
+
+def transport_of(stored: Object) -> Transport:
+    file, _ = StoredFile.open(stored.location, 1024)
+    return open_transport(file.location, file.version, "strict")
+
+
+def get(transport: Transport, start: int, stop: int) -> tuple[bytes, int]:
+    """Return the bytes of a range, and how often their coming was told."""
+    memory = np.empty(stop - start, np.uint8)
+    told = 0
+
+    def alive() -> None:
+        nonlocal told
+        told += 1
+
+    coming = transport.get(start, Target([(memory.size, memory)]), alive)
+    asyncio.run_coroutine_threadsafe(coming, transport.loop).result(30)
+    return memory.tobytes(), told
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 1), (0, 300_000), (17, 70_000), (299_999, 300_000)]
+)
+def test_get_fills_the_target_with_the_bytes_of_the_range(
+    stored: Object, start: int, stop: int
+) -> None:
+    raw, _ = get(transport_of(stored), start, stop)
+    assert raw == CONTENT[start:stop]
+
+
+def test_read_ends_where_the_file_ends(stored: Object) -> None:
+    assert transport_of(stored).read(299_990, 50).raw == CONTENT[299_990:]
+
+
+def test_progress_is_reported_by_the_transports_that_say_so(stored: Object) -> None:
+    transport = transport_of(stored)
+    _, told = get(transport, 0, len(CONTENT))
+    assert (told > 0) == transport.reports_progress
+
+
+def test_get_or_check_refuses_another_version(stored: Object) -> None:
+    transport = transport_of(stored)
+    stored.write(OTHER_CONTENT)
+
+    def read_and_check() -> None:
+        get(transport, 0, 100)
+        transport.check()
+
+    with pytest.raises(FileChangedError):
+        read_and_check()
+
+
+def test_first_read_of_a_pinned_transport_names_the_version(stored: Object) -> None:
+    transport = open_transport(stored.location, Identity(None), "off")
+    answer = transport.read(0, 100)
+    named = answer.version is not None and answer.version.size == len(CONTENT)
+    assert named == transport.pinned
+
+
+def test_sub_ranges_of_an_asynchronous_filesystem_are_fetched_at_the_same_time(
+    counting_store: AsyncStore,
+) -> None:
+    numbers = counting((16, 64, 64), "uint16")
+    counting_store.files["bucket/stack.mrc"] = mrc_bytes(numbers)
+    with dask.config.set({"mrcdist.sub-range": 16384, "mrcdist.concurrency": 4}):
+        [data] = mrcdist.read_mrc("counted://bucket/stack.mrc", chunks=(16, -1, -1))
+        before = len(counting_store.requests)
+        counting_store.most_at_a_time = 0
+        np.testing.assert_array_equal(data["data"].compute(scheduler="sync"), numbers)
+    sizes = [stop - start for _, start, stop in counting_store.requests[before:]]
+    assert sizes == [16384] * 8
+    assert counting_store.most_at_a_time == 4
