@@ -23,7 +23,7 @@ VENV = HERE / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 _TWO_AT_A_TIME = ("pytest", "--numprocesses=2", "--dist=loadfile")
-_PURE = ("tests/unit", "tests/conformance", "tests/parity", "tests/docs")
+_PURE = ("tests/unit", "tests/conformance", "tests/parity", "tests/docs", "tests/deploy")
 
 
 def main(arguments: list[str]) -> int:

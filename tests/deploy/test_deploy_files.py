@@ -1,6 +1,6 @@
 """What `deploy/` promises, as far as it can be seen without a cluster: the files are valid.
 
-That they work is shown by tests/cluster/test_slurm.py and test_isolated_hosts.py.
+That they work is shown by tests/integration/test_slurm.py and test_isolated_hosts.py.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from mrcdist.preview import canvas
 from mrcdist.preview.reading import Cost
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, write_mrc
+from tests.support.processes import ROOT
 
 SHAPE, FRAME = (8, 9), (32, 24)
 FRAME_BYTES = 32 * 24 * 2
@@ -263,9 +263,8 @@ def test_in_a_notebook_it_is_a_widget(movie):
         "browser.show(3, 7)\nprint(type(browser.figure.canvas).__module__, browser.position)",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    root = Path(__file__).parents[2]
     client = nbclient.NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(root)}}
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
     )
     client.execute()
     [page], [widget], [printed] = (cell.outputs for cell in notebook.cells)

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,8 +15,9 @@ from mrcdist.format.direct_electron.scan import (
     pixel_is_unsigned,
     sidecar_metadata,
 )
+from tests.support.processes import ROOT
 
-REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
+REAL_DATA = ROOT.parent / "shared" / "data"
 
 SCAN = {
     "Scan - Enable": "Enable",

@@ -1,6 +1,6 @@
 """The image's recipes and the compose file: they keep the rules, and fit together.
 
-No image is built here. That the commands work is shown by tests/cluster/test_deploy_commands.py.
+No image is built here. That the commands work is shown by integration/test_deploy_commands.py.
 """
 
 from __future__ import annotations
