@@ -19,6 +19,7 @@ from mrcdist.format.header import ByteOrder
 from mrcdist.format.pixels import Mode0
 from mrcdist.images import load_images
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
+from mrcdist.notes import Notes
 from mrcdist.options import ReadOptions
 from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
@@ -126,7 +127,7 @@ def read_mrc(
         storage_options=storage_options,
     )
     metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
-    found = find_images(plan.folder, plan.sidecar, virtual_images, external_images)
+    found = find_images(plan.directory, plan.sidecar, virtual_images, external_images)
     images, notes = load_images(plan, found, lazy=lazy)
     _warn(plan, notes)
     return [
@@ -232,8 +233,8 @@ def plan_mrc(
         mode0=mode0,
         allow_truncated=allow_truncated,
     )
-    files, notes = find_files(url, storage_options)
-    plan = make_plan(files, options, notes)
+    notes = Notes()
+    plan = make_plan(find_files(url, storage_options, notes), options, notes)
     _warn(plan, plan.notes)
     return plan
 

@@ -10,10 +10,13 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import numpy.typing as npt
 
 from mrcdist.config import read_settings
 from mrcdist.dask_array import to_dask
-from mrcdist.discover.auxiliary import Folder, read_sidecar, read_tilts
+from mrcdist.discover.auxiliary import SCAN_POINTS, SIDECAR, TILT_ANGLES, AuxiliaryFile
+from mrcdist.discover.directory import Directory
+from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.mrc_file import OpenedFile, open_file
 from mrcdist.discover.scan import find_scan
 from mrcdist.errors import (
@@ -38,6 +41,7 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat, pixel_format
+from mrcdist.notes import Notes
 from mrcdist.options import ReadOptions
 from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
@@ -68,8 +72,8 @@ class Plan:
         Navigation and signal axes in array order.
     chunks : tuple of tuple of int
         Block lengths along every axis.
-    folder : Folder
-        What else lies beside the file.
+    directory : Directory
+        That of the first file.
     sidecar : Sidecar or None
         The Direct Electron sidecar, where there is one.
     extended : ExtendedHeader or None
@@ -82,7 +86,7 @@ class Plan:
     header: Header = field(repr=False)
     axes: tuple[Axis, ...]
     chunks: Chunks = field(repr=False)
-    folder: Folder = field(repr=False)
+    directory: Directory = field(repr=False)
     sidecar: Sidecar | None = field(repr=False)
     extended: ExtendedHeader | None = field(repr=False)
     file_notes: tuple[str, ...]
@@ -151,23 +155,21 @@ class Plan:
 
     def _listed_images(self) -> list[str]:
         """Names of the images beside a movie, from a listing that has been made anyway."""
-        listing = vars(self.folder).get("listing")
-        if self.sidecar is None or not listing:
+        if self.sidecar is None:
             return []
-        return [image.name for image in find_companions(self.location.name, listing)]
+        found = find_companions(self.location.name, self.directory.listed)
+        return [image.name for image in found]
 
 
-def make_plan(
-    locations: Sequence[Location], options: ReadOptions, notes: Sequence[str] = ()
-) -> Plan:
+def make_plan(found: FoundFiles, options: ReadOptions, notes: Notes | None = None) -> Plan:
     """Plan a dataset in one file or several, frame after frame in the order given.
 
     Parameters
     ----------
-    locations : sequence of Location
+    found : FoundFiles
     options : ReadOptions
-    notes : sequence of str, optional
-        What is odd about the files' names: the plan's first notes.
+    notes : Notes, optional
+        What is known already to be odd: the plan's first notes.
 
     Raises
     ------
@@ -175,11 +177,11 @@ def make_plan(
         A file cannot be found, read or understood, or the options do not fit.
     """
     files = []
-    for location in locations:
+    for location in found.files:
         with _errors_at(location):
             files.append(open_file(location, options.endianness))
-    with _errors_at(locations[0]):
-        return _plan(files, Folder(locations[0]), options, notes)
+    with _errors_at(found.files[0]):
+        return _plan(files, found.directory, options, notes or Notes())
 
 
 @contextmanager
@@ -192,30 +194,35 @@ def _errors_at(location: Location) -> Iterator[None]:
 
 
 def _plan(
-    files: Sequence[OpenedFile], folder: Folder, options: ReadOptions, notes: Sequence[str]
+    files: Sequence[OpenedFile], directory: Directory, options: ReadOptions, notes: Notes
 ) -> Plan:
     first = files[0]
-    sidecar = read_sidecar(folder, options.metadata_file)
+    notes.add(*dict.fromkeys(note for file in files for note in file.notes))
+    sidecar = AuxiliaryFile(SIDECAR, options.metadata_file, directory).read(notes)
+    if sidecar is not None:
+        notes.add(*sidecar.notes)
     pixels = pixel_format(
         first.header,
         mode0=options.mode0,
         sidecar_unsigned=pixel_is_unsigned(sidecar) if sidecar else None,
     )
-    parts, more_notes = _parts(files, pixels, options)
+    parts = _parts(files, pixels, options, notes)
     n_frames = sum(file.header.nz for file in files)
     present = sum(part.frames for part in parts)
 
     found = find_scan(
         sidecar,
-        folder,
+        AuxiliaryFile(SCAN_POINTS, options.scan_file, directory),
+        directory,
         [file.location.name for file in files],
+        notes,
         n_frames=n_frames,
         frame_shape=(first.header.ny, first.header.nx),
-        scan_file=options.scan_file,
         navigation_shape=options.navigation_shape,
         allow_truncated=options.allow_truncated,
     )
-    beside = _beside(first, found.scan, n_frames, options)
+    tilts = _tilts(AuxiliaryFile(TILT_ANGLES, options.tilt_file, directory), n_frames, notes)
+    beside = _beside(first, found.scan, n_frames, options, tilts)
     geometry = arrange(
         first.header,
         pixels,
@@ -225,6 +232,7 @@ def _plan(
         navigation_shape=options.navigation_shape,
         allow_truncated=options.allow_truncated,
     )
+    notes.add(*geometry.notes)
     chunks = _chunks(first, geometry, options.chunks)
     table = found.table
     if table is not None:
@@ -234,28 +242,19 @@ def _plan(
         header=first.header,
         axes=geometry.axes,
         chunks=chunks,
-        folder=folder,
+        directory=directory,
         sidecar=sidecar,
         extended=first.extended,
-        file_notes=(
-            *notes,
-            *dict.fromkeys(note for file in files for note in file.notes),
-            *folder.notes,
-            *(sidecar.notes if sidecar else ()),
-            *found.notes,
-            *more_notes,
-            *geometry.notes,
-        ),
+        file_notes=tuple(notes),
     )
 
 
 def _parts(
-    files: Sequence[OpenedFile], pixels: PixelFormat, options: ReadOptions
-) -> tuple[list[Part], list[str]]:
+    files: Sequence[OpenedFile], pixels: PixelFormat, options: ReadOptions, notes: Notes
+) -> list[Part]:
     """Check that the files agree, and work out where their frames are."""
     one = one_frame(files[0].header, pixels)
     parts: list[Part] = []
-    notes: list[str] = []
     for file in files:
         same = pixel_format(file.header, mode0=options.mode0)
         if one_frame(file.header, same).frame_shape != one.frame_shape or (
@@ -279,29 +278,41 @@ def _parts(
         with _errors_at(file.location):
             part, more = file.part(one, allow_truncated=options.allow_truncated)
         parts.append(part)
-        notes += more
-    return parts, notes
+        notes.add(*more)
+    return parts
 
 
 def _kind(header: Header) -> str:
     return f"{header.nx} × {header.ny} pixels of mode {header.mode}"
 
 
-def _beside(first: OpenedFile, scan: Scan | None, n_frames: int, options: ReadOptions) -> Beside:
+def _tilts(
+    tilt_file: AuxiliaryFile[npt.NDArray[np.float64]], n_frames: int, notes: Notes
+) -> tuple[float, ...] | None:
+    """The tilt angles in a file of their own, one for each section."""
+    tilts = tilt_file.read(notes)
+    if tilts is None:
+        return None
+    if len(tilts) != n_frames:
+        raise ArgumentError(
+            f"{tilt_file.shown} has {len(tilts)} tilt angles, the file {n_frames} sections",
+            code="tilt-angles-mismatch",
+            argument="tilt_file",
+            cause="the list belongs to another tilt series, or sections were left out",
+            remedy="pass the list of this file's sections, or {tilt_file=None}",
+        )
+    return tuple(tilts.tolist())
+
+
+def _beside(
+    first: OpenedFile,
+    scan: Scan | None,
+    n_frames: int,
+    options: ReadOptions,
+    tilts: tuple[float, ...] | None,
+) -> Beside:
     """What scan, extended header and tilt file say of the axes."""
     header, extended = first.header, first.extended
-    tilts = None
-    if options.tilt_file is not None:
-        tilts = read_tilts(first.location, options.tilt_file)
-        if len(tilts) != n_frames:
-            raise ArgumentError(
-                f"{Location.of(options.tilt_file).shown} has {len(tilts)} tilt angles, the file "
-                f"{n_frames} sections",
-                code="tilt-angles-mismatch",
-                argument="tilt_file",
-                cause="the list belongs to another tilt series, or sections were left out",
-                remedy="pass the list of this file's sections, or {tilt_file=None}",
-            )
     if extended is None:
         return Beside(scan=scan, tilts=tilts)
     angles = tilt_angles(extended)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mrcdist.dataset import Plan, make_plan
+from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.images import FoundImage
 from mrcdist.errors import MrcdistError
 from mrcdist.format.axis import Axis
@@ -72,7 +73,7 @@ def load_images(
 
 
 def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
-    own = make_plan([image.location], ReadOptions(metadata_file=None))
+    own = make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
     later = lazy and own.layout.nbytes > _EAGER_BYTES
     data: Any = own.to_dask() if later else np.array(own.source[...])
     axes, notes = _scan_axes(own.axes, plan)

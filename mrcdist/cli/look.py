@@ -38,7 +38,7 @@ def info(as_json: bool, **options: Any) -> None:
     """
     plan, notes = plan_from_options(**options)
     metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
-    images = find_images(plan.folder, plan.sidecar, "auto", "auto")
+    images = find_images(plan.directory, plan.sidecar, "auto", "auto")
     if as_json:
         print_json(
             {

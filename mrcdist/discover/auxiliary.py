@@ -1,20 +1,23 @@
-"""The small files beside the data: sidecar, scan points, tilt angles. The folder is listed once."""
+"""The small files that go with the data: sidecar, scan points, tilt angles.
+
+Each has an option that takes "auto", None, a path, a URL or an open file. That is interpreted here:
+`choose` tells the three cases apart, an `AuxiliaryFile` reads what was chosen. A kind of file is
+one `Kind`: its option, its names, its parser.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import IO, Any
+from typing import IO, Any, Generic, Literal, TypeVar
 
-from mrcdist.errors import (
-    AccessDeniedError,
-    ArgumentError,
-    MissingFileError,
-    MrcdistError,
-    SidecarError,
-)
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.discover.directory import Directory
+from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, MrcdistError
 from mrcdist.format.direct_electron.filenames import (
     find_scan_points,
     find_sidecar,
@@ -24,12 +27,24 @@ from mrcdist.format.direct_electron.filenames import (
 from mrcdist.format.direct_electron.scan_points import Points, parse_scan_points
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_angles import parse_tilts
+from mrcdist.notes import Notes
 from mrcdist.storage.file import read_whole
 from mrcdist.storage.location import Location
 
-__all__ = ["Folder", "NamedFile", "read_scan_points", "read_sidecar", "read_tilts"]
+__all__ = [
+    "SCAN_POINTS",
+    "SIDECAR",
+    "TILT_ANGLES",
+    "AuxiliaryFile",
+    "Choice",
+    "Kind",
+    "NamedFile",
+    "choose",
+]
 
 NamedFile = str | os.PathLike[str] | IO[bytes] | IO[str] | None
+Choice = Literal["auto", "none", "named"]
+_T = TypeVar("_T")
 
 # Sidecars are some 40 KiB, lists of a million scan points some 10 MB; far larger files are
 # something else.
@@ -39,136 +54,144 @@ _SMALL_FILE = 256 * 2**20
 _PIECE = 2**20
 
 
-class Folder:
-    """The folder of a file, listed when it is first needed.
-
-    Parameters
-    ----------
-    location : Location
-        The file whose folder it is.
+@dataclass(frozen=True)
+class Kind(Generic[_T]):
+    """One kind of auxiliary file.
 
     Attributes
     ----------
-    notes : list of str
-        What could not be found out.
+    argument : str
+        The option that says where it is.
+    parse : callable
+        (name, bytes) → what the file says.
+    find : callable
+        (name of the data, names in its directory) → the file's name, or None.
+    candidates : callable
+        Name of the data → names that the file can have, best first, for a store that cannot list.
     """
 
-    def __init__(self, location: Location) -> None:
-        self.location = location
-        self.notes: list[str] = []
+    argument: str
+    parse: Callable[[str, bytes], _T]
+    find: Callable[[str, Iterable[str]], str | None]
+    candidates: Callable[[str], tuple[str, ...]]
 
-    @cached_property
-    def listing(self) -> tuple[str, ...] | None:
-        """Names of the files; None if they cannot be listed."""
-        return self.location.list_folder()
 
-    def find(
-        self,
-        find: Callable[[str, Iterable[str]], str | None],
-        candidates: Iterable[str],
-        argument: str,
-    ) -> bytes | None:
-        """Read the file that `find` picks from the listing, or the first candidate that exists.
+SIDECAR: Kind[Sidecar] = Kind(
+    "metadata_file", lambda _, raw: parse_sidecar(raw), find_sidecar, sidecar_candidates
+)
+SCAN_POINTS: Kind[tuple[Points, tuple[str, ...]]] = Kind(
+    "scan_file", lambda _, raw: parse_scan_points(raw), find_scan_points, scan_points_candidates
+)
+TILT_ANGLES: Kind[npt.NDArray[np.float64]] = Kind(
+    "tilt_file", parse_tilts, lambda _name, _listing: None, lambda _: ()
+)
 
-        `argument` is what names it where neither works.
+
+def choose(wanted: object) -> Choice:
+    """Tell what an option asks for: to look for a file, to use none, or one that it names."""
+    if wanted is None:
+        return "none"
+    return "auto" if isinstance(wanted, str) and wanted == "auto" else "named"
+
+
+class AuxiliaryFile(Generic[_T]):
+    """An auxiliary file as its option asks for it.
+
+    Parameters
+    ----------
+    kind : Kind
+    wanted : "auto", None, path, URL or open file
+        "auto" looks in the directory of the data.
+    directory : Directory
+        That of the data.
+    """
+
+    def __init__(self, kind: Kind[_T], wanted: NamedFile, directory: Directory) -> None:
+        self.kind = kind
+        self._wanted = wanted
+        self._directory = directory
+        self._choice = choose(wanted)
+
+    @property
+    def named(self) -> bool:
+        """Whether the caller names the file."""
+        return self._choice == "named"
+
+    @property
+    def shown(self) -> str:
+        """The file that the caller names, without secrets."""
+        if isinstance(self._wanted, str | os.PathLike):
+            return Location.of(self._wanted).shown
+        return self.kind.argument
+
+    def read(self, notes: Notes) -> _T | None:
+        """Read and parse the file; None if it is not wanted, or none is found.
+
+        Raises
+        ------
+        MrcdistError
+            A file that the caller names cannot be read, or what is read is no such file.
         """
-        if self.listing is not None:
-            name = find(self.location.name, self.listing)
-            if name is None:
-                return None
-            return read_whole(self.location.sibling(name), _SMALL_FILE)
+        if self._choice == "none":
+            return None
+        if self._choice == "auto":
+            return self._look(notes)
+        wanted = self._wanted
+        if isinstance(wanted, str | os.PathLike):
+            return self._parse(self._beside(wanted))
+        if not hasattr(wanted, "read"):
+            raise ArgumentError(
+                f"{self.kind.argument} is a {type(wanted).__name__}",
+                code="argument-type-invalid",
+                argument=self.kind.argument,
+                cause="a file is needed",
+                remedy='pass "auto", None, a path, a URL, or an open file or text stream',
+            )
+        name = getattr(wanted, "name", "")
+        content = _read_stream(wanted, self._directory.location, self.kind.argument)
+        return self.kind.parse(PurePath(name).name if isinstance(name, str) else "", content)
+
+    def absence(self) -> str:
+        """Say why there is none, where `read` returned None."""
+        if self._choice == "none":
+            return f"{self.kind.argument}=None says to use none"
+        if candidates := self.kind.candidates(self._directory.location.name):
+            return f"looked for beside the movie: {', '.join(candidates)}"
+        return "it is looked for beside a file called *_movie.mrc only"
+
+    def _look(self, notes: Notes) -> _T | None:
+        """Read the file that is found by its name, beside the data."""
+        kind, data = self.kind, self._directory.location
+        candidates = kind.candidates(data.name)
+        if not candidates:
+            return None
+        if self._directory.listing is not None:
+            name = kind.find(data.name, self._directory.listing)
+            return None if name is None else self._parse(data.sibling(name))
         for name in candidates:  # a store that cannot list, such as plain HTTP
             try:
-                return read_whole(self.location.sibling(name), _SMALL_FILE)
+                return self._parse(data.sibling(name))
             except MissingFileError:
                 continue
             except AccessDeniedError as error:  # S3's answer to who may not list, too
-                self.notes.append(
+                notes.add(
                     f"whether there is a {name} beside it cannot be told ({error.cause}); "
-                    f"name it with {argument}=..., or say {argument}=None"
+                    f"name it with {kind.argument}=..., or say {kind.argument}=None"
                 )
         return None
 
+    def _beside(self, path: str | os.PathLike[str]) -> Location:
+        """Locate a named file; the storage options serve it too if it is in such a store."""
+        data, named = self._directory.location, Location.of(path)
+        same = named.url.split(":", 1)[0] == data.url.split(":", 1)[0] and not named.is_local
+        return Location.of(path, data.storage_options if same else {})
 
-def read_sidecar(folder: Folder, wanted: NamedFile) -> Sidecar | None:
-    """Read the sidecar that the caller names, or look for one beside a Direct Electron movie."""
-    if wanted is None:
-        return None
-    if isinstance(wanted, str) and wanted == "auto":
-        candidates = sidecar_candidates(folder.location.name)
-        found = folder.find(find_sidecar, candidates, "metadata_file") if candidates else None
-        return None if found is None else parse_sidecar(found)
-    content = _read_named(folder.location, wanted, "metadata_file")
-    try:
-        return parse_sidecar(content)
-    except MrcdistError as error:  # in that file, not in the movie beside which it is read
-        if not isinstance(wanted, str | os.PathLike):
-            raise
-        raise error.located(Location.of(wanted).shown) from None
-
-
-def read_scan_points(folder: Folder, wanted: NamedFile) -> tuple[Points, tuple[str, ...]]:
-    """Read the points of a custom scan, in the order of the frames.
-
-    Returns
-    -------
-    points : ndarray of int64, shape (n, 2)
-    notes : tuple of str
-
-    Raises
-    ------
-    SidecarError
-        There is no list of scan points, or it cannot be read.
-    """
-    if wanted is None:
-        cause = "scan_file=None says to use none"
-    elif isinstance(wanted, str) and wanted == "auto":
-        candidates = scan_points_candidates(folder.location.name)
-        raw = folder.find(find_scan_points, candidates, "scan_file") if candidates else None
-        if raw is not None:
-            return parse_scan_points(raw)
-        cause = (
-            f"looked for beside the movie: {', '.join(candidates)}"
-            if candidates
-            else "it is looked for beside a file called *_movie.mrc only"
-        )
-    else:
-        return parse_scan_points(_read_named(folder.location, wanted, "scan_file"))
-    raise SidecarError(
-        "the sidecar describes a scan that is no raster, and there is no list of its points",
-        code="scan-points-missing",
-        argument="scan_file",
-        cause=cause,
-        remedy="pass {scan_file=...}, or {navigation_shape=(frames,)} for the frames in the "
-        "order of the file",
-    )
-
-
-def read_tilts(location: Location, wanted: str | os.PathLike[str]) -> tuple[float, ...]:
-    """Read the tilt angles in a ``.tlt``, ``.rawtlt`` or ``.mdoc`` file that the caller names."""
-    raw = _read_named(location, wanted, "tilt_file")
-    return tuple(parse_tilts(PurePath(os.fspath(wanted)).name, raw).tolist())
-
-
-def _read_named(location: Location, wanted: Any, argument: str) -> bytes:
-    """Read a file or stream that the caller names.
-
-    The storage options serve it too where it is in the same kind of store as the data.
-    """
-    if isinstance(wanted, str | os.PathLike):
-        named = Location.of(wanted)
-        same = named.url.split(":", 1)[0] == location.url.split(":", 1)[0] and not named.is_local
-        beside = Location.of(wanted, location.storage_options if same else {})
-        return read_whole(beside, _SMALL_FILE)
-    if not hasattr(wanted, "read"):
-        raise ArgumentError(
-            f"{argument} is a {type(wanted).__name__}",
-            code="argument-type-invalid",
-            argument=argument,
-            cause="a file is needed",
-            remedy='pass "auto", None, a path, a URL, or an open file or text stream',
-        )
-    return _read_stream(wanted, location, argument)
+    def _parse(self, location: Location) -> _T:
+        content = read_whole(location, _SMALL_FILE)
+        try:
+            return self.kind.parse(location.name, content)
+        except MrcdistError as error:  # in that file, not in the data beside which it is read
+            raise error.located(location.shown) from None
 
 
 def _read_stream(stream: Any, location: Location, argument: str) -> bytes:

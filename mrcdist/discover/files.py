@@ -5,22 +5,46 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from mrcdist.discover.directory import Directory
 from mrcdist.errors import ArgumentError, MissingFileError
 from mrcdist.format.direct_electron.filenames import acquisitions, find_gap, find_parts, is_numbered
+from mrcdist.notes import Notes
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.translate import explain_failure
 from mrcdist.storage.url import listed_name
 
-__all__ = ["Filename", "find_files"]
+__all__ = ["Filename", "FoundFiles", "find_files"]
 
 Filename = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
+@dataclass(frozen=True)
+class FoundFiles:
+    """The files of one dataset.
+
+    Attributes
+    ----------
+    files : tuple of Location
+        In the order of their frames; at least one.
+    directory : Directory
+        That of the first file.
+    """
+
+    files: tuple[Location, ...]
+    directory: Directory
+
+    @classmethod
+    def of(cls, *files: Location) -> FoundFiles:
+        """Take files as they stand."""
+        return cls(files, Directory(files[0]))
+
+
 def find_files(
-    filename: Filename, storage_options: Mapping[str, Any] | None
-) -> tuple[list[Location], list[str]]:
+    filename: Filename, storage_options: Mapping[str, Any] | None, notes: Notes
+) -> FoundFiles:
     """Resolve a name, a list of names, a glob, or the first of numbered parts.
 
     Parameters
@@ -30,11 +54,7 @@ def find_files(
         parts of one acquisition, in the order of their numbers. The first of numbered parts stands
         for all of them; in a list of one, for itself.
     storage_options : mapping or None
-
-    Returns
-    -------
-    files : list of Location
-    notes : list of str
+    notes : Notes
         What is odd about the names, or could not be found out.
 
     Raises
@@ -54,23 +74,30 @@ def find_files(
             )
         files = [Location.of(name, storage_options) for name in filename]
         _check_once(files)
-        gap = find_gap([file.name for file in files])
-        return files, [f"{gap} is not in the list, whose parts go on after it"] if gap else []
+        if gap := find_gap([file.name for file in files]):
+            notes.add(f"{gap} is not in the list, whose parts go on after it")
+        return FoundFiles.of(*files)
     location = Location.of(filename, storage_options)
     if _is_pattern(location):
-        return _glob(location), []
+        return FoundFiles.of(*_glob(location))
     if not is_numbered(location.name):
-        return [location], []
-    listing = location.list_folder()
-    if listing is None:
-        return [location], [
+        return FoundFiles.of(location)
+    return _with_later_parts(location, notes)
+
+
+def _with_later_parts(location: Location, notes: Notes) -> FoundFiles:
+    """The first of numbered parts and all others; any other file alone."""
+    directory = Directory(location)
+    if directory.listing is None:
+        notes.add(
             "whether it is one of several parts cannot be told, for its folder cannot be listed; "
             "a list of all parts, or of this one alone, says it"
-        ]
-    first, *others = find_parts(location.name, listing)
+        )
+        return FoundFiles((location,), directory)
+    first, *others = find_parts(location.name, directory.listing)
     if location.name != first:
-        return [location], []
-    return [location, *(location.sibling(name) for name in others)], []
+        return FoundFiles((location,), directory)
+    return FoundFiles((location, *(location.sibling(name) for name in others)), directory)
 
 
 def _check_once(files: list[Location]) -> None:

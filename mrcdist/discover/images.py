@@ -6,12 +6,13 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
-from mrcdist.discover.auxiliary import Folder
+from mrcdist.discover.auxiliary import choose
+from mrcdist.discover.directory import Directory
 from mrcdist.errors import ArgumentError
 from mrcdist.format.direct_electron.filenames import Companion, find_companions
 from mrcdist.format.direct_electron.sidecar import Sidecar
@@ -41,14 +42,14 @@ class FoundImage:
 
 
 def find_images(
-    folder: Folder, sidecar: Sidecar | None, virtual: Images, external: Images
+    directory: Directory, sidecar: Sidecar | None, virtual: Images, external: Images
 ) -> tuple[FoundImage, ...]:
     """Find the images of an acquisition by one listing, virtual ones first.
 
     Parameters
     ----------
-    folder : Folder
-        Of the movie.
+    directory : Directory
+        That of the movie.
     sidecar : Sidecar or None
         Of the movie; without one no images are looked for.
     virtual, external : "auto", None or sequence of paths
@@ -59,40 +60,37 @@ def find_images(
     ArgumentError
         An argument is neither "auto", None nor a sequence of paths.
     """
-    found: Sequence[Companion] = ()
-    if "auto" in (virtual, external) and sidecar is not None and folder.listing:
-        found = find_companions(folder.location.name, folder.listing)
     images: list[FoundImage] = []
+    beside: Sequence[Companion] | None = None
     for kind, wanted in (("virtual", virtual), ("external", external)):
-        if wanted is None:
-            continue
-        if isinstance(wanted, str) and wanted == "auto":
+        if (choice := choose(wanted)) == "named":
+            images += _named(f"{kind}_images", wanted, directory.location)
+        elif choice == "auto" and sidecar is not None:
+            if beside is None:
+                beside = find_companions(directory.location.name, directory.listing or ())
             images += [
-                FoundImage(image.name, folder.location.sibling(image.file))
-                for image in found
+                FoundImage(image.name, directory.location.sibling(image.file))
+                for image in beside
                 if image.kind == kind
             ]
-            continue
-        if isinstance(wanted, str | os.PathLike):
-            raise ArgumentError(
-                f"{kind}_images={os.fspath(wanted)!r}",
-                code="argument-type-invalid",
-                argument=f"{kind}_images",
-                cause="a list of files is needed",
-                remedy=f'pass {kind}_images=["..."], "auto" or None',
-            )
-        if not isinstance(wanted, Sequence):
-            raise ArgumentError(
-                f"{kind}_images is a {type(wanted).__name__}",
-                code="argument-type-invalid",
-                argument=f"{kind}_images",
-                cause="a list of files is needed",
-                remedy=f'pass {kind}_images=["..."], "auto" or None',
-            )
-        for path in wanted:
-            location = Location.of(path, folder.location.storage_options)
-            images.append(FoundImage(location.name.rpartition(".")[0], location, named=True))
     return _told_apart(images)
+
+
+def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
+    """Images that the caller names."""
+    a_path = isinstance(paths, str | os.PathLike)
+    if a_path or not isinstance(paths, Sequence):
+        found = f"={os.fspath(paths)!r}" if a_path else f" is a {type(paths).__name__}"
+        raise ArgumentError(
+            f"{argument}{found}",
+            code="argument-type-invalid",
+            argument=argument,
+            cause="a list of files is needed",
+            remedy=f'pass {argument}=["..."], "auto" or None',
+        )
+    for path in paths:
+        location = Location.of(path, movie.storage_options)
+        yield FoundImage(location.name.rpartition(".")[0], location, named=True)
 
 
 def _told_apart(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:

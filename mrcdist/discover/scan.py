@@ -8,18 +8,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrcdist.discover.auxiliary import Folder, NamedFile, read_scan_points
+from mrcdist.discover.auxiliary import AuxiliaryFile
+from mrcdist.discover.directory import Directory
 from mrcdist.errors import SidecarError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.filenames import find_part_before
 from mrcdist.format.direct_electron.scan import Scan, describe_scan
-from mrcdist.format.direct_electron.scan_points import frame_table
+from mrcdist.format.direct_electron.scan_points import Points, frame_table
 from mrcdist.format.direct_electron.sidecar import Sidecar
+from mrcdist.notes import Notes
 from mrcdist.plan.axes import missing_frames
 from mrcdist.plan.layout import FrameTable
 
 __all__ = ["FoundScan", "find_scan"]
 
+
+ScanPoints = AuxiliaryFile[tuple[Points, tuple[str, ...]]]
 
 _SHAPE_IS_GIVEN = "navigation_shape takes the frames in the order of the file"
 
@@ -33,22 +37,21 @@ class FoundScan:
     scan : Scan or None
     table : ndarray of int32 or int64, shape (y, x) or (y, x, repeat), or None
         Of a custom scan, the frame at each point, -1 where there is none.
-    notes : tuple of str
     """
 
     scan: Scan | None = None
     table: FrameTable | None = None
-    notes: tuple[str, ...] = ()
 
 
 def find_scan(
     sidecar: Sidecar | None,
-    folder: Folder,
+    scan_points: ScanPoints,
+    directory: Directory,
     names: Sequence[str],
+    notes: Notes,
     *,
     n_frames: int,
     frame_shape: tuple[int, int],
-    scan_file: NamedFile,
     navigation_shape: Sequence[int] | None,
     allow_truncated: bool,
 ) -> FoundScan:
@@ -57,14 +60,17 @@ def find_scan(
     Parameters
     ----------
     sidecar : Sidecar or None
-    folder : Folder
-        Where the list of scan points is looked for.
+    scan_points : AuxiliaryFile
+        The list of scan points, read if there is a use for it.
+    directory : Directory
+        That of the first file.
     names : sequence of str
         Of the files, in the order of their frames.
+    notes : Notes
     n_frames : int
         Frames that their headers announce.
     frame_shape : (int, int)
-    scan_file, navigation_shape, allow_truncated
+    navigation_shape, allow_truncated
         See `mrcdist.read_mrc`.
 
     Raises
@@ -73,51 +79,70 @@ def find_scan(
         The sidecar contradicts itself or the files, or the points of its scan are not known.
     """
     if sidecar is None:
-        return FoundScan(notes=_unused(scan_file, "there is no sidecar that describes a scan"))
+        _unused(scan_points, "there is no sidecar that describes a scan", notes)
+        return FoundScan()
     try:
         scan = describe_scan(sidecar, n_frames=n_frames, frame_shape=frame_shape)
     except SidecarError:
         if navigation_shape is None:
             raise
         # The caller's shape is the remedy that the error names.
-        return FoundScan(notes=_unused(scan_file, _SHAPE_IS_GIVEN))
+        _unused(scan_points, _SHAPE_IS_GIVEN, notes)
+        return FoundScan()
+    notes.add(*scan.notes)
     if navigation_shape is not None:
-        return FoundScan(scan, None, (*scan.notes, *_unused(scan_file, _SHAPE_IS_GIVEN)))
+        _unused(scan_points, _SHAPE_IS_GIVEN, notes)
+        return FoundScan(scan)
     if scan.kind == "raster":
-        _require_the_first_frames(names, folder, places=scan.size, n_frames=n_frames)
+        _require_the_first_frames(names, directory, places=scan.size, n_frames=n_frames)
     if scan.kind != "custom":
         why = f"the sidecar describes a {scan.kind}, whose frames are in the order of the file"
-        return FoundScan(scan, None, (*scan.notes, *_unused(scan_file, why)))
-    points, odd = read_scan_points(folder, scan_file)
-    _require_the_first_frames(names, folder, places=len(points), n_frames=n_frames)
+        _unused(scan_points, why, notes)
+        return FoundScan(scan)
+    points = _read_points(scan_points, notes)
+    _require_the_first_frames(names, directory, places=len(points), n_frames=n_frames)
     rows, columns = (axis.size for axis in scan.navigation)
     table = frame_table(
         points, shape=(rows, columns), n_frames=n_frames, allow_missing=allow_truncated
     )
-    missing = len(points) - n_frames
-    notes = (missing_frames(missing, len(points)),) if missing else ()
+    if missing := len(points) - n_frames:
+        notes.add(missing_frames(missing, len(points)))
     repeats = tuple(Axis("repeat", size, navigate=True) for size in table.shape[2:])
     return FoundScan(
         dataclasses.replace(scan, navigation=(*scan.navigation, *repeats)),
         table.astype(np.int32) if n_frames < 2**31 else table,
-        (*scan.notes, *odd, *notes),
     )
 
 
-def _unused(scan_file: NamedFile, why: str) -> tuple[str, ...]:
-    """Say that the caller's list of points counts for nothing."""
-    if scan_file is None or (isinstance(scan_file, str) and scan_file == "auto"):
-        return ()
-    return (f"scan_file is not used: {why}",)
+def _read_points(scan_points: ScanPoints, notes: Notes) -> Points:
+    found = scan_points.read(notes)
+    if found is None:
+        raise SidecarError(
+            "the sidecar describes a scan that is no raster, and there is no list of its points",
+            code="scan-points-missing",
+            argument="scan_file",
+            cause=scan_points.absence(),
+            remedy="pass {scan_file=...}, or {navigation_shape=(frames,)} for the frames in the "
+            "order of the file",
+        )
+    points, odd = found
+    notes.add(*odd)
+    return points
+
+
+def _unused(scan_points: ScanPoints, why: str, notes: Notes) -> None:
+    """Note that the caller's list of points counts for nothing."""
+    if scan_points.named:
+        notes.add(f"scan_file is not used: {why}")
 
 
 def _require_the_first_frames(
-    names: Sequence[str], folder: Folder, *, places: int, n_frames: int
+    names: Sequence[str], directory: Directory, *, places: int, n_frames: int
 ) -> None:
     """Refuse a later part for the start of a scan: each frame would be at another one's place."""
     if n_frames >= places:
         return
-    if absent := find_part_before(names, folder.listing):
+    if absent := find_part_before(names, directory.listing):
         raise SidecarError(
             f"the scan has {places} points, the files named only {n_frames} frames, and "
             f"{absent} is not among them",

@@ -9,6 +9,7 @@ from typing import IO
 from dask.utils import format_bytes
 
 from mrcdist.dataset import Plan, make_plan
+from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.images import find_images
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.options import ReadOptions
@@ -172,9 +173,9 @@ def _find_image(plan: Plan, content: Content, budget: int) -> tuple[_Beside | No
         return None, []
     shape = tuple(plan.layout.navigation_shape[axis] for axis in content.plane)
     notes = []
-    for image in find_images(plan.folder, plan.sidecar, "auto", "auto"):
+    for image in find_images(plan.directory, plan.sidecar, "auto", "auto"):
         try:
-            own = make_plan([image.location], ReadOptions(metadata_file=None))
+            own = make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
             if own.layout.frame_shape != shape or own.layout.nbytes == 0:
                 continue
             still = Content("images", (), reciprocal=False)

@@ -11,6 +11,7 @@ from typing import Any
 import dask
 
 from mrcdist.dataset import make_plan
+from mrcdist.discover.files import FoundFiles
 from mrcdist.errors import FormatError, SidecarError
 from mrcdist.format.compression import detect_compression, parallel_advice
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
@@ -155,7 +156,7 @@ def _compare_statistics(location: Location, header: Header, *, sound: bool) -> t
         metadata_file="auto" if header.mode == 0 else None,
     )
     try:
-        plan = make_plan([location], options)
+        plan = make_plan(FoundFiles.of(location), options)
         if plan.dtype.kind == "c" or plan.layout.pixels.components:
             what = "colours" if plan.layout.pixels.components else "complex numbers"
             return (Finding("statistics", "ok", f"not compared: {what} have no order"),)

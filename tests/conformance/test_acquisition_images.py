@@ -210,9 +210,12 @@ class TestArguments:
 
 
 class TestLoading:
-    def test_one_listing_finds_sidecar_points_and_images(self, tmp_path, keep, monkeypatch):
+    @pytest.mark.parametrize("parts", [1, 2])
+    def test_one_listing_finds_parts_sidecar_points_and_images(
+        self, tmp_path, keep, monkeypatch, parts
+    ):
         points = np.array([[x, y] for y in range(2) for x in range(4)])
-        url = url_of(acquisition(tmp_path, custom_points=points).movie, keep)
+        url = url_of(acquisition(tmp_path, custom_points=points, parts=parts).movie, keep)
         listed = []
         list_folder = Location.list_folder
 

@@ -26,7 +26,7 @@ LAYERS = (
     ("discover", "read"),
     ("storage", "plan"),
     ("format", "words"),
-    ("config", "progress", "stats", "errors"),
+    ("config", "progress", "stats", "errors", "notes"),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 

@@ -103,7 +103,7 @@ def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, m
 def test_a_folder_that_was_not_listed_stays_unlisted(tmp_path):
     plan = plan_mrc(write_mrc(tmp_path / "a.mrc", counting((2, 4, 4), "int16")))
     shown(plan)
-    assert "listing" not in vars(plan.folder)
+    assert "listing" not in vars(plan.directory)
 
 
 def test_words_from_the_file_are_escaped(tmp_path):

@@ -1,0 +1,32 @@
+"""The directory of a file: the names in it, listed once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from mrcdist.storage.location import Location
+
+__all__ = ["Directory"]
+
+
+class Directory:
+    """The directory of a file, listed when its names are first needed.
+
+    Parameters
+    ----------
+    location : Location
+        The file whose directory it is.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+
+    @cached_property
+    def listing(self) -> tuple[str, ...] | None:
+        """Names of the files; None if they cannot be listed."""
+        return self.location.list_folder()
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Names of the files as far as they have been asked for; asks for nothing."""
+        return vars(self).get("listing") or ()

@@ -1,0 +1,161 @@
+"""Auxiliary files: what "auto", None, a path and an open file mean, for every kind alike."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrcdist.discover.auxiliary import SCAN_POINTS, SIDECAR, AuxiliaryFile, Kind, choose
+from mrcdist.discover.directory import Directory
+from mrcdist.errors import ArgumentError, MissingFileError, SidecarError
+from mrcdist.notes import Notes
+from mrcdist.storage.location import Location
+
+# A kind that no reader knows: one that is found by the name of the data with another ending.
+WORDS = Kind(
+    "words_file",
+    parse=lambda name, raw: (name, raw.decode()),
+    find=lambda data, listing: next((n for n in listing if n == f"{data}.words"), None),
+    candidates=lambda data: (f"{data}.words", "all.words") if data.endswith(".mrc") else (),
+)
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "a.mrc").write_bytes(b"data")
+    return tmp_path / "a.mrc"
+
+
+def directory_of(data):
+    return Directory(Location.of(data))
+
+
+def read(data, wanted, kind=WORDS):
+    notes = Notes()
+    return AuxiliaryFile(kind, wanted, directory_of(data)).read(notes), list(notes)
+
+
+class TestChoice:
+    @pytest.mark.parametrize(
+        ("wanted", "choice"),
+        [
+            (None, "none"),
+            ("auto", "auto"),
+            ("AUTO", "named"),
+            ("", "named"),
+            (Path("auto"), "named"),
+            ([], "named"),
+            (np.array(["auto"]), "named"),
+            (io.StringIO("auto"), "named"),
+        ],
+    )
+    def test_only_none_and_the_word_auto_are_special(self, wanted, choice):
+        assert choose(wanted) == choice
+
+    @pytest.mark.parametrize(("wanted", "named"), [(None, False), ("auto", False), ("x", True)])
+    def test_named_files_are_told_from_found_ones(self, data, wanted, named):
+        assert AuxiliaryFile(WORDS, wanted, directory_of(data)).named is named
+
+
+class TestReading:
+    def test_auto_finds_the_file_in_the_listing(self, data):
+        data.with_name("a.mrc.words").write_text("beside")
+        assert read(data, "auto") == (("a.mrc.words", "beside"), [])
+
+    def test_nothing_is_found_where_the_listing_has_no_such_name(self, data):
+        data.with_name("all.words").write_text("a name for stores that cannot list")
+        assert read(data, "auto") == (None, [])
+
+    def test_none_reads_nothing_although_a_file_is_there(self, data):
+        data.with_name("a.mrc.words").write_text("beside")
+        assert read(data, None) == (None, [])
+
+    def test_data_that_can_have_no_such_file_are_not_listed(self, tmp_path):
+        (tmp_path / "a.dat").write_bytes(b"data")
+        directory = directory_of(tmp_path / "a.dat")
+        assert AuxiliaryFile(WORDS, "auto", directory).read(Notes()) is None
+        assert "listing" not in vars(directory)
+
+    @pytest.mark.parametrize("as_wanted", [str, Path, lambda path: path.as_uri()])
+    def test_a_named_file_wins_over_the_one_beside_the_data(self, data, tmp_path, as_wanted):
+        data.with_name("a.mrc.words").write_text("beside")
+        named = tmp_path / "elsewhere" / "other.txt"
+        named.parent.mkdir()
+        named.write_text("named")
+        assert read(data, as_wanted(named)) == (("other.txt", "named"), [])
+
+    def test_a_named_file_has_to_be_there(self, data, tmp_path):
+        with pytest.raises(MissingFileError):
+            read(data, tmp_path / "none.words")
+
+    @pytest.mark.parametrize("stream", [io.BytesIO(b"open \xe2\x88\x92"), io.StringIO("open −")])
+    def test_an_open_file_is_read_from_where_it_stands(self, data, stream):
+        stream.seek(5)
+        assert read(data, stream) == (("", "−"), [])
+
+    def test_an_open_file_keeps_its_name(self, data):
+        data.with_name("b.words").write_text("open")
+        with data.with_name("b.words").open() as stream:
+            assert read(data, stream) == (("b.words", "open"), [])
+
+    def test_anything_else_is_an_error_that_names_the_argument(self, data):
+        with pytest.raises(ArgumentError, match="words_file is a int") as caught:
+            read(data, 3)
+        assert (caught.value.argument, caught.value.code) == (
+            "words_file",
+            "argument-type-invalid",
+        )
+
+
+class TestStoresThatCannotList:
+    @pytest.fixture(autouse=True)
+    def no_listing(self, monkeypatch):
+        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+
+    def test_names_are_tried_in_their_order(self, data):
+        data.with_name("all.words").write_text("second")
+        assert read(data, "auto") == (("all.words", "second"), [])
+        data.with_name("a.mrc.words").write_text("first")
+        assert read(data, "auto") == (("a.mrc.words", "first"), [])
+
+    def test_no_file_of_any_name_is_no_error(self, data):
+        assert read(data, "auto") == (None, [])
+
+
+class TestErrorsInTheFile:
+    """Errors in an auxiliary file are located there, not in the data."""
+
+    @pytest.mark.parametrize("kind", [SIDECAR, SCAN_POINTS])
+    @pytest.mark.parametrize("wanted", ["auto", "named"])
+    def test_where_it_is(self, tmp_path, kind, wanted):
+        movie = tmp_path / "20260101_00001_movie.mrc"
+        movie.write_bytes(b"data")
+        [damaged, *_] = kind.candidates(movie.name)
+        (tmp_path / damaged).write_bytes(b"damaged")
+        with pytest.raises(SidecarError) as caught:
+            read(movie, tmp_path / damaged if wanted == "named" else wanted, kind)
+        assert caught.value.where == str(tmp_path / damaged)
+
+    def test_an_open_file_has_no_place(self, data):
+        with pytest.raises(SidecarError) as caught:
+            read(data, io.BytesIO(b"damaged"), SIDECAR)
+        assert caught.value.where == ""
+
+
+class TestAbsence:
+    @pytest.mark.parametrize(
+        ("name", "wanted", "why"),
+        [
+            ("a.mrc", None, "words_file=None says to use none"),
+            ("a.mrc", "auto", "looked for beside the movie: a.mrc.words, all.words"),
+            ("a.dat", "auto", "looked for beside a file called"),
+        ],
+    )
+    def test_the_reason_is_said(self, tmp_path, name, wanted, why):
+        (tmp_path / name).write_bytes(b"data")
+        file = AuxiliaryFile(WORDS, wanted, directory_of(tmp_path / name))
+        assert file.read(Notes()) is None
+        assert why in file.absence()
