@@ -1,4 +1,4 @@
-"""Put a simulated acquisition of 16 MiB into the bucket `demo` of the S3 server."""
+"""Upload a simulated acquisition of 16 MiB to the bucket `demo` of the S3 server."""
 
 import tempfile
 from pathlib import Path

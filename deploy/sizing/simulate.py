@@ -1,11 +1,11 @@
-"""Measure what dask's scheduler costs a chunk, and where it becomes the bottleneck.
+"""Measure the time dask's scheduler spends per chunk, and when it becomes the bottleneck.
 
     python deploy/sizing/simulate.py [--chunks 1000,10000,50000] [--workers 2]
 
-A source that reads nothing stands for the file: all that is left is dask. Graph, scheduler and
-workers are real, and the graph is the one that `read_mrc` makes. The first table: cost against the
-number of chunks. The second: tasks of a given length (they sleep) on many threads, until the
-scheduler has no more time: then more workers do not help, and larger chunks do.
+The source reads nothing, so that only dask is measured. Scheduler and workers are real, and the
+graph is the one that `read_mrc` makes. The first table shows the cost for different numbers of
+chunks. The second shows the throughput of sleeping tasks on many threads, for shorter and shorter
+tasks: once the scheduler is saturated, only larger chunks help.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ FRAME = (256, 256)
 
 @dataclass(frozen=True)
 class Nothing:
-    """An array of zeros that takes `seconds` to read a block of, and no memory."""
+    """Array of zeros without memory; reading a block takes `seconds`."""
 
     shape: tuple[int, ...]
     seconds: float = 0.0
-    dtype: np.dtype[Any] = np.dtype("uint16")  # noqa: RUF009 it is constant
+    dtype: np.dtype[Any] = np.dtype("uint16")  # noqa: RUF009 immutable
     travels_light: bool = True
 
     @property
@@ -57,27 +57,27 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one computation took."""
+    """Cost of one computation."""
 
     tasks: int
-    graph: float  # seconds until the client had made and sent the graph
-    seconds: float  # until the result was there
+    graph: float  # seconds to make and send the graph
+    seconds: float  # in total
     busy: float  # CPU seconds of the scheduler
-    memory: int  # bytes that the scheduler's memory grew to
+    memory: int  # bytes; of the scheduler, at the end
 
 
 def measure(client: Client, chunks: int, seconds: float = 0.0) -> Cost:
-    """Compute one number from an array of so many chunks, a block of one frame each."""
+    """Sum over an array of `chunks` chunks of one frame each."""
     source = Nothing((chunks, *FRAME), seconds)
     array = to_dask(source, ((1,) * chunks, *((n,) for n in FRAME)))
-    # A few bytes a chunk, added up on the workers: the pattern of a virtual image or a mean.
+    # A few bytes per chunk, summed on the workers, as for a virtual image or a mean.
     result = array[:, 0, 0].sum()
     before = client.run_on_scheduler(_process)
     start = time.perf_counter()
     future = client.compute(result)
     sent = time.perf_counter()
     if future.result() != 0:
-        raise RuntimeError("the sum of nothing is not 0: a task ran that is not ours")
+        raise RuntimeError("the sum of zeros is not 0")
     end = time.perf_counter()
     after = client.run_on_scheduler(_process)
     del future
@@ -85,23 +85,23 @@ def measure(client: Client, chunks: int, seconds: float = 0.0) -> Cost:
 
 
 def _process() -> tuple[float, int]:
-    """CPU seconds and memory of the process in which this runs."""
+    """Return CPU seconds and memory (bytes) of the current process."""
     process = psutil.Process()
     times = process.cpu_times()
     return times.user + times.system, process.memory_info().rss
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Lines with columns under each other, the first row being the head."""
+    """Format rows as a table; the first row is the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 
 def cost_against_chunks(client: Client, counts: Sequence[int]) -> str:
-    """Return the table of cost against the number of chunks."""
-    head = ["chunks", "sent after s", "done after s", "scheduler CPU s", "ms a chunk", "memory MiB"]
-    rows = [head]
+    """Return the table of costs for each number of chunks."""
+    head = ["chunks", "sent after s", "done after s", "scheduler CPU s"]
+    rows = [[*head, "ms per chunk", "memory MiB"]]
     for count in counts:
         cost = measure(client, count)
         rows.append(
@@ -118,12 +118,12 @@ def cost_against_chunks(client: Client, counts: Sequence[int]) -> str:
 
 
 def saturation(client: Client, threads: int, milliseconds: Sequence[float], seconds: float) -> str:
-    """Return the table of throughput against the length of a task.
+    """Return the table of throughput for each length of a task.
 
-    Each row is work for so many seconds, if all threads had always something to do.
+    Each row is `seconds` of work for all threads.
     """
-    head = ["a task ms", "threads could do /s", "done /s", "of that %"]
-    rows = [[*head, "scheduler busy %", "alone it could do /s"]]
+    head = ["ms per task", "threads' limit /s", "done /s", "done %"]
+    rows = [[*head, "scheduler busy %", "scheduler's limit /s"]]
     for length in milliseconds:
         could = 1000 * threads / length
         cost = measure(client, max(threads, int(seconds * could)), length / 1000)
@@ -135,7 +135,7 @@ def saturation(client: Client, threads: int, milliseconds: Sequence[float], seco
                 f"{cost.tasks / computing:.0f}",
                 f"{100 * cost.tasks / computing / could:.0f}",
                 f"{100 * cost.busy / cost.seconds:.0f}",
-                # Also true where scheduler and workers have to share too few CPUs.
+                # From CPU time: valid even if scheduler and workers share too few CPUs.
                 f"{cost.tasks / cost.busy:.0f}",
             ]
         )
@@ -144,7 +144,7 @@ def saturation(client: Client, threads: int, milliseconds: Sequence[float], seco
 
 @contextmanager
 def cluster(workers: int, threads: int) -> Iterator[Client]:
-    """Run a scheduler, in a process of its own so that its CPU time is its own, and workers."""
+    """Run scheduler and workers, each in a separate process to measure its CPU time."""
     dask_program = [sys.executable, "-m", "dask"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with ExitStack() as stack:
@@ -155,7 +155,7 @@ def cluster(workers: int, threads: int) -> Iterator[Client]:
         worker += ["--death-timeout", "60"]
         commands = [[*dask_program, "scheduler", *shared, "--port", "0"]]
         commands += [[*dask_program, "worker", *shared, *worker]] * workers
-        # Workers unpickle functions of this file.
+        # Workers import this file to unpickle its classes.
         paths = [str(Path(__file__).parent), *sys.path]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         for command in commands:
@@ -168,32 +168,32 @@ def cluster(workers: int, threads: int) -> Iterator[Client]:
 
 
 def numbers(text: str) -> list[float]:
-    """Numbers with commas between."""
+    """Parse comma-separated numbers."""
     return [float(part) for part in text.split(",")]
 
 
 def main() -> None:
-    """Print both tables, and what they were measured with."""
+    """Print both tables, with the versions used."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chunks", type=numbers, default=[1000, 10_000, 50_000])
     parser.add_argument("--milliseconds", type=numbers, default=[500, 200, 100, 50, 20])
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--threads", type=int, default=32, help="of a worker, which sleep")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of work, for each row")
+    parser.add_argument("--threads", type=int, default=32, help="per worker; they sleep")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of work per row")
     options = parser.parse_args()
     if min(options.chunks) < 1:
         sys.exit("--chunks: at least 1")
-    # Ended by a signal, too, it ends the processes that it has started.
+    # On SIGTERM, also end the processes started here.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
     print(f"dask {dask.__version__}, distributed {distributed.__version__}")
     with cluster(options.workers, options.threads) as client:
         measure(client, 200)  # imports
-        print(f"\ncost against chunks, {options.workers} workers:\n")
+        print(f"\ncost by number of chunks, {options.workers} workers:\n")
         print(cost_against_chunks(client, [int(count) for count in options.chunks]))
         threads = options.workers * options.threads
-        print(f"\nwhere the scheduler has no more time, {threads} threads:\n")
+        print(f"\nsaturation of the scheduler, {threads} threads:\n")
         print(saturation(client, threads, options.milliseconds, options.seconds))
 
 

@@ -1,8 +1,8 @@
-"""Compute on a batch system from a notebook or a script: workers are jobs that come and go.
+"""Compute on a batch system from a notebook or a script, with workers as batch jobs.
 
     python jobqueue_notebook.py s3://bucket/movie.mrc mean.npy
 
-Slurm or PBS, whichever is here; settings are those of jobqueue.yaml beside this file.
+Works with Slurm or PBS, whichever is installed; settings are in jobqueue.yaml in the same folder.
 """
 
 import sys
