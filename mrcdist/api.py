@@ -245,7 +245,8 @@ def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | No
     if distributed:
         return plan.to_dask().compute()
     if _mappable(plan, mmap_mode or "c"):
-        return map_writable(plan.source.parts[0], plan.layout, mmap_mode or "c")
+        [part] = plan.source.parts
+        return map_writable(part.file, part.offset, plan.layout, mmap_mode or "c")
     if mmap_mode == "r+":
         raise ArgumentError(
             f'mmap_mode="r+" for {plan.location.shown}',
@@ -280,7 +281,7 @@ def _mappable(plan: Plan, mode: MmapMode) -> bool:
     return (
         not more
         and plan.source.table is None
-        and part.location.is_local
+        and part.file.location.is_local
         and part.compression is None
         and part.sections is None
         and layout.pixels.plain

@@ -99,7 +99,7 @@ class Plan:
     @property
     def location(self) -> Location:
         """Where the first file is; shows no secret."""
-        return self.source.parts[0].location
+        return self.source.parts[0].file.location
 
     @property
     def layout(self) -> Layout:
@@ -270,7 +270,7 @@ def _parts(
             )
         if parts and parts[-1].frames < files[len(parts) - 1].header.nz:
             raise TruncatedFileError(
-                f"{parts[-1].location.shown} ends early, and another part follows it",
+                f"{parts[-1].file.location.shown} ends early, and another part follows it",
                 code="part-truncated",
                 cause="only the last part of an acquisition can be unfinished",
                 remedy="copy the file again, or leave out the parts from there on",

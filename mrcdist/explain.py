@@ -100,7 +100,7 @@ def report(
     splits = chunk_shape[n_navigation : n_navigation + 2] != layout.frame_shape and task_bytes > 0
     tasks = count_chunks(chunks)
     return PlanReport(
-        url=source.parts[0].location.shown,
+        url=source.parts[0].file.location.shown,
         shape=layout.shape,
         dtype=str(layout.dtype),
         chunk_grid=tuple(len(axis) for axis in chunks),

@@ -192,7 +192,7 @@ def check_workers(client: Client, plan: Plan, *, patience: float = 120.0) -> Che
     ]
     return CheckReport(
         url=plan.location.shown,
-        identity=str(plan.source.parts[0].identity),
+        identity=str(plan.source.parts[0].file.version),
         versions=here,
         workers=tuple(sorted(reports, key=lambda worker: (worker.name, worker.address))),
     )

@@ -78,10 +78,10 @@ def probe_file(payload: bytes, address: str) -> dict[str, Any]:
     try:
         source, index = pickle.loads(payload)  # noqa: S301 from the client, as any task is
         for part in source.parts:
-            found = current_version(part.location)
-            if found != part.identity:
+            found = current_version(part.file.location)
+            if found != part.file.version:
                 raise FileChangedError(
-                    f"{part.location.shown} has {found}, planned were {part.identity}",
+                    f"{part.file.location.shown} has {found}, planned were {part.file.version}",
                     code="file-changed",
                     cause="this worker sees another copy or version, or the file is being written",
                     remedy="let all see the same file, and plan again once it is complete",

@@ -211,13 +211,15 @@ def _quantity(order: Order, detector: Detector) -> Quantity:
 def _description(plan: Plan, order: Order, detector: str) -> dict[str, str]:
     """All that the values of the parts depend on; no secret."""
     source = plan.source
-    files = [(part.identity, part.offset, part.frames, part.compression) for part in source.parts]
+    files = [
+        (part.file.version, part.offset, part.frames, part.compression) for part in source.parts
+    ]
     return {
         "software": f"mrcdist {mrcdist.__version__}",
         "quantity": order.kind,
         "detector": detector,
-        "file": ", ".join(part.location.shown for part in source.parts),
-        "version": ", ".join(str(part.identity) for part in source.parts),
+        "file": ", ".join(part.file.location.shown for part in source.parts),
+        "version": ", ".join(str(part.file.version) for part in source.parts),
         "array": f"{plan.shape} {plan.dtype}",
         "plan": tokenize(files, plan.layout, source.table, plan.chunks),
     }

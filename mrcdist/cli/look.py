@@ -58,7 +58,7 @@ def info(as_json: bool, **options: Any) -> None:
     header = plan.header
     order = {"<": "little-endian", ">": "big-endian"}[header.byteorder]
     click.echo(plan.location.shown)
-    click.echo(f"  file     {plan.source.parts[0].identity}")
+    click.echo(f"  file     {plan.source.parts[0].file.version}")
     click.echo(f"  array    {' × '.join(map(str, plan.shape))} {plan.dtype}")
     click.echo(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
     for axis in plan.axes:

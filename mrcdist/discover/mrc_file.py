@@ -1,4 +1,4 @@
-"""One file on the client: identity, header, extended header, and where its frames begin."""
+"""One file on the client: version, header, extended header, and where its frames begin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds
 from mrcdist.read.source import Part
 from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
-from mrcdist.storage.version import Identity
 
 __all__ = ["OpenedFile", "open_file"]
 
@@ -49,8 +48,8 @@ class OpenedFile:
 
     Attributes
     ----------
-    location : Location
-    identity : Identity
+    file : StoredFile
+        The version that was opened.
     header : Header
     extended : ExtendedHeader or None
     compression : {"gzip", "bzip2"} or None
@@ -59,22 +58,21 @@ class OpenedFile:
         What is odd about it.
     """
 
-    location: Location
-    identity: Identity
+    file: StoredFile
     header: Header
     extended: ExtendedHeader | None = field(repr=False)
     compression: Compression | None
     notes: tuple[str, ...]
 
     @property
-    def stored(self) -> StoredFile:
-        """The version that was opened."""
-        return StoredFile(self.location, self.identity)
+    def location(self) -> Location:
+        """Where the file is."""
+        return self.file.location
 
     @property
     def file_size(self) -> int | None:
         """Bytes of the file as an MRC file; None where it is a compressed stream."""
-        return None if self.compression else self.identity.size
+        return None if self.compression else self.file.version.size
 
     def part(self, layout: Layout, *, allow_truncated: bool) -> tuple[Part, list[str]]:
         """Work out which whole frames it holds, and what tasks need to open it.
@@ -92,12 +90,10 @@ class OpenedFile:
             frames, notes = count_frames(
                 header, layout, self.file_size, allow_truncated=allow_truncated
             )
-            return Part(self.location, self.identity, offset, frames, self.compression), notes
+            return Part(self.file, offset, frames, self.compression), notes
         table = self._follow_sections(layout, allow_truncated=allow_truncated)
         notes = list(table.notes)
-        part = Part(
-            self.location, self.identity, 0, table.sections, None, table, layout.frame_bytes
-        )
+        part = Part(self.file, 0, table.sections, None, table, layout.frame_bytes)
         return part, notes
 
     def _require_stream(self, compression: Compression, layout: Layout) -> None:
@@ -110,12 +106,12 @@ class OpenedFile:
                 cause="the file was compressed twice",
                 remedy=parallel_advice(compression, self.location.name)[1],
             )
-        size = self.identity.size
+        size = self.file.version.size
         announced = header.data_offset + header.nz * layout.frame_bytes
         # Tasks take memory for what is announced; only an unlikely ratio is worth a look first.
         if size is None or announced <= _LIKELY_RATIO * size:
             return
-        if not stream_holds(self.stored, compression, announced):
+        if not stream_holds(self.file, compression, announced):
             raise TruncatedFileError(
                 f"{self.location.shown} holds less than the {announced} bytes that its header "
                 f"announces, in a {compression} stream of {size} bytes",
@@ -125,7 +121,7 @@ class OpenedFile:
             )
 
     def _follow_sections(self, layout: Layout, *, allow_truncated: bool) -> SectionTable:
-        size = self.identity.size
+        size = self.file.version.size
         if size is None:
             raise ReadError(
                 f"{self.location.shown}: its size is not known",
@@ -141,7 +137,7 @@ class OpenedFile:
         )
         with (
             Progress("following compressed sections", self.header.nz) as progress,
-            self.stored.reader() as read,
+            self.file.reader() as read,
         ):
             while (wanted := walk.wanted) is not None:
                 # Sections larger than a window are stepped over, smaller ones come many in one.
@@ -161,9 +157,9 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
         The file cannot be found or read, or is no MRC file.
     """
     file, raw = StoredFile.open(location, HEADER_BYTES)
-    identity = file.version
+    version = file.version
     compression = detect_compression(raw)
-    notes = [] if identity.kind or read_settings().consistency != "strict" else [_NO_VERSION]
+    notes = [] if version.kind or read_settings().consistency != "strict" else [_NO_VERSION]
     if compression is not None:
         cause, remedy = parallel_advice(compression, location.name)
         if compression not in STREAMS:
@@ -175,12 +171,12 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
             )
         notes.append(f"{cause}; one task reads it. To go faster, {remedy}")
         raw = read_stream_head(file, compression, HEADER_BYTES)
-    size = None if compression else identity.size
+    size = None if compression else version.size
     header = parse_header(raw, file_size=size, endianness=endianness)
     extended = _read_extended(file, compression, header)
     if extended is not None:
         notes += extended.notes
-    return OpenedFile(location, identity, header, extended, compression, (*header.notes, *notes))
+    return OpenedFile(file, header, extended, compression, (*header.notes, *notes))
 
 
 def _read_extended(

@@ -169,7 +169,7 @@ def scan_of(data: Plan | Mapping[str, Any], budget: int) -> Scan:
             cause="they were sliced, computed with or rechunked since",
             remedy="pass plan_mrc(url), or a computed (numpy) array in the dict",
         )
-    return _of_source(source, axes, source.parts[0].location.shown, budget)
+    return _of_source(source, axes, source.parts[0].file.location.shown, budget)
 
 
 def source_of(array: da.Array) -> MrcSource | None:

@@ -17,10 +17,8 @@ from mrcdist.errors import MrcdistError, TruncatedFileError
 from mrcdist.plan.capabilities import Capabilities, Cost
 from mrcdist.plan.tuning import DEFAULT_TUNING
 from mrcdist.storage.file import StoredFile
-from mrcdist.storage.location import Location, here
-from mrcdist.storage.translate import explain_failure
+from mrcdist.storage.location import here
 from mrcdist.storage.transport import Bytes
-from mrcdist.storage.version import Identity
 
 __all__ = ["STREAMS", "Stream", "StreamReader", "read_stream_head", "stream_holds"]
 
@@ -36,15 +34,13 @@ class StreamReader:
 
     Parameters
     ----------
-    location : Location
-    identity : Identity
-        The planned version; another one raises `FileChangedError`.
+    file : StoredFile
     kind : {"gzip", "bzip2"}
     """
 
-    def __init__(self, location: Location, identity: Identity, kind: str) -> None:
-        self._location = location
-        self._identity = identity
+    def __init__(self, file: StoredFile, kind: str) -> None:
+        self._file = file
+        self._location = file.location
         self._kind = kind
 
     @property
@@ -64,7 +60,7 @@ class StreamReader:
         FileChangedError, TruncatedFileError, MissingFileError, AccessDeniedError, ReadError
         """
         at = 0
-        with open_stream(StoredFile(self._location, self._identity), self._kind) as stream:
+        with open_stream(self._file, self._kind) as stream:
             for start, stop in ranges:
                 self._skip(stream, start - at, start)
                 # Grown with what comes: a damaged header announces more than memory holds.
@@ -98,7 +94,7 @@ class StreamReader:
                     remedy="copy the file again",
                     where=here(self._location),
                 ) from None
-            raise explain_failure(error, self._location.shown, self._location.scrub) from None
+            raise self._file.explained(error) from None
 
     def _ended(self, at: int, wanted: int) -> TruncatedFileError:
         return TruncatedFileError(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +19,17 @@ from fsspec.implementations.local import LocalFileSystem
 
 from mrcdist import stats
 from mrcdist.config import ReadSettings
-from mrcdist.errors import FileChangedError, MrcdistError
+from mrcdist.errors import FileChangedError
 from mrcdist.plan.block import Stretches
 from mrcdist.plan.capabilities import Capabilities, Cost
 from mrcdist.plan.layout import Frames, Layout
 from mrcdist.plan.tuning import DEFAULT_TUNING, Tuning
 from mrcdist.read.mmap_pool import POOL
 from mrcdist.read.readahead import announce
-from mrcdist.storage.location import Location, here, require_version
-from mrcdist.storage.translate import explain_failure
+from mrcdist.storage.file import StoredFile
+from mrcdist.storage.location import here
 from mrcdist.storage.transport import Bytes
-from mrcdist.storage.version import Identity, local_identity
+from mrcdist.storage.version import local_version
 
 __all__ = ["LocalReader", "map_writable", "open_local"]
 
@@ -45,8 +45,7 @@ _NETWORK = (
 
 
 def open_local(
-    location: Location,
-    identity: Identity,
+    file: StoredFile,
     settings: ReadSettings,
     tuning: Tuning = DEFAULT_TUNING,
 ) -> LocalReader:
@@ -54,18 +53,16 @@ def open_local(
 
     Parameters
     ----------
-    location : Location
-    identity : Identity
-        The planned version; another one raises `FileChangedError`.
+    file : StoredFile
     settings : ReadSettings
         ``io``: "map", "read", or "auto", which maps on local disks, but for small ranges, and
         reads on network filesystems.
     tuning : Tuning, optional
     """
-    path = _path_of(location.url)
+    path = _path_of(file.location.url)
     if settings.io == "read" or (settings.io == "auto" and on_network(path)):
-        return ReadFile(location, identity, settings.consistency, path, tuning)
-    mapped = MappedFile(location, identity, settings.consistency, path, tuning)
+        return ReadFile(file, settings.consistency, path, tuning)
+    mapped = MappedFile(file, settings.consistency, path, tuning)
     mapped.small = tuning.small if settings.io == "auto" else 0
     return mapped
 
@@ -75,18 +72,16 @@ class LocalReader(ABC):
 
     def __init__(
         self,
-        location: Location,
-        identity: Identity,
+        file: StoredFile,
         consistency: str,
         path: str,
         tuning: Tuning = DEFAULT_TUNING,
     ) -> None:
-        self._location = location
-        self._identity = identity
+        self._file = file
         self._consistency = consistency
         self._path = path
         self._tuning = tuning
-        self._size = 0
+        self._size = self._modified = 0
 
     @property
     @abstractmethod
@@ -121,9 +116,7 @@ class LocalReader(ABC):
         try:
             file = FileIO(self._path)
         except OSError as error:
-            raise explain_failure(error, self._location.shown, self._location.scrub).located(
-                here(self._location)
-            ) from None
+            raise self._file.explained(error) from None
         with file:
             self._check(file)
             yield file
@@ -140,23 +133,22 @@ class LocalReader(ABC):
                     raise self._ended(start + filled, start, start + memory.size)
                 filled += count
         except OSError as error:
-            raise self._explained(error, start, start + memory.size) from None
+            raise self._file.explained(error, start, start + memory.size) from None
 
     def _check(self, file: FileIO) -> None:
-        found = local_identity(os.fstat(file.fileno()))
-        self._size = found.size or 0
-        require_version(self._location, self._identity, found, self._consistency)
-
-    def _explained(self, error: OSError, start: int, stop: int) -> MrcdistError:
-        explained = explain_failure(error, self._location.shown, self._location.scrub)
-        return explained.located(here(self._location, start, stop))
+        stat = os.fstat(file.fileno())
+        if not stat.st_nlink and (self._size, self._modified) == (stat.st_size, stat.st_mtime_ns):
+            return  # replaced or deleted once it was open: its bytes are still those of the version
+        self._size, self._modified = stat.st_size, stat.st_mtime_ns
+        self._file.require(local_version(stat), self._consistency)
 
     def _ended(self, at: int, start: int, stop: int) -> FileChangedError:
+        location = self._file.location
         return FileChangedError(
-            f"{self._location.shown} ends at byte {at}, before the bytes that were planned for",
+            f"{location.shown} ends at byte {at}, before the bytes that were planned for",
             cause="the file was truncated while tasks were to read it",
             remedy="call read_mrc again to plan for the file as it is now",
-            where=here(self._location, start, stop),
+            where=here(location, start, stop),
         )
 
 
@@ -260,7 +252,7 @@ class MappedFile(LocalReader):
         except ValueError:  # it has been truncated since
             raise self._ended(os.fstat(file.fileno()).st_size, start, stop) from None
         except OSError as error:
-            raise self._explained(error, start, stop) from None
+            raise self._file.explained(error, start, stop) from None
 
 
 def _page_of(start: int) -> int:
@@ -300,24 +292,16 @@ def on_network(path: str) -> bool:
     return kind.startswith(_NETWORK)
 
 
-class WholeFile(Protocol):
-    """Where a file is, which version of it, and where its frames begin."""
-
-    @property
-    def location(self) -> Location: ...
-    @property
-    def identity(self) -> Identity: ...
-    @property
-    def offset(self) -> int: ...
-
-
-def map_writable(part: WholeFile, layout: Layout, mode: Literal["r", "c", "r+"]) -> Array:
+def map_writable(
+    file: StoredFile, offset: int, layout: Layout, mode: Literal["r", "c", "r+"]
+) -> Array:
     """Map a whole local file as one array.
 
     Parameters
     ----------
-    part : MappedFile
-        The file.
+    file : StoredFile
+    offset : int
+        Byte at which its first frame begins.
     layout : Layout
         Of plain pixels, with all frames present.
     mode : {"r", "c", "r+"}
@@ -332,13 +316,10 @@ def map_writable(part: WholeFile, layout: Layout, mode: Literal["r", "c", "r+"])
     ------
     FileChangedError, MissingFileError, AccessDeniedError, ReadError
     """
-    location = part.location
+    path = Path(file.location.filesystem()[1])
     try:
-        with Path(location.filesystem()[1]).open("r+b" if mode == "r+" else "rb") as file:
-            found = local_identity(os.fstat(file.fileno()))
-            require_version(location, part.identity, found)
-            return np.memmap(file, layout.pixels.stored, mode, part.offset, layout.shape)
+        with path.open("r+b" if mode == "r+" else "rb") as opened:
+            file.require(local_version(os.fstat(opened.fileno())), "strict")
+            return np.memmap(opened, layout.pixels.stored, mode, offset, layout.shape)
     except OSError as error:
-        raise explain_failure(error, location.shown, location.scrub).located(
-            here(location)
-        ) from None
+        raise file.explained(error) from None

@@ -87,7 +87,7 @@ class MapPool:
         the file.
         """
         stat = os.fstat(file.fileno())
-        version = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        version = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         with self._lock:
             found = self._kept.get(version)
             if found is None:

@@ -19,11 +19,11 @@ from mrcdist.errors import MrcdistError
 from mrcdist.plan.capabilities import Capabilities, Cost
 from mrcdist.plan.coalesce import piece_bytes
 from mrcdist.plan.tuning import DEFAULT_TUNING
-from mrcdist.storage.location import Location, here
+from mrcdist.storage.file import StoredFile
+from mrcdist.storage.location import here
 from mrcdist.storage.retry import Attempts
 from mrcdist.storage.scatter import Target
-from mrcdist.storage.transport import Bytes, open_transport
-from mrcdist.storage.version import Identity
+from mrcdist.storage.transport import Bytes
 
 __all__ = ["RemoteReader"]
 
@@ -36,16 +36,14 @@ class RemoteReader:
 
     Parameters
     ----------
-    location : Location
-    identity : Identity
-        The planned version; another one raises `FileChangedError`.
+    file : StoredFile
     settings : ReadSettings
     """
 
-    def __init__(self, location: Location, identity: Identity, settings: ReadSettings) -> None:
-        self._location = location
+    def __init__(self, file: StoredFile, settings: ReadSettings) -> None:
+        self._location = file.location
         self._settings = settings
-        self._transport = open_transport(location, identity, settings.consistency)
+        self._transport = file.transport(settings.consistency)
         self.ahead = settings.concurrency if self._transport.parallel else 1
 
     @property

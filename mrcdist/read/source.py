@@ -28,8 +28,7 @@ from mrcdist.read.mapped import open_local
 from mrcdist.read.mrcz import SectionReader
 from mrcdist.read.protocol import RangeReader
 from mrcdist.read.remote import RemoteReader
-from mrcdist.storage.location import Location
-from mrcdist.storage.version import Identity
+from mrcdist.storage.file import StoredFile
 
 __all__ = ["MrcSource", "Part"]
 
@@ -40,8 +39,7 @@ class Part:
 
     Attributes
     ----------
-    location : Location
-    identity : Identity
+    file : StoredFile
         The version that was planned for.
     offset : int
         Byte at which its first frame begins.
@@ -55,8 +53,7 @@ class Part:
         Bytes of a section that is decompressed.
     """
 
-    location: Location
-    identity: Identity
+    file: StoredFile
     offset: int
     frames: int
     compression: str | None = None
@@ -66,11 +63,11 @@ class Part:
     def open(self, settings: ReadSettings, tuning: Tuning = DEFAULT_TUNING) -> RangeReader:
         """Open the file in this process: nothing comes from the client but this object."""
         if self.compression is not None:
-            return StreamReader(self.location, self.identity, self.compression)
+            return StreamReader(self.file, self.compression)
         reader: RangeReader = (
-            open_local(self.location, self.identity, settings, tuning)
-            if self.location.is_local
-            else RemoteReader(self.location, self.identity, settings)
+            open_local(self.file, settings, tuning)
+            if self.file.location.is_local
+            else RemoteReader(self.file, settings)
         )
         if self.sections is not None:
             return SectionReader(reader, self.sections, self.section_bytes)
@@ -208,7 +205,8 @@ class MrcSource:
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         parts = [
-            (part.location.place, part.identity, part.offset, part.frames) for part in self.parts
+            (part.file.location.place, part.file.version, part.offset, part.frames)
+            for part in self.parts
         ]
         return type(self).__qualname__, parts, self.layout, self.table
 

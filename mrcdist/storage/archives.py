@@ -12,26 +12,26 @@ from typing import Any
 
 from fsspec.core import OpenFile
 
-from mrcdist.storage.version import Identity, remote_identity
+from mrcdist.storage.version import Version, remote_version
 
 __all__ = ["file_below", "forget", "opened"]
 
 # By place and thread, as fsspec keeps its archives: the version that was there before they were
 # opened.
-_opened: dict[tuple[str, int], Identity] = {}
+_opened: dict[tuple[str, int], Version] = {}
 
 
-def file_below(fs: Any) -> Identity | None:
+def file_below(fs: Any) -> Version | None:
     """Ask which version the file of an archive has now; None if `fs` is no archive."""
     for layer in _layers(fs):
         below = getattr(layer, "of", None)
         if isinstance(below, OpenFile):
             below.fs.invalidate_cache()
-            return remote_identity(below.fs.info(below.path))
+            return remote_version(below.fs.info(below.path))
     return None
 
 
-def opened(place: str, version: Identity) -> bool:
+def opened(place: str, version: Version) -> bool:
     """Note the version that is to be opened; say whether it was opened in this thread before."""
     key = (place, threading.get_ident())
     before, _opened[key] = _opened.get(key), version

@@ -10,11 +10,11 @@ from io import FileIO
 from pathlib import Path
 
 from mrcdist.config import read_settings
-from mrcdist.errors import FileChangedError, MissingFileError
+from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError
 from mrcdist.storage.location import Location, here, require_version
 from mrcdist.storage.translate import Transient, explain_failure
-from mrcdist.storage.transport import Answer, open_transport
-from mrcdist.storage.version import Identity, local_identity
+from mrcdist.storage.transport import Answer, Transport, open_transport
+from mrcdist.storage.version import Version, local_version
 
 __all__ = ["StoredFile", "current_version", "read_whole"]
 
@@ -33,11 +33,11 @@ class StoredFile:
     Parameters
     ----------
     location : Location
-    version : Identity
+    version : Version
     """
 
     location: Location
-    version: Identity
+    version: Version
 
     @classmethod
     def open(cls, location: Location, size: int) -> tuple[StoredFile, bytes]:
@@ -59,7 +59,7 @@ class StoredFile:
         answer = _first(location, size, stranger=True)
         if answer is not None and answer.version is not None and answer.version.kind:
             return cls(location, answer.version), answer.raw
-        file = cls(location, location.identify(first=True))
+        file = cls(location, location.find_version(first=True))
         return file, file.read(0, size)
 
     def read(self, start: int, stop: int) -> bytes:
@@ -83,8 +83,7 @@ class StoredFile:
         ------
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
-        strict = read_settings().consistency == "strict"
-        wanted = self.version if strict else self.location.identify
+        wanted = self.version if read_settings().consistency == "strict" else None
         if self.location.is_local:
             with self._reader_of_file(Path(self.location.filesystem()[1]), checked=True) as read:
                 yield read
@@ -95,15 +94,30 @@ class StoredFile:
             with self._reader_of_store() as read:
                 yield read
 
-    def require(self, found: Identity) -> None:
-        """Raise `FileChangedError` unless the file is still this version."""
-        require_version(self.location, self.version, found, read_settings().consistency)
+    def require(self, found: Version, consistency: str | None = None) -> None:
+        """Raise `FileChangedError` unless the file is still this version, as far as that must hold.
+
+        `consistency` is ``mrcdist.consistency``, for a caller that has read the settings.
+        """
+        consistency = consistency or read_settings().consistency
+        require_version(self.location, self.version, found, consistency)
+
+    def explained(
+        self, error: Exception, start: int | None = None, stop: int | None = None
+    ) -> MrcdistError:
+        """Turn a store's error into ours, with the file, the byte range and the host."""
+        explained = explain_failure(error, self.location.shown, self.location.scrub)
+        return explained.located(here(self.location, start, stop))
+
+    def transport(self, consistency: str) -> Transport:
+        """Open what fetches byte ranges of this version, as far as that must hold."""
+        return open_transport(self.location, self.version, consistency)
 
     @contextmanager
     def _reader_of_file(self, path: Path, *, checked: bool) -> Iterator[Reader]:
         def check() -> None:
             if checked:
-                self.require(local_identity(os.fstat(file.fileno())))
+                self.require(local_version(os.fstat(file.fileno())))
 
         def read_once(start: int, stop: int) -> bytes:
             file.seek(start)
@@ -119,9 +133,7 @@ class StoredFile:
         try:
             file = FileIO(path)
         except OSError as error:
-            raise explain_failure(error, self.location.shown, self.location.scrub).located(
-                here(self.location)
-            ) from None
+            raise self.explained(error) from None
         with file:
             check()
             try:
@@ -131,7 +143,7 @@ class StoredFile:
 
     @contextmanager
     def _reader_of_store(self) -> Iterator[Reader]:
-        transport = open_transport(self.location, self.version, read_settings().consistency)
+        transport = self.transport(read_settings().consistency)
         size = self.version.size
         unsaid = not transport.pinned
 
@@ -164,10 +176,10 @@ class StoredFile:
 
     def _check(self) -> None:
         if read_settings().consistency != "off":
-            self.require(self.location.identify())
+            self.require(self.location.find_version())
 
 
-def current_version(location: Location) -> Identity:
+def current_version(location: Location) -> Version:
     """Return the version that the store has now, in the words in which `StoredFile.open` has it.
 
     With a part of a file, servers may name another version than with the whole.
@@ -179,7 +191,7 @@ def current_version(location: Location) -> Identity:
     answer = _first(location, _FIRST_BYTES, stranger=False)
     if answer is not None and answer.version is not None and answer.version.kind:
         return answer.version
-    return location.identify()
+    return location.find_version()
 
 
 def read_whole(location: Location, limit: int) -> bytes:
@@ -192,14 +204,14 @@ def read_whole(location: Location, limit: int) -> bytes:
     answer = _first(location, limit, stranger=False)
     if answer is not None and answer.version is not None:
         return answer.raw
-    return StoredFile(location, location.identify()).read(0, limit)
+    return StoredFile(location, location.find_version()).read(0, limit)
 
 
 def _first(location: Location, size: int, *, stranger: bool) -> Answer | None:
     """Read from the start, whatever version there is; None where no answer can name a version."""
     if location.is_local:
         return None
-    transport = open_transport(location, Identity(None), "off")
+    transport = open_transport(location, Version(None), "off")
     if not transport.pinned:
         return None
 

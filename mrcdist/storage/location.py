@@ -1,4 +1,4 @@
-"""A URL with its storage options: filesystem, siblings, identity, and what of it may be shown."""
+"""A URL with its storage options: filesystem, siblings, version, and what of it may be shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mrcdist.storage.redact import place, redact, scrub
 from mrcdist.storage.retry import retried
 from mrcdist.storage.translate import explain_failure, is_transient
 from mrcdist.storage.url import listed_name, name_of, url_beside
-from mrcdist.storage.version import Identity, local_identity, remote_identity
+from mrcdist.storage.version import Version, local_version, remote_version
 from mrcdist.storage.whole_file_cache import is_whole_file_cache, whole_copy
 
 __all__ = ["Location", "changed", "here", "require_version"]
@@ -109,7 +109,7 @@ class Location:
         """
         return self._opened()[:2]
 
-    def _opened(self) -> tuple[Any, str, Identity | None]:
+    def _opened(self) -> tuple[Any, str, Version | None]:
         """The filesystem, the path, and for a member of an archive the version of the archive."""
         fs, path = self._resolved()
         archive = None if self.is_local else self.retried(lambda: file_below(fs))
@@ -147,7 +147,7 @@ class Location:
         fs, path = self.filesystem()
         return bool(self.retried(lambda: fs.exists(path)))
 
-    def identify(self, *, first: bool = False) -> Identity:
+    def find_version(self, *, first: bool = False) -> Version:
         """Ask the store which version of the file it has now.
 
         Parameters
@@ -169,7 +169,7 @@ class Location:
 
         info = self.retried(ask, stranger=first)
         if self.is_local:
-            return local_identity(info)
+            return local_version(info)
         if info.get("type") == "directory":
             raise MissingFileError(
                 f"{self.shown} is a folder",
@@ -177,7 +177,7 @@ class Location:
                 remedy="name the .mrc file in it",
                 where=here(self),
             )
-        return remote_identity(info).within(archive)
+        return remote_version(info).within(archive)
 
     def retried(self, call: Callable[[], _Result], *, stranger: bool = False) -> _Result:
         """Call until it works; see `mrcdist.storage.retry`."""
@@ -186,13 +186,13 @@ class Location:
         except MrcdistError as error:
             raise error.located(here(self)) from None
 
-    def local_copy(self, version: Identity | Callable[[], Identity]) -> Path | None:
+    def local_copy(self, version: Version | None) -> Path | None:
         """Return this process's whole copy of one version, where the URL asks for such a cache.
 
         Parameters
         ----------
-        version : Identity or callable
-            The version, or where to get it from.
+        version : Version or None
+            None for the version that the store has now.
 
         Raises
         ------
@@ -202,12 +202,12 @@ class Location:
         fs, path = self.filesystem()
         if not is_whole_file_cache(fs):
             return None
-        identity = version if isinstance(version, Identity) else version()
+        wanted = version or self.find_version()
 
         def verify() -> None:
-            require_version(self, identity, self.identify())
+            require_version(self, wanted, self.find_version())
 
-        return whole_copy(fs, path, self.name, f"{self.place} {identity}", verify)
+        return whole_copy(fs, path, self.name, f"{self.place} {wanted}", verify)
 
     def list_folder(self) -> tuple[str, ...] | None:
         """Return the names of the files beside this one; None where the store cannot list.
@@ -267,7 +267,7 @@ def here(location: Location, start: int | None = None, stop: int | None = None) 
     return f"{location.shown}{span}, host {socket.gethostname()} (pid {os.getpid()})"
 
 
-def changed(location: Location, planned: Identity, found: object) -> FileChangedError:
+def changed(location: Location, planned: Version, found: object) -> FileChangedError:
     """Build the error for a file that is not the planned one."""
     return FileChangedError(
         f"{location.shown} changed since it was planned: it had {planned}, it has {found}",
@@ -277,7 +277,7 @@ def changed(location: Location, planned: Identity, found: object) -> FileChanged
 
 
 def require_version(
-    location: Location, planned: Identity, found: Identity, consistency: str = "strict"
+    location: Location, planned: Version, found: Version, consistency: str = "strict"
 ) -> None:
     """Raise `FileChangedError` unless a file is the planned version, as far as that must hold."""
     if found.required(consistency) != planned.required(consistency):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Identity", "local_identity", "remote_identity"]
+__all__ = ["Version", "local_version", "remote_version"]
 
 # fsspec's names differ between stores. A store's own version comes first, then what is made of the
 # content, then a date.
@@ -25,7 +25,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Identity:
+class Version:
     """Which version of a file was planned for.
 
     Attributes
@@ -35,15 +35,15 @@ class Identity:
     kind : str
         What tells versions apart: "version_id", "etag", "checksum", "mtime_ns", "modified",
         "archive" or "" (nothing but the size).
-    version : str
+    value : str
         Its value.
     """
 
     size: int | None
     kind: str = ""
-    version: str = ""
+    value: str = ""
 
-    def required(self, consistency: str) -> Identity:
+    def required(self, consistency: str) -> Version:
         """What of it must still hold when the file is read.
 
         Parameters
@@ -53,25 +53,30 @@ class Identity:
         """
         if consistency == "strict":
             return self
-        return Identity(self.size if consistency == "size" else None)
+        return Version(self.size if consistency == "size" else None)
 
-    def within(self, archive: Identity | None) -> Identity:
+    def within(self, archive: Version | None) -> Version:
         """The same file as a member of one version of an archive."""
         if archive is None or not (self.kind or archive.kind):
             return self
-        return Identity(self.size, "archive", f"{self.kind} {self.version} in {archive}".strip())
+        return Version(self.size, "archive", f"{self.kind} {self.value} in {archive}".strip())
 
     def __str__(self) -> str:
         size = "unknown size" if self.size is None else f"{self.size} bytes"
-        return f"{size}, {self.kind} {self.version}" if self.kind else size
+        return f"{size}, {self.kind} {self.value}" if self.kind else size
 
 
-def local_identity(stat: os.stat_result) -> Identity:
-    """Size and modification time of an open or named local file."""
-    return Identity(stat.st_size, "mtime_ns", str(stat.st_mtime_ns))
+def local_version(stat: os.stat_result) -> Version:
+    """Size and times of an open or named local file.
+
+    Tools that copy and restore files set the time of modification back; the time of the last change
+    of the file or its attributes cannot be set. The inode is left out: some network filesystems
+    number files anew on each host.
+    """
+    return Version(stat.st_size, "mtime_ns", f"{stat.st_mtime_ns}, ctime_ns {stat.st_ctime_ns}")
 
 
-def remote_identity(info: Mapping[str, Any]) -> Identity:
+def remote_version(info: Mapping[str, Any]) -> Version:
     """Find in fsspec's info what tells versions apart.
 
     What else an info may hold (addresses, times of access) changes while the file does not.
@@ -81,5 +86,5 @@ def remote_identity(info: Mapping[str, Any]) -> Identity:
         for key in keys:
             # S3 without versioning says "null".
             if info.get(key) and info[key] != "null":
-                return Identity(size, kind, str(info[key]))
-    return Identity(size)
+                return Version(size, kind, str(info[key]))
+    return Version(size)

@@ -22,7 +22,7 @@ from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
 from mrcdist.storage.scatter import Target
 from mrcdist.storage.transport import Transport, open_transport
-from mrcdist.storage.version import Identity
+from mrcdist.storage.version import Version
 from tests.support.async_store import AsyncStore, async_store
 from tests.support.mrc_files import counting, mrc_bytes
 from tests.support.web import web_server
@@ -144,7 +144,7 @@ def test_get_or_check_refuses_another_version(stored: Object) -> None:
 
 
 def test_first_read_of_a_pinned_transport_names_the_version(stored: Object) -> None:
-    transport = open_transport(stored.location, Identity(None), "off")
+    transport = open_transport(stored.location, Version(None), "off")
     answer = transport.read(0, 100)
     named = answer.version is not None and answer.version.size == len(CONTENT)
     assert named == transport.pinned

@@ -27,7 +27,7 @@ from mrcdist.read.mapped import ReadFile
 from mrcdist.read.source import MrcSource
 from mrcdist.storage.file import current_version
 from mrcdist.storage.transport.fsspec import FsspecTransport
-from mrcdist.storage.version import Identity
+from mrcdist.storage.version import Version
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange
 from tests.support.mrc_files import mrc_bytes
@@ -60,7 +60,7 @@ def proxy(radosgw: S3Server) -> Iterator[CountingProxy]:
 
 
 def kind_of(plan: Plan) -> str:
-    return plan.source.parts[0].identity.kind
+    return plan.source.parts[0].file.version.kind
 
 
 def once(proxy: CountingProxy, number: int, act: Callable[[], object]) -> None:
@@ -162,7 +162,7 @@ class TestVersionedObject:
             np.testing.assert_array_equal(plan.source[...], OLD)
 
     def test_the_version_itself_is_gone(self, plan: Plan, versioned: Bucket) -> None:
-        version = plan.source.parts[0].identity.version
+        version = plan.source.parts[0].file.version.value
         versioned.server.client.delete_object(
             Bucket=versioned.name, Key="movie.mrc", VersionId=version
         )
@@ -318,7 +318,9 @@ class TestWebServersThatSayLittle:
                 warnings.simplefilter("ignore", MrcdistWarning)  # one task reads a stream
                 source = plan_mrc(url, metadata_file=None).source
                 np.testing.assert_array_equal(source[...], OLD)
-                assert current_version(source.parts[0].location) == source.parts[0].identity
+                assert (
+                    current_version(source.parts[0].file.location) == source.parts[0].file.version
+                )
 
     def test_nothing_but_the_size_is_warned_of(self) -> None:
         with file_server(mrc_bytes(OLD), etag=lambda _: None) as url:
@@ -357,7 +359,7 @@ CHANGES = {"overwritten": overwrite, "replaced": replace, "appended to": append,
 
 
 class TestLocalFile:
-    """Told apart by size and time of modification, to the nanosecond."""
+    """Told apart by size and the times of modification and change, to the nanosecond."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -391,6 +393,18 @@ class TestLocalFile:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
         if path.stat().st_mtime_ns == stat.st_mtime_ns:
             pytest.skip("this file system keeps no nanoseconds")
+        with pytest.raises(FileChangedError):
+            plan.source[0]
+
+    @pytest.mark.usefixtures("io")
+    @pytest.mark.parametrize("change", ["overwritten", "replaced"])
+    def test_other_content_with_the_same_size_and_time_of_modification(
+        self, plan: Plan, path: Path, change: str
+    ) -> None:
+        stat = path.stat()
+        CHANGES[change](path)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert path.stat().st_size == stat.st_size
         with pytest.raises(FileChangedError):
             plan.source[0]
 
@@ -582,7 +596,7 @@ class TestDifferentSurroundings:
 
 
 def test_what_must_hold_depends_on_the_consistency() -> None:
-    identity = Identity(10, "etag", "abc")
-    assert identity.required("strict") == identity
-    assert identity.required("size") == Identity(10)
-    assert identity.required("off") == Identity(None)
+    version = Version(10, "etag", "abc")
+    assert version.required("strict") == version
+    assert version.required("size") == Version(10)
+    assert version.required("off") == Version(None)

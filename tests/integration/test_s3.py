@@ -192,7 +192,7 @@ class TestRequests:
             np.testing.assert_array_equal(plan.to_dask().compute(), numbers)
         assert len(proxy.requests) == cost.requests * cost.tasks
         assert sum(e.body_bytes for e in proxy.requests) == cost.fetched_bytes * cost.tasks
-        assert {e.if_match for e in proxy.requests} == {plan.source.parts[0].identity.version}
+        assert {e.if_match for e in proxy.requests} == {plan.source.parts[0].file.version.value}
 
     def test_a_large_chunk_is_fetched_in_sub_ranges_at_a_time(self, proxied):
         bucket, proxy, options = proxied

@@ -95,7 +95,7 @@ class TestMemory:
         header = header_bytes(nx=65536, ny=65536, nz=4, mode=6)
         with file_server(header + bytes(4096), tell_size=False) as url:
             source = plan_mrc(url, metadata_file=None).source
-            assert source.parts[0].identity.size is None
+            assert source.parts[0].file.version.size is None
             before = psutil.Process().memory_info().rss
             with pytest.raises(FileChangedError):
                 source[0]
@@ -143,7 +143,7 @@ class TestSecrets:
         with refusing(status, b"") as url, dask.config.set({"mrcdist.retries": 0}):
             secret = url.replace("http://", "http://somebody:password-not-real@")
             with pytest.raises(MrcdistError):
-                Location.of(f"{secret}/movie.mrc?X-Amz-Signature=signature-not-real").identify()
+                Location.of(f"{secret}/movie.mrc?X-Amz-Signature=signature-not-real").find_version()
         assert "Traceback" in log.getvalue()
         assert "password-not-real" not in log.getvalue()
         assert "signature-not-real" not in log.getvalue()
@@ -152,7 +152,7 @@ class TestSecrets:
         with file_server(mrc_bytes(NUMBERS)) as url:
             secret = url.replace("http://", "http://somebody:password-not-real@")
             plan = plan_mrc(f"{secret}?signature=signature-not-real")
-            assert plan.location.identify() == plan.source.parts[0].identity
+            assert plan.location.find_version() == plan.source.parts[0].file.version
             np.testing.assert_array_equal(plan.source[...], NUMBERS)
         assert "http://127.0.0.1" in log.getvalue()
         assert "password-not-real" not in log.getvalue()

@@ -443,4 +443,4 @@ def test_a_relative_path_is_made_absolute_when_it_is_given(path, monkeypatch, tm
     source = mrcdist.plan_mrc(Path(path.name)).source
     monkeypatch.chdir(tmp_path)
     assert ds["data"][3].compute().shape == (8, 8)
-    assert source.parts[0].location.url == str(path)
+    assert source.parts[0].file.location.url == str(path)

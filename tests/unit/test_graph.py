@@ -25,8 +25,9 @@ from mrcdist.dask_array import to_dask
 from mrcdist.plan.chunks import plan_chunks
 from mrcdist.read.readahead import announce
 from mrcdist.read.source import MrcSource, Part
+from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
-from mrcdist.storage.version import Identity
+from mrcdist.storage.version import Version, local_version
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 from tests.support.processes import ROOT
@@ -110,8 +111,8 @@ class TestPlanning:
     def test_records_which_version_of_the_file_it_planned_for(self, local_file):
         stat = local_file.stat()
         [part] = mrcdist.plan_mrc(local_file).source.parts
-        assert part.identity == Identity(stat.st_size, "mtime_ns", str(stat.st_mtime_ns))
-        assert part.location.url == str(local_file)
+        assert part.file.version == local_version(stat)
+        assert part.file.location.url == str(local_file)
 
     def test_more_than_50000_chunks_are_warned_of_with_the_remedy(self, memory_file):
         url = memory_file(mrc_bytes(counting((50_001, 1, 1), "int8")))
@@ -313,10 +314,10 @@ def s3_source(navigation_shape, options, table=None, parts=1):
     count = int(np.prod(navigation_shape))
     layout = dataclasses.replace(layout, navigation_shape=navigation_shape, present=count)
     url = "s3://a-bucket-with-a-long-name/2024/10/21/project/session/20241021_00405_{}_movie.mrc"
-    identity = Identity(2**40, "etag", '"d41d8cd98f00b204e9800998ecf8427e-1234"')
+    version = Version(2**40, "etag", '"d41d8cd98f00b204e9800998ecf8427e-1234"')
     return MrcSource(
         tuple(
-            Part(Location(url.format(i), options), identity, 1024, count // parts)
+            Part(StoredFile(Location(url.format(i), options), version), 1024, count // parts)
             for i in range(parts)
         ),
         layout,
@@ -396,4 +397,4 @@ class TestSizes:
             source = s3_source((10,), {"session": key})
             packed = distributed_pickle.dumps(source)
         again = distributed_pickle.loads(packed)
-        assert again.parts[0].location.storage_options["session"].number == 7
+        assert again.parts[0].file.location.storage_options["session"].number == 7

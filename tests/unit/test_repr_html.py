@@ -90,7 +90,7 @@ def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, m
     def refuse(*_args, **_options):
         raise AssertionError("the page asked the store for something")
 
-    for name in ("list_folder", "identify", "retried"):
+    for name in ("list_folder", "find_version", "retried"):
         monkeypatch.setattr(Location, name, refuse)
     monkeypatch.setattr(StoredFile, "reader", refuse)
     before = Cost.so_far()

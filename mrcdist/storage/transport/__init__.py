@@ -17,7 +17,7 @@ from mrcdist.storage.transport.fsspec import (
 from mrcdist.storage.transport.http import HttpTransport
 from mrcdist.storage.transport.protocol import Answer, Bytes, Transport
 from mrcdist.storage.transport.s3 import S3Transport
-from mrcdist.storage.version import Identity
+from mrcdist.storage.version import Version
 
 __all__ = ["Answer", "Bytes", "Transport", "open_transport"]
 
@@ -26,13 +26,13 @@ for _logger in ("fsspec.http", "botocore.auth", "botocore.endpoint"):
     logging.getLogger(_logger).addFilter(redact_record)
 
 
-def open_transport(location: Location, identity: Identity, consistency: str) -> Transport:
+def open_transport(location: Location, version: Version, consistency: str) -> Transport:
     """Choose the transport for a remote file by its filesystem's type."""
     fs, path = location.filesystem()
     # By type: caching wrappers claim async_impl and are not.
     if isinstance(fs, S3FileSystem):
-        return S3Transport(fs, path, location, identity.required(consistency))
+        return S3Transport(fs, path, location, version.required(consistency))
     if isinstance(fs, HTTPFileSystem):
-        return HttpTransport(fs, path, location, identity.required(consistency))
+        return HttpTransport(fs, path, location, version.required(consistency))
     kind = AsyncFsspecTransport if is_asynchronous(fs) else FsspecTransport
-    return kind(fs, path, location, identity, consistency)
+    return kind(fs, path, location, version, consistency)

@@ -15,7 +15,7 @@ from mrcdist.storage.scatter import Target
 from mrcdist.storage.throughput import pace_of
 from mrcdist.storage.translate import is_past_end, is_transient
 from mrcdist.storage.transport.protocol import Answer
-from mrcdist.storage.version import Identity
+from mrcdist.storage.version import Version
 from mrcdist.storage.whole_file_cache import is_whole_file_cache
 
 __all__ = ["AsyncFsspecTransport", "FsspecTransport", "is_asynchronous"]
@@ -44,22 +44,22 @@ class FsspecTransport:
     connections = math.inf
 
     def __init__(
-        self, fs: Any, path: str, location: Location, identity: Identity, consistency: str
+        self, fs: Any, path: str, location: Location, version: Version, consistency: str
     ) -> None:
         self.loop = get_loop()
         self.pace = pace_of(fs)
         self.filesystem = fs
         self._path = path
         self._location = location
-        self._identity = identity
+        self._version = version
         self._consistency = consistency
 
     def check(self) -> None:
         """Raise `FileChangedError` if there is another version by now."""
         if self._consistency == "off":
             return
-        found = self._location.identify()
-        require_version(self._location, self._identity, found, self._consistency)
+        found = self._location.find_version()
+        require_version(self._location, self._version, found, self._consistency)
         self.filesystem, self._path = self._location.filesystem()  # an archive may be opened anew
 
     def read(self, start: int, size: int) -> Answer:
@@ -67,7 +67,7 @@ class FsspecTransport:
         try:
             raw: bytes = self.filesystem.cat_file(self._path, start=start, end=start + size)
         except Exception as error:
-            if is_past_end(error) and self._identity.size is None:
+            if is_past_end(error) and self._version.size is None:
                 return Answer(b"", pinned=False)
             raise
         # A server that ignores Range sends everything, from byte 0.
@@ -93,8 +93,8 @@ class FsspecTransport:
     def _read(self, start: int, size: int) -> bytes:
         copy = None
         if is_whole_file_cache(self.filesystem):
-            strict = self._consistency == "strict"
-            copy = self._location.local_copy(self._identity if strict else self._location.identify)
+            wanted = self._version if self._consistency == "strict" else None
+            copy = self._location.local_copy(wanted)
         if copy is None:
             try:
                 raw: bytes = self.filesystem.cat_file(self._path, start=start, end=start + size)
@@ -114,9 +114,9 @@ class AsyncFsspecTransport(FsspecTransport):
     parallel = True
 
     def __init__(
-        self, fs: Any, path: str, location: Location, identity: Identity, consistency: str
+        self, fs: Any, path: str, location: Location, version: Version, consistency: str
     ) -> None:
-        super().__init__(fs, path, location, identity, consistency)
+        super().__init__(fs, path, location, version, consistency)
         self.loop = fs.loop
 
     async def _fetch(self, start: int, size: int) -> bytes:

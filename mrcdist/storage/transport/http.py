@@ -16,7 +16,7 @@ from mrcdist.storage.scatter import Target
 from mrcdist.storage.throughput import pace_of
 from mrcdist.storage.translate import explain_status
 from mrcdist.storage.transport.protocol import PIECE, Answer, check_part, check_range
-from mrcdist.storage.version import Identity, remote_identity
+from mrcdist.storage.version import Version, remote_version
 
 __all__ = ["HttpTransport"]
 
@@ -30,15 +30,13 @@ class HttpTransport:
     has_folders = False
     connections = math.inf
 
-    def __init__(
-        self, fs: HTTPFileSystem, path: str, location: Location, identity: Identity
-    ) -> None:
+    def __init__(self, fs: HTTPFileSystem, path: str, location: Location, version: Version) -> None:
         self.loop = fs.loop
         self.pace = pace_of(fs)
         self.filesystem = fs
         self._url = fs.encode_url(path)
         self._location = location
-        self._identity = identity
+        self._version = version
 
     def check(self) -> None:
         """Each answer says which version it is of."""
@@ -51,7 +49,7 @@ class HttpTransport:
     async def _read(self, start: int, size: int) -> Answer:
         location = self._location
         async with self._asked(start, size) as answer:
-            if answer.status == 416 and self._identity.size is None:
+            if answer.status == 416 and self._version.size is None:
                 return Answer(b"")
             self._require_ok(answer)
             pieces, got = [], 0
@@ -68,11 +66,11 @@ class HttpTransport:
         # Of what was compressed on the way nevertheless, the server counts other bytes.
         if headers.get("Content-Encoding", "identity") == "identity":
             if answer.status == 206:
-                total = check_part(headers.get("Content-Range"), start, location, self._identity)
+                total = check_part(headers.get("Content-Range"), start, location, self._version)
             elif "Content-Length" in headers:
                 total = got
         told = {key: headers.get(key) for key in ("ETag", "Last-Modified")}
-        version = None if total is None else remote_identity({**told, "size": total})
+        version = None if total is None else remote_version({**told, "size": total})
         return Answer(raw, version, pinned)
 
     async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
@@ -87,7 +85,7 @@ class HttpTransport:
                 start,
                 into.size,
                 self._location,
-                self._identity,
+                self._version,
             )
             into.restart()
             async for piece in answer.content.iter_chunked(PIECE):
@@ -105,8 +103,8 @@ class HttpTransport:
             "Range": f"bytes={start}-{start + size - 1}",
             "Accept-Encoding": "identity",
         }
-        if self._identity.kind == "etag" and not self._identity.version.startswith("W/"):
-            headers["If-Match"] = self._identity.version
+        if self._version.kind == "etag" and not self._version.value.startswith("W/"):
+            headers["If-Match"] = self._version.value
         async with session.get(self._url, headers=headers, **options) as answer:
             yield answer
 
@@ -118,18 +116,18 @@ class HttpTransport:
     @property
     def _validator(self) -> str | None:
         """The header that tells the planned version."""
-        return {"etag": "ETag", "modified": "Last-Modified"}.get(self._identity.kind)
+        return {"etag": "ETag", "modified": "Last-Modified"}.get(self._version.kind)
 
     def _check_version(self, headers: Mapping[str, str]) -> None:
         found = headers.get(self._validator) if self._validator else None
-        if found is not None and found != self._identity.version:
-            raise changed(self._location, self._identity, f"{self._validator} {found}")
+        if found is not None and found != self._version.value:
+            raise changed(self._location, self._version, f"{self._validator} {found}")
 
     def _require_version(self, headers: Mapping[str, str]) -> None:
         if self._validator and self._validator not in headers:
             raise ReadError(
                 f"{self._location.shown}: an answer does not say which version it is of",
-                cause=f"the server told {self._validator} {self._identity.version} of the whole "
+                cause=f"the server told {self._validator} {self._version.value} of the whole "
                 "file, and none with a part of it",
                 remedy='set mrcdist.consistency to "size" on the workers to read without it, or '
                 'prefix the URL with "simplecache::"',

@@ -15,7 +15,7 @@ from mrcdist.storage.location import Location, changed
 from mrcdist.storage.scatter import Target
 from mrcdist.storage.throughput import Pace
 from mrcdist.storage.translate import Transient
-from mrcdist.storage.version import Identity
+from mrcdist.storage.version import Version
 
 __all__ = ["PIECE", "Answer", "Bytes", "Transport", "check_part", "check_range"]
 
@@ -32,14 +32,14 @@ class Answer:
     Attributes
     ----------
     raw : bytes
-    version : Identity or None
+    version : Version or None
         Of the whole file, where the answer says how long the file is; its `kind` may be "".
     pinned : bool
         Whether the bytes are known to be of the wanted version.
     """
 
     raw: bytes
-    version: Identity | None = None
+    version: Version | None = None
     pinned: bool = True
 
 
@@ -81,20 +81,20 @@ class Transport(Protocol):
 
 
 def check_range(
-    found: str | None, start: int, size: int, location: Location, identity: Identity
+    found: str | None, start: int, size: int, location: Location, version: Version
 ) -> None:
     """Compare Content-Range with what was asked for; a store that ignores Range sends none."""
     if not found:
         raise _no_range(location)
     span, _, total = found.removeprefix("bytes ").partition("/")
     known = int(total) if total.isdigit() else None
-    if known is not None and (known < start + size or identity.size not in (None, known)):
-        raise changed(location, identity, f"{total} bytes")
+    if known is not None and (known < start + size or version.size not in (None, known)):
+        raise changed(location, version, f"{total} bytes")
     if span != f"{start}-{start + size - 1}":
         raise Transient(f"bytes {start}-{start + size - 1} were asked for and {found} were sent")
 
 
-def check_part(found: str | None, start: int, location: Location, identity: Identity) -> int | None:
+def check_part(found: str | None, start: int, location: Location, version: Version) -> int | None:
     """Return how long Content-Range says that the file is; check it and the start of the part."""
     if not found:
         if start == 0:
@@ -102,8 +102,8 @@ def check_part(found: str | None, start: int, location: Location, identity: Iden
         raise _no_range(location)
     span, _, total = found.removeprefix("bytes ").partition("/")
     known = int(total) if total.isdigit() else None
-    if known is not None and identity.size not in (None, known):
-        raise changed(location, identity, f"{total} bytes")
+    if known is not None and version.size not in (None, known):
+        raise changed(location, version, f"{total} bytes")
     if not span.startswith(f"{start}-"):
         raise Transient(f"bytes from {start} on were asked for and {found} were sent")
     return known

@@ -17,7 +17,7 @@ from mrcdist.storage.scatter import Target
 from mrcdist.storage.throughput import pace_of
 from mrcdist.storage.translate import explain_status, is_past_end
 from mrcdist.storage.transport.protocol import PIECE, Answer, check_part, check_range
-from mrcdist.storage.version import Identity, remote_identity
+from mrcdist.storage.version import Version, remote_version
 
 __all__ = ["S3Transport"]
 
@@ -30,21 +30,21 @@ class S3Transport:
     reports_progress = True
     has_folders = True
 
-    def __init__(self, fs: S3FileSystem, path: str, location: Location, identity: Identity) -> None:
+    def __init__(self, fs: S3FileSystem, path: str, location: Location, version: Version) -> None:
         self.loop = fs.loop
         self.pace = pace_of(fs)
         # 0 and None: as many as one likes.
         self.connections = fs.config_kwargs.get("max_pool_connections", 10) or math.inf
         self.filesystem = fs
         self._location = location
-        self._identity = identity
-        bucket, key, version = fs.split_path(path)
+        self._version = version
+        bucket, key, named = fs.split_path(path)
         self._bucket = bucket
         self._request = {"Bucket": bucket, "Key": key}
-        if identity.kind == "version_id" or version:
-            self._request["VersionId"] = version or identity.version
-        elif identity.kind == "etag":
-            self._request["IfMatch"] = identity.version
+        if version.kind == "version_id" or named:
+            self._request["VersionId"] = named or version.value
+        elif version.kind == "etag":
+            self._request["IfMatch"] = version.value
 
     def check(self) -> None:
         """Each request is for the planned version."""
@@ -64,11 +64,11 @@ class S3Transport:
                 while len(raw) < size and (piece := await response["Body"].read(size - len(raw))):
                     raw += piece
         except ClientError as error:
-            if is_past_end(error) and self._identity.size is None:
+            if is_past_end(error) and self._version.size is None:
                 return Answer(b"")
             raise self._explained(error) from None
-        total = check_part(response.get("ContentRange"), start, self._location, self._identity)
-        version = None if total is None else remote_identity({**response, "size": total})
+        total = check_part(response.get("ContentRange"), start, self._location, self._version)
+        version = None if total is None else remote_version({**response, "size": total})
         return Answer(bytes(raw), version)
 
     async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
@@ -76,7 +76,7 @@ class S3Transport:
         try:
             async with self._asked(start, into.size) as response:
                 found = response.get("ContentRange")
-                check_range(found, start, into.size, self._location, self._identity)
+                check_range(found, start, into.size, self._location, self._version)
                 into.restart()
                 while piece := await response["Body"].read(PIECE):
                     into.store(piece)

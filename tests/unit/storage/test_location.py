@@ -19,7 +19,7 @@ import mrcdist
 from mrcdist.errors import ArgumentError
 from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location, here
-from mrcdist.storage.version import Identity, remote_identity
+from mrcdist.storage.version import Version, remote_version
 from tests.support.mrc_files import counting, mrc_bytes
 
 SECRET = "s3cr3t-not-real"
@@ -322,28 +322,28 @@ class TestPlace:
 
 class TestIdentity:
     @pytest.mark.parametrize(
-        ("info", "identity"),
+        ("info", "version"),
         [
-            ({"size": 5, "ETag": '"abc"', "VersionId": None}, Identity(5, "etag", '"abc"')),
-            ({"size": 5, "ETag": '"abc"', "VersionId": "null"}, Identity(5, "etag", '"abc"')),
-            ({"size": 5, "ETag": '"abc"', "VersionId": "v"}, Identity(5, "version_id", "v")),
-            ({"size": 5, "Last-Modified": "Mon"}, Identity(5, "modified", "Mon")),
-            ({"size": 5, "mtime": 12.5}, Identity(5, "modified", "12.5")),
-            ({"size": None, "etag": "x"}, Identity(None, "etag", "x")),
-            ({"size": 5, "modify": "20240101"}, Identity(5, "modified", "20240101")),
-            ({"size": 5, "modificationTime": 17}, Identity(5, "modified", "17")),
-            ({"size": 5, "sha": "abc"}, Identity(5, "checksum", "abc")),
-            ({"size": 5, "CRC": 7, "date_time": (2024, 1, 1)}, Identity(5, "checksum", "7")),
-            ({"size": 5}, Identity(5)),
+            ({"size": 5, "ETag": '"abc"', "VersionId": None}, Version(5, "etag", '"abc"')),
+            ({"size": 5, "ETag": '"abc"', "VersionId": "null"}, Version(5, "etag", '"abc"')),
+            ({"size": 5, "ETag": '"abc"', "VersionId": "v"}, Version(5, "version_id", "v")),
+            ({"size": 5, "Last-Modified": "Mon"}, Version(5, "modified", "Mon")),
+            ({"size": 5, "mtime": 12.5}, Version(5, "modified", "12.5")),
+            ({"size": None, "etag": "x"}, Version(None, "etag", "x")),
+            ({"size": 5, "modify": "20240101"}, Version(5, "modified", "20240101")),
+            ({"size": 5, "modificationTime": 17}, Version(5, "modified", "17")),
+            ({"size": 5, "sha": "abc"}, Version(5, "checksum", "abc")),
+            ({"size": 5, "CRC": 7, "date_time": (2024, 1, 1)}, Version(5, "checksum", "7")),
+            ({"size": 5}, Version(5)),
         ],
         ids=str,
     )
-    def test_is_the_best_that_the_store_tells(self, info, identity):
-        assert remote_identity(info) == identity
+    def test_is_the_best_that_the_store_tells(self, info, version):
+        assert remote_version(info) == version
 
     def test_reads_well(self):
-        assert str(Identity(5, "etag", '"abc"')) == '5 bytes, etag "abc"'
-        assert str(Identity(None)) == "unknown size"
+        assert str(Version(5, "etag", '"abc"')) == '5 bytes, etag "abc"'
+        assert str(Version(None)) == "unknown size"
 
 
 @pytest.mark.parametrize("pool", ["32", 2.5, -1])
@@ -395,9 +395,9 @@ class TestListing:
         fs = fsspec.filesystem("memory")
         fs.pipe_file("memory://listed/a.mrc", b"1")
         location = Location.of("listed://listed/a.mrc")
-        assert location.identify().size == 1
+        assert location.find_version().size == 1
         fs.pipe_file("memory://listed/a.mrc", b"22")
-        assert location.identify().size == 2
+        assert location.find_version().size == 2
 
 
 def test_a_location_pickles_with_its_options_and_nothing_else():
