@@ -15,7 +15,7 @@ from mrcdist.discover.auxiliary import NamedFile
 from mrcdist.discover.files import Filename, find_files
 from mrcdist.discover.images import Images, find_images
 from mrcdist.errors import ArgumentError, MrcdistWarning
-from mrcdist.format.header import ByteOrder
+from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.pixels import Mode0
 from mrcdist.images import load_images
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mrcdist.discover.auxiliary import NamedFile
-from mrcdist.format.header import ByteOrder
+from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.pixels import Mode0
 
 __all__ = ["ReadOptions", "help_for"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mrcdist.config import read_settings
 from mrcdist.errors import FormatError, ReadError, TruncatedFileError
+from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.compression import Compression, detect_compression, parallel_advice
 from mrcdist.format.extended.registry import (
     ExtendedHeader,
@@ -14,7 +15,7 @@ from mrcdist.format.extended.registry import (
     decode_extended,
     identify_extended,
 )
-from mrcdist.format.header import HEADER_BYTES, ByteOrder, Header, parse_header
+from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, SectionWalk
 from mrcdist.plan.axes import count_frames
 from mrcdist.plan.layout import Layout

@@ -8,48 +8,27 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import FormatError
+from mrcdist.format.byte_order import ByteOrder, choose_order
+from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
 
 __all__ = [
     "HEADER_BYTES",
-    "KNOWN_MODES",
-    "MRCZ_MODES",
-    "STAMPS",
-    "ByteOrder",
     "Header",
-    "choose_order",
+    "decode_text",
     "parse_header",
 ]
 
-ByteOrder = Literal["<", ">"]
 Triple = tuple[int, int, int]
 FloatTriple = tuple[float, float, float]
 
 HEADER_BYTES = 1024
 IMOD_STAMP = 1146047817
-KNOWN_MODES = {
-    0: "int8 or uint8",
-    1: "int16",
-    2: "float32",
-    3: "complex, two int16",
-    4: "complex64",
-    6: "uint16",
-    12: "float16",
-    16: "RGB, three uint8",
-    101: "unsigned 4-bit, packed",
-}
-# MRCZ writes 1000 * codec + mode, codecs 1 (blosclz) to 6 (zstd), and has modes 7 (int32) and 8
-# (uint32)
-# of its own.
-MRCZ_MODES = {1000 * codec + mode for codec in range(1, 7) for mode in (*KNOWN_MODES, 7, 8)}
-
-STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
-_ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +112,9 @@ class Header:
     @property
     def data_bytes(self) -> int | None:
         """Bytes of data that the header announces; None for MRCZ, whose sections are compressed."""
-        return _data_bytes(self.nx, self.ny, self.nz, self.mode)
+        if self.codec is not None:
+            return None
+        return pixel_bytes(self.nx, self.ny, self.nz, self.mode)
 
     def axis_of(self, stored: int) -> int:
         """Cell axis (0 X, 1 Y, 2 Z) of a stored axis (0 column, 1 row, 2 section)."""
@@ -239,69 +220,6 @@ def decode_text(raw: bytes) -> str:
         return raw.decode("latin-1").rstrip()
 
 
-def choose_order(
-    raw: bytes, file_size: int | None, caller: ByteOrder | None
-) -> tuple[ByteOrder, list[str]]:
-    """Score both orders by what they make of the header; the stamp, then the caller, break ties.
-
-    Parameters
-    ----------
-    raw : bytes
-        The file's first 1024 bytes.
-    file_size : int or None
-        Size of the whole file in bytes; None where it is unknown.
-    caller : {"<", ">"} or None
-        The caller's word.
-
-    Returns
-    -------
-    order : {"<", ">"}
-    notes : list of str
-        What contradicts it.
-    """
-    little, big = (_score(raw, order, file_size) for order in ("<", ">"))
-    stamp = STAMPS.get(raw[212:214])
-    notes: list[str] = []
-    order: ByteOrder
-    if little != big:
-        order = "<" if little > big else ">"
-        if stamp is not None and stamp != order:
-            notes.append(
-                f"the machine stamp {raw[212:216].hex(' ')} says {_ORDER_NAMES[stamp]}, "
-                f"the header's numbers make sense only as {_ORDER_NAMES[order]}: read as that"
-            )
-    else:
-        order = stamp or caller or "<"
-    if caller is not None and caller != order:
-        notes.append(
-            f"endianness={caller!r} was asked for, but the file is {_ORDER_NAMES[order]}: read as "
-            f"that"
-        )
-    return order, notes
-
-
-def _score(raw: bytes, order: ByteOrder, file_size: int | None) -> int:
-    """How many of the header's integers are plausible in this byte order."""
-    nx, ny, nz, mode = struct.unpack(order + "4i", raw[:16])
-    mapcrs = struct.unpack(order + "3i", raw[64:76])
-    (nsymbt,) = struct.unpack(order + "i", raw[92:96])
-    score: int = sum(n > 0 for n in (nx, ny, nz))
-    score += 2 * (mode in KNOWN_MODES or mode in MRCZ_MODES)
-    score += all(0 <= axis <= 3 for axis in mapcrs)
-    score += nsymbt >= 0 and (file_size is None or nsymbt <= file_size)
-    data = _data_bytes(nx, ny, nz, mode) if min(nx, ny, nz) > 0 and mode in KNOWN_MODES else None
-    if data is not None and file_size is not None:
-        score += 2 * (HEADER_BYTES + nsymbt + data == file_size)
-    return score
-
-
-def _data_bytes(nx: int, ny: int, nz: int, mode: int) -> int | None:
-    bits = {0: 8, 1: 16, 2: 32, 3: 32, 4: 64, 6: 16, 12: 16, 16: 24}.get(mode)
-    if mode == 101:  # each row is padded to whole bytes
-        return (nx + 1) // 2 * ny * nz
-    return None if bits is None else nx * ny * nz * bits // 8
-
-
 def _require_shape(
     raw: bytes, nx: int, ny: int, nz: int, mode: int, nsymbt: int, *, has_map: bool
 ) -> None:
@@ -344,9 +262,9 @@ def _settle_extended_header(
     has_map: bool,
 ) -> tuple[int, list[str]]:
     """NSYMBT as it is in the file: programs drop the extended header and keep its size."""
-    data = _data_bytes(nx, ny, nz, mode)
-    if file_size is None or data is None:
+    if file_size is None or mode in MRCZ_MODES:
         return nsymbt, []
+    data = pixel_bytes(nx, ny, nz, mode)
     if nsymbt > 0 and file_size == HEADER_BYTES + data:
         return 0, [
             f"NSYMBT = {nsymbt}, but the file has no extended header: data begin at byte 1024"

@@ -13,7 +13,8 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import FormatError
-from mrcdist.format.header import HEADER_BYTES, Header, choose_order, parse_header
+from mrcdist.format.byte_order import choose_order
+from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.validate.findings import Facts, Finding, Severity
 from mrcdist.validate.header_checks import CHECKS, extended_kind
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mrcdist.format.header import ByteOrder, Header
+from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.header import Header
 
 __all__ = ["Facts", "Finding", "Severity"]
 

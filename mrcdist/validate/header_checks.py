@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+from mrcdist.format.byte_order import STAMPS
 from mrcdist.format.extended.registry import ExtendedKind, bytes_needed, identify_extended
-from mrcdist.format.header import HEADER_BYTES, KNOWN_MODES, MRCZ_MODES, STAMPS, Header
+from mrcdist.format.header import HEADER_BYTES, Header
+from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES
 from mrcdist.validate.findings import Facts, Finding
 
 __all__ = ["CHECKS", "extended_kind"]

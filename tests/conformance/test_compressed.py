@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import warnings
 
 import fsspec
 import mrcz
@@ -31,6 +32,46 @@ def test_whole_files_are_known_by_their_bytes_and_read_by_one_task(
     assert ds["data"].npartitions == 1
     np.testing.assert_array_equal(ds["data"].compute(), NUMBERS)
     np.testing.assert_array_equal(ds["data"][3, ::-1, 2].compute(), NUMBERS[3, ::-1, 2])
+
+
+@pytest.mark.parametrize("wrap", [bytes, gzip.compress, bz2.compress])
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize("shape", [(5, 6, 7), (1, 256, 64), (256, 1, 1), (3, 16, 256)])
+def test_byte_order_is_that_of_possible_sizes_where_nothing_else_tells(
+    tmp_path, wrap, byteorder, shape
+):
+    """Mode 0 and MAPCRS 0 are the same in both orders, and a compressed file's size is unknown."""
+    numbers = counting(shape, "int8")
+    raw = mrc_bytes(numbers, byteorder=byteorder, mapcrs=(0, 0, 0), stamp=b"\0\0\0\0")
+    path = tmp_path / "a.mrc"
+    path.write_bytes(wrap(raw))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*one task reads it", MrcdistWarning)
+        [ds] = mrcdist.read_mrc(path)
+    np.testing.assert_array_equal(
+        ds["data"].compute(), np.squeeze(numbers, 0) if shape[0] == 1 else numbers
+    )
+
+
+def test_byte_order_of_a_compressed_file_follows_possible_sizes_against_the_stamp(tmp_path):
+    path = tmp_path / "a.mrc.gz"
+    raw = mrc_bytes(counting((5, 6, 7), "int8"), byteorder=">", mapcrs=(0, 0, 0), stamp=b"DD\0\0")
+    path.write_bytes(gzip.compress(raw, mtime=0))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        [ds] = mrcdist.read_mrc(path)
+    assert any("stamp 44 44 00 00 says little-endian" in str(one.message) for one in caught)
+    np.testing.assert_array_equal(ds["data"].compute(), counting((5, 6, 7), "int8"))
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+def test_byte_order_of_an_unfinished_file_is_that_of_possible_sizes(tmp_path, byteorder):
+    numbers = counting((5, 6, 7), "int8")
+    raw = mrc_bytes(numbers, byteorder=byteorder, mapcrs=(0, 0, 0), stamp=b"\0\0\0\0")
+    (tmp_path / "a.mrc").write_bytes(raw[:-50])
+    with pytest.warns(MrcdistWarning, match="3 of 5 frames are there"):
+        [ds] = mrcdist.read_mrc(tmp_path / "a.mrc", allow_truncated=True)
+    np.testing.assert_array_equal(ds["data"].compute(), numbers[:3])
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
-from mrcdist.format.header import ByteOrder, decode_text
+from mrcdist.format.header import decode_text
 
 __all__ = ["DECODERS", "decode_symmetry"]
 

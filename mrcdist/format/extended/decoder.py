@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.quantities import Columns
-from mrcdist.format.header import ByteOrder
 
 __all__ = ["Decoded", "Decoder", "ExtendedKind", "RecordedScan"]
 

@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from mrcfile.dtypes import get_ext_header_dtype
 
+from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind, RecordedScan
 from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
-from mrcdist.format.header import ByteOrder, decode_text
+from mrcdist.format.header import decode_text
 
 __all__ = [
     "DECODERS",

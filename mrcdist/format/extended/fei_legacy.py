@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
-from mrcdist.format.header import ByteOrder
 
 __all__ = ["DECODERS", "decode_old_fei", "is_old_fei_size", "old_fei_quantities"]
 

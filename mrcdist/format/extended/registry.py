@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended import ccp4, fei, fei_legacy, serialem
 from mrcdist.format.extended.decoder import Decoder, ExtendedKind, RecordedScan
 from mrcdist.format.extended.quantities import Columns, common
-from mrcdist.format.header import ByteOrder
 
 __all__ = [
     "DECODERS",

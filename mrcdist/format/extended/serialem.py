@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert
-from mrcdist.format.header import ByteOrder
 
 __all__ = [
     "DECODERS",
