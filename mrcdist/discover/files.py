@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +14,7 @@ from mrcdist.discover.directory import Directory
 from mrcdist.errors import ArgumentError, MissingFileError
 from mrcdist.format.direct_electron.filenames import acquisitions, find_gap, find_parts, is_numbered
 from mrcdist.notes import Notes
-from mrcdist.storage.location import Location, here
-from mrcdist.storage.translate import explain_failure
-from mrcdist.storage.url import listed_name
+from mrcdist.storage.location import Location
 
 __all__ = ["Filename", "FoundFiles", "find_files"]
 
@@ -50,9 +50,9 @@ def find_files(
     Parameters
     ----------
     filename : str, PathLike or sequence of them
-        A list is taken as it stands. A glob (``*``, ``[0-9]``, and ``?`` on a disk) stands for the
-        parts of one acquisition, in the order of their numbers. The first of numbered parts stands
-        for all of them; in a list of one, for itself.
+        A list is taken as it stands. A glob (``*``, ``[0-9]``, and ``?`` on a disk, in the file's
+        name) stands for the parts of one acquisition, in the order of their numbers. The first of
+        numbered parts stands for all of them; in a list of one, for itself.
     storage_options : mapping or None
     notes : Notes
         What is odd about the names, or could not be found out.
@@ -79,7 +79,9 @@ def find_files(
         return FoundFiles.of(*files)
     location = Location.of(filename, storage_options)
     if _is_pattern(location):
-        return FoundFiles.of(*_glob(location))
+        files = _glob(location)
+        _check_once(files)
+        return FoundFiles.of(*files)
     if not is_numbered(location.name):
         return FoundFiles.of(location)
     return _with_later_parts(location, notes)
@@ -101,9 +103,11 @@ def _with_later_parts(location: Location, notes: Notes) -> FoundFiles:
 
 
 def _check_once(files: list[Location]) -> None:
-    urls = [file.url for file in files]
-    for file in files:
-        if (times := urls.count(file.url)) > 1:
+    # One file on a disk has many names: through a link, by way of another folder.
+    places = [os.path.realpath(file.url) if file.is_local else file.url for file in files]
+    often = Counter(places)
+    for file, place in zip(files, places, strict=True):
+        if (times := often[place]) > 1:
             raise ArgumentError(
                 f"{file.shown} is listed {times} times",
                 code="file-listed-twice",
@@ -113,19 +117,20 @@ def _check_once(files: list[Location]) -> None:
 
 
 def _is_pattern(location: Location) -> bool:
+    """Whether the file's name has wildcards; a file that is called so is that file."""
     name = location.name
-    if "*" in name or ("?" in name and location.is_local):
-        return True
-    # Brackets are found in the names of files, too.
-    return re.search(r"\[.+\]", name) is not None and not location.exists()
+    brackets = re.search(r"\[.+\]", name) is not None
+    if location.is_local:
+        return (brackets or "*" in name or "?" in name) and not location.exists()
+    return "*" in name or (brackets and not location.exists())
 
 
 def _glob(pattern: Location) -> list[Location]:
     try:
-        fs, path = pattern.filesystem()
-        names = [listed_name(pattern.url, str(found)) for found in fs.glob(path)]
-    except Exception as error:  # noqa: BLE001 each store has its own errors
-        raise explain_failure(error, pattern.shown, pattern.scrub).located(here(pattern)) from None
+        files = pattern.list_files()
+    except MissingFileError:  # there is no such folder
+        files = ()
+    names = _matching(pattern, files)
     if not names:
         raise MissingFileError(
             f"no file matches {pattern.shown}",
@@ -150,6 +155,19 @@ def _glob(pattern: Location) -> list[Location]:
             remedy="bring it here, or pass the parts to read as a list",
         )
     return [pattern.sibling(name) for name in names]
+
+
+def _matching(pattern: Location, files: Sequence[str]) -> list[str]:
+    """The files that a pattern matches; brackets are taken as they stand where that fits any."""
+    # As in a shell, no wildcard stands for the dot of a hidden file.
+    hidden = pattern.name.startswith(".")
+    seen = [file for file in files if hidden or not file.startswith(".")]
+    for name in (pattern.name.replace("[", "[[]"), pattern.name):
+        if not pattern.is_local:  # ? begins a query
+            name = re.sub(r"(\[.+?\])|\?", lambda found: found[1] or "[?]", name)
+        if matching := [file for file in seen if fnmatch.fnmatchcase(file, name)]:
+            return matching
+    return []
 
 
 def _numbers(name: str) -> list[tuple[int, str]]:

@@ -19,7 +19,14 @@ from mrcdist.storage.archives import file_below, forget, opened
 from mrcdist.storage.redact import place, redact, scrub
 from mrcdist.storage.retry import retried
 from mrcdist.storage.translate import explain_failure, is_transient
-from mrcdist.storage.url import listed_name, name_of, url_beside
+from mrcdist.storage.url import (
+    as_path,
+    folder_on_the_web,
+    is_path,
+    listed_name,
+    name_of,
+    url_beside,
+)
 from mrcdist.storage.version import Version, local_version, remote_version
 from mrcdist.storage.whole_file_cache import is_whole_file_cache, whole_copy
 
@@ -54,10 +61,10 @@ class Location:
                 cause="tasks open the file themselves and need its name",
                 remedy="pass a path or an fsspec URL",
             )
-        url = os.fspath(filename)
-        if not url:
+        url = os.fsdecode(filename)
+        if not url or "\0" in url:
             raise ArgumentError(
-                "filename is empty",
+                "filename has a NUL in it" if url else "filename is empty",
                 cause="tasks open the file themselves and need its name",
                 remedy="pass a path or an fsspec URL",
             )
@@ -67,11 +74,7 @@ class Location:
                 cause="fsspec takes options by name",
                 remedy='pass a dict, such as {"anon": True}',
             )
-        if "::" not in url:
-            protocol, path = split_protocol(url)
-            if protocol in (None, "file", "local"):
-                url = str(Path(path).expanduser().absolute())
-        return cls(url, dict(storage_options or {}))
+        return cls(as_path(url) or url, dict(storage_options or {}))
 
     def __repr__(self) -> str:
         return f"Location({self.shown!r})"
@@ -120,7 +123,11 @@ class Location:
 
     def _resolved(self) -> tuple[Any, str]:
         try:
-            fs, path = url_to_fs(self.url, **self._tuned_options())
+            options = self._tuned_options()
+            if self.is_local:  # whatever its name is made of
+                fs = fsspec.filesystem("file", **options)
+                return fs, fs._strip_protocol(self.url)
+            fs, path = url_to_fs(self.url, **options)
         except MrcdistError:  # of a setting, and says so
             raise
         except (ImportError, ValueError, TypeError) as error:
@@ -140,7 +147,7 @@ class Location:
     @property
     def is_local(self) -> bool:
         """Whether the file is on a disk that this process mounts."""
-        return "::" not in self.url and split_protocol(self.url)[0] in (None, "file", "local")
+        return is_path(self.url)
 
     def exists(self) -> bool:
         """Whether there is such a file."""
@@ -217,23 +224,40 @@ class Location:
         ReadError
             The store fails for good; a listing that is only late must not hide a sidecar.
         """
-        fs, path = self.filesystem()
 
-        def ask() -> Any:
-            fs.invalidate_cache()  # a listing that it keeps may be older than the files
+        def ask() -> tuple[str, ...] | None:
             try:
-                return fs.ls(fs._parent(path), detail=True)
+                return self._listing()
             except Exception as error:
                 if is_transient(error):
                     raise
                 return None  # not being able to list is an answer, whatever the reason
 
-        found = self.retried(ask, stranger=True)
-        if found is None:
-            return None
-        listing = tuple(listed_name(self.url, str(info["name"])) for info in found)
+        listing = self.retried(ask, stranger=True)
         # A web server's page that is no listing may have links too.
-        return listing if self.name in listing else None
+        return listing if listing is not None and self.name in listing else None
+
+    def list_files(self) -> tuple[str, ...]:
+        """Return the names of the files in the folder of this one, which need not exist.
+
+        Raises
+        ------
+        MissingFileError, AccessDeniedError, ReadError
+        """
+        return self.retried(lambda: self._listing(folders=False), stranger=True)
+
+    def _listing(self, *, folders: bool = True) -> tuple[str, ...]:
+        """List the folder; a page may link to a file more than once."""
+        fs, path = self.filesystem()
+        fs.invalidate_cache()  # a listing that it keeps may be older than the files
+        folder = folder_on_the_web(path) or fs._parent(path)
+        return tuple(
+            dict.fromkeys(
+                listed_name(self.url, str(info["name"]))
+                for info in fs.ls(folder, detail=True)
+                if folders or info.get("type") != "directory"
+            )
+        )
 
     def _tuned_options(self) -> dict[str, Any]:
         """Give the store's client as many connections as we use, our patience, and no retries."""

@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 import fsspec
 
+from mrcdist.storage.url import chain
+
 __all__ = ["place", "redact", "redact_record", "scrub"]
 
 _SECRET_KEY = re.compile(
@@ -103,7 +105,7 @@ def _redact_urls(text: str) -> str:
 def _chain(url: str) -> list[str]:
     """The members of a chained URL; what follows a query belongs to it."""
     parts: list[str] = []
-    for part in url.split("::"):
+    for part in chain(url):
         if parts and "://" not in part and _is_web(parts[-1]) and "?" in parts[-1]:
             parts[-1] += f"::{part}"
         else:

@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-__all__ = ["listed_name", "name_of", "url_beside"]
+from fsspec.core import split_protocol
+
+__all__ = [
+    "as_path",
+    "chain",
+    "folder_on_the_web",
+    "is_path",
+    "listed_name",
+    "name_of",
+    "url_beside",
+]
 
 _WEB = ("http", "https")
 
 # What a URL's path may hold besides letters, digits and _.-~ (RFC 3986).
 _UNQUOTED = "!$&'()*+,;=:@"
+
+
+def as_path(text: str) -> str | None:
+    """Return the absolute path that a text stands for; None where it is the URL of a store.
+
+    A ``::`` joins the members of a chained URL, and may be part of a file's name too: it is the
+    latter where there is such a file or folder.
+    """
+    path = Path(text)
+    if "::" in text and not path.is_absolute():
+        if not _exists(path) and not ("::" in str(path.parent) and _exists(path.parent)):
+            return None
+    elif not is_path(text):
+        return None
+    else:
+        protocol, rest = split_protocol(text)
+        # Not Path's: ./~ is a folder called so, and so is ~name where there is no such user.
+        path = Path(os.path.expanduser(rest if protocol else text))  # noqa: PTH111
+    return str(path.absolute())
+
+
+def is_path(url: str) -> bool:
+    """Whether a URL is of a file on a disk that this process mounts."""
+    if "::" in url:
+        return Path(url).is_absolute()
+    return split_protocol(url)[0] in (None, "file", "local")
+
+
+def chain(url: str) -> list[str]:
+    """Return the members of a chained URL; a path is its only one."""
+    return [url] if is_path(url) else url.split("::")
 
 
 def name_of(url: str) -> str:
@@ -24,6 +66,11 @@ def listed_name(url: str, path: str) -> str:
     return _plain(_main(url), path.rstrip("/").rsplit("/", 1)[-1])
 
 
+def folder_on_the_web(url: str) -> str | None:
+    """Return a web URL without the file's name and its query; None for any other path."""
+    return _cut(url)[0] if _is_web(url) else None
+
+
 def url_beside(url: str, name: str) -> str:
     """Return the URL of the file with that name in the folder of `url`."""
     main = _main(url)
@@ -35,8 +82,15 @@ def url_beside(url: str, name: str) -> str:
 
 def _main(url: str) -> str:
     """The member of a chain that holds the file's path: the first one with a path."""
-    parts = url.split("::")
+    parts = chain(url)
     return next((part for part in parts if "/" in part), parts[-1])
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long for a name, or with a NUL in it
+        return False
 
 
 def _is_web(main: str) -> bool:

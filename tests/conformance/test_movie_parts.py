@@ -69,6 +69,24 @@ class TestNaming:
         with pytest.raises(ArgumentError, match="is listed 2 times"):
             read_mrc([first, second, str(first)])
 
+    @pytest.mark.parametrize("how", ["link", "folder and back", "URL"])
+    def test_one_file_under_two_names_is_an_error(self, tmp_path, how):
+        first, second = parts_of(tmp_path, 2, scan=False).movies
+        (tmp_path / "also.mrc").symlink_to(first)
+        again = {
+            "link": tmp_path / "also.mrc",
+            "folder and back": f"{tmp_path}/../{tmp_path.name}/{first.name}",
+            "URL": f"file://{first}",
+        }[how]
+        with pytest.raises(ArgumentError, match="is listed 2 times"):
+            read_mrc([first, second, again])
+
+    def test_a_pattern_that_matches_a_link_and_its_file_is_an_error(self, tmp_path):
+        first, _ = parts_of(tmp_path, 2, scan=False).movies
+        (tmp_path / "20260101_00001_2_movie.mrc").symlink_to(first)
+        with pytest.raises(ArgumentError, match="is listed 2 times"):
+            read_mrc(f"{tmp_path}/*_movie.mrc")
+
     def test_paths_in_a_list(self, tmp_path):
         written = parts_of(tmp_path, 2)
         [dataset] = read_mrc(list(written.movies))
@@ -93,6 +111,71 @@ class TestNaming:
         written.movie.rename(tmp_path / "run [1]_movie.mrc")
         [dataset] = read_mrc(f"{keep(tmp_path)}/run [1]_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
+
+    @pytest.mark.parametrize("wildcard", ["*", "[0-2]"])
+    @pytest.mark.parametrize(
+        ("folder", "neighbour"),
+        [
+            ("run[1]", "run1"),
+            ("run [a-c]", "run b"),
+            ("a?b", "a1b"),
+            ("q*", "qq"),
+            ("[!x]", "y"),
+            ("100%", "100"),
+            ("a#b", "a"),
+            ("{a,b}", "a"),
+            ("a::b", "a"),
+        ],
+    )
+    def test_wildcards_in_the_name_of_a_folder_are_none(
+        self, tmp_path, keep, folder, neighbour, wildcard
+    ):
+        """Files of the folder that the name would match as a pattern are not among the parts."""
+        for other in (folder, neighbour):
+            (tmp_path / other).mkdir()
+        written = parts_of(tmp_path / folder, scan=False)
+        write_acquisition(tmp_path / neighbour, scan_shape=(2, 3), frame_shape=FRAME, scan=False)
+        if "::" in folder and keep(tmp_path).startswith("memory"):
+            pytest.skip("in a URL, :: joins the members of a chain")
+        [dataset] = read_mrc(f"{keep(tmp_path)}/{folder}/20260101_00001_{wildcard}_movie.mrc")
+        np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
+
+    def test_brackets_beside_a_wildcard_fit_names_that_have_them(self, tmp_path, keep):
+        written = parts_of(tmp_path, scan=False)
+        renumbered(written, range(3), stem="run [1]")
+        write_acquisition(tmp_path, name="run 1", scan_shape=(2, 3), frame_shape=FRAME, scan=False)
+        [dataset] = read_mrc(f"{keep(tmp_path)}/run [1]_*_movie.mrc")
+        np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
+
+    def test_hidden_files_are_not_among_those_of_a_pattern(self, tmp_path, keep):
+        written = parts_of(tmp_path, scan=False)
+        for part in written.movies:  # as macOS leaves them on disks of others
+            (tmp_path / f"._{part.name}").write_bytes(b"no movie")
+        [dataset] = read_mrc(f"{keep(tmp_path)}/*_movie.mrc")
+        np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
+
+    def test_folders_are_not_among_the_files_of_a_pattern(self, tmp_path, keep):
+        written = parts_of(tmp_path, scan=False)
+        (tmp_path / "20260101_00001_3_movie.mrc").mkdir()
+        (tmp_path / "20260101_00001_3_movie.mrc" / "notes.txt").write_text("here")
+        [dataset] = read_mrc(f"{keep(tmp_path)}/*_movie.mrc")
+        np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
+
+    @pytest.mark.parametrize("name", ["a*b.mrc", "a?b.mrc", "a[1]b.mrc", "a::b.mrc", "zip::b.mrc"])
+    def test_a_file_on_a_disk_is_that_file_whatever_it_is_called(self, tmp_path, monkeypatch, name):
+        written = write_acquisition(tmp_path, scan_shape=(4, 6), frame_shape=FRAME, scan=False)
+        written.movie.rename(tmp_path / name)
+        (tmp_path / "a1b.mrc").write_bytes(b"another file")
+        monkeypatch.chdir(tmp_path)
+        for given in (name, tmp_path / name, f"./{name}", [name]):
+            [dataset] = read_mrc(given)
+            np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(24), written))
+
+    def test_a_sidecar_is_found_beside_a_movie_with_colons(self, tmp_path, monkeypatch):
+        written = write_acquisition(tmp_path / "a::b", scan_shape=(4, 6), frame_shape=FRAME)
+        monkeypatch.chdir(tmp_path)
+        for given in (f"a::b/{written.movie.name}", written.movie, "a::b/*_movie.mrc"):
+            assert axis_names(read_mrc(given)[0]) == ["y", "x", "ky", "kx"]
 
     def test_digits_that_are_no_decimals_are_part_of_a_name(self, tmp_path, keep):
         written = parts_of(tmp_path)

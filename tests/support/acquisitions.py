@@ -28,8 +28,8 @@ def in_memory(folder: Path) -> str:
     """Copy the files to fsspec's memory filesystem."""
     url = f"memory://acquisitions/{next(_numbers)}"
     fs = fsspec.filesystem("memory")
-    for path in filter(Path.is_file, folder.iterdir()):
-        fs.pipe_file(f"{url}/{path.name}", path.read_bytes())
+    for path in filter(Path.is_file, folder.rglob("*")):
+        fs.pipe_file(f"{url}/{path.relative_to(folder)}", path.read_bytes())
     return url
 
 

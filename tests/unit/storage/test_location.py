@@ -21,6 +21,7 @@ from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.version import Version, remote_version
 from tests.support.mrc_files import counting, mrc_bytes
+from tests.support.serving import serving
 
 SECRET = "s3cr3t-not-real"
 
@@ -110,6 +111,31 @@ class TestNames:
             "/data/a.mrc": "/data/a.mrc",
         }.items():
             assert Location.of(given_).url == url
+
+    @pytest.mark.parametrize(
+        "name",
+        ["~no-user/a.mrc", "~backup.mrc", "./~/a.mrc", "a::b.mrc", "é\udcff.mrc"],
+    )
+    def test_a_name_that_stands_for_nothing_else_is_taken_as_it_stands(
+        self, tmp_path, monkeypatch, name
+    ):
+        monkeypatch.chdir(tmp_path)
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"12345")
+        location = Location.of(name)
+        assert location.url == str(tmp_path / name)
+        assert location.is_local
+        assert location.name == Path(name).name
+        assert location.sibling("new.txt").url == str((tmp_path / name).with_name("new.txt"))
+        assert StoredFile.open(location, 5)[1] == b"12345"
+
+    def test_colons_that_name_no_file_join_a_chain(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert not Location.of("filecache::b.mrc").is_local
+
+    def test_a_nul_is_no_part_of_a_name(self):
+        with pytest.raises(ArgumentError, match="NUL"):
+            Location.of("a\0b.mrc")
 
     @pytest.mark.parametrize("url", ["/data/a.mrc", "file:///data/a.mrc", "local:///a.mrc"])
     def test_a_disk_is_local(self, url):
@@ -360,6 +386,26 @@ class TestListing:
         listing = Location.of(tmp_path / "a_movie.mrc").list_folder()
         assert listing is not None
         assert set(listing) == {"a_movie.mrc", "a_info.txt", "b c.txt"}
+
+    def test_of_a_web_page_has_each_file_once_and_no_query(self):
+        asked = []
+        page = b"".join(b'<a href="%s">.</a>' % link for link in (b"a b.mrc", b"a%20b.mrc", b"c/"))
+
+        def answer(request):
+            asked.append(request.path)
+            request.send_response(200)
+            request.send_header("Content-Type", "text/html")
+            request.send_header("Content-Length", str(len(page)))
+            request.end_headers()
+            request.wfile.write(page)
+
+        with serving(answer) as url:
+            location = Location.of(f"{url}/run/a%20b.mrc?token=x/y")
+            assert location.list_files() == ("a b.mrc",)
+            assert asked == ["/run/"]
+            listing = location.list_folder()
+            assert listing is not None
+            assert sorted(listing) == ["a b.mrc", "c"]
 
     def test_is_none_where_there_is_no_folder(self, tmp_path):
         assert Location.of(tmp_path / "none" / "a.mrc").list_folder() is None
