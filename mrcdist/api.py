@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -40,7 +39,7 @@ def read_mrc(
     scan_file: NamedFile = "auto",
     virtual_images: Images = "auto",
     external_images: Images = "auto",
-    tilt_file: str | os.PathLike[str] | None = None,
+    tilt_file: NamedFile = None,
     endianness: ByteOrder | None = None,
     mode0: Mode0 | None = None,
     allow_truncated: bool = False,
@@ -73,7 +72,7 @@ def read_mrc(
     virtual_images, external_images : "auto", None or sequence of paths, default "auto"
         Images that go with a scan, for HyperSpy's navigators. "auto" looks beside a movie that has
         a sidecar; None loads none.
-    tilt_file : path or URL, optional
+    tilt_file : path, URL or open file, optional
         Tilt angles of a tilt series: ``.tlt``, ``.rawtlt`` or ``.mdoc``. Wins over the extended
         header's.
     endianness : {"<", ">"}, optional
@@ -190,7 +189,7 @@ def plan_mrc(
     navigation_shape: Sequence[int] | None = None,
     metadata_file: NamedFile = "auto",
     scan_file: NamedFile = "auto",
-    tilt_file: str | os.PathLike[str] | None = None,
+    tilt_file: NamedFile = None,
     endianness: ByteOrder | None = None,
     mode0: Mode0 | None = None,
     allow_truncated: bool = False,
@@ -215,14 +214,6 @@ def plan_mrc(
     >>> plan.explain().tasks
     2
     """
-    if endianness not in (None, "<", ">"):
-        raise ArgumentError(
-            f"endianness={endianness!r}",
-            code="byte-order-invalid",
-            argument="endianness",
-            cause="a byte order is needed",
-            remedy='pass "<", ">" or None, which goes by the file',
-        )
     options = ReadOptions(
         chunks=chunks,
         navigation_shape=navigation_shape,

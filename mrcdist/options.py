@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from mrcdist.discover.auxiliary import NamedFile
+from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.pixels import Mode0
 
-__all__ = ["ReadOptions", "help_for"]
+__all__ = ["ReadOptions"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ReadOptions:
         Lengths of the navigation axes, fastest first.
     metadata_file, scan_file : "auto", None, path, URL or open file, default "auto"
         The Direct Electron sidecar, and the points of a custom scan.
-    tilt_file : path or URL, optional
+    tilt_file : path, URL or open file, optional
         Tilt angles of a tilt series.
     endianness : {"<", ">"}, optional
         Byte order of a file whose header leaves it open.
@@ -50,7 +50,7 @@ class ReadOptions:
     scan_file: NamedFile = field(
         default="auto", metadata={"help": 'List of points of a custom scan; "none" to ignore it.'}
     )
-    tilt_file: str | os.PathLike[str] | None = field(
+    tilt_file: NamedFile = field(
         default=None,
         metadata={"help": "File with the tilt angles of a tilt series: .tlt, .rawtlt or .mdoc."},
     )
@@ -64,8 +64,12 @@ class ReadOptions:
         default=False, metadata={"help": "Accept a truncated file and read its complete frames."}
     )
 
-
-def help_for(name: str) -> str:
-    """Return the line of help of an option."""
-    [text] = (option.metadata["help"] for option in fields(ReadOptions) if option.name == name)
-    return str(text)
+    def __post_init__(self) -> None:
+        if self.endianness not in (None, "<", ">"):
+            raise ArgumentError(
+                f"endianness={self.endianness!r}",
+                code="byte-order-invalid",
+                argument="endianness",
+                cause="a byte order is needed",
+                remedy='pass "<", ">" or None, which goes by the file',
+            )

@@ -11,6 +11,7 @@ import click
 
 from mrcdist.cli.cluster import cluster_options, stopping
 from mrcdist.cli.options import (
+    FILE_OPTIONS,
     chunks_option,
     file_options,
     plan_from_options,
@@ -21,18 +22,6 @@ from mrcdist.cli.options import (
 __all__ = ["com", "mean", "virtual"]
 
 Command = Callable[..., Any]
-
-_FILE_OPTIONS = (
-    "as_json",
-    "storage_options",
-    "allow_truncated",
-    "mode0",
-    "scan_file",
-    "metadata_file",
-    "navigation_shape",
-    "chunks",
-    "url",
-)
 
 _detector_help = (
     "bf, adf, circle:CY,CX,R, annulus:CY,CX,R1,R2 (in pixels, row before column; pixels at the "
@@ -137,8 +126,8 @@ def _run(
     from mrcdist.batch.program import Order, run
     from mrcdist.compute.detectors import parse_detector
 
-    file = {name: options.pop(name) for name in _FILE_OPTIONS}
-    as_json = file.pop("as_json")
+    file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
+    as_json = options.pop("as_json")
     order = Order(
         kind=kind,
         outputs=options.pop("outputs"),

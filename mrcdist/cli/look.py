@@ -16,12 +16,14 @@ from mrcdist.cli.options import (
     plan_from_options,
     print_json,
     print_notes,
+    reading_options,
     storage_option,
     url_argument,
 )
 from mrcdist.discover.images import find_images
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
+from mrcdist.options import ReadOptions
 from mrcdist.validate.report import validate as validate_file
 
 __all__ = ["explain", "info", "validate"]
@@ -103,9 +105,18 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
     help="Compare minimum, maximum, mean and RMS with the data (reads the whole file).",
 )
 @storage_option
+@reading_options("metadata_file", "endianness", "mode0")
 @url_argument
 @click.pass_context
-def validate(ctx: click.Context, /, url: str, as_json: bool, **options: Any) -> None:
+def validate(
+    ctx: click.Context,
+    /,
+    url: str,
+    as_json: bool,
+    statistics: bool,
+    storage_options: Any,
+    **options: Any,
+) -> None:
     """Check whether a file conforms to MRC2014; the exit status is 0 if it does, 1 if not.
 
     \b
@@ -115,7 +126,12 @@ def validate(ctx: click.Context, /, url: str, as_json: bool, **options: Any) -> 
     # dask's progress bar appears after two seconds; it suits a terminal, not a log.
     bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
     with bar:
-        found = validate_file(url, **options)
+        found = validate_file(
+            url,
+            statistics=statistics,
+            options=ReadOptions(**options),
+            storage_options=storage_options,
+        )
     if as_json:
         print_json(found.as_dict())
     else:

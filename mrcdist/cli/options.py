@@ -6,7 +6,8 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import Field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 import numpy as np
@@ -14,21 +15,27 @@ from click.shell_completion import CompletionItem
 
 from mrcdist.api import plan_mrc
 from mrcdist.dataset import Plan
+from mrcdist.discover.auxiliary import NamedFile
 from mrcdist.errors import MrcdistWarning
-from mrcdist.options import ReadOptions, help_for
+from mrcdist.options import ReadOptions
 
 __all__ = [
+    "FILE_OPTIONS",
     "chunks_option",
     "file_options",
     "json_option",
     "plan_from_options",
     "print_json",
     "print_notes",
+    "reading_options",
     "storage_option",
     "url_argument",
 ]
 
 Command = Callable[..., Any]
+
+# "<" and ">" are the shell's.
+_BYTE_ORDERS = {"little": "<", "big": ">"}
 
 
 def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
@@ -72,6 +79,14 @@ def _chunks(_ctx: click.Context, _param: click.Parameter, given: str) -> Any:
     return int(given) if given.lstrip("-").isdigit() else given
 
 
+def _file(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str | None:
+    return None if given == "none" else given
+
+
+def _byte_order(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str | None:
+    return None if given is None else _BYTE_ORDERS[given]
+
+
 def _files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Let the shell complete file names; URLs are left as typed."""
     return [CompletionItem(incomplete, type="file")]
@@ -91,61 +106,63 @@ storage_option = click.option(
     "Keep secrets in the environment instead.",
 )
 
-chunks_option = click.option(
-    "--chunks",
-    default=ReadOptions.chunks,
-    show_default=True,
-    callback=_chunks,
-    help=help_for("chunks"),
-)
+# What is particular to an option: how its value is written.
+_WRITTEN: dict[str, dict[str, Any]] = {
+    "chunks": {"callback": _chunks, "show_default": True},
+    "navigation_shape": {"callback": _axes, "metavar": "X,Y,..."},
+    "endianness": {"type": click.Choice(list(_BYTE_ORDERS)), "callback": _byte_order},
+}
+
+
+def _reading_option(argument: Field[Any]) -> Callable[[Command], Command]:
+    """The option for an argument of a read, by its type, its default and its help."""
+    kind = get_type_hints(ReadOptions)[argument.name]
+    how: dict[str, Any] = {"default": argument.default}
+    if kind is bool:
+        how = {"is_flag": True}
+    elif kind == NamedFile:
+        how |= {"metavar": "FILE", "callback": _file, "shell_complete": _files}
+        how |= {"show_default": True}
+    elif words := [
+        word for one in get_args(kind) if get_origin(one) is Literal for word in get_args(one)
+    ]:
+        how["type"] = click.Choice(words)
+    how |= _WRITTEN.get(argument.name, {})
+    named = f"--{argument.name.replace('_', '-')}"
+    return click.option(named, help=argument.metadata["help"], **how)
+
+
+def reading_options(*names: str) -> Callable[[Command], Command]:
+    """Add the options for arguments of `ReadOptions`, in its order."""
+    arguments = [argument for argument in fields(ReadOptions) if argument.name in names]
+
+    def add(command: Command) -> Command:
+        for argument in reversed(arguments):
+            command = _reading_option(argument)(command)
+        return command
+
+    return add
+
+
+# All that selects a file and its interpretation, but for its chunks.
+_INTERPRETATION = tuple(one.name for one in fields(ReadOptions) if one.name != "chunks")
+FILE_OPTIONS = ("url", "storage_options", *_INTERPRETATION)
+
+chunks_option = reading_options("chunks")
 
 
 def file_options(command: Command) -> Command:
     """Add the options that select a file and its interpretation, and `--json`."""
-    for option in (
-        json_option,
-        storage_option,
-        click.option("--allow-truncated", is_flag=True, help=help_for("allow_truncated")),
-        click.option(
-            "--mode0",
-            type=click.Choice(["int8", "uint8"]),
-            help=help_for("mode0"),
-        ),
-        click.option(
-            "--scan-file",
-            default=ReadOptions.scan_file,
-            shell_complete=_files,
-            show_default=True,
-            help=help_for("scan_file"),
-        ),
-        click.option(
-            "--metadata-file",
-            default=ReadOptions.metadata_file,
-            shell_complete=_files,
-            show_default=True,
-            help=help_for("metadata_file"),
-        ),
-        click.option(
-            "--navigation-shape",
-            callback=_axes,
-            metavar="X,Y,...",
-            help=help_for("navigation_shape"),
-        ),
-        url_argument,
-    ):
+    for option in (json_option, storage_option, reading_options(*_INTERPRETATION), url_argument):
         command = option(command)
     return command
 
 
-def plan_from_options(metadata_file: str, scan_file: str, **options: Any) -> tuple[Plan, list[str]]:
+def plan_from_options(**options: Any) -> tuple[Plan, list[str]]:
     """Return the plan and its warnings as a list."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
-        plan = plan_mrc(
-            metadata_file=None if metadata_file == "none" else metadata_file,
-            scan_file=None if scan_file == "none" else scan_file,
-            **options,
-        )
+        plan = plan_mrc(**options)
     return plan, list(plan.notes)
 
 

@@ -9,7 +9,6 @@ import click
 from dask.utils import parse_bytes
 
 from mrcdist.cli.options import file_options, plan_from_options, print_json, print_notes
-from mrcdist.options import help_for
 from mrcdist.preview.figure import require_matplotlib
 from mrcdist.preview.looking import DEFAULT_BUDGET, cost_words, look_at
 from mrcdist.preview.reading import Cost
@@ -60,7 +59,6 @@ def _a_png_in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path
     type=click.Choice(VIEWS),
     help="View to draw (default: chosen by axes and space group).",
 )
-@click.option("--tilt-file", metavar="FILE", help=help_for("tilt_file"))
 @file_options
 def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any) -> None:
     """Create an overview image of a file from a small part of its data.

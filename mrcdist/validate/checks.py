@@ -13,7 +13,7 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import FormatError
-from mrcdist.format.byte_order import choose_order
+from mrcdist.format.byte_order import ByteOrder, choose_order
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.validate.findings import Facts, Finding, Severity
 from mrcdist.validate.header_checks import CHECKS, extended_kind
@@ -49,7 +49,11 @@ def extended_bytes_wanted(header: Header) -> int:
 
 
 def check_file(
-    raw: bytes, *, file_size: int | None, extended_start: bytes = b""
+    raw: bytes,
+    *,
+    file_size: int | None,
+    extended_start: bytes = b"",
+    endianness: ByteOrder | None = None,
 ) -> tuple[Finding, ...]:
     """Check all that can be told without the pixels.
 
@@ -63,6 +67,8 @@ def check_file(
         Bytes of the whole file; None where unknown, as behind a decompressor.
     extended_start : bytes, optional
         The first `extended_bytes_wanted` bytes of the extended header.
+    endianness : {"<", ">"}, optional
+        The caller's word. It decides only where the file does not.
 
     Returns
     -------
@@ -70,12 +76,12 @@ def check_file(
         One for each check at least, in the order of the header; a single error where the bytes are
         not those of an MRC file.
     """
-    header, refused = _parse(raw, file_size)
+    header, refused = _parse(raw, file_size, endianness)
     if len(raw) < HEADER_BYTES or (refused is not None and raw[208:211] != b"MAP"):
         assert refused is not None  # noqa: S101 a short header is always refused
         return (refused,)
     raw = raw[:HEADER_BYTES]
-    order = choose_order(raw, file_size, None)[0]
+    order = choose_order(raw, file_size, endianness)[0]
     values = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order))[0]
     facts = Facts(raw, values, order, header, file_size, extended_start)
     findings = [finding for check in CHECKS for finding in check(facts)]
@@ -134,8 +140,10 @@ def check_statistics(header: Header, actual: Statistics) -> tuple[Finding, ...]:
     )
 
 
-def _parse(raw: bytes, file_size: int | None) -> tuple[Header | None, Finding | None]:
+def _parse(
+    raw: bytes, file_size: int | None, endianness: ByteOrder | None
+) -> tuple[Header | None, Finding | None]:
     try:
-        return parse_header(raw, file_size=file_size), None
+        return parse_header(raw, file_size=file_size, endianness=endianness), None
     except FormatError as error:
         return None, Finding("format", "error", error.problem, error.cause, error.remedy)

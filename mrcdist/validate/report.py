@@ -82,6 +82,7 @@ def validate(
     url: str | os.PathLike[str],
     *,
     statistics: bool = False,
+    options: ReadOptions | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ValidationReport:
     """Check whether a file keeps to MRC2014, in as few and small reads as that takes.
@@ -93,6 +94,8 @@ def validate(
     statistics : bool, default False
         Compare the header's minimum, maximum, mean and RMS with those of the data. This reads all
         of the file, in parallel with dask.
+    options : ReadOptions, optional
+        Of these, `endianness`, and for the statistics `mode0` and `metadata_file`.
     storage_options : mapping, optional
         For fsspec. Never shown.
 
@@ -105,6 +108,7 @@ def validate(
     MissingFileError, AccessDeniedError, ReadError
         The file cannot be looked at. What is wrong in the file itself is a finding.
     """
+    options = options or ReadOptions()
     location = Location.of(url, storage_options)
     file, raw = StoredFile.open(location, HEADER_BYTES)
     size = file.version.size
@@ -121,7 +125,7 @@ def validate(
             return ValidationReport(location.shown, tuple(findings))
         raw, size = read_stream_head(file, compression, HEADER_BYTES), None
 
-    header = _header(raw, size)
+    header = _header(raw, size, options)
     extended_start = b""
     if header is not None and (wanted := extended_bytes_wanted(header)):
         end = HEADER_BYTES + wanted
@@ -130,30 +134,35 @@ def validate(
             if compression is not None
             else file.read(HEADER_BYTES, end)
         )
-    findings += check_file(raw, file_size=size, extended_start=extended_start)
+    findings += check_file(
+        raw, file_size=size, extended_start=extended_start, endianness=options.endianness
+    )
     if statistics and header is not None:
         findings = [f for f in findings if (f.check, f.severity) != ("statistics", "ok")]
         sound = all(finding.severity != "error" for finding in findings)
-        findings += _compare_statistics(location, header, sound=sound)
+        findings += _compare_statistics(location, header, options, sound=sound)
     return ValidationReport(location.shown, tuple(findings))
 
 
-def _header(raw: bytes, size: int | None) -> Header | None:
+def _header(raw: bytes, size: int | None, options: ReadOptions) -> Header | None:
     try:
-        return parse_header(raw, file_size=size)
+        return parse_header(raw, file_size=size, endianness=options.endianness)
     except FormatError:
         return None  # the checks say what is wrong
 
 
-def _compare_statistics(location: Location, header: Header, *, sound: bool) -> tuple[Finding, ...]:
+def _compare_statistics(
+    location: Location, header: Header, options: ReadOptions, *, sound: bool
+) -> tuple[Finding, ...]:
     """Compute the statistics of the data, one task a chunk, and compare."""
     if header.nz == 0:
         return (Finding("statistics", "ok", "there are no data"),)
-    options = ReadOptions(
+    options = dataclasses.replace(
+        options,
         chunks=_STATISTICS_CHUNKS,
         navigation_shape=(header.nz,),
         # Only mode 0 has something to learn from a sidecar: whether its bytes are signed.
-        metadata_file="auto" if header.mode == 0 else None,
+        metadata_file=options.metadata_file if header.mode == 0 else None,
     )
     try:
         plan = make_plan(FoundFiles.of(location), options)

@@ -1,0 +1,94 @@
+"""Options of the command line: those of a read are the arguments of `ReadOptions`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mrcdist.cli import main
+from mrcdist.options import ReadOptions
+from tests.support.mrc_files import counting, write_mrc
+
+ARGUMENTS = {argument.name: argument for argument in fields(ReadOptions)}
+INTERPRETATION = set(ARGUMENTS) - {"chunks"}
+
+
+def options_of(command):
+    return {option.name: option for option in main.commands[command].params}
+
+
+def run(*arguments):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+class TestOptionsOfARead:
+    @pytest.mark.parametrize(
+        ("command", "names"),
+        [
+            ("info", INTERPRETATION),
+            ("preview", INTERPRETATION),
+            ("check-workers", INTERPRETATION),
+            ("explain", set(ARGUMENTS)),
+            ("virtual", set(ARGUMENTS)),
+            ("mean", set(ARGUMENTS)),
+            ("com", set(ARGUMENTS)),
+            ("validate", {"metadata_file", "endianness", "mode0"}),
+        ],
+    )
+    def test_each_command_has_those_that_matter_to_it(self, command, names):
+        options = options_of(command)
+        # The chunks of check-workers are what it reads of each worker's share.
+        assert {name for name in ARGUMENTS if name in options} - {"chunks"} == names - {"chunks"}
+        for name in names:
+            assert options[name].help == ARGUMENTS[name].metadata["help"]
+            assert options[name].opts == [f"--{name.replace('_', '-')}"]
+
+    @pytest.mark.parametrize(
+        ("command", "needs"),
+        [("info", []), ("explain", []), ("validate", []), ("mean", ["--out", "a.npy"])],
+    )
+    def test_defaults_are_those_of_the_functions(self, command, needs):
+        given = main.commands[command].make_context(command, ["a.mrc", *needs]).params
+        defaults = {name: given[name] for name in ARGUMENTS if name in given}
+        assert defaults == {name: ARGUMENTS[name].default for name in defaults}
+        assert defaults["mode0"] is None
+
+    @pytest.mark.parametrize("option", ["--metadata-file", "--scan-file", "--tilt-file"])
+    def test_none_is_no_file(self, tmp_path, monkeypatch, option):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "none").write_bytes(b"not read")
+        path = write_mrc(tmp_path / "a.mrc", counting((2, 3, 4), "int16"))
+        assert run("info", path, option, "none").exit_code == 0
+        assert run("info", path, option, "./none").stderr != ""
+
+    @pytest.mark.parametrize(("word", "order"), [("little", "<"), ("big", ">")])
+    def test_byte_orders_are_words(self, tmp_path, word, order):
+        path = write_mrc(tmp_path / "a.mrc", counting((2, 3, 4), "int16"), byteorder=order)
+        found = run("info", path, "--endianness", word, "--json")
+        assert (found.exit_code, json.loads(found.stdout)["notes"]) == (0, [])
+        other = {"little": "big", "big": "little"}[word]
+        assert "endianness" in run("info", path, "--endianness", other).stderr
+
+    @pytest.mark.parametrize("command", ["info", "validate"])
+    def test_other_words_are_refused(self, tmp_path, command):
+        path = write_mrc(tmp_path / "a.mrc", counting((2, 3, 4), "int16"))
+        refused = run(command, path, "--mode0", "int32")
+        assert refused.exit_code == 2
+        assert "'int8', 'uint8'" in refused.stderr
+
+
+def test_statistics_are_compared_with_the_sign_that_is_asked_for(tmp_path):
+    pixels = np.arange(256, dtype="uint8").reshape(1, 16, 16)
+    statistics = (0.0, 255.0, float(pixels.mean()), float(pixels.std()))
+    path = write_mrc(tmp_path / "a.mrc", pixels, mode=0, statistics=statistics)
+    assert run("validate", path, "--statistics", "--mode0", "uint8").exit_code == 0
+    signed = run("validate", path, "--statistics", "--mode0", "int8")
+    assert signed.exit_code == 1
+    assert "the data have -128" in signed.stdout
