@@ -11,12 +11,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.support.examples import PROFILES
 from tests.support.processes import ROOT, isolated_environment
 from tests.support.s3 import S3_SERVERS, Bucket, S3Server, forget_s3
 
-# No test asserts a time; hypothesis would, by default.
-hypothesis.settings.register_profile("mrcdist", deadline=None, print_blob=True)
-hypothesis.settings.load_profile("mrcdist")
+for name, profile in PROFILES.items():
+    hypothesis.settings.register_profile(name, profile)
+hypothesis.settings.load_profile("full")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist import ArgumentError, MrcdistWarning, SidecarError, TruncatedFileError, read_mrc
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import all_frames, axis_names, frames_of, url_of
+from tests.support.examples import examples
 
 FRAME = (3, 5)
 FRAME_AXES = ["ky", "kx"]
@@ -27,7 +28,7 @@ def block_lengths(draw, sizes):
 
 
 class TestOrder:
-    @settings(max_examples=30)
+    @examples(30)
     @given(
         sizes=st.tuples(*(st.integers(1, most) for most in (3, 4, 4, 3))),
         cuts=block_lengths((3, 4, 4, 3, *FRAME)),

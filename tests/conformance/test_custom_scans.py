@@ -8,7 +8,7 @@ import pickle
 import dask
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist import MrcdistWarning, SidecarError, plan_mrc, read_mrc, stats
@@ -16,6 +16,7 @@ from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
 from mrcdist.testing.movie import frame_index, movie_header
 from tests.support.acquisitions import axis_names, frames_of, in_memory, url_of
+from tests.support.examples import examples
 
 FRAME = (3, 5)
 GRID = (3, 4)
@@ -67,7 +68,7 @@ class TestOrder:
         assert table[1, 2].tolist() == [0, 9, -1]
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(table, written))
 
-    @settings(max_examples=25)
+    @examples(25)
     @given(
         points=st.lists(
             st.tuples(st.integers(0, GRID[1] - 1), st.integers(0, GRID[0] - 1)), min_size=1

@@ -13,13 +13,14 @@ import dask
 import fsspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
 from mrcdist import stats
 from mrcdist.errors import ArgumentError, MrcdistWarning, TruncatedFileError
+from tests.support.examples import examples
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes
 
 ALL_BYTES = bytes(range(256))
@@ -307,7 +308,7 @@ quiet = pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 @quiet
 @pytest.mark.parametrize("io", ["map", "read", "auto"])
 @given(case=cases())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_any_index_into_a_local_file(case, io):
     raw, navigation, expected, index, _ = case
     with tempfile.TemporaryDirectory() as folder, dask.config.set({"mrcdist.io": io}):
@@ -322,7 +323,7 @@ def test_any_index_into_a_local_file(case, io):
 
 @quiet
 @given(case=cases())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_any_index_and_chunks_on_the_memory_filesystem(case):
     raw, navigation, expected, index, chunks = case
     url = in_memory(raw)

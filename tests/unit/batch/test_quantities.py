@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -35,6 +35,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import plan_chunks
 from mrcdist.stats import ReadStats
+from tests.support.examples import examples
 from tests.support.mrc_files import header_bytes, mrc_bytes
 
 INTEGERS = ["int8", "uint8", "int16", "uint16"]
@@ -395,7 +396,7 @@ class TestQuantities:
     """From the bytes of a file to the result, in this process."""
 
     @given(case=files())
-    @settings(max_examples=30)
+    @examples(30)
     def test_a_virtual_image_is_numpys(self, case, memory_file):
         frames, chunks, detector = case
         got = computed(self.plan(frames, chunks, memory_file), VirtualImage(detector))
@@ -406,7 +407,7 @@ class TestQuantities:
         np.testing.assert_array_equal(got.values, (frames * weights).sum(axis=(-2, -1)))
 
     @given(case=files())
-    @settings(max_examples=30)
+    @examples(30)
     def test_the_mean_is_numpys(self, case, memory_file):
         frames, chunks, _ = case
         got = computed(self.plan(frames, chunks, memory_file), Mean())
@@ -415,7 +416,7 @@ class TestQuantities:
         )
 
     @given(case=files())
-    @settings(max_examples=30)
+    @examples(30)
     def test_the_centre_of_mass_is_numpys(self, case, memory_file):
         frames, chunks, detector = case
         got = computed(self.plan(frames, chunks, memory_file), CentreOfMass(detector))
@@ -430,7 +431,7 @@ class TestQuantities:
         assert bool(got.notes) == bool((mass == 0).any())
 
     @given(case=files())
-    @settings(max_examples=30)
+    @examples(30)
     def test_a_task_may_read_several_blocks(self, case, memory_file):
         frames, chunks, detector = case
         plan = self.plan(frames, chunks, memory_file)

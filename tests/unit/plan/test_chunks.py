@@ -101,11 +101,16 @@ def test_a_million_chunks_are_numbers_not_objects():
     assert np.prod([len(axis) for axis in chunks]) == 1_000_000
 
 
+# What a damaged header announces, where a store does not say how long the file is.
+TOO_MANY = layout((2**31 - 1,), (16384, 16384))
+
+
 @pytest.mark.parametrize("chunks", ["auto", "1 MiB", 1, (1, -1, -1), {0: 1}])
 def test_more_chunks_than_a_plan_holds_are_an_error_that_says_which_to_take(chunks):
-    """A damaged header announces them, where a store does not say how long the file is."""
-    many = layout((2**31 - 1,), (16384, 16384))
     with pytest.raises(ArgumentError, match="2147483647 in chunks of 1") as caught:
-        plan_chunks(many, chunks)
+        plan_chunks(TOO_MANY, chunks)
     assert "{0: 512}" in caught.value.remedy
-    assert len(plan_chunks(many, {0: 512})[0]) == 2**22
+
+
+def test_chunks_that_the_error_about_too_many_proposes_are_planned():
+    assert len(plan_chunks(TOO_MANY, {0: 512})[0]) == 2**22

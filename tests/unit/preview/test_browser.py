@@ -17,7 +17,6 @@ from mrcdist.preview import canvas
 from mrcdist.preview.reading import Cost
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, write_mrc
-from tests.support.processes import ROOT
 
 SHAPE, FRAME = (8, 9), (32, 24)
 FRAME_BYTES = 32 * 24 * 2
@@ -249,25 +248,3 @@ def test_a_notebook_without_ipympl_is_told_what_to_install(movie, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
     with pytest.raises(MissingExtraError, match=r"mrcdist\[notebook\]"):
         browse(plan_mrc(movie))
-
-
-def test_in_a_notebook_it_is_a_widget(movie):
-    """In a real kernel: the cell's output is a widget, and its canvas is ipympl's."""
-    for package in ("ipympl", "ipykernel"):
-        pytest.importorskip(package)
-    nbclient = pytest.importorskip("nbclient")
-    nbformat = pytest.importorskip("nbformat")
-    cells = [
-        f"import mrcdist\nplan = mrcdist.plan_mrc({str(movie)!r})\nplan",
-        "browser = mrcdist.browse(plan)\nbrowser",
-        "browser.show(3, 7)\nprint(type(browser.figure.canvas).__module__, browser.position)",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    client = nbclient.NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
-    )
-    client.execute()
-    [page], [widget], [printed] = (cell.outputs for cell in notebook.cells)
-    assert "mrcdist-plan" in page["data"]["text/html"]
-    assert "application/vnd.jupyter.widget-view+json" in widget["data"]
-    assert printed["text"] == "ipympl.backend_nbagg (3, 7)\n"

@@ -121,20 +121,6 @@ def test_what_was_announced_is_what_is_read_from_memory(memory_file, budget):
     assert look.cost.requests == look.pieces
 
 
-def test_what_was_announced_is_what_is_read_from_s3(moto, tmp_path):
-    """Each piece of a scan is one GET of exactly its bytes."""
-    acquisition = write_acquisition(tmp_path, scan_shape=(8, 9), frame_shape=(16, 16))
-    with moto.bucket() as bucket:
-        url = bucket.put(acquisition.movie.name, acquisition.movie.read_bytes())
-        bucket.put(acquisition.sidecar.name, acquisition.sidecar.read_bytes())
-        plan = plan_mrc(url, storage_options=moto.storage_options())
-        look, _ = looked(plan, budget=12_000)
-    assert look.content.view == "scan"
-    assert look.cost.requests == len(look.choice.pieces) > 10
-    rows = sum(piece.frames * piece.rows for piece in look.choice.pieces)
-    assert look.cost.nbytes == rows * 32 <= 12_000
-
-
 def test_of_a_compressed_stream_the_beginning_is_read_once(memory_file):
     stack = counting((8, 5, 6), "int16")
     raw = gzip.compress(mrc_bytes(stack, ispg=1, **CELL))

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import dask
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -18,6 +18,7 @@ import mrcdist
 from mrcdist.plan.tuning import Tuning
 from mrcdist.read import execute as block
 from mrcdist.read.mmap_pool import POOL
+from tests.support.examples import examples
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
 # Some files have an extended header of no known kind.
@@ -40,7 +41,7 @@ def cases(draw):
 
 @pytest.mark.parametrize("io", ["map", "read", "auto"])
 @given(case=cases())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_source_from_a_local_file(case, io):
     raw, navigation, expected, index, _ = case
     with tempfile.TemporaryDirectory() as folder, dask.config.set({"mrcdist.io": io}):
@@ -55,7 +56,7 @@ def test_source_from_a_local_file(case, io):
 
 
 @given(case=cases())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_source_from_a_map_without_room_for_views(case):
     """What would stay mapped is copied then, a few pages of the file at a time."""
     raw, navigation, expected, index, _ = case
@@ -85,7 +86,7 @@ def dirty(*arguments, **options):
 @pytest.mark.filterwarnings("ignore:.*(was cut short|read as 0).*:mrcdist.MrcdistWarning")
 @pytest.mark.parametrize("io", ["map", "read"])
 @given(case=cases(), present=st.integers(1, 200))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_memory_that_is_not_cleared_is_written_whole(case, io, present):
     """Also where a file was cut short: what is missing is 0."""
     raw, navigation, expected, index, _ = case
@@ -111,7 +112,7 @@ def test_memory_that_is_not_cleared_is_written_whole(case, io, present):
 
 
 @given(case=cases())
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_source_from_memory_filesystem(case, memory_file):
     raw, navigation, expected, index, _ = case
     plan = mrcdist.plan_mrc(memory_file(raw), navigation_shape=navigation[::-1])
@@ -122,7 +123,7 @@ def test_source_from_memory_filesystem(case, memory_file):
 
 
 @given(case=cases())
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_dask_array_in_any_chunks(case, memory_file):
     raw, navigation, expected, index, chunks = case
     [ds] = mrcdist.read_mrc(memory_file(raw), navigation_shape=navigation[::-1], chunks=chunks)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-import socket
 import struct
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -517,31 +513,6 @@ class TestPanels:
             (0, 0, 2), (1, 0.5, 1), (1, 2, 0.5), (1, 2.5, 0.5), (0, 3, 0.25)
         }  # fmt: skip
         assert [label.get_text() for label in panel.get_yticklabels()] == ["worker 1", "worker 2"]
-
-
-def test_the_s3_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    """However that ends: a notebook's kernel may be killed before its last cell."""
-    program = (
-        "import sys, time; from pathlib import Path; from mrcdist.testing.server import serve_s3\n"
-        "with serve_s3(Path(sys.argv[1])) as server: print(server.endpoint, flush=True); input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, tmp_path / "s3.log"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        port = int(process.stdout.readline().rpartition(":")[2])
-        socket.create_connection(("127.0.0.1", port)).close()
-        process.kill()
-
-    def ask_again_and_again() -> None:
-        while True:  # or until the test's time limit, if the server stays
-            socket.create_connection(("127.0.0.1", port)).close()
-            time.sleep(0.1)
-
-    with pytest.raises(ConnectionRefusedError):
-        ask_again_and_again()
 
 
 @given(width=st.floats(1e-6, 1e9))

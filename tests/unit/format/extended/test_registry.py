@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mrcdist.format.extended.quantities import Quantity, common, convert, doubtful
@@ -26,6 +26,7 @@ from mrcdist.format.extended.registry import (
     section_pixel_size,
     tilt_angles,
 )
+from tests.support.examples import examples
 
 KINDS = ["FEI1", "FEI2", "FEI", "SERI", "AGAR", "CCP4", "MRCO", "HDF5", "unknown"]
 shorts = st.integers(-(2**15), 2**15 - 1)
@@ -53,7 +54,7 @@ def kinds(draw):
     return ExtendedKind(draw(st.sampled_from(KINDS)), draw(st.integers(1, 2**31)), "", nint, nreal)
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(kind=kinds(), raw=raw_bytes(), byteorder=byteorders, n_sections=sections)
 @example(ExtendedKind("FEI2", 888), b"", "<", 3)
 @example(ExtendedKind("FEI2", 888), struct.pack("<i", 888).ljust(888, b"\x7f"), "<", 1)  # 1e306
@@ -83,7 +84,6 @@ def test_any_bytes_give_a_header_and_whatever_is_asked_of_it(kind, raw, byteorde
     assert shape is None or (shape[0] * shape[1] == n_sections and note is None)
 
 
-@settings(deadline=None)
 @given(kind=kinds(), n_sections=sections, nsymbt=st.integers(0, 2**31), first=raw_bytes())
 def test_bytes_needed_stay_in_the_extended_header(kind, n_sections, nsymbt, first):
     for first_bytes in (None, first):
@@ -93,7 +93,7 @@ def test_bytes_needed_stay_in_the_extended_header(kind, n_sections, nsymbt, firs
         assert 0 == start <= stop <= nsymbt
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(kind=kinds(), raw=raw_bytes(), byteorder=byteorders, n_sections=st.integers(0, 8))
 def test_the_bytes_needed_say_as_much_as_all_bytes(kind, raw, byteorder, n_sections):
     start, stop = bytes_needed(kind, nsymbt=len(raw), n_sections=n_sections, first_bytes=raw)
@@ -105,7 +105,7 @@ def test_the_bytes_needed_say_as_much_as_all_bytes(kind, raw, byteorder, n_secti
         np.testing.assert_array_equal(column, whole.columns[name])
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     exttyp=st.text(max_size=4), nsymbt=st.integers(-9, 2**31), n=sections, nint=shorts, nreal=shorts
 )

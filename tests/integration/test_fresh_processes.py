@@ -1,0 +1,129 @@
+"""A new Python process: what it loads, what the program prints, and when its servers end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrcdist
+from tests.support.mrc_files import counting, write_mrc
+from tests.support.processes import ROOT
+
+# What a worker has no use for.
+CLIENT_ONLY = ("preview", "cli", "batch", "testing", "compute", "validate", "interop")
+
+
+def loaded_by(code, *argv):
+    """Names of the mrcdist modules that a fresh process has after running `code`."""
+    code += "\nimport json, sys; print(json.dumps([m for m in sys.modules if 'mrcdist' in m]))"
+    return set(json.loads(printed_by("-c", code, *argv).stdout.splitlines()[-1]))
+
+
+def client_only(modules):
+    return {m for m in modules if m.split(".")[1:2] and m.split(".")[1] in CLIENT_ONLY}
+
+
+def printed_by(*arguments, check=True, **environment):
+    """Run Python on this checkout."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=check,
+        timeout=240,
+    )
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A stack of five frames."""
+    return write_mrc(tmp_path / "plain.mrc", counting((5, 6, 7), "float32"))
+
+
+class TestALazyPackage:
+    def test_import_loads_the_defaults_alone(self):
+        assert loaded_by("import mrcdist") == {"mrcdist", "mrcdist.config", "mrcdist.errors"}
+
+    def test_unpickling_a_source_loads_neither_viewer_nor_command_line(self, tmp_path):
+        path = write_mrc(tmp_path / "a.mrc", np.arange(24, dtype="int16").reshape(2, 3, 4))
+        stored = tmp_path / "source"
+        stored.write_bytes(pickle.dumps(mrcdist.plan_mrc(path).source))
+        modules = loaded_by(
+            "import pathlib, pickle, sys\n"
+            "source = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
+            "assert source[1, 2, 3] == 23",
+            stored,
+        )
+        assert "mrcdist.read.source" in modules
+        assert client_only(modules) == set()
+        assert not modules & {"mrcdist.api", "mrcdist.dataset"}
+
+    def test_defaults_are_in_dasks_configuration_after_import(self):
+        loaded_by("import mrcdist, dask; assert dask.config.get('mrcdist.retries') == 10")
+
+    def test_public_names_are_listed_before_they_are_loaded(self):
+        loaded_by(
+            "import mrcdist, sys\n"
+            "assert {'browse', 'Browser', 'register_hyperspy', 'read_mrc'} <= set(dir(mrcdist))\n"
+            "assert 'mrcdist.preview' not in sys.modules\n"
+            "from mrcdist import *\n"
+            "assert browse is mrcdist.browse"
+        )
+
+
+def test_names_of_arrays_are_the_same_in_another_process(plain):
+    code = (
+        "import mrcdist, sys;"
+        "print(mrcdist.plan_mrc(sys.argv[1], chunks=(2, -1, -1)).to_dask().name)"
+    )
+    there = printed_by("-c", code, plain, PYTHONHASHSEED="7").stdout.strip()
+    assert mrcdist.plan_mrc(plain, chunks=(2, -1, -1)).to_dask().name == there
+
+
+class TestProgram:
+    def run(self, *arguments):
+        return printed_by("-m", "mrcdist.cli", *arguments, check=False)
+
+    def test_exit_statuses_and_streams(self, plain, tmp_path):
+        good = self.run("info", plain, "--json")
+        assert (good.returncode, good.stderr) == (0, "")
+        assert json.loads(good.stdout)["shape"] == [5, 6, 7]
+        bad = self.run("info", tmp_path / "none.mrc")
+        assert (bad.returncode, bad.stdout) == (1, "")
+        assert "Traceback" not in bad.stderr
+        assert "\x1b" not in bad.stderr, "there are colours where no terminal is"
+
+
+def test_the_s3_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    """However that ends: a notebook's kernel may be killed before its last cell."""
+    program = (
+        "import sys, time; from pathlib import Path; from mrcdist.testing.server import serve_s3\n"
+        "with serve_s3(Path(sys.argv[1])) as server: print(server.endpoint, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path / "s3.log"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        port = int(process.stdout.readline().rpartition(":")[2])
+        socket.create_connection(("127.0.0.1", port)).close()
+        process.kill()
+
+    def ask_again_and_again() -> None:
+        while True:  # or until the test's time limit, if the server stays
+            socket.create_connection(("127.0.0.1", port)).close()
+            time.sleep(0.1)
+
+    with pytest.raises(ConnectionRefusedError):
+        ask_again_and_again()

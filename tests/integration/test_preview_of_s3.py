@@ -1,0 +1,34 @@
+"""What is shown of files in an S3 store before they are read: its cost, and no secret."""
+
+from __future__ import annotations
+
+from mrcdist import plan_mrc
+from mrcdist.preview.looking import look_at
+from mrcdist.preview.reading import Cost
+from mrcdist.testing.acquisition import write_acquisition
+from tests.support.mrc_files import counting, mrc_bytes
+
+
+def test_each_piece_of_a_scan_is_one_get_of_its_bytes(moto, tmp_path):
+    acquisition = write_acquisition(tmp_path, scan_shape=(8, 9), frame_shape=(16, 16))
+    with moto.bucket() as bucket:
+        url = bucket.put(acquisition.movie.name, acquisition.movie.read_bytes())
+        bucket.put(acquisition.sidecar.name, acquisition.sidecar.read_bytes())
+        plan = plan_mrc(url, storage_options=moto.storage_options())
+        look = look_at(plan, budget=12_000)
+        before = Cost.so_far()
+        look.panels()
+    assert Cost.so_far() - before == look.cost
+    assert look.content.view == "scan"
+    assert look.cost.requests == len(look.choice.pieces) > 10
+    rows = sum(piece.frames * piece.rows for piece in look.choice.pieces)
+    assert look.cost.nbytes == rows * 32 <= 12_000
+
+
+def test_a_plans_page_has_its_requests_and_no_secret(moto):
+    with moto.bucket() as bucket:
+        url = bucket.put("a.mrc", mrc_bytes(counting((2, 4, 4), "int16")))
+        html = plan_mrc(url, storage_options=moto.storage_options())._repr_html_()
+    assert moto.secret not in html
+    assert moto.key not in html
+    assert "1 request" in html
