@@ -8,12 +8,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist.preview.contrast import image_limits, log_limits
-from mrcdist.preview.drawing import colour_bar, scale_bar
+from mrcdist import plotting
+from mrcdist.interop.rosettasciio import axes_from_dicts
 
 __all__ = ["direction_colours", "draw_field", "draw_image", "draw_tasks"]
-
-Axis = Mapping[str, Any]
 
 _ARROWS = 14  # along the longer side
 _WAITING = "#d62728"
@@ -23,7 +21,7 @@ _OTHER = "#b0b0b0"
 def draw_image(
     panel: Any,
     image: NDArray[Any],
-    axes: Sequence[Axis],
+    axes: Sequence[Mapping[str, Any]],
     title: str,
     *,
     words: str = "",
@@ -43,25 +41,29 @@ def draw_image(
     words : str, optional
         What the colours mean; "" draws no colour bar.
     log : bool, default False
-        A logarithmic scale of at most 3.3 decades, for diffraction patterns.
+        A logarithmic scale, for diffraction patterns.
     cmap : str, optional
-        Default: "magma" if `log`, else "gray".
+        Default: mrcdist's for such images.
     limits : tuple of float, optional
-        Darkest and brightest value. Default: percentiles 0.5 and 99.5.
+        Darkest and brightest value. Default: those of `mrcdist preview`.
 
     Returns
     -------
     matplotlib.image.AxesImage
     """
-    from matplotlib.colors import LogNorm, Normalize
-
-    found = log_limits(image) if log and limits is None else limits
-    low, high = found or image_limits(image)
-    norm = LogNorm(low, high, clip=True) if log and low > 0 else Normalize(low, high)
-    drawn = panel.imshow(image, cmap=cmap or ("magma" if log else "gray"), norm=norm)
-    _finish(panel, axes, title)
+    drawn = plotting.draw_image(
+        panel,
+        image,
+        *axes_from_dicts(axes),
+        title=title,
+        contrast="log" if log else "linear",
+        limits=limits,
+        fontsize=11,
+    )
+    if cmap:
+        drawn.set_cmap(cmap)
     if words:
-        colour_bar(panel.figure, panel, drawn, words)
+        plotting.colour_bar(panel, drawn, words)
     return drawn
 
 
@@ -91,7 +93,7 @@ def draw_field(
     panel: Any,
     y: NDArray[Any],
     x: NDArray[Any],
-    axes: Sequence[Axis],
+    axes: Sequence[Mapping[str, Any]],
     title: str,
     *,
     words: str,
@@ -114,7 +116,10 @@ def draw_field(
     """
     length = np.hypot(y, x)
     largest = float(np.percentile(length, 99)) if largest is None else largest
-    panel.imshow(direction_colours(y, x, largest))
+    colours = direction_colours(y, x, largest)
+    plotting.draw_image(
+        panel, colours, *axes_from_dicts(axes), title=title, contrast="rgb", fontsize=11
+    )
     step = max(1, round(max(y.shape) / _ARROWS))
     rows, columns = (np.arange(step // 2, size, step) for size in y.shape)
     at = np.ix_(rows, columns)
@@ -131,7 +136,6 @@ def draw_field(
         alpha=0.85,
         width=0.005,
     )
-    _finish(panel, axes, title)
     _wheel(panel, f"{largest:.3g} {words}")
 
 
@@ -143,17 +147,6 @@ def _wheel(panel: Any, words: str) -> None:
     wheel.imshow(colours, extent=(-1, 1, 1, -1), interpolation="bilinear")
     wheel.set_axis_off()
     wheel.set_title(words, fontsize=9, pad=3)
-
-
-def _finish(panel: Any, axes: Sequence[Axis], title: str) -> None:
-    down, across = axes
-    panel.set(xticks=[], yticks=[])
-    panel.set_title(title, fontsize=11)
-    steps = [abs(float(axis.get("scale", 0))) for axis in axes]
-    if down["units"] and down["units"] == across["units"] and all(steps):
-        panel.set_aspect(steps[0] / steps[1])
-    units = across["units"] if steps[1] else None
-    scale_bar(panel, pixels=int(across["size"]), scale=steps[1] or 1.0, units=units)
 
 
 def draw_tasks(

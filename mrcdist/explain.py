@@ -14,6 +14,7 @@ from mrcdist.plan.capabilities import Cost
 from mrcdist.plan.chunks import Chunks, count_chunks, many_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.read.source import MrcSource
+from mrcdist.words import shape_words
 
 __all__ = ["PlanReport", "report"]
 
@@ -76,8 +77,8 @@ class PlanReport:
         requests = f" in {self.requests} request{plural}" if self.requests else ", mapped"
         lines = [
             f"{self.url}",
-            f"  array    {_times(self.shape)} {self.dtype}, {format_bytes(self.total_bytes)}",
-            f"  chunks   {_times(self.chunk_shape)}, a grid of {_times(self.chunk_grid)}",
+            f"  array    {shape_words(self.shape)} {self.dtype}, {format_bytes(self.total_bytes)}",
+            f"  chunks   {shape_words(self.chunk_shape)}, a grid of {shape_words(self.chunk_grid)}",
             f"  tasks    {self.tasks:,}",
             f"  a task   {format_bytes(self.task_bytes)} array, "
             f"{format_bytes(self.fetched_bytes)} of file{requests}",
@@ -155,7 +156,3 @@ def _remarks(
             f"larger ones are faster"
         )
     return remarks
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(str(size) for size in shape) if shape else "()"

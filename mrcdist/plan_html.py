@@ -10,7 +10,7 @@ from dask.utils import format_bytes
 
 from mrcdist.explain import PlanReport
 from mrcdist.format.axis import Axis
-from mrcdist.words import number_words, unit_words
+from mrcdist.words import number_words, shape_words, unit_words
 
 __all__ = ["plan_html"]
 
@@ -85,8 +85,8 @@ def _facts(cost: PlanReport, found: Mapping[str, str]) -> str:
         else "mapped from disk"
     )
     rows = {
-        "array": f"{_times(cost.shape)} {cost.dtype}, {format_bytes(cost.total_bytes)}",
-        "chunks": f"{_times(cost.chunk_shape)}, a grid of {_times(cost.chunk_grid)}",
+        "array": f"{shape_words(cost.shape)} {cost.dtype}, {format_bytes(cost.total_bytes)}",
+        "chunks": f"{shape_words(cost.chunk_shape)}, a grid of {shape_words(cost.chunk_grid)}",
         "reading": (
             f"{cost.tasks:,} task{'s' * (cost.tasks != 1)}; each {format_bytes(cost.task_bytes)} "
             f"from {format_bytes(cost.fetched_bytes)} of file, {reading}"
@@ -124,7 +124,3 @@ def _picture(array: da.Array) -> str:
     except NotImplementedError:  # dask draws no array without elements
         return ""
     return picture
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape)) if shape else "()"

@@ -1,10 +1,16 @@
-"""Numbers, units and positions as they are printed."""
+"""Numbers, units, positions and foreign text as they are printed."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Iterable
+
 from mrcdist.format.axis import Axis
 
-__all__ = ["number_words", "position_words", "unit_words"]
+__all__ = ["number_words", "position_words", "printable", "shape_words", "unit_words"]
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number_words(value: float) -> str:
@@ -14,7 +20,12 @@ def number_words(value: float) -> str:
 
 def unit_words(units: str) -> str:
     """Return units as they are printed: "nm⁻¹" for "nm^-1"."""
-    return units.replace("^-1", "⁻¹")
+    return re.sub(r"\^(-?\d+)", lambda power: power[1].translate(_SUPERSCRIPT), units)
+
+
+def shape_words(shape: Iterable[int]) -> str:
+    """Write a shape as a product: "256 × 256"."""
+    return " × ".join(map(str, shape)) or "()"
 
 
 def position_words(axis: Axis, index: int) -> str:
@@ -24,3 +35,13 @@ def position_words(axis: Axis, index: int) -> str:
     if axis.units in ("deg", "s"):
         return f"{axis.name} {number_words(axis.offset + index * axis.scale)} {axis.units}"
     return f"{axis.name} {index} of {axis.size}"
+
+
+def printable(text: str) -> str:
+    r"""Return text of a file without characters that command a terminal: ESC becomes ``\x1b``."""
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character).startswith("C")
+        else character
+        for character in text
+    )

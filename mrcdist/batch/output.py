@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.batch.partial import write_whole
-from mrcdist.batch.picture import draw
+from mrcdist.batch.picture import result_figure
 from mrcdist.batch.quantities import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.format.axis import Axis
@@ -125,7 +125,7 @@ def write_result(path: Path, result: Result, *, origin: str) -> list[str]:
         if path.suffix == ".npy":
             np.save(file, result.values)
         else:
-            draw(file, result)
+            result_figure(result).savefig(file, format="png")
     return []
 
 

@@ -13,7 +13,7 @@ from mrcdist.batch.schedule import Part, block_frames, blocks_of, schedule_maps,
 from mrcdist.compute.detectors import Detector
 from mrcdist.compute.reductions import FrameSum, PixelSums, Reduction
 from mrcdist.errors import ArgumentError
-from mrcdist.format.axis import Axis
+from mrcdist.format.axis import Axis, frames_are_patterns
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import FrameTable, Layout
 
@@ -282,7 +282,7 @@ class Mean:
             total / present,
             data.signal_axes,
             units=("counts a frame",),
-            pattern=_diffraction(data),
+            pattern=frames_are_patterns(data.axes),
             notes=notes,
         )
 
@@ -304,11 +304,3 @@ def _maps(data: Dataset, parts: tuple[Part, ...], load: PartLoader) -> list[Arra
         if first != len(values):
             raise AssertionError(f"part {number} has {len(values)} values for {first} frames")
     return [] if maps is None else list(maps)
-
-
-def _diffraction(data: Dataset) -> bool:
-    """Whether frames are diffraction patterns: by their units, or those of a scan without any."""
-    units = {axis.units for axis in data.signal_axes}
-    if units == {None}:
-        return data.n_navigation >= 2
-    return any((unit or "").endswith(("^-1", "rad")) for unit in units)

@@ -9,6 +9,8 @@ from typing import Any
 
 from dask.utils import format_bytes
 
+from mrcdist.words import shape_words
+
 __all__ = ["Summary"]
 
 
@@ -91,10 +93,9 @@ class Summary:
 
     def __str__(self) -> str:
         kept = f", {self.parts_kept} of an earlier run" if self.parts_kept else ""
-        shape = " × ".join(map(str, self.shape))
         lines = [
             f"{self.title} of {self.url}",
-            f"  result    {shape} {self.dtype}, in {', '.join(self.units)}",
+            f"  result    {shape_words(self.shape)} {self.dtype}, in {', '.join(self.units)}",
             *([f"  detector  {self.detector}"] if self.detector else []),
             *(f"  written   {output}" for output in self.outputs),
             f"  pixels    {format_bytes(self.pixel_bytes)} in {self.seconds:.1f} s, "

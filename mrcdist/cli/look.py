@@ -25,6 +25,7 @@ from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
 from mrcdist.options import ReadOptions
 from mrcdist.validate.report import validate as validate_file
+from mrcdist.words import printable, shape_words
 
 __all__ = ["explain", "info", "validate"]
 
@@ -61,17 +62,17 @@ def info(as_json: bool, **options: Any) -> None:
     order = {"<": "little-endian", ">": "big-endian"}[header.byteorder]
     click.echo(plan.location.shown)
     click.echo(f"  file     {plan.source.parts[0].file.version}")
-    click.echo(f"  array    {' × '.join(map(str, plan.shape))} {plan.dtype}")
+    click.echo(f"  array    {shape_words(plan.shape)} {plan.dtype}")
     click.echo(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
     for axis in plan.axes:
         kind = "navigation" if axis.navigate else "signal"
         click.echo(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {_steps(axis)}")
     for image in images:
-        click.echo(f"  image    {image.name}: {image.location.name}")
+        click.echo(printable(f"  image    {image.name}: {image.location.name}"))
     for path, value in _leaves(metadata):
-        click.echo(f"  {path} = {value}")
+        click.echo(printable(f"  {path} = {value}"))
     for label in header.labels:
-        click.echo(f"  label    {label}")
+        click.echo(f"  label    {printable(label)}")
     print_notes(notes)
 
 

@@ -18,6 +18,7 @@ from mrcdist.dataset import Plan
 from mrcdist.discover.auxiliary import NamedFile
 from mrcdist.errors import MrcdistWarning
 from mrcdist.options import ReadOptions
+from mrcdist.words import printable
 
 __all__ = [
     "FILE_OPTIONS",
@@ -169,7 +170,7 @@ def plan_from_options(**options: Any) -> tuple[Plan, list[str]]:
 def print_notes(notes: Sequence[str]) -> None:
     """Print warnings to standard error."""
     for note in notes:
-        click.echo(f"{click.style('warning:', fg='yellow')} {note}", err=True)
+        click.echo(f"{click.style('warning:', fg='yellow')} {printable(note)}", err=True)
 
 
 def print_json(value: Any) -> None:

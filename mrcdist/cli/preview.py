@@ -9,11 +9,11 @@ import click
 from dask.utils import parse_bytes
 
 from mrcdist.cli.options import file_options, plan_from_options, print_json, print_notes
-from mrcdist.preview.figure import require_matplotlib
+from mrcdist.plotting import require_matplotlib
 from mrcdist.preview.looking import DEFAULT_BUDGET, cost_words, look_at
 from mrcdist.preview.reading import Cost
-from mrcdist.preview.summary import times
 from mrcdist.preview.views import VIEWS
+from mrcdist.words import printable, shape_words
 
 __all__ = ["preview"]
 
@@ -78,13 +78,13 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
     look = look_at(plan, budget=budget, view=view)
     if not as_json:
         click.echo(plan.location.shown)
-        click.echo(f"  array    {times(plan.shape)} {plan.dtype}")
+        click.echo(f"  array    {shape_words(plan.shape)} {plan.dtype}")
         click.echo(f"  to read  {look.announcement()}")
 
     before = Cost.so_far()
     panels = look.panels()
     read = Cost.so_far() - before
-    look.save(output, panels)
+    look.figure(panels).savefig(output, format="png")
 
     if as_json:
         print_json(
@@ -101,7 +101,7 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
         return
     click.echo(f"  read     {cost_words(read, look.pieces, whole=plan.layout.nbytes)}")
     for panel in panels:
-        click.echo(f"  panel    {panel.title or panel.name}")
+        click.echo(f"  panel    {printable(panel.title or panel.name)}")
     click.echo(f"  written  {output}")
     if read != look.cost:  # retries count once: something else read in this process, or a defect
         click.echo("  warning: the read differed from the estimate")

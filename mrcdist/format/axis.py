@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Axis"]
+__all__ = ["Axis", "frames_are_patterns", "scan_plane"]
+
+# Names of the navigation axes of a scan: from a sidecar or an extended header, from the caller.
+_SCAN_AXES = (("y", "x"), ("scan_y", "scan_x"))
 
 
 @dataclass(frozen=True)
@@ -33,3 +37,27 @@ class Axis:
     offset: float = 0.0
     units: str | None = None
     values: tuple[float, ...] | None = None
+
+
+def scan_plane(axes: Sequence[Axis]) -> tuple[int, int] | None:
+    """Return the positions of a scan's (y, x) among the navigation axes; None if it is no scan."""
+    names = [axis.name for axis in axes if axis.navigate]
+    for y, x in _SCAN_AXES:
+        if y in names and x in names:
+            return names.index(y), names.index(x)
+    return None
+
+
+def frames_are_patterns(axes: Sequence[Axis]) -> bool:
+    """Return whether frames are diffraction patterns: by their axes, or as those of a scan.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+        Of the whole array.
+    """
+    return scan_plane(axes) is not None or any(
+        axis.name in ("kx", "ky") or (axis.units or "").endswith(("^-1", "rad"))
+        for axis in axes
+        if not axis.navigate
+    )

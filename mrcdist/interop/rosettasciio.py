@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,22 @@ def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
             "navigate": axis.navigate,
         }
         for index, axis in enumerate(axes)
+    ]
+
+
+def axes_from_dicts(axes: Iterable[Mapping[str, Any]]) -> list[Axis]:
+    """Return the axes that the dicts of `axes_dicts` describe."""
+    return [
+        Axis(
+            str(axis["name"]),
+            int(axis["size"]),
+            navigate=bool(axis["navigate"]),
+            scale=float(axis.get("scale", 1.0)),
+            offset=float(axis.get("offset", 0.0)),
+            units=axis["units"] or None,
+            values=None if axis.get("axis") is None else tuple(axis["axis"]),
+        )
+        for axis in axes
     ]
 
 

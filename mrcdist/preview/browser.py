@@ -20,10 +20,9 @@ from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import Ring
 from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.plotting import colour_norm, draw_image, figure_text, reduced
 from mrcdist.preview.browsing import Scan, scan_of
-from mrcdist.preview.canvas import new_figure, shown_by
-from mrcdist.preview.contrast import image_limits, log_limits
-from mrcdist.preview.drawing import scale_bar
+from mrcdist.preview.canvas import interactive_figure, shown_by
 
 __all__ = ["Browser", "browse"]
 
@@ -86,7 +85,7 @@ def browse(data: Plan | Mapping[str, Any], *, budget: int = _BUDGET, figure: Any
             argument="budget",
             remedy="give a number of bytes, such as 64 * 2**20",
         )
-    return Browser(scan_of(data, budget), new_figure() if figure is None else figure)
+    return Browser(scan_of(data, budget), interactive_figure() if figure is None else figure)
 
 
 class Browser:
@@ -202,53 +201,40 @@ class Browser:
         scan = self._scan
         self.figure.set_layout_engine("constrained")
         self._navigator, self._panel = self.figure.subplots(1, 2)
-        for place in (self._navigator, self._panel):
-            place.set(xticks=[], yticks=[])
-        self._map = self._navigator.imshow(
-            self.virtual_image, cmap="gray", extent=scan.extent, interpolation="nearest"
+        y, x, ky, kx = scan.axes
+        self._map = draw_image(
+            self._navigator, self.virtual_image, y, x, title="", extent=scan.extent
         )
-        self._navigator.set_aspect(_aspect(scan.axes[0], scan.axes[1]))
         (self._point,) = self._navigator.plot([], [], "o", ms=9, mfc="none", mec=_MARK, mew=1.6)
-        self._image = self._panel.imshow(self.pattern, cmap="magma", interpolation="nearest")
-        self._panel.set_aspect(_aspect(scan.axes[2], scan.axes[3]))
+        self._image = draw_image(self._panel, self.pattern, ky, kx, title="", contrast="log")
         self._circles = [
             self._panel.add_patch(Circle((0, 0), 1, fill=False, color=colour, lw=1.4))
             for colour in (_RING, _HOLE)
         ]
-        for place, axis in ((self._navigator, scan.axes[1]), (self._panel, scan.axes[3])):
-            scale_bar(
-                place,
-                pixels=axis["size"],
-                scale=axis.get("scale", 1.0),
-                units=axis["units"] if "scale" in axis else None,
-            )
         self._draw_navigator()
         self._draw_pattern()
 
     def _draw_navigator(self) -> None:
         ring = self.detector
         self._map.set_data(self.virtual_image)
-        self._map.set_clim(*image_limits(self.virtual_image))
+        self._map.set_norm(colour_norm(self.virtual_image, "linear"))
         for circle, radius in zip(self._circles, (ring.outer, ring.inner), strict=True):
             circle.center = (ring.cx, ring.cy)
             circle.set_radius(radius)
             circle.set_visible(radius > 0)
-        self._navigator.set_title(f"{self._scan.grid_words}", fontsize=9)
+        self._navigator.set_title(self._scan.grid_words, fontsize=9)
         self._refresh()
 
     def _draw_pattern(self) -> None:
-        from matplotlib.colors import LogNorm, Normalize
-
-        limits = log_limits(self.pattern)
-        norm = LogNorm(*limits, clip=True) if limits else Normalize(*image_limits(self.pattern))
-        self._image.set_data(self.pattern)
-        self._image.set_norm(norm)
+        pattern = reduced(self.pattern)
+        self._image.set_data(pattern)
+        self._image.set_norm(colour_norm(pattern, "log"))
         y, x = self.position
         self._point.set_data([x], [y])
         self._say(self._scan.frame_words(y, x))
 
     def _say(self, words: str) -> None:
-        self._panel.set_title(words, fontsize=9)
+        self._panel.set_title(figure_text(words), fontsize=9)
         self._refresh()
 
     def _refresh(self) -> None:
@@ -339,9 +325,3 @@ def _first_detector(scan: Scan) -> Ring:
     except ArgumentError:
         rows, columns = scan.frame_shape
         return Ring((rows - 1) / 2, (columns - 1) / 2, 0.0, max(min(rows, columns) / 8, 1.0))
-
-
-def _aspect(down: Mapping[str, Any], across: Mapping[str, Any]) -> float:
-    same = down["units"] == across["units"] is not None
-    steps = [abs(axis.get("scale", 0.0)) for axis in (down, across)]
-    return steps[0] / steps[1] if same and all(steps) else 1.0

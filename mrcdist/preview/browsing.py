@@ -16,21 +16,20 @@ from mrcdist.compute.detectors import Ring
 from mrcdist.dask_array import to_dask
 from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError
-from mrcdist.interop.rosettasciio import axes_dicts
+from mrcdist.format.axis import Axis, scan_plane
+from mrcdist.interop.rosettasciio import axes_from_dicts
 from mrcdist.plan.layout import Frames
 from mrcdist.preview.choices import Limits, ScanChoice
 from mrcdist.preview.choose import choose
-from mrcdist.preview.contrast import magnitude
 from mrcdist.preview.pieces import Band, spread
-from mrcdist.preview.reading import Taken, in_file_order, read_pieces
-from mrcdist.preview.views import SCAN_AXES, Content
+from mrcdist.preview.reading import Taken, in_file_order, magnitude, read_pieces
+from mrcdist.preview.views import Content
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 
 __all__ = ["Scan", "scan_of"]
 
 Array = npt.NDArray[Any]
-Axis = Mapping[str, Any]
 
 
 @dataclass
@@ -41,8 +40,8 @@ class Scan:
     ----------
     name : str
         Of the file; may be shown.
-    axes : sequence of mapping
-        (y, x, ky, kx), as `read_mrc` gives them.
+    axes : sequence of Axis
+        (y, x, ky, kx).
     ys, xs : range
         The grid's scan points.
     """
@@ -58,12 +57,12 @@ class Scan:
     @property
     def shape(self) -> tuple[int, int]:
         """Scan points along y and x."""
-        return self.axes[0]["size"], self.axes[1]["size"]
+        return self.axes[0].size, self.axes[1].size
 
     @property
     def frame_shape(self) -> tuple[int, int]:
         """Rows and columns of a pattern."""
-        return self.axes[2]["size"], self.axes[3]["size"]
+        return self.axes[2].size, self.axes[3].size
 
     @property
     def middle(self) -> tuple[int, int]:
@@ -149,7 +148,7 @@ def scan_of(data: Plan | Mapping[str, Any], budget: int) -> Scan:
         It is neither, the data are no scan, or were changed after reading.
     """
     if isinstance(data, Plan):
-        return _of_source(data.source, axes_dicts(data.axes), data.location.shown, budget)
+        return _of_source(data.source, data.axes, data.location.shown, budget)
     if not isinstance(data, Mapping) or "data" not in data or "axes" not in data:
         raise ArgumentError(
             f"a {type(data).__name__} cannot be browsed",
@@ -157,7 +156,7 @@ def scan_of(data: Plan | Mapping[str, Any], budget: int) -> Scan:
             cause="a plan or a dataset is needed",
             remedy="pass plan_mrc(url), or one of the dicts that read_mrc(url) returns",
         )
-    array, axes = data["data"], data["axes"]
+    array, axes = data["data"], axes_from_dicts(data["axes"])
     name = str(data.get("metadata", {}).get("General", {}).get("original_filename", "the data"))
     if isinstance(array, np.ndarray):
         return _of_array(array, axes, name, budget)
@@ -242,12 +241,10 @@ def _grid(
 
 
 def _plane(axes: Sequence[Axis]) -> tuple[int, int]:
-    """Positions of (y, x) among the navigation axes."""
-    names = [axis["name"] for axis in axes if axis["navigate"]]
-    signal = [axis for axis in axes if not axis["navigate"]]
-    pair = next((pair for pair in SCAN_AXES if set(pair) <= set(names)), None)
-    if pair is None or len(signal) != 2:
-        there = ", ".join(f"{axis['name']} ({axis['size']})" for axis in axes)
+    """Return the positions of (y, x) among the navigation axes."""
+    plane = scan_plane(axes)
+    if plane is None or sum(not axis.navigate for axis in axes) != 2:
+        there = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
         raise ArgumentError(
             f"an array with the axes {there} is no scan of patterns",
             code="data-not-browsable",
@@ -255,9 +252,8 @@ def _plane(axes: Sequence[Axis]) -> tuple[int, int]:
             remedy="give the scan's shape with {navigation_shape=(x, y)}; `mrcdist preview` shows "
             "volumes and stacks",
         )
-    return names.index(pair[0]), names.index(pair[1])
+    return plane
 
 
 def _four(axes: Sequence[Axis], plane: tuple[int, int]) -> list[Axis]:
-    signal = [axis for axis in axes if not axis["navigate"]]
-    return [axes[plane[0]], axes[plane[1]], *signal]
+    return [axes[plane[0]], axes[plane[1]], *(axis for axis in axes if not axis.navigate)]

@@ -7,14 +7,14 @@ import sys
 from typing import Any
 
 from mrcdist.errors import MissingExtraError
-from mrcdist.preview.figure import require_matplotlib
+from mrcdist.plotting import require_matplotlib
 
-__all__ = ["new_figure", "shown_by"]
+__all__ = ["interactive_figure", "shown_by"]
 
 _SIZE = (10.0, 4.8)
 
 
-def new_figure() -> Any:
+def interactive_figure() -> Any:
     """Return a figure that listens to the mouse.
 
     In a notebook its canvas is ipympl's, whatever backend pyplot has: nobody needs

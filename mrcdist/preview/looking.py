@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from typing import Any
 
 from dask.utils import format_bytes
 
@@ -15,8 +14,7 @@ from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.options import ReadOptions
 from mrcdist.preview.choices import Choice, ImagesChoice, Limits, ScanChoice, VolumeChoice
 from mrcdist.preview.choose import choose
-from mrcdist.preview.contrast import reduced
-from mrcdist.preview.figure import draw
+from mrcdist.preview.figure import preview_figure
 from mrcdist.preview.panels import Panel, image_panels, scan_panels, volume_panels
 from mrcdist.preview.reading import Cost, cost_of, in_file_order, read_pieces
 from mrcdist.preview.summary import summary_lines
@@ -89,8 +87,8 @@ class Look:
         assert isinstance(self.choice, ImagesChoice)  # noqa: S101 there are no others
         return image_panels(self.choice, taken, axes, reciprocal=self.content.reciprocal)
 
-    def save(self, path: Path | IO[bytes], panels: tuple[Panel, ...]) -> None:
-        """Draw the images and what the header says, as PNG."""
+    def figure(self, panels: tuple[Panel, ...]) -> Any:
+        """Draw the images and what the header says, as a figure of matplotlib's."""
         whole = self.plan.layout.nbytes
         lines = [
             *summary_lines(self.plan),
@@ -98,7 +96,8 @@ class Look:
             *(("note", note) for note in (*self.notes, *self.plan.notes)),
         ]
         planes = isinstance(self.choice, VolumeChoice)
-        draw(path, panels, title=self.plan.location.name, lines=lines, planes=planes)
+        name = self.plan.location.name
+        return preview_figure(panels, title=name, lines=lines, planes=planes)
 
 
 def look_at(plan: Plan, *, budget: int = DEFAULT_BUDGET, view: View | None = None) -> Look:
@@ -194,7 +193,7 @@ def _read_image(beside: _Beside, plan: Plan, content: Content, progress: Progres
     [panel] = image_panels(beside.choice, taken, beside.plan.axes, reciprocal=False)[:1]
     y, x = (plan.axes[axis] for axis in content.plane)
     title = f"{beside.name}, from {beside.plan.location.name}"
-    return Panel("image", title, reduced(panel.image), y, x)
+    return Panel("image", title, panel.image, y, x)
 
 
 def _left_out(plan: Plan, content: Content) -> list[str]:

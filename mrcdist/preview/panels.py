@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,15 @@ from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import Detector, Everything, Ring, adf_ring
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
+from mrcdist.plotting import Contrast
 from mrcdist.preview.choices import ImagesChoice, ScanChoice, VolumeChoice
-from mrcdist.preview.contrast import magnitude, reduced
 from mrcdist.preview.pieces import Band
-from mrcdist.preview.reading import Taken
+from mrcdist.preview.reading import Taken, magnitude
 from mrcdist.words import position_words
 
 __all__ = ["Panel", "image_panels", "scan_panels", "volume_panels"]
 
 Array = npt.NDArray[Any]
-Contrast = Literal["linear", "log", "phase", "rgb"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +38,10 @@ class Panel:
         It fills `down` times `across`, however many pixels it has.
     down, across : Axis
         What it covers: sizes in the file's pixels, and their calibration.
-    contrast : {"linear", "log", "phase", "rgb"}
-    point : tuple of float, optional
+    contrast : Contrast
+    point : tuple of int, optional
         (down, across) of something to mark, in the file's pixels.
-    cuts : tuple of float, optional
+    cuts : tuple of int, optional
         (down, across) where other planes cut this one, in the file's pixels.
     rings : tuple of Ring, optional
         Virtual detectors, the one for the bright field first.
@@ -56,8 +55,8 @@ class Panel:
     down: Axis
     across: Axis
     contrast: Contrast = "linear"
-    point: tuple[float, float] | None = None
-    cuts: tuple[float, float] | None = None
+    point: tuple[int, int] | None = None
+    cuts: tuple[int, int] | None = None
     rings: tuple[Ring, ...] = ()
     numbers: str = "stored values"
 
@@ -103,7 +102,7 @@ def scan_panels(
         Panel(
             "mean pattern",
             f"mean of {counted}",
-            reduced(mean),
+            mean,
             down,
             across,
             "log",
@@ -113,16 +112,15 @@ def scan_panels(
         Panel(
             "one pattern",
             f"frame at {where}",
-            reduced(single),
+            single,
             down,
             across,
             "log",
             numbers="counts a pixel",
         ),
     )
-    middle = (at[0] + 0.5, at[1] + 0.5)
     if image is not None:
-        return (replace(image, point=middle), *patterns)
+        return (replace(image, point=at), *patterns)
     images = _virtual_images(choice, taken, detectors, mean.shape[1])
     step = choice.ys.step if len(choice.ys) > 1 else choice.xs.step
     words = "every point" if step == 1 else f"1 of {step} × {step} points"
@@ -133,7 +131,7 @@ def scan_panels(
     )
     # A sampled point stands for the square around it; the grid leaves out a little of each rim.
     start = [points[0] - (step - 1) // 2 for points in (choice.ys, choice.xs)]
-    point = (middle[0] - start[0], middle[1] - start[1])
+    point = (at[0] - start[0], at[1] - start[1])
     return (
         *(
             Panel(
@@ -214,12 +212,12 @@ def volume_panels(
         ],
         axis=1,
     )
-    middle = {axis.name: at + 0.5 for axis, at in zip(axes, choice.at, strict=True)}
+    middle = {axis.name: at for axis, at in zip(axes, choice.at, strict=True)}
 
     def panel(image: Array, rows: Axis, columns: Axis, words: str) -> Panel:
         name = f"{rows.name}{columns.name}"
         cuts = (middle[rows.name], middle[columns.name])
-        return Panel(name, f"{name} at {words}", reduced(image), rows, columns, cuts=cuts)
+        return Panel(name, f"{name} at {words}", image, rows, columns, cuts=cuts)
 
     step = len(choice.column_rows) > 1 and f" and {down.size // len(choice.column_rows)} rows"
     return (
@@ -267,14 +265,12 @@ def image_panels(
             position_words(axis, int(i)) for axis, i in zip(navigation, position, strict=True)
         )
         lines = _lines(taken, frame, choice.bands)
-        panels.append(Panel("frame", words, reduced(lines), down, across, contrast))
+        panels.append(Panel("frame", words, lines, down, across, contrast))
     first = taken.rows(choice.frames[0], choice.bands[0])
     if len(panels) == 1 and first.dtype.kind == "c":
-        # Neighbouring phases have no mean: rows and columns are left out instead.
-        lines = np.concatenate([taken.rows(choice.frames[0], band)[:1] for band in choice.bands])
-        whole = first if len(choice.bands) == 1 else lines
-        step = [-(-size // 1024) for size in whole.shape]
-        phase = np.angle(whole[:: step[0], :: step[1]])
+        # Neighbouring phases have no mean: of a band the first row stands for all.
+        rows = [taken.rows(choice.frames[0], band)[:1] for band in choice.bands]
+        phase = np.angle(first if len(choice.bands) == 1 else np.concatenate(rows))
         words = panels[0].title
         panels = [
             replace(

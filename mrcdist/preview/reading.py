@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from mrcdist import stats
@@ -16,7 +17,7 @@ from mrcdist.preview.pieces import Band, Piece
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 
-__all__ = ["Cost", "Taken", "cost_of", "in_file_order", "read_pieces"]
+__all__ = ["Cost", "Taken", "cost_of", "in_file_order", "magnitude", "read_pieces"]
 
 Array = npt.NDArray[Any]
 
@@ -75,6 +76,11 @@ class Taken:
             if top <= band.top and band.top + band.rows <= top + len(rows):
                 return rows[band.top - top : band.top - top + band.rows]
         raise KeyError((frame, band))
+
+
+def magnitude(numbers: Array) -> Array:
+    """Return the magnitude of complex numbers, and all others as they are."""
+    return np.abs(numbers) if numbers.dtype.kind == "c" else numbers
 
 
 def in_file_order(source: MrcSource) -> MrcSource:

@@ -9,9 +9,9 @@ from dask.utils import format_bytes
 from mrcdist.dataset import Plan
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import metadata_dict
-from mrcdist.words import number_words, unit_words
+from mrcdist.words import number_words, shape_words, unit_words
 
-__all__ = ["axis_words", "summary_lines", "times"]
+__all__ = ["axis_words", "summary_lines"]
 
 _MOST_METADATA = 18
 
@@ -47,7 +47,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     header = plan.header
     order = {"<": "little-endian", ">": "big-endian"}[header.byteorder]
     lines = [
-        ("array", f"{times(plan.shape)} {plan.dtype}"),
+        ("array", f"{shape_words(plan.shape)} {plan.dtype}"),
         ("", format_bytes(plan.layout.nbytes)),
         ("stored", f"mode {header.mode}, {order}"),
     ]
@@ -81,11 +81,6 @@ def axis_words(axis: Axis) -> str:
     units = unit_words(axis.units)
     start = f" from {number_words(axis.offset)}" if axis.offset else ""
     return f"{axis.size} × {number_words(axis.scale)} {units}{start}"
-
-
-def times(shape: tuple[int, ...]) -> str:
-    """Write a shape as a product."""
-    return " × ".join(map(str, shape))
 
 
 def _leaves(tree: dict[str, Any], parent: str = "") -> list[tuple[str, str]]:

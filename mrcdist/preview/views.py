@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mrcdist.errors import ArgumentError
-from mrcdist.format.axis import Axis
+from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
 from mrcdist.plan.layout import Layout
 
-__all__ = ["SCAN_AXES", "VIEWS", "Content", "View", "content_of", "is_reciprocal"]
+__all__ = ["VIEWS", "Content", "View", "content_of"]
 
 View = Literal["scan", "volume", "images"]
 VIEWS: tuple[View, ...] = get_args(View)
 
-# How navigation axes of a scan are called where a sidecar, an extended header or the caller made
-# them.
-SCAN_AXES = (("y", "x"), ("scan_y", "scan_x"))
 _SPACE = ("x", "y", "z")
 
 
@@ -68,19 +65,17 @@ def content_of(
     """
     navigation = [axis for axis in axes if axis.navigate]
     signal = [axis for axis in axes if not axis.navigate]
-    names = [axis.name for axis in navigation]
-    reciprocal = any(map(is_reciprocal, signal)) or layout.dtype.kind == "c"
-
-    pair = next((pair for pair in SCAN_AXES if set(pair) <= set(names)), None)
-    if layout.pixels.components:
-        pair = None
+    colours = bool(layout.pixels.components)
+    # A scan of colour images is no 4D-STEM data.
+    plane = None if colours else scan_plane(axes)
+    reciprocal = layout.dtype.kind == "c" or (not colours and frames_are_patterns(axes))
     # Neither colours nor what is not in space makes planes that one would cut.
-    sections = bool(names) and names[-1] in _SPACE and pair is None
-    sections = sections and not reciprocal and not layout.pixels.components
+    sections = bool(navigation) and navigation[-1].name in _SPACE
+    sections = sections and not reciprocal and not colours
     if view is None:
         measured = sections and (navigation[-1].units is None) == (signal[0].units is None)
-        view = "scan" if pair is not None else "volume" if measured and ispg > 0 else "images"
-    elif not {"scan": pair is not None, "volume": sections, "images": True}[view]:
+        view = "scan" if plane is not None else "volume" if measured and ispg > 0 else "images"
+    elif not {"scan": plane is not None, "volume": sections, "images": True}[view]:
         there = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
         raise ArgumentError(
             f'view "{view}" of an array with the axes {there}',
@@ -89,11 +84,6 @@ def content_of(
             cause="a scan needs navigation axes y and x, a volume sections along x, y or z",
             remedy='use view "images", or give the scan\'s shape with {navigation_shape}',
         )
-    if view == "scan" and pair is not None:
-        return Content(view, (names.index(pair[0]), names.index(pair[1])), reciprocal=True)
-    return Content(view, (len(names) - 1,) if view == "volume" else (), reciprocal)
-
-
-def is_reciprocal(axis: Axis) -> bool:
-    """Whether an axis counts in reciprocal space."""
-    return axis.name in ("kx", "ky") or (axis.units or "").endswith("^-1")
+    if view == "scan" and plane is not None:
+        return Content(view, plane, reciprocal)
+    return Content(view, (len(navigation) - 1,) if view == "volume" else (), reciprocal)

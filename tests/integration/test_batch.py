@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import psutil
 import pytest
@@ -168,6 +169,17 @@ class TestResults:
         assert "100%  180.00 kiB of 180.00 kiB" in told
         assert "\r" not in told
         assert f"tasks     {N_BLOCKS} on " in told
+
+    @pytest.mark.parametrize("command", [["virtual", "--detector", "bf"], ["mean"], ["com"]])
+    def test_each_command_writes_a_picture(
+        self, cluster: Client, movie: Path, command: list[str]
+    ) -> None:
+        out = movie.with_name("out.png")
+        mrcdist_json(
+            command[0], movie, *command[1:], *SHAPE, "--out", out, "--scheduler", address(cluster)
+        )
+        pixels = matplotlib.image.imread(out)
+        assert pixels.std() > 0.1
 
     def test_with_a_scheduler_file_that_is_still_to_come(
         self, cluster: Client, movie: Path

@@ -19,7 +19,7 @@ from tests.support.mrc_files import counting, write_mrc
 from tests.support.processes import ROOT
 
 # What a worker has no use for.
-CLIENT_ONLY = ("preview", "cli", "batch", "testing", "compute", "validate", "interop")
+CLIENT_ONLY = ("preview", "cli", "batch", "testing", "compute", "validate", "interop", "plotting")
 
 
 def loaded_by(code, *argv):

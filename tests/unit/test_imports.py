@@ -12,7 +12,7 @@ import mrcdist
 # From the top down: a module imports from its own layer and from those below.
 LAYERS = (
     ("mrcdist", "cli", "batch", "preview", "testing"),
-    ("api", "images", "interop", "compute", "validate"),
+    ("api", "images", "interop", "compute", "plotting", "validate"),
     ("dataset", "options", "explain", "plan_html", "dask_array"),
     ("discover", "read"),
     ("storage", "plan"),

@@ -15,20 +15,19 @@ import mrcfile
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mrcdist.batch.check_workers import CheckReport, WorkerReport
 from mrcdist.batch.clusters import Where, connect, told_when_alone
 from mrcdist.batch.jobqueue import parse_job_queue
 from mrcdist.batch.output import check_outputs, write_result
 from mrcdist.batch.partial import PartialStore, write_whole
-from mrcdist.batch.picture import bar_length, deflection, limits, symmetric_limits
+from mrcdist.batch.picture import deflection
 from mrcdist.batch.progress import Progress
 from mrcdist.batch.quantities import Result
 from mrcdist.cli import main
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError, ReadError
 from mrcdist.format.axis import Axis
+from mrcdist.plotting import symmetric_limits
 from mrcdist.progress import waiting
 from tests.support.processes import free_port
 
@@ -216,7 +215,7 @@ class TestOutput:
     def test_png_is_drawn_of_anything(self, tmp_path, values, names, pattern):
         pytest.importorskip("matplotlib")
         units = ("px",) * max(len(names), 1)
-        result = Result("any", values, image(values).axes, names, units, pattern)
+        result = Result("any", values, image(values).axes, names, units, pattern=pattern)
         write_result(tmp_path / "a.png", result, origin="s3://b/k")
         width, height, shades = png_facts((tmp_path / "a.png").read_bytes())
         assert (width > 1.9 * height) == bool(names)
@@ -257,21 +256,6 @@ def png_facts(raw):
 
 
 class TestPicture:
-    def test_images_are_shown_without_their_extremes(self):
-        values = np.arange(101.0)
-        assert limits(values, logarithmic=False) == (1, 99)
-        assert limits(np.append(values, [np.nan, np.inf]), logarithmic=False) == (1, 99)
-
-    def test_patterns_are_shown_from_their_faintest_counts(self):
-        values = np.append(np.arange(101.0), [0, -5, np.nan])
-        low, high = limits(values, logarithmic=True)
-        assert (low, high) == (pytest.approx(1.99), 100)
-
-    def test_a_few_bright_points_are_shown(self):
-        values = np.zeros(1000)
-        values[7] = 3
-        assert limits(values, logarithmic=False) == (0, 3)
-
     def test_positions_are_shown_by_their_distance_from_the_median_to_either_side(self):
         image = np.array([7.0, 7, 7, 9, 4, np.nan])
         shown, middle = deflection(image)
@@ -284,19 +268,6 @@ class TestPicture:
     @pytest.mark.parametrize("image", [np.zeros(4), np.full(4, np.nan)])
     def test_no_deflection_at_all_has_a_range_too(self, image):
         assert symmetric_limits(deflection(image)[0]) == (-1, 1)
-
-    @pytest.mark.parametrize("logarithmic", [True, False])
-    @given(values=st.lists(st.floats(-1e6, 1e6) | st.just(np.nan), min_size=1, max_size=9))
-    def test_there_is_always_a_range(self, logarithmic, values):
-        low, high = limits(np.array(values), logarithmic=logarithmic)
-        assert low < high
-
-    @given(st.floats(1e-9, 1e9))
-    def test_scale_bars_have_round_lengths_that_fit(self, width):
-        length = bar_length(width)
-        assert width / 10.1 <= length <= width / 4 * (1 + 1e-6)
-        assert f"{length:.0e}"[0] in "125"
-        assert length == pytest.approx(float(f"{length:.0e}"))
 
 
 class Clock:

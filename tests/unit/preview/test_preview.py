@@ -12,6 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from matplotlib.image import AxesImage
 
 from demo.field import demo_frames
 from mrcdist import ArgumentError, MissingExtraError, plan_mrc
@@ -64,30 +65,27 @@ def looked(plan, **options):
 def require_picture(look, panels):
     """Draw, and check that the PNG has more than one colour."""
     file = io.BytesIO()
-    look.save(file, panels)
+    figure = look.figure(panels)
+    figure.savefig(file, format="png")
     file.seek(0)
     picture = matplotlib.image.imread(file)
     assert picture.std() > 0
+    return figure
 
 
 @pytest.mark.parametrize(
     ("kind", "words"),
     [("volume", {"stored values"}), ("complex", {"stored values", "radians"})],
 )
-def test_colour_bars_say_what_they_count(kind, words, memory_file, monkeypatch):
+def test_colour_bars_say_what_they_count(kind, words, memory_file):
     look, panels = looked(plan_mrc(memory_file(KINDS[kind][0])))
-    assert labels(look, panels, monkeypatch) == words
+    assert labels(require_picture(look, panels)) == words
 
 
-def labels(look, panels, monkeypatch):
-    """Draw, and return the words beside the colour bars."""
-    told = set()
-    monkeypatch.setattr(
-        "mrcdist.preview.figure.colour_bar",
-        lambda _figure, _panel, _image, words="": told.add(words),
-    )
-    require_picture(look, panels)
-    return told
+def labels(figure):
+    """The words beside the colour bars of a figure."""
+    bars = [image.colorbar for image in figure.findobj(AxesImage) if image.colorbar]
+    return {bar.ax.get_ylabel() for bar in bars}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -172,7 +170,7 @@ def test_a_scan_shows_the_first_image_that_fits_it(scan):
     assert look.cost.nbytes == 6 * 7 * 32 * 32 * 2 + 6 * 7 * 4
 
 
-def test_a_scan_without_images_shows_virtual_ones(scan, tmp_path, monkeypatch):
+def test_a_scan_without_images_shows_virtual_ones(scan, tmp_path):
     for path in (scan.movie, scan.sidecar):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     look, panels = looked(plan_mrc(tmp_path / scan.movie.name))
@@ -188,7 +186,7 @@ def test_a_scan_without_images_shows_virtual_ones(scan, tmp_path, monkeypatch):
     assert bright.image.shape == dark.image.shape == (6, 7)
     assert bright.image.mean() > 10 * dark.image.mean()
     assert mean.contrast == "log"
-    assert labels(look, panels, monkeypatch) == {
+    assert labels(require_picture(look, panels)) == {
         "counts a pixel",
         "mean over the detector, counts a pixel",
     }
@@ -301,7 +299,7 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch
     panels = look.panels()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"pip install .mrcdist\[plot\]"):
-        look.save(tmp_path / "a.png", panels)
+        look.figure(panels)
     ran = CliRunner().invoke(main, ["preview", str(path), "-o", str(tmp_path / "a.png")])
     assert ran.exit_code == 1
     assert "mrcdist[plot]" in ran.output

@@ -17,12 +17,10 @@ from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
 from mrcdist.preview.choices import ImagesChoice, Limits, ScanChoice, VolumeChoice
 from mrcdist.preview.choose import choose
-from mrcdist.preview.contrast import image_limits, log_limits, reduced
 from mrcdist.preview.panels import image_panels, scan_panels, volume_panels
 from mrcdist.preview.pieces import Band, bands, spread, whole_frames
 from mrcdist.preview.reading import Taken
 from mrcdist.preview.views import Content, content_of
-from mrcdist.words import position_words
 
 SCAN = Content("scan", (0, 1), reciprocal=True)
 VOLUME = Content("volume", (0,), reciprocal=False)
@@ -194,7 +192,7 @@ def test_volume_panels_are_planes_of_the_volume(shape, budget, whole):
         yz.image, volume[np.ix_(list(choice.along_column), rows, [column])][..., 0].T
     )
     assert (yx.name, zx.name, yz.name) == ("yx", "zx", "yz")
-    assert yx.cuts == (row + 0.5, column + 0.5)
+    assert yx.cuts == (row, column)
 
 
 def test_a_plane_across_the_rows_leaves_sections_out_where_it_must():
@@ -299,60 +297,3 @@ def test_the_caller_chooses_the_view_where_the_axes_allow_it():
         kind_of("zyx", (3, 4, 5), view="scan")
     with pytest.raises(ArgumentError, match="sections"):
         kind_of("zyx", (3, 4, 5), view="volume", stored="<c8")
-
-
-# Contrast
-
-
-@given(
-    st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=40),
-    st.sampled_from(["f4", "f2", "f8"]),
-)
-def test_limits_are_in_order_whatever_the_image(values, dtype):
-    with np.errstate(over="ignore"):
-        image = np.array(values, dtype)[None]
-    low, high = image_limits(image)
-    assert low < high
-    found = log_limits(image)
-    assert found is None or 0 < found[0] < found[1] <= found[0] * 2001
-
-
-def test_a_single_electron_is_told_from_none_in_a_counted_pattern():
-    pattern = np.zeros((64, 64), np.uint16)
-    pattern[::3, ::3] = 1
-    pattern[30:34, 30:34] = 200
-    low, high = log_limits(pattern)
-    assert 0 < low < 1
-    assert high == 200
-
-
-def test_hot_pixels_do_not_decide_the_contrast():
-    image = np.random.default_rng(0).normal(100, 5, (64, 64))
-    image[3, 3] = 1e9
-    low, high = image_limits(image)
-    assert 80 < low < 95
-    assert 105 < high < 120
-
-
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12))
-def test_reduced_images_are_means_of_neighbours(rows, columns, most):
-    image = np.random.default_rng(4).integers(0, 999, (rows, columns)).astype(np.uint16)
-    found = reduced(image, most)
-    steps = [-(-size // most) for size in image.shape]
-    assert max(found.shape) <= most
-    for (i, j), value in np.ndenumerate(found):
-        block = image[i * steps[0] : (i + 1) * steps[0], j * steps[1] : (j + 1) * steps[1]]
-        np.testing.assert_allclose(value, block.mean())
-
-
-@pytest.mark.parametrize(
-    ("axis", "index", "words"),
-    [
-        (Axis("z", 9, True), 4, "z 4 of 9"),
-        (Axis("tilt", 3, True, 3.0, -60.0, "deg"), 2, "tilt −54 deg"),
-        (Axis("tilt", 3, True, units="deg", values=(-60.0, 1.5, 60.0)), 1, "tilt 1.5 deg"),
-        (Axis("time", 9, True, 0.25, 0.0, "s"), 2, "time 0.5 s"),
-    ],
-)
-def test_positions_are_told_in_the_axis_own_terms(axis, index, words):
-    assert position_words(axis, index) == words

@@ -19,7 +19,6 @@ from demo.magnetism import magnetic_deflection
 from demo.panels import direction_colours, draw_tasks
 from demo.tilt_specimen import demo_tilts
 from mrcdist.errors import ArgumentError
-from mrcdist.preview.drawing import bar_length
 from mrcdist.testing.acquisition import Acquisition, write_acquisition
 from mrcdist.testing.movie import MODES, frame_index, indexed_frame, movie_header
 from mrcdist.testing.specimen import crystal_frames
@@ -513,12 +512,3 @@ class TestPanels:
             (0, 0, 2), (1, 0.5, 1), (1, 2, 0.5), (1, 2.5, 0.5), (0, 3, 0.25)
         }  # fmt: skip
         assert [label.get_text() for label in panel.get_yticklabels()] == ["worker 1", "worker 2"]
-
-
-@given(width=st.floats(1e-6, 1e9))
-def test_a_scale_bar_is_round_and_fits(width: float) -> None:
-    length = bar_length(width)
-    digits = f"{length:.6e}"
-    assert digits[0] in "125"
-    assert set(digits[2:8]) == {"0"}
-    assert 0.1 * width < length <= 0.3 * width

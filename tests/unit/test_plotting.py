@@ -1,0 +1,265 @@
+"""The same image looks the same in every figure, and its labels are drawn as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import LogNorm
+from matplotlib.offsetbox import AnchoredOffsetbox
+
+from mrcdist import plan_mrc
+from mrcdist.batch.picture import result_figure
+from mrcdist.batch.quantities import Result
+from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
+from mrcdist.plotting import (
+    colour_norm,
+    draw_image,
+    extents,
+    image_limits,
+    log_limits,
+    new_figure,
+    reduced,
+    round_length,
+    symmetric_limits,
+)
+from mrcdist.preview.figure import preview_figure
+from mrcdist.preview.looking import look_at
+from mrcdist.testing.acquisition import write_acquisition
+from mrcdist.testing.specimen import crystal_frames
+from tests.support.mrc_files import counting, mrc_bytes
+
+
+def axes_of(shape, units=("nm", "nm"), scales=(0.5, 2.0)):
+    return [
+        Axis(name, size, navigate=True, scale=scale, units=unit)
+        for name, size, unit, scale in zip("yx", shape, units, scales, strict=True)
+    ]
+
+
+@given(
+    st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=40),
+    st.sampled_from(["f4", "f2", "f8"]),
+)
+def test_limits_are_in_order_whatever_the_image(values, dtype):
+    with np.errstate(over="ignore"):
+        image = np.array(values, dtype)[None]
+    low, high = image_limits(image)
+    assert low < high
+    found = log_limits(image)
+    assert found is None or 0 < found[0] < found[1] <= found[0] * 2001
+
+
+def test_a_single_electron_is_told_from_none_in_a_counted_pattern():
+    pattern = np.zeros((64, 64), np.uint16)
+    pattern[::3, ::3] = 1
+    pattern[30:34, 30:34] = 200
+    low, high = log_limits(pattern)
+    assert 0 < low < 1
+    assert high == 200
+
+
+def test_hot_pixels_do_not_decide_the_contrast():
+    image = np.random.default_rng(0).normal(100, 5, (64, 64))
+    image[3, 3] = 1e9
+    low, high = image_limits(image)
+    assert 80 < low < 95
+    assert 105 < high < 120
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12))
+def test_reduced_images_are_means_of_neighbours(rows, columns, most):
+    image = np.random.default_rng(4).integers(0, 999, (rows, columns)).astype(np.uint16)
+    found = reduced(image, most)
+    steps = [-(-size // most) for size in image.shape]
+    assert max(found.shape) <= most
+    for (i, j), value in np.ndenumerate(found):
+        block = image[i * steps[0] : (i + 1) * steps[0], j * steps[1] : (j + 1) * steps[1]]
+        np.testing.assert_allclose(value, block.mean())
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.just(np.nan), min_size=1, max_size=9))
+def test_signed_limits_are_symmetric(values):
+    low, high = symmetric_limits(np.array(values))
+    assert -low == high > 0
+
+
+def test_a_few_bright_points_on_an_even_ground_are_shown():
+    values = np.zeros(1000)
+    values[7] = 3
+    assert image_limits(values) == (0, 3)
+
+
+@given(width=st.floats(1e-6, 1e9))
+def test_a_scale_bar_is_round_and_fits(width):
+    length = round_length(0.3 * width)
+    digits = f"{length:.6e}"
+    assert digits[0] in "125"
+    assert set(digits[2:8]) == {"0"}
+    assert 0.1 * width < length <= 0.3 * width
+
+
+def test_phases_are_left_out_rather_than_averaged():
+    phases = np.tile([3.1, -3.1], (2100, 1050))
+    drawn = draw_image(
+        new_figure(2, 2).subplots(), phases, *axes_of(phases.shape), title="", contrast="phase"
+    )
+    assert drawn.get_array().shape == (700, 700)
+    assert set(np.unique(drawn.get_array())) == {3.1, -3.1}
+    assert (drawn.norm.vmin, drawn.norm.vmax) == (-np.pi, np.pi)
+
+
+def test_large_images_are_drawn_no_finer_than_a_screen():
+    image = np.arange(2048.0 * 3).reshape(3, 2048)
+    drawn = draw_image(new_figure(2, 2).subplots(), image, *axes_of(image.shape), title="")
+    np.testing.assert_array_equal(drawn.get_array(), (image[:, ::2] + image[:, 1::2]) / 2)
+    assert tuple(drawn.get_extent()) == (-0.5, 2047.5, 2.5, -0.5)
+
+
+class TestShape:
+    def test_pixels_have_the_shape_of_their_calibration(self):
+        assert extents(*axes_of((4, 6))) == (2.0, 12.0)
+        drawn = draw_image(new_figure(2, 2).subplots(), np.ones((4, 6)), *axes_of((4, 6)), title="")
+        assert drawn.axes.get_aspect() == 0.25
+
+    @pytest.mark.parametrize(
+        ("units", "scales"),
+        [(("nm", "nm^-1"), (1, 2)), ((None, None), (1, 2)), (("nm",) * 2, (0, 2))],
+    )
+    def test_pixels_are_square_where_axes_cannot_be_compared(self, units, scales):
+        assert extents(*axes_of((4, 6), units, scales)) == (4.0, 6.0)
+
+    def test_axes_of_uneven_steps_have_no_common_scale(self):
+        y, x = axes_of((3, 6))
+        assert extents(dataclasses.replace(y, values=(0.0, 1.0, 9.0)), x) == (3.0, 6.0)
+
+
+def bar_of(place):
+    """Words and length in pixels of a panel's scale bar."""
+    [box] = [artist for artist in place.artists if isinstance(artist, AnchoredOffsetbox)]
+    text, bar = box.get_child().get_children()
+    [line] = bar.get_children()
+    return text.get_text(), float(np.ptp(line.get_xdata()))
+
+
+def look_of(place):
+    """All that decides how an image looks."""
+    [image] = place.images
+    norm = image.norm
+    return {
+        "norm": (type(norm), norm.vmin, norm.vmax),
+        "colours": (image.get_cmap().name, tuple(image.get_cmap().get_bad())),
+        "pixels": image.get_array().tolist(),
+        "interpolation": image.get_interpolation(),
+        "extent": image.get_extent(),
+        "aspect": place.get_aspect(),
+        "bar": bar_of(place),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "contrast"), [("bright field", "linear"), ("mean pattern", "log")]
+)
+def test_an_image_looks_the_same_in_a_preview_and_in_a_result(tmp_path, name, contrast):
+    scan, frame = (12, 20), (32, 24)
+    acquisition = write_acquisition(
+        tmp_path, scan_shape=scan, frame_shape=frame, frames=crystal_frames(scan, frame)
+    )
+    look = look_at(plan_mrc(acquisition.movie))
+    panels = look.panels()
+    [number] = [i for i, panel in enumerate(panels) if panel.name == name]
+    panel = panels[number]
+    axes = look.plan.axes[:2] if contrast == "linear" else look.plan.axes[2:]
+    result = Result(name, panel.image, axes, pattern=contrast == "log")
+
+    previewed = preview_figure(panels, title="", lines=[], planes=False)
+    computed = result_figure(result)
+    shown, found = (figure.axes[i] for figure, i in ((previewed, number), (computed, 0)))
+    assert look_of(shown) == look_of(found)
+    limits = (image_limits if contrast == "linear" else log_limits)(panel.image)
+    assert look_of(found)["norm"][1:] == limits
+    words, length = bar_of(found)
+    assert words.endswith(" nm" if contrast == "linear" else " nm⁻¹")
+    assert 0.1 * axes[1].size < length <= 0.3 * axes[1].size
+
+
+class TestPatterns:
+    """Which frames are drawn on a logarithmic scale."""
+
+    @pytest.mark.parametrize(
+        ("names", "units", "patterns"),
+        [
+            (["y", "x", "ky", "kx"], None, True),
+            (["point", "ky", "kx"], None, True),
+            (["scan_y", "scan_x", "y", "x"], "nm", True),
+            (["scan_y", "scan_x", "y", "x"], None, True),
+            (["z", "y", "x"], "nm", False),
+            (["z", "y", "x"], None, False),
+            (["z", "y", "x"], "nm^-1", True),
+            (["z", "y", "x"], "mrad", True),
+            (["y", "x"], "nm", False),
+        ],
+    )
+    def test_frames_are_patterns_by_their_axes_or_as_those_of_a_scan(self, names, units, patterns):
+        axes = [
+            Axis(name, 4, navigate=i < len(names) - 2, units=units) for i, name in enumerate(names)
+        ]
+        assert frames_are_patterns(axes) is patterns
+
+    def test_a_scan_is_found_beside_other_axes(self):
+        axes = [
+            Axis(name, 2, navigate=name in ("y", "t", "x")) for name in ("y", "t", "x", "ky", "kx")
+        ]
+        assert scan_plane(axes) == (0, 2)
+        assert scan_plane(axes[3:]) is None
+
+    def test_a_pattern_without_counts_is_linear(self):
+        assert not isinstance(colour_norm(np.zeros((4, 4)), "log"), LogNorm)
+        assert isinstance(colour_norm(counting((1, 4, 4), "uint16"), "log"), LogNorm)
+
+
+class TestLabels:
+    """Text from files is drawn as it is: no mathtext, no control characters."""
+
+    LABEL = "a$\\frac{1}{2}$ \x1b[31mred\x07 \\$5"
+    DRAWN = "a$\\frac{1}{2}$ \\x1b[31mred\\x07 \\$5"
+
+    @staticmethod
+    def drawn(figure):
+        """All text of a figure as its characters, once none of it has failed as mathtext."""
+        from matplotlib.text import Text
+
+        figure.canvas.draw()
+        texts = [text for text in figure.findobj(Text) if text.get_text()]
+        parsed = [text._preprocess_math(text.get_text()) for text in texts]
+        assert not any(math for _, math in parsed)
+        return [text for text, _ in parsed]
+
+    def test_in_a_title_and_units(self):
+        axes = axes_of((4, 6), units=("$x$", "$x$"))
+        figure = new_figure(4, 4)
+        draw_image(figure.subplots(), np.ones((4, 6)), *axes, title=self.LABEL)
+        drawn = self.drawn(figure)
+        assert self.DRAWN in drawn
+        assert "2 $x$" in drawn
+
+    def test_in_a_result(self):
+        result = Result("a_b", np.ones((4, 6)), tuple(axes_of((4, 6))), units=("$e$",))
+        assert "$e$" in self.drawn(result_figure(result))
+
+    def test_in_the_lines_of_a_preview(self, memory_file):
+        raw = bytearray(mrc_bytes(counting((1, 5, 6), "int16")))
+        label = b"tilt $\\frac$ \x1b[2J"
+        raw[220:224] = (1).to_bytes(4, "little")
+        raw[224 : 224 + len(label)] = label
+        look = look_at(plan_mrc(memory_file(bytes(raw), "a$b$.mrc")))
+        [title, lines] = [
+            text
+            for text in self.drawn(look.figure(look.panels()))
+            if "a$b$.mrc" in text or "label" in text
+        ]
+        assert title == "a$b$.mrc"
+        assert "tilt $\\frac$ \\x1b[2J" in lines

@@ -1,0 +1,38 @@
+"""Numbers, units, positions and foreign text in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrcdist.format.axis import Axis
+from mrcdist.words import position_words, printable, shape_words, unit_words
+
+
+@pytest.mark.parametrize(
+    ("axis", "index", "words"),
+    [
+        (Axis("z", 9, True), 4, "z 4 of 9"),
+        (Axis("tilt", 3, True, 3.0, -60.0, "deg"), 2, "tilt −54 deg"),
+        (Axis("tilt", 3, True, units="deg", values=(-60.0, 1.5, 60.0)), 1, "tilt 1.5 deg"),
+        (Axis("time", 9, True, 0.25, 0.0, "s"), 2, "time 0.5 s"),
+    ],
+)
+def test_positions_are_told_in_the_axis_own_terms(axis, index, words):
+    assert position_words(axis, index) == words
+
+
+@pytest.mark.parametrize(
+    ("units", "words"), [("nm", "nm"), ("nm^-1", "nm⁻¹"), ("e/nm^2", "e/nm²"), ("a^b", "a^b")]
+)
+def test_powers_in_units_are_superscripts(units, words):
+    assert unit_words(units) == words
+
+
+def test_shapes_are_products():
+    assert shape_words((4, 256, 1)) == "4 × 256 × 1"
+    assert shape_words(()) == "()"
+
+
+def test_characters_that_command_a_terminal_are_escaped():
+    assert printable("\x1b[2Jµm\n\x9b31m\u202e\udcff") == r"\x1b[2Jµm\n\x9b31m\u202e\udcff"
+    assert printable("0.59\xa0% of 4 × 4, −12 °") == "0.59\xa0% of 4 × 4, −12 °"
