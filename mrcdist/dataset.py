@@ -30,9 +30,9 @@ from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.filenames import find_companions
 from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
 from mrcdist.format.direct_electron.sidecar import Sidecar
-from mrcdist.format.extended.fei import fei_scan
 from mrcdist.format.extended.registry import (
     ExtendedHeader,
+    recorded_scan,
     scan_shape,
     scan_shape_note,
     scan_step,
@@ -46,6 +46,7 @@ from mrcdist.options import ReadOptions
 from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.truncation import MissingFrames
 from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource, Part
 from mrcdist.storage.location import Location
@@ -206,33 +207,29 @@ def _plan(
         mode0=options.mode0,
         sidecar_unsigned=pixel_is_unsigned(sidecar) if sidecar else None,
     )
-    parts = _parts(files, pixels, options, notes)
-    n_frames = sum(file.header.nz for file in files)
-    present = sum(part.frames for part in parts)
-
+    parts, frames = _parts(files, pixels, options, notes)
     found = find_scan(
         sidecar,
         AuxiliaryFile(SCAN_POINTS, options.scan_file, directory),
         directory,
         [file.location.name for file in files],
+        frames,
         notes,
-        n_frames=n_frames,
         frame_shape=(first.header.ny, first.header.nx),
         navigation_shape=options.navigation_shape,
-        allow_truncated=options.allow_truncated,
     )
-    tilts = _tilts(AuxiliaryFile(TILT_ANGLES, options.tilt_file, directory), n_frames, notes)
-    beside = _beside(first, found.scan, n_frames, options, tilts)
+    tilts = _tilts(
+        AuxiliaryFile(TILT_ANGLES, options.tilt_file, directory), frames.announced, notes
+    )
+    beside = _beside(first, found.scan, frames.announced, options, tilts)
     geometry = arrange(
         first.header,
         pixels,
-        n_frames=n_frames,
-        present=present,
+        frames,
+        notes,
         beside=beside,
         navigation_shape=options.navigation_shape,
-        allow_truncated=options.allow_truncated,
     )
-    notes.add(*geometry.notes)
     chunks = _chunks(first, geometry, options.chunks)
     table = found.table
     if table is not None:
@@ -251,10 +248,11 @@ def _plan(
 
 def _parts(
     files: Sequence[OpenedFile], pixels: PixelFormat, options: ReadOptions, notes: Notes
-) -> list[Part]:
+) -> tuple[list[Part], MissingFrames]:
     """Check that the files agree, and work out where their frames are."""
     one = one_frame(files[0].header, pixels)
     parts: list[Part] = []
+    frames = MissingFrames(0, 0, options.allow_truncated)
     for file in files:
         same = pixel_format(file.header, mode0=options.mode0)
         if one_frame(file.header, same).frame_shape != one.frame_shape or (
@@ -268,7 +266,7 @@ def _parts(
                 cause="the files are not parts of one acquisition",
                 remedy="name the files that belong together, or open them one by one",
             )
-        if parts and parts[-1].frames < files[len(parts) - 1].header.nz:
+        if not frames.complete:
             raise TruncatedFileError(
                 f"{parts[-1].file.location.shown} ends early, and another part follows it",
                 code="part-truncated",
@@ -276,10 +274,10 @@ def _parts(
                 remedy="copy the file again, or leave out the parts from there on",
             )
         with _errors_at(file.location):
-            part, more = file.part(one, allow_truncated=options.allow_truncated)
+            part, more = file.part(one, notes, allowed=frames.allowed)
         parts.append(part)
-        notes.add(*more)
-    return parts
+        frames = frames.followed_by(more)
+    return parts, frames
 
 
 def _kind(header: Header) -> str:
@@ -336,7 +334,7 @@ def _pixel_size(
 ) -> tuple[float, float] | None:
     """The sections' pixel size, unless it is the step of a scan that a camera watched."""
     size, step = section_pixel_size(extended), scan_step(extended)
-    scan = fei_scan(extended.columns)
+    scan = recorded_scan(extended)
     watched = n_frames > 1 and scan is not None and scan.shape != frame_shape
     if watched and (size is None or step is None or np.allclose(size, step, rtol=1e-3)):
         return None

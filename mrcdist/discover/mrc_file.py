@@ -17,8 +17,9 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, SectionWalk
-from mrcdist.plan.axes import count_frames
+from mrcdist.notes import Notes
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.truncation import MissingFrames
 from mrcdist.progress import Progress
 from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds
 from mrcdist.read.source import Part
@@ -70,32 +71,49 @@ class OpenedFile:
         """Where the file is."""
         return self.file.location
 
-    @property
-    def file_size(self) -> int | None:
-        """Bytes of the file as an MRC file; None where it is a compressed stream."""
-        return None if self.compression else self.file.version.size
-
-    def part(self, layout: Layout, *, allow_truncated: bool) -> tuple[Part, list[str]]:
+    def part(self, one: Layout, notes: Notes, *, allowed: bool) -> tuple[Part, MissingFrames]:
         """Work out which whole frames it holds, and what tasks need to open it.
+
+        Parameters
+        ----------
+        one : Layout
+            Of a single frame.
+        notes : Notes
+        allowed : bool
+            Whether frames may be missing.
 
         Raises
         ------
         TruncatedFileError
-            Frames are missing, and that was not allowed.
+            Frames are missing, and that is not allowed.
         """
-        header = self.header
-        offset = header.data_offset
+        header, size = self.header, self.file.version.size
         if self.compression is not None:
-            self._require_stream(self.compression, layout)
+            self._require_stream(self.compression, one)
         if header.codec is None:
-            frames, notes = count_frames(
-                header, layout, self.file_size, allow_truncated=allow_truncated
+            frames = MissingFrames.in_file(
+                header.nz,
+                start=header.data_offset,
+                frame_bytes=one.frame_bytes,
+                file_size=None if self.compression else size,
+                allowed=allowed,
+                notes=notes,
             )
-            return Part(self.file, offset, frames, self.compression), notes
-        table = self._follow_sections(layout, allow_truncated=allow_truncated)
-        notes = list(table.notes)
-        part = Part(self.file, 0, table.sections, None, table, layout.frame_bytes)
-        return part, notes
+            offset = header.data_offset
+            return Part(self.file, offset, frames.present, self.compression), frames
+        if size is None:
+            raise ReadError(
+                f"{self.location.shown}: its size is not known",
+                code="size-unknown",
+                cause="the store does not say how long the file is",
+                remedy='prefix the URL with "simplecache::"',
+            )
+        table = self._follow_sections(one, size)
+        notes.add(*table.notes)
+        frames = MissingFrames.in_sections(
+            header.nz, table.sections, file_size=size, allowed=allowed, notes=notes
+        )
+        return Part(self.file, 0, table.sections, None, table, one.frame_bytes), frames
 
     def _require_stream(self, compression: Compression, layout: Layout) -> None:
         """Refuse a stream whose header, being damaged, announces what it cannot hold."""
@@ -121,15 +139,7 @@ class OpenedFile:
                 remedy="copy the file again, or decompress it to see what is there",
             )
 
-    def _follow_sections(self, layout: Layout, *, allow_truncated: bool) -> SectionTable:
-        size = self.file.version.size
-        if size is None:
-            raise ReadError(
-                f"{self.location.shown}: its size is not known",
-                code="size-unknown",
-                cause="the store does not say how long the file is",
-                remedy='prefix the URL with "simplecache::"',
-            )
+    def _follow_sections(self, layout: Layout, size: int) -> SectionTable:
         walk = SectionWalk(
             start=self.header.data_offset,
             sections=self.header.nz,
@@ -146,7 +156,7 @@ class OpenedFile:
                 before = walk.done
                 walk.feed(read(wanted[0], wanted[0] + span), at=wanted[0])
                 progress.advance(walk.done - before)
-        return walk.table(allow_truncated=allow_truncated)
+        return walk.table()
 
 
 def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:

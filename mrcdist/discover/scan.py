@@ -14,11 +14,11 @@ from mrcdist.errors import SidecarError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.filenames import find_part_before
 from mrcdist.format.direct_electron.scan import Scan, describe_scan
-from mrcdist.format.direct_electron.scan_points import Points, frame_table
+from mrcdist.format.direct_electron.scan_points import POINTS_REMEDY, Points, frame_table
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.notes import Notes
-from mrcdist.plan.axes import missing_frames
 from mrcdist.plan.layout import FrameTable
+from mrcdist.plan.truncation import MissingFrames
 
 __all__ = ["FoundScan", "find_scan"]
 
@@ -48,12 +48,11 @@ def find_scan(
     scan_points: ScanPoints,
     directory: Directory,
     names: Sequence[str],
+    frames: MissingFrames,
     notes: Notes,
     *,
-    n_frames: int,
     frame_shape: tuple[int, int],
     navigation_shape: Sequence[int] | None,
-    allow_truncated: bool,
 ) -> FoundScan:
     """Find out what the frames are: places of a scan, or times of a movie.
 
@@ -66,11 +65,10 @@ def find_scan(
         That of the first file.
     names : sequence of str
         Of the files, in the order of their frames.
+    frames : MissingFrames
     notes : Notes
-    n_frames : int
-        Frames that their headers announce.
     frame_shape : (int, int)
-    navigation_shape, allow_truncated
+    navigation_shape : sequence of int or None
         See `mrcdist.read_mrc`.
 
     Raises
@@ -82,7 +80,7 @@ def find_scan(
         _unused(scan_points, "there is no sidecar that describes a scan", notes)
         return FoundScan()
     try:
-        scan = describe_scan(sidecar, n_frames=n_frames, frame_shape=frame_shape)
+        scan = describe_scan(sidecar, n_frames=frames.announced, frame_shape=frame_shape)
     except SidecarError:
         if navigation_shape is None:
             raise
@@ -94,23 +92,21 @@ def find_scan(
         _unused(scan_points, _SHAPE_IS_GIVEN, notes)
         return FoundScan(scan)
     if scan.kind == "raster":
-        _require_the_first_frames(names, directory, places=scan.size, n_frames=n_frames)
+        _require_the_first_frames(names, directory, places=scan.size, n_frames=frames.announced)
     if scan.kind != "custom":
         why = f"the sidecar describes a {scan.kind}, whose frames are in the order of the file"
         _unused(scan_points, why, notes)
         return FoundScan(scan)
     points = _read_points(scan_points, notes)
-    _require_the_first_frames(names, directory, places=len(points), n_frames=n_frames)
+    _require_the_first_frames(names, directory, places=len(points), n_frames=frames.announced)
+    frames.require_points(len(points), POINTS_REMEDY)
+    frames.note_empty(len(points), notes)
     rows, columns = (axis.size for axis in scan.navigation)
-    table = frame_table(
-        points, shape=(rows, columns), n_frames=n_frames, allow_missing=allow_truncated
-    )
-    if missing := len(points) - n_frames:
-        notes.add(missing_frames(missing, len(points)))
+    table = frame_table(points, shape=(rows, columns), n_frames=frames.present)
     repeats = tuple(Axis("repeat", size, navigate=True) for size in table.shape[2:])
     return FoundScan(
         dataclasses.replace(scan, navigation=(*scan.navigation, *repeats)),
-        table.astype(np.int32) if n_frames < 2**31 else table,
+        table.astype(np.int32) if frames.present < 2**31 else table,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError, FormatError, TruncatedFileError
+from mrcdist.errors import ArgumentError, FormatError
 from mrcdist.format.blosc import (
     CHUNK_HEADER_BYTES,
     BloscHeader,
@@ -125,22 +125,16 @@ class SectionWalk:
         while (span := self.wanted) is not None and span[1] <= end:
             self._take(window[span[0] - at : span[1] - at], span[0])
 
-    def table(self, *, allow_truncated: bool = False) -> SectionTable:
-        """Return the table, once `wanted` is None.
-
-        Parameters
-        ----------
-        allow_truncated : bool, default False
-            Whether a file that ends early gives the sections that are whole, with a note.
+    def table(self) -> SectionTable:
+        """Return the table of the sections that are whole, once `wanted` is None.
 
         Returns
         -------
         SectionTable
+            With fewer sections than the header announces where the file ends early.
 
         Raises
         ------
-        TruncatedFileError
-            The file ends before its last section does.
         ArgumentError
             The walk is not over.
         """
@@ -150,20 +144,9 @@ class SectionWalk:
                 code="mrcz-walk-invalid",
                 remedy="feed it until nothing is wanted",
             )
-        end, missing = self._offsets[-1], self._sections - self.done
-        if missing and not allow_truncated:
-            raise TruncatedFileError(
-                f"the header announces {self._sections} compressed sections, the file's "
-                f"{self._file_size} bytes hold {self.done} whole ones",
-                code="file-truncated",
-                cause="the file was cut short, or is still being written or copied",
-                remedy="copy it again; {allow_truncated=True} loads the sections that are there",
-            )
         notes: tuple[str, ...] = ()
-        if missing:
-            notes = (f"{missing} of {self._sections} compressed sections are missing at the end",)
-        elif end < self._file_size:
-            notes = (f"{self._file_size - end} bytes after the last section are ignored",)
+        if self.done == self._sections and (more := self._file_size - self._offsets[-1]) > 0:
+            notes = (f"{more} bytes after the last section are ignored",)
         return SectionTable(tuple(self._offsets), notes)
 
     def _take(self, raw: bytes, at: int) -> None:

@@ -6,22 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mrcdist.errors import SidecarError, TruncatedFileError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import Scan
 from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat
+from mrcdist.notes import Notes
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.navigation_shape import MOST_PLACES, REMEDY, resolve_shape
+from mrcdist.plan.navigation_shape import resolve_shape
+from mrcdist.plan.truncation import MissingFrames
 
-__all__ = [
-    "Beside",
-    "Geometry",
-    "arrange",
-    "count_frames",
-    "missing_frames",
-    "one_frame",
-]
+__all__ = ["Beside", "Geometry", "arrange", "one_frame"]
 
 _CELL_NAMES = ("x", "y", "z")
 _COLUMN, _ROW, _SECTION = range(3)
@@ -60,13 +54,10 @@ class Geometry:
     layout : Layout
     axes : tuple of Axis
         One for each axis of the array, in array order.
-    notes : tuple of str
-        What the caller should know.
     """
 
     layout: Layout
     axes: tuple[Axis, ...]
-    notes: tuple[str, ...]
 
 
 def one_frame(header: Header, pixels: PixelFormat) -> Layout:
@@ -74,20 +65,14 @@ def one_frame(header: Header, pixels: PixelFormat) -> Layout:
     return Layout(pixels, (header.ny, header.nx * 2 if header.four_bit else header.nx), (), 1)
 
 
-def missing_frames(missing: int, planned: int) -> str:
-    """Say that a scan is partial, in the words of a note."""
-    return f"{missing} of {planned} frames are missing in the file and read as 0"
-
-
 def arrange(
     header: Header,
     pixels: PixelFormat,
+    frames: MissingFrames,
+    notes: Notes,
     *,
-    n_frames: int,
-    present: int,
     beside: Beside | None = None,
     navigation_shape: Sequence[int] | None = None,
-    allow_truncated: bool = False,
 ) -> Geometry:
     """Arrange the frames of a file on navigation and signal axes.
 
@@ -95,13 +80,11 @@ def arrange(
     ----------
     header : Header
     pixels : PixelFormat
-    n_frames, present : int
-        Frames that the header announces, and that are there.
+    frames : MissingFrames
+    notes : Notes
     beside : Beside, optional
     navigation_shape : sequence of int, optional
         In HyperSpy's order (x, y, ...); one -1 allowed. Wins over all else.
-    allow_truncated : bool, default False
-        Load what is there: a stack keeps its whole frames, a scan reads 0 where frames are missing.
 
     Returns
     -------
@@ -116,86 +99,31 @@ def arrange(
     beside = beside or Beside()
     scan = beside.scan
     one = one_frame(header, pixels)
-    notes: list[str] = []
     if navigation_shape is not None:
-        sizes = resolve_shape(navigation_shape, n_frames, allow_truncated=allow_truncated)
+        sizes = resolve_shape(navigation_shape, frames)
         navigation = _asked_for(sizes, _scan_axes(beside))
-        notes += _other_way_round(sizes, _scan_axes(beside))
+        notes.add(*_other_way_round(sizes, _scan_axes(beside)))
     elif scan is not None and scan.kind == "custom":  # its table says where its frames are
         navigation = scan.navigation
     elif scan is not None and scan.kind == "raster":
-        _require_scan_fits(scan, n_frames, allow_truncated=allow_truncated)
+        frames.require_scan(scan)
         navigation = _scan_axes(beside)
     elif scan is None and beside.scan_shape is not None:
         navigation = _scan_axes(beside)
     else:
-        navigation, notes = _sections(header, min(present, n_frames), beside)
+        navigation = _sections(header, frames.present, beside, notes)
 
     layout = replace(
         one,
         navigation_shape=tuple(axis.size for axis in navigation if axis.size != 1),
-        present=present,
+        present=frames.present,
     )
-    custom = scan is not None and scan.kind == "custom" and navigation_shape is None
-    missing = 0 if custom else max(layout.n_frames - present, 0)
-    if missing:
-        notes.append(missing_frames(missing, layout.n_frames))
+    if not (scan is not None and scan.kind == "custom" and navigation_shape is None):
+        frames.note_empty(layout.n_frames, notes)
     components = tuple(Axis("rgb", size, navigate=False) for size in pixels.components)
     signal = _signal_axes(header, one.frame_shape, beside)
     axes = (*(axis for axis in navigation if axis.size != 1), *signal, *components)
-    return Geometry(layout, axes, tuple(notes))
-
-
-def count_frames(
-    header: Header, one: Layout, file_size: int | None, *, allow_truncated: bool
-) -> tuple[int, list[str]]:
-    """Count the whole frames in a file, and note what else there is.
-
-    Parameters
-    ----------
-    header : Header
-    one : Layout
-        Of a single frame.
-    file_size : int or None
-        Bytes; None where unknown.
-    allow_truncated : bool
-
-    Raises
-    ------
-    TruncatedFileError
-        Frames are missing and that was not allowed, or there is not one.
-    """
-    if file_size is None:
-        return header.nz, []
-    expected = header.data_offset + header.nz * one.frame_bytes
-    if file_size > expected:
-        more = file_size - expected
-        return header.nz, [
-            f"{more} bytes follow the {header.nz} frames that the header announces: not read"
-        ]
-    if file_size == expected:
-        return header.nz, []
-    present = max((file_size - header.data_offset) // one.frame_bytes, 0)
-    if not allow_truncated:
-        raise TruncatedFileError(
-            f"the file has {file_size} bytes, its header announces {expected}: "
-            f"{present} of {header.nz} frames are whole",
-            code="file-truncated",
-            cause="the acquisition was aborted or is still running, or the copy broke off",
-            remedy="finish the acquisition or copy the file again; {allow_truncated=True} loads "
-            "the whole frames that are there",
-        )
-    if present == 0 < header.nz:
-        raise TruncatedFileError(
-            f"the file has {file_size} bytes, and not one whole frame of {one.frame_bytes} bytes",
-            code="file-truncated",
-            cause="the acquisition was aborted, or the copy broke off",
-            remedy="copy the file again",
-        )
-    return present, [
-        f"the file was cut short: {present} of {header.nz} frames are there, "
-        f"{header.nz - present} missing"
-    ]
+    return Geometry(layout, axes)
 
 
 def _scan_axes(beside: Beside) -> tuple[Axis, ...]:
@@ -209,28 +137,28 @@ def _scan_axes(beside: Beside) -> tuple[Axis, ...]:
     )
 
 
-def _sections(header: Header, n_frames: int, beside: Beside) -> tuple[tuple[Axis, ...], list[str]]:
+def _sections(header: Header, n_frames: int, beside: Beside, notes: Notes) -> tuple[Axis, ...]:
     """Navigation axes where neither caller nor scan sets them: from what the sections are."""
     if beside.scan is not None:  # a movie: its time axis
         [time] = beside.scan.navigation
-        return (replace(time, size=n_frames),), []
+        return (replace(time, size=n_frames),)
     if beside.tilts is not None and len(beside.tilts) >= n_frames > 1:
-        return (_tilt_axis(beside.tilts[:n_frames]),), []
+        return (_tilt_axis(beside.tilts[:n_frames]),)
     # ISPG 401-630: a stack of volumes of MZ sections each (MRC2014).
     if 401 <= header.ispg <= 630:
         mz = header.intervals[2]
         if mz > 0 and n_frames % mz == 0:
             sections = _header_axis(header, _SECTION, mz, navigate=True)
-            return (Axis("volume", n_frames // mz, navigate=True), sections), []
-        note = (
+            return (Axis("volume", n_frames // mz, navigate=True), sections)
+        notes.add(
             f"ISPG = {header.ispg} says volume stack, but MZ = {mz} does not divide {n_frames} "
             "sections: read as 3-D"
         )
-        return (_header_axis(header, _SECTION, n_frames, navigate=True),), [note]
+        return (_header_axis(header, _SECTION, n_frames, navigate=True),)
     if header.ispg == 0 and header.intervals[2] != header.nz:  # images, not slices of a volume
         name = _CELL_NAMES[header.axis_of(_SECTION)]
-        return (Axis(name, n_frames, navigate=True),), []
-    return (_header_axis(header, _SECTION, n_frames, navigate=True),), []
+        return (Axis(name, n_frames, navigate=True),)
+    return (_header_axis(header, _SECTION, n_frames, navigate=True),)
 
 
 def _tilt_axis(tilts: tuple[float, ...]) -> Axis:
@@ -285,33 +213,6 @@ def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> A
     if not math.isfinite(origin) or origin == 0:
         origin = header.start[stored] * pixel
     return Axis(name, size, navigate=navigate, scale=pixel / 10, offset=origin / 10, units="nm")
-
-
-def _require_scan_fits(scan: Scan, n_frames: int, *, allow_truncated: bool) -> None:
-    shape = " x ".join(str(axis.size) for axis in scan.navigation)
-    if scan.size < n_frames:
-        raise SidecarError(
-            f"the scan of {shape} has {scan.size} points, the file {n_frames} frames",
-            code="scan-size-mismatch",
-            cause="the sidecar belongs to another acquisition, or frames were recorded beside the "
-            "scan",
-            remedy=f"{REMEDY}; or {{metadata_file=None}} to load a plain stack",
-        )
-    if scan.size > max(n_frames, MOST_PLACES):
-        raise SidecarError(
-            f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
-            code="scan-too-long",
-            cause=f"a scan that is longer than its file has at most {MOST_PLACES} points here; the "
-            "sidecar was edited or is damaged",
-            remedy=REMEDY,
-        )
-    if scan.size > n_frames and not allow_truncated:
-        raise SidecarError(
-            f"the scan of {shape} has {scan.size} points, the file only {n_frames} frames",
-            code="scan-incomplete",
-            cause="the acquisition was aborted, or the sidecar belongs to another one",
-            remedy=f"{{allow_truncated=True}} fills the missing frames with 0; or {REMEDY}",
-        )
 
 
 def _other_way_round(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> list[str]:

@@ -6,31 +6,20 @@ import math
 from collections.abc import Sequence
 
 from mrcdist.errors import ArgumentError
+from mrcdist.plan.truncation import SHAPE_REMEDY, MissingFrames
 
-__all__ = ["MOST_PLACES", "REMEDY", "resolve_shape"]
-
-REMEDY = (
-    "pass {navigation_shape=(x, y, ...)} in HyperSpy's order, fastest axis first; "
-    "one length may be -1"
-)
-
-# Of a scan that is longer than its file: 16384 × 16384 points.
-MOST_PLACES = 2**28
+__all__ = ["resolve_shape"]
 
 
-def resolve_shape(
-    navigation_shape: Sequence[int], n_frames: int, *, allow_truncated: bool
-) -> tuple[int, ...]:
+def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tuple[int, ...]:
     """Check a navigation shape, and fill in its -1.
 
     Parameters
     ----------
     navigation_shape : sequence of int
         In HyperSpy's order, fastest first.
-    n_frames : int
-        Frames that want a place.
-    allow_truncated : bool
-        Accept more places than frames.
+    frames : MissingFrames
+        Those that want a place.
 
     Returns
     -------
@@ -54,7 +43,7 @@ def resolve_shape(
             code="navigation-shape-invalid",
             argument="navigation_shape",
             cause="a tuple or list of integers is needed",
-            remedy=REMEDY,
+            remedy=SHAPE_REMEDY,
         )
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
         raise ArgumentError(
@@ -62,34 +51,18 @@ def resolve_shape(
             code="navigation-shape-invalid",
             argument="navigation_shape",
             cause="lengths are positive, at most one is -1",
-            remedy=REMEDY,
+            remedy=SHAPE_REMEDY,
         )
     if -1 in sizes:
         rest = -math.prod(sizes)
-        if n_frames % rest:
+        if frames.announced % rest:
             raise ArgumentError(
                 given,
                 code="navigation-shape-invalid",
                 argument="navigation_shape",
-                cause=f"{n_frames} frames do not divide by {rest}",
-                remedy=REMEDY,
+                cause=f"{frames.announced} frames do not divide by {rest}",
+                remedy=SHAPE_REMEDY,
             )
-        sizes[sizes.index(-1)] = n_frames // rest
-    places = math.prod(sizes)
-    if places > max(n_frames, MOST_PLACES):
-        raise ArgumentError(
-            f"{given} has {places} points, the file {n_frames} frames",
-            code="navigation-shape-mismatch",
-            argument="navigation_shape",
-            cause=f"a scan that is longer than its file has at most {MOST_PLACES} points here",
-            remedy=REMEDY,
-        )
-    if places != n_frames and not (allow_truncated and places > n_frames):
-        raise ArgumentError(
-            f"{given} has {places} points, the file {n_frames} frames",
-            code="navigation-shape-mismatch",
-            argument="navigation_shape",
-            cause="every frame needs its place, and none may be dropped or invented",
-            remedy=f"{REMEDY}; {{allow_truncated=True}} fills missing frames with 0",
-        )
+        sizes[sizes.index(-1)] = frames.announced // rest
+    frames.require_shape(math.prod(sizes), given)
     return tuple(size for size in reversed(sizes) if size != 1)

@@ -20,6 +20,8 @@ from mrcdist.format import blosc as blosc_chunk
 from mrcdist.format import mrcz
 from mrcdist.format.blosc import BloscHeader, parse_chunk_header
 from mrcdist.format.mrcz import SectionWalk, decode_section
+from mrcdist.notes import Notes
+from mrcdist.plan.truncation import MissingFrames
 
 CODECS = {"blosclz": 1, "lz4": 2, "lz4hc": 3, "zlib": 5, "zstd": 6}
 STREAMS = {"lz4hc": "lz4"}
@@ -256,23 +258,36 @@ def test_no_sections_are_an_empty_table():
     assert walk(bytes(1024), sections=0, section_nbytes=4).table().offsets == (1024,)
 
 
+def frames_in(raw, *, sections, allowed):
+    """What is there of a file's sections by its walk, and what is said of the others."""
+    notes = Notes()
+    table = walk(raw, sections=sections, section_nbytes=4).table()
+    frames = MissingFrames.in_sections(
+        sections, table.sections, file_size=len(raw), allowed=allowed, notes=notes
+    )
+    return table, frames, list(notes)
+
+
 @pytest.mark.parametrize("missing", [1, 4, 5, 19])
 def test_a_file_cut_in_its_last_section_is_an_error_or_the_whole_sections(missing):
     raw = three_sections()[:-missing]
-    steps = walk(raw, sections=3, section_nbytes=4)
     with pytest.raises(
         TruncatedFileError, match=rf"3 compressed sections.*{len(raw)} bytes hold 2"
     ):
-        steps.table()
-    table = steps.table(allow_truncated=True)
+        frames_in(raw, sections=3, allowed=False)
+    table, frames, notes = frames_in(raw, sections=3, allowed=True)
     assert table.offsets == walk(three_sections(), sections=3, section_nbytes=4).table().offsets[:3]
-    assert table.notes == ("1 of 3 compressed sections are missing at the end",)
+    assert frames == MissingFrames(announced=3, present=2, allowed=True)
+    assert notes == ["1 of 3 compressed sections are missing at the end"]
 
 
-def test_a_file_of_nothing_but_its_header_is_truncated():
+@pytest.mark.parametrize(
+    ("allowed", "found"), [(False, "hold 0 whole"), (True, "not one whole section")]
+)
+def test_a_file_of_nothing_but_its_header_is_truncated(allowed, found):
     # What mrcz leaves behind when a section is larger than blosc's 2 GiB.
-    with pytest.raises(TruncatedFileError, match="hold 0 whole"):
-        walk(bytes(1024)[:233], sections=1, section_nbytes=4).table()
+    with pytest.raises(TruncatedFileError, match=found):
+        frames_in(bytes(1024)[:233], sections=1, allowed=allowed)
 
 
 @pytest.mark.parametrize("extra", [bytes(7), bytes(100), chunk(b"ijkl")])
@@ -301,7 +316,7 @@ def test_a_walk_over_any_bytes_ends_in_a_table_or_a_format_error(raw, sections, 
         steps = walk(raw, sections=sections, section_nbytes=section_nbytes, start=10)
     except FormatError:
         return
-    table = steps.table(allow_truncated=True)
+    table = steps.table()
     assert table.sections <= sections
     assert table.sections == 0 or table.offsets[-1] <= len(raw)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mrcdist.errors import SidecarError
 
-__all__ = ["Points", "frame_table", "parse_scan_points"]
+__all__ = ["POINTS_REMEDY", "Points", "frame_table", "parse_scan_points"]
 
 Points = npt.NDArray[np.int64]
 
@@ -28,7 +28,7 @@ _MOST_PLACES = 2**28
 _PLACES_OF_ANY_GRID = 2**22
 _PLACES_OF_A_POINT = 64
 
-_REMEDY = (
+POINTS_REMEDY = (
     "Pass the right file as {scan_file}, or {navigation_shape} to read the frames in the order in"
     " which they were recorded."
 )
@@ -69,7 +69,7 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
             code="scan-points-invalid",
             argument="scan_file",
             cause="The file is empty or was not written to its end.",
-            remedy=_REMEDY,
+            remedy=POINTS_REMEDY,
         )
     try:
         values = np.loadtxt([line for _, line in rows], delimiter=",", ndmin=2, comments=None)
@@ -81,9 +81,7 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
     return values.astype(np.int64), notes
 
 
-def frame_table(
-    points: Points, *, shape: tuple[int, int], n_frames: int, allow_missing: bool = False
-) -> npt.NDArray[np.int64]:
+def frame_table(points: Points, *, shape: tuple[int, int], n_frames: int) -> npt.NDArray[np.int64]:
     """Say which frame belongs to each place of the scan's grid.
 
     Parameters
@@ -93,9 +91,8 @@ def frame_table(
     shape : (int, int)
         Rows and columns (y, x) of the grid.
     n_frames : int
-        Number of frames that the movie has.
-    allow_missing : bool, default False
-        Accept fewer frames than points: the last points were not recorded.
+        Number of frames that the movie has. Where it has fewer than there are points, the last
+        points were not recorded.
 
     Returns
     -------
@@ -107,12 +104,11 @@ def frame_table(
     Raises
     ------
     SidecarError
-        A point lies outside the grid; the number of points is not that of the frames; or the
-        table would take more than 2 GiB, or far more than so many points account for.
+        A point lies outside the grid; or the table would take more than 2 GiB, or far more than
+        so many points account for.
     """
     rows, columns = shape
     n_points = len(points)
-    _check_number(n_points, n_frames, allow_missing=allow_missing)
     x, y = points[:, 0], points[:, 1]
     outside = np.flatnonzero((x < 0) | (x >= columns) | (y < 0) | (y >= rows))
     if outside.size:
@@ -124,7 +120,7 @@ def frame_table(
             argument="scan_file",
             cause="The list of scan points belongs to another acquisition, or has rows and columns"
             " exchanged, or the sidecar was edited.",
-            remedy=_REMEDY,
+            remedy=POINTS_REMEDY,
         )
     _check_places(rows * columns, shape, n_points, visits=1)
     place = y * columns + x
@@ -193,7 +189,7 @@ def _bad_row(rows: list[tuple[int, str]]) -> SidecarError:
         code="scan-points-invalid",
         argument="scan_file",
         cause="It is no list of x,y points, one row per frame, or it is damaged.",
-        remedy=_REMEDY,
+        remedy=POINTS_REMEDY,
     )
 
 
@@ -204,24 +200,6 @@ def _is_point(line: str) -> bool:
     return all(float(w).is_integer() and abs(float(w)) <= _LARGEST for w in words)
 
 
-def _check_number(n_points: int, n_frames: int, *, allow_missing: bool) -> None:
-    if n_points == n_frames or (allow_missing and n_frames < n_points):
-        return
-    if n_frames < n_points:
-        cause = "The acquisition was aborted or is still running."
-        remedy = "Pass {allow_truncated=True} to read the points that have no frame as 0."
-    else:
-        cause = "The list belongs to another acquisition, or the scan was repeated."
-        remedy = _REMEDY
-    raise SidecarError(
-        f"The list of scan points has {n_points} points, but the movie has {n_frames} frames",
-        code="scan-points-mismatch",
-        argument="scan_file",
-        cause=cause,
-        remedy=remedy,
-    )
-
-
 def _check_places(places: int, shape: tuple[int, int], n_points: int, *, visits: int) -> None:
     most = min(_MOST_PLACES, _PLACES_OF_ANY_GRID + _PLACES_OF_A_POINT * n_points)
     if places > most:
@@ -230,5 +208,5 @@ def _check_places(places: int, shape: tuple[int, int], n_points: int, *, visits:
             f" has {places} places for a frame, more than {most} for a list of {n_points} points",
             code="scan-grid-too-large",
             cause="The sidecar was edited, or one point was visited very often.",
-            remedy=_REMEDY,
+            remedy=POINTS_REMEDY,
         )

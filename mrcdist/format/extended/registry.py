@@ -28,6 +28,7 @@ __all__ = [
     "decode_extended",
     "extended_metadata",
     "identify_extended",
+    "recorded_scan",
     "scan_shape",
     "scan_shape_note",
     "scan_step",
@@ -246,6 +247,11 @@ def tilt_angles(header: ExtendedHeader) -> npt.NDArray[np.float64] | None:
     return tilts if tilts is not None and tilts.size and np.isfinite(tilts).all() else None
 
 
+def recorded_scan(header: ExtendedHeader) -> RecordedScan | None:
+    """Return the scan that the records speak of; None where they speak of none."""
+    return _decoder(header.kind).scan(header.columns)
+
+
 def scan_shape(header: ExtendedHeader, *, n_sections: int) -> tuple[int, int] | None:
     """Shape of the scan, if each section is one of its points.
 
@@ -297,7 +303,7 @@ def scan_step(header: ExtendedHeader) -> tuple[float, float] | None:
         Along y and x, in nm. None where the records do not tell.
     """
     field = _pair(header, "scan_height", "scan_width")
-    scan = _recorded_scan(header) if field else None
+    scan = recorded_scan(header) if field else None
     return (field[0] / scan.shape[0], field[1] / scan.shape[1]) if field and scan else None
 
 
@@ -309,10 +315,6 @@ def _quantities(header: ExtendedHeader) -> Mapping[str, npt.NDArray[np.float64]]
     return _decoder(header.kind).quantities(header.columns)
 
 
-def _recorded_scan(header: ExtendedHeader) -> RecordedScan | None:
-    return _decoder(header.kind).scan(header.columns)
-
-
 def _pair(header: ExtendedHeader, y: str, x: str) -> tuple[float, float] | None:
     quantities = _quantities(header)
     along_y, along_x = (common(quantities[name]) if name in quantities else None for name in (y, x))
@@ -320,7 +322,7 @@ def _pair(header: ExtendedHeader, y: str, x: str) -> tuple[float, float] | None:
 
 
 def _scan(header: ExtendedHeader, n_sections: int) -> tuple[tuple[int, int] | None, str | None]:
-    scan = _recorded_scan(header)
+    scan = recorded_scan(header)
     if scan is None or n_sections <= 1:
         return None, None
     rows, columns = scan.shape

@@ -124,12 +124,12 @@ class TestTable:
 
     def test_missing_frames_are_not_visits(self):
         points = array((0, 0), (1, 0), (0, 0), (1, 0))
-        table = frame_table(points, shape=(1, 2), n_frames=3, allow_missing=True)
+        table = frame_table(points, shape=(1, 2), n_frames=3)
         np.testing.assert_array_equal(table, [[[0, 2], [1, -1]]])
 
     def test_the_shape_does_not_depend_on_what_was_recorded(self):
         points = array((0, 0), (1, 0), (0, 0))
-        table = frame_table(points, shape=(1, 2), n_frames=0, allow_missing=True)
+        table = frame_table(points, shape=(1, 2), n_frames=0)
         np.testing.assert_array_equal(table, np.full((1, 2, 2), -1))
 
     @pytest.mark.parametrize("point", [(3, 0), (0, 2), (-1, 0), (0, -1), (2**53, 0)])
@@ -144,15 +144,6 @@ class TestTable:
         assert frame_table(array((2, 0)), shape=(1, 3), n_frames=1).shape == (1, 3)
         with pytest.raises(SidecarError, match="outside"):
             frame_table(array((2, 0)), shape=(3, 1), n_frames=1)
-
-    @pytest.mark.parametrize(
-        ("n_frames", "allow_missing"), [(1, False), (3, False), (3, True), (0, False)]
-    )
-    def test_points_and_frames_must_agree(self, n_frames, allow_missing):
-        with pytest.raises(SidecarError, match=f"2 points.*{n_frames} frames"):
-            frame_table(
-                array((0, 0), (1, 0)), shape=(1, 2), n_frames=n_frames, allow_missing=allow_missing
-            )
 
     @pytest.mark.parametrize("shape", [(2**20, 2**20), (2**40, 2**40)])
     def test_a_grid_beyond_memory_is_an_error(self, shape):
@@ -197,6 +188,6 @@ class TestTable:
         for (y, x), frames in visits.items():
             expected[y, x, : len(frames)] = frames
 
-        table = frame_table(array(*points), shape=shape, n_frames=n_frames, allow_missing=True)
+        table = frame_table(array(*points), shape=shape, n_frames=n_frames)
         assert table.shape == (shape if repeats == 1 else expected.shape)
         np.testing.assert_array_equal(table.reshape(expected.shape), expected)

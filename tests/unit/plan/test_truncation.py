@@ -1,0 +1,133 @@
+"""Missing frames: what is said of a file that ends early, and of places without a frame."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrcdist.errors import ArgumentError, SidecarError, TruncatedFileError
+from mrcdist.format.axis import Axis
+from mrcdist.format.direct_electron.scan import Scan
+from mrcdist.notes import Notes
+from mrcdist.plan.truncation import MissingFrames
+
+
+def of(announced, present=None, *, allowed=False):
+    return MissingFrames(announced, announced if present is None else present, allowed)
+
+
+def in_file(announced, size, *, allowed=False):
+    """Frames of 10 bytes from byte 1024 on, and the notes."""
+    notes = Notes()
+    frames = MissingFrames.in_file(
+        announced, start=1024, frame_bytes=10, file_size=size, allowed=allowed, notes=notes
+    )
+    return frames, list(notes)
+
+
+def raster(rows, columns):
+    signal = (Axis("ky", 2, navigate=False), Axis("kx", 2, navigate=False))
+    grid = (Axis("y", rows, navigate=True), Axis("x", columns, navigate=True))
+    return Scan("raster", grid, signal)
+
+
+CHECKS = {
+    "scan": lambda frames, places: frames.require_scan(raster(places, 1)),
+    "points": lambda frames, places: frames.require_points(places, "another list"),
+    "shape": lambda frames, places: frames.require_shape(places, f"shape=({places},)"),
+}
+
+
+class TestFiles:
+    @pytest.mark.parametrize("allowed", [False, True])
+    def test_a_whole_file_has_all_its_frames(self, allowed):
+        frames, notes = in_file(3, 1054, allowed=allowed)
+        assert frames == of(3, allowed=allowed)
+        assert (frames.complete, notes) == (True, [])
+
+    def test_bytes_behind_the_frames_are_noted(self):
+        frames, [note] = in_file(3, 1061)
+        assert frames == of(3)
+        assert "7 bytes follow the 3 frames" in note
+
+    def test_of_an_unknown_size_nothing_is_missing(self):
+        assert in_file(3, None) == (of(3), [])
+
+    @pytest.mark.parametrize(("size", "present"), [(1053, 2), (1044, 2), (1035, 1), (1034, 1)])
+    def test_a_file_cut_short_is_an_error_or_its_whole_frames(self, size, present):
+        with pytest.raises(TruncatedFileError, match=f"{present} of 3 frames are whole") as caught:
+            in_file(3, size)
+        assert "allow_truncated=True" in caught.value.remedy
+        frames, [note] = in_file(3, size, allowed=True)
+        assert frames == of(3, present, allowed=True)
+        assert not frames.complete
+        assert f"{present} of 3 frames are there, {3 - present} missing" in note
+
+    @pytest.mark.parametrize("size", [1033, 1024, 1000, 0])
+    def test_a_file_without_one_whole_frame_is_always_an_error(self, size):
+        for allowed in (False, True):
+            with pytest.raises(TruncatedFileError) as caught:
+                in_file(3, size, allowed=allowed)
+        assert "allow_truncated" not in caught.value.remedy
+
+    def test_a_file_of_no_frames_misses_none(self):
+        assert in_file(0, 1024) == (of(0), [])
+
+    def test_sections_that_are_missing_are_an_error_or_noted(self):
+        with pytest.raises(TruncatedFileError, match=r"5 compressed sections.* hold 3 whole"):
+            MissingFrames.in_sections(5, 3, file_size=99, allowed=False, notes=Notes())
+        notes = Notes()
+        frames = MissingFrames.in_sections(5, 3, file_size=99, allowed=True, notes=notes)
+        assert frames == of(5, 3, allowed=True)
+        assert list(notes) == ["2 of 5 compressed sections are missing at the end"]
+
+    def test_frames_of_files_that_follow_each_other_add_up(self):
+        both = of(4, allowed=True).followed_by(of(3, 1, allowed=True))
+        assert both == of(7, 5, allowed=True)
+
+
+class TestPlaces:
+    @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+    @pytest.mark.parametrize("allowed", [False, True])
+    def test_as_many_places_as_frames_are_accepted(self, check, allowed):
+        check(of(6, allowed=allowed), 6)
+
+    @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+    @pytest.mark.parametrize("allowed", [False, True])
+    @pytest.mark.parametrize("frames", [7, 2**31])
+    def test_frames_without_a_place_are_always_an_error(self, check, allowed, frames):
+        with pytest.raises((SidecarError, ArgumentError), match=f"6 points.* {frames} frames"):
+            check(of(frames, allowed=allowed), 6)
+
+    @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+    def test_places_without_a_frame_have_to_be_allowed(self, check):
+        with pytest.raises((SidecarError, ArgumentError), match=r"6 points.* 4 frames") as caught:
+            check(of(4), 6)
+        assert "allow_truncated=True" in caught.value.remedy
+        check(of(4, allowed=True), 6)
+
+    @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+    def test_announced_frames_have_a_place_though_the_file_is_cut_short(self, check):
+        check(of(6, 4, allowed=True), 6)
+
+    @pytest.mark.parametrize("check", [CHECKS["scan"], CHECKS["shape"]])
+    def test_a_scan_far_longer_than_its_file_is_an_error_even_if_allowed(self, check):
+        check(of(4, allowed=True), 2**28)
+        check(of(2**28 + 1, allowed=True), 2**28 + 1)
+        with pytest.raises((SidecarError, ArgumentError), match="268435457 points") as caught:
+            check(of(4, allowed=True), 2**28 + 1)
+        assert "at most 268435456" in caught.value.cause
+
+    @pytest.mark.parametrize(("frames", "allowed"), [(1, False), (3, False), (3, True), (0, False)])
+    def test_points_and_frames_must_agree(self, frames, allowed):
+        with pytest.raises(SidecarError, match=f"2 points.*{frames} frames") as caught:
+            of(frames, allowed=allowed).require_points(2, "another list")
+        assert (caught.value.remedy == "another list") is (frames > 2)
+
+    @pytest.mark.parametrize(
+        ("places", "said"),
+        [(6, []), (3, []), (8, ["2 of 8 frames are missing in the file and read as 0"])],
+    )
+    def test_places_that_read_as_zero_are_noted(self, places, said):
+        notes = Notes()
+        of(7, 6, allowed=True).note_empty(places, notes)
+        assert list(notes) == said
