@@ -77,8 +77,9 @@ def read_mrc(
         header's.
     endianness : {"<", ">"}, optional
         Byte order where the file itself does not tell; else the file wins, with a warning.
-    mode0 : {"int8", "uint8"}, optional
-        Sign of mode 0. Default: by the file.
+    mode0 : {"int8", "uint8", "uint4"}, optional
+        What the bytes of mode 0 hold: signed or unsigned pixels, or two 4-bit pixels each.
+        Default: by the file.
     allow_truncated : bool, default False
         Load an unfinished file: whole frames that are there; a scan's missing frames read as 0.
     mmap_mode : {"r", "c", "r+"}, optional

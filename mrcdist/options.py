@@ -30,8 +30,8 @@ class ReadOptions:
         Tilt angles of a tilt series.
     endianness : {"<", ">"}, optional
         Byte order of a file whose header leaves it open.
-    mode0 : {"int8", "uint8"}, optional
-        Sign of mode 0.
+    mode0 : {"int8", "uint8", "uint4"}, optional
+        Sign of mode 0, or two pixels a byte.
     allow_truncated : bool, default False
         Accept an unfinished file.
     """
@@ -58,7 +58,8 @@ class ReadOptions:
         default=None, metadata={"help": "Byte order, where the file itself does not determine it."}
     )
     mode0: Mode0 | None = field(
-        default=None, metadata={"help": "Signedness of mode 0 (default: detected from the file)."}
+        default=None,
+        metadata={"help": "Contents of mode 0's bytes (default: detected from the file)."},
     )
     allow_truncated: bool = field(
         default=False, metadata={"help": "Accept a truncated file and read its complete frames."}

@@ -16,9 +16,12 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ByteOrder, choose_order
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
+from mrcdist.format.packed import Packing, find_packing
 
 __all__ = [
     "HEADER_BYTES",
+    "MRC2014_EXTENDED",
+    "MRC2014_VERSIONS",
     "Header",
     "decode_text",
     "parse_header",
@@ -29,6 +32,8 @@ FloatTriple = tuple[float, float, float]
 
 HEADER_BYTES = 1024
 IMOD_STAMP = 1146047817
+MRC2014_VERSIONS = (20140, 20141)
+MRC2014_EXTENDED = (b"CCP4", b"MRCO", b"SERI", b"AGAR", b"FEI1", b"FEI2", b"HDF5")
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,8 @@ class Header:
     axis_order : tuple of int
         MAPC, MAPR, MAPS: which of X (1), Y (2), Z (3) columns, rows and sections are.
         (1, 2, 3) where the file's are no permutation.
-    statistics : tuple of float, optional
-        DMIN, DMAX, DMEAN; None where the file says that they are undefined.
+    extremes : tuple of float, optional
+        DMIN, DMAX; None where the file marks them as undefined (DMAX < DMIN) or has only zeros.
     ispg, nsymbt, nversion : int
         Space group, bytes of extended header (0 for a phantom one), version.
     exttyp : str
@@ -62,8 +67,13 @@ class Header:
         IMOD's and Agard's description of the extended header's records.
     imod_flags : int, optional
         IMOD's flags; None without IMOD's stamp.
-    origin : tuple of float
-        ORIGIN x, y, z in Å.
+    packing : {"flag", "label"} or None
+        What says that mode 0 holds two pixels a byte; the true nx is then 2 NX.
+    stored_origin : tuple of float
+        ORIGIN x, y, z as the file has it.
+    before_2000 : bool
+        Whether bytes 208 to 219 are the origin, as before the word MAP was introduced: there is
+        then no machine stamp and no RMS.
     labels : tuple of str
         The text labels in use.
     raw : bytes
@@ -81,7 +91,7 @@ class Header:
     intervals: Triple
     cell: FloatTriple
     axis_order: Triple
-    statistics: FloatTriple | None
+    extremes: tuple[float, float] | None
     ispg: int
     nsymbt: int
     exttyp: str
@@ -89,7 +99,9 @@ class Header:
     nint: int
     nreal: int
     imod_flags: int | None
-    origin: FloatTriple
+    packing: Packing | None
+    stored_origin: FloatTriple
+    before_2000: bool
     labels: tuple[str, ...]
     raw: bytes
     notes: tuple[str, ...]
@@ -105,16 +117,23 @@ class Header:
         return self.mode // 1000 or None
 
     @property
-    def four_bit(self) -> bool:
-        """Whether mode 0 holds two pixels a byte (IMOD flag 16); the true nx is then 2 NX."""
-        return self.mode == 0 and bool((self.imod_flags or 0) & 16)
-
-    @property
     def data_bytes(self) -> int | None:
         """Bytes of data that the header announces; None for MRCZ, whose sections are compressed."""
         if self.codec is not None:
             return None
         return pixel_bytes(self.nx, self.ny, self.nz, self.mode)
+
+    @property
+    def origin(self) -> FloatTriple:
+        """ORIGIN x, y, z in Å with MRC2014's sign.
+
+        IMOD's files had the opposite one until its flag 4, or NVERSION, said otherwise.
+        """
+        standard = (
+            self.imod_flags is None or self.imod_flags & 4 or self.nversion in MRC2014_VERSIONS
+        )
+        x, y, z = self.stored_origin
+        return (x, y, z) if standard else (-x, -y, -z)
 
     def axis_of(self, stored: int) -> int:
         """Cell axis (0 X, 1 Y, 2 Z) of a stored axis (0 column, 1 row, 2 section)."""
@@ -171,11 +190,6 @@ def parse_header(
         raw, nx, ny, nz, mode, nsymbt, file_size, has_map=has_map
     )
     notes += more
-    if not has_map:
-        notes.append(
-            f"the header lacks the word MAP at byte 208 ({raw[208:212]!r}); the rest of it is sound"
-        )
-
     axis_order = _ints(values["mapc"], values["mapr"], values["maps"])
     if sorted(axis_order) != [1, 2, 3]:
         if axis_order != (0, 0, 0):  # older programs leave zeros, and all mean 1, 2, 3
@@ -183,9 +197,23 @@ def parse_header(
                 f"MAPC, MAPR, MAPS are {axis_order}, no permutation of 1, 2, 3: read as 1, 2, 3"
             )
         axis_order = (1, 2, 3)
-    imod_stamp, imod_flags = struct.unpack(byteorder + "ii", raw[152:160])
+    before_2000 = not has_map and _before_2000(raw, values, byteorder)
+    if before_2000:
+        notes.append(
+            "the header lacks the word MAP, as before 2000: bytes 208 to 219 are read as its "
+            "origin, whose sign and unit differ between programs"
+        )
+    elif not has_map:
+        notes.append(
+            f"the header lacks the word MAP at byte 208 ({raw[208:212]!r}); the rest of it is sound"
+        )
+    imod_stamp, flags = struct.unpack(byteorder + "ii", raw[152:160])
+    imod_flags = flags if imod_stamp == IMOD_STAMP else None
     nint, nreal = struct.unpack(byteorder + "hh", raw[128:132])
     nlabl = min(max(int(values["nlabl"]), 0), 10)
+    labels = tuple(decode_text(bytes(label)) for label in values["label"][:nlabl])
+    packing, doubt = find_packing(nx, ny, mode, imod_flags, labels)
+    notes += [doubt] if doubt else []
     return Header(
         byteorder=byteorder,
         nx=nx,
@@ -196,16 +224,18 @@ def parse_header(
         intervals=_ints(values["mx"], values["my"], values["mz"]),
         cell=_floats(values["cella"]),
         axis_order=axis_order,
-        statistics=_statistics(values),
+        extremes=_extremes(values),
         ispg=int(values["ispg"]),
         nsymbt=nsymbt,
         exttyp=raw[104:108].decode("latin-1").strip("\0 ") if raw[104:108].isascii() else "",
         nversion=int(values["nversion"]),
         nint=nint,
         nreal=nreal,
-        imod_flags=imod_flags if imod_stamp == IMOD_STAMP else None,
-        origin=_floats(values["origin"]),
-        labels=tuple(decode_text(bytes(label)) for label in values["label"][:nlabl]),
+        imod_flags=imod_flags,
+        packing=packing,
+        stored_origin=_old_origin(raw, byteorder) if before_2000 else _floats(values["origin"]),
+        before_2000=before_2000,
+        labels=labels,
         raw=raw,
         notes=tuple(notes),
     )
@@ -289,12 +319,37 @@ def _settle_extended_header(
     return nsymbt, []
 
 
-def _statistics(values: Any) -> FloatTriple | None:
-    dmin, dmax, dmean, rms = (float(values[name]) for name in ("dmin", "dmax", "dmean", "rms"))
-    undefined = dmax < dmin or dmean < min(dmin, dmax) or rms < 0
-    finite = all(np.isfinite(value) for value in (dmin, dmax, dmean))
+def _extremes(values: Any) -> tuple[float, float] | None:
+    """DMIN and DMAX, whatever DMEAN and RMS are: each is undefined by a mark of its own."""
+    dmin, dmax = float(values["dmin"]), float(values["dmax"])
+    defined = np.isfinite(dmin) and np.isfinite(dmax) and dmin <= dmax
     # Programs that never compute statistics leave zeros.
-    return (dmin, dmax, dmean) if finite and not undefined and (dmin, dmax) != (0.0, 0.0) else None
+    return (dmin, dmax) if defined and (dmin, dmax) != (0.0, 0.0) else None
+
+
+def _before_2000(raw: bytes, values: Any, byteorder: ByteOrder) -> bool:
+    """Whether a header without the word MAP is an old one, not a newer one that lacks the word."""
+    newer = (
+        int(values["nversion"]) in MRC2014_VERSIONS
+        or raw[104:108] in MRC2014_EXTENDED
+        or raw[212:216] == b"\x44\x44\x44\x44"  # a stamp; other ones make no lengths
+        or any(_is_length(length) for length in _floats(values["origin"]))
+    )
+    old = _old_origin(raw, byteorder)
+    # RMS of -1 is MRC2014's mark for one that was not computed.
+    if newer or (old[0], old[1], old[2]) == (0.0, -1.0, 0.0):
+        return False
+    return any(map(_is_length, old)) and all(length == 0 or _is_length(length) for length in old)
+
+
+def _old_origin(raw: bytes, byteorder: ByteOrder) -> FloatTriple:
+    z, x, y = struct.unpack(byteorder + "3f", raw[208:220])
+    return x, y, z
+
+
+def _is_length(number: float) -> bool:
+    """Whether it can be a length in Å; bytes that mean something else make other floats."""
+    return 1e-6 < abs(number) < 1e9
 
 
 def _ints(x: Any, y: Any, z: Any) -> Triple:

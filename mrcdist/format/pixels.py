@@ -14,7 +14,7 @@ from mrcdist.format.header import Header
 
 __all__ = ["Mode0", "PixelFormat", "pixel_format"]
 
-Mode0 = Literal["int8", "uint8"]
+Mode0 = Literal["int8", "uint8", "uint4"]
 Bytes = npt.NDArray[np.uint8]
 
 _STORED = {
@@ -113,8 +113,8 @@ def pixel_format(
     Parameters
     ----------
     header : Header
-    mode0 : {"int8", "uint8"}, optional
-        The caller's word on mode 0's sign; it wins.
+    mode0 : {"int8", "uint8", "uint4"}, optional
+        The caller's word on what mode 0's bytes hold; only IMOD's flag 16 comes before it.
     sidecar_unsigned : bool, optional
         What a Direct Electron sidecar says of mode 0's sign.
 
@@ -125,19 +125,19 @@ def pixel_format(
     Notes
     -----
     The sign of mode 0: the caller; else IMOD's stamp with its flag 1; else the sidecar; else IMOD's
-    rule on
-    the header's statistics, where they are defined; else int8, as MRC2014 says.
+    rule on DMIN and DMAX, where they are defined; else int8, as MRC2014 says.
     """
-    if mode0 not in (None, "int8", "uint8"):
+    if mode0 not in (None, "int8", "uint8", "uint4"):
         raise ArgumentError(
             f"mode0={mode0!r}",
             code="mode0-invalid",
             argument="mode0",
-            cause="mode 0 holds bytes, which are signed or unsigned",
-            remedy='pass "int8", "uint8" or None, which goes by the file',
+            cause="mode 0 holds bytes, which are signed, unsigned, or two 4-bit pixels each",
+            remedy='pass "int8", "uint8", "uint4" or None, which goes by the file',
         )
     mode = header.mode % 1000  # MRCZ
-    if header.four_bit or mode == 101:
+    packed = header.packing == "flag" or (mode0 or header.packing) in ("uint4", "label")
+    if mode == 101 or (mode == 0 and packed):
         return PixelFormat("|u1", packed=True)
     if mode != 0:
         stored = np.dtype(_STORED[mode]).newbyteorder(header.byteorder).str
@@ -153,9 +153,9 @@ def _signed_by_file(header: Header, sidecar_unsigned: bool | None) -> bool:
         return bool(header.imod_flags & 1)
     if sidecar_unsigned is not None:
         return not sidecar_unsigned
-    if header.statistics is None:
+    if header.extremes is None:
         return True
-    dmin, dmax, _ = header.statistics
+    dmin, dmax = header.extremes
     if dmin < 0 and dmax < 128:
         return True
     if dmin >= 0 and dmax >= 128:

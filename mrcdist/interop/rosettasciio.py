@@ -148,6 +148,9 @@ def _std_header(header: Header) -> dict[str, Any]:
     words["EXTTYP"] = header.exttyp
     words["MAP"] = header.raw[208:212].decode("latin-1").rstrip("\0")
     words["MACHST"] = header.raw[212:216].hex(" ")
+    if header.before_2000:
+        words |= zip(("XORIGIN", "YORIGIN", "ZORIGIN"), header.stored_origin, strict=True)
+        words |= {"MAP": "", "MACHST": "", "RMS": -1.0}  # MRC2014's mark for none
     words["IMODSTAMP"], words["IMODFLAGS"] = struct.unpack(
         header.byteorder + "ii", header.raw[152:160]
     )

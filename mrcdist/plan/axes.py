@@ -62,7 +62,8 @@ class Geometry:
 
 def one_frame(header: Header, pixels: PixelFormat) -> Layout:
     """The layout of a single frame: its shape, and the bytes of its rows."""
-    return Layout(pixels, (header.ny, header.nx * 2 if header.four_bit else header.nx), (), 1)
+    halved = pixels.packed and header.mode % 1000 == 0  # NX counts bytes
+    return Layout(pixels, (header.ny, header.nx * 2 if halved else header.nx), (), 1)
 
 
 def arrange(
@@ -204,12 +205,7 @@ def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> A
     pixel = header.pixel_size(stored)
     if pixel is None:
         return Axis(name, size, navigate=navigate)
-    if header.four_bit and stored == _COLUMN and header.intervals[axis] == header.nx:
-        pixel /= 2  # NX and MX count bytes
-    # IMOD's older files store the origin with the opposite sign (its flag 4 says: as MRC2014 has
-    # it).
-    sign = -1.0 if header.imod_flags is not None and not header.imod_flags & 4 else 1.0
-    origin = sign * header.origin[axis]
+    origin = header.origin[axis]
     if not math.isfinite(origin) or origin == 0:
         origin = header.start[stored] * pixel
     return Axis(name, size, navigate=navigate, scale=pixel / 10, offset=origin / 10, units="nm")

@@ -49,6 +49,11 @@ class Facts:
     file_size: int | None
     extended_start: bytes
 
+    @property
+    def before_2000(self) -> bool:
+        """Whether bytes 208 to 219 are the origin."""
+        return self.header is not None and self.header.before_2000
+
     def ints(self, *names: str) -> tuple[int, ...]:
         """Fields of the header as Python numbers."""
         return tuple(int(self.values[name]) for name in names)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from mrcdist.format.byte_order import STAMPS
 from mrcdist.format.extended.registry import ExtendedKind, bytes_needed, identify_extended
-from mrcdist.format.header import HEADER_BYTES, Header
+from mrcdist.format.header import HEADER_BYTES, MRC2014_EXTENDED, MRC2014_VERSIONS, Header
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES
 from mrcdist.validate.findings import Facts, Finding
 
@@ -19,10 +19,11 @@ __all__ = ["CHECKS", "extended_kind"]
 
 _IMOD_RGB = 16
 _MODES = KNOWN_MODES.keys() - {_IMOD_RGB}
-_VERSIONS = (20140, 20141)
-_EXTENDED_TYPES = (b"CCP4", b"MRCO", b"SERI", b"AGAR", b"FEI1", b"FEI2", b"HDF5")
 _ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
 _UNLIMITED = 2**63
+_CONVERT = (
+    "convert the file with a program that knows headers of before 2000, such as IMOD's newstack"
+)
 
 
 def extended_kind(header: Header) -> ExtendedKind | None:
@@ -78,12 +79,13 @@ def _mode(facts: Facts) -> Iterator[Finding]:
             "programs that do not know the mode cannot tell the size of a pixel",
             f"convert the file to one of the modes {known}, or keep to programs that know it",
         )
-    if facts.header is not None and facts.header.four_bit:
+    if facts.header is not None and facts.header.packing is not None:
+        what = "IMOD's flag 16" if facts.header.packing == "flag" else 'the label "4 bits packed"'
         yield Finding(
             "mode",
             "warning",
-            "IMOD's flag 16: each byte holds two 4-bit pixels, the image has 2 NX columns",
-            "programs that do not know the flag show NX columns of nonsense",
+            f"{what}: each byte holds two 4-bit pixels, the image has 2 NX columns",
+            "programs that do not know it show NX columns of nonsense",
             "write mode 101, which MRC2014 has for this",
         )
 
@@ -195,14 +197,14 @@ def _extended_header(facts: Facts) -> Iterator[Finding]:
             "write NSYMBT = 0",
         )
         return
-    if exttyp not in _EXTENDED_TYPES:
+    if exttyp not in MRC2014_EXTENDED:
         named = f"{exttyp!r}" if exttyp.strip(b"\0 ") else "empty"
         yield Finding(
             "extended header",
             "error",
             f"{found} bytes, EXTTYP is {named}",
             "nothing says how the extended header is to be read",
-            f"write its type: {', '.join(known.decode() for known in _EXTENDED_TYPES)}",
+            f"write its type: {', '.join(known.decode() for known in MRC2014_EXTENDED)}",
         )
     else:
         yield Finding("extended header", "ok", f"{found} bytes, {exttyp.decode()}")
@@ -233,6 +235,15 @@ def _map_word(facts: Facts) -> Iterator[Finding]:
     word = facts.raw[208:212]
     if word == b"MAP ":
         yield Finding("map word", "ok", "'MAP '")
+    elif facts.before_2000:
+        yield Finding(
+            "map word",
+            "error",
+            "bytes 208-219 hold the origin, as they did before 2000",
+            "the word 'MAP ' is how programs know an MRC file; they take the origin's bytes for "
+            "the word, a stamp and the RMS",
+            _CONVERT,
+        )
     else:
         yield Finding(
             "map word",
@@ -245,10 +256,20 @@ def _map_word(facts: Facts) -> Iterator[Finding]:
 
 def _stamp(facts: Facts) -> Iterator[Finding]:
     stamp = facts.raw[212:216].hex(" ")
-    says = STAMPS.get(facts.raw[212:214])
+    says = None if facts.before_2000 else STAMPS.get(facts.raw[212:214])
     right = {"<": "44 44 00 00", ">": "11 11 00 00"}[facts.order]
     if says == facts.order:
         yield Finding("machine stamp", "ok", f"{stamp}, {_ORDER_NAMES[says]}")
+        return
+    if facts.before_2000:
+        yield Finding(
+            "machine stamp",
+            "error",
+            f"none: its bytes hold a part of the origin; the numbers are "
+            f"{_ORDER_NAMES[facts.order]}",
+            "programs that go by the stamp may read every number with its bytes reversed",
+            _CONVERT,
+        )
         return
     what = "is none of MRC2014" if says is None else f"says {_ORDER_NAMES[says]}"
     yield Finding(
@@ -262,7 +283,7 @@ def _stamp(facts: Facts) -> Iterator[Finding]:
 
 def _version(facts: Facts) -> Iterator[Finding]:
     (version,) = facts.ints("nversion")
-    if version in _VERSIONS:
+    if version in MRC2014_VERSIONS:
         yield Finding("version", "ok", f"NVERSION = {version}")
     else:
         yield Finding(
@@ -296,6 +317,8 @@ def _statistics(facts: Facts) -> Iterator[Finding]:
         float(facts.values[name]) for name in ("dmin", "dmax", "dmean", "rms")
     )
     found = f"DMIN, DMAX, DMEAN, RMS = {dmin:g}, {dmax:g}, {dmean:g}, {rms:g}"
+    if facts.before_2000:
+        rms, found = -1, f"DMIN, DMAX, DMEAN = {dmin:g}, {dmax:g}, {dmean:g}"
     if not all(map(math.isfinite, (dmin, dmax, dmean, rms))):
         yield Finding(
             "statistics",

@@ -145,6 +145,43 @@ def test_origin_comes_before_start(tmp_path):
     assert [axis["offset"] for axis in ds["axes"]] == [-3.0, 0.0, 7.0]
 
 
+@pytest.mark.parametrize(
+    ("flags", "nversion", "sign"),
+    [
+        (0, 0, -1),
+        (1 | 8, 0, -1),
+        (4, 0, 1),
+        (0, 20140, 1),
+        (0, 20141, 1),
+        (1, 20140, 1),
+        (4, 20141, 1),
+        (None, 0, 1),
+        (None, 20140, 1),
+        (0, 2014, -1),
+    ],
+)
+@pytest.mark.parametrize("byteorder", "<>")
+def test_origin_has_the_opposite_sign_in_imods_old_files_only(
+    tmp_path, flags, nversion, sign, byteorder
+):
+    """Neither IMOD's flag 4 nor NVERSION says there that the sign is MRC2014's."""
+    origin = (70.0, -40.0, -30.0)
+    path = write_mrc(
+        tmp_path / "a.mrc",
+        counting(STACK, "int16"),
+        byteorder=byteorder,
+        ispg=1,
+        cell=(50.0, 80.0, 90.0),
+        origin=origin,
+        nversion=nversion,
+        imod_flags=flags,
+    )
+    ds = load(path)
+    assert [axis["offset"] for axis in ds["axes"]] == [sign * -3, sign * -4, sign * 7]
+    std = ds["original_metadata"]["std_header"]
+    assert (std["XORIGIN"], std["YORIGIN"], std["ZORIGIN"]) == origin
+
+
 @pytest.mark.parametrize("cell", [(-80.0, -40.0, 0.0), (float("nan"), float("inf"), 0.0)])
 def test_cells_that_mean_nothing_are_no_calibration(tmp_path, cell):
     ds = load(write_mrc(tmp_path / "a.mrc", counting(STACK, "int16"), cell=cell))

@@ -140,8 +140,6 @@ class TestSignOfMode0:
         "statistics",
         [
             (255.0, 0.0, 127.0, 70.0),  # dmax < dmin
-            (0.0, 255.0, -1.0, 70.0),  # dmean below both
-            (0.0, 255.0, 127.0, -1.0),  # rms < 0
             (0.0, float("nan"), 127.0, 70.0),
             (0.0, float("inf"), 127.0, 70.0),
             (0.0, 0.0, 0.0, 0.0),
@@ -149,6 +147,13 @@ class TestSignOfMode0:
     )
     def test_signed_where_the_statistics_are_undefined(self, tmp_path, statistics):
         assert_reads(tmp_path, self.raw(statistics=statistics), SIGNED)
+
+    @pytest.mark.parametrize("dmean", [127.0, -1.0, -2.0, float("nan")])
+    @pytest.mark.parametrize("rms", [70.0, -1.0, float("nan")])
+    def test_minimum_and_maximum_hold_whatever_mean_and_rms_are(self, tmp_path, dmean, rms):
+        """MRC2014 marks each as undefined for itself: a file with RMS -1 has its extremes."""
+        assert_reads(tmp_path, self.raw(statistics=(0.0, 255.0, dmean, rms)), UNSIGNED)
+        assert_reads(tmp_path, self.raw(statistics=(-128.0, 127.0, dmean, rms)), SIGNED)
 
 
 @pytest.mark.parametrize("byteorder", "<>")
@@ -220,6 +225,24 @@ def test_imods_flag_16_packs_two_pixels_a_byte_in_mode_0(tmp_path, byteorder, fl
     raw = header_bytes(nx=2, ny=2, nz=2, mode=0, byteorder=byteorder, imod_flags=flags)
     raw += bytes.fromhex("10 32 54 76 98 ba dc fe")
     assert_reads(tmp_path, raw, np.arange(16, dtype="uint8").reshape(2, 2, 4))
+
+
+@pytest.mark.parametrize(("cell", "intervals"), [((12.0, 8.0, 1.0), (2, 2, 1))])
+def test_flag_16_leaves_the_pixel_size_as_it_stands(tmp_path, cell, intervals):
+    """IMOD halves NX, MX and the cell's edge together: the edge over MX is the pixel size."""
+    raw = header_bytes(nx=2, ny=2, nz=1, mode=0, imod_flags=16, cell=cell, intervals=intervals)
+    axes = load(tmp_path, raw + bytes(4))["axes"]
+    assert [(axis["size"], axis["scale"], axis["units"]) for axis in axes] == [
+        (2, 0.4, "nm"),
+        (4, 0.6, "nm"),
+    ]
+
+
+def test_flag_16_comes_before_the_callers_word(tmp_path):
+    raw = header_bytes(nx=2, ny=2, nz=1, mode=0, imod_flags=16) + bytes.fromhex("10 32 54 76")
+    expected = np.arange(8, dtype="uint8").reshape(2, 4)
+    for word in ("int8", "uint8", "uint4"):
+        assert_reads(tmp_path, raw, expected, mode0=word)
 
 
 def test_flag_16_means_nothing_in_other_modes(tmp_path):
