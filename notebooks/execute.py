@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Run notebooks from their first cell to their last, and keep what they show.
+"""Run the notebooks from top to bottom and save their outputs.
 
-    python notebooks/execute.py                 # all of them
+    python notebooks/execute.py                 # all
     python notebooks/execute.py stem_from_s3    # one
 
-They run in a temporary folder, beside copies of `deploy/` and `demo/`. A notebook that fails, or
-that shows something of the machine it ran on, is left as it was. `slurm_batch_job` is left out
-unless it is named: the tests' own Slurm is started for it, which takes Linux, root and slurm-wlm.
+They run in a temporary folder, next to copies of `deploy/` and `demo/`. A notebook that fails, or
+whose outputs reveal local paths or names, is left unchanged. `slurm_batch_job` runs only if it is
+named explicitly: it starts the Slurm cluster of the tests, which needs Linux, root and slurm-wlm.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ HERE = Path(__file__).resolve().parent
 NOTEBOOKS = sorted(HERE.glob("*.ipynb"))
 
 _NEEDS_SLURM = "slurm_batch_job"
-_SYNTHETIC = "synthetic"  # the tag of cells that make data, or compare results with them
-_LARGEST = 600_000  # bytes; GitHub shows larger ones slowly or not at all
+_SYNTHETIC = "synthetic"  # tag of cells that create data or compare results with them
+_LARGEST = 600_000  # bytes; GitHub renders larger notebooks slowly or not at all
 _PATHS = re.compile(r"(?<![\w.:/-])/(?:tmp|work|home|root|var|opt|mnt|Users|private)/")
 
 
 def execute(
     path: Path, folder: Path, environment: Mapping[str, str] | None = None
 ) -> nbformat.NotebookNode:
-    """Run a notebook and return it with its outputs; the file stays as it is.
+    """Return a notebook with its outputs after running it; the file is not changed.
 
     Parameters
     ----------
     path : Path
         The notebook.
     folder : Path
-        Where it may write; `notebooks/` and copies of `deploy/` and `demo/` are made in it.
+        Working folder; `notebooks/` and copies of `deploy/` and `demo/` are created in it.
     environment : mapping, optional
-        Of the kernel. Default: this process's, without anybody's S3 settings.
+        Environment of the kernel. Default: that of this process, without S3 settings.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def execute(
         record_timing=False,
         resources={"metadata": {"path": str(working)}},
     ).execute(
-        # Nobody's start-up files, nobody's history, no proxy to reach 127.0.0.1.
+        # Without the user's start-up files and history, and without a proxy for 127.0.0.1.
         env={
             **kept,
             "IPYTHONDIR": str(folder / "ipython"),
@@ -77,15 +77,15 @@ def execute(
 
 
 def for_own_data(path: Path, names: str) -> nbformat.NotebookNode:
-    """Do with a notebook what its first words tell those to do who have data of their own.
+    """Return a notebook adapted to other data, as its introduction explains.
 
     Parameters
     ----------
     path : Path
         The notebook.
     names : str
-        Python that sets the names for which the first words ask; it takes the place of the cells
-        for synthetic data.
+        Python code that sets the names listed in the introduction; it replaces the cells for
+        synthetic data.
     """
     notebook = nbformat.read(path, as_version=4)
     own = [cell for cell in notebook.cells if _SYNTHETIC not in cell.metadata.get("tags", ())]
@@ -94,7 +94,7 @@ def for_own_data(path: Path, names: str) -> nbformat.NotebookNode:
 
 
 def faults(notebook: nbformat.NotebookNode) -> list[str]:
-    """Say what keeps a notebook from being shown to others; nothing if it is fit."""
+    """Return the reasons why the outputs of a notebook cannot be published, if any."""
     found = []
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     counts = [cell.execution_count for cell in cells]
@@ -126,7 +126,7 @@ def _texts(output: nbformat.NotebookNode) -> Iterator[str]:
 
 
 def _private(text: str) -> list[str]:
-    """Paths of a machine, a user's address, the name of this machine."""
+    """Return local paths, user@host addresses and this machine's name found in a text."""
     name = re.escape(socket.gethostname())
     return [*_PATHS.findall(text), *re.findall(rf"\w+@\w+|\b{name}\b", text)]
 
@@ -144,7 +144,7 @@ def _environment(name: str, folder: Path) -> Iterator[Mapping[str, str] | None]:
 
 
 def main(names: list[str]) -> int:
-    """Refresh the notebooks with these names; return the number of those that failed."""
+    """Run the named notebooks and save their outputs; return the number of failures."""
     known = {path.stem: path for path in NOTEBOOKS}
     if unknown := sorted(set(names) - set(known)):
         print(f"no notebook {', '.join(unknown)}; there are {', '.join(known)}")

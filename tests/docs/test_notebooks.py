@@ -98,7 +98,7 @@ def test_it_runs_on_data_of_ones_own(
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_one_who_has_data_is_told_what_to_leave_out_and_what_to_set(path: Path) -> None:
     first = nbformat.read(path, as_version=4).cells[0].source
-    assert "For your own data leave out" in first
+    assert "To use your own data, leave out" in first
     for name in re.findall(r"^(\w+) = ", NAMES.get(path.stem, "url = 0"), re.M):
         assert f"`{name}" in first
 
