@@ -4,9 +4,9 @@
     python3 run.py demo [--size-mib N] [--workers N] [--output FOLDER]
     python3 run.py test [--unit] [arguments of pytest]
 
-Both install this checkout into `.venv` beside this file; Python 3.11 or newer is all they need.
-`test` runs ruff, mypy and pytest; with arguments, pytest alone. `--unit` runs
-only the unit tests, in parallel and with fewer hypothesis examples: under a minute on two cores.
+Both install this checkout into `.venv` next to this file; they require Python 3.11 or newer.
+`test` runs ruff, mypy and pytest; with arguments, only pytest. `--unit` runs only the unit tests,
+in parallel and with fewer hypothesis examples: under a minute on two cores.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PURE = ("tests/unit", "tests/conformance", "tests/parity", "tests/docs", "tests
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit status of a command, or explain what there is."""
+    """Run a command and return its exit status, or print the usage."""
     command, *rest = arguments or ["help"]
     if command not in ("demo", "test"):
         print(__doc__)
@@ -46,13 +46,13 @@ def main(arguments: list[str]) -> int:
 
 
 def check_all() -> int:
-    """Run every check, also after one has failed, and name the failures last."""
+    """Run every check, even after failures, and list the failures at the end."""
     checks = {
         "ruff check": ("ruff", "check", "."),
         "ruff format": ("ruff", "format", "--check", "."),
         "mypy": ("mypy",),
-        # Two at a time where tests have nothing to do with each other; servers, clusters and what
-        # they take of the machine are for one at a time.
+        # Independent tests run two at a time; tests that start servers and clusters would compete
+        # for the machine and run one at a time.
         "pytest, two at a time": (*_TWO_AT_A_TIME, *_PURE),
         "pytest, one at a time": ("pytest", *(f"--ignore={folder}" for folder in _PURE)),
     }
@@ -66,7 +66,7 @@ def check_all() -> int:
 
 
 def install(extra: str) -> None:
-    """Make the environment if there is none, and install what has changed since the last time."""
+    """Create the environment if needed, and update it if pyproject.toml has changed."""
     if not PYTHON.exists():
         make_venv()
     stamp = VENV / f"installed-{extra}"
@@ -76,20 +76,20 @@ def install(extra: str) -> None:
     print(
         f"installing mrcdist[{extra}] into {VENV}; the first time takes a minute or two", flush=True
     )
-    # A half-finished update must not pass for a finished one the next time.
+    # An interrupted installation must not be mistaken for a complete one next time.
     stamp.unlink(missing_ok=True)
-    # uv, because pip takes a quarter of an hour to find versions of all these that go together.
+    # uv, because pip takes a quarter of an hour to resolve these dependencies.
     pip = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet", "uv")
     uv = ("-m", "uv", "pip", "install", "--quiet", "--python", str(PYTHON))
     if run(*pip) or run(*uv, "--editable", f"{HERE}[{extra}]"):
         sys.exit(
-            f"error: installing failed, see above; if {VENV} is broken, delete it and run again"
+            f"error: installation failed, see above; if {VENV} is broken, delete it and run again"
         )
     stamp.write_text(wanted.hexdigest())
 
 
 def make_venv() -> None:
-    """Create `.venv` with pip in it."""
+    """Create `.venv` with pip."""
     if VENV.exists():
         sys.exit(
             f"error: {VENV} has no working Python (moved or upgraded?); delete it and run again"
@@ -98,16 +98,16 @@ def make_venv() -> None:
     if missing:
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
         sys.exit(
-            f"error: this Python has no {' and no '.join(missing)}, which set-up needs\n"
+            f"error: this Python lacks {' and '.join(missing)}, needed for installation\n"
             f"  Debian, Ubuntu: apt install {package}; elsewhere: use Python from python.org"
         )
-    print(f"making {VENV}", flush=True)
+    print(f"creating {VENV}", flush=True)
     if subprocess.call([sys.executable, "-m", "venv", str(VENV)]):
-        sys.exit(f"error: {VENV} could not be made, see above; delete it before the next try")
+        sys.exit(f"error: could not create {VENV}, see above; delete it before trying again")
 
 
 def run(*arguments: str, cwd: Path | None = None) -> int:
-    """Run the environment's Python and return its exit status."""
+    """Run the Python of `.venv` and return its exit status."""
     try:
         return subprocess.call([str(PYTHON), *arguments], cwd=cwd)
     except KeyboardInterrupt:
