@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -128,7 +128,8 @@ def read_mrc(
     )
     metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
     found = find_images(plan.directory, plan.sidecar, virtual_images, external_images)
-    images, notes = load_images(plan, found, lazy=lazy)
+    notes = Notes()
+    images = load_images(plan, found, notes, lazy=lazy)
     _warn(plan, notes)
     return [
         {
@@ -310,7 +311,7 @@ def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
         )
 
 
-def _warn(plan: Plan, notes: Sequence[str]) -> None:
+def _warn(plan: Plan, notes: Iterable[str]) -> None:
     for note in notes:
         warnings.warn(f"{plan.location.shown}: {note}", MrcdistWarning, stacklevel=_outside())
 

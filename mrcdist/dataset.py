@@ -198,7 +198,9 @@ def _plan(
     files: Sequence[OpenedFile], directory: Directory, options: ReadOptions, notes: Notes
 ) -> Plan:
     first = files[0]
-    notes.add(*dict.fromkeys(note for file in files for note in file.notes))
+    own_notes = [notes.of_file(file.location.name) for file in files]
+    for file, own in zip(files, own_notes, strict=True):
+        own.add(*file.notes)
     sidecar = AuxiliaryFile(SIDECAR, options.metadata_file, directory).read(notes)
     if sidecar is not None:
         notes.add(*sidecar.notes)
@@ -207,7 +209,7 @@ def _plan(
         mode0=options.mode0,
         sidecar_unsigned=pixel_is_unsigned(sidecar) if sidecar else None,
     )
-    parts, frames = _parts(files, pixels, options, notes)
+    parts, frames = _parts(files, pixels, options, own_notes)
     found = find_scan(
         sidecar,
         AuxiliaryFile(SCAN_POINTS, options.scan_file, directory),
@@ -247,13 +249,16 @@ def _plan(
 
 
 def _parts(
-    files: Sequence[OpenedFile], pixels: PixelFormat, options: ReadOptions, notes: Notes
+    files: Sequence[OpenedFile],
+    pixels: PixelFormat,
+    options: ReadOptions,
+    notes: Sequence[Notes],
 ) -> tuple[list[Part], MissingFrames]:
     """Check that the files agree, and work out where their frames are."""
     one = one_frame(files[0].header, pixels)
     parts: list[Part] = []
     frames = MissingFrames(0, 0, options.allow_truncated)
-    for file in files:
+    for file, own_notes in zip(files, notes, strict=True):
         same = pixel_format(file.header, mode0=options.mode0)
         if one_frame(file.header, same).frame_shape != one.frame_shape or (
             file.header.mode,
@@ -274,7 +279,7 @@ def _parts(
                 remedy="copy the file again, or leave out the parts from there on",
             )
         with _errors_at(file.location):
-            part, more = file.part(one, notes, allowed=frames.allowed)
+            part, more = file.part(one, own_notes, allowed=frames.allowed)
         parts.append(part)
         frames = frames.followed_by(more)
     return parts, frames

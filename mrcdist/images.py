@@ -16,6 +16,7 @@ from mrcdist.discover.images import FoundImage
 from mrcdist.errors import MrcdistError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
+from mrcdist.notes import Notes
 from mrcdist.options import ReadOptions
 
 __all__ = ["load_images"]
@@ -25,8 +26,8 @@ _EAGER_BYTES = 16 * 2**20
 
 
 def load_images(
-    plan: Plan, images: Sequence[FoundImage], *, lazy: bool
-) -> tuple[dict[str, Any], list[str]]:
+    plan: Plan, images: Sequence[FoundImage], notes: Notes, *, lazy: bool
+) -> dict[str, Any]:
     """Load the images as HyperSpy's navigators.
 
     Parameters
@@ -34,24 +35,23 @@ def load_images(
     plan : Plan
         Of the movie.
     images : sequence of FoundImage
+    notes : Notes
+        Of what is odd about the images; which of those that nobody named cannot be read.
     lazy : bool
         Leave images above 16 MiB to tasks.
 
     Returns
     -------
-    signals : dict
+    dict
         For ``metadata["_HyperSpy"]``: ``navigators`` with a signal dict ``_sig_<name>`` for every
         image, and ``_sig_navigator``, the first whose shape is the navigation shape. Empty where
         there are no images.
-    notes : list of str
-        What is odd about the images; which of those that nobody named cannot be read.
 
     Raises
     ------
     MrcdistError
         An image that the caller named cannot be read.
     """
-    notes: list[str] = []
     navigators: dict[str, Any] = {}
     with ThreadPoolExecutor(max_workers=8) as pool:
         loading = [(image, pool.submit(_load, image, plan, lazy=lazy)) for image in images]
@@ -62,14 +62,14 @@ def load_images(
             if image.named:
                 raise
             # The server may still be writing it; the movie's own data are none the worse.
-            notes.append(f"the image {image.location.name} is left out: {error.problem}")
+            notes.add(f"the image {image.location.name} is left out: {error.problem}")
         else:
-            notes += [f"the image {image.location.name}: {note}" for note in odd]
+            notes.add(*(f"the image {image.location.name}: {note}" for note in odd))
     if not navigators:
-        return {}, notes
+        return {}
     shape = plan.layout.navigation_shape
     fits = [signal for signal in navigators.values() if signal["data"].shape == shape]
-    return {"navigators": navigators, **({"_sig_navigator": fits[0]} if fits else {})}, notes
+    return {"navigators": navigators, **({"_sig_navigator": fits[0]} if fits else {})}
 
 
 def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[str, ...]]:

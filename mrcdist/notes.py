@@ -2,23 +2,84 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
-__all__ = ["Notes"]
+__all__ = ["Note", "Notes"]
+
+
+class Note(str):
+    """A sentence about one file, with a code that is the same for every file of which it is said.
+
+    Parameters
+    ----------
+    code : str
+        What is said, whatever the numbers in the sentence.
+    sentence : str
+    """
+
+    code: str
+
+    def __new__(cls, code: str, sentence: str) -> Note:
+        """Make the sentence, which is the note."""
+        note = super().__new__(cls, sentence)
+        note.code = code
+        return note
+
+    def __reduce__(self) -> tuple[type[Note], tuple[str, str]]:
+        return Note, (self.code, str(self))
 
 
 class Notes:
-    """Collector of notes, each a sentence; `mrcdist.api` turns them into warnings.
+    """Collector of notes; `mrcdist.api` turns them into warnings.
 
     Whoever plans a dataset passes one collector down to all that may find something unusual.
+    Iterating gives the sentences in the order in which they were added. What is said of several
+    files is given once, with their number.
+
+    Parameters
+    ----------
+    file : str, optional
+        Name of the file that the notes are about, where they are about one of several.
     """
 
-    def __init__(self) -> None:
-        self._sentences: list[str] = []
+    def __init__(self, file: str = "") -> None:
+        self._file = file
+        self._found: list[str | Notes] = []
 
     def add(self, *sentences: str) -> None:
         """Add notes, in the order in which they are to be shown."""
-        self._sentences += sentences
+        self._found += sentences
+
+    def of_file(self, name: str) -> Notes:
+        """Return a collector for what one of the dataset's files has of its own."""
+        own = Notes(name)
+        self._found.append(own)
+        return own
 
     def __iter__(self) -> Iterator[str]:
-        return iter(tuple(self._sentences))
+        """Give each sentence once, however many files it is about."""
+        files = [found._file for found in self._found if isinstance(found, Notes)]
+        first: dict[object, str] = {}  # what is said → the first sentence that says it
+        about: dict[object, list[str]] = {}  # what is said → the files
+        times: Counter[tuple[str, str]] = Counter()
+        for number, (file, sentence) in enumerate(self._all()):
+            what: object = number
+            if file and isinstance(sentence, Note):
+                what = (sentence.code, times[file, sentence.code])
+                times[file, sentence.code] += 1
+            first.setdefault(what, sentence)
+            about.setdefault(what, []).append(file)
+        for what, sentence in first.items():
+            file, *others = about[what]
+            place = f"{file}: " if file and file != files[0] else ""
+            more = f" (also in {len(others)} other file{'s' * (len(others) > 1)})" if others else ""
+            yield f"{place}{sentence}{more}"
+
+    def _all(self) -> Iterator[tuple[str, str]]:
+        """Files and sentences; no file for what is said of the whole."""
+        for found in self._found:
+            if isinstance(found, Notes):
+                yield from found._all()
+            else:
+                yield self._file, found

@@ -18,6 +18,7 @@ from mrcdist.batch.quantities import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts
+from mrcdist.notes import Note
 
 __all__ = ["FORMATS", "check_outputs", "write_result"]
 
@@ -194,5 +195,5 @@ def _for_mrc(values: Array) -> tuple[Array, list[str]]:
                 return values.astype(name), []
     single = values.astype(np.float32)
     lost = values.dtype.kind in "iu" and not np.array_equal(single.astype(values.dtype), values)
-    note = "MRC has no integers this large: the numbers are rounded to float32; .npy has them all"
-    return single, [note] if lost else []
+    text = "MRC has no integers this large: the numbers are rounded to float32; .npy has them all"
+    return single, [Note("numbers-rounded", text)] if lost else []

@@ -41,6 +41,7 @@ from mrcdist.compute.detectors import (
 from mrcdist.compute.reductions import FrameSum
 from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.notes import Notes
 
 __all__ = ["SAMPLED_FRAMES", "Order", "run"]
 
@@ -147,9 +148,13 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
 
     quantity = _quantity(order, detector)
     result = quantity.finish(data, parts, store.load)
-    notes = [*plan.notes, *_detector_notes(detector, data), *result.notes]
+    notes = Notes()
+    notes.add(*plan.notes)
+    _note_detector(detector, data, notes)
+    notes.add(*result.notes)
     for path in order.outputs:
-        notes += write_result(path, result, origin=plan.location.shown)
+        lost = write_result(path, result, origin=plan.location.shown)
+        notes.of_file(path.name).add(*lost)
     store.remove()
     read = total(ledger)
     return Summary(
@@ -310,7 +315,6 @@ def _job_name(title: str) -> str:
     return f"{title.replace(' ', '_')}-{uuid.uuid4().hex[:8]}"
 
 
-def _detector_notes(detector: Detector, data: Dataset) -> list[str]:
+def _note_detector(detector: Detector, data: Dataset, notes: Notes) -> None:
     if isinstance(detector, Ring) and detector.reaches_outside(data.layout.frame_shape):
-        return [f"{detector} reaches beyond the frame: only the pixels inside count"]
-    return []
+        notes.add(f"{detector} reaches beyond the frame: only the pixels inside count")

@@ -17,7 +17,7 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, SectionWalk
-from mrcdist.notes import Notes
+from mrcdist.notes import Note, Notes
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.progress import Progress
@@ -38,9 +38,10 @@ _LIKELY_RATIO = 1032
 # sections.
 _WALK_BYTES = 2**18
 
-_NO_VERSION = (
+_NO_VERSION = Note(
+    "version-unknown",
     "the store tells no version and no date of it, only its size: that another file of the same "
-    "size takes its place cannot be noticed"
+    "size takes its place cannot be noticed",
 )
 
 
@@ -170,7 +171,9 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
     file, raw = StoredFile.open(location, HEADER_BYTES)
     version = file.version
     compression = detect_compression(raw)
-    notes = [] if version.kind or read_settings().consistency != "strict" else [_NO_VERSION]
+    notes: list[str] = (
+        [] if version.kind or read_settings().consistency != "strict" else [_NO_VERSION]
+    )
     if compression is not None:
         cause, remedy = parallel_advice(compression, location.name)
         if compression not in STREAMS:
@@ -180,7 +183,8 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
                 cause=cause,
                 remedy=remedy,
             )
-        notes.append(f"{cause}; one task reads it. To go faster, {remedy}")
+        text = f"{cause}; one task reads it. To go faster, {remedy}"
+        notes.append(Note("one-stream", text))
         raw = read_stream_head(file, compression, HEADER_BYTES)
     size = None if compression else version.size
     header = parse_header(raw, file_size=size, endianness=endianness)
@@ -220,5 +224,5 @@ def _read_extended(
     decoded = decode_extended(kind, raw, byteorder=header.byteorder, n_sections=header.nz)
     if wanted <= _MOST_RECORD_BYTES:
         return decoded
-    note = f"the records of the first {decoded.n_records} of {header.nz} sections were read"
-    return dataclasses.replace(decoded, notes=(*decoded.notes, note))
+    text = f"the records of the first {decoded.n_records} of {header.nz} sections were read"
+    return dataclasses.replace(decoded, notes=(*decoded.notes, Note("records-missing", text)))

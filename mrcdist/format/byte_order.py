@@ -6,6 +6,7 @@ import struct
 from typing import Literal
 
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
+from mrcdist.notes import Note
 
 __all__ = ["STAMPS", "ByteOrder", "choose_order"]
 
@@ -54,16 +55,22 @@ def choose_order(
         order = "<" if little > big else ">"
         if stamp is not None and stamp != order and raw[208:211] == b"MAP":
             notes.append(
-                f"the machine stamp {raw[212:216].hex(' ')} says {_ORDER_NAMES[stamp]}, "
-                f"the header's numbers make sense only as {_ORDER_NAMES[order]}: read as that"
+                Note(
+                    "stamp-contradicted",
+                    f"the machine stamp {raw[212:216].hex(' ')} says {_ORDER_NAMES[stamp]}, "
+                    f"the header's numbers make sense only as {_ORDER_NAMES[order]}: read as that",
+                )
             )
     else:
         smaller: ByteOrder = "<" if _announced(raw, "<") <= _announced(raw, ">") else ">"
         order = stamp or caller or smaller
     if caller is not None and caller != order:
         notes.append(
-            f"endianness={caller!r} was asked for, but the file is {_ORDER_NAMES[order]}: read as "
-            f"that"
+            Note(
+                "byte-order-overruled",
+                f"endianness={caller!r} was asked for, but the file is {_ORDER_NAMES[order]}: "
+                "read as that",
+            )
         )
     return order, notes
 

@@ -17,6 +17,7 @@ from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ByteOrder, choose_order
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
 from mrcdist.format.packed import Packing, find_packing
+from mrcdist.notes import Note
 
 __all__ = [
     "HEADER_BYTES",
@@ -193,20 +194,19 @@ def parse_header(
     axis_order = _ints(values["mapc"], values["mapr"], values["maps"])
     if sorted(axis_order) != [1, 2, 3]:
         if axis_order != (0, 0, 0):  # older programs leave zeros, and all mean 1, 2, 3
-            notes.append(
-                f"MAPC, MAPR, MAPS are {axis_order}, no permutation of 1, 2, 3: read as 1, 2, 3"
-            )
+            text = f"MAPC, MAPR, MAPS are {axis_order}, no permutation of 1, 2, 3"
+            notes.append(Note("axis-order-invalid", f"{text}: read as 1, 2, 3"))
         axis_order = (1, 2, 3)
     before_2000 = not has_map and _before_2000(raw, values, byteorder)
     if before_2000:
-        notes.append(
+        text = (
             "the header lacks the word MAP, as before 2000: bytes 208 to 219 are read as its "
             "origin, whose sign and unit differ between programs"
         )
+        notes.append(Note("header-before-2000", text))
     elif not has_map:
-        notes.append(
-            f"the header lacks the word MAP at byte 208 ({raw[208:212]!r}); the rest of it is sound"
-        )
+        text = f"the header lacks the word MAP at byte 208 ({raw[208:212]!r})"
+        notes.append(Note("map-missing", f"{text}; the rest of it is sound"))
     imod_stamp, flags = struct.unpack(byteorder + "ii", raw[152:160])
     imod_flags = flags if imod_stamp == IMOD_STAMP else None
     nint, nreal = struct.unpack(byteorder + "hh", raw[128:132])
@@ -296,9 +296,8 @@ def _settle_extended_header(
         return nsymbt, []
     data = pixel_bytes(nx, ny, nz, mode)
     if nsymbt > 0 and file_size == HEADER_BYTES + data:
-        return 0, [
-            f"NSYMBT = {nsymbt}, but the file has no extended header: data begin at byte 1024"
-        ]
+        text = f"NSYMBT = {nsymbt}, but the file has no extended header: data begin at byte 1024"
+        return 0, [Note("extended-header-absent", text)]
     if HEADER_BYTES + nsymbt > file_size:
         raise FormatError(
             f"NSYMBT = {nsymbt} bytes of extended header in a file of {file_size} bytes; "

@@ -24,6 +24,7 @@ from mrcdist.format.blosc import (
     decompress,
     parse_chunk_header,
 )
+from mrcdist.notes import Note
 
 __all__ = ["SectionTable", "SectionWalk", "decode_section"]
 
@@ -146,7 +147,8 @@ class SectionWalk:
             )
         notes: tuple[str, ...] = ()
         if self.done == self._sections and (more := self._file_size - self._offsets[-1]) > 0:
-            notes = (f"{more} bytes after the last section are ignored",)
+            text = f"{more} bytes after the last section are ignored"
+            notes = (Note("bytes-after-frames", text),)
         return SectionTable(tuple(self._offsets), notes)
 
     def _take(self, raw: bytes, at: int) -> None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from mrcdist.notes import Note
+
 __all__ = ["Packing", "find_packing"]
 
 Packing = Literal["flag", "label"]
@@ -58,11 +60,13 @@ def find_packing(
         return "label", None
     said = f'a label says "{_LABEL}", and NX, NY = {nx}, {ny}'
     if abs(ny / nx - 2) <= _RATIO_OFF:
-        return "label", (
+        return "label", Note(
+            "packing-by-label",
             f"{said} is half a frame: read as two pixels a byte; "
-            'mode0="int8" or "uint8" reads whole bytes'
+            'mode0="int8" or "uint8" reads whole bytes',
         )
-    return None, (
+    return None, Note(
+        "packing-by-label",
         f"{said} is no frame of a Gatan camera halved: read as whole bytes; "
-        'mode0="uint4" reads two pixels a byte'
+        'mode0="uint4" reads two pixels a byte',
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mrcdist.errors import ArgumentError, SidecarError, TruncatedFileError
 from mrcdist.format.direct_electron.scan import Scan
-from mrcdist.notes import Notes
+from mrcdist.notes import Note, Notes
 
 __all__ = ["SHAPE_REMEDY", "MissingFrames"]
 
@@ -77,8 +77,11 @@ class MissingFrames:
         if file_size is None or file_size >= expected:
             if file_size is not None and file_size > expected:
                 notes.add(
-                    f"{file_size - expected} bytes follow the {announced} frames that the header "
-                    "announces: not read"
+                    Note(
+                        "bytes-after-frames",
+                        f"{file_size - expected} bytes follow the {announced} frames that the "
+                        "header announces: not read",
+                    )
                 )
             return cls(announced, announced, allowed)
         present = max((file_size - start) // frame_bytes, 0)
@@ -96,8 +99,11 @@ class MissingFrames:
             f"the file has {file_size} bytes, and not one whole frame of {frame_bytes} bytes",
         )
         notes.add(
-            f"the file was cut short: {present} of {announced} frames are there, "
-            f"{announced - present} missing"
+            Note(
+                "file-truncated",
+                f"the file was cut short: {present} of {announced} frames are there, "
+                f"{announced - present} missing",
+            )
         )
         return cls(announced, present, allowed)
 
@@ -133,7 +139,8 @@ class MissingFrames:
             )
         if missing:
             _require_one(whole, f"the file has {file_size} bytes, and not one whole section")
-            notes.add(f"{missing} of {announced} compressed sections are missing at the end")
+            text = f"{missing} of {announced} compressed sections are missing at the end"
+            notes.add(Note("file-truncated", text))
         return cls(announced, whole, allowed)
 
     @property

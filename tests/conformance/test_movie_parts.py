@@ -320,6 +320,28 @@ class TestReading:
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
 
+class TestNotes:
+    """What is unusual about several parts is said once."""
+
+    def test_bytes_after_the_frames_of_each_part(self, tmp_path, keep):
+        written = parts_of(tmp_path)
+        for number, movie in enumerate(written.movies, 1):
+            movie.write_bytes(movie.read_bytes() + bytes(number))
+        with pytest.warns(MrcdistWarning) as said:
+            read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
+        [warning] = said
+        assert "1 bytes follow" in str(warning.message)
+        assert "also in 2 other files" in str(warning.message)
+
+    def test_bytes_after_the_frames_of_a_later_part_name_it(self, tmp_path, keep):
+        written = parts_of(tmp_path)
+        written.movies[1].write_bytes(written.movies[1].read_bytes() + b"x")
+        with pytest.warns(MrcdistWarning) as said:
+            read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
+        [warning] = said
+        assert f"{written.movies[1].name}: 1 bytes follow" in str(warning.message)
+
+
 class TestAgreement:
     """Parts of different frames would make a wrong array."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.header import decode_text
+from mrcdist.notes import Note
 
 __all__ = ["DECODERS", "decode_symmetry"]
 
@@ -33,11 +34,13 @@ def decode_symmetry(raw: bytes, *, nsymbt: int) -> tuple[tuple[str, ...], list[s
     used = raw[:MAX_BYTES]
     pieces = (decode_text(used[at : at + _LINE]).strip() for at in range(0, len(used), _LINE))
     lines = tuple(piece for piece in pieces if piece)
-    notes = []
+    notes: list[str] = []
     if nsymbt > MAX_BYTES:
-        notes.append(f"{nsymbt} bytes of symmetry text: only the first {MAX_BYTES} are read")
+        text = f"{nsymbt} bytes of symmetry text: only the first {MAX_BYTES} are read"
+        notes.append(Note("symmetry-text-long", text))
     if not all(line.isprintable() for line in lines):
-        notes.append("the symmetry text of the extended header holds bytes that are no text")
+        text = "the symmetry text of the extended header holds bytes that are no text"
+        notes.append(Note("symmetry-text-invalid", text))
     return lines, notes
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.quantities import Columns
+from mrcdist.notes import Note
 
 __all__ = ["Decoded", "Decoder", "ExtendedKind", "RecordedScan"]
 
@@ -67,7 +68,8 @@ def _no_bytes(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
 
 def _not_decoded(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
     called = f"of kind {kind.exttyp!r}" if kind.exttyp else "of unknown kind"
-    return Decoded({}, [f"the extended header ({kind.nsymbt} bytes, {called}) is not decoded"])
+    text = f"the extended header ({kind.nsymbt} bytes, {called}) is not decoded"
+    return Decoded({}, [Note("extended-header-not-decoded", text)])
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind, RecordedScan
 from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
 from mrcdist.format.header import decode_text
+from mrcdist.notes import Note
 
 __all__ = [
     "DECODERS",
@@ -129,15 +130,12 @@ def decode_fei(
     notes: list[str] = []
     size, stated = record_bytes(layout, raw)
     if stated is None and raw:
-        notes.append(
-            f"the first {layout} record does not begin with its size ({raw[:4].hex(' ')}): "
-            f"read as records of {size} bytes"
-        )
+        text = f"the first {layout} record does not begin with its size ({raw[:4].hex(' ')})"
+        notes.append(Note("record-size-unstated", f"{text}: read as records of {size} bytes"))
     elif stated is not None and stated != byteorder:
         byteorder = stated
-        notes.append(
-            f"the {layout} records have the other byte order than the main header: read so"
-        )
+        text = f"the {layout} records have the other byte order than the main header: read so"
+        notes.append(Note("records-other-byte-order", text))
 
     n_records = min(max(n_sections, 0), len(raw) // size)
     if n_records == 0:
@@ -148,12 +146,14 @@ def decode_fei(
 
     odd = int(np.count_nonzero(np.asarray(columns["Metadata size"]) != size))
     if odd and stated is not None:
-        notes.append(f"{odd} of {n_records} {layout} records do not state their size, {size} bytes")
+        text = f"{odd} of {n_records} {layout} records do not state their size, {size} bytes"
+        notes.append(Note("record-size-unstated", text))
     if blank := int(np.count_nonzero(_blank(columns))):
-        notes.append(
+        text = (
             f"{blank} of {n_records} {layout} records mark no field as valid: "
             "their values are kept as they are and used for nothing"
         )
+        notes.append(Note("records-blank", text))
     notes += filter(None, (doubtful(q, *_stored(columns, q.column)) for q in _QUANTITIES))
     return columns, notes
 

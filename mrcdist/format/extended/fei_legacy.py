@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
+from mrcdist.notes import Note
 
 __all__ = ["DECODERS", "decode_old_fei", "is_old_fei_size", "old_fei_quantities"]
 
@@ -98,15 +99,17 @@ def decode_old_fei(
     stored = np.frombuffer(raw, byteorder + "f4", count=n_records * RECORD_BYTES // 4)
     table = stored.reshape(n_records, -1)[:, : len(_NAMES)].astype(np.float32)
     if not _make_sense(table):
-        return {}, [
+        text = (
             f"the extended header has the size of an old FEI one ({n_records} records looked at), "
             "but its numbers make no sense as tilts, positions and magnifications: not decoded"
-        ]
+        )
+        return {}, [Note("extended-header-not-decoded", text)]
     columns = {name: table[:, i].copy() for i, name in enumerate(_NAMES)}
     written = _written(columns)
-    notes = []
+    notes: list[str] = []
     if blank := int(np.count_nonzero(~written)):
-        notes.append(f"{blank} of {n_records} records of the FEI extended header are blank")
+        text = f"{blank} of {n_records} records of the FEI extended header are blank"
+        notes.append(Note("records-blank", text))
     distinct = {quantity.column: quantity for quantity in _QUANTITIES}.values()
     notes += filter(None, (doubtful(q, columns[q.column], written) for q in distinct))
     return columns, notes

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.notes import Note
+
 __all__ = ["Columns", "Quantity", "common", "convert", "doubtful"]
 
 Array = npt.NDArray[Any]
@@ -111,7 +113,8 @@ def doubtful(quantity: Quantity, stored: Array, valid: npt.NDArray[np.bool_]) ->
         odd = stored[valid & (too_large | too_small)]
     if odd.size == 0:
         return None
-    return (
+    return Note(
+        f"unit-doubtful-{quantity.column}",
         f"{quantity.column} is {float(odd[0]):g} in the extended header, which is no plausible "
-        f"number of {quantity.unit}: its unit must be another one, so it is not used"
+        f"number of {quantity.unit}: its unit must be another one, so it is not used",
     )

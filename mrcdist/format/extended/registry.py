@@ -19,6 +19,7 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended import ccp4, fei, fei_legacy, serialem
 from mrcdist.format.extended.decoder import Decoder, ExtendedKind, RecordedScan
 from mrcdist.format.extended.quantities import Columns, common
+from mrcdist.notes import Note
 
 __all__ = [
     "DECODERS",
@@ -167,11 +168,14 @@ def decode_extended(
     n_records = len(next(iter(columns.values()))) if columns else 0
     header = ExtendedHeader(kind.name, columns, text, n_records, ())
     if 0 < n_records < n_sections:
-        notes.append(f"the extended header has {n_records} records for {n_sections} sections")
+        said = f"the extended header has {n_records} records for {n_sections} sections"
+        notes.append(Note("records-missing", said))
     elif n_records == 0 and n_sections > 0 and not notes and decoder.has_records:
-        notes.append(f"the extended header ({kind.nsymbt} bytes, {kind.name}) has no whole record")
+        said = f"the extended header ({kind.nsymbt} bytes, {kind.name}) has no whole record"
+        notes.append(Note("records-missing", said))
     if _pixel_size_changes(header):
-        notes.append("the extended header's pixel size changes from section to section: not used")
+        said = "the extended header's pixel size changes from section to section: not used"
+        notes.append(Note("pixel-size-varies", said))
     return replace(header, notes=tuple(notes))
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert
+from mrcdist.notes import Note
 
 __all__ = [
     "DECODERS",
@@ -120,10 +121,11 @@ def decode_serialem(
     """
     size = serialem_bytes(nint, nreal)
     if size == 0:
-        return {}, [
+        text = (
             f"the extended header is SerialEM's, but the items of NREAL = {nreal} do not add up to "
             f"NINT = {nint} bytes a section: not decoded"
-        ]
+        )
+        return {}, [Note("extended-header-not-decoded", text)]
     n_records = min(max(n_sections, 0), len(raw) // size)
     if n_records == 0:
         return {}, []
@@ -195,10 +197,11 @@ def decode_agard(
     """
     size = agard_bytes(nint, nreal)
     if size == 0:
-        return {}, [
+        text = (
             f"the extended header is Agard's, but NINT = {nint} and NREAL = {nreal} "
             "describe no record: not decoded"
-        ]
+        )
+        return {}, [Note("extended-header-not-decoded", text)]
     n_records = min(max(n_sections, 0), len(raw) // size)
     if n_records == 0:
         return {}, []
