@@ -1,7 +1,8 @@
-"""How far something is, for whoever waits longer than two seconds for it."""
+"""Progress of whatever takes longer than two seconds: a bar on a terminal, lines in a log."""
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -10,41 +11,65 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TextIO
 
+from dask.utils import format_bytes
+
 __all__ = ["Progress", "waiting"]
 
 _PATIENCE = 2.0
-_WIDTH = 32
+_WIDTH = 30
+_REDRAW = 1.0
 
 
 class Progress:
-    """Says how far something is: a bar on a terminal, a line a quarter elsewhere.
+    """Progress of a task: a bar on a terminal, lines in a log.
 
-    What is done within two seconds says nothing. Use it in a ``with`` block; any thread may
-    `advance` it.
+    Use it in a ``with`` block; any thread may `advance` it.
 
     Parameters
     ----------
     label : str
-        What is being done.
+        Names the task.
     total : int
         Steps until it is done.
+    kept : int, default 0
+        Steps that an earlier run has done; they do not count for the speed.
+    in_bytes : bool, default False
+        Steps are bytes: print their number, the speed and the time left.
+    interval : float, optional
+        Seconds between lines in a log. Default: a line per quarter of the steps.
     stream : text stream, optional
         Default: standard error, so that results stay alone on standard output.
     patience : float, default 2
-        Seconds before the first word.
+        Seconds before anything is printed.
+    clock : callable
+        Seconds.
     """
 
     def __init__(
-        self, label: str, total: int, *, stream: TextIO | None = None, patience: float = _PATIENCE
+        self,
+        label: str,
+        total: int,
+        *,
+        kept: int = 0,
+        in_bytes: bool = False,
+        interval: float | None = None,
+        stream: TextIO | None = None,
+        patience: float = _PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._label = label
         self._total = max(total, 1)
+        self._kept = self._done = kept
+        self._in_bytes = in_bytes
+        self._interval = interval
         # A program without a console has no standard error.
         self._stream: TextIO | None = sys.stderr if stream is None else stream
-        self._speak_at = time.monotonic() + patience
+        self._terminal = self._stream is not None and self._stream.isatty()
+        self._clock = clock
+        self._begun = self._printed_at = clock()
+        self._patience = patience
         self._lock = threading.Lock()
-        self._done = 0
-        self._shown = -1
+        self._printed = -1
 
     def __enter__(self) -> Self:
         return self
@@ -59,29 +84,59 @@ class Progress:
 
     def close(self) -> None:
         """Leave the bar where it is, and begin a new line."""
-        if self._stream is not None and self._shown >= 0 and self._stream.isatty():
-            self._stream.write("\n")
-            self._stream.flush()
+        if self._terminal and self._printed >= 0:
+            self._print("\n")
 
     def advance(self, steps: int = 1) -> None:
         """Count steps that are done."""
         with self._lock:
             self._done = min(self._done + steps, self._total)
-            if time.monotonic() >= self._speak_at:
-                self._show(100 * self._done // self._total)
+            now = self._clock()
+            percent = 100 * self._done // self._total
+            if now - self._begun >= self._patience and self._due(now, percent):
+                self._printed, self._printed_at = percent, now
+                self._print(self._bar(now) if self._terminal else self._line(now))
 
-    def _show(self, percent: int) -> None:
-        if self._stream is None:
-            return
-        if self._stream.isatty():
-            if percent != self._shown:
-                bar = ("█" * (percent * _WIDTH // 100)).ljust(_WIDTH, "░")
-                self._stream.write(f"\r{self._label}  {bar} {percent:3} %")
-                self._shown = percent
-        elif percent // 25 > self._shown // 25:
-            self._stream.write(f"{self._label}: {percent} %\n")
-            self._shown = percent
-        self._stream.flush()
+    def _due(self, now: float, percent: int) -> bool:
+        elapsed = now - self._printed_at
+        if self._terminal:
+            return percent != self._printed or elapsed >= _REDRAW
+        if self._interval is None:
+            return percent // 25 > self._printed // 25
+        return elapsed >= self._interval or self._done == self._total
+
+    def _bar(self, now: float) -> str:
+        full = _WIDTH * self._done // self._total
+        return f"\r\033[K{self._label}  [{'#' * full:.<{_WIDTH}}] {self._state(now)}"
+
+    def _line(self, now: float) -> str:
+        stamp = "" if self._interval is None else f"{time.strftime('%H:%M:%S')}  "
+        return f"{stamp}{self._label}: {self._state(now)}\n"
+
+    def _state(self, now: float) -> str:
+        percent = f"{100 * self._done // self._total} %"
+        if not self._in_bytes:
+            return percent
+        speed = (self._done - self._kept) / max(now - self._begun, 1e-6)
+        left = self._total - self._done
+        return (
+            f"{percent}  {format_bytes(self._done)} of {format_bytes(self._total)}, "
+            f"{format_bytes(int(speed))}/s"
+            + (f", {_duration(left / speed if speed else math.inf)} left" if left else "")
+        )
+
+    def _print(self, text: str) -> None:
+        if self._stream is not None:
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "unknown time"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

@@ -2,5 +2,5 @@
 
 What to compute is pure: `detectors`, `bright_disk`, `reductions`, `quantities`, `schedule`. How it
 is run is in the other modules: `work` (on a worker), `partial`, `job`, `clusters`, `jobqueue`,
-`progress`, `output`, `picture`, `program`; and `check_workers` looks at the workers beforehand.
+`output`, `picture`, `program`; and `check_workers` looks at the workers beforehand.
 """

@@ -22,7 +22,6 @@ from mrcdist.batch.clusters import Where, connect, require_mrcdist, told_when_al
 from mrcdist.batch.job import compute_once, compute_parts
 from mrcdist.batch.output import check_outputs, write_result
 from mrcdist.batch.partial import PartialStore, partial_folder
-from mrcdist.batch.progress import Progress
 from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, Quantity, VirtualImage
 from mrcdist.batch.schedule import Part, Task, block_frames
 from mrcdist.batch.summary import Summary
@@ -42,12 +41,16 @@ from mrcdist.compute.reductions import FrameSum
 from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.notes import Notes
+from mrcdist.progress import Progress
 
 __all__ = ["SAMPLED_FRAMES", "Order", "run"]
 
 # Frames, evenly spread over the scan, whose mean shows where the bright disk is.
 SAMPLED_FRAMES = 32
 _SAMPLED_BY_A_TASK = 4
+
+# Seconds between lines of progress in the log of a job.
+_LOG_INTERVAL = 30.0
 
 _TITLES = {"bf": "bright field", "adf": "annular dark field"}
 
@@ -298,17 +301,23 @@ def _compute(
     frame = data.layout.dtype.itemsize * len(reduction.window[0]) * len(reduction.window[1])
     sizes = [sum(block_frames(b) for task in part for b in task) * frame for part in parts]
     to_do = sum(sizes[number] for number in left)
-    progress = Progress(stream, sum(sizes), kept=sum(sizes) - to_do)
+    progress = Progress(
+        quantity.title,
+        sum(sizes),
+        kept=sum(sizes) - to_do,
+        in_bytes=True,
+        interval=_LOG_INTERVAL,
+        stream=stream,
+        patience=0,
+    )
 
     def done(number: int, values: object) -> None:
         store.save(number, np.asarray(values))
-        progress.add(sizes[number])
+        progress.advance(sizes[number])
 
-    try:
+    with progress:
         work = Work(plan.source, reduction, _job_name(quantity.title))
         return compute_parts(client, work, left, done), to_do
-    finally:
-        progress.close()
 
 
 def _job_name(title: str) -> str:

@@ -87,7 +87,7 @@ class _Telling(Callback):  # type: ignore[misc]
     def set_size(self, size: int | None) -> None:
         """Called by the filesystem when it knows the length of the file."""
         super().set_size(size)
-        self._progress = Progress(self._label, size) if size else None
+        self._progress = Progress(self._label, size, in_bytes=True) if size else None
 
     def relative_update(self, inc: int = 1) -> None:
         """Called by the filesystem when so many bytes more are there."""

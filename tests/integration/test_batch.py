@@ -166,7 +166,7 @@ class TestResults:
         assert status == 0, told
         np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), DATA.mean(axis=(0, 1)))
         # A log is no terminal.
-        assert "100%  180.00 kiB of 180.00 kiB" in told
+        assert "mean: 100 %  180.00 kiB of 180.00 kiB" in told
         assert "\r" not in told
         assert f"tasks     {N_BLOCKS} on " in told
 
@@ -203,7 +203,7 @@ class TestResults:
             ],
             catch_exceptions=False,
         )  # fmt: skip
-        [(total, again)] = re.findall(r"100%  (\S+ \S+) of (\S+ \S+), ", done.stderr)
+        [(total, again)] = re.findall(r"100 %  (\S+ \S+) of (\S+ \S+), ", done.stderr)
         assert total == again == format_bytes(120 * 5 * 5 * DATA.itemsize)
         assert f"  pixels    {total} in " in done.stdout
         assert re.search(r"  read      \S+ \S+ fetched; \d+ requests, 0 retries", done.stdout)

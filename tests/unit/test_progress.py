@@ -44,6 +44,62 @@ def test_what_takes_long_says_how_far_it_is():
     assert terminal.getvalue().count("\r") == 8
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class TestBytes:
+    """Of what is counted in bytes, the speed and the time left are shown too."""
+
+    def test_a_log_gets_a_line_now_and_then(self):
+        log, clock = io.StringIO(), Clock()
+        size = 10 * 2**20
+        with Progress(
+            "mean", 100 * size, in_bytes=True, interval=30, stream=log, patience=0, clock=clock
+        ) as progress:
+            for _ in range(100):
+                clock.now += 1
+                progress.advance(size)
+        lines = log.getvalue().splitlines()
+        assert len(lines) == 4
+        assert lines[0].endswith("  mean: 30 %  300.00 MiB of 0.98 GiB, 10.00 MiB/s, 70 s left")
+        assert lines[-1].endswith("  mean: 100 %  0.98 GiB of 0.98 GiB, 10.00 MiB/s")
+        assert not set("\r\033") & set(log.getvalue())
+
+    def test_a_terminal_gets_a_bar(self):
+        screen, clock = Terminal(), Clock()
+        with Progress("mean", 100, in_bytes=True, stream=screen, patience=0, clock=clock) as bar:
+            clock.now = 1
+            bar.advance(50)
+        line = f"\r\033[Kmean  [{'#' * 15}{'.' * 15}] 50 %  50 B of 100 B, 50 B/s, 1 s left\n"
+        assert screen.getvalue() == line
+
+    def test_the_bar_goes_on_within_a_percent(self):
+        screen, clock = Terminal(), Clock()
+        progress = Progress("mean", 10**6, in_bytes=True, stream=screen, patience=0, clock=clock)
+        for _ in range(10):
+            clock.now += 0.5
+            progress.advance(10)
+        assert screen.getvalue().count("\r") == 1 + 4
+
+    def test_parts_of_an_earlier_run_do_not_count_for_the_speed(self):
+        log, clock = io.StringIO(), Clock()
+        progress = Progress(
+            "", 1000, kept=800, in_bytes=True, interval=30, stream=log, patience=0, clock=clock
+        )
+        clock.now = 100
+        progress.advance(100)
+        assert log.getvalue().endswith(": 90 %  900 B of 0.98 kiB, 1 B/s, 100 s left\n")
+
+    def test_nothing_is_promised_before_anything_is_done(self):
+        log = io.StringIO()
+        Progress("", 100, in_bytes=True, interval=0, stream=log, patience=0).advance(0)
+        assert log.getvalue().endswith(": 0 %  0 B of 100 B, 0 B/s, unknown time left\n")
+
+
 def test_a_program_without_a_console_is_told_nothing(monkeypatch):
     monkeypatch.setattr("sys.stderr", None)
     with Progress("reading", 1, patience=0) as progress:

@@ -22,7 +22,6 @@ from mrcdist.batch.jobqueue import parse_job_queue
 from mrcdist.batch.output import check_outputs, write_result
 from mrcdist.batch.partial import PartialStore, write_whole
 from mrcdist.batch.picture import deflection
-from mrcdist.batch.progress import Progress
 from mrcdist.batch.quantities import Result
 from mrcdist.cli import main
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError, ReadError
@@ -268,49 +267,6 @@ class TestPicture:
     @pytest.mark.parametrize("image", [np.zeros(4), np.full(4, np.nan)])
     def test_no_deflection_at_all_has_a_range_too(self, image):
         assert symmetric_limits(deflection(image)[0]) == (-1, 1)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-class TestProgress:
-    def test_a_log_gets_a_line_now_and_then(self):
-        log, clock = io.StringIO(), Clock()
-        progress = Progress(log, 1000 * 2**20, interval=30, clock=clock)
-        for _ in range(100):
-            clock.now += 1
-            progress.add(10 * 2**20)
-        progress.close()
-        lines = log.getvalue().splitlines()
-        assert len(lines) == 4
-        assert lines[0].endswith(" 30%  300.00 MiB of 0.98 GiB, 10.00 MiB/s, 70 s left")
-        assert lines[-1].endswith("100%  0.98 GiB of 0.98 GiB, 10.00 MiB/s")
-        assert not set("\r\033") & set(log.getvalue())
-
-    def test_a_terminal_gets_a_bar(self):
-        screen, clock = Terminal(), Clock()
-        progress = Progress(screen, 100, clock=clock)
-        clock.now = 1
-        progress.add(50)
-        progress.close()
-        assert f"[{'#' * 15}{'.' * 15}]  50%" in screen.getvalue()
-        assert screen.getvalue().count("\n") == 1
-
-    def test_parts_of_an_earlier_run_do_not_count_for_the_speed(self):
-        log, clock = io.StringIO(), Clock()
-        progress = Progress(log, 1000, kept=800, clock=clock)
-        clock.now = 100
-        progress.add(100)
-        assert log.getvalue().endswith(" 90%  900 B of 0.98 kiB, 1 B/s, 100 s left\n")
 
 
 QUEUES = """
