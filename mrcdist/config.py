@@ -35,6 +35,10 @@ DEFAULTS = {
     "consistency": "strict",
     # "auto": map on local disks, read on network filesystems.
     "io": "auto",
+    # Batch programs: seconds in which a scheduler has to answer; and in which its first workers, or
+    # the scheduler's file, have to be there.
+    "scheduler-timeout": 60.0,
+    "workers-timeout": 300.0,
 }
 
 _CHOICES = {
@@ -64,6 +68,8 @@ class ReadSettings:
     stall: float
     consistency: str
     io: str
+    scheduler_timeout: float
+    workers_timeout: float
 
 
 def read_settings() -> ReadSettings:
@@ -94,6 +100,8 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
         ("retries", 0, True),
         ("deadline", 0, False),
         ("stall", 0.001, False),
+        ("scheduler-timeout", 0.001, False),
+        ("workers-timeout", 0, False),
     ):
         value = found[key]
         if key == "max-gap" and value == "auto":

@@ -16,15 +16,11 @@ from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
 from mrcdist.batch.jobqueue import read_job_queue, start_jobs
+from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
 
 __all__ = ["Where", "connect", "require_mrcdist", "told_when_alone"]
-
-# Seconds in which a scheduler that is being started has to show up, and its first worker.
-_PATIENCE = 300.0
-# Seconds for connecting to a scheduler that ought to be there.
-_CONNECTING = 60.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def connect(
     say : callable
         Told what is waited for.
     min_workers : int, default 1
-        Workers to wait for, five minutes at most.
+        Workers to wait for, as long as dask's configuration ``mrcdist.workers-timeout`` says.
     wait_for_jobs : bool, default False
         Wait for the workers of a batch system too, for as long as its queue takes. Not needed for
         computing: tasks wait for workers.
@@ -132,7 +128,7 @@ def connect(
     elif where.scheduler is not None or where.scheduler_file is not None:
         address = where.scheduler or _address_in(where.scheduler_file, say)
         with _client(address, say) as client:
-            _wait_for_workers(client, min_workers, say, patience=_PATIENCE)
+            _wait_for_workers(client, min_workers, say, patience=read_settings().workers_timeout)
             yield client
     else:
         with (
@@ -204,12 +200,14 @@ def told_when_alone(
 
 @contextmanager
 def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
+    timeout = read_settings().scheduler_timeout
+
     def words() -> str:
-        return f"waiting for the scheduler at {scheduler}, for up to {_CONNECTING:.0f} s"
+        return f"waiting for the scheduler at {scheduler}, for up to {timeout:.0f} s"
 
     try:
         with waiting(words, say=say):
-            client = Client(scheduler, timeout=_CONNECTING, set_as_default=False)
+            client = Client(scheduler, timeout=timeout, set_as_default=False)
     except (OSError, ValueError) as error:
         raise MrcdistError(
             f"no dask scheduler answers at {scheduler}",
@@ -224,7 +222,7 @@ def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
 
 def _address_in(file: Path | None, say: Callable[[str], None]) -> str:
     """Read the address in a scheduler file; scheduler and job are often started together."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + read_settings().workers_timeout
     told = False
     while True:
         try:

@@ -20,10 +20,6 @@ __all__ = ["FrameSum", "PixelSums", "Reduction"]
 
 Array = npt.NDArray[Any]
 
-_BAND_PIXELS = 2**16
-# Pixels that are converted to float64 at a time: 1 MiB, which stays in a processor's cache.
-_TILE_PIXELS = 2**17
-
 
 class Reduction(Protocol):
     """What a task makes of frames, and how the results of several tasks become one."""
@@ -55,6 +51,10 @@ class PixelSums:
         Rows and columns outside of which they are 0.
     moments : bool
         Also sum w·y and w·x times the pixels, y and x being rows and columns of the whole frame.
+    band_pixels : int, default 2**16
+        Pixels of a frame that are summed at a time; of more, sums would not be exact.
+    tile_pixels : int, default 2**17
+        Pixels that are converted to float64 at a time: 1 MiB, which stays in a processor's cache.
 
     Notes
     -----
@@ -66,6 +66,8 @@ class PixelSums:
     detector: Detector
     window: tuple[range, range]
     moments: bool
+    band_pixels: int = 2**16
+    tile_pixels: int = 2**17
 
     joined_at_once = 1000
 
@@ -74,12 +76,12 @@ class PixelSums:
         exact = frames.dtype.kind in "iu" and self.detector.whole
         total = np.zeros((len(frames), 3 if self.moments else 1), np.int64 if exact else np.float64)
         rows, columns = self.window
-        height = max(_BAND_PIXELS // max(len(columns), 1), 1)
+        height = max(self.band_pixels // max(len(columns), 1), 1)
         for top in range(0, len(rows), height):
             band = rows[top : top + height]
             weights = self._weights(band, columns)
             pixels = frames[:, top : top + len(band)]
-            step = max(_TILE_PIXELS // max(weights.shape[0], 1), 1)
+            step = max(self.tile_pixels // max(weights.shape[0], 1), 1)
             # One for all: workers give freed memory back at once, and getting it anew takes longer
             # than the sums.
             tile = np.empty((step, len(band), len(columns)))

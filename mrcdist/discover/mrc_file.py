@@ -151,9 +151,11 @@ class OpenedFile:
             Progress("following compressed sections", self.header.nz) as progress,
             self.file.reader() as read,
         ):
+            # Sections larger than a window are stepped over, smaller ones come many in one.
+            most = 0 if self.location.is_local else min(_WALK_BYTES, read_settings().sub_range)
+            window = max(most, 16)
             while (wanted := walk.wanted) is not None:
-                # Sections larger than a window are stepped over, smaller ones come many in one.
-                span = min(_WALK_BYTES if not self.location.is_local else 16, size - wanted[0])
+                span = min(window, size - wanted[0])
                 before = walk.done
                 walk.feed(read(wanted[0], wanted[0] + span), at=wanted[0])
                 progress.advance(walk.done - before)

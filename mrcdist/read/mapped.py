@@ -178,10 +178,10 @@ class MappedFile(LocalReader):
         """
         with self._opened() as file:
             self._require(start, stop)
-            if spare and (shared := POOL.shared(file)) is not None:
+            if spare and (shared := POOL.shared(file, self._tuning)) is not None:
                 stats.add(bytes_mapped=stop - start)
                 return self._pages(shared, start, stop, begin=0)
-            if not POOL.reserve(spare):
+            if not POOL.reserve(spare, self._tuning):
                 return None
             try:
                 mapped = self._map(file, start, stop)
@@ -204,7 +204,7 @@ class MappedFile(LocalReader):
         """
         with self._opened() as file:
             self._require(start, stop)
-            mapped = POOL.shared(file)
+            mapped = POOL.shared(file, self._tuning)
             if mapped is None:
                 yield None
                 return

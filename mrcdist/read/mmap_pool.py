@@ -40,11 +40,6 @@ class _Shared:
 class MapPool:
     """The maps of a process: how many there may be, and whole files mapped for all tasks.
 
-    Parameters
-    ----------
-    tuning : Tuning
-        ``most_maps``, ``map_share`` and ``map_linger`` of it.
-
     Attributes
     ----------
     maps : int
@@ -53,18 +48,17 @@ class MapPool:
         Bytes of their pages that are not wanted.
     """
 
-    def __init__(self, tuning: Tuning = DEFAULT_TUNING) -> None:
-        self.tuning = tuning
+    def __init__(self) -> None:
         self.maps = 0
         self.spare = 0
         self._kept: dict[tuple[int, ...], _Shared] = {}
         self._renew_locks()
 
-    def reserve(self, spare: int) -> bool:
+    def reserve(self, spare: int, tuning: Tuning = DEFAULT_TUNING) -> bool:
         """Take room for a map with so many unwanted bytes; False where there is no more."""
-        limit = self.tuning.map_share * _process_memory() if spare else math.inf
+        limit = tuning.map_share * _process_memory() if spare else math.inf
         with self._room_lock:
-            if self.maps >= self.tuning.most_maps or self.spare + spare > limit:
+            if self.maps >= tuning.most_maps or self.spare + spare > limit:
                 return False
             self.maps += 1
             self.spare += spare
@@ -80,7 +74,7 @@ class MapPool:
         """Give room back when `holder` goes."""
         weakref.finalize(holder, self.release, spare).atexit = False
 
-    def shared(self, file: FileIO) -> mmap.mmap | None:
+    def shared(self, file: FileIO, tuning: Tuning = DEFAULT_TUNING) -> mmap.mmap | None:
         """Map a whole open file, or find its map; None where that takes too much memory.
 
         Any of its pages may come to stay for as long as the map does: it takes room for all of
@@ -91,10 +85,10 @@ class MapPool:
         with self._lock:
             found = self._kept.get(version)
             if found is None:
-                mapped = self._map(file, stat.st_size)
+                mapped = self._map(file, stat.st_size, tuning)
                 if mapped is None:
                     return None
-                if not (self._kept or self._look_again()):
+                if not (self._kept or self._look_again(tuning.map_linger)):
                     return mapped
                 found = self._kept[version] = _Shared(mapped, 0.0)
             found.used = time.monotonic()
@@ -105,8 +99,8 @@ class MapPool:
         with self._lock:
             self._kept.clear()
 
-    def _map(self, file: FileIO, size: int) -> mmap.mmap | None:
-        if not self.reserve(size):
+    def _map(self, file: FileIO, size: int, tuning: Tuning) -> mmap.mmap | None:
+        if not self.reserve(size, tuning):
             return None
         try:
             mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
@@ -116,9 +110,9 @@ class MapPool:
         self.release_with(mapped, size)
         return mapped
 
-    def _look_again(self) -> bool:
+    def _look_again(self, linger: float) -> bool:
         """Look in a while whether maps are still in use; False where no thread can be had."""
-        timer = threading.Timer(self.tuning.map_linger, self._sweep)
+        timer = threading.Timer(linger, self._sweep, (linger,))
         timer.daemon = True
         try:
             timer.start()
@@ -126,12 +120,12 @@ class MapPool:
             return False
         return True
 
-    def _sweep(self) -> None:
-        before = time.monotonic() - self.tuning.map_linger
+    def _sweep(self, linger: float) -> None:
+        before = time.monotonic() - linger
         with self._lock:
             for version in [key for key, shared in self._kept.items() if shared.used <= before]:
                 del self._kept[version]
-            if self._kept and not self._look_again():
+            if self._kept and not self._look_again(linger):
                 self._kept.clear()
 
     def _renew_locks(self) -> None:

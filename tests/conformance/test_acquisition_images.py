@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 from mrcdist import ArgumentError, MrcdistWarning, TruncatedFileError, read_mrc
-from mrcdist import images as image_files
 from mrcdist.cli import main
 from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
@@ -237,16 +236,27 @@ class TestLoading:
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         assert "_HyperSpy" not in dataset["metadata"]
 
-    def test_large_images_stay_lazy_with_lazy_data_only(self, tmp_path, keep, monkeypatch):
-        written = acquisition(tmp_path)
-        [small] = {type(s["data"]) for s in navigators_of(read(written.movie, keep)).values()}
-        assert small is np.ndarray
-        monkeypatch.setattr(image_files, "_EAGER_BYTES", image(1).nbytes - 1)
-        large = navigators_of(read(written.movie, keep))["HAADF"]["data"]
-        assert isinstance(large, da.Array)
-        np.testing.assert_array_equal(large.compute(), image(2))
-        eager = navigators_of(read(written.movie, keep, lazy=False))["HAADF"]["data"]
-        assert type(eager) is np.ndarray
+    def test_images_above_16_mib_stay_lazy_with_lazy_data_only(self, tmp_path, keep):
+        small = navigators_of(read(acquisition(tmp_path / "small").movie, keep))
+        assert {type(signal["data"]) for signal in small.values()} == {np.ndarray}
+        scan = (2049, 2048)
+        written = acquisition(
+            tmp_path / "large",
+            scan_shape=scan,
+            frame_shape=(1, 1),
+            present=1,
+            virtual_images={"HAADF": image(2, scan)},
+            external_images={},
+        )
+
+        def large(**options):
+            with pytest.warns(MrcdistWarning, match="missing"):
+                found = navigators_of(read(written.movie, keep, allow_truncated=True, **options))
+            return found["HAADF"]["data"]
+
+        assert isinstance(large(), da.Array)
+        np.testing.assert_array_equal(large().compute(), image(2, scan))
+        assert type(large(lazy=False)) is np.ndarray
 
     def test_an_unfinished_image_is_left_out_with_a_warning(self, tmp_path, keep):
         written = acquisition(tmp_path)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dask
 import matplotlib.image
 import numpy as np
 import psutil
@@ -27,9 +28,8 @@ from distributed import Client
 from distributed.scheduler import KilledWorker, WorkerState
 
 import mrcdist
-from mrcdist.batch import clusters
 from mrcdist.batch.check_workers import check_workers
-from mrcdist.batch.clusters import Where
+from mrcdist.batch.clusters import Where, connect
 from mrcdist.batch.partial import PartialStore
 from mrcdist.batch.program import Order, run
 from mrcdist.cli import main
@@ -38,7 +38,7 @@ from mrcdist.errors import FileChangedError, MrcdistError
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault, first
 from tests.support.mrc_files import mrc_bytes, write_mrc
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, free_port
 from tests.support.s3 import WRONG_SECRET, Bucket, S3Server
 
 SCAN, FRAME = (12, 10), (32, 24)
@@ -443,22 +443,30 @@ class TestFailures:
         assert "no pixel is inside" in told
         assert not movie.with_name("a.npy.partial").exists()
 
-    def test_no_scheduler(self, movie: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(clusters, "_CONNECTING", 0.5)
-        monkeypatch.setattr(clusters, "_PATIENCE", 0.5)
+    def test_no_scheduler(self, movie: Path) -> None:
         job = ["mean", movie, *SHAPE, "--out", movie.with_name("a.npy")]
-        told = mrcdist_fails(*job, "--scheduler", "tcp://127.0.0.1:9")
-        assert "no dask scheduler answers at tcp://127.0.0.1:9" in told
-        told = mrcdist_fails(*job, "--scheduler-file", movie.with_name("none.json"))
-        assert "no scheduler wrote its address to" in told
+        with dask.config.set({"mrcdist.scheduler-timeout": 0.5, "mrcdist.workers-timeout": 0.5}):
+            told = mrcdist_fails(*job, "--scheduler", "tcp://127.0.0.1:9")
+            assert "no dask scheduler answers at tcp://127.0.0.1:9" in told
+            told = mrcdist_fails(*job, "--scheduler-file", movie.with_name("none.json"))
+            assert "no scheduler wrote its address to" in told
 
-    def test_too_few_workers(
-        self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(clusters, "_PATIENCE", 0.5)
-        told = mrcdist_fails(
-            "check-workers", movie, "--min-workers", 3, "--scheduler", address(cluster)
-        )
+    def test_a_wait_for_a_scheduler_is_announced(self) -> None:
+        told: list[str] = []
+        where = Where(scheduler=f"tcp://127.0.0.1:{free_port()}")
+        with (
+            dask.config.set({"mrcdist.scheduler-timeout": 4}),
+            pytest.raises(MrcdistError, match="no dask scheduler answers"),
+            connect(where, say=told.append),
+        ):
+            pass
+        assert told == [f"waiting for the scheduler at {where.scheduler}, for up to 4 s"]
+
+    def test_too_few_workers(self, cluster: Client, movie: Path) -> None:
+        with dask.config.set({"mrcdist.workers-timeout": 0.5}):
+            told = mrcdist_fails(
+                "check-workers", movie, "--min-workers", 3, "--scheduler", address(cluster)
+            )
         assert "2 of 3 workers came" in told
 
 

@@ -20,13 +20,13 @@ import fsspec
 import numpy as np
 import pytest
 from distributed import Client
+from fsspec.archive import AbstractArchiveFileSystem
 
 from mrcdist import FileChangedError, MissingFileError, MrcdistWarning, ReadError, plan_mrc
 from mrcdist.dataset import Plan
-from mrcdist.read.mapped import ReadFile
+from mrcdist.read import mapped
 from mrcdist.read.source import MrcSource
 from mrcdist.storage.file import current_version
-from mrcdist.storage.transport.fsspec import FsspecTransport
 from mrcdist.storage.version import Version
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange
@@ -274,17 +274,18 @@ class TestArchive:
         plan = plan_mrc(f"{packed.__name__[:3]}://movie.mrc::{path}")
         reads = 0
 
-        def read_and_replace(*arguments: Any) -> bytes:
+        def read_and_replace(*arguments: Any, **options: Any) -> bytes:
             nonlocal reads
             reads += 1
             if reads == 3:
                 self.rewrite(path, packed(NEW))
-            return read(*arguments)
+            return bytes(read(*arguments, **options))
 
-        read = FsspecTransport._read
-        monkeypatch.setattr(FsspecTransport, "_read", read_and_replace)
+        read = AbstractArchiveFileSystem.cat_file
+        monkeypatch.setattr(AbstractArchiveFileSystem, "cat_file", read_and_replace)
         with dask.config.set({"mrcdist.sub-range": 1024}), pytest.raises(FileChangedError):
             plan.source[...]
+        assert reads >= 3
 
     def test_in_an_object_that_was_replaced(self, bucket: Bucket) -> None:
         url = bucket.put("all.zip", zipped(OLD))
@@ -418,16 +419,16 @@ class TestLocalFile:
     def test_changed_while_a_chunk_is_read(
         self, plan: Plan, path: Path, change: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def read_and_change(*arguments: Any) -> Any:
-            buffer = read(*arguments)
-            if not changed:
-                changed.append(True)
-                CHANGES[change](path)
-            return buffer
+        class ChangedOnceRead(io.FileIO):
+            def readinto(self, buffer: Any, /) -> int:
+                count = super().readinto(buffer)
+                if not changed:
+                    changed.append(True)
+                    CHANGES[change](path)
+                return count
 
         changed: list[bool] = []
-        read = ReadFile._bytes
-        monkeypatch.setattr(ReadFile, "_bytes", read_and_change)
+        monkeypatch.setattr(mapped, "FileIO", ChangedOnceRead)
         with dask.config.set({"mrcdist.io": "read", "mrcdist.max-gap": 0}):
             if change == "replaced":  # the file that was opened is whole, whatever has its name now
                 np.testing.assert_array_equal(plan.source[::9], OLD[::9])

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import dask
 import fsspec
 import mrcz
 import numpy as np
@@ -21,7 +22,6 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from mrcdist import FileChangedError, plan_mrc
-from mrcdist.discover import mrc_file
 from mrcdist.storage import file as storage_file
 from mrcdist.storage.file import read_whole
 from mrcdist.storage.location import Location
@@ -200,6 +200,13 @@ def store(
         yield store
 
 
+@pytest.fixture
+def small_requests() -> Iterator[None]:
+    """Follow compressed sections by many requests."""
+    with dask.config.set({"mrcdist.sub-range": 64}):
+        yield
+
+
 def opened(store: Store) -> Any:
     """What an opening finds out, without the version."""
     plan = plan_mrc(store.url, storage_options=store.options, metadata_file=None)
@@ -210,10 +217,8 @@ def opened(store: Store) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
-def test_exchanged_before_any_request(
-    store: Store, contents: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mrc_file, "_WALK_BYTES", 64)
+@pytest.mark.usefixtures("small_requests")
+def test_exchanged_before_any_request(store: Store, contents: tuple[bytes, bytes]) -> None:
     old, new = contents
     pristine = []
     for content in (new, old):

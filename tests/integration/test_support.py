@@ -442,9 +442,8 @@ class TestProcesses:
         with pytest.raises(ConnectionRefusedError):
             raw_get(server.endpoint, "/")
 
-    def test_a_failing_start_of_ceph_leaves_nobody(
-        self, tmp_path: Path, radosgw: S3Server, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.mark.usefixtures("radosgw")
+    def test_a_failing_start_of_ceph_leaves_nobody(self, tmp_path: Path) -> None:
         started: list[int] = []
 
         def no_gateway(processes: Processes, folder: Path, server: S3Server) -> None:
@@ -452,8 +451,7 @@ class TestProcesses:
             started.append(processes.start("mon", self.SLEEP))
             raise ProcessDiedError("no gateway")
 
-        monkeypatch.setattr("tests.support.s3._start_ceph", no_gateway)
-        with pytest.raises(ProcessDiedError), radosgw_server(tmp_path):
+        with pytest.raises(ProcessDiedError), radosgw_server(tmp_path, no_gateway):
             pass
         assert is_gone(started[0])
         assert not (tmp_path / "osd").exists()

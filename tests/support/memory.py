@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,7 @@ def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
 
     from mrcdist import plan_mrc
     from mrcdist.plan.tuning import Tuning
-    from mrcdist.read.mmap_pool import POOL
 
-    POOL.tuning = Tuning(map_share=0)  # as in a worker that has no memory for pages to spare
     n_threads = int(threads)
     options = json.loads(os.environ["READER_OPTIONS"])
     whole = plan_mrc(url, metadata_file=None, storage_options=options)
@@ -109,16 +107,18 @@ def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
         metadata_file=None,
         storage_options=options,
     )
+    # As in a worker that has no memory for pages to spare.
+    source = replace(plan.source, tuning=Tuning(map_share=0))
     together = Barrier(n_threads)
 
     def read(number: int) -> int:
         start = number * n_frames % whole.shape[0]
-        block = plan.source[start : start + n_frames, first:last]
+        block = source[start : start + n_frames, first:last]
         used = int(block.max())  # of a map, only what is touched counts
         together.wait(60)
         return used
 
-    plan.source[0]
+    source[0]
     with ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(lambda _: together.wait(60), range(n_threads)))
         before = _of_process("VmRSS")

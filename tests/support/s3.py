@@ -191,13 +191,17 @@ RADOSGW_PROGRAMS = {
 
 
 @contextmanager
-def radosgw_server(folder: Path) -> Iterator[S3Server]:
+def radosgw_server(
+    folder: Path, start: Callable[[Processes, Path, S3Server], None] | None = None
+) -> Iterator[S3Server]:
     """Run a one-node Ceph with an S3 gateway; skip the test where Ceph is not installed.
 
     Parameters
     ----------
     folder : Path
         All its state; the disk (a sparse file) is deleted at the end, the logs stay.
+    start : callable, optional
+        Starts its processes; default: Ceph's.
 
     Notes
     -----
@@ -210,7 +214,7 @@ def radosgw_server(folder: Path) -> Iterator[S3Server]:
     server = S3Server("radosgw", f"http://127.0.0.1:{free_port()}")
     try:
         with Processes(folder) as processes:
-            _start_ceph(processes, folder, server)
+            (start or _start_ceph)(processes, folder, server)
             yield server
     finally:
         shutil.rmtree(folder / "osd", ignore_errors=True)

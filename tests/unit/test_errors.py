@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import random
 import re
 from pathlib import Path
 
@@ -313,17 +314,22 @@ class TestBadFiles:
 class TestStores:
     """That cannot be reached, or refuse."""
 
+    @pytest.fixture
+    def no_waits(self, monkeypatch):
+        """Draw the shortest of the random waits between attempts."""
+        monkeypatch.setattr(random, "uniform", lambda shortest, _longest: shortest)
+
     @pytest.mark.parametrize("host", ["127.0.0.1:{}", "nosuch.invalid:{}"])
-    def test_a_host_that_was_never_there_is_given_up_soon(self, host, monkeypatch):
-        monkeypatch.setattr("mrcdist.storage.retry._FIRST_WAIT", 0.001)
+    @pytest.mark.usefixtures("no_waits")
+    def test_a_host_that_was_never_there_is_given_up_soon(self, host):
         url = f"http://{host.format(free_port())}/movie.mrc"
         with pytest.raises(mrcdist.ReadError, match="after 6 attempts") as caught:
             mrcdist.plan_mrc(url)
         assert caught.value.remedy.startswith("check the host name or the endpoint")
 
-    def test_one_that_was_there_may_come_back(self, monkeypatch):
+    @pytest.mark.usefixtures("no_waits")
+    def test_a_store_that_was_there_may_come_back(self):
         """So a task does not give up a store whose server is being restarted."""
-        monkeypatch.setattr("mrcdist.storage.retry._FIRST_WAIT", 0.001)
         answers = iter([ConnectionRefusedError()] * 9 + [b"bytes"])
 
         def call():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tracemalloc
 
 import dask
@@ -10,7 +11,6 @@ import pytest
 
 import mrcdist
 from mrcdist.plan.tuning import Tuning
-from mrcdist.read.mmap_pool import POOL
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
@@ -66,9 +66,7 @@ class TestExplain:
     @pytest.mark.parametrize("chunks", [(8, -1, -1), (8, 64, 64), (1, -1, -1)])
     @pytest.mark.parametrize("byteorder", "<>")
     @pytest.mark.parametrize("store", ["map", "read", "memory"])
-    def test_memory(self, tmp_path, memory_file, store, byteorder, chunks, monkeypatch):
-        # As in a worker that has no memory for pages which are not wanted.
-        monkeypatch.setattr(POOL, "tuning", Tuning(map_share=0))
+    def test_memory(self, tmp_path, memory_file, store, byteorder, chunks):
         numbers = counting((16, 512, 512), "uint16")
         raw = mrc_bytes(numbers, byteorder=byteorder)
         if store == "memory":
@@ -83,11 +81,13 @@ class TestExplain:
             expected = plan.explain().worker_memory
             assert plan.explain(threads=3).worker_memory == 3 * expected
             where = tuple(slice(0, axis[0]) for axis in plan.chunks)
-            plan.source[where]
+            # As in a worker that has no memory for pages which are not wanted.
+            source = dataclasses.replace(plan.source, tuning=Tuning(map_share=0))
+            source[where]
             tracemalloc.start()
             try:
                 with counted() as count:
-                    plan.source[where]
+                    source[where]
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()

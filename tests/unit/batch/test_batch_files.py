@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import struct
@@ -17,18 +16,16 @@ import pytest
 from click.testing import CliRunner
 
 from mrcdist.batch.check_workers import CheckReport, WorkerReport
-from mrcdist.batch.clusters import Where, connect, told_when_alone
+from mrcdist.batch.clusters import Where, told_when_alone
 from mrcdist.batch.jobqueue import parse_job_queue
 from mrcdist.batch.output import check_outputs, write_result
 from mrcdist.batch.partial import PartialStore, write_whole
 from mrcdist.batch.picture import deflection
 from mrcdist.batch.quantities import Result
 from mrcdist.cli import main
-from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError, ReadError
+from mrcdist.errors import ArgumentError, MissingExtraError, ReadError
 from mrcdist.format.axis import Axis
 from mrcdist.plotting import symmetric_limits
-from mrcdist.progress import waiting
-from tests.support.processes import free_port
 
 JOB = {"software": "mrcdist 1", "version": "10 bytes", "detector": "bf"}
 
@@ -329,19 +326,6 @@ class TestJobQueue:
 def test_a_job_runs_in_one_place(given):
     with pytest.raises(ArgumentError, match=f"--{next(iter(given)).replace('_', '-')}"):
         Where(**given)
-
-
-def test_who_waits_for_a_scheduler_is_told_for_which(monkeypatch):
-    monkeypatch.setattr("mrcdist.batch.clusters._CONNECTING", 1.0)
-    monkeypatch.setattr("mrcdist.batch.clusters.waiting", functools.partial(waiting, patience=0.01))
-    told = []
-    where = Where(scheduler=f"tcp://127.0.0.1:{free_port()}")
-    with (
-        pytest.raises(MrcdistError, match="no dask scheduler answers"),
-        connect(where, say=told.append),
-    ):
-        pass
-    assert told == [f"waiting for the scheduler at {where.scheduler}, for up to 1 s"]
 
 
 def test_a_job_without_workers_says_that_it_waits():

@@ -19,7 +19,6 @@ from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, VirtualImage
 from mrcdist.batch.schedule import block_frames, blocks_of, schedule_maps, schedule_sum
 from mrcdist.batch.summary import Summary
 from mrcdist.batch.work import Work, compute, join, merge_ledgers, total
-from mrcdist.compute import reductions
 from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import (
     AutoDisk,
@@ -217,11 +216,10 @@ class TestBrightDisk:
         assert all(abs(position - (i + 0.5) * step) < 1 for i, position in enumerate(at))
 
 
-@pytest.fixture
-def small_bands(monkeypatch):
-    """Cut frames of a few pixels as large ones are cut."""
-    monkeypatch.setattr(reductions, "_BAND_PIXELS", 8)
-    monkeypatch.setattr(reductions, "_TILE_PIXELS", 12)
+def sums(detector, shape, *, moments):
+    """Sums that cut frames of a few pixels as large ones are cut."""
+    window = detector.window(shape)
+    return PixelSums(detector, window, moments=moments, band_pixels=8, tile_pixels=12)
 
 
 def detectors(shape):
@@ -251,27 +249,26 @@ def cropped(frames, reduction):
     return frames[:, rows.start : rows.stop, columns.start : columns.stop]
 
 
-@pytest.mark.usefixtures("small_bands")
 class TestReductions:
     @given(blocks_and_detectors(INTEGERS))
     def test_sums_of_integers_are_exact(self, case):
         frames, detector = case
         shape = frames.shape[1:]
-        reduction = PixelSums(detector, detector.window(shape), moments=True)
+        reduction = sums(detector, shape, moments=True)
         got = reduction.reduce(cropped(frames, reduction))
         weighted = frames.astype(object) * whole_weights(detector, shape).astype(int).astype(object)
         y, x = np.indices(shape)
         expected = [(weighted * factor).sum(axis=(1, 2)) for factor in (1, y, x)]
         assert got.dtype == np.int64
         assert got.T.tolist() == [list(values) for values in expected]
-        alone = PixelSums(detector, detector.window(shape), moments=False)
+        alone = sums(detector, shape, moments=False)
         np.testing.assert_array_equal(alone.reduce(cropped(frames, alone)), got[:, :1])
 
     @given(blocks_and_detectors(["float32", "float16"]))
     def test_sums_of_floats_are_float64(self, case):
         frames, detector = case
         assume(np.isfinite(frames).all())
-        reduction = PixelSums(detector, detector.window(frames.shape[1:]), moments=False)
+        reduction = sums(detector, frames.shape[1:], moments=False)
         got = reduction.reduce(cropped(frames, reduction))
         assert got.dtype == np.float64
         terms = frames.astype(float) * whole_weights(detector, frames.shape[1:])
@@ -281,7 +278,7 @@ class TestReductions:
     def test_weights_that_are_not_whole_give_float64(self):
         mask = Mask.of(np.array([[0.5, 0], [0, 0.25]]), (2, 2))
         frames = np.array([[[2, 100], [100, 4]]], "uint16")
-        got = PixelSums(mask, mask.window((2, 2)), moments=False).reduce(frames)
+        got = sums(mask, (2, 2), moments=False).reduce(frames)
         assert (got.dtype, got.tolist()) == (np.float64, [[2.0]])
 
     def test_what_is_outside_the_detector_has_no_influence(self):
@@ -290,14 +287,14 @@ class TestReductions:
         frames[:, 1:4, 2] = 1
         frames[0, 1, 1] = np.inf
         ring = Ring(2, 2, 0, 1)
-        reduction = PixelSums(ring, ring.window((5, 5)), moments=True)
+        reduction = sums(ring, (5, 5), moments=True)
         assert reduction.reduce(cropped(frames, reduction)).tolist() == [[5, 10, 10]] * 2
 
     def test_the_frames_themselves_are_not_changed(self):
         frames = np.full((2, 5, 5), np.nan)
         frames.flags.writeable = False
         ring = Ring(2, 2, 0, 1)
-        PixelSums(ring, ring.window((5, 5)), moments=True).reduce(frames[:, 1:4, 1:4])
+        sums(ring, (5, 5), moments=True).reduce(frames[:, 1:4, 1:4])
         assert np.isnan(frames).all()
 
     @given(blocks_and_detectors([*INTEGERS, "float32"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from demo.field import demo_frames
-from mrcdist import ArgumentError, MissingExtraError, browse, plan_mrc, read_mrc
-from mrcdist.preview import canvas
+from mrcdist import ArgumentError, MissingExtraError, MissingFileError, browse, plan_mrc, read_mrc
 from mrcdist.preview.reading import Cost
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, write_mrc
@@ -141,13 +141,15 @@ def test_scrolling_resizes_and_a_key_makes_an_annulus_and_back(browser):
     assert browser.detector.inner == 0
 
 
-def test_what_is_wrong_in_a_callback_is_shown(browser, movie, monkeypatch):
-    def fail(*_):
-        raise ArgumentError("the store is on fire")
-
-    monkeypatch.setattr(browser._scan, "frame", fail)
+def test_what_is_wrong_in_a_callback_is_shown(tmp_path):
+    movie = write_acquisition(tmp_path, scan_shape=SHAPE, frame_shape=FRAME).movie
+    plan = plan_mrc(movie)
+    browser = browse(plan, budget=20 * FRAME_BYTES, figure=new_figure())
+    movie.unlink()
+    with pytest.raises(MissingFileError) as caught:
+        plan.source[3, 7]
     mouse(browser, "button_press_event", 0, 3, 7, button=1)
-    assert browser.figure.axes[1].get_title() == "the store is on fire"
+    assert browser.figure.axes[1].get_title() == caught.value.problem
 
 
 def test_a_closed_browser_listens_no_more(browser):
@@ -244,7 +246,8 @@ def test_missing_points_are_blank_and_said_to_be_missing(tmp_path):
 
 
 def test_a_notebook_without_ipympl_is_told_what_to_install(movie, monkeypatch):
-    monkeypatch.setattr(canvas, "_in_notebook", lambda: True)
+    kernel = SimpleNamespace(kernel=None)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
     with pytest.raises(MissingExtraError, match=r"mrcdist\[notebook\]"):
         browse(plan_mrc(movie))

@@ -133,8 +133,8 @@ def test_views_share_the_map_of_a_file_that_there_is_room_for(source, in_a_worke
     assert is_mapped(source[:, :16])
 
 
-def test_a_shared_map_goes_when_nobody_asks_for_it_any_more(source, monkeypatch):
-    monkeypatch.setattr(POOL, "tuning", Tuning(map_linger=0.02))
+def test_a_shared_map_goes_when_nobody_asks_for_it_any_more(source):
+    source = dataclasses.replace(source, tuning=Tuning(map_linger=0.02))
     before = POOL.maps
     source[:, :16]
     assert POOL.maps == before + 1
@@ -159,7 +159,7 @@ def test_columns_of_them_hold_nothing_else(custom, index):
 def test_a_map_that_was_made_after_a_truncation_is_an_error(source, tmp_path, monkeypatch):
     with (tmp_path / "any.mrc").open("rb") as file:
         short = mmap.mmap(file.fileno(), mmap.PAGESIZE, access=mmap.ACCESS_READ)
-    monkeypatch.setattr(POOL, "shared", lambda _: short)
+    monkeypatch.setattr(POOL, "shared", lambda *_: short)
     with pytest.raises(mrcdist.FileChangedError, match="call read_mrc again"):
         source[:, 16:32]
 

@@ -17,7 +17,6 @@ from hypothesis.extra import numpy as hnp
 import mrcdist
 from mrcdist.plan.tuning import Tuning
 from mrcdist.read import execute as block
-from mrcdist.read.mmap_pool import POOL
 from tests.support.examples import examples
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
@@ -60,10 +59,7 @@ def test_source_from_a_local_file(case, io):
 def test_source_from_a_map_without_room_for_views(case):
     """What would stay mapped is copied then, a few pages of the file at a time."""
     raw, navigation, expected, index, _ = case
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        patch.object(POOL, "tuning", Tuning(most_maps=0)),
-    ):
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "any.mrc"
         path.write_bytes(raw)
         got = in_short_pieces(mrcdist.plan_mrc(path, navigation_shape=navigation[::-1]))[index]
@@ -72,8 +68,9 @@ def test_source_from_a_map_without_room_for_views(case):
 
 
 def in_short_pieces(plan):
-    """The source, which copies a few pages of the file at a time."""
-    return dataclasses.replace(plan.source, tuning=Tuning(map_piece=64, shortest_piece=64))
+    """The source, with no room for maps that stay; it copies a few pages of the file at a time."""
+    tuning = Tuning(map_piece=64, shortest_piece=64, most_maps=0)
+    return dataclasses.replace(plan.source, tuning=tuning)
 
 
 def dirty(*arguments, **options):
@@ -97,11 +94,7 @@ def test_memory_that_is_not_cleared_is_written_whole(case, io, present):
     assume(missing == 0 or missing != len(raw) - 1024 - expected.nbytes)
     frames = expected.copy().reshape(n_frames, *expected.shape[-2:])
     frames[present:] = 0
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        dask.config.set({"mrcdist.io": io}),
-        patch.object(POOL, "tuning", Tuning(most_maps=0)),
-    ):
+    with tempfile.TemporaryDirectory() as folder, dask.config.set({"mrcdist.io": io}):
         path = Path(folder) / "any.mrc"
         path.write_bytes(raw[: len(raw) - missing])
         plan = mrcdist.plan_mrc(path, navigation_shape=navigation[::-1], allow_truncated=True)
