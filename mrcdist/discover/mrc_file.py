@@ -9,6 +9,7 @@ from mrcdist.config import read_settings
 from mrcdist.errors import FormatError, ReadError, TruncatedFileError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.compression import Compression, detect_compression, parallel_advice
+from mrcdist.format.extended.pixel_size import correct_pixel_size
 from mrcdist.format.extended.registry import (
     ExtendedHeader,
     bytes_needed,
@@ -193,6 +194,7 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
     extended = _read_extended(file, compression, header)
     if extended is not None:
         notes += extended.notes
+        header = correct_pixel_size(header, extended)
     return OpenedFile(file, header, extended, compression, (*header.notes, *notes))
 
 
@@ -206,6 +208,7 @@ def _read_extended(
         n_sections=header.nz,
         nint=header.nint,
         nreal=header.nreal,
+        labels=header.labels,
     )
     if kind is None:
         return None

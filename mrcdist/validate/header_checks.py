@@ -34,6 +34,7 @@ def extended_kind(header: Header) -> ExtendedKind | None:
         n_sections=header.nz,
         nint=header.nint,
         nreal=header.nreal,
+        labels=header.labels,
     )
 
 

@@ -183,7 +183,8 @@ def test_agard_record(order):
     np.testing.assert_array_equal(header.columns["integers"], [[-1, 2], [7, 8]])
     np.testing.assert_array_equal(header.columns["reals"], [[0.5, 1.5, 2.5], [9, 10, 11]])
     assert extended_metadata(header) == {}
-    assert tilt_angles(header) is None
+    np.testing.assert_array_equal(tilt_angles(header), [0.5, 9.0])  # the first float
+    assert section_pixel_size(header) is None  # the 12th float, and there are but 3
 
 
 def test_agard_record_of_nothing():

@@ -23,6 +23,7 @@ REAL_FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "HAADFscan
 # Fields of an FEI record after the EPU manual: offset, struct format, offset of the mask, its bit.
 FEI_FIELDS = {
     "microscope": (20, "16s", 8, 1),
+    "version": (68, "16s", 8, 4),
     "ht": (84, "d", 8, 5),
     "dose": (92, "d", 8, 6),
     "alpha": (100, "d", 8, 7),
@@ -54,10 +55,10 @@ FEI_FIELDS = {
 }
 
 
-def fei_record(size=888, order="<", invalid=(), version=2, **values):
+def fei_record(size=888, order="<", invalid=(), metadata_version=2, **values):
     """One record; the masks mark exactly the fields that are given and not in `invalid`."""
     record = bytearray(size)
-    struct.pack_into(order + "ii", record, 0, size, version)
+    struct.pack_into(order + "ii", record, 0, size, metadata_version)
     masks = dict.fromkeys((8, 297, 490, 748), 0)
     for name, value in values.items():
         at, kind, mask, bit = FEI_FIELDS[name]
@@ -352,3 +353,42 @@ def test_velox_file():
     assert found["acquisition_mode"] == "STEM"
     assert found["Stage"]["x"] == pytest.approx(0.0238563)
     assert "magnification" not in found  # its bit is not set
+
+
+class TestAnglesThatWereConvertedTwice:
+    """Version 4.4.0.4981 multiplies degrees by 180/π once more: ±60° become ±3437."""
+
+    TILTS = (-60.0, -0.5, 0.0, 30.0, 60.0)
+
+    @pytest.mark.parametrize("order", ["<", ">"])
+    @pytest.mark.parametrize(("layout", "size"), [("FEI1", 768), ("FEI2", 888)])
+    @pytest.mark.parametrize("invalid", [(), ("version",)])
+    def test_are_degrees_again(self, order, layout, size, invalid):
+        records = [
+            fei_record(
+                size,
+                order,
+                invalid,
+                version=b"4.4.0.4981",
+                alpha=np.rad2deg(tilt),
+                beta=np.rad2deg(1.5),
+            )
+            for tilt in self.TILTS
+        ]
+        header = decode(layout, b"".join(records), len(self.TILTS), order=order)
+        assert header.notes == ()
+        np.testing.assert_allclose(tilt_angles(header), self.TILTS)
+        assert tem(header)["Stage"] == pytest.approx({"tilt_beta": 1.5})
+        stored = header.columns["Alpha tilt"]  # columns are the file's own numbers
+        np.testing.assert_allclose(stored, np.rad2deg(self.TILTS))
+
+    @pytest.mark.parametrize("version", [b"4.4.0.4982", b"4.4.0", b"5.0", b"4.4.0.49811", b""])
+    def test_other_versions_are_taken_as_they_are(self, version):
+        records = [fei_record(version=version, alpha=tilt) for tilt in self.TILTS]
+        header = decode("FEI2", b"".join(records), len(self.TILTS))
+        np.testing.assert_array_equal(tilt_angles(header), self.TILTS)
+
+    def test_angles_beyond_a_turn_are_doubtful_in_other_versions(self):
+        header = decode("FEI2", fei_record(version=b"5.0", alpha=3437.7), 1)
+        assert tilt_angles(header) is None
+        assert "3437.7 in the extended header" in header.notes[0]

@@ -12,6 +12,8 @@ __all__ = ["DECODERS", "decode_symmetry"]
 _LINE = 80
 # 192 lines hold the operators of any space group; a longer text is another thing.
 MAX_BYTES = 1024 * _LINE
+# What text consists of: printable ASCII, white space, and the NUL that pads it.
+_TEXT = bytes(range(32, 127)) + b"\0\t\n\r"
 
 
 def decode_symmetry(raw: bytes, *, nsymbt: int) -> tuple[tuple[str, ...], list[str]]:
@@ -53,6 +55,30 @@ def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: in
     return Decoded({}, notes, lines)
 
 
+def _may_be(kind: ExtendedKind, n_sections: int) -> bool:
+    return kind.nsymbt % _LINE == 0
+
+
+def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+    used = raw[:MAX_BYTES]
+    return bool(used) and not used.strip(_TEXT) and bool(used.strip(b"\0 "))
+
+
+def _proves(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+    """Whether it is text whose first line is an operator, such as ``-X, Y+1/2, -Z``."""
+    first = raw[:_LINE].upper()
+    return _fits(kind, raw, byteorder, n_sections) and all(one in first for one in b"XYZ,")
+
+
 DECODERS = (
-    Decoder("CCP4", ("CCP4",), bytes_needed=_bytes_needed, decode=_decode, has_records=False),
+    Decoder(
+        "CCP4",
+        ("CCP4",),
+        may_be=_may_be,
+        fits=_fits,
+        proves=_proves,
+        bytes_needed=_bytes_needed,
+        decode=_decode,
+        has_records=False,
+    ),
 )

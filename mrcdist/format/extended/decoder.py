@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ class ExtendedKind:
         EXTTYP as the file has it.
     nint, nreal : int
         From the main header; they describe the records of SERI and AGAR.
+    candidates : tuple of str
+        Without EXTTYP, the kinds whose sizes fit: its bytes decide among them.
     """
 
     name: str
@@ -37,14 +39,16 @@ class ExtendedKind:
     exttyp: str = ""
     nint: int = 0
     nreal: int = 0
+    candidates: tuple[str, ...] = ()
 
 
 class Decoded(NamedTuple):
-    """Columns of records or lines of text, and what is odd."""
+    """Columns of records, lines of text or a document of named values, and what is odd."""
 
     columns: Columns
     notes: list[str]
     text: tuple[str, ...] = ()
+    document: Mapping[str, Any] | None = None
 
 
 class RecordedScan(NamedTuple):
@@ -66,6 +70,14 @@ def _no_bytes(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
     return 0
 
 
+def _nothing(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+    return False
+
+
+def _anything(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+    return True
+
+
 def _not_decoded(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
     called = f"of kind {kind.exttyp!r}" if kind.exttyp else "of unknown kind"
     text = f"the extended header ({kind.nsymbt} bytes, {called}) is not decoded"
@@ -83,7 +95,15 @@ class Decoder:
     exttyp : tuple of str
         The EXTTYP codes that name it.
     recognise : callable
-        (kind, n_sections) → whether an extended header without EXTTYP is of this kind.
+        (kind, n_sections) → whether an extended header without EXTTYP is of this kind, by sizes
+        that no other has.
+    may_be : callable
+        (kind, n_sections) → whether the sizes fit, so that its bytes may tell.
+    fits : callable
+        (kind, raw, byteorder, n_sections) → whether the bytes can be of this kind.
+    proves : callable
+        (kind, raw, byteorder, n_sections) → whether they can hardly be anything else, pixels
+        included.
     bytes_needed : callable
         (kind, n_sections, first_bytes) → bytes that so many sections take, from the start.
     decode : callable
@@ -92,8 +112,13 @@ class Decoder:
         Columns → quantities of each section, as the registry's ``extended_metadata`` names them.
     words : callable
         Columns → what they say in words, by the same names.
+    metadata : callable
+        Document → what of it belongs to HyperSpy's metadata.
     scan : callable
         Columns → the scan that they speak of, if any.
+    largest_placeholder : int
+        Whole numbers of Å, from 1 up to this one, that are no pixel size in the main header where
+        the records state another.
     has_records : bool
         Whether there is a record per section, rather than text for the whole file.
     """
@@ -101,9 +126,14 @@ class Decoder:
     name: str
     exttyp: tuple[str, ...] = ()
     recognise: Callable[[ExtendedKind, int], bool] = lambda kind, n_sections: False
+    may_be: Callable[[ExtendedKind, int], bool] = lambda kind, n_sections: False
+    fits: Callable[[ExtendedKind, bytes, ByteOrder, int], bool] = _anything
+    proves: Callable[[ExtendedKind, bytes, ByteOrder, int], bool] = _nothing
     bytes_needed: Callable[[ExtendedKind, int, bytes], int] = _no_bytes
     decode: Callable[[ExtendedKind, bytes, ByteOrder, int], Decoded] = _not_decoded
     quantities: Callable[[Columns], Mapping[str, npt.NDArray[np.float64]]] = lambda columns: {}
     words: Callable[[Columns], Mapping[str, str]] = lambda columns: {}
+    metadata: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda document: {}
     scan: Callable[[Columns], RecordedScan | None] = lambda columns: None
+    largest_placeholder: int = 1
     has_records: bool = True

@@ -39,6 +39,9 @@ STANDARD_BYTES: dict[FeiLayout, int] = {"FEI1": 768, "FEI2": 888}
 _SMALLEST, _LARGEST = 768, 0xFFFF
 _UNUSED = "Unused range"
 _SERPENTINE = 2
+# This version stores angles times 180/π twice, as IMOD knows.
+_CONVERTED_TWICE = "4.4.0.4981"
+_ANGLES = ("Alpha tilt", "Beta tilt")
 
 _QUANTITIES = (
     Quantity("TEM.beam_energy", "HT", 1e-3, above=1000, unit="V"),
@@ -154,7 +157,7 @@ def decode_fei(
             "their values are kept as they are and used for nothing"
         )
         notes.append(Note("records-blank", text))
-    notes += filter(None, (doubtful(q, *_stored(columns, q.column)) for q in _QUANTITIES))
+    notes += filter(None, (doubtful(q, *_corrected(columns, q.column)) for q in _QUANTITIES))
     return columns, notes
 
 
@@ -173,7 +176,7 @@ def fei_quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
         `mrcdist.format.extended.registry.extended_metadata`, and ``pixel_size_x``,
         ``pixel_size_y``, ``scan_width``, ``scan_height`` in nm.
     """
-    return {q.name: convert(q, *_stored(columns, q.column)) for q in _QUANTITIES}
+    return {q.name: convert(q, *_corrected(columns, q.column)) for q in _QUANTITIES}
 
 
 def fei_words(columns: Columns) -> dict[str, str]:
@@ -269,6 +272,15 @@ def _stored(columns: Columns, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[
     return np.asarray(columns[name]), (np.asarray(columns[mask]) >> np.uint32(bit)) & 1 == 1
 
 
+def _corrected(columns: Columns, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Like `_stored`, and angles in degrees that one version of the software converted twice."""
+    stored, valid = _stored(columns, name)
+    if name not in _ANGLES or not stored.size:
+        return stored, valid
+    twice = np.array([version == _CONVERTED_TWICE for version in columns["Application version"]])
+    return np.where(twice, np.deg2rad(stored), stored), valid
+
+
 def _shared(columns: Columns, name: str) -> Any:
     """The value that all valid records have, as a Python object; None where there is none."""
     stored, valid = _stored(columns, name)
@@ -283,9 +295,22 @@ def _decoder(layout: FeiLayout) -> Decoder:
     def decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
         return Decoded(*decode_fei(layout, raw, byteorder=byteorder, n_sections=n_sections))
 
+    def fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+        return record_bytes(layout, raw)[1] is not None
+
+    def proves(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+        """Whether the first record has the layout's size, or the second says the same size."""
+        size, stated = record_bytes(layout, raw)
+        return stated is not None and (
+            size == STANDARD_BYTES[layout]
+            or (len(raw) >= 2 * size and record_bytes(layout, raw[size:]) == (size, stated))
+        )
+
     return Decoder(
         layout,
         (layout,),
+        fits=fits,
+        proves=proves,
         bytes_needed=bytes_needed,
         decode=decode,
         quantities=fei_quantities,

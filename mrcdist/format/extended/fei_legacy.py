@@ -1,10 +1,12 @@
 """The FEI extended header before MRC2014: 128 bytes a section, 1024 or 8192 of them.
 
 Nothing in the file names it: it is known by its size alone, so the numbers must make sense as what
-they should be before anything is taken from them. Layout after FEI's description, which IMOD and
-the TOM toolbox follow: 16 float32 (tilts and tilt axis in degrees, lengths in m, exposure in s,
-high tension in V), then 64 unused bytes. Some writers store lengths in another unit than the
-metre; values above 1 give them away.
+they should be before anything is taken from them. IMOD's programs keep the records of the sections
+that they copy, with NINT 0 and NREAL 32, in an extended header of any size.
+
+Layout after FEI's description, which IMOD and the TOM toolbox follow: 16 float32 (tilts and tilt
+axis in degrees, lengths in m, exposure in s, high tension in V), then 64 unused bytes. Some writers
+store lengths in another unit than the metre; values above 1 give them away.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.extended.agard import looks_like_floats
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
 from mrcdist.notes import Note
@@ -147,7 +150,7 @@ def _make_sense(table: npt.NDArray[np.float32]) -> bool:
     amounts = (column["exp_time"], column["pixel_size"], column["magnification"], column["ht"])
     magnification = column["magnification"]
     return (
-        bool(np.isfinite(table).all())
+        looks_like_floats(table)
         and all(bool((np.abs(angle) <= 360).all()) for angle in angles)
         and all(bool((amount >= 0).all()) for amount in amounts)
         and bool(((magnification == 0) | (magnification >= 1)).all())
@@ -156,6 +159,30 @@ def _make_sense(table: npt.NDArray[np.float32]) -> bool:
 
 def _recognise(kind: ExtendedKind, n_sections: int) -> bool:
     return is_old_fei_size(kind.nsymbt, n_sections)
+
+
+def _may_be(kind: ExtendedKind, n_sections: int) -> bool:
+    """Whether a record for each section is all that there is, or NINT and NREAL describe them."""
+    needed = RECORD_BYTES * n_sections
+    described = (kind.nint, kind.nreal) == (0, RECORD_BYTES // 4)
+    return 0 < needed == kind.nsymbt or (described and 0 < needed <= kind.nsymbt)
+
+
+def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+    columns = _decode(kind, raw, byteorder, n_sections).columns
+    return bool(columns) and bool(_written(columns).any())
+
+
+def _proves(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+    """Whether a pixel size and a magnification are those of a microscope; pixels are not."""
+    if not _fits(kind, raw, byteorder, n_sections):
+        return False
+    columns = _decode(kind, raw, byteorder, n_sections).columns
+    written = _written(columns)
+    size, magnification = (
+        np.asarray(columns[name])[written] for name in ("pixel_size", "magnification")
+    )
+    return bool(((size > 1e-13) & (size < 1e-4) & (magnification >= 10)).all())
 
 
 def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
@@ -170,7 +197,11 @@ DECODERS = (
     Decoder(
         "FEI",
         recognise=_recognise,
+        may_be=_may_be,
+        fits=_fits,
+        proves=_proves,
         bytes_needed=_bytes_needed,
+        largest_placeholder=4,  # binned by IMOD's programs
         decode=_decode,
         quantities=old_fei_quantities,
     ),

@@ -1,14 +1,14 @@
 """Extended headers: which kind it is, which bytes of it the data need, and what they say.
 
-MRC2014 puts the kind in EXTTYP; older files have none and are known by sizes that fit. Each kind
-has its decoder, in `fei`, `fei_legacy`, `serialem` or `ccp4`; this module lists and chooses them,
-and gives one view of them all. Nothing here can keep the data from loading: what cannot be decoded
+MRC2014 puts the kind in EXTTYP; older files have none and are known by sizes that fit, or by bytes
+that do. Each kind has its decoder, in a module of its own; this one lists and chooses them, and
+gives one view of them all. Nothing here can keep the data from loading: what cannot be decoded
 is a note and an empty result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.extended import ccp4, fei, fei_legacy, serialem
+from mrcdist.format.extended import agard, ccp4, fei, fei_legacy, mrcz_json, serialem
 from mrcdist.format.extended.decoder import Decoder, ExtendedKind, RecordedScan
 from mrcdist.format.extended.quantities import Columns, common
 from mrcdist.notes import Note
@@ -27,6 +27,7 @@ __all__ = [
     "ExtendedKind",
     "bytes_needed",
     "decode_extended",
+    "decoder_named",
     "extended_metadata",
     "identify_extended",
     "recorded_scan",
@@ -39,14 +40,21 @@ __all__ = [
 
 _UNKNOWN = Decoder("unknown")
 
+
+def _is_hdf5(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+    return raw.startswith(b"\x89HDF\r\n\x1a\n")
+
+
 # In the order in which they are tried on an extended header without EXTTYP.
 DECODERS = (
     *fei.DECODERS,
     *serialem.DECODERS,
     *fei_legacy.DECODERS,
+    *agard.DECODERS,
     *ccp4.DECODERS,
+    *mrcz_json.DECODERS,
     Decoder("MRCO", ("MRCO",)),
-    Decoder("HDF5", ("HDF5",)),
+    Decoder("HDF5", ("HDF5",), fits=_is_hdf5, proves=_is_hdf5),
 )
 
 _BY_EXTTYP = {code: decoder for decoder in DECODERS for code in decoder.exttyp}
@@ -65,6 +73,8 @@ class ExtendedHeader:
         One entry a record, in the file's own names and units, for ``original_metadata``.
     text : tuple of str
         Lines of text (CCP4's symmetry operators).
+    document : mapping, optional
+        Named values (the mrcz package's JSON).
     n_records : int
         Length of the columns: a record a section, fewer where the file has fewer, 0 where there
         are none or they could not be decoded.
@@ -77,15 +87,23 @@ class ExtendedHeader:
     text: tuple[str, ...]
     n_records: int
     notes: tuple[str, ...]
+    document: Mapping[str, Any] | None = None
 
 
 def identify_extended(
-    *, exttyp: str, nsymbt: int, n_sections: int, nint: int, nreal: int
+    *,
+    exttyp: str,
+    nsymbt: int,
+    n_sections: int,
+    nint: int,
+    nreal: int,
+    labels: Sequence[str] = (),
 ) -> ExtendedKind | None:
     """Tell which kind of extended header a file has.
 
     EXTTYP decides. Without one it is SerialEM's if NINT and NREAL say so and add up, the old
-    FEI one if it has exactly that size, and else unknown.
+    FEI one if it has exactly that size, and else unknown, with the candidates among which its bytes
+    decide.
 
     Parameters
     ----------
@@ -97,6 +115,8 @@ def identify_extended(
         NZ.
     nint, nreal : int
         The 2-byte integers at bytes 128 and 130 of the main header.
+    labels : sequence of str, optional
+        The main header's.
 
     Returns
     -------
@@ -106,10 +126,19 @@ def identify_extended(
     if nsymbt <= 0:
         return None
     exttyp = exttyp.strip("\0 ")
+    if not exttyp.isprintable():
+        exttyp = ""
+    by_fei = nsymbt == 131072 or any(f"{label} ".startswith("Fei ") for label in labels)
+    if by_fei and (nint, nreal) == (128, 32):
+        nint = 0  # they wrote the bytes of a record where the number of its integers belongs
     kind = ExtendedKind(_UNKNOWN.name, nsymbt, exttyp, nint, nreal)
-    decoder = _BY_EXTTYP.get(exttyp)
-    if not exttyp:
-        decoder = next((one for one in DECODERS if one.recognise(kind, n_sections)), None)
+    if exttyp:
+        decoder = _BY_EXTTYP.get(exttyp)
+        return replace(kind, name=decoder.name) if decoder else kind
+    kind = replace(
+        kind, candidates=tuple(one.name for one in DECODERS if one.may_be(kind, n_sections))
+    )
+    decoder = next((one for one in DECODERS if one.recognise(kind, n_sections)), None)
     return replace(kind, name=decoder.name) if decoder else kind
 
 
@@ -137,7 +166,10 @@ def bytes_needed(
     start, stop : int
         Bytes from the start of the extended header; (0, 0) where nothing need be read.
     """
-    wanted = _decoder(kind.name).bytes_needed(kind, n_sections, first_bytes or b"")
+    wanted = max(
+        decoder_named(name).bytes_needed(kind, n_sections, first_bytes or b"")
+        for name in (kind.name, *kind.candidates)
+    )
     return 0, max(0, min(nsymbt, wanted))
 
 
@@ -163,15 +195,15 @@ def decode_extended(
     -------
     ExtendedHeader
     """
-    decoder = _decoder(kind.name)
-    columns, notes, text = decoder.decode(kind, raw, byteorder, n_sections)
+    decoder = _choose(kind, raw, byteorder, n_sections)
+    columns, notes, text, document = decoder.decode(kind, raw, byteorder, n_sections)
     n_records = len(next(iter(columns.values()))) if columns else 0
-    header = ExtendedHeader(kind.name, columns, text, n_records, ())
+    header = ExtendedHeader(decoder.name, columns, text, n_records, (), document)
     if 0 < n_records < n_sections:
         said = f"the extended header has {n_records} records for {n_sections} sections"
         notes.append(Note("records-missing", said))
     elif n_records == 0 and n_sections > 0 and not notes and decoder.has_records:
-        said = f"the extended header ({kind.nsymbt} bytes, {kind.name}) has no whole record"
+        said = f"the extended header ({kind.nsymbt} bytes, {decoder.name}) has no whole record"
         notes.append(Note("records-missing", said))
     if _pixel_size_changes(header):
         said = "the extended header's pixel size changes from section to section: not used"
@@ -194,7 +226,8 @@ def extended_metadata(header: ExtendedHeader) -> dict[str, dict[str, Any]]:
     Returns
     -------
     dict
-        ``{"Acquisition_instrument": {"TEM": ...}}``, or empty. Under ``TEM``: ``beam_energy``
+        ``{"Acquisition_instrument": {"TEM": ...}}``, or empty; of a document, the branches of
+        HyperSpy's metadata. Under ``TEM``: ``beam_energy``
         (keV), ``magnification``, ``camera_length`` (mm), ``convergence_angle`` (mrad),
         ``dwell_time`` (s), ``microscope``, ``acquisition_mode`` ("TEM" or "STEM"); in ``Stage``:
         ``tilt_alpha``, ``tilt_beta`` (degrees), ``x``, ``y``, ``z`` (mm); in ``Detector``:
@@ -205,15 +238,16 @@ def extended_metadata(header: ExtendedHeader) -> dict[str, dict[str, Any]]:
     for name, values in _quantities(header).items():
         if name.startswith("TEM.") and (value := common(values)) is not None:
             found[name] = value
-    found |= _decoder(header.kind).words(header.columns)
-    instrument: dict[str, Any] = {}
+    decoder = decoder_named(header.kind)
+    found |= decoder.words(header.columns)
+    metadata = decoder.metadata(header.document or {})
     for name, word in found.items():
-        *branches, leaf = name.split(".")
-        node = instrument
+        *branches, leaf = ("Acquisition_instrument", *name.split("."))
+        node = metadata
         for branch in branches:
             node = node.setdefault(branch, {})
         node[leaf] = word
-    return {"Acquisition_instrument": instrument} if instrument else {}
+    return metadata
 
 
 def section_pixel_size(header: ExtendedHeader) -> tuple[float, float] | None:
@@ -253,7 +287,7 @@ def tilt_angles(header: ExtendedHeader) -> npt.NDArray[np.float64] | None:
 
 def recorded_scan(header: ExtendedHeader) -> RecordedScan | None:
     """Return the scan that the records speak of; None where they speak of none."""
-    return _decoder(header.kind).scan(header.columns)
+    return decoder_named(header.kind).scan(header.columns)
 
 
 def scan_shape(header: ExtendedHeader, *, n_sections: int) -> tuple[int, int] | None:
@@ -311,12 +345,22 @@ def scan_step(header: ExtendedHeader) -> tuple[float, float] | None:
     return (field[0] / scan.shape[0], field[1] / scan.shape[1]) if field and scan else None
 
 
-def _decoder(name: str) -> Decoder:
+def _choose(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoder:
+    """The decoder of a kind; without EXTTYP, the first one whose bytes it can be."""
+    own = decoder_named(kind.name)
+    if own is not _UNKNOWN and (not kind.candidates or own.fits(kind, raw, byteorder, n_sections)):
+        return own
+    others = (decoder_named(name) for name in kind.candidates)
+    return next((one for one in others if one.fits(kind, raw, byteorder, n_sections)), own)
+
+
+def decoder_named(name: str) -> Decoder:
+    """Return the decoder of a kind."""
     return _BY_NAME.get(name, _UNKNOWN)
 
 
 def _quantities(header: ExtendedHeader) -> Mapping[str, npt.NDArray[np.float64]]:
-    return _decoder(header.kind).quantities(header.columns)
+    return decoder_named(header.kind).quantities(header.columns)
 
 
 def _pair(header: ExtendedHeader, y: str, x: str) -> tuple[float, float] | None:

@@ -1,14 +1,10 @@
-"""Extended headers that NINT and NREAL of the main header describe: SerialEM's and Agard's.
+"""SerialEM's extended header: NINT bytes a section, with an item for each bit of NREAL.
 
-After IMOD's description of its MRC files. In SerialEM's, NINT is the number of bytes a section, and
-each bit of NREAL announces an item, in the order of the bits; in Agard's, a section has NINT 4-byte
-integers and then NREAL 4-byte floats. SerialEM's reading holds only if its items add up to NINT.
+After IMOD's description of its MRC files. The items are in the order of the bits. This reading
+holds only if they add up to NINT; otherwise NINT and NREAL count numbers, see `agard`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +16,6 @@ from mrcdist.notes import Note
 
 __all__ = [
     "DECODERS",
-    "agard_bytes",
-    "decode_agard",
     "decode_serialem",
     "is_serialem",
     "serialem_bytes",
@@ -49,6 +43,7 @@ _SCALES = {
     "magnification": 100.0,
     "intensity": 1 / 25000,
 }
+_LARGEST_ANGLE = 180
 _QUANTITIES = (
     Quantity("TEM.magnification", "magnification", above=0),
     Quantity("TEM.dose", "exposure_dose", above=0),
@@ -161,55 +156,6 @@ def serialem_quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
     return {q.name: convert(q, values, np.ones(len(values), bool)) for q, values in known.items()}
 
 
-def agard_bytes(nint: int, nreal: int) -> int:
-    """Count the bytes a section of an Agard extended header; 0 where it cannot be one.
-
-    Parameters
-    ----------
-    nint, nreal : int
-        From the main header.
-
-    Returns
-    -------
-    int
-        4 (NINT + NREAL).
-    """
-    return 4 * (nint + nreal) if nint >= 0 and nreal >= 0 else 0
-
-
-def decode_agard(
-    raw: bytes, *, byteorder: ByteOrder, n_sections: int, nint: int, nreal: int
-) -> tuple[Columns, list[str]]:
-    """Decode the records of an Agard extended header.
-
-    Parameters
-    ----------
-    raw, byteorder, n_sections, nint, nreal
-        As in `decode_serialem`.
-
-    Returns
-    -------
-    columns : mapping of str to ndarray
-        ``integers``, int32 of shape (n_records, NINT), and ``reals``, float32 of shape
-        (n_records, NREAL). The format does not say what they mean.
-    notes : list of str
-        What is odd.
-    """
-    size = agard_bytes(nint, nreal)
-    if size == 0:
-        text = (
-            f"the extended header is Agard's, but NINT = {nint} and NREAL = {nreal} "
-            "describe no record: not decoded"
-        )
-        return {}, [Note("extended-header-not-decoded", text)]
-    n_records = min(max(n_sections, 0), len(raw) // size)
-    if n_records == 0:
-        return {}, []
-    words = np.frombuffer(raw, byteorder + "u4", count=n_records * size // 4).reshape(n_records, -1)
-    integers, reals = words[:, :nint].astype(np.uint32), words[:, nint:].astype(np.uint32)
-    return {"integers": integers.view(np.int32), "reals": reals.view(np.float32)}, []
-
-
 def _fields(nreal: int) -> list[str]:
     announced = (items for bit, items in enumerate(_ITEMS) if nreal >> bit & 1)
     return [name for items in announced for name in items]
@@ -232,26 +178,34 @@ def _is_serialem(kind: ExtendedKind, n_sections: int) -> bool:
     return is_serialem(nsymbt=kind.nsymbt, n_sections=n_sections, nint=kind.nint, nreal=kind.nreal)
 
 
-def _decoder(
-    name: str,
-    size: Callable[[int, int], int],
-    decode_records: Callable[..., tuple[Columns, list[str]]],
-) -> Decoder:
-    def bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
-        return size(kind.nint, kind.nreal) * n_sections
+def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+    return serialem_bytes(kind.nint, kind.nreal) * n_sections
 
-    def decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-        numbers = {"nint": kind.nint, "nreal": kind.nreal}
-        return Decoded(*decode_records(raw, byteorder=byteorder, n_sections=n_sections, **numbers))
 
-    return Decoder(name, (name,), bytes_needed=bytes_needed, decode=decode)
+def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
+    return Decoded(
+        *decode_serialem(
+            raw, byteorder=byteorder, n_sections=n_sections, nint=kind.nint, nreal=kind.nreal
+        )
+    )
+
+
+def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+    """Whether the items add up and the tilts are angles; no bytes are beyond doubt."""
+    if not _is_serialem(kind, n_sections):
+        return False
+    tilts = _decode(kind, raw, byteorder, n_sections).columns.get("tilt_angle")
+    return tilts is None or bool((np.abs(np.asarray(tilts)) <= _LARGEST_ANGLE).all())
 
 
 DECODERS = (
-    replace(
-        _decoder("SERI", serialem_bytes, decode_serialem),
+    Decoder(
+        "SERI",
+        ("SERI",),
         recognise=_is_serialem,
+        fits=_fits,
+        bytes_needed=_bytes_needed,
+        decode=_decode,
         quantities=serialem_quantities,
     ),
-    _decoder("AGAR", agard_bytes, decode_agard),
 )
