@@ -51,7 +51,7 @@ def navigators_of(dataset):
 
 class TestNames:
     @pytest.mark.parametrize("server", ["2.7", "new"])
-    def test_each_has_its_own_files_data(self, tmp_path, keep, server):
+    def test_each_image_has_the_data_of_its_own_file(self, tmp_path, keep, server):
         written = acquisition(tmp_path, server=server)
         found = navigators_of(read(written.movie, keep))
         assert list(found) == ["BF", "HAADF", "Ext 1", "Ext 2"]
@@ -60,7 +60,7 @@ class TestNames:
             assert signal["metadata"]["General"]["title"] == name
             assert signal["metadata"]["Signal"]["signal_type"] == ""
 
-    def test_more_than_ten_are_in_the_order_of_their_numbers(self, tmp_path, keep):
+    def test_more_than_ten_images_are_in_the_order_of_their_numbers(self, tmp_path, keep):
         names = [f"detector {letter}" for letter in "MLKJIHGFEDCBA"]
         images = {name: image(number) for number, name in enumerate(names)}
         written = acquisition(tmp_path, virtual_images=images, external_images=None)
@@ -69,7 +69,7 @@ class TestNames:
         for number, name in enumerate(names):
             np.testing.assert_array_equal(found[name]["data"], image(number))
 
-    def test_a_virtual_and_an_external_image_of_one_name(self, tmp_path, keep):
+    def test_a_virtual_and_an_external_image_may_have_the_same_name(self, tmp_path, keep):
         written = acquisition(
             tmp_path, virtual_images={"BF": image(1)}, external_images={"BF": image(2)}
         )
@@ -78,7 +78,7 @@ class TestNames:
         assert len(found) == 2
 
     def test_names_that_hyperspy_cannot_tell_apart_are_numbered(self, tmp_path, keep):
-        """It keeps ASCII letters and digits of a name: each image has to have its own still."""
+        """HyperSpy keeps ASCII letters and digits of a name; each image has its own even so."""
         names = ["A B", "A_B", "DF+", "DF-", "\N{MICRO SIGN}", "\xa7", "1", "A B (2)", "BF"]
         images = {name: image(number) for number, name in enumerate(names)}
         written = acquisition(tmp_path, virtual_images=images, external_images={"A-B": image(9)})
@@ -88,7 +88,7 @@ class TestNames:
         slugify = pytest.importorskip("hyperspy.misc.utils").slugify
         assert len({slugify(name, valid_variable_name=True) for name in found}) == 10
 
-    def test_another_acquisitions_are_not_taken(self, tmp_path, keep):
+    def test_images_of_another_acquisition_are_not_taken(self, tmp_path, keep):
         own = acquisition(tmp_path, name="20260101_00001_b", external_images=None)
         acquisition(tmp_path, name="20260101_00001", virtual_images={"no": image(9)})
         acquisition(tmp_path, name="20260101_00001_a", virtual_images={"nor this": image(9)})
@@ -96,7 +96,7 @@ class TestNames:
 
 
 class TestShape:
-    def test_axes_are_the_scans_own(self, tmp_path, keep):
+    def test_axes_of_an_image_are_those_of_the_scan(self, tmp_path, keep):
         dataset = read(acquisition(tmp_path).movie, keep)
         for signal in navigators_of(dataset).values():
             assert axis_names(signal) == ["y", "x"]
@@ -111,7 +111,7 @@ class TestShape:
         assert axis_names(found) == ["y", "x"]
         np.testing.assert_array_equal(found["data"], image(1))
 
-    def test_an_image_of_other_lines_is_not_folded(self, tmp_path, keep):
+    def test_an_image_with_lines_of_another_length_is_not_folded(self, tmp_path, keep):
         """As many pixels, but they are not the scan's points in their order."""
         written = acquisition(
             tmp_path,
@@ -128,7 +128,7 @@ class TestShape:
         navigator = dataset["metadata"]["_HyperSpy"]["_sig_navigator"]
         np.testing.assert_array_equal(navigator["data"], image(3, (3, 4)))
 
-    def test_repeats_may_lie_one_below_the_other(self, tmp_path, keep):
+    def test_an_image_may_have_the_repeats_one_below_the_other(self, tmp_path, keep):
         written = acquisition(
             tmp_path, repeats=2, virtual_images={"BF": image(1, (4, 4))}, external_images={}
         )
@@ -173,7 +173,7 @@ class TestShape:
 
 
 class TestArguments:
-    def test_none_loads_none(self, tmp_path, keep):
+    def test_none_loads_no_images(self, tmp_path, keep):
         written = acquisition(tmp_path)
         assert list(navigators_of(read(written.movie, keep, virtual_images=None))) == [
             "Ext 1",
@@ -182,14 +182,14 @@ class TestArguments:
         both = read(written.movie, keep, virtual_images=None, external_images=None)
         assert "_HyperSpy" not in both["metadata"]
 
-    def test_the_callers_files_win(self, tmp_path, keep):
+    def test_named_images_win_over_those_in_the_folder(self, tmp_path, keep):
         written = acquisition(tmp_path)
         mine = acquisition(tmp_path / "mine", virtual_images={"mine": image(7)}).companions[0]
         found = navigators_of(read(written.movie, keep, virtual_images=[mine]))
         assert list(found) == [mine.stem, "Ext 1", "Ext 2"]
         np.testing.assert_array_equal(found[mine.stem]["data"], image(7))
 
-    def test_files_of_one_name_do_not_hide_each_other(self, tmp_path, keep):
+    def test_images_with_the_same_name_do_not_hide_each_other(self, tmp_path, keep):
         written = acquisition(tmp_path, external_images=None)
         mine = [
             acquisition(tmp_path / folder, virtual_images={"BF": image(value)}).companions[0]
@@ -203,7 +203,7 @@ class TestArguments:
         with pytest.raises(ArgumentError, match="virtual_images="):
             read(written.movie, keep, virtual_images=str(written.companions[0]))
 
-    def test_without_a_sidecar_nothing_is_looked_for(self, tmp_path, keep):
+    def test_without_a_sidecar_no_images_are_looked_for(self, tmp_path, keep):
         written = acquisition(tmp_path)
         assert "_HyperSpy" not in read(written.movie, keep, metadata_file=None)["metadata"]
 
@@ -310,7 +310,7 @@ class TestWebServer:
 
 
 class TestInfo:
-    def test_lists_them(self, tmp_path, keep):
+    def test_info_lists_the_images(self, tmp_path, keep):
         written = acquisition(tmp_path)
         url = url_of(written.movie, keep)
         said = CliRunner().invoke(main, ["info", url])

@@ -41,9 +41,9 @@ def read_to_its_end(stream):
     return stream
 
 
-class TestWhereItComesFrom:
+class TestChoice:
     @pytest.mark.parametrize("kind", ["path", "str", "file url", "url", "binary", "text"])
-    def test_it_may_be_named(self, tmp_path, keep, kind):
+    def test_a_sidecar_may_be_named(self, tmp_path, keep, kind):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         sidecar = written.sidecar.rename(tmp_path / "elsewhere.txt")
         assert axis_names(read(written.movie, keep)) == ["z", "y", "x"]
@@ -68,7 +68,7 @@ class TestWhereItComesFrom:
             if hasattr(given, "close"):
                 given.close()
 
-    def test_none_uses_none(self, tmp_path, keep):
+    def test_metadata_file_none_uses_no_sidecar(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         dataset = read(written.movie, keep, metadata_file=None)
         assert axis_names(dataset) == ["z", "y", "x"]
@@ -77,7 +77,7 @@ class TestWhereItComesFrom:
         # The header's cells are negative: uncalibrated, not a scale of -1.
         assert axes_of(dataset) == dict.fromkeys(["z", "y", "x"], (1.0, None))
 
-    def test_one_that_is_not_there_is_an_error(self, tmp_path, keep):
+    def test_a_named_sidecar_that_does_not_exist_is_an_error(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         with pytest.raises(MissingFileError, match=r"nowhere\.txt"):
             read(written.movie, keep, metadata_file=tmp_path / "nowhere.txt")
@@ -117,12 +117,12 @@ class TestWhereItComesFrom:
             [dataset] = read_mrc(written.movie, metadata_file=stream)
         assert dataset["original_metadata"]["de_metadata"]["Operator"] == "caf\xe9"
 
-    def test_one_of_an_odd_type_is_an_error(self, tmp_path, keep):
+    def test_a_metadata_file_of_another_type_is_an_error(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME)
         with pytest.raises(ArgumentError, match="metadata_file is a dict"):
             read(written.movie, keep, metadata_file={})
 
-    def test_another_acquisitions_is_not_taken(self, tmp_path, keep):
+    def test_the_sidecar_of_another_acquisition_is_not_taken(self, tmp_path, keep):
         """The suffix is part of the name: `_a` and `_b` are two acquisitions."""
         own = write_acquisition(
             tmp_path, name="20260101_00001_b", scan_shape=(2, 4), frame_shape=FRAME
@@ -134,7 +134,7 @@ class TestWhereItComesFrom:
         assert axis_names(read(own.movie, keep)) == ["z", "y", "x"]
 
 
-class TestHowItIsWritten:
+class TestText:
     """Bytes that a server on Windows, or an editor, may leave."""
 
     def rewritten(self, folder, change, **options):
@@ -143,14 +143,14 @@ class TestHowItIsWritten:
         return written
 
     @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
-    def test_line_ends(self, tmp_path, keep, newline):
+    def test_line_ends_of_any_system_are_read(self, tmp_path, keep, newline):
         written = self.rewritten(tmp_path, lambda raw: raw.replace(b"\n", newline))
         dataset = read(written.movie, keep)
         assert dataset["data"].shape == (2, 4, *FRAME)
         assert dataset["original_metadata"]["de_metadata"]["Scan - Type"] == "Raster"
 
     @pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig"])
-    def test_encodings(self, tmp_path, keep, encoding):
+    def test_text_in_any_usual_encoding_is_read(self, tmp_path, keep, encoding):
         written = self.rewritten(
             tmp_path,
             lambda raw: (raw.decode("latin-1") + "Operator = Jürgen, 50 µm\n").encode(encoding),
@@ -159,7 +159,7 @@ class TestHowItIsWritten:
         assert original["Operator"] == "Jürgen, 50 µm"
         assert original["Server Software Version"] == "2.7.5.10756"  # the first key
 
-    def test_an_equals_sign_in_a_value(self, tmp_path, keep):
+    def test_a_value_may_hold_an_equals_sign(self, tmp_path, keep):
         written = self.rewritten(tmp_path, lambda raw: raw + b"Preset = a=1, b = 2\n")
         original = read(written.movie, keep)["original_metadata"]["de_metadata"]
         assert original["Preset"] == "a=1, b = 2"
@@ -171,7 +171,7 @@ class TestHowItIsWritten:
         assert "1 line" in str(said[0].message)
         assert dataset["data"].shape == (2, 4, *FRAME)
 
-    def test_a_file_of_something_else_is_refused(self, tmp_path, keep):
+    def test_a_file_that_is_no_sidecar_is_refused(self, tmp_path, keep):
         written = self.rewritten(tmp_path, lambda raw: b"<html>not found</html>")
         with pytest.raises(SidecarError, match="key = value"):
             read(written.movie, keep)
@@ -194,7 +194,7 @@ class TestHowItIsWritten:
 class TestNumbers:
     """Each number in the result is checked against the text that the sidecar has."""
 
-    def test_scan(self, tmp_path, keep, server):
+    def test_axes_of_a_scan_have_the_sidecars_numbers(self, tmp_path, keep, server):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 4),
@@ -215,7 +215,7 @@ class TestNumbers:
             "kx": (float(said["Diffraction Pixel Size X"]), "nm^-1"),
         }
 
-    def test_metadata(self, tmp_path, keep, server):
+    def test_metadata_have_the_sidecars_numbers(self, tmp_path, keep, server):
         written = write_acquisition(tmp_path, scan_shape=(2, 4), frame_shape=FRAME, server=server)
         said = sidecar_values(written)
         moment = datetime.fromtimestamp(int(said["Timestamp (seconds since Epoch)"]), UTC)
@@ -249,7 +249,7 @@ class TestNumbers:
             },
         }
 
-    def test_what_is_minus_one_is_not_known(self, tmp_path, keep, server):
+    def test_values_of_minus_one_are_unknown(self, tmp_path, keep, server):
         unknown = [
             "Specimen Pixel Size X (nanometers)",
             "Specimen Pixel Size Y (nanometers)",
@@ -282,7 +282,9 @@ class TestNumbers:
             ("-1", "-1", ["time", "y", "x"]),
         ],
     )
-    def test_movie_that_is_no_scan(self, tmp_path, keep, server, camera_length, mode, names):
+    def test_axes_of_a_movie_without_a_scan_have_the_sidecars_numbers(
+        self, tmp_path, keep, server, camera_length, mode, names
+    ):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 4),

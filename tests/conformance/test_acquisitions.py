@@ -87,7 +87,7 @@ class TestOrder:
         assert axis_names(dataset) == ["repeat", "y", "x", *FRAME_AXES]
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
-    def test_sizes_of_a_region_that_is_off_mean_nothing(self, tmp_path, keep):
+    def test_sizes_of_a_disabled_region_are_ignored(self, tmp_path, keep):
         written = write_acquisition(
             tmp_path,
             scan_shape=(2, 3),
@@ -161,7 +161,7 @@ class TestFrameCount:
         assert not expected[1, 1:].any()
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
-    def test_a_header_that_announces_more_than_was_written(self, tmp_path, keep):
+    def test_a_header_that_announces_missing_frames_is_an_error_or_noted(self, tmp_path, keep):
         written = write_acquisition(
             tmp_path, scan_shape=(2, 4), frame_shape=FRAME, present=5, announced=8
         )
@@ -187,7 +187,7 @@ class TestFrameCount:
 
 
 class TestNavigationShape:
-    """In HyperSpy's order, fastest first: the array's is the reverse."""
+    """navigation_shape is in HyperSpy's order, fastest first; the array's is the reverse."""
 
     @pytest.mark.parametrize(
         ("given", "array_order"),
@@ -206,7 +206,9 @@ class TestNavigationShape:
         ],
     )
     @pytest.mark.parametrize("sidecar", ["auto", None])
-    def test_wins_over_the_sidecar(self, tmp_path, keep, given, array_order, sidecar):
+    def test_navigation_shape_wins_over_the_sidecar(
+        self, tmp_path, keep, given, array_order, sidecar
+    ):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         dataset = read(written.movie, keep, navigation_shape=given, metadata_file=sidecar)
         names = axis_names(dataset)
@@ -230,14 +232,14 @@ class TestNavigationShape:
             (24, "integers"),
         ],
     )
-    def test_that_does_not_fit_is_refused(self, tmp_path, keep, given, said):
+    def test_a_navigation_shape_that_does_not_fit_is_refused(self, tmp_path, keep, given, said):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         with pytest.raises(ArgumentError) as caught:
             read(written.movie, keep, navigation_shape=given)
         assert said in str(caught.value)
         assert "navigation_shape" in caught.value.problem
 
-    def test_there_is_an_end_to_what_may_be_missing(self, tmp_path, keep):
+    def test_a_navigation_shape_far_longer_than_the_file_is_refused(self, tmp_path, keep):
         sizes = {"Scan - Size X": str(10**17), "Scan - Size Y": "1"}
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME, sidecar=sizes)
         with pytest.raises(SidecarError, match=str(10**17)):
@@ -246,7 +248,9 @@ class TestNavigationShape:
             with pytest.raises(ArgumentError, match=str(size)):
                 read(written.movie, keep, navigation_shape=(size,), allow_truncated=True)
 
-    def test_a_longer_one_is_a_partial_scan_where_that_is_allowed(self, tmp_path, keep):
+    def test_a_longer_navigation_shape_is_a_partial_scan_where_that_is_allowed(
+        self, tmp_path, keep
+    ):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
         with pytest.warns(MrcdistWarning, match="1 of 25 frames are missing"):
             dataset = read(written.movie, keep, navigation_shape=(5, 5), allow_truncated=True)
@@ -299,7 +303,7 @@ class TestNavigationShape:
             ("scan_x", None),
         ]
 
-    def test_a_scan_of_another_length_tells_nothing(self, tmp_path, keep):
+    def test_a_scan_of_another_length_does_not_name_the_axes(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 8), frame_shape=FRAME, present=24)
         axes = read(written.movie, keep, navigation_shape=(8, 3))["axes"][:2]
         assert [(axis["name"], axis["units"]) for axis in axes] == [
@@ -326,7 +330,7 @@ class TestNavigationShape:
         assert len(set(names)) == len(names)
         assert dataset["axes"][0] == read(written.movie, keep)["axes"][0] or name is None
 
-    def test_rescues_a_scan_whose_sidecar_makes_no_sense(self, tmp_path, keep):
+    def test_navigation_shape_rescues_a_scan_whose_sidecar_makes_no_sense(self, tmp_path, keep):
         written = write_acquisition(
             tmp_path, scan_shape=(3, 8), frame_shape=FRAME, sidecar={"Scan - Size X": "many"}
         )

@@ -138,7 +138,7 @@ class TestTiltFile:
         [ds] = mrcdist.read_mrc(series, tilt_file=tmp_path / "a.mdoc")
         assert (ds["axes"][0]["scale"], ds["axes"][0]["offset"]) == (3.0, 0.0)
 
-    def test_another_number_of_tilts_is_an_error(self, series, tmp_path):
+    def test_as_many_tilts_as_sections_are_needed(self, series, tmp_path):
         (tmp_path / "a.tlt").write_text("1\n2\n")
         with pytest.raises(mrcdist.ArgumentError, match="2 tilt angles, the file 5 sections"):
             mrcdist.read_mrc(series, tilt_file=tmp_path / "a.tlt")

@@ -118,7 +118,7 @@ class TestTheList:
             read(written.movie, keep)
         assert "scan_file" in caught.value.remedy
 
-    def test_it_names_what_was_looked_for(self, tmp_path, keep):
+    def test_the_error_about_a_missing_list_names_the_files_looked_for(self, tmp_path, keep):
         written = custom(tmp_path, ONCE, parts=2)
         written.scan_points.unlink()
         with pytest.raises(SidecarError) as caught:
@@ -130,7 +130,7 @@ class TestTheList:
         assert "renamed" not in caught.value.cause
         assert "_movie.mrc only" in caught.value.cause
 
-    def test_is_found_by_its_name_where_the_folder_cannot_be_listed(
+    def test_a_list_is_found_by_its_name_where_the_folder_cannot_be_listed(
         self, tmp_path, keep, monkeypatch
     ):
         written = custom(tmp_path, ONCE)
@@ -152,14 +152,14 @@ class TestTheList:
             ({"metadata_file": None}, "no sidecar"),
         ],
     )
-    def test_one_that_is_named_and_not_used_is_said(self, tmp_path, keep, options, why):
+    def test_a_named_list_that_is_not_used_is_noted(self, tmp_path, keep, options, why):
         written = custom(tmp_path, ONCE)
         with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .*{why}"):
             dataset = read(written.movie, keep, scan_file=tmp_path / "nowhere.csv", **options)
         assert dataset["data"].shape == (8, *FRAME)
 
     @pytest.mark.parametrize(("scan", "kind"), [(True, "raster"), (False, "movie")])
-    def test_other_acquisitions_use_none(self, tmp_path, keep, scan, kind):
+    def test_acquisitions_without_a_custom_scan_use_no_list(self, tmp_path, keep, scan, kind):
         written = write_acquisition(tmp_path, scan_shape=GRID, frame_shape=FRAME, scan=scan)
         with pytest.warns(MrcdistWarning, match=f"scan_file is not used: .* {kind}"):
             data = read(written.movie, keep, scan_file=tmp_path / "nowhere.csv")["data"]
@@ -173,7 +173,7 @@ class TestTheList:
             read(written.movie, keep, scan_file=None)
 
     @pytest.mark.parametrize("kind", ["path", "str", "url", "binary", "text"])
-    def test_may_be_named(self, tmp_path, keep, kind):
+    def test_a_list_may_be_named(self, tmp_path, keep, kind):
         written = custom(tmp_path, ONCE)
         points = written.scan_points.rename(tmp_path / "elsewhere.csv")
         given = {
@@ -186,7 +186,7 @@ class TestTheList:
         data = read(written.movie, keep, scan_file=given)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
 
-    def test_a_list_for_another_number_of_frames_names_both(self, tmp_path, keep):
+    def test_a_list_of_another_length_is_an_error_that_names_both_numbers(self, tmp_path, keep):
         written = custom(tmp_path, ONCE, present=6)
         with pytest.raises(SidecarError, match="8 points, but the movie has 6 frames") as caught:
             read(written.movie, keep)

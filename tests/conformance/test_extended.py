@@ -40,7 +40,7 @@ def old_fei_record(order="<", a_tilt=0.0, pixel=0.0, magnification=0.0, ht=0.0, 
 
 class TestOldFei:
     @pytest.mark.parametrize("order", ["<", ">"])
-    def test_block_of_1024_records(self, order):
+    def test_old_fei_block_has_1024_records(self, order):
         records = [
             old_fei_record(order, a, pixel=5e-10, magnification=5e4, ht=2e5, exposure=0.25)
             for a in (-1.0, 0.0, 1.0)
@@ -75,7 +75,7 @@ class TestOldFei:
             (131071, 1, "unknown"),
         ],
     )
-    def test_known_by_its_size(self, nsymbt, n_sections, name):
+    def test_old_fei_block_is_known_by_its_size(self, nsymbt, n_sections, name):
         kind = identify_extended(exttyp="", nsymbt=nsymbt, n_sections=n_sections, nint=0, nreal=0)
         assert kind.name == name
 
@@ -90,7 +90,7 @@ class TestOldFei:
         assert header.notes[0].startswith("ht is 300 in the extended header")
 
     @pytest.mark.parametrize("word", [struct.pack("<f", 361), struct.pack("<f", np.nan), b"    "])
-    def test_another_block_of_the_same_size_is_not_decoded(self, word):
+    def test_block_of_anything_else_of_the_same_size_is_not_decoded(self, word):
         raw = word * 32768
         header = decode("", raw, 2)
         assert (header.n_records, dict(header.columns)) == (0, {})
@@ -104,7 +104,7 @@ class TestOldFei:
         assert "2 of 2 records of the FEI extended header are blank" in header.notes
 
 
-def test_serialem_record_with_all_items():
+def test_serialem_record_with_all_items_is_decoded():
     # NREAL 63: tilt, piece x y z, stage x y, magnification, intensity, dose in two shorts.
     first = (-6000, 10, -20, 3, 250, -500, 290, 12500)
     record = struct.pack("<8h", *first) + struct.pack("<2h", 150, -1 * (7 * 256 + 64))
@@ -142,7 +142,7 @@ def test_serialem_is_big_endian_where_the_header_is():
     ("bit", "size"),
     [(0, 2), (1, 6), (2, 4), (3, 2), (4, 2), (5, 4), (6, 2), (7, 4), (8, 2), (9, 4), (10, 2)],
 )
-def test_serialem_item_sizes(bit, size):
+def test_each_serialem_item_has_its_size(bit, size):
     """Bits 0 to 10 of NREAL, after IMOD's description; a record that does not add up is none."""
     tilt = struct.pack("<h", 1000)
     if bit:
@@ -174,7 +174,7 @@ def test_unnamed_serialem_header_only_if_all_adds_up(nint, nreal, nsymbt, name):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_agard_record(order):
+def test_agard_record_is_integers_and_reals(order):
     raw = struct.pack(order + "2i3f", -1, 2, 0.5, 1.5, 2.5) + struct.pack(
         order + "2i3f", 7, 8, 9, 10, 11
     )
@@ -187,13 +187,13 @@ def test_agard_record(order):
     assert section_pixel_size(header) is None  # the 12th float, and there are but 3
 
 
-def test_agard_record_of_nothing():
+def test_agard_record_of_nothing_is_noted():
     header = decode("AGAR", bytes(40), 2, nint=0, nreal=0)
     assert header.n_records == 0
     assert "NINT = 0 and NREAL = 0 describe no record" in header.notes[0]
 
 
-def test_ccp4_symmetry_lines():
+def test_ccp4_symmetry_lines_are_text():
     raw = b"X,  Y,  Z".ljust(80) + b"-X,  Y+1/2,  -Z".ljust(80)
     assert len(raw) == 160
     header = decode("CCP4", raw, 20)
@@ -208,13 +208,13 @@ def test_kinds_that_are_not_decoded_are_told_with_their_size(exttyp):
     assert header.notes == (f"the extended header (2048 bytes, of kind '{exttyp}') is not decoded",)
 
 
-def test_unknown_kind():
+def test_unknown_kind_is_noted():
     header = decode("", bytes(2048), 3)
     assert header.kind == "unknown"
     assert header.notes == ("the extended header (2048 bytes, of unknown kind) is not decoded",)
 
 
 @pytest.mark.parametrize("exttyp", ["", "FEI1", "CCP4"])
-def test_no_extended_header(exttyp):
+def test_no_extended_header_has_no_kind(exttyp):
     found = identify_extended(exttyp=exttyp, nsymbt=0, n_sections=1, nint=2, nreal=1)
     assert found is None

@@ -178,7 +178,7 @@ class TestFei2:
             "Stage": {"x": pytest.approx(1e-3)},
         }
 
-    def test_big_endian_with_little_endian_masks(self):
+    def test_masks_may_be_little_endian_in_a_big_endian_record(self):
         header = decode("FEI2", fei_record(order=">", ht=80e3, alpha=12.0), 1, order=">")
         assert header.notes == ()
         assert tem(header) == {"beam_energy": 80.0, "Stage": {"tilt_alpha": 12.0}}
@@ -189,7 +189,7 @@ class TestFei2:
         assert tem(header) == {"beam_energy": 80.0}
         assert "other byte order" in header.notes[0]
 
-    def test_preallocated_area(self):
+    def test_preallocated_records_are_not_read(self):
         raw = fei_record(alpha=7.0) + 1023 * struct.pack("<ii880x", 888, 2)
         assert len(raw) == 909312
         kind = identify_extended(exttyp="FEI2", nsymbt=len(raw), n_sections=1, nint=0, nreal=0)
@@ -232,14 +232,14 @@ class TestFei2:
         assert tem(header)["beam_energy"] == 300.0
         assert "1 of 2 FEI2 records mark no field as valid" in header.notes[0]
 
-    def test_first_record_without_its_size(self):
+    def test_first_record_without_its_size_is_noted(self):
         broken = bytearray(fei_record(alpha=1.0))
         broken[:4] = b"\0\0\0\0"
         header = decode("FEI2", bytes(broken), 1)
         np.testing.assert_array_equal(tilt_angles(header), [1.0])
         assert "does not begin with its size (00 00 00 00)" in header.notes[0]
 
-    def test_later_record_of_another_size(self):
+    def test_later_record_of_another_size_is_noted(self):
         odd = bytearray(fei_record(alpha=2.0))
         struct.pack_into("<i", odd, 0, 768)
         header = decode("FEI2", fei_record(alpha=1.0) + bytes(odd), 2)
@@ -262,13 +262,13 @@ class TestPixelSize:
         assert section_pixel_size(header) == pytest.approx((3.0, 2.0))
 
     @pytest.mark.parametrize("invalid", ["pixel_x", "pixel_y"])
-    def test_needs_both_marked_valid(self, invalid):
+    def test_pixel_size_needs_both_directions_marked_valid(self, invalid):
         header = decode(
             "FEI1", fei_record(size=768, pixel_x=2e-9, pixel_y=3e-9, invalid={invalid}), 1
         )
         assert section_pixel_size(header) is None
 
-    def test_above_one_is_no_metre(self):
+    def test_pixel_size_above_one_is_no_metre(self):
         header = decode("FEI2", fei_record(pixel_x=2.5, pixel_y=2.5), 1)
         assert section_pixel_size(header) is None
         assert [note.split(" in the")[0] for note in header.notes] == [
@@ -276,7 +276,7 @@ class TestPixelSize:
             "Pixel size Y is 2.5",
         ]
 
-    def test_changing_size_is_none(self):
+    def test_pixel_size_that_changes_is_unknown(self):
         raw = b"".join(fei_record(pixel_x=size, pixel_y=size) for size in (1e-9, 2e-9))
         header = decode("FEI2", raw, 2)
         assert section_pixel_size(header) is None
@@ -287,16 +287,16 @@ SCAN = {"scan_left": 10, "scan_right": 42, "scan_top": 5, "scan_bottom": 13}
 
 
 class TestScan:
-    def test_shape_is_y_x(self):
+    def test_scan_shape_is_y_x(self):
         header = decode("FEI2", fei_record(**SCAN) * 256, 256)
         assert scan_shape(header, n_sections=256) == (8, 32)
 
-    def test_only_if_it_gives_the_sections(self):
+    def test_scan_shape_has_to_give_the_sections(self):
         header = decode("FEI2", fei_record(**SCAN) * 255, 255)
         assert scan_shape(header, n_sections=255) is None
 
     @pytest.mark.parametrize("edge", list(SCAN))
-    def test_only_with_all_four_edges_valid(self, edge):
+    def test_scan_shape_needs_all_four_edges_valid(self, edge):
         header = decode("FEI2", fei_record(**SCAN, invalid={edge}) * 256, 256)
         assert scan_shape(header, n_sections=256) is None
 
@@ -306,13 +306,13 @@ class TestScan:
         header = decode("FEI2", fei_record(**SCAN, scan_mode=1) * 256, 256)
         assert scan_shape(header, n_sections=256) == (8, 32)
 
-    def test_step(self):
+    def test_scan_step_is_field_of_view_by_points(self):
         header = decode("FEI2", fei_record(**SCAN, fov_x=64e-9, fov_y=24e-9), 1)
         assert scan_step(header) == pytest.approx((3.0, 2.0))
 
 
 class TestFei1:
-    def test_record_of_768_bytes(self):
+    def test_fei1_record_has_768_bytes(self):
         raw = fei_record(size=768, ht=300e3, alpha=-60.0) + fei_record(
             size=768, ht=300e3, alpha=60.0
         )
@@ -325,7 +325,7 @@ class TestFei1:
 
 
 @pytest.mark.skipif(not REAL_FILE.exists(), reason=f"the real file {REAL_FILE.name} is not here")
-def test_velox_file():
+def test_velox_file_of_a_real_microscope():
     raw = REAL_FILE.read_bytes()
     main = parse_header(raw[:1024], file_size=len(raw))
     kind = identify_extended(

@@ -91,7 +91,7 @@ def sound_files():
 
 @cache
 def compressed_sections():
-    """The same for MRCZ: sections are blosc chunks."""
+    """Cases for MRCZ: sections are blosc chunks."""
     files = []
     for codec, name in ((1, "blosclz"), (2, "lz4"), (5, "zlib"), (6, "zstd")):
         for order, mode in itertools.product("<>", (0, 1, 2)):
@@ -263,7 +263,7 @@ def run_cases(numbers, path):
     return {outcome: outcomes.count(outcome) for outcome in set(outcomes)}
 
 
-def test_damaged_headers(tmp_path):
+def test_damaged_headers_give_an_array_or_an_error_of_ours(tmp_path):
     counts = run_cases(range(2500), tmp_path / "a.mrc")
     # Every kind of end is reached: a fuzzer that only ever sees errors proves nothing.
     assert {"array", "warning", "FormatError", "TruncatedFileError"} <= counts.keys(), counts

@@ -23,7 +23,7 @@ def load(path, **options):
 
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("dtype", sorted(MODES))
-def test_modes_in_both_byte_orders(tmp_path, dtype, byteorder):
+def test_modes_are_read_in_both_byte_orders(tmp_path, dtype, byteorder):
     numbers = counting(STACK, dtype)
     data = load(write_mrc(tmp_path / "a.mrc", numbers, byteorder=byteorder))["data"]
     assert data.dtype == numbers.dtype
@@ -219,7 +219,7 @@ def test_mapcrs_of_zeros_is_usual(tmp_path):
 @pytest.mark.parametrize(
     ("nz", "mz", "shape"), [(6, 3, (2, 3, 4, 5)), (6, 0, (6, 4, 5)), (7, 2, (7, 4, 5))]
 )
-def test_volume_stacks(tmp_path, nz, mz, shape):
+def test_volume_stacks_have_an_axis_of_volumes(tmp_path, nz, mz, shape):
     numbers = counting((nz, 4, 5), "int16")
     path = write_mrc(tmp_path / "a.mrc", numbers, ispg=401, intervals=(5, 4, mz))
     if len(shape) == 4:
@@ -272,7 +272,7 @@ def test_trailing_bytes_are_a_warning(tmp_path):
         np.testing.assert_array_equal(load(path)["data"].compute(), numbers)
 
 
-def test_phantom_extended_header(tmp_path):
+def test_extended_header_that_is_announced_and_missing_is_a_warning(tmp_path):
     numbers = counting(STACK, "int16")
     raw = bytearray(mrc_bytes(numbers))
     struct.pack_into("<i", raw, 92, 1024)
@@ -288,7 +288,7 @@ class TestTruncated:
         path.write_bytes(mrc_bytes(counting(STACK, "int16"))[:-10])
         return path
 
-    def test_is_an_error_with_both_sizes_and_the_remedy(self, path):
+    def test_truncated_file_is_an_error_with_both_sizes_and_the_remedy(self, path):
         with pytest.raises(TruncatedFileError) as caught:
             mrcdist.read_mrc(path)
         text = str(caught.value)
@@ -297,21 +297,21 @@ class TestTruncated:
         assert "allow_truncated=True" in caught.value.remedy
         assert str(path) in text
 
-    def test_loads_the_whole_frames_when_asked(self, path):
+    def test_truncated_file_loads_its_whole_frames_when_asked(self, path):
         with pytest.warns(MrcdistWarning, match="2 of 3 frames are there, 1 missing"):
             ds = load(path, allow_truncated=True)
         assert ds["data"].shape == (2, 4, 5)
         assert ds["axes"][0]["size"] == 2
         np.testing.assert_array_equal(ds["data"].compute(), counting(STACK, "int16")[:2])
 
-    def test_scan_reads_missing_frames_as_zero_when_asked(self, path):
+    def test_truncated_scan_reads_missing_frames_as_zero_when_asked(self, path):
         with pytest.warns(MrcdistWarning, match="missing"):
             ds = load(path, allow_truncated=True, navigation_shape=(2, 2))
         expected = np.zeros((4, 4, 5), "int16")
         expected[:2] = counting(STACK, "int16")[:2]
         np.testing.assert_array_equal(ds["data"].compute(), expected.reshape(2, 2, 4, 5))
 
-    def test_not_one_whole_frame_is_always_an_error(self, tmp_path):
+    def test_file_without_one_whole_frame_is_always_an_error(self, tmp_path):
         path = tmp_path / "a.mrc"
         path.write_bytes(mrc_bytes(counting(STACK, "int16"))[:1030])
         with pytest.raises(TruncatedFileError, match="not one whole frame"):
@@ -349,7 +349,7 @@ def test_what_is_no_mrc_file_shows_the_bytes_found(tmp_path, raw, said):
     assert caught.value.remedy
 
 
-def test_unknown_mode_lists_the_known(tmp_path):
+def test_unknown_mode_is_an_error_that_lists_the_known_ones(tmp_path):
     (tmp_path / "a.mrc").write_bytes(sound(mode=7))
     with pytest.raises(FormatError) as caught:
         mrcdist.read_mrc(tmp_path / "a.mrc")

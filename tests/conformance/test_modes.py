@@ -66,7 +66,7 @@ class TestSignOfMode0:
 
     @pytest.mark.parametrize("flags", [None, 0, 1])
     @pytest.mark.parametrize("statistics", [UNDETERMINED, (0.0, 255.0, 127.0, 70.0)])
-    def test_the_caller_wins(self, tmp_path, flags, statistics):
+    def test_the_callers_mode0_wins(self, tmp_path, flags, statistics):
         raw = self.raw(imod_flags=flags, statistics=statistics)
         assert_reads(tmp_path, raw, SIGNED, mode0="int8")
         assert_reads(tmp_path, raw, UNSIGNED, mode0="uint8")
@@ -74,7 +74,7 @@ class TestSignOfMode0:
         data = load(tmp_path, raw, mode0="int8", metadata_file=self.sidecar(words))["data"]
         assert data.dtype == "int8"
 
-    def test_the_caller_must_know_what_to_say(self, tmp_path):
+    def test_mode0_has_to_be_a_type_of_8_bits(self, tmp_path):
         with pytest.raises(ArgumentError, match="int16"):
             load(tmp_path, self.raw(), mode0="int16")
 
@@ -132,7 +132,7 @@ class TestSignOfMode0:
             (5, 5, SIGNED),
         ],
     )
-    def test_imods_rule_on_the_statistics(self, tmp_path, dmin, dmax, expected):
+    def test_statistics_decide_by_imods_rule(self, tmp_path, dmin, dmax, expected):
         raw = self.raw(statistics=(dmin, dmax, (dmin + dmax) / 2, 1.0))
         assert_reads(tmp_path, raw, expected)
 
@@ -145,7 +145,7 @@ class TestSignOfMode0:
             (0.0, 0.0, 0.0, 0.0),
         ],
     )
-    def test_signed_where_the_statistics_are_undefined(self, tmp_path, statistics):
+    def test_pixels_are_signed_where_the_statistics_are_undefined(self, tmp_path, statistics):
         assert_reads(tmp_path, self.raw(statistics=statistics), SIGNED)
 
     @pytest.mark.parametrize("dmean", [127.0, -1.0, -2.0, float("nan")])
@@ -180,7 +180,7 @@ class TestMode101:
     def odd(self, byteorder):
         return header_bytes(nx=5, ny=2, nz=3, mode=101, byteorder=byteorder) + bytes(range(18))
 
-    def test_odd_width(self, tmp_path, byteorder):
+    def test_rows_of_odd_width_are_padded(self, tmp_path, byteorder):
         rows = [
             [[0, 0, 1, 0, 2], [3, 0, 4, 0, 5]],
             [[6, 0, 7, 0, 8], [9, 0, 10, 0, 11]],
@@ -188,17 +188,17 @@ class TestMode101:
         ]
         assert_reads(tmp_path, self.odd(byteorder), np.array(rows, "uint8"))
 
-    def test_even_width(self, tmp_path, byteorder):
+    def test_rows_of_even_width_are_not_padded(self, tmp_path, byteorder):
         raw = header_bytes(nx=4, ny=2, nz=1, mode=101, byteorder=byteorder)
         raw += bytes.fromhex("10 32 54 f6")
         assert_reads(tmp_path, raw, np.array([[0, 1, 2, 3], [4, 5, 6, 15]], "uint8"))
 
-    def test_width_of_one(self, tmp_path, byteorder):
+    def test_rows_of_one_pixel_are_padded(self, tmp_path, byteorder):
         raw = header_bytes(nx=1, ny=3, nz=1, mode=101, byteorder=byteorder)
         raw += bytes.fromhex("fa fb fc")  # the high nibbles are padding
         assert_reads(tmp_path, raw, np.array([[10], [11], [12]], "uint8"))
 
-    def test_crops_begin_and_step_anywhere(self, tmp_path, byteorder):
+    def test_crops_of_mode_101_begin_and_step_anywhere(self, tmp_path, byteorder):
         raw = self.odd(byteorder)
         data = load(tmp_path, raw)["data"]
         whole = data.compute()
@@ -332,7 +332,7 @@ quiet = pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 @pytest.mark.parametrize("io", ["map", "read", "auto"])
 @given(case=cases())
 @examples(150)
-def test_any_index_into_a_local_file(case, io):
+def test_any_index_into_a_local_file_equals_numpy(case, io):
     raw, navigation, expected, index, _ = case
     with tempfile.TemporaryDirectory() as folder, dask.config.set({"mrcdist.io": io}):
         path = Path(folder) / "any.mrc"
@@ -347,7 +347,7 @@ def test_any_index_into_a_local_file(case, io):
 @quiet
 @given(case=cases())
 @examples(40)
-def test_any_index_and_chunks_on_the_memory_filesystem(case):
+def test_any_index_and_chunks_on_the_memory_filesystem_equal_numpy(case):
     raw, navigation, expected, index, chunks = case
     url = in_memory(raw)
     [ds] = mrcdist.read_mrc(url, navigation_shape=navigation[::-1], chunks=chunks)

@@ -59,7 +59,7 @@ class TestNaming:
         expected = frames_of([*range(12, 24), *range(12)], written)
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
 
-    def test_a_list_of_one_is_that_one(self, tmp_path, keep):
+    def test_a_list_of_one_file_is_that_file(self, tmp_path, keep):
         written = parts_of(tmp_path, 2)
         [dataset] = read_mrc([f"{keep(tmp_path)}/{written.movie.name}"], metadata_file=None)
         np.testing.assert_array_equal(dataset["data"].compute(), frames_of(range(12), written))
@@ -87,7 +87,7 @@ class TestNaming:
         with pytest.raises(ArgumentError, match="is listed 2 times"):
             read_mrc(f"{tmp_path}/*_movie.mrc")
 
-    def test_paths_in_a_list(self, tmp_path):
+    def test_a_list_may_hold_paths(self, tmp_path):
         written = parts_of(tmp_path, 2)
         [dataset] = read_mrc(list(written.movies))
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
@@ -101,7 +101,7 @@ class TestNaming:
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
     @pytest.mark.parametrize("wildcard", ["*", "[0-2]"])
-    def test_wildcards(self, tmp_path, keep, wildcard):
+    def test_wildcards_find_all_parts(self, tmp_path, keep, wildcard):
         written = parts_of(tmp_path)
         [dataset] = read_mrc(f"{keep(tmp_path)}/20260101_00001_{wildcard}_movie.mrc")
         np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
@@ -276,7 +276,9 @@ class TestPlaces:
             read_mrc(url, allow_truncated=allow)
         assert f"00001_{absent}_movie.mrc is not among them" in caught.value.problem
 
-    def test_nor_where_the_folder_cannot_be_listed(self, tmp_path, keep, monkeypatch):
+    def test_later_parts_do_not_pass_for_the_scan_where_the_folder_cannot_be_listed(
+        self, tmp_path, keep, monkeypatch
+    ):
         written = parts_of(tmp_path)
         url = f"{keep(tmp_path)}/{written.movies[1].name}"
         monkeypatch.setattr(Location, "list_folder", lambda self: None)
@@ -295,14 +297,14 @@ class TestReading:
             dataset["data"][::-2, 1:5:3, ::-1].compute(), all_frames(written)[::-2, 1:5:3, ::-1]
         )
 
-    def test_eagerly(self, tmp_path, keep):
+    def test_parts_are_read_eagerly(self, tmp_path, keep):
         written = parts_of(tmp_path, 5)
         url = f"{keep(tmp_path)}/{written.movie.name}"
         for distributed in (True, False):
             [dataset] = read_mrc(url, lazy=False, distributed=distributed)
             np.testing.assert_array_equal(dataset["data"], all_frames(written))
 
-    def test_a_custom_scan_in_parts(self, tmp_path, keep):
+    def test_a_custom_scan_may_be_in_parts(self, tmp_path, keep):
         points = np.random.default_rng(1).permutation(24)
         written = parts_of(tmp_path, 5, custom_points=np.stack([points % 6, points // 6], axis=1))
         [dataset] = read_mrc(f"{keep(tmp_path)}/{written.movie.name}", chunks=(2, 2, -1, -1))
@@ -321,9 +323,9 @@ class TestReading:
 
 
 class TestNotes:
-    """What is unusual about several parts is said once."""
+    """Unusual features of several parts are noted once."""
 
-    def test_bytes_after_the_frames_of_each_part(self, tmp_path, keep):
+    def test_bytes_after_the_frames_of_each_part_are_noted_once(self, tmp_path, keep):
         written = parts_of(tmp_path)
         for number, movie in enumerate(written.movies, 1):
             movie.write_bytes(movie.read_bytes() + bytes(number))
@@ -333,7 +335,7 @@ class TestNotes:
         assert "1 bytes follow" in str(warning.message)
         assert "also in 2 other files" in str(warning.message)
 
-    def test_bytes_after_the_frames_of_a_later_part_name_it(self, tmp_path, keep):
+    def test_the_note_about_bytes_after_the_frames_names_a_later_part(self, tmp_path, keep):
         written = parts_of(tmp_path)
         written.movies[1].write_bytes(written.movies[1].read_bytes() + b"x")
         with pytest.warns(MrcdistWarning) as said:

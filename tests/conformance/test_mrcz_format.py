@@ -259,7 +259,7 @@ def test_no_sections_are_an_empty_table():
 
 
 def frames_in(raw, *, sections, allowed):
-    """What is there of a file's sections by its walk, and what is said of the others."""
+    """Sections that a walk over a file finds, and the notes about the others."""
     notes = Notes()
     table = walk(raw, sections=sections, section_nbytes=4).table()
     frames = MissingFrames.in_sections(

@@ -62,7 +62,7 @@ def test_any_label_may_say_it(tmp_path, labels):
 
 
 def test_frames_twice_as_high_as_wide_are_unpacked_with_a_warning(tmp_path):
-    """As EMAN2 does for other cameras."""
+    """EMAN2 does so for other cameras."""
     with pytest.warns(MrcdistWarning, match='"4 bits packed".*half a frame'):
         assert_packed(tmp_path, raw(256, 512), (512, 512))
 

@@ -64,7 +64,7 @@ def calibration(dataset):
 
 class TestShape:
     @pytest.mark.parametrize("chunks", ["auto", (2, 3, 2, -1)])
-    def test_a_scan_that_fits_is_the_shape(self, tmp_path, keep, chunks):
+    def test_a_scan_that_fits_the_sections_gives_the_shape(self, tmp_path, keep, chunks):
         dataset = read(tmp_path, keep, chunks=chunks)
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         np.testing.assert_array_equal(dataset["data"].compute(), FRAMES.reshape(3, 4, 5, 7))
@@ -77,7 +77,7 @@ class TestShape:
         ],
         ids=["another number of frames", "serpentine"],
     )
-    def test_a_scan_that_does_not_is_left_3d_and_said(
+    def test_a_scan_that_does_not_fit_the_sections_is_left_3d_and_logged(
         self, tmp_path, keep, frames, records, caplog
     ):
         with caplog.at_level(logging.INFO, logger="mrcdist"):
@@ -107,13 +107,13 @@ class TestShape:
         expected[9:] = 0
         np.testing.assert_array_equal(dataset["data"].compute(), expected.reshape(3, 4, 5, 7))
 
-    def test_records_without_a_scan_leave_it_3d(self, tmp_path, keep):
+    def test_records_without_a_scan_leave_the_stack_3d(self, tmp_path, keep):
         dataset = read(tmp_path, keep, records=[record(volts=200e3)] * 12)
         assert dataset["data"].shape == FRAMES.shape
 
 
 class TestCalibration:
-    def test_of_a_scan_is_its_field_of_view_by_its_points(self, tmp_path, keep):
+    def test_step_of_a_scan_is_its_field_of_view_by_its_points(self, tmp_path, keep):
         assert calibration(read(tmp_path, keep)) == [
             ("y", pytest.approx(2.0), "nm"),
             ("x", pytest.approx(1.5), "nm"),
@@ -121,7 +121,7 @@ class TestCalibration:
             ("kx", 1.0, None),
         ]
 
-    def test_the_callers_shape_keeps_it_where_it_is_the_scans(self, tmp_path, keep):
+    def test_navigation_shape_keeps_the_calibration_where_it_is_the_scans(self, tmp_path, keep):
         own = read(tmp_path, keep)["axes"]
         assert read(tmp_path, keep, navigation_shape=(4, 3))["axes"] == own
         other = calibration(read(tmp_path, keep, navigation_shape=(6, 2)))
@@ -150,7 +150,7 @@ class TestCalibration:
             ("x", pytest.approx(2.0), "nm"),
         ]
 
-    def test_microscope(self, tmp_path, keep):
+    def test_metadata_of_the_microscope(self, tmp_path, keep):
         stored = {
             "volts": 300e3,
             "camera_length": 0.115,

@@ -73,7 +73,7 @@ def visit(url: str, tmp_path) -> Visit:
     return Visit(done.stdout, [line for line in console if CHATTER not in line])
 
 
-def test_the_front_page(served, tmp_path):
+def test_the_front_page_opens_without_errors(served, tmp_path):
     seen = visit(f"{served.address}/docs/index.html", tmp_path)
     assert re.search(r"<title>\s*mrcdist", seen.dom)
     assert "Each worker opens the file itself" in seen.dom
@@ -82,7 +82,7 @@ def test_the_front_page(served, tmp_path):
     assert served.refused == []
 
 
-def test_the_address_without_a_page_leads_there(served, tmp_path):
+def test_the_address_without_a_page_leads_to_the_front_page(served, tmp_path):
     assert "Each worker opens the file itself" in visit(f"{served.address}/", tmp_path).dom
 
 
@@ -102,7 +102,7 @@ class TestEveryPage:
     def probe(self, pages):
         return PROBE.replace("PAGES", json.dumps(pages))
 
-    def test_shows_its_content_on_a_telephone_too(self, served, pages, tmp_path):
+    def test_every_page_shows_its_content_on_a_telephone_too(self, served, pages, tmp_path):
         seen = visit(f"{served.address}/probe.html", tmp_path)
         [text] = re.findall(r"<pre>(.*?)</pre>", seen.dom, re.S)
         found = json.loads(html.unescape(text))

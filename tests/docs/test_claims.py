@@ -34,11 +34,11 @@ SETTINGS = {
 
 
 class TestSettings:
-    def test_every_one_is_there_and_no_other(self):
+    def test_every_setting_is_in_the_table_and_no_other(self):
         assert set(SETTINGS) == set(DEFAULTS)
 
     @pytest.mark.parametrize("key", DEFAULTS)
-    def test_its_default_is_the_codes(self, key):
+    def test_default_of_a_setting_is_the_codes(self, key):
         shown, default = SETTINGS[key], DEFAULTS[key]
         if isinstance(default, str):
             assert shown == f'"{default}"'
@@ -81,32 +81,32 @@ CODES = {
 
 class TestTroubleshooting:
     @pytest.mark.parametrize("raised", RAISED, ids=lambda raised: raised.place)
-    def test_has_an_entry_for_every_error(self, raised):
+    def test_every_error_has_an_entry(self, raised):
         if raised.known_as != "error.code":
             assert raised.known_as in CODES[raised.kind.__name__]
 
     @pytest.mark.parametrize("kind", errors.__all__)
-    def test_names_codes_that_errors_of_the_class_have(self, kind):
+    def test_the_codes_named_are_those_of_the_class(self, kind):
         known = {raised.known_as for raised in RAISED if raised.kind.__name__ == kind}
         assert known >= CODES[kind]
 
-    def test_names_the_codes_of_every_entry(self):
+    def test_every_entry_names_its_codes(self):
         for name in set(errors.__all__) - {"MrcdistWarning"}:
             entries = re.split(r"^### .*$", SECTIONS[name], flags=re.M)[1:]
             assert [entry for entry in entries if not entry.startswith("\n\nCode")] == []
 
-    def test_has_a_section_for_every_class(self):
+    def test_every_class_of_errors_has_a_section(self):
         assert set(errors.__all__) <= set(SECTIONS)
         assert [name for name in errors.__all__ if not SECTIONS[name].strip()] == []
 
     @pytest.mark.parametrize("name", errors.__all__)
-    def test_names_the_builtin_that_catches_it(self, name):
+    def test_the_builtin_that_catches_an_error_is_named(self, name):
         rows = {row[0]: row[1] for row in table(TROUBLESHOOTING)}
         bases = [base.__name__ for base in getattr(mrcdist, name).__bases__]
         assert rows[f"[{name}](#{name.lower()})"].strip("`") == bases[-1]
 
     @pytest.mark.parametrize("message", MESSAGES)
-    def test_the_code_says_these_words(self, message, words):
+    def test_words_of_a_heading_are_those_of_the_code(self, message, words):
         pieces = [piece for piece in re.split(r"\s*…\s*", message) if piece.strip(" :")]
         assert pieces
         assert [piece for piece in pieces if piece not in words] == []
@@ -118,14 +118,14 @@ def test_the_browser_is_shown_where_one_begins(page):
 
 
 class TestReadme:
-    def test_is_one_page(self):
+    def test_the_readme_is_one_page(self):
         assert len(README.splitlines()) <= 110
 
     @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)", README))
-    def test_links_to_what_there_is(self, link):
+    def test_links_of_the_readme_lead_to_files(self, link):
         assert (ROOT / link).is_file()
 
-    def test_has_the_part_that_the_comparison_shows(self):
+    def test_the_readme_has_the_part_that_the_comparison_shows(self):
         part = README.split("<!-- peers -->")[1].split("<!-- end of peers -->")[0]
         assert "python tests/benchmarks/run.py" in part
         assert len(table(part)) >= 4
@@ -137,10 +137,10 @@ FORMATS = table(PAGES["docs/reference/formats.md"].read_text("utf-8"))
 class TestFormatTable:
     """The rows are those of the script; what stands in them is what it printed."""
 
-    def test_has_every_file(self):
+    def test_the_table_has_every_file(self):
         assert [row[0] for row in FORMATS[:-1]] == list(ROWS)
 
-    def test_its_sums_are_right_here_and_in_the_readme(self):
+    def test_sums_of_the_table_are_right_in_the_comparison_and_in_the_readme(self):
         *rows, sums = FORMATS
         for column in range(1, len(sums)):
             right = sum(row[column] == "right" for row in rows)

@@ -83,14 +83,14 @@ def _somewhere_else(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::hyperspy.exceptions.VisibleDeprecationWarning")
 class TestExamples:
     @pytest.mark.parametrize("name", DOCSTRINGS)
-    def test_of_docstrings(self, name):
+    def test_examples_of_docstrings_run(self, name):
         run(DOCSTRINGS[name])
 
     @pytest.mark.parametrize("page", WITH_EXAMPLES)
-    def test_of_pages(self, page):
+    def test_examples_of_pages_run(self, page):
         run(examples(WITH_EXAMPLES[page]))
 
-    def test_none_is_skipped_for_good(self):
+    def test_no_example_is_skipped_for_good(self):
         skipped = [
             f"{name}: {example.source}"
             for name, test in DOCSTRINGS.items()
@@ -99,7 +99,7 @@ class TestExamples:
         ]
         assert skipped == []
 
-    def test_the_main_functions_and_the_tutorial_have_some(self):
+    def test_the_main_functions_and_the_tutorial_have_examples(self):
         assert {"mrcdist.api.read_mrc", "mrcdist.api.plan_mrc"} <= set(DOCSTRINGS)
         assert "docs/tutorial.md" in WITH_EXAMPLES
 
@@ -119,17 +119,17 @@ def called(node: ast.Call) -> str:
 class TestPython:
     """Blocks that need a cluster or a bucket do not run here. What they name must be there."""
 
-    def test_is_python(self, block: Block):
+    def test_blocks_of_python_parse(self, block: Block):
         ast.parse(block.code)
 
-    def test_imports_what_there_is(self, block: Block):
+    def test_blocks_of_python_import_what_there_is(self, block: Block):
         for node in ast.walk(ast.parse(block.code)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mrcdist"):
                 module = importlib.import_module(node.module)
                 missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
                 assert missing == []
 
-    def test_passes_arguments_that_there_are(self, block: Block):
+    def test_blocks_of_python_pass_arguments_that_there_are(self, block: Block):
         for node in ast.walk(ast.parse(block.code)):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "mrcdist":
                 assert node.attr in mrcdist.__all__

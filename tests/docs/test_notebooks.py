@@ -24,7 +24,7 @@ HERE = [path for path in NOTEBOOKS if path.stem != "slurm_batch_job"]
 
 
 @pytest.mark.parametrize("path", HERE, ids=lambda path: path.stem)
-def test_it_runs(path: Path, tmp_path: Path) -> None:
+def test_notebook_runs(path: Path, tmp_path: Path) -> None:
     for package in PACKAGES.get(path.stem, ()):
         pytest.importorskip(package, reason=f"the notebook needs {package}")
     assert faults(execute(path, tmp_path)) == []
@@ -80,7 +80,7 @@ client = Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_ad
         for p in HERE
     ],
 )
-def test_it_runs_on_data_of_ones_own(
+def test_notebook_runs_on_other_data(
     path: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if path.stem == "hyperspy_and_pyxem" and "slow" not in request.config.getoption("markexpr"):
@@ -96,7 +96,7 @@ def test_it_runs_on_data_of_ones_own(
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_one_who_has_data_is_told_what_to_leave_out_and_what_to_set(path: Path) -> None:
+def test_notebook_says_what_to_leave_out_and_what_to_set_for_own_data(path: Path) -> None:
     first = nbformat.read(path, as_version=4).cells[0].source
     assert "To use your own data, leave out" in first
     for name in re.findall(r"^(\w+) = ", NAMES.get(path.stem, "url = 0"), re.M):
@@ -104,12 +104,12 @@ def test_one_who_has_data_is_told_what_to_leave_out_and_what_to_set(path: Path) 
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_its_outputs_are_kept_and_can_be_shown(path: Path) -> None:
+def test_outputs_of_a_notebook_are_kept_and_can_be_shown(path: Path) -> None:
     assert faults(nbformat.read(path, as_version=4)) == []
 
 
 @pytest.mark.parametrize("page", ["notebooks/README.md", "docs/notebooks.md"])
-def test_each_is_described(page: str) -> None:
+def test_every_notebook_is_described(page: str) -> None:
     described = (NOTEBOOKS[0].parents[1] / page).read_text("utf-8")
     assert [path.name for path in NOTEBOOKS if f"{path.name})" not in described] == []
 
@@ -124,18 +124,18 @@ class TestFaults:
         second.outputs = [nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo"})]
         return nbformat.v4.new_notebook(cells=[first, second])
 
-    def test_none(self, notebook: nbformat.NotebookNode) -> None:
+    def test_a_good_notebook_has_no_faults(self, notebook: nbformat.NotebookNode) -> None:
         assert faults(notebook) == []
 
     @pytest.mark.parametrize("counts", [(1, None), (2, 1), (1, 3)])
-    def test_cells_not_run_or_not_in_order(
+    def test_cells_that_were_not_run_in_order_are_a_fault(
         self, notebook: nbformat.NotebookNode, counts: tuple[int | None, int | None]
     ) -> None:
         for cell, count in zip(notebook.cells, counts, strict=True):
             cell.execution_count = count
         assert "not run once each" in faults(notebook)[0]
 
-    def test_no_figure(self, notebook: nbformat.NotebookNode) -> None:
+    def test_a_notebook_without_a_figure_is_a_fault(self, notebook: nbformat.NotebookNode) -> None:
         notebook.cells[1].outputs = []
         assert faults(notebook) == ["it has no figure"]
 
@@ -150,21 +150,21 @@ class TestFaults:
             ({"output_type": "execute_result", "data": {"text/plain": "/root/a"}}, "'/root/'"),
         ],
     )
-    def test_what_should_not_be_shown(
+    def test_what_should_not_be_shown_is_a_fault(
         self, notebook: nbformat.NotebookNode, output: dict[str, str], said: str
     ) -> None:
         notebook.cells[0].outputs.append(nbformat.from_dict({"metadata": {}, **output}))
         [found] = faults(notebook)
         assert said in found
 
-    def test_the_name_of_this_machine(
+    def test_the_name_of_this_machine_is_a_fault(
         self, notebook: nbformat.NotebookNode, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("socket.gethostname", lambda: "node17")
         notebook.cells[0].outputs[0].text = "worker on node17:8786, node170"
         assert faults(notebook) == ["it shows 'node17'"]
 
-    def test_too_large(self, notebook: nbformat.NotebookNode) -> None:
+    def test_an_output_that_is_too_large_is_a_fault(self, notebook: nbformat.NotebookNode) -> None:
         notebook.cells[1].outputs[0].data["image/png"] = "A" * 600_000
         [found] = faults(notebook)
         assert "more than 600,000" in found

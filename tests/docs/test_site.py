@@ -9,12 +9,12 @@ from tests.docs.html_pages import Page, fault_of, is_external
 from tests.support.processes import ROOT
 
 
-def test_builds_without_a_warning(build):
+def test_the_site_builds_without_a_warning(build):
     assert build.status == 0, build.said
     assert build.said == ""
 
 
-def test_has_the_pages_that_are_wanted(build):
+def test_the_site_has_the_pages_that_are_wanted(build):
     wanted = [
         *(path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md")),
         *(path.relative_to(ROOT) for path in (ROOT / "notebooks").glob("*.ipynb")),
@@ -64,17 +64,17 @@ class TestFaults:
         "link",
         ["other.html", "other.html#here", "./other.html", "https://www.dask.org/x", "data:,"],
     )
-    def test_good_links(self, page, link):
+    def test_good_links_have_no_fault(self, page, link):
         assert fault_of(link, page, {}) is None
 
     @pytest.mark.parametrize(
         "link",
         ["missing.html", "other.html#there", "folder", "https://nowhere", "htp://a.org", "../x"],
     )
-    def test_bad_links(self, page, link):
+    def test_bad_links_have_a_fault(self, page, link):
         assert fault_of(link, page, {}) is not None
 
-    def test_places_on_the_page_itself(self, page):
+    def test_links_to_places_on_the_page_itself_are_checked(self, page):
         page.path.write_text("")
         site = {page.path: page}
         assert fault_of("#top", page, site) is None

@@ -118,7 +118,7 @@ class TestResults:
         ],
         ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
     )
-    def test_are_exact_on_a_running_cluster(
+    def test_results_are_exact_on_a_running_cluster(
         self,
         cluster: Client,
         movie: Path,
@@ -158,7 +158,9 @@ class TestResults:
         )
         np.testing.assert_array_equal(np.load(out), virtual(ring(inner, 11.5)))
 
-    def test_on_processes_of_this_machine_by_default(self, movie: Path, tmp_path: Path) -> None:
+    def test_a_job_runs_on_processes_of_this_machine_by_default(
+        self, movie: Path, tmp_path: Path
+    ) -> None:
         with Processes(tmp_path) as processes:
             outputs = [word for name in ("a.npy", "a.mrc") for word in ("--out", name)]
             local = ["--workers", "2", "--threads", "1", "--memory-limit", "1 GiB"]
@@ -181,7 +183,7 @@ class TestResults:
         pixels = matplotlib.image.imread(out)
         assert pixels.std() > 0.1
 
-    def test_with_a_scheduler_file_that_is_still_to_come(
+    def test_a_scheduler_file_that_is_still_to_come_is_waited_for(
         self, cluster: Client, movie: Path
     ) -> None:
         file, out = movie.with_name("scheduler.json"), movie.with_name("mean.npy")
@@ -208,7 +210,7 @@ class TestResults:
         assert f"  pixels    {total} in " in done.stdout
         assert re.search(r"  read      \S+ \S+ fetched; \d+ requests, 0 retries", done.stdout)
 
-    def test_from_s3_with_counts_of_requests_and_retries(
+    def test_a_job_from_s3_counts_requests_and_retries(
         self, cluster: Client, s3_proxy: CountingProxy, s3_bucket: Bucket, tmp_path: Path
     ) -> None:
         url, out = s3_bucket.put("movie.mrc", MOVIE), tmp_path / "com.npy"
@@ -276,7 +278,7 @@ class TestResume:
         ],
         ids=["SIGKILL", "SIGTERM"],
     )
-    def test_what_was_finished_is_not_computed_again(
+    def test_finished_parts_are_not_computed_again(
         self,
         cluster: Client,
         moto: S3Server,
@@ -350,10 +352,12 @@ class TestResume:
         assert summary["detector"] == "the circle of radius 3 px around row 17, column 11"
         assert summary["blocks"] == N_BLOCKS - 3
 
-    def test_not_unasked(self, interrupted: list[object]) -> None:
+    def test_finished_parts_are_not_used_unasked(self, interrupted: list[object]) -> None:
         assert "holds 3 finished parts of an earlier run" in mrcdist_fails(*interrupted)
 
-    def test_not_with_other_options(self, interrupted: list[object]) -> None:
+    def test_finished_parts_are_not_used_with_other_options(
+        self, interrupted: list[object]
+    ) -> None:
         told = mrcdist_fails(*interrupted, "--radius", "4", "--resume")
         assert "detector: bf then, bf, radius 4.0 now" in told
         told = mrcdist_fails(*interrupted, "--chunks", "2,5,-1,-1", "--resume")
@@ -361,13 +365,15 @@ class TestResume:
         told = mrcdist_fails(*interrupted, "--mode0", "int8", "--chunks", "1,-1,-1,-1", "--resume")
         assert "belongs to another job" in told
 
-    def test_not_of_a_file_that_changed(self, interrupted: list[object], movie: Path) -> None:
+    def test_finished_parts_are_not_used_of_a_file_that_changed(
+        self, interrupted: list[object], movie: Path
+    ) -> None:
         os.utime(movie, ns=(1, 1))
         told = mrcdist_fails(*interrupted, "--resume")
         assert "version: " in told
         assert "mtime_ns 1, ctime_ns" in told
 
-    def test_not_where_the_result_is_there(self, interrupted: list[object], movie: Path) -> None:
+    def test_a_finished_job_is_not_resumed(self, interrupted: list[object], movie: Path) -> None:
         mrcdist_json(*interrupted, "--resume")
         assert "exists" in mrcdist_fails(*interrupted, "--resume")
         np.testing.assert_array_equal(np.load(movie.with_name("bf.npy")), virtual(ring(0, RADIUS)))
@@ -420,7 +426,7 @@ class TestFailures:
             assert time.monotonic() < deadline, left
             time.sleep(0.05)
 
-    def test_workers_that_keep_dying(
+    def test_workers_that_keep_dying_stop_the_job(
         self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def compute_parts(*_: object) -> None:
@@ -443,7 +449,7 @@ class TestFailures:
         assert "no pixel is inside" in told
         assert not movie.with_name("a.npy.partial").exists()
 
-    def test_no_scheduler(self, movie: Path) -> None:
+    def test_a_missing_scheduler_is_an_error(self, movie: Path) -> None:
         job = ["mean", movie, *SHAPE, "--out", movie.with_name("a.npy")]
         with dask.config.set({"mrcdist.scheduler-timeout": 0.5, "mrcdist.workers-timeout": 0.5}):
             told = mrcdist_fails(*job, "--scheduler", "tcp://127.0.0.1:9")
@@ -462,7 +468,7 @@ class TestFailures:
             pass
         assert told == [f"waiting for the scheduler at {where.scheduler}, for up to 4 s"]
 
-    def test_too_few_workers(self, cluster: Client, movie: Path) -> None:
+    def test_too_few_workers_are_an_error(self, cluster: Client, movie: Path) -> None:
         with dask.config.set({"mrcdist.workers-timeout": 0.5}):
             told = mrcdist_fails(
                 "check-workers", movie, "--min-workers", 3, "--scheduler", address(cluster)
@@ -489,7 +495,9 @@ def joined_by(
 
 
 class TestCheckWorkers:
-    def test_all_can(self, cluster: Client, movie: Path) -> None:
+    def test_workers_that_can_read_the_file_are_reported(
+        self, cluster: Client, movie: Path
+    ) -> None:
         found = mrcdist_json(
             "check-workers", movie, "--bytes", "20 KiB", "--scheduler", address(cluster)
         )
@@ -505,7 +513,9 @@ class TestCheckWorkers:
             assert worker["versions"] == found["versions"]
             assert all(worker["versions"].values())
 
-    def test_who_cannot_and_why(self, tmp_path: Path) -> None:
+    def test_workers_that_cannot_read_the_file_are_reported_with_the_reason(
+        self, tmp_path: Path
+    ) -> None:
         hidden, elsewhere = tmp_path / "hidden", tmp_path / "other" / "mrcdist"
         hidden.mkdir()
         movie = write_mrc(hidden / "movie.mrc", DATA.reshape(-1, *FRAME))
@@ -537,7 +547,7 @@ class TestCheckWorkers:
         assert "1 of scheduler and 3 workers cannot import mrcdist" in told
         assert "half an installation" in told
 
-    def test_other_credentials(
+    def test_a_worker_with_other_credentials_is_reported(
         self, radosgw: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         wrong = radosgw.with_secret(WRONG_SECRET)
@@ -559,7 +569,9 @@ class TestCheckWorkers:
         assert "credentials" in workers["wrong"]["remedy"]
         assert WRONG_SECRET not in json.dumps(found)
 
-    def test_another_version_of_the_file(self, cluster: Client, movie: Path) -> None:
+    def test_workers_that_see_another_version_are_reported(
+        self, cluster: Client, movie: Path
+    ) -> None:
         plan = mrcdist.plan_mrc(movie)
         os.utime(movie, ns=(1, 1))
         report = check_workers(cluster, plan)
@@ -569,7 +581,9 @@ class TestCheckWorkers:
             f"planned were {plan.source.parts[0].file.version}"
         }
 
-    def test_storage_that_does_not_answer(self, cluster: Client, moto: S3Server) -> None:
+    def test_storage_that_does_not_answer_is_reported(
+        self, cluster: Client, moto: S3Server
+    ) -> None:
         with moto.bucket() as bucket, CountingProxy(moto) as proxy:
             url = bucket.put("movie.mrc", MOVIE)
             plan = mrcdist.plan_mrc(url, storage_options=proxy.server.storage_options())

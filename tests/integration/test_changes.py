@@ -77,7 +77,7 @@ def once(proxy: CountingProxy, number: int, act: Callable[[], object]) -> None:
 
 
 class TestObject:
-    """Told apart by its ETag."""
+    """Versions of an object are told apart by its ETag."""
 
     @pytest.fixture
     def plan(self, bucket: Bucket, proxy: CountingProxy) -> Plan:
@@ -89,7 +89,7 @@ class TestObject:
     @pytest.mark.parametrize(
         "new", [NEW, NEW[:32], np.concatenate([NEW, NEW])], ids=["same size", "shorter", "longer"]
     )
-    def test_overwritten_within_a_chunk(
+    def test_an_object_overwritten_within_a_chunk_is_an_error(
         self, plan: Plan, bucket: Bucket, proxy: CountingProxy, new: np.ndarray
     ) -> None:
         once(proxy, 3, lambda: bucket.put("movie.mrc", mrc_bytes(new)))
@@ -97,13 +97,15 @@ class TestObject:
             plan.source[...]
         assert "read_mrc again" in error.value.remedy
 
-    def test_deleted_within_a_chunk(self, plan: Plan, bucket: Bucket, proxy: CountingProxy) -> None:
+    def test_an_object_deleted_within_a_chunk_is_an_error(
+        self, plan: Plan, bucket: Bucket, proxy: CountingProxy
+    ) -> None:
         once(proxy, 3, lambda: bucket.delete("movie.mrc"))
         with dask.config.set({"mrcdist.sub-range": 1024}), pytest.raises(MissingFileError):
             plan.source[...]
 
     @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
-    def test_replaced_by_other_numbers_of_the_same_size(
+    def test_an_object_replaced_by_one_of_the_same_size(
         self, plan: Plan, bucket: Bucket, consistency: str
     ) -> None:
         bucket.put("movie.mrc", mrc_bytes(NEW))
@@ -115,7 +117,9 @@ class TestObject:
                 np.testing.assert_array_equal(plan.source[5], NEW[5])
 
     @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
-    def test_replaced_by_a_longer_one(self, plan: Plan, bucket: Bucket, consistency: str) -> None:
+    def test_an_object_replaced_by_a_longer_one(
+        self, plan: Plan, bucket: Bucket, consistency: str
+    ) -> None:
         bucket.put("movie.mrc", mrc_bytes(np.concatenate([NEW, NEW])))
         with dask.config.set({"mrcdist.consistency": consistency}):
             if consistency == "off":
@@ -125,7 +129,7 @@ class TestObject:
                     plan.source[5]
 
     @pytest.mark.parametrize("consistency", ["strict", "size", "off"])
-    def test_replaced_by_one_without_the_bytes(
+    def test_an_object_replaced_by_one_without_the_bytes(
         self, plan: Plan, bucket: Bucket, consistency: str
     ) -> None:
         bucket.put("movie.mrc", mrc_bytes(NEW[:32]))
@@ -136,7 +140,7 @@ class TestObject:
 
 
 class TestVersionedObject:
-    """Told apart by its VersionId: what was planned for is what is read."""
+    """Versions of an object are told apart by its VersionId; the planned one is read."""
 
     @pytest.fixture(params=[False, True], ids=["", "version_aware"])
     def plan(self, request: pytest.FixtureRequest, versioned: Bucket, proxy: CountingProxy) -> Plan:
@@ -147,21 +151,21 @@ class TestVersionedObject:
         assert kind_of(plan) == "version_id"
         return plan
 
-    def test_overwritten_within_a_chunk_the_old_numbers_are_there(
+    def test_an_object_overwritten_within_a_chunk_gives_the_planned_version(
         self, plan: Plan, versioned: Bucket, proxy: CountingProxy
     ) -> None:
         once(proxy, 3, lambda: versioned.put("movie.mrc", mrc_bytes(NEW)))
         with dask.config.set({"mrcdist.sub-range": 1024}):
             np.testing.assert_array_equal(plan.source[...], OLD)
 
-    def test_deleted_within_a_chunk_the_old_numbers_are_there(
+    def test_an_object_deleted_within_a_chunk_gives_the_planned_version(
         self, plan: Plan, versioned: Bucket, proxy: CountingProxy
     ) -> None:
         once(proxy, 3, lambda: versioned.delete("movie.mrc"))
         with dask.config.set({"mrcdist.sub-range": 1024}):
             np.testing.assert_array_equal(plan.source[...], OLD)
 
-    def test_the_version_itself_is_gone(self, plan: Plan, versioned: Bucket) -> None:
+    def test_a_version_that_was_deleted_is_an_error(self, plan: Plan, versioned: Bucket) -> None:
         version = plan.source.parts[0].file.version.value
         versioned.server.client.delete_object(
             Bucket=versioned.name, Key="movie.mrc", VersionId=version
@@ -170,14 +174,16 @@ class TestVersionedObject:
             plan.source[0]
 
     @pytest.mark.parametrize("consistency", ["size", "off"])
-    def test_who_does_not_care_reads_the_newest(
+    def test_the_newest_version_is_read_where_consistency_is_not_strict(
         self, plan: Plan, versioned: Bucket, consistency: str
     ) -> None:
         versioned.put("movie.mrc", mrc_bytes(NEW))
         with dask.config.set({"mrcdist.consistency": consistency}):
             np.testing.assert_array_equal(plan.source[...], NEW)
 
-    def test_a_version_named_in_the_url(self, versioned: Bucket, proxy: CountingProxy) -> None:
+    def test_a_version_named_in_the_url_is_read(
+        self, versioned: Bucket, proxy: CountingProxy
+    ) -> None:
         url = versioned.put("movie.mrc", mrc_bytes(OLD))
         head = versioned.server.client.head_object(Bucket=versioned.name, Key="movie.mrc")
         versioned.put("movie.mrc", mrc_bytes(NEW[:32]))
@@ -185,7 +191,9 @@ class TestVersionedObject:
         plan = plan_mrc(named, storage_options=proxy.server.storage_options())
         np.testing.assert_array_equal(plan.source[...], OLD)
 
-    def test_overwritten_while_it_is_planned(self, versioned: Bucket, proxy: CountingProxy) -> None:
+    def test_an_object_overwritten_while_it_is_planned(
+        self, versioned: Bucket, proxy: CountingProxy
+    ) -> None:
         """Header and data are of one version, not one of each."""
         url = versioned.put("movie.mrc", mrc_bytes(OLD))
         turned = NEW.astype(">u2").reshape(8, 64, 8)
@@ -195,7 +203,7 @@ class TestVersionedObject:
 
 
 class TestOtherStores:
-    """Told apart by what they say: a date, or nothing but the size."""
+    """Versions are told apart by what a store says of them: a date, or only the size."""
 
     @pytest.fixture
     def plan(self) -> Plan:
@@ -206,13 +214,13 @@ class TestOtherStores:
         return plan
 
     @pytest.mark.parametrize("new", [NEW, NEW[:32]], ids=["same size", "shorter"])
-    def test_overwritten(self, plan: Plan, new: np.ndarray) -> None:
+    def test_a_file_overwritten_in_memory_is_an_error(self, plan: Plan, new: np.ndarray) -> None:
         with fsspec.open("memory://changes/movie.mrc", "wb") as file:
             file.write(mrc_bytes(new))
         with pytest.raises(FileChangedError):
             plan.source[3]
 
-    def test_deleted(self, plan: Plan) -> None:
+    def test_a_file_deleted_in_memory_is_an_error(self, plan: Plan) -> None:
         fsspec.filesystem("memory").rm("/changes/movie.mrc")
         with pytest.raises(MissingFileError):
             plan.source[3]
@@ -250,7 +258,7 @@ class TestArchive:
         stat = path.stat()
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
 
-    def test_replaced_and_planned_again(
+    def test_an_archive_that_was_replaced_is_an_error_until_planned_again(
         self, tmp_path: Path, packed: Callable[[np.ndarray], bytes], cache: str
     ) -> None:
         path = tmp_path / "all"
@@ -263,7 +271,7 @@ class TestArchive:
             plan.source[3]
         np.testing.assert_array_equal(plan_mrc(url).source[3], NEW[3])
 
-    def test_replaced_within_a_chunk(
+    def test_an_archive_replaced_within_a_chunk_is_an_error(
         self,
         tmp_path: Path,
         packed: Callable[[np.ndarray], bytes],
@@ -287,7 +295,7 @@ class TestArchive:
             plan.source[...]
         assert reads >= 3
 
-    def test_in_an_object_that_was_replaced(self, bucket: Bucket) -> None:
+    def test_an_archive_in_an_object_that_was_replaced_is_an_error(self, bucket: Bucket) -> None:
         url = bucket.put("all.zip", zipped(OLD))
         plan = plan_mrc(f"zip://movie.mrc::{url}", storage_options={"s3": bucket.storage_options()})
         np.testing.assert_array_equal(plan.source[...], OLD)
@@ -297,7 +305,7 @@ class TestArchive:
 
 
 class TestWebServersThatSayLittle:
-    def test_of_the_whole_file_only(self) -> None:
+    def test_a_version_of_the_whole_file_only_is_refused_by_tasks(self) -> None:
         with file_server(
             mrc_bytes(OLD), etag=lambda request: '"1"' if request.command == "HEAD" else None
         ) as url:
@@ -308,7 +316,7 @@ class TestWebServersThatSayLittle:
             with dask.config.set({"mrcdist.consistency": "size"}):
                 np.testing.assert_array_equal(source[...], OLD)
 
-    def test_of_a_part_something_else(self) -> None:
+    def test_a_weak_version_of_a_part_is_accepted(self) -> None:
         """A weak version of it, as servers tell that compress some answers."""
 
         def etag(request: BaseHTTPRequestHandler) -> str:
@@ -360,7 +368,7 @@ CHANGES = {"overwritten": overwrite, "replaced": replace, "appended to": append,
 
 
 class TestLocalFile:
-    """Told apart by size and the times of modification and change, to the nanosecond."""
+    """Versions of a file are told apart by size and times of modification and change, in ns."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -381,7 +389,9 @@ class TestLocalFile:
 
     @pytest.mark.usefixtures("io")
     @pytest.mark.parametrize("change", CHANGES)
-    def test_changed_between_two_chunks(self, plan: Plan, path: Path, change: str) -> None:
+    def test_a_file_changed_between_two_chunks_is_an_error(
+        self, plan: Plan, path: Path, change: str
+    ) -> None:
         np.testing.assert_array_equal(plan.source[:8], OLD[:8])
         CHANGES[change](path)
         with pytest.raises(FileChangedError) as error:
@@ -389,7 +399,7 @@ class TestLocalFile:
         assert str(path) in error.value.problem
 
     @pytest.mark.usefixtures("io")
-    def test_touched_by_a_nanosecond(self, plan: Plan, path: Path) -> None:
+    def test_a_file_touched_by_a_nanosecond_is_an_error(self, plan: Plan, path: Path) -> None:
         stat = path.stat()
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
         if path.stat().st_mtime_ns == stat.st_mtime_ns:
@@ -399,7 +409,7 @@ class TestLocalFile:
 
     @pytest.mark.usefixtures("io")
     @pytest.mark.parametrize("change", ["overwritten", "replaced"])
-    def test_other_content_with_the_same_size_and_time_of_modification(
+    def test_other_content_of_the_same_size_and_time_of_modification_is_an_error(
         self, plan: Plan, path: Path, change: str
     ) -> None:
         stat = path.stat()
@@ -410,13 +420,13 @@ class TestLocalFile:
             plan.source[0]
 
     @pytest.mark.usefixtures("io")
-    def test_deleted(self, plan: Plan, path: Path) -> None:
+    def test_a_deleted_file_is_an_error(self, plan: Plan, path: Path) -> None:
         path.unlink()
         with pytest.raises(MissingFileError):
             plan.source[0]
 
     @pytest.mark.parametrize("change", CHANGES)
-    def test_changed_while_a_chunk_is_read(
+    def test_a_file_changed_while_a_chunk_is_read_is_an_error(
         self, plan: Plan, path: Path, change: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class ChangedOnceRead(io.FileIO):
@@ -439,7 +449,7 @@ class TestLocalFile:
 
     @pytest.mark.parametrize("consistency", ["size", "off"])
     @pytest.mark.usefixtures("io")
-    def test_who_does_not_care_reads_what_is_there(
+    def test_a_changed_file_is_read_where_consistency_is_not_strict(
         self, plan: Plan, path: Path, consistency: str
     ) -> None:
         overwrite(path)
@@ -447,7 +457,9 @@ class TestLocalFile:
             np.testing.assert_array_equal(plan.source[...], NEW)
 
     @pytest.mark.usefixtures("io")
-    def test_but_not_what_is_not_there(self, plan: Plan, path: Path) -> None:
+    def test_missing_bytes_are_an_error_whatever_the_consistency(
+        self, plan: Plan, path: Path
+    ) -> None:
         truncate(path)
         with dask.config.set({"mrcdist.consistency": "off"}):
             np.testing.assert_array_equal(plan.source[:32], OLD[:32])
@@ -456,12 +468,12 @@ class TestLocalFile:
         with dask.config.set({"mrcdist.consistency": "size"}), pytest.raises(FileChangedError):
             plan.source[:32]
 
-    def test_live_growth_can_be_read_by_who_asks_for_it(self, plan: Plan, path: Path) -> None:
+    def test_a_growing_file_is_read_where_consistency_is_off(self, plan: Plan, path: Path) -> None:
         append(path)
         with dask.config.set({"mrcdist.consistency": "off"}):
             np.testing.assert_array_equal(plan.source[...], OLD)
 
-    def test_written_to_meanwhile_no_array_has_anything_of_the_new_version(
+    def test_an_array_of_a_file_written_to_meanwhile_has_nothing_of_the_new_version(
         self, tmp_path: Path
     ) -> None:
         path = tmp_path / "restless.mrc"
@@ -504,7 +516,7 @@ class TestOnWorkers:
         assert set(cluster.run(os.getpid).values()) == pids
 
     @pytest.mark.parametrize("io", ["read", "map"])
-    def test_truncated_under_a_chunk_that_is_in_use(self, tmp_path: Path, io: str) -> None:
+    def test_a_file_truncated_under_a_chunk_that_is_in_use(self, tmp_path: Path, io: str) -> None:
         """A read chunk is the worker's own. A mapped one is not: the kernel kills who touches it.
 
         dask then starts the task again, on a worker that lives, and there it is an error.
@@ -538,7 +550,7 @@ def sum_after_truncation(source: MrcSource, path: Path) -> int:
 class TestDifferentSurroundings:
     """Working folder, time zone and user of a worker are others than the client's."""
 
-    def test_working_folder_and_time_zone(
+    def test_workers_may_have_another_working_folder_and_time_zone(
         self, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "movie.mrc").write_bytes(mrc_bytes(OLD))
@@ -574,7 +586,7 @@ class TestDifferentSurroundings:
             time.tzset()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-    def test_another_user(self, cluster: Client, tmp_path: Path) -> None:
+    def test_workers_may_be_another_user(self, cluster: Client, tmp_path: Path) -> None:
         path = tmp_path / "movie.mrc"
         path.write_bytes(mrc_bytes(OLD))
         path.chmod(0o644)

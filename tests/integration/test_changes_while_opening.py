@@ -208,7 +208,7 @@ def small_requests() -> Iterator[None]:
 
 
 def opened(store: Store) -> Any:
-    """What an opening finds out, without the version."""
+    """All that an opening finds out but the version."""
     plan = plan_mrc(store.url, storage_options=store.options, metadata_file=None)
     [part] = plan.source.parts
     sections = None if part.sections is None else tuple(map(int, part.sections.offsets))
@@ -218,7 +218,9 @@ def opened(store: Store) -> Any:
 
 @pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
 @pytest.mark.usefixtures("small_requests")
-def test_exchanged_before_any_request(store: Store, contents: tuple[bytes, bytes]) -> None:
+def test_a_file_exchanged_before_any_request_is_an_error_or_of_one_version(
+    store: Store, contents: tuple[bytes, bytes]
+) -> None:
     old, new = contents
     pristine = []
     for content in (new, old):

@@ -46,7 +46,7 @@ def assert_equal_on(array, numbers):
 
 
 class TestLocalFiles:
-    def test_are_read_by_the_workers(self, cluster, path, numbers):
+    def test_local_files_are_read_by_the_workers(self, cluster, path, numbers):
         array = data_of(path, chunks=(4, -1, -1))
         blocks = sum(read.blocks for read in cluster.run(stats.snapshot).values())
         mine = stats.snapshot()
@@ -54,12 +54,10 @@ class TestLocalFiles:
         assert sum(read.blocks for read in cluster.run(stats.snapshot).values()) == blocks + 6
         assert stats.snapshot() == mine
 
-    def test_in_any_graph(self, cluster, path, numbers):
+    def test_local_files_are_read_in_any_graph(self, cluster, path, numbers):
         assert_equal_on(data_of(path, chunks=(4, 8, -1)), numbers)
 
-    def test_by_relative_path_though_the_workers_are_elsewhere(
-        self, cluster, path, numbers, monkeypatch
-    ):
+    def test_relative_paths_are_the_clients(self, cluster, path, numbers, monkeypatch):
         monkeypatch.chdir(path.parent)
         assert str(path.parent) not in cluster.run(os.getcwd).values()
         assert_equal_on(data_of("a.mrc", chunks=(4, -1, -1)), numbers)
@@ -75,7 +73,7 @@ class TestLocalFiles:
         assert not any(cluster.run(holds, str(path)).values())
 
     @pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
-    def test_on_dasks_own_schedulers(self, path, numbers, scheduler):
+    def test_local_files_are_read_by_dasks_own_schedulers(self, path, numbers, scheduler):
         array = data_of(path, chunks=(12, -1, -1))
         np.testing.assert_array_equal(array.compute(scheduler=scheduler, num_workers=2), numbers)
 
@@ -93,7 +91,7 @@ class TestLocalFiles:
         assert any(error.where.endswith(pid) for pid in pids)
         assert pickle.loads(pickle.dumps(error)).__dict__ == error.__dict__
 
-    def test_a_file_that_only_the_client_sees(self, tmp_path, numbers):
+    def test_a_file_that_only_the_client_sees_is_an_error(self, tmp_path, numbers):
         """The commonest mistake: a path of the client's own disk."""
         hidden = tmp_path / "hidden"
         hidden.mkdir()
@@ -118,7 +116,7 @@ def holds(path):
 
 
 class TestS3:
-    def test_with_options_that_the_task_brings(self, cluster, s3_bucket, numbers):
+    def test_tasks_bring_their_storage_options(self, cluster, s3_bucket, numbers):
         url = s3_bucket.put("a.mrc", mrc_bytes(numbers, byteorder=">"))
         options = s3_bucket.storage_options()
         assert_equal_on(data_of(url, chunks=(4, 8, -1), storage_options=options), numbers)
@@ -133,7 +131,7 @@ class TestS3:
         assert f"{url}, bytes " in raised.value.where
         assert any(f"(pid {p})" in raised.value.where for p in cluster.run(os.getpid).values())
 
-    def test_a_real_acquisition_that_the_workers_cannot_see_on_disk(
+    def test_workers_read_an_acquisition_that_they_cannot_see_on_disk(
         self, s3_bucket, real_data, tmp_path, monkeypatch
     ):
         """The workers find credentials of their own; neither URL nor task holds any."""
@@ -193,7 +191,7 @@ if __name__ == "__main__":
     print("fine")
 """
 
-    def test_is_no_hindrance(self, path, numbers, tmp_path):
+    def test_query_planning_is_no_hindrance(self, path, numbers, tmp_path):
         np.save(tmp_path / "expected.npy", numbers)
         (tmp_path / "script.py").write_text(self.CODE)
         done = subprocess.run(
@@ -213,9 +211,9 @@ if __name__ == "__main__":
 
 
 class TestSecrets:
-    """Of the credentials that a task needs to hold, nothing is shown."""
+    """Credentials that a task needs to hold are never shown."""
 
-    def test_are_in_nothing_that_is_shown(self, moto, numbers, tmp_path):
+    def test_secrets_are_in_nothing_that_is_shown(self, moto, numbers, tmp_path):
         with moto.bucket() as bucket:
             shown = self.everything_that_is_shown(bucket, numbers, tmp_path)
         assert "Compute Failed" in shown["worker-0.out"]

@@ -33,7 +33,7 @@ _FETCH = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1
 
 @pytest.fixture
 def variables(tmp_path: Path) -> dict[str, str]:
-    """What the image has: the programs, and nothing of this machine's."""
+    """Variables of the image: its programs, and nothing of this machine's."""
     programs = install_programs(tmp_path / "bin")
     return {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 

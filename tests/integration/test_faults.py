@@ -107,13 +107,15 @@ PASSING = {
 
 class TestFaultsThatPass:
     @pytest.mark.parametrize("name", PASSING)
-    def test_give_the_exact_array(self, plan: Plan, proxy: CountingProxy, name: str) -> None:
+    def test_passing_faults_give_the_exact_array(
+        self, plan: Plan, proxy: CountingProxy, name: str
+    ) -> None:
         proxy.respond = first(2, PASSING[name])
         with dask.config.set(SHORT):
             np.testing.assert_array_equal(plan.source[...], NUMBERS)
 
     @pytest.mark.parametrize("name", sorted(set(PASSING) - {"reset at once", "end at once"}))
-    def test_cost_the_failed_requests_and_no_others(
+    def test_passing_faults_cost_the_failed_requests_and_no_others(
         self, plan: Plan, proxy: CountingProxy, name: str
     ) -> None:
         before = stats.snapshot()
@@ -148,7 +150,7 @@ class TestFaultsThatPass:
                 np.testing.assert_array_equal(source[:8], NUMBERS[:8])
         assert stats.snapshot().retries == before.retries
 
-    def test_one_request_in_twenty_fails_in_a_thousand(
+    def test_an_array_is_exact_though_one_request_in_twenty_fails(
         self, thousand: tuple[Plan, Array], proxy: CountingProxy
     ) -> None:
         plan, numbers = thousand
@@ -162,7 +164,7 @@ class TestFaultsThatPass:
         assert asked.total() >= 1000 + broken
         assert broken > 30
 
-    def test_of_a_thousand_those_that_fail_are_asked_again_and_no_others(
+    def test_failed_requests_of_a_thousand_are_repeated_and_no_others(
         self, thousand: tuple[Plan, Array], proxy: CountingProxy
     ) -> None:
         """Without silences, of which only a clock tells: the count is exact."""
@@ -190,7 +192,7 @@ class TestFaultsThatPass:
 
 
 def one_in_twenty(kinds: list[Fault]) -> list[Fault | None]:
-    """What becomes of requests in the order in which they arrive."""
+    """Faults of requests in the order in which they arrive."""
     dice = random.Random(3)
     return [dice.choice(kinds) if dice.random() < 0.05 else None for _ in range(2000)]
 
@@ -201,7 +203,7 @@ def answering(faults: list[Fault | None]) -> Callable[[Exchange], Fault | None]:
 
 
 class TestTurns:
-    """How many requests of a process are in flight, to which stores."""
+    """Requests of a process take turns, at most so many in flight."""
 
     def test_a_sick_store_keeps_no_turn_while_it_is_waited_for(
         self, movie: str, proxy: CountingProxy
@@ -308,7 +310,7 @@ class TestFaultsThatStay:
         [attempts] = re.findall(r"after (\d+) attempts in ", caught.value.problem)
         assert int(attempts) > 1
 
-    def test_a_server_that_is_gone_is_given_up_too(self, movie: str, radosgw: S3Server) -> None:
+    def test_a_server_that_is_gone_is_given_up(self, movie: str, radosgw: S3Server) -> None:
         with CountingProxy(radosgw) as proxy:
             plan = plan_mrc(movie, storage_options=proxy.server.storage_options())
         with dask.config.set({"mrcdist.retries": 2}), pytest.raises(ReadError, match="3 attempts"):
@@ -357,7 +359,7 @@ class TestPlanning:
             *itertools.product((0, 2), sorted(name for name in PASSING if "within" in name)),
         ],
     )
-    def test_each_request_may_fail(
+    def test_each_request_of_planning_may_fail(
         self, acquisition: str, proxy: CountingProxy, name: str, number: int
     ) -> None:
         fault = PASSING[name]
@@ -423,7 +425,7 @@ class TestWorkersThatFail:
         assert acted
         assert gets(proxy).total() > 20
 
-    def test_one_is_killed_and_comes_back(
+    def test_a_worker_that_is_killed_comes_back(
         self, plan: Plan, proxy: CountingProxy, nannied: Client
     ) -> None:
         victim, *_ = nannied.run(os.getpid).values()
@@ -433,7 +435,7 @@ class TestWorkersThatFail:
         assert victim not in nannied.run(os.getpid).values()
         np.testing.assert_array_equal(in_chunks_of_a_frame(plan, nannied), NUMBERS)
 
-    def test_all_are_stopped_for_longer_than_the_deadline(
+    def test_workers_may_be_stopped_for_longer_than_the_deadline(
         self, plan: Plan, proxy: CountingProxy, nannied: Client
     ) -> None:
         nannied.wait_for_workers(2, timeout=60)
@@ -471,7 +473,9 @@ class TestCredentials:
         finally:
             cluster.run(forget, list(radosgw.environment()))
 
-    def test_missing(self, source: MrcSource, cluster: Client) -> None:
+    def test_missing_credentials_of_a_worker_are_an_error(
+        self, source: MrcSource, cluster: Client
+    ) -> None:
         lucky, unlucky = cluster.run(os.getpid)
         cluster.run(forget, ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], workers=[unlucky])
         assert (
@@ -483,7 +487,9 @@ class TestCredentials:
         self.check(caught.value, cluster, unlucky)
         assert "no credentials here" in caught.value.cause
 
-    def test_expired(self, source: MrcSource, cluster: Client) -> None:
+    def test_expired_credentials_of_a_worker_are_an_error(
+        self, source: MrcSource, cluster: Client
+    ) -> None:
         lucky, unlucky = cluster.run(os.getpid)
         with refusing(400, b"<Error><Code>ExpiredToken</Code></Error>") as endpoint:
             cluster.run(set_variables, {"AWS_ENDPOINT_URL": endpoint}, workers=[unlucky])
@@ -500,7 +506,7 @@ class TestCredentials:
         assert "credentials" in error.remedy
 
     @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "TokenRefreshRequired"])
-    def test_a_refusal_by_any_status(self, code: str) -> None:
+    def test_a_refusal_by_any_status_is_an_error(self, code: str) -> None:
         assert isinstance(explain_status(400, code, "s3://b/k"), AccessDeniedError)
 
 
@@ -522,7 +528,9 @@ def forget(names: list[str]) -> None:
 
 
 class TestManyAtATime:
-    def test_a_hundred_threads_of_a_process(self, plan: Plan, tmp_path: Path) -> None:
+    def test_a_hundred_threads_of_a_process_read_at_a_time(
+        self, plan: Plan, tmp_path: Path
+    ) -> None:
         (tmp_path / "movie.mrc").write_bytes(mrc_bytes(NUMBERS))
         dice = np.random.default_rng(4)
         starts, stops = np.sort(dice.integers(0, 65, (2, 200)), axis=0)

@@ -105,7 +105,7 @@ class TestProgram:
 
 
 def test_the_s3_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    """However that ends: a notebook's kernel may be killed before its last cell."""
+    """A notebook's kernel may be killed before its last cell."""
     program = (
         "import sys, time; from pathlib import Path; from mrcdist.testing.server import serve_s3\n"
         "with serve_s3(Path(sys.argv[1])) as server: print(server.endpoint, flush=True); input()"

@@ -131,7 +131,7 @@ COMMAND = ("--navigation-shape", "16,24", "--chunks", "1,-1,-1,-1")
 
 
 def test_workers_cannot_see_the_clients_files(site: Site) -> None:
-    """Which makes the other tests here mean something."""
+    """Tests of this file mean something only if hosts are isolated from each other."""
     worker = site.hosts[WORKERS[0]]
     assert worker.run("ls", "-A", site.folder, hidden=[site.folder]) == ""
     assert site.hosts["client"].run("ls", "-A", site.folder) == "movie.mrc\n"
@@ -144,7 +144,7 @@ def test_workers_cannot_see_the_clients_files(site: Site) -> None:
     assert not (site.folder / "mean.npy").exists()
 
 
-def test_a_worker_that_is_killed(site: Site) -> None:
+def test_the_array_is_exact_though_a_worker_is_killed(site: Site) -> None:
     with site.held_in_the_middle():
         site.start_client("mean", site.url, *COMMAND, "--out", "mean.npy")
         site.processes.wait_until(lambda: site.gate.is_shut, "the middle of the file")
@@ -154,7 +154,7 @@ def test_a_worker_that_is_killed(site: Site) -> None:
     assert_exact(site, *site.wait_for_client())
 
 
-def test_a_worker_whose_link_is_cut(site: Site) -> None:
+def test_the_array_is_exact_though_the_link_of_a_worker_is_cut(site: Site) -> None:
     with site.held_in_the_middle():
         site.start_client("mean", site.url, *COMMAND, "--out", "mean.npy")
         site.processes.wait_until(lambda: site.gate.is_shut, "the middle of the file")

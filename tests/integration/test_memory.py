@@ -45,7 +45,7 @@ def test_reading_from_s3_takes_little_more_than_the_chunks(stored, name, options
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """The same frames on a local disk."""
+    """The frames that lie in the store, on a local disk."""
     numbers = np.random.default_rng(0).integers(0, 2**15, (3072, 128, 128), "u2")
     folder = tmp_path_factory.mktemp("local")
     for name, order in (("little.mrc", "<"), ("big.mrc", ">")):
@@ -84,7 +84,7 @@ class TestSmallWorker:
             file.write(b"\1\0")
         return path
 
-    def test_streams_a_local_file_without_pausing(self, tmp_path, large):
+    def test_a_small_worker_streams_a_local_file_without_pausing(self, tmp_path, large):
         with dask_cluster(tmp_path, workers=1, threads=2, memory_limit="600 MiB") as client:
             [ds] = mrcdist.read_mrc(large, chunks=(16, -1, -1))
             assert ds["data"].nbytes > 4e9
@@ -98,7 +98,7 @@ class TestSmallWorker:
             [lines] = client.get_worker_logs().values()
         assert not [line for _, line in lines if "memory usage" in line]
 
-    def test_reads_a_band_of_every_frame_of_a_file_larger_than_it(self, tmp_path):
+    def test_a_small_worker_reads_a_band_of_every_frame_of_a_larger_file(self, tmp_path):
         """The pages around the bands, all of the file, would be more than the worker may have."""
         path = tmp_path / "small-frames.mrc"
         frames, side = 2**16, 128  # 2 GiB

@@ -42,7 +42,7 @@ def proxied(s3_proxy, s3_bucket):
 
 
 def requests(proxy: CountingProxy) -> list[str]:
-    """What was asked, in order: HEAD, LIST, or GET with its range."""
+    """Requests in order: HEAD, LIST, or GET with its range."""
     return [
         "LIST" if "list-type" in e.query else f"{e.method} {e.range or ''}".strip()
         for e in proxy.requests
@@ -50,13 +50,13 @@ def requests(proxy: CountingProxy) -> list[str]:
 
 
 class TestAnyArray:
-    """Whatever the shape, dtype, byte order, chunks and index, it is numpy's."""
+    """Arrays of any shape, dtype, byte order, chunks and index equal numpy's."""
 
     pytestmark = pytest.mark.filterwarnings("ignore:.*of unknown kind.*:mrcdist.MrcdistWarning")
 
     @given(case=cases())
     @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
-    def test_equals_numpy(self, shelf, case):
+    def test_any_array_equals_numpy(self, shelf, case):
         raw, navigation, expected, index, chunks = case
         url = shelf.put("any.mrc", raw)
         [ds] = mrcdist.read_mrc(
@@ -71,7 +71,7 @@ class TestAnyArray:
 
     @given(case=cases())
     @settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
-    def test_equals_numpy_in_many_small_ranges(self, shelf, case):
+    def test_any_array_equals_numpy_in_many_small_ranges(self, shelf, case):
         raw, navigation, expected, index, _ = case
         plan = mrcdist.plan_mrc(
             shelf.put("any.mrc", raw),
@@ -81,7 +81,7 @@ class TestAnyArray:
         with dask.config.set({"mrcdist.sub-range": 50, "mrcdist.max-gap": 0}):
             np.testing.assert_array_equal(plan.source[index], expected[index])
 
-    def test_names_with_spaces_and_signs(self, s3_bucket):
+    def test_names_of_objects_may_have_spaces_and_signs(self, s3_bucket):
         numbers = counting((3, 4, 5), "int16")
         for key in ("a b.mrc", "run#1/ä+ö?.mrc", "100%/x=1&y=2.mrc"):
             url = s3_bucket.put(key, mrc_bytes(numbers))
@@ -92,7 +92,9 @@ class TestAnyArray:
 
 class TestRequests:
     @pytest.mark.parametrize("scan_shape", [(2, 3), (60, 50)])
-    def test_an_acquisition_opens_in_three_whatever_its_size(self, proxied, tmp_path, scan_shape):
+    def test_an_acquisition_opens_in_three_requests_whatever_its_size(
+        self, proxied, tmp_path, scan_shape
+    ):
         bucket, proxy, options = proxied
         acquisition = write_acquisition(tmp_path, scan_shape=scan_shape, frame_shape=(8, 8))
         for path in (*acquisition.movies, acquisition.sidecar):
@@ -107,7 +109,7 @@ class TestRequests:
         np.testing.assert_array_equal(ds["data"].compute(), all_frames(acquisition))
 
     @pytest.mark.parametrize("side", [2, 60])
-    def test_a_custom_scan_takes_one_more_for_its_points(self, proxied, tmp_path, side):
+    def test_a_custom_scan_takes_one_more_request_for_its_points(self, proxied, tmp_path, side):
         bucket, proxy, options = proxied
         points = np.argwhere(np.ones((side, side)))
         acquisition = write_acquisition(
@@ -122,7 +124,7 @@ class TestRequests:
         small = "GET bytes=0-268435455"
         assert requests(proxy) == ["GET bytes=0-1023", "LIST", small, small]
 
-    def test_an_image_beside_it_takes_two_more(self, proxied, tmp_path):
+    def test_a_companion_image_takes_two_more_requests(self, proxied, tmp_path):
         bucket, proxy, options = proxied
         acquisition = write_acquisition(
             tmp_path,
@@ -181,7 +183,7 @@ class TestRequests:
 
     @pytest.mark.parametrize("chunks", [(5, -1, -1), (10, 8, -1), (10, 8, 4)])
     @pytest.mark.parametrize("knobs", [{}, {"mrcdist.sub-range": 1000}, {"mrcdist.max-gap": 0}])
-    def test_explain_counts_them_and_their_bytes(self, proxied, chunks, knobs):
+    def test_explain_counts_requests_and_their_bytes(self, proxied, chunks, knobs):
         bucket, proxy, options = proxied
         numbers = counting((20, 16, 16), "uint16")
         url = bucket.put("a.mrc", mrc_bytes(numbers))
@@ -247,7 +249,7 @@ class TestOneVersion:
             array.compute()
 
     @pytest.mark.parametrize("after", range(1, 5))
-    def test_an_object_overwritten_while_it_is_read(self, proxied, old, after):
+    def test_an_object_overwritten_while_it_is_read_is_an_error(self, proxied, old, after):
         """The overwriting happens on the server when a given request arrives."""
         bucket, proxy, options = proxied
         array = self.planned(bucket, old, options)
@@ -317,27 +319,27 @@ class TestRefusals:
         assert stats.snapshot().blocks == before.blocks
         return error
 
-    def test_a_missing_key(self, s3_bucket):
+    def test_a_missing_key_is_an_error(self, s3_bucket):
         url, options = s3_bucket.url("none.mrc"), s3_bucket.storage_options()
         assert url in self.refused(mrcdist.MissingFileError, url, options).problem
 
-    def test_a_missing_bucket(self, s3_bucket):
+    def test_a_missing_bucket_is_an_error(self, s3_bucket):
         url, options = "s3://there-is-no-such-bucket/a.mrc", s3_bucket.storage_options()
         assert url in self.refused(mrcdist.MissingFileError, url, options).problem
 
-    def test_a_prefix(self, s3_bucket):
+    def test_a_prefix_is_an_error(self, s3_bucket):
         s3_bucket.put("run/a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
         for url in (s3_bucket.url("run"), s3_bucket.url("run/")):
             error = self.refused(mrcdist.MissingFileError, url, s3_bucket.storage_options())
             assert "is a folder" in error.problem
 
-    def test_an_empty_and_a_short_object(self, s3_bucket):
+    def test_empty_and_short_objects_are_errors(self, s3_bucket):
         for raw in (b"", b"hello"):
             url = s3_bucket.put("a.mrc", raw)
             with pytest.raises(mrcdist.FormatError, match=f"{len(raw)} bytes are too few"):
                 mrcdist.read_mrc(url, storage_options=s3_bucket.storage_options())
 
-    def test_a_wrong_secret_while_planning(self, radosgw: S3Server):
+    def test_a_wrong_secret_is_an_error_while_planning(self, radosgw: S3Server):
         with radosgw.bucket() as bucket:
             url = bucket.put("a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
             options = radosgw.with_secret(WRONG_SECRET).storage_options()
@@ -345,7 +347,7 @@ class TestRefusals:
             assert "storage_options" in error.remedy
             assert "403" in error.cause
 
-    def test_a_wrong_secret_of_a_task(self, radosgw: S3Server, monkeypatch):
+    def test_a_wrong_secret_is_an_error_of_the_task(self, radosgw: S3Server, monkeypatch):
         with radosgw.bucket() as bucket:
             for name, value in radosgw.environment().items():
                 monkeypatch.setenv(name, value)
@@ -357,13 +359,13 @@ class TestRefusals:
                 ds["data"].compute()
             assert WRONG_SECRET not in str(raised.value)
 
-    def test_no_credentials(self, s3_bucket: Bucket):
+    def test_missing_credentials_are_an_error(self, s3_bucket: Bucket):
         url = s3_bucket.put("a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
         options = {"client_kwargs": s3_bucket.storage_options()["client_kwargs"]}
         error = self.refused(mrcdist.AccessDeniedError, url, options)
         assert "no credentials here" in error.cause
 
-    def test_a_server_that_is_not_there(self):
+    def test_a_server_that_is_not_there_is_an_error(self):
         options = {"anon": True, "client_kwargs": {"endpoint_url": "http://127.0.0.1:1"}}
         with dask.config.set({"mrcdist.retries": 1}):
             error = self.refused(mrcdist.ReadError, "s3://bucket/a.mrc", options)
@@ -385,7 +387,7 @@ class TestWithoutTheRightToList:
         s3_proxy.respond = respond
         return s3_proxy
 
-    def test_a_sidecar_is_found(self, no_lists, s3_bucket, acquisition):
+    def test_a_sidecar_is_found_without_the_right_to_list(self, no_lists, s3_bucket, acquisition):
         [movie] = acquisition.movies
         for path in (movie, acquisition.sidecar):
             s3_bucket.put(path.name, path.read_bytes())
@@ -395,7 +397,7 @@ class TestWithoutTheRightToList:
         np.testing.assert_array_equal(ds["data"].compute(), all_frames(acquisition))
         assert ds["data"].shape == (2, 3, 8, 8)
 
-    def test_where_a_missing_one_is_forbidden_too_a_warning_says_so(
+    def test_a_missing_sidecar_that_is_forbidden_too_is_warned_of(
         self, no_lists, s3_bucket, acquisition
     ):
         [movie] = acquisition.movies

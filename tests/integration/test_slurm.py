@@ -114,7 +114,7 @@ def submit(slurm: Slurm, movies: Movies, folder: Path, *words: str | Path) -> st
 # mrcdist.sbatch
 
 
-def test_one_job_on_two_nodes(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+def test_a_job_computes_on_two_nodes(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
     url = movies.put("movie.mrc", seed=1)
     command = ("virtual", url, *DETECTOR, *COMMAND, "--out", "image.npy")
     job = submit(slurm, movies, tmp_path, SCRIPTS / "mrcdist.sbatch", *command)
@@ -187,7 +187,9 @@ def test_a_job_without_workers_ends(slurm: Slurm, movies: Movies, tmp_path: Path
 # mrcdist-array.sbatch
 
 
-def test_many_acquisitions_in_a_job_array(slurm: Slurm, movies: Movies, tmp_path: Path) -> None:
+def test_a_job_array_computes_many_acquisitions(
+    slurm: Slurm, movies: Movies, tmp_path: Path
+) -> None:
     seeds = (4, 5)
     urls = [movies.put(f"day-{seed}/movie.mrc", seed) for seed in seeds]
     (tmp_path / "movies.txt").write_text("".join(f"{url}\n" for url in urls))
@@ -224,7 +226,7 @@ def settings(tmp_path: Path) -> Path:
     return file
 
 
-def test_workers_as_jobs_one_of_them_cancelled_in_the_middle(
+def test_workers_are_jobs_of_which_one_may_be_cancelled(
     slurm: Slurm, movies: Movies, settings: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("dask_jobqueue")
@@ -254,7 +256,7 @@ def test_workers_as_jobs_one_of_them_cancelled_in_the_middle(
     slurm.wait_until(lambda: not slurm.states("mrcdist-worker"), "an empty queue")
 
 
-def test_workers_as_jobs_from_a_notebook(
+def test_workers_are_jobs_that_a_notebook_starts(
     slurm: Slurm, movies: Movies, settings: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("dask_jobqueue")

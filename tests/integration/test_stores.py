@@ -50,7 +50,7 @@ def touch_later(path):
     os.utime(path, ns=(later, later))
 
 
-def test_the_same_file_from_everywhere(folder, web, numbers):
+def test_a_file_is_the_same_from_every_store(folder, web, numbers):
     path = write_mrc(folder / "a.mrc", numbers, byteorder=">")
     fsspec.filesystem("memory").pipe_file("memory://everywhere/a.mrc", path.read_bytes())
     for url in (
@@ -78,7 +78,7 @@ class TestWeb:
         assert [e.range for e in web.requests] == ["bytes=0-1023"]
         np.testing.assert_array_equal(plan.source[...], numbers)
 
-    def test_reads_ranges_of_the_planned_version(self, folder, web, numbers):
+    def test_ranges_of_the_planned_version_are_read_from_the_web(self, folder, web, numbers):
         write_mrc(folder / "a.mrc", numbers)
         array = data_of(f"{web.endpoint}/a.mrc", chunks=(5, -1, -1))
         web.clear()
@@ -88,12 +88,12 @@ class TestWeb:
         assert (exchange.range, exchange.body_bytes) == (f"bytes={start}-{start + 511}", 512)
         assert exchange.if_match
 
-    def test_finds_the_sidecar_by_name(self, folder, web):
+    def test_a_sidecar_on_the_web_is_found_by_name(self, folder, web):
         acquisition = write_acquisition(folder, scan_shape=(2, 3), frame_shape=(8, 8))
         array = data_of(f"{web.endpoint}/{acquisition.movies[0].name}")
         np.testing.assert_array_equal(array.compute(), all_frames(acquisition))
 
-    def test_goes_without_a_sidecar_that_is_not_there(self, folder, web):
+    def test_a_sidecar_that_is_not_on_the_web_is_done_without(self, folder, web):
         acquisition = write_acquisition(folder, scan_shape=(2, 3), frame_shape=(8, 8))
         acquisition.sidecar.unlink()
         array = data_of(f"{web.endpoint}/{acquisition.movies[0].name}")
@@ -108,7 +108,7 @@ class TestWeb:
             array.compute()
         np.testing.assert_array_equal(data_of(f"{web.endpoint}/a.mrc").compute(), numbers + 1)
 
-    def test_a_missing_file(self, web):
+    def test_a_missing_file_on_the_web_is_an_error(self, web):
         with pytest.raises(mrcdist.MissingFileError, match=r"/none\.mrc"):
             mrcdist.read_mrc(f"{web.endpoint}/none.mrc")
 
@@ -121,7 +121,7 @@ class TestWeb:
             mrcdist.read_mrc(url)
         assert "Cannot connect to host" in error.value.cause
 
-    def test_a_file_that_is_refused(self, folder, web, numbers):
+    def test_a_file_that_is_refused_is_an_error(self, folder, web, numbers):
         write_mrc(folder / "a.mrc", numbers)
         url = f"{web.endpoint}/a.mrc"
         array = data_of(url)
@@ -151,7 +151,7 @@ class TestWeb:
         with pytest.raises(mrcdist.ReadError, match="ignores Range"):
             array.compute()
 
-    def test_an_empty_file(self, folder, web):
+    def test_an_empty_file_on_the_web_is_an_error(self, folder, web):
         (folder / "a.mrc").touch()
         with pytest.raises(mrcdist.FormatError, match="0 bytes are too few"):
             mrcdist.read_mrc(f"{web.endpoint}/a.mrc")
@@ -160,7 +160,7 @@ class TestWeb:
 class TestPresignedUrl:
     """S3 without credentials: all is in the URL, and the URL is of one object."""
 
-    def test_is_read_and_never_shown(self, radosgw):
+    def test_a_presigned_url_is_read_and_never_shown(self, radosgw):
         numbers = counting((6, 8, 8), "uint16")
         with radosgw.bucket() as bucket:
             key = "20241021_00001_movie.mrc"
@@ -283,7 +283,7 @@ class TestMemory:
         with pytest.raises(mrcdist.FileChangedError):
             array.compute()
 
-    def test_other_processes_have_none_of_it(self, numbers):
+    def test_other_processes_have_none_of_the_memory_filesystem(self, numbers):
         fs = fsspec.filesystem("memory")
         fs.pipe_file("memory://mine/a.mrc", mrc_bytes(numbers))
         array = data_of("memory://mine/a.mrc", chunks=(5, -1, -1))

@@ -212,14 +212,14 @@ class TestFault:
         return read
 
     @pytest.mark.parametrize("status", [500, 503])
-    def test_status(
+    def test_a_status_is_answered(
         self, broken: Callable[[Fault], bytes], s3_proxy: CountingProxy, status: int
     ) -> None:
         assert status_of(broken, fault=Fault("status", status=status)) == status
         assert [e.status for e in s3_proxy.requests] == [status]
 
     @pytest.mark.parametrize("kind", ["reset", "truncate"])
-    def test_no_answer_at_all(
+    def test_a_request_may_have_no_answer_at_all(
         self, broken: Callable[[Fault], bytes], s3_proxy: CountingProxy, kind: str
     ) -> None:
         with pytest.raises(HTTPClientError):
@@ -239,7 +239,7 @@ class TestFault:
             assert bool(answer) == (after > 0)
 
     @pytest.mark.parametrize("kind", ["reset", "truncate"])
-    def test_half_a_body(
+    def test_half_a_body_is_an_error_of_the_client(
         self, broken: Callable[[Fault], bytes], s3_proxy: CountingProxy, kind: str
     ) -> None:
         with pytest.raises(HTTPClientError):
@@ -291,10 +291,10 @@ class TestCluster:
         assert len(pids) == 2
         assert os.getpid() not in pids
 
-    def test_it_computes_for_a_test_that_asks_for_it(self, cluster: Client) -> None:
+    def test_the_cluster_computes_for_a_test_that_asks_for_it(self, cluster: Client) -> None:
         assert dask.delayed(os.getpid)().compute() in cluster.run(os.getpid).values()
 
-    def test_it_computes_for_no_other_test(self) -> None:
+    def test_the_cluster_computes_for_no_other_test(self) -> None:
         assert dask.delayed(os.getpid)().compute(scheduler=None) == os.getpid()
 
     def test_workers_have_nothing_of_the_clients(
@@ -304,7 +304,7 @@ class TestCluster:
         assert here not in cluster.run(os.getcwd).values()
         assert not any(cluster.run(os.getenv, "AWS_ACCESS_KEY_ID").values())
 
-    def test_workers_are_counted_too(
+    def test_requests_of_workers_are_counted_too(
         self, cluster: Client, s3_proxy: CountingProxy, s3_bucket: Bucket
     ) -> None:
         url, options = s3_bucket.put("k", DATA), s3_proxy.server.storage_options()
@@ -320,7 +320,7 @@ class TestCluster:
         cluster.run(forget_s3)
         assert not any(cluster.run(_known_s3).values())
 
-    def test_own_environment_and_folder_and_nothing_hidden_in_sight(self, tmp_path: Path) -> None:
+    def test_workers_have_an_environment_and_a_folder_of_their_own(self, tmp_path: Path) -> None:
         hidden, folder = tmp_path / "hidden", tmp_path / "work"
         hidden.mkdir()
         folder.mkdir()
@@ -388,7 +388,7 @@ def command_lines() -> list[list[str]]:
 class TestProcesses:
     SLEEP: ClassVar = [sys.executable, "-c", "import time; time.sleep(600)"]
 
-    def test_end_with_their_block_even_on_failure(self, tmp_path: Path) -> None:
+    def test_processes_end_with_their_block_even_on_failure(self, tmp_path: Path) -> None:
         def fail_half_way(processes: Processes) -> None:
             pids.append(processes.start("sleep", self.SLEEP))
             assert not is_gone(pids[0])
@@ -399,7 +399,7 @@ class TestProcesses:
             fail_half_way(processes)
         assert is_gone(pids[0])
 
-    def test_one_that_will_not_end_is_killed_with_its_children(self, tmp_path: Path) -> None:
+    def test_a_process_that_will_not_end_is_killed_with_its_children(self, tmp_path: Path) -> None:
         stubborn = 'trap "" TERM; sleep 600 & echo $!; while :; do wait; done'
         with Processes(tmp_path, grace=0.2) as processes:
             pid = processes.start("stubborn", ["sh", "-c", stubborn])
@@ -408,7 +408,7 @@ class TestProcesses:
         assert is_gone(pid)
         wait_until(lambda: is_gone(child))
 
-    def test_one_that_dies_early_is_reported_with_its_log(self, tmp_path: Path) -> None:
+    def test_a_process_that_dies_early_is_reported_with_its_log(self, tmp_path: Path) -> None:
         with Processes(tmp_path) as processes:
             processes.start("server", ["sh", "-c", "echo no disk; exit 3"])
             with pytest.raises(ProcessDiedError, match=r"(?s)ended with 3.*no disk"):

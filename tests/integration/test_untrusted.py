@@ -91,7 +91,9 @@ class TestNames:
 
 
 class TestMemory:
-    def test_a_store_that_tells_no_size_and_a_header_that_announces_too_much(self) -> None:
+    def test_a_header_that_announces_too_much_takes_no_memory_where_the_size_is_unknown(
+        self,
+    ) -> None:
         header = header_bytes(nx=65536, ny=65536, nz=4, mode=6)
         with file_server(header + bytes(4096), tell_size=False) as url:
             source = plan_mrc(url, metadata_file=None).source
@@ -118,7 +120,7 @@ class TestSecrets:
             root.removeHandler(handler)
             root.setLevel(level)
 
-    def test_are_in_no_log(self, bucket: Bucket, log: io.StringIO) -> None:
+    def test_secrets_are_in_no_log(self, bucket: Bucket, log: io.StringIO) -> None:
         url = bucket.put("movie.mrc", mrc_bytes(NUMBERS))
         with Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0") as client:
             plan = plan_mrc(url, chunks=(4, -1, -1), storage_options=bucket.storage_options())
@@ -126,7 +128,7 @@ class TestSecrets:
         assert "s3.GetObject" in log.getvalue()
         assert SECRET_KEY not in log.getvalue()
 
-    def test_of_a_session_are_in_no_log(self, moto: S3Server, log: io.StringIO) -> None:
+    def test_secrets_of_a_session_are_in_no_log(self, moto: S3Server, log: io.StringIO) -> None:
         with moto.bucket() as elsewhere:  # which takes any token
             url = elsewhere.put("movie.mrc", mrc_bytes(NUMBERS))
             options = {**moto.storage_options(), "token": "session-token-not-real"}
@@ -137,7 +139,7 @@ class TestSecrets:
         assert "session-token-not-real" not in log.getvalue()
 
     @pytest.mark.parametrize("status", [404, 503])
-    def test_nor_are_they_in_the_traceback_of_a_refusal(
+    def test_secrets_are_not_in_the_traceback_of_a_refusal(
         self, log: io.StringIO, status: int
     ) -> None:
         with refusing(status, b"") as url, dask.config.set({"mrcdist.retries": 0}):
@@ -148,7 +150,7 @@ class TestSecrets:
         assert "password-not-real" not in log.getvalue()
         assert "signature-not-real" not in log.getvalue()
 
-    def test_of_a_web_address_are_in_no_log(self, log: io.StringIO) -> None:
+    def test_secrets_of_a_web_address_are_in_no_log(self, log: io.StringIO) -> None:
         with file_server(mrc_bytes(NUMBERS)) as url:
             secret = url.replace("http://", "http://somebody:password-not-real@")
             plan = plan_mrc(f"{secret}?signature=signature-not-real")
@@ -158,8 +160,8 @@ class TestSecrets:
         assert "password-not-real" not in log.getvalue()
         assert "signature-not-real" not in log.getvalue()
 
-    def test_are_on_no_page_of_dasks(self, bucket: Bucket) -> None:
-        """Not with the error of a task that failed, either."""
+    def test_secrets_are_on_no_page_of_dasks(self, bucket: Bucket) -> None:
+        """The pages have the error of a task that failed, without its secrets."""
         url = bucket.put("movie.mrc", mrc_bytes(NUMBERS))
         source = plan_mrc(url, storage_options=bucket.storage_options()).source
         bucket.delete("movie.mrc")

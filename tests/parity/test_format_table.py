@@ -21,13 +21,13 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_this_project_reads_it_right(tmp_path, name):
+def test_mrcdist_reads_every_file_right(tmp_path, name):
     row = ROWS[name]
     assert judge("mrcdist", row.write(tmp_path), row) == "right"
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_mrcfile_agrees_on_the_plain_ones(tmp_path, name):
+def test_mrcfile_agrees_on_plain_files(tmp_path, name):
     row = ROWS[name]
     assert judge("mrcfile", row.write(tmp_path), row) == "right"
 

@@ -88,7 +88,7 @@ class TestCall:
     """HyperSpy passes `lazy`, and whatever it does not know itself."""
 
     @pytest.mark.parametrize("lazy", [True, False])
-    def test_keywords(self, written, monkeypatch, lazy):
+    def test_keywords_of_hyperspy_are_passed(self, written, monkeypatch, lazy):
         calls = []
 
         class Reader:
@@ -136,13 +136,13 @@ def load(request, registered):
 
 
 class TestScan:
-    def test_lazily(self, written, load):
+    def test_a_scan_is_loaded_lazily(self, written, load):
         signal = load(written.movie, lazy=True)
         assert type(signal).__name__ == "LazySignal2D"
         assert isinstance(signal.data, da.Array)
         np.testing.assert_array_equal(signal.data.compute(), all_frames(written))
 
-    def test_eagerly(self, written, load):
+    def test_a_scan_is_loaded_eagerly(self, written, load):
         signal = load(written.movie)
         assert type(signal).__name__ == "Signal2D"
         assert isinstance(signal.data, np.ndarray)
@@ -150,7 +150,7 @@ class TestScan:
         for name, found in signal.metadata._HyperSpy.navigators:
             assert isinstance(found.data, np.ndarray), name
 
-    def test_axes(self, written, load):
+    def test_axes_of_a_scan_are_hyperspys(self, written, load):
         manager = load(written.movie, lazy=True).axes_manager
         assert manager.navigation_shape == SCAN[::-1]
         assert manager.signal_shape == written.frame_shape[::-1]
@@ -163,7 +163,7 @@ class TestScan:
                 assert (axis.name, axis.units, axis.offset) == (name, units, 0)
                 assert axis.scale == float(said[key.format(letter)])
 
-    def test_metadata_where_hyperspy_looks(self, written, load):
+    def test_metadata_of_a_scan_are_where_hyperspy_looks(self, written, load):
         metadata = load(written.movie, lazy=True).metadata
         tem = metadata.Acquisition_instrument.TEM
         assert (tem.beam_energy, tem.camera_length, tem.magnification) == (200.0, 200.0, 80000.0)
@@ -202,12 +202,12 @@ class TestScan:
 
     @pytest.mark.parametrize("lazy", [True, False])
     @pytest.mark.filterwarnings("ignore:.*its axes stay its own")  # an image's, of the scan's shape
-    def test_other_options_pass_through(self, written, load, lazy):
+    def test_options_of_mrcdist_pass_through_hyperspy(self, written, load, lazy):
         signal = load(written.movie, lazy=lazy, navigation_shape=(6, 2), virtual_images=None)
         assert signal.axes_manager.navigation_shape == (6, 2)
         assert len(signal.metadata._HyperSpy.navigators.as_dictionary()) == 1
 
-    def test_none_uses_no_sidecar(self, written, load):
+    def test_metadata_file_none_uses_no_sidecar(self, written, load):
         signal = load(written.movie, lazy=True, metadata_file=None)
         assert signal.axes_manager.navigation_shape == (12,)
 
@@ -216,7 +216,7 @@ class TestSaving:
     @pytest.mark.parametrize("lazy", [True, False])
     @pytest.mark.parametrize(("ending", "package"), [("zspy", "zarr"), ("hspy", "h5py")])
     @pytest.mark.filterwarnings("ignore::FutureWarning")  # of zarr 2, about zarr 3
-    def test_reads_back_equal(self, tmp_path, written, load, lazy, ending, package):
+    def test_a_saved_signal_reads_back_equal(self, tmp_path, written, load, lazy, ending, package):
         require(package)
         signal = load(written.movie, lazy=lazy)
         saved = tmp_path / f"saved.{ending}"
@@ -260,7 +260,9 @@ class TestTiltSeries:
 
     @pytest.mark.parametrize(("ending", "package"), [("zspy", "zarr"), ("hspy", "h5py")])
     @pytest.mark.filterwarnings("ignore::FutureWarning")
-    def test_and_can_be_saved(self, tmp_path, series, registered, ending, package):
+    def test_a_tilt_series_of_uneven_tilts_can_be_saved(
+        self, tmp_path, series, registered, ending, package
+    ):
         require(package)
         signal = hs.load(
             series, file_format="mrcdist", lazy=True, tilt_file=series.with_suffix(".tlt")
@@ -282,14 +284,16 @@ class TestOtherFiles:
         ("shape", "kind", "navigation"),
         [((1, 4, 5), "Signal2D", ()), ((6, 4, 5), "Signal2D", (6,))],
     )
-    def test_images_and_stacks(self, tmp_path, registered, shape, kind, navigation):
+    def test_images_and_stacks_are_signals_of_their_dimension(
+        self, tmp_path, registered, shape, kind, navigation
+    ):
         path = write_mrc(tmp_path / "any.mrc", counting(shape, "float32"), cell=(50, 40, 30))
         signal = hs.load(path, file_format="mrcdist")
         assert type(signal).__name__ == kind
         assert signal.axes_manager.navigation_shape == navigation
         assert [axis.units for axis in signal.axes_manager.signal_axes] == ["nm", "nm"]
 
-    def test_complex_numbers(self, tmp_path, registered):
+    def test_complex_numbers_are_complex_signals(self, tmp_path, registered):
         path = write_mrc(tmp_path / "any.mrc", counting((2, 4, 5), "complex64"))
         signal = hs.load(path, file_format="mrcdist", lazy=True)
         assert type(signal).__name__ == "LazyComplexSignal2D"
@@ -304,7 +308,7 @@ class TestOtherFiles:
         signal = hs.load(written.movie, file_format="mrcdist", lazy=True)
         np.testing.assert_array_equal(signal.data.compute(), all_frames(written))
 
-    def test_an_object_store(self, tmp_path, moto):
+    def test_a_file_in_an_object_store_is_loaded(self, tmp_path, moto):
         written = write_acquisition(tmp_path, scan_shape=SCAN, virtual_images={"BF": image(1)})
         with moto.bucket() as bucket:
             for path in written.files:
@@ -319,7 +323,7 @@ class TestOtherFiles:
         np.testing.assert_array_equal(np.asarray(signal.navigator.data), image(1))
         assert SECRET_KEY not in str(signal.metadata) + str(signal.original_metadata)
 
-    def test_the_real_acquisition(self, real_data, registered):
+    def test_the_real_acquisition_is_loaded(self, real_data, registered):
         signal = hs.load(real_data / "20241021_00405_movie.mrc", file_format="mrcdist", lazy=True)
         assert signal.axes_manager.shape == (8, 4, 8, 4)
         navigators = signal.metadata._HyperSpy.navigators
@@ -340,21 +344,21 @@ class TestPyxem:
             signal_type="electron_diffraction",
         )
 
-    def test_becomes_its_own_kind_of_signal(self, diffraction, written):
+    def test_a_scan_becomes_pyxems_kind_of_signal(self, diffraction, written):
         lazy = "Lazy" if diffraction._lazy else ""
         assert type(diffraction).__name__ == f"{lazy}ElectronDiffraction2D"
         np.testing.assert_array_equal(np.asarray(diffraction.data), all_frames(written))
 
-    def test_converts_later_too(self, written, registered):
+    def test_a_loaded_scan_converts_to_pyxems_kind_of_signal(self, written, registered):
         signal = hs.load(written.movie, file_format="mrcdist", lazy=True)
         signal.set_signal_type("electron_diffraction")
         assert type(signal).__name__ == "LazyElectronDiffraction2D"
 
-    def test_finds_the_microscope(self, diffraction):
+    def test_pyxem_finds_the_microscope(self, diffraction):
         assert diffraction.calibration.beam_energy == 200.0
         assert diffraction.beam_energy == 200.0
 
-    def test_its_calibration_accepts_the_units(self, diffraction):
+    def test_pyxems_calibration_accepts_the_units(self, diffraction):
         calibration = diffraction.calibration
         assert calibration.units == ["nm^-1", "nm^-1"]
         calibration.beam_energy = calibration.beam_energy  # sets the wavelength
@@ -362,7 +366,7 @@ class TestPyxem:
         np.testing.assert_allclose(calibration.scale, [0.008, 0.01])
         assert calibration.units == [r"$\AA^{-1}$", r"$\AA^{-1}$"]
 
-    def test_integrates_over_angles_in_the_units(self, diffraction):
+    def test_pyxem_integrates_over_angles_in_the_units(self, diffraction):
         diffraction.calibration.center = None
         radial = diffraction.get_azimuthal_integral1d(npt=4, inplace=False, mean=True)
         assert radial.axes_manager.signal_axes[0].units == "nm^-1"

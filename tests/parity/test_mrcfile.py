@@ -70,7 +70,7 @@ def assert_same_number(ours, theirs):
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("dtype", sorted(MODES))
 @pytest.mark.parametrize("shape", [(1, 7, 5), (6, 4, 5), (3, 1, 1), (0, 4, 5)])
-def test_modes_shapes_and_byte_orders(tmp_path, dtype, byteorder, shape):
+def test_modes_shapes_and_byte_orders_are_read_as_by_mrcfile(tmp_path, dtype, byteorder, shape):
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(counting(shape, dtype), byteorder=byteorder))
     assert_same(path)
@@ -99,7 +99,7 @@ HEADERS = {
 
 @pytest.mark.parametrize("byteorder", "<>")
 @pytest.mark.parametrize("name", HEADERS)
-def test_header_fields(tmp_path, byteorder, name):
+def test_header_fields_are_those_of_mrcfile(tmp_path, byteorder, name):
     path = tmp_path / "a.mrc"
     data = counting((6, 4, 5), "int16")
     path.write_bytes(mrc_bytes(data, byteorder=byteorder, **HEADERS[name]))
@@ -107,7 +107,7 @@ def test_header_fields(tmp_path, byteorder, name):
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
-def test_compressed_files(tmp_path, compress):
+def test_compressed_files_are_read_as_by_mrcfile(tmp_path, compress):
     path = tmp_path / "a.mrc"
     path.write_bytes(compress(mrc_bytes(counting((6, 4, 5), "float32"))))
     assert_same(path)
@@ -115,7 +115,7 @@ def test_compressed_files(tmp_path, compress):
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "float32", "complex64", "uint16", "float16"])
 @pytest.mark.parametrize("shape", [(7, 5), (6, 4, 5), (2, 3, 4, 5)])
-def test_files_that_mrcfile_writes(tmp_path, dtype, shape):
+def test_files_that_mrcfile_writes_are_read(tmp_path, dtype, shape):
     data = counting(shape, dtype)
     path = tmp_path / "a.mrc"
     with mrcfile.new(path) as file:
@@ -130,7 +130,7 @@ def test_files_that_mrcfile_writes(tmp_path, dtype, shape):
     assert scales["y"] == pytest.approx(0.2)
 
 
-def test_real_files(real_data):
+def test_real_files_are_read_as_by_mrcfile(real_data):
     files = sorted([*real_data.glob("*.mrc"), *real_data.glob("*.map")])
     assert len(files) >= 7
     for path in files:

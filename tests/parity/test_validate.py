@@ -337,7 +337,7 @@ class TestCommand:
         with pytest.raises(MissingFileError):
             validate(path.with_name("b.mrc"))
 
-    def test_json(self, path):
+    def test_the_command_prints_json(self, path):
         path.write_bytes(CASES["version 0"][0])
         result = CliRunner().invoke(main, ["validate", "--json", str(path)])
         assert result.exit_code == 1

@@ -40,12 +40,12 @@ EVERY = [getattr(errors, name) for name in BUILTINS]
 
 
 class TestClasses:
-    def test_all_are_known_to_this_table(self):
+    def test_all_classes_are_in_this_tests_table(self):
         raised = {name for name in errors.__all__ if name not in ("MrcdistError", "MrcdistWarning")}
         assert raised == set(BUILTINS)
 
     @pytest.mark.parametrize("name", BUILTINS)
-    def test_one_base_and_the_builtin_that_a_caller_would_catch(self, name):
+    def test_every_class_has_a_common_base_and_the_builtin_that_a_caller_would_catch(self, name):
         error = getattr(errors, name)
         assert issubclass(error, mrcdist.MrcdistError)
         assert issubclass(error, BUILTINS[name])
@@ -59,25 +59,25 @@ class TestClasses:
 
 
 class TestText:
-    def test_has_value_cause_remedy_and_place(self):
+    def test_text_has_value_cause_remedy_and_place(self):
         error = errors.ReadError("a = 3", cause="b", remedy="c", where="d")
         assert str(error) == "a = 3\n  cause: b\n  remedy: c\n  where: d"
 
-    def test_leaves_out_what_is_not_known(self):
+    def test_text_leaves_out_what_is_not_known(self):
         assert str(errors.ReadError("a = 3", remedy="c")) == "a = 3\n  remedy: c"
 
-    def test_keeps_the_first_place(self):
+    def test_text_keeps_the_first_place(self):
         error = errors.ReadError("a = 3").located("host 1")
         assert error.where == "host 1"
         assert error.located("host 2") is error
         assert type(error) is errors.ReadError
 
-    def test_names_arguments_of_a_remedy_as_python_does(self):
+    def test_text_names_arguments_of_a_remedy_as_python_does(self):
         error = errors.ReadError("a", remedy="pass {scan_file=None}, {chunks} or {'anon': True}")
         assert error.remedy == "pass scan_file=None, chunks or {'anon': True}"
         assert str(error).endswith("remedy: pass scan_file=None, chunks or {'anon': True}")
 
-    def test_names_arguments_as_it_is_told(self):
+    def test_text_names_arguments_as_a_caller_of_text_wants(self):
         error = errors.ArgumentError(
             "scan_file='{a}' is empty", argument="scan_file", remedy="pass {scan_file=None}"
         )
@@ -89,29 +89,29 @@ class TestCodes:
     """Stable identifiers, whatever the sentences."""
 
     @pytest.mark.parametrize("kind", EVERY)
-    def test_every_class_has_one_of_its_own(self, kind):
+    def test_every_class_has_a_code_of_its_own(self, kind):
         code = kind("a").code
         assert code in errors.CODES
         assert [other for other in EVERY if other("a").code == code] == [kind]
 
-    def test_are_words_with_hyphens_each_listed_once_in_order(self):
+    def test_codes_are_words_with_hyphens_each_listed_once_in_order(self):
         assert list(errors.CODES) == sorted(set(errors.CODES))
         assert [c for c in errors.CODES if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", c)] == []
 
-    def test_every_error_names_one_save_where_a_class_says_enough(self):
+    def test_every_error_names_a_code_save_where_a_class_says_enough(self):
         bare = {raised.place for raised in RAISED if raised.code is None}
         assert [place for place in bare if not place.startswith(("storage/", "read/"))] == []
 
-    def test_all_that_are_listed_are_used_and_no_other(self):
+    def test_codes_that_are_listed_are_used_and_no_other(self):
         used = {raised.known_as for raised in RAISED} - {"error.code"}
         kept = {kind.default_code for kind in [errors.MrcdistError, *EVERY]}
         assert used | kept == set(errors.CODES)
 
     @pytest.mark.parametrize("code", errors.CODES)
-    def test_one_stands_for_errors_of_one_class(self, code):
+    def test_a_code_stands_for_errors_of_one_class(self, code):
         assert len({raised.kind for raised in RAISED if raised.known_as == code}) <= 1
 
-    def test_stay_with_the_argument_where_a_place_or_remedy_is_added(self):
+    def test_codes_stay_with_the_argument_where_a_place_or_remedy_is_added(self):
         error = errors.ArgumentError("chunks=0", code="chunks-invalid", argument="chunks")
         for other in (error.located("host 1"), error.remedied("pass {chunks=1}")):
             assert (other.code, other.argument) == ("chunks-invalid", "chunks")
@@ -120,7 +120,7 @@ class TestCodes:
 
 @pytest.mark.parametrize("protocol", ["pickle", "distributed"])
 @pytest.mark.parametrize("kind", EVERY)
-def test_crosses_processes_with_all_its_attributes(kind, protocol):
+def test_errors_cross_processes_with_all_their_attributes(kind, protocol):
     error = kind("a = 3", code="job-differs", argument="a", cause="b", remedy="{c=1}", where="d")
     through = pickle if protocol == "pickle" else distributed_pickle
     again = through.loads(through.dumps(error))
@@ -184,7 +184,7 @@ class TestBadArguments:
         ],
         ids=str,
     )
-    def test_are_refused_with_value_cause_and_remedy_before_any_task_runs(
+    def test_bad_arguments_are_refused_with_value_cause_and_remedy_before_any_task_runs(
         self, path, options, value
     ):
         before = stats.snapshot()
@@ -207,13 +207,13 @@ class TestBadArguments:
         ],
         ids=str,
     )
-    def test_names_that_are_none(self, filename, value):
+    def test_arguments_that_are_no_file_names_are_refused(self, filename, value):
         with pytest.raises(mrcdist.errors.ArgumentError) as raised:
             mrcdist.read_mrc(filename)
         assert_explained(raised.value, value)
 
     @pytest.mark.parametrize("kind", ["<>", "bigendian"])
-    def test_of_file_reader_under_rosettasciios_name(self, path, kind):
+    def test_bad_arguments_of_file_reader_have_rosettasciios_names(self, path, kind):
         with pytest.raises(mrcdist.errors.ArgumentError, match=kind):
             mrcdist.file_reader(path, endianess=kind)
 
@@ -232,7 +232,7 @@ class TestBadArguments:
             ("io", "mmap"),
         ],
     )
-    def test_in_dasks_configuration(self, path, knob, value):
+    def test_bad_settings_in_dasks_configuration_are_refused(self, path, knob, value):
         [ds] = mrcdist.read_mrc(path)
         with dask.config.set({f"mrcdist.{knob}": value}):
             with pytest.raises(mrcdist.errors.ArgumentError) as raised:
@@ -266,12 +266,12 @@ class TestBadFiles:
         assert "25 50 44 46" in problem
         assert "%PDF" in problem
 
-    def test_a_text_file_shorter_than_a_header(self, tmp_path):
+    def test_a_text_file_shorter_than_a_header_is_refused(self, tmp_path):
         problem = self.refused(tmp_path, b"hello", errors.FormatError)
         assert "5 bytes are too few for the 1024-byte header" in problem
         assert "hello" in problem
 
-    def test_an_empty_file(self, tmp_path):
+    def test_an_empty_file_is_refused(self, tmp_path):
         assert "0 bytes" in self.refused(tmp_path, b"", errors.FormatError)
 
     def test_a_truncated_file_says_both_sizes(self, tmp_path):
@@ -289,22 +289,22 @@ class TestBadFiles:
             [ds] = mrcdist.read_mrc(path, allow_truncated=True)
         np.testing.assert_array_equal(ds["data"].compute(), numbers[:23])
 
-    def test_a_file_that_is_not_there(self, tmp_path):
+    def test_a_file_that_does_not_exist_is_an_error(self, tmp_path):
         with pytest.raises(errors.MissingFileError) as raised:
             mrcdist.read_mrc(tmp_path / "none.mrc")
         assert_explained(raised.value, str(tmp_path / "none.mrc"))
         assert "host" in raised.value.where
 
-    def test_a_folder(self, tmp_path):
+    def test_a_folder_is_no_file(self, tmp_path):
         with pytest.raises(errors.MissingFileError, match=r"is a folder(?s:.*)name the .mrc file"):
             mrcdist.read_mrc(tmp_path)
 
-    def test_a_named_sidecar_that_is_not_there(self, path, tmp_path):
+    def test_a_named_sidecar_that_does_not_exist_is_an_error(self, path, tmp_path):
         with pytest.raises(errors.MissingFileError, match=r"none_info\.txt"):
             mrcdist.read_mrc(path, metadata_file=tmp_path / "none_info.txt")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-    def test_a_file_that_may_not_be_read(self, tmp_path):
+    def test_a_file_that_may_not_be_read_is_an_error(self, tmp_path):
         path = write_mrc(tmp_path / "a.mrc", counting((2, 8, 8), "uint16"))
         path.chmod(0)
         with pytest.raises(errors.AccessDeniedError):
@@ -312,7 +312,7 @@ class TestBadFiles:
 
 
 class TestStores:
-    """That cannot be reached, or refuse."""
+    """Stores that cannot be reached, or refuse."""
 
     @pytest.fixture
     def no_waits(self, monkeypatch):
@@ -329,7 +329,7 @@ class TestStores:
 
     @pytest.mark.usefixtures("no_waits")
     def test_a_store_that_was_there_may_come_back(self):
-        """So a task does not give up a store whose server is being restarted."""
+        """A task does not give up a store whose server is being restarted."""
         answers = iter([ConnectionRefusedError()] * 9 + [b"bytes"])
 
         def call():
@@ -351,7 +351,7 @@ class TestStores:
 
 
 class TestMmapModes:
-    """Of arrays that are not lazy; tasks only ever read."""
+    """Modes are for arrays that are not lazy; tasks only ever read."""
 
     @pytest.fixture
     def numbers(self):
@@ -366,7 +366,7 @@ class TestMmapModes:
         return ds["data"]
 
     @pytest.mark.parametrize("mode", [None, "c"])
-    def test_c_is_the_default_and_copies_on_write(self, path, numbers, mode):
+    def test_mode_c_is_the_default_and_copies_on_write(self, path, numbers, mode):
         before = path.read_bytes()
         data = self.data(path, mode)
         assert isinstance(data, np.memmap)
@@ -376,14 +376,14 @@ class TestMmapModes:
         del data
         assert path.read_bytes() == before
 
-    def test_r_is_read_only(self, path, numbers):
+    def test_mode_r_is_read_only(self, path, numbers):
         data = self.data(path, "r")
         np.testing.assert_array_equal(data, numbers)
         with pytest.raises(ValueError, match="read-only"):
             data[3] = 7
 
     @pytest.mark.parametrize("byteorder", "<>")
-    def test_r_plus_writes_through(self, tmp_path, numbers, byteorder):
+    def test_mode_r_plus_writes_through(self, tmp_path, numbers, byteorder):
         path = write_mrc(tmp_path / "a.mrc", numbers, byteorder=byteorder, extended=b"")
         header = path.read_bytes()[:1024]
         data = self.data(path, "r+", navigation_shape=(6, 4))
@@ -393,7 +393,7 @@ class TestMmapModes:
         numbers[8] = 7
         assert path.read_bytes() == header + numbers.astype(f"{byteorder}u2").tobytes()
 
-    def test_r_plus_of_what_cannot_be_mapped_is_refused(self, memory_file, numbers, tmp_path):
+    def test_mode_r_plus_of_what_cannot_be_mapped_is_refused(self, memory_file, numbers, tmp_path):
         four_bit = tmp_path / "packed.mrc"
         four_bit.write_bytes(header_bytes(nx=8, ny=8, nz=2, mode=101) + bytes(64))
         for url in (memory_file(mrc_bytes(numbers)), four_bit):
@@ -434,7 +434,7 @@ class TestMmapModes:
         del data, ds
         assert state() == before
 
-    def test_a_lazy_result_does_not_write_through_either(self, path, numbers):
+    def test_a_lazy_result_does_not_write_through(self, path, numbers):
         before = path.read_bytes()
         [ds] = mrcdist.read_mrc(path)
         data = ds["data"].compute()

@@ -40,7 +40,7 @@ class TestExplain:
         ids=str,
     )
     @pytest.mark.parametrize("store", ["map", "read", "auto", "memory"])
-    def test_requests_bytes_and_tasks(
+    def test_requests_bytes_and_tasks_are_those_counted(
         self, local_file, memory_file, numbers, store, settings, chunks
     ):
         io = "auto" if store == "memory" else store
@@ -58,7 +58,7 @@ class TestExplain:
         assert cost.task_bytes * cost.tasks == cost.total_bytes == numbers.nbytes
         assert cost.splits_frames == (cost.chunk_shape[1:] != (32, 40))
 
-    def test_of_the_largest_chunk_where_they_are_uneven(self, local_file):
+    def test_the_estimate_is_for_the_largest_of_uneven_chunks(self, local_file):
         cost = mrcdist.plan_mrc(local_file, chunks=((3, 16, 5), -1, -1)).explain()
         assert cost.chunk_shape == (16, 32, 40)
         assert cost.fetched_bytes == cost.task_bytes == 16 * 32 * 40 * 2
@@ -66,7 +66,7 @@ class TestExplain:
     @pytest.mark.parametrize("chunks", [(8, -1, -1), (8, 64, 64), (1, -1, -1)])
     @pytest.mark.parametrize("byteorder", "<>")
     @pytest.mark.parametrize("store", ["map", "read", "memory"])
-    def test_memory(self, tmp_path, memory_file, store, byteorder, chunks):
+    def test_memory_is_that_measured(self, tmp_path, memory_file, store, byteorder, chunks):
         numbers = counting((16, 512, 512), "uint16")
         raw = mrc_bytes(numbers, byteorder=byteorder)
         if store == "memory":
@@ -95,7 +95,7 @@ class TestExplain:
         peak += count.read.bytes_mapped
         assert expected / 2 <= peak <= 1.1 * expected + 2**17
 
-    def test_says_what_splitting_frames_costs(self, local_file, memory_file, numbers):
+    def test_explain_says_what_splitting_frames_costs(self, local_file, memory_file, numbers):
         with dask.config.set({"mrcdist.io": "map"}):
             local = str(mrcdist.plan_mrc(local_file, chunks=(6, 16, 10)).explain())
         assert "each frame is visited by 8 tasks" in local
@@ -106,7 +106,7 @@ class TestExplain:
         whole = str(mrcdist.plan_mrc(url, chunks=(6, -1, -1)).explain())
         assert "note" not in whole
 
-    def test_reads_like_this(self, local_file):
+    def test_explain_is_readable(self, local_file):
         with dask.config.set({"mrcdist.io": "map"}):
             text = str(mrcdist.plan_mrc(local_file, chunks=(6, -1, -1)).explain(threads=2))
         assert text.splitlines() == [
@@ -119,7 +119,7 @@ class TestExplain:
         ]
 
     @pytest.mark.filterwarnings("ignore:.*chunks are more than:mrcdist.MrcdistWarning")
-    def test_warns_of_tasks_that_are_too_small_and_too_many(self, memory_file):
+    def test_explain_warns_of_tasks_that_are_too_small_and_too_many(self, memory_file):
         url = memory_file(mrc_bytes(counting((50_001, 1, 1), "int8")))
         remarks = " ".join(mrcdist.plan_mrc(url, chunks=(1, -1, -1)).explain().remarks)
         assert "50,001 chunks" in remarks

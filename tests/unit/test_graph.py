@@ -78,7 +78,7 @@ def local_file(tmp_path_factory, numbers):
 
 
 class TestPlanning:
-    def test_reads_the_header_and_no_pixel(self, recording, numbers):
+    def test_planning_reads_the_header_and_no_pixel(self, recording, numbers):
         url, ranges = recording(mrc_bytes(numbers))
         plan = mrcdist.plan_mrc(url, chunks=(3, -1, -1))
         plan.explain()
@@ -86,7 +86,7 @@ class TestPlanning:
         repr(plan.to_dask()[3:5].sum())
         assert ranges == [(0, 1024)]
 
-    def test_reads_the_part_of_the_extended_header_that_the_data_need_and_no_pixel(
+    def test_planning_reads_the_needed_part_of_the_extended_header_and_no_pixel(
         self, recording, numbers
     ):
         extended = bytes(2 * len(numbers))  # a tilt angle, 0, for each section
@@ -95,7 +95,9 @@ class TestPlanning:
         assert mrcdist.plan_mrc(url).extended.n_records == len(numbers)
         assert max(stop for _, stop in ranges) == 1024 + len(extended)
 
-    def test_opens_the_file_no_more_often_for_a_million_chunks_than_for_one(self, recording):
+    def test_planning_a_million_chunks_opens_the_file_no_more_often_than_planning_one(
+        self, recording
+    ):
         raw = mrc_bytes(counting((1_000_000, 1, 1), "int8"))
         url, ranges = recording(raw)
         mrcdist.plan_mrc(url, chunks=-1).to_dask()
@@ -106,7 +108,7 @@ class TestPlanning:
         assert array.npartitions == 1_000_000
         assert ranges == for_one
 
-    def test_records_which_version_of_the_file_it_planned_for(self, local_file):
+    def test_planning_records_the_version_of_the_file(self, local_file):
         stat = local_file.stat()
         [part] = mrcdist.plan_mrc(local_file).source.parts
         assert part.file.version == local_version(stat)
@@ -123,7 +125,7 @@ class TestPlanning:
 
 
 class TestTasks:
-    def test_there_is_one_a_chunk(self, local_file, numbers):
+    def test_each_chunk_has_one_task(self, local_file, numbers):
         [ds] = mrcdist.read_mrc(local_file, chunks=(5, 16, 40))
         array = ds["data"]
         assert array.numblocks == (5, 2, 1)
@@ -132,19 +134,19 @@ class TestTasks:
             np.testing.assert_array_equal(array.compute(scheduler="synchronous"), numbers)
         assert count.read.blocks == 10
 
-    def test_they_are_data_producers_which_the_scheduler_queues(self, local_file):
+    def test_tasks_are_data_producers_which_the_scheduler_queues(self, local_file):
         [ds] = mrcdist.read_mrc(local_file, chunks=(5, -1, -1))
         tasks = optimised(ds["data"]).values()
         assert [task.data_producer for task in tasks] == [True] * 5
 
-    def test_they_run_without_optimisation_and_without_a_scheduler(self, local_file, numbers):
+    def test_tasks_run_without_optimisation_and_without_a_scheduler(self, local_file, numbers):
         [ds] = mrcdist.read_mrc(local_file, chunks=(5, 16, 40))
         got = ds["data"][3:7].compute(scheduler="synchronous", optimize_graph=False)
         np.testing.assert_array_equal(got, numbers[3:7])
 
     @pytest.mark.parametrize("chunks", ["auto", (8, -1, -1)])
     @pytest.mark.parametrize("io", ["map", "read"])
-    def test_one_frame_of_a_chunk_reads_one_frame(self, local_file, numbers, chunks, io):
+    def test_a_single_frame_of_a_chunk_reads_one_frame(self, local_file, numbers, chunks, io):
         [ds] = mrcdist.read_mrc(local_file, chunks=chunks)
         with dask.config.set({"mrcdist.io": io}), counted() as count:
             np.testing.assert_array_equal(ds["data"][17].compute(), numbers[17])
@@ -167,7 +169,7 @@ class TestTasks:
             np.testing.assert_array_equal(ds["data"][17].compute(), numbers[17])
         assert (count.read.blocks, count.read.bytes_fetched) == (1, numbers[0].nbytes)
 
-    def test_lists_masks_and_negative_steps_are_right_too(self, local_file, numbers):
+    def test_lists_masks_and_negative_steps_equal_numpy(self, local_file, numbers):
         [ds] = mrcdist.read_mrc(local_file, chunks=(5, 16, -1))
         mask = numbers[:, 0, 0] % 3 == 0
         for index in (
@@ -257,11 +259,11 @@ class TestNames:
     def names(self, path, **options):
         return mrcdist.plan_mrc(path, **options).to_dask().name
 
-    def test_are_the_same_for_the_same_file(self, local_file):
+    def test_names_are_the_same_for_the_same_file(self, local_file):
         chunks = (5, -1, -1)
         assert self.names(local_file, chunks=chunks) == self.names(str(local_file), chunks=chunks)
 
-    def test_are_others_for_other_chunks_shapes_and_readings(self, local_file):
+    def test_names_are_others_for_other_chunks_shapes_and_readings(self, local_file):
         names = {
             self.names(local_file),
             self.names(local_file, chunks=(5, -1, -1)),
@@ -271,7 +273,7 @@ class TestNames:
         }
         assert len(names) == 5
 
-    def test_are_others_for_a_changed_file(self, tmp_path, numbers):
+    def test_names_are_others_for_a_changed_file(self, tmp_path, numbers):
         path = write_mrc(tmp_path / "any.mrc", numbers)
         before = self.names(path)
         os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
@@ -281,11 +283,11 @@ class TestNames:
         sources = [s3_source((24,), each) for each in options]
         return [to_dask(source, plan_chunks(source.layout)).name for source in sources]
 
-    def test_do_not_depend_on_credentials(self):
+    def test_names_do_not_depend_on_credentials(self):
         first, second = self.of_options(*({"key": "a", "secret": secret} for secret in ("b", "c")))
         assert first == second
 
-    def test_are_others_where_the_options_lead_to_another_store(self):
+    def test_names_are_others_where_the_options_lead_to_another_store(self):
         """The URL, size and version may be the same there."""
         first, second = self.of_options(
             *({"endpoint_url": f"http://{host}"} for host in ("one", "two"))

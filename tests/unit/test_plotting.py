@@ -187,7 +187,7 @@ def test_an_image_looks_the_same_in_a_preview_and_in_a_result(tmp_path, name, co
 
 
 class TestPatterns:
-    """Which frames are drawn on a logarithmic scale."""
+    """Diffraction patterns with counts are drawn on a logarithmic scale."""
 
     @pytest.mark.parametrize(
         ("names", "units", "patterns"),

@@ -23,7 +23,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_what_is_done_soon_says_nothing():
+def test_progress_that_is_done_soon_says_nothing():
     log = io.StringIO()
     with Progress("reading", 4, stream=log, patience=3600) as progress:
         for _ in range(4):
@@ -31,7 +31,7 @@ def test_what_is_done_soon_says_nothing():
     assert log.getvalue() == ""
 
 
-def test_what_takes_long_says_how_far_it_is():
+def test_progress_that_takes_long_says_how_far_it_is():
     log, terminal = io.StringIO(), Terminal()
     for stream in (log, terminal):
         with Progress("reading", 8, stream=stream, patience=0) as progress:
@@ -52,7 +52,7 @@ class Clock:
 
 
 class TestBytes:
-    """Of what is counted in bytes, the speed and the time left are shown too."""
+    """Progress that is counted in bytes shows the speed and the time left too."""
 
     def test_a_log_gets_a_line_now_and_then(self):
         log, clock = io.StringIO(), Clock()
@@ -126,13 +126,13 @@ class Spoken(io.StringIO):
 class TestWaiting:
     """For what has no steps: an answer that does not come."""
 
-    def test_what_comes_soon_says_nothing(self):
+    def test_an_answer_that_comes_soon_says_nothing(self):
         told = []
         with waiting(lambda: "waiting", say=told.append, patience=3600):
             pass
         assert told == []
 
-    def test_what_takes_long_is_named_as_it_is_by_then(self):
+    def test_a_wait_is_named_as_it_is_when_it_is_said(self):
         told, said = [], threading.Event()
         words = "nothing yet"
         with waiting(lambda: words, say=lambda text: (told.append(text), said.set()), patience=0.1):
@@ -149,7 +149,7 @@ class TestWaiting:
         assert retried(lambda: terminal.said.wait(60), read_settings(), "s3://b/x.mrc", str)
         assert terminal.getvalue() == "no answer from s3://b/x.mrc yet, waiting for up to 120 s\n"
 
-    def test_a_log_is_spared(self, monkeypatch):
+    def test_a_log_is_not_told_of_waiting(self, monkeypatch):
         log, said = Spoken(terminal=False), threading.Event()
         monkeypatch.setattr("sys.stderr", log)
         with waiting(lambda: said.set() or "waiting", patience=0.01):
@@ -157,8 +157,8 @@ class TestWaiting:
         assert log.getvalue() == ""
 
 
-class TestWhereOneWaits:
-    """All of it as if it took long."""
+class TestLongReads:
+    """Reading, copying and following sections, as if each took long."""
 
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch):
@@ -166,7 +166,7 @@ class TestWhereOneWaits:
             told = functools.partial(Progress, patience=0)
             monkeypatch.setattr(f"mrcdist.{module}.Progress", told)
 
-    def test_reading_all_of_a_remote_file(self, memory_file, capsys):
+    def test_reading_all_of_a_remote_file_shows_progress(self, memory_file, capsys):
         numbers = counting((8, 4, 5), "int16")
         url = memory_file(mrc_bytes(numbers))
         [ds] = mrcdist.read_mrc(url, distributed=False, chunks=(2, -1, -1))
@@ -174,13 +174,13 @@ class TestWhereOneWaits:
         told = "".join(f"reading any.mrc: {percent} %\n" for percent in (25, 50, 75, 100))
         assert capsys.readouterr().err == told
 
-    def test_one_chunk_is_read_in_one_go(self, memory_file, capsys):
+    def test_reading_a_single_chunk_shows_no_progress(self, memory_file, capsys):
         numbers = counting((8, 4, 5), "int16")
         [ds] = mrcdist.read_mrc(memory_file(mrc_bytes(numbers)), distributed=False)
         np.testing.assert_array_equal(ds["data"], numbers)
         assert capsys.readouterr().err == ""
 
-    def test_copying_a_file_to_a_cache(self, tmp_path, memory_file, capsys):
+    def test_copying_a_file_to_a_cache_shows_progress(self, tmp_path, memory_file, capsys):
         numbers = counting((8, 4, 5), "int16")
         options = {"simplecache": {"cache_storage": str(tmp_path / "cache")}}
         url = f"simplecache::{memory_file(mrc_bytes(numbers))}"
@@ -198,7 +198,7 @@ class TestWhereOneWaits:
         assert "copying" in told
         assert SECRET_KEY not in told
 
-    def test_following_the_sections_of_mrcz(self, tmp_path, memory_file, capsys):
+    def test_following_the_sections_of_mrcz_shows_progress(self, tmp_path, memory_file, capsys):
         mrcz = pytest.importorskip("mrcz")
         numbers = np.random.default_rng(0).integers(0, 9, (8, 32, 32), np.int16)
         mrcz.writeMRC(numbers, str(tmp_path / "any.mrcz"), compressor="zstd")

@@ -78,7 +78,7 @@ class TestPartialStore:
             PartialStore(tmp_path / "out", {**JOB, **change}, n_parts).open(resume=True)
 
     @pytest.mark.parametrize("described", ["", "{", "[]", '{"other": 1}'])
-    def test_parts_without_a_description_are_nobodys(self, tmp_path, described):
+    def test_parts_without_a_description_are_refused(self, tmp_path, described):
         self.with_a_part(tmp_path)
         (tmp_path / "out" / "job.json").write_text(described)
         with pytest.raises(ArgumentError, match="another job"):
@@ -92,7 +92,7 @@ class TestPartialStore:
         with pytest.raises(ReadError, match=r"part-00000.npy cannot be read"):
             store.load(0)
 
-    def test_what_else_is_in_the_folder_stays(self, tmp_path):
+    def test_other_files_in_the_folder_of_parts_stay(self, tmp_path):
         store = self.with_a_part(tmp_path)
         (tmp_path / "out" / "notes.txt").write_text("mine")
         store.remove()
@@ -275,7 +275,7 @@ jobqueue:
 
 class TestJobQueue:
     @pytest.mark.parametrize(("command", "system"), [("sbatch", "slurm"), ("qsub", "pbs")])
-    def test_the_system_that_is_here_is_taken(self, command, system):
+    def test_the_installed_batch_system_is_taken(self, command, system):
         queue = parse_job_queue(QUEUES, installed=command.__eq__)
         assert (queue.system, queue.minimum, queue.maximum) == (system, 0, 10)
 
@@ -307,7 +307,7 @@ class TestJobQueue:
             ("jobqueue: {slurm: 3}\nsystem: slurm", "system: slurm"),
         ],
     )
-    def test_what_is_wrong_is_named(self, text, problem):
+    def test_a_wrong_setting_is_named(self, text, problem):
         with pytest.raises(ArgumentError, match=problem):
             parse_job_queue(text, installed=lambda _: False)
 
@@ -358,7 +358,7 @@ class TestCheckReport:
     def report(self, *workers):
         return CheckReport("s3://b/k", "10 bytes, etag x", self.VERSIONS, workers)
 
-    def test_all_is_well(self):
+    def test_a_report_of_good_workers_is_ok(self):
         report = self.report(self.GOOD)
         assert report.ok
         assert report.as_dict()["workers"][0]["bytes_per_second"] == 2**28
@@ -366,7 +366,7 @@ class TestCheckReport:
         assert row.split() == ["w-1", "node1", "4", "8.00", "GiB", "256.00", "MiB/s", "yes", "-"]
         assert "1 of 1 workers can read the file: 64.00 MiB each, all at once" in str(report)
 
-    def test_who_cannot_and_why(self):
+    def test_workers_that_cannot_read_are_reported_with_the_reason(self):
         problem = {"problem": "it is not there", "cause": "no mount", "remedy": "mount it"}
         bad = [WorkerReport(f"tcp://{n}", f"w-{n}", "node2", **problem) for n in (2, 3)]
         report = self.report(self.GOOD, *bad)
@@ -376,7 +376,7 @@ class TestCheckReport:
         assert "1 of 3 workers" in told
         assert "cannot: w-2, w-3\n  it is not there\n  cause: no mount\n  remedy: mount it" in told
 
-    def test_other_versions_are_told_but_do_not_stop_anybody(self):
+    def test_other_versions_of_packages_are_reported_and_no_error(self):
         other = WorkerReport(
             "tcp://2", "w-2", "node2", versions={"python": "3.12.1"}, bytes_read=1, seconds=1
         )

@@ -52,7 +52,7 @@ class TestParseDetector:
             ("masks/half.npy", MaskFile("masks/half.npy")),
         ],
     )
-    def test_words_and_numbers(self, text, detector):
+    def test_detectors_are_given_as_words_and_numbers(self, text, detector):
         assert parse_detector(text) == detector
 
     @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ class TestParseDetector:
             "square:1,2,3",
         ],
     )
-    def test_anything_else_is_refused(self, text):
+    def test_text_that_names_no_detector_is_refused(self, text):
         with pytest.raises(ArgumentError, match=r"annulus:CY,CX,R1,R2"):
             parse_detector(text)
 
@@ -134,7 +134,7 @@ class TestDetectors:
             (np.ones((4, 3), complex), "dtype"),
         ],
     )
-    def test_what_cannot_be_a_mask(self, mask, cause):
+    def test_arrays_that_cannot_be_a_mask_are_refused(self, mask, cause):
         with pytest.raises(ArgumentError, match=cause):
             Mask.of(mask, (4, 3))
 
@@ -167,7 +167,7 @@ class TestBrightDisk:
     @given(
         st.floats(20, 40), st.floats(20, 30), st.floats(4, 15), st.sampled_from([0.0, 50.0, 1000.0])
     )
-    def test_is_found_to_half_a_pixel_on_any_background(self, cy, cx, radius, background):
+    def test_the_disk_is_found_to_half_a_pixel_on_any_background(self, cy, cx, radius, background):
         disk = find_disk(disk_pattern((64, 50), cy, cx, radius, background=background))
         assert (disk.cy, disk.cx) == (pytest.approx(cy, abs=0.5), pytest.approx(cx, abs=0.5))
         assert (disk.inner, disk.outer) == (0, pytest.approx(radius, abs=0.5))
@@ -179,7 +179,7 @@ class TestBrightDisk:
         pattern[3, 4] = 1e6
         assert find_disk(pattern) == alone
 
-    def test_a_radius_of_the_users_wins(self):
+    def test_a_given_radius_wins(self):
         found = find_disk(disk_pattern((64, 50), 30, 25, 8), 11.0)
         assert (found.outer, found.cy) == (11.0, pytest.approx(30, abs=0.01))
 

@@ -54,7 +54,7 @@ def plain(tmp_path):
 
 
 class TestInfo:
-    def test_is_readable(self, plain):
+    def test_info_is_readable(self, plain):
         result = run("info", plain)
         assert result.exit_code == 0
         lines = result.stdout.splitlines()
@@ -66,7 +66,7 @@ class TestInfo:
         assert any("label    made for a test" in line for line in lines)
         assert result.stderr == ""
 
-    def test_of_a_scan_names_its_axes_and_calibration(self, acquisition):
+    def test_info_of_a_scan_names_its_axes_and_calibration(self, acquisition):
         result = run("info", acquisition.movies[0])
         [ds] = mrcdist.read_mrc(acquisition.movies[0])
         printed = [line.split() for line in result.stdout.splitlines() if "  axis " in line]
@@ -75,7 +75,7 @@ class TestInfo:
         ]
         assert f"General.original_filename = {acquisition.movies[0].name}" in result.stdout
 
-    def test_as_json_is_what_read_mrc_returns(self, acquisition):
+    def test_info_as_json_is_what_read_mrc_returns(self, acquisition):
         found = run_json("info", acquisition.movies[0])
         [ds] = mrcdist.read_mrc(acquisition.movies[0])
         assert found["shape"] == [4, 6, 8, 8] == list(ds["data"].shape)
@@ -87,14 +87,14 @@ class TestInfo:
         assert found["url"] == str(acquisition.movies[0])
         assert found["notes"] == []
 
-    def test_without_the_sidecar(self, acquisition):
+    def test_info_does_without_the_sidecar_when_told(self, acquisition):
         movie = acquisition.movies[0]
         assert run_json("info", movie, "--metadata-file", "none")["shape"] == [24, 8, 8]
         assert run_json("info", movie, "--navigation-shape", "3,-1")["shape"] == [8, 3, 8, 8]
         named = run_json("info", movie, "--metadata-file", acquisition.sidecar)
         assert named["shape"] == [4, 6, 8, 8]
 
-    def test_of_a_tilt_series_with_uneven_angles(self, tmp_path):
+    def test_info_of_a_tilt_series_has_uneven_angles(self, tmp_path):
         angles = np.array([-6000, -1000, 0, 2000, 6000], "<i2")  # hundredths of a degree
         raw = mrc_bytes(
             counting((5, 6, 7), "int16"), extended=angles.tobytes(), exttyp=b"SERI", nint=2, nreal=1
@@ -106,7 +106,7 @@ class TestInfo:
         [line] = [x for x in run("info", path).stdout.splitlines() if "  axis     tilt" in x]
         assert line.endswith("uneven steps from -60 to 60 deg")
 
-    def test_values_that_json_does_not_know(self, tmp_path):
+    def test_values_that_json_does_not_know_are_null(self, tmp_path):
         path = write_mrc(
             tmp_path / "nan.mrc",
             counting((5, 6, 7), "int16"),
@@ -127,7 +127,7 @@ class TestInfo:
 
 
 class TestExplain:
-    def test_prints_the_plans_own_words(self, plain):
+    def test_explain_prints_the_plans_own_words(self, plain):
         expected = str(mrcdist.plan_mrc(plain, chunks=(2, -1, -1)).explain(threads=3))
         result = run("explain", plain, "--chunks", "2,-1,-1", "--threads", "3")
         assert result.exit_code == 0
@@ -144,7 +144,7 @@ class TestExplain:
             ("1,auto,7", (1, "auto", 7)),
         ],
     )
-    def test_takes_chunks_as_read_mrc_does(self, plain, given, chunks):
+    def test_explain_takes_chunks_as_read_mrc_does(self, plain, given, chunks):
         cost = run_json("explain", plain, "--chunks", given)
         expected = mrcdist.plan_mrc(plain, chunks=chunks).explain().as_dict()
         assert cost == {**expected, "notes": []}
@@ -166,7 +166,9 @@ class TestErrors:
             (mrc_bytes(counting((5, 6, 7), "int16"))[:-10], "4 of 5 frames are whole"),
         ],
     )
-    def test_exit_1_with_cause_and_remedy_and_no_traceback(self, tmp_path, command, raw, says):
+    def test_errors_exit_1_with_cause_and_remedy_and_no_traceback(
+        self, tmp_path, command, raw, says
+    ):
         path = tmp_path / "bad.mrc"
         if raw is not None:
             path.write_bytes(raw)

@@ -42,7 +42,7 @@ class TestOptionsOfARead:
             ("validate", {"metadata_file", "endianness", "mode0"}),
         ],
     )
-    def test_each_command_has_those_that_matter_to_it(self, command, names):
+    def test_each_command_has_the_options_that_matter_to_it(self, command, names):
         options = options_of(command)
         # The chunks of check-workers are what it reads of each worker's share.
         assert {name for name in ARGUMENTS if name in options} - {"chunks"} == names - {"chunks"}
@@ -77,7 +77,7 @@ class TestOptionsOfARead:
         assert "endianness" in run("info", path, "--endianness", other).stderr
 
     @pytest.mark.parametrize("command", ["info", "validate"])
-    def test_other_words_are_refused(self, tmp_path, command):
+    def test_words_that_are_no_byte_order_are_refused(self, tmp_path, command):
         path = write_mrc(tmp_path / "a.mrc", counting((2, 3, 4), "int16"))
         refused = run(command, path, "--mode0", "int32")
         assert refused.exit_code == 2

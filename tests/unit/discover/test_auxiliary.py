@@ -101,7 +101,7 @@ class TestReading:
         with data.with_name("b.words").open() as stream:
             assert read(data, stream) == (("b.words", "open"), [])
 
-    def test_anything_else_is_an_error_that_names_the_argument(self, data):
+    def test_an_argument_of_another_type_is_an_error_that_names_it(self, data):
         with pytest.raises(ArgumentError, match="words_file is a int") as caught:
             read(data, 3)
         assert (caught.value.argument, caught.value.code) == (
@@ -130,7 +130,7 @@ class TestErrorsInTheFile:
 
     @pytest.mark.parametrize("kind", [SIDECAR, SCAN_POINTS])
     @pytest.mark.parametrize("wanted", ["auto", "named"])
-    def test_where_it_is(self, tmp_path, kind, wanted):
+    def test_errors_are_located_in_the_auxiliary_file(self, tmp_path, kind, wanted):
         movie = tmp_path / "20260101_00001_movie.mrc"
         movie.write_bytes(b"data")
         [damaged, *_] = kind.candidates(movie.name)
@@ -154,7 +154,7 @@ class TestAbsence:
             ("a.dat", "auto", "looked for beside a file called"),
         ],
     )
-    def test_the_reason_is_said(self, tmp_path, name, wanted, why):
+    def test_the_reason_of_an_absence_is_given(self, tmp_path, name, wanted, why):
         (tmp_path / name).write_bytes(b"data")
         file = AuxiliaryFile(WORDS, wanted, directory_of(tmp_path / name))
         assert file.read(Notes()) is None

@@ -75,7 +75,7 @@ def test_each_kind_is_known_by_its_first_bytes(kind, raw):
         b"12PK\x03\x04",
     ],
 )
-def test_what_only_looks_like_it_is_not_compressed(raw):
+def test_files_that_only_look_compressed_are_not(raw):
     assert detect_compression(raw) is None
 
 

@@ -31,20 +31,20 @@ TiltAngle = 77
 
 
 @pytest.mark.parametrize("name", ["series.tlt", "series.rawtlt", "SERIES.TLT", "s3://b/x.rawtlt"])
-def test_one_angle_a_line(name):
+def test_each_line_is_an_angle(name):
     angles = parse_tilts(name, b"-60.00\n 0\n+1.5e1\n  60.\n")
     assert angles.dtype == np.float64
     np.testing.assert_array_equal(angles, [-60.0, 0.0, 15.0, 60.0])
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r", b"\n\n"])
-def test_any_line_ending_and_blank_lines(ending):
+def test_any_line_ending_and_blank_lines_are_read(ending):
     raw = b"\xef\xbb\xbf" + ending.join([b"1", b"2", b"3", b""])
     np.testing.assert_array_equal(parse_tilts("a.tlt", raw), [1.0, 2.0, 3.0])
 
 
 @given(st.lists(st.floats(-360, 360), min_size=1, max_size=50))
-def test_round_trip(angles):
+def test_angles_written_are_angles_read(angles):
     raw = "\n".join(str(angle) for angle in angles).encode()
     np.testing.assert_array_equal(parse_tilts("a.rawtlt", raw), angles)
     sections = [f"[ZValue = {k}]\nTiltAngle = {angle}\n" for k, angle in enumerate(angles)]
@@ -104,7 +104,7 @@ def test_an_mdoc_of_frames_has_no_angles_of_images():
         parse_tilts("a.mdoc", b"Voltage = 300\n[FrameSet = 0]\nTiltAngle = 3\n")
 
 
-def test_another_extension_is_refused():
+def test_files_of_other_extensions_are_refused():
     with pytest.raises(SidecarError, match=r"a\.txt is no file of tilt angles"):
         parse_tilts("a.txt", b"1\n2\n")
 

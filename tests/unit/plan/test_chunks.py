@@ -64,7 +64,7 @@ def test_a_size_is_a_limit():
         (((10, 6), (32,), (8,), (8,)), (10, 32, 8, 8)),
     ],
 )
-def test_what_dask_takes_is_taken(chunks, shape):
+def test_chunks_are_given_as_to_dask(chunks, shape):
     assert tuple(max(axis) for axis in plan_chunks(layout(), chunks)) == shape
 
 

@@ -79,26 +79,26 @@ def test_frames_at_an_even_step_are_one_read_just_where_merging_says_so(
 
 
 class TestGaps:
-    def test_up_to_the_largest_that_pays_are_read(self):
+    def test_gaps_up_to_the_largest_that_pays_are_read(self):
         assert len(merged(range(10), ROWS, max_gap=6 * 1024)) == 1
         assert len(merged(range(10), ROWS, max_gap=6 * 1024 - 1)) == 10
 
-    def test_are_not_read_by_who_pays_for_bytes(self):
+    def test_gaps_are_not_read_by_who_pays_for_bytes(self):
         assert len(merged(range(10), ROWS, amplification=4)) == 1
         assert len(merged(range(10), ROWS, amplification=3.9)) == 10
 
-    def test_are_none_where_frames_follow_one_another(self):
+    def test_frames_that_follow_one_another_have_no_gaps(self):
         assert len(merged(range(10), max_gap=0, amplification=1)) == 1
 
 
 class TestLengths:
-    def test_as_many_pieces_as_are_fetched_at_a_time(self):
+    def test_a_stretch_is_cut_into_as_many_pieces_as_are_fetched_at_a_time(self):
         assert piece_bytes(64 * MIB, pieces=8, max_bytes=16 * MIB) == 8 * MIB
 
-    def test_none_longer_than_allowed(self):
+    def test_no_piece_is_longer_than_allowed(self):
         assert piece_bytes(640 * MIB, pieces=8, max_bytes=16 * MIB) == 16 * MIB
 
-    def test_none_so_short_that_asking_takes_longer_than_sending(self):
+    def test_no_piece_is_so_short_that_asking_takes_longer_than_sending(self):
         assert piece_bytes(8 * MIB, pieces=8, max_bytes=16 * MIB) == 4 * MIB
 
     def test_a_stretch_that_becomes_the_array_is_not_cut(self):
@@ -117,7 +117,7 @@ class TestPace:
         ("latency", "bandwidth", "gap"),
         [(0.002, 150e6, 300e3), (0.002, 60e6, 120e3), (0.040, 80e6, 3.2e6)],
     )
-    def test_it_is_found_out(self, latency, bandwidth, gap):
+    def test_the_pace_of_a_store_is_measured(self, latency, bandwidth, gap):
         pace = Pace()
         for _ in range(100):
             pace.note(latency, 8 * MIB / bandwidth, 8 * MIB)
@@ -130,7 +130,7 @@ class TestPace:
         assert pace.max_gap == pytest.approx(MIB, rel=0.01)
 
     @pytest.mark.parametrize(("latency", "gap"), [(0.0, 2**16), (100.0, 2**22)])
-    def test_within_reason(self, latency, gap):
+    def test_the_largest_gap_stays_within_limits(self, latency, gap):
         pace = Pace()
         for _ in range(100):
             pace.note(latency, 0.1, 8 * MIB)
@@ -138,7 +138,7 @@ class TestPace:
 
 
 class TestKnob:
-    def test_a_number_wins_over_what_was_found(self, memory_file):
+    def test_a_configured_gap_wins_over_the_measured_one(self, memory_file):
         numbers = np.arange(8 * 64 * 64, dtype=np.uint16).reshape(8, 64, 64)
         plan = plan_mrc(memory_file(mrc_bytes(numbers)), chunks=(8, 16, -1))
         assert plan.explain().requests == 1
@@ -147,12 +147,12 @@ class TestKnob:
                 assert plan.explain().requests == 8
 
     @pytest.mark.parametrize(("key", "field"), [("max-gap", "max_gap"), ("sub-range", "sub_range")])
-    def test_bytes_may_be_sizes(self, key, field):
+    def test_settings_in_bytes_may_be_sizes(self, key, field):
         with dask.config.set({f"mrcdist.{key}": "64 KiB"}):
             assert getattr(read_settings(), field) == 65536
 
     @pytest.mark.parametrize("value", [-1, "some", "-1 MiB", None, 1.5, True])
-    def test_anything_but_a_length_or_auto_is_refused(self, value):
+    def test_a_gap_is_a_length_or_auto(self, value):
         with (
             dask.config.set({"mrcdist.max-gap": value}),
             pytest.raises(ArgumentError, match=r"mrcdist\.max-gap"),

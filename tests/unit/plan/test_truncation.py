@@ -49,7 +49,7 @@ class TestFiles:
         assert frames == of(3)
         assert "7 bytes follow the 3 frames" in note
 
-    def test_of_an_unknown_size_nothing_is_missing(self):
+    def test_a_file_of_unknown_size_misses_nothing(self):
         assert in_file(3, None) == (of(3), [])
 
     @pytest.mark.parametrize(("size", "present"), [(1053, 2), (1044, 2), (1035, 1), (1034, 1)])

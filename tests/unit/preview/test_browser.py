@@ -42,7 +42,7 @@ def new_figure():
 
 @pytest.fixture
 def browser(movie):
-    """Of a grid of every second point: 20 frames."""
+    """A browser that has read a grid of every second point: 20 frames."""
     found = browse(plan_mrc(movie), budget=20 * FRAME_BYTES, figure=new_figure())
     found.figure.canvas.draw()
     return found

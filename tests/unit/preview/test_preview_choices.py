@@ -162,7 +162,7 @@ def test_scans_with_large_frames_show_rows_through_the_middle():
     assert size_of(choice.pieces, layout) <= 64 * 2**20
 
 
-def test_axes_of_a_scan_beside_y_and_x_stay_at_their_first_point():
+def test_other_axes_of_a_scan_than_y_and_x_stay_at_their_first_point():
     shape = (3, 4, 5, 2, 2, 2)  # repeat, y, x, point repeat
     layout = layout_of(shape)
     choice = choose(layout, Content("scan", (1, 2), reciprocal=True), Limits(10**6))

@@ -36,7 +36,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def custom(source):
-    """The same frames in another order."""
+    """The frames of `source` in another order."""
     return dataclasses.replace(source, table=ORDER)
 
 
@@ -81,7 +81,9 @@ def test_a_part_of_each_frame_is_a_view_outside_workers(source):
 
 
 @pytest.mark.parametrize("limit", [None, 10 * NUMBERS.nbytes])
-def test_and_in_workers_with_memory_for_the_pages_around_it(source, in_a_worker_of, limit):
+def test_a_part_of_each_frame_is_a_view_in_workers_with_memory_for_the_pages_around_it(
+    source, in_a_worker_of, limit
+):
     in_a_worker_of(limit)
     assert is_mapped(source[:, 16:32])
 
@@ -103,7 +105,9 @@ def test_narrow_crops_are_copied(source):
     assert is_mapped(source[:, 8:56, 8:56])
 
 
-def test_it_is_copied_where_there_is_no_memory_for_them(source, in_a_worker_of):
+def test_a_part_of_each_frame_is_copied_in_workers_without_memory_for_the_pages_around_it(
+    source, in_a_worker_of
+):
     in_a_worker_of(NUMBERS.nbytes)
     block = source[:, 16:32]
     assert not is_mapped(block)
@@ -111,8 +115,8 @@ def test_it_is_copied_where_there_is_no_memory_for_them(source, in_a_worker_of):
     np.testing.assert_array_equal(block, NUMBERS[:, 16:32])
 
 
-def test_room_is_shared_and_comes_back(source, in_a_worker_of):
-    """There is none for all of the file, but for twice what is not wanted of these bands."""
+def test_room_for_maps_is_shared_and_comes_back(source, in_a_worker_of):
+    """There is room for twice the unwanted bytes of these bands, and none for the whole file."""
     in_a_worker_of(2 * NUMBERS.nbytes)
     kept = [source[:, :48] for _ in range(4)]
     assert [is_mapped(block) for block in kept] == [True, True, False, False]
@@ -149,7 +153,7 @@ def test_frames_from_all_over_the_file_are_copied_out_of_its_map(custom, in_a_wo
 
 
 @pytest.mark.parametrize("index", [np.s_[:, :, ::16], np.s_[::-1, :, ::16], np.s_[:, 8:16, 3:5]])
-def test_columns_of_them_hold_nothing_else(custom, index):
+def test_columns_of_scattered_frames_hold_nothing_else(custom, index):
     block = custom[index]
     np.testing.assert_array_equal(block, NUMBERS[ORDER][index])
     held = block if block.base is None else block.base
@@ -194,7 +198,9 @@ def test_a_thread_that_cannot_be_had_is_no_error(source, monkeypatch):
     assert POOL.maps == before
 
 
-def test_and_read_one_by_one_where_there_is_no_room_for_it(custom, in_a_worker_of):
+def test_scattered_frames_are_read_one_by_one_where_there_is_no_room_for_a_map(
+    custom, in_a_worker_of
+):
     in_a_worker_of(NUMBERS.nbytes)
     with counted() as count:
         np.testing.assert_array_equal(custom[...], NUMBERS[ORDER])

@@ -41,7 +41,7 @@ def cases(draw):
 @pytest.mark.parametrize("io", ["map", "read", "auto"])
 @given(case=cases())
 @examples(150)
-def test_source_from_a_local_file(case, io):
+def test_source_from_a_local_file_equals_numpy(case, io):
     raw, navigation, expected, index, _ = case
     with tempfile.TemporaryDirectory() as folder, dask.config.set({"mrcdist.io": io}):
         path = Path(folder) / "any.mrc"
@@ -56,8 +56,8 @@ def test_source_from_a_local_file(case, io):
 
 @given(case=cases())
 @examples(150)
-def test_source_from_a_map_without_room_for_views(case):
-    """What would stay mapped is copied then, a few pages of the file at a time."""
+def test_source_from_a_map_without_room_for_views_equals_numpy(case):
+    """Blocks that would stay mapped are copied, a few pages of the file at a time."""
     raw, navigation, expected, index, _ = case
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "any.mrc"
@@ -85,7 +85,7 @@ def dirty(*arguments, **options):
 @given(case=cases(), present=st.integers(1, 200))
 @examples(100)
 def test_memory_that_is_not_cleared_is_written_whole(case, io, present):
-    """Also where a file was cut short: what is missing is 0."""
+    """Frames that are missing in a file cut short are 0."""
     raw, navigation, expected, index, _ = case
     n_frames = int(np.prod(navigation))
     present = min(present, n_frames)
@@ -106,7 +106,7 @@ def test_memory_that_is_not_cleared_is_written_whole(case, io, present):
 
 @given(case=cases())
 @examples(100)
-def test_source_from_memory_filesystem(case, memory_file):
+def test_source_from_memory_filesystem_equals_numpy(case, memory_file):
     raw, navigation, expected, index, _ = case
     plan = mrcdist.plan_mrc(memory_file(raw), navigation_shape=navigation[::-1])
     with dask.config.set({"mrcdist.max-gap": 0, "mrcdist.sub-range": 64}):
@@ -117,7 +117,7 @@ def test_source_from_memory_filesystem(case, memory_file):
 
 @given(case=cases())
 @examples(30)
-def test_dask_array_in_any_chunks(case, memory_file):
+def test_dask_array_in_any_chunks_equals_numpy(case, memory_file):
     raw, navigation, expected, index, chunks = case
     [ds] = mrcdist.read_mrc(memory_file(raw), navigation_shape=navigation[::-1], chunks=chunks)
     array = ds["data"]

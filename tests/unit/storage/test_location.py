@@ -83,7 +83,7 @@ class TestNames:
             ("filecache::/data/a_movie.mrc", "a_movie.mrc", "filecache::/data/new.txt"),
         ],
     )
-    def test_name_and_sibling(self, url, name, sibling):
+    def test_a_location_has_a_name_and_siblings(self, url, name, sibling):
         location = Location.of(url, {"anon": True})
         assert location.name == name
         assert location.sibling("new.txt").url == sibling
@@ -144,7 +144,7 @@ class TestNames:
     @pytest.mark.parametrize(
         "url", ["s3://b/a.mrc", "memory://a.mrc", "https://h/a.mrc", "simplecache::/data/a.mrc"]
     )
-    def test_nothing_else_is(self, url):
+    def test_remote_urls_are_not_local(self, url):
         assert not Location.of(url).is_local
 
     def test_the_sidecar_of_a_movie_at_the_root_of_a_store_is_found(self):
@@ -191,7 +191,7 @@ class TestShown:
             (f"https://host/a.mrc?sig=ab::{SECRET}", "https://host/a.mrc?sig=***"),
         ],
     )
-    def test_without_user_password_and_query_values(self, url, shown):
+    def test_urls_are_shown_without_user_password_and_query_values(self, url, shown):
         location = Location(url)
         assert location.shown == shown
         assert repr(location) == f"Location({shown!r})"
@@ -218,7 +218,7 @@ class TestShown:
         ],
         ids=lambda value: str(value).replace(SECRET, "..."),
     )
-    def test_options_are_neither_shown_nor_said(self, options, value):
+    def test_options_are_shown_nowhere(self, options, value):
         location = Location.of("s3://bucket/a.mrc", options)
         assert SECRET not in repr(location) + str(location) + location.shown
         assert location.scrub(f"cannot log in with {value}!") == "cannot log in with ***!"
@@ -246,7 +246,7 @@ class TestShown:
         assert location.scrub(text) == text
 
     @given(st.text(min_size=4, max_size=30), st.text(max_size=30), st.text(max_size=30))
-    def test_whatever_the_secret(self, secret, before, after):
+    def test_secrets_of_any_text_are_scrubbed(self, secret, before, after):
         location = Location.of("s3://bucket/a.mrc", {"secret": secret})
         assert secret not in location.scrub(f"{before}{secret}{after}").replace("***", "\0")
         assert secret not in repr(location).replace("bucket/a.mrc", "")
@@ -265,7 +265,7 @@ class TestShown:
         assert raised.value.__cause__ is None
         assert raised.value.__suppress_context__
 
-    def test_plans_and_arrays_show_none(self):
+    def test_plans_and_arrays_show_no_secret(self):
         fs = fsspec.filesystem("memory")
         fs.pipe_file("memory://shown/a.mrc", mrc_bytes(counting((6, 4, 5), "uint16")))
         plan = mrcdist.plan_mrc("memory://shown/a.mrc", storage_options={"secret": SECRET})
@@ -278,7 +278,7 @@ class TestShown:
 
 
 class TestPlace:
-    """What data are named by: where a file is, and never who may read it."""
+    """A place, by which data are named, is where a file is, and never who may read it."""
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -308,7 +308,7 @@ class TestPlace:
         ],
         ids=str,
     )
-    def test_two_files_have_two(self, one, other):
+    def test_two_files_have_different_places(self, one, other):
         assert Location.of(*one).place != Location.of(*other).place
 
     @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ class TestPlace:
         ],
         ids=str,
     )
-    def test_credentials_are_no_part_of_it(self, url, options):
+    def test_credentials_are_no_part_of_a_place(self, url, options):
         place = Location.of(url, options).place
         assert SECRET not in place
         changed = str((url, options)).replace(SECRET, "another one")
@@ -364,10 +364,10 @@ class TestIdentity:
         ],
         ids=str,
     )
-    def test_is_the_best_that_the_store_tells(self, info, version):
+    def test_a_version_is_the_best_that_the_store_tells(self, info, version):
         assert remote_version(info) == version
 
-    def test_reads_well(self):
+    def test_a_version_is_shown_in_words(self):
         assert str(Version(5, "etag", '"abc"')) == '5 bytes, etag "abc"'
         assert str(Version(None)) == "unknown size"
 
@@ -380,14 +380,14 @@ def test_a_pool_of_connections_that_is_no_number_is_refused(pool):
 
 
 class TestListing:
-    def test_names_the_files_of_the_folder(self, tmp_path):
+    def test_a_listing_names_the_files_of_the_folder(self, tmp_path):
         for name in ("a_movie.mrc", "a_info.txt", "b c.txt"):
             (tmp_path / name).touch()
         listing = Location.of(tmp_path / "a_movie.mrc").list_folder()
         assert listing is not None
         assert set(listing) == {"a_movie.mrc", "a_info.txt", "b c.txt"}
 
-    def test_of_a_web_page_has_each_file_once_and_no_query(self):
+    def test_a_listing_of_a_web_page_has_each_file_once_and_no_query(self):
         asked = []
         page = b"".join(b'<a href="%s">.</a>' % link for link in (b"a b.mrc", b"a%20b.mrc", b"c/"))
 
@@ -407,10 +407,10 @@ class TestListing:
             assert listing is not None
             assert sorted(listing) == ["a b.mrc", "c"]
 
-    def test_is_none_where_there_is_no_folder(self, tmp_path):
+    def test_a_missing_folder_has_no_listing(self, tmp_path):
         assert Location.of(tmp_path / "none" / "a.mrc").list_folder() is None
 
-    def test_one_without_the_file_itself_is_no_listing(self, memory_file):
+    def test_a_listing_without_the_file_itself_is_none(self, memory_file):
         class Page(MemoryFileSystem):
             protocol = "page"
 
@@ -421,7 +421,7 @@ class TestListing:
         url = memory_file(b"", "a.mrc").replace("memory:", "page:")
         assert Location.of(url).list_folder() is None
 
-    def test_is_as_new_as_the_store(self):
+    def test_a_listing_is_as_new_as_the_store(self):
         """Some file systems keep what they have listed; a plan is made for what is there now."""
 
         class Forgetful(MemoryFileSystem):

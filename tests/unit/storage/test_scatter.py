@@ -40,7 +40,7 @@ def store(target: Target, raw: bytes, pieces: list[int]) -> None:
 
 
 @given(targets(), st.lists(st.integers(0, 100), max_size=5).map(sorted))
-def test_takes_what_is_wanted_and_nothing_else(made, pieces):
+def test_a_target_takes_the_wanted_bytes_and_nothing_else(made, pieces):
     target, memory, expected = made
     store(target, STRETCH, pieces)
     target.require_all()
@@ -48,7 +48,7 @@ def test_takes_what_is_wanted_and_nothing_else(made, pieces):
 
 
 @given(targets(), st.integers(0, 99))
-def test_parts_of_it_fill_the_same_memory(made, cut):
+def test_parts_of_a_target_fill_the_same_memory(made, cut):
     target, memory, expected = made
     for start, stop in ((0, cut), (cut, 100)):
         if start < stop:
@@ -67,7 +67,7 @@ def test_a_second_attempt_begins_at_the_first_byte(made, failed_after):
     np.testing.assert_array_equal(memory, expected)
 
 
-def test_neither_more_nor_less_is_enough():
+def test_a_target_refuses_more_or_fewer_bytes():
     target = Target([(100, np.zeros(100, np.uint8))])
     store(target, STRETCH[:99], [])
     with pytest.raises(Transient, match="ended after 99 of 100 bytes"):
@@ -87,7 +87,7 @@ class TestFramesInAnyOrder:
         max_gap=st.sampled_from([0, 60, 10_000]),
         data=st.data(),
     )
-    def test_equals_numpy(self, memory_file, table, byteorder, max_gap, data):
+    def test_frames_in_any_order_equal_numpy(self, memory_file, table, byteorder, max_gap, data):
         rows = data.draw(st.sampled_from([slice(None), slice(1, 3), slice(None, None, -1)]))
         plan = plan_mrc(memory_file(mrc_bytes(self.NUMBERS, byteorder=byteorder)))
         layout = dataclasses.replace(plan.layout, navigation_shape=(3, 4))

@@ -62,7 +62,9 @@ class TestHeader:
             np.testing.assert_array_equal(movie.data, expected)
 
     @pytest.mark.parametrize(("byteorder", "stamp"), [("<", b"DD\0\0"), (">", b"\x11\x11\0\0")])
-    def test_fields_are_where_mrc2014_puts_them(self, byteorder: Any, stamp: bytes) -> None:
+    def test_fields_of_the_header_are_where_mrc2014_puts_them(
+        self, byteorder: Any, stamp: bytes
+    ) -> None:
         header = movie_header(7, (4, 8), "uint16", byteorder)
 
         def words(kind: str, offset: int, count: int) -> tuple[Any, ...]:
@@ -183,7 +185,7 @@ class TestPartsAndAbortedAcquisitions:
     @pytest.mark.parametrize(
         ("present", "counts"), [(0, [0]), (3, [3]), (4, [4]), (9, [4, 4, 1]), (13, [4, 4, 5])]
     )
-    def test_parts_of_an_aborted_acquisition(
+    def test_an_aborted_acquisition_has_fewer_parts(
         self, tmp_path: Path, present: int, counts: list[int]
     ) -> None:
         written = write_acquisition(
@@ -247,7 +249,7 @@ class TestSidecar:
         assert spelled in values
         assert not_spelled not in values
 
-    def test_it_describes_the_frames_and_calibrates_x_and_y_differently(
+    def test_the_sidecar_describes_the_frames_and_calibrates_x_and_y_differently(
         self, tmp_path: Path
     ) -> None:
         values = sidecar_of(
@@ -268,7 +270,7 @@ class TestSidecar:
             ("uint16", "Integrating", "uint8", "uint16"),
         ],
     )
-    def test_it_names_the_pixel_type(
+    def test_the_sidecar_names_the_pixel_type(
         self, tmp_path: Path, dtype: str, mode: str, counted: str, integrated: str
     ) -> None:
         values = sidecar_of(write_acquisition(tmp_path, frame_shape=FRAME, dtype=dtype))
@@ -334,7 +336,7 @@ class TestContradictions:
             ({"frames": lambda _: np.full(FRAME, -1.0)}, "float64"),
         ],
     )
-    def test_are_errors_that_name_the_value(
+    def test_contradictions_are_errors_that_name_the_value(
         self, tmp_path: Path, arguments: dict[str, Any], value: str
     ) -> None:
         with pytest.raises(ArgumentError, match=value) as raised:
@@ -422,7 +424,9 @@ class TestTiltSeries:
         return folder / "tilts.mrc"
 
     @pytest.mark.parametrize(("kind", "dtype"), [("FEI2", "uint16"), ("SERI", "int16")])
-    def test_images_and_pixel_size(self, tmp_path: Path, kind: str, dtype: str) -> None:
+    def test_images_and_pixel_size_are_read_by_mrcfile(
+        self, tmp_path: Path, kind: str, dtype: str
+    ) -> None:
         image = demo_tilts(self.SHAPE, self.ANGLES)
         path = self.written(tmp_path, kind)
         assert mrcfile.validate(path, print_file=io.StringIO())
@@ -432,7 +436,7 @@ class TestTiltSeries:
             assert file.voxel_size.x == pytest.approx(8.0)
             assert file.is_image_stack()
 
-    def test_fei_records(self, tmp_path: Path) -> None:
+    def test_fei_records_hold_what_was_written(self, tmp_path: Path) -> None:
         with mrcfile.open(self.written(tmp_path, "FEI2")) as file:
             records = file.indexed_extended_header
         assert records["Metadata size"].tolist() == [888] * 3
@@ -444,7 +448,7 @@ class TestTiltSeries:
         assert [first[f"{axis}-Stage"] for axis in "XYZ"] == pytest.approx([7e-6, -8e-6, 9e-6])
         assert first["STEM Detector name"] == b"HAADF"
 
-    def test_serialem_records(self, tmp_path: Path) -> None:
+    def test_serialem_records_hold_what_was_written(self, tmp_path: Path) -> None:
         raw = self.written(tmp_path, "SERI").read_bytes()
         assert struct.unpack_from("<2h", raw, 128) == (14, 61)
         records = [struct.unpack_from("<7h", raw, 1024 + 14 * index) for index in range(3)]

@@ -39,12 +39,14 @@ class TestSidecarCandidates:
             ("", ()),
         ],
     )
-    def test_exact_stem_first_then_without_the_number_of_a_part(self, movie, sidecars):
+    def test_candidates_are_the_exact_stem_and_the_one_without_a_parts_number(
+        self, movie, sidecars
+    ):
         assert sidecar_candidates(movie) == sidecars
 
 
 class TestScanPointsCandidates:
-    def test_are_called_as_sidecars_are(self):
+    def test_scan_points_are_named_as_sidecars_are(self):
         assert scan_points_candidates(f"{DAY}_2_Movie.MRC") == (
             f"{DAY}_2_scan_coordinates.csv",
             f"{DAY}_scan_coordinates.csv",
@@ -62,7 +64,7 @@ class TestFindSidecar:
         assert find_sidecar(f"{DAY}_2_movie.mrc", [f"{DAY}_info.txt"]) == f"{DAY}_info.txt"
 
     @pytest.mark.parametrize("other", ["_BF", "_BF2", "_1", "0"])
-    def test_another_acquisitions_sidecar_is_never_taken(self, other):
+    def test_the_sidecar_of_another_acquisition_is_never_taken(self, other):
         assert find_sidecar(f"{DAY}_movie.mrc", [f"{DAY}{other}_info.txt"]) is None
         assert find_sidecar(f"{DAY}{other}0_movie.mrc", [f"{DAY}{other}_info.txt"]) is None
 
@@ -77,12 +79,12 @@ class TestFindSidecar:
         both = [f"{DAY}_INFO.txt", f"{DAY}_info.txt", f"{DAY}_Info.txt"]
         assert find_sidecar(f"{DAY}_movie.mrc", both) == f"{DAY}_info.txt"
 
-    def test_no_movie_no_sidecar(self):
+    def test_a_file_that_is_no_movie_has_no_sidecar(self):
         assert find_sidecar("tomogram.mrc", ["tomogram_info.txt"]) is None
         assert find_sidecar(f"{DAY}_movie.mrc", []) is None
 
     @given(st.lists(SUFFIXES, unique=True, min_size=1).flatmap(st.permutations))
-    def test_many_acquisitions_in_one_folder(self, suffixes):
+    def test_each_of_many_acquisitions_in_a_folder_has_its_sidecar(self, suffixes):
         listing = [
             f"{DAY}{suffix}_{end}" for suffix in suffixes for end in ("movie.mrc", "info.txt")
         ]
@@ -111,15 +113,15 @@ class TestFindParts:
         asked = data.draw(st.sampled_from(parts))
         assert find_parts(asked, iter(listing)) == tuple(parts)
 
-    def test_padded_numbers(self):
+    def test_numbers_of_parts_may_be_padded(self):
         parts = tuple(f"{DAY}_{n:03}_movie.mrc" for n in range(12))
         assert find_parts(parts[3], reversed(parts)) == parts
 
-    def test_a_listing_that_is_older_than_the_movie(self):
+    def test_a_movie_that_the_listing_lacks_is_added_to_its_parts(self):
         parts = (f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc")
         assert find_parts(parts[1], parts[:1]) == parts
 
-    def test_parts_without_a_sidecar(self):
+    def test_parts_are_found_without_a_sidecar(self):
         parts = (f"{DAY}_0_movie.mrc", f"{DAY}_1_movie.mrc")
         assert find_parts(parts[0], parts) == parts
 
@@ -150,7 +152,7 @@ class TestFindParts:
 
 
 class TestFindCompanions:
-    def test_names_are_those_in_the_images_own_file(self):
+    def test_names_of_images_are_those_in_their_files_names(self):
         listing = [
             f"{DAY}_10_HAADF_sum.mrc",
             f"{DAY}_ext2.mrc",
@@ -202,7 +204,7 @@ class TestFindCompanions:
             f"copy of {DAY}_0_BF_sum.mrc",
         ],
     )
-    def test_other_files_are_no_companions(self, file):
+    def test_files_with_other_names_are_no_companions(self, file):
         assert find_companions(f"{DAY}_movie.mrc", [f"{DAY}_movie.mrc", file]) == ()
 
     def test_a_volume_has_no_companions(self):

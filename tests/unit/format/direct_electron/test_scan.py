@@ -65,7 +65,7 @@ class TestText:
         assert parsed.notes == ()
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
-    def test_encodings(self, encoding):
+    def test_text_in_any_usual_encoding_is_read(self, encoding):
         assert parse_sidecar("Name = 5 µm".encode(encoding)).values == {"Name": "5 µm"}
 
     def test_text_may_begin_with_a_byte_order_mark(self):
@@ -122,13 +122,13 @@ class TestValues:
     @pytest.mark.parametrize(
         "text", ["", "-1", "-1.0", "nan", "inf", "-inf", "1e999", "Off", "0,5", "1_000"]
     )
-    def test_what_is_no_number(self, text):
+    def test_text_that_is_no_number_has_none(self, text):
         assert sidecar({"Key": text}).number("Key") is None
 
     @pytest.mark.parametrize(
         ("text", "value"), [("0", 0.0), ("-2.5", -2.5), ("1e-3", 0.001), ("300000", 300000.0)]
     )
-    def test_numbers(self, text, value):
+    def test_numbers_are_read(self, text, value):
         assert sidecar({"Key": text}).number("Key") == value
 
     def test_the_first_spelling_with_a_value_counts(self):
@@ -139,14 +139,14 @@ class TestValues:
         assert parsed.number("Absent") is None
 
     @pytest.mark.parametrize(("text", "value"), [("3", 3.0), ("0", None), ("-3", None)])
-    def test_positive(self, text, value):
+    def test_only_positive_numbers_count_as_positive(self, text, value):
         assert sidecar({"Key": text}).positive("Key") == value
 
     @pytest.mark.parametrize(
         ("text", "value"),
         [("Enable", True), ("Disable", False), ("On", True), ("Off", False), ("Perhaps", None)],
     )
-    def test_flags(self, text, value):
+    def test_flags_are_read(self, text, value):
         assert sidecar({"Key": text}).flag("Key") is value
         assert sidecar({"Key": text}).flag("Absent") is None
 
@@ -162,7 +162,7 @@ class TestRaster:
         assert scan.notes == ()
 
     @given(st.tuples(*[st.integers(1, 10**6)] * 4))
-    def test_sizes_are_the_sidecars(self, shape):
+    def test_sizes_of_a_raster_are_the_sidecars(self, shape):
         keys = (
             "Scan - Repeats",
             "Scan - Size Y",
@@ -302,10 +302,10 @@ class TestMovie:
         assert scales(scan)["time"] == step
 
     @pytest.mark.parametrize("text", ["-1", ""])
-    def test_where_it_is_not_known_whether_it_is_a_scan(self, text):
+    def test_a_movie_is_assumed_where_the_switch_of_the_scan_is_unknown(self, text):
         assert describe(MOVIE, {"Scan - Enable": text}) == describe(MOVIE)
 
-    def test_any_number_of_frames(self):
+    def test_a_movie_may_have_any_number_of_frames(self):
         assert sizes(describe(MOVIE, n_frames=0)) == (0,)
 
 
@@ -344,7 +344,7 @@ class TestCalibration:
             ("soon", UNCALIBRATED),
         ],
     )
-    def test_repeat_delays(self, delay, step):
+    def test_repeat_delays_are_part_of_the_repeats_scale(self, delay, step):
         times = {"Scan - Time (seconds)": "30", "Scan - Repeat Delay (seconds)": delay}
         assert scales(describe(SCAN, times))["repeat"] == step
 
@@ -431,7 +431,7 @@ class TestMetadata:
         assert json.loads(json.dumps(metadata)) == metadata
 
     @pytest.mark.parametrize("text", ["-1", "", "0"])
-    def test_what_is_not_known_is_absent(self, text):
+    def test_unknown_values_are_absent_from_metadata(self, text):
         keys = (
             "Timestamp (seconds since Epoch)",
             "Instrument Accelerating Voltage (V)",
@@ -459,7 +459,7 @@ class TestMetadata:
     def test_an_unknown_mode_is_absent(self, text):
         assert sidecar_metadata(sidecar({"Instrument Project TEMorSTEM Mode": text})) == {}
 
-    def test_tem_mode(self):
+    def test_tem_mode_is_an_acquisition_mode(self):
         metadata = sidecar_metadata(sidecar({"Instrument Project TEMorSTEM Mode": "0"}))
         assert metadata == {"Acquisition_instrument": {"TEM": {"acquisition_mode": "TEM"}}}
 
@@ -467,7 +467,7 @@ class TestMetadata:
         metadata = sidecar_metadata(sidecar(MOVIE, {"Scan - Dwell Time (microseconds)": "20"}))
         assert "dwell_time" not in metadata["Acquisition_instrument"]["TEM"]
 
-    def test_the_older_name_of_the_gain(self):
+    def test_the_gain_is_found_under_its_older_name(self):
         gains = {"ADUs Per Electron": "51", "ADUs Per Electron Bin1x": "300"}
         model = sidecar_metadata(sidecar(gains))["Signal"]["Noise_properties"]
         assert model == {"Variance_linear_model": {"gain_factor": 300.0}}

@@ -32,7 +32,7 @@ class TestParse:
         assert points.dtype == np.int64
         np.testing.assert_array_equal(points, [[3, 0], [1, 2], [3, 0]])
 
-    def test_one_row(self):
+    def test_a_single_row_is_a_point(self):
         np.testing.assert_array_equal(parse_scan_points(b"7,8")[0], [[7, 8]])
 
     @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ class TestParse:
             parse_scan_points(header + b"\n1,2\n")
 
     @pytest.mark.parametrize("header", [b"lat,long", b"first,second", b"x,x", b"points"])
-    def test_a_header_that_does_not_say_is_noted(self, header):
+    def test_a_header_that_does_not_say_which_is_x_is_noted(self, header):
         points, [note] = parse_scan_points(header + b"\n1,2\n")
         assert points.tolist() == [[1, 2]]
         assert header.decode() in note
@@ -89,7 +89,7 @@ class TestParse:
     @pytest.mark.parametrize(
         "header", [b"x,y", b"X axis,Y axis", b"x index, y index", b"col,row", b"pixel,line", b"1,1"]
     )
-    def test_one_that_says_x_first_is_not(self, header):
+    def test_a_header_that_puts_x_first_is_not_noted(self, header):
         assert parse_scan_points(header + b"\n1,2\n")[1] == ()
 
     @given(st.binary())
@@ -119,7 +119,7 @@ class TestTable:
         table = frame_table(points, shape=(1, 3), n_frames=5)
         np.testing.assert_array_equal(table, [[[1, 4, -1], [0, 2, 3], [-1, -1, -1]]])
 
-    def test_no_points_no_frames(self):
+    def test_no_points_make_a_table_without_frames(self):
         np.testing.assert_array_equal(frame_table(array(), shape=(1, 2), n_frames=0), [[-1, -1]])
 
     def test_missing_frames_are_not_visits(self):
@@ -154,7 +154,7 @@ class TestTable:
         with pytest.raises(SidecarError, match=r"268435456 places.* for a list of 4 points"):
             frame_table(array(*[(0, y) for y in range(4)]), shape=(2**14, 2**14), n_frames=4)
 
-    def test_a_sparse_scan_of_a_large_grid_is_none_of_them(self):
+    def test_a_sparse_scan_of_a_large_grid_has_a_table(self):
         points = np.stack([np.arange(2**18) % 2**12, np.arange(2**18) // 2**12 * 50], axis=1)
         table = frame_table(points, shape=(2**12, 2**12), n_frames=len(points))
         assert np.count_nonzero(table >= 0) == len(points)
@@ -176,7 +176,7 @@ class TestTable:
         np.testing.assert_array_equal(table[y, x], np.arange(len(order)))
 
     @given(st.tuples(st.integers(1, 5), st.integers(1, 5)), st.data())
-    def test_like_a_plain_loop(self, shape, data):
+    def test_a_table_equals_that_of_a_plain_loop(self, shape, data):
         point = st.tuples(st.integers(0, shape[1] - 1), st.integers(0, shape[0] - 1))
         points = data.draw(st.lists(point, min_size=1, max_size=40))
         n_frames = data.draw(st.integers(0, len(points)))

@@ -206,7 +206,7 @@ def test_symmetry_text_is_read_only_as_far_as_symmetry_goes():
     assert "400000 bytes of symmetry text" in header.notes[0]
 
 
-def test_symmetry_text_that_is_none():
+def test_bytes_that_are_no_symmetry_text_are_none():
     kind = ExtendedKind("CCP4", 80, "CCP4")
     header = decode_extended(kind, bytes(range(1, 81)), byteorder="<", n_sections=1)
     assert "no text" in header.notes[0]
@@ -218,7 +218,7 @@ class TestQuantities:
     LENGTH = Quantity("x", "column", 1e9, above=0, limit=1, unit="m")
 
     @given(st.lists(st.tuples(st.floats(), st.booleans()), max_size=20))
-    def test_known_exactly_where_valid_and_possible(self, entries):
+    def test_quantities_are_known_where_valid_and_possible(self, entries):
         stored = np.array([value for value, _ in entries])
         valid = np.array([flag for _, flag in entries], bool)
         converted = convert(self.LENGTH, stored, valid)
