@@ -1,9 +1,9 @@
-"""Frames that should be there and are not: one policy for files, scans and shapes.
+"""Missing frames: one policy for files, scans and shapes.
 
-Every frame has its place, and none is dropped or invented: more frames than places are always an
-error. Fewer frames are one too, unless the caller allows it (``allow_truncated``). Then a stack has
-the whole frames that are there, the places of a scan without a frame read as 0, and a note says how
-many.
+Every frame needs a place, and no frame is dropped or invented: more frames than places are always
+an error. Fewer frames are an error unless the caller passes ``allow_truncated``. In that case a
+stack contains the complete frames, missing frames of a scan read as 0, and a note gives their
+number.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ SHAPE_REMEDY = (
     "one length may be -1"
 )
 
-# Of a scan that is longer than its file: 16384 × 16384 points.
+# Upper limit for a scan that is longer than its file: 16384 × 16384 points.
 _MOST_PLACES = 2**28
 
 
 @dataclass(frozen=True)
 class MissingFrames:
-    """Which frames of a dataset are there, and what follows for those that are not.
+    """Number of frames announced and present in a dataset, and whether some may be missing.
 
     Attributes
     ----------
     announced : int
-        Frames that the headers announce, of all files together.
+        Number of frames according to the headers, of all files together.
     present : int
-        Whole frames that the files hold, from the first on.
+        Number of complete frames in the files, counted from the first.
     allowed : bool
         Whether frames may be missing: the caller's `allow_truncated`.
     """
@@ -54,24 +54,24 @@ class MissingFrames:
         allowed: bool,
         notes: Notes,
     ) -> MissingFrames:
-        """Count the whole frames of a file, and note what else there is.
+        """Count the complete frames of a file, and note missing frames and trailing bytes.
 
         Parameters
         ----------
         announced : int
             NZ.
         start : int
-            Byte at which the frames begin.
+            Offset of the first frame in bytes.
         frame_bytes : int
         file_size : int or None
-            None where it is unknown: all frames are taken to be there.
+            None if unknown: all frames are assumed to be present.
         allowed : bool
         notes : Notes
 
         Raises
         ------
         TruncatedFileError
-            Frames are missing and that is not allowed, or there is not one.
+            Frames are missing and `allowed` is False, or no frame is complete.
         """
         expected = start + announced * frame_bytes
         if file_size is None or file_size >= expected:
@@ -88,20 +88,20 @@ class MissingFrames:
         if not allowed:
             raise TruncatedFileError(
                 f"the file has {file_size} bytes, its header announces {expected}: "
-                f"{present} of {announced} frames are whole",
+                f"{present} of {announced} frames are complete",
                 code="file-truncated",
-                cause="the acquisition was aborted or is still running, or the copy broke off",
+                cause="the acquisition was aborted or is still running, or the copy is incomplete",
                 remedy="finish the acquisition or copy the file again; {allow_truncated=True} "
-                "loads the whole frames that are there",
+                "loads the complete frames",
             )
         _require_one(
             present,
-            f"the file has {file_size} bytes, and not one whole frame of {frame_bytes} bytes",
+            f"the file has {file_size} bytes, less than one frame of {frame_bytes} bytes",
         )
         notes.add(
             Note(
                 "file-truncated",
-                f"the file was cut short: {present} of {announced} frames are there, "
+                f"the file is truncated: {present} of {announced} frames are complete, "
                 f"{announced - present} missing",
             )
         )
@@ -111,14 +111,14 @@ class MissingFrames:
     def in_sections(
         cls, announced: int, whole: int, *, file_size: int, allowed: bool, notes: Notes
     ) -> MissingFrames:
-        """Take the sections of an MRCZ file, which are compressed each for itself.
+        """Count the complete sections of an MRCZ file, which are compressed separately.
 
         Parameters
         ----------
         announced : int
             NZ.
         whole : int
-            Sections that the file holds from their first byte to their last.
+            Number of sections that are completely contained in the file.
         file_size : int
         allowed : bool
         notes : Notes
@@ -126,70 +126,74 @@ class MissingFrames:
         Raises
         ------
         TruncatedFileError
-            Sections are missing and that is not allowed, or there is not one.
+            Sections are missing and `allowed` is False, or no section is complete.
         """
         missing = announced - whole
         if missing and not allowed:
             raise TruncatedFileError(
-                f"the header announces {announced} compressed sections, the file's {file_size} "
-                f"bytes hold {whole} whole ones",
+                f"the header announces {announced} compressed sections, but the {file_size} bytes "
+                f"of the file contain {whole} complete ones",
                 code="file-truncated",
-                cause="the file was cut short, or is still being written or copied",
-                remedy="copy it again; {allow_truncated=True} loads the sections that are there",
+                cause="the file is truncated, or is still being written or copied",
+                remedy="copy it again; {allow_truncated=True} loads the complete sections",
             )
         if missing:
-            _require_one(whole, f"the file has {file_size} bytes, and not one whole section")
+            _require_one(
+                whole, f"none of the sections in the {file_size} bytes of the file is complete"
+            )
             text = f"{missing} of {announced} compressed sections are missing at the end"
             notes.add(Note("file-truncated", text))
         return cls(announced, whole, allowed)
 
     @property
     def complete(self) -> bool:
-        """Whether all frames that the headers announce are there."""
+        """Whether all announced frames are present."""
         return self.present == self.announced
 
     def followed_by(self, later: MissingFrames) -> MissingFrames:
-        """Return the frames of these files and of later ones, one behind the other."""
+        """Return the counts for these files followed by later ones."""
         return MissingFrames(
             self.announced + later.announced, self.present + later.present, self.allowed
         )
 
     def note_empty(self, places: int, notes: Notes) -> None:
-        """Note how many of so many places have no frame."""
+        """Add a note with the number of places that have no frame, if any."""
         if places > self.present:
             notes.add(
                 f"{places - self.present} of {places} frames are missing in the file and read as 0"
             )
 
     def require_scan(self, scan: Scan) -> None:
-        """Check that the frames fit the raster that a sidecar describes.
+        """Check that the number of frames matches the raster described by a sidecar.
 
         Raises
         ------
         SidecarError
-            There are frames without a place, or places without a frame and that is not allowed.
+            There are more frames than points, or fewer and `allowed` is False.
         """
         shape = " x ".join(str(axis.size) for axis in scan.navigation)
-        points = f"the scan of {shape} has {scan.size} points"
         if scan.size < self.announced:
             raise SidecarError(
-                f"{points}, the file {self.announced} frames",
+                f"the scan of {shape} has {scan.size} points, but the file has "
+                f"{self.announced} frames",
                 code="scan-size-mismatch",
-                cause="the sidecar belongs to another acquisition, or frames were recorded beside "
+                cause="the sidecar belongs to another acquisition, or frames were recorded outside "
                 "the scan",
                 remedy=f"{SHAPE_REMEDY}; or {{metadata_file=None}} to load a plain stack",
             )
         if self._absurd(scan.size):
             raise SidecarError(
-                f"{points}, the file only {self.announced} frames",
+                f"the scan of {shape} has {scan.size} points, but the file only "
+                f"{self.announced} frames",
                 code="scan-too-long",
-                cause=f"a scan that is longer than its file has at most {_MOST_PLACES} points "
-                "here; the sidecar was edited or is damaged",
+                cause=f"scans with missing frames can have at most {_MOST_PLACES} points; the "
+                "sidecar was edited or is damaged",
                 remedy=SHAPE_REMEDY,
             )
         if not self._fills(scan.size):
             raise SidecarError(
-                f"{points}, the file only {self.announced} frames",
+                f"the scan of {shape} has {scan.size} points, but the file only "
+                f"{self.announced} frames",
                 code="scan-incomplete",
                 cause="the acquisition was aborted, or the sidecar belongs to another one",
                 remedy=f"{{allow_truncated=True}} fills the missing frames with 0; or "
@@ -197,24 +201,24 @@ class MissingFrames:
             )
 
     def require_points(self, points: int, remedy: str) -> None:
-        """Check that the frames fit a list of scan points.
+        """Check that the number of frames matches a list of scan points.
 
         Parameters
         ----------
         points : int
         remedy : str
-            For a list that belongs to another file.
+            If the list belongs to another file.
 
         Raises
         ------
         SidecarError
-            There are frames without a point, or points without a frame and that is not allowed.
+            There are more frames than points, or fewer and `allowed` is False.
         """
         if self._fills(points):
             return
         if self.announced < points:
             cause = "The acquisition was aborted or is still running."
-            remedy = "Pass {allow_truncated=True} to read the points that have no frame as 0."
+            remedy = "Pass {allow_truncated=True} to fill the missing frames with 0."
         else:
             cause = "The list belongs to another acquisition, or the scan was repeated."
         raise SidecarError(
@@ -227,28 +231,28 @@ class MissingFrames:
         )
 
     def require_shape(self, places: int, given: str) -> None:
-        """Check that the frames fit the caller's navigation shape.
+        """Check that the number of frames matches the navigation shape given by the caller.
 
         Parameters
         ----------
         places : int
         given : str
-            The shape in words.
+            The argument as text, for the error.
 
         Raises
         ------
         ArgumentError
-            There are frames without a place, or places without a frame and that is not allowed.
+            There are more frames than places, or fewer and `allowed` is False.
         """
         if not self._absurd(places) and self._fills(places):
             return
-        cause = "every frame needs its place, and none may be dropped or invented"
+        cause = "every frame needs a place, and no frame may be dropped or invented"
         remedy = f"{SHAPE_REMEDY}; {{allow_truncated=True}} fills missing frames with 0"
         if self._absurd(places):
-            cause = f"a scan that is longer than its file has at most {_MOST_PLACES} points here"
+            cause = f"scans with missing frames can have at most {_MOST_PLACES} points"
             remedy = SHAPE_REMEDY
         raise ArgumentError(
-            f"{given} has {places} points, the file {self.announced} frames",
+            f"{given} has {places} points, but the file has {self.announced} frames",
             code="navigation-shape-mismatch",
             argument="navigation_shape",
             cause=cause,
@@ -256,7 +260,7 @@ class MissingFrames:
         )
 
     def _fills(self, places: int) -> bool:
-        """Whether every frame has its place, and every place its frame, or may go without."""
+        """Whether every frame has a place, and every place a frame unless some may be missing."""
         return places == self.announced or (self.allowed and places > self.announced)
 
     def _absurd(self, places: int) -> bool:
@@ -264,11 +268,11 @@ class MissingFrames:
 
 
 def _require_one(present: int, problem: str) -> None:
-    """Refuse a file that has frames and not one of them whole."""
+    """Raise an error if not a single frame is complete."""
     if present == 0:
         raise TruncatedFileError(
             problem,
             code="file-truncated",
-            cause="the acquisition was aborted, or the copy broke off",
+            cause="the acquisition was aborted, or the copy is incomplete",
             remedy="copy the file again",
         )

@@ -219,14 +219,14 @@ class TestNavigationShape:
     @pytest.mark.parametrize(
         ("given", "said"),
         [
-            ((5, 4), "20 points, the file 24"),
-            ((5, 5), "25 points, the file 24"),
+            ((5, 4), "20 points, but the file has 24"),
+            ((5, 5), "25 points, but the file has 24"),
             ((5, -1), "24 frames do not divide by 5"),
             ((-1, -1), "at most one is -1"),
             ((0, 24), "positive"),
             ((24.5,), "integers"),
             ((float("inf"),), "integers"),
-            ((10**30,), "points, the file 24"),
+            ((10**30,), "points, but the file has 24"),
             ("24", "integers"),
             ((), "integers"),
             (24, "integers"),

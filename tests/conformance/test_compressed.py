@@ -69,7 +69,7 @@ def test_byte_order_of_an_unfinished_file_is_that_of_possible_sizes(tmp_path, by
     numbers = counting((5, 6, 7), "int8")
     raw = mrc_bytes(numbers, byteorder=byteorder, mapcrs=(0, 0, 0), stamp=b"\0\0\0\0")
     (tmp_path / "a.mrc").write_bytes(raw[:-50])
-    with pytest.warns(MrcdistWarning, match="3 of 5 frames are there"):
+    with pytest.warns(MrcdistWarning, match="3 of 5 frames are complete"):
         [ds] = mrcdist.read_mrc(tmp_path / "a.mrc", allow_truncated=True)
     np.testing.assert_array_equal(ds["data"].compute(), numbers[:3])
 

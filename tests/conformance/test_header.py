@@ -298,7 +298,7 @@ class TestTruncated:
         assert str(path) in text
 
     def test_truncated_file_loads_its_whole_frames_when_asked(self, path):
-        with pytest.warns(MrcdistWarning, match="2 of 3 frames are there, 1 missing"):
+        with pytest.warns(MrcdistWarning, match="2 of 3 frames are complete, 1 missing"):
             ds = load(path, allow_truncated=True)
         assert ds["data"].shape == (2, 4, 5)
         assert ds["axes"][0]["size"] == 2
@@ -314,7 +314,7 @@ class TestTruncated:
     def test_file_without_one_whole_frame_is_always_an_error(self, tmp_path):
         path = tmp_path / "a.mrc"
         path.write_bytes(mrc_bytes(counting(STACK, "int16"))[:1030])
-        with pytest.raises(TruncatedFileError, match="not one whole frame"):
+        with pytest.raises(TruncatedFileError, match="less than one frame"):
             mrcdist.read_mrc(path, allow_truncated=True)
 
 

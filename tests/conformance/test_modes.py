@@ -211,7 +211,7 @@ class TestMode101:
 
     def test_frames_are_counted_in_padded_rows(self, tmp_path, byteorder):
         raw = self.odd(byteorder)[:-1]
-        with pytest.raises(TruncatedFileError, match="2 of 3 frames are whole"):
+        with pytest.raises(TruncatedFileError, match="2 of 3 frames are complete"):
             load(tmp_path, raw)
         with pytest.warns(MrcdistWarning, match="1 missing"):
             data = load(tmp_path, raw, allow_truncated=True)["data"]

@@ -75,7 +75,7 @@ def test_pixel_size_is_as_it_stands(tmp_path):
 
 def test_frames_cut_short_are_counted(tmp_path):
     packed = raw(3838, 7420, 2)[:-1]
-    with pytest.warns(MrcdistWarning, match="1 of 2 frames are there"):
+    with pytest.warns(MrcdistWarning, match="1 of 2 frames are complete"):
         data = load(tmp_path, packed, allow_truncated=True)["data"]
     assert data.shape == (7420, 7676)
 

@@ -249,7 +249,7 @@ def test_minus_one_in_navigation_shape(tmp_path):
 def test_navigation_shape_too_small(tmp_path):
     path = stack(tmp_path, (24, 4, 5))
     assert peer(path, navigation_shape=(4, 5))["data"].shape == (5, 4, 4, 5)
-    with pytest.raises(ArgumentError, match="20 points, the file 24"):
+    with pytest.raises(ArgumentError, match="20 points, but the file has 24"):
         mine(path, navigation_shape=(4, 5))
 
 

@@ -160,7 +160,10 @@ class TestBadArguments:
             ({"chunks": {7: 1}}, "chunks={7: 1}"),
             ({"chunks": {"x": 1}}, "chunks={'x': 1}"),
             ({"chunks": {1, 2}}, "chunks={1, 2}"),
-            ({"navigation_shape": (5, 5)}, "navigation_shape=(5, 5) has 25 points, the file 24"),
+            (
+                {"navigation_shape": (5, 5)},
+                "navigation_shape=(5, 5) has 25 points, but the file has 24",
+            ),
             ({"navigation_shape": (5, -1)}, "navigation_shape=(5, -1)"),
             ({"navigation_shape": (0,)}, "navigation_shape=(0,)"),
             ({"navigation_shape": (-1, -1)}, "navigation_shape=(-1, -1)"),

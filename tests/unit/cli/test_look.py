@@ -163,7 +163,7 @@ class TestErrors:
         [
             (None, "is not there for this process"),
             (b"hello", "not an MRC file"),
-            (mrc_bytes(counting((5, 6, 7), "int16"))[:-10], "4 of 5 frames are whole"),
+            (mrc_bytes(counting((5, 6, 7), "int16"))[:-10], "4 of 5 frames are complete"),
         ],
     )
     def test_errors_exit_1_with_cause_and_remedy_and_no_traceback(

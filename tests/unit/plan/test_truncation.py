@@ -54,13 +54,15 @@ class TestFiles:
 
     @pytest.mark.parametrize(("size", "present"), [(1053, 2), (1044, 2), (1035, 1), (1034, 1)])
     def test_a_file_cut_short_is_an_error_or_its_whole_frames(self, size, present):
-        with pytest.raises(TruncatedFileError, match=f"{present} of 3 frames are whole") as caught:
+        with pytest.raises(
+            TruncatedFileError, match=f"{present} of 3 frames are complete"
+        ) as caught:
             in_file(3, size)
         assert "allow_truncated=True" in caught.value.remedy
         frames, [note] = in_file(3, size, allowed=True)
         assert frames == of(3, present, allowed=True)
         assert not frames.complete
-        assert f"{present} of 3 frames are there, {3 - present} missing" in note
+        assert f"{present} of 3 frames are complete, {3 - present} missing" in note
 
     @pytest.mark.parametrize("size", [1033, 1024, 1000, 0])
     def test_a_file_without_one_whole_frame_is_always_an_error(self, size):
@@ -73,7 +75,7 @@ class TestFiles:
         assert in_file(0, 1024) == (of(0), [])
 
     def test_sections_that_are_missing_are_an_error_or_noted(self):
-        with pytest.raises(TruncatedFileError, match=r"5 compressed sections.* hold 3 whole"):
+        with pytest.raises(TruncatedFileError, match=r"5 compressed sections.* contain 3 complete"):
             MissingFrames.in_sections(5, 3, file_size=99, allowed=False, notes=Notes())
         notes = Notes()
         frames = MissingFrames.in_sections(5, 3, file_size=99, allowed=True, notes=notes)

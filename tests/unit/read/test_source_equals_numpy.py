@@ -80,7 +80,7 @@ def dirty(*arguments, **options):
     return memory
 
 
-@pytest.mark.filterwarnings("ignore:.*(was cut short|read as 0).*:mrcdist.MrcdistWarning")
+@pytest.mark.filterwarnings("ignore:.*(is truncated|read as 0).*:mrcdist.MrcdistWarning")
 @pytest.mark.parametrize("io", ["map", "read"])
 @given(case=cases(), present=st.integers(1, 200))
 @examples(100)
