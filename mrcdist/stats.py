@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
 
 __all__ = ["ReadStats", "add", "snapshot"]
 
@@ -29,6 +31,21 @@ class ReadStats:
     retries: int = 0
     bytes_fetched: int = 0
     bytes_mapped: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes fetched or mapped."""
+        return self.bytes_fetched + self.bytes_mapped
+
+    def __add__(self, other: ReadStats) -> ReadStats:
+        return self.combined(other, operator.add)
+
+    def __sub__(self, other: ReadStats) -> ReadStats:
+        return self.combined(other, operator.sub)
+
+    def combined(self, other: ReadStats, operation: Callable[[int, int], int]) -> ReadStats:
+        """Apply an operation to every number of two."""
+        return ReadStats(*map(operation, astuple(self), astuple(other)))
 
 
 _lock = threading.Lock()

@@ -7,7 +7,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -83,7 +83,7 @@ def compute(task: Task, work: Work) -> Piece:
         del frames
     if values is None:
         raise ValueError("a task without blocks")
-    return Piece(values, {_PROCESS: _difference(stats.snapshot(), before)})
+    return Piece(values, {_PROCESS: stats.snapshot() - before})
 
 
 def join(pieces: Sequence[Piece], work: Work) -> Piece:
@@ -97,21 +97,10 @@ def merge_ledgers(ledgers: Iterable[Ledger]) -> dict[str, ReadStats]:
     merged: dict[str, ReadStats] = {}
     for ledger in ledgers:
         for process, read in ledger.items():
-            known = merged.get(process, ReadStats())
-            merged[process] = ReadStats(
-                **{f.name: max(getattr(known, f.name), getattr(read, f.name)) for f in fields(read)}
-            )
+            merged[process] = merged.get(process, ReadStats()).combined(read, max)
     return merged
 
 
 def total(ledger: Ledger) -> ReadStats:
     """Add up over the processes."""
-    return ReadStats(
-        **{f.name: sum(getattr(r, f.name) for r in ledger.values()) for f in fields(ReadStats)}
-    )
-
-
-def _difference(now: ReadStats, before: ReadStats) -> ReadStats:
-    return ReadStats(
-        **{f.name: getattr(now, f.name) - getattr(before, f.name) for f in fields(ReadStats)}
-    )
+    return sum(ledger.values(), ReadStats())

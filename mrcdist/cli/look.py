@@ -22,7 +22,13 @@ from mrcdist.cli.options import (
 )
 from mrcdist.discover.images import find_images
 from mrcdist.format.axis import Axis
-from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
+from mrcdist.format.byte_order import ORDER_NAMES
+from mrcdist.interop.rosettasciio import (
+    axes_dicts,
+    metadata_dict,
+    metadata_items,
+    original_metadata_dict,
+)
 from mrcdist.options import ReadOptions
 from mrcdist.validate.report import validate as validate_file
 from mrcdist.words import printable, shape_words
@@ -59,7 +65,7 @@ def info(as_json: bool, **options: Any) -> None:
         )
         return
     header = plan.header
-    order = {"<": "little-endian", ">": "big-endian"}[header.byteorder]
+    order = ORDER_NAMES[header.byteorder]
     click.echo(plan.location.shown)
     click.echo(f"  file     {plan.source.parts[0].file.version}")
     click.echo(f"  array    {shape_words(plan.shape)} {plan.dtype}")
@@ -69,8 +75,8 @@ def info(as_json: bool, **options: Any) -> None:
         click.echo(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {_steps(axis)}")
     for image in images:
         click.echo(printable(f"  image    {image.name}: {image.location.name}"))
-    for path, value in _leaves(metadata):
-        click.echo(printable(f"  {path} = {value}"))
+    for path, value in metadata_items(metadata):
+        click.echo(printable(f"  {'.'.join(path)} = {value}"))
     for label in header.labels:
         click.echo(f"  label    {printable(label)}")
     print_notes(notes)
@@ -149,15 +155,3 @@ def _steps(axis: Axis) -> str:
         return f"uneven steps from {first:.6g} to {last:.6g} {axis.units}"
     start = f", from {axis.offset:.6g} {axis.units}" if axis.offset else ""
     return f"{axis.scale:.6g} {axis.units} per step{start}"
-
-
-def _leaves(tree: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    """Return dotted paths and values of nested dicts, without empty values."""
-    found: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        here = f"{path}.{key}" if path else key
-        if isinstance(value, dict):
-            found += _leaves(value, here)
-        elif value != "":
-            found.append((here, value))
-    return found

@@ -9,10 +9,11 @@ import click
 from dask.utils import parse_bytes
 
 from mrcdist.cli.options import file_options, plan_from_options, print_json, print_notes
+from mrcdist.plan.capabilities import Cost
 from mrcdist.plotting import require_matplotlib
-from mrcdist.preview.looking import DEFAULT_BUDGET, cost_words, look_at
-from mrcdist.preview.reading import Cost
-from mrcdist.preview.views import VIEWS
+from mrcdist.preview.preview import DEFAULT_BUDGET, plan_preview
+from mrcdist.preview.view import VIEW_KINDS
+from mrcdist.stats import snapshot
 from mrcdist.words import printable, shape_words
 
 __all__ = ["preview"]
@@ -56,7 +57,7 @@ def _a_png_in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path
 )
 @click.option(
     "--view",
-    type=click.Choice(VIEWS),
+    type=click.Choice(VIEW_KINDS),
     help="View to draw (default: chosen by axes and space group).",
 )
 @file_options
@@ -75,34 +76,35 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
     """
     require_matplotlib()
     plan, notes = plan_from_options(**options)
-    look = look_at(plan, budget=budget, view=view)
+    planned = plan_preview(plan, budget=budget, view=view)
     if not as_json:
         click.echo(plan.location.shown)
         click.echo(f"  array    {shape_words(plan.shape)} {plan.dtype}")
-        click.echo(f"  to read  {look.announcement()}")
+        click.echo(f"  to read  {planned.cost_words(planned.cost)}")
 
-    before = Cost.so_far()
-    panels = look.panels()
-    read = Cost.so_far() - before
-    look.figure(panels).savefig(output, format="png")
+    before = snapshot()
+    panels = planned.panels()
+    counted = snapshot() - before
+    read = Cost(counted.requests, counted.nbytes)
+    planned.figure(panels).savefig(output, format="png")
 
     if as_json:
         print_json(
             {
                 "url": plan.location.shown,
-                "view": look.content.view,
+                "view": planned.view.kind,
                 "panels": [panel.title for panel in panels],
-                "announced": {"bytes": look.cost.nbytes, "requests": look.cost.requests},
+                "announced": {"bytes": planned.cost.nbytes, "requests": planned.cost.requests},
                 "read": {"bytes": read.nbytes, "requests": read.requests},
                 "output": str(output),
-                "notes": [*notes, *look.notes],
+                "notes": [*notes, *planned.notes],
             }
         )
         return
-    click.echo(f"  read     {cost_words(read, look.pieces, whole=plan.layout.nbytes)}")
+    click.echo(f"  read     {planned.cost_words(read)}")
     for panel in panels:
         click.echo(f"  panel    {printable(panel.title or panel.name)}")
     click.echo(f"  written  {output}")
-    if read != look.cost:  # retries count once: something else read in this process, or a defect
+    if read != planned.cost:  # retries count once: something else read in this process, or a defect
         click.echo("  warning: the read differed from the estimate")
-    print_notes([*notes, *look.notes])
+    print_notes([*notes, *planned.notes])

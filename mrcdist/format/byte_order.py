@@ -8,12 +8,12 @@ from typing import Literal
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
 from mrcdist.notes import Note
 
-__all__ = ["STAMPS", "ByteOrder", "choose_order"]
+__all__ = ["ORDER_NAMES", "STAMPS", "ByteOrder", "choose_order"]
 
 ByteOrder = Literal["<", ">"]
 
 STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
-_ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
+ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
 
 # No camera and no acquisition comes near: 1 TiB a frame, 1 PiB a file. Small numbers whose bytes
 # are reversed are beyond.
@@ -57,8 +57,8 @@ def choose_order(
             notes.append(
                 Note(
                     "stamp-contradicted",
-                    f"the machine stamp {raw[212:216].hex(' ')} says {_ORDER_NAMES[stamp]}, "
-                    f"the header's numbers make sense only as {_ORDER_NAMES[order]}: read as that",
+                    f"the machine stamp {raw[212:216].hex(' ')} says {ORDER_NAMES[stamp]}, "
+                    f"the header's numbers make sense only as {ORDER_NAMES[order]}: read as that",
                 )
             )
     else:
@@ -68,7 +68,7 @@ def choose_order(
         notes.append(
             Note(
                 "byte-order-overruled",
-                f"endianness={caller!r} was asked for, but the file is {_ORDER_NAMES[order]}: "
+                f"endianness={caller!r} was asked for, but the file is {ORDER_NAMES[order]}: "
                 "read as that",
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,17 @@ def metadata_dict(
     }
     merge(metadata, extended_metadata(extended) if extended else {})
     return merge(metadata, sidecar_metadata(sidecar) if sidecar else {})
+
+
+def metadata_items(
+    metadata: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield path and value of every entry of nested metadata, without empty ones."""
+    for key, value in metadata.items():
+        if isinstance(value, Mapping):
+            yield from metadata_items(value, (*path, key))
+        elif value not in ("", None):
+            yield (*path, key), value
 
 
 def original_metadata_dict(

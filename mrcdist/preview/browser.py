@@ -21,8 +21,9 @@ from mrcdist.compute.detectors import Ring
 from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.plotting import colour_norm, draw_image, figure_text, reduced
-from mrcdist.preview.browsing import Scan, scan_of
 from mrcdist.preview.canvas import interactive_figure, shown_by
+from mrcdist.preview.sample import grid_words
+from mrcdist.preview.scan_data import ScanData, open_scan
 
 __all__ = ["Browser", "browse"]
 
@@ -39,7 +40,7 @@ _FRAMES_KEPT = 32
 
 
 def browse(data: Plan | Mapping[str, Any], *, budget: int = _BUDGET, figure: Any = None) -> Browser:
-    """Look through a 4D-STEM scan: a navigator on the left, the pattern of a point on the right.
+    """Preview through a 4D-STEM scan: a navigator on the left, the pattern of a point on the right.
 
     Press or drag in the navigator to see the pattern of a point. Drag the circle in the pattern to
     move the virtual detector, its rim to resize it, or scroll; press "a" for an annulus and back.
@@ -85,7 +86,7 @@ def browse(data: Plan | Mapping[str, Any], *, budget: int = _BUDGET, figure: Any
             argument="budget",
             remedy="give a number of bytes, such as 64 * 2**20",
         )
-    return Browser(scan_of(data, budget), interactive_figure() if figure is None else figure)
+    return Browser(open_scan(data, budget), interactive_figure() if figure is None else figure)
 
 
 class Browser:
@@ -104,7 +105,7 @@ class Browser:
         Mean over the detector's pixels; NaN where there is no frame.
     """
 
-    def __init__(self, scan: Scan, figure: Any) -> None:
+    def __init__(self, scan: ScanData, figure: Any) -> None:
         self.figure = figure
         self._scan = scan
         self._kept: OrderedDict[tuple[int, int], Array] = OrderedDict()
@@ -222,7 +223,7 @@ class Browser:
             circle.center = (ring.cx, ring.cy)
             circle.set_radius(radius)
             circle.set_visible(radius > 0)
-        self._navigator.set_title(self._scan.grid_words, fontsize=9)
+        self._navigator.set_title(grid_words(self._scan.ys, self._scan.xs), fontsize=9)
         self._refresh()
 
     def _draw_pattern(self) -> None:
@@ -274,7 +275,7 @@ class Browser:
         rim = _rim(distance, ring, near)
         if rim is not None:
             return lambda y, x: self._resize(rim, float(np.hypot(y - ring.cy, x - ring.cx)))
-        # Outside of it a press fetches it; inside, it keeps hold where it was taken.
+        # Outside of it a press fetches it; inside, it keeps hold where it was pixels.
         dy, dx = (y - ring.cy, x - ring.cx) if distance < ring.outer else (0.0, 0.0)
         return lambda y, x: self.place_detector(
             y - dy, x - dx, self.detector.outer, self.detector.inner
@@ -319,7 +320,7 @@ def _rim(distance: float, ring: Ring, near: float) -> Literal["outer", "inner"] 
     return None
 
 
-def _first_detector(scan: Scan) -> Ring:
+def _first_detector(scan: ScanData) -> Ring:
     try:
         return find_disk(scan.mean)
     except ArgumentError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +14,14 @@ from mrcdist.compute.detectors import Detector, Everything, Ring, adf_ring
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plotting import Contrast
-from mrcdist.preview.choices import ImagesChoice, ScanChoice, VolumeChoice
-from mrcdist.preview.pieces import Band
-from mrcdist.preview.reading import Taken, magnitude
+from mrcdist.preview.reading import (
+    PixelsRead,
+    frames_of_grid,
+    magnitude,
+    mean_frame,
+    mean_on_grid,
+)
+from mrcdist.preview.sample import Band, ImagesSample, ScanSample, VolumeSample, grid_words
 from mrcdist.words import position_words
 
 __all__ = ["Panel", "image_panels", "scan_panels", "volume_panels"]
@@ -62,8 +67,8 @@ class Panel:
 
 
 def scan_panels(
-    choice: ScanChoice,
-    taken: Taken,
+    sample: ScanSample,
+    pixels: PixelsRead,
     axes: Sequence[Axis],
     plane: Sequence[int],
     image: Panel | None = None,
@@ -72,8 +77,8 @@ def scan_panels(
 
     Parameters
     ----------
-    choice : ScanChoice
-    taken : Taken
+    sample : ScanSample
+    pixels : PixelsRead
     axes : sequence of Axis
         Of the whole array.
     plane : sequence of int
@@ -88,73 +93,40 @@ def scan_panels(
         pixels" where patterns have no bright disk, or `image`; "mean pattern"; "one pattern".
     """
     down, across = (axis for axis in axes if not axis.navigate)
-    full = Band(0, down.size)
-    iy, ix = choice.single
-    at = (choice.ys[iy], choice.xs[ix])
-    mean = _mean(magnitude(taken.rows(frame, full)) for frame in choice.patterns)
-    single = magnitude(taken.rows(int(choice.frames[iy, ix]), full))
-    counted = "1 frame" if len(choice.patterns) == 1 else f"{len(choice.patterns):,} frames"
     y, x = (axes[i] for i in plane)
-    where = f"{position_words(y, at[0])}, {position_words(x, at[1])}"
+    full = Band(0, down.size)
+    at = (sample.ys[sample.single[0]], sample.xs[sample.single[1]])
+    mean = mean_frame(magnitude(pixels.rows(frame, full)) for frame in sample.patterns)
+    single = magnitude(pixels.rows(int(sample.frames[sample.single]), full))
     detectors = _detectors(mean) if image is None else {}
     rings = tuple(detector for detector in detectors.values() if isinstance(detector, Ring))
+    count = len(sample.patterns)
+    counted = f"mean of {count:,} frame{'s' * (count != 1)}"
+    where = f"frame at {position_words(y, at[0])}, {position_words(x, at[1])}"
+    counts = "counts per pixel"
     patterns = (
-        Panel(
-            "mean pattern",
-            f"mean of {counted}",
-            mean,
-            down,
-            across,
-            "log",
-            rings=rings,
-            numbers="counts a pixel",
-        ),
-        Panel(
-            "one pattern",
-            f"frame at {where}",
-            single,
-            down,
-            across,
-            "log",
-            numbers="counts a pixel",
-        ),
+        Panel("mean pattern", counted, mean, down, across, "log", rings=rings, numbers=counts),
+        Panel("one pattern", where, single, down, across, "log", numbers=counts),
     )
     if image is not None:
         return (replace(image, point=at), *patterns)
-    images = _virtual_images(choice, taken, detectors, mean.shape[1])
-    step = choice.ys.step if len(choice.ys) > 1 else choice.xs.step
-    words = "every point" if step == 1 else f"1 of {step} × {step} points"
-    if choice.band != full:
-        words += f", rows {choice.band.top} to {choice.band.top + choice.band.rows - 1} of frames"
-    down, across = (
-        replace(axis, size=len(points) * step) for axis, points in ((y, choice.ys), (x, choice.xs))
-    )
+    images = _virtual_images(sample, pixels, detectors, across.size)
+    words = grid_words(sample.ys, sample.xs)
+    if sample.band != full:
+        words += f", rows {sample.band.top} to {sample.band.top + sample.band.rows - 1} of frames"
+    step = sample.ys.step if len(sample.ys) > 1 else sample.xs.step
     # A sampled point stands for the square around it; the grid leaves out a little of each rim.
-    start = [points[0] - (step - 1) // 2 for points in (choice.ys, choice.xs)]
+    y, x = replace(y, size=len(sample.ys) * step), replace(x, size=len(sample.xs) * step)
+    start = [points[0] - (step - 1) // 2 for points in (sample.ys, sample.xs)]
     point = (at[0] - start[0], at[1] - start[1])
+    means = f"mean over the detector, {counts}"
     return (
         *(
-            Panel(
-                name,
-                f"virtual {name}, {words}",
-                values,
-                down,
-                across,
-                point=point,
-                numbers="mean over the detector, counts a pixel",
-            )
+            Panel(name, f"virtual {name}, {words}", values, y, x, point=point, numbers=means)
             for name, values in images.items()
         ),
         *patterns,
     )
-
-
-def _mean(frames: Iterable[Array]) -> Array:
-    total: Any = 0
-    count = 0
-    for frame in frames:
-        total, count = total + frame.astype(np.float64), count + 1
-    return np.asarray(total / count)
 
 
 def _detectors(mean: Array) -> dict[str, Detector]:
@@ -169,31 +141,28 @@ def _detectors(mean: Array) -> dict[str, Detector]:
 
 
 def _virtual_images(
-    choice: ScanChoice, taken: Taken, detectors: Mapping[str, Detector], columns: int
+    sample: ScanSample, pixels: PixelsRead, detectors: Mapping[str, Detector], columns: int
 ) -> dict[str, Array]:
-    """Mean over each detector's pixels at every point; NaN where there is no frame."""
-    rows = range(choice.band.top, choice.band.top + choice.band.rows)
+    """Virtual images of the detectors that have pixels in the rows that were read."""
+    frames = frames_of_grid(sample, pixels, sample.band)
+    rows = range(sample.band.top, sample.band.top + sample.band.rows)
     masks = {name: of.weights(rows, range(columns)) > 0 for name, of in detectors.items()}
-    masks = {name: mask for name, mask in masks.items() if mask.any()}
-    images = {name: np.full(choice.frames.shape, np.nan) for name in masks}
-    for where, frame in np.ndenumerate(choice.frames):
-        if frame < 0:
-            continue
-        pixels = magnitude(taken.rows(int(frame), choice.band))
-        for name, mask in masks.items():
-            images[name][where] = pixels[mask].mean(dtype=np.float64)
-    return images
+    return {
+        name: mean_on_grid(frames, mask, sample.frames.shape)
+        for name, mask in masks.items()
+        if mask.any()
+    }
 
 
 def volume_panels(
-    choice: VolumeChoice, taken: Taken, axes: Sequence[Axis]
+    sample: VolumeSample, pixels: PixelsRead, axes: Sequence[Axis]
 ) -> tuple[Panel, Panel, Panel]:
     """Make the three planes: a section, along its rows, across them.
 
     Parameters
     ----------
-    choice : VolumeChoice
-    taken : Taken
+    sample : VolumeSample
+    pixels : PixelsRead
     axes : sequence of Axis
         (sections, rows, columns).
 
@@ -203,37 +172,28 @@ def volume_panels(
         The second's height and the third's width count sections.
     """
     depth, down, across = axes
-    section, row, column = choice.at
-    along_row = np.stack([taken.rows(i, Band(row, 1))[0] for i in choice.along_row])
+    section, row, column = sample.at
+    along_row = np.stack([pixels.rows(i, Band(row, 1))[0] for i in sample.along_row])
     along_column = np.stack(
         [
-            np.concatenate([taken.rows(i, band)[:, column] for band in choice.column_rows])
-            for i in choice.along_column
+            np.concatenate([pixels.rows(i, band)[:, column] for band in sample.column_rows])
+            for i in sample.along_column
         ],
         axis=1,
     )
-    middle = {axis.name: at for axis, at in zip(axes, choice.at, strict=True)}
+    at = {axis.name: position for axis, position in zip(axes, sample.at, strict=True)}
 
-    def panel(image: Array, rows: Axis, columns: Axis, words: str) -> Panel:
+    def panel(image: Array, rows: Axis, columns: Axis, cut: Axis, sparse: str = "") -> Panel:
         name = f"{rows.name}{columns.name}"
-        cuts = (middle[rows.name], middle[columns.name])
-        return Panel(name, f"{name} at {words}", image, rows, columns, cuts=cuts)
+        title = f"{name} at {position_words(cut, at[cut.name])}{sparse}"
+        return Panel(name, title, image, rows, columns, cuts=(at[rows.name], at[columns.name]))
 
-    step = len(choice.column_rows) > 1 and f" and {down.size // len(choice.column_rows)} rows"
+    lines = len(sample.column_rows)
+    step = f" and {down.size // lines} rows" if lines > 1 else ""
     return (
-        panel(_lines(taken, section, choice.section), down, across, position_words(depth, section)),
-        panel(
-            along_row,
-            depth,
-            across,
-            position_words(down, row) + _sparse_words(choice.along_row, ""),
-        ),
-        panel(
-            along_column,
-            down,
-            depth,
-            position_words(across, column) + _sparse_words(choice.along_column, step or ""),
-        ),
+        panel(_lines(pixels, section, sample.section), down, across, depth),
+        panel(along_row, depth, across, down, _sparse_words(sample.along_row, "")),
+        panel(along_column, down, depth, across, _sparse_words(sample.along_column, step)),
     )
 
 
@@ -242,14 +202,14 @@ def _sparse_words(sections: range, rows: str) -> str:
 
 
 def image_panels(
-    choice: ImagesChoice, taken: Taken, axes: Sequence[Axis], *, reciprocal: bool
+    sample: ImagesSample, pixels: PixelsRead, axes: Sequence[Axis], *, reciprocal: bool
 ) -> tuple[Panel, ...]:
     """Make a panel of each frame; of a single complex one magnitude and phase.
 
     Parameters
     ----------
-    choice : ImagesChoice
-    taken : Taken
+    sample : ImagesSample
+    pixels : PixelsRead
     axes : sequence of Axis
         Of the whole array.
     reciprocal : bool
@@ -259,40 +219,29 @@ def image_panels(
     down, across, *components = (axis for axis in axes if not axis.navigate)
     contrast: Contrast = "rgb" if components else "log" if reciprocal else "linear"
     panels = []
-    for frame in choice.frames:
+    for frame in sample.frames:
         position = np.unravel_index(frame, [axis.size for axis in navigation]) if navigation else ()
         words = ", ".join(
             position_words(axis, int(i)) for axis, i in zip(navigation, position, strict=True)
         )
-        lines = _lines(taken, frame, choice.bands)
+        lines = _lines(pixels, frame, sample.bands)
         panels.append(Panel("frame", words, lines, down, across, contrast))
-    first = taken.rows(choice.frames[0], choice.bands[0])
+    first = pixels.rows(sample.frames[0], sample.bands[0])
     if len(panels) == 1 and first.dtype.kind == "c":
         # Neighbouring phases have no mean: of a band the first row stands for all.
-        rows = [taken.rows(choice.frames[0], band)[:1] for band in choice.bands]
-        phase = np.angle(first if len(choice.bands) == 1 else np.concatenate(rows))
-        words = panels[0].title
-        panels = [
-            replace(
-                panels[0], name="magnitude", title=", ".join(filter(None, ["magnitude", words]))
-            ),
-            Panel(
-                "phase",
-                ", ".join(filter(None, ["phase", words])),
-                phase,
-                down,
-                across,
-                "phase",
-                numbers="radians",
-            ),
-        ]
+        rows = [pixels.rows(sample.frames[0], band)[:1] for band in sample.bands]
+        phase = np.angle(first if len(sample.bands) == 1 else np.concatenate(rows))
+        words = f", {panels[0].title}" if panels[0].title else ""
+        magnitudes = replace(panels[0], name="magnitude", title=f"magnitude{words}")
+        phases = Panel("phase", f"phase{words}", phase, down, across, "phase", numbers="radians")
+        return magnitudes, phases
     return tuple(panels)
 
 
-def _lines(taken: Taken, frame: int, chosen: Sequence[Band]) -> Array:
+def _lines(pixels: PixelsRead, frame: int, chosen: Sequence[Band]) -> Array:
     """A frame's rows, or the mean of each of its bands."""
     if len(chosen) == 1:
-        return magnitude(taken.rows(frame, chosen[0]))
-    means = [magnitude(taken.rows(frame, band)).mean(axis=0, dtype=np.float64) for band in chosen]
+        return magnitude(pixels.rows(frame, chosen[0]))
+    means = [magnitude(pixels.rows(frame, band)).mean(axis=0, dtype=np.float64) for band in chosen]
     image = np.stack(means)
     return image.astype(np.uint8) if image.ndim == 3 else image  # colours

@@ -3,54 +3,38 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist import stats
 from mrcdist.config import read_settings
-from mrcdist.preview.pieces import Band, Piece
+from mrcdist.plan.capabilities import Cost
+from mrcdist.preview.sample import Band, Piece, ScanSample
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 
-__all__ = ["Cost", "Taken", "cost_of", "in_file_order", "magnitude", "read_pieces"]
+__all__ = [
+    "PixelsRead",
+    "Point",
+    "cost_of",
+    "frames_of_grid",
+    "in_file_order",
+    "magnitude",
+    "mean_frame",
+    "mean_on_grid",
+    "read_pieces",
+]
 
 Array = npt.NDArray[Any]
+Point = tuple[int, ...]
+"""(y, x): a position in a sparse grid of scan points."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What reading takes.
-
-    Attributes
-    ----------
-    requests : int
-        Ranged requests, or read() calls; none where a local file is mapped.
-    nbytes : int
-        Bytes fetched or mapped.
-    """
-
-    requests: int = 0
-    nbytes: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.requests + other.requests, self.nbytes + other.nbytes)
-
-    def __sub__(self, other: Cost) -> Cost:
-        return Cost(self.requests - other.requests, self.nbytes - other.nbytes)
-
-    @classmethod
-    def so_far(cls) -> Cost:
-        """What this process has read until now, by its own count."""
-        now = stats.snapshot()
-        return cls(now.requests, now.bytes_fetched + now.bytes_mapped)
-
-
-class Taken:
+class PixelsRead:
     """The pieces that were read, by frame and row.
 
     Parameters
@@ -78,11 +62,6 @@ class Taken:
         raise KeyError((frame, band))
 
 
-def magnitude(numbers: Array) -> Array:
-    """Return the magnitude of complex numbers, and all others as they are."""
-    return np.abs(numbers) if numbers.dtype.kind == "c" else numbers
-
-
 def in_file_order(source: MrcSource) -> MrcSource:
     """Return the same frames on one axis, as the file has them."""
     n_frames = min(source.layout.present, source.layout.n_frames)
@@ -90,7 +69,7 @@ def in_file_order(source: MrcSource) -> MrcSource:
 
 
 def cost_of(source: MrcSource, pieces: Sequence[Piece]) -> Cost:
-    """Work out what reading will take, by the rules of reading.
+    """Return what reading will take, by the plans of reading each piece.
 
     Parameters
     ----------
@@ -99,17 +78,21 @@ def cost_of(source: MrcSource, pieces: Sequence[Piece]) -> Cost:
     pieces : sequence of Piece
     """
     settings = read_settings()
-    total = Cost()
-    for piece in pieces:
-        rows = range(piece.top, piece.top + piece.rows)
-        frames = range(piece.first, piece.first + piece.frames)
-        box = (frames, rows, *map(range, source.shape[2:]))
-        cost = source.cost(box, settings)
-        total += Cost(cost.requests, cost.nbytes)
-    return total
+    costs = [
+        source.cost(
+            (
+                range(piece.first, piece.first + piece.frames),
+                range(piece.top, piece.top + piece.rows),
+                *map(range, source.shape[2:]),
+            ),
+            settings,
+        )
+        for piece in pieces
+    ]
+    return Cost(sum(cost.requests for cost in costs), sum(cost.nbytes for cost in costs))
 
 
-def read_pieces(source: MrcSource, pieces: Sequence[Piece], progress: Progress) -> Taken:
+def read_pieces(source: MrcSource, pieces: Sequence[Piece], progress: Progress) -> PixelsRead:
     """Read pieces on threads of this process.
 
     Parameters
@@ -138,4 +121,49 @@ def read_pieces(source: MrcSource, pieces: Sequence[Piece], progress: Progress) 
         blocks = list(pool.map(read, pieces))
     finally:
         pool.shutdown(cancel_futures=True)
-    return Taken(dict(zip(pieces, blocks, strict=True)))
+    return PixelsRead(dict(zip(pieces, blocks, strict=True)))
+
+
+def magnitude(numbers: Array) -> Array:
+    """Return the magnitude of complex numbers, and all others as they are."""
+    return np.abs(numbers) if numbers.dtype.kind == "c" else numbers
+
+
+def frames_of_grid(sample: ScanSample, pixels: PixelsRead, band: Band) -> dict[Point, Array]:
+    """Return rows of the frame at each point of a grid that has one, real numbers."""
+    return {
+        point: magnitude(pixels.rows(int(frame), band))
+        for point, frame in np.ndenumerate(sample.frames)
+        if frame >= 0
+    }
+
+
+def mean_on_grid(frames: Mapping[Point, Array], mask: Array, shape: Point) -> Array:
+    """Return the mean over a detector's pixels at every point of a grid.
+
+    Parameters
+    ----------
+    frames : mapping of (y, x) to ndarray
+    mask : ndarray of bool
+        Of the shape of a frame, not all False.
+    shape : tuple of int
+        Of the grid.
+
+    Returns
+    -------
+    ndarray, shape `shape`
+        NaN where there is no frame.
+    """
+    image = np.full(shape, np.nan)
+    for point, frame in frames.items():
+        image[point] = frame[mask].mean(dtype=np.float64)
+    return image
+
+
+def mean_frame(frames: Iterable[Array]) -> Array:
+    """Return the mean of frames, one or more, float64."""
+    total: Any = 0.0
+    count = 0
+    for frame in frames:
+        total, count = total + frame.astype(np.float64), count + 1
+    return np.asarray(total / count)

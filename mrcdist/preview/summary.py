@@ -8,7 +8,8 @@ from dask.utils import format_bytes
 
 from mrcdist.dataset import Plan
 from mrcdist.format.axis import Axis
-from mrcdist.interop.rosettasciio import metadata_dict
+from mrcdist.format.byte_order import ORDER_NAMES
+from mrcdist.interop.rosettasciio import metadata_dict, metadata_items
 from mrcdist.words import number_words, shape_words, unit_words
 
 __all__ = ["axis_words", "summary_lines"]
@@ -45,11 +46,10 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         The label is empty where the line belongs to the one before. No secret.
     """
     header = plan.header
-    order = {"<": "little-endian", ">": "big-endian"}[header.byteorder]
     lines = [
         ("array", f"{shape_words(plan.shape)} {plan.dtype}"),
         ("", format_bytes(plan.layout.nbytes)),
-        ("stored", f"mode {header.mode}, {order}"),
+        ("stored", f"mode {header.mode}, {ORDER_NAMES[header.byteorder]}"),
     ]
     if len(plan.source.parts) > 1:
         lines.append(("", f"in {len(plan.source.parts)} files"))
@@ -57,13 +57,11 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         lines.append(("", f"one {compression} stream"))
     lines += [(axis.name, axis_words(axis)) for axis in plan.axes]
     metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
-    instrument = _leaves({k: v for k, v in metadata.items() if k not in ("General", "Signal")})
-    general = [
-        (name, value)
-        for name, value in _leaves(metadata["General"])
-        if name in ("date", "time", "notes")
+    shown = [
+        _metadata_line(path, value)
+        for path, value in metadata_items(metadata)
+        if path[0] not in ("General", "Signal") or path[-1] in ("date", "time", "notes")
     ]
-    shown = [*general, *instrument]
     lines += shown[:_MOST_METADATA]
     if len(shown) > _MOST_METADATA:
         lines.append(("", f"and {len(shown) - _MOST_METADATA} more: mrcdist info"))
@@ -83,14 +81,8 @@ def axis_words(axis: Axis) -> str:
     return f"{axis.size} × {number_words(axis.scale)} {units}{start}"
 
 
-def _leaves(tree: dict[str, Any], parent: str = "") -> list[tuple[str, str]]:
-    """Names and values of nested dicts, without the empty ones."""
-    found: list[tuple[str, str]] = []
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found += _leaves(value, key.lower())
-        elif value not in ("", None):
-            name = f"{parent} {key}".strip() if key in _SHORT else key.replace("_", " ")
-            words = f"{value:.6g}" if isinstance(value, float) else str(value)
-            found.append((name, f"{words} {_UNITS.get(name, '')}".rstrip()))
-    return found
+def _metadata_line(path: tuple[str, ...], value: Any) -> tuple[str, str]:
+    *parents, key = path
+    name = f"{parents[-1].lower()} {key}" if key in _SHORT else key.replace("_", " ")
+    words = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return name, f"{words} {_UNITS.get(name, '')}".rstrip()

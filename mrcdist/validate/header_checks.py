@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from mrcdist.format.byte_order import STAMPS
+from mrcdist.format.byte_order import ORDER_NAMES, STAMPS
 from mrcdist.format.extended.registry import ExtendedKind, bytes_needed, identify_extended
 from mrcdist.format.header import HEADER_BYTES, MRC2014_EXTENDED, MRC2014_VERSIONS, Header
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES
@@ -19,7 +19,6 @@ __all__ = ["CHECKS", "extended_kind"]
 
 _IMOD_RGB = 16
 _MODES = KNOWN_MODES.keys() - {_IMOD_RGB}
-_ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
 _UNLIMITED = 2**63
 _CONVERT = (
     "convert the file with a program that knows headers of before 2000, such as IMOD's newstack"
@@ -260,23 +259,23 @@ def _stamp(facts: Facts) -> Iterator[Finding]:
     says = None if facts.before_2000 else STAMPS.get(facts.raw[212:214])
     right = {"<": "44 44 00 00", ">": "11 11 00 00"}[facts.order]
     if says == facts.order:
-        yield Finding("machine stamp", "ok", f"{stamp}, {_ORDER_NAMES[says]}")
+        yield Finding("machine stamp", "ok", f"{stamp}, {ORDER_NAMES[says]}")
         return
     if facts.before_2000:
         yield Finding(
             "machine stamp",
             "error",
             f"none: its bytes hold a part of the origin; the numbers are "
-            f"{_ORDER_NAMES[facts.order]}",
+            f"{ORDER_NAMES[facts.order]}",
             "programs that go by the stamp may read every number with its bytes reversed",
             _CONVERT,
         )
         return
-    what = "is none of MRC2014" if says is None else f"says {_ORDER_NAMES[says]}"
+    what = "is none of MRC2014" if says is None else f"says {ORDER_NAMES[says]}"
     yield Finding(
         "machine stamp",
         "error",
-        f"{stamp} {what}, the header's numbers are {_ORDER_NAMES[facts.order]}",
+        f"{stamp} {what}, the header's numbers are {ORDER_NAMES[facts.order]}",
         "programs that go by the stamp read every number with its bytes reversed, or refuse",
         f"write {right} to bytes 212-215",
     )

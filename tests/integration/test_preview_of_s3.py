@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mrcdist import plan_mrc
-from mrcdist.preview.looking import look_at
-from mrcdist.preview.reading import Cost
+from mrcdist.plan.capabilities import Cost
+from mrcdist.preview.preview import plan_preview
+from mrcdist.stats import snapshot
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, mrc_bytes
 
@@ -15,14 +16,15 @@ def test_each_piece_of_a_scan_is_one_get_of_its_bytes(moto, tmp_path):
         url = bucket.put(acquisition.movie.name, acquisition.movie.read_bytes())
         bucket.put(acquisition.sidecar.name, acquisition.sidecar.read_bytes())
         plan = plan_mrc(url, storage_options=moto.storage_options())
-        look = look_at(plan, budget=12_000)
-        before = Cost.so_far()
-        look.panels()
-    assert Cost.so_far() - before == look.cost
-    assert look.content.view == "scan"
-    assert look.cost.requests == len(look.choice.pieces) > 10
-    rows = sum(piece.frames * piece.rows for piece in look.choice.pieces)
-    assert look.cost.nbytes == rows * 32 <= 12_000
+        preview = plan_preview(plan, budget=12_000)
+        before = snapshot()
+        preview.panels()
+    read = snapshot() - before
+    assert Cost(read.requests, read.nbytes) == preview.cost
+    assert preview.view.kind == "scan"
+    assert preview.cost.requests == len(preview.sample.pieces) > 10
+    rows = sum(piece.frames * piece.rows for piece in preview.sample.pieces)
+    assert preview.cost.nbytes == rows * 32 <= 12_000
 
 
 def test_a_plans_page_has_its_requests_and_no_secret(moto):

@@ -27,7 +27,7 @@ from mrcdist.plotting import (
     symmetric_limits,
 )
 from mrcdist.preview.figure import preview_figure
-from mrcdist.preview.looking import look_at
+from mrcdist.preview.preview import plan_preview
 from mrcdist.testing.acquisition import write_acquisition
 from mrcdist.testing.specimen import crystal_frames
 from tests.support.mrc_files import counting, mrc_bytes
@@ -168,7 +168,7 @@ def test_an_image_looks_the_same_in_a_preview_and_in_a_result(tmp_path, name, co
     acquisition = write_acquisition(
         tmp_path, scan_shape=scan, frame_shape=frame, frames=crystal_frames(scan, frame)
     )
-    look = look_at(plan_mrc(acquisition.movie))
+    look = plan_preview(plan_mrc(acquisition.movie))
     panels = look.panels()
     [number] = [i for i, panel in enumerate(panels) if panel.name == name]
     panel = panels[number]
@@ -255,7 +255,7 @@ class TestLabels:
         label = b"tilt $\\frac$ \x1b[2J"
         raw[220:224] = (1).to_bytes(4, "little")
         raw[224 : 224 + len(label)] = label
-        look = look_at(plan_mrc(memory_file(bytes(raw), "a$b$.mrc")))
+        look = plan_preview(plan_mrc(memory_file(bytes(raw), "a$b$.mrc")))
         [title, lines] = [
             text
             for text in self.drawn(look.figure(look.panels()))

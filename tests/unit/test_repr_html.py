@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrcdist import plan_mrc
-from mrcdist.preview.reading import Cost
+from mrcdist.stats import snapshot
 from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
@@ -93,9 +93,9 @@ def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, m
     for name in ("list_folder", "find_version", "retried"):
         monkeypatch.setattr(Location, name, refuse)
     monkeypatch.setattr(StoredFile, "reader", refuse)
-    before = Cost.so_far()
+    before = snapshot()
     page = shown(plan)
-    assert Cost.so_far() == before
+    assert snapshot() == before
     assert "BF" in page.text
     assert "2 nm" in page.text
 

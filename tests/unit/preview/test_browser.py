@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from demo.field import demo_frames
 from mrcdist import ArgumentError, MissingExtraError, MissingFileError, browse, plan_mrc, read_mrc
-from mrcdist.preview.reading import Cost
+from mrcdist.stats import snapshot
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, write_mrc
 
@@ -72,9 +72,9 @@ def expected(data, detector, step=2):
 
 
 def test_the_navigator_starts_with_the_bright_field_of_a_sparse_grid(movie, data):
-    before = Cost.so_far()
+    before = snapshot()
     browser = browse(plan_mrc(movie), budget=20 * FRAME_BYTES, figure=new_figure())
-    assert (Cost.so_far() - before).nbytes == 20 * FRAME_BYTES
+    assert (snapshot() - before).nbytes == 20 * FRAME_BYTES
     assert browser.virtual_image.shape == (4, 5)
     np.testing.assert_allclose(browser.virtual_image, expected(data, browser.detector))
     disk = browser.detector
@@ -84,21 +84,21 @@ def test_the_navigator_starts_with_the_bright_field_of_a_sparse_grid(movie, data
 
 
 def test_a_click_shows_the_pattern_of_its_point_by_one_frame(browser, data):
-    before = Cost.so_far()
+    before = snapshot()
     mouse(browser, "button_press_event", 0, 3.2, 6.9, button=1)
     assert browser.position == (3, 7)
     np.testing.assert_array_equal(browser.pattern, data[3, 7])
-    assert (Cost.so_far() - before).nbytes == FRAME_BYTES
+    assert (snapshot() - before).nbytes == FRAME_BYTES
     assert "y 3, x 7" in browser.figure.axes[1].get_title()
 
 
 def test_points_of_the_grid_and_points_seen_before_are_not_read_again(browser, data):
     mouse(browser, "button_press_event", 0, 3, 7, button=1)
-    before = Cost.so_far()
+    before = snapshot()
     drag(browser, 0, (3, 7), (2, 4), (3, 7))
     assert browser.position == (3, 7)
     np.testing.assert_array_equal(browser.pattern, data[3, 7])
-    assert Cost.so_far() == before
+    assert snapshot() == before
 
 
 def test_dragging_in_the_navigator_follows_the_hand(browser, data):
@@ -111,12 +111,12 @@ def test_dragging_in_the_navigator_follows_the_hand(browser, data):
 
 def test_dragging_the_circle_moves_the_detector_and_reads_nothing(browser, data):
     browser.place_detector(16, 12, 4)
-    before = Cost.so_far()
+    before = snapshot()
     drag(browser, 1, (17, 12), (18, 13), (21, 15))
     detector = browser.detector
     np.testing.assert_allclose((detector.cy, detector.cx, detector.outer), (20, 15, 4))
     np.testing.assert_allclose(browser.virtual_image, expected(data, detector))
-    assert Cost.so_far() == before
+    assert snapshot() == before
 
 
 def test_dragging_a_rim_resizes_and_a_press_elsewhere_fetches_the_circle(browser, data):

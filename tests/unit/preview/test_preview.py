@@ -17,8 +17,9 @@ from matplotlib.image import AxesImage
 from demo.field import demo_frames
 from mrcdist import ArgumentError, MissingExtraError, plan_mrc
 from mrcdist.cli import main
-from mrcdist.preview.looking import look_at
-from mrcdist.preview.reading import Cost
+from mrcdist.plan.capabilities import Cost
+from mrcdist.preview.preview import plan_preview
+from mrcdist.stats import snapshot
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 
@@ -55,10 +56,11 @@ KINDS = {
 
 def looked(plan, **options):
     """Announce and read; check that what was read is what was announced."""
-    look = look_at(plan, **options)
-    before = Cost.so_far()
+    look = plan_preview(plan, **options)
+    before = snapshot()
     panels = look.panels()
-    assert Cost.so_far() - before == look.cost
+    read = snapshot() - before
+    assert Cost(read.requests, read.nbytes) == look.cost
     return look, panels
 
 
@@ -106,8 +108,8 @@ def test_what_was_announced_is_what_is_read_from_a_local_disk(tmp_path, io_setti
         look, panels = looked(plan_mrc(path), budget=budget)
     assert look.cost.nbytes <= budget
     assert look.cost.requests == (0 if io_setting == "map" else look.pieces)
-    z, y, _ = look.choice.at
-    np.testing.assert_array_equal(panels[1].image, volume[list(look.choice.along_row), y])
+    z, y, _ = look.sample.at
+    np.testing.assert_array_equal(panels[1].image, volume[list(look.sample.along_row), y])
     assert panels[0].title == f"yx at z {z} of 12"
 
 
@@ -139,10 +141,10 @@ def test_sections_of_mrcz_are_read_whole(tmp_path):
     path = tmp_path / "a.mrcz"
     mrcz.writeMRC(volume, str(path), compressor="zstd")
     look, panels = looked(plan_mrc(path), budget=3 * 2400, view="volume")
-    assert [piece.rows for piece in look.choice.pieces] == [20, 20, 20]
-    z, _, x = look.choice.at
+    assert [piece.rows for piece in look.sample.pieces] == [20, 20, 20]
+    z, _, x = look.sample.at
     np.testing.assert_array_equal(panels[0].image, volume[z])
-    np.testing.assert_array_equal(panels[2].image, volume[list(look.choice.along_column), :, x].T)
+    np.testing.assert_array_equal(panels[2].image, volume[list(look.sample.along_column), :, x].T)
     assert look.cost.nbytes < 3 * 2400
 
 
@@ -187,8 +189,8 @@ def test_a_scan_without_images_shows_virtual_ones(scan, tmp_path):
     assert bright.image.mean() > 10 * dark.image.mean()
     assert mean.contrast == "log"
     assert labels(require_picture(look, panels)) == {
-        "counts a pixel",
-        "mean over the detector, counts a pixel",
+        "counts per pixel",
+        "mean over the detector, counts per pixel",
     }
 
 
@@ -221,7 +223,7 @@ def test_the_first_of_several_repeats_is_shown_and_said_to_be(tmp_path):
 
 def test_a_changed_file_is_an_error_and_no_picture(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
-    look = look_at(plan_mrc(path))
+    look = plan_preview(plan_mrc(path))
     write_mrc(path, counting((4, 4, 5), "int16"))
     with pytest.raises(OSError, match="changed since it was planned"):
         look.panels()
@@ -229,10 +231,10 @@ def test_a_changed_file_is_an_error_and_no_picture(tmp_path):
 
 def test_an_empty_file_and_a_tiny_budget_are_errors_with_a_remedy(memory_file):
     with pytest.raises(ArgumentError, match="no pixels"):
-        look_at(plan_mrc(memory_file(header_bytes(nx=4, ny=4, nz=0, mode=2))))
+        plan_preview(plan_mrc(memory_file(header_bytes(nx=4, ny=4, nz=0, mode=2))))
     plan = plan_mrc(memory_file(mrc_bytes(counting((1, 5, 6), "float32"))))
     with pytest.raises(ArgumentError, match="raise the budget"):
-        look_at(plan, budget=10)
+        plan_preview(plan, budget=10)
 
 
 # The command
@@ -286,16 +288,16 @@ def test_mistakes_are_answered_with_what_to_do(tmp_path, extra, status, words):
 
 def test_a_folder_that_is_not_there_is_noticed_before_reading(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
-    before = Cost.so_far()
+    before = snapshot()
     ran = CliRunner().invoke(main, ["preview", str(path), "-o", str(tmp_path / "no" / "a.png")])
     assert ran.exit_code == 2
     assert "no such folder" in ran.output
-    assert Cost.so_far() == before
+    assert snapshot() == before
 
 
 def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch):
     path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
-    look = look_at(plan_mrc(path))
+    look = plan_preview(plan_mrc(path))
     panels = look.panels()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"pip install .mrcdist\[plot\]"):

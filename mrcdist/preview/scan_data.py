@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,22 +19,28 @@ from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis, scan_plane
 from mrcdist.interop.rosettasciio import axes_from_dicts
-from mrcdist.plan.layout import Frames
-from mrcdist.preview.choices import Limits, ScanChoice
-from mrcdist.preview.choose import choose
-from mrcdist.preview.pieces import Band, spread
-from mrcdist.preview.reading import Taken, in_file_order, magnitude, read_pieces
-from mrcdist.preview.views import Content
+from mrcdist.preview.choose_sample import choose_sample
+from mrcdist.preview.reading import (
+    Point,
+    frames_of_grid,
+    in_file_order,
+    magnitude,
+    mean_frame,
+    mean_on_grid,
+    read_pieces,
+)
+from mrcdist.preview.sample import Band, ReadLimits, ScanSample, least_step, spread
+from mrcdist.preview.view import View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 
-__all__ = ["Scan", "scan_of"]
+__all__ = ["ScanData", "open_scan"]
 
 Array = npt.NDArray[Any]
 
 
 @dataclass
-class Scan:
+class ScanData:
     """A scan whose frames are read one by one, but for a sparse grid that is in memory.
 
     Parameters
@@ -44,15 +51,22 @@ class Scan:
         (y, x, ky, kx).
     ys, xs : range
         The grid's scan points.
+    data : MrcSource or ndarray
+        All frames.
+    plane : tuple of int
+        Positions of (y, x) among the navigation axes of `data`; the others stay at their first
+        point.
+    grid : mapping of (y, x) to ndarray
+        The grid's frames, by positions in `ys` and `xs`.
     """
 
     name: str
     axes: Sequence[Axis]
     ys: range
     xs: range
-    _data: MrcSource | Array = field(repr=False)
-    _plane: tuple[int, int]
-    _grid: dict[tuple[int, int], Array] = field(repr=False)
+    data: MrcSource | Array = field(repr=False)
+    plane: tuple[int, int]
+    grid: Mapping[Point, Array] = field(repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,8 +81,9 @@ class Scan:
     @property
     def middle(self) -> tuple[int, int]:
         """The scan point of the grid that is nearest to its middle, of those with a frame."""
-        centre = (self.ys[len(self.ys) // 2], self.xs[len(self.xs) // 2])
-        return min(self._grid, key=lambda at: abs(at[0] - centre[0]) + abs(at[1] - centre[1]))
+        centre = (len(self.ys) // 2, len(self.xs) // 2)
+        i, j = min(self.grid, key=lambda at: abs(at[0] - centre[0]) + abs(at[1] - centre[1]))
+        return self.ys[i], self.xs[j]
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
@@ -81,38 +96,30 @@ class Scan:
             self.ys[0] - half,
         )
 
-    @property
-    def grid_words(self) -> str:
-        """Say how sparse the grid is."""
-        step = max(self.ys.step, self.xs.step)
-        return "every scan point" if step == 1 else f"1 of {step} × {step} scan points"
-
     def frame_words(self, y: int, x: int) -> str:
         """Say which pattern this is, and whether the file has it."""
         there = True
-        if isinstance(self._data, MrcSource):
+        if isinstance(self.data, MrcSource):
             point = tuple(range(at, at + 1) for at in self._index(y, x))
-            there = bool(self._data.layout.frames(point, self._data.table)[0] >= 0)
+            there = bool(self.data.layout.frames(point, self.data.table)[0] >= 0)
         return f"pattern at y {y}, x {x}" + ("" if there else ": the file has none")
 
     @cached_property
     def mean(self) -> Array:
         """Mean of the grid's patterns, shape (ky, kx)."""
-        total = np.zeros(self.frame_shape)
-        for frame in self._grid.values():
-            total += frame
-        return total / len(self._grid)
+        return mean_frame(self.grid.values())
 
     def frame(self, y: int, x: int) -> Array:
         """Return the pattern of a scan point, shape (ky, kx): from memory, or by one request."""
-        if (y, x) in self._grid:
-            return self._grid[y, x]
-        return magnitude(np.asarray(self._data[self._index(y, x)]))
+        if y in self.ys and x in self.xs:
+            point = (self.ys.index(y), self.xs.index(x))
+            if point in self.grid:
+                return self.grid[point]
+        return magnitude(np.asarray(self.data[self._index(y, x)]))
 
     def _index(self, y: int, x: int) -> tuple[int, ...]:
-        """Navigation axes other than (y, x) stay at their first point."""
-        index = [0] * (self._data.ndim - 2)
-        index[self._plane[0]], index[self._plane[1]] = y, x
+        index = [0] * (self.data.ndim - 2)
+        index[self.plane[0]], index[self.plane[1]] = y, x
         return tuple(index)
 
     def virtual_image(self, detector: Ring) -> Array:
@@ -129,17 +136,13 @@ class Scan:
             The detector has no pixel.
         """
         rows, columns = detector.window(self.frame_shape)
-        mask = detector.weights(rows, columns) > 0
         part = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
-        image = np.full((len(self.ys), len(self.xs)), np.nan)
-        for i, y in enumerate(self.ys):
-            for j, x in enumerate(self.xs):
-                if (y, x) in self._grid:
-                    image[i, j] = self._grid[y, x][part][mask].mean(dtype=np.float64)
-        return image
+        frames = {point: frame[part] for point, frame in self.grid.items()}
+        mask = detector.weights(rows, columns) > 0
+        return mean_on_grid(frames, mask, (len(self.ys), len(self.xs)))
 
 
-def scan_of(data: Plan | Mapping[str, Any], budget: int) -> Scan:
+def open_scan(data: Plan | Mapping[str, Any], budget: int) -> ScanData:
     """Take what `plan_mrc` or `read_mrc` gives, and read the grid's frames.
 
     Raises
@@ -196,13 +199,13 @@ def _sources(node: Any) -> Iterator[MrcSource]:
             yield from _sources(getattr(node, name, ()))
 
 
-def _of_source(source: MrcSource, axes: Sequence[Axis], name: str, budget: int) -> Scan:
+def _of_source(source: MrcSource, axes: Sequence[Axis], name: str, budget: int) -> ScanData:
     plane = _plane(axes)
     part = source.parts[0]
-    limits = Limits(budget, whole=True, stream=part.compression is not None)
-    scan = Content("scan", plane, reciprocal=True)
-    choice = choose(source.layout, scan, limits, table=source.table)
-    if not isinstance(choice, ScanChoice):
+    limits = ReadLimits(budget, whole=True, stream=part.compression is not None)
+    scan = View("scan", plane, reciprocal=True)
+    sample = choose_sample(source.layout, scan, limits, table=source.table)
+    if not isinstance(sample, ScanSample):
         raise ArgumentError(
             f"{name} is one {part.compression} stream of more than {budget:,} bytes",
             code="budget-too-small",
@@ -210,34 +213,20 @@ def _of_source(source: MrcSource, axes: Sequence[Axis], name: str, budget: int) 
             cause="each frame would be reached through all frames before it",
             remedy="decompress the file, or raise the budget to hold all of it",
         )
-    with Progress("reading", len(choice.pieces)) as progress:
-        taken = read_pieces(in_file_order(source), choice.pieces, progress)
-    grid = _grid(choice.ys, choice.xs, choice.frames, taken, source.layout.frame_shape[0])
-    return Scan(name, _four(axes, plane), choice.ys, choice.xs, source, plane, grid)
+    with Progress("reading", len(sample.pieces)) as progress:
+        pixels = read_pieces(in_file_order(source), sample.pieces, progress)
+    grid = frames_of_grid(sample, pixels, Band(0, source.layout.frame_shape[0]))
+    return ScanData(name, _four(axes, plane), sample.ys, sample.xs, source, plane, grid)
 
 
-def _of_array(array: Array, axes: Sequence[Axis], name: str, budget: int) -> Scan:
+def _of_array(array: Array, axes: Sequence[Axis], name: str, budget: int) -> ScanData:
     plane = _plane(axes)
     sizes = [array.shape[axis] for axis in plane]
-    room = max(budget // max(array[(0,) * (array.ndim - 2)].nbytes, 1), 1)
-    step = 1
-    while np.prod([-(-size // step) for size in sizes]) > room:
-        step += 1
-    ys, xs = (spread(size, step) for size in sizes)
-    scan = Scan(name, _four(axes, plane), ys, xs, array, plane, {})
-    scan._grid.update({(y, x): scan.frame(y, x) for y in ys for x in xs})
-    return scan
-
-
-def _grid(
-    ys: range, xs: range, frames: Frames, taken: Taken, rows: int
-) -> dict[tuple[int, int], Array]:
-    full = Band(0, rows)
-    return {
-        (ys[i], xs[j]): magnitude(taken.rows(int(frame), full))
-        for (i, j), frame in np.ndenumerate(frames)
-        if frame >= 0
-    }
+    most = max(budget // max(array[(0,) * (array.ndim - 2)].nbytes, 1), 1)
+    ys, xs = (spread(size, least_step(sizes, most)) for size in sizes)
+    scan = ScanData(name, _four(axes, plane), ys, xs, array, plane, {})
+    points = itertools.product(range(len(ys)), range(len(xs)))
+    return replace(scan, grid={(i, j): scan.frame(ys[i], xs[j]) for i, j in points})
 
 
 def _plane(axes: Sequence[Axis]) -> tuple[int, int]:

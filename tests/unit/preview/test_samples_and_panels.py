@@ -15,16 +15,24 @@ from mrcdist.compute.detectors import Ring
 from mrcdist.format.axis import Axis
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
-from mrcdist.preview.choices import ImagesChoice, Limits, ScanChoice, VolumeChoice
-from mrcdist.preview.choose import choose
+from mrcdist.preview.choose_sample import choose_sample
 from mrcdist.preview.panels import image_panels, scan_panels, volume_panels
-from mrcdist.preview.pieces import Band, bands, spread, whole_frames
-from mrcdist.preview.reading import Taken
-from mrcdist.preview.views import Content, content_of
+from mrcdist.preview.reading import PixelsRead
+from mrcdist.preview.sample import (
+    Band,
+    ImagesSample,
+    ReadLimits,
+    ScanSample,
+    VolumeSample,
+    bands,
+    spread,
+    whole_frames,
+)
+from mrcdist.preview.view import View, choose_view
 
-SCAN = Content("scan", (0, 1), reciprocal=True)
-VOLUME = Content("volume", (0,), reciprocal=False)
-IMAGES = Content("images", (), reciprocal=False)
+SCAN = View("scan", (0, 1), reciprocal=True)
+VOLUME = View("volume", (0,), reciprocal=False)
+IMAGES = View("images", (), reciprocal=False)
 
 
 def layout_of(shape, stored="<u2", present=None):
@@ -46,7 +54,7 @@ def axes_of(shape, names):
 
 def taken_from(frames, pieces):
     """What reading the pieces of an array (frames, rows, columns) gives."""
-    return Taken(
+    return PixelsRead(
         {
             piece: frames[
                 piece.first : piece.first + piece.frames, piece.top : piece.top + piece.rows
@@ -78,7 +86,7 @@ def cells_of(pieces):
 
 sizes = st.integers(1, 12)
 limits = st.builds(
-    Limits,
+    ReadLimits,
     budget=st.integers(1, 20_000),
     reads=st.integers(16, 300),
     whole=st.booleans(),
@@ -92,17 +100,17 @@ limits = st.builds(
     limits,
     st.booleans(),
 )
-def test_a_choice_keeps_to_its_limits(content, shape, limits, virtual_image):
+def test_a_choice_keeps_to_its_limits(view, shape, limits, virtual_image):
     """Bytes and pieces stay within the limits; no row is read twice, none that is not there."""
-    shape = tuple(shape) if content is SCAN else tuple(shape[1:])
+    shape = tuple(shape) if view is SCAN else tuple(shape[1:])
     layout = layout_of(shape)
     if limits.budget < max(layout.frame_bytes, 4 * layout.row_bytes):
-        # The least that makes sense depends on the content: keeps to the budget, or says so.
+        # The least that makes sense depends on the view: keeps to the budget, or says so.
         with suppress(ArgumentError):
-            choice = choose(layout, content, limits, virtual_image=virtual_image)
+            choice = choose_sample(layout, view, limits, virtual_image=virtual_image)
             assert size_of(choice.pieces, layout) <= limits.budget
         return
-    choice = choose(layout, content, limits, virtual_image=virtual_image)
+    choice = choose_sample(layout, view, limits, virtual_image=virtual_image)
     assert size_of(choice.pieces, layout) <= limits.budget
     assert 1 <= len(choice.pieces) <= limits.reads
     cells = cells_of(choice.pieces)
@@ -127,10 +135,10 @@ def test_scan_panels_show_the_frames_of_their_points(shape, budget, present):
     table = np.random.default_rng(n).permutation(n).reshape(ny, nx).astype(np.int32)
     frames = np.random.default_rng(1).integers(0, 999, (n, rows, columns)).astype(np.uint16)
     try:
-        choice = choose(layout, SCAN, Limits(budget, reads=64), table=table)
+        choice = choose_sample(layout, SCAN, ReadLimits(budget, reads=64), table=table)
     except ArgumentError:
         assume(False)
-    assert isinstance(choice, ScanChoice)
+    assert isinstance(choice, ScanSample)
     taken = taken_from(frames[:present], choice.pieces)
     panels = scan_panels(choice, taken, axes_of(shape, ["y", "x", "ky", "kx"]), (0, 1))
     *virtual, mean, single = panels
@@ -154,7 +162,7 @@ def test_scan_panels_show_the_frames_of_their_points(shape, budget, present):
 def test_scans_with_large_frames_show_rows_through_the_middle():
     """Frames of 1 MiB in a budget of 64 MiB: a grid far finer than 64 frames would give."""
     layout = layout_of((256, 256, 1024, 512))
-    choice = choose(layout, SCAN, Limits(64 * 2**20))
+    choice = choose_sample(layout, SCAN, ReadLimits(64 * 2**20))
     assert choice.frames.size >= 24 * 24
     assert choice.band.rows < 1024
     assert abs(choice.band.top + choice.band.rows / 2 - 512) < 1
@@ -165,7 +173,7 @@ def test_scans_with_large_frames_show_rows_through_the_middle():
 def test_other_axes_of_a_scan_than_y_and_x_stay_at_their_first_point():
     shape = (3, 4, 5, 2, 2, 2)  # repeat, y, x, point repeat
     layout = layout_of(shape)
-    choice = choose(layout, Content("scan", (1, 2), reciprocal=True), Limits(10**6))
+    choice = choose_sample(layout, View("scan", (1, 2), reciprocal=True), ReadLimits(10**6))
     expected = np.arange(120).reshape(shape[:4])[0, :, :, 0]
     np.testing.assert_array_equal(choice.frames, expected)
 
@@ -176,10 +184,10 @@ def test_volume_panels_are_planes_of_the_volume(shape, budget, whole):
     layout = layout_of(shape)
     volume = np.random.default_rng(2).integers(0, 9999, shape).astype(np.uint16)
     try:
-        choice = choose(layout, VOLUME, Limits(budget, reads=32, whole=whole))
+        choice = choose_sample(layout, VOLUME, ReadLimits(budget, reads=32, whole=whole))
     except ArgumentError:
         assume(False)
-    assert isinstance(choice, VolumeChoice)
+    assert isinstance(choice, VolumeSample)
     section, row, column = choice.at
     yx, zx, yz = volume_panels(
         choice, taken_from(volume, choice.pieces), axes_of(shape, ["z", "y", "x"])
@@ -197,7 +205,7 @@ def test_volume_panels_are_planes_of_the_volume(shape, budget, whole):
 
 def test_a_plane_across_the_rows_leaves_sections_out_where_it_must():
     """A 2 GiB tomogram in 64 MiB: the other plane has all its sections."""
-    choice = choose(layout_of((512, 1024, 1024), "<f4"), VOLUME, Limits(64 * 2**20))
+    choice = choose_sample(layout_of((512, 1024, 1024), "<f4"), VOLUME, ReadLimits(64 * 2**20))
     assert choice.along_row == range(512)
     assert len(choice.along_column) >= 8
     assert choice.column_rows == (Band(0, 1024),)
@@ -207,8 +215,8 @@ def test_a_plane_across_the_rows_leaves_sections_out_where_it_must():
 def test_image_panels_are_frames_or_means_of_their_bands(shape, budget):
     layout = layout_of(shape)
     stack = np.random.default_rng(3).integers(0, 9999, shape).astype(np.uint16)
-    choice = choose(layout, IMAGES, Limits(budget, reads=64))
-    assert isinstance(choice, ImagesChoice)
+    choice = choose_sample(layout, IMAGES, ReadLimits(budget, reads=64))
+    assert isinstance(choice, ImagesSample)
     assert sorted(set(choice.frames)) == list(choice.frames)
     taken = taken_from(stack, choice.pieces)
     panels = image_panels(choice, taken, axes_of(shape, "zyx"), reciprocal=False)
@@ -218,7 +226,7 @@ def test_image_panels_are_frames_or_means_of_their_bands(shape, budget):
 
 
 def test_a_montage_has_the_first_and_the_last_frame_and_whole_ones_where_they_fit():
-    choice = choose(layout_of((41, 100, 100)), IMAGES, Limits(10**7))
+    choice = choose_sample(layout_of((41, 100, 100)), IMAGES, ReadLimits(10**7))
     assert len(choice.frames) == 12
     assert (choice.frames[0], choice.frames[-1]) == (0, 40)
     assert choice.bands == (Band(0, 100),)
@@ -227,7 +235,7 @@ def test_a_montage_has_the_first_and_the_last_frame_and_whole_ones_where_they_fi
 def test_frames_beyond_the_budget_are_shown_by_bands_of_lines():
     """A tilt series of 47 MB images in 64 MiB: several tiles with 256 lines each or more."""
     layout = layout_of((60, 4092, 5760))
-    choice = choose(layout, IMAGES, Limits(64 * 2**20))
+    choice = choose_sample(layout, IMAGES, ReadLimits(64 * 2**20))
     assert len(choice.frames) >= 4
     assert len(choice.bands) >= 256
 
@@ -265,7 +273,7 @@ def kind_of(names, shape, *, units=None, ispg=0, view=None, stored="<u2"):
     axes = axes_of(shape, names)
     if units:
         axes = [Axis(a.name, a.size, a.navigate, 1.0, 0.0, units.get(a.name)) for a in axes]
-    return content_of(layout_of(shape, stored), axes, ispg=ispg, view=view).view
+    return choose_view(layout_of(shape, stored), axes, ispg=ispg, view=view).kind
 
 
 SPACE = {"x": "nm", "y": "nm", "z": "nm"}

@@ -8,13 +8,21 @@ import numpy as np
 
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import FrameTable, Layout
-from mrcdist.preview.choices import Choice, ImagesChoice, Limits, too_small
-from mrcdist.preview.choose_scan import choose_scan
-from mrcdist.preview.choose_volume import choose_volume
-from mrcdist.preview.pieces import Band, Piece, lines_of, whole_frames
-from mrcdist.preview.views import Content
+from mrcdist.preview.sample import (
+    Band,
+    ImagesSample,
+    Piece,
+    ReadLimits,
+    Sample,
+    lines_of,
+    too_small,
+    whole_frames,
+)
+from mrcdist.preview.sample_scan import sample_scan
+from mrcdist.preview.sample_volume import sample_volume
+from mrcdist.preview.view import View
 
-__all__ = ["choose"]
+__all__ = ["choose_sample"]
 
 # Tiles that fill a montage; fewer, larger ones where the budget does not reach for more.
 _MONTAGES = (12, 9, 6, 4, 3, 2, 1)
@@ -23,23 +31,23 @@ _MONTAGES = (12, 9, 6, 4, 3, 2, 1)
 _LEAST_LINES = 256
 
 
-def choose(
+def choose_sample(
     layout: Layout,
-    content: Content,
-    limits: Limits,
+    view: View,
+    limits: ReadLimits,
     *,
     table: FrameTable | None = None,
     virtual_image: bool = True,
     most_images: int = 12,
-) -> Choice:
+) -> Sample:
     """Choose what to read.
 
     Parameters
     ----------
     layout : Layout
-    content : Content
+    view : View
         How the file will be looked at.
-    limits : Limits
+    limits : ReadLimits
     table : ndarray of int, shape ``layout.navigation_shape``, optional
         The frame at each navigation position, where they are not in the file's order.
     virtual_image : bool, default True
@@ -49,10 +57,10 @@ def choose(
 
     Returns
     -------
-    Choice
-        `ScanChoice`, `VolumeChoice` or `ImagesChoice`. All pieces together have at most
+    Sample
+        `ScanSample`, `VolumeSample` or `ImagesSample`. All pieces together have at most
         ``limits.budget`` bytes and ``limits.reads`` members. Of a compressed stream that is larger
-        than the budget the first frames are chosen, whatever the content.
+        than the budget the first frames are chosen, whatever the view.
 
     Raises
     ------
@@ -67,20 +75,20 @@ def choose(
             remedy="there is nothing to see; `mrcdist info` says more",
         )
     reached = min(limits.budget // layout.frame_bytes, present) if limits.stream else present
-    choice: Choice
-    if content.view == "images" or reached < present:
-        choice = _choose_images(layout, limits, reached, most_images)
-    elif content.view == "volume":
-        choice = choose_volume(layout, limits)
+    sample: Sample
+    if view.kind == "images" or reached < present:
+        sample = _sample_images(layout, limits, reached, most_images)
+    elif view.kind == "volume":
+        sample = sample_volume(layout, limits)
     else:
-        choice = choose_scan(layout, content.plane, limits, table, virtual_image=virtual_image)
+        sample = sample_scan(layout, view.plane, limits, table, virtual_image=virtual_image)
     if limits.stream:
-        last = max(piece.first + piece.frames for piece in choice.pieces)
-        return replace(choice, pieces=(Piece(0, last, 0, layout.frame_shape[0]),))
-    return choice
+        last = max(piece.first + piece.frames for piece in sample.pieces)
+        return replace(sample, pieces=(Piece(0, last, 0, layout.frame_shape[0]),))
+    return sample
 
 
-def _choose_images(layout: Layout, limits: Limits, n_frames: int, most: int) -> ImagesChoice:
+def _sample_images(layout: Layout, limits: ReadLimits, n_frames: int, most: int) -> ImagesSample:
     """As many frames as fill a montage with whole tiles, or with tiles of lines close together."""
     rows = layout.frame_shape[0]
     full = (Band(0, rows),)
@@ -97,7 +105,7 @@ def _choose_images(layout: Layout, limits: Limits, n_frames: int, most: int) -> 
                     Piece(frame, 1, band.top, band.rows) for frame in frames for band in chosen
                 )
             )
-            return ImagesChoice(pieces, frames, chosen)
+            return ImagesSample(pieces, frames, chosen)
     if only_whole:
         raise too_small(limits.budget, layout.frame_bytes, "one frame")
     raise too_small(limits.budget, layout.row_bytes, "one row")

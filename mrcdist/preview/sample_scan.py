@@ -9,10 +9,18 @@ import numpy as np
 
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Frames, FrameTable, Layout
-from mrcdist.preview.choices import Limits, ScanChoice, too_small
-from mrcdist.preview.pieces import Band, Piece, spread, whole_frames
+from mrcdist.preview.sample import (
+    Band,
+    Piece,
+    ReadLimits,
+    ScanSample,
+    least_step,
+    spread,
+    too_small,
+    whole_frames,
+)
 
-__all__ = ["choose_scan"]
+__all__ = ["sample_scan"]
 
 # A virtual image of fewer points shows nothing: then better more points, with a part of the frame.
 _LEAST_POINTS = 24 * 24
@@ -23,14 +31,14 @@ _MEAN_POINTS = 16 * 16
 _MEAN_BESIDE_BANDS = 64
 
 
-def choose_scan(
+def sample_scan(
     layout: Layout,
     plane: Sequence[int],
-    limits: Limits,
+    limits: ReadLimits,
     table: FrameTable | None,
     *,
     virtual_image: bool,
-) -> ScanChoice:
+) -> ScanSample:
     """Choose a grid of scan points, as fine as the limits allow.
 
     Frames are read whole where that gives a grid of 24 × 24 at least. Where they are too large for
@@ -42,7 +50,7 @@ def choose_scan(
     layout : Layout
     plane : sequence of int
         The positions of (y, x) among the navigation axes. The others stay at their first point.
-    limits : Limits
+    limits : ReadLimits
     table : ndarray of int, shape ``layout.navigation_shape``, optional
         The frame at each navigation position.
     virtual_image : bool
@@ -60,7 +68,7 @@ def choose_scan(
         raise too_small(limits.budget, layout.frame_bytes, "one frame")
     if not virtual_image:
         most = min(most, _MEAN_POINTS)
-    step = grid.least_step(most)
+    step = least_step(grid.sizes, most)
     while len(pieces := whole_frames(_present(grid.frames(step)), rows)) > limits.reads:
         step += 1
     coarse = grid.points(step) < min(_LEAST_POINTS, grid.points(1))
@@ -69,7 +77,7 @@ def choose_scan(
         if banded is not None and banded.frames.size > grid.points(step):
             return banded
     frames = grid.frames(step)
-    return ScanChoice(
+    return ScanSample(
         pieces,
         *grid.positions(step),
         frames,
@@ -79,7 +87,7 @@ def choose_scan(
     )
 
 
-def _banded(layout: Layout, limits: Limits, grid: _Grid) -> ScanChoice | None:
+def _banded(layout: Layout, limits: ReadLimits, grid: _Grid) -> ScanSample | None:
     """A few whole frames, and of many the rows in the middle; None if the budget is too small."""
     rows, row_bytes = layout.frame_shape[0], layout.row_bytes
     n_whole = max(min(limits.budget // 4 // layout.frame_bytes, _MEAN_BESIDE_BANDS), 1)
@@ -87,7 +95,7 @@ def _banded(layout: Layout, limits: Limits, grid: _Grid) -> ScanChoice | None:
     most = min(_BAND_POINTS, limits.reads - n_whole, rest // row_bytes)
     if most < 1:
         return None
-    step = grid.least_step(most)
+    step = least_step(grid.sizes, most)
     frames = grid.frames(step)
     height = max(min(rest // (frames.size * row_bytes), rows // 4), 1)
     band = Band((rows - height) // 2, height)
@@ -101,7 +109,7 @@ def _banded(layout: Layout, limits: Limits, grid: _Grid) -> ScanChoice | None:
         *(Piece(frame, 1, band.top, band.rows) for frame in set(there) - chosen),
     ]
     patterns = tuple(sorted(chosen))
-    return ScanChoice(tuple(sorted(pieces)), *grid.positions(step), frames, band, patterns, single)
+    return ScanSample(tuple(sorted(pieces)), *grid.positions(step), frames, band, patterns, single)
 
 
 class _Grid:
@@ -111,14 +119,14 @@ class _Grid:
         self._layout = layout
         self._plane = plane
         self._table = table
-        self._sizes = [layout.navigation_shape[axis] for axis in plane]
+        self.sizes = [layout.navigation_shape[axis] for axis in plane]
 
     def positions(self, step: int) -> tuple[range, range]:
-        ys, xs = (spread(size, step) for size in self._sizes)
+        ys, xs = (spread(size, step) for size in self.sizes)
         return ys, xs
 
     def points(self, step: int) -> int:
-        return math.prod(len(spread(size, step)) for size in self._sizes)
+        return math.prod(len(spread(size, step)) for size in self.sizes)
 
     def frames(self, step: int) -> Frames:
         """The frame at each point, shape (y, x); -1 where there is none."""
@@ -128,13 +136,6 @@ class _Grid:
         found = self._layout.frames(tuple(box), self._table).reshape([len(r) for r in box])
         by_axes = np.moveaxis(found, self._plane, (0, 1))
         return by_axes.reshape(by_axes.shape[:2])
-
-    def least_step(self, most: int) -> int:
-        """The least step that leaves at most so many points."""
-        step = 1
-        while self.points(step) > most:
-            step += 1
-        return step
 
 
 def _present(frames: Frames) -> list[int]:

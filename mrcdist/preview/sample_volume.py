@@ -6,16 +6,25 @@ import math
 from dataclasses import replace
 
 from mrcdist.plan.layout import Layout
-from mrcdist.preview.choices import Limits, VolumeChoice, too_small
-from mrcdist.preview.pieces import Band, Piece, bands, lines_of, spread, whole_frames
+from mrcdist.preview.sample import (
+    Band,
+    Piece,
+    ReadLimits,
+    VolumeSample,
+    bands,
+    lines_of,
+    spread,
+    too_small,
+    whole_frames,
+)
 
-__all__ = ["choose_volume"]
+__all__ = ["sample_volume"]
 
 # With fewer whole sections in the budget, the plane across rows is sampled line by line instead.
 _LEAST_SECTIONS = 8
 
 
-def choose_volume(layout: Layout, limits: Limits) -> VolumeChoice:
+def sample_volume(layout: Layout, limits: ReadLimits) -> VolumeSample:
     """Choose what to read of the first volume of a file.
 
     The plane of a section is contiguous; that along the rows takes one row of each section; that
@@ -26,7 +35,7 @@ def choose_volume(layout: Layout, limits: Limits) -> VolumeChoice:
     ----------
     layout : Layout
         The last navigation axis counts a volume's sections.
-    limits : Limits
+    limits : ReadLimits
 
     Raises
     ------
@@ -44,10 +53,10 @@ def choose_volume(layout: Layout, limits: Limits) -> VolumeChoice:
     sections = spread(n_sections, -(-n_sections // most))
     full = (Band(0, rows),)
     at = (sections[len(sections) // 2], rows // 2, columns // 2)
-    return VolumeChoice(whole_frames(sections, rows), at, full, sections, sections, full)
+    return VolumeSample(whole_frames(sections, rows), at, full, sections, sections, full)
 
 
-def _sparse(layout: Layout, limits: Limits, n_sections: int) -> VolumeChoice:
+def _sparse(layout: Layout, limits: ReadLimits, n_sections: int) -> VolumeSample:
     rows, columns = layout.frame_shape
     row_bytes = layout.row_bytes
     few_reads = max(limits.reads // 4, 1)
@@ -69,7 +78,7 @@ def _sparse(layout: Layout, limits: Limits, n_sections: int) -> VolumeChoice:
     wanted = {(at[0], band) for band in section}
     wanted |= {(i, band) for i in along_column for band in column_rows}
     wanted |= {(i, Band(at[1], 1)) for i in along_row}
-    return VolumeChoice(_joined(wanted), at, section, along_row, along_column, column_rows)
+    return VolumeSample(_joined(wanted), at, section, along_row, along_column, column_rows)
 
 
 def _joined(wanted: set[tuple[int, Band]]) -> tuple[Piece, ...]:

@@ -1,4 +1,4 @@
-"""What a file is to the eye: a scan of patterns, a volume, images."""
+"""How a file is shown: as a scan of patterns, as a volume, as images."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
 from mrcdist.plan.layout import Layout
 
-__all__ = ["VIEWS", "Content", "View", "content_of"]
+__all__ = ["VIEW_KINDS", "View", "ViewKind", "choose_view"]
 
-View = Literal["scan", "volume", "images"]
-VIEWS: tuple[View, ...] = get_args(View)
+ViewKind = Literal["scan", "volume", "images"]
+VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
 
 _SPACE = ("x", "y", "z")
 
 
 @dataclass(frozen=True)
-class Content:
-    """How to look at a file, and the axes to do it by.
+class View:
+    """How to show a file, and the axes to do it by.
 
     Attributes
     ----------
-    view : {"scan", "volume", "images"}
+    kind : {"scan", "volume", "images"}
     plane : tuple of int
         Of a scan: the positions of (y, x) among the navigation axes. Of a volume: that of the
         sections' axis. Of images: none.
@@ -32,15 +32,15 @@ class Content:
         Frames are diffraction patterns or transforms, which want logarithmic contrast.
     """
 
-    view: View
+    kind: ViewKind
     plane: tuple[int, ...]
     reciprocal: bool
 
 
-def content_of(
-    layout: Layout, axes: Sequence[Axis], *, ispg: int, view: View | None = None
-) -> Content:
-    """Decide how to look at a file.
+def choose_view(
+    layout: Layout, axes: Sequence[Axis], *, ispg: int, view: ViewKind | None = None
+) -> View:
+    """Decide how to show a file.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def content_of(
     Notes
     -----
     Cameras write stacks of patterns with the space group of a volume. Sections that have no
-    distance while their pixels have a size are therefore taken as images.
+    distance while their pixels have a size are therefore shown as images.
     """
     navigation = [axis for axis in axes if axis.navigate]
     signal = [axis for axis in axes if not axis.navigate]
@@ -85,5 +85,5 @@ def content_of(
             remedy='use view "images", or give the scan\'s shape with {navigation_shape}',
         )
     if view == "scan" and plane is not None:
-        return Content(view, plane, reciprocal)
-    return Content(view, (len(navigation) - 1,) if view == "volume" else (), reciprocal)
+        return View(view, plane, reciprocal)
+    return View(view, (len(navigation) - 1,) if view == "volume" else (), reciprocal)
