@@ -1,4 +1,4 @@
-"""The public face: arguments in, the two phases in order."""
+"""Public functions: `read_mrc`, `plan_mrc` and `file_reader`."""
 
 from __future__ import annotations
 
@@ -46,59 +46,60 @@ def read_mrc(
     mmap_mode: MmapMode | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Read an MRC file, by default as a lazy dask array that workers read in parallel.
+    """Return the data, axes and metadata of an MRC file, by default as a lazy dask array.
 
     Parameters
     ----------
     url : str, PathLike or sequence of them
-        A path, or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained
-        ``simplecache::``). A movie in numbered parts: its first part, a glob, or a list in the
-        frames' order.
+        A path or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained
+        ``simplecache::``). For a movie in numbered parts: the first part, a glob pattern, or a list
+        in the order of the frames.
     distributed : bool, default True
-        Plan tasks that each open the file themselves, on whichever worker they run.
+        Read chunk by chunk in dask tasks, each of which opens the file itself on its worker.
     lazy : bool, optional
-        Return a dask array (True) or numbers (False). Default: as `distributed`.
+        Return a dask array (True) or a numpy array (False). Default: the value of `distributed`.
     chunks : "auto", None, str, int, tuple or dict, default "auto"
-        Block lengths in array order. "auto" and None: whole frames, contiguous in the file, near
-        dask's ``array.chunk-size`` (128 MiB); a size such as "256 MiB": the same near that size;
-        otherwise as `dask.array.from_array` takes them, -1 being a whole axis.
+        "auto" or None: whole frames, contiguous in the file, near dask's ``array.chunk-size``
+        (128 MiB). A size such as "256 MiB": the same, near that size. Otherwise chunk lengths in
+        array order as for `dask.array.from_array`; -1 is a whole axis.
     navigation_shape : sequence of int, optional
         Lengths of the navigation axes in HyperSpy's order, fastest first: (x, y, ...). One may be
-        -1. Wins over the sidecar, whose axes keep their calibration as far as lengths agree.
+        -1. Overrides the sidecar; axes of the same length keep their calibration.
     metadata_file : "auto", None, path, URL or open file, default "auto"
-        The Direct Electron sidecar. "auto" looks beside a ``*_movie.mrc``; None uses none.
+        The Direct Electron sidecar. "auto" finds that of a ``*_movie.mrc``; None ignores it.
     scan_file : "auto", None, path, URL or open file, default "auto"
-        The points of a custom scan, a line ``x,y`` a frame. "auto" looks beside the movie.
+        The points of a custom scan, one line ``x,y`` per frame. "auto" finds that of the movie.
     virtual_images, external_images : "auto", None or sequence of paths, default "auto"
-        Images that go with a scan, for HyperSpy's navigators. "auto" looks beside a movie that has
+        Images recorded with a scan, for HyperSpy's navigators. "auto" finds those of a movie with
         a sidecar; None loads none.
     tilt_file : path, URL or open file, optional
-        Tilt angles of a tilt series: ``.tlt``, ``.rawtlt`` or ``.mdoc``. Wins over the extended
-        header's.
+        Tilt angles in degrees: ``.tlt``, ``.rawtlt`` or ``.mdoc``. Overrides the extended header.
     endianness : {"<", ">"}, optional
-        Byte order where the file itself does not tell; else the file wins, with a warning.
+        Byte order to use if the file is ambiguous. If the file contradicts it, it is ignored with
+        a warning.
     mode0 : {"int8", "uint8", "uint4"}, optional
-        What the bytes of mode 0 hold: signed or unsigned pixels, or two 4-bit pixels each.
-        Default: by the file.
+        Content of bytes in mode 0: signed or unsigned pixels, or two 4-bit pixels per byte.
+        Default: detected from the file.
     allow_truncated : bool, default False
-        Load an unfinished file: whole frames that are there; a scan's missing frames read as 0.
+        Load the complete frames of a truncated file; missing frames of a scan read as 0.
     mmap_mode : {"r", "c", "r+"}, optional
-        For a local file that is not lazy: read-only, copy on write (default) or writing through.
+        Memory map of a local file if not lazy: read-only, copy-on-write (default) or read-write.
     storage_options : mapping, optional
-        For fsspec: credentials, endpoint. Never shown. Workers need none that they find themselves.
+        Options for fsspec, such as credentials and endpoint. Never shown in any output. Not needed
+        if workers find credentials themselves.
 
     Returns
     -------
     list of dict
-        One dict: ``data`` (array of shape navigation axes + rows, columns), ``axes``,
-        ``metadata``, ``original_metadata``.
+        One dict with ``data`` (array of shape navigation axes + rows, columns), ``axes``,
+        ``metadata`` and ``original_metadata``, as in RosettaSciIO.
 
     Raises
     ------
     ArgumentError, MissingFileError, AccessDeniedError, FormatError, TruncatedFileError,
     SidecarError
-        Before any task runs. Tasks raise `FileChangedError` for a file that changed since, and
-        `ReadError` where the storage fails for good.
+        While planning. Tasks raise `FileChangedError` if the file has changed since, and
+        `ReadError` if the storage keeps failing.
 
     Examples
     --------
@@ -157,11 +158,11 @@ def file_reader(
     endianness: ByteOrder | None = None,
     **extras: Any,
 ) -> list[dict[str, Any]]:
-    """Read an MRC file with RosettaSciIO's signature, for HyperSpy and for scripts.
+    """Read an MRC file with RosettaSciIO's signature, for HyperSpy and existing scripts.
 
-    Parameters are those of `read_mrc`, but for their defaults: nothing is lazy or distributed.
-    `endianess` is RosettaSciIO's spelling; its default "<" is taken as no opinion. `extras` are
-    `read_mrc`'s other arguments.
+    The parameters are those of `read_mrc`, but by default nothing is lazy or distributed.
+    `endianess` is RosettaSciIO's spelling; its default "<" means that the byte order is detected
+    from the file. `extras` are passed on to `read_mrc`.
 
     Returns
     -------
@@ -197,14 +198,14 @@ def plan_mrc(
     allow_truncated: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Plan the reading of an MRC file without reading a pixel.
+    """Return a plan for reading an MRC file, without reading any pixels.
 
-    Parameters are those of `read_mrc`.
+    The parameters are those of `read_mrc`.
 
     Returns
     -------
     Plan
-        Its ``explain()`` says what computing will cost; ``to_dask()`` gives the lazy array.
+        ``explain()`` estimates the cost of reading; ``to_dask()`` returns the lazy array.
 
     Examples
     --------
@@ -252,11 +253,11 @@ def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | No
 
 
 def _read_all(plan: Plan) -> np.ndarray[Any, Any]:
-    """Read the whole array here, chunk by chunk, so that one can see how far it is."""
+    """Read the whole array in this process, chunk by chunk, to show progress."""
     boxes = slices_from_chunks(plan.chunks)
     if len(boxes) == 1:
         data = plan.source[...]
-        # Mapped pages are the file's: the array is to be the caller's, to change at will.
+        # A view of mapped pages is read-only, but the caller may modify the result.
         return data if data.flags.writeable else data.copy()
     data = np.empty(plan.shape, plan.source.dtype)
     with Progress(f"reading {plan.location.name}", len(boxes)) as progress:
@@ -267,7 +268,7 @@ def _read_all(plan: Plan) -> np.ndarray[Any, Any]:
 
 
 def _mappable(plan: Plan, mode: MmapMode) -> bool:
-    """Whether numpy can map the file as the array: else it is read."""
+    """Whether the array can be a memory map of the file."""
     layout = plan.layout
     [part, *more] = plan.source.parts
     stored = np.dtype(layout.pixels.stored)
@@ -317,7 +318,7 @@ def _warn(plan: Plan, notes: Iterable[str]) -> None:
 
 
 def _outside() -> int:
-    """Stack level of the first caller outside, so that a warning points at the user's line."""
+    """Return the stack level of the first caller outside mrcdist, for warnings."""
     import sys
 
     level = 2

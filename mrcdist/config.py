@@ -1,4 +1,4 @@
-"""Knobs of the read path, in dask's configuration under ``mrcdist``."""
+"""Settings for reading, in dask's configuration under ``mrcdist``."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from mrcdist.errors import ArgumentError
 __all__ = ["DEFAULTS", "ReadSettings", "read_settings"]
 
 DEFAULTS = {
-    # Bytes of one request. Object stores give a connection 60-90 MB/s; several at a time add up.
+    # Bytes per request. A connection to an object store has 60-90 MB/s, so several are used.
     "sub-range": 8 * 2**20,
-    # Requests in flight for one task, and for all tasks of a process.
+    # Requests in flight per task, and per process.
     "concurrency": 8,
     "process-concurrency": 16,
-    # Unwanted bytes between wanted ones that cost less than another request: latency × bandwidth of
-    # a connection, see `mrcdist.plan.coalesce`. "auto": as the process finds them, at first a MiB.
+    # Largest gap between byte ranges that are fetched with one request: latency × bandwidth of a
+    # connection, see `mrcdist.plan.coalesce`. "auto": measured, starting from 1 MiB.
     "max-gap": "auto",
-    # Bytes that may be fetched for each wanted one, for who pays by the byte. inf: no limit.
+    # Upper bound on bytes fetched per byte requested; lower it where egress is billed.
     "amplification": math.inf,
-    # A range that fails is tried again so many times, and not after so many seconds of failing.
+    # Number of times a failed range is retried, and seconds after which it no longer is.
     "retries": 10,
     "deadline": 120.0,
-    # Seconds without a byte after which an attempt has failed.
+    # Seconds without data after which an attempt counts as failed.
     "stall": 15.0,
-    # "strict": a file that is not the planned version is an error. "size": one of another size is.
+    # "strict": any other version of the file is an error. "size": only another size is.
     # "off": only missing bytes are.
     "consistency": "strict",
-    # "auto": map on local disks, read on network filesystems.
+    # "auto": map files on local disks, read files on network filesystems.
     "io": "auto",
     # Batch programs: seconds in which a scheduler has to answer; and in which its first workers, or
     # the scheduler's file, have to be there.
@@ -50,13 +50,13 @@ _SIZES = ("sub-range", "max-gap")
 
 dask.config.update_defaults({"mrcdist": DEFAULTS})
 
-# Every task asks, and what is written there hardly ever changes.
+# Every task reads the settings, but they hardly ever change.
 _understood: dict[str, ReadSettings] = {}
 
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """The knobs as this process has them; docs/reference/settings.md has their meaning."""
+    """Validated settings of this process; docs/reference/settings.md explains them."""
 
     sub_range: int
     concurrency: int
@@ -73,12 +73,12 @@ class ReadSettings:
 
 
 def read_settings() -> ReadSettings:
-    """Read the knobs from dask's configuration.
+    """Return the settings in dask's configuration.
 
     Raises
     ------
     ArgumentError
-        A value is of the wrong type or out of range.
+        A value has the wrong type or is out of range.
     """
     written = copy.copy(dask.config.get("mrcdist", {}) or {})
     as_text = repr(written)
@@ -109,7 +109,7 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
             continue
         if key in _SIZES and isinstance(value, str):
             value = _bytes_of(value)
-        if value == "inf" and not whole:  # an environment variable knows no other way to say so
+        if value == "inf" and not whole:  # from an environment variable
             value = math.inf
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not value >= least or (whole and (value == math.inf or value % 1)):
@@ -133,7 +133,7 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
 
 
 def _bytes_of(size: str) -> int | None:
-    """Bytes of a size such as "8 MiB"; None where it is none."""
+    """Return the bytes of a size such as "8 MiB", or None if it is invalid."""
     try:
         return int(parse_bytes(size)) if size.strip() else None
     except ValueError:

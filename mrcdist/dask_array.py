@@ -1,8 +1,7 @@
-"""Source and chunks → dask array.
+"""Source and chunks → dask array, with one task per chunk.
 
-One task a chunk: `dask.array.from_array` over the source keeps the layer's size constant, lets dask
-push slices
-into the read, and marks the tasks as data producers, so that the scheduler queues them.
+`dask.array.from_array` keeps the size of the layer constant, pushes slices into the read, and marks
+the tasks as data producers, so that the scheduler queues them.
 """
 
 from __future__ import annotations
@@ -20,19 +19,18 @@ __all__ = ["to_dask"]
 
 
 def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
-    """Wrap a source in a lazy dask array, one task a chunk.
+    """Return a lazy dask array of a source, with one task per chunk.
 
     Parameters
     ----------
     source : MrcSource
     chunks : tuple of tuple of int
-        Block lengths along every axis.
+        Chunk lengths along each axis.
 
     Returns
     -------
     dask.array.Array
-        Named by a token of place, version, layout and chunks: the same file gives the same names, a
-        changed one others.
+        Its name is derived from URL, version, layout and chunks, so it changes with the file.
     """
     array: Any = da.from_array(
         source,
@@ -40,8 +38,7 @@ def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
         name=f"read-mrc-{tokenize(source, chunks)}",
         meta=np.empty((0,) * source.ndim, source.dtype),
         asarray=False,
-        # A source with a table of frames or many files goes to each worker once, not with each
-        # task.
+        # A source with a table of frames or many files is sent once per worker, not per task.
         inline_array=source.travels_light,
     )
     return array

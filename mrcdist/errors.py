@@ -1,8 +1,8 @@
-"""What can go wrong, each with the value, the cause and the remedy.
+"""Exceptions, with the offending value, the cause and a remedy.
 
-Every error is a subclass of `MrcdistError` and of the builtin that a caller would catch. Errors
-cross process boundaries: they hold strings only, they pickle, and whoever raises one passes URLs
-that are already redacted (see `mrcdist.storage.location`).
+Every error is a subclass of `MrcdistError` and of the built-in exception that a caller would catch.
+Errors are pickled when tasks fail, so they contain only strings. URLs must be redacted before they
+are passed to an error (see `mrcdist.storage.location`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import ClassVar, Literal, Self, TypeVar, get_args
 
 _E = TypeVar("_E", bound="MrcdistError")
 
-# Stable identifiers: a sentence may change, its code stays. docs/howto/troubleshooting.md has an
-# entry for each.
+# Stable identifiers: messages may change, codes do not. docs/howto/troubleshooting.md has an entry
+# for each.
 Code = Literal[
     "access-denied",
     "argument-invalid",
@@ -105,8 +105,8 @@ Code = Literal[
 ]
 CODES: tuple[Code, ...] = get_args(Code)
 
-# In a remedy, {allow_truncated=True} or {scan_file}: an argument, which the command line names as
-# its option.
+# An argument in a remedy, {allow_truncated=True} or {scan_file}: the command line shows the name of
+# its option instead.
 _ARGUMENT = re.compile(r"\{([a-z]\w*)(?:=([^{}]*))?\}")
 
 __all__ = [
@@ -125,32 +125,32 @@ __all__ = [
 
 
 class MrcdistWarning(UserWarning):
-    """The data are certain, something about the file is odd."""
+    """Something in the file is unusual, but the data are unambiguous."""
 
 
 class MrcdistError(Exception):
-    """Base of all errors raised on purpose.
+    """Base class of all errors raised by mrcdist.
 
     Parameters
     ----------
     problem : str
-        What is wrong, with the offending value. If it begins with `argument`, the command line
-        names its option there.
+        What is wrong, with the offending value. If it begins with the name of `argument`, the
+        command line shows its option instead.
     code : str, optional
-        A stable identifier, as the troubleshooting page lists them; by default that of the class.
+        Stable identifier, listed on the troubleshooting page. Default: that of the class.
     argument : str, optional
-        The name of the argument that cannot be used.
+        Name of the invalid argument.
     cause : str, optional
-        Why it probably came to be.
+        The probable cause.
     remedy : str, optional
-        What the caller can do. Arguments that it names stand in braces: ``{scan_file=None}``.
+        What the caller can do. Names of arguments are in braces: ``{scan_file=None}``.
     where : str, optional
-        Redacted URL, byte range and host, where they are known.
+        Redacted URL, byte range and host, if known.
 
     Attributes
     ----------
     remedy : str
-        The remedy with arguments as Python names them, without braces.
+        The remedy with Python arguments, without braces.
     """
 
     default_code: ClassVar[Code] = "failed"
@@ -175,17 +175,17 @@ class MrcdistError(Exception):
 
     @property
     def remedy(self) -> str:
-        """What the caller can do, with arguments as Python names them."""
+        """What the caller can do, with Python arguments."""
         return _with_arguments(self._remedy, _in_python)
 
     def text(self, name_argument: Callable[[str, str | None], str]) -> str:
-        """Return all that is known, with arguments as `name_argument` names them.
+        """Return the full message, with arguments formatted by `name_argument`.
 
         Parameters
         ----------
         name_argument : callable
-            Takes the name of an argument and its value as written in Python, or None where no
-            value is given; returns what the user would write.
+            Called with the name of an argument and its value as Python code, or None if no value
+            is given; returns what the user would write.
         """
         problem = self.problem
         if self.argument and re.match(rf"{re.escape(self.argument)}\b", problem):
@@ -198,7 +198,7 @@ class MrcdistError(Exception):
         return "\n".join([problem, *lines])
 
     def located(self, where: str) -> Self:
-        """Return the same error with the place where it happened, unless it has one."""
+        """Return the same error with `where`, unless it has one already."""
         return self if self.where else self._with(where=where)
 
     def remedied(self, remedy: str) -> Self:
@@ -233,54 +233,54 @@ def _in_python(name: str, value: str | None) -> str:
 
 
 class ArgumentError(MrcdistError, ValueError):
-    """An argument of the public functions cannot be used."""
+    """An argument or a setting is invalid."""
 
     default_code: ClassVar[Code] = "argument-invalid"
 
 
 class FormatError(MrcdistError, ValueError):
-    """The bytes are not those of an MRC file that can be read."""
+    """The file is not a readable MRC file."""
 
     default_code: ClassVar[Code] = "format-invalid"
 
 
 class TruncatedFileError(FormatError):
-    """The file ends before the data that its header announces."""
+    """The file ends before the data announced by its header."""
 
     default_code: ClassVar[Code] = "file-truncated"
 
 
 class SidecarError(FormatError):
-    """A file beside the data (sidecar, scan points) cannot be used or contradicts the data."""
+    """An auxiliary file (sidecar, scan points) is invalid or contradicts the data."""
 
     default_code: ClassVar[Code] = "sidecar-invalid"
 
 
 class MissingExtraError(MrcdistError, ImportError):
-    """A package that this file needs, and that is optional, is not installed here."""
+    """An optional package that is required for this operation is not installed."""
 
     default_code: ClassVar[Code] = "package-missing"
 
 
 class MissingFileError(MrcdistError, FileNotFoundError):
-    """The process that needs the file cannot see it."""
+    """The process cannot find the file."""
 
     default_code: ClassVar[Code] = "file-missing"
 
 
 class AccessDeniedError(MrcdistError, PermissionError):
-    """The file exists and may not be read with these credentials."""
+    """The file may not be read with these credentials."""
 
     default_code: ClassVar[Code] = "access-denied"
 
 
 class FileChangedError(MrcdistError, OSError):
-    """The file is not the one that was planned for."""
+    """The file has changed since it was opened for planning."""
 
     default_code: ClassVar[Code] = "file-changed"
 
 
 class ReadError(MrcdistError, OSError):
-    """Reading failed for good: storage or network."""
+    """Reading failed because of the storage or the network."""
 
     default_code: ClassVar[Code] = "read-failed"

@@ -1,4 +1,4 @@
-"""What a plan will cost, in numbers and in words, before anything is read."""
+"""The estimated cost of reading, before anything is read."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ __all__ = ["PlanReport", "report"]
 
 @dataclass(frozen=True)
 class PlanReport:
-    """Cost of computing the whole array once; `str()` of it is for reading.
+    """Estimated cost of reading the whole array once; print it for a summary.
 
     Attributes
     ----------
     url : str
-        Redacted.
+        Redacted URL.
     shape, chunk_grid, chunk_shape : tuple of int
-        The array, chunks along each axis, the largest chunk.
+        Shape of the array, number of chunks along each axis, shape of the largest chunk.
     dtype : str
     tasks : int
-        Read tasks, one a chunk.
+        Number of read tasks, one per chunk.
     task_bytes : int
-        Bytes of the largest chunk as an array.
+        Bytes of the largest chunk in memory.
     fetched_bytes : int
-        Bytes that its task fetches, or maps: mapped pages that it does not touch are not read.
+        Bytes that the task for this chunk fetches or maps; only pages that it touches are read.
     requests : int
-        Requests that the task makes to a store, or read() calls; 0 for mapped pages.
+        Requests to the store, or calls of ``read()``, of this task; 0 if the file is mapped.
     total_bytes : int
         Bytes of the whole array.
     worker_memory : int
-        Bytes that a worker needs for reading, beside its baseline of about 150 MiB, with `threads`
-        tasks at a time.
+        Bytes that a worker needs to read `threads` chunks at a time, in addition to about 150 MiB
+        for Python.
     threads : int
+        Threads per worker.
     splits_frames : bool
-        Whether a chunk holds parts of frames, so that frames are visited more than once.
+        Whether chunks contain parts of frames, so that several tasks read from each frame.
     remarks : tuple of str
-        What to think about.
+        Recommendations.
     """
 
     url: str
@@ -66,7 +67,7 @@ class PlanReport:
     remarks: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same as JSON-serialisable values."""
+        """Return the attributes as a dict of JSON-serialisable values."""
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in dataclasses.asdict(self).items()
@@ -91,7 +92,7 @@ class PlanReport:
 def report(
     source: MrcSource, chunks: Chunks, settings: ReadSettings, *, threads: int
 ) -> PlanReport:
-    """Work out the cost from the largest chunk, with the same planning that its task will do."""
+    """Return the cost, estimated by planning the read of the largest chunk as its task will."""
     layout = source.layout
     box = _largest_box(chunks)
     chunk_shape = tuple(len(positions) for positions in box)
@@ -119,7 +120,7 @@ def report(
 
 
 def _largest_box(chunks: Chunks) -> tuple[range, ...]:
-    """Where the first of the largest chunks is."""
+    """Return the positions of the first of the largest chunks."""
     box = []
     for axis in chunks:
         at = axis.index(max(axis))
