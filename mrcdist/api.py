@@ -127,7 +127,7 @@ def read_mrc(
         allow_truncated=allow_truncated,
         storage_options=storage_options,
     )
-    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
+    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended, plan.header)
     found = find_images(plan.directory, plan.sidecar, virtual_images, external_images)
     notes = Notes()
     images = load_images(plan, found, notes, lazy=lazy)

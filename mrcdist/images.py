@@ -78,7 +78,7 @@ def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any],
     data: Any = own.to_dask() if later else np.array(own.source[...])
     axes, notes = _scan_axes(own.axes, plan)
     data = data.reshape(tuple(axis.size for axis in axes))
-    metadata = metadata_dict(image.location.name)
+    metadata = metadata_dict(image.location.name, header=own.header)
     metadata["General"]["title"] = image.name
     signal = {
         "data": data,

@@ -46,7 +46,7 @@ def info(as_json: bool, **options: Any) -> None:
       mrcdist info s3://bucket/20241021_00405_movie.mrc
     """
     plan, notes = plan_from_options(**options)
-    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
+    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended, plan.header)
     images = find_images(plan.directory, plan.sidecar, "auto", "auto")
     if as_json:
         print_json(

@@ -16,6 +16,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ByteOrder, choose_order
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
+from mrcdist.format.mrcz_header import by_mrcz
 from mrcdist.format.packed import Packing, find_packing
 from mrcdist.notes import Note
 
@@ -52,7 +53,8 @@ class Header:
     start : tuple of int
         NXSTART, NYSTART, NZSTART in voxels, along columns, rows and sections.
     intervals : tuple of int
-        MX, MY, MZ: sampling along the cell's X, Y and Z.
+        MX, MY, MZ: sampling along the cell's X, Y and Z; of the mrcz package's files, which leave
+        them 0, the number of pixels.
     cell : tuple of float
         CELLA: cell edges X, Y, Z in Å.
     axis_order : tuple of int
@@ -136,6 +138,11 @@ class Header:
         x, y, z = self.stored_origin
         return (x, y, z) if standard else (-x, -y, -z)
 
+    @property
+    def by_mrcz(self) -> bool:
+        """Whether the mrcz package wrote it, compressed or plain."""
+        return by_mrcz(self.mode, self.exttyp, self.labels)
+
     def axis_of(self, stored: int) -> int:
         """Cell axis (0 X, 1 Y, 2 Z) of a stored axis (0 column, 1 row, 2 section)."""
         return self.axis_order[stored] - 1
@@ -212,6 +219,11 @@ def parse_header(
     nint, nreal = struct.unpack(byteorder + "hh", raw[128:132])
     nlabl = min(max(int(values["nlabl"]), 0), 10)
     labels = tuple(decode_text(bytes(label)) for label in values["label"][:nlabl])
+    exttyp = raw[104:108].decode("latin-1").strip("\0 ") if raw[104:108].isascii() else ""
+    intervals = _ints(values["mx"], values["my"], values["mz"])
+    if intervals[:2] == (0, 0) and by_mrcz(mode, exttyp, labels):
+        sizes = dict(zip(axis_order, (nx, ny, nz), strict=True))
+        intervals = (sizes[1], sizes[2], sizes[3])
     packing, doubt = find_packing(nx, ny, mode, imod_flags, labels)
     notes += [doubt] if doubt else []
     return Header(
@@ -221,13 +233,13 @@ def parse_header(
         nz=nz,
         mode=mode,
         start=_ints(values["nxstart"], values["nystart"], values["nzstart"]),
-        intervals=_ints(values["mx"], values["my"], values["mz"]),
+        intervals=intervals,
         cell=_floats(values["cella"]),
         axis_order=axis_order,
         extremes=_extremes(values),
         ispg=int(values["ispg"]),
         nsymbt=nsymbt,
-        exttyp=raw[104:108].decode("latin-1").strip("\0 ") if raw[104:108].isascii() else "",
+        exttyp=exttyp,
         nversion=int(values["nversion"]),
         nint=nint,
         nreal=nreal,

@@ -16,6 +16,7 @@ from mrcdist.format.direct_electron.scan import sidecar_metadata
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader, extended_metadata
 from mrcdist.format.header import Header
+from mrcdist.format.mrcz_header import mrcz_metadata, mrcz_words
 
 __all__ = ["axes_dicts", "metadata_dict", "original_metadata_dict", "register_hyperspy"]
 
@@ -79,7 +80,10 @@ def _positions(axis: Axis) -> dict[str, Any]:
 
 
 def metadata_dict(
-    name: str, sidecar: Sidecar | None = None, extended: ExtendedHeader | None = None
+    name: str,
+    sidecar: Sidecar | None = None,
+    extended: ExtendedHeader | None = None,
+    header: Header | None = None,
 ) -> dict[str, Any]:
     """Return ``metadata``: General, Signal, and the instrument where something tells of it.
 
@@ -90,11 +94,16 @@ def metadata_dict(
     sidecar : Sidecar, optional
         Its words win over the extended header's.
     extended : ExtendedHeader, optional
+        Its words win over the main header's.
+    header : Header, optional
+        The mrcz package writes voltage and gain to it.
     """
     metadata: dict[str, Any] = {
         "General": {"title": name.rpartition(".")[0] or name, "original_filename": name},
         "Signal": {"signal_type": ""},
     }
+    if header is not None and header.by_mrcz:
+        merge(metadata, mrcz_metadata(mrcz_words(header.raw, header.byteorder)))
     merge(metadata, extended_metadata(extended) if extended else {})
     return merge(metadata, sidecar_metadata(sidecar) if sidecar else {})
 
@@ -115,10 +124,13 @@ def original_metadata_dict(
 ) -> dict[str, Any]:
     """Return ``original_metadata``, JSON-serialisable.
 
-    ``std_header``; ``de_metadata`` where there is a sidecar; ``extended_header`` where there is
-    one: its type, its records as columns with one value a section, its text.
+    ``std_header``; ``mrcz_header`` of the mrcz package's files: voltage, C3 and gain;
+    ``de_metadata`` where there is a sidecar; ``extended_header`` where there is one: its type, its
+    records as columns with one value a section, its text, and ``json`` where it is that.
     """
     original: dict[str, Any] = {"std_header": _std_header(header)}
+    if header.by_mrcz:
+        original["mrcz_header"] = mrcz_words(header.raw, header.byteorder)
     if sidecar is not None:
         original["de_metadata"] = dict(sidecar.values)
     if extended is not None:
@@ -127,6 +139,8 @@ def original_metadata_dict(
             "records": {name: _column(values) for name, values in extended.columns.items()},
             "text": list(extended.text),
         }
+        if extended.document is not None:
+            original["extended_header"]["json"] = dict(extended.document)
     return original
 
 

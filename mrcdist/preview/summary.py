@@ -56,7 +56,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     if compression := plan.source.parts[0].compression:
         lines.append(("", f"one {compression} stream"))
     lines += [(axis.name, axis_words(axis)) for axis in plan.axes]
-    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended)
+    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended, plan.header)
     shown = [
         _metadata_line(path, value)
         for path, value in metadata_items(metadata)

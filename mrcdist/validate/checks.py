@@ -15,8 +15,9 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ByteOrder, choose_order
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
+from mrcdist.validate.extended_checks import extended_kind
 from mrcdist.validate.findings import Facts, Finding, Severity
-from mrcdist.validate.header_checks import CHECKS, extended_kind
+from mrcdist.validate.header_checks import CHECKS
 
 __all__ = [
     "Finding",

@@ -10,31 +10,18 @@ import math
 from collections.abc import Callable, Iterator
 
 from mrcdist.format.byte_order import ORDER_NAMES, STAMPS
-from mrcdist.format.extended.registry import ExtendedKind, bytes_needed, identify_extended
-from mrcdist.format.header import HEADER_BYTES, MRC2014_EXTENDED, MRC2014_VERSIONS, Header
+from mrcdist.format.header import MRC2014_VERSIONS
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES
+from mrcdist.validate.extended_checks import check_extended_header
 from mrcdist.validate.findings import Facts, Finding
 
-__all__ = ["CHECKS", "extended_kind"]
+__all__ = ["CHECKS"]
 
 _IMOD_RGB = 16
 _MODES = KNOWN_MODES.keys() - {_IMOD_RGB}
-_UNLIMITED = 2**63
 _CONVERT = (
     "convert the file with a program that knows headers of before 2000, such as IMOD's newstack"
 )
-
-
-def extended_kind(header: Header) -> ExtendedKind | None:
-    """Which extended header a file has; None where it has none."""
-    return identify_extended(
-        exttyp=header.exttyp,
-        nsymbt=header.nsymbt,
-        n_sections=header.nz,
-        nint=header.nint,
-        nreal=header.nreal,
-        labels=header.labels,
-    )
 
 
 def _size(facts: Facts) -> Iterator[Finding]:
@@ -92,7 +79,18 @@ def _mode(facts: Facts) -> Iterator[Finding]:
 
 def _sampling(facts: Facts) -> Iterator[Finding]:
     counts = facts.ints("mx", "my", "mz")
-    yield _calibration("sampling", f"MX, MY, MZ = {', '.join(map(str, counts))}", counts)
+    found = f"MX, MY, MZ = {', '.join(map(str, counts))}"
+    if facts.header is not None and facts.header.by_mrcz and counts[:2] == (0, 0):
+        yield Finding(
+            "sampling",
+            "warning",
+            f"{found}, as the mrcz package leaves them",
+            "the pixel size is the cell's edge by the number of pixels; programs that go by "
+            "MRC2014 find none",
+            "write the number of pixels along the cell's edges, for such programs",
+        )
+        return
+    yield _calibration("sampling", found, counts)
 
 
 def _cell(facts: Facts) -> Iterator[Finding]:
@@ -170,65 +168,6 @@ def _space_group(facts: Facts) -> Iterator[Finding]:
     else:
         what = "images" if ispg == 0 else "a volume"
         yield Finding("space group", "ok", f"ISPG = {ispg}, {what}")
-
-
-def _extended_header(facts: Facts) -> Iterator[Finding]:
-    (nsymbt,) = facts.ints("nsymbt")
-    exttyp = facts.raw[104:108]
-    found = f"NSYMBT = {nsymbt}"
-    if nsymbt == 0:
-        yield Finding("extended header", "ok", "none")
-        return
-    if nsymbt < 0 or (facts.file_size is not None and HEADER_BYTES + nsymbt > facts.file_size):
-        yield Finding(
-            "extended header",
-            "error",
-            found if nsymbt < 0 else f"{found} bytes in a file of {facts.file_size} bytes",
-            "the data begin behind the extended header: where, is not known",
-            "restore the header from a copy; write NSYMBT = 0, if the data begin at byte 1024",
-        )
-        return
-    if facts.header is not None and facts.header.nsymbt == 0:
-        yield Finding(
-            "extended header",
-            "error",
-            f"{found}, but header and data fill the file: there is no extended header",
-            "programs that trust NSYMBT read shifted data or miss the end",
-            "write NSYMBT = 0",
-        )
-        return
-    if exttyp not in MRC2014_EXTENDED:
-        named = f"{exttyp!r}" if exttyp.strip(b"\0 ") else "empty"
-        yield Finding(
-            "extended header",
-            "error",
-            f"{found} bytes, EXTTYP is {named}",
-            "nothing says how the extended header is to be read",
-            f"write its type: {', '.join(known.decode() for known in MRC2014_EXTENDED)}",
-        )
-    else:
-        yield Finding("extended header", "ok", f"{found} bytes, {exttyp.decode()}")
-    if facts.header is not None:
-        yield from _records(facts.header, facts.extended_start)
-
-
-def _records(header: Header, extended_start: bytes) -> Iterator[Finding]:
-    """Compare the room for records with the number of sections."""
-    kind = extended_kind(header)
-    if kind is None or kind.name == "CCP4":  # text, whatever the number of sections
-        return
-    _, needed = bytes_needed(
-        kind, nsymbt=_UNLIMITED, n_sections=header.nz, first_bytes=extended_start or None
-    )
-    if needed > header.nsymbt:
-        yield Finding(
-            "extended header",
-            "warning",
-            f"records of {needed // header.nz} bytes for {header.nz} sections need {needed} bytes, "
-            f"there are {header.nsymbt}",
-            "the last sections have no record: their tilt, exposure and so on are not known",
-            "write the extended header again from the source",
-        )
 
 
 def _map_word(facts: Facts) -> Iterator[Finding]:
@@ -383,7 +322,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _axis_order,
     _sampling,
     _cell,
-    _extended_header,
+    check_extended_header,
     _labels,
     _file_size,
     _statistics,

@@ -1,0 +1,79 @@
+"""What the mrcz package, and so HyperSpy's .mrcz files, put in the main header beside MRC2014.
+
+MX and MY are 0 and the cell's edges are pixel size × number of pixels, in compressed and in plain
+files; MZ is the slices of a frame, or 0. Voltage, spherical aberration and gain follow one another
+at byte 132. The first label is "MRCZ" and the version; EXTTYP is "json" where there is JSON.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from mrcdist.format.byte_order import ByteOrder
+
+__all__ = ["by_mrcz", "mrcz_metadata", "mrcz_words"]
+
+_PLACE = 132
+_LARGEST_KILOVOLTS = 10_000
+
+
+def by_mrcz(mode: int, exttyp: str, labels: Sequence[str]) -> bool:
+    """Whether a file has the marks of the mrcz package.
+
+    Parameters
+    ----------
+    mode : int
+    exttyp : str
+    labels : sequence of str
+
+    Returns
+    -------
+    bool
+    """
+    return mode >= 1000 or exttyp == "json" or any(label[:4] == "MRCZ" for label in labels[:1])
+
+
+def mrcz_words(raw: bytes, byteorder: ByteOrder) -> dict[str, float | None]:
+    """Read voltage (kV), spherical aberration C3 (mm) and gain (counts per electron).
+
+    Parameters
+    ----------
+    raw : bytes
+        The main header.
+    byteorder : {"<", ">"}
+
+    Returns
+    -------
+    dict of str to float or None
+        ``voltage``, ``C3``, ``gain``; None for what is no number.
+    """
+    words = struct.unpack_from(f"{byteorder}3f", raw, _PLACE)
+    return {
+        name: word if math.isfinite(word) else None
+        for name, word in zip(("voltage", "C3", "gain"), words, strict=True)
+    }
+
+
+def mrcz_metadata(words: dict[str, float | None]) -> dict[str, Any]:
+    """Give these words by HyperSpy's names; what is 0 or below was never set.
+
+    Parameters
+    ----------
+    words : dict
+        From `mrcz_words`. HyperSpy has no name for C3.
+
+    Returns
+    -------
+    dict
+    """
+    voltage, gain = words["voltage"] or 0, words["gain"] or 0
+    found: dict[str, Any] = {}
+    if 0 < voltage <= _LARGEST_KILOVOLTS:
+        found["Acquisition_instrument"] = {"TEM": {"beam_energy": voltage}}
+    if gain > 0:
+        model = {"gain_factor": gain}
+        found["Signal"] = {"Noise_properties": {"Variance_linear_model": model}}
+    return found

@@ -1,0 +1,92 @@
+"""The checks of an extended header: is it where NSYMBT says, what kind is it, is there enough."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from mrcdist.format.extended.registry import (
+    ExtendedKind,
+    bytes_needed,
+    decoder_named,
+    identify_extended,
+)
+from mrcdist.format.header import HEADER_BYTES, MRC2014_EXTENDED, Header
+from mrcdist.validate.findings import Facts, Finding
+
+__all__ = ["check_extended_header", "extended_kind"]
+
+_UNLIMITED = 2**63
+
+
+def extended_kind(header: Header) -> ExtendedKind | None:
+    """Which extended header a file has; None where it has none."""
+    return identify_extended(
+        exttyp=header.exttyp,
+        nsymbt=header.nsymbt,
+        n_sections=header.nz,
+        nint=header.nint,
+        nreal=header.nreal,
+        labels=header.labels,
+    )
+
+
+def check_extended_header(facts: Facts) -> Iterator[Finding]:
+    """Check NSYMBT, EXTTYP and the room for records."""
+    (nsymbt,) = facts.ints("nsymbt")
+    exttyp = facts.raw[104:108]
+    found = f"NSYMBT = {nsymbt}"
+    if nsymbt == 0:
+        yield Finding("extended header", "ok", "none")
+        return
+    if nsymbt < 0 or (facts.file_size is not None and HEADER_BYTES + nsymbt > facts.file_size):
+        yield Finding(
+            "extended header",
+            "error",
+            found if nsymbt < 0 else f"{found} bytes in a file of {facts.file_size} bytes",
+            "the data begin behind the extended header: where, is not known",
+            "restore the header from a copy; write NSYMBT = 0, if the data begin at byte 1024",
+        )
+        return
+    if facts.header is not None and facts.header.nsymbt == 0:
+        yield Finding(
+            "extended header",
+            "error",
+            f"{found}, but header and data fill the file: there is no extended header",
+            "programs that trust NSYMBT read shifted data or miss the end",
+            "write NSYMBT = 0",
+        )
+        return
+    if exttyp not in MRC2014_EXTENDED:
+        named = f"{exttyp!r}" if exttyp.strip(b"\0 ") else "empty"
+        yield Finding(
+            "extended header",
+            "error",
+            f"{found} bytes, EXTTYP is {named}",
+            "nothing says how the extended header is to be read",
+            f"write its type: {', '.join(known.decode() for known in MRC2014_EXTENDED)}",
+        )
+    else:
+        yield Finding("extended header", "ok", f"{found} bytes, {exttyp.decode()}")
+    if facts.header is not None:
+        yield from _records(facts.header, facts.extended_start)
+
+
+def _records(header: Header, extended_start: bytes) -> Iterator[Finding]:
+    """Compare the room for records with the number of sections."""
+    kind = extended_kind(header)
+    if kind is None or not decoder_named(kind.name).has_records:
+        return  # text, whatever the number of sections
+    certain = dataclasses.replace(kind, candidates=())  # what it may be needs nothing
+    _, needed = bytes_needed(
+        certain, nsymbt=_UNLIMITED, n_sections=header.nz, first_bytes=extended_start or None
+    )
+    if needed > header.nsymbt:
+        yield Finding(
+            "extended header",
+            "warning",
+            f"records of {needed // header.nz} bytes for {header.nz} sections need {needed} bytes, "
+            f"there are {header.nsymbt}",
+            "the last sections have no record: their tilt, exposure and so on are not known",
+            "write the extended header again from the source",
+        )

@@ -1,0 +1,272 @@
+"""Files of the mrcz package, and so HyperSpy's: calibration, voltage and JSON. Byte by byte."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import blosc
+import mrcz
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import mrcdist
+from mrcdist.cli import main
+from mrcdist.errors import MrcdistWarning
+from mrcdist.validate.report import validate
+from tests.support.mrc_files import counting, header_bytes
+
+NUMBERS = counting((3, 6, 8), "int16")
+LABEL = b"MRCZ0.6.0"
+# 1 nm, 0.5 nm and 0.25 nm along z, y, x, in Å, times the number of pixels.
+CELL = (8 * 2.5, 6 * 5.0, 3 * 10.0)
+
+
+def mrcz_bytes(
+    numbers=NUMBERS,
+    *,
+    codec=0,
+    byteorder="<",
+    document=None,
+    words=(0.0, 0.0, 1.0),
+    slices=0,
+    text=None,
+    **fields,
+):
+    """What mrcz writes: MX and MY are 0, MZ the slices of a frame, the cell is sizes × pixels."""
+    nz, ny, nx = numbers.shape
+    extended = text if text is not None else b""
+    if document is not None:
+        extended = json.dumps(document).encode()
+    fields = {"labels": (LABEL,), "exttyp": b"json" if extended else b"", "cell": CELL, **fields}
+    raw = bytearray(
+        header_bytes(
+            nx=nx,
+            ny=ny,
+            nz=nz,
+            mode=1000 * codec + 1,
+            byteorder=byteorder,
+            intervals=(0, 0, slices),
+            nversion=0,
+            nsymbt=len(extended),
+            **fields,
+        )
+    )
+    struct.pack_into(byteorder + "3f", raw, 132, *words)
+    stored = numbers.astype(byteorder + "i2")
+    if codec:
+        sections = (blosc.compress(section.tobytes(), 2, cname="zstd") for section in stored)
+        return bytes(raw) + extended + b"".join(sections)
+    return bytes(raw) + extended + stored.tobytes()
+
+
+def load(tmp_path, raw):
+    path = tmp_path / "a.mrcz"
+    path.write_bytes(raw)
+    [ds] = mrcdist.read_mrc(path)
+    np.testing.assert_array_equal(ds["data"].compute(), NUMBERS)
+    json.dumps(ds["metadata"], allow_nan=False)
+    json.dumps(ds["original_metadata"], allow_nan=False)
+    return ds
+
+
+def calibration(ds):
+    return [(axis["name"], pytest.approx(axis["scale"]), axis["units"]) for axis in ds["axes"]]
+
+
+CALIBRATED = [("z", 1.0, "nm"), ("y", 0.5, "nm"), ("x", 0.25, "nm")]
+UNCALIBRATED = [("z", 1.0, None), ("y", 1.0, None), ("x", 1.0, None)]
+
+
+@pytest.mark.parametrize("codec", [0, 6])
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize("slices", [0, 1, 3])
+def test_pixel_size_is_the_cells_edge_by_the_pixels(tmp_path, codec, byteorder, slices):
+    ds = load(tmp_path, mrcz_bytes(codec=codec, byteorder=byteorder, slices=slices))
+    assert calibration(ds) == CALIBRATED
+    std = ds["original_metadata"]["std_header"]
+    assert (std["MX"], std["MY"], std["MZ"]) == (0, 0, slices)  # as the file has them
+
+
+@pytest.mark.parametrize(
+    ("codec", "fields", "expected"),
+    [
+        (6, {"labels": ()}, CALIBRATED),  # MODE alone says what it is
+        (0, {"labels": (), "document": {}}, CALIBRATED),  # and so does EXTTYP
+        (0, {"labels": (b"other", LABEL)}, UNCALIBRATED),  # the label is not the file's own
+        (0, {"labels": ()}, UNCALIBRATED),  # any program may leave MX at 0
+        (0, {"cell": (-20.0, -30.0, 0.0)}, UNCALIBRATED),
+        (0, {"cell": (0.0, 0.0, 0.0)}, UNCALIBRATED),
+    ],
+)
+def test_pixel_size_of_other_files_is_not_guessed(tmp_path, codec, fields, expected):
+    assert calibration(load(tmp_path, mrcz_bytes(codec=codec, **fields))) == expected
+
+
+def test_older_versions_that_wrote_the_sampling_are_read_by_it(tmp_path):
+    raw = bytearray(mrcz_bytes(labels=(b"MRCZ0.4.1",)))
+    struct.pack_into("<3i", raw, 28, 16, 12, 6)
+    expected = [("z", 1.0, None), ("y", 0.25, "nm"), ("x", 0.125, "nm")]  # MZ is not NZ: images
+    assert calibration(load(tmp_path, bytes(raw))) == expected
+
+
+@pytest.mark.parametrize("codec", [0, 6])
+@pytest.mark.parametrize("byteorder", "<>")
+def test_voltage_and_gain_are_metadata(tmp_path, codec, byteorder):
+    ds = load(tmp_path, mrcz_bytes(codec=codec, byteorder=byteorder, words=(200.0, 2.5, 4.0)))
+    metadata = ds["metadata"]
+    assert metadata["Acquisition_instrument"]["TEM"] == {"beam_energy": 200.0}
+    model = metadata["Signal"]["Noise_properties"]["Variance_linear_model"]
+    assert model == {"gain_factor": 4.0}
+    assert ds["original_metadata"]["mrcz_header"] == {"voltage": 200.0, "C3": 2.5, "gain": 4.0}
+
+
+@pytest.mark.parametrize(
+    "words", [(0.0, 0.0, 0.0), (-1.0, 0.0, -1.0), (float("nan"), float("inf"), float("nan"))]
+)
+def test_words_that_were_never_set_are_left_out(tmp_path, words):
+    metadata = load(tmp_path, mrcz_bytes(words=words))["metadata"]
+    assert "Acquisition_instrument" not in metadata
+    assert metadata["Signal"] == {"signal_type": ""}
+
+
+def test_words_of_other_files_mean_something_else(tmp_path):
+    ds = load(tmp_path, mrcz_bytes(labels=(), words=(200.0, 2.5, 4.0)))
+    assert "Acquisition_instrument" not in ds["metadata"]
+    assert "mrcz_header" not in ds["original_metadata"]
+
+
+DOCUMENT = {
+    "General": {
+        "title": "specimen é",
+        "original_filename": "other.dm4",
+        "FileIO": {"0": {"operation": "load"}},
+        "authors": "someone",
+    },
+    "Signal": {"signal_type": "electron_diffraction"},
+    "Acquisition_instrument": {"TEM": {"beam_energy": 300.1, "microscope": "Titan"}},
+    "Sample": {"elements": ["Fe", "O"]},
+    "other": {"kept": [1, 2.5, None, True]},
+}
+
+
+@pytest.mark.parametrize("codec", [0, 6])
+@pytest.mark.parametrize("byteorder", "<>")
+def test_json_is_hyperspys_metadata(tmp_path, codec, byteorder):
+    words = (300.1, 0.0, 1.0)
+    ds = load(
+        tmp_path, mrcz_bytes(codec=codec, byteorder=byteorder, document=DOCUMENT, words=words)
+    )
+    metadata = ds["metadata"]
+    assert metadata["General"] == {
+        "title": "specimen é",
+        "original_filename": "a.mrcz",
+        "authors": "someone",
+    }
+    assert metadata["Signal"]["signal_type"] == "electron_diffraction"
+    # 300.1 of the JSON, not 300.1000061 of the header's float32.
+    assert metadata["Acquisition_instrument"]["TEM"] == {
+        "beam_energy": 300.1,
+        "microscope": "Titan",
+    }
+    assert metadata["Sample"] == {"elements": ["Fe", "O"]}
+    assert "other" not in metadata
+    found = ds["original_metadata"]["extended_header"]
+    assert found == {"type": "json", "records": {}, "text": [], "json": DOCUMENT}
+
+
+@pytest.mark.parametrize("document", [{}, {"General": "text", "Signal": 3}, {"a": {"b": 1}}])
+def test_json_without_hyperspys_branches_is_kept_apart(tmp_path, document):
+    ds = load(tmp_path, mrcz_bytes(document=document))
+    assert ds["metadata"]["General"] == {"title": "a", "original_filename": "a.mrcz"}
+    assert ds["metadata"]["Signal"]["signal_type"] == ""
+    assert ds["original_metadata"]["extended_header"]["json"] == document
+
+
+def test_json_branches_with_wrong_types_do_not_replace_texts(tmp_path):
+    document = {"General": {"title": 5, "notes": "n"}, "Signal": {"signal_type": None}}
+    metadata = load(tmp_path, mrcz_bytes(document=document))["metadata"]
+    assert metadata["General"]["title"] == "a"
+    assert metadata["General"]["notes"] == "n"
+    assert metadata["Signal"]["signal_type"] == ""
+
+
+def test_numbers_that_json_does_not_have_are_none(tmp_path):
+    text = b'{"a": NaN, "b": [Infinity, -Infinity, 1e999], "c": 1e3}  \0\0'
+    found = load(tmp_path, mrcz_bytes(text=text))["original_metadata"]["extended_header"]
+    assert found["json"] == {"a": None, "b": [None, None, None], "c": 1000.0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\0" * 40,
+        b"no JSON",
+        b'{"cut": ',
+        b"[1, 2]",
+        b"\xff\xfe{}",
+        b'{"a":' * 2000 + b"1" + b"}" * 2000,
+        b'{"a":' * 100_000,
+        b'{"a": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_json_that_cannot_be_read_is_a_warning(tmp_path, text):
+    with pytest.warns(MrcdistWarning, match="json\\) is not decoded"):
+        ds = load(tmp_path, mrcz_bytes(text=text))
+    assert ds["metadata"]["General"]["title"] == "a"
+    assert calibration(ds) == CALIBRATED
+
+
+def test_big_documents_are_not_read(tmp_path):
+    path = tmp_path / "a.mrcz"
+    size = 17 * 2**20
+    raw = mrcz_bytes(text=b"{}")
+    with path.open("wb") as file:
+        file.write(raw[:92] + struct.pack("<i", size) + raw[96:1024])
+        file.truncate(1024 + size)
+        file.seek(1024 + size)
+        file.write(raw[1026:])
+    with pytest.warns(MrcdistWarning, match="json\\) is not decoded: more than"):
+        [ds] = mrcdist.read_mrc(path)
+    np.testing.assert_array_equal(ds["data"].compute(), NUMBERS)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd", "lz4"])
+@pytest.mark.parametrize(
+    ("units", "factor"), [("nm", 1.0), ("\\AA", 0.1), ("\\mum", 1000.0), ("pm", 1e-3)]
+)
+def test_the_package_itself_agrees(tmp_path, compressor, units, factor):
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(
+        NUMBERS,
+        str(path),
+        meta={"key": "value"},
+        pixelsize=[3.0, 2.0, 1.0],
+        pixelunits=units,
+        voltage=120.0,
+        compressor=compressor,
+    )
+    ds = load(tmp_path, path.read_bytes())
+    theirs = mrcz.readMRC(str(path), pixelunits="nm")[1]
+    assert [axis["scale"] for axis in ds["axes"]] == pytest.approx(list(theirs["pixelsize"]))
+    assert [axis["scale"] for axis in ds["axes"]] == pytest.approx([3 * factor, 2 * factor, factor])
+    assert ds["metadata"]["Acquisition_instrument"]["TEM"]["beam_energy"] == theirs["voltage"]
+    assert ds["original_metadata"]["extended_header"]["json"] == {"key": "value"}
+
+
+def test_validation_says_where_the_pixel_size_is(tmp_path):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrcz_bytes())
+    [found] = [finding for finding in validate(path).findings if finding.check == "sampling"]
+    assert found.severity == "warning"
+    assert "mrcz package" in found.found
+
+
+def test_info_shows_voltage_and_pixel_size(tmp_path):
+    path = tmp_path / "a.mrcz"
+    path.write_bytes(mrcz_bytes(words=(200.0, 0.0, 1.0)))
+    result = CliRunner().invoke(main, ["info", "--json", str(path)])
+    report = json.loads(result.output)
+    assert report["metadata"]["Acquisition_instrument"]["TEM"]["beam_energy"] == 200.0
+    assert report["axes"][-1]["scale"] == pytest.approx(0.25)
