@@ -1,1 +1,1 @@
-"""What to read and where it is. Pure: opens nothing."""
+"""Pure planning: which byte ranges to read, and how. Opens nothing."""

@@ -1,4 +1,4 @@
-"""Header, scan and the caller's wishes → the array's axes and where its frames are."""
+"""Header, scan and arguments → axes of the array and layout of its frames."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _COLUMN, _ROW, _SECTION = range(3)
 
 @dataclass(frozen=True)
 class Beside:
-    """What is known of the axes from elsewhere than the main header.
+    """Information about the axes from sources other than the main header.
 
     Attributes
     ----------
     scan : Scan, optional
-        What a Direct Electron sidecar says.
+        From a Direct Electron sidecar.
     scan_shape, scan_step : tuple, optional
-        Points and their distance in nm along (y, x), from an extended header whose scan has as
-        many points as the header announces sections.
+        Points and step (nm) along (y, x), from an extended header whose scan has one point per
+        announced section.
     pixel_size : tuple of float, optional
-        Along (y, x) in nm, from an extended header.
+        In nm along (y, x), from an extended header.
     tilts : tuple of float, optional
-        Degrees, one a section.
+        Tilt angles in degrees, one per section.
     """
 
     scan: Scan | None = None
@@ -47,13 +47,13 @@ class Beside:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The array that a file makes.
+    """Layout and axes of the array of a file.
 
     Attributes
     ----------
     layout : Layout
     axes : tuple of Axis
-        One for each axis of the array, in array order.
+        In array order.
     """
 
     layout: Layout
@@ -61,7 +61,7 @@ class Geometry:
 
 
 def one_frame(header: Header, pixels: PixelFormat) -> Layout:
-    """The layout of a single frame: its shape, and the bytes of its rows."""
+    """Return the layout of a single frame."""
     halved = pixels.packed and header.mode % 1000 == 0  # NX counts bytes
     return Layout(pixels, (header.ny, header.nx * 2 if halved else header.nx), (), 1)
 
@@ -75,7 +75,7 @@ def arrange(
     beside: Beside | None = None,
     navigation_shape: Sequence[int] | None = None,
 ) -> Geometry:
-    """Arrange the frames of a file on navigation and signal axes.
+    """Return the navigation and signal axes of a file, and the layout of its frames.
 
     Parameters
     ----------
@@ -85,17 +85,17 @@ def arrange(
     notes : Notes
     beside : Beside, optional
     navigation_shape : sequence of int, optional
-        In HyperSpy's order (x, y, ...); one -1 allowed. Wins over all else.
+        In HyperSpy's order (x, y, ...), with at most one -1. Overrides everything else.
 
     Returns
     -------
     Geometry
-        Navigation axes of length 1 are dropped from axes and array alike.
+        Without navigation axes of length 1.
 
     Raises
     ------
     SidecarError, ArgumentError
-        The frames do not fit the scan or the navigation shape.
+        The number of frames does not match the scan or the navigation shape.
     """
     beside = beside or Beside()
     scan = beside.scan
@@ -104,7 +104,7 @@ def arrange(
         sizes = resolve_shape(navigation_shape, frames)
         navigation = _asked_for(sizes, _scan_axes(beside))
         notes.add(*_other_way_round(sizes, _scan_axes(beside)))
-    elif scan is not None and scan.kind == "custom":  # its table says where its frames are
+    elif scan is not None and scan.kind == "custom":  # its table maps points to frames
         navigation = scan.navigation
     elif scan is not None and scan.kind == "raster":
         frames.require_scan(scan)
@@ -128,7 +128,7 @@ def arrange(
 
 
 def _scan_axes(beside: Beside) -> tuple[Axis, ...]:
-    """The axes in whose order the frames were recorded, as far as sidecar or records tell."""
+    """Return the axes of the scan in recording order, from sidecar or extended header, if any."""
     if beside.scan is not None:
         return () if beside.scan.kind == "custom" else beside.scan.navigation
     steps = beside.scan_step or (None, None)
@@ -139,7 +139,7 @@ def _scan_axes(beside: Beside) -> tuple[Axis, ...]:
 
 
 def _sections(header: Header, n_frames: int, beside: Beside, notes: Notes) -> tuple[Axis, ...]:
-    """Navigation axes where neither caller nor scan sets them: from what the sections are."""
+    """Return the navigation axes if given by neither caller nor scan: those of the sections."""
     if beside.scan is not None:  # a movie: its time axis
         [time] = beside.scan.navigation
         return (replace(time, size=n_frames),)
@@ -163,7 +163,7 @@ def _sections(header: Header, n_frames: int, beside: Beside, notes: Notes) -> tu
 
 
 def _tilt_axis(tilts: tuple[float, ...]) -> Axis:
-    """A uniform axis where the tilts are, to a hundredth of a step; else their positions."""
+    """Return a uniform axis if the tilts are uniform to 1/100 of a step, else their values."""
     step = (tilts[-1] - tilts[0]) / (len(tilts) - 1)
     even = all(abs(tilts[0] + i * step - tilt) <= abs(step) / 100 for i, tilt in enumerate(tilts))
     axis = Axis("tilt", len(tilts), navigate=True, units="deg")
@@ -178,7 +178,7 @@ def _signal_axes(header: Header, frame_shape: tuple[int, int], beside: Beside) -
             replace(axis, size=size)
             for axis, size in zip(beside.scan.signal, frame_shape, strict=True)
         )
-    if beside.scan_shape is not None:  # the header's pixel size is then the scan's
+    if beside.scan_shape is not None:  # the pixel size in the header is that of the scan
         return tuple(
             Axis(name, size, navigate=False)
             for name, size in zip(("ky", "kx"), frame_shape, strict=True)
@@ -199,7 +199,10 @@ def _calibrated(axis: Axis, scale: float | None, units: str) -> Axis:
 
 
 def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> Axis:
-    """An axis with the header's calibration: cell / intervals; origin, else start; Å to nm."""
+    """Return an axis calibrated from the header (MRC2014): cell / intervals, Å to nm.
+
+    The offset is ORIGIN or, if that is 0 or not finite, the start (NXSTART...) in pixels.
+    """
     axis = header.axis_of(stored)
     name = _CELL_NAMES[axis]
     pixel = header.pixel_size(stored)
@@ -212,7 +215,7 @@ def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> A
 
 
 def _other_way_round(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> list[str]:
-    """Say so where the caller's lengths are the scan's own, slowest first for fastest first."""
+    """Return a note if the caller gave the shape of the scan in reverse order."""
     own = tuple(axis.size for axis in known if axis.size != 1)
     if sizes == own or sizes != own[::-1]:
         return []
@@ -223,10 +226,10 @@ def _other_way_round(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> list[st
 
 
 def _asked_for(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    """Navigation axes of the caller's lengths, which keep what is known of them for certain.
+    """Return navigation axes of the caller's lengths, calibrated as far as they are known.
 
-    The frames are in the order of the known axes, fastest last. From there on an axis of the same
-    length is the same axis; behind the first that is not, equal lengths are a coincidence.
+    Frames are in the order of the known axes, fastest last. Starting from the fastest, an axis of
+    the same length is the same axis; after the first mismatch, equal lengths are a coincidence.
     """
     axes = [
         Axis(f"scan_{'xy'[i] if i < 2 else i + 1}", size, navigate=True)

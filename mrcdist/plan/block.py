@@ -1,4 +1,4 @@
-"""How a block is read, decided before it is: a value that is carried out, or asked for its cost."""
+"""How a block is read: a plan that can be carried out, or asked for its cost."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ __all__ = [
 
 
 class Access(Enum):
-    """The ways to a block."""
+    """Ways to read a block."""
 
     VIEW = "view"
-    """One range, whose bytes are the block as they lie there."""
+    """Return a view of one byte range."""
     COPY_FROM_MAP = "copy from map"
-    """Frames from all over a file, copied out of a map of it."""
+    """Copy frames out of a map of the whole file."""
     GATHER = "gather"
-    """Ranges in buffers or mapped pages, from which the frames are copied one by one."""
+    """Copy frames out of buffers or mapped pages of byte ranges."""
     SCATTER = "scatter"
-    """Ranges whose bytes are read straight to their places in the block."""
+    """Read the bytes of each range directly to their places in the block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretches:
-    """What follows one another both in a file and in memory.
+    """Stretches of bytes that are contiguous both in the file and in memory.
 
     Attributes
     ----------
     starts, places, lengths : ndarray of int64
-        First byte in the file, first byte in memory, and bytes, of each.
+        Offset in the file, offset in memory and length of each stretch, in bytes.
     """
 
     starts: Frames
@@ -54,22 +54,23 @@ class Stretches:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRead:
-    """What is read of one file.
+    """The reads of one file.
 
     Attributes
     ----------
     part : int
-        Position of the file in the list of files.
+        Index of the file.
     offset : int
-        Byte that the runs are counted from.
+        Offset in bytes that runs are relative to.
     runs : tuple of FrameRun
-        The byte ranges; which of `places` and `numbers` each serves.
+        Byte ranges, each with the slice of `places` and `numbers` that it serves.
     places, numbers : ndarray of int64
-        Where frames go in the block, and their numbers, counted from the file's first frame.
+        Positions of the frames in the block, and their numbers, relative to the first frame of the
+        file.
     repeats : tuple of (int, int)
-        Places that take the same frame as another place.
+        Pairs of places that have the same frame: copy to the first from the second.
     stretches : Stretches or None
-        Instead of runs, where single parts of frames are read to their places.
+        Used instead of runs if parts of frames are read one by one to their places.
     """
 
     part: int
@@ -82,13 +83,13 @@ class PlannedRead:
 
     @property
     def spans(self) -> list[tuple[int, int]]:
-        """First byte and the byte after the last of each run, in the file."""
+        """Start and stop offset of each run in the file."""
         return [(self.offset + run.start, self.offset + run.stop) for run in self.runs]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is wanted, and of which files: see `plan_block`."""
+    """Input of `plan_block`, which describes the attributes."""
 
     parts: Sequence[FrameFile]
     layout: Layout
@@ -98,27 +99,28 @@ class Request:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of the wanted pixels as they are stored."""
+        """Bytes of the requested pixels as stored."""
         pixels, window = self.layout.pixels, self.window
         return self.frames.size * len(window.rows) * pixels.bytes_of(len(window.columns))
 
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """How a block is read.
+    """Plan for reading a block.
 
     Attributes
     ----------
     access : Access
     reads : tuple of PlannedRead
-        Of each file that holds some of the frames; of the only one where `access` needs it.
+        One per file that contains requested frames; exactly one if `access` is VIEW or
+        COPY_FROM_MAP.
     request : Request
-        What it is the plan for.
+        The input that led to this plan.
     mapped : bool
-        Whether the block is a view of mapped pages, or is copied out of a shared map; either takes
-        room in the process.
+        Whether the block is a view of mapped pages or copied out of a shared map; both count
+        towards the budget for maps of the process.
     spare : int
-        Bytes of the pages of a view that are not wanted.
+        Bytes of the pages of a view that are not needed.
     """
 
     access: Access
@@ -129,31 +131,31 @@ class BlockPlan:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the block: frames, rows, columns, and the components of RGB."""
+        """Shape of the block: frames, rows, columns and, for RGB, components."""
         window, layout = self.request.window, self.request.layout
         sizes = self.request.frames.size, len(window.rows), len(window.columns)
         return (*sizes, *layout.pixels.components)
 
     @property
     def complete(self) -> bool:
-        """Whether every frame is somewhere; others are 0."""
+        """Whether all requested frames exist; missing ones are 0."""
         found = sum(read.places.size + len(read.repeats) for read in self.reads)
         return found == self.request.frames.size
 
     @property
     def fallback(self) -> BlockPlan | None:
-        """The plan for a process that has no room for the map; None where this one has no map.
+        """Plan to use if the budget for maps is exhausted, or None if this one uses no map.
 
-        It is worked out when it is asked for: most blocks never need it.
+        Computed on demand, because most blocks never need it.
         """
         return _copied(self.request) if self.mapped else None
 
     @property
     def cost(self) -> Cost:
-        """What carrying the plan out takes in a process that has no memory to spare for pages.
+        """Cost of reading in a process without memory to spare for mapped pages.
 
-        One that has it reads the same bytes in fewer requests, and in memory that the pool of maps
-        accounts for.
+        Otherwise the same bytes are read with fewer requests, in memory that counts towards the
+        budget for maps.
         """
         if not self.request.parts:
             return Cost(0, 0)
@@ -174,7 +176,7 @@ class BlockPlan:
             return Cost(0, nbytes, _copied(request).cost.held)
         if can.maps:
             return Cost(taken.requests, nbytes, unwanted)
-        # A buffer that holds nothing but the block becomes the block.
+        # A buffer that contains nothing but the block is returned as the block.
         becomes_block = request.layout.pixels.plain and not unwanted
         return Cost(taken.requests, taken.nbytes, (0 if becomes_block else nbytes) + taken.held)
 
@@ -194,12 +196,12 @@ class BlockPlan:
             memory = request.frames.size * (high - low)
             held += 0 if layout.pixels.plain and memory <= request.stored_bytes else memory
         elif parts[0].can.maps:
-            # The largest piece, and its pixels on their way.
+            # The largest piece and its decoded pixels.
             held += max((run.stop - run.start for run in runs), default=0)
             each = len(window.rows) * len(window.columns) * layout.dtype.itemsize
             held += max((run.last - run.first for run in runs), default=0) * each
         else:
-            # Those fetched ahead, the one that comes and the one that is being copied.
+            # Pieces fetched ahead, the one arriving and the one being copied.
             held += sum(sorted(run.stop - run.start for run in runs)[-(ahead + 2) :])
         return Cost(sum(cost.requests for cost in costs), sum(cost.nbytes for cost in costs), held)
 
@@ -211,17 +213,17 @@ def plan_block(
     window: Window,
     tuning: Tuning = DEFAULT_TUNING,
 ) -> BlockPlan:
-    """Decide how a block is read.
+    """Return the plan for reading a block.
 
     Parameters
     ----------
     parts : sequence of FrameFile
-        The files that hold the frames.
+        The files that contain the frames.
     layout : Layout
     frames : ndarray of int64
-        The wanted frames in array order, at least one; -1 where there is none, which reads as 0.
+        Frame numbers in array order, at least one; -1 for a missing frame, which reads as 0.
     window : Window
-        The part of each frame that is wanted.
+        Rows and columns to read of each frame.
     tuning : Tuning, optional
 
     Returns
@@ -232,13 +234,13 @@ def plan_block(
     plan = None
     if len(parts) == 1:
         step = even_step(frames)
-        # Frames at an even step are read from one end to the other.
+        # Evenly spaced frames are read from one end to the other.
         plan = _view(request, step) if step else _copy_from_map(request)
     return _copied(request) if plan is None else plan
 
 
 def even_step(frames: Frames) -> int:
-    """Return the step of an arithmetic, increasing list of frames; 0 if it is none."""
+    """Return the step of evenly spaced, increasing frames, or 0 if they are not."""
     if frames.size == 1:
         return 1
     steps = np.diff(frames)
@@ -246,7 +248,7 @@ def even_step(frames: Frames) -> int:
 
 
 def _view(request: Request, step: int) -> BlockPlan | None:
-    """Plan the one read whose bytes, as they lie there, are the frames; None if there is none."""
+    """Return a plan to view the frames in one byte range, or None if that is impossible."""
     [part] = request.parts
     layout, frames, window = request.layout, request.frames, request.window
     first, last = int(frames[0]) - part.first, int(frames[-1]) - part.first
@@ -268,14 +270,14 @@ def _view(request: Request, step: int) -> BlockPlan | None:
 
 
 def _spare(request: Request, step: int) -> int:
-    """Bytes of the pages that frames at an even step bring in beside what is wanted of them."""
+    """Return the bytes that a view of evenly spaced frames maps in addition to those needed."""
     low, high = request.window.byte_span(request.layout)
     each = min(step * request.layout.frame_bytes, high - low + request.tuning.around)
     return max(request.frames.size * each - request.stored_bytes, 0)
 
 
 def _copy_from_map(request: Request) -> BlockPlan | None:
-    """Plan to copy frames from all over a file out of a map of it; None where that is no way."""
+    """Return a plan to copy frames out of a map of the file, or None if that is impossible."""
     [part] = request.parts
     if not part.can.maps:
         return None
@@ -291,7 +293,7 @@ def _copy_from_map(request: Request) -> BlockPlan | None:
 
 
 def _copied(request: Request) -> BlockPlan:
-    """Plan to copy the frames together from wherever they are."""
+    """Return a plan to gather or scatter the frames."""
     if _scatters(request):
         reads = (_scattered(request, number) for number in range(len(request.parts)))
         return BlockPlan(Access.SCATTER, tuple(reads), request)
@@ -324,13 +326,13 @@ def _scattered(request: Request, number: int) -> PlannedRead:
 
 
 def _usable(part: FrameFile, layout: Layout) -> bool:
-    """Whether stored pixels are numbers as they lie in the file: native, and aligned."""
+    """Whether pixels can be used as stored: native byte order, aligned, no decoding."""
     stored = np.dtype(layout.pixels.stored)
     return layout.pixels.plain and stored.isnative and part.offset % stored.alignment == 0
 
 
 def _scatters(request: Request) -> bool:
-    """Whether the frames' parts are read straight to their places, not by way of buffers."""
+    """Whether the parts of frames are read directly to their places."""
     low, high = request.window.byte_span(request.layout)
     if high - low < request.tuning.least_scattered:
         return False
@@ -339,7 +341,7 @@ def _scatters(request: Request) -> bool:
 
 
 def _narrow(request: Request) -> bool:
-    """Whether little is wanted of each frame, and that in short pieces."""
+    """Whether only a small part of each frame is needed, in short pieces."""
     layout, tuning = request.layout, request.tuning
     columns, rows = request.window.columns, request.window.rows
     wanted = layout.pixels.bytes_of(len(columns))
@@ -351,21 +353,21 @@ def _narrow(request: Request) -> bool:
 
 
 def _runs(request: Request, part: FrameFile, numbers: Frames) -> tuple[FrameRun, ...]:
-    """The reads that serve a file's frames, which are in its order."""
+    """Return the byte ranges for frames of a file, given in file order."""
     if not numbers.size:
         return ()
     return tuple(merge_frames(numbers, request.layout, request.window, part.merging))
 
 
 def _in_file_order(frames: Frames, present: int) -> tuple[Frames, Frames]:
-    """Positions in the block, in the file's order, and frames, of those that the file holds."""
+    """Return places in the block and numbers of the frames in the file, in file order."""
     here = np.flatnonzero((frames >= 0) & (frames < present))
     order = here[np.argsort(frames[here], kind="stable")]
     return order, frames[order]
 
 
 def _once(frames: Frames, present: int) -> tuple[Frames, Frames, tuple[tuple[int, int], ...]]:
-    """Positions and frames in the file's order, each frame once; positions that repeat others."""
+    """Return places and numbers as `_in_file_order`, each frame once, and the repeats."""
     order, wanted = _in_file_order(frames, present)
     again = np.flatnonzero(np.diff(wanted) == 0) + 1
     repeats = tuple(zip(order[again].tolist(), order[again - 1].tolist(), strict=True))
@@ -373,9 +375,9 @@ def _once(frames: Frames, present: int) -> tuple[Frames, Frames, tuple[tuple[int
 
 
 def _stretches(request: Request, part: FrameFile, places: Frames, numbers: Frames) -> Stretches:
-    """Where in the file and in the block the parts of such frames are that are together in both.
+    """Return the stretches of parts of frames that are contiguous in the file and the block.
 
-    `places` and `numbers` are what `_once` gives.
+    `places` and `numbers` are as returned by `_once`.
     """
     low, high = request.window.byte_span(request.layout)
     size, frame_bytes = high - low, request.layout.frame_bytes

@@ -1,4 +1,4 @@
-"""What files and their readers are to planning: frames, what the reader can do, what it takes."""
+"""Files as seen by planning: their frames, the capabilities of their readers, and costs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["Capabilities", "Cost", "FrameFile"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What reading a byte range, or a whole block, takes.
+    """Cost of reading a byte range or a block.
 
     Attributes
     ----------
     requests : int
-        Requests or read() calls; 0 for mapped pages.
+        Requests, or calls of ``read()``; 0 for mapped pages.
     nbytes : int
-        Bytes that are fetched, or mapped.
+        Bytes fetched or mapped.
     held : int
-        Bytes of memory in use meanwhile, beside the range's buffer or the block itself.
+        Bytes of temporary memory, in addition to the buffer of the range or the block itself.
     """
 
     requests: int
@@ -31,22 +31,22 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a reader can do; one that can do nothing special gives buffers of the caller's own.
+    """Capabilities of a reader. Without any, it returns a new buffer for each range.
 
     Attributes
     ----------
     cost : callable of (start, stop)
-        What reading one range takes.
+        Returns the cost of one range.
     gap : int
-        Unwanted bytes that cost less than another request.
+        Gap in bytes up to which reading it costs less than another request.
     maps : bool
-        Whether it gives the file's mapped pages (it is a `RangeKeeper`).
+        Whether the reader returns mapped pages (it is a `RangeKeeper`).
     fills : bool
-        Whether it puts bytes where they are wanted (it is a `RangeFiller`).
+        Whether the reader writes bytes to given places (it is a `RangeFiller`).
     ahead : int
-        Ranges that are fetched ahead of the one that was yielded last.
+        Number of ranges fetched ahead of the last one yielded.
     small : int
-        Length up to which a range is read to a buffer of its own by a reader that maps.
+        Length in bytes up to which a reader that maps reads a range to a buffer instead.
     """
 
     cost: Callable[[int, int], Cost]
@@ -57,25 +57,25 @@ class Capabilities:
     small: int = 0
 
     def gives_pages(self, length: int) -> bool:
-        """Whether a range of this length comes as mapped pages."""
+        """Whether a range of this length is returned as mapped pages."""
         return self.maps and length > self.small
 
 
 @dataclass(frozen=True, slots=True)
 class FrameFile:
-    """One file, which frames it holds, and how it can be read.
+    """A file, its frames, and how it can be read.
 
     Attributes
     ----------
     can : Capabilities
     offset : int
-        Byte at which its first frame begins.
+        Offset of the first frame in bytes.
     first, frames : int
-        Number of its first frame, and how many it has.
+        Number of the first frame in the dataset, and number of frames.
     merging : Merging
-        Of what is copied together.
+        Limits for ranges that are copied.
     in_place : Merging
-        Of what may be used where it lies.
+        Limits for ranges that are used as a view.
     """
 
     can: Capabilities
