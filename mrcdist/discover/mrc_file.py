@@ -186,8 +186,8 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
                 cause=cause,
                 remedy=remedy,
             )
-        text = f"{cause}; one task reads it. To go faster, {remedy}"
-        notes.append(Note("one-stream", text))
+        text = f"{cause}; one task reads it, always to its end, where its checksum is"
+        notes.append(Note("one-stream", f"{text}. To go faster, {remedy}"))
         raw = read_stream_head(file, compression, HEADER_BYTES)
     size = None if compression else version.size
     header = parse_header(raw, file_size=size, endianness=endianness)

@@ -1,36 +1,48 @@
-"""A file that is one compressed stream: read from its start, in one task."""
+"""A file that is one compressed stream: read from its start in one task, checked to its end."""
 
 from __future__ import annotations
 
 import bz2
-import gzip
-import io
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import IO, Any, Literal
+from contextlib import suppress
+from typing import Literal
 
 import numpy as np
 
 from mrcdist import stats
-from mrcdist.errors import MrcdistError, TruncatedFileError
+from mrcdist.config import read_settings
+from mrcdist.errors import FileChangedError, TruncatedFileError
 from mrcdist.plan.capabilities import Capabilities, Cost
 from mrcdist.plan.tuning import DEFAULT_TUNING
 from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import here
 from mrcdist.storage.transport import Bytes
+from mrcdist.storage.version import Version
 
 __all__ = ["STREAMS", "Stream", "StreamReader", "read_stream_head", "stream_holds"]
 
 Stream = Literal["gzip", "bzip2"]
 STREAMS = ("gzip", "bzip2")
 
-# Read and decompressed at a time.
+# Read and decompressed at a time; and what the decompressor is given at a time, since what it does
+# not use at once is copied.
 _PIECE = DEFAULT_TUNING.stream_piece
+_MOUTHFUL = 2**17
+
+# What begins each of the members that may follow each other (RFC 1952, 2.3.1; bzip2's "BZh").
+_MAGIC = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}
+
+# Files, in the version that was read to its end here and found undamaged: the last ones.
+_undamaged: deque[tuple[str, Version]] = deque(maxlen=256)
 
 
 class StreamReader:
-    """Decompresses one version of a file from its start up to the bytes that are wanted.
+    """Decompresses one version of a file from its start, and compares its checksums to its end.
+
+    Checksums follow the data, so each read goes on to the end of the stream before the caller's
+    loop ends, unless this process has found the version undamaged before.
 
     Parameters
     ----------
@@ -55,107 +67,231 @@ class StreamReader:
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the decompressed bytes of each (start, stop), in the order of the file.
 
+        They are known to be undamaged when the iterator has ended without an error.
+
         Raises
         ------
         FileChangedError, TruncatedFileError, MissingFileError, AccessDeniedError, ReadError
         """
-        at = 0
-        with open_stream(self._file, self._kind) as stream:
-            for start, stop in ranges:
-                self._skip(stream, start - at, start)
-                # Grown with what comes: a damaged header announces more than memory holds.
-                buffer = bytearray()
-                while len(buffer) < stop - start:
-                    piece = self._read(stream, min(_PIECE, stop - start - len(buffer)))
-                    if not piece:
-                        raise self._ended(start + len(buffer), stop)
-                    buffer += piece
-                at = stop
-                stats.add(requests=1, bytes_fetched=len(buffer))
-                yield np.frombuffer(buffer, np.uint8)
-
-    def _skip(self, stream: IO[bytes], count: int, start: int) -> None:
-        while count:
-            piece = self._read(stream, min(_PIECE, count))
-            if not piece:
-                raise self._ended(start - count, start)
-            count -= len(piece)
-
-    def _read(self, stream: IO[bytes], size: int) -> bytes:
         try:
-            return stream.read(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
-            if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile) or "Invalid data" in str(
-                error
-            ):
-                raise TruncatedFileError(
-                    f"{self._location.shown}: its {self._kind} stream is damaged or cut short",
-                    cause=str(error),
-                    remedy="copy the file again",
-                    where=here(self._location),
-                ) from None
-            raise self._file.explained(error) from None
+            yield from self._checked(ranges)
+        except TruncatedFileError:
+            if not self._file.version.kind and _is_sound(self._file, self._kind):
+                raise self._exchanged() from None
+            raise
 
-    def _ended(self, at: int, wanted: int) -> TruncatedFileError:
+    def _checked(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
+        known = self._file.location.place, self._file.version
+        with self._file.reader() as read:
+            stream = _Decompressed(read, self._kind)
+            try:
+                for start, stop in ranges:
+                    self._skip(stream, start)
+                    yield self._next(stream, stop)
+                if ranges and known not in _undamaged:
+                    while stream.read(_PIECE):
+                        pass
+            except _DamagedError as error:
+                raise _damaged(self._file, self._kind, error) from None
+        if ranges and self._file.version.kind and read_settings().consistency == "strict":
+            _undamaged.append(known)
+
+    def _skip(self, stream: _Decompressed, start: int) -> None:
+        while stream.position < start:
+            if not stream.read(min(_PIECE, start - stream.position)):
+                raise self._ended(stream, start)
+
+    def _next(self, stream: _Decompressed, stop: int) -> Bytes:
+        # Grown with what comes: a damaged header announces more than memory holds.
+        buffer = bytearray()
+        while stream.position < stop:
+            piece = stream.read(min(_PIECE, stop - stream.position))
+            if not piece:
+                raise self._ended(stream, stop)
+            buffer += piece
+        stats.add(requests=1, bytes_fetched=len(buffer))
+        return np.frombuffer(buffer, np.uint8)
+
+    def _ended(self, stream: _Decompressed, wanted: int) -> TruncatedFileError:
+        cause = "the acquisition was aborted before the file was compressed"
+        remedy = (
+            "decompress the file; {allow_truncated=True} then loads the whole frames that are there"
+        )
+        if stream.trailing:
+            cause = f"what follows them in the file is not {self._kind}: the file is damaged"
+            remedy = "copy the file again"
         return TruncatedFileError(
-            f"{self._location.shown} ends after {at} decompressed bytes, its header announces at "
-            f"least {wanted}",
-            cause="the acquisition was aborted before the file was compressed",
-            remedy="decompress the file; {allow_truncated=True} then loads the whole frames that "
-            "are there",
+            f"{self._location.shown} ends after {stream.position} decompressed bytes, its header "
+            f"announces at least {wanted}",
+            cause=cause,
+            remedy=remedy,
+            where=here(self._location),
+        )
+
+    def _exchanged(self) -> FileChangedError:
+        return FileChangedError(
+            f"{self._location.shown} changed while it was read",
+            cause=f"its {self._kind} stream was damaged, and read again it is not; the store tells "
+            "no version by which to notice earlier",
+            remedy="call read_mrc again to plan for the file as it is now",
             where=here(self._location),
         )
 
 
-@contextmanager
-def open_stream(file: StoredFile, kind: str) -> Iterator[Any]:
-    """Open a file through its decompressor."""
-    with file.reader() as read, io.BufferedReader(_Pieces(read), _PIECE) as raw:
-        stream: Any = gzip.GzipFile(fileobj=raw) if kind == "gzip" else bz2.BZ2File(raw)
-        with stream:
-            yield stream
-
-
-class _Pieces(io.RawIOBase):
-    """A file from its start to its end, piece by piece."""
-
-    def __init__(self, read: Callable[[int, int], bytes]) -> None:
-        self._read = read
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, into: Any) -> int:
-        raw = self._read(self._at, self._at + len(into))
-        into[: len(raw)] = raw
-        self._at += len(raw)
-        return len(raw)
-
-
 def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
-    """Decompress the first `size` bytes; fewer where the file has fewer or is damaged."""
-    with open_stream(file, kind) as stream:
-        head = bytearray()
+    """Decompress the first `size` bytes; fewer where the stream has fewer.
+
+    Their checksum comes later in the file, and is not compared.
+
+    Raises
+    ------
+    FileChangedError, TruncatedFileError, MissingFileError, AccessDeniedError, ReadError
+    """
+    head = bytearray()
+    with file.reader() as read:
+        stream = _Decompressed(read, kind)
         try:
             # In pieces: a decompressor takes memory for all that it is asked for.
             while len(head) < size and (piece := stream.read(min(_PIECE, size - len(head)))):
                 head += piece
-        except MrcdistError:
-            raise
-        except (EOFError, zlib.error, OSError):
-            pass  # what there is tells the caller more than the decompressor's words
-        return bytes(head)
+        except _DamagedError as error:
+            raise _damaged(file, kind, error) from None
+    return bytes(head)
 
 
 def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
     """Decompress `size` bytes, keep none of them, and say whether there were as many."""
-    with open_stream(file, kind) as stream:
-        try:
-            while size > 0 and (piece := stream.read(min(_PIECE, size))):
-                size -= len(piece)
-        except MrcdistError:
-            raise
-        except (EOFError, zlib.error, OSError):
-            return False  # damaged or cut short: there is no more of it
-        return size <= 0
+    with file.reader() as read:
+        stream = _Decompressed(read, kind)
+        with suppress(_DamagedError):  # there is no more of it
+            while stream.position < size and stream.read(min(_PIECE, size - stream.position)):
+                pass
+        return stream.position >= size
+
+
+def _is_sound(file: StoredFile, kind: str) -> bool:
+    """Whether a stream can be decompressed to its end."""
+    with file.reader() as read, suppress(_DamagedError):
+        stream = _Decompressed(read, kind)
+        while stream.read(_PIECE):
+            pass
+        return not stream.trailing
+    return False
+
+
+def _damaged(file: StoredFile, kind: str, error: Exception) -> TruncatedFileError:
+    return TruncatedFileError(
+        f"{file.location.shown}: its {kind} stream is damaged or cut short",
+        cause=str(error),
+        remedy="copy the file again",
+        where=here(file.location),
+    )
+
+
+class _DamagedError(Exception):
+    """A decompressor's words on what it cannot decompress, or on a checksum that differs."""
+
+
+class _Decompressed:
+    """The decompressed bytes of a file, in order; each member's checksums are compared at its end.
+
+    Parameters
+    ----------
+    read : callable of (start, stop)
+        Reads the file.
+    kind : {"gzip", "bzip2"}
+
+    Attributes
+    ----------
+    position : int
+        Decompressed bytes so far.
+    trailing : bool
+        Whether the file goes on, after its last member, with something else.
+    """
+
+    def __init__(self, read: Callable[[int, int], bytes], kind: str) -> None:
+        self.position = 0
+        self.trailing = False
+        self._file = read
+        self._kind = kind
+        self._buffer = memoryview(b"")
+        self._used = 0  # of the buffer
+        self._fetched = 0  # of the file
+        self._member: _Gzip | bz2.BZ2Decompressor | None = self._decompressor()
+
+    def _decompressor(self) -> _Gzip | bz2.BZ2Decompressor:
+        return _Gzip() if self._kind == "gzip" else bz2.BZ2Decompressor()
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes that follow; none at the end.
+
+        Raises
+        ------
+        _DamagedError
+        """
+        while self._member is not None:
+            if self._member.eof:
+                self._begin_member(len(self._member.unused_data))
+                continue
+            hungry = self._member.needs_input
+            given = self._take() if hungry else b""
+            try:
+                piece = self._member.decompress(given, size)
+            except (zlib.error, OSError, EOFError, ValueError) as error:
+                raise _DamagedError(str(error)) from None
+            if piece:
+                self.position += len(piece)
+                return piece
+            if hungry and not given and not self._member.eof:
+                raise _DamagedError("it ends within the compressed data")
+        return b""
+
+    def _begin_member(self, unused: int) -> None:
+        """Begin with what follows a member, if it is another one."""
+        self._used -= unused
+        if self._kind == "gzip":  # may be filled up with zeros, to a block of a tape
+            while self._ahead(1) == b"\0":
+                rest = self._buffer[self._used :].tobytes()
+                self._used += len(rest) - len(rest.lstrip(b"\0"))
+        magic = _MAGIC[self._kind]
+        follows = self._ahead(len(magic))
+        self._member = self._decompressor() if follows == magic else None
+        self.trailing = self._member is None and bool(follows)
+
+    def _take(self) -> memoryview:
+        """Take what the decompressor is given next."""
+        self._ahead(1)
+        given = self._buffer[self._used : self._used + _MOUTHFUL]
+        self._used += len(given)
+        return given
+
+    def _ahead(self, count: int) -> bytes:
+        """Look at the bytes that are next."""
+        if len(self._buffer) - self._used < count:
+            more = self._file(self._fetched, self._fetched + _PIECE)
+            self._fetched += len(more)
+            self._buffer = memoryview(self._buffer[self._used :].tobytes() + more)
+            self._used = 0
+        return self._buffer[self._used : self._used + count].tobytes()
+
+
+class _Gzip:
+    """A member of a gzip file, as `bz2.BZ2Decompressor` has it; zlib compares CRC-32 and length."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._zlib.unconsumed_tail
+
+    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
+        return self._zlib.decompress(self._zlib.unconsumed_tail or data, max_length)

@@ -12,7 +12,7 @@ import dask
 
 from mrcdist.dataset import make_plan
 from mrcdist.discover.files import FoundFiles
-from mrcdist.errors import FormatError, SidecarError
+from mrcdist.errors import FormatError, SidecarError, TruncatedFileError
 from mrcdist.format.compression import detect_compression, parallel_advice
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.options import ReadOptions
@@ -123,17 +123,22 @@ def validate(
         )
         if not readable:
             return ValidationReport(location.shown, tuple(findings))
-        raw, size = read_stream_head(file, compression, HEADER_BYTES), None
+        size = None
 
-    header = _header(raw, size, options)
-    extended_start = b""
-    if header is not None and (wanted := extended_bytes_wanted(header)):
-        end = HEADER_BYTES + wanted
-        extended_start = (
-            read_stream_head(file, compression, end)[HEADER_BYTES:]
-            if compression is not None
-            else file.read(HEADER_BYTES, end)
-        )
+    def read(start: int, stop: int) -> bytes:
+        if compression is None:
+            return file.read(start, stop)
+        return read_stream_head(file, compression, stop)[start:]
+
+    header, extended_start = None, b""
+    try:
+        raw = raw if compression is None else read(0, HEADER_BYTES)
+        header = _header(raw, size, options)
+        if header is not None and (wanted := extended_bytes_wanted(header)):
+            extended_start = read(HEADER_BYTES, HEADER_BYTES + wanted)
+    except TruncatedFileError as error:
+        damaged = Finding("compression", "error", error.problem, error.cause, error.remedy)
+        return ValidationReport(location.shown, (*findings, damaged))
     findings += check_file(
         raw, file_size=size, extended_start=extended_start, endianness=options.endianness
     )

@@ -1,0 +1,195 @@
+"""gzip and bzip2 files that are damaged: an error, or the right array, whichever part is read."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import random
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.errors import FormatError, MrcdistError, TruncatedFileError
+from mrcdist.plan.tuning import DEFAULT_TUNING
+from tests.support.async_store import async_store
+from tests.support.mrc_files import mrc_bytes
+
+pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
+
+Compress = Callable[[bytes], bytes]
+
+NUMBERS = np.random.default_rng(1).poisson(3, (12, 40, 50)).astype(np.uint16)
+PLAIN = mrc_bytes(NUMBERS)
+
+
+def stored(content: bytes) -> bytes:
+    return gzip.compress(content, compresslevel=0, mtime=0)
+
+
+def deflated(content: bytes) -> bytes:
+    return gzip.compress(content, compresslevel=6, mtime=0)
+
+
+def in_members(compress: Compress, size: int = 10_000) -> Compress:
+    """As pigz, bgzip, pbzip2 and `cat a.gz b.gz` write files."""
+
+    def compress_in_members(content: bytes) -> bytes:
+        pieces = (content[at : at + size] for at in range(0, len(content), size))
+        return b"".join(compress(piece) for piece in pieces)
+
+    return compress_in_members
+
+
+WAYS: dict[str, Compress] = {
+    "gzip stored": stored,
+    "gzip": deflated,
+    "gzip members": in_members(deflated),
+    "gzip stored members": in_members(stored),
+    "bzip2": bz2.compress,
+    "bzip2 streams": in_members(bz2.compress),
+}
+
+
+@pytest.fixture(params=WAYS)
+def compress(request: pytest.FixtureRequest) -> Compress:
+    return WAYS[request.param]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.mrc.z"
+
+
+def put(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
+def test_undamaged_streams_are_read(path: Path, compress: Compress) -> None:
+    put(path, compress(PLAIN))
+    source = mrcdist.plan_mrc(path).source
+    np.testing.assert_array_equal(source[...], NUMBERS)
+    np.testing.assert_array_equal(source[7:2:-2, 3], NUMBERS[7:2:-2, 3])
+
+
+@pytest.mark.parametrize("wanted", [np.s_[...], np.s_[0], np.s_[5:9, 7, ::3]])
+def test_no_flipped_bit_gives_a_wrong_array(path: Path, compress: Compress, wanted: object) -> None:
+    sound = compress(PLAIN)
+    outcomes = []
+    for number in range(40):
+        dice = random.Random(number)
+        # Not of the first bytes, which hold the MRC header: it is read before anything is checked.
+        at, bit = dice.randrange(2000, len(sound)), dice.randrange(8)
+        damaged = bytearray(sound)
+        damaged[at] ^= 1 << bit
+        put(path, bytes(damaged))
+        try:
+            found = mrcdist.plan_mrc(path).source[wanted]
+        except FormatError:  # damage of a bzip2 block may change the header, which is in it
+            outcomes.append("error")
+        else:
+            np.testing.assert_array_equal(found, NUMBERS[wanted])
+            outcomes.append("right")
+    assert outcomes.count("error") > 30
+
+
+@pytest.mark.parametrize("wanted", [np.s_[...], np.s_[0], np.s_[-1]])
+@pytest.mark.parametrize("lost", [1, 4, 8, 2000])
+def test_no_stream_that_is_cut_short_gives_an_array(
+    path: Path, compress: Compress, wanted: object, lost: int
+) -> None:
+    put(path, compress(PLAIN)[:-lost])
+    with pytest.raises(MrcdistError):
+        mrcdist.plan_mrc(path).source[wanted]
+
+
+@pytest.mark.parametrize("at", [-8, -5, -4, -1], ids=["crc", "crc end", "length", "length end"])
+def test_checksum_and_length_of_gzip_are_compared(path: Path, at: int) -> None:
+    damaged = bytearray(stored(PLAIN))
+    damaged[at] ^= 1
+    put(path, bytes(damaged))
+    source = mrcdist.plan_mrc(path).source
+    for wanted in (np.s_[...], np.s_[0]):
+        with pytest.raises(TruncatedFileError, match="damaged or cut short") as caught:
+            source[wanted]
+        assert "incorrect" in caught.value.cause
+        assert "copy the file again" in caught.value.remedy
+
+
+@pytest.mark.parametrize("kind", ["gzip", "bzip2"])
+def test_damage_behind_the_frames_is_damage(path: Path, kind: str) -> None:
+    damaged = bytearray(WAYS[kind](b"something else" * 100))
+    damaged[-6] ^= 1
+    put(path, WAYS[kind](PLAIN) + bytes(damaged))
+    with pytest.raises(TruncatedFileError):
+        mrcdist.plan_mrc(path).source[0]
+
+
+@pytest.mark.parametrize("more", [b"\0" * 5000, b"appended by hand", b"\x1f", b"B"])
+def test_what_is_no_stream_behind_a_sound_one_is_left_out(
+    path: Path, compress: Compress, more: bytes
+) -> None:
+    put(path, compress(PLAIN) + more)
+    np.testing.assert_array_equal(mrcdist.plan_mrc(path).source[...], NUMBERS)
+
+
+def test_zeros_between_members_of_gzip_are_padding(path: Path) -> None:
+    put(path, stored(PLAIN[:9000]) + b"\0" * 512 + stored(PLAIN[9000:]) + b"\0" * 99)
+    np.testing.assert_array_equal(mrcdist.plan_mrc(path).source[...], NUMBERS)
+
+
+@pytest.mark.parametrize("kind", ["gzip stored members", "bzip2 streams"])
+def test_a_member_whose_first_byte_is_damaged_ends_the_file(path: Path, kind: str) -> None:
+    one = WAYS[kind.split(" ")[0]](PLAIN[:10_000])
+    if kind.startswith("gzip"):
+        one = stored(PLAIN[:10_000])
+    damaged = bytearray(WAYS[kind](PLAIN))
+    assert damaged[: len(one)] == one
+    damaged[len(one)] ^= 1
+    put(path, bytes(damaged))
+    with pytest.raises(TruncatedFileError, match="after 10000 decompressed bytes") as caught:
+        mrcdist.plan_mrc(path).source[...]
+    assert "damaged" in caught.value.cause
+
+
+@pytest.mark.parametrize("beyond", [-2, -1, 0, 1])
+def test_a_member_may_begin_anywhere_in_what_is_fetched_at_a_time(path: Path, beyond: int) -> None:
+    noise = np.random.default_rng(1).integers(0, 2**16, (9, 512, 512), "uint16")
+    plain = mrc_bytes(noise)
+    fetched = DEFAULT_TUNING.stream_piece
+    first = next(
+        member
+        for length in range(fetched - 400, fetched)
+        if len(member := stored(plain[:length])) == fetched + beyond
+    )
+    length = len(gzip.decompress(first))
+    put(path, first + deflated(plain[length:]))
+    np.testing.assert_array_equal(mrcdist.plan_mrc(path).source[...], noise)
+
+
+def test_reading_a_part_again_does_not_go_to_the_end_again() -> None:
+    noise = np.random.default_rng(1).integers(0, 2**16, (48, 512, 512), "uint16")
+    with async_store() as store:
+        store.files["bucket/a.mrc.gz"] = stored(mrc_bytes(noise))
+        source = mrcdist.plan_mrc("counted://bucket/a.mrc.gz").source
+        requests = []
+        for _ in range(2):
+            store.requests.clear()
+            np.testing.assert_array_equal(source[0], noise[0])
+            requests.append(len(store.requests))
+    assert requests == [7, 1]  # of 4 MiB each
+
+
+def test_memory_does_not_grow_with_the_rest_of_the_stream(path: Path) -> None:
+    put(path, gzip.compress(mrc_bytes(np.zeros((256, 512, 512), np.uint16)), mtime=0))
+    source = mrcdist.plan_mrc(path).source
+    tracemalloc.start()
+    try:
+        source[0]
+        assert tracemalloc.get_traced_memory()[1] < 32 * 2**20  # the file holds 128 MiB
+    finally:
+        tracemalloc.stop()

@@ -1,0 +1,83 @@
+"""A file that is exchanged between the requests of an opening and those of its tasks.
+
+Each test exchanges the object before request 1, 2, 3, … until the array takes no more: what comes
+back is one version of it, or `FileChangedError`.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+
+import dask
+import numpy as np
+import pytest
+
+from mrcdist import FileChangedError, plan_mrc
+from tests.support.exchange import KINDS, Store, exchange_before, store_of
+from tests.support.mrc_files import mrc_bytes
+
+# More than twice what is fetched at a time of a compressed stream.
+SHAPE = (20, 512, 512)
+
+
+def numbers(version: int) -> np.ndarray:
+    """Noise, so that no way of compressing makes a difference to the size; odd, or even."""
+    noise = np.random.default_rng(version).integers(0, 2**14, SHAPE, np.int16)
+    return (2 * noise + version).astype(np.int16)
+
+
+def plain(version: int) -> bytes:
+    return mrc_bytes(numbers(version))
+
+
+def stored(version: int) -> bytes:
+    return gzip.compress(mrc_bytes(numbers(version)), compresslevel=0, mtime=0)
+
+
+CONTENTS = {"plain": plain, "gzip": stored}
+
+
+@pytest.fixture(params=CONTENTS)
+def contents(request: pytest.FixtureRequest) -> tuple[bytes, bytes]:
+    make = CONTENTS[request.param]
+    return make(0), make(1)
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with store_of(request.param, request) as store:
+        yield store
+
+
+def version_read(store: Store) -> int:
+    """Plan and read; return the version that all numbers are of."""
+    source = plan_mrc(store.url, storage_options=store.options, metadata_file=None).source
+    found = source[...]
+    version = int(found[0, 0, 0]) % 2
+    np.testing.assert_array_equal(found, numbers(version))
+    return version
+
+
+@pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
+def test_an_array_of_a_file_exchanged_before_any_request_is_an_error_or_of_one_version(
+    store: Store, contents: tuple[bytes, bytes], request: pytest.FixtureRequest
+) -> None:
+    kind, content = (request.node.callspec.params[name] for name in ("store", "contents"))
+    if (kind, content) == ("web none", "plain"):
+        pytest.skip("a size is all that there is to tell versions apart; it is warned of")
+    old, new = contents
+    outcomes: list[object] = []
+    with dask.config.set({"mrcdist.sub-range": "4 MiB", "mrcdist.io": "read"}):
+        for number in range(1, 100):
+            store.put(old)
+            arrived = exchange_before(store, number, new)
+            try:
+                outcomes.append(version_read(store))
+            except FileChangedError:
+                outcomes.append("changed")
+            store.hook = lambda: None
+            if arrived[0] < number:
+                break
+    assert outcomes[-1] == 0  # it was not exchanged
+    assert len(outcomes) > 2
