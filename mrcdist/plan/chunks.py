@@ -1,4 +1,4 @@
-"""Chunks of whole frames that are contiguous in the file, near a byte size."""
+"""Chunks: the ``chunks`` argument, and whole frames that are contiguous in the file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["MOST_TASKS", "Chunks", "count_chunks", "frame_chunks", "many_chunks"
 
 Chunks = tuple[tuple[int, ...], ...]
 
-# Tasks above which dask needs seconds to optimise a graph, and the scheduler, at about 1 ms
-# per task, about as long as the reading.
+# With more tasks, dask needs seconds to optimise a graph, and the scheduler, at about 1 ms per
+# task, takes about as long as reading.
 MOST_TASKS = 50_000
 
-# Numbers that a plan holds; dask needs more for each chunk, and minutes for a million.
+# Upper limit for a plan; dask needs even more memory per chunk, and minutes for a million.
 _MOST_BLOCKS = 2**22
 
 _REMEDY = (
@@ -30,27 +30,25 @@ _REMEDY = (
 
 
 def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
-    """Resolve the caller's ``chunks``.
+    """Return the chunk lengths for the caller's ``chunks``.
 
     Parameters
     ----------
     layout : Layout
     chunks : "auto", None, str, int, tuple or dict, default "auto"
-        "auto" and None: whole frames, contiguous in the file, near dask's ``array.chunk-size``. A
-        size such as
-        "256 MiB": the same, near that size. Everything else as in `dask.array.from_array`, where an
-        axis
-        of "auto" is filled up to ``array.chunk-size``.
+        "auto" or None: whole frames, contiguous in the file, near dask's ``array.chunk-size``. A
+        size such as "256 MiB": the same, near that size. Anything else as in
+        `dask.array.from_array`, where axes with "auto" are filled up to ``array.chunk-size``.
 
     Returns
     -------
     tuple of tuple of int
-        Block lengths along every axis.
+        Chunk lengths along each axis.
 
     Raises
     ------
     ArgumentError
-        The chunks cannot be read, or do not fit the shape.
+        The argument is invalid or does not match the shape.
     """
     default = dask.config.get("array.chunk-size")
     if chunks is None or (isinstance(chunks, str) and chunks == "auto"):
@@ -109,15 +107,15 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
 
 
 def frame_chunks(layout: Layout, limit: int) -> Chunks:
-    """Chunks of whole frames, each one stretch of the file, of at most `limit` bytes or one frame.
+    """Return chunks of whole, contiguous frames, of at most `limit` bytes or one frame.
 
-    The fastest navigation axes are whole, one axis is cut in even blocks, and the slower ones have
-    length 1.
+    The fastest navigation axes are not split, one axis is split evenly, and slower ones have chunks
+    of length 1.
 
     Raises
     ------
     ArgumentError
-        There would be more of them than a plan holds.
+        There would be too many chunks.
     """
     room = max(
         limit
@@ -128,13 +126,13 @@ def frame_chunks(layout: Layout, limit: int) -> Chunks:
     for axis, size in reversed(list(enumerate(layout.navigation_shape))):
         _check_count(axis, size, max(room, 1))
         blocks.append(_even_blocks(size, room))
-        room //= max(size, 1)  # 0 once an axis has been cut: all slower ones have blocks of 1
+        room //= max(size, 1)  # 0 after the axis that is split: slower ones have chunks of 1
     signal = tuple((size,) for size in layout.shape[len(layout.navigation_shape) :])
     return (*reversed(blocks), *signal)
 
 
 def _even_blocks(size: int, longest: int) -> tuple[int, ...]:
-    """Cut a length in as few blocks as `longest` allows, of lengths that differ by 1 at most."""
+    """Split a length into as few chunks as `longest` allows, whose lengths differ by at most 1."""
     if size == 0:
         return (0,)
     count = -(-size // max(longest, 1))
@@ -155,7 +153,7 @@ def _check_count(axis: int, size: int, length: int) -> None:
 
 
 def _dict_by_axis(chunks: Any, layout: Layout) -> Any:
-    """A dict names some axes; the others stay whole."""
+    """Expand a dict of axes to lengths to a tuple; axes not in the dict are not split."""
     if not isinstance(chunks, dict):
         return chunks
     n_axes = len(layout.shape)
@@ -173,12 +171,12 @@ def _dict_by_axis(chunks: Any, layout: Layout) -> Any:
 
 
 def count_chunks(chunks: Chunks) -> int:
-    """Return the number of chunks, which is the number of read tasks."""
+    """Return the number of chunks, which equals the number of read tasks."""
     return math.prod(len(axis) for axis in chunks)
 
 
 def many_chunks(chunks: Chunks) -> tuple[str, ...]:
-    """Return a note if there are more chunks than `MOST_TASKS`, and nothing otherwise."""
+    """Return a note if there are more than `MOST_TASKS` chunks, else nothing."""
     tasks = count_chunks(chunks)
     if tasks <= MOST_TASKS:
         return ()

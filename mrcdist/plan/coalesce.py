@@ -1,17 +1,16 @@
-"""Frames and a window of each → merged byte ranges.
+"""Coalescing: frames and a window of each → few byte ranges.
 
-What merging goes by: a request costs its latency, and its bytes divided by the bandwidth of a
-connection. Two wanted parts with a gap between them occupy a connection for
-``2 × latency + 2 × part / bandwidth`` as two requests, and for
-``latency + (2 × part + gap) / bandwidth`` as one. One is better where
-``gap < latency × bandwidth``; that product is ``max_gap``. For object stores it is about
-15 ms × 70 MB/s = 1 MiB. Other connections are in use meanwhile, so that a client that is busy has
-its own share in both: one that can do 4 requests or 1.2 MB a millisecond, over eight connections,
-sees 2 ms × 150 MB/s = 300 kB, the bytes that it could have taken in instead of one request.
+Merging: a request costs its latency plus its bytes / bandwidth of a connection. Two parts with a
+gap between them occupy a connection for ``2 × latency + 2 × part / bandwidth`` as two requests, and
+for ``latency + (2 × part + gap) / bandwidth`` as one. One request is better if
+``gap < latency × bandwidth``; this product is ``max_gap``. For object stores it is about
+15 ms × 70 MB/s = 1 MiB. If the client itself is the bottleneck, the same rule holds with latency
+and bandwidth as it sees them: a client that handles 4 requests or 1.2 MB per millisecond with eight
+connections sees 2 ms × 150 MB/s = 300 kB, the bytes it could have received instead of one request.
 
-What cutting goes by: requests run several at a time, so a long read is cut in pieces, but in none
-that takes about as long to ask for as to send; slow gateways have latencies of 50 ms, in which a
-connection sends 4 MiB.
+Splitting: several requests run at the same time, so a long read is split into pieces. Pieces must
+not be so short that the latency dominates: slow gateways have latencies of 50 ms, in which a
+connection transfers 4 MiB.
 """
 
 from __future__ import annotations
@@ -29,33 +28,33 @@ __all__ = ["FrameRun", "Merging", "Window", "even_run", "merge_frames", "piece_b
 
 @dataclass(frozen=True)
 class Window:
-    """The part of each frame that is wanted.
+    """Rows and columns to read of each frame.
 
     Attributes
     ----------
     rows, columns : range
-        Increasing, at least one position each.
+        Increasing, with at least one position each.
     """
 
     rows: range
     columns: range
 
     def byte_span(self, layout: Layout) -> tuple[int, int]:
-        """First byte and the byte after the last, counted from the start of a frame."""
+        """Return the start and stop offset of the window within a frame, in bytes."""
         first, last = layout.pixels.byte_range(self.columns)
         return self.rows.start * layout.row_bytes + first, self.rows[-1] * layout.row_bytes + last
 
 
 @dataclass(frozen=True)
 class FrameRun:
-    """One contiguous read that serves a run of wanted frames.
+    """One contiguous byte range that serves several frames.
 
     Attributes
     ----------
     start, stop : int
-        Byte range, counted from the start of the file's first frame.
+        Byte range, relative to the start of the first frame of the file.
     first, last : int
-        The run's positions in the list of frames: from first up to, without, last.
+        Slice of the list of frames that the run serves.
     """
 
     start: int
@@ -66,20 +65,20 @@ class FrameRun:
 
 @dataclass(frozen=True)
 class Merging:
-    """What may be merged to one read, and how long that may be.
+    """Limits for merging byte ranges.
 
     Attributes
     ----------
     max_gap : int
-        Unwanted bytes between two frames' parts that are read rather than skipped.
+        Largest gap in bytes that is read rather than skipped.
     amplification : float
-        Bytes read for each wanted one, at most.
+        Upper bound on bytes read per byte requested.
     max_bytes : int
-        Length of a read at most, if it has two frames or more.
+        Maximum length of a read with two or more frames, in bytes.
     pieces : int
-        Number of reads at least, as far as `piece_bytes` allows.
+        Minimum number of reads, as far as `piece_bytes` allows.
     shortest : int
-        Length of a read at least, where it is one of many.
+        Minimum length in bytes when a read is split.
     """
 
     max_gap: int
@@ -89,11 +88,11 @@ class Merging:
     shortest: int = DEFAULT_TUNING.shortest_piece
 
     def gap_after(self, part: int) -> float:
-        """Bytes to the next part that are read rather than skipped, after parts of this length."""
+        """Return the largest gap after parts of this length that is read rather than skipped."""
         return min(self.max_gap, (self.amplification - 1) * part)
 
     def frames_a_piece(self, n_frames: int, layout: Layout) -> int:
-        """How many of so many frames are read at a time, at most, counting those in between."""
+        """Return the maximum number of frames per read, including those in between."""
         longest = piece_bytes(
             n_frames * layout.frame_bytes,
             pieces=self.pieces,
@@ -110,18 +109,18 @@ def piece_bytes(
     max_bytes: int,
     shortest: int = DEFAULT_TUNING.shortest_piece,
 ) -> int:
-    """Length of the pieces in which so many bytes are fetched.
+    """Return the length of the pieces into which a read is split, in bytes.
 
     Parameters
     ----------
     total : int
-        Bytes in all.
+        Length of the read.
     pieces : int
-        How many are fetched at a time: there should be as many.
+        Number of concurrent requests, which is the desired number of pieces.
     max_bytes : int
-        Length at most.
+        Maximum length.
     shortest : int, optional
-        Length at least, as far as `max_bytes` allows.
+        Minimum length, as far as `max_bytes` allows.
     """
     return min(max_bytes, max(-(-total // pieces), shortest))
 
@@ -129,16 +128,16 @@ def piece_bytes(
 def even_run(
     first: int, last: int, step: int, layout: Layout, window: Window, merging: Merging
 ) -> FrameRun | None:
-    """The one read that `merge_frames` makes of frames at an even step; None where it makes more.
+    """Return the run for evenly spaced frames, or None if `merge_frames` would make several.
 
     Parameters
     ----------
     first, last : int
-        The first and the last frame.
+        Number of the first and the last frame.
     step : int
-        From frame to frame, at least 1.
+        At least 1.
     layout, window, merging
-        As for `merge_frames`, of which `whole` is True.
+        As for `merge_frames` with ``whole=True``.
     """
     low, high = window.byte_span(layout)
     n_frames = (last - first) // step + 1
@@ -158,23 +157,23 @@ def even_run(
 def merge_frames(
     frames: Frames, layout: Layout, window: Window, merging: Merging, *, whole: bool = False
 ) -> Iterator[FrameRun]:
-    """Merge the wanted parts of frames to few contiguous reads.
+    """Merge parts of frames into few contiguous runs.
 
     Parameters
     ----------
     frames : ndarray of int64
-        Frame numbers, not decreasing, none negative.
+        Frame numbers, non-negative and not decreasing.
     layout : Layout
     window : Window
-        The part of each frame that is wanted.
+        Rows and columns of each frame.
     merging : Merging
     whole : bool, default False
-        A stretch without gaps is not cut: it is to become one array where it lies.
+        Do not split stretches without gaps, because they are used as a view.
 
     Yields
     ------
     FrameRun
-        Disjoint runs, in file order, that cover every frame of the list.
+        Disjoint runs in file order, which cover all frames.
     """
     low, high = window.byte_span(layout)
     gaps = np.diff(frames) * layout.frame_bytes - (high - low)
@@ -195,7 +194,7 @@ def merge_frames(
 
 
 def _cut(frames: Frames, first: int, last: int, a_piece: int) -> Iterator[tuple[int, int]]:
-    """Cut a run where its span would pass so many frames; at least one frame a piece."""
+    """Split a run into pieces that span at most `a_piece` frames, at least one each."""
     while first < last:
         end = int(np.searchsorted(frames[first:last], frames[first] + a_piece, "left")) + first
         yield first, end

@@ -1,4 +1,4 @@
-"""A basic index into the array as ranges of positions along each axis."""
+"""Basic indexing: an index → ranges of positions along each axis."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Selection", "select"]
 
 @dataclass(frozen=True)
 class Selection:
-    """The positions asked for along every axis of an array.
+    """Positions selected along each axis of an array.
 
     Attributes
     ----------
     ranges : tuple of range
-        One for each axis of the array; any step but 0, possibly empty.
+        One per axis of the array; may be empty, and steps may be negative.
     kept : tuple of bool
-        False for axes that an integer removed from the result.
+        False for axes removed from the result by an integer.
     """
 
     ranges: tuple[range, ...]
@@ -26,7 +26,7 @@ class Selection:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape before the axes that integers removed are dropped."""
+        """Shape with axes indexed by integers kept as length 1."""
         return tuple(len(r) for r in self.ranges)
 
     @property
@@ -36,7 +36,7 @@ class Selection:
 
 
 def select(index: Any, shape: tuple[int, ...]) -> Selection:
-    """Resolve integers, slices and one Ellipsis against a shape.
+    """Return the positions selected by integers, slices and at most one Ellipsis.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def select(index: Any, shape: tuple[int, ...]) -> Selection:
     Raises
     ------
     IndexError
-        Out of bounds, too many indices, or an index that is none of these kinds.
+        An index is out of bounds or of another type, or there are too many.
     """
     parts = index if isinstance(index, tuple) else (index,)
     n_ellipses = sum(part is Ellipsis for part in parts)
@@ -77,7 +77,7 @@ def _one(part: Any, axis: int, size: int) -> range:
         position = operator.index(part)
     except TypeError:
         raise IndexError(
-            f"index {part!r} on axis {axis}: integers, slices and Ellipsis are read directly; "
+            f"index {part!r} on axis {axis}: only integers, slices and Ellipsis are supported; "
             "index the dask array for anything else"
         ) from None
     if not -size <= position < size:

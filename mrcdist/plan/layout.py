@@ -1,4 +1,4 @@
-"""Frames of one size, and the array that they make."""
+"""Layout of frames in the file and in the array."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ FrameTable = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Layout:
-    """Frames of one size, one behind the other, and the navigation axes that they fill.
+    """Consecutive frames of equal size, and the navigation axes that they fill.
 
     Attributes
     ----------
     pixels : PixelFormat
-        What the bytes mean.
+        How pixels are stored.
     frame_shape : tuple of int
         Rows and columns of a frame.
     navigation_shape : tuple of int
-        The navigation axes in array order, slowest first.
+        Lengths of the navigation axes in array order, slowest first.
     present : int
-        Frames that the file holds, from the first on. Later ones read as 0.
+        Number of frames in the file; later ones read as 0.
     """
 
     pixels: PixelFormat
@@ -41,27 +41,27 @@ class Layout:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """The array's shape: navigation, rows, columns, and the components of RGB."""
+        """Shape of the array: navigation axes, rows, columns and, for RGB, components."""
         return (*self.navigation_shape, *self.frame_shape, *self.pixels.components)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The array's dtype, native-endian."""
+        """Native-endian dtype of the array."""
         return self.pixels.dtype
 
     @cached_property
     def n_frames(self) -> int:
-        """Frames in the array."""
+        """Number of frames in the array."""
         return math.prod(self.navigation_shape)
 
     @cached_property
     def row_bytes(self) -> int:
-        """Bytes from one row of a frame to the next."""
+        """Bytes per row of a frame in the file."""
         return self.pixels.bytes_of(self.frame_shape[1])
 
     @cached_property
     def frame_bytes(self) -> int:
-        """Bytes from one frame to the next."""
+        """Bytes per frame in the file."""
         return self.frame_shape[0] * self.row_bytes
 
     @cached_property
@@ -70,20 +70,19 @@ class Layout:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def frames(self, navigation: tuple[range, ...], table: FrameTable | None = None) -> Frames:
-        """Frame numbers of a box of navigation positions.
+        """Return the frame numbers at a box of navigation positions.
 
         Parameters
         ----------
         navigation : tuple of range
             Positions along each navigation axis.
         table : ndarray of int, shape ``navigation_shape``, optional
-            The frame at each position, -1 for none. Without it, frames fill the positions in the
-            file's order.
+            Frame number at each position, -1 for none. Default: frames are in file order.
 
         Returns
         -------
-        ndarray of int64, shape (product of the ranges' lengths,)
-            In array order; -1 where the file has no such frame.
+        ndarray of int64, shape (number of positions,)
+            In array order; -1 for frames that are not in the file.
         """
         if table is not None:
             frames = table[np.ix_(*navigation)].ravel().astype(np.int64)

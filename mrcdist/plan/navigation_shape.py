@@ -1,4 +1,4 @@
-"""The caller's ``navigation_shape``: HyperSpy's order in, lengths of array axes out."""
+"""The ``navigation_shape`` argument: HyperSpy's order → lengths of array axes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["resolve_shape"]
 
 
 def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tuple[int, ...]:
-    """Check a navigation shape, and fill in its -1.
+    """Return a validated navigation shape, with -1 replaced by the remaining length.
 
     Parameters
     ----------
     navigation_shape : sequence of int
-        In HyperSpy's order, fastest first.
+        In HyperSpy's order, fastest axis first.
     frames : MissingFrames
-        Those that want a place.
+        The frames to arrange.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
     Raises
     ------
     ArgumentError
-        It is no shape, or not for so many frames.
+        The shape is invalid or does not match the number of frames.
     """
     given = f"navigation_shape={navigation_shape!r}"
     try:

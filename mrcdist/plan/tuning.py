@@ -1,4 +1,4 @@
-"""Thresholds of reading, each with what it was measured or chosen by."""
+"""Thresholds for reading, each with the measurement or reason behind it."""
 
 from __future__ import annotations
 
@@ -11,67 +11,69 @@ __all__ = ["DEFAULT_TUNING", "Tuning"]
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Thresholds by which reading is planned; sizes are in bytes."""
+    """Thresholds for planning reads; sizes are in bytes."""
 
-    # Of mapped frames, a part in pieces shorter than so many bytes, and below so much of the whole
-    # frame, is copied: arithmetic on what lies together takes up to 40 % less time, the copying
-    # included, and the pages around it go.
+    # A part of mapped frames is copied if its pieces are shorter than `short_piece` and it is less
+    # than this fraction of a frame: arithmetic on contiguous data, including the copy, takes up to
+    # 40 % less time, and the surrounding pages are released.
     short_piece: int = 1024
     narrow: float = 1 / 4
 
-    # Length of a frame's part from which Python can afford to place each by itself.
+    # Parts of at least this length are read directly to their places; for shorter ones, the
+    # overhead of Python per part is too high.
     least_scattered: int = 4096
 
-    # Linux maps 64 KiB of what is in the page cache around each place that is touched, and a part
-    # of a frame has two ends.
+    # Linux maps 64 KiB from the page cache around each address that is touched, and a part of a
+    # frame has two ends.
     around: int = 2**17
 
-    # An unread gap in a map costs address space, not bytes.
+    # A gap in a map that is not read costs only address space.
     map_gap: int = 2**26
 
-    # Pages that are mapped at a time, at most, to be copied from: a chunk of the usual size.
+    # Maximum length of a map that is copied from: a chunk of the default size.
     map_piece: int = 2**27
 
-    # A gap that read() reads rather than skips: what a network filesystem sends in about 1 ms.
+    # Gap up to which read() continues: what a network filesystem transfers in about 1 ms.
     read_gap: int = 2**20
 
-    # Length up to which a range is read rather than mapped: to map it and to let go of it take
-    # longer than to copy it, and a map keeps a file descriptor open.
+    # Length up to which a range is read rather than mapped: mapping and unmapping it take longer
+    # than copying it, and a map keeps a file descriptor open.
     small: int = 2**20
 
-    # Of a worker's memory limit, or else of the machine's memory, for mapped pages that are not
-    # wanted: what a worker holds may take as much again before it spills.
+    # Fraction of a worker's memory limit, or else of the memory of the machine, that mapped pages
+    # which are not needed may occupy; the worker can hold as much again before it spills.
     map_share: float = 0.35
 
-    # Maps at a time: each keeps one file descriptor open, of 1,024 that a process has by default.
+    # Maximum number of maps: each keeps a file descriptor open, and the default limit is 1,024.
     most_maps: int = 256
 
-    # Seconds that a shared map stays after its last use, at least, and twice as long at most: a
-    # task is followed sooner by the next.
+    # A shared map is released between one and two times this many seconds after its last use; the
+    # next task usually starts sooner.
     map_linger: float = 1.0
 
-    # Around each page that is touched for the first time a disk reads 128 KiB (Linux's default) to
-    # 8 MiB ahead. With far smaller gaps between parts that is as good, and one call for all; a
-    # block shorter than 8 MiB is announced even so, since as much around it is read for nothing.
+    # When a page is first touched, the kernel reads 128 KiB (Linux's default) to 8 MiB ahead. For
+    # smaller gaps between parts this is good enough, and parts are not announced one by one: a
+    # block of up to `ahead_short` bytes is announced as a whole, since as much around it would be
+    # read otherwise, and a longer one not at all.
     ahead_least_gap: int = 2**17
     ahead_short: int = 2**23
 
-    # Parts of which the first byte is looked at, to see whether they are in memory: to announce
-    # parts that are takes a microsecond each.
+    # Number of parts whose first byte is tested for being in memory, because announcing parts that
+    # already are wastes a microsecond each.
     ahead_sample: int = 32
 
-    # Pieces in which a long range is fetched are no shorter: slow gateways have latencies of 50 ms,
-    # in which a connection sends as much.
+    # Minimum length of the pieces of a long range: slow gateways have latencies of 50 ms, in which
+    # a connection transfers as much.
     shortest_piece: int = 2**22
 
-    # What a request holds of its answer before it is copied to its place.
+    # Bytes of a response that are buffered before they are copied to their place.
     in_flight: int = 2**19
 
-    # Decompressed at a time of a file that is one compressed stream.
+    # Bytes decompressed at a time from a file that is one compressed stream.
     stream_piece: int = 2**22
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        # By name, since every task carries it.
+        # Pickled by name, because it is part of every task.
         if self is DEFAULT_TUNING:
             return "DEFAULT_TUNING"
         return Tuning, dataclasses.astuple(self)
