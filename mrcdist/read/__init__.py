@@ -1,1 +1,1 @@
-"""The worker's side: all input and output is here."""
+"""Reading on a worker: byte ranges → blocks."""

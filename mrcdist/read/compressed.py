@@ -57,15 +57,15 @@ class StreamReader:
 
     @property
     def can(self) -> Capabilities:
-        """What it is planned with."""
+        """Capabilities for planning."""
         return Capabilities(self._cost, DEFAULT_TUNING.read_gap)
 
     def _cost(self, start: int, stop: int) -> Cost:
-        """What reading a range takes, in decompressed bytes."""
+        """Return the cost of a range, in decompressed bytes."""
         return Cost(requests=1, nbytes=stop - start, held=2 * _PIECE)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
-        """Yield the decompressed bytes of each (start, stop), in the order of the file.
+        """Yield the decompressed bytes of each (start, stop), which must be in file order.
 
         They are known to be undamaged when the iterator has ended without an error.
 
@@ -151,7 +151,7 @@ def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
     with file.reader() as read:
         stream = _Decompressed(read, kind)
         try:
-            # In pieces: a decompressor takes memory for all that it is asked for.
+            # In pieces: a decompressor allocates memory for the requested size.
             while len(head) < size and (piece := stream.read(min(_PIECE, size - len(head)))):
                 head += piece
         except _DamagedError as error:
@@ -160,7 +160,7 @@ def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
 
 
 def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
-    """Decompress `size` bytes, keep none of them, and say whether there were as many."""
+    """Return whether the stream contains at least `size` decompressed bytes."""
     with file.reader() as read:
         stream = _Decompressed(read, kind)
         with suppress(_DamagedError):  # there is no more of it

@@ -1,4 +1,4 @@
-"""A plan of a block → the block, over any reader of byte ranges."""
+"""Execute a block plan with any kind of reader: plan → array."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
-    """Read a block as it was planned.
+    """Return the block described by a plan.
 
     Parameters
     ----------
     plan : BlockPlan
     readers : sequence of RangeReader
-        Of the files that it was planned for, in the same order.
+        One per file of the plan, in the same order.
 
     Returns
     -------
     ndarray, shape ``plan.shape``
-        Native-endian and aligned. Read-only where it is a view of mapped pages.
+        Native-endian and aligned. Read-only if it is a view of mapped pages.
     """
     if plan.access is Access.VIEW:
         block = _view(plan, readers[0])
@@ -47,12 +47,12 @@ def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
         return _native(block)
     fallback = plan.fallback
     if fallback is None:
-        raise AssertionError("only what is mapped may lack room")
+        raise AssertionError("only plans that use a map can fail for lack of memory")
     return execute(fallback, readers)
 
 
 def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
-    """View frames at an even step in one buffer; None where there is no room for the map."""
+    """Return a strided view of one buffer, or None if the budget for maps is exhausted."""
     request, [read] = plan.request, plan.reads
     [(start, stop)] = read.spans
     buffer: Bytes | None
@@ -68,12 +68,12 @@ def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
     n_frames = int(numbers[-1] - numbers[0]) + 1
     stretch = _frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
     found = layout.pixels.decode(stretch[::step, :: window.rows.step], window.columns)
-    # A narrow view of memory of our own would hold on to all of it.
+    # A narrow view would keep the whole buffer alive.
     return found.copy() if not plan.mapped and found.nbytes < buffer.nbytes else found
 
 
 def _copy_from_map(plan: BlockPlan, reader: RangeKeeper) -> Array | None:
-    """Copy frames from all over a file out of a map of it; None where there is no room for it."""
+    """Copy frames out of a shared map, or return None if the budget for maps is exhausted."""
     request, [read] = plan.request, plan.reads
     layout, window = request.layout, request.window
     low, high = window.byte_span(layout)
@@ -88,7 +88,7 @@ def _copy_from_map(plan: BlockPlan, reader: RangeKeeper) -> Array | None:
 
 
 def _gather(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
-    """Copy the frames together from wherever they are; those that are nowhere are 0."""
+    """Copy frames out of the buffers of all ranges; missing frames are 0."""
     request = plan.request
     layout, window, n_frames = request.layout, request.window, request.frames.size
     block = None
@@ -100,7 +100,7 @@ def _gather(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
             if can.gives_pages(buffer.size):
                 _announce(buffer, request, there)
             stretch = _frames_in(buffer, layout, window, int(there[-1]) + 1, layout.frame_bytes)
-            if there.size == n_frames:  # all of them are here: one copy, in the array's order
+            if there.size == n_frames:  # all frames in one buffer: copy them once, in array order
                 in_order = np.empty_like(there)
                 in_order[places] = there
                 block = _decoded(stretch[in_order, :: window.rows.step], layout, window)
@@ -112,7 +112,7 @@ def _gather(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
 
 
 def _scatter(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
-    """Let the frames' parts come straight to their places; those that are nowhere are 0."""
+    """Read parts of frames directly to their places; missing frames are 0."""
     layout, window = plan.request.layout, plan.request.window
     n_frames = plan.request.frames.size
     low, high = window.byte_span(layout)
@@ -133,26 +133,26 @@ def _scatter(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
             by_frame[again] = by_frame[first]
     stretch = _frames_in(memory, layout, window, n_frames, size)
     found = layout.pixels.decode(stretch[:, :: window.rows.step], window.columns)
-    # As in `_decoded`, but the memory holds what is between the rows, too.
+    # As in `_decoded`, but the memory also contains the bytes between rows.
     return found.copy() if found.nbytes < memory.nbytes else found
 
 
 def _memory(plan: BlockPlan, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Memory to write frames to; 0 where some are nowhere, else not cleared, which takes time."""
+    """Return memory for frames, cleared only if some are missing, because clearing is slow."""
     return (np.empty if plan.complete else np.zeros)(shape, dtype)
 
 
 def _decoded(lines: Bytes, layout: Layout, window: Window) -> Array:
-    """The numbers in rows of our own; a narrow view would hold on to all of them."""
+    """Decode copied rows; copy a narrow result again, since a view would keep all of them."""
     found = layout.pixels.decode(lines, window.columns)
     return found.copy() if found.nbytes < lines.nbytes else found
 
 
 def _target(run: FrameRun, read: PlannedRead, layout: Layout, size: int, memory: Bytes) -> Target:
-    """Where the bytes of a run belong."""
+    """Return the places in memory for the bytes of a run."""
     there = read.places[run.first : run.last]
     gaps = np.diff(read.numbers[run.first : run.last]) * layout.frame_bytes - size
-    # What follows one another in the file and in memory alike is one segment.
+    # Frames that are contiguous both in the file and in memory form one segment.
     cuts = (np.flatnonzero((gaps > 0) | (np.diff(there) != 1)) + 1).tolist()
     segments: list[tuple[int, Bytes | None]] = []
     for first, last in zip((0, *cuts), (*cuts, there.size), strict=True):
@@ -164,7 +164,7 @@ def _target(run: FrameRun, read: PlannedRead, layout: Layout, size: int, memory:
 
 
 def _announce(pages: Bytes, request: Request, numbers: Frames) -> None:
-    """Say which parts of mapped pages will be used, in case they are yet to be read."""
+    """Tell the kernel which parts of mapped pages will be used, in case they are not in memory."""
     low, high = request.window.byte_span(request.layout)
     frame_bytes = request.layout.frame_bytes
     starts = (numbers - numbers[0]) * frame_bytes
@@ -172,16 +172,19 @@ def _announce(pages: Bytes, request: Request, numbers: Frames) -> None:
 
 
 def _as_slice(inside: Frames) -> slice | Frames:
-    """A slice where the positions are even: it reads in place where a list would copy first."""
+    """Return a slice if the positions are evenly spaced, because indexing with a list copies."""
     step = even_step(inside)
     return slice(int(inside[0]), int(inside[-1]) + 1, step) if step else inside
 
 
 def _frames_in(buffer: Bytes, layout: Layout, window: Window, n_frames: int, step: int) -> Bytes:
-    """View memory, from a window's first byte on, as (frames, rows, bytes), a frame a `step`."""
+    """Return a view (frames, rows, bytes) of a buffer that begins with the window; see `step`.
+
+    Frames are `step` bytes apart.
+    """
     first, last = layout.pixels.byte_range(window.columns)
     n_rows = window.rows[-1] - window.rows.start + 1
-    # The last frame ends with the window: the strides do not lead past the buffer.
+    # The buffer ends with the window of the last frame; check that strides stay inside.
     shape = (n_frames, n_rows, last - first)
     strides = (step, layout.row_bytes, 1)
     reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
@@ -191,9 +194,9 @@ def _frames_in(buffer: Bytes, layout: Layout, window: Window, n_frames: int, ste
 
 
 def _native(block: Array) -> Array:
-    """The same numbers in this machine's byte order and at their natural places in memory."""
+    """Return the block in native byte order and aligned."""
     if not block.dtype.isnative:
-        # Memory of our own: what is viewed where it is mapped was planned to be native.
+        # Never a read-only map: blocks are planned as views only if they are native.
         return block.byteswap(inplace=True).view(block.dtype.newbyteorder("="))
-    # Data that begin at an odd byte: compiled code downstream wants its numbers aligned.
+    # Data at odd offsets: compiled code downstream needs aligned numbers.
     return block if block.flags.aligned else block.copy()

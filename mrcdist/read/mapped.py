@@ -1,4 +1,4 @@
-"""Byte ranges of a local file: mapped, or read where a map is no good."""
+"""Byte ranges of a local file: memory-mapped, or read where mapping is unsuitable."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ __all__ = ["LocalReader", "map_writable", "open_local"]
 
 Array = npt.NDArray[Any]
 
-# A file that is truncated under a map kills the process (SIGBUS); over a network that happens in
-# normal use,
-# and read() gives an error there that can be caught.
+# Truncating a mapped file kills the process (SIGBUS). On network filesystems this happens in normal
+# use, and read() raises an error that can be caught.
 _NETWORK = (
     "nfs", "lustre", "gpfs", "cifs", "smb", "beegfs", "ceph", "glusterfs", "afs", "panfs", "wekafs",
     "orangefs", "pvfs", "9p", "fuse",
@@ -49,14 +48,14 @@ def open_local(
     settings: ReadSettings,
     tuning: Tuning = DEFAULT_TUNING,
 ) -> LocalReader:
-    """Choose how a local file is read.
+    """Return the reader for a local file.
 
     Parameters
     ----------
     file : StoredFile
     settings : ReadSettings
-        ``io``: "map", "read", or "auto", which maps on local disks, but for small ranges, and
-        reads on network filesystems.
+        ``io`` is "map", "read" or "auto": map on local disks, except for small ranges, and read on
+        network filesystems.
     tuning : Tuning, optional
     """
     path = _path_of(file.location.url)
@@ -86,14 +85,14 @@ class LocalReader(ABC):
     @property
     @abstractmethod
     def can(self) -> Capabilities:
-        """What it is planned with."""
+        """Capabilities for planning."""
 
     @abstractmethod
     def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
-        """One range of the open file."""
+        """Return one range of the open file."""
 
     def _copied(self, file: FileIO, start: int, stop: int) -> Bytes:
-        """One range in a buffer of its own."""
+        """Read one range into a new buffer."""
         buffer = np.empty(stop - start, np.uint8)
         self._read(file, start, buffer)
         stats.add(requests=1, bytes_fetched=buffer.size)
@@ -112,7 +111,7 @@ class LocalReader(ABC):
 
     @contextmanager
     def _opened(self) -> Iterator[FileIO]:
-        """The file, which is the planned version when it is opened and still when it is closed."""
+        """Open the file, checking at the start and at the end that it is the planned version."""
         try:
             file = FileIO(self._path)
         except OSError as error:
@@ -123,7 +122,7 @@ class LocalReader(ABC):
             self._check(file)
 
     def _read(self, file: FileIO, start: int, memory: Bytes) -> None:
-        """Fill memory from a byte on."""
+        """Fill memory with the bytes from `start` on."""
         filled = 0
         try:
             file.seek(start)
@@ -138,7 +137,7 @@ class LocalReader(ABC):
     def _check(self, file: FileIO) -> None:
         stat = os.fstat(file.fileno())
         if not stat.st_nlink and (self._size, self._modified) == (stat.st_size, stat.st_mtime_ns):
-            return  # replaced or deleted once it was open: its bytes are still those of the version
+            return  # replaced or deleted while open: still the same version
         self._size, self._modified = stat.st_size, stat.st_mtime_ns
         self._file.require(local_version(stat), self._consistency)
 
@@ -153,9 +152,9 @@ class LocalReader(ABC):
 
 
 class MappedFile(LocalReader):
-    """Maps byte ranges: its buffers are the file's pages, read-only.
+    """Maps byte ranges: its buffers are read-only pages of the file.
 
-    Ranges of up to `small` bytes are read to buffers of their own.
+    Ranges of up to `small` bytes are read into buffers instead.
     """
 
     small = 0
@@ -168,9 +167,9 @@ class MappedFile(LocalReader):
         return Cost(requests=int(stop - start <= self.small), nbytes=stop - start)
 
     def keep(self, start: int, stop: int, spare: int) -> Bytes | None:
-        """Map a range for as long as its bytes are used; None where that takes too much memory.
+        """Map a range for as long as its bytes are used, or return None if the budget is exhausted.
 
-        `spare` bytes of it are not wanted.
+        `spare` bytes of it are not needed.
 
         Raises
         ------
@@ -194,9 +193,9 @@ class MappedFile(LocalReader):
 
     @contextmanager
     def lend(self, start: int, stop: int, parts: Frames, length: int) -> Iterator[Bytes | None]:
-        """Map a range for as long as the block lasts, to copy from; None where it takes too much.
+        """Lend a map of a range to copy from, or None if the budget is exhausted.
 
-        `length` bytes from each of `parts` on, counted from `start`, will be wanted.
+        `length` bytes from each of `parts`, relative to `start`, will be used.
 
         Raises
         ------
@@ -213,7 +212,7 @@ class MappedFile(LocalReader):
             yield self._pages(mapped, start, stop, begin=0)
 
     def copy(self, stretches: Stretches, memory: Bytes) -> None:
-        """Read stretches to their places in memory: that leaves no pages mapped.
+        """Read stretches to their places in memory, without mapping pages.
 
         Raises
         ------
@@ -235,13 +234,13 @@ class MappedFile(LocalReader):
         return self._pages(self._map(file, start, stop), start, stop, begin=_page_of(start))
 
     def _require(self, start: int, stop: int) -> None:
-        """Raise where the file ends before a range: touching such a page would end the process."""
+        """Raise if the file ends within a range: touching a missing page would kill the process."""
         if stop > self._size:
             raise self._ended(self._size, start, stop)
 
     def _pages(self, mapped: mmap.mmap, start: int, stop: int, begin: int) -> Bytes:
-        """A range of a map of the file from byte `begin` on; it keeps the map until it goes."""
-        if begin + len(mapped) < stop:  # it has been truncated since
+        """Return a range of a map that begins at byte `begin`; it keeps the map alive."""
+        if begin + len(mapped) < stop:  # truncated meanwhile
             raise self._ended(begin + len(mapped), start, stop)
         return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
 
@@ -249,19 +248,19 @@ class MappedFile(LocalReader):
         begin = _page_of(start)
         try:
             return mmap.mmap(file.fileno(), stop - begin, access=mmap.ACCESS_READ, offset=begin)
-        except ValueError:  # it has been truncated since
+        except ValueError:  # truncated meanwhile
             raise self._ended(os.fstat(file.fileno()).st_size, start, stop) from None
         except OSError as error:
             raise self._file.explained(error, start, stop) from None
 
 
 def _page_of(start: int) -> int:
-    """Where the map of what begins at this byte has to begin."""
+    """Return the offset of the page that contains a byte, where its map must begin."""
     return start - start % mmap.ALLOCATIONGRANULARITY
 
 
 class ReadFile(LocalReader):
-    """Reads byte ranges into buffers of their own."""
+    """Reads byte ranges into buffers."""
 
     @property
     def can(self) -> Capabilities:
@@ -276,7 +275,7 @@ class ReadFile(LocalReader):
 
 @functools.lru_cache(maxsize=256)
 def _path_of(url: str) -> str:
-    """What `Location.filesystem` answers, without looking for one: every task asks."""
+    """Return the path as `Location.filesystem` does, but cached for speed in tasks."""
     path: str = LocalFileSystem._strip_protocol(url)
     return path
 
@@ -295,22 +294,22 @@ def on_network(path: str) -> bool:
 def map_writable(
     file: StoredFile, offset: int, layout: Layout, mode: Literal["r", "c", "r+"]
 ) -> Array:
-    """Map a whole local file as one array.
+    """Return a memory map of a whole local file as an array.
 
     Parameters
     ----------
     file : StoredFile
     offset : int
-        Byte at which its first frame begins.
+        Offset of the first frame in bytes.
     layout : Layout
-        Of plain pixels, with all frames present.
+        Must have plain pixels and all frames present.
     mode : {"r", "c", "r+"}
-        Read-only, copy on write, or writing through.
+        Read-only, copy-on-write or read-write.
 
     Returns
     -------
     numpy.memmap, shape ``layout.shape``
-        In the file's byte order.
+        In the byte order of the file.
 
     Raises
     ------

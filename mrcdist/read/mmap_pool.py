@@ -1,13 +1,13 @@
-"""Maps that stay: the room that they take in a process, and those that its tasks share.
+"""Budget for memory maps whose views outlive the read, and maps shared by tasks.
 
-A view of a map is the fastest block there is. But a map keeps a file descriptor open; and around a
-small part of each frame most of the pages that it brings in are not wanted: 16 rows of every frame
-of a file bring in the whole file. A dask worker counts mapped pages as its memory, pauses at 80 %
-of its limit and is ended at 95 %. Where there is no more room, blocks are copied.
+A view of a map is the fastest way to return a block. But each map keeps a file descriptor open, and
+a view of a small part of each frame maps mostly pages that are not needed: 16 rows of every frame
+map the whole file. A dask worker counts mapped pages as its memory, pauses at 80 % of its limit and
+is killed at 95 %. When the budget is exhausted, blocks are copied instead.
 
-A band of every frame brings in pages that the next band needs too, and so do points of a custom
-scan, which are all over the file. To set up page tables for them takes longer than to read what is
-in the pages; one map of the whole file for all tasks does it once.
+A band of every frame maps pages that the next band needs too, and so do the points of a custom
+scan, which are scattered over the file. Setting up page tables for them takes longer than reading
+the pages, so all tasks share one map of the whole file.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class _Shared:
 
 
 class MapPool:
-    """The maps of a process: how many there may be, and whole files mapped for all tasks.
+    """Pool of the memory maps of a process: their budget, and maps shared by tasks.
 
     Attributes
     ----------
     maps : int
-        Maps that have room.
+        Number of maps alive.
     spare : int
-        Bytes of their pages that are not wanted.
+        Bytes of their pages that are not needed.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class MapPool:
         self._renew_locks()
 
     def reserve(self, spare: int, tuning: Tuning = DEFAULT_TUNING) -> bool:
-        """Take room for a map with so many unwanted bytes; False where there is no more."""
+        """Reserve budget for a map with `spare` bytes that are not needed; return success."""
         limit = tuning.map_share * _process_memory() if spare else math.inf
         with self._room_lock:
             if self.maps >= tuning.most_maps or self.spare + spare > limit:
@@ -65,20 +65,20 @@ class MapPool:
             return True
 
     def release(self, spare: int) -> None:
-        """Give the room of such a map back."""
+        """Release the budget of one map."""
         with self._room_lock:
             self.maps -= 1
             self.spare -= spare
 
     def release_with(self, holder: Any, spare: int) -> None:
-        """Give room back when `holder` goes."""
+        """Release the budget of one map when `holder` is garbage-collected."""
         weakref.finalize(holder, self.release, spare).atexit = False
 
     def shared(self, file: FileIO, tuning: Tuning = DEFAULT_TUNING) -> mmap.mmap | None:
-        """Map a whole open file, or find its map; None where that takes too much memory.
+        """Return the shared map of a whole open file, or None if the budget is exhausted.
 
-        Any of its pages may come to stay for as long as the map does: it takes room for all of
-        the file.
+        Any of its pages may stay mapped as long as the map exists, so it reserves budget for the
+        whole file.
         """
         stat = os.fstat(file.fileno())
         version = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
@@ -95,7 +95,7 @@ class MapPool:
             return found.mapped
 
     def let_go(self) -> None:
-        """Drop the shared maps; views of them keep what they need."""
+        """Release the shared maps; views of them remain valid."""
         with self._lock:
             self._kept.clear()
 
@@ -104,14 +104,14 @@ class MapPool:
             return None
         try:
             mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-        except (OSError, ValueError):  # a limit of address space; truncated meanwhile
+        except (OSError, ValueError):  # address space limit, or truncated meanwhile
             self.release(size)
             return None
         self.release_with(mapped, size)
         return mapped
 
     def _look_again(self, linger: float) -> bool:
-        """Look in a while whether maps are still in use; False where no thread can be had."""
+        """Schedule the release of unused maps; return False if no thread can be started."""
         timer = threading.Timer(linger, self._sweep, (linger,))
         timer.daemon = True
         try:
@@ -130,28 +130,28 @@ class MapPool:
 
     def _renew_locks(self) -> None:
         self._lock = threading.Lock()
-        # A map may go while this one is held, when Python collects garbage.
+        # Reentrant, since garbage collection may release a map while the lock is held.
         self._room_lock = threading.RLock()
 
     def _begin_anew(self) -> None:
-        """In a process that was forked: it has no thread that looks, and locks may be held."""
+        """Reset after a fork: the timer thread is gone, and locks may be held."""
         self._renew_locks()
         self._kept.clear()
 
 
 POOL = MapPool()
-"""The maps of this process."""
+"""The pool of this process."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=POOL._begin_anew)
 
 
 def _process_memory() -> int:
-    """Memory limit of the worker that runs this task, or else the machine's memory."""
-    module = sys.modules.get("distributed.worker")  # what is not imported runs no worker
+    """Return the memory limit of the dask worker, or else the memory of the machine, in bytes."""
+    module = sys.modules.get("distributed.worker")  # not imported: not in a worker
     try:
         worker = module.get_worker() if module else None
-    except ValueError:  # not in a worker's task
+    except ValueError:  # not in a task
         worker = None
     limit: int | None = worker.memory_manager.memory_limit if worker else None
     return limit or _machine_memory()

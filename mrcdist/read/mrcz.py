@@ -1,4 +1,4 @@
-"""MRCZ's compressed sections as the bytes that they would be in a plain file."""
+"""MRCZ: compressed sections presented as the bytes of an uncompressed file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["SectionReader"]
 
 
 class SectionReader:
-    """Decompresses the sections that cover the wanted bytes, and no others.
+    """Reads byte ranges by decompressing only the sections that contain them.
 
     Parameters
     ----------
     inner : RangeReader
         Reads the compressed file.
     table : SectionTable
-        Where each section is in it.
+        Position of each section in the compressed file.
     section_bytes : int
-        Bytes of a decompressed section; section i is bytes ``i * section_bytes`` on.
+        Bytes of a decompressed section; section i begins at byte ``i * section_bytes``.
     """
 
     def __init__(self, inner: RangeReader, table: SectionTable, section_bytes: int) -> None:
@@ -34,14 +34,14 @@ class SectionReader:
 
     @property
     def can(self) -> Capabilities:
-        """What it is planned with."""
+        """Capabilities for planning."""
         return Capabilities(self._cost, DEFAULT_TUNING.read_gap, ahead=self._inner.can.ahead)
 
     def _cost(self, start: int, stop: int) -> Cost:
-        """What reading the sections of a range takes, as they are stored."""
+        """Return the cost of the compressed sections of a range."""
         size = self._section_bytes
         packed = self._inner.can.cost(*self._table.byte_range(start // size, -(-stop // size)))
-        # The packed bytes, and one section out of the decompressor.
+        # Held: the compressed bytes and one decompressed section.
         return Cost(packed.requests, packed.nbytes, packed.held + packed.nbytes + size)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
@@ -50,7 +50,7 @@ class SectionReader:
         Raises
         ------
         FormatError
-            A section does not decompress to what the header announces.
+            A section does not decompress to the announced size.
         """
         size = self._section_bytes
         covers = [(start // size, -(-stop // size)) for start, stop in ranges]

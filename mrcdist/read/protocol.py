@@ -1,4 +1,4 @@
-"""What reads byte ranges of files: the roles that `mrcdist.read.execute` knows them by."""
+"""Protocols of readers of byte ranges, as used by `mrcdist.read.execute`."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class RangeReader(Protocol):
-    """Gives the bytes of ranges of one version of one file."""
+    """Returns byte ranges of one version of one file."""
 
     @property
     def can(self) -> Capabilities:
-        """What it is planned with; where it says so, the reader has one of the roles below, too."""
+        """Capabilities for planning, including whether a protocol below is implemented."""
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order."""
 
 
 class RangeKeeper(RangeReader, Protocol):
-    """A reader that gives the file's mapped pages."""
+    """A reader that can return mapped pages of the file."""
 
     def keep(self, start: int, stop: int, spare: int) -> Bytes | None:
-        """Map a range for as long as its bytes are used; None where that takes too much memory.
+        """Map a range for as long as its bytes are used, or return None if the budget is exhausted.
 
-        `spare` bytes of it are not wanted.
+        `spare` bytes of it are not needed.
         """
 
     def lend(
         self, start: int, stop: int, parts: Frames, length: int
     ) -> AbstractContextManager[Bytes | None]:
-        """Map a range for as long as the block lasts, to copy from; None where it takes too much.
+        """Lend a map of a range to copy from, or None if the budget is exhausted.
 
-        `length` bytes from each of `parts` on, counted from `start`, will be wanted.
+        `length` bytes from each of `parts`, relative to `start`, will be used.
         """
 
     def copy(self, stretches: Stretches, memory: Bytes) -> None:
@@ -52,7 +52,7 @@ class RangeKeeper(RangeReader, Protocol):
 
 
 class RangeFiller(RangeReader, Protocol):
-    """A reader that puts the bytes of ranges where they are wanted."""
+    """A reader that can read byte ranges directly to given places in memory."""
 
     def fill(self, wanted: Sequence[tuple[int, Target]]) -> None:
-        """Read what begins at each byte to its target."""
+        """Read the range that begins at each offset to its target."""

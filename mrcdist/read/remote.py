@@ -1,4 +1,4 @@
-"""Byte ranges of a remote file: cut in sub-ranges, several at a time, retried one by one."""
+"""Byte ranges of a remote file: split into concurrent requests, each retried separately."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mrcdist.storage.transport import Bytes
 
 __all__ = ["RemoteReader"]
 
-# Of the process, by its event loop, and of each store, by its filesystem.
+# Limits of requests in flight: of the process by event loop, of each store by filesystem.
 _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 
 
@@ -48,7 +48,7 @@ class RemoteReader:
 
     @property
     def can(self) -> Capabilities:
-        """What it is planned with, as far as is known of the store by now."""
+        """Capabilities for planning, with what has been measured of the store so far."""
         gap = self._transport.pace.max_gap
         return Capabilities(self._cost, gap, fills=True, ahead=self.ahead)
 
@@ -56,16 +56,16 @@ class RemoteReader:
         nbytes = stop - start
         requests = -(-nbytes // self._step(nbytes))
         if not self._transport.parallel:
-            # One answer is let go while the next one comes.
+            # One response is released while the next one arrives.
             return Cost(requests, nbytes, held=min(nbytes, 2 * self._settings.sub_range))
         at_a_time = min(requests, self._settings.concurrency)
-        # An answer that comes whole is held until it is copied to its place.
+        # A response that arrives as a whole is held until it is copied to its place.
         progressive = self._transport.reports_progress
         each = DEFAULT_TUNING.in_flight if progressive else self._step(nbytes)
         return Cost(requests, nbytes, held=min(nbytes, at_a_time * each))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
-        """Yield the bytes of each (start, stop), in order, fetching ahead within bounds.
+        """Yield the bytes of each (start, stop), in order, fetching a limited number ahead.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class RemoteReader:
         """
         loop = self._transport.loop
         running: deque[Future[Bytes]] = deque()
-        # One slot a request of this task; bound to the loop when it is first waited for.
+        # One slot per request of this task; bound to the loop when first awaited.
         slots = asyncio.Semaphore(self.ahead)
         self._check()
         try:
@@ -89,14 +89,14 @@ class RemoteReader:
                 future.cancel()
 
     def _step(self, nbytes: int) -> int:
-        """Length of the sub-ranges of a range; a short one is a single request."""
+        """Return the length of the sub-ranges of a range; a short range is a single request."""
         longest = self._settings.sub_range
         if nbytes <= longest or not self._transport.parallel:
             return longest
         return piece_bytes(nbytes, pieces=self.ahead, max_bytes=longest)
 
     def fill(self, wanted: Sequence[tuple[int, Target]]) -> None:
-        """Fetch what begins at each byte to its target, with nothing held in between.
+        """Fetch the range that begins at each offset directly to its target.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class RemoteReader:
             raise error.located(here(self._location)) from None
 
     async def _fetch(self, start: int, stop: int, slots: asyncio.Semaphore) -> Bytes:
-        """Fetch one range into an array of its own."""
+        """Fetch one range into a new array."""
         whole = np.empty(stop - start, np.uint8)
         await self._fetch_all([(start, Target([(whole.size, whole)]))], slots)
         return whole
@@ -129,7 +129,7 @@ class RemoteReader:
     async def _fetch_all(
         self, wanted: Sequence[tuple[int, Target]], slots: asyncio.Semaphore
     ) -> None:
-        """Fetch what begins at each byte to its target, in sub-ranges."""
+        """Fetch the range that begins at each offset to its target, in sub-ranges."""
         parts = [
             (start + at, target.part(at, min(at + step, target.size)))
             for start, target in wanted
@@ -141,7 +141,7 @@ class RemoteReader:
             return
         failure = None
         try:
-            # A group, so that no sub-range is still being fetched once one has failed for good.
+            # A group, so that the other sub-ranges are cancelled when one fails for good.
             async with asyncio.TaskGroup() as group:
                 for part in parts:
                     group.create_task(self._fetch_part(*part, slots))
@@ -158,7 +158,7 @@ class RemoteReader:
                 raise error.located(here(self._location, start, start + into.size)) from None
 
     async def _fetch_patiently(self, start: int, into: Target) -> None:
-        """Try until it works, or until the retries or the deadline are used up."""
+        """Retry until it succeeds, or until retries or deadline are exhausted."""
         loop = asyncio.get_running_loop()
         attempts = Attempts(self._settings, self._location.shown, self._location.scrub)
         while True:
@@ -178,11 +178,11 @@ class RemoteReader:
                         self._transport.pace.note(*watch.times(), into.size)
                     stats.add(requests=1, bytes_fetched=into.size)
                     return
-            await asyncio.sleep(wait)  # without a turn: other stores may be well
+            await asyncio.sleep(wait)  # without a turn, so that other stores can proceed
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Wait until another request may be in flight: to this store, and for this process."""
+        """Wait until the limits of this store and this process allow another request."""
         limit = self._settings.process_concurrency
         store = self._transport
         async with (
@@ -195,9 +195,9 @@ class RemoteReader:
 
 
 class _Watch:
-    """Puts off the end of an attempt whenever bytes come, and takes the time.
+    """Extends the timeout of an attempt whenever bytes arrive, and measures its times.
 
-    Not `limited`: a thread tells nothing of its progress, and could not be given up.
+    Without `limited` there is no timeout: a thread does not report progress and cannot be stopped.
     """
 
     def __init__(
@@ -223,19 +223,19 @@ class _Watch:
             self._clock.reschedule(now + self._silence)
 
     def alive(self) -> None:
-        """Take note of bytes that have come."""
+        """Record that bytes have arrived."""
         now = self._loop.time()
         self._first = self._first or now
-        # Setting a timer costs more than a piece of an answer; it need not be set for each.
+        # Setting a timer costs more than receiving a piece of data, so it is not set for each.
         if now >= self._next:
             self._attempts.heard()
             self._put_off(now)
 
     def times(self) -> tuple[float, float]:
-        """Seconds before the first bytes, and since."""
+        """Return the seconds until the first bytes, and since then."""
         return self._first - self._begun, self._loop.time() - self._first
 
 
 def _gate(owner: Any, limit: float) -> asyncio.Semaphore:
-    """The cap on requests in flight of a process or a store."""
+    """Return the semaphore that limits requests in flight of a process or a store."""
     return _gates.setdefault(owner, {}).setdefault(limit, asyncio.Semaphore(int(limit)))

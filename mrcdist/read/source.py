@@ -1,4 +1,4 @@
-"""The picklable array-like that every task indexes: constructor arguments, never handles."""
+"""The picklable array-like that tasks index; it contains no open handles."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Part:
     Attributes
     ----------
     file : StoredFile
-        The version that was planned for.
+        The planned version.
     offset : int
-        Byte at which its first frame begins.
+        Offset of the first frame in bytes.
     frames : int
-        Whole frames in it.
+        Number of complete frames.
     compression : {"gzip", "bzip2"} or None
-        The whole file is one compressed stream; `offset` counts in what it decompresses to.
+        If the whole file is one compressed stream; `offset` then refers to the decompressed bytes.
     sections : SectionTable or None
-        MRCZ's compressed sections; `offset` is then 0.
+        Compressed sections of an MRCZ file; `offset` is then 0.
     section_bytes : int
-        Bytes of a section that is decompressed.
+        Bytes of a decompressed section.
     """
 
     file: StoredFile
@@ -61,7 +61,7 @@ class Part:
     section_bytes: int = 0
 
     def open(self, settings: ReadSettings, tuning: Tuning = DEFAULT_TUNING) -> RangeReader:
-        """Open the file in this process: nothing comes from the client but this object."""
+        """Return a reader of the file in this process."""
         if self.compression is not None:
             return StreamReader(self.file, self.compression)
         reader: RangeReader = (
@@ -76,9 +76,9 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class MrcSource:
-    """MRC data as an array: indexing it opens the file here and reads what the index asks for.
+    """MRC data as an array-like: indexing opens the file in this process and reads the selection.
 
-    It deliberately is no duck array (no ``copy``, no ``__array_function__``), so that dask hands
+    Deliberately not a duck array (no ``copy``, no ``__array_function__``), so that dask passes
     slices to it.
 
     Parameters
@@ -87,9 +87,9 @@ class MrcSource:
         The files, in the order of their frames.
     layout : Layout
     table : ndarray of int, shape ``layout.navigation_shape``, optional
-        The frame at each navigation position, where they are not in the file's order.
+        Frame number at each navigation position, if frames are not in file order.
     tuning : Tuning, optional
-        Thresholds of reading.
+        Thresholds for reading.
     """
 
     parts: tuple[Part, ...]
@@ -114,7 +114,7 @@ class MrcSource:
 
     @property
     def travels_light(self) -> bool:
-        """Whether the source is small enough to go with every task."""
+        """Whether the source is small enough to be sent with every task."""
         return self.table is None and len(self.parts) == 1 and self.parts[0].sections is None
 
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
@@ -129,7 +129,7 @@ class MrcSource:
         try:
             block = execute(*self._planned(box, settings))
         except MrcdistError as error:
-            # The library's exception behind it may not pickle, and may hold secrets.
+            # The original exception of a library may not pickle, and may contain secrets.
             error.__context__ = None
             raise
         block = block[
@@ -138,16 +138,16 @@ class MrcSource:
             _direction(columns),
             *(slice(r.start, _stop(r), r.step) for r in components),
         ]
-        # Splitting the frames' axis and dropping axes of length 1 is always a view.
+        # Splitting the axis of frames and dropping axes of length 1 is always a view.
         return block.reshape(selection.result_shape)
 
     def cost(self, box: tuple[range, ...], settings: ReadSettings) -> Cost:
-        """Say what reading a box takes, from the plan of reading it and without doing so.
+        """Return the cost of reading a box, from its plan, without reading it.
 
         Parameters
         ----------
         box : tuple of range
-            Increasing positions along every axis, at least one each.
+            Increasing positions along each axis, at least one each.
         settings : ReadSettings
         """
         return self._planned(box, settings)[0].cost
@@ -155,7 +155,7 @@ class MrcSource:
     def _planned(
         self, box: tuple[range, ...], settings: ReadSettings
     ) -> tuple[BlockPlan, list[RangeReader]]:
-        """How a box is read, and the readers of the files that hold it."""
+        """Return the plan for reading a box, and the readers of its files."""
         n_navigation = len(self.layout.navigation_shape)
         frames = self.layout.frames(box[:n_navigation], self.table)
         window = Window(box[n_navigation], box[n_navigation + 1])
@@ -170,7 +170,7 @@ class MrcSource:
         return plan_block(files, self.layout, frames, window, self.tuning), readers
 
     def _holding(self, frames: Frames) -> list[tuple[Part, int]]:
-        """The files that hold these frames, and the number of the first frame of each."""
+        """Return the files that contain these frames, each with the number of its first frame."""
         if len(self.parts) == 1 and frames[0] >= 0:
             return [(self.parts[0], 0)]
         parts = []
@@ -188,10 +188,10 @@ class MrcSource:
 
     @functools.cached_property
     def _packed(self) -> bytes | None:
-        """What a task carries: packed once, since pickling it a task takes longer than to plan it.
+        """The pickled source, made once, since pickling per task would take longer than planning.
 
-        None for what goes to each worker once, and where a class of a notebook is among the storage
-        options: that is more than pickle can, and distributed sees to it by itself.
+        None if the source is sent once per worker, or if `pickle` fails, for instance for a class
+        from a notebook among the storage options; distributed can pickle those.
         """
         if not self.travels_light:
             return None
@@ -199,7 +199,7 @@ class MrcSource:
             packed = pickle.dumps(
                 (type(self), self.parts, self.layout, self.table, self.tuning), protocol=5
             )
-        except Exception:  # noqa: BLE001 whatever pickle does not know
+        except Exception:  # noqa: BLE001 anything that cannot be pickled
             return None
         return None if b"__main__" in packed else packed
 
@@ -213,8 +213,8 @@ class MrcSource:
 
 @functools.lru_cache(maxsize=64)
 def _unpacked(packed: bytes) -> MrcSource:
-    """The one source in this process for all tasks that carry it: nothing in it ever changes."""
-    kind, *arguments = pickle.loads(packed)  # noqa: S301 part of a pickle itself
+    """Unpickle a source once per process; tasks can share it because it is immutable."""
+    kind, *arguments = pickle.loads(packed)  # noqa: S301 itself part of a pickle
     source: MrcSource = kind(*arguments)
     return source
 
@@ -222,9 +222,9 @@ def _unpacked(packed: bytes) -> MrcSource:
 def _merging(
     can: Capabilities, layout: Layout, settings: ReadSettings, tuning: Tuning
 ) -> tuple[Merging, Merging]:
-    """What of a file is copied together, and what may be used where it lies."""
+    """Return the limits for ranges that are copied, and for ranges used as a view."""
     if can.maps:
-        # What stays mapped is not cut: it is one view.
+        # A view is not split.
         return (
             Merging(can.gap, math.inf, tuning.map_piece, 1, tuning.shortest_piece),
             Merging(layout.nbytes, math.inf, layout.nbytes + 1, 1, tuning.shortest_piece),
@@ -240,7 +240,7 @@ def _merging(
 
 
 def _increasing(positions: range) -> range:
-    """The same positions in increasing order, as they lie in the file."""
+    """Return the positions in increasing order, as in the file."""
     return positions if positions.step > 0 else positions[::-1]
 
 
