@@ -1,7 +1,7 @@
 """Look at a file by reading a small, stated part of it: pictures, a browser.
 
-What to read is decided from numbers alone: `view`, then `choose_sample` with `sample_scan` and
-`sample_volume`, within the limits of `sample`. `reading` reads it; `panels` and `summary` make
-images and words of it; `figure` draws them. `preview` does all of it in order. `browser` is the
-interactive one, on a `canvas`, over the frames of `scan_data`.
+What to read is decided from numbers alone: `view`, then `choose_sample` with `sample_scan`, within
+the limits of `sample`. `reading` reads it; `panels` and `summary` make images and words of it;
+`figure` draws them. `preview` does all of it in order. `browser` is the interactive one, on a
+`canvas`, over the frames of `scan_data`.
 """

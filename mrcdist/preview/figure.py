@@ -34,21 +34,9 @@ _LEAST_SHARE = 0.12
 def preview_figure(
     panels: Sequence[Panel], *, title: str, lines: Sequence[tuple[str, str]], planes: bool
 ) -> Any:
-    """Draw panels with words beside them.
+    """Draw panels in a figure of matplotlib's, with title, labels and words beside them.
 
-    Parameters
-    ----------
-    panels : sequence of Panel
-    title : str
-        Above all.
-    lines : sequence of (str, str)
-        Labels and words at the side.
-    planes : bool
-        The panels are the three planes of a volume, and share their edges.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    Where `planes` is True, the panels are the three planes of a volume and share their edges.
     """
     lines = [(printable(label), printable(words)) for label, words in lines]
     rows, columns = (2, 2) if planes else _grid(len(panels), _aspect(panels[0]))

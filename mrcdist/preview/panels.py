@@ -21,7 +21,7 @@ from mrcdist.preview.reading import (
     mean_frame,
     mean_on_grid,
 )
-from mrcdist.preview.sample import Band, ImagesSample, ScanSample, VolumeSample, grid_words
+from mrcdist.preview.sample import ImagesSample, ScanSample, VolumeSample, grid_words
 from mrcdist.words import position_words
 
 __all__ = ["Panel", "image_panels", "scan_panels", "volume_panels"]
@@ -75,16 +75,8 @@ def scan_panels(
 ) -> tuple[Panel, ...]:
     """Make virtual images and patterns of a scan.
 
-    Parameters
-    ----------
-    sample : ScanSample
-    pixels : PixelsRead
-    axes : sequence of Axis
-        Of the whole array.
-    plane : sequence of int
-        Which of them are (y, x).
-    image : Panel, optional
-        An image of the scan that takes the virtual images' place.
+    `axes` are those of the whole array, of which `plane` says which are (y, x); `image` is an image
+    of the scan that takes the virtual images' place.
 
     Returns
     -------
@@ -94,7 +86,7 @@ def scan_panels(
     """
     down, across = (axis for axis in axes if not axis.navigate)
     y, x = (axes[i] for i in plane)
-    full = Band(0, down.size)
+    full = range(down.size)
     at = (sample.ys[sample.single[0]], sample.xs[sample.single[1]])
     mean = mean_frame(magnitude(pixels.rows(frame, full)) for frame in sample.patterns)
     single = magnitude(pixels.rows(int(sample.frames[sample.single]), full))
@@ -113,7 +105,7 @@ def scan_panels(
     images = _virtual_images(sample, pixels, detectors, across.size)
     words = grid_words(sample.ys, sample.xs)
     if sample.band != full:
-        words += f", rows {sample.band.top} to {sample.band.top + sample.band.rows - 1} of frames"
+        words += f", rows {sample.band.start} to {sample.band.stop - 1} of frames"
     step = sample.ys.step if len(sample.ys) > 1 else sample.xs.step
     # A sampled point stands for the square around it; the grid leaves out a little of each rim.
     y, x = replace(y, size=len(sample.ys) * step), replace(x, size=len(sample.xs) * step)
@@ -145,8 +137,7 @@ def _virtual_images(
 ) -> dict[str, Array]:
     """Virtual images of the detectors that have pixels in the rows that were read."""
     frames = frames_of_grid(sample, pixels, sample.band)
-    rows = range(sample.band.top, sample.band.top + sample.band.rows)
-    masks = {name: of.weights(rows, range(columns)) > 0 for name, of in detectors.items()}
+    masks = {name: of.weights(sample.band, range(columns)) > 0 for name, of in detectors.items()}
     return {
         name: mean_on_grid(frames, mask, sample.frames.shape)
         for name, mask in masks.items()
@@ -159,21 +150,12 @@ def volume_panels(
 ) -> tuple[Panel, Panel, Panel]:
     """Make the three planes: a section, along its rows, across them.
 
-    Parameters
-    ----------
-    sample : VolumeSample
-    pixels : PixelsRead
-    axes : sequence of Axis
-        (sections, rows, columns).
-
-    Returns
-    -------
-    tuple of Panel
-        The second's height and the third's width count sections.
+    `axes` are those of sections, rows and columns. The second plane's height and the third's width
+    count sections.
     """
     depth, down, across = axes
     section, row, column = sample.at
-    along_row = np.stack([pixels.rows(i, Band(row, 1))[0] for i in sample.along_row])
+    along_row = np.stack([pixels.rows(i, range(row, row + 1))[0] for i in sample.along_row])
     along_column = np.stack(
         [
             np.concatenate([pixels.rows(i, band)[:, column] for band in sample.column_rows])
@@ -206,14 +188,7 @@ def image_panels(
 ) -> tuple[Panel, ...]:
     """Make a panel of each frame; of a single complex one magnitude and phase.
 
-    Parameters
-    ----------
-    sample : ImagesSample
-    pixels : PixelsRead
-    axes : sequence of Axis
-        Of the whole array.
-    reciprocal : bool
-        Use logarithmic contrast.
+    `axes` are those of the whole array; `reciprocal` frames are logarithmic.
     """
     navigation = [axis for axis in axes if axis.navigate]
     down, across, *components = (axis for axis in axes if not axis.navigate)
@@ -238,7 +213,7 @@ def image_panels(
     return tuple(panels)
 
 
-def _lines(pixels: PixelsRead, frame: int, chosen: Sequence[Band]) -> Array:
+def _lines(pixels: PixelsRead, frame: int, chosen: Sequence[range]) -> Array:
     """A frame's rows, or the mean of each of its bands."""
     if len(chosen) == 1:
         return magnitude(pixels.rows(frame, chosen[0]))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mrcdist.config import read_settings
 from mrcdist.plan.capabilities import Cost
-from mrcdist.preview.sample import Band, Piece, ScanSample
+from mrcdist.preview.sample import Piece, ScanSample
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 
@@ -35,20 +35,15 @@ Point = tuple[int, ...]
 
 
 class PixelsRead:
-    """The pieces that were read, by frame and row.
-
-    Parameters
-    ----------
-    blocks : mapping of Piece to ndarray, shape (frames, rows, columns) + components
-    """
+    """Pieces that were read, blocks of shape (frames, rows, columns) + components, by frame and row."""
 
     def __init__(self, blocks: Mapping[Piece, Array]) -> None:
-        self._by_frame: dict[int, list[tuple[int, Array]]] = defaultdict(list)
+        self._by_frame: dict[int, list[tuple[range, Array]]] = defaultdict(list)
         for piece, block in blocks.items():
-            for i in range(piece.frames):
-                self._by_frame[piece.first + i].append((piece.top, block[i]))
+            for frame, rows in zip(piece.frames, block, strict=True):
+                self._by_frame[frame].append((piece.rows, rows))
 
-    def rows(self, frame: int, band: Band) -> Array:
+    def rows(self, frame: int, wanted: range) -> Array:
         """Return neighbouring rows of a frame, shape (rows, columns) + components.
 
         Raises
@@ -56,10 +51,10 @@ class PixelsRead:
         KeyError
             They were not read.
         """
-        for top, rows in self._by_frame[frame]:
-            if top <= band.top and band.top + band.rows <= top + len(rows):
-                return rows[band.top - top : band.top - top + band.rows]
-        raise KeyError((frame, band))
+        for there, rows in self._by_frame[frame]:
+            if there.start <= wanted.start and wanted.stop <= there.stop:
+                return rows[wanted.start - there.start : wanted.stop - there.start]
+        raise KeyError((frame, wanted))
 
 
 def in_file_order(source: MrcSource) -> MrcSource:
@@ -69,39 +64,15 @@ def in_file_order(source: MrcSource) -> MrcSource:
 
 
 def cost_of(source: MrcSource, pieces: Sequence[Piece]) -> Cost:
-    """Return what reading will take, by the plans of reading each piece.
-
-    Parameters
-    ----------
-    source : MrcSource
-        In the order of the file.
-    pieces : sequence of Piece
-    """
+    """Return what reading pieces of a source in file order will take, by the plans of reading."""
     settings = read_settings()
-    costs = [
-        source.cost(
-            (
-                range(piece.first, piece.first + piece.frames),
-                range(piece.top, piece.top + piece.rows),
-                *map(range, source.shape[2:]),
-            ),
-            settings,
-        )
-        for piece in pieces
-    ]
+    whole_rows = tuple(map(range, source.shape[2:]))
+    costs = [source.cost((piece.frames, piece.rows, *whole_rows), settings) for piece in pieces]
     return Cost(sum(cost.requests for cost in costs), sum(cost.nbytes for cost in costs))
 
 
 def read_pieces(source: MrcSource, pieces: Sequence[Piece], progress: Progress) -> PixelsRead:
-    """Read pieces on threads of this process.
-
-    Parameters
-    ----------
-    source : MrcSource
-        In the order of the file.
-    pieces : sequence of Piece
-    progress : Progress
-        Advanced by one for each piece.
+    """Read pieces of a source in file order, on threads of this process.
 
     Raises
     ------
@@ -110,9 +81,8 @@ def read_pieces(source: MrcSource, pieces: Sequence[Piece], progress: Progress) 
     """
 
     def read(piece: Piece) -> Array:
-        block: Array = source[
-            piece.first : piece.first + piece.frames, piece.top : piece.top + piece.rows
-        ]
+        frames, rows = piece.frames, piece.rows
+        block: Array = source[frames.start : frames.stop, rows.start : rows.stop]
         progress.advance()
         return block
 
@@ -129,7 +99,7 @@ def magnitude(numbers: Array) -> Array:
     return np.abs(numbers) if numbers.dtype.kind == "c" else numbers
 
 
-def frames_of_grid(sample: ScanSample, pixels: PixelsRead, band: Band) -> dict[Point, Array]:
+def frames_of_grid(sample: ScanSample, pixels: PixelsRead, band: range) -> dict[Point, Array]:
     """Return rows of the frame at each point of a grid that has one, real numbers."""
     return {
         point: magnitude(pixels.rows(int(frame), band))
@@ -139,21 +109,7 @@ def frames_of_grid(sample: ScanSample, pixels: PixelsRead, band: Band) -> dict[P
 
 
 def mean_on_grid(frames: Mapping[Point, Array], mask: Array, shape: Point) -> Array:
-    """Return the mean over a detector's pixels at every point of a grid.
-
-    Parameters
-    ----------
-    frames : mapping of (y, x) to ndarray
-    mask : ndarray of bool
-        Of the shape of a frame, not all False.
-    shape : tuple of int
-        Of the grid.
-
-    Returns
-    -------
-    ndarray, shape `shape`
-        NaN where there is no frame.
-    """
+    """Return the mean over a detector's pixels at every point of a grid; NaN without a frame."""
     image = np.full(shape, np.nan)
     for point, frame in frames.items():
         image[point] = frame[mask].mean(dtype=np.float64)

@@ -10,7 +10,6 @@ from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Frames, Layout
 
 __all__ = [
-    "Band",
     "ImagesSample",
     "Piece",
     "ReadLimits",
@@ -53,36 +52,20 @@ class ReadLimits:
     stream: bool = False
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Piece:
     """Rows of a frame, or several whole frames, that lie in the file one behind the other.
 
     Attributes
     ----------
-    first, frames : int
-        The first frame, counted as the file stores them, and how many.
-    top, rows : int
-        The first row, and how many: all of them where there are several frames.
+    frames : range
+        Neighbouring frames, counted as the file stores them.
+    rows : range
+        Neighbouring rows: all of them where there are several frames.
     """
 
-    first: int
-    frames: int
-    top: int
-    rows: int
-
-
-@dataclass(frozen=True, order=True)
-class Band:
-    """Neighbouring rows of a frame.
-
-    Attributes
-    ----------
-    top, rows : int
-        The first row, and how many.
-    """
-
-    top: int
-    rows: int
+    frames: range
+    rows: range
 
 
 @dataclass(frozen=True)
@@ -108,7 +91,7 @@ class ScanSample(Sample):
         Scan points.
     frames : ndarray of int64, shape (len(ys), len(xs))
         The frame at each, -1 where there is none.
-    band : Band
+    band : range
         The rows that are read of each, for a virtual image.
     patterns : tuple of int
         Frames that are read whole, for the mean pattern.
@@ -119,7 +102,7 @@ class ScanSample(Sample):
     ys: range
     xs: range
     frames: Frames
-    band: Band
+    band: range
     patterns: tuple[int, ...]
     single: tuple[int, int]
 
@@ -132,20 +115,20 @@ class VolumeSample(Sample):
     ----------
     at : tuple of int
         (section, row, column) in which the planes meet.
-    section : tuple of Band
+    section : tuple of range
         Rows of section ``at[0]``.
     along_row : range
         Sections of which row ``at[1]`` is read.
     along_column : range
         Sections of which column ``at[2]`` is read, in these rows:
-    column_rows : tuple of Band
+    column_rows : tuple of range
     """
 
     at: tuple[int, int, int]
-    section: tuple[Band, ...]
+    section: tuple[range, ...]
     along_row: range
     along_column: range
-    column_rows: tuple[Band, ...]
+    column_rows: tuple[range, ...]
 
 
 @dataclass(frozen=True)
@@ -155,12 +138,12 @@ class ImagesSample(Sample):
     Attributes
     ----------
     frames : tuple of int
-    bands : tuple of Band
+    bands : tuple of range
         The rows that are read of each.
     """
 
     frames: tuple[int, ...]
-    bands: tuple[Band, ...]
+    bands: tuple[range, ...]
 
 
 def too_small(budget: int, least: int, what: str) -> ArgumentError:
@@ -175,75 +158,40 @@ def too_small(budget: int, least: int, what: str) -> ArgumentError:
 
 
 def whole_frames(frames: Iterable[int], rows: int) -> tuple[Piece, ...]:
-    """Gather whole frames to as few pieces as there are runs of neighbours.
-
-    Parameters
-    ----------
-    frames : iterable of int
-        In any order; repeated ones count once.
-    rows : int
-        Of a frame.
-    """
+    """Gather whole frames, in any order, to as few pieces as there are runs of neighbours."""
     pieces: list[Piece] = []
-    first = last = -2
     for frame in sorted(set(frames)):
-        if frame == last + 1:
-            pieces[-1] = Piece(first, frame - first + 1, 0, rows)
+        if pieces and frame == pieces[-1].frames.stop:
+            frame_range = range(pieces.pop().frames.start, frame + 1)
         else:
-            first = frame
-            pieces.append(Piece(frame, 1, 0, rows))
-        last = frame
+            frame_range = range(frame, frame + 1)
+        pieces.append(Piece(frame_range, range(rows)))
     return tuple(pieces)
 
 
-def bands(rows: int, count: int, height: int) -> tuple[Band, ...]:
-    """Spread bands of rows over a frame.
-
-    Parameters
-    ----------
-    rows : int
-        Of the frame.
-    count : int
-        Bands, at most one a row.
-    height : int
-        Rows of a band; less where it would reach into the next one.
-    """
+def bands(rows: int, count: int, height: int) -> tuple[range, ...]:
+    """Spread `count` bands of at most `height` rows over the `rows` of a frame, without overlap."""
     tops = [i * rows // count for i in range(count)]
     return tuple(
-        Band(top, min(height, stop - top))
+        range(top, min(top + height, stop))
         for top, stop in zip(tops, [*tops[1:], rows], strict=True)
     )
 
 
-def lines_of(layout: Layout, budget: int, reads: int) -> tuple[Band, ...]:
-    """All rows of a frame in one band, or as many bands of them as the limits allow.
+def lines_of(layout: Layout, budget: int, reads: int) -> tuple[range, ...]:
+    """Return all rows of a frame in one band, or as many bands as bytes and reads allow.
 
-    Parameters
-    ----------
-    layout : Layout
-    budget, reads : int
-        Bytes and bands at most.
-
-    Returns
-    -------
-    tuple of Band
-        Empty where not one row fits.
+    Empty where not one row fits.
     """
     rows = layout.frame_shape[0]
     if layout.frame_bytes <= budget and reads:
-        return (Band(0, rows),)
+        return (range(rows),)
     lines = min(_MOST_LINES, rows, reads, budget // layout.row_bytes)
     return bands(rows, lines, budget // (lines * layout.row_bytes)) if lines > 0 else ()
 
 
 def spread(size: int, step: int) -> range:
-    """Every step-th position of an axis, with as much left over before the first as after the last.
-
-    Parameters
-    ----------
-    size, step : int
-        At least 1.
-    """
+    """Return every step-th position of an axis, with as much left over at both of its ends."""
     count = -(-size // step)
     return range((size - 1 - (count - 1) * step) // 2, size, step)
 

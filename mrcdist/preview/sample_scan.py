@@ -10,7 +10,6 @@ import numpy as np
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Frames, FrameTable, Layout
 from mrcdist.preview.sample import (
-    Band,
     Piece,
     ReadLimits,
     ScanSample,
@@ -43,18 +42,8 @@ def sample_scan(
 
     Frames are read whole where that gives a grid of 24 × 24 at least. Where they are too large for
     it, a few are read whole, for the mean pattern, and of more of them the rows in the middle,
-    through which the direct beam goes.
-
-    Parameters
-    ----------
-    layout : Layout
-    plane : sequence of int
-        The positions of (y, x) among the navigation axes. The others stay at their first point.
-    limits : ReadLimits
-    table : ndarray of int, shape ``layout.navigation_shape``, optional
-        The frame at each navigation position.
-    virtual_image : bool
-        False where a mean pattern is all that is wanted.
+    through which the direct beam goes. `plane` is the positions of (y, x) among the navigation
+    axes; the others stay at their first point. For `table` and `virtual_image` see `choose_sample`.
 
     Raises
     ------
@@ -81,7 +70,7 @@ def sample_scan(
         pieces,
         *grid.positions(step),
         frames,
-        Band(0, rows),
+        range(rows),
         tuple(_present(frames)),
         _near_middle(frames),
     )
@@ -98,7 +87,8 @@ def _banded(layout: Layout, limits: ReadLimits, grid: _Grid) -> ScanSample | Non
     step = least_step(grid.sizes, most)
     frames = grid.frames(step)
     height = max(min(rest // (frames.size * row_bytes), rows // 4), 1)
-    band = Band((rows - height) // 2, height)
+    top = (rows - height) // 2
+    band = range(top, top + height)
     single = _near_middle(frames)
 
     there = _present(frames)
@@ -106,10 +96,11 @@ def _banded(layout: Layout, limits: ReadLimits, grid: _Grid) -> ScanSample | Non
     chosen.add(int(frames[single]))
     pieces = [
         *whole_frames(chosen, rows),
-        *(Piece(frame, 1, band.top, band.rows) for frame in set(there) - chosen),
+        *(Piece(range(i, i + 1), band) for i in set(there) - chosen),
     ]
+    in_order = tuple(sorted(pieces, key=lambda piece: piece.frames.start))
     patterns = tuple(sorted(chosen))
-    return ScanSample(tuple(sorted(pieces)), *grid.positions(step), frames, band, patterns, single)
+    return ScanSample(in_order, *grid.positions(step), frames, band, patterns, single)
 
 
 class _Grid:

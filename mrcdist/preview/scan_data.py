@@ -29,7 +29,7 @@ from mrcdist.preview.reading import (
     mean_on_grid,
     read_pieces,
 )
-from mrcdist.preview.sample import Band, ReadLimits, ScanSample, least_step, spread
+from mrcdist.preview.sample import ReadLimits, ScanSample, least_step, spread
 from mrcdist.preview.view import View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
@@ -215,7 +215,7 @@ def _of_source(source: MrcSource, axes: Sequence[Axis], name: str, budget: int) 
         )
     with Progress("reading", len(sample.pieces)) as progress:
         pixels = read_pieces(in_file_order(source), sample.pieces, progress)
-    grid = frames_of_grid(sample, pixels, Band(0, source.layout.frame_shape[0]))
+    grid = frames_of_grid(sample, pixels, range(source.layout.frame_shape[0]))
     return ScanData(name, _four(axes, plane), sample.ys, sample.xs, source, plane, grid)
 
 

@@ -36,14 +36,7 @@ _SHORT = ("name", "x", "y", "z")
 def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     """Return labels and words: array, how it is stored, axes, instrument, the header's own labels.
 
-    Parameters
-    ----------
-    plan : Plan
-
-    Returns
-    -------
-    list of (str, str)
-        The label is empty where the line belongs to the one before. No secret.
+    The label is empty where the line belongs to the one before. No secret.
     """
     header = plan.header
     lines = [

@@ -23,7 +23,7 @@ def test_each_piece_of_a_scan_is_one_get_of_its_bytes(moto, tmp_path):
     assert Cost(read.requests, read.nbytes) == preview.cost
     assert preview.view.kind == "scan"
     assert preview.cost.requests == len(preview.sample.pieces) > 10
-    rows = sum(piece.frames * piece.rows for piece in preview.sample.pieces)
+    rows = sum(len(piece.frames) * len(piece.rows) for piece in preview.sample.pieces)
     assert preview.cost.nbytes == rows * 32 <= 12_000
 
 

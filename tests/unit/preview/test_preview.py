@@ -141,7 +141,7 @@ def test_sections_of_mrcz_are_read_whole(tmp_path):
     path = tmp_path / "a.mrcz"
     mrcz.writeMRC(volume, str(path), compressor="zstd")
     look, panels = looked(plan_mrc(path), budget=3 * 2400, view="volume")
-    assert [piece.rows for piece in look.sample.pieces] == [20, 20, 20]
+    assert [piece.rows for piece in look.sample.pieces] == [range(20)] * 3
     z, _, x = look.sample.at
     np.testing.assert_array_equal(panels[0].image, volume[z])
     np.testing.assert_array_equal(panels[2].image, volume[list(look.sample.along_column), :, x].T)

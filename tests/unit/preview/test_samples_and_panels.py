@@ -19,7 +19,6 @@ from mrcdist.preview.choose_sample import choose_sample
 from mrcdist.preview.panels import image_panels, scan_panels, volume_panels
 from mrcdist.preview.reading import PixelsRead
 from mrcdist.preview.sample import (
-    Band,
     ImagesSample,
     ReadLimits,
     ScanSample,
@@ -57,7 +56,7 @@ def taken_from(frames, pieces):
     return PixelsRead(
         {
             piece: frames[
-                piece.first : piece.first + piece.frames, piece.top : piece.top + piece.rows
+                piece.frames.start : piece.frames.stop, piece.rows.start : piece.rows.stop
             ]
             for piece in pieces
         }
@@ -66,22 +65,17 @@ def taken_from(frames, pieces):
 
 def lines_of_frame(frame, chosen):
     """The rows of one band, or a line for each of several: the mean of its rows."""
-    parts = [frame[band.top : band.top + band.rows] for band in chosen]
+    parts = [frame[band.start : band.stop] for band in chosen]
     return parts[0] if len(parts) == 1 else np.stack([part.mean(axis=0) for part in parts])
 
 
 def size_of(pieces, layout):
-    return sum(piece.frames * piece.rows * layout.row_bytes for piece in pieces)
+    return sum(len(piece.frames) * len(piece.rows) * layout.row_bytes for piece in pieces)
 
 
 def cells_of(pieces):
     """Every (frame, row) that the pieces hold, repeated ones repeated."""
-    return [
-        (frame, row)
-        for piece in pieces
-        for frame in range(piece.first, piece.first + piece.frames)
-        for row in range(piece.top, piece.top + piece.rows)
-    ]
+    return [(frame, row) for piece in pieces for frame in piece.frames for row in piece.rows]
 
 
 sizes = st.integers(1, 12)
@@ -119,9 +113,9 @@ def test_a_choice_keeps_to_its_limits(view, shape, limits, virtual_image):
     assert max(frame for frame, _ in cells) < layout.n_frames
     assert max(row for _, row in cells) < layout.frame_shape[0]
     if limits.whole or limits.stream:
-        assert all(piece.rows == layout.frame_shape[0] for piece in choice.pieces)
+        assert all(piece.rows == range(layout.frame_shape[0]) for piece in choice.pieces)
     if limits.stream:
-        assert [piece.first for piece in choice.pieces] == [0]
+        assert [piece.frames.start for piece in choice.pieces] == [0]
 
 
 @given(st.lists(sizes, min_size=4, max_size=4), st.integers(200, 20_000), st.integers(0, 143))
@@ -148,7 +142,7 @@ def test_scan_panels_show_the_frames_of_their_points(shape, budget, present):
     np.testing.assert_allclose(mean.image, frames[list(choice.patterns)].mean(axis=0))
     iy, ix = choice.single
     np.testing.assert_array_equal(single.image, frames[expected[iy, ix]])
-    band = slice(choice.band.top, choice.band.top + choice.band.rows)
+    band = slice(choice.band.start, choice.band.stop)
     names = [panel.name for panel in virtual]
     detectors = list(mean.rings) or [Ring(0, 0, 0, 1e9)]
     for name, panel in zip(names, virtual, strict=True):
@@ -164,8 +158,8 @@ def test_scans_with_large_frames_show_rows_through_the_middle():
     layout = layout_of((256, 256, 1024, 512))
     choice = choose_sample(layout, SCAN, ReadLimits(64 * 2**20))
     assert choice.frames.size >= 24 * 24
-    assert choice.band.rows < 1024
-    assert abs(choice.band.top + choice.band.rows / 2 - 512) < 1
+    assert len(choice.band) < 1024
+    assert abs((choice.band.start + choice.band.stop) / 2 - 512) < 1
     assert len(choice.patterns) >= 8
     assert size_of(choice.pieces, layout) <= 64 * 2**20
 
@@ -195,7 +189,7 @@ def test_volume_panels_are_planes_of_the_volume(shape, budget, whole):
     wanted = lines_of_frame(volume[section], choice.section)
     np.testing.assert_allclose(yx.image, wanted)
     np.testing.assert_array_equal(zx.image, volume[list(choice.along_row), row])
-    rows = [r for band in choice.column_rows for r in range(band.top, band.top + band.rows)]
+    rows = [r for band in choice.column_rows for r in band]
     np.testing.assert_array_equal(
         yz.image, volume[np.ix_(list(choice.along_column), rows, [column])][..., 0].T
     )
@@ -208,7 +202,7 @@ def test_a_plane_across_the_rows_leaves_sections_out_where_it_must():
     choice = choose_sample(layout_of((512, 1024, 1024), "<f4"), VOLUME, ReadLimits(64 * 2**20))
     assert choice.along_row == range(512)
     assert len(choice.along_column) >= 8
-    assert choice.column_rows == (Band(0, 1024),)
+    assert choice.column_rows == (range(1024),)
 
 
 @given(st.lists(sizes, min_size=3, max_size=3), st.integers(50, 5000))
@@ -229,7 +223,7 @@ def test_a_montage_has_the_first_and_the_last_frame_and_whole_ones_where_they_fi
     choice = choose_sample(layout_of((41, 100, 100)), IMAGES, ReadLimits(10**7))
     assert len(choice.frames) == 12
     assert (choice.frames[0], choice.frames[-1]) == (0, 40)
-    assert choice.bands == (Band(0, 100),)
+    assert choice.bands == (range(100),)
 
 
 def test_frames_beyond_the_budget_are_shown_by_bands_of_lines():
@@ -245,10 +239,10 @@ def test_bands_are_spread_over_all_rows_and_never_overlap(rows, count, height):
     count = min(count, rows)
     found = bands(rows, count, height)
     assert len(found) == count
-    assert all(1 <= band.rows <= height for band in found)
-    for band, after in zip(found, [*found[1:], Band(rows, 0)], strict=True):
-        assert band.top + band.rows <= after.top
-        assert after.top - band.top <= -(-rows // count)
+    assert all(1 <= len(band) <= height for band in found)
+    for band, after in zip(found, [*found[1:], range(rows, rows)], strict=True):
+        assert band.stop <= after.start
+        assert after.start - band.start <= -(-rows // count)
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
@@ -261,8 +255,8 @@ def test_spread_positions_leave_as_much_out_before_as_after(size, step):
 @given(st.lists(st.integers(0, 40), min_size=1))
 def test_whole_frames_are_gathered_to_runs(frames):
     pieces = whole_frames(frames, 7)
-    assert [f for p in pieces for f in range(p.first, p.first + p.frames)] == sorted(set(frames))
-    ends = [(p.first, p.first + p.frames) for p in pieces]
+    assert [f for p in pieces for f in p.frames] == sorted(set(frames))
+    ends = [(p.frames.start, p.frames.stop) for p in pieces]
     assert all(stop < start for (_, stop), (start, _) in itertools.pairwise(ends))
 
 
