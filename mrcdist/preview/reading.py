@@ -35,7 +35,7 @@ Point = tuple[int, ...]
 
 
 class PixelsRead:
-    """Pieces that were read, blocks of shape (frames, rows, columns) + components, by frame and row."""
+    """Pieces that were read, (frames, rows, columns) + components each, by frame and row."""
 
     def __init__(self, blocks: Mapping[Piece, Array]) -> None:
         self._by_frame: dict[int, list[tuple[range, Array]]] = defaultdict(list)
