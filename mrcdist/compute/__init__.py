@@ -1,1 +1,1 @@
-"""What is computed from frames."""
+"""Computations on frames: detectors and reductions."""

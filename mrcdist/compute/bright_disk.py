@@ -1,4 +1,4 @@
-"""Where the bright disk of a diffraction pattern is."""
+"""Locate the bright disk of a diffraction pattern."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ from mrcdist.errors import ArgumentError
 
 __all__ = ["find_disk"]
 
-# Twice the mean squared distance from the middle, over the squared radius of a circle of the same
-# area: 1 for a disk, 1.5 for two that touch.
+# Twice the mean squared distance from the centre ÷ the squared radius of a circle of the same area:
+# 1 for a disk, 1.5 for two touching disks.
 _ROUND = 1.25
 
-# Rows of which nine shifted copies are held at a time.
+# Rows processed at a time, to limit memory: the median needs nine shifted copies.
 _BAND = 256
 
 
 def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
-    """Find the bright disk by its half-maximum.
+    """Return centre and radius of the bright disk, defined by its half-maximum.
 
-    A median over 3 × 3 pixels removes hot pixels. Half-way between its background (5th percentile)
-    and its maximum is the edge. The disk is the pixels of the median at or above it, and their
-    neighbours that are that bright themselves, since the median cuts corners. Its centre is their
-    centre of mass, each counted once, its radius that of a circle of as many pixels: right to
-    about half a pixel.
+    A median filter over 3 × 3 pixels removes hot pixels. The threshold is half-way between the
+    background (5th percentile) and the maximum of the filtered pattern. The disk consists of the
+    filtered pixels at or above the threshold, and of their neighbours that are at or above it
+    unfiltered, since the median erodes the edge. Its centre is the unweighted mean position of
+    these pixels, its radius that of a circle with the same area. Both are accurate to about half a
+    pixel.
 
     Parameters
     ----------
     pattern : ndarray, shape (rows, columns)
         A mean diffraction pattern.
     radius : float, optional
-        In pixels; wins over the half-maximum's.
+        In pixels; overrides the radius found.
 
     Returns
     -------
     Ring
-        With inner radius 0.
+        A circle: the inner radius is 0.
 
     Raises
     ------
     ArgumentError
-        There is no contrast, or what is bright is not one round disk.
+        There is no contrast, or the bright pixels do not form one round disk.
     """
     raw = np.asarray(pattern, np.float64)
     smooth = _median(raw)
@@ -88,7 +89,7 @@ def _median(pattern: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _grown(area: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The area and its neighbours."""
+    """Return the area extended by its neighbouring pixels."""
     padded = np.pad(area, 1)
     n_rows, n_columns = area.shape
     grown = np.zeros_like(area)

@@ -1,4 +1,4 @@
-"""Virtual detectors: which pixels of a frame count, and how much."""
+"""Virtual detectors: the weight of each pixel of a frame."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = [
 Weights = npt.NDArray[np.float64]
 FrameShape = tuple[int, int]
 
-# Sums of 16-bit pixels times whole weights up to this stay exact in float64; see `reductions`.
+# Sums of 16-bit pixels times integer weights up to this are exact in float64; see `reductions`.
 _LARGEST_EXACT_WEIGHT = 127
 
-# The half-maximum edge of a blurred disk still has bright pixels outside.
+# A blurred disk still has bright pixels outside its half-maximum.
 _ADF_MARGIN = 1.2
 
 _REMEDY = (
@@ -44,32 +44,32 @@ class Detector(Protocol):
 
     @property
     def whole(self) -> bool:
-        """Whether all weights are whole numbers, so that sums of integers are exact."""
+        """Whether all weights are integers, so that sums of integer pixels are exact."""
 
     @property
     def positive(self) -> bool:
         """Whether no weight is negative."""
 
     def window(self, shape: FrameShape) -> tuple[range, range]:
-        """Rows and columns outside of which all weights are 0."""
+        """Return the rows and columns outside of which all weights are 0."""
 
     def weights(self, rows: range, columns: range) -> Weights:
-        """The weights of a part of the frame, shape (rows, columns)."""
+        """Return the weights of a part of the frame, shape (rows, columns)."""
 
 
 @dataclass(frozen=True)
 class Everything:
-    """Every pixel counts once."""
+    """A detector that covers the whole frame with weight 1."""
 
     whole = True
     positive = True
 
     def window(self, shape: FrameShape) -> tuple[range, range]:
-        """The whole frame."""
+        """Return all rows and columns."""
         return range(shape[0]), range(shape[1])
 
     def weights(self, rows: range, columns: range) -> Weights:
-        """Ones."""
+        """Return ones."""
         return np.ones((len(rows), len(columns)))
 
     def __str__(self) -> str:
@@ -78,14 +78,14 @@ class Everything:
 
 @dataclass(frozen=True)
 class Ring:
-    """The pixels whose centres are from `inner` to `outer` pixels away from a point, both included.
+    """Circle or annulus: pixels whose centres are at distances from `inner` to `outer`, inclusive.
 
     Parameters
     ----------
     cy, cx : float
-        Row and column of the middle in pixels; the first pixel's centre is 0, 0.
+        Row and column of the centre in pixels; the centre of the first pixel is (0, 0).
     inner, outer : float
-        Radii in pixels; `inner` 0 makes a full circle.
+        Radii in pixels; with `inner` 0, a circle.
     """
 
     cy: float
@@ -97,7 +97,7 @@ class Ring:
     positive = True
 
     def window(self, shape: FrameShape) -> tuple[range, range]:
-        """The rows and columns that the outer circle reaches.
+        """Return the rows and columns inside the outer circle.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Ring:
         return rows, columns
 
     def weights(self, rows: range, columns: range) -> Weights:
-        """1 inside, 0 outside."""
+        """Return 1 inside and 0 outside."""
         y = np.arange(rows.start, rows.stop) - self.cy
         x = np.arange(columns.start, columns.stop) - self.cx
         distance = y[:, None] ** 2 + x**2
@@ -126,7 +126,7 @@ class Ring:
         return inside.astype(np.float64)
 
     def reaches_outside(self, shape: FrameShape) -> bool:
-        """Whether the outer circle crosses the frame's edge."""
+        """Whether the outer circle extends beyond the frame."""
         return any(
             c - self.outer < -0.5 or c + self.outer > size - 0.5
             for c, size in zip((self.cy, self.cx), shape, strict=True)
@@ -141,16 +141,16 @@ class Ring:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A weight for each pixel, from an array; only the part that is not 0 is kept.
+    """Weights from an array, cropped to its non-zero part.
 
     Parameters
     ----------
     values : ndarray
-        The weights of that part.
+        The weights of the non-zero part.
     top, left : int
-        Where it begins in the frame.
+        Row and column at which it begins in the frame.
     digest : str
-        SHA-256 of the whole array.
+        SHA-256 digest of the whole array.
     """
 
     values: npt.NDArray[Any] = field(repr=False)
@@ -160,19 +160,19 @@ class Mask:
 
     @classmethod
     def of(cls, mask: npt.NDArray[Any], shape: FrameShape) -> Mask:
-        """Check and crop an array of weights.
+        """Return a mask from an array of weights, after checking and cropping it.
 
         Parameters
         ----------
         mask : ndarray, shape (rows, columns)
-            bool, integers or real numbers.
+            Booleans, integers or real numbers.
         shape : tuple of int
-            Of a frame.
+            Shape of a frame.
 
         Raises
         ------
         ArgumentError
-            Another shape, no numbers, not finite, or all 0.
+            The array has another shape, is not numeric, is not finite, or is all 0.
         """
         fault = (
             f"its shape is {mask.shape}, frames are {shape}"
@@ -201,7 +201,7 @@ class Mask:
 
     @property
     def whole(self) -> bool:
-        """Whether all weights are whole numbers, none beyond ±127."""
+        """Whether all weights are integers from -127 to 127."""
         return bool(
             np.all(self.values == np.rint(self.values))
             and np.abs(self.values.astype(np.float64)).max() <= _LARGEST_EXACT_WEIGHT
@@ -213,12 +213,12 @@ class Mask:
         return bool((self.values >= 0).all())
 
     def window(self, shape: FrameShape) -> tuple[range, range]:
-        """The part that is not 0."""
+        """Return the rows and columns of the non-zero part."""
         n_rows, n_columns = self.values.shape
         return range(self.top, self.top + n_rows), range(self.left, self.left + n_columns)
 
     def weights(self, rows: range, columns: range) -> Weights:
-        """The weights of rows and columns inside the window."""
+        """Return the weights of rows and columns inside the window."""
         return self.values[
             rows.start - self.top : rows.stop - self.top,
             columns.start - self.left : columns.stop - self.left,
@@ -230,14 +230,14 @@ class Mask:
 
 @dataclass(frozen=True)
 class AutoDisk:
-    """The bright disk, or what lies around it, still to be found in the data."""
+    """The bright disk ("bf") or the annulus around it ("adf"), to be located in the data."""
 
     kind: Literal["bf", "adf"]
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask that is still to be loaded."""
+    """A mask to be loaded from a file."""
 
     path: str
 
@@ -246,7 +246,7 @@ WantedDetector = Everything | Ring | AutoDisk | MaskFile
 
 
 def parse_detector(text: str) -> WantedDetector:
-    """Understand ``bf``, ``adf``, ``all``, ``circle:CY,CX,R``, ``annulus:CY,CX,R1,R2``, ``*.npy``.
+    """Parse ``bf``, ``adf``, ``all``, ``circle:CY,CX,R``, ``annulus:CY,CX,R1,R2`` or ``*.npy``.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ def parse_detector(text: str) -> WantedDetector:
     Raises
     ------
     ArgumentError
-        None of these, or radii that make no circle.
+        The text is none of these, or the radii are invalid.
     """
     if text == "all":
         return Everything()
@@ -301,7 +301,7 @@ def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
     Raises
     ------
     ArgumentError
-        The disk leaves no room for one.
+        There is no space for an annulus between the disk and the edge of the frame.
     """
     inner = _ADF_MARGIN * disk.outer
     outer = min(disk.cy, shape[0] - 1 - disk.cy, disk.cx, shape[1] - 1 - disk.cx) + 0.5

@@ -1,8 +1,8 @@
-"""Frames → a few numbers each, or their sum: what a task computes of a block.
+"""Reductions computed per block: a few numbers per frame, or the sum of frames.
 
-Integer pixels of MRC files have 16 bits at most. A band has 2**16 pixels, a whole weight is at most
-127 (7 bits), the number of a row or column has 14 bits: sums of a band stay below 2**53, so that
-float64, and with it the machine's fast matrix product, has them exactly. Bands are added as int64.
+Integer pixels of MRC files have at most 16 bits. With 2**16 pixels per band, integer weights of at
+most 127 (7 bits) and row or column numbers of 14 bits, sums of a band stay below 2**53. So they are
+exact in float64, for which matrix products are fast. Bands are added as int64.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ Array = npt.NDArray[Any]
 
 
 class Reduction(Protocol):
-    """What a task makes of frames, and how the results of several tasks become one."""
+    """Reduction of the frames of a task, and how results of several tasks are combined."""
 
     @property
     def window(self) -> tuple[range, range]:
-        """Rows and columns of the frames that it needs."""
+        """Rows and columns of the frames that are needed."""
 
     @property
     def joined_at_once(self) -> int:
-        """Results that one task should join at most."""
+        """Maximum number of results to join in one task."""
 
     def reduce(self, frames: Array) -> Array:
-        """Reduce a block of frames, shape (frames, rows, columns) of the window."""
+        """Reduce a block of shape (frames, rows, columns), cropped to the window."""
 
     def join(self, parts: Sequence[Array]) -> Array:
-        """Put the results of consecutive blocks together."""
+        """Combine the results of consecutive blocks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,19 +48,19 @@ class PixelSums:
     detector : Detector
         The weights w.
     window : tuple of range
-        Rows and columns outside of which they are 0.
+        Rows and columns outside of which w is 0.
     moments : bool
-        Also sum w·y and w·x times the pixels, y and x being rows and columns of the whole frame.
+        Also compute sums weighted with w·y and w·x, where y and x are row and column in the frame.
     band_pixels : int, default 2**16
-        Pixels of a frame that are summed at a time; of more, sums would not be exact.
+        Pixels of a frame summed at a time; with more, sums would not be exact.
     tile_pixels : int, default 2**17
-        Pixels that are converted to float64 at a time: 1 MiB, which stays in a processor's cache.
+        Pixels converted to float64 at a time: 1 MiB, which fits in the cache of a processor.
 
     Notes
     -----
     The result has shape (frames, 1) or (frames, 3): Σ w·I, Σ w·y·I, Σ w·x·I. For integer pixels and
-    whole weights it is int64 and exact, else float64. What a pixel with weight 0 holds, NaN for
-    one, has no influence.
+    integer weights it is int64 and exact, else float64. Pixels with weight 0 have no influence,
+    even if they are NaN.
     """
 
     detector: Detector
@@ -82,8 +82,8 @@ class PixelSums:
             weights = self._weights(band, columns)
             pixels = frames[:, top : top + len(band)]
             step = max(self.tile_pixels // max(weights.shape[0], 1), 1)
-            # One for all: workers give freed memory back at once, and getting it anew takes longer
-            # than the sums.
+            # Reused, because workers return freed memory to the system at once, and allocating it
+            # again takes longer than the sums.
             tile = np.empty((step, len(band), len(columns)))
             for first in range(0, len(frames), step):
                 some = pixels[first : first + step]
@@ -95,7 +95,7 @@ class PixelSums:
         return total
 
     def _weights(self, rows: range, columns: range) -> Array:
-        """The weights of a band, one column for each sum."""
+        """Return the weights of a band, one column per sum."""
         weights = self.detector.weights(rows, columns)
         kinds = [weights]
         if self.moments:
@@ -104,13 +104,13 @@ class PixelSums:
         return np.stack([kind.ravel() for kind in kinds], axis=1)
 
     def join(self, parts: Sequence[Array]) -> Array:
-        """Put the frames of consecutive blocks one behind the other."""
+        """Concatenate the results of consecutive blocks."""
         return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
 class FrameSum:
-    """The sum of all frames, pixel by pixel; uint64 or int64 for integer pixels, else float64.
+    """Sum of all frames, pixel by pixel; uint64 or int64 for integer pixels, else float64.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class FrameSum:
 
     frame_shape: FrameShape
 
-    # A sum of large frames takes 128 MiB.
+    # The sum of large frames can take 128 MiB.
     joined_at_once = 4
 
     @property
@@ -133,7 +133,7 @@ class FrameSum:
         return np.asarray(frames.sum(axis=0, dtype=wide))
 
     def join(self, parts: Sequence[Array]) -> Array:
-        """Add the sums, in the order given: the result is the same in every run."""
+        """Add the sums in the given order, so that the result is reproducible."""
         total = np.array(parts[0])
         for part in parts[1:]:
             total += part

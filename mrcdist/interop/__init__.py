@@ -1,1 +1,1 @@
-"""The results in other libraries' forms."""
+"""Results in the formats of other libraries."""

@@ -1,4 +1,4 @@
-"""The forms of RosettaSciIO: axes and metadata as dicts, and a name for HyperSpy."""
+"""RosettaSciIO: axes and metadata as dicts, and registration with HyperSpy."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = ["axes_dicts", "metadata_dict", "original_metadata_dict", "register_hy
 
 _NAME = "mrcdist"
 
-# RosettaSciIO's names of the header's words, in the header's order; from 196 on MRC2014 and its
-# layout agree.
+# RosettaSciIO's names for the header fields, in header order; from byte 196 on, its layout agrees
+# with MRC2014.
 _WORDS = (
     ("NX", "nx"), ("NY", "ny"), ("NZ", "nz"), ("MODE", "mode"),
     ("NXSTART", "nxstart"), ("NYSTART", "nystart"), ("NZSTART", "nzstart"),
@@ -39,10 +39,10 @@ _WORDS = (
 
 
 def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
-    """Return one dict an axis, in array order.
+    """Return one dict per axis, in array order.
 
-    Each has name, units, size, index_in_array, navigate; and scale and offset, or ``axis``, the
-    positions themselves, where their steps are uneven.
+    Keys are name, units, size, index_in_array, navigate, and scale and offset; if the axis is not
+    uniform, ``axis`` with its values replaces scale and offset.
     """
     return [
         {
@@ -58,7 +58,7 @@ def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
 
 
 def axes_from_dicts(axes: Iterable[Mapping[str, Any]]) -> list[Axis]:
-    """Return the axes that the dicts of `axes_dicts` describe."""
+    """Return the axes described by dicts from `axes_dicts`."""
     return [
         Axis(
             str(axis["name"]),
@@ -85,18 +85,18 @@ def metadata_dict(
     extended: ExtendedHeader | None = None,
     header: Header | None = None,
 ) -> dict[str, Any]:
-    """Return ``metadata``: General, Signal, and the instrument where something tells of it.
+    """Return ``metadata``: General, Signal and, if known, the instrument.
 
     Parameters
     ----------
     name : str
-        The file's name.
+        Name of the file.
     sidecar : Sidecar, optional
-        Its words win over the extended header's.
+        Takes precedence over the extended header.
     extended : ExtendedHeader, optional
-        Its words win over the main header's.
+        Takes precedence over the main header.
     header : Header, optional
-        The mrcz package writes voltage and gain to it.
+        For voltage and gain written by the mrcz package.
     """
     metadata: dict[str, Any] = {
         "General": {"title": name.rpartition(".")[0] or name, "original_filename": name},
@@ -111,7 +111,7 @@ def metadata_dict(
 def metadata_items(
     metadata: Mapping[str, Any], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield path and value of every entry of nested metadata, without empty ones."""
+    """Yield path and value of each non-empty entry of nested metadata."""
     for key, value in metadata.items():
         if isinstance(value, Mapping):
             yield from metadata_items(value, (*path, key))
@@ -122,11 +122,11 @@ def metadata_items(
 def original_metadata_dict(
     header: Header, sidecar: Sidecar | None = None, extended: ExtendedHeader | None = None
 ) -> dict[str, Any]:
-    """Return ``original_metadata``, JSON-serialisable.
+    """Return ``original_metadata``, which is JSON-serialisable.
 
-    ``std_header``; ``mrcz_header`` of the mrcz package's files: voltage, C3 and gain;
-    ``de_metadata`` where there is a sidecar; ``extended_header`` where there is one: its type, its
-    records as columns with one value a section, its text, and ``json`` where it is that.
+    Keys are ``std_header``; ``mrcz_header`` for files of the mrcz package (voltage, C3 and gain);
+    ``de_metadata`` if there is a sidecar; ``extended_header`` if there is one, with its type, its
+    records as columns with one value per section, its text and, if it contains JSON, ``json``.
     """
     original: dict[str, Any] = {"std_header": _std_header(header)}
     if header.by_mrcz:
@@ -145,13 +145,13 @@ def original_metadata_dict(
 
 
 def _column(values: Any) -> list[Any]:
-    """A column as a list; JSON knows no NaN or infinity."""
+    """Return a column as a list, with None for NaN and infinity, which JSON lacks."""
     column = values.tolist() if isinstance(values, np.ndarray) else list(values)
     return [None if isinstance(v, float) and not np.isfinite(v) else v for v in column]
 
 
 def merge(into: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge nested dicts; `more` wins."""
+    """Merge nested dicts; values of `more` take precedence."""
     for key, value in more.items():
         old = into.get(key)
         into[key] = (
@@ -168,14 +168,14 @@ def _std_header(header: Header) -> dict[str, Any]:
         for part in path.split("."):
             value = value[part]
         number = value.item()
-        # JSON knows no NaN or infinity.
+        # JSON has no NaN or infinity.
         words[name] = number if isinstance(number, int) or np.isfinite(number) else None
     words["EXTTYP"] = header.exttyp
     words["MAP"] = header.raw[208:212].decode("latin-1").rstrip("\0")
     words["MACHST"] = header.raw[212:216].hex(" ")
     if header.before_2000:
         words |= zip(("XORIGIN", "YORIGIN", "ZORIGIN"), header.stored_origin, strict=True)
-        words |= {"MAP": "", "MACHST": "", "RMS": -1.0}  # MRC2014's mark for none
+        words |= {"MAP": "", "MACHST": "", "RMS": -1.0}  # undetermined (MRC2014)
     words["IMODSTAMP"], words["IMODFLAGS"] = struct.unpack(
         header.byteorder + "ii", header.raw[152:160]
     )
@@ -184,10 +184,10 @@ def _std_header(header: Header) -> dict[str, Any]:
 
 
 def register_hyperspy() -> None:
-    """Add "mrcdist" to the file formats that HyperSpy knows, in this process.
+    """Register "mrcdist" as a file format of HyperSpy in this process.
 
-    Files that end in ``.mrc`` stay with HyperSpy's own reader unless the format is named. Calling
-    this again changes nothing.
+    Without ``file_format="mrcdist"``, HyperSpy still opens ``.mrc`` files with its own reader.
+    Calling this function again has no effect.
 
     Raises
     ------
@@ -196,11 +196,11 @@ def register_hyperspy() -> None:
 
     See Also
     --------
-    mrcdist.file_reader : reads without a name: ``hs.load(path, file_format=mrcdist)``.
+    mrcdist.file_reader : used without registration by ``hs.load(path, file_format=mrcdist)``.
 
     Notes
     -----
-    `hyperspy.api.load` takes local files only. For a URL, name the module:
+    `hyperspy.api.load` accepts local files only. For a URL, use
     ``hyperspy.io.load_with_reader(url, mrcdist, lazy=True)``.
 
     Examples
@@ -230,8 +230,8 @@ def register_hyperspy() -> None:
             "name_aliases": [],
             "description": "MRC files, read in parallel by dask workers.",
             "full_support": False,
-            # HyperSpy wants an extension for every format, and picks formats by it. No file ends
-            # in this one, so that none is read by mrcdist unless that is asked for.
+            # HyperSpy requires an extension for each format, and selects formats by it. No file has
+            # this one, so mrcdist is only used if it is requested.
             "file_extensions": [_NAME],
             "default_extension": 0,
             "writes": False,

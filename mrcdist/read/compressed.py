@@ -1,4 +1,4 @@
-"""A file that is one compressed stream: read from its start in one task, checked to its end."""
+"""Files that are one compressed stream: read by a single task and verified to their end."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ __all__ = ["STREAMS", "Stream", "StreamReader", "read_stream_head", "stream_hold
 Stream = Literal["gzip", "bzip2"]
 STREAMS = ("gzip", "bzip2")
 
-# Read and decompressed at a time; and what the decompressor is given at a time, since what it does
-# not use at once is copied.
+# Bytes read and decompressed at a time, and bytes passed to the decompressor at a time, which
+# copies what it does not use immediately.
 _PIECE = DEFAULT_TUNING.stream_piece
 _MOUTHFUL = 2**17
 
-# What begins each of the members that may follow each other (RFC 1952, 2.3.1; bzip2's "BZh").
+# First bytes of a member; a file may contain several (RFC 1952, section 2.3.1; bzip2's "BZh").
 _MAGIC = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}
 
-# Files, in the version that was read to its end here and found undamaged: the last ones.
+# The last files, with their versions, that this process has read to the end and found undamaged.
 _undamaged: deque[tuple[str, Version]] = deque(maxlen=256)
 
 
 class StreamReader:
-    """Decompresses one version of a file from its start, and compares its checksums to its end.
+    """Reads byte ranges of a compressed stream by decompressing it, and verifies its checksums.
 
-    Checksums follow the data, so each read goes on to the end of the stream before the caller's
-    loop ends, unless this process has found the version undamaged before.
+    Checksums follow the data, so each read continues to the end of the stream, unless this process
+    has already found this version undamaged.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class StreamReader:
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the decompressed bytes of each (start, stop), which must be in file order.
 
-        They are known to be undamaged when the iterator has ended without an error.
+        The data are verified once the iterator has ended without an error.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class StreamReader:
                 raise self._ended(stream, start)
 
     def _next(self, stream: _Decompressed, stop: int) -> Bytes:
-        # Grown with what comes: a damaged header announces more than memory holds.
+        # Grown step by step: a damaged header may announce more than fits in memory.
         buffer = bytearray()
         while stream.position < stop:
             piece = stream.read(min(_PIECE, stop - stream.position))
@@ -139,9 +139,9 @@ class StreamReader:
 
 
 def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
-    """Decompress the first `size` bytes; fewer where the stream has fewer.
+    """Return the first `size` decompressed bytes, or fewer if the stream is shorter.
 
-    Their checksum comes later in the file, and is not compared.
+    They are not verified, because the checksum is at the end of the file.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
     """Return whether the stream contains at least `size` decompressed bytes."""
     with file.reader() as read:
         stream = _Decompressed(read, kind)
-        with suppress(_DamagedError):  # there is no more of it
+        with suppress(_DamagedError):  # the rest cannot be decompressed
             while stream.position < size and stream.read(min(_PIECE, size - stream.position)):
                 pass
         return stream.position >= size
@@ -189,11 +189,11 @@ def _damaged(file: StoredFile, kind: str, error: Exception) -> TruncatedFileErro
 
 
 class _DamagedError(Exception):
-    """A decompressor's words on what it cannot decompress, or on a checksum that differs."""
+    """The decompressor failed, or a checksum differs."""
 
 
 class _Decompressed:
-    """The decompressed bytes of a file, in order; each member's checksums are compared at its end.
+    """Stream of the decompressed bytes of a file; verifies the checksums of each member.
 
     Parameters
     ----------
@@ -204,9 +204,9 @@ class _Decompressed:
     Attributes
     ----------
     position : int
-        Decompressed bytes so far.
+        Number of decompressed bytes so far.
     trailing : bool
-        Whether the file goes on, after its last member, with something else.
+        Whether other data follow the last member.
     """
 
     def __init__(self, read: Callable[[int, int], bytes], kind: str) -> None:
@@ -223,7 +223,7 @@ class _Decompressed:
         return _Gzip() if self._kind == "gzip" else bz2.BZ2Decompressor()
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes that follow; none at the end.
+        """Return up to `size` further bytes; none at the end.
 
         Raises
         ------
@@ -247,9 +247,9 @@ class _Decompressed:
         return b""
 
     def _begin_member(self, unused: int) -> None:
-        """Begin with what follows a member, if it is another one."""
+        """Continue with the next member, if any."""
         self._used -= unused
-        if self._kind == "gzip":  # may be filled up with zeros, to a block of a tape
+        if self._kind == "gzip":  # may be padded with zeros, to a tape block
             while self._ahead(1) == b"\0":
                 rest = self._buffer[self._used :].tobytes()
                 self._used += len(rest) - len(rest.lstrip(b"\0"))
@@ -259,14 +259,14 @@ class _Decompressed:
         self.trailing = self._member is None and bool(follows)
 
     def _take(self) -> memoryview:
-        """Take what the decompressor is given next."""
+        """Return the next input for the decompressor."""
         self._ahead(1)
         given = self._buffer[self._used : self._used + _MOUTHFUL]
         self._used += len(given)
         return given
 
     def _ahead(self, count: int) -> bytes:
-        """Look at the bytes that are next."""
+        """Return the next bytes without consuming them."""
         if len(self._buffer) - self._used < count:
             more = self._file(self._fetched, self._fetched + _PIECE)
             self._fetched += len(more)
@@ -276,7 +276,7 @@ class _Decompressed:
 
 
 class _Gzip:
-    """A member of a gzip file, as `bz2.BZ2Decompressor` has it; zlib compares CRC-32 and length."""
+    """Decompressor of one gzip member, like `bz2.BZ2Decompressor`; zlib verifies CRC and length."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)

@@ -1,11 +1,11 @@
-"""Synthetic acquisitions and an S3 server, for tests of your own.
+"""Synthetic acquisitions and an S3 server, for your own tests.
 
-| module | job |
+| module | purpose |
 |---|---|
 | `acquisition` | write a Direct Electron acquisition: movie, sidecar, scan points, images |
-| `sidecar` | the text of its `_info.txt` |
-| `movie` | the bytes of its MRC files; frames that carry their own index |
+| `sidecar` | the content of its `_info.txt` |
+| `movie` | the content of its MRC files; frames that encode their index |
 | `specimen` | diffraction patterns of a thin crystal |
-| `tilt_series` | tilt series with FEI's or SerialEM's extended header |
-| `server` | an S3 server on this machine that counts requests |
+| `tilt_series` | tilt series with the extended header of FEI or SerialEM |
+| `server` | a local S3 server that counts requests |
 """

@@ -1,7 +1,7 @@
-"""Write a Direct Electron acquisition that never happened: movie, sidecar, scan points, images.
+"""Write a synthetic Direct Electron acquisition: movie, sidecar, scan points, images.
 
-Unless told otherwise every frame carries its own index (`mrcdist.testing.movie.indexed_frame`), so
-that a reader's frame order can be proven frame by frame.
+By default every frame encodes its index (`mrcdist.testing.movie.indexed_frame`), so that tests can
+verify the order of frames.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["Acquisition", "write_acquisition"]
 
 @dataclass(frozen=True)
 class Acquisition:
-    """The files of one acquisition, and what a reader should find in them.
+    """The files of one acquisition, and the shapes that a reader should find.
 
     Parameters
     ----------
     name : str
-        `YYYYMMDD_acq[_suffix]`, with which every file begins.
+        `YYYYMMDD_acq[_suffix]`, the beginning of all file names.
     movies : tuple of Path
         The movie, or its numbered parts in order.
     sidecar : Path
@@ -37,14 +37,14 @@ class Acquisition:
     scan_points : Path or None
         `…_scan_coordinates.csv` of a custom scan.
     companions : tuple of Path
-        Virtual images, then external ones, each by number.
+        Virtual images, then external images, by number.
     navigation_shape : tuple of int
-        The planned shape in array order, slowest first: (repeats, y, x, point repeats) of a raster
-        scan, without axes of length 1; (frames,) of a custom scan or of no scan.
+        The planned shape in array order, slowest first: for a raster scan (repeats, y, x, point
+        repeats) without axes of length 1; for a custom scan or no scan (frames,).
     frame_shape : tuple of int
         (ky, kx) in pixels.
     frames : int
-        Really written, in all movies together.
+        Number of frames written, in all movies together.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Acquisition:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file that was written."""
+        """All files written."""
         points = () if self.scan_points is None else (self.scan_points,)
         return (*self.movies, self.sidecar, *points, *self.companions)
 
@@ -90,48 +90,48 @@ def write_acquisition(
     server: Server = "new",
     sidecar: Mapping[str, str | None] | None = None,
 ) -> Acquisition:
-    r"""Write an acquisition into a folder, one frame at a time.
+    r"""Write a synthetic acquisition to a folder and return its paths and shapes.
 
     Parameters
     ----------
     folder : Path or str
-        Made if it is not there. Files of the same names are replaced.
+        Created if necessary. Existing files with the same names are replaced.
     name : str, default "20260101_00001"
         `YYYYMMDD_acq[_suffix]`.
     scan_shape : tuple of int, default (4, 8)
-        (y, x) of the whole scan. Without a scan, its product is the number of frames.
+        (y, x) of the whole scan. Without a scan, the product is the number of frames.
     frame_shape : tuple of int, default (8, 16)
         (ky, kx) in pixels.
     repeats, point_repeats : int, default 1
-        Of the whole scan, and of every point before the beam moves on.
+        Repeats of the whole scan, and of each point before the beam moves on.
     roi : tuple of int, optional
-        (y, x) of the part in the middle of `scan_shape` that is really scanned.
+        (y, x) of the central part of `scan_shape` that is actually scanned.
     dtype : str, default "uint16"
         int8, uint8, int16, uint16, float16, float32 or complex64.
     byteorder : {"<", ">"}, default "<"
-        Of header and pixels; the camera writes little endian.
+        Byte order of header and pixels; the camera writes little-endian files.
     frames : callable, optional
-        From a frame's index in the acquisition to an array of `frame_shape`, whose values `dtype`
-        holds exactly. Default: `indexed_frame`.
+        Called with the index of a frame; returns an array of `frame_shape` whose values `dtype`
+        can represent exactly. Default: `indexed_frame`.
     scan : bool, default True
-        False for a movie whose beam stands still.
+        False for a movie with a stationary beam.
     present : int, optional
-        Frames really written, where the acquisition was aborted (or went on). Default: all planned.
+        Number of frames written, for an aborted acquisition (or a longer one). Default: as planned.
     announced : int, optional
-        NZ in the header of a single movie, where it is not the number of frames written.
+        NZ in the header of a single movie, if it differs from the number of frames written.
     custom_points : ndarray of int, shape (n, 2), optional
         (x, y) of each planned frame of a custom scan, written to `…_scan_coordinates.csv`.
     parts : int, default 1
-        Movie files that the planned frames are split over; an aborted acquisition has fewer.
+        Number of movie files for the planned frames; an aborted acquisition has fewer.
     virtual_images, external_images : mapping of str to ndarray, optional
-        Images by name, shape (y, x), written as float32. Virtual ones count from 0, external ones
-        from 1; file names leave out any `#`.
+        Images of shape (y, x) by name, written as float32. Virtual images are numbered from 0,
+        external images from 1; `#` is omitted from file names.
     server : {"new", "2.7"}, default "new"
-        Whose spelling: an early 2.7 server says `Scan - Point Repeat`, `ADUs Per Electron Bin1x`
-        and `\r\n`, a newer one `Scan - Camera Frames Per Point`, `ADUs Per Electron`, `\n`, and
-        `virt0` for `0` in file names.
+        Version of the simulated server. An early 2.7 server writes `Scan - Point Repeat`,
+        `ADUs Per Electron Bin1x` and `\r\n`; a newer one `Scan - Camera Frames Per Point`,
+        `ADUs Per Electron`, `\n`, and `virt0` instead of `0` in file names.
     sidecar : mapping of str to str or None, optional
-        Values to write instead or besides, and keys to leave out (None).
+        Values to replace or add, and keys to omit (None).
 
     Returns
     -------
@@ -141,7 +141,7 @@ def write_acquisition(
     Raises
     ------
     ArgumentError
-        Arguments that contradict each other, or a frame that does not fit.
+        Arguments contradict each other, or a frame has the wrong shape or values.
     """
     _check_pixels(dtype, byteorder)
     _check_scan(scan, custom_points, (repeats, point_repeats), roi, scan_shape)

@@ -1,7 +1,7 @@
-"""The bytes of a Direct Electron MRC file, and frames that say which one they are.
+"""Direct Electron MRC files, and frames that encode their index.
 
-The header is laid out as the camera's server lays it out, odd things included: a volume space
-group, negative cell edges, statistics that mean "undefined".
+The header is that of the camera's server, including its peculiarities: a volume space group,
+negative cell lengths, statistics marked as undefined.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ByteOrder = Literal["<", ">"]
 
 MODES = {
     "int8": 0,
-    "uint8": 0,  # the header cannot tell it from int8, the sidecar does
+    "uint8": 0,  # distinguished from int8 by the sidecar, not the header
     "int16": 1,
     "float32": 2,
     "complex64": 4,
@@ -36,11 +36,11 @@ _DIGITS, _BASE, _FILLER = 4, 100, 97  # numbers below 100 are exact in every mod
 
 
 def indexed_frame(index: int, frame_shape: tuple[int, int], dtype: str = "uint16") -> NDArray[Any]:
-    """Return a frame that carries its own index.
+    """Return a frame that encodes its index.
 
-    The first four pixels are the index's digits to base 100, least first; pixel p of the others is
-    (index + p) mod 97, so that shifted, cropped and transposed frames are told apart too. All are
-    below 100: the frame survives every pixel type.
+    The first four pixels are the base-100 digits of the index, least significant first; pixel p of
+    the others is (index + p) mod 97, so that shifted, cropped and transposed frames differ too. All
+    values are below 100 and therefore exact in every pixel type.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def indexed_frame(index: int, frame_shape: tuple[int, int], dtype: str = "uint16
     frame_shape : tuple of int
         (ky, kx) in pixels.
     dtype : str, default "uint16"
-        Of the result.
+        dtype of the result.
 
     Returns
     -------
@@ -76,12 +76,12 @@ def indexed_frame(index: int, frame_shape: tuple[int, int], dtype: str = "uint16
 
 
 def frame_index(frame: NDArray[Any]) -> int:
-    """Return the index that `indexed_frame` put into a frame.
+    """Return the index of a frame made by `indexed_frame`.
 
     Parameters
     ----------
     frame : ndarray, shape (ky, kx)
-        A whole frame, of any pixel type and byte order.
+        A whole frame of any pixel type and byte order.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def frame_index(frame: NDArray[Any]) -> int:
 def movie_header(
     frames: int, frame_shape: tuple[int, int], dtype: str = "uint16", byteorder: ByteOrder = "<"
 ) -> bytes:
-    """Return the main header that the camera's server writes.
+    """Return a main header as written by the camera's server.
 
     Parameters
     ----------
@@ -106,13 +106,13 @@ def movie_header(
     dtype : str, default "uint16"
         One of `MODES`.
     byteorder : {"<", ">"}, default "<"
-        Little or big endian; the camera writes little.
+        Little or big endian; the camera writes little-endian files.
 
     Returns
     -------
     bytes
-        1024 of them. Offsets are those of MRC2014; the values are those of real files: ISPG 1 and
-        MZ = NZ (one volume, though it is a stack), cells of -10 Å a pixel and 0 along z, minimum
+        1024 bytes, with the offsets of MRC2014 and values as in real files: ISPG 1 and MZ = NZ (one
+        volume, although it is a stack), cell lengths of -10 Å per pixel and 0 along z, minimum
         above maximum and a negative RMS (undefined), NVERSION 20140, a stamp padded with zeros.
     """
     ny, nx = frame_shape
@@ -143,16 +143,16 @@ def write_movie(
     dtype: str,
     byteorder: ByteOrder = "<",
 ) -> None:
-    """Write a header, then frames one at a time.
+    """Write a header and frames, one frame at a time.
 
     Parameters
     ----------
     path : Path
-        Replaced if it is there.
+        Replaced if it exists.
     frames : iterable of ndarray, shape (ky, kx)
         In file order.
     count : int
-        NZ in the header, whatever `frames` yields.
+        NZ in the header, regardless of the number of frames.
     frame_shape : tuple of int
         (ky, kx) in pixels.
     dtype, byteorder : str
@@ -161,7 +161,7 @@ def write_movie(
     Raises
     ------
     ArgumentError
-        A frame has another shape, or values that `dtype` does not hold.
+        A frame has another shape, or values that `dtype` cannot represent.
     """
     stored = np.dtype(dtype).newbyteorder(byteorder)
     with path.open("wb") as file:
@@ -181,5 +181,5 @@ def write_movie(
 def _holds(dtype: str, pixels: NDArray[Any]) -> bool:
     if pixels.dtype == np.dtype(dtype):
         return True
-    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit shows in the comparison
+    with np.errstate(invalid="ignore", over="ignore"):  # detected by the comparison
         return np.array_equal(pixels, pixels.astype(dtype))

@@ -1,8 +1,8 @@
-"""An S3 server on this machine, in a process of its own, that counts what it is asked for.
+"""A local S3 server in a separate process, which counts its requests.
 
-It is moto's: made for tests, installed by pip, with keys that open nothing. It reads a whole object
-for every range of it, which is quick enough up to about a gigabyte, and takes several times the
-object's size in memory.
+It is moto's server, which is made for tests and accepts dummy keys. It reads the whole object for
+every range, which is fast enough up to about 1 GB, and uses several times the size of the object in
+memory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from mrcdist.errors import ReadError
 __all__ = ["S3Server", "serve_s3"]
 
 _START_SECONDS = 60.0
-# Standard input is a pipe that nobody writes to. It closes with this process, however that ends
-# (a notebook's kernel is killed, say), and the server does not outlive it.
+# Standard input is a pipe that is never written to. It is closed when this process ends, even if it
+# is killed (such as the kernel of a notebook), so the server does not outlive it.
 _SERVE = """
 import os, sys, threading
 from moto.server import main
@@ -44,7 +44,7 @@ class S3Server:
     endpoint : str
         `http://127.0.0.1:port`.
     log : Path
-        A line for each request.
+        Log with one line per request.
     """
 
     endpoint: str
@@ -52,7 +52,7 @@ class S3Server:
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """What fsspec needs to reach it."""
+        """Options for fsspec to access the server."""
         return {
             "key": "demo",
             "secret": "demo",
@@ -61,28 +61,28 @@ class S3Server:
         }
 
     def requests(self) -> Counter[str]:
-        """Return how many requests were answered so far, by method."""
+        """Return the number of requests answered so far, by HTTP method."""
         return Counter(_REQUEST.findall(self.log.read_text("utf-8", errors="replace")))
 
 
 @contextmanager
 def serve_s3(log: Path) -> Iterator[S3Server]:
-    """Run a server for as long as the block lasts, on a free port of this machine only.
+    """Run an S3 server on a free local port for the duration of the context.
 
     Parameters
     ----------
     log : Path
-        Where the server writes a line for each request; replaced.
+        Log with one line per request; replaced if it exists.
 
     Yields
     ------
     S3Server
-        Ready for requests, without buckets.
+        Ready for requests, with no buckets.
 
     Raises
     ------
     ReadError
-        The server did not start; moto is missing, perhaps.
+        The server did not start, for instance because moto is not installed.
     """
     command = [sys.executable, "-c", _SERVE, "-H", "127.0.0.1", "-p", "0"]
     with log.open("wb") as output:
@@ -103,7 +103,7 @@ def serve_s3(log: Path) -> Iterator[S3Server]:
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait for the line that names the port: the server itself chose a free one."""
+    """Return the address from the log; the server itself chooses a free port."""
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         found = _ADDRESS.search(log.read_text("utf-8", errors="replace"))

@@ -1,8 +1,8 @@
-"""The text that a Direct Electron server writes beside a movie, `…_info.txt`.
+"""Content of a Direct Electron sidecar, `…_info.txt`.
 
-Names of keys, their spelling by server version and the column of the equals sign are those of real
-files; values are plausible, the ones that describe the scan and the frames are exact. -1 stands for
-"not known", as it does in real files.
+Keys, their spelling by server version and the column of the equals sign are those of real files.
+Values that describe the scan and the frames are exact, others are plausible. -1 means "unknown", as
+in real files.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Server = Literal["2.7", "new"]
 
 _KEY_WIDTH = 64
 _FIRST_KEYS = (keys.SERVER_VERSION.name, keys.TIMESTAMP.name, keys.LOCAL_TIME.name)
-_VERSIONS = {"2.7": "2.7.2", "new": "2.7.5"}  # of the servers that spell keys so
-_FOLDER = "D:\\Data\\"  # the server runs on Windows; nothing may take its paths for real
-_DWELL = 500e-6  # seconds a frame
+_VERSIONS = {"2.7": "2.7.2", "new": "2.7.5"}  # of the server, for each spelling
+_FOLDER = "D:\\Data\\"  # the server runs on Windows; these paths must never be used
+_DWELL = 500e-6  # seconds per frame
 _FLYBACK = 10e-6
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What an acquisition was set up to do, as far as the sidecar tells it.
+    """Parameters of an acquisition that are recorded in the sidecar.
 
     Shapes are in array order, slowest first.
     """
@@ -51,36 +51,36 @@ class Setup:
 
 
 def sidecar_text(values: Mapping[str, str], newline: str = "\n") -> bytes:
-    r"""Lay the values out as a server does.
+    r"""Return the content of a sidecar.
 
     Parameters
     ----------
     values : mapping of str to str
-        In the order in which they are written.
+        In the order of the file.
     newline : str, default "\\n"
         Servers up to 2.7.2 write CRLF, later ones LF.
 
     Returns
     -------
     bytes
-        One line a key, the equals sign in column 65, latin-1.
+        One line per key, with the equals sign in column 65; encoded as latin-1.
     """
     lines = [f"{key:<{_KEY_WIDTH}}= {value}" for key, value in values.items()]
     return (newline.join(lines) + newline).encode("latin-1")
 
 
 def sidecar_values(setup: Setup) -> dict[str, str]:
-    """Return every key and value of one acquisition's sidecar.
+    """Return all keys and values of the sidecar of an acquisition.
 
     Parameters
     ----------
     setup : Setup
-        What was acquired.
+        Parameters of the acquisition.
 
     Returns
     -------
     dict of str to str
-        Server and time first, then by name, as in real files.
+        Server and time first, then sorted by name, as in real files.
     """
     values = {
         **_server(setup),
@@ -196,7 +196,7 @@ def _camera(setup: Setup) -> dict[str, object]:
 
 def _instrument() -> dict[str, object]:
     return {
-        # Different in x and y, so that a reader that swaps them is found out.
+        # Different in x and y, to detect readers that swap them.
         keys.DIFFRACTION_PIXEL_X.name: 0.08,
         keys.DIFFRACTION_PIXEL_Y.name: 0.1,
         keys.SPECIMEN_PIXEL_X.name: 0.4,

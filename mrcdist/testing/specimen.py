@@ -1,4 +1,4 @@
-"""Diffraction patterns of a thin crystal with a hole, for acquisitions worth looking at."""
+"""Simulated diffraction patterns of a thin crystal with a hole."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _ORDER = 2  # reflections -2 to 2 in each direction
 def crystal_frames(
     scan_shape: tuple[int, int], frame_shape: tuple[int, int], *, seed: int = 5
 ) -> Callable[[int], NDArray[np.uint16]]:
-    """Return a function that makes any frame of a 4D-STEM scan over a bent crystal.
+    """Return a function that computes any frame of a 4D-STEM scan of a bent crystal.
 
     Parameters
     ----------
     scan_shape : tuple of int
         (y, x) in scan points. The hole is in the corner of the first row and the last column.
     frame_shape : tuple of int
-        (ky, kx) in pixels. The direct beam is in the middle.
+        (ky, kx) in pixels. The direct beam is in the centre.
     seed : int, default 5
         Seed of the Poisson noise.
 
     Returns
     -------
     callable
-        From a frame's index (raster order, x fastest) to a uint16 array of `frame_shape` with the
-        electrons counted per pixel. The same index gives the same frame.
+        Called with the index of a frame (raster order, x fastest); returns a uint16 array of
+        `frame_shape` with the electrons per pixel. The same index always gives the same frame.
     """
     y, x = (np.linspace(0, 1, n) for n in scan_shape)
     y, x = np.meshgrid(y, x, indexing="ij")
     film = np.hypot(y, 1 - x) > 0.3
-    # Bend contours: a reflection is bright where the film is tilted just as it needs.
+    # Bend contours: a reflection is bright where the film has the right tilt.
     bend = np.stack([np.sin(5 * y + 2 * x), np.cos(4 * x - 3 * y)], axis=-1)
 
     side = min(frame_shape)

@@ -1,7 +1,7 @@
-"""The bytes of tilt series as FEI's and SerialEM's programs write them, extended header included.
+"""Tilt series with extended headers as written by the programs of FEI and SerialEM.
 
-Layouts: FEI's after the EPU manual (offsets of the fields, bits of the masks that mark them as
-valid), SerialEM's after IMOD's description of its MRC files.
+Layouts: for FEI, the EPU manual (offsets of the fields, bits of the masks that mark them as valid);
+for SerialEM, IMOD's description of its MRC files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MODES = {"int16": 1, "uint16": 6}
 
 _FEI_BYTES = 888
 _FEI_MASKS = (8, 297, 490, 748)
-# Offset, format, number of the mask and bit in it.
+# Offset, format, number of the mask and its bit.
 _FEI_FIELDS = {
     "microscope": (20, "16s", 0, 1),
     "application": (52, "16s", 0, 3),
@@ -44,30 +44,30 @@ _FEI_FIELDS = {
     "dwell_time": (571, "d", 2, 15),  # s
 }
 
-# Tilt, stage, magnification, intensity and dose: a bit each of NREAL, seven shorts a section.
+# Tilt, stage, magnification, intensity and dose: one bit of NREAL each, seven shorts per section.
 _SERIALEM_ITEMS = 1 + 4 + 8 + 16 + 32
 _SERIALEM_BYTES = 14
 
 
 @dataclass(frozen=True)
 class Microscope:
-    """What an extended header tells of every tilt alike.
+    """Parameters in an extended header that are the same for all tilts.
 
     Parameters
     ----------
     name : str
-        Of the instrument; FEI only.
+        Name of the instrument; FEI only.
     high_tension : float
-        V; FEI only.
+        In V; FEI only.
     magnification : float
     pixel_size : float
-        nm.
+        In nm.
     dose : float
-        e⁻/Å² for each tilt.
+        In e⁻/Å² per tilt.
     stage : tuple of float
-        x, y and z in µm; SerialEM has no z.
+        (x, y, z) in µm; SerialEM has no z.
     dwell_time : float
-        s; FEI only.
+        In s; FEI only.
     """
 
     name: str = "Simulated STEM"
@@ -93,22 +93,22 @@ def write_tilt_series(
     Parameters
     ----------
     path : Path
-        Replaced if it is there.
+        Replaced if it exists.
     angles : ndarray, shape (n,)
-        Tilts in degrees. SerialEM's header keeps hundredths.
+        Tilt angles in degrees; SerialEM stores multiples of 0.01.
     image : callable
-        From an image's index to an integer array of `shape`.
+        Called with the index of an image; returns an integer array of `shape`.
     shape : tuple of int
         (y, x) in pixels.
     kind : {"FEI2", "SERI"}, default "FEI2"
-        Whose extended header: Thermo Fisher's, with uint16 pixels; or SerialEM's, with int16.
+        Extended header of Thermo Fisher (FEI), with uint16 pixels, or of SerialEM, with int16.
     microscope : Microscope, optional
-        What the header tells besides the tilts.
+        Other parameters in the header.
 
     Raises
     ------
     ArgumentError
-        An image has another shape, or values that the pixels do not hold.
+        An image has another shape, or values that the pixel type cannot represent.
     """
     microscope = microscope or Microscope()
     dtype = "uint16" if kind == "FEI2" else "int16"
@@ -132,7 +132,7 @@ def write_tilt_series(
 def _main_header(
     count: int, shape: tuple[int, int], kind: Kind, extended: int, microscope: Microscope
 ) -> bytes:
-    """Lay out MRC2014's 1024 bytes, little endian: an image stack of square pixels."""
+    """Return a little-endian MRC2014 header of an image stack with square pixels."""
     header = bytearray(1024)
     ny, nx = shape
     angstrom = 10 * microscope.pixel_size
@@ -142,14 +142,14 @@ def _main_header(
     struct.pack_into("<3i", header, 28, nx, ny, count)
     struct.pack_into("<6f", header, 40, nx * angstrom, ny * angstrom, count * angstrom, 90, 90, 90)
     struct.pack_into("<3i", header, 64, 1, 2, 3)
-    struct.pack_into("<3f", header, 76, 0, -1, -2)  # maximum below minimum: not known
+    struct.pack_into("<3f", header, 76, 0, -1, -2)  # maximum below minimum: undetermined
     struct.pack_into("<2i", header, 88, 0, extended)
     struct.pack_into("<4s", header, 104, kind.encode())
     struct.pack_into("<i", header, 108, 20140)
     if kind == "SERI":
         struct.pack_into("<2h", header, 128, _SERIALEM_BYTES, _SERIALEM_ITEMS)
     struct.pack_into("<4s2s", header, 208, b"MAP ", b"DD")
-    struct.pack_into("<f", header, 216, -1.0)  # rms: not known
+    struct.pack_into("<f", header, 216, -1.0)  # RMS: undetermined
     return bytes(header)
 
 
@@ -192,16 +192,16 @@ def _serialem_record(angle: float, microscope: Microscope) -> bytes:
         round(25 * x),
         round(25 * y),
         round(microscope.magnification / 100),
-        round(25000 * 0.5),  # intensity: the lens' current as a share
+        round(25000 * 0.5),  # intensity: lens current as a fraction
         *_serialem_float(microscope.dose),
     )
 
 
 def _serialem_float(value: float) -> tuple[int, int]:
-    """Split a positive number into SerialEM's two shorts.
+    """Return the two shorts that encode a positive number in SerialEM's header.
 
-    With a mantissa m of 23 bits, value = m 2^e: the first short is m div 256, the second has the
-    sign of e and the magnitude 256 |e| + m mod 256.
+    With value = m 2^e and a 23-bit mantissa m, the first short is m div 256; the second has the
+    sign of e and the magnitude 256 |e| + m mod 256 (IMOD's description of its MRC files).
     """
     exponent = math.frexp(value)[1] - 23
     mantissa = min(round(math.ldexp(value, -exponent)), 2**23 - 1)
