@@ -39,7 +39,8 @@ def read_mrc(
     scan_file: NamedFile = "auto",
     virtual_images: Images = "auto",
     external_images: Images = "auto",
-    tilt_file: NamedFile = None,
+    tilt_file: NamedFile = "auto",
+    sort_by_tilt: bool = False,
     endianness: ByteOrder | None = None,
     mode0: Mode0 | None = None,
     allow_truncated: bool = False,
@@ -72,8 +73,13 @@ def read_mrc(
     virtual_images, external_images : "auto", None or sequence of paths, default "auto"
         Images recorded with a scan, for HyperSpy's navigators. "auto" finds those of a movie with
         a sidecar; None loads none.
-    tilt_file : path, URL or open file, optional
-        Tilt angles in degrees: ``.tlt``, ``.rawtlt`` or ``.mdoc``. Overrides the extended header.
+    tilt_file : "auto", None, path, URL or open file, default "auto"
+        Tilt angles in degrees: ``.mdoc``, ``.rawtlt``, ``.tlt``, or lines that begin with an
+        angle. A file passed by name overrides the extended header. "auto" searches the directory
+        of a stack whose header has no angles; None does not.
+    sort_by_tilt : bool, default False
+        Sort the sections of a tilt series from the lowest angle to the highest. Default: file
+        order.
     endianness : {"<", ">"}, optional
         Byte order to use if the file is ambiguous. If the file contradicts it, it is ignored with
         a warning.
@@ -122,12 +128,15 @@ def read_mrc(
         metadata_file=metadata_file,
         scan_file=scan_file,
         tilt_file=tilt_file,
+        sort_by_tilt=sort_by_tilt,
         endianness=endianness,
         mode0=mode0,
         allow_truncated=allow_truncated,
         storage_options=storage_options,
     )
-    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended, plan.header)
+    metadata = metadata_dict(
+        plan.location.name, plan.sidecar, plan.extended, plan.header, plan.tilts
+    )
     found = find_images(plan.directory, plan.sidecar, virtual_images, external_images)
     notes = Notes()
     images = load_images(plan, found, notes, lazy=lazy)
@@ -137,7 +146,9 @@ def read_mrc(
             "data": _data(plan, lazy=lazy, distributed=distributed, mmap_mode=mmap_mode),
             "axes": axes_dicts(plan.axes),
             "metadata": {**metadata, **({"_HyperSpy": images} if images else {})},
-            "original_metadata": original_metadata_dict(plan.header, plan.sidecar, plan.extended),
+            "original_metadata": original_metadata_dict(
+                plan.header, plan.sidecar, plan.extended, plan.tilts
+            ),
         }
     ]
 
@@ -192,7 +203,8 @@ def plan_mrc(
     navigation_shape: Sequence[int] | None = None,
     metadata_file: NamedFile = "auto",
     scan_file: NamedFile = "auto",
-    tilt_file: NamedFile = None,
+    tilt_file: NamedFile = "auto",
+    sort_by_tilt: bool = False,
     endianness: ByteOrder | None = None,
     mode0: Mode0 | None = None,
     allow_truncated: bool = False,
@@ -223,6 +235,7 @@ def plan_mrc(
         metadata_file=metadata_file,
         scan_file=scan_file,
         tilt_file=tilt_file,
+        sort_by_tilt=sort_by_tilt,
         endianness=endianness,
         mode0=mode0,
         allow_truncated=allow_truncated,

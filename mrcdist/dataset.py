@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dask.array as da
 import numpy as np
-import numpy.typing as npt
 
 from mrcdist.config import read_settings
 from mrcdist.dask_array import to_dask
@@ -19,8 +18,8 @@ from mrcdist.discover.directory import Directory
 from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.mrc_file import OpenedFile, open_file
 from mrcdist.discover.scan import find_scan
+from mrcdist.discover.tilts import find_tilts
 from mrcdist.errors import (
-    ArgumentError,
     FormatError,
     MrcdistError,
     TruncatedFileError,
@@ -37,7 +36,6 @@ from mrcdist.format.extended.registry import (
     scan_shape_note,
     scan_step,
     section_pixel_size,
-    tilt_angles,
 )
 from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat, pixel_format
@@ -46,6 +44,7 @@ from mrcdist.options import ReadOptions
 from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource, Part
@@ -54,9 +53,6 @@ from mrcdist.storage.location import Location
 __all__ = ["Plan", "make_plan"]
 
 _log = logging.getLogger(__name__)
-
-# Degrees between the extremes of a tilt series; a stage that is meant to stand still moves less.
-_LEAST_TILT_RANGE = 1.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +75,8 @@ class Plan:
         The Direct Electron sidecar, where there is one.
     extended : ExtendedHeader or None
         The extended header, where there is one.
+    tilts : TiltSeries or None
+        Tilt angles of the sections, in the order of the array, where it is a tilt series.
     file_notes : tuple of str
         What is unusual about the files.
     """
@@ -90,6 +88,7 @@ class Plan:
     directory: Directory = field(repr=False)
     sidecar: Sidecar | None = field(repr=False)
     extended: ExtendedHeader | None = field(repr=False)
+    tilts: TiltSeries | None = field(repr=False)
     file_notes: tuple[str, ...]
 
     @property
@@ -220,20 +219,18 @@ def _plan(
         frame_shape=(first.header.ny, first.header.nx),
         navigation_shape=options.navigation_shape,
     )
-    tilts = _tilts(
-        AuxiliaryFile(TILT_ANGLES, options.tilt_file, directory), frames.announced, notes
-    )
-    beside = _beside(first, found.scan, frames.announced, options, tilts)
+    beside = _beside(first, found.scan, frames.announced, options)
+    tilts = _tilts(files, directory, frames, beside, options, notes)
     geometry = arrange(
         first.header,
         pixels,
         frames,
         notes,
-        beside=beside,
+        beside=replace(beside, tilts=tilts),
         navigation_shape=options.navigation_shape,
     )
     chunks = _chunks(first, geometry, options.chunks)
-    table = found.table
+    table = found.table if tilts is None else tilts.table
     if table is not None:
         table = table.reshape(geometry.layout.navigation_shape)
     return Plan(
@@ -244,6 +241,7 @@ def _plan(
         directory=directory,
         sidecar=sidecar,
         extended=first.extended,
+        tilts=tilts,
         file_notes=tuple(notes),
     )
 
@@ -290,37 +288,35 @@ def _kind(header: Header) -> str:
 
 
 def _tilts(
-    tilt_file: AuxiliaryFile[npt.NDArray[np.float64]], n_frames: int, notes: Notes
-) -> tuple[float, ...] | None:
-    """The tilt angles in a file of their own, one for each section."""
-    tilts = tilt_file.read(notes)
-    if tilts is None:
-        return None
-    if len(tilts) != n_frames:
-        raise ArgumentError(
-            f"{tilt_file.shown} has {len(tilts)} tilt angles, the file {n_frames} sections",
-            code="tilt-angles-mismatch",
-            argument="tilt_file",
-            cause="the list belongs to another tilt series, or sections were left out",
-            remedy="pass the list of this file's sections, or {tilt_file=None}",
-        )
-    return tuple(tilts.tolist())
-
-
-def _beside(
-    first: OpenedFile,
-    scan: Scan | None,
-    n_frames: int,
+    files: Sequence[OpenedFile],
+    directory: Directory,
+    frames: MissingFrames,
+    beside: Beside,
     options: ReadOptions,
-    tilts: tuple[float, ...] | None,
-) -> Beside:
-    """What scan, extended header and tilt file say of the axes."""
+    notes: Notes,
+) -> TiltSeries | None:
+    """The tilt angles of the sections, where nothing else says what the sections are."""
+    tilt_file = AuxiliaryFile(TILT_ANGLES, options.tilt_file, directory)
+    series = None
+    if options.navigation_shape is not None:
+        why = "navigation_shape says what the sections are"
+    elif beside.scan is not None or beside.scan_shape is not None:
+        why = "the sections are those of a scan or movie"
+    else:
+        why = "no tilt angles are known"
+        series = find_tilts(files, tilt_file, frames, notes)
+    if series is None and tilt_file.named:
+        notes.add(f"tilt_file is not used: {why}")
+    if series is None and options.sort_by_tilt:
+        notes.add(f"sort_by_tilt is not used: {why}")
+    return series.by_tilt() if series is not None and options.sort_by_tilt else series
+
+
+def _beside(first: OpenedFile, scan: Scan | None, n_frames: int, options: ReadOptions) -> Beside:
+    """What scan and extended header say of the axes."""
     header, extended = first.header, first.extended
     if extended is None:
-        return Beside(scan=scan, tilts=tilts)
-    angles = tilt_angles(extended)
-    if tilts is None and angles is not None and np.ptp(angles) >= _LEAST_TILT_RANGE:
-        tilts = tuple(angles.tolist())
+        return Beside(scan=scan)
     if options.navigation_shape is None and (
         note := scan_shape_note(extended, n_sections=n_frames)
     ):
@@ -330,7 +326,6 @@ def _beside(
         scan_shape=scan_shape(extended, n_sections=n_frames),
         scan_step=scan_step(extended),
         pixel_size=_pixel_size(extended, n_frames, (header.ny, header.nx)),
-        tilts=tilts,
     )
 
 

@@ -97,6 +97,7 @@ Code = Literal[
     "stream-unreadable",
     "tilt-angles-invalid",
     "tilt-angles-mismatch",
+    "tilt-angles-missing",
     "view-unsuited",
     "worker-import-failed",
     "workers-died",

@@ -26,8 +26,10 @@ class ReadOptions:
         Lengths of the navigation axes, fastest first.
     metadata_file, scan_file : "auto", None, path, URL or open file, default "auto"
         The Direct Electron sidecar, and the points of a custom scan.
-    tilt_file : path, URL or open file, optional
+    tilt_file : "auto", None, path, URL or open file, default "auto"
         Tilt angles of a tilt series.
+    sort_by_tilt : bool, default False
+        Sort the sections of a tilt series by their angles.
     endianness : {"<", ">"}, optional
         Byte order of a file whose header leaves it open.
     mode0 : {"int8", "uint8", "uint4"}, optional
@@ -51,8 +53,14 @@ class ReadOptions:
         default="auto", metadata={"help": 'List of points of a custom scan; "none" to ignore it.'}
     )
     tilt_file: NamedFile = field(
-        default=None,
-        metadata={"help": "File with the tilt angles of a tilt series: .tlt, .rawtlt or .mdoc."},
+        default="auto",
+        metadata={
+            "help": "Tilt angles of a tilt series: .mdoc, .rawtlt, .tlt or a list; "
+            '"none" to look for no such file.'
+        },
+    )
+    sort_by_tilt: bool = field(
+        default=False, metadata={"help": "Sort the sections of a tilt series by their angles."}
     )
     endianness: ByteOrder | None = field(
         default=None, metadata={"help": "Byte order, where the file itself does not determine it."}

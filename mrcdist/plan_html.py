@@ -10,7 +10,7 @@ from dask.utils import format_bytes
 
 from mrcdist.explain import PlanReport
 from mrcdist.format.axis import Axis
-from mrcdist.words import number_words, shape_words, unit_words
+from mrcdist.words import number_words, range_words, shape_words, unit_words
 
 __all__ = ["plan_html"]
 
@@ -104,7 +104,7 @@ def _axes(axes: Sequence[Axis]) -> str:
     for axis in axes:
         units = unit_words(axis.units or "")
         if axis.values is not None:
-            step, start = "uneven", f"{number_words(axis.values[0])} {units}"
+            step, start = "uneven", range_words(axis)
         elif axis.units:
             step, start = (f"{number_words(value)} {units}" for value in (axis.scale, axis.offset))
         else:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from mrcdist.format.axis import Axis
 
-__all__ = ["number_words", "position_words", "printable", "shape_words", "unit_words"]
+__all__ = [
+    "list_words",
+    "number_words",
+    "position_words",
+    "printable",
+    "range_words",
+    "shape_words",
+    "unit_words",
+]
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -35,6 +44,20 @@ def position_words(axis: Axis, index: int) -> str:
     if axis.units in ("deg", "s"):
         return f"{axis.name} {number_words(axis.offset + index * axis.scale)} {axis.units}"
     return f"{axis.name} {index} of {axis.size}"
+
+
+def list_words(values: Sequence[Any]) -> str:
+    """Return a list as text: of three numbers or more, how many and from where to where."""
+    if len(values) < 3 or not all(isinstance(value, int | float) for value in values):
+        return str(list(values))
+    return f"{len(values)} values from {number_words(min(values))} to {number_words(max(values))}"
+
+
+def range_words(axis: Axis) -> str:
+    """Say from where to where an axis goes, in its units, lowest position first."""
+    return (
+        f"{' to '.join(map(number_words, axis.extremes))} {unit_words(axis.units or '')}".rstrip()
+    )
 
 
 def printable(text: str) -> str:

@@ -31,7 +31,7 @@ from mrcdist.interop.rosettasciio import (
 )
 from mrcdist.options import ReadOptions
 from mrcdist.validate.report import validate as validate_file
-from mrcdist.words import printable, shape_words
+from mrcdist.words import list_words, printable, shape_words
 
 __all__ = ["explain", "info", "validate"]
 
@@ -46,7 +46,9 @@ def info(as_json: bool, **options: Any) -> None:
       mrcdist info s3://bucket/20241021_00405_movie.mrc
     """
     plan, notes = plan_from_options(**options)
-    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended, plan.header)
+    metadata = metadata_dict(
+        plan.location.name, plan.sidecar, plan.extended, plan.header, plan.tilts
+    )
     images = find_images(plan.directory, plan.sidecar, "auto", "auto")
     if as_json:
         print_json(
@@ -57,7 +59,7 @@ def info(as_json: bool, **options: Any) -> None:
                 "axes": axes_dicts(plan.axes),
                 "metadata": metadata,
                 "original_metadata": original_metadata_dict(
-                    plan.header, plan.sidecar, plan.extended
+                    plan.header, plan.sidecar, plan.extended, plan.tilts
                 ),
                 "images": {image.name: image.location.shown for image in images},
                 "notes": notes,
@@ -76,7 +78,8 @@ def info(as_json: bool, **options: Any) -> None:
     for image in images:
         click.echo(printable(f"  image    {image.name}: {image.location.name}"))
     for path, value in metadata_items(metadata):
-        click.echo(printable(f"  {'.'.join(path)} = {value}"))
+        words = list_words(value) if isinstance(value, list) else value
+        click.echo(printable(f"  {'.'.join(path)} = {words}"))
     for label in header.labels:
         click.echo(f"  label    {printable(label)}")
     print_notes(notes)
@@ -151,7 +154,8 @@ def _steps(axis: Axis) -> str:
     if not axis.units:
         return "uncalibrated"
     if axis.values is not None:
-        first, last = axis.values[0], axis.values[-1]
-        return f"uneven steps from {first:.6g} to {last:.6g} {axis.units}"
+        lowest, highest = axis.extremes
+        how = "uneven steps" if axis.monotonic else "up and down"
+        return f"{how} from {lowest:.6g} to {highest:.6g} {axis.units}"
     start = f", from {axis.offset:.6g} {axis.units}" if axis.offset else ""
     return f"{axis.scale:.6g} {axis.units} per step{start}"

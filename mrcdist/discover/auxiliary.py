@@ -26,7 +26,7 @@ from mrcdist.format.direct_electron.filenames import (
 )
 from mrcdist.format.direct_electron.scan_points import Points, parse_scan_points
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar
-from mrcdist.format.tilt_angles import parse_tilts
+from mrcdist.format.tilt_angles import find_tilt_file, parse_tilts, tilt_file_candidates
 from mrcdist.notes import Notes
 from mrcdist.storage.file import read_whole
 from mrcdist.storage.location import Location
@@ -68,12 +68,16 @@ class Kind(Generic[_T]):
         (name of the data, names in its directory) → the file's name, or None.
     candidates : callable
         Name of the data → names that the file can have, best first, for a store that cannot list.
+    essential : bool, default True
+        Whether data that can have such a file mostly have one. Others are looked for in a listing
+        alone, and not on web servers.
     """
 
     argument: str
     parse: Callable[[str, bytes], _T]
     find: Callable[[str, Iterable[str]], str | None]
     candidates: Callable[[str], tuple[str, ...]]
+    essential: bool = True
 
 
 SIDECAR: Kind[Sidecar] = Kind(
@@ -82,8 +86,12 @@ SIDECAR: Kind[Sidecar] = Kind(
 SCAN_POINTS: Kind[tuple[Points, tuple[str, ...]]] = Kind(
     "scan_file", lambda _, raw: parse_scan_points(raw), find_scan_points, scan_points_candidates
 )
-TILT_ANGLES: Kind[npt.NDArray[np.float64]] = Kind(
-    "tilt_file", parse_tilts, lambda _name, _listing: None, lambda _: ()
+TILT_ANGLES: Kind[tuple[str, npt.NDArray[np.float64]]] = Kind(
+    "tilt_file",
+    lambda name, raw: (name, parse_tilts(name, raw)),
+    find_tilt_file,
+    tilt_file_candidates,
+    essential=False,
 )
 
 
@@ -163,12 +171,14 @@ class AuxiliaryFile(Generic[_T]):
         """Read the file that is found by its name, beside the data."""
         kind, data = self.kind, self._directory.location
         candidates = kind.candidates(data.name)
-        if not candidates:
+        if not candidates or not (kind.essential or self._directory.can_be_listed):
             return None
         if self._directory.listing is not None:
             name = kind.find(data.name, self._directory.listing)
             return None if name is None else self._parse(data.sibling(name))
-        for name in candidates:  # a store that cannot list, such as plain HTTP
+        for name in (
+            candidates if kind.essential else ()
+        ):  # a store that cannot list, such as plain HTTP
             try:
                 return self._parse(data.sibling(name))
             except MissingFileError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 
 from mrcdist.storage.location import Location
@@ -25,6 +26,11 @@ class Directory:
     def listing(self) -> tuple[str, ...] | None:
         """Names of the files; None if they cannot be listed."""
         return self.location.list_folder()
+
+    @property
+    def can_be_listed(self) -> bool:
+        """Whether listing is worth a request: web servers mostly cannot, or refuse to."""
+        return re.match("https?://", self.location.url.rpartition("::")[2]) is None
 
     @property
     def listed(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["Axis", "frames_are_patterns", "scan_plane"]
 
@@ -37,6 +38,18 @@ class Axis:
     offset: float = 0.0
     units: str | None = None
     values: tuple[float, ...] | None = None
+
+    @property
+    def monotonic(self) -> bool:
+        """Whether positions go up, or down, all along the axis."""
+        steps = [later - earlier for earlier, later in pairwise(self.values or ())]
+        return all(step > 0 for step in steps) or all(step < 0 for step in steps)
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """Lowest and highest position."""
+        ends = self.values or (self.offset, self.offset + (self.size - 1) * self.scale)
+        return min(ends), max(ends)
 
 
 def scan_plane(axes: Sequence[Axis]) -> tuple[int, int] | None:

@@ -1,24 +1,85 @@
 """Tilt angles from the text files that lie beside a tilt series.
 
-IMOD's ``.tlt`` and ``.rawtlt`` have one angle a line. SerialEM's ``.mdoc`` is an IMOD autodoc: a
-section ``[ZValue = n]`` for each image, and in it lines ``key = value``, of which ``TiltAngle`` is
-wanted.
+IMOD's ``.tlt`` and ``.rawtlt`` have one angle per line; lists that AreTomo reads and writes
+(``_TLT.txt``) may have the order of acquisition and the dose in further columns. SerialEM's
+``.mdoc`` is an IMOD autodoc: a section ``[ZValue = n]`` for each image, and in it lines
+``key = value``, of which ``TiltAngle`` is wanted.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcdist.errors import SidecarError
 
-__all__ = ["parse_tilts"]
+__all__ = ["find_tilt_file", "parse_tilts", "tilt_file_candidates"]
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _SECTION = re.compile(r"\[\s*([^=\]]+?)\s*=\s*(.*?)\s*\]")
-_REMEDY = "check the file, or load the data without it"
+_ONE_ANGLE = "a tilt angle is one number between -360 and 360, in degrees"
+_REMEDY = "check the file, or load the data with {tilt_file=None}"
+
+
+def tilt_file_candidates(name: str) -> tuple[str, ...]:
+    """Return the names that the file with the angles of a tilt series can have, best first.
+
+    Parameters
+    ----------
+    name : str
+        Base name of the tilt series.
+
+    Returns
+    -------
+    tuple of str
+        First what the microscope recorded (``.mdoc``, ``.rawtlt``), then what was computed
+        (``.tlt``, ``_TLT.txt``); the other way round for IMOD's aligned stacks (``name.ali``,
+        ``name_ali.mrc``). Empty for its reconstructions (``name.rec``, ``name_rec.mrc``).
+    """
+    return tuple(stem + ending for stem, ending in _candidates(name))
+
+
+def find_tilt_file(name: str, listing: Iterable[str]) -> str | None:
+    """Return the name of the file with the angles of a tilt series.
+
+    Parameters
+    ----------
+    name : str
+        Base name of the tilt series.
+    listing : iterable of str
+        Base names of the files in its directory.
+
+    Returns
+    -------
+    str or None
+        As listed; its ending may be in capitals or not.
+    """
+    names = sorted(listing, reverse=True)  # lower case first
+    for stem, ending in _candidates(name):
+        for listed in names:
+            if listed.startswith(stem) and listed[len(stem) :].lower() == ending.lower():
+                return listed
+    return None
+
+
+def _candidates(name: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of a series' name and an ending."""
+    path = PurePosixPath(name)
+    if path.suffix.lower() in (".gz", ".bz2"):
+        path = path.with_suffix("")
+    stem, ending = path.stem, path.suffix.lower()
+    base = re.sub(r"_(ali|preali|rec)$", "", stem)
+    if ending == ".rec" or stem == f"{base}_rec":
+        return ()
+    recorded = ((path.name, ".mdoc"), (stem, ".mdoc"), (stem, ".rawtlt"))
+    computed = ((stem, ".tlt"), (stem, "_TLT.txt"))
+    if ending in (".ali", ".preali") or base != stem:
+        return (*computed, (base, ".tlt"), *recorded, (base, ".rawtlt"))
+    return (*recorded, *computed)
 
 
 def parse_tilts(name: str, raw: bytes) -> npt.NDArray[np.float64]:
@@ -27,10 +88,9 @@ def parse_tilts(name: str, raw: bytes) -> npt.NDArray[np.float64]:
     Parameters
     ----------
     name : str
-        The file's name; its extension, ``.tlt``, ``.rawtlt`` or ``.mdoc``, says what it is.
-        Errors mention it.
+        The file's name, for errors. ``.mdoc`` says that it is an autodoc; else its first line does.
     raw : bytes
-        What the file holds.
+        What the file holds: an autodoc, or lines of one or more numbers, the angle first.
 
     Returns
     -------
@@ -41,31 +101,54 @@ def parse_tilts(name: str, raw: bytes) -> npt.NDArray[np.float64]:
     Raises
     ------
     SidecarError
-        Another extension, no angle at all, or a line that cannot be what it should be.
+        No angle at all, or a line that cannot be what it should be.
     """
     text = raw.removeprefix(b"\xef\xbb\xbf")
     lines = [line.decode("utf-8", "replace").strip() for line in text.splitlines()]
-    if name.lower().endswith(".mdoc"):
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    if name.lower().endswith(".mdoc") or "=" in first:
         angles = _from_mdoc(name, lines)
-    elif name.lower().endswith((".tlt", ".rawtlt")):
-        angles = [_angle(name, number, line) for number, line in enumerate(lines, 1) if line]
     else:
-        raise SidecarError(
-            f"{name} is no file of tilt angles that is known",
-            code="tilt-angles-invalid",
-            argument="tilt_file",
-            cause="its name ends in none of .tlt, .rawtlt, .mdoc",
-            remedy="name a file with one angle a line .tlt or .rawtlt, SerialEM's autodoc .mdoc",
-        )
+        angles = _from_columns(name, lines)
     if not angles:
         raise SidecarError(
-            f"{name} holds no tilt angle",
-            code="tilt-angles-invalid",
+            f"{name or 'the list'} holds no tilt angle",
+            code="tilt-angles-missing",
             argument="tilt_file",
             cause="the file is empty, or describes something else than the images of a tilt series",
             remedy=_REMEDY,
         )
     return np.array(angles, np.float64)
+
+
+def _from_columns(name: str, lines: list[str]) -> list[float]:
+    """The first column: behind it may be the order of acquisition, the dose and so on."""
+    angles: list[float] = []
+    width = 0
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or line.startswith("#"):
+            continue
+        width = width or len(words)
+        if len(words) != width:
+            raise _junk(name, number, line, f"the lines before have {width} numbers")
+        if not all(_NUMBER.fullmatch(word) for word in words):
+            raise _junk(name, number, line, _ONE_ANGLE)
+        angles.append(_angle(name, number, words[0]))
+    if width > 1 and len(angles) > 2 and _counts(angles):
+        raise SidecarError(
+            f"{name or 'the list'} counts its lines in the first column: {angles[0]:g}, "
+            f"{angles[1]:g}, {angles[2]:g}",
+            code="tilt-angles-invalid",
+            argument="tilt_file",
+            cause="tilt angles are in the first column; further columns are not used",
+            remedy="pass a list with the angles first",
+        )
+    return angles
+
+
+def _counts(numbers: list[float]) -> bool:
+    return numbers[0] in (0, 1) and all(n == numbers[0] + i for i, n in enumerate(numbers))
 
 
 def _from_mdoc(name: str, lines: list[str]) -> list[float]:
@@ -110,16 +193,14 @@ def _zvalue(name: str, number: int, text: str) -> int:
 
 def _angle(name: str, number: int, text: str) -> float:
     if not _NUMBER.fullmatch(text) or abs(float(text)) > 360:
-        raise _junk(
-            name, number, text, "a tilt angle is one number between -360 and 360, in degrees"
-        )
+        raise _junk(name, number, text, _ONE_ANGLE)
     return float(text)
 
 
 def _junk(name: str, number: int, found: str, cause: str) -> SidecarError:
     shown = found if len(found) <= 60 else f"{found[:60]}..."
     return SidecarError(
-        f"{name}, line {number}: {shown!r}",
+        f"{name or 'the list of tilt angles'}, line {number}: {shown!r}",
         code="tilt-angles-invalid",
         argument="tilt_file",
         cause=cause,

@@ -17,6 +17,7 @@ from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader, extended_metadata
 from mrcdist.format.header import Header
 from mrcdist.format.mrcz_header import mrcz_metadata, mrcz_words
+from mrcdist.plan.tilt_series import TiltSeries
 
 __all__ = ["axes_dicts", "metadata_dict", "original_metadata_dict", "register_hyperspy"]
 
@@ -42,7 +43,9 @@ def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
     """Return one dict per axis, in array order.
 
     Keys are name, units, size, index_in_array, navigate, and scale and offset; if the axis is not
-    uniform, ``axis`` with its values replaces scale and offset.
+    uniform, ``axis`` with its values replaces scale and offset. HyperSpy accepts only values that
+    increase or decrease: an axis of others, such as the angles of a dose-symmetric tilt series,
+    counts from 0 without units.
     """
     return [
         {
@@ -53,7 +56,7 @@ def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
             "index_in_array": index,
             "navigate": axis.navigate,
         }
-        for index, axis in enumerate(axes)
+        for index, axis in enumerate(map(_ordered, axes))
     ]
 
 
@@ -79,11 +82,17 @@ def _positions(axis: Axis) -> dict[str, Any]:
     return {"scale": axis.scale, "offset": axis.offset}
 
 
+def _ordered(axis: Axis) -> Axis:
+    """Return an axis that HyperSpy accepts: positions that go up and down are only counted."""
+    return axis if axis.monotonic else Axis(axis.name, axis.size, axis.navigate)
+
+
 def metadata_dict(
     name: str,
     sidecar: Sidecar | None = None,
     extended: ExtendedHeader | None = None,
     header: Header | None = None,
+    tilts: TiltSeries | None = None,
 ) -> dict[str, Any]:
     """Return ``metadata``: General, Signal and, if known, the instrument.
 
@@ -97,6 +106,8 @@ def metadata_dict(
         Takes precedence over the main header.
     header : Header, optional
         For voltage and gain written by the mrcz package.
+    tilts : TiltSeries, optional
+        If its angles are not monotonic, the tilt of the stage is a list, one angle per section.
     """
     metadata: dict[str, Any] = {
         "General": {"title": name.rpartition(".")[0] or name, "original_filename": name},
@@ -105,6 +116,9 @@ def metadata_dict(
     if header is not None and header.by_mrcz:
         merge(metadata, mrcz_metadata(mrcz_words(header.raw, header.byteorder)))
     merge(metadata, extended_metadata(extended) if extended else {})
+    if tilts is not None and not tilts.axis().monotonic:
+        stage = {"Stage": {"tilt_alpha": list(tilts.angles)}}
+        merge(metadata, {"Acquisition_instrument": {"TEM": stage}})
     return merge(metadata, sidecar_metadata(sidecar) if sidecar else {})
 
 
@@ -120,13 +134,17 @@ def metadata_items(
 
 
 def original_metadata_dict(
-    header: Header, sidecar: Sidecar | None = None, extended: ExtendedHeader | None = None
+    header: Header,
+    sidecar: Sidecar | None = None,
+    extended: ExtendedHeader | None = None,
+    tilts: TiltSeries | None = None,
 ) -> dict[str, Any]:
     """Return ``original_metadata``, which is JSON-serialisable.
 
     Keys are ``std_header``; ``mrcz_header`` for files of the mrcz package (voltage, C3 and gain);
     ``de_metadata`` if there is a sidecar; ``extended_header`` if there is one, with its type, its
-    records as columns with one value per section, its text and, if it contains JSON, ``json``.
+    records as columns with one value per section in file order, its text and, if it contains
+    JSON, ``json``; ``tilt_series`` if there is one, with columns in array order.
     """
     original: dict[str, Any] = {"std_header": _std_header(header)}
     if header.by_mrcz:
@@ -141,6 +159,12 @@ def original_metadata_dict(
         }
         if extended.document is not None:
             original["extended_header"]["json"] = dict(extended.document)
+    if tilts is not None:
+        original["tilt_series"] = {
+            "tilt_angle": list(tilts.angles),
+            "section": list(tilts.sections),
+            "source": tilts.source,
+        }
     return original
 
 

@@ -13,6 +13,7 @@ from mrcdist.format.pixels import PixelFormat
 from mrcdist.notes import Notes
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import resolve_shape
+from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 
 __all__ = ["Beside", "Geometry", "arrange", "one_frame"]
@@ -34,15 +35,15 @@ class Beside:
         announced section.
     pixel_size : tuple of float, optional
         In nm along (y, x), from an extended header.
-    tilts : tuple of float, optional
-        Tilt angles in degrees, one per section.
+    tilts : TiltSeries, optional
+        Of the sections that are present.
     """
 
     scan: Scan | None = None
     scan_shape: tuple[int, int] | None = None
     scan_step: tuple[float, float] | None = None
     pixel_size: tuple[float, float] | None = None
-    tilts: tuple[float, ...] | None = None
+    tilts: TiltSeries | None = None
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ def _sections(header: Header, n_frames: int, beside: Beside, notes: Notes) -> tu
     if beside.scan is not None:  # a movie: its time axis
         [time] = beside.scan.navigation
         return (replace(time, size=n_frames),)
-    if beside.tilts is not None and len(beside.tilts) >= n_frames > 1:
-        return (_tilt_axis(beside.tilts[:n_frames]),)
+    if beside.tilts is not None and n_frames > 1:
+        return (beside.tilts.axis(),)
     # ISPG 401-630: a stack of volumes of MZ sections each (MRC2014).
     if 401 <= header.ispg <= 630:
         mz = header.intervals[2]
@@ -160,16 +161,6 @@ def _sections(header: Header, n_frames: int, beside: Beside, notes: Notes) -> tu
         name = _CELL_NAMES[header.axis_of(_SECTION)]
         return (Axis(name, n_frames, navigate=True),)
     return (_header_axis(header, _SECTION, n_frames, navigate=True),)
-
-
-def _tilt_axis(tilts: tuple[float, ...]) -> Axis:
-    """Return a uniform axis if the tilts are uniform to 1/100 of a step, else their values."""
-    step = (tilts[-1] - tilts[0]) / (len(tilts) - 1)
-    even = all(abs(tilts[0] + i * step - tilt) <= abs(step) / 100 for i, tilt in enumerate(tilts))
-    axis = Axis("tilt", len(tilts), navigate=True, units="deg")
-    if even and step:
-        return replace(axis, scale=step, offset=tilts[0])
-    return replace(axis, values=tilts)
 
 
 def _signal_axes(header: Header, frame_shape: tuple[int, int], beside: Beside) -> tuple[Axis, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -82,7 +83,7 @@ def choose_sample(
     reached = min(limits.budget // layout.frame_bytes, present) if limits.stream else present
     sample: Sample
     if view.kind == "images" or reached < present:
-        sample = _sample_images(layout, limits, reached, most_images)
+        sample = _sample_images(layout, limits, table, reached, most_images)
     elif view.kind == "volume":
         sample = _sample_volume(layout, limits)
     else:
@@ -93,8 +94,14 @@ def choose_sample(
     return sample
 
 
-def _sample_images(layout: Layout, limits: ReadLimits, n_frames: int, most: int) -> ImagesSample:
+def _sample_images(
+    layout: Layout, limits: ReadLimits, table: FrameTable | None, reached: int, most: int
+) -> ImagesSample:
     """As many frames as fill a montage with whole tiles, or with tiles of lines close together."""
+    positions: Sequence[int] = range(reached)
+    if table is not None:
+        positions = np.flatnonzero((table >= 0) & (table < reached)).tolist()
+    n_frames = len(positions)
     rows = layout.frame_shape[0]
     full = (range(rows),)
     only_whole = limits.whole or limits.stream
@@ -102,13 +109,14 @@ def _sample_images(layout: Layout, limits: ReadLimits, n_frames: int, most: int)
         chosen = lines_of(layout, limits.budget // count, limits.reads // count)
         least = min(_LEAST_LINES, rows) if count > 1 else 1
         if chosen == full or (len(chosen) >= least and not only_whole):
-            frames = _evenly(n_frames, count)
+            shown = tuple(positions[i] for i in _evenly(n_frames, count))
+            frames = shown if table is None else tuple(int(table.flat[at]) for at in shown)
             pieces = (
                 whole_frames(frames, rows)
                 if chosen == full
                 else tuple(Piece(range(i, i + 1), band) for i in frames for band in chosen)
             )
-            return ImagesSample(pieces, frames, chosen)
+            return ImagesSample(pieces, frames, chosen, shown)
     if only_whole:
         raise too_small(limits.budget, layout.frame_bytes, "one frame")
     raise too_small(limits.budget, layout.row_bytes, "one row")

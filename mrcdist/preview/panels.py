@@ -194,8 +194,9 @@ def image_panels(
     down, across, *components = (axis for axis in axes if not axis.navigate)
     contrast: Contrast = "rgb" if components else "log" if reciprocal else "linear"
     panels = []
-    for frame in sample.frames:
-        position = np.unravel_index(frame, [axis.size for axis in navigation]) if navigation else ()
+    shape = [axis.size for axis in navigation]
+    for frame, at in zip(sample.frames, sample.positions, strict=True):
+        position = np.unravel_index(at, shape) if navigation else ()
         words = ", ".join(
             position_words(axis, int(i)) for axis, i in zip(navigation, position, strict=True)
         )

@@ -140,10 +140,13 @@ class ImagesSample(Sample):
     frames : tuple of int
     bands : tuple of range
         The rows that are read of each.
+    positions : tuple of int
+        Where each frame is among the navigation positions, counted in array order.
     """
 
     frames: tuple[int, ...]
     bands: tuple[range, ...]
+    positions: tuple[int, ...]
 
 
 def too_small(budget: int, least: int, what: str) -> ArgumentError:

@@ -10,7 +10,7 @@ from mrcdist.dataset import Plan
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ORDER_NAMES
 from mrcdist.interop.rosettasciio import metadata_dict, metadata_items
-from mrcdist.words import number_words, shape_words, unit_words
+from mrcdist.words import list_words, number_words, range_words, shape_words, unit_words
 
 __all__ = ["axis_words", "summary_lines"]
 
@@ -49,7 +49,9 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     if compression := plan.source.parts[0].compression:
         lines.append(("", f"one {compression} stream"))
     lines += [(axis.name, axis_words(axis)) for axis in plan.axes]
-    metadata = metadata_dict(plan.location.name, plan.sidecar, plan.extended, plan.header)
+    metadata = metadata_dict(
+        plan.location.name, plan.sidecar, plan.extended, plan.header, plan.tilts
+    )
     shown = [
         _metadata_line(path, value)
         for path, value in metadata_items(metadata)
@@ -65,8 +67,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
 def axis_words(axis: Axis) -> str:
     """Say how long an axis is and what a step on it means."""
     if axis.values is not None:
-        ends = f"{number_words(axis.values[0])} to {number_words(axis.values[-1])}"
-        return f"{axis.size}, {ends} {axis.units or ''}".rstrip()
+        return f"{axis.size}, {range_words(axis)}"
     if not axis.units:
         return f"{axis.size}" if axis.name == "rgb" else f"{axis.size}, uncalibrated"
     units = unit_words(axis.units)
@@ -78,4 +79,6 @@ def _metadata_line(path: tuple[str, ...], value: Any) -> tuple[str, str]:
     *parents, key = path
     name = f"{parents[-1].lower()} {key}" if key in _SHORT else key.replace("_", " ")
     words = f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, list):
+        words = list_words(value)
     return name, f"{words} {_UNITS.get(name, '')}".rstrip()

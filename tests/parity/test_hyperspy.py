@@ -271,6 +271,31 @@ class TestTiltSeries:
         again = hs.load(tmp_path / f"saved.{ending}")
         np.testing.assert_array_equal(again.axes_manager[0].axis, self.ANGLES)
 
+    @pytest.mark.parametrize("lazy", [True, False])
+    @pytest.mark.parametrize(
+        "angles",
+        [(0, 3, -3, 6, -6), (0, 3, 6, -3, -6), (-3, -3, 0, 0, 3)],
+        ids=["dose-symmetric", "bidirectional", "montage"],
+    )
+    def test_tilts_that_go_up_and_down_are_metadata(self, series, registered, lazy, angles):
+        series.with_suffix(".tlt").write_text("\n".join(map(str, angles)))
+        signal = hs.load(series, file_format="mrcdist", lazy=lazy)
+        [axis] = signal.axes_manager.navigation_axes
+        assert (axis.name, axis.size, axis.scale, axis.offset) == ("tilt", 5, 1.0, 0.0)
+        assert axis.is_uniform
+        assert signal.metadata.Acquisition_instrument.TEM.Stage.tilt_alpha == list(angles)
+        assert list(signal.original_metadata.tilt_series.tilt_angle) == list(angles)
+        np.testing.assert_array_equal(np.asarray(signal.data), counting((5, 3, 4), "int16"))
+
+    def test_sorted_by_tilt_they_are_an_axis(self, series, registered):
+        series.with_suffix(".tlt").write_text("0\n3\n-3\n6\n-6\n")
+        signal = hs.load(series, file_format="mrcdist", lazy=True, sort_by_tilt=True)
+        [axis] = signal.axes_manager.navigation_axes
+        assert (axis.scale, axis.offset, axis.units) == (3.0, -6.0, "deg")
+        np.testing.assert_array_equal(
+            np.asarray(signal.inav[-6.0].data), counting((5, 3, 4), "int16")[4]
+        )
+
     def test_even_tilts_are_an_axis_of_steps(self, tmp_path, series, registered):
         (tmp_path / "even.tlt").write_text("-4\n-2\n0\n2\n4\n")
         signal = hs.load(series, file_format="mrcdist", tilt_file=tmp_path / "even.tlt")

@@ -264,6 +264,18 @@ def test_fei2_records(real_data):
     assert right["original_metadata"]["extended_header"]["type"] == "FEI2"
 
 
+@differs("tilt series")
+def test_tilt_series(tmp_path):
+    path = stack(tmp_path)
+    (tmp_path / "stack.tlt").write_text("3\n-3\n0\n")
+    left, right = both(path)
+    assert (left["axes"][0]["name"], right["axes"][0]["name"]) == ("z", "tilt")
+    assert_same_data(left, right)
+    sections = mine(path, sort_by_tilt=True)
+    assert (sections["axes"][0]["offset"], sections["axes"][0]["scale"]) == (-3.0, 3.0)
+    np.testing.assert_array_equal(sections["data"], left["data"][[1, 2, 0]])
+
+
 @differs("header fields beyond MRC2014")
 def test_header_fields_beyond_mrc2014(tmp_path):
     path = stack(tmp_path, extended=bytes(80), exttyp=b"CCP4", labels=(b"made by hand",))

@@ -101,7 +101,8 @@ def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, m
 
 
 def test_a_folder_that_was_not_listed_stays_unlisted(tmp_path):
-    plan = plan_mrc(write_mrc(tmp_path / "a.mrc", counting((2, 4, 4), "int16")))
+    path = write_mrc(tmp_path / "a.mrc", counting((2, 4, 4), "int16"))
+    plan = plan_mrc(path, tilt_file=None)
     shown(plan)
     assert "listing" not in vars(plan.directory)
 
@@ -121,6 +122,12 @@ def test_notes_are_shown(memory_file):
     with pytest.warns(match="4 bytes follow"):
         plan = plan_mrc(memory_file(raw))
     assert "4 bytes follow" in shown(plan).text
+
+
+def test_positions_are_given_from_the_lowest_to_the_highest(tmp_path):
+    path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 4), "int16"))
+    (tmp_path / "a.tlt").write_text("0\n3\n-3\n")
+    assert "−3 to 3 deg" in shown(plan_mrc(path)).text
 
 
 def test_uneven_positions_are_told_from_even_ones(tmp_path):

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from mrcdist.format.axis import Axis
-from mrcdist.words import position_words, printable, shape_words, unit_words
+from mrcdist.words import (
+    list_words,
+    position_words,
+    printable,
+    range_words,
+    shape_words,
+    unit_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +26,33 @@ from mrcdist.words import position_words, printable, shape_words, unit_words
 )
 def test_positions_are_told_in_the_axis_own_terms(axis, index, words):
     assert position_words(axis, index) == words
+
+
+@pytest.mark.parametrize(
+    ("axis", "words"),
+    [
+        (Axis("tilt", 3, True, units="deg", values=(0.0, 3.0, -3.0)), "−3 to 3 deg"),
+        (Axis("tilt", 3, True, units="deg", values=(60.0, 1.5, -60.0)), "−60 to 60 deg"),
+        (Axis("tilt", 3, True, -3.0, 6.0, "deg"), "0 to 6 deg"),
+        (Axis("kx", 5, False, 0.5, -1.0, "nm^-1"), "−1 to 1 nm⁻¹"),
+        (Axis("z", 9, True), "0 to 8"),
+    ],
+)
+def test_ranges_go_from_the_lowest_position_to_the_highest(axis, words):
+    assert range_words(axis) == words
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0.0, 3.0, -3.0], "3 values from −3 to 3"),
+        ([2, 1], "[2, 1]"),
+        (["a", "b", "c"], "['a', 'b', 'c']"),
+        ([], "[]"),
+    ],
+)
+def test_long_lists_of_numbers_are_summarised(values, words):
+    assert list_words(values) == words
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,28 @@ class TestInfo:
         named = run_json("info", movie, "--metadata-file", acquisition.sidecar)
         assert named["shape"] == [4, 6, 8, 8]
 
+    @pytest.mark.parametrize(
+        ("angles", "how"),
+        [
+            ((0, 3, -3, 6, -6), "up and down from -6 to 6 deg"),
+            ((6, 2, 0, -1, -6), "uneven steps from -6 to 6 deg"),
+        ],
+    )
+    def test_tilts_are_given_from_the_lowest_to_the_highest(self, tmp_path, angles, how):
+        path = write_mrc(tmp_path / "ts.mrc", counting((5, 3, 4), "int16"))
+        (tmp_path / "ts.rawtlt").write_text("\n".join(map(str, angles)))
+        lines = run("info", path).stdout.splitlines()
+        [line] = [line for line in lines if "  axis     tilt" in line]
+        assert line.endswith(how)
+        up_and_down = angles[1] > angles[0]
+        metadata = "  Acquisition_instrument.TEM.Stage.tilt_alpha = 5 values from −6 to 6"
+        assert (metadata in lines) is up_and_down
+        series = run_json("info", path)["original_metadata"]["tilt_series"]
+        assert series["tilt_angle"] == list(angles)
+        by_tilt = run_json("info", path, "--sort-by-tilt")["original_metadata"]["tilt_series"]
+        assert by_tilt["tilt_angle"] == sorted(angles)
+        assert run_json("info", path, "--tilt-file", "none")["axes"][0]["name"] == "z"
+
     def test_info_of_a_tilt_series_has_uneven_angles(self, tmp_path):
         angles = np.array([-6000, -1000, 0, 2000, 6000], "<i2")  # hundredths of a degree
         raw = mrc_bytes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -123,6 +124,31 @@ class TestStoresThatCannotList:
 
     def test_no_file_of_any_name_is_no_error(self, data):
         assert read(data, "auto") == (None, [])
+
+
+class TestKindsThatMostDataLack:
+    """They are looked for in a listing alone, and not on web servers."""
+
+    RARE = dataclasses.replace(WORDS, essential=False)
+
+    def test_it_is_found_in_the_listing(self, data):
+        data.with_name("a.mrc.words").write_text("beside")
+        assert read(data, "auto", self.RARE) == (("a.mrc.words", "beside"), [])
+
+    def test_no_name_is_tried_where_a_store_cannot_list(self, data, monkeypatch):
+        data.with_name("a.mrc.words").write_text("beside")
+        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        assert read(data, "auto", self.RARE) == (None, [])
+
+    @pytest.mark.parametrize("url", ["https://host/a.mrc", "simplecache::http://host/http/a.mrc"])
+    def test_web_servers_are_not_asked(self, url):
+        directory = Directory(Location.of(url))
+        assert AuxiliaryFile(self.RARE, "auto", directory).read(Notes()) is None
+        assert "listing" not in vars(directory)
+
+    @pytest.mark.parametrize("url", ["/http/a.mrc", "s3://https/a.mrc", "memory://a.mrc"])
+    def test_other_stores_are(self, url):
+        assert Directory(Location.of(url)).can_be_listed
 
 
 class TestErrorsInTheFile:

@@ -1,4 +1,4 @@
-"""Tilt angles from .tlt, .rawtlt and .mdoc files."""
+"""Tilt angles from .tlt, .rawtlt and .mdoc files and from lists; the names of such files."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.errors import SidecarError
-from mrcdist.format.tilt_angles import parse_tilts
+from mrcdist.format.tilt_angles import find_tilt_file, parse_tilts, tilt_file_candidates
 
 MDOC = b"""PixelSpacing = 2.93
 Voltage = 300
@@ -104,12 +104,77 @@ def test_an_mdoc_of_frames_has_no_angles_of_images():
         parse_tilts("a.mdoc", b"Voltage = 300\n[FrameSet = 0]\nTiltAngle = 3\n")
 
 
-def test_files_of_other_extensions_are_refused():
-    with pytest.raises(SidecarError, match=r"a\.txt is no file of tilt angles"):
-        parse_tilts("a.txt", b"1\n2\n")
+@pytest.mark.parametrize("name", ["a.txt", "ts_TLT.txt", "angles", "", "a.csv"])
+def test_files_of_other_names_are_what_their_first_line_says(name):
+    np.testing.assert_array_equal(parse_tilts(name, b"\n# angles\n1\n2\n"), [1.0, 2.0])
+    np.testing.assert_array_equal(parse_tilts(name, MDOC), [-0.14, 2.5])
 
 
-@given(st.sampled_from(["a.tlt", "a.mdoc"]), st.binary(max_size=200))
+@pytest.mark.parametrize("text", ["-60.0 5\n 0 1\n60.00 4\n", "-60\t5\t3.1\n0\t1 3.1\n60 4 3.1\n"])
+def test_angles_are_the_first_of_several_columns(text):
+    np.testing.assert_array_equal(parse_tilts("ts_TLT.txt", text.encode()), [-60.0, 0.0, 60.0])
+
+
+@pytest.mark.parametrize("text", ["1 -60\n2 0\n3 60\n", "0 -60 1\n1 0 2\n2 60 3\n3 9 4\n"])
+def test_a_first_column_that_counts_lines_is_refused(text):
+    with pytest.raises(SidecarError, match="counts its lines in the first column") as caught:
+        parse_tilts("angles.txt", text.encode())
+    assert caught.value.code == "tilt-angles-invalid"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"1\n2\n3\n", b"1 9\n2 9\n", b"1 9\n2 9\n4 9\n", b"2 9\n3 9\n4 9\n"]
+)
+def test_angles_that_do_not_count_lines_are_accepted(raw):
+    angles = [float(line.split()[0]) for line in raw.splitlines()]
+    np.testing.assert_array_equal(parse_tilts("a.tlt", raw), angles)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("1 5\n2\n", 2), ("1 5\n2 5 6\n", 2), ("1 5\n\n2 x\n", 3), ("1 5\n400 5\n", 2)],
+)
+def test_lines_of_columns_that_do_not_go_with_the_others_are_named(text, line):
+    with pytest.raises(SidecarError, match=rf"a\.tlt, line {line}: "):
+        parse_tilts("a.tlt", text.encode())
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "listing", "found"),
+        [
+            ("ts.mrc", ["ts.mrc", "ts.mrc.mdoc", "ts.rawtlt", "ts.tlt"], "ts.mrc.mdoc"),
+            ("ts.mrc", ["ts.mdoc", "ts.rawtlt"], "ts.mdoc"),
+            ("ts.st", ["ts.tlt", "ts.rawtlt"], "ts.rawtlt"),
+            ("ts.st", ["ts.tlt"], "ts.tlt"),
+            ("ts.mrc", ["ts_TLT.txt"], "ts_TLT.txt"),
+            ("ts.mrc", ["ts_tlt.TXT"], "ts_tlt.TXT"),
+            ("ts.mrc", ["ts.RAWTLT", "ts.tlt"], "ts.RAWTLT"),
+            ("ts.mrc.gz", ["ts.mrc.mdoc"], "ts.mrc.mdoc"),
+            ("ts.mrc.bz2", ["ts.tlt"], "ts.tlt"),
+            ("ts", ["ts.tlt"], "ts.tlt"),
+            ("a.b.mrc", ["a.b.tlt", "a.tlt"], "a.b.tlt"),
+            ("ts.ali", ["ts.tlt", "ts.rawtlt"], "ts.tlt"),
+            ("ts_ali.mrc", ["ts.tlt", "ts.mrc.mdoc"], "ts.tlt"),
+            ("ts_ali.mrc", ["ts_ali_TLT.txt", "ts.tlt"], "ts_ali_TLT.txt"),
+            ("ts_preali.mrc", ["ts.rawtlt"], "ts.rawtlt"),
+            ("ts_01.mrc", ["ts.tlt", "ts_02.tlt", "TS_01.tlt", "ts_01.tlt.bak"], None),
+            ("ts.rec", ["ts.tlt", "ts.rawtlt"], None),
+            ("ts_rec.mrc", ["ts.tlt", "ts_rec.mrc.mdoc"], None),
+        ],
+    )
+    def test_what_was_recorded_comes_before_what_was_computed(self, name, listing, found):
+        assert find_tilt_file(name, listing) == found
+        assert find_tilt_file(name, listing[::-1]) == found
+
+    def test_candidates_are_found_each_by_itself(self):
+        for name in ("ts.mrc", "ts.st", "ts_ali.mrc", "ts.mrc.gz"):
+            for candidate in tilt_file_candidates(name):
+                assert find_tilt_file(name, [candidate]) == candidate
+        assert tilt_file_candidates("ts.rec") == ()
+
+
+@given(st.sampled_from(["a.tlt", "a.mdoc", "a.txt", ""]), st.binary(max_size=200))
 def test_any_bytes_give_angles_or_a_sidecar_error(name, raw):
     try:
         angles = parse_tilts(name, raw)

@@ -19,6 +19,7 @@ from mrcdist import ArgumentError, MissingExtraError, plan_mrc
 from mrcdist.cli import main
 from mrcdist.plan.capabilities import Cost
 from mrcdist.preview.preview import plan_preview
+from mrcdist.preview.summary import summary_lines
 from mrcdist.stats import snapshot
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
@@ -258,6 +259,20 @@ def test_the_command_prints_json(scan, tmp_path):
     assert found["announced"] == found["read"] == {"bytes": 86184, "requests": 2}
     assert found["view"] == "scan"
     assert len(found["panels"]) == 3
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_tiles_of_a_sorted_tilt_series_are_its_sections(tmp_path, sort):
+    numbers = np.arange(3, dtype="int16").repeat(64 * 64).reshape(3, 64, 64)
+    movie = write_mrc(tmp_path / "t.mrc", numbers)
+    (tmp_path / "t.tlt").write_text("0\n3\n-3\n")
+    look = plan_preview(plan_mrc(movie, sort_by_tilt=sort))
+    shown = {panel.title: set(np.unique(panel.image)) for panel in look.panels()}
+    assert shown == {"tilt 0 deg": {0}, "tilt 3 deg": {1}, "tilt −3 deg": {2}}
+    assert next(iter(shown)) == ("tilt −3 deg" if sort else "tilt 0 deg")
+    lines = dict(summary_lines(look.plan))
+    assert lines["tilt"] == ("3 × 3 deg from −3" if sort else "3, −3 to 3 deg")
+    assert lines.get("tilt alpha") == (None if sort else "3 values from −3 to 3 deg")
 
 
 def test_a_tilt_file_names_the_tiles(tmp_path):

@@ -1,0 +1,120 @@
+"""The tilt angles of a series: from a named file, extended headers, or a file beside the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.discover.auxiliary import AuxiliaryFile
+from mrcdist.discover.mrc_file import OpenedFile
+from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, SidecarError
+from mrcdist.format.extended.registry import tilt_angles
+from mrcdist.format.header import Header
+from mrcdist.notes import Notes
+from mrcdist.plan.tilt_series import TiltSeries
+from mrcdist.plan.truncation import MissingFrames
+
+__all__ = ["find_tilts"]
+
+TiltFile = AuxiliaryFile[tuple[str, npt.NDArray[np.float64]]]
+
+# Degrees between the extremes of a tilt series; a stage that is meant to stand still moves less.
+_LEAST_TILT_RANGE = 1.0
+
+# A montage of 5 x 5 pieces at 200 tilts has as many sections.
+_MOST_SECTIONS = 5000
+
+
+def find_tilts(
+    files: Sequence[OpenedFile], tilt_file: TiltFile, frames: MissingFrames, notes: Notes
+) -> TiltSeries | None:
+    """Find the tilt angles of the sections.
+
+    Parameters
+    ----------
+    files : sequence of OpenedFile
+        In the order of their sections.
+    tilt_file : AuxiliaryFile
+        A file that the caller names wins over the extended headers, which win over one that lies
+        beside the data. None is looked for beside a list of files.
+    frames : MissingFrames
+    notes : Notes
+
+    Returns
+    -------
+    TiltSeries or None
+        Of the sections that are there.
+
+    Raises
+    ------
+    ArgumentError
+        The file that the caller names has another number of angles.
+    MrcdistError
+        It cannot be read.
+    """
+    if tilt_file.named:
+        series = _read(tilt_file, notes)
+        if series is not None and len(series.angles) != frames.announced:
+            raise ArgumentError(
+                f"{tilt_file.shown} has {len(series.angles)} tilt angles, the file "
+                f"{frames.announced} sections",
+                code="tilt-angles-mismatch",
+                argument="tilt_file",
+                cause="the list belongs to another tilt series, or sections were left out",
+                remedy="pass the list of this file's sections, or {tilt_file=None}",
+            )
+    else:
+        series = _recorded(files, frames)
+        if series is None and len(files) == 1 and _may_be_tilted(files[0].header):
+            series = _look(tilt_file, frames, notes)
+    return None if series is None else series.first(frames.present)
+
+
+def _read(tilt_file: TiltFile, notes: Notes) -> TiltSeries | None:
+    found = tilt_file.read(notes)
+    if found is None:
+        return None
+    name, angles = found
+    return TiltSeries.of(angles, name or "tilt_file")
+
+
+def _recorded(files: Sequence[OpenedFile], frames: MissingFrames) -> TiltSeries | None:
+    """The angles in the extended headers, where all sections have one and they differ."""
+    angles: list[float] = []
+    for file in files:
+        recorded = None if file.extended is None else tilt_angles(file.extended)
+        wanted = min(file.header.nz, frames.present - len(angles))
+        if recorded is None or len(recorded) < wanted:
+            return None
+        angles += recorded[: file.header.nz].tolist()
+    if not angles or np.ptp(angles) < _LEAST_TILT_RANGE:
+        return None
+    return TiltSeries.of(angles, "extended header")
+
+
+def _look(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSeries | None:
+    """The angles in a file beside the data; it is only noted that they cannot be used."""
+    try:
+        series = _read(tilt_file, notes)
+    except (SidecarError, AccessDeniedError, MissingFileError) as error:
+        # A movie's frames and an image of a grid have an .mdoc, too.
+        if error.code != "tilt-angles-missing":
+            notes.add(f"no tilt angles are used: {error.problem}")
+        return None
+    if series is None or np.ptp(series.angles) < _LEAST_TILT_RANGE:
+        return None
+    if len(series.angles) != frames.announced:
+        notes.add(
+            f"{series.source} is not used: it has {len(series.angles)} tilt angles, the file "
+            f"{frames.announced} sections"
+        )
+        return None
+    return series
+
+
+def _may_be_tilted(header: Header) -> bool:
+    """Whether it is worth listing the directory: a volume with a distance of sections is none."""
+    measured = header.ispg > 0 and header.pixel_size(2) is not None
+    return 1 < header.nz <= _MOST_SECTIONS and not (measured or 401 <= header.ispg <= 630)
