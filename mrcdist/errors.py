@@ -37,7 +37,6 @@ Code = Literal[
     "detector-empty",
     "detector-invalid",
     "detector-no-room",
-    "extended-header-doubtful",
     "extended-header-too-long",
     "failed",
     "file-changed",
@@ -48,6 +47,7 @@ Code = Literal[
     "format-invalid",
     "header-sizes-invalid",
     "job-differs",
+    "job-lost",
     "job-unfinished",
     "jobqueue-invalid",
     "memory-limit-invalid",
@@ -60,7 +60,9 @@ Code = Literal[
     "navigation-shape-mismatch",
     "not-mrc",
     "out-exists",
+    "out-in-use",
     "out-invalid",
+    "out-is-input",
     "out-unsuited",
     "package-missing",
     "part-missing",
@@ -104,6 +106,7 @@ Code = Literal[
     "workers-died",
     "workers-invalid",
     "workers-missing",
+    "write-failed",
 ]
 CODES: tuple[Code, ...] = get_args(Code)
 

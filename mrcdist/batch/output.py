@@ -5,22 +5,26 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fsspec.core import split_protocol
 
-from mrcdist.batch.partial import write_whole
+from mrcdist.batch.partial import written
 from mrcdist.batch.picture import result_figure
 from mrcdist.batch.quantities import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.notes import Note
+from mrcdist.storage.file import StoredFile
 
-__all__ = ["FORMATS", "check_outputs", "write_result"]
+__all__ = ["FORMATS", "check_outputs", "require_absent", "write_result"]
 
 Array = npt.NDArray[Any]
 
@@ -34,8 +38,17 @@ FORMATS = {
 
 _ANGSTROM_PER_NM = 10.0
 
+# A file of this length whose first bytes are the input's too is the input, or a copy.
+_HEAD = 1024
 
-def check_outputs(paths: Sequence[Path], ndim: int, *, panels: bool, overwrite: bool) -> None:
+
+def check_outputs(
+    paths: Sequence[Path],
+    ndim: int,
+    *,
+    panels: bool,
+    inputs: Sequence[StoredFile] = (),
+) -> None:
     """Find out before anything is computed whether the result can be written.
 
     Parameters
@@ -45,14 +58,14 @@ def check_outputs(paths: Sequence[Path], ndim: int, *, panels: bool, overwrite: 
         Number of axes of the result.
     panels : bool
         The first axis counts images.
-    overwrite : bool
-        Whether files that are there may be replaced.
+    inputs : sequence of StoredFile
+        Files that are never replaced.
 
     Raises
     ------
     ArgumentError
-        An unknown suffix, a folder that is not there or not writable, a file that is there, or a
-        result that the format cannot hold.
+        An unknown suffix, a folder that is not there or not writable, an input, something in the
+        way that is no earlier result, or a result that the format cannot hold.
     MissingExtraError
     """
     for path in paths:
@@ -91,17 +104,81 @@ def check_outputs(paths: Sequence[Path], ndim: int, *, panels: bool, overwrite: 
                 cause=f"the folder {path.parent} is not there, or may not be written to",
                 remedy="make it, or name another one",
             )
-        if path.exists() and not overwrite:
-            raise ArgumentError(
-                f"--out {path} exists",
-                code="out-exists",
-                argument="out",
-                cause="a result is not overwritten unasked",
-                remedy="choose another name, or add --overwrite",
-            )
+        for file in inputs:
+            _require_other(path, file)
+        _require_place(path)
 
 
-def write_result(path: Path, result: Result, *, origin: str) -> list[str]:
+def require_absent(path: Path) -> None:
+    """Raise if there is a result of that name: only --overwrite replaces it."""
+    if path.exists():
+        raise ArgumentError(
+            f"--out {path} exists",
+            code="out-exists",
+            argument="out",
+            cause="a result is not overwritten unasked",
+            remedy="choose another name, or add --overwrite",
+        )
+
+
+def _require_other(path: Path, file: StoredFile) -> None:
+    """Raise if an output is an input, by whatever name, or a folder with an input in it."""
+    shown, cause = file.location.shown, ""
+    for part in file.location.url.split("::"):
+        protocol, name = split_protocol(part)
+        if protocol in (None, "file", "local"):
+            if path.exists() and Path(name).exists() and path.samefile(name):
+                cause = f"it is the same file as {shown}, which is read"
+            elif Path(name).resolve().is_relative_to(path.resolve()):
+                cause = f"{shown} is in this folder, and is read"
+    # A server or a mount may lead to the same file by another way.
+    size = file.version.size
+    if not cause and path.is_file() and path.stat().st_size == size:
+        with path.open("rb") as there:
+            if there.read(_HEAD) == file.read(0, _HEAD):
+                cause = f"it has the length and the first bytes of {shown}, which is read"
+    if cause:
+        raise ArgumentError(
+            f"--out {path} is an input",
+            code="out-is-input",
+            argument="out",
+            cause=cause,
+            remedy="choose another name for the result",
+        )
+
+
+def _require_place(path: Path) -> None:
+    """Raise unless the result can have this name: what is there may be an earlier result."""
+    what = ""
+    if path.suffix == ".zarr":
+        if path.is_dir():
+            names = {file.name for file in path.iterdir()}
+            if names and not names & {".zarray", "zarr.json"}:
+                what = f"a folder with other files, such as {min(names)}"
+        elif os.path.lexists(path):
+            what = "no folder"
+    elif path.is_dir():
+        what = "a folder"
+    elif os.path.lexists(path) and not path.is_file():
+        what = "no file, or a link that leads nowhere"
+    if what:
+        raise ArgumentError(
+            f"--out {path} is in the way",
+            code="out-invalid",
+            argument="out",
+            cause=f"it is {what}, and is not replaced",
+            remedy="delete or rename it, or choose another name",
+        )
+
+
+def write_result(
+    path: Path,
+    result: Result,
+    *,
+    origin: str,
+    job: str = "",
+    claim: Callable[[Path, Path], None] | None = None,
+) -> list[str]:
     """Write a result; the file appears under its name once it is complete.
 
     Parameters
@@ -111,32 +188,62 @@ def write_result(path: Path, result: Result, *, origin: str) -> list[str]:
     result : Result
     origin : str
         Redacted URL of the data, for the formats that have a place for it.
+    job : str, optional
+        A name for the unfinished file that no other process uses.
+    claim : callable, optional
+        Called with the path and the complete file that is about to get this name.
 
     Returns
     -------
     list of str
         What got lost.
+
+    Raises
+    ------
+    MrcdistError
+        The disk is full, say.
     """
-    if path.suffix == ".zarr":
-        _write_zarr(path, result, origin)
-        return []
-    if path.suffix == ".mrc":
-        return _write_mrc(path, result, origin)
-    with write_whole(path) as file:
-        if path.suffix == ".npy":
-            np.save(file, result.values)
-        else:
-            result_figure(result).savefig(file, format="png")
+    unfinished = path.with_name(f".{path.name}.{job or uuid.uuid4().hex}")
+    replaced = unfinished.with_name(f"{unfinished.name}.replaced")
+    with written(path):
+        try:
+            _delete(unfinished)
+            lost = _WRITERS[path.suffix](unfinished, result, origin)
+            if claim is not None:
+                claim(path, unfinished)
+            if path.is_dir():  # which a rename does not replace
+                path.rename(replaced)
+            unfinished.replace(path)
+        finally:
+            _delete(unfinished)
+            _delete(replaced)
+    return lost
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _write_npy(path: Path, result: Result, _origin: str) -> list[str]:
+    with path.open("xb") as file:
+        np.save(file, result.values)
     return []
 
 
-def _write_zarr(path: Path, result: Result, origin: str) -> None:
+def _write_png(path: Path, result: Result, _origin: str) -> list[str]:
+    result_figure(result).savefig(path, format="png")
+    return []
+
+
+def _write_zarr(path: Path, result: Result, origin: str) -> list[str]:
     import zarr
 
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
     array = zarr.open_array(
-        str(unfinished), mode="w", shape=result.values.shape, dtype=result.values.dtype
+        str(path), mode="w", shape=result.values.shape, dtype=result.values.dtype
     )
     array[...] = result.values
     array.attrs.update(
@@ -148,9 +255,7 @@ def _write_zarr(path: Path, result: Result, origin: str) -> None:
             "source": origin,
         }
     )
-    if path.is_dir():
-        shutil.rmtree(path)
-    unfinished.replace(path)
+    return []
 
 
 def _plain(axis: dict[str, Any]) -> dict[str, Any]:
@@ -165,9 +270,8 @@ def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:
     import mrcfile
 
     data, notes = _for_mrc(result.values)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     y, x = result.axes[-2:]
-    with mrcfile.new(unfinished, data, overwrite=True) as file:
+    with mrcfile.new(path, data) as file:
         if data.ndim == 3:
             file.set_image_stack()
         file.voxel_size = (_angstrom(x), _angstrom(y), 0.0)
@@ -176,7 +280,6 @@ def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:
         for name, axis in (("y", y), ("x", x)):
             if axis.units and not _angstrom(axis):
                 file.add_label(f"{name}: {axis.scale:.6g} {axis.units} a pixel")
-    unfinished.replace(path)
     return notes
 
 
@@ -197,3 +300,6 @@ def _for_mrc(values: Array) -> tuple[Array, list[str]]:
     lost = values.dtype.kind in "iu" and not np.array_equal(single.astype(values.dtype), values)
     text = "MRC has no integers this large: the numbers are rounded to float32; .npy has them all"
     return single, [Note("numbers-rounded", text)] if lost else []
+
+
+_WRITERS = {".npy": _write_npy, ".zarr": _write_zarr, ".mrc": _write_mrc, ".png": _write_png}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,11 +14,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError, ReadError
+from mrcdist.errors import ArgumentError, MrcdistError, ReadError
 
-__all__ = ["PartialStore", "partial_folder", "write_whole"]
+__all__ = ["PartialStore", "partial_folder", "write_whole", "written"]
 
 _DESCRIPTION = "job.json"
+# What a run leaves that was killed while it wrote.
+_UNFINISHED = re.compile(r"\.(part-.*\.npy|job\.json)\.")
 
 
 def partial_folder(output: Path) -> Path:
@@ -27,6 +31,9 @@ def partial_folder(output: Path) -> Path:
 class PartialStore:
     """A folder with a description of the job and a ``.npy`` file for each finished part.
 
+    A job has an ID, which is part of the names of its files and which a run that resumes it takes
+    over: what another job left, or writes at the same time, is never taken for its own.
+
     Parameters
     ----------
     folder : Path
@@ -35,12 +42,30 @@ class PartialStore:
         All that the values depend on: file, version, plan, quantity.
     n_parts : int
         Parts of the whole job.
+    lasting : bool, default True
+        Whether a later run can know that it reads the same data: only then parts are kept.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, str], n_parts: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        description: Mapping[str, str],
+        n_parts: int,
+        *,
+        lasting: bool = True,
+    ) -> None:
         self.folder = folder
-        self._description = {**description, "parts": str(n_parts)}
         self._n_parts = n_parts
+        self._lasting = lasting
+        self._state: dict[str, Any] = {
+            "job": {**description, "parts": str(n_parts)},
+            "id": uuid.uuid4().hex[:12],
+        }
+
+    @property
+    def job(self) -> str:
+        """The ID of the job."""
+        return str(self._state["id"])
 
     def open(self, *, resume: bool) -> list[int]:
         """Make the folder, or find what an earlier run left in it.
@@ -58,57 +83,127 @@ class PartialStore:
         Raises
         ------
         ArgumentError
-            There are parts and they are not wanted, or they belong to another job.
+            There are parts and they are not wanted, or they belong to another job, or something
+            else is in the folder's place.
         """
-        there = self._read()["job"]
-        files = list(self.folder.glob("part-*.npy"))
+        left = self._read()
+        files = self._files()
         if not files:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._write({"job": self._description})
-            return []
-        if not resume:
+            self._require_place(left)
+        elif not resume:
             raise ArgumentError(
                 f"{self.folder} holds {len(files)} finished parts of an earlier run",
                 code="job-unfinished",
-                cause="it was interrupted, or is still running",
+                cause="it was interrupted",
                 remedy="go on with it with --resume, or delete the folder",
             )
+        else:
+            self._require_same(left)
+        if files and self._lasting:
+            self._state = left
+            return [number for number in range(self._n_parts) if self._is_whole(number)]
+        self._clear()
+        self.folder.mkdir(exist_ok=True)
+        self._write()
+        return []
+
+    def _require_place(self, left: Mapping[str, Any]) -> None:
+        """Raise unless the folder is not there, is empty or one of ours."""
+        what = ""
+        if self.folder.is_symlink():
+            what = "a link"
+        elif self.folder.is_dir():
+            others = [
+                path.name for path in self.folder.iterdir() if not _UNFINISHED.match(path.name)
+            ]
+            if others and not left["job"]:
+                what = f"a folder with other files, such as {min(others)}"
+        elif self.folder.exists():
+            what = "a file"
+        if what:
+            raise ArgumentError(
+                f"{self.folder} is in the way",
+                code="out-invalid",
+                argument="out",
+                cause=f"it is {what}, and finished parts are kept in a folder of this name",
+                remedy="delete or rename it, or choose another name for the result",
+            )
+
+    def _require_same(self, left: Mapping[str, Any]) -> None:
         changed = [
-            f"{name}: {there.get(name, 'nothing')} then, {now} now"
-            for name, now in self._description.items()
-            if there.get(name) != now
+            f"{name}: {left['job'].get(name, 'nothing')} then, {now} now"
+            for name, now in self._state["job"].items()
+            if left["job"].get(name) != now
         ]
-        if changed:
+        if changed or "id" not in left:
             raise ArgumentError(
                 f"{self.folder} belongs to another job",
                 code="job-differs",
-                cause="; ".join(changed),
+                cause="; ".join(changed) or "it does not say to which",
                 remedy="resume with the same file and options, or delete the folder to start anew",
             )
-        return [number for number in range(self._n_parts) if self._path(number).exists()]
 
     @contextmanager
     def kept_if_any(self) -> Iterator[None]:
-        """Delete the folder if the block fails before there is a part to go on with."""
+        """Delete the folder if the block fails before there is a part to go on with.
+
+        Where there are parts, a note of the exception says how many.
+        """
         try:
             yield
-        except BaseException:
-            if not any(self.folder.glob("part-*.npy")):
-                self.remove()
+        except BaseException as error:
+            if self._is_ours():
+                if (kept := len(self._files())) and self._lasting:
+                    error.add_note(
+                        f"{kept} of {self._n_parts} parts are finished and kept in {self.folder}; "
+                        "go on with --resume"
+                    )
+                else:
+                    self.remove()
             raise
 
     @property
     def found(self) -> dict[str, float] | None:
         """What the job found out before its first part."""
-        found: dict[str, float] | None = self._read().get("found")
+        found: dict[str, float] | None = self._state.get("found")
         return found
 
     @found.setter
     def found(self, found: Mapping[str, float]) -> None:
-        self._write({"job": self._description, "found": dict(found)})
+        self._write(found=dict(found))
+
+    def require(self) -> None:
+        """Raise if another job, or somebody, took the folder away.
+
+        A job may have been suspended for so long that another one took it for dead.
+        """
+        if not self._is_ours():
+            raise MrcdistError(
+                f"{self.folder} is no longer this job's",
+                code="job-lost",
+                cause="it was deleted, or another job took it over while this one was suspended",
+                remedy="see whether another job writes the same file; if not, start again",
+            )
+
+    def claim(self, output: Path, written: Path) -> None:
+        """Note that a file which is about to become an output is this job's."""
+        known = self._state.get("outputs", {})
+        self._write(outputs={**known, str(output): _stamp(written)})
+
+    def is_own(self, output: Path) -> bool:
+        """Whether an output was written by the job that the folder belongs to."""
+        stamp = self._read().get("outputs", {}).get(str(output))
+        return stamp is not None and stamp == _stamp(output)
 
     def save(self, number: int, values: npt.NDArray[Any]) -> None:
-        """Keep a part: it is there as a whole, or not at all."""
+        """Keep a part: it is there as a whole, or not at all.
+
+        Raises
+        ------
+        MrcdistError
+            The folder is another job's by now, or cannot be written to.
+        """
+        self.require()
         with write_whole(self._path(number)) as file:
             np.save(file, values)
 
@@ -133,51 +228,94 @@ class PartialStore:
 
     def remove(self) -> None:
         """Delete the folder: the output is written."""
-        for pattern in ("part-*.npy", ".part-*.npy.*", _DESCRIPTION, f".{_DESCRIPTION}.*"):
-            for file in self.folder.glob(pattern):
-                file.unlink()
+        self._clear()
         # Whatever else somebody keeps there stays.
         with suppress(OSError):
             self.folder.rmdir()
 
+    def _is_ours(self) -> bool:
+        return self._read().get("id") == self.job
+
+    def _files(self) -> list[Path]:
+        return [] if self.folder.is_symlink() else list(self.folder.glob("part-*.npy"))
+
+    def _clear(self) -> None:
+        # The description last: parts without one are nobody's.
+        for pattern in ("part-*.npy", ".part-*.npy.*", f".{_DESCRIPTION}.*", _DESCRIPTION):
+            for file in self.folder.glob(pattern):
+                file.unlink()
+
     def _path(self, number: int) -> Path:
-        return self.folder / f"part-{number:05}.npy"
+        return self.folder / f"part-{number:05}-{self.job}.npy"
+
+    def _is_whole(self, number: int) -> bool:
+        """Whether a part is there, and as long as it says: power may have failed."""
+        try:
+            np.load(self._path(number), mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return False
+        return True
 
     def _read(self) -> dict[str, Any]:
         try:
             found = json.loads((self.folder / _DESCRIPTION).read_text("utf-8"))
         except (OSError, ValueError):
             found = None
-        return found if isinstance(found, dict) and "job" in found else {"job": {}}
+        known = isinstance(found, dict) and isinstance(found.get("job"), dict)
+        return found if known else {"job": {}}
 
-    def _write(self, what: Mapping[str, Any]) -> None:
+    def _write(self, **changes: Any) -> None:
+        self._state |= changes
         with write_whole(self.folder / _DESCRIPTION) as file:
-            file.write(json.dumps(what, indent=2, ensure_ascii=False).encode())
+            file.write(json.dumps(self._state, indent=2, ensure_ascii=False).encode())
 
 
-class write_whole:  # noqa: N801 used as a function
+def _stamp(path: Path) -> list[int] | None:
+    """Size and time of modification, which a file keeps when it is renamed."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
+@contextmanager
+def write_whole(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for writing that appears under its name once all is on the disk.
 
     Parameters
     ----------
     path : Path
         Replaced if it is there.
+
+    Raises
+    ------
+    MrcdistError
+        The disk is full, say.
     """
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+    with written(path):
+        try:
+            with unfinished.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._unfinished = path.with_name(f".{path.name}.{os.getpid()}")
 
-    def __enter__(self) -> IO[bytes]:
-        self._file = self._unfinished.open("wb")
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._file:
-            if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        if kind is None:
-            self._unfinished.replace(self._path)
-        else:
-            self._unfinished.unlink()
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Turn errors of the system, in writing a file, into ours."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, MrcdistError):
+            raise
+        raise MrcdistError(
+            f"{path} could not be written",
+            code="write-failed",
+            cause=error.strerror or str(error),
+            remedy="make room or see to the permissions, and run the same command again",
+        ) from None

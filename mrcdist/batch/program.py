@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
@@ -20,7 +21,8 @@ from distributed.scheduler import KilledWorker
 import mrcdist
 from mrcdist.batch.clusters import Where, connect, require_mrcdist, told_when_alone
 from mrcdist.batch.job import compute_once, compute_parts
-from mrcdist.batch.output import check_outputs, write_result
+from mrcdist.batch.lock import OutputLock
+from mrcdist.batch.output import check_outputs, require_absent, write_result
 from mrcdist.batch.partial import PartialStore, partial_folder
 from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, Quantity, VirtualImage
 from mrcdist.batch.schedule import Part, Task, block_frames
@@ -42,6 +44,8 @@ from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.notes import Notes
 from mrcdist.progress import Progress
+from mrcdist.storage.file import StoredFile
+from mrcdist.storage.location import Location
 
 __all__ = ["SAMPLED_FRAMES", "Order", "run"]
 
@@ -117,48 +121,58 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
         Before anything is computed: the order does not fit the data or the outputs. Later: a task
         failed, and the finished parts are kept.
     """
+
+    def say(text: str) -> None:
+        print(text, file=stream, flush=True)
+
     data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
-    ndim = {"virtual": data.n_navigation, "com": data.n_navigation + 1, "mean": 2}[order.kind]
-    folder = partial_folder(order.outputs[0])
-    check_outputs(
-        order.outputs,
-        ndim,
-        panels=order.kind == "com",
-        overwrite=order.overwrite or (order.resume and folder.is_dir()),
-    )
     detector, asked = _given(order, data)
     # Which tasks and parts there are does not depend on the detector.
     parts = _quantity(order, detector or Everything()).schedule(data)
-    store = PartialStore(folder, _description(plan, order, asked), len(parts))
-    kept = store.open(resume=order.resume)
-    if detector is None and (found := store.found) is not None:
-        detector = Ring(**found)
-
-    ledger: Ledger = {}
-    pixels, seconds = 0, 0.0
-    if left := {number: part for number, part in enumerate(parts) if number not in kept}:
-        with store.kept_if_any(), _cluster(where, stream) as client:
-            if detector is None:
-                detector = _find(client, plan, data, order)
-                store.found = dataclasses.asdict(detector)
-            begun = time.monotonic()
-            ledger, pixels = _compute(
-                client, plan, data, _quantity(order, detector), parts, left, store, stream
-            )
-            seconds = time.monotonic() - begun
-    if detector is None:
-        raise AssertionError("parts were kept without the detector that they were computed with")
-
-    quantity = _quantity(order, detector)
-    result = quantity.finish(data, parts, store.load)
-    notes = Notes()
-    notes.add(*plan.notes)
-    _note_detector(detector, data, notes)
-    notes.add(*result.notes)
-    for path in order.outputs:
-        lost = write_result(path, result, origin=plan.location.shown)
-        notes.of_file(path.name).add(*lost)
-    store.remove()
+    outputs = sorted({Path(os.path.realpath(path)) for path in order.outputs})
+    ndim = {"virtual": data.n_navigation, "com": data.n_navigation + 1, "mean": 2}[order.kind]
+    check_outputs(outputs, ndim, panels=order.kind == "com", inputs=_inputs(plan, order))
+    store = PartialStore(
+        partial_folder(Path(os.path.realpath(order.outputs[0]))),
+        _description(plan, order, asked),
+        len(parts),
+        lasting=_is_exact(plan, say),
+    )
+    with ExitStack() as locks:
+        for path in outputs:
+            locks.enter_context(OutputLock(path, say))
+        for path in outputs:
+            if not (order.overwrite or (order.resume and store.is_own(path))):
+                require_absent(path)
+        kept = store.open(resume=order.resume)
+        if detector is None and (found := store.found) is not None:
+            detector = Ring(**found)
+        left = {number: part for number, part in enumerate(parts) if number not in kept}
+        ledger: Ledger = {}
+        pixels, seconds = 0, 0.0
+        with store.kept_if_any():
+            if left or detector is None:
+                with _cluster(where, say) as client:
+                    if detector is None:
+                        detector = _find(client, plan, data, order)
+                        store.found = dataclasses.asdict(detector)
+                    quantity = _quantity(order, detector)
+                    begun = time.monotonic()
+                    ledger, pixels = _compute(
+                        client, plan, data, quantity, parts, left, store, stream
+                    )
+                    seconds = time.monotonic() - begun
+            result = _quantity(order, detector).finish(data, parts, store.load)
+            notes = Notes()
+            notes.add(*plan.notes)
+            _note_detector(detector, data, notes)
+            notes.add(*result.notes)
+            for path in outputs:
+                lost = write_result(
+                    path, result, origin=plan.location.shown, job=store.job, claim=store.claim
+                )
+                notes.of_file(path.name).add(*lost)
+        store.remove()
     read = total(ledger)
     return Summary(
         title=result.title,
@@ -233,13 +247,30 @@ def _description(plan: Plan, order: Order, detector: str) -> dict[str, str]:
     }
 
 
+def _inputs(plan: Plan, order: Order) -> list[StoredFile]:
+    """The files that are read."""
+    files = [part.file for part in plan.source.parts]
+    if isinstance(order.detector, MaskFile):
+        mask = Location.of(order.detector.path)
+        files.append(StoredFile(mask, mask.find_version()))
+    return files
+
+
+def _is_exact(plan: Plan, say: Callable[[str], None]) -> bool:
+    """Whether another run can know that it reads the same files."""
+    for part in plan.source.parts:
+        if not part.file.version.exact:
+            say(
+                "an interrupted run cannot be resumed, as another file in the place of "
+                f"{part.file.location.shown} might have the same version: {part.file.version}"
+            )
+            return False
+    return True
+
+
 @contextmanager
-def _cluster(where: Where, stream: TextIO) -> Iterator[Client]:
+def _cluster(where: Where, say: Callable[[str], None]) -> Iterator[Client]:
     """Connect, and say what went wrong where distributed's errors do not."""
-
-    def say(text: str) -> None:
-        print(text, file=stream, flush=True)
-
     try:
         with connect(where, say=say) as client:
             require_mrcdist(client)

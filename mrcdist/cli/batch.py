@@ -121,23 +121,23 @@ def com(ctx: click.Context, /, detector: str, radius: float | None, **options: A
 def _run(
     ctx: click.Context, kind: Any, detector: str, radius: float | None, options: dict[str, Any]
 ) -> None:
-    # Imported late: commands that only inspect files do not need distributed.
-    from mrcdist.batch.clusters import Where
-    from mrcdist.batch.program import Order, run
-    from mrcdist.compute.detectors import parse_detector
-
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
     as_json = options.pop("as_json")
-    order = Order(
-        kind=kind,
-        outputs=options.pop("outputs"),
-        detector=parse_detector(detector),
-        radius=radius,
-        resume=options.pop("resume"),
-        overwrite=options.pop("overwrite"),
-    )
-    where = Where(**options)
-    with stopping(ctx, "; finished parts are kept, go on with --resume"):
+    with stopping(ctx, "no part is finished"):
+        # Imported late: commands that only inspect files do not need distributed.
+        from mrcdist.batch.clusters import Where
+        from mrcdist.batch.program import Order, run
+        from mrcdist.compute.detectors import parse_detector
+
+        order = Order(
+            kind=kind,
+            outputs=options.pop("outputs"),
+            detector=parse_detector(detector),
+            radius=radius,
+            resume=options.pop("resume"),
+            overwrite=options.pop("overwrite"),
+        )
+        where = Where(**options)
         plan, _ = plan_from_options(**file)
         summary = run(plan, order, where, sys.stderr)
     print_notes(summary.notes)

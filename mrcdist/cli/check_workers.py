@@ -71,7 +71,7 @@ def check_workers(
         click.echo(text, file=sys.stderr)
 
     where = Where(scheduler, scheduler_file, jobqueue, workers, threads, memory_limit)
-    with stopping(ctx, ""):
+    with stopping(ctx):
         plan, notes = plan_from_options(url=url, chunks=chunks, **options)
         with connect(where, say=say, min_workers=min_workers, wait_for_jobs=True) as client:
             report = check(client, plan, patience=timeout)

@@ -59,7 +59,7 @@ class _Terminated(BaseException):
 
 
 @contextmanager
-def stopping(ctx: click.Context, advice: str) -> Iterator[None]:
+def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
     """Stop cleanly on Ctrl-C and on SIGTERM, which batch systems send before they kill a job.
 
     The exit status is 130 or 143, as in a shell. A second signal stops immediately.
@@ -67,20 +67,20 @@ def stopping(ctx: click.Context, advice: str) -> Iterator[None]:
     Parameters
     ----------
     ctx : click.Context
-    advice : str
-        Printed last.
+    otherwise : str
+        Printed last, unless notes of the exception say where the job stands.
     """
     # Python allows handlers in the main thread only; elsewhere whoever runs us decides.
     handled = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, _terminate) if handled else None
     try:
         yield
-    except _Terminated:
-        click.echo(f"\nended by SIGTERM{advice}", err=True)
-        ctx.exit(128 + signal.SIGTERM)
-    except KeyboardInterrupt:
-        click.echo(f"\ninterrupted{advice}", err=True)
-        ctx.exit(128 + signal.SIGINT)
+    except (_Terminated, KeyboardInterrupt) as stop:
+        by_term = isinstance(stop, _Terminated)
+        words = ["ended by SIGTERM" if by_term else "interrupted"]
+        words += getattr(stop, "__notes__", [otherwise] * bool(otherwise))
+        click.echo(f"\n{'; '.join(words)}", err=True)
+        ctx.exit(128 + (signal.SIGTERM if by_term else signal.SIGINT))
     finally:
         if handled:
             signal.signal(signal.SIGTERM, before)

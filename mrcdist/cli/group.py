@@ -37,7 +37,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MrcdistError as error:
-            said = self._in_options(error, ctx)
+            said = "\n".join([self._in_options(error, ctx), *getattr(error, "__notes__", ())])
             click.echo(f"{click.style('error:', fg='red', bold=True)} {said}", err=True)
             ctx.exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,11 @@ _KINDS = {
     ),
 }
 
+# A date with a fraction of a second.
+_FINE = re.compile(r"\.\d*[1-9]")
+# nginx's ETag is the date in whole seconds and the size, both hexadecimal.
+_DATE_AND_SIZE = re.compile(r'"?[0-9a-f]{1,8}-([0-9a-f]+)"?')
+
 
 @dataclass(frozen=True)
 class Version:
@@ -34,7 +40,7 @@ class Version:
         Bytes; None where the store does not say.
     kind : str
         What tells versions apart: "version_id", "etag", "checksum", "mtime_ns", "modified",
-        "archive" or "" (nothing but the size).
+        "archive", "dated archive" or "" (nothing but the size).
     value : str
         Its value.
     """
@@ -42,6 +48,21 @@ class Version:
     size: int | None
     kind: str = ""
     value: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """Whether another file, written in its place, is sure to have another version.
+
+        Not where the store tells nothing but the size, or a date in whole seconds, be it in the
+        form of an ETag; nor where the ETag is called weak.
+        """
+        if self.kind == "modified":
+            return _FINE.search(self.value) is not None
+        if self.kind == "etag":
+            dated = _DATE_AND_SIZE.fullmatch(self.value)
+            is_size = dated is not None and int(dated[1], 16) == self.size
+            return not (is_size or self.value.startswith("W/"))
+        return self.kind not in ("", "dated archive")
 
     def required(self, consistency: str) -> Version:
         """What of it must still hold when the file is read.
@@ -59,7 +80,8 @@ class Version:
         """The same file as a member of one version of an archive."""
         if archive is None or not (self.kind or archive.kind):
             return self
-        return Version(self.size, "archive", f"{self.kind} {self.value} in {archive}".strip())
+        kind = "archive" if self.exact or archive.exact else "dated archive"
+        return Version(self.size, kind, f"{self.kind} {self.value} in {archive}".strip())
 
     def __str__(self) -> str:
         size = "unknown size" if self.size is None else f"{self.size} bytes"

@@ -36,72 +36,35 @@ from mrcdist.cli import main
 from mrcdist.compute.detectors import Ring
 from mrcdist.errors import FileChangedError, MrcdistError
 from tests.support.cluster import dask_cluster
-from tests.support.http_log import CountingProxy, Exchange, Fault, first
-from tests.support.mrc_files import mrc_bytes, write_mrc
+from tests.support.http_log import CountingProxy, Fault, first
+from tests.support.jobs import (
+    CENTRE,
+    DATA,
+    FRAME,
+    MOVIE,
+    N_BLOCKS,
+    RADIUS,
+    SCAN,
+    SHAPE,
+    address,
+    centre_of_mass,
+    mrcdist_fails,
+    mrcdist_json,
+    only_data,
+    parts_in,
+    ring,
+    started,
+    storage_options,
+    virtual,
+)
+from tests.support.mrc_files import write_mrc
 from tests.support.processes import ROOT, Processes, free_port
 from tests.support.s3 import WRONG_SECRET, Bucket, S3Server
-
-SCAN, FRAME = (12, 10), (32, 24)
-CENTRE, RADIUS = (17, 11), 5
-# 24 blocks, each of half a row of the scan: 24 tasks, and as many parts.
-SHAPE = ["--navigation-shape", "10,12", "--chunks", "1,5,-1,-1"]
-N_BLOCKS = 24
-
-
-def frames() -> np.ndarray:
-    random = np.random.default_rng(7)
-    pixels = random.poisson(3, (*SCAN, *FRAME))
-    pixels += random.poisson(90, pixels.shape) * ring(0, RADIUS)
-    return pixels.astype("uint16")
-
-
-def ring(inner: float, outer: float) -> np.ndarray:
-    y, x = np.indices(FRAME)
-    distance = np.hypot(y - CENTRE[0], x - CENTRE[1])
-    return (inner <= distance) & (distance <= outer)
-
-
-DATA = frames()
-MOVIE = mrc_bytes(DATA.reshape(-1, *FRAME))
 
 
 @pytest.fixture
 def movie(tmp_path: Path) -> Path:
     return write_mrc(tmp_path / "movie.mrc", DATA.reshape(-1, *FRAME))
-
-
-def virtual(mask: np.ndarray) -> np.ndarray:
-    return (DATA * mask.astype("uint64")).sum(axis=(2, 3))
-
-
-def centre_of_mass(mask: np.ndarray) -> np.ndarray:
-    weighted = DATA * mask.astype("uint64")
-    return np.stack(
-        [(weighted * at).sum(axis=(2, 3)) / weighted.sum(axis=(2, 3)) for at in np.indices(FRAME)]
-    )
-
-
-def mrcdist_json(*arguments: object, status: int = 0) -> dict:
-    """Run a command in this process; return the JSON that it prints."""
-    done = CliRunner().invoke(main, [*map(str, arguments), "--json"], catch_exceptions=False)
-    assert done.exit_code == status, done.output
-    printed: dict = json.loads(done.stdout)
-    return printed
-
-
-def mrcdist_fails(*arguments: object, status: int = 1) -> str:
-    """Run a command that fails; return what it says."""
-    done = CliRunner().invoke(main, [*map(str, arguments)], catch_exceptions=False)
-    assert done.exit_code == status, done.output
-    return done.stderr
-
-
-def address(client: Client) -> str:
-    return str(client.scheduler.address)
-
-
-def parts_in(output: Path) -> set[str]:
-    return {file.name for file in output.with_name(f"{output.name}.partial").glob("part-*.npy")}
 
 
 class TestResults:
@@ -230,43 +193,6 @@ class TestResults:
         assert summary["bytes"] == summary["bytes_fetched"] == DATA.nbytes
         assert summary["workers"] == 2
         assert s3_proxy.server.secret not in done.output
-
-
-def storage_options(server: S3Server) -> list[str]:
-    given = {
-        "key": server.key,
-        "secret": server.secret,
-        "client_kwargs.endpoint_url": server.endpoint,
-        "client_kwargs.region_name": server.region,
-    }
-    return [word for key, value in given.items() for word in ("--storage-option", f"{key}={value}")]
-
-
-def only_data(respond):
-    """Let a hook see the requests for pixels alone."""
-
-    def hook(exchange: Exchange) -> Fault | None:
-        starts = (exchange.range or "bytes=0-").removeprefix("bytes=").split("-")[0]
-        return respond(exchange) if exchange.method == "GET" and int(starts) >= 1024 else None
-
-    return hook
-
-
-def started(processes: Processes, *arguments: object, environment: dict | None = None):
-    """Start a command in a process of its own; return what waits for its status and output."""
-    name = f"mrcdist-{len(processes.running)}"
-    processes.start(
-        name,
-        [sys.executable, "-m", "mrcdist.cli", *map(str, arguments)],
-        environment={"PYTHONPATH": str(ROOT), **(environment or {})},
-    )
-
-    def ended() -> tuple[int, str]:
-        status = processes.running[name].wait(timeout=120)
-        return status, (processes.folder / f"{name}.out").read_text()
-
-    ended.process = psutil.Process(processes.running[name].pid)
-    return ended
 
 
 class TestResume:

@@ -67,12 +67,14 @@ def file_server(
     pause: float = 0.0,
     tell_size: bool = True,
     etag: Callable[[BaseHTTPRequestHandler], str | None] = lambda _: '"1"',
+    modified: str | None = None,
 ) -> Iterator[str]:
     """Serve one file and its ranges; give its URL.
 
     Parameters
     ----------
     content : bytes
+        A bytearray, where the file is to change.
     pieces : int, default 1
         Parts in which an answer comes.
     pause : float, default 0
@@ -81,6 +83,8 @@ def file_server(
         Whether answers say how long the file is.
     etag : callable, optional
         The ETag of the answer to a request, None for none.
+    modified : str, optional
+        The date of Last-Modified.
     """
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
@@ -98,6 +102,8 @@ def file_server(
             request.send_header("Content-Range", f"bytes {start}-{stop - 1}/{total}")
         if (version := etag(request)) is not None:
             request.send_header("ETag", version)
+        if modified is not None:
+            request.send_header("Last-Modified", modified)
         if wanted or tell_size:
             request.send_header("Content-Length", str(stop - start))
         else:

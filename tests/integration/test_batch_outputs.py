@@ -1,0 +1,257 @@
+"""What batch jobs write, and over what: one job at a time, its own parts, and never its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from distributed import Client
+
+from mrcdist.batch.partial import PartialStore
+from tests.support.gate import gate
+from tests.support.jobs import (
+    DATA,
+    FRAME,
+    MOVIE,
+    N_BLOCKS,
+    SHAPE,
+    address,
+    mrcdist_fails,
+    mrcdist_json,
+    parts_in,
+    started,
+)
+from tests.support.mrc_files import mrc_bytes, write_mrc
+from tests.support.processes import Processes
+from tests.support.serving import file_server, folder_server
+
+OTHER = DATA[::-1, ::-1] + 7
+MEAN, OTHER_MEAN = (data.mean(axis=(0, 1)) for data in (DATA, OTHER))
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Path:
+    return write_mrc(tmp_path / "movie.mrc", DATA.reshape(-1, *FRAME))
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    return write_mrc(tmp_path / "other.mrc", OTHER.reshape(-1, *FRAME))
+
+
+@contextmanager
+def interrupted_after(parts: int, output: Path) -> Iterator[None]:
+    """Let Ctrl-C end a job that has finished so many parts."""
+    save = PartialStore.save
+
+    def interrupting(self: PartialStore, number: int, values: np.ndarray) -> None:
+        if len(parts_in(output)) == parts:
+            raise KeyboardInterrupt
+        save(self, number, values)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PartialStore, "save", interrupting)
+        yield
+
+
+class TestTwoJobs:
+    @pytest.fixture
+    def running(self, cluster: Client, tmp_path: Path) -> Iterator[Callable[[], None]]:
+        """A job with two outputs in the middle of its work; calling it lets the job end."""
+        with (
+            file_server(MOVIE) as url,
+            gate(("127.0.0.1", int(urlsplit(url).port or 0))) as door,
+            Processes(tmp_path / "job") as processes,
+        ):
+            door.shut_after(int(0.4 * len(MOVIE)))
+            ended = started(
+                processes,
+                *("mean", "http://{}:{}/movie.mrc".format(*door.address), *SHAPE),
+                *("--out", tmp_path / "mean.npy", "--out", tmp_path / "mean.mrc"),
+                *("--scheduler", address(cluster)),
+            )
+            processes.wait_until(lambda: door.is_shut and parts_in(tmp_path / "mean.npy"), "parts")
+
+            def end() -> None:
+                door.open()
+                status, told = ended()
+                assert status == 0, told
+
+            yield end
+
+    def test_second_one_is_refused_whichever_output_they_share(
+        self, running: Callable[[], None], cluster: Client, other: Path, tmp_path: Path
+    ) -> None:
+        for outputs in (["mean.npy"], ["mean.mrc"], ["else.npy", "mean.mrc"]):
+            out = [word for name in outputs for word in ("--out", tmp_path / name)]
+            for flags in ([], ["--overwrite"], ["--resume"], ["--overwrite", "--resume"]):
+                told = mrcdist_fails(
+                    "mean", other, *SHAPE, *out, *flags, "--scheduler", address(cluster)
+                )
+                assert "is in use" in told
+                assert "another job writes it: process " in told
+        running()
+        np.testing.assert_array_equal(np.load(tmp_path / "mean.npy"), MEAN)
+        assert sorted(path.name for path in tmp_path.glob("*mean*")) == ["mean.mrc", "mean.npy"]
+
+
+class TestVersionThatCannotTell:
+    """Another file of the same size takes the place of the first, and looks the same."""
+
+    @pytest.mark.parametrize(
+        ("etag", "modified"),
+        [
+            (None, None),
+            (None, "Tue, 02 Jan 2024 03:04:05 GMT"),
+            ('W/"1"', "Tue, 02 Jan 2024 03:04:05 GMT"),
+            (f'"65937c05-{len(MOVIE):x}"', "Tue, 02 Jan 2024 03:04:05 GMT"),
+        ],
+        ids=["nothing", "date", "weak ETag", "ETag of nginx"],
+    )
+    def test_job_starts_anew_instead_of_mixing(
+        self, cluster: Client, tmp_path: Path, etag: str | None, modified: str | None
+    ) -> None:
+        content, out = bytearray(MOVIE), tmp_path / "mean.npy"
+        with file_server(content, etag=lambda _: etag, modified=modified) as url:
+            job = ["mean", url, *SHAPE, "--out", out, "--scheduler", address(cluster)]
+            with interrupted_after(3, out):
+                told = mrcdist_fails(*job, status=130)
+            assert "cannot be resumed" in told
+            assert "--resume" not in told.splitlines()[-1]
+            assert not out.with_name("mean.npy.partial").exists()
+
+            # As if it had been killed.
+            with interrupted_after(3, out), pytest.MonkeyPatch.context() as patched:
+                patched.setattr(PartialStore, "remove", lambda _: None)
+                mrcdist_fails(*job, status=130)
+            assert len(parts_in(out)) == 3
+            content[:] = mrc_bytes(OTHER.reshape(-1, *FRAME))
+            summary = mrcdist_json(*job, "--resume")
+        assert (summary["parts_kept"], summary["blocks"]) == (0, N_BLOCKS)
+        np.testing.assert_array_equal(np.load(out), OTHER_MEAN)
+        assert [path.name for path in tmp_path.iterdir()] == ["mean.npy"]
+
+    def test_job_goes_on_where_the_etag_tells(self, cluster: Client, tmp_path: Path) -> None:
+        out = tmp_path / "mean.npy"
+        with file_server(MOVIE) as url:
+            job = ["mean", url, *SHAPE, "--out", out, "--scheduler", address(cluster)]
+            with interrupted_after(3, out):
+                assert "3 of 24 parts are finished and kept" in mrcdist_fails(*job, status=130)
+            assert mrcdist_json(*job, "--resume")["parts_kept"] == 3
+        np.testing.assert_array_equal(np.load(out), MEAN)
+
+
+class TestInput:
+    @pytest.mark.parametrize("form", ["{}", "file://{}", "simplecache::file://{}"])
+    @pytest.mark.parametrize("link", [None, Path.symlink_to, Path.hardlink_to])
+    def test_input_stays_whatever_is_asked_for(
+        self, movie: Path, monkeypatch: pytest.MonkeyPatch, form: str, link: object
+    ) -> None:
+        out = movie.with_name("out.mrc") if link else movie
+        if callable(link):
+            link(out, movie)
+        monkeypatch.chdir(movie.parent)
+        before, version = movie.read_bytes(), movie.stat()
+        for flags in ([], ["--overwrite"], ["--resume"], ["--overwrite", "--resume"]):
+            told = mrcdist_fails(
+                "mean", form.format(movie), *SHAPE, "--out", out.name, *flags,
+                "--scheduler", "tcp://127.0.0.1:9",
+            )  # fmt: skip
+            assert "is an input" in told
+        assert movie.read_bytes() == before
+        assert movie.stat().st_ino == version.st_ino
+
+    def test_input_of_a_server_that_serves_this_folder_stays(self, movie: Path) -> None:
+        before = movie.read_bytes()
+        with folder_server(movie.parent) as url:
+            told = mrcdist_fails(
+                "mean", f"{url}/movie.mrc", *SHAPE, "--out", movie, "--overwrite",
+                "--scheduler", "tcp://127.0.0.1:9",
+            )  # fmt: skip
+        assert "is an input" in told
+        assert movie.read_bytes() == before
+
+    def test_mask_is_no_output(self, movie: Path) -> None:
+        mask = movie.with_name("mask.npy")
+        np.save(mask, np.ones(FRAME))
+        before = mask.read_bytes()
+        told = mrcdist_fails(
+            "virtual", movie, *SHAPE, "--detector", mask, "--out", mask, "--overwrite",
+            "--scheduler", "tcp://127.0.0.1:9",
+        )  # fmt: skip
+        assert "is an input" in told
+        assert mask.read_bytes() == before
+
+    def test_folder_of_the_input_is_no_output(self, cluster: Client, tmp_path: Path) -> None:
+        folder = tmp_path / "run.zarr"
+        folder.mkdir()
+        movie = write_mrc(folder / "movie.mrc", DATA.reshape(-1, *FRAME))
+        told = mrcdist_fails("mean", movie, *SHAPE, "--out", folder, "--overwrite")
+        assert "is in this folder, and is read" in told
+        assert movie.exists()
+
+
+class TestPlaceOfTheOutput:
+    @pytest.mark.parametrize("folder", ["empty", "of another job"])
+    def test_existing_file_is_not_replaced_for_a_folder_of_parts_beside_it(
+        self, movie: Path, folder: str
+    ) -> None:
+        out, parts = movie.with_name("mean.npy"), movie.with_name("mean.npy.partial")
+        np.save(out, np.arange(3))
+        parts.mkdir()
+        if folder == "of another job":
+            (parts / "job.json").write_text('{"job": {"quantity": "com"}, "id": "0123"}')
+        told = mrcdist_fails(
+            "mean", movie, *SHAPE, "--out", out, "--resume", "--scheduler", "tcp://127.0.0.1:9"
+        )
+        assert "exists" in told
+        np.testing.assert_array_equal(np.load(out), np.arange(3))
+
+    @pytest.mark.parametrize(
+        "place",
+        ["mean.npy/", "mean.npy.partial", "mean.npy.partial -> foreign", "mean.npy.partial/mine"],
+    )
+    def test_something_in_the_way_is_named_before_anything_is_computed(
+        self, movie: Path, place: str
+    ) -> None:
+        out, foreign = movie.with_name("mean.npy"), movie.with_name("foreign")
+        foreign.mkdir()
+        (foreign / "part-00000.npy").write_text("mine")
+        name, _, target = place.partition(" -> ")
+        if target:
+            movie.with_name(name).symlink_to(foreign)
+        elif name.endswith("/"):
+            movie.with_name(name.rstrip("/")).mkdir()
+        else:
+            (movie.parent / name).parent.mkdir(exist_ok=True)
+            (movie.parent / name).write_text("mine")
+        before = sorted(movie.parent.rglob("*"))
+        for flags in ([], ["--overwrite"], ["--resume"], ["--overwrite", "--resume"]):
+            told = mrcdist_fails(
+                "mean", movie, *SHAPE, "--out", out, *flags, "--scheduler", "tcp://127.0.0.1:9"
+            )
+            assert "is in the way" in told
+            assert "remedy: delete or rename it" in told
+        assert sorted(movie.parent.rglob("*")) == before
+
+    def test_link_leads_to_the_result(self, cluster: Client, movie: Path, tmp_path: Path) -> None:
+        link, target = tmp_path / "mean.npy", tmp_path / "elsewhere" / "real.npy"
+        target.parent.mkdir()
+        link.symlink_to(target)
+        job = ["mean", movie, *SHAPE, "--out", link, "--scheduler", address(cluster)]
+        assert mrcdist_json(*job)["outputs"] == [str(link)]
+        assert link.is_symlink()
+        np.testing.assert_array_equal(np.load(target), MEAN)
+        assert "exists" in mrcdist_fails(*job)
+
+    def test_output_named_twice_is_written_once(
+        self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(movie.parent)
+        twice = ["--out", "mean.npy", "--out", movie.with_name("mean.npy")]
+        mrcdist_json("mean", movie, *SHAPE, *twice, "--scheduler", address(cluster))
+        np.testing.assert_array_equal(np.load("mean.npy"), MEAN)

@@ -1,0 +1,279 @@
+"""Results as files: every bit, in the place that was asked for, and never over an input."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import sys
+import zlib
+
+import mrcfile
+import numpy as np
+import pytest
+
+from mrcdist.batch.output import check_outputs, require_absent, write_result
+from mrcdist.batch.quantities import Result
+from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError
+from mrcdist.format.axis import Axis
+from mrcdist.storage.file import StoredFile
+from mrcdist.storage.location import Location
+from tests.support.mrc_files import write_mrc
+
+
+def axis(name, size, scale=1.0, units=None, offset=0.0):
+    return Axis(name, size, navigate=True, scale=scale, offset=offset, units=units)
+
+
+def image(values, *, units=("nm", "nm"), scales=(0.5, 2.0), **others):
+    axes = [
+        axis(name, size, scale, unit)
+        for name, size, scale, unit in zip("yx", values.shape[-2:], scales, units, strict=True)
+    ]
+    return Result("virtual image", values, tuple(axes), **others)
+
+
+class TestOutput:
+    def test_npy_has_every_bit(self, tmp_path):
+        values = np.array([[2**64 - 1, 0], [1, 2]], np.uint64)
+        assert write_result(tmp_path / "a.npy", image(values), origin="s3://b/k") == []
+        got = np.load(tmp_path / "a.npy")
+        assert got.dtype == values.dtype
+        np.testing.assert_array_equal(got, values)
+
+    def test_zarr_has_every_bit_and_the_axes(self, tmp_path):
+        zarr = pytest.importorskip("zarr")
+        values = np.array([[2**64 - 1, 0, 5], [1, 2, 3]], np.uint64)
+        for _ in range(2):  # the second one replaces the first
+            write_result(tmp_path / "a.zarr", image(values), origin="s3://b/k")
+        got = zarr.open_array(str(tmp_path / "a.zarr"), mode="r")
+        np.testing.assert_array_equal(got[:], values)
+        assert got.attrs["source"] == "s3://b/k"
+        assert [(a["name"], a["size"], a["scale"], a["units"]) for a in got.attrs["axes"]] == [
+            ("y", 2, 0.5, "nm"),
+            ("x", 3, 2.0, "nm"),
+        ]
+        assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+
+    @pytest.mark.parametrize(
+        ("values", "dtype", "notes"),
+        [
+            (np.array([[0, 65535]], np.uint64), "uint16", 0),
+            (np.array([[-1, 32767]], np.int64), "int16", 0),
+            (np.array([[0, 65536]], np.uint64), "float32", 0),
+            (np.array([[-1, 32768]], np.int64), "float32", 0),
+            (np.array([[0, 2**24 + 1]], np.uint64), "float32", 1),
+            (np.array([[0.5, 1 / 3]]), "float32", 0),
+        ],
+    )
+    def test_mrc_has_the_smallest_dtype_that_holds_the_numbers(
+        self, tmp_path, values, dtype, notes
+    ):
+        said = write_result(tmp_path / "a.mrc", image(values), origin="s3://b/k")
+        assert len(said) == notes
+        got = mrcfile.read(tmp_path / "a.mrc")
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, values.astype(dtype))
+
+    def test_mrc_is_calibrated_in_angstrom_where_the_axes_are_in_nm(self, tmp_path):
+        write_result(tmp_path / "a.mrc", image(np.ones((4, 6))), origin="s3://b/k")
+        with mrcfile.open(tmp_path / "a.mrc") as file:
+            voxel = file.voxel_size
+            assert (voxel.x, voxel.y) == (20, 5)
+        assert mrcfile.validate(tmp_path / "a.mrc", print_file=io.StringIO())
+
+    def test_mrc_of_a_diffraction_pattern_names_its_units(self, tmp_path):
+        pattern = image(np.ones((4, 6)), units=("nm^-1", "nm^-1"))
+        write_result(tmp_path / "a.mrc", pattern, origin="s3://b/k")
+        with mrcfile.open(tmp_path / "a.mrc") as file:
+            assert file.voxel_size.x == 0
+            assert "x: 2 nm^-1 a pixel" in [str(label).strip() for label in file.get_labels()]
+
+    def test_mrc_holds_two_maps_as_a_stack(self, tmp_path):
+        values = np.arange(24.0).reshape(2, 3, 4)
+        maps = image(values, names=("y", "x"), units=("nm^-1", "nm^-1"))
+        maps = Result("centre of mass", values, maps.axes, ("y", "x"), ("px", "px"))
+        write_result(tmp_path / "a.mrc", maps, origin="s3://b/k")
+        with mrcfile.open(tmp_path / "a.mrc") as file:
+            assert file.is_image_stack()
+            np.testing.assert_array_equal(file.data, values)
+
+    @pytest.mark.parametrize(
+        ("values", "names", "pattern"),
+        [
+            (np.arange(12).reshape(3, 4), (), False),
+            (np.arange(24.0).reshape(2, 3, 4), ("y", "x"), False),
+            (np.arange(12).reshape(3, 4) - 20, (), True),
+            (np.full((3, 4), np.nan), (), False),
+            (np.zeros((3, 4), np.uint64), (), True),
+        ],
+        ids=["image", "two maps", "pattern without counts", "NaN", "empty pattern"],
+    )
+    def test_png_is_drawn_of_anything(self, tmp_path, values, names, pattern):
+        pytest.importorskip("matplotlib")
+        units = ("px",) * max(len(names), 1)
+        result = Result("any", values, image(values).axes, names, units, pattern=pattern)
+        write_result(tmp_path / "a.png", result, origin="s3://b/k")
+        width, height, shades = png_facts((tmp_path / "a.png").read_bytes())
+        assert (width > 1.9 * height) == bool(names)
+        assert shades > 2
+
+    def test_what_cannot_be_written_is_known_beforehand(self, tmp_path):
+        (tmp_path / "there.npy").touch()
+        for name, ndim, cause in (
+            ("a.tif", 2, "suffix '.tif'"),
+            ("a", 2, "suffix ''"),
+            ("a.mrc", 1, "1 axes"),
+            ("a.mrc", 4, "4 axes"),
+            ("a.png", 3, "3 axes"),
+            ("none/a.npy", 2, "none is not there"),
+        ):
+            with pytest.raises(ArgumentError, match=cause):
+                check_outputs([tmp_path / name], ndim, panels=False)
+        check_outputs([tmp_path / "there.npy"], 2, panels=False)
+        check_outputs([tmp_path / "a.png"], 3, panels=True)
+        with pytest.raises(ArgumentError, match="--overwrite"):
+            require_absent(tmp_path / "there.npy")
+        require_absent(tmp_path / "a.npy")
+
+    def test_a_missing_package_is_known_beforehand(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        with pytest.raises(MissingExtraError, match=r"mrcdist\[plot\]"):
+            check_outputs([tmp_path / "a.png"], 2, panels=False)
+
+    @pytest.mark.parametrize("suffix", [".npy", ".zarr", ".mrc", ".png"])
+    def test_result_replaces_an_earlier_one_and_leaves_nothing_else(self, tmp_path, suffix):
+        path = tmp_path / f"a{suffix}"
+        for number in range(2):
+            write_result(path, image(np.full((4, 6), number, np.uint16)), origin="s3://b/k")
+            check_outputs([path], 2, panels=False)
+        assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("suffix", [".npy", ".zarr", ".mrc", ".png"])
+    def test_unfinished_result_of_a_killed_run_is_replaced(self, tmp_path, suffix):
+        left = tmp_path / f".a{suffix}.job1"
+        if suffix == ".zarr":
+            left.mkdir()
+            (left / "0.0").touch()
+        else:
+            left.write_bytes(b"half")
+        result = image(np.ones((4, 6), np.uint16))
+        write_result(tmp_path / f"a{suffix}", result, origin="s3://b/k", job="job1")
+        assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
+
+    @pytest.mark.parametrize("suffix", [".npy", ".zarr", ".mrc", ".png"])
+    def test_result_is_claimed_before_it_has_its_name(self, tmp_path, suffix):
+        path, seen = tmp_path / f"a{suffix}", []
+
+        def claim(output, complete):
+            seen.append((output, complete.exists(), output.exists()))
+
+        write_result(path, image(np.ones((4, 6))), origin="s3://b/k", claim=claim)
+        assert seen == [(path, True, False)]
+
+    def test_full_disk_is_an_error_with_the_systems_words(self, tmp_path):
+        (tmp_path / "a.npy").mkdir()
+        (tmp_path / "a.npy" / "file").touch()
+        (tmp_path / "b.npy").touch()
+        with pytest.raises(MrcdistError, match=r"b.npy/c.npy could not be written") as failed:
+            write_result(tmp_path / "b.npy" / "c.npy", image(np.ones((4, 6))), origin="s3://b/k")
+        assert failed.value.code == "write-failed"
+        assert failed.value.cause == os.strerror(20)
+
+
+class TestPlaces:
+    @pytest.mark.parametrize(
+        ("name", "make", "cause"),
+        [
+            ("a.npy", lambda path: path.mkdir(), "it is a folder"),
+            ("a.mrc", lambda path: path.mkdir(), "it is a folder"),
+            ("a.npy", lambda path: os.mkfifo(path), "it is no file"),
+            ("a.npy", lambda path: path.symlink_to(path), "a link that leads nowhere"),
+            ("a.zarr", lambda path: path.touch(), "it is no folder"),
+            ("a.zarr", lambda path: folder_with(path, "mine.txt"), "such as mine.txt"),
+            ("a.zarr", lambda path: folder_with(path, ".zgroup"), "such as .zgroup"),
+        ],
+    )
+    def test_something_that_is_no_result_is_never_replaced(self, tmp_path, name, make, cause):
+        make(tmp_path / name)
+        with pytest.raises(ArgumentError, match="is in the way") as refused:
+            check_outputs([tmp_path / name], 2, panels=False)
+        assert refused.value.code == "out-invalid"
+        assert cause in refused.value.cause
+
+    @pytest.mark.parametrize("content", [None, ".zarray", "zarr.json"])
+    def test_empty_folder_and_earlier_arrays_may_be_replaced(self, tmp_path, content):
+        folder_with(tmp_path / "a.zarr", content)
+        check_outputs([tmp_path / "a.zarr"], 2, panels=False)
+
+
+def folder_with(path, name):
+    path.mkdir()
+    if name is not None:
+        (path / name).touch()
+
+
+class TestInputs:
+    @pytest.fixture
+    def movie(self, tmp_path):
+        return write_mrc(tmp_path / "movie.mrc", np.arange(24, dtype="uint16").reshape(2, 3, 4))
+
+    @pytest.mark.parametrize(
+        "form", ["{}", "file://{}", "simplecache::file://{}", "blockcache::{}"]
+    )
+    @pytest.mark.parametrize("how", ["itself", "symlink", "hard link", "link of a folder", "copy"])
+    def test_input_is_never_an_output(self, movie, how, form):
+        names = {"itself": "movie.mrc", "link of a folder": "folder/movie.mrc"}
+        out = movie.parent / names.get(how, "out.mrc")
+        if how == "symlink":
+            out.symlink_to(movie)
+        elif how == "hard link":
+            out.hardlink_to(movie)
+        elif how == "link of a folder":
+            out.parent.symlink_to(movie.parent)
+        elif how == "copy":  # as a server on this machine, or another mount, would show it
+            out.write_bytes(movie.read_bytes())
+        file = opened(form.format(movie))
+        before = movie.read_bytes()
+        with pytest.raises(ArgumentError, match="is an input") as refused:
+            check_outputs([out], 2, panels=False, inputs=[file])
+        assert refused.value.code == "out-is-input"
+        assert movie.read_bytes() == before
+
+    def test_folder_with_an_input_in_it_is_never_an_output(self, tmp_path):
+        folder = tmp_path / "out.zarr" / "raw"
+        folder.mkdir(parents=True)
+        (tmp_path / "out.zarr" / ".zarray").touch()
+        file = opened(write_mrc(folder / "movie.mrc", np.zeros((2, 3, 4), "uint16")))
+        with pytest.raises(ArgumentError, match="is in this folder"):
+            check_outputs([tmp_path / "out.zarr"], 2, panels=False, inputs=[file])
+
+    def test_any_of_several_inputs_is_protected(self, movie, tmp_path):
+        mask = tmp_path / "mask.npy"
+        np.save(mask, np.ones((3, 4)))
+        files = [opened(movie), opened(mask)]
+        with pytest.raises(ArgumentError, match=r"mask.npy is an input"):
+            check_outputs([tmp_path / "a.npy", mask], 2, panels=False, inputs=files)
+
+    def test_other_file_of_the_same_length_is_no_input(self, movie):
+        out = movie.with_name("out.mrc")
+        raw = bytearray(movie.read_bytes())
+        raw[224] = 65
+        out.write_bytes(raw)
+        check_outputs([out], 2, panels=False, inputs=[opened(movie)])
+
+
+def opened(url):
+    return StoredFile.open(Location.of(url), 0)[0]
+
+
+def png_facts(raw):
+    """Width, height and number of different bytes in the pixels."""
+    assert raw[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", raw[16:24])
+    pixels, at = b"", 8
+    while at < len(raw):
+        size, kind = struct.unpack(">I4s", raw[at : at + 8])
+        pixels += raw[at + 8 : at + 8 + size] if kind == b"IDAT" else b""
+        at += 12 + size
+    return width, height, len(set(zlib.decompress(pixels)))

@@ -1,0 +1,57 @@
+"""Versions: which ones another file in the same place cannot have."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrcdist.storage.version import Version
+
+DATE = "Mon, 01 Jan 2024 10:00:00 GMT"
+NGINX = Version(500, "etag", '"65a1b2c3-1f4"')
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        Version(5, "version_id", "3"),
+        Version(5, "etag", '"d41d8cd98f00b204e9800998ecf8427e-5"'),
+        Version(5, "checksum", "7"),
+        Version(5, "mtime_ns", "1, ctime_ns 2"),
+        Version(5, "modified", "1704103200.5"),
+        Version(5, "modified", "2024-01-01 10:00:00.123456+00:00"),
+        Version(501, "etag", NGINX.value),
+        Version(500, "etag", '"1f4-60e5a1b2c3d4e"'),  # Apache's: size and microseconds
+        Version(5, "checksum", "7").within(Version(9)),
+        Version(5, "modified", DATE).within(Version(9, "etag", '"x"')),
+        Version(5).within(Version(9, "etag", '"x"')),
+    ],
+    ids=str,
+)
+def test_another_file_has_another_version(version):
+    assert version.exact
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        Version(5),
+        Version(None),
+        Version(5, "modified", DATE),
+        Version(5, "modified", "1704103200.0"),
+        Version(5, "modified", "2024-01-01 10:00:00+00:00"),
+        Version(5, "etag", 'W/"abc"'),
+        NGINX,
+        Version(5).within(Version(9)),
+        Version(5).within(NGINX),
+        Version(5, "modified", DATE).within(Version(9)),
+        Version(5, "modified", DATE).within(Version(9, "modified", DATE)),
+    ],
+    ids=str,
+)
+def test_another_file_may_have_the_same_version(version):
+    assert not version.exact
+
+
+def test_archives_of_two_versions_hold_two_versions_of_a_file():
+    one, two = (Version(5).within(Version(9, "modified", date)) for date in (DATE, "later"))
+    assert one != two
