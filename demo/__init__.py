@@ -1,11 +1,11 @@
-"""A demonstration that reads a synthetic acquisition from S3: `python -m demo` in a clone.
+"""Demonstration that reads a synthetic acquisition from S3: run `python -m demo` in a clone.
 
-| module | job |
+| module | purpose |
 |---|---|
-| `field` | diffraction patterns worth looking at |
-| `magnetism` | how a magnetic film deflects the beam |
-| `tilt_specimen` | what a tilt series shows |
-| `figure` | the three images as a PNG |
-| `panels` | what the notebooks draw: calibrated images, fields of vectors, task streams |
-| `__main__` | write, serve, read, compute, check, draw |
+| `field` | simulated diffraction patterns of a polycrystalline film |
+| `magnetism` | simulated beam deflection by a magnetic film |
+| `tilt_specimen` | simulated images of a tilt series |
+| `figure` | a PNG of the three images |
+| `panels` | figures of the notebooks: calibrated images, vector fields, task streams |
+| `__main__` | the program: write, serve, read, compute, check, draw |
 """

@@ -1,7 +1,7 @@
-"""Read a 4D-STEM movie from S3 on a dask cluster of processes, and see what is in it.
+"""Compute images from a 4D-STEM movie in S3 on a local dask cluster.
 
-Everything is made here: the acquisition, the S3 server, the cluster. The images are checked against
-numpy on the local file; the exit status is 1 if they differ.
+The demonstration creates the acquisition, the S3 server and the cluster. The images are compared
+with those that numpy computes from the local file; the exit status is 1 if they differ.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mrcdist.testing.server import S3Server, serve_s3
 _FRAME = (128, 128)
 _FRAME_BYTES = _FRAME[0] * _FRAME[1] * 2
 _HEADER_BYTES = 1024
-_CHUNKS = "16 MiB"  # dask's own 128 MiB would leave nothing to share out
+_CHUNKS = "16 MiB"  # the default, 128 MiB, would make only a few chunks
 _CALIBRATION = {
     keys.SPECIMEN_PIXEL_X.name: "2",
     keys.SPECIMEN_PIXEL_Y.name: "2",
@@ -49,12 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     Parameters
     ----------
     arguments : list of str, optional
-        Of the command line.
+        Command-line arguments.
 
     Returns
     -------
     int
-        Exit status: 0 if the images are numpy's, 1 if not.
+        Exit status: 0 if the images equal those of numpy, else 1.
     """
     options = _parse(arguments)
     output: Path = options.output
@@ -77,9 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     with _step("checking against numpy on the local file"):
         wrong = _differences(images, _numpy_images(acquisition, detectors))
-    print(
-        f"  DIFFERENT: {', '.join(wrong)}" if wrong else "  all three are equal, to the last count"
-    )
+    print(f"  DIFFERENT: {', '.join(wrong)}" if wrong else "  all three images are exactly equal")
     path = output / f"{acquisition.name}.png"
     title = (acquisition.movie.name, scan, f"read from S3 by {options.workers} dask workers")
     save_figure(path, images, detectors, axes, "   ·   ".join(title))
@@ -89,8 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m demo", description=__doc__)
-    parser.add_argument("--size-mib", type=int, default=256, help="of the movie, at least (256)")
-    parser.add_argument("--workers", type=int, default=2, help="processes of the cluster (2)")
+    parser.add_argument("--size-mib", type=int, default=256, help="minimum size of the movie (256)")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (2)")
     parser.add_argument(
         "--output", type=Path, default=Path("demo-output"), help="folder to write to"
     )
@@ -101,7 +99,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _keep_to_this_machine() -> None:
-    """Forget whatever proxy and AWS account the environment knows, also for the workers."""
+    """Ignore proxies and AWS accounts in the environment, also for the workers."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -139,7 +137,7 @@ def _upload(acquisition: Acquisition, server: S3Server) -> str:
 
 @contextmanager
 def _cluster(workers: int) -> Iterator[None]:
-    """Run worker processes for as long as the block lasts; they share nothing with this one."""
+    """Run a cluster of worker processes for the duration of the context."""
     with tempfile.TemporaryDirectory(prefix="mrcdist-demo-") as scratch, ExitStack() as stack:
         with _step(f"starting {workers} worker processes"):
             cluster = stack.enter_context(
@@ -160,7 +158,7 @@ def _cluster(workers: int) -> Iterator[None]:
 def _read(
     url: str, server: S3Server, detectors: Detectors, size: int
 ) -> tuple[Images, list[dict[str, Any]]]:
-    """Do what a user does, and say what it took."""
+    """Open the movie and compute three images as a user would; print times and requests."""
     before = server.requests()
     with _step(f'[ds] = read_mrc("{url}", distributed=True)'):
         [ds] = mrcdist.read_mrc(
@@ -175,7 +173,7 @@ def _read(
     print("mean pattern, bright field and dark field, in one pass …", flush=True)
     start = time.perf_counter()
     with get_task_stream() as tasks:
-        # Asked for together: the three share their chunks, each of which is read once.
+        # Computed together, so that each chunk is read only once.
         running = dask.persist(
             data.sum(axis=(0, 1), dtype="uint64"),
             (data * detectors.bright).sum(axis=(2, 3), dtype="uint64"),
@@ -186,13 +184,13 @@ def _read(
     seconds = time.perf_counter() - start
     read = server.requests()
     print(f"  {seconds:.1f} s, {size / seconds / 2**20:.0f} MiB/s, {len(tasks.data)} tasks")
-    print("  (this S3 server is one Python process: as fast as it is, not as mrcdist is)")
+    print("  (limited by the S3 server, which is a single Python process)")
     print(f"  requests: {_told(planned - before)} to plan, {_told(read - planned)} to read")
     return images, ds["axes"]
 
 
 def _follow(arrays: tuple[da.Array, ...]) -> None:
-    """Show a progress bar on a terminal, a line a quarter elsewhere."""
+    """Show a progress bar on a terminal, and a line per quarter elsewhere."""
     futures = futures_of(arrays)
     if sys.stdout.isatty():
         progress(futures, notebook=False)
@@ -208,7 +206,7 @@ def _told(requests: dict[str, int]) -> str:
 
 
 def _numpy_images(acquisition: Acquisition, detectors: Detectors) -> Images:
-    """Compute the same from the local file with numpy alone, a few frames at a time."""
+    """Compute the same images from the local file with numpy, a few frames at a time."""
     n = acquisition.frames
     shape = acquisition.frame_shape
     movie = np.memmap(acquisition.movie, "<u2", mode="r", offset=_HEADER_BYTES, shape=(n, *shape))

@@ -1,10 +1,10 @@
-"""A specimen that does not exist: what every diffraction pattern of the demo looks like.
+"""Simulated diffraction patterns of a polycrystalline film, for the demonstration.
 
-Grains of a square crystal, a few precipitates of a hexagonal one, and a corner where the film
-ends and the beam meets nothing. The film is bent, so contours cross the grains; the scan, or the
-specimen, moves the beam a little on the detector, so the disks wander over the field. All of it is
-decided once, in arrays over the scan; a frame is then a handful of small disks, drawn from a random
-state of its own. Any frame can be made alone, in any order, and is always the same.
+The specimen consists of grains of a square crystal, a few precipitates of a hexagonal one, and
+vacuum in one corner. The film is bent, so bend contours cross the grains; the scan or the specimen
+shifts the pattern slightly on the detector. All of this is computed once, in arrays over the scan;
+a frame is then a set of small disks with noise from a separate random generator. So any frame can
+be computed alone, in any order, and is always the same.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ _LATTICE = 0.16
 _FARTHEST = 0.45
 _DESCAN = 0.018
 
-_DOSE = 32.0  # electrons a pixel in the direct disk, in vacuum
-_FAINTEST = 0.02  # electrons a pixel below which a disk is not drawn
+_DOSE = 32.0  # electrons per pixel in the direct disk, in vacuum
+_FAINTEST = 0.02  # electrons per pixel; fainter disks are not drawn
 _PARTICLES = 9
 _GRAINS = 14
-_REFLECTIONS = 25  # of either lattice, the direct beam included
-_LEVELS, _DRAWS = 24, 12  # of the diffuse background: amounts, and drawings of each
+_REFLECTIONS = 25  # per lattice, including the direct beam
+_LEVELS, _DRAWS = 24, 12  # diffuse background: strengths, and samples of each
 
 
 @dataclass(frozen=True)
 class Detectors:
-    """The two virtual detectors that suit the demo's patterns.
+    """Bright-field and dark-field detectors for the simulated patterns.
 
     Parameters
     ----------
     bright, dark : ndarray of bool, shape (ky, kx)
-        The pixels of the disk around the direct beam, and of the ring around that.
+        Pixels of the disk around the direct beam, and of the annulus around it.
     center : tuple of float
-        (ky, kx) of the middle of both, in pixels.
+        Common centre (ky, kx) in pixels.
     radii : tuple of float
-        Radius of the disk, inner and outer radius of the ring, in pixels.
+        Radius of the disk, inner and outer radius of the annulus, in pixels.
     """
 
     bright: NDArray[np.bool_]
@@ -56,7 +56,7 @@ class Detectors:
 
 
 def demo_detectors(frame_shape: tuple[int, int]) -> Detectors:
-    """Return the bright-field disk and the dark-field ring for frames of one shape.
+    """Return the bright-field disk and the dark-field annulus for frames of one shape.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def demo_detectors(frame_shape: tuple[int, int]) -> Detectors:
     Returns
     -------
     Detectors
-        The disk holds the direct beam wherever the scan moves it, the ring all that is diffracted.
+        The disk contains the direct beam at all scan points, the annulus all diffracted beams.
     """
     side = min(frame_shape)
     disk = (_DISK_RADIUS + 2 * _DESCAN) * side
@@ -86,7 +86,7 @@ def demo_frames(
     seed: int = 5,
     deflection: Floats | None = None,
 ) -> Callable[[int], NDArray[np.uint16]]:
-    """Return a function that makes any frame of a 4D-STEM scan over a polycrystalline film.
+    """Return a function that computes any frame of a 4D-STEM scan of a polycrystalline film.
 
     Parameters
     ----------
@@ -95,21 +95,22 @@ def demo_frames(
     frame_shape : tuple of int
         (ky, kx) in pixels.
     seed : int, default 5
-        Decides the specimen and the noise.
+        Seed of the specimen and the noise.
     deflection : ndarray, shape (y, x, 2), optional
-        How far the specimen moves the whole pattern at each scan point, (ky, kx) in pixels.
-        Default: nothing but what a scan moves the beam where its descan is not quite right.
+        Shift (ky, kx) in pixels of the pattern at each scan point. Default: the shift due to a
+        slightly misaligned descan.
 
     Returns
     -------
     callable
-        From a frame's index (raster order, x fastest) to a uint16 array of `frame_shape`: electrons
-        counted, with Poisson noise. The same index gives the same frame, whatever was asked before.
+        Called with the index of a frame (raster order, x fastest); returns a uint16 array of
+        `frame_shape` with electron counts and Poisson noise. The same index always gives the same
+        frame.
 
     Raises
     ------
     ArgumentError
-        `deflection` is not one of this scan.
+        `deflection` does not have the shape of the scan.
     """
     side = min(frame_shape)
     if deflection is None:
@@ -120,7 +121,7 @@ def demo_frames(
         raise ArgumentError(
             f"deflection of shape {deflection.shape}",
             code="demo-invalid",
-            cause=f"a scan of {scan_shape[0]} × {scan_shape[1]} points has two numbers for each",
+            cause=f"the {scan_shape[0]} × {scan_shape[1]} scan needs two components per point",
             remedy=f"pass an array of shape {(*scan_shape, 2)}",
         )
     specimen = _grow(scan_shape, shift, np.random.default_rng(seed))
@@ -142,10 +143,10 @@ def demo_frames(
 
 @dataclass(frozen=True)
 class _Specimen:
-    """What each scan point diffracts; points are flattened in raster order.
+    """Diffracted beams at each scan point; points are flattened in raster order.
 
-    `positions` (n, k, 2) are (ky, kx) from the middle, in sides of a frame; `intensities` (n, k)
-    and `diffuse` (n,) are shares of the beam.
+    `positions` (n, k, 2) are (ky, kx) relative to the centre, in fractions of the side of a frame;
+    `intensities` (n, k) and `diffuse` (n,) are fractions of the beam.
     """
 
     positions: Floats
@@ -154,7 +155,7 @@ class _Specimen:
 
 
 def film_depth(scan_shape: tuple[int, int]) -> Floats:
-    """Return how far each scan point is inside the film, from its edge around a corner.
+    """Return the distance of each scan point from the edge of the film.
 
     Parameters
     ----------
@@ -164,7 +165,7 @@ def film_depth(scan_shape: tuple[int, int]) -> Floats:
     Returns
     -------
     ndarray, shape (y, x)
-        In fractions of the longer side of the scan; negative in vacuum.
+        In fractions of the longer side of the scan; positive in the film, negative in vacuum.
     """
     v, u = _warped(*_coordinates(scan_shape))
     return np.asarray(np.hypot(1.0 - u, v) - 0.30)
@@ -176,7 +177,7 @@ def _coordinates(scan_shape: tuple[int, int]) -> tuple[Floats, Floats]:
 
 
 def _warped(v: Floats, u: Floats) -> tuple[Floats, Floats]:
-    """Straight lines look drawn by a machine: boundaries follow these coordinates instead."""
+    """Return distorted coordinates, which make boundaries look natural."""
     return (
         v + 0.030 * np.sin(8 * u + 2) + 0.012 * np.sin(19 * u + 6 * v),
         u + 0.030 * np.sin(9 * v + 1) + 0.012 * np.sin(23 * v - 4 * u),
@@ -218,9 +219,9 @@ def _grow(scan_shape: tuple[int, int], shift: Floats, rng: np.random.Generator) 
 
 
 def _diffracted(k: Floats, tilt: Floats, thickness: Floats) -> Floats:
-    """Return the share of the beam in each disk, the direct beam's first; 0 where k is NaN.
+    """Return the fraction of the beam in each disk, direct beam first; 0 where k is NaN.
 
-    Kinematic: a reflection of excitation error s from a crystal of thickness t has
+    Kinematic theory: the intensity of a reflection with excitation error s and thickness t is
     sin²(πts) / (πs)², with s from the local tilt and the curvature of the Ewald sphere.
     """
     length = np.hypot(k[..., 0], k[..., 1])
@@ -252,9 +253,9 @@ def _rotated(points: Floats, angle: Floats) -> Floats:
 
 
 def _background(frame_shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Draw diffuse scattering at `_LEVELS` strengths, `_DRAWS` times each.
+    """Return samples of diffuse scattering: `_DRAWS` for each of `_LEVELS` strengths.
 
-    Noise over a whole frame is what takes time; frames share these drawings instead.
+    Frames share them, because computing noise for every whole frame would be slow.
     """
     ky, kx = np.indices(frame_shape)
     radius = np.hypot(ky - frame_shape[0] / 2, kx - frame_shape[1] / 2) / min(frame_shape)
@@ -264,7 +265,7 @@ def _background(frame_shape: tuple[int, int], rng: np.random.Generator) -> NDArr
 
 
 class _Stamp:
-    """Draws noisy disks with soft rims into a frame."""
+    """Adds noisy disks with soft edges to a frame."""
 
     def __init__(self, radius: float, frame_shape: tuple[int, int]) -> None:
         self.radius = radius
@@ -285,7 +286,7 @@ class _Stamp:
         cover = np.clip(self.radius + 0.5 - distance, 0, 1)
         counts = rng.poisson(cover * electrons[:, None, None]).astype(np.uint16)
         for (y, x), disk in zip(corner - self.half, counts, strict=True):
-            # A disk across the rim of the detector is cut off there.
+            # Crop disks that extend beyond the detector.
             top, left = max(-y, 0), max(-x, 0)
             part = disk[
                 top : max(self.frame_shape[0] - y, 0), left : max(self.frame_shape[1] - x, 0)

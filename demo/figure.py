@@ -1,4 +1,4 @@
-"""The mean pattern and the two virtual images as one figure, with scale bars."""
+"""Figure of the mean pattern and two virtual images, with scale bars."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BRIGHT, _DARK = "#4cc9f0", "#ffb703"
 
 @dataclass(frozen=True)
 class Images:
-    """What one pass over a 4D-STEM scan gives.
+    """Images computed in one pass over a 4D-STEM scan.
 
     Parameters
     ----------
@@ -39,20 +39,20 @@ class Images:
 def save_figure(
     path: Path, images: Images, detectors: Detectors, axes: Sequence[Mapping[str, Any]], title: str
 ) -> None:
-    """Draw the three images side by side.
+    """Save a figure of the three images side by side.
 
     Parameters
     ----------
     path : Path
-        PNG file, replaced if it is there.
+        PNG file, replaced if it exists.
     images : Images
-        Patterns and images of one scan.
+        Images of one scan.
     detectors : Detectors
         Drawn over the mean pattern.
     axes : sequence of mapping
-        The four axes, as `read_mrc` returns them: scale and units make the scale bars.
+        The four axes as returned by `read_mrc`; scale and units are used for scale bars.
     title : str
-        Above all three.
+        Title of the figure.
     """
     from matplotlib.patches import Circle
 

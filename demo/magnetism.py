@@ -1,8 +1,8 @@
-"""How a magnetic specimen that does not exist deflects the beam.
+"""Simulated beam deflection by a magnetic specimen, for the demonstration.
 
-Four vortices and antivortices of the magnetisation in the demo's film; between them it prefers the
-four easy directions of a cubic crystal, so there are domains and walls between them. Beyond the
-film's edge there is no field.
+The magnetisation has four vortices and antivortices. Between them it prefers the four easy
+directions of a cubic crystal, which gives domains and domain walls. Outside the film there is no
+field.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from demo.field import film_depth
 __all__ = ["FLUX_PER_WAVENUMBER", "magnetic_deflection"]
 
 FLUX_PER_WAVENUMBER = 4135.667696
-"""h/e in T·nm²: a deflection by 1 nm⁻¹ is made by so many T·nm of induction times thickness.
+"""h/e in T·nm²: the induction times thickness (T·nm) that deflects the beam by 1 nm⁻¹.
 
-From the Lorentz force at any beam energy: Δk = (e/h) ∫B dz (CODATA 2018 for h/e).
+From the Lorentz force, at any beam energy: Δk = (e/h) ∫B dz (h/e from CODATA 2018).
 """
 
-# Where, in fractions of the longer side of the scan (y, x), and with which winding number.
+# Position (y, x) in fractions of the longer side of the scan, and winding number.
 _VORTICES = ((0.66, 0.30, 1), (0.24, 0.16, -1), (0.80, 0.78, -1), (0.40, 0.62, 1))
 _CORE = 0.03
-_ANISOTROPY = 0.17  # 0: none; 0.25: domains of one direction and walls without width
+_ANISOTROPY = 0.17  # 0: none; 0.25: uniform domains with infinitely thin walls
 _EDGE = 0.06
 
 
@@ -35,13 +35,13 @@ def magnetic_deflection(scan_shape: tuple[int, int], pixels: float) -> NDArray[n
     scan_shape : tuple of int
         (y, x) in scan points.
     pixels : float
-        Deflection on the detector by the saturated film, in pixels.
+        Deflection on the detector by the saturated film in pixels.
 
     Returns
     -------
     ndarray, shape (y, x, 2)
-        (ky, kx) in pixels. It is at right angles to the induction B: with x to the right, y down
-        and the beam along z, away from the viewer, the force on an electron is along (By, -Bx).
+        (ky, kx) in pixels, perpendicular to the induction B: with x to the right, y down and the
+        beam along z, away from the viewer, the force on an electron is along (x, y) = (By, -Bx).
     """
     v, u = ((grid + 0.5) / max(scan_shape) for grid in np.indices(scan_shape, dtype=float))
     angle, strength = np.full(scan_shape, 0.5 * np.pi), np.ones(scan_shape)

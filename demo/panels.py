@@ -1,4 +1,4 @@
-"""What the notebooks draw: calibrated images, a field in colours of direction, a task stream."""
+"""Figures of the notebooks: calibrated images, vector fields, task streams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mrcdist.interop.rosettasciio import axes_from_dicts
 
 __all__ = ["direction_colours", "draw_field", "draw_image", "draw_tasks"]
 
-_ARROWS = 14  # along the longer side
+_ARROWS = 14  # number along the longer side
 _WAITING = "#d62728"
 _OTHER = "#b0b0b0"
 
@@ -29,23 +29,23 @@ def draw_image(
     cmap: str | None = None,
     limits: tuple[float, float] | None = None,
 ) -> Any:
-    """Draw an image with a scale bar, in pixels of the right shape.
+    """Draw an image with a scale bar and the correct aspect ratio.
 
     Parameters
     ----------
     panel : matplotlib.axes.Axes
     image : ndarray, shape (rows, columns)
     axes : sequence of mapping
-        Of rows and of columns, as `mrcdist.read_mrc` returns them.
+        Axes of rows and columns, as returned by `mrcdist.read_mrc`.
     title : str
     words : str, optional
-        What the colours mean; "" draws no colour bar.
+        Label of the colour bar; "" for no colour bar.
     log : bool, default False
-        A logarithmic scale, for diffraction patterns.
+        Use a logarithmic scale, for diffraction patterns.
     cmap : str, optional
-        Default: mrcdist's for such images.
+        Default: that of mrcdist for such images.
     limits : tuple of float, optional
-        Darkest and brightest value. Default: those of `mrcdist preview`.
+        Minimum and maximum of the scale. Default: as in `mrcdist preview`.
 
     Returns
     -------
@@ -68,18 +68,18 @@ def draw_image(
 
 
 def direction_colours(y: NDArray[Any], x: NDArray[Any], largest: float) -> NDArray[np.float64]:
-    """Return colours for a field of vectors: hue for direction, value for length.
+    """Return colours for a vector field: hue for direction, brightness for length.
 
     Parameters
     ----------
-    y, x : ndarray of one shape
-        Components, y pointing down the image.
+    y, x : ndarray of the same shape
+        Components; y points down.
     largest : float
-        Length of full brightness.
+        Length with full brightness.
 
     Returns
     -------
-    ndarray, the shape of `y` and then 3
+    ndarray, shape of `y` plus (3,)
         Red, green and blue from 0 to 1. Right is red, up yellow-green, left cyan, down violet.
     """
     from matplotlib.colors import hsv_to_rgb
@@ -99,20 +99,20 @@ def draw_field(
     words: str,
     largest: float | None = None,
 ) -> None:
-    """Draw a field of vectors as colours and arrows, with a wheel for a legend.
+    """Draw a vector field as colours and arrows, with a colour wheel as legend.
 
     Parameters
     ----------
     panel : matplotlib.axes.Axes
-        The wheel is at its right, where a colour bar would be.
+        The wheel is drawn to the right, in place of a colour bar.
     y, x : ndarray, shape (rows, columns)
-        Components, y pointing down the image.
+        Components; y points down.
     axes, title
         As in `draw_image`.
     words : str
         Units.
     largest : float, optional
-        Length of full brightness. Default: the 99th percentile of the lengths.
+        Length with full brightness. Default: the 99th percentile of the lengths.
     """
     length = np.hypot(y, x)
     largest = float(np.percentile(length, 99)) if largest is None else largest
@@ -123,7 +123,7 @@ def draw_field(
     step = max(1, round(max(y.shape) / _ARROWS))
     rows, columns = (np.arange(step // 2, size, step) for size in y.shape)
     at = np.ix_(rows, columns)
-    shown = length[at] > 0.35 * largest  # the direction of little is noise
+    shown = length[at] > 0.35 * largest  # the direction of short vectors is noise
     panel.quiver(
         *(part[shown] for part in np.meshgrid(columns, rows)),
         (x[at] / length[at])[shown],
@@ -152,7 +152,7 @@ def _wheel(panel: Any, words: str) -> None:
 def draw_tasks(
     panel: Any, tasks: Iterable[Mapping[str, Any]], kinds: Mapping[str, tuple[str, str]]
 ) -> dict[str, float]:
-    """Draw what each thread of each worker did when: a bar a task, as dask's dashboard does.
+    """Draw a task stream as in dask's dashboard: a row per thread, a bar per task.
 
     Parameters
     ----------
@@ -160,13 +160,13 @@ def draw_tasks(
     tasks : iterable of mapping
         From `distributed.get_task_stream`.
     kinds : mapping of str to (str, str)
-        Beginning of the tasks' names → words and colour, the first that fits. Others are grey.
-        Transfers between workers are red.
+        Prefix of task names → label and colour; the first match is used. Other tasks are grey,
+        transfers between workers red.
 
     Returns
     -------
     dict of str to float
-        Words of each kind → seconds, over all threads.
+        Label of each kind → total seconds of all threads.
     """
     from matplotlib.patches import Patch
 
@@ -181,7 +181,7 @@ def draw_tasks(
             bars.setdefault(kind, []).append(
                 (row, part["start"] - begin, part["stop"] - part["start"])
             )
-    # In the order of `kinds`, so that the legend reads as the work goes.
+    # In the order of `kinds`, so that the legend follows the order of the work.
     order = [*kinds.values(), ("other tasks", _OTHER), ("transfer between workers", _WAITING)]
     for kind in sorted(bars, key=order.index):
         for row, start, width in bars[kind]:
@@ -206,7 +206,7 @@ def draw_tasks(
 
 
 def _thread_names(threads: Sequence[tuple[str, Any]]) -> list[str]:
-    """Name workers by number: their addresses say nothing to whoever looks at a picture."""
+    """Return labels that number the workers, because their addresses are meaningless here."""
     workers = list(dict.fromkeys(worker for worker, _ in threads))
     names = [f"worker {workers.index(worker) + 1}" for worker, _ in threads]
     if len(workers) == len(threads):

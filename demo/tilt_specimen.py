@@ -1,8 +1,8 @@
-"""A catalyst that does not exist, tilted: what each image of the demo's tilt series looks like.
+"""Simulated tilt series of a catalyst, for the demonstration.
 
-Metal particles on and in a lump of porous support, seen by a dark-field detector that counts
-electrons in proportion to thickness and scattering power. All is spheres, whose projection is known
-at any angle without a volume: 2 sqrt(R² - r²).
+Metal particles on and in a porous support, imaged by a dark-field detector whose signal is
+proportional to thickness and scattering power. Everything is made of spheres, whose projected
+thickness at any angle is 2 sqrt(R² - r²), so no volume is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["demo_tilts"]
 
 Floats = NDArray[np.float64]
 
-# Lengths in fractions of an image's shorter side. Support: (x, y, z, radius).
+# Lengths in fractions of the shorter side of an image. Support: (x, y, z, radius).
 _SUPPORT = (
     (-0.18, -0.09, -0.07, 0.23),
     (0.13, -0.18, 0.08, 0.19),
@@ -26,30 +26,30 @@ _SUPPORT = (
     (-0.04, -0.32, -0.03, 0.12),
 )
 _PORES, _PARTICLES = 14, 60
-_SUPPORT_COUNTS = 1100.0  # electrons a pixel and unit of length
+_SUPPORT_COUNTS = 1100.0  # electrons per pixel and unit length
 _METAL_COUNTS = 8000.0
-_FILM_COUNTS = 40.0  # the carbon film below, at 0°
+_FILM_COUNTS = 40.0  # of the carbon film, at 0°
 
 
 def demo_tilts(
     shape: tuple[int, int], angles: Floats, *, seed: int = 7
 ) -> Callable[[int], NDArray[np.uint16]]:
-    """Return a function that makes any image of a tilt series.
+    """Return a function that computes any image of a tilt series.
 
     Parameters
     ----------
     shape : tuple of int
-        (y, x) in pixels. The tilt axis is the vertical line in the middle.
+        (y, x) in pixels. The tilt axis is the vertical line through the centre.
     angles : ndarray, shape (n,)
-        Tilts in degrees.
+        Tilt angles in degrees.
     seed : int, default 7
-        Decides specimen and noise.
+        Seed of the specimen and the noise.
 
     Returns
     -------
     callable
-        From an image's index to a uint16 array of `shape`: counts with Poisson noise. The same
-        index gives the same image.
+        Called with the index of an image; returns a uint16 array of `shape` with Poisson noise. The
+        same index always gives the same image.
     """
     spheres = _spheres(np.random.default_rng(seed))
     side = min(shape)
@@ -71,18 +71,18 @@ def demo_tilts(
 
 
 def _spheres(rng: np.random.Generator) -> Floats:
-    """Return x, y, z, radius and scattering power of each; pores have a negative one."""
+    """Return x, y, z, radius and scattering power of each sphere; negative for pores."""
     support = np.array(_SUPPORT)
 
     def near(count: int, depth: Floats) -> Floats:
-        """Points at a depth, in radii, in randomly chosen spheres of the support."""
+        """Return points at a given fraction of the radius of random spheres of the support."""
         chosen = support[rng.integers(len(support), size=count)]
         direction = rng.normal(size=(count, 3))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         return np.asarray(chosen[:, :3] + direction * (chosen[:, 3] * depth)[:, None])
 
     pores = near(_PORES, rng.uniform(0.2, 0.65, _PORES))
-    # Most sit on the surface, a few inside.
+    # Most particles are on the surface, a few inside.
     metal = near(_PARTICLES, np.where(rng.random(_PARTICLES) < 0.8, 1.0, 0.5))
     return np.concatenate(
         [

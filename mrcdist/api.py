@@ -259,7 +259,7 @@ def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | No
             f'mmap_mode="r+" for {plan.location.shown}',
             code="mmap-mode-invalid",
             argument="mmap_mode",
-            cause="writing through needs one local file whose bytes are the numbers",
+            cause="writing through requires one local file without decompression or conversion",
             remedy='use mmap_mode="c", and write the result to a new file',
         )
     return _read_all(plan)
@@ -298,7 +298,7 @@ def _mappable(plan: Plan, mode: MmapMode) -> bool:
 
 
 def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
-    remedy = 'use None, "r" or "c"; "r+" writes through and needs lazy=False and distributed=False'
+    remedy = 'use None, "r" or "c"; "r+" (read-write) requires lazy=False and distributed=False'
     if mode == "w+":
         raise ArgumentError(
             'mmap_mode="w+"',
@@ -312,7 +312,7 @@ def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
             f"mmap_mode={mode!r}",
             code="mmap-mode-invalid",
             argument="mmap_mode",
-            cause="no such mode",
+            cause="unknown mode",
             remedy=remedy,
         )
     if mode == "r+" and (lazy or distributed):

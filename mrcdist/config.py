@@ -116,9 +116,9 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
             raise ArgumentError(
                 f"dask configuration mrcdist.{key} = {found[key]!r}",
                 code="setting-invalid",
-                cause=f"a {'whole ' * whole}number of at least {least} is needed"
+                cause=f"it must be a {'whole ' * whole}number of at least {least}"
                 + ', or a size such as "8 MiB"' * (key in _SIZES),
-                remedy=f"leave it out for the default, {DEFAULTS[key]}",
+                remedy=f"correct it, or remove it to use the default, {DEFAULTS[key]}",
             )
         found[key] = int(value) if whole else float(value)  # YAML's 16e6 is a float
     for key, choices in _CHOICES.items():
@@ -126,7 +126,7 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
             raise ArgumentError(
                 f"dask configuration mrcdist.{key} = {found[key]!r}",
                 code="setting-invalid",
-                cause="there is no such choice",
+                cause="not a valid choice",
                 remedy="use " + ", ".join(f'"{choice}"' for choice in choices),
             )
     return ReadSettings(**{key.replace("-", "_"): value for key, value in found.items()})

@@ -37,6 +37,7 @@ Code = Literal[
     "detector-empty",
     "detector-invalid",
     "detector-no-room",
+    "extended-header-doubtful",
     "extended-header-too-long",
     "failed",
     "file-changed",

@@ -81,10 +81,10 @@ class PlanReport:
             f"  array    {shape_words(self.shape)} {self.dtype}, {format_bytes(self.total_bytes)}",
             f"  chunks   {shape_words(self.chunk_shape)}, a grid of {shape_words(self.chunk_grid)}",
             f"  tasks    {self.tasks:,}",
-            f"  a task   {format_bytes(self.task_bytes)} array, "
-            f"{format_bytes(self.fetched_bytes)} of file{requests}",
-            f"  memory   {format_bytes(self.worker_memory)} a worker with {self.threads} "
-            f"thread{'s' * (self.threads != 1)}, beside its baseline",
+            f"  per task {format_bytes(self.task_bytes)} of the array, "
+            f"{format_bytes(self.fetched_bytes)} of the file{requests}",
+            f"  memory   {format_bytes(self.worker_memory)} per worker ({self.threads} "
+            f"thread{'s' * (self.threads != 1)}), plus about 150 MiB for Python",
         ]
         return "\n".join(lines + [f"  note     {remark}" for remark in self.remarks])
 
@@ -142,18 +142,16 @@ def _remarks(
     if splits:
         visits = math.prod(len(axis) for axis in chunks[len(layout.navigation_shape) :])
         price = (
-            f"a task fetches {cost.nbytes / task_bytes:.1f} times the bytes that it keeps, "
+            f"a task fetches {cost.nbytes / task_bytes:.1f} times the bytes it needs, "
             f"in {cost.requests} request{'s' * (cost.requests != 1)}"
             if cost.requests
             else "mapped pages that are not touched are not read"
         )
-        remarks.append(
-            f"these chunks split frames: each frame is visited by {visits} tasks; {price}"
-        )
+        remarks.append(f"these chunks split frames: {visits} tasks read from each frame; {price}")
     remarks += many_chunks(chunks)
     if 0 < task_bytes < 2**20 and tasks > 1000:
         remarks.append(
-            f"chunks of {format_bytes(task_bytes)} cost the scheduler more than the reading: "
-            f"larger ones are faster"
+            f"with chunks of {format_bytes(task_bytes)}, scheduling takes longer than reading: "
+            "larger ones are faster"
         )
     return remarks

@@ -91,7 +91,8 @@ def _facts(cost: PlanReport, found: Mapping[str, str]) -> str:
             f"{cost.tasks:,} task{'s' * (cost.tasks != 1)}; each {format_bytes(cost.task_bytes)} "
             f"from {format_bytes(cost.fetched_bytes)} of file, {reading}"
         ),
-        "memory": f"{format_bytes(cost.worker_memory)} a worker thread, beside its baseline",
+        "memory": f"{format_bytes(cost.worker_memory)} per worker thread, "
+        "plus about 150 MiB for Python",
         **found,
     }
     cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())

@@ -55,7 +55,7 @@ def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
         raise ArgumentError(
             "no bright disk was found",
             code="bright-disk-not-found",
-            cause="the mean pattern is even, or not finite",
+            cause="the mean pattern is uniform or not finite",
             remedy=remedy,
         )
     edge = (background + top) / 2
@@ -68,8 +68,8 @@ def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
         raise ArgumentError(
             "the bright pixels of the mean pattern do not form one round disk",
             code="bright-disk-not-found",
-            cause=f"the {y.size} pixels above half-maximum lie around row {cy:.1f}, column "
-            f"{cx:.1f}, {spread:.2f} times as spread out as those of a disk",
+            cause=f"the {y.size} pixels above half-maximum are centred at row {cy:.1f}, column "
+            f"{cx:.1f} and {spread:.2f} times as spread out as a disk",
             remedy=remedy,
         )
     return Ring(cy, cx, 0.0, found if radius is None else radius)

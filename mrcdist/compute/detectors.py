@@ -34,8 +34,8 @@ _LARGEST_EXACT_WEIGHT = 127
 _ADF_MARGIN = 1.2
 
 _REMEDY = (
-    "pass bf, adf, circle:CY,CX,R or annulus:CY,CX,R1,R2 in pixels, or a mask.npy of a frame's "
-    "shape"
+    "pass bf, adf, circle:CY,CX,R or annulus:CY,CX,R1,R2 in pixels, or a mask.npy with the shape "
+    "of a frame"
 )
 
 
@@ -113,7 +113,7 @@ class Ring:
                 f"no pixel is inside {self}",
                 code="detector-empty",
                 cause=f"frames have {shape[0]} rows and {shape[1]} columns",
-                remedy="give row, column and radii in pixels, the row first",
+                remedy="give row, column and radii in pixels, the row before the column",
             )
         return rows, columns
 
@@ -179,7 +179,7 @@ class Mask:
             if mask.shape != shape
             else f"its dtype is {mask.dtype}"
             if mask.dtype.kind not in "biuf"
-            else "it holds numbers that are not finite"
+            else "it contains values that are not finite"
             if not np.isfinite(mask).all()
             else "all its pixels are 0"
             if not mask.any()
@@ -187,10 +187,10 @@ class Mask:
         )
         if fault:
             raise ArgumentError(
-                "the mask cannot be a detector",
+                "the mask cannot be used as a detector",
                 code="detector-invalid",
                 cause=fault,
-                remedy="save an array of a frame's rows and columns with numpy.save",
+                remedy="save an array with the rows and columns of a frame with numpy.save",
             )
         [rows] = np.nonzero(mask.any(axis=1))
         [columns] = np.nonzero(mask.any(axis=0))
@@ -279,7 +279,7 @@ def parse_detector(text: str) -> WantedDetector:
             f"detector {text!r}",
             code="detector-invalid",
             argument="detector",
-            cause="no such detector" if wanted is None else f"{kind} takes {wanted} numbers",
+            cause="unknown detector" if wanted is None else f"{kind} takes {wanted} numbers",
             remedy=_REMEDY,
         )
     cy, cx, *radii = numbers
@@ -289,7 +289,7 @@ def parse_detector(text: str) -> WantedDetector:
             f"detector {text!r}",
             code="detector-invalid",
             argument="detector",
-            cause="radii are positive, the inner one smaller than the outer one",
+            cause="radii must be positive, and the inner one smaller than the outer one",
             remedy=_REMEDY,
         )
     return Ring(cy, cx, inner, outer)
@@ -307,9 +307,9 @@ def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
     outer = min(disk.cy, shape[0] - 1 - disk.cy, disk.cx, shape[1] - 1 - disk.cx) + 0.5
     if inner >= outer:
         raise ArgumentError(
-            f"no room for an annulus outside {disk}",
+            f"no space for an annulus outside {disk}",
             code="detector-no-room",
-            cause=f"it would begin at {inner:.6g} px, the frame's edge is {outer:.6g} px away",
-            remedy="choose it with --detector annulus:CY,CX,R1,R2",
+            cause=f"its inner radius would be {inner:.6g} px, but the frame ends at {outer:.6g} px",
+            remedy="set it with --detector annulus:CY,CX,R1,R2",
         )
     return Ring(disk.cy, disk.cx, inner, outer)

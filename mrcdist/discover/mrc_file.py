@@ -10,11 +10,11 @@ from mrcdist.errors import FormatError, ReadError, TruncatedFileError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.compression import Compression, detect_compression, parallel_advice
 from mrcdist.format.extended.pixel_size import correct_pixel_size
+from mrcdist.format.extended.presence import extended_kind, presence_bytes, settle_presence
 from mrcdist.format.extended.registry import (
     ExtendedHeader,
     bytes_needed,
     decode_extended,
-    identify_extended,
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, SectionWalk
@@ -191,6 +191,9 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
         raw = read_stream_head(file, compression, HEADER_BYTES)
     size = None if compression else version.size
     header = parse_header(raw, file_size=size, endianness=endianness)
+    if doubtful := presence_bytes(header):
+        stop = min(HEADER_BYTES + doubtful, size or 0)
+        header = settle_presence(header, file.read(HEADER_BYTES, stop))
     extended = _read_extended(file, compression, header)
     if extended is not None:
         notes += extended.notes
@@ -202,14 +205,7 @@ def _read_extended(
     file: StoredFile, compression: Compression | None, header: Header
 ) -> ExtendedHeader | None:
     """Decode the extended header: the sections' records, not the space kept for more."""
-    kind = identify_extended(
-        exttyp=header.exttyp,
-        nsymbt=header.nsymbt,
-        n_sections=header.nz,
-        nint=header.nint,
-        nreal=header.nreal,
-        labels=header.labels,
-    )
+    kind = extended_kind(header)
     if kind is None:
         return None
 

@@ -63,7 +63,7 @@ class Header:
     extremes : tuple of float, optional
         DMIN, DMAX; None where the file marks them as undefined (DMAX < DMIN) or has only zeros.
     ispg, nsymbt, nversion : int
-        Space group, bytes of extended header (0 for a phantom one), version.
+        Space group, bytes of extended header, version.
     exttyp : str
         Kind of extended header, "" where unsaid.
     nint, nreal : int
@@ -79,6 +79,9 @@ class Header:
         then no machine stamp and no RMS.
     labels : tuple of str
         The text labels in use.
+    missing_bytes : int
+        Bytes that the file has fewer than announced; negative if it has more, 0 where its size or
+        that of its data is unknown.
     raw : bytes
         The 1024 bytes themselves.
     notes : tuple of str
@@ -106,6 +109,7 @@ class Header:
     stored_origin: FloatTriple
     before_2000: bool
     labels: tuple[str, ...]
+    missing_bytes: int
     raw: bytes
     notes: tuple[str, ...]
 
@@ -194,10 +198,9 @@ def parse_header(
     has_map = raw[208:211] == b"MAP"
 
     _require_shape(raw, nx, ny, nz, mode, nsymbt, has_map=has_map)
-    nsymbt, more = _settle_extended_header(
-        raw, nx, ny, nz, mode, nsymbt, file_size, has_map=has_map
-    )
-    notes += more
+    missing = 0
+    if file_size is not None and mode in KNOWN_MODES:
+        missing = _missing_bytes(raw, nx, ny, nz, mode, nsymbt, file_size, has_map=has_map)
     axis_order = _ints(values["mapc"], values["mapr"], values["maps"])
     if sorted(axis_order) != [1, 2, 3]:
         if axis_order != (0, 0, 0):  # older programs leave zeros, and all mean 1, 2, 3
@@ -248,6 +251,7 @@ def parse_header(
         stored_origin=_old_origin(raw, byteorder) if before_2000 else _floats(values["origin"]),
         before_2000=before_2000,
         labels=labels,
+        missing_bytes=missing,
         raw=raw,
         notes=tuple(notes),
     )
@@ -292,24 +296,14 @@ def _require_shape(
     )
 
 
-def _settle_extended_header(
-    raw: bytes,
-    nx: int,
-    ny: int,
-    nz: int,
-    mode: int,
-    nsymbt: int,
-    file_size: int | None,
-    *,
-    has_map: bool,
-) -> tuple[int, list[str]]:
-    """NSYMBT as it is in the file: programs drop the extended header and keep its size."""
-    if file_size is None or mode in MRCZ_MODES:
-        return nsymbt, []
+def _missing_bytes(
+    raw: bytes, nx: int, ny: int, nz: int, mode: int, nsymbt: int, file_size: int, *, has_map: bool
+) -> int:
+    """Compare the file's size with what the header announces."""
     data = pixel_bytes(nx, ny, nz, mode)
-    if nsymbt > 0 and file_size == HEADER_BYTES + data:
-        text = f"NSYMBT = {nsymbt}, but the file has no extended header: data begin at byte 1024"
-        return 0, [Note("extended-header-absent", text)]
+    missing = HEADER_BYTES + nsymbt + data - file_size
+    if missing == nsymbt:  # none, or the extended header: its bytes decide
+        return missing
     if HEADER_BYTES + nsymbt > file_size:
         raise FormatError(
             f"NSYMBT = {nsymbt} bytes of extended header in a file of {file_size} bytes; "
@@ -318,7 +312,7 @@ def _settle_extended_header(
             cause="the file was cut short inside its header, or NSYMBT is damaged",
             remedy="copy the file again, or restore its header",
         )
-    if not has_map and HEADER_BYTES + nsymbt + data > file_size:
+    if not has_map and missing > 0:
         raise FormatError(
             f"not an MRC file: no word MAP at byte 208, and {nx} x {ny} x {nz} pixels of mode "
             f"{mode} "
@@ -327,7 +321,7 @@ def _settle_extended_header(
             cause="this is another kind of file",
             remedy="check the path",
         )
-    return nsymbt, []
+    return missing
 
 
 def _extremes(values: Any) -> tuple[float, float] | None:

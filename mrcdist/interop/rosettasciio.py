@@ -241,9 +241,9 @@ def register_hyperspy() -> None:
         formats: list[dict[str, Any]] = importlib.import_module("rsciio").IO_PLUGINS
     except ImportError:
         raise MissingExtraError(
-            "RosettaSciIO is not installed here",
+            "RosettaSciIO is not installed",
             code="package-missing",
-            cause="HyperSpy finds its file formats in it",
+            cause="HyperSpy takes its list of file formats from it",
             remedy='pip install "mrcdist[hyperspy]"',
         ) from None
     if any(known["name"] == _NAME for known in formats):

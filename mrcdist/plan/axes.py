@@ -153,8 +153,8 @@ def _sections(header: Header, n_frames: int, beside: Beside, notes: Notes) -> tu
             sections = _header_axis(header, _SECTION, mz, navigate=True)
             return (Axis("volume", n_frames // mz, navigate=True), sections)
         notes.add(
-            f"ISPG = {header.ispg} says volume stack, but MZ = {mz} does not divide {n_frames} "
-            "sections: read as 3-D"
+            f"ISPG = {header.ispg} denotes a volume stack, but MZ = {mz} does not divide "
+            f"{n_frames} sections: read as 3-D"
         )
         return (_header_axis(header, _SECTION, n_frames, navigate=True),)
     if header.ispg == 0 and header.intervals[2] != header.nz:  # images, not slices of a volume
@@ -211,8 +211,8 @@ def _other_way_round(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> list[st
     if sizes == own or sizes != own[::-1]:
         return []
     return [
-        f"navigation_shape={sizes[::-1]} was taken as it is, but the scan's own is {own[::-1]}: "
-        "lengths are in HyperSpy's order, (x, y), fastest first"
+        f"navigation_shape={sizes[::-1]} is used as given, but the shape of the scan is "
+        f"{own[::-1]}: lengths must be in HyperSpy's order, (x, y), fastest axis first"
     ]
 
 

@@ -25,7 +25,7 @@ _MOST_BLOCKS = 2**22
 
 _REMEDY = (
     'pass "auto" or None (whole frames), a size such as "256 MiB", an int, a tuple or a dict '
-    "with a block length for each axis (-1: the whole axis)"
+    "with a chunk length per axis (-1: the whole axis)"
 )
 
 
@@ -61,7 +61,7 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
                 f"chunks={chunks!r}",
                 code="chunks-invalid",
                 argument="chunks",
-                cause="this is no size in bytes",
+                cause="not a valid size in bytes",
                 remedy=_REMEDY,
             ) from None
         if limit <= 0:
@@ -69,7 +69,7 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
                 f"chunks={chunks!r}",
                 code="chunks-invalid",
                 argument="chunks",
-                cause="a chunk needs at least a byte",
+                cause="a chunk must have at least one byte",
                 remedy=_REMEDY,
             )
         return frame_chunks(layout, limit)
@@ -88,7 +88,7 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
             f"chunks={chunks!r} for an array of shape {layout.shape}",
             code="chunks-invalid",
             argument="chunks",
-            cause="a chunk has no length" if empty else str(error),
+            cause="a chunk length is 0" if empty else str(error),
             remedy=_REMEDY,
         ) from error
     if any(length < 0 for axis in resolved for length in axis) or any(
@@ -100,7 +100,7 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
             f"chunks={chunks!r} for an array of shape {layout.shape}",
             code="chunks-invalid",
             argument="chunks",
-            cause="a chunk has no or a negative length",
+            cause="a chunk length is 0 or negative",
             remedy=_REMEDY,
         )
     return resolved
@@ -146,7 +146,7 @@ def _check_count(axis: int, size: int, length: int) -> None:
             f"an axis of {size} in chunks of {length}: more than {_MOST_BLOCKS} chunks",
             code="chunks-too-many",
             argument="chunks",
-            cause="the chunks are too small, or the header announces what the file does not hold",
+            cause="the chunks are too small, or the header is damaged and announces too much",
             remedy=f"pass larger chunks, such as {{{axis}: {-(-size // _MOST_BLOCKS)}}}, "
             "or copy the file again",
         )
@@ -181,7 +181,7 @@ def many_chunks(chunks: Chunks) -> tuple[str, ...]:
     if tasks <= MOST_TASKS:
         return ()
     return (
-        f"{tasks:,} chunks are more than a dask scheduler handles with ease (about 1 ms each, and "
-        f"seconds to optimise); "
-        'chunks="auto" or a size such as chunks="512 MiB" gives fewer',
+        f"{tasks:,} chunks are more than a dask scheduler handles efficiently (about 1 ms each, "
+        "and seconds to optimise the graph); "
+        'use larger ones: chunks="auto" or a size such as chunks="512 MiB"',
     )

@@ -42,7 +42,7 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
             given,
             code="navigation-shape-invalid",
             argument="navigation_shape",
-            cause="a tuple or list of integers is needed",
+            cause="it must be a tuple or list of integers",
             remedy=SHAPE_REMEDY,
         )
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
@@ -50,7 +50,7 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
             given,
             code="navigation-shape-invalid",
             argument="navigation_shape",
-            cause="lengths are positive, at most one is -1",
+            cause="lengths must be positive, except for at most one -1",
             remedy=SHAPE_REMEDY,
         )
     if -1 in sizes:
@@ -60,7 +60,7 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
                 given,
                 code="navigation-shape-invalid",
                 argument="navigation_shape",
-                cause=f"{frames.announced} frames do not divide by {rest}",
+                cause=f"{frames.announced} frames are not divisible by {rest}",
                 remedy=SHAPE_REMEDY,
             )
         sizes[sizes.index(-1)] = frames.announced // rest

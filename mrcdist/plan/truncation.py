@@ -86,13 +86,19 @@ class MissingFrames:
             return cls(announced, announced, allowed)
         present = max((file_size - start) // frame_bytes, 0)
         if not allowed:
+            # The extended header alone may be what is missing; its zeros leave a doubt.
+            either = (
+                "; if the data begin at byte 1024, write NSYMBT = 0 (bytes 92 to 95)"
+                if expected - file_size == start - 1024 > 0
+                else ""
+            )
             raise TruncatedFileError(
                 f"the file has {file_size} bytes, its header announces {expected}: "
                 f"{present} of {announced} frames are complete",
                 code="file-truncated",
                 cause="the acquisition was aborted or is still running, or the copy is incomplete",
                 remedy="finish the acquisition or copy the file again; {allow_truncated=True} "
-                "loads the complete frames",
+                f"loads the complete frames{either}",
             )
         _require_one(
             present,

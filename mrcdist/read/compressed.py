@@ -114,15 +114,13 @@ class StreamReader:
 
     def _ended(self, stream: _Decompressed, wanted: int) -> TruncatedFileError:
         cause = "the acquisition was aborted before the file was compressed"
-        remedy = (
-            "decompress the file; {allow_truncated=True} then loads the whole frames that are there"
-        )
+        remedy = "decompress the file; {allow_truncated=True} then loads the complete frames"
         if stream.trailing:
-            cause = f"what follows them in the file is not {self._kind}: the file is damaged"
+            cause = f"the data that follow are not {self._kind}: the file is damaged"
             remedy = "copy the file again"
         return TruncatedFileError(
-            f"{self._location.shown} ends after {stream.position} decompressed bytes, its header "
-            f"announces at least {wanted}",
+            f"{self._location.shown} ends after {stream.position} decompressed bytes, "
+            f"but its header announces at least {wanted}",
             cause=cause,
             remedy=remedy,
             where=here(self._location),
@@ -131,8 +129,8 @@ class StreamReader:
     def _exchanged(self) -> FileChangedError:
         return FileChangedError(
             f"{self._location.shown} changed while it was read",
-            cause=f"its {self._kind} stream was damaged, and read again it is not; the store tells "
-            "no version by which to notice earlier",
+            cause=f"its {self._kind} stream was damaged, but not when it was read again; the store "
+            "reports no version that would have shown this earlier",
             remedy="call read_mrc again to plan for the file as it is now",
             where=here(self._location),
         )
@@ -181,7 +179,7 @@ def _is_sound(file: StoredFile, kind: str) -> bool:
 
 def _damaged(file: StoredFile, kind: str, error: Exception) -> TruncatedFileError:
     return TruncatedFileError(
-        f"{file.location.shown}: its {kind} stream is damaged or cut short",
+        f"{file.location.shown}: its {kind} stream is damaged or truncated",
         cause=str(error),
         remedy="copy the file again",
         where=here(file.location),

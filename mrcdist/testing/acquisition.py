@@ -149,8 +149,8 @@ def write_acquisition(
         raise ArgumentError(
             f"parts={parts} with announced={announced}",
             code="demo-invalid",
-            cause="only a single movie's header can announce other frames than it has",
-            remedy="use parts=1, or leave announced out",
+            cause="only for a single movie can the header announce a different number of frames",
+            remedy="use parts=1, or omit announced",
         )
     shape = (repeats, *(roi or scan_shape), point_repeats)
     planned = math.prod(shape) if custom_points is None else len(custom_points)
@@ -245,7 +245,7 @@ def _check_pixels(dtype: str, byteorder: str) -> None:
         raise ArgumentError(
             f"dtype={dtype!r}, byteorder={byteorder!r}",
             code="demo-invalid",
-            cause="MRC has no mode for it, or no stamp",
+            cause="MRC has no mode or no stamp for it",
             remedy=f"use one of {', '.join(MODES)}, and '<' or '>'",
         )
 
@@ -261,20 +261,20 @@ def _check_scan(
         raise ArgumentError(
             f"repeats={repeats[0]}, point_repeats={repeats[1]}, roi={roi} without a raster scan",
             code="demo-invalid",
-            cause="they describe a raster; a list of points says itself what is visited how often",
-            remedy="leave them out, or leave out custom_points and scan=False",
+            cause="they describe a raster; a list of points already contains all repeats",
+            remedy="omit them, or omit custom_points and scan=False",
         )
     if not scan and custom_points is not None:
         raise ArgumentError(
             "custom_points with scan=False",
             code="demo-invalid",
-            cause="points are where a scan goes",
-            remedy="leave one of them out",
+            cause="points describe a scan",
+            remedy="omit one of them",
         )
     if roi is not None and (roi[0] > scan_shape[0] or roi[1] > scan_shape[1]):
         raise ArgumentError(
             f"roi={roi} is larger than scan_shape={scan_shape}",
             code="demo-invalid",
-            cause="the region lies inside the scan",
+            cause="the region must lie inside the scan",
             remedy="use a smaller roi or a larger scan_shape",
         )

@@ -172,8 +172,8 @@ def write_movie(
                 raise ArgumentError(
                     f"frame {position} of {path.name} is {pixels.dtype} of shape {pixels.shape}",
                     code="demo-invalid",
-                    cause=f"the file's frames are {dtype} of shape {frame_shape}, value for value",
-                    remedy="make frames of that shape and type",
+                    cause=f"frames have shape {frame_shape} and values that are exact in {dtype}",
+                    remedy="use frames of that shape and type",
                 )
             file.write(pixels.astype(stored).tobytes())
 

@@ -113,6 +113,6 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     raise ReadError(
         f"the demo's S3 server did not start, exit status {process.poll()}",
         code="demo-server-failed",
-        cause=log.read_text("utf-8", errors="replace")[-500:] or "it said nothing",
-        remedy=f"if a module is missing, pip install 'mrcdist[demo]'; the whole log is {log}",
+        cause=log.read_text("utf-8", errors="replace")[-500:] or "its log is empty",
+        remedy=f"if a module is missing, pip install 'mrcdist[demo]'; see the log, {log}",
     )

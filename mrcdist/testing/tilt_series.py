@@ -123,8 +123,8 @@ def write_tilt_series(
                 raise ArgumentError(
                     f"image {index} is {pixels.dtype} of shape {pixels.shape}",
                     code="demo-invalid",
-                    cause=f"the file's images are {dtype} of shape {shape}, value for value",
-                    remedy="make images of that shape, with values that fit",
+                    cause=f"images have shape {shape} and values that are exact in {dtype}",
+                    remedy="use images of that shape and type",
                 )
             file.write(stored.astype(f"<{stored.dtype.str[1:]}").tobytes())
 

@@ -14,8 +14,8 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ByteOrder, choose_order
+from mrcdist.format.extended.presence import extended_kind, presence_bytes, settle_presence
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
-from mrcdist.validate.extended_checks import extended_kind
 from mrcdist.validate.findings import Facts, Finding, Severity
 from mrcdist.validate.header_checks import CHECKS
 
@@ -44,9 +44,14 @@ class Statistics:
 
 
 def extended_bytes_wanted(header: Header) -> int:
-    """How many bytes of the extended header's start `check_file` looks at: 4 for FEI's, else 0."""
+    """How many bytes behind the main header `check_file` looks at: those that it cannot do without.
+
+    4 of FEI's, which state the size of their records; all where the size of the file leaves it open
+    whether the extended header is there.
+    """
     kind = extended_kind(header)
-    return 4 if kind is not None and kind.name in ("FEI1", "FEI2") else 0
+    stated = 4 if kind is not None and kind.name in ("FEI1", "FEI2") else 0
+    return max(stated, presence_bytes(header))
 
 
 def check_file(
@@ -67,7 +72,7 @@ def check_file(
     file_size : int or None
         Bytes of the whole file; None where unknown, as behind a decompressor.
     extended_start : bytes, optional
-        The first `extended_bytes_wanted` bytes of the extended header.
+        The `extended_bytes_wanted` bytes behind the main header.
     endianness : {"<", ">"}, optional
         The caller's word. It decides only where the file does not.
 
@@ -84,7 +89,8 @@ def check_file(
     raw = raw[:HEADER_BYTES]
     order = choose_order(raw, file_size, endianness)[0]
     values = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order))[0]
-    facts = Facts(raw, values, order, header, file_size, extended_start)
+    header, doubt = _settle(header, extended_start)
+    facts = Facts(raw, values, order, header, file_size, extended_start, doubt)
     findings = [finding for check in CHECKS for finding in check(facts)]
     if refused is not None and all(finding.severity != "error" for finding in findings):
         findings.append(refused)
@@ -140,6 +146,17 @@ def check_statistics(header: Header, actual: Statistics) -> tuple[Finding, ...]:
         )
         for words in wrong
     )
+
+
+def _settle(
+    header: Header | None, extended_start: bytes
+) -> tuple[Header | None, FormatError | None]:
+    if header is None or not presence_bytes(header):
+        return header, None
+    try:
+        return settle_presence(header, extended_start), None
+    except FormatError as error:
+        return header, error
 
 
 def _parse(

@@ -5,30 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from mrcdist.format.extended.registry import (
-    ExtendedKind,
-    bytes_needed,
-    decoder_named,
-    identify_extended,
-)
+from mrcdist.format.extended.presence import extended_kind
+from mrcdist.format.extended.registry import bytes_needed, decoder_named
 from mrcdist.format.header import HEADER_BYTES, MRC2014_EXTENDED, Header
 from mrcdist.validate.findings import Facts, Finding
 
-__all__ = ["check_extended_header", "extended_kind"]
+__all__ = ["check_extended_header"]
 
 _UNLIMITED = 2**63
-
-
-def extended_kind(header: Header) -> ExtendedKind | None:
-    """Which extended header a file has; None where it has none."""
-    return identify_extended(
-        exttyp=header.exttyp,
-        nsymbt=header.nsymbt,
-        n_sections=header.nz,
-        nint=header.nint,
-        nreal=header.nreal,
-        labels=header.labels,
-    )
 
 
 def check_extended_header(facts: Facts) -> Iterator[Finding]:
@@ -37,9 +21,21 @@ def check_extended_header(facts: Facts) -> Iterator[Finding]:
     exttyp = facts.raw[104:108]
     found = f"NSYMBT = {nsymbt}"
     if nsymbt == 0:
-        yield Finding("extended header", "ok", "none")
+        if facts.header is not None and facts.header.nsymbt > 0:
+            yield Finding(
+                "extended header",
+                "error",
+                f"{found}, but there is one of {facts.header.nsymbt} bytes, of kind "
+                f"{facts.header.exttyp}",
+                "programs that trust NSYMBT read shifted data",
+                f"write NSYMBT = {facts.header.nsymbt}",
+            )
+        else:
+            yield Finding("extended header", "ok", "none")
         return
-    if nsymbt < 0 or (facts.file_size is not None and HEADER_BYTES + nsymbt > facts.file_size):
+    absent = facts.header is not None and facts.header.nsymbt == 0
+    beyond = facts.file_size is not None and HEADER_BYTES + nsymbt > facts.file_size
+    if nsymbt < 0 or (beyond and not absent):
         yield Finding(
             "extended header",
             "error",
@@ -48,7 +44,12 @@ def check_extended_header(facts: Facts) -> Iterator[Finding]:
             "restore the header from a copy; write NSYMBT = 0, if the data begin at byte 1024",
         )
         return
-    if facts.header is not None and facts.header.nsymbt == 0:
+    if facts.doubt is not None:
+        yield Finding(
+            "extended header", "error", facts.doubt.problem, facts.doubt.cause, facts.doubt.remedy
+        )
+        return
+    if absent:
         yield Finding(
             "extended header",
             "error",

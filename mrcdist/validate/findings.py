@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.header import Header
 
@@ -40,7 +41,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks look at; `header` is None where it cannot be parsed."""
+    """What the checks look at; `header` is None where it cannot be parsed.
+
+    `doubt` says why it is not known whether the extended header is there.
+    """
 
     raw: bytes
     values: Any
@@ -48,6 +52,7 @@ class Facts:
     header: Header | None
     file_size: int | None
     extended_start: bytes
+    doubt: FormatError | None = None
 
     @property
     def before_2000(self) -> bool:

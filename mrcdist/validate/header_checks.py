@@ -276,7 +276,7 @@ def _statistics(facts: Facts) -> Iterator[Finding]:
 def _file_size(facts: Facts) -> Iterator[Finding]:
     header, size = facts.header, facts.file_size
     data = None if header is None else header.data_bytes
-    if header is None:
+    if header is None or facts.doubt is not None:
         return  # another check has said why
     if size is None or data is None:
         why = "the size is not known" if size is None else "the sections are compressed"

@@ -127,7 +127,7 @@ def validate(
 
     def read(start: int, stop: int) -> bytes:
         if compression is None:
-            return file.read(start, stop)
+            return file.read(start, stop if size is None else min(stop, size))
         return read_stream_head(file, compression, stop)[start:]
 
     header, extended_start = None, b""

@@ -221,7 +221,7 @@ class TestNavigationShape:
         [
             ((5, 4), "20 points, but the file has 24"),
             ((5, 5), "25 points, but the file has 24"),
-            ((5, -1), "24 frames do not divide by 5"),
+            ((5, -1), "24 frames are not divisible by 5"),
             ((-1, -1), "at most one is -1"),
             ((0, 24), "positive"),
             ((24.5,), "integers"),

@@ -114,7 +114,7 @@ def test_checksum_and_length_of_gzip_are_compared(path: Path, at: int) -> None:
     put(path, bytes(damaged))
     source = mrcdist.plan_mrc(path).source
     for wanted in (np.s_[...], np.s_[0]):
-        with pytest.raises(TruncatedFileError, match="damaged or cut short") as caught:
+        with pytest.raises(TruncatedFileError, match="damaged or truncated") as caught:
             source[wanted]
         assert "incorrect" in caught.value.cause
         assert "copy the file again" in caught.value.remedy

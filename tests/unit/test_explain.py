@@ -98,11 +98,11 @@ class TestExplain:
     def test_explain_says_what_splitting_frames_costs(self, local_file, memory_file, numbers):
         with dask.config.set({"mrcdist.io": "map"}):
             local = str(mrcdist.plan_mrc(local_file, chunks=(6, 16, 10)).explain())
-        assert "each frame is visited by 8 tasks" in local
+        assert "8 tasks read from each frame" in local
         assert "not touched are not read" in local
         url = memory_file(mrc_bytes(numbers))
         remote = str(mrcdist.plan_mrc(url, chunks=(6, 16, 10)).explain())
-        assert "times the bytes that it keeps, in 1 request" in remote
+        assert "times the bytes it needs, in 1 request" in remote
         whole = str(mrcdist.plan_mrc(url, chunks=(6, -1, -1)).explain())
         assert "note" not in whole
 
@@ -114,8 +114,8 @@ class TestExplain:
             "  array    24 × 32 × 40 uint16, 60.00 kiB",
             "  chunks   6 × 32 × 40, a grid of 4 × 1 × 1",
             "  tasks    4",
-            "  a task   15.00 kiB array, 15.00 kiB of file, mapped",
-            "  memory   30.00 kiB a worker with 2 threads, beside its baseline",
+            "  per task 15.00 kiB of the array, 15.00 kiB of the file, mapped",
+            "  memory   30.00 kiB per worker (2 threads), plus about 150 MiB for Python",
         ]
 
     @pytest.mark.filterwarnings("ignore:.*chunks are more than:mrcdist.MrcdistWarning")
@@ -123,4 +123,4 @@ class TestExplain:
         url = memory_file(mrc_bytes(counting((50_001, 1, 1), "int8")))
         remarks = " ".join(mrcdist.plan_mrc(url, chunks=(1, -1, -1)).explain().remarks)
         assert "50,001 chunks" in remarks
-        assert "chunks of 1 B cost the scheduler more than the reading" in remarks
+        assert "with chunks of 1 B, scheduling takes longer than reading" in remarks

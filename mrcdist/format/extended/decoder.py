@@ -137,3 +137,8 @@ class Decoder:
     scan: Callable[[Columns], RecordedScan | None] = lambda columns: None
     largest_placeholder: int = 1
     has_records: bool = True
+
+    @property
+    def decisive(self) -> bool:
+        """Whether bytes of this kind can be told from pixels."""
+        return self.proves is not _nothing

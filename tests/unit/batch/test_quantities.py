@@ -201,7 +201,7 @@ class TestBrightDisk:
     def test_the_dark_field_begins_outside_and_ends_at_the_nearest_edge(self):
         assert adf_ring(Ring(30, 20, 0, 10), (64, 50)) == Ring(30, 20, 12, 20.5)
         assert adf_ring(Ring(30, 35, 0, 10), (64, 50)) == Ring(30, 35, 12, 14.5)
-        with pytest.raises(ArgumentError, match="no room"):
+        with pytest.raises(ArgumentError, match="no space"):
             adf_ring(Ring(30, 20, 0, 18), (64, 50))
 
     @given(st.lists(st.integers(1, 40), min_size=1, max_size=3))

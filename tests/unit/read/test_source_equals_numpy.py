@@ -10,7 +10,7 @@ from unittest.mock import patch
 import dask
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -90,8 +90,6 @@ def test_memory_that_is_not_cleared_is_written_whole(case, io, present):
     n_frames = int(np.prod(navigation))
     present = min(present, n_frames)
     missing = (n_frames - present) * (expected.nbytes // n_frames)
-    # Such a file is as long as a whole one without its extended header, and is taken for it.
-    assume(missing == 0 or missing != len(raw) - 1024 - expected.nbytes)
     frames = expected.copy().reshape(n_frames, *expected.shape[-2:])
     frames[present:] = 0
     with tempfile.TemporaryDirectory() as folder, dask.config.set({"mrcdist.io": io}):

@@ -1,0 +1,261 @@
+"""A file that is shorter than announced by just NSYMBT bytes, and others of doubtful NSYMBT.
+
+Either a program dropped the extended header and kept its size, or the file was cut short: the bytes
+behind the main header decide, or it is an error. Read the wrong way, every pixel would be shifted.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.errors import FormatError, TruncatedFileError
+from mrcdist.validate.report import validate
+from tests.support.mrc_files import header_bytes
+
+N, NY, NX = 40, 8, 16
+FRAME = NX * NY * 2
+NUMBERS = np.random.default_rng(7).integers(100, 3000, (N, NY, NX), "int16")
+
+
+def fei1():
+    """Five records in a block of as many bytes as 15 frames have."""
+    record = struct.pack("<i", 768).ljust(768, b"\0")
+    return b"FEI1", 5 * record, {}
+
+
+def fei2_of_another_size():
+    record = struct.pack("<i", 1024).ljust(1024, b"\0")
+    return b"FEI2", 4 * record, {}
+
+
+def old_fei():
+    records = np.zeros((1024, 32), "<f4")
+    records[:N, 0] = np.linspace(-60, 60, N)
+    records[:N, 11], records[:N, 12] = 3.2e-10, 42000
+    return b"", records.tobytes(), {}
+
+
+def old_fei_behind_imod():
+    return b"", old_fei()[1][: 128 * N], {"nreal": 32}
+
+
+def symmetry():
+    return b"CCP4", b"X,Y,Z".ljust(80) * 16, {}
+
+
+def untyped_symmetry():
+    return b"", b"X,Y,Z".ljust(80) * 16, {}
+
+
+def json():
+    return b"json", b'{"key": "' + b"v" * 1013 + b'"}', {}
+
+
+def hdf5():
+    return b"HDF5", b"\x89HDF\r\n\x1a\n".ljust(1024, b"\1"), {}
+
+
+def zeros():
+    return b"", bytes(1024), {}
+
+
+def zeros_of_fei1():
+    return b"FEI1", bytes(768 * 2), {}
+
+
+def zeros_of_serialem():
+    return b"SERI", bytes(1024), {"nint": 2, "nreal": 1}
+
+
+def unknown():
+    return b"", b"\1\2\3\4" * 256, {}
+
+
+def mrco():
+    return b"MRCO", b"\1\2\3\4" * 256, {}
+
+
+def serialem():
+    return b"SERI", struct.pack("<h", 4500) * 512, {"nint": 2, "nreal": 1}
+
+
+def agard():
+    return b"AGAR", struct.pack("<f", 45.0) * 256, {"nint": 0, "nreal": 4}
+
+
+KNOWN = [
+    fei1, fei2_of_another_size, old_fei, old_fei_behind_imod, symmetry, untyped_symmetry, json,
+    hdf5, zeros, zeros_of_fei1, zeros_of_serialem,
+]  # fmt: skip
+OPEN = [unknown, mrco, serialem, agard]
+# Kinds that other bytes contradict.
+TOLD = [fei1, old_fei, symmetry, json, hdf5, agard]
+
+
+def read(path, said, **options):
+    """The array, and that a warning says so; there may be others about the records."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        [ds] = mrcdist.read_mrc(path, **options)
+    assert any(said in str(one.message) for one in caught), [str(one.message) for one in caught]
+    return ds["data"].compute()
+
+
+def pixels(nsymbt):
+    """Enough frames that some are left where NSYMBT bytes are missing."""
+    repeats = -(-(nsymbt + 4 * FRAME) // NUMBERS.nbytes)
+    return np.concatenate([NUMBERS] * repeats)
+
+
+def head_of(kind, data, **fields):
+    exttyp, extended, more = kind()
+    return header_bytes(
+        nx=NX,
+        ny=NY,
+        nz=len(data),
+        mode=1,
+        nsymbt=len(extended),
+        exttyp=exttyp,
+        **{**more, **fields},
+    )
+
+
+def cut_short(kind):
+    """The file without its last NSYMBT bytes, and the frames that are left."""
+    _, extended, _ = kind()
+    data = pixels(len(extended))
+    raw = head_of(kind, data) + extended + data.tobytes()
+    raw = raw[: len(raw) - len(extended)]
+    return raw, data[: (data.nbytes - len(extended)) // FRAME]
+
+
+def dropped(kind, data=None):
+    """The file without its extended header."""
+    data = pixels(len(kind()[1])) if data is None else data
+    return head_of(kind, data) + data.tobytes(), data
+
+
+def write(tmp_path, raw):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(raw)
+    return path
+
+
+def errors_of(path):
+    return {finding.check for finding in validate(path).findings if finding.severity == "error"}
+
+
+@pytest.mark.parametrize("kind", KNOWN, ids=lambda kind: kind.__name__)
+class TestCutShortByItsLength:
+    def test_is_an_error_with_the_remedy(self, tmp_path, kind):
+        path = write(tmp_path, cut_short(kind)[0])
+        with pytest.raises(TruncatedFileError) as caught:
+            mrcdist.read_mrc(path)
+        assert "allow_truncated=True" in caught.value.remedy
+        assert "NSYMBT = 0" in caught.value.remedy
+
+    def test_loads_the_whole_frames_when_asked(self, tmp_path, kind):
+        raw, frames = cut_short(kind)
+        found = read(write(tmp_path, raw), "is truncated", allow_truncated=True)
+        np.testing.assert_array_equal(found, frames)
+
+    def test_is_missing_data_for_validation(self, tmp_path, kind):
+        path = write(tmp_path, cut_short(kind)[0])
+        assert "file size" in errors_of(path)
+
+
+def assert_refused(path, options):
+    with pytest.raises(FormatError) as caught:
+        mrcdist.read_mrc(path, **options)
+    assert caught.value.code == "extended-header-doubtful"
+    assert "NSYMBT = 0" in caught.value.remedy
+    assert errors_of(path) >= {"extended header"}
+    assert "file size" not in errors_of(path)
+
+
+@pytest.mark.parametrize("kind", OPEN, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
+def test_file_cut_short_is_refused_where_its_bytes_may_be_pixels(tmp_path, kind, options):
+    assert_refused(write(tmp_path, cut_short(kind)[0]), options)
+
+
+@pytest.mark.parametrize("kind", [unknown, mrco, serialem], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
+def test_file_without_extended_header_is_refused_where_pixels_may_be_it(tmp_path, kind, options):
+    assert_refused(write(tmp_path, dropped(kind)[0]), options)
+
+
+@pytest.mark.parametrize("kind", TOLD, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
+def test_extended_header_that_was_dropped_is_known_by_other_bytes(tmp_path, kind, options):
+    raw, data = dropped(kind)
+    path = write(tmp_path, raw)
+    found = read(path, "no extended header: data begin at byte 1024", **options)
+    np.testing.assert_array_equal(found, data)
+    assert "extended header" in errors_of(path)
+    assert "file size" not in errors_of(path)
+
+
+@pytest.mark.parametrize("kind", [unknown, mrco, fei1, old_fei], ids=lambda kind: kind.__name__)
+def test_no_pixel_would_be_left_if_it_were_cut_short(tmp_path, kind):
+    """NSYMBT is more than all data: what is there are the data."""
+    raw, data = dropped(kind, NUMBERS[:1])
+    found = read(write(tmp_path, raw), "no extended header: data begin at byte 1024")
+    np.testing.assert_array_equal(found, data[0])
+
+
+def test_one_image_cut_short_by_its_extended_header_is_no_image(tmp_path):
+    _, extended, _ = fei1()
+    data = np.tile(NUMBERS[:30].reshape(1, -1, NX), 1)
+    head = header_bytes(nx=NX, ny=240, nz=1, mode=1, nsymbt=len(extended), exttyp=b"FEI1")
+    raw = (head + extended + data.tobytes())[: -len(extended)]
+    path = write(tmp_path, raw)
+    with pytest.raises(TruncatedFileError):
+        mrcdist.read_mrc(path)
+
+
+@pytest.mark.parametrize("kind", [fei1, symmetry, json, hdf5], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("missing", [FRAME, 3 * FRAME + 7])
+def test_extended_header_dropped_and_the_file_cut_short_is_an_error(tmp_path, kind, missing):
+    """The frames would be looked for behind an extended header that is not there."""
+    raw, _ = dropped(kind)
+    path = write(tmp_path, raw[:-missing])
+    for options in ({}, {"allow_truncated": True}):
+        with pytest.raises(FormatError, match="its bytes are none of"):
+            mrcdist.read_mrc(path, **options)
+
+
+@pytest.mark.parametrize("kind", [*KNOWN, *OPEN], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("missing", [1, FRAME, 3 * FRAME + 7])
+def test_file_cut_short_by_another_length_is_as_ever(tmp_path, kind, missing):
+    _, extended, _ = kind()
+    data = pixels(len(extended))
+    raw = head_of(kind, data) + extended + data.tobytes()
+    found = read(write(tmp_path, raw[:-missing]), "is truncated", allow_truncated=True)
+    np.testing.assert_array_equal(found, data[: (data.nbytes - missing) // FRAME])
+
+
+@pytest.mark.parametrize("kind", [fei1, symmetry, json, hdf5], ids=lambda kind: kind.__name__)
+def test_extended_header_that_nsymbt_does_not_announce(tmp_path, kind):
+    _, extended, _ = kind()
+    raw = bytearray(head_of(kind, NUMBERS) + extended + NUMBERS.tobytes())
+    struct.pack_into("<i", raw, 92, 0)
+    path = write(tmp_path, raw)
+    found = read(path, "NSYMBT = 0, but")
+    np.testing.assert_array_equal(found, NUMBERS)
+    assert "extended header" in errors_of(path)
+
+
+@pytest.mark.parametrize("exttyp", [b"FEI1", b"CCP4", b"json", b"HDF5", b"MRCO", b"ABCD"])
+def test_type_of_an_extended_header_that_is_not_there(tmp_path, exttyp):
+    head = header_bytes(nx=NX, ny=NY, nz=N, mode=1, exttyp=exttyp)
+    raw = head + NUMBERS.tobytes()
+    [ds] = mrcdist.read_mrc(write(tmp_path, raw))
+    np.testing.assert_array_equal(ds["data"].compute(), NUMBERS)
+    found = read(write(tmp_path, raw + bytes(768)), "768 bytes follow")
+    np.testing.assert_array_equal(found, NUMBERS)
