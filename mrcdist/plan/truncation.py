@@ -248,9 +248,11 @@ class MissingFrames:
         Raises
         ------
         ArgumentError
-            There are more frames than places, or fewer and `allowed` is False.
+            There are more frames than places, or fewer and `allowed` is False. If it is True, the
+            shape may also be that of the complete frames alone.
         """
-        if not self._absurd(places) and self._fills(places):
+        as_present = self.allowed and places == self.present
+        if not self._absurd(places) and (self._fills(places) or as_present):
             return
         cause = "every frame needs a place, and no frame may be dropped or invented"
         remedy = f"{SHAPE_REMEDY}; {{allow_truncated=True}} fills missing frames with 0"

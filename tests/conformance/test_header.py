@@ -377,3 +377,15 @@ def test_original_metadata_is_the_header_in_words(tmp_path):
     assert std["MACHST"] == "11 11 00 00"
     assert std["LABELS"] == ["first label", "Å"]
     json.dumps(std, allow_nan=False)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 2)])
+def test_truncated_files_take_the_navigation_shape_of_their_complete_frames(tmp_path, shape):
+    data = counting((6, 4, 5), "int16")
+    path = write_mrc(tmp_path / "a.mrc", data)
+    path.write_bytes(path.read_bytes()[:-41])
+    with pytest.warns(MrcdistWarning, match="4 of 6 frames"):
+        numbers = load(path, navigation_shape=shape, allow_truncated=True)["data"]
+    np.testing.assert_array_equal(numbers.compute(), data[:4].reshape(*shape, 4, 5))
+    with pytest.raises(TruncatedFileError, match="4 of 6 frames"):
+        load(path, navigation_shape=shape)
