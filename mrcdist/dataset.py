@@ -17,7 +17,7 @@ from mrcdist.discover.auxiliary import SCAN_POINTS, SIDECAR, TILT_ANGLES, Auxili
 from mrcdist.discover.directory import Directory
 from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.mrc_file import OpenedFile, open_file
-from mrcdist.discover.scan import find_scan
+from mrcdist.discover.scan import expected_frames, find_scan
 from mrcdist.discover.tilts import find_tilts
 from mrcdist.errors import (
     FormatError,
@@ -208,10 +208,14 @@ def _plan(
         mode0=options.mode0,
         sidecar_unsigned=pixel_is_unsigned(sidecar) if sidecar else None,
     )
-    parts, frames = _parts(files, pixels, options, own_notes)
+    scan_points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
+    places = expected_frames(
+        sidecar, scan_points, first.extended, notes, navigation_shape=options.navigation_shape
+    )
+    parts, frames = _parts(files, pixels, options, own_notes, places)
     found = find_scan(
         sidecar,
-        AuxiliaryFile(SCAN_POINTS, options.scan_file, directory),
+        scan_points,
         directory,
         [file.location.name for file in files],
         frames,
@@ -251,12 +255,17 @@ def _parts(
     pixels: PixelFormat,
     options: ReadOptions,
     notes: Sequence[Notes],
+    places: int | None,
 ) -> tuple[list[Part], MissingFrames]:
-    """Check that the files agree, and work out where their frames are."""
+    """Check that the files agree, and work out where their frames are.
+
+    `places` is how many frames there should be, if that is known.
+    """
     one = one_frame(files[0].header, pixels)
     parts: list[Part] = []
+    said: list[Notes] = []
     frames = MissingFrames(0, 0, options.allow_truncated)
-    for file, own_notes in zip(files, notes, strict=True):
+    for file in files:
         same = pixel_format(file.header, mode0=options.mode0)
         if one_frame(file.header, same).frame_shape != one.frame_shape or (
             file.header.mode,
@@ -276,10 +285,20 @@ def _parts(
                 cause="only the last part of an acquisition can be unfinished",
                 remedy="copy the file again, or leave out the parts from there on",
             )
+        said.append(Notes())
         with _errors_at(file.location):
-            part, more = file.part(one, own_notes, allowed=frames.allowed)
+            part, more = file.part(one, said[-1], allowed=frames.allowed)
         parts.append(part)
         frames = frames.followed_by(more)
+    if places is not None and places > frames.announced and frames.complete:
+        for i, (file, part) in enumerate(zip(files, parts, strict=True)):
+            with _errors_at(file.location):
+                whole = file.whole_part(part, one, at_most=places + 1)
+            if whole.frames > part.frames:
+                parts[i], said[i] = whole, Notes()
+                frames = frames.with_unannounced(part.frames, whole.frames, said[i])
+    for own, more_notes in zip(notes, said, strict=True):
+        own.take(more_notes)
     return parts, frames
 
 

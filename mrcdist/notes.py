@@ -51,6 +51,10 @@ class Notes:
         """Add notes, in the order in which they are to be shown."""
         self._found += sentences
 
+    def take(self, other: Notes) -> None:
+        """Add the notes of another collector, behind the own ones."""
+        self._found += other._found
+
     def of_file(self, name: str) -> Notes:
         """Return a collector for what one of the dataset's files has of its own."""
         own = Notes(name)

@@ -119,6 +119,7 @@ class AuxiliaryFile(Generic[_T]):
         self._wanted = wanted
         self._directory = directory
         self._choice = choose(wanted)
+        self._content: list[_T | None] = []
 
     @property
     def named(self) -> bool:
@@ -133,13 +134,18 @@ class AuxiliaryFile(Generic[_T]):
         return self.kind.argument
 
     def read(self, notes: Notes) -> _T | None:
-        """Read and parse the file; None if it is not wanted, or none is found.
+        """Read and parse the file, once; None if it is not wanted, or none is found.
 
         Raises
         ------
         MrcdistError
             A file that the caller names cannot be read, or what is read is no such file.
         """
+        if not self._content:
+            self._content.append(self._read(notes))
+        return self._content[0]
+
+    def _read(self, notes: Notes) -> _T | None:
         if self._choice == "none":
             return None
         if self._choice == "auto":

@@ -22,7 +22,7 @@ from mrcdist.notes import Note, Notes
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.progress import Progress
-from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds
+from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds, stream_size
 from mrcdist.read.source import Part
 from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
@@ -117,6 +117,34 @@ class OpenedFile:
         )
         return Part(self.file, 0, table.sections, None, table, one.frame_bytes), frames
 
+    def whole_part(self, part: Part, one: Layout, *, at_most: int) -> Part:
+        """Return the part with all complete frames of the file, also those behind NZ.
+
+        Parameters
+        ----------
+        part : Part
+            With the frames that NZ announces.
+        one : Layout
+            Of a single frame.
+        at_most : int
+            Compressed sections are followed no further.
+
+        Raises
+        ------
+        MrcdistError
+            The file cannot be read.
+        """
+        size = self.file.version.size
+        if self.compression is not None:
+            size = stream_size(self.file, self.compression)
+        if size is None or one.frame_bytes == 0:
+            return part
+        if self.header.codec is not None:
+            table = self._follow_sections(one, size, at_most=at_most)
+            return dataclasses.replace(part, frames=table.sections, sections=table)
+        whole = (size - self.header.data_offset) // one.frame_bytes
+        return dataclasses.replace(part, frames=max(whole, part.frames))
+
     def _require_stream(self, compression: Compression, layout: Layout) -> None:
         """Refuse a stream whose header, being damaged, announces what it cannot hold."""
         header = self.header
@@ -141,12 +169,15 @@ class OpenedFile:
                 remedy="copy the file again, or decompress it to see what is there",
             )
 
-    def _follow_sections(self, layout: Layout, size: int) -> SectionTable:
+    def _follow_sections(
+        self, layout: Layout, size: int, *, at_most: int | None = None
+    ) -> SectionTable:
         walk = SectionWalk(
             start=self.header.data_offset,
             sections=self.header.nz,
             section_nbytes=layout.frame_bytes,
             file_size=size,
+            at_most=at_most,
         )
         with (
             Progress("following compressed sections", self.header.nz) as progress,

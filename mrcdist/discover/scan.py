@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,11 +17,13 @@ from mrcdist.format.direct_electron.filenames import find_part_before
 from mrcdist.format.direct_electron.scan import Scan, describe_scan
 from mrcdist.format.direct_electron.scan_points import POINTS_REMEDY, Points, frame_table
 from mrcdist.format.direct_electron.sidecar import Sidecar
+from mrcdist.format.extended.registry import ExtendedHeader, recorded_scan
 from mrcdist.notes import Notes
 from mrcdist.plan.layout import FrameTable
+from mrcdist.plan.navigation_shape import count_places
 from mrcdist.plan.truncation import MissingFrames
 
-__all__ = ["FoundScan", "find_scan"]
+__all__ = ["FoundScan", "expected_frames", "find_scan"]
 
 
 ScanPoints = AuxiliaryFile[tuple[Points, tuple[str, ...]]]
@@ -108,6 +111,49 @@ def find_scan(
         dataclasses.replace(scan, navigation=(*scan.navigation, *repeats)),
         table.astype(np.int32) if frames.present < 2**31 else table,
     )
+
+
+def expected_frames(
+    sidecar: Sidecar | None,
+    scan_points: ScanPoints,
+    extended: ExtendedHeader | None,
+    notes: Notes,
+    *,
+    navigation_shape: Sequence[int] | None,
+) -> int | None:
+    """Tell how many frames there should be, whatever NZ says.
+
+    Parameters
+    ----------
+    sidecar : Sidecar or None
+    scan_points : AuxiliaryFile
+    extended : ExtendedHeader or None
+    notes : Notes
+    navigation_shape : sequence of int or None
+        Wins over all else.
+
+    Returns
+    -------
+    int or None
+        Places of the caller's shape or points of the scan; None where neither is known.
+
+    Raises
+    ------
+    SidecarError
+        The list of scan points cannot be read.
+    """
+    if navigation_shape is not None:
+        return count_places(navigation_shape)
+    if sidecar is None:
+        recorded = recorded_scan(extended) if extended is not None else None
+        return None if recorded is None else math.prod(recorded.shape)
+    try:
+        scan = describe_scan(sidecar, n_frames=1, frame_shape=(1, 1))
+    except SidecarError:
+        return None  # said where the scan is needed
+    if scan.kind == "raster":
+        return scan.size
+    return len(_read_points(scan_points, notes)) if scan.kind == "custom" else None
 
 
 def _read_points(scan_points: ScanPoints, notes: Notes) -> Points:

@@ -75,11 +75,22 @@ class SectionWalk:
         Bytes of a decompressed section. A header that says otherwise is an error at once.
     file_size : int
         Bytes of the whole file.
+    at_most : int, optional
+        Go on behind NZ sections up to so many, as long as they are sections. Default: `sections`.
     """
 
-    def __init__(self, *, start: int, sections: int, section_nbytes: int, file_size: int) -> None:
+    def __init__(
+        self,
+        *,
+        start: int,
+        sections: int,
+        section_nbytes: int,
+        file_size: int,
+        at_most: int | None = None,
+    ) -> None:
         self._offsets = [start]
-        self._sections = sections
+        self._announced = sections
+        self._sections = max(sections, at_most or 0)
         self._section_nbytes = section_nbytes
         self._file_size = file_size
         self._cut_short = False
@@ -152,8 +163,14 @@ class SectionWalk:
         return SectionTable(tuple(self._offsets), notes)
 
     def _take(self, raw: bytes, at: int) -> None:
-        place = f"section {self.done} of {self._sections}, at byte {at}"
-        header = _header_of_section(raw, self._section_nbytes, place)
+        place = f"section {self.done} of {self._announced}, at byte {at}"
+        try:
+            header = _header_of_section(raw, self._section_nbytes, place)
+        except FormatError:
+            if self.done < self._announced:
+                raise
+            self._sections = self.done  # what follows the sections is something else
+            return
         if at + header.ctbytes > self._file_size:
             self._cut_short = True
         else:

@@ -8,7 +8,26 @@ from collections.abc import Sequence
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.truncation import SHAPE_REMEDY, MissingFrames
 
-__all__ = ["resolve_shape"]
+__all__ = ["count_places", "resolve_shape"]
+
+
+def count_places(navigation_shape: Sequence[int]) -> int | None:
+    """Count the places of a shape that does not depend on the number of frames.
+
+    Parameters
+    ----------
+    navigation_shape : sequence of int
+
+    Returns
+    -------
+    int or None
+        None if a length is -1, or the shape is invalid.
+    """
+    try:
+        sizes = [int(size) for size in navigation_shape]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return math.prod(sizes) if min(sizes, default=0) > 0 else None
 
 
 def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tuple[int, ...]:

@@ -76,13 +76,7 @@ class MissingFrames:
         expected = start + announced * frame_bytes
         if file_size is None or file_size >= expected:
             if file_size is not None and file_size > expected:
-                notes.add(
-                    Note(
-                        "bytes-after-frames",
-                        f"{file_size - expected} bytes follow the {announced} frames that the "
-                        "header announces: not read",
-                    )
-                )
+                notes.add(_bytes_after(file_size - expected, announced, frame_bytes))
             return cls(announced, announced, allowed)
         present = max((file_size - start) // frame_bytes, 0)
         if not allowed:
@@ -150,6 +144,27 @@ class MissingFrames:
             text = f"{missing} of {announced} compressed sections are missing at the end"
             notes.add(Note("file-truncated", text))
         return cls(announced, whole, allowed)
+
+    def with_unannounced(self, nz: int, whole: int, notes: Notes) -> MissingFrames:
+        """Return the counts with all complete frames of a file whose NZ is out of date.
+
+        This is for a scan or a shape with more places than the headers announce frames: a frame
+        that is there never reads as 0.
+
+        Parameters
+        ----------
+        nz, whole : int
+            Frames of this file that are announced, and that are there.
+        notes : Notes
+
+        Returns
+        -------
+        MissingFrames
+        """
+        text = f"NZ = {nz} is out of date: the file has {whole} complete frames, and all are read"
+        notes.add(Note("frames-unannounced", text))
+        more = whole - nz
+        return MissingFrames(self.announced + more, self.present + more, self.allowed)
 
     @property
     def complete(self) -> bool:
@@ -273,6 +288,14 @@ class MissingFrames:
 
     def _absurd(self, places: int) -> bool:
         return places > max(self.announced, _MOST_PLACES)
+
+
+def _bytes_after(more: int, announced: int, frame_bytes: int) -> Note:
+    text = f"{more} bytes follow the {announced} frames that the header announces: not read"
+    if frame_bytes and more % frame_bytes == 0:
+        frames = announced + more // frame_bytes
+        text += f"; navigation_shape=({frames},) reads them as frames"
+    return Note("bytes-after-frames", text)
 
 
 def _require_one(present: int, problem: str) -> None:

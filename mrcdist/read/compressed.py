@@ -167,6 +167,23 @@ def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
         return stream.position >= size
 
 
+def stream_size(file: StoredFile, kind: str) -> int:
+    """Return the number of decompressed bytes, for which all of the stream is read.
+
+    Raises
+    ------
+    FileChangedError, TruncatedFileError, MissingFileError, AccessDeniedError, ReadError
+    """
+    with file.reader() as read:
+        stream = _Decompressed(read, kind)
+        try:
+            while stream.read(_PIECE):
+                pass
+        except _DamagedError as error:
+            raise _damaged(file, kind, error) from None
+        return stream.position
+
+
 def _is_sound(file: StoredFile, kind: str) -> bool:
     """Whether a stream can be decompressed to its end."""
     with file.reader() as read, suppress(_DamagedError):

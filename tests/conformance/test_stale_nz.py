@@ -1,0 +1,235 @@
+"""NZ that was not brought up to date: the frames behind it are read, never taken for missing."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import struct
+import warnings
+from pathlib import Path
+
+import blosc
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.errors import ArgumentError, MrcdistWarning, SidecarError
+from mrcdist.testing.acquisition import write_acquisition
+from tests.support.acquisitions import frames_of, url_of
+from tests.support.mrc_files import counting, header_bytes, mrc_bytes
+
+SCAN = (4, 5)
+N = 20
+
+
+def set_nz(path, nz, byteorder="<"):
+    raw = bytearray(Path(path).read_bytes())
+    struct.pack_into(byteorder + "i", raw, 8, nz)
+    Path(path).write_bytes(raw)
+    return path
+
+
+def read(url, **options):
+    """The data and what was warned about it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", MrcdistWarning)
+        [ds] = mrcdist.read_mrc(url, **options)
+    return ds["data"].compute(), [str(one.message) for one in caught]
+
+
+def assert_complete(found, expected, nz):
+    data, notes = found
+    np.testing.assert_array_equal(data, expected)
+    assert any(f"NZ = {nz} is out of date" in note for note in notes), notes
+    assert not any("read as 0" in note or "not read" in note for note in notes), notes
+
+
+@pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
+@pytest.mark.parametrize("nz", [0, 1, 7, 19])
+class TestScan:
+    def test_raster_has_all_its_frames(self, tmp_path, keep, nz, options):
+        written = write_acquisition(tmp_path, scan_shape=SCAN, announced=nz)
+        url = url_of(written.movie, keep)
+        expected = frames_of(np.arange(N).reshape(SCAN), written)
+        assert_complete(read(url, **options), expected, nz)
+
+    def test_repeats_have_all_their_frames(self, tmp_path, keep, nz, options):
+        written = write_acquisition(
+            tmp_path, scan_shape=(2, 5), repeats=2, point_repeats=1, announced=nz
+        )
+        expected = frames_of(np.arange(N).reshape(2, 2, 5), written)
+        assert_complete(read(url_of(written.movie, keep), **options), expected, nz)
+
+    def test_custom_scan_has_all_its_frames(self, tmp_path, keep, nz, options):
+        points = np.stack(np.unravel_index(np.arange(N)[::-1], SCAN)[::-1], -1)
+        written = write_acquisition(tmp_path, scan_shape=SCAN, custom_points=points, announced=nz)
+        expected = frames_of(np.arange(N)[::-1].reshape(SCAN), written)
+        assert_complete(read(url_of(written.movie, keep), **options), expected, nz)
+
+    def test_callers_shape_has_all_frames(self, tmp_path, keep, nz, options):
+        written = write_acquisition(tmp_path, scan_shape=SCAN, announced=nz)
+        expected = frames_of(np.arange(N).reshape(2, 10), written)
+        found = read(
+            url_of(written.movie, keep), navigation_shape=(10, 2), metadata_file=None, **options
+        )
+        assert_complete(found, expected, nz)
+
+
+@pytest.mark.parametrize("points_in", ["file", "stream"])
+def test_list_of_scan_points_is_read_once(tmp_path, points_in):
+    points = np.stack(np.unravel_index(np.arange(N)[::-1], SCAN)[::-1], -1)
+    written = write_acquisition(tmp_path, scan_shape=SCAN, custom_points=points, announced=1)
+    expected = frames_of(np.arange(N)[::-1].reshape(SCAN), written)
+    [listed] = tmp_path.glob("*coordinates*")
+    if points_in == "file":
+        found = read(written.movie, scan_file=listed)
+    else:
+        with listed.open("rb") as stream:
+            found = read(written.movie, scan_file=stream)
+    assert_complete(found, expected, 1)
+
+
+class TestFramesThatDoNotFillTheScan:
+    @pytest.mark.parametrize("nz", [0, 1, 11])
+    def test_those_that_are_there_are_read(self, tmp_path, nz):
+        """The acquisition was aborted, too."""
+        written = write_acquisition(tmp_path, scan_shape=SCAN, present=12, announced=nz)
+        numbers = np.where(np.arange(N) < 12, np.arange(N), -1).reshape(SCAN)
+        data, notes = read(written.movie, allow_truncated=True)
+        np.testing.assert_array_equal(data, frames_of(numbers, written))
+        assert any("8 of 20 frames are missing" in note for note in notes)
+        assert any(f"NZ = {nz} is out of date: the file has 12" in note for note in notes)
+
+    def test_without_leave_they_are_an_error_that_counts_them(self, tmp_path):
+        written = write_acquisition(tmp_path, scan_shape=SCAN, present=12, announced=1)
+        with pytest.raises(SidecarError, match="only 12 frames"):
+            mrcdist.read_mrc(written.movie)
+
+    def test_a_part_of_a_frame_at_the_end_is_none(self, tmp_path):
+        written = write_acquisition(tmp_path, scan_shape=SCAN, present=12, announced=1)
+        with written.movie.open("ab") as file:
+            file.write(bytes(7))
+        numbers = np.where(np.arange(N) < 12, np.arange(N), -1).reshape(SCAN)
+        data, _ = read(written.movie, allow_truncated=True)
+        np.testing.assert_array_equal(data, frames_of(numbers, written))
+
+    @pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
+    @pytest.mark.parametrize("nz", [0, 1, 19])
+    def test_more_than_the_scan_has_points_are_an_error(self, tmp_path, nz, options):
+        """Which of them are the scan's is not known; NZ is not either."""
+        written = write_acquisition(tmp_path, scan_shape=SCAN, present=25, announced=nz)
+        with pytest.raises(SidecarError, match="20 points, but the file has 25 frames"):
+            mrcdist.read_mrc(written.movie, **options)
+
+    @pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
+    def test_more_than_the_callers_shape_has_places_are_an_error(self, tmp_path, options):
+        written = write_acquisition(tmp_path, scan_shape=SCAN, announced=1)
+        with pytest.raises(ArgumentError, match="15 points, but the file has 20 frames"):
+            mrcdist.read_mrc(written.movie, navigation_shape=(5, 3), **options)
+
+
+def test_callers_shape_that_nz_agrees_with_is_taken_at_its_word(tmp_path):
+    written = write_acquisition(tmp_path, scan_shape=SCAN, announced=10)
+    with pytest.warns(MrcdistWarning, match="bytes follow the 10 frames"):
+        [ds] = mrcdist.read_mrc(written.movie, navigation_shape=(5, 2), metadata_file=None)
+    np.testing.assert_array_equal(
+        ds["data"].compute(), frames_of(np.arange(10).reshape(2, 5), written)
+    )
+
+
+class TestParts:
+    """A movie in numbered parts of 8, 8 and 4 frames."""
+
+    @pytest.fixture
+    def written(self, tmp_path):
+        return write_acquisition(tmp_path, scan_shape=SCAN, parts=3)
+
+    @pytest.mark.parametrize("stale", [(0,), (1,), (2,), (0, 1, 2)])
+    @pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
+    def test_frames_of_every_part_are_read(self, written, stale, options):
+        for number in stale:
+            set_nz(written.movies[number], 1)
+        expected = frames_of(np.arange(N).reshape(SCAN), written)
+        assert_complete(read(written.movie, **options), expected, 1)
+
+    def test_no_part_moves_to_the_place_of_another(self, written):
+        """The last part is missing, and NZ of the first is out of date."""
+        set_nz(written.movies[0], 3)
+        written.movies[2].unlink()
+        there = 2 * -(-N // 3)
+        numbers = np.where(np.arange(N) < there, np.arange(N), -1).reshape(SCAN)
+        data, _ = read(written.movie, allow_truncated=True)
+        np.testing.assert_array_equal(data, frames_of(numbers, written))
+
+
+NUMBERS = counting((N, 6, 8), "int16")
+
+
+def mrcz_bytes(numbers, nz):
+    head = header_bytes(nx=8, ny=6, nz=nz, mode=6001)
+    return head + b"".join(blosc.compress(one.tobytes(), 2, cname="zstd") for one in numbers)
+
+
+def stale(numbers, nz):
+    raw = bytearray(mrc_bytes(numbers))
+    struct.pack_into("<i", raw, 8, nz)
+    return bytes(raw)
+
+
+FORMS = {
+    "gzip": lambda numbers, nz: gzip.compress(stale(numbers, nz), mtime=0),
+    "bzip2": lambda numbers, nz: bz2.compress(stale(numbers, nz)),
+    "MRCZ": mrcz_bytes,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("nz", [0, 1, 19])
+class TestCompressed:
+    @pytest.mark.parametrize("options", [{}, {"allow_truncated": True}])
+    def test_all_frames_are_read(self, tmp_path, form, nz, options):
+        path = tmp_path / "a.mrc"
+        path.write_bytes(FORMS[form](NUMBERS, nz))
+        found = read(path, navigation_shape=(5, 4), **options)
+        assert_complete(found, NUMBERS.reshape(4, 5, 6, 8), nz)
+
+    def test_frames_that_are_there_are_read(self, tmp_path, form, nz):
+        path = tmp_path / "a.mrc"
+        path.write_bytes(FORMS[form](NUMBERS, nz))
+        data, notes = read(path, navigation_shape=(6, 4), allow_truncated=True)
+        expected = np.concatenate([NUMBERS, np.zeros((4, 6, 8), "int16")]).reshape(4, 6, 6, 8)
+        np.testing.assert_array_equal(data, expected)
+        assert any("4 of 24 frames are missing" in note for note in notes)
+
+    def test_more_than_the_shape_has_places_are_an_error(self, tmp_path, form, nz):
+        path = tmp_path / "a.mrc"
+        path.write_bytes(FORMS[form](NUMBERS, nz))
+        with pytest.raises(ArgumentError, match="15 points"):
+            mrcdist.read_mrc(path, navigation_shape=(5, 3), allow_truncated=True)
+
+
+@pytest.mark.parametrize("more", [b"junk", b"\2\1\0\0" + bytes(40)])
+def test_what_follows_the_sections_of_mrcz_need_not_be_sections(tmp_path, more):
+    path = tmp_path / "a.mrcz"
+    path.write_bytes(mrcz_bytes(NUMBERS[:12], 10) + more)
+    data, notes = read(path, navigation_shape=(5, 4), allow_truncated=True)
+    np.testing.assert_array_equal(data.reshape(NUMBERS.shape)[:12], NUMBERS[:12])
+    assert not data.reshape(NUMBERS.shape)[12:].any()
+    assert any("NZ = 10 is out of date: the file has 12" in note for note in notes)
+
+
+@pytest.mark.parametrize("nz", [0, 1, 5])
+def test_without_a_scan_nz_holds_and_the_warning_names_the_remedy(tmp_path, nz):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(stale(NUMBERS, nz))
+    with pytest.warns(MrcdistWarning, match="navigation_shape=\\(20,\\) reads them as frames"):
+        [ds] = mrcdist.read_mrc(path)
+    assert ds["data"].shape == ((6, 8) if nz == 1 else (nz, 6, 8))
+    assert_complete(read(path, navigation_shape=(20,)), NUMBERS, nz)
+
+
+def test_bytes_that_are_no_frames_have_no_such_remedy(tmp_path):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc_bytes(NUMBERS) + bytes(100))
+    _, [note] = read(path)
+    assert note.endswith("100 bytes follow the 20 frames that the header announces: not read")
