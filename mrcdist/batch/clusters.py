@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,18 +51,10 @@ class Where:
     memory_limit: str | None = None
 
     def __post_init__(self) -> None:
-        named = [
-            name
-            for name in ("scheduler", "scheduler_file", "jobqueue")
-            if getattr(self, name) is not None
-        ]
-        local = [
-            name
-            for name in ("workers", "threads", "memory_limit")
-            if getattr(self, name) is not None
-        ]
-        if len(named) > 1 or (named and local):
-            options = ", ".join("--" + name.replace("_", "-") for name in named + local)
+        given = [name for name, value in vars(self).items() if value is not None]
+        running = [name for name in given if name in ("scheduler", "scheduler_file", "jobqueue")]
+        if running and len(given) > 1:
+            options = ", ".join("--" + name.replace("_", "-") for name in given)
             raise ArgumentError(
                 f"{options} together",
                 code="cluster-options-conflict",
@@ -123,10 +117,10 @@ def connect(
         with start_jobs(queue, at_least=at_least) as cluster, _client(cluster, say) as client:
             say(f"up to {queue.maximum} jobs are submitted to {queue.system} as they are needed")
             if wait_for_jobs:
-                _wait_for_workers(client, min_workers, say, patience=None)
+                _wait_for_workers(client, min_workers, say)
             yield client
     elif where.scheduler is not None or where.scheduler_file is not None:
-        address = where.scheduler or _address_in(where.scheduler_file, say)
+        address = where.scheduler or _address_in(Path(where.scheduler_file or ""), say)
         with _client(address, say) as client:
             _wait_for_workers(client, min_workers, say, patience=read_settings().workers_timeout)
             yield client
@@ -220,45 +214,49 @@ def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
         yield client
 
 
-def _address_in(file: Path | None, say: Callable[[str], None]) -> str:
+def _address_in(file: Path, say: Callable[[str], None]) -> str:
     """Read the address in a scheduler file; scheduler and job are often started together."""
-    deadline = time.monotonic() + read_settings().workers_timeout
-    told = False
-    while True:
+    reason = ""
+    for attempt in _attempts(read_settings().workers_timeout):
+        if attempt == 1:
+            say(f"waiting for {file}")
         try:
-            address: str = json.loads(Path(file or "").read_text())["address"]
+            return str(json.loads(file.read_text())["address"])
         except (OSError, ValueError, KeyError) as error:  # not there yet, or half written
-            if time.monotonic() > deadline:
-                raise MrcdistError(
-                    f"no scheduler wrote its address to {file}",
-                    code="scheduler-file-missing",
-                    argument="scheduler_file",
-                    cause=f"{type(error).__name__}: {error}",
-                    remedy="start it with `dask scheduler --scheduler-file` on a disk that is "
-                    "shared with this machine",
-                ) from None
-            if not told:
-                say(f"waiting for {file}")
-                told = True
-            time.sleep(0.2)
-        else:
-            return address
+            reason = f"{type(error).__name__}: {error}"
+    raise MrcdistError(
+        f"no scheduler wrote its address to {file}",
+        code="scheduler-file-missing",
+        argument="scheduler_file",
+        cause=reason,
+        remedy="start it with `dask scheduler --scheduler-file` on a disk that is shared with this "
+        "machine",
+    )
 
 
 def _wait_for_workers(
-    client: Client, wanted: int, say: Callable[[str], None], *, patience: float | None
+    client: Client, wanted: int, say: Callable[[str], None], *, patience: float = math.inf
 ) -> None:
-    deadline = None if patience is None else time.monotonic() + patience
-    told = False
-    while (found := len(client.nthreads())) < wanted:
-        if deadline is not None and time.monotonic() > deadline:
-            raise MrcdistError(
-                f"{found} of {wanted} workers came to {client.scheduler.address} "
-                f"in {patience:.0f} s",
-                code="workers-missing",
-                remedy="start workers with `dask worker`, and look at their logs",
-            )
-        if not told:
+    found = 0
+    for attempt in _attempts(patience):
+        if attempt == 1:
             say(f"{found} of {wanted} workers are there, waiting")
-            told = True
+        found = len(client.nthreads())
+        if found >= wanted:
+            return
+    raise MrcdistError(
+        f"{found} of {wanted} workers came to {client.scheduler.address} in {patience:.0f} s",
+        code="workers-missing",
+        remedy="start workers with `dask worker`, and look at their logs",
+    )
+
+
+def _attempts(patience: float) -> Iterator[int]:
+    """Count attempts, five a second, until patience ends."""
+    deadline = time.monotonic() + patience
+    yield 0
+    for attempt in itertools.count(1):
+        if time.monotonic() > deadline:
+            return
         time.sleep(0.2)
+        yield attempt

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.batch.quantities import Result
-from mrcdist.plotting import Contrast, colour_bar, draw_image, new_figure
+from mrcdist.plotting import colour_bar, draw_image, new_figure
 from mrcdist.words import unit_words
 
 __all__ = ["deflection", "result_figure"]
@@ -36,17 +36,16 @@ def result_figure(result: Result) -> Any:
     images = result.values if result.names else result.values[None]
     names = [f", {name}" for name in result.names] or [""]
     units = result.units if len(result.units) == len(images) else result.units * len(images)
-    contrast: Contrast = "signed" if result.deflection else "log" if result.pattern else "linear"
     figure = new_figure(_PANEL_INCHES * len(images) * 1.2, _PANEL_INCHES)
     places = figure.subplots(1, len(images), squeeze=False)[0]
     for place, image, name, unit in zip(places, images, names, units, strict=True):
         label = result.label or unit_words(unit)
-        if result.deflection:
+        if result.contrast == "signed":
             image, middle = deflection(image)
             label += f" from the median, {middle:.4g} {label}"
         title = result.title + name
         drawn = draw_image(
-            place, image, *result.axes[-2:], title=title, contrast=contrast, fontsize=11
+            place, image, *result.axes[-2:], title=title, contrast=result.contrast, fontsize=11
         )
         colour_bar(place, drawn, label)
     return figure

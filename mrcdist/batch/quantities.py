@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis, frames_are_patterns
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import FrameTable, Layout
+from mrcdist.plotting import Contrast
 
 __all__ = ["CentreOfMass", "Dataset", "Mean", "Quantity", "Result", "VirtualImage"]
 
@@ -120,10 +121,9 @@ class Result:
         Of the numbers, for each of `names` or once.
     label : str
         What a colour bar says; by default the units.
-    pattern : bool
-        A diffraction pattern rather than an image.
-    deflection : bool
-        Positions that matter by how far they are from the usual one, and to which side.
+    contrast : Contrast
+        How it is drawn: "log" if it is a diffraction pattern, "signed" if it is positions, which
+        matter by how far they are from the usual one, and to which side.
     notes : tuple of str
         What the reader should know.
     """
@@ -134,8 +134,7 @@ class Result:
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ("counts",)
     label: str = ""
-    pattern: bool = False
-    deflection: bool = False
+    contrast: Contrast = "linear"
     notes: tuple[str, ...] = ()
 
 
@@ -157,26 +156,28 @@ class Quantity(Protocol):
 
 
 @dataclass(frozen=True)
-class VirtualImage:
-    """The intensity on a virtual detector at each navigation position.
-
-    Parameters
-    ----------
-    detector : Detector
-    title : str, default "virtual image"
-    """
+class _ValuesOfFrames:
+    """What is computed from the sums of each frame over a detector."""
 
     detector: Detector
-    title: str = "virtual image"
+    moments: ClassVar[bool]
 
     def reduction(self, data: Dataset) -> Reduction:
-        """Sums over the detector."""
+        """Sums over the detector, with their first moments if these are needed."""
         window = self.detector.window(data.layout.frame_shape)
-        return PixelSums(self.detector, window, moments=False)
+        return PixelSums(self.detector, window, moments=self.moments)
 
     def schedule(self, data: Dataset) -> tuple[Part, ...]:
-        """A value for each frame."""
+        """A value, or three, for each frame."""
         return schedule_maps(blocks_of(data.navigation_chunks))
+
+
+@dataclass(frozen=True)
+class VirtualImage(_ValuesOfFrames):
+    """The intensity on a virtual detector at each navigation position."""
+
+    title: str = "virtual image"
+    moments = False
 
     def finish(self, data: Dataset, parts: tuple[Part, ...], load: PartLoader) -> Result:
         """For integer data and weights exact integers, uint64 or int64 by sign; else float64."""
@@ -195,26 +196,11 @@ class VirtualImage:
 
 
 @dataclass(frozen=True)
-class CentreOfMass:
-    """The centre of mass of each frame: row and column.
+class CentreOfMass(_ValuesOfFrames):
+    """The centre of mass of each frame on a virtual detector: row and column."""
 
-    Parameters
-    ----------
-    detector : Detector
-        The pixels that count.
-    """
-
-    detector: Detector
     title: str = "centre of mass"
-
-    def reduction(self, data: Dataset) -> Reduction:
-        """Sums over the detector and their first moments."""
-        window = self.detector.window(data.layout.frame_shape)
-        return PixelSums(self.detector, window, moments=True)
-
-    def schedule(self, data: Dataset) -> tuple[Part, ...]:
-        """Three values for each frame."""
-        return schedule_maps(blocks_of(data.navigation_chunks))
+    moments = True
 
     def finish(self, data: Dataset, parts: tuple[Part, ...], load: PartLoader) -> Result:
         """Positions on the signal axes, float64, shape (2,) + navigation; NaN without intensity.
@@ -239,7 +225,7 @@ class CentreOfMass:
             data.navigation_axes,
             names=("y", "x"),
             units=tuple(axis.units or "px" for axis in data.signal_axes),
-            deflection=True,
+            contrast="signed",
             notes=(note,) if empty else (),
         )
 
@@ -281,8 +267,8 @@ class Mean:
             self.title,
             total / present,
             data.signal_axes,
-            units=("counts a frame",),
-            pattern=frames_are_patterns(data.axes),
+            units=("counts per pixel",),
+            contrast="log" if frames_are_patterns(data.axes) else "linear",
             notes=notes,
         )
 

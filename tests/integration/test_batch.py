@@ -502,9 +502,10 @@ class TestCheckWorkers:
         os.utime(movie, ns=(1, 1))
         report = check_workers(cluster, plan)
         assert not report.ok
+        planned = plan.source.parts[0].file.version
+        found = dataclasses.replace(planned, value=f"1, ctime_ns {movie.stat().st_ctime_ns}")
         assert {worker.problem for worker in report.workers} == {
-            f"{movie} has {dataclasses.replace(plan.source.parts[0].file.version, value='1')}, "
-            f"planned were {plan.source.parts[0].file.version}"
+            f"{movie} has {found}, planned were {planned}"
         }
 
     def test_storage_that_does_not_answer_is_reported(

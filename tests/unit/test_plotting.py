@@ -173,7 +173,7 @@ def test_an_image_looks_the_same_in_a_preview_and_in_a_result(tmp_path, name, co
     [number] = [i for i, panel in enumerate(panels) if panel.name == name]
     panel = panels[number]
     axes = look.plan.axes[:2] if contrast == "linear" else look.plan.axes[2:]
-    result = Result(name, panel.image, axes, pattern=contrast == "log")
+    result = Result(name, panel.image, axes, contrast=contrast)
 
     previewed = preview_figure(panels, title="", lines=[], planes=False)
     computed = result_figure(result)

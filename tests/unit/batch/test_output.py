@@ -99,20 +99,21 @@ class TestOutput:
             np.testing.assert_array_equal(file.data, values)
 
     @pytest.mark.parametrize(
-        ("values", "names", "pattern"),
+        ("values", "names", "contrast"),
         [
-            (np.arange(12).reshape(3, 4), (), False),
-            (np.arange(24.0).reshape(2, 3, 4), ("y", "x"), False),
-            (np.arange(12).reshape(3, 4) - 20, (), True),
-            (np.full((3, 4), np.nan), (), False),
-            (np.zeros((3, 4), np.uint64), (), True),
+            (np.arange(12).reshape(3, 4), (), "linear"),
+            (np.arange(24.0).reshape(2, 3, 4), ("y", "x"), "linear"),
+            (np.arange(12).reshape(3, 4) - 20, (), "log"),
+            (np.full((3, 4), np.nan), (), "linear"),
+            (np.full((2, 3, 4), np.nan), ("y", "x"), "signed"),
+            (np.zeros((3, 4), np.uint64), (), "log"),
         ],
-        ids=["image", "two maps", "pattern without counts", "NaN", "empty pattern"],
+        ids=["image", "two maps", "pattern without counts", "NaN", "no positions", "empty pattern"],
     )
-    def test_png_is_drawn_of_anything(self, tmp_path, values, names, pattern):
+    def test_png_is_drawn_of_anything(self, tmp_path, values, names, contrast):
         pytest.importorskip("matplotlib")
         units = ("px",) * max(len(names), 1)
-        result = Result("any", values, image(values).axes, names, units, pattern=pattern)
+        result = Result("any", values, image(values).axes, names, units, contrast=contrast)
         write_result(tmp_path / "a.png", result, origin="s3://b/k")
         width, height, shades = png_facts((tmp_path / "a.png").read_bytes())
         assert (width > 1.9 * height) == bool(names)
