@@ -590,8 +590,10 @@ class TestDifferentSurroundings:
         path = tmp_path / "movie.mrc"
         path.write_bytes(mrc_bytes(OLD))
         path.chmod(0o644)
-        for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-            folder.chmod(folder.stat().st_mode | 0o055)
+        for folder in (tmp_path, *tmp_path.parents):
+            mode = folder.stat().st_mode
+            if mode & 0o055 != 0o055:
+                folder.chmod(mode | 0o055)
         data = plan_mrc(path).to_dask()
         np.testing.assert_array_equal(data.compute(), OLD)  # all modules are loaded by then
         nobody = 65534

@@ -205,7 +205,7 @@ if __name__ == "__main__":
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert done.stdout.strip() == "fine", done.stderr
 

@@ -402,7 +402,7 @@ def nannied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with dask_cluster(
         tmp_path_factory.mktemp("nannied"),
         nanny=True,
-        environment={"DASK_MRCDIST__DEADLINE": "3", "DASK_MRCDIST__STALL": "1"},
+        environment={"DASK_MRCDIST__DEADLINE": "5", "DASK_MRCDIST__STALL": "2.5"},
         default=False,
     ) as client:
         yield client
@@ -447,7 +447,7 @@ class TestWorkersThatFail:
 
         def send_to_sleep() -> None:
             send(signal.SIGSTOP)
-            threading.Timer(5, send, [signal.SIGCONT]).start()
+            threading.Timer(7, send, [signal.SIGCONT]).start()
 
         with self.in_mid_compute(proxy, send_to_sleep):
             np.testing.assert_array_equal(in_chunks_of_a_frame(plan, nannied), NUMBERS)
