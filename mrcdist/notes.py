@@ -66,24 +66,24 @@ class Notes:
         files = [found._file for found in self._found if isinstance(found, Notes)]
         first: dict[object, str] = {}  # what is said → the first sentence that says it
         about: dict[object, list[str]] = {}  # what is said → the files
-        times: Counter[tuple[str, str]] = Counter()
-        for number, (file, sentence) in enumerate(self._all()):
+        times: Counter[tuple[Notes, str]] = Counter()  # two files may have the same name
+        for number, (own, sentence) in enumerate(self._all()):
             what: object = number
-            if file and isinstance(sentence, Note):
-                what = (sentence.code, times[file, sentence.code])
-                times[file, sentence.code] += 1
+            if own._file and isinstance(sentence, Note):
+                what = (sentence.code, times[own, sentence.code])
+                times[own, sentence.code] += 1
             first.setdefault(what, sentence)
-            about.setdefault(what, []).append(file)
+            about.setdefault(what, []).append(own._file)
         for what, sentence in first.items():
             file, *others = about[what]
             place = f"{file}: " if file and file != files[0] else ""
             more = f" (also in {len(others)} other file{'s' * (len(others) > 1)})" if others else ""
             yield f"{place}{sentence}{more}"
 
-    def _all(self) -> Iterator[tuple[str, str]]:
-        """Files and sentences; no file for what is said of the whole."""
+    def _all(self) -> Iterator[tuple[Notes, str]]:
+        """Collectors and their sentences."""
         for found in self._found:
             if isinstance(found, Notes):
                 yield from found._all()
             else:
-                yield self._file, found
+                yield self, found

@@ -38,6 +38,13 @@ def test_what_is_said_of_several_files_is_given_once_whatever_its_numbers():
     assert list(notes) == ["3 bytes follow (also in 2 other files)"]
 
 
+def test_a_note_about_two_files_of_the_same_name_is_given_once():
+    notes = Notes()
+    for _ in range(2):
+        notes.of_file("a.mrc").add(Note("map-missing", "no MAP"))
+    assert list(notes) == ["no MAP (also in 1 other file)"]
+
+
 def test_what_one_later_file_alone_has_names_that_file():
     notes = Notes()
     for name in ("a.mrc", "b.mrc", "c.mrc"):
