@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from mrcdist.errors import ArgumentError
 
-__all__ = ["MODES", "ByteOrder", "frame_index", "indexed_frame", "movie_header", "write_movie"]
+__all__ = [
+    "MODES",
+    "ByteOrder",
+    "frame_bytes",
+    "frame_index",
+    "indexed_frame",
+    "movie_header",
+    "write_movie",
+]
 
 ByteOrder = Literal["<", ">"]
 """Little or big endian."""
@@ -163,23 +171,36 @@ def write_movie(
     ArgumentError
         A frame has another shape, or values that `dtype` cannot represent.
     """
-    stored = np.dtype(dtype).newbyteorder(byteorder)
     with path.open("wb") as file:
         file.write(movie_header(count, frame_shape, dtype, byteorder))
         for position, frame in enumerate(frames):
-            pixels = np.asarray(frame)
-            if pixels.shape != frame_shape or not _holds(dtype, pixels):
-                raise ArgumentError(
-                    f"frame {position} of {path.name} is {pixels.dtype} of shape {pixels.shape}",
-                    code="demo-invalid",
-                    cause=f"frames have shape {frame_shape} and values that are exact in {dtype}",
-                    remedy="use frames of that shape and type",
-                )
-            file.write(pixels.astype(stored).tobytes())
+            file.write(frame_bytes(frame, position, frame_shape, dtype, byteorder))
 
 
-def _holds(dtype: str, pixels: NDArray[Any]) -> bool:
-    if pixels.dtype == np.dtype(dtype):
-        return True
+def frame_bytes(
+    frame: NDArray[Any],
+    position: int,
+    frame_shape: tuple[int, int],
+    dtype: str,
+    byteorder: ByteOrder = "<",
+) -> bytes:
+    """Return a frame as the file stores it.
+
+    Raises
+    ------
+    ArgumentError
+        The frame, which is at `position` in the file, has another shape, or values that `dtype`
+        cannot represent.
+    """
+    pixels = np.asarray(frame)
     with np.errstate(invalid="ignore", over="ignore"):  # detected by the comparison
-        return np.array_equal(pixels, pixels.astype(dtype))
+        stored = pixels.astype(dtype)
+    exact = pixels.dtype == stored.dtype or np.array_equal(pixels, stored)
+    if pixels.shape != frame_shape or not exact:
+        raise ArgumentError(
+            f"frame {position} is {pixels.dtype} of shape {pixels.shape}",
+            code="demo-invalid",
+            cause=f"frames have shape {frame_shape} and values that are exact in {dtype}",
+            remedy="use frames of that shape and type",
+        )
+    return stored.astype(stored.dtype.newbyteorder(byteorder)).tobytes()

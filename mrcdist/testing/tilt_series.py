@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist.errors import ArgumentError
+from mrcdist.testing.movie import frame_bytes
 
 __all__ = ["Microscope", "write_tilt_series"]
 
@@ -118,15 +118,7 @@ def write_tilt_series(
         file.write(_main_header(len(angles), shape, kind, len(extended), microscope))
         file.write(extended)
         for index in range(len(angles)):
-            pixels = np.asarray(image(index))
-            if pixels.shape != shape or not np.array_equal(pixels, stored := pixels.astype(dtype)):
-                raise ArgumentError(
-                    f"image {index} is {pixels.dtype} of shape {pixels.shape}",
-                    code="demo-invalid",
-                    cause=f"images have shape {shape} and values that are exact in {dtype}",
-                    remedy="use images of that shape and type",
-                )
-            file.write(stored.astype(f"<{stored.dtype.str[1:]}").tobytes())
+            file.write(frame_bytes(image(index), index, shape, dtype))
 
 
 def _main_header(

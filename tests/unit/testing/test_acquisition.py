@@ -460,7 +460,7 @@ class TestTiltSeries:
 
     def test_an_image_that_does_not_fit_is_refused(self, tmp_path: Path) -> None:
         for image in (np.zeros((4, 5)), np.full((5, 4), 40_000)):
-            with pytest.raises(ArgumentError, match="image 0 is"):
+            with pytest.raises(ArgumentError, match="frame 0 is"):
                 write_tilt_series(
                     tmp_path / "t.mrc", self.ANGLES, lambda _, i=image: i, shape=(5, 4), kind="SERI"
                 )
