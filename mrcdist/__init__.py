@@ -1,4 +1,4 @@
-"""Read MRC files, 4D-STEM movies above all, in parallel on a dask cluster.
+"""Read and write MRC files, 4D-STEM movies above all, in parallel on a dask cluster.
 
 Public names are loaded when they are first used (PEP 562), so that a worker, which only unpickles
 sources, imports no viewer and no command line.
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
         ReadError,
         SidecarError,
         TruncatedFileError,
+        WriteError,
     )
     from mrcdist.interop.rosettasciio import register_hyperspy
     from mrcdist.preview.browser import Browser, browse
+    from mrcdist.write.plan import WritePlan, WriteReport
+    from mrcdist.writing import file_writer, plan_write, write_mrc
 
 __all__ = [
     "AccessDeniedError",
@@ -44,11 +47,17 @@ __all__ = [
     "ReadError",
     "SidecarError",
     "TruncatedFileError",
+    "WriteError",
+    "WritePlan",
+    "WriteReport",
     "browse",
     "file_reader",
+    "file_writer",
     "plan_mrc",
+    "plan_write",
     "read_mrc",
     "register_hyperspy",
+    "write_mrc",
 ]
 __version__ = "0.1.0"
 
@@ -56,11 +65,16 @@ __version__ = "0.1.0"
 _MODULES = {
     "Browser": "mrcdist.preview.browser",
     "Plan": "mrcdist.dataset",
+    "WritePlan": "mrcdist.write.plan",
+    "WriteReport": "mrcdist.write.plan",
     "browse": "mrcdist.preview.browser",
     "file_reader": "mrcdist.api",
+    "file_writer": "mrcdist.writing",
     "plan_mrc": "mrcdist.api",
+    "plan_write": "mrcdist.writing",
     "read_mrc": "mrcdist.api",
     "register_hyperspy": "mrcdist.interop.rosettasciio",
+    "write_mrc": "mrcdist.writing",
 }
 
 

@@ -22,8 +22,16 @@ from mrcdist.notes import Notes
 from mrcdist.options import ReadOptions
 from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
+from mrcdist.writing import file_writer, plan_write, write_mrc
 
-__all__ = ["file_reader", "plan_mrc", "read_mrc"]
+__all__ = [
+    "file_reader",
+    "file_writer",
+    "plan_mrc",
+    "plan_write",
+    "read_mrc",
+    "write_mrc",
+]
 
 MmapMode = Literal["r", "c", "r+"]
 

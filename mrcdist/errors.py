@@ -19,6 +19,7 @@ Code = Literal[
     "access-denied",
     "argument-invalid",
     "argument-type-invalid",
+    "axes-mismatch",
     "blosc-chunk-invalid",
     "bright-disk-not-found",
     "budget-invalid",
@@ -32,11 +33,18 @@ Code = Literal[
     "compression-unsupported",
     "data-not-browsable",
     "data-not-reducible",
+    "data-not-writable",
     "demo-invalid",
     "demo-server-failed",
+    "destination-busy",
+    "destination-differs",
+    "destination-exists",
+    "destination-invalid",
     "detector-empty",
     "detector-invalid",
     "detector-no-room",
+    "disk-full",
+    "dtype-unwritable",
     "extended-header-doubtful",
     "extended-header-too-long",
     "failed",
@@ -46,11 +54,14 @@ Code = Literal[
     "file-truncated",
     "files-missing",
     "format-invalid",
+    "header-field-overflow",
     "header-sizes-invalid",
     "job-differs",
     "job-lost",
     "job-unfinished",
     "jobqueue-invalid",
+    "kind-invalid",
+    "labels-invalid",
     "memory-limit-invalid",
     "mmap-mode-invalid",
     "mode-unknown",
@@ -102,6 +113,8 @@ Code = Literal[
     "tilt-angles-invalid",
     "tilt-angles-mismatch",
     "tilt-angles-missing",
+    "upload-parts-too-many",
+    "value-does-not-fit",
     "view-unsuited",
     "worker-import-failed",
     "workers-died",
@@ -127,6 +140,7 @@ __all__ = [
     "ReadError",
     "SidecarError",
     "TruncatedFileError",
+    "WriteError",
 ]
 
 
@@ -290,3 +304,9 @@ class ReadError(MrcdistError, OSError):
     """Reading failed because of the storage or the network."""
 
     default_code: ClassVar[Code] = "read-failed"
+
+
+class WriteError(MrcdistError, OSError):
+    """Writing failed for good: storage or network."""
+
+    default_code: ClassVar[Code] = "write-failed"

@@ -22,6 +22,7 @@ from mrcdist.plan.tilt_series import TiltSeries
 __all__ = ["axes_dicts", "metadata_dict", "original_metadata_dict", "register_hyperspy"]
 
 _NAME = "mrcdist"
+_MOST_AXES = 8
 
 # RosettaSciIO's names for the header fields, in header order; from byte 196 on, its layout agrees
 # with MRC2014.
@@ -252,13 +253,14 @@ def register_hyperspy() -> None:
         {
             "name": _NAME,
             "name_aliases": [],
-            "description": "MRC files, read in parallel by dask workers.",
+            "description": "MRC files, read and written in parallel by dask workers.",
             "full_support": False,
             # HyperSpy requires an extension for each format, and selects formats by it. No file has
             # this one, so mrcdist is only used if it is requested.
             "file_extensions": [_NAME],
             "default_extension": 0,
-            "writes": False,
+            # Signals of images, with any number of navigation axes: (signal, navigation).
+            "writes": [[2, navigation] for navigation in range(_MOST_AXES)],
             "non_uniform_axis": True,
             "api": "mrcdist.api",
         }

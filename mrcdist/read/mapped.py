@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 from fsspec.implementations.local import LocalFileSystem
 
 from mrcdist import stats
@@ -28,19 +27,13 @@ from mrcdist.read.mmap_pool import POOL
 from mrcdist.read.readahead import announce
 from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import here
+from mrcdist.storage.mounts import on_network
 from mrcdist.storage.transport import Bytes
 from mrcdist.storage.version import local_version
 
 __all__ = ["LocalReader", "map_writable", "open_local"]
 
 Array = npt.NDArray[Any]
-
-# Truncating a mapped file kills the process (SIGBUS). On network filesystems this happens in normal
-# use, and read() raises an error that can be caught.
-_NETWORK = (
-    "nfs", "lustre", "gpfs", "cifs", "smb", "beegfs", "ceph", "glusterfs", "afs", "panfs", "wekafs",
-    "orangefs", "pvfs", "9p", "fuse",
-)  # fmt: skip
 
 
 def open_local(
@@ -278,17 +271,6 @@ def _path_of(url: str) -> str:
     """Return the path as `Location.filesystem` does, but cached for speed in tasks."""
     path: str = LocalFileSystem._strip_protocol(url)
     return path
-
-
-@functools.lru_cache(maxsize=256)
-def on_network(path: str) -> bool:
-    """Whether a path is on a network or user-space filesystem."""
-    real = Path(path).resolve()
-    mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
-    kind = next(
-        (mounts[str(folder)] for folder in (real, *real.parents) if str(folder) in mounts), ""
-    )
-    return kind.startswith(_NETWORK)
 
 
 def map_writable(

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcdist.errors import ArgumentError
+from mrcdist.format.direct_electron.sidecar import sidecar_text
 from mrcdist.testing.movie import MODES, ByteOrder, indexed_frame, write_movie
-from mrcdist.testing.sidecar import Server, Setup, sidecar_text, sidecar_values
+from mrcdist.testing.sidecar import Server, Setup, sidecar_values
 
 __all__ = ["Acquisition", "write_acquisition"]
 

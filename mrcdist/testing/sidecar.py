@@ -13,11 +13,10 @@ from typing import Literal
 
 from mrcdist.format.direct_electron import keys
 
-__all__ = ["Server", "Setup", "sidecar_text", "sidecar_values"]
+__all__ = ["Server", "Setup", "sidecar_values"]
 
 Server = Literal["2.7", "new"]
 
-_KEY_WIDTH = 64
 _FIRST_KEYS = (keys.SERVER_VERSION.name, keys.TIMESTAMP.name, keys.LOCAL_TIME.name)
 _VERSIONS = {"2.7": "2.7.2", "new": "2.7.5"}  # of the server, for each spelling
 _FOLDER = "D:\\Data\\"  # the server runs on Windows; these paths must never be used
@@ -48,25 +47,6 @@ class Setup:
     virtual: Mapping[str, str]
     external: Mapping[str, str]
     server: Server
-
-
-def sidecar_text(values: Mapping[str, str], newline: str = "\n") -> bytes:
-    r"""Return the content of a sidecar.
-
-    Parameters
-    ----------
-    values : mapping of str to str
-        In the order of the file.
-    newline : str, default "\\n"
-        Servers up to 2.7.2 write CRLF, later ones LF.
-
-    Returns
-    -------
-    bytes
-        One line per key, with the equals sign in column 65; encoded as latin-1.
-    """
-    lines = [f"{key:<{_KEY_WIDTH}}= {value}" for key, value in values.items()]
-    return (newline.join(lines) + newline).encode("latin-1")
 
 
 def sidecar_values(setup: Setup) -> dict[str, str]:

@@ -35,6 +35,7 @@ BUILTINS = {
     "AccessDeniedError": PermissionError,
     "FileChangedError": OSError,
     "ReadError": OSError,
+    "WriteError": OSError,
 }
 EVERY = [getattr(errors, name) for name in BUILTINS]
 

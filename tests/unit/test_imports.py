@@ -12,8 +12,8 @@ import mrcdist
 # From the top down: a module imports from its own layer and from those below.
 LAYERS = (
     ("mrcdist", "cli", "batch", "preview", "testing"),
-    ("api", "images", "interop", "compute", "plotting", "validate"),
-    ("dataset", "options", "explain", "plan_html", "dask_array"),
+    ("api", "writing", "images", "interop", "compute", "plotting", "validate"),
+    ("dataset", "write", "options", "explain", "plan_html", "dask_array"),
     ("discover", "read"),
     ("storage", "plan"),
     ("format", "words"),

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from mrcdist.errors import SidecarError
 from mrcdist.format.direct_electron.keys import Key
 
-__all__ = ["Sidecar", "parse_sidecar", "shorten", "to_float"]
+__all__ = ["Sidecar", "parse_sidecar", "shorten", "sidecar_text", "to_float"]
+
+_KEY_WIDTH = 64
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,25 @@ def parse_sidecar(raw: bytes | str) -> Sidecar:
             f" the first one is {shorten(junk[0])!r}."
         )
     return Sidecar(values, tuple(notes), tuple(junk))
+
+
+def sidecar_text(values: Mapping[str, str], newline: str = "\n") -> bytes:
+    r"""Return the content of a sidecar.
+
+    Parameters
+    ----------
+    values : mapping of str to str
+        In the order of the file.
+    newline : str, default "\\n"
+        Servers up to 2.7.2 write CRLF, later ones LF.
+
+    Returns
+    -------
+    bytes
+        One line per key, with the equals sign in column 65; encoded as latin-1.
+    """
+    lines = [f"{key:<{_KEY_WIDTH}}= {value}" for key, value in values.items()]
+    return (newline.join(lines) + newline).encode("latin-1")
 
 
 def _spellings(keys: Iterable[Key | str]) -> Iterator[str]:

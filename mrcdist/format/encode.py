@@ -1,0 +1,307 @@
+"""Calibration and numbers → main header and stored pixels: the way back of `header` and `pixels`.
+
+Layout and conventions after MRC2014 (Cheng et al., J. Struct. Biol. 192, 2015, 146-150, and
+https://www.ccpem.ac.uk/mrc_format/mrc2014.php).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from mrcfile.dtypes import HEADER_DTYPE
+
+from mrcdist.errors import ArgumentError
+from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.header import IMOD_STAMP
+
+__all__ = ["NewHeader", "Storage", "choose_storage", "encode_header", "encode_pixels"]
+
+Array = npt.NDArray[Any]
+
+# numpy dtype → MODE, where every value fits. Unsigned bytes have no mode of their own in MRC2014.
+_MODES = {
+    "int8": 0, "int16": 1, "float32": 2, "complex64": 4, "uint16": 6, "float16": 12,
+}  # fmt: skip
+_WIDENED = {"uint8": "uint16", "bool": "int8"}
+
+# MRC2014's marks of statistics that were not determined: DMAX < DMIN, DMEAN below both, RMS < 0.
+_UNDETERMINED = (0.0, -1.0, -2.0, -1.0)
+
+_INT32_MAX = 2**31 - 1
+_LABELS, _LABEL_BYTES = 10, 80
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How pixels are stored in a new file.
+
+    Attributes
+    ----------
+    mode : int
+        MODE.
+    dtype : str
+        numpy name of a stored number, native-endian.
+    packed : bool
+        Two 4-bit pixels a byte, the first in the low nibble; each row begins on a byte.
+    imod_flags : int or None
+        Flags beside IMOD's stamp, which says that mode 0 is unsigned; None for no stamp.
+    """
+
+    mode: int
+    dtype: str
+    packed: bool = False
+    imod_flags: int | None = None
+
+    def row_bytes(self, columns: int) -> int:
+        """Bytes of a row."""
+        return (columns + 1) // 2 if self.packed else columns * np.dtype(self.dtype).itemsize
+
+
+def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
+    """Choose the mode for an array's dtype, or for the dtype that the caller wants.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Of the array.
+    wanted : str or None
+        A dtype that MRC has a mode for, "uint8" (mode 0 with IMOD's stamp) or "uint4" (mode 101).
+        None stores every value as it is, or is an error.
+
+    Raises
+    ------
+    ArgumentError
+        There is no mode that holds all values.
+
+    Examples
+    --------
+    >>> choose_storage(np.dtype("uint8"), None)
+    Storage(mode=6, dtype='uint16', packed=False, imod_flags=None)
+    """
+    if wanted == "uint4":
+        return Storage(101, "uint8", packed=True)
+    name = dtype.name if wanted is None else _named(wanted)
+    if wanted is not None and name == "uint8":
+        # Flag 1 (signed bytes) is not set; flag 4: the origin has MRC2014's sign.
+        return Storage(0, "uint8", imod_flags=4)
+    name = _WIDENED.get(name, name)
+    if name not in _MODES:
+        lost = {
+            "f": "float32 keeps 7 digits and magnitudes up to 3.4e38",
+            "c": "complex64 keeps 7 digits",
+            "i": "int16 holds -32768 to 32767, float32 whole numbers up to 16,777,216",
+            "u": "uint16 holds 0 to 65535, float32 whole numbers up to 16,777,216",
+        }.get(dtype.kind, "MRC holds numbers only")
+        raise ArgumentError(
+            f"dtype={name}",
+            code="dtype-unwritable",
+            argument="dtype",
+            cause=f"MRC has no mode for it: {lost}",
+            remedy=f"pass dtype, one of {', '.join((*_MODES, 'uint8', 'uint4'))}; a value that "
+            "does not fit is an error, and not changed",
+        )
+    return Storage(_MODES[name], name)
+
+
+def _named(wanted: Any) -> str:
+    try:
+        return str(np.dtype(wanted).name)
+    except TypeError:
+        raise ArgumentError(
+            f"dtype={wanted!r}",
+            code="dtype-unwritable",
+            argument="dtype",
+            cause="numpy knows no such dtype",
+            remedy=f"pass one of {', '.join((*_MODES, 'uint8', 'uint4'))}",
+        ) from None
+
+
+def encode_pixels(numbers: Array, storage: Storage, byteorder: ByteOrder) -> Array:
+    """Turn numbers to stored pixels.
+
+    Parameters
+    ----------
+    numbers : ndarray, shape (..., columns)
+    storage : Storage
+    byteorder : {"<", ">"}
+
+    Returns
+    -------
+    ndarray of uint8, shape (..., bytes of a row)
+        C-contiguous; the numbers' own memory where they are stored as they are.
+
+    Raises
+    ------
+    ArgumentError
+        A value does not fit: it is out of range, has decimals, or is not finite.
+    """
+    if storage.packed:
+        return _pack(_converted(numbers, np.dtype("uint8"), highest=15, name="uint4"))
+    stored = _converted(numbers, np.dtype(storage.dtype), name=storage.dtype)
+    stored = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder(byteorder))
+    return stored.reshape(*numbers.shape[:-1], -1).view(np.uint8)
+
+
+def _converted(
+    numbers: Array, dtype: np.dtype[Any], *, name: str, highest: int | None = None
+) -> Array:
+    """The numbers as another dtype, if all of them fit."""
+    if highest is None and np.can_cast(numbers.dtype, dtype, "safe"):
+        return numbers.astype(dtype, copy=False)
+    if dtype.kind in "iu":
+        low, high = np.iinfo(dtype).min, highest or np.iinfo(dtype).max
+        with np.errstate(invalid="ignore"):
+            fits = (numbers >= low) & (numbers <= high)
+            if numbers.dtype.kind == "f":
+                fits &= numbers == np.trunc(numbers)
+            elif numbers.dtype.kind == "c":
+                fits = np.zeros(numbers.shape, bool)
+    elif numbers.dtype.kind == "c" and dtype.kind != "c":
+        fits = np.zeros(numbers.shape, bool)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            converted = numbers.astype(dtype)
+        fits = np.isfinite(converted) | ~np.isfinite(numbers)
+        if numbers.dtype.kind in "iu":
+            fits &= converted == numbers
+        if fits.all():
+            return converted
+    if not fits.all():
+        worst = numbers[~fits].flat[0]
+        raise ArgumentError(
+            f"the value {worst.item()!r} does not fit {name}",
+            code="value-does-not-fit",
+            cause=f"{int((~fits).sum())} of {numbers.size} values of a block are out of range, "
+            "have decimals or are no real numbers",
+            remedy="convert the array first (scale, round or clip it), or pass another {dtype}",
+        )
+    return numbers.astype(dtype)
+
+
+def _pack(nibbles: Array) -> Array:
+    columns = nibbles.shape[-1]
+    packed = np.zeros((*nibbles.shape[:-1], (columns + 1) // 2), np.uint8)
+    packed |= nibbles[..., 0::2]
+    packed[..., : columns // 2] |= nibbles[..., 1::2] << 4
+    return packed
+
+
+@dataclass(frozen=True)
+class NewHeader:
+    """The main header of a new file, but for its statistics.
+
+    Attributes
+    ----------
+    nx, ny, nz : int
+        Columns, rows, sections.
+    storage : Storage
+    byteorder : {"<", ">"}
+    ispg : int
+        0 images, 1 volume, 401 volume stack.
+    mz : int
+        1 for images, sections of a volume otherwise.
+    pixel_size : tuple of (float or None)
+        Å along columns, rows and sections; None where unknown.
+    origin : tuple of float
+        Å along columns, rows and sections.
+    axis_order : tuple of int
+        MAPC, MAPR, MAPS.
+    nsymbt : int
+        Bytes of the extended header.
+    exttyp : str
+    labels : tuple of str
+    """
+
+    nx: int
+    ny: int
+    nz: int
+    storage: Storage
+    byteorder: ByteOrder = "<"
+    ispg: int = 0
+    mz: int = 1
+    pixel_size: tuple[float | None, float | None, float | None] = (None, None, None)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    axis_order: tuple[int, int, int] = (1, 2, 3)
+    nsymbt: int = 0
+    exttyp: str = ""
+    labels: tuple[str, ...] = ()
+
+    @property
+    def data_offset(self) -> int:
+        """Byte at which the pixels begin."""
+        return 1024 + self.nsymbt
+
+    def check(self) -> None:
+        """Raise `ArgumentError` for what the header's fields cannot hold."""
+        sizes = {"NX": self.nx, "NY": self.ny, "NZ": self.nz, "NSYMBT": self.nsymbt}
+        for field, value in sizes.items():
+            if not (field in ("NZ", "NSYMBT") and value == 0) and not 0 < value <= _INT32_MAX:
+                raise ArgumentError(
+                    f"{field} = {value}",
+                    code="header-field-overflow",
+                    cause=f"the header holds whole numbers from 1 to {_INT32_MAX}",
+                    remedy="write the data in several files",
+                )
+        if len(self.labels) > _LABELS:
+            raise ArgumentError(
+                f"labels: {len(self.labels)} of them",
+                code="labels-invalid",
+                argument="labels",
+                cause=f"the header has room for {_LABELS}, one of which names mrcdist and the date",
+                remedy="pass fewer",
+            )
+        for label in self.labels:
+            if not label.isascii() or not label.isprintable() or len(label) > _LABEL_BYTES:
+                raise ArgumentError(
+                    f"labels: {label!r}",
+                    code="labels-invalid",
+                    argument="labels",
+                    cause=f"a label is up to {_LABEL_BYTES} printable ASCII characters",
+                    remedy="shorten it",
+                )
+
+
+def encode_header(header: NewHeader, statistics: Sequence[float] | None) -> bytes:
+    """Lay out the 1024 bytes of a main header.
+
+    Parameters
+    ----------
+    header : NewHeader
+    statistics : sequence of four floats, optional
+        DMIN, DMAX, DMEAN, RMS deviation from the mean. None: marked as undetermined.
+    """
+    raw = np.zeros((), HEADER_DTYPE.newbyteorder(header.byteorder))
+    raw["nx"], raw["ny"], raw["nz"] = header.nx, header.ny, header.nz
+    raw["mode"] = header.storage.mode
+    raw["mapc"], raw["mapr"], raw["maps"] = header.axis_order
+    intervals = (header.nx, header.ny, header.mz)
+    for stored, cell in enumerate(header.axis_order):
+        # MX and CELLA follow the cell's X, Y, Z, sizes follow columns, rows, sections.
+        name, size = "xyz"[cell - 1], header.pixel_size[stored]
+        raw[f"m{name}"] = intervals[stored]
+        raw["cella"][name] = 0.0 if size is None else size * intervals[stored]
+        raw["origin"][name] = header.origin[stored]
+    for angle in ("alpha", "beta", "gamma"):
+        raw["cellb"][angle] = 90.0
+    raw["ispg"], raw["nsymbt"], raw["nversion"] = header.ispg, header.nsymbt, 20141
+    raw["exttyp"] = header.exttyp.encode("ascii")
+    raw["map"] = b"MAP "
+    stamp = (0x44, 0x44, 0, 0) if header.byteorder == "<" else (0x11, 0x11, 0, 0)
+    raw["machst"] = stamp
+    known = statistics is not None and all(math.isfinite(value) for value in statistics)
+    values = statistics if statistics is not None and known else _UNDETERMINED
+    raw["dmin"], raw["dmax"], raw["dmean"], raw["rms"] = values
+    raw["nlabl"] = len(header.labels)
+    for number, label in enumerate(header.labels):
+        raw["label"][number] = label.ljust(_LABEL_BYTES).encode("ascii")
+    encoded = bytearray(raw.tobytes())
+    if header.storage.imod_flags is not None:
+        stamp_and_flags = (IMOD_STAMP, header.storage.imod_flags)
+        struct.pack_into(header.byteorder + "2i", encoded, 152, *stamp_and_flags)
+    return bytes(encoded)

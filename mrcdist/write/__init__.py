@@ -1,0 +1,1 @@
+"""Write MRC files from dask arrays: planned on the client, written by tasks."""

@@ -1,0 +1,170 @@
+"""Small files beside a new file, for what its header has no place for: the scan and tilt angles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from mrcdist.format.axis import Axis
+from mrcdist.format.direct_electron import keys
+from mrcdist.format.direct_electron.keys import Key
+from mrcdist.format.direct_electron.sidecar import sidecar_text
+from mrcdist.write.contents import Contents, in_angstrom
+
+__all__ = ["SUFFIX", "scan_axes", "sidecar_values", "tilt_text", "with_suffix"]
+
+SUFFIX = "_movie"
+"""What the stem of a movie's name ends in, so that its sidecar is found."""
+
+# Reciprocal lengths in nm^-1.
+_PER_NM = {
+    "nm^-1": 1.0, "1/nm": 1.0, "nm⁻¹": 1.0, "å^-1": 10.0, "a^-1": 10.0, "1/å": 10.0, "1/a": 10.0,
+    "å⁻¹": 10.0, "1/angstrom": 10.0, "angstrom^-1": 10.0, "1/pm": 1000.0, "1/um": 0.001,
+    "1/µm": 0.001, "µm^-1": 0.001,
+}  # fmt: skip
+_UNKNOWN = "-1"
+_REPEAT, _POINT_REPEAT = "repeat", "point_repeat"
+
+
+def with_suffix(name: str, ending: str) -> str:
+    """Return `name` with an ending in place of its suffix, and of ``_movie`` before it."""
+    return PurePosixPath(name).stem.removesuffix(SUFFIX) + ending
+
+
+def scan_axes(navigation: tuple[Axis, ...]) -> tuple[Axis, Axis, Axis, Axis] | None:
+    """Return (repeat, y, x, point repeat) where the navigation axes are those of a raster scan.
+
+    Axes of length 1 stand for those that are not there. Two axes are y and x whatever their names;
+    one is a line if its name is x or y. None for a stack, a tilt series or a movie.
+    """
+    named = {axis.name: axis for axis in navigation}
+    grid = [axis for axis in navigation if axis.name not in (_REPEAT, _POINT_REPEAT)]
+    if len(grid) == 3 and _REPEAT not in named and not _is_length(grid[0]):
+        named[_REPEAT], grid = grid[0], grid[1:]  # any slower axis is a repeat of the scan
+    if len(grid) == 1 and grid[0].name in ("x", "scan_x"):
+        grid = [Axis("y", 1, navigate=True), *grid]
+    elif len(grid) == 1 and grid[0].name in ("y", "scan_y"):
+        grid = [*grid, Axis("x", 1, navigate=True)]
+    if len(grid) != 2 or [axis.name for axis in grid] == ["volume", "z"]:
+        return None
+    none = Axis("", 1, navigate=True)
+    return named.get(_REPEAT, none), grid[0], grid[1], named.get(_POINT_REPEAT, none)
+
+
+def _is_length(axis: Axis) -> bool:
+    return in_angstrom(axis)[0] is not None
+
+
+def sidecar_values(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> dict[str, str]:
+    """Return the keys of a Direct Electron sidecar for a scan.
+
+    Those of the sidecar that the data were read with stay, but for the ones that describe the
+    array: after a crop or binning they are the array's.
+    """
+    repeat, y, x, point_repeat = scan
+    ky, kx = contents.axes[-2:]
+    rows, columns = contents.array.shape[-2:]
+    unsigned = {"uint8": "uint8", "int8": "int8"}.get(contents.array.dtype.name, "uint16")
+    own: dict[Key, object] = {
+        keys.SCAN_ENABLE: "Enable",
+        keys.SCAN_TYPE: "Raster",
+        keys.ROI_ENABLE: "Disable",
+        keys.SCAN_SIZE_Y: y.size,
+        keys.SCAN_SIZE_X: x.size,
+        keys.SCAN_REPEATS: repeat.size,
+        keys.POINT_REPEATS: point_repeat.size,
+        keys.SCAN_POINTS: y.size * x.size,
+        keys.SCAN_SUBSAMPLING: 1,
+        keys.FRAME_COUNT: contents.sections,
+        keys.MOVIE_FRAMES_WRITTEN: contents.sections,
+        keys.IMAGE_SIZE_Y: rows,
+        keys.IMAGE_SIZE_X: columns,
+        keys.SPECIMEN_PIXEL_Y: _nanometres(y),
+        keys.SPECIMEN_PIXEL_X: _nanometres(x),
+        keys.DIFFRACTION_PIXEL_Y: _per_nanometre(ky),
+        keys.DIFFRACTION_PIXEL_X: _per_nanometre(kx),
+        keys.TEM_OR_STEM: 1,
+        keys.INTEGRATED_FORMAT: unsigned,
+        keys.COUNTED_FORMAT: unsigned,
+        **_repeat_time(repeat),
+    }
+    known = contents.original_metadata.get("de_metadata")
+    values = (
+        {str(key): str(value) for key, value in known.items()} if isinstance(known, Mapping) else {}
+    )
+    values = {**_instrument(contents.metadata), **values}
+    for key, value in own.items():
+        for spelling in key.spellings:
+            values.pop(spelling, None)
+        if value is not None:
+            values[key.name] = str(value)
+    return values
+
+
+def _repeat_time(repeat: Axis) -> dict[Key, str | None]:
+    """The time from one scan to the next, all of it as the scan's own.
+
+    RosettaSciIO joins the two texts before it reads them as a number: with a delay of 0, that is a
+    number still.
+    """
+    known = repeat.size > 1 and repeat.units == "s" and repeat.scale > 0
+    return {
+        keys.SCAN_TIME: f"{repeat.scale:.9f}" if known else None,
+        keys.REPEAT_DELAY: "0" if known else None,
+        keys.TIME_PER_SCAN: None,
+    }
+
+
+def _instrument(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The microscope, by HyperSpy's names and units."""
+    tem = _below(metadata, "Acquisition_instrument", "TEM")
+    factors: tuple[tuple[Key, str, float], ...] = (
+        (keys.VOLTAGE, "beam_energy", 1000.0),
+        (keys.CAMERA_LENGTH, "camera_length", 0.1),
+        (keys.MAGNIFICATION, "magnification", 1.0),
+        (keys.DWELL_TIME, "dwell_time", 1e6),
+        (keys.FRAME_RATE, "frames_per_second", 1.0),
+    )
+    return {
+        key.name: f"{float(tem[name]) * factor:.12g}"
+        for key, name, factor in factors
+        if isinstance(tem.get(name), int | float) and math.isfinite(tem[name])
+    }
+
+
+def _below(metadata: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    for name in names:
+        found = metadata.get(name)
+        if not isinstance(found, Mapping):
+            return {}
+        metadata = found
+    return metadata
+
+
+def _nanometres(axis: Axis) -> str:
+    size, _ = in_angstrom(axis)
+    return _UNKNOWN if size is None else f"{size / 10:.12g}"
+
+
+def _per_nanometre(axis: Axis) -> str:
+    factor = _PER_NM.get(
+        (axis.units or "").strip().lower().replace("$", "").replace("{", "").replace("}", "")
+    )
+    known = factor is not None and axis.scale > 0 and axis.values is None
+    return f"{axis.scale * factor:.12g}" if known and factor is not None else _UNKNOWN
+
+
+def tilt_text(navigation: tuple[Axis, ...]) -> bytes | None:
+    """Return one angle in degrees a line, as ``.rawtlt`` has them; None without a tilt axis."""
+    if len(navigation) != 1 or navigation[0].units not in ("deg", "°", "degree", "degrees"):
+        return None
+    [axis] = navigation
+    angles = axis.values or tuple(axis.offset + axis.scale * i for i in range(axis.size))
+    return "".join(f"{angle:.10g}\n" for angle in angles).encode("ascii")
+
+
+def sidecar_bytes(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> bytes:
+    """Return a sidecar's text."""
+    return sidecar_text(sidecar_values(contents, scan))

@@ -1,0 +1,76 @@
+"""In which blocks an array is written."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import dask.array as da
+
+__all__ = ["block_boxes", "contiguous_chunks", "is_contiguous", "writable"]
+
+Chunks = tuple[tuple[int, ...], ...]
+Box = tuple[tuple[int, int], ...]
+
+# Blocks smaller than a minimum cost more in opening, syncing and scheduling than in writing; they
+# are joined to blocks of about this size.
+_USUAL_BLOCK = 16 * 2**20
+
+
+def writable(
+    array: da.Array,
+    row_bytes: Callable[[int], int],
+    *,
+    least: int,
+    whole_rows: bool,
+    contiguous: bool,
+) -> da.Array:
+    """Rechunk an array as far as writing it needs.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+    row_bytes : callable
+        Bytes of so many pixels of a row.
+    least : int
+        Bytes of a block that is worth a task.
+    whole_rows : bool
+        A row cannot be split.
+    contiguous : bool
+        A block has to be one run of bytes, as for a store that takes no bytes between others.
+    """
+    in_order = is_contiguous(array.chunks)
+    block = math.prod(array.chunksize[:-1]) * row_bytes(array.chunksize[-1])
+    if (contiguous and not in_order) or (whole_rows and array.numblocks[-1] > 1):
+        target = max(block, _USUAL_BLOCK)
+    elif in_order and block < least and array.npartitions > 1:
+        target = _USUAL_BLOCK
+    else:
+        return array
+    return array.rechunk(contiguous_chunks(array.shape, row_bytes, target))
+
+
+def is_contiguous(chunks: Chunks) -> bool:
+    """Whether each block is one run of the array's bytes, and the blocks follow each other."""
+    split = [number for number, axis in enumerate(chunks) if len(axis) > 1]
+    return not split or all(set(axis) == {1} for axis in chunks[: split[-1]])
+
+
+def contiguous_chunks(
+    shape: Sequence[int], row_bytes: Callable[[int], int], target: int
+) -> tuple[int, ...]:
+    """Return the lengths of contiguous blocks of about `target` bytes, in whole rows."""
+    lengths = [shape[-1]]
+    inner = row_bytes(shape[-1])
+    for size in reversed(shape[:-1]):
+        length = min(size, max(1, target // inner))
+        lengths.insert(0, length)
+        inner *= size if length == size else target + 1  # axes before a split one are 1
+    return tuple(lengths)
+
+
+def block_boxes(chunks: Chunks) -> Iterator[Box]:
+    """Yield start and stop of each block along every axis, in C order."""
+    spans = [list(itertools.pairwise(itertools.accumulate(axis, initial=0))) for axis in chunks]
+    yield from itertools.product(*spans)

@@ -1,0 +1,54 @@
+"""Where a file is written to: what a disk, a bucket and any other store have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from mrcdist.write.grid import Grid, Piece
+
+__all__ = ["Destination"]
+
+
+class Destination(Protocol):
+    """A file that is being written; picklable, opened by each task for itself.
+
+    The bytes of a cell come once, or, where a task is done again, the same bytes once more.
+    """
+
+    @property
+    def grid(self) -> Grid:
+        """The cells in which it is written."""
+
+    @property
+    def requests(self) -> int:
+        """Requests to the store that a whole cell takes; 0 on a disk."""
+
+    @property
+    def date(self) -> str:
+        """When the file was begun, for its label."""
+
+    def kept(self) -> frozenset[int]:
+        """Return the numbers of the blocks that an earlier call has written."""
+
+    def write(self, start: int, raw: Any) -> None:
+        """Write whole cells, which begin at a byte; they are stored when this returns."""
+
+    def keep(self, number: int, record: bytes) -> None:
+        """Keep a block's record."""
+
+    def recall(self, number: int) -> bytes:
+        """Return a block's record."""
+
+    def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
+        """Write the last cells, and give the file its name.
+
+        Parameters
+        ----------
+        rest : list of (int, bytes)
+            Whole cells; the header's is one of them.
+        auxiliary : dict of str to bytes
+            Small files beside it, by name.
+        """
+
+    def abandon(self) -> None:
+        """Remove all that was written."""

@@ -1,0 +1,93 @@
+"""Errors of writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mrcdist.errors import (
+    AccessDeniedError,
+    ArgumentError,
+    MissingFileError,
+    MrcdistError,
+    ReadError,
+    WriteError,
+)
+from mrcdist.storage.location import Location, here
+from mrcdist.storage.translate import explain_failure
+
+__all__ = ["exists", "interrupted", "write_errors"]
+
+
+@contextmanager
+def write_errors(location: Location) -> Iterator[None]:
+    """Turn what a store raises, or what reading would say of it, to an error of writing."""
+    try:
+        yield
+    except (WriteError, ArgumentError):
+        raise
+    except Exception as error:  # noqa: BLE001 each store has its own errors
+        raise _explained(explain_failure(error, location.shown, location.scrub), location) from None
+
+
+def _explained(error: MrcdistError, location: Location) -> MrcdistError:
+    where = error.where or here(location)
+    if isinstance(error, AccessDeniedError):
+        return AccessDeniedError(
+            f"{location.shown} may not be written",
+            code="access-denied",
+            cause=error.cause,
+            remedy="give this process credentials that may write here: in storage_options, or in "
+            "the environment or instance role of every worker",
+            where=where,
+        )
+    if isinstance(error, MissingFileError):
+        return WriteError(
+            f"{location.shown} could not be written",
+            code="write-failed",
+            cause=error.cause,
+            remedy="check that the bucket or folder exists, and that nobody removes what is being "
+            "written",
+            where=where,
+        )
+    if isinstance(error, ReadError):
+        return WriteError(
+            f"{location.shown} could not be written",
+            code="write-failed",
+            cause=error.cause,
+            remedy="check the store and the network, then call again, with {resume=True} if the "
+            "first call had it",
+            where=where,
+        )
+    return error
+
+
+def exists(shown: str) -> ArgumentError:
+    """Build the error for a file that is there."""
+    return ArgumentError(
+        f"{shown} exists",
+        code="destination-exists",
+        argument="url",
+        cause="a file is not replaced unasked",
+        remedy="choose another name, or pass {overwrite=True}",
+    )
+
+
+def interrupted(shown: str, left: str, *, differs: bool) -> ArgumentError:
+    """Build the error for a write that has begun before."""
+    if differs:
+        return ArgumentError(
+            f"{shown}: what an earlier call has written is of another array",
+            code="destination-differs",
+            argument="resume",
+            cause=f"{left} was begun for other data, another dtype, other chunks or metadata",
+            remedy=f"pass the same data, or delete {left} to begin anew",
+        )
+    return ArgumentError(
+        f"{shown} is being written, or an earlier call was interrupted",
+        code="destination-busy",
+        argument="url",
+        cause=f"{left} is there",
+        remedy="wait for the other one; if there is none, pass {resume=True} to go on, or "
+        f"delete {left}",
+    )

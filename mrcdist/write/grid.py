@@ -1,0 +1,141 @@
+"""Which bytes are written in one piece: a grid of cells over the file, and blocks cut by it.
+
+Each cell is written once, by one task. Bytes of a cell that several blocks share are carried to the
+task that has all of them. What a cell is depends on the store: a part of an S3 upload, a page that
+two hosts must not write, or, on a local disk, whatever a block holds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Grid", "Piece", "block_runs", "join_pieces", "split_run"]
+
+Piece = tuple[int, bytes]
+"""Where it begins in the file, and its bytes."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells [0, first), [first, first + step), … up to the end of the file.
+
+    Attributes
+    ----------
+    first : int
+        Where the second cell begins; the first one holds the header.
+    step : int
+        Bytes of a cell.
+    size : int
+        Bytes of the file.
+    """
+
+    first: int
+    step: int
+    size: int
+
+    @property
+    def cells(self) -> int:
+        """How many there are."""
+        return 1 + -(-max(self.size - self.first, 0) // self.step)
+
+    def number(self, at: int) -> int:
+        """Return the number of the cell that holds a byte."""
+        return 0 if at < self.first else 1 + (at - self.first) // self.step
+
+    def span(self, number: int) -> tuple[int, int]:
+        """Return first byte and end of a cell."""
+        if number == 0:
+            return 0, min(self.first, self.size)
+        start = self.first + (number - 1) * self.step
+        return start, min(start + self.step, self.size)
+
+    def whole(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the whole cells of a byte range; an empty one where there are none."""
+        low = self.span(self.number(start))
+        begin = start if low[0] == start else min(low[1], stop)
+        if stop == self.size:
+            return begin, stop
+        end = max(self.span(self.number(stop))[0], start)
+        return (begin, end) if begin < end else (begin, begin)
+
+
+def split_run(grid: Grid, start: int, stop: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """Cut a contiguous run into whole cells and the parts of cells at its ends.
+
+    Returns
+    -------
+    whole : (int, int)
+        May be empty.
+    parts : list of (int, int)
+        Neither empty nor larger than a cell.
+    """
+    begin, end = grid.whole(start, stop)
+    if begin == end:
+        cuts = [
+            start,
+            *(grid.span(n)[0] for n in range(grid.number(start) + 1, grid.number(stop - 1) + 1)),
+            stop,
+        ]
+        return (start, start), list(itertools.pairwise(cuts))
+    return (begin, end), [span for span in ((start, begin), (end, stop)) if span[0] < span[1]]
+
+
+def join_pieces(grid: Grid, pieces: Iterable[Piece]) -> tuple[list[Piece], list[Piece]]:
+    """Join pieces that follow each other within a cell.
+
+    Returns
+    -------
+    complete, carried : list of (int, bytes)
+        Whole cells, and what still lacks its neighbours.
+    """
+    joined: list[tuple[int, list[bytes], int]] = []
+    for start, raw in sorted(pieces, key=lambda piece: piece[0]):
+        if joined and joined[-1][2] == start and grid.number(joined[-1][0]) == grid.number(start):
+            joined[-1] = (joined[-1][0], [*joined[-1][1], raw], start + len(raw))
+        else:
+            joined.append((start, [raw], start + len(raw)))
+    complete: list[Piece] = []
+    carried: list[Piece] = []
+    for start, parts, stop in joined:
+        whole = grid.span(grid.number(start)) == (start, stop)
+        (complete if whole else carried).append((start, b"".join(parts)))
+    return complete, carried
+
+
+def block_runs(
+    shape: Sequence[int], box: Sequence[tuple[int, int]]
+) -> tuple[int, Iterator[tuple[int, tuple[int, ...]]]]:
+    """Say where the parts of a block lie in the file, which holds the array in C order.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the whole array.
+    box : sequence of (int, int)
+        Start and stop of the block along each axis.
+
+    Returns
+    -------
+    length : int
+        Elements of each contiguous run.
+    runs : iterator of (int, tuple of int)
+        First element of a run in the file, and its index in the block along the leading axes.
+    """
+    axis = len(shape)
+    while axis > 0 and all(box[k] == (0, shape[k]) for k in range(axis, len(shape))):
+        axis -= 1
+    # Axes from `axis` on are contiguous: those behind it are whole.
+    strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
+    length = math.prod(stop - start for start, stop in box[axis:])
+    leading = [range(start, stop) for start, stop in box[:axis]]
+    base = box[axis][0] * strides[axis] if axis < len(shape) else 0
+
+    def runs() -> Iterator[tuple[int, tuple[int, ...]]]:
+        for index in itertools.product(*leading):
+            at = base + sum(i * stride for i, stride in zip(index, strides, strict=False))
+            yield at, tuple(i - start for i, (start, _) in zip(index, box, strict=False))
+
+    return length, runs()

@@ -1,0 +1,274 @@
+"""Files on a disk, also one that several hosts share."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dask.utils import format_bytes
+
+from mrcdist.errors import AccessDeniedError, ArgumentError, WriteError
+from mrcdist.storage.location import Location, here
+from mrcdist.storage.mounts import on_network
+from mrcdist.write.errors import exists, interrupted
+from mrcdist.write.grid import Grid, Piece
+
+__all__ = ["LocalDestination", "local_grid"]
+
+# Hosts that share a folder cache it by pages; two of them must not write to the same one.
+_PAGE = 65536
+
+_PLAN, _DATA = "plan.json", "data"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def local_grid(path: Path, offset: int, size: int) -> Grid:
+    """Return cells of pages on a network filesystem; elsewhere a block is written as it comes."""
+    step = _PAGE if on_network(str(path)) else 1
+    return Grid(-(-offset // step) * step, step, size)
+
+
+@dataclass(frozen=True)
+class LocalDestination:
+    """A folder beside the file that is to be, with its bytes and the records of its blocks.
+
+    Parameters
+    ----------
+    location : Location
+    grid : Grid
+    date : str
+    """
+
+    location: Location
+    grid: Grid
+    date: str = ""
+
+    requests = 0
+
+    @property
+    def path(self) -> Path:
+        """The file that is to be."""
+        return Path(self.location.url)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is written."""
+        return self.path.with_name(f".{self.path.name}.mrcdist-write")
+
+    def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> LocalDestination:
+        """Make room for the file, or find what an earlier call has left.
+
+        Parameters
+        ----------
+        about : dict
+            What tells this file from any other; JSON-serialisable. Kept beside what is written.
+        overwrite, resume : bool
+
+        Returns
+        -------
+        Destination
+            The one that tasks write to.
+
+        Raises
+        ------
+        ArgumentError
+            The file exists, is being written, or an earlier call wrote another one.
+        WriteError, AccessDeniedError
+        """
+        if not self.path.parent.is_dir():
+            raise ArgumentError(
+                f"{self.path}: no such folder",
+                code="destination-invalid",
+                argument="url",
+                cause=f"{self.path.parent} does not exist or is no folder",
+                remedy="make it first; on a cluster, every worker needs it at the same path",
+            )
+        if self.path.is_dir():
+            raise ArgumentError(
+                f"{self.path} is a folder",
+                code="destination-invalid",
+                argument="url",
+                cause="a folder is not replaced by a file",
+                remedy="choose another name",
+            )
+        if self.path.exists() and not overwrite:
+            raise exists(str(self.path))
+        with self._explained():
+            earlier = self._earlier()
+            if earlier is not None:
+                if resume and earlier["about"] == about:
+                    return LocalDestination(self.location, self.grid, earlier["date"])
+                if resume or not overwrite:
+                    raise interrupted(str(self.path), str(self.folder), differs=resume)
+                shutil.rmtree(self.folder)
+            try:
+                self.folder.mkdir()  # one writer alone can make it
+            except FileExistsError:
+                raise interrupted(str(self.path), str(self.folder), differs=False) from None
+            try:
+                return self._prepared(about)
+            except BaseException:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+
+    def _prepared(self, about: dict[str, Any]) -> LocalDestination:
+        free = shutil.disk_usage(self.folder).free
+        if free < self.grid.size:
+            raise self._full(free)
+        with (self.folder / _DATA).open("xb") as file:
+            if on_network(str(self.path)):  # where allocating may mean writing zeros
+                file.truncate(self.grid.size)
+            else:
+                os.posix_fallocate(file.fileno(), 0, self.grid.size)
+        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        plan = self.folder / f"{_PLAN}.new"
+        plan.write_text(json.dumps({"about": about, "date": date}))
+        plan.rename(self.folder / _PLAN)
+        return LocalDestination(self.location, self.grid, date)
+
+    def _earlier(self) -> dict[str, Any] | None:
+        """What an earlier call has begun; empty where it ended before it had."""
+        if not self.folder.exists():
+            return None
+        nothing = {"about": None, "date": ""}
+        try:
+            found = json.loads((self.folder / _PLAN).read_text())
+        except (OSError, ValueError):
+            return nothing
+        return found if isinstance(found, dict) and (self.folder / _DATA).exists() else nothing
+
+    def kept(self) -> frozenset[int]:
+        """See `Destination.kept`."""
+        return frozenset(int(path.stem) for path in self.folder.glob("*.block"))
+
+    def write(self, start: int, raw: Any) -> None:
+        """See `Destination.write`."""
+        with self._explained(start), (self.folder / _DATA).open("r+b", buffering=0) as file:
+            _write_all(file.fileno(), start, raw)
+            os.fsync(file.fileno())
+
+    @contextmanager
+    def writing(self) -> Iterator[Any]:
+        """Open the file for many runs: a function of (first byte, bytes)."""
+        with self._explained(), (self.folder / _DATA).open("r+b", buffering=0) as file:
+            yield lambda start, raw: _write_all(file.fileno(), start, raw)
+            os.fsync(file.fileno())
+
+    def keep(self, number: int, record: bytes) -> None:
+        """See `Destination.keep`."""
+        with self._explained():
+            unfinished = self.folder / f"{number}.{os.urandom(4).hex()}.new"
+            unfinished.write_bytes(record)
+            unfinished.replace(self.folder / f"{number}.block")
+
+    def recall(self, number: int) -> bytes:
+        """See `Destination.recall`."""
+        with self._explained():
+            return (self.folder / f"{number}.block").read_bytes()
+
+    def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
+        """See `Destination.finish`."""
+        data = self.folder / _DATA
+        with self._explained():
+            if not data.exists() and self._is_whole(rest):
+                return  # done, by a task whose worker was lost before it could say so
+            for start, raw in rest:
+                self.write(start, raw)
+            for name, content in auxiliary.items():
+                beside = self.folder / f"{name}.auxiliary"
+                beside.write_bytes(content)
+                beside.replace(self.path.with_name(name))
+            self._named(data)
+            _fsync_folder(self.path.parent)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _named(self, data: Path) -> None:
+        about = json.loads((self.folder / _PLAN).read_text())["about"]
+        if about["overwrite"]:
+            data.replace(self.path)
+            return
+        try:
+            os.link(data, self.path)  # unlike a rename, it replaces nothing
+        except FileExistsError:
+            raise exists(str(self.path)) from None
+        except OSError:  # a filesystem without hard links
+            if self.path.exists():
+                raise exists(str(self.path)) from None
+            data.rename(self.path)
+
+    def _is_whole(self, rest: list[Piece]) -> bool:
+        """Whether the file is there, with the header that it was to have."""
+        if not self.path.exists() or self.path.stat().st_size != self.grid.size:
+            return False
+        with self.path.open("rb") as file:
+            return all(_read_at(file, start, len(raw)) == raw for start, raw in rest)
+
+    def abandon(self) -> None:
+        """See `Destination.abandon`."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _full(self, free: int) -> WriteError:
+        return WriteError(
+            f"{self.path}: {format_bytes(self.grid.size)} do not fit on the disk",
+            code="disk-full",
+            cause=f"{format_bytes(free)} are free",
+            remedy="make room, or write elsewhere or as another dtype",
+            where=here(self.location),
+        )
+
+    @contextmanager
+    def _explained(self, start: int | None = None) -> Iterator[None]:
+        try:
+            yield
+        except PermissionError as error:
+            raise AccessDeniedError(
+                f"{self.path} may not be written",
+                code="access-denied",
+                cause=str(error),
+                remedy="write to a folder in which every worker may create files",
+                where=here(self.location),
+            ) from None
+        except OSError as error:
+            if isinstance(error, WriteError):
+                raise
+            if error.errno in _NO_ROOM:
+                with suppress(OSError):
+                    raise self._full(shutil.disk_usage(self.path.parent).free) from None
+            raise WriteError(
+                f"{self.path} could not be written",
+                code="write-failed",
+                cause=f"{type(error).__name__}: {error}",
+                remedy="check that every worker has the folder at the same path and may write to "
+                "it, then call again with {resume=True}",
+                where=here(self.location, start, None if start is None else start + 1),
+            ) from None
+
+
+def _write_all(descriptor: int, start: int, raw: Any) -> None:
+    view = memoryview(raw).cast("B")
+    while view.nbytes:
+        written = os.pwrite(descriptor, view, start)
+        view, start = view[written:], start + written
+
+
+def _read_at(file: Any, start: int, size: int) -> bytes:
+    file.seek(start)
+    read: bytes = file.read(size)
+    return read
+
+
+def _fsync_folder(folder: Path) -> None:
+    with suppress(OSError):  # some filesystems have no such thing
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

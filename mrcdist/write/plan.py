@@ -1,0 +1,460 @@
+"""Plan the writing of a file: header, blocks, cost, graph. No pixel is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import dask
+import dask.array as da
+from dask.delayed import Delayed
+from dask.tokenize import tokenize
+from dask.utils import format_bytes
+from s3fs import S3FileSystem
+
+from mrcdist.errors import ArgumentError
+from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.encode import NewHeader, Storage, choose_storage
+from mrcdist.storage.location import Location
+from mrcdist.storage.mounts import on_network
+from mrcdist.write.beside import SUFFIX, scan_axes, sidecar_bytes, tilt_text, with_suffix
+from mrcdist.write.blocks import block_boxes, writable
+from mrcdist.write.contents import Contents, in_angstrom
+from mrcdist.write.errors import exists
+from mrcdist.write.local import LocalDestination, local_grid
+from mrcdist.write.s3 import S3Destination, S3Limits, s3_grid
+from mrcdist.write.stream import stream
+from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
+
+__all__ = ["Kind", "WritePlan", "WriteReport", "plan_write"]
+
+Kind = Literal["images", "volume", "volumes"]
+_ISPG = {"images": 0, "volume": 1, "volumes": 401}
+
+# Records that one task merges: few enough that what they carry fits beside the blocks in memory.
+_FAN_IN = 16
+
+# On a disk, smaller blocks take longer to open and sync than to write.
+_LEAST_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """What was written.
+
+    Attributes
+    ----------
+    url : str
+        Redacted.
+    nbytes : int
+        Of the file.
+    shape : tuple of int
+        Of the array.
+    mode : int
+        MODE of the header.
+    statistics : tuple of four floats or None
+        DMIN, DMAX, DMEAN, RMS deviation from the mean.
+    seconds : float
+    """
+
+    url: str
+    nbytes: int
+    shape: tuple[int, ...]
+    mode: int
+    statistics: tuple[float, float, float, float] | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class WriteEstimate:
+    """What writing will take; `str()` of it is for reading.
+
+    Attributes
+    ----------
+    url : str
+        Redacted.
+    tasks : int
+        Tasks that write, one a block.
+    nbytes : int
+        Bytes of the file.
+    task_bytes : int
+        Bytes that a task writes.
+    requests : int
+        Requests to a store that a task makes; 0 on a disk.
+    task_memory : int
+        Bytes that a task takes at most, its block included.
+    remarks : tuple of str
+    """
+
+    url: str
+    tasks: int
+    nbytes: int
+    task_bytes: int
+    requests: int
+    task_memory: int
+    remarks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        requests = f" in {self.requests} requests" if self.requests else ""
+        lines = [
+            self.url,
+            f"  file     {format_bytes(self.nbytes)}",
+            f"  tasks    {self.tasks:,}",
+            f"  a task   {format_bytes(self.task_bytes)}{requests}",
+            f"  memory   {format_bytes(self.task_memory)} a task",
+        ]
+        return "\n".join(lines + [f"  note     {remark}" for remark in self.remarks])
+
+
+@dataclass(frozen=True)
+class WritePlan:
+    """All that is decided before a pixel is computed.
+
+    Attributes
+    ----------
+    location : Location
+    array : dask.array.Array
+        In the chunks in which it is written.
+    header : NewHeader
+    extended : bytes
+        The extended header.
+    auxiliary : dict of str to bytes
+        Small files beside it, by name.
+    statistics : bool
+    overwrite, resume : bool
+    notes : tuple of str
+        What gets lost, and what else the caller should know.
+    """
+
+    location: Location
+    array: da.Array
+    header: NewHeader
+    extended: bytes
+    auxiliary: Mapping[str, bytes]
+    statistics: bool
+    overwrite: bool
+    resume: bool
+    shape: tuple[int, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file."""
+        row = self.header.storage.row_bytes(self.header.nx)
+        return self.header.data_offset + self.header.nz * self.header.ny * row
+
+    def explain(self) -> WriteEstimate:
+        """Say what writing will take."""
+        destination = self._destination()
+        largest = math.prod(self.array.chunksize[:-1])
+        stored = largest * self.header.storage.row_bytes(self.array.chunksize[-1])
+        block = math.prod(self.array.chunksize) * self.array.dtype.itemsize
+        copied = 0 if self._stored_as_they_are else stored
+        remarks = self.notes
+        if destination is None:
+            remarks = (
+                *remarks,
+                "this store takes a file from its start to its end: one task writes it",
+            )
+        requests = 0
+        if destination is not None and destination.requests:
+            requests = -(-stored // destination.grid.step) + 1
+        parts = (
+            0
+            if destination is None
+            else min(4 * destination.grid.step, stored) * destination.requests
+        )
+        return WriteEstimate(
+            self.location.shown,
+            1 if destination is None else self.array.npartitions,
+            self.nbytes,
+            stored,
+            requests,
+            block + copied + parts,
+            remarks,
+        )
+
+    @property
+    def _stored_as_they_are(self) -> bool:
+        stored = self.header.storage
+        return not stored.packed and self.array.dtype.name == stored.dtype
+
+    def _destination(self) -> LocalDestination | S3Destination | None:
+        """Where tasks write to in parallel; None where one of them has to write all."""
+        if self.location.is_local:
+            grid = local_grid(Path(self.location.url), self.header.data_offset, self.nbytes)
+            return LocalDestination(self.location, grid)
+        if not is_s3(self.location):
+            return None
+        block = math.prod(self.array.chunksize[:-1]) * self.header.storage.row_bytes(
+            self.array.chunksize[-1]
+        )
+        return S3Destination(self.location, s3_grid(self.header.data_offset, self.nbytes, block))
+
+    def write(self) -> WriteReport:
+        """Compute the array, write it, and return what was written.
+
+        Raises
+        ------
+        ArgumentError, WriteError, AccessDeniedError
+        """
+        begun = time.monotonic()
+        destination = self._begin()
+        try:
+            [statistics] = dask.compute(self._graph(destination))
+        except BaseException:
+            if destination is not None and not self.resume:
+                destination.abandon()
+            raise
+        return WriteReport(
+            self.location.shown,
+            self.nbytes,
+            self.shape,
+            self.header.storage.mode,
+            statistics,
+            time.monotonic() - begun,
+        )
+
+    def delayed(self) -> Delayed:
+        """Return a `dask.delayed.Delayed` that writes the file; its value are the statistics."""
+        return self._graph(self._begin())
+
+    def _begin(self) -> LocalDestination | S3Destination | None:
+        destination = self._destination()
+        if destination is None:
+            return None
+        about = {
+            "data": tokenize(self.array),
+            "chunks": [list(axis) for axis in self.array.chunks],
+            "header": repr(self.header),
+            "beside": tokenize(self.extended, dict(self.auxiliary)),
+            "statistics": self.statistics,
+            "overwrite": self.overwrite,
+        }
+        return destination.begin(about, overwrite=self.overwrite, resume=self.resume)
+
+    def _graph(self, destination: LocalDestination | S3Destination | None) -> Delayed:
+        token = uuid.uuid4().hex[:16]
+        if destination is None:
+            # The array as it is: that task computes it block by block.
+            work = functools.partial(
+                stream,
+                self.location,
+                self._labelled(""),
+                self.extended,
+                self.array,
+                dict(self.auxiliary),
+                overwrite=self.overwrite,
+            )
+            return dask.delayed(work, traverse=False, name=f"write-{token}")(
+                dask_key_name=f"write-mrc-{token}"
+            )
+        header = self._labelled(destination.date)
+        # A node of its own: it goes to each worker once, and not with each task.
+        job = dask.delayed(
+            Job(destination, header, self.array.shape, self.statistics),
+            traverse=False,
+            name=f"write-mrc-job-{token}",
+        )
+        kept = destination.kept() if self.resume else frozenset()
+        write, recall, join = (dask.delayed(f) for f in (write_block, recall_block, merge))
+        records: list[Delayed] = []
+        blocks = self.array.to_delayed(optimize_graph=True).ravel()
+        for number, (block, box) in enumerate(
+            zip(blocks, block_boxes(self.array.chunks), strict=True)
+        ):
+            key = f"write-mrc-{token}-{number}"
+            records.append(
+                recall(job, number, dask_key_name=key)
+                if number in kept
+                else write(block, job, number, box, dask_key_name=key)
+            )
+        level = 0
+        while len(records) > 1:
+            groups = [records[at : at + _FAN_IN] for at in range(0, len(records), _FAN_IN)]
+            records = [
+                join(job, group, dask_key_name=f"write-mrc-join-{token}-{level}-{number}")
+                for number, group in enumerate(groups)
+            ]
+            level += 1
+        beside = dict(self.auxiliary)
+        written = dask.delayed(finish)(
+            job, records[0], self.extended, beside, dask_key_name=f"write-mrc-end-{token}"
+        )
+        if not kept:
+            return written
+        # Blocks that are kept must not be computed again, as dask would.
+        return Delayed(written.key, written.dask.cull({written.key}).to_dict())
+
+    def _labelled(self, date: str) -> NewHeader:
+        label = f"mrcdist {version('mrcdist')} {date}".strip()
+        return dataclasses.replace(self.header, labels=(label, *self.header.labels))
+
+
+def plan_write(
+    location: Location,
+    contents: Contents,
+    *,
+    dtype: str | None,
+    kind: Kind | None,
+    statistics: bool,
+    sidecar: Literal["auto"] | bool,
+    extended_header: bytes | None,
+    exttyp: str | None,
+    labels: Sequence[str],
+    byteorder: ByteOrder,
+    overwrite: bool,
+    resume: bool,
+) -> WritePlan:
+    """Decide what the file will be.
+
+    Raises
+    ------
+    ArgumentError
+        The data do not fit into an MRC file, or an argument cannot be used.
+    """
+    storage = choose_storage(contents.array.dtype, dtype)
+    streamed = not (location.is_local or is_s3(location))
+    array = writable(
+        contents.array,
+        storage.row_bytes,
+        least=S3Limits().least if is_s3(location) else _LEAST_BLOCK,
+        whole_rows=storage.packed,
+        contiguous=streamed or not location.is_local or on_network(location.url),
+    )
+    notes: list[str] = []
+    kind = kind or _kind_of(contents)
+    header = _header(contents, storage, kind, byteorder, notes)
+    extended = extended_header or b""
+    header = dataclasses.replace(
+        header, nsymbt=len(extended), exttyp=_exttyp(exttyp, extended), labels=tuple(labels)
+    )
+    # One label is mrcdist's own.
+    dataclasses.replace(header, labels=("", *header.labels)).check()
+    auxiliary = _auxiliary(location, contents, sidecar, notes) if kind == "images" else {}
+    if not overwrite:
+        for name in auxiliary:
+            beside = location.sibling(name)
+            if beside.exists():
+                raise exists(beside.shown)
+    if streamed and statistics:
+        notes.append("statistics are marked as undetermined: they would have to be known first")
+    return WritePlan(
+        location,
+        array,
+        header,
+        extended,
+        auxiliary,
+        statistics and not streamed and array.dtype.kind != "c",
+        overwrite,
+        resume,
+        tuple(contents.array.shape),
+        tuple(notes),
+    )
+
+
+def _kind_of(contents: Contents) -> Kind:
+    """Volumes where an axis says that sections are a length apart; else images."""
+    names = [axis.name for axis in contents.navigation]
+    if names and names[-1] == "z" and in_angstrom(contents.navigation[-1])[0] is not None:
+        if len(names) == 1:
+            return "volume"
+        if names == ["volume", "z"]:
+            return "volumes"
+    return "images"
+
+
+def _header(
+    contents: Contents, storage: Storage, kind: Kind, byteorder: ByteOrder, notes: list[str]
+) -> NewHeader:
+    shape = contents.array.shape
+    if kind not in _ISPG:
+        raise ArgumentError(
+            f"kind={kind!r}",
+            code="kind-invalid",
+            argument="kind",
+            cause="sections are images, slices of one volume, or slices of several",
+            remedy="pass one of " + ", ".join(f'"{name}"' for name in _ISPG),
+        )
+    if (kind == "volume" and len(shape) > 3) or (kind == "volumes" and len(shape) != 4):
+        raise ArgumentError(
+            f"kind={kind!r} for an array of {len(shape)} axes",
+            code="kind-invalid",
+            argument="kind",
+            cause="a volume has three axes, a stack of volumes four",
+            remedy='pass kind="images", or reshape the array',
+        )
+    mz = {"images": 1, "volume": contents.sections, "volumes": shape[-3] if len(shape) > 2 else 1}
+    stored = [contents.axes[-1], contents.axes[-2]]
+    if kind != "images" and len(shape) > 2:
+        stored.append(contents.axes[-3])
+    sizes, origins = zip(*(in_angstrom(axis) for axis in stored), strict=True)
+    notes += [
+        f"the unit {axis.units} of axis {axis.name or number} has no place in the header"
+        for number, axis in enumerate(stored)
+        if axis.units and in_angstrom(axis)[0] is None and scan_axes(contents.navigation) is None
+    ]
+    names = [axis.name for axis in stored]
+    order = ["xyz".index(name) + 1 for name in names if name in ("x", "y", "z")]
+    if len(order) == 2:
+        order.append(6 - sum(order))
+    return NewHeader(
+        nx=shape[-1],
+        ny=shape[-2],
+        nz=contents.sections,
+        storage=storage,
+        byteorder=byteorder,
+        ispg=_ISPG[kind],
+        mz=mz[kind],
+        pixel_size=(*sizes, *(None,) * (3 - len(sizes))),
+        origin=(*origins, *(0.0,) * (3 - len(origins))),
+        axis_order=(order[0], order[1], order[2]) if sorted(order) == [1, 2, 3] else (1, 2, 3),
+    )
+
+
+def _exttyp(exttyp: str | None, extended: bytes) -> str:
+    if exttyp is None:
+        return ""
+    if not (exttyp.isascii() and len(exttyp) <= 4) or not extended:
+        raise ArgumentError(
+            f"exttyp={exttyp!r}",
+            code="argument-invalid",
+            argument="exttyp",
+            cause="it names the kind of an extended header in four ASCII characters",
+            remedy="pass extended_header with it",
+        )
+    return exttyp
+
+
+def _auxiliary(
+    location: Location, contents: Contents, sidecar: Literal["auto"] | bool, notes: list[str]
+) -> dict[str, bytes]:
+    """Files beside it, for what the header has no place for."""
+    stem = PurePosixPath(location.name).stem
+    tilts = tilt_text(contents.navigation)
+    if tilts is not None and sidecar is not False:
+        return {f"{stem}.rawtlt": tilts}
+    scan = scan_axes(contents.navigation)
+    if scan is None or sidecar is False:
+        return {}
+    if not stem.endswith(SUFFIX) and sidecar == "auto":
+        notes.append(
+            f"a scan of {' × '.join(str(axis.size) for axis in contents.navigation)} points is "
+            "written as a plain stack, without its shape and calibration: a name that ends in "
+            f"{SUFFIX}.mrc has them in a sidecar"
+        )
+        return {}
+    return {with_suffix(location.name, "_info.txt"): sidecar_bytes(contents, scan)}
+
+
+def is_s3(location: Location) -> bool:
+    """Whether a file can be written as parts of one object."""
+    return isinstance(location.filesystem()[0], S3FileSystem)

@@ -1,0 +1,356 @@
+"""Objects in S3: one multipart upload, to which each task adds its own parts.
+
+Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from dask.utils import format_bytes
+from fsspec.asyn import sync
+
+from mrcdist.config import read_settings
+from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, WriteError
+from mrcdist.storage.location import Location, here
+from mrcdist.storage.retry import Attempts
+from mrcdist.write.errors import exists, interrupted, write_errors
+from mrcdist.write.grid import Grid, Piece
+
+__all__ = ["S3Destination", "S3Limits", "s3_grid"]
+
+# Of one task: more connections than that add nothing to a block's upload.
+_PARTS_AT_A_TIME = 4
+
+
+@dataclass(frozen=True)
+class S3Limits:
+    """What a store allows, and what is a good size of a part.
+
+    Attributes
+    ----------
+    least, most : int
+        Bytes of a part; the last one may be shorter.
+    parts : int
+        In one upload.
+    usual : int
+        Bytes of a part where nothing else decides: long enough that a request's latency does not
+        count, short enough to be sent again.
+    """
+
+    least: int = 5 * 2**20
+    most: int = 5 * 2**30
+    parts: int = 10_000
+    usual: int = 16 * 2**20
+
+
+def s3_grid(offset: int, size: int, block: int, limits: S3Limits | None = None) -> Grid:
+    """Choose the parts of an upload.
+
+    A block is cut in equal parts, if that can be, so that no bytes go from one task to another.
+
+    Parameters
+    ----------
+    offset : int
+        Where the pixels begin; the first part has the header, too.
+    size : int
+        Bytes of the file.
+    block : int
+        Bytes of most blocks.
+    limits : S3Limits, optional
+
+    Raises
+    ------
+    ArgumentError
+        The blocks are too small for so large a file: it would have too many parts.
+    """
+    limits = limits or S3Limits()
+    step = block
+    if block > limits.usual:
+        cuts = range(-(-block // limits.usual), block // limits.least + 1)
+        step = next((block // n for n in cuts if block % n == 0), limits.usual)
+    elif block < limits.least:
+        step = block * -(-limits.least // block)
+    grid = Grid(offset + step, step, size)
+    if grid.cells > limits.parts:
+        # Fewer, larger parts: blocks, as they are held in memory anyway.
+        grid = Grid(offset + block, block, size)
+    if grid.cells > limits.parts or grid.step > limits.most:
+        least = -(-size // limits.parts)
+        raise ArgumentError(
+            f"chunks of {format_bytes(block)} for a file of {format_bytes(size)}",
+            code="upload-parts-too-many",
+            argument="data",
+            cause=f"an object is made of at most {limits.parts:,} parts, each of one chunk",
+            remedy=f"rechunk the array to whole frames and at least {format_bytes(least)} a chunk",
+        )
+    return grid
+
+
+@dataclass(frozen=True)
+class S3Destination:
+    """One multipart upload, with the records of its blocks as small objects beside it.
+
+    Parameters
+    ----------
+    location : Location
+    grid : Grid
+    date : str
+    upload : str
+        Its UploadId.
+    overwrite : bool
+    """
+
+    location: Location
+    grid: Grid
+    date: str = ""
+    upload: str = ""
+    overwrite: bool = False
+
+    requests = 1
+
+    def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
+        """Make room for the file, or find what an earlier call has left.
+
+        Parameters
+        ----------
+        about : dict
+            What tells this file from any other; JSON-serialisable. Kept beside what is written.
+        overwrite, resume : bool
+
+        Returns
+        -------
+        Destination
+            The one that tasks write to.
+
+        Raises
+        ------
+        ArgumentError
+            The file exists, is being written, or an earlier call wrote another one.
+        WriteError, AccessDeniedError
+        """
+        found = replace(self, overwrite=overwrite)
+        if not overwrite and self.location.exists():
+            raise exists(self.location.shown)
+        earlier = self._earlier()
+        if earlier is not None:
+            upload = str(earlier.get("upload", ""))
+            if resume and earlier["about"] == about and upload in self._uploads():
+                return replace(found, date=str(earlier["date"]), upload=upload)
+            if resume or not overwrite:
+                raise interrupted(
+                    self.location.shown, self._shown_prefix, differs=resume and upload != ""
+                )
+            replace(self, upload=upload).abandon()
+        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        answer = self._call(
+            "create_multipart_upload",
+            ContentType="application/octet-stream",
+            Metadata={"mrcdist-write": uuid.uuid4().hex},
+        )
+        found = replace(found, date=date, upload=str(answer["UploadId"]))
+        plan = {"about": about, "date": date, "upload": found.upload}
+        self._put(self._beside("plan.json"), json.dumps(plan).encode())
+        return found
+
+    @property
+    def _path(self) -> tuple[str, str]:
+        fs, path = self.location.filesystem()
+        bucket, key, _ = fs.split_path(path)
+        return bucket, key
+
+    def _beside(self, name: str) -> str:
+        bucket, key = self._path
+        return f"{bucket}/{key}.mrcdist-write/{name}"
+
+    @property
+    def _shown_prefix(self) -> str:
+        return f"{self.location.shown}.mrcdist-write/"
+
+    def _earlier(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self._get(self._beside("plan.json")))
+        except MissingFileError:
+            return None
+        except ValueError:
+            return {"about": None, "date": ""}
+        return found if isinstance(found, dict) else {"about": None, "date": ""}
+
+    def _uploads(self) -> set[str]:
+        _, key = self._path
+        answer = self._call("list_multipart_uploads", Key=None, Prefix=key)
+        return {each["UploadId"] for each in answer.get("Uploads", ()) if each["Key"] == key}
+
+    def kept(self) -> frozenset[int]:
+        """See `Destination.kept`."""
+        fs, _ = self.location.filesystem()
+
+        def ask() -> list[str]:
+            fs.invalidate_cache()
+            names: list[str] = fs.find(self._beside(""))
+            return names
+
+        names = [name.rpartition("/")[2] for name in self.location.retried(ask)]
+        return frozenset(int(n.removesuffix(".block")) for n in names if n.endswith(".block"))
+
+    def write(self, start: int, raw: Any) -> None:
+        """See `Destination.write`."""
+        view = memoryview(raw).cast("B")
+        first = self.grid.number(start)
+        last = self.grid.number(start + view.nbytes - 1)
+        fs, _ = self.location.filesystem()
+
+        async def send(number: int) -> None:
+            low, high = self.grid.span(number)
+            # A copy of one part at a time: the client takes bytes.
+            await self._patiently(
+                lambda: self._upload_part(fs, number, bytes(view[low - start : high - start]))
+            )
+
+        async def send_all() -> None:
+            slots = asyncio.Semaphore(_PARTS_AT_A_TIME)
+
+            async def in_turn(number: int) -> None:
+                async with slots:
+                    await send(number)
+
+            async with asyncio.TaskGroup() as group:
+                for number in range(first, last + 1):
+                    group.create_task(in_turn(number))
+
+        with write_errors(self.location):
+            try:
+                sync(fs.loop, send_all)
+            except BaseExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+
+    async def _upload_part(self, fs: Any, number: int, body: bytes) -> None:
+        bucket, key = self._path
+        await fs._call_s3(
+            "upload_part",
+            Bucket=bucket,
+            Key=key,
+            UploadId=self.upload,
+            PartNumber=number + 1,
+            Body=body,
+        )
+
+    async def _patiently(self, call: Any) -> None:
+        attempts = Attempts(read_settings(), self.location.shown, self.location.scrub)
+        while True:
+            attempts.begin()
+            try:
+                await call()
+            except Exception as error:  # noqa: BLE001 the store's own errors
+                await asyncio.sleep(attempts.failed(error))
+            else:
+                return
+
+    def keep(self, number: int, record: bytes) -> None:
+        """See `Destination.keep`."""
+        self._put(self._beside(f"{number}.block"), record)
+
+    def recall(self, number: int) -> bytes:
+        """See `Destination.recall`."""
+        return self._get(self._beside(f"{number}.block"))
+
+    def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
+        """See `Destination.finish`."""
+        if self.upload not in self._uploads() and self._is_whole():
+            return  # done, by a task whose worker was lost before it could say so
+        for start, raw in rest:
+            self.write(start, raw)
+        for name, content in auxiliary.items():
+            beside = self.location.sibling(name)
+            self._put(beside.filesystem()[1], content)
+        parts = self._parts()
+        wanted = [
+            (n + 1, stop - start)
+            for n in range(self.grid.cells)
+            for start, stop in (self.grid.span(n),)
+        ]
+        if [(part["PartNumber"], part["Size"]) for part in parts] != wanted:
+            raise WriteError(
+                f"{self.location.shown}: {len(parts)} of {len(wanted)} parts have arrived whole",
+                code="write-failed",
+                cause="the store lost a part, or somebody else has written to this upload",
+                remedy="call again with {overwrite=True}",
+                where=here(self.location),
+            )
+        if not self.overwrite and self.location.exists():
+            raise exists(self.location.shown)
+        listed = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]
+        # Where the store knows conditional writes, a second writer cannot come first meanwhile.
+        condition = {} if self.overwrite else {"IfNoneMatch": "*"}
+        try:
+            self._call(
+                "complete_multipart_upload",
+                UploadId=self.upload,
+                MultipartUpload={"Parts": listed},
+                **condition,
+            )
+        except FileChangedError:  # the condition was not met
+            raise exists(self.location.shown) from None
+        self._forget_records()
+
+    def _parts(self) -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = []
+        marker: dict[str, Any] = {}
+        while True:
+            answer = self._call("list_parts", UploadId=self.upload, **marker)
+            parts += answer.get("Parts", ())
+            if not answer.get("IsTruncated"):
+                return sorted(parts, key=lambda part: int(part["PartNumber"]))
+            marker = {"PartNumberMarker": answer["NextPartNumberMarker"]}
+
+    def _is_whole(self) -> bool:
+        try:
+            return self.location.find_version().size == self.grid.size
+        except MissingFileError:
+            return False
+
+    def abandon(self) -> None:
+        """See `Destination.abandon`."""
+        if self.upload:
+            with suppress(WriteError):  # it has been completed or aborted before
+                self._call("abort_multipart_upload", UploadId=self.upload)
+        self._forget_records()
+
+    def _forget_records(self) -> None:
+        fs, _ = self.location.filesystem()
+        prefix = self._beside("")
+
+        def remove() -> None:
+            fs.invalidate_cache()
+            names = fs.find(prefix)
+            if names:
+                fs.rm(names)
+            fs.invalidate_cache()
+
+        with write_errors(self.location):
+            self.location.retried(remove)
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        """Call S3 with the bucket and the key, patiently."""
+        fs, _ = self.location.filesystem()
+        bucket, key = self._path
+        given = {"Bucket": bucket, "Key": key, **arguments}
+        given = {name: value for name, value in given.items() if value is not None}
+        with write_errors(self.location):
+            return self.location.retried(lambda: sync(fs.loop, fs._call_s3, method, **given))
+
+    def _put(self, path: str, content: bytes) -> None:
+        fs, _ = self.location.filesystem()
+        with write_errors(self.location):
+            self.location.retried(lambda: fs.pipe_file(path, content))
+
+    def _get(self, path: str) -> bytes:
+        fs, _ = self.location.filesystem()
+        found: bytes = self.location.retried(lambda: fs.cat_file(path))
+        return found

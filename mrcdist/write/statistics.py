@@ -1,0 +1,108 @@
+"""Minimum, maximum, mean and RMS deviation of all values, from parts that come in any order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Statistics", "merge_statistics", "statistics_of"]
+
+# Values summed at a time: few enough that squares of 16-bit integers add up exactly in float64
+# (2**18 * 2**32 < 2**53), and that a block's statistics take 2 MiB beside it.
+_PIECE = 2**18
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of integers sums are exact; of floats they are merged pairwise in float64.
+
+    Attributes
+    ----------
+    count : int
+    minimum, maximum : float
+    total : int or float
+        Sum of integers; mean of floats.
+    squares : int or float
+        Sum of the squares of integers; of floats, the sum of squared deviations from the mean.
+    """
+
+    count: int
+    minimum: float
+    maximum: float
+    total: int | float
+    squares: int | float
+
+    def summary(self) -> tuple[float, float, float, float]:
+        """Return DMIN, DMAX, DMEAN and RMS, the last being the deviation from the mean."""
+        if isinstance(self.total, int) and isinstance(self.squares, int):
+            mean = self.total / self.count
+            variance = (self.squares * self.count - self.total**2) / self.count**2
+        else:
+            mean, variance = self.total, self.squares / self.count
+        return self.minimum, self.maximum, mean, math.sqrt(max(variance, 0.0))
+
+
+def statistics_of(numbers: npt.NDArray[Any]) -> Statistics | None:
+    """Sum up an array of real numbers; None for complex ones and empty arrays.
+
+    A value that is not a number makes all four of them NaN, which the header marks as
+    undetermined.
+    """
+    if numbers.dtype.kind == "c" or numbers.size == 0:
+        return None
+    flat = numbers.reshape(-1)
+    pieces = (flat[at : at + _PIECE] for at in range(0, flat.size, _PIECE))
+    exact = numbers.dtype.kind in "iub" and numbers.dtype.itemsize <= 2
+    return merge_statistics(_exactly(p) if exact else _in_float64(p) for p in pieces)
+
+
+def merge_statistics(parts: Iterable[Statistics | None]) -> Statistics | None:
+    """Merge neighbours two by two; None if one of them is."""
+    level = list(parts)
+    while len(level) > 1:
+        pairs = [level[at : at + 2] for at in range(0, len(level), 2)]
+        level = [_merged(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    return level[0] if level else None
+
+
+def _exactly(piece: npt.NDArray[Any]) -> Statistics:
+    values = piece.astype(np.float64)
+    return Statistics(
+        values.size,
+        float(values.min()),
+        float(values.max()),
+        int(values.sum()),
+        int(np.dot(values, values)),
+    )
+
+
+def _in_float64(piece: npt.NDArray[Any]) -> Statistics:
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = piece.astype(np.float64)
+        mean = float(values.mean())
+        values -= mean
+        squares = float(np.dot(values, values))
+    return Statistics(piece.size, float(piece.min()), float(piece.max()), mean, squares)
+
+
+def _merged(a: Statistics | None, b: Statistics | None) -> Statistics | None:
+    if a is None or b is None:
+        return None
+    count = a.count + b.count
+    # min() and max() of Python pass over NaN.
+    minimum, maximum = (
+        float(np.minimum(a.minimum, b.minimum)),
+        float(np.maximum(a.maximum, b.maximum)),
+    )
+    if isinstance(a.total, int) and isinstance(b.total, int):
+        return Statistics(count, minimum, maximum, a.total + b.total, a.squares + b.squares)
+    # Chan, Golub and LeVeque, Am. Stat. 37 (1983), 242-247.
+    difference = b.total - a.total
+    mean = a.total + difference * b.count / count
+    squares = a.squares + b.squares + difference**2 * a.count * b.count / count
+    return Statistics(count, minimum, maximum, mean, squares)

@@ -1,0 +1,130 @@
+"""What workers do: write a block, join what blocks share, finish the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
+from mrcdist.write.destination import Destination
+from mrcdist.write.grid import block_runs, split_run
+from mrcdist.write.local import LocalDestination
+from mrcdist.write.record import Record, merge_records
+from mrcdist.write.statistics import statistics_of
+
+__all__ = ["Job", "finish", "merge", "recall_block", "write_block"]
+
+Box = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a file needs; picklable and small.
+
+    Attributes
+    ----------
+    destination : Destination
+    header : NewHeader
+    shape : tuple of int
+        Of the whole array.
+    statistics : bool
+        Whether they are wanted.
+    """
+
+    destination: Destination
+    header: NewHeader
+    shape: tuple[int, ...]
+    statistics: bool
+
+    def byte_range(self, box: Box) -> tuple[int, int, int]:
+        """Return first byte of a block, bytes of each of its runs, and how many bytes it has."""
+        row = self.header.storage.row_bytes(self.shape[-1])
+        per_row = (*self.shape[:-1], row)
+        columns = self._columns(box[-1])
+        length, runs = block_runs(per_row, (*box[:-1], columns))
+        first, _ = next(iter(runs))
+        total = columns[1] - columns[0]
+        for start, stop in box[:-1]:
+            total *= stop - start
+        return self.header.data_offset + first, length, total
+
+    def _columns(self, columns: tuple[int, int]) -> tuple[int, int]:
+        storage = self.header.storage
+        return storage.row_bytes(columns[0]), storage.row_bytes(columns[1])
+
+
+def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> Record:
+    """Write a block, but for the parts of cells at its ends.
+
+    Parameters
+    ----------
+    block : ndarray
+    job : Job
+    number : int
+    box : tuple of (int, int)
+        Start and stop along each axis of the whole array.
+    """
+    block = np.asarray(block)
+    raw = encode_pixels(block, job.header.storage, job.header.byteorder)
+    start, length, total = job.byte_range(box)
+    carried: list[tuple[int, bytes]] = []
+    if length == total:
+        flat = raw.reshape(-1)
+        (begin, end), parts = split_run(job.destination.grid, start, start + total)
+        if begin < end:
+            job.destination.write(begin, flat[begin - start : end - start].data)
+        carried = [(a, flat[a - start : b - start].tobytes()) for a, b in parts]
+    else:
+        _write_runs(raw, job, box)
+    statistics = statistics_of(block) if job.statistics else None
+    record = Record(total, statistics, tuple(carried))
+    job.destination.keep(number, record.to_bytes())
+    return record
+
+
+def _write_runs(raw: npt.NDArray[np.uint8], job: Job, box: Box) -> None:
+    """Write parts of rows or frames to their places; on local disks alone."""
+    destination = job.destination
+    if not isinstance(destination, LocalDestination):
+        raise TypeError("blocks are planned to be contiguous, but for those on local disks")
+    row = job.header.storage.row_bytes(job.shape[-1])
+    columns = job._columns(box[-1])
+    _, runs = block_runs((*job.shape[:-1], row), (*box[:-1], columns))
+    with destination.writing() as write:
+        for at, index in runs:
+            write(job.header.data_offset + at, np.ascontiguousarray(raw[index]).data)
+
+
+def recall_block(job: Job, number: int) -> Record | None:
+    """Read the record of a block that an earlier call has written."""
+    return Record.from_bytes(job.destination.recall(number))
+
+
+def merge(job: Job, records: list[Record]) -> Record:
+    """Join what neighbours have carried, and write the cells that are whole by now."""
+    complete, record = merge_records(job.destination.grid, records)
+    for start, raw in complete:
+        job.destination.write(start, raw)
+    return record
+
+
+def finish(
+    job: Job, record: Record, extended: bytes, auxiliary: dict[str, bytes]
+) -> tuple[float, float, float, float] | None:
+    """Write the header, which comes last, and give the file its name.
+
+    Returns
+    -------
+    tuple of four floats or None
+        DMIN, DMAX, DMEAN and RMS deviation.
+    """
+    known = record.statistics.summary() if record.statistics else None
+    start = (0, encode_header(job.header, known) + extended)
+    complete, last = merge_records(job.destination.grid, [Record(0, None, (start,)), record])
+    if last.carried:
+        raise AssertionError(f"cells at {[at for at, _ in last.carried]} were not written")
+    job.destination.finish(complete, auxiliary)
+    return known

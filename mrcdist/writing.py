@@ -1,0 +1,216 @@
+"""The public face of writing: arguments in, the two phases in order."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from dask.delayed import Delayed
+
+from mrcdist.errors import ArgumentError, MrcdistWarning
+from mrcdist.format.byte_order import ByteOrder
+from mrcdist.storage.location import Location
+from mrcdist.write.contents import contents_of
+from mrcdist.write.plan import Kind, WritePlan, WriteReport
+from mrcdist.write.plan import plan_write as make_plan
+
+__all__ = ["file_writer", "plan_write", "write_mrc"]
+
+# What is left of a URL that went through pathlib: one slash behind the colon.
+_BROKEN_URL = re.compile(r"(?:^|/)(s3|s3a|gs|gcs|abfs|az|http|https|memory):/(?!/)")
+
+
+def write_mrc(
+    url: str | os.PathLike[str],
+    data: Any,
+    *,
+    axes: Sequence[Mapping[str, Any]] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    kind: Kind | None = None,
+    statistics: bool = True,
+    sidecar: Literal["auto"] | bool = "auto",
+    extended_header: bytes | None = None,
+    exttyp: str | None = None,
+    labels: Sequence[str] = (),
+    byteorder: ByteOrder = "<",
+    overwrite: bool = False,
+    resume: bool = False,
+    compute: bool = True,
+    storage_options: Mapping[str, Any] | None = None,
+) -> WriteReport | Delayed:
+    """Write an MRC file: the workers of a cluster write their own blocks, in parallel.
+
+    The file gets its name once it is whole; until then, what had that name stays as it is.
+
+    Parameters
+    ----------
+    url : str or PathLike
+        A path, or any fsspec URL. On a cluster, each worker needs the path's folder. Disks and S3
+        are written in parallel; to other stores, one task writes all.
+    data : array, mapping or HyperSpy signal
+        A numpy or dask array of two or more axes, the last two being rows and columns; a dict that
+        `read_mrc` returned; or a HyperSpy signal. Lazy data are computed block by block.
+    axes : sequence of mapping, optional
+        One an axis, in array order, with ``name``, ``scale``, ``offset``, ``units``. Default: the
+        data's own.
+    metadata : mapping, optional
+        With HyperSpy's names, for the sidecar. Default: the data's own.
+    dtype : str, optional
+        "int8", "uint8" (mode 0 with IMOD's stamp), "int16", "uint16", "float16", "float32",
+        "complex64" or "uint4". A value that does not fit is an error. Default: the array's, where
+        MRC has a mode for it; uint8 is then stored as uint16, bool as int8.
+    kind : {"images", "volume", "volumes"}, optional
+        What the sections are: ISPG 0, 1 or 401. Default: a volume where the third axis from the
+        end is called "z" and has a unit of length, else images.
+    statistics : bool, default True
+        Compute DMIN, DMAX, DMEAN and RMS of all values; otherwise they are marked as undetermined.
+    sidecar : "auto" or bool, default "auto"
+        Write what the header has no place for: a scan's shape and calibration to the
+        ``_info.txt`` of a ``*_movie.mrc``, with Direct Electron's keys; tilt angles to
+        ``.rawtlt``. True also for a scan whose name does not end in ``_movie.mrc``.
+    extended_header : bytes, optional
+    exttyp : str, optional
+        Its kind, up to four characters.
+    labels : sequence of str, default ()
+        Up to nine, of 80 ASCII characters.
+    byteorder : {"<", ">"}, default "<"
+    overwrite : bool, default False
+        Replace a file of that name.
+    resume : bool, default False
+        Keep finished blocks if this call is interrupted, and go on with those that an earlier one
+        has kept. The data have to be the same.
+    compute : bool, default True
+        False returns a Delayed that writes when it is computed.
+    storage_options : mapping, optional
+        For fsspec. Never shown.
+
+    Returns
+    -------
+    WriteReport or dask.delayed.Delayed
+        url, nbytes, shape, mode, statistics (DMIN, DMAX, DMEAN, RMS) and seconds.
+
+    Raises
+    ------
+    ArgumentError
+        The data do not fit into an MRC file; the file exists; another call is writing it.
+    WriteError, AccessDeniedError
+        The disk or the store.
+
+    Warns
+    -----
+    MrcdistWarning
+        Something has no place in the file.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> report = write_mrc("ones.mrc", da.ones((4, 32, 32), chunks=(2, 32, 32), dtype="uint16"))
+    >>> report.nbytes, report.mode, report.statistics
+    (9216, 6, (1.0, 1.0, 1.0, 0.0))
+    """
+    plan = plan_write(
+        url,
+        data,
+        axes=axes,
+        metadata=metadata,
+        dtype=dtype,
+        kind=kind,
+        statistics=statistics,
+        sidecar=sidecar,
+        extended_header=extended_header,
+        exttyp=exttyp,
+        labels=labels,
+        byteorder=byteorder,
+        overwrite=overwrite,
+        resume=resume,
+        storage_options=storage_options,
+    )
+    for note in plan.notes:
+        warnings.warn(f"{plan.location.shown}: {note}", MrcdistWarning, stacklevel=2)
+    return plan.write() if compute else plan.delayed()
+
+
+def plan_write(
+    url: str | os.PathLike[str],
+    data: Any,
+    *,
+    axes: Sequence[Mapping[str, Any]] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    kind: Kind | None = None,
+    statistics: bool = True,
+    sidecar: Literal["auto"] | bool = "auto",
+    extended_header: bytes | None = None,
+    exttyp: str | None = None,
+    labels: Sequence[str] = (),
+    byteorder: ByteOrder = "<",
+    overwrite: bool = False,
+    resume: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> WritePlan:
+    """Plan the writing of a file without computing or writing anything.
+
+    Parameters are those of `write_mrc`.
+
+    Returns
+    -------
+    WritePlan
+        Its ``explain()`` says what writing will cost; ``write()`` writes.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> plan = plan_write("ones.mrc", da.ones((64, 512, 512), chunks=(32, -1, -1), dtype="uint16"))
+    >>> plan.explain().tasks, plan.nbytes
+    (2, 33555456)
+    """
+    name = os.fspath(url)
+    broken = _BROKEN_URL.search(name)
+    if broken:
+        raise ArgumentError(
+            f"url={name}",
+            code="destination-invalid",
+            argument="url",
+            cause=f"it is what is left of a URL ({broken[1]}://…) that was taken for a path, as "
+            "HyperSpy's save does",
+            remedy='call mrcdist.write_mrc("s3://bucket/name.mrc", signal) instead',
+        )
+    return make_plan(
+        Location.of(url, storage_options),
+        contents_of(data, axes, metadata),
+        dtype=dtype,
+        kind=kind,
+        statistics=statistics,
+        sidecar=sidecar,
+        extended_header=extended_header,
+        exttyp=exttyp,
+        labels=labels,
+        byteorder=byteorder,
+        overwrite=overwrite,
+        resume=resume,
+    )
+
+
+def file_writer(
+    filename: str | os.PathLike[str],
+    signal: Mapping[str, Any],
+    endianness: ByteOrder = "<",
+    **extras: Any,
+) -> None:
+    """Write an MRC file with RosettaSciIO's signature, for HyperSpy and for scripts.
+
+    Parameters
+    ----------
+    filename : str or PathLike
+        HyperSpy has asked before whether an existing file is to be replaced.
+    signal : mapping
+        RosettaSciIO's dict: data, axes, metadata, original_metadata.
+    endianness : {"<", ">"}, default "<"
+    **extras
+        `write_mrc`'s other arguments.
+    """
+    write_mrc(filename, signal, byteorder=endianness, **{"overwrite": True, **extras})

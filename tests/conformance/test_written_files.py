@@ -1,0 +1,179 @@
+"""Files that `write_mrc` makes, byte by byte."""
+
+from __future__ import annotations
+
+import struct
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.errors import ArgumentError
+from tests.support.mrc_files import counting, header_bytes
+
+MODES = {
+    "int8": 0, "bool": 0, "int16": 1, "float32": 2, "complex64": 4, "uint16": 6, "uint8": 6,
+    "float16": 12,
+}  # fmt: skip
+STORED = {"bool": "int8", "uint8": "uint16"}
+
+
+def numbers(shape, dtype):
+    if dtype == "bool":
+        return counting(shape, "int16") % 3 == 0
+    return (
+        counting(shape, "float32").astype(dtype) % 60
+        if dtype == "float16"
+        else (
+            counting(shape, "int16").astype(dtype) if dtype == "uint8" else counting(shape, dtype)
+        )
+    )
+
+
+def statistics(array):
+    if array.dtype.kind == "c":
+        return 0.0, -1.0, -2.0, -1.0
+    exact = array.astype(np.float64)
+    return exact.min(), exact.max(), exact.mean(), exact.std()
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("dtype", MODES)
+def test_file_is_header_then_pixels(tmp_path, dtype, byteorder):
+    array = numbers((3, 4, 5), dtype)
+    path = tmp_path / "a.mrc"
+    report = mrcdist.write_mrc(path, array, byteorder=byteorder)
+    raw = path.read_bytes()
+    expected = header_bytes(
+        nx=5, ny=4, nz=3, mode=MODES[dtype], byteorder=byteorder, intervals=(5, 4, 1),
+        statistics=statistics(array), nversion=20141,
+    )  # fmt: skip
+    assert raw[:220] == expected[:220]
+    assert struct.unpack(f"{byteorder}i", raw[220:224]) == (1,)
+    assert raw[224:232] == b"mrcdist "
+    stored = array.astype(np.dtype(STORED.get(dtype, dtype)).newbyteorder(byteorder))
+    assert raw[1024:] == stored.tobytes()
+    assert report.nbytes == len(raw)
+    assert report.mode == MODES[dtype]
+
+
+def test_bytes_are_mode_0_with_imods_stamp_if_asked_for(tmp_path):
+    array = np.arange(60, dtype="uint8").reshape(3, 4, 5) + 190
+    mrcdist.write_mrc(tmp_path / "a.mrc", array, dtype="uint8")
+    raw = (tmp_path / "a.mrc").read_bytes()
+    # Flag 1, signed bytes, is not set; flag 4: the origin's sign is MRC2014's.
+    assert struct.unpack("<i", raw[12:16]) == (0,)
+    assert struct.unpack("<2i", raw[152:160]) == (1146047817, 4)
+    assert raw[1024:] == array.tobytes()
+
+
+@pytest.mark.parametrize("columns", [4, 5])
+@pytest.mark.parametrize("chunks", [(3, 4, 5), (1, 2, 3), (2, 4, 2)])
+def test_four_bit_pixels_are_packed_low_nibble_first(tmp_path, columns, chunks):
+    array = (np.arange(12 * columns).reshape(3, 4, columns) * 7) % 16
+    chunks = (*chunks[:2], min(chunks[2], columns))
+    mrcdist.write_mrc(tmp_path / "a.mrc", da.from_array(array, chunks=chunks), dtype="uint4")
+    raw = (tmp_path / "a.mrc").read_bytes()
+    rows = array.reshape(12, columns)
+    expected = bytearray()
+    for row in rows:
+        padded = [*row, 0] if columns % 2 else list(row)
+        expected += bytes(
+            low | high << 4 for low, high in zip(padded[::2], padded[1::2], strict=True)
+        )
+    assert raw[1024:] == bytes(expected)
+    assert struct.unpack("<i", raw[12:16]) == (101,)
+
+
+def axes(*described):
+    return [
+        {"name": name, "scale": scale, "offset": offset, "units": units}
+        for name, scale, offset, units in described
+    ]
+
+
+def test_volume_has_the_calibration_of_its_axes_in_angstrom(tmp_path):
+    described = axes(("z", 2.0, 1.0, "nm"), ("y", 0.5, -3.0, "nm"), ("x", 4.0, 0.0, "Å"))
+    mrcdist.write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"), axes=described)
+    raw = (tmp_path / "a.mrc").read_bytes()
+    assert struct.unpack("<3i3f", raw[28:52]) == (5, 4, 3, 5 * 4.0, 4 * 5.0, 3 * 20.0)
+    assert struct.unpack("<3i", raw[64:76]) == (1, 2, 3)
+    assert struct.unpack("<i", raw[88:92]) == (1,)
+    assert struct.unpack("<3f", raw[196:208]) == (0.0, -30.0, 10.0)
+
+
+def test_permuted_axes_are_named_by_mapc_mapr_maps(tmp_path):
+    described = axes(("y", 2.0, 0.0, "nm"), ("x", 0.5, 0.0, "nm"), ("z", 4.0, 0.0, "nm"))
+    array = counting((3, 4, 5), "int16")
+    mrcdist.write_mrc(tmp_path / "a.mrc", array, axes=described, kind="volume")
+    raw = (tmp_path / "a.mrc").read_bytes()
+    assert struct.unpack("<3i", raw[64:76]) == (3, 1, 2)
+    # MX and CELLA follow X, Y, Z: rows (4), sections (3), columns (5).
+    assert struct.unpack("<3i3f", raw[28:52]) == (4, 3, 5, 4 * 5.0, 3 * 20.0, 5 * 40.0)
+    [data] = mrcdist.read_mrc(tmp_path / "a.mrc", distributed=False)
+    assert [(axis["name"], axis["scale"]) for axis in data["axes"]] == [
+        ("y", 2.0), ("x", 0.5), ("z", 4.0),
+    ]  # fmt: skip
+
+
+def test_stack_of_volumes_has_ispg_401_and_sections_of_one_as_mz(tmp_path):
+    array = counting((2, 3, 4, 5), "int16")
+    mrcdist.write_mrc(tmp_path / "a.mrc", array, kind="volumes")
+    raw = (tmp_path / "a.mrc").read_bytes()
+    assert struct.unpack("<3i", raw[:12]) == (5, 4, 6)
+    assert struct.unpack("<3i", raw[28:40]) == (5, 4, 3)
+    assert struct.unpack("<i", raw[88:92]) == (401,)
+
+
+def test_extended_header_and_labels_are_stored_as_they_are(tmp_path):
+    path = tmp_path / "a.mrc"
+    mrcdist.write_mrc(
+        path, counting((1, 4, 5), "int16"), extended_header=b"x" * 160, exttyp="CCP4",
+        labels=("first", "second"),
+    )  # fmt: skip
+    raw = path.read_bytes()
+    assert struct.unpack("<i", raw[92:96]) == (160,)
+    assert raw[104:108] == b"CCP4"
+    assert raw[1024:1184] == b"x" * 160
+    assert raw[304:384].rstrip() == b"first"
+    assert raw[384:464].rstrip() == b"second"
+    assert len(raw) == 1024 + 160 + 40
+
+
+def test_statistics_are_marked_as_undetermined_where_not_wanted(tmp_path):
+    mrcdist.write_mrc(tmp_path / "a.mrc", counting((2, 4, 5), "int16"), statistics=False)
+    raw = (tmp_path / "a.mrc").read_bytes()
+    assert struct.unpack("<3f", raw[76:88]) == (0.0, -1.0, -2.0)
+    assert struct.unpack("<f", raw[216:220]) == (-1.0,)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (-129, "int8"), (1.5, "int16"), (np.nan, "int16"), (2.0**31, "int16"), (-1, "uint16"),
+        (256, "uint8"), (16, "uint4"), (1e39, "float32"), (70000.0, "float16"), (1j, "float32"),
+        (2**24 + 1, "float32"), (np.inf, "uint16"),
+    ],
+)  # fmt: skip
+def test_value_that_a_dtype_does_not_hold_is_an_error(tmp_path, value, dtype):
+    array = np.zeros(
+        (2, 3, 4), np.result_type(type(value)) if not isinstance(value, int) else "int64"
+    )
+    array[1, 2, 3] = value
+    with pytest.raises(ArgumentError) as error:
+        mrcdist.write_mrc(tmp_path / "a.mrc", array, dtype=dtype)
+    assert error.value.code == "value-does-not-fit"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128", "int32", "uint32", "int64", "uint64"])
+def test_dtype_without_a_mode_is_an_error_unless_another_is_asked_for(tmp_path, dtype):
+    array = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    with pytest.raises(ArgumentError) as error:
+        mrcdist.write_mrc(tmp_path / "a.mrc", array)
+    assert error.value.code == "dtype-unwritable"
+    wanted = "complex64" if "complex" in dtype else "float32"
+    mrcdist.write_mrc(tmp_path / "a.mrc", array, dtype=wanted)
+    [data] = mrcdist.read_mrc(tmp_path / "a.mrc", distributed=False)
+    np.testing.assert_array_equal(data["data"], array)

@@ -1,0 +1,351 @@
+"""Files written by clusters of processes, to disks and buckets, through whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.errors import ArgumentError, WriteError
+from mrcdist.write.grid import Grid
+from tests.support.processes import ROOT
+from tests.support.s3 import Bucket, S3Server
+
+MIB = 2**20
+NUMBERS = np.random.default_rng(0).integers(0, 4000, (48, 512, 512), dtype="uint16")  # 24 MiB
+
+
+def chunked(frames: int = 12) -> da.Array:
+    return da.from_array(NUMBERS, chunks=(frames, -1, -1))
+
+
+def read_back(url: Any, **options: Any) -> np.ndarray[Any, Any]:
+    [data] = mrcdist.read_mrc(url, metadata_file=None, **options)
+    numbers: np.ndarray[Any, Any] = data["data"].compute()
+    return numbers
+
+
+def names_in(bucket: Bucket) -> list[str]:
+    answer = bucket.server.client.list_objects_v2(Bucket=bucket.name)
+    return [each["Key"] for each in answer.get("Contents", ())]
+
+
+def uploads_in(bucket: Bucket) -> list[str]:
+    answer = bucket.server.client.list_multipart_uploads(Bucket=bucket.name)
+    return [each["Key"] for each in answer.get("Uploads", ())]
+
+
+@pytest.fixture
+def options(s3_bucket: Bucket) -> dict[str, Any]:
+    return s3_bucket.storage_options()
+
+
+class TestDisk:
+    @pytest.mark.usefixtures("cluster")
+    @pytest.mark.parametrize("chunks", [(6, -1, -1), (48, 100, -1), (48, 512, 130), (7, 300, 200)])
+    def test_blocks_of_any_shape_are_written_by_the_workers(
+        self, tmp_path: Path, chunks: tuple[int, ...]
+    ) -> None:
+        path = tmp_path / "numbers.mrc"
+        report = mrcdist.write_mrc(path, da.from_array(NUMBERS, chunks=chunks))
+        np.testing.assert_array_equal(read_back(path), NUMBERS)
+        assert report.statistics == pytest.approx(
+            (NUMBERS.min(), NUMBERS.max(), NUMBERS.mean(), NUMBERS.std())
+        )
+        assert [each.name for each in tmp_path.iterdir()] == ["numbers.mrc"]
+
+    def test_header_is_the_same_whatever_the_chunks(self, tmp_path: Path) -> None:
+        headers = set()
+        for number, chunks in enumerate([(48, -1, -1), (6, -1, -1), (5, 100, -1), (7, 300, 200)]):
+            path = tmp_path / f"{number}.mrc"
+            mrcdist.write_mrc(path, da.from_array(NUMBERS, chunks=chunks))
+            headers.add(path.read_bytes()[:224])  # labels have a date
+        assert len(headers) == 1
+
+    def test_existing_file_stays_unless_it_is_to_be_replaced(self, tmp_path: Path) -> None:
+        path = tmp_path / "numbers.mrc"
+        path.write_bytes(b"mine")
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.write_mrc(path, chunked())
+        assert error.value.code == "destination-exists"
+        assert path.read_bytes() == b"mine"
+        mrcdist.write_mrc(path, chunked(), overwrite=True)
+        np.testing.assert_array_equal(read_back(path), NUMBERS)
+
+    def test_existing_file_is_whole_until_it_is_replaced(self, tmp_path: Path) -> None:
+        path = tmp_path / "numbers.mrc"
+        path.write_bytes(b"mine")
+
+        def failing(block: Any) -> Any:
+            raise RuntimeError("the computation failed")
+
+        broken = chunked().map_blocks(failing, dtype="uint16", meta=np.empty((0, 0, 0), "uint16"))
+        with pytest.raises(RuntimeError):
+            mrcdist.write_mrc(path, broken, overwrite=True)
+        assert path.read_bytes() == b"mine"
+        assert [each.name for each in tmp_path.iterdir()] == ["numbers.mrc"]
+
+    def test_second_writer_is_refused_while_the_first_writes(self, tmp_path: Path) -> None:
+        path = tmp_path / "numbers.mrc"
+        first = mrcdist.write_mrc(path, chunked(), compute=False)
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.write_mrc(path, chunked())
+        assert error.value.code == "destination-busy"
+        first.compute()
+        np.testing.assert_array_equal(read_back(path), NUMBERS)
+
+    def test_file_that_appears_meanwhile_is_not_replaced(self, tmp_path: Path) -> None:
+        path = tmp_path / "numbers.mrc"
+        writing = mrcdist.write_mrc(path, chunked(), compute=False)
+        path.write_bytes(b"another writer's")
+        with pytest.raises(ArgumentError) as error:
+            writing.compute()
+        assert error.value.code == "destination-exists"
+        assert path.read_bytes() == b"another writer's"
+
+    def test_full_disk_is_found_before_anything_is_computed(self, tmp_path: Path) -> None:
+        small = tmp_path / "small"
+        small.mkdir()
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(small)], check=False
+        )
+        if mounted.returncode:
+            pytest.skip("mounting a small disk takes root")
+        computed = tmp_path / "computed"
+
+        def touching(block: Any) -> Any:
+            computed.touch()
+            return block
+
+        try:
+            array = chunked().map_blocks(touching, dtype="uint16", meta=np.empty((0, 0, 0), "u2"))
+            with pytest.raises(WriteError) as error:
+                mrcdist.write_mrc(small / "numbers.mrc", array)
+            assert error.value.code == "disk-full"
+            assert list(small.iterdir()) == []
+            assert not computed.exists()
+        finally:
+            subprocess.run(["umount", str(small)], check=True)
+
+    def test_value_that_does_not_fit_leaves_nothing(self, tmp_path: Path) -> None:
+        wide = NUMBERS.astype("int32")
+        wide[40, 3, 5] = 70_000
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.write_mrc(
+                tmp_path / "a.mrc", da.from_array(wide, chunks=(6, -1, -1)), dtype="uint16"
+            )
+        assert "70000" in error.value.problem
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("step", [4096, 65536, 10**6])
+    def test_pages_shared_by_blocks_are_written_once(
+        self, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As on network filesystems, of which hosts cache pages."""
+        written: list[tuple[int, int]] = []
+        write = mrcdist.write.local.LocalDestination.write
+
+        def noting(self: Any, start: int, raw: Any) -> None:
+            written.append((start, start + memoryview(raw).nbytes))
+            write(self, start, raw)
+
+        monkeypatch.setattr(mrcdist.write.local.LocalDestination, "write", noting)
+        monkeypatch.setattr(
+            mrcdist.write.plan,
+            "local_grid",
+            lambda path, offset, size: Grid(-(-offset // step) * step, step, size),
+        )
+        path = tmp_path / "numbers.mrc"
+        odd = da.from_array(NUMBERS[:, :511, :509], chunks=(5, -1, -1))
+        mrcdist.write_mrc(path, odd)
+        np.testing.assert_array_equal(read_back(path), NUMBERS[:, :511, :509])
+        cuts = sorted(written)
+        size = path.stat().st_size
+        assert [a for a, _ in cuts] == [0, *(b for _, b in cuts[:-1])]
+        assert cuts[-1][1] == size
+        assert all(start % step == 0 for start, _ in cuts)
+
+
+class TestInterruptedClient:
+    """A client that is killed, and one that goes on."""
+
+    PROGRAM = """
+import sys, time
+import dask.array as da, numpy as np
+import mrcdist
+from distributed import LocalCluster, Client
+
+numbers = np.load(sys.argv[2], mmap_mode="r")
+def slow(block):
+    time.sleep(0.2)
+    return block
+array = da.from_array(np.asarray(numbers), chunks=(2, -1, -1)).map_blocks(
+    slow, dtype="uint16", meta=np.empty((0, 0, 0), "uint16"), token="slow"
+)
+array = array.rechunk((6, -1, -1))
+print("begun", flush=True)
+mrcdist.write_mrc(sys.argv[1], array, resume=True)
+print("done", flush=True)
+"""
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_resume_goes_on_after_sigkill(self, tmp_path: Path, seed: int) -> None:
+        path, program, stored = tmp_path / "a.mrc", tmp_path / "program.py", tmp_path / "a.npy"
+        program.write_text(self.PROGRAM)
+        np.save(stored, NUMBERS)
+        command = [sys.executable, str(program), str(path), str(stored)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"begun\n"
+            time.sleep(random.Random(seed).uniform(0.1, 1.5))
+            process.send_signal(signal.SIGKILL)
+        finished = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert finished.returncode == 0, finished.stderr.decode()
+        np.testing.assert_array_equal(read_back(path), NUMBERS)
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["a.mrc", "a.npy", "program.py"]
+
+
+class TestResume:
+    @pytest.fixture(params=["disk", "bucket"])
+    def place(
+        self, request: pytest.FixtureRequest, tmp_path: Path
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        if request.param == "disk":
+            yield str(tmp_path / "a.mrc"), {}
+            return
+        with request.getfixturevalue("moto").bucket() as bucket:
+            yield bucket.url("a.mrc"), bucket.storage_options()
+
+    def test_finished_blocks_are_not_computed_again(
+        self, place: tuple[str, dict[str, Any]], tmp_path: Path
+    ) -> None:
+        url, options = place
+        computed = tmp_path / "computed"
+        poison = tmp_path / "poison"
+        poison.touch()
+        array = chunked().map_blocks(
+            counting_block,
+            computed,
+            poison,
+            dtype="uint16",
+            meta=np.empty((0, 0, 0), "u2"),
+            token="counting",
+        )
+        with pytest.raises(RuntimeError):
+            mrcdist.write_mrc(url, array, resume=True, storage_options=options)
+        before = len(computed.read_text().splitlines())
+        poison.unlink()
+        mrcdist.write_mrc(url, array, resume=True, storage_options=options)
+        after = len(computed.read_text().splitlines())
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+        assert after - before < 4
+
+    def test_other_data_are_refused(self, place: tuple[str, dict[str, Any]]) -> None:
+        url, options = place
+        mrcdist.write_mrc(url, chunked(), compute=False, storage_options=options)
+        other = da.from_array(NUMBERS[::-1], chunks=(12, -1, -1))
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.write_mrc(url, other, resume=True, storage_options=options)
+        assert error.value.code == "destination-differs"
+        mrcdist.write_mrc(url, chunked(), resume=True, storage_options=options)
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+
+
+def counting_block(block: Any, computed: Path, poison: Path, block_info: Any = None) -> Any:
+    if block_info[0]["chunk-location"][0] == 3:
+        time.sleep(1.0)  # the others are done by then
+        if poison.exists():
+            raise RuntimeError("the computation failed")
+    with computed.open("a") as file:
+        file.write("x\n")
+    return block
+
+
+class TestBucket:
+    @pytest.mark.usefixtures("cluster")
+    @pytest.mark.parametrize("frames", [1, 13, 15, 48])
+    def test_workers_upload_their_own_parts(
+        self, s3_bucket: Bucket, options: dict[str, Any], frames: int
+    ) -> None:
+        url = s3_bucket.url("folder/numbers.mrc")
+        mrcdist.write_mrc(url, chunked(frames), storage_options=options)
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+        assert names_in(s3_bucket) == ["folder/numbers.mrc"]
+        assert uploads_in(s3_bucket) == []
+
+    @pytest.mark.usefixtures("cluster")
+    def test_blocks_of_parts_of_frames_are_gathered(
+        self, s3_bucket: Bucket, options: dict[str, Any]
+    ) -> None:
+        url = s3_bucket.url("numbers.mrc")
+        array = da.from_array(NUMBERS, chunks=(48, 100, 130))
+        mrcdist.write_mrc(url, array, storage_options=options)
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+
+    def test_existing_object_stays(self, s3_bucket: Bucket, options: dict[str, Any]) -> None:
+        s3_bucket.put("numbers.mrc", b"mine")
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.write_mrc(s3_bucket.url("numbers.mrc"), chunked(), storage_options=options)
+        assert error.value.code == "destination-exists"
+        assert names_in(s3_bucket) == ["numbers.mrc"]
+        assert uploads_in(s3_bucket) == []
+
+    def test_object_that_appears_meanwhile_stays(
+        self, s3_bucket: Bucket, options: dict[str, Any]
+    ) -> None:
+        url = s3_bucket.url("numbers.mrc")
+        writing = mrcdist.write_mrc(url, chunked(), storage_options=options, compute=False)
+        s3_bucket.put("numbers.mrc", b"another writer's")
+        with pytest.raises(ArgumentError) as error:
+            writing.compute()
+        assert error.value.code == "destination-exists"
+        body = s3_bucket.server.client.get_object(Bucket=s3_bucket.name, Key="numbers.mrc")["Body"]
+        assert body.read() == b"another writer's"
+
+    def test_failure_leaves_nothing(self, s3_bucket: Bucket, options: dict[str, Any]) -> None:
+        def failing(block: Any) -> Any:
+            raise RuntimeError("the computation failed")
+
+        broken = da.concatenate(
+            [
+                chunked()[:36],
+                chunked()[36:].map_blocks(failing, dtype="u2", meta=np.empty((0, 0, 0), "u2")),
+            ]
+        )
+        with pytest.raises(RuntimeError):
+            mrcdist.write_mrc(s3_bucket.url("numbers.mrc"), broken, storage_options=options)
+        assert names_in(s3_bucket) == []
+        assert uploads_in(s3_bucket) == []
+
+    def test_what_an_earlier_call_left_is_named_and_replaced(
+        self, s3_bucket: Bucket, options: dict[str, Any]
+    ) -> None:
+        url = s3_bucket.url("numbers.mrc")
+        mrcdist.write_mrc(url, chunked(), storage_options=options, compute=False)
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.write_mrc(url, chunked(), storage_options=options)
+        assert error.value.code == "destination-busy"
+        assert f"{url}.mrcdist-write/" in error.value.cause
+        mrcdist.write_mrc(url, chunked(), storage_options=options, overwrite=True)
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+        assert names_in(s3_bucket) == ["numbers.mrc"]
+        assert uploads_in(s3_bucket) == []
+
+    def test_no_such_bucket(self, moto: S3Server) -> None:
+        with pytest.raises(WriteError) as error:
+            mrcdist.write_mrc(
+                "s3://no-such-bucket-here/a.mrc", chunked(), storage_options=moto.storage_options()
+            )
+        assert "bucket" in error.value.remedy
