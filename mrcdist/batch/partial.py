@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError, MrcdistError, ReadError
+from mrcdist.errors import ArgumentError, MrcdistError, ReadError, WriteError
 
 __all__ = ["PartialStore", "partial_folder", "write_whole", "written"]
 
@@ -313,7 +313,7 @@ def written(path: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, MrcdistError):
             raise
-        raise MrcdistError(
+        raise WriteError(
             f"{path} could not be written",
             code="write-failed",
             cause=error.strerror or str(error),
