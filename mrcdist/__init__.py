@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     )
     from mrcdist.interop.rosettasciio import register_hyperspy
     from mrcdist.preview.browser import Browser, browse
-    from mrcdist.write.plan import WritePlan, WriteReport
+    from mrcdist.write.estimate import WriteReport
+    from mrcdist.write.plan import WritePlan
     from mrcdist.writing import file_writer, plan_write, write_mrc
 
 __all__ = [
@@ -66,7 +67,7 @@ _MODULES = {
     "Browser": "mrcdist.preview.browser",
     "Plan": "mrcdist.dataset",
     "WritePlan": "mrcdist.write.plan",
-    "WriteReport": "mrcdist.write.plan",
+    "WriteReport": "mrcdist.write.estimate",
     "browse": "mrcdist.preview.browser",
     "file_reader": "mrcdist.api",
     "file_writer": "mrcdist.writing",

@@ -14,7 +14,8 @@ from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.storage.location import Location
 from mrcdist.write.contents import contents_of
-from mrcdist.write.plan import Kind, WritePlan, WriteReport
+from mrcdist.write.estimate import WriteReport
+from mrcdist.write.plan import Kind, WritePlan
 from mrcdist.write.plan import plan_write as make_plan
 
 __all__ = ["file_writer", "plan_write", "write_mrc"]

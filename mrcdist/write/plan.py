@@ -17,7 +17,6 @@ import dask
 import dask.array as da
 from dask.delayed import Delayed
 from dask.tokenize import tokenize
-from dask.utils import format_bytes
 from s3fs import S3FileSystem
 
 from mrcdist.errors import ArgumentError
@@ -29,12 +28,13 @@ from mrcdist.write.beside import SUFFIX, scan_axes, sidecar_bytes, tilt_text, wi
 from mrcdist.write.blocks import block_boxes, writable
 from mrcdist.write.contents import Contents, in_angstrom
 from mrcdist.write.errors import exists
+from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.local import LocalDestination, local_grid
 from mrcdist.write.s3 import S3Destination, S3Limits, s3_grid
 from mrcdist.write.stream import stream
 from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
 
-__all__ = ["Kind", "WritePlan", "WriteReport", "plan_write"]
+__all__ = ["Kind", "WritePlan", "plan_write"]
 
 Kind = Literal["images", "volume", "volumes"]
 _ISPG = {"images": 0, "volume": 1, "volumes": 401}
@@ -44,74 +44,6 @@ _FAN_IN = 16
 
 # On a disk, smaller blocks take longer to open and sync than to write.
 _LEAST_BLOCK = 2**20
-
-
-@dataclass(frozen=True)
-class WriteReport:
-    """What was written.
-
-    Attributes
-    ----------
-    url : str
-        Redacted.
-    nbytes : int
-        Of the file.
-    shape : tuple of int
-        Of the array.
-    mode : int
-        MODE of the header.
-    statistics : tuple of four floats or None
-        DMIN, DMAX, DMEAN, RMS deviation from the mean.
-    seconds : float
-    """
-
-    url: str
-    nbytes: int
-    shape: tuple[int, ...]
-    mode: int
-    statistics: tuple[float, float, float, float] | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class WriteEstimate:
-    """What writing will take; `str()` of it is for reading.
-
-    Attributes
-    ----------
-    url : str
-        Redacted.
-    tasks : int
-        Tasks that write, one a block.
-    nbytes : int
-        Bytes of the file.
-    task_bytes : int
-        Bytes that a task writes.
-    requests : int
-        Requests to a store that a task makes; 0 on a disk.
-    task_memory : int
-        Bytes that a task takes at most, its block included.
-    remarks : tuple of str
-    """
-
-    url: str
-    tasks: int
-    nbytes: int
-    task_bytes: int
-    requests: int
-    task_memory: int
-    remarks: tuple[str, ...]
-
-    def __str__(self) -> str:
-        requests = f" in {self.requests} requests" if self.requests else ""
-        lines = [
-            self.url,
-            f"  file     {format_bytes(self.nbytes)}",
-            f"  tasks    {self.tasks:,}",
-            f"  a task   {format_bytes(self.task_bytes)}{requests}",
-            f"  memory   {format_bytes(self.task_memory)} a task",
-        ]
-        return "\n".join(lines + [f"  note     {remark}" for remark in self.remarks])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""What writing will take, and what was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dask.utils import format_bytes
+
+__all__ = ["WriteEstimate", "WriteReport"]
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """What was written.
+
+    Attributes
+    ----------
+    url : str
+        Redacted.
+    nbytes : int
+        Of the file.
+    shape : tuple of int
+        Of the array.
+    mode : int
+        MODE of the header.
+    statistics : tuple of four floats or None
+        DMIN, DMAX, DMEAN, RMS deviation from the mean.
+    seconds : float
+    """
+
+    url: str
+    nbytes: int
+    shape: tuple[int, ...]
+    mode: int
+    statistics: tuple[float, float, float, float] | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class WriteEstimate:
+    """What writing will take; `str()` of it is for reading.
+
+    Attributes
+    ----------
+    url : str
+        Redacted.
+    tasks : int
+        Tasks that write, one a block.
+    nbytes : int
+        Bytes of the file.
+    task_bytes : int
+        Bytes that a task writes.
+    requests : int
+        Requests to a store that a task makes; 0 on a disk.
+    task_memory : int
+        Bytes that a task takes at most, its block included.
+    remarks : tuple of str
+    """
+
+    url: str
+    tasks: int
+    nbytes: int
+    task_bytes: int
+    requests: int
+    task_memory: int
+    remarks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        requests = f" in {self.requests} requests" if self.requests else ""
+        lines = [
+            self.url,
+            f"  file     {format_bytes(self.nbytes)}",
+            f"  tasks    {self.tasks:,}",
+            f"  a task   {format_bytes(self.task_bytes)}{requests}",
+            f"  memory   {format_bytes(self.task_memory)} a task",
+        ]
+        return "\n".join(lines + [f"  note     {remark}" for remark in self.remarks])
