@@ -127,11 +127,11 @@ class TestStoresThatCannotList:
 
 
 class TestKindsThatMostDataLack:
-    """They are looked for in a listing alone, and not on web servers."""
+    """Files of these kinds are looked for in a listing alone, and not on web servers."""
 
     RARE = dataclasses.replace(WORDS, essential=False)
 
-    def test_it_is_found_in_the_listing(self, data):
+    def test_a_file_of_such_a_kind_is_found_in_the_listing(self, data):
         data.with_name("a.mrc.words").write_text("beside")
         assert read(data, "auto", self.RARE) == (("a.mrc.words", "beside"), [])
 

@@ -155,7 +155,7 @@ class TestOtherFilesBesideTheData:
 
 class TestUse:
     @pytest.mark.parametrize("option", ["tilt_file", "sort_by_tilt"])
-    def test_it_is_noted_that_a_shape_leaves_no_use_for_angles(self, stack, option):
+    def test_a_shape_that_leaves_no_use_for_angles_is_noted(self, stack, option):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
         value = {"tilt_file": stack.with_name("ts.tlt"), "sort_by_tilt": True}[option]
         with pytest.warns(MrcdistWarning, match=f"{option} is not used: navigation_shape"):

@@ -1,0 +1,64 @@
+"""Rules that every test keeps: its name stands alone, and it patches nothing private."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.support.processes import ROOT
+
+# As first words of a name they point to the test before.
+POINTING = ("and", "but", "it", "its", "nor", "they", "their")
+
+
+@pytest.fixture(scope="module")
+def trees():
+    """Names of files of tests → their syntax trees."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return {path.name: ast.parse(path.read_text("utf-8")) for path in files}
+
+
+def misnamed(tree):
+    """Names of tests that cannot be read alone."""
+    return [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and node.name.startswith("test_")
+        and node.name.split("_")[1] in POINTING
+    ]
+
+
+def patched_in_private(tree):
+    """Private names that are the target of `setattr`, or of `object` of `unittest.mock.patch`."""
+    return [
+        argument.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("setattr", "object")
+        for argument in node.args[:2]
+        if isinstance(argument, ast.Constant)
+        and isinstance(argument.value, str)
+        and is_private(argument.value.rpartition(".")[2])
+    ]
+
+
+def is_private(name):
+    return name.startswith("_") and not name.endswith("__")
+
+
+@pytest.mark.parametrize("find", [misnamed, patched_in_private])
+def test_no_test_breaks_the_rule(find, trees):
+    found = {name: find(tree) for name, tree in trees.items()}
+    assert {name: faults for name, faults in found.items() if faults} == {}
+
+
+def test_tests_that_break_the_rules_are_found():
+    assert misnamed(ast.parse("class TestA:\n    def test_and_is_read(self): ...")) == [
+        "test_and_is_read"
+    ]
+    code = 'monkeypatch.setattr(module, "_LIMIT", 1); patch.object(Class, "_read"); '
+    code += 'monkeypatch.setattr("package.module._call", 1); monkeypatch.setattr(str, "__str__", 1)'
+    assert patched_in_private(ast.parse(code)) == ["_LIMIT", "_read", "package.module._call"]
