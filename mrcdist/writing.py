@@ -147,6 +147,7 @@ def plan_write(
     sidecar: Literal["auto"] | bool = "auto",
     extended_header: bytes | None = None,
     exttyp: str | None = None,
+    records: tuple[int, int] = (0, 0),
     labels: Sequence[str] = (),
     byteorder: ByteOrder = "<",
     overwrite: bool = False,
@@ -155,7 +156,8 @@ def plan_write(
 ) -> WritePlan:
     """Plan the writing of a file without computing or writing anything.
 
-    Parameters are those of `write_mrc`.
+    Parameters are those of `write_mrc`; `records` are NINT and NREAL of an extended header of kind
+    SERI or AGAR.
 
     Returns
     -------
@@ -189,6 +191,7 @@ def plan_write(
         sidecar=sidecar,
         extended_header=extended_header,
         exttyp=exttyp,
+        records=records,
         labels=labels,
         byteorder=byteorder,
         overwrite=overwrite,

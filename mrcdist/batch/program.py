@@ -47,7 +47,7 @@ from mrcdist.progress import Progress
 from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
 
-__all__ = ["SAMPLED_FRAMES", "Order", "run"]
+__all__ = ["SAMPLED_FRAMES", "Order", "computing", "run"]
 
 # Frames, evenly spread over the scan, whose mean shows where the bright disk is.
 SAMPLED_FRAMES = 32
@@ -152,7 +152,7 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
         pixels, seconds = 0, 0.0
         with store.kept_if_any():
             if left or detector is None:
-                with _cluster(where, say) as client:
+                with computing(where, say) as client:
                     if detector is None:
                         detector = _find(client, plan, data, order)
                         store.found = dataclasses.asdict(detector)
@@ -269,7 +269,7 @@ def _is_exact(plan: Plan, say: Callable[[str], None]) -> bool:
 
 
 @contextmanager
-def _cluster(where: Where, say: Callable[[str], None]) -> Iterator[Client]:
+def computing(where: Where, say: Callable[[str], None]) -> Iterator[Client]:
     """Connect, and say what went wrong where distributed's errors do not."""
     try:
         with connect(where, say=say) as client:

@@ -2,11 +2,12 @@
 
 from mrcdist.cli.batch import com, mean, virtual
 from mrcdist.cli.check_workers import check_workers
+from mrcdist.cli.convert import convert
 from mrcdist.cli.group import main
 from mrcdist.cli.look import explain, info, validate
 from mrcdist.cli.preview import preview
 
 __all__ = ["main"]
 
-for _command in (info, explain, preview, validate, virtual, mean, com, check_workers):
+for _command in (info, explain, preview, validate, virtual, mean, com, convert, check_workers):
     main.add_command(_command)

@@ -215,6 +215,8 @@ class NewHeader:
     nsymbt : int
         Bytes of the extended header.
     exttyp : str
+    records : tuple of int
+        NINT and NREAL, which describe the records of SERI and AGAR.
     labels : tuple of str
     """
 
@@ -230,6 +232,7 @@ class NewHeader:
     axis_order: tuple[int, int, int] = (1, 2, 3)
     nsymbt: int = 0
     exttyp: str = ""
+    records: tuple[int, int] = (0, 0)
     labels: tuple[str, ...] = ()
 
     @property
@@ -301,6 +304,7 @@ def encode_header(header: NewHeader, statistics: Sequence[float] | None) -> byte
     for number, label in enumerate(header.labels):
         raw["label"][number] = label.ljust(_LABEL_BYTES).encode("ascii")
     encoded = bytearray(raw.tobytes())
+    struct.pack_into(header.byteorder + "2h", encoded, 128, *header.records)
     if header.storage.imod_flags is not None:
         stamp_and_flags = (IMOD_STAMP, header.storage.imod_flags)
         struct.pack_into(header.byteorder + "2i", encoded, 152, *stamp_and_flags)

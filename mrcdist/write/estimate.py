@@ -35,6 +35,15 @@ class WriteReport:
     statistics: tuple[float, float, float, float] | None
     seconds: float
 
+    def __str__(self) -> str:
+        size = f"{format_bytes(self.nbytes)} in {self.seconds:.1f} s"
+        lines = [self.url, f"  array    {' × '.join(map(str, self.shape))}, mode {self.mode}"]
+        lines.append(f"  written  {size}, {format_bytes(int(self.nbytes / self.seconds))}/s")
+        if self.statistics is not None:
+            low, high, mean, rms = self.statistics
+            lines.append(f"  values   {low:g} to {high:g}, mean {mean:g}, RMS deviation {rms:g}")
+        return "\n".join(lines)
+
 
 @dataclass(frozen=True)
 class WriteEstimate:

@@ -11,28 +11,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, TextIO
 
 import dask
 import dask.array as da
 from dask.delayed import Delayed
 from dask.tokenize import tokenize
-from s3fs import S3FileSystem
 
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import NewHeader, Storage, choose_storage
 from mrcdist.storage.location import Location
 from mrcdist.storage.mounts import on_network
-from mrcdist.write.beside import SUFFIX, scan_axes, sidecar_bytes, tilt_text, with_suffix
+from mrcdist.write.auxiliary import SUFFIX, scan_axes, sidecar_bytes, tilt_text, with_suffix
 from mrcdist.write.blocks import block_boxes, writable
 from mrcdist.write.contents import Contents, in_angstrom
 from mrcdist.write.errors import exists
 from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.local import LocalDestination, local_grid
-from mrcdist.write.s3 import S3Destination, S3Limits, s3_grid
-from mrcdist.write.stream import stream
+from mrcdist.write.s3 import S3Destination, S3Limits, is_s3, s3_grid
+from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
+from mrcdist.write.telling import told_of
 
 __all__ = ["Kind", "WritePlan", "plan_write"]
 
@@ -131,8 +131,13 @@ class WritePlan:
         )
         return S3Destination(self.location, s3_grid(self.header.data_offset, self.nbytes, block))
 
-    def write(self) -> WriteReport:
+    def write(self, stream: TextIO | None = None) -> WriteReport:
         """Compute the array, write it, and return what was written.
+
+        Parameters
+        ----------
+        stream : text stream, optional
+            Where progress is told.
 
         Raises
         ------
@@ -141,7 +146,8 @@ class WritePlan:
         begun = time.monotonic()
         destination = self._begin()
         try:
-            [statistics] = dask.compute(self._graph(destination))
+            with told_of(destination, self.array.npartitions, stream):
+                [statistics] = dask.compute(self._graph(destination))
         except BaseException:
             if destination is not None and not self.resume:
                 destination.abandon()
@@ -178,7 +184,7 @@ class WritePlan:
         if destination is None:
             # The array as it is: that task computes it block by block.
             work = functools.partial(
-                stream,
+                write_stream,
                 self.location,
                 self._labelled(""),
                 self.extended,
@@ -241,6 +247,7 @@ def plan_write(
     sidecar: Literal["auto"] | bool,
     extended_header: bytes | None,
     exttyp: str | None,
+    records: tuple[int, int],
     labels: Sequence[str],
     byteorder: ByteOrder,
     overwrite: bool,
@@ -267,7 +274,11 @@ def plan_write(
     header = _header(contents, storage, kind, byteorder, notes)
     extended = extended_header or b""
     header = dataclasses.replace(
-        header, nsymbt=len(extended), exttyp=_exttyp(exttyp, extended), labels=tuple(labels)
+        header,
+        nsymbt=len(extended),
+        exttyp=_exttyp(exttyp, extended),
+        records=records,
+        labels=tuple(labels),
     )
     # One label is mrcdist's own.
     dataclasses.replace(header, labels=("", *header.labels)).check()
@@ -385,8 +396,3 @@ def _auxiliary(
         )
         return {}
     return {with_suffix(location.name, "_info.txt"): sidecar_bytes(contents, scan)}
-
-
-def is_s3(location: Location) -> bool:
-    """Whether a file can be written as parts of one object."""
-    return isinstance(location.filesystem()[0], S3FileSystem)

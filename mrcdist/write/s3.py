@@ -15,6 +15,7 @@ from typing import Any
 
 from dask.utils import format_bytes
 from fsspec.asyn import sync
+from s3fs import S3FileSystem
 
 from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, WriteError
@@ -23,7 +24,7 @@ from mrcdist.storage.retry import Attempts
 from mrcdist.write.errors import exists, interrupted, write_errors
 from mrcdist.write.grid import Grid, Piece
 
-__all__ = ["S3Destination", "S3Limits", "s3_grid"]
+__all__ = ["S3Destination", "S3Limits", "is_s3", "s3_grid"]
 
 # Of one task: more connections than that add nothing to a block's upload.
 _PARTS_AT_A_TIME = 4
@@ -91,6 +92,11 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits | None = None) 
             remedy=f"rechunk the array to whole frames and at least {format_bytes(least)} a chunk",
         )
     return grid
+
+
+def is_s3(location: Location) -> bool:
+    """Whether a file can be written as parts of one object."""
+    return isinstance(location.filesystem()[0], S3FileSystem)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,99 @@
+"""`convert`: write an MRC file anew: cropped, decompressed, in one file, as another dtype."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+import click
+
+from mrcdist.cli.cluster import cluster_options, stopping
+from mrcdist.cli.options import (
+    FILE_OPTIONS,
+    chunks_option,
+    file_options,
+    plan_from_options,
+    print_json,
+)
+
+__all__ = ["convert"]
+
+
+@click.command(short_help="Write an MRC file anew: cropped, decompressed, or as another dtype.")
+@file_options
+@click.argument("destination", metavar="DESTINATION")
+@chunks_option
+@click.option(
+    "--select",
+    metavar="RANGES",
+    help="Part of the array, one range per axis, slowest first: 0:10,:,64:192,64:192.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(
+        ["int8", "uint8", "int16", "uint16", "float16", "float32", "complex64", "uint4"]
+    ),
+    help="Data type of the new file (default: that of the source). Values must fit.",
+)
+@click.option(
+    "--byte-order",
+    type=click.Choice(["little", "big"]),
+    help="Byte order of the new file (default: little, or that of an extended header).",
+)
+@click.option("--no-statistics", is_flag=True, help="Mark the statistics as undetermined.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Keep finished blocks if interrupted, and continue with those of an earlier run.",
+)
+@cluster_options
+@click.pass_context
+def convert(
+    ctx: click.Context,
+    /,
+    destination: str,
+    select: str | None,
+    dtype: str | None,
+    byte_order: str | None,
+    no_statistics: bool,
+    overwrite: bool,
+    resume: bool,
+    **options: Any,
+) -> None:
+    """Write an MRC file anew, in parallel, to a disk or to S3.
+
+    Gzip, bzip2 and MRCZ files are decompressed, and the parts of a movie become one file. A scan
+    keeps its shape and calibration if the new name ends in _movie.mrc: they go to a sidecar.
+
+    \b
+    Examples:
+      mrcdist convert movie.mrc crop_movie.mrc --select :,:,64:192,64:192
+      mrcdist convert s3://bucket/tomogram.mrc.gz tomogram.mrc
+      mrcdist convert 'movie_*.mrc' s3://bucket/20241021_00405_movie.mrc --resume
+    """
+    from mrcdist.batch.clusters import Where
+    from mrcdist.batch.convert import Conversion, parse_select
+    from mrcdist.batch.convert import convert as write
+
+    file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
+    as_json = options.pop("as_json")
+    order = {"little": "<", "big": ">", None: None}[byte_order]
+    conversion = Conversion(
+        destination,
+        select=parse_select(select) if select else (),
+        dtype=dtype,
+        byteorder=order,  # type: ignore[arg-type]
+        statistics=not no_statistics,
+        overwrite=overwrite,
+        resume=resume,
+        storage_options=file["storage_options"],
+    )
+    with stopping(ctx, "; --resume continues" if resume else ""):
+        plan, _ = plan_from_options(**file)
+        report = write(plan, conversion, Where(**options), sys.stderr)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        click.echo(str(report))
