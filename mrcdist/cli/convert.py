@@ -20,7 +20,7 @@ from mrcdist.cli.options import (
 __all__ = ["convert"]
 
 
-@click.command(short_help="Write an MRC file anew: cropped, decompressed, or as another dtype.")
+@click.command(short_help="Write a file or a part of it as another MRC file.")
 @file_options
 @click.argument("destination", metavar="DESTINATION")
 @chunks_option
