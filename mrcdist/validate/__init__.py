@@ -1,1 +1,1 @@
-"""Checks of a file against MRC2014."""
+"""Validation of files against MRC2014."""

@@ -1,7 +1,7 @@
-"""Does a file keep to MRC2014? Header bytes and file size in, findings in words out.
+"""Checks whether a file conforms to MRC2014: header bytes and file size → findings.
 
-An error is a departure from MRC2014 or damage: other programs may refuse the file or misread it,
-even where this package reads it. A warning is odd, and allowed.
+An error is a violation of MRC2014 or damage: other programs may refuse or misread the file, even if
+mrcdist reads it. A warning is unusual but allowed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = [
     "extended_bytes_wanted",
 ]
 
-# Statistics are often those of the numbers before they were rounded to the file's type.
+# Statistics are often computed before the data are rounded to the pixel type of the file.
 _TOLERANCE = 0.01
 _NEARLY_ZERO = 1e-8
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What DMIN, DMAX, DMEAN and RMS are of the data themselves; RMS is the standard deviation."""
+    """Minimum, maximum, mean and standard deviation (RMS) of the data."""
 
     dmin: float
     dmax: float
@@ -44,10 +44,10 @@ class Statistics:
 
 
 def extended_bytes_wanted(header: Header) -> int:
-    """How many bytes behind the main header `check_file` looks at: those that it cannot do without.
+    """Return the number of bytes after the main header that `check_file` needs.
 
-    4 of FEI's, which state the size of their records; all where the size of the file leaves it open
-    whether the extended header is there.
+    4 for FEI extended headers, which begin with the size of their records; all if the size of the
+    file does not show whether the extended header is present.
     """
     kind = extended_kind(header)
     stated = 4 if kind is not None and kind.name in ("FEI1", "FEI2") else 0
@@ -61,26 +61,26 @@ def check_file(
     extended_start: bytes = b"",
     endianness: ByteOrder | None = None,
 ) -> tuple[Finding, ...]:
-    """Check all that can be told without the pixels.
+    """Check everything that does not require the pixels.
 
-    Never raises, whatever the bytes.
+    Never raises an error, whatever the bytes.
 
     Parameters
     ----------
     raw : bytes
-        The file's first 1024 bytes (fewer if it is shorter).
+        The first 1024 bytes of the file, or fewer if it is shorter.
     file_size : int or None
-        Bytes of the whole file; None where unknown, as behind a decompressor.
+        Size of the file in bytes; None if unknown, as for compressed files.
     extended_start : bytes, optional
-        The `extended_bytes_wanted` bytes behind the main header.
+        The `extended_bytes_wanted` bytes after the main header.
     endianness : {"<", ">"}, optional
-        The caller's word. It decides only where the file does not.
+        Byte order to use if the file is ambiguous.
 
     Returns
     -------
     tuple of Finding
-        One for each check at least, in the order of the header; a single error where the bytes are
-        not those of an MRC file.
+        At least one per check, in the order of the header; a single error if the file is not an
+        MRC file.
     """
     header, refused = _parse(raw, file_size, endianness)
     if len(raw) < HEADER_BYTES or (refused is not None and raw[208:211] != b"MAP"):
@@ -98,18 +98,18 @@ def check_file(
 
 
 def check_statistics(header: Header, actual: Statistics) -> tuple[Finding, ...]:
-    """Compare the header's statistics with those of the data.
+    """Compare the statistics in the header with those of the data.
 
-    Minimum and maximum must be equal, as far as float32 can hold them. RMS must agree within 1 %,
-    the mean within 1 % of itself or of the RMS: the mean of normalised data is about 0, and no
-    two programs round it alike. What the header marks as undetermined is not compared, nor the RMS
-    of headers of before 2000, which have none.
+    Minimum and maximum must be equal in float32. RMS must agree within 1 %, the mean within 1 % of
+    itself or of the RMS: the mean of normalised data is about 0, and programs round it differently.
+    Values marked as undetermined are not compared, nor the RMS of headers written before 2000,
+    which have none.
 
     Parameters
     ----------
     header : Header
     actual : Statistics
-        Of the data.
+        Statistics of the data.
 
     Returns
     -------
@@ -133,16 +133,16 @@ def check_statistics(header: Header, actual: Statistics) -> tuple[Finding, ...]:
         if not same
     ]
     if not wrong:
-        right = f"{', '.join(compared)} are those of the data" if compared else "undetermined"
+        right = f"{', '.join(compared)} agree with the data" if compared else "undetermined"
         return (Finding("statistics", "ok", right),)
     return tuple(
         Finding(
             "statistics",
             "error",
             words,
-            "programs scale the display and choose thresholds by these numbers",
-            "write the right ones, or mark them as undetermined: DMIN = 0, DMAX = -1, DMEAN = -2, "
-            "RMS = -1",
+            "programs use these values to scale the display and to choose thresholds",
+            "write the correct values, or mark them as undetermined: DMIN = 0, DMAX = -1, "
+            "DMEAN = -2, RMS = -1",
         )
         for words in wrong
     )

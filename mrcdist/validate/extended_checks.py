@@ -1,4 +1,4 @@
-"""The checks of an extended header: is it where NSYMBT says, what kind is it, is there enough."""
+"""Checks of the extended header: presence and size (NSYMBT), type, and number of records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNLIMITED = 2**63
 
 
 def check_extended_header(facts: Facts) -> Iterator[Finding]:
-    """Check NSYMBT, EXTTYP and the room for records."""
+    """Check NSYMBT, EXTTYP and the space for records."""
     (nsymbt,) = facts.ints("nsymbt")
     exttyp = facts.raw[104:108]
     found = f"NSYMBT = {nsymbt}"
@@ -25,8 +25,8 @@ def check_extended_header(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "extended header",
                 "error",
-                f"{found}, but there is one of {facts.header.nsymbt} bytes, of kind "
-                f"{facts.header.exttyp}",
+                f"{found}, but there is an extended header of {facts.header.nsymbt} bytes, "
+                f"type {facts.header.exttyp}",
                 "programs that trust NSYMBT read shifted data",
                 f"write NSYMBT = {facts.header.nsymbt}",
             )
@@ -40,8 +40,8 @@ def check_extended_header(facts: Facts) -> Iterator[Finding]:
             "extended header",
             "error",
             found if nsymbt < 0 else f"{found} bytes in a file of {facts.file_size} bytes",
-            "the data begin behind the extended header: where, is not known",
-            "restore the header from a copy; write NSYMBT = 0, if the data begin at byte 1024",
+            "the data begin after the extended header, at an unknown position",
+            "restore the header from a copy; write NSYMBT = 0 if the data begin at byte 1024",
         )
         return
     if facts.doubt is not None:
@@ -53,7 +53,7 @@ def check_extended_header(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "extended header",
             "error",
-            f"{found}, but header and data fill the file: there is no extended header",
+            f"{found}, but main header and data fill the file: there is no extended header",
             "programs that trust NSYMBT read shifted data or miss the end",
             "write NSYMBT = 0",
         )
@@ -64,7 +64,7 @@ def check_extended_header(facts: Facts) -> Iterator[Finding]:
             "extended header",
             "error",
             f"{found} bytes, EXTTYP is {named}",
-            "nothing says how the extended header is to be read",
+            "the format of the extended header is unknown",
             f"write its type: {', '.join(known.decode() for known in MRC2014_EXTENDED)}",
         )
     else:
@@ -74,11 +74,11 @@ def check_extended_header(facts: Facts) -> Iterator[Finding]:
 
 
 def _records(header: Header, extended_start: bytes) -> Iterator[Finding]:
-    """Compare the room for records with the number of sections."""
+    """Compare the space for records with the number of sections."""
     kind = extended_kind(header)
     if kind is None or not decoder_named(kind.name).has_records:
-        return  # text, whatever the number of sections
-    certain = dataclasses.replace(kind, candidates=())  # what it may be needs nothing
+        return  # text, independent of the number of sections
+    certain = dataclasses.replace(kind, candidates=())  # other candidates need no space
     _, needed = bytes_needed(
         certain, nsymbt=_UNLIMITED, n_sections=header.nz, first_bytes=extended_start or None
     )
@@ -88,6 +88,6 @@ def _records(header: Header, extended_start: bytes) -> Iterator[Finding]:
             "warning",
             f"records of {needed // header.nz} bytes for {header.nz} sections need {needed} bytes, "
             f"there are {header.nsymbt}",
-            "the last sections have no record: their tilt, exposure and so on are not known",
+            "the last sections have no record: their tilt, exposure and so on are unknown",
             "write the extended header again from the source",
         )

@@ -1,4 +1,4 @@
-"""What a check of a header looks at, and what it finds."""
+"""Input and result of a check."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Finding:
     check : str
         Name of the check, such as "machine stamp".
     severity : {"ok", "warning", "error"}
-        "error" makes the file invalid.
+        A file with an "error" is not valid.
     found : str
-        What there is, with the value.
+        The value found.
     matters : str
-        Why it matters; "" where all is well.
+        Why it matters; "" if there is no problem.
     remedy : str
-        What to do about it; "" where all is well.
+        How to correct it; "" if there is no problem.
     """
 
     check: str
@@ -41,9 +41,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the checks look at; `header` is None where it cannot be parsed.
+    """Input of the checks; `header` is None if it cannot be parsed.
 
-    `doubt` says why it is not known whether the extended header is there.
+    `doubt` is set if it is unknown whether the extended header is present.
     """
 
     raw: bytes
@@ -56,9 +56,9 @@ class Facts:
 
     @property
     def before_2000(self) -> bool:
-        """Whether bytes 208 to 219 are the origin."""
+        """Whether bytes 208 to 219 contain the origin, as in headers before 2000."""
         return self.header is not None and self.header.before_2000
 
     def ints(self, *names: str) -> tuple[int, ...]:
-        """Fields of the header as Python numbers."""
+        """Return fields of the header as Python integers."""
         return tuple(int(self.values[name]) for name in names)

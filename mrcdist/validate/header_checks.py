@@ -1,4 +1,4 @@
-"""The checks of a main header, one function each; `validation` runs them in turn.
+"""Checks of the main header, one function per check; `checks.check_file` runs them in order.
 
 The rules are those of the MRC2014 specification (Cheng et al., J. Struct. Biol. 192, 2015, 146-150,
 and CCP-EM's page of the format).
@@ -20,7 +20,8 @@ __all__ = ["CHECKS"]
 _IMOD_RGB = 16
 _MODES = KNOWN_MODES.keys() - {_IMOD_RGB}
 _CONVERT = (
-    "convert the file with a program that knows headers of before 2000, such as IMOD's newstack"
+    "convert the file with a program that supports headers from before 2000, such as IMOD's "
+    "newstack"
 )
 
 
@@ -32,8 +33,8 @@ def _size(facts: Facts) -> Iterator[Finding]:
             "dimensions",
             "error",
             found,
-            "an image has at least one column and one row, and none has a negative number",
-            "restore the header from a copy, or write the true numbers",
+            "an image has at least one column and one row, and no dimension is negative",
+            "restore the header from a copy, or write the correct dimensions",
         )
     elif nz == 0:
         yield Finding(
@@ -41,7 +42,7 @@ def _size(facts: Facts) -> Iterator[Finding]:
             "warning",
             found,
             "the file announces no data",
-            "nothing, if the acquisition ended before its first frame",
+            "none needed if the acquisition ended before its first frame",
         )
     else:
         yield Finding("dimensions", "ok", found)
@@ -53,27 +54,27 @@ def _mode(facts: Facts) -> Iterator[Finding]:
         yield Finding("mode", "ok", f"{mode} ({KNOWN_MODES[mode]})")
     else:
         if mode == _IMOD_RGB:
-            what = "IMOD's three bytes of colour, not in MRC2014"
+            what = "IMOD's RGB in three bytes, not part of MRC2014"
         elif mode in MRCZ_MODES:
-            what = f"MRCZ, mode {mode % 1000} compressed, not in MRC2014"
+            what = f"MRCZ, mode {mode % 1000} compressed, not part of MRC2014"
         else:
-            what = "no mode of MRC2014"
+            what = "not a mode of MRC2014"
         known = ", ".join(str(mode) for mode in sorted(_MODES))
         yield Finding(
             "mode",
             "error",
             f"{mode}: {what}",
-            "programs that do not know the mode cannot tell the size of a pixel",
-            f"convert the file to one of the modes {known}, or keep to programs that know it",
+            "programs that do not support the mode do not know the size of a pixel",
+            f"convert the file to one of the modes {known}, or use programs that support this mode",
         )
     if facts.header is not None and facts.header.packing is not None:
         what = "IMOD's flag 16" if facts.header.packing == "flag" else 'the label "4 bits packed"'
         yield Finding(
             "mode",
             "warning",
-            f"{what}: each byte holds two 4-bit pixels, the image has 2 NX columns",
-            "programs that do not know it show NX columns of nonsense",
-            "write mode 101, which MRC2014 has for this",
+            f"{what}: each byte contains two 4-bit pixels, the image has 2 NX columns",
+            "programs that do not support this show NX columns of meaningless values",
+            "use mode 101 of MRC2014",
         )
 
 
@@ -84,10 +85,10 @@ def _sampling(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "sampling",
             "warning",
-            f"{found}, as the mrcz package leaves them",
-            "the pixel size is the cell's edge by the number of pixels; programs that go by "
-            "MRC2014 find none",
-            "write the number of pixels along the cell's edges, for such programs",
+            f"{found}, as written by the mrcz package",
+            "the pixel size is the cell length divided by the number of pixels; programs that "
+            "follow MRC2014 find none",
+            "write the number of pixels along the cell, for such programs",
         )
         return
     yield _calibration("sampling", found, counts)
@@ -100,14 +101,14 @@ def _cell(facts: Facts) -> Iterator[Finding]:
 
 
 def _calibration(check: str, found: str, numbers: tuple[float, ...]) -> Finding:
-    """Cell edges over sampling are the pixel size: both are positive, or 0 where unknown."""
+    """Check cell or sampling, whose ratio is the pixel size: positive, or 0 if unknown."""
     if min(numbers) < 0:
         return Finding(
             check,
             "error",
             found,
-            "negative ones give a negative pixel size or none",
-            "write the true numbers, or 0 where the pixel size is unknown",
+            "with negative values, the pixel size is negative or undefined",
+            "write the correct values, or 0 if the pixel size is unknown",
         )
     if not all(0 < number < math.inf for number in numbers):
         return Finding(
@@ -115,7 +116,7 @@ def _calibration(check: str, found: str, numbers: tuple[float, ...]) -> Finding:
             "warning",
             found,
             "the pixel size is undefined",
-            "write cell edges in Å and the number of pixels along them, if they are known",
+            "write the cell lengths in Å and the number of pixels along them, if known",
         )
     return Finding(check, "ok", found)
 
@@ -130,7 +131,7 @@ def _axis_order(facts: Facts) -> Iterator[Finding]:
             "axis order",
             "error",
             found,
-            "it must be a permutation of 1, 2, 3: which of X, Y, Z each axis is, is not known",
+            "it must be a permutation of 1, 2, 3: the meaning of the axes is unknown",
             "write 1, 2, 3, if columns are X and rows are Y",
         )
 
@@ -146,7 +147,7 @@ def _space_group(facts: Facts) -> Iterator[Finding]:
                 "space group",
                 "error",
                 found,
-                "NZ must be a multiple of MZ: where a volume ends is not known",
+                "NZ must be a multiple of MZ: the size of a volume is unknown",
                 "write the number of sections of one volume to MZ, or ISPG = 1 for a single volume",
             )
     elif ispg < 0:
@@ -154,7 +155,7 @@ def _space_group(facts: Facts) -> Iterator[Finding]:
             "space group",
             "error",
             f"ISPG = {ispg}",
-            "a space group number is not negative",
+            "a space group must not be negative",
             "write 0 for images, 1 for a volume",
         )
     elif ispg > 230:
@@ -179,8 +180,8 @@ def _map_word(facts: Facts) -> Iterator[Finding]:
             "map word",
             "error",
             "bytes 208-219 hold the origin, as they did before 2000",
-            "the word 'MAP ' is how programs know an MRC file; they take the origin's bytes for "
-            "the word, a stamp and the RMS",
+            "programs recognise MRC files by the identifier 'MAP '; they misread the origin as "
+            "identifier, stamp and RMS",
             _CONVERT,
         )
     else:
@@ -188,7 +189,7 @@ def _map_word(facts: Facts) -> Iterator[Finding]:
             "map word",
             "error",
             f"bytes 208-211 are {word!r}",
-            "the word 'MAP ' is how programs know an MRC file",
+            "programs recognise MRC files by the identifier 'MAP '",
             "write 'MAP ' there",
         )
 
@@ -204,18 +205,17 @@ def _stamp(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "machine stamp",
             "error",
-            f"none: its bytes hold a part of the origin; the numbers are "
-            f"{ORDER_NAMES[facts.order]}",
-            "programs that go by the stamp may read every number with its bytes reversed",
+            f"none: its bytes contain part of the origin; the header is {ORDER_NAMES[facts.order]}",
+            "programs that rely on the stamp may read every number with its bytes reversed",
             _CONVERT,
         )
         return
-    what = "is none of MRC2014" if says is None else f"says {ORDER_NAMES[says]}"
+    what = "is not defined by MRC2014" if says is None else f"means {ORDER_NAMES[says]}"
     yield Finding(
         "machine stamp",
         "error",
-        f"{stamp} {what}, the header's numbers are {ORDER_NAMES[facts.order]}",
-        "programs that go by the stamp read every number with its bytes reversed, or refuse",
+        f"{stamp} {what}, but the header is {ORDER_NAMES[facts.order]}",
+        "programs that rely on the stamp read every number with its bytes reversed, or fail",
         f"write {right} to bytes 212-215",
     )
 
@@ -229,7 +229,7 @@ def _version(facts: Facts) -> Iterator[Finding]:
             "version",
             "error",
             f"NVERSION = {version}",
-            "the file does not declare MRC2014: older formats use some fields for other things",
+            "the file does not declare MRC2014: older formats use some fields differently",
             "write 20141, if the fields are those of MRC2014",
         )
 
@@ -239,12 +239,12 @@ def _labels(facts: Facts) -> Iterator[Finding]:
     used = [bool(bytes(label).strip(b"\0 \t\r\n")) for label in facts.values["label"]]
     n_used = sum(used)
     if count != n_used or not all(used[:n_used]):
-        gaps = "" if all(used[:n_used]) else ", with empty ones between them"
+        gaps = "" if all(used[:n_used]) else ", with empty labels in between"
         yield Finding(
             "labels",
             "error",
-            f"NLABL = {count}, {n_used} of 10 labels hold text{gaps}",
-            "programs show the first NLABL labels and write new ones behind them",
+            f"NLABL = {count}, but {n_used} of 10 labels contain text{gaps}",
+            "programs show the first NLABL labels and append new ones after them",
             "move the text to the first labels and write their number to NLABL",
         )
     else:
@@ -263,7 +263,7 @@ def _statistics(facts: Facts) -> Iterator[Finding]:
             "statistics",
             "warning",
             found,
-            "the numbers are no numbers; MRC2014 has other marks for what is undetermined",
+            "they are NaN or infinite; MRC2014 marks undetermined statistics with DMAX < DMIN",
             "write DMIN = 0, DMAX = -1, DMEAN = -2, RMS = -1",
         )
     else:
@@ -277,15 +277,15 @@ def _file_size(facts: Facts) -> Iterator[Finding]:
     header, size = facts.header, facts.file_size
     data = None if header is None else header.data_bytes
     if header is None or facts.doubt is not None:
-        return  # another check has said why
+        return  # reported by another check
     if size is None or data is None:
-        why = "the size is not known" if size is None else "the sections are compressed"
+        why = "the size is unknown" if size is None else "the sections are compressed"
         yield Finding(
             "file size",
             "warning",
             f"not checked: {why}",
-            "a file that is cut short is not noticed here",
-            "compare the statistics: that reads all of the data",
+            "truncation is not detected here",
+            "compare the statistics, which reads all data",
         )
         return
     expected = header.data_offset + data
@@ -296,17 +296,17 @@ def _file_size(facts: Facts) -> Iterator[Finding]:
             "error",
             found,
             f"{expected - size} bytes of data are missing",
-            "finish the acquisition or copy the file again; allow_truncated=True loads the whole "
-            "frames that are there",
+            "finish the acquisition or copy the file again; allow_truncated=True loads the "
+            "complete frames",
         )
     elif size > expected:
         yield Finding(
             "file size",
             "error",
             found,
-            f"what the other {size - expected} bytes are is not known: NX, NY, NZ, MODE or NSYMBT "
-            "may be wrong",
-            "correct the header, or cut the file off behind its data",
+            f"the meaning of the other {size - expected} bytes is unknown: NX, NY, NZ, MODE or "
+            "NSYMBT may be wrong",
+            "correct the header, or truncate the file after its data",
         )
     else:
         yield Finding("file size", "ok", f"{size} bytes, as announced")

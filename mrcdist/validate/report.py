@@ -1,4 +1,4 @@
-"""`mrcdist validate`: the few small reads that the checks need, and what they find together."""
+"""Validation of a file: the small reads that the checks need, and their report."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from mrcdist.validate.checks import (
 
 __all__ = ["ValidationReport", "validate"]
 
-# Reductions need float64 copies of a chunk beside it.
+# Reductions need float64 copies of each chunk.
 _STATISTICS_CHUNKS = "32 MiB"
 
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """What the checks found; `str()` of it is for reading.
+    """Result of a validation; print it for a summary.
 
     Attributes
     ----------
     url : str
-        Redacted.
+        Redacted URL.
     findings : tuple of Finding
         In the order of the header.
     """
@@ -50,11 +50,11 @@ class ValidationReport:
 
     @property
     def valid(self) -> bool:
-        """Whether the file keeps to MRC2014: no finding is an error."""
+        """Whether the file conforms to MRC2014: no finding is an error."""
         return all(finding.severity != "error" for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same as JSON-serialisable values."""
+        """Return the report as a dict of JSON-serialisable values."""
         return {
             "url": self.url,
             "valid": self.valid,
@@ -85,19 +85,19 @@ def validate(
     options: ReadOptions | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ValidationReport:
-    """Check whether a file keeps to MRC2014, in as few and small reads as that takes.
+    """Check whether a file conforms to MRC2014, with a few small reads.
 
     Parameters
     ----------
     url : str or PathLike
-        A path, or any fsspec URL.
+        A path or any fsspec URL.
     statistics : bool, default False
-        Compare the header's minimum, maximum, mean and RMS with those of the data. This reads all
-        of the file, in parallel with dask.
+        Also compare minimum, maximum, mean and RMS in the header with those of the data. This reads
+        the whole file, in parallel with dask.
     options : ReadOptions, optional
-        Of these, `endianness`, and for the statistics `mode0` and `metadata_file`.
+        Only `endianness` and, for the statistics, `mode0` and `metadata_file` are used.
     storage_options : mapping, optional
-        For fsspec. Never shown.
+        Options for fsspec. Never shown in any output.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def validate(
     Raises
     ------
     MissingFileError, AccessDeniedError, ReadError
-        The file cannot be looked at. What is wrong in the file itself is a finding.
+        The file cannot be read. Problems of the file itself are reported as findings.
     """
     options = options or ReadOptions()
     location = Location.of(url, storage_options)
@@ -153,27 +153,27 @@ def _header(raw: bytes, size: int | None, options: ReadOptions) -> Header | None
     try:
         return parse_header(raw, file_size=size, endianness=options.endianness)
     except FormatError:
-        return None  # the checks say what is wrong
+        return None  # reported by the checks
 
 
 def _compare_statistics(
     location: Location, header: Header, options: ReadOptions, *, sound: bool
 ) -> tuple[Finding, ...]:
-    """Compute the statistics of the data, one task a chunk, and compare."""
+    """Compute the statistics of the data, one task per chunk, and compare them."""
     if header.nz == 0:
-        return (Finding("statistics", "ok", "there are no data"),)
+        return (Finding("statistics", "ok", "the file contains no data"),)
     options = dataclasses.replace(
         options,
         chunks=_STATISTICS_CHUNKS,
         navigation_shape=(header.nz,),
-        # Only mode 0 has something to learn from a sidecar: whether its bytes are signed.
+        # The sidecar is needed only for mode 0, to find out whether bytes are signed.
         metadata_file=options.metadata_file if header.mode == 0 else None,
     )
     try:
         plan = make_plan(FoundFiles.of(location), options)
         if plan.dtype.kind == "c" or plan.layout.pixels.components:
             what = "colours" if plan.layout.pixels.components else "complex numbers"
-            return (Finding("statistics", "ok", f"not compared: {what} have no order"),)
+            return (Finding("statistics", "ok", f"not compared: {what} cannot be ordered"),)
         data = plan.to_dask()
         found = dask.compute(data.min(), data.max(), data.mean(dtype="f8"), data.std(dtype="f8"))
     except FormatError as error:

@@ -227,7 +227,7 @@ def test_real_files_get_mrcfiles_verdict(real_data):
         ("mx is 0", "sampling", "pixel size is undefined"),
         ("cell is 0", "cell", "pixel size is undefined"),
         ("ISPG of nothing", "space group", "read as one volume"),
-        ("statistics are no numbers", "statistics", "no numbers"),
+        ("statistics are no numbers", "statistics", "NaN or infinite"),
         ("4-bit", "mode", "2 NX columns"),
         ("gzip", "compression", "gzip"),
         ("gzip", "file size", "not checked"),
