@@ -20,6 +20,7 @@ from mrcdist.images import load_images
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
 from mrcdist.notes import Notes
 from mrcdist.options import ReadOptions
+from mrcdist.printable import printable
 from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
 from mrcdist.writing import file_writer, plan_write, write_mrc
@@ -335,7 +336,9 @@ def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
 
 def _warn(plan: Plan, notes: Iterable[str]) -> None:
     for note in notes:
-        warnings.warn(f"{plan.location.shown}: {note}", MrcdistWarning, stacklevel=_outside())
+        warnings.warn(
+            f"{plan.location.shown}: {printable(note)}", MrcdistWarning, stacklevel=_outside()
+        )
 
 
 def _outside() -> int:

@@ -12,7 +12,7 @@ from dask.utils import parse_bytes
 
 from mrcdist.errors import ArgumentError
 
-__all__ = ["DEFAULTS", "ReadSettings", "read_settings"]
+__all__ = ["DEFAULTS", "ReadSettings", "parse_size", "read_settings"]
 
 DEFAULTS = {
     # Bytes per request. A connection to an object store has 60-90 MB/s, so several are used.
@@ -108,7 +108,7 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
             found[key] = None
             continue
         if key in _SIZES and isinstance(value, str):
-            value = _bytes_of(value)
+            value = parse_size(value)
         if value == "inf" and not whole:  # from an environment variable
             value = math.inf
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -132,9 +132,9 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
     return ReadSettings(**{key.replace("-", "_"): value for key, value in found.items()})
 
 
-def _bytes_of(size: str) -> int | None:
+def parse_size(text: str) -> int | None:
     """Return the bytes of a size such as "8 MiB", or None if it is invalid."""
     try:
-        return int(parse_bytes(size)) if size.strip() else None
-    except ValueError:
+        return int(parse_bytes(text)) if text.strip() and text.isascii() else None
+    except (ValueError, OverflowError):
         return None

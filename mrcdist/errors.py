@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from typing import ClassVar, Literal, Self, TypeVar, get_args
 
+from mrcdist.printable import printable
+
 _E = TypeVar("_E", bound="MrcdistError")
 
 # Stable identifiers: messages may change, codes do not. docs/howto/troubleshooting.md has an entry
@@ -110,9 +112,11 @@ Code = Literal[
     "size-unknown",
     "stream-truncated",
     "stream-unreadable",
+    "system-failed",
     "tilt-angles-invalid",
     "tilt-angles-mismatch",
     "tilt-angles-missing",
+    "unexpected",
     "upload-parts-too-many",
     "value-does-not-fit",
     "view-unsuited",
@@ -185,12 +189,12 @@ class MrcdistError(Exception):
         remedy: str = "",
         where: str = "",
     ) -> None:
-        self.problem = problem
+        self.problem = printable(problem, lines=True)
         self.code: Code = code or self.default_code
         self.argument = argument
-        self.cause = cause
-        self.where = where
-        self._remedy = remedy
+        self.cause = printable(cause, lines=True)
+        self.where = printable(where, lines=True)
+        self._remedy = printable(remedy, lines=True)
         super().__init__(self.text(_in_python))
 
     @property

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from mrcdist.errors import MissingExtraError
 from mrcdist.format.axis import Axis
-from mrcdist.words import printable, unit_words
+from mrcdist.printable import printable
+from mrcdist.words import unit_words
 
 __all__ = [
     "Contrast",

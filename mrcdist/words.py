@@ -1,9 +1,8 @@
-"""Numbers, units, positions and foreign text as they are printed."""
+"""Numbers, units and positions as they are printed."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ __all__ = [
     "list_words",
     "number_words",
     "position_words",
-    "printable",
     "range_words",
     "shape_words",
     "unit_words",
@@ -57,14 +55,4 @@ def range_words(axis: Axis) -> str:
     """Say from where to where an axis goes, in its units, lowest position first."""
     return (
         f"{' to '.join(map(number_words, axis.extremes))} {unit_words(axis.units or '')}".rstrip()
-    )
-
-
-def printable(text: str) -> str:
-    r"""Return text of a file without characters that command a terminal: ESC becomes ``\x1b``."""
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character).startswith("C")
-        else character
-        for character in text
     )

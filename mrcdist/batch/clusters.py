@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
 from mrcdist.batch.jobqueue import read_job_queue, start_jobs
-from mrcdist.config import read_settings
+from mrcdist.config import parse_size, read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
 
@@ -71,16 +70,15 @@ class Where:
                 remedy="give positive numbers, or leave them out",
             )
         if self.memory_limit not in (None, "auto"):
-            try:
-                parse_bytes(self.memory_limit)
-            except ValueError:
+            size = parse_size(self.memory_limit)
+            if size is None or size < 0:
                 raise ArgumentError(
                     f"--memory-limit {self.memory_limit!r}",
                     code="memory-limit-invalid",
                     argument="memory_limit",
                     cause="this is no size in bytes",
                     remedy='pass a size such as "8 GiB"',
-                ) from None
+                )
 
 
 @contextmanager
@@ -120,7 +118,9 @@ def connect(
                 _wait_for_workers(client, min_workers, say)
             yield client
     elif where.scheduler is not None or where.scheduler_file is not None:
-        address = where.scheduler or _address_in(Path(where.scheduler_file or ""), say)
+        address = where.scheduler
+        if address is None:
+            address = _address_in(Path(where.scheduler_file or ""), say)
         with _client(address, say) as client:
             _wait_for_workers(client, min_workers, say, patience=read_settings().workers_timeout)
             yield client
@@ -202,7 +202,7 @@ def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
     try:
         with waiting(words, say=say):
             client = Client(scheduler, timeout=timeout, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 each protocol has its own errors
         raise MrcdistError(
             f"no dask scheduler answers at {scheduler}",
             code="scheduler-unreachable",
@@ -221,8 +221,9 @@ def _address_in(file: Path, say: Callable[[str], None]) -> str:
         if attempt == 1:
             say(f"waiting for {file}")
         try:
-            return str(json.loads(file.read_text())["address"])
-        except (OSError, ValueError, KeyError) as error:  # not there yet, or half written
+            return str(json.loads(file.read_text("utf-8"))["address"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            # Not there yet, or half written.
             reason = f"{type(error).__name__}: {error}"
     raise MrcdistError(
         f"no scheduler wrote its address to {file}",

@@ -88,7 +88,8 @@ def check_outputs(
                 cause="it is not installed here",
                 remedy=f'pip install "mrcdist[{extra}]", or write .npy',
             ) from None
-        if ndim not in dimensions or (path.suffix == ".png" and ndim - panels != 2):
+        image_axes = {".mrc": range(2, 4), ".png": range(2, 3)}.get(path.suffix, dimensions)
+        if ndim not in dimensions or ndim - panels not in image_axes:
             raise ArgumentError(
                 f"--out {path}: the result has {ndim} axes",
                 code="out-unsuited",

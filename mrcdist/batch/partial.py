@@ -25,7 +25,7 @@ _UNFINISHED = re.compile(r"\.(part-.*\.npy|job\.json)\.")
 
 def partial_folder(output: Path) -> Path:
     """The folder for the unfinished job that will write `output`."""
-    return output.with_name(f"{output.name}.partial")
+    return output.parent / f"{output.name}.partial"
 
 
 class PartialStore:

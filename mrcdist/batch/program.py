@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 import uuid
@@ -89,7 +90,7 @@ class Order:
 
     def __post_init__(self) -> None:
         auto = isinstance(self.detector, AutoDisk)
-        if self.radius is not None and not (auto and self.radius > 0):
+        if self.radius is not None and not (auto and 0 < self.radius < math.inf):
             raise ArgumentError(
                 f"--radius {self.radius:g}",
                 code="radius-invalid",
@@ -206,7 +207,9 @@ def _given(order: Order, data: Dataset) -> tuple[Detector | None, str]:
     if isinstance(wanted, MaskFile):
         try:
             mask = np.load(wanted.path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            if not isinstance(mask, np.ndarray):
+                raise ValueError("it is an archive of arrays")
+        except Exception as error:  # noqa: BLE001 whatever is in the file
             raise ArgumentError(
                 f"--detector {wanted.path}",
                 code="detector-invalid",

@@ -10,13 +10,12 @@ from typing import Any
 import click
 
 from mrcdist.cli.cluster import cluster_options, stopping
+from mrcdist.cli.console import print_json, print_notes, say
 from mrcdist.cli.options import (
     FILE_OPTIONS,
     chunks_option,
     file_options,
     plan_from_options,
-    print_json,
-    print_notes,
 )
 
 __all__ = ["com", "mean", "virtual"]
@@ -144,4 +143,4 @@ def _run(
     if as_json:
         print_json(summary.as_dict())
     else:
-        click.echo(str(summary))
+        say(str(summary))

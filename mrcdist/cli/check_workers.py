@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
 from mrcdist.cli.cluster import cluster_options, stopping
-from mrcdist.cli.options import file_options, plan_from_options, print_json, print_notes
+from mrcdist.cli.console import print_json, print_notes
+from mrcdist.cli.console import say as tell
+from mrcdist.cli.options import COUNT, SECONDS, file_options, plan_from_options
 
 __all__ = ["check_workers"]
 
@@ -25,14 +26,14 @@ __all__ = ["check_workers"]
     "--min-workers",
     default=1,
     show_default=True,
-    type=click.IntRange(1),
+    type=COUNT,
     help="Number of workers to wait for.",
 )
 @click.option(
     "--timeout",
     default=120.0,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     help="Seconds to wait for the storage of a worker before giving up.",
 )
 @cluster_options
@@ -68,7 +69,7 @@ def check_workers(
     from mrcdist.batch.clusters import Where, connect
 
     def say(text: str) -> None:
-        click.echo(text, file=sys.stderr)
+        tell(text, err=True)
 
     where = Where(scheduler, scheduler_file, jobqueue, workers, threads, memory_limit)
     with stopping(ctx):
@@ -79,5 +80,5 @@ def check_workers(
     if as_json:
         print_json(report.as_dict())
     else:
-        click.echo(str(report))
+        tell(str(report))
     ctx.exit(0 if report.ok else 1)

@@ -11,6 +11,9 @@ from typing import Any, NoReturn
 
 import click
 
+from mrcdist.cli.console import say
+from mrcdist.cli.options import COUNT
+
 __all__ = ["cluster_options", "stopping"]
 
 Command = Callable[..., Any]
@@ -25,11 +28,11 @@ def cluster_options(command: Command) -> Command:
             help="Memory limit of each local worker, such as '8 GiB' (default: an equal share).",
         ),
         click.option(
-            "--threads", type=int, help="Threads per local worker (default: dask's choice)."
+            "--threads", type=COUNT, help="Threads per local worker (default: dask's choice)."
         ),
         click.option(
             "--workers",
-            type=int,
+            type=COUNT,
             help="Number of local worker processes (default: dask's choice).",
         ),
         click.option(
@@ -79,7 +82,7 @@ def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
         by_term = isinstance(stop, _Terminated)
         words = ["ended by SIGTERM" if by_term else "interrupted"]
         words += getattr(stop, "__notes__", [otherwise] * bool(otherwise))
-        click.echo(f"\n{'; '.join(words)}", err=True)
+        say(f"\n{'; '.join(words)}", err=True)
         ctx.exit(128 + (signal.SIGTERM if by_term else signal.SIGINT))
     finally:
         if handled:

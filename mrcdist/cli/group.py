@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
+from mrcdist.cli.console import Unwritable, console, print_error, say
 from mrcdist.errors import MrcdistError
 
 __all__ = ["main"]
@@ -18,9 +24,50 @@ _REMEDIES: dict[str, str] = {
     "(-1: the whole axis): 32,256,-1,-1",
 }
 
+# Set it to see where an error comes from.
+_TRACEBACK = "MRCDIST_TRACEBACK"
+
+
+class _Verbatim(io.StringIO):
+    """Text as click writes it on a terminal: elsewhere it takes out what looks like colours."""
+
+    def isatty(self) -> bool:
+        return True
+
 
 class _Group(click.Group):
     """Command group that prints the errors of its commands without a traceback."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command, and end the process with the exit status that docs/cli.md lists."""
+        run = partial(super().main, *args, **{**options, "standalone_mode": False})
+        if not options.get("standalone_mode", True):
+            return run()
+        with console():
+            status = self._status_of(run)
+        sys.exit(status)
+
+    def _status_of(self, run: Callable[[], Any]) -> int:
+        try:
+            return int(run() or 0)
+        except Unwritable as error:
+            if error.closed:
+                return 128 + getattr(signal, "SIGPIPE", 13)
+            print_error(f"standard output cannot be written\n  cause: {error}")
+            return 1
+        except click.Abort:
+            say("interrupted", err=True)
+            return 128 + signal.SIGINT
+        except click.ClickException as error:
+            text = _Verbatim()
+            error.show(text)
+            say(text.getvalue().removesuffix("\n"), err=True)
+            return error.exit_code
+        except Exception as error:
+            if os.environ.get(_TRACEBACK):
+                raise
+            print_error(str(_unexpected(error)))
+            return 1
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -38,7 +85,7 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except MrcdistError as error:
             said = "\n".join([self._in_options(error, ctx), *getattr(error, "__notes__", ())])
-            click.echo(f"{click.style('error:', fg='red', bold=True)} {said}", err=True)
+            print_error(said)
             ctx.exit(1)
 
     def _in_options(self, error: MrcdistError, ctx: click.Context) -> str:
@@ -67,6 +114,23 @@ def _as_typed(value: str) -> str:
     if value.startswith("("):
         return value.strip("(),").replace(", ", ",").upper()
     return {"None": "none", "...": "FILE"}.get(value, value.strip('"'))
+
+
+def _unexpected(error: Exception) -> MrcdistError:
+    """The error for what no command expects: of the system, or a defect of this program."""
+    if isinstance(error, OSError | MemoryError):
+        return MrcdistError(
+            str(error) or type(error).__name__,
+            code="system-failed",
+            cause="the operating system refused this",
+            remedy="check the files that the command names, the space on their disks, and memory",
+        )
+    return MrcdistError(
+        f"{type(error).__name__}: {error}",
+        code="unexpected",
+        cause="mrcdist did not expect this, which is a defect of it",
+        remedy=f"report it with what the same command prints with {_TRACEBACK}=1",
+    )
 
 
 @click.group(

@@ -9,13 +9,13 @@ from typing import Any
 import click
 from dask.diagnostics import ProgressBar
 
+from mrcdist.cli.console import print_json, print_notes, say
 from mrcdist.cli.options import (
+    COUNT,
     chunks_option,
     file_options,
     json_option,
     plan_from_options,
-    print_json,
-    print_notes,
     reading_options,
     storage_option,
     url_argument,
@@ -30,8 +30,9 @@ from mrcdist.interop.rosettasciio import (
     original_metadata_dict,
 )
 from mrcdist.options import ReadOptions
+from mrcdist.printable import printable
 from mrcdist.validate.report import validate as validate_file
-from mrcdist.words import list_words, printable, shape_words
+from mrcdist.words import list_words, shape_words
 
 __all__ = ["explain", "info", "validate"]
 
@@ -68,26 +69,30 @@ def info(as_json: bool, **options: Any) -> None:
         return
     header = plan.header
     order = ORDER_NAMES[header.byteorder]
-    click.echo(plan.location.shown)
-    click.echo(f"  file     {plan.source.parts[0].file.version}")
-    click.echo(f"  array    {shape_words(plan.shape)} {plan.dtype}")
-    click.echo(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
+    say(plan.location.shown)
+    say(f"  file     {plan.source.parts[0].file.version}")
+    say(f"  array    {shape_words(plan.shape)} {plan.dtype}")
+    say(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
     for axis in plan.axes:
         kind = "navigation" if axis.navigate else "signal"
-        click.echo(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {_steps(axis)}")
+        say(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {_steps(axis)}")
     for image in images:
-        click.echo(printable(f"  image    {image.name}: {image.location.name}"))
+        say(printable(f"  image    {image.name}: {image.location.name}"))
     for path, value in metadata_items(metadata):
         words = list_words(value) if isinstance(value, list) else value
-        click.echo(printable(f"  {'.'.join(path)} = {words}"))
+        say(printable(f"  {'.'.join(path)} = {words}"))
     for label in header.labels:
-        click.echo(f"  label    {printable(label)}")
+        say(f"  label    {printable(label)}")
     print_notes(notes)
 
 
 @click.command(short_help="Estimate what reading the file will cost.")
 @click.option(
-    "--threads", default=1, show_default=True, help="Threads per worker, for the memory estimate."
+    "--threads",
+    default=1,
+    show_default=True,
+    type=COUNT,
+    help="Threads per worker, for the memory estimate.",
 )
 @chunks_option
 @file_options
@@ -103,7 +108,7 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
     if as_json:
         print_json({**cost.as_dict(), "notes": notes})
         return
-    click.echo(str(cost))
+    say(str(cost))
     print_notes(plan.file_notes)
 
 
@@ -145,7 +150,7 @@ def validate(
     if as_json:
         print_json(found.as_dict())
     else:
-        click.echo(str(found))
+        say(str(found))
     ctx.exit(0 if found.valid else 1)
 
 

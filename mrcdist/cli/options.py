@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
+import math
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
-import numpy as np
 from click.shell_completion import CompletionItem
 
 from mrcdist.api import plan_mrc
@@ -18,16 +18,15 @@ from mrcdist.dataset import Plan
 from mrcdist.discover.auxiliary import NamedFile
 from mrcdist.errors import MrcdistWarning
 from mrcdist.options import ReadOptions
-from mrcdist.words import printable
 
 __all__ = [
+    "COUNT",
     "FILE_OPTIONS",
+    "SECONDS",
     "chunks_option",
     "file_options",
     "json_option",
     "plan_from_options",
-    "print_json",
-    "print_notes",
     "reading_options",
     "storage_option",
     "url_argument",
@@ -39,6 +38,23 @@ Command = Callable[..., Any]
 _BYTE_ORDERS = {"little": "<", "big": ">"}
 
 
+class _Seconds(click.FloatRange):
+    """A time of at most a year, which a number that is none is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a valid float.", param, ctx)
+        return seconds
+
+
+# Of workers, threads: more than any machine has.
+COUNT = click.IntRange(1, 100_000)
+SECONDS = _Seconds(0, 366 * 86_400, min_open=True)
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+
+
 def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
     """Convert KEY=VALUE to storage options; dots nest, values are parsed as JSON if possible."""
     options: dict[str, Any] = {}
@@ -46,7 +62,9 @@ def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -
         path, equals, value = text.partition("=")
         if not equals:
             raise click.BadParameter("expected KEY=VALUE, such as anon=true")
-        *parents, last = path.split(".")
+        *parents, last = keys = path.split(".")
+        if not all(keys):
+            raise click.BadParameter(f"{path!r} has an empty key")
         into: Any = options
         for parent in parents:
             into = into.setdefault(parent, {})
@@ -54,7 +72,7 @@ def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -
                 raise click.BadParameter(f"{parent} is given both a value and nested options")
         try:
             into[last] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, or more digits or brackets than it takes
             into[last] = value
     return options
 
@@ -64,20 +82,24 @@ def _axes(
 ) -> tuple[int, ...] | None:
     if given is None:
         return None
-    try:
-        return tuple(int(part) for part in given.split(","))
-    except ValueError:
-        raise click.BadParameter(
-            f"{given}: expected comma-separated integers, such as 256,256"
-        ) from None
+    lengths = [_whole(part.strip()) for part in given.split(",")]
+    if None in lengths:
+        raise click.BadParameter(f"{given}: expected comma-separated integers, such as 256,256")
+    return tuple(length for length in lengths if length is not None)
 
 
 def _chunks(_ctx: click.Context, _param: click.Parameter, given: str) -> Any:
     """Parse chunk lengths such as 32,256,-1,-1, a size such as "256 MiB", or auto."""
     parts = [part.strip() for part in given.split(",")]
-    if all(part.lstrip("-").isdigit() or part == "auto" for part in parts) and len(parts) > 1:
-        return tuple(part if part == "auto" else int(part) for part in parts)
-    return int(given) if given.lstrip("-").isdigit() else given
+    lengths = [part if part == "auto" else _whole(part) for part in parts]
+    if None in lengths:
+        return given
+    return tuple(lengths) if len(lengths) > 1 else lengths[0]
+
+
+def _whole(text: str) -> int | None:
+    """Return a whole number in ASCII digits, as many as a length may have; None for all else."""
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def _file(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str | None:
@@ -165,21 +187,3 @@ def plan_from_options(**options: Any) -> tuple[Plan, list[str]]:
         warnings.simplefilter("ignore", MrcdistWarning)
         plan = plan_mrc(**options)
     return plan, list(plan.notes)
-
-
-def print_notes(notes: Sequence[str]) -> None:
-    """Print warnings to standard error."""
-    for note in notes:
-        click.echo(f"{click.style('warning:', fg='yellow')} {printable(note)}", err=True)
-
-
-def print_json(value: Any) -> None:
-    """Print JSON, with arrays as lists."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=_plain)
-    click.echo()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -6,24 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import click
-from dask.utils import parse_bytes
 
-from mrcdist.cli.options import file_options, plan_from_options, print_json, print_notes
+from mrcdist.cli.console import print_json, print_notes, say
+from mrcdist.cli.options import file_options, plan_from_options
+from mrcdist.config import parse_size
 from mrcdist.plan.capabilities import Cost
 from mrcdist.plotting import require_matplotlib
 from mrcdist.preview.preview import DEFAULT_BUDGET, plan_preview
 from mrcdist.preview.view import VIEW_KINDS
+from mrcdist.printable import printable
 from mrcdist.stats import snapshot
-from mrcdist.words import printable, shape_words
+from mrcdist.words import shape_words
 
 __all__ = ["preview"]
 
 
 def _bytes(_ctx: click.Context, _param: click.Parameter, given: str) -> int:
-    try:
-        size = int(parse_bytes(given))
-    except ValueError:
-        raise click.BadParameter('expected a size, such as "64 MiB"') from None
+    size = parse_size(given)
+    if size is None:
+        raise click.BadParameter('expected a size, such as "64 MiB"')
     if size < 1:
         raise click.BadParameter("expected at least one byte")
     return size
@@ -78,9 +79,9 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
     plan, notes = plan_from_options(**options)
     planned = plan_preview(plan, budget=budget, view=view)
     if not as_json:
-        click.echo(plan.location.shown)
-        click.echo(f"  array    {shape_words(plan.shape)} {plan.dtype}")
-        click.echo(f"  to read  {planned.cost_words(planned.cost)}")
+        say(plan.location.shown)
+        say(f"  array    {shape_words(plan.shape)} {plan.dtype}")
+        say(f"  to read  {planned.cost_words(planned.cost)}")
 
     before = snapshot()
     panels = planned.panels()
@@ -101,10 +102,10 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
             }
         )
         return
-    click.echo(f"  read     {planned.cost_words(read)}")
+    say(f"  read     {planned.cost_words(read)}")
     for panel in panels:
-        click.echo(f"  panel    {printable(panel.title or panel.name)}")
-    click.echo(f"  written  {output}")
+        say(f"  panel    {printable(panel.title or panel.name)}")
+    say(f"  written  {printable(str(output))}")
     if read != planned.cost:  # retries count once: something else read in this process, or a defect
-        click.echo("  warning: the read differed from the estimate")
+        say("  warning: the read differed from the estimate")
     print_notes([*notes, *planned.notes])

@@ -122,7 +122,8 @@ class Ring:
         y = np.arange(rows.start, rows.stop) - self.cy
         x = np.arange(columns.start, columns.stop) - self.cx
         distance = y[:, None] ** 2 + x**2
-        inside = (distance >= self.inner**2) & (distance <= self.outer**2)
+        # Not **2, which fails for what float cannot hold.
+        inside = (distance >= self.inner * self.inner) & (distance <= self.outer * self.outer)
         return inside.astype(np.float64)
 
     def reaches_outside(self, shape: FrameShape) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 
 import dask
 from dask.array.core import normalize_chunks
-from dask.utils import parse_bytes
 
+from mrcdist.config import parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
 
@@ -50,20 +50,19 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
     ArgumentError
         The argument is invalid or does not match the shape.
     """
-    default = dask.config.get("array.chunk-size")
+    default = _default_size()
     if chunks is None or (isinstance(chunks, str) and chunks == "auto"):
-        return frame_chunks(layout, parse_bytes(default))
+        return frame_chunks(layout, default)
     if isinstance(chunks, str):
-        try:
-            limit = parse_bytes(chunks)
-        except ValueError:
+        limit = parse_size(chunks)
+        if limit is None:
             raise ArgumentError(
                 f"chunks={chunks!r}",
                 code="chunks-invalid",
                 argument="chunks",
                 cause="not a valid size in bytes",
                 remedy=_REMEDY,
-            ) from None
+            )
         if limit <= 0:
             raise ArgumentError(
                 f"chunks={chunks!r}",
@@ -104,6 +103,19 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
             remedy=_REMEDY,
         )
     return resolved
+
+
+def _default_size() -> int:
+    written = dask.config.get("array.chunk-size")
+    size = parse_size(str(written))
+    if size is None or size < 1:
+        raise ArgumentError(
+            f"dask configuration array.chunk-size = {written!r}",
+            code="setting-invalid",
+            cause="this is no size in bytes",
+            remedy='leave it out for the default, or set a size such as "128 MiB"',
+        )
+    return size
 
 
 def frame_chunks(layout: Layout, limit: int) -> Chunks:

@@ -16,7 +16,7 @@ from mrcdist.plotting import (
     new_figure,
 )
 from mrcdist.preview.panels import Panel
-from mrcdist.words import printable
+from mrcdist.printable import printable
 
 __all__ = ["preview_figure"]
 

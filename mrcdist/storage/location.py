@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import fsspec
 from aiohttp import ClientTimeout
 from fsspec.core import split_protocol, url_to_fs
+from fsspec.implementations.http import HTTPFileSystem
 
 from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, MrcdistError
+from mrcdist.printable import printable
 from mrcdist.storage.archives import file_below, forget, opened
 from mrcdist.storage.redact import place, redact, scrub
 from mrcdist.storage.retry import retried
@@ -128,6 +130,8 @@ class Location:
                 fs = fsspec.filesystem("file", **options)
                 return fs, fs._strip_protocol(self.url)
             fs, path = url_to_fs(self.url, **options)
+            if isinstance(fs, HTTPFileSystem):
+                fs.encode_url(path)  # fails where there is no host, or no such port
         except MrcdistError:  # of a setting, and says so
             raise
         except (ImportError, ValueError, TypeError) as error:
@@ -214,7 +218,7 @@ class Location:
         def verify() -> None:
             require_version(self, wanted, self.find_version())
 
-        return whole_copy(fs, path, self.name, f"{self.place} {wanted}", verify)
+        return whole_copy(fs, path, printable(self.name), f"{self.place} {wanted}", verify)
 
     def list_folder(self) -> tuple[str, ...] | None:
         """Return the names of the files beside this one; None where the store cannot list.

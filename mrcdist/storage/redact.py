@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import fsspec
 
+from mrcdist.printable import printable
 from mrcdist.storage.url import chain
 
 __all__ = ["place", "redact", "redact_record", "scrub"]
@@ -44,7 +45,7 @@ _LEAST_SECRET = 4
 
 def redact(url: str) -> str:
     """Return a URL, chained or not, without user, password, fragment and its query's values."""
-    return "::".join(_redact_part(part) for part in _chain(url))
+    return printable("::".join(_redact_part(part) for part in _chain(url)))
 
 
 def scrub(text: str, url: str, options: Mapping[str, Any]) -> str:

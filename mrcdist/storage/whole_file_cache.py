@@ -57,7 +57,7 @@ def whole_copy(fs: Any, path: str, name: str, version: str, verify: Callable[[],
             cause="the planned byte ranges are those of the file as it is stored",
             remedy="leave it out: gzip and bzip2 are read as they are",
         )
-    key = hashlib.sha256(version.encode()).hexdigest()
+    key = hashlib.sha256(version.encode(errors="surrogatepass")).hexdigest()
     folder = Path(fs.storage[-1])
     with _fetching:
         copy = _copies.get(key, folder / key)

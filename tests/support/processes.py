@@ -41,6 +41,8 @@ def isolated_environment(extra: Mapping[str, str] | None = None) -> dict[str, st
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "no_proxy": "127.0.0.1,localhost",
+        # What the command line did not expect is a test's to see.
+        "MRCDIST_TRACEBACK": "1",
         **(extra or {}),
     }
 

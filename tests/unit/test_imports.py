@@ -17,7 +17,7 @@ LAYERS = (
     ("discover", "read"),
     ("storage", "plan"),
     ("format", "words"),
-    ("config", "progress", "stats", "errors", "notes"),
+    ("config", "progress", "stats", "errors", "notes", "printable"),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 

@@ -8,7 +8,6 @@ from mrcdist.format.axis import Axis
 from mrcdist.words import (
     list_words,
     position_words,
-    printable,
     range_words,
     shape_words,
     unit_words,
@@ -65,8 +64,3 @@ def test_powers_in_units_are_superscripts(units, words):
 def test_shapes_are_products():
     assert shape_words((4, 256, 1)) == "4 × 256 × 1"
     assert shape_words(()) == "()"
-
-
-def test_characters_that_command_a_terminal_are_escaped():
-    assert printable("\x1b[2Jµm\n\x9b31m\u202e\udcff") == r"\x1b[2Jµm\n\x9b31m\u202e\udcff"
-    assert printable("0.59\xa0% of 4 × 4, −12 °") == "0.59\xa0% of 4 × 4, −12 °"

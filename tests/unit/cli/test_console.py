@@ -1,0 +1,286 @@
+"""Standard output and error: every encoding, a full disk, a closed pipe, text that steers."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist.cli import look, main
+from mrcdist.cli.console import Console, Unwritable
+from tests.support.mrc_files import counting, write_mrc
+from tests.support.processes import ROOT
+
+FULL = Path("/dev/full")
+STEERING = "\x1b]0;title\x07\x1b[31mred\x9b2J\rover\nnext"
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file whose summary has ×, and a label that steers terminals."""
+    return write_mrc(
+        tmp_path / "µ.mrc",
+        counting((5, 6, 7), "float32"),
+        cell=(28.0, 24.0, 20.0),
+        labels=(STEERING.encode("latin-1"),),
+    )
+
+
+@pytest.fixture
+def program():
+    """Run the program on streams like those of a process; return its exit status."""
+
+    def run(*arguments, stdout=None, stderr=None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("MRCDIST_TRACEBACK")
+            patch.setattr(sys, "stdout", stdout)
+            patch.setattr(sys, "stderr", stderr)
+            with pytest.raises(SystemExit) as ended:
+                main([os.fsdecode(argument) for argument in arguments], prog_name="mrcdist")
+        return ended.value.code
+
+    return run
+
+
+def stream(encoding="utf-8"):
+    """A text stream as the interpreter makes them: strict, but for its name."""
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
+
+
+def written(text):
+    """What was written to a stream."""
+    return text.buffer.getvalue().decode(text.encoding)
+
+
+def closed_pipe():
+    """A stream of which nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return os.fdopen(writing, "w")
+
+
+class TestEncodings:
+    @pytest.mark.parametrize(
+        ("encoding", "product"),
+        [
+            ("utf-8", "5 × 6 × 7"),
+            ("utf-16", "5 × 6 × 7"),
+            ("latin-1", "5 × 6 × 7"),
+            ("cp437", "5 x 6 x 7"),
+            ("cp1251", "5 x 6 x 7"),
+            ("shift_jis", "5 × 6 × 7"),
+            ("ascii", "5 x 6 x 7"),
+        ],
+    )
+    def test_a_console_shows_what_it_can(self, program, file, encoding, product):
+        stdout, stderr = stream(encoding), stream(encoding)
+        assert program("info", file, stdout=stdout, stderr=stderr) == 0
+        assert product in written(stdout)
+        assert written(stderr) == ""
+
+    @pytest.mark.parametrize("encoding", ["cp437", "shift_jis", "ascii"])
+    @pytest.mark.parametrize(
+        ("arguments", "status"),
+        [
+            (["explain"], 0),
+            (["validate"], 0),
+            (["info", "--help"], 0),
+            (["info", "--navigation-shape", "²"], 2),
+            (["info", "--metadata-file", "§µ…"], 1),
+        ],
+    )
+    def test_commands_end_as_on_any_other_console(self, program, file, encoding, arguments, status):
+        stdout, stderr = stream(encoding), stream(encoding)
+        assert program(*arguments, file, stdout=stdout, stderr=stderr) == status
+        assert (written(stdout) != "") == (status == 0)
+        assert (written(stderr) != "") == (status != 0)
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "cp437", "ascii"])
+    def test_json_is_read_back_as_it_was(self, program, file, encoding):
+        stdout = stream(encoding)
+        assert program("info", file, "--json", stdout=stdout) == 0
+        found = json.loads(written(stdout))
+        assert found["metadata"]["General"]["original_filename"] == "µ.mrc"
+        assert found["original_metadata"]["std_header"]["LABELS"] == [STEERING]
+
+    @given(
+        st.text(st.characters()),
+        st.sampled_from(["ascii", "cp437", "latin-1", "utf-8", "shift_jis", "utf-16", "cp500"]),
+    )
+    def test_no_text_fails_on_any_console(self, text, encoding):
+        below = stream(encoding)
+        shown = Console(below, needed=True)
+        assert shown.write(text) == len(text)
+        shown.flush()
+        found = written(below)
+        try:
+            text.encode(encoding)
+        except UnicodeError:
+            return
+        assert found == text
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", [b"\xff.mrc", b"caf\xe9 \x1b[31m\n.mrc"])
+    def test_that_are_not_utf_8_or_steer_are_shown_with_escapes(
+        self, program, file, tmp_path, name
+    ):
+        path = os.fsencode(tmp_path) + b"/" + name
+        os.rename(file, path)  # noqa: PTH104 bytes
+        shown = name.decode("utf-8", "backslashreplace")
+        shown = shown.replace("\x1b", r"\x1b").replace("\n", r"\n")
+        for command in ("info", "explain", "validate"):
+            stdout = stream()
+            assert program(command, path, stdout=stdout) == 0
+            assert written(stdout).splitlines()[0] == f"{tmp_path}/{shown}"
+        stdout = stream()
+        assert program("info", path, "--json", stdout=stdout) == 0
+        found = json.loads(written(stdout))["metadata"]["General"]["original_filename"]
+        assert os.fsencode(found) == name
+        picture = tmp_path / "look.png"
+        assert program("preview", path, "-o", picture, stdout=stream()) == 0
+        assert picture.stat().st_size > 1000
+
+    def test_that_are_missing_are_an_error(self, program, tmp_path):
+        stdout, stderr = stream(), stream()
+        path = os.fsencode(tmp_path) + b"/\xff.mrc"
+        assert program("info", path, stdout=stdout, stderr=stderr) == 1
+        assert written(stderr).startswith("error: ")
+        assert r"/\xff.mrc" in written(stderr)
+
+
+class TestSteering:
+    def test_labels_are_shown_with_escapes_on_a_terminal(self, program, file):
+        """On a terminal, where colours are not taken out."""
+        ours, theirs = pty.openpty()
+        terminal = os.fdopen(theirs, "w")
+        assert terminal.isatty()
+        assert program("info", file, stdout=terminal, stderr=terminal) == 0
+        terminal.close()
+        seen = b""
+        with os.fdopen(ours, "rb", buffering=0) as screen:
+            try:
+                while piece := screen.read(4096):
+                    seen += piece
+            except OSError:  # how Linux says that nobody writes there any more
+                pass
+        [label] = [line for line in seen.split(b"\r\n") if line.startswith(b"  label")]
+        assert label == rb"  label    \x1b]0;title\x07\x1b[31mred\x9b2J\rover\nnext"
+        assert b"\x1b" not in seen
+
+    def test_json_has_escapes_for_what_steers(self, program, file):
+        stdout = stream()
+        assert program("info", file, "--json", stdout=stdout) == 0
+        assert r"\u009b2J" in written(stdout)
+        assert not {*"\x1b\x07\x9b\r"} & {*written(stdout)}
+
+    @pytest.mark.parametrize("arguments", [["info", "a", "\x1b[31m"], ["\x1b[31m"], ["\x1b/"]])
+    def test_errors_repeat_arguments_with_escapes(self, program, arguments):
+        stderr = stream()
+        assert program(*arguments, stderr=stderr) == 2
+        assert "\x1b" not in written(stderr)
+        assert r"\x1b" in written(stderr)
+
+
+class TestEndings:
+    @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+    @pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["explain"], ["validate"]])
+    def test_a_full_disk_is_one_error(self, program, file, arguments):
+        stderr = stream()
+        with FULL.open("w") as full:
+            assert program(*arguments, file, stdout=full, stderr=stderr) == 1
+        first, second = written(stderr).splitlines()
+        assert first == "error: standard output cannot be written"
+        assert "No space left on device" in second
+
+    @pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["info", "--help"]])
+    def test_a_closed_pipe_is_the_end(self, program, file, arguments):
+        stderr = stream()
+        with closed_pipe() as closed:
+            assert program(*arguments, file, stdout=closed, stderr=stderr) == 141
+        assert written(stderr) == ""
+
+    @pytest.mark.parametrize(("stdout", "status"), [("full", 1), ("closed", 141)])
+    def test_the_interpreter_adds_nothing_at_its_end(self, file, stdout, status):
+        """What a stream still holds is written out then, which fails again."""
+        with FULL.open("w") if stdout == "full" else closed_pipe() as stream:
+            done = subprocess.run(
+                [sys.executable, "-m", "mrcdist.cli", "info", str(file)],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=stream,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+        assert done.returncode == status
+        assert done.stderr.count(b"\n") == (2 if stdout == "full" else 0)
+
+    def test_errors_and_warnings_that_nobody_can_read_change_nothing(self, program, file, tmp_path):
+        short = tmp_path / "short.mrc"
+        short.write_bytes(file.read_bytes()[:-100])
+        for arguments, status in (
+            (["info", short, "--allow-truncated"], 0),
+            (["info", short], 1),
+            (["info"], 2),
+        ):
+            stdout = stream()
+            with closed_pipe() as closed:
+                assert program(*arguments, stdout=stdout, stderr=closed) == status
+            assert ("array    4 × 6 × 7" in written(stdout)) == (status == 0)
+
+    @pytest.mark.parametrize("flags", [[], ["--json"]])
+    def test_the_program_may_be_started_without_streams(self, program, file, flags):
+        stderr = stream()
+        assert program("info", file, *flags, stdout=None, stderr=stderr) == 1
+        assert "cannot be written" in written(stderr)
+        assert program("info", file, *flags, stdout=stream(), stderr=None) == 0
+        assert program("info", "--nothing", stdout=stream(), stderr=None) == 2
+
+    def test_a_stream_that_failed_once_fails_for_good(self):
+        with closed_pipe() as closed:
+            shown = Console(closed, needed=True)
+            for text in ("x", "", "y"):
+                with pytest.raises(Unwritable) as raised:
+                    print(text, end="", file=shown, flush=True)
+                assert raised.value.closed
+
+    def test_an_interrupt_has_the_status_that_shells_give_it(self, program, file, monkeypatch):
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(look, "_steps", interrupt)
+        stderr = stream()
+        assert program("info", file, stdout=stream(), stderr=stderr) == 130
+        assert written(stderr).strip() == "interrupted"
+
+
+class TestDefects:
+    def fail(self, *_):
+        raise ZeroDivisionError("one\x1b")
+
+    def test_of_the_program_are_one_error_that_asks_for_a_report(self, program, file, monkeypatch):
+        monkeypatch.setattr(look, "_steps", self.fail)
+        stderr = stream()
+        assert program("info", file, stdout=stream(), stderr=stderr) == 1
+        assert written(stderr).startswith(r"error: ZeroDivisionError: one\x1b")
+        assert "MRCDIST_TRACEBACK=1" in written(stderr)
+
+    def test_of_the_program_have_a_traceback_on_demand(self, file, monkeypatch):
+        monkeypatch.setattr(look, "_steps", self.fail)
+        assert os.environ["MRCDIST_TRACEBACK"] == "1"
+        with pytest.raises(ZeroDivisionError):
+            main(["info", str(file)], prog_name="mrcdist")
+
+    def test_of_the_system_are_in_its_words(self, program, file, tmp_path):
+        stderr = stream()
+        picture = tmp_path / f"{'x' * 300}.png"
+        assert program("preview", file, "-o", picture, stdout=stream(), stderr=stderr) == 1
+        assert "File name too long" in written(stderr)
+        assert "the operating system refused this" in written(stderr)
