@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from mrcdist.cli.cluster import cluster_options, stopping
+from mrcdist.cli.console import print_json, say
 from mrcdist.cli.options import (
     FILE_OPTIONS,
     chunks_option,
     file_options,
     plan_from_options,
-    print_json,
 )
 
 __all__ = ["convert"]
@@ -96,4 +96,4 @@ def convert(
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
-        click.echo(str(report))
+        say(str(report))
