@@ -28,10 +28,11 @@ _UNIT = (
     *("pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"),
     *("--hypothesis-profile=quick", "tests/unit"),
 )
-# Tests that measure memory, or start the services of a whole cluster.
+# Tests that measure memory, count on times, or start the services of a whole cluster.
 _ALONE = (
     "tests/benchmarks",
     "tests/integration/test_deploy_commands.py",
+    "tests/integration/test_faults.py",
     "tests/integration/test_isolated_hosts.py",
     "tests/integration/test_memory.py",
     "tests/integration/test_notebooks_on_slurm.py",

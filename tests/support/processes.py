@@ -138,7 +138,7 @@ class Processes:
             if process.poll() is not None:
                 raise ProcessDiedError(f"{name} ended with {process.returncode}\n{self.logs()}")
 
-    def wait_until(self, ready: Callable[[], bool], what: str, *, timeout: float = 60.0) -> None:
+    def wait_until(self, ready: Callable[[], bool], what: str, *, timeout: float = 120.0) -> None:
         """Wait for `ready()`, but no longer than the processes live or `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not ready():
