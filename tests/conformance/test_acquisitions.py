@@ -222,7 +222,7 @@ class TestNavigationShape:
             ((5, 4), "20 points, but the file has 24"),
             ((5, 5), "25 points, but the file has 24"),
             ((5, -1), "24 frames are not divisible by 5"),
-            ((-1, -1), "at most one is -1"),
+            ((-1, -1), "for at most one -1"),
             ((0, 24), "positive"),
             ((24.5,), "integers"),
             ((float("inf"),), "integers"),
@@ -288,14 +288,14 @@ class TestNavigationShape:
 
     def test_the_scans_own_shape_the_other_way_round_is_taken_and_said(self, tmp_path):
         written = write_acquisition(tmp_path, scan_shape=(3, 8), frame_shape=FRAME)
-        with pytest.warns(MrcdistWarning, match=r"\(3, 8\) was taken .* own is \(8, 3\)"):
+        with pytest.warns(MrcdistWarning, match=r"\(3, 8\) is used as given.* scan is \(8, 3\)"):
             [dataset] = read_mrc(written.movie, navigation_shape=(3, 8))
         assert dataset["data"].shape == (8, 3, *FRAME)
 
     def test_axes_of_a_scan_with_point_repeats_are_not_mistaken(self, tmp_path, keep):
         """As long as x and y, but the fastest axis is that of the repeats."""
         written = write_acquisition(tmp_path, scan_shape=(4, 4), point_repeats=3, frame_shape=FRAME)
-        with pytest.warns(MrcdistWarning, match="the scan's own is"):
+        with pytest.warns(MrcdistWarning, match="the shape of the scan is"):
             axes = read(written.movie, keep, navigation_shape=(4, 4, 3))["axes"][:3]
         assert [(axis["name"], axis["units"]) for axis in axes] == [
             ("scan_3", None),

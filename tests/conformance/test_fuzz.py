@@ -165,13 +165,14 @@ def as_planned(raw, plan):
             at += size
     else:
         data = raw[header.data_offset :]
-    packed = mode == 101 or header.four_bit
+    halved = mode == 0 and header.packing in ("flag", "label")
+    packed = mode == 101 or halved
     row = (nx + 1) // 2 if mode == 101 else nx * (BITS | {7: 32, 8: 32})[mode] // 8
     frames = math.prod(plan.layout.navigation_shape)
     pixels = np.frombuffer(data, "u1", frames * header.ny * row).reshape(-1, row)
     if packed:
         pixels = np.stack([pixels & 15, pixels >> 4], -1).reshape(len(pixels), 2 * row)
-        return pixels[:, : nx * (2 if header.four_bit else 1)].reshape(plan.shape)
+        return pixels[:, : nx * (2 if halved else 1)].reshape(plan.shape)
     stored = {0: plan.dtype.str, 1: "i2", 2: "f4", 3: "i2", 4: "c8", 6: "u2", 7: "i4", 8: "u4"}
     stored |= {12: "f2", 16: "u1"}
     numbers = pixels.view(np.dtype(stored[mode]).newbyteorder(order))

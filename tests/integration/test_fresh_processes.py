@@ -52,7 +52,12 @@ def plain(tmp_path):
 
 class TestALazyPackage:
     def test_import_loads_the_defaults_alone(self):
-        assert loaded_by("import mrcdist") == {"mrcdist", "mrcdist.config", "mrcdist.errors"}
+        assert loaded_by("import mrcdist") == {
+            "mrcdist",
+            "mrcdist.config",
+            "mrcdist.errors",
+            "mrcdist.printable",
+        }
 
     def test_unpickling_a_source_loads_neither_viewer_nor_command_line(self, tmp_path):
         path = write_mrc(tmp_path / "a.mrc", np.arange(24, dtype="int16").reshape(2, 3, 4))

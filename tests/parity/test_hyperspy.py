@@ -64,7 +64,8 @@ class TestRegistering:
         [plugin] = [plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "mrcdist"]
         of_hyperspy = next(plugin for plugin in rsciio.IO_PLUGINS if plugin["name"] == "MRC")
         assert set(plugin) == set(of_hyperspy)
-        assert plugin["writes"] is False
+        assert [2, 2] in plugin["writes"]
+        assert all(signal == 2 for signal, _ in plugin["writes"])
 
     def test_files_whose_format_is_not_named_stay_with_hyperspy(self, written, registered):
         signal = hs.load(written.companions[0])

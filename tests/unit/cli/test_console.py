@@ -252,28 +252,28 @@ class TestEndings:
                 assert raised.value.closed
 
     def test_an_interrupt_has_the_status_that_shells_give_it(self, program, file, monkeypatch):
-        def interrupt(*_):
+        def interrupt(**_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(look, "_steps", interrupt)
+        monkeypatch.setattr(look, "plan_from_options", interrupt)
         stderr = stream()
         assert program("info", file, stdout=stream(), stderr=stderr) == 130
         assert written(stderr).strip() == "interrupted"
 
 
 class TestDefects:
-    def fail(self, *_):
+    def fail(self, **_):
         raise ZeroDivisionError("one\x1b")
 
     def test_of_the_program_are_one_error_that_asks_for_a_report(self, program, file, monkeypatch):
-        monkeypatch.setattr(look, "_steps", self.fail)
+        monkeypatch.setattr(look, "plan_from_options", self.fail)
         stderr = stream()
         assert program("info", file, stdout=stream(), stderr=stderr) == 1
         assert written(stderr).startswith(r"error: ZeroDivisionError: one\x1b")
         assert "MRCDIST_TRACEBACK=1" in written(stderr)
 
     def test_of_the_program_have_a_traceback_on_demand(self, file, monkeypatch):
-        monkeypatch.setattr(look, "_steps", self.fail)
+        monkeypatch.setattr(look, "plan_from_options", self.fail)
         assert os.environ["MRCDIST_TRACEBACK"] == "1"
         with pytest.raises(ZeroDivisionError):
             main(["info", str(file)], prog_name="mrcdist")
