@@ -32,6 +32,8 @@ NOTEBOOKS = sorted(HERE.glob("*.ipynb"))
 _NEEDS_SLURM = "slurm_batch_job"
 _SYNTHETIC = "synthetic"  # tag of cells that create data or compare results with them
 _LARGEST = 600_000  # bytes; GitHub renders larger notebooks slowly or not at all
+# Pictures within HTML: any short word appears somewhere in so many letters.
+_EMBEDDED = re.compile(r"base64,[\w+/=]+")
 _PATHS = re.compile(r"(?<![\w.:/-])/(?:tmp|work|home|root|var|opt|mnt|Users|private)/")
 
 
@@ -122,7 +124,7 @@ def _texts(output: nbformat.NotebookNode) -> Iterator[str]:
     yield output.get("text", "")
     for kind, content in output.get("data", {}).items():
         if not kind.startswith("image/"):
-            yield str(content)
+            yield _EMBEDDED.sub("", str(content))
 
 
 def _private(text: str) -> list[str]:
