@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from notebooks.execute import HERE, execute, faults
 from tests.support.slurm import slurm_cluster
 
 
-@pytest.mark.xfail(reason="the kernel dies under Slurm; the cause is not known yet", strict=False)
 def test_the_batch_job_is_submitted_watched_and_collected(tmp_path: Path) -> None:
     with slurm_cluster(tmp_path / "slurm") as slurm:
         done = execute(HERE / "slurm_batch_job.ipynb", tmp_path / "run", slurm.environment)
