@@ -168,11 +168,15 @@ def _axis(described: Mapping[str, Any], size: int, navigate: bool) -> Axis:
         name=_text(described.get("name")),
         size=size,
         navigate=bool(described.get("navigate", navigate)),
-        scale=float(described.get("scale", 1.0)),
-        offset=float(described.get("offset", 0.0)),
+        scale=_number(described.get("scale"), 1.0),
+        offset=_number(described.get("offset"), 0.0),
         units=_text(units) or None,
         values=None if given is None else tuple(float(value) for value in given),
     )
+
+
+def _number(value: Any, default: float) -> float:
+    return default if value is None else float(value)
 
 
 def _text(value: Any) -> str:

@@ -151,6 +151,8 @@ class LocalDestination:
 
     def write(self, start: int, raw: Any) -> None:
         """See `Destination.write`."""
+        if self._is_finished():
+            return
         with self._explained(start), (self.folder / _DATA).open("r+b", buffering=0) as file:
             _write_all(file.fileno(), start, raw)
             os.fsync(file.fileno())
@@ -158,12 +160,17 @@ class LocalDestination:
     @contextmanager
     def writing(self) -> Iterator[Any]:
         """Open the file for many runs: a function of (first byte, bytes)."""
+        if self._is_finished():
+            yield lambda start, raw: None
+            return
         with self._explained(), (self.folder / _DATA).open("r+b", buffering=0) as file:
             yield lambda start, raw: _write_all(file.fileno(), start, raw)
             os.fsync(file.fileno())
 
     def keep(self, number: int, record: bytes) -> None:
         """See `Destination.keep`."""
+        if self._is_finished():
+            return
         with self._explained():
             unfinished = self.folder / f"{number}.{os.urandom(4).hex()}.new"
             unfinished.write_bytes(record)
@@ -178,15 +185,24 @@ class LocalDestination:
         """See `Destination.finish`."""
         data = self.folder / _DATA
         with self._explained():
-            if not data.exists() and self._is_whole(rest):
-                return  # done, by a task whose worker was lost before it could say so
-            for start, raw in rest:
-                self.write(start, raw)
+            if data.exists():
+                for start, raw in rest:
+                    self.write(start, raw)
+                self._named(data)
+            elif not self._has(rest):
+                raise WriteError(
+                    f"{self.path} could not be written",
+                    code="write-failed",
+                    cause=f"{self.folder} was removed while tasks were writing to it",
+                    remedy="call again, and let nobody delete that folder",
+                    where=here(self.location),
+                )
+            if not self.folder.exists():
+                return  # a task whose worker was lost had done it all
             for name, content in auxiliary.items():
                 beside = self.folder / f"{name}.auxiliary"
                 beside.write_bytes(content)
                 beside.replace(self.path.with_name(name))
-            self._named(data)
             _fsync_folder(self.path.parent)
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -198,15 +214,27 @@ class LocalDestination:
         try:
             os.link(data, self.path)  # unlike a rename, it replaces nothing
         except FileExistsError:
-            raise exists(str(self.path)) from None
+            if not self.path.samefile(data):  # else linked by a task that was lost just then
+                raise exists(str(self.path)) from None
         except OSError:  # a filesystem without hard links
             if self.path.exists():
                 raise exists(str(self.path)) from None
             data.rename(self.path)
+            return
+        data.unlink()
 
-    def _is_whole(self, rest: list[Piece]) -> bool:
-        """Whether the file is there, with the header that it was to have."""
-        if not self.path.exists() or self.path.stat().st_size != self.grid.size:
+    def _is_finished(self) -> bool:
+        """Whether the file has its name: a task whose worker was lost is being done again.
+
+        `finish` then compares the header, which names the second in which the file was begun.
+        """
+        if self.folder.exists() or not self.path.exists():
+            return False
+        return self.path.stat().st_size == self.grid.size
+
+    def _has(self, rest: list[Piece]) -> bool:
+        """Whether the file has its name, its header, and whatever else was written last."""
+        if not self.path.exists():
             return False
         with self.path.open("rb") as file:
             return all(_read_at(file, start, len(raw)) == raw for start, raw in rest)

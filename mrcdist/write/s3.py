@@ -18,7 +18,13 @@ from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from mrcdist.config import read_settings
-from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, WriteError
+from mrcdist.errors import (
+    AccessDeniedError,
+    ArgumentError,
+    FileChangedError,
+    MissingFileError,
+    WriteError,
+)
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.retry import Attempts
 from mrcdist.write.errors import exists, interrupted, write_errors
@@ -28,6 +34,8 @@ __all__ = ["S3Destination", "S3Limits", "is_s3", "s3_grid"]
 
 # Of one task: more connections than that add nothing to a block's upload.
 _PARTS_AT_A_TIME = 4
+
+_MARK = "mrcdist-write"
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,8 @@ class S3Destination:
     date : str
     upload : str
         Its UploadId.
+    mark : str
+        Stored with the object: which call has written it.
     overwrite : bool
     """
 
@@ -117,6 +127,7 @@ class S3Destination:
     grid: Grid
     date: str = ""
     upload: str = ""
+    mark: str = ""
     overwrite: bool = False
 
     requests = 1
@@ -148,21 +159,28 @@ class S3Destination:
         if earlier is not None:
             upload = str(earlier.get("upload", ""))
             if resume and earlier["about"] == about and upload in self._uploads():
-                return replace(found, date=str(earlier["date"]), upload=upload)
+                return replace(
+                    found, date=str(earlier["date"]), upload=upload, mark=str(earlier["mark"])
+                )
             if resume or not overwrite:
                 raise interrupted(
                     self.location.shown, self._shown_prefix, differs=resume and upload != ""
                 )
             replace(self, upload=upload).abandon()
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        mark = uuid.uuid4().hex
         answer = self._call(
             "create_multipart_upload",
             ContentType="application/octet-stream",
-            Metadata={"mrcdist-write": uuid.uuid4().hex},
+            Metadata={_MARK: mark},
         )
-        found = replace(found, date=date, upload=str(answer["UploadId"]))
-        plan = {"about": about, "date": date, "upload": found.upload}
-        self._put(self._beside("plan.json"), json.dumps(plan).encode())
+        found = replace(found, date=date, upload=str(answer["UploadId"]), mark=mark)
+        plan = {"about": about, "date": date, "upload": found.upload, "mark": mark}
+        try:
+            self._put(self._beside("plan.json"), json.dumps(plan).encode())
+        except BaseException:
+            found.abandon()
+            raise
         return found
 
     @property
@@ -230,11 +248,15 @@ class S3Destination:
                 for number in range(first, last + 1):
                     group.create_task(in_turn(number))
 
-        with write_errors(self.location):
-            try:
-                sync(fs.loop, send_all)
-            except BaseExceptionGroup as failed:
-                raise failed.exceptions[0] from None
+        try:
+            with write_errors(self.location):
+                try:
+                    sync(fs.loop, send_all)
+                except BaseExceptionGroup as failed:
+                    raise failed.exceptions[0] from None
+        except WriteError:
+            if not self._is_whole():  # else a task whose worker was lost is being done again
+                raise
 
     async def _upload_part(self, fs: Any, number: int, body: bytes) -> None:
         bucket, key = self._path
@@ -268,8 +290,9 @@ class S3Destination:
 
     def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
         """See `Destination.finish`."""
-        if self.upload not in self._uploads() and self._is_whole():
-            return  # done, by a task whose worker was lost before it could say so
+        if self._is_whole():  # done, by a task whose worker was lost before it could say so
+            self._forget_records()
+            return
         for start, raw in rest:
             self.write(start, raw)
         for name, content in auxiliary.items():
@@ -316,10 +339,12 @@ class S3Destination:
             marker = {"PartNumberMarker": answer["NextPartNumberMarker"]}
 
     def _is_whole(self) -> bool:
+        """Whether the object is there, and is what this call was to write."""
         try:
-            return self.location.find_version().size == self.grid.size
-        except MissingFileError:
+            found = self._call("head_object")
+        except (WriteError, AccessDeniedError):  # which some stores say of what is not there
             return False
+        return bool(found.get("Metadata", {}).get(_MARK) == self.mark)
 
     def abandon(self) -> None:
         """See `Destination.abandon`."""

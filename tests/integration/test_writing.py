@@ -177,6 +177,50 @@ class TestDisk:
         assert all(start % step == 0 for start, _ in cuts)
 
 
+class TestTasksDoneTwice:
+    """As after the loss of a worker that has not yet said what it has done."""
+
+    @pytest.fixture(params=["disk", "bucket"])
+    def place(
+        self, request: pytest.FixtureRequest, tmp_path: Path
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        if request.param == "disk":
+            yield str(tmp_path / "a.mrc"), {}
+            return
+        with request.getfixturevalue("moto").bucket() as bucket:
+            yield bucket.url("a.mrc"), bucket.storage_options()
+
+    def test_all_tasks_done_again_after_the_file_is_whole_change_nothing(
+        self, place: tuple[str, dict[str, Any]], tmp_path: Path
+    ) -> None:
+        url, options = place
+        writing = mrcdist.write_mrc(url, chunked(), storage_options=options, compute=False)
+        first = writing.compute()
+        assert writing.compute() == first
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+        assert {each.name for each in tmp_path.iterdir()} <= {"a.mrc"}
+
+    def test_other_file_of_that_size_is_not_taken_for_the_one_to_write(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "a.mrc"
+        writing = mrcdist.write_mrc(path, chunked(), compute=False)
+        writing.compute()
+        path.write_bytes(bytes(path.stat().st_size))
+        with pytest.raises(WriteError):
+            writing.compute()
+
+    def test_file_that_has_its_name_already_is_finished(self, tmp_path: Path) -> None:
+        path = tmp_path / "a_movie.mrc"
+        scan = da.from_array(NUMBERS.reshape(6, 8, 512, 512), chunks=(2, -1, -1, -1))
+        writing = mrcdist.write_mrc(path, scan, compute=False)
+        # The last task got as far as the name, but not to the sidecar.
+        os.link(tmp_path / ".a_movie.mrc.mrcdist-write" / "data", path)
+        writing.compute()
+        np.testing.assert_array_equal(read_back(path), NUMBERS)
+        assert {each.name for each in tmp_path.iterdir()} == {"a_movie.mrc", "a_info.txt"}
+
+
 class TestInterruptedClient:
     """A client that is killed, and one that goes on."""
 
