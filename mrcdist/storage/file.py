@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError
-from mrcdist.storage.location import Location, here, require_version
+from mrcdist.storage.location import Location, changed, here, require_version
 from mrcdist.storage.translate import Transient, explain_failure
 from mrcdist.storage.transport import Answer, Transport, open_transport
 from mrcdist.storage.version import Version, local_version
@@ -151,9 +151,13 @@ class StoredFile:
             nonlocal unsaid
             answer = transport.read(start, stop - start)
             end = start + len(answer.raw)
-            if end < stop and size is not None:
-                raise Transient(f"the answer ended at byte {end}, the file has {size}")
             unsaid = unsaid or not answer.pinned
+            if end < stop and size is not None:
+                if answer.version is not None and answer.version.size != size:
+                    raise changed(self.location, self.version, answer.version)
+                if unsaid:
+                    self._check()  # it may have become shorter
+                raise Transient(f"the answer ended at byte {end}, the file has {size}")
             return answer.raw
 
         def read(start: int, stop: int) -> bytes:

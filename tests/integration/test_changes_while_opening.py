@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import mrcz
 import numpy as np
 import pytest
 
-from mrcdist import FileChangedError, plan_mrc
+from mrcdist import FileChangedError, FormatError, plan_mrc, stats
 from mrcdist.storage.file import read_whole
 from mrcdist.storage.location import Location
 from tests.support.exchange import KINDS, Store, exchange_before, store_of
@@ -109,5 +110,23 @@ def test_a_sidecar_is_of_one_version(store: Store) -> None:
         with suppress(FileChangedError):
             assert read_whole(Location.of(store.url, store.options), 2**28) in (old, new)
         store.hook = lambda: None
+        if arrived[0] < number:
+            break
+
+
+@pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
+@pytest.mark.usefixtures("small_requests")
+def test_a_file_that_becomes_shorter_while_it_is_opened_is_not_waited_for(
+    store: Store, contents: tuple[bytes, bytes]
+) -> None:
+    old, _ = contents
+    for number, left in zip(range(1, 100), cycle((600, 20_000, 1500)), strict=False):
+        store.put(old)
+        arrived = exchange_before(store, number, old[:left])
+        retries = stats.snapshot().retries
+        with suppress(FileChangedError, FormatError):
+            opened(store)
+        store.hook = lambda: None
+        assert stats.snapshot().retries == retries
         if arrived[0] < number:
             break

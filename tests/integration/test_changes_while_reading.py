@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from contextlib import suppress
 
 import dask
 import numpy as np
 import pytest
 
-from mrcdist import FileChangedError, plan_mrc
+from mrcdist import FileChangedError, plan_mrc, stats
 from tests.support.exchange import KINDS, Store, exchange_before, store_of
 from tests.support.mrc_files import mrc_bytes
 
@@ -81,3 +82,20 @@ def test_an_array_of_a_file_exchanged_before_any_request_is_an_error_or_of_one_v
                 break
     assert outcomes[-1] == 0  # it was not exchanged
     assert len(outcomes) > 2
+
+
+@pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
+def test_a_file_that_becomes_shorter_while_it_is_read_is_not_waited_for(store: Store) -> None:
+    old = mrc_bytes(numbers(0)[:2])
+    with dask.config.set({"mrcdist.sub-range": "256 KiB", "mrcdist.concurrency": 1}):
+        for number in range(1, 100):
+            store.put(old)
+            source = plan_mrc(store.url, storage_options=store.options, metadata_file=None).source
+            arrived = exchange_before(store, number, old[: len(old) // 2])
+            retries = stats.snapshot().retries
+            with suppress(FileChangedError):
+                np.testing.assert_array_equal(source[...], numbers(0)[:2])
+            store.hook = lambda: None
+            assert stats.snapshot().retries == retries
+            if arrived[0] < number:
+                break

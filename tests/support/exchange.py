@@ -66,14 +66,17 @@ def web_store(validator: Callable[[int], dict[str, str]]) -> Iterator[Store]:
 
     def do_get(request: BaseHTTPRequestHandler) -> None:
         store.hook()
-        now, headers = content, validator(version)
-        wanted = request.headers.get("Range")
+        now, headers, status = content, validator(version), 200
         start, stop = 0, len(now)
-        if wanted:
+        if wanted := request.headers.get("Range"):
             first, _, last = wanted.removeprefix("bytes=").partition("-")
             start, stop = int(first), min(int(last) + 1, len(now))
+        if start >= stop:
+            status, start, stop = 416, 0, 0
+        elif (start, stop) != (0, len(now)):  # of the whole file, some servers do not say its part
+            status = 206
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(now)}"
-        request.send_response(206 if wanted else 200)
+        request.send_response(status)
         for name, value in {**headers, "Content-Length": str(stop - start)}.items():
             request.send_header(name, value)
         request.end_headers()

@@ -53,6 +53,7 @@ class Exchange:
     query: str
     range: str | None
     if_match: str | None
+    request_payer: str | None = None
     status: int | None = None
     body_bytes: int = 0
     complete: bool = False
@@ -184,7 +185,12 @@ class CountingProxy:
         path, _, query = request.raw_path.partition("?")
         headers = request.headers
         exchange = Exchange(
-            request.method, path, query, headers.get("Range"), headers.get("If-Match")
+            request.method,
+            path,
+            query,
+            headers.get("Range"),
+            headers.get("If-Match"),
+            headers.get("x-amz-request-payer"),
         )
         self._exchanges.append(exchange)
         fault = self.respond(exchange) if self.respond else None

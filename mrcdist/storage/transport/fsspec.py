@@ -77,6 +77,8 @@ class FsspecTransport:
     async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes."""
         raw = await self._fetch(start, into.size)
+        if len(raw) < into.size:
+            await asyncio.to_thread(self.check)  # it may have become shorter
         if len(raw) > into.size:
             raise ReadError(
                 f"{self._location.shown}: {len(raw)} bytes came for a range of {into.size}",

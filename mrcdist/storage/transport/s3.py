@@ -91,11 +91,12 @@ class S3Transport:
         fs = self.filesystem
         await fs.set_session()
         client = await fs.get_s3(self._bucket)
-        request = {**self._request, "Range": f"bytes={start}-{start + size - 1}"}
-        extra = fs._filter_kwargs(
-            client.get_object, {**fs.s3_additional_kwargs, **fs.req_kw, **request}
+        span = f"bytes={start}-{start + size - 1}"
+        # As s3fs calls it: who pays, the key of an encrypted object, and what else was given once.
+        request = fs._get_s3_method_kwargs(
+            client.get_object, fs.req_kw, **self._request, Range=span
         )
-        response = await client.get_object(**extra)
+        response = await client.get_object(**request)
         try:
             yield response
         finally:
