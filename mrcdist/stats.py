@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
@@ -50,6 +51,16 @@ class ReadStats:
 
 _lock = threading.Lock()
 _total = dict.fromkeys(ReadStats.__dataclass_fields__, 0)
+
+
+def _renew_lock() -> None:
+    """Release the lock in a forked process: the thread that held it is not there."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def add(**amounts: int) -> None:

@@ -7,6 +7,7 @@ before it is whole. Here a copy is named after the version, and gets its name wh
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import uuid
 from collections.abc import Callable
@@ -25,6 +26,16 @@ __all__ = ["is_whole_file_cache", "whole_copy"]
 # needs one copy, and its threads wait for it.
 _fetching = threading.Lock()
 _copies: dict[str, Path] = {}
+
+
+def _renew_lock() -> None:
+    """Release the lock in a forked process: the thread that held it is not there."""
+    global _fetching
+    _fetching = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def is_whole_file_cache(fs: Any) -> bool:
