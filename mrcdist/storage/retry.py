@@ -20,6 +20,7 @@ from mrcdist.progress import waiting
 from mrcdist.storage.translate import (
     Transient,
     explain_failure,
+    is_refused,
     is_transient,
     is_unreachable,
     what_passes,
@@ -42,6 +43,10 @@ _LEAST_SILENCE = 0.01
 # Attempts, some three seconds in all, at a host that nothing was heard of before and that is not
 # there: its name is misspelt more often than it is about to come back.
 _ATTEMPTS_AT_STRANGERS = 6
+
+# Answers in a row, such as HTTP 400 without a reason, after which they are taken as they are meant:
+# a proxy that spoils one of five does so six times running once in 15,000 requests.
+_ATTEMPTS_WHEN_REFUSED = 6
 
 # A silence that lasts so many seconds longer than was allowed has another cause than the store.
 _OVERSLEPT = 1.0
@@ -76,6 +81,7 @@ class Attempts:
         self._scrub = scrub
         self._begun = time.monotonic()
         self._failed = 0
+        self._refused = 0
         self._silence = math.inf
         self._due = math.inf
 
@@ -115,6 +121,7 @@ class Attempts:
         if not is_transient(error):
             raise explain_failure(error, self._shown, self._scrub) from None
         self._failed += 1
+        self._refused = self._refused + 1 if is_refused(error) else 0
         now = time.monotonic()
         if now > self._due + _OVERSLEPT:
             # This process was stopped meanwhile; that time does not count.
@@ -126,8 +133,10 @@ class Attempts:
         said = _said(what_passes(error), self._scrub)
         unreachable = is_unreachable(error)
         hopeless = self._stranger and unreachable and self._failed >= _ATTEMPTS_AT_STRANGERS
+        meant = self._refused >= _ATTEMPTS_WHEN_REFUSED
         if (
             hopeless
+            or meant
             or self._failed > self._settings.retries
             or spent + wait >= self._settings.deadline
         ):

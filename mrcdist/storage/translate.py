@@ -20,10 +20,12 @@ from mrcdist.errors import (
 )
 
 __all__ = [
+    "Refused",
     "Transient",
     "explain_failure",
     "explain_status",
     "is_past_end",
+    "is_refused",
     "is_transient",
     "is_unreachable",
     "what_passes",
@@ -76,6 +78,10 @@ class Transient(Exception):  # noqa: N818 a signal to the retry loop, never seen
     """An attempt failed in a way that may pass."""
 
 
+class Refused(Transient):
+    """An answer that no store explains: of a broken proxy, which passes, or meant, which does not."""
+
+
 _TRANSIENT = (
     Transient,
     asyncio.TimeoutError,
@@ -120,6 +126,8 @@ def explain_status(
         )
     if status in (408, 429) or status >= 500 or code in _TRANSIENT_CODES:
         return Transient(said)
+    if code in ("", str(status)):
+        return Refused(said)
     return ReadError(
         f"{shown} could not be read",
         cause=f"the store answered {said}",
@@ -139,6 +147,12 @@ def is_transient(error: BaseException) -> bool:
     if any("CERTIFICATE_VERIFY_FAILED" in str(seen) for seen in chain):
         return False
     return any(isinstance(seen, _TRANSIENT) for seen in chain)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether an answer was an error that no store explains."""
+    status = _status_of(error)
+    return isinstance(error if status is None else explain_status(*status, ""), Refused)
 
 
 def is_unreachable(error: BaseException) -> bool:
