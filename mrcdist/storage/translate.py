@@ -79,7 +79,7 @@ class Transient(Exception):  # noqa: N818 a signal to the retry loop, never seen
 
 
 class Refused(Transient):
-    """An answer that no store explains: of a broken proxy, which passes, or meant, which does not."""
+    """An answer that no store explains: a broken proxy's, which passes, or one that is meant."""
 
 
 _TRANSIENT = (
