@@ -66,9 +66,10 @@ def check_all() -> int:
             *_TWO_AT_A_TIME,
             *_SLOWEST,
             "tests",
+            "--durations=50",
             *(f"--ignore={path}" for path in _ALONE),
         ),
-        "pytest, one at a time": ("pytest", *_ALONE),
+        "pytest, one at a time": ("pytest", "--durations=25", *_ALONE),
     }
     failed = []
     for name, words in checks.items():

@@ -108,7 +108,7 @@ class LocalDestination:
                     return LocalDestination(self.location, self.grid, earlier["date"])
                 if resume or not overwrite:
                     raise interrupted(str(self.path), str(self.folder), differs=resume)
-                shutil.rmtree(self.folder)
+                self._remove_folder()
             try:
                 self.folder.mkdir()  # one writer alone can make it
             except FileExistsError:
@@ -116,7 +116,7 @@ class LocalDestination:
             try:
                 return self._prepared(about)
             except BaseException:
-                shutil.rmtree(self.folder, ignore_errors=True)
+                self._remove_folder()
                 raise
 
     def _prepared(self, about: dict[str, Any]) -> LocalDestination:
@@ -204,7 +204,7 @@ class LocalDestination:
                 beside.write_bytes(content)
                 beside.replace(self.path.with_name(name))
             _fsync_folder(self.path.parent)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove_folder()
 
     def _named(self, data: Path) -> None:
         about = json.loads((self.folder / _PLAN).read_text())["about"]
@@ -241,7 +241,14 @@ class LocalDestination:
 
     def abandon(self) -> None:
         """See `Destination.abandon`."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        """Remove it, also from under tasks that still run and would add files to it."""
+        removed = self.folder.with_name(f"{self.folder.name}.{os.urandom(4).hex()}")
+        with suppress(FileNotFoundError):  # by another task
+            self.folder.rename(removed)  # tasks open their files by the name it had
+            shutil.rmtree(removed, ignore_errors=True)
 
     def _full(self, free: int) -> WriteError:
         return WriteError(

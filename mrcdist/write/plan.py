@@ -29,7 +29,8 @@ from mrcdist.write.contents import Contents, in_angstrom
 from mrcdist.write.errors import exists
 from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.local import LocalDestination, local_grid
-from mrcdist.write.s3 import S3Destination, S3Limits, is_s3, s3_grid
+from mrcdist.write.s3 import S3Destination, is_s3
+from mrcdist.write.s3_parts import S3Limits, s3_grid
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
 from mrcdist.write.telling import told_of
@@ -98,7 +99,7 @@ class WritePlan:
             )
         requests = 0
         if destination is not None and destination.requests:
-            requests = -(-stored // destination.grid.step) + 1
+            requests = -(-stored // destination.grid.step) + 2
         parts = (
             0
             if destination is None

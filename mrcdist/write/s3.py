@@ -1,7 +1,4 @@
-"""Objects in S3: one multipart upload, to which each task adds its own parts.
-
-Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
-"""
+"""Objects in S3: one multipart upload, to which each task adds its own parts."""
 
 from __future__ import annotations
 
@@ -13,14 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from dask.utils import format_bytes
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from mrcdist.config import read_settings
 from mrcdist.errors import (
     AccessDeniedError,
-    ArgumentError,
     FileChangedError,
     MissingFileError,
     WriteError,
@@ -30,76 +25,12 @@ from mrcdist.storage.retry import Attempts
 from mrcdist.write.errors import exists, interrupted, write_errors
 from mrcdist.write.grid import Grid, Piece
 
-__all__ = ["S3Destination", "S3Limits", "is_s3", "s3_grid"]
+__all__ = ["S3Destination", "is_s3"]
 
 # Of one task: more connections than that add nothing to a block's upload.
 _PARTS_AT_A_TIME = 4
 
 _MARK = "mrcdist-write"
-
-
-@dataclass(frozen=True)
-class S3Limits:
-    """What a store allows, and what is a good size of a part.
-
-    Attributes
-    ----------
-    least, most : int
-        Bytes of a part; the last one may be shorter.
-    parts : int
-        In one upload.
-    usual : int
-        Bytes of a part where nothing else decides: long enough that a request's latency does not
-        count, short enough to be sent again.
-    """
-
-    least: int = 5 * 2**20
-    most: int = 5 * 2**30
-    parts: int = 10_000
-    usual: int = 16 * 2**20
-
-
-def s3_grid(offset: int, size: int, block: int, limits: S3Limits | None = None) -> Grid:
-    """Choose the parts of an upload.
-
-    A block is cut in equal parts, if that can be, so that no bytes go from one task to another.
-
-    Parameters
-    ----------
-    offset : int
-        Where the pixels begin; the first part has the header, too.
-    size : int
-        Bytes of the file.
-    block : int
-        Bytes of most blocks.
-    limits : S3Limits, optional
-
-    Raises
-    ------
-    ArgumentError
-        The blocks are too small for so large a file: it would have too many parts.
-    """
-    limits = limits or S3Limits()
-    step = block
-    if block > limits.usual:
-        cuts = range(-(-block // limits.usual), block // limits.least + 1)
-        step = next((block // n for n in cuts if block % n == 0), limits.usual)
-    elif block < limits.least:
-        step = block * -(-limits.least // block)
-    grid = Grid(offset + step, step, size)
-    if grid.cells > limits.parts:
-        # Fewer, larger parts: blocks, as they are held in memory anyway.
-        grid = Grid(offset + block, block, size)
-    if grid.cells > limits.parts or grid.step > limits.most:
-        least = -(-size // limits.parts)
-        raise ArgumentError(
-            f"chunks of {format_bytes(block)} for a file of {format_bytes(size)}",
-            code="upload-parts-too-many",
-            argument="data",
-            cause=f"an object is made of at most {limits.parts:,} parts, each of one chunk",
-            remedy=f"rechunk the array to whole frames and at least {format_bytes(least)} a chunk",
-        )
-    return grid
 
 
 def is_s3(location: Location) -> bool:
@@ -213,15 +144,9 @@ class S3Destination:
 
     def kept(self) -> frozenset[int]:
         """See `Destination.kept`."""
-        fs, _ = self.location.filesystem()
-
-        def ask() -> list[str]:
-            fs.invalidate_cache()
-            names: list[str] = fs.find(self._beside(""))
-            return names
-
-        names = [name.rpartition("/")[2] for name in self.location.retried(ask)]
-        return frozenset(int(n.removesuffix(".block")) for n in names if n.endswith(".block"))
+        mine = f".{self.mark}.block"
+        names = [name.rpartition("/")[2] for name in self._names_beside()]
+        return frozenset(int(n.removesuffix(mine)) for n in names if n.endswith(mine))
 
     def write(self, start: int, raw: Any) -> None:
         """See `Destination.write`."""
@@ -282,11 +207,18 @@ class S3Destination:
 
     def keep(self, number: int, record: bytes) -> None:
         """See `Destination.keep`."""
-        self._put(self._beside(f"{number}.block"), record)
+        name = self._record_of(number)
+        self._put(name, record)
+        if not self._is_begun():  # given up while this task was running
+            self._remove([name])
 
     def recall(self, number: int) -> bytes:
         """See `Destination.recall`."""
-        return self._get(self._beside(f"{number}.block"))
+        return self._get(self._record_of(number))
+
+    def _record_of(self, number: int) -> str:
+        """Named by this upload: a task may put its record after the upload was given up."""
+        return self._beside(f"{number}.{self.mark}.block")
 
     def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
         """See `Destination.finish`."""
@@ -348,20 +280,48 @@ class S3Destination:
 
     def abandon(self) -> None:
         """See `Destination.abandon`."""
-        if self.upload:
+        # A part that is on its way may outlive the first call, as S3 says.
+        for _ in range(3):
+            if not self.upload:
+                break
             with suppress(WriteError):  # it has been completed or aborted before
                 self._call("abort_multipart_upload", UploadId=self.upload)
+            if self.upload not in self._uploads():
+                break
         self._forget_records()
 
     def _forget_records(self) -> None:
+        """Remove what is kept beside the file; the plan first, for which `keep` looks last."""
+        self._remove([self._beside("plan.json")])
+        self._remove(self._names_beside())
+
+    def _names_beside(self) -> list[str]:
         fs, _ = self.location.filesystem()
-        prefix = self._beside("")
+
+        def ask() -> list[str]:
+            fs.invalidate_cache()
+            names: list[str] = fs.find(self._beside(""))
+            return names
+
+        return self.location.retried(ask)
+
+    def _is_begun(self) -> bool:
+        fs, _ = self.location.filesystem()
+        plan = self._beside("plan.json")
+
+        def ask() -> bool:
+            fs.invalidate_cache()
+            return bool(fs.exists(plan))
+
+        return self.location.retried(ask)
+
+    def _remove(self, names: list[str]) -> None:
+        fs, _ = self.location.filesystem()
 
         def remove() -> None:
-            fs.invalidate_cache()
-            names = fs.find(prefix)
-            if names:
-                fs.rm(names)
+            with suppress(FileNotFoundError):
+                if names:
+                    fs.rm(names)
             fs.invalidate_cache()
 
         with write_errors(self.location):

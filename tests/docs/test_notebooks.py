@@ -27,7 +27,12 @@ HERE = [path for path in NOTEBOOKS if path.stem != "slurm_batch_job"]
 def test_notebook_runs(path: Path, tmp_path: Path) -> None:
     for package in PACKAGES.get(path.stem, ()):
         pytest.importorskip(package, reason=f"the notebook needs {package}")
-    assert faults(execute(path, tmp_path)) == []
+    assert faults_of_its_own(execute(path, tmp_path)) == []
+
+
+def faults_of_its_own(notebook: nbformat.NotebookNode) -> list[str]:
+    """Without what dask says of workers that a busy machine is slow to end."""
+    return [fault for fault in faults(notebook) if "Worker process still alive" not in fault]
 
 
 def own_movie(folder: Path) -> str:
@@ -92,7 +97,7 @@ def test_notebook_runs_on_other_data(
     changed = tmp_path / path.name
     nbformat.write(own, changed)
     done = execute(changed, tmp_path / "run")
-    assert [fault for fault in faults(done) if "it shows" not in fault] == []
+    assert [fault for fault in faults_of_its_own(done) if "it shows" not in fault] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
+import fsspec
 import numpy as np
 import pytest
 
@@ -49,6 +51,15 @@ def uploads_in(bucket: Bucket) -> list[str]:
 @pytest.fixture
 def options(s3_bucket: Bucket) -> dict[str, Any]:
     return s3_bucket.storage_options()
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if request.param == "disk":
+        yield str(tmp_path / "a.mrc"), {}
+        return
+    with request.getfixturevalue("moto").bucket() as bucket:
+        yield bucket.url("a.mrc"), bucket.storage_options()
 
 
 class TestDisk:
@@ -180,16 +191,6 @@ class TestDisk:
 class TestTasksDoneTwice:
     """As after the loss of a worker that has not yet said what it has done."""
 
-    @pytest.fixture(params=["disk", "bucket"])
-    def place(
-        self, request: pytest.FixtureRequest, tmp_path: Path
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        if request.param == "disk":
-            yield str(tmp_path / "a.mrc"), {}
-            return
-        with request.getfixturevalue("moto").bucket() as bucket:
-            yield bucket.url("a.mrc"), bucket.storage_options()
-
     def test_all_tasks_done_again_after_the_file_is_whole_change_nothing(
         self, place: tuple[str, dict[str, Any]], tmp_path: Path
     ) -> None:
@@ -262,16 +263,6 @@ print("done", flush=True)
 
 
 class TestResume:
-    @pytest.fixture(params=["disk", "bucket"])
-    def place(
-        self, request: pytest.FixtureRequest, tmp_path: Path
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        if request.param == "disk":
-            yield str(tmp_path / "a.mrc"), {}
-            return
-        with request.getfixturevalue("moto").bucket() as bucket:
-            yield bucket.url("a.mrc"), bucket.storage_options()
-
     def test_finished_blocks_are_not_computed_again(
         self, place: tuple[str, dict[str, Any]], tmp_path: Path
     ) -> None:
@@ -305,6 +296,39 @@ class TestResume:
         assert error.value.code == "destination-differs"
         mrcdist.write_mrc(url, chunked(), resume=True, storage_options=options)
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+
+
+class TestTasksThatGoOn:
+    """After the call has failed, tasks that were running go on for a while."""
+
+    def test_nothing_is_left(self, place: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+        url, options = place
+        ended = tmp_path / "ended"
+        array = chunked().map_blocks(
+            failing_while_others_run, ended, dtype="uint16", meta=np.empty((0, 0, 0), "u2")
+        )
+        with dask.config.set(num_workers=4), pytest.raises(RuntimeError):
+            mrcdist.write_mrc(url, array, storage_options=options)
+        deadline = time.monotonic() + 60
+        while not ended.exists() or len(ended.read_text().splitlines()) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1.0)  # they write what they have computed, or try to
+        if options:
+            fs = fsspec.filesystem("s3", **options, skip_instance_cache=True)
+            assert fs.find(url.rpartition("/")[0]) == []
+        else:
+            assert [each.name for each in tmp_path.iterdir()] == ["ended"]
+
+
+def failing_while_others_run(block: Any, ended: Path, block_info: Any = None) -> Any:
+    if block_info[0]["chunk-location"][0] == 3:
+        time.sleep(0.5)
+        raise RuntimeError("the computation failed")
+    time.sleep(0.7)
+    with ended.open("a") as file:
+        file.write("x\n")
+    return block
 
 
 def counting_block(block: Any, computed: Path, poison: Path, block_info: Any = None) -> Any:

@@ -19,9 +19,10 @@ from mrcdist.errors import ArgumentError
 from tests.support.processes import ROOT
 
 HOLD = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from mrcdist.batch.lock import OutputLock
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if the shell ignores it
 with OutputLock(Path(sys.argv[1]), print):
     print("held", flush=True)
     time.sleep(600)

@@ -130,9 +130,13 @@ def command_lines(draw, names, cluster=()):
     return [*words, draw(ANY) if url is None else url]
 
 
+# Nobody waits for what is not there.
+HURRIED = {"mrcdist.retries": 0, "mrcdist.scheduler-timeout": 2}
+
+
 def check(words, folder):
     """Run a command; nothing but a documented end is expected of it."""
-    with pytest.MonkeyPatch.context() as patch, dask.config.set({"mrcdist.retries": 0}):
+    with pytest.MonkeyPatch.context() as patch, dask.config.set(HURRIED):
         patch.chdir(folder)
         patch.delenv("MRCDIST_TRACEBACK")
         done = CliRunner().invoke(main, words)
