@@ -27,7 +27,7 @@ from distributed import Client, LocalCluster, as_completed, futures_of, get_task
 import mrcdist
 from demo.field import Detectors, demo_detectors, demo_frames
 from demo.figure import Images, save_figure
-from mrcdist.format.direct_electron import keys
+from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.testing.acquisition import Acquisition, write_acquisition
 from mrcdist.testing.server import S3Server, serve_s3
 

@@ -8,8 +8,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist import plotting
 from mrcdist.interop.rosettasciio import axes_from_dicts
+from mrcdist.plotting.image import colour_bar
+from mrcdist.plotting.image import draw_image as draw_calibrated
 
 __all__ = ["direction_colours", "draw_field", "draw_image", "draw_tasks"]
 
@@ -51,7 +52,7 @@ def draw_image(
     -------
     matplotlib.image.AxesImage
     """
-    drawn = plotting.draw_image(
+    drawn = draw_calibrated(
         panel,
         image,
         *axes_from_dicts(axes),
@@ -63,7 +64,7 @@ def draw_image(
     if cmap:
         drawn.set_cmap(cmap)
     if words:
-        plotting.colour_bar(panel, drawn, words)
+        colour_bar(panel, drawn, words)
     return drawn
 
 
@@ -117,7 +118,7 @@ def draw_field(
     length = np.hypot(y, x)
     largest = float(np.percentile(length, 99)) if largest is None else largest
     colours = direction_colours(y, x, largest)
-    plotting.draw_image(
+    draw_calibrated(
         panel, colours, *axes_from_dicts(axes), title=title, contrast="rgb", fontsize=11
     )
     step = max(1, round(max(y.shape) / _ARROWS))

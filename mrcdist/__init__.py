@@ -13,7 +13,6 @@ from mrcdist import config as _config  # noqa: F401  installs the defaults in da
 
 if TYPE_CHECKING:
     from mrcdist.api import file_reader, plan_mrc, read_mrc
-    from mrcdist.dataset import Plan
     from mrcdist.errors import (
         AccessDeniedError,
         ArgumentError,
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
     )
     from mrcdist.interop.rosettasciio import register_hyperspy
     from mrcdist.preview.browser import Browser, browse
+    from mrcdist.read_plan import Plan
     from mrcdist.write.estimate import WriteReport
     from mrcdist.write.plan import WritePlan
-    from mrcdist.writing import file_writer, plan_write, write_mrc
+    from mrcdist.write_api import file_writer, plan_write, write_mrc
 
 __all__ = [
     "AccessDeniedError",
@@ -65,17 +65,17 @@ __version__ = "0.1.0"
 # The modules of the public names that are not errors.
 _MODULES = {
     "Browser": "mrcdist.preview.browser",
-    "Plan": "mrcdist.dataset",
+    "Plan": "mrcdist.read_plan",
     "WritePlan": "mrcdist.write.plan",
     "WriteReport": "mrcdist.write.estimate",
     "browse": "mrcdist.preview.browser",
     "file_reader": "mrcdist.api",
-    "file_writer": "mrcdist.writing",
+    "file_writer": "mrcdist.write_api",
     "plan_mrc": "mrcdist.api",
-    "plan_write": "mrcdist.writing",
+    "plan_write": "mrcdist.write_api",
     "read_mrc": "mrcdist.api",
     "register_hyperspy": "mrcdist.interop.rosettasciio",
-    "write_mrc": "mrcdist.writing",
+    "write_mrc": "mrcdist.write_api",
 }
 
 

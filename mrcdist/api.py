@@ -9,21 +9,21 @@ from typing import Any, Literal
 import numpy as np
 from dask.array.core import slices_from_chunks
 
-from mrcdist.dataset import Plan, make_plan
-from mrcdist.discover.auxiliary import NamedFile
+from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.discover.files import Filename, find_files
 from mrcdist.discover.images import Images, find_images
 from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.pixels import Mode0
-from mrcdist.images import load_images
+from mrcdist.interop.navigator_images import load_images
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
-from mrcdist.notes import Notes
 from mrcdist.options import ReadOptions
 from mrcdist.printable import printable
 from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
-from mrcdist.writing import file_writer, plan_write, write_mrc
+from mrcdist.read_plan import Plan, make_plan
+from mrcdist.warning_notes import Notes
+from mrcdist.write_api import file_writer, plan_write, write_mrc
 
 __all__ = [
     "file_reader",

@@ -10,11 +10,11 @@ from typing import Any
 from dask.utils import format_bytes
 
 from mrcdist.config import ReadSettings
-from mrcdist.plan.capabilities import Cost
+from mrcdist.formatting import shape_words
 from mrcdist.plan.chunks import Chunks, count_chunks, many_chunks
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.read.source import MrcSource
-from mrcdist.words import shape_words
 
 __all__ = ["PlanReport", "report"]
 

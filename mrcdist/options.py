@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mrcdist.discover.auxiliary import NamedFile
+from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.pixels import Mode0

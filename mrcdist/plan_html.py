@@ -10,7 +10,7 @@ from dask.utils import format_bytes
 
 from mrcdist.explain import PlanReport
 from mrcdist.format.axis import Axis
-from mrcdist.words import number_words, range_words, shape_words, unit_words
+from mrcdist.formatting import number_words, range_words, shape_words, unit_words
 
 __all__ = ["plan_html"]
 

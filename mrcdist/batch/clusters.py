@@ -1,4 +1,4 @@
-"""Where a job runs: a scheduler that is there, jobs of a batch system, or this machine."""
+"""The cluster of a job: a scheduler that is there, jobs of a batch system, or this machine."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from mrcdist.config import parse_size, read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
 
-__all__ = ["Where", "connect", "require_mrcdist", "told_when_alone"]
+__all__ = ["ClusterOptions", "connect", "require_mrcdist", "warn_without_workers"]
 
 
 @dataclass(frozen=True)
-class Where:
+class ClusterOptions:
     """What the user says about the cluster: one of the first three, or the last three, or nothing.
 
     Parameters
@@ -83,7 +83,7 @@ class Where:
 
 @contextmanager
 def connect(
-    where: Where,
+    where: ClusterOptions,
     *,
     say: Callable[[str], None],
     min_workers: int = 1,
@@ -93,7 +93,7 @@ def connect(
 
     Parameters
     ----------
-    where : Where
+    where : ClusterOptions
     say : callable
         Told what is waited for.
     min_workers : int, default 1
@@ -153,7 +153,7 @@ def require_mrcdist(client: Client) -> None:
     # Sent by value, since it is inside a function: whoever lacks the package can run it.
     def why_not() -> str:
         try:
-            importlib.import_module("mrcdist.batch.work")
+            importlib.import_module("mrcdist.batch.tasks")
         except ImportError as error:
             return str(error)
         return ""
@@ -169,7 +169,7 @@ def require_mrcdist(client: Client) -> None:
 
 
 @contextmanager
-def told_when_alone(
+def warn_without_workers(
     client: Client, say: Callable[[str], None], *, interval: float = 60.0
 ) -> Iterator[None]:
     """Say now and then that there are no workers, for as long as there are none."""

@@ -9,17 +9,17 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from mrcdist.batch.clusters import Where
-from mrcdist.batch.program import computing
-from mrcdist.dataset import Plan
+from mrcdist.batch.clusters import ClusterOptions
+from mrcdist.batch.run_job import computing
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.registry import identify_extended
 from mrcdist.format.extended.slicing import CARRIED, slice_records
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
+from mrcdist.read_plan import Plan
 from mrcdist.write.estimate import WriteReport
-from mrcdist.writing import plan_write
+from mrcdist.write_api import plan_write
 
 __all__ = ["Conversion", "convert", "parse_select"]
 
@@ -81,7 +81,9 @@ def _range(part: str) -> slice:
     return slice(int(start) if start else None, int(stop) if stop else None)
 
 
-def convert(plan: Plan, conversion: Conversion, where: Where, stream: TextIO) -> WriteReport:
+def convert(
+    plan: Plan, conversion: Conversion, where: ClusterOptions, stream: TextIO
+) -> WriteReport:
     """Write the selected part of a file as another one.
 
     Parameters
@@ -89,7 +91,7 @@ def convert(plan: Plan, conversion: Conversion, where: Where, stream: TextIO) ->
     plan : Plan
         The source.
     conversion : Conversion
-    where : Where
+    where : ClusterOptions
         The cluster.
     stream : text stream
         Where progress is told.

@@ -21,8 +21,8 @@ from mrcdist.batch.quantities import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts
-from mrcdist.notes import Note
-from mrcdist.storage.file import StoredFile
+from mrcdist.storage.stored_file import StoredFile
+from mrcdist.warning_notes import Note
 
 __all__ = ["FORMATS", "check_outputs", "require_absent", "write_result"]
 

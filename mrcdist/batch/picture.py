@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.batch.quantities import Result
-from mrcdist.plotting import colour_bar, draw_image, new_figure
-from mrcdist.words import unit_words
+from mrcdist.formatting import unit_words
+from mrcdist.plotting.image import colour_bar, draw_image, new_figure
 
 __all__ = ["deflection", "result_figure"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrcdist.errors import FileChangedError, MrcdistError
-from mrcdist.storage.file import current_version
+from mrcdist.storage.stored_file import current_version
 
 __all__ = ["probe_file", "worker_probe"]
 

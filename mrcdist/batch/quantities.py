@@ -16,7 +16,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis, frames_are_patterns
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import FrameTable, Layout
-from mrcdist.plotting import Contrast
+from mrcdist.plotting.contrast import Contrast
 
 __all__ = ["CentreOfMass", "Dataset", "Mean", "Quantity", "Result", "VirtualImage"]
 

@@ -12,7 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mrcdist.plan.chunks import MOST_TASKS, Chunks
+from mrcdist.plan.chunks import Chunks
+from mrcdist.plan.limits import MOST_TASKS
 
 __all__ = ["Block", "Part", "Task", "block_frames", "blocks_of", "schedule_maps", "schedule_sum"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dask.utils import format_bytes
 
-from mrcdist.words import shape_words
+from mrcdist.formatting import shape_words
 
 __all__ = ["Summary"]
 

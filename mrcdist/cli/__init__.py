@@ -4,7 +4,7 @@ from mrcdist.cli.batch import com, mean, virtual
 from mrcdist.cli.check_workers import check_workers
 from mrcdist.cli.convert import convert
 from mrcdist.cli.group import main
-from mrcdist.cli.look import explain, info, validate
+from mrcdist.cli.inspect import explain, info, validate
 from mrcdist.cli.preview import preview
 
 __all__ = ["main"]

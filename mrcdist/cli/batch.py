@@ -124,11 +124,11 @@ def _run(
     as_json = options.pop("as_json")
     with stopping(ctx, "no part is finished"):
         # Imported late: commands that only inspect files do not need distributed.
-        from mrcdist.batch.clusters import Where
-        from mrcdist.batch.program import Order, run
+        from mrcdist.batch.clusters import ClusterOptions
+        from mrcdist.batch.run_job import JobOptions, run
         from mrcdist.compute.detectors import parse_detector
 
-        order = Order(
+        order = JobOptions(
             kind=kind,
             outputs=options.pop("outputs"),
             detector=parse_detector(detector),
@@ -136,7 +136,7 @@ def _run(
             resume=options.pop("resume"),
             overwrite=options.pop("overwrite"),
         )
-        where = Where(**options)
+        where = ClusterOptions(**options)
         plan, _ = plan_from_options(**file)
         summary = run(plan, order, where, sys.stderr)
     print_notes(summary.notes)

@@ -66,12 +66,12 @@ def check_workers(
     """
     # Imported late: commands that only inspect files do not need distributed.
     from mrcdist.batch.check_workers import check_workers as check
-    from mrcdist.batch.clusters import Where, connect
+    from mrcdist.batch.clusters import ClusterOptions, connect
 
     def say(text: str) -> None:
         tell(text, err=True)
 
-    where = Where(scheduler, scheduler_file, jobqueue, workers, threads, memory_limit)
+    where = ClusterOptions(scheduler, scheduler_file, jobqueue, workers, threads, memory_limit)
     with stopping(ctx):
         plan, notes = plan_from_options(url=url, chunks=chunks, **options)
         with connect(where, say=say, min_workers=min_workers, wait_for_jobs=True) as client:

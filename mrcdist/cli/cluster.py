@@ -20,7 +20,7 @@ Command = Callable[..., Any]
 
 
 def cluster_options(command: Command) -> Command:
-    """Add the options of `mrcdist.batch.clusters.Where`."""
+    """Add the options of `mrcdist.batch.clusters.ClusterOptions`."""
     for option in (
         click.option(
             "--memory-limit",

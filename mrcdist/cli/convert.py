@@ -73,7 +73,7 @@ def convert(
       mrcdist convert s3://bucket/tomogram.mrc.gz tomogram.mrc
       mrcdist convert 'movie_*.mrc' s3://bucket/20241021_00405_movie.mrc --resume
     """
-    from mrcdist.batch.clusters import Where
+    from mrcdist.batch.clusters import ClusterOptions
     from mrcdist.batch.convert import Conversion, parse_select
     from mrcdist.batch.convert import convert as write
 
@@ -92,7 +92,7 @@ def convert(
     )
     with stopping(ctx, "; --resume continues" if resume else ""):
         plan, _ = plan_from_options(**file)
-        report = write(plan, conversion, Where(**options), sys.stderr)
+        report = write(plan, conversion, ClusterOptions(**options), sys.stderr)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:

@@ -14,10 +14,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from mrcdist.api import plan_mrc
-from mrcdist.dataset import Plan
-from mrcdist.discover.auxiliary import NamedFile
+from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.errors import MrcdistWarning
 from mrcdist.options import ReadOptions
+from mrcdist.read_plan import Plan
 
 __all__ = [
     "COUNT",

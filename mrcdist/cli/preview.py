@@ -10,13 +10,13 @@ import click
 from mrcdist.cli.console import print_json, print_notes, say
 from mrcdist.cli.options import file_options, plan_from_options
 from mrcdist.config import parse_size
-from mrcdist.plan.capabilities import Cost
-from mrcdist.plotting import require_matplotlib
+from mrcdist.formatting import shape_words
+from mrcdist.plan.reader_capabilities import Cost
+from mrcdist.plotting.image import require_matplotlib
 from mrcdist.preview.preview import DEFAULT_BUDGET, plan_preview
 from mrcdist.preview.view import VIEW_KINDS
 from mrcdist.printable import printable
 from mrcdist.stats import snapshot
-from mrcdist.words import shape_words
 
 __all__ = ["preview"]
 

@@ -25,7 +25,7 @@ class Directory:
     @cached_property
     def listing(self) -> tuple[str, ...] | None:
         """Names of the files; None if they cannot be listed."""
-        return self.location.list_folder()
+        return self.location.list_siblings()
 
     @property
     def can_be_listed(self) -> bool:

@@ -13,8 +13,8 @@ from typing import Any
 from mrcdist.discover.directory import Directory
 from mrcdist.errors import ArgumentError, MissingFileError
 from mrcdist.format.direct_electron.filenames import acquisitions, find_gap, find_parts, is_numbered
-from mrcdist.notes import Notes
 from mrcdist.storage.location import Location
+from mrcdist.warning_notes import Notes
 
 __all__ = ["Filename", "FoundFiles", "find_files"]
 

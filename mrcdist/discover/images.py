@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, Literal
 
-from mrcdist.discover.auxiliary import choose
+from mrcdist.discover.auxiliary_files import choose
 from mrcdist.discover.directory import Directory
 from mrcdist.errors import ArgumentError
 from mrcdist.format.direct_electron.filenames import Companion, find_companions

@@ -18,14 +18,14 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, SectionWalk
-from mrcdist.notes import Note, Notes
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.progress import Progress
 from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds, stream_size
 from mrcdist.read.source import Part
-from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
+from mrcdist.storage.stored_file import StoredFile
+from mrcdist.warning_notes import Note, Notes
 
 __all__ = ["OpenedFile", "open_file"]
 

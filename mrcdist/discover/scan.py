@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrcdist.discover.auxiliary import AuxiliaryFile
+from mrcdist.discover.auxiliary_files import AuxiliaryFile
 from mrcdist.discover.directory import Directory
 from mrcdist.errors import SidecarError
 from mrcdist.format.axis import Axis
@@ -18,10 +18,10 @@ from mrcdist.format.direct_electron.scan import Scan, describe_scan
 from mrcdist.format.direct_electron.scan_points import POINTS_REMEDY, Points, frame_table
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader, recorded_scan
-from mrcdist.notes import Notes
 from mrcdist.plan.layout import FrameTable
 from mrcdist.plan.navigation_shape import count_places
 from mrcdist.plan.truncation import MissingFrames
+from mrcdist.warning_notes import Notes
 
 __all__ = ["FoundScan", "expected_frames", "find_scan"]
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.discover.auxiliary import AuxiliaryFile
+from mrcdist.discover.auxiliary_files import AuxiliaryFile
 from mrcdist.discover.mrc_file import OpenedFile
 from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, SidecarError
 from mrcdist.format.extended.registry import tilt_angles
 from mrcdist.format.header import Header
-from mrcdist.notes import Notes
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
+from mrcdist.warning_notes import Notes
 
 __all__ = ["find_tilts"]
 

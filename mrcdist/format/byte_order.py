@@ -6,7 +6,7 @@ import struct
 from typing import Literal
 
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["ORDER_NAMES", "STAMPS", "ByteOrder", "choose_order"]
 

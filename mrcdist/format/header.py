@@ -18,7 +18,7 @@ from mrcdist.format.byte_order import ByteOrder, choose_order
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
 from mrcdist.format.mrcz_header import by_mrcz
 from mrcdist.format.packed import Packing, find_packing
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = [
     "HEADER_BYTES",

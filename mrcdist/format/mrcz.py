@@ -24,7 +24,7 @@ from mrcdist.format.blosc import (
     decompress,
     parse_chunk_header,
 )
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["SectionTable", "SectionWalk", "decode_section"]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["Packing", "find_packing"]
 

@@ -10,11 +10,11 @@ from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import Scan
 from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat
-from mrcdist.notes import Notes
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import resolve_shape
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
+from mrcdist.warning_notes import Notes
 
 __all__ = ["Beside", "Geometry", "arrange", "one_frame"]
 

@@ -8,10 +8,10 @@ from enum import Enum
 
 import numpy as np
 
-from mrcdist.plan.capabilities import Cost, FrameFile
 from mrcdist.plan.coalesce import FrameRun, Window, even_run, merge_frames
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.tuning import DEFAULT_TUNING, Tuning
+from mrcdist.plan.limits import DEFAULT_LIMITS, Limits
+from mrcdist.plan.reader_capabilities import Cost, FrameFile
 
 __all__ = [
     "Access",
@@ -95,7 +95,7 @@ class Request:
     layout: Layout
     frames: Frames
     window: Window
-    tuning: Tuning
+    limits: Limits
 
     @property
     def stored_bytes(self) -> int:
@@ -211,7 +211,7 @@ def plan_block(
     layout: Layout,
     frames: Frames,
     window: Window,
-    tuning: Tuning = DEFAULT_TUNING,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> BlockPlan:
     """Return the plan for reading a block.
 
@@ -224,13 +224,13 @@ def plan_block(
         Frame numbers in array order, at least one; -1 for a missing frame, which reads as 0.
     window : Window
         Rows and columns to read of each frame.
-    tuning : Tuning, optional
+    limits : Limits, optional
 
     Returns
     -------
     BlockPlan
     """
-    request = Request(parts, layout, frames, window, tuning)
+    request = Request(parts, layout, frames, window, limits)
     plan = None
     if len(parts) == 1:
         step = even_step(frames)
@@ -272,7 +272,7 @@ def _view(request: Request, step: int) -> BlockPlan | None:
 def _spare(request: Request, step: int) -> int:
     """Return the bytes that a view of evenly spaced frames maps in addition to those needed."""
     low, high = request.window.byte_span(request.layout)
-    each = min(step * request.layout.frame_bytes, high - low + request.tuning.around)
+    each = min(step * request.layout.frame_bytes, high - low + request.limits.around)
     return max(request.frames.size * each - request.stored_bytes, 0)
 
 
@@ -334,7 +334,7 @@ def _usable(part: FrameFile, layout: Layout) -> bool:
 def _scatters(request: Request) -> bool:
     """Whether the parts of frames are read directly to their places."""
     low, high = request.window.byte_span(request.layout)
-    if high - low < request.tuning.least_scattered:
+    if high - low < request.limits.least_scattered:
         return False
     narrow = _narrow(request)
     return all(part.can.fills or (part.can.maps and not narrow) for part in request.parts)
@@ -342,14 +342,14 @@ def _scatters(request: Request) -> bool:
 
 def _narrow(request: Request) -> bool:
     """Whether only a small part of each frame is needed, in short pieces."""
-    layout, tuning = request.layout, request.tuning
+    layout, limits = request.layout, request.limits
     columns, rows = request.window.columns, request.window.rows
     wanted = layout.pixels.bytes_of(len(columns))
-    if wanted * len(rows) > layout.frame_bytes * tuning.narrow:
+    if wanted * len(rows) > layout.frame_bytes * limits.narrow:
         return False
     whole = len(columns) == layout.frame_shape[1]
     piece = wanted * len(rows) if whole and rows.step == 1 else wanted
-    return (piece if columns.step == 1 else layout.pixels.bytes_of(1)) < tuning.short_piece
+    return (piece if columns.step == 1 else layout.pixels.bytes_of(1)) < limits.short_piece
 
 
 def _runs(request: Request, part: FrameFile, numbers: Frames) -> tuple[FrameRun, ...]:

@@ -11,17 +11,11 @@ from dask.array.core import normalize_chunks
 from mrcdist.config import parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.limits import MOST_CHUNKS, MOST_TASKS
 
-__all__ = ["MOST_TASKS", "Chunks", "count_chunks", "frame_chunks", "many_chunks", "plan_chunks"]
+__all__ = ["Chunks", "count_chunks", "frame_chunks", "many_chunks", "plan_chunks"]
 
 Chunks = tuple[tuple[int, ...], ...]
-
-# With more tasks, dask needs seconds to optimise a graph, and the scheduler, at about 1 ms per
-# task, takes about as long as reading.
-MOST_TASKS = 50_000
-
-# Upper limit for a plan; dask needs even more memory per chunk, and minutes for a million.
-_MOST_BLOCKS = 2**22
 
 _REMEDY = (
     'pass "auto" or None (whole frames), a size such as "256 MiB", an int, a tuple or a dict '
@@ -153,13 +147,13 @@ def _even_blocks(size: int, longest: int) -> tuple[int, ...]:
 
 
 def _check_count(axis: int, size: int, length: int) -> None:
-    if size > _MOST_BLOCKS * length:
+    if size > MOST_CHUNKS * length:
         raise ArgumentError(
-            f"an axis of {size} in chunks of {length}: more than {_MOST_BLOCKS} chunks",
+            f"an axis of {size} in chunks of {length}: more than {MOST_CHUNKS} chunks",
             code="chunks-too-many",
             argument="chunks",
             cause="the chunks are too small, or the header is damaged and announces too much",
-            remedy=f"pass larger chunks, such as {{{axis}: {-(-size // _MOST_BLOCKS)}}}, "
+            remedy=f"pass larger chunks, such as {{{axis}: {-(-size // MOST_CHUNKS)}}}, "
             "or copy the file again",
         )
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.tuning import DEFAULT_TUNING
+from mrcdist.plan.limits import DEFAULT_LIMITS
 
 __all__ = ["FrameRun", "Merging", "Window", "even_run", "merge_frames", "piece_bytes"]
 
@@ -85,7 +85,7 @@ class Merging:
     amplification: float
     max_bytes: int
     pieces: int
-    shortest: int = DEFAULT_TUNING.shortest_piece
+    shortest: int = DEFAULT_LIMITS.shortest_piece
 
     def gap_after(self, part: int) -> float:
         """Return the largest gap after parts of this length that is read rather than skipped."""
@@ -107,7 +107,7 @@ def piece_bytes(
     *,
     pieces: int,
     max_bytes: int,
-    shortest: int = DEFAULT_TUNING.shortest_piece,
+    shortest: int = DEFAULT_LIMITS.shortest_piece,
 ) -> int:
     """Return the length of the pieces into which a read is split, in bytes.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mrcdist.errors import ArgumentError, SidecarError, TruncatedFileError
 from mrcdist.format.direct_electron.scan import Scan
-from mrcdist.notes import Note, Notes
+from mrcdist.warning_notes import Note, Notes
 
 __all__ = ["SHAPE_REMEDY", "MissingFrames"]
 

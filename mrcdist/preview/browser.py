@@ -18,12 +18,14 @@ import numpy.typing as npt
 
 from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import Ring
-from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError, MrcdistError
-from mrcdist.plotting import colour_norm, draw_image, figure_text, reduced
-from mrcdist.preview.canvas import interactive_figure, shown_by
+from mrcdist.formatting import figure_text
+from mrcdist.plotting.contrast import colour_norm
+from mrcdist.plotting.image import draw_image, reduced
+from mrcdist.preview.interactive_figure import interactive_figure, show_figure
 from mrcdist.preview.sample import grid_words
 from mrcdist.preview.scan_data import ScanData, open_scan
+from mrcdist.read_plan import Plan
 
 __all__ = ["Browser", "browse"]
 
@@ -186,7 +188,7 @@ class Browser:
         self._connections = []
 
     def _ipython_display_(self) -> None:
-        shown_by(self.figure)
+        show_figure(self.figure)
 
     def _frame(self, position: tuple[int, int]) -> Array:
         if position not in self._kept:

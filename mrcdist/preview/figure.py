@@ -7,14 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrcdist.compute.detectors import Ring
-from mrcdist.plotting import (
-    colour_bar,
-    draw_image,
-    extents,
-    figure_text,
-    image_limits,
-    new_figure,
-)
+from mrcdist.formatting import figure_text
+from mrcdist.plotting.contrast import image_limits
+from mrcdist.plotting.image import colour_bar, draw_image, extents, new_figure
 from mrcdist.preview.panels import Panel
 from mrcdist.printable import printable
 

@@ -13,7 +13,8 @@ from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import Detector, Everything, Ring, adf_ring
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
-from mrcdist.plotting import Contrast
+from mrcdist.formatting import position_words
+from mrcdist.plotting.contrast import Contrast
 from mrcdist.preview.reading import (
     PixelsRead,
     frames_of_grid,
@@ -22,7 +23,6 @@ from mrcdist.preview.reading import (
     mean_on_grid,
 )
 from mrcdist.preview.sample import ImagesSample, ScanSample, VolumeSample, grid_words
-from mrcdist.words import position_words
 
 __all__ = ["Panel", "image_panels", "scan_panels", "volume_panels"]
 

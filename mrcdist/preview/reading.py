@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.config import read_settings
-from mrcdist.plan.capabilities import Cost
+from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.preview.sample import Piece, ScanSample
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from mrcdist.compute.detectors import Ring
 from mrcdist.dask_array import to_dask
-from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis, scan_plane
 from mrcdist.interop.rosettasciio import axes_from_dicts
@@ -33,6 +32,7 @@ from mrcdist.preview.sample import ReadLimits, ScanSample, least_step, spread
 from mrcdist.preview.view import View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
+from mrcdist.read_plan import Plan
 
 __all__ = ["ScanData", "open_scan"]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from dask.utils import format_bytes
 
-from mrcdist.dataset import Plan
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ORDER_NAMES
+from mrcdist.formatting import list_words, number_words, range_words, shape_words, unit_words
 from mrcdist.interop.rosettasciio import metadata_dict, metadata_items
-from mrcdist.words import list_words, number_words, range_words, shape_words, unit_words
+from mrcdist.read_plan import Plan
 
 __all__ = ["axis_words", "summary_lines"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from mrcdist import stats
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, TruncatedFileError
-from mrcdist.plan.capabilities import Capabilities, Cost
-from mrcdist.plan.tuning import DEFAULT_TUNING
-from mrcdist.storage.file import StoredFile
+from mrcdist.plan.limits import DEFAULT_LIMITS
+from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.location import here
+from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Bytes
 from mrcdist.storage.version import Version
 
@@ -28,7 +28,7 @@ STREAMS = ("gzip", "bzip2")
 
 # Bytes read and decompressed at a time, and bytes passed to the decompressor at a time, which
 # copies what it does not use immediately.
-_PIECE = DEFAULT_TUNING.stream_piece
+_PIECE = DEFAULT_LIMITS.stream_piece
 _MOUTHFUL = 2**17
 
 # First bytes of a member; a file may contain several (RFC 1952, section 2.3.1; bzip2's "BZh").
@@ -58,7 +58,7 @@ class StreamReader:
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(self._cost, DEFAULT_TUNING.read_gap)
+        return Capabilities(self._cost, DEFAULT_LIMITS.read_gap)
 
     def _cost(self, start: int, stop: int) -> Cost:
         """Return the cost of a range, in decompressed bytes."""

@@ -13,7 +13,7 @@ from mrcdist.plan.coalesce import FrameRun, Window
 from mrcdist.plan.layout import Frames, Layout
 from mrcdist.read.protocol import RangeFiller, RangeKeeper, RangeReader
 from mrcdist.read.readahead import expect
-from mrcdist.storage.scatter import Target
+from mrcdist.storage.scatter_buffer import ScatterBuffer
 
 __all__ = ["execute"]
 
@@ -125,7 +125,7 @@ def _scatter(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
             cast(RangeKeeper, reader).copy(read.stretches, memory)
         else:
             targets = [
-                (read.offset + run.start, _target(run, read, layout, size, memory))
+                (read.offset + run.start, _scatter_buffer(run, read, layout, size, memory))
                 for run in read.runs
             ]
             cast(RangeFiller, reader).fill(targets)
@@ -148,7 +148,9 @@ def _decoded(lines: Bytes, layout: Layout, window: Window) -> Array:
     return found.copy() if found.nbytes < lines.nbytes else found
 
 
-def _target(run: FrameRun, read: PlannedRead, layout: Layout, size: int, memory: Bytes) -> Target:
+def _scatter_buffer(
+    run: FrameRun, read: PlannedRead, layout: Layout, size: int, memory: Bytes
+) -> ScatterBuffer:
     """Return the places in memory for the bytes of a run."""
     there = read.places[run.first : run.last]
     gaps = np.diff(read.numbers[run.first : run.last]) * layout.frame_bytes - size
@@ -160,7 +162,7 @@ def _target(run: FrameRun, read: PlannedRead, layout: Layout, size: int, memory:
             segments.append((int(gaps[first - 1]), None))
         start, length = int(there[first]) * size, (last - first) * size
         segments.append((length, memory[start : start + length]))
-    return Target(segments)
+    return ScatterBuffer(segments)
 
 
 def _announce(pages: Bytes, request: Request, numbers: Frames) -> None:
@@ -168,7 +170,7 @@ def _announce(pages: Bytes, request: Request, numbers: Frames) -> None:
     low, high = request.window.byte_span(request.layout)
     frame_bytes = request.layout.frame_bytes
     starts = (numbers - numbers[0]) * frame_bytes
-    expect(pages, starts, length=high - low, stride=frame_bytes, tuning=request.tuning)
+    expect(pages, starts, length=high - low, stride=frame_bytes, limits=request.limits)
 
 
 def _as_slice(inside: Frames) -> slice | Frames:

@@ -20,14 +20,14 @@ from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import FileChangedError
 from mrcdist.plan.block import Stretches
-from mrcdist.plan.capabilities import Capabilities, Cost
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.tuning import DEFAULT_TUNING, Tuning
+from mrcdist.plan.limits import DEFAULT_LIMITS, Limits
+from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.read.mmap_pool import POOL
 from mrcdist.read.readahead import announce
-from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import here
-from mrcdist.storage.mounts import on_network
+from mrcdist.storage.network_filesystems import on_network
+from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Bytes
 from mrcdist.storage.version import local_version
 
@@ -39,7 +39,7 @@ Array = npt.NDArray[Any]
 def open_local(
     file: StoredFile,
     settings: ReadSettings,
-    tuning: Tuning = DEFAULT_TUNING,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> LocalReader:
     """Return the reader for a local file.
 
@@ -49,13 +49,13 @@ def open_local(
     settings : ReadSettings
         ``io`` is "map", "read" or "auto": map on local disks, except for small ranges, and read on
         network filesystems.
-    tuning : Tuning, optional
+    limits : Limits, optional
     """
     path = _path_of(file.location.url)
     if settings.io == "read" or (settings.io == "auto" and on_network(path)):
-        return ReadFile(file, settings.consistency, path, tuning)
-    mapped = MappedFile(file, settings.consistency, path, tuning)
-    mapped.small = tuning.small if settings.io == "auto" else 0
+        return ReadFile(file, settings.consistency, path, limits)
+    mapped = MappedFile(file, settings.consistency, path, limits)
+    mapped.small = limits.small if settings.io == "auto" else 0
     return mapped
 
 
@@ -67,12 +67,12 @@ class LocalReader(ABC):
         file: StoredFile,
         consistency: str,
         path: str,
-        tuning: Tuning = DEFAULT_TUNING,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._file = file
         self._consistency = consistency
         self._path = path
-        self._tuning = tuning
+        self._limits = limits
         self._size = self._modified = 0
 
     @property
@@ -154,7 +154,7 @@ class MappedFile(LocalReader):
 
     @property
     def can(self) -> Capabilities:
-        return Capabilities(self._cost, self._tuning.map_gap, maps=True, small=self.small)
+        return Capabilities(self._cost, self._limits.map_gap, maps=True, small=self.small)
 
     def _cost(self, start: int, stop: int) -> Cost:
         return Cost(requests=int(stop - start <= self.small), nbytes=stop - start)
@@ -170,10 +170,10 @@ class MappedFile(LocalReader):
         """
         with self._opened() as file:
             self._require(start, stop)
-            if spare and (shared := POOL.shared(file, self._tuning)) is not None:
+            if spare and (shared := POOL.shared(file, self._limits)) is not None:
                 stats.add(bytes_mapped=stop - start)
                 return self._pages(shared, start, stop, begin=0)
-            if not POOL.reserve(spare, self._tuning):
+            if not POOL.reserve(spare, self._limits):
                 return None
             try:
                 mapped = self._map(file, start, stop)
@@ -196,11 +196,11 @@ class MappedFile(LocalReader):
         """
         with self._opened() as file:
             self._require(start, stop)
-            mapped = POOL.shared(file, self._tuning)
+            mapped = POOL.shared(file, self._limits)
             if mapped is None:
                 yield None
                 return
-            announce(file, np.sort(parts) + start, np.full(parts.size, length), self._tuning)
+            announce(file, np.sort(parts) + start, np.full(parts.size, length), self._limits)
             stats.add(bytes_mapped=parts.size * length)
             yield self._pages(mapped, start, stop, begin=0)
 
@@ -214,7 +214,7 @@ class MappedFile(LocalReader):
         starts, places = stretches.starts.tolist(), stretches.places.tolist()
         lengths = stretches.lengths.tolist()
         with self._opened() as file:
-            announce(file, stretches.starts, stretches.lengths, self._tuning)
+            announce(file, stretches.starts, stretches.lengths, self._limits)
             for start, place, length in zip(starts, places, lengths, strict=True):
                 self._read(file, start, memory[place : place + length])
         stats.add(requests=len(starts), bytes_fetched=sum(lengths))
@@ -257,7 +257,7 @@ class ReadFile(LocalReader):
 
     @property
     def can(self) -> Capabilities:
-        return Capabilities(self._cost, self._tuning.read_gap)
+        return Capabilities(self._cost, self._limits.read_gap)
 
     def _cost(self, start: int, stop: int) -> Cost:
         return Cost(requests=1, nbytes=stop - start)

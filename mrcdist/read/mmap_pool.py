@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from mrcdist.plan.tuning import DEFAULT_TUNING, Tuning
+from mrcdist.plan.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["POOL", "MapPool"]
 
@@ -54,11 +54,11 @@ class MapPool:
         self._kept: dict[tuple[int, ...], _Shared] = {}
         self._renew_locks()
 
-    def reserve(self, spare: int, tuning: Tuning = DEFAULT_TUNING) -> bool:
+    def reserve(self, spare: int, limits: Limits = DEFAULT_LIMITS) -> bool:
         """Reserve budget for a map with `spare` bytes that are not needed; return success."""
-        limit = tuning.map_share * _process_memory() if spare else math.inf
+        limit = limits.mapped_memory_share * _process_memory() if spare else math.inf
         with self._room_lock:
-            if self.maps >= tuning.most_maps or self.spare + spare > limit:
+            if self.maps >= limits.most_maps or self.spare + spare > limit:
                 return False
             self.maps += 1
             self.spare += spare
@@ -74,7 +74,7 @@ class MapPool:
         """Release the budget of one map when `holder` is garbage-collected."""
         weakref.finalize(holder, self.release, spare).atexit = False
 
-    def shared(self, file: FileIO, tuning: Tuning = DEFAULT_TUNING) -> mmap.mmap | None:
+    def shared(self, file: FileIO, limits: Limits = DEFAULT_LIMITS) -> mmap.mmap | None:
         """Return the shared map of a whole open file, or None if the budget is exhausted.
 
         Any of its pages may stay mapped as long as the map exists, so it reserves budget for the
@@ -85,10 +85,10 @@ class MapPool:
         with self._lock:
             found = self._kept.get(version)
             if found is None:
-                mapped = self._map(file, stat.st_size, tuning)
+                mapped = self._map(file, stat.st_size, limits)
                 if mapped is None:
                     return None
-                if not (self._kept or self._look_again(tuning.map_linger)):
+                if not (self._kept or self._look_again(limits.map_linger)):
                     return mapped
                 found = self._kept[version] = _Shared(mapped, 0.0)
             found.used = time.monotonic()
@@ -99,8 +99,8 @@ class MapPool:
         with self._lock:
             self._kept.clear()
 
-    def _map(self, file: FileIO, size: int, tuning: Tuning) -> mmap.mmap | None:
-        if not self.reserve(size, tuning):
+    def _map(self, file: FileIO, size: int, limits: Limits) -> mmap.mmap | None:
+        if not self.reserve(size, limits):
             return None
         try:
             mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)

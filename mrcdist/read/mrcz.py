@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mrcdist.format.mrcz import SectionTable, decode_section
-from mrcdist.plan.capabilities import Capabilities, Cost
-from mrcdist.plan.tuning import DEFAULT_TUNING
+from mrcdist.plan.limits import DEFAULT_LIMITS
+from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.read.protocol import Bytes, RangeReader
 
 __all__ = ["SectionReader"]
@@ -35,7 +35,7 @@ class SectionReader:
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(self._cost, DEFAULT_TUNING.read_gap, ahead=self._inner.can.ahead)
+        return Capabilities(self._cost, DEFAULT_LIMITS.read_gap, ahead=self._inner.can.ahead)
 
     def _cost(self, start: int, stop: int) -> Cost:
         """Return the cost of the compressed sections of a range."""

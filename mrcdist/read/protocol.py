@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.plan.block import Stretches
-from mrcdist.plan.capabilities import Capabilities
 from mrcdist.plan.layout import Frames
-from mrcdist.storage.scatter import Target
+from mrcdist.plan.reader_capabilities import Capabilities
+from mrcdist.storage.scatter_buffer import ScatterBuffer
 
 __all__ = ["RangeFiller", "RangeKeeper", "RangeReader"]
 
@@ -54,5 +54,5 @@ class RangeKeeper(RangeReader, Protocol):
 class RangeFiller(RangeReader, Protocol):
     """A reader that can read byte ranges directly to given places in memory."""
 
-    def fill(self, wanted: Sequence[tuple[int, Target]]) -> None:
+    def fill(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
         """Read the range that begins at each offset to its target."""

@@ -9,7 +9,7 @@ from io import FileIO
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.plan.tuning import DEFAULT_TUNING, Tuning
+from mrcdist.plan.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["announce", "expect", "mapped_by"]
 
@@ -25,7 +25,7 @@ def expect(
     starts: npt.NDArray[np.int64],
     length: int,
     stride: int,
-    tuning: Tuning = DEFAULT_TUNING,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Request parts of a map together, without the gaps between them.
 
@@ -39,7 +39,7 @@ def expect(
         Bytes of each part.
     stride : int
         Distance between parts, used if there is only one.
-    tuning : Tuning, optional
+    limits : Limits, optional
 
     Notes
     -----
@@ -50,10 +50,10 @@ def expect(
     mapped = mapped_by(buffer)
     if mapped is None or not hasattr(mmap, "MADV_WILLNEED"):
         return
-    least = tuning.ahead_least_gap
+    least = limits.ahead_least_gap
     if _narrowest(starts, length, stride, least) < least:
         starts, length = starts[:1], int(starts[-1] - starts[0]) + length
-        if length > tuning.ahead_short:
+        if length > limits.ahead_short:
             return
     at = len(mapped) - buffer.size  # if the map begins in the same page as the buffer
     if at >= mmap.ALLOCATIONGRANULARITY:
@@ -67,7 +67,7 @@ def announce(
     file: FileIO,
     starts: npt.NDArray[np.int64],
     lengths: npt.NDArray[np.int64],
-    tuning: Tuning = DEFAULT_TUNING,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Request parts scattered over a file together, before they are copied.
 
@@ -76,7 +76,7 @@ def announce(
     file : FileIO
     starts, lengths : ndarray of int64
         The parts, in file order.
-    tuning : Tuning, optional
+    limits : Limits, optional
 
     Notes
     -----
@@ -86,7 +86,7 @@ def announce(
     """
     if starts.size < 2 or not hasattr(os, "posix_fadvise"):
         return
-    if _in_memory(file, starts, tuning.ahead_sample):
+    if _in_memory(file, starts, limits.ahead_sample):
         return
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
         os.posix_fadvise(file.fileno(), start, length, os.POSIX_FADV_WILLNEED)

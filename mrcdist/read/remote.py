@@ -16,13 +16,13 @@ import numpy as np
 from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
-from mrcdist.plan.capabilities import Capabilities, Cost
 from mrcdist.plan.coalesce import piece_bytes
-from mrcdist.plan.tuning import DEFAULT_TUNING
-from mrcdist.storage.file import StoredFile
+from mrcdist.plan.limits import DEFAULT_LIMITS
+from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.location import here
 from mrcdist.storage.retry import Attempts
-from mrcdist.storage.scatter import Target
+from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Bytes
 
 __all__ = ["RemoteReader"]
@@ -49,7 +49,7 @@ class RemoteReader:
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning, with what has been measured of the store so far."""
-        gap = self._transport.pace.max_gap
+        gap = self._transport.throughput.max_gap
         return Capabilities(self._cost, gap, fills=True, ahead=self.ahead)
 
     def _cost(self, start: int, stop: int) -> Cost:
@@ -61,7 +61,7 @@ class RemoteReader:
         at_a_time = min(requests, self._settings.concurrency)
         # A response that arrives as a whole is held until it is copied to its place.
         progressive = self._transport.reports_progress
-        each = DEFAULT_TUNING.in_flight if progressive else self._step(nbytes)
+        each = DEFAULT_LIMITS.in_flight if progressive else self._step(nbytes)
         return Cost(requests, nbytes, held=min(nbytes, at_a_time * each))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
@@ -95,7 +95,7 @@ class RemoteReader:
             return longest
         return piece_bytes(nbytes, pieces=self.ahead, max_bytes=longest)
 
-    def fill(self, wanted: Sequence[tuple[int, Target]]) -> None:
+    def fill(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
         """Fetch the range that begins at each offset directly to its target.
 
         Raises
@@ -123,11 +123,11 @@ class RemoteReader:
     async def _fetch(self, start: int, stop: int, slots: asyncio.Semaphore) -> Bytes:
         """Fetch one range into a new array."""
         whole = np.empty(stop - start, np.uint8)
-        await self._fetch_all([(start, Target([(whole.size, whole)]))], slots)
+        await self._fetch_all([(start, ScatterBuffer([(whole.size, whole)]))], slots)
         return whole
 
     async def _fetch_all(
-        self, wanted: Sequence[tuple[int, Target]], slots: asyncio.Semaphore
+        self, wanted: Sequence[tuple[int, ScatterBuffer]], slots: asyncio.Semaphore
     ) -> None:
         """Fetch the range that begins at each offset to its target, in sub-ranges."""
         parts = [
@@ -150,14 +150,14 @@ class RemoteReader:
         if failure is not None:
             raise failure
 
-    async def _fetch_part(self, start: int, into: Target, slots: asyncio.Semaphore) -> None:
+    async def _fetch_part(self, start: int, into: ScatterBuffer, slots: asyncio.Semaphore) -> None:
         async with slots:
             try:
                 await self._fetch_patiently(start, into)
             except MrcdistError as error:
                 raise error.located(here(self._location, start, start + into.size)) from None
 
-    async def _fetch_patiently(self, start: int, into: Target) -> None:
+    async def _fetch_patiently(self, start: int, into: ScatterBuffer) -> None:
         """Retry until it succeeds, or until retries or deadline are exhausted."""
         loop = asyncio.get_running_loop()
         attempts = Attempts(self._settings, self._location.shown, self._location.scrub)
@@ -175,7 +175,7 @@ class RemoteReader:
                     wait = attempts.failed(error)
                 else:
                     if self._transport.reports_progress:
-                        self._transport.pace.note(*watch.times(), into.size)
+                        self._transport.throughput.note(*watch.times(), into.size)
                     stats.add(requests=1, bytes_fetched=into.size)
                     return
             await asyncio.sleep(wait)  # without a turn, so that other stores can proceed

@@ -17,18 +17,18 @@ from mrcdist.config import ReadSettings, read_settings
 from mrcdist.errors import MrcdistError
 from mrcdist.format.mrcz import SectionTable
 from mrcdist.plan.block import BlockPlan, plan_block
-from mrcdist.plan.capabilities import Capabilities, Cost, FrameFile
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.indexing import select
 from mrcdist.plan.layout import Frames, FrameTable, Layout
-from mrcdist.plan.tuning import DEFAULT_TUNING, Tuning
+from mrcdist.plan.limits import DEFAULT_LIMITS, Limits
+from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
 from mrcdist.read.compressed import StreamReader
 from mrcdist.read.execute import execute
 from mrcdist.read.mapped import open_local
 from mrcdist.read.mrcz import SectionReader
 from mrcdist.read.protocol import RangeReader
 from mrcdist.read.remote import RemoteReader
-from mrcdist.storage.file import StoredFile
+from mrcdist.storage.stored_file import StoredFile
 
 __all__ = ["MrcSource", "Part"]
 
@@ -60,12 +60,12 @@ class Part:
     sections: SectionTable | None = field(default=None, repr=False)
     section_bytes: int = 0
 
-    def open(self, settings: ReadSettings, tuning: Tuning = DEFAULT_TUNING) -> RangeReader:
+    def open(self, settings: ReadSettings, limits: Limits = DEFAULT_LIMITS) -> RangeReader:
         """Return a reader of the file in this process."""
         if self.compression is not None:
             return StreamReader(self.file, self.compression)
         reader: RangeReader = (
-            open_local(self.file, settings, tuning)
+            open_local(self.file, settings, limits)
             if self.file.location.is_local
             else RemoteReader(self.file, settings)
         )
@@ -88,14 +88,14 @@ class MrcSource:
     layout : Layout
     table : ndarray of int, shape ``layout.navigation_shape``, optional
         Frame number at each navigation position, if frames are not in file order.
-    tuning : Tuning, optional
+    limits : Limits, optional
         Thresholds for reading.
     """
 
     parts: tuple[Part, ...]
     layout: Layout = field(repr=False)
     table: FrameTable | None = field(default=None, repr=False)
-    tuning: Tuning = field(default=DEFAULT_TUNING, repr=False)
+    limits: Limits = field(default=DEFAULT_LIMITS, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -162,12 +162,12 @@ class MrcSource:
         files: list[FrameFile] = []
         readers: list[RangeReader] = []
         for part, first in self._holding(frames):
-            reader = part.open(settings, self.tuning)
+            reader = part.open(settings, self.limits)
             can = reader.can
-            merging = _merging(can, self.layout, settings, self.tuning)
+            merging = _merging(can, self.layout, settings, self.limits)
             files.append(FrameFile(can, part.offset, first, part.frames, *merging))
             readers.append(reader)
-        return plan_block(files, self.layout, frames, window, self.tuning), readers
+        return plan_block(files, self.layout, frames, window, self.limits), readers
 
     def _holding(self, frames: Frames) -> list[tuple[Part, int]]:
         """Return the files that contain these frames, each with the number of its first frame."""
@@ -183,7 +183,7 @@ class MrcSource:
 
     def __reduce__(self) -> tuple[Callable[..., MrcSource], tuple[Any, ...]]:
         if self._packed is None:
-            return type(self), (self.parts, self.layout, self.table, self.tuning)
+            return type(self), (self.parts, self.layout, self.table, self.limits)
         return _unpacked, (self._packed,)
 
     @functools.cached_property
@@ -197,7 +197,7 @@ class MrcSource:
             return None
         try:
             packed = pickle.dumps(
-                (type(self), self.parts, self.layout, self.table, self.tuning), protocol=5
+                (type(self), self.parts, self.layout, self.table, self.limits), protocol=5
             )
         except Exception:  # noqa: BLE001 anything that cannot be pickled
             return None
@@ -220,21 +220,21 @@ def _unpacked(packed: bytes) -> MrcSource:
 
 
 def _merging(
-    can: Capabilities, layout: Layout, settings: ReadSettings, tuning: Tuning
+    can: Capabilities, layout: Layout, settings: ReadSettings, limits: Limits
 ) -> tuple[Merging, Merging]:
     """Return the limits for ranges that are copied, and for ranges used as a view."""
     if can.maps:
         # A view is not split.
         return (
-            Merging(can.gap, math.inf, tuning.map_piece, 1, tuning.shortest_piece),
-            Merging(layout.nbytes, math.inf, layout.nbytes + 1, 1, tuning.shortest_piece),
+            Merging(can.gap, math.inf, limits.map_piece, 1, limits.shortest_piece),
+            Merging(layout.nbytes, math.inf, layout.nbytes + 1, 1, limits.shortest_piece),
         )
     merging = Merging(
         max_gap=can.gap if settings.max_gap is None else settings.max_gap,
         amplification=settings.amplification,
         max_bytes=settings.sub_range,
         pieces=settings.concurrency,
-        shortest=tuning.shortest_piece,
+        shortest=limits.shortest_piece,
     )
     return merging, merging
 

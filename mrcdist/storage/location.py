@@ -19,8 +19,8 @@ from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, Mr
 from mrcdist.printable import printable
 from mrcdist.storage.archives import file_below, forget, opened
 from mrcdist.storage.redact import place, redact, scrub
-from mrcdist.storage.retry import retried
-from mrcdist.storage.translate import explain_failure, is_transient
+from mrcdist.storage.retry import is_transient, retried
+from mrcdist.storage.store_errors import explain_failure
 from mrcdist.storage.url import (
     as_path,
     folder_on_the_web,
@@ -220,7 +220,7 @@ class Location:
 
         return whole_copy(fs, path, printable(self.name), f"{self.place} {wanted}", verify)
 
-    def list_folder(self) -> tuple[str, ...] | None:
+    def list_siblings(self) -> tuple[str, ...] | None:
         """Return the names of the files beside this one; None where the store cannot list.
 
         Raises

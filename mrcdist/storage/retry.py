@@ -1,4 +1,4 @@
-"""The one owner of retries: what is tried again, how soon, and when it is given up.
+"""Retries: which failures are tried again (HTTP 429, …), how soon, and when it is given up.
 
 The libraries below (s3fs, botocore) are told to try once; otherwise their loops would multiply with
 this one.
@@ -6,30 +6,48 @@ this one.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import random
+import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import aiohttp
+from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
+
 from mrcdist import stats
 from mrcdist.config import ReadSettings
-from mrcdist.errors import ReadError
+from mrcdist.errors import MrcdistError, ReadError
 from mrcdist.progress import waiting
-from mrcdist.storage.translate import (
-    Transient,
+from mrcdist.storage.store_errors import (
+    causes,
     explain_failure,
-    is_refused,
-    is_transient,
-    is_unreachable,
-    what_passes,
+    explain_status,
+    is_final,
+    status_of,
+    status_words,
 )
 
-__all__ = ["Attempts", "retried"]
+__all__ = ["Attempts", "Refused", "Transient", "answer_error", "is_transient", "retried"]
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
+
+# HTTP statuses that are tried again, besides 500 and above: Request Timeout, Too Many Requests.
+_RETRIED_STATUSES = (408, 429)
+
+# S3's words for 'later': https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_RETRIED_CODES = (
+    "SlowDown",
+    "RequestTimeout",
+    "InternalError",
+    "ServiceUnavailable",
+    "ThrottlingException",
+)
 
 # Seconds: the longest first wait, doubled after each failure up to a limit. The wait itself is
 # drawn evenly from nothing to that ("full jitter"), so that workers that failed together do not
@@ -50,6 +68,77 @@ _ATTEMPTS_WHEN_REFUSED = 6
 
 # A silence that lasts so many seconds longer than was allowed has another cause than the store.
 _OVERSLEPT = 1.0
+
+
+class Transient(Exception):  # noqa: N818 a signal to the retry loop, never seen outside
+    """An attempt failed in a way that may pass."""
+
+
+class Refused(Transient):
+    """An answer that no store explains: a broken proxy's, which passes, or one that is meant."""
+
+
+_TRANSIENT = (
+    Transient,
+    asyncio.TimeoutError,
+    ConnectionError,
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+    boto.HTTPClientError,
+    boto.ConnectionError,
+    boto.IncompleteReadError,
+    ResponseParserError,  # some stores answer no XML when they are overloaded
+)
+_UNREACHABLE = (
+    aiohttp.ClientConnectorError,
+    boto.EndpointConnectionError,
+    ConnectionRefusedError,
+    socket.gaierror,
+)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether an exception from the network, or one that it was raised from, may pass."""
+    if isinstance(error, MrcdistError):
+        return False
+    status = status_of(error)
+    if status is not None:
+        return isinstance(answer_error(*status, ""), Transient)
+    chain = list(causes(error))
+    # Certificates do not mend themselves.
+    if any("CERTIFICATE_VERIFY_FAILED" in str(seen) for seen in chain):
+        return False
+    return any(isinstance(seen, _TRANSIENT) for seen in chain)
+
+
+def answer_error(status: int, code: str, shown: str, detail: str = "") -> MrcdistError | Transient:
+    """Turn an HTTP status and a store's error code to the error to raise."""
+    said = status_words(status, code, detail)
+    if not is_final(status, code):
+        if status in _RETRIED_STATUSES or status >= 500 or code in _RETRIED_CODES:
+            return Transient(said)
+        if code in ("", str(status)):
+            return Refused(said)
+    return explain_status(status, code, shown, detail)
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether an answer was an error that no store explains."""
+    status = status_of(error)
+    return isinstance(error if status is None else answer_error(*status, ""), Refused)
+
+
+def _what_passes(error: BaseException) -> BaseException:
+    """Of an exception and what it was raised from, the one that may pass.
+
+    fsspec takes a server that cannot be reached for a file that is not there.
+    """
+    return next((seen for seen in causes(error) if isinstance(seen, _TRANSIENT)), error)
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    """Whether there was nobody to ask: no such host, or nobody who listens there."""
+    return any(isinstance(seen, _UNREACHABLE) for seen in causes(error))
 
 
 class Attempts:
@@ -121,7 +210,7 @@ class Attempts:
         if not is_transient(error):
             raise explain_failure(error, self._shown, self._scrub) from None
         self._failed += 1
-        self._refused = self._refused + 1 if is_refused(error) else 0
+        self._refused = self._refused + 1 if _is_refused(error) else 0
         now = time.monotonic()
         if now > self._due + _OVERSLEPT:
             # This process was stopped meanwhile; that time does not count.
@@ -130,8 +219,8 @@ class Attempts:
         spent = now - self._begun
         longest = min(_FIRST_WAIT * 2.0 ** min(self._failed - 1, 30), _LONGEST_WAIT)
         wait = random.uniform(0, longest)  # noqa: S311 jitter
-        said = _said(what_passes(error), self._scrub)
-        unreachable = is_unreachable(error)
+        said = _said(_what_passes(error), self._scrub)
+        unreachable = _is_unreachable(error)
         hopeless = self._stranger and unreachable and self._failed >= _ATTEMPTS_AT_STRANGERS
         meant = self._refused >= _ATTEMPTS_WHEN_REFUSED
         if (
@@ -192,7 +281,7 @@ def retried(
                 return call()
             except Exception as error:  # noqa: BLE001 each store has its own errors
                 wait = attempts.failed(error)
-                so_far = f"({_said(what_passes(error), scrub)}), trying again"
+                so_far = f"({_said(_what_passes(error), scrub)}), trying again"
             time.sleep(wait)
 
 

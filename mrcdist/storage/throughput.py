@@ -1,11 +1,11 @@
-"""How fast a store answers, as this process has seen it: what merging of requests goes by."""
+"""Measured throughput of each store, from which follows up to which gap ranges are merged."""
 
 from __future__ import annotations
 
 import weakref
 from typing import Any
 
-__all__ = ["Pace", "pace_of"]
+__all__ = ["Throughput", "throughput_of"]
 
 # What object stores are like, until it is known: seconds to the first byte, bytes a second.
 _LATENCY = 0.015
@@ -21,7 +21,7 @@ _LEAST_GAP = 2**16
 _MOST_GAP = 2**22
 
 
-class Pace:
+class Throughput:
     """Latency and bandwidth of one connection to a store, while others are in use too."""
 
     def __init__(self) -> None:
@@ -40,9 +40,9 @@ class Pace:
         return int(min(max(self.latency * self.bandwidth, _LEAST_GAP), _MOST_GAP))
 
 
-_paces: weakref.WeakKeyDictionary[Any, Pace] = weakref.WeakKeyDictionary()
+_throughputs: weakref.WeakKeyDictionary[Any, Throughput] = weakref.WeakKeyDictionary()
 
 
-def pace_of(filesystem: Any) -> Pace:
+def throughput_of(filesystem: Any) -> Throughput:
     """Return what this process knows of a store, by the filesystem that it is reached through."""
-    return _paces.setdefault(filesystem, Pace())
+    return _throughputs.setdefault(filesystem, Throughput())

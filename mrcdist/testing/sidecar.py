@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from mrcdist.format.direct_electron import keys
+from mrcdist.format.direct_electron import sidecar_keys as keys
 
 __all__ = ["Server", "Setup", "sidecar_values"]
 

@@ -14,7 +14,7 @@ from mrcdist.errors import (
     WriteError,
 )
 from mrcdist.storage.location import Location, here
-from mrcdist.storage.translate import explain_failure
+from mrcdist.storage.store_errors import explain_failure
 
 __all__ = ["exists", "interrupted", "write_errors"]
 

@@ -17,7 +17,7 @@ from dask.utils import format_bytes
 
 from mrcdist.errors import AccessDeniedError, ArgumentError, WriteError
 from mrcdist.storage.location import Location, here
-from mrcdist.storage.mounts import on_network
+from mrcdist.storage.network_filesystems import on_network
 from mrcdist.write.errors import exists, interrupted
 from mrcdist.write.grid import Grid, Piece
 

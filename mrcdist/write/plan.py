@@ -22,18 +22,18 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import NewHeader, Storage, choose_storage
 from mrcdist.storage.location import Location
-from mrcdist.storage.mounts import on_network
-from mrcdist.write.auxiliary import SUFFIX, scan_axes, sidecar_bytes, tilt_text, with_suffix
+from mrcdist.storage.network_filesystems import on_network
+from mrcdist.write.auxiliary_files import SUFFIX, scan_axes, sidecar_bytes, tilt_text, with_suffix
 from mrcdist.write.blocks import block_boxes, writable
 from mrcdist.write.contents import Contents, in_angstrom
 from mrcdist.write.errors import exists
 from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.local import LocalDestination, local_grid
+from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3
 from mrcdist.write.s3_parts import S3Limits, s3_grid
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
-from mrcdist.write.telling import told_of
 
 __all__ = ["Kind", "WritePlan", "plan_write"]
 
@@ -147,7 +147,7 @@ class WritePlan:
         begun = time.monotonic()
         destination = self._begin()
         try:
-            with told_of(destination, self.array.npartitions, stream):
+            with show_progress(destination, self.array.npartitions, stream):
                 [statistics] = dask.compute(self._graph(destination))
         except BaseException:
             if destination is not None and not self.resume:

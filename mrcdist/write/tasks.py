@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
+from mrcdist.write.block_record import BlockRecord, merge_records
 from mrcdist.write.destination import Destination
 from mrcdist.write.grid import block_runs, split_run
 from mrcdist.write.local import LocalDestination
-from mrcdist.write.record import Record, merge_records
 from mrcdist.write.statistics import statistics_of
 
 __all__ = ["Job", "finish", "merge", "recall_block", "write_block"]
@@ -56,7 +56,7 @@ class Job:
         return storage.row_bytes(columns[0]), storage.row_bytes(columns[1])
 
 
-def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> Record:
+def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> BlockRecord:
     """Write a block, but for the parts of cells at its ends.
 
     Parameters
@@ -80,7 +80,7 @@ def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> Rec
     else:
         _write_runs(raw, job, box)
     statistics = statistics_of(block) if job.statistics else None
-    record = Record(total, statistics, tuple(carried))
+    record = BlockRecord(total, statistics, tuple(carried))
     job.destination.keep(number, record.to_bytes())
     return record
 
@@ -98,12 +98,12 @@ def _write_runs(raw: npt.NDArray[np.uint8], job: Job, box: Box) -> None:
             write(job.header.data_offset + at, np.ascontiguousarray(raw[index]).data)
 
 
-def recall_block(job: Job, number: int) -> Record | None:
+def recall_block(job: Job, number: int) -> BlockRecord | None:
     """Read the record of a block that an earlier call has written."""
-    return Record.from_bytes(job.destination.recall(number))
+    return BlockRecord.from_bytes(job.destination.recall(number))
 
 
-def merge(job: Job, records: list[Record]) -> Record:
+def merge(job: Job, records: list[BlockRecord]) -> BlockRecord:
     """Join what neighbours have carried, and write the cells that are whole by now."""
     complete, record = merge_records(job.destination.grid, records)
     for start, raw in complete:
@@ -112,7 +112,7 @@ def merge(job: Job, records: list[Record]) -> Record:
 
 
 def finish(
-    job: Job, record: Record, extended: bytes, auxiliary: dict[str, bytes]
+    job: Job, record: BlockRecord, extended: bytes, auxiliary: dict[str, bytes]
 ) -> tuple[float, float, float, float] | None:
     """Write the header, which comes last, and give the file its name.
 
@@ -123,7 +123,7 @@ def finish(
     """
     known = record.statistics.summary() if record.statistics else None
     start = (0, encode_header(job.header, known) + extended)
-    complete, last = merge_records(job.destination.grid, [Record(0, None, (start,)), record])
+    complete, last = merge_records(job.destination.grid, [BlockRecord(0, None, (start,)), record])
     if last.carried:
         raise AssertionError(f"cells at {[at for at, _ in last.carried]} were not written")
     job.destination.finish(complete, auxiliary)

@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 
 from mrcdist import plan_mrc, stats  # noqa: E402
 from mrcdist.config import read_settings  # noqa: E402
-from mrcdist.dataset import Plan  # noqa: E402
+from mrcdist.read_plan import Plan  # noqa: E402
 from mrcdist.testing.movie import movie_header  # noqa: E402
 from tests.benchmarks.bare_clients import AiohttpClient, Client, ObstoreClient  # noqa: E402
 from tests.benchmarks.report import machine  # noqa: E402

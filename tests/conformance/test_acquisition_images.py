@@ -216,13 +216,13 @@ class TestLoading:
         points = np.array([[x, y] for y in range(2) for x in range(4)])
         url = url_of(acquisition(tmp_path, custom_points=points, parts=parts).movie, keep)
         listed = []
-        list_folder = Location.list_folder
+        list_siblings = Location.list_siblings
 
         def counted(self):
             listed.append(self.url)
-            return list_folder(self)
+            return list_siblings(self)
 
-        monkeypatch.setattr(Location, "list_folder", counted)
+        monkeypatch.setattr(Location, "list_siblings", counted)
         [dataset] = read_mrc(url)
         assert len(navigators_of(dataset)) == 4
         assert listed == [url]
@@ -231,7 +231,7 @@ class TestLoading:
         self, tmp_path, keep, monkeypatch
     ):
         written = acquisition(tmp_path)
-        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         dataset = read(written.movie, keep)
         assert axis_names(dataset) == ["y", "x", "ky", "kx"]
         assert "_HyperSpy" not in dataset["metadata"]

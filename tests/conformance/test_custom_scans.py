@@ -134,7 +134,7 @@ class TestTheList:
         self, tmp_path, keep, monkeypatch
     ):
         written = custom(tmp_path, ONCE)
-        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         data = read(written.movie, keep)["data"]
         np.testing.assert_array_equal(data.compute(), frames_of(frame_at(ONCE), written))
 

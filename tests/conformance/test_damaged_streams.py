@@ -14,7 +14,7 @@ import pytest
 
 import mrcdist
 from mrcdist.errors import FormatError, MrcdistError, TruncatedFileError
-from mrcdist.plan.tuning import DEFAULT_TUNING
+from mrcdist.plan.limits import DEFAULT_LIMITS
 from tests.support.async_store import async_store
 from tests.support.mrc_files import mrc_bytes
 
@@ -160,7 +160,7 @@ def test_a_member_whose_first_byte_is_damaged_ends_the_file(path: Path, kind: st
 def test_a_member_may_begin_anywhere_in_what_is_fetched_at_a_time(path: Path, beyond: int) -> None:
     noise = np.random.default_rng(1).integers(0, 2**16, (9, 512, 512), "uint16")
     plain = mrc_bytes(noise)
-    fetched = DEFAULT_TUNING.stream_piece
+    fetched = DEFAULT_LIMITS.stream_piece
     first = next(
         member
         for length in range(fetched - 400, fetched)

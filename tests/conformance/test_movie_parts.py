@@ -203,7 +203,7 @@ class TestNaming:
     ):
         written = parts_of(tmp_path, scan=False)
         url = f"{keep(tmp_path)}/{written.movie.name}"
-        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         with pytest.warns(MrcdistWarning, match="one of several parts cannot be told"):
             [dataset] = read_mrc(url)
         assert dataset["data"].shape == (8, *FRAME)
@@ -281,7 +281,7 @@ class TestPlaces:
     ):
         written = parts_of(tmp_path)
         url = f"{keep(tmp_path)}/{written.movies[1].name}"
-        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         with pytest.raises(SidecarError, match=r"00001_0_movie\.mrc is not among them"):
             read_mrc(url, allow_truncated=True)
 

@@ -20,8 +20,8 @@ from mrcdist.format import blosc as blosc_chunk
 from mrcdist.format import mrcz
 from mrcdist.format.blosc import BloscHeader, parse_chunk_header
 from mrcdist.format.mrcz import SectionWalk, decode_section
-from mrcdist.notes import Notes
 from mrcdist.plan.truncation import MissingFrames
+from mrcdist.warning_notes import Notes
 
 CODECS = {"blosclz": 1, "lz4": 2, "lz4hc": 3, "zlib": 5, "zstd": 6}
 STREAMS = {"lz4hc": "lz4"}

@@ -18,9 +18,9 @@ import pytest
 
 import mrcdist
 from mrcdist.errors import FileChangedError
-from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
-from mrcdist.storage.scatter import Target
+from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Transport, open_transport
 from mrcdist.storage.version import Version
 from tests.support.async_store import AsyncStore, async_store
@@ -106,7 +106,7 @@ def get(transport: Transport, start: int, stop: int) -> tuple[bytes, int]:
         nonlocal told
         told += 1
 
-    coming = transport.get(start, Target([(memory.size, memory)]), alive)
+    coming = transport.get(start, ScatterBuffer([(memory.size, memory)]), alive)
     asyncio.run_coroutine_threadsafe(coming, transport.loop).result(30)
     return memory.tobytes(), told
 

@@ -29,9 +29,9 @@ from distributed.scheduler import KilledWorker, WorkerState
 
 import mrcdist
 from mrcdist.batch.check_workers import check_workers
-from mrcdist.batch.clusters import Where, connect
+from mrcdist.batch.clusters import ClusterOptions, connect
 from mrcdist.batch.partial import PartialStore
-from mrcdist.batch.program import Order, run
+from mrcdist.batch.run_job import JobOptions, run
 from mrcdist.cli import main
 from mrcdist.compute.detectors import Ring
 from mrcdist.errors import FileChangedError, MrcdistError
@@ -329,9 +329,9 @@ class TestFailures:
         plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
         os.utime(movie, ns=(1, 1))
         out = movie.with_name("out.npy")
-        order = Order("virtual", (out,), Ring(*CENTRE, 0, RADIUS))
+        order = JobOptions("virtual", (out,), Ring(*CENTRE, 0, RADIUS))
         with pytest.raises(FileChangedError):
-            run(plan, order, Where(address(cluster)), io.StringIO())
+            run(plan, order, ClusterOptions(address(cluster)), io.StringIO())
         assert not out.exists()
         assert not parts_in(out)
 
@@ -343,10 +343,10 @@ class TestFailures:
         assert "whole frames" in told
         plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
         movie.unlink()
-        order = Order("mean", (movie.with_name("out.npy"),))
+        order = JobOptions("mean", (movie.with_name("out.npy"),))
         before = scheduled(cluster)
         with pytest.raises(MrcdistError):
-            run(plan, order, Where(address(cluster)), io.StringIO())
+            run(plan, order, ClusterOptions(address(cluster)), io.StringIO())
         deadline = time.monotonic() + 30
         while left := scheduled(cluster) - before:
             assert time.monotonic() < deadline, left
@@ -358,7 +358,7 @@ class TestFailures:
         def compute_parts(*_: object) -> None:
             raise KilledWorker("read", WorkerState.__new__(WorkerState), 3)
 
-        monkeypatch.setattr("mrcdist.batch.program.compute_parts", compute_parts)
+        monkeypatch.setattr("mrcdist.batch.run_job.compute_parts", compute_parts)
         monkeypatch.setattr(KilledWorker, "__str__", lambda _: "read died 3 times")
         told = mrcdist_fails(
             "mean", movie, *SHAPE, "--out", movie.with_name("a.npy"), "--scheduler",
@@ -385,7 +385,7 @@ class TestFailures:
 
     def test_a_wait_for_a_scheduler_is_announced(self) -> None:
         told: list[str] = []
-        where = Where(scheduler=f"tcp://127.0.0.1:{free_port()}")
+        where = ClusterOptions(scheduler=f"tcp://127.0.0.1:{free_port()}")
         with (
             dask.config.set({"mrcdist.scheduler-timeout": 4}),
             pytest.raises(MrcdistError, match="no dask scheduler answers"),

@@ -23,10 +23,10 @@ from distributed import Client
 from fsspec.archive import AbstractArchiveFileSystem
 
 from mrcdist import FileChangedError, MissingFileError, MrcdistWarning, ReadError, plan_mrc
-from mrcdist.dataset import Plan
 from mrcdist.read import mapped
 from mrcdist.read.source import MrcSource
-from mrcdist.storage.file import current_version
+from mrcdist.read_plan import Plan
+from mrcdist.storage.stored_file import current_version
 from mrcdist.storage.version import Version
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange

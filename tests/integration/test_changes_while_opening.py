@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from mrcdist import FileChangedError, FormatError, plan_mrc, stats
-from mrcdist.storage.file import read_whole
 from mrcdist.storage.location import Location
+from mrcdist.storage.stored_file import read_whole
 from tests.support.exchange import KINDS, Store, exchange_before, store_of
 from tests.support.mrc_files import mrc_bytes
 

@@ -34,9 +34,9 @@ from mrcdist import (
     plan_mrc,
     stats,
 )
-from mrcdist.dataset import Plan
 from mrcdist.read.source import MrcSource
-from mrcdist.storage.translate import explain_status
+from mrcdist.read_plan import Plan
+from mrcdist.storage.store_errors import explain_status
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault, first

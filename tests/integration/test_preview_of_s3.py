@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mrcdist import plan_mrc
-from mrcdist.plan.capabilities import Cost
+from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.preview.preview import plan_preview
 from mrcdist.stats import snapshot
 from mrcdist.testing.acquisition import write_acquisition

@@ -14,7 +14,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from mrcdist.storage import file as storage_file
+from mrcdist.storage import stored_file as storage_file
 from tests.support.http_log import CountingProxy, Exchange
 from tests.support.s3 import S3Server
 from tests.support.serving import serving

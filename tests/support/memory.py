@@ -93,7 +93,7 @@ def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
     from threading import Barrier
 
     from mrcdist import plan_mrc
-    from mrcdist.plan.tuning import Tuning
+    from mrcdist.plan.limits import Limits
 
     n_threads = int(threads)
     options = json.loads(os.environ["READER_OPTIONS"])
@@ -108,7 +108,7 @@ def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
         storage_options=options,
     )
     # As in a worker that has no memory for pages to spare.
-    source = replace(plan.source, tuning=Tuning(map_share=0))
+    source = replace(plan.source, limits=Limits(mapped_memory_share=0))
     together = Barrier(n_threads)
 
     def read(number: int) -> int:

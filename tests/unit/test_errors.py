@@ -20,7 +20,7 @@ import mrcdist
 from mrcdist import errors, stats
 from mrcdist.config import read_settings
 from mrcdist.storage.retry import retried
-from mrcdist.storage.translate import explain_failure
+from mrcdist.storage.store_errors import explain_failure
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 from tests.support.processes import free_port
 from tests.support.raised import RAISED

@@ -24,8 +24,8 @@ from mrcdist.dask_array import to_dask
 from mrcdist.plan.chunks import plan_chunks
 from mrcdist.read.readahead import announce
 from mrcdist.read.source import MrcSource, Part
-from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
+from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.version import Version, local_version
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc

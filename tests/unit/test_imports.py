@@ -12,12 +12,12 @@ import mrcdist
 # From the top down: a module imports from its own layer and from those below.
 LAYERS = (
     ("mrcdist", "cli", "batch", "preview", "testing"),
-    ("api", "writing", "images", "interop", "compute", "plotting", "validate"),
-    ("dataset", "write", "options", "explain", "plan_html", "dask_array"),
+    ("api", "write_api", "interop", "compute", "plotting", "validate"),
+    ("read_plan", "write", "options", "explain", "plan_html", "dask_array"),
     ("discover", "read"),
     ("storage", "plan"),
-    ("format", "words"),
-    ("config", "progress", "stats", "errors", "notes", "printable"),
+    ("format", "formatting"),
+    ("config", "progress", "stats", "errors", "warning_notes", "printable"),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 

@@ -9,8 +9,8 @@ import pytest
 
 from mrcdist import plan_mrc
 from mrcdist.stats import snapshot
-from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
+from mrcdist.storage.stored_file import StoredFile
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 
@@ -90,7 +90,7 @@ def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, m
     def refuse(*_args, **_options):
         raise AssertionError("the page asked the store for something")
 
-    for name in ("list_folder", "find_version", "retried"):
+    for name in ("list_siblings", "find_version", "retried"):
         monkeypatch.setattr(Location, name, refuse)
     monkeypatch.setattr(StoredFile, "reader", refuse)
     before = snapshot()

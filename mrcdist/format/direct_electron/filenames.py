@@ -3,7 +3,7 @@
 DE Server names the files of an acquisition after its stem, ``YYYYMMDD_number[_suffix]``::
 
     stem_movie.mrc                        the frames, or in parts stem_0_movie.mrc, stem_1_...
-    stem_info.txt                         the sidecar
+    stem_info.txt                         the sidecar, see `sidecar_names`
     stem_scan_coordinates.csv             the points of a scan that is not a raster
     stem_0_name_calculation.mrc           a virtual image, also stem_virt0_name_calculation.mrc
     stem_ext1_name.mrc                    an external detector's image, also stem_ext1.mrc
@@ -23,6 +23,13 @@ from itertools import pairwise
 from typing import Literal
 
 from mrcdist.errors import MissingFileError
+from mrcdist.format.direct_electron.sidecar_names import (
+    MOVIE_ENDING,
+    NUMBERED_STEM,
+    SCAN_POINTS_ENDING,
+    SIDECAR_ENDING,
+    stem_of,
+)
 
 __all__ = [
     "Companion",
@@ -34,16 +41,7 @@ __all__ = [
     "find_scan_points",
     "find_sidecar",
     "is_numbered",
-    "scan_points_candidates",
-    "sidecar_candidates",
 ]
-
-_MOVIE = "_movie.mrc"
-_INFO = "_info.txt"
-_POINTS = "_scan_coordinates.csv"
-
-# A stem with a number after it, the number not being the acquisition's own.
-_NUMBERED = re.compile(r"(?P<base>\d{8}_\d+(?:_.+)?)_(?P<number>\d+)", re.ASCII | re.DOTALL)
 
 # What follows the stem. A calculation is one word, but for "total_sum".
 _VIRTUAL = re.compile(
@@ -53,7 +51,7 @@ _VIRTUAL = re.compile(
 _EXTERNAL = re.compile(
     r"_ext(?P<number>\d+)(?:_(?P<name>.*))?\.mrc", re.ASCII | re.DOTALL | re.IGNORECASE
 )
-_NOT_IMAGES = (_MOVIE, "_final.mrc")
+_NOT_IMAGES = (MOVIE_ENDING, "_final.mrc")
 
 
 @dataclass(frozen=True)
@@ -79,42 +77,6 @@ class Companion:
     number: int
 
 
-def sidecar_candidates(movie_name: str) -> tuple[str, ...]:
-    """Return the names that a movie's sidecar can have, best first.
-
-    For stores that cannot list a folder; `find_sidecar` knows better where there is a listing.
-
-    Parameters
-    ----------
-    movie_name : str
-        Base name of the movie.
-
-    Returns
-    -------
-    tuple of str
-        The movie's own stem, then that without the number of a part, each with ``_info.txt``. A
-        stem is never shortened below ``YYYYMMDD_number``, and only if it begins so. Empty unless
-        `movie_name` ends in ``_movie.mrc``, in capitals or not.
-    """
-    return _candidates(movie_name, _INFO)
-
-
-def scan_points_candidates(movie_name: str) -> tuple[str, ...]:
-    """Return the names that the list of a movie's scan points can have, best first.
-
-    Parameters
-    ----------
-    movie_name : str
-        Base name of the movie.
-
-    Returns
-    -------
-    tuple of str
-        As of `sidecar_candidates`, each with ``_scan_coordinates.csv``.
-    """
-    return _candidates(movie_name, _POINTS)
-
-
 def find_sidecar(movie_name: str, listing: Iterable[str]) -> str | None:
     """Return the name of a movie's sidecar.
 
@@ -131,7 +93,7 @@ def find_sidecar(movie_name: str, listing: Iterable[str]) -> str | None:
         As listed. A numbered movie takes the sidecar without the number only where that does not
         belong to a movie without number.
     """
-    return _Folder(listing).beside(movie_name, _INFO)
+    return _Folder(listing).beside(movie_name, SIDECAR_ENDING)
 
 
 def find_scan_points(movie_name: str, listing: Iterable[str]) -> str | None:
@@ -149,7 +111,7 @@ def find_scan_points(movie_name: str, listing: Iterable[str]) -> str | None:
     str or None
         As listed; found as `find_sidecar` does.
     """
-    return _Folder(listing).beside(movie_name, _POINTS)
+    return _Folder(listing).beside(movie_name, SCAN_POINTS_ENDING)
 
 
 def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
@@ -187,7 +149,7 @@ def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
     if base not in folder.sidecars:
         return (movie_name,)
     raise MissingFileError(
-        f"The parts of {base}{_MOVIE} are numbered {', '.join(map(str, numbers))}",
+        f"The parts of {base}{MOVIE_ENDING} are numbered {', '.join(map(str, numbers))}",
         code="part-missing",
         cause="A part was not copied or is still being written, or the folder holds copies.",
         remedy="Bring the missing part here, or pass the files to read as a list, in order.",
@@ -202,7 +164,7 @@ def is_numbered(movie_name: str) -> bool:
     movie_name : str
         Base name of the movie.
     """
-    return _NUMBERED.fullmatch(_stem(movie_name, _MOVIE) or "") is not None
+    return NUMBERED_STEM.fullmatch(stem_of(movie_name, MOVIE_ENDING) or "") is not None
 
 
 def find_part_before(movie_names: Sequence[str], listing: Iterable[str] | None) -> str | None:
@@ -229,7 +191,7 @@ def find_part_before(movie_names: Sequence[str], listing: Iterable[str] | None) 
     known = {_part_number(name) for name in folder.names if folder.part_of(name) == base}
     start = 0 if listing is None or 0 in known else 1
     missing = next((n for n in range(start, max(numbers)) if n not in numbers), None)
-    return None if missing is None else f"{base}_{missing}{_MOVIE}"
+    return None if missing is None else f"{base}_{missing}{MOVIE_ENDING}"
 
 
 def find_gap(names: Iterable[str]) -> str | None:
@@ -252,7 +214,7 @@ def find_gap(names: Iterable[str]) -> str | None:
     parts = sorted((base, number) for base, number in movies if number is not None)
     for (base, number), (other, following) in pairwise(parts):
         if base == other and following > number + 1:
-            return f"{base}_{number + 1}{_MOVIE}"
+            return f"{base}_{number + 1}{MOVIE_ENDING}"
     return None
 
 
@@ -319,53 +281,38 @@ class _Folder:
 
     def __init__(self, listing: Iterable[str]) -> None:
         self.names = tuple(dict.fromkeys(listing))
-        self.sidecars = self._stems(_INFO)
-        self.movies = self._stems(_MOVIE)
+        self.sidecars = self._stems(SIDECAR_ENDING)
+        self.movies = self._stems(MOVIE_ENDING)
         homes = (self.acquisition(name) for name in self.names)
         self.stems = {*self.sidecars, *(home for home in homes if home)}
 
     def _stems(self, ending: str) -> set[str]:
-        return {stem for name in self.names if (stem := _stem(name, ending)) is not None}
+        return {stem for name in self.names if (stem := stem_of(name, ending)) is not None}
 
     def part_of(self, movie_name: str) -> str | None:
         """Return the stem of the acquisition of which a movie is a numbered part, if it is one."""
-        stem = _stem(movie_name, _MOVIE)
-        numbered = _NUMBERED.fullmatch(stem or "")
+        stem = stem_of(movie_name, MOVIE_ENDING)
+        numbered = NUMBERED_STEM.fullmatch(stem or "")
         if stem in self.sidecars or numbered is None or numbered["base"] in self.movies:
             return None
         return numbered["base"]
 
     def acquisition(self, movie_name: str) -> str | None:
         """Return the stem of a movie's acquisition; None for a file that is not a movie."""
-        return self.part_of(movie_name) or _stem(movie_name, _MOVIE)
+        return self.part_of(movie_name) or stem_of(movie_name, MOVIE_ENDING)
 
     def beside(self, movie_name: str, ending: str) -> str | None:
         """Return the listed file with that ending and the movie's stem, or its acquisition's."""
-        for stem in (_stem(movie_name, _MOVIE), self.part_of(movie_name)):
-            found = [name for name in self.names if stem and _stem(name, ending) == stem]
+        for stem in (stem_of(movie_name, MOVIE_ENDING), self.part_of(movie_name)):
+            found = [name for name in self.names if stem and stem_of(name, ending) == stem]
             if found:
                 return max(found)  # where the ending comes in both cases, the lower one
         return None
 
 
-def _stem(name: str, ending: str) -> str | None:
-    """Return `name` without `ending`, which may be in capitals; None if it ends otherwise."""
-    stem = name[: -len(ending)]
-    return stem if stem and name.lower().endswith(ending) else None
-
-
-def _candidates(movie_name: str, ending: str) -> tuple[str, ...]:
-    stem = _stem(movie_name, _MOVIE)
-    if stem is None:
-        return ()
-    numbered = _NUMBERED.fullmatch(stem)
-    stems = (stem, numbered["base"]) if numbered else (stem,)
-    return tuple(stem + ending for stem in stems)
-
-
 def _any_part(name: str) -> tuple[str, int | None] | None:
     """Cut a movie's stem in that of its acquisition and its number, which may be missing."""
-    stem = _stem(name, _MOVIE)
+    stem = stem_of(name, MOVIE_ENDING)
     if stem is None:
         return None
     base, _, number = stem.rpartition("_")
@@ -376,7 +323,7 @@ def _any_part(name: str) -> tuple[str, int | None] | None:
 
 
 def _part_number(movie_name: str) -> int:
-    numbered = _NUMBERED.fullmatch(_stem(movie_name, _MOVIE) or "")
+    numbered = NUMBERED_STEM.fullmatch(stem_of(movie_name, MOVIE_ENDING) or "")
     return int(numbered["number"]) if numbered else 0
 
 

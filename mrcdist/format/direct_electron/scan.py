@@ -1,6 +1,6 @@
 """A Direct Electron sidecar → scan shape, calibration, metadata.
 
-What the keys are called and mean is in `mrcdist.format.direct_electron.keys`.
+What the keys are called and mean is in `mrcdist.format.direct_electron.sidecar_keys`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from mrcdist.errors import SidecarError
 from mrcdist.format.axis import Axis
-from mrcdist.format.direct_electron import keys
-from mrcdist.format.direct_electron.keys import KEYS, Key
+from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, shorten, to_float
+from mrcdist.format.direct_electron.sidecar_keys import KEYS, Key
 
 __all__ = [
     "Scan",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mrcdist.errors import SidecarError
-from mrcdist.format.direct_electron.keys import Key
+from mrcdist.format.direct_electron.sidecar_keys import Key
 
 __all__ = ["Sidecar", "parse_sidecar", "shorten", "sidecar_text", "to_float"]
 

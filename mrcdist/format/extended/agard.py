@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["DECODERS", "agard_bytes", "decode_agard", "looks_like_floats"]
 

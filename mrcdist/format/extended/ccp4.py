@@ -5,7 +5,7 @@ from __future__ import annotations
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.header import decode_text
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["DECODERS", "decode_symmetry"]
 

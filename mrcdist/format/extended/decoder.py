@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.quantities import Columns
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["Decoded", "Decoder", "ExtendedKind", "RecordedScan"]
 

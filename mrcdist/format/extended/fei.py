@@ -20,7 +20,7 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind, RecordedScan
 from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
 from mrcdist.format.header import decode_text
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = [
     "DECODERS",

@@ -18,7 +18,7 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.agard import looks_like_floats
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["DECODERS", "decode_old_fei", "is_old_fei_size", "old_fei_quantities"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["DECODERS"]
 

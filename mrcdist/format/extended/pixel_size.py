@@ -17,7 +17,7 @@ from mrcdist.format.extended.registry import (
     section_pixel_size,
 )
 from mrcdist.format.header import Header
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["correct_pixel_size"]
 

@@ -13,7 +13,7 @@ from mrcdist.errors import FormatError
 from mrcdist.format.extended.decoder import Decoder, ExtendedKind
 from mrcdist.format.extended.registry import decoder_named, identify_extended
 from mrcdist.format.header import HEADER_BYTES, Header
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["extended_kind", "presence_bytes", "settle_presence"]
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = ["Columns", "Quantity", "common", "convert", "doubtful"]
 

@@ -19,7 +19,7 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended import agard, ccp4, fei, fei_legacy, mrcz_json, serialem
 from mrcdist.format.extended.decoder import Decoder, ExtendedKind, RecordedScan
 from mrcdist.format.extended.quantities import Columns, common
-from mrcdist.notes import Note
+from mrcdist.warning_notes import Note
 
 __all__ = [
     "DECODERS",

@@ -11,9 +11,10 @@ from fsspec.asyn import AsyncFileSystem, get_loop
 
 from mrcdist.errors import ReadError
 from mrcdist.storage.location import Location, require_version
-from mrcdist.storage.scatter import Target
-from mrcdist.storage.throughput import pace_of
-from mrcdist.storage.translate import is_past_end, is_transient
+from mrcdist.storage.retry import is_transient
+from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.store_errors import is_past_end
+from mrcdist.storage.throughput import throughput_of
 from mrcdist.storage.transport.protocol import Answer
 from mrcdist.storage.version import Version
 from mrcdist.storage.whole_file_cache import is_whole_file_cache
@@ -47,7 +48,7 @@ class FsspecTransport:
         self, fs: Any, path: str, location: Location, version: Version, consistency: str
     ) -> None:
         self.loop = get_loop()
-        self.pace = pace_of(fs)
+        self.throughput = throughput_of(fs)
         self.filesystem = fs
         self._path = path
         self._location = location
@@ -74,7 +75,7 @@ class FsspecTransport:
         raw = raw if len(raw) <= size else raw[start : start + size]
         return Answer(raw, pinned=False)
 
-    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
+    async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes."""
         raw = await self._fetch(start, into.size)
         if len(raw) < into.size:

@@ -12,9 +12,9 @@ from fsspec.implementations.http import HTTPFileSystem
 
 from mrcdist.errors import ReadError
 from mrcdist.storage.location import Location, changed
-from mrcdist.storage.scatter import Target
-from mrcdist.storage.throughput import pace_of
-from mrcdist.storage.translate import explain_status
+from mrcdist.storage.retry import answer_error
+from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.throughput import throughput_of
 from mrcdist.storage.transport.protocol import PIECE, Answer, check_part, check_range
 from mrcdist.storage.version import Version, remote_version
 
@@ -32,7 +32,7 @@ class HttpTransport:
 
     def __init__(self, fs: HTTPFileSystem, path: str, location: Location, version: Version) -> None:
         self.loop = fs.loop
-        self.pace = pace_of(fs)
+        self.throughput = throughput_of(fs)
         self.filesystem = fs
         self._url = fs.encode_url(path)
         self._location = location
@@ -73,7 +73,7 @@ class HttpTransport:
         version = None if total is None else remote_version({**told, "size": total})
         return Answer(raw, version, pinned)
 
-    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
+    async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes."""
         async with self._asked(start, into.size) as answer:
             self._require_ok(answer)
@@ -110,7 +110,7 @@ class HttpTransport:
 
     def _require_ok(self, answer: Any) -> None:
         if answer.status >= 400:
-            raise explain_status(answer.status, "", self._location.shown)
+            raise answer_error(answer.status, "", self._location.shown)
         self._check_version(answer.headers)
 
     @property

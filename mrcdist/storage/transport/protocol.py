@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from mrcdist.errors import ReadError
 from mrcdist.storage.location import Location, changed
-from mrcdist.storage.scatter import Target
-from mrcdist.storage.throughput import Pace
-from mrcdist.storage.translate import Transient
+from mrcdist.storage.retry import Transient
+from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.throughput import Throughput
 from mrcdist.storage.version import Version
 
 __all__ = ["PIECE", "Answer", "Bytes", "Transport", "check_part", "check_range"]
@@ -62,7 +62,7 @@ class Transport(Protocol):
     """Whether `get` calls `alive` as bytes come; else a silence means nothing."""
     has_folders: bool
     """Whether what is missing as a file may be a folder."""
-    pace: Pace
+    throughput: Throughput
 
     def read(self, start: int, size: int) -> Answer:
         """Return up to `size` bytes from byte `start` on, fewer where the file ends.
@@ -70,7 +70,7 @@ class Transport(Protocol):
         For the client's small reads: it waits for the answer, and holds it.
         """
 
-    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
+    async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes.
 
         `alive` is called whenever some of them have come, and puts off the end of the attempt.

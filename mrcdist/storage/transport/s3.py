@@ -13,9 +13,10 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError
 from mrcdist.storage.location import Location
-from mrcdist.storage.scatter import Target
-from mrcdist.storage.throughput import pace_of
-from mrcdist.storage.translate import explain_status, is_past_end
+from mrcdist.storage.retry import answer_error
+from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.store_errors import is_past_end
+from mrcdist.storage.throughput import throughput_of
 from mrcdist.storage.transport.protocol import PIECE, Answer, check_part, check_range
 from mrcdist.storage.version import Version, remote_version
 
@@ -32,7 +33,7 @@ class S3Transport:
 
     def __init__(self, fs: S3FileSystem, path: str, location: Location, version: Version) -> None:
         self.loop = fs.loop
-        self.pace = pace_of(fs)
+        self.throughput = throughput_of(fs)
         # 0 and None: as many as one likes.
         self.connections = fs.config_kwargs.get("max_pool_connections", 10) or math.inf
         self.filesystem = fs
@@ -71,7 +72,7 @@ class S3Transport:
         version = None if total is None else remote_version({**response, "size": total})
         return Answer(bytes(raw), version)
 
-    async def get(self, start: int, into: Target, alive: Callable[[], None]) -> None:
+    async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes."""
         try:
             async with self._asked(start, into.size) as response:
@@ -105,7 +106,7 @@ class S3Transport:
     def _explained(self, error: ClientError) -> BaseException:
         answer: dict[str, Any] = error.response
         detail = answer.get("Error", {})
-        explained = explain_status(
+        explained = answer_error(
             int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
             str(detail.get("Code", "")),
             self._location.shown,

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from mrcdist.batch.check_workers import CheckReport, WorkerReport
-from mrcdist.batch.clusters import Where, told_when_alone
+from mrcdist.batch.clusters import ClusterOptions, warn_without_workers
 from mrcdist.batch.jobqueue import parse_job_queue
 from mrcdist.batch.picture import deflection
 from mrcdist.cli import main
 from mrcdist.errors import ArgumentError
-from mrcdist.plotting import symmetric_limits
+from mrcdist.plotting.contrast import symmetric_limits
 
 
 class TestPicture:
@@ -93,7 +93,7 @@ class TestJobQueue:
 )
 def test_a_job_runs_in_one_place(given):
     with pytest.raises(ArgumentError, match=f"--{next(iter(given)).replace('_', '-')}"):
-        Where(**given)
+        ClusterOptions(**given)
 
 
 def test_a_job_without_workers_says_that_it_waits():
@@ -109,10 +109,10 @@ def test_a_job_without_workers_says_that_it_waits():
         said.append(text)
         enough.set()
 
-    with told_when_alone(Scheduler(), say, interval=0.01):
+    with warn_without_workers(Scheduler(), say, interval=0.01):
         assert not enough.wait(0.2)
     Scheduler.workers = {}
-    with told_when_alone(Scheduler(), say, interval=0.01):
+    with warn_without_workers(Scheduler(), say, interval=0.01):
         assert enough.wait(30)
     assert said[0] == "there are no workers: tasks wait for some to come"
 

@@ -16,8 +16,8 @@ from mrcdist.batch.output import check_outputs, require_absent, write_result
 from mrcdist.batch.quantities import Result
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError
 from mrcdist.format.axis import Axis
-from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location
+from mrcdist.storage.stored_file import StoredFile
 from tests.support.mrc_files import write_mrc
 
 

@@ -14,11 +14,11 @@ from hypothesis.extra import numpy as hnp
 
 import mrcdist
 from mrcdist.batch import schedule
-from mrcdist.batch.program import SAMPLED_FRAMES, Order, sample
 from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, VirtualImage
+from mrcdist.batch.run_job import SAMPLED_FRAMES, JobOptions, sample
 from mrcdist.batch.schedule import block_frames, blocks_of, schedule_maps, schedule_sum
 from mrcdist.batch.summary import Summary
-from mrcdist.batch.work import Work, compute, join, merge_ledgers, total
+from mrcdist.batch.tasks import Work, compute, join, merge_ledgers, total
 from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import (
     AutoDisk,
@@ -78,10 +78,10 @@ class TestParseDetector:
             parse_detector(text)
 
     def test_a_radius_is_for_the_bright_disk_only(self):
-        Order("virtual", (), AutoDisk("adf"), radius=3.0)
+        JobOptions("virtual", (), AutoDisk("adf"), radius=3.0)
         for detector, radius in ((Ring(0, 0, 0, 5), 3.0), (AutoDisk("bf"), 0.0)):
             with pytest.raises(ArgumentError, match="--radius"):
-                Order("virtual", (), detector, radius=radius)
+                JobOptions("virtual", (), detector, radius=radius)
 
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))

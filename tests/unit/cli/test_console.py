@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcdist.cli import look, main
+from mrcdist.cli import inspect, main
 from mrcdist.cli.console import Console, Unwritable
 from tests.support.mrc_files import counting, write_mrc
 from tests.support.processes import ROOT
@@ -255,7 +255,7 @@ class TestEndings:
         def interrupt(**_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(look, "plan_from_options", interrupt)
+        monkeypatch.setattr(inspect, "plan_from_options", interrupt)
         stderr = stream()
         assert program("info", file, stdout=stream(), stderr=stderr) == 130
         assert written(stderr).strip() == "interrupted"
@@ -266,14 +266,14 @@ class TestDefects:
         raise ZeroDivisionError("one\x1b")
 
     def test_of_the_program_are_one_error_that_asks_for_a_report(self, program, file, monkeypatch):
-        monkeypatch.setattr(look, "plan_from_options", self.fail)
+        monkeypatch.setattr(inspect, "plan_from_options", self.fail)
         stderr = stream()
         assert program("info", file, stdout=stream(), stderr=stderr) == 1
         assert written(stderr).startswith(r"error: ZeroDivisionError: one\x1b")
         assert "MRCDIST_TRACEBACK=1" in written(stderr)
 
     def test_of_the_program_have_a_traceback_on_demand(self, file, monkeypatch):
-        monkeypatch.setattr(look, "plan_from_options", self.fail)
+        monkeypatch.setattr(inspect, "plan_from_options", self.fail)
         assert os.environ["MRCDIST_TRACEBACK"] == "1"
         with pytest.raises(ZeroDivisionError):
             main(["info", str(file)], prog_name="mrcdist")

@@ -9,7 +9,7 @@ from mrcdist.storage.location import Location
 def test_names_are_listed_once(tmp_path, monkeypatch):
     (tmp_path / "a.mrc").write_bytes(b"")
     asked = []
-    monkeypatch.setattr(Location, "list_folder", lambda self: asked.append(self) or ("a.mrc",))
+    monkeypatch.setattr(Location, "list_siblings", lambda self: asked.append(self) or ("a.mrc",))
     directory = Directory(Location.of(tmp_path / "a.mrc"))
     assert asked == []
     assert directory.listing == directory.listing == ("a.mrc",)
@@ -18,7 +18,7 @@ def test_names_are_listed_once(tmp_path, monkeypatch):
 
 def test_a_directory_that_cannot_be_listed_is_asked_once(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(Location, "list_folder", lambda self: asked.append(self))
+    monkeypatch.setattr(Location, "list_siblings", lambda self: asked.append(self))
     directory = Directory(Location.of(tmp_path / "a.mrc"))
     assert directory.listing is directory.listing is None
     assert len(asked) == 1

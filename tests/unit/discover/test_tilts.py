@@ -142,7 +142,7 @@ class TestOtherFilesBesideTheData:
 
     def test_names_are_not_tried_where_a_store_cannot_list(self, stack, monkeypatch):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
-        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         assert plan_mrc(stack).tilts is None
 
     def test_a_list_of_files_has_no_angles_beside_its_first(self, tmp_path, stack):

@@ -16,7 +16,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.coalesce import Merging, Window, even_run, merge_frames, piece_bytes
 from mrcdist.plan.layout import Layout
-from mrcdist.storage.throughput import Pace
+from mrcdist.storage.throughput import Throughput
 from tests.support.mrc_files import mrc_bytes
 
 MIB = 2**20
@@ -111,30 +111,30 @@ class TestPace:
     """Latency × bandwidth, as the process has found them."""
 
     def test_at_first_a_store_is_taken_for_an_object_store_of_the_usual_kind(self):
-        assert Pace().max_gap == pytest.approx(MIB, rel=0.01)
+        assert Throughput().max_gap == pytest.approx(MIB, rel=0.01)
 
     @pytest.mark.parametrize(
         ("latency", "bandwidth", "gap"),
         [(0.002, 150e6, 300e3), (0.002, 60e6, 120e3), (0.040, 80e6, 3.2e6)],
     )
     def test_the_pace_of_a_store_is_measured(self, latency, bandwidth, gap):
-        pace = Pace()
+        throughput = Throughput()
         for _ in range(100):
-            pace.note(latency, 8 * MIB / bandwidth, 8 * MIB)
-        assert pace.max_gap == pytest.approx(gap, rel=0.01)
+            throughput.note(latency, 8 * MIB / bandwidth, 8 * MIB)
+        assert throughput.max_gap == pytest.approx(gap, rel=0.01)
 
     def test_short_answers_tell_no_bandwidth(self):
-        pace = Pace()
+        throughput = Throughput()
         for _ in range(100):
-            pace.note(0.015, 1e-9, 1000)
-        assert pace.max_gap == pytest.approx(MIB, rel=0.01)
+            throughput.note(0.015, 1e-9, 1000)
+        assert throughput.max_gap == pytest.approx(MIB, rel=0.01)
 
     @pytest.mark.parametrize(("latency", "gap"), [(0.0, 2**16), (100.0, 2**22)])
     def test_the_largest_gap_stays_within_limits(self, latency, gap):
-        pace = Pace()
+        throughput = Throughput()
         for _ in range(100):
-            pace.note(latency, 0.1, 8 * MIB)
-        assert pace.max_gap == gap
+            throughput.note(latency, 0.1, 8 * MIB)
+        assert throughput.max_gap == gap
 
 
 class TestKnob:

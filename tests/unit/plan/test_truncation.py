@@ -7,8 +7,8 @@ import pytest
 from mrcdist.errors import ArgumentError, SidecarError, TruncatedFileError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import Scan
-from mrcdist.notes import Notes
 from mrcdist.plan.truncation import MissingFrames
+from mrcdist.warning_notes import Notes
 
 
 def of(announced, present=None, *, allowed=False):

@@ -17,7 +17,7 @@ from matplotlib.image import AxesImage
 from demo.field import demo_frames
 from mrcdist import ArgumentError, MissingExtraError, plan_mrc
 from mrcdist.cli import main
-from mrcdist.plan.capabilities import Cost
+from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.preview.preview import plan_preview
 from mrcdist.preview.summary import summary_lines
 from mrcdist.stats import snapshot

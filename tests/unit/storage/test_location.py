@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import mrcdist
 from mrcdist.errors import ArgumentError
-from mrcdist.storage.file import StoredFile
 from mrcdist.storage.location import Location, here
+from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.version import Version, remote_version
 from tests.support.mrc_files import counting, mrc_bytes
 from tests.support.serving import serving
@@ -383,7 +383,7 @@ class TestListing:
     def test_a_listing_names_the_files_of_the_folder(self, tmp_path):
         for name in ("a_movie.mrc", "a_info.txt", "b c.txt"):
             (tmp_path / name).touch()
-        listing = Location.of(tmp_path / "a_movie.mrc").list_folder()
+        listing = Location.of(tmp_path / "a_movie.mrc").list_siblings()
         assert listing is not None
         assert set(listing) == {"a_movie.mrc", "a_info.txt", "b c.txt"}
 
@@ -403,12 +403,12 @@ class TestListing:
             location = Location.of(f"{url}/run/a%20b.mrc?token=x/y")
             assert location.list_files() == ("a b.mrc",)
             assert asked == ["/run/"]
-            listing = location.list_folder()
+            listing = location.list_siblings()
             assert listing is not None
             assert sorted(listing) == ["a b.mrc", "c"]
 
     def test_a_missing_folder_has_no_listing(self, tmp_path):
-        assert Location.of(tmp_path / "none" / "a.mrc").list_folder() is None
+        assert Location.of(tmp_path / "none" / "a.mrc").list_siblings() is None
 
     def test_a_listing_without_the_file_itself_is_none(self, memory_file):
         class Page(MemoryFileSystem):
@@ -419,7 +419,7 @@ class TestListing:
 
         fsspec.register_implementation("page", Page, clobber=True)
         url = memory_file(b"", "a.mrc").replace("memory:", "page:")
-        assert Location.of(url).list_folder() is None
+        assert Location.of(url).list_siblings() is None
 
     def test_a_listing_is_as_new_as_the_store(self):
         """Some file systems keep what they have listed; a plan is made for what is there now."""

@@ -11,17 +11,19 @@ from mrcdist.errors import MrcdistError
 from mrcdist.progress import Progress
 from mrcdist.write.destination import Destination
 
-__all__ = ["told_of"]
+__all__ = ["show_progress"]
 
 # Seconds between two looks at which blocks are written.
 _INTERVAL = 2.0
 
 
 @contextmanager
-def told_of(destination: Destination | None, blocks: int, stream: TextIO | None) -> Iterator[None]:
-    """Tell how many blocks are written, for as long as the block.
+def show_progress(
+    destination: Destination | None, blocks: int, stream: TextIO | None
+) -> Iterator[None]:
+    """Show how many blocks are written, for as long as the ``with`` block runs.
 
-    Nothing is told without a stream, or of a file that one task writes.
+    Nothing is shown without a stream, or of a file that one task writes.
     """
     if stream is None or destination is None:
         yield

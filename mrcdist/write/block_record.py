@@ -1,4 +1,4 @@
-"""What is left of a block once it is written; kept beside the file until that is whole."""
+"""Record of a written block, kept beside the file until that is whole: `resume` reads it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from mrcdist.write.grid import Grid, Piece, join_pieces
 from mrcdist.write.statistics import Statistics, merge_statistics
 
-__all__ = ["Record", "merge_records"]
+__all__ = ["BlockRecord", "merge_records"]
 
 
 @dataclass(frozen=True)
-class Record:
+class BlockRecord:
     """Of a block, or of several neighbours.
 
     Attributes
@@ -40,7 +40,7 @@ class Record:
         return b"".join([json.dumps(about).encode(), b"\n", *(raw for _, raw in self.carried)])
 
     @classmethod
-    def from_bytes(cls, stored: bytes) -> Record | None:
+    def from_bytes(cls, stored: bytes) -> BlockRecord | None:
         """Read what `to_bytes` made; None if that was cut short."""
         head, newline, rest = stored.partition(b"\n")
         if not newline:
@@ -57,15 +57,15 @@ class Record:
         return cls(about["nbytes"], statistics, tuple(carried)) if at == len(rest) else None
 
 
-def merge_records(grid: Grid, records: list[Record]) -> tuple[list[Piece], Record]:
+def merge_records(grid: Grid, records: list[BlockRecord]) -> tuple[list[Piece], BlockRecord]:
     """Merge the records of neighbours.
 
     Returns
     -------
     complete : list of (int, bytes)
         Cells that are whole by now and have to be written.
-    record : Record
+    record : BlockRecord
     """
     complete, carried = join_pieces(grid, (piece for each in records for piece in each.carried))
     statistics = merge_statistics(each.statistics for each in records)
-    return complete, Record(sum(each.nbytes for each in records), statistics, tuple(carried))
+    return complete, BlockRecord(sum(each.nbytes for each in records), statistics, tuple(carried))

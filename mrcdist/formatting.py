@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mrcdist.format.axis import Axis
+from mrcdist.printable import printable
 
 __all__ = [
+    "figure_text",
     "list_words",
     "number_words",
     "position_words",
@@ -56,3 +58,8 @@ def range_words(axis: Axis) -> str:
     return (
         f"{' to '.join(map(number_words, axis.extremes))} {unit_words(axis.units or '')}".rstrip()
     )
+
+
+def figure_text(text: str) -> str:
+    """Return text so that matplotlib draws its characters: no mathtext, no control characters."""
+    return printable(text).replace("$", r"\$")

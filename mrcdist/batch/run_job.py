@@ -20,15 +20,15 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 import mrcdist
-from mrcdist.batch.clusters import Where, connect, require_mrcdist, told_when_alone
-from mrcdist.batch.job import compute_once, compute_parts
+from mrcdist.batch.clusters import ClusterOptions, connect, require_mrcdist, warn_without_workers
 from mrcdist.batch.lock import OutputLock
 from mrcdist.batch.output import check_outputs, require_absent, write_result
 from mrcdist.batch.partial import PartialStore, partial_folder
 from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, Quantity, VirtualImage
 from mrcdist.batch.schedule import Part, Task, block_frames
+from mrcdist.batch.submit import compute_once, compute_parts
 from mrcdist.batch.summary import Summary
-from mrcdist.batch.work import Ledger, Work, total
+from mrcdist.batch.tasks import Ledger, Work, total
 from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import (
     AutoDisk,
@@ -41,14 +41,14 @@ from mrcdist.compute.detectors import (
     adf_ring,
 )
 from mrcdist.compute.reductions import FrameSum
-from mrcdist.dataset import Plan
 from mrcdist.errors import ArgumentError, MrcdistError
-from mrcdist.notes import Notes
 from mrcdist.progress import Progress
-from mrcdist.storage.file import StoredFile
+from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
+from mrcdist.storage.stored_file import StoredFile
+from mrcdist.warning_notes import Notes
 
-__all__ = ["SAMPLED_FRAMES", "Order", "computing", "run"]
+__all__ = ["SAMPLED_FRAMES", "JobOptions", "computing", "run"]
 
 # Frames, evenly spread over the scan, whose mean shows where the bright disk is.
 SAMPLED_FRAMES = 32
@@ -63,7 +63,7 @@ Kind = Literal["virtual", "mean", "com"]
 
 
 @dataclass(frozen=True)
-class Order:
+class JobOptions:
     """What the user wants.
 
     Parameters
@@ -100,14 +100,14 @@ class Order:
             )
 
 
-def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
+def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) -> Summary:
     """Compute what is ordered, and write it.
 
     Parameters
     ----------
     plan : Plan
-    order : Order
-    where : Where
+    options : JobOptions
+    where : ClusterOptions
         The cluster.
     stream : text stream
         Where progress is told.
@@ -119,7 +119,7 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
     Raises
     ------
     MrcdistError
-        Before anything is computed: the order does not fit the data or the outputs. Later: a task
+        Before anything is computed: the options do not fit the data or the outputs. Later: a task
         failed, and the finished parts are kept.
     """
 
@@ -127,15 +127,15 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
         print(text, file=stream, flush=True)
 
     data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
-    detector, asked = _given(order, data)
+    detector, asked = _given(options, data)
     # Which tasks and parts there are does not depend on the detector.
-    parts = _quantity(order, detector or Everything()).schedule(data)
-    outputs = sorted({Path(os.path.realpath(path)) for path in order.outputs})
-    ndim = {"virtual": data.n_navigation, "com": data.n_navigation + 1, "mean": 2}[order.kind]
-    check_outputs(outputs, ndim, panels=order.kind == "com", inputs=_inputs(plan, order))
+    parts = _quantity(options, detector or Everything()).schedule(data)
+    outputs = sorted({Path(os.path.realpath(path)) for path in options.outputs})
+    ndim = {"virtual": data.n_navigation, "com": data.n_navigation + 1, "mean": 2}[options.kind]
+    check_outputs(outputs, ndim, panels=options.kind == "com", inputs=_inputs(plan, options))
     store = PartialStore(
-        partial_folder(Path(os.path.realpath(order.outputs[0]))),
-        _description(plan, order, asked),
+        partial_folder(Path(os.path.realpath(options.outputs[0]))),
+        _description(plan, options, asked),
         len(parts),
         lasting=_is_exact(plan, say),
     )
@@ -143,9 +143,9 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
         for path in outputs:
             locks.enter_context(OutputLock(path, say))
         for path in outputs:
-            if not (order.overwrite or (order.resume and store.is_own(path))):
+            if not (options.overwrite or (options.resume and store.is_own(path))):
                 require_absent(path)
-        kept = store.open(resume=order.resume)
+        kept = store.open(resume=options.resume)
         if detector is None and (found := store.found) is not None:
             detector = Ring(**found)
         left = {number: part for number, part in enumerate(parts) if number not in kept}
@@ -155,15 +155,15 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
             if left or detector is None:
                 with computing(where, say) as client:
                     if detector is None:
-                        detector = _find(client, plan, data, order)
+                        detector = _find(client, plan, data, options)
                         store.found = dataclasses.asdict(detector)
-                    quantity = _quantity(order, detector)
+                    quantity = _quantity(options, detector)
                     begun = time.monotonic()
                     ledger, pixels = _compute(
                         client, plan, data, quantity, parts, left, store, stream
                     )
                     seconds = time.monotonic() - begun
-            result = _quantity(order, detector).finish(data, parts, store.load)
+            result = _quantity(options, detector).finish(data, parts, store.load)
             notes = Notes()
             notes.add(*plan.notes)
             _note_detector(detector, data, notes)
@@ -178,8 +178,8 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
     return Summary(
         title=result.title,
         url=plan.location.shown,
-        detector="" if order.kind == "mean" else str(detector),
-        outputs=tuple(map(str, order.outputs)),
+        detector="" if options.kind == "mean" else str(detector),
+        outputs=tuple(map(str, options.outputs)),
         shape=result.values.shape,
         dtype=str(result.values.dtype),
         units=result.units,
@@ -198,11 +198,11 @@ def run(plan: Plan, order: Order, where: Where, stream: TextIO) -> Summary:
     )
 
 
-def _given(order: Order, data: Dataset) -> tuple[Detector | None, str]:
+def _given(options: JobOptions, data: Dataset) -> tuple[Detector | None, str]:
     """The detector, None where it has to be found in the data; and a name for what was asked."""
-    wanted = order.detector
+    wanted = options.detector
     if isinstance(wanted, AutoDisk):
-        radius = "" if order.radius is None else f", radius {order.radius!r}"
+        radius = "" if options.radius is None else f", radius {options.radius!r}"
         return None, wanted.kind + radius
     if isinstance(wanted, MaskFile):
         try:
@@ -223,17 +223,17 @@ def _given(order: Order, data: Dataset) -> tuple[Detector | None, str]:
     return wanted, repr(wanted)
 
 
-def _quantity(order: Order, detector: Detector) -> Quantity:
-    if order.kind == "mean":
+def _quantity(options: JobOptions, detector: Detector) -> Quantity:
+    if options.kind == "mean":
         return Mean()
-    if order.kind == "com":
+    if options.kind == "com":
         return CentreOfMass(detector)
-    if isinstance(order.detector, AutoDisk):
-        return VirtualImage(detector, _TITLES[order.detector.kind])
+    if isinstance(options.detector, AutoDisk):
+        return VirtualImage(detector, _TITLES[options.detector.kind])
     return VirtualImage(detector)
 
 
-def _description(plan: Plan, order: Order, detector: str) -> dict[str, str]:
+def _description(plan: Plan, options: JobOptions, detector: str) -> dict[str, str]:
     """All that the values of the parts depend on; no secret."""
     source = plan.source
     files = [
@@ -241,7 +241,7 @@ def _description(plan: Plan, order: Order, detector: str) -> dict[str, str]:
     ]
     return {
         "software": f"mrcdist {mrcdist.__version__}",
-        "quantity": order.kind,
+        "quantity": options.kind,
         "detector": detector,
         "file": ", ".join(part.file.location.shown for part in source.parts),
         "version": ", ".join(str(part.file.version) for part in source.parts),
@@ -250,11 +250,11 @@ def _description(plan: Plan, order: Order, detector: str) -> dict[str, str]:
     }
 
 
-def _inputs(plan: Plan, order: Order) -> list[StoredFile]:
+def _inputs(plan: Plan, options: JobOptions) -> list[StoredFile]:
     """The files that are read."""
     files = [part.file for part in plan.source.parts]
-    if isinstance(order.detector, MaskFile):
-        mask = Location.of(order.detector.path)
+    if isinstance(options.detector, MaskFile):
+        mask = Location.of(options.detector.path)
         files.append(StoredFile(mask, mask.find_version()))
     return files
 
@@ -272,12 +272,12 @@ def _is_exact(plan: Plan, say: Callable[[str], None]) -> bool:
 
 
 @contextmanager
-def computing(where: Where, say: Callable[[str], None]) -> Iterator[Client]:
+def computing(where: ClusterOptions, say: Callable[[str], None]) -> Iterator[Client]:
     """Connect, and say what went wrong where distributed's errors do not."""
     try:
         with connect(where, say=say) as client:
             require_mrcdist(client)
-            with told_when_alone(client, say):
+            with warn_without_workers(client, say):
                 yield client
     except KilledWorker as error:
         raise MrcdistError(
@@ -296,13 +296,13 @@ def computing(where: Where, say: Callable[[str], None]) -> Iterator[Client]:
         ) from None
 
 
-def _find(client: Client, plan: Plan, data: Dataset, order: Order) -> Ring:
+def _find(client: Client, plan: Plan, data: Dataset, options: JobOptions) -> Ring:
     """Look for the bright disk in the mean of a few frames, read by the workers."""
     shape = data.layout.frame_shape
     work = Work(plan.source, FrameSum(shape), _job_name("sample"))
     pattern = compute_once(client, work, sample(data.layout.navigation_shape)).values
-    disk = find_disk(pattern, order.radius)
-    if isinstance(order.detector, AutoDisk) and order.detector.kind == "adf":
+    disk = find_disk(pattern, options.radius)
+    if isinstance(options.detector, AutoDisk) and options.detector.kind == "adf":
         return adf_ring(disk, shape)
     return disk
 

@@ -15,17 +15,9 @@ from mrcdist import plan_mrc
 from mrcdist.batch.picture import result_figure
 from mrcdist.batch.quantities import Result
 from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
-from mrcdist.plotting import (
-    colour_norm,
-    draw_image,
-    extents,
-    image_limits,
-    log_limits,
-    new_figure,
-    reduced,
-    round_length,
-    symmetric_limits,
-)
+from mrcdist.plotting.contrast import colour_norm, image_limits, log_limits, symmetric_limits
+from mrcdist.plotting.image import draw_image, extents, new_figure, reduced
+from mrcdist.plotting.scale_bar import round_length
 from mrcdist.preview.figure import preview_figure
 from mrcdist.preview.preview import plan_preview
 from mrcdist.testing.acquisition import write_acquisition

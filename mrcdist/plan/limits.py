@@ -1,4 +1,4 @@
-"""Thresholds for reading, each with the measurement or reason behind it."""
+"""Limits for reading, each with the measurement or reason behind it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DEFAULT_TUNING", "Tuning"]
+__all__ = ["DEFAULT_LIMITS", "MOST_CHUNKS", "MOST_TASKS", "Limits"]
+
+# Above so many chunks a plan has a note, which becomes a warning: dask needs seconds to optimise a
+# graph with more tasks, and the scheduler, at about 1 ms per task, takes as long as reading.
+MOST_TASKS = 50_000
+
+# Above so many chunks there is no plan; dask needs even more memory per chunk, and minutes for a
+# million.
+MOST_CHUNKS = 2**22
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
-    """Thresholds for planning reads; sizes are in bytes."""
+class Limits:
+    """Limits for planning reads; sizes are in bytes."""
 
     # A part of mapped frames is copied if its pieces are shorter than `short_piece` and it is less
     # than this fraction of a frame: arithmetic on contiguous data, including the copy, takes up to
@@ -42,7 +50,7 @@ class Tuning:
 
     # Fraction of a worker's memory limit, or else of the memory of the machine, that mapped pages
     # which are not needed may occupy; the worker can hold as much again before it spills.
-    map_share: float = 0.35
+    mapped_memory_share: float = 0.35
 
     # Maximum number of maps: each keeps a file descriptor open, and the default limit is 1,024.
     most_maps: int = 256
@@ -74,9 +82,9 @@ class Tuning:
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # Pickled by name, because it is part of every task.
-        if self is DEFAULT_TUNING:
-            return "DEFAULT_TUNING"
-        return Tuning, dataclasses.astuple(self)
+        if self is DEFAULT_LIMITS:
+            return "DEFAULT_LIMITS"
+        return Limits, dataclasses.astuple(self)
 
 
-DEFAULT_TUNING = Tuning()
+DEFAULT_LIMITS = Limits()

@@ -1,4 +1,4 @@
-"""The public face of writing: arguments in, the two phases in order."""
+"""Public functions of writing: `write_mrc`, `plan_write` and `file_writer`."""
 
 from __future__ import annotations
 

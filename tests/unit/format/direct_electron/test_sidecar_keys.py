@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import mrcdist
-from mrcdist.format.direct_electron import keys
-from mrcdist.format.direct_electron.keys import KEYS
+from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.sidecar import parse_sidecar
+from mrcdist.format.direct_electron.sidecar_keys import KEYS
 
 TABLE = Path(keys.__file__)
 SPELLINGS = [spelling for key in KEYS for spelling in key.spellings]

@@ -1,4 +1,4 @@
-"""The client's half: a few small reads, in order, and what they make together."""
+"""Plan the reading of a dataset, on the client: a few small reads → axes, chunks, dask array."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from mrcdist.config import read_settings
 from mrcdist.dask_array import to_dask
-from mrcdist.discover.auxiliary import SCAN_POINTS, SIDECAR, TILT_ANGLES, AuxiliaryFile
+from mrcdist.discover.auxiliary_files import SCAN_POINTS, SIDECAR, TILT_ANGLES, AuxiliaryFile
 from mrcdist.discover.directory import Directory
 from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.mrc_file import OpenedFile, open_file
@@ -39,7 +39,6 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat, pixel_format
-from mrcdist.notes import Notes
 from mrcdist.options import ReadOptions
 from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
@@ -49,6 +48,7 @@ from mrcdist.plan.truncation import MissingFrames
 from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource, Part
 from mrcdist.storage.location import Location
+from mrcdist.warning_notes import Notes
 
 __all__ = ["Plan", "make_plan"]
 

@@ -1,4 +1,4 @@
-"""Memory that the bytes of a stretch of a file go to: in one piece, or scattered."""
+"""The places in memory for the bytes of one response, in one piece or scattered."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.storage.translate import Transient
+from mrcdist.storage.retry import Transient
 
-__all__ = ["Target"]
+__all__ = ["ScatterBuffer"]
 
 Bytes = npt.NDArray[np.uint8]
 Segment = tuple[int, Bytes | None]
 
 
-class Target:
-    """Takes the bytes of a stretch in order.
+class ScatterBuffer:
+    """Scatter the bytes of a byte range, which arrive in order, to their places in memory.
 
     Parameters
     ----------
     segments : sequence of (int, ndarray of uint8 or None)
-        Length and memory of each part of the stretch, one behind the other; None where the bytes
+        Length and memory of each part of the byte range, one behind the other; None where the bytes
         are not wanted.
     """
 
@@ -64,8 +64,8 @@ class Target:
         if self._filled != self.size:
             raise Transient(f"the answer ended after {self._filled} of {self.size} bytes")
 
-    def part(self, start: int, stop: int) -> Target:
-        """The target of the bytes from `start` up to, without, `stop`."""
+    def part(self, start: int, stop: int) -> ScatterBuffer:
+        """Return the buffer of the bytes from `start` up to, but not including, `stop`."""
         if (start, stop) == (0, self.size):
             return self
         segments: list[Segment] = []
@@ -75,4 +75,4 @@ class Target:
             if first < last:
                 segments.append((last - first, None if memory is None else memory[first:last]))
             at += length
-        return Target(segments)
+        return ScatterBuffer(segments)

@@ -12,7 +12,8 @@ from pathlib import Path
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError
 from mrcdist.storage.location import Location, changed, here, require_version
-from mrcdist.storage.translate import Transient, explain_failure
+from mrcdist.storage.retry import Transient
+from mrcdist.storage.store_errors import explain_failure
 from mrcdist.storage.transport import Answer, Transport, open_transport
 from mrcdist.storage.version import Version, local_version
 

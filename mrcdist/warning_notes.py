@@ -1,4 +1,4 @@
-"""What is unusual but unambiguous about a dataset, collected while it is planned."""
+"""Notes: what is unusual but unambiguous about a dataset; `mrcdist.api` makes warnings of them."""
 
 from __future__ import annotations
 

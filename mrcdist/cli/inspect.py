@@ -23,6 +23,7 @@ from mrcdist.cli.options import (
 from mrcdist.discover.images import find_images
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ORDER_NAMES
+from mrcdist.formatting import list_words, shape_words
 from mrcdist.interop.rosettasciio import (
     axes_dicts,
     metadata_dict,
@@ -32,7 +33,6 @@ from mrcdist.interop.rosettasciio import (
 from mrcdist.options import ReadOptions
 from mrcdist.printable import printable
 from mrcdist.validate.report import validate as validate_file
-from mrcdist.words import list_words, shape_words
 
 __all__ = ["explain", "info", "validate"]
 

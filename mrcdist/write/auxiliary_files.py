@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mrcdist.format.axis import Axis
-from mrcdist.format.direct_electron import keys
-from mrcdist.format.direct_electron.keys import Key
+from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.sidecar import sidecar_text
+from mrcdist.format.direct_electron.sidecar_keys import Key
 from mrcdist.write.contents import Contents, in_angstrom
 
 __all__ = ["SUFFIX", "scan_axes", "sidecar_values", "tilt_text", "with_suffix"]

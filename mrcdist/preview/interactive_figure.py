@@ -1,4 +1,4 @@
-"""Where an interactive figure is drawn: a widget in a notebook, a window elsewhere."""
+"""Interactive figures: a widget in a notebook, a window elsewhere."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from mrcdist.errors import MissingExtraError
-from mrcdist.plotting import require_matplotlib
+from mrcdist.plotting.image import require_matplotlib
 
-__all__ = ["interactive_figure", "shown_by"]
+__all__ = ["interactive_figure", "show_figure"]
 
 _SIZE = (10.0, 4.8)
 
@@ -48,7 +48,7 @@ def interactive_figure() -> Any:
     return figure
 
 
-def shown_by(figure: Any) -> None:
+def show_figure(figure: Any) -> None:
     """Show a figure in the output of a notebook's cell, or in its window."""
     if _in_notebook() and hasattr(figure.canvas, "_repr_mimebundle_"):
         importlib.import_module("IPython.display").display(figure.canvas)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcdist.discover.auxiliary import SCAN_POINTS, SIDECAR, AuxiliaryFile, Kind, choose
+from mrcdist.discover.auxiliary_files import SCAN_POINTS, SIDECAR, AuxiliaryFile, Kind, choose
 from mrcdist.discover.directory import Directory
 from mrcdist.errors import ArgumentError, MissingFileError, SidecarError
-from mrcdist.notes import Notes
 from mrcdist.storage.location import Location
+from mrcdist.warning_notes import Notes
 
 # A kind that no reader knows: one that is found by the name of the data with another ending.
 WORDS = Kind(
@@ -114,7 +114,7 @@ class TestReading:
 class TestStoresThatCannotList:
     @pytest.fixture(autouse=True)
     def no_listing(self, monkeypatch):
-        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
 
     def test_names_are_tried_in_their_order(self, data):
         data.with_name("all.words").write_text("second")
@@ -137,7 +137,7 @@ class TestKindsThatMostDataLack:
 
     def test_no_name_is_tried_where_a_store_cannot_list(self, data, monkeypatch):
         data.with_name("a.mrc.words").write_text("beside")
-        monkeypatch.setattr(Location, "list_folder", lambda self: None)
+        monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         assert read(data, "auto", self.RARE) == (None, [])
 
     @pytest.mark.parametrize("url", ["https://host/a.mrc", "simplecache::http://host/http/a.mrc"])

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist import plan_mrc
-from mrcdist.storage.scatter import Target
-from mrcdist.storage.translate import Transient
+from mrcdist.storage.retry import Transient
+from mrcdist.storage.scatter_buffer import ScatterBuffer
 from tests.support.mrc_files import mrc_bytes
 
 STRETCH = bytes(range(1, 101))
@@ -30,10 +30,10 @@ def targets(draw):
         segments.append((stop - start, memory[start:stop] if wanted else None))
         if wanted:
             expected[start:stop] = np.frombuffer(STRETCH[start:stop], np.uint8)
-    return Target(segments), memory, expected
+    return ScatterBuffer(segments), memory, expected
 
 
-def store(target: Target, raw: bytes, pieces: list[int]) -> None:
+def store(target: ScatterBuffer, raw: bytes, pieces: list[int]) -> None:
     target.restart()
     for start, stop in zip([0, *pieces], [*pieces, len(raw)], strict=True):
         target.store(raw[start:stop])
@@ -68,7 +68,7 @@ def test_a_second_attempt_begins_at_the_first_byte(made, failed_after):
 
 
 def test_a_target_refuses_more_or_fewer_bytes():
-    target = Target([(100, np.zeros(100, np.uint8))])
+    target = ScatterBuffer([(100, np.zeros(100, np.uint8))])
     store(target, STRETCH[:99], [])
     with pytest.raises(Transient, match="ended after 99 of 100 bytes"):
         target.require_all()

@@ -1,4 +1,4 @@
-"""Which filesystem a path is on."""
+"""Which paths are on network filesystems, where files are read, not mapped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs on a worker: read a task's blocks, reduce them, put results together."""
+"""Tasks of a batch job, on a worker: read blocks, reduce them, join results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mrcdist.compute.reductions import Reduction
 from mrcdist.read.source import MrcSource
 from mrcdist.stats import ReadStats
 
-__all__ = ["Ledger", "Piece", "Work", "compute", "join", "merge_ledgers", "total"]
+__all__ = ["Ledger", "PartialResult", "Work", "compute", "join", "merge_ledgers", "total"]
 
 Ledger = Mapping[str, ReadStats]
 """What each process has read for a job so far; totals only grow."""
@@ -48,8 +48,8 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """The result of a task or of several.
+class PartialResult:
+    """The result of a task, or of several that are joined.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Piece:
     ledger: Ledger
 
 
-def compute(task: Task, work: Work) -> Piece:
+def compute(task: Task, work: Work) -> PartialResult:
     """Read the blocks of a task one after the other, and reduce them.
 
     Raises
@@ -83,13 +83,13 @@ def compute(task: Task, work: Work) -> Piece:
         del frames
     if values is None:
         raise ValueError("a task without blocks")
-    return Piece(values, {_PROCESS: stats.snapshot() - before})
+    return PartialResult(values, {_PROCESS: stats.snapshot() - before})
 
 
-def join(pieces: Sequence[Piece], work: Work) -> Piece:
+def join(pieces: Sequence[PartialResult], work: Work) -> PartialResult:
     """Put the results of consecutive tasks together."""
     values = work.reduction.join([piece.values for piece in pieces])
-    return Piece(values, merge_ledgers(piece.ledger for piece in pieces))
+    return PartialResult(values, merge_ledgers(piece.ledger for piece in pieces))
 
 
 def merge_ledgers(ledgers: Iterable[Ledger]) -> dict[str, ReadStats]:

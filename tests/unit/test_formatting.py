@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrcdist.format.axis import Axis
-from mrcdist.words import (
+from mrcdist.formatting import (
     list_words,
     position_words,
     range_words,

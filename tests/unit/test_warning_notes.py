@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 
-from mrcdist.notes import Note, Notes
+from mrcdist.warning_notes import Note, Notes
 
 
 def test_notes_are_given_in_the_order_in_which_they_were_added():

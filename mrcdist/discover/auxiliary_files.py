@@ -21,15 +21,14 @@ from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, M
 from mrcdist.format.direct_electron.filenames import (
     find_scan_points,
     find_sidecar,
-    scan_points_candidates,
-    sidecar_candidates,
 )
 from mrcdist.format.direct_electron.scan_points import Points, parse_scan_points
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar
+from mrcdist.format.direct_electron.sidecar_names import scan_points_candidates, sidecar_candidates
 from mrcdist.format.tilt_angles import find_tilt_file, parse_tilts, tilt_file_candidates
-from mrcdist.notes import Notes
-from mrcdist.storage.file import read_whole
 from mrcdist.storage.location import Location
+from mrcdist.storage.stored_file import read_whole
+from mrcdist.warning_notes import Notes
 
 __all__ = [
     "SCAN_POINTS",

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from mrcdist.dataset import Plan, make_plan
 from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.images import FoundImage
 from mrcdist.errors import MrcdistError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
-from mrcdist.notes import Notes
 from mrcdist.options import ReadOptions
+from mrcdist.read_plan import Plan, make_plan
+from mrcdist.warning_notes import Notes
 
 __all__ = ["load_images"]
 

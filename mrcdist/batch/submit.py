@@ -1,4 +1,4 @@
-"""Run the parts of a job on a cluster: results travel to the client, frames do not."""
+"""Submit the parts of a job to a cluster: results travel to the client, frames do not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from distributed import Client, Future, as_completed
 
 from mrcdist.batch.schedule import Part, Task
-from mrcdist.batch.work import Ledger, Piece, Work, compute, join, merge_ledgers
+from mrcdist.batch.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
 
 __all__ = ["compute_once", "compute_parts"]
 
@@ -74,11 +74,11 @@ def compute_parts(
     return ledger
 
 
-def compute_once(client: Client, work: Work, tasks: Sequence[Task]) -> Piece:
+def compute_once(client: Client, work: Work, tasks: Sequence[Task]) -> PartialResult:
     """Compute a few tasks and join them all."""
     values: list[Any] = []
     ledger = compute_parts(client, work, {0: tuple(tasks)}, lambda _, found: values.append(found))
-    return Piece(values[0], ledger)
+    return PartialResult(values[0], ledger)
 
 
 def _submit(client: Client, shared: Future, work: Work, number: int, part: Part) -> Future:

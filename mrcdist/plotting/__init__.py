@@ -1,0 +1,1 @@
+"""Drawing of images, the same in every figure."""
