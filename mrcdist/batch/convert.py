@@ -66,7 +66,7 @@ def parse_select(text: str) -> Index:
     except ValueError:
         raise ArgumentError(
             f"select={text}",
-            code="argument-invalid",
+            code="select-invalid",
             argument="select",
             cause="it has one range an axis, slowest first: start:stop, either of which may be "
             "left out",
@@ -138,7 +138,7 @@ def _checked(select: Index, shape: tuple[int, ...]) -> Index:
     if len(select) > len(shape):
         raise ArgumentError(
             f"select: {len(select)} ranges for an array of {len(shape)} axes",
-            code="argument-invalid",
+            code="select-invalid",
             argument="select",
             cause=f"the array has the shape {shape}",
             remedy="give at most one range an axis",
@@ -148,7 +148,7 @@ def _checked(select: Index, shape: tuple[int, ...]) -> Index:
     if any(part.stop <= part.start for part in whole):
         raise ArgumentError(
             f"select leaves nothing of an array of the shape {shape}",
-            code="argument-invalid",
+            code="select-invalid",
             argument="select",
             cause="a range is empty",
             remedy="give ranges with at least one position",

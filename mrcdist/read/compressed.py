@@ -121,6 +121,7 @@ class StreamReader:
         return TruncatedFileError(
             f"{self._location.shown} ends after {stream.position} decompressed bytes, "
             f"but its header announces at least {wanted}",
+            code="stream-truncated",
             cause=cause,
             remedy=remedy,
             where=here(self._location),
@@ -197,6 +198,7 @@ def _is_sound(file: StoredFile, kind: str) -> bool:
 def _damaged(file: StoredFile, kind: str, error: Exception) -> TruncatedFileError:
     return TruncatedFileError(
         f"{file.location.shown}: its {kind} stream is damaged or truncated",
+        code="stream-damaged",
         cause=str(error),
         remedy="copy the file again",
         where=here(file.location),

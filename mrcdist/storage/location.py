@@ -60,6 +60,8 @@ class Location:
         if not isinstance(filename, str | os.PathLike):
             raise ArgumentError(
                 f"filename is a {type(filename).__name__}",
+                code="argument-type-invalid",
+                argument="filename",
                 cause="tasks open the file themselves and need its name",
                 remedy="pass a path or an fsspec URL",
             )
@@ -67,12 +69,16 @@ class Location:
         if not url or "\0" in url:
             raise ArgumentError(
                 "filename has a NUL in it" if url else "filename is empty",
+                code="filename-invalid",
+                argument="filename",
                 cause="tasks open the file themselves and need its name",
                 remedy="pass a path or an fsspec URL",
             )
         if storage_options is not None and not isinstance(storage_options, Mapping):
             raise ArgumentError(
                 f"storage_options is a {type(storage_options).__name__}",
+                code="argument-type-invalid",
+                argument="storage_options",
                 cause="fsspec takes options by name",
                 remedy='pass a dict, such as {"anon": True}',
             )
@@ -137,6 +143,7 @@ class Location:
         except (ImportError, ValueError, TypeError) as error:
             raise ArgumentError(
                 f"no filesystem for {self.shown}",
+                code="filesystem-unavailable",
                 cause=self.scrub(str(error)),
                 remedy="check the URL's protocol and storage_options, and install the package "
                 "that serves it here "
@@ -184,6 +191,7 @@ class Location:
         if info.get("type") == "directory":
             raise MissingFileError(
                 f"{self.shown} is a folder",
+                code="file-is-folder",
                 cause="a folder is no dataset",
                 remedy="name the .mrc file in it",
                 where=here(self),
@@ -281,6 +289,8 @@ class Location:
         if not isinstance(pool, int | None) or (pool or 0) < 0:  # botocore would wait for ever
             raise ArgumentError(
                 f"max_pool_connections in storage_options is {pool!r}",
+                code="storage-options-invalid",
+                argument="storage_options",
                 cause="a whole number of connections is needed",
                 remedy='pass {"config_kwargs": {"max_pool_connections": 32}}, or leave it out',
             )

@@ -233,6 +233,7 @@ class Attempts:
             times = "1 attempt" if self._failed == 1 else f"{self._failed} attempts"
             raise ReadError(
                 f"{self._shown} could not be read after {times} in {spent:.1f} s",
+                code="retries-exhausted",
                 cause=f"the last attempt failed: {said}",
                 remedy=f"check {where}the store and the network, then "
                 f"{'try' if self._stranger else 'compute'} again; dask's configuration "

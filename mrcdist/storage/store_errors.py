@@ -91,6 +91,7 @@ def explain_status(status: int, code: str, shown: str, detail: str = "") -> Mrcd
         )
     return ReadError(
         f"{shown} could not be read",
+        code="request-refused",
         cause=f"the store answered {said}",
         remedy="check the URL and storage_options"
         if status < 500
@@ -132,7 +133,10 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
         return explain_status(*status, shown)
     if isinstance(error, _NO_CREDENTIALS):
         return AccessDeniedError(
-            f"{shown} may not be read", cause=f"no credentials here ({said})", remedy=_PUBLIC_REMEDY
+            f"{shown} may not be read",
+            code="credentials-missing",
+            cause=f"no credentials here ({said})",
+            remedy=_PUBLIC_REMEDY,
         )
     if isinstance(error, PermissionError):
         return AccessDeniedError(f"{shown} may not be read", cause=said, remedy=_DENIED_REMEDY)
@@ -144,7 +148,10 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
         )
     if isinstance(error, IsADirectoryError):
         return MissingFileError(
-            f"{shown} is a folder", cause=said, remedy="name the .mrc file in it"
+            f"{shown} is a folder",
+            code="file-is-folder",
+            cause=said,
+            remedy="name the .mrc file in it",
         )
     return ReadError(
         f"{shown} could not be read",

@@ -65,6 +65,8 @@ def whole_copy(fs: Any, path: str, name: str, version: str, verify: Callable[[],
     if fs.compression:
         raise ArgumentError(
             f"storage option compression={fs.compression!r} of a cache",
+            code="storage-options-invalid",
+            argument="storage_options",
             cause="the planned byte ranges are those of the file as it is stored",
             remedy="leave it out: gzip and bzip2 are read as they are",
         )

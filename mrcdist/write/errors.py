@@ -35,7 +35,7 @@ def _explained(error: MrcdistError, location: Location) -> MrcdistError:
     if isinstance(error, AccessDeniedError):
         return AccessDeniedError(
             f"{location.shown} may not be written",
-            code="access-denied",
+            code=error.code,
             cause=error.cause,
             remedy="give this process credentials that may write here: in storage_options, or in "
             "the environment or instance role of every worker",

@@ -370,7 +370,7 @@ def _exttyp(exttyp: str | None, extended: bytes) -> str:
     if not (exttyp.isascii() and len(exttyp) <= 4) or not extended:
         raise ArgumentError(
             f"exttyp={exttyp!r}",
-            code="argument-invalid",
+            code="extended-header-type-invalid",
             argument="exttyp",
             cause="it names the kind of an extended header in four ASCII characters",
             remedy="pass extended_header with it",

@@ -83,6 +83,7 @@ class FsspecTransport:
         if len(raw) > into.size:
             raise ReadError(
                 f"{self._location.shown}: {len(raw)} bytes came for a range of {into.size}",
+                code="ranges-unsupported",
                 cause="this store or cache ignores byte ranges",
                 remedy='prefix the URL with "simplecache::" to fetch the whole file once a worker',
             )

@@ -127,6 +127,7 @@ class HttpTransport:
         if self._validator and self._validator not in headers:
             raise ReadError(
                 f"{self._location.shown}: an answer does not say which version it is of",
+                code="version-unknown",
                 cause=f"the server told {self._validator} {self._version.value} of the whole "
                 "file, and none with a part of it",
                 remedy='set mrcdist.consistency to "size" on the workers to read without it, or '
@@ -137,6 +138,7 @@ class HttpTransport:
 def _ranges_ignored(shown: str) -> ReadError:
     return ReadError(
         f"{shown}: the server ignores Range and sends the whole file",
+        code="ranges-unsupported",
         cause="it answered 200 to a request for a part",
         remedy='prefix the URL with "simplecache::" to fetch the whole file once a worker, '
         "or serve it from a server that knows ranges",

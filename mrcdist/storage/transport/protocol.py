@@ -112,6 +112,7 @@ def check_part(found: str | None, start: int, location: Location, version: Versi
 def _no_range(location: Location) -> ReadError:
     return ReadError(
         f"{location.shown}: the store ignores Range and sends the whole object",
+        code="ranges-unsupported",
         cause="its answer to a request for a part has no Content-Range",
         remedy="use a store or gateway that serves byte ranges",
     )
