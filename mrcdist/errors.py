@@ -61,6 +61,7 @@ Code = Literal[
     "files-missing",
     "filesystem-unavailable",
     "format-invalid",
+    "frames-invalid",
     "header-field-overflow",
     "header-sizes-invalid",
     "job-differs",

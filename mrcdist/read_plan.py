@@ -43,6 +43,7 @@ from mrcdist.options import ReadOptions
 from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.selected_frames import selected_frames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.plan_html import plan_html
@@ -119,6 +120,45 @@ class Plan:
     def to_dask(self) -> da.Array:
         """Return the lazy array, one task a chunk."""
         return to_dask(self.source, self.chunks)
+
+    def frames(self, which: Any, *, chunks: Any = "auto") -> da.Array:
+        """Return the lazy array of some frames, of which tasks read no others.
+
+        Parameters
+        ----------
+        which : array_like
+            A mask over the scan: bool, of the navigation axes' shape. Or scan points: int, shape
+            (n, number of navigation axes). Or numbers that count along the navigation axes, the
+            last one fastest: int, shape (n,). In any order, also repeated.
+        chunks : default "auto"
+            As for `read_mrc`, of an array with one navigation axis.
+
+        Returns
+        -------
+        dask.array.Array
+            Shape (n, rows, columns), and colours where there are some: frames in the order given, a
+            mask's in array order.
+
+        Raises
+        ------
+        ArgumentError
+            `which` has another shape or dtype, or an index is out of range.
+
+        Examples
+        --------
+        >>> from mrcdist import plan_mrc
+        >>> from mrcdist.testing.acquisition import write_acquisition
+        >>> movie = write_acquisition("demo", scan_shape=(8, 8), frame_shape=(16, 16)).movie
+        >>> plan_mrc(movie).frames([(0, 0), (7, 3)]).shape
+        (2, 16, 16)
+        """
+        numbers = selected_frames(which, self.layout.navigation_shape)
+        layout = replace(self.layout, navigation_shape=numbers.shape)
+        table = numbers if self.source.table is None else self.source.table.ravel()[numbers]
+        source = replace(self.source, layout=layout, table=table)
+        # A compressed stream is read from its start, once for all frames.
+        whole = any(part.compression for part in source.parts)
+        return to_dask(source, plan_chunks(layout, -1 if whole else chunks))
 
     def explain(self, *, threads: int = 1) -> PlanReport:
         """Say what computing the array will cost.
