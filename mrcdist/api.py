@@ -63,7 +63,8 @@ def read_mrc(
     url : str, PathLike or sequence of them
         A path or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained
         ``simplecache::``). For a movie in numbered parts: the first part, a glob pattern, or a list
-        in the order of the frames.
+        in the order of the frames. A list may be of any files with frames of the same size and
+        mode; calibration in which they differ is left out.
     distributed : bool, default True
         Read chunk by chunk in dask tasks, each of which opens the file itself on its worker.
     lazy : bool, optional

@@ -16,7 +16,7 @@ from mrcdist.dask_array import to_dask
 from mrcdist.discover.auxiliary_files import SCAN_POINTS, SIDECAR, TILT_ANGLES, AuxiliaryFile
 from mrcdist.discover.directory import Directory
 from mrcdist.discover.files import FoundFiles
-from mrcdist.discover.mrc_file import OpenedFile, open_file
+from mrcdist.discover.mrc_file import OpenedFile, open_files
 from mrcdist.discover.scan import expected_frames, find_scan
 from mrcdist.discover.tilts import find_tilts
 from mrcdist.errors import (
@@ -40,6 +40,7 @@ from mrcdist.format.extended.registry import (
 from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat, pixel_format
 from mrcdist.options import ReadOptions
+from mrcdist.plan.agreement import agreed_header, agreed_pixels, joined_extended
 from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
@@ -65,7 +66,7 @@ class Plan:
     source : MrcSource
         The array-like that tasks index; indexing it here reads here.
     header : Header
-        The main header, of the first file where there are several.
+        The main header; of several files that of the first, with the calibration that all share.
     axes : tuple of Axis
         Navigation and signal axes in array order.
     chunks : tuple of tuple of int
@@ -75,7 +76,7 @@ class Plan:
     sidecar : Sidecar or None
         The Direct Electron sidecar, where there is one.
     extended : ExtendedHeader or None
-        The extended header, where there is one.
+        The extended header, where there is one; of several files, those of all, joined.
     tilts : TiltSeries or None
         Tilt angles of the sections, in the order of the array, where it is a tilt series.
     file_notes : tuple of str
@@ -216,10 +217,7 @@ def make_plan(found: FoundFiles, options: ReadOptions, notes: Notes | None = Non
     MrcdistError
         A file cannot be found, read or understood, or the options do not fit.
     """
-    files = []
-    for location in found.files:
-        with _errors_at(location):
-            files.append(open_file(location, options.endianness))
+    files = open_files(found.files, options.endianness)
     with _errors_at(found.files[0]):
         return _plan(files, found.directory, options, notes or Notes())
 
@@ -236,21 +234,27 @@ def _errors_at(location: Location) -> Iterator[None]:
 def _plan(
     files: Sequence[OpenedFile], directory: Directory, options: ReadOptions, notes: Notes
 ) -> Plan:
-    first = files[0]
+    first = files[0].header
     own_notes = [notes.of_file(file.location.name) for file in files]
     for file, own in zip(files, own_notes, strict=True):
         own.add(*file.notes)
     sidecar = AuxiliaryFile(SIDECAR, options.metadata_file, directory).read(notes)
     if sidecar is not None:
         notes.add(*sidecar.notes)
-    pixels = pixel_format(
-        first.header,
-        mode0=options.mode0,
-        sidecar_unsigned=pixel_is_unsigned(sidecar) if sidecar else None,
+    unsigned = pixel_is_unsigned(sidecar) if sidecar else None
+    pixels = agreed_pixels(
+        [
+            pixel_format(file.header, mode0=options.mode0, sidecar_unsigned=unsigned)
+            for file in files
+        ],
+        notes,
+    )
+    extended = joined_extended(
+        [file.extended for file in files], [file.header.nz for file in files], notes
     )
     scan_points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
     places = expected_frames(
-        sidecar, scan_points, first.extended, notes, navigation_shape=options.navigation_shape
+        sidecar, scan_points, extended, notes, navigation_shape=options.navigation_shape
     )
     parts, frames = _parts(files, pixels, options, own_notes, places)
     found = find_scan(
@@ -260,31 +264,35 @@ def _plan(
         [file.location.name for file in files],
         frames,
         notes,
-        frame_shape=(first.header.ny, first.header.nx),
+        frame_shape=(first.ny, first.nx),
         navigation_shape=options.navigation_shape,
     )
-    beside = _beside(first, found.scan, frames.announced, options)
+    # A scan is calibrated by its sidecar.
+    header = agreed_header(
+        [file.header for file in files], notes if found.scan is None else Notes()
+    )
+    beside = _beside(header, extended, found.scan, frames.announced, options)
     tilts = _tilts(files, directory, frames, beside, options, notes)
     geometry = arrange(
-        first.header,
-        pixels,
+        header,
+        pixels[0],
         frames,
         notes,
         beside=replace(beside, tilts=tilts),
         navigation_shape=options.navigation_shape,
     )
-    chunks = _chunks(first, geometry, options.chunks)
     table = found.table if tilts is None else tilts.table
+    chunks = _chunks(parts, geometry, options.chunks, in_order=table is None)
     if table is not None:
         table = table.reshape(geometry.layout.navigation_shape)
     return Plan(
         source=MrcSource(tuple(parts), geometry.layout, table),
-        header=first.header,
+        header=header,
         axes=geometry.axes,
         chunks=chunks,
         directory=directory,
         sidecar=sidecar,
-        extended=first.extended,
+        extended=extended,
         tilts=tilts,
         file_notes=tuple(notes),
     )
@@ -292,7 +300,7 @@ def _plan(
 
 def _parts(
     files: Sequence[OpenedFile],
-    pixels: PixelFormat,
+    pixels: Sequence[PixelFormat],
     options: ReadOptions,
     notes: Sequence[Notes],
     places: int | None,
@@ -301,16 +309,16 @@ def _parts(
 
     `places` is how many frames there should be, if that is known.
     """
-    one = one_frame(files[0].header, pixels)
+    alike = len(set(pixels)) == 1
+    frame_of_each = [one_frame(file.header, own) for file, own in zip(files, pixels, strict=True)]
     parts: list[Part] = []
     said: list[Notes] = []
     frames = MissingFrames(0, 0, options.allow_truncated)
-    for file in files:
-        same = pixel_format(file.header, mode0=options.mode0)
-        if one_frame(file.header, same).frame_shape != one.frame_shape or (
-            file.header.mode,
-            file.header.byteorder,
-        ) != (files[0].header.mode, files[0].header.byteorder):
+    for file, one in zip(files, frame_of_each, strict=True):
+        if (one.frame_shape, file.header.mode) != (
+            frame_of_each[0].frame_shape,
+            files[0].header.mode,
+        ):
             raise FormatError(
                 f"{file.location.shown} does not go with {files[0].location.shown}: "
                 f"{_kind(file.header)} against {_kind(files[0].header)}",
@@ -328,12 +336,12 @@ def _parts(
         said.append(Notes())
         with _errors_at(file.location):
             part, more = file.part(one, said[-1], allowed=frames.allowed)
-        parts.append(part)
+        parts.append(part if alike else replace(part, pixels=one.pixels))
         frames = frames.followed_by(more)
     if places is not None and places > frames.announced and frames.complete:
         for i, (file, part) in enumerate(zip(files, parts, strict=True)):
             with _errors_at(file.location):
-                whole = file.whole_part(part, one, at_most=places + 1)
+                whole = file.whole_part(part, frame_of_each[i], at_most=places + 1)
             if whole.frames > part.frames:
                 parts[i], said[i] = whole, Notes()
                 frames = frames.with_unannounced(part.frames, whole.frames, said[i])
@@ -371,15 +379,20 @@ def _tilts(
     return series.by_tilt() if series is not None and options.sort_by_tilt else series
 
 
-def _beside(first: OpenedFile, scan: Scan | None, n_frames: int, options: ReadOptions) -> Beside:
+def _beside(
+    header: Header,
+    extended: ExtendedHeader | None,
+    scan: Scan | None,
+    n_frames: int,
+    options: ReadOptions,
+) -> Beside:
     """What scan and extended header say of the axes."""
-    header, extended = first.header, first.extended
     if extended is None:
         return Beside(scan=scan)
     if options.navigation_shape is None and (
         note := scan_shape_note(extended, n_sections=n_frames)
     ):
-        _log.info("%s: %s", first.location.shown, note)
+        _log.info("%s", note)
     return Beside(
         scan=scan,
         scan_shape=scan_shape(extended, n_sections=n_frames),
@@ -400,8 +413,11 @@ def _pixel_size(
     return size
 
 
-def _chunks(first: OpenedFile, geometry: Geometry, wanted: Any) -> Chunks:
-    """The caller's chunks, or all in one where the file is one compressed stream."""
-    if first.compression is not None:
-        return tuple((size,) for size in geometry.layout.shape)
+def _chunks(parts: Sequence[Part], geometry: Geometry, wanted: Any, *, in_order: bool) -> Chunks:
+    """The caller's chunks, or one for each file where files are compressed streams."""
+    if any(part.compression is not None for part in parts):
+        shape = geometry.layout.shape
+        counts = tuple(part.frames for part in parts)
+        by_file = in_order and geometry.layout.navigation_shape == (sum(counts),)
+        return (counts if by_file else shape[:1], *((size,) for size in shape[1:]))
     return plan_chunks(geometry.layout, wanted)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from mrcdist.config import read_settings
-from mrcdist.errors import FormatError, ReadError, TruncatedFileError
+from mrcdist.errors import FormatError, MrcdistError, ReadError, TruncatedFileError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.compression import Compression, detect_compression, parallel_advice
 from mrcdist.format.extended.pixel_size import correct_pixel_size
@@ -27,7 +31,7 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = ["OpenedFile", "open_file"]
+__all__ = ["OpenedFile", "open_file", "open_files"]
 
 # Records of tens of thousands of sections; more would make opening a file as slow as reading it.
 _MOST_RECORD_BYTES = 64 * 2**20
@@ -230,6 +234,38 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
         notes += extended.notes
         header = correct_pixel_size(header, extended)
     return OpenedFile(file, header, extended, compression, (*header.notes, *notes))
+
+
+def open_files(locations: Sequence[Location], endianness: ByteOrder | None) -> list[OpenedFile]:
+    """Open the files of a list, several at a time: their requests do not depend on each other.
+
+    Raises
+    ------
+    MrcdistError
+        Of the first file in the list that cannot be opened.
+    """
+
+    def opened(location: Location) -> OpenedFile:
+        try:
+            return open_file(location, endianness)
+        except MrcdistError as error:
+            raise error.located(location.shown) from None
+
+    if len(locations) == 1:
+        return [opened(locations[0])]
+    threads = _threads(os.getpid(), read_settings().concurrency)
+    running = [threads.submit(opened, location) for location in locations]
+    try:
+        return [future.result() for future in running]
+    finally:
+        for future in running:
+            future.cancel()
+
+
+@functools.cache
+def _threads(pid: int, at_a_time: int) -> ThreadPoolExecutor:
+    """Threads of a process that open files; kept, because fsspec keeps a filesystem for each."""
+    return ThreadPoolExecutor(at_a_time, thread_name_prefix="mrcdist-open")
 
 
 def _read_extended(

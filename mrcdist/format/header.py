@@ -158,6 +158,16 @@ class Header:
         size = edge / count if count > 0 and edge > 0 else None
         return size if size is not None and np.isfinite(size) else None
 
+    def offset(self, stored: int) -> float:
+        """Position in Å of the first pixel along a stored axis.
+
+        ORIGIN or, if that is 0 or not finite, the start (NXSTART...) in pixels.
+        """
+        origin = self.origin[self.axis_of(stored)]
+        if np.isfinite(origin) and origin != 0:
+            return origin
+        return self.start[stored] * (self.pixel_size(stored) or 0.0)
+
 
 def parse_header(
     raw: bytes, *, file_size: int | None, endianness: ByteOrder | None = None

@@ -14,7 +14,7 @@ from typing import Any
 
 from mrcdist.format.byte_order import ByteOrder
 
-__all__ = ["by_mrcz", "mrcz_metadata", "mrcz_words"]
+__all__ = ["by_mrcz", "mrcz_metadata", "mrcz_words", "without_differing_words"]
 
 _PLACE = 132
 _LARGEST_KILOVOLTS = 10_000
@@ -55,6 +55,27 @@ def mrcz_words(raw: bytes, byteorder: ByteOrder) -> dict[str, float | None]:
         name: word if math.isfinite(word) else None
         for name, word in zip(("voltage", "C3", "gain"), words, strict=True)
     }
+
+
+def without_differing_words(headers: Sequence[tuple[bytes, ByteOrder]]) -> bytes:
+    """Return the main header of the first of several files without words that differ in others.
+
+    Parameters
+    ----------
+    headers : sequence of (bytes, byte order)
+        The main header of each file.
+
+    Returns
+    -------
+    bytes
+        With 0 for a word in which the files differ.
+    """
+    raw = bytearray(headers[0][0])
+    words = [mrcz_words(*header) for header in headers]
+    for number, name in enumerate(words[0]):
+        if len({found[name] for found in words}) > 1:
+            raw[_PLACE + 4 * number : _PLACE + 4 * number + 4] = bytes(4)
+    return bytes(raw)
 
 
 def mrcz_metadata(words: dict[str, float | None]) -> dict[str, Any]:

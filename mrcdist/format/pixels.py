@@ -36,15 +36,21 @@ class PixelFormat:
         Stored items a pixel: 2 for mode 3 (real, imaginary), 3 for mode 16 (R, G, B), else 1.
     packed : bool
         Two pixels a byte, the first in the low nibble; each row begins on a byte.
+    widened : str
+        A wider dtype for the numbers, "" for that of the stored ones: the common one of several
+        files.
     """
 
     stored: str
     items: int = 1
     packed: bool = False
+    widened: str = ""
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The numbers' dtype, always native-endian."""
+        if self.widened:
+            return np.dtype(self.widened).newbyteorder("=")
         # Mode 3's int16 components are exact in complex64's float32.
         return np.dtype("c8") if self.items == 2 else np.dtype(self.stored).newbyteorder("=")
 
@@ -56,7 +62,7 @@ class PixelFormat:
     @property
     def plain(self) -> bool:
         """Whether the stored bytes are the numbers, so that they can be used in place."""
-        return self.items != 2 and not self.packed
+        return self.items != 2 and not self.packed and not self.widened
 
     @cached_property
     def _pixel_bytes(self) -> int:
@@ -88,6 +94,11 @@ class PixelFormat:
             A view where the bytes can be used in place (then in the file's byte order), else a
             copy.
         """
+        numbers = self._stored_numbers(raw, columns)
+        return numbers.astype(self.dtype) if self.widened else numbers
+
+    def _stored_numbers(self, raw: Bytes, columns: range) -> npt.NDArray[Any]:
+        """Turn rows of stored bytes into numbers of the stored dtype."""
         if self.packed:
             pixels = np.empty((*raw.shape[:-1], 2 * raw.shape[-1]), np.uint8)
             np.bitwise_and(raw, 15, out=pixels[..., 0::2])

@@ -190,19 +190,12 @@ def _calibrated(axis: Axis, scale: float | None, units: str) -> Axis:
 
 
 def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> Axis:
-    """Return an axis calibrated from the header (MRC2014): cell / intervals, Å to nm.
-
-    The offset is ORIGIN or, if that is 0 or not finite, the start (NXSTART...) in pixels.
-    """
-    axis = header.axis_of(stored)
-    name = _CELL_NAMES[axis]
+    """Return an axis calibrated from the header (MRC2014): cell / intervals, Å to nm."""
+    axis = Axis(_CELL_NAMES[header.axis_of(stored)], size, navigate=navigate)
     pixel = header.pixel_size(stored)
     if pixel is None:
-        return Axis(name, size, navigate=navigate)
-    origin = header.origin[axis]
-    if not math.isfinite(origin) or origin == 0:
-        origin = header.start[stored] * pixel
-    return Axis(name, size, navigate=navigate, scale=pixel / 10, offset=origin / 10, units="nm")
+        return axis
+    return replace(axis, scale=pixel / 10, offset=header.offset(stored) / 10, units="nm")
 
 
 def _other_way_round(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> list[str]:

@@ -6,7 +6,7 @@ import functools
 import math
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from mrcdist import stats
 from mrcdist.config import ReadSettings, read_settings
 from mrcdist.errors import MrcdistError
 from mrcdist.format.mrcz import SectionTable
+from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.block import BlockPlan, plan_block
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.indexing import select
@@ -51,6 +52,8 @@ class Part:
         Compressed sections of an MRCZ file; `offset` is then 0.
     section_bytes : int
         Bytes of a decompressed section.
+    pixels : PixelFormat or None
+        How its pixels are stored; None if as in all other files.
     """
 
     file: StoredFile
@@ -59,6 +62,7 @@ class Part:
     compression: str | None = None
     sections: SectionTable | None = field(default=None, repr=False)
     section_bytes: int = 0
+    pixels: PixelFormat | None = None
 
     def open(self, settings: ReadSettings, limits: Limits = DEFAULT_LIMITS) -> RangeReader:
         """Return a reader of the file in this process."""
@@ -127,7 +131,7 @@ class MrcSource:
         rows, columns, *components = selection.ranges[n_navigation:]
         box = (*selection.ranges[:n_navigation], _increasing(rows), _increasing(columns))
         try:
-            block = execute(*self._planned(box, settings))
+            block = self._read(box, settings)
         except MrcdistError as error:
             # The original exception of a library may not pickle, and may contain secrets.
             error.__context__ = None
@@ -150,24 +154,76 @@ class MrcSource:
             Increasing positions along each axis, at least one each.
         settings : ReadSettings
         """
-        return self._planned(box, settings)[0].cost
+        plans = [plan for plan, _, _ in self._planned(box, settings)]
+        if len(plans) == 1:
+            return plans[0].cost
+        costs = [plan.cost for plan in plans]
+        blocks = [math.prod(plan.shape) * self.dtype.itemsize for plan in plans]
+        return Cost(
+            sum(cost.requests for cost in costs),
+            sum(cost.nbytes for cost in costs),
+            max(cost.held + block for cost, block in zip(costs, blocks, strict=True)),
+        )
+
+    def _read(self, box: tuple[range, ...], settings: ReadSettings) -> npt.NDArray[Any]:
+        """Read a box: frames, rows, columns and, for RGB, components."""
+        planned = self._planned(box, settings)
+        if len(planned) == 1:
+            [(plan, readers, _)] = planned
+            return execute(plan, readers)
+        n_frames = math.prod(map(len, box[: len(self.layout.navigation_shape)]))
+        block = np.zeros((n_frames, *planned[0][0].shape[1:]), self.dtype)
+        for plan, readers, places in planned:
+            block[places] = execute(plan, readers)
+        return block
 
     def _planned(
         self, box: tuple[range, ...], settings: ReadSettings
-    ) -> tuple[BlockPlan, list[RangeReader]]:
-        """Return the plan for reading a box, and the readers of its files."""
+    ) -> list[tuple[BlockPlan, list[RangeReader], Frames | slice]]:
+        """Return the plan for reading a box, the readers of its files, and its place in the box.
+
+        One for each way in which files store their pixels.
+        """
         n_navigation = len(self.layout.navigation_shape)
         frames = self.layout.frames(box[:n_navigation], self.table)
         window = Window(box[n_navigation], box[n_navigation + 1])
+        alike: dict[PixelFormat | None, list[tuple[Part, int]]] = {}
+        for part, first in self._holding(frames):
+            alike.setdefault(part.pixels, []).append((part, first))
+        if len(alike) < 2:
+            [(pixels, holding)] = alike.items() or [(None, [])]
+            layout = self.layout if pixels is None else replace(self.layout, pixels=pixels)
+            plan, readers = self._plan_for(holding, layout, frames, window, settings)
+            return [(plan, readers, slice(None))]
+        planned: list[tuple[BlockPlan, list[RangeReader], Frames | slice]] = []
+        for pixels, holding in alike.items():
+            layout = replace(self.layout, pixels=pixels or self.layout.pixels)
+            inside = np.zeros(frames.size, bool)
+            for part, first in holding:
+                inside |= (frames >= first) & (frames < first + part.frames)
+            places = np.flatnonzero(inside)
+            plan, readers = self._plan_for(holding, layout, frames[places], window, settings)
+            planned.append((plan, readers, places))
+        return planned
+
+    def _plan_for(
+        self,
+        holding: list[tuple[Part, int]],
+        layout: Layout,
+        frames: Frames,
+        window: Window,
+        settings: ReadSettings,
+    ) -> tuple[BlockPlan, list[RangeReader]]:
+        """Return the plan for reading frames of files, and the readers of the files."""
         files: list[FrameFile] = []
         readers: list[RangeReader] = []
-        for part, first in self._holding(frames):
+        for part, first in holding:
             reader = part.open(settings, self.limits)
             can = reader.can
-            merging = _merging(can, self.layout, settings, self.limits)
+            merging = _merging(can, layout, settings, self.limits)
             files.append(FrameFile(can, part.offset, first, part.frames, *merging))
             readers.append(reader)
-        return plan_block(files, self.layout, frames, window, self.limits), readers
+        return plan_block(files, layout, frames, window, self.limits), readers
 
     def _holding(self, frames: Frames) -> list[tuple[Part, int]]:
         """Return the files that contain these frames, each with the number of its first frame."""
@@ -205,7 +261,7 @@ class MrcSource:
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         parts = [
-            (part.file.location.place, part.file.version, part.offset, part.frames)
+            (part.file.location.place, part.file.version, part.offset, part.frames, part.pixels)
             for part in self.parts
         ]
         return type(self).__qualname__, parts, self.layout, self.table

@@ -30,6 +30,7 @@ __all__ = [
     "decoder_named",
     "extended_metadata",
     "identify_extended",
+    "pixel_size_note",
     "recorded_scan",
     "scan_shape",
     "scan_shape_note",
@@ -205,9 +206,8 @@ def decode_extended(
     elif n_records == 0 and n_sections > 0 and not notes and decoder.has_records:
         said = f"the extended header ({kind.nsymbt} bytes, {decoder.name}) has no whole record"
         notes.append(Note("records-missing", said))
-    if _pixel_size_changes(header):
-        said = "the extended header's pixel size changes from section to section: not used"
-        notes.append(Note("pixel-size-varies", said))
+    if note := pixel_size_note(header):
+        notes.append(note)
     return replace(header, notes=tuple(notes))
 
 
@@ -267,6 +267,16 @@ def section_pixel_size(header: ExtendedHeader) -> tuple[float, float] | None:
         section, and where it is above 1 m, which means that the unit is not the metre.
     """
     return _pair(header, "pixel_size_y", "pixel_size_x")
+
+
+def pixel_size_note(header: ExtendedHeader) -> Note | None:
+    """Say that the records' pixel size changes, which is why `section_pixel_size` has none."""
+    quantities = _quantities(header)
+    sizes = [quantities[name] for name in ("pixel_size_y", "pixel_size_x") if name in quantities]
+    if not any(common(size) is None and bool(np.isfinite(size).any()) for size in sizes):
+        return None
+    text = "the extended header's pixel size changes from section to section: not used"
+    return Note("pixel-size-varies", text)
 
 
 def tilt_angles(header: ExtendedHeader) -> npt.NDArray[np.float64] | None:
@@ -386,9 +396,3 @@ def _scan(header: ExtendedHeader, n_sections: int) -> tuple[tuple[int, int] | No
             "can arrange them"
         )
     return scan.shape, None
-
-
-def _pixel_size_changes(header: ExtendedHeader) -> bool:
-    quantities = _quantities(header)
-    sizes = [quantities[name] for name in ("pixel_size_y", "pixel_size_x") if name in quantities]
-    return any(common(size) is None and bool(np.isfinite(size).any()) for size in sizes)

@@ -190,6 +190,7 @@ class TestUse:
         assert angles_of(dataset) == [-60.0, -40.0, -20.0, 0.0]
         assert dataset["axes"][0]["scale"] == 20.0
 
+    @pytest.mark.filterwarnings("ignore:.*differ in their extended headers")
     def test_a_file_without_angles_leaves_a_list_without(self, tmp_path):
         first = write_mrc(tmp_path / "a.mrc", SECTIONS[:2], **serialem((-60, -40)))
         other = write_mrc(tmp_path / "b.mrc", SECTIONS[:2])

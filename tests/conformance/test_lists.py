@@ -1,0 +1,287 @@
+"""Files named as a list, such as one per tilt: what holds for one is not said of all."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import warnings
+from http.server import BaseHTTPRequestHandler
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mrcfile.dtypes import get_ext_header_dtype
+
+from mrcdist import FormatError, MrcdistWarning, plan_mrc, read_mrc
+from mrcdist.format.header import parse_header
+from mrcdist.interop.rosettasciio import metadata_dict
+from mrcdist.plan.agreement import agreed_header
+from mrcdist.warning_notes import Notes
+from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
+from tests.support.serving import serving
+
+NUMBERS = counting((2, 3, 4), "int16")
+IMOD_SIGNED, IMOD_UNSIGNED = 1 | 4, 4
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write files of the names 0.mrc, 1.mrc, …; return their paths."""
+
+    def written(*contents: bytes) -> list[str]:
+        paths = [tmp_path / f"{number}.mrc" for number in range(len(contents))]
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
+        return [str(path) for path in paths]
+
+    return written
+
+
+def quietly(urls, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MrcdistWarning)
+        return read_mrc(urls, **options)[0]
+
+
+def steps(dataset):
+    return {axis["name"]: (axis.get("scale"), axis["units"]) for axis in dataset["axes"]}
+
+
+def fei2(tilt, exposure=1.0, pixel=2e-10, voltage=300_000.0):
+    """The record of a section, all of its values marked as valid."""
+    record = np.zeros(1, get_ext_header_dtype(b"FEI2", "<"))
+    record["Metadata size"] = record.itemsize
+    for mask in ("Bitmask 1", "Bitmask 2", "Bitmask 3"):
+        record[mask] = 0xFFFFFFFF
+    record["Alpha tilt"], record["Integration time"], record["HT"] = tilt, exposure, voltage
+    record["Pixel size X"] = record["Pixel size Y"] = pixel
+    return record.tobytes()
+
+
+def tilted(*records, **header):
+    """A file with a section for each record."""
+    data = counting((len(records), 3, 4), "int16")
+    return mrc_bytes(data, extended=b"".join(records), exttyp=b"FEI2", **header)
+
+
+class TestPixels:
+    @pytest.mark.parametrize("chunks", [(1, -1, -1), (3, 2, -1), -1])
+    @pytest.mark.parametrize("index", [np.s_[:], np.s_[::-1], np.s_[1:4, ::2, 1:], np.s_[[4, 0]]])
+    def test_bytes_signed_in_one_file_and_not_in_another_keep_their_values(
+        self, write, index, chunks
+    ):
+        raw = np.arange(0, 240, 10, dtype=np.uint8).reshape(2, 3, 4)
+        paths = write(
+            mrc_bytes(raw, mode=0, imod_flags=IMOD_SIGNED),
+            mrc_bytes(raw, mode=0, imod_flags=IMOD_UNSIGNED),
+            mrc_bytes(raw[:1], mode=0, imod_flags=IMOD_SIGNED),
+        )
+        with pytest.warns(MrcdistWarning, match="int8 in 2, uint8 in 1 files.*read as int16"):
+            [dataset] = read_mrc(paths, chunks=chunks)
+        expected = np.concatenate([raw.view(np.int8).astype("i2"), raw, raw[:1].view(np.int8)])
+        assert dataset["data"].dtype == np.int16
+        np.testing.assert_array_equal(dataset["data"][index].compute(), expected[index])
+        np.testing.assert_array_equal(
+            quietly(paths, lazy=False, distributed=False)["data"], expected
+        )
+
+    def test_the_callers_sign_holds_for_all_files(self, write):
+        raw = np.full((1, 3, 4), 200, np.uint8)
+        paths = write(*(mrc_bytes(raw, mode=0, statistics=(0, top, 9, 9)) for top in (100, 200)))
+        [dataset] = read_mrc(paths, mode0="uint8")
+        assert dataset["data"].dtype == np.uint8
+        assert (dataset["data"] == 200).all().compute()
+
+    def test_packed_and_plain_bytes_go_together(self, write):
+        packed = np.array([[[0x21, 0x43]] * 3], np.uint8)
+        plain = np.array([[[9, 200, 3, 4]] * 3], np.uint8)
+        paths = write(
+            mrc_bytes(packed, mode=0, imod_flags=16 | 4),
+            mrc_bytes(plain, mode=0, imod_flags=IMOD_UNSIGNED),
+        )
+        [dataset] = read_mrc(paths)
+        expected = [[[1, 2, 3, 4]] * 3, [[9, 200, 3, 4]] * 3]
+        np.testing.assert_array_equal(dataset["data"].compute(), expected)
+
+    @pytest.mark.parametrize("first", "<>")
+    def test_byte_orders_may_differ(self, write, first):
+        orders = (first, *"<>"[:: 1 if first == ">" else -1])
+        paths = write(*(mrc_bytes(NUMBERS + 100 * i, byteorder=o) for i, o in enumerate(orders)))
+        [dataset] = read_mrc(paths, chunks=(4, -1, -1))
+        expected = np.concatenate([NUMBERS + 100 * i for i in range(3)])
+        assert dataset["data"].dtype.isnative
+        np.testing.assert_array_equal(dataset["data"].compute(), expected)
+        np.testing.assert_array_equal(dataset["data"][5:0:-2, 1].compute(), expected[5:0:-2, 1])
+
+    def test_files_that_swap_their_bytes_are_different_arrays(self, write):
+        one = plan_mrc(write(*(mrc_bytes(NUMBERS, byteorder=order) for order in "<>"))).source
+        other = plan_mrc(write(*(mrc_bytes(NUMBERS, byteorder=order) for order in "><"))).source
+        assert one.__dask_tokenize__() != other.__dask_tokenize__()
+
+    def test_other_numbers_are_refused(self, write):
+        paths = write(mrc_bytes(NUMBERS), mrc_bytes(NUMBERS.astype("f4")))
+        with pytest.raises(FormatError, match=r"mode 2 against .* mode 1") as caught:
+            read_mrc(paths)
+        assert caught.value.code == "parts-differ"
+
+    def test_compressed_files_are_a_task_each(self, write):
+        paths = write(*(gzip.compress(mrc_bytes(NUMBERS + i), mtime=0) for i in range(3)))
+        dataset = quietly(paths)
+        assert dataset["data"].chunks[0] == (2, 2, 2)
+        expected = np.concatenate([NUMBERS + i for i in range(3)])
+        np.testing.assert_array_equal(dataset["data"].compute(), expected)
+
+
+class TestCalibration:
+    def test_pixel_sizes_that_differ_are_dropped(self, write):
+        """1.05 and 2.10 Å are not 0.105 nm for all."""
+        paths = write(*(mrc_bytes(NUMBERS, cell=(4 * s, 3 * s, 0)) for s in (1.05, 2.10)))
+        with pytest.warns(MrcdistWarning, match=r"pixel size along x \(1.05 to 2.1 Å\)"):
+            [dataset] = read_mrc(paths)
+        assert steps(dataset)["x"] == steps(dataset)["y"] == (1.0, None)
+
+    def test_a_pixel_size_that_only_some_files_have_is_dropped(self, write):
+        paths = write(mrc_bytes(NUMBERS, cell=(4, 3, 0)), mrc_bytes(NUMBERS))
+        with pytest.warns(MrcdistWarning, match=r"along x \(1 and unknown Å\)"):
+            [dataset] = read_mrc(paths)
+        assert steps(dataset)["x"] == (1.0, None)
+
+    def test_the_same_pixel_size_is_kept(self, write):
+        paths = write(*(mrc_bytes(NUMBERS, cell=(4 * s, 3 * s, 2)) for s in (1.05, 1.0500001)))
+        [dataset] = read_mrc(paths)
+        assert steps(dataset)["x"] == (pytest.approx(0.105), "nm")
+        assert steps(dataset)["z"] == (pytest.approx(0.1), "nm")
+
+    def test_origins_that_differ_are_dropped(self, write):
+        paths = write(*(mrc_bytes(NUMBERS, cell=(4, 3, 0), origin=(o, 0, 0)) for o in (5.0, 9.0)))
+        with pytest.warns(MrcdistWarning, match=r"origin along x \(5 to 9 Å\)"):
+            [dataset] = read_mrc(paths)
+        [x] = [axis for axis in dataset["axes"] if axis["name"] == "x"]
+        assert (x["scale"], x["offset"], x["units"]) == (pytest.approx(0.1), 0.0, "nm")
+
+    def test_single_images_have_no_distance(self, write):
+        [dataset] = read_mrc(write(*(mrc_bytes(NUMBERS[:1], cell=(4, 3, 1)) for _ in range(3))))
+        assert steps(dataset)["z"] == (1.0, None)
+        assert steps(dataset)["x"] == (pytest.approx(0.1), "nm")
+
+    def test_other_axes_are_refused(self, write):
+        paths = write(mrc_bytes(NUMBERS), mrc_bytes(NUMBERS, mapcrs=(2, 1, 3)))
+        with pytest.raises(FormatError, match="MAPC, MAPR, MAPS") as caught:
+            read_mrc(paths)
+        assert caught.value.code == "parts-differ"
+
+    @pytest.mark.parametrize("other", [{"ispg": 0}, {"ispg": 401, "intervals": (4, 3, 3)}])
+    def test_stacks_of_volumes_and_other_files_are_one_axis(self, write, other):
+        data = counting((6, 3, 4), "int16")
+        volumes = {"ispg": 401, "intervals": (4, 3, 2), "cell": (4, 3, 2)}
+        paths = write(mrc_bytes(data, **volumes), mrc_bytes(data, **{**volumes, **other}))
+        with pytest.warns(MrcdistWarning, match="differ in .*kind"):
+            [dataset] = read_mrc(paths)
+        assert dataset["data"].shape == (12, 3, 4)
+
+    def test_volumes_do_not_reach_from_file_to_file(self, write):
+        """Two files of 3 sections, in volumes of 2: the second would begin in the first file."""
+        data = counting((3, 3, 4), "int16")
+        paths = write(*(mrc_bytes(data, ispg=401, intervals=(4, 3, 2)) for _ in range(2)))
+        assert quietly(paths)["data"].shape == (6, 3, 4)
+
+    def test_stacks_of_the_same_volumes_are_joined(self, write):
+        data = counting((6, 3, 4), "int16")
+        paths = write(*(mrc_bytes(data, ispg=401, intervals=(4, 3, 2)) for _ in range(2)))
+        assert read_mrc(paths)[0]["data"].shape == (6, 2, 3, 4)
+
+    @given(st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=1, max_size=4))
+    def test_a_pixel_size_is_that_of_all_or_of_none(self, sizes):
+        raw = [header_bytes(nx=4, ny=3, nz=2, mode=1, cell=(4 * s, 3 * s, 2 * s)) for s in sizes]
+        notes = Notes()
+        agreed = agreed_header([parse_header(each, file_size=None) for each in raw], notes)
+        one = len(set(sizes)) == 1
+        assert agreed.pixel_size(0) == (sizes[0] if one else None)
+        assert bool(list(notes)) is not one
+
+
+class TestExtendedHeaders:
+    def test_tilts_and_records_of_single_images_are_joined(self, write):
+        """One file a tilt: the same as if all sections were in one file."""
+        angles = (-60.0, 0.0, 60.0)
+        records = [fei2(angle, 1.0 + i) for i, angle in enumerate(angles)]
+        cell = {"cell": (8, 6, 0)}
+        [as_list] = read_mrc(write(*(tilted(record, **cell) for record in records)))
+        [as_one] = read_mrc(write(tilted(*records, **cell)))
+        assert as_list["axes"] == as_one["axes"]
+        assert as_list["axes"][0]["name"] == "tilt"
+        extended = "extended_header"
+        assert as_list["original_metadata"][extended] == as_one["original_metadata"][extended]
+        tem = "Acquisition_instrument"
+        assert as_list["metadata"][tem] == as_one["metadata"][tem]
+        assert as_list["metadata"][tem]["TEM"]["beam_energy"] == 300
+        assert "exposure" not in str(as_list["metadata"])
+
+    def test_an_exposure_of_all_files_is_kept(self, write):
+        [dataset] = read_mrc(write(*(tilted(fei2(angle, 2.0)) for angle in (-60.0, 60.0))))
+        detector = dataset["metadata"]["Acquisition_instrument"]["TEM"]["Detector"]
+        assert detector["Camera"]["exposure"] == 2.0
+
+    def test_records_of_only_some_files_are_not_used(self, write):
+        paths = write(tilted(fei2(-60.0)), mrc_bytes(NUMBERS))
+        with pytest.warns(MrcdistWarning, match=r"extended headers \(FEI2 in 1, none in 1 files\)"):
+            [dataset] = read_mrc(paths)
+        assert "extended_header" not in dataset["original_metadata"]
+        assert "Stage" not in str(dataset["metadata"])
+
+    def test_pixel_sizes_of_records_that_differ_are_dropped(self, write):
+        paths = write(*(tilted(fei2(angle, pixel=(4 + angle) * 1e-10)) for angle in (-2.0, 2.0)))
+        with pytest.warns(MrcdistWarning, match="pixel size changes"):
+            [dataset] = read_mrc(paths)
+        assert steps(dataset)["x"] == (1.0, None)
+
+    def test_documents_keep_what_all_files_say(self, write):
+        same = b'{"Signal": {"signal_type": "EELS"}, "Sample": {"name": "%s"}}'
+        paths = write(
+            *(mrc_bytes(NUMBERS, extended=same % n, exttyp=b"json") for n in (b"a", b"b"))
+        )
+        [dataset] = read_mrc(paths)
+        assert dataset["original_metadata"]["extended_header"]["json"] == {
+            "Signal": {"signal_type": "EELS"}
+        }
+
+    def test_voltages_that_differ_are_dropped(self, write):
+        def content(voltage, gain):
+            raw = bytearray(mrc_bytes(NUMBERS, labels=(b"MRCZ 0.5",)))
+            raw[132:144] = np.array([voltage, 2.7, gain], "<f4").tobytes()
+            return bytes(raw)
+
+        plan = plan_mrc(write(content(200, 1.5), content(300, 1.5)))
+        metadata = metadata_dict("a.mrc", header=plan.header)
+        assert "Acquisition_instrument" not in metadata
+        noise = metadata["Signal"]["Noise_properties"]["Variance_linear_model"]
+        assert noise == {"gain_factor": 1.5}
+
+
+def test_headers_of_a_list_are_fetched_several_at_a_time():
+    content, together = mrc_bytes(NUMBERS[:1]), threading.Barrier(4)
+
+    def do_get(request: BaseHTTPRequestHandler) -> None:
+        together.wait(60)  # one after the other, none is answered
+        request.send_response(206)
+        request.send_header("Content-Range", f"bytes 0-1023/{len(content)}")
+        request.send_header("Content-Length", "1024")
+        request.send_header("ETag", '"1"')
+        request.end_headers()
+        request.wfile.write(content[:1024])
+
+    with serving(do_get) as endpoint:
+        urls = [f"{endpoint}/{number}.mrc" for number in range(8)]
+        plan = plan_mrc(urls, metadata_file=None, tilt_file=None)
+    assert plan.shape == (8, 3, 4)
+    assert [part.file.location.url for part in plan.source.parts] == urls
+
+
+def test_the_first_file_that_cannot_be_opened_is_named(tmp_path):
+    paths = [write_mrc(tmp_path / f"{number}.mrc", NUMBERS) for number in range(12)]
+    for number in (9, 5):
+        paths[number].write_bytes(b"<html>".ljust(2000))
+    with pytest.raises(FormatError) as caught:
+        plan_mrc(paths)
+    assert caught.value.where == str(paths[5])
