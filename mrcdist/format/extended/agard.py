@@ -14,7 +14,7 @@ from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert
 from mrcdist.warning_notes import Note
 
-__all__ = ["DECODERS", "agard_bytes", "decode_agard", "looks_like_floats"]
+__all__ = ["DECODERS", "looks_like_floats"]
 
 _TILT = Quantity("TEM.Stage.tilt_alpha", "reals", limit=360)
 _PIXEL_SIZES = tuple(
@@ -26,65 +26,32 @@ _NTH_PIXEL_SIZE = 12
 _SMALLEST, _LARGEST = 1e-20, 1e20
 
 
-def agard_bytes(nint: int, nreal: int) -> int:
-    """Count the bytes a section; 0 where NINT and NREAL describe no record.
-
-    Parameters
-    ----------
-    nint, nreal : int
-        From the main header.
-
-    Returns
-    -------
-    int
-        4 (NINT + NREAL).
-    """
-    return 4 * (nint + nreal) if nint >= 0 and nreal >= 0 else 0
-
-
-def decode_agard(
-    raw: bytes, *, byteorder: ByteOrder, n_sections: int, nint: int, nreal: int
-) -> tuple[Columns, list[str]]:
-    """Decode records of integers and floats.
-
-    Parameters
-    ----------
-    raw : bytes
-        The extended header from its start.
-    byteorder : {"<", ">"}
-        The main header's order.
-    n_sections : int
-        Records that the data need.
-    nint, nreal : int
-        From the main header.
-
-    Returns
-    -------
-    columns : mapping of str to ndarray
-        ``integers``, int32 of shape (n_records, NINT), and ``reals``, float32 of shape
-        (n_records, NREAL).
-    notes : list of str
-        What is odd.
-    """
-    size = agard_bytes(nint, nreal)
-    if size == 0:
-        text = (
-            f"the extended header is Agard's, but NINT = {nint} and NREAL = {nreal} "
-            "describe no record: not decoded"
-        )
-        return {}, [Note("extended-header-not-decoded", text)]
-    n_records = min(max(n_sections, 0), len(raw) // size)
-    if n_records == 0:
-        return {}, []
-    words = np.frombuffer(raw, byteorder + "u4", count=n_records * size // 4).reshape(n_records, -1)
-    integers, reals = words[:, :nint].astype(np.uint32), words[:, nint:].astype(np.uint32)
-    return {"integers": integers.view(np.int32), "reals": reals.view(np.float32)}, []
-
-
 def looks_like_floats(numbers: npt.NDArray[np.float32]) -> bool:
     """Whether bytes were written as floats: none is infinite, no number, tiny or huge."""
     size = np.abs(numbers[numbers != 0])
     return bool(((size >= _SMALLEST) & (size <= _LARGEST)).all())
+
+
+def _record_bytes(kind: ExtendedKind) -> int:
+    """Bytes a section; 0 where NINT and NREAL describe no record."""
+    return 4 * (kind.nint + kind.nreal) if kind.nint >= 0 and kind.nreal >= 0 else 0
+
+
+def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
+    """Decode ``integers`` (int32, NINT a record) and ``reals`` (float32, NREAL a record)."""
+    size = _record_bytes(kind)
+    if size == 0:
+        text = (
+            f"the extended header is Agard's, but NINT = {kind.nint} and NREAL = {kind.nreal} "
+            "describe no record: not decoded"
+        )
+        return Decoded({}, [Note("extended-header-not-decoded", text)])
+    n_records = min(max(n_sections, 0), len(raw) // size)
+    if n_records == 0:
+        return Decoded({}, [])
+    words = np.frombuffer(raw, byteorder + "u4", count=n_records * size // 4).reshape(n_records, -1)
+    integers, reals = (part.astype(np.uint32) for part in np.split(words, [kind.nint], axis=1))
+    return Decoded({"integers": integers.view(np.int32), "reals": reals.view(np.float32)}, [])
 
 
 def _quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
@@ -104,20 +71,11 @@ def _quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
-    return agard_bytes(kind.nint, kind.nreal) * n_sections
-
-
-def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-    return Decoded(
-        *decode_agard(
-            raw, byteorder=byteorder, n_sections=n_sections, nint=kind.nint, nreal=kind.nreal
-        )
-    )
+    return _record_bytes(kind) * n_sections
 
 
 def _may_be(kind: ExtendedKind, n_sections: int) -> bool:
-    size = agard_bytes(kind.nint, kind.nreal)
-    return kind.nreal > 0 and 0 < size * n_sections <= kind.nsymbt
+    return kind.nreal > 0 and 0 < _record_bytes(kind) * n_sections <= kind.nsymbt
 
 
 def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:

@@ -7,7 +7,7 @@ from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.header import decode_text
 from mrcdist.warning_notes import Note
 
-__all__ = ["DECODERS", "decode_symmetry"]
+__all__ = ["DECODERS"]
 
 _LINE = 80
 # 192 lines hold the operators of any space group; a longer text is another thing.
@@ -16,43 +16,23 @@ MAX_BYTES = 1024 * _LINE
 _TEXT = bytes(range(32, 127)) + b"\0\t\n\r"
 
 
-def decode_symmetry(raw: bytes, *, nsymbt: int) -> tuple[tuple[str, ...], list[str]]:
-    """Cut symmetry text into its lines.
-
-    Parameters
-    ----------
-    raw : bytes
-        The extended header from its start. At most `MAX_BYTES` of it are looked at.
-    nsymbt : int
-        Bytes of extended header.
-
-    Returns
-    -------
-    lines : tuple of str
-        Without padding; blank lines are padding too.
-    notes : list of str
-        What is odd.
-    """
+def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
+    """Cut the text into its lines, without padding; blank lines are padding too."""
     used = raw[:MAX_BYTES]
     pieces = (decode_text(used[at : at + _LINE]).strip() for at in range(0, len(used), _LINE))
     lines = tuple(piece for piece in pieces if piece)
     notes: list[str] = []
-    if nsymbt > MAX_BYTES:
-        text = f"{nsymbt} bytes of symmetry text: only the first {MAX_BYTES} are read"
+    if kind.nsymbt > MAX_BYTES:
+        text = f"{kind.nsymbt} bytes of symmetry text: only the first {MAX_BYTES} are read"
         notes.append(Note("symmetry-text-long", text))
     if not all(line.isprintable() for line in lines):
         text = "the symmetry text of the extended header holds bytes that are no text"
         notes.append(Note("symmetry-text-invalid", text))
-    return lines, notes
+    return Decoded({}, notes, lines)
 
 
 def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
     return MAX_BYTES
-
-
-def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-    lines, notes = decode_symmetry(raw, nsymbt=kind.nsymbt)
-    return Decoded({}, notes, lines)
 
 
 def _may_be(kind: ExtendedKind, n_sections: int) -> bool:

@@ -22,15 +22,7 @@ from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubt
 from mrcdist.format.header import decode_text
 from mrcdist.warning_notes import Note
 
-__all__ = [
-    "DECODERS",
-    "FeiLayout",
-    "decode_fei",
-    "fei_quantities",
-    "fei_scan",
-    "fei_words",
-    "record_bytes",
-]
+__all__ = ["DECODERS", "FeiLayout"]
 
 FeiLayout = Literal["FEI1", "FEI2"]
 
@@ -80,22 +72,10 @@ def _mask_bits() -> dict[str, tuple[str, int]]:
 _MASK_BITS = _mask_bits()
 
 
-def record_bytes(layout: FeiLayout, first_bytes: bytes) -> tuple[int, ByteOrder | None]:
-    """Tell the size of a record in bytes, as the first record states it.
+def _record_bytes(layout: FeiLayout, first_bytes: bytes) -> tuple[int, ByteOrder | None]:
+    """Return the size of a record as the first one states it, and the byte order in which it does.
 
-    Parameters
-    ----------
-    layout : {"FEI1", "FEI2"}
-        Which layout the file announces.
-    first_bytes : bytes
-        The first four bytes of the extended header, or more.
-
-    Returns
-    -------
-    size : int
-        The stated size; the layout's standard one where the statement makes no sense.
-    byteorder : {"<", ">"} or None
-        The byte order in which it makes sense; None where it does in neither.
+    The layout's standard size and None where the first four bytes state none in either order.
     """
     orders: tuple[ByteOrder, ...] = ("<", ">")
     for order in orders if len(first_bytes) >= 4 else ():
@@ -105,33 +85,14 @@ def record_bytes(layout: FeiLayout, first_bytes: bytes) -> tuple[int, ByteOrder 
     return STANDARD_BYTES[layout], None
 
 
-def decode_fei(
-    layout: FeiLayout, raw: bytes, *, byteorder: ByteOrder, n_sections: int
-) -> tuple[Columns, list[str]]:
-    """Decode the records of an FEI1 or FEI2 extended header.
+def _decode(layout: FeiLayout, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
+    """Decode the records: fields in the file's units (V, m, degrees, s), text as a list of str.
 
-    Parameters
-    ----------
-    layout : {"FEI1", "FEI2"}
-        Which layout the file announces.
-    raw : bytes
-        The extended header from its start; it may end early or be longer than the records.
-    byteorder : {"<", ">"}
-        The main header's order. The records' own size overrules it. In big-endian records the bit
-        masks are little-endian, as the EPU manual has it.
-    n_sections : int
-        Records that the data need; the others are preallocated space.
-
-    Returns
-    -------
-    columns : mapping
-        Field → ndarray of shape (n_records,), or list of str for text; in the file's units (V, m,
-        degrees, s). Empty where there is no whole record.
-    notes : list of str
-        What is odd.
+    The size that the records state overrules the main header's byte order. In big-endian records
+    the bit masks are little-endian, as the EPU manual has it.
     """
     notes: list[str] = []
-    size, stated = record_bytes(layout, raw)
+    size, stated = _record_bytes(layout, raw)
     if stated is None and raw:
         text = f"the first {layout} record does not begin with its size ({raw[:4].hex(' ')})"
         notes.append(Note("record-size-unstated", f"{text}: read as records of {size} bytes"))
@@ -142,7 +103,7 @@ def decode_fei(
 
     n_records = min(max(n_sections, 0), len(raw) // size)
     if n_records == 0:
-        return {}, notes
+        return Decoded({}, notes)
     dtype = _record_dtype(layout, size, byteorder)
     records = np.frombuffer(raw, dtype, count=n_records)
     columns = {name: _column(records[name]) for name in dtype.names or () if _worth_keeping(name)}
@@ -158,41 +119,19 @@ def decode_fei(
         )
         notes.append(Note("records-blank", text))
     notes += filter(None, (doubtful(q, *_corrected(columns, q.column)) for q in _QUANTITIES))
-    return columns, notes
+    return Decoded(columns, notes)
 
 
-def fei_quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
-    """Compute the quantities of each section, where the bit masks mark them valid.
-
-    Parameters
-    ----------
-    columns : mapping
-        From `decode_fei`.
-
-    Returns
-    -------
-    dict of str to ndarray of float64, shape (n_records,)
-        NaN where unknown. Names and units as in
-        `mrcdist.format.extended.registry.extended_metadata`, and ``pixel_size_x``,
-        ``pixel_size_y``, ``scan_width``, ``scan_height`` in nm.
-    """
+def _quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
+    """Compute the quantities of each section; NaN where the bit masks do not mark them valid."""
     return {q.name: convert(q, *_corrected(columns, q.column)) for q in _QUANTITIES}
 
 
-def fei_words(columns: Columns) -> dict[str, str]:
-    """Give what the records say in words, where all valid ones say the same.
+def _words(columns: Columns) -> dict[str, str]:
+    """Return what the records say in words, where all valid ones say the same.
 
-    Parameters
-    ----------
-    columns : mapping
-        From `decode_fei`.
-
-    Returns
-    -------
-    dict of str to str
-        ``TEM.microscope``; ``TEM.acquisition_mode``, "TEM" or "STEM"; and
-        ``TEM.Detector.detector_type``, only where either a camera or a STEM detector is named:
-        where both are, the records do not tell which of them took the data.
+    Where both a camera and a STEM detector are named, the records do not tell which of them took
+    the data.
     """
     modes = {1: "TEM", 2: "STEM"}
     camera, stem_detector = _shared(columns, "Camera name"), _shared(columns, "STEM Detector name")
@@ -204,19 +143,8 @@ def fei_words(columns: Columns) -> dict[str, str]:
     return {name: word for name, word in words.items() if word}
 
 
-def fei_scan(columns: Columns) -> RecordedScan | None:
-    """Tell which area was scanned, and how.
-
-    Parameters
-    ----------
-    columns : mapping
-        From `decode_fei`.
-
-    Returns
-    -------
-    RecordedScan or None
-        None where the records do not tell, or disagree.
-    """
+def _scan(columns: Columns) -> RecordedScan | None:
+    """Return the area that was scanned; None where the records do not tell, or disagree."""
     edges = [_shared(columns, f"Scan size {edge}") for edge in ("bottom", "top", "right", "left")]
     if any(edge is None for edge in edges):
         return None
@@ -290,20 +218,20 @@ def _shared(columns: Columns, name: str) -> Any:
 
 def _decoder(layout: FeiLayout) -> Decoder:
     def bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
-        return record_bytes(layout, first_bytes)[0] * n_sections
+        return _record_bytes(layout, first_bytes)[0] * n_sections
 
     def decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-        return Decoded(*decode_fei(layout, raw, byteorder=byteorder, n_sections=n_sections))
+        return _decode(layout, raw, byteorder, n_sections)
 
     def fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-        return record_bytes(layout, raw)[1] is not None
+        return _record_bytes(layout, raw)[1] is not None
 
     def proves(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
         """Whether the first record has the layout's size, or the second says the same size."""
-        size, stated = record_bytes(layout, raw)
+        size, stated = _record_bytes(layout, raw)
         return stated is not None and (
             size == STANDARD_BYTES[layout]
-            or (len(raw) >= 2 * size and record_bytes(layout, raw[size:]) == (size, stated))
+            or (len(raw) >= 2 * size and _record_bytes(layout, raw[size:]) == (size, stated))
         )
 
     return Decoder(
@@ -313,9 +241,9 @@ def _decoder(layout: FeiLayout) -> Decoder:
         proves=proves,
         bytes_needed=bytes_needed,
         decode=decode,
-        quantities=fei_quantities,
-        words=fei_words,
-        scan=fei_scan,
+        quantities=_quantities,
+        words=_words,
+        scan=_scan,
     )
 
 

@@ -20,7 +20,7 @@ from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
 from mrcdist.warning_notes import Note
 
-__all__ = ["DECODERS", "decode_old_fei", "is_old_fei_size", "old_fei_quantities"]
+__all__ = ["DECODERS"]
 
 RECORD_BYTES = 128
 
@@ -58,47 +58,11 @@ _QUANTITIES = (
 )
 
 
-def is_old_fei_size(nsymbt: int, n_sections: int) -> bool:
-    """Whether an unnamed extended header has the size of an old FEI one.
-
-    Parameters
-    ----------
-    nsymbt : int
-        Bytes of extended header.
-    n_sections : int
-        Sections of the file: up to 1024 have a block of 1024 records, more have 8192.
-
-    Returns
-    -------
-    bool
-    """
-    return nsymbt == RECORD_BYTES * (1024 if n_sections <= 1024 else 8192)
-
-
-def decode_old_fei(
-    raw: bytes, *, byteorder: ByteOrder, n_sections: int
-) -> tuple[Columns, list[str]]:
-    """Decode the records of an old FEI extended header.
-
-    Parameters
-    ----------
-    raw : bytes
-        The extended header from its start.
-    byteorder : {"<", ">"}
-        The main header's order.
-    n_sections : int
-        Records that the data need.
-
-    Returns
-    -------
-    columns : mapping of str to ndarray of float32, shape (n_records,)
-        In the file's units. Empty where the bytes are no such records.
-    notes : list of str
-        What is odd.
-    """
+def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
+    """Decode the records, in the file's units; nothing where the bytes are no such records."""
     n_records = min(max(n_sections, 0), len(raw) // RECORD_BYTES)
     if n_records == 0:
-        return {}, []
+        return Decoded({}, [])
     stored = np.frombuffer(raw, byteorder + "f4", count=n_records * RECORD_BYTES // 4)
     table = stored.reshape(n_records, -1)[:, : len(_NAMES)].astype(np.float32)
     if not _make_sense(table):
@@ -106,7 +70,7 @@ def decode_old_fei(
             f"the extended header has the size of an old FEI one ({n_records} records looked at), "
             "but its numbers make no sense as tilts, positions and magnifications: not decoded"
         )
-        return {}, [Note("extended-header-not-decoded", text)]
+        return Decoded({}, [Note("extended-header-not-decoded", text)])
     columns = {name: table[:, i].copy() for i, name in enumerate(_NAMES)}
     written = _written(columns)
     notes: list[str] = []
@@ -115,24 +79,11 @@ def decode_old_fei(
         notes.append(Note("records-blank", text))
     distinct = {quantity.column: quantity for quantity in _QUANTITIES}.values()
     notes += filter(None, (doubtful(q, columns[q.column], written) for q in distinct))
-    return columns, notes
+    return Decoded(columns, notes)
 
 
-def old_fei_quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
-    """Compute the quantities of each section; NaN in blank records.
-
-    Parameters
-    ----------
-    columns : mapping
-        From `decode_old_fei`.
-
-    Returns
-    -------
-    dict of str to ndarray of float64, shape (n_records,)
-        Names and units as in `mrcdist.format.extended.registry.extended_metadata`, and
-        ``pixel_size_x``,
-        ``pixel_size_y`` in nm.
-    """
+def _quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
+    """Compute the quantities of each section; NaN in blank records."""
     if not columns:
         return {}
     written = _written(columns)
@@ -158,7 +109,8 @@ def _make_sense(table: npt.NDArray[np.float32]) -> bool:
 
 
 def _recognise(kind: ExtendedKind, n_sections: int) -> bool:
-    return is_old_fei_size(kind.nsymbt, n_sections)
+    """Whether there is a block of 1024 records, or for more sections of 8192."""
+    return kind.nsymbt == RECORD_BYTES * (1024 if n_sections <= 1024 else 8192)
 
 
 def _may_be(kind: ExtendedKind, n_sections: int) -> bool:
@@ -189,10 +141,6 @@ def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> in
     return RECORD_BYTES * n_sections
 
 
-def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-    return Decoded(*decode_old_fei(raw, byteorder=byteorder, n_sections=n_sections))
-
-
 DECODERS = (
     Decoder(
         "FEI",
@@ -203,6 +151,6 @@ DECODERS = (
         bytes_needed=_bytes_needed,
         largest_placeholder=4,  # binned by IMOD's programs
         decode=_decode,
-        quantities=old_fei_quantities,
+        quantities=_quantities,
     ),
 )

@@ -14,13 +14,7 @@ from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
 from mrcdist.format.extended.quantities import Columns, Quantity, convert
 from mrcdist.warning_notes import Note
 
-__all__ = [
-    "DECODERS",
-    "decode_serialem",
-    "is_serialem",
-    "serialem_bytes",
-    "serialem_quantities",
-]
+__all__ = ["DECODERS"]
 
 # Two-byte integers of each bit of NREAL. The last five bits are reserved.
 _ITEMS: tuple[tuple[str, ...], ...] = (
@@ -53,79 +47,31 @@ _QUANTITIES = (
 )
 
 
-def serialem_bytes(nint: int, nreal: int) -> int:
-    """Count the bytes a section of a SerialEM extended header; 0 where it cannot be one.
-
-    Parameters
-    ----------
-    nint, nreal : int
-        From the main header.
-
-    Returns
-    -------
-    int
-        NINT, if the items that NREAL announces add up to it.
-    """
-    if not 0 < nreal < 2 ** len(_ITEMS):
+def _record_bytes(kind: ExtendedKind) -> int:
+    """NINT, if the items that NREAL announces add up to it; else 0."""
+    if not 0 < kind.nreal < 2 ** len(_ITEMS):
         return 0
-    return nint if 2 * len(_fields(nreal)) == nint else 0
+    return kind.nint if 2 * len(_fields(kind.nreal)) == kind.nint else 0
 
 
-def is_serialem(*, nsymbt: int, n_sections: int, nint: int, nreal: int) -> bool:
-    """Whether an unnamed extended header is SerialEM's: the items add up, and all sections fit.
+def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
+    """Decode the records: all items but the reserved ones.
 
-    Parameters
-    ----------
-    nsymbt : int
-        Bytes of extended header.
-    n_sections, nint, nreal : int
-        From the main header.
-
-    Returns
-    -------
-    bool
+    ``tilt_angle`` (degrees), ``piece_x``, ``piece_y``, ``piece_z`` (pixels; montage section),
+    ``stage_x``, ``stage_y`` (µm), ``magnification``, ``intensity``, ``exposure_dose`` (e⁻/Å²).
     """
-    size = serialem_bytes(nint, nreal)
-    return size > 0 and size * n_sections <= nsymbt
-
-
-def decode_serialem(
-    raw: bytes, *, byteorder: ByteOrder, n_sections: int, nint: int, nreal: int
-) -> tuple[Columns, list[str]]:
-    """Decode the records of a SerialEM extended header.
-
-    Parameters
-    ----------
-    raw : bytes
-        The extended header from its start.
-    byteorder : {"<", ">"}
-        The main header's order.
-    n_sections : int
-        Records that the data need.
-    nint, nreal : int
-        From the main header.
-
-    Returns
-    -------
-    columns : mapping of str to ndarray, shape (n_records,)
-        Of ``tilt_angle`` (degrees), ``piece_x``, ``piece_y``, ``piece_z`` (pixels; montage
-        section), ``stage_x``, ``stage_y`` (µm), ``magnification``, ``intensity`` and
-        ``exposure_dose`` (e⁻/Å²), those that are there. Reserved items are left out.
-    notes : list of str
-        What is odd.
-    """
-    size = serialem_bytes(nint, nreal)
+    size = _record_bytes(kind)
     if size == 0:
         text = (
-            f"the extended header is SerialEM's, but the items of NREAL = {nreal} do not add up to "
-            f"NINT = {nint} bytes a section: not decoded"
+            f"the extended header is SerialEM's, but the items of NREAL = {kind.nreal} do not add "
+            f"up to NINT = {kind.nint} bytes a section: not decoded"
         )
-        return {}, [Note("extended-header-not-decoded", text)]
+        return Decoded({}, [Note("extended-header-not-decoded", text)])
     n_records = min(max(n_sections, 0), len(raw) // size)
     if n_records == 0:
-        return {}, []
+        return Decoded({}, [])
     table = np.frombuffer(raw, byteorder + "i2", count=n_records * size // 2)
-    stored = dict(zip(_fields(nreal), table.reshape(n_records, -1).T, strict=True))
+    stored = dict(zip(_fields(kind.nreal), table.reshape(n_records, -1).T, strict=True))
     columns: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int16]] = {}
     for name, column in stored.items():
         if name.startswith("reserved") or name.endswith("_low"):
@@ -136,22 +82,10 @@ def decode_serialem(
             columns[name] = column * _SCALES[name]
         else:
             columns[name] = column.astype(np.int16)
-    return columns, []
+    return Decoded(columns, [])
 
 
-def serialem_quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
-    """Compute the quantities of each section.
-
-    Parameters
-    ----------
-    columns : mapping
-        From `decode_serialem`.
-
-    Returns
-    -------
-    dict of str to ndarray of float64, shape (n_records,)
-        Names and units as in `mrcdist.format.extended.registry.extended_metadata`.
-    """
+def _quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
     known = {q: np.asarray(columns[q.column]) for q in _QUANTITIES if q.column in columns}
     return {q.name: convert(q, values, np.ones(len(values), bool)) for q, values in known.items()}
 
@@ -175,19 +109,13 @@ def _serialem_float(
 
 
 def _is_serialem(kind: ExtendedKind, n_sections: int) -> bool:
-    return is_serialem(nsymbt=kind.nsymbt, n_sections=n_sections, nint=kind.nint, nreal=kind.nreal)
+    """Whether the items add up, and all sections fit."""
+    size = _record_bytes(kind)
+    return size > 0 and size * n_sections <= kind.nsymbt
 
 
 def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
-    return serialem_bytes(kind.nint, kind.nreal) * n_sections
-
-
-def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-    return Decoded(
-        *decode_serialem(
-            raw, byteorder=byteorder, n_sections=n_sections, nint=kind.nint, nreal=kind.nreal
-        )
-    )
+    return _record_bytes(kind) * n_sections
 
 
 def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
@@ -206,6 +134,6 @@ DECODERS = (
         fits=_fits,
         bytes_needed=_bytes_needed,
         decode=_decode,
-        quantities=serialem_quantities,
+        quantities=_quantities,
     ),
 )
