@@ -15,14 +15,12 @@ from mrcdist.errors import FormatError, MissingExtraError
 
 __all__ = [
     "CHUNK_HEADER_BYTES",
-    "MAX_CHUNK_BYTES",
     "BloscHeader",
     "decompress",
     "parse_chunk_header",
 ]
 
 CHUNK_HEADER_BYTES = 16
-MAX_CHUNK_BYTES = 2**31 - 1  # sizes in a chunk header are signed 32-bit integers
 
 # The stream format inside a chunk, bits 5-7 of its flags; lz4hc writes lz4's.
 _STREAMS = ("blosclz", "lz4", "snappy", "zlib", "zstd")
@@ -71,7 +69,7 @@ class BloscHeader:
         return _STREAMS[number] if number < len(_STREAMS) else "other"
 
 
-def parse_chunk_header(raw: bytes, *, limit: int = MAX_CHUNK_BYTES) -> BloscHeader:
+def parse_chunk_header(raw: bytes) -> BloscHeader:
     """Read and check a chunk's header.
 
     Layout, little-endian whatever the file's byte order: version, stream version, flags, typesize
@@ -81,8 +79,6 @@ def parse_chunk_header(raw: bytes, *, limit: int = MAX_CHUNK_BYTES) -> BloscHead
     ----------
     raw : bytes
         The chunk's first 16 bytes; more are not looked at.
-    limit : int, default 2**31 - 1
-        The most bytes that the chunk may claim to hold.
 
     Returns
     -------
@@ -99,8 +95,8 @@ def parse_chunk_header(raw: bytes, *, limit: int = MAX_CHUNK_BYTES) -> BloscHead
     header = BloscHeader(version, flags, typesize, nbytes, blocksize, ctbytes)
     if version not in _LIBRARIES:
         raise _not_a_chunk(raw, f"version {version} is none of {', '.join(map(str, _LIBRARIES))}")
-    if not 0 <= nbytes <= limit:
-        raise _not_a_chunk(raw, f"{nbytes} decompressed bytes, of 0 to {limit} possible")
+    if nbytes < 0:
+        raise _not_a_chunk(raw, f"{nbytes} decompressed bytes")
     if ctbytes < CHUNK_HEADER_BYTES:
         raise _not_a_chunk(raw, f"{ctbytes} bytes of chunk, fewer than its header has")
     if typesize == 0 or (nbytes > 0 and not 0 < blocksize <= nbytes):

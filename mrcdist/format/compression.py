@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["PROBE_BYTES", "Compression", "detect_compression", "parallel_advice"]
+__all__ = ["Compression", "detect_compression", "parallel_advice"]
 
 Compression = Literal["gzip", "bzip2", "xz", "zstd", "zip"]
-
-PROBE_BYTES = 10
 
 # bzip2's block begins with the digits of pi; an empty stream has only the end mark.
 _BZIP2_BLOCKS = (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90")
@@ -33,7 +31,7 @@ def detect_compression(first_bytes: bytes) -> Compression | None:
     Parameters
     ----------
     first_bytes : bytes
-        The beginning of the file, `PROBE_BYTES` or more of it (fewer if it is shorter).
+        The beginning of the file, 10 bytes or more of it (fewer if it is shorter).
 
     Returns
     -------

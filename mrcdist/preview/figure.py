@@ -17,7 +17,6 @@ __all__ = ["preview_figure"]
 
 _INK, _MARK = "#333333", "#ff3864"
 _BRIGHT, _DARK = "#4cc9f0", "#5ce08a"
-_MISSING = "#c9d4e5"
 _TEXT_WIDTH, _TITLE_HEIGHT, _BAR_WIDTH = 3.7, 0.32, 0.95  # inches
 _CHARACTERS = 50
 _LABEL_WIDTH = 18

@@ -7,7 +7,6 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Literal
 
 import numpy as np
 
@@ -21,9 +20,8 @@ from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Bytes
 from mrcdist.storage.version import Version
 
-__all__ = ["STREAMS", "Stream", "StreamReader", "read_stream_head", "stream_holds"]
+__all__ = ["STREAMS", "StreamReader", "read_stream_head", "stream_holds"]
 
-Stream = Literal["gzip", "bzip2"]
 STREAMS = ("gzip", "bzip2")
 
 # Bytes read and decompressed at a time, and bytes passed to the decompressor at a time, which

@@ -10,7 +10,10 @@ DE Server names the files of an acquisition after its stem, ``YYYYMMDD_number[_s
 
 A suffix may be anything, so that one acquisition's names can look like another's: a suffix of
 digits like a part's number, a suffix and a name like a longer name. Each function therefore takes
-a listing of the folder, and a file belongs to the longest stem that is at home there.
+a listing of the directory, and a file belongs to the longest stem that is at home there.
+
+In all functions, `movie_name` is the base name of a movie, and `listing` has the base names of the
+files in its directory.
 """
 
 from __future__ import annotations
@@ -78,51 +81,21 @@ class Companion:
 
 
 def find_sidecar(movie_name: str, listing: Iterable[str]) -> str | None:
-    """Return the name of a movie's sidecar.
+    """Return the name of a movie's sidecar, as listed, or None.
 
-    Parameters
-    ----------
-    movie_name : str
-        Base name of the movie.
-    listing : iterable of str
-        Base names of the files in its folder.
-
-    Returns
-    -------
-    str or None
-        As listed. A numbered movie takes the sidecar without the number only where that does not
-        belong to a movie without number.
+    A numbered movie takes the sidecar without the number only where that does not belong to a movie
+    without number.
     """
     return _Folder(listing).beside(movie_name, SIDECAR_ENDING)
 
 
 def find_scan_points(movie_name: str, listing: Iterable[str]) -> str | None:
-    """Return the name of the list of a movie's scan points.
-
-    Parameters
-    ----------
-    movie_name : str
-        Base name of the movie.
-    listing : iterable of str
-        Base names of the files in its folder.
-
-    Returns
-    -------
-    str or None
-        As listed; found as `find_sidecar` does.
-    """
+    """Return the name of the list of a movie's scan points, found as `find_sidecar` does."""
     return _Folder(listing).beside(movie_name, SCAN_POINTS_ENDING)
 
 
 def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
     """Return the movies that make up one acquisition, in the order of their frames.
-
-    Parameters
-    ----------
-    movie_name : str
-        Base name of the movie, or of any of its parts.
-    listing : iterable of str
-        Base names of the files in its folder.
 
     Returns
     -------
@@ -157,13 +130,7 @@ def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_numbered(movie_name: str) -> bool:
-    """Whether a movie can be a numbered part of an acquisition, going by its name alone.
-
-    Parameters
-    ----------
-    movie_name : str
-        Base name of the movie.
-    """
+    """Whether a movie can be a numbered part of an acquisition, going by its name alone."""
     return NUMBERED_STEM.fullmatch(stem_of(movie_name, MOVIE_ENDING) or "") is not None
 
 
@@ -221,15 +188,7 @@ def find_gap(names: Iterable[str]) -> str | None:
 def acquisitions(names: Iterable[str]) -> list[str]:
     """Return the stems of the acquisitions whose movies, or parts of one, are among some files.
 
-    Parameters
-    ----------
-    names : iterable of str
-        Base names of files.
-
-    Returns
-    -------
-    list of str
-        A movie without number and the numbered ones of its stem are no parts of each other.
+    A movie without number and the numbered ones of its stem are no parts of each other.
     """
     parts = {part for name in names if (part := _any_part(name))}
     whole = {base for base, number in parts if number is None}
@@ -243,13 +202,6 @@ def acquisitions(names: Iterable[str]) -> list[str]:
 
 def find_companions(movie_name: str, listing: Iterable[str]) -> tuple[Companion, ...]:
     """Return the virtual and external images of a movie's acquisition.
-
-    Parameters
-    ----------
-    movie_name : str
-        Base name of the movie.
-    listing : iterable of str
-        Base names of the files in its folder.
 
     Returns
     -------

@@ -29,36 +29,15 @@ def sidecar_candidates(movie_name: str) -> tuple[str, ...]:
     """Return the names that a movie's sidecar can have, best first.
 
     For stores that cannot list a directory; where there is a listing, `filenames.find_sidecar`
-    knows better.
-
-    Parameters
-    ----------
-    movie_name : str
-        Base name of the movie.
-
-    Returns
-    -------
-    tuple of str
-        The movie's own stem, then that without the number of a part, each with ``_info.txt``. A
-        stem is never shortened below ``YYYYMMDD_number``, and only if it begins so. Empty unless
-        `movie_name` ends in ``_movie.mrc``, in capitals or not.
+    knows better. The names are those of the movie's own stem, then of that without the number of a
+    part. A stem is never shortened below ``YYYYMMDD_number``, and only if it begins so. There are
+    none unless `movie_name` ends in ``_movie.mrc``, in capitals or not.
     """
     return _candidates(movie_name, SIDECAR_ENDING)
 
 
 def scan_points_candidates(movie_name: str) -> tuple[str, ...]:
-    """Return the names that the list of a movie's scan points can have, best first.
-
-    Parameters
-    ----------
-    movie_name : str
-        Base name of the movie.
-
-    Returns
-    -------
-    tuple of str
-        As of `sidecar_candidates`, each with ``_scan_coordinates.csv``.
-    """
+    """Return the names that a list of scan points can have, as `sidecar_candidates` does."""
     return _candidates(movie_name, SCAN_POINTS_ENDING)
 
 

@@ -251,20 +251,11 @@ def extended_metadata(header: ExtendedHeader) -> dict[str, dict[str, Any]]:
 
 
 def section_pixel_size(header: ExtendedHeader) -> tuple[float, float] | None:
-    """Pixel size that the records state.
+    """Return the pixel size that the records state, along y and x in nm.
 
-    In a scan that a camera recorded, it may be the step of the scan, which is no pixel of the
-    sections: compare with `scan_step`.
-
-    Parameters
-    ----------
-    header : ExtendedHeader
-
-    Returns
-    -------
-    tuple of float or None
-        Along y and x, in nm. None where the records have none, where it changes from section to
-        section, and where it is above 1 m, which means that the unit is not the metre.
+    None where they have none, where it changes from section to section, and where it is above 1 m,
+    which means that the unit is not the metre. In a scan that a camera recorded, it may be the step
+    of the scan, which is no pixel of the sections: compare with `scan_step`.
     """
     return _pair(header, "pixel_size_y", "pixel_size_x")
 
@@ -280,17 +271,7 @@ def pixel_size_note(header: ExtendedHeader) -> Note | None:
 
 
 def tilt_angles(header: ExtendedHeader) -> npt.NDArray[np.float64] | None:
-    """Tilt of the stage, section by section.
-
-    Parameters
-    ----------
-    header : ExtendedHeader
-
-    Returns
-    -------
-    ndarray of float64, shape (n_records,), or None
-        Alpha tilt in degrees. None where the records have none, or not all of them.
-    """
+    """Return the alpha tilt of each section in degrees; None where not all records have one."""
     tilts = _quantities(header).get("TEM.Stage.tilt_alpha")
     return tilts if tilts is not None and tilts.size and np.isfinite(tilts).all() else None
 
@@ -301,54 +282,27 @@ def recorded_scan(header: ExtendedHeader) -> RecordedScan | None:
 
 
 def scan_shape(header: ExtendedHeader, *, n_sections: int) -> tuple[int, int] | None:
-    """Shape of the scan, if each section is one of its points.
+    """Return the shape of the scan (y, x), if each of the file's sections is one of its points.
 
-    Parameters
-    ----------
-    header : ExtendedHeader
-    n_sections : int
-        Sections of the file.
-
-    Returns
-    -------
-    tuple of int or None
-        Points along y and x: bottom - top, right - left of FEI's records. None where they do not
-        multiply to `n_sections`, where there is but one section, and in a serpentine scan, whose
-        frames are in an order that the records do not settle; `scan_shape_note` says why.
+    None where the points do not multiply to `n_sections`, where there is but one section, and in a
+    serpentine scan, whose frames are in an order that the records do not settle;
+    `scan_shape_note` says why.
     """
     return _scan(header, n_sections)[0]
 
 
 def scan_shape_note(header: ExtendedHeader, *, n_sections: int) -> str | None:
-    """Say why a scan that the records mention does not give the shape.
+    """Say why a scan that the records mention does not give the shape; None if it does.
 
     For a message where a scan is looked for: a stack of scanned images mentions one too.
-
-    Parameters
-    ----------
-    header : ExtendedHeader
-    n_sections : int
-        Sections of the file.
-
-    Returns
-    -------
-    str or None
-        None where `scan_shape` has a shape, or no scan is mentioned.
     """
     return _scan(header, n_sections)[1]
 
 
 def scan_step(header: ExtendedHeader) -> tuple[float, float] | None:
-    """Distance between scan points: FEI's full scan field of view by the points scanned.
+    """Return the distance of scan points along y and x in nm, if the records tell.
 
-    Parameters
-    ----------
-    header : ExtendedHeader
-
-    Returns
-    -------
-    tuple of float or None
-        Along y and x, in nm. None where the records do not tell.
+    It is FEI's full scan field of view by the points scanned.
     """
     field = _pair(header, "scan_height", "scan_width")
     scan = recorded_scan(header) if field else None
