@@ -19,9 +19,12 @@ class Destination(Protocol):
     def grid(self) -> Grid:
         """The cells in which it is written."""
 
+    def cost(self, nbytes: int) -> tuple[int, int]:
+        """Return what a block of so many bytes takes: requests, and bytes of memory beside it."""
+
     @property
-    def requests(self) -> int:
-        """Requests to the store that a whole cell takes; 0 on a disk."""
+    def remarks(self) -> tuple[str, ...]:
+        """What the caller should know of how it is written."""
 
     @property
     def date(self) -> str:

@@ -51,7 +51,7 @@ class LocalDestination:
     grid: Grid
     date: str = ""
 
-    requests = 0
+    remarks = ()
 
     @property
     def path(self) -> Path:
@@ -148,6 +148,10 @@ class LocalDestination:
     def kept(self) -> frozenset[int]:
         """See `Destination.kept`."""
         return frozenset(int(path.stem) for path in self.folder.glob("*.block"))
+
+    def cost(self, nbytes: int) -> tuple[int, int]:
+        """See `Destination.cost`."""
+        return 0, 0
 
     def write(self, start: int, raw: Any) -> None:
         """See `Destination.write`."""

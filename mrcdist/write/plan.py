@@ -91,28 +91,22 @@ class WritePlan:
         stored = largest * self.header.storage.row_bytes(self.array.chunksize[-1])
         block = math.prod(self.array.chunksize) * self.array.dtype.itemsize
         copied = 0 if self._stored_as_they_are else stored
-        remarks = self.notes
         if destination is None:
-            remarks = (
-                *remarks,
+            tasks, requests, beside = 1, 0, 0
+            remarks: tuple[str, ...] = (
                 "this store takes a file from its start to its end: one task writes it",
             )
-        requests = 0
-        if destination is not None and destination.requests:
-            requests = -(-stored // destination.grid.step) + 2
-        parts = (
-            0
-            if destination is None
-            else min(4 * destination.grid.step, stored) * destination.requests
-        )
+        else:
+            tasks, remarks = self.array.npartitions, destination.remarks
+            requests, beside = destination.cost(stored)
         return WriteEstimate(
             self.location.shown,
-            1 if destination is None else self.array.npartitions,
+            tasks,
             self.nbytes,
             stored,
             requests,
-            block + copied + parts,
-            remarks,
+            block + copied + beside,
+            (*self.notes, *remarks),
         )
 
     @property
@@ -130,7 +124,9 @@ class WritePlan:
         block = math.prod(self.array.chunksize[:-1]) * self.header.storage.row_bytes(
             self.array.chunksize[-1]
         )
-        return S3Destination(self.location, s3_grid(self.header.data_offset, self.nbytes, block))
+        limits = S3Limits()
+        grid = s3_grid(self.header.data_offset, self.nbytes, block, limits)
+        return S3Destination(self.location, grid, limits)
 
     def write(self, stream: TextIO | None = None) -> WriteReport:
         """Compute the array, write it, and return what was written.

@@ -1,36 +1,29 @@
-"""Objects in S3: one multipart upload, to which each task adds its own parts."""
+"""Objects in S3: a multipart upload, to which each task adds its own parts."""
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import json
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
-from mrcdist.config import read_settings
-from mrcdist.errors import (
-    AccessDeniedError,
-    FileChangedError,
-    MissingFileError,
-    WriteError,
-)
-from mrcdist.storage.location import Location, here
-from mrcdist.storage.retry import Attempts
+from mrcdist.errors import MissingFileError
+from mrcdist.storage.location import Location
 from mrcdist.write.errors import exists, interrupted, write_errors
 from mrcdist.write.grid import Grid, Piece
+from mrcdist.write.s3_parts import S3Limits, copied_ranges, segments
+from mrcdist.write.s3_upload import S3Upload, run_together
 
 __all__ = ["S3Destination", "is_s3"]
 
 # Of one task: more connections than that add nothing to a block's upload.
 _PARTS_AT_A_TIME = 4
-
-_MARK = "mrcdist-write"
+_COPIES_AT_A_TIME = 32
 
 
 def is_s3(location: Location) -> bool:
@@ -40,28 +33,28 @@ def is_s3(location: Location) -> bool:
 
 @dataclass(frozen=True)
 class S3Destination:
-    """One multipart upload, with the records of its blocks as small objects beside it.
+    """An upload, with the records of its blocks as small objects beside it.
+
+    A file of more parts than an upload may have is uploaded in segments, which are objects beside
+    it, too; in the end, the store copies them to the upload.
 
     Parameters
     ----------
     location : Location
     grid : Grid
+    limits : S3Limits
     date : str
-    upload : str
-        Its UploadId.
-    mark : str
-        Stored with the object: which call has written it.
+    uploads : tuple of S3Upload
+        The file's own, then those of the segments.
     overwrite : bool
     """
 
     location: Location
     grid: Grid
+    limits: S3Limits = field(default_factory=S3Limits)
     date: str = ""
-    upload: str = ""
-    mark: str = ""
+    uploads: tuple[S3Upload, ...] = ()
     overwrite: bool = False
-
-    requests = 1
 
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
         """Make room for the file, or find what an earlier call has left.
@@ -88,31 +81,52 @@ class S3Destination:
             raise exists(self.location.shown)
         earlier = self._earlier()
         if earlier is not None:
-            upload = str(earlier.get("upload", ""))
-            if resume and earlier["about"] == about and upload in self._uploads():
-                return replace(
-                    found, date=str(earlier["date"]), upload=upload, mark=str(earlier["mark"])
-                )
+            begun = replace(found, date=str(earlier["date"]), uploads=self._begun(earlier))
+            if resume and earlier["about"] == about and begun._main.is_open():
+                return begun
             if resume or not overwrite:
                 raise interrupted(
-                    self.location.shown, self._shown_prefix, differs=resume and upload != ""
+                    self.location.shown,
+                    self._shown_prefix,
+                    differs=resume and begun.uploads != (),
                 )
-            replace(self, upload=upload).abandon()
-        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+            begun.abandon()
+        found = replace(found, date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"))
         mark = uuid.uuid4().hex
-        answer = self._call(
-            "create_multipart_upload",
-            ContentType="application/octet-stream",
-            Metadata={_MARK: mark},
-        )
-        found = replace(found, date=date, upload=str(answer["UploadId"]), mark=mark)
-        plan = {"about": about, "date": date, "upload": found.upload, "mark": mark}
         try:
+            for upload in self._objects(1 + len(segments(self.grid, self.limits))):
+                found = replace(found, uploads=(*found.uploads, upload.begin(mark)))
+            plan = {
+                "about": about,
+                "date": found.date,
+                "mark": mark,
+                "uploads": [each.upload for each in found.uploads],
+            }
             self._put(self._beside("plan.json"), json.dumps(plan).encode())
         except BaseException:
             found.abandon()
             raise
         return found
+
+    def _objects(self, number: int) -> list[S3Upload]:
+        """The file and its segments, so many in all; their uploads have not begun."""
+        bucket, key = self._path
+        # s3fs's own name for the protocol, whatever the caller's is.
+        beside = f"s3://{bucket}/{key}.mrcdist-write/segment-"
+        names = [f"{beside}{segment}" for segment in range(number - 1)]
+        urls = [self.location.url, *names]
+        return [S3Upload(replace(self.location, url=url)) for url in urls]
+
+    def _begun(self, earlier: dict[str, Any]) -> tuple[S3Upload, ...]:
+        mark, known = str(earlier.get("mark", "")), earlier.get("uploads", ())
+        return tuple(
+            replace(upload, mark=mark, upload=str(name))
+            for upload, name in zip(self._objects(len(known)), known, strict=False)
+        )
+
+    @property
+    def _main(self) -> S3Upload:
+        return self.uploads[0]
 
     @property
     def _path(self) -> tuple[str, str]:
@@ -137,73 +151,58 @@ class S3Destination:
             return {"about": None, "date": ""}
         return found if isinstance(found, dict) else {"about": None, "date": ""}
 
-    def _uploads(self) -> set[str]:
-        _, key = self._path
-        answer = self._call("list_multipart_uploads", Key=None, Prefix=key)
-        return {each["UploadId"] for each in answer.get("Uploads", ()) if each["Key"] == key}
-
     def kept(self) -> frozenset[int]:
         """See `Destination.kept`."""
-        mine = f".{self.mark}.block"
+        mine = f".{self._main.mark}.block"
         names = [name.rpartition("/")[2] for name in self._names_beside()]
         return frozenset(int(n.removesuffix(mine)) for n in names if n.endswith(mine))
 
     def write(self, start: int, raw: Any) -> None:
         """See `Destination.write`."""
         view = memoryview(raw).cast("B")
-        first = self.grid.number(start)
-        last = self.grid.number(start + view.nbytes - 1)
-        fs, _ = self.location.filesystem()
 
-        async def send(number: int) -> None:
-            low, high = self.grid.span(number)
-            # A copy of one part at a time: the client takes bytes.
-            await self._patiently(
-                lambda: self._upload_part(fs, number, bytes(view[low - start : high - start]))
-            )
+        async def send(upload: S3Upload, part: int, low: int, high: int) -> None:
+            try:
+                # A copy of the part: the client takes bytes.
+                await upload.send(part, bytes(view[low - start : high - start]))
+            except Exception:
+                # Is a task whose worker was lost being done again?
+                if not (await self._main.found_whole() or await upload.found_whole()):
+                    raise
 
-        async def send_all() -> None:
-            slots = asyncio.Semaphore(_PARTS_AT_A_TIME)
+        first, last = self.grid.number(start), self.grid.number(start + view.nbytes - 1)
+        calls = [
+            functools.partial(send, *self._part(number), *self.grid.span(number))
+            for number in range(first, last + 1)
+        ]
+        run_together(self.location, calls, slots=self._parts_at_a_time(view.nbytes))
 
-            async def in_turn(number: int) -> None:
-                async with slots:
-                    await send(number)
-
-            async with asyncio.TaskGroup() as group:
-                for number in range(first, last + 1):
-                    group.create_task(in_turn(number))
-
-        try:
-            with write_errors(self.location):
-                try:
-                    sync(fs.loop, send_all)
-                except BaseExceptionGroup as failed:
-                    raise failed.exceptions[0] from None
-        except WriteError:
-            if not self._is_whole():  # else a task whose worker was lost is being done again
-                raise
-
-    async def _upload_part(self, fs: Any, number: int, body: bytes) -> None:
-        bucket, key = self._path
-        await fs._call_s3(
-            "upload_part",
-            Bucket=bucket,
-            Key=key,
-            UploadId=self.upload,
-            PartNumber=number + 1,
-            Body=body,
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """See `Destination.remarks`."""
+        objects = len(segments(self.grid, self.limits))
+        if not objects:
+            return ()
+        return (
+            f"an upload has at most {self.limits.parts:,} parts: {objects} objects are uploaded, "
+            "which the store then copies to one; meanwhile, it holds them twice",
         )
 
-    async def _patiently(self, call: Any) -> None:
-        attempts = Attempts(read_settings(), self.location.shown, self.location.scrub)
-        while True:
-            attempts.begin()
-            try:
-                await call()
-            except Exception as error:  # noqa: BLE001 the store's own errors
-                await asyncio.sleep(attempts.failed(error))
-            else:
-                return
+    def cost(self, nbytes: int) -> tuple[int, int]:
+        """See `Destination.cost`."""
+        sent = min(self._parts_at_a_time(nbytes) * self.grid.step, nbytes)
+        return -(-nbytes // self.grid.step) + 2, sent
+
+    def _parts_at_a_time(self, nbytes: int) -> int:
+        """As many as add half of the block to what a task takes; of small blocks, two."""
+        return max(2, min(_PARTS_AT_A_TIME, nbytes // (2 * self.grid.step)))
+
+    def _part(self, cell: int) -> tuple[S3Upload, int]:
+        """The upload that a cell belongs to, and its number there."""
+        if len(self.uploads) == 1:
+            return self._main, cell + 1
+        segment, before = divmod(cell, self.limits.parts)
+        return self.uploads[1 + segment], before + 1
 
     def keep(self, number: int, record: bytes) -> None:
         """See `Destination.keep`."""
@@ -218,11 +217,11 @@ class S3Destination:
 
     def _record_of(self, number: int) -> str:
         """Named by this upload: a task may put its record after the upload was given up."""
-        return self._beside(f"{number}.{self.mark}.block")
+        return self._beside(f"{number}.{self._main.mark}.block")
 
     def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
         """See `Destination.finish`."""
-        if self._is_whole():  # done, by a task whose worker was lost before it could say so
+        if self._main.is_whole():  # by a task whose worker was lost before it could say so
             self._forget_records()
             return
         for start, raw in rest:
@@ -230,64 +229,30 @@ class S3Destination:
         for name, content in auxiliary.items():
             beside = self.location.sibling(name)
             self._put(beside.filesystem()[1], content)
-        parts = self._parts()
-        wanted = [
-            (n + 1, stop - start)
-            for n in range(self.grid.cells)
-            for start, stop in (self.grid.span(n),)
-        ]
-        if [(part["PartNumber"], part["Size"]) for part in parts] != wanted:
-            raise WriteError(
-                f"{self.location.shown}: {len(parts)} of {len(wanted)} parts have arrived whole",
-                code="write-failed",
-                cause="the store lost a part, or somebody else has written to this upload",
-                remedy="call again with {overwrite=True}",
-                where=here(self.location),
-            )
-        if not self.overwrite and self.location.exists():
-            raise exists(self.location.shown)
-        listed = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]
-        # Where the store knows conditional writes, a second writer cannot come first meanwhile.
-        condition = {} if self.overwrite else {"IfNoneMatch": "*"}
-        try:
-            self._call(
-                "complete_multipart_upload",
-                UploadId=self.upload,
-                MultipartUpload={"Parts": listed},
-                **condition,
-            )
-        except FileChangedError:  # the condition was not met
-            raise exists(self.location.shown) from None
+        sizes = [stop - start for start, stop in map(self.grid.span, range(self.grid.cells))]
+        if len(self.uploads) > 1:
+            sizes = self._gather(sizes)
+        self._main.complete(sizes, overwrite=self.overwrite)
         self._forget_records()
 
-    def _parts(self) -> list[dict[str, Any]]:
-        parts: list[dict[str, Any]] = []
-        marker: dict[str, Any] = {}
-        while True:
-            answer = self._call("list_parts", UploadId=self.upload, **marker)
-            parts += answer.get("Parts", ())
-            if not answer.get("IsTruncated"):
-                return sorted(parts, key=lambda part: int(part["PartNumber"]))
-            marker = {"PartNumberMarker": answer["NextPartNumberMarker"]}
-
-    def _is_whole(self) -> bool:
-        """Whether the object is there, and is what this call was to write."""
-        try:
-            found = self._call("head_object")
-        except (WriteError, AccessDeniedError):  # which some stores say of what is not there
-            return False
-        return bool(found.get("Metadata", {}).get(_MARK) == self.mark)
+    def _gather(self, sizes: list[int]) -> list[int]:
+        """Complete the segments and copy them; return the sizes of the copies."""
+        at = self.limits.parts
+        for number, segment in enumerate(self.uploads[1:]):
+            if not segment.is_whole():  # else by a task whose worker was lost
+                segment.complete(sizes[number * at : (number + 1) * at], overwrite=True)
+        ranges = copied_ranges(self.grid, self.limits)
+        copies = [
+            functools.partial(self._main.copy, part, self.uploads[1 + number], start, stop)
+            for part, (number, start, stop) in enumerate(ranges, 1)
+        ]
+        run_together(self.location, copies, slots=_COPIES_AT_A_TIME)
+        return [stop - start for _, start, stop in ranges]
 
     def abandon(self) -> None:
         """See `Destination.abandon`."""
-        # A part that is on its way may outlive the first call, as S3 says.
-        for _ in range(3):
-            if not self.upload:
-                break
-            with suppress(WriteError):  # it has been completed or aborted before
-                self._call("abort_multipart_upload", UploadId=self.upload)
-            if self.upload not in self._uploads():
-                break
+        for upload in self.uploads:
+            upload.abort()
         self._forget_records()
 
     def _forget_records(self) -> None:
@@ -326,15 +291,6 @@ class S3Destination:
 
         with write_errors(self.location):
             self.location.retried(remove)
-
-    def _call(self, method: str, **arguments: Any) -> Any:
-        """Call S3 with the bucket and the key, patiently."""
-        fs, _ = self.location.filesystem()
-        bucket, key = self._path
-        given = {"Bucket": bucket, "Key": key, **arguments}
-        given = {name: value for name, value in given.items() if value is not None}
-        with write_errors(self.location):
-            return self.location.retried(lambda: sync(fs.loop, fs._call_s3, method, **given))
 
     def _put(self, path: str, content: bytes) -> None:
         fs, _ = self.location.filesystem()

@@ -1,10 +1,11 @@
-"""Into which parts an object is cut.
+"""Into which parts an object is cut, and how more of them than an upload may have become one.
 
 Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from dask.utils import format_bytes
@@ -12,7 +13,11 @@ from dask.utils import format_bytes
 from mrcdist.errors import ArgumentError
 from mrcdist.write.grid import Grid
 
-__all__ = ["S3Limits", "s3_grid"]
+__all__ = ["S3Limits", "copied_ranges", "s3_grid", "segments"]
+
+# A block is cut in at least as many parts, where that is allowed: two of them are copied at a time,
+# which adds half of the block to the memory that it takes.
+_FEWEST_CUTS = 4
 
 
 @dataclass(frozen=True)
@@ -28,18 +33,22 @@ class S3Limits:
     usual : int
         Bytes of a part where nothing else decides: long enough that a request's latency does not
         count, short enough to be sent again.
+    copied : int
+        Bytes that the store copies by one request, unless these would be too many.
     """
 
     least: int = 5 * 2**20
     most: int = 5 * 2**30
     parts: int = 10_000
     usual: int = 16 * 2**20
+    copied: int = 256 * 2**20
 
 
-def s3_grid(offset: int, size: int, block: int, limits: S3Limits | None = None) -> Grid:
-    """Choose the parts of an upload.
+def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
+    """Choose the parts of a file.
 
     A block is cut in equal parts, if that can be, so that no bytes go from one task to another.
+    There may be more parts than one upload takes; see `segments`.
 
     Parameters
     ----------
@@ -49,31 +58,73 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits | None = None) 
         Bytes of the file.
     block : int
         Bytes of most blocks.
-    limits : S3Limits, optional
+    limits : S3Limits
 
     Raises
     ------
     ArgumentError
-        The blocks are too small for so large a file: it would have too many parts.
+        The file is larger than an object can be.
+
+    Examples
+    --------
+    >>> s3_grid(1024, 2**34 + 1024, 2**26, S3Limits()).step // 2**20
+    8
     """
-    limits = limits or S3Limits()
-    step = block
-    if block > limits.usual:
-        cuts = range(-(-block // limits.usual), block // limits.least + 1)
-        step = next((block // n for n in cuts if block % n == 0), limits.usual)
-    elif block < limits.least:
-        step = block * -(-limits.least // block)
-    grid = Grid(offset + step, step, size)
-    if grid.cells > limits.parts:
-        # Fewer, larger parts: blocks, as they are held in memory anyway.
-        grid = Grid(offset + block, block, size)
-    if grid.cells > limits.parts or grid.step > limits.most:
-        least = -(-size // limits.parts)
+    if block < limits.least:
+        steps = [block * -(-limits.least // block)]
+    elif block <= limits.usual:
+        steps = [block]
+    else:
+        usual = min(max(block // 8, limits.least), limits.usual)
+        cuts = range(block // usual, _FEWEST_CUTS - 1, -1)
+        steps = [block // cut for cut in cuts if block % cut == 0 and block // cut <= limits.most]
+        if not steps or steps[0] > 4 * usual:
+            steps.insert(0, usual)
+    grids = [Grid(offset + step, step, size) for step in steps]
+    grid = next((grid for grid in grids if grid.cells <= limits.parts), grids[0])
+    copied_ranges(grid, limits)  # is there a way?
+    return grid
+
+
+def segments(grid: Grid, limits: S3Limits) -> list[tuple[int, int]]:
+    """Return the byte ranges that are uploaded as objects of their own; none if one upload will do.
+
+    Each is of as many parts as an upload takes. The store copies them to one object in the end.
+    """
+    if grid.cells <= limits.parts:
+        return []
+    firsts = range(0, grid.cells, limits.parts)
+    lasts = [min(first + limits.parts, grid.cells) - 1 for first in firsts]
+    return [
+        (grid.span(first)[0], grid.span(last)[1]) for first, last in zip(firsts, lasts, strict=True)
+    ]
+
+
+def copied_ranges(grid: Grid, limits: S3Limits) -> list[tuple[int, int, int]]:
+    """Return what the store copies: number of the segment, and a byte range of that.
+
+    Raises
+    ------
+    ArgumentError
+        The file is larger than an object can be.
+    """
+    sizes = [stop - start for start, stop in segments(grid, limits)]
+    if not sizes:
+        return []
+    # One range a segment may be shorter than the others.
+    most = max(limits.copied, -(-grid.size // max(limits.parts - len(sizes), 1)))
+    if most > limits.most or len(sizes) > limits.parts:
         raise ArgumentError(
-            f"chunks of {format_bytes(block)} for a file of {format_bytes(size)}",
+            f"a file of {format_bytes(grid.size)}",
             code="upload-parts-too-many",
             argument="data",
-            cause=f"an object is made of at most {limits.parts:,} parts, each of one chunk",
-            remedy=f"rechunk the array to whole frames and at least {format_bytes(least)} a chunk",
+            cause=f"an object is made of at most {limits.parts:,} parts, each of at most "
+            f"{format_bytes(limits.most)}",
+            remedy="write the data in several files",
         )
-    return grid
+    ranges = []
+    for number, size in enumerate(sizes):
+        n = -(-size // most)
+        cuts = [size * k // n for k in range(n + 1)]
+        ranges += [(number, a, b) for a, b in itertools.pairwise(cuts)]
+    return ranges

@@ -21,6 +21,7 @@ import pytest
 import mrcdist
 from mrcdist.errors import ArgumentError, WriteError
 from mrcdist.write.grid import Grid
+from mrcdist.write.s3_parts import S3Limits
 from tests.support.processes import ROOT
 from tests.support.s3 import Bucket, S3Server
 
@@ -361,6 +362,30 @@ class TestBucket:
         array = da.from_array(NUMBERS, chunks=(48, 100, 130))
         mrcdist.write_mrc(url, array, storage_options=options)
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+
+    def test_more_parts_than_an_upload_may_have_become_one_object(
+        self, s3_bucket: Bucket, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mrcdist.write.plan.S3Limits", lambda: S3Limits(parts=2))
+        url = s3_bucket.url("numbers.mrc")
+        plan = mrcdist.plan_write(url, chunked(), storage_options=options)
+        assert "2 objects are uploaded" in str(plan.explain())
+        writing = mrcdist.write_mrc(url, chunked(), storage_options=options, compute=False)
+        assert set(uploads_in(s3_bucket)) == {
+            "numbers.mrc",
+            "numbers.mrc.mrcdist-write/segment-0",
+            "numbers.mrc.mrcdist-write/segment-1",
+        }
+        first = writing.compute()
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+        assert names_in(s3_bucket) == ["numbers.mrc"]
+        assert uploads_in(s3_bucket) == []
+        assert writing.compute() == first  # as after the loss of a worker
+        mrcdist.write_mrc(url, chunked(), storage_options=options, compute=False, overwrite=True)
+        again = da.from_array(NUMBERS[::-1], chunks=(24, -1, -1))
+        mrcdist.write_mrc(url, again, storage_options=options, overwrite=True)
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS[::-1])
+        assert uploads_in(s3_bucket) == []
 
     def test_existing_object_stays(self, s3_bucket: Bucket, options: dict[str, Any]) -> None:
         s3_bucket.put("numbers.mrc", b"mine")

@@ -1,0 +1,226 @@
+"""One multipart upload: the parts of one object, sent by tasks or copied by the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fsspec.asyn import sync
+
+from mrcdist.config import read_settings
+from mrcdist.errors import FileChangedError, MrcdistError, WriteError
+from mrcdist.storage.location import Location, here
+from mrcdist.storage.retry import Attempts
+from mrcdist.write.errors import exists, write_errors
+
+__all__ = ["S3Upload", "run_together"]
+
+_MARK = "mrcdist-write"
+
+# Seconds without an answer while a store copies, or puts 10,000 parts together.
+_PATIENCE = 300.0
+
+
+@dataclass(frozen=True)
+class S3Upload:
+    """An object that is made of parts.
+
+    Parameters
+    ----------
+    location : Location
+        Of the object.
+    mark : str
+        Stored with the object: which call has written it.
+    upload : str
+        UploadId.
+    """
+
+    location: Location
+    mark: str = ""
+    upload: str = ""
+
+    @property
+    def path(self) -> tuple[str, str]:
+        """Bucket and key."""
+        fs, path = self.location.filesystem()
+        bucket, key, _ = fs.split_path(path)
+        return bucket, key
+
+    def begin(self, mark: str) -> S3Upload:
+        """Begin the upload."""
+        answer = self._call(
+            "create_multipart_upload",
+            ContentType="application/octet-stream",
+            Metadata={_MARK: mark},
+        )
+        return replace(self, mark=mark, upload=str(answer["UploadId"]))
+
+    async def send(self, number: int, body: bytes) -> None:
+        """Send a part, once."""
+        await self._call_once("upload_part", PartNumber=number, Body=body, UploadId=self.upload)
+
+    async def copy(self, number: int, source: S3Upload, start: int, stop: int) -> None:
+        """Have the store copy a byte range of another object as a part, once."""
+        bucket, key = source.path
+        await self._patient._call_once(
+            "upload_part_copy",
+            PartNumber=number,
+            CopySource={"Bucket": bucket, "Key": key},
+            CopySourceRange=f"bytes={start}-{stop - 1}",
+            UploadId=self.upload,
+        )
+
+    def complete(self, sizes: Sequence[int], *, overwrite: bool) -> None:
+        """Make the object of its parts.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Bytes of each part.
+        overwrite : bool
+            Whether an object of that name is replaced.
+
+        Raises
+        ------
+        WriteError
+            A part is missing.
+        ArgumentError
+            The object exists.
+        """
+        parts = self._parts()
+        if [(part["PartNumber"], part["Size"]) for part in parts] != list(enumerate(sizes, 1)):
+            raise WriteError(
+                f"{self.location.shown}: {len(parts)} of {len(sizes)} parts have arrived whole",
+                code="write-failed",
+                cause="the store lost a part, or somebody else has written to this upload",
+                remedy="call again with {overwrite=True}",
+                where=here(self.location),
+            )
+        if not overwrite and self.location.exists():
+            raise exists(self.location.shown)
+        listed = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]
+        # Where the store knows conditional writes, a second writer cannot come first meanwhile.
+        condition = {} if overwrite else {"IfNoneMatch": "*"}
+        try:
+            self._patient._call(
+                "complete_multipart_upload",
+                UploadId=self.upload,
+                MultipartUpload={"Parts": listed},
+                **condition,
+            )
+        except (FileChangedError, WriteError) as error:
+            if self.is_whole():  # done, but the answer got lost
+                return
+            if isinstance(error, FileChangedError):  # the condition was not met
+                raise exists(self.location.shown) from None
+            raise
+
+    def _parts(self) -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = []
+        marker: dict[str, Any] = {}
+        while True:
+            answer = self._call("list_parts", UploadId=self.upload, **marker)
+            parts += answer.get("Parts", ())
+            if not answer.get("IsTruncated"):
+                return sorted(parts, key=lambda part: int(part["PartNumber"]))
+            marker = {"PartNumberMarker": answer["NextPartNumberMarker"]}
+
+    def is_whole(self) -> bool:
+        """Whether the object is there, and is what this call was to write."""
+        fs, _ = self.location.filesystem()
+        return bool(sync(fs.loop, self.found_whole))
+
+    async def found_whole(self) -> bool:
+        """As `is_whole`, in the filesystem's event loop."""
+        try:
+            found = await _patiently(self.location, lambda: self._call_once("head_object"))
+        except MrcdistError:  # some stores say that of what is not there
+            return False
+        return bool(found.get("Metadata", {}).get(_MARK) == self.mark)
+
+    def is_open(self) -> bool:
+        """Whether it has begun, and was neither completed nor aborted."""
+        _, key = self.path
+        answer = self._call("list_multipart_uploads", Key=None, Prefix=key)
+        found = answer.get("Uploads", ())
+        return (key, self.upload) in {(each["Key"], each["UploadId"]) for each in found}
+
+    def abort(self) -> None:
+        """Give it up."""
+        # A part that is on its way may outlive the first call, as S3 says.
+        for _ in range(3):
+            with suppress(WriteError):  # it has been completed or aborted before
+                self._call("abort_multipart_upload", UploadId=self.upload)
+            if not self.is_open():
+                return
+
+    @property
+    def _patient(self) -> S3Upload:
+        """The same, where an answer may take long."""
+        given = self.location.storage_options
+        config = {"read_timeout": _PATIENCE, **(given.get("config_kwargs") or {})}
+        options = {**given, "config_kwargs": config}
+        return replace(self, location=replace(self.location, storage_options=options))
+
+    async def _call_once(self, method: str, **arguments: Any) -> Any:
+        """Call S3 with the bucket and the key."""
+        fs, _ = self.location.filesystem()
+        bucket, key = self.path
+        given = {"Bucket": bucket, "Key": key, **arguments}
+        given = {name: value for name, value in given.items() if value is not None}
+        return await fs._call_s3(method, **given)
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        fs, _ = self.location.filesystem()
+        with write_errors(self.location):
+            return self.location.retried(
+                lambda: sync(fs.loop, self._call_once, method, **arguments)
+            )
+
+
+def run_together(
+    location: Location, calls: Sequence[Callable[[], Awaitable[Any]]], *, slots: int
+) -> None:
+    """Make requests in the filesystem's event loop, each until it works.
+
+    Parameters
+    ----------
+    location : Location
+        What errors name.
+    calls : sequence of callable
+        One attempt each.
+    slots : int
+        How many at a time.
+    """
+
+    async def all_of_them() -> None:
+        turns = asyncio.Semaphore(slots)
+
+        async def in_turn(call: Callable[[], Awaitable[Any]]) -> None:
+            async with turns:
+                await _patiently(location, call)
+
+        async with asyncio.TaskGroup() as group:
+            for call in calls:
+                group.create_task(in_turn(call))
+
+    fs, _ = location.filesystem()
+    with write_errors(location):
+        try:
+            sync(fs.loop, all_of_them)
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+
+
+async def _patiently(location: Location, call: Callable[[], Awaitable[Any]]) -> Any:
+    attempts = Attempts(read_settings(), location.shown, location.scrub)
+    while True:
+        attempts.begin()
+        try:
+            return await call()
+        except Exception as error:  # noqa: BLE001 the store's own errors
+            wait = attempts.failed(error)
+        await asyncio.sleep(wait)

@@ -1,0 +1,79 @@
+"""Parts of an object, and files of more parts than an upload may have."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist.errors import ArgumentError
+from mrcdist.write.s3_parts import S3Limits, copied_ranges, s3_grid, segments
+
+MIB, TB = 2**20, 10**12
+LIMITS = S3Limits()
+
+
+def assert_allowed(sizes: list[int], limits: S3Limits) -> None:
+    """What S3 demands of the parts of one upload."""
+    assert 0 < len(sizes) <= limits.parts
+    assert all(limits.least <= size <= limits.most for size in sizes[:-1])
+    assert 0 < sizes[-1] <= limits.most
+
+
+def assert_uploadable(grid, limits: S3Limits) -> None:
+    spans = [grid.span(number) for number in range(grid.cells)]
+    ranges = segments(grid, limits)
+    if not ranges:
+        assert_allowed([stop - start for start, stop in spans], limits)
+        assert copied_ranges(grid, limits) == []
+        return
+    assert [0, *(stop for _, stop in ranges)] == [*(start for start, _ in ranges), grid.size]
+    for first, (start, stop) in zip(itertools.count(0, limits.parts), ranges, strict=False):
+        own = spans[first : first + limits.parts]
+        assert (own[0][0], own[-1][1]) == (start, stop)
+        assert_allowed([b - a for a, b in own], limits)
+    copied = copied_ranges(grid, limits)
+    assert_allowed([stop - start for _, start, stop in copied], limits)
+    whole = [(ranges[n][0] + start, ranges[n][0] + stop) for n, start, stop in copied]
+    assert [0, *(stop for _, stop in whole)] == [*(start for start, _ in whole), grid.size]
+
+
+@pytest.mark.parametrize(
+    ("size", "mib"), [(10**8, 3), (10**11, 40), (TB, 256), (10 * TB, 512), (10 * TB, 6144)]
+)
+def test_files_of_up_to_10_tb_can_be_uploaded(size: int, mib: int) -> None:
+    grid = s3_grid(1024, size, mib * MIB, LIMITS)
+    assert_uploadable(grid, LIMITS)
+    assert grid.step % (mib * MIB) == 0 or mib * MIB % grid.step == 0
+
+
+def test_one_upload_is_enough_where_a_quarter_of_a_block_can_be_a_part() -> None:
+    assert segments(s3_grid(1024, TB, 512 * MIB, LIMITS), LIMITS) == []
+    assert len(segments(s3_grid(1024, 10 * TB, 512 * MIB, LIMITS), LIMITS)) == 60
+
+
+@given(
+    offset=st.integers(0, 100),
+    size=st.integers(1, 20_000),
+    block=st.integers(1, 3000),
+    least=st.integers(5, 50),
+    parts=st.integers(20, 60),
+)
+def test_every_file_is_uploaded_within_the_limits(
+    offset: int, size: int, block: int, least: int, parts: int
+) -> None:
+    limits = S3Limits(least=least, most=50 * least, parts=parts, usual=3 * least, copied=8 * least)
+    try:
+        grid = s3_grid(offset, offset + size, block, limits)
+    except ArgumentError:
+        assert size > parts / 2 * min(limits.most, least * parts)
+        return
+    assert_uploadable(grid, limits)
+
+
+def test_file_that_no_object_can_hold_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="10,000 parts, each of at most 5") as error:
+        s3_grid(1024, 60 * TB, 64 * MIB, LIMITS)
+    assert error.value.code == "upload-parts-too-many"
