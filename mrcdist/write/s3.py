@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from mrcdist.errors import MissingFileError
@@ -17,7 +18,7 @@ from mrcdist.storage.location import Location
 from mrcdist.write.errors import exists, interrupted, write_errors
 from mrcdist.write.grid import Grid, Piece
 from mrcdist.write.s3_parts import S3Limits, copied_ranges, segments
-from mrcdist.write.s3_upload import S3Upload, run_together
+from mrcdist.write.s3_upload import S3Upload, call_once, run_together
 
 __all__ = ["S3Destination", "is_s3"]
 
@@ -294,8 +295,13 @@ class S3Destination:
 
     def _put(self, path: str, content: bytes) -> None:
         fs, _ = self.location.filesystem()
+        bucket, key, _ = fs.split_path(path)
+
+        def put() -> None:
+            sync(fs.loop, call_once, self.location, "put_object", (bucket, key), Body=content)
+
         with write_errors(self.location):
-            self.location.retried(lambda: fs.pipe_file(path, content))
+            self.location.retried(put)
 
     def _get(self, path: str) -> bytes:
         fs, _ = self.location.filesystem()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.retry import Attempts
 from mrcdist.write.errors import exists, write_errors
 
-__all__ = ["S3Upload", "run_together"]
+__all__ = ["S3Upload", "call_once", "run_together"]
 
 _MARK = "mrcdist-write"
 
@@ -166,12 +167,7 @@ class S3Upload:
         return replace(self, location=replace(self.location, storage_options=options))
 
     async def _call_once(self, method: str, **arguments: Any) -> Any:
-        """Call S3 with the bucket and the key."""
-        fs, _ = self.location.filesystem()
-        bucket, key = self.path
-        given = {"Bucket": bucket, "Key": key, **arguments}
-        given = {name: value for name, value in given.items() if value is not None}
-        return await fs._call_s3(method, **given)
+        return await call_once(self.location, method, self.path, **arguments)
 
     def _call(self, method: str, **arguments: Any) -> Any:
         fs, _ = self.location.filesystem()
@@ -179,6 +175,47 @@ class S3Upload:
             return self.location.retried(
                 lambda: sync(fs.loop, self._call_once, method, **arguments)
             )
+
+
+async def call_once(
+    location: Location, method: str, path: tuple[str, str], **arguments: Any
+) -> Any:
+    """Call S3, in the filesystem's event loop.
+
+    Parameters
+    ----------
+    location : Location
+        With the options of the store.
+    method : str
+        Of botocore's client.
+    path : (str, str)
+        Bucket and key.
+    **arguments
+        None for one that is left out.
+    """
+    fs, _ = location.filesystem()
+    given = {"Bucket": path[0], "Key": path[1], **arguments}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "Body" not in given:
+        return await fs._call_s3(method, **given)
+    # The client waits for ever if the store does not take what it sends.
+    stall = read_settings().stall
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(stall) as silence:
+        given["Body"] = _Body(given["Body"], lambda: silence.reschedule(loop.time() + stall))
+        return await fs._call_s3(method, **given)
+
+
+class _Body(io.BytesIO):
+    """What is sent; tells when a piece of it goes out."""
+
+    def __init__(self, content: bytes, heard: Callable[[], None]) -> None:
+        super().__init__(content)
+        self._heard = heard
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._heard()
+        return super().read(size)
 
 
 def run_together(

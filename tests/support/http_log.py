@@ -213,7 +213,7 @@ class CountingProxy:
     async def _forward(
         self, request: web.BaseRequest, exchange: Exchange, fault: Fault | None
     ) -> web.StreamResponse:
-        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+        if _waits_to_write(request) and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         url, headers = URL(self._target + request.raw_path, encoded=True), _handed_on(request)
         if fault and fault.kind == "ignore_range":
@@ -280,6 +280,11 @@ async def _pieces(
         passed += len(chunk)
 
 
+def _waits_to_write(request: web.BaseRequest) -> bool:
+    """Whether the client sends no body before it is told to."""
+    return request.headers.get("Expect", "").lower() == "100-continue"
+
+
 def _handed_on(message: web.BaseRequest | aiohttp.ClientResponse) -> CIMultiDict[str]:
     named = {name.strip().lower() for name in message.headers.get("Connection", "").split(",")}
     dropped = _OF_ONE_CONNECTION | named
@@ -292,8 +297,9 @@ async def _answer_status(
 ) -> web.StreamResponse:
     code = {500: "InternalError", 502: "BadGateway", 503: "SlowDown"}.get(status, "TestFault")
     body = f"<Error><Code>{code}</Code><Message>Broken by the test.</Message></Error>".encode()
-    async for _ in request.content.iter_any():
-        pass  # a client that is still writing would see a reset instead of the answer
+    if not _waits_to_write(request):
+        async for _ in request.content.iter_any():
+            pass  # a client that is still writing would see a reset instead of the answer
     exchange.status = status
     exchange.body_bytes = 0 if request.method == "HEAD" else len(body)
     exchange.complete = True

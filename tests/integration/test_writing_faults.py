@@ -1,0 +1,217 @@
+"""Files that are exact whatever is killed or fails while they are written, and show no secret."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client
+
+import mrcdist
+from mrcdist.errors import AccessDeniedError, ArgumentError, MrcdistError, WriteError
+from tests.support.cluster import dask_cluster
+from tests.support.http_log import CountingProxy, Exchange, Fault
+from tests.support.s3 import SECRET_KEY, WRONG_SECRET, Bucket, S3Server
+
+NUMBERS = np.random.default_rng(0).integers(0, 4000, (24, 512, 512), dtype="uint16")  # 12 MiB
+
+ONCE = da.from_array(NUMBERS, chunks=(12, -1, -1))  # of 6 MiB: each block is a part
+THREE_TIMES = da.concatenate([ONCE, ONCE, ONCE])
+
+
+def read_back(url: Any, **options: Any) -> np.ndarray[Any, Any]:
+    [data] = mrcdist.read_mrc(url, metadata_file=None, **options)
+    numbers: np.ndarray[Any, Any] = data["data"].compute(scheduler="threads")
+    return numbers
+
+
+def left_in(bucket: Bucket) -> list[str]:
+    client = bucket.server.client
+    objects = client.list_objects_v2(Bucket=bucket.name).get("Contents", ())
+    uploads = client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", ())
+    return [each["Key"] for each in (*objects, *uploads)]
+
+
+@pytest.fixture
+def bucket(moto: S3Server) -> Iterator[Bucket]:
+    with moto.bucket() as bucket:
+        yield bucket
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Three; a test may kill one, and only two of them may."""
+    with dask_cluster(tmp_path_factory.mktemp("workers"), workers=3, default=False) as client:
+        yield client
+
+
+class TestKilledWorker:
+    """A worker that has written blocks before is killed."""
+
+    @pytest.mark.parametrize("place", ["disk", "bucket"])
+    def test_file_is_exact_though_a_worker_is_killed(
+        self, workers: Client, tmp_path: Path, bucket: Bucket, place: str
+    ) -> None:
+        folder, computed = tmp_path / "written", tmp_path / "computed"
+        folder.mkdir()
+        computed.mkdir()
+        on_disk = place == "disk"
+        url = str(folder / "a.mrc") if on_disk else bucket.url("a.mrc")
+        options = {} if on_disk else bucket.storage_options()
+        array = THREE_TIMES.map_blocks(
+            kill_once, computed, dtype="uint16", meta=np.empty((0, 0, 0), "uint16")
+        )
+        before = len(workers.ncores())
+        with workers.as_current():
+            mrcdist.write_mrc(url, array, storage_options=options)
+        assert (computed / "killed").exists()
+        assert len(workers.ncores()) == before - 1
+        np.testing.assert_array_equal(read_back(url, storage_options=options), THREE_TIMES)
+        assert ([each.name for each in folder.iterdir()] if on_disk else left_in(bucket)) == [
+            "a.mrc"
+        ]
+
+
+def kill_once(block: Any, folder: Path) -> Any:
+    """Kill this process at the first block after another one that it has computed."""
+    mine = folder / f"{os.getpid()}"
+    if mine.exists():
+        try:
+            (folder / "killed").touch(exist_ok=False)
+        except FileExistsError:
+            return block
+        os.kill(os.getpid(), signal.SIGKILL)
+    mine.touch()
+    return block
+
+
+class TestFailingRequests:
+    FAULTS = (
+        Fault("status", status=503),
+        Fault("status", status=500),
+        Fault("reset"),
+        Fault("truncate"),
+        Fault("reset", after=10),  # of the answer: what was asked for has been done
+    )
+
+    def test_file_is_exact_though_requests_fail(self, bucket: Bucket) -> None:
+        faults: list[str] = []
+
+        def every_fifth(exchange: Exchange) -> Fault | None:
+            if len(proxy.requests) % 5:
+                return None
+            faults.append(f"{exchange.method} {exchange.query}")
+            return self.FAULTS[len(faults) % len(self.FAULTS)]
+
+        with CountingProxy(bucket.server, every_fifth) as proxy:
+            options = proxy.server.storage_options()
+            mrcdist.write_mrc(bucket.url("a.mrc"), THREE_TIMES, storage_options=options)
+        assert len(faults) >= 6
+        found = read_back(bucket.url("a.mrc"), storage_options=bucket.storage_options())
+        np.testing.assert_array_equal(found, THREE_TIMES)
+        assert left_in(bucket) == ["a.mrc"]
+
+    @pytest.mark.parametrize("what", ["plan.json", "partNumber=2"])
+    def test_file_is_exact_though_the_store_falls_silent(self, bucket: Bucket, what: str) -> None:
+        silent: list[Exchange] = []
+
+        def respond(exchange: Exchange) -> Fault | None:
+            asked = f"{exchange.path}?{exchange.query}"
+            if silent or exchange.method != "PUT" or what not in asked:
+                return None
+            silent.append(exchange)
+            return Fault("stall", seconds=600)
+
+        with (
+            CountingProxy(bucket.server, respond) as proxy,
+            dask.config.set({"mrcdist.stall": 1.5}),
+        ):
+            options = proxy.server.storage_options()
+            mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
+        assert silent
+        found = read_back(bucket.url("a.mrc"), storage_options=bucket.storage_options())
+        np.testing.assert_array_equal(found, ONCE)
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_object_is_whole_though_the_answer_that_says_so_is_lost(
+        self, bucket: Bucket, overwrite: bool
+    ) -> None:
+        lost: list[Exchange] = []
+
+        def respond(exchange: Exchange) -> Fault | None:
+            completing = exchange.method == "POST" and "uploadId" in exchange.query
+            if not completing or lost:
+                return None
+            lost.append(exchange)
+            return Fault("reset", after=10)
+
+        with CountingProxy(bucket.server, respond) as proxy:
+            options = proxy.server.storage_options()
+            url = bucket.url("a.mrc")
+            mrcdist.write_mrc(url, ONCE, overwrite=overwrite, storage_options=options)
+        assert lost
+        np.testing.assert_array_equal(
+            read_back(url, storage_options=bucket.storage_options()), ONCE
+        )
+
+    def test_store_that_fails_for_good_is_an_error_that_leaves_nothing(
+        self, bucket: Bucket
+    ) -> None:
+        def refuse_parts(exchange: Exchange) -> Fault | None:
+            return Fault("status") if "partNumber" in exchange.query else None
+
+        with (
+            CountingProxy(bucket.server, refuse_parts) as proxy,
+            dask.config.set({"mrcdist.retries": 1}),
+            pytest.raises(WriteError) as error,
+        ):
+            mrcdist.write_mrc(
+                bucket.url("a.mrc"), ONCE, storage_options=proxy.server.storage_options()
+            )
+        assert "Broken by the test" in error.value.cause
+        assert left_in(bucket) == []
+
+
+def test_secrets_are_in_nothing_that_is_shown_or_kept(bucket: Bucket) -> None:
+    options = bucket.storage_options()
+    plan = mrcdist.plan_write(bucket.url("a.mrc"), ONCE, storage_options=options)
+    shown = [repr(plan), str(plan.explain()), repr(plan.explain())]
+    writing = plan.delayed()
+    shown += [repr(writing), *map(str, writing.dask)]
+    with pytest.raises(ArgumentError) as busy:
+        mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
+    client = bucket.server.client
+    for key in left_in(bucket):
+        if key.endswith("plan.json"):
+            shown.append(client.get_object(Bucket=bucket.name, Key=key)["Body"].read().decode())
+    writing.compute()
+    report = mrcdist.write_mrc(
+        bucket.url("b.mrc"), ONCE, storage_options=options, resume=True, labels=["mine"]
+    )
+    shown += [str(report), repr(report)]
+    whole = client.get_object(Bucket=bucket.name, Key="b.mrc")
+    shown += [str(whole["Metadata"]), str(whole["Body"].read(1024))]
+    with pytest.raises(MrcdistError) as missing:
+        mrcdist.write_mrc("s3://no-such-bucket-here/a.mrc", ONCE, storage_options=options)
+    for error in (busy.value, missing.value):
+        shown += [str(error), repr(error), str(vars(error))]
+    assert any('"uploads"' in text for text in shown)
+    assert SECRET_KEY not in "\n".join(shown)
+
+
+def test_wrong_secret_is_an_error_that_does_not_show_it(radosgw: S3Server) -> None:
+    with radosgw.bucket() as bucket, pytest.raises(AccessDeniedError) as error:
+        mrcdist.write_mrc(
+            bucket.url("a.mrc"),
+            ONCE,
+            storage_options=radosgw.with_secret(WRONG_SECRET).storage_options(),
+        )
+    assert "may not be" in error.value.problem
+    assert WRONG_SECRET not in str(error.value) + repr(error.value)
