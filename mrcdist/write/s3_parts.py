@@ -77,7 +77,8 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
     else:
         usual = min(max(block // 8, limits.least), limits.usual)
         cuts = range(block // usual, _FEWEST_CUTS - 1, -1)
-        steps = [block // cut for cut in cuts if block % cut == 0 and block // cut <= limits.most]
+        steps = [block // cut for cut in cuts if block % cut == 0]
+        steps = [step for step in steps if offset + step <= limits.most]
         if not steps or steps[0] > 4 * usual:
             steps.insert(0, usual)
     grids = [Grid(offset + step, step, size) for step in steps]
