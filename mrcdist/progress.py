@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
+from dask.callbacks import Callback
 from dask.utils import format_bytes
 
-__all__ = ["Progress", "waiting"]
+from mrcdist.printable import printable
+
+__all__ = ["Progress", "TaskProgress", "waiting"]
 
 _PATIENCE = 2.0
 _WIDTH = 30
@@ -57,7 +60,7 @@ class Progress:
         patience: float = _PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._label = label
+        self._label = printable(label)
         self._total = max(total, 1)
         self._kept = self._done = kept
         self._in_bytes = in_bytes
@@ -137,6 +140,30 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+class TaskProgress(Callback):  # type: ignore[misc]
+    """Progress of the tasks that dask computes in this process, while in a ``with`` block.
+
+    Parameters
+    ----------
+    label, **options
+        Of `Progress`.
+    """
+
+    def __init__(self, label: str, **options: Any) -> None:
+        super().__init__()
+        self._label, self._options = label, options
+
+    def _start_state(self, graph: Any, state: Any) -> None:
+        total = len(state["ready"]) + len(state["waiting"])
+        self._progress = Progress(self._label, total, **self._options)
+
+    def _posttask(self, *_task: Any) -> None:
+        self._progress.advance()
+
+    def _finish(self, *_graph: Any) -> None:
+        self._progress.close()
 
 
 @contextmanager

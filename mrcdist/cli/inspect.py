@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
 from typing import Any
 
 import click
-from dask.diagnostics import ProgressBar
 
 from mrcdist.cli.console import print_json, print_notes, say
 from mrcdist.cli.options import (
@@ -138,15 +135,12 @@ def validate(
     Example:
       mrcdist validate s3://bucket/tomogram.mrc --statistics
     """
-    # dask's progress bar appears after two seconds; it suits a terminal, not a log.
-    bar = ProgressBar(minimum=2.0, out=sys.stderr) if sys.stderr.isatty() else nullcontext()
-    with bar:
-        found = validate_file(
-            url,
-            statistics=statistics,
-            options=ReadOptions(**options),
-            storage_options=storage_options,
-        )
+    found = validate_file(
+        url,
+        statistics=statistics,
+        options=ReadOptions(**options),
+        storage_options=storage_options,
+    )
     if as_json:
         print_json(found.as_dict())
     else:

@@ -15,6 +15,7 @@ from mrcdist.errors import FormatError, SidecarError, TruncatedFileError
 from mrcdist.format.compression import detect_compression, parallel_advice
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.options import ReadOptions
+from mrcdist.progress import TaskProgress
 from mrcdist.read.compressed import STREAMS, read_stream_head
 from mrcdist.read_plan import make_plan
 from mrcdist.storage.location import Location
@@ -175,7 +176,10 @@ def _compare_statistics(
             what = "colours" if plan.layout.pixels.components else "complex numbers"
             return (Finding("statistics", "ok", f"not compared: {what} cannot be ordered"),)
         data = plan.to_dask()
-        found = dask.compute(data.min(), data.max(), data.mean(dtype="f8"), data.std(dtype="f8"))
+        with TaskProgress(f"comparing {location.name}"):
+            found = dask.compute(
+                data.min(), data.max(), data.mean(dtype="f8"), data.std(dtype="f8")
+            )
     except FormatError as error:
         if sound and not isinstance(error, SidecarError):
             return (Finding("data", "error", error.problem, error.cause, error.remedy),)

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.errors import FileChangedError
+from mrcdist.errors import FileChangedError, ReadError
 from mrcdist.storage.location import Location
+from mrcdist.storage.retry import Transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Transport, open_transport
 from mrcdist.storage.version import Version
 from tests.support.async_store import AsyncStore, async_store
 from tests.support.mrc_files import counting, mrc_bytes
+from tests.support.serving import serving
 from tests.support.web import web_server
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -119,6 +122,29 @@ def test_get_fills_the_target_with_the_bytes_of_the_range(
 ) -> None:
     raw, _ = get(transport_of(stored), start, stop)
     assert raw == CONTENT[start:stop]
+
+
+@pytest.mark.parametrize("sent", [CONTENT, CONTENT[:-1], CONTENT + b"more"])
+def test_whole_file_over_http_may_come_with_status_200(sent: bytes) -> None:
+    """RFC 9110, section 14.2: a server may ignore Range."""
+
+    def do_get(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(sent)))
+        request.send_header("ETag", '"1"')
+        request.end_headers()
+        request.wfile.write(sent)
+
+    with serving(do_get) as endpoint:
+        location = Location(f"{endpoint}/object")
+        transport = open_transport(location, Version(len(CONTENT), "etag", '"1"'), "strict")
+        if sent == CONTENT:
+            assert get(transport, 0, len(CONTENT))[0] == CONTENT
+        else:
+            with pytest.raises(Transient):
+                get(transport, 0, len(CONTENT))
+        with pytest.raises(ReadError, match="ignores Range"):
+            get(transport, 1, len(CONTENT))
 
 
 def test_read_ends_where_the_file_ends(stored: Object) -> None:

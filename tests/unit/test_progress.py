@@ -6,12 +6,13 @@ import functools
 import io
 import threading
 
+import dask.array as da
 import numpy as np
 import pytest
 
 import mrcdist
 from mrcdist.config import read_settings
-from mrcdist.progress import Progress, waiting
+from mrcdist.progress import Progress, TaskProgress, waiting
 from mrcdist.storage.retry import retried
 from tests.support.mrc_files import counting, mrc_bytes
 from tests.support.s3 import SECRET_KEY
@@ -42,6 +43,24 @@ def test_progress_that_takes_long_says_how_far_it_is():
     assert "\r" not in log.getvalue()
     assert terminal.getvalue().endswith("100 %\n")
     assert terminal.getvalue().count("\r") == 8
+
+
+def test_names_of_files_in_a_label_cannot_steer_a_terminal():
+    log = io.StringIO()
+    with Progress("reading \x1b[2Ja.mrc", 1, stream=log, patience=0) as progress:
+        progress.advance()
+    assert log.getvalue() == "reading \\x1b[2Ja.mrc: 100 %\n"
+
+
+def test_tasks_of_dask_are_counted_as_they_end():
+    log = io.StringIO()
+    array = da.ones((4, 3), chunks=(1, 3))
+    with TaskProgress("adding", stream=log, patience=0):
+        assert array.sum().compute(scheduler="sync") == 12
+    assert array.sum().compute(scheduler="sync") == 12
+    lines = log.getvalue().splitlines()
+    assert 2 <= len(lines) <= 5
+    assert lines[-1] == "adding: 100 %"
 
 
 class Clock:
