@@ -5,23 +5,34 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import logging
 import math
-import threading
+import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 from distributed import Client, LocalCluster
+from distributed.comm.core import CommClosedError
+from distributed.utils import LoopRunner
+from tornado.iostream import StreamClosedError
 
 from mrcdist.batch.jobqueue import read_job_queue, start_jobs
 from mrcdist.config import parse_size, read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
 
-__all__ = ["ClusterOptions", "connect", "require_mrcdist", "warn_without_workers"]
+__all__ = ["Cluster", "ClusterOptions", "connect", "require_mrcdist"]
+
+# Loggers that tell of a closed connection with a traceback; the error of the job tells it too.
+_TOLD_BY_ERRORS = (
+    *(f"distributed.{name}" for name in ("batched", "client", "comm.tcp", "core", "utils")),
+    *("tornado.application", "asyncio"),
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,50 @@ class ClusterOptions:
                 )
 
 
+class Cluster:
+    """A connected cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    say : callable
+        Told now and then if there are no workers.
+    failures : list of MrcdistError, optional
+        Reasons why no workers will come; what starts them appends.
+    interval : float, default 60
+        Seconds between two looks at the workers.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        say: Callable[[str], None],
+        failures: list[MrcdistError] | None = None,
+        *,
+        interval: float = 60.0,
+    ) -> None:
+        self.client = client
+        self._say = say
+        self._failures = [] if failures is None else failures
+        self._interval = interval
+        self._looked = time.monotonic()
+
+    def check(self) -> None:
+        """Look whether there are workers; called every second or so while there is nothing to do.
+
+        Raises
+        ------
+        MrcdistError
+            None will come.
+        """
+        if self._failures:
+            raise self._failures[0]
+        if time.monotonic() - self._looked >= self._interval:
+            if not self.client.nthreads():
+                self._say("there are no workers: tasks wait for some to come")
+            self._looked = time.monotonic()
+
+
 @contextmanager
 def connect(
     where: ClusterOptions,
@@ -88,8 +143,8 @@ def connect(
     say: Callable[[str], None],
     min_workers: int = 1,
     wait_for_jobs: bool = False,
-) -> Iterator[Client]:
-    """Give the client of a cluster; a cluster that was started here ends with the block.
+) -> Iterator[Cluster]:
+    """Connect to a cluster; a cluster that was started here ends with the block.
 
     Parameters
     ----------
@@ -109,34 +164,65 @@ def connect(
     MissingExtraError
         dask-jobqueue is not installed.
     """
-    if where.jobqueue is not None:
-        queue = read_job_queue(where.jobqueue)
-        at_least = min_workers if wait_for_jobs else 0
-        with start_jobs(queue, at_least=at_least) as cluster, _client(cluster, say) as client:
-            say(f"up to {queue.maximum} jobs are submitted to {queue.system} as they are needed")
-            if wait_for_jobs:
-                _wait_for_workers(client, min_workers, say)
-            yield client
-    elif where.scheduler is not None or where.scheduler_file is not None:
-        address = where.scheduler
-        if address is None:
-            address = _address_in(Path(where.scheduler_file or ""), say)
-        with _client(address, say) as client:
-            _wait_for_workers(client, min_workers, say, patience=read_settings().workers_timeout)
-            yield client
-    else:
-        with (
-            LocalCluster(
-                n_workers=where.workers,
-                threads_per_worker=where.threads,
-                memory_limit=where.memory_limit or "auto",
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-            ) as cluster,
-            _client(cluster, say) as client,
-        ):
-            yield client
+    failures: list[MrcdistError] = []
+    with ExitStack() as stack:
+        stack.callback(logging.disable, logging.root.manager.disable)
+        for logger in map(logging.getLogger, _TOLD_BY_ERRORS):
+            logger.addFilter(_is_news)
+            stack.callback(logger.removeFilter, _is_news)
+        try:
+            scheduler: Any
+            patience = read_settings().workers_timeout
+            if where.jobqueue is not None:
+                queue = read_job_queue(where.jobqueue)
+                at_least = min_workers if wait_for_jobs else 0
+                jobs = start_jobs(queue, at_least=at_least, failed=failures.append)
+                scheduler, patience = stack.enter_context(jobs), math.inf
+                say(f"up to {queue.maximum} jobs are submitted to {queue.system} as needed")
+            elif where.scheduler is not None or where.scheduler_file is not None:
+                scheduler = where.scheduler
+                if scheduler is None:
+                    scheduler = _address_in(Path(where.scheduler_file or ""), say)
+            else:
+                scheduler = stack.enter_context(_local_cluster(where))
+            cluster = Cluster(stack.enter_context(_client(scheduler, say)), say, failures)
+            if where.jobqueue is None or wait_for_jobs:
+                _wait_for_workers(cluster, min_workers, say, patience=patience)
+            yield cluster
+        finally:
+            # Connections that end now are no news.
+            logging.disable(logging.CRITICAL)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, CommClosedError | StreamClosedError)
+
+
+@contextmanager
+def _local_cluster(where: ClusterOptions) -> Iterator[LocalCluster]:
+    """Start processes on this machine; Ctrl-C does not reach them, since this one ends them."""
+    resource_tracker.ensure_running()  # it would unblock the signal later
+    # Threads inherit what is blocked from the thread that starts them, and processes too.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        runner = LoopRunner()
+        runner.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        with LocalCluster(
+            n_workers=where.workers,
+            threads_per_worker=where.threads,
+            memory_limit=where.memory_limit or "auto",
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            loop=runner.loop,
+        ) as cluster:
+            yield cluster
+    finally:
+        runner.stop()
 
 
 def require_mrcdist(client: Client) -> None:
@@ -166,30 +252,6 @@ def require_mrcdist(client: Client) -> None:
             cause="; ".join(sorted({f"{why} ({who})" for who, why in unable.items()})[:5]),
             remedy="install the client's version of it in their environments",
         )
-
-
-@contextmanager
-def warn_without_workers(
-    client: Client, say: Callable[[str], None], *, interval: float = 60.0
-) -> Iterator[None]:
-    """Say now and then that there are no workers, for as long as there are none."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(interval):
-            try:
-                alone = not client.nthreads()
-            except OSError:  # the scheduler is gone, which the job itself will find out
-                return
-            if alone:
-                say("there are no workers: tasks wait for some to come")
-
-    # Not waited for: it may be waiting for the scheduler.
-    threading.Thread(target=watch, name="mrcdist-workers", daemon=True).start()
-    try:
-        yield
-    finally:
-        ended.set()
 
 
 @contextmanager
@@ -236,12 +298,13 @@ def _address_in(file: Path, say: Callable[[str], None]) -> str:
 
 
 def _wait_for_workers(
-    client: Client, wanted: int, say: Callable[[str], None], *, patience: float = math.inf
+    cluster: Cluster, wanted: int, say: Callable[[str], None], *, patience: float
 ) -> None:
-    found = 0
+    client, found = cluster.client, 0
     for attempt in _attempts(patience):
         if attempt == 1:
             say(f"{found} of {wanted} workers are there, waiting")
+        cluster.check()
         found = len(client.nthreads())
         if found >= wanted:
             return

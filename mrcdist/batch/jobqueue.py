@@ -23,7 +23,9 @@ What is left out is taken from dask's configuration.
 from __future__ import annotations
 
 import importlib
+import logging
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,9 +34,12 @@ from typing import Any
 
 import yaml
 
-from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.batch.queued_jobs import remembering, watch
+from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError
 
 __all__ = ["JobQueue", "parse_job_queue", "read_job_queue", "start_jobs"]
+
+_log = logging.getLogger(__name__)
 
 # System → class of dask_jobqueue, command that submits a job. "local" runs jobs as processes of
 # this machine, for trying a file out.
@@ -146,7 +151,12 @@ def parse_job_queue(text: str, *, installed: Callable[[str], bool]) -> JobQueue:
 
 
 @contextmanager
-def start_jobs(queue: JobQueue, *, at_least: int = 0) -> Iterator[Any]:
+def start_jobs(
+    queue: JobQueue,
+    *,
+    at_least: int = 0,
+    failed: Callable[[MrcdistError], None] | None = None,
+) -> Iterator[Any]:
     """Start a scheduler in this process, and submit jobs as tasks need workers.
 
     Parameters
@@ -154,6 +164,9 @@ def start_jobs(queue: JobQueue, *, at_least: int = 0) -> Iterator[Any]:
     queue : JobQueue
     at_least : int, default 0
         Workers that should come even without tasks.
+    failed : callable, optional
+        Called once if no worker can come: with the error that says why, in a thread of its own.
+        Default: log it.
 
     Yields
     ------
@@ -165,7 +178,8 @@ def start_jobs(queue: JobQueue, *, at_least: int = 0) -> Iterator[Any]:
     MissingExtraError, ArgumentError
     """
     try:
-        jobqueue = importlib.import_module("dask_jobqueue")
+        with _own_handlers():
+            jobqueue = importlib.import_module("dask_jobqueue")
     except ImportError:
         raise MissingExtraError(
             "--jobqueue needs dask-jobqueue",
@@ -177,8 +191,9 @@ def start_jobs(queue: JobQueue, *, at_least: int = 0) -> Iterator[Any]:
     name = _SYSTEMS[queue.system][0]
     if queue.system == "local":
         jobqueue = importlib.import_module("dask_jobqueue.local")
+    kind = getattr(jobqueue, name)
     try:
-        cluster = getattr(jobqueue, name)(**queue.settings)
+        cluster = kind(job_cls=remembering(kind.job_cls), **queue.settings)
     except (TypeError, ValueError) as error:
         raise _wrong(f"the settings in jobqueue.{queue.system}", str(error)) from None
     with cluster:
@@ -186,7 +201,24 @@ def start_jobs(queue: JobQueue, *, at_least: int = 0) -> Iterator[Any]:
         minimum = max(queue.minimum, -(-at_least // processes))
         # Not scale(): it does not replace a job that was cancelled or has ended.
         cluster.adapt(minimum_jobs=minimum, maximum_jobs=max(queue.maximum, minimum))
+        cluster.loop.add_callback(watch, cluster, queue.system, failed or _log_error)
         yield cluster
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Undo that dask-jobqueue, when it is imported, makes Ctrl-C end the process at once."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        # Only the main thread could have changed it.
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
+
+
+def _log_error(error: MrcdistError) -> None:
+    _log.error("%s", error)
 
 
 def _wrong(problem: str, cause: str) -> ArgumentError:

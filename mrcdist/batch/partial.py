@@ -57,6 +57,7 @@ class PartialStore:
         self.folder = folder
         self._n_parts = n_parts
         self._lasting = lasting
+        self._finished = False
         self._state: dict[str, Any] = {
             "job": {**description, "parts": str(n_parts)},
             "id": uuid.uuid4().hex[:12],
@@ -147,20 +148,32 @@ class PartialStore:
     def kept_if_any(self) -> Iterator[None]:
         """Delete the folder if the block fails before there is a part to go on with.
 
-        Where there are parts, a note of the exception says how many.
+        A note of the exception says where the job stands.
         """
         try:
             yield
         except BaseException as error:
-            if self._is_ours():
-                if (kept := len(self._files())) and self._lasting:
-                    error.add_note(
-                        f"{kept} of {self._n_parts} parts are finished and kept in {self.folder}; "
-                        "go on with --resume"
-                    )
-                else:
-                    self.remove()
+            note = self._leave()
+            # That nothing is kept matters to who stopped the job, not for an error.
+            if "--resume" in note or not isinstance(error, Exception):
+                error.add_note(note)
             raise
+
+    def _leave(self) -> str:
+        """Keep what a later run can go on with; say what that is."""
+        if self._finished:
+            self.remove()
+            return "the result is written"
+        if not self._is_ours():
+            return "another job has taken over"
+        kept = len(list(self.folder.glob(f"part-*-{self.job}.npy")))
+        if kept and self._lasting:
+            return (
+                f"{kept} of {self._n_parts} parts are finished and kept in {self.folder}; "
+                "go on with --resume"
+            )
+        self.remove()
+        return "nothing is kept"
 
     @property
     def found(self) -> dict[str, float] | None:
@@ -226,8 +239,13 @@ class PartialStore:
             ) from None
         return values
 
+    def finish(self) -> None:
+        """Delete the folder: the outputs are written."""
+        self._finished = True
+        self.remove()
+
     def remove(self) -> None:
-        """Delete the folder: the output is written."""
+        """Delete the folder, but for what is not the job's."""
         self._clear()
         # Whatever else somebody keeps there stays.
         with suppress(OSError):

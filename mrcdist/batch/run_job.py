@@ -15,12 +15,12 @@ from typing import Literal, TextIO
 
 import numpy as np
 from dask.tokenize import tokenize
-from distributed import Client
 from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 import mrcdist
-from mrcdist.batch.clusters import ClusterOptions, connect, require_mrcdist, warn_without_workers
+from mrcdist.batch.clusters import Cluster, ClusterOptions, connect, require_mrcdist
 from mrcdist.batch.lock import OutputLock
 from mrcdist.batch.output import check_outputs, require_absent, write_result
 from mrcdist.batch.partial import PartialStore, partial_folder
@@ -153,14 +153,14 @@ def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) 
         pixels, seconds = 0, 0.0
         with store.kept_if_any():
             if left or detector is None:
-                with computing(where, say) as client:
+                with computing(where, say) as cluster:
                     if detector is None:
-                        detector = _find(client, plan, data, options)
+                        detector = _find(cluster, plan, data, options)
                         store.found = dataclasses.asdict(detector)
                     quantity = _quantity(options, detector)
                     begun = time.monotonic()
                     ledger, pixels = _compute(
-                        client, plan, data, quantity, parts, left, store, stream
+                        cluster, plan, data, quantity, parts, left, store, stream
                     )
                     seconds = time.monotonic() - begun
             result = _quantity(options, detector).finish(data, parts, store.load)
@@ -173,7 +173,7 @@ def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) 
                     path, result, origin=plan.location.shown, job=store.job, claim=store.claim
                 )
                 notes.of_file(path.name).add(*lost)
-        store.remove()
+            store.finish()
     read = total(ledger)
     return Summary(
         title=result.title,
@@ -272,13 +272,12 @@ def _is_exact(plan: Plan, say: Callable[[str], None]) -> bool:
 
 
 @contextmanager
-def computing(where: ClusterOptions, say: Callable[[str], None]) -> Iterator[Client]:
+def computing(where: ClusterOptions, say: Callable[[str], None]) -> Iterator[Cluster]:
     """Connect, and say what went wrong where distributed's errors do not."""
     try:
-        with connect(where, say=say) as client:
-            require_mrcdist(client)
-            with warn_without_workers(client, say):
-                yield client
+        with connect(where, say=say) as cluster:
+            require_mrcdist(cluster.client)
+            yield cluster
     except KilledWorker as error:
         raise MrcdistError(
             "workers died while they computed the same task",
@@ -287,20 +286,20 @@ def computing(where: ClusterOptions, say: Callable[[str], None]) -> Iterator[Cli
             remedy="give them more memory or smaller --chunks (`mrcdist explain` tells what they "
             "need), and go on with --resume",
         ) from None
-    except FutureCancelledError as error:
+    except (FutureCancelledError, CommClosedError, TimeoutError) as error:
         raise MrcdistError(
-            "the scheduler dropped the job",
+            "the scheduler is gone, and the job with it",
             code="scheduler-dropped-job",
             cause=str(error),
             remedy="look at the scheduler's log, and go on with --resume",
         ) from None
 
 
-def _find(client: Client, plan: Plan, data: Dataset, options: JobOptions) -> Ring:
+def _find(cluster: Cluster, plan: Plan, data: Dataset, options: JobOptions) -> Ring:
     """Look for the bright disk in the mean of a few frames, read by the workers."""
     shape = data.layout.frame_shape
     work = Work(plan.source, FrameSum(shape), _job_name("sample"))
-    pattern = compute_once(client, work, sample(data.layout.navigation_shape)).values
+    pattern = compute_once(cluster, work, sample(data.layout.navigation_shape)).values
     disk = find_disk(pattern, options.radius)
     if isinstance(options.detector, AutoDisk) and options.detector.kind == "adf":
         return adf_ring(disk, shape)
@@ -321,7 +320,7 @@ def sample(navigation_shape: tuple[int, ...]) -> list[Task]:
 
 
 def _compute(
-    client: Client,
+    cluster: Cluster,
     plan: Plan,
     data: Dataset,
     quantity: Quantity,
@@ -351,7 +350,7 @@ def _compute(
 
     with progress:
         work = Work(plan.source, reduction, _job_name(quantity.title))
-        return compute_parts(client, work, left, done), to_do
+        return compute_parts(cluster, work, left, done), to_do
 
 
 def _job_name(title: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any
 
-from distributed import Client, Future, as_completed
+from distributed import Client, Future
 
+from mrcdist.batch.clusters import Cluster
 from mrcdist.batch.schedule import Part, Task
 from mrcdist.batch.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
 
@@ -16,10 +18,12 @@ __all__ = ["compute_once", "compute_parts"]
 # Tasks that the scheduler is given at a time: enough to fill a large cluster and to let an adaptive
 # one grow, few enough that the memory of scheduler and client does not grow with the file.
 _TASKS_AHEAD = 4096
+# Seconds between two looks at the cluster while nothing finishes.
+_LOOK = 1.0
 
 
 def compute_parts(
-    client: Client,
+    cluster: Cluster,
     work: Work,
     parts: Mapping[int, Part],
     done: Callable[[int, Any], None],
@@ -28,7 +32,7 @@ def compute_parts(
 
     Parameters
     ----------
-    client : distributed.Client
+    cluster : Cluster
     work : Work
     parts : mapping of int to Part
         By number.
@@ -43,14 +47,15 @@ def compute_parts(
     Raises
     ------
     MrcdistError
-        A task failed; what is computed by then has been handed over.
+        A task failed, or no workers will come; what is computed by then has been handed over.
     """
+    client = cluster.client
     # A task of its own, not with each task: a source with a table of frames is large. And not
     # scattered: a task can be computed again when the worker that held it is gone.
     shared = client.submit(_itself, work, key=(f"work-{work.job}", 0), pure=False)
     waiting = deque(parts.items())
     running: dict[Any, tuple[Future, int, int]] = {}
-    finished = as_completed(loop=client.loop, with_results=True)
+    finished: SimpleQueue[Future] = SimpleQueue()
     ledger: Ledger = {}
     ahead = 0
     try:
@@ -59,9 +64,10 @@ def compute_parts(
                 number, part = waiting.popleft()
                 future = _submit(client, shared, work, number, part)
                 running[future.key] = (future, number, len(part))
-                finished.add(future)
+                future.add_done_callback(finished.put)
                 ahead += len(part)
-            future, piece = next(finished)
+            future = _next(finished, cluster)
+            piece = future.result()
             _, number, n_tasks = running.pop(future.key)
             ahead -= n_tasks
             ledger = merge_ledgers((ledger, piece.ledger))
@@ -74,10 +80,19 @@ def compute_parts(
     return ledger
 
 
-def compute_once(client: Client, work: Work, tasks: Sequence[Task]) -> PartialResult:
+def _next(finished: SimpleQueue[Future], cluster: Cluster) -> Future:
+    while True:
+        cluster.check()
+        try:
+            return finished.get(timeout=_LOOK)
+        except Empty:
+            continue
+
+
+def compute_once(cluster: Cluster, work: Work, tasks: Sequence[Task]) -> PartialResult:
     """Compute a few tasks and join them all."""
     values: list[Any] = []
-    ledger = compute_parts(client, work, {0: tuple(tasks)}, lambda _, found: values.append(found))
+    ledger = compute_parts(cluster, work, {0: tuple(tasks)}, lambda _, found: values.append(found))
     return PartialResult(values[0], ledger)
 
 

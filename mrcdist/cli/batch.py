@@ -122,7 +122,7 @@ def _run(
 ) -> None:
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
     as_json = options.pop("as_json")
-    with stopping(ctx, "no part is finished"):
+    with stopping(ctx):
         # Imported late: commands that only inspect files do not need distributed.
         from mrcdist.batch.clusters import ClusterOptions
         from mrcdist.batch.run_job import JobOptions, run

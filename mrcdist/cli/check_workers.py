@@ -74,8 +74,8 @@ def check_workers(
     where = ClusterOptions(scheduler, scheduler_file, jobqueue, workers, threads, memory_limit)
     with stopping(ctx):
         plan, notes = plan_from_options(url=url, chunks=chunks, **options)
-        with connect(where, say=say, min_workers=min_workers, wait_for_jobs=True) as client:
-            report = check(client, plan, patience=timeout)
+        with connect(where, say=say, min_workers=min_workers, wait_for_jobs=True) as cluster:
+            report = check(cluster.client, plan, patience=timeout)
     print_notes(notes)
     if as_json:
         print_json(report.as_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,12 +71,14 @@ def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
     Parameters
     ----------
     ctx : click.Context
-    otherwise : str
-        Printed last, unless notes of the exception say where the job stands.
+    otherwise : str, optional
+        Where the job stands, unless notes of the exception say it.
     """
     # Python allows handlers in the main thread only; elsewhere whoever runs us decides.
     handled = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, _terminate) if handled else None
+    hook = sys.unraisablehook
+    sys.unraisablehook = _send_again_or(hook)
     try:
         yield
     except (_Terminated, KeyboardInterrupt) as stop:
@@ -85,6 +88,7 @@ def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
         say(f"\n{'; '.join(words)}", err=True)
         ctx.exit(128 + (signal.SIGTERM if by_term else signal.SIGINT))
     finally:
+        sys.unraisablehook = hook
         if handled:
             signal.signal(signal.SIGTERM, before)
 
@@ -92,3 +96,24 @@ def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
 def _terminate(*_: object) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise _Terminated
+
+
+def _send_again_or(
+    hook: Callable[[sys.UnraisableHookArgs], Any],
+) -> Callable[[sys.UnraisableHookArgs], Any]:
+    """Send a signal again whose exception Python ignores, as in `__del__` and weak references."""
+    main = threading.main_thread().ident or 0
+
+    def send_again(ignored: sys.UnraisableHookArgs) -> None:
+        if isinstance(ignored.exc_value, _Terminated):
+            signal.signal(signal.SIGTERM, _terminate)
+            number = signal.SIGTERM
+        elif isinstance(ignored.exc_value, KeyboardInterrupt):
+            number = signal.SIGINT
+        else:
+            hook(ignored)
+            return
+        # Later, and from another thread: here it would be ignored, too.
+        threading.Timer(0.01, signal.pthread_kill, (main, number)).start()
+
+    return send_again

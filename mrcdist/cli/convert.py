@@ -90,7 +90,7 @@ def convert(
         resume=resume,
         storage_options=file["storage_options"],
     )
-    with stopping(ctx, "; --resume continues" if resume else ""):
+    with stopping(ctx, "--resume continues" if resume else ""):
         plan, _ = plan_from_options(**file)
         report = write(plan, conversion, ClusterOptions(**options), sys.stderr)
     if as_json:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import threading
+import signal
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -11,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from mrcdist.batch.check_workers import CheckReport, WorkerReport
-from mrcdist.batch.clusters import ClusterOptions, warn_without_workers
-from mrcdist.batch.jobqueue import parse_job_queue
+from mrcdist.batch.clusters import Cluster, ClusterOptions
+from mrcdist.batch.jobqueue import JobQueue, parse_job_queue, start_jobs
 from mrcdist.batch.picture import deflection
 from mrcdist.cli import main
-from mrcdist.errors import ArgumentError
+from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.plotting.contrast import symmetric_limits
 
 
@@ -80,6 +82,22 @@ class TestJobQueue:
             parse_job_queue(text, installed=lambda _: False)
 
 
+def test_ctrl_c_is_left_as_it_is(monkeypatch):
+    """dask-jobqueue sets a handler of its own when it is imported."""
+    if importlib.util.find_spec("dask_jobqueue") is None:
+        pytest.skip("dask-jobqueue is not installed")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "dask_jobqueue"]:
+        monkeypatch.delitem(sys.modules, name)
+    before = signal.getsignal(signal.SIGINT)
+    with (
+        pytest.raises(ArgumentError, match=r"jobqueue\.slurm"),
+        start_jobs(JobQueue("slurm", {"cores": 1}, 0, 1)),
+    ):
+        pass
+    assert "dask_jobqueue" in sys.modules
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -96,25 +114,35 @@ def test_a_job_runs_in_one_place(given):
         ClusterOptions(**given)
 
 
-def test_a_job_without_workers_says_that_it_waits():
-    class Scheduler:
-        workers: ClassVar[dict[str, int]] = {"tcp://1": 1}
+class TestCluster:
+    class Client:
+        def __init__(self, workers):
+            self.workers = workers
 
         def nthreads(self):
             return self.workers
 
-    said, enough = [], threading.Event()
+    def test_a_job_without_workers_says_that_it_waits(self):
+        said = []
+        Cluster(self.Client({"tcp://1": 1}), said.append, interval=0).check()
+        assert said == []
+        Cluster(self.Client({}), said.append, interval=0).check()
+        assert said == ["there are no workers: tasks wait for some to come"]
 
-    def say(text):
-        said.append(text)
-        enough.set()
+    def test_a_job_without_workers_says_so_now_and_then(self):
+        said = []
+        cluster = Cluster(self.Client({}), said.append, interval=600)
+        for _ in range(9):
+            cluster.check()
+        assert said == []
 
-    with warn_without_workers(Scheduler(), say, interval=0.01):
-        assert not enough.wait(0.2)
-    Scheduler.workers = {}
-    with warn_without_workers(Scheduler(), say, interval=0.01):
-        assert enough.wait(30)
-    assert said[0] == "there are no workers: tasks wait for some to come"
+    def test_workers_that_cannot_come_end_the_wait(self):
+        failures = []
+        cluster = Cluster(self.Client({}), print, failures)
+        cluster.check()
+        failures.append(MrcdistError("refused"))
+        with pytest.raises(MrcdistError, match="refused"):
+            cluster.check()
 
 
 class TestCheckReport:

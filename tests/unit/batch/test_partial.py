@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,12 +124,33 @@ class TestPartialStore:
             f"1 of 3 parts are finished and kept in {store.folder}; go on with --resume"
         ]
 
-    def test_failure_before_the_first_part_promises_nothing(self, tmp_path):
+    def test_interrupt_before_the_first_part_promises_nothing(self, tmp_path):
         store = PartialStore(tmp_path / "out", JOB, 3)
         store.open(resume=False)
         with pytest.raises(KeyboardInterrupt) as stopped, store.kept_if_any():
             raise KeyboardInterrupt
-        assert not hasattr(stopped.value, "__notes__")
+        assert stopped.value.__notes__ == ["nothing is kept"]
+
+    def test_error_before_the_first_part_says_no_more_than_the_error(self, tmp_path):
+        store = PartialStore(tmp_path / "out", JOB, 3)
+        store.open(resume=False)
+        with pytest.raises(ZeroDivisionError) as failed, store.kept_if_any():
+            raise ZeroDivisionError
+        assert not hasattr(failed.value, "__notes__")
+
+    def test_interrupt_after_the_result_is_written_says_so(self, tmp_path, monkeypatch):
+        store = self.with_a_part(tmp_path)
+        rmdir = Path.rmdir
+
+        def interrupted(self):
+            monkeypatch.setattr(Path, "rmdir", rmdir)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Path, "rmdir", interrupted)
+        with pytest.raises(KeyboardInterrupt) as stopped, store.kept_if_any():
+            store.finish()
+        assert stopped.value.__notes__ == ["the result is written"]
+        assert not store.folder.exists()
 
 
 class TestPartsOfOneJob:
@@ -151,7 +173,7 @@ class TestPartsOfOneJob:
         new.save(0, np.ones(2))
         with pytest.raises(KeyboardInterrupt) as stopped, old.kept_if_any():
             raise KeyboardInterrupt
-        assert not hasattr(stopped.value, "__notes__")
+        assert stopped.value.__notes__ == ["another job has taken over"]
         assert PartialStore(tmp_path / "out", {**JOB, "detector": "adf"}, 2).open(resume=True) == [
             0
         ]
@@ -191,7 +213,7 @@ class TestVersionThatCannotTell:
         store = self.interrupted(tmp_path / "out", lasting=False)
         with pytest.raises(KeyboardInterrupt) as stopped, store.kept_if_any():
             raise KeyboardInterrupt
-        assert not hasattr(stopped.value, "__notes__")
+        assert stopped.value.__notes__ == ["nothing is kept"]
         assert not store.folder.exists()
 
     def test_parts_of_another_job_are_not_deleted_for_it(self, tmp_path):

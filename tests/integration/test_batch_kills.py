@@ -1,0 +1,225 @@
+"""Batch jobs that are killed or lose their scheduler: what they say, and what remains."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from distributed import Client
+
+from tests.support.gate import Gate, gate
+from tests.support.jobs import (
+    DATA,
+    FRAME,
+    MOVIE,
+    RADIUS,
+    SHAPE,
+    address,
+    mrcdist_fails,
+    parts_in,
+    ring,
+    virtual,
+)
+from tests.support.mrc_files import write_mrc
+from tests.support.processes import free_port
+from tests.support.serving import file_server
+from tests.support.warm import WarmCommands, warm_commands
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+JOBS = {
+    "virtual": (["virtual", "--detector", "bf"], virtual(ring(0, RADIUS))),
+    "mean": (["mean"], DATA.mean(axis=(0, 1))),
+}
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Path:
+    return write_mrc(tmp_path / "movie.mrc", DATA.reshape(-1, *FRAME))
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommands]:
+    with warm_commands(tmp_path_factory.mktemp("warm")) as running:
+        yield running
+
+
+@pytest.fixture
+def held() -> Iterator[tuple[Gate, str]]:
+    """A movie of which no more than 40 % is served, and its URL."""
+    with (
+        file_server(MOVIE) as url,
+        gate(("127.0.0.1", int(urlsplit(url).port or 0))) as door,
+    ):
+        door.shut_after(int(0.4 * len(MOVIE)))
+        yield door, "http://{}:{}/movie.mrc".format(*door.address)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    while not true():  # pytest's timeout ends it
+        time.sleep(0.02)
+
+
+class TestKilled:
+    """A job that is ended at any moment goes on, starts anew, or has finished."""
+
+    @pytest.mark.parametrize("kind", JOBS)
+    @pytest.mark.parametrize("seed", range(2))
+    def test_resumed_job_ends_well(
+        self, cluster: Client, commands: WarmCommands, movie: Path, kind: str, seed: int
+    ) -> None:
+        self.kill_and_resume(cluster, commands, movie, kind, random.Random(f"{kind} {seed}"))
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(3000)
+    @pytest.mark.parametrize("kind", JOBS)
+    def test_resumed_job_ends_well_a_hundred_times(
+        self, cluster: Client, commands: WarmCommands, movie: Path, kind: str
+    ) -> None:
+        for seed in range(100):
+            chosen = random.Random(f"{kind} {seed}, slow")
+            self.kill_and_resume(cluster, commands, movie, kind, chosen)
+            movie.with_name("out.npy").unlink()
+
+    def kill_and_resume(
+        self,
+        cluster: Client,
+        commands: WarmCommands,
+        movie: Path,
+        kind: str,
+        chosen: random.Random,
+    ) -> None:
+        (command, expected), out, log = JOBS[kind], movie.with_name("out.npy"), movie.parent / "log"
+        job = [*command, movie, *SHAPE, "--scheduler", address(cluster), "--out"]
+        began = time.monotonic()
+        assert commands.wait(commands.start([*job, movie.with_name("whole.npy")], log)) == 0
+        movie.with_name("whole.npy").unlink()
+        takes = time.monotonic() - began
+
+        for kill in range(4):
+            before = parts_in(out)
+            pid = commands.start([*job, out, *["--resume"] * (kill > 0)], log)
+            number = chosen.choice(SIGNALS)
+            time.sleep(chosen.uniform(0, 1.1) * takes)
+            os.kill(pid, number)
+            status, told = commands.wait(pid), log.read_text()
+            assert "Traceback" not in told, told
+            parts = parts_in(out)
+            if status == 0 or (status == 1 and "exists" in told):
+                break  # it had finished
+            assert status in (-number, 128 + number) or "Aborted!" in told, (number, status, told)
+            kept = re.search(r"(\d+) of 24 parts are finished and kept in .*; go on with", told)
+            if kept or (number != signal.SIGKILL and parts > before):
+                assert int(kept[1] if kept else 0) == len(parts), told
+        status = commands.wait(commands.start([*job, out, "--resume"], log))
+        assert status == 0 or (status == 1 and "exists" in log.read_text()), log.read_text()
+        np.testing.assert_array_equal(np.load(out), expected)
+        names = {path.name for path in movie.parent.iterdir()}
+        assert names <= {"movie.mrc", "log", "out.npy", ".out.npy.lock"}
+
+
+class TestSchedulerThatDies:
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+    def test_job_ends_with_one_clear_error(
+        self,
+        commands: WarmCommands,
+        held: tuple[Gate, str],
+        tmp_path: Path,
+        number: signal.Signals,
+    ) -> None:
+        door, url = held
+        out, log = tmp_path / "mean.npy", tmp_path / "log"
+        scheduler = f"tcp://127.0.0.1:{free_port()}"
+        place = ["--host", "127.0.0.1", "--no-dashboard"]
+        programs = {
+            "scheduler": ["scheduler", "--port", scheduler.rpartition(":")[2], *place],
+            "worker": ["worker", scheduler, *place, "--no-nanny", "--nthreads", "2"],
+        }
+        with ExitStack() as stack:
+            pids = {
+                name: stack.enter_context(commands.started(program, tmp_path / name, "dask"))
+                for name, program in programs.items()
+            }
+            pid = commands.start(["mean", url, *SHAPE, "--out", out, "--scheduler", scheduler], log)
+            wait_until(lambda: bool(door.is_shut and parts_in(out)))
+            os.kill(pids["scheduler"], number)
+            status, told = commands.wait(pid), log.read_text()
+        assert status == 1, told
+        assert "Traceback" not in told
+        assert "CommClosedError" not in told
+        error = told[told.index("error: ") :]
+        assert error.startswith("error: the scheduler is gone, and the job with it\n  cause: ")
+        assert told.count("error: ") == 1
+        assert f"{len(parts_in(out))} of 24 parts are finished and kept in {out}.partial" in error
+
+
+class TestInterruptFromTheTerminal:
+    """Ctrl-C goes to all processes of the group: the program's, and its workers'."""
+
+    def test_one_line_says_where_the_job_stands(
+        self, commands: WarmCommands, held: tuple[Gate, str], tmp_path: Path
+    ) -> None:
+        door, url = held
+        out, log = tmp_path / "mean.npy", tmp_path / "log"
+        job = ["mean", url, *SHAPE, "--out", out, "--workers", "2", "--threads", "1"]
+        pid = commands.start(job, log)
+        wait_until(lambda: bool(door.is_shut and parts_in(out)))
+        os.killpg(pid, signal.SIGINT)
+        status, told = commands.wait(pid), log.read_text()
+        assert status == 128 + signal.SIGINT
+        assert "Traceback" not in told
+        assert told.count("KeyboardInterrupt") == 0
+        *_, last = told.splitlines()
+        kept = len(parts_in(out))
+        assert kept > 0
+        assert last == (
+            f"interrupted; {kept} of 24 parts are finished and kept in {out}.partial; "
+            "go on with --resume"
+        )
+
+    def test_nothing_is_promised_before_the_first_part(
+        self, cluster: Client, commands: WarmCommands, tmp_path: Path
+    ) -> None:
+        with (
+            file_server(MOVIE) as url,
+            gate(("127.0.0.1", int(urlsplit(url).port or 0))) as door,
+        ):
+            door.shut_after(4096)
+            out, log = tmp_path / "mean.npy", tmp_path / "log"
+            job = ["mean", "http://{}:{}/movie.mrc".format(*door.address), *SHAPE, "--out", out]
+            pid = commands.start([*job, "--scheduler", address(cluster)], log)
+            wait_until(lambda: door.is_shut)
+            os.kill(pid, signal.SIGINT)
+            assert commands.wait(pid) == 128 + signal.SIGINT
+        assert log.read_text().splitlines()[-1] == "interrupted; nothing is kept"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["log"]
+
+
+def test_error_says_what_is_kept(cluster: Client, movie: Path) -> None:
+    """Not only Ctrl-C: whatever ends a job."""
+    out = movie.with_name("mean.npy")
+    from mrcdist.batch.partial import PartialStore
+    from mrcdist.errors import MrcdistError
+
+    save = PartialStore.save
+
+    def failing(self: PartialStore, number: int, values: np.ndarray) -> None:
+        if len(parts_in(out)) == 2:
+            raise MrcdistError("something is wrong")
+        save(self, number, values)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PartialStore, "save", failing)
+        told = mrcdist_fails("mean", movie, *SHAPE, "--out", out, "--scheduler", address(cluster))
+    assert told.endswith(
+        "error: something is wrong\n"
+        f"2 of 24 parts are finished and kept in {out}.partial; go on with --resume\n"
+    )
