@@ -1,4 +1,4 @@
-"""Settings for reading, in dask's configuration under ``mrcdist``."""
+"""Settings in dask's configuration: for reading, under ``mrcdist``, and the default chunk size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dask.utils import parse_bytes
 
 from mrcdist.errors import ArgumentError
 
-__all__ = ["DEFAULTS", "ReadSettings", "parse_size", "read_settings"]
+__all__ = ["DEFAULTS", "ReadSettings", "default_chunk_bytes", "parse_size", "read_settings"]
 
 DEFAULTS = {
     # Bytes per request. A connection to an object store has 60-90 MB/s, so several are used.
@@ -130,6 +130,20 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
                 remedy="use " + ", ".join(f'"{choice}"' for choice in choices),
             )
     return ReadSettings(**{key.replace("-", "_"): value for key, value in found.items()})
+
+
+def default_chunk_bytes() -> int:
+    """Return the size of chunks where the caller gives none: dask's ``array.chunk-size``."""
+    written = dask.config.get("array.chunk-size")
+    size = parse_size(str(written))
+    if size is None or size < 1:
+        raise ArgumentError(
+            f"dask configuration array.chunk-size = {written!r}",
+            code="setting-invalid",
+            cause="this is no size in bytes",
+            remedy='leave it out for the default, or set a size such as "128 MiB"',
+        )
+    return size
 
 
 def parse_size(text: str) -> int | None:

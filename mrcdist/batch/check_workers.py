@@ -175,10 +175,6 @@ def check_workers(client: Client, plan: Plan, *, patience: float = 120.0) -> Che
         Its chunks say how much is read.
     patience : float, default 120
         Seconds after which a worker's storage is given up.
-
-    Returns
-    -------
-    CheckReport
     """
     threads: dict[str, int] = client.nthreads()
     addresses = sorted(threads)

@@ -112,10 +112,6 @@ def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) 
     stream : text stream
         Where progress is told.
 
-    Returns
-    -------
-    Summary
-
     Raises
     ------
     MrcdistError

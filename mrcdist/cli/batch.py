@@ -128,7 +128,7 @@ def _run(
         from mrcdist.batch.run_job import JobOptions, run
         from mrcdist.compute.detectors import parse_detector
 
-        order = JobOptions(
+        job = JobOptions(
             kind=kind,
             outputs=options.pop("outputs"),
             detector=parse_detector(detector),
@@ -136,9 +136,9 @@ def _run(
             resume=options.pop("resume"),
             overwrite=options.pop("overwrite"),
         )
-        where = ClusterOptions(**options)
+        cluster = ClusterOptions(**options)
         plan, _ = plan_from_options(**file)
-        summary = run(plan, order, where, sys.stderr)
+        summary = run(plan, job, cluster, sys.stderr)
     print_notes(summary.notes)
     if as_json:
         print_json(summary.as_dict())

@@ -254,10 +254,6 @@ def parse_detector(text: str) -> WantedDetector:
     text : str
         Rows before columns, in pixels.
 
-    Returns
-    -------
-    Everything, Ring, AutoDisk or MaskFile
-
     Raises
     ------
     ArgumentError

@@ -80,10 +80,6 @@ def parse_chunk_header(raw: bytes) -> BloscHeader:
     raw : bytes
         The chunk's first 16 bytes; more are not looked at.
 
-    Returns
-    -------
-    BloscHeader
-
     Raises
     ------
     FormatError
@@ -118,10 +114,6 @@ def decompress(raw: bytes, header: BloscHeader) -> bytearray:
         The chunk, exactly.
     header : BloscHeader
         Of this chunk.
-
-    Returns
-    -------
-    bytearray
 
     Raises
     ------

@@ -183,10 +183,6 @@ def parse_header(
     endianness : {"<", ">"}, optional
         The caller's word. It decides only where the file does not.
 
-    Returns
-    -------
-    Header
-
     Raises
     ------
     FormatError

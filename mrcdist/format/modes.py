@@ -31,10 +31,6 @@ def pixel_bytes(nx: int, ny: int, nz: int, mode: int) -> int:
         Columns, rows and sections, as the header has them.
     mode : int
         A mode that is known, MRCZ's included.
-
-    Returns
-    -------
-    int
     """
     if mode % 1000 == 101:  # each row is padded to whole bytes
         return (nx + 1) // 2 * ny * nz

@@ -21,18 +21,7 @@ _LARGEST_KILOVOLTS = 10_000
 
 
 def by_mrcz(mode: int, exttyp: str, labels: Sequence[str]) -> bool:
-    """Whether a file has the marks of the mrcz package.
-
-    Parameters
-    ----------
-    mode : int
-    exttyp : str
-    labels : sequence of str
-
-    Returns
-    -------
-    bool
-    """
+    """Whether a file has the marks of the mrcz package."""
     return mode >= 1000 or exttyp == "json" or any(label[:4] == "MRCZ" for label in labels[:1])
 
 
@@ -85,10 +74,6 @@ def mrcz_metadata(words: dict[str, float | None]) -> dict[str, Any]:
     ----------
     words : dict
         From `mrcz_words`. HyperSpy has no name for C3.
-
-    Returns
-    -------
-    dict
     """
     voltage, gain = words["voltage"] or 0, words["gain"] or 0
     found: dict[str, Any] = {}

@@ -129,10 +129,6 @@ def pixel_format(
     sidecar_unsigned : bool, optional
         What a Direct Electron sidecar says of mode 0's sign.
 
-    Returns
-    -------
-    PixelFormat
-
     Notes
     -----
     The sign of mode 0: the caller; else IMOD's stamp with its flag 1; else the sidecar; else IMOD's

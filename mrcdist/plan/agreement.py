@@ -33,10 +33,6 @@ def agreed_pixels(formats: Sequence[PixelFormat], notes: Notes) -> list[PixelFor
     formats : sequence of PixelFormat
         Of each file; their modes are the same.
     notes : Notes
-
-    Returns
-    -------
-    list of PixelFormat
     """
     kinds = Counter(pixels.dtype.name for pixels in formats)
     if len(kinds) == 1:

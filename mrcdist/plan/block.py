@@ -225,10 +225,6 @@ def plan_block(
     window : Window
         Rows and columns to read of each frame.
     limits : Limits, optional
-
-    Returns
-    -------
-    BlockPlan
     """
     request = Request(parts, layout, frames, window, limits)
     plan = None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import dask
 from dask.array.core import normalize_chunks
 
-from mrcdist.config import parse_size
+from mrcdist.config import default_chunk_bytes, parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.limits import MOST_CHUNKS, MOST_TASKS
@@ -44,7 +43,7 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
     ArgumentError
         The argument is invalid or does not match the shape.
     """
-    default = _default_size()
+    default = default_chunk_bytes()
     if chunks is None or (isinstance(chunks, str) and chunks == "auto"):
         return frame_chunks(layout, default)
     if isinstance(chunks, str):
@@ -97,19 +96,6 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
             remedy=_REMEDY,
         )
     return resolved
-
-
-def _default_size() -> int:
-    written = dask.config.get("array.chunk-size")
-    size = parse_size(str(written))
-    if size is None or size < 1:
-        raise ArgumentError(
-            f"dask configuration array.chunk-size = {written!r}",
-            code="setting-invalid",
-            cause="this is no size in bytes",
-            remedy='leave it out for the default, or set a size such as "128 MiB"',
-        )
-    return size
 
 
 def frame_chunks(layout: Layout, limit: int) -> Chunks:

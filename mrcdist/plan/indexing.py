@@ -44,10 +44,6 @@ def select(index: Any, shape: tuple[int, ...]) -> Selection:
     shape : tuple of int
         Shape of the array.
 
-    Returns
-    -------
-    Selection
-
     Raises
     ------
     IndexError

@@ -14,10 +14,6 @@ __all__ = ["count_places", "resolve_shape"]
 def count_places(navigation_shape: Sequence[int]) -> int | None:
     """Count the places of a shape that does not depend on the number of frames.
 
-    Parameters
-    ----------
-    navigation_shape : sequence of int
-
     Returns
     -------
     int or None

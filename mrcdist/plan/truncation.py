@@ -156,10 +156,6 @@ class MissingFrames:
         nz, whole : int
             Frames of this file that are announced, and that are there.
         notes : Notes
-
-        Returns
-        -------
-        MissingFrames
         """
         text = f"NZ = {nz} is out of date: the file has {whole} complete frames, and all are read"
         notes.add(Note("frames-unannounced", text))

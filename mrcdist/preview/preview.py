@@ -120,10 +120,6 @@ def plan_preview(
     view : {"scan", "volume", "images"}, optional
         How to look at it. Default: by its axes and space group.
 
-    Returns
-    -------
-    Preview
-
     Raises
     ------
     ArgumentError

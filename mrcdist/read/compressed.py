@@ -79,7 +79,7 @@ class StreamReader:
             raise
 
     def _checked(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
-        known = self._file.location.place, self._file.version
+        known = self._file.location.identity, self._file.version
         with self._file.reader() as read:
             stream = _Decompressed(read, self._kind)
             try:

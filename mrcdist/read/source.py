@@ -261,7 +261,7 @@ class MrcSource:
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         parts = [
-            (part.file.location.place, part.file.version, part.offset, part.frames, part.pixels)
+            (part.file.location.identity, part.file.version, part.offset, part.frames, part.pixels)
             for part in self.parts
         ]
         return type(self).__qualname__, parts, self.layout, self.table

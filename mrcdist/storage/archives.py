@@ -16,7 +16,7 @@ from mrcdist.storage.version import Version, remote_version
 
 __all__ = ["file_below", "forget", "opened"]
 
-# By place and thread, as fsspec keeps its archives: the version that was there before they were
+# By identity and thread, as fsspec keeps its archives: the version that was there before they were
 # opened.
 _opened: dict[tuple[str, int], Version] = {}
 
@@ -31,9 +31,9 @@ def file_below(fs: Any) -> Version | None:
     return None
 
 
-def opened(place: str, version: Version) -> bool:
+def opened(identity: str, version: Version) -> bool:
     """Note the version that is to be opened; say whether it was opened in this thread before."""
-    key = (place, threading.get_ident())
+    key = (identity, threading.get_ident())
     before, _opened[key] = _opened.get(key), version
     return before == version
 

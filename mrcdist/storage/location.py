@@ -18,7 +18,7 @@ from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, MrcdistError
 from mrcdist.printable import printable
 from mrcdist.storage.archives import file_below, forget, opened
-from mrcdist.storage.redact import place, redact, scrub
+from mrcdist.storage.redact import identity, redact, scrub
 from mrcdist.storage.retry import is_transient, retried
 from mrcdist.storage.store_errors import explain_failure
 from mrcdist.storage.url import (
@@ -93,9 +93,9 @@ class Location:
         return redact(self.url)
 
     @property
-    def place(self) -> str:
+    def identity(self) -> str:
         """What tells the file from all others, without secrets: to name data by, not to show."""
-        return place(self.url, self.storage_options)
+        return identity(self.url, self.storage_options)
 
     @property
     def name(self) -> str:
@@ -124,7 +124,7 @@ class Location:
         """The filesystem, the path, and for a member of an archive the version of the archive."""
         fs, path = self._resolved()
         archive = None if self.is_local else self.retried(lambda: file_below(fs))
-        if archive is not None and not opened(self.place, archive):
+        if archive is not None and not opened(self.identity, archive):
             forget(fs)
             fs, path = self._resolved()
         return fs, path, archive
@@ -226,7 +226,7 @@ class Location:
         def verify() -> None:
             require_version(self, wanted, self.find_version())
 
-        return whole_copy(fs, path, printable(self.name), f"{self.place} {wanted}", verify)
+        return whole_copy(fs, path, printable(self.name), f"{self.identity} {wanted}", verify)
 
     def list_siblings(self) -> tuple[str, ...] | None:
         """Return the names of the files beside this one; None where the store cannot list.

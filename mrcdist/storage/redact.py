@@ -14,7 +14,7 @@ import fsspec
 from mrcdist.printable import printable
 from mrcdist.storage.url import chain
 
-__all__ = ["place", "redact", "redact_record", "scrub"]
+__all__ = ["identity", "redact", "redact_record", "scrub"]
 
 _SECRET_KEY = re.compile(
     r"key|secret|token|password|passwd|passphrase|passcode|credential|connection_string|conn_str"
@@ -59,10 +59,6 @@ def scrub(text: str, url: str, options: Mapping[str, Any]) -> str:
         The URL that it is about; all other URLs in the text are redacted too.
     options : mapping
         Storage options; those whose name suggests a secret are one.
-
-    Returns
-    -------
-    str
     """
     text = _redact_urls(text.replace(url, redact(url)))
     for secret in sorted(_secrets_of_url(url) + _secrets(options), key=len, reverse=True):
@@ -70,18 +66,18 @@ def scrub(text: str, url: str, options: Mapping[str, Any]) -> str:
     return text
 
 
-def place(url: str, options: Mapping[str, Any]) -> str:
-    """Return a text that tells places of files apart and holds no secret: to name data by.
+def identity(url: str, options: Mapping[str, Any]) -> str:
+    """Return a text that tells files apart, wherever they are, without a secret: to name data by.
 
     Parameters
     ----------
     url : str
         A URL, chained or not.
     options : mapping
-        Its storage options. An endpoint, a host or an outer archive is part of the place, a
+        Its storage options. An endpoint, a host or an outer archive is part of it, a
         credential is not.
     """
-    return f"{_place_of(url)} {_place_of(options)}"
+    return f"{_identity_of(url)} {_identity_of(options)}"
 
 
 def redact_record(record: logging.LogRecord) -> bool:
@@ -179,25 +175,27 @@ def _secrets(options: Any, *, secret: bool = False) -> list[str]:
     return []
 
 
-def _place_of(value: Any) -> str:
+def _identity_of(value: Any) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, str):
-        return "::".join(_place_of_url(part) if "://" in part else part for part in _chain(value))
+        return "::".join(
+            _identity_of_url(part) if "://" in part else part for part in _chain(value)
+        )
     if isinstance(value, Mapping):
         # With a login or without one, it is the same file.
         kept = {str(key): item for key, item in value.items() if key != "anon"}
         open_ = sorted(key for key in kept if not _SECRET_KEY.search(key))
-        return str({key: _place_of(kept[key]) for key in open_})
+        return str({key: _identity_of(kept[key]) for key in open_})
     if isinstance(value, list | tuple):
         secret = len(value) == 2 and isinstance(value[0], str) and _SECRET_KEY.search(value[0])
-        return str([_place_of(item) for item in value[: 1 if secret else None]])
+        return str([_identity_of(item) for item in value[: 1 if secret else None]])
     if isinstance(value, fsspec.AbstractFileSystem):
-        return _place_of([str(value.protocol), value.storage_args, value.storage_options])
+        return _identity_of([str(value.protocol), value.storage_args, value.storage_options])
     return repr(value)
 
 
-def _place_of_url(part: str) -> str:
+def _identity_of_url(part: str) -> str:
     scheme, _, rest, query = _cut(part)
     pairs = [
         pair for pair in query.split("&") if not _SECRET_IN_QUERY.search(pair.partition("=")[0])

@@ -110,10 +110,6 @@ def check_statistics(header: Header, actual: Statistics) -> tuple[Finding, ...]:
     header : Header
     actual : Statistics
         Statistics of the data.
-
-    Returns
-    -------
-    tuple of Finding
     """
     values = np.frombuffer(header.raw, HEADER_DTYPE.newbyteorder(header.byteorder))[0]
     dmin, dmax, dmean, rms = (float(values[name]) for name in ("dmin", "dmax", "dmean", "rms"))

@@ -100,10 +100,6 @@ def validate(
     storage_options : mapping, optional
         Options for fsspec. Never shown in any output.
 
-    Returns
-    -------
-    ValidationReport
-
     Raises
     ------
     MissingFileError, AccessDeniedError, ReadError

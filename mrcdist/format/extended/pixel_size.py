@@ -30,11 +30,6 @@ _EXACT, _SAME = 1e-4, 1e-2
 def correct_pixel_size(header: Header, extended: ExtendedHeader | None) -> Header:
     """Put the records' pixel size in the place of a placeholder.
 
-    Parameters
-    ----------
-    header : Header
-    extended : ExtendedHeader or None
-
     Returns
     -------
     Header

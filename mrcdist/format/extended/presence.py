@@ -26,16 +26,7 @@ _REMEDY = (
 
 
 def extended_kind(header: Header) -> ExtendedKind | None:
-    """Tell which extended header a file has; None where it has none.
-
-    Parameters
-    ----------
-    header : Header
-
-    Returns
-    -------
-    ExtendedKind or None
-    """
+    """Tell which extended header a file has; None where it has none."""
     return identify_extended(
         exttyp=header.exttyp,
         nsymbt=header.nsymbt,
@@ -48,10 +39,6 @@ def extended_kind(header: Header) -> ExtendedKind | None:
 
 def presence_bytes(header: Header) -> int:
     """Count the bytes behind the main header that `settle_presence` wants to see.
-
-    Parameters
-    ----------
-    header : Header
 
     Returns
     -------

@@ -191,10 +191,6 @@ def decode_extended(
         The main header's order.
     n_sections : int
         Sections whose records are wanted.
-
-    Returns
-    -------
-    ExtendedHeader
     """
     decoder = _choose(kind, raw, byteorder, n_sections)
     columns, notes, text, document = decoder.decode(kind, raw, byteorder, n_sections)
@@ -218,10 +214,6 @@ def extended_metadata(header: ExtendedHeader) -> dict[str, dict[str, Any]]:
     series' tilt) is left to the columns and to `tilt_angles`. Known values that agree within a
     thousandth are the same. Values that FEI's bit masks do not mark as valid are unknown, and so
     are zeros where only a positive value means something. What is unknown is omitted.
-
-    Parameters
-    ----------
-    header : ExtendedHeader
 
     Returns
     -------

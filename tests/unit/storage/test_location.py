@@ -308,8 +308,8 @@ class TestPlace:
         ],
         ids=str,
     )
-    def test_two_files_have_different_places(self, one, other):
-        assert Location.of(*one).place != Location.of(*other).place
+    def test_two_files_have_different_identities(self, one, other):
+        assert Location.of(*one).identity != Location.of(*other).identity
 
     @pytest.mark.parametrize(
         ("url", "options"),
@@ -327,11 +327,11 @@ class TestPlace:
         ],
         ids=str,
     )
-    def test_credentials_are_no_part_of_a_place(self, url, options):
-        place = Location.of(url, options).place
-        assert SECRET not in place
+    def test_credentials_are_no_part_of_an_identity(self, url, options):
+        identity = Location.of(url, options).identity
+        assert SECRET not in identity
         changed = str((url, options)).replace(SECRET, "another one")
-        assert Location.of(*eval(changed)).place == place
+        assert Location.of(*eval(changed)).identity == identity
 
     def test_two_archives_give_two_arrays(self, tmp_path):
         numbers = counting((6, 4, 5), "uint16")
