@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import numpy.typing as npt
 from fsspec.core import split_protocol
@@ -19,10 +20,11 @@ from mrcdist.batch.partial import written
 from mrcdist.batch.picture import result_figure
 from mrcdist.batch.quantities import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
-from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note
+from mrcdist.write.contents import in_angstrom
+from mrcdist.write_api import plan_write
 
 __all__ = ["FORMATS", "check_outputs", "require_absent", "write_result"]
 
@@ -32,11 +34,9 @@ Array = npt.NDArray[Any]
 FORMATS = {
     ".npy": ("numpy", "", range(0, 65)),
     ".zarr": ("zarr", "zarr", range(0, 65)),
-    ".mrc": ("mrcfile", "", range(2, 4)),
+    ".mrc": ("numpy", "", range(2, 4)),
     ".png": ("matplotlib", "plot", range(2, 4)),
 }
-
-_ANGSTROM_PER_NM = 10.0
 
 # A file of this length whose first bytes are the input's too is the input, or a copy.
 _HEAD = 1024
@@ -268,25 +268,27 @@ def _plain(axis: dict[str, Any]) -> dict[str, Any]:
 
 def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:
     """Write an image or a stack, with the pixel size in Å where the axes are in nm."""
-    import mrcfile
-
     data, notes = _for_mrc(result.values)
     y, x = result.axes[-2:]
-    with mrcfile.new(path, data) as file:
-        if data.ndim == 3:
-            file.set_image_stack()
-        file.voxel_size = (_angstrom(x), _angstrom(y), 0.0)
-        file.add_label(f"mrcdist: {result.title}")
-        file.add_label(origin.rsplit("/", 1)[-1].encode("ascii", "replace").decode()[:80])
-        for name, axis in (("y", y), ("x", x)):
-            if axis.units and not _angstrom(axis):
-                file.add_label(f"{name}: {axis.scale:.6g} {axis.units} a pixel")
+    labels = [f"mrcdist: {result.title}", origin.rsplit("/", 1)[-1]]
+    labels += [
+        f"{name}: {axis.scale:.6g} {axis.units} a pixel"
+        for name, axis in (("y", y), ("x", x))
+        if axis.units and in_angstrom(axis)[0] is None
+    ]
+    maps: list[dict[str, Any]] = [{} for _ in data.shape[:-2]]
+    plan = plan_write(
+        path,
+        data,
+        axes=maps + axes_dicts((y, x)),
+        kind="images",
+        sidecar=False,
+        labels=[label.encode("ascii", "replace").decode()[:80] for label in labels],
+        overwrite=True,  # what a job that was killed has left
+    )
+    with dask.config.set(scheduler="threads"):  # the file is this machine's, not the workers'
+        plan.write()
     return notes
-
-
-def _angstrom(axis: Axis) -> float:
-    known = axis.units == "nm" and axis.values is None
-    return abs(axis.scale) * _ANGSTROM_PER_NM if known else 0.0
 
 
 def _for_mrc(values: Array) -> tuple[Array, list[str]]:

@@ -89,6 +89,11 @@ class TestOutput:
             assert file.voxel_size.x == 0
             assert "x: 2 nm^-1 a pixel" in [str(label).strip() for label in file.get_labels()]
 
+    def test_what_a_killed_job_left_of_an_mrc_file_is_no_obstacle(self, tmp_path):
+        (tmp_path / "..a.mrc.job.mrcdist-write").mkdir()
+        write_result(tmp_path / "a.mrc", image(np.ones((4, 6))), origin="s3://b/k", job="job")
+        assert [path.name for path in tmp_path.iterdir()] == ["a.mrc"]
+
     def test_mrc_holds_two_maps_as_a_stack(self, tmp_path):
         values = np.arange(24.0).reshape(2, 3, 4)
         maps = image(values, names=("y", "x"), units=("nm^-1", "nm^-1"))
