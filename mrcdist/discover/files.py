@@ -6,7 +6,7 @@ import fnmatch
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from mrcdist.discover.directory import Directory
 from mrcdist.errors import ArgumentError, MissingFileError
 from mrcdist.format.direct_electron.filenames import acquisitions, find_gap, find_parts, is_numbered
 from mrcdist.storage.location import Location
+from mrcdist.storage.url import as_path, without_unsafe_caches
 from mrcdist.warning_notes import Notes
 
 __all__ = ["Filename", "FoundFiles", "find_files"]
@@ -65,6 +66,7 @@ def find_files(
         An empty list, one that names a file twice, or a glob that matches several acquisitions.
     """
     if isinstance(filename, Sequence) and not isinstance(filename, str | bytes):
+        notes.add(*_unused_caches(filename))
         if not filename:
             raise ArgumentError(
                 "the list of files is empty",
@@ -78,6 +80,7 @@ def find_files(
             notes.add(f"{gap} is not in the list, whose parts go on after it")
         return FoundFiles.of(*files)
     location = Location.of(filename, storage_options)
+    notes.add(*_unused_caches([filename]))
     if _is_pattern(location):
         files = _glob(location)
         _check_once(files)
@@ -85,6 +88,19 @@ def find_files(
     if not is_numbered(location.name):
         return FoundFiles.of(location)
     return _with_later_parts(location, notes)
+
+
+def _unused_caches(names: Iterable[object]) -> list[str]:
+    """Say once which caches in the names are not used."""
+    texts = [os.fsdecode(name) for name in names if isinstance(name, str | os.PathLike)]
+    found = {
+        name for text in texts if as_path(text) is None for name in without_unsafe_caches(text)[1]
+    }
+    return [
+        f"{name}:: is not used, every read goes to the store: fsspec keeps what it has cached, "
+        "whatever becomes of the file; simplecache:: before all else keeps a copy of one version"
+        for name in sorted(found)
+    ]
 
 
 def _with_later_parts(location: Location, notes: Notes) -> FoundFiles:

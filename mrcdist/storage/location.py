@@ -15,7 +15,13 @@ from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.http import HTTPFileSystem
 
 from mrcdist.config import read_settings
-from mrcdist.errors import ArgumentError, FileChangedError, MissingFileError, MrcdistError
+from mrcdist.errors import (
+    ArgumentError,
+    FileChangedError,
+    MissingFileError,
+    MrcdistError,
+    ReadError,
+)
 from mrcdist.printable import printable
 from mrcdist.storage.archives import file_below, forget, opened
 from mrcdist.storage.redact import identity, redact, scrub
@@ -23,14 +29,21 @@ from mrcdist.storage.retry import is_transient, retried
 from mrcdist.storage.store_errors import explain_failure
 from mrcdist.storage.url import (
     as_path,
+    chain,
     folder_on_the_web,
     is_path,
     listed_name,
     name_of,
     url_beside,
+    without_unsafe_caches,
 )
 from mrcdist.storage.version import Version, local_version, remote_version
-from mrcdist.storage.whole_file_cache import is_whole_file_cache, whole_copy
+from mrcdist.storage.whole_file_cache import (
+    copy_version,
+    fresh_copy,
+    is_whole_file_cache,
+    whole_copy,
+)
 
 __all__ = ["Location", "changed", "here", "require_version"]
 
@@ -82,7 +95,11 @@ class Location:
                 cause="fsspec takes options by name",
                 remedy='pass a dict, such as {"anon": True}',
             )
-        return cls(as_path(url) or url, dict(storage_options or {}))
+        options = dict(storage_options or {})
+        if (path := as_path(url)) is not None:
+            return cls(path, options)
+        safe, dropped = without_unsafe_caches(url)
+        return cls(as_path(safe) or safe, _options_without(safe, dropped, options))
 
     def __repr__(self) -> str:
         return f"Location({self.shown!r})"
@@ -124,6 +141,16 @@ class Location:
         """The filesystem, the path, and for a member of an archive the version of the archive."""
         fs, path = self._resolved()
         archive = None if self.is_local else self.retried(lambda: file_below(fs))
+        if archive is not None and not archive.kind and read_settings().consistency == "strict":
+            raise ReadError(
+                f"{self.shown}: the archive has no version",
+                code="archive-unversioned",
+                cause="the store tells neither a version nor a date of it, only its size: another "
+                "archive in its place could not be noticed, and frames of both be mixed",
+                remedy="copy the archive to a disk, or unpack it; the setting mrcdist.consistency "
+                '"size" reads it nevertheless',
+                where=here(self),
+            )
         if archive is not None and not opened(self.identity, archive):
             forget(fs)
             fs, path = self._resolved()
@@ -183,7 +210,8 @@ class Location:
             if self.is_local:
                 return Path(path).stat()
             fs.invalidate_cache()  # a listing that it keeps may be older than the file
-            return fs.info(path)
+            # Some caches look for a file in the listing of its folder, which web servers lack.
+            return (fs.fs if is_whole_file_cache(fs) else fs).info(path)
 
         info = self.retried(ask, stranger=first)
         if self.is_local:
@@ -196,7 +224,11 @@ class Location:
                 remedy="name the .mrc file in it",
                 where=here(self),
             )
-        return remote_version(info).within(archive)
+        version = remote_version(info).within(archive)
+        if version.kind or not is_whole_file_cache(fs) or read_settings().consistency != "strict":
+            return version
+        # Only its bytes tell this file from another one.
+        return self.retried(lambda: fresh_copy(fs, path, printable(self.name), self._copy_name))
 
     def retried(self, call: Callable[[], _Result], *, stranger: bool = False) -> _Result:
         """Call until it works; see `mrcdist.storage.retry`."""
@@ -223,10 +255,15 @@ class Location:
             return None
         wanted = version or self.find_version()
 
-        def verify() -> None:
-            require_version(self, wanted, self.find_version())
+        def verify(copy: Path) -> None:
+            is_copy = wanted.kind == "copy"
+            require_version(self, wanted, copy_version(copy) if is_copy else self.find_version())
 
-        return whole_copy(fs, path, printable(self.name), f"{self.identity} {wanted}", verify)
+        return whole_copy(fs, path, printable(self.name), self._copy_name(wanted), verify)
+
+    def _copy_name(self, version: Version) -> str:
+        """What tells a whole copy of one version of the file from all others."""
+        return f"{self.identity} {version}"
 
     def list_siblings(self) -> tuple[str, ...] | None:
         """Return the names of the files beside this one; None where the store cannot list.
@@ -297,6 +334,17 @@ class Location:
         given.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
         given.setdefault("read_timeout", settings.stall)
         return {**options, "config_kwargs": given}
+
+
+def _options_without(url: str, dropped: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the storage options of what is left of a chain; fsspec groups them by protocol."""
+    if not dropped:
+        return options
+    members = chain(url)
+    if len(members) > 1:
+        return {key: value for key, value in options.items() if key not in dropped}
+    own = options.get(split_protocol(members[0])[0] or "file") or {}
+    return {**(options.get("target_options") or {}), **own}
 
 
 def here(location: Location, start: int | None = None, stop: int | None = None) -> str:

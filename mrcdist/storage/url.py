@@ -16,9 +16,13 @@ __all__ = [
     "listed_name",
     "name_of",
     "url_beside",
+    "without_unsafe_caches",
 ]
 
 _WEB = ("http", "https")
+
+_BLOCK_CACHES = ("blockcache", "cached")
+_WHOLE_FILE_CACHES = ("simplecache", "filecache")
 
 # What a URL's path may hold besides letters, digits and _.-~ (RFC 3986).
 _UNQUOTED = "!$&'()*+,;=:@"
@@ -53,6 +57,23 @@ def is_path(url: str) -> bool:
 def chain(url: str) -> list[str]:
     """Return the members of a chained URL; a path is its only one."""
     return [url] if is_path(url) else url.split("::")
+
+
+def without_unsafe_caches(url: str) -> tuple[str, tuple[str, ...]]:
+    """Return a URL without the caches that keep old bytes, and the names of these caches.
+
+    They are fsspec's caches of blocks, and its whole copies of the archive in which a file is: it
+    keeps them whatever becomes of the file. Copies of the file itself are `whole_file_cache`'s.
+    """
+    kept: list[str] = []
+    dropped: list[str] = []
+    for part in chain(url):
+        name = part.partition("://")[0]
+        if name in _BLOCK_CACHES or (name in _WHOLE_FILE_CACHES and kept):
+            dropped.append(name)
+        else:
+            kept.append(part)
+    return ("::".join(kept), tuple(dropped)) if any(kept) and dropped else (url, ())
 
 
 def name_of(url: str) -> str:

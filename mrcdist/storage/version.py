@@ -40,7 +40,8 @@ class Version:
         Bytes; None where the store does not say.
     kind : str
         What tells versions apart: "version_id", "etag", "checksum", "mtime_ns", "modified",
-        "archive", "dated archive" or "" (nothing but the size).
+        "archive", "dated archive", "copy" (of a whole copy, its bytes) or "" (nothing but the
+        size).
     value : str
         Its value.
     """

@@ -10,7 +10,8 @@ import hashlib
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from fsspec.implementations.cached import SimpleCacheFileSystem, WholeFileCacheF
 
 from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
+from mrcdist.storage.version import Version
 
-__all__ = ["is_whole_file_cache", "whole_copy"]
+__all__ = ["copy_version", "fresh_copy", "is_whole_file_cache", "whole_copy"]
 
 # fsspec gives each thread a filesystem of its own, with a temporary folder of its own; a process
 # needs one copy, and its threads wait for it.
@@ -43,7 +45,33 @@ def is_whole_file_cache(fs: Any) -> bool:
     return isinstance(fs, SimpleCacheFileSystem | WholeFileCacheFileSystem)
 
 
-def whole_copy(fs: Any, path: str, name: str, version: str, verify: Callable[[], None]) -> Path:
+def copy_version(copy: Path) -> Version:
+    """Return what tells a copy from others where the store has no version: its bytes."""
+    with copy.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Version(os.fstat(file.fileno()).st_size, "copy", digest)
+
+
+def fresh_copy(fs: Any, path: str, name: str, named: Callable[[Version], str]) -> Version:
+    """Copy a file of a store that has no versions, whatever copies there are; return its version.
+
+    Parameters
+    ----------
+    fs, path, name
+        See `whole_copy`.
+    named : callable
+        What tells the file and a version of it from all others.
+    """
+    with _fetching, _unfinished_copy(fs, path, name) as unfinished:
+        version = copy_version(unfinished)
+        key = _key(named(version))
+        copy = unfinished.with_name(key)
+        unfinished.replace(copy)
+        _copies[key] = copy
+    return version
+
+
+def whole_copy(fs: Any, path: str, name: str, version: str, verify: Callable[[Path], None]) -> Path:
     """Return the local copy of one version of a file, fetched where there is none yet.
 
     Parameters
@@ -55,13 +83,32 @@ def whole_copy(fs: Any, path: str, name: str, version: str, verify: Callable[[],
     version : str
         What tells the file and its version from all others.
     verify : callable
-        Called after fetching; raises if the store's file is another version by now.
+        Called after fetching with the copy; raises if it is another version.
 
     Raises
     ------
     ArgumentError
         The cache is to decompress: byte ranges are those of the file itself.
     """
+    key = _key(version)
+    with _fetching:
+        copy = _copies.get(key, Path(fs.storage[-1]) / key)
+        if not copy.exists():
+            with _unfinished_copy(fs, path, name) as unfinished:
+                verify(unfinished)
+                copy = unfinished.with_name(key)
+                unfinished.replace(copy)
+        _copies[key] = copy
+    return copy
+
+
+def _key(version: str) -> str:
+    return hashlib.sha256(version.encode(errors="surrogatepass")).hexdigest()
+
+
+@contextmanager
+def _unfinished_copy(fs: Any, path: str, name: str) -> Iterator[Path]:
+    """Fetch a file to one without a name that anybody looks for; delete it if it gets no other."""
     if fs.compression:
         raise ArgumentError(
             f"storage option compression={fs.compression!r} of a cache",
@@ -70,23 +117,15 @@ def whole_copy(fs: Any, path: str, name: str, version: str, verify: Callable[[],
             cause="the planned byte ranges are those of the file as it is stored",
             remedy="leave it out: gzip and bzip2 are read as they are",
         )
-    key = hashlib.sha256(version.encode(errors="surrogatepass")).hexdigest()
     folder = Path(fs.storage[-1])
-    with _fetching:
-        copy = _copies.get(key, folder / key)
-        if not copy.exists():
-            copy = folder / key
-            folder.mkdir(parents=True, exist_ok=True)
-            unfinished = folder / f"{key}.{uuid.uuid4().hex}"
-            try:
-                with _Telling(f"copying {name}") as telling:
-                    fs.fs.get_file(path, str(unfinished), callback=telling)
-                verify()
-                unfinished.rename(copy)
-            finally:
-                unfinished.unlink(missing_ok=True)
-        _copies[key] = copy
-    return copy
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"unfinished.{uuid.uuid4().hex}"
+    try:
+        with _Telling(f"copying {name}") as telling:
+            fs.fs.get_file(path, str(unfinished), callback=telling)
+        yield unfinished
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 class _Telling(Callback):  # type: ignore[misc]

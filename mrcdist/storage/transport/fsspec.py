@@ -57,7 +57,7 @@ class FsspecTransport:
 
     def check(self) -> None:
         """Raise `FileChangedError` if there is another version by now."""
-        if self._consistency == "off":
+        if self._consistency == "off" or self._version.kind == "copy":  # checked when it is made
             return
         found = self._location.find_version()
         require_version(self._location, self._version, found, self._consistency)
