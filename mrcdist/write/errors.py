@@ -42,24 +42,23 @@ def _explained(error: MrcdistError, location: Location) -> MrcdistError:
             where=where,
         )
     if isinstance(error, MissingFileError):
-        return WriteError(
-            f"{location.shown} could not be written",
-            code="write-failed",
-            cause=error.cause,
-            remedy="check that the bucket or folder exists, and that nobody removes what is being "
-            "written",
-            where=where,
+        remedy = (
+            "check that the bucket or folder exists, and that nobody removes what is being written"
         )
-    if isinstance(error, ReadError):
-        return WriteError(
-            f"{location.shown} could not be written",
-            code="write-failed",
-            cause=error.cause,
-            remedy="check the store and the network, then call again, with {resume=True} if the "
-            "first call had it",
-            where=where,
+    elif isinstance(error, ReadError):
+        remedy = (
+            "check the store and the network, then call again, with {resume=True} if the first "
+            "call had it"
         )
-    return error
+    else:
+        return error
+    return WriteError(
+        f"{location.shown} could not be written",
+        code="write-failed",
+        cause=error.cause,
+        remedy=remedy,
+        where=where,
+    )
 
 
 def exists(shown: str) -> ArgumentError:

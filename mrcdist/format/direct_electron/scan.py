@@ -72,7 +72,6 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
     Parameters
     ----------
     sidecar : Sidecar
-        The acquisition's sidecar.
     n_frames : int
         Number of frames in the movie: the length of a movie's time axis. The sizes of a scan are
         the sidecar's alone: whoever calls compares `Scan.size` with `n_frames`.
@@ -135,11 +134,6 @@ def pixel_is_unsigned(sidecar: Sidecar) -> bool | None:
     ``Image Processing - Mode`` says which of the two was saved. Its format decides if it has 8
     bits. If it has more, the 8-bit movie cannot have been saved in it, and the other one decides.
 
-    Parameters
-    ----------
-    sidecar : Sidecar
-        The acquisition's sidecar.
-
     Returns
     -------
     bool or None
@@ -156,11 +150,6 @@ def pixel_is_unsigned(sidecar: Sidecar) -> bool | None:
 
 def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
     """Return what HyperSpy has a place for, in its names and units.
-
-    Parameters
-    ----------
-    sidecar : Sidecar
-        The acquisition's sidecar.
 
     Returns
     -------
