@@ -41,7 +41,7 @@ from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat, pixel_format
 from mrcdist.options import ReadOptions
 from mrcdist.plan.agreement import agreed_header, agreed_pixels, joined_extended
-from mrcdist.plan.axes import Beside, Geometry, arrange, one_frame
+from mrcdist.plan.axes import AuxiliaryData, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.selected_frames import selected_frames
@@ -271,14 +271,14 @@ def _plan(
     header = agreed_header(
         [file.header for file in files], notes if found.scan is None else Notes()
     )
-    beside = _beside(header, extended, found.scan, frames.announced, options)
-    tilts = _tilts(files, directory, frames, beside, options, notes)
+    auxiliary = _auxiliary_data(header, extended, found.scan, frames.announced, options)
+    tilts = _tilts(files, directory, frames, auxiliary, options, notes)
     geometry = arrange(
         header,
         pixels[0],
         frames,
         notes,
-        beside=replace(beside, tilts=tilts),
+        auxiliary=replace(auxiliary, tilts=tilts),
         navigation_shape=options.navigation_shape,
     )
     table = found.table if tilts is None else tilts.table
@@ -358,7 +358,7 @@ def _tilts(
     files: Sequence[OpenedFile],
     directory: Directory,
     frames: MissingFrames,
-    beside: Beside,
+    auxiliary: AuxiliaryData,
     options: ReadOptions,
     notes: Notes,
 ) -> TiltSeries | None:
@@ -367,7 +367,7 @@ def _tilts(
     series = None
     if options.navigation_shape is not None:
         why = "navigation_shape says what the sections are"
-    elif beside.scan is not None or beside.scan_shape is not None:
+    elif auxiliary.scan is not None or auxiliary.scan_shape is not None:
         why = "the sections are those of a scan or movie"
     else:
         why = "no tilt angles are known"
@@ -379,21 +379,21 @@ def _tilts(
     return series.by_tilt() if series is not None and options.sort_by_tilt else series
 
 
-def _beside(
+def _auxiliary_data(
     header: Header,
     extended: ExtendedHeader | None,
     scan: Scan | None,
     n_frames: int,
     options: ReadOptions,
-) -> Beside:
+) -> AuxiliaryData:
     """What scan and extended header say of the axes."""
     if extended is None:
-        return Beside(scan=scan)
+        return AuxiliaryData(scan=scan)
     if options.navigation_shape is None and (
         note := scan_shape_note(extended, n_sections=n_frames)
     ):
         _log.info("%s", note)
-    return Beside(
+    return AuxiliaryData(
         scan=scan,
         scan_shape=scan_shape(extended, n_sections=n_frames),
         scan_step=scan_step(extended),

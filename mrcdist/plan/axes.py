@@ -16,14 +16,14 @@ from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
-__all__ = ["Beside", "Geometry", "arrange", "one_frame"]
+__all__ = ["AuxiliaryData", "Geometry", "arrange", "one_frame"]
 
 _CELL_NAMES = ("x", "y", "z")
 _COLUMN, _ROW, _SECTION = range(3)
 
 
 @dataclass(frozen=True)
-class Beside:
+class AuxiliaryData:
     """Information about the axes from sources other than the main header.
 
     Attributes
@@ -73,7 +73,7 @@ def arrange(
     frames: MissingFrames,
     notes: Notes,
     *,
-    beside: Beside | None = None,
+    auxiliary: AuxiliaryData | None = None,
     navigation_shape: Sequence[int] | None = None,
 ) -> Geometry:
     """Return the navigation and signal axes of a file, and the layout of its frames.
@@ -84,7 +84,7 @@ def arrange(
     pixels : PixelFormat
     frames : MissingFrames
     notes : Notes
-    beside : Beside, optional
+    auxiliary : AuxiliaryData, optional
     navigation_shape : sequence of int, optional
         In HyperSpy's order (x, y, ...), with at most one -1. Overrides everything else.
 
@@ -98,22 +98,22 @@ def arrange(
     SidecarError, ArgumentError
         The number of frames does not match the scan or the navigation shape.
     """
-    beside = beside or Beside()
-    scan = beside.scan
+    auxiliary = auxiliary or AuxiliaryData()
+    scan = auxiliary.scan
     one = one_frame(header, pixels)
     if navigation_shape is not None:
         sizes = resolve_shape(navigation_shape, frames)
-        navigation = _asked_for(sizes, _scan_axes(beside))
-        notes.add(*_other_way_round(sizes, _scan_axes(beside)))
+        navigation = _asked_for(sizes, _scan_axes(auxiliary))
+        notes.add(*_other_way_round(sizes, _scan_axes(auxiliary)))
     elif scan is not None and scan.kind == "custom":  # its table maps points to frames
         navigation = scan.navigation
     elif scan is not None and scan.kind == "raster":
         frames.require_scan(scan)
-        navigation = _scan_axes(beside)
-    elif scan is None and beside.scan_shape is not None:
-        navigation = _scan_axes(beside)
+        navigation = _scan_axes(auxiliary)
+    elif scan is None and auxiliary.scan_shape is not None:
+        navigation = _scan_axes(auxiliary)
     else:
-        navigation = _sections(header, frames.present, beside, notes)
+        navigation = _sections(header, frames.present, auxiliary, notes)
 
     layout = replace(
         one,
@@ -123,29 +123,31 @@ def arrange(
     if not (scan is not None and scan.kind == "custom" and navigation_shape is None):
         frames.note_empty(layout.n_frames, notes)
     components = tuple(Axis("rgb", size, navigate=False) for size in pixels.components)
-    signal = _signal_axes(header, one.frame_shape, beside)
+    signal = _signal_axes(header, one.frame_shape, auxiliary)
     axes = (*(axis for axis in navigation if axis.size != 1), *signal, *components)
     return Geometry(layout, axes)
 
 
-def _scan_axes(beside: Beside) -> tuple[Axis, ...]:
+def _scan_axes(auxiliary: AuxiliaryData) -> tuple[Axis, ...]:
     """Return the axes of the scan in recording order, from sidecar or extended header, if any."""
-    if beside.scan is not None:
-        return () if beside.scan.kind == "custom" else beside.scan.navigation
-    steps = beside.scan_step or (None, None)
+    if auxiliary.scan is not None:
+        return () if auxiliary.scan.kind == "custom" else auxiliary.scan.navigation
+    steps = auxiliary.scan_step or (None, None)
     return tuple(
         _calibrated(Axis(name, size, navigate=True), step, "nm")
-        for name, size, step in zip("yx", beside.scan_shape or (), steps, strict=False)
+        for name, size, step in zip("yx", auxiliary.scan_shape or (), steps, strict=False)
     )
 
 
-def _sections(header: Header, n_frames: int, beside: Beside, notes: Notes) -> tuple[Axis, ...]:
+def _sections(
+    header: Header, n_frames: int, auxiliary: AuxiliaryData, notes: Notes
+) -> tuple[Axis, ...]:
     """Return the navigation axes if given by neither caller nor scan: those of the sections."""
-    if beside.scan is not None:  # a movie: its time axis
-        [time] = beside.scan.navigation
+    if auxiliary.scan is not None:  # a movie: its time axis
+        [time] = auxiliary.scan.navigation
         return (replace(time, size=n_frames),)
-    if beside.tilts is not None and n_frames > 1:
-        return (beside.tilts.axis(),)
+    if auxiliary.tilts is not None and n_frames > 1:
+        return (auxiliary.tilts.axis(),)
     # ISPG 401-630: a stack of volumes of MZ sections each (MRC2014).
     if 401 <= header.ispg <= 630:
         mz = header.intervals[2]
@@ -163,13 +165,15 @@ def _sections(header: Header, n_frames: int, beside: Beside, notes: Notes) -> tu
     return (_header_axis(header, _SECTION, n_frames, navigate=True),)
 
 
-def _signal_axes(header: Header, frame_shape: tuple[int, int], beside: Beside) -> tuple[Axis, ...]:
-    if beside.scan is not None:
+def _signal_axes(
+    header: Header, frame_shape: tuple[int, int], auxiliary: AuxiliaryData
+) -> tuple[Axis, ...]:
+    if auxiliary.scan is not None:
         return tuple(
             replace(axis, size=size)
-            for axis, size in zip(beside.scan.signal, frame_shape, strict=True)
+            for axis, size in zip(auxiliary.scan.signal, frame_shape, strict=True)
         )
-    if beside.scan_shape is not None:  # the pixel size in the header is that of the scan
+    if auxiliary.scan_shape is not None:  # the pixel size in the header is that of the scan
         return tuple(
             Axis(name, size, navigate=False)
             for name, size in zip(("ky", "kx"), frame_shape, strict=True)
@@ -178,7 +182,7 @@ def _signal_axes(header: Header, frame_shape: tuple[int, int], beside: Beside) -
         _header_axis(header, stored, size, navigate=False)
         for stored, size in zip((_ROW, _COLUMN), frame_shape, strict=True)
     ]
-    sizes = beside.pixel_size or (None, None)
+    sizes = auxiliary.pixel_size or (None, None)
     return tuple(
         axis if axis.units else _calibrated(axis, size, "nm")
         for axis, size in zip(axes, sizes, strict=True)
