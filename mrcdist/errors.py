@@ -22,6 +22,7 @@ Code = Literal[
     "archive-unversioned",
     "argument-invalid",
     "argument-type-invalid",
+    "auxiliary-file-too-large",
     "axes-mismatch",
     "blosc-chunk-invalid",
     "bright-disk-not-found",

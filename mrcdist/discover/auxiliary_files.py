@@ -17,7 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.discover.directory import Directory
-from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, MrcdistError
+from mrcdist.errors import (
+    AccessDeniedError,
+    ArgumentError,
+    MissingFileError,
+    MrcdistError,
+    SidecarError,
+)
 from mrcdist.format.direct_electron.filenames import (
     find_scan_points,
     find_sidecar,
@@ -45,12 +51,10 @@ NamedFile = str | os.PathLike[str] | IO[bytes] | IO[str] | None
 Choice = Literal["auto", "none", "named"]
 _T = TypeVar("_T")
 
-# Sidecars are some 40 KiB, lists of a million scan points some 10 MB; far larger files are
-# something else.
-_SMALL_FILE = 256 * 2**20
+_MIB = 2**20
 
 # What is asked of a stream at a time.
-_PIECE = 2**20
+_PIECE = _MIB
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,9 @@ class Kind(Generic[_T]):
     essential : bool, default True
         Whether data that can have such a file mostly have one. Others are looked for in a listing
         alone, and not on web servers.
+    most_bytes : int, default 16 MiB
+        Larger files are something else, and parsing them would take a multiple of their size in
+        memory. Sidecars have some 40 KiB, an ``.mdoc`` of 5,000 sections some 5 MiB.
     """
 
     argument: str
@@ -77,13 +84,18 @@ class Kind(Generic[_T]):
     find: Callable[[str, Iterable[str]], str | None]
     candidates: Callable[[str], tuple[str, ...]]
     essential: bool = True
+    most_bytes: int = 16 * _MIB
 
 
 SIDECAR: Kind[Sidecar] = Kind(
     "metadata_file", lambda _, raw: parse_sidecar(raw), find_sidecar, sidecar_candidates
 )
 SCAN_POINTS: Kind[tuple[Points, tuple[str, ...]]] = Kind(
-    "scan_file", lambda _, raw: parse_scan_points(raw), find_scan_points, scan_points_candidates
+    "scan_file",
+    lambda _, raw: parse_scan_points(raw),
+    find_scan_points,
+    scan_points_candidates,
+    most_bytes=64 * _MIB,  # six million points
 )
 TILT_ANGLES: Kind[tuple[str, npt.NDArray[np.float64]]] = Kind(
     "tilt_file",
@@ -161,7 +173,8 @@ class AuxiliaryFile(Generic[_T]):
                 remedy='pass "auto", None, a path, a URL, or an open file or text stream',
             )
         name = getattr(wanted, "name", "")
-        content = _read_stream(wanted, self._directory.location, self.kind.argument)
+        content = _read_stream(wanted, self._directory.location, self.kind)
+        _require_small(content, self.kind)
         return self.kind.parse(PurePath(name).name if isinstance(name, str) else "", content)
 
     def absence(self) -> str:
@@ -202,18 +215,34 @@ class AuxiliaryFile(Generic[_T]):
         return Location.of(path, data.storage_options if same else {})
 
     def _parse(self, location: Location) -> _T:
-        content = read_whole(location, _SMALL_FILE)
+        content = read_whole(location, self.kind.most_bytes + 1)
         try:
+            _require_small(content, self.kind)
             return self.kind.parse(location.name, content)
         except MrcdistError as error:  # in that file, not in the data beside which it is read
             raise error.located(location.shown) from None
 
 
-def _read_stream(stream: Any, location: Location, argument: str) -> bytes:
+def _require_small(content: bytes, kind: Kind[Any]) -> None:
+    """Raise if a file, of which no more was read than tells, is too large to be of this kind."""
+    if len(content) > kind.most_bytes:
+        raise SidecarError(
+            f"a file of more than {kind.most_bytes // _MIB} MiB is given for {kind.argument}; it "
+            f"begins with {content[:40]!r}",
+            code="auxiliary-file-too-large",
+            argument=kind.argument,
+            cause="it is another file, such as one with data, or it is damaged",
+            remedy=f"pass the right file as {{{kind.argument}}}, or {{{kind.argument}=None}} to "
+            "go without",
+        )
+
+
+def _read_stream(stream: Any, location: Location, kind: Kind[Any]) -> bytes:
     """Read an open file from where it stands to its end; it may give less than is asked for."""
+    argument = kind.argument
     content = bytearray()
     try:
-        while len(content) < _SMALL_FILE and (piece := stream.read(_PIECE)):
+        while len(content) <= kind.most_bytes and (piece := stream.read(_PIECE)):
             # Of text, bytes that could not be decoded may be kept as surrogates.
             text = isinstance(piece, str)
             content += piece.encode("utf-8", "surrogateescape") if text else memoryview(piece)

@@ -28,6 +28,9 @@ _MOST_PLACES = 2**28
 _PLACES_OF_ANY_GRID = 2**22
 _PLACES_OF_A_POINT = 64
 
+# What is read of a long list before all of it: some thousand lines.
+_START = 2**15
+
 POINTS_REMEDY = (
     "Pass the right file as {scan_file}, or {navigation_shape} to read the frames in the order in"
     " which they were recorded."
@@ -56,6 +59,9 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
         A row is not two whole numbers (it is named by its line in the file, from 1), the header
         says that y comes first, or there are no rows.
     """
+    start = raw.rfind(b"\n", 0, _START)
+    if len(raw) > _START and start > 0:
+        parse_scan_points(raw[:start])  # of another file, this is enough to tell
     text = raw.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     rows = [(number, line) for number, line in enumerate(lines, 1) if line and not line.isspace()]

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mrcdist.discover.auxiliary_files import SCAN_POINTS, SIDECAR, AuxiliaryFile, Kind, choose
+from mrcdist.discover.auxiliary_files import (
+    SCAN_POINTS,
+    SIDECAR,
+    TILT_ANGLES,
+    AuxiliaryFile,
+    Kind,
+    choose,
+)
 from mrcdist.discover.directory import Directory
 from mrcdist.errors import ArgumentError, MissingFileError, SidecarError
 from mrcdist.storage.location import Location
@@ -169,6 +177,38 @@ class TestErrorsInTheFile:
         with pytest.raises(SidecarError) as caught:
             read(data, io.BytesIO(b"damaged"), SIDECAR)
         assert caught.value.where == ""
+
+
+class TestLargeFiles:
+    """What is no such file is an error before it takes memory."""
+
+    @pytest.mark.parametrize("kind", [SIDECAR, SCAN_POINTS, TILT_ANGLES])
+    @pytest.mark.parametrize("wanted", ["path", "stream"])
+    def test_a_file_of_another_size_is_refused(self, data, tmp_path, kind, wanted):
+        large = tmp_path / "large.txt"
+        with large.open("wb") as file:
+            file.truncate(2**30)  # takes no room on the disk
+        with large.open("rb") as stream, pytest.raises(SidecarError) as caught:
+            read(data, large if wanted == "path" else stream, kind)
+        error = caught.value
+        assert (error.code, error.argument) == ("auxiliary-file-too-large", kind.argument)
+
+    def test_garbage_is_refused_by_its_first_lines(self, data):
+        garbage = io.BytesIO(b"a\n" * (16 * 2**20))
+        tracemalloc.start()
+        try:
+            with pytest.raises(SidecarError, match="not two whole numbers"):
+                read(data, garbage, SCAN_POINTS)
+            assert tracemalloc.get_traced_memory()[1] < 256 * 2**20
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.parametrize("bad", [10, 9_000])
+    def test_a_bad_line_is_named_by_its_number(self, data, bad):
+        lines = [b"1,2"] * 10_000
+        lines[bad - 1] = b"1;2"
+        with pytest.raises(SidecarError, match=f"Line {bad} of the list"):
+            read(data, io.BytesIO(b"\n".join(lines)), SCAN_POINTS)
 
 
 class TestAbsence:
