@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 from tests.support.gate import Gate, gate
-from tests.support.mrc_files import mrc_bytes
+from tests.support.jobs import mrcdist_fails
+from tests.support.mrc_files import mrc_bytes, write_mrc
 from tests.support.processes import ROOT, Processes
 from tests.support.s3 import Bucket, S3Server
 from tests.support.slurm import NODES, Slurm, slurm_cluster
@@ -122,8 +123,14 @@ def test_a_job_computes_on_two_nodes(slurm: Slurm, movies: Movies, tmp_path: Pat
     assert slurm.wait(job) == ("COMPLETED", 0), output(tmp_path, job)
     assert workers_parts_kept(output(tmp_path, job)) == (len(NODES), 16, 0)
     np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie(1)))
+    # The result last, and no word of connections that end.
+    assert "16 parts" in output(tmp_path, job).splitlines()[-1]
+    log = (tmp_path / f"dask-{job}.log").read_text("utf-8")
+    for trouble in ("CommClosedError", "Traceback", "died", "Killed"):
+        assert trouble not in output(tmp_path, job) + log
     # Neither the scheduler's address nor anything unfinished is left behind.
-    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["image.npy", f"mrcdist-{job}.out"]
+    names = sorted(path.name for path in tmp_path.glob("*.*"))
+    assert names == [f"dask-{job}.log", "image.npy", f"mrcdist-{job}.out"]
     assert movies.bucket.server.secret not in output(tmp_path, job)
 
 
@@ -253,6 +260,47 @@ def test_workers_are_jobs_of_which_one_may_be_cancelled(
     assert workers_parts_kept(printed)[1:] == (16, 0)
     np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), virtual_image(movie(6)))
     # The program cancels the jobs that it has submitted.
+    slurm.wait_until(lambda: not slurm.states("mrcdist-worker"), "an empty queue")
+
+
+@pytest.mark.parametrize(
+    ("job", "error", "cause"),
+    [
+        ({"queue": "nowhere"}, "slurm refused the job of a worker", "invalid partition specified"),
+        (
+            {"job-extra-directives": ["--hold"]},
+            "the jobs of the workers will never start",
+            "JobHeldUser",
+        ),
+        (
+            {"job-script-prologue": ["echo no such module >&2; exit 1"]},
+            "the jobs of the workers ended before a worker came",
+            "no such module",
+        ),
+    ],
+    ids=["refused", "held", "ended"],
+)
+def test_jobs_whose_workers_cannot_come_end_the_wait(
+    slurm: Slurm,
+    settings: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    job: dict[str, Any],
+    error: str,
+    cause: str,
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, slurm.environment[name])
+    config = yaml.safe_load(settings.read_text())
+    config["jobqueue"]["slurm"].update(job)
+    settings.write_text(yaml.safe_dump(config))
+    file = write_mrc(settings.with_name("movie.mrc"), movie(8).reshape(-1, *FRAME))
+    out = file.with_name("mean.npy")
+    told = mrcdist_fails("mean", file, *COMMAND, "--out", out, "--jobqueue", settings)
+    assert [line for line in told.splitlines() if line.startswith("error")] == [f"error: {error}"]
+    assert cause in told
+    assert "Traceback" not in told
+    assert not out.with_name("mean.npy.partial").exists()
     slurm.wait_until(lambda: not slurm.states("mrcdist-worker"), "an empty queue")
 
 
