@@ -108,7 +108,8 @@ def read_mrc(
     -------
     list of dict
         One dict with ``data`` (array of shape navigation axes + rows, columns), ``axes``,
-        ``metadata`` and ``original_metadata``, as in RosettaSciIO.
+        ``metadata`` and ``original_metadata``, as in RosettaSciIO. The blocks of a dask array are
+        read-only; a numpy array can be modified.
 
     Raises
     ------
@@ -260,7 +261,7 @@ def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | No
     if lazy:
         return plan.to_dask()
     if distributed:
-        return plan.to_dask().compute()
+        return _writable(plan.to_dask().compute())
     if _mappable(plan, mmap_mode or "c"):
         [part] = plan.source.parts
         return map_writable(part.file, part.offset, plan.layout, mmap_mode or "c")
@@ -279,14 +280,21 @@ def _read_all(plan: Plan) -> np.ndarray[Any, Any]:
     """Read the whole array in this process, chunk by chunk, to show progress."""
     boxes = slices_from_chunks(plan.chunks)
     if len(boxes) == 1:
-        data = plan.source[...]
-        # A view of mapped pages is read-only, but the caller may modify the result.
-        return data if data.flags.writeable else data.copy()
+        return _writable(plan.source[...])
     data = np.empty(plan.shape, plan.source.dtype)
     with Progress(f"reading {plan.location.name}", len(boxes)) as progress:
         for box in boxes:
             data[box] = plan.source[box]
             progress.advance()
+    return data
+
+
+def _writable(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return an array that the caller may modify: blocks are read-only, and some are mapped."""
+    try:
+        data.flags.writeable = True
+    except ValueError:  # pages of the file
+        data = data.copy()
     return data
 
 

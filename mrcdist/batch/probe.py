@@ -88,8 +88,7 @@ def probe_file(payload: bytes, address: str) -> dict[str, Any]:
                 )
         begun = time.perf_counter()
         block = source[index[address]]
-        if not block.flags.writeable:
-            block = np.array(block)  # mapped: pages come from the disk when they are touched
+        block = np.array(block)  # mapped pages come from the disk when they are touched
         return {"bytes_read": int(block.nbytes), "seconds": time.perf_counter() - begun}
     except MrcdistError as error:
         return {"problem": error.problem, "cause": error.cause, "remedy": error.remedy}

@@ -125,7 +125,7 @@ class MrcSource:
         settings = read_settings()
         selection = select(index, self.shape)
         if 0 in selection.shape:
-            return np.empty(selection.result_shape, self.dtype)
+            return _read_only(np.empty(selection.result_shape, self.dtype))
         stats.add(blocks=1)
         n_navigation = len(self.layout.navigation_shape)
         rows, columns, *components = selection.ranges[n_navigation:]
@@ -143,7 +143,7 @@ class MrcSource:
             *(slice(r.start, _stop(r), r.step) for r in components),
         ]
         # Splitting the axis of frames and dropping axes of length 1 is always a view.
-        return block.reshape(selection.result_shape)
+        return _read_only(block.reshape(selection.result_shape))
 
     def cost(self, box: tuple[range, ...], settings: ReadSettings) -> Cost:
         """Return the cost of reading a box, from its plan, without reading it.
@@ -293,6 +293,12 @@ def _merging(
         shortest=limits.shortest_piece,
     )
     return merging, merging
+
+
+def _read_only(block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Make a block read-only, as a view of mapped pages is: several tasks may use the same one."""
+    block.flags.writeable = False
+    return block
 
 
 def _increasing(positions: range) -> range:

@@ -58,8 +58,10 @@ def in_a_worker_of(monkeypatch):
     return enter
 
 
-def is_mapped(block: np.ndarray) -> bool:
-    return not block.flags.writeable
+def is_mapped(block: object) -> bool:
+    while block is not None and not isinstance(block, mmap.mmap):
+        block = block.obj if isinstance(block, memoryview) else getattr(block, "base", None)
+    return block is not None
 
 
 def wait_until(ready: Callable[[], bool]) -> None:
