@@ -71,7 +71,8 @@ def read_mrc(
         Return a dask array (True) or a numpy array (False). Default: the value of `distributed`.
     chunks : "auto", None, str, int, tuple or dict, default "auto"
         "auto" or None: whole frames, contiguous in the file, near dask's ``array.chunk-size``
-        (128 MiB). A size such as "256 MiB": the same, near that size. Otherwise chunk lengths in
+        (128 MiB). A size such as "256 MiB": the same, near that size. Only frames of more than
+        512 MiB are split, into rows. Otherwise chunk lengths in
         array order as for `dask.array.from_array`; -1 is a whole axis.
     navigation_shape : sequence of int, optional
         Lengths of the navigation axes in HyperSpy's order, fastest first: (x, y, ...). One may be

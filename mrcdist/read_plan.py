@@ -420,4 +420,5 @@ def _chunks(parts: Sequence[Part], geometry: Geometry, wanted: Any, *, in_order:
         counts = tuple(part.frames for part in parts)
         by_file = in_order and geometry.layout.navigation_shape == (sum(counts),)
         return (counts if by_file else shape[:1], *((size,) for size in shape[1:]))
-    return plan_chunks(geometry.layout, wanted)
+    cut_frames = all(part.sections is None for part in parts)
+    return plan_chunks(geometry.layout, wanted, cut_frames=cut_frames)

@@ -10,7 +10,7 @@ from dask.array.core import normalize_chunks
 from mrcdist.config import default_chunk_bytes, parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.limits import MOST_CHUNKS, MOST_TASKS
+from mrcdist.plan.limits import MOST_CHUNKS, MOST_FRAME_BYTES, MOST_TASKS
 
 __all__ = ["Chunks", "count_chunks", "frame_chunks", "many_chunks", "plan_chunks"]
 
@@ -22,7 +22,7 @@ _REMEDY = (
 )
 
 
-def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
+def plan_chunks(layout: Layout, chunks: Any = "auto", *, cut_frames: bool = True) -> Chunks:
     """Return the chunk lengths for the caller's ``chunks``.
 
     Parameters
@@ -32,6 +32,9 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
         "auto" or None: whole frames, contiguous in the file, near dask's ``array.chunk-size``. A
         size such as "256 MiB": the same, near that size. Anything else as in
         `dask.array.from_array`, where axes with "auto" are filled up to ``array.chunk-size``.
+    cut_frames : bool, default True
+        Whether frames of more than 512 MiB are split into rows if the size is less; not if a
+        frame is compressed as a whole.
 
     Returns
     -------
@@ -45,7 +48,7 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
     """
     default = default_chunk_bytes()
     if chunks is None or (isinstance(chunks, str) and chunks == "auto"):
-        return frame_chunks(layout, default)
+        return frame_chunks(layout, default, cut_frames=cut_frames)
     if isinstance(chunks, str):
         limit = parse_size(chunks)
         if limit is None:
@@ -64,7 +67,7 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
                 cause="a chunk must have at least one byte",
                 remedy=_REMEDY,
             )
-        return frame_chunks(layout, limit)
+        return frame_chunks(layout, limit, cut_frames=cut_frames)
     by_axis = _dict_by_axis(chunks, layout)
     lengths = by_axis if isinstance(by_axis, tuple | list) else [by_axis] * len(layout.shape)
     for axis, (size, length) in enumerate(zip(layout.shape, lengths, strict=False)):
@@ -98,28 +101,29 @@ def plan_chunks(layout: Layout, chunks: Any = "auto") -> Chunks:
     return resolved
 
 
-def frame_chunks(layout: Layout, limit: int) -> Chunks:
+def frame_chunks(layout: Layout, limit: int, *, cut_frames: bool = True) -> Chunks:
     """Return chunks of whole, contiguous frames, of at most `limit` bytes or one frame.
 
     The fastest navigation axes are not split, one axis is split evenly, and slower ones have chunks
-    of length 1.
+    of length 1. Frames of more than `MOST_FRAME_BYTES` are split into rows if `limit` is less.
 
     Raises
     ------
     ArgumentError
         There would be too many chunks.
     """
-    room = max(
-        limit
-        // max(math.prod(layout.shape[len(layout.navigation_shape) :]) * layout.dtype.itemsize, 1),
-        1,
-    )
+    rows, *others = layout.shape[len(layout.navigation_shape) :]
+    row_bytes = max(math.prod(others) * layout.dtype.itemsize, 1)
+    room = max(limit // max(rows * row_bytes, 1), 1)
     blocks: list[tuple[int, ...]] = []
     for axis, size in reversed(list(enumerate(layout.navigation_shape))):
         _check_count(axis, size, max(room, 1))
         blocks.append(_even_blocks(size, room))
         room //= max(size, 1)  # 0 after the axis that is split: slower ones have chunks of 1
-    signal = tuple((size,) for size in layout.shape[len(layout.navigation_shape) :])
+    longest = rows
+    if cut_frames and rows * row_bytes > max(limit, MOST_FRAME_BYTES):
+        longest = limit // row_bytes
+    signal = (_even_blocks(rows, longest), *((size,) for size in others))
     return (*reversed(blocks), *signal)
 
 

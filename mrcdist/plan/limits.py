@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DEFAULT_LIMITS", "MOST_CHUNKS", "MOST_TASKS", "Limits"]
+__all__ = ["DEFAULT_LIMITS", "MOST_CHUNKS", "MOST_FRAME_BYTES", "MOST_TASKS", "Limits"]
 
 # Above so many chunks a plan has a note, which becomes a warning: dask needs seconds to optimise a
 # graph with more tasks, and the scheduler, at about 1 ms per task, takes as long as reading.
@@ -15,6 +15,11 @@ MOST_TASKS = 50_000
 # Above so many chunks there is no plan; dask needs even more memory per chunk, and minutes for a
 # million.
 MOST_CHUNKS = 2**22
+
+
+# Larger frames, such as stitched montages, are cut into rows where chunks are to be smaller than a
+# frame; smaller ones are never cut unasked. A task holds its chunk and temporaries of it.
+MOST_FRAME_BYTES = 2**29
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import math
 import dask
 import numpy as np
 import pytest
+from dask.utils import parse_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,40 @@ def test_blocks_of_an_axis_are_even_and_as_few_as_possible(size, limit):
     [blocks, *_] = frame_chunks(layout((size,), (1, 1), "|u1"), limit)
     assert len(blocks) == -(-size // limit)
     assert max(blocks) - min(blocks) <= 1
+
+
+class TestLargeFrames:
+    """A stitched montage of 60,000 x 50,000 pixels takes 5.6 GiB."""
+
+    @pytest.mark.parametrize("chunks", ["auto", "128 MiB", "1 GiB", "1 MiB"])
+    def test_rows_are_cut(self, chunks):
+        montage = layout((), (50_000, 60_000))
+        limit = parse_bytes("128 MiB" if chunks == "auto" else chunks)
+        with dask.config.set({"array.chunk-size": "128 MiB"}):
+            rows, columns = plan_chunks(montage, chunks)
+        assert columns == (60_000,)
+        assert sum(rows) == 50_000
+        assert limit / 2 < max(rows) * 60_000 * 2 <= limit
+
+    def test_each_frame_of_a_stack_is_cut(self):
+        frames, rows, columns = plan_chunks(layout((3,), (50_000, 60_000)), "128 MiB")
+        assert (frames, columns) == ((1, 1, 1), (60_000,))
+        assert len(rows) == 45
+
+    @pytest.mark.parametrize(
+        ("frame", "chunks"),
+        [((16_384, 16_384), "128 MiB"), ((50_000, 60_000), "6 GiB"), ((50_000, 60_000), -1)],
+    )
+    def test_frames_that_fit_or_are_not_so_large_stay_whole(self, frame, chunks):
+        assert plan_chunks(layout((), frame), chunks) == ((frame[0],), (frame[1],))
+
+    def test_frames_that_are_compressed_as_a_whole_stay_whole(self):
+        montage = layout((), (50_000, 60_000))
+        assert plan_chunks(montage, "auto", cut_frames=False) == ((50_000,), (60_000,))
+
+    def test_a_row_is_the_least(self):
+        rows, columns = plan_chunks(layout((), (4, 2**28)), "1 MiB")
+        assert (rows, columns) == ((1, 1, 1, 1), (2**28,))
 
 
 @pytest.mark.parametrize("auto", ["auto", None])
