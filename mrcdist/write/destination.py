@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
-from mrcdist.write.grid import Grid, Piece
+from mrcdist.write.grid import Between, Grid, Piece
 
 __all__ = ["Destination"]
 
@@ -20,7 +20,7 @@ class Destination(Protocol):
         """The cells in which it is written."""
 
     def cost(self, nbytes: int) -> tuple[int, int]:
-        """Return what a block of so many bytes takes: requests, and bytes of memory beside it."""
+        """Return requests for a block of so many bytes, and bytes that are encoded at a time."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -33,8 +33,8 @@ class Destination(Protocol):
     def kept(self) -> frozenset[int]:
         """Return the numbers of the blocks that an earlier call has written."""
 
-    def write(self, start: int, raw: Any) -> None:
-        """Write whole cells, which begin at a byte; they are stored when this returns."""
+    def write(self, start: int, stop: int, between: Between) -> None:
+        """Write whole cells, from one byte to another; they are stored when this returns."""
 
     def keep(self, number: int, record: bytes) -> None:
         """Keep a block's record."""

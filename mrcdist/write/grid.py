@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Grid", "Piece", "block_runs", "join_pieces", "split_run"]
+__all__ = ["Between", "Grid", "Piece", "block_runs", "join_pieces", "piece_bytes", "split_run"]
 
 Piece = tuple[int, bytes]
 """Where it begins in the file, and its bytes."""
+
+Between = Callable[[int, int], memoryview]
+"""Returns the bytes of the file from one position up to another."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,13 @@ def join_pieces(grid: Grid, pieces: Iterable[Piece]) -> tuple[list[Piece], list[
         whole = grid.span(grid.number(start)) == (start, stop)
         (complete if whole else carried).append((start, b"".join(parts)))
     return complete, carried
+
+
+def piece_bytes(piece: Piece) -> tuple[int, int, Between]:
+    """Return where a piece begins and ends, and a function of its bytes in between."""
+    at, raw = piece
+    view = memoryview(raw)
+    return at, at + len(raw), lambda start, stop: view[start - at : stop - at]
 
 
 def block_runs(

@@ -18,8 +18,9 @@ from dask.utils import format_bytes
 from mrcdist.errors import AccessDeniedError, ArgumentError, WriteError
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.network_filesystems import on_network
+from mrcdist.write.encoded_block import WINDOW, windows
 from mrcdist.write.errors import exists, interrupted
-from mrcdist.write.grid import Grid, Piece
+from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 
 __all__ = ["LocalDestination", "local_grid"]
 
@@ -151,15 +152,13 @@ class LocalDestination:
 
     def cost(self, nbytes: int) -> tuple[int, int]:
         """See `Destination.cost`."""
-        return 0, 0
+        return 0, min(nbytes, WINDOW)
 
-    def write(self, start: int, raw: Any) -> None:
+    def write(self, start: int, stop: int, between: Between) -> None:
         """See `Destination.write`."""
-        if self._is_finished():
-            return
-        with self._explained(start), (self.folder / _DATA).open("r+b", buffering=0) as file:
-            _write_all(file.fileno(), start, raw)
-            os.fsync(file.fileno())
+        with self.writing() as write:
+            for low, high in windows(start, stop):
+                write(low, between(low, high))
 
     @contextmanager
     def writing(self) -> Iterator[Any]:
@@ -190,8 +189,8 @@ class LocalDestination:
         data = self.folder / _DATA
         with self._explained():
             if data.exists():
-                for start, raw in rest:
-                    self.write(start, raw)
+                for piece in rest:
+                    self.write(*piece_bytes(piece))
                 self._named(data)
             elif not self._has(rest):
                 raise WriteError(
@@ -264,7 +263,7 @@ class LocalDestination:
         )
 
     @contextmanager
-    def _explained(self, start: int | None = None) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except PermissionError as error:
@@ -287,7 +286,7 @@ class LocalDestination:
                 cause=f"{type(error).__name__}: {error}",
                 remedy="check that every worker has the folder at the same path and may write to "
                 "it, then call again with {resume=True}",
-                where=here(self.location, start, None if start is None else start + 1),
+                where=here(self.location),
             ) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -90,29 +91,29 @@ class WritePlan:
         largest = math.prod(self.array.chunksize[:-1])
         stored = largest * self.header.storage.row_bytes(self.array.chunksize[-1])
         block = math.prod(self.array.chunksize) * self.array.dtype.itemsize
-        copied = 0 if self._stored_as_they_are else stored
         if destination is None:
-            tasks, requests, beside = 1, 0, 0
+            tasks, requests, encoded = 1, 0, stored
             remarks: tuple[str, ...] = (
                 "this store takes a file from its start to its end: one task writes it",
             )
         else:
             tasks, remarks = self.array.npartitions, destination.remarks
-            requests, beside = destination.cost(stored)
+            requests, encoded = destination.cost(stored)
         return WriteEstimate(
             self.location.shown,
             tasks,
             self.nbytes,
             stored,
             requests,
-            block + copied + beside,
+            block if self._stored_as_they_are else block + encoded,
             (*self.notes, *remarks),
         )
 
     @property
     def _stored_as_they_are(self) -> bool:
         stored = self.header.storage
-        return not stored.packed and self.array.dtype.name == stored.dtype
+        own = self.header.byteorder == ("<" if sys.byteorder == "little" else ">")
+        return own and not stored.packed and self.array.dtype.name == stored.dtype
 
     def _destination(self) -> LocalDestination | S3Destination | None:
         """Where tasks write to in parallel; None where one of them has to write all."""

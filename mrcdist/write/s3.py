@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import uuid
@@ -16,7 +17,7 @@ from s3fs import S3FileSystem
 from mrcdist.errors import MissingFileError
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import exists, interrupted, write_errors
-from mrcdist.write.grid import Grid, Piece
+from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.s3_parts import S3Limits, copied_ranges, segments
 from mrcdist.write.s3_upload import S3Upload, call_once, run_together
 
@@ -158,25 +159,23 @@ class S3Destination:
         names = [name.rpartition("/")[2] for name in self._names_beside()]
         return frozenset(int(n.removesuffix(mine)) for n in names if n.endswith(mine))
 
-    def write(self, start: int, raw: Any) -> None:
+    def write(self, start: int, stop: int, between: Between) -> None:
         """See `Destination.write`."""
-        view = memoryview(raw).cast("B")
 
         async def send(upload: S3Upload, part: int, low: int, high: int) -> None:
             try:
-                # A copy of the part: the client takes bytes.
-                await upload.send(part, bytes(view[low - start : high - start]))
+                await upload.send(part, await asyncio.to_thread(between, low, high))
             except Exception:
                 # Is a task whose worker was lost being done again?
                 if not (await self._main.found_whole() or await upload.found_whole()):
                     raise
 
-        first, last = self.grid.number(start), self.grid.number(start + view.nbytes - 1)
+        first, last = self.grid.number(start), self.grid.number(stop - 1)
         calls = [
             functools.partial(send, *self._part(number), *self.grid.span(number))
             for number in range(first, last + 1)
         ]
-        run_together(self.location, calls, slots=self._parts_at_a_time(view.nbytes))
+        run_together(self.location, calls, slots=self._parts_at_a_time(stop - start))
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -191,11 +190,11 @@ class S3Destination:
 
     def cost(self, nbytes: int) -> tuple[int, int]:
         """See `Destination.cost`."""
-        sent = min(self._parts_at_a_time(nbytes) * self.grid.step, nbytes)
-        return -(-nbytes // self.grid.step) + 2, sent
+        encoded = min(self._parts_at_a_time(nbytes) * self.grid.step, nbytes)
+        return -(-nbytes // self.grid.step) + 2, encoded
 
     def _parts_at_a_time(self, nbytes: int) -> int:
-        """As many as add half of the block to what a task takes; of small blocks, two."""
+        """As many as are half of the block, if they have to be encoded; of small blocks, two."""
         return max(2, min(_PARTS_AT_A_TIME, nbytes // (2 * self.grid.step)))
 
     def _part(self, cell: int) -> tuple[S3Upload, int]:
@@ -225,8 +224,8 @@ class S3Destination:
         if self._main.is_whole():  # by a task whose worker was lost before it could say so
             self._forget_records()
             return
-        for start, raw in rest:
-            self.write(start, raw)
+        for piece in rest:
+            self.write(*piece_bytes(piece))
         for name, content in auxiliary.items():
             beside = self.location.sibling(name)
             self._put(beside.filesystem()[1], content)

@@ -15,8 +15,8 @@ from mrcdist.write.grid import Grid
 
 __all__ = ["S3Limits", "copied_ranges", "s3_grid", "segments"]
 
-# A block is cut in at least as many parts, where that is allowed: two of them are copied at a time,
-# which adds half of the block to the memory that it takes.
+# A block is cut in at least as many parts: two of them are encoded at a time, which adds half of
+# the block to the memory that it takes.
 _FEWEST_CUTS = 4
 
 

@@ -59,7 +59,7 @@ class S3Upload:
         )
         return replace(self, mark=mark, upload=str(answer["UploadId"]))
 
-    async def send(self, number: int, body: bytes) -> None:
+    async def send(self, number: int, body: memoryview) -> None:
         """Send a part, once."""
         await self._call_once("upload_part", PartNumber=number, Body=body, UploadId=self.upload)
 
@@ -202,20 +202,45 @@ async def call_once(
     stall = read_settings().stall
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(stall) as silence:
-        given["Body"] = _Body(given["Body"], lambda: silence.reschedule(loop.time() + stall))
-        return await fs._call_s3(method, **given)
+
+        def heard() -> None:
+            with suppress(RuntimeError):  # it is over
+                silence.reschedule(loop.time() + stall)
+
+        # aiohttp reads from it in threads.
+        body = _Body(given["Body"], lambda: loop.call_soon_threadsafe(heard))
+        return await fs._call_s3(method, **{**given, "Body": body})
 
 
-class _Body(io.BytesIO):
-    """What is sent; tells when a piece of it goes out."""
+class _Body(io.RawIOBase):
+    """What is sent, without a copy of it; tells when a piece of it goes out."""
 
-    def __init__(self, content: bytes, heard: Callable[[], None]) -> None:
-        super().__init__(content)
+    def __init__(self, content: bytes | memoryview, heard: Callable[[], object]) -> None:
+        super().__init__()
+        self._view = memoryview(content)
+        self._at = 0
         self._heard = heard
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._view.nbytes}[whence]
+        self._at = start + offset
+        return self._at
 
     def read(self, size: int | None = -1) -> bytes:
         self._heard()
-        return super().read(size)
+        stop = None if size is None or size < 0 else self._at + size
+        piece = bytes(self._view[self._at : stop])
+        self._at += len(piece)
+        return piece
 
 
 def run_together(

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
 from mrcdist.write.block_record import BlockRecord, merge_records
 from mrcdist.write.destination import Destination
-from mrcdist.write.grid import block_runs, split_run
+from mrcdist.write.encoded_block import EncodedBlock
+from mrcdist.write.grid import block_runs, piece_bytes, split_run
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.statistics import statistics_of
 
@@ -43,7 +44,7 @@ class Job:
         """Return first byte of a block, bytes of each of its runs, and how many bytes it has."""
         row = self.header.storage.row_bytes(self.shape[-1])
         per_row = (*self.shape[:-1], row)
-        columns = self._columns(box[-1])
+        columns = self.columns(box[-1])
         length, runs = block_runs(per_row, (*box[:-1], columns))
         first, _ = next(iter(runs))
         total = columns[1] - columns[0]
@@ -51,7 +52,8 @@ class Job:
             total *= stop - start
         return self.header.data_offset + first, length, total
 
-    def _columns(self, columns: tuple[int, int]) -> tuple[int, int]:
+    def columns(self, columns: tuple[int, int]) -> tuple[int, int]:
+        """Return first byte and end of columns within a row."""
         storage = self.header.storage
         return storage.row_bytes(columns[0]), storage.row_bytes(columns[1])
 
@@ -68,34 +70,35 @@ def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> Blo
         Start and stop along each axis of the whole array.
     """
     block = np.asarray(block)
-    raw = encode_pixels(block, job.header.storage, job.header.byteorder)
     start, length, total = job.byte_range(box)
     carried: list[tuple[int, bytes]] = []
     if length == total:
-        flat = raw.reshape(-1)
+        rows = block.reshape(-1, block.shape[-1])
+        encoded = EncodedBlock(rows, job.header.storage, job.header.byteorder, start)
         (begin, end), parts = split_run(job.destination.grid, start, start + total)
         if begin < end:
-            job.destination.write(begin, flat[begin - start : end - start].data)
-        carried = [(a, flat[a - start : b - start].tobytes()) for a, b in parts]
+            job.destination.write(begin, end, encoded.between)
+        carried = [(a, bytes(encoded.between(a, b))) for a, b in parts]
     else:
-        _write_runs(raw, job, box)
+        _write_runs(block, job, box)
     statistics = statistics_of(block) if job.statistics else None
     record = BlockRecord(total, statistics, tuple(carried))
     job.destination.keep(number, record.to_bytes())
     return record
 
 
-def _write_runs(raw: npt.NDArray[np.uint8], job: Job, box: Box) -> None:
+def _write_runs(block: npt.NDArray[Any], job: Job, box: Box) -> None:
     """Write parts of rows or frames to their places; on local disks alone."""
     destination = job.destination
     if not isinstance(destination, LocalDestination):
         raise TypeError("blocks are planned to be contiguous, but for those on local disks")
-    row = job.header.storage.row_bytes(job.shape[-1])
-    columns = job._columns(box[-1])
-    _, runs = block_runs((*job.shape[:-1], row), (*box[:-1], columns))
+    storage = job.header.storage
+    row = storage.row_bytes(job.shape[-1])
+    _, runs = block_runs((*job.shape[:-1], row), (*box[:-1], job.columns(box[-1])))
     with destination.writing() as write:
         for at, index in runs:
-            write(job.header.data_offset + at, np.ascontiguousarray(raw[index]).data)
+            raw = encode_pixels(block[index], storage, job.header.byteorder)
+            write(job.header.data_offset + at, raw.data)
 
 
 def recall_block(job: Job, number: int) -> BlockRecord | None:
@@ -106,8 +109,8 @@ def recall_block(job: Job, number: int) -> BlockRecord | None:
 def merge(job: Job, records: list[BlockRecord]) -> BlockRecord:
     """Join what neighbours have carried, and write the cells that are whole by now."""
     complete, record = merge_records(job.destination.grid, records)
-    for start, raw in complete:
-        job.destination.write(start, raw)
+    for piece in complete:
+        job.destination.write(*piece_bytes(piece))
     return record
 
 

@@ -152,7 +152,7 @@ def _chunks(store: Store, movie: Movie, rounds: int) -> None:
     _take_turns(ways, rounds, lambda number: movie.numbers[chunk(number)])
     for client in clients.values():
         client.close()
-    _print(f"{store.name}: chunks of 64 MiB", ways, nbytes=CHUNK)
+    print_table(f"{store.name}: chunks of 64 MiB", ways, nbytes=CHUNK)
 
 
 def _clients(store: Store, movie: Movie) -> dict[str, Client]:
@@ -181,7 +181,7 @@ def _frames(store: Store, movie: Movie, rounds: int) -> None:
     _take_turns(ways, rounds, lambda number: movie.numbers[picks[number]])
     for client in clients.values():
         client.close()
-    _print(f"{store.name}: 20 single frames of {size // 1024} KiB", ways, nbytes=20 * size)
+    print_table(f"{store.name}: 20 single frames of {size // 1024} KiB", ways, nbytes=20 * size)
 
 
 def _crops(store: Store, movie: Movie, rounds: int) -> None:
@@ -212,7 +212,7 @@ def _compare(store: Store, movie: Movie, rounds: int, window: tuple[slice, ...],
         Way("rows alone", rows_alone),
     ]
     _take_turns(ways, rounds, lambda _: movie.numbers[window])
-    _print(f"{store.name}: {what}", ways)
+    print_table(f"{store.name}: {what}", ways)
 
 
 def _memory(store: Store, movie: Movie) -> None:
@@ -254,7 +254,7 @@ def _take_turns(ways: Sequence[Way], rounds: int, expected: Callable[[int], Numb
                 way.seconds.append(seconds)
 
 
-def _print(title: str, ways: Sequence[Way], *, nbytes: int = 0) -> None:
+def print_table(title: str, ways: Sequence[Way], *, nbytes: int = 0) -> None:
     print(f"\n### {title}\n")
     print("| way | median | spread | MB/s | requests | speed ÷ mrcdist's |")
     print("|---|---:|---:|---:|---:|---:|")

@@ -84,6 +84,19 @@ def test_reading_from_a_store_is_right_in_every_way():
     assert done.stdout.count("| mrcdist |") == 8
 
 
+def test_writing_to_a_disk_is_right_in_every_way(tmp_path):
+    small = ["--what", "disk", "--mib", "8", "--chunk-mib", "2", "--rounds", "1"]
+    done = subprocess.run(
+        [sys.executable, RUN.with_name("writing.py"), *small, "--folder", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "| dd conv=fsync |" in done.stdout
+
+
 def test_readers_come_after_one_another_in_turn():
     turns = dict.fromkeys("abcd")
     orders = [[name for name, _ in in_another_order(turns, number)] for number in range(6)]

@@ -9,7 +9,7 @@ import mrcdist
 from mrcdist import stats
 from mrcdist.testing.movie import movie_header
 from tests.support.cluster import dask_cluster
-from tests.support.memory import reader_memory
+from tests.support.memory import reader_memory, writer_memory
 from tests.support.mrc_files import mrc_bytes
 from tests.support.s3 import S3Server
 
@@ -66,6 +66,25 @@ def local(tmp_path_factory):
 def test_reading_from_a_disk_takes_what_is_said(local, monkeypatch, name, options, io):
     monkeypatch.setenv("DASK_MRCDIST__IO", io)
     found = reader_memory(str(local / name), **options)
+    assert found.told == pytest.approx(1, abs=0.25)
+
+
+@pytest.mark.parametrize(
+    ("block_mib", "threads", "byteorder"), [(32, 2, "<"), (64, 1, ">")], ids=["as it is", "swapped"]
+)
+def test_writing_takes_little_more_than_the_blocks(tmp_path, block_mib, threads, byteorder):
+    path = tmp_path / "written.mrc"
+    found = writer_memory(str(path), block_mib=block_mib, threads=threads, byteorder=byteorder)
+    assert found.per_chunk <= 1.5
+    assert found.told == pytest.approx(1, abs=0.25)
+
+
+def test_writing_to_s3_takes_little_more_than_the_blocks(radosgw):
+    with radosgw.bucket() as bucket:
+        options = bucket.storage_options()
+        url = bucket.url("written.mrc")
+        found = writer_memory(url, block_mib=32, threads=2, storage_options=options)
+    assert found.per_chunk <= 1.5
     assert found.told == pytest.approx(1, abs=0.25)
 
 

@@ -168,9 +168,9 @@ class TestDisk:
         written: list[tuple[int, int]] = []
         write = mrcdist.write.local.LocalDestination.write
 
-        def noting(self: Any, start: int, raw: Any) -> None:
-            written.append((start, start + memoryview(raw).nbytes))
-            write(self, start, raw)
+        def noting(self: Any, start: int, stop: int, between: Any) -> None:
+            written.append((start, stop))
+            write(self, start, stop, between)
 
         monkeypatch.setattr(mrcdist.write.local.LocalDestination, "write", noting)
         monkeypatch.setattr(

@@ -1,6 +1,7 @@
-"""What reading takes of a process's memory, measured in one of its own.
+"""What reading and writing take of a process's memory, measured in one of its own.
 
-As a script: `memory.py URL MIB THREADS [crop]` reads twelve chunks and prints what it found.
+As a script: `memory.py read URL MIB THREADS [crop]` reads twelve chunks, and `memory.py write URL
+MIB THREADS BYTEORDER` writes four; it prints what it found.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import Any
 
 from tests.support.processes import ROOT
 
-__all__ = ["ReaderMemory", "reader_memory"]
+__all__ = ["ReaderMemory", "reader_memory", "writer_memory"]
 
 _CHUNKS = 12
 
 
 @dataclass(frozen=True)
 class ReaderMemory:
-    """Memory of a process that has read chunks in threads, all of which held one at a time.
+    """Memory of a process that has read or written chunks in threads, each of which had one.
 
     Attributes
     ----------
@@ -73,11 +74,38 @@ def reader_memory(
         Read the middle 3/8 of each frame's rows alone.
     storage_options : mapping, optional
     """
-    words = [url, str(chunk_mib), str(threads), *(["crop"] if crop else [])]
-    options = json.dumps(dict(storage_options or {}))
+    return _measured(
+        "read", url, chunk_mib, threads, *(["crop"] if crop else []), options=storage_options
+    )
+
+
+def writer_memory(
+    url: str,
+    *,
+    block_mib: int,
+    threads: int,
+    byteorder: str = "<",
+    storage_options: Mapping[str, Any] | None = None,
+) -> ReaderMemory:
+    """Write four blocks that tasks compute.
+
+    Parameters
+    ----------
+    url : str
+    block_mib : int
+        MiB a block.
+    threads : int
+    byteorder : {"<", ">"}, default "<"
+    storage_options : mapping, optional
+    """
+    return _measured("write", url, block_mib, threads, byteorder, options=storage_options)
+
+
+def _measured(*words: object, options: Mapping[str, Any] | None) -> ReaderMemory:
+    given = json.dumps(dict(options or {}))
     done = subprocess.run(
-        [sys.executable, __file__, *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "READER_OPTIONS": options},
+        [sys.executable, __file__, *map(str, words)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "STORE_OPTIONS": given},
         capture_output=True,
         text=True,
         timeout=240,
@@ -88,7 +116,7 @@ def reader_memory(
     return ReaderMemory(**json.loads(done.stdout))
 
 
-def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
+def _read(url: str, mib: str, threads: str, crop: str = "") -> None:
     from concurrent.futures import ThreadPoolExecutor
     from threading import Barrier
 
@@ -96,7 +124,7 @@ def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
     from mrcdist.plan.limits import Limits
 
     n_threads = int(threads)
-    options = json.loads(os.environ["READER_OPTIONS"])
+    options = json.loads(os.environ["STORE_OPTIONS"])
     whole = plan_mrc(url, metadata_file=None, storage_options=options)
     _, n_rows, n_columns = whole.shape
     n_frames = int(mib) * 2**20 // (n_rows * n_columns * whole.source.dtype.itemsize)
@@ -130,6 +158,45 @@ def _main(url: str, mib: str, threads: str, crop: str = "") -> None:
     print(json.dumps(vars(found)))
 
 
+def _write(url: str, mib: str, threads: str, byteorder: str) -> None:
+    import dask
+    import dask.array as da
+    import numpy as np
+
+    import mrcdist
+
+    side, n_blocks = 1024, 4
+    n_frames = int(mib) * 2**20 // (2 * side**2)
+    options = json.loads(os.environ["STORE_OPTIONS"])
+
+    def block(block_info: Any = None) -> Any:
+        (start, stop), *_ = block_info[None]["array-location"]
+        numbers = np.empty((stop - start, side, side), np.uint16)
+        for number in range(stop - start):
+            numbers[number] = start + number
+        return numbers
+
+    def write(frames: int, name: str) -> Any:
+        chunks = ((frames,) * n_blocks, (side,), (side,))
+        array = da.map_blocks(block, chunks=chunks, dtype=np.uint16, meta=np.empty((0, 0, 0), "u2"))
+        plan = mrcdist.plan_write(
+            name, array, byteorder=byteorder, overwrite=True, storage_options=options
+        )
+        plan.write()
+        return plan.explain()
+
+    with dask.config.set(scheduler="threads", num_workers=int(threads)):
+        write(1, f"{url}.first")  # everything is imported and connected
+        before = _of_process("VmRSS")
+        # The peak so far does not count.
+        Path("/proc/self/clear_refs").write_text("5")
+        estimate = write(n_frames, url)
+    peak = _of_process("VmHWM") - before
+    nbytes = int(mib) * 2**20
+    found = ReaderMemory(peak, nbytes, int(threads), estimate.task_memory * int(threads))
+    print(json.dumps(vars(found)))
+
+
 def _of_process(key: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     [kib] = [line.split()[1] for line in lines if line.startswith(key)]
@@ -137,4 +204,4 @@ def _of_process(key: str) -> int:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    {"read": _read, "write": _write}[sys.argv[1]](*sys.argv[2:])
