@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     from mrcdist.interop.rosettasciio import register_hyperspy
     from mrcdist.preview.browser import Browser, browse
     from mrcdist.read_plan import Plan
+    from mrcdist.reduce_api import (
+        CenterOfMass,
+        FrameFunction,
+        MaximumPattern,
+        MeanPattern,
+        RadialProfile,
+        StandardDeviation,
+        SumPattern,
+        VirtualImage,
+        reduce_frames,
+    )
     from mrcdist.write.estimate import WriteReport
     from mrcdist.write.plan import WritePlan
     from mrcdist.write_api import file_writer, plan_write, write_mrc
@@ -38,16 +49,24 @@ __all__ = [
     "AccessDeniedError",
     "ArgumentError",
     "Browser",
+    "CenterOfMass",
     "FileChangedError",
     "FormatError",
+    "FrameFunction",
+    "MaximumPattern",
+    "MeanPattern",
     "MissingExtraError",
     "MissingFileError",
     "MrcdistError",
     "MrcdistWarning",
     "Plan",
+    "RadialProfile",
     "ReadError",
     "SidecarError",
+    "StandardDeviation",
+    "SumPattern",
     "TruncatedFileError",
+    "VirtualImage",
     "WriteError",
     "WritePlan",
     "WriteReport",
@@ -57,6 +76,7 @@ __all__ = [
     "plan_mrc",
     "plan_write",
     "read_mrc",
+    "reduce_frames",
     "register_hyperspy",
     "write_mrc",
 ]
@@ -65,7 +85,15 @@ __version__ = "0.1.0"
 # The modules of the public names that are not errors.
 _MODULES = {
     "Browser": "mrcdist.preview.browser",
+    "CenterOfMass": "mrcdist.reduce_api",
+    "FrameFunction": "mrcdist.reduce_api",
+    "MaximumPattern": "mrcdist.reduce_api",
+    "MeanPattern": "mrcdist.reduce_api",
     "Plan": "mrcdist.read_plan",
+    "RadialProfile": "mrcdist.reduce_api",
+    "StandardDeviation": "mrcdist.reduce_api",
+    "SumPattern": "mrcdist.reduce_api",
+    "VirtualImage": "mrcdist.reduce_api",
     "WritePlan": "mrcdist.write.plan",
     "WriteReport": "mrcdist.write.estimate",
     "browse": "mrcdist.preview.browser",
@@ -74,6 +102,7 @@ _MODULES = {
     "plan_mrc": "mrcdist.api",
     "plan_write": "mrcdist.write_api",
     "read_mrc": "mrcdist.api",
+    "reduce_frames": "mrcdist.reduce_api",
     "register_hyperspy": "mrcdist.interop.rosettasciio",
     "write_mrc": "mrcdist.write_api",
 }

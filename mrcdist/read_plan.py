@@ -153,13 +153,23 @@ class Plan:
         >>> plan_mrc(movie).frames([(0, 0), (7, 3)]).shape
         (2, 16, 16)
         """
+        return self.select(which, chunks=chunks).to_dask()
+
+    def select(self, which: Any, *, chunks: Any = "auto") -> Plan:
+        """Return the plan of some frames, as `frames` takes them; with one navigation axis."""
         numbers = selected_frames(which, self.layout.navigation_shape)
         layout = replace(self.layout, navigation_shape=numbers.shape)
         table = numbers if self.source.table is None else self.source.table.ravel()[numbers]
-        source = replace(self.source, layout=layout, table=table)
         # A compressed stream is read from its start, once for all frames.
-        whole = any(part.compression for part in source.parts)
-        return to_dask(source, plan_chunks(layout, -1 if whole else chunks))
+        whole = any(part.compression for part in self.source.parts)
+        signal = self.axes[len(self.layout.navigation_shape) :]
+        return replace(
+            self,
+            source=replace(self.source, layout=layout, table=table),
+            axes=(Axis("frame", len(numbers), navigate=True), *signal),
+            chunks=plan_chunks(layout, -1 if whole else chunks),
+            tilts=None,
+        )
 
     def explain(self, *, threads: int = 1) -> PlanReport:
         """Say what computing the array will cost.

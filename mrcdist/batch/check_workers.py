@@ -14,7 +14,7 @@ from distributed import Client
 
 import mrcdist
 from mrcdist.batch.probe import worker_probe
-from mrcdist.batch.schedule import Block, blocks_of
+from mrcdist.compute.schedule import Block, blocks_of
 from mrcdist.read_plan import Plan
 
 __all__ = ["CheckReport", "WorkerReport", "check_workers"]

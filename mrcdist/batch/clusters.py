@@ -239,7 +239,7 @@ def require_mrcdist(client: Client) -> None:
     # Sent by value, since it is inside a function: whoever lacks the package can run it.
     def why_not() -> str:
         try:
-            importlib.import_module("mrcdist.batch.tasks")
+            importlib.import_module("mrcdist.compute.tasks")
         except ImportError as error:
             return str(error)
         return ""

@@ -18,7 +18,7 @@ from fsspec.core import split_protocol
 
 from mrcdist.batch.partial import written
 from mrcdist.batch.picture import result_figure
-from mrcdist.batch.quantities import Result
+from mrcdist.compute.results import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.storage.stored_file import StoredFile

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.batch.quantities import Result
+from mrcdist.compute.results import Result
 from mrcdist.formatting import unit_words
 from mrcdist.plotting.image import colour_bar, draw_image, new_figure
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
-import numpy as np
+import numpy.typing as npt
 from dask.tokenize import tokenize
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
@@ -24,23 +24,29 @@ from mrcdist.batch.clusters import Cluster, ClusterOptions, connect, require_mrc
 from mrcdist.batch.lock import OutputLock
 from mrcdist.batch.output import check_outputs, require_absent, write_result
 from mrcdist.batch.partial import PartialStore, partial_folder
-from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, Quantity, VirtualImage
-from mrcdist.batch.schedule import Part, Task, block_frames
-from mrcdist.batch.submit import compute_once, compute_parts
 from mrcdist.batch.summary import Summary
-from mrcdist.batch.tasks import Ledger, Work, total
-from mrcdist.compute.bright_disk import find_disk
+from mrcdist.compute.bright_disk import locate, sample
 from mrcdist.compute.detectors import (
     AutoDisk,
     Detector,
     Everything,
-    Mask,
     MaskFile,
     Ring,
     WantedDetector,
-    adf_ring,
+    load_mask,
+)
+from mrcdist.compute.patterns import MeanPattern
+from mrcdist.compute.quantities import (
+    CenterOfMass,
+    Quantity,
+    VirtualImage,
+    schedule,
 )
 from mrcdist.compute.reductions import FrameSum
+from mrcdist.compute.results import Dataset
+from mrcdist.compute.schedule import Part, block_frames
+from mrcdist.compute.submit import compute_once, compute_parts
+from mrcdist.compute.tasks import Ledger, Work, total
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import Progress
 from mrcdist.read_plan import Plan
@@ -48,11 +54,7 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Notes
 
-__all__ = ["SAMPLED_FRAMES", "JobOptions", "computing", "run"]
-
-# Frames, evenly spread over the scan, whose mean shows where the bright disk is.
-SAMPLED_FRAMES = 32
-_SAMPLED_BY_A_TASK = 4
+__all__ = ["JobOptions", "computing", "run"]
 
 # Seconds between lines of progress in the log of a job.
 _LOG_INTERVAL = 30.0
@@ -125,7 +127,7 @@ def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) 
     data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
     detector, asked = _given(options, data)
     # Which tasks and parts there are does not depend on the detector.
-    parts = _quantity(options, detector or Everything()).schedule(data)
+    parts = schedule(data, _quantity(options, detector or Everything()).reductions(data))
     outputs = sorted({Path(os.path.realpath(path)) for path in options.outputs})
     ndim = {"virtual": data.n_navigation, "com": data.n_navigation + 1, "mean": 2}[options.kind]
     check_outputs(outputs, ndim, panels=options.kind == "com", inputs=_inputs(plan, options))
@@ -159,7 +161,7 @@ def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) 
                         cluster, plan, data, quantity, parts, left, store, stream
                     )
                     seconds = time.monotonic() - begun
-            result = _quantity(options, detector).finish(data, parts, store.load)
+            result = _quantity(options, detector).finish(data, parts, (store.load,))
             notes = Notes()
             notes.add(*plan.notes)
             _note_detector(detector, data, notes)
@@ -201,19 +203,7 @@ def _given(options: JobOptions, data: Dataset) -> tuple[Detector | None, str]:
         radius = "" if options.radius is None else f", radius {options.radius!r}"
         return None, wanted.kind + radius
     if isinstance(wanted, MaskFile):
-        try:
-            mask = np.load(wanted.path, allow_pickle=False)
-            if not isinstance(mask, np.ndarray):
-                raise ValueError("it is an archive of arrays")
-        except Exception as error:  # noqa: BLE001 whatever is in the file
-            raise ArgumentError(
-                f"--detector {wanted.path}",
-                code="detector-invalid",
-                argument="detector",
-                cause=str(error),
-                remedy="name a file that numpy.save wrote, with numbers or truth values",
-            ) from None
-        loaded = Mask.of(mask, data.layout.frame_shape)
+        loaded = load_mask(wanted.path, data.layout.frame_shape)
         return loaded, f"mask {loaded.digest}"
     wanted.window(data.layout.frame_shape)  # or there is no pixel in it
     return wanted, repr(wanted)
@@ -221,9 +211,9 @@ def _given(options: JobOptions, data: Dataset) -> tuple[Detector | None, str]:
 
 def _quantity(options: JobOptions, detector: Detector) -> Quantity:
     if options.kind == "mean":
-        return Mean()
+        return MeanPattern()
     if options.kind == "com":
-        return CentreOfMass(detector)
+        return CenterOfMass(detector)
     if isinstance(options.detector, AutoDisk):
         return VirtualImage(detector, _TITLES[options.detector.kind])
     return VirtualImage(detector)
@@ -293,26 +283,12 @@ def computing(where: ClusterOptions, say: Callable[[str], None]) -> Iterator[Clu
 
 def _find(cluster: Cluster, plan: Plan, data: Dataset, options: JobOptions) -> Ring:
     """Look for the bright disk in the mean of a few frames, read by the workers."""
-    shape = data.layout.frame_shape
-    work = Work(plan.source, FrameSum(shape), _job_name("sample"))
-    pattern = compute_once(cluster, work, sample(data.layout.navigation_shape)).values
-    disk = find_disk(pattern, options.radius)
-    if isinstance(options.detector, AutoDisk) and options.detector.kind == "adf":
-        return adf_ring(disk, shape)
-    return disk
-
-
-def sample(navigation_shape: tuple[int, ...]) -> list[Task]:
-    """Tasks for single frames that are spread evenly over the positions."""
-    n_frames = int(np.prod(navigation_shape))
-    count = min(SAMPLED_FRAMES, n_frames)
-    positions = [(2 * i + 1) * n_frames // (2 * count) for i in range(count)]
-    blocks = [
-        tuple((int(at), int(at) + 1) for at in np.unravel_index(position, navigation_shape))
-        for position in positions
-    ]
-    step = _SAMPLED_BY_A_TASK
-    return [tuple(blocks[i : i + step]) for i in range(0, count, step)]
+    kind = options.detector.kind if isinstance(options.detector, AutoDisk) else "bf"
+    work = Work(plan.source, (FrameSum(data.layout.frame_shape),), _job_name("sample"))
+    found = compute_once(
+        cluster.client, work, sample(data.layout.navigation_shape), check=cluster.check
+    )
+    return locate(AutoDisk(kind), found.values[0], options.radius)
 
 
 def _compute(
@@ -326,8 +302,8 @@ def _compute(
     stream: TextIO,
 ) -> tuple[Ledger, int]:
     """Compute the parts that are left, and keep each as it comes; and the bytes of their pixels."""
-    reduction = quantity.reduction(data)
-    frame = data.layout.dtype.itemsize * len(reduction.window[0]) * len(reduction.window[1])
+    work = Work(plan.source, quantity.reductions(data), _job_name(quantity.title))
+    frame = data.layout.dtype.itemsize * len(work.window[0]) * len(work.window[1])
     sizes = [sum(block_frames(b) for task in part for b in task) * frame for part in parts]
     to_do = sum(sizes[number] for number in left)
     progress = Progress(
@@ -340,13 +316,13 @@ def _compute(
         patience=0,
     )
 
-    def done(number: int, values: object) -> None:
-        store.save(number, np.asarray(values))
+    def done(number: int, values: tuple[npt.NDArray[Any], ...]) -> None:
+        [only] = values
+        store.save(number, only)
         progress.advance(sizes[number])
 
     with progress:
-        work = Work(plan.source, reduction, _job_name(quantity.title))
-        return compute_parts(cluster, work, left, done), to_do
+        return compute_parts(cluster.client, work, left, done, check=cluster.check), to_do
 
 
 def _job_name(title: str) -> str:

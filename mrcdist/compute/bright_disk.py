@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.compute.detectors import Ring
+from mrcdist.compute.detectors import AutoDisk, Ring, adf_ring
+from mrcdist.compute.schedule import Task
 from mrcdist.errors import ArgumentError
 
-__all__ = ["find_disk"]
+__all__ = ["SAMPLED_FRAMES", "find_disk", "locate", "sample"]
 
 # Twice the mean squared distance from the centre ÷ the squared radius of a circle of the same area:
 # 1 for a disk, 1.5 for two touching disks.
@@ -18,6 +19,10 @@ _ROUND = 1.25
 
 # Rows processed at a time, to limit memory: the median needs nine shifted copies.
 _BAND = 256
+
+# Frames, evenly spread over the scan, whose mean shows where the bright disk is.
+SAMPLED_FRAMES = 32
+_SAMPLED_BY_A_TASK = 4
 
 
 def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
@@ -97,3 +102,28 @@ def _grown(area: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         for dx in range(3):
             grown |= padded[dy : dy + n_rows, dx : dx + n_columns]
     return grown
+
+
+def sample(navigation_shape: tuple[int, ...]) -> list[Task]:
+    """Tasks for single frames that are spread evenly over the positions."""
+    n_frames = int(np.prod(navigation_shape))
+    count = min(SAMPLED_FRAMES, n_frames)
+    positions = [(2 * i + 1) * n_frames // (2 * count) for i in range(count)]
+    blocks = [
+        tuple((int(at), int(at) + 1) for at in np.unravel_index(position, navigation_shape))
+        for position in positions
+    ]
+    step = _SAMPLED_BY_A_TASK
+    return [tuple(blocks[i : i + step]) for i in range(0, count, step)]
+
+
+def locate(wanted: AutoDisk, pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
+    """Return the bright disk of a mean pattern, or the annulus around it.
+
+    Raises
+    ------
+    ArgumentError
+        There is no round bright disk, or no space for an annulus.
+    """
+    disk = find_disk(pattern, radius)
+    return adf_ring(disk, pattern.shape[:2]) if wanted.kind == "adf" else disk

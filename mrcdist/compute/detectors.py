@@ -21,6 +21,7 @@ __all__ = [
     "Ring",
     "WantedDetector",
     "adf_ring",
+    "load_mask",
     "parse_detector",
 ]
 
@@ -241,6 +242,29 @@ class MaskFile:
     """A mask to be loaded from a file."""
 
     path: str
+
+
+def load_mask(path: str, shape: FrameShape) -> Mask:
+    """Load a mask that `numpy.save` wrote.
+
+    Raises
+    ------
+    ArgumentError
+        The file holds no mask for frames of this shape.
+    """
+    try:
+        mask = np.load(path, allow_pickle=False)
+        if not isinstance(mask, np.ndarray):
+            raise ValueError("it is an archive of arrays")
+    except Exception as error:  # noqa: BLE001 whatever is in the file
+        raise ArgumentError(
+            f"--detector {path}",
+            code="detector-invalid",
+            argument="detector",
+            cause=str(error),
+            remedy="name a file that numpy.save wrote, with numbers or truth values",
+        ) from None
+    return Mask.of(mask, shape)
 
 
 WantedDetector = Everything | Ring | AutoDisk | MaskFile

@@ -1,46 +1,66 @@
-"""Reductions computed per block: a few numbers per frame, or the sum of frames.
+"""Reductions of frames: a few numbers per frame, or one frame for all.
 
-Integer pixels of MRC files have at most 16 bits. With 2**16 pixels per band, integer weights of at
-most 127 (7 bits) and row or column numbers of 14 bits, sums of a band stay below 2**53. So they are
-exact in float64, for which matrix products are fast. Bands are added as int64.
+With numba, loops are compiled (`compiled`); without it, numpy gives the same results. Sums of
+integer pixels, which have at most 16 bits, are exact: in numpy's matrix products, sums of 2**16
+pixels with weights of at most 127 (7 bits) and positions of 14 bits stay below 2**53 and are exact
+in float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.detectors import Detector, FrameShape
+from mrcdist.compute.tiles import Tile, compiled
 
-__all__ = ["FrameSum", "PixelSums", "Reduction"]
+__all__ = [
+    "EachFrame",
+    "FrameMaximum",
+    "FrameSquares",
+    "FrameSum",
+    "PixelSums",
+    "RadialSums",
+]
 
 Array = npt.NDArray[Any]
 
 
-class Reduction(Protocol):
-    """Reduction of the frames of a task, and how results of several tasks are combined."""
+class _PerFrame:
+    """Results of consecutive blocks follow one another."""
 
-    @property
-    def window(self) -> tuple[range, range]:
-        """Rows and columns of the frames that are needed."""
-
-    @property
-    def joined_at_once(self) -> int:
-        """Maximum number of results to join in one task."""
-
-    def reduce(self, frames: Array) -> Array:
-        """Reduce a block of shape (frames, rows, columns), cropped to the window."""
+    joined_at_once = 1000
+    whole_frames = False
+    per_frame = True
 
     def join(self, parts: Sequence[Array]) -> Array:
-        """Combine the results of consecutive blocks."""
+        """Concatenate."""
+        return np.concatenate(parts)
+
+
+class _AllFrames:
+    """One result for all frames, of the size of a frame."""
+
+    # The sum of large frames can take 128 MiB.
+    joined_at_once = 4
+    whole_frames = False
+    per_frame = False
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Add, in the given order, so that the result is reproducible."""
+        total = np.array(parts[0])
+        for part in parts[1:]:
+            total += part
+        return total
 
 
 @dataclass(frozen=True, eq=False)
-class PixelSums:
+class PixelSums(_PerFrame):
     """Weighted sums over the pixels of each frame.
 
     Parameters
@@ -51,10 +71,6 @@ class PixelSums:
         Rows and columns outside of which w is 0.
     moments : bool
         Also compute sums weighted with w·y and w·x, where y and x are row and column in the frame.
-    band_pixels : int, default 2**16
-        Pixels of a frame summed at a time; with more, sums would not be exact.
-    tile_pixels : int, default 2**17
-        Pixels converted to float64 at a time: 1 MiB, which fits in the cache of a processor.
 
     Notes
     -----
@@ -66,50 +82,91 @@ class PixelSums:
     detector: Detector
     window: tuple[range, range]
     moments: bool
-    band_pixels: int = 2**16
-    tile_pixels: int = 2**17
 
-    joined_at_once = 1000
+    def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
+        """Return zeros."""
+        exact = dtype.kind in "iu" and self.detector.whole
+        return np.zeros((n_frames, 3 if self.moments else 1), np.int64 if exact else np.float64)
 
-    def reduce(self, frames: Array) -> Array:
-        """Return the sums of each frame."""
-        exact = frames.dtype.kind in "iu" and self.detector.whole
-        total = np.zeros((len(frames), 3 if self.moments else 1), np.int64 if exact else np.float64)
-        rows, columns = self.window
-        height = max(self.band_pixels // max(len(columns), 1), 1)
+    def add(self, result: Array, tile: Tile) -> None:
+        """Add the sums of a tile."""
+        rows, columns = _common(self.window[0], tile.rows), _common(self.window[1], tile.columns)
+        if not rows or not columns:
+            return
+        weights = self._weights(rows, columns)
+        out = result[tile.first : tile.first + len(tile.pixels)]
+        first_row, first_column = tile.rows.start, tile.columns.start
+        if tile.compiled and weights.runs is not None:
+            down, right = rows.start - first_row, columns.start - first_column
+            runs = weights.runs + np.array([down, right, right])
+            scratch = np.empty(len(tile.columns), result.dtype)
+            compiled.sum_runs(tile.pixels, runs, first_row, first_column, scratch, out)
+            return
+        pixels = tile.pixels[
+            :,
+            rows.start - first_row : rows.stop - first_row,
+            columns.start - first_column : columns.stop - first_column,
+        ]
+        height = max(2**16 // len(columns), 1)  # more pixels, and sums would not be exact
         for top in range(0, len(rows), height):
-            band = rows[top : top + height]
-            weights = self._weights(band, columns)
-            pixels = frames[:, top : top + len(band)]
-            step = max(self.tile_pixels // max(weights.shape[0], 1), 1)
-            # Reused, because workers return freed memory to the system at once, and allocating it
-            # again takes longer than the sums.
-            tile = np.empty((step, len(band), len(columns)))
-            for first in range(0, len(frames), step):
-                some = pixels[first : first + step]
-                np.copyto(tile[: len(some)], some)
-                flat = tile[: len(some)].reshape(len(some), -1)
-                if frames.dtype.kind == "f":
-                    flat[:, weights[:, 0] == 0] = 0
-                total[first : first + step] += (flat @ weights).astype(total.dtype)
-        return total
+            band = self._weights(rows[top : top + height], columns)
+            flat = pixels[:, top : top + height].reshape(len(pixels), -1).astype(np.float64)
+            if pixels.dtype.kind == "f":
+                flat[:, band.values[:, 0] == 0] = 0
+            out += (flat @ band.values).astype(out.dtype)
 
-    def _weights(self, rows: range, columns: range) -> Array:
-        """Return the weights of a band, one column per sum."""
-        weights = self.detector.weights(rows, columns)
-        kinds = [weights]
-        if self.moments:
-            y, x = np.asarray(rows, np.float64), np.asarray(columns, np.float64)
-            kinds += [weights * y[:, None], weights * x]
-        return np.stack([kind.ravel() for kind in kinds], axis=1)
+    def _weights(self, rows: range, columns: range) -> _Weights:
+        detector: Any = self.detector  # hashable, which a protocol does not say
+        return _weights(detector, rows, columns, self.moments)
 
-    def join(self, parts: Sequence[Array]) -> Array:
-        """Concatenate the results of consecutive blocks."""
-        return np.concatenate(parts)
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """The weights of a band.
+
+    Attributes
+    ----------
+    values : ndarray of float64, shape (rows · columns, 1) or (rows · columns, 3)
+        A column per sum.
+    runs : ndarray of int64, shape (runs, 3), or None
+        Row, first column and last column + 1 of consecutive pixels of weight 1, where all others
+        have weight 0.
+    """
+
+    values: Array
+    runs: Array | None
+
+
+# Detectors are compared by identity where they hold arrays; a worker unpickles each of them once a
+# task, and a task has many tiles.
+@functools.lru_cache(maxsize=64)
+def _weights(detector: Any, rows: range, columns: range, moments: bool) -> _Weights:
+    weights = detector.weights(rows, columns)
+    inside = weights == 1
+    kinds = [weights]
+    if moments:
+        y, x = np.asarray(rows, np.float64), np.asarray(columns, np.float64)
+        kinds += [weights * y[:, None], weights * x]
+    values = np.stack([kind.ravel() for kind in kinds], axis=1)
+    return _Weights(values, _runs(inside) if (inside | (weights == 0)).all() else None)
+
+
+def _runs(inside: npt.NDArray[np.bool_]) -> Array:
+    """Find the runs of true values in each row, none longer than sums of 32 bits can hold."""
+    longest = 2**15
+    edges = np.diff(np.pad(inside, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    row, start = np.nonzero(edges == 1)
+    _, stop = np.nonzero(edges == -1)
+    found = [
+        (y, first, min(first + longest, b))
+        for y, a, b in zip(row, start, stop, strict=True)
+        for first in range(a, b, longest)
+    ]
+    return np.array(found, np.int64).reshape(-1, 3)
 
 
 @dataclass(frozen=True)
-class FrameSum:
+class FrameSum(_AllFrames):
     """Sum of all frames, pixel by pixel; uint64 or int64 for integer pixels, else float64.
 
     Parameters
@@ -119,22 +176,151 @@ class FrameSum:
 
     frame_shape: FrameShape
 
-    # The sum of large frames can take 128 MiB.
-    joined_at_once = 4
-
     @property
     def window(self) -> tuple[range, range]:
         """The whole frame."""
         return range(self.frame_shape[0]), range(self.frame_shape[1])
 
-    def reduce(self, frames: Array) -> Array:
-        """Return the sum, shape (rows, columns)."""
-        wide = {"u": np.uint64, "i": np.int64}.get(frames.dtype.kind, np.float64)
-        return np.asarray(frames.sum(axis=0, dtype=wide))
+    def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
+        """Return zeros."""
+        return np.zeros(self.frame_shape, _wide(dtype))
+
+    def add(self, result: Array, tile: Tile) -> None:
+        """Add frames."""
+        part = _part(result, tile)
+        if tile.compiled:
+            compiled.add_frames(tile.pixels, part)
+        else:
+            part += tile.pixels.sum(axis=0, dtype=part.dtype)
+
+
+@dataclass(frozen=True)
+class FrameSquares(FrameSum):
+    """Sum of the squares of all frames, pixel by pixel: exact for integer pixels."""
+
+    def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
+        """Return zeros."""
+        return np.zeros(self.frame_shape, np.uint64 if dtype.kind in "iu" else np.float64)
+
+    def add(self, result: Array, tile: Tile) -> None:
+        """Add squares."""
+        part = _part(result, tile)
+        if tile.compiled:
+            compiled.add_squares(tile.pixels, part)
+        else:
+            wide = tile.pixels.astype(np.int64 if part.dtype.kind == "u" else np.float64)
+            part += (wide * wide).sum(axis=0).astype(part.dtype)
+
+
+@dataclass(frozen=True)
+class FrameMaximum(FrameSum):
+    """The largest value of each pixel, in the dtype of the pixels; NaN if one of them is NaN."""
+
+    def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
+        """Return the least value of the dtype."""
+        least = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+        return np.full(self.frame_shape, least, dtype)
+
+    def add(self, result: Array, tile: Tile) -> None:
+        """Keep what is larger."""
+        part = _part(result, tile)
+        if tile.compiled:
+            compiled.keep_largest(tile.pixels, part)
+        elif len(tile.pixels):
+            np.maximum(part, tile.pixels.max(axis=0), out=part)
 
     def join(self, parts: Sequence[Array]) -> Array:
-        """Add the sums in the given order, so that the result is reproducible."""
-        total = np.array(parts[0])
-        for part in parts[1:]:
-            total += part
-        return total
+        """Return the largest of each pixel."""
+        largest: Array = np.maximum.reduce(parts)
+        return largest
+
+
+@dataclass(frozen=True, eq=False)
+class RadialSums(_PerFrame):
+    """Sums of each frame over rings, or over any other sets of pixels.
+
+    Parameters
+    ----------
+    bins : ndarray of int32, shape (rows, columns)
+        The ring to which each pixel belongs, -1 for none.
+    n_bins : int
+    """
+
+    bins: npt.NDArray[np.int32]
+    n_bins: int
+
+    @property
+    def window(self) -> tuple[range, range]:
+        """The whole frame."""
+        return range(self.bins.shape[0]), range(self.bins.shape[1])
+
+    def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
+        """Return zeros."""
+        return np.zeros((n_frames, self.n_bins), np.int64 if dtype.kind in "iu" else np.float64)
+
+    def add(self, result: Array, tile: Tile) -> None:
+        """Add the sums of a tile."""
+        bins = self.bins[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
+        out = result[tile.first : tile.first + len(tile.pixels)]
+        if tile.compiled:
+            compiled.sum_bins(tile.pixels, bins, out)
+            return
+        inside = bins >= 0
+        for frame, sums in zip(tile.pixels, out, strict=True):
+            found = np.bincount(bins[inside], frame[inside].astype(np.float64), self.n_bins)
+            sums += found.astype(sums.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class EachFrame(_PerFrame):
+    """What a function makes of each frame.
+
+    Parameters
+    ----------
+    function : callable
+        From an ndarray of shape (frames, rows, columns) to one whose first axis has one element per
+        frame.
+    window : tuple of range
+    shape : tuple of int
+        Of the value of one frame.
+    dtype : dtype
+        Of the values.
+    """
+
+    function: Callable[[Array], Any]
+    window: tuple[range, range]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    whole_frames = True
+
+    def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
+        """Return zeros."""
+        return np.zeros((n_frames, *self.shape), self.dtype)
+
+    def add(self, result: Array, tile: Tile) -> None:
+        """Call the function."""
+        rows, columns = self.window
+        pixels = tile.pixels[
+            :,
+            rows.start - tile.rows.start : rows.stop - tile.rows.start,
+            columns.start - tile.columns.start : columns.stop - tile.columns.start,
+        ]
+        last = tile.first + len(pixels)
+        try:
+            result[tile.first : last] = self.function(pixels)
+        except Exception as error:
+            error.add_note(f"in frames {tile.first} to {last - 1}, counted from the block's first")
+            raise
+
+
+def _wide(dtype: np.dtype[Any]) -> type[np.generic]:
+    return {"u": np.uint64, "i": np.int64}.get(dtype.kind, np.float64)
+
+
+def _common(ours: range, theirs: range) -> range:
+    return range(max(ours.start, theirs.start), min(ours.stop, theirs.stop))
+
+
+def _part(result: Array, tile: Tile) -> Array:
+    """The part of a frame-sized result that a tile belongs to."""
+    return result[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mrcdist.batch.output import check_outputs, require_absent, write_result
-from mrcdist.batch.quantities import Result
+from mrcdist.compute.results import Result
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError
 from mrcdist.format.axis import Axis
 from mrcdist.storage.location import Location

@@ -13,7 +13,7 @@ from matplotlib.offsetbox import AnchoredOffsetbox
 
 from mrcdist import plan_mrc
 from mrcdist.batch.picture import result_figure
-from mrcdist.batch.quantities import Result
+from mrcdist.compute.results import Result
 from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
 from mrcdist.plotting.contrast import colour_norm, image_limits, log_limits, symmetric_limits
 from mrcdist.plotting.image import draw_image, extents, new_figure, reduced

@@ -1,4 +1,4 @@
-"""What the batch program computes, against plain numpy; no cluster is needed for that."""
+"""What a pass over the frames computes, against plain numpy; no cluster is needed for that."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
-from mrcdist.batch import schedule
-from mrcdist.batch.quantities import CentreOfMass, Dataset, Mean, VirtualImage
-from mrcdist.batch.run_job import SAMPLED_FRAMES, JobOptions, sample
-from mrcdist.batch.schedule import block_frames, blocks_of, schedule_maps, schedule_sum
+from mrcdist.batch.run_job import JobOptions
 from mrcdist.batch.summary import Summary
-from mrcdist.batch.tasks import Work, compute, join, merge_ledgers, total
-from mrcdist.compute.bright_disk import find_disk
+from mrcdist.compute import schedule
+from mrcdist.compute.bright_disk import SAMPLED_FRAMES, find_disk, sample
 from mrcdist.compute.detectors import (
     AutoDisk,
     Everything,
@@ -29,7 +26,24 @@ from mrcdist.compute.detectors import (
     adf_ring,
     parse_detector,
 )
+from mrcdist.compute.patterns import (
+    MaximumPattern,
+    MeanPattern,
+    StandardDeviation,
+    SumPattern,
+)
+from mrcdist.compute.quantities import (
+    CenterOfMass,
+    FrameFunction,
+    RadialProfile,
+    VirtualImage,
+)
+from mrcdist.compute.quantities import schedule as schedule_pass
 from mrcdist.compute.reductions import FrameSum, PixelSums
+from mrcdist.compute.results import Dataset
+from mrcdist.compute.schedule import block_frames, blocks_of, schedule_maps, schedule_sum
+from mrcdist.compute.tasks import Work, compute, join, merge_ledgers, total
+from mrcdist.compute.tiles import compiled, reduce_block
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import plan_chunks
@@ -217,9 +231,27 @@ class TestBrightDisk:
 
 
 def sums(detector, shape, *, moments):
-    """Sums that cut frames of a few pixels as large ones are cut."""
-    window = detector.window(shape)
-    return PixelSums(detector, window, moments=moments, band_pixels=8, tile_pixels=12)
+    return PixelSums(detector, detector.window(shape), moments=moments)
+
+
+def reduced(reduction, frames):
+    """The same by numpy and by compiled loops, in tiles of any size."""
+    [expected] = reduce_block(frames, reduction.window, [reduction], compile_loops=False)
+    for tile_bytes in (1, 8 * frames.itemsize, 2**20):
+        for compile_loops in (False, True):
+            [got] = reduce_block(
+                frames,
+                reduction.window,
+                [reduction],
+                compile_loops=compile_loops,
+                tile_bytes=tile_bytes,
+            )
+            assert got.dtype == expected.dtype
+            if got.dtype.kind == "f":
+                np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+            else:
+                np.testing.assert_array_equal(got, expected)
+    return expected
 
 
 def detectors(shape):
@@ -255,21 +287,21 @@ class TestReductions:
         frames, detector = case
         shape = frames.shape[1:]
         reduction = sums(detector, shape, moments=True)
-        got = reduction.reduce(cropped(frames, reduction))
+        got = reduced(reduction, cropped(frames, reduction))
         weighted = frames.astype(object) * whole_weights(detector, shape).astype(int).astype(object)
         y, x = np.indices(shape)
         expected = [(weighted * factor).sum(axis=(1, 2)) for factor in (1, y, x)]
         assert got.dtype == np.int64
         assert got.T.tolist() == [list(values) for values in expected]
         alone = sums(detector, shape, moments=False)
-        np.testing.assert_array_equal(alone.reduce(cropped(frames, alone)), got[:, :1])
+        np.testing.assert_array_equal(reduced(alone, cropped(frames, alone)), got[:, :1])
 
     @given(blocks_and_detectors(["float32", "float16"]))
     def test_sums_of_floats_are_float64(self, case):
         frames, detector = case
         assume(np.isfinite(frames).all())
         reduction = sums(detector, frames.shape[1:], moments=False)
-        got = reduction.reduce(cropped(frames, reduction))
+        got = reduced(reduction, cropped(frames, reduction))
         assert got.dtype == np.float64
         terms = frames.astype(float) * whole_weights(detector, frames.shape[1:])
         tolerance = 1e-12 * np.abs(terms).sum(axis=(1, 2))
@@ -278,7 +310,7 @@ class TestReductions:
     def test_weights_that_are_not_whole_give_float64(self):
         mask = Mask.of(np.array([[0.5, 0], [0, 0.25]]), (2, 2))
         frames = np.array([[[2, 100], [100, 4]]], "uint16")
-        got = sums(mask, (2, 2), moments=False).reduce(frames)
+        got = reduced(sums(mask, (2, 2), moments=False), frames)
         assert (got.dtype, got.tolist()) == (np.float64, [[2.0]])
 
     def test_what_is_outside_the_detector_has_no_influence(self):
@@ -288,13 +320,13 @@ class TestReductions:
         frames[0, 1, 1] = np.inf
         ring = Ring(2, 2, 0, 1)
         reduction = sums(ring, (5, 5), moments=True)
-        assert reduction.reduce(cropped(frames, reduction)).tolist() == [[5, 10, 10]] * 2
+        assert reduced(reduction, cropped(frames, reduction)).tolist() == [[5, 10, 10]] * 2
 
     def test_the_frames_themselves_are_not_changed(self):
         frames = np.full((2, 5, 5), np.nan)
         frames.flags.writeable = False
         ring = Ring(2, 2, 0, 1)
-        sums(ring, (5, 5), moments=True).reduce(frames[:, 1:4, 1:4])
+        reduced(sums(ring, (5, 5), moments=True), frames[:, 1:4, 1:4])
         assert np.isnan(frames).all()
 
     @given(blocks_and_detectors([*INTEGERS, "float32"]))
@@ -302,7 +334,7 @@ class TestReductions:
         frames, _ = case
         assume(np.isfinite(frames).all())
         reduction = FrameSum(frames.shape[1:])
-        parts = [reduction.reduce(frames[:1]), reduction.reduce(frames[1:])]
+        parts = [reduced(reduction, frames[:1]), reduced(reduction, frames[1:])]
         got = reduction.join(parts)
         wide = {"u": "uint64", "i": "int64", "f": "float64"}[frames.dtype.kind]
         assert got.dtype == wide
@@ -311,12 +343,38 @@ class TestReductions:
         np.testing.assert_array_equal(got, first + others)
 
 
+def test_small_deviations_from_a_large_mean_are_exact(memory_file):
+    frames = np.full((1000, 2, 2), 65534, "uint16")
+    frames[::2, 0, 0] += 1
+    plan = mrcdist.plan_mrc(memory_file(mrc_bytes(frames)))
+    deviation = computed(plan, StandardDeviation()).values
+    assert deviation.tolist() == [[0.5, 0.0], [0.0, 0.0]]
+
+
+def test_functions_that_fail_name_the_frames(memory_file):
+    def failing(frames):
+        raise ZeroDivisionError("mine")
+
+    plan = mrcdist.plan_mrc(
+        memory_file(mrc_bytes(np.ones((6, 2, 2), "uint16"))), chunks=(3, -1, -1)
+    )
+    with pytest.raises(ZeroDivisionError, match="mine") as error:
+        computed(plan, FrameFunction(failing))
+    assert "frames 0 to 2" in error.value.__notes__[0]
+    assert "(0,)" in error.value.__notes__[1]
+
+
+def test_compiled_loops_are_tested():
+    """numba is among the packages of the tests."""
+    assert compiled is not None
+
+
 def test_sums_stay_exact_at_the_largest_values():
     shape = (700, 1000)
     frames = np.full((2, *shape), 65535, "uint16")
     frames[1, 0, 0] -= 1
     mask = Mask.of(np.full(shape, 127), shape)
-    got = PixelSums(mask, mask.window(shape), moments=True).reduce(frames)
+    got = reduced(PixelSums(mask, mask.window(shape), moments=True), frames)
     n, rows, columns = shape[0] * shape[1], sum(range(700)) * 1000, sum(range(1000)) * 700
     assert got.tolist()[0] == [65535 * 127 * n, 65535 * 127 * rows, 65535 * 127 * columns]
     assert got.tolist()[1] == [65535 * 127 * n - 127, *got.tolist()[0][1:]]
@@ -369,10 +427,18 @@ def dataset_of(plan, **changes):
 def computed(plan, quantity, data=None):
     """A result as the cluster computes it, in this process."""
     data = data or dataset_of(plan)
-    work = Work(plan.source, quantity.reduction(data), "test")
-    parts = quantity.schedule(data)
+    work = Work(plan.source, quantity.reductions(data), "test")
+    parts = schedule_pass(data, work.reductions)
     values = [join([compute(task, work) for task in part], work).values for part in parts]
-    return quantity.finish(data, parts, values.__getitem__)
+    return quantity.finish(data, parts, loaders(values))
+
+
+def loaders(values):
+    return tuple(lambda part, i=i: values[part][i] for i in range(len(values[0])))
+
+
+def rows_spread(frames):
+    return np.ptp(frames.astype("float64"), axis=-1)
 
 
 @st.composite
@@ -407,16 +473,56 @@ class TestQuantities:
     @examples(30)
     def test_the_mean_is_numpys(self, case, memory_file):
         frames, chunks, _ = case
-        got = computed(self.plan(frames, chunks, memory_file), Mean())
+        got = computed(self.plan(frames, chunks, memory_file), MeanPattern())
         np.testing.assert_array_equal(
             got.values, frames.mean(axis=tuple(range(frames.ndim - 2)), dtype="float64")
         )
 
     @given(case=files())
     @examples(30)
+    def test_patterns_are_numpys(self, case, memory_file):
+        frames, chunks, _ = case
+        plan = self.plan(frames, chunks, memory_file)
+        flat = frames.reshape(-1, *frames.shape[-2:])
+        wide = {"u": "uint64", "i": "int64", "f": "float64"}[frames.dtype.kind]
+        total = computed(plan, SumPattern()).values
+        assert total.dtype == wide
+        np.testing.assert_array_equal(total, flat.sum(axis=0, dtype=wide))
+        largest = computed(plan, MaximumPattern()).values
+        assert largest.dtype == frames.dtype
+        np.testing.assert_array_equal(largest, flat.max(axis=0))
+        deviation = computed(plan, StandardDeviation()).values
+        expected = flat.std(axis=0, dtype="float64")
+        np.testing.assert_allclose(deviation, expected, rtol=1e-9, atol=1e-6)
+
+    @given(case=files(), data=st.data())
+    @examples(30)
+    def test_radial_profiles_are_numpys(self, case, data, memory_file):
+        frames, chunks, _ = case
+        rows, columns = frames.shape[-2:]
+        cy, cx = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
+        profile = RadialProfile((cy, cx), radius=data.draw(st.integers(0, 6)))
+        got = computed(self.plan(frames, chunks, memory_file), profile)
+        y, x = np.indices((rows, columns))
+        ring = np.floor(np.hypot(y - cy, x - cx) + 0.5)
+        for r in range(got.values.shape[-1]):
+            expected = frames[..., ring == r].mean(axis=-1, dtype="float64")
+            np.testing.assert_allclose(got.values[..., r], expected, rtol=1e-12)
+
+    @given(case=files())
+    @examples(30)
+    def test_functions_of_frames_get_whole_frames_once_each(self, case, memory_file):
+        frames, chunks, _ = case
+        spread = FrameFunction(rows_spread, shape=(frames.shape[-2],))
+        got = computed(self.plan(frames, chunks, memory_file), spread)
+        expected = np.ptp(frames.astype("float64"), axis=-1)
+        np.testing.assert_array_equal(got.values, expected)
+
+    @given(case=files())
+    @examples(30)
     def test_the_centre_of_mass_is_numpys(self, case, memory_file):
         frames, chunks, detector = case
-        got = computed(self.plan(frames, chunks, memory_file), CentreOfMass(detector))
+        got = computed(self.plan(frames, chunks, memory_file), CenterOfMass(detector))
         weighted = frames * whole_weights(detector, frames.shape[-2:])
         mass = weighted.sum(axis=(-2, -1))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -433,10 +539,10 @@ class TestQuantities:
         frames, chunks, detector = case
         plan = self.plan(frames, chunks, memory_file)
         data = dataset_of(plan)
-        for quantity in (VirtualImage(detector), Mean()):
+        for quantity in (VirtualImage(detector), MeanPattern()):
             blocks = blocks_of(data.navigation_chunks)
-            whole = compute(tuple(blocks), Work(plan.source, quantity.reduction(data), "test"))
-            got = quantity.finish(data, ((tuple(blocks),),), lambda _, whole=whole: whole.values)
+            whole = compute(tuple(blocks), Work(plan.source, quantity.reductions(data), "test"))
+            got = quantity.finish(data, ((tuple(blocks),),), loaders([whole.values]))
             np.testing.assert_array_equal(got.values, computed(plan, quantity).values)
 
     def plan(self, frames, chunks, memory_file):
@@ -451,7 +557,7 @@ class TestQuantities:
         y = Axis("ky", 4, navigate=False, scale=0.5, offset=-1.0, units="nm^-1")
         x = Axis("kx", 5, navigate=False, scale=-2.0, offset=3.0, units="mrad")
         data = dataset_of(plan, axes=(plan.axes[0], y, x))
-        got = computed(plan, CentreOfMass(Everything()), data)
+        got = computed(plan, CenterOfMass(Everything()), data)
         np.testing.assert_array_equal(got.values, [[-0.5, 0.5, np.nan], [-1.0, 3.0, np.nan]])
         assert (got.names, got.units) == (("y", "x"), ("nm^-1", "mrad"))
         assert got.notes == ("positions without intensity on the detector, which are NaN: 1",)
@@ -461,7 +567,7 @@ class TestQuantities:
         frames = np.arange(6 * 4, dtype="uint16").reshape(6, 2, 2)
         url = memory_file(mrc_bytes(frames)[: 1024 + 8 * 4 + 3])
         plan = mrcdist.plan_mrc(url, navigation_shape=(3, 2), allow_truncated=True)
-        got = computed(plan, Mean())
+        got = computed(plan, MeanPattern())
         np.testing.assert_array_equal(got.values, frames[:4].mean(axis=0))
         assert "4 frames that are there; 2 are missing" in got.notes[0]
         image = computed(plan, VirtualImage(Everything()))
@@ -511,7 +617,7 @@ class TestLedger:
         plan = mrcdist.plan_mrc(memory_file(mrc_bytes(frames)), chunks=(1, -1, -1))
         tasks = [task for part in schedule_maps(blocks_of(plan.chunks[:1])) for task in part]
         for job in ("one", "two"):
-            work = Work(plan.source, FrameSum((4, 4)), job)
+            work = Work(plan.source, (FrameSum((4, 4)),), job)
             piece = join([compute(task, work) for task in tasks], work)
             assert total(piece.ledger).blocks == 6
             assert total(piece.ledger).bytes_fetched == frames.nbytes

@@ -1,7 +1,8 @@
-"""Tasks of a batch job, on a worker: read blocks, reduce them, join results."""
+"""Tasks of a pass over the frames, on a worker: read blocks, reduce them, join results."""
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import socket
@@ -13,8 +14,8 @@ from typing import Any
 import numpy.typing as npt
 
 from mrcdist import stats
-from mrcdist.batch.schedule import Task
-from mrcdist.compute.reductions import Reduction
+from mrcdist.compute.schedule import Task
+from mrcdist.compute.tiles import Reduction, join_all, reduce_block
 from mrcdist.read.source import MrcSource
 from mrcdist.stats import ReadStats
 
@@ -36,29 +37,45 @@ class Work:
     ----------
     source : MrcSource
         What to read.
-    reduction : Reduction
-        What to make of it.
+    reductions : tuple of Reduction
+        What to make of it, in one pass.
     job : str
         A name of its own, under which processes count what they read.
     """
 
     source: MrcSource
-    reduction: Reduction
+    reductions: tuple[Reduction, ...]
     job: str
+
+    @property
+    def joined_at_once(self) -> int:
+        """Maximum number of results to join in one task."""
+        return min(each.joined_at_once for each in self.reductions)
+
+    @functools.cached_property
+    def window(self) -> tuple[range, range]:
+        """Rows and columns that any reduction needs."""
+        windows = [each.window for each in self.reductions]
+        rows, columns = (
+            range(min(r.start for r in ranges), max(r.stop for r in ranges))
+            for ranges in zip(*windows, strict=True)
+        )
+        return rows, columns
 
 
 @dataclass(frozen=True)
 class PartialResult:
-    """The result of a task, or of several that are joined.
+    """The results of a task, or of several that are joined.
 
     Attributes
     ----------
-    values : ndarray
+    values : tuple of ndarray
+        One per reduction.
     ledger : mapping
         See `Ledger`.
     """
 
-    values: npt.NDArray[Any] = field(repr=False)
+    values: tuple[npt.NDArray[Any], ...] = field(repr=False)
     ledger: Ledger
 
 
@@ -70,15 +87,24 @@ def compute(task: Task, work: Work) -> PartialResult:
     FileChangedError, MissingFileError, AccessDeniedError, ReadError, FormatError
     """
     before = _before.setdefault(work.job, stats.snapshot())
-    rows, columns = work.reduction.window
+    source = work.source
+    rows, columns = work.window
     window = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
-    values: npt.NDArray[Any] | None = None
+    values: tuple[npt.NDArray[Any], ...] | None = None
     for block in task:
-        lengths = [stop - start for start, stop in block]
-        frames = work.source[(*(slice(*span) for span in block), *window)]
-        frames = frames.reshape(math.prod(lengths), len(rows), len(columns))
-        found = work.reduction.reduce(frames)
-        values = found if values is None else work.reduction.join([values, found])
+        positions = tuple(range(*span) for span in block)
+        frames = source[(*(slice(*span) for span in block), *window)]
+        frames = frames.reshape(math.prod(map(len, positions)), len(rows), len(columns))
+        present = source.layout.frames(positions, source.table) >= 0
+        try:
+            found = reduce_block(
+                frames, work.window, work.reductions, None if present.all() else present
+            )
+        except Exception as error:
+            first = tuple(start for start, _ in block)
+            error.add_note(f"in the block whose first frame is at position {first}")
+            raise
+        values = found if values is None else join_all(work.reductions, [values, found])
         # The next block needs the memory of this one.
         del frames
     if values is None:
@@ -88,7 +114,7 @@ def compute(task: Task, work: Work) -> PartialResult:
 
 def join(pieces: Sequence[PartialResult], work: Work) -> PartialResult:
     """Put the results of consecutive tasks together."""
-    values = work.reduction.join([piece.values for piece in pieces])
+    values = join_all(work.reductions, [piece.values for piece in pieces])
     return PartialResult(values, merge_ledgers(piece.ledger for piece in pieces))
 
 

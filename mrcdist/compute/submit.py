@@ -1,19 +1,19 @@
-"""Submit the parts of a job to a cluster: results travel to the client, frames do not."""
+"""Compute the parts of a pass on a cluster, or in threads: results travel, frames do not."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from distributed import Client, Future
 
-from mrcdist.batch.clusters import Cluster
-from mrcdist.batch.schedule import Part, Task
-from mrcdist.batch.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
+from mrcdist.compute.schedule import Part, Task
+from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
 
-__all__ = ["compute_once", "compute_parts"]
+__all__ = ["compute_in_threads", "compute_once", "compute_parts"]
 
 # Tasks that the scheduler is given at a time: enough to fill a large cluster and to let an adaptive
 # one grow, few enough that the memory of scheduler and client does not grow with the file.
@@ -22,22 +22,30 @@ _TASKS_AHEAD = 4096
 _LOOK = 1.0
 
 
+def _nothing() -> None:
+    pass
+
+
 def compute_parts(
-    cluster: Cluster,
+    client: Client,
     work: Work,
     parts: Mapping[int, Part],
     done: Callable[[int, Any], None],
+    *,
+    check: Callable[[], None] = _nothing,
 ) -> Ledger:
     """Compute parts in their order, and hand over the values of each as soon as they are there.
 
     Parameters
     ----------
-    cluster : Cluster
+    client : distributed.Client
     work : Work
     parts : mapping of int to Part
         By number.
     done : callable
         Called with the number of a part and its values.
+    check : callable, optional
+        Called every second or so while there is nothing to do; raises if there is no hope.
 
     Returns
     -------
@@ -49,7 +57,6 @@ def compute_parts(
     MrcdistError
         A task failed, or no workers will come; what is computed by then has been handed over.
     """
-    client = cluster.client
     # A task of its own, not with each task: a source with a table of frames is large. And not
     # scattered: a task can be computed again when the worker that held it is gone.
     shared = client.submit(_itself, work, key=(f"work-{work.job}", 0), pure=False)
@@ -66,7 +73,7 @@ def compute_parts(
                 running[future.key] = (future, number, len(part))
                 future.add_done_callback(finished.put)
                 ahead += len(part)
-            future = _next(finished, cluster)
+            future = _next(finished, check)
             piece = future.result()
             _, number, n_tasks = running.pop(future.key)
             ahead -= n_tasks
@@ -80,25 +87,54 @@ def compute_parts(
     return ledger
 
 
-def _next(finished: SimpleQueue[Future], cluster: Cluster) -> Future:
+def _next(finished: SimpleQueue[Future], check: Callable[[], None]) -> Future:
     while True:
-        cluster.check()
+        check()
         try:
             return finished.get(timeout=_LOOK)
         except Empty:
             continue
 
 
-def compute_once(cluster: Cluster, work: Work, tasks: Sequence[Task]) -> PartialResult:
+def compute_in_threads(
+    work: Work,
+    parts: Mapping[int, Part],
+    done: Callable[[int, Any], None],
+    *,
+    threads: int,
+) -> Ledger:
+    """Compute parts as `compute_parts` does, in threads of this process."""
+    ledger: Ledger = {}
+    pool = ThreadPoolExecutor(threads, "mrcdist-reduce")
+    try:
+        running = {
+            number: [pool.submit(compute, task, work) for task in part]
+            for number, part in parts.items()
+        }
+        for number, futures in running.items():
+            piece = join([future.result() for future in futures], work)
+            futures.clear()
+            ledger = merge_ledgers((ledger, piece.ledger))
+            done(number, piece.values)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return ledger
+
+
+def compute_once(
+    client: Client, work: Work, tasks: Sequence[Task], *, check: Callable[[], None] = _nothing
+) -> PartialResult:
     """Compute a few tasks and join them all."""
     values: list[Any] = []
-    ledger = compute_parts(cluster, work, {0: tuple(tasks)}, lambda _, found: values.append(found))
+    ledger = compute_parts(
+        client, work, {0: tuple(tasks)}, lambda _, found: values.append(found), check=check
+    )
     return PartialResult(values[0], ledger)
 
 
 def _submit(client: Client, shared: Future, work: Work, number: int, part: Part) -> Future:
     """Submit the tasks of a part, and what joins their results on the workers."""
-    at_once = work.reduction.joined_at_once
+    at_once = work.joined_at_once
     layer = client.map(
         compute,
         list(part),

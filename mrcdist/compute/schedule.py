@@ -53,13 +53,15 @@ def block_frames(block: Block) -> int:
     return math.prod(stop - start for start, stop in block)
 
 
-def schedule_maps(blocks: Sequence[Block]) -> tuple[Part, ...]:
+def schedule_maps(blocks: Sequence[Block], most_tasks: int = MOST_TASKS) -> tuple[Part, ...]:
     """Tasks and parts of a result with a value or a few for each frame."""
-    tasks = _runs(blocks, min(len(blocks), MOST_TASKS))
+    tasks = _runs(blocks, min(len(blocks), most_tasks))
     return _runs(tasks, min(len(tasks), MOST_PARTS))
 
 
-def schedule_sum(blocks: Sequence[Block], *, block_bytes: int, sum_bytes: int) -> tuple[Part, ...]:
+def schedule_sum(
+    blocks: Sequence[Block], *, block_bytes: int, sum_bytes: int, most_tasks: int = MOST_TASKS
+) -> tuple[Part, ...]:
     """Tasks and parts of a sum over all frames.
 
     Parameters
@@ -67,10 +69,11 @@ def schedule_sum(blocks: Sequence[Block], *, block_bytes: int, sum_bytes: int) -
     blocks : sequence of Block
     block_bytes, sum_bytes : int
         Bytes of a block of frames, and of a sum of frames.
+    most_tasks : int
     """
     gather = -(-_SUM_GAIN * sum_bytes // max(block_bytes, 1))
     gather = max(min(gather, len(blocks) // _ENOUGH_TASKS), 1)
-    tasks = _runs(blocks, min(-(-len(blocks) // gather), MOST_TASKS))
+    tasks = _runs(blocks, min(-(-len(blocks) // gather), most_tasks))
     return _runs(tasks, min(len(tasks), MOST_SUM_PARTS))
 
 

@@ -1,0 +1,139 @@
+"""Loops over the pixels of a few frames, compiled by numba.
+
+Frames have the shape (frames, rows, columns) and are contiguous; pixels are integers of at most 16
+bits, or floats. Slices, rather than positions, are looped over: numba would check each position for
+being negative, and such a loop uses no vector instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+__all__ = ["LONGEST", "add_frames", "add_squares", "keep_largest", "sum_bins", "sum_runs"]
+
+# Pixels of 16 bits whose sum fits into 32 bits, also with sign.
+LONGEST = 2**15
+
+# Floats may be added in any order, as vector instructions do; what is not a number stays so.
+_F = TypeVar("_F")
+_compiled = cast(
+    "Callable[[_F], _F]",
+    numba.njit(nogil=True, cache=True, fastmath={"reassoc"}, error_model="numpy"),
+)
+
+
+def _sum_runs(narrow: Any, wide: Any) -> Any:
+    """Make the function that sums runs of at most `LONGEST` pixels as `narrow`, runs as `wide`."""
+
+    @_compiled
+    def sum_runs(
+        frames: Any, runs: Any, first_row: Any, first_column: Any, columns: Any, out: Any
+    ) -> None:
+        for i in range(frames.shape[0]):
+            mass = wide(0)
+            moment = wide(0)
+            columns[:] = 0
+            for k in range(runs.shape[0]):
+                pixels = frames[i, runs[k, 0], runs[k, 1] : runs[k, 2]]
+                total = narrow(0)
+                if out.shape[1] == 1:
+                    for x in range(pixels.shape[0]):
+                        total = narrow(total + pixels[x])
+                else:
+                    sums = columns[runs[k, 1] : runs[k, 2]]
+                    for x in range(pixels.shape[0]):
+                        total = narrow(total + pixels[x])
+                        sums[x] += pixels[x]
+                mass += wide(total)
+                moment += wide(first_row + runs[k, 0]) * wide(total)
+            out[i, 0] += mass
+            if out.shape[1] == 3:
+                out[i, 1] += moment
+                moment = wide(0)
+                for x in range(columns.shape[0]):
+                    moment += wide(first_column + x) * wide(columns[x])
+                out[i, 2] += moment
+
+    return sum_runs
+
+
+_unsigned, _signed, _float = (
+    _sum_runs(*kinds)
+    for kinds in ((np.uint32, np.int64), (np.int32, np.int64), (np.float64, np.float64))
+)
+
+
+def sum_runs(
+    frames: Any, runs: Any, first_row: int, first_column: int, columns: Any, out: Any
+) -> None:
+    """Add the sum of each frame over runs of pixels to `out`, and its first moments.
+
+    Parameters
+    ----------
+    frames : ndarray
+    runs : ndarray of int64, shape (runs, 3)
+        Row, first column and last column + 1 of at most `LONGEST` pixels, within `frames`.
+    first_row, first_column : int
+        What the first row and column of `frames` count as in the moments.
+    columns : ndarray, shape (columns,)
+        Scratch: int64 for integers, float64 for floats.
+    out : ndarray of int64 or float64, shape (frames, 1) or (frames, 3)
+    """
+    kind = {"u": _unsigned, "i": _signed}.get(frames.dtype.kind, _float)
+    kind(frames, runs, first_row, first_column, columns, out)
+
+
+@_compiled
+def add_frames(frames: Any, total: Any) -> None:
+    """Add frames to their sum: four at a time, or memory is busy with the sum."""
+    n = frames.shape[0]
+    for y in range(frames.shape[1]):
+        sums = total[y]
+        for i in range(0, n - 3, 4):
+            a, b, c, d = frames[i, y], frames[i + 1, y], frames[i + 2, y], frames[i + 3, y]
+            for x in range(sums.shape[0]):
+                sums[x] += (a[x] + b[x]) + (c[x] + d[x])
+        for i in range(n - n % 4, n):
+            a = frames[i, y]
+            for x in range(sums.shape[0]):
+                sums[x] += a[x]
+
+
+@_compiled
+def add_squares(frames: Any, total: Any) -> None:
+    """Add the squares of the pixels to their sum."""
+    for y in range(frames.shape[1]):
+        sums = total[y]
+        for i in range(frames.shape[0]):
+            a = frames[i, y]
+            for x in range(sums.shape[0]):
+                value = sums.dtype.type(a[x])
+                sums[x] += value * value
+
+
+@_compiled
+def keep_largest(frames: Any, largest: Any) -> None:
+    """Keep the largest value of each pixel; what is not a number stays so."""
+    for y in range(frames.shape[1]):
+        kept = largest[y]
+        for i in range(frames.shape[0]):
+            a = frames[i, y]
+            for x in range(kept.shape[0]):
+                value, known = a[x], kept[x]
+                kept[x] = value if (value > known) | (value != value) else known
+
+
+@_compiled
+def sum_bins(frames: Any, bins: Any, out: Any) -> None:
+    """Add the pixels of each frame to the bins that they belong to; negative ones to none."""
+    for i in range(frames.shape[0]):
+        sums = out[i]
+        for y in range(frames.shape[1]):
+            a, at = frames[i, y], bins[y]
+            for x in range(a.shape[0]):
+                if at[x] >= 0:
+                    sums[at[x]] += a[x]

@@ -1,0 +1,319 @@
+"""Results of a pass over the frames: what tasks compute, and how parts of it become an array."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.compute.detectors import (
+    AutoDisk,
+    Detector,
+    Mask,
+    MaskFile,
+    load_mask,
+    parse_detector,
+)
+from mrcdist.compute.reductions import (
+    EachFrame,
+    PixelSums,
+    RadialSums,
+)
+from mrcdist.compute.results import Array, Dataset, PartLoader, Result
+from mrcdist.compute.schedule import (
+    Part,
+    block_frames,
+    blocks_of,
+    schedule_maps,
+    schedule_sum,
+)
+from mrcdist.compute.tiles import Reduction
+from mrcdist.errors import ArgumentError
+from mrcdist.format.axis import Axis
+from mrcdist.plan.limits import MOST_TASKS
+
+__all__ = [
+    "CenterOfMass",
+    "FrameFunction",
+    "Quantity",
+    "RadialProfile",
+    "VirtualImage",
+    "as_detector",
+    "schedule",
+]
+
+AnyDetector = Detector | AutoDisk | MaskFile
+
+
+class Quantity(Protocol):
+    """Something to compute."""
+
+    @property
+    def title(self) -> str:
+        """A few words."""
+
+    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
+        """What tasks make of frames."""
+
+    def finish(
+        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
+    ) -> Result:
+        """Make the result of the values of all parts; a loader for each reduction gives one's."""
+
+
+@dataclass(frozen=True, eq=False)
+class VirtualImage:
+    """The intensity on a virtual detector at each navigation position.
+
+    Parameters
+    ----------
+    detector : str, ndarray or Detector, default "all"
+        "bf" or "adf" (found in the data), "circle:CY,CX,R" or "annulus:CY,CX,R1,R2" in pixels,
+        "all", the name of a ``.npy`` file, or an array of weights with the shape of a frame.
+    title : str
+
+    Notes
+    -----
+    For integer data and weights: exact integers, uint64 or int64 by sign; else float64.
+    """
+
+    detector: AnyDetector | str | Array = "all"
+    title: str = "virtual image"
+
+    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
+        """Sums over the detector."""
+        return (_pixel_sums(self.detector, data, moments=False),)
+
+    def finish(
+        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
+    ) -> Result:
+        """Place the sums."""
+        [image] = _maps(data, parts, loads[0])
+        detector = as_detector(self.detector, data)
+        if image.dtype == np.int64 and data.layout.dtype.kind == "u" and detector.positive:
+            image = image.astype(np.uint64)
+        return Result(
+            self.title,
+            image,
+            data.navigation_axes,
+            label="counts, summed over the detector",
+            notes=_zeros_note(data),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CenterOfMass:
+    """The centre of mass of each frame on a virtual detector: row and column.
+
+    Parameters
+    ----------
+    detector : str, ndarray or Detector, default "all"
+        As for `VirtualImage`.
+    title : str
+
+    Notes
+    -----
+    float64, shape (2,) + navigation; NaN without intensity. In an axis' units where it has some,
+    with its scale and offset; else in pixels, the first one at 0.
+    """
+
+    detector: AnyDetector | str | Array = "all"
+    title: str = "centre of mass"
+
+    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
+        """Sums over the detector, with their first moments."""
+        return (_pixel_sums(self.detector, data, moments=True),)
+
+    def finish(
+        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
+    ) -> Result:
+        """Divide the moments by the mass."""
+        mass, *moments = _maps(data, parts, loads[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pixels = [np.where(mass == 0, np.nan, moment / mass) for moment in moments]
+        values = np.stack(
+            [
+                axis.offset + axis.scale * position if axis.units else position
+                for axis, position in zip(data.signal_axes, pixels, strict=True)
+            ]
+        )
+        empty = int(np.count_nonzero(mass == 0))
+        note = f"positions without intensity on the detector, which are NaN: {empty:,}"
+        return Result(
+            self.title,
+            values,
+            data.navigation_axes,
+            names=("y", "x"),
+            units=tuple(axis.units or "px" for axis in data.signal_axes),
+            contrast="signed",
+            notes=(note,) if empty else (),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RadialProfile:
+    """The mean intensity on rings around a centre, at each navigation position.
+
+    Ring r holds the pixels whose distance from the centre rounds to r pixels.
+
+    Parameters
+    ----------
+    center : tuple of float, optional
+        Row and column in pixels. Default: the middle of the frame.
+    radius : int, optional
+        The last ring. Default: the largest that lies within the frame.
+    title : str
+    """
+
+    center: tuple[float, float] | None = None
+    radius: int | None = None
+    title: str = "radial profile"
+
+    def _bins(self, data: Dataset) -> npt.NDArray[np.int32]:
+        rows, columns = data.layout.frame_shape
+        cy, cx = self.center or ((rows - 1) / 2, (columns - 1) / 2)
+        nearest = min(cy, rows - 1 - cy, cx, columns - 1 - cx)
+        last = int(max(nearest, 0)) if self.radius is None else self.radius
+        distance = np.hypot(np.arange(rows)[:, None] - cy, np.arange(columns) - cx)
+        ring = np.floor(distance + 0.5).astype(np.int32)
+        return np.where(ring <= last, ring, -1).astype(np.int32)
+
+    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
+        """Sums over rings."""
+        bins = self._bins(data)
+        if bins.max() < 0:
+            raise ArgumentError(
+                f"center={self.center}, radius={self.radius}",
+                code="detector-empty",
+                argument="center",
+                cause=f"no ring has a pixel of frames of shape {data.layout.frame_shape}",
+                remedy="give row and column of the centre and the last ring, in pixels",
+            )
+        return (RadialSums(bins, int(bins.max()) + 1),)
+
+    def finish(
+        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
+    ) -> Result:
+        """Divide the sums by the numbers of pixels."""
+        bins = self._bins(data)
+        pixels = np.bincount(bins[bins >= 0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rings = [ring / n for ring, n in zip(_maps(data, parts, loads[0]), pixels, strict=True)]
+        row = data.signal_axes[0]
+        axis = Axis("radius", len(rings), navigate=False, scale=row.scale, units=row.units)
+        return Result(
+            self.title,
+            np.stack(rings, axis=-1),
+            (*data.navigation_axes, axis),
+            units=("counts per pixel",),
+            contrast="log",
+            notes=_zeros_note(data),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FrameFunction:
+    """What a function of one's own makes of each frame.
+
+    Parameters
+    ----------
+    function : callable
+        From an ndarray of shape (frames, rows, columns), which it must not change, to an array
+        whose first axis has one element per frame. It runs on the workers, in several threads.
+    shape : tuple of int, default ()
+        Of the value of one frame.
+    dtype : dtype, default float64
+    title : str
+    """
+
+    function: Callable[[Array], Any]
+    shape: tuple[int, ...] = ()
+    dtype: npt.DTypeLike = np.float64
+    title: str = "function of frames"
+
+    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
+        """The function, with its frames named where it fails."""
+        rows, columns = data.layout.frame_shape
+        window = range(rows), range(columns)
+        return (EachFrame(self.function, window, self.shape, np.dtype(self.dtype)),)
+
+    def finish(
+        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
+    ) -> Result:
+        """Place the values."""
+        flat = np.stack(_maps(data, parts, loads[0]), axis=-1)
+        values = flat.reshape(*data.layout.navigation_shape, *self.shape)
+        more = tuple(Axis(f"value_{n}", size, navigate=False) for n, size in enumerate(self.shape))
+        return Result(self.title, values, (*data.navigation_axes, *more), notes=_zeros_note(data))
+
+
+def schedule(
+    data: Dataset, reductions: Sequence[Reduction], most_tasks: int = MOST_TASKS
+) -> tuple[Part, ...]:
+    """Tasks and parts of a pass: of many frames a task where results are as large as a frame."""
+    blocks = blocks_of(data.navigation_chunks)
+    if all(each.per_frame for each in reductions):
+        return schedule_maps(blocks, most_tasks)
+    layout = data.layout
+    pixels = layout.frame_shape[0] * layout.frame_shape[1]
+    block_bytes = max(map(block_frames, blocks)) * pixels * layout.dtype.itemsize
+    sums = sum(not each.per_frame for each in reductions)
+    return schedule_sum(
+        blocks, block_bytes=block_bytes, sum_bytes=pixels * 8 * sums, most_tasks=most_tasks
+    )
+
+
+def as_detector(wanted: AnyDetector | str | Array, data: Dataset) -> Detector:
+    """Return the detector that is meant.
+
+    Raises
+    ------
+    ArgumentError
+        It has no pixel in the frame, or cannot be understood, or has to be found in the data first.
+    """
+    shape = data.layout.frame_shape
+    if isinstance(wanted, str):
+        wanted = parse_detector(wanted)
+    if isinstance(wanted, np.ndarray):
+        return Mask.of(wanted, shape)
+    if isinstance(wanted, MaskFile):
+        return load_mask(wanted.path, shape)
+    if isinstance(wanted, AutoDisk):
+        raise TypeError(f"{wanted} has to be found in the data first")
+    wanted.window(shape)  # or there is no pixel in it
+    return wanted
+
+
+def _pixel_sums(wanted: AnyDetector | str | Array, data: Dataset, *, moments: bool) -> PixelSums:
+    detector = as_detector(wanted, data)
+    return PixelSums(detector, detector.window(data.layout.frame_shape), moments=moments)
+
+
+def _zeros_note(data: Dataset) -> tuple[str, ...]:
+    missing = data.layout.n_frames - data.frames_present()
+    return (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
+
+
+def _maps(data: Dataset, parts: tuple[Part, ...], load: PartLoader) -> list[Array]:
+    """Place the values of all frames, one map for each kind of value."""
+    maps: Array | None = None
+    for number, part in enumerate(parts):
+        values = load(number)
+        if maps is None:
+            maps = np.empty(
+                (math.prod(values.shape[1:]), *data.layout.navigation_shape), values.dtype
+            )
+        first = 0
+        for block in (block for task in part for block in task):
+            shape = tuple(stop - start for start, stop in block)
+            stop = first + block_frames(block)
+            index = (slice(None), *(slice(*span) for span in block))
+            maps[index] = values[first:stop].reshape(stop - first, -1).T.reshape(-1, *shape)
+            first = stop
+        if first != len(values):
+            raise AssertionError(f"part {number} has {len(values)} values for {first} frames")
+    return [] if maps is None else list(maps)

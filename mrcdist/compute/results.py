@@ -1,0 +1,156 @@
+"""What results depend on, and what they are: arrays with calibrated axes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.errors import ArgumentError
+from mrcdist.format.axis import Axis
+from mrcdist.interop.rosettasciio import axes_dicts
+from mrcdist.plan.chunks import Chunks
+from mrcdist.plan.layout import FrameTable, Layout
+from mrcdist.plotting.contrast import Contrast
+
+__all__ = ["Array", "Dataset", "PartLoader", "Result"]
+
+Array = npt.NDArray[Any]
+PartLoader = Callable[[int], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What of a plan the results depend on.
+
+    Parameters
+    ----------
+    layout : Layout
+    axes : tuple of Axis
+        In array order.
+    chunks : tuple of tuple of int
+        Block lengths along every axis.
+    table : ndarray of int, shape ``layout.navigation_shape``, optional
+        The frame at each navigation position, where they are not in the file's order.
+
+    Raises
+    ------
+    ArgumentError
+        Nothing can be computed from such data.
+    """
+
+    layout: Layout
+    axes: tuple[Axis, ...]
+    chunks: Chunks
+    table: FrameTable | None = None
+
+    def __post_init__(self) -> None:
+        layout = self.layout
+        fault = (
+            "they have no navigation axis: the file holds a single image"
+            if not layout.navigation_shape
+            else "there are no frames in it"
+            if 0 in layout.shape
+            else "their pixels are colours"
+            if layout.pixels.components
+            else "their pixels are complex numbers"
+            if layout.dtype.kind == "c"
+            else ""
+        )
+        if fault:
+            raise ArgumentError(
+                f"data of shape {layout.shape} and dtype {layout.dtype} cannot be reduced",
+                code="data-not-reducible",
+                cause=fault,
+                remedy="use mrcdist.read_mrc and dask.array for other computations",
+            )
+        if any(len(axis) > 1 for axis in self.chunks[self.n_navigation :]):
+            raise ArgumentError(
+                f"chunks that split frames of {layout.frame_shape[0]} × {layout.frame_shape[1]}",
+                code="chunks-split-frames",
+                cause="sums are over whole frames",
+                remedy="give -1 for the signal axes, or a size such as 256 MiB",
+            )
+
+    @property
+    def n_navigation(self) -> int:
+        """Number of navigation axes."""
+        return len(self.layout.navigation_shape)
+
+    @property
+    def navigation_axes(self) -> tuple[Axis, ...]:
+        """The axes of a map."""
+        return self.axes[: self.n_navigation]
+
+    @property
+    def signal_axes(self) -> tuple[Axis, ...]:
+        """The axes of a frame: rows, columns."""
+        return self.axes[self.n_navigation : self.n_navigation + 2]
+
+    @property
+    def navigation_chunks(self) -> Chunks:
+        """Block lengths along the navigation axes."""
+        return self.chunks[: self.n_navigation]
+
+    def frames_present(self) -> int:
+        """Number of positions that have a frame."""
+        layout = self.layout
+        if self.table is None:
+            return min(layout.present, layout.n_frames)
+        return int(np.count_nonzero((self.table >= 0) & (self.table < layout.present)))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """An array, and what its axes and numbers mean.
+
+    Attributes
+    ----------
+    title : str
+    values : ndarray
+    axes : tuple of Axis
+        The last ``len(axes)`` axes of `values`.
+    names : tuple of str
+        What the first axis of `values` counts, where it has one more axis than `axes`.
+    units : tuple of str
+        Of the numbers, for each of `names` or once.
+    label : str
+        What a colour bar says; by default the units.
+    contrast : Contrast
+        How it is drawn: "log" if it is a diffraction pattern, "signed" if it is positions, which
+        matter by how far they are from the usual one, and to which side.
+    notes : tuple of str
+        What the reader should know.
+    """
+
+    title: str
+    values: Array = field(repr=False)
+    axes: tuple[Axis, ...]
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ("counts",)
+    label: str = ""
+    contrast: Contrast = "linear"
+    notes: tuple[str, ...] = ()
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None) -> Array:
+        """Return the values, for `numpy.asarray`."""
+        return np.array(self.values, dtype, copy=copy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return RosettaSciIO's dict, as `write_mrc` takes it.
+
+        All axes are signal axes, but for one that counts `names`.
+        """
+        more = self.values.ndim - len(self.axes)
+        first = [Axis("component", len(self.names), navigate=True)] if more else []
+        axes = [dataclasses.replace(axis, navigate=False) for axis in self.axes]
+        return {
+            "data": self.values,
+            "axes": axes_dicts([*first, *axes]),
+            "metadata": {"General": {"title": self.title}},
+            "original_metadata": {},
+        }

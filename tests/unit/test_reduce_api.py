@@ -1,0 +1,176 @@
+"""Several results in one pass: numpy's values, each byte read once, no byte that none needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask
+import fsspec
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist import stats
+from mrcdist.compute.bright_disk import find_disk
+from mrcdist.compute.detectors import adf_ring
+from mrcdist.errors import ArgumentError, MrcdistWarning
+from mrcdist.reduce_api import (
+    CenterOfMass,
+    FrameFunction,
+    MaximumPattern,
+    MeanPattern,
+    RadialProfile,
+    StandardDeviation,
+    SumPattern,
+    VirtualImage,
+    reduce_frames,
+)
+from mrcdist.testing.acquisition import write_acquisition
+from tests.support.mrc_files import mrc_bytes
+
+NUMBERS = np.random.default_rng(3).integers(0, 2**16, (12, 24, 32), np.uint16)
+SCAN = NUMBERS.reshape(3, 4, 24, 32)
+Y, X = np.indices((24, 32))
+INSIDE = (Y - 10) ** 2 + (X - 12) ** 2 <= 25
+
+
+@pytest.fixture
+def plan() -> mrcdist.Plan:
+    fsspec.filesystem("memory").pipe("/reduce/stack.mrc", mrc_bytes(NUMBERS))
+    return mrcdist.plan_mrc(
+        "memory://reduce/stack.mrc", navigation_shape=(4, 3), chunks=(1, 3, -1, -1)
+    )
+
+
+def reduced(data: Any, results: dict[str, Any], **options: Any) -> Any:
+    return reduce_frames(data, results, progress=False, **options)
+
+
+def test_all_results_of_one_pass_are_numpys(plan: mrcdist.Plan) -> None:
+    weights = np.linspace(0, 1, 24 * 32).reshape(24, 32)
+    before = stats.snapshot()
+    found = reduced(
+        plan,
+        {
+            "circle": VirtualImage("circle:10,12,5"),
+            "weighted": VirtualImage(weights),
+            "com": CenterOfMass(),
+            "mean": MeanPattern(),
+            "sum": SumPattern(),
+            "max": MaximumPattern(),
+            "std": StandardDeviation(),
+            "profile": RadialProfile((10, 12)),
+            "median": FrameFunction(np_median),
+        },
+    )
+    assert (stats.snapshot() - before).bytes_fetched == NUMBERS.nbytes
+    assert next(iter(found)) == "circle"
+    assert next(reversed(found)) == "median"
+    np.testing.assert_array_equal(found["circle"], (SCAN * INSIDE).sum(axis=(2, 3)))
+    np.testing.assert_allclose(found["weighted"], (SCAN * weights).sum(axis=(2, 3)), rtol=1e-12)
+    mass = SCAN.sum(axis=(2, 3))
+    center = [(SCAN * Y).sum(axis=(2, 3)) / mass, (SCAN * X).sum(axis=(2, 3)) / mass]
+    np.testing.assert_array_equal(found["com"], center)
+    np.testing.assert_array_equal(found["mean"], NUMBERS.mean(axis=0))
+    np.testing.assert_array_equal(found["sum"], NUMBERS.sum(axis=0))
+    np.testing.assert_array_equal(found["max"], NUMBERS.max(axis=0))
+    np.testing.assert_allclose(found["std"], NUMBERS.std(axis=0), rtol=1e-12)
+    ring = np.floor(np.hypot(Y - 10, X - 12) + 0.5)
+    np.testing.assert_allclose(found["profile"].values[..., 7], SCAN[..., ring == 7].mean(axis=-1))
+    np.testing.assert_array_equal(found["median"], np.median(SCAN, axis=(2, 3)))
+
+
+def np_median(frames: Any) -> Any:
+    return np.median(frames, axis=(1, 2))
+
+
+def test_rows_that_no_result_needs_are_not_read(plan: mrcdist.Plan) -> None:
+    before = stats.snapshot()
+    with dask.config.set({"mrcdist.max-gap": 0}):
+        reduced(plan, {"a": VirtualImage("circle:10,12,5"), "b": CenterOfMass("circle:8,12,2")})
+    read = (stats.snapshot() - before).bytes_fetched
+    rows, row_bytes = 11, 32 * 2  # from 5 to 15; from the first column needed to the last one
+    assert read <= 12 * rows * row_bytes
+
+
+def test_region_limits_what_is_read_and_used(plan: mrcdist.Plan) -> None:
+    mask = np.zeros((3, 4), bool)
+    mask[1, 1:3] = mask[2, 0] = True
+    before = stats.snapshot()
+    with dask.config.set({"mrcdist.max-gap": 0}):
+        found = reduced(plan, {"mean": MeanPattern(), "all": VirtualImage()}, region=mask)
+    assert (stats.snapshot() - before).bytes_fetched == 3 * 24 * 32 * 2
+    np.testing.assert_array_equal(found["mean"], SCAN[mask].mean(axis=0))
+    np.testing.assert_array_equal(found["all"], SCAN[mask].sum(axis=(1, 2)))
+    assert [axis.name for axis in found["all"].axes] == ["frame"]
+
+
+def test_bright_disk_is_found_in_the_data(tmp_path: Path) -> None:
+    pattern = np.where((Y - 11) ** 2 + (X - 15) ** 2 <= 16, 900, 3).astype("uint16")
+    movie = write_acquisition(
+        tmp_path, scan_shape=(3, 4), frame_shape=(24, 32), frames=lambda number: pattern
+    ).movie
+    found = reduced(movie, {"bf": VirtualImage("bf"), "adf": VirtualImage("adf")})
+    disk = find_disk(pattern)
+    assert (disk.cy, disk.cx) == (11, 15)
+    same = reduced(
+        movie, {"disk": VirtualImage(disk), "ring": VirtualImage(adf_ring(disk, (24, 32)))}
+    )
+    np.testing.assert_array_equal(found["bf"], same["disk"])
+    np.testing.assert_array_equal(found["adf"], same["ring"])
+    assert (found["adf"].values > 0).all()
+    assert found["bf"].axes[0].name == "y"
+
+
+def test_url_takes_the_options_of_a_read() -> None:
+    fsspec.filesystem("memory").pipe("/reduce/options.mrc", mrc_bytes(NUMBERS))
+    found = reduced("memory://reduce/options.mrc", {"all": VirtualImage()}, navigation_shape=(4, 3))
+    np.testing.assert_array_equal(found["all"], SCAN.sum(axis=(2, 3)))
+
+
+def test_missing_frames_are_left_out_of_patterns_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "short.mrc"
+    negative = -1 - (NUMBERS[:6] % 1000).astype("int16")
+    path.write_bytes(mrc_bytes(negative)[: 1024 + 4 * 24 * 32 * 2])
+    with pytest.warns(MrcdistWarning) as told:
+        found = reduced(
+            path,
+            {"max": MaximumPattern(), "mean": MeanPattern(), "std": StandardDeviation()},
+            navigation_shape=(3, 2),
+            allow_truncated=True,
+        )
+    assert sum("4 frames that are there; 2 are missing" in str(one.message) for one in told) == 3
+    np.testing.assert_array_equal(found["max"], negative[:4].max(axis=0))
+    np.testing.assert_array_equal(found["mean"], negative[:4].mean(axis=0))
+    np.testing.assert_allclose(found["std"], negative[:4].std(axis=0), rtol=1e-12)
+
+
+def test_nothing_to_compute_is_an_error(plan: mrcdist.Plan) -> None:
+    with pytest.raises(ArgumentError, match="nothing to compute"):
+        reduce_frames(plan, {})
+
+
+@pytest.mark.parametrize("profile", [RadialProfile((900, 900)), VirtualImage("circle:900,900,2")])
+def test_detectors_without_pixels_are_errors(plan: mrcdist.Plan, profile: Any) -> None:
+    with pytest.raises(ArgumentError) as error:
+        reduced(plan, {"far": profile})
+    assert error.value.code == "detector-empty"
+
+
+def test_results_become_signals(plan: mrcdist.Plan) -> None:
+    found = reduced(plan, {"com": CenterOfMass(), "mean": MeanPattern()})
+    com = found["com"].to_dict()
+    assert com["data"].shape == (2, 3, 4)
+    assert [axis["name"] for axis in com["axes"]] == ["component", "scan_y", "scan_x"]
+    assert [axis["navigate"] for axis in com["axes"]] == [True, False, False]
+    assert found["mean"].to_dict()["metadata"]["General"]["title"] == "mean"
+
+
+def test_errors_of_functions_name_the_frames(plan: mrcdist.Plan) -> None:
+    def failing(frames: Any) -> Any:
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError) as error:
+        reduced(plan, {"mine": FrameFunction(failing)})
+    assert any("frames 0 to" in note for note in error.value.__notes__)
