@@ -103,6 +103,7 @@ Code = Literal[
     "read-failed",
     "request-refused",
     "retries-exhausted",
+    "results-empty",
     "scan-grid-too-large",
     "scan-incomplete",
     "scan-parts-missing",

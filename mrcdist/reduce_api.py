@@ -123,7 +123,7 @@ def reduce_frames(
     if not results:
         raise ArgumentError(
             "results={}",
-            code="argument-invalid",
+            code="results-empty",
             argument="results",
             cause="there is nothing to compute",
             remedy='name what you want, such as {"mean": MeanPattern()}',

@@ -91,12 +91,13 @@ def sum_runs(
 def add_frames(frames: Any, total: Any) -> None:
     """Add frames to their sum: four at a time, or memory is busy with the sum."""
     n = frames.shape[0]
+    wide = total.dtype.type
     for y in range(frames.shape[1]):
         sums = total[y]
         for i in range(0, n - 3, 4):
             a, b, c, d = frames[i, y], frames[i + 1, y], frames[i + 2, y], frames[i + 3, y]
             for x in range(sums.shape[0]):
-                sums[x] += (a[x] + b[x]) + (c[x] + d[x])
+                sums[x] += (wide(a[x]) + wide(b[x])) + (wide(c[x]) + wide(d[x]))
         for i in range(n - n % 4, n):
             a = frames[i, y]
             for x in range(sums.shape[0]):

@@ -355,7 +355,7 @@ class TestFailures:
     def test_workers_that_keep_dying_stop_the_job(
         self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def compute_parts(*_: object) -> None:
+        def compute_parts(*_: object, **__: object) -> None:
             raise KilledWorker("read", WorkerState.__new__(WorkerState), 3)
 
         monkeypatch.setattr("mrcdist.batch.run_job.compute_parts", compute_parts)

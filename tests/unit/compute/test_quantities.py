@@ -248,7 +248,8 @@ def reduced(reduction, frames):
             )
             assert got.dtype == expected.dtype
             if got.dtype.kind == "f":
-                np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+                largest = np.abs(frames.astype(float)[np.isfinite(frames)]).max(initial=0)
+                np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-9 * largest)
             else:
                 np.testing.assert_array_equal(got, expected)
     return expected
