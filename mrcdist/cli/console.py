@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from mrcdist.printable import escape_unprintable, printable
+from mrcdist.storage.redact import redact_text
 
 __all__ = ["Console", "Unwritable", "console", "print_error", "print_json", "print_notes", "say"]
 
@@ -80,7 +81,9 @@ class Console(io.TextIOBase):
         """Write a text, with replacements for what the console does not have."""
         if not isinstance(text, str):
             raise TypeError(f"a str is needed, not {type(text).__name__}")
-        fitting = _fitted(text, self.shown_as, _replacement)
+        # Errors and warnings may repeat what the caller typed.
+        shown = text if self._needed else redact_text(text)
+        fitting = _fitted(shown, self.shown_as, _replacement)
         self._attempt(lambda stream: stream.write(fitting))
         return len(text)
 

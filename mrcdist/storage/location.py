@@ -24,7 +24,7 @@ from mrcdist.errors import (
 )
 from mrcdist.printable import printable
 from mrcdist.storage.archives import file_below, forget, opened
-from mrcdist.storage.redact import identity, redact, scrub
+from mrcdist.storage.redact import filter_logs, identity, redact, remember_secrets, scrub
 from mrcdist.storage.retry import is_transient, retried
 from mrcdist.storage.store_errors import explain_failure
 from mrcdist.storage.url import (
@@ -157,6 +157,8 @@ class Location:
         return fs, path, archive
 
     def _resolved(self) -> tuple[Any, str]:
+        remember_secrets(self.url, self.storage_options)
+        filter_logs()
         try:
             options = self._tuned_options()
             if self.is_local:  # whatever its name is made of

@@ -14,7 +14,7 @@ import fsspec
 from mrcdist.printable import printable
 from mrcdist.storage.url import chain
 
-__all__ = ["identity", "redact", "redact_record", "scrub"]
+__all__ = ["filter_logs", "identity", "redact", "redact_text", "remember_secrets", "scrub"]
 
 _SECRET_KEY = re.compile(
     r"key|secret|token|password|passwd|passphrase|passcode|credential|connection_string|conn_str"
@@ -29,18 +29,43 @@ _SECRET_IN_QUERY = re.compile(
 )
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.I)
 
+# A URL that lost a slash, as paths do: https:/user:password@host.
+_ONE_SLASH = re.compile(
+    r"\b((?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):)/(?!/)([^\s'\"<>]+)",
+    re.I,
+)
+
+# Names and values between the slashes of a web URL's path: /a.mrc;token=…
+_PATH_PARAMETER = re.compile(r";([^=;/]*)=[^;/]*")
+
 # User and password; also one with /, ? or # in it that should have been escaped, where what follows
 # the colon is no port.
 _LOGIN = re.compile(r"[^/?#]*@|[^/?#@:\[]*:(?!\d*(?:[/?#]|$)).*@", re.S)
 
 # Headers as the loggers of botocore write them.
-_SESSION_TOKEN = re.compile(r"(x-amz-security-token['\"]?\s*[:=]\s*b?['\"]?)[^\s'\",&]+", re.I)
+_SESSION_TOKEN = re.compile(
+    r"((?:x-amz-security-token|\btoken-\d+)(?:['\"]?\s*[:=]\s*b?['\"]?|>))[^\s'\",&<]+", re.I
+)
+
+# Loggers whose children write URLs, headers and answers as they are, with what is secret in them.
+_LOGGERS = ("fsspec", "s3fs", "botocore", "aiobotocore", "aiohttp", "asyncio", "urllib3")
+
+# Where s3fs finds keys that are not among the options.
+_ENVIRONMENT = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 # An option's value may be more than the secret in it.
 _WITHIN = re.compile(r"^(?:Bearer|Basic|Token) +(.+)|(?:Key|Signature|Password|Pwd)=([^;]+)", re.I)
 
 # Shorter ones would blot out ordinary words, and protect nothing.
 _LEAST_SECRET = 4
+
+# Secrets of the URLs and options that this process has used, as far as there are not very many.
+_MOST_REMEMBERED = 10_000
+_LEAST_REMEMBERED = 8  # in texts about anything
+_remembered: set[str] = set()
+
+# How many loggers there were when the filter was added to ours among them.
+_seen_loggers = 0
 
 
 def redact(url: str) -> str:
@@ -80,23 +105,65 @@ def identity(url: str, options: Mapping[str, Any]) -> str:
     return f"{_identity_of(url)} {_identity_of(options)}"
 
 
-def redact_record(record: logging.LogRecord) -> bool:
+def remember_secrets(url: str, options: Mapping[str, Any]) -> None:
+    """Let `redact_text` know the secrets of a URL and its storage options."""
+    found = _secrets(options)
+    for part in _chain(url):
+        if "://" in part:
+            _, login, _, query = _cut(part)
+            pairs = (pair.partition("=") for pair in query.split("&"))
+            found += [value for name, _, value in pairs if _SECRET_IN_QUERY.search(name)]
+            found.append(login.partition(":")[2])
+    if len(_remembered) < _MOST_REMEMBERED:
+        _remembered.update(secret for secret in found if len(secret) >= _LEAST_REMEMBERED)
+
+
+def redact_text(text: str) -> str:
+    """Remove secrets from a text that leaves the program, whoever wrote it: logs and errors.
+
+    These are logins and queries of URLs, session tokens, and the secrets that `remember_secrets`
+    was told or that the environment holds.
+    """
+    text = _SESSION_TOKEN.sub(r"\1***", _redact_urls(text))
+    known = {os.environ.get(name, "") for name in _ENVIRONMENT} | _remembered
+    for secret in sorted(known, key=len, reverse=True):
+        if len(secret) >= _LEAST_REMEMBERED:
+            text = text.replace(secret, "***")
+    return text
+
+
+def filter_logs() -> None:
+    """Redact the logs of the libraries that open stores, also of those that were just imported."""
+    global _seen_loggers
+    loggers = logging.root.manager.loggerDict
+    if len(loggers) == _seen_loggers:
+        return
+    for name in list(loggers):
+        if name.partition(".")[0] in _LOGGERS:
+            logging.getLogger(name).addFilter(_redact_record)
+    _seen_loggers = len(loggers)
+
+
+def _redact_record(record: logging.LogRecord) -> bool:
     """Redact a log record, with the traceback in it: a filter for the loggers of others."""
-    record.msg, record.args = _redact_log(record.getMessage()), ()
+    record.msg, record.args = redact_text(record.getMessage()), ()
     if record.exc_info:
         record.exc_text = logging.Formatter().formatException(record.exc_info)
         record.exc_info = None
     if record.exc_text:
-        record.exc_text = _redact_log(record.exc_text)
+        record.exc_text = redact_text(record.exc_text)
     return True
 
 
-def _redact_log(text: str) -> str:
-    return _SESSION_TOKEN.sub(r"\1***", _redact_urls(text))
-
-
 def _redact_urls(text: str) -> str:
-    return _URL.sub(lambda found: redact(found.group()), text)
+    return _one_slash(_URL.sub(lambda found: redact(found.group()), text))
+
+
+def _one_slash(text: str) -> str:
+    """Redact URLs that have one slash in the place of two."""
+    return _ONE_SLASH.sub(
+        lambda found: _redact_part(f"{found[1]}//{found[2]}").replace("://", ":/", 1), text
+    )
 
 
 def _chain(url: str) -> list[str]:
@@ -129,8 +196,10 @@ def _cut(part: str) -> tuple[str, str, str, str]:
 
 def _redact_part(part: str) -> str:
     if "://" not in part:
-        return part
+        return _one_slash(part)
     scheme, _, rest, query = _cut(part)
+    if _is_web(part):
+        rest = _PATH_PARAMETER.sub(r";\1=***", rest)
     if rest.startswith("[") and "]" not in rest.partition("/")[0]:
         return f"{scheme}://***"
     query = "&".join(_without_value(pair) for pair in query.split("&"))

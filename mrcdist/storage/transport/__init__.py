@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 from fsspec.implementations.http import HTTPFileSystem
 from s3fs import S3FileSystem
 
 from mrcdist.storage.location import Location
-from mrcdist.storage.redact import redact_record
 from mrcdist.storage.transport.fsspec import (
     AsyncFsspecTransport,
     FsspecTransport,
@@ -20,10 +17,6 @@ from mrcdist.storage.transport.s3 import S3Transport
 from mrcdist.storage.version import Version
 
 __all__ = ["Answer", "Bytes", "Transport", "open_transport"]
-
-# These log URLs and headers as they are, with passwords, signatures and session tokens.
-for _logger in ("fsspec.http", "botocore.auth", "botocore.endpoint"):
-    logging.getLogger(_logger).addFilter(redact_record)
 
 
 def open_transport(location: Location, version: Version, consistency: str) -> Transport:

@@ -189,10 +189,16 @@ class TestShown:
             (f"https://user:p?{SECRET}@host/a.mrc", "https://host/a.mrc"),
             ("https://host:81/run@1/a.mrc", "https://host:81/run@1/a.mrc"),
             (f"https://host/a.mrc?sig=ab::{SECRET}", "https://host/a.mrc?sig=***"),
+            (f"https:/user:{SECRET}@host/a.mrc", "https:/host/a.mrc"),
+            (f"/data/https:/user:{SECRET}@host/a.mrc?t={SECRET}", "/data/https:/host/a.mrc?t=***"),
+            (f"https://host/a.mrc;token={SECRET}", "https://host/a.mrc;token=***"),
+            (f"https://host/run;a={SECRET};b={SECRET}/a.mrc?c=d", None),
+            ("/data/run;x=1/a.mrc", "/data/run;x=1/a.mrc"),
         ],
     )
     def test_urls_are_shown_without_user_password_and_query_values(self, url, shown):
         location = Location(url)
+        shown = shown or "https://host/run;a=***;b=***/a.mrc?c=***"
         assert location.shown == shown
         assert repr(location) == f"Location({shown!r})"
         assert SECRET not in here(location, 5, 10)

@@ -1,0 +1,94 @@
+"""Text that leaves the program has no secret in it: logs of libraries, errors, usage errors."""
+
+from __future__ import annotations
+
+import io
+import logging
+import zipfile
+
+import dask
+import numpy as np
+import pytest
+
+from mrcdist import MrcdistError, plan_mrc
+from mrcdist.cli import main
+from mrcdist.storage.redact import redact_text
+from tests.support.mrc_files import mrc_bytes
+from tests.support.serving import file_server, refusing
+
+SECRET = "Tr0ub4dor3xyz"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            f"no such file: /cwd/https:/u:{SECRET}@host/a.mrc",
+            "no such file: /cwd/https:/host/a.mrc",
+        ),
+        (f"cannot reach tls://user:{SECRET}@host:8786", "cannot reach tls://host:8786"),
+        (f"<File-like object, https://u:{SECRET}@h/a.zip>", "<File-like object, https://h/a.zip>"),
+        (f"<Error><Token-0>{SECRET}</Token-0></Error>", "<Error><Token-0>***</Token-0></Error>"),
+        (f"{{'Token-0': '{SECRET}'}}", "{'Token-0': '***'}"),
+        (f"b'x-amz-security-token': b'{SECRET}'", "b'x-amz-security-token': b'***'"),
+        ("file:/data/a:b@c.mrc, s3://bucket/a.mrc", "file:/data/a:b@c.mrc, s3://bucket/a.mrc"),
+    ],
+)
+def test_secrets_are_removed_from_any_text(text, shown):
+    assert redact_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["info", f"https:/user:{SECRET}@127.0.0.1:9/a.mrc"],
+        ["info", f"https://127.0.0.1:9/a.mrc;token={SECRET}", "--chunks", "no"],
+        ["info", "a.mrc", f"https://user:{SECRET}@host/b.mrc"],
+        [f"https://user:{SECRET}@host/b.mrc"],
+        ["mean", "a.mrc", "--out", "m.npy", "--scheduler", f"tls://user:{SECRET}@127.0.0.1:9"],
+        ["mean", "a.mrc", f"--scheduler=tls://user:{SECRET}@127.0.0.1:port", "--workers", "x"],
+        ["info", "a.mrc", f"--no-such=https://user:{SECRET}@host/b.mrc"],
+    ],
+)
+def test_errors_of_the_command_line_show_no_secret(arguments, capfd, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    said = "".join(capfd.readouterr())
+    assert ended.value.code
+    assert said
+    assert SECRET not in said
+
+
+@pytest.fixture
+def logs(caplog):
+    caplog.set_level(logging.DEBUG)
+    return caplog
+
+
+def test_logs_of_an_archive_on_a_web_server_show_no_secret(logs):
+    with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
+        archive.writestr("a.mrc", mrc_bytes(np.zeros((2, 4, 4), "u2")))
+    with file_server(packed.getvalue()) as url:
+        login = url.replace("://", f"://user:{SECRET}@")
+        plan_mrc(f"zip://a.mrc::{login}").source[...]
+    assert logs.text
+    assert SECRET not in logs.text
+
+
+@pytest.mark.parametrize("login", ["", f"user:{SECRET}@"])
+def test_logs_of_s3_show_no_secret(logs, login):
+    """A store that refuses a session token may repeat it."""
+    echo = f"<Error><Code>InvalidToken</Code><Token-0>{SECRET}token</Token-0></Error>".encode()
+    with refusing(403, echo) as endpoint, dask.config.set({"mrcdist.retries": 0}):
+        options = {
+            "endpoint_url": endpoint.replace("://", f"://{login}"),
+            "key": "AKIAIOSFODNN7EXAMPLE",
+            "secret": f"{SECRET}secret",
+            "token": f"{SECRET}token",
+        }
+        with pytest.raises(MrcdistError) as caught:
+            plan_mrc("s3://bucket/a.mrc", storage_options=options)
+    assert login or "<Token-0>***" in logs.text
+    assert SECRET not in logs.text
+    assert SECRET not in str(caught.value)
