@@ -81,15 +81,15 @@ client = Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_ad
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(p, marks=[pytest.mark.slow] * (p.stem == "hyperspy_and_pyxem"), id=p.stem)
+        pytest.param(p, marks=[pytest.mark.slow] * (p.stem != "quick_start"), id=p.stem)
         for p in HERE
     ],
 )
 def test_notebook_runs_on_other_data(
     path: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if path.stem == "hyperspy_and_pyxem" and "slow" not in request.config.getoption("markexpr"):
-        pytest.skip("takes half a minute to import what it needs; run with -m slow")
+    if path.stem != "quick_start" and "slow" not in request.config.getoption("markexpr"):
+        pytest.skip("takes half a minute or more; run with -m slow")
     for package in PACKAGES.get(path.stem, ()):
         pytest.importorskip(package, reason=f"the notebook needs {package}")
     files = {"movie": own_movie(tmp_path / "data"), "tilts": own_tilts(tmp_path / "tilts")}

@@ -1,4 +1,4 @@
-"""How many examples hypothesis tries: all of them, or a fifth for who waits for the result."""
+"""How many examples hypothesis tries: all of them, or fewer for who waits for the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ __all__ = ["PROFILES", "examples"]
 
 # No test asserts a time; hypothesis would, by default.
 FULL = settings(deadline=None, print_blob=True, max_examples=100)
-PROFILES = {"full": FULL, "quick": settings(FULL, max_examples=20)}
+PROFILES = {
+    "full": FULL,
+    "some": settings(FULL, max_examples=40),  # others each time, so that they add up
+    "quick": settings(FULL, max_examples=20),
+}
 
 
 def examples(number: int) -> settings:

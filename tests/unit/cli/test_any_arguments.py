@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mrcdist.cli import main
+from tests.support.examples import examples
 from tests.support.mrc_files import counting, write_mrc
 
 NUMBERS = (
@@ -150,12 +151,12 @@ def check(words, folder):
 
 
 class TestAnyArguments:
-    @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(words=command_lines(["info", "explain", "validate", "preview"]))
     def test_commands_that_look_end_as_documented(self, folder, words):
         check(words, folder)
 
-    @settings(max_examples=40)
+    @examples(40)
     @given(words=command_lines(COMPUTING, cluster=CLUSTER))
     def test_commands_that_compute_end_as_documented(self, folder, scheduler, words):
         check([*words, "--scheduler", scheduler], folder)
