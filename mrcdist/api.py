@@ -53,6 +53,7 @@ def read_mrc(
     endianness: ByteOrder | None = None,
     mode0: Mode0 | None = None,
     allow_truncated: bool = False,
+    skip_frames: int | Sequence[int] = 0,
     mmap_mode: MmapMode | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
@@ -60,7 +61,7 @@ def read_mrc(
 
     Parameters
     ----------
-    url : str, PathLike or sequence of them
+    url : str, PathLike, UPath or sequence of them
         A path or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained
         ``simplecache::``). For a movie in numbered parts: the first part, a glob pattern, or a list
         in the order of the frames. A list may be of any files with frames of the same size and
@@ -98,7 +99,12 @@ def read_mrc(
         Content of bytes in mode 0: signed or unsigned pixels, or two 4-bit pixels per byte.
         Default: detected from the file.
     allow_truncated : bool, default False
-        Load the complete frames of a truncated file; missing frames of a scan read as 0.
+        Load the complete frames of a truncated file, or the complete rows of a single image.
+        Missing frames of a scan read as 0.
+    skip_frames : int or (int, int), default 0
+        Number of frames before the scan; negative if its first points have no frames: they read as
+        0. As a pair: also the number of frames after each line. Frames after the scan are then left
+        out with a warning.
     mmap_mode : {"r", "c", "r+"}, optional
         Memory map of a local file if not lazy: read-only, copy-on-write (default) or read-write.
     storage_options : mapping, optional
@@ -144,6 +150,7 @@ def read_mrc(
         endianness=endianness,
         mode0=mode0,
         allow_truncated=allow_truncated,
+        skip_frames=skip_frames,
         storage_options=storage_options,
     )
     metadata = metadata_dict(
@@ -183,7 +190,8 @@ def file_reader(
 ) -> list[dict[str, Any]]:
     """Read an MRC file with RosettaSciIO's signature, for HyperSpy and existing scripts.
 
-    The parameters are those of `read_mrc`, but by default nothing is lazy or distributed.
+    The parameters are those of `read_mrc`, but by default nothing is lazy or distributed:
+    without ``lazy=True`` the data are numbers, also where dask tasks read them.
     `endianess` is RosettaSciIO's spelling; its default "<" means that the byte order is detected
     from the file. `extras` are passed on to `read_mrc`.
 
@@ -195,7 +203,7 @@ def file_reader(
     return read_mrc(
         filename,
         distributed=distributed,
-        lazy=lazy or distributed,
+        lazy=lazy,
         chunks=chunks,
         navigation_shape=navigation_shape,
         metadata_file=metadata_file,
@@ -220,6 +228,7 @@ def plan_mrc(
     endianness: ByteOrder | None = None,
     mode0: Mode0 | None = None,
     allow_truncated: bool = False,
+    skip_frames: int | Sequence[int] = 0,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Return a plan for reading an MRC file, without reading any pixels.
@@ -251,6 +260,7 @@ def plan_mrc(
         endianness=endianness,
         mode0=mode0,
         allow_truncated=allow_truncated,
+        skip_frames=skip_frames,
     )
     notes = Notes()
     plan = make_plan(find_files(url, storage_options, notes), options, notes)

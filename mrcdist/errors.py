@@ -126,6 +126,7 @@ Code = Literal[
     "sidecar-not-text",
     "sidecar-value-invalid",
     "size-unknown",
+    "skip-frames-invalid",
     "storage-options-invalid",
     "stream-damaged",
     "stream-truncated",

@@ -10,6 +10,7 @@ from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.pixels import Mode0
+from mrcdist.plan.skipped_frames import parse_skip_frames
 
 __all__ = ["ReadOptions"]
 
@@ -36,6 +37,8 @@ class ReadOptions:
         Sign of mode 0, or two pixels a byte.
     allow_truncated : bool, default False
         Accept an unfinished file.
+    skip_frames : int or (int, int), default 0
+        Frames before the scan, and after each of its lines.
     """
 
     chunks: Any = field(
@@ -72,8 +75,16 @@ class ReadOptions:
     allow_truncated: bool = field(
         default=False, metadata={"help": "Accept a truncated file and read its complete frames."}
     )
+    skip_frames: int | Sequence[int] = field(
+        default=0,
+        metadata={
+            "help": "Frames before the scan (negative: points without a frame), or a pair: also "
+            "those after each line, such as 0,1."
+        },
+    )
 
     def __post_init__(self) -> None:
+        parse_skip_frames(self.skip_frames)
         if self.endianness not in (None, "<", ">"):
             raise ArgumentError(
                 f"endianness={self.endianness!r}",

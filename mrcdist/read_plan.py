@@ -17,7 +17,7 @@ from mrcdist.discover.auxiliary_files import SCAN_POINTS, SIDECAR, TILT_ANGLES, 
 from mrcdist.discover.directory import Directory
 from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.mrc_file import OpenedFile, open_files
-from mrcdist.discover.scan import expected_frames, find_scan
+from mrcdist.discover.scan import expected_frames, find_scan, line_length
 from mrcdist.discover.tilts import find_tilts
 from mrcdist.errors import (
     FormatError,
@@ -45,6 +45,7 @@ from mrcdist.plan.axes import AuxiliaryData, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.selected_frames import selected_frames
+from mrcdist.plan.skipped_frames import SkippedFrames, parse_skip_frames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.plan_html import plan_html
@@ -244,7 +245,6 @@ def _errors_at(location: Location) -> Iterator[None]:
 def _plan(
     files: Sequence[OpenedFile], directory: Directory, options: ReadOptions, notes: Notes
 ) -> Plan:
-    first = files[0].header
     own_notes = [notes.of_file(file.location.name) for file in files]
     for file, own in zip(files, own_notes, strict=True):
         own.add(*file.notes)
@@ -259,6 +259,9 @@ def _plan(
         ],
         notes,
     )
+    if len(files) == 1 and options.allow_truncated:
+        files = [files[0].whole_rows(one_frame(files[0].header, pixels[0]), own_notes[0])]
+    first = files[0].header
     extended = joined_extended(
         [file.extended for file in files], [file.header.nz for file in files], notes
     )
@@ -266,7 +269,11 @@ def _plan(
     places = expected_frames(
         sidecar, scan_points, extended, notes, navigation_shape=options.navigation_shape
     )
-    parts, frames = _parts(files, pixels, options, own_notes, places)
+    skipped = SkippedFrames.of(
+        options.skip_frames, line_length(sidecar, extended, options.navigation_shape)
+    )
+    parts, there = _parts(files, pixels, options, own_notes, skipped.needed(places))
+    frames = skipped.place(there, places, notes) if skipped else there
     found = find_scan(
         sidecar,
         scan_points,
@@ -292,11 +299,14 @@ def _plan(
         navigation_shape=options.navigation_shape,
     )
     table = found.table if tilts is None else tilts.table
+    layout = replace(geometry.layout, present=there.present)
+    if skipped:
+        table = skipped.frames(np.arange(layout.n_frames) if table is None else table)
     chunks = _chunks(parts, geometry, options.chunks, in_order=table is None)
     if table is not None:
-        table = table.reshape(geometry.layout.navigation_shape)
+        table = table.reshape(layout.navigation_shape)
     return Plan(
-        source=MrcSource(tuple(parts), geometry.layout, table),
+        source=MrcSource(tuple(parts), layout, table),
         header=header,
         axes=geometry.axes,
         chunks=chunks,
@@ -377,6 +387,8 @@ def _tilts(
     series = None
     if options.navigation_shape is not None:
         why = "navigation_shape says what the sections are"
+    elif parse_skip_frames(options.skip_frames) != (0, 0):
+        why = "skip_frames leaves out sections"
     elif auxiliary.scan is not None or auxiliary.scan_shape is not None:
         why = "the sections are those of a scan or movie"
     else:

@@ -88,6 +88,15 @@ def _axes(
     return tuple(length for length in lengths if length is not None)
 
 
+def _skipped(_ctx: click.Context, _param: click.Parameter, given: str) -> int | tuple[int, ...]:
+    """Parse a number, or two with a comma."""
+    numbers = [_whole(part.strip()) for part in given.split(",")]
+    if None in numbers or len(numbers) > 2:
+        raise click.BadParameter(f"{given}: expected one or two integers, such as 57 or 0,1")
+    whole = tuple(number for number in numbers if number is not None)
+    return whole if len(whole) > 1 else whole[0]
+
+
 def _chunks(_ctx: click.Context, _param: click.Parameter, given: str) -> Any:
     """Parse chunk lengths such as 32,256,-1,-1, a size such as "256 MiB", or auto."""
     parts = [part.strip() for part in given.split(",")]
@@ -133,6 +142,7 @@ storage_option = click.option(
 _WRITTEN: dict[str, dict[str, Any]] = {
     "chunks": {"callback": _chunks, "show_default": True},
     "navigation_shape": {"callback": _axes, "metavar": "X,Y,..."},
+    "skip_frames": {"default": "0", "callback": _skipped, "metavar": "N[,M]", "show_default": True},
     "endianness": {"type": click.Choice(list(_BYTE_ORDERS)), "callback": _byte_order},
 }
 

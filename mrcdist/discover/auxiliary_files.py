@@ -34,6 +34,7 @@ from mrcdist.format.direct_electron.sidecar_names import scan_points_candidates,
 from mrcdist.format.tilt_angles import find_tilt_file, parse_tilts, tilt_file_candidates
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import read_whole
+from mrcdist.storage.url import is_upath
 from mrcdist.warning_notes import Notes
 
 __all__ = [
@@ -140,7 +141,7 @@ class AuxiliaryFile(Generic[_T]):
     @property
     def shown(self) -> str:
         """The file that the caller names, without secrets."""
-        if isinstance(self._wanted, str | os.PathLike):
+        if isinstance(self._wanted, str | os.PathLike) or is_upath(self._wanted):
             return Location.of(self._wanted).shown
         return self.kind.argument
 
@@ -162,7 +163,7 @@ class AuxiliaryFile(Generic[_T]):
         if self._choice == "auto":
             return self._look(notes)
         wanted = self._wanted
-        if isinstance(wanted, str | os.PathLike):
+        if isinstance(wanted, str | os.PathLike) or is_upath(wanted):
             return self._parse(self._beside(wanted))
         if not hasattr(wanted, "read"):
             raise ArgumentError(
@@ -212,7 +213,7 @@ class AuxiliaryFile(Generic[_T]):
         """Locate a named file; the storage options serve it too if it is in such a store."""
         data, named = self._directory.location, Location.of(path)
         same = named.url.split(":", 1)[0] == data.url.split(":", 1)[0] and not named.is_local
-        return Location.of(path, data.storage_options if same else {})
+        return Location.of(path, data.storage_options) if same else named
 
     def _parse(self, location: Location) -> _T:
         content = read_whole(location, self.kind.most_bytes + 1)

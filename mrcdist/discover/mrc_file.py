@@ -64,6 +64,8 @@ class OpenedFile:
         The whole file is one compressed stream.
     notes : tuple of str
         What is odd about it.
+    cut_short : bool
+        It is an image of which only the first rows are there, as many as its header now says.
     """
 
     file: StoredFile
@@ -71,11 +73,33 @@ class OpenedFile:
     extended: ExtendedHeader | None = field(repr=False)
     compression: Compression | None
     notes: tuple[str, ...]
+    cut_short: bool = False
 
     @property
     def location(self) -> Location:
         """Where the file is."""
         return self.file.location
+
+    def whole_rows(self, one: Layout, notes: Notes) -> OpenedFile:
+        """Return the complete rows of a single image that is truncated; any other file as it is.
+
+        Parameters
+        ----------
+        one : Layout
+            Of the frame.
+        notes : Notes
+        """
+        header, size = self.header, self.file.version.size
+        if header.nz != 1 or header.codec is not None or self.compression or size is None:
+            return self
+        rows = (size - header.data_offset) // one.row_bytes
+        if not 0 < rows < header.ny:
+            return self
+        text = f"the file is truncated: {rows} of {header.ny} rows of the image are complete"
+        notes.add(Note("file-truncated", text))
+        return dataclasses.replace(
+            self, header=dataclasses.replace(header, ny=rows), cut_short=True
+        )
 
     def part(self, one: Layout, notes: Notes, *, allowed: bool) -> tuple[Part, MissingFrames]:
         """Work out which whole frames it holds, and what tasks need to open it.
@@ -101,7 +125,7 @@ class OpenedFile:
                 header.nz,
                 start=header.data_offset,
                 frame_bytes=one.frame_bytes,
-                file_size=None if self.compression else size,
+                file_size=None if self.compression or self.cut_short else size,
                 allowed=allowed,
                 notes=notes,
             )

@@ -23,7 +23,7 @@ from mrcdist.plan.navigation_shape import count_places
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
-__all__ = ["FoundScan", "expected_frames", "find_scan"]
+__all__ = ["FoundScan", "expected_frames", "find_scan", "line_length"]
 
 
 ScanPoints = AuxiliaryFile[tuple[Points, tuple[str, ...]]]
@@ -154,6 +154,25 @@ def expected_frames(
     if scan.kind == "raster":
         return scan.size
     return len(_read_points(scan_points, notes)) if scan.kind == "custom" else None
+
+
+def line_length(
+    sidecar: Sidecar | None,
+    extended: ExtendedHeader | None,
+    navigation_shape: Sequence[int] | None,
+) -> int | None:
+    """Count the frames per line of a raster; None if there is none, or it is unknown."""
+    if navigation_shape is not None:
+        given = isinstance(navigation_shape, Sequence)
+        return count_places(navigation_shape[:1]) if given else None
+    if sidecar is None:
+        recorded = recorded_scan(extended) if extended is not None else None
+        return None if recorded is None else recorded.shape[1]
+    try:
+        scan = describe_scan(sidecar, n_frames=1, frame_shape=(1, 1))
+    except SidecarError:
+        return None  # said where the scan is needed
+    return math.prod(axis.size for axis in scan.navigation[2:]) if scan.kind == "raster" else None
 
 
 def _read_points(scan_points: ScanPoints, notes: Notes) -> Points:

@@ -91,7 +91,7 @@ def arrange(
     Returns
     -------
     Geometry
-        Without navigation axes of length 1.
+        Without navigation axes of length 1, unless the caller asks for no others.
 
     Raises
     ------
@@ -105,27 +105,34 @@ def arrange(
         sizes = resolve_shape(navigation_shape, frames)
         navigation = _asked_for(sizes, _scan_axes(auxiliary))
         notes.add(*_other_way_round(sizes, _scan_axes(auxiliary)))
-    elif scan is not None and scan.kind == "custom":  # its table maps points to frames
-        navigation = scan.navigation
-    elif scan is not None and scan.kind == "raster":
-        frames.require_scan(scan)
-        navigation = _scan_axes(auxiliary)
-    elif scan is None and auxiliary.scan_shape is not None:
-        navigation = _scan_axes(auxiliary)
     else:
-        navigation = _sections(header, frames.present, auxiliary, notes)
-
+        navigation = _found(header, frames, auxiliary, notes)
+        navigation = tuple(axis for axis in navigation if axis.size != 1)
     layout = replace(
         one,
-        navigation_shape=tuple(axis.size for axis in navigation if axis.size != 1),
+        navigation_shape=tuple(axis.size for axis in navigation),
         present=frames.present,
     )
     if not (scan is not None and scan.kind == "custom" and navigation_shape is None):
         frames.note_empty(layout.n_frames, notes)
     components = tuple(Axis("rgb", size, navigate=False) for size in pixels.components)
     signal = _signal_axes(header, one.frame_shape, auxiliary)
-    axes = (*(axis for axis in navigation if axis.size != 1), *signal, *components)
-    return Geometry(layout, axes)
+    return Geometry(layout, (*navigation, *signal, *components))
+
+
+def _found(
+    header: Header, frames: MissingFrames, auxiliary: AuxiliaryData, notes: Notes
+) -> tuple[Axis, ...]:
+    """Return the navigation axes where the caller gives no shape."""
+    scan = auxiliary.scan
+    if scan is not None and scan.kind == "custom":  # its table maps points to frames
+        return scan.navigation
+    if scan is not None and scan.kind == "raster":
+        frames.require_scan(scan)
+        return _scan_axes(auxiliary)
+    if scan is None and auxiliary.scan_shape is not None:
+        return _scan_axes(auxiliary)
+    return _sections(header, frames.present, auxiliary, notes)
 
 
 def _scan_axes(auxiliary: AuxiliaryData) -> tuple[Axis, ...]:

@@ -39,7 +39,7 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
     Returns
     -------
     tuple of int
-        In array order, without lengths of 1.
+        In array order, without lengths of 1; (1,) where there are no others.
 
     Raises
     ------
@@ -80,4 +80,4 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
             )
         sizes[sizes.index(-1)] = frames.announced // rest
     frames.require_shape(math.prod(sizes), given)
-    return tuple(size for size in reversed(sizes) if size != 1)
+    return tuple(size for size in reversed(sizes) if size != 1) or (1,)

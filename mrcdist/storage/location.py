@@ -32,6 +32,7 @@ from mrcdist.storage.url import (
     chain,
     folder_on_the_web,
     is_path,
+    is_upath,
     listed_name,
     name_of,
     url_beside,
@@ -69,7 +70,10 @@ class Location:
     def of(
         cls, filename: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
     ) -> Location:
-        """Take what a user passes: a str, a Path or a URL; local paths become absolute."""
+        """Take what a user passes: a str, a Path, a UPath or a URL; local paths become absolute."""
+        given: Mapping[str, Any] = {}
+        if is_upath(filename):
+            filename, given = str(filename), getattr(filename, "storage_options", {})
         if not isinstance(filename, str | os.PathLike):
             raise ArgumentError(
                 f"filename is a {type(filename).__name__}",
@@ -95,7 +99,7 @@ class Location:
                 cause="fsspec takes options by name",
                 remedy='pass a dict, such as {"anon": True}',
             )
-        options = dict(storage_options or {})
+        options = {**given, **(storage_options or {})}
         if (path := as_path(url)) is not None:
             return cls(path, options)
         safe, dropped = without_unsafe_caches(url)

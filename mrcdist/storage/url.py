@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeGuard
 from urllib.parse import quote, unquote
 
 from fsspec.core import split_protocol
@@ -13,6 +14,7 @@ __all__ = [
     "chain",
     "folder_on_the_web",
     "is_path",
+    "is_upath",
     "listed_name",
     "name_of",
     "url_beside",
@@ -52,6 +54,11 @@ def is_path(url: str) -> bool:
     if "::" in url:
         return Path(url).is_absolute()
     return split_protocol(url)[0] in (None, "file", "local")
+
+
+def is_upath(filename: object) -> TypeGuard[os.PathLike[str]]:
+    """Whether it is a UPath: a URL with storage options, which need not be a PathLike."""
+    return all(hasattr(filename, name) for name in ("protocol", "path", "storage_options"))
 
 
 def chain(url: str) -> list[str]:

@@ -46,9 +46,9 @@ __all__ = [
     "is_numbered",
 ]
 
-# What follows the stem. A calculation is one word, but for "total_sum".
+# What follows the stem. A calculation is one word, but for "total_sum" and "centroid_amplitude".
 _VIRTUAL = re.compile(
-    r"_(?:virt)?(?P<number>\d+)_(?P<name>.*?)_(?:total_)?[^_]+\.mrc",
+    r"_(?:virt)?(?P<number>\d+)_(?P<name>.*?)_(?:total_|centroid_)?[^_]+\.mrc",
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 _EXTERNAL = re.compile(

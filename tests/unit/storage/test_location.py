@@ -6,6 +6,7 @@ import pickle
 import re
 import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import dask
 import fsspec
@@ -132,6 +133,20 @@ class TestNames:
     def test_colons_that_name_no_file_join_a_chain(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert not Location.of("filecache::b.mrc").is_local
+
+    @pytest.mark.parametrize("url", ["memory://a/b.mrc", "/a/b.mrc"])
+    def test_a_upath_brings_its_options(self, url):
+        class UPath:
+            """As universal_pathlib's: a PathLike only where it is of a disk."""
+
+            protocol, path = "memory", url
+            storage_options: ClassVar[dict[str, object]] = {"one": 1, "two": 2}
+
+            def __str__(self):
+                return url
+
+        location = Location.of(UPath(), {"two": 3})
+        assert location == Location(url, {"one": 1, "two": 3})
 
     def test_a_nul_is_no_part_of_a_name(self):
         with pytest.raises(ArgumentError, match="NUL"):

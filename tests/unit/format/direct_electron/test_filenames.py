@@ -162,6 +162,7 @@ class TestFindCompanions:
             f"{DAY}_virt3_COM x_Center Of Mass.mrc",
             f"{DAY}_0_Virt #0_total_sum.mrc",
             f"{DAY}_info.txt",
+            f"{DAY}_5_CentroidAmp_centroid_amplitude.mrc",
             f"{DAY}_1_Virt 1_sum.MRC",
             f"{DAY}_4__sum.mrc",
         ]
@@ -171,6 +172,7 @@ class TestFindCompanions:
             Companion("dark_field", f"{DAY}_2_dark_field_mean.mrc", "virtual", 2),
             Companion("COM x", f"{DAY}_virt3_COM x_Center Of Mass.mrc", "virtual", 3),
             Companion("4__sum", f"{DAY}_4__sum.mrc", "virtual", 4),
+            Companion("CentroidAmp", f"{DAY}_5_CentroidAmp_centroid_amplitude.mrc", "virtual", 5),
             Companion("HAADF", f"{DAY}_10_HAADF_sum.mrc", "virtual", 10),
             Companion("Ext #1", f"{DAY}_ext1_Ext #1.mrc", "external", 1),
             Companion("ext2", f"{DAY}_ext2.mrc", "external", 2),

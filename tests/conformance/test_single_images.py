@@ -1,0 +1,49 @@
+"""Files of one image: those that end early, and stacks of one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mrcdist
+from tests.support.mrc_files import counting, mrc_bytes, write_mrc
+
+
+def read(path, **options):
+    [dataset] = mrcdist.read_mrc(path, **options)
+    return dataset
+
+
+@pytest.mark.parametrize("cell", [(0.0, 0.0, 0.0), (50.0, 60.0, 1.0)])
+@pytest.mark.parametrize("more", [0, 1, 9])
+def test_complete_rows_of_a_truncated_image_are_read(tmp_path, more, cell):
+    data = counting((1, 6, 5), "int16")
+    path = tmp_path / "image.mrc"
+    path.write_bytes(mrc_bytes(data, cell=cell)[: 1024 + 4 * 10 + more])
+    with pytest.raises(mrcdist.TruncatedFileError):
+        read(path)
+    with pytest.warns(mrcdist.MrcdistWarning, match="4 of 6 rows of the image") as said:
+        dataset = read(path, allow_truncated=True)
+    assert len(said) == 1
+    np.testing.assert_array_equal(dataset["data"], data[0, :4])
+    assert [axis["size"] for axis in dataset["axes"]] == [4, 5]
+    assert dataset["axes"][0]["scale"] == (1.0 if cell[0] else 1)
+    assert dataset["original_metadata"]["std_header"]["NY"] == 6
+
+
+def test_an_image_without_a_complete_row_is_an_error(tmp_path):
+    path = tmp_path / "image.mrc"
+    path.write_bytes(mrc_bytes(counting((1, 6, 5), "int16"))[: 1024 + 9])
+    with pytest.raises(mrcdist.TruncatedFileError, match="less than one frame"):
+        read(path, allow_truncated=True)
+
+
+@pytest.mark.parametrize("shape", [(1,), (-1,), [1], (1, 1)])
+def test_a_stack_of_one_has_three_axes_if_asked_for(tmp_path, shape):
+    data = counting((1, 3, 4), "float32")
+    path = write_mrc(tmp_path / "one.mrcs", data)
+    assert read(path)["data"].shape == (3, 4)
+    for lazy in (True, False):
+        dataset = read(path, navigation_shape=shape, lazy=lazy)
+        np.testing.assert_array_equal(dataset["data"], data)
+        assert [axis["navigate"] for axis in dataset["axes"]] == [True, False, False]
