@@ -20,6 +20,7 @@ from mrcdist.discover.mrc_file import OpenedFile, open_files
 from mrcdist.discover.scan import expected_frames, find_scan, line_length
 from mrcdist.discover.tilts import find_tilts
 from mrcdist.errors import (
+    ArgumentError,
     FormatError,
     MrcdistError,
     TruncatedFileError,
@@ -230,7 +231,32 @@ def make_plan(found: FoundFiles, options: ReadOptions, notes: Notes | None = Non
     """
     files = open_files(found.files, options.endianness)
     with _errors_at(found.files[0]):
-        return _plan(files, found.directory, options, notes or Notes())
+        plan = _plan(files, found.directory, options, notes or Notes())
+        return plan if found.section is None else _one_section(plan, found.section)
+
+
+def _one_section(plan: Plan, number: int) -> Plan:
+    """Return the plan of one frame, by its number from 1 in the order of the array."""
+    layout, table = plan.layout, plan.source.table
+    if not 1 <= number <= layout.n_frames:
+        raise ArgumentError(
+            f"section {number} of {layout.n_frames}",
+            code="section-missing",
+            argument="filename",
+            cause="the stack has no such section; the first one is 1",
+            remedy="check the number before the @",
+        )
+    frame = number - 1 if table is None else table.flat[number - 1]
+    first = len(layout.navigation_shape)
+    return replace(
+        plan,
+        source=replace(
+            plan.source, layout=replace(layout, navigation_shape=()), table=np.asarray(frame)
+        ),
+        axes=plan.axes[first:],
+        chunks=plan.chunks[first:],
+        tilts=None,
+    )
 
 
 @contextmanager

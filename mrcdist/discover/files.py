@@ -19,6 +19,9 @@ from mrcdist.warning_notes import Notes
 
 __all__ = ["Filename", "FoundFiles", "find_files"]
 
+# One section of a stack, as RELION and SPIDER name it.
+_SECTION = re.compile(r"([0-9]{1,18})@(.+)", re.DOTALL)
+
 Filename = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -32,10 +35,13 @@ class FoundFiles:
         In the order of their frames; at least one.
     directory : Directory
         That of the first file.
+    section : int, optional
+        Number of the only section that is meant, from 1.
     """
 
     files: tuple[Location, ...]
     directory: Directory
+    section: int | None = None
 
     @classmethod
     def of(cls, *files: Location) -> FoundFiles:
@@ -53,7 +59,8 @@ def find_files(
     filename : str, PathLike or sequence of them
         A list is taken as it stands. A glob (``*``, ``[0-9]``, and ``?`` on a disk, in the file's
         name) stands for the parts of one acquisition, in the order of their numbers. The first of
-        numbered parts stands for all of them; in a list of one, for itself.
+        numbered parts stands for all of them; in a list of one, for itself. ``000003@`` before the
+        name stands for the third section.
     storage_options : mapping or None
     notes : Notes
         What is odd about the names, or could not be found out.
@@ -80,6 +87,11 @@ def find_files(
             notes.add(f"{gap} is not in the list, whose parts go on after it")
         return FoundFiles.of(*files)
     location = Location.of(filename, storage_options)
+    one = _SECTION.match(os.fsdecode(filename)) if isinstance(filename, str | os.PathLike) else None
+    if one is not None and not (location.is_local and location.exists()):
+        notes.add(*_unused_caches([one[2]]))
+        location = Location.of(one[2], storage_options)
+        return FoundFiles((location,), Directory(location), int(one[1]))
     notes.add(*_unused_caches([filename]))
     if _is_pattern(location):
         files = _glob(location)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -47,3 +48,33 @@ def test_a_stack_of_one_has_three_axes_if_asked_for(tmp_path, shape):
         dataset = read(path, navigation_shape=shape, lazy=lazy)
         np.testing.assert_array_equal(dataset["data"], data)
         assert [axis["navigate"] for axis in dataset["axes"]] == [True, False, False]
+
+
+class TestOneOfAStack:
+    """``000003@stack.mrcs``, as RELION and SPIDER name it."""
+
+    @pytest.fixture
+    def stack(self, tmp_path):
+        return write_mrc(tmp_path / "stack.mrcs", counting((5, 3, 4), "int16"))
+
+    @pytest.mark.parametrize("number", [1, 3, 5])
+    def test_number_before_the_name_is_that_of_the_image(self, stack, number):
+        for lazy in (True, False):
+            dataset = read(f"{number:06}@{stack}", lazy=lazy)
+            np.testing.assert_array_equal(dataset["data"], counting((5, 3, 4), "int16")[number - 1])
+            assert [axis["name"] for axis in dataset["axes"]] == ["y", "x"]
+
+    def test_stack_may_be_in_a_store(self, stack):
+        fsspec.filesystem("memory").pipe("/stack.mrcs", stack.read_bytes())
+        dataset = read("2@memory://stack.mrcs")
+        np.testing.assert_array_equal(dataset["data"], counting((5, 3, 4), "int16")[1])
+
+    @pytest.mark.parametrize("number", [0, 6])
+    def test_number_that_the_stack_does_not_have_is_an_error(self, stack, number):
+        with pytest.raises(mrcdist.ArgumentError, match=f"section {number} of 5"):
+            read(f"{number}@{stack}")
+
+    def test_file_of_that_name_is_that_file(self, stack, monkeypatch):
+        monkeypatch.chdir(stack.parent)
+        write_mrc(stack.with_name("1@stack.mrcs"), counting((2, 3, 4), "int16"))
+        assert read("1@stack.mrcs")["data"].shape == (2, 3, 4)
