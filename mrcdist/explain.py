@@ -9,6 +9,7 @@ from typing import Any
 
 from dask.utils import format_bytes
 
+from mrcdist.cluster_memory import FLOAT64_TEMPORARIES
 from mrcdist.config import ReadSettings
 from mrcdist.formatting import shape_words
 from mrcdist.plan.chunks import Chunks, count_chunks, many_chunks
@@ -43,6 +44,8 @@ class PlanReport:
     worker_memory : int
         Bytes that a worker needs to read `threads` chunks at a time, in addition to about 150 MiB
         for Python.
+    float64_memory : int
+        The same for an operation that holds temporaries of a chunk in float64, such as ``std``.
     threads : int
         Threads per worker.
     splits_frames : bool
@@ -62,6 +65,7 @@ class PlanReport:
     requests: int
     total_bytes: int
     worker_memory: int
+    float64_memory: int
     threads: int
     splits_frames: bool
     remarks: tuple[str, ...]
@@ -85,6 +89,8 @@ class PlanReport:
             f"{format_bytes(self.fetched_bytes)} of the file{requests}",
             f"  memory   {format_bytes(self.worker_memory)} per worker ({self.threads} "
             f"thread{'s' * (self.threads != 1)}), plus about 150 MiB for Python",
+            f"  float64  {format_bytes(self.float64_memory)} per worker for operations that hold "
+            "chunks as float64, such as std",
         ]
         return "\n".join(lines + [f"  note     {remark}" for remark in self.remarks])
 
@@ -113,6 +119,8 @@ def report(
         requests=cost.requests,
         total_bytes=layout.nbytes,
         worker_memory=threads * (task_bytes + cost.held),
+        float64_memory=threads
+        * (task_bytes + max(cost.held, math.prod(chunk_shape) * FLOAT64_TEMPORARIES)),
         threads=threads,
         splits_frames=splits,
         remarks=tuple(_remarks(layout, chunks, tasks, task_bytes, cost, splits=splits)),

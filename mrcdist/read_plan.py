@@ -11,6 +11,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
+from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, task_memory
 from mrcdist.config import read_settings
 from mrcdist.dask_array import to_dask
 from mrcdist.discover.auxiliary_files import SCAN_POINTS, SIDECAR, TILT_ANGLES, AuxiliaryFile
@@ -469,4 +470,11 @@ def _chunks(parts: Sequence[Part], geometry: Geometry, wanted: Any, *, in_order:
         by_file = in_order and geometry.layout.navigation_shape == (sum(counts),)
         return (counts if by_file else shape[:1], *((size,) for size in shape[1:]))
     cut_frames = all(part.sections is None for part in parts)
-    return plan_chunks(geometry.layout, wanted, cut_frames=cut_frames)
+    largest = _largest_chunk(geometry.layout)
+    return plan_chunks(geometry.layout, wanted, cut_frames=cut_frames, largest=largest)
+
+
+def _largest_chunk(layout: Layout) -> int | None:
+    """Bytes of a chunk that leave memory for temporaries in float64 on the connected cluster."""
+    memory, itemsize = task_memory(), layout.dtype.itemsize
+    return None if memory is None else memory * itemsize // (itemsize + FLOAT64_TEMPORARIES)

@@ -16,13 +16,18 @@ __all__ = ["Chunks", "count_chunks", "frame_chunks", "many_chunks", "plan_chunks
 
 Chunks = tuple[tuple[int, ...], ...]
 
+# Smaller chunks take longer to schedule than to compute, however little memory there is.
+_LEAST_AUTO = 2**20
+
 _REMEDY = (
     'pass "auto" or None (whole frames), a size such as "256 MiB", an int, a tuple or a dict '
     "with a chunk length per axis (-1: the whole axis)"
 )
 
 
-def plan_chunks(layout: Layout, chunks: Any = "auto", *, cut_frames: bool = True) -> Chunks:
+def plan_chunks(
+    layout: Layout, chunks: Any = "auto", *, cut_frames: bool = True, largest: int | None = None
+) -> Chunks:
     """Return the chunk lengths for the caller's ``chunks``.
 
     Parameters
@@ -35,6 +40,8 @@ def plan_chunks(layout: Layout, chunks: Any = "auto", *, cut_frames: bool = True
     cut_frames : bool, default True
         Whether frames of more than 512 MiB are split into rows if the size is less; not if a
         frame is compressed as a whole.
+    largest : int, optional
+        Most bytes of chunks that the caller leaves to us, for a cluster with little memory.
 
     Returns
     -------
@@ -48,7 +55,8 @@ def plan_chunks(layout: Layout, chunks: Any = "auto", *, cut_frames: bool = True
     """
     default = default_chunk_bytes()
     if chunks is None or (isinstance(chunks, str) and chunks == "auto"):
-        return frame_chunks(layout, default, cut_frames=cut_frames)
+        fitting = default if largest is None else min(default, max(largest, _LEAST_AUTO))
+        return frame_chunks(layout, fitting, cut_frames=cut_frames)
     if isinstance(chunks, str):
         limit = parse_size(chunks)
         if limit is None:

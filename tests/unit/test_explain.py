@@ -116,6 +116,8 @@ class TestExplain:
             "  tasks    4",
             "  per task 15.00 kiB of the array, 15.00 kiB of the file, mapped",
             "  memory   30.00 kiB per worker (2 threads), plus about 150 MiB for Python",
+            "  float64  270.00 kiB per worker for operations that hold chunks as float64, "
+            "such as std",
         ]
 
     @pytest.mark.filterwarnings("ignore:.*chunks are more than:mrcdist.MrcdistWarning")

@@ -17,7 +17,7 @@ LAYERS = (
     ("discover", "read"),
     ("storage", "plan"),
     ("format", "formatting"),
-    ("config", "progress", "stats", "errors", "warning_notes", "printable"),
+    ("cluster_memory", "config", "progress", "stats", "errors", "warning_notes", "printable"),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 

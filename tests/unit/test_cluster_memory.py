@@ -1,0 +1,65 @@
+"""Default chunks leave room for temporaries in float64 on a cluster with little memory."""
+
+from __future__ import annotations
+
+import math
+
+import distributed
+import pytest
+
+from mrcdist import plan_mrc
+from mrcdist.cluster_memory import task_memory
+from tests.support.mrc_files import header_bytes
+
+MIB = 2**20
+
+
+@pytest.fixture
+def movie(tmp_path):
+    """A file of 1 GiB that takes no room on the disk."""
+    path = tmp_path / "a.mrc"
+    path.write_bytes(header_bytes(nx=512, ny=512, nz=2048, mode=6))
+    with path.open("r+b") as file:
+        file.truncate(1024 + 2**30)
+    return path
+
+
+def connected(limit, threads=1):
+    return distributed.Client(
+        n_workers=1,
+        threads_per_worker=threads,
+        memory_limit=limit,
+        processes=False,
+        dashboard_address=None,
+    )
+
+
+def largest(plan):
+    return math.prod(max(axis) for axis in plan.chunks) * 2
+
+
+def test_without_a_cluster_the_memory_of_a_task_is_unknown(movie):
+    assert task_memory() is None
+    assert largest(plan_mrc(movie)) == 128 * MIB
+
+
+@pytest.mark.parametrize(("limit", "threads", "size"), [(512, 1, 24), (1024, 4, 15), (300, 1, 10)])
+def test_default_chunks_fit_with_temporaries_in_small_workers(movie, limit, threads, size):
+    with connected(limit * MIB, threads):
+        plan = plan_mrc(movie)
+        assert plan_mrc(movie, chunks="64 MiB").chunks[0][0] == 128
+    assert size - 1 <= largest(plan) / MIB <= size
+    assert plan.explain(threads=threads).float64_memory <= 0.6 * (limit - 150) * MIB
+
+
+@pytest.mark.parametrize("limit", [16 * 2**30, 0])
+def test_default_chunks_are_as_ever_in_large_workers_and_those_without_a_limit(movie, limit):
+    with connected(limit):
+        assert largest(plan_mrc(movie)) == 128 * MIB
+
+
+def test_a_cluster_that_is_gone_is_as_none(movie):
+    with connected(512 * MIB):
+        assert task_memory() == int(0.6 * 362 * MIB)
+    assert task_memory() is None
+    assert largest(plan_mrc(movie)) == 128 * MIB
