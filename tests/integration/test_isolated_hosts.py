@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,7 +73,12 @@ class Site:
 
 
 @pytest.fixture
-def site(radosgw: S3Server, tmp_path: Path) -> Iterator[Site]:
+def patience() -> Mapping[str, str]:
+    return IMPATIENT
+
+
+@pytest.fixture
+def site(radosgw: S3Server, tmp_path: Path, patience: Mapping[str, str]) -> Iterator[Site]:
     folder, logs = tmp_path / "of-the-client", tmp_path / "logs"
     folder.mkdir()
     data = np.random.default_rng(9).integers(0, 60_000, (*SCAN, *FRAME), dtype="uint16")
@@ -95,7 +100,7 @@ def site(radosgw: S3Server, tmp_path: Path) -> Iterator[Site]:
         programs = install_programs(tmp_path / "bin")
         environment = {
             **reached.environment(),
-            **IMPATIENT,
+            **patience,
             "PATH": f"{programs}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }
@@ -127,6 +132,7 @@ def start_cluster(
     )
 
 
+CONVERTED = ("--chunks", "12,-1,-1")  # 1.5 MiB: each is a block
 COMMAND = ("--navigation-shape", "16,24", "--chunks", "1,-1,-1,-1")
 
 
@@ -160,6 +166,24 @@ def test_the_array_is_exact_though_the_link_of_a_worker_is_cut(site: Site) -> No
         site.processes.wait_until(lambda: site.gate.is_shut, "the middle of the file")
         site.hosts[WORKERS[1]].cut()
     assert_exact(site, *site.wait_for_client())
+
+
+@pytest.mark.parametrize("patience", [{}], ids=["patient"])  # no host is lost
+def test_workers_of_several_hosts_write_one_file_in_a_shared_folder(
+    site: Site, radosgw: S3Server, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    data = np.random.default_rng(8).integers(0, 60_000, (48, 256, 256), dtype="uint16")
+    url = radosgw.put(f"{site.url.split('/')[2]}/large.mrc", mrc_bytes(data))
+    site = replace(site, url=url, data=data)
+    site.start_client("convert", site.url, str(shared / "copy.mrc"), *CONVERTED)
+    status, printed = site.wait_for_client()
+    assert status == 0, printed + site.processes.logs()
+    assert [each.name for each in shared.iterdir()] == ["copy.mrc"]
+    written = np.fromfile(shared / "copy.mrc", "<u2", offset=1024)
+    np.testing.assert_array_equal(written, site.data.ravel())
+    assert site.environment["AWS_SECRET_ACCESS_KEY"] not in printed
 
 
 def assert_exact(site: Site, status: int, printed: str) -> None:
