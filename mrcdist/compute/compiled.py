@@ -13,10 +13,19 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 
-__all__ = ["LONGEST", "add_frames", "add_squares", "keep_largest", "sum_bins", "sum_runs"]
+__all__ = [
+    "LONGEST",
+    "LONGEST_WITH_MOMENTS",
+    "add_frames",
+    "add_squares",
+    "keep_largest",
+    "sum_bins",
+    "sum_runs",
+]
 
-# Pixels of 16 bits whose sum fits into 32 bits, also with sign.
-LONGEST = 2**15
+# Longest runs whose sums of 16-bit pixels fit into 32 bits, also with sign; and those whose first
+# moments do: 2**16 · 256² / 2.
+LONGEST, LONGEST_WITH_MOMENTS = 2**15, 2**8
 
 # Floats may be added in any order, as vector instructions do; what is not a number stays so.
 _F = TypeVar("_F")
@@ -27,36 +36,30 @@ _compiled = cast(
 
 
 def _sum_runs(narrow: Any, wide: Any) -> Any:
-    """Make the function that sums runs of at most `LONGEST` pixels as `narrow`, runs as `wide`."""
+    """Make the function that sums the pixels of a run as `narrow`, and runs as `wide`."""
 
     @_compiled
-    def sum_runs(
-        frames: Any, runs: Any, first_row: Any, first_column: Any, columns: Any, out: Any
-    ) -> None:
+    def sum_runs(frames: Any, runs: Any, first_row: Any, first_column: Any, out: Any) -> None:
+        moments = out.shape[1] == 3
         for i in range(frames.shape[0]):
-            mass = wide(0)
-            moment = wide(0)
-            columns[:] = 0
+            mass, by_row, by_column = wide(0), wide(0), wide(0)
             for k in range(runs.shape[0]):
                 pixels = frames[i, runs[k, 0], runs[k, 1] : runs[k, 2]]
-                total = narrow(0)
-                if out.shape[1] == 1:
+                total, along = narrow(0), narrow(0)
+                if moments:
                     for x in range(pixels.shape[0]):
-                        total = narrow(total + pixels[x])
+                        total = narrow(total + narrow(pixels[x]))
+                        along = narrow(along + narrow(pixels[x]) * narrow(x))
+                    by_row += wide(first_row + runs[k, 0]) * wide(total)
+                    by_column += wide(first_column + runs[k, 1]) * wide(total) + wide(along)
                 else:
-                    sums = columns[runs[k, 1] : runs[k, 2]]
                     for x in range(pixels.shape[0]):
-                        total = narrow(total + pixels[x])
-                        sums[x] += pixels[x]
+                        total = narrow(total + narrow(pixels[x]))
                 mass += wide(total)
-                moment += wide(first_row + runs[k, 0]) * wide(total)
             out[i, 0] += mass
-            if out.shape[1] == 3:
-                out[i, 1] += moment
-                moment = wide(0)
-                for x in range(columns.shape[0]):
-                    moment += wide(first_column + x) * wide(columns[x])
-                out[i, 2] += moment
+            if moments:
+                out[i, 1] += by_row
+                out[i, 2] += by_column
 
     return sum_runs
 
@@ -67,24 +70,21 @@ _unsigned, _signed, _float = (
 )
 
 
-def sum_runs(
-    frames: Any, runs: Any, first_row: int, first_column: int, columns: Any, out: Any
-) -> None:
+def sum_runs(frames: Any, runs: Any, first_row: int, first_column: int, out: Any) -> None:
     """Add the sum of each frame over runs of pixels to `out`, and its first moments.
 
     Parameters
     ----------
     frames : ndarray
     runs : ndarray of int64, shape (runs, 3)
-        Row, first column and last column + 1 of at most `LONGEST` pixels, within `frames`.
+        Row, first column and last column + 1, within `frames`; of at most `LONGEST` pixels, or
+        `LONGEST_WITH_MOMENTS`.
     first_row, first_column : int
         What the first row and column of `frames` count as in the moments.
-    columns : ndarray, shape (columns,)
-        Scratch: int64 for integers, float64 for floats.
     out : ndarray of int64 or float64, shape (frames, 1) or (frames, 3)
     """
     kind = {"u": _unsigned, "i": _signed}.get(frames.dtype.kind, _float)
-    kind(frames, runs, first_row, first_column, columns, out)
+    kind(frames, runs, first_row, first_column, out)
 
 
 @_compiled

@@ -93,15 +93,14 @@ class PixelSums(_PerFrame):
         rows, columns = _common(self.window[0], tile.rows), _common(self.window[1], tile.columns)
         if not rows or not columns:
             return
-        weights = self._weights(rows, columns)
         out = result[tile.first : tile.first + len(tile.pixels)]
         first_row, first_column = tile.rows.start, tile.columns.start
-        if tile.compiled and weights.runs is not None:
-            down, right = rows.start - first_row, columns.start - first_column
-            runs = weights.runs + np.array([down, right, right])
-            scratch = np.empty(len(tile.columns), result.dtype)
-            compiled.sum_runs(tile.pixels, runs, first_row, first_column, scratch, out)
-            return
+        detector: Any = self.detector  # hashable, which a protocol does not say
+        if tile.compiled:
+            runs = _runs(detector, rows, columns, (first_row, first_column), self.moments)
+            if runs is not None:
+                compiled.sum_runs(tile.pixels, runs, first_row, first_column, out)
+                return
         pixels = tile.pixels[
             :,
             rows.start - first_row : rows.stop - first_row,
@@ -109,60 +108,54 @@ class PixelSums(_PerFrame):
         ]
         height = max(2**16 // len(columns), 1)  # more pixels, and sums would not be exact
         for top in range(0, len(rows), height):
-            band = self._weights(rows[top : top + height], columns)
+            weights = _weights(detector, rows[top : top + height], columns, self.moments)
             flat = pixels[:, top : top + height].reshape(len(pixels), -1).astype(np.float64)
             if pixels.dtype.kind == "f":
-                flat[:, band.values[:, 0] == 0] = 0
-            out += (flat @ band.values).astype(out.dtype)
-
-    def _weights(self, rows: range, columns: range) -> _Weights:
-        detector: Any = self.detector  # hashable, which a protocol does not say
-        return _weights(detector, rows, columns, self.moments)
+                flat[:, weights[:, 0] == 0] = 0
+            out += (flat @ weights).astype(out.dtype)
 
 
-@dataclass(frozen=True, eq=False)
-class _Weights:
-    """The weights of a band.
-
-    Attributes
-    ----------
-    values : ndarray of float64, shape (rows · columns, 1) or (rows · columns, 3)
-        A column per sum.
-    runs : ndarray of int64, shape (runs, 3), or None
-        Row, first column and last column + 1 of consecutive pixels of weight 1, where all others
-        have weight 0.
-    """
-
-    values: Array
-    runs: Array | None
-
-
-# Detectors are compared by identity where they hold arrays; a worker unpickles each of them once a
-# task, and a task has many tiles.
+# A task has many tiles, for which weights and runs are the same. Detectors that hold arrays are
+# compared by identity: a worker unpickles each of them once a task.
 @functools.lru_cache(maxsize=64)
-def _weights(detector: Any, rows: range, columns: range, moments: bool) -> _Weights:
+def _weights(detector: Any, rows: range, columns: range, moments: bool) -> Array:
+    """Return the weights of a band as float64, shape (rows · columns, 1 or 3): a column per sum."""
     weights = detector.weights(rows, columns)
-    inside = weights == 1
     kinds = [weights]
     if moments:
         y, x = np.asarray(rows, np.float64), np.asarray(columns, np.float64)
         kinds += [weights * y[:, None], weights * x]
-    values = np.stack([kind.ravel() for kind in kinds], axis=1)
-    return _Weights(values, _runs(inside) if (inside | (weights == 0)).all() else None)
+    return np.stack([kind.ravel() for kind in kinds], axis=1)
 
 
-def _runs(inside: npt.NDArray[np.bool_]) -> Array:
-    """Find the runs of true values in each row, none longer than sums of 32 bits can hold."""
-    longest = 2**15
+@functools.lru_cache(maxsize=64)
+def _runs(
+    detector: Any, rows: range, columns: range, first: tuple[int, int], moments: bool
+) -> Array | None:
+    """Find the runs of pixels of weight 1 in a band; None if others have another one than 0.
+
+    Returns
+    -------
+    ndarray of int64, shape (runs, 3)
+        Row, first column and last column + 1, counted from the pixel `first`.
+    """
+    weights = detector.weights(rows, columns)
+    inside = weights == 1
+    if not (inside | (weights == 0)).all():
+        return None
+    longest = compiled.LONGEST_WITH_MOMENTS if moments else compiled.LONGEST
     edges = np.diff(np.pad(inside, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(edges == 1)
     _, stop = np.nonzero(edges == -1)
     found = [
-        (y, first, min(first + longest, b))
-        for y, a, b in zip(row, start, stop, strict=True)
-        for first in range(a, b, longest)
+        (y, x, min(x + longest, end))
+        for y, begin, end in zip(row, start, stop, strict=True)
+        for x in range(begin, end, longest)
     ]
-    return np.array(found, np.int64).reshape(-1, 3)
+    right = columns.start - first[1]
+    moved = np.array([rows.start - first[0], right, right])
+    runs: Array = np.array(found, np.int64).reshape(-1, 3) + moved
+    return runs
 
 
 @dataclass(frozen=True)

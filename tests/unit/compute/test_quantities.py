@@ -667,3 +667,14 @@ def test_a_summary_tells_what_was_mapped_and_what_was_fetched(mapped, fetched, t
     )
     read = [line[12:] for line in str(summary).splitlines() if line.startswith("  read ")]
     assert read == told
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint16", 65535), ("int16", -32768)])
+def test_moments_of_wide_frames_do_not_overflow(dtype, value):
+    shape = (2, 70_000)
+    frames = np.full((1, *shape), value, dtype)
+    got = reduced(sums(Everything(), shape, moments=True), frames)
+    n, along = shape[0] * shape[1], shape[0] * sum(range(shape[1]))
+    assert got.tolist() == [[value * n, value * shape[1], value * along]]
+    alone = reduced(sums(Everything(), shape, moments=False), frames)
+    assert alone.tolist() == [[value * n]]
