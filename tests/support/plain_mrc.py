@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -189,7 +189,7 @@ def extended_there(head, block):
     return False if impossible else None
 
 
-def frames_of(raw, head, mode0, *, allowed, wanted, decompress=None, known_size=True):
+def frames_of(raw, head, mode0, *, allowed, wanted, alone, decompress=None, known_size=True):
     """Whole frames of one file: (array, how many were announced).
 
     `wanted` is whether frames behind NZ are.
@@ -218,6 +218,10 @@ def frames_of(raw, head, mode0, *, allowed, wanted, decompress=None, known_size=
             raise RefusedError("the extended header goes beyond the end")
         body = raw[start:]
     whole = len(body) // frame
+    rows = len(body) // head.row_bytes()
+    if alone and allowed and known_size and decompress is None and nz == 1 and 0 < rows < ny:
+        cut = head.raw[:4] + struct.pack(f"{head.order}i", rows) + head.raw[8:]
+        head, frame, whole = replace(head, raw=cut), rows * head.row_bytes(), 1
     if whole < nz and (not allowed or whole == 0):
         raise RefusedError("frames are missing")
     n = whole if wanted else min(whole, nz)
@@ -258,7 +262,7 @@ def read(
         wanted = places is not None and places > announced
         frames, nz = frames_of(
             raw, head, mode0, allowed=allow_truncated, wanted=wanted, decompress=decompress,
-            known_size=known_size,
+            known_size=known_size, alone=len(files) == 1,
         )  # fmt: skip
         if len(frames) < nz and number + 1 < len(files):
             raise RefusedError("a part that others follow ends early")
@@ -293,7 +297,9 @@ def in_places(stack, shape, points, announced, allowed, *, whole):
         for place, numbers in visits.items():
             table[place][: len(numbers)] = numbers
         table[table >= len(kept)] = -1
-    table = table.reshape([size for size in table.shape if size != 1])
+    # The caller's shape keeps one axis, even if it is of one frame.
+    lengths = [size for size in table.shape if size != 1]
+    table = table.reshape(lengths or [1] * (whole is not None))
     out = np.zeros((*table.shape, *stack.shape[1:]), stack.dtype)
     out[table >= 0] = kept[table[table >= 0]]
     return out

@@ -247,7 +247,8 @@ def _arrange(rng: random.Random, case: Case, head: _Header, nz: list[int]) -> No
     if kind == "custom":
         case.truth = None  # a table: the plain reader is trusted with it
         return
-    case.truth = frames.reshape(*(size for size in shape if size != 1), *frames.shape[1:])
+    lengths = [size for size in shape if size != 1] or [1] * ("navigation_shape" in case.options)
+    case.truth = frames.reshape(*lengths, *frames.shape[1:])
 
 
 def _factors(rng: random.Random, n: int, parts: int = 0) -> tuple[int, ...]:
