@@ -100,6 +100,14 @@ class LocalDestination:
                 cause="a folder is not replaced by a file",
                 remedy="choose another name",
             )
+        if self.path.exists() and not self.path.is_file():
+            raise ArgumentError(
+                f"{self.path} is no regular file",
+                code="destination-invalid",
+                argument="url",
+                cause="a device or a pipe is not replaced by a file",
+                remedy="choose another name",
+            )
         if self.path.exists() and not overwrite:
             raise exists(str(self.path))
         with self._explained():

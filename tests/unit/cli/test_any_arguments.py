@@ -62,7 +62,7 @@ ANY = st.one_of(
     ),
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8),
 )
-COMPUTING = ("virtual", "mean", "com", "check-workers")
+COMPUTING = ("virtual", "mean", "com", "check-workers", "convert")
 # Where a job runs: given by the test.
 CLUSTER = ("scheduler", "scheduler_file", "jobqueue", "workers", "threads", "memory_limit")
 
@@ -128,7 +128,8 @@ def command_lines(draw, names, cluster=()):
         else:
             words += [option.opts[0], value]
     url = draw(st.sampled_from(["a.mrc", "a.mrc", "a.mrc", None]))
-    return [*words, draw(ANY) if url is None else url]
+    words.append(draw(ANY) if url is None else url)
+    return [*words, draw(ANY)] if name == "convert" else words
 
 
 # Nobody waits for what is not there.
@@ -248,3 +249,11 @@ class TestValues:
 def test_json_says_the_same_where_a_file_is_not_utf_8(folder):
     found = json.loads(check(["info", "\udcff.mrc", "--json"], folder).stdout)
     assert found["shape"] == [4, 6, 7]
+
+
+def test_convert_does_not_replace_a_pipe_or_device(folder, tmp_path):
+    os.mkfifo(tmp_path / "pipe.mrc")
+    done = check(["convert", "a.mrc", str(tmp_path / "pipe.mrc"), "--overwrite"], folder)
+    assert done.exit_code == 1
+    assert "pipe.mrc is no regular file" in done.stderr
+    assert (tmp_path / "pipe.mrc").is_fifo()
