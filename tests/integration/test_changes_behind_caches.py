@@ -175,7 +175,7 @@ class TestUnusedCaches:
     def test_options_of_the_store_stay(self, url: str, given: dict, kept: dict) -> None:
         assert Location.of(url, given).storage_options == kept
 
-    def test_it_is_said_once_that_a_cache_is_not_used(self, tmp_path) -> None:
+    def test_cache_that_is_not_used_is_named_once(self, tmp_path) -> None:
         paths = [tmp_path / name for name in ("a.mrc", "b.mrc")]
         for path in paths:
             path.write_bytes(mrc_bytes(OLD))
