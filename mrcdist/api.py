@@ -18,10 +18,11 @@ from mrcdist.format.pixels import Mode0
 from mrcdist.interop.navigator_images import load_images
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
 from mrcdist.options import ReadOptions
+from mrcdist.planner import make_plan
 from mrcdist.printable import printable
 from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
-from mrcdist.read_plan import Plan, make_plan
+from mrcdist.read_plan import Plan
 from mrcdist.warning_notes import Notes
 from mrcdist.write_api import file_writer, plan_write, write_mrc
 

@@ -16,7 +16,8 @@ from mrcdist.errors import MrcdistError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
 from mrcdist.options import ReadOptions
-from mrcdist.read_plan import Plan, make_plan
+from mrcdist.planner import make_plan
+from mrcdist.read_plan import Plan
 from mrcdist.warning_notes import Notes
 
 __all__ = ["load_images"]

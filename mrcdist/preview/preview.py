@@ -12,6 +12,7 @@ from mrcdist.discover.images import find_images
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.options import ReadOptions
 from mrcdist.plan.reader_capabilities import Cost
+from mrcdist.planner import make_plan
 from mrcdist.preview.choose_sample import choose_sample
 from mrcdist.preview.figure import preview_figure
 from mrcdist.preview.panels import Panel, image_panels, scan_panels, volume_panels
@@ -20,7 +21,7 @@ from mrcdist.preview.sample import ImagesSample, ReadLimits, Sample, ScanSample,
 from mrcdist.preview.summary import summary_lines
 from mrcdist.preview.view import View, ViewKind, choose_view
 from mrcdist.progress import Progress
-from mrcdist.read_plan import Plan, make_plan
+from mrcdist.read_plan import Plan
 
 __all__ = ["DEFAULT_BUDGET", "Preview", "plan_preview"]
 

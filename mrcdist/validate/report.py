@@ -15,9 +15,9 @@ from mrcdist.errors import FormatError, SidecarError, TruncatedFileError
 from mrcdist.format.compression import detect_compression, parallel_advice
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.options import ReadOptions
+from mrcdist.planner import make_plan
 from mrcdist.progress import TaskProgress
 from mrcdist.read.compressed import STREAMS, read_stream_head
-from mrcdist.read_plan import make_plan
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.validate.checks import (

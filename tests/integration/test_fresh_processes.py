@@ -71,7 +71,7 @@ class TestALazyPackage:
         )
         assert "mrcdist.read.source" in modules
         assert client_only(modules) == set()
-        assert not modules & {"mrcdist.api", "mrcdist.read_plan"}
+        assert not modules & {"mrcdist.api", "mrcdist.planner", "mrcdist.read_plan"}
 
     def test_defaults_are_in_dasks_configuration_after_import(self):
         loaded_by("import mrcdist, dask; assert dask.config.get('mrcdist.retries') == 10")

@@ -13,7 +13,7 @@ import mrcdist
 LAYERS = (
     ("mrcdist", "cli", "batch", "preview", "testing"),
     ("api", "write_api", "reduce_api", "interop", "compute", "plotting", "validate"),
-    ("read_plan", "write", "options", "explain", "plan_html", "dask_array"),
+    ("planner", "read_plan", "write", "options", "explain", "plan_html", "dask_array"),
     ("discover", "read"),
     ("storage", "plan"),
     ("format", "formatting"),

@@ -1,0 +1,317 @@
+"""Plan the reading of a dataset, on the client: a few small reads → axes, chunks, dask array."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, task_memory
+from mrcdist.discover.auxiliary_files import SCAN_POINTS, SIDECAR, TILT_ANGLES, AuxiliaryFile
+from mrcdist.discover.directory import Directory
+from mrcdist.discover.files import FoundFiles
+from mrcdist.discover.mrc_file import OpenedFile, open_files
+from mrcdist.discover.scan import expected_frames, find_scan, line_length
+from mrcdist.discover.tilts import find_tilts
+from mrcdist.errors import (
+    ArgumentError,
+    FormatError,
+    MrcdistError,
+    TruncatedFileError,
+)
+from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
+from mrcdist.format.extended.registry import (
+    ExtendedHeader,
+    recorded_scan,
+    scan_shape,
+    scan_shape_note,
+    scan_step,
+    section_pixel_size,
+)
+from mrcdist.format.header import Header
+from mrcdist.format.pixels import PixelFormat, pixel_format
+from mrcdist.options import ReadOptions
+from mrcdist.plan.agreement import agreed_header, agreed_pixels, joined_extended
+from mrcdist.plan.axes import AuxiliaryData, Geometry, arrange, one_frame
+from mrcdist.plan.chunks import Chunks, plan_chunks
+from mrcdist.plan.layout import Layout
+from mrcdist.plan.skipped_frames import SkippedFrames, parse_skip_frames
+from mrcdist.plan.tilt_series import TiltSeries
+from mrcdist.plan.truncation import MissingFrames
+from mrcdist.read.source import MrcSource, Part
+from mrcdist.read_plan import Plan
+from mrcdist.storage.location import Location
+from mrcdist.warning_notes import Notes
+
+__all__ = ["make_plan"]
+
+_log = logging.getLogger(__name__)
+
+
+def make_plan(found: FoundFiles, options: ReadOptions, notes: Notes | None = None) -> Plan:
+    """Plan a dataset in one file or several, frame after frame in the order given.
+
+    Parameters
+    ----------
+    found : FoundFiles
+    options : ReadOptions
+    notes : Notes, optional
+        What is known already to be odd: the plan's first notes.
+
+    Raises
+    ------
+    MrcdistError
+        A file cannot be found, read or understood, or the options do not fit.
+    """
+    files = open_files(found.files, options.endianness)
+    with _errors_at(found.files[0]):
+        plan = _plan(files, found.directory, options, notes or Notes())
+        return plan if found.section is None else _one_section(plan, found.section)
+
+
+def _one_section(plan: Plan, number: int) -> Plan:
+    """Return the plan of one frame, by its number from 1 in the order of the array."""
+    layout, table = plan.layout, plan.source.table
+    if not 1 <= number <= layout.n_frames:
+        raise ArgumentError(
+            f"section {number} of {layout.n_frames}",
+            code="section-missing",
+            argument="filename",
+            cause="the stack has no such section; the first one is 1",
+            remedy="check the number before the @",
+        )
+    frame = number - 1 if table is None else table.flat[number - 1]
+    first = len(layout.navigation_shape)
+    return replace(
+        plan,
+        source=replace(
+            plan.source, layout=replace(layout, navigation_shape=()), table=np.asarray(frame)
+        ),
+        axes=plan.axes[first:],
+        chunks=plan.chunks[first:],
+        tilts=None,
+    )
+
+
+@contextmanager
+def _errors_at(location: Location) -> Iterator[None]:
+    """Say of an error that does not say it itself which file it is about."""
+    try:
+        yield
+    except MrcdistError as error:
+        raise error.located(location.shown) from None
+
+
+def _plan(
+    files: Sequence[OpenedFile], directory: Directory, options: ReadOptions, notes: Notes
+) -> Plan:
+    own_notes = [notes.of_file(file.location.name) for file in files]
+    for file, own in zip(files, own_notes, strict=True):
+        own.add(*file.notes)
+    sidecar = AuxiliaryFile(SIDECAR, options.metadata_file, directory).read(notes)
+    if sidecar is not None:
+        notes.add(*sidecar.notes)
+    unsigned = pixel_is_unsigned(sidecar) if sidecar else None
+    pixels = agreed_pixels(
+        [
+            pixel_format(file.header, mode0=options.mode0, sidecar_unsigned=unsigned)
+            for file in files
+        ],
+        notes,
+    )
+    if len(files) == 1 and options.allow_truncated:
+        files = [files[0].whole_rows(one_frame(files[0].header, pixels[0]), own_notes[0])]
+    first = files[0].header
+    extended = joined_extended(
+        [file.extended for file in files], [file.header.nz for file in files], notes
+    )
+    scan_points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
+    places = expected_frames(
+        sidecar, scan_points, extended, notes, navigation_shape=options.navigation_shape
+    )
+    skipped = SkippedFrames.of(
+        options.skip_frames, line_length(sidecar, extended, options.navigation_shape)
+    )
+    parts, there = _parts(files, pixels, options, own_notes, skipped.needed(places))
+    frames = skipped.place(there, places, notes) if skipped else there
+    found = find_scan(
+        sidecar,
+        scan_points,
+        directory,
+        [file.location.name for file in files],
+        frames,
+        notes,
+        frame_shape=(first.ny, first.nx),
+        navigation_shape=options.navigation_shape,
+    )
+    # A scan is calibrated by its sidecar.
+    header = agreed_header(
+        [file.header for file in files], notes if found.scan is None else Notes()
+    )
+    auxiliary = _auxiliary_data(header, extended, found.scan, frames.announced, options)
+    tilts = _tilts(files, directory, frames, auxiliary, options, notes)
+    geometry = arrange(
+        header,
+        pixels[0],
+        frames,
+        notes,
+        auxiliary=replace(auxiliary, tilts=tilts),
+        navigation_shape=options.navigation_shape,
+    )
+    table = found.table if tilts is None else tilts.table
+    layout = replace(geometry.layout, present=there.present)
+    if skipped:
+        table = skipped.frames(np.arange(layout.n_frames) if table is None else table)
+    chunks = _chunks(parts, geometry, options.chunks, in_order=table is None)
+    if table is not None:
+        table = table.reshape(layout.navigation_shape)
+    return Plan(
+        source=MrcSource(tuple(parts), layout, table),
+        header=header,
+        axes=geometry.axes,
+        chunks=chunks,
+        directory=directory,
+        sidecar=sidecar,
+        extended=extended,
+        tilts=tilts,
+        file_notes=tuple(notes),
+    )
+
+
+def _parts(
+    files: Sequence[OpenedFile],
+    pixels: Sequence[PixelFormat],
+    options: ReadOptions,
+    notes: Sequence[Notes],
+    places: int | None,
+) -> tuple[list[Part], MissingFrames]:
+    """Check that the files agree, and work out where their frames are.
+
+    `places` is how many frames there should be, if that is known.
+    """
+    alike = len(set(pixels)) == 1
+    frame_of_each = [one_frame(file.header, own) for file, own in zip(files, pixels, strict=True)]
+    parts: list[Part] = []
+    said: list[Notes] = []
+    frames = MissingFrames(0, 0, options.allow_truncated)
+    for file, one in zip(files, frame_of_each, strict=True):
+        if (one.frame_shape, file.header.mode) != (
+            frame_of_each[0].frame_shape,
+            files[0].header.mode,
+        ):
+            raise FormatError(
+                f"{file.location.shown} does not go with {files[0].location.shown}: "
+                f"{_kind(file.header)} against {_kind(files[0].header)}",
+                code="parts-differ",
+                cause="the files are not parts of one acquisition",
+                remedy="name the files that belong together, or open them one by one",
+            )
+        if not frames.complete:
+            raise TruncatedFileError(
+                f"{parts[-1].file.location.shown} ends early, and another part follows it",
+                code="part-truncated",
+                cause="only the last part of an acquisition can be unfinished",
+                remedy="copy the file again, or leave out the parts from there on",
+            )
+        said.append(Notes())
+        with _errors_at(file.location):
+            part, more = file.part(one, said[-1], allowed=frames.allowed)
+        parts.append(part if alike else replace(part, pixels=one.pixels))
+        frames = frames.followed_by(more)
+    if places is not None and places > frames.announced and frames.complete:
+        for i, (file, part) in enumerate(zip(files, parts, strict=True)):
+            with _errors_at(file.location):
+                whole = file.whole_part(part, frame_of_each[i], at_most=places + 1)
+            if whole.frames > part.frames:
+                parts[i], said[i] = whole, Notes()
+                frames = frames.with_unannounced(part.frames, whole.frames, said[i])
+    for own, more_notes in zip(notes, said, strict=True):
+        own.take(more_notes)
+    return parts, frames
+
+
+def _kind(header: Header) -> str:
+    return f"{header.nx} × {header.ny} pixels of mode {header.mode}"
+
+
+def _tilts(
+    files: Sequence[OpenedFile],
+    directory: Directory,
+    frames: MissingFrames,
+    auxiliary: AuxiliaryData,
+    options: ReadOptions,
+    notes: Notes,
+) -> TiltSeries | None:
+    """The tilt angles of the sections, where nothing else says what the sections are."""
+    tilt_file = AuxiliaryFile(TILT_ANGLES, options.tilt_file, directory)
+    series = None
+    if options.navigation_shape is not None:
+        why = "navigation_shape says what the sections are"
+    elif parse_skip_frames(options.skip_frames) != (0, 0):
+        why = "skip_frames leaves out sections"
+    elif auxiliary.scan is not None or auxiliary.scan_shape is not None:
+        why = "the sections are those of a scan or movie"
+    else:
+        why = "no tilt angles are known"
+        series = find_tilts(files, tilt_file, frames, notes)
+    if series is None and tilt_file.named:
+        notes.add(f"tilt_file is not used: {why}")
+    if series is None and options.sort_by_tilt:
+        notes.add(f"sort_by_tilt is not used: {why}")
+    return series.by_tilt() if series is not None and options.sort_by_tilt else series
+
+
+def _auxiliary_data(
+    header: Header,
+    extended: ExtendedHeader | None,
+    scan: Scan | None,
+    n_frames: int,
+    options: ReadOptions,
+) -> AuxiliaryData:
+    """What scan and extended header say of the axes."""
+    if extended is None:
+        return AuxiliaryData(scan=scan)
+    if options.navigation_shape is None and (
+        note := scan_shape_note(extended, n_sections=n_frames)
+    ):
+        _log.info("%s", note)
+    return AuxiliaryData(
+        scan=scan,
+        scan_shape=scan_shape(extended, n_sections=n_frames),
+        scan_step=scan_step(extended),
+        pixel_size=_pixel_size(extended, n_frames, (header.ny, header.nx)),
+    )
+
+
+def _pixel_size(
+    extended: ExtendedHeader, n_frames: int, frame_shape: tuple[int, int]
+) -> tuple[float, float] | None:
+    """The sections' pixel size, unless it is the step of a scan that a camera watched."""
+    size, step = section_pixel_size(extended), scan_step(extended)
+    scan = recorded_scan(extended)
+    watched = n_frames > 1 and scan is not None and scan.shape != frame_shape
+    if watched and (size is None or step is None or np.allclose(size, step, rtol=1e-3)):
+        return None
+    return size
+
+
+def _chunks(parts: Sequence[Part], geometry: Geometry, wanted: Any, *, in_order: bool) -> Chunks:
+    """The caller's chunks, or one for each file where files are compressed streams."""
+    if any(part.compression is not None for part in parts):
+        shape = geometry.layout.shape
+        counts = tuple(part.frames for part in parts)
+        by_file = in_order and geometry.layout.navigation_shape == (sum(counts),)
+        return (counts if by_file else shape[:1], *((size,) for size in shape[1:]))
+    cut_frames = all(part.sections is None for part in parts)
+    largest = _largest_chunk(geometry.layout)
+    return plan_chunks(geometry.layout, wanted, cut_frames=cut_frames, largest=largest)
+
+
+def _largest_chunk(layout: Layout) -> int | None:
+    """Bytes of a chunk that leave memory for temporaries in float64 on the connected cluster."""
+    memory, itemsize = task_memory(), layout.dtype.itemsize
+    return None if memory is None else memory * itemsize // (itemsize + FLOAT64_TEMPORARIES)
