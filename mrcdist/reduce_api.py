@@ -59,6 +59,9 @@ __all__ = [
 _TASKS_A_THREAD = 4
 _TASK_BYTES = 4 * 2**30
 
+# Results of the size of a frame that are in this process at a time.
+_MOST_SUMS = 8
+
 
 def reduce_frames(
     data: Any,
@@ -142,7 +145,7 @@ def reduce_frames(
             if reduction not in reductions:
                 reductions.append(reduction)
             places.setdefault(name, []).append(reductions.index(reduction))
-    parts = schedule(dataset, reductions, run.most_tasks)
+    parts = schedule(dataset, reductions, most_tasks=run.most_tasks, most_sums=_MOST_SUMS)
     values = run.compute(reductions, parts, "reducing frames")
     found = {}
     for name, quantity in wanted.items():

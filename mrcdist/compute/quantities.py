@@ -25,6 +25,7 @@ from mrcdist.compute.reductions import (
 )
 from mrcdist.compute.results import Array, Dataset, PartLoader, Result
 from mrcdist.compute.schedule import (
+    MOST_SUM_PARTS,
     Part,
     block_frames,
     blocks_of,
@@ -252,7 +253,11 @@ class FrameFunction:
 
 
 def schedule(
-    data: Dataset, reductions: Sequence[Reduction], most_tasks: int = MOST_TASKS
+    data: Dataset,
+    reductions: Sequence[Reduction],
+    *,
+    most_tasks: int = MOST_TASKS,
+    most_sums: int = MOST_SUM_PARTS,
 ) -> tuple[Part, ...]:
     """Tasks and parts of a pass: of many frames a task where results are as large as a frame."""
     blocks = blocks_of(data.navigation_chunks)
@@ -263,7 +268,11 @@ def schedule(
     block_bytes = max(map(block_frames, blocks)) * pixels * layout.dtype.itemsize
     sums = sum(not each.per_frame for each in reductions)
     return schedule_sum(
-        blocks, block_bytes=block_bytes, sum_bytes=pixels * 8 * sums, most_tasks=most_tasks
+        blocks,
+        block_bytes=block_bytes,
+        sum_bytes=pixels * 8 * sums,
+        most_tasks=most_tasks,
+        most_parts=most_sums,
     )
 
 

@@ -60,7 +60,12 @@ def schedule_maps(blocks: Sequence[Block], most_tasks: int = MOST_TASKS) -> tupl
 
 
 def schedule_sum(
-    blocks: Sequence[Block], *, block_bytes: int, sum_bytes: int, most_tasks: int = MOST_TASKS
+    blocks: Sequence[Block],
+    *,
+    block_bytes: int,
+    sum_bytes: int,
+    most_tasks: int = MOST_TASKS,
+    most_parts: int = MOST_SUM_PARTS,
 ) -> tuple[Part, ...]:
     """Tasks and parts of a sum over all frames.
 
@@ -69,12 +74,12 @@ def schedule_sum(
     blocks : sequence of Block
     block_bytes, sum_bytes : int
         Bytes of a block of frames, and of a sum of frames.
-    most_tasks : int
+    most_tasks, most_parts : int
     """
     gather = -(-_SUM_GAIN * sum_bytes // max(block_bytes, 1))
     gather = max(min(gather, len(blocks) // _ENOUGH_TASKS), 1)
     tasks = _runs(blocks, min(-(-len(blocks) // gather), most_tasks))
-    return _runs(tasks, min(len(tasks), MOST_SUM_PARTS))
+    return _runs(tasks, min(len(tasks), most_parts))
 
 
 def _runs(items: Sequence[_T], count: int) -> tuple[tuple[_T, ...], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -106,14 +107,20 @@ def compute_in_threads(
     """Compute parts as `compute_parts` does, in threads of this process."""
     ledger: Ledger = {}
     pool = ThreadPoolExecutor(threads, "mrcdist-reduce")
+    waiting = iter([task for part in parts.values() for task in part])
+    running: deque[Any] = deque()
+    pieces: list[PartialResult] = []
     try:
-        running = {
-            number: [pool.submit(compute, task, work) for task in part]
-            for number, part in parts.items()
-        }
-        for number, futures in running.items():
-            piece = join([future.result() for future in futures], work)
-            futures.clear()
+        for number, part in parts.items():
+            for _ in part:
+                # Few at a time: each result may be as large as a frame.
+                for task in itertools.islice(waiting, 2 * threads - len(running)):
+                    running.append(pool.submit(compute, task, work))
+                pieces.append(running.popleft().result())
+                if len(pieces) > work.joined_at_once:
+                    pieces = [join(pieces, work)]
+            piece = join(pieces, work)
+            pieces.clear()
             ledger = merge_ledgers((ledger, piece.ledger))
             done(number, piece.values)
     finally:
