@@ -66,7 +66,7 @@ def check_all() -> int:
             *_TWO_AT_A_TIME,
             *_SLOWEST,
             "tests",
-            "--hypothesis-profile=some",
+            "--hypothesis-profile=quick",
             "--durations=50",
             *(f"--ignore={path}" for path in _ALONE),
         ),

@@ -26,6 +26,14 @@ for name, profile in PROFILES.items():
 hypothesis.settings.load_profile("full")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes, unless it is asked for."""
+    if "slow" not in config.getoption("markexpr"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes; run with -m slow"))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let a run that hangs say where: on a fatal signal, and on SIGUSR1 without ending it."""
     if not faulthandler.is_enabled():

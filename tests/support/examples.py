@@ -10,8 +10,7 @@ __all__ = ["PROFILES", "examples"]
 FULL = settings(deadline=None, print_blob=True, max_examples=100)
 PROFILES = {
     "full": FULL,
-    "some": settings(FULL, max_examples=40),  # others each time, so that they add up
-    "quick": settings(FULL, max_examples=20),
+    "quick": settings(FULL, max_examples=20),  # others each time, so that they add up
 }
 
 
