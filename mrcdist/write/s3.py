@@ -268,7 +268,10 @@ class S3Destination:
             names: list[str] = fs.find(self._beside(""))
             return names
 
-        return self.location.retried(ask)
+        try:
+            return self.location.retried(ask)
+        except MissingFileError:  # there is no such bucket
+            return []
 
     def _is_begun(self) -> bool:
         fs, _ = self.location.filesystem()
