@@ -153,7 +153,8 @@ def as_planned(raw, plan):
     """The array that the file's bytes are, by numpy alone, as the plan reads the header."""
     header = plan.header
     words = struct.unpack(header.byteorder + "4i", raw[:16])
-    assert words == (header.nx, header.ny, header.nz, header.mode)
+    cut = header.ny < words[1] and header.nz == 1  # a single image, of which some rows are there
+    assert words == (header.nx, words[1] if cut else header.ny, header.nz, header.mode)
     (nsymbt,) = struct.unpack(header.byteorder + "i", raw[92:96])
     assert header.nsymbt in (nsymbt, 0)  # 0: it is not there
     mode, order, nx = header.mode % 1000, header.byteorder, header.nx
@@ -168,6 +169,7 @@ def as_planned(raw, plan):
     halved = mode == 0 and header.packing in ("flag", "label")
     packed = mode == 101 or halved
     row = (nx + 1) // 2 if mode == 101 else nx * (BITS | {7: 32, 8: 32})[mode] // 8
+    assert not cut or header.ny == len(data) // row
     frames = math.prod(plan.layout.navigation_shape)
     pixels = np.frombuffer(data, "u1", frames * header.ny * row).reshape(-1, row)
     if packed:
