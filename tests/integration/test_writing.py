@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ import pytest
 
 import mrcdist
 from mrcdist.errors import ArgumentError, WriteError
+from mrcdist.storage.location import Location
 from mrcdist.write.grid import Grid
+from mrcdist.write.local import LocalDestination
+from mrcdist.write.s3 import S3Destination
 from mrcdist.write.s3_parts import S3Limits
 from tests.support.processes import ROOT
 from tests.support.s3 import Bucket, S3Server
@@ -320,6 +324,35 @@ class TestTasksThatGoOn:
             assert fs.find(url.rpartition("/")[0]) == []
         else:
             assert [each.name for each in tmp_path.iterdir()] == ["ended"]
+
+    def test_record_that_comes_late_does_not_stay(self, s3_bucket: Bucket) -> None:
+        location = Location.of(s3_bucket.url("late.mrc"), s3_bucket.storage_options())
+        grid = Grid(8 * MIB, 8 * MIB, 16 * MIB)
+        destination = S3Destination(location, grid).begin({}, overwrite=False, resume=False)
+        destination.keep(0, b"in time")
+        assert len(names_in(s3_bucket)) == 2  # and the plan
+        destination.abandon()
+        destination.keep(1, b"late")
+        assert names_in(s3_bucket) == []
+        assert uploads_in(s3_bucket) == []
+
+    def test_file_that_comes_while_a_folder_is_removed_does_not_keep_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        location = Location.of(tmp_path / "late.mrc")
+        destination = LocalDestination(location, Grid(1024, 1, 4096)).begin(
+            {}, overwrite=False, resume=False
+        )
+        remove = os.rmdir
+
+        def just_before(path: Any, **options: Any) -> None:
+            with suppress(WriteError):
+                destination.keep(1, b"late")
+            remove(path, **options)
+
+        monkeypatch.setattr(os, "rmdir", just_before)
+        destination.abandon()
+        assert list(tmp_path.iterdir()) == []
 
 
 def failing_while_others_run(block: Any, ended: Path, block_info: Any = None) -> Any:
