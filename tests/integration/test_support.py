@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -135,10 +136,11 @@ class TestCountingProxy:
         s3_proxy.server.client.head_object(Bucket=s3_bucket.name, Key="a b.mrc")
 
         path = f"/{s3_bucket.name}/a%20b.mrc"
+        done = partial(Exchange, complete=True)
         assert s3_proxy.requests == [
-            Exchange("GET", path, "", None, None, 200, len(DATA), True),
-            Exchange("GET", path, "", "bytes=7-1006", whole["ETag"], 206, 1000, True),
-            Exchange("HEAD", path, "", None, None, 200, 0, True),
+            done("GET", path, "", None, None, status=200, body_bytes=len(DATA)),
+            done("GET", path, "", "bytes=7-1006", whole["ETag"], status=206, body_bytes=1000),
+            done("HEAD", path, "", None, None, status=200, body_bytes=0),
         ]
         s3_proxy.clear()
         assert s3_proxy.requests == []

@@ -99,4 +99,4 @@ class TestFramesInAnyOrder:
             found = source[:, :, rows]
         np.testing.assert_array_equal(found, expected.reshape(3, 4, 3, 5)[:, :, rows])
         assert found.dtype == np.uint16
-        assert found.flags.writeable
+        assert not found.flags.writeable
