@@ -168,7 +168,7 @@ def read_mrc(
             "axes": axes_dicts(plan.axes),
             "metadata": {**metadata, **({"_HyperSpy": images} if images else {})},
             "original_metadata": original_metadata_dict(
-                plan.header, plan.sidecar, plan.extended, plan.tilts
+                plan.header, plan.sidecar, plan.extended, plan.tilts, plan.stored_records
             ),
         }
     ]

@@ -51,6 +51,7 @@ Code = Literal[
     "disk-full",
     "dtype-unwritable",
     "extended-header-doubtful",
+    "extended-header-invalid",
     "extended-header-too-long",
     "extended-header-type-invalid",
     "failed",

@@ -15,9 +15,8 @@ from mrcdist.explain import PlanReport, report
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.filenames import find_companions
 from mrcdist.format.direct_electron.sidecar import Sidecar
-from mrcdist.format.extended.registry import (
-    ExtendedHeader,
-)
+from mrcdist.format.extended.registry import ExtendedHeader
+from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
@@ -90,6 +89,18 @@ class Plan:
     def dtype(self) -> np.dtype[Any]:
         """Native-endian dtype of the array."""
         return self.layout.dtype
+
+    @property
+    def stored_records(self) -> StoredRecords | None:
+        """The extended header's bytes, in the order of the array; None where they do not fit it."""
+        stored = None if self.extended is None else self.extended.stored
+        if stored is None or not stored.per_section:
+            return stored
+        table = self.source.table
+        frames = range(self.layout.n_frames) if table is None else table.ravel().tolist()
+        # A frame that is not there has the number -1.
+        held = all(0 <= frame < len(stored.records) for frame in frames)
+        return stored.of_sections(frames) if held else None
 
     def to_dask(self) -> da.Array:
         """Return the lazy array, one task a chunk."""

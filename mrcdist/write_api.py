@@ -34,10 +34,10 @@ def write_mrc(
     kind: Kind | None = None,
     statistics: bool = True,
     sidecar: Literal["auto"] | bool = "auto",
-    extended_header: bytes | None = None,
+    extended_header: bytes | Sequence[int] | None = None,
     exttyp: str | None = None,
     labels: Sequence[str] = (),
-    byteorder: ByteOrder = "<",
+    byteorder: ByteOrder | None = None,
     overwrite: bool = False,
     resume: bool = False,
     compute: bool = True,
@@ -73,12 +73,16 @@ def write_mrc(
         Write what the header has no place for: a scan's shape and calibration to the
         ``_info.txt`` of a ``*_movie.mrc``, with Direct Electron's keys; tilt angles to
         ``.rawtlt``. True also for a scan whose name does not end in ``_movie.mrc``.
-    extended_header : bytes, optional
+    extended_header : bytes or sequence of int, optional
+        Default: that of the file that was read (FEI1, FEI2, SERI, AGAR, CCP4), if the data have all
+        its sections. If they have some of them: their numbers, such as ``range(3, 10)``. Bytes are
+        stored as they are; ``b""`` for none.
     exttyp : str, optional
-        Its kind, up to four characters.
+        The kind of these bytes, up to four characters.
     labels : sequence of str, default ()
         Up to nine, of 80 ASCII characters.
-    byteorder : {"<", ">"}, default "<"
+    byteorder : {"<", ">"}, optional
+        Default: that of the records that were read, if they are kept; else "<".
     overwrite : bool, default False
         Replace a file of that name.
     resume : bool, default False
@@ -145,11 +149,11 @@ def plan_write(
     kind: Kind | None = None,
     statistics: bool = True,
     sidecar: Literal["auto"] | bool = "auto",
-    extended_header: bytes | None = None,
+    extended_header: bytes | Sequence[int] | None = None,
     exttyp: str | None = None,
     records: tuple[int, int] = (0, 0),
     labels: Sequence[str] = (),
-    byteorder: ByteOrder = "<",
+    byteorder: ByteOrder | None = None,
     overwrite: bool = False,
     resume: bool = False,
     storage_options: Mapping[str, Any] | None = None,

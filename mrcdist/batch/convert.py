@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,8 +15,6 @@ from mrcdist.batch.run_job import computing
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.extended.registry import identify_extended
-from mrcdist.format.extended.slicing import CARRIED, slice_records
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
 from mrcdist.read_plan import Plan
 from mrcdist.write.estimate import WriteReport
@@ -102,23 +101,21 @@ def convert(
     """
     index = _checked(conversion.select, plan.shape)
     axes = [_cropped(axis, part) for axis, part in zip(plan.axes, index, strict=True)]
-    extended, exttyp, records = _extended(plan, index)
-    byteorder = conversion.byteorder or (plan.header.byteorder if extended else "<")
-    if extended and byteorder != plan.header.byteorder:
-        extended, exttyp, records = b"", None, (0, 0)
+    records = plan.stored_records
+    by_section = records is not None and records.per_section
     writing = plan_write(
         conversion.url,
         {
             "data": plan.to_dask()[index],
             "axes": axes_dicts(axes),
             "metadata": metadata_dict(plan.location.name, plan.sidecar, plan.extended),
-            "original_metadata": original_metadata_dict(plan.header, plan.sidecar, plan.extended),
+            "original_metadata": original_metadata_dict(
+                plan.header, plan.sidecar, plan.extended, records=records
+            ),
         },
         dtype=conversion.dtype,
-        extended_header=extended or None,
-        exttyp=exttyp,
-        records=records,
-        byteorder=byteorder,
+        extended_header=_sections(plan, index) if by_section else None,
+        byteorder=conversion.byteorder,
         statistics=conversion.statistics,
         overwrite=conversion.overwrite,
         resume=conversion.resume,
@@ -162,24 +159,9 @@ def _cropped(axis: Axis, part: slice) -> Axis:
     return replace(axis, size=part.stop - part.start, offset=offset, values=values)
 
 
-def _extended(plan: Plan, index: Index) -> tuple[bytes, str | None, tuple[int, int]]:
-    """The selected sections' part of the extended header, its EXTTYP, NINT and NREAL."""
-    header, [part, *more] = plan.header, plan.source.parts
-    kind = identify_extended(
-        exttyp=header.exttyp,
-        nsymbt=header.nsymbt,
-        n_sections=header.nz,
-        nint=header.nint,
-        nreal=header.nreal,
-    )
-    nothing = (b"", None, (0, 0))
-    if kind is None or header.exttyp not in CARRIED or more or part.compression is not None:
-        return nothing
-    if plan.source.table is not None:
-        return nothing
-    raw = part.file.read(1024, 1024 + header.nsymbt)
+def _sections(plan: Plan, index: Index) -> list[int]:
+    """The numbers of the selected sections, along the whole array."""
     navigation = plan.layout.navigation_shape
-    numbers = np.arange(int(np.prod(navigation, dtype=int))).reshape(navigation)
-    sections = numbers[index[: len(navigation)]].ravel()
-    sliced = slice_records(kind, raw, sections.tolist())
-    return (sliced, header.exttyp, (header.nint, header.nreal)) if sliced else nothing
+    numbers = np.arange(math.prod(navigation)).reshape(navigation)
+    selected: list[int] = numbers[index[: len(navigation)]].ravel().tolist()
+    return selected

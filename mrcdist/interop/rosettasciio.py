@@ -15,6 +15,7 @@ from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import sidecar_metadata
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader, extended_metadata
+from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.format.mrcz_header import mrcz_metadata, mrcz_words
 from mrcdist.plan.tilt_series import TiltSeries
@@ -139,13 +140,15 @@ def original_metadata_dict(
     sidecar: Sidecar | None = None,
     extended: ExtendedHeader | None = None,
     tilts: TiltSeries | None = None,
+    records: StoredRecords | None = None,
 ) -> dict[str, Any]:
     """Return ``original_metadata``, which is JSON-serialisable.
 
     Keys are ``std_header``; ``mrcz_header`` for files of the mrcz package (voltage, C3 and gain);
     ``de_metadata`` if there is a sidecar; ``extended_header`` if there is one, with its type, its
     records as columns with one value per section in file order, its text and, if it contains
-    JSON, ``json``; ``tilt_series`` if there is one, with columns in array order.
+    JSON, ``json``; ``tilt_series`` if there is one, with columns in array order. `records`, in
+    array order, are ``stored`` with the extended header, for `write_mrc`.
     """
     original: dict[str, Any] = {"std_header": _std_header(header)}
     if header.by_mrcz:
@@ -160,6 +163,8 @@ def original_metadata_dict(
         }
         if extended.document is not None:
             original["extended_header"]["json"] = dict(extended.document)
+        if records is not None:
+            original["extended_header"]["stored"] = records.to_dict()
     if tilts is not None:
         original["tilt_series"] = {
             "tilt_angle": list(tilts.angles),

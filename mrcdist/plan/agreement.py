@@ -11,6 +11,7 @@ import numpy as np
 
 from mrcdist.errors import FormatError
 from mrcdist.format.extended.registry import ExtendedHeader, pixel_size_note
+from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.format.mrcz_header import without_differing_words
 from mrcdist.format.pixels import PixelFormat
@@ -167,10 +168,22 @@ def joined_extended(
         text=first.text if same_text else (),
         n_records=sum(each.n_records for each in found) if columns else 0,
         document=None if first.document is None else document,
+        stored=_joined_records(found, n_sections),
     )
     if note := pixel_size_note(joined):
         notes.add(note)
     return joined
+
+
+def _joined_records(
+    found: Sequence[ExtendedHeader], n_sections: Sequence[int]
+) -> StoredRecords | None:
+    """The bytes of all files' records, where no section lacks one."""
+    first, *others = [each.stored for each in found]
+    complete = all(each.n_records >= n for each, n in zip(found, n_sections, strict=True))
+    if first is None or not (complete or not first.per_section):
+        return None
+    return first.joined(others)
 
 
 def _space_group(headers: Sequence[Header]) -> int | None:

@@ -29,6 +29,7 @@ from mrcdist.write.blocks import block_boxes, writable
 from mrcdist.write.contents import Contents, in_angstrom
 from mrcdist.write.errors import exists
 from mrcdist.write.estimate import WriteEstimate, WriteReport
+from mrcdist.write.extended_header import choose_extended_header
 from mrcdist.write.local import LocalDestination, local_grid
 from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3
@@ -243,11 +244,11 @@ def plan_write(
     kind: Kind | None,
     statistics: bool,
     sidecar: Literal["auto"] | bool,
-    extended_header: bytes | None,
+    extended_header: bytes | Sequence[int] | None,
     exttyp: str | None,
     records: tuple[int, int],
     labels: Sequence[str],
-    byteorder: ByteOrder,
+    byteorder: ByteOrder | None,
     overwrite: bool,
     resume: bool,
 ) -> WritePlan:
@@ -269,13 +270,14 @@ def plan_write(
     )
     notes: list[str] = []
     kind = kind or _kind_of(contents)
-    header = _header(contents, storage, kind, byteorder, notes)
-    extended = extended_header or b""
+    extended = choose_extended_header(contents, extended_header, exttyp, records, byteorder)
+    header = _header(contents, storage, kind, extended.byteorder, notes)
+    notes += extended.notes
     header = dataclasses.replace(
         header,
-        nsymbt=len(extended),
-        exttyp=_exttyp(exttyp, extended),
-        records=records,
+        nsymbt=len(extended.raw),
+        exttyp=extended.exttyp,
+        records=extended.records,
         labels=tuple(labels),
     )
     # One label is mrcdist's own.
@@ -292,7 +294,7 @@ def plan_write(
         location,
         array,
         header,
-        extended,
+        extended.raw,
         auxiliary,
         statistics and not streamed and array.dtype.kind != "c",
         overwrite,
@@ -359,20 +361,6 @@ def _header(
         origin=(*origins, *(0.0,) * (3 - len(origins))),
         axis_order=(order[0], order[1], order[2]) if sorted(order) == [1, 2, 3] else (1, 2, 3),
     )
-
-
-def _exttyp(exttyp: str | None, extended: bytes) -> str:
-    if exttyp is None:
-        return ""
-    if not (exttyp.isascii() and len(exttyp) <= 4) or not extended:
-        raise ArgumentError(
-            f"exttyp={exttyp!r}",
-            code="extended-header-type-invalid",
-            argument="exttyp",
-            cause="it names the kind of an extended header in four ASCII characters",
-            remedy="pass extended_header with it",
-        )
-    return exttyp
 
 
 def _auxiliary(

@@ -9,7 +9,7 @@ is a note and an empty result.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended import agard, ccp4, fei, fei_legacy, mrcz_json, serialem
 from mrcdist.format.extended.decoder import Decoder, ExtendedKind, RecordedScan
 from mrcdist.format.extended.quantities import Columns, common
+from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.warning_notes import Note
 
 __all__ = [
@@ -81,6 +82,8 @@ class ExtendedHeader:
         are none or they could not be decoded.
     notes : tuple of str
         What is odd or was skipped.
+    stored : StoredRecords, optional
+        Its bytes, where they can be written again.
     """
 
     kind: str
@@ -89,6 +92,7 @@ class ExtendedHeader:
     n_records: int
     notes: tuple[str, ...]
     document: Mapping[str, Any] | None = None
+    stored: StoredRecords | None = field(default=None, repr=False)
 
 
 def identify_extended(
@@ -195,7 +199,10 @@ def decode_extended(
     decoder = _choose(kind, raw, byteorder, n_sections)
     columns, notes, text, document = decoder.decode(kind, raw, byteorder, n_sections)
     n_records = len(next(iter(columns.values()))) if columns else 0
-    header = ExtendedHeader(decoder.name, columns, text, n_records, (), document)
+    one, two = (decoder.bytes_needed(kind, count, raw) for count in (1, 2))
+    name = decoder.name
+    stored = StoredRecords.of(name, kind, raw, byteorder, n_records=n_records, size=two - one)
+    header = ExtendedHeader(name, columns, text, n_records, (), document, stored)
     if 0 < n_records < n_sections:
         said = f"the extended header has {n_records} records for {n_sections} sections"
         notes.append(Note("records-missing", said))
