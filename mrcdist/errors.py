@@ -19,6 +19,7 @@ _E = TypeVar("_E", bound="MrcdistError")
 # for each.
 Code = Literal[
     "access-denied",
+    "archive-damaged",
     "archive-unversioned",
     "argument-invalid",
     "argument-type-invalid",

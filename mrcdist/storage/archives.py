@@ -1,20 +1,46 @@
 """Archives (``zip://``, ``tar://``): which file they were opened from, and which version of it.
 
 fsspec opens an archive once, keeps its table of contents for ever, and reads by it whatever becomes
-of the file below.
+of the file below. It verifies no checksum unless a member is read from its start to its end.
 """
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import threading
+import zipfile
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any
 
 from fsspec.core import OpenFile
+from fsspec.implementations.tar import TarFileSystem
+from fsspec.implementations.zip import ZipFileSystem
 
 from mrcdist.storage.version import Version, remote_version
 
-__all__ = ["file_below", "forget", "opened"]
+__all__ = [
+    "file_below",
+    "forget",
+    "has_checksum",
+    "opened",
+    "read_to_checksum",
+    "verify_once",
+]
+
+# Bytes read at a time on the way to a checksum.
+_PIECE = 2**20
+
+# A member that is stored as it is, whose parts cost no more than themselves, is read to its
+# checksum once a quarter of it has been read.
+_SHARE = 4
+
+# The last members, with their versions, that this process has read to their checksums, and how many
+# bytes it has read of the others.
+_undamaged: deque[tuple[str, Version]] = deque(maxlen=256)
+_bytes_read: Counter[tuple[str, Version]] = Counter()
 
 # By identity and thread, as fsspec keeps its archives: the version that was there before they were
 # opened.
@@ -44,6 +70,61 @@ def forget(fs: Any) -> None:
         kept = type(layer)._cache
         for token in [token for token, instance in list(kept.items()) if instance is layer]:
             kept.pop(token, None)
+
+
+def read_to_checksum(fs: Any, path: str) -> None:
+    """Read a member of an archive to its end, and a compressed tar file as a whole.
+
+    A tar file has no checksums of its members, but its compression may have one.
+
+    Raises
+    ------
+    Exception
+        The archive's own, if it is damaged.
+    """
+    file = fs.fo if isinstance(fs, TarFileSystem) else fs.open(path)
+    file.seek(0)
+    while file.read(_PIECE):
+        pass
+
+
+def verify_once(fs: Any, path: str, member: tuple[str, Version], nbytes: int) -> None:
+    """Read a member of an archive to its checksum, unless this process has done so.
+
+    As with a compressed file, that is due at the first read of a compressed member. Of one that is
+    stored as it is, it is due once a quarter of it has been read.
+
+    Parameters
+    ----------
+    fs, path
+        The archive as a filesystem, and the member's path in it; others are left alone.
+    member : (str, Version)
+        What tells the member from all others, and its version.
+    nbytes : int
+        Bytes of it that were just read.
+
+    Raises
+    ------
+    Exception
+        The archive's own, if it is damaged.
+    """
+    if member in _undamaged or not has_checksum(fs):
+        return
+    _bytes_read[member] += nbytes
+    info = fs.info(path)
+    stored = info.get("compress_type") == zipfile.ZIP_STORED
+    if stored and _bytes_read[member] * _SHARE < info["size"]:
+        return
+    read_to_checksum(fs, path)
+    if member[1].kind:
+        _undamaged.append(member)
+    _bytes_read.pop(member, None)
+
+
+def has_checksum(fs: Any) -> bool:
+    """Whether a filesystem is an archive with checksums."""
+    packed_tar = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+    return isinstance(fs, ZipFileSystem) or isinstance(getattr(fs, "fo", None), packed_tar)
 
 
 def _layers(fs: Any) -> Iterator[Any]:

@@ -265,7 +265,9 @@ class Location:
             is_copy = wanted.kind == "copy"
             require_version(self, wanted, copy_version(copy) if is_copy else self.find_version())
 
-        return whole_copy(fs, path, printable(self.name), self._copy_name(wanted), verify)
+        return self.retried(
+            lambda: whole_copy(fs, path, printable(self.name), self._copy_name(wanted), verify)
+        )
 
     def _copy_name(self, version: Version) -> str:
         """What tells a whole copy of one version of the file from all others."""

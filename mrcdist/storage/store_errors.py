@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +19,7 @@ from mrcdist.errors import (
     MissingFileError,
     MrcdistError,
     ReadError,
+    TruncatedFileError,
 )
 
 __all__ = [
@@ -58,6 +64,14 @@ _NO_CREDENTIALS = (
     boto.CredentialRetrievalError,
     boto.TokenRetrievalError,
     boto.SSOError,
+)
+
+_DAMAGED = (
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 
 
@@ -152,6 +166,14 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
             code="file-is-folder",
             cause=said,
             remedy="name the .mrc file in it",
+        )
+    # bz2's error has no type of its own.
+    if isinstance(error, _DAMAGED) or str(error) == "Invalid data stream":
+        return TruncatedFileError(
+            f"{shown}: the archive is damaged or truncated",
+            code="archive-damaged",
+            cause=said,
+            remedy="copy the archive again",
         )
     return ReadError(
         f"{shown} could not be read",

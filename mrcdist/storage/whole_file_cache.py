@@ -17,9 +17,11 @@ from typing import Any
 
 from fsspec.callbacks import Callback
 from fsspec.implementations.cached import SimpleCacheFileSystem, WholeFileCacheFileSystem
+from fsspec.implementations.tar import TarFileSystem
 
 from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
+from mrcdist.storage.archives import has_checksum, read_to_checksum
 from mrcdist.storage.version import Version
 
 __all__ = ["copy_version", "fresh_copy", "is_whole_file_cache", "whole_copy"]
@@ -123,6 +125,9 @@ def _unfinished_copy(fs: Any, path: str, name: str) -> Iterator[Path]:
     try:
         with _Telling(f"copying {name}") as telling:
             fs.fs.get_file(path, str(unfinished), callback=telling)
+        # Of a member of a zip file it was compared with the copy.
+        if isinstance(fs.fs, TarFileSystem) and has_checksum(fs.fs):
+            read_to_checksum(fs.fs, path)
         yield unfinished
     finally:
         unfinished.unlink(missing_ok=True)

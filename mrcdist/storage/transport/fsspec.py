@@ -10,6 +10,7 @@ from typing import Any
 from fsspec.asyn import AsyncFileSystem, get_loop
 
 from mrcdist.errors import ReadError
+from mrcdist.storage.archives import verify_once
 from mrcdist.storage.location import Location, require_version
 from mrcdist.storage.retry import is_transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
@@ -54,9 +55,21 @@ class FsspecTransport:
         self._location = location
         self._version = version
         self._consistency = consistency
+        self._nbytes = 0
 
     def check(self) -> None:
-        """Raise `FileChangedError` if there is another version by now."""
+        """Raise `FileChangedError` if there is another version by now.
+
+        What was read of a damaged archive is an error, too.
+        """
+        self._check_version()
+        if self._nbytes:
+            member = self._location.identity, self._version
+            self._location.retried(
+                lambda: verify_once(self.filesystem, self._path, member, self._nbytes)
+            )
+
+    def _check_version(self) -> None:
         if self._consistency == "off" or self._version.kind == "copy":  # checked when it is made
             return
         found = self._location.find_version()
@@ -79,7 +92,7 @@ class FsspecTransport:
         """Fill `into` from byte `start` on, with the planned version's bytes."""
         raw = await self._fetch(start, into.size)
         if len(raw) < into.size:
-            await asyncio.to_thread(self.check)  # it may have become shorter
+            await asyncio.to_thread(self._check_version)  # it may have become shorter
         if len(raw) > into.size:
             raise ReadError(
                 f"{self._location.shown}: {len(raw)} bytes came for a range of {into.size}",
@@ -90,6 +103,7 @@ class FsspecTransport:
         into.restart()
         into.store(raw)
         into.require_all()
+        self._nbytes += into.size
 
     async def _fetch(self, start: int, size: int) -> bytes:
         return await asyncio.to_thread(self._read, start, size)
@@ -104,7 +118,7 @@ class FsspecTransport:
                 raw: bytes = self.filesystem.cat_file(self._path, start=start, end=start + size)
             except Exception as error:
                 if not is_transient(error):
-                    self.check()  # what was replaced may look damaged
+                    self._check_version()  # what was replaced may look damaged
                 raise
             return raw
         with copy.open("rb") as file:
@@ -128,6 +142,6 @@ class AsyncFsspecTransport(FsspecTransport):
             raw: bytes = await self.filesystem._cat_file(self._path, start=start, end=start + size)
         except Exception as error:
             if not is_transient(error):
-                await asyncio.to_thread(self.check)  # what was replaced may look damaged
+                await asyncio.to_thread(self._check_version)  # what was replaced may look damaged
             raise
         return raw
