@@ -67,7 +67,7 @@ def read_mrc(
         ``simplecache::``). For a movie in numbered parts: the first part, a glob pattern, or a list
         in the order of the frames. A list may be of any files with frames of the same size and
         mode; calibration in which they differ is left out. ``000003@stack.mrcs`` is the third
-        section of a stack.
+        section of a stack; ``:mrcs`` or ``:mrc`` behind a name is ignored.
     distributed : bool, default True
         Read chunk by chunk in dask tasks, each of which opens the file itself on its worker.
     lazy : bool, optional

@@ -21,6 +21,8 @@ __all__ = ["Filename", "FoundFiles", "find_files"]
 
 # One section of a stack, as RELION and SPIDER name it.
 _SECTION = re.compile(r"([0-9]{1,18})@(.+)", re.DOTALL)
+# A file and its format, as Xmipp and RELION name it.
+_FORMAT = re.compile(r"(.+):mrcs?", re.DOTALL)
 
 Filename = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -60,7 +62,7 @@ def find_files(
         A list is taken as it stands. A glob (``*``, ``[0-9]``, and ``?`` on a disk, in the file's
         name) stands for the parts of one acquisition, in the order of their numbers. The first of
         numbered parts stands for all of them; in a list of one, for itself. ``000003@`` before the
-        name stands for the third section.
+        name stands for the third section; ``:mrcs`` and ``:mrc`` behind it stand for nothing.
     storage_options : mapping or None
     notes : Notes
         What is odd about the names, or could not be found out.
@@ -81,17 +83,18 @@ def find_files(
                 cause="a dataset has at least one file",
                 remedy="name at least one",
             )
-        files = [Location.of(name, storage_options) for name in filename]
+        files = [_located(name, storage_options) for name in filename]
         _check_once(files)
         if gap := find_gap([file.name for file in files]):
             notes.add(f"{gap} is not in the list, whose parts go on after it")
         return FoundFiles.of(*files)
-    location = Location.of(filename, storage_options)
     one = _SECTION.match(os.fsdecode(filename)) if isinstance(filename, str | os.PathLike) else None
+    location = Location.of(filename, storage_options)
     if one is not None and not (location.is_local and location.exists()):
         notes.add(*_unused_caches([one[2]]))
-        location = Location.of(one[2], storage_options)
+        location = _located(one[2], storage_options)
         return FoundFiles((location,), Directory(location), int(one[1]))
+    location = _located(filename, storage_options)
     notes.add(*_unused_caches([filename]))
     if _is_pattern(location):
         files = _glob(location)
@@ -100,6 +103,14 @@ def find_files(
     if not is_numbered(location.name):
         return FoundFiles.of(location)
     return _with_later_parts(location, notes)
+
+
+def _located(name: Any, storage_options: Mapping[str, Any] | None) -> Location:
+    """Return where a file is, without the format behind its name unless there is such a file."""
+    location = Location.of(name, storage_options)
+    if _FORMAT.fullmatch(location.name) is None or location.exists():
+        return location
+    return location.sibling(location.name.rpartition(":")[0])
 
 
 def _unused_caches(names: Iterable[object]) -> list[str]:

@@ -224,7 +224,8 @@ def _asked_for(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> tuple[Axis, .
     """Return navigation axes of the caller's lengths, calibrated as far as they are known.
 
     Frames are in the order of the known axes, fastest last. Starting from the fastest, an axis of
-    the same length is the same axis; after the first mismatch, equal lengths are a coincidence.
+    the same length is the same axis; after the first mismatch, equal lengths are a coincidence. If
+    only the lines are longer than known, frames were recorded while the beam flew back.
     """
     axes = [
         Axis(f"scan_{'xy'[i] if i < 2 else i + 1}", size, navigate=True)
@@ -236,4 +237,8 @@ def _asked_for(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> tuple[Axis, .
             if axis.size != axes[i].size:
                 break
             axes[i] = axis
+    elif len(sizes) == len(known) > 1 and sizes[-1] > known[-1].size:
+        longer = (*known[:-1], replace(known[-1], size=sizes[-1]))
+        if sizes == tuple(axis.size for axis in longer):
+            return longer
     return tuple(reversed(axes))

@@ -303,6 +303,14 @@ class TestNavigationShape:
             ("scan_x", None),
         ]
 
+    def test_lines_with_further_frames_keep_the_steps_of_the_scan(self, tmp_path, keep):
+        """The camera goes on while the beam flies back: `[:, :8]` is the scan."""
+        written = write_acquisition(tmp_path, scan_shape=(2, 8), frame_shape=FRAME, present=20)
+        own = read(written.movie, keep, skip_frames=(0, 2))["axes"]
+        y, x, *signal = read(written.movie, keep, navigation_shape=(10, 2))["axes"]
+        assert [y, x | {"size": 8}, *signal] == own
+        assert x["units"] == "nm"
+
     def test_a_scan_of_another_length_does_not_name_the_axes(self, tmp_path, keep):
         written = write_acquisition(tmp_path, scan_shape=(2, 8), frame_shape=FRAME, present=24)
         axes = read(written.movie, keep, navigation_shape=(8, 3))["axes"][:2]

@@ -78,3 +78,28 @@ class TestOneOfAStack:
         monkeypatch.chdir(stack.parent)
         write_mrc(stack.with_name("1@stack.mrcs"), counting((2, 3, 4), "int16"))
         assert read("1@stack.mrcs")["data"].shape == (2, 3, 4)
+
+
+class TestFormatBehindTheName:
+    """``stack.mrcs:mrcs``, as Xmipp and RELION name it."""
+
+    @pytest.fixture
+    def stack(self, tmp_path):
+        return write_mrc(tmp_path / "stack.map", counting((5, 3, 4), "int16"))
+
+    @pytest.mark.parametrize("name", ["{}:mrcs", "{}:mrc", "2@{}:mrcs"])
+    def test_format_is_ignored(self, stack, name):
+        index = 1 if "@" in name else ...
+        expected = counting((5, 3, 4), "int16")[index]
+        np.testing.assert_array_equal(read(name.format(stack))["data"], expected)
+        fsspec.filesystem("memory").pipe("/stack.map", stack.read_bytes())
+        dataset = read(name.format("memory://stack.map"))
+        np.testing.assert_array_equal(dataset["data"], expected)
+
+    def test_files_of_a_list_may_have_it(self, stack):
+        other = write_mrc(stack.with_name("other.map"), counting((2, 3, 4), "int16"))
+        assert read([f"{stack}:mrcs", other])["data"].shape == (7, 3, 4)
+
+    def test_file_of_that_name_is_that_file(self, stack):
+        other = write_mrc(stack.with_name("stack.map:mrcs"), counting((2, 3, 4), "int16"))
+        assert read(other)["data"].shape == (2, 3, 4)
