@@ -6,7 +6,8 @@
 
 Both install this checkout into `.venv` next to this file; they require Python 3.11 or newer.
 `test` runs ruff, mypy and pytest; with arguments, only pytest. `--unit` runs only the unit tests,
-in parallel and with fewer hypothesis examples: under a minute on two cores.
+in parallel and with fewer hypothesis examples: under a minute on two cores. What needs zarr 3, with
+which HyperSpy cannot be installed, is in `tests/zarr3` and runs in `.venv-zarr3`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 OLDEST = (3, 11)
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+ZARR3 = HERE / ".venv-zarr3"
 
 _TWO_AT_A_TIME = ("pytest", "--numprocesses=2", "--dist=worksteal")
 _UNIT = (
@@ -40,6 +41,7 @@ _ALONE = (
 )
 # The slowest tests first: short ones at the end keep both processes busy.
 _SLOWEST = ("tests/docs", "tests/integration")
+_ZARR3 = "tests/zarr3"
 
 
 def main(arguments: list[str]) -> int:
@@ -53,7 +55,12 @@ def main(arguments: list[str]) -> int:
         return run("-m", "demo", *rest, cwd=HERE)
     if rest[:1] == ["--unit"]:
         return run("-m", *_UNIT, *rest[1:], cwd=HERE)
-    return run("-m", "pytest", *rest, cwd=HERE) if rest else check_all()
+    if not rest:
+        return check_all()
+    if any(_ZARR3 in word for word in rest):
+        install("test-zarr3", ZARR3)
+        return run("-m", "pytest", *rest, cwd=HERE, venv=ZARR3)
+    return run("-m", "pytest", *rest, cwd=HERE)
 
 
 def check_all() -> int:
@@ -68,38 +75,54 @@ def check_all() -> int:
             "tests",
             "--hypothesis-profile=quick",
             "--durations=50",
-            *(f"--ignore={path}" for path in _ALONE),
+            *(f"--ignore={path}" for path in (*_ALONE, _ZARR3)),
         ),
         "pytest, one at a time": ("pytest", "--durations=25", *_ALONE),
+        "pytest with zarr 3": ("pytest", _ZARR3, "--hypothesis-profile=quick"),
     }
+    install("test-zarr3", ZARR3)
     failed = []
     for name, words in checks.items():
         print(f"\n== {name}", flush=True)
-        if run("-m", *words, cwd=HERE):
+        if run("-m", *words, cwd=HERE, venv=ZARR3 if _ZARR3 in words else VENV):
             failed.append(name)
     print("\n" + (f"failed: {', '.join(failed)}" if failed else "all checks passed"))
     return 1 if failed else 0
 
 
-def install(extra: str) -> None:
+def install(extra: str, venv: Path = VENV) -> None:
     """Create the environment if needed, and update it if pyproject.toml has changed."""
-    if not PYTHON.exists():
+    if not python_of(VENV).exists():
         make_venv()
-    stamp = VENV / f"installed-{extra}"
+    stamp = venv / f"installed-{extra}"
     wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + bytes(str(HERE), "utf-8"))
     if stamp.exists() and stamp.read_text() == wanted.hexdigest():
         return
     print(
-        f"installing mrcdist[{extra}] into {VENV}; the first time takes a minute or two", flush=True
+        f"installing mrcdist[{extra}] into {venv}; the first time takes a minute or two", flush=True
     )
     # An interrupted installation must not be mistaken for a complete one next time.
     stamp.unlink(missing_ok=True)
     # uv, because pip takes a quarter of an hour to resolve these dependencies.
     pip = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet", "uv")
-    uv = ("-m", "uv", "pip", "install", "--quiet", "--python", str(PYTHON))
-    if run(*pip) or run(*uv, "--editable", f"{HERE}[{extra}]"):
+    new = (
+        "-m",
+        "uv",
+        "venv",
+        "--quiet",
+        "--allow-existing",
+        "--python",
+        str(python_of(VENV)),
+        str(venv),
+    )
+    uv = ("-m", "uv", "pip", "install", "--quiet", "--python", str(python_of(venv)))
+    if (
+        run(*pip)
+        or (not python_of(venv).exists() and run(*new))
+        or run(*uv, "--editable", f"{HERE}[{extra}]")
+    ):
         sys.exit(
-            f"error: installation failed, see above; if {VENV} is broken, delete it and run again"
+            f"error: installation failed, see above; if {venv} is broken, delete it and run again"
         )
     stamp.write_text(wanted.hexdigest())
 
@@ -122,10 +145,15 @@ def make_venv() -> None:
         sys.exit(f"error: could not create {VENV}, see above; delete it before trying again")
 
 
-def run(*arguments: str, cwd: Path | None = None) -> int:
-    """Run the Python of `.venv` and return its exit status."""
+def python_of(venv: Path) -> Path:
+    """Return the Python of an environment."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def run(*arguments: str, cwd: Path | None = None, venv: Path = VENV) -> int:
+    """Run the Python of an environment and return its exit status."""
     try:
-        return subprocess.call([str(PYTHON), *arguments], cwd=cwd)
+        return subprocess.call([str(python_of(venv)), *arguments], cwd=cwd)
     except KeyboardInterrupt:
         return 130
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mrcdist.write.estimate import WriteReport
     from mrcdist.write.plan import WritePlan
     from mrcdist.write_api import file_writer, plan_write, write_mrc
+    from mrcdist.zarr_api import zarr_store
 
 __all__ = [
     "AccessDeniedError",
@@ -79,6 +80,7 @@ __all__ = [
     "reduce_frames",
     "register_hyperspy",
     "write_mrc",
+    "zarr_store",
 ]
 __version__ = "0.1.0"
 
@@ -105,6 +107,7 @@ _MODULES = {
     "reduce_frames": "mrcdist.reduce_api",
     "register_hyperspy": "mrcdist.interop.rosettasciio",
     "write_mrc": "mrcdist.write_api",
+    "zarr_store": "mrcdist.zarr_api",
 }
 
 

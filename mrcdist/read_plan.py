@@ -142,16 +142,15 @@ class Plan:
     def select(self, which: Any, *, chunks: Any = "auto") -> Plan:
         """Return the plan of some frames, as `frames` takes them; with one navigation axis."""
         numbers = selected_frames(which, self.layout.navigation_shape)
-        layout = replace(self.layout, navigation_shape=numbers.shape)
-        table = numbers if self.source.table is None else self.source.table.ravel()[numbers]
+        source = self.source.select(numbers)
         # A compressed stream is read from its start, once for all frames.
         whole = any(part.compression for part in self.source.parts)
         signal = self.axes[len(self.layout.navigation_shape) :]
         return replace(
             self,
-            source=replace(self.source, layout=layout, table=table),
+            source=source,
             axes=(Axis("frame", len(numbers), navigate=True), *signal),
-            chunks=plan_chunks(layout, -1 if whole else chunks),
+            chunks=plan_chunks(source.layout, -1 if whole else chunks),
             tilts=None,
         )
 

@@ -20,7 +20,7 @@ from mrcdist.planner import make_plan
 from mrcdist.read_plan import Plan
 from mrcdist.warning_notes import Notes
 
-__all__ = ["load_images"]
+__all__ = ["load_images", "plan_image"]
 
 # Of a lazy dataset, larger images stay lazy too. A 1024 × 1024 scan's float32 image is 4 MiB.
 _EAGER_BYTES = 16 * 2**20
@@ -73,21 +73,34 @@ def load_images(
     return {"navigators": navigators, **({"_sig_navigator": fits[0]} if fits else {})}
 
 
-def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+def plan_image(image: FoundImage, plan: Plan) -> Plan:
+    """Return the plan of an image, whose axes are the scan's where it has a pixel for each point.
+
+    Parameters
+    ----------
+    image : FoundImage
+    plan : Plan
+        Of the movie.
+    """
     own = make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
+    axes, notes = _scan_axes(own.axes, plan)
+    return replace(own, axes=tuple(axes), file_notes=(*own.file_notes, *notes))
+
+
+def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    own = plan_image(image, plan)
     later = lazy and own.layout.nbytes > _EAGER_BYTES
     data: Any = own.to_dask() if later else np.array(own.source[...])
-    axes, notes = _scan_axes(own.axes, plan)
-    data = data.reshape(tuple(axis.size for axis in axes))
+    data = data.reshape(tuple(axis.size for axis in own.axes))
     metadata = metadata_dict(image.location.name, header=own.header)
     metadata["General"]["title"] = image.name
     signal = {
         "data": data,
-        "axes": axes_dicts(axes),
+        "axes": axes_dicts(own.axes),
         "metadata": metadata,
         "original_metadata": original_metadata_dict(own.header),
     }
-    return signal, (*own.notes, *notes)
+    return signal, own.notes
 
 
 def _scan_axes(own: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], list[str]]:

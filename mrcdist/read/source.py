@@ -145,6 +145,19 @@ class MrcSource:
         # Splitting the axis of frames and dropping axes of length 1 is always a view.
         return _read_only(block.reshape(selection.result_shape))
 
+    def select(self, positions: Frames) -> MrcSource:
+        """Return the source of the frames at some positions.
+
+        Parameters
+        ----------
+        positions : ndarray of int64, any shape
+            Counted along the navigation axes, the last one fastest; in any order, also repeated.
+            Their shape is that of the navigation axes of the result.
+        """
+        table = positions if self.table is None else self.table.ravel()[positions]
+        layout = replace(self.layout, navigation_shape=positions.shape)
+        return replace(self, layout=layout, table=table)
+
     def cost(self, box: tuple[range, ...], settings: ReadSettings) -> Cost:
         """Return the cost of reading a box, from its plan, without reading it.
 

@@ -82,7 +82,8 @@ class TestALazyPackage:
             "assert {'browse', 'Browser', 'register_hyperspy', 'read_mrc'} <= set(dir(mrcdist))\n"
             "assert 'mrcdist.preview' not in sys.modules\n"
             "from mrcdist import *\n"
-            "assert browse is mrcdist.browse"
+            "assert browse is mrcdist.browse\n"
+            "assert not {'xarray', 'zarr'} & set(sys.modules)"
         )
 
 

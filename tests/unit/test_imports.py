@@ -12,7 +12,10 @@ import mrcdist
 # From the top down: a module imports from its own layer and from those below.
 LAYERS = (
     ("mrcdist", "cli", "batch", "preview", "testing"),
-    ("api", "write_api", "reduce_api", "interop", "compute", "plotting", "validate"),
+    (
+        *("api", "write_api", "reduce_api", "zarr_api", "xarray_api"),
+        *("interop", "compute", "plotting", "validate"),
+    ),
     ("planner", "read_plan", "write", "options", "explain", "plan_html", "dask_array"),
     ("discover", "read"),
     ("storage", "plan"),

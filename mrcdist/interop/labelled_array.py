@@ -1,0 +1,98 @@
+"""A movie, volume or image with its axes, as other libraries' lazy arrays read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.discover.images import find_images
+from mrcdist.errors import MrcdistError
+from mrcdist.format.axis import Axis
+from mrcdist.interop.navigator_images import plan_image
+from mrcdist.read.outer_indexing import OuterIndex, read_outer, take_outer
+from mrcdist.read.source import MrcSource
+from mrcdist.read_plan import Plan
+from mrcdist.warning_notes import Notes
+
+__all__ = ["MOVIE", "LabelledArray", "plan_images"]
+
+# What the main array of a group is called; the others have the names of their images.
+MOVIE = "movie"
+
+
+@dataclass(frozen=True)
+class LabelledArray:
+    """An array-like of a file; it can be pickled and contains no open handles.
+
+    Attributes
+    ----------
+    source : MrcSource
+    axes : tuple of Axis
+        Those of the array. Where they have another shape than the source, which happens with an
+        image of a scan, all of it is read at once.
+    chunk_shape : tuple of int
+        Of the chunks that are read most efficiently; the last one along an axis may be shorter.
+    """
+
+    source: MrcSource
+    axes: tuple[Axis, ...] = field(repr=False)
+    chunk_shape: tuple[int, ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, plan: Plan) -> LabelledArray:
+        """Return the array of a plan, in the plan's axes and chunks."""
+        shape = tuple(axis.size for axis in plan.axes)
+        chunks = plan.chunks if shape == plan.shape else tuple((size,) for size in shape)
+        return cls(plan.source, plan.axes, tuple(max(*axis, 1) for axis in chunks))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return tuple(axis.size for axis in self.axes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Native-endian dtype."""
+        return self.source.dtype
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the axes."""
+        return tuple(axis.name for axis in self.axes)
+
+    def read(self, index: OuterIndex) -> npt.NDArray[Any]:
+        """Read a position, a slice or an array of positions along each axis."""
+        if self.shape == self.source.shape:
+            return read_outer(self.source, index)
+        return take_outer(self.source[...].reshape(self.shape), index)
+
+
+def plan_images(plan: Plan, notes: Notes) -> dict[str, Plan]:
+    """Plan the virtual and external images that were recorded with a movie.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the movie.
+    notes : Notes
+        Of what is unusual about the images, and which ones cannot be read.
+
+    Returns
+    -------
+    dict of str to Plan
+        By names that differ from each other and from `MOVIE`. An image with a pixel per scan point
+        has the axes of the scan.
+    """
+    plans = {}
+    for image in find_images(plan.directory, plan.sidecar, "auto", "auto"):
+        try:
+            found = plan_image(image, plan)
+        except MrcdistError as error:
+            notes.add(f"the image {image.location.name} is left out: {error.problem}")
+            continue
+        notes.add(*(f"the image {image.location.name}: {note}" for note in found.notes))
+        plans[f"{image.name} (image)" if image.name == MOVIE else image.name] = found
+    return plans

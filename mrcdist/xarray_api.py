@@ -1,0 +1,156 @@
+"""The xarray backend "mrcdist": `xarray.open_dataset` and `open_datatree` of MRC files.
+
+xarray finds it by its entry point, and imports it when it is needed; nothing else does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
+
+from mrcdist.api import plan_mrc
+from mrcdist.errors import MrcdistWarning
+from mrcdist.format.axis import Axis
+from mrcdist.interop.labelled_array import MOVIE, LabelledArray, plan_images
+from mrcdist.interop.rosettasciio import metadata_dict, metadata_items, original_metadata_dict
+from mrcdist.options import ReadOptions
+from mrcdist.printable import printable
+from mrcdist.read_plan import Plan
+from mrcdist.warning_notes import Notes
+
+__all__ = ["MrcBackend"]
+
+# The one variable of a dataset.
+_VARIABLE = "data"
+
+_ENDINGS = (".mrc", ".mrcs", ".mrcz", ".st", ".ali", ".rec", ".map", ".ccp4")
+# xarray has `chunks` of its own.
+_OPTIONS = tuple(option.name for option in fields(ReadOptions) if option.name != "chunks")
+
+
+class MrcBackend(BackendEntrypoint):  # type: ignore[misc]
+    """``engine="mrcdist"`` of xarray: a lazy dataset with the variable "data"."""
+
+    description = "Open MRC files, 4D-STEM movies above all, from disks and object stores"
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", *_OPTIONS, "storage_options")
+    supports_groups = True
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Return whether a name ends like that of an MRC file."""
+        if not isinstance(filename_or_obj, str | os.PathLike):
+            return False
+        return os.fspath(filename_or_obj).lower().endswith(_ENDINGS)
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        **options: Any,
+    ) -> xr.Dataset:
+        """Open a file as a dataset, without reading any pixels.
+
+        Parameters
+        ----------
+        filename_or_obj : str or PathLike
+            As for `read_mrc`.
+        drop_variables : str or iterable of str, optional
+            Names of variables and coordinates to leave out.
+        **options
+            Arguments of `plan_mrc`, but for `chunks`, which is xarray's.
+
+        Returns
+        -------
+        xarray.Dataset
+            With the variable "data", a coordinate for each calibrated axis, and the metadata as
+            attributes: single numbers and strings, and ``original_metadata`` as a JSON string.
+        """
+        return _dataset(plan_mrc(filename_or_obj, **options), drop_variables)
+
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        **options: Any,
+    ) -> dict[str, xr.Dataset]:
+        """Open a movie and the images recorded with it as datasets by their paths.
+
+        Returns
+        -------
+        dict of str to xarray.Dataset
+            An empty one at "/", "/movie", and one with the name of each image.
+        """
+        plan = plan_mrc(filename_or_obj, **options)
+        notes = Notes()
+        plans = {MOVIE: plan, **plan_images(plan, notes)}
+        for note in notes:
+            warnings.warn(f"{plan.location.shown}: {printable(note)}", MrcdistWarning, stacklevel=2)
+        groups = {"/": xr.Dataset()}
+        for name, own in plans.items():
+            groups[f"/{name}"] = _dataset(own, drop_variables)
+            if own is not plan:
+                groups[f"/{name}"].attrs["General.title"] = name
+        return groups
+
+    def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:
+        """Open a movie and the images recorded with it as a tree, see `open_groups_as_dict`."""
+        return xr.DataTree.from_dict(self.open_groups_as_dict(filename_or_obj, **options))
+
+
+class _LazyArray(BackendArray):  # type: ignore[misc]
+    """What xarray indexes: reads the positions asked for, without a lock."""
+
+    def __init__(self, array: LabelledArray) -> None:
+        self.array = array
+        self.shape = array.shape
+        self.dtype = array.dtype
+
+    def __getitem__(self, key: Any) -> npt.NDArray[Any]:
+        block: npt.NDArray[Any] = explicit_indexing_adapter(
+            key, self.shape, IndexingSupport.OUTER, self.array.read
+        )
+        return block
+
+
+def _dataset(plan: Plan, dropped: str | Iterable[str] | None) -> xr.Dataset:
+    array = LabelledArray.of(plan)
+    chunks = dict(zip(array.dimensions, array.chunk_shape, strict=True))
+    data = xr.Variable(
+        array.dimensions,
+        LazilyIndexedArray(_LazyArray(array)),
+        encoding={"preferred_chunks": chunks, "source": plan.location.shown},
+    )
+    coordinates = {
+        axis.name: (axis.name, _positions(axis), {"units": axis.units} if axis.units else {})
+        for axis in plan.axes
+        if axis != Axis(axis.name, axis.size, axis.navigate)
+    }
+    dataset = xr.Dataset({_VARIABLE: data}, coordinates, _attributes(plan))
+    names = [dropped] if isinstance(dropped, str) else dropped
+    return dataset.drop_vars(names or [], errors="ignore")
+
+
+def _positions(axis: Axis) -> npt.NDArray[Any]:
+    if axis.values is not None:
+        return np.array(axis.values)
+    return axis.offset + axis.scale * np.arange(axis.size)
+
+
+def _attributes(plan: Plan) -> dict[str, Any]:
+    """Metadata that every format of xarray can save: numbers, strings and lists of them."""
+    known = (plan.sidecar, plan.extended)
+    metadata = metadata_dict(plan.location.name, *known, plan.header, plan.tilts)
+    original = original_metadata_dict(plan.header, *known, plan.tilts)
+    attributes = {".".join(path): value for path, value in metadata_items(metadata)}
+    return {**attributes, "original_metadata": json.dumps(original, allow_nan=False)}

@@ -1,0 +1,17 @@
+"""`zarr_store` where zarr 3 is not installed, as beside HyperSpy."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrcdist import MissingExtraError, zarr_store
+from tests.support.mrc_files import counting, write_mrc
+
+
+def test_a_store_needs_zarr_3(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    if int(zarr.__version__.partition(".")[0]) >= 3:
+        pytest.skip("zarr 3 is installed")
+    path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
+    with pytest.raises(MissingExtraError, match=r"zarr 2.* is installed: a store needs version 3"):
+        zarr_store(path)

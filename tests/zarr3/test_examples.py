@@ -1,0 +1,27 @@
+"""What the documentation shows of Zarr and xarray runs."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+
+from mrcdist import zarr_api
+from tests.docs.pages import PAGES, blocks
+
+pytest.importorskip("zarr", minversion="3", reason="stores need zarr 3")
+
+PAGE = PAGES["docs/howto/zarr-xarray.md"]
+EXAMPLES = {
+    "page": "\n".join(block.code for block in blocks(PAGE, "pycon")),
+    "docstring": zarr_api.zarr_store.__doc__ or "",
+}
+
+
+@pytest.mark.parametrize("where", EXAMPLES)
+def test_examples_run(where, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    test = doctest.DocTestParser().get_doctest(EXAMPLES[where], {}, where, None, 0)
+    assert test.examples
+    told: list[str] = []
+    assert doctest.DocTestRunner(verbose=False).run(test, out=told.append).failed == 0, told
