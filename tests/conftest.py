@@ -15,11 +15,7 @@ from tests.support.examples import PROFILES
 from tests.support.processes import ROOT, isolated_environment
 from tests.support.s3 import S3_SERVERS, Bucket, S3Server, forget_s3
 
-# Two processes that compile orix, which pyxem needs, for the first time spoil each other's files,
-# and every later import ends with a segmentation fault: each worker has a folder for itself.
-os.environ["NUMBA_CACHE_DIR"] = str(
-    ROOT / "build" / "numba" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
-)
+os.environ["NUMBA_CACHE_DIR"] = str(ROOT / "build" / "numba")
 
 for name, profile in PROFILES.items():
     hypothesis.settings.register_profile(name, profile)

@@ -7,11 +7,14 @@ being negative, and such a loop uses no vector instructions.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 __all__ = [
     "LONGEST",
@@ -27,12 +30,47 @@ __all__ = [
 # moments do: 2**16 · 256² / 2.
 LONGEST, LONGEST_WITH_MOMENTS = 2**15, 2**8
 
-# Floats may be added in any order, as vector instructions do; what is not a number stays so.
-_F = TypeVar("_F")
-_compiled = cast(
-    "Callable[[_F], _F]",
-    numba.njit(nogil=True, cache=True, fastmath={"reassoc"}, error_model="numpy"),
-)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _compiled(function: _F) -> _F:
+    """Compile a function once for each combination of array types, and keep the code on disk.
+
+    Numba keeps the code for all types of a function under one name, and numbers the files. Two
+    processes that compile for different types at once can take the same number, and later processes
+    then run code for the wrong type (`numba.core.caching.IndexDataCacheFile.save`). So each
+    combination is a function with a name, and so a file, of its own.
+    """
+    made: dict[tuple[str, ...], Callable[..., Any]] = {}
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        key = tuple(_array_type(each) for each in arguments if isinstance(each, np.ndarray))
+        compiled = made.get(key) or made.setdefault(key, _compile(function, "_".join(key)))
+        return compiled(*arguments)
+
+    return cast("_F", call)
+
+
+def _array_type(array: npt.NDArray[Any]) -> str:
+    """Return what numba distinguishes of an array."""
+    flags = array.flags
+    order = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
+    kind = f"{array.dtype.char}{array.ndim}{order}"
+    return kind + "r" * (not flags.writeable) + "u" * (not flags.aligned)
+
+
+def _compile(function: Callable[..., Any], suffix: str) -> Callable[..., Any]:
+    named = FunctionType(
+        function.__code__, function.__globals__, function.__name__, None, function.__closure__
+    )
+    named.__qualname__ = f"{function.__qualname__}_{suffix}"
+    # Floats may be added in any order, as vector instructions do; what is not a number stays so.
+    njit = functools.partial(numba.njit, nogil=True, fastmath={"reassoc"}, error_model="numpy")
+    try:
+        return cast("Callable[..., Any]", njit(cache=True)(named))
+    except RuntimeError:  # there is no folder in which to keep the code
+        return cast("Callable[..., Any]", njit(named))
 
 
 def _sum_runs(narrow: Any, wide: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 try:
     from mrcdist.compute import compiled
-except (ImportError, RuntimeError):  # numba is an extra, and needs a folder for what it compiles
+except ImportError:  # numba is an extra
     compiled = None  # type: ignore[assignment]
 
 __all__ = ["Reduction", "Tile", "compiled", "join_all", "reduce_block"]

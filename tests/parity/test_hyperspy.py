@@ -12,6 +12,7 @@ import mrcdist
 from mrcdist import MissingExtraError, register_hyperspy
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import KEEPERS, all_frames, sidecar_values, url_of
+from tests.support.compiling import pyxem_to_itself
 from tests.support.mrc_files import counting, write_mrc
 from tests.support.s3 import SECRET_KEY
 
@@ -359,7 +360,9 @@ class TestOtherFiles:
 class TestPyxem:
     @pytest.fixture(autouse=True)
     def _pyxem(self):
-        pytest.importorskip("pyxem", reason="pyxem is not installed")
+        with pyxem_to_itself():
+            pytest.importorskip("pyxem", reason="pyxem is not installed")
+            yield
 
     @pytest.fixture(params=[True, False], ids=["lazy", "eager"])
     def diffraction(self, request, written, registered):

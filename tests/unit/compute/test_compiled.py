@@ -1,0 +1,50 @@
+"""Compiled code is kept on disk such that processes cannot mix it up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT, isolated_environment
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+SUM_FRAMES = """
+import numpy as np
+from mrcdist.compute.compiled import add_frames
+for dtype in {dtypes}:
+    total = np.zeros((2, 3), "int64")
+    add_frames(np.full((5, 2, 3), 7, dtype), total)
+    assert (total == 5 * 7).all()
+"""
+
+
+def sum_frames(dtypes: list[str], **environment: object) -> None:
+    variables = {name: str(value) for name, value in environment.items()}
+    subprocess.run(
+        [sys.executable, "-c", SUM_FRAMES.format(dtypes=dtypes)],
+        env=isolated_environment({"PYTHONPATH": str(ROOT), **variables}),
+        check=True,
+    )
+
+
+def test_code_for_each_type_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """Numbers would be taken twice by processes that compile at once."""
+    sum_frames(["uint8", "uint16"], NUMBA_CACHE_DIR=tmp_path)
+    kept = Counter(path.name.rsplit(".", 2)[0] for path in tmp_path.rglob("*.nbc"))
+    assert len(kept) == 2
+    assert set(kept.values()) == {1}
+
+
+def test_loops_are_compiled_without_a_folder_to_keep_them(tmp_path: Path) -> None:
+    not_a_folder = tmp_path / "file"
+    not_a_folder.touch()
+    sum_frames(
+        ["uint8"],
+        NUMBA_CACHE_DIR=not_a_folder,
+        NUMBA_CACHE_LOCATOR_CLASSES="numba.core.caching.UserProvidedCacheLocator",
+    )
