@@ -36,6 +36,7 @@ Code = Literal[
     "cluster-options-conflict",
     "compressed-twice",
     "compression-unsupported",
+    "compressor-invalid",
     "credentials-missing",
     "data-not-browsable",
     "data-not-reducible",

@@ -41,6 +41,7 @@ def write_mrc(
     overwrite: bool = False,
     resume: bool = False,
     compute: bool = True,
+    compressor: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> WriteReport | Delayed:
     """Write an MRC file: the workers of a cluster write their own blocks, in parallel.
@@ -90,6 +91,9 @@ def write_mrc(
         has kept. The data have to be the same.
     compute : bool, default True
         False returns a Delayed that writes when it is computed.
+    compressor : {"zstd", "lz4", "lz4hc", "zlib", "blosclz", "snappy"}, optional
+        Write MRCZ, of which each section is compressed; metadata become its JSON. Needs the extra
+        ``mrcdist[mrcz]``, on the workers, too.
     storage_options : mapping, optional
         For fsspec. Never shown.
 
@@ -132,6 +136,7 @@ def write_mrc(
         byteorder=byteorder,
         overwrite=overwrite,
         resume=resume,
+        compressor=compressor,
         storage_options=storage_options,
     )
     for note in plan.notes:
@@ -156,6 +161,7 @@ def plan_write(
     byteorder: ByteOrder | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    compressor: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> WritePlan:
     """Plan the writing of a file without computing or writing anything.
@@ -200,6 +206,7 @@ def plan_write(
         byteorder=byteorder,
         overwrite=overwrite,
         resume=resume,
+        compressor=compressor,
     )
 
 

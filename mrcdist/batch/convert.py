@@ -39,6 +39,8 @@ class Conversion:
     byteorder : {"<", ">"} or None
         None for the source's own where its extended header is carried over, else "<".
     statistics, overwrite, resume : bool
+    compressor : str or None
+        To write MRCZ.
     storage_options : mapping
         Of the new file.
     """
@@ -50,6 +52,7 @@ class Conversion:
     statistics: bool = True
     overwrite: bool = False
     resume: bool = False
+    compressor: str | None = None
     storage_options: Mapping[str, Any] | None = None
 
 
@@ -102,6 +105,7 @@ def convert(
     index = _checked(conversion.select, plan.shape)
     axes = [_cropped(axis, part) for axis, part in zip(plan.axes, index, strict=True)]
     records = plan.stored_records
+    mrcz = conversion.compressor is not None
     by_section = records is not None and records.per_section
     writing = plan_write(
         conversion.url,
@@ -114,11 +118,12 @@ def convert(
             ),
         },
         dtype=conversion.dtype,
-        extended_header=_sections(plan, index) if by_section else None,
+        extended_header=_sections(plan, index) if by_section and not mrcz else None,
         byteorder=conversion.byteorder,
         statistics=conversion.statistics,
         overwrite=conversion.overwrite,
         resume=conversion.resume,
+        compressor=conversion.compressor,
         storage_options=conversion.storage_options,
     )
     for note in (*plan.notes, *writing.notes):

@@ -41,6 +41,11 @@ __all__ = ["convert"]
     type=click.Choice(["little", "big"]),
     help="Byte order of the new file (default: little, or that of an extended header).",
 )
+@click.option(
+    "--compressor",
+    type=click.Choice(["zstd", "lz4", "lz4hc", "zlib", "blosclz"]),
+    help="Write MRCZ: each section is compressed.",
+)
 @click.option("--no-statistics", is_flag=True, help="Mark the statistics as undetermined.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @click.option(
@@ -57,6 +62,7 @@ def convert(
     select: str | None,
     dtype: str | None,
     byte_order: str | None,
+    compressor: str | None,
     no_statistics: bool,
     overwrite: bool,
     resume: bool,
@@ -71,6 +77,7 @@ def convert(
     Examples:
       mrcdist convert movie.mrc crop_movie.mrc --select :,:,64:192,64:192
       mrcdist convert s3://bucket/tomogram.mrc.gz tomogram.mrc
+      mrcdist convert tomogram.mrc tomogram.mrcz --compressor zstd
       mrcdist convert 'movie_*.mrc' s3://bucket/20241021_00405_movie.mrc --resume
     """
     from mrcdist.batch.clusters import ClusterOptions
@@ -88,6 +95,7 @@ def convert(
         statistics=not no_statistics,
         overwrite=overwrite,
         resume=resume,
+        compressor=compressor,
         storage_options=file["storage_options"],
     )
     with stopping(ctx, "--resume continues" if resume else ""):

@@ -1,4 +1,4 @@
-"""One blosc chunk: what its header says, and its bytes decompressed.
+"""One blosc chunk: what its header says, and its bytes compressed and decompressed.
 
 Sources: c-blosc's README_CHUNK_FORMAT and c-blosc2's.
 """
@@ -16,8 +16,10 @@ from mrcdist.errors import FormatError, MissingExtraError
 __all__ = [
     "CHUNK_HEADER_BYTES",
     "BloscHeader",
+    "compress",
     "decompress",
     "parse_chunk_header",
+    "require_codec",
 ]
 
 CHUNK_HEADER_BYTES = 16
@@ -143,6 +145,37 @@ def decompress(raw: bytes, header: BloscHeader) -> bytearray:
     return pixels
 
 
+def compress(raw: memoryview, codec: str, typesize: int) -> bytes:
+    """Compress bytes to one chunk of version 2, which all readers know.
+
+    Parameters
+    ----------
+    raw : memoryview
+    codec : str
+    typesize : int
+        Bytes of the items whose bits are shuffled.
+
+    Raises
+    ------
+    MissingExtraError
+    """
+    library = _first_installed(_LIBRARIES[2][:1])
+    chunk: bytes = library.compress(raw, typesize, 1, library.BITSHUFFLE, codec)
+    return chunk
+
+
+def require_codec(codec: str) -> None:
+    """Raise `MissingExtraError` where a codec is not installed."""
+    library = _first_installed(_LIBRARIES[2][:1])
+    if codec not in library.compressor_list():
+        raise MissingExtraError(
+            f"the installed {library.__name__} has no {codec}",
+            code="package-missing",
+            cause="each build of it has codecs of its own",
+            remedy="choose another codec, such as zstd",
+        )
+
+
 def _first_installed(names: tuple[str, ...]) -> Any:
     for name in names:
         try:
@@ -152,7 +185,7 @@ def _first_installed(names: tuple[str, ...]) -> Any:
     raise MissingExtraError(
         f"MRCZ sections of this kind need the package {names[0]}, which is not installed here",
         code="package-missing",
-        cause="decompression is optional",
+        cause="compression is optional",
         remedy=f"{_INSTALL[names[0]]}, on every worker",
     )
 

@@ -218,6 +218,8 @@ class NewHeader:
     records : tuple of int
         NINT and NREAL, which describe the records of SERI and AGAR.
     labels : tuple of str
+    codec : int
+        MRCZ's number of the codec that compresses sections; 0 for none.
     """
 
     nx: int
@@ -234,6 +236,12 @@ class NewHeader:
     exttyp: str = ""
     records: tuple[int, int] = (0, 0)
     labels: tuple[str, ...] = ()
+    codec: int = 0
+
+    @property
+    def mode(self) -> int:
+        """MODE."""
+        return 1000 * self.codec + self.storage.mode
 
     @property
     def data_offset(self) -> int:
@@ -270,24 +278,30 @@ class NewHeader:
                 )
 
 
-def encode_header(header: NewHeader, statistics: Sequence[float] | None) -> bytes:
+def encode_header(
+    header: NewHeader, statistics: Sequence[float] | None, *, packed_bytes: int = 0
+) -> bytes:
     """Lay out the 1024 bytes of a main header.
+
+    In MRCZ, MX, MY and MZ are 0, and the cell is that of all sections.
 
     Parameters
     ----------
     header : NewHeader
     statistics : sequence of four floats, optional
         DMIN, DMAX, DMEAN, RMS deviation from the mean. None: marked as undetermined.
+    packed_bytes : int
+        Bytes of all sections of MRCZ.
     """
     raw = np.zeros((), HEADER_DTYPE.newbyteorder(header.byteorder))
     raw["nx"], raw["ny"], raw["nz"] = header.nx, header.ny, header.nz
-    raw["mode"] = header.storage.mode
+    raw["mode"] = header.mode
     raw["mapc"], raw["mapr"], raw["maps"] = header.axis_order
-    intervals = (header.nx, header.ny, header.mz)
+    intervals = (header.nx, header.ny, header.nz if header.codec else header.mz)
     for stored, cell in enumerate(header.axis_order):
         # MX and CELLA follow the cell's X, Y, Z, sizes follow columns, rows, sections.
         name, size = "xyz"[cell - 1], header.pixel_size[stored]
-        raw[f"m{name}"] = intervals[stored]
+        raw[f"m{name}"] = 0 if header.codec else intervals[stored]
         raw["cella"][name] = 0.0 if size is None else size * intervals[stored]
         raw["origin"][name] = header.origin[stored]
     for angle in ("alpha", "beta", "gamma"):
@@ -305,6 +319,8 @@ def encode_header(header: NewHeader, statistics: Sequence[float] | None) -> byte
         raw["label"][number] = label.ljust(_LABEL_BYTES).encode("ascii")
     encoded = bytearray(raw.tobytes())
     struct.pack_into(header.byteorder + "2h", encoded, 128, *header.records)
+    if header.codec:
+        struct.pack_into(header.byteorder + "q", encoded, 144, packed_bytes)
     if header.storage.imod_flags is not None:
         stamp_and_flags = (IMOD_STAMP, header.storage.imod_flags)
         struct.pack_into(header.byteorder + "2i", encoded, 152, *stamp_and_flags)

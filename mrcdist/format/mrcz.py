@@ -21,12 +21,23 @@ from mrcdist.errors import ArgumentError, FormatError
 from mrcdist.format.blosc import (
     CHUNK_HEADER_BYTES,
     BloscHeader,
+    compress,
     decompress,
     parse_chunk_header,
 )
 from mrcdist.warning_notes import Note
 
-__all__ = ["SectionTable", "SectionWalk", "decode_section"]
+__all__ = [
+    "CODECS",
+    "SectionTable",
+    "SectionWalk",
+    "decode_section",
+    "encode_section",
+    "largest_section",
+]
+
+CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
+"""By their numbers in MODE, which begin at 1."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +232,26 @@ def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) 
             remedy="copy the file again",
         )
     return np.ndarray(shape, dtype, buffer=pixels)
+
+
+def encode_section(raw: memoryview, codec: str, pixel_bytes: int) -> bytes:
+    """Compress one section, with the settings of the mrcz package.
+
+    Parameters
+    ----------
+    raw : memoryview
+        The stored pixels.
+    codec : str
+        One of `CODECS`.
+    pixel_bytes : int
+        Of one pixel, whose bits are shuffled.
+    """
+    return compress(raw, codec, pixel_bytes)
+
+
+def largest_section() -> int:
+    """Return how many bytes a section may have."""
+    return 2**31 - 1 - CHUNK_HEADER_BYTES
 
 
 def _header_of_section(raw: bytes, section_nbytes: int, place: str) -> BloscHeader:

@@ -236,6 +236,16 @@ class Location:
         # Only its bytes tell this file from another one.
         return self.retried(lambda: fresh_copy(fs, path, printable(self.name), self._copy_name))
 
+    def size(self) -> int:
+        """Bytes of the file as it is now."""
+        fs, path = self.filesystem()
+
+        def ask() -> int:
+            fs.invalidate_cache()
+            return int(fs.size(path))
+
+        return self.retried(ask)
+
     def retried(self, call: Callable[[], _Result], *, stranger: bool = False) -> _Result:
         """Call until it works; see `mrcdist.storage.retry`."""
         try:

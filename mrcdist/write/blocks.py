@@ -25,6 +25,7 @@ def writable(
     least: int,
     whole_rows: bool,
     contiguous: bool,
+    whole_frames: bool = False,
 ) -> da.Array:
     """Rechunk an array as far as writing it needs.
 
@@ -39,15 +40,20 @@ def writable(
         A row cannot be split.
     contiguous : bool
         A block has to be one run of bytes, as for a store that takes no bytes between others.
+    whole_frames : bool
+        A frame cannot be split.
     """
     in_order = is_contiguous(array.chunks)
     block = math.prod(array.chunksize[:-1]) * row_bytes(array.chunksize[-1])
-    if (contiguous and not in_order) or (whole_rows and array.numblocks[-1] > 1):
+    split = whole_frames and max(array.numblocks[-2:]) > 1
+    if split or (contiguous and not in_order) or (whole_rows and array.numblocks[-1] > 1):
         target = max(block, _USUAL_BLOCK)
     elif in_order and block < least and array.npartitions > 1:
         target = _USUAL_BLOCK
     else:
         return array
+    if whole_frames:
+        target = max(target, array.shape[-2] * row_bytes(array.shape[-1]))
     return array.rechunk(contiguous_chunks(array.shape, row_bytes, target))
 
 

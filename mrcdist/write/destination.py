@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from mrcdist.write.grid import Between, Grid, Piece
@@ -27,6 +28,10 @@ class Destination(Protocol):
         """What the caller should know of how it is written."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found there when it was begun."""
+
+    @property
     def date(self) -> str:
         """When the file was begun, for its label."""
 
@@ -41,6 +46,25 @@ class Destination(Protocol):
 
     def recall(self, number: int) -> bytes:
         """Return a block's record."""
+
+    def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
+        """Keep a block's compressed sections, and return how many bytes they have."""
+
+    def join_packed(
+        self, start: bytes, blocks: int, nbytes: int, auxiliary: dict[str, bytes]
+    ) -> None:
+        """Join the compressed blocks, and give the file its name.
+
+        Parameters
+        ----------
+        start : bytes
+            What comes first: the header and the extended header.
+        blocks : int
+            Their numbers are 0, 1, …
+        nbytes : int
+            Bytes of all blocks.
+        auxiliary : dict of str to bytes
+        """
 
     def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
         """Write the last cells, and give the file its name.

@@ -16,7 +16,7 @@ from mrcdist.errors import (
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.store_errors import explain_failure
 
-__all__ = ["exists", "interrupted", "write_errors"]
+__all__ = ["exists", "incomplete", "interrupted", "write_errors"]
 
 
 @contextmanager
@@ -69,6 +69,17 @@ def exists(shown: str) -> ArgumentError:
         argument="url",
         cause="a file is not replaced unasked",
         remedy="choose another name, or pass {overwrite=True}",
+    )
+
+
+def incomplete(location: Location, found: int, nbytes: int) -> WriteError:
+    """Build the error for compressed blocks that are not those which were written."""
+    return WriteError(
+        f"{location.shown}: {found} of {nbytes} compressed bytes have arrived",
+        code="write-failed",
+        cause="somebody else has removed or written the blocks beside it",
+        remedy="call again with {overwrite=True}",
+        where=here(location),
     )
 
 

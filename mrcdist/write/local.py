@@ -19,7 +19,7 @@ from mrcdist.errors import AccessDeniedError, ArgumentError, WriteError
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.write.encoded_block import WINDOW, windows
-from mrcdist.write.errors import exists, interrupted
+from mrcdist.write.errors import exists, incomplete, interrupted
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 
 __all__ = ["LocalDestination", "local_grid"]
@@ -52,7 +52,17 @@ class LocalDestination:
     grid: Grid
     date: str = ""
 
-    remarks = ()
+    notes = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """See `Destination.remarks`."""
+        if self.grid.size:
+            return ()
+        return (
+            "the compressed blocks are kept beside the file and copied to it in the end: "
+            "meanwhile, the disk holds them twice",
+        )
 
     @property
     def path(self) -> Path:
@@ -133,7 +143,7 @@ class LocalDestination:
         if free < self.grid.size:
             raise self._full(free)
         with (self.folder / _DATA).open("xb") as file:
-            if on_network(str(self.path)):  # where allocating may mean writing zeros
+            if not self.grid.size or on_network(str(self.path)):  # there, it may write zeros
                 file.truncate(self.grid.size)
             else:
                 os.posix_fallocate(file.fileno(), 0, self.grid.size)
@@ -192,6 +202,43 @@ class LocalDestination:
         with self._explained():
             return (self.folder / f"{number}.block").read_bytes()
 
+    def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
+        """See `Destination.keep_packed`."""
+        if self._is_finished():
+            return sum(map(len, sections))
+        unfinished = self.folder / f"{number}.{os.urandom(4).hex()}.new"
+        with self._explained():
+            with unfinished.open("xb") as file:
+                for section in sections:
+                    file.write(section)
+                nbytes = file.tell()
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self._packed(number))
+        return nbytes
+
+    def join_packed(
+        self, start: bytes, blocks: int, nbytes: int, auxiliary: dict[str, bytes]
+    ) -> None:
+        """See `Destination.join_packed`."""
+        data = self.folder / _DATA
+        with self._explained():
+            if data.exists():  # else the file has its name
+                with data.open("wb") as joined:
+                    joined.write(start)
+                    for number in range(blocks):
+                        with self._packed(number).open("rb") as packed:
+                            shutil.copyfileobj(packed, joined, WINDOW)
+                    size = joined.tell()
+                    joined.flush()
+                    os.fsync(joined.fileno())
+                if size != len(start) + nbytes:
+                    raise incomplete(self.location, size - len(start), nbytes)
+        self.finish([(0, start)], auxiliary)
+
+    def _packed(self, number: int) -> Path:
+        return self.folder / f"{number}.packed"
+
     def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
         """See `Destination.finish`."""
         data = self.folder / _DATA
@@ -241,7 +288,7 @@ class LocalDestination:
         """
         if self.folder.exists() or not self.path.exists():
             return False
-        return self.path.stat().st_size == self.grid.size
+        return self.grid.size in (0, self.path.stat().st_size)
 
     def _has(self, rest: list[Piece]) -> bool:
         """Whether the file has its name, its header, and whatever else was written last."""

@@ -8,6 +8,7 @@ import math
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,28 +20,28 @@ import dask.array as da
 from dask.delayed import Delayed
 from dask.tokenize import tokenize
 
-from mrcdist.errors import ArgumentError
+from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.encode import NewHeader, Storage, choose_storage
+from mrcdist.format.encode import NewHeader, choose_storage
 from mrcdist.storage.location import Location
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.write.auxiliary_files import SUFFIX, scan_axes, sidecar_bytes, tilt_text, with_suffix
 from mrcdist.write.blocks import block_boxes, writable
-from mrcdist.write.contents import Contents, in_angstrom
+from mrcdist.write.contents import Contents
 from mrcdist.write.errors import exists
 from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.extended_header import choose_extended_header
+from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
+from mrcdist.write.mrcz import compress_block, find_codec, join_blocks, json_header
+from mrcdist.write.new_header import Kind, kind_of, new_header
 from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3
-from mrcdist.write.s3_parts import S3Limits, s3_grid
+from mrcdist.write.s3_parts import S3Limits, check_joinable, s3_grid
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
 
 __all__ = ["Kind", "WritePlan", "plan_write"]
-
-Kind = Literal["images", "volume", "volumes"]
-_ISPG = {"images": 0, "volume": 1, "volumes": 401}
 
 # Records that one task merges: few enough that what they carry fits beside the blocks in memory.
 _FAN_IN = 16
@@ -82,7 +83,7 @@ class WritePlan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the file."""
+        """Bytes of the file; of MRCZ, before they are compressed."""
         row = self.header.storage.row_bytes(self.header.nx)
         return self.header.data_offset + self.header.nz * self.header.ny * row
 
@@ -100,13 +101,15 @@ class WritePlan:
         else:
             tasks, remarks = self.array.npartitions, destination.remarks
             requests, encoded = destination.cost(stored)
+        if self.header.codec:
+            remarks = ("sizes are those before compression", *remarks)
         return WriteEstimate(
             self.location.shown,
             tasks,
             self.nbytes,
             stored,
             requests,
-            block if self._stored_as_they_are else block + encoded,
+            block if self._stored_as_they_are and not self.header.codec else block + encoded,
             (*self.notes, *remarks),
         )
 
@@ -118,11 +121,14 @@ class WritePlan:
 
     def _destination(self) -> LocalDestination | S3Destination | None:
         """Where tasks write to in parallel; None where one of them has to write all."""
+        packed = Grid(self.header.data_offset, 1, 0)  # its size is not known before the end
         if self.location.is_local:
             grid = local_grid(Path(self.location.url), self.header.data_offset, self.nbytes)
-            return LocalDestination(self.location, grid)
+            return LocalDestination(self.location, packed if self.header.codec else grid)
         if not is_s3(self.location):
             return None
+        if self.header.codec:
+            return S3Destination(self.location, packed)
         block = math.prod(self.array.chunksize[:-1]) * self.header.storage.row_bytes(
             self.array.chunksize[-1]
         )
@@ -153,9 +159,9 @@ class WritePlan:
             raise
         return WriteReport(
             self.location.shown,
-            self.nbytes,
+            self.location.size() if self.header.codec else self.nbytes,
             self.shape,
-            self.header.storage.mode,
+            self.header.mode,
             statistics,
             time.monotonic() - begun,
         )
@@ -176,7 +182,10 @@ class WritePlan:
             "statistics": self.statistics,
             "overwrite": self.overwrite,
         }
-        return destination.begin(about, overwrite=self.overwrite, resume=self.resume)
+        begun = destination.begin(about, overwrite=self.overwrite, resume=self.resume)
+        for note in begun.notes:
+            warnings.warn(f"{self.location.shown}: {note}", MrcdistWarning, stacklevel=4)
+        return begun
 
     def _graph(self, destination: LocalDestination | S3Destination | None) -> Delayed:
         token = uuid.uuid4().hex[:16]
@@ -202,7 +211,8 @@ class WritePlan:
             name=f"write-mrc-job-{token}",
         )
         kept = destination.kept() if self.resume else frozenset()
-        write, recall, join = (dask.delayed(f) for f in (write_block, recall_block, merge))
+        one = compress_block if self.header.codec else write_block
+        write, recall, join = (dask.delayed(f) for f in (one, recall_block, merge))
         records: list[Delayed] = []
         blocks = self.array.to_delayed(optimize_graph=True).ravel()
         for number, (block, box) in enumerate(
@@ -223,7 +233,10 @@ class WritePlan:
             ]
             level += 1
         beside = dict(self.auxiliary)
-        written = dask.delayed(finish)(
+        last = finish
+        if self.header.codec:
+            last = functools.partial(join_blocks, blocks=self.array.npartitions)
+        written = dask.delayed(last, traverse=False, name=f"write-mrc-last-{token}")(
             job, records[0], self.extended, beside, dask_key_name=f"write-mrc-end-{token}"
         )
         if not kept:
@@ -251,6 +264,7 @@ def plan_write(
     byteorder: ByteOrder | None,
     overwrite: bool,
     resume: bool,
+    compressor: str | None,
 ) -> WritePlan:
     """Decide what the file will be.
 
@@ -260,18 +274,34 @@ def plan_write(
         The data do not fit into an MRC file, or an argument cannot be used.
     """
     storage = choose_storage(contents.array.dtype, dtype)
+    frame_bytes = contents.array.shape[-2] * storage.row_bytes(contents.array.shape[-1])
+    codec = find_codec(compressor, storage, frame_bytes)
     streamed = not (location.is_local or is_s3(location))
     array = writable(
         contents.array,
         storage.row_bytes,
         least=S3Limits().least if is_s3(location) else _LEAST_BLOCK,
         whole_rows=storage.packed,
-        contiguous=streamed or not location.is_local or on_network(location.url),
+        contiguous=bool(codec) or streamed or not location.is_local or on_network(location.url),
+        whole_frames=bool(codec),
     )
     notes: list[str] = []
-    kind = kind or _kind_of(contents)
+    kind = kind or kind_of(contents)
+    if codec and kind == "volumes":
+        raise ArgumentError(
+            f"kind={kind!r} with a compressor",
+            code="kind-invalid",
+            argument="kind",
+            cause="MRCZ has no place for the sections of a volume",
+            remedy='leave the compressor out, or pass kind="images"',
+        )
+    if codec and is_s3(location):
+        check_joinable(array.npartitions, S3Limits())
+    if codec and extended_header is None:
+        extended_header = json_header(contents.metadata)
+        exttyp = "json" if extended_header else None
     extended = choose_extended_header(contents, extended_header, exttyp, records, byteorder)
-    header = _header(contents, storage, kind, extended.byteorder, notes)
+    header = new_header(contents, storage, kind, extended.byteorder, notes)
     notes += extended.notes
     header = dataclasses.replace(
         header,
@@ -279,6 +309,7 @@ def plan_write(
         exttyp=extended.exttyp,
         records=extended.records,
         labels=tuple(labels),
+        codec=codec,
     )
     # One label is mrcdist's own.
     dataclasses.replace(header, labels=("", *header.labels)).check()
@@ -304,65 +335,6 @@ def plan_write(
     )
 
 
-def _kind_of(contents: Contents) -> Kind:
-    """Volumes where an axis says that sections are a length apart; else images."""
-    names = [axis.name for axis in contents.navigation]
-    if names and names[-1] == "z" and in_angstrom(contents.navigation[-1])[0] is not None:
-        if len(names) == 1:
-            return "volume"
-        if names == ["volume", "z"]:
-            return "volumes"
-    return "images"
-
-
-def _header(
-    contents: Contents, storage: Storage, kind: Kind, byteorder: ByteOrder, notes: list[str]
-) -> NewHeader:
-    shape = contents.array.shape
-    if kind not in _ISPG:
-        raise ArgumentError(
-            f"kind={kind!r}",
-            code="kind-invalid",
-            argument="kind",
-            cause="sections are images, slices of one volume, or slices of several",
-            remedy="pass one of " + ", ".join(f'"{name}"' for name in _ISPG),
-        )
-    if (kind == "volume" and len(shape) > 3) or (kind == "volumes" and len(shape) != 4):
-        raise ArgumentError(
-            f"kind={kind!r} for an array of {len(shape)} axes",
-            code="kind-invalid",
-            argument="kind",
-            cause="a volume has three axes, a stack of volumes four",
-            remedy='pass kind="images", or reshape the array',
-        )
-    mz = {"images": 1, "volume": contents.sections, "volumes": shape[-3] if len(shape) > 2 else 1}
-    stored = [contents.axes[-1], contents.axes[-2]]
-    if kind != "images" and len(shape) > 2:
-        stored.append(contents.axes[-3])
-    sizes, origins = zip(*(in_angstrom(axis) for axis in stored), strict=True)
-    notes += [
-        f"the unit {axis.units} of axis {axis.name or number} has no place in the header"
-        for number, axis in enumerate(stored)
-        if axis.units and in_angstrom(axis)[0] is None and scan_axes(contents.navigation) is None
-    ]
-    names = [axis.name for axis in stored]
-    order = ["xyz".index(name) + 1 for name in names if name in ("x", "y", "z")]
-    if len(order) == 2:
-        order.append(6 - sum(order))
-    return NewHeader(
-        nx=shape[-1],
-        ny=shape[-2],
-        nz=contents.sections,
-        storage=storage,
-        byteorder=byteorder,
-        ispg=_ISPG[kind],
-        mz=mz[kind],
-        pixel_size=(*sizes, *(None,) * (3 - len(sizes))),
-        origin=(*origins, *(0.0,) * (3 - len(origins))),
-        axis_order=(order[0], order[1], order[2]) if sorted(order) == [1, 2, 3] else (1, 2, 3),
-    )
-
-
 def _auxiliary(
     location: Location, contents: Contents, sidecar: Literal["auto"] | bool, notes: list[str]
 ) -> dict[str, bytes]:
@@ -374,7 +346,8 @@ def _auxiliary(
     scan = scan_axes(contents.navigation)
     if scan is None or sidecar is False:
         return {}
-    if not stem.endswith(SUFFIX) and sidecar == "auto":
+    found = stem.endswith(SUFFIX) and not location.name.endswith(".mrcz")
+    if not found and sidecar == "auto":
         notes.append(
             f"a scan of {' × '.join(str(axis.size) for axis in contents.navigation)} points is "
             "written as a plain stack, without its shape and calibration: a name that ends in "

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,10 +17,10 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import MissingFileError
 from mrcdist.storage.location import Location
-from mrcdist.write.errors import exists, interrupted, write_errors
+from mrcdist.write.errors import exists, incomplete, interrupted, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
-from mrcdist.write.s3_parts import S3Limits, copied_ranges, segments
-from mrcdist.write.s3_upload import S3Upload, call_once, run_together
+from mrcdist.write.s3_parts import S3Limits, copied_ranges, joined_parts, segments
+from mrcdist.write.s3_upload import S3Upload, call_once, left_by_others, run_together
 
 __all__ = ["S3Destination", "is_s3"]
 
@@ -49,6 +50,8 @@ class S3Destination:
     uploads : tuple of S3Upload
         The file's own, then those of the segments.
     overwrite : bool
+    notes : tuple of str
+        What was found in the store.
     """
 
     location: Location
@@ -57,6 +60,7 @@ class S3Destination:
     date: str = ""
     uploads: tuple[S3Upload, ...] = ()
     overwrite: bool = False
+    notes: tuple[str, ...] = ()
 
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
         """Make room for the file, or find what an earlier call has left.
@@ -95,9 +99,15 @@ class S3Destination:
             begun.abandon()
         found = replace(found, date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"))
         mark = uuid.uuid4().hex
+        objects = self._objects(1 + len(segments(self.grid, self.limits)))
+        others = objects[0].others()
+        if others:
+            found = replace(found, notes=(left_by_others(others),))
         try:
-            for upload in self._objects(1 + len(segments(self.grid, self.limits))):
-                found = replace(found, uploads=(*found.uploads, upload.begin(mark)))
+            for number, upload in enumerate(objects):
+                # A segment's name is this call's own.
+                known = others if number == 0 else frozenset()
+                found = replace(found, uploads=(*found.uploads, upload.begin(mark, known)))
             plan = {
                 "about": about,
                 "date": found.date,
@@ -132,9 +142,7 @@ class S3Destination:
 
     @property
     def _path(self) -> tuple[str, str]:
-        fs, path = self.location.filesystem()
-        bucket, key, _ = fs.split_path(path)
-        return bucket, key
+        return self._path_of(self.location.filesystem()[1])
 
     def _beside(self, name: str) -> str:
         bucket, key = self._path
@@ -180,6 +188,11 @@ class S3Destination:
     @property
     def remarks(self) -> tuple[str, ...]:
         """See `Destination.remarks`."""
+        if not self.grid.size:
+            return (
+                "the compressed blocks are objects beside the file, which the store then copies to "
+                "one; meanwhile, it holds them twice",
+            )
         objects = len(segments(self.grid, self.limits))
         if not objects:
             return ()
@@ -190,6 +203,8 @@ class S3Destination:
 
     def cost(self, nbytes: int) -> tuple[int, int]:
         """See `Destination.cost`."""
+        if not self.grid.size:
+            return 3, nbytes
         encoded = min(self._parts_at_a_time(nbytes) * self.grid.step, nbytes)
         return -(-nbytes // self.grid.step) + 2, encoded
 
@@ -209,7 +224,7 @@ class S3Destination:
         name = self._record_of(number)
         self._put(name, record)
         if not self._is_begun():  # given up while this task was running
-            self._remove([name])
+            self._remove([name, *([] if self.grid.size else [self._packed(number)])])
 
     def recall(self, number: int) -> bytes:
         """See `Destination.recall`."""
@@ -221,19 +236,74 @@ class S3Destination:
 
     def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
         """See `Destination.finish`."""
-        if self._main.is_whole():  # by a task whose worker was lost before it could say so
-            self._forget_records()
-            return
-        for piece in rest:
-            self.write(*piece_bytes(piece))
-        for name, content in auxiliary.items():
-            beside = self.location.sibling(name)
-            self._put(beside.filesystem()[1], content)
-        sizes = [stop - start for start, stop in map(self.grid.span, range(self.grid.cells))]
-        if len(self.uploads) > 1:
-            sizes = self._gather(sizes)
-        self._main.complete(sizes, overwrite=self.overwrite)
+
+        def send() -> list[int]:
+            for piece in rest:
+                self.write(*piece_bytes(piece))
+            sizes = [stop - start for start, stop in map(self.grid.span, range(self.grid.cells))]
+            return self._gather(sizes) if len(self.uploads) > 1 else sizes
+
+        self._complete(send, auxiliary)
+
+    def _complete(self, send: Callable[[], list[int]], auxiliary: dict[str, bytes]) -> None:
+        """Send the last parts, of which `send` returns the sizes with those of all others."""
+        if not self._main.is_whole():  # else by a task whose worker was lost before it said so
+            sizes = send()
+            for name, content in auxiliary.items():
+                beside = self.location.sibling(name)
+                self._put(beside.filesystem()[1], content)
+            self._main.complete(sizes, overwrite=self.overwrite)
         self._forget_records()
+
+    def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
+        """See `Destination.keep_packed`."""
+        packed = b"".join(sections)
+        self._put(self._packed(number), packed)
+        return len(packed)
+
+    def join_packed(
+        self, start: bytes, blocks: int, nbytes: int, auxiliary: dict[str, bytes]
+    ) -> None:
+        """See `Destination.join_packed`."""
+        self._complete(lambda: self._join(start, blocks, nbytes), auxiliary)
+
+    def _join(self, start: bytes, blocks: int, nbytes: int) -> list[int]:
+        """Make parts of the header and the compressed blocks; return their sizes."""
+        names = [self._packed(number) for number in range(blocks)]
+        sizes = self._sizes(names)
+        if sum(sizes) != nbytes:
+            raise incomplete(self.location, sum(sizes), nbytes)
+        parts = joined_parts(len(start), sizes, self.limits)
+        copies = []
+        for part, pieces in enumerate(parts, 1):
+            [(block, low, high), *more] = pieces
+            if not more and block is not None and high - low >= self.limits.least:
+                copies.append(
+                    functools.partial(self._main.copy, part, self._path_of(names[block]), low, high)
+                )
+                continue
+            body = b"".join(
+                start[low:high] if block is None else self._get(names[block], low, high)
+                for block, low, high in pieces
+            )
+            sending = functools.partial(self._main.send, part, memoryview(body))
+            run_together(self.location, [sending], slots=1)
+        run_together(self.location, copies, slots=_COPIES_AT_A_TIME)
+        return [sum(high - low for _, low, high in pieces) for pieces in parts]
+
+    def _sizes(self, names: list[str]) -> list[int]:
+        fs, _ = self.location.filesystem()
+
+        def ask() -> list[int]:
+            fs.invalidate_cache()
+            found = fs.find(self._beside(""), detail=True)
+            return [int(found[name]["size"]) if name in found else 0 for name in names]
+
+        with write_errors(self.location):
+            return self.location.retried(ask)
+
+    def _packed(self, number: int) -> str:
+        return self._beside(f"{number}.{self._main.mark}.packed")
 
     def _gather(self, sizes: list[int]) -> list[int]:
         """Complete the segments and copy them; return the sizes of the copies."""
@@ -243,7 +313,7 @@ class S3Destination:
                 segment.complete(sizes[number * at : (number + 1) * at], overwrite=True)
         ranges = copied_ranges(self.grid, self.limits)
         copies = [
-            functools.partial(self._main.copy, part, self.uploads[1 + number], start, stop)
+            functools.partial(self._main.copy, part, self.uploads[1 + number].path, start, stop)
             for part, (number, start, stop) in enumerate(ranges, 1)
         ]
         run_together(self.location, copies, slots=_COPIES_AT_A_TIME)
@@ -297,7 +367,7 @@ class S3Destination:
 
     def _put(self, path: str, content: bytes) -> None:
         fs, _ = self.location.filesystem()
-        bucket, key, _ = fs.split_path(path)
+        bucket, key = self._path_of(path)
 
         def put() -> None:
             sync(fs.loop, call_once, self.location, "put_object", (bucket, key), Body=content)
@@ -305,7 +375,12 @@ class S3Destination:
         with write_errors(self.location):
             self.location.retried(put)
 
-    def _get(self, path: str) -> bytes:
+    def _get(self, path: str, start: int | None = None, stop: int | None = None) -> bytes:
         fs, _ = self.location.filesystem()
-        found: bytes = self.location.retried(lambda: fs.cat_file(path))
+        found: bytes = self.location.retried(lambda: fs.cat_file(path, start=start, end=stop))
         return found
+
+    def _path_of(self, path: str) -> tuple[str, str]:
+        """Bucket and key."""
+        bucket, key, _ = self.location.filesystem()[0].split_path(path)
+        return bucket, key

@@ -6,6 +6,7 @@ Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dask.utils import format_bytes
@@ -13,7 +14,7 @@ from dask.utils import format_bytes
 from mrcdist.errors import ArgumentError
 from mrcdist.write.grid import Grid
 
-__all__ = ["S3Limits", "copied_ranges", "s3_grid", "segments"]
+__all__ = ["S3Limits", "check_joinable", "copied_ranges", "joined_parts", "s3_grid", "segments"]
 
 # A block is cut in at least as many parts: two of them are encoded at a time, which adds half of
 # the block to the memory that it takes.
@@ -129,3 +130,58 @@ def copied_ranges(grid: Grid, limits: S3Limits) -> list[tuple[int, int, int]]:
         cuts = [size * k // n for k in range(n + 1)]
         ranges += [(number, a, b) for a, b in itertools.pairwise(cuts)]
     return ranges
+
+
+def check_joinable(objects: int, limits: S3Limits) -> None:
+    """Raise `ArgumentError` for more objects than `joined_parts` is sure to join."""
+    if objects < limits.parts // 2:
+        return
+    raise ArgumentError(
+        f"{objects:,} compressed blocks",
+        code="upload-parts-too-many",
+        argument="data",
+        cause=f"an object is made of at most {limits.parts:,} parts: half of them for blocks, half "
+        "for long ones that are cut",
+        remedy="rechunk the array to larger chunks, or write it in several files",
+    )
+
+
+def joined_parts(
+    start: int, sizes: Sequence[int], limits: S3Limits
+) -> list[list[tuple[int | None, int, int]]]:
+    """Cut a header and the objects that follow it into parts.
+
+    Parameters
+    ----------
+    start : int
+        Bytes of the header.
+    sizes : sequence of int
+        Bytes of each object.
+    limits : S3Limits
+
+    Returns
+    -------
+    list of list of (int or None, int, int)
+        The pieces of each part: number of the object, None for the header; first byte and end in
+        it. A part of one piece of an object can be copied by the store.
+    """
+    # Of the parts, half are left to what has to be sent.
+    copied = max(limits.copied, -(-2 * sum(sizes) // limits.parts))
+    parts: list[list[tuple[int | None, int, int]]] = [[(None, 0, start)]]
+    pending = start  # bytes of the last part, if it may grow
+    for number, size in enumerate(sizes):
+        at = 0
+        if 0 < pending < limits.least:
+            lacking = limits.least - pending
+            # What is left of the object has to be a part, or to be sent.
+            at = lacking if size - lacking >= limits.least else size
+            parts[-1].append((number, 0, at))
+            pending += at
+        if at == size:
+            continue
+        rest = size - at
+        cuts = max(1, min(-(-rest // copied), rest // limits.least))
+        edges = [at + rest * cut // cuts for cut in range(cuts + 1)]
+        parts += [[(number, low, high)] for low, high in itertools.pairwise(edges)]
+        pending = rest if rest < limits.least else limits.least
+    return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.retry import Attempts
 from mrcdist.write.errors import exists, write_errors
 
-__all__ = ["S3Upload", "call_once", "run_together"]
+__all__ = ["S3Upload", "call_once", "left_by_others", "run_together"]
 
 _MARK = "mrcdist-write"
 
@@ -50,22 +51,50 @@ class S3Upload:
         bucket, key, _ = fs.split_path(path)
         return bucket, key
 
-    def begin(self, mark: str) -> S3Upload:
-        """Begin the upload."""
-        answer = self._call(
-            "create_multipart_upload",
-            ContentType="application/octet-stream",
-            Metadata={_MARK: mark},
-        )
-        return replace(self, mark=mark, upload=str(answer["UploadId"]))
+    def begin(self, mark: str, others: frozenset[str] | None = None) -> S3Upload:
+        """Begin the upload.
+
+        Parameters
+        ----------
+        mark : str
+        others : frozenset of str, optional
+            Uploads of this object that are open by now, as `open_uploads` lists them. An upload
+            that is begun by a request whose answer is lost is known by not being one of them.
+        """
+        attempts = 0
+
+        async def create() -> Any:
+            nonlocal attempts
+            attempts += 1
+            kind, metadata = "application/octet-stream", {_MARK: mark}
+            return await self._call_once(
+                "create_multipart_upload", ContentType=kind, Metadata=metadata
+            )
+
+        upload = ""
+        try:
+            upload = str(self._retried(create)["UploadId"])
+        finally:
+            if others is not None and (attempts > 1 or not upload):
+                with suppress(MrcdistError):
+                    for lost in self.open_uploads() - others - {upload}:
+                        replace(self, upload=lost).abort()
+        return replace(self, mark=mark, upload=upload)
+
+    def open_uploads(self) -> frozenset[str]:
+        """Return the uploads of this object that were neither completed nor aborted."""
+        _, key = self.path
+        answer = self._call("list_multipart_uploads", Key=None, Prefix=key)
+        found = answer.get("Uploads", ())
+        return frozenset(str(each["UploadId"]) for each in found if each["Key"] == key)
 
     async def send(self, number: int, body: memoryview) -> None:
         """Send a part, once."""
         await self._call_once("upload_part", PartNumber=number, Body=body, UploadId=self.upload)
 
-    async def copy(self, number: int, source: S3Upload, start: int, stop: int) -> None:
+    async def copy(self, number: int, source: tuple[str, str], start: int, stop: int) -> None:
         """Have the store copy a byte range of another object as a part, once."""
-        bucket, key = source.path
+        bucket, key = source
         await self._patient._call_once(
             "upload_part_copy",
             PartNumber=number,
@@ -142,12 +171,16 @@ class S3Upload:
             return False
         return bool(found.get("Metadata", {}).get(_MARK) == self.mark)
 
+    def others(self) -> frozenset[str] | None:
+        """As `open_uploads`; None where they may not be listed."""
+        try:
+            return self.open_uploads()
+        except MrcdistError:
+            return None
+
     def is_open(self) -> bool:
         """Whether it has begun, and was neither completed nor aborted."""
-        _, key = self.path
-        answer = self._call("list_multipart_uploads", Key=None, Prefix=key)
-        found = answer.get("Uploads", ())
-        return (key, self.upload) in {(each["Key"], each["UploadId"]) for each in found}
+        return self.upload in self.open_uploads()
 
     def abort(self) -> None:
         """Give it up."""
@@ -173,11 +206,22 @@ class S3Upload:
         return await call_once(self.location, method, self.path, **arguments)
 
     def _call(self, method: str, **arguments: Any) -> Any:
+        return self._retried(functools.partial(self._call_once, method, **arguments))
+
+    def _retried(self, call: Callable[[], Awaitable[Any]]) -> Any:
         fs, _ = self.location.filesystem()
         with write_errors(self.location):
-            return self.location.retried(
-                lambda: sync(fs.loop, self._call_once, method, **arguments)
-            )
+            return self.location.retried(lambda: sync(fs.loop, call))
+
+
+def left_by_others(uploads: frozenset[str]) -> str:
+    """Name uploads that nobody may ever complete."""
+    names = ", ".join(sorted(uploads))
+    return (
+        f"{len(uploads)} unfinished multipart upload(s) of this object, begun by another program "
+        f"or left by one that was killed, take up space: {names}; if nobody is writing, abort "
+        "them (aws s3api abort-multipart-upload)"
+    )
 
 
 async def call_once(

@@ -10,6 +10,7 @@ import dask.array as da
 from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import exists, write_errors
+from mrcdist.write.mrcz import compressed_sections
 
 __all__ = ["stream"]
 
@@ -50,6 +51,9 @@ def stream(
                 file.write(extended)
                 for block in _blocks(array):
                     numbers = block.compute(scheduler="threads")
+                    if header.codec:
+                        file.writelines(compressed_sections(numbers, header))
+                        continue
                     file.write(encode_pixels(numbers, header.storage, header.byteorder).tobytes())
             for name, content in auxiliary.items():
                 beside_fs, beside = location.sibling(name).filesystem()

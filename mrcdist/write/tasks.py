@@ -16,7 +16,7 @@ from mrcdist.write.grid import block_runs, piece_bytes, split_run
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.statistics import statistics_of
 
-__all__ = ["Job", "finish", "merge", "recall_block", "write_block"]
+__all__ = ["Box", "Job", "finish", "merge", "recall_block", "write_block"]
 
 Box = tuple[tuple[int, int], ...]
 

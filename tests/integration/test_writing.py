@@ -196,11 +196,14 @@ class TestDisk:
 class TestTasksDoneTwice:
     """As after the loss of a worker that has not yet said what it has done."""
 
+    @pytest.mark.parametrize("compressor", [None, "lz4"])
     def test_all_tasks_done_again_after_the_file_is_whole_change_nothing(
-        self, place: tuple[str, dict[str, Any]], tmp_path: Path
+        self, place: tuple[str, dict[str, Any]], tmp_path: Path, compressor: str | None
     ) -> None:
         url, options = place
-        writing = mrcdist.write_mrc(url, chunked(), storage_options=options, compute=False)
+        writing = mrcdist.write_mrc(
+            url, chunked(), storage_options=options, compute=False, compressor=compressor
+        )
         first = writing.compute()
         assert writing.compute() == first
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
@@ -268,8 +271,9 @@ print("done", flush=True)
 
 
 class TestResume:
+    @pytest.mark.parametrize("compressor", [None, "lz4"])
     def test_finished_blocks_are_not_computed_again(
-        self, place: tuple[str, dict[str, Any]], tmp_path: Path
+        self, place: tuple[str, dict[str, Any]], tmp_path: Path, compressor: str | None
     ) -> None:
         url, options = place
         computed = tmp_path / "computed"
@@ -284,10 +288,12 @@ class TestResume:
             token="counting",
         )
         with pytest.raises(RuntimeError):
-            mrcdist.write_mrc(url, array, resume=True, storage_options=options)
+            mrcdist.write_mrc(
+                url, array, resume=True, storage_options=options, compressor=compressor
+            )
         before = len(computed.read_text().splitlines())
         poison.unlink()
-        mrcdist.write_mrc(url, array, resume=True, storage_options=options)
+        mrcdist.write_mrc(url, array, resume=True, storage_options=options, compressor=compressor)
         after = len(computed.read_text().splitlines())
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
         assert after - before < 4
@@ -324,6 +330,16 @@ class TestTasksThatGoOn:
             assert fs.find(url.rpartition("/")[0]) == []
         else:
             assert [each.name for each in tmp_path.iterdir()] == ["ended"]
+
+    def test_compressed_block_that_comes_late_does_not_stay(self, s3_bucket: Bucket) -> None:
+        location = Location.of(s3_bucket.url("late.mrcz"), s3_bucket.storage_options())
+        destination = S3Destination(location, Grid(1024, 1, 0)).begin(
+            {}, overwrite=False, resume=False
+        )
+        destination.abandon()
+        destination.keep_packed(0, iter([b"late"]))
+        destination.keep(0, b"late")
+        assert names_in(s3_bucket) == []
 
     def test_record_that_comes_late_does_not_stay(self, s3_bucket: Bucket) -> None:
         location = Location.of(s3_bucket.url("late.mrc"), s3_bucket.storage_options())
@@ -419,6 +435,19 @@ class TestBucket:
         mrcdist.write_mrc(url, again, storage_options=options, overwrite=True)
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS[::-1])
         assert uploads_in(s3_bucket) == []
+
+    @pytest.mark.usefixtures("cluster")
+    @pytest.mark.parametrize("frames", [3, 20])
+    def test_compressed_blocks_become_one_object(
+        self, s3_bucket: Bucket, options: dict[str, Any], frames: int
+    ) -> None:
+        url = s3_bucket.url("numbers.mrcz")
+        written = mrcdist.write_mrc(url, chunked(frames), storage_options=options, compressor="lz4")
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+        assert names_in(s3_bucket) == ["numbers.mrcz"]
+        assert uploads_in(s3_bucket) == []
+        head = s3_bucket.server.client.head_object(Bucket=s3_bucket.name, Key="numbers.mrcz")
+        assert written.nbytes == head["ContentLength"] < NUMBERS.nbytes
 
     def test_existing_object_stays(self, s3_bucket: Bucket, options: dict[str, Any]) -> None:
         s3_bucket.put("numbers.mrc", b"mine")

@@ -15,7 +15,13 @@ import pytest
 from distributed import Client
 
 import mrcdist
-from mrcdist.errors import AccessDeniedError, ArgumentError, MrcdistError, WriteError
+from mrcdist.errors import (
+    AccessDeniedError,
+    ArgumentError,
+    MrcdistError,
+    MrcdistWarning,
+    WriteError,
+)
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault
 from tests.support.s3 import SECRET_KEY, WRONG_SECRET, Bucket, S3Server
@@ -160,6 +166,34 @@ class TestFailingRequests:
         np.testing.assert_array_equal(
             read_back(url, storage_options=bucket.storage_options()), ONCE
         )
+
+    @pytest.mark.parametrize("for_good", [False, True])
+    def test_upload_of_which_nobody_was_told_is_aborted(
+        self, bucket: Bucket, for_good: bool
+    ) -> None:
+        client = bucket.server.client
+        other = client.create_multipart_upload(Bucket=bucket.name, Key="a.mrc")["UploadId"]
+        lost: list[Exchange] = []
+
+        def respond(exchange: Exchange) -> Fault | None:
+            begins = exchange.method == "POST" and "uploadId" not in exchange.query
+            if not begins or (lost and not for_good):
+                return None
+            lost.append(exchange)
+            return Fault("reset", after=10)  # the upload has begun
+
+        with (
+            CountingProxy(bucket.server, respond) as proxy,
+            dask.config.set({"mrcdist.retries": 1}),
+            pytest.warns(MrcdistWarning, match=other)
+            if not for_good
+            else pytest.raises(WriteError),
+        ):
+            options = proxy.server.storage_options()
+            mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
+        assert lost
+        found = client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", ())
+        assert [each["UploadId"] for each in found] == [other]  # another program's stays
 
     def test_store_that_fails_for_good_is_an_error_that_leaves_nothing(
         self, bucket: Bucket

@@ -1,0 +1,126 @@
+"""MRCZ: tasks compress their sections to files beside, which are joined when their sizes are known.
+
+Where a section begins is known only when all sections before it are compressed. So each block is
+kept, compressed, beside the file that is to be; the last task joins them, in order and without
+having them in memory: on a disk they are copied, in S3 the store copies them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.errors import ArgumentError
+from mrcdist.format.blosc import require_codec
+from mrcdist.format.encode import NewHeader, Storage, encode_header, encode_pixels
+from mrcdist.format.mrcz import CODECS, encode_section, largest_section
+from mrcdist.write.block_record import BlockRecord
+from mrcdist.write.statistics import statistics_of
+from mrcdist.write.tasks import Box, Job
+
+__all__ = ["compress_block", "compressed_sections", "find_codec", "join_blocks", "json_header"]
+
+# Those that the mrcz package reads as they are meant.
+_MODES = (0, 1, 2, 4, 6)
+
+
+def find_codec(compressor: str | None, storage: Storage, frame_bytes: int) -> int:
+    """Return MRCZ's number of a codec; 0 for a file that is not compressed.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such codec, or the frames cannot be compressed.
+    MissingExtraError
+        The library that compresses is not installed.
+    """
+    if compressor is None:
+        return 0
+    if compressor not in CODECS:
+        why = "MRCZ has no such codec"
+    elif storage.mode not in _MODES or storage.imod_flags is not None:
+        why = f"the mrcz package cannot read {'4-bit' if storage.packed else storage.dtype} pixels"
+    elif frame_bytes > largest_section():
+        why = f"a section is one chunk of blosc, of at most {largest_section()} bytes"
+    else:
+        require_codec(compressor)
+        return CODECS.index(compressor) + 1
+    raise ArgumentError(
+        f"compressor={compressor!r}",
+        code="compressor-invalid",
+        argument="compressor",
+        cause=why,
+        remedy=f"pass one of {', '.join(CODECS)}, with int8, int16, uint16, float32 or complex64, "
+        "or leave it out",
+    )
+
+
+def compressed_sections(frames: npt.NDArray[Any], header: NewHeader) -> Iterator[bytes]:
+    """Yield the sections as they are stored.
+
+    Parameters
+    ----------
+    frames : ndarray, shape (..., rows, columns)
+    header : NewHeader
+    """
+    codec, pixel = CODECS[header.codec - 1], np.dtype(header.storage.dtype).itemsize
+    for frame in frames.reshape(-1, *frames.shape[-2:]):
+        raw = encode_pixels(frame, header.storage, header.byteorder)
+        yield encode_section(raw.reshape(-1).data, codec, pixel)
+
+
+def compress_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> BlockRecord:
+    """Compress a block of whole frames, and keep it beside the file.
+
+    Parameters
+    ----------
+    block : ndarray
+    job : Job
+    number : int
+    box : tuple of (int, int)
+        Not needed: blocks are joined by their numbers.
+    """
+    block = np.asarray(block)
+    nbytes = job.destination.keep_packed(number, compressed_sections(block, job.header))
+    record = BlockRecord(nbytes, statistics_of(block) if job.statistics else None)
+    job.destination.keep(number, record.to_bytes())
+    return record
+
+
+def join_blocks(
+    job: Job, record: BlockRecord, extended: bytes, auxiliary: dict[str, bytes], blocks: int
+) -> tuple[float, float, float, float] | None:
+    """Join the compressed blocks behind the header, and give the file its name.
+
+    Returns
+    -------
+    tuple of four floats or None
+        DMIN, DMAX, DMEAN and RMS deviation.
+    """
+    known = record.statistics.summary() if record.statistics else None
+    start = encode_header(job.header, known, packed_bytes=record.nbytes) + extended
+    job.destination.join_packed(start, blocks, record.nbytes, auxiliary)
+    return known
+
+
+def json_header(metadata: Mapping[str, Any]) -> bytes:
+    """Return HyperSpy's metadata as the mrcz package stores them: JSON, EXTTYP "json"."""
+    public = {key: value for key, value in metadata.items() if not str(key).startswith("_")}
+    return json.dumps(_plain(public)).encode() if public else b""
+
+
+def _plain(value: Any) -> Any:
+    """The value in types that JSON has; text for any other."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

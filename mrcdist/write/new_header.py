@@ -1,0 +1,90 @@
+"""The main header of a new file: what sections are, and the calibration of its axes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mrcdist.errors import ArgumentError
+from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.encode import NewHeader, Storage
+from mrcdist.write.auxiliary_files import scan_axes
+from mrcdist.write.contents import Contents, in_angstrom
+
+__all__ = ["Kind", "kind_of", "new_header"]
+
+Kind = Literal["images", "volume", "volumes"]
+_ISPG = {"images": 0, "volume": 1, "volumes": 401}
+
+
+def kind_of(contents: Contents) -> Kind:
+    """Return volumes where an axis says that sections are a length apart; else images."""
+    names = [axis.name for axis in contents.navigation]
+    if names and names[-1] == "z" and in_angstrom(contents.navigation[-1])[0] is not None:
+        if len(names) == 1:
+            return "volume"
+        if names == ["volume", "z"]:
+            return "volumes"
+    return "images"
+
+
+def new_header(
+    contents: Contents, storage: Storage, kind: Kind, byteorder: ByteOrder, notes: list[str]
+) -> NewHeader:
+    """Return the header of an array, without extended header and labels.
+
+    Parameters
+    ----------
+    contents : Contents
+    storage : Storage
+    kind : {"images", "volume", "volumes"}
+    byteorder : {"<", ">"}
+    notes : list of str
+        What has no place in it is added.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    shape = contents.array.shape
+    if kind not in _ISPG:
+        raise ArgumentError(
+            f"kind={kind!r}",
+            code="kind-invalid",
+            argument="kind",
+            cause="sections are images, slices of one volume, or slices of several",
+            remedy="pass one of " + ", ".join(f'"{name}"' for name in _ISPG),
+        )
+    if (kind == "volume" and len(shape) > 3) or (kind == "volumes" and len(shape) != 4):
+        raise ArgumentError(
+            f"kind={kind!r} for an array of {len(shape)} axes",
+            code="kind-invalid",
+            argument="kind",
+            cause="a volume has three axes, a stack of volumes four",
+            remedy='pass kind="images", or reshape the array',
+        )
+    mz = {"images": 1, "volume": contents.sections, "volumes": shape[-3] if len(shape) > 2 else 1}
+    stored = [contents.axes[-1], contents.axes[-2]]
+    if kind != "images" and len(shape) > 2:
+        stored.append(contents.axes[-3])
+    sizes, origins = zip(*(in_angstrom(axis) for axis in stored), strict=True)
+    notes += [
+        f"the unit {axis.units} of axis {axis.name or number} has no place in the header"
+        for number, axis in enumerate(stored)
+        if axis.units and in_angstrom(axis)[0] is None and scan_axes(contents.navigation) is None
+    ]
+    names = [axis.name for axis in stored]
+    order = ["xyz".index(name) + 1 for name in names if name in ("x", "y", "z")]
+    if len(order) == 2:
+        order.append(6 - sum(order))
+    return NewHeader(
+        nx=shape[-1],
+        ny=shape[-2],
+        nz=contents.sections,
+        storage=storage,
+        byteorder=byteorder,
+        ispg=_ISPG[kind],
+        mz=mz[kind],
+        pixel_size=(*sizes, *(None,) * (3 - len(sizes))),
+        origin=(*origins, *(0.0,) * (3 - len(origins))),
+        axis_order=(order[0], order[1], order[2]) if sorted(order) == [1, 2, 3] else (1, 2, 3),
+    )
