@@ -105,6 +105,7 @@ Code = Literal[
     "ranges-unsupported",
     "read-failed",
     "request-refused",
+    "result-name-invalid",
     "results-empty",
     "retries-exhausted",
     "scan-grid-too-large",

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import dask
-import numpy as np
 from dask.system import CPU_COUNT
 from distributed import Client, get_client
 
 from mrcdist.api import plan_mrc
-from mrcdist.compute.bright_disk import locate, sample
-from mrcdist.compute.detectors import AutoDisk, parse_detector
+from mrcdist.compute.one_pass import Compute, InMemory, OnePass, Values
+from mrcdist.compute.partial import PartialStore
 from mrcdist.compute.patterns import (
     MaximumPattern,
     MeanPattern,
@@ -29,16 +30,10 @@ from mrcdist.compute.quantities import (
     Quantity,
     RadialProfile,
     VirtualImage,
-    schedule,
 )
-from mrcdist.compute.reductions import FrameSum
-from mrcdist.compute.results import Array, Dataset, Result
-from mrcdist.compute.schedule import Part, block_frames
+from mrcdist.compute.results import Result
 from mrcdist.compute.submit import compute_in_threads, compute_parts
-from mrcdist.compute.tasks import Work
-from mrcdist.compute.tiles import Reduction
-from mrcdist.errors import ArgumentError, MrcdistWarning
-from mrcdist.progress import Progress
+from mrcdist.errors import MrcdistWarning
 from mrcdist.read_plan import Plan
 
 __all__ = [
@@ -69,6 +64,7 @@ def reduce_frames(
     *,
     region: Any = None,
     client: Client | None = None,
+    resume: str | PathLike[str] | None = None,
     progress: bool = True,
     **options: Any,
 ) -> dict[str, Result]:
@@ -89,6 +85,9 @@ def reduce_frames(
         frames in the order given.
     client : distributed.Client, optional
         Default: the current client, if there is one; else threads of this process.
+    resume : str or PathLike, optional
+        A folder for finished parts. It is made, kept if the pass is interrupted, and deleted at its
+        end; the same call, on this or another cluster, then reads only what is left.
     progress : bool, default True
         Show a progress bar after two seconds.
     **options
@@ -123,79 +122,58 @@ def reduce_frames(
     >>> found["bf"].values.shape, found["mean"].values.shape
     ((4, 8), (8, 16))
     """
-    if not results:
-        raise ArgumentError(
-            "results={}",
-            code="results-empty",
-            argument="results",
-            cause="there is nothing to compute",
-            remedy='name what you want, such as {"mean": MeanPattern()}',
-        )
     plan = data if isinstance(data, Plan) else plan_mrc(data, **options)
     if region is not None:
         plan = plan.select(region)
-    dataset = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
-    run = _Run(plan, client or _current_client(), progress)
-    wanted = _located(results, dataset, run)
-    # Equal reductions, such as the sum for mean and standard deviation, are computed once.
-    reductions: list[Reduction] = []
-    places: dict[str, list[int]] = {}
-    for name, quantity in wanted.items():
-        for reduction in quantity.reductions(dataset):
-            if reduction not in reductions:
-                reductions.append(reduction)
-            places.setdefault(name, []).append(reductions.index(reduction))
-    parts = schedule(dataset, reductions, most_tasks=run.most_tasks, most_sums=_MOST_SUMS)
-    values = run.compute(reductions, parts, "reducing frames")
-    found = {}
-    for name, quantity in wanted.items():
-        loads = tuple(_loader(values, at) for at in places[name])
-        found[name] = quantity.finish(dataset, parts, loads)
-        for note in found[name].notes:
+    client = client or _current_client()
+    threads = _threads(client)
+    compute: Compute = (
+        partial(compute_in_threads, threads=threads)
+        if client is None
+        else partial(compute_parts, client)
+    )
+    limits: dict[str, int] = {}
+    if resume is None:
+        # Where a job goes on must not depend on how many threads there are this time.
+        bytes_tasks = math.ceil(plan.layout.nbytes / _TASK_BYTES)
+        limits["most_tasks"] = max(_TASKS_A_THREAD * threads, bytes_tasks)
+        limits["most_sums"] = _MOST_SUMS
+    the_pass = OnePass(plan, results, **limits)
+    shown = {"label": "reducing frames", "patience": 2.0 if progress else math.inf}
+    with _kept(the_pass, resume) as (values, there):
+        done = the_pass.run(lambda: nullcontext(compute), values, there, **shown)
+    for name, result in done.results.items():
+        for note in result.notes:
             warnings.warn(f"{plan.location.shown}: {name}: {note}", MrcdistWarning, stacklevel=2)
-    return found
+    return done.results
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """Where tasks run."""
+@contextmanager
+def _kept(
+    the_pass: OnePass, resume: str | PathLike[str] | None
+) -> Iterator[tuple[Values, Sequence[int]]]:
+    """Where the values of parts are kept, and the numbers of those that are there."""
+    if resume is None:
+        yield InMemory(), ()
+        return
+    folder = Path(resume).expanduser().absolute()
+    store = PartialStore(
+        folder,
+        the_pass.description(),
+        len(the_pass.parts),
+        lasting=not the_pass.loose_version(),
+        again="go on with the same call",
+    )
+    there = store.open(resume=True)
+    with store.kept_if_any():
+        yield store, there
+        store.finish()
 
-    plan: Plan
-    client: Client | None
-    progress: bool
 
-    @property
-    def most_tasks(self) -> int:
-        """How many tasks suffice."""
-        threads = self._threads()
-        return max(_TASKS_A_THREAD * threads, math.ceil(self.plan.layout.nbytes / _TASK_BYTES))
-
-    def _threads(self) -> int:
-        if self.client is None:
-            return int(dask.config.get("num_workers", None) or CPU_COUNT)
-        return sum(self.client.nthreads().values()) or 1
-
-    def compute(
-        self, reductions: list[Reduction], parts: tuple[Part, ...], title: str
-    ) -> dict[int, tuple[Array, ...]]:
-        """Compute all parts; the values of each by its number."""
-        work = Work(self.plan.source, tuple(reductions), f"reduce-{uuid.uuid4().hex[:8]}")
-        frame = self.plan.dtype.itemsize * len(work.window[0]) * len(work.window[1])
-        sizes = [sum(block_frames(b) for task in part for b in task) * frame for part in parts]
-        patience = 2.0 if self.progress else math.inf
-        values: dict[int, tuple[Array, ...]] = {}
-        with Progress(title, sum(sizes), in_bytes=True, patience=patience) as told:
-
-            def done(number: int, found: tuple[Array, ...]) -> None:
-                values[number] = found
-                told.advance(sizes[number])
-
-            numbered = dict(enumerate(parts))
-            if self.client is None:
-                compute_in_threads(work, numbered, done, threads=self._threads())
-            else:
-                compute_parts(self.client, work, numbered, done)
-        return values
+def _threads(client: Client | None) -> int:
+    if client is None:
+        return int(dask.config.get("num_workers", None) or CPU_COUNT)
+    return sum(client.nthreads().values()) or 1
 
 
 def _current_client() -> Client | None:
@@ -203,26 +181,3 @@ def _current_client() -> Client | None:
         return get_client()
     except ValueError:
         return None
-
-
-def _loader(values: Mapping[int, tuple[Array, ...]], at: int) -> Callable[[int], Array]:
-    return lambda number: values[number][at]
-
-
-def _located(results: Mapping[str, Quantity], data: Dataset, run: _Run) -> dict[str, Quantity]:
-    """Find the bright disk once, if any detector is "bf" or "adf"."""
-    located = dict(results)
-    pattern = None
-    for name, quantity in results.items():
-        detector = getattr(quantity, "detector", None)
-        if isinstance(detector, str):
-            detector = parse_detector(detector)
-        if not isinstance(detector, AutoDisk):
-            continue
-        if pattern is None:
-            reduction = FrameSum(data.layout.frame_shape)
-            tasks = tuple(sample(data.layout.navigation_shape))
-            pattern = np.asarray(run.compute([reduction], (tasks,), "looking for the disk")[0][0])
-        changed: Any = quantity
-        located[name] = dataclasses.replace(changed, detector=locate(detector, pattern))
-    return located

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from fsspec.core import split_protocol
 
-from mrcdist.batch.partial import written
 from mrcdist.batch.picture import result_figure
+from mrcdist.compute.partial import written
 from mrcdist.compute.results import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.interop.rosettasciio import axes_dicts

@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import os
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TextIO
 
-import numpy.typing as npt
-from dask.tokenize import tokenize
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
-import mrcdist
 from mrcdist.batch.clusters import Cluster, ClusterOptions, connect, require_mrcdist
 from mrcdist.batch.lock import OutputLock
 from mrcdist.batch.output import check_outputs, require_absent, write_result
-from mrcdist.batch.partial import PartialStore, partial_folder
-from mrcdist.batch.summary import Summary
-from mrcdist.compute.bright_disk import locate, sample
-from mrcdist.compute.detectors import (
-    AutoDisk,
-    Detector,
-    Everything,
-    MaskFile,
-    Ring,
-    WantedDetector,
-    load_mask,
-)
-from mrcdist.compute.patterns import MeanPattern
-from mrcdist.compute.quantities import (
-    CenterOfMass,
-    Quantity,
-    VirtualImage,
-    schedule,
-)
-from mrcdist.compute.reductions import FrameSum
-from mrcdist.compute.results import Dataset
-from mrcdist.compute.schedule import Part, block_frames
-from mrcdist.compute.submit import compute_once, compute_parts
-from mrcdist.compute.tasks import Ledger, Work, total
-from mrcdist.errors import ArgumentError, MrcdistError
-from mrcdist.progress import Progress
+from mrcdist.batch.summary import ResultSummary, Summary
+from mrcdist.compute.detectors import MaskFile
+from mrcdist.compute.one_pass import Compute, OnePass
+from mrcdist.compute.partial import PartialStore, partial_folder
+from mrcdist.compute.quantities import CenterOfMass, Quantity
+from mrcdist.compute.submit import compute_parts
+from mrcdist.compute.tasks import total
+from mrcdist.errors import MrcdistError
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
@@ -59,10 +35,6 @@ __all__ = ["JobOptions", "computing", "run"]
 # Seconds between lines of progress in the log of a job.
 _LOG_INTERVAL = 30.0
 
-_TITLES = {"bf": "bright field", "adf": "annular dark field"}
-
-Kind = Literal["virtual", "mean", "com"]
-
 
 @dataclass(frozen=True)
 class JobOptions:
@@ -70,36 +42,20 @@ class JobOptions:
 
     Parameters
     ----------
-    kind : {"virtual", "mean", "com"}
-    outputs : tuple of Path
-        At least one; finished parts are kept beside the first.
-    detector : WantedDetector
-        For a virtual image or a centre of mass.
-    radius : float, optional
-        Of the bright disk in pixels, for ``bf`` and ``adf``.
+    results : mapping of str to Quantity
+        What to compute, by name.
+    outputs : mapping of str to tuple of Path
+        At least one for each result; finished parts are kept beside the first of all.
     resume : bool, default False
         Use the parts that an earlier run finished.
     overwrite : bool, default False
         Replace outputs that are there.
     """
 
-    kind: Kind
-    outputs: tuple[Path, ...]
-    detector: WantedDetector = Everything()  # noqa: RUF009 it is frozen
-    radius: float | None = None
+    results: Mapping[str, Quantity]
+    outputs: Mapping[str, tuple[Path, ...]]
     resume: bool = False
     overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        auto = isinstance(self.detector, AutoDisk)
-        if self.radius is not None and not (auto and 0 < self.radius < math.inf):
-            raise ArgumentError(
-                f"--radius {self.radius:g}",
-                code="radius-invalid",
-                argument="radius",
-                cause="it is the radius of the bright disk in pixels, for bf and adf",
-                remedy="leave it out, or use --detector bf --radius R",
-            )
 
 
 def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) -> Summary:
@@ -124,137 +80,93 @@ def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) 
     def say(text: str) -> None:
         print(text, file=stream, flush=True)
 
-    data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
-    detector, asked = _given(options, data)
-    # Which tasks and parts there are does not depend on the detector.
-    parts = schedule(data, _quantity(options, detector or Everything()).reductions(data))
-    outputs = sorted({Path(os.path.realpath(path)) for path in options.outputs})
-    ndim = {"virtual": data.n_navigation, "com": data.n_navigation + 1, "mean": 2}[options.kind]
-    check_outputs(outputs, ndim, panels=options.kind == "com", inputs=_inputs(plan, options))
+    @contextmanager
+    def workers() -> Iterator[Compute]:
+        with computing(where, say) as cluster:
+            yield partial(compute_parts, cluster.client, check=cluster.check)
+
+    the_pass = OnePass(plan, options.results)
+    outputs = {
+        name: sorted({Path(os.path.realpath(path)) for path in paths})
+        for name, paths in options.outputs.items()
+    }
+    inputs = _inputs(plan, options.results)
+    for name, quantity in options.results.items():
+        panels = isinstance(quantity, CenterOfMass)
+        ndim = the_pass.data.n_navigation + panels if name in the_pass.maps else 2
+        check_outputs(outputs[name], ndim, panels=panels, inputs=inputs)
+    everywhere = sorted(path for paths in outputs.values() for path in paths)
+    first = next(iter(options.outputs.values()))[0]
+    loose = the_pass.loose_version()
+    if loose:
+        say(f"an interrupted run cannot be resumed, as {loose}")
     store = PartialStore(
-        partial_folder(Path(os.path.realpath(options.outputs[0]))),
-        _description(plan, options, asked),
-        len(parts),
-        lasting=_is_exact(plan, say),
+        partial_folder(Path(os.path.realpath(first))),
+        the_pass.description(),
+        len(the_pass.parts),
+        lasting=not loose,
     )
     with ExitStack() as locks:
-        for path in outputs:
+        for path in everywhere:
             locks.enter_context(OutputLock(path, say))
-        for path in outputs:
+        for path in everywhere:
             if not (options.overwrite or (options.resume and store.is_own(path))):
                 require_absent(path)
         kept = store.open(resume=options.resume)
-        if detector is None and (found := store.found) is not None:
-            detector = Ring(**found)
-        left = {number: part for number, part in enumerate(parts) if number not in kept}
-        ledger: Ledger = {}
-        pixels, seconds = 0, 0.0
         with store.kept_if_any():
-            if left or detector is None:
-                with computing(where, say) as cluster:
-                    if detector is None:
-                        detector = _find(cluster, plan, data, options)
-                        store.found = dataclasses.asdict(detector)
-                    quantity = _quantity(options, detector)
-                    begun = time.monotonic()
-                    ledger, pixels = _compute(
-                        cluster, plan, data, quantity, parts, left, store, stream
-                    )
-                    seconds = time.monotonic() - begun
-            result = _quantity(options, detector).finish(data, parts, (store.load,))
+            done = the_pass.run(
+                workers, store, kept, interval=_LOG_INTERVAL, stream=stream, patience=0
+            )
             notes = Notes()
             notes.add(*plan.notes)
-            _note_detector(detector, data, notes)
-            notes.add(*result.notes)
-            for path in outputs:
-                lost = write_result(
-                    path, result, origin=plan.location.shown, job=store.job, claim=store.claim
-                )
-                notes.of_file(path.name).add(*lost)
+            for name, result in done.results.items():
+                of_several = f"{name}: " if len(done.results) > 1 else ""
+                notes.add(*(f"{of_several}{note}" for note in result.notes))
+                for path in outputs[name]:
+                    lost = write_result(
+                        path, result, origin=plan.location.shown, job=store.job, claim=store.claim
+                    )
+                    notes.of_file(path.name).add(*lost)
             store.finish()
-    read = total(ledger)
+    read = total(done.ledger)
     return Summary(
-        title=result.title,
         url=plan.location.shown,
-        detector="" if options.kind == "mean" else str(detector),
-        outputs=tuple(map(str, options.outputs)),
-        shape=result.values.shape,
-        dtype=str(result.values.dtype),
-        units=result.units,
-        parts=len(parts),
+        results=tuple(
+            ResultSummary(
+                name=name,
+                title=result.title,
+                detector=str(getattr(done.wanted[name], "detector", "")),
+                outputs=tuple(map(str, options.outputs[name])),
+                shape=result.values.shape,
+                dtype=str(result.values.dtype),
+                units=result.units,
+            )
+            for name, result in done.results.items()
+        ),
+        parts=len(the_pass.parts),
         parts_kept=len(kept),
-        tasks=sum(len(part) for part in left.values()),
+        tasks=sum(len(part) for n, part in enumerate(the_pass.parts) if n not in kept),
         blocks=read.blocks,
-        pixel_bytes=pixels,
+        pixel_bytes=done.pixel_bytes,
         bytes_fetched=read.bytes_fetched,
         bytes_mapped=read.bytes_mapped,
         requests=read.requests,
         retries=read.retries,
-        seconds=seconds,
-        workers=len(ledger),
+        seconds=done.seconds,
+        workers=len(done.ledger),
         notes=tuple(notes),
     )
 
 
-def _given(options: JobOptions, data: Dataset) -> tuple[Detector | None, str]:
-    """The detector, None where it has to be found in the data; and a name for what was asked."""
-    wanted = options.detector
-    if isinstance(wanted, AutoDisk):
-        radius = "" if options.radius is None else f", radius {options.radius!r}"
-        return None, wanted.kind + radius
-    if isinstance(wanted, MaskFile):
-        loaded = load_mask(wanted.path, data.layout.frame_shape)
-        return loaded, f"mask {loaded.digest}"
-    wanted.window(data.layout.frame_shape)  # or there is no pixel in it
-    return wanted, repr(wanted)
-
-
-def _quantity(options: JobOptions, detector: Detector) -> Quantity:
-    if options.kind == "mean":
-        return MeanPattern()
-    if options.kind == "com":
-        return CenterOfMass(detector)
-    if isinstance(options.detector, AutoDisk):
-        return VirtualImage(detector, _TITLES[options.detector.kind])
-    return VirtualImage(detector)
-
-
-def _description(plan: Plan, options: JobOptions, detector: str) -> dict[str, str]:
-    """All that the values of the parts depend on; no secret."""
-    source = plan.source
-    files = [
-        (part.file.version, part.offset, part.frames, part.compression) for part in source.parts
-    ]
-    return {
-        "software": f"mrcdist {mrcdist.__version__}",
-        "quantity": options.kind,
-        "detector": detector,
-        "file": ", ".join(part.file.location.shown for part in source.parts),
-        "version": ", ".join(str(part.file.version) for part in source.parts),
-        "array": f"{plan.shape} {plan.dtype}",
-        "plan": tokenize(files, plan.layout, source.table, plan.chunks),
-    }
-
-
-def _inputs(plan: Plan, options: JobOptions) -> list[StoredFile]:
+def _inputs(plan: Plan, results: Mapping[str, Quantity]) -> list[StoredFile]:
     """The files that are read."""
     files = [part.file for part in plan.source.parts]
-    if isinstance(options.detector, MaskFile):
-        mask = Location.of(options.detector.path)
-        files.append(StoredFile(mask, mask.find_version()))
+    for quantity in results.values():
+        detector = getattr(quantity, "detector", None)
+        if isinstance(detector, MaskFile):
+            mask = Location.of(detector.path)
+            files.append(StoredFile(mask, mask.find_version()))
     return files
-
-
-def _is_exact(plan: Plan, say: Callable[[str], None]) -> bool:
-    """Whether another run can know that it reads the same files."""
-    for part in plan.source.parts:
-        if not part.file.version.exact:
-            say(
-                "an interrupted run cannot be resumed, as another file in the place of "
-                f"{part.file.location.shown} might have the same version: {part.file.version}"
-            )
-            return False
-    return True
 
 
 @contextmanager
@@ -279,56 +191,3 @@ def computing(where: ClusterOptions, say: Callable[[str], None]) -> Iterator[Clu
             cause=str(error),
             remedy="look at the scheduler's log, and go on with --resume",
         ) from None
-
-
-def _find(cluster: Cluster, plan: Plan, data: Dataset, options: JobOptions) -> Ring:
-    """Look for the bright disk in the mean of a few frames, read by the workers."""
-    kind = options.detector.kind if isinstance(options.detector, AutoDisk) else "bf"
-    work = Work(plan.source, (FrameSum(data.layout.frame_shape),), _job_name("sample"))
-    found = compute_once(
-        cluster.client, work, sample(data.layout.navigation_shape), check=cluster.check
-    )
-    return locate(AutoDisk(kind), found.values[0], options.radius)
-
-
-def _compute(
-    cluster: Cluster,
-    plan: Plan,
-    data: Dataset,
-    quantity: Quantity,
-    parts: tuple[Part, ...],
-    left: dict[int, Part],
-    store: PartialStore,
-    stream: TextIO,
-) -> tuple[Ledger, int]:
-    """Compute the parts that are left, and keep each as it comes; and the bytes of their pixels."""
-    work = Work(plan.source, quantity.reductions(data), _job_name(quantity.title))
-    frame = data.layout.dtype.itemsize * len(work.window[0]) * len(work.window[1])
-    sizes = [sum(block_frames(b) for task in part for b in task) * frame for part in parts]
-    to_do = sum(sizes[number] for number in left)
-    progress = Progress(
-        quantity.title,
-        sum(sizes),
-        kept=sum(sizes) - to_do,
-        in_bytes=True,
-        interval=_LOG_INTERVAL,
-        stream=stream,
-        patience=0,
-    )
-
-    def done(number: int, values: tuple[npt.NDArray[Any], ...]) -> None:
-        [only] = values
-        store.save(number, only)
-        progress.advance(sizes[number])
-
-    with progress:
-        return compute_parts(cluster.client, work, left, done, check=cluster.check), to_do
-
-
-def _job_name(title: str) -> str:
-    return f"{title.replace(' ', '_')}-{uuid.uuid4().hex[:8]}"
-
-
-def _note_detector(detector: Detector, data: Dataset, notes: Notes) -> None:
-    if isinstance(detector, Ring) and detector.reaches_outside(data.layout.frame_shape):
-        notes.add(f"{detector} reaches beyond the frame: only the pixels inside count")

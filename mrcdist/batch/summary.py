@@ -11,17 +11,16 @@ from dask.utils import format_bytes
 
 from mrcdist.formatting import shape_words
 
-__all__ = ["Summary"]
+__all__ = ["ResultSummary", "Summary"]
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The end of a job; `str()` of it is for reading.
+class ResultSummary:
+    """What was computed.
 
     Attributes
     ----------
-    title, url : str
-        What was computed, and of what (redacted).
+    name, title : str
     detector : str
         In words; empty where there is none.
     outputs : tuple of str
@@ -30,6 +29,34 @@ class Summary:
     dtype : str
     units : tuple of str
         Of the values.
+    """
+
+    name: str
+    title: str
+    detector: str
+    outputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    units: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield it in words."""
+        yield f"  result    {shape_words(self.shape)} {self.dtype}, in {', '.join(self.units)}"
+        if self.detector:
+            yield f"  detector  {self.detector}"
+        for output in self.outputs:
+            yield f"  written   {output}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The end of a job; `str()` of it is for reading.
+
+    Attributes
+    ----------
+    url : str
+        What was read (redacted).
+    results : tuple of ResultSummary
     parts, parts_kept : int
         Of the job, and those that an earlier run had finished.
     tasks, blocks : int
@@ -50,13 +77,8 @@ class Summary:
         What the reader should know.
     """
 
-    title: str
     url: str
-    detector: str
-    outputs: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
-    units: tuple[str, ...]
+    results: tuple[ResultSummary, ...]
     parts: int
     parts_kept: int
     tasks: int
@@ -84,9 +106,11 @@ class Summary:
         return self.pixel_bytes / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same as JSON-serialisable values."""
+        """Return the same as JSON-serialisable values; a single result's at the top as well."""
+        only = self.results[0] if len(self.results) == 1 else None
         return {
             **dataclasses.asdict(self),
+            **({} if only is None else dataclasses.asdict(only)),
             "bytes": self.bytes,
             "bytes_per_second": self.bytes_per_second,
         }
@@ -94,10 +118,12 @@ class Summary:
     def __str__(self) -> str:
         kept = f", {self.parts_kept} of an earlier run" if self.parts_kept else ""
         lines = [
-            f"{self.title} of {self.url}",
-            f"  result    {shape_words(self.shape)} {self.dtype}, in {', '.join(self.units)}",
-            *([f"  detector  {self.detector}"] if self.detector else []),
-            *(f"  written   {output}" for output in self.outputs),
+            *(
+                line
+                for one in self.results
+                for line in (f"{one.title} of {self.url}", *one.lines())
+            ),
+            *([f"{len(self.results)} results in one pass"] if len(self.results) > 1 else []),
             f"  pixels    {format_bytes(self.pixel_bytes)} in {self.seconds:.1f} s, "
             f"{format_bytes(int(self.bytes_per_second))}/s",
             *(f"  read      {words}" for words in self._read()),

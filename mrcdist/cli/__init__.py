@@ -1,6 +1,6 @@
 """The command line; one module per group of commands."""
 
-from mrcdist.cli.batch import com, mean, virtual
+from mrcdist.cli.batch import com, mean, reduce, virtual
 from mrcdist.cli.check_workers import check_workers
 from mrcdist.cli.convert import convert
 from mrcdist.cli.group import main
@@ -9,5 +9,9 @@ from mrcdist.cli.preview import preview
 
 __all__ = ["main"]
 
-for _command in (info, explain, preview, validate, virtual, mean, com, convert, check_workers):
+for _command in (
+    *(info, explain, preview, validate),
+    *(reduce, virtual, mean, com),
+    *(convert, check_workers),
+):
     main.add_command(_command)

@@ -1,9 +1,10 @@
-"""`virtual`, `mean` and `com`: compute images from a file of any size, on any kind of cluster."""
+"""`reduce` computes several results in one pass; `virtual`, `mean` and `com` are one of them."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,23 @@ from mrcdist.cli.options import (
     file_options,
     plan_from_options,
 )
+from mrcdist.errors import ArgumentError
 
-__all__ = ["com", "mean", "virtual"]
+__all__ = ["com", "mean", "reduce", "virtual"]
 
 Command = Callable[..., Any]
+
+# Of a result: it becomes part of a file name.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_PLACEHOLDER = "{}"
+_AUTOMATIC = ("bf", "adf")
+
+_radius_option = click.option(
+    "--radius",
+    type=float,
+    metavar="PIXELS",
+    help="Radius of the bright disk, for bf and adf (default: from its half-maximum).",
+)
 
 _detector_help = (
     "bf, adf, circle:CY,CX,R, annulus:CY,CX,R1,R2 (in pixels, row before column; pixels at the "
@@ -44,7 +58,8 @@ def _job_options(command: Command) -> Command:
             required=True,
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="Output file (.npy, .zarr, .mrc or .png); may be given more than once.",
+            help="Output file (.npy, .zarr, .mrc or .png); may be given more than once. {} in "
+            "it stands for the name of the result.",
         ),
         chunks_option,
         file_options,
@@ -55,12 +70,7 @@ def _job_options(command: Command) -> Command:
 
 @click.command(short_help="Compute the image of a virtual detector.")
 @click.option("--detector", required=True, metavar="WHICH", help=_detector_help)
-@click.option(
-    "--radius",
-    type=float,
-    metavar="PIXELS",
-    help="Radius of the bright disk, for bf and adf (default: from its half-maximum).",
-)
+@_radius_option
 @_job_options
 @click.pass_context
 def virtual(ctx: click.Context, /, detector: str, radius: float | None, **options: Any) -> None:
@@ -76,7 +86,7 @@ def virtual(ctx: click.Context, /, detector: str, radius: float | None, **option
       mrcdist virtual s3://bucket/20241021_00405_movie.mrc --detector annulus:128,127.5,30,60 \\
         --out adf.zarr --scheduler-file scheduler.json --resume
     """
-    _run(ctx, "virtual", detector, radius, options)
+    _run(ctx, lambda: [("virtual", _virtual(detector, radius))], options)
 
 
 @click.command(short_help="Compute the mean of all frames.")
@@ -89,19 +99,14 @@ def mean(ctx: click.Context, /, **options: Any) -> None:
     Example:
       mrcdist mean s3://bucket/20241021_00405_movie.mrc --out mean.npy --out mean.png --workers 4
     """
-    _run(ctx, "mean", "all", None, options)
+    _run(ctx, lambda: [("mean", _quantities().MeanPattern())], options)
 
 
 @click.command(short_help="Compute the centre of mass of each frame.")
 @click.option(
     "--detector", default="all", show_default=True, metavar="WHICH", help="all, " + _detector_help
 )
-@click.option(
-    "--radius",
-    type=float,
-    metavar="PIXELS",
-    help="Radius of the bright disk, for bf and adf (default: from its half-maximum).",
-)
+@_radius_option
 @_job_options
 @click.pass_context
 def com(ctx: click.Context, /, detector: str, radius: float | None, **options: Any) -> None:
@@ -114,25 +119,126 @@ def com(ctx: click.Context, /, detector: str, radius: float | None, **options: A
     Example:
       mrcdist com movie.mrc --detector circle:128,127.5,30 --out com.npy --jobqueue slurm.yaml
     """
-    _run(ctx, "com", detector, radius, options)
+    _run(ctx, lambda: [("com", _com(detector, radius))], options)
+
+
+@click.command(short_help="Compute several results in one pass.")
+@click.option(
+    "--virtual",
+    "virtuals",
+    multiple=True,
+    metavar="NAME=WHICH",
+    help="Image of a detector, by a name of your choice; may be given more than once: "
+    + _detector_help,
+)
+@click.option("--com", "has_com", is_flag=True, help="Centre of mass of each frame.")
+@click.option(
+    "--com-detector", default="all", show_default=True, metavar="WHICH", help="Detector of --com."
+)
+@click.option("--mean", "has_mean", is_flag=True, help="Mean of all frames.")
+@click.option("--sum", "has_sum", is_flag=True, help="Sum of all frames.")
+@click.option("--max", "has_max", is_flag=True, help="Largest value of each pixel.")
+@click.option("--std", "has_std", is_flag=True, help="Standard deviation of each pixel.")
+@_radius_option
+@_job_options
+@click.pass_context
+def reduce(
+    ctx: click.Context,
+    /,
+    virtuals: tuple[str, ...],
+    has_com: bool,
+    com_detector: str,
+    has_mean: bool,
+    has_sum: bool,
+    has_max: bool,
+    has_std: bool,
+    radius: float | None,
+    **options: Any,
+) -> None:
+    """Compute several results while the file is read once.
+
+    Each result has a name, which takes the place of {} in --out: that of --virtual, or com,
+    mean, sum, max or std. A further result costs little, as each byte is read once for all.
+
+    \b
+    Example:
+      mrcdist reduce movie.mrc --virtual bf=bf --virtual adf=annulus:128,127.5,30,60 \\
+        --com --mean --std --out "results/{}.npy" --out "results/{}.png" --resume
+    """
+
+    def wanted() -> list[tuple[str, Any]]:
+        make = _quantities()
+        detectors = [_named(text) for text in virtuals]
+        of_com = [("com", com_detector)] if has_com else []
+        automatic = [which for _, which in (*detectors, *of_com) if which in _AUTOMATIC]
+
+        def radius_of(which: str) -> float | None:
+            return radius if which in _AUTOMATIC or not automatic else None
+
+        pairs = [(name, _virtual(which, radius_of(which))) for name, which in detectors]
+        pairs += [(name, _com(which, radius_of(which))) for name, which in of_com]
+        pairs += [
+            (name, quantity())
+            for name, quantity, asked in (
+                ("mean", make.MeanPattern, has_mean),
+                ("sum", make.SumPattern, has_sum),
+                ("max", make.MaximumPattern, has_max),
+                ("std", make.StandardDeviation, has_std),
+            )
+            if asked
+        ]
+        return pairs
+
+    _run(ctx, wanted, options)
+
+
+def _quantities() -> Any:
+    """Imported late: commands that only inspect files do not need distributed."""
+    from mrcdist import reduce_api
+
+    return reduce_api
+
+
+def _virtual(detector: str, radius: float | None) -> Any:
+    from mrcdist.compute.detectors import parse_detector
+
+    return _quantities().VirtualImage(parse_detector(detector, radius))
+
+
+def _com(detector: str, radius: float | None) -> Any:
+    from mrcdist.compute.detectors import parse_detector
+
+    return _quantities().CenterOfMass(parse_detector(detector, radius))
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Split NAME=WHICH."""
+    name, equals, which = text.partition("=")
+    if not equals or not _NAME.fullmatch(name):
+        raise ArgumentError(
+            f"--virtual {text}",
+            code="result-name-invalid",
+            argument="virtuals",
+            cause="a result has a name of letters, digits, '_', '-' and '.', for its files",
+            remedy="give name and detector, such as --virtual bf=circle:128,128,30",
+        )
+    return name, which
 
 
 def _run(
-    ctx: click.Context, kind: Any, detector: str, radius: float | None, options: dict[str, Any]
+    ctx: click.Context, wanted: Callable[[], list[tuple[str, Any]]], options: dict[str, Any]
 ) -> None:
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
-    as_json = options.pop("as_json")
+    as_json, outputs = options.pop("as_json"), options.pop("outputs")
     with stopping(ctx):
         # Imported late: commands that only inspect files do not need distributed.
         from mrcdist.batch.clusters import ClusterOptions
         from mrcdist.batch.run_job import JobOptions, run
-        from mrcdist.compute.detectors import parse_detector
 
+        pairs = wanted()
         job = JobOptions(
-            kind=kind,
-            outputs=options.pop("outputs"),
-            detector=parse_detector(detector),
-            radius=radius,
+            results=dict(pairs),
+            outputs=_outputs([name for name, _ in pairs], outputs),
             resume=options.pop("resume"),
             overwrite=options.pop("overwrite"),
         )
@@ -144,3 +250,28 @@ def _run(
         print_json(summary.as_dict())
     else:
         say(str(summary))
+
+
+def _outputs(names: Sequence[str], outputs: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
+    """The files of each result."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ArgumentError(
+                f"two results are called {name}",
+                code="result-name-invalid",
+                cause="they would have the same files",
+                remedy=f"give --virtual another name than {name}",
+            )
+    for path in outputs:
+        if len(names) > 1 and _PLACEHOLDER not in str(path):
+            raise ArgumentError(
+                f"--out {path}",
+                code="out-invalid",
+                argument="outputs",
+                cause=f"{len(names)} results would have one file",
+                remedy=f'put {_PLACEHOLDER} in its name: --out "{_PLACEHOLDER}{path.suffix}"',
+            )
+    return {
+        name: tuple(Path(str(path).replace(_PLACEHOLDER, name)) for path in outputs)
+        for name in names
+    }

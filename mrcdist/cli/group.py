@@ -22,6 +22,7 @@ __all__ = ["main"]
 _REMEDIES: dict[str, str] = {
     "chunks-invalid": 'pass auto, a size such as "256 MiB", or a length for each axis '
     "(-1: the whole axis): 32,256,-1,-1",
+    "results-empty": "add --mean, --com, --std or --virtual bf=bf",
 }
 
 # Set it to see where an error comes from.

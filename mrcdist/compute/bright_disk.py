@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.compute.detectors import AutoDisk, Ring, adf_ring
+from mrcdist.compute.detectors import Ring
 from mrcdist.compute.schedule import Task
 from mrcdist.errors import ArgumentError
 
-__all__ = ["SAMPLED_FRAMES", "find_disk", "locate", "sample"]
+__all__ = ["SAMPLED_FRAMES", "find_disk", "sample"]
 
 # Twice the mean squared distance from the centre ÷ the squared radius of a circle of the same area:
 # 1 for a disk, 1.5 for two touching disks.
@@ -25,7 +25,7 @@ SAMPLED_FRAMES = 32
 _SAMPLED_BY_A_TASK = 4
 
 
-def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
+def find_disk(pattern: npt.NDArray[Any]) -> Ring:
     """Return centre and radius of the bright disk, defined by its half-maximum.
 
     A median filter over 3 × 3 pixels removes hot pixels. The threshold is half-way between the
@@ -39,8 +39,6 @@ def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
     ----------
     pattern : ndarray, shape (rows, columns)
         A mean diffraction pattern.
-    radius : float, optional
-        In pixels; overrides the radius found.
 
     Returns
     -------
@@ -77,7 +75,7 @@ def find_disk(pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
             f"{cx:.1f} and {spread:.2f} times as spread out as a disk",
             remedy=remedy,
         )
-    return Ring(cy, cx, 0.0, found if radius is None else radius)
+    return Ring(cy, cx, 0.0, found)
 
 
 def _median(pattern: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -115,15 +113,3 @@ def sample(navigation_shape: tuple[int, ...]) -> list[Task]:
     ]
     step = _SAMPLED_BY_A_TASK
     return [tuple(blocks[i : i + step]) for i in range(0, count, step)]
-
-
-def locate(wanted: AutoDisk, pattern: npt.NDArray[Any], radius: float | None = None) -> Ring:
-    """Return the bright disk of a mean pattern, or the annulus around it.
-
-    Raises
-    ------
-    ArgumentError
-        There is no round bright disk, or no space for an annulus.
-    """
-    disk = find_disk(pattern, radius)
-    return adf_ring(disk, pattern.shape[:2]) if wanted.kind == "adf" else disk

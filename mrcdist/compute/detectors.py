@@ -232,9 +232,51 @@ class Mask:
 
 @dataclass(frozen=True)
 class AutoDisk:
-    """The bright disk ("bf") or the annulus around it ("adf"), to be located in the data."""
+    """The bright disk ("bf") or the annulus around it ("adf"), to be located in the data.
+
+    Parameters
+    ----------
+    kind : {"bf", "adf"}
+    radius : float, optional
+        Of the bright disk in pixels; overrides the radius found.
+    """
 
     kind: Literal["bf", "adf"]
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.radius is not None and not 0 < self.radius < math.inf:
+            raise _radius_invalid(self.radius)
+
+    @property
+    def title(self) -> str:
+        """Of its virtual image."""
+        return {"bf": "bright field", "adf": "annular dark field"}[self.kind]
+
+    def located(self, disk: Ring, shape: FrameShape) -> Ring:
+        """Return the detector that is meant, where the bright disk is known.
+
+        Raises
+        ------
+        ArgumentError
+            There is no space for an annulus.
+        """
+        radius = disk.outer if self.radius is None else self.radius
+        disk = Ring(disk.cy, disk.cx, 0.0, radius)
+        return adf_ring(disk, shape) if self.kind == "adf" else disk
+
+    def __str__(self) -> str:
+        return self.kind + ("" if self.radius is None else f", radius {self.radius!r}")
+
+
+def _radius_invalid(radius: float) -> ArgumentError:
+    return ArgumentError(
+        f"--radius {radius:g}",
+        code="radius-invalid",
+        argument="radius",
+        cause="it is the radius of the bright disk in pixels, for bf and adf",
+        remedy="leave it out, or use --detector bf --radius R",
+    )
 
 
 @dataclass(frozen=True)
@@ -270,23 +312,27 @@ def load_mask(path: str, shape: FrameShape) -> Mask:
 WantedDetector = Everything | Ring | AutoDisk | MaskFile
 
 
-def parse_detector(text: str) -> WantedDetector:
+def parse_detector(text: str, radius: float | None = None) -> WantedDetector:
     """Parse ``bf``, ``adf``, ``all``, ``circle:CY,CX,R``, ``annulus:CY,CX,R1,R2`` or ``*.npy``.
 
     Parameters
     ----------
     text : str
         Rows before columns, in pixels.
+    radius : float, optional
+        Of the bright disk in pixels, for ``bf`` and ``adf``.
 
     Raises
     ------
     ArgumentError
         The text is none of these, or the radii are invalid.
     """
+    if text == "bf" or text == "adf":
+        return AutoDisk("bf" if text == "bf" else "adf", radius)
+    if radius is not None:
+        raise _radius_invalid(radius)
     if text == "all":
         return Everything()
-    if text == "bf" or text == "adf":
-        return AutoDisk("bf" if text == "bf" else "adf")
     if text.endswith(".npy"):
         return MaskFile(text)
     kind, _, listed = text.partition(":")

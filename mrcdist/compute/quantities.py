@@ -15,6 +15,7 @@ from mrcdist.compute.detectors import (
     Detector,
     Mask,
     MaskFile,
+    Ring,
     load_mask,
     parse_detector,
 )
@@ -102,7 +103,7 @@ class VirtualImage:
             image,
             data.navigation_axes,
             label="counts, summed over the detector",
-            notes=_zeros_note(data),
+            notes=(*_outside_note(detector, data), *_zeros_note(data)),
         )
 
 
@@ -142,6 +143,7 @@ class CenterOfMass:
                 for axis, position in zip(data.signal_axes, pixels, strict=True)
             ]
         )
+        outside = _outside_note(as_detector(self.detector, data), data)
         empty = int(np.count_nonzero(mass == 0))
         note = f"positions without intensity on the detector, which are NaN: {empty:,}"
         return Result(
@@ -151,7 +153,7 @@ class CenterOfMass:
             names=("y", "x"),
             units=tuple(axis.units or "px" for axis in data.signal_axes),
             contrast="signed",
-            notes=(note,) if empty else (),
+            notes=(*outside, *((note,) if empty else ())),
         )
 
 
@@ -300,6 +302,12 @@ def as_detector(wanted: AnyDetector | str | Array, data: Dataset) -> Detector:
 def _pixel_sums(wanted: AnyDetector | str | Array, data: Dataset, *, moments: bool) -> PixelSums:
     detector = as_detector(wanted, data)
     return PixelSums(detector, detector.window(data.layout.frame_shape), moments=moments)
+
+
+def _outside_note(detector: Detector, data: Dataset) -> tuple[str, ...]:
+    if isinstance(detector, Ring) and detector.reaches_outside(data.layout.frame_shape):
+        return (f"{detector} reaches beyond the frame: only the pixels inside count",)
+    return ()
 
 
 def _zeros_note(data: Dataset) -> tuple[str, ...]:

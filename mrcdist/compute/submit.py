@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from distributed import Client, Future
 
-from mrcdist.compute.schedule import Part, Task
+from mrcdist.compute.schedule import Part
 from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
 
-__all__ = ["compute_in_threads", "compute_once", "compute_parts"]
+__all__ = ["compute_in_threads", "compute_parts"]
 
 # Tasks that the scheduler is given at a time: enough to fill a large cluster and to let an adaptive
 # one grow, few enough that the memory of scheduler and client does not grow with the file.
@@ -126,17 +126,6 @@ def compute_in_threads(
     finally:
         pool.shutdown(cancel_futures=True)
     return ledger
-
-
-def compute_once(
-    client: Client, work: Work, tasks: Sequence[Task], *, check: Callable[[], None] = _nothing
-) -> PartialResult:
-    """Compute a few tasks and join them all."""
-    values: list[Any] = []
-    ledger = compute_parts(
-        client, work, {0: tuple(tasks)}, lambda _, found: values.append(found), check=check
-    )
-    return PartialResult(values[0], ledger)
 
 
 def _submit(client: Client, shared: Future, work: Work, number: int, part: Part) -> Future:

@@ -13,9 +13,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import dask
 import matplotlib.image
@@ -28,12 +29,13 @@ from distributed import Client
 from distributed.scheduler import KilledWorker, WorkerState
 
 import mrcdist
+from mrcdist import MeanPattern, VirtualImage
 from mrcdist.batch.check_workers import check_workers
 from mrcdist.batch.clusters import ClusterOptions, connect
-from mrcdist.batch.partial import PartialStore
 from mrcdist.batch.run_job import JobOptions, run
 from mrcdist.cli import main
 from mrcdist.compute.detectors import Ring
+from mrcdist.compute.partial import PartialStore
 from mrcdist.errors import FileChangedError, MrcdistError
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Fault, first
@@ -329,7 +331,7 @@ class TestFailures:
         plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
         os.utime(movie, ns=(1, 1))
         out = movie.with_name("out.npy")
-        order = JobOptions("virtual", (out,), Ring(*CENTRE, 0, RADIUS))
+        order = JobOptions({"bf": VirtualImage(Ring(*CENTRE, 0, RADIUS))}, {"bf": (out,)})
         with pytest.raises(FileChangedError):
             run(plan, order, ClusterOptions(address(cluster)), io.StringIO())
         assert not out.exists()
@@ -343,7 +345,7 @@ class TestFailures:
         assert "whole frames" in told
         plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
         movie.unlink()
-        order = JobOptions("mean", (movie.with_name("out.npy"),))
+        order = JobOptions({"mean": MeanPattern()}, {"mean": (movie.with_name("out.npy"),)})
         before = scheduled(cluster)
         with pytest.raises(MrcdistError):
             run(plan, order, ClusterOptions(address(cluster)), io.StringIO())
@@ -519,3 +521,94 @@ class TestCheckWorkers:
         assert {worker.problem for worker in report.workers} == {
             "no answer from the storage in 0.5 s"
         }
+
+
+class TestSeveralResults:
+    """`mrcdist reduce`: one pass, one job."""
+
+    JOB = (
+        *("--virtual", "bf=bf", "--virtual", "ring=annulus:17,11,6,9.5", "--com"),
+        *("--com-detector", "circle:17,11,5", "--mean", "--max", "--std"),
+    )
+    EXPECTED: ClassVar = {
+        "bf": virtual(ring(0, RADIUS)),
+        "ring": virtual(ring(6, 9.5)),
+        "com": centre_of_mass(ring(0, RADIUS)),
+        "mean": DATA.mean(axis=(0, 1)),
+        "max": DATA.max(axis=(0, 1)),
+    }
+
+    def check(self, folder: Path) -> None:
+        for name, expected in self.EXPECTED.items():
+            np.testing.assert_array_equal(np.load(folder / f"{name}.npy"), expected)
+        np.testing.assert_allclose(np.load(folder / "std.npy"), DATA.std(axis=(0, 1)), rtol=1e-12)
+
+    def test_interrupted_job_goes_on_with_all_its_results(
+        self, cluster: Client, movie: Path
+    ) -> None:
+        out = movie.parent / "results"
+        out.mkdir()
+        job = ["reduce", movie, *self.JOB, *SHAPE, "--out", out / "{}.npy"]
+        job += ["--scheduler", address(cluster)]
+        save = PartialStore.save
+
+        def interrupting(self: PartialStore, number: int, values: Sequence[np.ndarray]) -> None:
+            if len(parts_in(out / "bf.npy")) == 3:
+                raise KeyboardInterrupt
+            save(self, number, values)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(PartialStore, "save", interrupting)
+            assert "go on with --resume" in mrcdist_fails(*job, status=130)
+        told = mrcdist_fails(*job, "--resume", "--sum")
+        assert "results: bf VirtualImage, " in told
+        summary = mrcdist_json(*job, "--resume")
+        self.check(out)
+        assert (summary["parts"], summary["parts_kept"]) == (N_BLOCKS, 3)
+        # Each byte once, for all results.
+        assert (summary["blocks"], summary["tasks"]) == (N_BLOCKS - 3, N_BLOCKS - 3)
+        assert summary["pixel_bytes"] == DATA.nbytes * (N_BLOCKS - 3) // N_BLOCKS
+        assert [result["name"] for result in summary["results"]] == [*self.EXPECTED, "std"]
+        assert summary["results"][0]["outputs"] == [str(out / "bf.npy")]
+        assert sorted(path.name for path in out.iterdir()) == sorted(
+            f"{name}.npy" for name in (*self.EXPECTED, "std")
+        )
+
+    def test_each_result_has_its_own_files(self, cluster: Client, movie: Path) -> None:
+        outputs = ["--out", movie.parent / "{}.npy", "--out", movie.parent / "{}.mrc"]
+        done = CliRunner().invoke(
+            main,
+            [str(word) for word in (
+                "reduce", movie, *self.JOB, *SHAPE, *outputs, "--scheduler", address(cluster)
+            )],
+            catch_exceptions=False,
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        self.check(movie.parent)
+        for name in (*self.EXPECTED, "std"):
+            assert f"  written   {movie.parent / name}.mrc" in done.stdout
+        assert "6 results in one pass" in done.stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ((), "there is nothing to compute"),
+            (("--virtual", "circle:1,2,3"), "name of letters"),
+            (("--virtual", "../bf=bf"), "name of letters"),
+            (("--virtual", "mean=bf", "--mean"), "two results are called mean"),
+            (("--virtual", "a=circle:17,11,5", "--radius", "3"), "--radius 3"),
+        ],
+    )
+    def test_results_that_cannot_be_written_are_refused_before_anything_is_read(
+        self, movie: Path, arguments: tuple[str, ...], said: str
+    ) -> None:
+        out = ["--out", movie.parent / "{}.npy", "--scheduler", "tcp://127.0.0.1:9"]
+        assert said in mrcdist_fails("reduce", movie, *arguments, *SHAPE, *out)
+
+    def test_several_results_are_not_written_to_one_file(self, movie: Path) -> None:
+        told = mrcdist_fails(
+            "reduce", movie, "--mean", "--max", *SHAPE, "--out", movie.parent / "a.npy",
+            "--scheduler", "tcp://127.0.0.1:9",
+        )  # fmt: skip
+        assert "2 results would have one file" in told
+        assert 'put {} in its name: --out "{}.npy"' in told

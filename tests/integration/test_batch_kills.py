@@ -206,7 +206,7 @@ class TestInterruptFromTheTerminal:
 def test_error_says_what_is_kept(cluster: Client, movie: Path) -> None:
     """Not only Ctrl-C: whatever ends a job."""
     out = movie.with_name("mean.npy")
-    from mrcdist.batch.partial import PartialStore
+    from mrcdist.compute.partial import PartialStore
     from mrcdist.errors import MrcdistError
 
     save = PartialStore.save

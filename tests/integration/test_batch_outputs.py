@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from mrcdist.batch.partial import PartialStore
+from mrcdist.compute.partial import PartialStore
 from tests.support.gate import gate
 from tests.support.jobs import (
     DATA,

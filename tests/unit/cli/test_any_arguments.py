@@ -62,7 +62,7 @@ ANY = st.one_of(
     ),
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8),
 )
-COMPUTING = ("virtual", "mean", "com", "check-workers", "convert")
+COMPUTING = ("reduce", "virtual", "mean", "com", "check-workers", "convert")
 # Where a job runs: given by the test.
 CLUSTER = ("scheduler", "scheduler_file", "jobqueue", "workers", "threads", "memory_limit")
 

@@ -1,12 +1,13 @@
-"""Finished parts of a job, in a folder beside the output, for as long as the job is unfinished."""
+"""Finished parts of a pass, in a folder, for as long as the pass is unfinished."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +32,7 @@ def partial_folder(output: Path) -> Path:
 class PartialStore:
     """A folder with a description of the job and a ``.npy`` file for each finished part.
 
+    The file of a part holds one array after the other, as `numpy.save` writes them to an open file.
     A job has an ID, which is part of the names of its files and which a run that resumes it takes
     over: what another job left, or writes at the same time, is never taken for its own.
 
@@ -44,6 +46,8 @@ class PartialStore:
         Parts of the whole job.
     lasting : bool, default True
         Whether a later run can know that it reads the same data: only then parts are kept.
+    again : str
+        How to go on with what is kept.
     """
 
     def __init__(
@@ -53,8 +57,10 @@ class PartialStore:
         n_parts: int,
         *,
         lasting: bool = True,
+        again: str = "go on with --resume",
     ) -> None:
         self.folder = folder
+        self._again = again
         self._n_parts = n_parts
         self._lasting = lasting
         self._finished = False
@@ -155,7 +161,7 @@ class PartialStore:
         except BaseException as error:
             note = self._leave()
             # That nothing is kept matters to who stopped the job, not for an error.
-            if "--resume" in note or not isinstance(error, Exception):
+            if self._again in note or not isinstance(error, Exception):
                 error.add_note(note)
             raise
 
@@ -170,20 +176,20 @@ class PartialStore:
         if kept and self._lasting:
             return (
                 f"{kept} of {self._n_parts} parts are finished and kept in {self.folder}; "
-                "go on with --resume"
+                f"{self._again}"
             )
         self.remove()
         return "nothing is kept"
 
     @property
-    def found(self) -> dict[str, float] | None:
+    def found(self) -> Mapping[str, float] | None:
         """What the job found out before its first part."""
-        found: dict[str, float] | None = self._state.get("found")
+        found: Mapping[str, float] | None = self._state.get("found")
         return found
 
     @found.setter
-    def found(self, found: Mapping[str, float]) -> None:
-        self._write(found=dict(found))
+    def found(self, found: Mapping[str, float] | None) -> None:
+        self._write(found=found)
 
     def require(self) -> None:
         """Raise if another job, or somebody, took the folder away.
@@ -208,8 +214,8 @@ class PartialStore:
         stamp = self._read().get("outputs", {}).get(str(output))
         return stamp is not None and stamp == _stamp(output)
 
-    def save(self, number: int, values: npt.NDArray[Any]) -> None:
-        """Keep a part: it is there as a whole, or not at all.
+    def save(self, number: int, values: Sequence[npt.NDArray[Any]]) -> None:
+        """Keep the arrays of a part: they are there as a whole, or not at all.
 
         Raises
         ------
@@ -218,10 +224,11 @@ class PartialStore:
         """
         self.require()
         with write_whole(self._path(number)) as file:
-            np.save(file, values)
+            for array in values:
+                np.save(file, array)
 
-    def load(self, number: int) -> npt.NDArray[Any]:
-        """Return the values of a part.
+    def load(self, number: int, which: int = 0) -> npt.NDArray[Any]:
+        """Return one of the arrays of a part.
 
         Raises
         ------
@@ -229,7 +236,10 @@ class PartialStore:
             The file is damaged.
         """
         try:
-            values: npt.NDArray[Any] = np.load(self._path(number), allow_pickle=False)
+            with self._path(number).open("rb") as file:
+                for _ in range(which):
+                    _skip_array(file)
+                values: npt.NDArray[Any] = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise ReadError(
                 f"{self._path(number)} cannot be read",
@@ -269,10 +279,14 @@ class PartialStore:
     def _is_whole(self, number: int) -> bool:
         """Whether a part is there, and as long as it says: power may have failed."""
         try:
-            np.load(self._path(number), mmap_mode="r", allow_pickle=False)
+            with self._path(number).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                _skip_array(file)
+                while file.tell() < size:
+                    _skip_array(file)
+                return file.tell() == size
         except (OSError, ValueError, EOFError):
             return False
-        return True
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -286,6 +300,13 @@ class PartialStore:
         self._state |= changes
         with write_whole(self.folder / _DESCRIPTION) as file:
             file.write(json.dumps(self._state, indent=2, ensure_ascii=False).encode())
+
+
+def _skip_array(file: IO[bytes]) -> None:
+    """Go past an array that `numpy.save` wrote."""
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    file.seek(math.prod(shape) * dtype.itemsize, os.SEEK_CUR)
 
 
 def _stamp(path: Path) -> list[int] | None:

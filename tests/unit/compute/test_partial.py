@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcdist.batch.partial import PartialStore, write_whole
+from mrcdist.compute.partial import PartialStore, write_whole
 from mrcdist.errors import ArgumentError, MrcdistError, ReadError
 
 JOB = {"software": "mrcdist 1", "version": "10 bytes", "detector": "bf"}
@@ -22,7 +22,7 @@ class TestPartialStore:
         store = PartialStore(folder, JOB, 3)
         assert store.open(resume=False) == []
         store.found = {"cy": 1.5}
-        store.save(1, np.arange(4))
+        store.save(1, [np.arange(4)])
         again = PartialStore(folder, JOB, 3)
         assert again.open(resume=True) == [1]
         assert again.found == {"cy": 1.5}
@@ -30,12 +30,30 @@ class TestPartialStore:
         again.remove()
         assert not folder.exists()
 
+    def test_a_part_may_hold_several_arrays(self, tmp_path):
+        store = PartialStore(tmp_path / "out", JOB, 3)
+        store.open(resume=False)
+        arrays = [np.arange(4), np.ones((2, 3), "uint8"), np.float32([1.5])]
+        store.save(2, arrays)
+        for which, expected in enumerate(arrays):
+            got = store.load(2, which)
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(got, expected)
+        [part] = store.folder.glob("part-00002*.npy")
+        whole = part.read_bytes()
+        for length in range(1, len(whole)):
+            part.write_bytes(whole[:length])
+            found = PartialStore(tmp_path / "out", JOB, 3).open(resume=True)
+            assert (found == [2]) == (length in (160, 160 + 134))
+        part.write_bytes(whole + b"x")
+        assert PartialStore(tmp_path / "out", JOB, 3).open(resume=True) == []
+
     @pytest.mark.parametrize("finished", [0, 1])
     def test_a_failure_leaves_the_folder_only_if_there_is_a_part_in_it(self, tmp_path, finished):
         store = PartialStore(tmp_path / "out.npy.partial", JOB, 3)
         store.open(resume=False)
         for number in range(finished):
-            store.save(number, np.arange(4))
+            store.save(number, [np.arange(4)])
         with pytest.raises(KeyboardInterrupt), store.kept_if_any():
             raise KeyboardInterrupt
         assert store.folder.exists() == bool(finished)
@@ -81,12 +99,12 @@ class TestPartialStore:
     @pytest.mark.parametrize("bytes_left", [0, 7, 130])
     def test_a_damaged_part_is_computed_again_when_the_job_is_resumed(self, tmp_path, bytes_left):
         store = self.with_a_part(tmp_path)
-        store.save(1, np.ones(2))
+        store.save(1, [np.ones(2)])
         [part] = store.folder.glob("part-00000*.npy")
         part.write_bytes(part.read_bytes()[:bytes_left])
         again = PartialStore(store.folder, JOB, 3)
         assert again.open(resume=True) == [1]
-        again.save(0, np.zeros(2))
+        again.save(0, [np.zeros(2)])
         np.testing.assert_array_equal(again.load(0), np.zeros(2))
 
     def test_other_files_in_the_folder_of_parts_stay(self, tmp_path):
@@ -113,7 +131,7 @@ class TestPartialStore:
     def with_a_part(self, tmp_path):
         store = PartialStore(tmp_path / "out", JOB, 3)
         store.open(resume=False)
-        store.save(0, np.zeros(2))
+        store.save(0, [np.zeros(2)])
         return store
 
     def test_failure_says_how_many_parts_are_kept_and_where(self, tmp_path):
@@ -160,9 +178,9 @@ class TestPartsOfOneJob:
         new = PartialStore(tmp_path / "out", {**JOB, "detector": "adf"}, 2)
         new.open(resume=False)
         with pytest.raises(MrcdistError, match="no longer this job's") as lost:
-            old.save(0, np.zeros(2))
+            old.save(0, [np.zeros(2)])
         assert lost.value.code == "job-lost"
-        new.save(0, np.ones(2))
+        new.save(0, [np.ones(2)])
         np.testing.assert_array_equal(new.load(0), np.ones(2))
 
     def test_late_failure_of_a_lost_job_leaves_the_other_jobs_parts(self, tmp_path):
@@ -170,7 +188,7 @@ class TestPartsOfOneJob:
         old.open(resume=False)
         new = PartialStore(tmp_path / "out", {**JOB, "detector": "adf"}, 2)
         new.open(resume=False)
-        new.save(0, np.ones(2))
+        new.save(0, [np.ones(2)])
         with pytest.raises(KeyboardInterrupt) as stopped, old.kept_if_any():
             raise KeyboardInterrupt
         assert stopped.value.__notes__ == ["another job has taken over"]
@@ -181,7 +199,7 @@ class TestPartsOfOneJob:
     def test_part_with_another_jobs_id_is_not_taken(self, tmp_path):
         store = PartialStore(tmp_path / "out", JOB, 2)
         store.open(resume=False)
-        store.save(0, np.zeros(2))
+        store.save(0, [np.zeros(2)])
         [part] = store.folder.glob("part-*.npy")
         part.rename(store.folder / part.name.replace("part-00000", "part-00001"))
         np.save(store.folder / "part-00000-abcdef012345.npy", np.ones(2))
@@ -192,14 +210,14 @@ class TestPartsOfOneJob:
         store.open(resume=False)
         shutil.rmtree(store.folder)
         with pytest.raises(MrcdistError, match="no longer this job's"):
-            store.save(0, np.zeros(2))
+            store.save(0, [np.zeros(2)])
 
 
 class TestVersionThatCannotTell:
     def interrupted(self, folder, *, lasting):
         store = PartialStore(folder, JOB, 3, lasting=lasting)
         store.open(resume=False)
-        store.save(0, np.zeros(2))
+        store.save(0, [np.zeros(2)])
         return store
 
     def test_parts_are_not_used_again(self, tmp_path):

@@ -1,0 +1,320 @@
+"""One pass over the frames for several results, whoever runs it: here, on a cluster, as a job."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Protocol, cast
+
+import numpy as np
+from dask.tokenize import tokenize
+
+from mrcdist.compute.bright_disk import find_disk, sample
+from mrcdist.compute.detectors import AutoDisk, Everything, Ring, parse_detector
+from mrcdist.compute.quantities import (
+    Quantity,
+    VirtualImage,
+    as_detector,
+    schedule,
+)
+from mrcdist.compute.reductions import FrameSum
+from mrcdist.compute.results import Array, Dataset, Result
+from mrcdist.compute.schedule import MOST_SUM_PARTS, Part, block_frames
+from mrcdist.compute.tasks import Ledger, Work
+from mrcdist.compute.tiles import Reduction
+from mrcdist.errors import ArgumentError
+from mrcdist.plan.limits import MOST_TASKS
+from mrcdist.progress import Progress
+from mrcdist.read_plan import Plan
+
+__all__ = ["Compute", "Finished", "InMemory", "OnePass", "Values"]
+
+Compute = Callable[[Work, Mapping[int, Part], Callable[[int, Sequence[Array]], None]], Ledger]
+"""Computes parts, and hands over each part's number and values: an array per reduction."""
+
+
+class Values(Protocol):
+    """Keeps the values of finished parts."""
+
+    found: Mapping[str, float] | None
+    """The bright disk, once it is found."""
+
+    def save(self, number: int, values: Sequence[Array]) -> None:
+        """Keep the values of a part."""
+
+    def load(self, number: int, which: int) -> Array:
+        """Return one of the values of a part."""
+
+
+class InMemory:
+    """Values of parts, for as long as this object lives."""
+
+    found: Mapping[str, float] | None = None
+
+    def __init__(self) -> None:
+        self._values: dict[int, Sequence[Array]] = {}
+
+    def save(self, number: int, values: Sequence[Array]) -> None:
+        """Keep the values of a part."""
+        self._values[number] = values
+
+    def load(self, number: int, which: int) -> Array:
+        """Return one of the values of a part."""
+        return self._values[number][which]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a pass.
+
+    Attributes
+    ----------
+    results : dict of str to Result
+    wanted : dict of str to Quantity
+        What they are of, with the detectors that were found.
+    ledger : Ledger
+        What each process has read.
+    pixel_bytes : int
+        Of the pixels that were computed with.
+    seconds : float
+        Of computing.
+    """
+
+    results: dict[str, Result] = field(repr=False)
+    wanted: dict[str, Quantity]
+    ledger: Ledger = field(repr=False)
+    pixel_bytes: int
+    seconds: float
+
+
+class OnePass:
+    """Several results that are computed from one reading of each byte.
+
+    Parameters
+    ----------
+    plan : Plan
+    results : mapping of str to Quantity
+        What to compute, by name.
+    most_tasks, most_sums : int
+        Maximum number of tasks, and of parts where results are as large as a frame.
+
+    Raises
+    ------
+    ArgumentError
+        Nothing is asked for; the data have no frames to reduce, or a detector has no pixel in them.
+
+    Attributes
+    ----------
+    plan : Plan
+    data : Dataset
+    wanted : dict of str to Quantity
+        With detectors that are read and checked.
+    parts : tuple of Part
+    maps : set of str
+        Names of the results with a value, or a few, per frame.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        results: Mapping[str, Quantity],
+        *,
+        most_tasks: int = MOST_TASKS,
+        most_sums: int = MOST_SUM_PARTS,
+    ) -> None:
+        if not results:
+            raise ArgumentError(
+                "no results are asked for",
+                code="results-empty",
+                argument="results",
+                cause="there is nothing to compute",
+                remedy='name what you want, such as results={"mean": MeanPattern()}',
+            )
+        self.plan = plan
+        self.data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
+        self.wanted = {name: _understood(each, self.data) for name, each in results.items()}
+        # Which tasks and parts there are does not depend on where the disk is.
+        made = {name: each.reductions(self.data) for name, each in self._located(None).items()}
+        self.parts = schedule(
+            self.data, _distinct(made.values()), most_tasks=most_tasks, most_sums=most_sums
+        )
+        self.maps = {name for name, some in made.items() if all(one.per_frame for one in some)}
+        self._needs_disk = any(
+            isinstance(_detector(each), AutoDisk) for each in self.wanted.values()
+        )
+
+    def description(self) -> dict[str, str]:
+        """All that the values of the parts depend on; no secret."""
+        source = self.plan.source
+        files = [
+            (part.file.version, part.offset, part.frames, part.compression) for part in source.parts
+        ]
+        wanted = self.wanted
+        detectors = [_detector(each) for each in wanted.values()]
+        others = [each for each in wanted.values() if _detector(each) is None]
+        return {
+            "software": f"mrcdist {version('mrcdist')}",
+            "results": ", ".join(
+                f"{name} {type(one).__name__}" for name, one in self.wanted.items()
+            ),
+            "detector": "; ".join(
+                str(one) if isinstance(one, AutoDisk) else repr(one)
+                for one in detectors
+                if one is not None
+            ),
+            "file": ", ".join(part.file.location.shown for part in source.parts),
+            "version": ", ".join(str(part.file.version) for part in source.parts),
+            "array": f"{self.plan.shape} {self.plan.dtype}",
+            "plan": tokenize(files, self.plan.layout, source.table, self.plan.chunks, others),
+        }
+
+    def loose_version(self) -> str:
+        """Say why another run cannot know that it reads the same files; empty if it can."""
+        for part in self.plan.source.parts:
+            if not part.file.version.exact:
+                return (
+                    f"another file in the place of {part.file.location.shown} might have the same "
+                    f"version: {part.file.version}"
+                )
+        return ""
+
+    def run(
+        self,
+        connect: Callable[[], AbstractContextManager[Compute]],
+        values: Values,
+        kept: Iterable[int] = (),
+        **progress: Any,
+    ) -> Finished:
+        """Compute the parts that are left, and make the results of all.
+
+        Parameters
+        ----------
+        connect : callable
+            Called only if there is something left; gives what computes, for as long as it is
+            needed.
+        values : Values
+            Where the values of parts are kept.
+        kept : iterable of int
+            Numbers of the parts that are there already.
+        **progress
+            For `Progress`.
+        """
+        there = set(kept)
+        left = {number: part for number, part in enumerate(self.parts) if number not in there}
+        disk = None if values.found is None else Ring(**values.found)
+        ledger: Ledger = {}
+        pixels, seconds = 0, 0.0
+        with ExitStack() as connected:
+            lost = self._needs_disk and disk is None
+            compute = connected.enter_context(connect()) if left or lost else None
+            if compute is not None and lost:
+                disk = self._find_disk(compute)
+                values.found = dataclasses.asdict(disk)
+            wanted = self._located(disk)
+            made = {name: each.reductions(self.data) for name, each in wanted.items()}
+            reductions = _distinct(made.values())
+            if compute is not None:
+                begun = time.monotonic()
+                title = next(iter(wanted.values())).title if len(wanted) == 1 else "results"
+                told = {"label": title, **progress}
+                ledger, pixels = self._compute(compute, reductions, left, values, told)
+                seconds = time.monotonic() - begun
+        results = {}
+        for name, each in wanted.items():
+            loads = tuple(_loader(values, reductions.index(one)) for one in made[name])
+            results[name] = each.finish(self.data, self.parts, loads)
+        return Finished(results, wanted, ledger, pixels, seconds)
+
+    def _located(self, disk: Ring | None) -> dict[str, Quantity]:
+        return {name: _with_disk(each, disk, self.data) for name, each in self.wanted.items()}
+
+    def _find_disk(self, compute: Compute) -> Ring:
+        """Look for the bright disk in the mean of a few frames, read by the workers."""
+        shape = self.data.layout.frame_shape
+        found: list[Sequence[Array]] = []
+        compute(
+            _work(self.plan, [FrameSum(shape)]),
+            {0: tuple(sample(self.data.layout.navigation_shape))},
+            lambda _, values: found.append(values),
+        )
+        return find_disk(np.asarray(found[0][0]))
+
+    def _compute(
+        self,
+        compute: Compute,
+        reductions: Sequence[Reduction],
+        left: Mapping[int, Part],
+        values: Values,
+        progress: Mapping[str, Any],
+    ) -> tuple[Ledger, int]:
+        """Compute the parts that are left, and keep each; and the bytes of their pixels."""
+        work = _work(self.plan, reductions)
+        frame = self.plan.dtype.itemsize * len(work.window[0]) * len(work.window[1])
+        sizes = [sum(block_frames(b) for task in part for b in task) * frame for part in self.parts]
+        to_do = sum(sizes[number] for number in left)
+        total = sum(sizes)
+        told = Progress(total=total, kept=total - to_do, in_bytes=True, **progress)
+
+        def done(number: int, found: Sequence[Array]) -> None:
+            values.save(number, found)
+            told.advance(sizes[number])
+
+        with told:
+            return compute(work, left, done), to_do
+
+
+def _work(plan: Plan, reductions: Sequence[Reduction]) -> Work:
+    return Work(plan.source, tuple(reductions), f"reduce-{uuid.uuid4().hex[:8]}")
+
+
+def _distinct(made: Iterable[Sequence[Reduction]]) -> list[Reduction]:
+    """Equal reductions, such as the sum for mean and standard deviation, are computed once."""
+    distinct: list[Reduction] = []
+    for one in itertools.chain.from_iterable(made):
+        if one not in distinct:
+            distinct.append(one)
+    return distinct
+
+
+def _loader(values: Values, at: int) -> Callable[[int], Array]:
+    return lambda number: values.load(number, at)
+
+
+def _detector(quantity: Quantity) -> Any:
+    return getattr(quantity, "detector", None)
+
+
+def _understood(quantity: Quantity, data: Dataset) -> Quantity:
+    """Read and check the detector, once."""
+    detector = _detector(quantity)
+    if isinstance(detector, str):
+        detector = parse_detector(detector)
+    if detector is None or isinstance(detector, AutoDisk):
+        return _replaced(quantity, detector)
+    return _replaced(quantity, as_detector(detector, data))
+
+
+def _with_disk(quantity: Quantity, disk: Ring | None, data: Dataset) -> Quantity:
+    """Put the disk, or any detector as long as it is unknown, in the place of "bf" or "adf"."""
+    wanted = _detector(quantity)
+    if not isinstance(wanted, AutoDisk):
+        return quantity
+    if disk is None:
+        return _replaced(quantity, Everything())
+    located: Any = _replaced(quantity, wanted.located(disk, data.layout.frame_shape))
+    if isinstance(quantity, VirtualImage) and quantity.title == VirtualImage.title:
+        located = dataclasses.replace(located, title=wanted.title)
+    return cast("Quantity", located)
+
+
+def _replaced(quantity: Any, detector: Any) -> Quantity:
+    changed: Quantity = (
+        quantity if detector is None else dataclasses.replace(quantity, detector=detector)
+    )
+    return changed
