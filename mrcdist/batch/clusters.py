@@ -166,7 +166,7 @@ def connect(
     """
     failures: list[MrcdistError] = []
     with ExitStack() as stack:
-        stack.callback(logging.disable, logging.root.manager.disable)
+        stack.push(_logs_again(logging.root.manager.disable))
         for logger in map(logging.getLogger, _TOLD_BY_ERRORS):
             logger.addFilter(_is_news)
             stack.callback(logger.removeFilter, _is_news)
@@ -192,6 +192,19 @@ def connect(
         finally:
             # Connections that end now are no news.
             logging.disable(logging.CRITICAL)
+
+
+def _logs_again(disabled: int) -> Callable[..., None]:
+    """Return what lets loggers tell again as before, unless a signal ends the program.
+
+    Ctrl-C may cut off the closing of a connection; then it fails while the program ends.
+    """
+
+    def exit_with(kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            logging.disable(disabled)
+
+    return exit_with
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -109,6 +109,7 @@ def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) 
     with ExitStack() as locks:
         for path in everywhere:
             locks.enter_context(OutputLock(path, say))
+        store.remove_if_empty()  # of a run that was killed after its last step but this
         for path in everywhere:
             if not (options.overwrite or (options.resume and store.is_own(path))):
                 require_absent(path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from mrcdist.cli.cluster import cluster_options, stopping
+from mrcdist.cli.cluster import cluster_options
 from mrcdist.cli.console import print_json, print_notes, say
 from mrcdist.cli.options import (
     FILE_OPTIONS,
@@ -18,6 +18,7 @@ from mrcdist.cli.options import (
     file_options,
     plan_from_options,
 )
+from mrcdist.cli.signals import stopping
 from mrcdist.errors import ArgumentError
 
 __all__ = ["com", "mean", "reduce", "virtual"]

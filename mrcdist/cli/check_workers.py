@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from mrcdist.cli.cluster import cluster_options, stopping
+from mrcdist.cli.cluster import cluster_options
 from mrcdist.cli.console import print_json, print_notes
 from mrcdist.cli.console import say as tell
 from mrcdist.cli.options import COUNT, SECONDS, file_options, plan_from_options
+from mrcdist.cli.signals import stopping
 
 __all__ = ["check_workers"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mrcdist.cli.cluster import cluster_options, stopping
+from mrcdist.cli.cluster import cluster_options
 from mrcdist.cli.console import print_json, say
 from mrcdist.cli.options import (
     FILE_OPTIONS,
@@ -16,6 +16,7 @@ from mrcdist.cli.options import (
     file_options,
     plan_from_options,
 )
+from mrcdist.cli.signals import stopping
 
 __all__ = ["convert"]
 

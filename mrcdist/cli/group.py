@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from mrcdist.cli.console import Unwritable, console, print_error, say
+from mrcdist.cli.signals import Terminated
 from mrcdist.errors import MrcdistError
 
 __all__ = ["main"]
@@ -44,8 +45,13 @@ class _Group(click.Group):
         run = partial(super().main, *args, **{**options, "standalone_mode": False})
         if not options.get("standalone_mode", True):
             return run()
-        with console():
-            status = self._status_of(run)
+        try:
+            with console():
+                status = self._status_of(run)
+        except KeyboardInterrupt:  # where click does not catch it
+            status = 128 + signal.SIGINT
+        except Terminated:
+            status = 128 + signal.SIGTERM
         sys.exit(status)
 
     def _status_of(self, run: Callable[[], Any]) -> int:

@@ -257,7 +257,10 @@ class PartialStore:
     def remove(self) -> None:
         """Delete the folder, but for what is not the job's."""
         self._clear()
-        # Whatever else somebody keeps there stays.
+        self.remove_if_empty()
+
+    def remove_if_empty(self) -> None:
+        """Delete the folder unless there is something in it, which somebody may keep there."""
         with suppress(OSError):
             self.folder.rmdir()
 

@@ -82,7 +82,11 @@ def _serve() -> None:
         if "wait" in request:
             _, status = os.waitpid(request["wait"], 0)
             print(os.waitstatus_to_exitcode(status), flush=True)
-        elif pid := os.fork():
+            continue
+        # Until the program begins, Ctrl-C waits: this loop is not what a test wants to interrupt.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        if pid := os.fork():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             print(pid, flush=True)
         else:
             os.setpgid(0, 0)
@@ -93,11 +97,15 @@ def _serve() -> None:
                 os.dup2(old, new)
             status = 99
             try:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
                 programs[request["program"]](request["arguments"])
             except SystemExit as end:
                 status = int(end.code or 0)
+            except KeyboardInterrupt:  # as it began, or when it had ended
+                status = 128 + signal.SIGINT
             except BaseException:  # noqa: BLE001 whatever it is, it is not the loop's
                 traceback.print_exc()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)

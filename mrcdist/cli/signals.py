@@ -1,0 +1,90 @@
+"""Ctrl-C and SIGTERM: how a job ends when it is told to."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import click
+
+from mrcdist.cli.console import say
+
+__all__ = ["Terminated", "stopping"]
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised as an exception so that cleanup code runs."""
+
+
+@contextmanager
+def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
+    """Stop cleanly on Ctrl-C and on SIGTERM, which batch systems send before they kill a job.
+
+    The exit status is 130 or 143, as in a shell. A second signal stops immediately. A signal that
+    comes while this begins or ends is left to the command group.
+
+    Parameters
+    ----------
+    ctx : click.Context
+    otherwise : str, optional
+        Where the job stands, unless notes of the exception say it.
+    """
+    # Python allows handlers in the main thread only; elsewhere whoever runs us decides.
+    handled = threading.current_thread() is threading.main_thread()
+    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    try:
+        sys.unraisablehook = _send_again_or(hook)
+        if handled:
+            signal.signal(signal.SIGTERM, _terminate)
+        yield
+    except BaseException as error:
+        stop = _stop_behind(error)
+        if stop is None:
+            raise
+        by_term = isinstance(stop, Terminated)
+        words = ["ended by SIGTERM" if by_term else "interrupted"]
+        words += getattr(error, "__notes__", [otherwise] * bool(otherwise))
+        say(f"\n{'; '.join(words)}", err=True)
+        ctx.exit(128 + (signal.SIGTERM if by_term else signal.SIGINT))
+    finally:
+        sys.unraisablehook = hook
+        if handled:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _stop_behind(error: BaseException) -> BaseException | None:
+    """Return what a signal raised, be it that something else failed on the way out."""
+    seen: BaseException | None = error
+    while not isinstance(seen, KeyboardInterrupt | Terminated | None):
+        seen = seen.__context__
+    return seen
+
+
+def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise Terminated
+
+
+def _send_again_or(
+    hook: Callable[[sys.UnraisableHookArgs], Any],
+) -> Callable[[sys.UnraisableHookArgs], Any]:
+    """Send a signal again whose exception Python ignores, as in `__del__` and weak references."""
+    main = threading.main_thread().ident or 0
+
+    def send_again(ignored: sys.UnraisableHookArgs) -> None:
+        if isinstance(ignored.exc_value, Terminated):
+            signal.signal(signal.SIGTERM, _terminate)
+            number = signal.SIGTERM
+        elif isinstance(ignored.exc_value, KeyboardInterrupt):
+            number = signal.SIGINT
+        else:
+            hook(ignored)
+            return
+        # Later, and from another thread: here it would be ignored, too.
+        threading.Timer(0.01, signal.pthread_kill, (main, number)).start()
+
+    return send_again
