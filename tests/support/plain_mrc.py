@@ -156,6 +156,10 @@ def pixels_of(raw, head, mode0):
     return numbers.reshape(len(rows), ny, nx, 3) if mode == 16 else numbers
 
 
+# Types of extended headers whose bytes are always known.
+DECISIVE = (b"FEI1", b"FEI2", b"json", b"HDF5", b"CCP4")
+
+
 def extended_there(head, block):
     """Whether the bytes behind the main header are its extended header; None: they do not tell."""
     kind = head.raw[104:108].rstrip(b"\0 ")
@@ -212,6 +216,12 @@ def frames_of(raw, head, mode0, *, allowed, wanted, alone, decompress=None, know
             if there is None and head.nsymbt < data:
                 raise RefusedError("the extended header may be there or not")
             start = start if there else 1024
+        elif known_size and head.nsymbt and len(raw) < start + data:
+            # Dropped, and cut short: the frames would be looked for behind it.
+            kind = head.raw[104:108].rstrip(b"\0 ")
+            there = extended_there(head, raw[1024 : 1024 + head.nsymbt])
+            if there is False and kind in DECISIVE:
+                raise RefusedError("the bytes behind the main header are none of their type")
         if head.raw[208:211] != b"MAP" and known_size and len(raw) < start + data:
             raise RefusedError("neither the word MAP nor the size says that it is an MRC file")
         if start > len(raw):
