@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -332,6 +333,29 @@ def test_compressed_files(tmp_path):
         peer(path)
     with pytest.warns(mrcdist.MrcdistWarning, match="gzip"):
         np.testing.assert_array_equal(mine(path)["data"], counting((3, 4, 5), "int16"))
+
+
+@differs("default chunks")
+def test_default_chunks(tmp_path):
+    path = stack(tmp_path, (8, 40, 40))
+    with dask.config.set({"array.chunk-size": "4 KiB"}):
+        left, right = both(path, lazy=True)
+    assert left["data"].numblocks[0] == 1
+    assert left["data"].numblocks[1] > 1
+    assert right["data"].chunksize == (1, 40, 40)
+
+
+@differs('`mmap_mode="r+"`')
+def test_mmap_mode_r_plus(tmp_path):
+    path = stack(tmp_path)
+    before = path.read_bytes()
+    with pytest.warns(UserWarning, match="removed"):
+        peer(path, mmap_mode="r+")["data"][0, 0, 0] = 99
+    assert path.read_bytes() == before
+    mine(path, mmap_mode="r+")["data"][0, 0, 0] = 99
+    assert path.read_bytes() == before[:1024] + b"\x63" + before[1025:]
+    with pytest.raises(ArgumentError, match="lazy=False"):
+        mine(path, mmap_mode="r+", lazy=True)
 
 
 @differs("`mmap_mode`, `distributed`")

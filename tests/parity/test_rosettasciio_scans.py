@@ -223,6 +223,55 @@ def test_grid_of_a_custom_scan(tmp_path):
     assert not right["data"][2:].any()
 
 
+@differs("custom scans in other chunks")
+def test_custom_scans_in_other_chunks(tmp_path):
+    points = np.array([[x, y] for y in range(3) for x in range(4)])
+    written = scan(tmp_path, custom_points=points[::-1])
+    left, right = both(written)
+    np.testing.assert_array_equal(left["data"], right["data"])
+    for chunks in ((1, 2, -1, -1), (3, 4, *FRAME), (2, 3, 2, 3)):
+        with pytest.raises((IndexError, ValueError)):
+            peer(written, chunks=chunks)
+        np.testing.assert_array_equal(mine(written, chunks=chunks)["data"], right["data"])
+
+
+@differs("lists of scan points that do not fit")
+def test_lists_of_scan_points_that_do_not_fit(tmp_path):
+    points = [(x, y) for y in range(3) for x in range(4)]
+    written = scan(tmp_path, custom_points=np.array(points))
+    whole = all_frames(written).reshape(*SCAN, *FRAME)
+
+    def put(*given, more=""):
+        lines = [f"{x},{y}\n" for x, y in given]
+        written.scan_points.write_text("".join(lines) + more)
+
+    put(*points[:-1])
+    left = peer(written)["data"]
+    np.testing.assert_array_equal(left.reshape(-1, *FRAME)[:-1], whole.reshape(-1, *FRAME)[:-1])
+    assert not left[-1, -1].any()  # the last frame is dropped
+    with pytest.raises(SidecarError, match="11 points, but the movie has 12 frames"):
+        mine(written)
+    put((-1, -1), *points[1:-1])
+    np.testing.assert_array_equal(peer(written)["data"][-1, -1], whole[0, 0])
+    put((-1, -1), *points[1:])
+    with pytest.raises(SidecarError, match="x = -1, y = -1, outside the grid"):
+        mine(written)
+    for given, more, words in (
+        ([*points, (0, 0)], "", "13 points, but the movie has 12 frames"),
+        (points[:-1], "1,x\n", "not two whole numbers"),
+    ):
+        put(*given, more=more)
+        with pytest.raises(ValueError, match=r"mmap length|could not convert"):
+            peer(written)
+        with pytest.raises(SidecarError, match=words):
+            mine(written)
+    written.scan_points.unlink()
+    with pytest.raises(ValueError, match="required"):
+        peer(written)
+    with pytest.raises(SidecarError, match="no list of its points"):
+        mine(written)
+
+
 @differs("`scan_file`")
 def test_scan_file(tmp_path):
     points = np.array([[x, y] for y in range(3) for x in range(4)])
@@ -294,6 +343,16 @@ def test_images_with_an_explicit_metadata_file(tmp_path):
     assert list(images_of(right)) == ["_sig_BF"]
 
 
+@differs("images of one name")
+def test_images_of_one_name(tmp_path):
+    written = scan(tmp_path, virtual_images={"BF": image(1)})
+    [first] = written.companions
+    first.with_name(first.name.replace("virt0", "virt1")).write_bytes(first.read_bytes())
+    left, right = both(written)
+    assert list(images_of(left)) == ["_sig_BF", "_sig_BF_1"]
+    assert list(images_of(right)) == ["_sig_virt0_BF_sum", "_sig_virt1_BF_sum"]
+
+
 @differs("names of explicitly passed images")
 def test_names_of_explicitly_passed_images(tmp_path):
     written = scan(tmp_path, virtual_images={"BF": image(1)}, external_images={"Ext": image(2)})
@@ -326,6 +385,15 @@ def test_axes_of_images(tmp_path):
     left, right = both(scan(tmp_path, virtual_images={"BF": image(1)}))
     assert each(images_of(left)["_sig_BF"], "scale") == [-1.0, -1.0]
     assert each(images_of(right)["_sig_BF"], "scale") == each(right, "scale")[:2]
+
+
+@differs("sidecars without a date")
+def test_sidecars_without_a_date(tmp_path):
+    written = scan(tmp_path)
+    movie = written.movie.rename(tmp_path / "sample_movie.mrc")
+    written.sidecar.rename(tmp_path / "sample_info.txt")
+    assert rosettasciio(str(movie))[0]["data"].shape == (12, *FRAME)
+    assert mrcdist.file_reader(movie)[0]["data"].shape == (*SCAN, *FRAME)
 
 
 @differs("sidecar of another acquisition")
