@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mrcdist.discover.auxiliary_files import NamedFile
@@ -12,7 +13,10 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.pixels import Mode0
 from mrcdist.plan.skipped_frames import parse_skip_frames
 
-__all__ = ["ReadOptions"]
+__all__ = ["BYTE_ORDERS", "ReadOptions"]
+
+# On the command line, where "<" and ">" are the shell's.
+BYTE_ORDERS = {"little": "<", "big": ">"}
 
 
 @dataclass(frozen=True)
@@ -93,3 +97,41 @@ class ReadOptions:
                 cause="a byte order is needed",
                 remedy='pass "<", ">" or None, which goes by the file',
             )
+
+    def as_words(self) -> tuple[str, ...]:
+        """Return the options of the command line for what is not as by default.
+
+        Without what only Python can pass, such as an open file.
+        """
+        words = []
+        for argument in fields(self):
+            value = getattr(self, argument.name)
+            name = f"--{argument.name.replace('_', '-')}"
+            if isinstance(value, list):
+                value = tuple(value)
+            if type(value) is type(argument.default) and value == argument.default:
+                continue
+            if value is True:
+                words.append(name)
+            elif (word := _word(argument.name, value)) is not None:
+                words.append(f"{name}={word}")
+        return tuple(words)
+
+
+def _word(name: str, value: Any) -> str | None:
+    """Return a value as the command line takes it; None if it cannot."""
+    if name == "endianness":
+        return next(word for word, order in BYTE_ORDERS.items() if order == value)
+    if isinstance(value, tuple):
+        words = [_word(name, part) for part in value]
+        return None if None in words else ",".join(map(str, words))
+    if value is None:
+        return None if name == "chunks" else "none"
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else _number(value)
+
+
+def _number(value: Any) -> str | None:
+    try:
+        return str(value.__index__())
+    except AttributeError:
+        return None

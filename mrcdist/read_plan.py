@@ -20,6 +20,7 @@ from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.navigation_shape import scan_question
 from mrcdist.plan.selected_frames import selected_frames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan_html import plan_html
@@ -53,6 +54,8 @@ class Plan:
         Tilt angles of the sections, in the order of the array, where it is a tilt series.
     file_notes : tuple of str
         What is unusual about the files.
+    options : tuple of str
+        Options with which the command line makes the same plan.
     """
 
     source: MrcSource
@@ -64,11 +67,17 @@ class Plan:
     extended: ExtendedHeader | None = field(repr=False)
     tilts: TiltSeries | None = field(repr=False)
     file_notes: tuple[str, ...]
+    options: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is unusual about the files, and what to know about the chunks."""
         return (*self.file_notes, *many_chunks(self.chunks))
+
+    @property
+    def question(self) -> str:
+        """Whether a long stack is a scan, and how to read it as one; empty if it is none."""
+        return scan_question(self.layout, self.axes)
 
     @property
     def location(self) -> Location:
@@ -167,7 +176,12 @@ class Plan:
         PlanReport
             Numbers; `print` it for words.
         """
-        return report(self.source, self.chunks, read_settings(), threads=threads)
+        cost = report(self.source, self.chunks, read_settings(), threads=threads)
+        return replace(cost, remarks=(*cost.remarks, self.question)) if self.question else cost
+
+    def __str__(self) -> str:
+        """Return what `explain` says."""
+        return str(self.explain())
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows of the plan; reads nothing."""

@@ -80,6 +80,8 @@ def info(as_json: bool, **options: Any) -> None:
         say(printable(f"  {'.'.join(path)} = {words}"))
     for label in header.labels:
         say(f"  label    {printable(label)}")
+    if plan.question:
+        say(f"  note     {plan.question}")
     print_notes(notes)
 
 

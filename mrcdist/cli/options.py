@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 from mrcdist.api import plan_mrc
 from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.errors import MrcdistWarning
-from mrcdist.options import ReadOptions
+from mrcdist.options import BYTE_ORDERS, ReadOptions
 from mrcdist.read_plan import Plan
 
 __all__ = [
@@ -33,9 +33,6 @@ __all__ = [
 ]
 
 Command = Callable[..., Any]
-
-# "<" and ">" are the shell's.
-_BYTE_ORDERS = {"little": "<", "big": ">"}
 
 
 class _Seconds(click.FloatRange):
@@ -116,7 +113,7 @@ def _file(_ctx: click.Context, _param: click.Parameter, given: str | None) -> st
 
 
 def _byte_order(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str | None:
-    return None if given is None else _BYTE_ORDERS[given]
+    return None if given is None else BYTE_ORDERS[given]
 
 
 def _files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -143,7 +140,7 @@ _WRITTEN: dict[str, dict[str, Any]] = {
     "chunks": {"callback": _chunks, "show_default": True},
     "navigation_shape": {"callback": _axes, "metavar": "X,Y,..."},
     "skip_frames": {"default": "0", "callback": _skipped, "metavar": "N[,M]", "show_default": True},
-    "endianness": {"type": click.Choice(list(_BYTE_ORDERS)), "callback": _byte_order},
+    "endianness": {"type": click.Choice(list(BYTE_ORDERS)), "callback": _byte_order},
 }
 
 

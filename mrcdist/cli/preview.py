@@ -81,6 +81,8 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
     if not as_json:
         say(plan.location.shown)
         say(f"  array    {shape_words(plan.shape)} {plan.dtype}")
+        if plan.question:
+            say(f"  note     {plan.question}")
         say(f"  to read  {planned.cost_words(planned.cost)}")
 
     before = snapshot()

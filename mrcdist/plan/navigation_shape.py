@@ -1,4 +1,4 @@
-"""The ``navigation_shape`` argument: HyperSpy's order → lengths of array axes."""
+"""The ``navigation_shape`` argument: HyperSpy's order → lengths of array axes; a guess at it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import math
 from collections.abc import Sequence
 
 from mrcdist.errors import ArgumentError
+from mrcdist.format.axis import Axis
+from mrcdist.formatting import shape_words
+from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import SHAPE_REMEDY, MissingFrames
 
-__all__ = ["count_places", "resolve_shape"]
+__all__ = ["count_places", "guess_scan", "resolve_shape", "scan_question"]
+
+# Frames of a stack that may be a scan: at least so many, and so many times as long as a frame's
+# longer side. Tomograms, tilt series and movies have fewer.
+_LEAST_POINTS = 1024
+_TIMES_SIDE = 4
+# Lines of a scan are not much longer than there are lines.
+_LONGEST_LINES = 4
 
 
 def count_places(navigation_shape: Sequence[int]) -> int | None:
@@ -81,3 +91,37 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
         sizes[sizes.index(-1)] = frames.announced // rest
     frames.require_shape(math.prod(sizes), given)
     return tuple(size for size in reversed(sizes) if size != 1) or (1,)
+
+
+def guess_scan(layout: Layout, axes: Sequence[Axis]) -> tuple[int, int] | None:
+    """Guess the shape of a scan whose frames are a plain stack, from their number alone.
+
+    Returns
+    -------
+    tuple of int or None
+        Points along (y, x), as nearly square as possible, with y the shorter one; None if the
+        frames are few or large, have a scan already, or make no rectangle.
+    """
+    names = [axis.name for axis in axes if axis.navigate]
+    n_frames = layout.n_frames
+    if names not in (["z"], ["time"]) or layout.pixels.components:
+        return None
+    if n_frames < max(_LEAST_POINTS, _TIMES_SIDE * max(layout.frame_shape)):
+        return None
+    for y in range(math.isqrt(n_frames), math.isqrt(n_frames // _LONGEST_LINES), -1):
+        if n_frames % y == 0:
+            return y, n_frames // y
+    return None
+
+
+def scan_question(layout: Layout, axes: Sequence[Axis]) -> str:
+    """Ask whether a long stack is a scan, and say how to read it as one; empty if it is none."""
+    guess = guess_scan(layout, axes)
+    if guess is None:
+        return ""
+    y, x = guess
+    return (
+        f"no shape of a scan is known for {layout.n_frames} frames of "
+        f"{shape_words(layout.frame_shape)}: {x} \u00d7 {y}? navigation_shape=({x}, {y}), "
+        f"or --navigation-shape {x},{y}"
+    )

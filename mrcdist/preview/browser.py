@@ -8,6 +8,8 @@ and the virtual detector sums frames that were read once, within a budget.
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -41,7 +43,12 @@ _ZOOM = 1.1
 _FRAMES_KEPT = 32
 
 
-def browse(data: Plan | Mapping[str, Any], *, budget: int = _BUDGET, figure: Any = None) -> Browser:
+def browse(
+    data: str | os.PathLike[str] | Plan | Mapping[str, Any],
+    *,
+    budget: int = _BUDGET,
+    figure: Any = None,
+) -> Browser:
     """Preview through a 4D-STEM scan: a navigator on the left, the pattern of a point on the right.
 
     Press or drag in the navigator to see the pattern of a point. Drag the circle in the pattern to
@@ -50,8 +57,8 @@ def browse(data: Plan | Mapping[str, Any], *, budget: int = _BUDGET, figure: Any
 
     Parameters
     ----------
-    data : Plan or dict
-        What `plan_mrc` returns, or what `read_mrc` returns a list of.
+    data : str, PathLike, Plan or dict
+        A path or URL, what `plan_mrc` returns, or what `read_mrc` returns a list of.
     budget : int, default 64 MiB
         Bytes of frames that are read at the start, and kept in memory, for the navigator. A larger
         budget makes a finer grid.
@@ -76,10 +83,10 @@ def browse(data: Plan | Mapping[str, Any], *, budget: int = _BUDGET, figure: Any
     >>> import mrcdist
     >>> from mrcdist.testing.acquisition import write_acquisition
     >>> movie = write_acquisition("demo", scan_shape=(16, 16), frame_shape=(32, 32)).movie
-    >>> browser = mrcdist.browse(mrcdist.plan_mrc(movie))
+    >>> browser = mrcdist.browse(movie)
     >>> browser.place_detector(16, 16, outer=5)
     >>> browser.command  # the same for the whole file
-    'mrcdist virtual ...20260101_00001_movie.mrc --detector circle:16,16,5'
+    'mrcdist virtual ...20260101_00001_movie.mrc --detector circle:16,16,5 --out virtual.npy'
     """
     if budget < 1:
         raise ArgumentError(
@@ -174,12 +181,16 @@ class Browser:
 
     @property
     def command(self) -> str:
-        """What computes the same virtual image, finer: of the whole file, on a cluster."""
+        """What computes the same virtual image, finer: of the whole file, on a cluster.
+
+        With all options but secrets, which belong in the environment.
+        """
         ring = self.detector
         numbers = (ring.cy, ring.cx, *filter(None, (ring.inner, ring.outer)))
         kind = "annulus" if ring.inner else "circle"
         listed = ",".join(f"{number:.4g}" for number in numbers)
-        return f"mrcdist virtual {self._scan.name} --detector {kind}:{listed}"
+        words = ["mrcdist", "virtual", *self._scan.arguments, "--detector", f"{kind}:{listed}"]
+        return shlex.join([*words, "--out", "virtual.npy"])
 
     def close(self) -> None:
         """Stop listening."""

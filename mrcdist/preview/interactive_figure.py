@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from typing import Any
 
-from mrcdist.errors import MissingExtraError
+from mrcdist.errors import MissingExtraError, MrcdistWarning
 from mrcdist.plotting.image import require_matplotlib
 
 __all__ = ["interactive_figure", "show_figure"]
@@ -24,12 +25,25 @@ def interactive_figure() -> Any:
     ------
     MissingExtraError
         matplotlib, or in a notebook ipympl, is not installed.
+
+    Warns
+    -----
+    MrcdistWarning
+        matplotlib's backend shows no window.
     """
     require_matplotlib()
     if not _in_notebook():
         import matplotlib.pyplot as plt
 
-        return plt.figure(figsize=_SIZE)
+        figure = plt.figure(figsize=_SIZE)
+        if type(figure.canvas).required_interactive_framework is None:
+            text = (
+                f"the figure has no window: matplotlib's backend {plt.get_backend()} shows none. "
+                'matplotlib.use("qtagg") or another one does, on a machine with a screen; '
+                "figure.savefig writes a file"
+            )
+            warnings.warn(text, MrcdistWarning, stacklevel=3)
+        return figure
     try:
         backend: Any = importlib.import_module("ipympl.backend_nbagg")
     except ImportError:

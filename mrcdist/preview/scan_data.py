@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.api import plan_mrc
 from mrcdist.compute.detectors import Ring
 from mrcdist.dask_array import to_dask
 from mrcdist.errors import ArgumentError
@@ -33,6 +35,7 @@ from mrcdist.preview.view import View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
+from mrcdist.storage.redact import public_options
 
 __all__ = ["ScanData", "open_scan"]
 
@@ -45,8 +48,8 @@ class ScanData:
 
     Parameters
     ----------
-    name : str
-        Of the file; may be shown.
+    arguments : sequence of str
+        By which the command line reads the same data; may be shown.
     axes : sequence of Axis
         (y, x, ky, kx).
     ys, xs : range
@@ -60,7 +63,7 @@ class ScanData:
         The grid's frames, by positions in `ys` and `xs`.
     """
 
-    name: str
+    arguments: Sequence[str]
     axes: Sequence[Axis]
     ys: range
     xs: range
@@ -142,22 +145,25 @@ class ScanData:
         return mean_on_grid(frames, mask, (len(self.ys), len(self.xs)))
 
 
-def open_scan(data: Plan | Mapping[str, Any], budget: int) -> ScanData:
-    """Take what `plan_mrc` or `read_mrc` gives, and read the grid's frames.
+def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: int) -> ScanData:
+    """Take a file, or what `plan_mrc` or `read_mrc` gives, and read the grid's frames.
 
     Raises
     ------
     ArgumentError
         It is neither, the data are no scan, or were changed after reading.
     """
+    if isinstance(data, str | os.PathLike):
+        data = plan_mrc(data)
     if isinstance(data, Plan):
-        return _of_source(data.source, data.axes, data.location.shown, budget)
+        return _of_source(data.source, data.axes, data.options, budget)
     if not isinstance(data, Mapping) or "data" not in data or "axes" not in data:
         raise ArgumentError(
             f"a {type(data).__name__} cannot be browsed",
             code="data-not-browsable",
-            cause="a plan or a dataset is needed",
-            remedy="pass plan_mrc(url), or one of the dicts that read_mrc(url) returns",
+            cause="a path, a plan or a dataset is needed",
+            remedy="pass a path or URL, plan_mrc(url), or one of the dicts that read_mrc(url) "
+            "returns",
         )
     array, axes = data["data"], axes_from_dicts(data["axes"])
     name = str(data.get("metadata", {}).get("General", {}).get("original_filename", "the data"))
@@ -171,7 +177,10 @@ def open_scan(data: Plan | Mapping[str, Any], budget: int) -> ScanData:
             cause="they were sliced, computed with or rechunked since",
             remedy="pass plan_mrc(url), or a computed (numpy) array in the dict",
         )
-    return _of_source(source, axes, source.parts[0].file.location.shown, budget)
+    # Its navigation_shape, if it was read with one; the other options are not known.
+    given = [str(axis.size) for axis in axes if axis.navigate and axis.name.startswith("scan_")]
+    options = [f"--navigation-shape={','.join(reversed(given))}"] if given else []
+    return _of_source(source, axes, options, budget)
 
 
 def source_of(array: da.Array) -> MrcSource | None:
@@ -199,15 +208,19 @@ def _sources(node: Any) -> Iterator[MrcSource]:
             yield from _sources(getattr(node, name, ()))
 
 
-def _of_source(source: MrcSource, axes: Sequence[Axis], name: str, budget: int) -> ScanData:
+def _of_source(
+    source: MrcSource, axes: Sequence[Axis], options: Sequence[str], budget: int
+) -> ScanData:
     plane = _plane(axes)
     part = source.parts[0]
+    location = part.file.location
+    stored = [f"--storage-option={pair}" for pair in public_options(location.storage_options)]
     limits = ReadLimits(budget, whole=True, stream=part.compression is not None)
     scan = View("scan", plane, reciprocal=True)
     sample = choose_sample(source.layout, scan, limits, table=source.table)
     if not isinstance(sample, ScanSample):
         raise ArgumentError(
-            f"{name} is one {part.compression} stream of more than {budget:,} bytes",
+            f"{location.shown} is one {part.compression} stream of more than {budget:,} bytes",
             code="budget-too-small",
             argument="budget",
             cause="each frame would be reached through all frames before it",
@@ -216,7 +229,8 @@ def _of_source(source: MrcSource, axes: Sequence[Axis], name: str, budget: int) 
     with Progress("reading", len(sample.pieces)) as progress:
         pixels = read_pieces(in_file_order(source), sample.pieces, progress)
     grid = frames_of_grid(sample, pixels, range(source.layout.frame_shape[0]))
-    return ScanData(name, _four(axes, plane), sample.ys, sample.xs, source, plane, grid)
+    arguments = (location.shown, *options, *stored)
+    return ScanData(arguments, _four(axes, plane), sample.ys, sample.xs, source, plane, grid)
 
 
 def _of_array(array: Array, axes: Sequence[Axis], name: str, budget: int) -> ScanData:
@@ -224,7 +238,7 @@ def _of_array(array: Array, axes: Sequence[Axis], name: str, budget: int) -> Sca
     sizes = [array.shape[axis] for axis in plane]
     most = max(budget // max(array[(0,) * (array.ndim - 2)].nbytes, 1), 1)
     ys, xs = (spread(size, least_step(sizes, most)) for size in sizes)
-    scan = ScanData(name, _four(axes, plane), ys, xs, array, plane, {})
+    scan = ScanData((name,), _four(axes, plane), ys, xs, array, plane, {})
     points = itertools.product(range(len(ys)), range(len(xs)))
     return replace(scan, grid={(i, j): scan.frame(ys[i], xs[j]) for i, j in points})
 

@@ -49,6 +49,8 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     if compression := plan.source.parts[0].compression:
         lines.append(("", f"one {compression} stream"))
     lines += [(axis.name, axis_words(axis)) for axis in plan.axes]
+    if plan.question:
+        lines.append(("note", plan.question))
     metadata = metadata_dict(
         plan.location.name, plan.sidecar, plan.extended, plan.header, plan.tilts
     )

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.navigation_shape import guess_scan
 
 __all__ = ["VIEW_KINDS", "View", "ViewKind", "choose_view"]
 
@@ -61,7 +62,8 @@ def choose_view(
     Notes
     -----
     Cameras write stacks of patterns with the space group of a volume. Sections that have no
-    distance while their pixels have a size are therefore shown as images.
+    distance while their pixels have a size, and so many that they may be the points of a scan, are
+    therefore shown as images: planes across them would be lines.
     """
     navigation = [axis for axis in axes if axis.navigate]
     signal = [axis for axis in axes if not axis.navigate]
@@ -74,6 +76,7 @@ def choose_view(
     sections = sections and not reciprocal and not colours
     if view is None:
         measured = sections and (navigation[-1].units is None) == (signal[0].units is None)
+        measured = measured and guess_scan(layout, axes) is None
         view = "scan" if plane is not None else "volume" if measured and ispg > 0 else "images"
     elif not {"scan": plane is not None, "volume": sections, "images": True}[view]:
         there = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)

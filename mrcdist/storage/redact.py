@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -14,7 +15,15 @@ import fsspec
 from mrcdist.printable import printable
 from mrcdist.storage.url import chain
 
-__all__ = ["filter_logs", "identity", "redact", "redact_text", "remember_secrets", "scrub"]
+__all__ = [
+    "filter_logs",
+    "identity",
+    "public_options",
+    "redact",
+    "redact_text",
+    "remember_secrets",
+    "scrub",
+]
 
 _SECRET_KEY = re.compile(
     r"key|secret|token|password|passwd|passphrase|passcode|credential|connection_string|conn_str"
@@ -103,6 +112,29 @@ def identity(url: str, options: Mapping[str, Any]) -> str:
         credential is not.
     """
     return f"{_identity_of(url)} {_identity_of(options)}"
+
+
+def public_options(options: Mapping[str, Any]) -> list[str]:
+    """Return storage options as KEY=VALUE, with dots where they are nested; no secret."""
+    pairs = []
+    for key, value in options.items():
+        if _SECRET_KEY.search(str(key)):
+            continue
+        if isinstance(value, Mapping):
+            pairs += [f"{key}.{pair}" for pair in public_options(value)]
+        elif isinstance(value, str | int | float | None):
+            text = value if isinstance(value, str) and not _is_json(value) else json.dumps(value)
+            pairs.append(f"{key}={redact_text(text)}")
+    return pairs
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text would be read as something else than itself."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def remember_secrets(url: str, options: Mapping[str, Any]) -> None:

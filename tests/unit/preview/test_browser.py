@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import shlex
 import sys
+import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +16,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from demo.field import demo_frames
-from mrcdist import ArgumentError, MissingExtraError, MissingFileError, browse, plan_mrc, read_mrc
+from mrcdist import (
+    ArgumentError,
+    MissingExtraError,
+    MissingFileError,
+    MrcdistWarning,
+    browse,
+    plan_mrc,
+    read_mrc,
+)
+from mrcdist.cli.batch import virtual
+from mrcdist.cli.options import FILE_OPTIONS, plan_from_options
 from mrcdist.stats import snapshot
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, write_mrc
@@ -161,9 +174,59 @@ def test_a_closed_browser_listens_no_more(browser):
 
 def test_the_command_for_the_whole_file_is_told(browser, movie):
     browser.place_detector(16, 12.5, 8, 3)
-    assert browser.command == f"mrcdist virtual {movie} --detector annulus:16,12.5,3,8"
+    expected = f"mrcdist virtual {movie} --detector annulus:16,12.5,3,8 --out virtual.npy"
+    assert browser.command == expected
     browser.place_detector(16, 12.5, 8)
-    assert browser.command.endswith("circle:16,12.5,8")
+    assert "circle:16,12.5,8 --out" in browser.command
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"metadata_file": None, "navigation_shape": [8, 9]},
+        {"metadata_file": None, "navigation_shape": (8, -1), "chunks": (3, -1, -1, -1)},
+        {"chunks": "1 MiB", "allow_truncated": True, "endianness": ">", "scan_file": None},
+        {"skip_frames": (-1, 0), "allow_truncated": True},
+    ],
+    ids=str,
+)
+def test_the_command_makes_the_same_plan(tmp_path, options):
+    folder = tmp_path / "with a space"
+    folder.mkdir()
+    movie = write_acquisition(folder, scan_shape=SHAPE, frame_shape=FRAME).movie
+    stored = {"auto_mkdir": True, "target_options": {"name": "5", "secret": "never shown"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MrcdistWarning)
+        plan = plan_mrc(movie, storage_options=stored, **options)
+        browser = browse(plan, budget=20 * FRAME_BYTES, figure=new_figure())
+        mrcdist, name, *words = shlex.split(browser.command)
+        given = virtual.make_context(name, words).params
+        again, _ = plan_from_options(**{key: given[key] for key in (*FILE_OPTIONS, "chunks")})
+    assert (mrcdist, name, given["outputs"]) == ("mrcdist", "virtual", (Path("virtual.npy"),))
+    assert (again.shape, again.axes, again.chunks) == (plan.shape, plan.axes, plan.chunks)
+    assert again.options == plan.options
+    assert given["storage_options"] == {"auto_mkdir": True, "target_options": {"name": "5"}}
+    assert "never" not in browser.command
+
+
+def test_a_dataset_read_with_a_shape_has_it_in_its_command(movie):
+    [ds] = read_mrc(movie, metadata_file=None, navigation_shape=(8, 9))
+    browser = browse(ds, budget=20 * FRAME_BYTES, figure=new_figure())
+    assert f"{movie} --navigation-shape=8,9 --detector" in browser.command
+
+
+def test_a_path_is_browsed(movie):
+    browser = browse(movie, figure=new_figure())
+    assert browser.command.startswith(f"mrcdist virtual {movie} ")
+    assert browse(str(movie), figure=new_figure()).virtual_image.shape == SHAPE
+
+
+def test_a_backend_without_windows_is_told(movie):
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    with pytest.warns(MrcdistWarning, match="backend agg shows none"):
+        plt.close(browse(movie).figure)
 
 
 def test_wrong_places_are_errors_and_change_nothing(browser):
@@ -221,7 +284,7 @@ def test_what_is_no_scan_is_an_error_that_says_so(tmp_path):
     with pytest.raises(ArgumentError, match="navigation_shape"):
         browse(plan_mrc(path), figure=new_figure())
     with pytest.raises(ArgumentError, match="plan_mrc"):
-        browse("movie.mrc", figure=new_figure())
+        browse(["movie.mrc"], figure=new_figure())
 
 
 def test_a_large_compressed_stream_is_an_error(movie, tmp_path):

@@ -1,0 +1,88 @@
+"""A long stack whose frames may be the points of a scan: the guess, and where it is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import mrcdist
+from mrcdist.cli import main
+from mrcdist.format.axis import Axis
+from mrcdist.format.pixels import PixelFormat
+from mrcdist.plan.layout import Layout
+from mrcdist.plan.navigation_shape import guess_scan
+from tests.support.mrc_files import mrc_bytes
+
+
+def guess(n_frames: int, side: int, name: str = "z") -> tuple[int, int] | None:
+    layout = Layout(PixelFormat("<u2"), (side, side), (n_frames,), n_frames)
+    axes = [Axis(name, n_frames, navigate=True)]
+    axes += [Axis(axis, side, navigate=False) for axis in "yx"]
+    return guess_scan(layout, axes)
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "side", "shape"),
+    [
+        (65536, 128, (256, 256)),
+        (32768, 128, (128, 256)),
+        (1024, 256, (32, 32)),
+        (6000, 64, (75, 80)),
+    ],
+)
+def test_the_guess_is_as_square_as_can_be(n_frames: int, side: int, shape: tuple[int, int]) -> None:
+    assert guess(n_frames, side) == shape
+    assert guess(n_frames, side, "time") == shape
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "side", "name"),
+    [
+        (1000, 64, "z"),  # few
+        (4096, 2048, "z"),  # a tomogram, or a movie of large frames
+        (4099, 64, "z"),  # a prime number: no rectangle
+        (4096, 64, "tilt"),
+        (4096, 64, "x"),  # a line scan
+        (4096, 64, "scan_x"),  # as asked for
+    ],
+)
+def test_nothing_is_guessed_of_other_stacks(n_frames: int, side: int, name: str) -> None:
+    assert guess(n_frames, side, name) is None
+
+
+@pytest.fixture
+def long_movie(tmp_path: Path) -> Path:
+    """Camera frames with the space group of a volume, uncalibrated or not."""
+    path = tmp_path / "long.mrc"
+    path.write_bytes(mrc_bytes(np.zeros((1600, 8, 8), np.uint16), ispg=1, cell=(8, 8, 1600)))
+    return path
+
+
+QUESTION = "1600 frames of 8 × 8: 40 × 40? navigation_shape=(40, 40), or --navigation-shape 40,40"
+
+
+@pytest.mark.parametrize("command", ["info", "explain", "preview"])
+def test_commands_ask_for_the_shape(long_movie: Path, tmp_path: Path, command: str) -> None:
+    output = ["-o", str(tmp_path / "look.png")] if command == "preview" else []
+    asked = CliRunner().invoke(main, [command, str(long_movie), *output])
+    assert asked.exit_code == 0, asked.output
+    assert QUESTION in asked.stdout
+    answered = CliRunner().invoke(
+        main, [command, str(long_movie), "--navigation-shape", "40,40", *output]
+    )
+    assert "--navigation-shape" not in answered.output
+
+
+def test_preview_of_a_long_stack_shows_images(long_movie: Path, tmp_path: Path) -> None:
+    """Planes across 1,600 sections of 8 rows would be lines."""
+    told = CliRunner().invoke(main, ["preview", str(long_movie), "-o", str(tmp_path / "look.png")])
+    assert told.stdout.count("  panel    z ") == 12
+
+
+def test_a_printed_plan_is_its_explanation(long_movie: Path) -> None:
+    plan = mrcdist.plan_mrc(long_movie)
+    assert str(plan) == str(plan.explain())
+    assert QUESTION in str(plan)
