@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mrcdist.read_plan import Plan
     from mrcdist.reduce_api import (
         CenterOfMass,
-        FrameFunction,
+        FrameReduction,
         MaximumPattern,
         MeanPattern,
         RadialProfile,
@@ -53,7 +53,7 @@ __all__ = [
     "CenterOfMass",
     "FileChangedError",
     "FormatError",
-    "FrameFunction",
+    "FrameReduction",
     "MaximumPattern",
     "MeanPattern",
     "MissingExtraError",
@@ -88,7 +88,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Browser": "mrcdist.preview.browser",
     "CenterOfMass": "mrcdist.reduce_api",
-    "FrameFunction": "mrcdist.reduce_api",
+    "FrameReduction": "mrcdist.reduce_api",
     "MaximumPattern": "mrcdist.reduce_api",
     "MeanPattern": "mrcdist.reduce_api",
     "Plan": "mrcdist.read_plan",

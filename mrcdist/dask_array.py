@@ -15,7 +15,9 @@ from dask.tokenize import tokenize
 from mrcdist.plan.chunks import Chunks
 from mrcdist.read.source import MrcSource
 
-__all__ = ["to_dask"]
+__all__ = ["source_of", "to_dask"]
+
+_PREFIX = "read-mrc-"
 
 
 def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
@@ -35,10 +37,23 @@ def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
     array: Any = da.from_array(
         source,
         chunks=chunks,
-        name=f"read-mrc-{tokenize(source, chunks)}",
+        name=f"{_PREFIX}{tokenize(source, chunks)}",
         meta=np.empty((0,) * source.ndim, source.dtype),
         asarray=False,
         # A source with a table of frames or many files is sent once per worker, not per task.
         inline_array=source.travels_light,
     )
     return array
+
+
+def source_of(array: da.Array) -> MrcSource | None:
+    """Return the source of an array from `to_dask`; None if something was done with it since."""
+    if not array.name.startswith(_PREFIX):
+        return None
+    for layer in array.dask.layers.values():
+        inline = [part for part, _ in getattr(layer, "indices", ())]
+        alone = [] if inline else [getattr(value, "value", value) for value in layer.values()]
+        for found in (*inline, *alone):
+            if isinstance(found, MrcSource):
+                return found
+    return None

@@ -67,6 +67,7 @@ Code = Literal[
     "filesystem-unavailable",
     "format-invalid",
     "frames-invalid",
+    "function-invalid",
     "header-field-overflow",
     "header-sizes-invalid",
     "job-differs",

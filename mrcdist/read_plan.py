@@ -27,7 +27,23 @@ from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource
 from mrcdist.storage.location import Location
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "chunks_of_selected", "select_frames"]
+
+
+def select_frames(
+    source: MrcSource, axes: tuple[Axis, ...], which: Any
+) -> tuple[MrcSource, tuple[Axis, ...]]:
+    """Return the source of some frames, as `Plan.frames` takes them, and its axes."""
+    numbers = selected_frames(which, source.layout.navigation_shape)
+    signal = axes[len(source.layout.navigation_shape) :]
+    return source.select(numbers), (Axis("frame", len(numbers), navigate=True), *signal)
+
+
+def chunks_of_selected(source: MrcSource, chunks: Any = "auto") -> Chunks:
+    """Return the chunks of selected frames."""
+    # A compressed stream is read from its start, once for all frames.
+    whole = any(part.compression for part in source.parts)
+    return plan_chunks(source.layout, -1 if whole else chunks)
 
 
 @dataclass(frozen=True)
@@ -150,16 +166,12 @@ class Plan:
 
     def select(self, which: Any, *, chunks: Any = "auto") -> Plan:
         """Return the plan of some frames, as `frames` takes them; with one navigation axis."""
-        numbers = selected_frames(which, self.layout.navigation_shape)
-        source = self.source.select(numbers)
-        # A compressed stream is read from its start, once for all frames.
-        whole = any(part.compression for part in self.source.parts)
-        signal = self.axes[len(self.layout.navigation_shape) :]
+        source, axes = select_frames(self.source, self.axes, which)
         return replace(
             self,
             source=source,
-            axes=(Axis("frame", len(numbers), navigate=True), *signal),
-            chunks=plan_chunks(source.layout, -1 if whole else chunks),
+            axes=axes,
+            chunks=chunks_of_selected(source, chunks),
             tilts=None,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from os import PathLike
@@ -16,6 +16,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, get_client
 
 from mrcdist.api import plan_mrc
+from mrcdist.compute.functions import FrameReduction
 from mrcdist.compute.one_pass import Compute, InMemory, OnePass, Values
 from mrcdist.compute.partial import PartialStore
 from mrcdist.compute.patterns import (
@@ -26,19 +27,22 @@ from mrcdist.compute.patterns import (
 )
 from mrcdist.compute.quantities import (
     CenterOfMass,
-    FrameFunction,
     Quantity,
     RadialProfile,
     VirtualImage,
 )
-from mrcdist.compute.results import Result
+from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.compute.submit import compute_in_threads, compute_parts
-from mrcdist.errors import MrcdistWarning
-from mrcdist.read_plan import Plan
+from mrcdist.dask_array import source_of
+from mrcdist.errors import ArgumentError, MrcdistWarning
+from mrcdist.plan.chunks import Chunks
+from mrcdist.read.source import MrcSource
+from mrcdist.read_plan import Plan, chunks_of_selected, select_frames
+from mrcdist.write.contents import contents_of
 
 __all__ = [
     "CenterOfMass",
-    "FrameFunction",
+    "FrameReduction",
     "MaximumPattern",
     "MeanPattern",
     "RadialProfile",
@@ -60,7 +64,7 @@ _MOST_SUMS = 8
 
 def reduce_frames(
     data: Any,
-    results: Mapping[str, Quantity],
+    results: Mapping[str, Quantity | Callable[[Array], Any]],
     *,
     region: Any = None,
     client: Client | None = None,
@@ -75,10 +79,11 @@ def reduce_frames(
 
     Parameters
     ----------
-    data : str, PathLike, list or Plan
-        As for `read_mrc`, or what `plan_mrc` returned.
+    data : str, PathLike, list, Plan, dict or HyperSpy signal
+        As for `read_mrc`, or what `plan_mrc` or `read_mrc` returned, with the calibration that it
+        has now; or a lazy signal of it. Its array must be as it was read.
     results : mapping of str to VirtualImage, CenterOfMass, MeanPattern, …
-        What to compute, by names of your choice.
+        What to compute, by names of your choice. A plain function is taken for a `FrameReduction`.
     region : array_like, optional
         Which scan points or frames to use, as for `Plan.frames`: a mask over the scan, a list of
         points or of numbers. Results with a value per frame then have one navigation axis, of these
@@ -91,7 +96,7 @@ def reduce_frames(
     progress : bool, default True
         Show a progress bar after two seconds.
     **options
-        For `plan_mrc`, where `data` is not a plan: chunks, storage_options, navigation_shape, …
+        For `plan_mrc`, where `data` is a file: chunks, storage_options, navigation_shape, …
 
     Returns
     -------
@@ -122,9 +127,7 @@ def reduce_frames(
     >>> found["bf"].values.shape, found["mean"].values.shape
     ((4, 8), (8, 16))
     """
-    plan = data if isinstance(data, Plan) else plan_mrc(data, **options)
-    if region is not None:
-        plan = plan.select(region)
+    source, dataset = _dataset(data, region, options)
     client = client or _current_client()
     threads = _threads(client)
     compute: Compute = (
@@ -135,17 +138,49 @@ def reduce_frames(
     limits: dict[str, int] = {}
     if resume is None:
         # Where a job goes on must not depend on how many threads there are this time.
-        bytes_tasks = math.ceil(plan.layout.nbytes / _TASK_BYTES)
+        bytes_tasks = math.ceil(source.layout.nbytes / _TASK_BYTES)
         limits["most_tasks"] = max(_TASKS_A_THREAD * threads, bytes_tasks)
         limits["most_sums"] = _MOST_SUMS
-    the_pass = OnePass(plan, results, **limits)
+    wanted = {
+        name: FrameReduction(each) if callable(each) else each for name, each in results.items()
+    }
+    the_pass = OnePass(source, dataset, wanted, **limits)
     shown = {"label": "reducing frames", "patience": 2.0 if progress else math.inf}
     with _kept(the_pass, resume) as (values, there):
         done = the_pass.run(lambda: nullcontext(compute), values, there, **shown)
     for name, result in done.results.items():
         for note in result.notes:
-            warnings.warn(f"{plan.location.shown}: {name}: {note}", MrcdistWarning, stacklevel=2)
+            warnings.warn(
+                f"{source.parts[0].file.location.shown}: {name}: {note}",
+                MrcdistWarning,
+                stacklevel=2,
+            )
     return done.results
+
+
+def _dataset(data: Any, region: Any, options: Mapping[str, Any]) -> tuple[MrcSource, Dataset]:
+    """What to read, and what of it the results depend on."""
+    chunks: Chunks | None
+    if isinstance(data, Mapping) or hasattr(data, "axes_manager"):
+        contents = contents_of(data)
+        found = source_of(contents.array)
+        if found is None:
+            raise ArgumentError(
+                f"data with an array of shape {contents.array.shape}",
+                code="data-not-reducible",
+                argument="data",
+                cause="its array is not the lazy one that read_mrc returned: it was read, cut or "
+                "computed with",
+                remedy="pass what read_mrc returned, or the file, and region for part of a scan",
+            )
+        source, axes, chunks = found, contents.axes, contents.array.chunks
+    else:
+        plan = data if isinstance(data, Plan) else plan_mrc(data, **options)
+        source, axes, chunks = plan.source, plan.axes, plan.chunks
+    if region is not None:
+        source, axes = select_frames(source, axes, region)
+        chunks = chunks_of_selected(source)
+    return source, Dataset(source.layout, axes, chunks, source.table)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from mrcdist.compute.detectors import MaskFile
 from mrcdist.compute.one_pass import Compute, OnePass
 from mrcdist.compute.partial import PartialStore, partial_folder
 from mrcdist.compute.quantities import CenterOfMass, Quantity
+from mrcdist.compute.results import Dataset
 from mrcdist.compute.submit import compute_parts
 from mrcdist.compute.tasks import total
 from mrcdist.errors import MrcdistError
@@ -85,7 +86,8 @@ def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) 
         with computing(where, say) as cluster:
             yield partial(compute_parts, cluster.client, check=cluster.check)
 
-    the_pass = OnePass(plan, options.results)
+    data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
+    the_pass = OnePass(plan.source, data, options.results)
     outputs = {
         name: sorted({Path(os.path.realpath(path)) for path in paths})
         for name, paths in options.outputs.items()
@@ -93,7 +95,7 @@ def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) 
     inputs = _inputs(plan, options.results)
     for name, quantity in options.results.items():
         panels = isinstance(quantity, CenterOfMass)
-        ndim = the_pass.data.n_navigation + panels if name in the_pass.maps else 2
+        ndim = data.n_navigation + panels if name in the_pass.maps else 2
         check_outputs(outputs[name], ndim, panels=panels, inputs=inputs)
     everywhere = sorted(path for paths in outputs.values() for path in paths)
     first = next(iter(options.outputs.values()))[0]

@@ -31,7 +31,7 @@ from mrcdist.compute.tiles import Reduction
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.limits import MOST_TASKS
 from mrcdist.progress import Progress
-from mrcdist.read_plan import Plan
+from mrcdist.read.source import MrcSource
 
 __all__ = ["Compute", "Finished", "InMemory", "OnePass", "Values"]
 
@@ -98,7 +98,10 @@ class OnePass:
 
     Parameters
     ----------
-    plan : Plan
+    source : MrcSource
+        What is read.
+    data : Dataset
+        What of it the results depend on.
     results : mapping of str to Quantity
         What to compute, by name.
     most_tasks, most_sums : int
@@ -111,7 +114,7 @@ class OnePass:
 
     Attributes
     ----------
-    plan : Plan
+    source : MrcSource
     data : Dataset
     wanted : dict of str to Quantity
         With detectors that are read and checked.
@@ -122,7 +125,8 @@ class OnePass:
 
     def __init__(
         self,
-        plan: Plan,
+        source: MrcSource,
+        data: Dataset,
         results: Mapping[str, Quantity],
         *,
         most_tasks: int = MOST_TASKS,
@@ -136,8 +140,8 @@ class OnePass:
                 cause="there is nothing to compute",
                 remedy='name what you want, such as results={"mean": MeanPattern()}',
             )
-        self.plan = plan
-        self.data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
+        self.source = source
+        self.data = data
         self.wanted = {name: _understood(each, self.data) for name, each in results.items()}
         # Which tasks and parts there are does not depend on where the disk is.
         made = {name: each.reductions(self.data) for name, each in self._located(None).items()}
@@ -151,7 +155,7 @@ class OnePass:
 
     def description(self) -> dict[str, str]:
         """All that the values of the parts depend on; no secret."""
-        source = self.plan.source
+        source = self.source
         files = [
             (part.file.version, part.offset, part.frames, part.compression) for part in source.parts
         ]
@@ -170,13 +174,13 @@ class OnePass:
             ),
             "file": ", ".join(part.file.location.shown for part in source.parts),
             "version": ", ".join(str(part.file.version) for part in source.parts),
-            "array": f"{self.plan.shape} {self.plan.dtype}",
-            "plan": tokenize(files, self.plan.layout, source.table, self.plan.chunks, others),
+            "array": f"{source.shape} {source.dtype}",
+            "plan": tokenize(files, source.layout, source.table, self.data.chunks, others),
         }
 
     def loose_version(self) -> str:
         """Say why another run cannot know that it reads the same files; empty if it can."""
-        for part in self.plan.source.parts:
+        for part in self.source.parts:
             if not part.file.version.exact:
                 return (
                     f"another file in the place of {part.file.location.shown} might have the same "
@@ -239,7 +243,7 @@ class OnePass:
         shape = self.data.layout.frame_shape
         found: list[Sequence[Array]] = []
         compute(
-            _work(self.plan, [FrameSum(shape)]),
+            _work(self.source, [FrameSum(shape)]),
             {0: tuple(sample(self.data.layout.navigation_shape))},
             lambda _, values: found.append(values),
         )
@@ -254,8 +258,8 @@ class OnePass:
         progress: Mapping[str, Any],
     ) -> tuple[Ledger, int]:
         """Compute the parts that are left, and keep each; and the bytes of their pixels."""
-        work = _work(self.plan, reductions)
-        frame = self.plan.dtype.itemsize * len(work.window[0]) * len(work.window[1])
+        work = _work(self.source, reductions)
+        frame = self.source.dtype.itemsize * len(work.window[0]) * len(work.window[1])
         sizes = [sum(block_frames(b) for task in part for b in task) * frame for part in self.parts]
         to_do = sum(sizes[number] for number in left)
         total = sum(sizes)
@@ -269,8 +273,8 @@ class OnePass:
             return compute(work, left, done), to_do
 
 
-def _work(plan: Plan, reductions: Sequence[Reduction]) -> Work:
-    return Work(plan.source, tuple(reductions), f"reduce-{uuid.uuid4().hex[:8]}")
+def _work(source: MrcSource, reductions: Sequence[Reduction]) -> Work:
+    return Work(source, tuple(reductions), f"reduce-{uuid.uuid4().hex[:8]}")
 
 
 def _distinct(made: Iterable[Sequence[Reduction]]) -> list[Reduction]:

@@ -124,18 +124,11 @@ def _present(data: Dataset) -> int:
 
 
 def _pattern(title: str, data: Dataset, values: Array) -> Result:
-    present = data.frames_present()
-    missing = data.layout.n_frames - present
-    notes = (
-        (f"the {title} is over the {present:,} frames that are there; {missing:,} are missing",)
-        if missing
-        else ()
-    )
     return Result(
         title,
         values,
         data.signal_axes,
         units=("counts per pixel",),
         contrast="log" if frames_are_patterns(data.axes) else "linear",
-        notes=notes,
+        notes=data.missing_note(title),
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,6 @@ from mrcdist.compute.detectors import (
     parse_detector,
 )
 from mrcdist.compute.reductions import (
-    EachFrame,
     PixelSums,
     RadialSums,
 )
@@ -40,7 +38,6 @@ from mrcdist.plan.limits import MOST_TASKS
 
 __all__ = [
     "CenterOfMass",
-    "FrameFunction",
     "Quantity",
     "RadialProfile",
     "VirtualImage",
@@ -94,7 +91,7 @@ class VirtualImage:
         self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
     ) -> Result:
         """Place the sums."""
-        [image] = _maps(data, parts, loads[0])
+        [image] = data.maps(parts, loads[0])
         detector = as_detector(self.detector, data)
         if image.dtype == np.int64 and data.layout.dtype.kind == "u" and detector.positive:
             image = image.astype(np.uint64)
@@ -103,7 +100,7 @@ class VirtualImage:
             image,
             data.navigation_axes,
             label="counts, summed over the detector",
-            notes=(*_outside_note(detector, data), *_zeros_note(data)),
+            notes=(*_outside_note(detector, data), *data.zeros_note()),
         )
 
 
@@ -134,7 +131,7 @@ class CenterOfMass:
         self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
     ) -> Result:
         """Divide the moments by the mass."""
-        mass, *moments = _maps(data, parts, loads[0])
+        mass, *moments = data.maps(parts, loads[0])
         with np.errstate(divide="ignore", invalid="ignore"):
             pixels = [np.where(mass == 0, np.nan, moment / mass) for moment in moments]
         values = np.stack(
@@ -205,7 +202,7 @@ class RadialProfile:
         bins = self._bins(data)
         pixels = np.bincount(bins[bins >= 0])
         with np.errstate(divide="ignore", invalid="ignore"):
-            rings = [ring / n for ring, n in zip(_maps(data, parts, loads[0]), pixels, strict=True)]
+            rings = [ring / n for ring, n in zip(data.maps(parts, loads[0]), pixels, strict=True)]
         row = data.signal_axes[0]
         axis = Axis("radius", len(rings), navigate=False, scale=row.scale, units=row.units)
         return Result(
@@ -214,44 +211,8 @@ class RadialProfile:
             (*data.navigation_axes, axis),
             units=("counts per pixel",),
             contrast="log",
-            notes=_zeros_note(data),
+            notes=data.zeros_note(),
         )
-
-
-@dataclass(frozen=True, eq=False)
-class FrameFunction:
-    """What a function of one's own makes of each frame.
-
-    Parameters
-    ----------
-    function : callable
-        From an ndarray of shape (frames, rows, columns), which it must not change, to an array
-        whose first axis has one element per frame. It runs on the workers, in several threads.
-    shape : tuple of int, default ()
-        Of the value of one frame.
-    dtype : dtype, default float64
-    title : str
-    """
-
-    function: Callable[[Array], Any]
-    shape: tuple[int, ...] = ()
-    dtype: npt.DTypeLike = np.float64
-    title: str = "function of frames"
-
-    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """The function, with its frames named where it fails."""
-        rows, columns = data.layout.frame_shape
-        window = range(rows), range(columns)
-        return (EachFrame(self.function, window, self.shape, np.dtype(self.dtype)),)
-
-    def finish(
-        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-    ) -> Result:
-        """Place the values."""
-        flat = np.stack(_maps(data, parts, loads[0]), axis=-1)
-        values = flat.reshape(*data.layout.navigation_shape, *self.shape)
-        more = tuple(Axis(f"value_{n}", size, navigate=False) for n, size in enumerate(self.shape))
-        return Result(self.title, values, (*data.navigation_axes, *more), notes=_zeros_note(data))
 
 
 def schedule(
@@ -308,29 +269,3 @@ def _outside_note(detector: Detector, data: Dataset) -> tuple[str, ...]:
     if isinstance(detector, Ring) and detector.reaches_outside(data.layout.frame_shape):
         return (f"{detector} reaches beyond the frame: only the pixels inside count",)
     return ()
-
-
-def _zeros_note(data: Dataset) -> tuple[str, ...]:
-    missing = data.layout.n_frames - data.frames_present()
-    return (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
-
-
-def _maps(data: Dataset, parts: tuple[Part, ...], load: PartLoader) -> list[Array]:
-    """Place the values of all frames, one map for each kind of value."""
-    maps: Array | None = None
-    for number, part in enumerate(parts):
-        values = load(number)
-        if maps is None:
-            maps = np.empty(
-                (math.prod(values.shape[1:]), *data.layout.navigation_shape), values.dtype
-            )
-        first = 0
-        for block in (block for task in part for block in task):
-            shape = tuple(stop - start for start, stop in block)
-            stop = first + block_frames(block)
-            index = (slice(None), *(slice(*span) for span in block))
-            maps[index] = values[first:stop].reshape(stop - first, -1).T.reshape(-1, *shape)
-            first = stop
-        if first != len(values):
-            raise AssertionError(f"part {number} has {len(values)} values for {first} frames")
-    return [] if maps is None else list(maps)

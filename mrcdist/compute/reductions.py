@@ -9,7 +9,7 @@ in float64.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,11 @@ from mrcdist.compute.detectors import Detector, FrameShape
 from mrcdist.compute.tiles import Tile, compiled
 
 __all__ = [
-    "EachFrame",
+    "AllFrames",
     "FrameMaximum",
     "FrameSquares",
     "FrameSum",
+    "PerFrame",
     "PixelSums",
     "RadialSums",
 ]
@@ -31,8 +32,8 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 
-class _PerFrame:
-    """Results of consecutive blocks follow one another."""
+class PerFrame:
+    """Base: results of consecutive blocks follow one another."""
 
     joined_at_once = 1000
     whole_frames = False
@@ -43,8 +44,8 @@ class _PerFrame:
         return np.concatenate(parts)
 
 
-class _AllFrames:
-    """One result for all frames, of the size of a frame."""
+class AllFrames:
+    """Base: one result for all frames, of the size of a frame."""
 
     # The sum of large frames can take 128 MiB.
     joined_at_once = 4
@@ -60,7 +61,7 @@ class _AllFrames:
 
 
 @dataclass(frozen=True, eq=False)
-class PixelSums(_PerFrame):
+class PixelSums(PerFrame):
     """Weighted sums over the pixels of each frame.
 
     Parameters
@@ -88,11 +89,11 @@ class PixelSums(_PerFrame):
         exact = dtype.kind in "iu" and self.detector.whole
         return np.zeros((n_frames, 3 if self.moments else 1), np.int64 if exact else np.float64)
 
-    def add(self, result: Array, tile: Tile) -> None:
+    def add(self, result: Array, tile: Tile) -> Array:
         """Add the sums of a tile."""
         rows, columns = _common(self.window[0], tile.rows), _common(self.window[1], tile.columns)
         if not rows or not columns:
-            return
+            return result
         out = result[tile.first : tile.first + len(tile.pixels)]
         first_row, first_column = tile.rows.start, tile.columns.start
         detector: Any = self.detector  # hashable, which a protocol does not say
@@ -100,7 +101,7 @@ class PixelSums(_PerFrame):
             runs = _runs(detector, rows, columns, (first_row, first_column), self.moments)
             if runs is not None:
                 compiled.sum_runs(tile.pixels, runs, first_row, first_column, out)
-                return
+                return result
         pixels = tile.pixels[
             :,
             rows.start - first_row : rows.stop - first_row,
@@ -113,6 +114,7 @@ class PixelSums(_PerFrame):
             if pixels.dtype.kind == "f":
                 flat[:, weights[:, 0] == 0] = 0
             out += (flat @ weights).astype(out.dtype)
+        return result
 
 
 # A task has many tiles, for which weights and runs are the same. Detectors that hold arrays are
@@ -159,7 +161,7 @@ def _runs(
 
 
 @dataclass(frozen=True)
-class FrameSum(_AllFrames):
+class FrameSum(AllFrames):
     """Sum of all frames, pixel by pixel; uint64 or int64 for integer pixels, else float64.
 
     Parameters
@@ -178,13 +180,14 @@ class FrameSum(_AllFrames):
         """Return zeros."""
         return np.zeros(self.frame_shape, _wide(dtype))
 
-    def add(self, result: Array, tile: Tile) -> None:
+    def add(self, result: Array, tile: Tile) -> Array:
         """Add frames."""
         part = _part(result, tile)
         if tile.compiled:
             compiled.add_frames(tile.pixels, part)
         else:
             part += tile.pixels.sum(axis=0, dtype=part.dtype)
+        return result
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,7 @@ class FrameSquares(FrameSum):
         """Return zeros."""
         return np.zeros(self.frame_shape, np.uint64 if dtype.kind in "iu" else np.float64)
 
-    def add(self, result: Array, tile: Tile) -> None:
+    def add(self, result: Array, tile: Tile) -> Array:
         """Add squares."""
         part = _part(result, tile)
         if tile.compiled:
@@ -203,6 +206,7 @@ class FrameSquares(FrameSum):
         else:
             wide = tile.pixels.astype(np.int64 if part.dtype.kind == "u" else np.float64)
             part += (wide * wide).sum(axis=0).astype(part.dtype)
+        return result
 
 
 @dataclass(frozen=True)
@@ -214,13 +218,14 @@ class FrameMaximum(FrameSum):
         least = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
         return np.full(self.frame_shape, least, dtype)
 
-    def add(self, result: Array, tile: Tile) -> None:
+    def add(self, result: Array, tile: Tile) -> Array:
         """Keep what is larger."""
         part = _part(result, tile)
         if tile.compiled:
             compiled.keep_largest(tile.pixels, part)
         elif len(tile.pixels):
             np.maximum(part, tile.pixels.max(axis=0), out=part)
+        return result
 
     def join(self, parts: Sequence[Array]) -> Array:
         """Return the largest of each pixel."""
@@ -229,7 +234,7 @@ class FrameMaximum(FrameSum):
 
 
 @dataclass(frozen=True, eq=False)
-class RadialSums(_PerFrame):
+class RadialSums(PerFrame):
     """Sums of each frame over rings, or over any other sets of pixels.
 
     Parameters
@@ -251,59 +256,18 @@ class RadialSums(_PerFrame):
         """Return zeros."""
         return np.zeros((n_frames, self.n_bins), np.int64 if dtype.kind in "iu" else np.float64)
 
-    def add(self, result: Array, tile: Tile) -> None:
+    def add(self, result: Array, tile: Tile) -> Array:
         """Add the sums of a tile."""
         bins = self.bins[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
         out = result[tile.first : tile.first + len(tile.pixels)]
         if tile.compiled:
             compiled.sum_bins(tile.pixels, bins, out)
-            return
+            return result
         inside = bins >= 0
         for frame, sums in zip(tile.pixels, out, strict=True):
             found = np.bincount(bins[inside], frame[inside].astype(np.float64), self.n_bins)
             sums += found.astype(sums.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class EachFrame(_PerFrame):
-    """What a function makes of each frame.
-
-    Parameters
-    ----------
-    function : callable
-        From an ndarray of shape (frames, rows, columns) to one whose first axis has one element per
-        frame.
-    window : tuple of range
-    shape : tuple of int
-        Of the value of one frame.
-    dtype : dtype
-        Of the values.
-    """
-
-    function: Callable[[Array], Any]
-    window: tuple[range, range]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    whole_frames = True
-
-    def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
-        """Return zeros."""
-        return np.zeros((n_frames, *self.shape), self.dtype)
-
-    def add(self, result: Array, tile: Tile) -> None:
-        """Call the function."""
-        rows, columns = self.window
-        pixels = tile.pixels[
-            :,
-            rows.start - tile.rows.start : rows.stop - tile.rows.start,
-            columns.start - tile.columns.start : columns.stop - tile.columns.start,
-        ]
-        last = tile.first + len(pixels)
-        try:
-            result[tile.first : last] = self.function(pixels)
-        except Exception as error:
-            error.add_note(f"in frames {tile.first} to {last - 1}, counted from the block's first")
-            raise
+        return result
 
 
 def _wide(dtype: np.dtype[Any]) -> type[np.generic]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError
+from mrcdist.compute.schedule import Part, block_frames
+from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.plan.chunks import Chunks
@@ -103,6 +106,45 @@ class Dataset:
             return min(layout.present, layout.n_frames)
         return int(np.count_nonzero((self.table >= 0) & (self.table < layout.present)))
 
+    @property
+    def frames_missing(self) -> int:
+        """Number of positions that have none."""
+        return self.layout.n_frames - self.frames_present()
+
+    def zeros_note(self) -> tuple[str, ...]:
+        """Say how many values of a map are of no frame."""
+        missing = self.frames_missing
+        return (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
+
+    def missing_note(self, title: str) -> tuple[str, ...]:
+        """Say how many frames a result of all frames is of."""
+        missing, present = self.frames_missing, self.frames_present()
+        if not missing:
+            return ()
+        return (
+            f"the {title} is over the {present:,} frames that are there; {missing:,} are missing",
+        )
+
+    def maps(self, parts: tuple[Part, ...], load: PartLoader) -> list[Array]:
+        """Place the values of all frames, one map for each kind of value."""
+        maps: Array | None = None
+        for number, part in enumerate(parts):
+            values = load(number)
+            if maps is None:
+                maps = np.empty(
+                    (math.prod(values.shape[1:]), *self.layout.navigation_shape), values.dtype
+                )
+            first = 0
+            for block in (block for task in part for block in task):
+                shape = tuple(stop - start for start, stop in block)
+                stop = first + block_frames(block)
+                index = (slice(None), *(slice(*span) for span in block))
+                maps[index] = values[first:stop].reshape(stop - first, -1).T.reshape(-1, *shape)
+                first = stop
+            if first != len(values):
+                raise AssertionError(f"part {number} has {len(values)} values for {first} frames")
+        return [] if maps is None else list(maps)
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -139,6 +181,36 @@ class Result:
     def __array__(self, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None) -> Array:
         """Return the values, for `numpy.asarray`."""
         return np.array(self.values, dtype, copy=copy)
+
+    def to_xarray(self) -> Any:
+        """Return an `xarray.DataArray`, with calibrated coordinates.
+
+        Raises
+        ------
+        MissingExtraError
+            xarray is not installed.
+        """
+        try:
+            xarray = importlib.import_module("xarray")
+        except ImportError:
+            raise MissingExtraError(
+                "xarray is not installed",
+                code="package-missing",
+                cause="to_xarray makes its arrays",
+                remedy="pip install xarray",
+            ) from None
+        named = self.values.ndim > len(self.axes)
+        coords: dict[str, Any] = {"component": list(self.names)} if named else {}
+        for axis in self.axes:
+            positions = axis.values or axis.offset + axis.scale * np.arange(axis.size)
+            coords[axis.name] = (axis.name, np.asarray(positions), {"units": axis.units or "px"})
+        return xarray.DataArray(
+            self.values,
+            coords,
+            dims=(*(["component"] if named else []), *(axis.name for axis in self.axes)),
+            name=self.title,
+            attrs={"units": ", ".join(self.units)},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return RosettaSciIO's dict, as `write_mrc` takes it.

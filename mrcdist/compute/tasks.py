@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from mrcdist import stats
-from mrcdist.compute.schedule import Task
-from mrcdist.compute.tiles import Reduction, join_all, reduce_block
+from mrcdist.compute.schedule import Block, Task
+from mrcdist.compute.tiles import FunctionFailedError, Reduction, join_all, reduce_block
 from mrcdist.read.source import MrcSource
 from mrcdist.stats import ReadStats
 
@@ -96,20 +97,34 @@ def compute(task: Task, work: Work) -> PartialResult:
         frames = source[(*(slice(*span) for span in block), *window)]
         frames = frames.reshape(math.prod(map(len, positions)), len(rows), len(columns))
         present = source.layout.frames(positions, source.table) >= 0
+        failed: FunctionFailedError | None = None
         try:
             found = reduce_block(
                 frames, work.window, work.reductions, None if present.all() else present
             )
-        except Exception as error:
-            first = tuple(start for start, _ in block)
-            error.add_note(f"in the block whose first frame is at position {first}")
-            raise
+        except FunctionFailedError as error:
+            failed = error
+        if failed is not None and failed.__cause__ is not None:
+            raise _located(failed, failed.__cause__, block)
         values = found if values is None else join_all(work.reductions, [values, found])
         # The next block needs the memory of this one.
         del frames
     if values is None:
         raise ValueError("a task without blocks")
     return PartialResult(values, {_PROCESS: stats.snapshot() - before})
+
+
+def _located(failed: FunctionFailedError, error: BaseException, block: Block) -> BaseException:
+    """Return the error of a user's function, with the frames in its notes."""
+    numbers = failed.numbers
+    error.add_note(f"in frames {numbers[0]} to {numbers[-1]}, counted from the block's first")
+    first = tuple(start for start, _ in block)
+    error.add_note(f"in the block whose first frame is at position {first}")
+    if failed.alone is not None:
+        inside = np.unravel_index(failed.alone, [stop - start for start, stop in block])
+        at = tuple(int(i) + start for i, start in zip(inside, first, strict=True))
+        error.add_note(f"the first frame with which it fails alone is at position {at}")
+    return error
 
 
 def join(pieces: Sequence[PartialResult], work: Work) -> PartialResult:

@@ -6,7 +6,7 @@ So each byte comes from memory once, however many results are wanted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ try:
 except ImportError:  # numba is an extra
     compiled = None  # type: ignore[assignment]
 
-__all__ = ["Reduction", "Tile", "compiled", "join_all", "reduce_block"]
+__all__ = ["FunctionFailedError", "Reduction", "Tile", "compiled", "join_all", "reduce_block"]
 
 Array = npt.NDArray[Any]
 
@@ -26,6 +26,22 @@ Array = npt.NDArray[Any]
 _TILE_BYTES = 2**21
 
 _COMPILED_DTYPES = frozenset("BbHhfd")
+
+
+class FunctionFailedError(Exception):
+    """A function of the user's own failed; its error is the cause.
+
+    Attributes
+    ----------
+    numbers : sequence of int
+        Of the frames with which it was called, counted from the first of the block.
+    alone : int or None
+        The first of them with which it fails if it is called with nothing else.
+    """
+
+    def __init__(self, numbers: Sequence[int], alone: int | None) -> None:
+        super().__init__(numbers, alone)
+        self.numbers, self.alone = numbers, alone
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,8 @@ class Tile:
         Of the detector.
     compiled : bool
         Whether to use the compiled loops.
+    numbers : sequence of int
+        Of the frames, counted from the first of the block.
     """
 
     pixels: Array
@@ -49,6 +67,7 @@ class Tile:
     rows: range
     columns: range
     compiled: bool
+    numbers: Sequence[int]
 
 
 class Reduction(Protocol):
@@ -73,8 +92,8 @@ class Reduction(Protocol):
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return the result of no pixel at all."""
 
-    def add(self, result: Array, tile: Tile) -> None:
-        """Add a tile to the result."""
+    def add(self, result: Array, tile: Tile) -> Array:
+        """Add a tile to the result, and return it: the same array, or one that takes its place."""
 
     def join(self, parts: Sequence[Array]) -> Array:
         """Combine the results of consecutive blocks."""
@@ -110,31 +129,34 @@ def reduce_block(
     tuple of ndarray
         A result per reduction.
     """
-    results = tuple(each.begin(len(frames), frames.dtype) for each in reductions)
+    results = [each.begin(len(frames), frames.dtype) for each in reductions]
     fast = compile_loops and compiled is not None and frames.dtype.char in _COMPILED_DTYPES
     rows, columns = window
     frame_bytes = max(len(rows) * len(columns) * frames.itemsize, 1)
     together = max(tile_bytes // frame_bytes, 1)
     height = len(rows) if together > 1 else max(tile_bytes * len(rows) // frame_bytes, 1)
-    whole = [pair for pair in zip(reductions, results, strict=True) if pair[0].whole_frames]
-    banded = [pair for pair in zip(reductions, results, strict=True) if not pair[0].whole_frames]
+    whole = [at for at, each in enumerate(reductions) if each.whole_frames]
+    banded = [at for at, each in enumerate(reductions) if not each.whole_frames]
     for first in range(0, len(frames), together):
         some = frames[first : first + together]
         there = None if present is None else present[first : first + together]
-        for pairs, step in ((whole, len(rows)), (banded, height)):
-            if not pairs:
+        for places, step in ((whole, len(rows)), (banded, height)):
+            if not places:
                 continue
             for top in range(0, len(rows), max(step, 1)):
                 pixels = np.ascontiguousarray(some[:, top : top + step])
-                tile = Tile(pixels, first, rows[top : top + step], columns, fast)
+                numbers = range(first, first + len(pixels))
+                tile = Tile(pixels, first, rows[top : top + step], columns, fast, numbers)
                 found = tile if there is None or there.all() else _only(tile, there)
-                for reduction, result in pairs:
-                    reduction.add(result, tile if reduction.per_frame else found)
-    return results
+                for at in places:
+                    own = tile if reductions[at].per_frame else found
+                    results[at] = reductions[at].add(results[at], own)
+    return tuple(results)
 
 
 def _only(tile: Tile, there: npt.NDArray[np.bool_]) -> Tile:
-    return Tile(tile.pixels[there], tile.first, tile.rows, tile.columns, tile.compiled)
+    numbers = [int(number) for number in np.asarray(tile.numbers)[there]]
+    return replace(tile, pixels=tile.pixels[there], numbers=numbers)
 
 
 def join_all(

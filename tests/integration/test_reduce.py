@@ -10,7 +10,7 @@ import pytest
 from distributed import Client
 
 import mrcdist
-from mrcdist import CenterOfMass, FrameFunction, MeanPattern, VirtualImage, reduce_frames
+from mrcdist import CenterOfMass, FrameReduction, MeanPattern, VirtualImage, reduce_frames
 from tests.support.mrc_files import mrc_bytes
 from tests.support.s3 import Bucket
 
@@ -57,7 +57,7 @@ def test_errors_of_functions_come_from_the_workers(cluster: Client, tmp_path: An
         raise ZeroDivisionError("mine")
 
     with pytest.raises(ZeroDivisionError, match="mine"):
-        reduce_frames(path, {"mine": FrameFunction(failing)}, progress=False)
+        reduce_frames(path, {"mine": FrameReduction(failing)}, progress=False)
 
 
 def test_threads_and_processes_agree(cluster: Client, tmp_path: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import mrcdist
 from mrcdist import stats
 from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import adf_ring
-from mrcdist.errors import ArgumentError, MrcdistWarning
+from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistWarning
 from mrcdist.reduce_api import (
     CenterOfMass,
-    FrameFunction,
+    FrameReduction,
     MaximumPattern,
     MeanPattern,
     RadialProfile,
@@ -61,7 +62,7 @@ def test_all_results_of_one_pass_are_numpys(plan: mrcdist.Plan) -> None:
             "max": MaximumPattern(),
             "std": StandardDeviation(),
             "profile": RadialProfile((10, 12)),
-            "median": FrameFunction(np_median),
+            "median": FrameReduction(np_median),
         },
     )
     assert (stats.snapshot() - before).bytes_fetched == NUMBERS.nbytes
@@ -123,6 +124,155 @@ def test_bright_disk_is_found_in_the_data(tmp_path: Path) -> None:
     assert found["bf"].axes[0].name == "y"
 
 
+def test_plain_functions_give_a_value_or_an_array_per_frame(plan: mrcdist.Plan) -> None:
+    found = reduced(
+        plan,
+        {
+            "largest": lambda frames: frames.max(axis=(1, 2)),
+            "rows": lambda frames: frames.mean(axis=2),
+            "profile": lambda frames: np.stack([frames[:, 3], frames[:, 5]], axis=1),
+        },
+    )
+    assert found["largest"].values.dtype == np.uint16
+    np.testing.assert_array_equal(found["largest"], SCAN.max(axis=(2, 3)))
+    np.testing.assert_array_equal(found["rows"], SCAN.mean(axis=3))
+    np.testing.assert_array_equal(found["profile"], SCAN[:, :, [3, 5]])
+    assert [axis.size for axis in found["profile"].axes] == [3, 4, 2, 32]
+
+
+@pytest.mark.parametrize("chunks", [(1, 3, -1, -1), (3, 4, -1, -1)])
+def test_accumulators_are_merged(chunks: Any) -> None:
+    fsspec.filesystem("memory").pipe("/reduce/merge.mrc", mrc_bytes(NUMBERS))
+    plan = mrcdist.plan_mrc("memory://reduce/merge.mrc", navigation_shape=(4, 3), chunks=chunks)
+    found = reduced(
+        plan,
+        {
+            "least": FrameReduction(lambda frames: frames.min(axis=0), np.minimum),
+            "histogram": FrameReduction(
+                lambda frames: np.bincount(frames.ravel() >> 12, minlength=16), np.add
+            ),
+        },
+    )
+    np.testing.assert_array_equal(found["least"], NUMBERS.min(axis=0))
+    assert found["least"].axes == plan.axes[2:]
+    np.testing.assert_array_equal(found["histogram"], np.bincount(NUMBERS.ravel() >> 12))
+
+
+def test_accumulators_leave_out_missing_frames(tmp_path: Path) -> None:
+    path = tmp_path / "short.mrc"
+    path.write_bytes(mrc_bytes(NUMBERS[:6] | 1)[: 1024 + 4 * 24 * 32 * 2])
+    least = FrameReduction(lambda frames: frames.min(axis=0), np.minimum)
+    with pytest.warns(MrcdistWarning, match="4 frames that are there; 2 are missing"):
+        found = reduced(path, {"least": least}, navigation_shape=(3, 2), allow_truncated=True)
+    np.testing.assert_array_equal(found["least"], (NUMBERS[:4] | 1).min(axis=0))
+
+
+@pytest.mark.parametrize("function", [lambda frames: frames.max(), lambda frames: frames.T])
+def test_values_that_are_not_one_per_frame_are_refused(plan: mrcdist.Plan, function: Any) -> None:
+    with pytest.raises(ArgumentError) as error:
+        reduced(plan, {"mine": function})
+    assert error.value.code == "function-invalid"
+
+
+@pytest.mark.parametrize("merge", [None, np.maximum])
+def test_error_names_the_first_frame_with_which_a_function_fails(
+    plan: mrcdist.Plan, merge: Any
+) -> None:
+    def failing(frames: Any) -> Any:
+        if (frames == SCAN[2, 1]).all(axis=(1, 2)).any():
+            raise ZeroDivisionError("mine")
+        return frames.max(axis=(1, 2)) if merge is None else frames.max(axis=0)
+
+    with pytest.raises(ZeroDivisionError) as error:
+        reduced(plan, {"mine": FrameReduction(failing, merge)})
+    assert error.value.__notes__ == [
+        "in frames 0 to 2, counted from the block's first",
+        "in the block whose first frame is at position (2, 0)",
+        "the first frame with which it fails alone is at position (2, 1)",
+    ]
+
+
+@pytest.mark.parametrize("form", ["dict", "several files", "signal"])
+def test_what_read_mrc_returned_can_be_reduced(tmp_path: Path, form: str) -> None:
+    paths = [tmp_path / "a.mrc", tmp_path / "b.mrc"]
+    for path, half in zip(paths, (NUMBERS[:6], NUMBERS[6:]), strict=True):
+        path.write_bytes(mrc_bytes(half))
+    if form != "several files":
+        paths[0].write_bytes(mrc_bytes(NUMBERS))
+        del paths[1]
+    [ds] = mrcdist.read_mrc(paths, navigation_shape=(4, 3), chunks=(1, -1, -1, -1))
+    ds["axes"][2] |= {"scale": 0.5, "offset": 1.0, "units": "nm^-1"}  # recalibrated since
+    data: Any = ds
+    if form == "signal":
+        data = (
+            pytest.importorskip("hyperspy.api")
+            .signals.Signal2D(ds["data"], axes=ds["axes"])
+            .as_lazy()
+        )
+    found = reduced(data, {"mean": MeanPattern(), "com": CenterOfMass(), "all": VirtualImage()})
+    np.testing.assert_array_equal(found["mean"], NUMBERS.mean(axis=0))
+    np.testing.assert_array_equal(found["all"], SCAN.sum(axis=(2, 3)))
+    assert found["mean"].axes[0].units == "nm^-1"
+    expected = (SCAN * Y).sum(axis=(2, 3)) / SCAN.sum(axis=(2, 3))
+    np.testing.assert_allclose(found["com"].values[0], 1 + 0.5 * expected, rtol=1e-12)
+    mask = np.eye(3, 4, dtype=bool)
+    some = reduced(data, {"all": VirtualImage()}, region=mask)
+    np.testing.assert_array_equal(some["all"], SCAN[mask].sum(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("change", [lambda data: data[1:], lambda data: data + 1, np.asarray])
+def test_arrays_that_were_changed_are_refused(plan: mrcdist.Plan, change: Any) -> None:
+    with pytest.raises(ArgumentError, match="not the lazy one that read_mrc returned"):
+        reduced({"data": change(plan.to_dask())}, {"mean": MeanPattern()})
+
+
+CALLS: list[int] = []
+FAILING_CALL = [4]
+
+
+def largest_until_the_fourth_call(frames: Any) -> Any:
+    CALLS.append(len(frames))
+    if len(CALLS) == FAILING_CALL[0]:
+        raise KeyboardInterrupt
+    return frames.max(axis=(1, 2))
+
+
+def test_interrupted_pass_goes_on_with_the_same_call(plan: mrcdist.Plan, tmp_path: Path) -> None:
+    folder = tmp_path / "finished"
+    mine = FrameReduction(largest_until_the_fourth_call, shape=(), dtype="uint16")
+    results = {"mine": mine, "std": StandardDeviation()}
+    CALLS.clear()
+    FAILING_CALL[0] = 4
+    with pytest.raises(KeyboardInterrupt) as error, dask.config.set(num_workers=1):
+        reduced(plan, results, resume=folder)
+    assert "go on with the same call" in error.value.__notes__[-1]
+    kept = len(list(folder.glob("part-*.npy")))
+    assert 0 < kept < 4
+    with pytest.raises(ArgumentError, match="belongs to another job"):
+        reduced(plan, {**results, "max": MaximumPattern()}, resume=folder)
+    CALLS.clear()
+    FAILING_CALL[0] = 0
+    found = reduced(plan, results, resume=folder)
+    assert len(CALLS) == 6 - kept
+    np.testing.assert_array_equal(found["mine"], SCAN.max(axis=(2, 3)))
+    np.testing.assert_allclose(found["std"], NUMBERS.std(axis=0), rtol=1e-12)
+    assert not folder.exists()
+
+
+def test_results_become_xarrays(plan: mrcdist.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = reduced(plan, {"com": CenterOfMass(), "mean": MeanPattern()})
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(MissingExtraError, match="pip install xarray"):
+        found["com"].to_xarray()
+    monkeypatch.undo()
+    pytest.importorskip("xarray")
+    array = found["com"].to_xarray()
+    assert array.dims == ("component", "scan_y", "scan_x")
+    assert list(array.component.values) == ["y", "x"]
+    np.testing.assert_array_equal(array, found["com"])
+    assert found["mean"].to_xarray().coords["x"].attrs["units"] == "px"
+
+
 def test_url_takes_the_options_of_a_read() -> None:
     fsspec.filesystem("memory").pipe("/reduce/options.mrc", mrc_bytes(NUMBERS))
     found = reduced("memory://reduce/options.mrc", {"all": VirtualImage()}, navigation_shape=(4, 3))
@@ -172,5 +322,5 @@ def test_errors_of_functions_name_the_frames(plan: mrcdist.Plan) -> None:
         raise ZeroDivisionError("mine")
 
     with pytest.raises(ZeroDivisionError) as error:
-        reduced(plan, {"mine": FrameFunction(failing)})
+        reduced(plan, {"mine": FrameReduction(failing)})
     assert any("frames 0 to" in note for note in error.value.__notes__)

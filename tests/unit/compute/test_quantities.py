@@ -25,6 +25,7 @@ from mrcdist.compute.detectors import (
     adf_ring,
     parse_detector,
 )
+from mrcdist.compute.functions import FrameReduction
 from mrcdist.compute.patterns import (
     MaximumPattern,
     MeanPattern,
@@ -33,7 +34,6 @@ from mrcdist.compute.patterns import (
 )
 from mrcdist.compute.quantities import (
     CenterOfMass,
-    FrameFunction,
     RadialProfile,
     VirtualImage,
 )
@@ -360,7 +360,7 @@ def test_functions_that_fail_name_the_frames(memory_file):
         memory_file(mrc_bytes(np.ones((6, 2, 2), "uint16"))), chunks=(3, -1, -1)
     )
     with pytest.raises(ZeroDivisionError, match="mine") as error:
-        computed(plan, FrameFunction(failing))
+        computed(plan, FrameReduction(failing))
     assert "frames 0 to 2" in error.value.__notes__[0]
     assert "(0,)" in error.value.__notes__[1]
 
@@ -514,7 +514,7 @@ class TestQuantities:
     @examples(30)
     def test_functions_of_frames_get_whole_frames_once_each(self, case, memory_file):
         frames, chunks, _ = case
-        spread = FrameFunction(rows_spread, shape=(frames.shape[-2],))
+        spread = FrameReduction(rows_spread, shape=(frames.shape[-2],))
         got = computed(self.plan(frames, chunks, memory_file), spread)
         expected = np.ptp(frames.astype("float64"), axis=-1)
         np.testing.assert_array_equal(got.values, expected)

@@ -1,0 +1,189 @@
+"""Reductions by functions of the user's own, which may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.compute.reductions import AllFrames, PerFrame
+from mrcdist.compute.results import Array, Dataset, PartLoader, Result
+from mrcdist.compute.schedule import Part
+from mrcdist.compute.tiles import FunctionFailedError, Reduction, Tile
+from mrcdist.errors import ArgumentError
+from mrcdist.format.axis import Axis
+
+__all__ = ["FrameReduction"]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameReduction:
+    """What a function of one's own makes of frames: a value per frame, or one for all of them.
+
+    Parameters
+    ----------
+    function : callable
+        Called with an ndarray of shape (frames, rows, columns), which it must not change: some
+        frames, as many as fit into the processor's cache. It runs on the workers, in several
+        threads. Without `merge`, it returns an array whose first axis has one element per frame;
+        with `merge`, any array.
+    merge : callable, optional
+        Makes one of two arrays that `function` returned for different frames, such as
+        `numpy.minimum`. The order in which they are merged is not specified.
+    shape : tuple of int, optional
+        Of the value of one frame. Default: that of the value of a frame of zeros.
+    dtype : dtype, optional
+        Of the values. Default: that of the value of a frame of zeros.
+    title : str
+
+    Examples
+    --------
+    >>> darkest = FrameReduction(lambda frames: frames.min(axis=0), merge=np.minimum)
+    """
+
+    function: Callable[[Array], Any]
+    merge: Callable[[Array, Array], Any] | None = None
+    shape: tuple[int, ...] | None = None
+    dtype: npt.DTypeLike | None = None
+    title: str = "function of frames"
+
+    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
+        """The function, with its frames named where it fails."""
+        rows, columns = data.layout.frame_shape
+        window = range(rows), range(columns)
+        if self.merge is not None:
+            return (_Accumulated(self.function, self.merge, window),)
+        shape, dtype = self._value(data)
+        return (_EachFrame(self.function, window, shape, dtype),)
+
+    def _value(self, data: Dataset) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and dtype of the value of a frame."""
+        known = np.zeros(1)
+        if self.shape is None or self.dtype is None:
+            zeros = np.zeros((1, *data.layout.frame_shape), data.layout.dtype)
+            try:
+                with np.errstate(all="ignore"):
+                    known = np.asarray(self.function(zeros))
+            except Exception:  # noqa: BLE001 if it fails for all frames, the error names them
+                known = np.zeros(1)
+        shape = known.shape[1:] if self.shape is None else tuple(self.shape)
+        return shape, known.dtype if self.dtype is None else np.dtype(self.dtype)
+
+    def finish(
+        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
+    ) -> Result:
+        """Place the values, or merge them."""
+        if self.merge is None:
+            shape = loads[0](0).shape[1:]
+            flat = np.stack(data.maps(parts, loads[0]), axis=-1)
+            values = flat.reshape(*data.layout.navigation_shape, *shape)
+            notes = data.zeros_note()
+            axes = (*data.navigation_axes, *_counted(shape))
+        else:
+            [reduction] = self.reductions(data)
+            merged = reduction.join([loads[0](number) for number in range(len(parts))])
+            if not len(merged):
+                raise ArgumentError("no frame is there to reduce", code="data-not-reducible")
+            values, notes = merged[0], data.missing_note(self.title)
+            of_frames = values.shape == data.layout.frame_shape
+            axes = data.signal_axes if of_frames else _counted(values.shape)
+        return Result(self.title, values, axes, notes=notes)
+
+
+def _counted(shape: tuple[int, ...]) -> tuple[Axis, ...]:
+    return tuple(Axis(f"value_{n}", size, navigate=False) for n, size in enumerate(shape))
+
+
+@dataclass(frozen=True, eq=False)
+class _EachFrame(PerFrame):
+    """A value per frame."""
+
+    function: Callable[[Array], Any]
+    window: tuple[range, range]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    whole_frames = True
+
+    def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
+        """Return zeros."""
+        return np.zeros((n_frames, *self.shape), self.dtype)
+
+    def add(self, result: Array, tile: Tile) -> Array:
+        """Call the function."""
+        result[tile.first : tile.first + len(tile.pixels)] = _called(
+            self._checked, tile, self.window
+        )
+        return result
+
+    def _checked(self, frames: Array) -> Array:
+        values = np.asarray(self.function(frames))
+        if values.shape != (len(frames), *self.shape):
+            raise ArgumentError(
+                f"the function returned an array of shape {values.shape} for {len(frames)} frames",
+                code="function-invalid",
+                cause="its first axis has one element per frame, and each of them the same shape: "
+                f"{(len(frames), *self.shape)}",
+                remedy="return one value, or one array, per frame; or pass merge, if it is one "
+                "value for all of them",
+            )
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class _Accumulated(AllFrames):
+    """One value for all frames; arrays of length 1, or 0 as long as there is no frame."""
+
+    function: Callable[[Array], Any]
+    merge: Callable[[Array, Array], Any]
+    window: tuple[range, range]
+    whole_frames = True
+
+    def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
+        """Return no value."""
+        return np.empty(0)
+
+    def add(self, result: Array, tile: Tile) -> Array:
+        """Call the function, and merge what it returns with what is there."""
+        if not len(tile.pixels):
+            return result
+
+        def merged(frames: Array) -> Array:
+            return self._merged(result, np.asarray(self.function(frames))[None])
+
+        return _called(merged, tile, self.window)
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Merge."""
+        total = parts[0]
+        for part in parts[1:]:
+            total = self._merged(total, part)
+        return total
+
+    def _merged(self, one: Array, other: Array) -> Array:
+        if len(one) and len(other):
+            return np.asarray(self.merge(one[0], other[0]))[None]
+        return one if len(one) else other
+
+
+def _called(function: Callable[[Array], Array], tile: Tile, window: tuple[range, range]) -> Array:
+    """Call a function with the pixels of a tile; an error says with which frames."""
+    rows, columns = window
+    pixels = tile.pixels[
+        :,
+        rows.start - tile.rows.start : rows.stop - tile.rows.start,
+        columns.start - tile.columns.start : columns.stop - tile.columns.start,
+    ]
+    try:
+        return function(pixels)
+    except Exception as error:
+        alone = None
+        for number, frame in zip(tile.numbers, pixels, strict=True):
+            try:
+                function(frame[None])
+            except Exception:  # noqa: BLE001 whatever it raises
+                alone = number
+                break
+        raise FunctionFailedError(tile.numbers, alone) from error
