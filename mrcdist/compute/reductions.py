@@ -31,6 +31,9 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
+# Beginning and ending a compiled loop over a run takes as long as so many pixels of a mask.
+_RUN_PIXELS = 200
+
 
 class PerFrame:
     """Base: results of consecutive blocks follow one another."""
@@ -98,7 +101,12 @@ class PixelSums(PerFrame):
         first_row, first_column = tile.rows.start, tile.columns.start
         detector: Any = self.detector  # hashable, which a protocol does not say
         if tile.compiled:
-            runs = _runs(detector, rows, columns, (first_row, first_column), self.moments)
+            runs = _runs(detector, rows, columns, (first_row, first_column))
+            if runs is not None and _is_small(runs, rows, tile):
+                mask = _mask(detector, rows, columns, tile.columns, tile.pixels.dtype)
+                moved = range(rows.start - first_row, rows.stop - first_row)
+                compiled.sum_masked(tile.pixels, mask, moved, rows.start, first_column, out)
+                return result
             if runs is not None:
                 compiled.sum_runs(tile.pixels, runs, first_row, first_column, out)
                 return result
@@ -131,9 +139,7 @@ def _weights(detector: Any, rows: range, columns: range, moments: bool) -> Array
 
 
 @functools.lru_cache(maxsize=64)
-def _runs(
-    detector: Any, rows: range, columns: range, first: tuple[int, int], moments: bool
-) -> Array | None:
+def _runs(detector: Any, rows: range, columns: range, first: tuple[int, int]) -> Array | None:
     """Find the runs of pixels of weight 1 in a band; None if others have another one than 0.
 
     Returns
@@ -145,19 +151,37 @@ def _runs(
     inside = weights == 1
     if not (inside | (weights == 0)).all():
         return None
-    longest = compiled.LONGEST_WITH_MOMENTS if moments else compiled.LONGEST
     edges = np.diff(np.pad(inside, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(edges == 1)
     _, stop = np.nonzero(edges == -1)
     found = [
-        (y, x, min(x + longest, end))
+        (y, x, min(x + compiled.LONGEST, end))
         for y, begin, end in zip(row, start, stop, strict=True)
-        for x in range(begin, end, longest)
+        for x in range(begin, end, compiled.LONGEST)
     ]
     right = columns.start - first[1]
     moved = np.array([rows.start - first[0], right, right])
     runs: Array = np.array(found, np.int64).reshape(-1, 3) + moved
     return runs
+
+
+def _is_small(runs: Array, rows: range, tile: Tile) -> bool:
+    """Whether a mask over all columns of a tile takes less time than runs."""
+    width = len(tile.columns)
+    fits = tile.pixels.dtype.kind in "iu" and width <= compiled.LONGEST
+    return fits and len(rows) * width < len(runs) * _RUN_PIXELS
+
+
+@functools.lru_cache(maxsize=64)
+def _mask(
+    detector: Any, rows: range, columns: range, all_columns: range, dtype: np.dtype[Any]
+) -> Array:
+    """Return the pixels of weight 1 in rows of a tile: all bits are set inside, none outside."""
+    mask = np.zeros((len(rows), len(all_columns)), dtype)
+    left = columns.start - all_columns.start
+    inside = detector.weights(rows, columns) == 1
+    mask[:, left : left + len(columns)][inside] = np.invert(np.zeros((), dtype))
+    return mask
 
 
 @dataclass(frozen=True)

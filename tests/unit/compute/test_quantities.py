@@ -38,7 +38,7 @@ from mrcdist.compute.quantities import (
     VirtualImage,
 )
 from mrcdist.compute.quantities import schedule as schedule_pass
-from mrcdist.compute.reductions import FrameSum, PixelSums
+from mrcdist.compute.reductions import FrameMaximum, FrameSquares, FrameSum, PixelSums
 from mrcdist.compute.results import Dataset
 from mrcdist.compute.schedule import block_frames, blocks_of, schedule_maps, schedule_sum
 from mrcdist.compute.tasks import Work, compute, join, merge_ledgers, total
@@ -673,6 +673,55 @@ def test_a_summary_tells_what_was_mapped_and_what_was_fetched(mapped, fetched, t
     )
     read = [line[12:] for line in str(summary).splitlines() if line.startswith("  read ")]
     assert read == told
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("shape", [(40, 50), (60, 300), (70_000, 2)])
+def test_sums_of_large_detectors_are_exact(dtype, shape):
+    limits = np.iinfo(dtype)
+    frames = np.random.default_rng(1).integers(limits.min, limits.max, (4, *shape), dtype, True)
+    frames[0], frames[1] = limits.max, limits.min
+    y, x = np.indices(shape)
+    for detector in (Everything(), Ring(20, 20, 3, 19), Ring(shape[0] / 2, 1, 0, shape[0])):
+        inside = whole_weights(detector, shape) == 1
+        pixels = frames.astype(np.int64) * inside
+        expected = np.array([(pixels * at).sum(axis=(1, 2)) for at in (1, y, x)])
+        for moments in (True, False):
+            reduction = sums(detector, shape, moments=moments)
+            for compile_loops in (True, False):
+                [got] = reduce_block(
+                    cropped(frames, reduction),
+                    reduction.window,
+                    [reduction],
+                    compile_loops=compile_loops,
+                )
+                np.testing.assert_array_equal(got.T, expected[: got.shape[1]])
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "float32"])
+@pytest.mark.parametrize("shape", [(40, 50), (3, 5000)])
+def test_sums_of_many_frames_are_exact(dtype, shape):
+    frames = np.random.default_rng(1).integers(0, 127, (41, *shape)).astype(dtype)
+    if dtype != "float32":
+        frames[:30] = np.iinfo(dtype).max
+        frames[30:35] = np.iinfo(dtype).min
+    wide = frames.astype(np.float64 if dtype == "float32" else np.int64)
+    for reduction, expected in (
+        (FrameSum(shape), wide.sum(axis=0)),
+        (FrameSquares(shape), (wide**2).sum(axis=0)),
+        (FrameMaximum(shape), frames.max(axis=0)),
+    ):
+        np.testing.assert_array_equal(reduced(reduction, frames), expected)
+
+
+def test_sums_of_more_frames_than_fit_into_32_bits_are_exact():
+    frames = np.full((70_000, 1, 3), 65535, "uint16")
+    window = range(1), range(3)
+    [total] = reduce_block(frames, window, [FrameSum((1, 3))])
+    assert total.tolist() == [[70_000 * 65535] * 3]
+    negative = np.full((70_000, 1, 3), -32768, "int16")
+    [total] = reduce_block(negative, window, [FrameSum((1, 3))])
+    assert total.tolist() == [[70_000 * -32768] * 3]
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("uint16", 65535), ("int16", -32768)])
