@@ -259,6 +259,81 @@ def test_interrupted_pass_goes_on_with_the_same_call(plan: mrcdist.Plan, tmp_pat
     assert not folder.exists()
 
 
+def check_against_numpy(data: Any, frames: Any, **options: Any) -> None:
+    """Compare a value per frame, patterns and a function, for frames in array order."""
+    results = {
+        "all": VirtualImage(),
+        "com": CenterOfMass(),
+        "mean": MeanPattern(),
+        "max": MaximumPattern(),
+        "largest": lambda some: some.max(axis=(1, 2)),
+    }
+    found = reduced(data, results, **options)
+    flat = frames.reshape(-1, *frames.shape[-2:]).astype(np.float64)
+    mass = frames.sum(axis=(-2, -1), dtype=np.float64)
+    y = np.indices(frames.shape[-2:])[0]
+    np.testing.assert_allclose(found["all"], mass, rtol=1e-12)
+    rows = (frames * y.astype(np.float64)).sum(axis=(-2, -1)) / mass
+    axis = found["mean"].axes[0]
+    np.testing.assert_allclose(
+        found["com"].values[0], axis.offset + axis.scale * rows if axis.units else rows, rtol=1e-9
+    )
+    np.testing.assert_allclose(found["mean"], flat.mean(axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(found["max"], flat.max(axis=0))
+    np.testing.assert_array_equal(found["largest"], frames.max(axis=(-2, -1)))
+
+
+def test_frames_of_a_custom_scan_are_reduced(tmp_path: Path) -> None:
+    points = np.array([(2, 0), (0, 1), (1, 1), (3, 0), (0, 0), (1, 0), (2, 1), (3, 1)])  # x, y
+    movie = write_acquisition(
+        tmp_path,
+        scan_shape=(2, 4),
+        frame_shape=(24, 32),
+        frames=NUMBERS.__getitem__,
+        custom_points=points,
+    ).movie
+    expected = np.empty((2, 4, 24, 32), np.uint16)
+    expected[points[:, 1], points[:, 0]] = NUMBERS[:8]
+    check_against_numpy(movie, expected)
+
+
+def test_frames_of_a_movie_in_parts_are_reduced(tmp_path: Path) -> None:
+    paths = [tmp_path / f"part{number}.mrc" for number in range(3)]
+    for path, first in zip(paths, (0, 5, 9), strict=True):
+        path.write_bytes(mrc_bytes(NUMBERS[first : {0: 5, 5: 9, 9: 12}[first]]))
+    check_against_numpy(paths, SCAN, navigation_shape=(4, 3), chunks=(1, 3, -1, -1))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8", "uint8"])
+def test_frames_of_other_dtypes_are_reduced(tmp_path: Path, dtype: str) -> None:
+    frames = (NUMBERS % 100).astype(dtype)
+    mrcdist.write_mrc(tmp_path / "a.mrc", frames)
+    options = {"mode0": dtype} if dtype in ("int8", "uint8") else {}
+    check_against_numpy(tmp_path / "a.mrc", frames, chunks=(5, -1, -1), **options)
+
+
+def test_frames_of_4_bit_pixels_are_reduced(tmp_path: Path) -> None:
+    frames = (NUMBERS % 16).astype("uint8")
+    mrcdist.write_mrc(tmp_path / "a.mrc", frames, dtype="uint4")
+    check_against_numpy(tmp_path / "a.mrc", frames, chunks=(5, -1, -1))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_frames_of_mrcz_files_are_reduced(tmp_path: Path) -> None:
+    mrcz = pytest.importorskip("mrcz")
+    frames = (NUMBERS % 30_000).astype("int16")
+    mrcz.writeMRC(frames, str(tmp_path / "a.mrcz"), compressor="zstd")
+    check_against_numpy(tmp_path / "a.mrcz", frames, chunks=(5, -1, -1))
+
+
+def test_sections_of_a_volume_are_reduced(tmp_path: Path) -> None:
+    path = tmp_path / "tomogram.mrc"
+    mrcdist.write_mrc(path, (NUMBERS % 1000).astype("int16"), kind="volume")
+    check_against_numpy(path, (NUMBERS % 1000).astype("int16"))
+    some = reduced(path, {"all": VirtualImage()}, region=[7, 2])
+    np.testing.assert_array_equal(some["all"], (NUMBERS % 1000)[[7, 2]].sum(axis=(1, 2)))
+
+
 def test_results_become_xarrays(plan: mrcdist.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     found = reduced(plan, {"com": CenterOfMass(), "mean": MeanPattern()})
     monkeypatch.setitem(sys.modules, "xarray", None)
