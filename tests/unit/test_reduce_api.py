@@ -162,8 +162,9 @@ def test_accumulators_leave_out_missing_frames(tmp_path: Path) -> None:
     path = tmp_path / "short.mrc"
     path.write_bytes(mrc_bytes(NUMBERS[:6] | 1)[: 1024 + 4 * 24 * 32 * 2])
     least = FrameReduction(lambda frames: frames.min(axis=0), np.minimum)
-    with pytest.warns(MrcdistWarning, match="4 frames that are there; 2 are missing"):
+    with pytest.warns(MrcdistWarning) as told:
         found = reduced(path, {"least": least}, navigation_shape=(3, 2), allow_truncated=True)
+    assert any("4 frames that are there; 2 are missing" in str(one.message) for one in told)
     np.testing.assert_array_equal(found["least"], (NUMBERS[:4] | 1).min(axis=0))
 
 
@@ -334,18 +335,13 @@ def test_sections_of_a_volume_are_reduced(tmp_path: Path) -> None:
     np.testing.assert_array_equal(some["all"], (NUMBERS % 1000)[[7, 2]].sum(axis=(1, 2)))
 
 
-def test_results_become_xarrays(plan: mrcdist.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = reduced(plan, {"com": CenterOfMass(), "mean": MeanPattern()})
+def test_xarray_that_is_not_installed_is_named(
+    plan: mrcdist.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = reduced(plan, {"com": CenterOfMass()})
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(MissingExtraError, match="pip install xarray"):
         found["com"].to_xarray()
-    monkeypatch.undo()
-    pytest.importorskip("xarray")
-    array = found["com"].to_xarray()
-    assert array.dims == ("component", "scan_y", "scan_x")
-    assert list(array.component.values) == ["y", "x"]
-    np.testing.assert_array_equal(array, found["com"])
-    assert found["mean"].to_xarray().coords["x"].attrs["units"] == "px"
 
 
 def test_url_takes_the_options_of_a_read() -> None:

@@ -37,6 +37,14 @@ def test_chunks_are_whole_frames_in_one_stretch_and_no_larger_than_asked(navigat
     assert all(len(axis) == 1 for axis in chunks[cut + 1 :])
 
 
+def test_auto_rows_give_detector_major_chunks_of_bounded_size():
+    with dask.config.set({"array.chunk-size": "64 KiB"}):
+        chunks = plan_chunks(layout((16, 32), (40, 8)), (-1, -1, "auto", -1))
+    assert (chunks[0], chunks[1], chunks[3]) == ((16,), (32,), (8,))
+    assert len(chunks[2]) > 1
+    assert max(chunks[2]) * 16 * 32 * 8 * 2 <= 2**16
+
+
 @given(size=st.integers(1, 10_000), limit=st.integers(1, 10_000))
 def test_blocks_of_an_axis_are_even_and_as_few_as_possible(size, limit):
     [blocks, *_] = frame_chunks(layout((size,), (1, 1), "|u1"), limit)
