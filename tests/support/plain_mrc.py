@@ -138,12 +138,11 @@ def unsigned_in_mode_0(head, mode0):
     return dmax >= 128
 
 
-def pixels_of(raw, head, mode0):
+def pixels_of(raw, head, mode0, packed):
     """Bytes of whole frames → array of (frames, rows, columns), and colours."""
     nx, ny, _ = head.size
     mode = head.mode % 1000
     rows = np.frombuffer(raw, "u1").reshape(-1, ny, head.row_bytes())
-    packed = packed_in_mode_0(head, mode0)
     if mode == 101 or packed:
         nibbles = np.stack([rows & 15, rows >> 4], -1).reshape(*rows.shape[:2], -1)
         return nibbles[..., : 2 * nx if packed else nx]
@@ -184,12 +183,14 @@ def extended_there(head, block):
         impossible = bool((np.abs(tilts.astype(int)) > 18000).any())
     if kind == b"AGAR":
         records = len(block) // (4 * (nint + nreal))
+        if not records:
+            return False
         numbers = np.frombuffer(block, head.order + "f4", records * (nint + nreal))
         reals = numbers.reshape(records, -1)[: head.size[2], nint:]
         sizes = np.abs(reals[reals != 0])
         floats = bool(((sizes >= 1e-20) & (sizes <= 1e20)).all())
         tilted = bool((np.abs(reals[:, 0]) <= 360).all())
-        impossible = not (records and floats and tilted and reals.any())
+        impossible = not (floats and tilted and reals.any())
     return False if impossible else None
 
 
@@ -227,6 +228,7 @@ def frames_of(raw, head, mode0, *, allowed, wanted, alone, decompress=None, know
         if start > len(raw):
             raise RefusedError("the extended header goes beyond the end")
         body = raw[start:]
+    packed = packed_in_mode_0(head, mode0)  # by the whole height
     whole = len(body) // frame
     rows = len(body) // head.row_bytes()
     if alone and allowed and known_size and decompress is None and nz == 1 and 0 < rows < ny:
@@ -235,7 +237,7 @@ def frames_of(raw, head, mode0, *, allowed, wanted, alone, decompress=None, know
     if whole < nz and (not allowed or whole == 0):
         raise RefusedError("frames are missing")
     n = whole if wanted else min(whole, nz)
-    return pixels_of(body[: n * frame], head, mode0), nz
+    return pixels_of(body[: n * frame], head, mode0, packed), nz
 
 
 def read(
@@ -322,6 +324,9 @@ def calibration(raw, endianness=None):
     order = head.ints(64, 3)
     if sorted(order) != [1, 2, 3]:
         order = (1, 2, 3)
+    by_mrcz = head.raw[104:108] == b"json" or any(one[:4] == b"MRCZ" for one in head.labels[:1])
+    if tuple(intervals[:2]) == (0, 0) and by_mrcz:  # the mrcz package leaves them out
+        intervals = [head.size[order.index(axis)] for axis in (1, 2, 3)]
     start, origin = head.ints(16, 3), origin_of(head)
     axes = []
     for stored in (1, 0):
