@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from mrcdist.write.estimate import WriteReport
     from mrcdist.write.plan import WritePlan
     from mrcdist.write_api import file_writer, plan_write, write_mrc
-    from mrcdist.zarr_api import zarr_store
+    from mrcdist.zarr_api import MRCParser, write_references, zarr_store
 
 __all__ = [
     "AccessDeniedError",
@@ -54,6 +54,7 @@ __all__ = [
     "FileChangedError",
     "FormatError",
     "FrameReduction",
+    "MRCParser",
     "MaximumPattern",
     "MeanPattern",
     "MissingExtraError",
@@ -80,6 +81,7 @@ __all__ = [
     "reduce_frames",
     "register_hyperspy",
     "write_mrc",
+    "write_references",
     "zarr_store",
 ]
 __version__ = "0.1.0"
@@ -89,6 +91,7 @@ _MODULES = {
     "Browser": "mrcdist.preview.browser",
     "CenterOfMass": "mrcdist.reduce_api",
     "FrameReduction": "mrcdist.reduce_api",
+    "MRCParser": "mrcdist.zarr_api",
     "MaximumPattern": "mrcdist.reduce_api",
     "MeanPattern": "mrcdist.reduce_api",
     "Plan": "mrcdist.read_plan",
@@ -107,6 +110,7 @@ _MODULES = {
     "reduce_frames": "mrcdist.reduce_api",
     "register_hyperspy": "mrcdist.interop.rosettasciio",
     "write_mrc": "mrcdist.write_api",
+    "write_references": "mrcdist.zarr_api",
     "zarr_store": "mrcdist.zarr_api",
 }
 

@@ -105,6 +105,7 @@ Code = Literal[
     "radius-invalid",
     "ranges-unsupported",
     "read-failed",
+    "references-impossible",
     "request-refused",
     "result-name-invalid",
     "results-empty",

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from xarray.backends import BackendArray, BackendEntrypoint
@@ -20,8 +19,7 @@ from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_i
 
 from mrcdist.api import plan_mrc
 from mrcdist.errors import MrcdistWarning
-from mrcdist.format.axis import Axis
-from mrcdist.interop.labelled_array import MOVIE, LabelledArray, plan_images
+from mrcdist.interop.labelled_array import MOVIE, LabelledArray, axis_positions, plan_images
 from mrcdist.interop.rosettasciio import metadata_dict, metadata_items, original_metadata_dict
 from mrcdist.options import ReadOptions
 from mrcdist.printable import printable
@@ -132,19 +130,13 @@ def _dataset(plan: Plan, dropped: str | Iterable[str] | None) -> xr.Dataset:
         encoding={"preferred_chunks": chunks, "source": plan.location.shown},
     )
     coordinates = {
-        axis.name: (axis.name, _positions(axis), {"units": axis.units} if axis.units else {})
+        axis.name: (axis.name, positions, {"units": axis.units} if axis.units else {})
         for axis in plan.axes
-        if axis != Axis(axis.name, axis.size, axis.navigate)
+        if (positions := axis_positions(axis)) is not None
     }
     dataset = xr.Dataset({_VARIABLE: data}, coordinates, _attributes(plan))
     names = [dropped] if isinstance(dropped, str) else dropped
     return dataset.drop_vars(names or [], errors="ignore")
-
-
-def _positions(axis: Axis) -> npt.NDArray[Any]:
-    if axis.values is not None:
-        return np.array(axis.values)
-    return axis.offset + axis.scale * np.arange(axis.size)
 
 
 def _attributes(plan: Plan) -> dict[str, Any]:

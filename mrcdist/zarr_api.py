@@ -1,24 +1,36 @@
-"""Public function for Zarr: `zarr_store`."""
+"""Public functions for Zarr: `zarr_store` and `write_references`."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import json
+import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fsspec.implementations.reference import LazyReferenceMapper
 
 from mrcdist.api import plan_mrc
 from mrcdist.discover.files import Filename
-from mrcdist.errors import MissingExtraError, MrcdistWarning
+from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistWarning
 from mrcdist.interop.labelled_array import MOVIE, LabelledArray, plan_images
+from mrcdist.interop.references import VARIABLE, find_references
 from mrcdist.printable import printable
 from mrcdist.read_plan import Plan
+from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Notes
 
 if TYPE_CHECKING:
     from mrcdist.interop.zarr_store import MrcStore
 
-__all__ = ["zarr_store"]
+__all__ = ["MRCParser", "write_references", "zarr_store"]
+
+# References in one Parquet file.
+_RECORD_SIZE = 100_000
 
 
 def zarr_store(
@@ -71,11 +83,7 @@ def zarr_store(
     ((4, 8, 8, 16), ('y', 'x', 'ky', 'kx'))
     """
     store = _store_class()
-    plan = (
-        url_or_plan
-        if isinstance(url_or_plan, Plan)
-        else plan_mrc(url_or_plan, chunks=chunks, storage_options=storage_options)
-    )
+    plan = _plan(url_or_plan, chunks, storage_options)
     if not group:
         return store({"": LabelledArray.of(plan)})
     notes = Notes()
@@ -83,6 +91,163 @@ def zarr_store(
     for note in notes:
         warnings.warn(f"{plan.location.shown}: {printable(note)}", MrcdistWarning, stacklevel=2)
     return store({name: LabelledArray.of(p) for name, p in {MOVIE: plan, **images}.items()})
+
+
+def write_references(
+    url_or_plan: Filename | Plan,
+    destination: str | os.PathLike[str],
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Write where the chunks of an MRC file are, for tools that read Zarr by kerchunk's references.
+
+    The result is a Zarr group of format 2 with the array "data", in chunks that are byte ranges of
+    the file, and the coordinates of its axes. Readers of references do not check whether the file
+    has changed: its version is in the attribute ``files`` of the array.
+
+    Parameters
+    ----------
+    url_or_plan : str, PathLike, sequence of them, or Plan
+        As for `read_mrc`. Chunks are near those of a plan; they divide the axes, so that none is
+        short.
+    destination : str or PathLike
+        A path or URL that ends in ``.json``, or in ``.parquet`` or ``.parq``: then a folder, for
+        many references. It must not exist.
+    storage_options : mapping, optional
+        Of the file, and of a destination in the same store. They are not written.
+
+    Raises
+    ------
+    ArgumentError
+        The destination exists or has another ending, or the pixels are no byte ranges of the
+        file: if they are compressed, packed, or of mode 3, or if scan points have no frame.
+    MissingExtraError
+        Parquet is wanted, and kerchunk or fastparquet is not installed.
+
+    See Also
+    --------
+    zarr_store : needs no references, reads all files, and notices changes.
+
+    Examples
+    --------
+    >>> import mrcdist
+    >>> from mrcdist.testing.acquisition import write_acquisition
+    >>> movie = write_acquisition("demo", scan_shape=(4, 8), frame_shape=(8, 16)).movie
+    >>> mrcdist.write_references(movie, "movie.json")
+    """
+    target = Location.of(destination)
+    kind = target.name.rpartition(".")[2].lower()
+    if kind not in ("json", "parquet", "parq"):
+        raise ArgumentError(
+            f"destination={target.shown}",
+            code="destination-invalid",
+            argument="destination",
+            cause="its ending says in which format references are written",
+            remedy="choose a name that ends in .json or .parquet",
+        )
+    references = find_references(_plan(url_or_plan, "auto", storage_options))
+    if _scheme(target) == _scheme(references.plan.location):
+        target = replace(target, storage_options=references.plan.location.storage_options)
+    if target.exists():
+        raise ArgumentError(
+            f"{target.shown} exists",
+            code="destination-exists",
+            argument="destination",
+            cause="references are not replaced unasked",
+            remedy="choose another name, or delete it",
+        )
+    fs, path = target.filesystem()
+    if kind == "json":
+        document = {"version": 1, "refs": dict(references.items())}
+        fs.pipe_file(path, json.dumps(document).encode())
+        return
+    for package in ("kerchunk", "fastparquet"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(
+                f"{package} is not installed",
+                code="package-missing",
+                cause="references in Parquet are written with it",
+                remedy='pip install "mrcdist[references]", or write .json',
+            )
+    mapper = LazyReferenceMapper.create(path, fs=fs, record_size=_RECORD_SIZE)
+    for key, value in references.items():
+        mapper[key] = value
+    mapper.flush()
+
+
+class MRCParser:
+    """A parser for VirtualiZarr, whose `open_virtual_dataset` then opens MRC files.
+
+    Parameters
+    ----------
+    **options
+        Arguments of `plan_mrc`, such as ``chunks`` and ``storage_options``.
+
+    Examples
+    --------
+    >>> from mrcdist import MRCParser
+    >>> parser = MRCParser(chunks="64 MiB")
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def __call__(self, url: str, registry: Any) -> Any:
+        """Return VirtualiZarr's manifests of a file.
+
+        Parameters
+        ----------
+        url : str
+        registry : ObjectStoreRegistry
+            Where VirtualiZarr reads the pixels from.
+
+        Returns
+        -------
+        virtualizarr.manifests.ManifestStore
+            With the array "data" and its axes as attributes.
+        """
+        try:
+            from virtualizarr.manifests import (
+                ChunkManifest,
+                ManifestArray,
+                ManifestGroup,
+                ManifestStore,
+            )
+            from virtualizarr.manifests.utils import create_v3_array_metadata
+        except ImportError:
+            raise MissingExtraError(
+                "VirtualiZarr is not installed",
+                code="package-missing",
+                cause="the parser makes its manifests",
+                remedy='pip install "mrcdist[references]"',
+            ) from None
+        found = find_references(plan_mrc(url, **self.options))
+        urls = np.array(found.urls, np.dtypes.StringDType())
+        manifest = ChunkManifest.from_arrays(
+            paths=urls[found.files].reshape(found.grid),
+            offsets=found.offsets.astype(np.uint64).reshape(found.grid),
+            lengths=np.full(found.grid, found.chunk_bytes, np.uint64),
+        )
+        metadata = create_v3_array_metadata(
+            shape=found.plan.shape,
+            data_type=found.stored,
+            chunk_shape=found.chunk_shape,
+            codecs=[],
+            attributes=found.attributes,
+            dimension_names=[axis.name for axis in found.plan.axes],
+        )
+        array = ManifestArray(metadata=metadata, chunkmanifest=manifest)
+        return ManifestStore(group=ManifestGroup(arrays={VARIABLE: array}), registry=registry)
+
+
+def _plan(url_or_plan: Any, chunks: Any, storage_options: Mapping[str, Any] | None) -> Plan:
+    if isinstance(url_or_plan, Plan):
+        return url_or_plan
+    return plan_mrc(url_or_plan, chunks=chunks, storage_options=storage_options)
+
+
+def _scheme(location: Location) -> str:
+    return location.url.rpartition("::")[2].partition("://")[0] if "://" in location.url else "file"
 
 
 def _store_class() -> type[MrcStore]:

@@ -17,7 +17,7 @@ from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.warning_notes import Notes
 
-__all__ = ["MOVIE", "LabelledArray", "plan_images"]
+__all__ = ["MOVIE", "LabelledArray", "axis_positions", "plan_images"]
 
 # What the main array of a group is called; the others have the names of their images.
 MOVIE = "movie"
@@ -68,6 +68,15 @@ class LabelledArray:
         if self.shape == self.source.shape:
             return read_outer(self.source, index)
         return take_outer(self.source[...].reshape(self.shape), index)
+
+
+def axis_positions(axis: Axis) -> npt.NDArray[Any] | None:
+    """Return the positions along an axis in its units; None if it is not calibrated."""
+    if axis == Axis(axis.name, axis.size, axis.navigate):
+        return None
+    if axis.values is not None:
+        return np.array(axis.values, np.float64)
+    return axis.offset + axis.scale * np.arange(axis.size)
 
 
 def plan_images(plan: Plan, notes: Notes) -> dict[str, Plan]:

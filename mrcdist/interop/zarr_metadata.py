@@ -12,7 +12,7 @@ from mrcdist.format.axis import Axis
 from mrcdist.interop.labelled_array import LabelledArray
 from mrcdist.interop.rosettasciio import axes_dicts
 
-__all__ = ["CODEC", "array_document", "group_document"]
+__all__ = ["CODEC", "array_document", "axes_attribute", "group_document"]
 
 # Little-endian pixels, as of Zarr's codec "bytes", of which parts can be read.
 CODEC = "mrcdist.bytes"
@@ -43,7 +43,7 @@ def array_document(array: LabelledArray, *, path: str = ".") -> bytes:
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
             "fill_value": [0.0, 0.0] if array.dtype.kind == "c" else array.dtype.type(0).item(),
             "codecs": [{"name": CODEC, "configuration": {"endian": "little"}}],
-            "attributes": {"axes": _axes(array.axes), **_ngff(array.axes, path)},
+            "attributes": {"axes": axes_attribute(array.axes), **_ngff(array.axes, path)},
             "dimension_names": list(array.dimensions),
             "storage_transformers": [],
         }
@@ -61,8 +61,8 @@ def _encoded(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, allow_nan=False).encode()
 
 
-def _axes(axes: tuple[Axis, ...]) -> list[dict[str, Any]]:
-    """RosettaSciIO's dicts, with lists instead of arrays."""
+def axes_attribute(axes: tuple[Axis, ...]) -> list[dict[str, Any]]:
+    """Return RosettaSciIO's dicts, with lists instead of arrays."""
     dicts = axes_dicts(axes)
     for axis in dicts:
         if isinstance(axis.get("axis"), np.ndarray):

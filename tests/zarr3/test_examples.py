@@ -14,7 +14,10 @@ pytest.importorskip("zarr", minversion="3", reason="stores need zarr 3")
 PAGE = PAGES["docs/howto/zarr-xarray.md"]
 EXAMPLES = {
     "page": "\n".join(block.code for block in blocks(PAGE, "pycon")),
-    "docstring": zarr_api.zarr_store.__doc__ or "",
+    **{
+        name: getattr(zarr_api, name).__doc__
+        for name in ("zarr_store", "write_references", "MRCParser")
+    },
 }
 
 

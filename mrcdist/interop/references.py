@@ -1,0 +1,211 @@
+"""The chunks of a dataset as byte ranges of its files, for tools that read Zarr by references."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.errors import ArgumentError
+from mrcdist.interop.labelled_array import axis_positions
+from mrcdist.interop.zarr_metadata import axes_attribute
+from mrcdist.plan.layout import Frames
+from mrcdist.read.source import Part
+from mrcdist.read_plan import Plan
+from mrcdist.storage.location import Location
+
+__all__ = ["VARIABLE", "References", "find_references"]
+
+# The array, beside those of its coordinates.
+VARIABLE = "data"
+
+
+@dataclass(frozen=True)
+class References:
+    """Where the chunks of an array are: each is one byte range of one file.
+
+    Attributes
+    ----------
+    plan : Plan
+    chunk_shape : tuple of int
+        Divides the shape of the array, so that no chunk is short.
+    urls : tuple of str
+        Of the files.
+    files : ndarray of int64
+        Which file each chunk is in, in C order.
+    offsets : ndarray of int64
+        First byte of each chunk in its file.
+    """
+
+    plan: Plan
+    chunk_shape: tuple[int, ...]
+    urls: tuple[str, ...]
+    files: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of chunks along each axis."""
+        return tuple(
+            size // length for size, length in zip(self.plan.shape, self.chunk_shape, strict=True)
+        )
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """The dtype in the files, with its byte order."""
+        return np.dtype(self.plan.layout.pixels.stored)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of every chunk."""
+        return math.prod(self.chunk_shape) * self.stored.itemsize
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the array: its axes, and the versions of the files."""
+        files = zip(self.urls, self.plan.source.parts, strict=True)
+        versions = [{"url": url, **asdict(part.file.version)} for url, part in files]
+        return {"axes": axes_attribute(self.plan.axes), "files": versions}
+
+    def items(self) -> Iterator[tuple[str, str | list[Any]]]:
+        """Yield keys of Zarr's format 2, and what is there: text, or a byte range of a URL."""
+        yield ".zgroup", json.dumps({"zarr_format": 2})
+        for axis in self.plan.axes:
+            positions = axis_positions(axis)
+            if positions is not None:
+                attributes = {"units": axis.units} if axis.units else {}
+                yield from _array(axis.name, [axis], positions.dtype, positions.shape, attributes)
+                raw = positions.astype("<f8").tobytes()
+                yield f"{axis.name}/0", f"base64:{base64.b64encode(raw).decode()}"
+        yield from _array(VARIABLE, self.plan.axes, self.stored, self.chunk_shape, self.attributes)
+        chunks = zip(np.ndindex(self.grid), self.files, self.offsets, strict=True)
+        for index, file, offset in chunks:
+            key = f"{VARIABLE}/{'.'.join(map(str, index))}"
+            yield key, [self.urls[file], int(offset), self.chunk_bytes]
+
+
+def find_references(plan: Plan) -> References:
+    """Return where the chunks of a plan are, in chunks near its own.
+
+    Raises
+    ------
+    ArgumentError
+        Chunks of pixels are no byte ranges of the files.
+    """
+    layout = plan.layout
+    numbers = layout.frames(tuple(map(range, layout.navigation_shape)), plan.source.table)
+    if (cause := _hindrance(plan, numbers)) is not None:
+        raise ArgumentError(
+            f"{plan.location.shown} cannot be referenced",
+            code="references-impossible",
+            argument="url_or_plan",
+            cause=cause,
+            remedy="use mrcdist.zarr_store, which needs no references",
+        )
+    parts = plan.source.parts
+    n_navigation = len(layout.navigation_shape)
+    shape = _contiguous_shape(plan.shape, [max(axis) for axis in plan.chunks])
+    found = _locate(parts, numbers, math.prod(shape[:n_navigation]), layout.frame_bytes)
+    if found is None:  # not in file order, or across files
+        shape = (*(1 for _ in layout.navigation_shape), *shape[n_navigation:])
+        found = _locate(parts, numbers, 1, layout.frame_bytes)
+        assert found is not None  # noqa: S101 a frame is in one file
+    files, offsets = found
+    chunk_bytes = math.prod(shape) * np.dtype(layout.pixels.stored).itemsize
+    within = np.arange(max(layout.frame_bytes // chunk_bytes, 1)) * chunk_bytes
+    return References(
+        plan,
+        shape,
+        tuple(_url(part.file.location) for part in parts),
+        np.repeat(files, within.size),
+        np.add.outer(offsets, within).ravel(),
+    )
+
+
+def _hindrance(plan: Plan, numbers: Frames) -> str | None:
+    """Why byte ranges of the files are not pixels; None if they are."""
+    pixels = plan.layout.pixels
+    if 0 in plan.shape:
+        return "there are no frames"
+    for part in plan.source.parts:
+        if part.compression is not None:
+            return f"the file is one {part.compression} stream"
+        if part.sections is not None:
+            return "its sections are compressed"
+        if part.pixels is not None:
+            return "its files store their pixels in different ways"
+        location = part.file.location
+        if "::" in location.url:
+            return "references cannot lead into archives or through caches"
+        if location.shown != location.url:
+            return "its URL contains a user, a password or a query, which references would show"
+    if pixels.packed:
+        return "two pixels share a byte"
+    if not pixels.plain:
+        return "Zarr has no type for complex numbers of two integers"
+    if (numbers < 0).any():  # xarray takes Zarr's fill value for that of missing numbers: for NaN
+        return "there are scan points without a frame"
+    return None
+
+
+def _url(location: Location) -> str:
+    return location.url if "://" in location.url else f"file://{location.url}"
+
+
+def _contiguous_shape(shape: tuple[int, ...], wanted: list[int]) -> tuple[int, ...]:
+    """Return the longest chunks that divide the shape, have at most this shape, and are contiguous.
+
+    The fastest axes are whole, one is split, and slower ones have the length 1.
+    """
+    lengths: list[int] = []
+    whole = True
+    for size, most in zip(reversed(shape), reversed(wanted), strict=True):
+        length = next(n for n in range(min(most, size), 0, -1) if size % n == 0) if whole else 1
+        whole = whole and length == size
+        lengths.append(length)
+    return tuple(reversed(lengths))
+
+
+def _locate(
+    parts: tuple[Part, ...], numbers: Frames, length: int, frame_bytes: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """Return file and offset of each run of `length` frames; None if one of them is no range."""
+    runs = numbers.reshape(-1, length)
+    first, last = runs[:, 0], runs[:, -1]
+    if not (np.diff(runs, axis=1) == 1).all():
+        return None
+    starts = np.cumsum([0, *(part.frames for part in parts)])
+    files = np.searchsorted(starts, first, side="right") - 1
+    if (files != np.searchsorted(starts, last, side="right") - 1).any():
+        return None
+    begin = np.array([part.offset for part in parts])
+    return files, begin[files] + (first - starts[files]) * frame_bytes
+
+
+def _array(
+    name: str,
+    axes: Any,
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+    attributes: dict[str, Any],
+) -> Iterator[tuple[str, str]]:
+    """Yield the metadata of an array of Zarr's format 2."""
+    document = {
+        "zarr_format": 2,
+        "shape": [axis.size for axis in axes],
+        "chunks": list(chunks),
+        "dtype": dtype.str,
+        "compressor": None,
+        "filters": None,
+        "fill_value": None,
+        "order": "C",
+    }
+    yield f"{name}/.zarray", json.dumps(document)
+    dimensions = [axis.name for axis in axes]
+    yield f"{name}/.zattrs", json.dumps({"_ARRAY_DIMENSIONS": dimensions, **attributes})
