@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from dask.utils import format_bytes
 
 from mrcdist.errors import AccessDeniedError, ArgumentError, WriteError
@@ -186,6 +189,36 @@ class LocalDestination:
             return
         with self._explained(), (self.folder / _DATA).open("r+b", buffering=0) as file:
             yield lambda start, raw: _write_all(file.fileno(), start, raw)
+            os.fsync(file.fileno())
+
+    @contextmanager
+    def mapping(self) -> Iterator[Callable[[int, int], npt.NDArray[np.uint8] | None]]:
+        """Open the file for many short runs.
+
+        Yields
+        ------
+        callable
+            (first byte, end) → these bytes of the file, to be written to before the next call;
+            None where there is nothing left to write.
+        """
+        if self._is_finished():
+            yield lambda start, stop: None
+            return
+        with self._explained(), (self.folder / _DATA).open("r+b", buffering=0) as file:
+            window, begin = np.empty(0, np.uint8), 0
+
+            def region(start: int, stop: int) -> npt.NDArray[np.uint8]:
+                nonlocal window, begin
+                if not begin <= start <= stop <= begin + window.size:
+                    # The map before this one goes with its last view, so that little counts as
+                    # memory of the process.
+                    begin = start // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+                    size = min(max(WINDOW, stop - begin), self.grid.size - begin)
+                    window = np.frombuffer(mmap.mmap(file.fileno(), size, offset=begin), np.uint8)
+                return window[start - begin : stop - begin]
+
+            yield region
+            window = np.empty(0, np.uint8)
             os.fsync(file.fileno())
 
     def keep(self, number: int, record: bytes) -> None:

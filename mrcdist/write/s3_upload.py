@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -245,10 +246,11 @@ async def call_once(
     given = {name: value for name, value in given.items() if value is not None}
     if "Body" not in given:
         return await fs._call_s3(method, **given)
-    # The client waits for ever if the store does not take what it sends.
+    # The client waits for ever if the store does not take what it sends. Waiting for a connection
+    # of this process that is free is no silence of the store.
     stall = read_settings().stall
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(stall) as silence:
+    async with _connections(fs), asyncio.timeout(stall) as silence:
 
         def heard() -> None:
             with suppress(RuntimeError):  # it is over
@@ -257,6 +259,16 @@ async def call_once(
         # aiohttp reads from it in threads.
         body = _Body(given["Body"], lambda: loop.call_soon_threadsafe(heard))
         return await fs._call_s3(method, **{**given, "Body": body})
+
+
+def _connections(fs: Any) -> asyncio.Semaphore:
+    """The connections of this process on which bodies are sent, whatever the number of tasks."""
+    if fs not in _SENDING:
+        _SENDING[fs] = asyncio.Semaphore(fs.config_kwargs.get("max_pool_connections", 10) or 10)
+    return _SENDING[fs]
+
+
+_SENDING: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
 
 class _Body(io.RawIOBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from mrcdist.write.statistics import statistics_of
 __all__ = ["Box", "Job", "finish", "merge", "recall_block", "write_block"]
 
 Box = tuple[tuple[int, int], ...]
+
+# Bytes of a run that is worth a call of the system.
+_SHORT = 4096
 
 
 @dataclass(frozen=True)
@@ -70,35 +74,58 @@ def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> Blo
         Start and stop along each axis of the whole array.
     """
     block = np.asarray(block)
+    with ThreadPoolExecutor(1) as beside:
+        # The numbers are summed up while their bytes are on their way.
+        summing = beside.submit(statistics_of, block) if job.statistics else None
+        carried = _write(block, job, box)
+        statistics = summing.result() if summing else None
+    record = BlockRecord(job.byte_range(box)[2], statistics, tuple(carried))
+    job.destination.keep(number, record.to_bytes())
+    return record
+
+
+def _write(block: npt.NDArray[Any], job: Job, box: Box) -> list[tuple[int, bytes]]:
+    """Write the whole cells of a block; return its parts of others."""
     start, length, total = job.byte_range(box)
-    carried: list[tuple[int, bytes]] = []
     if length == total:
         rows = block.reshape(-1, block.shape[-1])
         encoded = EncodedBlock(rows, job.header.storage, job.header.byteorder, start)
         (begin, end), parts = split_run(job.destination.grid, start, start + total)
         if begin < end:
             job.destination.write(begin, end, encoded.between)
-        carried = [(a, bytes(encoded.between(a, b))) for a, b in parts]
-    else:
-        _write_runs(block, job, box)
-    statistics = statistics_of(block) if job.statistics else None
-    record = BlockRecord(total, statistics, tuple(carried))
-    job.destination.keep(number, record.to_bytes())
-    return record
+        return [(a, bytes(encoded.between(a, b))) for a, b in parts]
+    _write_runs(block, job, box)
+    return []
 
 
 def _write_runs(block: npt.NDArray[Any], job: Job, box: Box) -> None:
-    """Write parts of rows or frames to their places; on local disks alone."""
-    destination = job.destination
+    """Write parts of rows or frames to their places; on local disks alone.
+
+    Each run of some length takes a call of the system. Short ones, as of a crop of each frame, are
+    copied to maps of the file: a call for each would take a hundred times as long as its bytes.
+    """
+    destination, storage = job.destination, job.header.storage
     if not isinstance(destination, LocalDestination):
         raise TypeError("blocks are planned to be contiguous, but for those on local disks")
-    storage = job.header.storage
-    row = storage.row_bytes(job.shape[-1])
-    _, runs = block_runs((*job.shape[:-1], row), (*box[:-1], job.columns(box[-1])))
-    with destination.writing() as write:
-        for at, index in runs:
-            raw = encode_pixels(block[index], storage, job.header.byteorder)
-            write(job.header.data_offset + at, raw.data)
+    row, (left, right) = storage.row_bytes(job.shape[-1]), job.columns(box[-1])
+    top, bottom = box[-2]
+    length, runs = block_runs((*job.shape[:-1], row), (*box[:-1], (left, right)))
+    if length >= _SHORT:
+        with destination.writing() as write:
+            for at, index in runs:
+                raw = encode_pixels(block[index], storage, job.header.byteorder)
+                write(job.header.data_offset + at, raw.data)
+        return
+    frame_bytes = job.shape[-2] * row
+    with destination.mapping() as region:
+        for index in np.ndindex(block.shape[:-2]):
+            place = tuple(i + start for i, (start, _) in zip(index, box[:-2], strict=True))
+            number = int(np.ravel_multi_index(place, job.shape[:-2])) if place else 0
+            begin = job.header.data_offset + number * frame_bytes
+            rows = region(begin + top * row, begin + bottom * row)
+            if rows is not None:
+                raw = encode_pixels(block[index], storage, job.header.byteorder)
+                rows.reshape(bottom - top, row)[:, left:right] = raw
 
 
 def recall_block(job: Job, number: int) -> BlockRecord | None:

@@ -1,7 +1,7 @@
 """Time mrcdist's writing beside plain copies of the same bytes: to a disk, and to a bucket.
 
-    python tests/benchmarks/writing.py [--what disk,bucket,memory] [--mib 512] [--chunk-mib 64]
-                                       [--rounds 5] [--folder DIR]
+    python tests/benchmarks/writing.py [--what disk,bucket,memory,columns] [--mib 512]
+                                       [--chunk-mib 64] [--rounds 5] [--folder DIR]
 
 Whoever is compared takes turns, round by round, in one process; a ratio is the median over the
 rounds of each round's ratio. What was written is read back and compared before a time counts.
@@ -34,7 +34,7 @@ from tests.benchmarks.report import machine  # noqa: E402
 from tests.benchmarks.stores import Store, open_stores  # noqa: E402
 from tests.support.memory import writer_memory  # noqa: E402
 
-WHAT = ("disk", "bucket", "memory")
+WHAT = ("disk", "bucket", "memory", "columns")
 SIDE, MIB = 512, 2**20
 HEADER = 1024
 
@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     _bucket(store, folder, array, numbers, options.rounds)
         if "memory" in options.what:
             _memory(folder)
+        if "columns" in options.what:
+            _columns(folder, numbers, options.rounds)
     return 0
 
 
@@ -137,6 +139,21 @@ def _bucket(store: Store, folder: Path, array: da.Array, numbers: Numbers, round
         ways, rounds, numbers, read_back, lambda: client.delete_object(Bucket=bucket, Key=key)
     )
     print_table(f"{store.name}: {numbers.nbytes // MIB} MiB", ways, nbytes=numbers.nbytes)
+
+
+def _columns(folder: Path, numbers: Numbers, rounds: int) -> None:
+    """Blocks of a quarter of each row, beside blocks of whole frames."""
+    path = folder / "columns.mrc"
+    frames, narrow = (
+        da.from_array(numbers, chunks=chunks, name=name, asarray=False)
+        for name, chunks in (("frames", (48, -1, -1)), ("columns", (48, -1, SIDE // 4)))
+    )
+    ways = [
+        Way("blocks of columns", lambda _: mrcdist.write_mrc(path, narrow)),
+        Way("blocks of frames", lambda _: mrcdist.write_mrc(path, frames)),
+    ]
+    _take_turns(ways, rounds, numbers, lambda: path, path.unlink)
+    print_table(f"disk: {numbers.nbytes // MIB} MiB", ways, nbytes=numbers.nbytes)
 
 
 PART = 8 * MIB
