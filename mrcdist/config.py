@@ -140,7 +140,7 @@ def default_chunk_bytes() -> int:
         raise ArgumentError(
             f"dask configuration array.chunk-size = {written!r}",
             code="setting-invalid",
-            cause="this is no size in bytes",
+            cause="not a valid size in bytes",
             remedy='leave it out for the default, or set a size such as "128 MiB"',
         )
     return size

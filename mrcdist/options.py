@@ -94,8 +94,8 @@ class ReadOptions:
                 f"endianness={self.endianness!r}",
                 code="byte-order-invalid",
                 argument="endianness",
-                cause="a byte order is needed",
-                remedy='pass "<", ">" or None, which goes by the file',
+                cause="not a valid byte order",
+                remedy='pass "<", ">" or None to detect it from the file',
             )
 
     def as_words(self) -> tuple[str, ...]:

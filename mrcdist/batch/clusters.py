@@ -87,7 +87,7 @@ class ClusterOptions:
                     f"--memory-limit {self.memory_limit!r}",
                     code="memory-limit-invalid",
                     argument="memory_limit",
-                    cause="this is no size in bytes",
+                    cause="not a valid size in bytes",
                     remedy='pass a size such as "8 GiB"',
                 )
 

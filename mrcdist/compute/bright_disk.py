@@ -53,7 +53,7 @@ def find_disk(pattern: npt.NDArray[Any]) -> Ring:
     raw = np.asarray(pattern, np.float64)
     smooth = _median(raw)
     background, top = float(np.percentile(smooth, 5)), float(smooth.max())
-    remedy = "look at the mean pattern and choose --detector circle:CY,CX,R"
+    remedy = "look at the mean pattern and pass {detector='circle:CY,CX,R'}"
     if not np.isfinite(top) or top <= background:
         raise ArgumentError(
             "no bright disk was found",

@@ -300,7 +300,7 @@ def load_mask(path: str, shape: FrameShape) -> Mask:
             raise ValueError("it is an archive of arrays")
     except Exception as error:  # noqa: BLE001 whatever is in the file
         raise ArgumentError(
-            f"--detector {path}",
+            f"detector {path} cannot be read",
             code="detector-invalid",
             argument="detector",
             cause=str(error),
@@ -377,6 +377,6 @@ def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
             f"no space for an annulus outside {disk}",
             code="detector-no-room",
             cause=f"its inner radius would be {inner:.6g} px, but the frame ends at {outer:.6g} px",
-            remedy="set it with --detector annulus:CY,CX,R1,R2",
+            remedy="pass {detector='annulus:CY,CX,R1,R2'}",
         )
     return Ring(disk.cy, disk.cx, inner, outer)

@@ -119,7 +119,7 @@ def _joined(
 def _present(data: Dataset) -> int:
     present = data.frames_present()
     if present == 0:
-        raise ArgumentError("no frame is there to take the mean of", code="data-not-reducible")
+        raise ArgumentError("no frames to average", code="data-not-reducible")
     return present
 
 

@@ -24,6 +24,7 @@ from mrcdist.compute.reductions import (
 )
 from mrcdist.compute.results import Array, Dataset, PartLoader, Result
 from mrcdist.compute.schedule import (
+    MAX_TASKS,
     MOST_SUM_PARTS,
     Part,
     block_frames,
@@ -34,7 +35,6 @@ from mrcdist.compute.schedule import (
 from mrcdist.compute.tiles import Reduction
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
-from mrcdist.plan.limits import MOST_TASKS
 
 __all__ = [
     "CenterOfMass",
@@ -219,7 +219,7 @@ def schedule(
     data: Dataset,
     reductions: Sequence[Reduction],
     *,
-    most_tasks: int = MOST_TASKS,
+    most_tasks: int = MAX_TASKS,
     most_sums: int = MOST_SUM_PARTS,
 ) -> tuple[Part, ...]:
     """Tasks and parts of a pass: of many frames a task where results are as large as a frame."""

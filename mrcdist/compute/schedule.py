@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from mrcdist.plan.chunks import Chunks
-from mrcdist.plan.limits import MOST_TASKS
 
 __all__ = ["Block", "Part", "Task", "block_frames", "blocks_of", "schedule_maps", "schedule_sum"]
 
@@ -21,6 +20,9 @@ Block = tuple[tuple[int, int], ...]
 """Start and stop along every navigation axis."""
 Task = tuple[Block, ...]
 Part = tuple[Task, ...]
+
+# The scheduler takes about 1 ms per task.
+MAX_TASKS = 50_000
 
 # Parts are files in one folder: enough of them that little is lost, few enough to list.
 MOST_PARTS = 256
@@ -53,7 +55,7 @@ def block_frames(block: Block) -> int:
     return math.prod(stop - start for start, stop in block)
 
 
-def schedule_maps(blocks: Sequence[Block], most_tasks: int = MOST_TASKS) -> tuple[Part, ...]:
+def schedule_maps(blocks: Sequence[Block], most_tasks: int = MAX_TASKS) -> tuple[Part, ...]:
     """Tasks and parts of a result with a value or a few for each frame."""
     tasks = _runs(blocks, min(len(blocks), most_tasks))
     return _runs(tasks, min(len(tasks), MOST_PARTS))
@@ -64,7 +66,7 @@ def schedule_sum(
     *,
     block_bytes: int,
     sum_bytes: int,
-    most_tasks: int = MOST_TASKS,
+    most_tasks: int = MAX_TASKS,
     most_parts: int = MOST_SUM_PARTS,
 ) -> tuple[Part, ...]:
     """Tasks and parts of a sum over all frames.

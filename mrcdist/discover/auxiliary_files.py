@@ -204,8 +204,8 @@ class AuxiliaryFile(Generic[_T]):
                 continue
             except AccessDeniedError as error:  # S3's answer to who may not list, too
                 notes.add(
-                    f"whether there is a {name} beside it cannot be told ({error.cause}); "
-                    f"name it with {kind.argument}=..., or say {kind.argument}=None"
+                    f"could not check for {name} next to the data ({error.cause}); "
+                    f"pass {kind.argument}=..., or {kind.argument}=None to skip it"
                 )
         return None
 

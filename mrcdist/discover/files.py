@@ -131,8 +131,8 @@ def _with_later_parts(location: Location, notes: Notes) -> FoundFiles:
     directory = Directory(location)
     if directory.listing is None:
         notes.add(
-            "whether it is one of several parts cannot be told, for its folder cannot be listed; "
-            "a list of all parts, or of this one alone, says it"
+            "cannot list the folder to look for further parts; "
+            "pass all parts, or this file alone, as a list"
         )
         return FoundFiles((location,), directory)
     first, *others = find_parts(location.name, directory.listing)

@@ -45,8 +45,8 @@ _WALK_BYTES = 2**18
 
 _NO_VERSION = Note(
     "version-unknown",
-    "the store tells no version and no date of it, only its size: that another file of the same "
-    "size takes its place cannot be noticed",
+    "the store reports only a size (no ETag, version ID or modification time): replacement by a "
+    "file of the same size cannot be detected",
 )
 
 

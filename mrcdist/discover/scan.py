@@ -179,7 +179,7 @@ def _read_points(scan_points: ScanPoints, notes: Notes) -> Points:
     found = scan_points.read(notes)
     if found is None:
         raise SidecarError(
-            "the sidecar describes a scan that is no raster, and there is no list of its points",
+            "the sidecar describes a custom scan, but no list of scan points was found",
             code="scan-points-missing",
             argument="scan_file",
             cause=scan_points.absence(),

@@ -201,7 +201,7 @@ def _library(name: str) -> Any:
 def _not_a_chunk(raw: bytes, why: str) -> FormatError:
     found = raw[:CHUNK_HEADER_BYTES].hex(" ") or "no bytes"
     return FormatError(
-        f"no blosc chunk that can be read: {why}; found {found}",
+        f"not a readable blosc chunk: {why}; found {found}",
         code="blosc-chunk-invalid",
         cause="the file is damaged, NSYMBT is wrong, or it is not MRCZ although its MODE says so",
         remedy="copy the file again, or write it again with mrcz",

@@ -295,7 +295,7 @@ def _require_shape(
         )
     known = ", ".join(f"{number} ({what})" for number, what in KNOWN_MODES.items())
     raise FormatError(
-        f"MODE = {mode} is not a mode that is known; {_found(raw)}",
+        f"MODE = {mode} is not a known mode; {_found(raw)}",
         code="mode-unknown",
         cause="the program that wrote the file uses a mode of its own, or the header is damaged",
         remedy=f"the known modes are {known}",

@@ -140,7 +140,7 @@ def pixel_format(
             code="mode0-invalid",
             argument="mode0",
             cause="mode 0 holds bytes, which are signed, unsigned, or two 4-bit pixels each",
-            remedy='pass "int8", "uint8", "uint4" or None, which goes by the file',
+            remedy='pass "int8", "uint8", "uint4" or None to detect it from the file',
         )
     mode = header.mode % 1000  # MRCZ
     packed = header.packing == "flag" or (mode0 or header.packing) in ("uint4", "label")

@@ -43,7 +43,7 @@ def agreed_pixels(formats: Sequence[PixelFormat], notes: Notes) -> list[PixelFor
     notes.add(
         Note(
             "mode0-differs",
-            f"by the files' own words, the bytes of mode 0 are {counts} files: all are read as "
+            f"the files disagree on the signedness of mode 0: {counts} files: all are read as "
             f"{wide}; mode0='uint8' or 'int8' reads all files as the same",
         )
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from mrcdist.plan.coalesce import FrameRun, Window, even_run, merge_frames
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.limits import DEFAULT_LIMITS, Limits
+from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Cost, FrameFile
 
 __all__ = [
@@ -95,7 +95,7 @@ class Request:
     layout: Layout
     frames: Frames
     window: Window
-    limits: Limits
+    limits: ReadLimits
 
     @property
     def stored_bytes(self) -> int:
@@ -211,7 +211,7 @@ def plan_block(
     layout: Layout,
     frames: Frames,
     window: Window,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> BlockPlan:
     """Return the plan for reading a block.
 
@@ -224,7 +224,7 @@ def plan_block(
         Frame numbers in array order, at least one; -1 for a missing frame, which reads as 0.
     window : Window
         Rows and columns to read of each frame.
-    limits : Limits, optional
+    limits : ReadLimits, optional
     """
     request = Request(parts, layout, frames, window, limits)
     plan = None

@@ -10,11 +10,22 @@ from dask.array.core import normalize_chunks
 from mrcdist.config import default_chunk_bytes, parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.limits import MOST_CHUNKS, MOST_FRAME_BYTES, MOST_TASKS
 
 __all__ = ["Chunks", "count_chunks", "frame_chunks", "many_chunks", "plan_chunks"]
 
 Chunks = tuple[tuple[int, ...], ...]
+
+# With more chunks, a plan has a note, which becomes a warning: dask needs seconds to optimise a
+# graph with more tasks, and the scheduler, at about 1 ms per task, takes as long as reading.
+WARN_CHUNKS = 50_000
+
+# With more chunks there is no plan: dask needs even more memory per chunk, and minutes for a
+# million.
+MAX_CHUNKS = 2**22
+
+# Larger frames, such as stitched montages, are split into rows where chunks are to be smaller than
+# a frame; smaller ones only on request. A task holds its chunk and temporaries of it.
+SPLIT_FRAMES_ABOVE = 2**29
 
 # Smaller chunks take longer to schedule than to compute, however little memory there is.
 _LEAST_AUTO = 2**20
@@ -113,7 +124,7 @@ def frame_chunks(layout: Layout, limit: int, *, cut_frames: bool = True) -> Chun
     """Return chunks of whole, contiguous frames, of at most `limit` bytes or one frame.
 
     The fastest navigation axes are not split, one axis is split evenly, and slower ones have chunks
-    of length 1. Frames of more than `MOST_FRAME_BYTES` are split into rows if `limit` is less.
+    of length 1. Frames of more than `SPLIT_FRAMES_ABOVE` are split into rows if `limit` is less.
 
     Raises
     ------
@@ -129,7 +140,7 @@ def frame_chunks(layout: Layout, limit: int, *, cut_frames: bool = True) -> Chun
         blocks.append(_even_blocks(size, room))
         room //= max(size, 1)  # 0 after the axis that is split: slower ones have chunks of 1
     longest = rows
-    if cut_frames and rows * row_bytes > max(limit, MOST_FRAME_BYTES):
+    if cut_frames and rows * row_bytes > max(limit, SPLIT_FRAMES_ABOVE):
         longest = limit // row_bytes
     signal = (_even_blocks(rows, longest), *((size,) for size in others))
     return (*reversed(blocks), *signal)
@@ -145,13 +156,13 @@ def _even_blocks(size: int, longest: int) -> tuple[int, ...]:
 
 
 def _check_count(axis: int, size: int, length: int) -> None:
-    if size > MOST_CHUNKS * length:
+    if size > MAX_CHUNKS * length:
         raise ArgumentError(
-            f"an axis of {size} in chunks of {length}: more than {MOST_CHUNKS} chunks",
+            f"an axis of {size} in chunks of {length}: more than {MAX_CHUNKS} chunks",
             code="chunks-too-many",
             argument="chunks",
             cause="the chunks are too small, or the header is damaged and announces too much",
-            remedy=f"pass larger chunks, such as {{{axis}: {-(-size // MOST_CHUNKS)}}}, "
+            remedy=f"pass larger chunks, such as {{{axis}: {-(-size // MAX_CHUNKS)}}}, "
             "or copy the file again",
         )
 
@@ -180,9 +191,9 @@ def count_chunks(chunks: Chunks) -> int:
 
 
 def many_chunks(chunks: Chunks) -> tuple[str, ...]:
-    """Return a note if there are more than `MOST_TASKS` chunks, else nothing."""
+    """Return a note if there are more than `WARN_CHUNKS` chunks, else nothing."""
     tasks = count_chunks(chunks)
-    if tasks <= MOST_TASKS:
+    if tasks <= WARN_CHUNKS:
         return ()
     return (
         f"{tasks:,} chunks are more than a dask scheduler handles efficiently (about 1 ms each, "

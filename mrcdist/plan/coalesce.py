@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.limits import DEFAULT_LIMITS
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 
 __all__ = ["FrameRun", "Merging", "Window", "even_run", "merge_frames", "piece_bytes"]
 
@@ -65,7 +65,7 @@ class FrameRun:
 
 @dataclass(frozen=True)
 class Merging:
-    """Limits for merging byte ranges.
+    """ReadLimits for merging byte ranges.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from mrcdist.plan.layout import FrameTable, Layout
 from mrcdist.preview.sample import (
     ImagesSample,
     Piece,
-    ReadLimits,
+    PreviewBudget,
     Sample,
     VolumeSample,
     bands,
@@ -40,7 +40,7 @@ _LEAST_LINES = 256
 def choose_sample(
     layout: Layout,
     view: View,
-    limits: ReadLimits,
+    limits: PreviewBudget,
     *,
     table: FrameTable | None = None,
     virtual_image: bool = True,
@@ -53,7 +53,7 @@ def choose_sample(
     layout : Layout
     view : View
         How the file will be looked at.
-    limits : ReadLimits
+    limits : PreviewBudget
     table : ndarray of int, shape ``layout.navigation_shape``, optional
         The frame at each navigation position, where they are not in the file's order.
     virtual_image : bool, default True
@@ -95,7 +95,7 @@ def choose_sample(
 
 
 def _sample_images(
-    layout: Layout, limits: ReadLimits, table: FrameTable | None, reached: int, most: int
+    layout: Layout, limits: PreviewBudget, table: FrameTable | None, reached: int, most: int
 ) -> ImagesSample:
     """As many frames as fill a montage with whole tiles, or with tiles of lines close together."""
     positions: Sequence[int] = range(reached)
@@ -129,7 +129,7 @@ def _evenly(size: int, count: int) -> tuple[int, ...]:
     )
 
 
-def _sample_volume(layout: Layout, limits: ReadLimits) -> VolumeSample:
+def _sample_volume(layout: Layout, limits: PreviewBudget) -> VolumeSample:
     """Choose what to read of the first volume of a file.
 
     The plane of a section is contiguous; that along the rows takes one row of each section; that
@@ -150,7 +150,7 @@ def _sample_volume(layout: Layout, limits: ReadLimits) -> VolumeSample:
     return VolumeSample(whole_frames(sections, rows), at, full, sections, sections, full)
 
 
-def _sparse_volume(layout: Layout, limits: ReadLimits, n_sections: int) -> VolumeSample:
+def _sparse_volume(layout: Layout, limits: PreviewBudget, n_sections: int) -> VolumeSample:
     rows, columns = layout.frame_shape
     row_bytes = layout.row_bytes
     few_reads = max(limits.reads // 4, 1)

@@ -17,7 +17,7 @@ from mrcdist.preview.choose_sample import choose_sample
 from mrcdist.preview.figure import preview_figure
 from mrcdist.preview.panels import Panel, image_panels, scan_panels, volume_panels
 from mrcdist.preview.reading import cost_of, in_file_order, read_pieces
-from mrcdist.preview.sample import ImagesSample, ReadLimits, Sample, ScanSample, VolumeSample
+from mrcdist.preview.sample import ImagesSample, PreviewBudget, Sample, ScanSample, VolumeSample
 from mrcdist.preview.summary import summary_lines
 from mrcdist.preview.view import View, ViewKind, choose_view
 from mrcdist.progress import Progress
@@ -162,9 +162,11 @@ def plan_preview(
     return Preview(plan, found, sample, cost, tuple(notes), image)
 
 
-def _limits(plan: Plan, budget: int) -> ReadLimits:
+def _limits(plan: Plan, budget: int) -> PreviewBudget:
     part = plan.source.parts[0]
-    return ReadLimits(budget, whole=part.sections is not None, stream=part.compression is not None)
+    return PreviewBudget(
+        budget, whole=part.sections is not None, stream=part.compression is not None
+    )
 
 
 def _find_image(plan: Plan, view: View, budget: int) -> tuple[_ScanImage | None, list[str]]:

@@ -12,7 +12,7 @@ from mrcdist.plan.layout import Frames, Layout
 __all__ = [
     "ImagesSample",
     "Piece",
-    "ReadLimits",
+    "PreviewBudget",
     "Sample",
     "ScanSample",
     "VolumeSample",
@@ -30,7 +30,7 @@ _MOST_LINES = 1024
 
 
 @dataclass(frozen=True)
-class ReadLimits:
+class PreviewBudget:
     """How much may be read, and what the file allows to be read alone.
 
     Attributes

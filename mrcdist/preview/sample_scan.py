@@ -11,7 +11,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Frames, FrameTable, Layout
 from mrcdist.preview.sample import (
     Piece,
-    ReadLimits,
+    PreviewBudget,
     ScanSample,
     least_step,
     spread,
@@ -33,7 +33,7 @@ _MEAN_BESIDE_BANDS = 64
 def sample_scan(
     layout: Layout,
     plane: Sequence[int],
-    limits: ReadLimits,
+    limits: PreviewBudget,
     table: FrameTable | None,
     *,
     virtual_image: bool,
@@ -76,7 +76,7 @@ def sample_scan(
     )
 
 
-def _banded(layout: Layout, limits: ReadLimits, grid: _Grid) -> ScanSample | None:
+def _banded(layout: Layout, limits: PreviewBudget, grid: _Grid) -> ScanSample | None:
     """A few whole frames, and of many the rows in the middle; None if the budget is too small."""
     rows, row_bytes = layout.frame_shape[0], layout.row_bytes
     n_whole = max(min(limits.budget // 4 // layout.frame_bytes, _MEAN_BESIDE_BANDS), 1)

@@ -30,7 +30,7 @@ from mrcdist.preview.reading import (
     mean_on_grid,
     read_pieces,
 )
-from mrcdist.preview.sample import ReadLimits, ScanSample, least_step, spread
+from mrcdist.preview.sample import PreviewBudget, ScanSample, least_step, spread
 from mrcdist.preview.view import View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
@@ -215,7 +215,7 @@ def _of_source(
     part = source.parts[0]
     location = part.file.location
     stored = [f"--storage-option={pair}" for pair in public_options(location.storage_options)]
-    limits = ReadLimits(budget, whole=True, stream=part.compression is not None)
+    limits = PreviewBudget(budget, whole=True, stream=part.compression is not None)
     scan = View("scan", plane, reciprocal=True)
     sample = choose_sample(source.layout, scan, limits, table=source.table)
     if not isinstance(sample, ScanSample):

@@ -21,7 +21,7 @@ from mrcdist.config import ReadSettings
 from mrcdist.errors import FileChangedError
 from mrcdist.plan.block import Stretches
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.limits import DEFAULT_LIMITS, Limits
+from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.read.mmap_pool import POOL
 from mrcdist.read.readahead import announce
@@ -39,7 +39,7 @@ Array = npt.NDArray[Any]
 def open_local(
     file: StoredFile,
     settings: ReadSettings,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> LocalReader:
     """Return the reader for a local file.
 
@@ -49,7 +49,7 @@ def open_local(
     settings : ReadSettings
         ``io`` is "map", "read" or "auto": map on local disks, except for small ranges, and read on
         network filesystems.
-    limits : Limits, optional
+    limits : ReadLimits, optional
     """
     path = _path_of(file.location.url)
     if settings.io == "read" or (settings.io == "auto" and on_network(path)):
@@ -67,7 +67,7 @@ class LocalReader(ABC):
         file: StoredFile,
         consistency: str,
         path: str,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: ReadLimits = DEFAULT_LIMITS,
     ) -> None:
         self._file = file
         self._consistency = consistency

@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from mrcdist.plan.limits import DEFAULT_LIMITS, Limits
+from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 
 __all__ = ["POOL", "MapPool"]
 
@@ -54,7 +54,7 @@ class MapPool:
         self._kept: dict[tuple[int, ...], _Shared] = {}
         self._renew_locks()
 
-    def reserve(self, spare: int, limits: Limits = DEFAULT_LIMITS) -> bool:
+    def reserve(self, spare: int, limits: ReadLimits = DEFAULT_LIMITS) -> bool:
         """Reserve budget for a map with `spare` bytes that are not needed; return success."""
         limit = limits.mapped_memory_share * _process_memory() if spare else math.inf
         with self._room_lock:
@@ -74,7 +74,7 @@ class MapPool:
         """Release the budget of one map when `holder` is garbage-collected."""
         weakref.finalize(holder, self.release, spare).atexit = False
 
-    def shared(self, file: FileIO, limits: Limits = DEFAULT_LIMITS) -> mmap.mmap | None:
+    def shared(self, file: FileIO, limits: ReadLimits = DEFAULT_LIMITS) -> mmap.mmap | None:
         """Return the shared map of a whole open file, or None if the budget is exhausted.
 
         Any of its pages may stay mapped as long as the map exists, so it reserves budget for the
@@ -99,7 +99,7 @@ class MapPool:
         with self._lock:
             self._kept.clear()
 
-    def _map(self, file: FileIO, size: int, limits: Limits) -> mmap.mmap | None:
+    def _map(self, file: FileIO, size: int, limits: ReadLimits) -> mmap.mmap | None:
         if not self.reserve(size, limits):
             return None
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mrcdist.format.mrcz import SectionTable, decode_section
-from mrcdist.plan.limits import DEFAULT_LIMITS
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.read.protocol import Bytes, RangeReader
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.config import read_settings
-from mrcdist.plan.limits import DEFAULT_LIMITS
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.read.source import MrcSource
 
 __all__ = ["OuterIndex", "read_outer", "take_outer"]

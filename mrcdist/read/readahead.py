@@ -9,7 +9,7 @@ from io import FileIO
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.plan.limits import DEFAULT_LIMITS, Limits
+from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 
 __all__ = ["announce", "expect", "mapped_by"]
 
@@ -25,7 +25,7 @@ def expect(
     starts: npt.NDArray[np.int64],
     length: int,
     stride: int,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> None:
     """Request parts of a map together, without the gaps between them.
 
@@ -39,7 +39,7 @@ def expect(
         Bytes of each part.
     stride : int
         Distance between parts, used if there is only one.
-    limits : Limits, optional
+    limits : ReadLimits, optional
 
     Notes
     -----
@@ -67,7 +67,7 @@ def announce(
     file: FileIO,
     starts: npt.NDArray[np.int64],
     lengths: npt.NDArray[np.int64],
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> None:
     """Request parts scattered over a file together, before they are copied.
 
@@ -76,7 +76,7 @@ def announce(
     file : FileIO
     starts, lengths : ndarray of int64
         The parts, in file order.
-    limits : Limits, optional
+    limits : ReadLimits, optional
 
     Notes
     -----

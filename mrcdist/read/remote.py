@@ -17,7 +17,7 @@ from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
 from mrcdist.plan.coalesce import piece_bytes
-from mrcdist.plan.limits import DEFAULT_LIMITS
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.location import here
 from mrcdist.storage.retry import Attempts
@@ -27,7 +27,7 @@ from mrcdist.storage.transport import Bytes
 
 __all__ = ["RemoteReader"]
 
-# Limits of requests in flight: of the process by event loop, of each store by filesystem.
+# ReadLimits of requests in flight: of the process by event loop, of each store by filesystem.
 _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 
 

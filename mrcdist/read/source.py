@@ -21,7 +21,7 @@ from mrcdist.plan.block import BlockPlan, plan_block
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.indexing import select
 from mrcdist.plan.layout import Frames, FrameTable, Layout
-from mrcdist.plan.limits import DEFAULT_LIMITS, Limits
+from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
 from mrcdist.read.compressed import StreamReader
 from mrcdist.read.execute import execute
@@ -64,7 +64,7 @@ class Part:
     section_bytes: int = 0
     pixels: PixelFormat | None = None
 
-    def open(self, settings: ReadSettings, limits: Limits = DEFAULT_LIMITS) -> RangeReader:
+    def open(self, settings: ReadSettings, limits: ReadLimits = DEFAULT_LIMITS) -> RangeReader:
         """Return a reader of the file in this process."""
         if self.compression is not None:
             return StreamReader(self.file, self.compression)
@@ -92,14 +92,14 @@ class MrcSource:
     layout : Layout
     table : ndarray of int, shape ``layout.navigation_shape``, optional
         Frame number at each navigation position, if frames are not in file order.
-    limits : Limits, optional
+    limits : ReadLimits, optional
         Thresholds for reading.
     """
 
     parts: tuple[Part, ...]
     layout: Layout = field(repr=False)
     table: FrameTable | None = field(default=None, repr=False)
-    limits: Limits = field(default=DEFAULT_LIMITS, repr=False)
+    limits: ReadLimits = field(default=DEFAULT_LIMITS, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -289,7 +289,7 @@ def _unpacked(packed: bytes) -> MrcSource:
 
 
 def _merging(
-    can: Capabilities, layout: Layout, settings: ReadSettings, limits: Limits
+    can: Capabilities, layout: Layout, settings: ReadSettings, limits: ReadLimits
 ) -> tuple[Merging, Merging]:
     """Return the limits for ranges that are copied, and for ranges used as a view."""
     if can.maps:

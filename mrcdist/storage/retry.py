@@ -236,8 +236,8 @@ class Attempts:
                 code="retries-exhausted",
                 cause=f"the last attempt failed: {said}",
                 remedy=f"check {where}the store and the network, then "
-                f"{'try' if self._stranger else 'compute'} again; dask's configuration "
-                "mrcdist.retries, mrcdist.deadline and mrcdist.stall allow more patience",
+                f"{'try' if self._stranger else 'compute'} again; to wait longer, raise "
+                "mrcdist.retries, mrcdist.deadline or mrcdist.stall in dask's configuration",
             ) from None
         stats.add(retries=1)
         _log.info(

@@ -156,7 +156,7 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
         return AccessDeniedError(f"{shown} may not be read", cause=said, remedy=_DENIED_REMEDY)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return MissingFileError(
-            f"{shown} is not there for this process",
+            f"{shown} was not found by this process",
             cause=f"it does not exist, or is not mounted here ({said})",
             remedy=_MISSING_REMEDY,
         )

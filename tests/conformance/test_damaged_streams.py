@@ -14,7 +14,7 @@ import pytest
 
 import mrcdist
 from mrcdist.errors import FormatError, MrcdistError, TruncatedFileError
-from mrcdist.plan.limits import DEFAULT_LIMITS
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from tests.support.async_store import async_store
 from tests.support.mrc_files import mrc_bytes
 

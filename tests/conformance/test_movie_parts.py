@@ -204,7 +204,7 @@ class TestNaming:
         written = parts_of(tmp_path, scan=False)
         url = f"{keep(tmp_path)}/{written.movie.name}"
         monkeypatch.setattr(Location, "list_siblings", lambda self: None)
-        with pytest.warns(MrcdistWarning, match="one of several parts cannot be told"):
+        with pytest.warns(MrcdistWarning, match="cannot list the folder to look for further parts"):
             [dataset] = read_mrc(url)
         assert dataset["data"].shape == (8, *FRAME)
         with warnings.catch_warnings():

@@ -464,7 +464,7 @@ class TestCheckWorkers:
         assert not found["ok"]
         assert workers["sees"]["ok"]
         assert (workers["sees"]["threads"], workers["sees"]["memory_limit"]) == (3, 2**30)
-        assert "is not there for this process" in workers["worker-0"]["problem"]
+        assert "was not found by this process" in workers["worker-0"]["problem"]
         assert workers["worker-0"]["bytes_read"] == 0
         assert workers["lacks"]["problem"] == "mrcdist cannot be imported"
         assert workers["lacks"]["cause"] == "half an installation"

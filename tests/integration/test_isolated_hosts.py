@@ -145,7 +145,7 @@ def test_workers_cannot_see_the_clients_files(site: Site) -> None:
     site.start_client("mean", "movie.mrc", "--out", "mean.npy")
     status, printed = site.wait_for_client()
     assert status == 1
-    assert "movie.mrc is not there for this process" in printed
+    assert "movie.mrc was not found by this process" in printed
     assert "that the file is where every worker can read it" in printed
     assert not (site.folder / "mean.npy").exists()
 

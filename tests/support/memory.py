@@ -121,7 +121,7 @@ def _read(url: str, mib: str, threads: str, crop: str = "") -> None:
     from threading import Barrier
 
     from mrcdist import plan_mrc
-    from mrcdist.plan.limits import Limits
+    from mrcdist.plan.read_limits import ReadLimits
 
     n_threads = int(threads)
     options = json.loads(os.environ["STORE_OPTIONS"])
@@ -136,7 +136,7 @@ def _read(url: str, mib: str, threads: str, crop: str = "") -> None:
         storage_options=options,
     )
     # As in a worker that has no memory for pages to spare.
-    source = replace(plan.source, limits=Limits(mapped_memory_share=0))
+    source = replace(plan.source, limits=ReadLimits(mapped_memory_share=0))
     together = Barrier(n_threads)
 
     def read(number: int) -> int:

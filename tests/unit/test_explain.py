@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.plan.limits import Limits
+from mrcdist.plan.read_limits import ReadLimits
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
@@ -82,7 +82,7 @@ class TestExplain:
             assert plan.explain(threads=3).worker_memory == 3 * expected
             where = tuple(slice(0, axis[0]) for axis in plan.chunks)
             # As in a worker that has no memory for pages which are not wanted.
-            source = dataclasses.replace(plan.source, limits=Limits(mapped_memory_share=0))
+            source = dataclasses.replace(plan.source, limits=ReadLimits(mapped_memory_share=0))
             source[where]
             tracemalloc.start()
             try:

@@ -109,7 +109,8 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
     points_per_frame = sidecar.number(keys.POINTS_PER_FRAME) or 1
     if points_per_frame > 1:
         raise SidecarError(
-            f"{keys.POINTS_PER_FRAME} = {points_per_frame:g}: a frame is no single point's",
+            f"{keys.POINTS_PER_FRAME} = {points_per_frame:g}: frames that span several scan points "
+            "are not supported",
             code="scan-too-fast",
             cause="The scan was faster than the camera.",
             remedy=_REMEDY,

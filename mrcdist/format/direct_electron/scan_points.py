@@ -71,7 +71,7 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
         del rows[0]
     if not rows:
         raise SidecarError(
-            "The list of scan points has no points",
+            "the list of scan points has no points",
             code="scan-points-invalid",
             argument="scan_file",
             cause="The file is empty or was not written to its end.",

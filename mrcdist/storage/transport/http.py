@@ -123,7 +123,7 @@ class HttpTransport:
     def _require_version(self, headers: Mapping[str, str]) -> None:
         if self._validator and self._validator not in headers:
             raise ReadError(
-                f"{self._location.shown}: an answer does not say which version it is of",
+                f"{self._location.shown}: a response does not identify the version of the file",
                 code="version-unknown",
                 cause=f"the server told {self._validator} {self._version.value} of the whole "
                 "file, and none with a part of it",

@@ -183,7 +183,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("raw", "says"),
         [
-            (None, "is not there for this process"),
+            (None, "was not found by this process"),
             (b"hello", "not an MRC file"),
             (mrc_bytes(counting((5, 6, 7), "int16"))[:-10], "4 of 5 frames are complete"),
         ],

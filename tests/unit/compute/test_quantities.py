@@ -209,7 +209,7 @@ class TestBrightDisk:
         ids=["two disks", "a ring", "even", "empty", "NaN"],
     )
     def test_no_guess_where_there_is_no_single_disk(self, pattern):
-        with pytest.raises(ArgumentError, match="--detector circle"):
+        with pytest.raises(ArgumentError, match="detector='circle"):
             find_disk(pattern)
 
     def test_the_dark_field_begins_outside_and_ends_at_the_nearest_edge(self):
@@ -407,9 +407,9 @@ class TestSchedule:
     def test_numbers_stay_small_for_the_largest_files(self):
         blocks = blocks_of([(1,) * 400, (4,) * 400])
         maps = schedule_maps(blocks)
-        assert (len(maps), sum(map(len, maps))) == (schedule.MOST_PARTS, schedule.MOST_TASKS)
+        assert (len(maps), sum(map(len, maps))) == (schedule.MOST_PARTS, schedule.MAX_TASKS)
         sums = schedule_sum(blocks, block_bytes=2**27, sum_bytes=2**19)
-        assert (len(sums), sum(map(len, sums))) == (schedule.MOST_SUM_PARTS, schedule.MOST_TASKS)
+        assert (len(sums), sum(map(len, sums))) == (schedule.MOST_SUM_PARTS, schedule.MAX_TASKS)
 
     def test_sums_of_large_frames_are_over_many_blocks(self):
         blocks = blocks_of([(4,) * 1000])

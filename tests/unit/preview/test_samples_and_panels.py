@@ -20,7 +20,7 @@ from mrcdist.preview.panels import image_panels, scan_panels, volume_panels
 from mrcdist.preview.reading import PixelsRead
 from mrcdist.preview.sample import (
     ImagesSample,
-    ReadLimits,
+    PreviewBudget,
     ScanSample,
     VolumeSample,
     bands,
@@ -80,7 +80,7 @@ def cells_of(pieces):
 
 sizes = st.integers(1, 12)
 limits = st.builds(
-    ReadLimits,
+    PreviewBudget,
     budget=st.integers(1, 20_000),
     reads=st.integers(16, 300),
     whole=st.booleans(),
@@ -129,7 +129,7 @@ def test_scan_panels_show_the_frames_of_their_points(shape, budget, present):
     table = np.random.default_rng(n).permutation(n).reshape(ny, nx).astype(np.int32)
     frames = np.random.default_rng(1).integers(0, 999, (n, rows, columns)).astype(np.uint16)
     try:
-        choice = choose_sample(layout, SCAN, ReadLimits(budget, reads=64), table=table)
+        choice = choose_sample(layout, SCAN, PreviewBudget(budget, reads=64), table=table)
     except ArgumentError:
         assume(False)
     assert isinstance(choice, ScanSample)
@@ -156,7 +156,7 @@ def test_scan_panels_show_the_frames_of_their_points(shape, budget, present):
 def test_scans_with_large_frames_show_rows_through_the_middle():
     """Frames of 1 MiB in a budget of 64 MiB: a grid far finer than 64 frames would give."""
     layout = layout_of((256, 256, 1024, 512))
-    choice = choose_sample(layout, SCAN, ReadLimits(64 * 2**20))
+    choice = choose_sample(layout, SCAN, PreviewBudget(64 * 2**20))
     assert choice.frames.size >= 24 * 24
     assert len(choice.band) < 1024
     assert abs((choice.band.start + choice.band.stop) / 2 - 512) < 1
@@ -167,7 +167,7 @@ def test_scans_with_large_frames_show_rows_through_the_middle():
 def test_other_axes_of_a_scan_than_y_and_x_stay_at_their_first_point():
     shape = (3, 4, 5, 2, 2, 2)  # repeat, y, x, point repeat
     layout = layout_of(shape)
-    choice = choose_sample(layout, View("scan", (1, 2), reciprocal=True), ReadLimits(10**6))
+    choice = choose_sample(layout, View("scan", (1, 2), reciprocal=True), PreviewBudget(10**6))
     expected = np.arange(120).reshape(shape[:4])[0, :, :, 0]
     np.testing.assert_array_equal(choice.frames, expected)
 
@@ -178,7 +178,7 @@ def test_volume_panels_are_planes_of_the_volume(shape, budget, whole):
     layout = layout_of(shape)
     volume = np.random.default_rng(2).integers(0, 9999, shape).astype(np.uint16)
     try:
-        choice = choose_sample(layout, VOLUME, ReadLimits(budget, reads=32, whole=whole))
+        choice = choose_sample(layout, VOLUME, PreviewBudget(budget, reads=32, whole=whole))
     except ArgumentError:
         assume(False)
     assert isinstance(choice, VolumeSample)
@@ -199,7 +199,7 @@ def test_volume_panels_are_planes_of_the_volume(shape, budget, whole):
 
 def test_a_plane_across_the_rows_leaves_sections_out_where_it_must():
     """A 2 GiB tomogram in 64 MiB: the other plane has all its sections."""
-    choice = choose_sample(layout_of((512, 1024, 1024), "<f4"), VOLUME, ReadLimits(64 * 2**20))
+    choice = choose_sample(layout_of((512, 1024, 1024), "<f4"), VOLUME, PreviewBudget(64 * 2**20))
     assert choice.along_row == range(512)
     assert len(choice.along_column) >= 8
     assert choice.column_rows == (range(1024),)
@@ -209,7 +209,7 @@ def test_a_plane_across_the_rows_leaves_sections_out_where_it_must():
 def test_image_panels_are_frames_or_means_of_their_bands(shape, budget):
     layout = layout_of(shape)
     stack = np.random.default_rng(3).integers(0, 9999, shape).astype(np.uint16)
-    choice = choose_sample(layout, IMAGES, ReadLimits(budget, reads=64))
+    choice = choose_sample(layout, IMAGES, PreviewBudget(budget, reads=64))
     assert isinstance(choice, ImagesSample)
     assert sorted(set(choice.frames)) == list(choice.frames)
     taken = taken_from(stack, choice.pieces)
@@ -220,7 +220,7 @@ def test_image_panels_are_frames_or_means_of_their_bands(shape, budget):
 
 
 def test_a_montage_has_the_first_and_the_last_frame_and_whole_ones_where_they_fit():
-    choice = choose_sample(layout_of((41, 100, 100)), IMAGES, ReadLimits(10**7))
+    choice = choose_sample(layout_of((41, 100, 100)), IMAGES, PreviewBudget(10**7))
     assert len(choice.frames) == 12
     assert (choice.frames[0], choice.frames[-1]) == (0, 40)
     assert choice.bands == (range(100),)
@@ -229,7 +229,7 @@ def test_a_montage_has_the_first_and_the_last_frame_and_whole_ones_where_they_fi
 def test_frames_beyond_the_budget_are_shown_by_bands_of_lines():
     """A tilt series of 47 MB images in 64 MiB: several tiles with 256 lines each or more."""
     layout = layout_of((60, 4092, 5760))
-    choice = choose_sample(layout, IMAGES, ReadLimits(64 * 2**20))
+    choice = choose_sample(layout, IMAGES, PreviewBudget(64 * 2**20))
     assert len(choice.frames) >= 4
     assert len(choice.bands) >= 256
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.plan.limits import Limits
+from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.read.mmap_pool import POOL
 from mrcdist.read.source import MrcSource
 from tests.support.counted import counted
@@ -140,7 +140,7 @@ def test_views_share_the_map_of_a_file_that_there_is_room_for(source, in_a_worke
 
 
 def test_a_shared_map_goes_when_nobody_asks_for_it_any_more(source):
-    source = dataclasses.replace(source, limits=Limits(map_linger=0.02))
+    source = dataclasses.replace(source, limits=ReadLimits(map_linger=0.02))
     before = POOL.maps
     source[:, :16]
     assert POOL.maps == before + 1

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
-from mrcdist.plan.limits import Limits
+from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.read import execute as block
 from tests.support.examples import examples
 from tests.support.mrc_files import MODES, counting, mrc_bytes
@@ -69,7 +69,7 @@ def test_source_from_a_map_without_room_for_views_equals_numpy(case):
 
 def in_short_pieces(plan):
     """The source, with no room for maps that stay; it copies a few pages of the file at a time."""
-    limits = Limits(map_piece=64, shortest_piece=64, most_maps=0)
+    limits = ReadLimits(map_piece=64, shortest_piece=64, most_maps=0)
     return dataclasses.replace(plan.source, limits=limits)
 
 

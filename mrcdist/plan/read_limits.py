@@ -6,24 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DEFAULT_LIMITS", "MOST_CHUNKS", "MOST_FRAME_BYTES", "MOST_TASKS", "Limits"]
-
-# Above so many chunks a plan has a note, which becomes a warning: dask needs seconds to optimise a
-# graph with more tasks, and the scheduler, at about 1 ms per task, takes as long as reading.
-MOST_TASKS = 50_000
-
-# Above so many chunks there is no plan; dask needs even more memory per chunk, and minutes for a
-# million.
-MOST_CHUNKS = 2**22
-
-
-# Larger frames, such as stitched montages, are cut into rows where chunks are to be smaller than a
-# frame; smaller ones are never cut unasked. A task holds its chunk and temporaries of it.
-MOST_FRAME_BYTES = 2**29
+__all__ = ["DEFAULT_LIMITS", "ReadLimits"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReadLimits:
     """Limits for planning reads; sizes are in bytes."""
 
     # A part of mapped frames is copied if its pieces are shorter than `short_piece` and it is less
@@ -89,7 +76,7 @@ class Limits:
         # Pickled by name, because it is part of every task.
         if self is DEFAULT_LIMITS:
             return "DEFAULT_LIMITS"
-        return Limits, dataclasses.astuple(self)
+        return ReadLimits, dataclasses.astuple(self)
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ReadLimits()
