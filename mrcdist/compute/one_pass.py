@@ -25,11 +25,10 @@ from mrcdist.compute.quantities import (
 )
 from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.results import Array, Dataset, Result
-from mrcdist.compute.schedule import MOST_SUM_PARTS, Part, block_frames
+from mrcdist.compute.schedule import MAX_TASKS, MOST_SUM_PARTS, Part, block_frames
 from mrcdist.compute.tasks import Ledger, Work
 from mrcdist.compute.tiles import Reduction
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.limits import MOST_TASKS
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 
@@ -129,7 +128,7 @@ class OnePass:
         data: Dataset,
         results: Mapping[str, Quantity],
         *,
-        most_tasks: int = MOST_TASKS,
+        most_tasks: int = MAX_TASKS,
         most_sums: int = MOST_SUM_PARTS,
     ) -> None:
         if not results:
