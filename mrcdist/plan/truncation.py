@@ -234,12 +234,12 @@ class MissingFrames:
         if self._fills(points):
             return
         if self.announced < points:
-            cause = "The acquisition was aborted or is still running."
-            remedy = "Pass {allow_truncated=True} to fill the missing frames with 0."
+            cause = "the acquisition was aborted or is still running"
+            remedy = "pass {allow_truncated=True} to fill the missing frames with 0"
         else:
-            cause = "The list belongs to another acquisition, or the scan was repeated."
+            cause = "the list belongs to another acquisition, or the scan was repeated"
         raise SidecarError(
-            f"The list of scan points has {points} points, but the movie has {self.announced} "
+            f"the list of scan points has {points} points, but the movie has {self.announced} "
             "frames",
             code="scan-points-mismatch",
             argument="scan_file",

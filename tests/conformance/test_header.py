@@ -334,7 +334,7 @@ def sound(**fields):
         (sound(nz=-1), "-1"),
         (sound(nsymbt=-1), "NSYMBT = -1"),
         (sound(nsymbt=2**30) + b"more", "NSYMBT = 1073741824"),
-        (sound(mode=7), "MODE = 7 is not a mode"),
+        (sound(mode=7), "MODE = 7 is not a known mode"),
         (sound(mode=5, map_word=b"abcd"), "no word MAP"),
         (sound(nx=5000, map_word=b"abcd"), "do not fit"),
     ],

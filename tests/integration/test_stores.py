@@ -168,7 +168,7 @@ class TestPresignedUrl:
             url = radosgw.client.generate_presigned_url(
                 "get_object", Params={"Bucket": bucket.name, "Key": key}
             )
-            with pytest.warns(mrcdist.MrcdistWarning, match="_info.txt beside it") as warned:
+            with pytest.warns(mrcdist.MrcdistWarning, match="_info.txt next to the data") as warned:
                 plan = mrcdist.plan_mrc(url, chunks=(2, -1, -1))
             array = plan.to_dask()
             np.testing.assert_array_equal(array.compute(), numbers)

@@ -268,7 +268,7 @@ def test_lists_of_scan_points_that_do_not_fit(tmp_path):
     written.scan_points.unlink()
     with pytest.raises(ValueError, match="required"):
         peer(written)
-    with pytest.raises(SidecarError, match="no list of its points"):
+    with pytest.raises(SidecarError, match="no list of scan points was found"):
         mine(written)
 
 

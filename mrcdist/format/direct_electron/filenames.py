@@ -122,10 +122,10 @@ def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
     if base not in folder.sidecars:
         return (movie_name,)
     raise MissingFileError(
-        f"The parts of {base}{MOVIE_ENDING} are numbered {', '.join(map(str, numbers))}",
+        f"the parts of {base}{MOVIE_ENDING} are numbered {', '.join(map(str, numbers))}",
         code="part-missing",
-        cause="A part was not copied or is still being written, or the folder holds copies.",
-        remedy="Bring the missing part here, or pass the files to read as a list, in order.",
+        cause="a part was not copied or is still being written, or the folder holds copies",
+        remedy="bring the missing part here, or pass the files to read as a list, in order",
     )
 
 

@@ -26,7 +26,7 @@ __all__ = [
     "sidecar_metadata",
 ]
 
-_REMEDY = "Pass {navigation_shape}, or {metadata_file=None} to read the frames as a plain stack."
+_REMEDY = "pass {navigation_shape}, or {metadata_file=None} to read the frames as a plain stack"
 
 # Each along y and x, or of integrated and counted movies.
 _SCAN_SIZE = (keys.SCAN_SIZE_Y, keys.SCAN_SIZE_X)
@@ -112,7 +112,7 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
             f"{keys.POINTS_PER_FRAME} = {points_per_frame:g}: frames that span several scan points "
             "are not supported",
             code="scan-too-fast",
-            cause="The scan was faster than the camera.",
+            cause="the scan was faster than the camera",
             remedy=_REMEDY,
         )
     if not _is_raster(sidecar, roi=roi):
@@ -199,9 +199,9 @@ def _count(sidecar: Sidecar, key: Key, default: int | None = None) -> int:
         if default is not None:
             return default
         raise SidecarError(
-            f"The sidecar says that this is a scan, but not its {spelled}",
+            f"the sidecar says that this is a scan, but not its {spelled}",
             code="sidecar-key-missing",
-            cause="The sidecar was edited, or the server had not finished it.",
+            cause="the sidecar was edited, or the server had not finished it",
             remedy=_REMEDY,
         )
     whole = re.fullmatch(r"(\d{1,18})(?:\.0*)?", text, re.ASCII)
@@ -209,7 +209,7 @@ def _count(sidecar: Sidecar, key: Key, default: int | None = None) -> int:
         raise SidecarError(
             f"{spelled} = {shorten(text)} in the sidecar is not a whole number above 0",
             code="sidecar-value-invalid",
-            cause="The sidecar was edited or is damaged.",
+            cause="the sidecar was edited or is damaged",
             remedy=_REMEDY,
         )
     return int(whole[1])
@@ -221,7 +221,7 @@ def _switched_on(sidecar: Sidecar, key: Key) -> bool:
         raise SidecarError(
             f"{key} = {shorten(text)} in the sidecar is neither Enable nor Disable",
             code="sidecar-value-invalid",
-            cause="The sidecar was edited, or a server wrote it that has other words for this.",
+            cause="the sidecar was edited, or a server wrote it that has other words for this",
             remedy=_REMEDY,
         )
     return bool(flag)
@@ -277,15 +277,15 @@ def _repeat_notes(sidecar: Sidecar, repeats: int) -> list[str]:
     total, single = sidecar.positive(keys.SCAN_TIME), sidecar.positive(keys.TIME_PER_SCAN)
     if repeats > 1 and total and single and not math.isclose(total, single, rel_tol=1e-3):
         notes.append(
-            f"The repeat axis is calibrated by {keys.SCAN_TIME} = {total:g}, though the sidecar"
-            f" also says {keys.TIME_PER_SCAN} = {single:g}."
+            f"the repeat axis is calibrated by {keys.SCAN_TIME} = {total:g}, though the sidecar"
+            f" also says {keys.TIME_PER_SCAN} = {single:g}"
         )
     spelled = {
         key: sidecar.number(key) for key in keys.POINT_REPEATS.spellings if sidecar.number(key)
     }
     if len(set(spelled.values())) > 1:
         said = " and ".join(f"{key} = {value:g}" for key, value in spelled.items())
-        notes.append(f"The sidecar says {said}: the first one is used.")
+        notes.append(f"the sidecar says {said}: the first one is used")
     return notes
 
 
@@ -295,15 +295,15 @@ def _frame_size_notes(sidecar: Sidecar, frame_shape: tuple[int, int]) -> list[st
         return []
     rows, columns = ("?" if size is None else f"{size:g}" for size in said)
     return [
-        f"The sidecar says that images have {rows} rows and {columns} columns, but the movie's"
-        f" frames have {frame_shape[0]} rows and {frame_shape[1]} columns: the movie is right."
+        f"the sidecar says that images have {rows} rows and {columns} columns, but the movie's"
+        f" frames have {frame_shape[0]} rows and {frame_shape[1]} columns: the movie is right"
     ]
 
 
 def _unreadable_notes(sidecar: Sidecar) -> list[str]:
     texts = {key: sidecar.text(key) for key in KEYS if key.calibrates}
     return [
-        f"{key} = {shorten(text)} in the sidecar is not a number: left uncalibrated."
+        f"{key} = {shorten(text)} in the sidecar is not a number: left uncalibrated"
         for key, text in texts.items()
         if text is not None and to_float(text) is None
     ]

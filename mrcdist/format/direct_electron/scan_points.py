@@ -32,8 +32,8 @@ _PLACES_OF_A_POINT = 64
 _START = 2**15
 
 POINTS_REMEDY = (
-    "Pass the right file as {scan_file}, or {navigation_shape} to read the frames in the order in"
-    " which they were recorded."
+    "pass the right file as {scan_file}, or {navigation_shape} to read the frames in the order in"
+    " which they were recorded"
 )
 
 
@@ -74,7 +74,7 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
             "the list of scan points has no points",
             code="scan-points-invalid",
             argument="scan_file",
-            cause="The file is empty or was not written to its end.",
+            cause="the file is empty or was not written to its end",
             remedy=POINTS_REMEDY,
         )
     try:
@@ -120,12 +120,12 @@ def frame_table(points: Points, *, shape: tuple[int, int], n_frames: int) -> npt
     if outside.size:
         first = int(outside[0])
         raise SidecarError(
-            f"Scan point {first + 1} of {n_points} is x = {x[first]}, y = {y[first]}, outside the"
+            f"scan point {first + 1} of {n_points} is x = {x[first]}, y = {y[first]}, outside the"
             f" grid of {columns} x {rows} (x, y) points; {outside.size} points are",
             code="scan-points-invalid",
             argument="scan_file",
-            cause="The list of scan points belongs to another acquisition, or has rows and columns"
-            " exchanged, or the sidecar was edited.",
+            cause="the list of scan points belongs to another acquisition, or has rows and columns"
+            " exchanged, or the sidecar was edited",
             remedy=POINTS_REMEDY,
         )
     _check_places(rows * columns, shape, n_points, visits=1)
@@ -163,13 +163,13 @@ def _header_notes(line: str) -> tuple[str, ...]:
         return ()
     if len(meant) == 2 and meant[0] != meant[1] and (meant[0] == "y" or meant[1] == "x"):
         raise SidecarError(
-            f"The columns of the list of scan points are {line.strip()[:60]!r}",
+            f"the columns of the list of scan points are {line.strip()[:60]!r}",
             code="scan-points-columns",
             argument="scan_file",
-            cause="Scan points are x, y, one row per frame; here y comes first.",
-            remedy="Exchange the columns, or correct the header if the numbers are x, y.",
+            cause="scan points are x, y, one row per frame; here y comes first",
+            remedy="exchange the columns, or correct the header if the numbers are x, y",
         )
-    return (f"The columns of the list of scan points, {line.strip()[:60]!r}, are taken for x, y.",)
+    return (f"the columns of the list of scan points, {line.strip()[:60]!r}, are taken for x, y",)
 
 
 def _coordinate(column: str) -> str | None:
@@ -191,10 +191,10 @@ def _coordinate(column: str) -> str | None:
 def _bad_row(rows: list[tuple[int, str]]) -> SidecarError:
     number, line = next((row for row in rows if not _is_point(row[1])), rows[0])
     return SidecarError(
-        f"Line {number} of the list of scan points is {line.strip()[:60]!r}, not two whole numbers",
+        f"line {number} of the list of scan points is {line.strip()[:60]!r}, not two whole numbers",
         code="scan-points-invalid",
         argument="scan_file",
-        cause="It is no list of x,y points, one row per frame, or it is damaged.",
+        cause="not a list of x,y points, one row per frame, or damaged",
         remedy=POINTS_REMEDY,
     )
 
@@ -210,9 +210,9 @@ def _check_places(places: int, shape: tuple[int, int], n_points: int, *, visits:
     most = min(_MOST_PLACES, _PLACES_OF_ANY_GRID + _PLACES_OF_A_POINT * n_points)
     if places > most:
         raise SidecarError(
-            f"A scan of {shape[1]} x {shape[0]} (x, y) points, visited up to {visits} times each,"
+            f"a scan of {shape[1]} x {shape[0]} (x, y) points, visited up to {visits} times each,"
             f" has {places} places for a frame, more than {most} for a list of {n_points} points",
             code="scan-grid-too-large",
-            cause="The sidecar was edited, or one point was visited very often.",
+            cause="the sidecar was edited, or one point was visited very often",
             remedy=POINTS_REMEDY,
         )

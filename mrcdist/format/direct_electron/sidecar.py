@@ -105,22 +105,22 @@ def parse_sidecar(raw: bytes | str) -> Sidecar:
         values[key] = value
     if not values:
         raise SidecarError(
-            f"No 'key = value' line in the sidecar, which begins with {raw[:40]!r}",
+            f"no 'key = value' line in the sidecar, which begins with {raw[:40]!r}",
             code="sidecar-not-text",
             argument="metadata_file",
-            cause="The file is empty, or it is not a Direct Electron _info.txt file.",
-            remedy="Pass the right file as {metadata_file}, or {metadata_file=None} to go without.",
+            cause="the file is empty, or it is not a Direct Electron _info.txt file",
+            remedy="pass the right file as {metadata_file}, or {metadata_file=None} to go without",
         )
     notes = []
     if repeated:
         notes.append(
             f"{len(repeated)} key(s) appear more than once in the sidecar, the last value is used:"
-            f" {'; '.join(list(repeated.values())[:3])}."
+            f" {'; '.join(list(repeated.values())[:3])}"
         )
     if junk:
         notes.append(
             f"{len(junk)} line(s) of the sidecar are not 'key = value' and mean nothing here,"
-            f" the first one is {shorten(junk[0])!r}."
+            f" the first one is {shorten(junk[0])!r}"
         )
     return Sidecar(values, tuple(notes), tuple(junk))
 

@@ -207,7 +207,7 @@ class TestLargeFiles:
     def test_a_bad_line_is_named_by_its_number(self, data, bad):
         lines = [b"1,2"] * 10_000
         lines[bad - 1] = b"1;2"
-        with pytest.raises(SidecarError, match=f"Line {bad} of the list"):
+        with pytest.raises(SidecarError, match=f"line {bad} of the list"):
             read(data, io.BytesIO(b"\n".join(lines)), SCAN_POINTS)
 
 

@@ -92,7 +92,7 @@ class TestText:
         "raw", [b"", b"\n\n", b"MAP DD\0\0", b"\0 = \0", "A = 1".encode("utf-16")]
     )
     def test_a_text_without_any_key_is_an_error(self, raw):
-        with pytest.raises(SidecarError, match="No 'key = value' line") as error:
+        with pytest.raises(SidecarError, match="no 'key = value' line") as error:
             parse_sidecar(raw)
         assert "metadata_file" in error.value.remedy
 

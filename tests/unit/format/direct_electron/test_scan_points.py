@@ -44,15 +44,15 @@ class TestParse:
         line = before.count(b"\n") + 2
         with pytest.raises(SidecarError) as error:
             parse_scan_points(before + b"4,4\n" + row + b"\n5,5\n")
-        assert f"Line {line} " in error.value.problem
+        assert f"line {line} " in error.value.problem
         assert row.decode() in error.value.problem
 
     def test_a_damaged_first_row_is_not_taken_for_a_header(self):
-        with pytest.raises(SidecarError, match="Line 1 "):
+        with pytest.raises(SidecarError, match="line 1 "):
             parse_scan_points(b"1O,3\n1,2\n")
 
     def test_rows_of_three_are_an_error(self):
-        with pytest.raises(SidecarError, match="Line 1 "):
+        with pytest.raises(SidecarError, match="line 1 "):
             parse_scan_points(b"1,2,3\n4,5,6\n")
 
     @pytest.mark.parametrize("raw", [b"", b"\n \n", b"x,y\n", b"x,y"])
