@@ -310,7 +310,7 @@ class TestWebServersThatSayLittle:
             mrc_bytes(OLD), etag=lambda request: '"1"' if request.command == "HEAD" else None
         ) as url:
             source = plan_mrc(url, metadata_file=None).source
-            with pytest.raises(ReadError, match="does not say which version") as caught:
+            with pytest.raises(ReadError, match="does not identify the version") as caught:
                 source[0]
             assert "mrcdist.consistency" in caught.value.remedy
             with dask.config.set({"mrcdist.consistency": "size"}):
