@@ -211,9 +211,10 @@ def _report(address: str, threads: int, answer: Any, versions: Any) -> WorkerRep
             address,
             threads=threads,
             versions=known,
-            problem="it does not answer" if answer is None else f"it fails: {answer!r}",
+            problem="no answer from the worker" if answer is None else f"it fails: {answer!r}",
             cause="the worker is gone, or its Python is not the client's",
-            remedy="look at its log",
+            remedy="check the worker's log, and that its versions of Python and mrcdist match the "
+            "client's",
         )
     known = _versions(versions, answer.pop("mrcdist", ""))
     return WorkerReport(address, versions=known, **answer)

@@ -74,7 +74,7 @@ def check_outputs(
                 f"--out {path}",
                 code="out-invalid",
                 argument="out",
-                cause=f"the suffix {path.suffix!r} stands for no format",
+                cause=f"no output format for the suffix {path.suffix!r}",
                 remedy=f"end the name in {', '.join(FORMATS)}",
             )
         package, extra, dimensions = FORMATS[path.suffix]

@@ -81,7 +81,8 @@ def probe_file(payload: bytes, address: str) -> dict[str, Any]:
             found = current_version(part.file.location)
             if found != part.file.version:
                 raise FileChangedError(
-                    f"{part.file.location.shown} has {found}, planned were {part.file.version}",
+                    f"{part.file.location.shown} on this worker is {found}, but "
+                    f"{part.file.version} was planned",
                     code="file-changed",
                     cause="this worker sees another copy or version, or the file is being written",
                     remedy="let all see the same file, and plan again once it is complete",

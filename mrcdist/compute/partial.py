@@ -359,5 +359,5 @@ def written(path: Path) -> Iterator[None]:
             f"{path} could not be written",
             code="write-failed",
             cause=error.strerror or str(error),
-            remedy="make room or see to the permissions, and run the same command again",
+            remedy="free disk space or fix the permissions, then run it again",
         ) from None

@@ -78,7 +78,8 @@ def choose_sample(
         raise ArgumentError(
             "the file holds no pixels",
             code="pixels-missing",
-            remedy="there is nothing to see; `mrcdist info` says more",
+            cause="NX, NY or the number of complete frames is 0",
+            remedy="check the header with `mrcdist info`, or copy the file again",
         )
     reached = min(limits.budget // layout.frame_bytes, present) if limits.stream else present
     sample: Sample

@@ -507,7 +507,7 @@ class TestCheckWorkers:
         planned = plan.source.parts[0].file.version
         found = dataclasses.replace(planned, value=f"1, ctime_ns {movie.stat().st_ctime_ns}")
         assert {worker.problem for worker in report.workers} == {
-            f"{movie} has {found}, planned were {planned}"
+            f"{movie} on this worker is {found}, but {planned} was planned"
         }
 
     def test_storage_that_does_not_answer_is_reported(
