@@ -46,3 +46,4 @@ def show_progress(
         finally:
             ended.set()
             thread.join()
+        progress.advance(blocks)  # all are written; the last look at them was earlier

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+import threading
+from collections import Counter
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -177,3 +180,82 @@ def test_dtype_without_a_mode_is_an_error_unless_another_is_asked_for(tmp_path, 
     mrcdist.write_mrc(tmp_path / "a.mrc", array, dtype=wanted)
     [data] = mrcdist.read_mrc(tmp_path / "a.mrc", distributed=False)
     np.testing.assert_array_equal(data["data"], array)
+
+
+TOO_LONG = 2**31
+
+
+@pytest.mark.parametrize(
+    ("field", "shape"),
+    [
+        ("NX", (1, 1, TOO_LONG)),
+        ("NY", (1, TOO_LONG, 1)),
+        ("NZ", (TOO_LONG, 1, 1)),
+        ("NZ", (2**16, 2**15, 1, 1)),
+    ],
+)
+def test_axis_longer_than_the_headers_integers_is_an_error(tmp_path, field, shape):
+    with pytest.raises(ArgumentError, match=f"{field} = {TOO_LONG}") as error:
+        mrcdist.write_mrc(tmp_path / "a.mrc", da.zeros(shape, dtype="int8", chunks=2**27))
+    assert error.value.code == "header-field-overflow"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_extended_header_longer_than_the_headers_integers_is_an_error(tmp_path):
+    zeros = bytes(TOO_LONG)  # pages that are never touched
+    with pytest.raises(ArgumentError, match=f"NSYMBT = {TOO_LONG}") as error:
+        mrcdist.write_mrc(tmp_path / "a.mrc", counting((1, 4, 5), "int16"), extended_header=zeros)
+    assert error.value.code == "header-field-overflow"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_longest_axes_that_the_header_holds_can_be_planned(tmp_path):
+    data = da.zeros((TOO_LONG - 1, 1, 1), dtype="int8", chunks=2**27)
+    assert mrcdist.plan_write(tmp_path / "a.mrc", data).header.nz == TOO_LONG - 1
+
+
+def test_store_that_takes_no_parts_is_written_by_one_task():
+    array = da.from_array(counting((8, 16, 16), "int16"), chunks=(2, -1, -1))
+    plan = mrcdist.plan_write("memory://estimate/a.mrc", array)
+    estimate = plan.explain()
+    assert (estimate.tasks, estimate.requests) == (1, 0)
+    assert "one task writes it" in str(estimate)
+    assert "statistics are marked as undetermined" in str(estimate)
+    assert len(plan.delayed().dask) == 1
+
+
+def test_disk_is_written_by_a_task_for_each_block(tmp_path):
+    array = da.zeros((4, 1024, 1024), chunks=(1, -1, -1), dtype="int16")
+    estimate = mrcdist.plan_write(tmp_path / "a.mrc", array).explain()
+    assert estimate.tasks == 4
+    assert "one task" not in str(estimate)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    ("chunks", "options"),
+    [
+        ((4, -1, -1), {}),
+        ((3, 40, 50), {}),
+        ((3, 40, 50), {"dtype": "uint4"}),
+        ((3, 40, 50), {"compressor": "zstd"}),
+    ],
+)
+def test_each_block_is_computed_once(tmp_path, chunks, options, resume):
+    calls, lock = Counter(), threading.Lock()
+
+    def computed(block, block_info=None):
+        with lock:
+            calls[tuple(block_info[0]["chunk-location"])] += 1
+        return block
+
+    numbers = counting((8, 64, 64), "int16") % 16
+    array = da.from_array(numbers, chunks=chunks).map_blocks(
+        computed, dtype="int16", meta=np.empty((0, 0, 0), "int16"), token="computed"
+    )
+    with dask.config.set(scheduler="threads"):
+        report = mrcdist.write_mrc(tmp_path / "a.mrc", array, resume=resume, **options)
+    assert calls == dict.fromkeys(np.ndindex(array.numblocks), 1)
+    assert report.statistics == pytest.approx(statistics(numbers))
+    [data] = mrcdist.read_mrc(tmp_path / "a.mrc", distributed=False)
+    np.testing.assert_array_equal(data["data"], numbers)

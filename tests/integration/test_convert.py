@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
 
+import mrcz
 import numpy as np
 import pytest
-from distributed import Client
+from click.testing import CliRunner
+from distributed import Client, get_task_stream
 
 import mrcdist
+from mrcdist.cli import main
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.jobs import mrcdist_fails, mrcdist_json
 from tests.support.mrc_files import counting, mrc_bytes
@@ -40,6 +45,82 @@ def test_gzip_becomes_a_plain_file(tmp_path: Path, scheduler: str) -> None:
     assert report["shape"] == [4, 20, 30]
     np.testing.assert_array_equal(numbers_in(target), numbers)
     assert target.read_bytes()[212:214] == b"\x44\x44"
+
+
+def test_bzip2_becomes_a_plain_file(tmp_path: Path, scheduler: str) -> None:
+    numbers = counting((4, 20, 30), "int16")
+    source, target = tmp_path / "a.mrc.bz2", tmp_path / "b.mrc"
+    source.write_bytes(bz2.compress(mrc_bytes(numbers)))
+    mrcdist_json("convert", source, target, "--scheduler", scheduler)
+    assert target.read_bytes()[1024:] == numbers.astype("<i2").tobytes()
+
+
+def test_mrcz_becomes_a_plain_file(tmp_path: Path, scheduler: str) -> None:
+    numbers = counting((4, 20, 30), "int16")
+    source, target = tmp_path / "a.mrcz", tmp_path / "b.mrc"
+    mrcz.writeMRC(numbers, str(source), compressor="zstd")
+    report = mrcdist_json("convert", source, target, "--scheduler", scheduler)
+    assert report["mode"] == 1
+    assert target.read_bytes()[1024:] == numbers.astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize(("order", "code"), [("little", "<"), ("big", ">")])
+def test_byte_order_is_the_one_asked_for(
+    tmp_path: Path, scheduler: str, order: str, code: str
+) -> None:
+    numbers = counting((4, 20, 30), "int16")
+    source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
+    source.write_bytes(mrc_bytes(numbers))
+    mrcdist_json("convert", source, target, "--byte-order", order, "--scheduler", scheduler)
+    raw = target.read_bytes()
+    assert struct.unpack(f"{code}3i", raw[:12]) == (30, 20, 4)
+    assert raw[1024:] == numbers.astype(f"{code}i2").tobytes()
+
+
+@pytest.mark.parametrize("compressor", ["zstd", "zlib"])
+def test_compressor_writes_what_the_mrcz_package_reads(
+    tmp_path: Path, scheduler: str, compressor: str
+) -> None:
+    numbers = counting((4, 20, 30), "int16")
+    source, target = tmp_path / "a.mrc", tmp_path / "b.mrcz"
+    source.write_bytes(mrc_bytes(numbers))
+    mrcdist_json("convert", source, target, "--compressor", compressor, "--scheduler", scheduler)
+    theirs, meta = mrcz.readMRC(str(target))
+    np.testing.assert_array_equal(theirs, numbers)
+    assert meta["compressor"] == compressor
+
+
+@pytest.mark.parametrize("sections", [2, 4])
+def test_chunks_are_the_blocks_that_tasks_write(
+    tmp_path: Path, cluster: Client, scheduler: str, sections: int
+) -> None:
+    numbers = counting((8, 512, 512), "int16")
+    source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
+    source.write_bytes(mrc_bytes(numbers))
+    chunks = ("--chunks", f"{sections},-1,-1")
+    with get_task_stream(cluster) as tasks:
+        mrcdist_json("convert", source, target, *chunks, "--scheduler", scheduler)
+    written = [task["key"] for task in tasks.data]
+    blocks = {key for key in written if re.fullmatch(r"write-mrc-[0-9a-f]+-\d+", str(key))}
+    assert len(blocks) == 8 // sections
+    assert target.read_bytes()[1024:] == numbers.tobytes()
+
+
+def test_progress_goes_to_standard_error_and_the_summary_to_standard_output(
+    tmp_path: Path, scheduler: str
+) -> None:
+    source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
+    source.write_bytes(mrc_bytes(counting((4, 20, 30), "int16")))
+    words = ["convert", str(source), str(target), "--scheduler", scheduler]
+    done = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stderr.splitlines()[-1] == "writing blocks: 100 %"
+    url, array, written, values = done.stdout.splitlines()
+    assert url == str(target)
+    assert array.strip() == "array    4 × 20 × 30, mode 1"
+    assert re.fullmatch(r" +written +5\.69 kiB in [\d.]+ s, .+/s", written)
+    low, high = counting((4, 20, 30), "int16").min(), counting((4, 20, 30), "int16").max()
+    assert values.split()[:4] == ["values", str(low), "to", f"{high},"]
 
 
 def test_parts_of_a_scan_become_one_file_cropped(tmp_path: Path, scheduler: str) -> None:

@@ -18,6 +18,7 @@ import dask.array as da
 import fsspec
 import numpy as np
 import pytest
+from distributed import Client
 
 import mrcdist
 from mrcdist.errors import ArgumentError, WriteError
@@ -191,6 +192,28 @@ class TestDisk:
         assert [a for a, _ in cuts] == [0, *(b for _, b in cuts[:-1])]
         assert cuts[-1][1] == size
         assert all(start % step == 0 for start, _ in cuts)
+
+
+class TestHyperSpy:
+    @pytest.mark.parametrize("shape", [(512, 512), (12, 512, 512), (3, 4, 512, 512)])
+    @pytest.mark.filterwarnings("ignore:.*written as a plain stack")
+    def test_lazy_signal_is_computed_by_the_workers_alone(
+        self, tmp_path: Path, cluster: Client, shape: tuple[int, ...]
+    ) -> None:
+        import hyperspy.api as hs
+
+        def with_process(block: Any) -> Any:
+            return np.full_like(block, os.getpid())
+
+        mrcdist.register_hyperspy()
+        chunks = (*(1,) * (len(shape) - 3), *(4,) * (len(shape) > 2), -1, -1)
+        numbers = da.zeros(shape, dtype="float32", chunks=chunks)
+        array = numbers.map_blocks(with_process, meta=np.empty((0,) * len(shape), "float32"))
+        signal = hs.signals.Signal2D(array).as_lazy()
+        signal.save(tmp_path / "a.mrc", file_format="mrcdist")
+        processes = set(np.unique(read_back(tmp_path / "a.mrc")).astype(int))
+        assert processes <= set(cluster.run(os.getpid).values())
+        assert signal._lazy
 
 
 class TestTasksDoneTwice:
