@@ -333,7 +333,7 @@ class TestWebServersThatSayLittle:
 
     def test_nothing_but_the_size_is_warned_of(self) -> None:
         with file_server(mrc_bytes(OLD), etag=lambda _: None) as url:
-            with pytest.warns(MrcdistWarning, match="only its size"):
+            with pytest.warns(MrcdistWarning, match="reports only a size"):
                 plan = plan_mrc([url, f"{url}?2"], metadata_file=None)
             assert len(plan.notes) == 1
             np.testing.assert_array_equal(plan.source[:64], OLD)
