@@ -29,15 +29,18 @@ _UNIT = (
     *("pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"),
     *("--hypothesis-profile=quick", "tests/unit"),
 )
-# Tests that measure memory, count on times, or start the services of a whole cluster.
+# Tests that count on times, and those of a second Slurm.
 _ALONE = (
-    "tests/benchmarks",
-    "tests/integration/test_deploy_commands.py",
     "tests/integration/test_faults.py",
-    "tests/integration/test_isolated_hosts.py",
-    "tests/integration/test_memory.py",
     "tests/integration/test_notebooks_on_slurm.py",
+)
+# Tests that start the services of a whole cluster once per file, or measure memory.
+_BY_FILE = (
+    "tests/integration/test_deploy_commands.py",
+    "tests/integration/test_isolated_hosts.py",
     "tests/integration/test_slurm.py",
+    "tests/integration/test_memory.py",
+    "tests/benchmarks",
 )
 # The slowest tests first: short ones at the end keep both processes busy.
 _SLOWEST = ("tests/docs", "tests/integration")
@@ -75,9 +78,13 @@ def check_all() -> int:
             "tests",
             "--hypothesis-profile=quick",
             "--durations=50",
-            *(f"--ignore={path}" for path in (*_ALONE, _ZARR3)),
+            *(f"--ignore={path}" for path in (*_ALONE, *_BY_FILE, _ZARR3)),
         ),
-        "pytest, one at a time": ("pytest", "--durations=25", *_ALONE),
+        "pytest, two files at a time": (
+            *("pytest", "--numprocesses=2", "--dist=loadfile", "--durations=25"),
+            *_BY_FILE,
+        ),
+        "pytest, one at a time": ("pytest", "--durations=15", *_ALONE),
         "pytest with zarr 3": ("pytest", _ZARR3, "--hypothesis-profile=quick"),
     }
     install("test-zarr3", ZARR3)
