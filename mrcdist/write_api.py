@@ -36,7 +36,7 @@ def write_mrc(
     sidecar: Literal["auto"] | bool = "auto",
     extended_header: bytes | Sequence[int] | None = None,
     exttyp: str | None = None,
-    labels: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
     byteorder: ByteOrder | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -76,12 +76,13 @@ def write_mrc(
         ``.rawtlt``. True also for a scan whose name does not end in ``_movie.mrc``.
     extended_header : bytes or sequence of int, optional
         Default: that of the file that was read (FEI1, FEI2, SERI, AGAR, CCP4), if the data have all
-        its sections. If they have some of them: their numbers, such as ``range(3, 10)``. Bytes are
-        stored as they are; ``b""`` for none.
+        its sections. If they have some of them, or in another order, which is not noticed: their
+        numbers, such as ``range(3, 10)``. Bytes are stored as they are; ``b""`` for none.
     exttyp : str, optional
         The kind of these bytes, up to four characters.
-    labels : sequence of str, default ()
-        Up to nine, of 80 ASCII characters.
+    labels : sequence of str, optional
+        Up to nine, of 80 ASCII characters, after the one that names mrcdist and the date. Default:
+        the first nine of the file that was read; ``()`` for none.
     byteorder : {"<", ">"}, optional
         Default: that of the records that were read, if they are kept; else "<".
     overwrite : bool, default False
@@ -157,7 +158,7 @@ def plan_write(
     extended_header: bytes | Sequence[int] | None = None,
     exttyp: str | None = None,
     records: tuple[int, int] = (0, 0),
-    labels: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
     byteorder: ByteOrder | None = None,
     overwrite: bool = False,
     resume: bool = False,

@@ -19,7 +19,7 @@ __all__ = ["Packing", "find_packing"]
 Packing = Literal["flag", "label"]
 
 _FLAG_16 = 16
-_LABEL = "4 bits packed"
+PACKED_LABEL = "4 bits packed"
 # Columns and rows of super-resolution frames of K2 and K3 cameras, either way round.
 _FRAMES = ((7676, 7420), (7680, 7424), (11520, 8184))
 _PIXELS_OFF = 2
@@ -50,7 +50,7 @@ def find_packing(
         return None, None
     if imod_flags is not None:  # IMOD says it by the flag, and keeps labels of earlier files
         return ("flag" if imod_flags & _FLAG_16 else None), None
-    if not any(_LABEL in label for label in labels):
+    if not any(PACKED_LABEL in label for label in labels):
         return None, None
     if any(
         abs(nx - columns / 2) <= _PIXELS_OFF and abs(ny - rows) <= _PIXELS_OFF
@@ -58,7 +58,7 @@ def find_packing(
         for columns, rows in ((one, other), (other, one))
     ):
         return "label", None
-    said = f'a label says "{_LABEL}", and NX, NY = {nx}, {ny}'
+    said = f'a label says "{PACKED_LABEL}", and NX, NY = {nx}, {ny}'
     if abs(ny / nx - 2) <= _RATIO_OFF:
         return "label", Note(
             "packing-by-label",

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import NewHeader, Storage
+from mrcdist.format.packed import PACKED_LABEL
 from mrcdist.write.auxiliary_files import scan_axes
 from mrcdist.write.contents import Contents, in_angstrom
 
-__all__ = ["Kind", "kind_of", "new_header"]
+__all__ = ["Kind", "kept_labels", "kind_of", "new_header"]
 
 Kind = Literal["images", "volume", "volumes"]
 _ISPG = {"images": 0, "volume": 1, "volumes": 401}
+
+
+def kept_labels(contents: Contents) -> tuple[str, ...]:
+    """Return the labels of the file that was read, without those that say how it was stored."""
+    words = contents.original_metadata.get("std_header")
+    labels = words.get("LABELS") if isinstance(words, Mapping) else None
+    if not isinstance(labels, list | tuple):
+        return ()
+    kept = [
+        label
+        for label in labels
+        if isinstance(label, str)
+        and 0 < len(label) <= 80
+        and label.isascii()
+        and label.isprintable()
+        and not label.startswith(("mrcdist ", "MRCZ"))
+        and PACKED_LABEL not in label
+    ]
+    return tuple(kept[:9])
 
 
 def kind_of(contents: Contents) -> Kind:

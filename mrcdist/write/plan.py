@@ -34,7 +34,7 @@ from mrcdist.write.extended_header import choose_extended_header
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
 from mrcdist.write.mrcz import compress_block, find_codec, join_blocks, json_header
-from mrcdist.write.new_header import Kind, kind_of, new_header
+from mrcdist.write.new_header import Kind, kept_labels, kind_of, new_header
 from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3
 from mrcdist.write.s3_parts import S3Limits, check_joinable, s3_grid
@@ -260,7 +260,7 @@ def plan_write(
     extended_header: bytes | Sequence[int] | None,
     exttyp: str | None,
     records: tuple[int, int],
-    labels: Sequence[str],
+    labels: Sequence[str] | None,
     byteorder: ByteOrder | None,
     overwrite: bool,
     resume: bool,
@@ -308,7 +308,7 @@ def plan_write(
         nsymbt=len(extended.raw),
         exttyp=extended.exttyp,
         records=extended.records,
-        labels=tuple(labels),
+        labels=kept_labels(contents) if labels is None else tuple(labels),
         codec=codec,
     )
     # One label is mrcdist's own.

@@ -80,12 +80,14 @@ def test_records_of_all_sections_are_written_again(tmp_path, read, kind, spare):
     assert_has(tmp_path / "out.mrc", kind, range(SECTIONS))
 
 
+@pytest.mark.parametrize("sections", [range(1, 4), range(SECTIONS)[::-1]])
 @pytest.mark.parametrize("kind", KINDS)
-def test_records_go_along_with_the_sections_that_are_named(tmp_path, read, kind):
+def test_records_go_along_with_the_sections_that_are_named(tmp_path, read, kind, sections):
     dataset = read(recorded(kind))
-    some = {"data": dataset["data"][1:4], "original_metadata": dataset["original_metadata"]}
-    mrcdist.write_mrc(tmp_path / "out.mrc", some, extended_header=range(1, 4))
-    assert_has(tmp_path / "out.mrc", kind, range(1, 4))
+    numbers = dataset["data"][list(sections)]
+    some = {"data": numbers, "original_metadata": dataset["original_metadata"]}
+    mrcdist.write_mrc(tmp_path / "out.mrc", some, extended_header=sections)
+    assert_has(tmp_path / "out.mrc", kind, sections)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,7 +13,7 @@ import pytest
 
 import mrcdist
 from mrcdist.errors import ArgumentError
-from tests.support.mrc_files import counting, header_bytes
+from tests.support.mrc_files import counting, header_bytes, mrc_bytes
 
 MODES = {
     "int8": 0, "bool": 0, "int16": 1, "float32": 2, "complex64": 4, "uint16": 6, "uint8": 6,
@@ -142,6 +142,48 @@ def test_extended_header_and_labels_are_stored_as_they_are(tmp_path):
     assert raw[304:384].rstrip() == b"first"
     assert raw[384:464].rstrip() == b"second"
     assert len(raw) == 1024 + 160 + 40
+
+
+def labels_in(path):
+    raw = path.read_bytes()
+    [number] = struct.unpack("<i", raw[220:224])
+    found = [raw[at : at + 80].rstrip(b" \0").decode() for at in range(224, 1024, 80)]
+    assert found[number:] == [""] * (10 - number)
+    return found[:number]
+
+
+class TestLabelsOfAFileThatWasRead:
+    def copied(self, folder, read, **options):
+        numbers = counting((2, 4, 5), "int16")
+        (folder / "a.mrc").write_bytes(mrc_bytes(numbers, labels=read))
+        [data] = mrcdist.read_mrc(folder / "a.mrc", distributed=False)
+        mrcdist.write_mrc(folder / "b.mrc", data, **options)
+        first, *others = labels_in(folder / "b.mrc")
+        assert first.startswith("mrcdist ")
+        return others
+
+    def test_labels_stay_behind_the_date(self, tmp_path):
+        assert self.copied(tmp_path, (b"by hand", b"x" * 80)) == ["by hand", "x" * 80]
+
+    def test_labels_do_not_grow_with_each_copy(self, tmp_path):
+        self.copied(tmp_path, (b"by hand",))
+        [data] = mrcdist.read_mrc(tmp_path / "b.mrc", distributed=False)
+        mrcdist.write_mrc(tmp_path / "c.mrc", data)
+        assert labels_in(tmp_path / "c.mrc")[1:] == ["by hand"]
+
+    def test_last_label_goes_where_there_are_ten(self, tmp_path):
+        labels = tuple(b"label %d" % number for number in range(10))
+        assert self.copied(tmp_path, labels) == [f"label {number}" for number in range(9)]
+
+    @pytest.mark.parametrize("labels", [(), ("mine",)])
+    def test_labels_give_way_to_those_that_are_passed(self, tmp_path, labels):
+        assert self.copied(tmp_path, (b"by hand",), labels=labels) == list(labels)
+
+    @pytest.mark.parametrize(
+        "label", [b"4 bits packed", b"MRCZ0.6", "Å".encode(), b"a\x1b[2Jb", b""]
+    )
+    def test_labels_are_left_out_where_they_would_be_wrong(self, tmp_path, label):
+        assert self.copied(tmp_path, (b"by hand", label, b"last")) == ["by hand", "last"]
 
 
 def test_statistics_are_marked_as_undetermined_where_not_wanted(tmp_path):
