@@ -32,12 +32,12 @@ _UNIT = (
 # Tests that count on times, and those of a second Slurm.
 _ALONE = (
     "tests/integration/test_faults.py",
+    "tests/integration/test_isolated_hosts.py",
     "tests/integration/test_notebooks_on_slurm.py",
 )
 # Tests that start the services of a whole cluster once per file, or measure memory.
 _BY_FILE = (
     "tests/integration/test_deploy_commands.py",
-    "tests/integration/test_isolated_hosts.py",
     "tests/integration/test_slurm.py",
     "tests/integration/test_memory.py",
     "tests/benchmarks",
