@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import mrcdist
 from tests.support.examples import PROFILES
 from tests.support.processes import ROOT, isolated_environment
 from tests.support.s3 import S3_SERVERS, Bucket, S3Server, forget_s3
@@ -54,6 +55,16 @@ def _forget_s3() -> Iterator[None]:
     """Drop s3fs's file systems and listings, which outlive a test and know its objects."""
     yield
     forget_s3()
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    """HyperSpy knows the format by its name, for one test."""
+    rsciio = pytest.importorskip("rsciio", reason="RosettaSciIO is not installed")
+    before = list(rsciio.IO_PLUGINS)
+    mrcdist.register_hyperspy()
+    yield
+    rsciio.IO_PLUGINS[:] = before
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from mrcdist.errors import (
     AccessDeniedError,
@@ -16,7 +17,7 @@ from mrcdist.errors import (
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.store_errors import explain_failure
 
-__all__ = ["exists", "incomplete", "interrupted", "write_errors"]
+__all__ = ["check_local_path", "exists", "incomplete", "interrupted", "write_errors"]
 
 
 @contextmanager
@@ -101,3 +102,36 @@ def interrupted(shown: str, left: str, *, differs: bool) -> ArgumentError:
         remedy="wait for the other one; if there is none, pass {resume=True} to go on, or "
         f"delete {left}",
     )
+
+
+def check_local_path(path: Path) -> None:
+    """Raise an `ArgumentError` if no file can be written there, whoever may write."""
+    parent, other = path.parent, "choose another name"
+    for wrong, problem, cause, remedy in (
+        (
+            not parent.is_dir(),
+            f"{path}: no such folder",
+            f"{parent} does not exist or is no folder",
+            "make it first; on a cluster, every worker needs it at the same path",
+        ),
+        (
+            path.is_dir(),
+            f"{path} is a folder",
+            "a folder is not replaced by a file",
+            other,
+        ),
+        (
+            path.exists() and not path.is_file(),
+            f"{path} is no regular file",
+            "a device or a pipe is not replaced by a file",
+            other,
+        ),
+    ):
+        if wrong:
+            raise ArgumentError(
+                problem,
+                code="destination-invalid",
+                argument="url",
+                cause=cause,
+                remedy=remedy,
+            )

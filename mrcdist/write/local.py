@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from dask.utils import format_bytes
 
-from mrcdist.errors import AccessDeniedError, ArgumentError, WriteError
+from mrcdist.errors import AccessDeniedError, WriteError
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.write.encoded_block import WINDOW, windows
-from mrcdist.write.errors import exists, incomplete, interrupted
+from mrcdist.write.errors import check_local_path, exists, incomplete, interrupted
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 
 __all__ = ["LocalDestination", "local_grid"]
@@ -30,7 +30,7 @@ __all__ = ["LocalDestination", "local_grid"]
 # Hosts that share a folder cache it by pages; two of them must not write to the same one.
 _PAGE = 65536
 
-_PLAN, _DATA = "plan.json", "data"
+_PLAN = "plan.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -49,11 +49,15 @@ class LocalDestination:
     location : Location
     grid : Grid
     date : str
+    mark : str
+        In the names of all that this call writes: tasks of an earlier call, whose folder was
+        removed and made anew, find nothing of theirs.
     """
 
     location: Location
     grid: Grid
     date: str = ""
+    mark: str = ""
 
     notes = ()
 
@@ -97,37 +101,14 @@ class LocalDestination:
             The file exists, is being written, or an earlier call wrote another one.
         WriteError, AccessDeniedError
         """
-        if not self.path.parent.is_dir():
-            raise ArgumentError(
-                f"{self.path}: no such folder",
-                code="destination-invalid",
-                argument="url",
-                cause=f"{self.path.parent} does not exist or is no folder",
-                remedy="make it first; on a cluster, every worker needs it at the same path",
-            )
-        if self.path.is_dir():
-            raise ArgumentError(
-                f"{self.path} is a folder",
-                code="destination-invalid",
-                argument="url",
-                cause="a folder is not replaced by a file",
-                remedy="choose another name",
-            )
-        if self.path.exists() and not self.path.is_file():
-            raise ArgumentError(
-                f"{self.path} is no regular file",
-                code="destination-invalid",
-                argument="url",
-                cause="a device or a pipe is not replaced by a file",
-                remedy="choose another name",
-            )
+        check_local_path(self.path)
         if self.path.exists() and not overwrite:
             raise exists(str(self.path))
         with self._explained():
             earlier = self._earlier()
             if earlier is not None:
                 if resume and earlier["about"] == about:
-                    return LocalDestination(self.location, self.grid, earlier["date"])
+                    return replace(self, date=earlier["date"], mark=earlier["mark"])
                 if resume or not overwrite:
                     raise interrupted(str(self.path), str(self.folder), differs=resume)
                 self._remove_folder()
@@ -136,7 +117,7 @@ class LocalDestination:
             except FileExistsError:
                 raise interrupted(str(self.path), str(self.folder), differs=False) from None
             try:
-                return self._prepared(about)
+                return replace(self, mark=os.urandom(4).hex())._prepared(about)
             except BaseException:
                 self._remove_folder()
                 raise
@@ -145,31 +126,33 @@ class LocalDestination:
         free = shutil.disk_usage(self.folder).free
         if free < self.grid.size:
             raise self._full(free)
-        with (self.folder / _DATA).open("xb") as file:
+        with self._data.open("xb") as file:
             if not self.grid.size or on_network(str(self.path)):  # there, it may write zeros
                 file.truncate(self.grid.size)
             else:
                 os.posix_fallocate(file.fileno(), 0, self.grid.size)
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         plan = self.folder / f"{_PLAN}.new"
-        plan.write_text(json.dumps({"about": about, "date": date}))
+        plan.write_text(json.dumps({"about": about, "date": date, "mark": self.mark}))
         plan.rename(self.folder / _PLAN)
-        return LocalDestination(self.location, self.grid, date)
+        return replace(self, date=date)
 
     def _earlier(self) -> dict[str, Any] | None:
         """What an earlier call has begun; empty where it ended before it had."""
         if not self.folder.exists():
             return None
-        nothing = {"about": None, "date": ""}
+        nothing = {"about": None, "date": "", "mark": ""}
         try:
             found = json.loads((self.folder / _PLAN).read_text())
-        except (OSError, ValueError):
+            return found if replace(self, mark=found["mark"])._data.exists() else nothing
+        except (OSError, ValueError, TypeError, LookupError):
             return nothing
-        return found if isinstance(found, dict) and (self.folder / _DATA).exists() else nothing
 
     def kept(self) -> frozenset[int]:
         """See `Destination.kept`."""
-        return frozenset(int(path.stem) for path in self.folder.glob("*.block"))
+        return frozenset(
+            int(path.name.partition(".")[0]) for path in self.folder.glob(f"*.{self.mark}.block")
+        )
 
     def cost(self, nbytes: int) -> tuple[int, int]:
         """See `Destination.cost`."""
@@ -187,7 +170,7 @@ class LocalDestination:
         if self._is_finished():
             yield lambda start, raw: None
             return
-        with self._explained(), (self.folder / _DATA).open("r+b", buffering=0) as file:
+        with self._explained(), self._data.open("r+b", buffering=0) as file:
             yield lambda start, raw: _write_all(file.fileno(), start, raw)
             os.fsync(file.fileno())
 
@@ -204,7 +187,7 @@ class LocalDestination:
         if self._is_finished():
             yield lambda start, stop: None
             return
-        with self._explained(), (self.folder / _DATA).open("r+b", buffering=0) as file:
+        with self._explained(), self._data.open("r+b", buffering=0) as file:
             window, begin = np.empty(0, np.uint8), 0
 
             def region(start: int, stop: int) -> npt.NDArray[np.uint8]:
@@ -228,12 +211,12 @@ class LocalDestination:
         with self._explained():
             unfinished = self.folder / f"{number}.{os.urandom(4).hex()}.new"
             unfinished.write_bytes(record)
-            unfinished.replace(self.folder / f"{number}.block")
+            unfinished.replace(self._record(number))
 
     def recall(self, number: int) -> bytes:
         """See `Destination.recall`."""
         with self._explained():
-            return (self.folder / f"{number}.block").read_bytes()
+            return self._record(number).read_bytes()
 
     def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
         """See `Destination.keep_packed`."""
@@ -254,7 +237,7 @@ class LocalDestination:
         self, start: bytes, blocks: int, nbytes: int, auxiliary: dict[str, bytes]
     ) -> None:
         """See `Destination.join_packed`."""
-        data = self.folder / _DATA
+        data = self._data
         with self._explained():
             if data.exists():  # else the file has its name
                 with data.open("wb") as joined:
@@ -270,11 +253,18 @@ class LocalDestination:
         self.finish([(0, start)], auxiliary)
 
     def _packed(self, number: int) -> Path:
-        return self.folder / f"{number}.packed"
+        return self.folder / f"{number}.{self.mark}.packed"
+
+    def _record(self, number: int) -> Path:
+        return self.folder / f"{number}.{self.mark}.block"
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / f"data.{self.mark}"
 
     def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
         """See `Destination.finish`."""
-        data = self.folder / _DATA
+        data = self._data
         with self._explained():
             if data.exists():
                 for piece in rest:
@@ -288,7 +278,7 @@ class LocalDestination:
                     remedy="call again, and let nobody delete that folder",
                     where=here(self.location),
                 )
-            if not self.folder.exists():
+            if not self._is_ours():
                 return  # a task whose worker was lost had done it all
             for name, content in auxiliary.items():
                 beside = self.folder / f"{name}.auxiliary"
@@ -332,7 +322,16 @@ class LocalDestination:
 
     def abandon(self) -> None:
         """See `Destination.abandon`."""
-        self._remove_folder()
+        if self._is_ours():
+            self._remove_folder()
+
+    def _is_ours(self) -> bool:
+        """Whether the folder is still that of this call."""
+        try:
+            found = json.loads((self.folder / _PLAN).read_text())
+        except FileNotFoundError:
+            return False
+        return bool(found["mark"] == self.mark)
 
     def _remove_folder(self) -> None:
         """Remove it, also from under tasks that still run and would add files to it."""

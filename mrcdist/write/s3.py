@@ -248,11 +248,11 @@ class S3Destination:
     def _complete(self, send: Callable[[], list[int]], auxiliary: dict[str, bytes]) -> None:
         """Send the last parts, of which `send` returns the sizes with those of all others."""
         if not self._main.is_whole():  # else by a task whose worker was lost before it said so
-            sizes = send()
-            for name, content in auxiliary.items():
-                beside = self.location.sibling(name)
-                self._put(beside.filesystem()[1], content)
-            self._main.complete(sizes, overwrite=self.overwrite)
+            self._main.complete(send(), overwrite=self.overwrite)
+        # After the file: where it is refused, what is beside it belongs to another one.
+        for name, content in auxiliary.items():
+            beside = self.location.sibling(name)
+            self._put(beside.filesystem()[1], content)
         self._forget_records()
 
     def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:

@@ -122,6 +122,25 @@ class TestDisk:
         first.compute()
         np.testing.assert_array_equal(read_back(path), NUMBERS)
 
+    @pytest.mark.parametrize("first_ends_first", [True, False])
+    def test_tasks_of_a_call_that_was_overtaken_write_nothing(
+        self, tmp_path: Path, first_ends_first: bool
+    ) -> None:
+        path = tmp_path / "numbers.mrc"
+        first, second = (
+            mrcdist.write_mrc(path, data, overwrite=True, compute=False)
+            for data in (chunked() + 1, chunked())
+        )
+        if not first_ends_first:
+            second.compute()
+        with pytest.raises(WriteError):
+            first.compute()
+        if first_ends_first:
+            assert not path.exists()
+            second.compute()
+        np.testing.assert_array_equal(read_back(path), NUMBERS)
+        assert [each.name for each in tmp_path.iterdir()] == ["numbers.mrc"]
+
     def test_file_that_appears_meanwhile_is_not_replaced(self, tmp_path: Path) -> None:
         path = tmp_path / "numbers.mrc"
         writing = mrcdist.write_mrc(path, chunked(), compute=False)
@@ -197,6 +216,7 @@ class TestDisk:
 class TestHyperSpy:
     @pytest.mark.parametrize("shape", [(512, 512), (12, 512, 512), (3, 4, 512, 512)])
     @pytest.mark.filterwarnings("ignore:.*written as a plain stack")
+    @pytest.mark.usefixtures("registered")
     def test_lazy_signal_is_computed_by_the_workers_alone(
         self, tmp_path: Path, cluster: Client, shape: tuple[int, ...]
     ) -> None:
@@ -205,7 +225,6 @@ class TestHyperSpy:
         def with_process(block: Any) -> Any:
             return np.full_like(block, os.getpid())
 
-        mrcdist.register_hyperspy()
         chunks = (*(1,) * (len(shape) - 3), *(4,) * (len(shape) > 2), -1, -1)
         numbers = da.zeros(shape, dtype="float32", chunks=chunks)
         array = numbers.map_blocks(with_process, meta=np.empty((0,) * len(shape), "float32"))
@@ -247,7 +266,8 @@ class TestTasksDoneTwice:
         scan = da.from_array(NUMBERS.reshape(6, 8, 512, 512), chunks=(2, -1, -1, -1))
         writing = mrcdist.write_mrc(path, scan, compute=False)
         # The last task got as far as the name, but not to the sidecar.
-        os.link(tmp_path / ".a_movie.mrc.mrcdist-write" / "data", path)
+        [data] = (tmp_path / ".a_movie.mrc.mrcdist-write").glob("data.*")
+        os.link(data, path)
         writing.compute()
         np.testing.assert_array_equal(read_back(path), NUMBERS)
         assert {each.name for each in tmp_path.iterdir()} == {"a_movie.mrc", "a_info.txt"}
@@ -490,6 +510,19 @@ class TestBucket:
             writing.compute()
         assert error.value.code == "destination-exists"
         body = s3_bucket.server.client.get_object(Bucket=s3_bucket.name, Key="numbers.mrc")["Body"]
+        assert body.read() == b"another writer's"
+
+    def test_sidecar_of_an_object_that_appears_meanwhile_stays(
+        self, s3_bucket: Bucket, options: dict[str, Any]
+    ) -> None:
+        url = s3_bucket.url("a_movie.mrc")
+        scan = da.from_array(NUMBERS.reshape(6, 8, 512, 512), chunks=(2, -1, -1, -1))
+        writing = mrcdist.write_mrc(url, scan, storage_options=options, compute=False)
+        for name in ("a_movie.mrc", "a_info.txt"):
+            s3_bucket.put(name, b"another writer's")
+        with pytest.raises(ArgumentError):
+            writing.compute()
+        body = s3_bucket.server.client.get_object(Bucket=s3_bucket.name, Key="a_info.txt")["Body"]
         assert body.read() == b"another writer's"
 
     def test_failure_leaves_nothing(self, s3_bucket: Bucket, options: dict[str, Any]) -> None:

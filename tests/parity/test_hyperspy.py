@@ -47,15 +47,6 @@ def written(tmp_path):
     )
 
 
-@pytest.fixture
-def registered():
-    """The format's name, for one test."""
-    before = list(rsciio.IO_PLUGINS)
-    register_hyperspy()
-    yield
-    rsciio.IO_PLUGINS[:] = before
-
-
 class TestRegistering:
     def test_importing_registers_nothing(self):
         assert not [plugin for plugin in rsciio.IO_PLUGINS if "mrcdist" in plugin["api"]]
@@ -123,8 +114,12 @@ def load_by_module(path, **options):
 
 
 def load_by_name(path, **options):
+    before = list(rsciio.IO_PLUGINS)
     register_hyperspy()
-    return hs.load(path, file_format="mrcdist", **options)
+    try:
+        return hs.load(path, file_format="mrcdist", **options)
+    finally:
+        rsciio.IO_PLUGINS[:] = before
 
 
 def load_by_url(path, **options):

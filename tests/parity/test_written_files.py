@@ -78,11 +78,8 @@ def test_rosettasciio_opens_the_scan_as_four_axes(scan, tmp_path):
     assert [axis["name"] for axis in theirs["axes"]] == ["y", "x", "ky", "kx"]
 
 
+@pytest.mark.usefixtures("registered")
 class TestHyperSpy:
-    @pytest.fixture(autouse=True)
-    def _registered(self):
-        mrcdist.register_hyperspy()
-
     @pytest.mark.parametrize("lazy", [False, True])
     def test_cropped_scan_is_saved_and_loaded(self, tmp_path, lazy):
         acquisition = write_acquisition(tmp_path / "in", scan_shape=(4, 6), frame_shape=(16, 24))
