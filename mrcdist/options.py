@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mrcdist.discover.auxiliary_files import NamedFile
-from mrcdist.errors import ArgumentError
-from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.pixels import Mode0
 from mrcdist.plan.skipped_frames import parse_skip_frames
 
@@ -89,14 +88,7 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         parse_skip_frames(self.skip_frames)
-        if self.endianness not in (None, "<", ">"):
-            raise ArgumentError(
-                f"endianness={self.endianness!r}",
-                code="byte-order-invalid",
-                argument="endianness",
-                cause="not a valid byte order",
-                remedy='pass "<", ">" or None to detect it from the file',
-            )
+        check_byte_order("endianness", self.endianness)
 
     def as_words(self) -> tuple[str, ...]:
         """Return the options of the command line for what is not as by default.

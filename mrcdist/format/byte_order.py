@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from typing import Literal
 
+from mrcdist.errors import ArgumentError
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
 from mrcdist.warning_notes import Note
 
-__all__ = ["ORDER_NAMES", "STAMPS", "ByteOrder", "choose_order"]
+__all__ = ["ORDER_NAMES", "STAMPS", "ByteOrder", "check_byte_order", "choose_order"]
 
 ByteOrder = Literal["<", ">"]
 
@@ -19,6 +20,18 @@ ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
 # are reversed are beyond.
 _MOST_FRAME_BYTES = 2**40
 _MOST_DATA_BYTES = 2**50
+
+
+def check_byte_order(argument: str, value: object) -> None:
+    """Raise an `ArgumentError` if the value of an argument is neither a byte order nor None."""
+    if value not in (None, "<", ">"):
+        raise ArgumentError(
+            f"{argument}={value!r}",
+            code="byte-order-invalid",
+            argument=argument,
+            cause="not a valid byte order",
+            remedy='pass "<" (little-endian), ">" (big-endian) or None',
+        )
 
 
 def choose_order(

@@ -100,6 +100,14 @@ def _of_signal(signal: Any) -> dict[str, Any]:
 
 
 def _as_dask(data: Any) -> da.Array:
+    if np.ma.isMaskedArray(data._meta if isinstance(data, da.Array) else data):
+        raise ArgumentError(
+            "data is a masked array",
+            code="data-not-writable",
+            argument="data",
+            cause="an MRC file has no place for a mask",
+            remedy="fill the masked values first, as with data.filled(0) or dask.array.ma.filled",
+        )
     if not isinstance(data, da.Array):
         array = np.asanyarray(data)
         if array.dtype.kind not in "biufc":

@@ -16,13 +16,10 @@ import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError
 from mrcdist.format.blosc import require_codec
-from mrcdist.format.encode import NewHeader, Storage, encode_header, encode_pixels
+from mrcdist.format.encode import NewHeader, Storage, encode_pixels
 from mrcdist.format.mrcz import CODECS, encode_section, largest_section
-from mrcdist.write.block_record import BlockRecord
-from mrcdist.write.statistics import statistics_of
-from mrcdist.write.tasks import Box, Job
 
-__all__ = ["compress_block", "compressed_sections", "find_codec", "join_blocks", "json_header"]
+__all__ = ["compressed_sections", "find_codec", "json_header"]
 
 # Those that the mrcz package reads as they are meant.
 _MODES = (0, 1, 2, 4, 6)
@@ -71,40 +68,6 @@ def compressed_sections(frames: npt.NDArray[Any], header: NewHeader) -> Iterator
     for frame in frames.reshape(-1, *frames.shape[-2:]):
         raw = encode_pixels(frame, header.storage, header.byteorder)
         yield encode_section(raw.reshape(-1).data, codec, pixel)
-
-
-def compress_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> BlockRecord:
-    """Compress a block of whole frames, and keep it beside the file.
-
-    Parameters
-    ----------
-    block : ndarray
-    job : Job
-    number : int
-    box : tuple of (int, int)
-        Not needed: blocks are joined by their numbers.
-    """
-    block = np.asarray(block)
-    nbytes = job.destination.keep_packed(number, compressed_sections(block, job.header))
-    record = BlockRecord(nbytes, statistics_of(block) if job.statistics else None)
-    job.destination.keep(number, record.to_bytes())
-    return record
-
-
-def join_blocks(
-    job: Job, record: BlockRecord, extended: bytes, auxiliary: dict[str, bytes], blocks: int
-) -> tuple[float, float, float, float] | None:
-    """Join the compressed blocks behind the header, and give the file its name.
-
-    Returns
-    -------
-    tuple of four floats or None
-        DMIN, DMAX, DMEAN and RMS deviation.
-    """
-    known = record.statistics.summary() if record.statistics else None
-    start = encode_header(job.header, known, packed_bytes=record.nbytes) + extended
-    job.destination.join_packed(start, blocks, record.nbytes, auxiliary)
-    return known
 
 
 def json_header(metadata: Mapping[str, Any]) -> bytes:

@@ -21,7 +21,7 @@ from dask.delayed import Delayed
 from dask.tokenize import tokenize
 
 from mrcdist.errors import ArgumentError, MrcdistWarning
-from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.encode import NewHeader, choose_storage
 from mrcdist.storage.location import Location
 from mrcdist.storage.network_filesystems import on_network
@@ -33,7 +33,7 @@ from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.extended_header import choose_extended_header
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
-from mrcdist.write.mrcz import compress_block, find_codec, join_blocks, json_header
+from mrcdist.write.mrcz import find_codec, json_header
 from mrcdist.write.new_header import Kind, kept_labels, kind_of, new_header
 from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3
@@ -211,8 +211,7 @@ class WritePlan:
             name=f"write-mrc-job-{token}",
         )
         kept = destination.kept() if self.resume else frozenset()
-        one = compress_block if self.header.codec else write_block
-        write, recall, join = (dask.delayed(f) for f in (one, recall_block, merge))
+        write, recall, join = (dask.delayed(f) for f in (write_block, recall_block, merge))
         records: list[Delayed] = []
         blocks = self.array.to_delayed(optimize_graph=True).ravel()
         for number, (block, box) in enumerate(
@@ -232,12 +231,13 @@ class WritePlan:
                 for number, group in enumerate(groups)
             ]
             level += 1
-        beside = dict(self.auxiliary)
-        last = finish
-        if self.header.codec:
-            last = functools.partial(join_blocks, blocks=self.array.npartitions)
-        written = dask.delayed(last, traverse=False, name=f"write-mrc-last-{token}")(
-            job, records[0], self.extended, beside, dask_key_name=f"write-mrc-end-{token}"
+        written = dask.delayed(finish, traverse=False, name=f"write-mrc-last-{token}")(
+            job,
+            records[0],
+            self.extended,
+            dict(self.auxiliary),
+            self.array.npartitions,
+            dask_key_name=f"write-mrc-end-{token}",
         )
         if not kept:
             return written
@@ -273,6 +273,7 @@ def plan_write(
     ArgumentError
         The data do not fit into an MRC file, or an argument cannot be used.
     """
+    check_byte_order("byteorder", byteorder)
     storage = choose_storage(contents.array.dtype, dtype)
     frame_bytes = contents.array.shape[-2] * storage.row_bytes(contents.array.shape[-1])
     codec = find_codec(compressor, storage, frame_bytes)
@@ -314,11 +315,16 @@ def plan_write(
     # One label is mrcdist's own.
     dataclasses.replace(header, labels=("", *header.labels)).check()
     auxiliary = _auxiliary(location, contents, sidecar, notes) if kind == "images" else {}
-    if not overwrite:
-        for name in auxiliary:
-            beside = location.sibling(name)
-            if beside.exists():
-                raise exists(beside.shown)
+    for name in {*auxiliary, *_names_beside(location)}:
+        beside = location.sibling(name)
+        if (name in auxiliary and overwrite) or not beside.exists():
+            continue
+        if name in auxiliary:
+            raise exists(beside.shown)
+        notes.append(
+            f"{name} beside it stays, though it describes other data: delete it, or pass None for "
+            "it when you read the file"
+        )
     if streamed and statistics:
         notes.append("statistics are marked as undetermined: they would have to be known first")
     return WritePlan(
@@ -333,6 +339,13 @@ def plan_write(
         tuple(contents.array.shape),
         tuple(notes),
     )
+
+
+def _names_beside(location: Location) -> tuple[str, ...]:
+    """Names of files that a reader takes for the new file's own."""
+    stem = PurePosixPath(location.name).stem
+    sidecar = (with_suffix(location.name, "_info.txt"),) * stem.endswith(SUFFIX)
+    return (f"{stem}.rawtlt", *sidecar)
 
 
 def _auxiliary(

@@ -15,6 +15,7 @@ from mrcdist.write.destination import Destination
 from mrcdist.write.encoded_block import EncodedBlock
 from mrcdist.write.grid import block_runs, piece_bytes, split_run
 from mrcdist.write.local import LocalDestination
+from mrcdist.write.mrcz import compressed_sections
 from mrcdist.write.statistics import statistics_of
 
 __all__ = ["Box", "Job", "finish", "merge", "recall_block", "write_block"]
@@ -63,7 +64,7 @@ class Job:
 
 
 def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> BlockRecord:
-    """Write a block, but for the parts of cells at its ends.
+    """Write a block, but for the parts of cells at its ends; of MRCZ, keep it compressed.
 
     Parameters
     ----------
@@ -77,9 +78,13 @@ def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> Blo
     with ThreadPoolExecutor(1) as beside:
         # The numbers are summed up while their bytes are on their way.
         summing = beside.submit(statistics_of, block) if job.statistics else None
-        carried = _write(block, job, box)
+        if job.header.codec:
+            sections = compressed_sections(block, job.header)
+            nbytes, carried = job.destination.keep_packed(number, sections), []
+        else:
+            nbytes, carried = job.byte_range(box)[2], _write(block, job, box)
         statistics = summing.result() if summing else None
-    record = BlockRecord(job.byte_range(box)[2], statistics, tuple(carried))
+    record = BlockRecord(nbytes, statistics, tuple(carried))
     job.destination.keep(number, record.to_bytes())
     return record
 
@@ -142,9 +147,19 @@ def merge(job: Job, records: list[BlockRecord]) -> BlockRecord:
 
 
 def finish(
-    job: Job, record: BlockRecord, extended: bytes, auxiliary: dict[str, bytes]
+    job: Job, record: BlockRecord, extended: bytes, auxiliary: dict[str, bytes], blocks: int
 ) -> tuple[float, float, float, float] | None:
     """Write the header, which comes last, and give the file its name.
+
+    Parameters
+    ----------
+    job : Job
+    record : BlockRecord
+        Of all blocks.
+    extended : bytes
+    auxiliary : dict of str to bytes
+    blocks : int
+        How many there are.
 
     Returns
     -------
@@ -152,8 +167,13 @@ def finish(
         DMIN, DMAX, DMEAN and RMS deviation.
     """
     known = record.statistics.summary() if record.statistics else None
-    start = (0, encode_header(job.header, known) + extended)
-    complete, last = merge_records(job.destination.grid, [BlockRecord(0, None, (start,)), record])
+    packed_bytes = record.nbytes if job.header.codec else 0
+    start = encode_header(job.header, known, packed_bytes=packed_bytes) + extended
+    if job.header.codec:
+        job.destination.join_packed(start, blocks, record.nbytes, auxiliary)
+        return known
+    first = BlockRecord(0, None, ((0, start),))
+    complete, last = merge_records(job.destination.grid, [first, record])
     if last.carried:
         raise AssertionError(f"cells at {[at for at, _ in last.carried]} were not written")
     job.destination.finish(complete, auxiliary)

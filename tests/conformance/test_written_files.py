@@ -301,3 +301,46 @@ def test_each_block_is_computed_once(tmp_path, chunks, options, resume):
     assert report.statistics == pytest.approx(statistics(numbers))
     [data] = mrcdist.read_mrc(tmp_path / "a.mrc", distributed=False)
     np.testing.assert_array_equal(data["data"], numbers)
+
+
+class TestFilesOfEarlierData:
+    """A sidecar or tilt angles beside a new file describe what was there before."""
+
+    def test_sidecar_that_stays_is_warned_of(self, tmp_path):
+        path = tmp_path / "a_movie.mrc"
+        mrcdist.write_mrc(path, counting((4, 6, 8, 8), "uint16"))
+        with pytest.warns(mrcdist.MrcdistWarning, match="a_info.txt beside it stays"):
+            mrcdist.write_mrc(path, counting((5, 8, 8), "uint16"), overwrite=True)
+        [data] = mrcdist.read_mrc(path, metadata_file=None)
+        np.testing.assert_array_equal(data["data"], counting((5, 8, 8), "uint16"))
+
+    def test_tilt_angles_that_stay_are_warned_of(self, tmp_path):
+        (tmp_path / "a.rawtlt").write_text("0\n1\n2\n")
+        with pytest.warns(mrcdist.MrcdistWarning, match="a.rawtlt beside it stays"):
+            mrcdist.write_mrc(tmp_path / "a.mrc", counting((3, 8, 8), "uint16"))
+
+    @pytest.mark.filterwarnings("error")
+    def test_sidecar_that_is_written_anew_is_not(self, tmp_path):
+        for _ in range(2):
+            scan = counting((4, 6, 8, 8), "uint16")
+            mrcdist.write_mrc(tmp_path / "a_movie.mrc", scan, overwrite=True)
+
+
+@pytest.mark.parametrize("as_dask", [False, True])
+def test_masked_arrays_are_refused(tmp_path, as_dask):
+    masked = np.ma.masked_equal(counting((3, 4, 5), "int16"), 7)
+    data = da.from_array(masked, chunks=(1, 4, 5)) if as_dask else masked
+    with pytest.raises(ArgumentError, match="masked array") as error:
+        mrcdist.write_mrc(tmp_path / "a.mrc", data)
+    assert error.value.code == "data-not-writable"
+    mrcdist.write_mrc(tmp_path / "a.mrc", masked.filled(0))
+
+
+def test_byte_order_that_is_none_is_found_before_anything_is_computed(tmp_path):
+    def never(block):
+        raise AssertionError("computed")
+
+    data = da.zeros((3, 4, 5), chunks=1, dtype="int16").map_blocks(never, meta=np.empty((0, 0, 0)))
+    with pytest.raises(ArgumentError) as error:
+        mrcdist.write_mrc(tmp_path / "a.mrc", data, byteorder="big")
+    assert (error.value.code, error.value.argument) == ("byte-order-invalid", "byteorder")
