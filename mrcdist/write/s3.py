@@ -15,7 +15,7 @@ from typing import Any
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
-from mrcdist.errors import MissingFileError
+from mrcdist.errors import FileChangedError, MissingFileError
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import exists, incomplete, interrupted, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
@@ -97,6 +97,7 @@ class S3Destination:
                     differs=resume and begun.uploads != (),
                 )
             begun.abandon()
+            self._remove([self._beside("plan.json")])  # also where it cannot be read
         found = replace(found, date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"))
         mark = uuid.uuid4().hex
         objects = self._objects(1 + len(segments(self.grid, self.limits)))
@@ -108,17 +109,25 @@ class S3Destination:
                 # A segment's name is this call's own.
                 known = others if number == 0 else frozenset()
                 found = replace(found, uploads=(*found.uploads, upload.begin(mark, known)))
-            plan = {
-                "about": about,
-                "date": found.date,
-                "mark": mark,
-                "uploads": [each.upload for each in found.uploads],
-            }
-            self._put(self._beside("plan.json"), json.dumps(plan).encode())
+            found._take_place(about)
         except BaseException:
             found.abandon()
             raise
         return found
+
+    def _take_place(self, about: dict[str, Any]) -> None:
+        """Put the plan, which one writer alone can do."""
+        plan = {
+            "about": about,
+            "date": self.date,
+            "mark": self._main.mark,
+            "uploads": [each.upload for each in self.uploads],
+        }
+        try:
+            self._put(self._beside("plan.json"), json.dumps(plan).encode(), IfNoneMatch="*")
+        except FileChangedError:
+            if not self._is_begun():  # else it was put before, and the answer got lost
+                raise interrupted(self.location.shown, self._shown_prefix, differs=False) from None
 
     def _objects(self, number: int) -> list[S3Upload]:
         """The file and its segments, so many in all; their uploads have not begun."""
@@ -327,8 +336,12 @@ class S3Destination:
 
     def _forget_records(self) -> None:
         """Remove what is kept beside the file; the plan first, for which `keep` looks last."""
-        self._remove([self._beside("plan.json")])
-        self._remove(self._names_beside())
+        if self._is_begun():
+            self._remove([self._beside("plan.json")])
+        names = self._names_beside()
+        if self._earlier() is not None:  # that of a call which has overtaken this one
+            names = [name for name in names if self.uploads and f".{self._main.mark}." in name]
+        self._remove(names)
 
     def _names_beside(self) -> list[str]:
         fs, _ = self.location.filesystem()
@@ -344,14 +357,9 @@ class S3Destination:
             return []
 
     def _is_begun(self) -> bool:
-        fs, _ = self.location.filesystem()
-        plan = self._beside("plan.json")
-
-        def ask() -> bool:
-            fs.invalidate_cache()
-            return bool(fs.exists(plan))
-
-        return self.location.retried(ask)
+        """Whether the plan is there, and this call's."""
+        plan = self._earlier() or {}
+        return bool(self.uploads) and plan.get("mark") == self._main.mark
 
     def _remove(self, names: list[str]) -> None:
         fs, _ = self.location.filesystem()
@@ -365,15 +373,15 @@ class S3Destination:
         with write_errors(self.location):
             self.location.retried(remove)
 
-    def _put(self, path: str, content: bytes) -> None:
+    def _put(self, path: str, content: bytes, **condition: str) -> None:
         fs, _ = self.location.filesystem()
         bucket, key = self._path_of(path)
 
-        def put() -> None:
-            sync(fs.loop, call_once, self.location, "put_object", (bucket, key), Body=content)
-
+        put = functools.partial(
+            call_once, self.location, "put_object", (bucket, key), Body=content, **condition
+        )
         with write_errors(self.location):
-            self.location.retried(put)
+            self.location.retried(lambda: sync(fs.loop, put))
 
     def _get(self, path: str, start: int | None = None, stop: int | None = None) -> bytes:
         fs, _ = self.location.filesystem()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ import pytest
 from distributed import Client
 
 import mrcdist
-from mrcdist.errors import ArgumentError, WriteError
+from mrcdist.errors import ArgumentError, MrcdistWarning, WriteError
 from mrcdist.storage.location import Location
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.s3 import S3Destination
 from mrcdist.write.s3_parts import S3Limits
+from tests.support.http_log import CountingProxy, Exchange
 from tests.support.processes import ROOT
 from tests.support.s3 import Bucket, S3Server
 
@@ -511,6 +513,29 @@ class TestBucket:
         assert error.value.code == "destination-exists"
         body = s3_bucket.server.client.get_object(Bucket=s3_bucket.name, Key="numbers.mrc")["Body"]
         assert body.read() == b"another writer's"
+
+    def test_second_writer_that_begins_in_the_same_moment_is_refused(
+        self, s3_bucket: Bucket, s3_proxy: CountingProxy, options: dict[str, Any]
+    ) -> None:
+        url, first = s3_bucket.url("numbers.mrc"), []
+
+        def overtake(exchange: Exchange) -> None:
+            """The other one has found nothing, and is about to say what it writes."""
+            if exchange.method == "PUT" and exchange.path.endswith("plan.json") and not first:
+                arguments = {"storage_options": options, "compute": False}
+                with ThreadPoolExecutor(1) as beside:
+                    write = beside.submit(mrcdist.write_mrc, url, chunked(), **arguments)
+                    first.append(write.result())
+
+        s3_proxy.respond = overtake
+        through_proxy = s3_proxy.server.storage_options()
+        with pytest.warns(MrcdistWarning), pytest.raises(ArgumentError) as error:
+            mrcdist.write_mrc(url, chunked() + 1, storage_options=through_proxy)
+        assert error.value.code == "destination-busy"
+        first[0].compute()
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+        assert names_in(s3_bucket) == ["numbers.mrc"]
+        assert uploads_in(s3_bucket) == []
 
     def test_sidecar_of_an_object_that_appears_meanwhile_stays(
         self, s3_bucket: Bucket, options: dict[str, Any]
