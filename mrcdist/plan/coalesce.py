@@ -65,7 +65,7 @@ class FrameRun:
 
 @dataclass(frozen=True)
 class Merging:
-    """ReadLimits for merging byte ranges.
+    """Limits for merging byte ranges.
 
     Attributes
     ----------

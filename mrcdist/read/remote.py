@@ -27,7 +27,7 @@ from mrcdist.storage.transport import Bytes
 
 __all__ = ["RemoteReader"]
 
-# ReadLimits of requests in flight: of the process by event loop, of each store by filesystem.
+# Limits of requests in flight: of the process by event loop, of each store by filesystem.
 _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 
 
