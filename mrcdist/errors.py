@@ -226,7 +226,7 @@ class MrcdistError(Exception):
 
     @property
     def remedy(self) -> str:
-        """What the caller can do, with Python arguments."""
+        """Remedy for the caller, in terms of Python arguments."""
         return _with_arguments(self._remedy, _in_python)
 
     def text(self, name_argument: Callable[[str, str | None], str]) -> str:

@@ -11,7 +11,7 @@ from dask.utils import format_bytes
 
 from mrcdist.cluster_memory import FLOAT64_TEMPORARIES
 from mrcdist.config import ReadSettings
-from mrcdist.formatting import shape_words
+from mrcdist.formatting import format_shape
 from mrcdist.plan.chunks import Chunks, count_chunks, many_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.reader_capabilities import Cost
@@ -82,8 +82,9 @@ class PlanReport:
         requests = f" in {self.requests} request{plural}" if self.requests else ", mapped"
         lines = [
             f"{self.url}",
-            f"  array    {shape_words(self.shape)} {self.dtype}, {format_bytes(self.total_bytes)}",
-            f"  chunks   {shape_words(self.chunk_shape)}, a grid of {shape_words(self.chunk_grid)}",
+            f"  array    {format_shape(self.shape)} {self.dtype}, {format_bytes(self.total_bytes)}",
+            f"  chunks   {format_shape(self.chunk_shape)}, "
+            f"a grid of {format_shape(self.chunk_grid)}",
             f"  tasks    {self.tasks:,}",
             f"  per task {format_bytes(self.task_bytes)} of the array, "
             f"{format_bytes(self.fetched_bytes)} of the file{requests}",

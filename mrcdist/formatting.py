@@ -11,52 +11,52 @@ from mrcdist.printable import printable
 
 __all__ = [
     "figure_text",
-    "list_words",
-    "number_words",
-    "position_words",
-    "range_words",
-    "shape_words",
-    "unit_words",
+    "format_list",
+    "format_number",
+    "format_position",
+    "format_range",
+    "format_shape",
+    "format_unit",
 ]
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def number_words(value: float) -> str:
+def format_number(value: float) -> str:
     """Return four digits of a number, with a true minus."""
     return f"{value:.4g}".replace("-", "−")
 
 
-def unit_words(units: str) -> str:
+def format_unit(units: str) -> str:
     """Return units as they are printed: "nm⁻¹" for "nm^-1"."""
     return re.sub(r"\^(-?\d+)", lambda power: power[1].translate(_SUPERSCRIPT), units)
 
 
-def shape_words(shape: Iterable[int]) -> str:
+def format_shape(shape: Iterable[int]) -> str:
     """Write a shape as a product: "256 × 256"."""
     return " × ".join(map(str, shape)) or "()"
 
 
-def position_words(axis: Axis, index: int) -> str:
+def format_position(axis: Axis, index: int) -> str:
     """Say where on an axis a position is: "z 60 of 120", "tilt −12 deg"."""
     if axis.values is not None:
-        return f"{axis.name} {number_words(axis.values[index])} {axis.units or ''}".rstrip()
+        return f"{axis.name} {format_number(axis.values[index])} {axis.units or ''}".rstrip()
     if axis.units in ("deg", "s"):
-        return f"{axis.name} {number_words(axis.offset + index * axis.scale)} {axis.units}"
+        return f"{axis.name} {format_number(axis.offset + index * axis.scale)} {axis.units}"
     return f"{axis.name} {index} of {axis.size}"
 
 
-def list_words(values: Sequence[Any]) -> str:
+def format_list(values: Sequence[Any]) -> str:
     """Return a list as text: of three numbers or more, how many and from where to where."""
     if len(values) < 3 or not all(isinstance(value, int | float) for value in values):
         return str(list(values))
-    return f"{len(values)} values from {number_words(min(values))} to {number_words(max(values))}"
+    return f"{len(values)} values from {format_number(min(values))} to {format_number(max(values))}"
 
 
-def range_words(axis: Axis) -> str:
+def format_range(axis: Axis) -> str:
     """Say from where to where an axis goes, in its units, lowest position first."""
     return (
-        f"{' to '.join(map(number_words, axis.extremes))} {unit_words(axis.units or '')}".rstrip()
+        f"{' to '.join(map(format_number, axis.extremes))} {format_unit(axis.units or '')}".rstrip()
     )
 
 

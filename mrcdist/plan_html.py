@@ -1,4 +1,4 @@
-"""What a notebook shows of a plan: nothing is read or asked for to show it."""
+"""HTML summary of a plan for notebooks; showing it reads nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dask.utils import format_bytes
 
 from mrcdist.explain import PlanReport
 from mrcdist.format.axis import Axis
-from mrcdist.formatting import number_words, range_words, shape_words, unit_words
+from mrcdist.formatting import format_number, format_range, format_shape, format_unit
 
 __all__ = ["plan_html"]
 
@@ -85,8 +85,8 @@ def _facts(cost: PlanReport, found: Mapping[str, str]) -> str:
         else "mapped from disk"
     )
     rows = {
-        "array": f"{shape_words(cost.shape)} {cost.dtype}, {format_bytes(cost.total_bytes)}",
-        "chunks": f"{shape_words(cost.chunk_shape)}, a grid of {shape_words(cost.chunk_grid)}",
+        "array": f"{format_shape(cost.shape)} {cost.dtype}, {format_bytes(cost.total_bytes)}",
+        "chunks": f"{format_shape(cost.chunk_shape)}, a grid of {format_shape(cost.chunk_grid)}",
         "reading": (
             f"{cost.tasks:,} task{'s' * (cost.tasks != 1)}; each {format_bytes(cost.task_bytes)} "
             f"from {format_bytes(cost.fetched_bytes)} of file, {reading}"
@@ -103,11 +103,11 @@ def _axes(axes: Sequence[Axis]) -> str:
     numbers = "".join(f'<th class="n">{name}</th>' for name in ("size", "step", "from"))
     body = []
     for axis in axes:
-        units = unit_words(axis.units or "")
+        units = format_unit(axis.units or "")
         if axis.values is not None:
-            step, start = "uneven", range_words(axis)
+            step, start = "uneven", format_range(axis)
         elif axis.units:
-            step, start = (f"{number_words(value)} {units}" for value in (axis.scale, axis.offset))
+            step, start = (f"{format_number(value)} {units}" for value in (axis.scale, axis.offset))
         else:
             step = start = "–"
         kind = "navigation" if axis.navigate else "signal"

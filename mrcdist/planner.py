@@ -42,7 +42,7 @@ from mrcdist.plan.layout import Layout
 from mrcdist.plan.skipped_frames import SkippedFrames, parse_skip_frames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
-from mrcdist.read.source import MrcSource, Part
+from mrcdist.read.source import DatasetFile, MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Notes
@@ -189,14 +189,14 @@ def _parts(
     options: ReadOptions,
     notes: Sequence[Notes],
     places: int | None,
-) -> tuple[list[Part], MissingFrames]:
+) -> tuple[list[DatasetFile], MissingFrames]:
     """Check that the files agree, and work out where their frames are.
 
     `places` is how many frames there should be, if that is known.
     """
     alike = len(set(pixels)) == 1
     frame_of_each = [one_frame(file.header, own) for file, own in zip(files, pixels, strict=True)]
-    parts: list[Part] = []
+    parts: list[DatasetFile] = []
     said: list[Notes] = []
     frames = MissingFrames(0, 0, options.allow_truncated)
     for file, one in zip(files, frame_of_each, strict=True):
@@ -273,7 +273,7 @@ def _auxiliary_data(
     n_frames: int,
     options: ReadOptions,
 ) -> AuxiliaryData:
-    """What scan and extended header say of the axes."""
+    """Axes as scan and extended header describe them."""
     if extended is None:
         return AuxiliaryData(scan=scan)
     if options.navigation_shape is None and (
@@ -300,7 +300,9 @@ def _pixel_size(
     return size
 
 
-def _chunks(parts: Sequence[Part], geometry: Geometry, wanted: Any, *, in_order: bool) -> Chunks:
+def _chunks(
+    parts: Sequence[DatasetFile], geometry: Geometry, wanted: Any, *, in_order: bool
+) -> Chunks:
     """The caller's chunks, or one for each file where files are compressed streams."""
     if any(part.compression is not None for part in parts):
         shape = geometry.layout.shape

@@ -1,4 +1,4 @@
-"""What is known of a dataset before a pixel is read, and the lazy arrays that it gives."""
+"""Plan of a dataset, made before a pixel is read, and the lazy arrays made from it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is unusual about the files, and what to know about the chunks."""
+        """Warnings about the files, and notes about the chunks."""
         return (*self.file_notes, *many_chunks(self.chunks))
 
     @property
@@ -97,7 +97,7 @@ class Plan:
 
     @property
     def location(self) -> Location:
-        """Where the first file is; shows no secret."""
+        """Location of the first file; shows no secret."""
         return self.source.parts[0].file.location
 
     @property

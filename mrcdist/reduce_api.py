@@ -139,8 +139,8 @@ def reduce_frames(
     if resume is None:
         # Where a job goes on must not depend on how many threads there are this time.
         bytes_tasks = math.ceil(source.layout.nbytes / _TASK_BYTES)
-        limits["most_tasks"] = max(_TASKS_A_THREAD * threads, bytes_tasks)
-        limits["most_sums"] = _MOST_SUMS
+        limits["max_tasks"] = max(_TASKS_A_THREAD * threads, bytes_tasks)
+        limits["max_sum_parts"] = _MOST_SUMS
     wanted = {
         name: FrameReduction(each) if callable(each) else each for name, each in results.items()
     }
@@ -159,7 +159,7 @@ def reduce_frames(
 
 
 def _dataset(data: Any, region: Any, options: Mapping[str, Any]) -> tuple[MrcSource, Dataset]:
-    """What to read, and what of it the results depend on."""
+    """Choose what to read, and the parts of the plan that results depend on."""
     chunks: Chunks | None
     if isinstance(data, Mapping) or hasattr(data, "axes_manager"):
         contents = contents_of(data)
@@ -187,7 +187,7 @@ def _dataset(data: Any, region: Any, options: Mapping[str, Any]) -> tuple[MrcSou
 def _kept(
     the_pass: OnePass, resume: str | PathLike[str] | None
 ) -> Iterator[tuple[Values, Sequence[int]]]:
-    """Where the values of parts are kept, and the numbers of those that are there."""
+    """Open the folder that keeps the values of parts, and list the parts that are there."""
     if resume is None:
         yield InMemory(), ()
         return

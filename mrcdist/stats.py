@@ -1,4 +1,4 @@
-"""What this process has read: for summaries, and for tests that count rather than time."""
+"""Counters of what this process has read, for summaries and for tests that count requests."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.storage.location import Location
 from mrcdist.write.contents import contents_of
 from mrcdist.write.estimate import WriteReport
-from mrcdist.write.plan import Kind, WritePlan
+from mrcdist.write.plan import ImageKind, WritePlan
 from mrcdist.write.plan import plan_write as make_plan
 
 __all__ = ["file_writer", "plan_write", "write_mrc"]
@@ -31,7 +31,7 @@ def write_mrc(
     axes: Sequence[Mapping[str, Any]] | None = None,
     metadata: Mapping[str, Any] | None = None,
     dtype: str | None = None,
-    kind: Kind | None = None,
+    kind: ImageKind | None = None,
     statistics: bool = True,
     sidecar: Literal["auto"] | bool = "auto",
     extended_header: bytes | Sequence[int] | None = None,
@@ -152,7 +152,7 @@ def plan_write(
     axes: Sequence[Mapping[str, Any]] | None = None,
     metadata: Mapping[str, Any] | None = None,
     dtype: str | None = None,
-    kind: Kind | None = None,
+    kind: ImageKind | None = None,
     statistics: bool = True,
     sidecar: Literal["auto"] | bool = "auto",
     extended_header: bytes | Sequence[int] | None = None,

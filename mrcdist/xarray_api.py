@@ -107,7 +107,7 @@ class MrcBackend(BackendEntrypoint):  # type: ignore[misc]
 
 
 class _LazyArray(BackendArray):  # type: ignore[misc]
-    """What xarray indexes: reads the positions asked for, without a lock."""
+    """Array that xarray indexes: reads the requested positions, without a lock."""
 
     def __init__(self, array: LabelledArray) -> None:
         self.array = array

@@ -24,7 +24,7 @@ _PACKAGES = ("dask", "distributed", "numpy", "fsspec", "s3fs")
 
 @dataclass(frozen=True)
 class WorkerReport:
-    """What one worker said.
+    """Answer of one worker.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class WorkerReport:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What all workers said; `str()` of it is for reading.
+    """Answers of all workers; `str()` of it is for reading.
 
     Attributes
     ----------

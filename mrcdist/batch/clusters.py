@@ -37,7 +37,7 @@ _TOLD_BY_ERRORS = (
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """What the user says about the cluster: one of the first three, or the last three, or nothing.
+    """Cluster options of the user: one of the first three, or the last three, or none.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class Cluster:
 
 @contextmanager
 def connect(
-    where: ClusterOptions,
+    cluster_options: ClusterOptions,
     *,
     say: Callable[[str], None],
     min_workers: int = 1,
@@ -148,7 +148,7 @@ def connect(
 
     Parameters
     ----------
-    where : ClusterOptions
+    cluster_options : ClusterOptions
     say : callable
         Told what is waited for.
     min_workers : int, default 1
@@ -173,20 +173,22 @@ def connect(
         try:
             scheduler: Any
             patience = read_settings().workers_timeout
-            if where.jobqueue is not None:
-                queue = read_job_queue(where.jobqueue)
+            if cluster_options.jobqueue is not None:
+                queue = read_job_queue(cluster_options.jobqueue)
                 at_least = min_workers if wait_for_jobs else 0
                 jobs = start_jobs(queue, at_least=at_least, failed=failures.append)
                 scheduler, patience = stack.enter_context(jobs), math.inf
                 say(f"up to {queue.maximum} jobs are submitted to {queue.system} as needed")
-            elif where.scheduler is not None or where.scheduler_file is not None:
-                scheduler = where.scheduler
+            elif (
+                cluster_options.scheduler is not None or cluster_options.scheduler_file is not None
+            ):
+                scheduler = cluster_options.scheduler
                 if scheduler is None:
-                    scheduler = _address_in(Path(where.scheduler_file or ""), say)
+                    scheduler = _address_in(Path(cluster_options.scheduler_file or ""), say)
             else:
-                scheduler = stack.enter_context(_local_cluster(where))
+                scheduler = stack.enter_context(_local_cluster(cluster_options))
             cluster = Cluster(stack.enter_context(_client(scheduler, say)), say, failures)
-            if where.jobqueue is None or wait_for_jobs:
+            if cluster_options.jobqueue is None or wait_for_jobs:
                 _wait_for_workers(cluster, min_workers, say, patience=patience)
             yield cluster
         finally:
@@ -213,7 +215,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def _local_cluster(where: ClusterOptions) -> Iterator[LocalCluster]:
+def _local_cluster(cluster_options: ClusterOptions) -> Iterator[LocalCluster]:
     """Start processes on this machine; Ctrl-C does not reach them, since this one ends them."""
     resource_tracker.ensure_running()  # it would unblock the signal later
     # Threads inherit what is blocked from the thread that starts them, and processes too.
@@ -225,9 +227,9 @@ def _local_cluster(where: ClusterOptions) -> Iterator[LocalCluster]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         with LocalCluster(
-            n_workers=where.workers,
-            threads_per_worker=where.threads,
-            memory_limit=where.memory_limit or "auto",
+            n_workers=cluster_options.workers,
+            threads_per_worker=cluster_options.threads,
+            memory_limit=cluster_options.memory_limit or "auto",
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",

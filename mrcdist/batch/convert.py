@@ -27,7 +27,7 @@ Index = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Conversion:
-    """What is to be written, and where.
+    """Options of a conversion: data and destination.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ def _range(part: str) -> slice:
 
 
 def convert(
-    plan: Plan, conversion: Conversion, where: ClusterOptions, stream: TextIO
+    plan: Plan, conversion: Conversion, cluster_options: ClusterOptions, stream: TextIO
 ) -> WriteReport:
     """Write the selected part of a file as another one.
 
@@ -93,7 +93,7 @@ def convert(
     plan : Plan
         The source.
     conversion : Conversion
-    where : ClusterOptions
+    cluster_options : ClusterOptions
         The cluster.
     stream : text stream
         Where progress is told.
@@ -132,7 +132,7 @@ def convert(
     def say(text: str) -> None:
         print(text, file=stream, flush=True)
 
-    with computing(where, say):
+    with computing(cluster_options, say):
         return writing.write(stream)
 
 

@@ -56,7 +56,7 @@ _SYSTEMS = {
 
 @dataclass(frozen=True)
 class JobQueue:
-    """What jobs to submit, and how many.
+    """Jobs to submit: their resources, and how many.
 
     Attributes
     ----------

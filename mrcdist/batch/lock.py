@@ -178,7 +178,7 @@ class OutputLock:
 
 
 def _kernel() -> str:
-    """Which kernel runs this process, since it was started: several containers may share it."""
+    """Identify the running kernel since its start: several containers may share it."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

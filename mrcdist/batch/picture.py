@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.results import Result
-from mrcdist.formatting import unit_words
+from mrcdist.formatting import format_unit
 from mrcdist.plotting.image import colour_bar, draw_image, new_figure
 
 __all__ = ["deflection", "result_figure"]
@@ -39,7 +39,7 @@ def result_figure(result: Result) -> Any:
     figure = new_figure(_PANEL_INCHES * len(images) * 1.2, _PANEL_INCHES)
     places = figure.subplots(1, len(images), squeeze=False)[0]
     for place, image, name, unit in zip(places, images, names, units, strict=True):
-        label = result.label or unit_words(unit)
+        label = result.label or format_unit(unit)
         if result.contrast == "signed":
             image, middle = deflection(image)
             label += f" from the median, {middle:.4g} {label}"

@@ -1,4 +1,4 @@
-"""What a worker is asked before a job: whether it sees the planned file, how fast it reads."""
+"""Probe of a worker before a job: access to the planned file, and speed of reading."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ async def _reasons(cluster: Any, jobs: Collection[str]) -> Mapping[str, str]:
 
 
 def _words(error: str) -> str:
-    """What a batch system said, of dask-jobqueue's report about the call."""
+    """Extract a batch system's own message from dask-jobqueue's report about a call."""
     said = error.partition("\nstdout:\n")[2] or error
     lines = (line.strip() for line in said.replace("\nstderr:\n", "\n").splitlines())
     return "; ".join(line for line in lines if line)

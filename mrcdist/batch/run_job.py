@@ -39,7 +39,7 @@ _LOG_INTERVAL = 30.0
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What the user wants.
+    """Options of a job.
 
     Parameters
     ----------
@@ -59,14 +59,16 @@ class JobOptions:
     overwrite: bool = False
 
 
-def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) -> Summary:
+def run(
+    plan: Plan, options: JobOptions, cluster_options: ClusterOptions, stream: TextIO
+) -> Summary:
     """Compute what is ordered, and write it.
 
     Parameters
     ----------
     plan : Plan
     options : JobOptions
-    where : ClusterOptions
+    cluster_options : ClusterOptions
         The cluster.
     stream : text stream
         Where progress is told.
@@ -83,7 +85,7 @@ def run(plan: Plan, options: JobOptions, where: ClusterOptions, stream: TextIO) 
 
     @contextmanager
     def workers() -> Iterator[Compute]:
-        with computing(where, say) as cluster:
+        with computing(cluster_options, say) as cluster:
             yield partial(compute_parts, cluster.client, check=cluster.check)
 
     data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
@@ -173,10 +175,10 @@ def _inputs(plan: Plan, results: Mapping[str, Quantity]) -> list[StoredFile]:
 
 
 @contextmanager
-def computing(where: ClusterOptions, say: Callable[[str], None]) -> Iterator[Cluster]:
+def computing(cluster_options: ClusterOptions, say: Callable[[str], None]) -> Iterator[Cluster]:
     """Connect, and say what went wrong where distributed's errors do not."""
     try:
-        with connect(where, say=say) as cluster:
+        with connect(cluster_options, say=say) as cluster:
             require_mrcdist(cluster.client)
             yield cluster
     except KilledWorker as error:

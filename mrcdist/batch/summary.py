@@ -1,4 +1,4 @@
-"""What a job did, in numbers and in words."""
+"""Summary of a job, as numbers and as text."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from dask.utils import format_bytes
 
-from mrcdist.formatting import shape_words
+from mrcdist.formatting import format_shape
 
 __all__ = ["ResultSummary", "Summary"]
 
 
 @dataclass(frozen=True)
 class ResultSummary:
-    """What was computed.
+    """Name of the computed result.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class ResultSummary:
 
     def lines(self) -> Iterator[str]:
         """Yield it in words."""
-        yield f"  result    {shape_words(self.shape)} {self.dtype}, in {', '.join(self.units)}"
+        yield f"  result    {format_shape(self.shape)} {self.dtype}, in {', '.join(self.units)}"
         if self.detector:
             yield f"  detector  {self.detector}"
         for output in self.outputs:

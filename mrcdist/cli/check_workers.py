@@ -72,10 +72,14 @@ def check_workers(
     def say(text: str) -> None:
         tell(text, err=True)
 
-    where = ClusterOptions(scheduler, scheduler_file, jobqueue, workers, threads, memory_limit)
+    cluster_options = ClusterOptions(
+        scheduler, scheduler_file, jobqueue, workers, threads, memory_limit
+    )
     with stopping(ctx):
         plan, notes = plan_from_options(url=url, chunks=chunks, **options)
-        with connect(where, say=say, min_workers=min_workers, wait_for_jobs=True) as cluster:
+        with connect(
+            cluster_options, say=say, min_workers=min_workers, wait_for_jobs=True
+        ) as cluster:
             report = check(cluster.client, plan, patience=timeout)
     print_notes(notes)
     if as_json:

@@ -20,7 +20,7 @@ from mrcdist.cli.options import (
 from mrcdist.discover.images import find_images
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ORDER_NAMES
-from mrcdist.formatting import list_words, shape_words
+from mrcdist.formatting import format_list, format_shape
 from mrcdist.interop.rosettasciio import (
     axes_dicts,
     metadata_dict,
@@ -68,7 +68,7 @@ def info(as_json: bool, **options: Any) -> None:
     order = ORDER_NAMES[header.byteorder]
     say(plan.location.shown)
     say(f"  file     {plan.source.parts[0].file.version}")
-    say(f"  array    {shape_words(plan.shape)} {plan.dtype}")
+    say(f"  array    {format_shape(plan.shape)} {plan.dtype}")
     say(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
     for axis in plan.axes:
         kind = "navigation" if axis.navigate else "signal"
@@ -76,7 +76,7 @@ def info(as_json: bool, **options: Any) -> None:
     for image in images:
         say(printable(f"  image    {image.name}: {image.location.name}"))
     for path, value in metadata_items(metadata):
-        words = list_words(value) if isinstance(value, list) else value
+        words = format_list(value) if isinstance(value, list) else value
         say(printable(f"  {'.'.join(path)} = {words}"))
     for label in header.labels:
         say(f"  label    {printable(label)}")

@@ -10,7 +10,7 @@ import click
 from mrcdist.cli.console import print_json, print_notes, say
 from mrcdist.cli.options import file_options, plan_from_options
 from mrcdist.config import parse_size
-from mrcdist.formatting import shape_words
+from mrcdist.formatting import format_shape
 from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.plotting.image import require_matplotlib
 from mrcdist.preview.preview import DEFAULT_BUDGET, plan_preview
@@ -80,10 +80,10 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
     planned = plan_preview(plan, budget=budget, view=view)
     if not as_json:
         say(plan.location.shown)
-        say(f"  array    {shape_words(plan.shape)} {plan.dtype}")
+        say(f"  array    {format_shape(plan.shape)} {plan.dtype}")
         if plan.question:
             say(f"  note     {plan.question}")
-        say(f"  to read  {planned.cost_words(planned.cost)}")
+        say(f"  to read  {planned.describe_cost(planned.cost)}")
 
     before = snapshot()
     panels = planned.panels()
@@ -104,7 +104,7 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
             }
         )
         return
-    say(f"  read     {planned.cost_words(read)}")
+    say(f"  read     {planned.describe_cost(read)}")
     for panel in panels:
         say(f"  panel    {printable(panel.title or panel.name)}")
     say(f"  written  {printable(str(output))}")

@@ -15,11 +15,11 @@ from mrcdist.errors import ArgumentError
 __all__ = [
     "AutoDisk",
     "Detector",
-    "Everything",
     "Mask",
     "MaskFile",
     "Ring",
     "WantedDetector",
+    "WholeFrame",
     "adf_ring",
     "load_mask",
     "parse_detector",
@@ -59,7 +59,7 @@ class Detector(Protocol):
 
 
 @dataclass(frozen=True)
-class Everything:
+class WholeFrame:
     """A detector that covers the whole frame with weight 1."""
 
     whole = True
@@ -309,7 +309,7 @@ def load_mask(path: str, shape: FrameShape) -> Mask:
     return Mask.of(mask, shape)
 
 
-WantedDetector = Everything | Ring | AutoDisk | MaskFile
+WantedDetector = WholeFrame | Ring | AutoDisk | MaskFile
 
 
 def parse_detector(text: str, radius: float | None = None) -> WantedDetector:
@@ -332,7 +332,7 @@ def parse_detector(text: str, radius: float | None = None) -> WantedDetector:
     if radius is not None:
         raise _radius_invalid(radius)
     if text == "all":
-        return Everything()
+        return WholeFrame()
     if text.endswith(".npy"):
         return MaskFile(text)
     kind, _, listed = text.partition(":")

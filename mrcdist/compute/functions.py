@@ -21,7 +21,7 @@ __all__ = ["FrameReduction"]
 
 @dataclass(frozen=True, eq=False)
 class FrameReduction:
-    """What a function of one's own makes of frames: a value per frame, or one for all of them.
+    """Result of a user's own function: a value per frame, or one value for all frames.
 
     Parameters
     ----------

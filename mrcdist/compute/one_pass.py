@@ -16,7 +16,7 @@ import numpy as np
 from dask.tokenize import tokenize
 
 from mrcdist.compute.bright_disk import find_disk, sample
-from mrcdist.compute.detectors import AutoDisk, Everything, Ring, parse_detector
+from mrcdist.compute.detectors import AutoDisk, Ring, WholeFrame, parse_detector
 from mrcdist.compute.quantities import (
     Quantity,
     VirtualImage,
@@ -25,7 +25,7 @@ from mrcdist.compute.quantities import (
 )
 from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.results import Array, Dataset, Result
-from mrcdist.compute.schedule import MAX_TASKS, MOST_SUM_PARTS, Part, block_frames
+from mrcdist.compute.schedule import MAX_SUM_PARTS, MAX_TASKS, Part, block_frames
 from mrcdist.compute.tasks import Ledger, Work
 from mrcdist.compute.tiles import Reduction
 from mrcdist.errors import ArgumentError
@@ -103,7 +103,7 @@ class OnePass:
         What of it the results depend on.
     results : mapping of str to Quantity
         What to compute, by name.
-    most_tasks, most_sums : int
+    max_tasks, max_sum_parts : int
         Maximum number of tasks, and of parts where results are as large as a frame.
 
     Raises
@@ -128,8 +128,8 @@ class OnePass:
         data: Dataset,
         results: Mapping[str, Quantity],
         *,
-        most_tasks: int = MAX_TASKS,
-        most_sums: int = MOST_SUM_PARTS,
+        max_tasks: int = MAX_TASKS,
+        max_sum_parts: int = MAX_SUM_PARTS,
     ) -> None:
         if not results:
             raise ArgumentError(
@@ -145,7 +145,7 @@ class OnePass:
         # Which tasks and parts there are does not depend on where the disk is.
         made = {name: each.reductions(self.data) for name, each in self._located(None).items()}
         self.parts = schedule(
-            self.data, _distinct(made.values()), most_tasks=most_tasks, most_sums=most_sums
+            self.data, _distinct(made.values()), max_tasks=max_tasks, max_sum_parts=max_sum_parts
         )
         self.maps = {name for name, some in made.items() if all(one.per_frame for one in some)}
         self._needs_disk = any(
@@ -309,7 +309,7 @@ def _with_disk(quantity: Quantity, disk: Ring | None, data: Dataset) -> Quantity
     if not isinstance(wanted, AutoDisk):
         return quantity
     if disk is None:
-        return _replaced(quantity, Everything())
+        return _replaced(quantity, WholeFrame())
     located: Any = _replaced(quantity, wanted.located(disk, data.layout.frame_shape))
     if isinstance(quantity, VirtualImage) and quantity.title == VirtualImage.title:
         located = dataclasses.replace(located, title=wanted.title)

@@ -183,7 +183,7 @@ class PartialStore:
 
     @property
     def found(self) -> Mapping[str, float] | None:
-        """What the job found out before its first part."""
+        """Facts that the job found out before its first part."""
         found: Mapping[str, float] | None = self._state.get("found")
         return found
 

@@ -24,8 +24,8 @@ from mrcdist.compute.reductions import (
 )
 from mrcdist.compute.results import Array, Dataset, PartLoader, Result
 from mrcdist.compute.schedule import (
+    MAX_SUM_PARTS,
     MAX_TASKS,
-    MOST_SUM_PARTS,
     Part,
     block_frames,
     blocks_of,
@@ -56,7 +56,7 @@ class Quantity(Protocol):
         """A few words."""
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """What tasks make of frames."""
+        """Reductions that tasks apply to frames."""
 
     def finish(
         self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
@@ -219,13 +219,13 @@ def schedule(
     data: Dataset,
     reductions: Sequence[Reduction],
     *,
-    most_tasks: int = MAX_TASKS,
-    most_sums: int = MOST_SUM_PARTS,
+    max_tasks: int = MAX_TASKS,
+    max_sum_parts: int = MAX_SUM_PARTS,
 ) -> tuple[Part, ...]:
     """Tasks and parts of a pass: of many frames a task where results are as large as a frame."""
     blocks = blocks_of(data.navigation_chunks)
     if all(each.per_frame for each in reductions):
-        return schedule_maps(blocks, most_tasks)
+        return schedule_maps(blocks, max_tasks)
     layout = data.layout
     pixels = layout.frame_shape[0] * layout.frame_shape[1]
     block_bytes = max(map(block_frames, blocks)) * pixels * layout.dtype.itemsize
@@ -234,8 +234,8 @@ def schedule(
         blocks,
         block_bytes=block_bytes,
         sum_bytes=pixels * 8 * sums,
-        most_tasks=most_tasks,
-        most_parts=most_sums,
+        max_tasks=max_tasks,
+        max_parts=max_sum_parts,
     )
 
 

@@ -1,4 +1,4 @@
-"""What results depend on, and what they are: arrays with calibrated axes."""
+"""Results as arrays with calibrated axes, and the parts of a plan that they depend on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PartLoader = Callable[[int], Array]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What of a plan the results depend on.
+    """The parts of a plan that results depend on.
 
     Parameters
     ----------

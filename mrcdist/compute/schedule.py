@@ -1,4 +1,4 @@
-"""Which blocks a task reads, and which tasks make a part that is kept when a job is interrupted.
+"""Assignment of blocks to tasks, and of tasks to the parts that survive an interrupted job.
 
 Blocks are the chunks of the plan, in the order of the array: consecutive ones lie along the
 slowest navigation axis. A task is a run of consecutive blocks, a part a run of consecutive tasks.
@@ -25,10 +25,10 @@ Part = tuple[Task, ...]
 MAX_TASKS = 50_000
 
 # Parts are files in one folder: enough of them that little is lost, few enough to list.
-MOST_PARTS = 256
+MAX_PARTS = 256
 
 # A part of a sum is a whole frame, which travels to the client: 128 MiB for 4096 × 4096 pixels.
-MOST_SUM_PARTS = 32
+MAX_SUM_PARTS = 32
 
 # A sum should be of much more than its own size, or moving sums costs more than reading frames ...
 _SUM_GAIN = 8
@@ -55,10 +55,10 @@ def block_frames(block: Block) -> int:
     return math.prod(stop - start for start, stop in block)
 
 
-def schedule_maps(blocks: Sequence[Block], most_tasks: int = MAX_TASKS) -> tuple[Part, ...]:
+def schedule_maps(blocks: Sequence[Block], max_tasks: int = MAX_TASKS) -> tuple[Part, ...]:
     """Tasks and parts of a result with a value or a few for each frame."""
-    tasks = _runs(blocks, min(len(blocks), most_tasks))
-    return _runs(tasks, min(len(tasks), MOST_PARTS))
+    tasks = _runs(blocks, min(len(blocks), max_tasks))
+    return _runs(tasks, min(len(tasks), MAX_PARTS))
 
 
 def schedule_sum(
@@ -66,8 +66,8 @@ def schedule_sum(
     *,
     block_bytes: int,
     sum_bytes: int,
-    most_tasks: int = MAX_TASKS,
-    most_parts: int = MOST_SUM_PARTS,
+    max_tasks: int = MAX_TASKS,
+    max_parts: int = MAX_SUM_PARTS,
 ) -> tuple[Part, ...]:
     """Tasks and parts of a sum over all frames.
 
@@ -76,12 +76,12 @@ def schedule_sum(
     blocks : sequence of Block
     block_bytes, sum_bytes : int
         Bytes of a block of frames, and of a sum of frames.
-    most_tasks, most_parts : int
+    max_tasks, max_parts : int
     """
     gather = -(-_SUM_GAIN * sum_bytes // max(block_bytes, 1))
     gather = max(min(gather, len(blocks) // _ENOUGH_TASKS), 1)
-    tasks = _runs(blocks, min(-(-len(blocks) // gather), most_tasks))
-    return _runs(tasks, min(len(tasks), most_parts))
+    tasks = _runs(blocks, min(-(-len(blocks) // gather), max_tasks))
+    return _runs(tasks, min(len(tasks), max_parts))
 
 
 def _runs(items: Sequence[_T], count: int) -> tuple[tuple[_T, ...], ...]:

@@ -23,7 +23,7 @@ from mrcdist.stats import ReadStats
 __all__ = ["Ledger", "PartialResult", "Work", "compute", "join", "merge_ledgers", "total"]
 
 Ledger = Mapping[str, ReadStats]
-"""What each process has read for a job so far; totals only grow."""
+"""Bytes that each process has read for a job so far; totals only grow."""
 
 # Not the pid alone: containers on one host number theirs from 1.
 _PROCESS = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
@@ -32,7 +32,7 @@ _before: dict[str, ReadStats] = {}
 
 @dataclass(frozen=True)
 class Work:
-    """What the tasks of a job have in common.
+    """State that all tasks of a job share.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ class Tile:
 
 
 class Reduction(Protocol):
-    """What is made of frames, and how results of consecutive blocks are combined."""
+    """A computation over frames, and the rule that combines results of consecutive blocks."""
 
     @property
     def window(self) -> tuple[range, range]:

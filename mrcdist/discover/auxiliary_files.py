@@ -2,7 +2,7 @@
 
 Each has an option that takes "auto", None, a path, a URL or an open file. That is interpreted here:
 `choose` tells the three cases apart, an `AuxiliaryFile` reads what was chosen. A kind of file is
-one `Kind`: its option, its names, its parser.
+one `FileType`: its option, its names, its parser.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
     "TILT_ANGLES",
     "AuxiliaryFile",
     "Choice",
-    "Kind",
+    "FileType",
     "NamedFile",
     "choose",
 ]
@@ -59,7 +59,7 @@ _PIECE = _MIB
 
 
 @dataclass(frozen=True)
-class Kind(Generic[_T]):
+class FileType(Generic[_T]):
     """One kind of auxiliary file.
 
     Attributes
@@ -75,7 +75,7 @@ class Kind(Generic[_T]):
     essential : bool, default True
         Whether data that can have such a file mostly have one. Others are looked for in a listing
         alone, and not on web servers.
-    most_bytes : int, default 16 MiB
+    max_bytes : int, default 16 MiB
         Larger files are something else, and parsing them would take a multiple of their size in
         memory. Sidecars have some 40 KiB, an ``.mdoc`` of 5,000 sections some 5 MiB.
     """
@@ -85,20 +85,20 @@ class Kind(Generic[_T]):
     find: Callable[[str, Iterable[str]], str | None]
     candidates: Callable[[str], tuple[str, ...]]
     essential: bool = True
-    most_bytes: int = 16 * _MIB
+    max_bytes: int = 16 * _MIB
 
 
-SIDECAR: Kind[Sidecar] = Kind(
+SIDECAR: FileType[Sidecar] = FileType(
     "metadata_file", lambda _, raw: parse_sidecar(raw), find_sidecar, sidecar_candidates
 )
-SCAN_POINTS: Kind[tuple[Points, tuple[str, ...]]] = Kind(
+SCAN_POINTS: FileType[tuple[Points, tuple[str, ...]]] = FileType(
     "scan_file",
     lambda _, raw: parse_scan_points(raw),
     find_scan_points,
     scan_points_candidates,
-    most_bytes=64 * _MIB,  # six million points
+    max_bytes=64 * _MIB,  # six million points
 )
-TILT_ANGLES: Kind[tuple[str, npt.NDArray[np.float64]]] = Kind(
+TILT_ANGLES: FileType[tuple[str, npt.NDArray[np.float64]]] = FileType(
     "tilt_file",
     lambda name, raw: (name, parse_tilts(name, raw)),
     find_tilt_file,
@@ -119,14 +119,14 @@ class AuxiliaryFile(Generic[_T]):
 
     Parameters
     ----------
-    kind : Kind
+    kind : FileType
     wanted : "auto", None, path, URL or open file
         "auto" looks in the directory of the data.
     directory : Directory
         That of the data.
     """
 
-    def __init__(self, kind: Kind[_T], wanted: NamedFile, directory: Directory) -> None:
+    def __init__(self, kind: FileType[_T], wanted: NamedFile, directory: Directory) -> None:
         self.kind = kind
         self._wanted = wanted
         self._directory = directory
@@ -216,7 +216,7 @@ class AuxiliaryFile(Generic[_T]):
         return Location.of(path, data.storage_options) if same else named
 
     def _parse(self, location: Location) -> _T:
-        content = read_whole(location, self.kind.most_bytes + 1)
+        content = read_whole(location, self.kind.max_bytes + 1)
         try:
             _require_small(content, self.kind)
             return self.kind.parse(location.name, content)
@@ -224,11 +224,11 @@ class AuxiliaryFile(Generic[_T]):
             raise error.located(location.shown) from None
 
 
-def _require_small(content: bytes, kind: Kind[Any]) -> None:
+def _require_small(content: bytes, kind: FileType[Any]) -> None:
     """Raise if a file, of which no more was read than tells, is too large to be of this kind."""
-    if len(content) > kind.most_bytes:
+    if len(content) > kind.max_bytes:
         raise SidecarError(
-            f"a file of more than {kind.most_bytes // _MIB} MiB is given for {kind.argument}; it "
+            f"a file of more than {kind.max_bytes // _MIB} MiB is given for {kind.argument}; it "
             f"begins with {content[:40]!r}",
             code="auxiliary-file-too-large",
             argument=kind.argument,
@@ -238,12 +238,12 @@ def _require_small(content: bytes, kind: Kind[Any]) -> None:
         )
 
 
-def _read_stream(stream: Any, location: Location, kind: Kind[Any]) -> bytes:
+def _read_stream(stream: Any, location: Location, kind: FileType[Any]) -> bytes:
     """Read an open file from where it stands to its end; it may give less than is asked for."""
     argument = kind.argument
     content = bytearray()
     try:
-        while len(content) <= kind.most_bytes and (piece := stream.read(_PIECE)):
+        while len(content) <= kind.max_bytes and (piece := stream.read(_PIECE)):
             # Of text, bytes that could not be decoded may be kept as surrogates.
             text = isinstance(piece, str)
             content += piece.encode("utf-8", "surrogateescape") if text else memoryview(piece)

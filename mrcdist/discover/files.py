@@ -1,4 +1,4 @@
-"""What the caller names → the files of one dataset, in the order of their frames."""
+"""Resolve URLs, lists and patterns to the files of one dataset, in the order of their frames."""
 
 from __future__ import annotations
 

@@ -109,6 +109,6 @@ def _told_apart(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:
 
 
 def _hyperspy_key(name: str) -> str:
-    """What HyperSpy's metadata call an item: ASCII letters and digits, and _ for blanks."""
+    """Make a name for HyperSpy's metadata: ASCII letters, digits, and _ for blanks."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^\w ]", "", plain).strip().replace(" ", "_")

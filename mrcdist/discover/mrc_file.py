@@ -26,7 +26,7 @@ from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.progress import Progress
 from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds, stream_size
-from mrcdist.read.source import Part
+from mrcdist.read.source import DatasetFile
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note, Notes
@@ -52,7 +52,7 @@ _NO_VERSION = Note(
 
 @dataclass(frozen=True)
 class OpenedFile:
-    """What the start of a file says.
+    """Contents of the start of a file: main header and extended header.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class OpenedFile:
 
     @property
     def location(self) -> Location:
-        """Where the file is."""
+        """Location of the file."""
         return self.file.location
 
     def whole_rows(self, one: Layout, notes: Notes) -> OpenedFile:
@@ -101,7 +101,9 @@ class OpenedFile:
             self, header=dataclasses.replace(header, ny=rows), cut_short=True
         )
 
-    def part(self, one: Layout, notes: Notes, *, allowed: bool) -> tuple[Part, MissingFrames]:
+    def part(
+        self, one: Layout, notes: Notes, *, allowed: bool
+    ) -> tuple[DatasetFile, MissingFrames]:
         """Work out which whole frames it holds, and what tasks need to open it.
 
         Parameters
@@ -130,7 +132,7 @@ class OpenedFile:
                 notes=notes,
             )
             offset = header.data_offset
-            return Part(self.file, offset, frames.present, self.compression), frames
+            return DatasetFile(self.file, offset, frames.present, self.compression), frames
         if size is None:
             raise ReadError(
                 f"{self.location.shown}: its size is not known",
@@ -143,14 +145,14 @@ class OpenedFile:
         frames = MissingFrames.in_sections(
             header.nz, table.sections, file_size=size, allowed=allowed, notes=notes
         )
-        return Part(self.file, 0, table.sections, None, table, one.frame_bytes), frames
+        return DatasetFile(self.file, 0, table.sections, None, table, one.frame_bytes), frames
 
-    def whole_part(self, part: Part, one: Layout, *, at_most: int) -> Part:
+    def whole_part(self, part: DatasetFile, one: Layout, *, at_most: int) -> DatasetFile:
         """Return the part with all complete frames of the file, also those behind NZ.
 
         Parameters
         ----------
-        part : Part
+        part : DatasetFile
             With the frames that NZ announces.
         one : Layout
             Of a single frame.

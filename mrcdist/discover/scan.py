@@ -33,7 +33,7 @@ _SHAPE_IS_GIVEN = "navigation_shape takes the frames in the order of the file"
 
 @dataclass(frozen=True)
 class FoundScan:
-    """What sidecar and scan points say of the frames.
+    """Scan shape and frame order, from the sidecar and the scan points.
 
     Attributes
     ----------

@@ -39,7 +39,7 @@ _LABELS, _LABEL_BYTES = 10, 80
 
 @dataclass(frozen=True)
 class Storage:
-    """How pixels are stored in a new file.
+    """Encoding of pixels in a new file.
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
 
 @dataclass(frozen=True)
 class SectionTable:
-    """Where each section's chunk is.
+    """Byte ranges of the sections' chunks.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class SectionTable:
 
     @property
     def sections(self) -> int:
-        """How many sections there are."""
+        """Number of sections."""
         return len(self.offsets) - 1
 
     def byte_range(self, first: int, stop: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What the mrcz package, and so HyperSpy's .mrcz files, put in the main header beside MRC2014.
+"""Fields that the mrcz package, and so HyperSpy's .mrcz files, add to the MRC2014 header.
 
 MX and MY are 0 and the cell's edges are pixel size × number of pixels, in compressed and in plain
 files; MZ is the slices of a frame, or 0. Voltage, spherical aberration and gain follow one another
@@ -14,7 +14,7 @@ from typing import Any
 
 from mrcdist.format.byte_order import ByteOrder
 
-__all__ = ["by_mrcz", "mrcz_metadata", "mrcz_words", "without_differing_words"]
+__all__ = ["by_mrcz", "mrcz_fields", "mrcz_metadata", "without_differing_fields"]
 
 _PLACE = 132
 _LARGEST_KILOVOLTS = 10_000
@@ -25,7 +25,7 @@ def by_mrcz(mode: int, exttyp: str, labels: Sequence[str]) -> bool:
     return mode >= 1000 or exttyp == "json" or any(label[:4] == "MRCZ" for label in labels[:1])
 
 
-def mrcz_words(raw: bytes, byteorder: ByteOrder) -> dict[str, float | None]:
+def mrcz_fields(raw: bytes, byteorder: ByteOrder) -> dict[str, float | None]:
     """Read voltage (kV), spherical aberration C3 (mm) and gain (counts per electron).
 
     Parameters
@@ -46,7 +46,7 @@ def mrcz_words(raw: bytes, byteorder: ByteOrder) -> dict[str, float | None]:
     }
 
 
-def without_differing_words(headers: Sequence[tuple[bytes, ByteOrder]]) -> bytes:
+def without_differing_fields(headers: Sequence[tuple[bytes, ByteOrder]]) -> bytes:
     """Return the main header of the first of several files without words that differ in others.
 
     Parameters
@@ -60,7 +60,7 @@ def without_differing_words(headers: Sequence[tuple[bytes, ByteOrder]]) -> bytes
         With 0 for a word in which the files differ.
     """
     raw = bytearray(headers[0][0])
-    words = [mrcz_words(*header) for header in headers]
+    words = [mrcz_fields(*header) for header in headers]
     for number, name in enumerate(words[0]):
         if len({found[name] for found in words}) > 1:
             raw[_PLACE + 4 * number : _PLACE + 4 * number + 4] = bytes(4)
@@ -73,7 +73,7 @@ def mrcz_metadata(words: dict[str, float | None]) -> dict[str, Any]:
     Parameters
     ----------
     words : dict
-        From `mrcz_words`. HyperSpy has no name for C3.
+        From `mrcz_fields`. HyperSpy has no name for C3.
     """
     voltage, gain = words["voltage"] or 0, words["gain"] or 0
     found: dict[str, Any] = {}

@@ -26,7 +26,7 @@ _ITEMS = {3: 2, 16: 3}
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How a pixel is stored and what number it becomes.
+    """Storage of a pixel, and the number that it is decoded to.
 
     Attributes
     ----------

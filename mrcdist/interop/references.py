@@ -16,7 +16,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.interop.labelled_array import axis_positions
 from mrcdist.interop.zarr_metadata import axes_attribute
 from mrcdist.plan.layout import Frames
-from mrcdist.read.source import Part
+from mrcdist.read.source import DatasetFile
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
 
@@ -28,7 +28,7 @@ VARIABLE = "data"
 
 @dataclass(frozen=True)
 class References:
-    """Where the chunks of an array are: each is one byte range of one file.
+    """Locations of an array's chunks, each one byte range of one file.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ def find_references(plan: Plan) -> References:
 
 
 def _hindrance(plan: Plan, numbers: Frames) -> str | None:
-    """Why byte ranges of the files are not pixels; None if they are."""
+    """Reason why byte ranges of the files are not pixels; None if they are."""
     pixels = plan.layout.pixels
     if 0 in plan.shape:
         return "there are no frames"
@@ -173,7 +173,7 @@ def _contiguous_shape(shape: tuple[int, ...], wanted: list[int]) -> tuple[int, .
 
 
 def _locate(
-    parts: tuple[Part, ...], numbers: Frames, length: int, frame_bytes: int
+    parts: tuple[DatasetFile, ...], numbers: Frames, length: int, frame_bytes: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
     """Return file and offset of each run of `length` frames; None if one of them is no range."""
     runs = numbers.reshape(-1, length)

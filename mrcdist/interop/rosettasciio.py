@@ -17,7 +17,7 @@ from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader, extended_metadata
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
-from mrcdist.format.mrcz_header import mrcz_metadata, mrcz_words
+from mrcdist.format.mrcz_header import mrcz_fields, mrcz_metadata
 from mrcdist.plan.tilt_series import TiltSeries
 
 __all__ = ["axes_dicts", "metadata_dict", "original_metadata_dict", "register_hyperspy"]
@@ -116,7 +116,7 @@ def metadata_dict(
         "Signal": {"signal_type": ""},
     }
     if header is not None and header.by_mrcz:
-        merge(metadata, mrcz_metadata(mrcz_words(header.raw, header.byteorder)))
+        merge(metadata, mrcz_metadata(mrcz_fields(header.raw, header.byteorder)))
     merge(metadata, extended_metadata(extended) if extended else {})
     if tilts is not None and not tilts.axis().monotonic:
         stage = {"Stage": {"tilt_alpha": list(tilts.angles)}}
@@ -152,7 +152,7 @@ def original_metadata_dict(
     """
     original: dict[str, Any] = {"std_header": _std_header(header)}
     if header.by_mrcz:
-        original["mrcz_header"] = mrcz_words(header.raw, header.byteorder)
+        original["mrcz_header"] = mrcz_fields(header.raw, header.byteorder)
     if sidecar is not None:
         original["de_metadata"] = dict(sidecar.values)
     if extended is not None:

@@ -13,7 +13,7 @@ from mrcdist.errors import FormatError
 from mrcdist.format.extended.registry import ExtendedHeader, pixel_size_note
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
-from mrcdist.format.mrcz_header import without_differing_words
+from mrcdist.format.mrcz_header import without_differing_fields
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.warning_notes import Note, Notes
 
@@ -111,7 +111,7 @@ def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
         start=(start[0], start[1], start[2]),
         stored_origin=(origin[0], origin[1], origin[2]),
         ispg=ispg,
-        raw=without_differing_words([(header.raw, header.byteorder) for header in headers]),
+        raw=without_differing_fields([(header.raw, header.byteorder) for header in headers]),
     )
 
 

@@ -1,4 +1,4 @@
-"""How a block is read: a plan that can be carried out, or asked for its cost."""
+"""The plan for reading one block: it can be carried out, or asked for its cost."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mrcdist.plan.reader_capabilities import Cost, FrameFile
 __all__ = [
     "Access",
     "BlockPlan",
+    "BlockRequest",
     "PlannedRead",
-    "Request",
     "Stretches",
     "even_step",
     "plan_block",
@@ -88,7 +88,7 @@ class PlannedRead:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class BlockRequest:
     """Input of `plan_block`, which describes the attributes."""
 
     parts: Sequence[FrameFile]
@@ -114,20 +114,20 @@ class BlockPlan:
     reads : tuple of PlannedRead
         One per file that contains requested frames; exactly one if `access` is VIEW or
         COPY_FROM_MAP.
-    request : Request
+    request : BlockRequest
         The input that led to this plan.
     mapped : bool
         Whether the block is a view of mapped pages or copied out of a shared map; both count
         towards the budget for maps of the process.
-    spare : int
+    unused_bytes : int
         Bytes of the pages of a view that are not needed.
     """
 
     access: Access
     reads: tuple[PlannedRead, ...]
-    request: Request
+    request: BlockRequest
     mapped: bool = False
-    spare: int = 0
+    unused_bytes: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -226,7 +226,7 @@ def plan_block(
         Rows and columns to read of each frame.
     limits : ReadLimits, optional
     """
-    request = Request(parts, layout, frames, window, limits)
+    request = BlockRequest(parts, layout, frames, window, limits)
     plan = None
     if len(parts) == 1:
         step = even_step(frames)
@@ -243,7 +243,7 @@ def even_step(frames: Frames) -> int:
     return int(steps[0]) if steps[0] > 0 and np.all(steps == steps[0]) else 0
 
 
-def _view(request: Request, step: int) -> BlockPlan | None:
+def _view(request: BlockRequest, step: int) -> BlockPlan | None:
     """Return a plan to view the frames in one byte range, or None if that is impossible."""
     [part] = request.parts
     layout, frames, window = request.layout, request.frames, request.window
@@ -261,18 +261,18 @@ def _view(request: Request, step: int) -> BlockPlan | None:
         (PlannedRead(0, part.offset, (run,), np.arange(frames.size), frames - part.first),),
         request,
         mapped,
-        _spare(request, step) if mapped else 0,
+        _unused_bytes(request, step) if mapped else 0,
     )
 
 
-def _spare(request: Request, step: int) -> int:
+def _unused_bytes(request: BlockRequest, step: int) -> int:
     """Return the bytes that a view of evenly spaced frames maps in addition to those needed."""
     low, high = request.window.byte_span(request.layout)
     each = min(step * request.layout.frame_bytes, high - low + request.limits.around)
     return max(request.frames.size * each - request.stored_bytes, 0)
 
 
-def _copy_from_map(request: Request) -> BlockPlan | None:
+def _copy_from_map(request: BlockRequest) -> BlockPlan | None:
     """Return a plan to copy frames out of a map of the file, or None if that is impossible."""
     [part] = request.parts
     if not part.can.maps:
@@ -288,7 +288,7 @@ def _copy_from_map(request: Request) -> BlockPlan | None:
     return BlockPlan(Access.COPY_FROM_MAP, (read,), request, mapped=True)
 
 
-def _copied(request: Request) -> BlockPlan:
+def _copied(request: BlockRequest) -> BlockPlan:
     """Return a plan to gather or scatter the frames."""
     if _scatters(request):
         reads = (_scattered(request, number) for number in range(len(request.parts)))
@@ -300,13 +300,13 @@ def _copied(request: Request) -> BlockPlan:
     )
 
 
-def _gathered(request: Request, number: int) -> PlannedRead:
+def _gathered(request: BlockRequest, number: int) -> PlannedRead:
     part = request.parts[number]
     places, numbers = _in_file_order(request.frames - part.first, part.frames)
     return PlannedRead(number, part.offset, _runs(request, part, numbers), places, numbers)
 
 
-def _scattered(request: Request, number: int) -> PlannedRead:
+def _scattered(request: BlockRequest, number: int) -> PlannedRead:
     part = request.parts[number]
     places, numbers, repeats = _once(request.frames - part.first, part.frames)
     fills = part.can.fills
@@ -327,16 +327,16 @@ def _usable(part: FrameFile, layout: Layout) -> bool:
     return layout.pixels.plain and stored.isnative and part.offset % stored.alignment == 0
 
 
-def _scatters(request: Request) -> bool:
+def _scatters(request: BlockRequest) -> bool:
     """Whether the parts of frames are read directly to their places."""
     low, high = request.window.byte_span(request.layout)
-    if high - low < request.limits.least_scattered:
+    if high - low < request.limits.min_scattered:
         return False
     narrow = _narrow(request)
     return all(part.can.fills or (part.can.maps and not narrow) for part in request.parts)
 
 
-def _narrow(request: Request) -> bool:
+def _narrow(request: BlockRequest) -> bool:
     """Whether only a small part of each frame is needed, in short pieces."""
     layout, limits = request.layout, request.limits
     columns, rows = request.window.columns, request.window.rows
@@ -348,7 +348,7 @@ def _narrow(request: Request) -> bool:
     return (piece if columns.step == 1 else layout.pixels.bytes_of(1)) < limits.short_piece
 
 
-def _runs(request: Request, part: FrameFile, numbers: Frames) -> tuple[FrameRun, ...]:
+def _runs(request: BlockRequest, part: FrameFile, numbers: Frames) -> tuple[FrameRun, ...]:
     """Return the byte ranges for frames of a file, given in file order."""
     if not numbers.size:
         return ()
@@ -370,7 +370,9 @@ def _once(frames: Frames, present: int) -> tuple[Frames, Frames, tuple[tuple[int
     return np.delete(order, again), np.delete(wanted, again), repeats
 
 
-def _stretches(request: Request, part: FrameFile, places: Frames, numbers: Frames) -> Stretches:
+def _stretches(
+    request: BlockRequest, part: FrameFile, places: Frames, numbers: Frames
+) -> Stretches:
     """Return the stretches of parts of frames that are contiguous in the file and the block.
 
     `places` and `numbers` are as returned by `_once`.

@@ -85,7 +85,7 @@ class Merging:
     amplification: float
     max_bytes: int
     pieces: int
-    shortest: int = DEFAULT_LIMITS.shortest_piece
+    shortest: int = DEFAULT_LIMITS.min_piece
 
     def gap_after(self, part: int) -> float:
         """Return the largest gap after parts of this length that is read rather than skipped."""
@@ -107,7 +107,7 @@ def piece_bytes(
     *,
     pieces: int,
     max_bytes: int,
-    shortest: int = DEFAULT_LIMITS.shortest_piece,
+    shortest: int = DEFAULT_LIMITS.min_piece,
 ) -> int:
     """Return the length of the pieces into which a read is split, in bytes.
 

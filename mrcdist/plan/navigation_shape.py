@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
-from mrcdist.formatting import shape_words
+from mrcdist.formatting import format_shape
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import SHAPE_REMEDY, MissingFrames
 
@@ -122,6 +122,6 @@ def scan_question(layout: Layout, axes: Sequence[Axis]) -> str:
     y, x = guess
     return (
         f"no shape of a scan is known for {layout.n_frames} frames of "
-        f"{shape_words(layout.frame_shape)}: {x} \u00d7 {y}? navigation_shape=({x}, {y}), "
+        f"{format_shape(layout.frame_shape)}: {x} \u00d7 {y}? navigation_shape=({x}, {y}), "
         f"or --navigation-shape {x},{y}"
     )

@@ -21,7 +21,7 @@ class ReadLimits:
 
     # Parts of at least this length are read directly to their places; for shorter ones, the
     # overhead of Python per part is too high.
-    least_scattered: int = 4096
+    min_scattered: int = 4096
 
     # Linux maps 64 KiB from the page cache around each address that is touched, and a part of a
     # frame has two ends.
@@ -45,7 +45,7 @@ class ReadLimits:
     mapped_memory_share: float = 0.35
 
     # Maximum number of maps: each keeps a file descriptor open, and the default limit is 1,024.
-    most_maps: int = 256
+    max_maps: int = 256
 
     # A shared map is released between one and two times this many seconds after its last use; the
     # next task usually starts sooner.
@@ -55,7 +55,7 @@ class ReadLimits:
     # smaller gaps between parts this is good enough, and parts are not announced one by one: a
     # block of up to `ahead_short` bytes is announced as a whole, since as much around it would be
     # read otherwise, and a longer one not at all.
-    ahead_least_gap: int = 2**17
+    ahead_min_gap: int = 2**17
     ahead_short: int = 2**23
 
     # Number of parts whose first byte is tested for being in memory, because announcing parts that
@@ -64,7 +64,7 @@ class ReadLimits:
 
     # Minimum length of the pieces of a long range: slow gateways have latencies of 50 ms, in which
     # a connection transfers as much.
-    shortest_piece: int = 2**22
+    min_piece: int = 2**22
 
     # Bytes of a response that are buffered before they are copied to their place.
     in_flight: int = 2**19

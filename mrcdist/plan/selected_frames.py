@@ -1,4 +1,4 @@
-"""Which frames a list of scan points, a list of frame numbers or a mask over the scan selects."""
+"""Frames selected by a list of scan points, a list of frame numbers or a mask over the scan."""
 
 from __future__ import annotations
 

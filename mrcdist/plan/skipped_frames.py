@@ -38,7 +38,7 @@ def parse_skip_frames(given: Any) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class SkippedFrames:
-    """Which frame of the file belongs to each place of the array.
+    """Map each place of the array to a frame of the file.
 
     Attributes
     ----------

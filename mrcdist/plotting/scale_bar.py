@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from mrcdist.format.axis import Axis
-from mrcdist.formatting import figure_text, unit_words
+from mrcdist.formatting import figure_text, format_unit
 
 __all__ = ["round_length", "scale_bar"]
 
@@ -36,7 +36,7 @@ def scale_bar(place: Any, axis: Axis) -> None:
     bar = AuxTransformBox(place.transData)
     ends = (0, length / scale)
     bar.add_artist(Line2D(ends, (0, 0), color="white", lw=3, solid_capstyle="butt"))
-    words = f"{length:g} {unit_words(units) if units else 'px'}"
+    words = f"{length:g} {format_unit(units) if units else 'px'}"
     text = TextArea(figure_text(words), textprops={"color": "white", "fontsize": 9})
     box = AnchoredOffsetbox(
         loc="lower left",

@@ -25,7 +25,7 @@ from mrcdist.formatting import figure_text
 from mrcdist.plotting.contrast import colour_norm
 from mrcdist.plotting.image import draw_image, reduced
 from mrcdist.preview.interactive_figure import interactive_figure, show_figure
-from mrcdist.preview.sample import grid_words
+from mrcdist.preview.sample import describe_grid
 from mrcdist.preview.scan_data import ScanData, open_scan
 from mrcdist.read_plan import Plan
 
@@ -181,7 +181,7 @@ class Browser:
 
     @property
     def command(self) -> str:
-        """What computes the same virtual image, finer: of the whole file, on a cluster.
+        """Command that computes the same virtual image from the whole file, on a cluster.
 
         With all options but secrets, which belong in the environment.
         """
@@ -236,7 +236,7 @@ class Browser:
             circle.center = (ring.cx, ring.cy)
             circle.set_radius(radius)
             circle.set_visible(radius > 0)
-        self._navigator.set_title(grid_words(self._scan.ys, self._scan.xs), fontsize=9)
+        self._navigator.set_title(describe_grid(self._scan.ys, self._scan.xs), fontsize=9)
         self._refresh()
 
     def _draw_pattern(self) -> None:
@@ -245,7 +245,7 @@ class Browser:
         self._image.set_norm(colour_norm(pattern, "log"))
         y, x = self.position
         self._point.set_data([x], [y])
-        self._say(self._scan.frame_words(y, x))
+        self._say(self._scan.describe_frame(y, x))
 
     def _say(self, words: str) -> None:
         self._panel.set_title(figure_text(words), fontsize=9)
@@ -281,7 +281,7 @@ class Browser:
             self.show(*position)
 
     def _grip(self, y: float, x: float) -> Callable[[float, float], None]:
-        """What dragging from here does: resize by the nearest rim, else move."""
+        """Choose what dragging from here does: resize by the nearest rim, else move."""
         ring = self.detector
         distance = float(np.hypot(y - ring.cy, x - ring.cx))
         near = max(_NEAR * max(self._scan.frame_shape), 0.75)

@@ -1,4 +1,4 @@
-"""Which frames, and which rows of them, a preview reads: within a budget, from numbers alone."""
+"""Choice of the frames, and the rows of them, that a preview reads within its budget."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def choose_sample(
     *,
     table: FrameTable | None = None,
     virtual_image: bool = True,
-    most_images: int = 12,
+    max_images: int = 12,
 ) -> Sample:
     """Choose what to read.
 
@@ -58,7 +58,7 @@ def choose_sample(
         The frame at each navigation position, where they are not in the file's order.
     virtual_image : bool, default True
         Read enough points of a scan for a virtual image; else enough for a mean pattern only.
-    most_images : int, default 12
+    max_images : int, default 12
         In a montage.
 
     Returns
@@ -84,7 +84,7 @@ def choose_sample(
     reached = min(limits.budget // layout.frame_bytes, present) if limits.stream else present
     sample: Sample
     if view.kind == "images" or reached < present:
-        sample = _sample_images(layout, limits, table, reached, most_images)
+        sample = _sample_images(layout, limits, table, reached, max_images)
     elif view.kind == "volume":
         sample = _sample_volume(layout, limits)
     else:

@@ -1,4 +1,4 @@
-"""What was read → named images with axes, ready to be drawn."""
+"""Named images with axes, ready to be drawn, from the pieces that were read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.bright_disk import find_disk
-from mrcdist.compute.detectors import Detector, Everything, Ring, adf_ring
+from mrcdist.compute.detectors import Detector, Ring, WholeFrame, adf_ring
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
-from mrcdist.formatting import position_words
+from mrcdist.formatting import format_position
 from mrcdist.plotting.contrast import Contrast
 from mrcdist.preview.reading import (
     PixelsRead,
@@ -22,7 +22,7 @@ from mrcdist.preview.reading import (
     mean_frame,
     mean_on_grid,
 )
-from mrcdist.preview.sample import ImagesSample, ScanSample, VolumeSample, grid_words
+from mrcdist.preview.sample import ImagesSample, ScanSample, VolumeSample, describe_grid
 
 __all__ = ["Panel", "image_panels", "scan_panels", "volume_panels"]
 
@@ -94,7 +94,7 @@ def scan_panels(
     rings = tuple(detector for detector in detectors.values() if isinstance(detector, Ring))
     count = len(sample.patterns)
     counted = f"mean of {count:,} frame{'s' * (count != 1)}"
-    where = f"frame at {position_words(y, at[0])}, {position_words(x, at[1])}"
+    where = f"frame at {format_position(y, at[0])}, {format_position(x, at[1])}"
     counts = "counts per pixel"
     patterns = (
         Panel("mean pattern", counted, mean, down, across, "log", rings=rings, numbers=counts),
@@ -103,7 +103,7 @@ def scan_panels(
     if image is not None:
         return (replace(image, point=at), *patterns)
     images = _virtual_images(sample, pixels, detectors, across.size)
-    words = grid_words(sample.ys, sample.xs)
+    words = describe_grid(sample.ys, sample.xs)
     if sample.band != full:
         words += f", rows {sample.band.start} to {sample.band.stop - 1} of frames"
     step = sample.ys.step if len(sample.ys) > 1 else sample.xs.step
@@ -125,7 +125,7 @@ def _detectors(mean: Array) -> dict[str, Detector]:
     try:
         disk = find_disk(mean)
     except ArgumentError:  # no disk: an image, or a pattern with a beam stop
-        return {"all pixels": Everything()}
+        return {"all pixels": WholeFrame()}
     try:
         return {"bright field": disk, "dark field": adf_ring(disk, mean.shape)}
     except ArgumentError:
@@ -167,7 +167,7 @@ def volume_panels(
 
     def panel(image: Array, rows: Axis, columns: Axis, cut: Axis, sparse: str = "") -> Panel:
         name = f"{rows.name}{columns.name}"
-        title = f"{name} at {position_words(cut, at[cut.name])}{sparse}"
+        title = f"{name} at {format_position(cut, at[cut.name])}{sparse}"
         return Panel(name, title, image, rows, columns, cuts=(at[rows.name], at[columns.name]))
 
     lines = len(sample.column_rows)
@@ -198,7 +198,7 @@ def image_panels(
     for frame, at in zip(sample.frames, sample.positions, strict=True):
         position = np.unravel_index(at, shape) if navigation else ()
         words = ", ".join(
-            position_words(axis, int(i)) for axis, i in zip(navigation, position, strict=True)
+            format_position(axis, int(i)) for axis, i in zip(navigation, position, strict=True)
         )
         lines = _lines(pixels, frame, sample.bands)
         panels.append(Panel("frame", words, lines, down, across, contrast))

@@ -39,7 +39,7 @@ class _ScanImage:
 
 @dataclass(frozen=True)
 class Preview:
-    """What is to be read of a file, and then shown.
+    """Plan of a preview: what is read of a file, and then shown.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Preview:
         """Stretches of files that will be read."""
         return len(self.sample.pieces) + (len(self._image.sample.pieces) if self._image else 0)
 
-    def cost_words(self, cost: Cost) -> str:
+    def describe_cost(self, cost: Cost) -> str:
         """Say what reading takes, or took: bytes, requests, and the share of all pixels."""
         nbytes, whole = cost.nbytes, self.plan.layout.nbytes
         exactly = f" ({nbytes:,} bytes)" if nbytes >= 1024 else ""
@@ -101,7 +101,7 @@ class Preview:
         """Draw the images and what the header says, as a figure of matplotlib's."""
         lines = [
             *summary_lines(self.plan),
-            ("read", self.cost_words(self.cost)),
+            ("read", self.describe_cost(self.cost)),
             *(("note", note) for note in (*self.notes, *self.plan.notes)),
         ]
         planes = isinstance(self.sample, VolumeSample)
@@ -181,7 +181,7 @@ def _find_image(plan: Plan, view: View, budget: int) -> tuple[_ScanImage | None,
             if own.layout.frame_shape != shape or own.layout.nbytes == 0:
                 continue
             still = View("images", (), reciprocal=False)
-            sample = choose_sample(own.layout, still, _limits(own, budget // 4), most_images=1)
+            sample = choose_sample(own.layout, still, _limits(own, budget // 4), max_images=1)
         except MrcdistError as error:
             # The server may still be writing it; the movie's own data are none the worse.
             notes.append(f"the image {image.location.name} is left out: {error.problem}")

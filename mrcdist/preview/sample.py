@@ -1,4 +1,4 @@
-"""What a preview reads of a file, and within which limits: pieces, and what they are for."""
+"""The sample that a preview reads: its pieces, their purpose and their limits."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = [
     "ScanSample",
     "VolumeSample",
     "bands",
-    "grid_words",
-    "least_step",
+    "describe_grid",
     "lines_of",
+    "min_step",
     "spread",
     "too_small",
     "whole_frames",
@@ -31,7 +31,7 @@ _MOST_LINES = 1024
 
 @dataclass(frozen=True)
 class PreviewBudget:
-    """How much may be read, and what the file allows to be read alone.
+    """Limits of a sample: how much may be read, and the pieces that can be read alone.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Sample:
-    """What to read.
+    """Pieces to read.
 
     Attributes
     ----------
@@ -199,13 +199,13 @@ def spread(size: int, step: int) -> range:
     return range((size - 1 - (count - 1) * step) // 2, size, step)
 
 
-def grid_words(ys: range, xs: range) -> str:
+def describe_grid(ys: range, xs: range) -> str:
     """Say how sparse a grid of scan points is."""
     step = ys.step if len(ys) > 1 else xs.step
     return "every point" if step == 1 else f"1 of {step} × {step} points"
 
 
-def least_step(sizes: Sequence[int], most: int) -> int:
+def min_step(sizes: Sequence[int], most: int) -> int:
     """Return the least step along all axes of a grid that leaves at most so many points."""
     step = 1
     while math.prod(-(-size // step) for size in sizes) > most:

@@ -1,4 +1,4 @@
-"""Which scan points to read, and how much of the frame at each."""
+"""Choice of the scan points to read, and of the part of the frame at each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mrcdist.preview.sample import (
     Piece,
     PreviewBudget,
     ScanSample,
-    least_step,
+    min_step,
     spread,
     too_small,
     whole_frames,
@@ -57,7 +57,7 @@ def sample_scan(
         raise too_small(limits.budget, layout.frame_bytes, "one frame")
     if not virtual_image:
         most = min(most, _MEAN_POINTS)
-    step = least_step(grid.sizes, most)
+    step = min_step(grid.sizes, most)
     while len(pieces := whole_frames(_present(grid.frames(step)), rows)) > limits.reads:
         step += 1
     coarse = grid.points(step) < min(_LEAST_POINTS, grid.points(1))
@@ -84,7 +84,7 @@ def _banded(layout: Layout, limits: PreviewBudget, grid: _Grid) -> ScanSample | 
     most = min(_BAND_POINTS, limits.reads - n_whole, rest // row_bytes)
     if most < 1:
         return None
-    step = least_step(grid.sizes, most)
+    step = min_step(grid.sizes, most)
     frames = grid.frames(step)
     height = max(min(rest // (frames.size * row_bytes), rows // 4), 1)
     top = (rows - height) // 2

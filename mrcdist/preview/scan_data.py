@@ -1,4 +1,4 @@
-"""What a browser shows of a scan: a sparse grid of its frames in memory, any other on demand."""
+"""Frames of a scan for the browser: a sparse grid in memory, all others on demand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from mrcdist.preview.reading import (
     mean_on_grid,
     read_pieces,
 )
-from mrcdist.preview.sample import PreviewBudget, ScanSample, least_step, spread
+from mrcdist.preview.sample import PreviewBudget, ScanSample, min_step, spread
 from mrcdist.preview.view import View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
@@ -99,7 +99,7 @@ class ScanData:
             self.ys[0] - half,
         )
 
-    def frame_words(self, y: int, x: int) -> str:
+    def describe_frame(self, y: int, x: int) -> str:
         """Say which pattern this is, and whether the file has it."""
         there = True
         if isinstance(self.data, MrcSource):
@@ -237,7 +237,7 @@ def _of_array(array: Array, axes: Sequence[Axis], name: str, budget: int) -> Sca
     plane = _plane(axes)
     sizes = [array.shape[axis] for axis in plane]
     most = max(budget // max(array[(0,) * (array.ndim - 2)].nbytes, 1), 1)
-    ys, xs = (spread(size, least_step(sizes, most)) for size in sizes)
+    ys, xs = (spread(size, min_step(sizes, most)) for size in sizes)
     scan = ScanData((name,), _four(axes, plane), ys, xs, array, plane, {})
     points = itertools.product(range(len(ys)), range(len(xs)))
     return replace(scan, grid={(i, j): scan.frame(ys[i], xs[j]) for i, j in points})

@@ -1,4 +1,4 @@
-"""What header, extended header and sidecar say, in a few lines beside the picture."""
+"""Summary of header, extended header and sidecar, in a few lines beside the picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dask.utils import format_bytes
 
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ORDER_NAMES
-from mrcdist.formatting import list_words, number_words, range_words, shape_words, unit_words
+from mrcdist.formatting import format_list, format_number, format_range, format_shape, format_unit
 from mrcdist.interop.rosettasciio import metadata_dict, metadata_items
 from mrcdist.read_plan import Plan
 
@@ -40,7 +40,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     """
     header = plan.header
     lines = [
-        ("array", f"{shape_words(plan.shape)} {plan.dtype}"),
+        ("array", f"{format_shape(plan.shape)} {plan.dtype}"),
         ("", format_bytes(plan.layout.nbytes)),
         ("stored", f"mode {header.mode}, {ORDER_NAMES[header.byteorder]}"),
     ]
@@ -69,12 +69,12 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
 def axis_words(axis: Axis) -> str:
     """Say how long an axis is and what a step on it means."""
     if axis.values is not None:
-        return f"{axis.size}, {range_words(axis)}"
+        return f"{axis.size}, {format_range(axis)}"
     if not axis.units:
         return f"{axis.size}" if axis.name == "rgb" else f"{axis.size}, uncalibrated"
-    units = unit_words(axis.units)
-    start = f" from {number_words(axis.offset)}" if axis.offset else ""
-    return f"{axis.size} × {number_words(axis.scale)} {units}{start}"
+    units = format_unit(axis.units)
+    start = f" from {format_number(axis.offset)}" if axis.offset else ""
+    return f"{axis.size} × {format_number(axis.scale)} {units}{start}"
 
 
 def _metadata_line(path: tuple[str, ...], value: Any) -> tuple[str, str]:
@@ -82,5 +82,5 @@ def _metadata_line(path: tuple[str, ...], value: Any) -> tuple[str, str]:
     name = f"{parents[-1].lower()} {key}" if key in _SHORT else key.replace("_", " ")
     words = f"{value:.6g}" if isinstance(value, float) else str(value)
     if isinstance(value, list):
-        words = list_words(value)
+        words = format_list(value)
     return name, f"{words} {_UNITS.get(name, '')}".rstrip()

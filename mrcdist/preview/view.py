@@ -1,4 +1,4 @@
-"""How a file is shown: as a scan of patterns, as a volume, as images."""
+"""Views of a file: a scan of patterns, a volume, or images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPACE = ("x", "y", "z")
 
 @dataclass(frozen=True)
 class View:
-    """How to show a file, and the axes to do it by.
+    """View of a file, and the axes for it.
 
     Attributes
     ----------

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.plan.block import Access, BlockPlan, PlannedRead, Request, even_step
+from mrcdist.plan.block import Access, BlockPlan, BlockRequest, PlannedRead, even_step
 from mrcdist.plan.coalesce import FrameRun, Window
 from mrcdist.plan.layout import Frames, Layout
 from mrcdist.read.protocol import RangeFiller, RangeKeeper, RangeReader
@@ -57,7 +57,7 @@ def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
     [(start, stop)] = read.spans
     buffer: Bytes | None
     if plan.mapped:
-        buffer = cast(RangeKeeper, reader).keep(start, stop, plan.spare)
+        buffer = cast(RangeKeeper, reader).keep(start, stop, plan.unused_bytes)
         if buffer is None:
             return None
         _announce(buffer, request, read.numbers)
@@ -165,7 +165,7 @@ def _scatter_buffer(
     return ScatterBuffer(segments)
 
 
-def _announce(pages: Bytes, request: Request, numbers: Frames) -> None:
+def _announce(pages: Bytes, request: BlockRequest, numbers: Frames) -> None:
     """Tell the kernel which parts of mapped pages will be used, in case they are not in memory."""
     low, high = request.window.byte_span(request.layout)
     frame_bytes = request.layout.frame_bytes

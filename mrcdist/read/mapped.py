@@ -159,10 +159,10 @@ class MappedFile(LocalReader):
     def _cost(self, start: int, stop: int) -> Cost:
         return Cost(requests=int(stop - start <= self.small), nbytes=stop - start)
 
-    def keep(self, start: int, stop: int, spare: int) -> Bytes | None:
+    def keep(self, start: int, stop: int, unused_bytes: int) -> Bytes | None:
         """Map a range for as long as its bytes are used, or return None if the budget is exhausted.
 
-        `spare` bytes of it are not needed.
+        `unused_bytes` bytes of it are not needed.
 
         Raises
         ------
@@ -170,17 +170,17 @@ class MappedFile(LocalReader):
         """
         with self._opened() as file:
             self._require(start, stop)
-            if spare and (shared := POOL.shared(file, self._limits)) is not None:
+            if unused_bytes and (shared := POOL.shared(file, self._limits)) is not None:
                 stats.add(bytes_mapped=stop - start)
                 return self._pages(shared, start, stop, begin=0)
-            if not POOL.reserve(spare, self._limits):
+            if not POOL.reserve(unused_bytes, self._limits):
                 return None
             try:
                 mapped = self._map(file, start, stop)
             except BaseException:
-                POOL.release(spare)
+                POOL.release(unused_bytes)
                 raise
-            POOL.release_with(mapped, spare)
+            POOL.release_with(mapped, unused_bytes)
             stats.add(bytes_mapped=stop - start)
             return self._pages(mapped, start, stop, begin=_page_of(start))
 

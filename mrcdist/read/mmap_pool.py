@@ -44,35 +44,35 @@ class MapPool:
     ----------
     maps : int
         Number of maps alive.
-    spare : int
+    unused_bytes : int
         Bytes of their pages that are not needed.
     """
 
     def __init__(self) -> None:
         self.maps = 0
-        self.spare = 0
+        self.unused_bytes = 0
         self._kept: dict[tuple[int, ...], _Shared] = {}
         self._renew_locks()
 
-    def reserve(self, spare: int, limits: ReadLimits = DEFAULT_LIMITS) -> bool:
-        """Reserve budget for a map with `spare` bytes that are not needed; return success."""
-        limit = limits.mapped_memory_share * _process_memory() if spare else math.inf
+    def reserve(self, unused_bytes: int, limits: ReadLimits = DEFAULT_LIMITS) -> bool:
+        """Reserve budget for a map in which `unused_bytes` are not needed; return success."""
+        limit = limits.mapped_memory_share * _process_memory() if unused_bytes else math.inf
         with self._room_lock:
-            if self.maps >= limits.most_maps or self.spare + spare > limit:
+            if self.maps >= limits.max_maps or self.unused_bytes + unused_bytes > limit:
                 return False
             self.maps += 1
-            self.spare += spare
+            self.unused_bytes += unused_bytes
             return True
 
-    def release(self, spare: int) -> None:
+    def release(self, unused_bytes: int) -> None:
         """Release the budget of one map."""
         with self._room_lock:
             self.maps -= 1
-            self.spare -= spare
+            self.unused_bytes -= unused_bytes
 
-    def release_with(self, holder: Any, spare: int) -> None:
+    def release_with(self, holder: Any, unused_bytes: int) -> None:
         """Release the budget of one map when `holder` is garbage-collected."""
-        weakref.finalize(holder, self.release, spare).atexit = False
+        weakref.finalize(holder, self.release, unused_bytes).atexit = False
 
     def shared(self, file: FileIO, limits: ReadLimits = DEFAULT_LIMITS) -> mmap.mmap | None:
         """Return the shared map of a whole open file, or None if the budget is exhausted.

@@ -33,10 +33,10 @@ class RangeReader(Protocol):
 class RangeKeeper(RangeReader, Protocol):
     """A reader that can return mapped pages of the file."""
 
-    def keep(self, start: int, stop: int, spare: int) -> Bytes | None:
+    def keep(self, start: int, stop: int, unused_bytes: int) -> Bytes | None:
         """Map a range for as long as its bytes are used, or return None if the budget is exhausted.
 
-        `spare` bytes of it are not needed.
+        `unused_bytes` bytes of it are not needed.
         """
 
     def lend(

@@ -27,7 +27,7 @@ def expect(
     stride: int,
     limits: ReadLimits = DEFAULT_LIMITS,
 ) -> None:
-    """Request parts of a map together, without the gaps between them.
+    """BlockRequest parts of a map together, without the gaps between them.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def expect(
     mapped = mapped_by(buffer)
     if mapped is None or not hasattr(mmap, "MADV_WILLNEED"):
         return
-    least = limits.ahead_least_gap
+    least = limits.ahead_min_gap
     if _narrowest(starts, length, stride, least) < least:
         starts, length = starts[:1], int(starts[-1] - starts[0]) + length
         if length > limits.ahead_short:
@@ -69,7 +69,7 @@ def announce(
     lengths: npt.NDArray[np.int64],
     limits: ReadLimits = DEFAULT_LIMITS,
 ) -> None:
-    """Request parts scattered over a file together, before they are copied.
+    """BlockRequest parts scattered over a file together, before they are copied.
 
     Parameters
     ----------

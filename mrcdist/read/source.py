@@ -31,11 +31,11 @@ from mrcdist.read.protocol import RangeReader
 from mrcdist.read.remote import RemoteReader
 from mrcdist.storage.stored_file import StoredFile
 
-__all__ = ["MrcSource", "Part"]
+__all__ = ["DatasetFile", "MrcSource"]
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetFile:
     """One file of a dataset; most datasets have one.
 
     Attributes
@@ -87,7 +87,7 @@ class MrcSource:
 
     Parameters
     ----------
-    parts : tuple of Part
+    parts : tuple of DatasetFile
         The files, in the order of their frames.
     layout : Layout
     table : ndarray of int, shape ``layout.navigation_shape``, optional
@@ -96,7 +96,7 @@ class MrcSource:
         Thresholds for reading.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[DatasetFile, ...]
     layout: Layout = field(repr=False)
     table: FrameTable | None = field(default=None, repr=False)
     limits: ReadLimits = field(default=DEFAULT_LIMITS, repr=False)
@@ -200,7 +200,7 @@ class MrcSource:
         n_navigation = len(self.layout.navigation_shape)
         frames = self.layout.frames(box[:n_navigation], self.table)
         window = Window(box[n_navigation], box[n_navigation + 1])
-        alike: dict[PixelFormat | None, list[tuple[Part, int]]] = {}
+        alike: dict[PixelFormat | None, list[tuple[DatasetFile, int]]] = {}
         for part, first in self._holding(frames):
             alike.setdefault(part.pixels, []).append((part, first))
         if len(alike) < 2:
@@ -221,7 +221,7 @@ class MrcSource:
 
     def _plan_for(
         self,
-        holding: list[tuple[Part, int]],
+        holding: list[tuple[DatasetFile, int]],
         layout: Layout,
         frames: Frames,
         window: Window,
@@ -238,7 +238,7 @@ class MrcSource:
             readers.append(reader)
         return plan_block(files, layout, frames, window, self.limits), readers
 
-    def _holding(self, frames: Frames) -> list[tuple[Part, int]]:
+    def _holding(self, frames: Frames) -> list[tuple[DatasetFile, int]]:
         """Return the files that contain these frames, each with the number of its first frame."""
         if len(self.parts) == 1 and frames[0] >= 0:
             return [(self.parts[0], 0)]
@@ -295,15 +295,15 @@ def _merging(
     if can.maps:
         # A view is not split.
         return (
-            Merging(can.gap, math.inf, limits.map_piece, 1, limits.shortest_piece),
-            Merging(layout.nbytes, math.inf, layout.nbytes + 1, 1, limits.shortest_piece),
+            Merging(can.gap, math.inf, limits.map_piece, 1, limits.min_piece),
+            Merging(layout.nbytes, math.inf, layout.nbytes + 1, 1, limits.min_piece),
         )
     merging = Merging(
         max_gap=can.gap if settings.max_gap is None else settings.max_gap,
         amplification=settings.amplification,
         max_bytes=settings.sub_range,
         pieces=settings.concurrency,
-        shortest=limits.shortest_piece,
+        shortest=limits.min_piece,
     )
     return merging, merging
 

@@ -53,7 +53,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Location:
-    """Where a file is; picklable, and safe to show.
+    """Location of a file; picklable, and safe to show.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Location:
 
     @property
     def identity(self) -> str:
-        """What tells the file from all others, without secrets: to name data by, not to show."""
+        """Identifier of the file, without secrets: for naming data, not for display."""
         return identity(self.url, self.storage_options)
 
     @property
@@ -280,7 +280,7 @@ class Location:
         )
 
     def _copy_name(self, version: Version) -> str:
-        """What tells a whole copy of one version of the file from all others."""
+        """Identifier of a whole copy of one version of the file."""
         return f"{self.identity} {version}"
 
     def list_siblings(self) -> tuple[str, ...] | None:
@@ -366,7 +366,7 @@ def _options_without(url: str, dropped: tuple[str, ...], options: dict[str, Any]
 
 
 def here(location: Location, start: int | None = None, stop: int | None = None) -> str:
-    """Where something happened: redacted URL, byte range, host."""
+    """Describe where something happened: redacted URL, byte range, host."""
     span = "" if start is None or stop is None else f", bytes {start}-{stop - 1}"
     return f"{location.shown}{span}, host {socket.gethostname()} (pid {os.getpid()})"
 

@@ -1,4 +1,4 @@
-"""Which paths are on network filesystems, where files are read, not mapped."""
+"""Detection of network filesystems, where files are read, not mapped."""
 
 from __future__ import annotations
 

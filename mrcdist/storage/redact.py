@@ -1,4 +1,4 @@
-"""What of URLs, options and other people's messages may be shown: no password, no signature."""
+"""Redaction of passwords and signatures in URLs, options and messages of other libraries."""
 
 from __future__ import annotations
 

@@ -25,11 +25,11 @@ from mrcdist.errors import MrcdistError, ReadError
 from mrcdist.progress import waiting
 from mrcdist.storage.store_errors import (
     causes,
+    describe_status,
     explain_failure,
     explain_status,
     is_final,
     status_of,
-    status_words,
 )
 
 __all__ = ["Attempts", "Refused", "Transient", "answer_error", "is_transient", "retried"]
@@ -113,7 +113,7 @@ def is_transient(error: BaseException) -> bool:
 
 def answer_error(status: int, code: str, shown: str, detail: str = "") -> MrcdistError | Transient:
     """Turn an HTTP status and a store's error code to the error to raise."""
-    said = status_words(status, code, detail)
+    said = describe_status(status, code, detail)
     if not is_final(status, code):
         if status in _RETRIED_STATUSES or status >= 500 or code in _RETRIED_CODES:
             return Transient(said)

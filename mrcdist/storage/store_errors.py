@@ -24,12 +24,12 @@ from mrcdist.errors import (
 
 __all__ = [
     "causes",
+    "describe_status",
     "explain_failure",
     "explain_status",
     "is_final",
     "is_past_end",
     "status_of",
-    "status_words",
 ]
 
 _MISSING_REMEDY = (
@@ -82,7 +82,7 @@ def is_final(status: int, code: str) -> bool:
 
 def explain_status(status: int, code: str, shown: str, detail: str = "") -> MrcdistError:
     """Turn an HTTP status and a store's error code to the error to raise."""
-    said = status_words(status, code, detail)
+    said = describe_status(status, code, detail)
     if status == 412:
         return FileChangedError(
             f"{shown} is no longer the version that was planned for",
@@ -119,7 +119,7 @@ def is_past_end(error: BaseException) -> bool:
     return status is not None and status[0] == 416
 
 
-def status_words(status: int, code: str, detail: str = "") -> str:
+def describe_status(status: int, code: str, detail: str = "") -> str:
     """Return what a store answered, such as "HTTP 403 AccessDenied: no such user"."""
     return (
         f"HTTP {status}"

@@ -1,4 +1,4 @@
-"""Which version of a file: what of a store's answer tells it from all others."""
+"""Version of a file: the part of a store's answer that identifies it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DATE_AND_SIZE = re.compile(r'"?[0-9a-f]{1,8}-([0-9a-f]+)"?')
 
 @dataclass(frozen=True)
 class Version:
-    """Which version of a file was planned for.
+    """Version of a file that a plan was made for.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Version:
         return self.kind not in ("", "dated archive")
 
     def required(self, consistency: str) -> Version:
-        """What of it must still hold when the file is read.
+        """The part of it that must still hold when the file is read.
 
         Parameters
         ----------

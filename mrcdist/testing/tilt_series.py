@@ -20,7 +20,7 @@ from mrcdist.testing.movie import frame_bytes
 
 __all__ = ["Microscope", "write_tilt_series"]
 
-Kind = Literal["FEI2", "SERI"]
+ExtendedHeaderType = Literal["FEI2", "SERI"]
 
 _MODES = {"int16": 1, "uint16": 6}
 
@@ -85,7 +85,7 @@ def write_tilt_series(
     image: Callable[[int], NDArray[Any]],
     *,
     shape: tuple[int, int],
-    kind: Kind = "FEI2",
+    kind: ExtendedHeaderType = "FEI2",
     microscope: Microscope | None = None,
 ) -> None:
     """Write a tilt series, one image at a time.
@@ -122,7 +122,11 @@ def write_tilt_series(
 
 
 def _main_header(
-    count: int, shape: tuple[int, int], kind: Kind, extended: int, microscope: Microscope
+    count: int,
+    shape: tuple[int, int],
+    kind: ExtendedHeaderType,
+    extended: int,
+    microscope: Microscope,
 ) -> bytes:
     """Return a little-endian MRC2014 header of an image stack with square pixels."""
     header = bytearray(1024)

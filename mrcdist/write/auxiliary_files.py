@@ -16,7 +16,7 @@ from mrcdist.write.contents import Contents, in_angstrom
 __all__ = ["SUFFIX", "scan_axes", "sidecar_values", "tilt_text", "with_suffix"]
 
 SUFFIX = "_movie"
-"""What the stem of a movie's name ends in, so that its sidecar is found."""
+"""Ending of the stem of a movie's name, by which its sidecar is found."""
 
 # Reciprocal lengths in nm^-1.
 _PER_NM = {

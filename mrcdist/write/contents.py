@@ -1,4 +1,4 @@
-"""What is to be written: an array, a dict as `read_mrc` returns it, or a HyperSpy signal."""
+"""Data to be written: an array, a dict as `read_mrc` returns it, or a HyperSpy signal."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Contents:
 
     @property
     def sections(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
         return math.prod(self.array.shape[:-2])
 
 

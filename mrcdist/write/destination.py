@@ -1,4 +1,4 @@
-"""Where a file is written to: what a disk, a bucket and any other store have in common."""
+"""The interface of destinations: disks, buckets and other stores."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Destination(Protocol):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the caller should know of how it is written."""
+        """Notes for the caller about how the file is written."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was found there when it was begun."""
+        """State found there when writing began."""
 
     @property
     def date(self) -> str:

@@ -1,4 +1,4 @@
-"""What writing will take, and what was written."""
+"""Estimate of a write, and the report about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["WriteEstimate", "WriteReport"]
 
 @dataclass(frozen=True)
 class WriteReport:
-    """What was written.
+    """Report about a written file.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class WriteReport:
 
 @dataclass(frozen=True)
 class WriteEstimate:
-    """What writing will take; `str()` of it is for reading.
+    """Cost of a write; `str()` of it is for reading.
 
     Attributes
     ----------

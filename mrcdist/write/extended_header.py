@@ -16,7 +16,7 @@ __all__ = ["NewExtendedHeader", "choose_extended_header"]
 
 @dataclass(frozen=True)
 class NewExtendedHeader:
-    """What follows the main header, and what that says of it.
+    """Extended header of a new file, and the fields of the main header that describe it.
 
     Attributes
     ----------

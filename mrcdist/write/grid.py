@@ -1,4 +1,4 @@
-"""Which bytes are written in one piece: a grid of cells over the file, and blocks cut by it.
+"""A grid of cells over the file, each written in one piece, and blocks cut by it.
 
 Each cell is written once, by one task. Bytes of a cell that several blocks share are carried to the
 task that has all of them. What a cell is depends on the store: a part of an S3 upload, a page that
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 __all__ = ["Between", "Grid", "Piece", "block_runs", "join_pieces", "piece_bytes", "split_run"]
 
 Piece = tuple[int, bytes]
-"""Where it begins in the file, and its bytes."""
+"""Its offset in the file, and its bytes."""
 
 Between = Callable[[int, int], memoryview]
 """Returns the bytes of the file from one position up to another."""
@@ -41,7 +41,7 @@ class Grid:
 
     @property
     def cells(self) -> int:
-        """How many there are."""
+        """Number of cells."""
         return 1 + -(-max(self.size - self.first, 0) // self.step)
 
     def number(self, at: int) -> int:

@@ -78,7 +78,7 @@ class LocalDestination:
 
     @property
     def folder(self) -> Path:
-        """Where it is written."""
+        """Path of the folder that the file is made in."""
         return self.path.with_name(f".{self.path.name}.mrcdist-write")
 
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> LocalDestination:
@@ -138,7 +138,7 @@ class LocalDestination:
         return replace(self, date=date)
 
     def _earlier(self) -> dict[str, Any] | None:
-        """What an earlier call has begun; empty where it ended before it had."""
+        """Plan of an earlier call; empty where that call ended before it wrote one."""
         if not self.folder.exists():
             return None
         nothing = {"about": None, "date": "", "mark": ""}

@@ -12,9 +12,9 @@ from mrcdist.format.packed import PACKED_LABEL
 from mrcdist.write.auxiliary_files import scan_axes
 from mrcdist.write.contents import Contents, in_angstrom
 
-__all__ = ["Kind", "kept_labels", "kind_of", "new_header"]
+__all__ = ["ImageKind", "kept_labels", "kind_of", "new_header"]
 
-Kind = Literal["images", "volume", "volumes"]
+ImageKind = Literal["images", "volume", "volumes"]
 _ISPG = {"images": 0, "volume": 1, "volumes": 401}
 
 
@@ -37,7 +37,7 @@ def kept_labels(contents: Contents) -> tuple[str, ...]:
     return tuple(kept[:9])
 
 
-def kind_of(contents: Contents) -> Kind:
+def kind_of(contents: Contents) -> ImageKind:
     """Return volumes where an axis says that sections are a length apart; else images."""
     names = [axis.name for axis in contents.navigation]
     if names and names[-1] == "z" and in_angstrom(contents.navigation[-1])[0] is not None:
@@ -49,7 +49,7 @@ def kind_of(contents: Contents) -> Kind:
 
 
 def new_header(
-    contents: Contents, storage: Storage, kind: Kind, byteorder: ByteOrder, notes: list[str]
+    contents: Contents, storage: Storage, kind: ImageKind, byteorder: ByteOrder, notes: list[str]
 ) -> NewHeader:
     """Return the header of an array, without extended header and labels.
 

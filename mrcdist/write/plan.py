@@ -34,14 +34,14 @@ from mrcdist.write.extended_header import choose_extended_header
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
 from mrcdist.write.mrcz import find_codec, json_header
-from mrcdist.write.new_header import Kind, kept_labels, kind_of, new_header
+from mrcdist.write.new_header import ImageKind, kept_labels, kind_of, new_header
 from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3
 from mrcdist.write.s3_parts import S3Limits, check_joinable, s3_grid
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
 
-__all__ = ["Kind", "WritePlan", "plan_write"]
+__all__ = ["ImageKind", "WritePlan", "plan_write"]
 
 # Records that one task merges: few enough that what they carry fits beside the blocks in memory.
 _FAN_IN = 16
@@ -120,7 +120,7 @@ class WritePlan:
         return own and not stored.packed and self.array.dtype.name == stored.dtype
 
     def _destination(self) -> LocalDestination | S3Destination | None:
-        """Where tasks write to in parallel; None where one of them has to write all."""
+        """Destination for tasks that write in parallel; None where one task has to write all."""
         packed = Grid(self.header.data_offset, 1, 0)  # its size is not known before the end
         if self.location.is_local:
             grid = local_grid(Path(self.location.url), self.header.data_offset, self.nbytes)
@@ -254,7 +254,7 @@ def plan_write(
     contents: Contents,
     *,
     dtype: str | None,
-    kind: Kind | None,
+    kind: ImageKind | None,
     statistics: bool,
     sidecar: Literal["auto"] | bool,
     extended_header: bytes | Sequence[int] | None,

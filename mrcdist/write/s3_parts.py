@@ -23,7 +23,7 @@ _FEWEST_CUTS = 4
 
 @dataclass(frozen=True)
 class S3Limits:
-    """What a store allows, and what is a good size of a part.
+    """Limits of a store, and the preferred size of a part.
 
     Attributes
     ----------

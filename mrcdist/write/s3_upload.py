@@ -272,7 +272,7 @@ _SENDING: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDic
 
 
 class _Body(io.RawIOBase):
-    """What is sent, without a copy of it; tells when a piece of it goes out."""
+    """Body of a request, sent without a copy; reports each piece as it goes out."""
 
     def __init__(self, content: bytes | memoryview, heard: Callable[[], object]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What workers do: write a block, join what blocks share, finish the file."""
+"""Tasks of workers: write a block, join bytes that blocks share, finish the file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHORT = 4096
 
 @dataclass(frozen=True)
 class Job:
-    """What every task of a file needs; picklable and small.
+    """State that every task of a file needs; picklable and small.
 
     Attributes
     ----------

@@ -37,7 +37,7 @@ class Stored:
 
     Attributes
     ----------
-    part : mrcdist.read.source.Part
+    part : mrcdist.read.source.DatasetFile
     payload : bytes
         What its reader gives, from byte 0 on.
     replace, delete : callable

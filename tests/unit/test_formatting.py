@@ -6,11 +6,11 @@ import pytest
 
 from mrcdist.format.axis import Axis
 from mrcdist.formatting import (
-    list_words,
-    position_words,
-    range_words,
-    shape_words,
-    unit_words,
+    format_list,
+    format_position,
+    format_range,
+    format_shape,
+    format_unit,
 )
 
 
@@ -24,7 +24,7 @@ from mrcdist.formatting import (
     ],
 )
 def test_positions_are_told_in_the_axis_own_terms(axis, index, words):
-    assert position_words(axis, index) == words
+    assert format_position(axis, index) == words
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_positions_are_told_in_the_axis_own_terms(axis, index, words):
     ],
 )
 def test_ranges_go_from_the_lowest_position_to_the_highest(axis, words):
-    assert range_words(axis) == words
+    assert format_range(axis) == words
 
 
 @pytest.mark.parametrize(
@@ -51,16 +51,16 @@ def test_ranges_go_from_the_lowest_position_to_the_highest(axis, words):
     ],
 )
 def test_long_lists_of_numbers_are_summarised(values, words):
-    assert list_words(values) == words
+    assert format_list(values) == words
 
 
 @pytest.mark.parametrize(
     ("units", "words"), [("nm", "nm"), ("nm^-1", "nm⁻¹"), ("e/nm^2", "e/nm²"), ("a^b", "a^b")]
 )
 def test_powers_in_units_are_superscripts(units, words):
-    assert unit_words(units) == words
+    assert format_unit(units) == words
 
 
 def test_shapes_are_products():
-    assert shape_words((4, 256, 1)) == "4 × 256 × 1"
-    assert shape_words(()) == "()"
+    assert format_shape((4, 256, 1)) == "4 × 256 × 1"
+    assert format_shape(()) == "()"

@@ -23,7 +23,7 @@ import mrcdist
 from mrcdist.dask_array import to_dask
 from mrcdist.plan.chunks import plan_chunks
 from mrcdist.read.readahead import announce
-from mrcdist.read.source import MrcSource, Part
+from mrcdist.read.source import DatasetFile, MrcSource
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.version import Version, local_version
@@ -306,7 +306,7 @@ def s3_source(navigation_shape, options, table=None, parts=1):
     version = Version(2**40, "etag", '"d41d8cd98f00b204e9800998ecf8427e-1234"')
     return MrcSource(
         tuple(
-            Part(StoredFile(Location(url.format(i), options), version), 1024, count // parts)
+            DatasetFile(StoredFile(Location(url.format(i), options), version), 1024, count // parts)
             for i in range(parts)
         ),
         layout,

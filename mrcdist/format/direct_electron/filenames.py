@@ -229,7 +229,7 @@ def find_companions(movie_name: str, listing: Iterable[str]) -> tuple[Companion,
 
 
 class _Folder:
-    """What a listing says about the acquisitions in it."""
+    """Acquisitions found in a listing."""
 
     def __init__(self, listing: Iterable[str]) -> None:
         self.names = tuple(dict.fromkeys(listing))

@@ -39,7 +39,7 @@ _PIXEL_FORMATS = (keys.INTEGRATED_FORMAT, keys.COUNTED_FORMAT)
 
 @dataclass(frozen=True)
 class Scan:
-    """What the frames of a movie are, one by one.
+    """The order and the meaning of a movie's frames.
 
     Parameters
     ----------
@@ -330,7 +330,7 @@ def _timestamp(sidecar: Sidecar) -> dict[str, str]:
 
 
 def _known(section: dict[str, Any]) -> dict[str, Any]:
-    """What is known and can be told: of an absurd number, the product may be infinite."""
+    """Return the product, or None if a number is unknown or the product is infinite."""
     return {
         key: value
         for key, value in section.items()

@@ -173,7 +173,7 @@ def _header_notes(line: str) -> tuple[str, ...]:
 
 
 def _coordinate(column: str) -> str | None:
-    """Which coordinate a column's name means: "x", "y" or, if it is not clear, None.
+    """Coordinate that a column's name stands for: "x", "y" or, if it is not clear, None.
 
     A scan's lines follow each other along y, and the beam is fast along x.
     """

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
-from mrcdist.format.extended.quantities import Columns, Quantity, convert
+from mrcdist.format.extended.quantities import Columns, PhysicalQuantity, convert
 from mrcdist.warning_notes import Note
 
 __all__ = ["DECODERS", "looks_like_floats"]
 
-_TILT = Quantity("TEM.Stage.tilt_alpha", "reals", limit=360)
+_TILT = PhysicalQuantity("TEM.Stage.tilt_alpha", "reals", limit=360)
 _PIXEL_SIZES = tuple(
-    Quantity(name, "reals", 1e9, above=0, limit=1, unit="m")
+    PhysicalQuantity(name, "reals", 1e9, above=0, limit=1, unit="m")
     for name in ("pixel_size_x", "pixel_size_y")
 )
 _NTH_PIXEL_SIZE = 12

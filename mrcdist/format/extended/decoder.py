@@ -1,4 +1,4 @@
-"""What the registry must know of one kind of extended header."""
+"""The interface between the registry and one kind of extended header."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Decoded", "Decoder", "ExtendedKind", "RecordedScan"]
 
 @dataclass(frozen=True)
 class ExtendedKind:
-    """Which extended header a file has, and what its decoder must know.
+    """Identity of a file's extended header, with everything that its decoder needs.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Decoded(NamedTuple):
 
 
 class RecordedScan(NamedTuple):
-    """What the records say about the scan.
+    """Facts about the scan that the records state.
 
     Attributes
     ----------

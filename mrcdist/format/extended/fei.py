@@ -18,7 +18,7 @@ from mrcfile.dtypes import get_ext_header_dtype
 
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind, RecordedScan
-from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
+from mrcdist.format.extended.quantities import Columns, PhysicalQuantity, convert, doubtful
 from mrcdist.format.header import decode_text
 from mrcdist.warning_notes import Note
 
@@ -36,23 +36,25 @@ _CONVERTED_TWICE = "4.4.0.4981"
 _ANGLES = ("Alpha tilt", "Beta tilt")
 
 _QUANTITIES = (
-    Quantity("TEM.beam_energy", "HT", 1e-3, above=1000, unit="V"),
-    Quantity("TEM.magnification", "Magnification", above=0),
-    Quantity("TEM.camera_length", "Camera length", 1e3, above=0),
-    Quantity("TEM.convergence_angle", "Convergence angle", 1e3, above=0, limit=1, unit="rad"),
-    Quantity("TEM.dwell_time", "Dwell time", above=0),
-    Quantity("TEM.defocus", "Defocus", 1e9, limit=1, unit="m"),
-    Quantity("TEM.dose", "Dose", 1e-20, above=0),
-    Quantity("TEM.Stage.tilt_alpha", "Alpha tilt", limit=360, unit="degrees"),
-    Quantity("TEM.Stage.tilt_beta", "Beta tilt", limit=360, unit="degrees"),
-    Quantity("TEM.Stage.x", "X-Stage", 1e3, limit=1, unit="m"),
-    Quantity("TEM.Stage.y", "Y-Stage", 1e3, limit=1, unit="m"),
-    Quantity("TEM.Stage.z", "Z-Stage", 1e3, limit=1, unit="m"),
-    Quantity("TEM.Detector.Camera.exposure", "Integration time", above=0),
-    Quantity("pixel_size_x", "Pixel size X", 1e9, above=0, limit=1, unit="m"),
-    Quantity("pixel_size_y", "Pixel size Y", 1e9, above=0, limit=1, unit="m"),
-    Quantity("scan_width", "Full scan FOV X", 1e9, above=0, limit=1, unit="m"),
-    Quantity("scan_height", "Full scan FOV Y", 1e9, above=0, limit=1, unit="m"),
+    PhysicalQuantity("TEM.beam_energy", "HT", 1e-3, above=1000, unit="V"),
+    PhysicalQuantity("TEM.magnification", "Magnification", above=0),
+    PhysicalQuantity("TEM.camera_length", "Camera length", 1e3, above=0),
+    PhysicalQuantity(
+        "TEM.convergence_angle", "Convergence angle", 1e3, above=0, limit=1, unit="rad"
+    ),
+    PhysicalQuantity("TEM.dwell_time", "Dwell time", above=0),
+    PhysicalQuantity("TEM.defocus", "Defocus", 1e9, limit=1, unit="m"),
+    PhysicalQuantity("TEM.dose", "Dose", 1e-20, above=0),
+    PhysicalQuantity("TEM.Stage.tilt_alpha", "Alpha tilt", limit=360, unit="degrees"),
+    PhysicalQuantity("TEM.Stage.tilt_beta", "Beta tilt", limit=360, unit="degrees"),
+    PhysicalQuantity("TEM.Stage.x", "X-Stage", 1e3, limit=1, unit="m"),
+    PhysicalQuantity("TEM.Stage.y", "Y-Stage", 1e3, limit=1, unit="m"),
+    PhysicalQuantity("TEM.Stage.z", "Z-Stage", 1e3, limit=1, unit="m"),
+    PhysicalQuantity("TEM.Detector.Camera.exposure", "Integration time", above=0),
+    PhysicalQuantity("pixel_size_x", "Pixel size X", 1e9, above=0, limit=1, unit="m"),
+    PhysicalQuantity("pixel_size_y", "Pixel size Y", 1e9, above=0, limit=1, unit="m"),
+    PhysicalQuantity("scan_width", "Full scan FOV X", 1e9, above=0, limit=1, unit="m"),
+    PhysicalQuantity("scan_height", "Full scan FOV Y", 1e9, above=0, limit=1, unit="m"),
 )
 
 

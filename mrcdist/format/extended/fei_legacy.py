@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.agard import looks_like_floats
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
-from mrcdist.format.extended.quantities import Columns, Quantity, convert, doubtful
+from mrcdist.format.extended.quantities import Columns, PhysicalQuantity, convert, doubtful
 from mrcdist.warning_notes import Note
 
 __all__ = ["DECODERS"]
@@ -44,17 +44,17 @@ _NAMES = (
 )
 
 _QUANTITIES = (
-    Quantity("TEM.beam_energy", "ht", 1e-3, above=1000, unit="V"),
-    Quantity("TEM.magnification", "magnification", above=0),
-    Quantity("TEM.defocus", "defocus", 1e9, limit=1, unit="m"),
-    Quantity("TEM.Stage.tilt_alpha", "a_tilt"),
-    Quantity("TEM.Stage.tilt_beta", "b_tilt"),
-    Quantity("TEM.Stage.x", "x_stage", 1e3, limit=1, unit="m"),
-    Quantity("TEM.Stage.y", "y_stage", 1e3, limit=1, unit="m"),
-    Quantity("TEM.Stage.z", "z_stage", 1e3, limit=1, unit="m"),
-    Quantity("TEM.Detector.Camera.exposure", "exp_time", above=0),
-    Quantity("pixel_size_x", "pixel_size", 1e9, above=0, limit=1, unit="m"),
-    Quantity("pixel_size_y", "pixel_size", 1e9, above=0, limit=1, unit="m"),
+    PhysicalQuantity("TEM.beam_energy", "ht", 1e-3, above=1000, unit="V"),
+    PhysicalQuantity("TEM.magnification", "magnification", above=0),
+    PhysicalQuantity("TEM.defocus", "defocus", 1e9, limit=1, unit="m"),
+    PhysicalQuantity("TEM.Stage.tilt_alpha", "a_tilt"),
+    PhysicalQuantity("TEM.Stage.tilt_beta", "b_tilt"),
+    PhysicalQuantity("TEM.Stage.x", "x_stage", 1e3, limit=1, unit="m"),
+    PhysicalQuantity("TEM.Stage.y", "y_stage", 1e3, limit=1, unit="m"),
+    PhysicalQuantity("TEM.Stage.z", "z_stage", 1e3, limit=1, unit="m"),
+    PhysicalQuantity("TEM.Detector.Camera.exposure", "exp_time", above=0),
+    PhysicalQuantity("pixel_size_x", "pixel_size", 1e9, above=0, limit=1, unit="m"),
+    PhysicalQuantity("pixel_size_y", "pixel_size", 1e9, above=0, limit=1, unit="m"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Which pixel size holds where main header and records differ.
+"""Choice of a pixel size where main header and records differ.
 
 The main header's, as a rule. But FEI's older software left 1 Å there, as a placeholder, and wrote
 the pixel size to the records. IMOD's programs multiply the placeholder when they bin the images,

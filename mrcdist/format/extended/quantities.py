@@ -1,8 +1,8 @@
 """Stored columns to physical quantities, section by section.
 
-The decoders of extended headers say what their columns mean with `Quantity`; this module does the
-arithmetic they share. A value that cannot be used (not marked valid, not finite, beyond what its
-unit allows) becomes NaN, so that whoever looks at a quantity cannot take it for known.
+Decoders of extended headers describe their columns by `PhysicalQuantity`; this module does the
+arithmetic they share. A value that cannot be used (not marked valid, not finite, beyond the limits
+of its unit) becomes NaN, so that nobody takes it for known.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from mrcdist.warning_notes import Note
 
-__all__ = ["Columns", "Quantity", "common", "convert", "doubtful"]
+__all__ = ["Columns", "PhysicalQuantity", "common", "convert", "doubtful"]
 
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array | list[str]]
 
 
-class Quantity(NamedTuple):
-    """How one column becomes a quantity.
+class PhysicalQuantity(NamedTuple):
+    """Conversion of one column to a physical quantity.
 
     Attributes
     ----------
@@ -49,13 +49,13 @@ class Quantity(NamedTuple):
 
 
 def convert(
-    quantity: Quantity, stored: Array, valid: npt.NDArray[np.bool_]
+    quantity: PhysicalQuantity, stored: Array, valid: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
     """Convert a column to its quantity.
 
     Parameters
     ----------
-    quantity : Quantity
+    quantity : PhysicalQuantity
         What the column means.
     stored : ndarray of numbers, shape (n_records,)
         The column.
@@ -94,7 +94,7 @@ def common(values: npt.NDArray[np.float64]) -> float | None:
     return float(known[0])
 
 
-def doubtful(quantity: Quantity, stored: Array, valid: npt.NDArray[np.bool_]) -> str | None:
+def doubtful(quantity: PhysicalQuantity, stored: Array, valid: npt.NDArray[np.bool_]) -> str | None:
     """Say that a column's values cannot be in the unit they should have.
 
     Parameters

@@ -65,7 +65,7 @@ _BY_NAME = {decoder.name: decoder for decoder in DECODERS}
 
 @dataclass(frozen=True, eq=False)
 class ExtendedHeader:
-    """What an extended header says.
+    """Decoded content of an extended header.
 
     Attributes
     ----------

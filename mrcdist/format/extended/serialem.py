@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind
-from mrcdist.format.extended.quantities import Columns, Quantity, convert
+from mrcdist.format.extended.quantities import Columns, PhysicalQuantity, convert
 from mrcdist.warning_notes import Note
 
 __all__ = ["DECODERS"]
@@ -39,11 +39,11 @@ _SCALES = {
 }
 _LARGEST_ANGLE = 180
 _QUANTITIES = (
-    Quantity("TEM.magnification", "magnification", above=0),
-    Quantity("TEM.dose", "exposure_dose", above=0),
-    Quantity("TEM.Stage.tilt_alpha", "tilt_angle"),
-    Quantity("TEM.Stage.x", "stage_x", 1e-3),
-    Quantity("TEM.Stage.y", "stage_y", 1e-3),
+    PhysicalQuantity("TEM.magnification", "magnification", above=0),
+    PhysicalQuantity("TEM.dose", "exposure_dose", above=0),
+    PhysicalQuantity("TEM.Stage.tilt_alpha", "tilt_angle"),
+    PhysicalQuantity("TEM.Stage.x", "stage_x", 1e-3),
+    PhysicalQuantity("TEM.Stage.y", "stage_y", 1e-3),
 )
 
 

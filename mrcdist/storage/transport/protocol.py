@@ -50,7 +50,7 @@ class Transport(Protocol):
     """
 
     filesystem: Any
-    """What it goes through; its requests share a pool of connections."""
+    """Filesystem whose requests share a pool of connections."""
     loop: asyncio.AbstractEventLoop
     parallel: bool
     """Whether several ranges may be fetched at a time."""

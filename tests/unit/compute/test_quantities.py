@@ -18,10 +18,10 @@ from mrcdist.compute import schedule
 from mrcdist.compute.bright_disk import SAMPLED_FRAMES, find_disk, sample
 from mrcdist.compute.detectors import (
     AutoDisk,
-    Everything,
     Mask,
     MaskFile,
     Ring,
+    WholeFrame,
     adf_ring,
     parse_detector,
 )
@@ -59,7 +59,7 @@ class TestParseDetector:
         [
             ("bf", AutoDisk("bf")),
             ("adf", AutoDisk("adf")),
-            ("all", Everything()),
+            ("all", WholeFrame()),
             ("circle:3,4.5,2", Ring(3, 4.5, 0, 2)),
             ("annulus:-1, 4,2,6.5", Ring(-1, 4, 2, 6.5)),
             ("masks/half.npy", MaskFile("masks/half.npy")),
@@ -260,7 +260,7 @@ def detectors(shape):
     rings = st.builds(
         Ring, st.floats(0, shape[0] - 1), st.floats(0, shape[1] - 1), st.just(0), st.floats(1, 9)
     )
-    return st.one_of(st.just(Everything()), masks.map(lambda mask: Mask.of(mask, shape)), rings)
+    return st.one_of(st.just(WholeFrame()), masks.map(lambda mask: Mask.of(mask, shape)), rings)
 
 
 @st.composite
@@ -407,9 +407,9 @@ class TestSchedule:
     def test_numbers_stay_small_for_the_largest_files(self):
         blocks = blocks_of([(1,) * 400, (4,) * 400])
         maps = schedule_maps(blocks)
-        assert (len(maps), sum(map(len, maps))) == (schedule.MOST_PARTS, schedule.MAX_TASKS)
+        assert (len(maps), sum(map(len, maps))) == (schedule.MAX_PARTS, schedule.MAX_TASKS)
         sums = schedule_sum(blocks, block_bytes=2**27, sum_bytes=2**19)
-        assert (len(sums), sum(map(len, sums))) == (schedule.MOST_SUM_PARTS, schedule.MAX_TASKS)
+        assert (len(sums), sum(map(len, sums))) == (schedule.MAX_SUM_PARTS, schedule.MAX_TASKS)
 
     def test_sums_of_large_frames_are_over_many_blocks(self):
         blocks = blocks_of([(4,) * 1000])
@@ -559,7 +559,7 @@ class TestQuantities:
         y = Axis("ky", 4, navigate=False, scale=0.5, offset=-1.0, units="nm^-1")
         x = Axis("kx", 5, navigate=False, scale=-2.0, offset=3.0, units="mrad")
         data = dataset_of(plan, axes=(plan.axes[0], y, x))
-        got = computed(plan, CenterOfMass(Everything()), data)
+        got = computed(plan, CenterOfMass(WholeFrame()), data)
         np.testing.assert_array_equal(got.values, [[-0.5, 0.5, np.nan], [-1.0, 3.0, np.nan]])
         assert (got.names, got.units) == (("y", "x"), ("nm^-1", "mrad"))
         assert got.notes == ("positions without intensity on the detector, which are NaN: 1",)
@@ -572,7 +572,7 @@ class TestQuantities:
         got = computed(plan, MeanPattern())
         np.testing.assert_array_equal(got.values, frames[:4].mean(axis=0))
         assert "4 frames that are there; 2 are missing" in got.notes[0]
-        image = computed(plan, VirtualImage(Everything()))
+        image = computed(plan, VirtualImage(WholeFrame()))
         assert image.values.ravel()[4:].tolist() == [0, 0]
         assert image.notes == ("positions without a frame, which are 0: 2",)
 
@@ -682,7 +682,7 @@ def test_sums_of_large_detectors_are_exact(dtype, shape):
     frames = np.random.default_rng(1).integers(limits.min, limits.max, (4, *shape), dtype, True)
     frames[0], frames[1] = limits.max, limits.min
     y, x = np.indices(shape)
-    for detector in (Everything(), Ring(20, 20, 3, 19), Ring(shape[0] / 2, 1, 0, shape[0])):
+    for detector in (WholeFrame(), Ring(20, 20, 3, 19), Ring(shape[0] / 2, 1, 0, shape[0])):
         inside = whole_weights(detector, shape) == 1
         pixels = frames.astype(np.int64) * inside
         expected = np.array([(pixels * at).sum(axis=(1, 2)) for at in (1, y, x)])
@@ -728,8 +728,8 @@ def test_sums_of_more_frames_than_fit_into_32_bits_are_exact():
 def test_moments_of_wide_frames_do_not_overflow(dtype, value):
     shape = (2, 70_000)
     frames = np.full((1, *shape), value, dtype)
-    got = reduced(sums(Everything(), shape, moments=True), frames)
+    got = reduced(sums(WholeFrame(), shape, moments=True), frames)
     n, along = shape[0] * shape[1], shape[0] * sum(range(shape[1]))
     assert got.tolist() == [[value * n, value * shape[1], value * along]]
-    alone = reduced(sums(Everything(), shape, moments=False), frames)
+    alone = reduced(sums(WholeFrame(), shape, moments=False), frames)
     assert alone.tolist() == [[value * n]]

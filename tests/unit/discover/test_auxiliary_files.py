@@ -15,7 +15,7 @@ from mrcdist.discover.auxiliary_files import (
     SIDECAR,
     TILT_ANGLES,
     AuxiliaryFile,
-    Kind,
+    FileType,
     choose,
 )
 from mrcdist.discover.directory import Directory
@@ -24,7 +24,7 @@ from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Notes
 
 # A kind that no reader knows: one that is found by the name of the data with another ending.
-WORDS = Kind(
+WORDS = FileType(
     "words_file",
     parse=lambda name, raw: (name, raw.decode()),
     find=lambda data, listing: next((n for n in listing if n == f"{data}.words"), None),

@@ -99,10 +99,10 @@ def test_a_small_range_is_read_and_holds_nothing_else(source):
 
 def test_narrow_crops_are_copied(source):
     """Arithmetic on them is faster then, and the pages around them go."""
-    before = POOL.maps, POOL.spare
+    before = POOL.maps, POOL.unused_bytes
     crop = source[:, 8:40, 8:16]
     assert not is_mapped(crop)
-    assert (POOL.maps, POOL.spare) == before
+    assert (POOL.maps, POOL.unused_bytes) == before
     np.testing.assert_array_equal(crop, NUMBERS[:, 8:40, 8:16])
     assert is_mapped(source[:, 8:56, 8:56])
 
@@ -217,10 +217,10 @@ def test_a_read_that_fails_gives_its_room_back(tmp_path, in_a_worker_of):
     path = write_mrc(tmp_path / "any.mrc", NUMBERS)
     source = mrcdist.plan_mrc(path).source
     os.utime(path, (1, 1))
-    before = POOL.maps, POOL.spare
+    before = POOL.maps, POOL.unused_bytes
     with pytest.raises(mrcdist.FileChangedError):
         source[:, 16:32]
-    assert (POOL.maps, POOL.spare) == before
+    assert (POOL.maps, POOL.unused_bytes) == before
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc to count files in")

@@ -69,7 +69,7 @@ def test_source_from_a_map_without_room_for_views_equals_numpy(case):
 
 def in_short_pieces(plan):
     """The source, with no room for maps that stay; it copies a few pages of the file at a time."""
-    limits = ReadLimits(map_piece=64, shortest_piece=64, most_maps=0)
+    limits = ReadLimits(map_piece=64, min_piece=64, max_maps=0)
     return dataclasses.replace(plan.source, limits=limits)
 
 

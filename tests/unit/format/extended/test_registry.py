@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mrcdist.format.extended.quantities import Quantity, common, convert, doubtful
+from mrcdist.format.extended.quantities import PhysicalQuantity, common, convert, doubtful
 from mrcdist.format.extended.registry import (
     ExtendedKind,
     bytes_needed,
@@ -215,7 +215,7 @@ def test_bytes_that_are_no_symmetry_text_are_none():
 
 
 class TestQuantities:
-    LENGTH = Quantity("x", "column", 1e9, above=0, limit=1, unit="m")
+    LENGTH = PhysicalQuantity("x", "column", 1e9, above=0, limit=1, unit="m")
 
     @given(st.lists(st.tuples(st.floats(), st.booleans()), max_size=20))
     def test_quantities_are_known_where_valid_and_possible(self, entries):
@@ -229,7 +229,7 @@ class TestQuantities:
                 assert np.isnan(result)
 
     def test_what_overflows_in_the_new_unit_is_unknown(self):
-        quantity = Quantity("x", "column", 1e3)
+        quantity = PhysicalQuantity("x", "column", 1e3)
         converted = convert(quantity, np.array([1e306, 2.0]), np.array([True, True]))
         np.testing.assert_array_equal(converted, [np.nan, 2000.0])
 
