@@ -44,11 +44,11 @@ class Detector(Protocol):
     """A weight for each pixel of a frame."""
 
     @property
-    def whole(self) -> bool:
+    def has_integer_weights(self) -> bool:
         """Whether all weights are integers, so that sums of integer pixels are exact."""
 
     @property
-    def positive(self) -> bool:
+    def is_nonnegative(self) -> bool:
         """Whether no weight is negative."""
 
     def window(self, shape: FrameShape) -> tuple[range, range]:
@@ -62,8 +62,8 @@ class Detector(Protocol):
 class WholeFrame:
     """A detector that covers the whole frame with weight 1."""
 
-    whole = True
-    positive = True
+    has_integer_weights = True
+    is_nonnegative = True
 
     def window(self, shape: FrameShape) -> tuple[range, range]:
         """Return all rows and columns."""
@@ -94,8 +94,8 @@ class Ring:
     inner: float
     outer: float
 
-    whole = True
-    positive = True
+    has_integer_weights = True
+    is_nonnegative = True
 
     def window(self, shape: FrameShape) -> tuple[range, range]:
         """Return the rows and columns inside the outer circle.
@@ -202,7 +202,7 @@ class Mask:
         return cls(part.copy(), int(rows[0]), int(columns[0]), digest.hexdigest())
 
     @property
-    def whole(self) -> bool:
+    def has_integer_weights(self) -> bool:
         """Whether all weights are integers from -127 to 127."""
         return bool(
             np.all(self.values == np.rint(self.values))
@@ -210,7 +210,7 @@ class Mask:
         )
 
     @property
-    def positive(self) -> bool:
+    def is_nonnegative(self) -> bool:
         """Whether no weight is negative."""
         return bool((self.values >= 0).all())
 

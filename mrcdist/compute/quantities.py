@@ -93,7 +93,7 @@ class VirtualImage:
         """Place the sums."""
         [image] = data.maps(parts, loads[0])
         detector = as_detector(self.detector, data)
-        if image.dtype == np.int64 and data.layout.dtype.kind == "u" and detector.positive:
+        if image.dtype == np.int64 and data.layout.dtype.kind == "u" and detector.is_nonnegative:
             image = image.astype(np.uint64)
         return Result(
             self.title,

@@ -89,7 +89,7 @@ class PixelSums(PerFrame):
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return zeros."""
-        exact = dtype.kind in "iu" and self.detector.whole
+        exact = dtype.kind in "iu" and self.detector.has_integer_weights
         return np.zeros((n_frames, 3 if self.moments else 1), np.int64 if exact else np.float64)
 
     def add(self, result: Array, tile: Tile) -> Array:

@@ -27,10 +27,11 @@ from mrcdist.errors import (
 from mrcdist.format.direct_electron.filenames import (
     find_scan_points,
     find_sidecar,
+    scan_points_candidates,
+    sidecar_candidates,
 )
 from mrcdist.format.direct_electron.scan_points import Points, parse_scan_points
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar
-from mrcdist.format.direct_electron.sidecar_names import scan_points_candidates, sidecar_candidates
 from mrcdist.format.tilt_angles import find_tilt_file, parse_tilts, tilt_file_candidates
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import read_whole

@@ -19,15 +19,13 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.header import IMOD_STAMP
+from mrcdist.format.modes import WRITABLE_MODES
 
 __all__ = ["NewHeader", "Storage", "choose_storage", "encode_header", "encode_pixels"]
 
 Array = npt.NDArray[Any]
 
-# numpy dtype → MODE, where every value fits. Unsigned bytes have no mode of their own in MRC2014.
-_MODES = {
-    "int8": 0, "int16": 1, "float32": 2, "complex64": 4, "uint16": 6, "float16": 12,
-}  # fmt: skip
+# Unsigned bytes have no mode of their own in MRC2014.
 _WIDENED = {"uint8": "uint16", "bool": "int8"}
 
 # MRC2014's marks of statistics that were not determined: DMAX < DMIN, DMEAN below both, RMS < 0.
@@ -91,7 +89,7 @@ def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
         # Flag 1 (signed bytes) is not set; flag 4: the origin has MRC2014's sign.
         return Storage(0, "uint8", imod_flags=4)
     name = _WIDENED.get(name, name)
-    if name not in _MODES:
+    if name not in WRITABLE_MODES:
         lost = {
             "f": "float32 keeps 7 digits and magnitudes up to 3.4e38",
             "c": "complex64 keeps 7 digits",
@@ -103,10 +101,14 @@ def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
             code="dtype-unwritable",
             argument="dtype",
             cause=f"MRC has no mode for it: {lost}",
-            remedy=f"pass dtype, one of {', '.join((*_MODES, 'uint8', 'uint4'))}; a value that "
+            remedy=f"pass dtype, one of {_writable()}; a value that "
             "does not fit is an error, and not changed",
         )
-    return Storage(_MODES[name], name)
+    return Storage(WRITABLE_MODES[name], name)
+
+
+def _writable() -> str:
+    return ", ".join((*WRITABLE_MODES, "uint8", "uint4"))
 
 
 def _named(wanted: Any) -> str:
@@ -118,7 +120,7 @@ def _named(wanted: Any) -> str:
             code="dtype-unwritable",
             argument="dtype",
             cause="numpy knows no such dtype",
-            remedy=f"pass one of {', '.join((*_MODES, 'uint8', 'uint4'))}",
+            remedy=f"pass one of {_writable()}",
         ) from None
 
 

@@ -1,25 +1,63 @@
-"""Pixel modes: the numbers of MODE, and the bytes that pixels of each take."""
+"""Pixel modes: the numbers of MODE, and how the pixels of each are stored.
+
+After MRC2014 (https://www.ccpem.ac.uk/mrc_format/mrc2014.php), IMOD (16 and 101) and the mrcz
+package (7, 8 and the numbers of compressed files).
+"""
 
 from __future__ import annotations
 
-__all__ = ["KNOWN_MODES", "MRCZ_MODES", "pixel_bytes"]
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["KNOWN_MODES", "MRCZ_MODES", "WRITABLE_MODES", "Mode", "pixel_bytes", "pixel_mode"]
+
+
+class Mode(NamedTuple):
+    """Storage of the pixels of one mode.
+
+    Attributes
+    ----------
+    description : str
+    dtype : str
+        numpy name of a stored item.
+    items : int
+        Stored items a pixel.
+    """
+
+    description: str
+    dtype: str
+    items: int = 1
+
+    def __str__(self) -> str:
+        return self.description
+
 
 KNOWN_MODES = {
-    0: "int8 or uint8",
-    1: "int16",
-    2: "float32",
-    3: "complex, two int16",
-    4: "complex64",
-    6: "uint16",
-    12: "float16",
-    16: "RGB, three uint8",
-    101: "unsigned 4-bit, packed",
+    0: Mode("int8 or uint8", "int8"),
+    1: Mode("int16", "int16"),
+    2: Mode("float32", "float32"),
+    3: Mode("complex, two int16", "int16", items=2),
+    4: Mode("complex64", "complex64"),
+    6: Mode("uint16", "uint16"),
+    12: Mode("float16", "float16"),
+    16: Mode("RGB, three uint8", "uint8", items=3),
+    101: Mode("unsigned 4-bit, packed", "uint8"),
 }
-# MRCZ writes 1000 * codec + mode, codecs 1 (blosclz) to 6 (zstd), and has modes 7 (int32) and 8
-# (uint32) of its own.
-MRCZ_MODES = {1000 * codec + mode for codec in range(1, 7) for mode in (*KNOWN_MODES, 7, 8)}
+_ALL_MODES = KNOWN_MODES | {7: Mode("int32", "int32"), 8: Mode("uint32", "uint32")}
 
-_BYTES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 6: 2, 7: 4, 8: 4, 12: 2, 16: 3}
+# MRCZ writes 1000 * codec + mode, codecs 1 (blosclz) to 6 (zstd).
+MRCZ_MODES = {
+    1000 * codec + mode: pixels for codec in range(1, 7) for mode, pixels in _ALL_MODES.items()
+}
+
+WRITABLE_MODES = {KNOWN_MODES[mode].dtype: mode for mode in (0, 1, 2, 4, 6, 12)}
+"""numpy dtype → mode, where every value fits and a pixel is one number."""
+
+
+def pixel_mode(mode: int) -> Mode:
+    """Look up a mode that is known, MRCZ's included."""
+    return _ALL_MODES[mode % 1000]
 
 
 def pixel_bytes(nx: int, ny: int, nz: int, mode: int) -> int:
@@ -34,4 +72,5 @@ def pixel_bytes(nx: int, ny: int, nz: int, mode: int) -> int:
     """
     if mode % 1000 == 101:  # each row is padded to whole bytes
         return (nx + 1) // 2 * ny * nz
-    return nx * ny * nz * _BYTES[mode % 1000]
+    pixels = pixel_mode(mode)
+    return nx * ny * nz * pixels.items * np.dtype(pixels.dtype).itemsize

@@ -11,17 +11,12 @@ import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError
 from mrcdist.format.header import Header
+from mrcdist.format.modes import pixel_mode
 
 __all__ = ["Mode0", "PixelFormat", "pixel_format"]
 
 Mode0 = Literal["int8", "uint8", "uint4"]
 Bytes = npt.NDArray[np.uint8]
-
-_STORED = {
-    1: "i2", 2: "f4", 3: "i2", 4: "c8", 6: "u2", 12: "f2", 16: "u1", 101: "u1",
-    7: "i4", 8: "u4",  # MRCZ's own
-}  # fmt: skip
-_ITEMS = {3: 2, 16: 3}
 
 
 @dataclass(frozen=True)
@@ -147,8 +142,9 @@ def pixel_format(
     if mode == 101 or (mode == 0 and packed):
         return PixelFormat("|u1", packed=True)
     if mode != 0:
-        stored = np.dtype(_STORED[mode]).newbyteorder(header.byteorder).str
-        return PixelFormat(stored, items=_ITEMS.get(mode, 1))
+        pixel = pixel_mode(mode)
+        stored = np.dtype(pixel.dtype).newbyteorder(header.byteorder).str
+        return PixelFormat(stored, items=pixel.items)
     if mode0 is None:
         signed = _signed_by_file(header, sidecar_unsigned)
         mode0 = "int8" if signed else "uint8"

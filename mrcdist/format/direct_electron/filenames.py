@@ -3,7 +3,7 @@
 DE Server names the files of an acquisition after its stem, ``YYYYMMDD_number[_suffix]``::
 
     stem_movie.mrc                        the frames, or in parts stem_0_movie.mrc, stem_1_...
-    stem_info.txt                         the sidecar, see `sidecar_names`
+    stem_info.txt                         the sidecar
     stem_scan_coordinates.csv             the points of a scan that is not a raster
     stem_0_name_calculation.mrc           a virtual image, also stem_virt0_name_calculation.mrc
     stem_ext1_name.mrc                    an external detector's image, also stem_ext1.mrc
@@ -26,13 +26,6 @@ from itertools import pairwise
 from typing import Literal
 
 from mrcdist.errors import MissingFileError
-from mrcdist.format.direct_electron.sidecar_names import (
-    MOVIE_ENDING,
-    NUMBERED_STEM,
-    SCAN_POINTS_ENDING,
-    SIDECAR_ENDING,
-    stem_of,
-)
 
 __all__ = [
     "Companion",
@@ -44,7 +37,16 @@ __all__ = [
     "find_scan_points",
     "find_sidecar",
     "is_numbered",
+    "scan_points_candidates",
+    "sidecar_candidates",
 ]
+
+MOVIE_ENDING = "_movie.mrc"
+SIDECAR_ENDING = "_info.txt"
+SCAN_POINTS_ENDING = "_scan_coordinates.csv"
+
+# A stem with a number after it, the number not being the acquisition's own.
+_NUMBERED_STEM = re.compile(r"(?P<base>\d{8}_\d+(?:_.+)?)_(?P<number>\d+)", re.ASCII | re.DOTALL)
 
 # What follows the stem. A calculation is one word, but for "total_sum" and "centroid_amplitude".
 _VIRTUAL = re.compile(
@@ -94,6 +96,22 @@ def find_scan_points(movie_name: str, listing: Iterable[str]) -> str | None:
     return _Folder(listing).beside(movie_name, SCAN_POINTS_ENDING)
 
 
+def sidecar_candidates(movie_name: str) -> tuple[str, ...]:
+    """Return the names that a movie's sidecar can have, best first.
+
+    For stores that cannot list a directory; where there is a listing, `find_sidecar`
+    knows better. The names are those of the movie's own stem, then of that without the number of a
+    part. A stem is never shortened below ``YYYYMMDD_number``, and only if it begins so. There are
+    none unless `movie_name` ends in ``_movie.mrc``, in capitals or not.
+    """
+    return _candidates(movie_name, SIDECAR_ENDING)
+
+
+def scan_points_candidates(movie_name: str) -> tuple[str, ...]:
+    """Return the names that a list of scan points can have, as `sidecar_candidates` does."""
+    return _candidates(movie_name, SCAN_POINTS_ENDING)
+
+
 def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
     """Return the movies that make up one acquisition, in the order of their frames.
 
@@ -131,7 +149,7 @@ def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
 
 def is_numbered(movie_name: str) -> bool:
     """Whether a movie can be a numbered part of an acquisition, going by its name alone."""
-    return NUMBERED_STEM.fullmatch(stem_of(movie_name, MOVIE_ENDING) or "") is not None
+    return _NUMBERED_STEM.fullmatch(_stem_of(movie_name, MOVIE_ENDING) or "") is not None
 
 
 def find_part_before(movie_names: Sequence[str], listing: Iterable[str] | None) -> str | None:
@@ -239,32 +257,47 @@ class _Folder:
         self.stems = {*self.sidecars, *(home for home in homes if home)}
 
     def _stems(self, ending: str) -> set[str]:
-        return {stem for name in self.names if (stem := stem_of(name, ending)) is not None}
+        return {stem for name in self.names if (stem := _stem_of(name, ending)) is not None}
 
     def part_of(self, movie_name: str) -> str | None:
         """Return the stem of the acquisition of which a movie is a numbered part, if it is one."""
-        stem = stem_of(movie_name, MOVIE_ENDING)
-        numbered = NUMBERED_STEM.fullmatch(stem or "")
+        stem = _stem_of(movie_name, MOVIE_ENDING)
+        numbered = _NUMBERED_STEM.fullmatch(stem or "")
         if stem in self.sidecars or numbered is None or numbered["base"] in self.movies:
             return None
         return numbered["base"]
 
     def acquisition(self, movie_name: str) -> str | None:
         """Return the stem of a movie's acquisition; None for a file that is not a movie."""
-        return self.part_of(movie_name) or stem_of(movie_name, MOVIE_ENDING)
+        return self.part_of(movie_name) or _stem_of(movie_name, MOVIE_ENDING)
 
     def beside(self, movie_name: str, ending: str) -> str | None:
         """Return the listed file with that ending and the movie's stem, or its acquisition's."""
-        for stem in (stem_of(movie_name, MOVIE_ENDING), self.part_of(movie_name)):
-            found = [name for name in self.names if stem and stem_of(name, ending) == stem]
+        for stem in (_stem_of(movie_name, MOVIE_ENDING), self.part_of(movie_name)):
+            found = [name for name in self.names if stem and _stem_of(name, ending) == stem]
             if found:
                 return max(found)  # where the ending comes in both cases, the lower one
         return None
 
 
+def _stem_of(name: str, ending: str) -> str | None:
+    """Return `name` without `ending`, which may be in capitals; None if it ends otherwise."""
+    stem = name[: -len(ending)]
+    return stem if stem and name.lower().endswith(ending) else None
+
+
+def _candidates(movie_name: str, ending: str) -> tuple[str, ...]:
+    stem = _stem_of(movie_name, MOVIE_ENDING)
+    if stem is None:
+        return ()
+    numbered = _NUMBERED_STEM.fullmatch(stem)
+    stems = (stem, numbered["base"]) if numbered else (stem,)
+    return tuple(stem + ending for stem in stems)
+
+
 def _any_part(name: str) -> tuple[str, int | None] | None:
     """Cut a movie's stem in that of its acquisition and its number, which may be missing."""
-    stem = stem_of(name, MOVIE_ENDING)
+    stem = _stem_of(name, MOVIE_ENDING)
     if stem is None:
         return None
     base, _, number = stem.rpartition("_")
@@ -275,7 +308,7 @@ def _any_part(name: str) -> tuple[str, int | None] | None:
 
 
 def _part_number(movie_name: str) -> int:
-    numbered = NUMBERED_STEM.fullmatch(stem_of(movie_name, MOVIE_ENDING) or "")
+    numbered = _NUMBERED_STEM.fullmatch(_stem_of(movie_name, MOVIE_ENDING) or "")
     return int(numbered["number"]) if numbered else 0
 
 

@@ -135,7 +135,7 @@ class TestDetectors:
         np.testing.assert_array_equal(drawn, values)
         assert drawn[rows.start].any()
         assert drawn[:, columns.stop - 1].any()
-        assert mask.positive == (values.min() >= 0)
+        assert mask.is_nonnegative == (values.min() >= 0)
 
     @pytest.mark.parametrize(
         ("mask", "cause"),
@@ -162,7 +162,7 @@ class TestDetectors:
         ("weight", "whole"), [(1, True), (127, True), (128, False), (0.5, False)]
     )
     def test_small_whole_weights_keep_sums_exact(self, weight, whole):
-        assert Mask.of(np.full((2, 2), weight), (2, 2)).whole is whole
+        assert Mask.of(np.full((2, 2), weight), (2, 2)).has_integer_weights is whole
 
     def test_a_ring_beyond_the_frame_is_noticed(self):
         assert not Ring(5, 5, 0, 5.5).reaches_outside((11, 11))
@@ -465,7 +465,7 @@ class TestQuantities:
         frames, chunks, detector = case
         got = computed(self.plan(frames, chunks, memory_file), VirtualImage(detector))
         weights = whole_weights(detector, frames.shape[-2:])
-        signed = frames.dtype.kind == "i" or not detector.positive
+        signed = frames.dtype.kind == "i" or not detector.is_nonnegative
         exact = "float64" if frames.dtype.kind == "f" else "int64" if signed else "uint64"
         assert got.values.dtype == exact
         np.testing.assert_array_equal(got.values, (frames * weights).sum(axis=(-2, -1)))

@@ -11,8 +11,9 @@ from mrcdist.format.direct_electron.filenames import (
     find_parts,
     find_scan_points,
     find_sidecar,
+    scan_points_candidates,
+    sidecar_candidates,
 )
-from mrcdist.format.direct_electron.sidecar_names import scan_points_candidates, sidecar_candidates
 
 DAY = "20241021_00405"
 SUFFIXES = st.sampled_from(
