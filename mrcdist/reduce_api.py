@@ -59,7 +59,7 @@ _TASKS_A_THREAD = 4
 _TASK_BYTES = 4 * 2**30
 
 # Results of the size of a frame that are in this process at a time.
-_MOST_SUMS = 8
+_MAX_SUMS = 8
 
 
 def reduce_frames(
@@ -140,7 +140,7 @@ def reduce_frames(
         # Where a job goes on must not depend on how many threads there are this time.
         bytes_tasks = math.ceil(source.layout.nbytes / _TASK_BYTES)
         limits["max_tasks"] = max(_TASKS_A_THREAD * threads, bytes_tasks)
-        limits["max_sum_parts"] = _MOST_SUMS
+        limits["max_sum_parts"] = _MAX_SUMS
     wanted = {
         name: FrameReduction(each) if callable(each) else each for name, each in results.items()
     }

@@ -34,7 +34,7 @@ from mrcdist.warning_notes import Note, Notes
 __all__ = ["OpenedFile", "open_file", "open_files"]
 
 # Records of tens of thousands of sections; more would make opening a file as slow as reading it.
-_MOST_RECORD_BYTES = 64 * 2**20
+_MAX_RECORD_BYTES = 64 * 2**20
 
 # What gzip's deflate can reach; bzip2 goes beyond with data that are nearly all zeros.
 _LIKELY_RATIO = 1032
@@ -310,13 +310,13 @@ def _read_extended(
         return file.read(HEADER_BYTES + start, HEADER_BYTES + stop)
 
     _, guess = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz)
-    raw = read(0, min(guess, _MOST_RECORD_BYTES))
+    raw = read(0, min(guess, _MAX_RECORD_BYTES))
     _, wanted = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz, first_bytes=raw)
-    stop = min(wanted, _MOST_RECORD_BYTES)
+    stop = min(wanted, _MAX_RECORD_BYTES)
     if stop > guess:
         raw += read(guess, stop)
     decoded = decode_extended(kind, raw, byteorder=header.byteorder, n_sections=header.nz)
-    if wanted <= _MOST_RECORD_BYTES:
+    if wanted <= _MAX_RECORD_BYTES:
         return decoded
     text = f"the records of the first {decoded.n_records} of {header.nz} sections were read"
     return dataclasses.replace(decoded, notes=(*decoded.notes, Note("records-missing", text)))

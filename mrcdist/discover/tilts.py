@@ -24,7 +24,7 @@ TiltFile = AuxiliaryFile[tuple[str, npt.NDArray[np.float64]]]
 _LEAST_TILT_RANGE = 1.0
 
 # A montage of 5 x 5 pieces at 200 tilts has as many sections.
-_MOST_SECTIONS = 5000
+_MAX_SECTIONS = 5000
 
 
 def find_tilts(
@@ -117,4 +117,4 @@ def _look(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSerie
 def _may_be_tilted(header: Header) -> bool:
     """Whether it is worth listing the directory: a volume with a distance of sections is none."""
     measured = header.ispg > 0 and header.pixel_size(2) is not None
-    return 1 < header.nz <= _MOST_SECTIONS and not (measured or 401 <= header.ispg <= 630)
+    return 1 < header.nz <= _MAX_SECTIONS and not (measured or 401 <= header.ispg <= 630)

@@ -18,8 +18,8 @@ ORDER_NAMES = {"<": "little-endian", ">": "big-endian"}
 
 # No camera and no acquisition comes near: 1 TiB a frame, 1 PiB a file. Small numbers whose bytes
 # are reversed are beyond.
-_MOST_FRAME_BYTES = 2**40
-_MOST_DATA_BYTES = 2**50
+_MAX_FRAME_BYTES = 2**40
+_MAX_DATA_BYTES = 2**50
 
 
 def check_byte_order(argument: str, value: object) -> None:
@@ -101,7 +101,7 @@ def _score(raw: bytes, order: ByteOrder, file_size: int | None) -> int:
     if not known or nx <= 0 or ny <= 0 or nz < 0:
         return score
     frame = pixel_bytes(nx, ny, 1, mode)
-    score += 2 * (frame <= _MOST_FRAME_BYTES and frame * nz <= _MOST_DATA_BYTES)
+    score += 2 * (frame <= _MAX_FRAME_BYTES and frame * nz <= _MAX_DATA_BYTES)
     # The sections of MRCZ are compressed.
     exact = nz > 0 and mode in KNOWN_MODES and file_size == 1024 + nsymbt + frame * nz
     return score + 2 * exact

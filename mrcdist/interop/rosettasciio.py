@@ -23,7 +23,7 @@ from mrcdist.plan.tilt_series import TiltSeries
 __all__ = ["axes_dicts", "metadata_dict", "original_metadata_dict", "register_hyperspy"]
 
 _NAME = "mrcdist"
-_MOST_AXES = 8
+_MAX_AXES = 8
 
 # RosettaSciIO's names for the header fields, in header order; from byte 196 on, its layout agrees
 # with MRC2014.
@@ -265,7 +265,7 @@ def register_hyperspy() -> None:
             "file_extensions": [_NAME],
             "default_extension": 0,
             # Signals of images, with any number of navigation axes: (signal, navigation).
-            "writes": [[2, navigation] for navigation in range(_MOST_AXES)],
+            "writes": [[2, navigation] for navigation in range(_MAX_AXES)],
             "non_uniform_axis": True,
             "api": "mrcdist.api",
         }

@@ -22,7 +22,7 @@ SHAPE_REMEDY = (
 )
 
 # Upper limit for a scan that is longer than its file: 16384 × 16384 points.
-_MOST_PLACES = 2**28
+_MAX_PLACES = 2**28
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class MissingFrames:
                 f"the scan of {shape} has {scan.size} points, but the file only "
                 f"{self.announced} frames",
                 code="scan-too-long",
-                cause=f"scans with missing frames can have at most {_MOST_PLACES} points; the "
+                cause=f"scans with missing frames can have at most {_MAX_PLACES} points; the "
                 "sidecar was edited or is damaged",
                 remedy=SHAPE_REMEDY,
             )
@@ -268,7 +268,7 @@ class MissingFrames:
         cause = "every frame needs a place, and no frame may be dropped or invented"
         remedy = f"{SHAPE_REMEDY}; {{allow_truncated=True}} fills missing frames with 0"
         if self._absurd(places):
-            cause = f"scans with missing frames can have at most {_MOST_PLACES} points"
+            cause = f"scans with missing frames can have at most {_MAX_PLACES} points"
             remedy = SHAPE_REMEDY
         raise ArgumentError(
             f"{given} has {places} points, but the file has {self.announced} frames",
@@ -283,7 +283,7 @@ class MissingFrames:
         return places == self.announced or (self.allowed and places > self.announced)
 
     def _absurd(self, places: int) -> bool:
-        return places > max(self.announced, _MOST_PLACES)
+        return places > max(self.announced, _MAX_PLACES)
 
 
 def _bytes_after(more: int, announced: int, frame_bytes: int) -> Note:

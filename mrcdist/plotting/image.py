@@ -33,7 +33,7 @@ _COLOURS = {
 }
 
 # As many pixels along an axis as a screen has.
-_MOST_PIXELS = 1024
+_MAX_PIXELS = 1024
 
 _DPI = 150
 _INK = "#333333"
@@ -127,11 +127,11 @@ def draw_image(
 
 def _thinned(image: Array) -> Array:
     """Leave out rows and columns: the mean of neighbouring phases means nothing."""
-    down, across = (-(-size // _MOST_PIXELS) for size in image.shape)
+    down, across = (-(-size // _MAX_PIXELS) for size in image.shape)
     return image[::down, ::across]
 
 
-def reduced(image: Array, most: int = _MOST_PIXELS) -> Array:
+def reduced(image: Array, most: int = _MAX_PIXELS) -> Array:
     """Average neighbours until an image is no larger than a screen.
 
     Parameters

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 # More lines than a screen has are not seen.
-_MOST_LINES = 1024
+_MAX_LINES = 1024
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def lines_of(layout: Layout, budget: int, reads: int) -> tuple[range, ...]:
     rows = layout.frame_shape[0]
     if layout.frame_bytes <= budget and reads:
         return (range(rows),)
-    lines = min(_MOST_LINES, rows, reads, budget // layout.row_bytes)
+    lines = min(_MAX_LINES, rows, reads, budget // layout.row_bytes)
     return bands(rows, lines, budget // (lines * layout.row_bytes)) if lines > 0 else ()
 
 

@@ -14,7 +14,7 @@ from mrcdist.read_plan import Plan
 
 __all__ = ["axis_words", "summary_lines"]
 
-_MOST_METADATA = 18
+_MAX_METADATA = 18
 
 # As HyperSpy's metadata have them.
 _UNITS = {
@@ -59,9 +59,9 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
         for path, value in metadata_items(metadata)
         if path[0] not in ("General", "Signal") or path[-1] in ("date", "time", "notes")
     ]
-    lines += shown[:_MOST_METADATA]
-    if len(shown) > _MOST_METADATA:
-        lines.append(("", f"and {len(shown) - _MOST_METADATA} more: mrcdist info"))
+    lines += shown[:_MAX_METADATA]
+    if len(shown) > _MAX_METADATA:
+        lines.append(("", f"and {len(shown) - _MAX_METADATA} more: mrcdist info"))
     lines += [("label", label.strip()) for label in header.labels if label.strip()]
     return lines
 

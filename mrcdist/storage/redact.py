@@ -69,7 +69,7 @@ _WITHIN = re.compile(r"^(?:Bearer|Basic|Token) +(.+)|(?:Key|Signature|Password|P
 _LEAST_SECRET = 4
 
 # Secrets of the URLs and options that this process has used, as far as there are not very many.
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 _LEAST_REMEMBERED = 8  # in texts about anything
 _remembered: set[str] = set()
 
@@ -146,7 +146,7 @@ def remember_secrets(url: str, options: Mapping[str, Any]) -> None:
             pairs = (pair.partition("=") for pair in query.split("&"))
             found += [value for name, _, value in pairs if _SECRET_IN_QUERY.search(name)]
             found.append(login.partition(":")[2])
-    if len(_remembered) < _MOST_REMEMBERED:
+    if len(_remembered) < _MAX_REMEMBERED:
         _remembered.update(secret for secret in found if len(secret) >= _LEAST_REMEMBERED)
 
 

@@ -18,7 +18,7 @@ _SHARE = 0.1
 _TELLING = 2**20
 
 _LEAST_GAP = 2**16
-_MOST_GAP = 2**22
+_MAX_GAP = 2**22
 
 
 class Throughput:
@@ -37,7 +37,7 @@ class Throughput:
     @property
     def max_gap(self) -> int:
         """Unwanted bytes that cost less than another request; see `mrcdist.plan.coalesce`."""
-        return int(min(max(self.latency * self.bandwidth, _LEAST_GAP), _MOST_GAP))
+        return int(min(max(self.latency * self.bandwidth, _LEAST_GAP), _MAX_GAP))
 
 
 _throughputs: weakref.WeakKeyDictionary[Any, Throughput] = weakref.WeakKeyDictionary()

@@ -21,7 +21,7 @@ Points = npt.NDArray[np.int64]
 _LARGEST = 2.0**53
 
 # 2 GiB as int64; a scan that needs more is one of few places and very many visits.
-_MOST_PLACES = 2**28
+_MAX_PLACES = 2**28
 
 # Nor may a small file take large memory: 2048 x 2048 places always, larger grids where at least
 # every 64th place is recorded. Sparse scans record 1 to 20 % of theirs.
@@ -207,7 +207,7 @@ def _is_point(line: str) -> bool:
 
 
 def _check_places(places: int, shape: tuple[int, int], n_points: int, *, visits: int) -> None:
-    most = min(_MOST_PLACES, _PLACES_OF_ANY_GRID + _PLACES_OF_A_POINT * n_points)
+    most = min(_MAX_PLACES, _PLACES_OF_ANY_GRID + _PLACES_OF_A_POINT * n_points)
     if places > most:
         raise SidecarError(
             f"a scan of {shape[1]} x {shape[0]} (x, y) points, visited up to {visits} times each,"

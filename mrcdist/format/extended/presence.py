@@ -18,7 +18,7 @@ from mrcdist.warning_notes import Note
 __all__ = ["extended_kind", "presence_bytes", "settle_presence"]
 
 # As much as the largest block of records that is written whatever the number of sections.
-_MOST_BYTES = 2**20
+_MAX_BYTES = 2**20
 _REMEDY = (
     "copy the file again, or compare it with its source; if the data begin at byte 1024, write "
     "NSYMBT = 0 (bytes 92 to 95)"
@@ -47,9 +47,9 @@ def presence_bytes(header: Header) -> int:
     """
     missing = header.missing_bytes
     if missing > 0 and header.nsymbt > 0:
-        return min(header.nsymbt, _MOST_BYTES)
+        return min(header.nsymbt, _MAX_BYTES)
     if missing < 0 and header.nsymbt == 0 and header.exttyp:
-        return min(-missing, _MOST_BYTES)
+        return min(-missing, _MAX_BYTES)
     return 0
 
 
