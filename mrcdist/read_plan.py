@@ -93,7 +93,7 @@ class Plan:
     @property
     def question(self) -> str:
         """Whether a long stack is a scan, and how to read it as one; empty if it is none."""
-        return scan_question(self.layout, self.axes)
+        return scan_question(self.axes)
 
     @property
     def location(self) -> Location:

@@ -11,7 +11,7 @@ from mrcdist.compute.results import Array, Dataset, PartLoader, Result
 from mrcdist.compute.schedule import Part
 from mrcdist.compute.tiles import Reduction
 from mrcdist.errors import ArgumentError
-from mrcdist.format.axis import frames_are_patterns
+from mrcdist.plotting.contrast import frame_contrast
 
 __all__ = ["MaximumPattern", "MeanPattern", "StandardDeviation", "SumPattern"]
 
@@ -129,6 +129,6 @@ def _pattern(title: str, data: Dataset, values: Array) -> Result:
         values,
         data.signal_axes,
         units=("counts per pixel",),
-        contrast="log" if frames_are_patterns(data.axes) else "linear",
+        contrast=frame_contrast(data.axes, values),
         notes=data.missing_note(title),
     )

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.formatting import format_shape
-from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import SHAPE_REMEDY, MissingFrames
 
 __all__ = ["count_places", "guess_scan", "resolve_shape", "scan_question"]
@@ -93,8 +92,13 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
     return tuple(size for size in reversed(sizes) if size != 1) or (1,)
 
 
-def guess_scan(layout: Layout, axes: Sequence[Axis]) -> tuple[int, int] | None:
+def guess_scan(axes: Sequence[Axis]) -> tuple[int, int] | None:
     """Guess the shape of a scan whose frames are a plain stack, from their number alone.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+        Of the whole array.
 
     Returns
     -------
@@ -103,10 +107,11 @@ def guess_scan(layout: Layout, axes: Sequence[Axis]) -> tuple[int, int] | None:
         frames are few or large, have a scan already, or make no rectangle.
     """
     names = [axis.name for axis in axes if axis.navigate]
-    n_frames = layout.n_frames
-    if names not in (["z"], ["time"]) or layout.pixels.components:
+    sides = [axis.size for axis in axes if not axis.navigate]
+    if names not in (["z"], ["time"]) or len(sides) != 2:
         return None
-    if n_frames < max(_LEAST_POINTS, _TIMES_SIDE * max(layout.frame_shape)):
+    n_frames = axes[0].size
+    if n_frames < max(_LEAST_POINTS, _TIMES_SIDE * max(sides)):
         return None
     for y in range(math.isqrt(n_frames), math.isqrt(n_frames // _LONGEST_LINES), -1):
         if n_frames % y == 0:
@@ -114,14 +119,15 @@ def guess_scan(layout: Layout, axes: Sequence[Axis]) -> tuple[int, int] | None:
     return None
 
 
-def scan_question(layout: Layout, axes: Sequence[Axis]) -> str:
+def scan_question(axes: Sequence[Axis]) -> str:
     """Ask whether a long stack is a scan, and say how to read it as one; empty if it is none."""
-    guess = guess_scan(layout, axes)
+    guess = guess_scan(axes)
     if guess is None:
         return ""
     y, x = guess
+    n_frames, *frame = (axis.size for axis in axes)
     return (
-        f"no shape of a scan is known for {layout.n_frames} frames of "
-        f"{format_shape(layout.frame_shape)}: {x} \u00d7 {y}? navigation_shape=({x}, {y}), "
+        f"no shape of a scan is known for {n_frames} frames of "
+        f"{format_shape(frame)}: {x} \u00d7 {y}? navigation_shape=({x}, {y}), "
         f"or --navigation-shape {x},{y}"
     )

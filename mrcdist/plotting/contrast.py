@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Contrast", "colour_norm", "image_limits", "log_limits", "symmetric_limits"]
+from mrcdist.format.axis import Axis, frames_are_patterns
+from mrcdist.plan.navigation_shape import guess_scan
+
+__all__ = [
+    "Contrast",
+    "colour_norm",
+    "frame_contrast",
+    "image_limits",
+    "log_limits",
+    "symmetric_limits",
+]
 
 Array = npt.NDArray[Any]
 
@@ -21,6 +33,69 @@ _DECADES = 2000.0
 
 # Single pixels that are far brighter than all others are defects or the very middle of the beam.
 _ALMOST_ALL = 99.98
+
+# Direct beams are hundreds of times as bright as most of a pattern, images at most ten times as
+# bright in some places as in most; of what is negative, noise around zero is left out.
+_BRIGHT = 20.0
+_FAINT = 0.01
+
+# Places along an axis of a frame that are compared, and pixels along an axis of a place: fewer
+# counts than three in a place are taken for three.
+_MAX_PLACES = 32
+_MIN_SIDE = 3
+_MIN_COUNTS = 3
+
+
+def frame_contrast(axes: Sequence[Axis], image: Array) -> Contrast:
+    """Return the contrast of a frame, or of the mean of frames: logarithmic if it is a pattern.
+
+    Frames are diffraction patterns by their axes, as those of a scan, or as those of a stack so
+    long that it may be a scan. So are those of a stack without a pixel size, if some places are far
+    brighter than most. Images of a sample, as of a tomogram or a tilt series, may be negative, and
+    are not that bright anywhere.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+        Of the whole array.
+    image : ndarray, shape (rows, columns)
+        Real numbers.
+
+    Returns
+    -------
+    {"log", "linear"}
+    """
+    if frames_are_patterns(axes):
+        return "log"
+    signal = [axis for axis in axes if not axis.navigate]
+    if len(signal) == len(axes) or not image.size:
+        return "linear"
+    places, count = _mean_of_places(image)
+    if -places.min() > _FAINT * places.max():
+        return "linear"
+    if guess_scan(axes) is not None:
+        return "log"
+    positive = image[image > 0]
+    # 1 Å a pixel is also what programs write that know no pixel size.
+    calibrated = any(axis.units and not math.isclose(axis.scale, 0.1) for axis in signal)
+    if calibrated or not positive.size:
+        return "linear"
+    few = _MIN_COUNTS * float(positive.min()) / count
+    return "log" if places.max() > _BRIGHT * (float(np.median(places)) + few) else "linear"
+
+
+def _mean_of_places(image: Array) -> tuple[Array, float]:
+    """Return means over small rectangles, without single bright pixels; and pixels in each."""
+    values = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
+    values = np.minimum(values, np.percentile(values, _ALMOST_ALL, method="lower"))
+    count = 1.0
+    for axis, size in enumerate(values.shape):
+        side = max(_MIN_SIDE, -(-size // _MAX_PLACES))
+        starts = np.arange(0, size, side)
+        sizes = np.diff([*starts, size]).reshape((-1, 1) if axis == 0 else (1, -1))
+        values = np.add.reduceat(values, starts, axis) / sizes
+        count *= side
+    return values, count
 
 
 def colour_norm(image: Array, contrast: Contrast, limits: tuple[float, float] | None = None) -> Any:
@@ -65,12 +140,12 @@ def image_limits(*images: Array) -> tuple[float, float]:
     return (low, high) if low < high else (low - width, high + width)
 
 
-def log_limits(pattern: Array) -> tuple[float, float] | None:
-    """Return the limits of a logarithmic scale that suits a diffraction pattern.
+def log_limits(*patterns: Array) -> tuple[float, float] | None:
+    """Return the limits of a logarithmic scale that suits a diffraction pattern, or several alike.
 
     Parameters
     ----------
-    pattern : ndarray
+    *patterns : ndarray
         Real numbers.
 
     Returns
@@ -79,7 +154,7 @@ def log_limits(pattern: Array) -> tuple[float, float] | None:
         ``0 < low < high``; at most 2000 times apart, and low is below the faintest positive value
         or that limit. None where too little is positive, or all that is has one value.
     """
-    values = _finite(pattern)
+    values = np.concatenate([_finite(pattern) for pattern in patterns])
     positive = values[values > 0]
     if positive.size < max(values.size // 1000, 2) or positive.min() == positive.max():
         return None

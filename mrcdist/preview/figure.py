@@ -8,7 +8,7 @@ from typing import Any
 
 from mrcdist.compute.detectors import Ring
 from mrcdist.formatting import figure_text
-from mrcdist.plotting.contrast import image_limits
+from mrcdist.plotting.contrast import image_limits, log_limits
 from mrcdist.plotting.image import colour_bar, draw_image, extents, new_figure
 from mrcdist.preview.panels import Panel
 from mrcdist.printable import printable
@@ -100,7 +100,9 @@ def _draw_planes(figure: Any, panels: Sequence[Panel]) -> None:
     grid = figure.add_gridspec(
         2, 2, width_ratios=(across, width - across), height_ratios=(down, height - down)
     )
-    limits = image_limits(*(panel.image for panel in panels))
+    images = [panel.image for panel in panels]
+    limits = log_limits(*images) if section.contrast == "log" else None
+    limits = limits or image_limits(*images)
     for panel, where in ((section, (0, 0)), (along_row, (1, 0)), (along_column, (0, 1))):
         place = figure.add_subplot(grid[where])
         image = _draw_panel(place, panel, fontsize=8, limits=limits)

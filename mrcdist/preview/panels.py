@@ -14,7 +14,7 @@ from mrcdist.compute.detectors import Detector, Ring, WholeFrame, adf_ring
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.formatting import format_position
-from mrcdist.plotting.contrast import Contrast
+from mrcdist.plotting.contrast import Contrast, frame_contrast
 from mrcdist.preview.reading import (
     PixelsRead,
     frames_of_grid,
@@ -164,16 +164,19 @@ def volume_panels(
         axis=1,
     )
     at = {axis.name: position for axis, position in zip(axes, sample.at, strict=True)}
+    middle = _lines(pixels, section, sample.section)
+    contrast = frame_contrast(axes, middle)
 
     def panel(image: Array, rows: Axis, columns: Axis, cut: Axis, sparse: str = "") -> Panel:
         name = f"{rows.name}{columns.name}"
         title = f"{name} at {format_position(cut, at[cut.name])}{sparse}"
-        return Panel(name, title, image, rows, columns, cuts=(at[rows.name], at[columns.name]))
+        cuts = (at[rows.name], at[columns.name])
+        return Panel(name, title, image, rows, columns, contrast, cuts=cuts)
 
     lines = len(sample.column_rows)
     step = f" and {down.size // lines} rows" if lines > 1 else ""
     return (
-        panel(_lines(pixels, section, sample.section), down, across, depth),
+        panel(middle, down, across, depth),
         panel(along_row, depth, across, down, _sparse_words(sample.along_row, "")),
         panel(along_column, down, depth, across, _sparse_words(sample.along_column, step)),
     )
@@ -184,25 +187,31 @@ def _sparse_words(sections: range, rows: str) -> str:
 
 
 def image_panels(
-    sample: ImagesSample, pixels: PixelsRead, axes: Sequence[Axis], *, reciprocal: bool
+    sample: ImagesSample, pixels: PixelsRead, axes: Sequence[Axis]
 ) -> tuple[Panel, ...]:
     """Make a panel of each frame; of a single complex one magnitude and phase.
 
-    `axes` are those of the whole array; `reciprocal` frames are logarithmic.
+    `axes` are those of the whole array. Patterns and complex numbers are logarithmic.
     """
     navigation = [axis for axis in axes if axis.navigate]
     down, across, *components = (axis for axis in axes if not axis.navigate)
-    contrast: Contrast = "rgb" if components else "log" if reciprocal else "linear"
+    images = [_lines(pixels, frame, sample.bands) for frame in sample.frames]
+    first = pixels.rows(sample.frames[0], sample.bands[0])
+    contrast: Contrast = (
+        "rgb"
+        if components
+        else "log"
+        if first.dtype.kind == "c"
+        else frame_contrast(axes, mean_frame(images))
+    )
     panels = []
     shape = [axis.size for axis in navigation]
-    for frame, at in zip(sample.frames, sample.positions, strict=True):
+    for image, at in zip(images, sample.positions, strict=True):
         position = np.unravel_index(at, shape) if navigation else ()
         words = ", ".join(
             format_position(axis, int(i)) for axis, i in zip(navigation, position, strict=True)
         )
-        lines = _lines(pixels, frame, sample.bands)
-        panels.append(Panel("frame", words, lines, down, across, contrast))
-    first = pixels.rows(sample.frames[0], sample.bands[0])
+        panels.append(Panel("frame", words, image, down, across, contrast))
     if len(panels) == 1 and first.dtype.kind == "c":
         # Neighbouring phases have no mean: of a band the first row stands for all.
         rows = [pixels.rows(sample.frames[0], band)[:1] for band in sample.bands]

@@ -95,7 +95,7 @@ class Preview:
         if isinstance(self.sample, VolumeSample):
             return volume_panels(self.sample, pixels, axes[-3:])
         assert isinstance(self.sample, ImagesSample)  # noqa: S101 there are no others
-        return image_panels(self.sample, pixels, axes, reciprocal=self.view.reciprocal)
+        return image_panels(self.sample, pixels, axes)
 
     def figure(self, panels: tuple[Panel, ...]) -> Any:
         """Draw the images and what the header says, as a figure of matplotlib's."""
@@ -180,7 +180,7 @@ def _find_image(plan: Plan, view: View, budget: int) -> tuple[_ScanImage | None,
             own = make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
             if own.layout.frame_shape != shape or own.layout.nbytes == 0:
                 continue
-            still = View("images", (), reciprocal=False)
+            still = View("images", ())
             sample = choose_sample(own.layout, still, _limits(own, budget // 4), max_images=1)
         except MrcdistError as error:
             # The server may still be writing it; the movie's own data are none the worse.
@@ -193,6 +193,6 @@ def _find_image(plan: Plan, view: View, budget: int) -> tuple[_ScanImage | None,
 
 def _read_image(image: _ScanImage, plan: Plan, view: View, progress: Progress) -> Panel:
     pixels = read_pieces(in_file_order(image.plan.source), image.sample.pieces, progress)
-    [panel] = image_panels(image.sample, pixels, image.plan.axes, reciprocal=False)[:1]
+    [panel] = image_panels(image.sample, pixels, image.plan.axes)[:1]
     y, x = (plan.axes[axis] for axis in view.plane)
     return Panel("image", f"{image.name}, from {image.plan.location.name}", panel.image, y, x)

@@ -216,7 +216,7 @@ def _of_source(
     location = part.file.location
     stored = [f"--storage-option={pair}" for pair in public_options(location.storage_options)]
     limits = PreviewBudget(budget, whole=True, stream=part.compression is not None)
-    scan = View("scan", plane, reciprocal=True)
+    scan = View("scan", plane)
     sample = choose_sample(source.layout, scan, limits, table=source.table)
     if not isinstance(sample, ScanSample):
         raise ArgumentError(

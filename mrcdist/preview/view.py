@@ -29,13 +29,10 @@ class View:
     plane : tuple of int
         Of a scan: the positions of (y, x) among the navigation axes. Of a volume: that of the
         sections' axis. Of images: none.
-    reciprocal : bool
-        Frames are diffraction patterns or transforms, which want logarithmic contrast.
     """
 
     kind: ViewKind
     plane: tuple[int, ...]
-    reciprocal: bool
 
 
 def choose_view(
@@ -76,7 +73,7 @@ def choose_view(
     sections = sections and not reciprocal and not colours
     if view is None:
         measured = sections and (navigation[-1].units is None) == (signal[0].units is None)
-        measured = measured and guess_scan(layout, axes) is None
+        measured = measured and guess_scan(axes) is None
         view = "scan" if plane is not None else "volume" if measured and ispg > 0 else "images"
     elif not {"scan": plane is not None, "volume": sections, "images": True}[view]:
         there = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
@@ -88,5 +85,5 @@ def choose_view(
             remedy='use view "images", or give the scan\'s shape with {navigation_shape}',
         )
     if view == "scan" and plane is not None:
-        return View(view, plane, reciprocal)
-    return View(view, (len(navigation) - 1,) if view == "volume" else (), reciprocal)
+        return View(view, plane)
+    return View(view, (len(navigation) - 1,) if view == "volume" else ())

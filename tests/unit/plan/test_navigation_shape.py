@@ -11,17 +11,14 @@ from click.testing import CliRunner
 import mrcdist
 from mrcdist.cli import main
 from mrcdist.format.axis import Axis
-from mrcdist.format.pixels import PixelFormat
-from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import guess_scan
 from tests.support.mrc_files import mrc_bytes
 
 
 def guess(n_frames: int, side: int, name: str = "z") -> tuple[int, int] | None:
-    layout = Layout(PixelFormat("<u2"), (side, side), (n_frames,), n_frames)
     axes = [Axis(name, n_frames, navigate=True)]
     axes += [Axis(axis, side, navigate=False) for axis in "yx"]
-    return guess_scan(layout, axes)
+    return guess_scan(axes)
 
 
 @pytest.mark.parametrize(

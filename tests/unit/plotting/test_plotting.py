@@ -11,18 +11,25 @@ from hypothesis import strategies as st
 from matplotlib.colors import LogNorm
 from matplotlib.offsetbox import AnchoredOffsetbox
 
-from mrcdist import plan_mrc
+from mrcdist import plan_mrc, reduce_frames
 from mrcdist.batch.picture import result_figure
 from mrcdist.compute.results import Result
 from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
-from mrcdist.plotting.contrast import colour_norm, image_limits, log_limits, symmetric_limits
+from mrcdist.plotting.contrast import (
+    colour_norm,
+    frame_contrast,
+    image_limits,
+    log_limits,
+    symmetric_limits,
+)
 from mrcdist.plotting.image import draw_image, extents, new_figure, reduced
 from mrcdist.plotting.scale_bar import round_length
 from mrcdist.preview.figure import preview_figure
 from mrcdist.preview.preview import plan_preview
+from mrcdist.reduce_api import MeanPattern
 from mrcdist.testing.acquisition import write_acquisition
 from mrcdist.testing.specimen import crystal_frames
-from tests.support.mrc_files import counting, mrc_bytes
+from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
 
 def axes_of(shape, units=("nm", "nm"), scales=(0.5, 2.0)):
@@ -255,3 +262,62 @@ class TestLabels:
         ]
         assert title == "a$b$.mrc"
         assert "tilt $\\frac$ \\x1b[2J" in lines
+
+
+def crystal(n_frames, side=48):
+    """Patterns of a crystal: a bright disk, and single counts around it."""
+    frame = crystal_frames((1, n_frames), (side, side))
+    return np.stack([frame(i) for i in range(n_frames)])
+
+
+def counted(rate, dtype="<u2"):
+    """Images of a camera that counts electrons, evenly lit."""
+    return np.random.default_rng(1).poisson(rate, (6, 96, 96)).astype(dtype)
+
+
+def with_hot_pixels(images):
+    images[:, 17, (3, 80)] = 60_000
+    return images
+
+
+def tomogram():
+    """Noise around zero with a gold bead."""
+    volume = np.random.default_rng(2).normal(0, 10, (6, 96, 96)).astype("<f4")
+    volume[:, 40:46, 50:56] += 300
+    return volume
+
+
+STACKS = {
+    "patterns": (crystal(6), {}, "log"),
+    "patterns of floats": (crystal(6).astype("<f4"), {}, "log"),
+    "patterns with the space group of a volume": (crystal(6), {"ispg": 1}, "log"),
+    "patterns of 1 Å a pixel, a placeholder": (crystal(6), {"cell": (48, 48, 6)}, "log"),
+    "long stack": (crystal(1200, 16), {"cell": (30, 30, 0)}, "log"),
+    "long stack that is negative": (-crystal(1200, 16).astype("<i2"), {}, "linear"),
+    "bright particles with a pixel size": (crystal(6), {"cell": (96, 96, 0)}, "linear"),
+    "movie": (counted(8), {}, "linear"),
+    "movie of a few electrons": (counted(0.02), {}, "linear"),
+    "movie with hot pixels": (with_hot_pixels(counted(1)), {}, "linear"),
+    "tomogram": (tomogram(), {"ispg": 1}, "linear"),
+    "blank images": (np.zeros((6, 24, 24), "<u2"), {}, "linear"),
+}
+
+
+@pytest.mark.parametrize("kind", STACKS)
+def test_patterns_of_a_stack_are_logarithmic_in_a_preview_and_in_a_mean(tmp_path, kind):
+    stack, header, contrast = STACKS[kind]
+    path = write_mrc(tmp_path / "stack.mrc", stack, **header)
+    look = plan_preview(plan_mrc(path))
+    panels = look.panels()
+    assert {panel.contrast for panel in panels} == {contrast}
+    mean = reduce_frames(path, {"mean": MeanPattern()}, progress=False)["mean"]
+    assert mean.contrast == contrast
+    for figure in (look.figure(panels), result_figure(mean)):
+        images = [image for place in figure.axes for image in place.images]
+        # A frame without counts has no logarithms.
+        assert any(isinstance(image.norm, LogNorm) for image in images) == (contrast == "log")
+
+
+def test_one_image_alone_is_linear():
+    axes = [Axis(name, 48, navigate=False) for name in "yx"]
+    assert frame_contrast(axes, crystal(1)[0]) == "linear"

@@ -29,9 +29,9 @@ from mrcdist.preview.sample import (
 )
 from mrcdist.preview.view import View, choose_view
 
-SCAN = View("scan", (0, 1), reciprocal=True)
-VOLUME = View("volume", (0,), reciprocal=False)
-IMAGES = View("images", (), reciprocal=False)
+SCAN = View("scan", (0, 1))
+VOLUME = View("volume", (0,))
+IMAGES = View("images", ())
 
 
 def layout_of(shape, stored="<u2", present=None):
@@ -167,7 +167,7 @@ def test_scans_with_large_frames_show_rows_through_the_middle():
 def test_other_axes_of_a_scan_than_y_and_x_stay_at_their_first_point():
     shape = (3, 4, 5, 2, 2, 2)  # repeat, y, x, point repeat
     layout = layout_of(shape)
-    choice = choose_sample(layout, View("scan", (1, 2), reciprocal=True), PreviewBudget(10**6))
+    choice = choose_sample(layout, View("scan", (1, 2)), PreviewBudget(10**6))
     expected = np.arange(120).reshape(shape[:4])[0, :, :, 0]
     np.testing.assert_array_equal(choice.frames, expected)
 
@@ -213,7 +213,7 @@ def test_image_panels_are_frames_or_means_of_their_bands(shape, budget):
     assert isinstance(choice, ImagesSample)
     assert sorted(set(choice.frames)) == list(choice.frames)
     taken = taken_from(stack, choice.pieces)
-    panels = image_panels(choice, taken, axes_of(shape, "zyx"), reciprocal=False)
+    panels = image_panels(choice, taken, axes_of(shape, "zyx"))
     assert [panel.title for panel in panels] == [f"z {i} of {shape[0]}" for i in choice.frames]
     for frame, panel in zip(choice.frames, panels, strict=True):
         np.testing.assert_allclose(panel.image, lines_of_frame(stack[frame], choice.bands))
