@@ -2,12 +2,15 @@
 """Set up and run: `python3 run.py demo` or `python3 run.py test`.
 
     python3 run.py demo [--size-mib N] [--workers N] [--output FOLDER]
-    python3 run.py test [--unit] [arguments of pytest]
+    python3 run.py test [--quick | --lowest | arguments of pytest]
+    python3 run.py package
 
-Both install this checkout into `.venv` next to this file; they require Python 3.11 or newer.
-`test` runs ruff, mypy and pytest; with arguments, only pytest. `--unit` runs only the unit tests,
-in parallel and with fewer hypothesis examples: under a minute on two cores. What needs zarr 3, with
-which HyperSpy cannot be installed, is in `tests/zarr3` and runs in `.venv-zarr3`.
+All install this checkout into `.venv` next to this file; they require Python 3.11 or newer.
+`test` runs ruff, mypy and pytest; with arguments, only pytest. `--quick` runs only the unit tests,
+in parallel and with fewer hypothesis examples: under a minute on two cores. `--lowest` runs unit
+and conformance tests with the lowest versions that pyproject.toml allows, in `.venv-lowest`. What
+needs zarr 3, with which HyperSpy cannot be installed, is in `tests/zarr3`, in `.venv-zarr3`.
+`package` builds wheel and sdist in `build/package/dist` and tries them in an empty environment.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,9 +27,10 @@ OLDEST = (3, 11)
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 ZARR3 = HERE / ".venv-zarr3"
+LOWEST = HERE / ".venv-lowest"
 
 _TWO_AT_A_TIME = ("pytest", "--numprocesses=2", "--dist=worksteal")
-_UNIT = (
+_QUICK = (
     *("pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"),
     *("--hypothesis-profile=quick", "tests/unit"),
 )
@@ -45,23 +50,42 @@ _BY_FILE = (
 # The slowest tests first: short ones at the end keep both processes busy.
 _SLOWEST = ("tests/docs", "tests/integration")
 _ZARR3 = "tests/zarr3"
+_LOWEST = ("pytest", "--hypothesis-profile=quick", "tests/unit", "tests/conformance")
+_PACKAGE = "release/check_package.py"
+# Servers of the tests: the program that is looked for.
+_SERVERS = {
+    "radosgw (S3)": "radosgw",
+    "nginx": "nginx",
+    "Slurm": "slurmctld",
+    "network namespaces": "ip",
+    "chromium": "chromium",
+}
 
 
 def main(arguments: list[str]) -> int:
     """Run a command and return its exit status, or print the usage."""
     command, *rest = arguments or ["help"]
-    if command not in ("demo", "test"):
+    if command not in ("demo", "package", "test"):
         print(__doc__)
         return 0 if command in ("help", "-h", "--help") else 2
-    install(command)
     if command == "demo":
+        install("demo", f"{HERE}[demo]")
         return run("-m", "demo", *rest, cwd=HERE)
-    if rest[:1] == ["--unit"]:
-        return run("-m", *_UNIT, *rest[1:], cwd=HERE)
+    if command == "package":
+        install_group("release")
+        return run(_PACKAGE, *rest, cwd=HERE)
+    if not rest:
+        print(announcement(), flush=True)
+    if rest[:1] == ["--lowest"]:
+        install_group("test", LOWEST, "--resolution", "lowest-direct")
+        return run("-m", *_LOWEST, *rest[1:], cwd=HERE, venv=LOWEST)
+    install_group("test")
+    if rest[:1] == ["--quick"]:
+        return run("-m", *_QUICK, *rest[1:], cwd=HERE)
     if not rest:
         return check_all()
     if any(_ZARR3 in word for word in rest):
-        install("test-zarr3", ZARR3)
+        install_group("test-zarr3", ZARR3)
         return run("-m", "pytest", *rest, cwd=HERE, venv=ZARR3)
     return run("-m", "pytest", *rest, cwd=HERE)
 
@@ -85,28 +109,46 @@ def check_all() -> int:
             *_BY_FILE,
         ),
         "pytest, one at a time": ("pytest", "--durations=15", *_ALONE),
+        "package": (_PACKAGE,),
         "pytest with zarr 3": ("pytest", _ZARR3, "--hypothesis-profile=quick"),
     }
-    install("test-zarr3", ZARR3)
+    install_group("test-zarr3", ZARR3)
     failed = []
     for name, words in checks.items():
         print(f"\n== {name}", flush=True)
-        if run("-m", *words, cwd=HERE, venv=ZARR3 if _ZARR3 in words else VENV):
+        how = () if words[0].endswith(".py") else ("-m",)
+        if run(*how, *words, cwd=HERE, venv=ZARR3 if _ZARR3 in words else VENV):
             failed.append(name)
     print("\n" + (f"failed: {', '.join(failed)}" if failed else "all checks passed"))
     return 1 if failed else 0
 
 
-def install(extra: str, venv: Path = VENV) -> None:
+def announcement() -> str:
+    """Say how long all tests take and which servers they found, before anything else happens."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    found = {name: bool(shutil.which(program, path=path)) for name, program in _SERVERS.items()}
+    text = "all tests: half an hour or more on two cores (--quick: a minute); found: "
+    text += ", ".join(name for name in found if found[name]) or "no servers"
+    absent = ", ".join(name for name in found if not found[name])
+    return text + (f"; not found, their tests are skipped: {absent}" if absent else "")
+
+
+def install_group(group: str, venv: Path = VENV, *options: str) -> None:
+    """Install this checkout with a dependency group of pyproject.toml."""
+    project = HERE / "pyproject.toml"
+    install(group, str(HERE), "--group", f"{project}:{group}", *options, venv=venv)
+
+
+def install(name: str, *requirements: str, venv: Path = VENV) -> None:
     """Create the environment if needed, and update it if pyproject.toml has changed."""
     if not python_of(VENV).exists():
         make_venv()
-    stamp = venv / f"installed-{extra}"
+    stamp = venv / f"installed-{name}"
     wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + bytes(str(HERE), "utf-8"))
-    if stamp.exists() and stamp.read_text() == wanted.hexdigest():
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted.hexdigest():
         return
     print(
-        f"installing mrcdist[{extra}] into {venv}; the first time takes a minute or two", flush=True
+        f"installing mrcdist ({name}) into {venv}; the first time takes a minute or two", flush=True
     )
     # An interrupted installation must not be mistaken for a complete one next time.
     stamp.unlink(missing_ok=True)
@@ -126,12 +168,12 @@ def install(extra: str, venv: Path = VENV) -> None:
     if (
         run(*pip)
         or (not python_of(venv).exists() and run(*new))
-        or run(*uv, "--editable", f"{HERE}[{extra}]")
+        or run(*uv, "--editable", *requirements)
     ):
         sys.exit(
             f"error: installation failed, see above; if {venv} is broken, delete it and run again"
         )
-    stamp.write_text(wanted.hexdigest())
+    stamp.write_text(wanted.hexdigest(), encoding="utf-8")
 
 
 def make_venv() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mrcdist import config as _config  # noqa: F401  installs the defaults in dask's configuration
 
 if TYPE_CHECKING:
+    __version__: str
     from mrcdist.api import file_reader, plan_mrc, read_mrc
     from mrcdist.errors import (
         AccessDeniedError,
@@ -84,8 +85,6 @@ __all__ = [
     "write_references",
     "zarr_store",
 ]
-__version__ = "0.1.0"
-
 # The modules of the public names that are not errors.
 _MODULES = {
     "Browser": "mrcdist.preview.browser",
@@ -117,13 +116,27 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name, once."""
-    if name not in __all__:
+    value: Any
+    if name == "__version__":
+        value = _installed_version()
+    elif name in __all__:
+        value = getattr(importlib.import_module(_MODULES.get(name, "mrcdist.errors")), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES.get(name, "mrcdist.errors")), name)
     globals()[name] = value
     return value
 
 
+def _installed_version() -> str:
+    """Return the version of pyproject.toml, as it was installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(__name__)
+    except PackageNotFoundError:  # on the path, not installed
+        return "0+unknown"
+
+
 def __dir__() -> list[str]:
     """Return the public names, loaded or not."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
