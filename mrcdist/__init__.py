@@ -6,10 +6,14 @@ sources, imports no viewer and no command line.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from mrcdist.startup_interrupt import end_on_interrupt as _end_on_interrupt
 
-from mrcdist import config as _config  # noqa: F401  installs the defaults in dask's configuration
+_end_on_interrupt()  # before all other imports, which take a while
+
+import importlib  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+from mrcdist import config as _config  # noqa: E402, F401  installs dask's defaults
 
 if TYPE_CHECKING:
     __version__: str

@@ -16,6 +16,7 @@ import click
 from mrcdist.cli.console import Unwritable, console, print_error, say
 from mrcdist.cli.signals import Terminated
 from mrcdist.errors import MrcdistError
+from mrcdist.startup_interrupt import raise_on_interrupt
 
 __all__ = ["main"]
 
@@ -46,6 +47,7 @@ class _Group(click.Group):
         if not options.get("standalone_mode", True):
             return run()
         try:
+            raise_on_interrupt()
             with console():
                 status = self._status_of(run)
         except KeyboardInterrupt:  # where click does not catch it

@@ -20,7 +20,10 @@ LAYERS = (
     ("discover", "read"),
     ("storage", "plan"),
     ("format", "formatting"),
-    ("cluster_memory", "config", "progress", "stats", "errors", "warning_notes", "printable"),
+    (
+        *("cluster_memory", "config", "progress", "stats", "errors", "warning_notes", "printable"),
+        "startup_interrupt",
+    ),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 
