@@ -27,6 +27,7 @@ __all__ = [
     "Header",
     "decode_text",
     "parse_header",
+    "require_map",
 ]
 
 Triple = tuple[int, int, int]
@@ -206,7 +207,7 @@ def parse_header(
     _require_shape(raw, nx, ny, nz, mode, nsymbt, has_map=has_map)
     missing = 0
     if file_size is not None and mode in KNOWN_MODES:
-        missing = _missing_bytes(raw, nx, ny, nz, mode, nsymbt, file_size, has_map=has_map)
+        missing = _missing_bytes(raw, nx, ny, nz, mode, nsymbt, file_size)
     axis_order = _ints(values["mapc"], values["mapr"], values["maps"])
     if sorted(axis_order) != [1, 2, 3]:
         if axis_order != (0, 0, 0):  # older programs leave zeros, and all mean 1, 2, 3
@@ -235,7 +236,7 @@ def parse_header(
         intervals = (sizes[1], sizes[2], sizes[3])
     packing, doubt = find_packing(nx, ny, mode, imod_flags, labels)
     notes += [doubt] if doubt else []
-    return Header(
+    header = Header(
         byteorder=byteorder,
         nx=nx,
         ny=ny,
@@ -261,6 +262,9 @@ def parse_header(
         raw=raw,
         notes=tuple(notes),
     )
+    if missing != nsymbt:  # else either the extended header is missing, or as much of the data
+        require_map(header)
+    return header
 
 
 def decode_text(raw: bytes) -> str:
@@ -303,14 +307,12 @@ def _require_shape(
 
 
 def _missing_bytes(
-    raw: bytes, nx: int, ny: int, nz: int, mode: int, nsymbt: int, file_size: int, *, has_map: bool
+    raw: bytes, nx: int, ny: int, nz: int, mode: int, nsymbt: int, file_size: int
 ) -> int:
     """Compare the file's size with what the header announces."""
     data = pixel_bytes(nx, ny, nz, mode)
     missing = HEADER_BYTES + nsymbt + data - file_size
-    if missing == nsymbt:  # none, or the extended header: its bytes decide
-        return missing
-    if HEADER_BYTES + nsymbt > file_size:
+    if missing != nsymbt and HEADER_BYTES + nsymbt > file_size:
         raise FormatError(
             f"NSYMBT = {nsymbt} bytes of extended header in a file of {file_size} bytes; "
             f"{_found(raw)}",
@@ -318,16 +320,21 @@ def _missing_bytes(
             cause="the file was cut short inside its header, or NSYMBT is damaged",
             remedy="copy the file again, or restore its header",
         )
-    if not has_map and missing > 0:
-        raise FormatError(
-            f"not an MRC file: no word MAP at byte 208, and {nx} x {ny} x {nz} pixels of mode "
-            f"{mode} "
-            f"do not fit in {file_size} bytes; {_found(raw)}",
-            code="not-mrc",
-            cause="this is another kind of file",
-            remedy="check the path",
-        )
     return missing
+
+
+def require_map(header: Header) -> None:
+    """Refuse a header without the word MAP if the file is too short for its pixels."""
+    if header.raw[208:211] == b"MAP" or header.missing_bytes <= 0:
+        return
+    raise FormatError(
+        f"not an MRC file: no word MAP at byte 208, and {header.nx} x {header.ny} x {header.nz} "
+        f"pixels of mode {header.mode} do not fit in the file: {header.missing_bytes} bytes are "
+        f"missing; {_found(header.raw)}",
+        code="not-mrc",
+        cause="this is another kind of file, or a truncated one whose header was damaged, too",
+        remedy="check the path, and copy the file again",
+    )
 
 
 def _extremes(values: Any) -> tuple[float, float] | None:

@@ -125,11 +125,11 @@ def head_of(kind, data, **fields):
     )
 
 
-def cut_short(kind):
+def cut_short(kind, **fields):
     """The file without its last NSYMBT bytes, and the frames that are left."""
     _, extended, _ = kind()
     data = pixels(len(extended))
-    raw = head_of(kind, data) + extended + data.tobytes()
+    raw = head_of(kind, data, **fields) + extended + data.tobytes()
     raw = raw[: len(raw) - len(extended)]
     return raw, data[: (data.nbytes - len(extended)) // FRAME]
 
@@ -163,6 +163,13 @@ class TestCutShortByItsLength:
         raw, frames = cut_short(kind)
         found = read(write(tmp_path, raw), "is truncated", allow_truncated=True)
         np.testing.assert_array_equal(found, frames)
+
+    @pytest.mark.parametrize("allow_truncated", [False, True])
+    def test_is_no_mrc_file_without_the_word_map(self, tmp_path, kind, allow_truncated):
+        path = write(tmp_path, cut_short(kind, map_word=b"")[0])
+        with pytest.raises(FormatError) as caught:
+            mrcdist.read_mrc(path, allow_truncated=allow_truncated)
+        assert caught.value.code == "not-mrc"
 
     def test_is_missing_data_for_validation(self, tmp_path, kind):
         path = write(tmp_path, cut_short(kind)[0])

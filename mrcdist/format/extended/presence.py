@@ -12,7 +12,7 @@ import dataclasses
 from mrcdist.errors import FormatError
 from mrcdist.format.extended.decoder import Decoder, ExtendedKind
 from mrcdist.format.extended.registry import decoder_named, identify_extended
-from mrcdist.format.header import HEADER_BYTES, Header
+from mrcdist.format.header import HEADER_BYTES, Header, require_map
 from mrcdist.warning_notes import Note
 
 __all__ = ["extended_kind", "presence_bytes", "settle_presence"]
@@ -70,8 +70,15 @@ def settle_presence(header: Header, start: bytes) -> Header:
     Raises
     ------
     FormatError
-        Where the data begin is not known.
+        Where the data begin is not known, or neither the word MAP nor the size is that of an MRC
+        file.
     """
+    settled = _settled(header, start)
+    require_map(settled)
+    return settled
+
+
+def _settled(header: Header, start: bytes) -> Header:
     if header.nsymbt == 0:
         return _unannounced(header, start)
     kind = extended_kind(header)
