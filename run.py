@@ -19,8 +19,12 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 OLDEST = (3, 11)
@@ -34,16 +38,19 @@ _QUICK = (
     *("pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"),
     *("--hypothesis-profile=quick", "tests/unit"),
 )
-# Tests that count on times, and those of a second Slurm.
+# Tests that mostly wait for a Slurm of their own, and so run beside others; one Slurm at a time.
+_BESIDE = (
+    "tests/integration/test_slurm.py",
+    "tests/integration/test_notebooks_on_slurm.py",
+)
+# Tests that count on times.
 _ALONE = (
     "tests/integration/test_faults.py",
     "tests/integration/test_isolated_hosts.py",
-    "tests/integration/test_notebooks_on_slurm.py",
 )
 # Tests that start the services of a whole cluster once per file, or measure memory.
 _BY_FILE = (
     "tests/integration/test_deploy_commands.py",
-    "tests/integration/test_slurm.py",
     "tests/integration/test_memory.py",
     "tests/benchmarks",
 )
@@ -102,7 +109,7 @@ def check_all() -> int:
             "tests",
             "--hypothesis-profile=quick",
             "--durations=50",
-            *(f"--ignore={path}" for path in (*_ALONE, *_BY_FILE, _ZARR3)),
+            *(f"--ignore={path}" for path in (*_ALONE, *_BESIDE, *_BY_FILE, _ZARR3)),
         ),
         "pytest, two files at a time": (
             *("pytest", "--numprocesses=2", "--dist=loadfile", "--durations=25"),
@@ -114,13 +121,40 @@ def check_all() -> int:
     }
     install_group("test-zarr3", ZARR3)
     failed = []
-    for name, words in checks.items():
-        print(f"\n== {name}", flush=True)
-        how = () if words[0].endswith(".py") else ("-m",)
-        if run(*how, *words, cwd=HERE, venv=ZARR3 if _ZARR3 in words else VENV):
-            failed.append(name)
+    with started("pytest", "--durations=15", *_BESIDE) as slurm_tests:
+        for name, words in checks.items():
+            if name == "pytest, two files at a time":
+                # These measure memory, the next ones count on times: nothing runs beside them.
+                print("\n== pytest of Slurm, which ran beside the others", flush=True)
+                failed += ["pytest of Slurm"] if slurm_tests() else []
+            print(f"\n== {name}", flush=True)
+            how = () if words[0].endswith(".py") else ("-m",)
+            if run(*how, *words, cwd=HERE, venv=ZARR3 if _ZARR3 in words else VENV):
+                failed.append(name)
     print("\n" + (f"failed: {', '.join(failed)}" if failed else "all checks passed"))
     return 1 if failed else 0
+
+
+@contextmanager
+def started(*words: str) -> Iterator[Callable[[], int]]:
+    """Run a module beside other checks; the function waits, prints its output, gives its status."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [str(python_of(VENV)), "-m", *words], cwd=HERE, stdout=output, stderr=subprocess.STDOUT
+        )
+
+        def finish() -> int:
+            status = process.wait()
+            output.seek(0)
+            print(output.read().decode("utf-8", "replace"), flush=True)
+            return status
+
+        try:
+            yield finish
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)  # its fixtures stop what they started
+                process.wait()
 
 
 def announcement() -> str:
