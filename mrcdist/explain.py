@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.read.source import MrcSource
 
 __all__ = ["PlanReport", "report"]
+
+# Smaller arrays are rechunked in memory in a second or two.
+_LARGE = 2**30
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,10 @@ def report(
         * (task_bytes + max(cost.held, math.prod(chunk_shape) * FLOAT64_TEMPORARIES)),
         threads=threads,
         splits_frames=splits,
-        remarks=tuple(_remarks(layout, chunks, tasks, task_bytes, cost, splits=splits)),
+        remarks=(
+            *_remarks(layout, chunks, tasks, task_bytes, cost, splits=splits),
+            *(_detector_major(layout, chunks) if source.parts[0].file.location.is_local else ()),
+        ),
     )
 
 
@@ -164,3 +171,16 @@ def _remarks(
             "larger ones are faster"
         )
     return remarks
+
+
+def _detector_major(layout: Layout, chunks: Chunks) -> Iterator[str]:
+    """Advise chunks for computing along the scan; from a store, they may fetch the file often."""
+    n_navigation = len(layout.navigation_shape)
+    cut_scan = any(len(axis) > 1 for axis in chunks[:n_navigation])
+    cut_frames = any(len(axis) > 1 for axis in chunks[n_navigation:])
+    if n_navigation > 1 and cut_scan and not cut_frames and layout.nbytes >= _LARGE:
+        wanted = ", ".join(["-1"] * n_navigation + ['"auto"', "-1"])
+        yield (
+            "for the whole scan at each detector pixel (median, maximum over all frames), open the "
+            f"file with chunks=({wanted}): rechunking in dask reads and keeps every chunk"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tracemalloc
 
 import dask
@@ -12,7 +13,7 @@ import pytest
 import mrcdist
 from mrcdist.plan.read_limits import ReadLimits
 from tests.support.counted import counted
-from tests.support.mrc_files import counting, mrc_bytes, write_mrc
+from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +127,18 @@ class TestExplain:
         remarks = " ".join(mrcdist.plan_mrc(url, chunks=(1, -1, -1)).explain().remarks)
         assert "50,001 chunks" in remarks
         assert "with chunks of 1 B, scheduling takes longer than reading" in remarks
+
+    def test_large_scan_on_a_disk_is_told_the_chunks_for_computing_along_the_scan(self, tmp_path):
+        path = tmp_path / "scan.mrc"
+        path.write_bytes(header_bytes(nx=256, ny=256, nz=128 * 128, mode=1))
+        os.truncate(path, 1024 + 128 * 128 * 256 * 256 * 2)
+
+        def advice(**options):
+            plan = mrcdist.plan_mrc(path, **options)
+            return [text for text in plan.explain().remarks if "rechunking" in text]
+
+        scan = {"navigation_shape": (128, 128)}
+        [told] = advice(**scan)
+        assert 'chunks=(-1, -1, "auto", -1)' in told
+        assert advice(chunks=(-1, -1, "auto", -1), **scan) == []
+        assert advice() == []
