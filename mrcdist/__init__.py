@@ -18,6 +18,7 @@ from mrcdist import config as _config  # noqa: E402, F401  installs dask's defau
 if TYPE_CHECKING:
     __version__: str
     from mrcdist.api import file_reader, plan_mrc, read_mrc
+    from mrcdist.convert_api import convert
     from mrcdist.errors import (
         AccessDeniedError,
         ArgumentError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         WriteError,
     )
     from mrcdist.interop.rosettasciio import register_hyperspy
+    from mrcdist.interop.zarr_writer import ZarrReport
     from mrcdist.preview.browser import Browser, browse
     from mrcdist.read_plan import Plan
     from mrcdist.reduce_api import (
@@ -77,7 +79,9 @@ __all__ = [
     "WriteError",
     "WritePlan",
     "WriteReport",
+    "ZarrReport",
     "browse",
+    "convert",
     "file_reader",
     "file_writer",
     "plan_mrc",
@@ -104,7 +108,9 @@ _MODULES = {
     "VirtualImage": "mrcdist.reduce_api",
     "WritePlan": "mrcdist.write.plan",
     "WriteReport": "mrcdist.write.estimate",
+    "ZarrReport": "mrcdist.interop.zarr_writer",
     "browse": "mrcdist.preview.browser",
+    "convert": "mrcdist.convert_api",
     "file_reader": "mrcdist.api",
     "file_writer": "mrcdist.write_api",
     "plan_mrc": "mrcdist.api",

@@ -5,7 +5,6 @@ xarray finds it by its entry point, and imports it when it is needed; nothing el
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterable
@@ -20,7 +19,11 @@ from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_i
 from mrcdist.api import plan_mrc
 from mrcdist.errors import MrcdistWarning
 from mrcdist.interop.labelled_array import MOVIE, LabelledArray, axis_positions, plan_images
-from mrcdist.interop.rosettasciio import metadata_dict, metadata_items, original_metadata_dict
+from mrcdist.interop.rosettasciio import (
+    flat_attributes,
+    metadata_dict,
+    original_metadata_dict,
+)
 from mrcdist.options import ReadOptions
 from mrcdist.printable import printable
 from mrcdist.read_plan import Plan
@@ -142,7 +145,7 @@ def _dataset(plan: Plan, dropped: str | Iterable[str] | None) -> xr.Dataset:
 def _attributes(plan: Plan) -> dict[str, Any]:
     """Metadata that every format of xarray can save: numbers, strings and lists of them."""
     known = (plan.sidecar, plan.extended)
-    metadata = metadata_dict(plan.location.name, *known, plan.header, plan.tilts)
-    original = original_metadata_dict(plan.header, *known, plan.tilts)
-    attributes = {".".join(path): value for path, value in metadata_items(metadata)}
-    return {**attributes, "original_metadata": json.dumps(original, allow_nan=False)}
+    return flat_attributes(
+        metadata_dict(plan.location.name, *known, plan.header, plan.tilts),
+        original_metadata_dict(plan.header, *known, plan.tilts),
+    )

@@ -1,4 +1,4 @@
-"""`convert`: write an MRC file anew: cropped, decompressed, in one file, as another dtype."""
+"""`convert`: an MRC file as Zarr, or anew: cropped, decompressed, in one file, as another dtype."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mrcdist.cli.signals import stopping
 __all__ = ["convert"]
 
 
-@click.command(short_help="Write a file or a part of it as another MRC file.")
+@click.command(short_help="Convert a file or a part of it to Zarr or to another MRC file.")
 @file_options
 @click.argument("destination", metavar="DESTINATION")
 @chunks_option
@@ -45,7 +45,7 @@ __all__ = ["convert"]
 @click.option(
     "--compressor",
     type=click.Choice(["zstd", "lz4", "lz4hc", "zlib", "blosclz"]),
-    help="Write MRCZ: each section is compressed.",
+    help="Of Zarr (default: zstd). Of an MRC file: write MRCZ, each section is compressed.",
 )
 @click.option("--no-statistics", is_flag=True, help="Mark the statistics as undetermined.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
@@ -54,6 +54,7 @@ __all__ = ["convert"]
     is_flag=True,
     help="Keep finished blocks if interrupted, and continue with those of an earlier run.",
 )
+@click.option("--verify", is_flag=True, help="Read the new file again and compare it.")
 @cluster_options
 @click.pass_context
 def convert(
@@ -67,41 +68,55 @@ def convert(
     no_statistics: bool,
     overwrite: bool,
     resume: bool,
+    verify: bool,
     **options: Any,
 ) -> None:
-    """Write an MRC file anew, in parallel, to a disk or to S3.
+    """Convert an MRC file to Zarr or to another MRC file, in parallel, on a disk or in S3.
+
+    The ending of DESTINATION says to what: .zarr is Zarr format 3 with shards, for zarr, xarray
+    and dask; anything else is an MRC file.
 
     Gzip, bzip2 and MRCZ files are decompressed, and the parts of a movie become one file. A scan
     keeps its shape and calibration if the new name ends in _movie.mrc: they go to a sidecar.
 
     \b
     Examples:
+      mrcdist convert movie.mrc movie.zarr --verify
       mrcdist convert movie.mrc crop_movie.mrc --select :,:,64:192,64:192
       mrcdist convert s3://bucket/tomogram.mrc.gz tomogram.mrc
       mrcdist convert tomogram.mrc tomogram.mrcz --compressor zstd
       mrcdist convert 'movie_*.mrc' s3://bucket/20241021_00405_movie.mrc --resume
     """
     from mrcdist.batch.clusters import ClusterOptions
-    from mrcdist.batch.convert import Conversion, parse_select
-    from mrcdist.batch.convert import convert as write
+    from mrcdist.batch.run_job import computing
+    from mrcdist.convert_api import plan_conversion
 
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
     as_json = options.pop("as_json")
     order = {"little": "<", "big": ">", None: None}[byte_order]
-    conversion = Conversion(
-        destination,
-        select=parse_select(select) if select else (),
-        dtype=dtype,
-        byteorder=order,  # type: ignore[arg-type]
-        statistics=not no_statistics,
-        overwrite=overwrite,
-        resume=resume,
-        compressor=compressor,
-        storage_options=file["storage_options"],
-    )
+
+    def tell(text: str) -> None:
+        click.echo(text, err=True)
+
     with stopping(ctx, "--resume continues" if resume else ""):
         plan, _ = plan_from_options(**file)
-        report = write(plan, conversion, ClusterOptions(**options), sys.stderr)
+        conversion = plan_conversion(
+            plan,
+            destination,
+            select=select or (),
+            dtype=dtype,
+            compressor=compressor,
+            byteorder=order,  # type: ignore[arg-type]
+            statistics=not no_statistics,
+            overwrite=overwrite,
+            resume=resume,
+            verify=verify,
+            storage_options=file["storage_options"],
+        )
+        for note in (*plan.notes, *conversion.notes):
+            tell(f"note: {note}")
+        with computing(ClusterOptions(**options), tell):
+            report = conversion.run(sys.stderr)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:

@@ -21,7 +21,7 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.header import IMOD_STAMP
 from mrcdist.format.modes import WRITABLE_MODES
 
-__all__ = ["NewHeader", "Storage", "choose_storage", "encode_header", "encode_pixels"]
+__all__ = ["NewHeader", "Storage", "choose_storage", "converted", "encode_header", "encode_pixels"]
 
 Array = npt.NDArray[Any]
 
@@ -144,13 +144,13 @@ def encode_pixels(numbers: Array, storage: Storage, byteorder: ByteOrder) -> Arr
         A value does not fit: it is out of range, has decimals, or is not finite.
     """
     if storage.packed:
-        return _pack(_converted(numbers, np.dtype("uint8"), highest=15, name="uint4"))
-    stored = _converted(numbers, np.dtype(storage.dtype), name=storage.dtype)
+        return _pack(converted(numbers, np.dtype("uint8"), highest=15, name="uint4"))
+    stored = converted(numbers, np.dtype(storage.dtype), name=storage.dtype)
     stored = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder(byteorder))
     return stored.reshape(*numbers.shape[:-1], -1).view(np.uint8)
 
 
-def _converted(
+def converted(
     numbers: Array, dtype: np.dtype[Any], *, name: str, highest: int | None = None
 ) -> Array:
     """The numbers as another dtype, if all of them fit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +21,13 @@ from mrcdist.format.header import Header
 from mrcdist.format.mrcz_header import mrcz_fields, mrcz_metadata
 from mrcdist.plan.tilt_series import TiltSeries
 
-__all__ = ["axes_dicts", "metadata_dict", "original_metadata_dict", "register_hyperspy"]
+__all__ = [
+    "axes_dicts",
+    "flat_attributes",
+    "metadata_dict",
+    "original_metadata_dict",
+    "register_hyperspy",
+]
 
 _NAME = "mrcdist"
 _MAX_AXES = 8
@@ -133,6 +140,16 @@ def metadata_items(
             yield from metadata_items(value, (*path, key))
         elif value not in ("", None):
             yield (*path, key), value
+
+
+def flat_attributes(metadata: Mapping[str, Any], original: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata as every format of Zarr and xarray can keep it: numbers, strings, lists.
+
+    Names are paths, such as ``Acquisition_instrument.TEM.beam_energy``; the original metadata are
+    one JSON string.
+    """
+    attributes = {".".join(path): value for path, value in metadata_items(metadata)}
+    return {**attributes, "original_metadata": json.dumps(original, allow_nan=False)}
 
 
 def original_metadata_dict(

@@ -26,6 +26,8 @@ class WriteReport:
     statistics : tuple of four floats or None
         DMIN, DMAX, DMEAN, RMS deviation from the mean.
     seconds : float
+    verified : bool
+        Whether the file was read again and compared.
     """
 
     url: str
@@ -34,6 +36,7 @@ class WriteReport:
     mode: int
     statistics: tuple[float, float, float, float] | None
     seconds: float
+    verified: bool = False
 
     def __str__(self) -> str:
         size = f"{format_bytes(self.nbytes)} in {self.seconds:.1f} s"
@@ -42,6 +45,8 @@ class WriteReport:
         if self.statistics is not None:
             low, high, mean, rms = self.statistics
             lines.append(f"  values   {low:g} to {high:g}, mean {mean:g}, RMS deviation {rms:g}")
+        if self.verified:
+            lines.append("  verified by reading it again")
         return "\n".join(lines)
 
 

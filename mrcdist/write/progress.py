@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, Protocol, TextIO
 
 from mrcdist.errors import MrcdistError
 from mrcdist.progress import Progress
-from mrcdist.write.destination import Destination
 
 __all__ = ["show_progress"]
 
@@ -17,9 +16,14 @@ __all__ = ["show_progress"]
 _INTERVAL = 2.0
 
 
+class _Destination(Protocol):
+    def kept(self) -> frozenset[Any]:
+        """Return what is written so far."""
+
+
 @contextmanager
 def show_progress(
-    destination: Destination | None, blocks: int, stream: TextIO | None
+    destination: _Destination | None, blocks: int, stream: TextIO | None
 ) -> Iterator[None]:
     """Show how many blocks are written, for as long as the ``with`` block runs.
 

@@ -13,7 +13,7 @@ import mrcdist
 LAYERS = (
     ("mrcdist", "cli", "batch", "preview", "testing"),
     (
-        *("api", "write_api", "reduce_api", "zarr_api", "xarray_api"),
+        *("api", "write_api", "reduce_api", "zarr_api", "xarray_api", "convert_api"),
         *("interop", "compute", "plotting", "validate"),
     ),
     ("planner", "read_plan", "write", "options", "explain", "plan_html", "dask_array"),

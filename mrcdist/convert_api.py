@@ -1,0 +1,401 @@
+"""Public function `convert`: an MRC file as Zarr, or as another MRC file."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import dask
+import dask.array as da
+import numpy as np
+
+from mrcdist.api import plan_mrc
+from mrcdist.discover.files import Filename
+from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistWarning
+from mrcdist.format.axis import Axis
+from mrcdist.format.byte_order import ByteOrder
+from mrcdist.interop.rosettasciio import (
+    axes_dicts,
+    flat_attributes,
+    metadata_dict,
+    original_metadata_dict,
+)
+from mrcdist.interop.zarr_destination import zarr_version
+from mrcdist.interop.zarr_layouts import Content, Layout, Selected, zarr_layout
+from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
+from mrcdist.read.source import MrcSource
+from mrcdist.read_plan import Plan
+from mrcdist.storage.location import Location
+from mrcdist.write.blocks import block_boxes
+from mrcdist.write.estimate import WriteReport
+from mrcdist.write.plan import WritePlan
+from mrcdist.write_api import plan_write
+
+__all__ = ["convert", "plan_conversion"]
+
+Index = tuple[slice, ...]
+
+
+def convert(
+    url_or_plan: Filename | Plan,
+    destination: str | os.PathLike[str],
+    *,
+    select: str | Sequence[slice] = (),
+    dtype: str | None = None,
+    chunks: Any = "auto",
+    compressor: str | None = None,
+    byteorder: ByteOrder | None = None,
+    statistics: bool = True,
+    overwrite: bool = False,
+    resume: bool = False,
+    verify: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> ZarrReport | WriteReport:
+    """Convert an MRC file, or a part of it, to Zarr or to another MRC file, in parallel.
+
+    The ending of the destination says to what. Tasks on the connected cluster read and write block
+    by block; the destination gets its name once it is whole.
+
+    Parameters
+    ----------
+    url_or_plan : str, PathLike, sequence of them, or Plan
+        As for `read_mrc`. A plan of `plan_mrc` can have any of its options.
+    destination : str or PathLike
+        A path or URL that ends in ``.zarr`` (Zarr format 3 with shards, for zarr, xarray and dask;
+        needs zarr 3), or in anything else for an MRC file, as of `write_mrc`.
+    select : str or sequence of slice, optional
+        Part of the array: a slice per axis, slowest first, or the same as a string such as
+        ``"0:10,:,64:192,64:192"``.
+    dtype : str, optional
+        Of the new file. A value that does not fit is an error.
+    chunks : default "auto"
+        What a task reads and writes, as for `read_mrc`. The shards of ``.zarr`` have about as many
+        bytes. A plan has its own chunks.
+    compressor : {"zstd", "lz4", "lz4hc", "zlib", "blosclz"}, optional
+        Of Zarr, in Blosc with shuffled bits; default "zstd". Of an MRC file: write MRCZ.
+    byteorder : {"<", ">"}, optional
+        Of an MRC file.
+    statistics : bool, default True
+        Compute those of an MRC file's header.
+    overwrite : bool, default False
+        Replace what has the name of the destination.
+    resume : bool, default False
+        Keep finished blocks if this call is interrupted, and go on with those that an earlier one
+        has kept.
+    verify : bool, default False
+        Read the destination again, and compare it with the source.
+    storage_options : mapping, optional
+        For fsspec, of both files; a plan has its own. Never shown.
+
+    Returns
+    -------
+    ZarrReport or WriteReport
+
+    Raises
+    ------
+    ArgumentError
+        The destination exists, is the input or cannot hold the data; a value does not fit.
+    MissingExtraError
+        zarr is not installed, or too old.
+    MrcdistError
+        Reading, writing or verifying failed.
+
+    Examples
+    --------
+    >>> import mrcdist
+    >>> from mrcdist.testing.acquisition import write_acquisition
+    >>> movie = write_acquisition("demo", scan_shape=(8, 8), frame_shape=(32, 32)).movie
+    >>> report = mrcdist.convert(movie, "crop.mrc", select=":4,:,8:24,8:24", verify=True)
+    >>> report.shape
+    (4, 8, 16, 16)
+    """
+    if isinstance(url_or_plan, Plan):
+        plan = url_or_plan
+    else:
+        plan = plan_mrc(url_or_plan, chunks=chunks, storage_options=storage_options)
+    conversion = plan_conversion(
+        plan,
+        destination,
+        select=select,
+        dtype=dtype,
+        compressor=compressor,
+        byteorder=byteorder,
+        statistics=statistics,
+        overwrite=overwrite,
+        resume=resume,
+        verify=verify,
+        storage_options=storage_options,
+    )
+    for note in conversion.notes:
+        warnings.warn(f"{conversion.location.shown}: {note}", MrcdistWarning, stacklevel=2)
+    return conversion.run()
+
+
+@dataclass(frozen=True)
+class ZarrConversion:
+    """A planned conversion to Zarr; `run` does it."""
+
+    location: Location
+    layout: Layout
+    options: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def run(self, stream: TextIO | None = None) -> ZarrReport:
+        """Write it; progress is told to a stream."""
+        return write_zarr(self.location, self.layout, stream=stream, **self.options)
+
+
+@dataclass(frozen=True)
+class MrcConversion:
+    """A planned conversion to an MRC file; `run` does it."""
+
+    location: Location
+    writing: WritePlan
+    source: Selected
+    verify: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What gets lost."""
+        return self.writing.notes
+
+    def run(self, stream: TextIO | None = None) -> WriteReport:
+        """Write it; progress is told to a stream."""
+        report = self.writing.write(stream)
+        if self.verify:
+            _verify_mrc(self.location, self.source, self.writing.array)
+        return replace(report, verified=self.verify)
+
+
+def plan_conversion(
+    plan: Plan,
+    destination: str | os.PathLike[str],
+    *,
+    select: str | Sequence[slice],
+    dtype: str | None,
+    compressor: str | None,
+    byteorder: ByteOrder | None,
+    statistics: bool,
+    overwrite: bool,
+    resume: bool,
+    verify: bool,
+    storage_options: Mapping[str, Any] | None,
+) -> ZarrConversion | MrcConversion:
+    """Plan what `convert` does, without writing anything."""
+    location = Location.of(destination, storage_options)
+    _require_other(plan, location)
+    ending = next((e for e in _ZARR if location.name.lower().endswith(e)), None)
+    index = checked_select(select, plan.shape)
+    axes = tuple(_cropped(axis, part) for axis, part in zip(plan.axes, index, strict=True))
+    start = tuple(part.start for part in index)
+    if ending is None:
+        writing = _plan_mrc(
+            plan,
+            destination,
+            index,
+            axes,
+            dtype=dtype,
+            byteorder=byteorder,
+            statistics=statistics,
+            overwrite=overwrite,
+            resume=resume,
+            compressor=compressor,
+            storage_options=storage_options,
+        )
+        return MrcConversion(
+            location, writing, Selected(plan.source, start, str(plan.dtype)), verify
+        )
+    _check_zarr(ending, dtype, byteorder)
+    known = (plan.sidecar, plan.extended)
+    metadata = metadata_dict(plan.location.name, *known, plan.header, plan.tilts)
+    original = original_metadata_dict(plan.header, *known, plan.tilts)
+    content = Content(
+        Selected(plan.source, start, np.dtype(dtype or plan.dtype).name),
+        axes,
+        metadata,
+        original,
+        flat_attributes(metadata, original),
+        math.prod(map(max, plan.chunks)) * plan.dtype.itemsize,
+    )
+    options = {
+        "compressor": compressor or "zstd",
+        "overwrite": overwrite,
+        "resume": resume,
+        "verify": verify,
+    }
+    return ZarrConversion(location, _ZARR[ending](content), options)
+
+
+# How a hierarchy is laid out, by the ending of its name.
+_ZARR = {".zarr": zarr_layout}
+
+
+def _check_zarr(ending: str, dtype: str | None, byteorder: ByteOrder | None) -> None:
+    """Raise if these options, or the zarr that is installed, do not go with the ending."""
+    for name, value, wrong, cause in (
+        ("dtype", dtype, dtype == "uint4", "Zarr has no numbers of four bits"),
+        ("byteorder", byteorder, byteorder is not None, "Zarr's chunks are little-endian"),
+    ):
+        if wrong:
+            raise ArgumentError(
+                f"{name}={value}",
+                code="destination-unsuited",
+                argument=name,
+                cause=f"{cause}, and the destination ends in {ending}",
+                remedy=f"leave {{{name}}} out, or convert to .mrc",
+            )
+    found = zarr_version()
+    if found < 3:
+        raise MissingExtraError(
+            f"zarr {found} is installed: {ending} needs version 3",
+            code="package-missing",
+            cause="only Zarr format 3 has shards, without which a scan would be millions of files",
+            remedy='pip install "mrcdist[xarray]" in an environment without HyperSpy 2, which '
+            "needs zarr 2, or convert to .zspy",
+        )
+
+
+def _plan_mrc(
+    plan: Plan,
+    destination: str | os.PathLike[str],
+    index: Index,
+    axes: tuple[Axis, ...],
+    **options: Any,
+) -> WritePlan:
+    records = plan.stored_records
+    by_section = records is not None and records.per_section and options["compressor"] is None
+    return plan_write(
+        destination,
+        {
+            "data": plan.to_dask()[index],
+            "axes": axes_dicts(axes),
+            "metadata": metadata_dict(plan.location.name, plan.sidecar, plan.extended),
+            "original_metadata": original_metadata_dict(
+                plan.header, plan.sidecar, plan.extended, records=records
+            ),
+        },
+        extended_header=_sections(plan, index) if by_section else None,
+        **options,
+    )
+
+
+def _verify_mrc(location: Location, source: Selected, array: da.Array) -> None:
+    """Compare the frames of a new file with those that were to be written, block by block."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MrcdistWarning)
+        new = plan_mrc(
+            location.url,
+            metadata_file=None,
+            tilt_file=None,
+            scan_file=None,
+            storage_options=location.storage_options,
+        ).source
+    check = dask.delayed(_verify_block, pure=False)
+    tasks = [
+        check(new, source, tuple(slice(*span) for span in box), array.shape[:-2], location.shown)
+        for box in block_boxes(array.chunks)
+    ]
+    dask.compute(*tasks)
+
+
+def _verify_block(
+    new: MrcSource, source: Selected, box: Index, navigation: tuple[int, ...], shown: str
+) -> None:
+    numbers = np.arange(math.prod(navigation)).reshape(navigation)[box[:-2]]
+    if differs(new.select(numbers)[(..., *box[-2:])], source[box]):
+        raise unlike(shown, box)
+
+
+def _require_other(plan: Plan, destination: Location) -> None:
+    """Raise if the destination is an input, or a folder with an input in it."""
+    for part in plan.source.parts:
+        source = part.file.location
+        same = f"{source.url}/".startswith(f"{destination.url.rstrip('/')}/")
+        if destination.is_local and source.is_local:
+            target, file = Path(destination.url).resolve(), Path(source.url).resolve()
+            same = file.is_relative_to(target) or (target.exists() and target.samefile(file))
+        if same:
+            raise ArgumentError(
+                f"{destination.shown} is an input",
+                code="out-is-input",
+                argument="destination",
+                cause=f"{source.shown} is read",
+                remedy="choose another name",
+            )
+
+
+def checked_select(select: str | Sequence[slice], shape: tuple[int, ...]) -> Index:
+    """Return a slice for each axis, with start and stop, of what the caller gives.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    given = _parsed(select) if isinstance(select, str) else tuple(select)
+    if len(given) > len(shape):
+        raise ArgumentError(
+            f"select: {len(given)} ranges for an array of {len(shape)} axes",
+            code="select-invalid",
+            argument="select",
+            cause=f"the array has the shape {shape}",
+            remedy="give at most one range an axis",
+        )
+    index = (*given, *(slice(None),) * (len(shape) - len(given)))
+    if any(part.step not in (None, 1) for part in index):
+        raise ArgumentError(
+            "select has steps",
+            code="select-invalid",
+            argument="select",
+            cause="what is written is one box of the array",
+            remedy="give ranges without a step",
+        )
+    whole = tuple(slice(*part.indices(size)[:2]) for part, size in zip(index, shape, strict=True))
+    if any(part.stop <= part.start for part in whole):
+        raise ArgumentError(
+            f"select leaves nothing of an array of the shape {shape}",
+            code="select-invalid",
+            argument="select",
+            cause="a range is empty",
+            remedy="give ranges with at least one position",
+        )
+    return whole
+
+
+def _parsed(text: str) -> Index:
+    try:
+        return tuple(_range(part) for part in text.split(","))
+    except ValueError:
+        raise ArgumentError(
+            f"select={text}",
+            code="select-invalid",
+            argument="select",
+            cause="it has one range an axis, slowest first: start:stop, either of which may be "
+            "left out",
+            remedy="pass something like 0:10,:,64:192,64:192",
+        ) from None
+
+
+def _range(part: str) -> slice:
+    start, colon, stop = part.strip().partition(":")
+    if not colon:
+        raise ValueError(part)
+    return slice(int(start) if start else None, int(stop) if stop else None)
+
+
+def _cropped(axis: Axis, part: slice) -> Axis:
+    values = None if axis.values is None else axis.values[part]
+    offset = axis.offset + part.start * axis.scale
+    return replace(axis, size=part.stop - part.start, offset=offset, values=values)
+
+
+def _sections(plan: Plan, index: Index) -> list[int]:
+    """The numbers of the selected sections, along the whole array."""
+    navigation = plan.layout.navigation_shape
+    numbers = np.arange(math.prod(navigation)).reshape(navigation)
+    selected: list[int] = numbers[index[: len(navigation)]].ravel().tolist()
+    return selected

@@ -1,0 +1,318 @@
+"""A new Zarr hierarchy on a disk or in a store: unfinished until it is whole, then named."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import posixpath
+import shutil
+import uuid
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.interop.zarr_layouts import Layout, NewArray
+from mrcdist.storage.location import Location
+from mrcdist.write.errors import exists, interrupted, write_errors
+
+__all__ = ["ZarrDestination", "zarr_version"]
+
+_PLAN = "plan.json"
+_ROOTS = ("zarr.json", ".zgroup", ".zarray")
+# Of Blosc: higher levels take longer than reading the file, and save little.
+_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class ZarrDestination:
+    """A hierarchy that is being written; picklable, opened by each task for itself.
+
+    Beside it, a folder ``NAME.mrcdist-write`` has the plan, and an empty file for each block that
+    is written. On a disk, the arrays are in there too, until all of it gets its name by a rename.
+    Elsewhere, they are where they belong, without the document of the root group, which comes last:
+    until then, nothing opens the hierarchy.
+
+    Parameters
+    ----------
+    location : Location
+    root : str
+        Name of that document.
+    compressor : str
+        A codec of Blosc.
+    mark : str
+        In the names of what this call writes: tasks of an earlier call find nothing of theirs.
+    held : str
+        The last document.
+    """
+
+    location: Location
+    root: str
+    compressor: str
+    mark: str = ""
+    held: str = field(default="", repr=False)
+
+    @property
+    def folder(self) -> Location:
+        """Of what is needed until the end."""
+        dot = "." if self.location.is_local else ""
+        return self.location.sibling(f"{dot}{self.location.name}.mrcdist-write")
+
+    @property
+    def tree(self) -> Location:
+        """Where the arrays are written."""
+        if not self.location.is_local:
+            return self.location
+        return self._within(f"tree-{self.mark}")
+
+    def _within(self, name: str) -> Location:
+        return replace(self.folder, url=posixpath.join(self.folder.url, name))
+
+    def begin(
+        self, about: Mapping[str, Any], layout: Layout, *, overwrite: bool, resume: bool
+    ) -> ZarrDestination:
+        """Write the metadata, or find what an earlier call has written.
+
+        Parameters
+        ----------
+        about : mapping
+            What tells this conversion from any other; JSON-serialisable.
+        layout : Layout
+        overwrite, resume : bool
+
+        Returns
+        -------
+        ZarrDestination
+            The one that tasks write to.
+
+        Raises
+        ------
+        ArgumentError
+            The destination exists, is being written, or an earlier call wrote another one.
+        """
+        self._check_place(overwrite=overwrite)
+        with write_errors(self.location), TemporaryDirectory() as made:
+            create(Path(made), layout, self.compressor)
+            held = Path(made, layout.root).read_text()
+            Path(made, layout.root).unlink()
+            earlier = self._earlier()
+            if earlier is not None:
+                again = replace(self, mark=earlier["mark"], held=held)
+                if resume and earlier["about"] == about and again._is_open():
+                    again._upload(Path(made))
+                    return again
+                other = earlier["about"] not in (None, about)
+                if other if resume else not overwrite:
+                    left = self.folder.shown
+                    raise interrupted(self.location.shown, left, differs=resume)
+                again.abandon()
+            begun = replace(self, mark=uuid.uuid4().hex[:8], held=held)
+            begun._claim(about)
+            begun._upload(Path(made))
+            return begun
+
+    def _claim(self, about: Mapping[str, Any]) -> None:
+        """Make the folder; one writer alone can."""
+        fs, folder = self.folder.filesystem()
+        plan = json.dumps({"about": about, "mark": self.mark}).encode()
+        try:
+            if self.location.is_local:
+                Path(folder).mkdir()
+            fs.pipe_file(posixpath.join(folder, _PLAN), plan, mode="create")
+        except FileExistsError:
+            raise interrupted(self.location.shown, self.folder.shown, differs=False) from None
+        if not self.location.is_local:
+            _, path = self.location.filesystem()
+            for name in _ROOTS:  # first, so that nothing opens what is half deleted
+                with suppress(FileNotFoundError):
+                    fs.rm_file(posixpath.join(path, name))
+            self._remove(self.location)
+
+    def _upload(self, made: Path) -> None:
+        """Write the metadata, but for the last document; once more if they are there."""
+        fs, tree = self.tree.filesystem()
+        for file in sorted(path for path in made.rglob("*") if path.is_file()):
+            path = posixpath.join(tree, file.relative_to(made).as_posix())
+            if self.location.is_local:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            fs.pipe_file(path, file.read_bytes())
+
+    def _check_place(self, *, overwrite: bool) -> None:
+        """Raise if the hierarchy cannot have this name."""
+        fs, path = self.location.filesystem()
+        with write_errors(self.location):
+            fs.invalidate_cache()
+            if self.location.is_local and not Path(path).parent.is_dir():
+                raise ArgumentError(
+                    f"{path}: no such folder",
+                    code="destination-invalid",
+                    argument="url",
+                    cause=f"{Path(path).parent} does not exist or is no folder",
+                    remedy="make it first; on a cluster, every worker needs it at the same path",
+                )
+            complete = any(fs.exists(posixpath.join(path, name)) for name in _ROOTS)
+            if complete and self._earlier() is not None and not self._is_open():
+                self._remove(self.folder)  # killed after its last step but this
+            if complete and not overwrite:
+                raise exists(self.location.shown)
+            theirs = self.location.is_local or self._earlier() is None
+            if not complete and theirs and fs.exists(path):
+                raise ArgumentError(
+                    f"{self.location.shown} is no Zarr",
+                    code="destination-invalid",
+                    argument="url",
+                    cause="a file, or a folder with something else in it, is not replaced",
+                    remedy="choose another name, or delete it",
+                )
+
+    def _earlier(self) -> dict[str, Any] | None:
+        """What an earlier call has begun; empty where it ended before it had."""
+        fs, folder = self.folder.filesystem()
+        if not fs.exists(folder):
+            return None
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            found = json.loads(fs.cat_file(posixpath.join(folder, _PLAN)))
+            return {"about": found["about"], "mark": str(found["mark"])}
+        return {"about": None, "mark": ""}
+
+    def _is_open(self) -> bool:
+        """Whether there is still something to finish."""
+        if not self.location.is_local:
+            fs, path = self.location.filesystem()
+            return not fs.exists(posixpath.join(path, self.root))
+        return any(Path(self.folder.url).glob("tree-*"))
+
+    def open_array(self, path: str) -> Any:
+        """Return an array, which is written by other tasks too."""
+        zarr = importlib.import_module("zarr")
+        return zarr.open_array(
+            posixpath.join(self.tree.url, path),
+            mode="r+",
+            storage_options=None if self.location.is_local else dict(self.location.storage_options),
+        )
+
+    def keep(self, name: str) -> None:
+        """Note that a block is done."""
+        fs, path = self._within(f"{name}.{self.mark}.done").filesystem()
+        fs.pipe_file(path, b"")
+
+    def kept(self) -> frozenset[str]:
+        """Return the names of the blocks that are done."""
+        fs, folder = self.folder.filesystem()
+        fs.invalidate_cache()
+        names = (posixpath.basename(path) for path in fs.ls(folder, detail=False))
+        end = f".{self.mark}.done"
+        return frozenset(name.removesuffix(end) for name in names if name.endswith(end))
+
+    def finish(self) -> tuple[int, int]:
+        """Write the last document, and give the hierarchy its name.
+
+        Returns
+        -------
+        tuple of int
+            Number of files, and bytes of all of them.
+        """
+        with write_errors(self.location):
+            fs, tree = self.tree.filesystem()
+            found = fs.find(tree, detail=True).values()
+            fs.pipe_file(posixpath.join(tree, self.root), self.held.encode())
+            if self.location.is_local:
+                path = Path(self.location.url)
+                if path.exists():  # a folder is not replaced by a rename
+                    path.rename(Path(self.folder.url, f"replaced-{self.mark}"))
+                Path(tree).rename(path)
+            self._remove(self.folder)
+        return len(found) + 1, sum(info["size"] for info in found) + len(self.held)
+
+    def abandon(self) -> None:
+        """Remove all that was written."""
+        with write_errors(self.location):
+            if not self.location.is_local:
+                self._remove(self.location)
+            self._remove(self.folder)
+
+    def _remove(self, location: Location) -> None:
+        fs, path = location.filesystem()
+        if location.is_local:
+            removed = Path(f"{path}.{os.urandom(4).hex()}")
+            with suppress(FileNotFoundError):
+                Path(path).rename(removed)  # tasks that still run add nothing to it
+                shutil.rmtree(removed, ignore_errors=True)
+            return
+        with suppress(FileNotFoundError):
+            fs.rm(path, recursive=True)
+
+
+def zarr_version() -> int:
+    """Return the major version of zarr that is installed.
+
+    Raises
+    ------
+    MissingExtraError
+    """
+    try:
+        zarr = importlib.import_module("zarr")
+    except ImportError:
+        raise MissingExtraError(
+            "zarr is not installed",
+            code="package-missing",
+            cause="Zarr hierarchies are written with it",
+            remedy='pip install "mrcdist[xarray]" for .zarr and .ome.zarr, or, beside HyperSpy, '
+            '"mrcdist[zarr]" for .zspy',
+        ) from None
+    return int(zarr.__version__.partition(".")[0])
+
+
+def create(folder: Path, layout: Layout, compressor: str) -> None:
+    """Write the metadata and the small arrays of a hierarchy, with whichever zarr is installed."""
+    zarr = importlib.import_module("zarr")
+    new = zarr_version() >= 3
+    how = {"zarr_format": layout.zarr_format} if new else {}
+    root = zarr.open_group(str(folder), mode="w", **how)
+    for path, attributes in layout.groups.items():
+        group = root.require_group(path) if path else root
+        if attributes:
+            group.attrs.update(attributes)
+    for array in (*layout.arrays, *(level.array for level in layout.levels)):
+        made = _created(root, array, layout.zarr_format, compressor, new=new)
+        if array.values is not None:
+            made[...] = array.values
+        elif not new and array.attributes:
+            made.attrs.update(array.attributes)
+    if layout.zarr_format == 3:  # in the root's document, where xarray looks for them
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is not in the specification yet
+            zarr.consolidate_metadata(str(folder))
+
+
+def _created(root: Any, array: NewArray, zarr_format: int, compressor: str, *, new: bool) -> Any:
+    if zarr_format == 3:
+        blosc = importlib.import_module("zarr.codecs").BloscCodec
+        codec = blosc(cname=compressor, clevel=_LEVEL, shuffle="bitshuffle")
+        how: dict[str, Any] = {
+            "shards": array.shards,
+            "compressors": [codec],
+            "dimension_names": array.dimensions or None,
+            "attributes": dict(array.attributes),
+        }
+    else:
+        blosc = importlib.import_module("numcodecs").Blosc
+        codec = blosc(cname=compressor, clevel=_LEVEL, shuffle=blosc.BITSHUFFLE)
+        how = {"compressor": codec, "dimension_separator": "/"}
+        if new:
+            separator = {"name": "v2", "separator": "/"}
+            how = {"compressors": [codec], "chunk_key_encoding": separator}
+    make = root.create_array if new else root.create_dataset
+    return make(
+        array.path,
+        shape=array.shape,
+        dtype=array.dtype,
+        chunks=array.chunks,
+        fill_value=0,
+        **how,
+    )

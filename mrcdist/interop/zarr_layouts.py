@@ -1,0 +1,250 @@
+"""Which groups and arrays a new Zarr hierarchy has, and in which chunks and shards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.format.axis import Axis, frames_are_patterns
+from mrcdist.format.encode import converted
+from mrcdist.interop.labelled_array import axis_positions
+from mrcdist.interop.references import VARIABLE
+from mrcdist.interop.zarr_metadata import axes_attribute
+from mrcdist.read.source import MrcSource
+
+__all__ = ["Box", "Content", "Layout", "Level", "NewArray", "Selected", "zarr_layout"]
+
+Box = tuple[slice, ...]
+
+# A pattern or image is cut in tiles, of which a detector region needs few; small patterns share a
+# chunk, so that it is worth its entry in the shard's index. Volumes are cut in cubes.
+_TILE = 256
+_LEAST_CHUNK = 2**15
+_CUBE = 64
+
+
+class Source(Protocol):
+    """What a task reads a block of an array from; picklable."""
+
+    def __getitem__(self, box: Box) -> npt.NDArray[Any]:
+        """Return the numbers in a box."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A part of a file, as another dtype.
+
+    Attributes
+    ----------
+    source : MrcSource
+    start : tuple of int
+        Where the part begins along each axis.
+    dtype : str
+        A value that does not fit is an error.
+    """
+
+    source: MrcSource
+    start: tuple[int, ...]
+    dtype: str
+
+    def __getitem__(self, box: Box) -> npt.NDArray[Any]:
+        moved = tuple(
+            slice(part.start + first, part.stop + first)
+            for part, first in zip(box, self.start, strict=True)
+        )
+        return converted(self.source[moved], np.dtype(self.dtype), name=self.dtype)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is to be written.
+
+    Attributes
+    ----------
+    source : Selected
+    axes : tuple of Axis
+        Of the selected part.
+    metadata, original_metadata : mapping
+        As of `read_mrc`.
+    attributes : mapping
+        The same as single numbers and strings, as of `xarray.open_dataset`.
+    block_bytes : int
+        Bytes that a task may read at a time.
+    """
+
+    source: Selected
+    axes: tuple[Axis, ...]
+    metadata: Mapping[str, Any]
+    original_metadata: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+    block_bytes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return tuple(axis.size for axis in self.axes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the array."""
+        return np.dtype(self.source.dtype)
+
+
+@dataclass(frozen=True)
+class NewArray:
+    """An array of a new hierarchy.
+
+    Attributes
+    ----------
+    path : str
+    shape : tuple of int
+    dtype : str
+    chunks : tuple of int
+        What is read at least.
+    shards : tuple of int or None
+        What a file holds, if that is more than a chunk.
+    dimensions : tuple of str
+    attributes : mapping
+    values : ndarray or None
+        Numbers of a small array, which is written with the metadata.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None = None
+    dimensions: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    values: npt.NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Level:
+    """A large array, which tasks write block by block.
+
+    Attributes
+    ----------
+    array : NewArray
+    source : Source
+    block : tuple of int
+        What one task writes: whole files.
+    """
+
+    array: NewArray
+    source: Source
+    block: tuple[int, ...]
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return math.prod(self._grid)
+
+    @property
+    def _grid(self) -> tuple[int, ...]:
+        return tuple(-(-n // b) for n, b in zip(self.array.shape, self.block, strict=True))
+
+    def box(self, number: int) -> Box:
+        """Return where a block is; they are counted in C order."""
+        at = np.unravel_index(number, self._grid) if self._grid else ()
+        return tuple(
+            slice(int(i) * b, min((int(i) + 1) * b, n))
+            for i, b, n in zip(at, self.block, self.array.shape, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A new hierarchy.
+
+    Attributes
+    ----------
+    zarr_format : int
+        2 or 3.
+    groups : mapping of str to mapping
+        Attributes by path; the root is "".
+    arrays : tuple of NewArray
+        The small ones.
+    levels : tuple of Level
+        The large ones; each is finished before the next begins.
+    """
+
+    zarr_format: int
+    groups: Mapping[str, Mapping[str, Any]]
+    arrays: tuple[NewArray, ...]
+    levels: tuple[Level, ...]
+
+    @property
+    def root(self) -> str:
+        """Name of the document without which nothing can be opened."""
+        return "zarr.json" if self.zarr_format == 3 else ".zgroup"
+
+
+def zarr_layout(content: Content) -> Layout:
+    """Return a group as xarray writes them: the array "data", and a coordinate for each axis."""
+    chunks = small_chunk(content.axes, content.dtype.itemsize)
+    shards = grown(chunks, content.shape, content.dtype.itemsize, content.block_bytes)
+    data = NewArray(
+        VARIABLE,
+        content.shape,
+        content.dtype.name,
+        chunks,
+        shards,
+        tuple(axis.name for axis in content.axes),
+        {"axes": axes_attribute(content.axes)},
+    )
+    return Layout(
+        3,
+        {"": content.attributes},
+        tuple(_coordinates(content.axes)),
+        (Level(data, content.source, shards),),
+    )
+
+
+def _coordinates(axes: Sequence[Axis]) -> list[NewArray]:
+    return [
+        NewArray(
+            axis.name,
+            (axis.size,),
+            positions.dtype.name,
+            (axis.size,),
+            dimensions=(axis.name,),
+            attributes={"units": axis.units} if axis.units else {},
+            values=positions,
+        )
+        for axis in axes
+        if (positions := axis_positions(axis)) is not None
+    ]
+
+
+def small_chunk(axes: Sequence[Axis], itemsize: int) -> tuple[int, ...]:
+    """Return the shape of chunks for single patterns, images, regions of them and cubes."""
+    shape = [axis.size for axis in axes]
+    depth = next((n for n, axis in enumerate(axes) if axis.name == "z" and axis.units), None)
+    if depth is not None and not frames_are_patterns(axes):
+        lateral = (depth, *(n for n, axis in enumerate(axes) if not axis.navigate))
+        return tuple(min(n, _CUBE) if i in lateral else 1 for i, n in enumerate(shape))
+    chunk = [1 if axis.navigate else min(axis.size, _TILE) for axis in axes]
+    for number in reversed([n for n, axis in enumerate(axes) if axis.navigate]):
+        while math.prod(chunk) * itemsize < _LEAST_CHUNK and chunk[number] < shape[number]:
+            chunk[number] = min(2 * chunk[number], shape[number])
+    return tuple(chunk)
+
+
+def grown(
+    chunk: Sequence[int], shape: Sequence[int], itemsize: int, nbytes: int
+) -> tuple[int, ...]:
+    """Return as many chunks as have about `nbytes`: the fastest axis first, as files are read."""
+    grown = list(chunk)
+    for axis in reversed(range(len(grown))):
+        whole = -(-shape[axis] // chunk[axis])
+        fits = max(nbytes // (math.prod(grown) * itemsize), 1)
+        grown[axis] = chunk[axis] * min(whole, fits)
+        if fits < whole:
+            break
+    return tuple(grown)

@@ -1,0 +1,197 @@
+"""Write a new Zarr hierarchy block by block, on whichever cluster is connected."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import dask
+import numpy as np
+import numpy.typing as npt
+from dask.tokenize import tokenize
+from dask.utils import format_bytes
+
+from mrcdist.errors import WriteError
+from mrcdist.interop.zarr_destination import ZarrDestination
+from mrcdist.interop.zarr_layouts import Box, Layout, Level
+from mrcdist.storage.location import Location
+from mrcdist.write.errors import write_errors
+from mrcdist.write.progress import show_progress
+
+__all__ = ["ZarrReport", "differs", "unlike", "write_zarr"]
+
+
+@dataclass(frozen=True)
+class ZarrReport:
+    """What was written.
+
+    Attributes
+    ----------
+    url : str
+        Redacted.
+    shape : tuple of int
+        Of the array.
+    dtype : str
+    nbytes : int
+        Of its numbers.
+    stored_bytes : int
+        Of all files.
+    files : int
+    chunks : tuple of int
+        What is read at least.
+    blocks, blocks_kept : int
+        Of all arrays; those of an earlier run.
+    verified : bool
+        Whether everything was read again and compared.
+    seconds : float
+    """
+
+    url: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    stored_bytes: int
+    files: int
+    chunks: tuple[int, ...]
+    blocks: int
+    blocks_kept: int
+    verified: bool
+    seconds: float
+
+    def __str__(self) -> str:
+        kept = f", {self.blocks_kept} of an earlier run" if self.blocks_kept else ""
+        shape, chunks = (" × ".join(map(str, s)) for s in (self.shape, self.chunks))
+        lines = [
+            self.url,
+            f"  array    {shape}, {self.dtype}, chunks of {chunks}",
+            f"  written  {format_bytes(self.nbytes)} in {self.seconds:.1f} s, "
+            f"{format_bytes(int(self.nbytes / self.seconds))}/s; {self.blocks} blocks{kept}",
+            f"  stored   {format_bytes(self.stored_bytes)} in {self.files:,} files",
+        ]
+        return "\n".join([*lines, *(["  verified by reading it again"] if self.verified else [])])
+
+
+def write_zarr(
+    location: Location,
+    layout: Layout,
+    *,
+    compressor: str,
+    overwrite: bool = False,
+    resume: bool = False,
+    verify: bool = False,
+    stream: TextIO | None = None,
+) -> ZarrReport:
+    """Write a hierarchy; it gets its name once it is whole and, if asked for, verified.
+
+    Parameters
+    ----------
+    location : Location
+    layout : Layout
+    compressor : str
+        A codec of Blosc.
+    overwrite, resume : bool
+        As for `write_mrc`.
+    verify : bool
+        Read everything again, and compare it.
+    stream : text stream, optional
+        Where progress is told.
+
+    Raises
+    ------
+    MrcdistError
+    """
+    begun = time.monotonic()
+    about = {"layout": tokenize(layout), "compressor": compressor, "overwrite": overwrite}
+    destination = ZarrDestination(location, layout.root, compressor).begin(
+        about, layout, overwrite=overwrite, resume=resume
+    )
+    blocks = sum(level.blocks for level in layout.levels)
+    steps: list[tuple[str, _Step]] = [("", _write), *([("verified-", _verify)] * verify)]
+    try:
+        kept = destination.kept()
+        with show_progress(destination, blocks * len(steps), stream):
+            for prefix, step in steps:
+                for level in layout.levels:
+                    _compute(destination, level, step, prefix, kept)
+        files, stored = destination.finish()
+    except BaseException:
+        if not resume:
+            destination.abandon()
+        raise
+    array = layout.levels[0].array
+    nbytes = int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize
+    return ZarrReport(
+        location.shown,
+        array.shape,
+        array.dtype,
+        nbytes,
+        stored,
+        files,
+        array.chunks,
+        blocks,
+        sum(not name.startswith("verified-") for name in kept),
+        verify,
+        time.monotonic() - begun,
+    )
+
+
+_Step = Callable[[ZarrDestination, Level, int], None]
+
+
+def _compute(
+    destination: ZarrDestination, level: Level, step: _Step, prefix: str, kept: frozenset[str]
+) -> None:
+    """Do a step for all blocks of a level that are not kept."""
+    token = uuid.uuid4().hex[:16]
+    # Nodes of their own: they go to each worker once, and not with each task.
+    to = dask.delayed(destination, traverse=False, name=f"zarr-destination-{token}")
+    of = dask.delayed(level, traverse=False, name=f"zarr-level-{token}")
+    do = dask.delayed(_done, traverse=False, name=f"zarr-step-{token}")
+    names = {n: f"{prefix}{level.array.path.replace('/', '-')}-{n}" for n in range(level.blocks)}
+    dask.compute(
+        *(
+            do(to, of, step, n, name, dask_key_name=f"write-zarr-{token}-{n}")
+            for n, name in names.items()
+            if name not in kept
+        )
+    )
+
+
+def _done(destination: ZarrDestination, level: Level, step: _Step, number: int, name: str) -> None:
+    step(destination, level, number)
+    with write_errors(destination.location):
+        destination.keep(name)
+
+
+def _write(destination: ZarrDestination, level: Level, number: int) -> None:
+    box = level.box(number)
+    block = level.source[box]
+    with write_errors(destination.location):
+        destination.open_array(level.array.path)[box] = block
+
+
+def _verify(destination: ZarrDestination, level: Level, number: int) -> None:
+    box = level.box(number)
+    with write_errors(destination.location):
+        found = destination.open_array(level.array.path)[box]
+    if differs(found, level.source[box]):
+        raise unlike(destination.location.shown, box)
+
+
+def differs(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> bool:
+    """Whether numbers that were read again are others; NaN equals NaN."""
+    return not np.array_equal(found, expected, equal_nan=expected.dtype.kind in "fc")
+
+
+def unlike(shown: str, box: Box) -> WriteError:
+    """Build the error for numbers that are others when they are read again."""
+    where = ", ".join(f"{part.start}:{part.stop}" for part in box)
+    return WriteError(
+        f"{shown}: [{where}] differs from what was written",
+        code="verification-failed",
+        cause="the disk or the network has damaged it, or something else has written there",
+        remedy="check the disk, and convert again without {resume}",
+    )

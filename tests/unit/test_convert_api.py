@@ -1,0 +1,104 @@
+"""`convert` without a cluster: parts of files, what is refused, and verification of MRC files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+import zarr
+
+from mrcdist import ArgumentError, MissingExtraError, MrcdistError, convert, plan_mrc, read_mrc
+from mrcdist.testing.acquisition import write_acquisition
+from tests.support.mrc_files import counting, mrc_bytes, write_mrc
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_mrc(tmp_path / "in.mrc", counting((6, 8, 10), "int16"))
+
+
+class TestMrc:
+    def test_verified_file_says_so(self, source: Path, tmp_path: Path) -> None:
+        report = convert(source, tmp_path / "out.mrc", select="1:3,:,2:", verify=True)
+        assert report.verified
+        assert str(report).endswith("verified by reading it again")
+        [found] = read_mrc(tmp_path / "out.mrc", lazy=False)
+        np.testing.assert_array_equal(found["data"], counting((6, 8, 10), "int16")[1:3, :, 2:])
+
+    def test_selected_scan_is_verified_in_blocks(self, tmp_path: Path) -> None:
+        movie = write_acquisition(tmp_path, scan_shape=(4, 6), frame_shape=(8, 10)).movie
+        plan = plan_mrc(movie, chunks=(2, 4, 3, 7))
+        report = convert(plan, tmp_path / "crop_movie.mrc", select=(slice(1, 3),), verify=True)
+        assert (report.shape, report.verified) == ((2, 6, 8, 10), True)
+
+    def test_other_numbers_are_found(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        target = tmp_path / "out.mrc"
+        real = dask.compute
+
+        def damaging(*tasks: Any, **options: Any) -> Any:
+            done = real(*tasks, **options)
+            if target.exists():  # as a disk would, once it is written
+                raw = bytearray(target.read_bytes())
+                raw[-1] ^= 1
+                target.write_bytes(raw)
+            return done
+
+        monkeypatch.setattr("mrcdist.write.plan.dask.compute", damaging)
+        with pytest.raises(MrcdistError, match=r"\[0:6, 0:8, 0:10\] differs") as raised:
+            convert(source, target, verify=True)
+        assert raised.value.code == "verification-failed"
+
+    def test_the_input_is_no_destination(self, source: Path, tmp_path: Path) -> None:
+        before = source.read_bytes()
+        (tmp_path / "link.mrc").symlink_to(source)
+        for target in (source, tmp_path / "link.mrc"):
+            with pytest.raises(ArgumentError, match="is an input"):
+                convert(source, target, overwrite=True)
+        assert source.read_bytes() == before
+
+
+class TestSelect:
+    @pytest.mark.parametrize(
+        ("select", "said"),
+        [
+            ("a", "one range an axis"),
+            ((slice(None, None, 2),), "has steps"),
+            ("0:0", "leaves nothing"),
+            (":,:,:,:", "4 ranges"),
+        ],
+    )
+    def test_impossible_selection_is_an_error(
+        self, source: Path, tmp_path: Path, select: Any, said: str
+    ) -> None:
+        with pytest.raises(ArgumentError, match=said) as raised:
+            convert(source, tmp_path / "out.mrc", select=select)
+        assert raised.value.code == "select-invalid"
+
+
+class TestZarr:
+    @pytest.mark.skipif(int(zarr.__version__[0]) >= 3, reason="of zarr 2")
+    def test_zarr_2_is_too_old_for_shards(self, source: Path, tmp_path: Path) -> None:
+        with pytest.raises(MissingExtraError, match=r"zarr 2 is installed: \.zarr needs") as raised:
+            convert(source, tmp_path / "out.zarr")
+        assert "mrcdist[xarray]" in raised.value.remedy
+
+    @pytest.mark.parametrize("options", [{"dtype": "uint4"}, {"byteorder": ">"}])
+    def test_what_only_mrc_files_have_is_an_error(
+        self, source: Path, tmp_path: Path, options: dict[str, Any]
+    ) -> None:
+        [name] = options
+        with pytest.raises(ArgumentError) as raised:
+            convert(source, tmp_path / "out.zarr", **options)
+        assert raised.value.argument == name
+
+
+def test_volume_bytes_stay_what_they_are(tmp_path: Path) -> None:
+    volume = counting((3, 4, 5), "float32")
+    (tmp_path / "in.mrc").write_bytes(mrc_bytes(volume, cell=(5.0, 4.0, 3.0), ispg=1))
+    convert(tmp_path / "in.mrc", tmp_path / "out.mrc", verify=True)
+    assert (tmp_path / "out.mrc").read_bytes()[1024:] == volume.tobytes()
