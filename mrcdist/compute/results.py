@@ -180,6 +180,8 @@ class Result:
 
     def __array__(self, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None) -> Array:
         """Return the values, for `numpy.asarray`."""
+        if copy is None:  # no value of numpy 1's `copy`
+            return np.asarray(self.values, dtype)
         return np.array(self.values, dtype, copy=copy)
 
     def to_xarray(self) -> Any:
