@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,10 +15,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from mrcdist.api import plan_mrc
+from mrcdist.cli.console import print_notes
 from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.errors import MrcdistWarning
 from mrcdist.options import BYTE_ORDERS, ReadOptions
 from mrcdist.read_plan import Plan
+from mrcdist.storage.redact import is_secret_key, redact
 
 __all__ = [
     "COUNT",
@@ -30,6 +33,7 @@ __all__ = [
     "reading_options",
     "storage_option",
     "url_argument",
+    "urls_argument",
 ]
 
 Command = Callable[..., Any]
@@ -49,16 +53,33 @@ class _Seconds(click.FloatRange):
 COUNT = click.IntRange(1, 100_000)
 SECONDS = _Seconds(0, 366 * 86_400, min_open=True)
 
+# Environment variables of storage options that are secret; and of URLs with secrets in them.
+_STORAGE = "MRCDIST_STORAGE_"
+_URLS = "MRCDIST_URL"
+
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
-    """Convert KEY=VALUE to storage options; dots nest, values are parsed as JSON if possible."""
+    """Convert KEY=VALUE to storage options; dots nest, values are parsed as JSON if possible.
+
+    The value of a KEY alone is in the environment.
+    """
     options: dict[str, Any] = {}
     for text in given:
         path, equals, value = text.partition("=")
         if not equals:
-            raise click.BadParameter("expected KEY=VALUE, such as anon=true")
+            name = _STORAGE + re.sub("[^A-Za-z0-9]+", "_", path).upper()
+            found = os.environ.get(name)
+            if found is None and is_secret_key(path):
+                print_notes([f"{name} is not set: the storage option {path} is left to the store"])
+                continue
+            if found is None:
+                raise click.BadParameter(
+                    f"expected KEY=VALUE, such as anon=true, or a value of {path!r} in the "
+                    f"environment variable {name}"
+                )
+            value = found
         *parents, last = keys = path.split(".")
         if not all(keys):
             raise click.BadParameter(f"{path!r} has an empty key")
@@ -121,7 +142,31 @@ def _files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
     return [CompletionItem(incomplete, type="file")]
 
 
-url_argument = click.argument("url", shell_complete=_files)
+def _url(_ctx: click.Context, _param: click.Parameter, given: str) -> str:
+    """Return a URL with the secrets that the environment has of it."""
+    for whole in os.environ.get(_URLS, "").split():
+        if given == redact(whole):
+            return whole
+    if "=***" in given:
+        raise click.BadParameter(
+            f"*** stands for a secret: set the environment variable {_URLS} to the whole URL"
+        )
+    return given
+
+
+def _urls(
+    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+) -> str | tuple[str, ...]:
+    """Return the only URL, or those of all files of a dataset."""
+    urls = tuple(_url(ctx, param, one) for one in given)
+    return urls[0] if len(urls) == 1 else urls
+
+
+url_argument = click.argument("url", callback=_url, shell_complete=_files)
+
+urls_argument = click.argument(
+    "url", nargs=-1, required=True, callback=_urls, shell_complete=_files, metavar="URL..."
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -131,8 +176,8 @@ storage_option = click.option(
     multiple=True,
     callback=_pairs,
     metavar="KEY=VALUE",
-    help="Option for fsspec; dots nest: client_kwargs.endpoint_url=http://... . "
-    "Keep secrets in the environment instead.",
+    help="Option for fsspec; dots nest: client_kwargs.endpoint_url=http://... . The value of a KEY "
+    f"alone is taken from the environment: of secret from {_STORAGE}SECRET.",
 )
 
 # What is particular to an option: how its value is written.
@@ -182,8 +227,8 @@ chunks_option = reading_options("chunks")
 
 
 def file_options(command: Command) -> Command:
-    """Add the options that select a file and its interpretation, and `--json`."""
-    for option in (json_option, storage_option, reading_options(*_INTERPRETATION), url_argument):
+    """Add the options that select the files of a dataset and their meaning, and `--json`."""
+    for option in (json_option, storage_option, reading_options(*_INTERPRETATION), urls_argument):
         command = option(command)
     return command
 

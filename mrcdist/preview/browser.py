@@ -183,7 +183,7 @@ class Browser:
     def command(self) -> str:
         """Command that computes the same virtual image from the whole file, on a cluster.
 
-        With all options but secrets, which belong in the environment.
+        With all options; secrets are taken from the environment: docs/howto/stores.md.
         """
         ring = self.detector
         numbers = (ring.cy, ring.cx, *filter(None, (ring.inner, ring.outer)))

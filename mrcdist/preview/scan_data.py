@@ -35,7 +35,7 @@ from mrcdist.preview.view import View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
-from mrcdist.storage.redact import public_options
+from mrcdist.storage.redact import command_line_options
 
 __all__ = ["ScanData", "open_scan"]
 
@@ -214,7 +214,10 @@ def _of_source(
     plane = _plane(axes)
     part = source.parts[0]
     location = part.file.location
-    stored = [f"--storage-option={pair}" for pair in public_options(location.storage_options)]
+    stored = command_line_options(location.storage_options)
+    files = [one.file.location for one in source.parts]
+    # A path holds no secret, and escapes would be another name.
+    names = [file.url if file.is_local else file.shown for file in files]
     limits = PreviewBudget(budget, whole=True, stream=part.compression is not None)
     scan = View("scan", plane)
     sample = choose_sample(source.layout, scan, limits, table=source.table)
@@ -229,7 +232,7 @@ def _of_source(
     with Progress("reading", len(sample.pieces)) as progress:
         pixels = read_pieces(in_file_order(source), sample.pieces, progress)
     grid = frames_of_grid(sample, pixels, range(source.layout.frame_shape[0]))
-    arguments = (location.shown, *options, *stored)
+    arguments = (*names, *options, *(f"--storage-option={word}" for word in stored))
     return ScanData(arguments, _four(axes, plane), sample.ys, sample.xs, source, plane, grid)
 
 

@@ -16,9 +16,10 @@ from mrcdist.printable import printable
 from mrcdist.storage.url import chain
 
 __all__ = [
+    "command_line_options",
     "filter_logs",
     "identity",
-    "public_options",
+    "is_secret_key",
     "redact",
     "redact_text",
     "remember_secrets",
@@ -114,18 +115,35 @@ def identity(url: str, options: Mapping[str, Any]) -> str:
     return f"{_identity_of(url)} {_identity_of(options)}"
 
 
-def public_options(options: Mapping[str, Any]) -> list[str]:
-    """Return storage options as KEY=VALUE, with dots where they are nested; no secret."""
-    pairs = []
+def is_secret_key(name: str) -> bool:
+    """Return whether the name of a storage option suggests that its value is secret."""
+    return _SECRET_KEY.search(name) is not None
+
+
+def command_line_options(options: Mapping[str, Any]) -> list[str]:
+    """Return storage options as the command line takes them, with dots where they are nested.
+
+    Returns
+    -------
+    list of str
+        KEY=VALUE; KEY alone where the value is secret: the command line takes it from the
+        environment. Without values that only Python can pass.
+    """
+    words = []
     for key, value in options.items():
-        if _SECRET_KEY.search(str(key)):
+        secret = is_secret_key(str(key)) and not isinstance(value, bool | None)
+        if isinstance(value, Mapping) and not secret:
+            words += [f"{key}.{word}" for word in command_line_options(value)]
             continue
-        if isinstance(value, Mapping):
-            pairs += [f"{key}.{pair}" for pair in public_options(value)]
-        elif isinstance(value, str | int | float | None):
-            text = value if isinstance(value, str) and not _is_json(value) else json.dumps(value)
-            pairs.append(f"{key}={redact_text(text)}")
-    return pairs
+        try:
+            text = json.dumps(value)
+        except (TypeError, ValueError):
+            continue
+        if isinstance(value, str) and not _is_json(value):
+            text = value
+        secret = secret or bool(_secrets(value)) or redact_text(text) != text
+        words.append(str(key) if secret else f"{key}={text}")
+    return words
 
 
 def _is_json(text: str) -> bool:

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import numpy as np
 import pytest
 from matplotlib.backend_bases import KeyEvent, MouseEvent
@@ -28,6 +29,7 @@ from mrcdist import (
 from mrcdist.cli.batch import virtual
 from mrcdist.cli.options import FILE_OPTIONS, plan_from_options
 from mrcdist.stats import snapshot
+from mrcdist.storage.redact import redact
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, write_mrc
 
@@ -190,23 +192,59 @@ def test_the_command_for_the_whole_file_is_told(browser, movie):
     ],
     ids=str,
 )
-def test_the_command_makes_the_same_plan(tmp_path, options):
+@pytest.mark.parametrize("secret", [None, "never shown"])
+def test_the_command_makes_the_same_plan(tmp_path, monkeypatch, secret, options):
     folder = tmp_path / "with a space"
     folder.mkdir()
     movie = write_acquisition(folder, scan_shape=SHAPE, frame_shape=FRAME).movie
-    stored = {"auto_mkdir": True, "target_options": {"name": "5", "secret": "never shown"}}
+    stored = {
+        "auto_mkdir": True,
+        "names": ["a b", {"c": 1}],
+        "target_options": {"name": "5", "secret": "never shown"},
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
         plan = plan_mrc(movie, storage_options=stored, **options)
         browser = browse(plan, budget=20 * FRAME_BYTES, figure=new_figure())
         mrcdist, name, *words = shlex.split(browser.command)
+        if secret:
+            monkeypatch.setenv("MRCDIST_STORAGE_TARGET_OPTIONS_SECRET", secret)
         given = virtual.make_context(name, words).params
         again, _ = plan_from_options(**{key: given[key] for key in (*FILE_OPTIONS, "chunks")})
     assert (mrcdist, name, given["outputs"]) == ("mrcdist", "virtual", (Path("virtual.npy"),))
     assert (again.shape, again.axes, again.chunks) == (plan.shape, plan.axes, plan.chunks)
     assert again.options == plan.options
-    assert given["storage_options"] == {"auto_mkdir": True, "target_options": {"name": "5"}}
+    if secret is None:  # the store may know it
+        del stored["target_options"]["secret"]
+    assert given["storage_options"] == stored
     assert "never" not in browser.command
+
+
+def test_the_command_has_all_files_of_a_list(tmp_path):
+    paths = []
+    for name in ("b", "a c"):
+        folder = tmp_path / name
+        folder.mkdir()
+        movie = write_acquisition(folder, scan_shape=SHAPE, frame_shape=FRAME).movie
+        paths.append(movie.rename(tmp_path / f"{name}.mrc"))
+    plan = plan_mrc(paths, metadata_file=None, navigation_shape=(9, 16))
+    browser = browse(plan, budget=20 * FRAME_BYTES, figure=new_figure())
+    _, name, *words = shlex.split(browser.command)
+    given = virtual.make_context(name, words).params
+    again, _ = plan_from_options(**{key: given[key] for key in (*FILE_OPTIONS, "chunks")})
+    assert [part.file.location.url for part in again.source.parts] == list(map(str, paths))
+    assert (again.shape, again.options) == (plan.shape, plan.options)
+
+
+def test_the_command_of_a_signed_url_says_where_the_url_is_expected(monkeypatch):
+    monkeypatch.delenv("MRCDIST_URL", raising=False)
+    signed = "https://server/a.mrc?sig=abc123def"
+    shown = redact(signed)
+    words = ["--detector", "bf", "--out", "a.npy", shown]
+    with pytest.raises(click.UsageError, match="MRCDIST_URL to the whole URL"):
+        virtual.make_context("virtual", list(words))
+    monkeypatch.setenv("MRCDIST_URL", signed)
+    assert virtual.make_context("virtual", list(words)).params["url"] == signed
 
 
 def test_a_dataset_read_with_a_shape_has_it_in_its_command(movie):
