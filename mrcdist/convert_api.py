@@ -26,7 +26,7 @@ from mrcdist.interop.rosettasciio import (
     original_metadata_dict,
 )
 from mrcdist.interop.zarr_destination import zarr_version
-from mrcdist.interop.zarr_layouts import Content, Layout, Selected, zarr_layout
+from mrcdist.interop.zarr_layouts import Content, Layout, Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
@@ -67,7 +67,8 @@ def convert(
         As for `read_mrc`. A plan of `plan_mrc` can have any of its options.
     destination : str or PathLike
         A path or URL that ends in ``.zarr`` (Zarr format 3 with shards, for zarr, xarray and dask;
-        needs zarr 3), or in anything else for an MRC file, as of `write_mrc`.
+        needs zarr 3), in ``.zspy`` (for HyperSpy; Zarr format 2, written with any zarr), or in
+        anything else for an MRC file, as of `write_mrc`.
     select : str or sequence of slice, optional
         Part of the array: a slice per axis, slowest first, or the same as a string such as
         ``"0:10,:,64:192,64:192"``.
@@ -232,7 +233,7 @@ def plan_conversion(
 
 
 # How a hierarchy is laid out, by the ending of its name.
-_ZARR = {".zarr": zarr_layout}
+_ZARR = {".zarr": zarr_layout, ".zspy": zspy_layout}
 
 
 def _check_zarr(ending: str, dtype: str | None, byteorder: ByteOrder | None) -> None:
@@ -250,7 +251,7 @@ def _check_zarr(ending: str, dtype: str | None, byteorder: ByteOrder | None) -> 
                 remedy=f"leave {{{name}}} out, or convert to .mrc",
             )
     found = zarr_version()
-    if found < 3:
+    if found < 3 and ending != ".zspy":
         raise MissingExtraError(
             f"zarr {found} is installed: {ending} needs version 3",
             code="package-missing",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,16 @@ from mrcdist.interop.references import VARIABLE
 from mrcdist.interop.zarr_metadata import axes_attribute
 from mrcdist.read.source import MrcSource
 
-__all__ = ["Box", "Content", "Layout", "Level", "NewArray", "Selected", "zarr_layout"]
+__all__ = [
+    "Box",
+    "Content",
+    "Layout",
+    "Level",
+    "NewArray",
+    "Selected",
+    "zarr_layout",
+    "zspy_layout",
+]
 
 Box = tuple[slice, ...]
 
@@ -26,6 +36,7 @@ Box = tuple[slice, ...]
 _TILE = 256
 _LEAST_CHUNK = 2**15
 _CUBE = 64
+_ZSPY_CHUNK = 32 * 2**20
 
 
 class Source(Protocol):
@@ -204,6 +215,53 @@ def zarr_layout(content: Content) -> Layout:
         tuple(_coordinates(content.axes)),
         (Level(data, content.source, shards),),
     )
+
+
+def zspy_layout(content: Content) -> Layout:
+    """Return a signal as HyperSpy saves it in ``.zspy``: in Zarr format 2, without shards.
+
+    Its layout is that of HyperSpy's documentation, version 3.3 of the format.
+    """
+    title = str(content.metadata["General"]["title"])
+    signal = f"Experiments/{_group_name(title)}"
+    itemsize = content.dtype.itemsize
+    # Each chunk is a file: larger ones than of a shard, but fit to be looked at one after the other.
+    chunks = grown(
+        small_chunk(content.axes, itemsize),
+        content.shape,
+        itemsize,
+        min(content.block_bytes, _ZSPY_CHUNK),
+    )
+    groups: dict[str, Mapping[str, Any]] = {
+        "": {"file_format": "ZSpy", "file_format_version": "3.3"},
+        signal: {"package": "mrcdist", "package_version": version("mrcdist")},
+    }
+    for number, axis in enumerate(axes_attribute(content.axes)):
+        kind = "DataAxis" if "axis" in axis else "UniformDataAxis"
+        described = {"_type": kind, "is_binned": False, **axis}
+        del described["index_in_array"]
+        _add_groups(groups, f"{signal}/axis-{number}", described)
+    _add_groups(groups, f"{signal}/metadata", content.metadata)
+    _add_groups(groups, f"{signal}/original_metadata", content.original_metadata)
+    data = NewArray(f"{signal}/data", content.shape, content.dtype.name, chunks)
+    block = grown(chunks, content.shape, itemsize, content.block_bytes)
+    return Layout(2, groups, (), (Level(data, content.source, block),))
+
+
+def _add_groups(groups: dict[str, Mapping[str, Any]], path: str, nested: Mapping[str, Any]) -> None:
+    """Add a group with the values of a mapping, and groups below it for mappings in it."""
+    own = {key: value for key, value in nested.items() if not isinstance(value, Mapping)}
+    groups[path] = {
+        key: "_None_" if value is None else getattr(value, "tolist", lambda value=value: value)()
+        for key, value in own.items()
+    }
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            _add_groups(groups, f"{path}/{_group_name(key)}", value)
+
+
+def _group_name(name: str) -> str:
+    return name.replace("/", "-") or "-"
 
 
 def _coordinates(axes: Sequence[Axis]) -> list[NewArray]:

@@ -1,0 +1,40 @@
+"""`.zspy` written with zarr 3 is what zarr 2 writes, and HyperSpy opens it there."""
+
+from __future__ import annotations
+
+import subprocess
+
+import numpy as np
+import pytest
+
+from mrcdist import convert, read_mrc
+from run import VENV, python_of
+from tests.unit.test_convert_to_zspy import (  # noqa: F401  the same, with zarr 3
+    movie,
+    stored_in,
+    test_every_dtype_is_stored_as_it_is,
+    test_existing_signal_is_replaced_only_when_told,
+    test_stored_bytes_depend_on_nothing_but_the_input,
+)
+
+SCRIPT = """
+import sys, warnings
+import hyperspy.api as hs, numpy as np
+warnings.simplefilter("ignore")
+signal = hs.load(sys.argv[1], lazy=True)
+np.save(sys.argv[2], signal.data.compute())
+print([(axis.name, axis.scale, axis.units) for axis in signal.axes_manager._axes])
+"""
+
+
+def test_hyperspy_opens_it_in_the_environment_of_zarr_2(acquisition, tmp_path):
+    python = str(python_of(VENV))
+    if subprocess.run([python, "-c", "import hyperspy"], capture_output=True).returncode:
+        pytest.skip("the other environment has no HyperSpy")
+    convert(acquisition.movie, tmp_path / "a.zspy", verify=True)
+    words = [python, "-c", SCRIPT, str(tmp_path / "a.zspy"), str(tmp_path / "a.npy")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    [ds] = read_mrc(acquisition.movie, lazy=False)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), ds["data"])
+    axes = [(axis["name"], axis["scale"], axis["units"]) for axis in ds["axes"]]
+    assert done.stdout.strip() == str(axes)
