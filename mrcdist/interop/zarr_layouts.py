@@ -225,7 +225,7 @@ def zspy_layout(content: Content) -> Layout:
     title = str(content.metadata["General"]["title"])
     signal = f"Experiments/{_group_name(title)}"
     itemsize = content.dtype.itemsize
-    # Each chunk is a file: larger ones than of a shard, but fit to be looked at one after the other.
+    # Each chunk is a file, and HyperSpy reads all of it to show one pattern.
     chunks = grown(
         small_chunk(content.axes, itemsize),
         content.shape,
