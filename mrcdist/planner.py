@@ -39,6 +39,7 @@ from mrcdist.plan.agreement import agreed_header, agreed_pixels, joined_extended
 from mrcdist.plan.axes import AuxiliaryData, Geometry, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.navigation_shape import count_required
 from mrcdist.plan.skipped_frames import SkippedFrames, parse_skip_frames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
@@ -136,7 +137,10 @@ def _plan(
     skipped = SkippedFrames.of(
         options.skip_frames, line_length(sidecar, extended, options.navigation_shape)
     )
-    parts, there = _parts(files, pixels, options, own_notes, skipped.needed(places))
+    required = skipped.needed(places)
+    if required is None and options.navigation_shape is not None:
+        required = count_required(options.navigation_shape)
+    parts, there = _parts(files, pixels, options, own_notes, required)
     frames = skipped.place(there, places, notes) if skipped else there
     found = find_scan(
         sidecar,
@@ -192,7 +196,7 @@ def _parts(
 ) -> tuple[list[DatasetFile], MissingFrames]:
     """Check that the files agree, and work out where their frames are.
 
-    `places` is how many frames there should be, if that is known.
+    `places` is how many frames there should be, or be at least, if that is known.
     """
     alike = len(set(pixels)) == 1
     frame_of_each = [one_frame(file.header, own) for file, own in zip(files, pixels, strict=True)]

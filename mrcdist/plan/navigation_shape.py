@@ -10,7 +10,7 @@ from mrcdist.format.axis import Axis
 from mrcdist.formatting import format_shape
 from mrcdist.plan.truncation import SHAPE_REMEDY, MissingFrames
 
-__all__ = ["count_places", "guess_scan", "resolve_shape", "scan_question"]
+__all__ = ["count_places", "count_required", "guess_scan", "resolve_shape", "scan_question"]
 
 # Frames of a stack that may be a scan: at least so many, and so many times as long as a frame's
 # longer side. Tomograms, tilt series and movies have fewer.
@@ -33,6 +33,12 @@ def count_places(navigation_shape: Sequence[int]) -> int | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return math.prod(sizes) if min(sizes, default=0) > 0 else None
+
+
+def count_required(navigation_shape: Sequence[int]) -> int | None:
+    """Count the frames that a shape with a -1 takes at least; None for all other shapes."""
+    sizes = list(navigation_shape) if isinstance(navigation_shape, list | tuple) else []
+    return count_places([size for size in sizes if size != -1] or [1]) if -1 in sizes else None
 
 
 def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tuple[int, ...]:
@@ -79,7 +85,10 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
         )
     if -1 in sizes:
         rest = -math.prod(sizes)
-        if frames.announced % rest:
+        count = frames.announced
+        if count % rest and frames.allowed:
+            count = frames.present
+        if count % rest:
             raise ArgumentError(
                 given,
                 code="navigation-shape-invalid",
@@ -87,7 +96,7 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
                 cause=f"{frames.announced} frames are not divisible by {rest}",
                 remedy=SHAPE_REMEDY,
             )
-        sizes[sizes.index(-1)] = frames.announced // rest
+        sizes[sizes.index(-1)] = count // rest
     frames.require_shape(math.prod(sizes), given)
     return tuple(size for size in reversed(sizes) if size != 1) or (1,)
 

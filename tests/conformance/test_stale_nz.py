@@ -228,6 +228,22 @@ def test_without_a_scan_nz_holds_and_the_warning_names_the_remedy(tmp_path, nz):
     assert_complete(read(path, navigation_shape=(20,)), NUMBERS, nz)
 
 
+@pytest.mark.parametrize("nz", [0, 1, 4])
+def test_a_length_left_open_counts_the_frames_that_are_there(tmp_path, nz):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(stale(NUMBERS, nz))
+    assert_complete(read(path, navigation_shape=(5, -1)), NUMBERS.reshape(4, 5, 6, 8), nz)
+
+
+def test_a_length_left_open_may_be_that_of_the_complete_frames(tmp_path):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc_bytes(NUMBERS)[: 1024 + 18 * 96 + 5])
+    data, _ = read(path, navigation_shape=(3, -1), allow_truncated=True)
+    np.testing.assert_array_equal(data, NUMBERS[:18].reshape(6, 3, 6, 8))
+    with pytest.raises(ArgumentError, match="20 frames are not divisible by 8"):
+        mrcdist.plan_mrc(path, navigation_shape=(8, -1), allow_truncated=True)
+
+
 def test_bytes_that_are_no_frames_have_no_such_remedy(tmp_path):
     path = tmp_path / "a.mrc"
     path.write_bytes(mrc_bytes(NUMBERS) + bytes(100))
