@@ -268,14 +268,19 @@ def _plan_mrc(
     axes: tuple[Axis, ...],
     **options: Any,
 ) -> WritePlan:
-    records = plan.stored_records
+    records, tilts = plan.stored_records, plan.tilts
+    if tilts is not None:
+        angles, sections = (np.array(of)[index[0]] for of in (tilts.angles, tilts.sections))
+        tilts = replace(tilts, angles=tuple(angles.tolist()), sections=tuple(sections.tolist()))
     by_section = records is not None and records.per_section and options["compressor"] is None
     return plan_write(
         destination,
         {
             "data": plan.to_dask()[index],
             "axes": axes_dicts(axes),
-            "metadata": metadata_dict(plan.location.name, plan.sidecar, plan.extended),
+            "metadata": metadata_dict(
+                plan.location.name, plan.sidecar, plan.extended, plan.header, tilts
+            ),
             "original_metadata": original_metadata_dict(
                 plan.header, plan.sidecar, plan.extended, records=records
             ),

@@ -206,8 +206,12 @@ class NewHeader:
     byteorder : {"<", ">"}
     ispg : int
         0 images, 1 volume, 401 volume stack.
-    mz : int
-        1 for images, sections of a volume otherwise.
+    intervals : tuple of int
+        Pixels of the cell along columns, rows and sections: of the last, 1 for images.
+    start : tuple of int
+        NXSTART, NYSTART, NZSTART.
+    angles : tuple of float
+        CELLB, in degrees.
     pixel_size : tuple of (float or None)
         Å along columns, rows and sections; None where unknown.
     origin : tuple of float
@@ -230,7 +234,9 @@ class NewHeader:
     storage: Storage
     byteorder: ByteOrder = "<"
     ispg: int = 0
-    mz: int = 1
+    intervals: tuple[int, int, int] = (1, 1, 1)
+    start: tuple[int, int, int] = (0, 0, 0)
+    angles: tuple[float, float, float] = (90.0, 90.0, 90.0)
     pixel_size: tuple[float | None, float | None, float | None] = (None, None, None)
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     axis_order: tuple[int, int, int] = (1, 2, 3)
@@ -299,15 +305,15 @@ def encode_header(
     raw["nx"], raw["ny"], raw["nz"] = header.nx, header.ny, header.nz
     raw["mode"] = header.mode
     raw["mapc"], raw["mapr"], raw["maps"] = header.axis_order
-    intervals = (header.nx, header.ny, header.nz if header.codec else header.mz)
+    raw["nxstart"], raw["nystart"], raw["nzstart"] = header.start
+    intervals = (header.nx, header.ny, header.nz) if header.codec else header.intervals
     for stored, cell in enumerate(header.axis_order):
         # MX and CELLA follow the cell's X, Y, Z, sizes follow columns, rows, sections.
         name, size = "xyz"[cell - 1], header.pixel_size[stored]
         raw[f"m{name}"] = 0 if header.codec else intervals[stored]
         raw["cella"][name] = 0.0 if size is None else size * intervals[stored]
         raw["origin"][name] = header.origin[stored]
-    for angle in ("alpha", "beta", "gamma"):
-        raw["cellb"][angle] = 90.0
+    raw["cellb"] = header.angles
     raw["ispg"], raw["nsymbt"], raw["nversion"] = header.ispg, header.nsymbt, 20141
     raw["exttyp"] = header.exttyp.encode("ascii")
     raw["map"] = b"MAP "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,7 +13,14 @@ from mrcdist.format.direct_electron.sidecar import sidecar_text
 from mrcdist.format.direct_electron.sidecar_keys import Key
 from mrcdist.write.contents import Contents, in_angstrom
 
-__all__ = ["SUFFIX", "scan_axes", "sidecar_values", "tilt_text", "with_suffix"]
+__all__ = [
+    "SUFFIX",
+    "scan_axes",
+    "sidecar_values",
+    "tilt_text",
+    "unstored_metadata",
+    "with_suffix",
+]
 
 SUFFIX = "_movie"
 """Ending of the stem of a movie's name, by which its sidecar is found."""
@@ -25,6 +32,16 @@ _PER_NM = {
     "1/µm": 0.001, "µm^-1": 0.001,
 }  # fmt: skip
 _UNKNOWN = "-1"
+
+# Key of the sidecar, HyperSpy's name below Acquisition_instrument.TEM, factor to the key's unit.
+_INSTRUMENT: tuple[tuple[Key, str, float], ...] = (
+    (keys.VOLTAGE, "beam_energy", 1000.0),
+    (keys.CAMERA_LENGTH, "camera_length", 0.1),
+    (keys.MAGNIFICATION, "magnification", 1.0),
+    (keys.DWELL_TIME, "dwell_time", 1e6),
+    (keys.FRAME_RATE, "frames_per_second", 1.0),
+)
+_STAGE = ("Acquisition_instrument", "TEM", "Stage")
 _REPEAT, _POINT_REPEAT = "repeat", "point_repeat"
 
 
@@ -120,16 +137,9 @@ def _repeat_time(repeat: Axis) -> dict[Key, str | None]:
 def _instrument(metadata: Mapping[str, Any]) -> dict[str, str]:
     """The microscope, by HyperSpy's names and units."""
     tem = _below(metadata, "Acquisition_instrument", "TEM")
-    factors: tuple[tuple[Key, str, float], ...] = (
-        (keys.VOLTAGE, "beam_energy", 1000.0),
-        (keys.CAMERA_LENGTH, "camera_length", 0.1),
-        (keys.MAGNIFICATION, "magnification", 1.0),
-        (keys.DWELL_TIME, "dwell_time", 1e6),
-        (keys.FRAME_RATE, "frames_per_second", 1.0),
-    )
     return {
         key.name: f"{float(tem[name]) * factor:.12g}"
-        for key, name, factor in factors
+        for key, name, factor in _INSTRUMENT
         if isinstance(tem.get(name), int | float) and math.isfinite(tem[name])
     }
 
@@ -156,13 +166,45 @@ def _per_nanometre(axis: Axis) -> str:
     return f"{axis.scale * factor:.12g}" if known and factor is not None else _UNKNOWN
 
 
-def tilt_text(navigation: tuple[Axis, ...]) -> bytes | None:
-    """Return one angle in degrees a line, as ``.rawtlt`` has them; None without a tilt axis."""
-    if len(navigation) != 1 or navigation[0].units not in ("deg", "°", "degree", "degrees"):
+def tilt_text(contents: Contents) -> bytes | None:
+    """Return one angle in degrees a line, as ``.rawtlt`` has them; None without a tilt axis.
+
+    Angles that are not monotonic are in the metadata, as HyperSpy has no axes of such values.
+    """
+    if len(contents.navigation) != 1:
         return None
-    [axis] = navigation
-    angles = axis.values or tuple(axis.offset + axis.scale * i for i in range(axis.size))
+    [axis] = contents.navigation
+    angles: Any = _below(contents.metadata, *_STAGE).get("tilt_alpha")
+    if axis.units in ("deg", "°", "degree", "degrees"):
+        angles = axis.values or tuple(axis.offset + axis.scale * i for i in range(axis.size))
+    elif not isinstance(angles, list | tuple) or len(angles) != axis.size:
+        return None
     return "".join(f"{angle:.10g}\n" for angle in angles).encode("ascii")
+
+
+def unstored_metadata(contents: Contents, auxiliary: Mapping[str, bytes]) -> list[str]:
+    """Return the names of metadata that neither the header nor these auxiliary files have.
+
+    Names and comments of HyperSpy's (General, Signal and its own) do not count.
+    """
+    stored: set[tuple[str, ...]] = set()
+    if any(name.endswith("_info.txt") for name in auxiliary):
+        if isinstance(contents.original_metadata.get("de_metadata"), Mapping):
+            return []  # all of that sidecar is written again
+        stored = {("Acquisition_instrument", "TEM", name) for _, name, _ in _INSTRUMENT}
+    elif auxiliary:
+        stored = {(*_STAGE, "tilt_alpha")}
+    return sorted(".".join(path) for path in _leaves(contents.metadata) if path not in stored)
+
+
+def _leaves(metadata: Mapping[str, Any], *path: str) -> Iterator[tuple[str, ...]]:
+    for name, value in metadata.items():
+        if not path and (name in ("General", "Signal") or str(name).startswith("_")):
+            continue
+        if isinstance(value, Mapping):
+            yield from _leaves(value, *path, str(name))
+        elif value not in ("", None):
+            yield (*path, str(name))
 
 
 def sidecar_bytes(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> bytes:

@@ -28,6 +28,8 @@ class WriteReport:
     seconds : float
     verified : bool
         Whether the file was read again and compared.
+    notes : tuple of str
+        What has no place in the file, and what else was warned of; each has a ``code``.
     """
 
     url: str
@@ -37,6 +39,7 @@ class WriteReport:
     statistics: tuple[float, float, float, float] | None
     seconds: float
     verified: bool = False
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         size = f"{format_bytes(self.nbytes)} in {self.seconds:.1f} s"

@@ -9,6 +9,7 @@ from typing import Any
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.stored_records import StoredRecords
+from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents
 
 __all__ = ["NewExtendedHeader", "choose_extended_header"]
@@ -72,8 +73,8 @@ def choose_extended_header(
     _checked(exttyp, b"")
 
     def left_out(why: str) -> NewExtendedHeader:
-        note = f"the extended header that was read ({read['type']}) is left out: {why}"
-        return replace(nothing, notes=(note,))
+        sentence = f"the extended header that was read ({read['type']}) is left out: {why}"
+        return replace(nothing, notes=(Note("extended-header-not-stored", sentence),))
 
     if not isinstance(read, Mapping) or "type" not in read:
         if given is not None:

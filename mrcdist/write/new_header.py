@@ -9,8 +9,10 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import NewHeader, Storage
 from mrcdist.format.packed import PACKED_LABEL
+from mrcdist.warning_notes import Note
 from mrcdist.write.auxiliary_files import scan_axes
 from mrcdist.write.contents import Contents, in_angstrom
+from mrcdist.write.source_header import SourceHeader, with_source_fields
 
 __all__ = ["ImageKind", "kept_labels", "kind_of", "new_header"]
 
@@ -38,13 +40,24 @@ def kept_labels(contents: Contents) -> tuple[str, ...]:
 
 
 def kind_of(contents: Contents) -> ImageKind:
-    """Return volumes where an axis says that sections are a length apart; else images."""
-    names = [axis.name for axis in contents.navigation]
-    if names and names[-1] == "z" and in_angstrom(contents.navigation[-1])[0] is not None:
-        if len(names) == 1:
-            return "volume"
-        if names == ["volume", "z"]:
-            return "volumes"
+    """Return volumes where the axes, or the header that was read, say so; else images.
+
+    Axes do if their sections are a length apart: "z", or whichever of x, y and z frames have not.
+    """
+    source = SourceHeader.of(contents.original_metadata)
+    ispg = source.ispg if source else 0
+    names = [axis.name for axis in contents.axes]
+    sections = names[-3] if len(names) > 2 else ""
+    if len(names) == 2:
+        one_section = source is not None and source.sizes[2] == 1
+        return "volume" if 1 <= ispg <= 230 and one_section else "images"
+    if sections != "z" and sorted(names[-3:]) != ["x", "y", "z"]:
+        return "images"
+    apart = in_angstrom(contents.axes[-3])[0] is not None
+    if len(names) == 3 and (apart or 1 <= ispg <= 230):
+        return "volume"
+    if names[:-3] == ["volume"] and (apart or 401 <= ispg <= 630):
+        return "volumes"
     return "images"
 
 
@@ -83,13 +96,20 @@ def new_header(
             cause="a volume has three axes, a stack of volumes four",
             remedy='pass kind="images", or reshape the array',
         )
-    mz = {"images": 1, "volume": contents.sections, "volumes": shape[-3] if len(shape) > 2 else 1}
+    sections = {
+        "images": 1,
+        "volume": contents.sections,
+        "volumes": shape[-3] if len(shape) > 2 else 1,
+    }
     stored = [contents.axes[-1], contents.axes[-2]]
     if kind != "images" and len(shape) > 2:
         stored.append(contents.axes[-3])
     sizes, origins = zip(*(in_angstrom(axis) for axis in stored), strict=True)
     notes += [
-        f"the unit {axis.units} of axis {axis.name or number} has no place in the header"
+        Note(
+            "unit-not-stored",
+            f"the unit {axis.units} of axis {axis.name or number} has no place in the header",
+        )
         for number, axis in enumerate(stored)
         if axis.units and in_angstrom(axis)[0] is None and scan_axes(contents.navigation) is None
     ]
@@ -97,15 +117,17 @@ def new_header(
     order = ["xyz".index(name) + 1 for name in names if name in ("x", "y", "z")]
     if len(order) == 2:
         order.append(6 - sum(order))
-    return NewHeader(
+    header = NewHeader(
         nx=shape[-1],
         ny=shape[-2],
         nz=contents.sections,
         storage=storage,
         byteorder=byteorder,
         ispg=_ISPG[kind],
-        mz=mz[kind],
+        intervals=(shape[-1], shape[-2], sections[kind]),
         pixel_size=(*sizes, *(None,) * (3 - len(sizes))),
         origin=(*origins, *(0.0,) * (3 - len(origins))),
         axis_order=(order[0], order[1], order[2]) if sorted(order) == [1, 2, 3] else (1, 2, 3),
     )
+    source = SourceHeader.of(contents.original_metadata)
+    return with_source_fields(header, contents, source, notes) if source else header

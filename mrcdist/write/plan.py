@@ -23,9 +23,18 @@ from dask.tokenize import tokenize
 from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.encode import NewHeader, choose_storage
+from mrcdist.format.extended.stored_records import PER_SECTION
 from mrcdist.storage.location import Location
 from mrcdist.storage.network_filesystems import on_network
-from mrcdist.write.auxiliary_files import SUFFIX, scan_axes, sidecar_bytes, tilt_text, with_suffix
+from mrcdist.warning_notes import Note
+from mrcdist.write.auxiliary_files import (
+    SUFFIX,
+    scan_axes,
+    sidecar_bytes,
+    tilt_text,
+    unstored_metadata,
+    with_suffix,
+)
 from mrcdist.write.blocks import block_boxes, writable
 from mrcdist.write.contents import Contents
 from mrcdist.write.errors import exists
@@ -164,6 +173,7 @@ class WritePlan:
             self.header.mode,
             statistics,
             time.monotonic() - begun,
+            notes=self.notes,
         )
 
     def delayed(self) -> Delayed:
@@ -315,18 +325,26 @@ def plan_write(
     # One label is mrcdist's own.
     dataclasses.replace(header, labels=("", *header.labels)).check()
     auxiliary = _auxiliary(location, contents, sidecar, notes) if kind == "images" else {}
+    # Those of the instrument were read from such an extended header, or are written to it.
+    has_metadata = extended.exttyp in (*PER_SECTION, "json")
+    lost = [] if has_metadata else unstored_metadata(contents, auxiliary)
+    if lost:
+        sentence = f"metadata without a place in the file: {', '.join(lost)}"
+        notes.append(Note("metadata-not-stored", sentence))
     for name in {*auxiliary, *_names_beside(location)}:
         beside = location.sibling(name)
         if (name in auxiliary and overwrite) or not beside.exists():
             continue
         if name in auxiliary:
             raise exists(beside.shown)
-        notes.append(
+        sentence = (
             f"{name} beside it stays, though it describes other data: delete it, or pass None for "
             "it when you read the file"
         )
+        notes.append(Note("auxiliary-file-stays", sentence))
     if streamed and statistics:
-        notes.append("statistics are marked as undetermined: they would have to be known first")
+        sentence = "statistics are marked as undetermined: they would have to be known first"
+        notes.append(Note("statistics-undetermined", sentence))
     return WritePlan(
         location,
         array,
@@ -353,7 +371,7 @@ def _auxiliary(
 ) -> dict[str, bytes]:
     """Files beside it, for what the header has no place for."""
     stem = PurePosixPath(location.name).stem
-    tilts = tilt_text(contents.navigation)
+    tilts = tilt_text(contents)
     if tilts is not None and sidecar is not False:
         return {f"{stem}.rawtlt": tilts}
     scan = scan_axes(contents.navigation)
@@ -361,10 +379,11 @@ def _auxiliary(
         return {}
     found = stem.endswith(SUFFIX) and not location.name.endswith(".mrcz")
     if not found and sidecar == "auto":
-        notes.append(
+        sentence = (
             f"a scan of {' × '.join(str(axis.size) for axis in contents.navigation)} points is "
             "written as a plain stack, without its shape and calibration: a name that ends in "
             f"{SUFFIX}.mrc has them in a sidecar"
         )
+        notes.append(Note("scan-not-stored", sentence))
         return {}
     return {with_suffix(location.name, "_info.txt"): sidecar_bytes(contents, scan)}

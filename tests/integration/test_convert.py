@@ -192,3 +192,14 @@ def test_selection_that_cannot_be_is_an_error(tmp_path: Path, scheduler: str, se
     )
     assert "--select" in told
     assert [each.name for each in tmp_path.iterdir()] == ["a.mrc"]
+
+
+def test_tilt_angles_that_go_up_and_down_are_cropped_with_the_sections(
+    tmp_path: Path, scheduler: str
+) -> None:
+    (tmp_path / "a.mrc").write_bytes(mrc_bytes(counting((5, 4, 6), "int16")))
+    (tmp_path / "a.rawtlt").write_text("0\n3\n-3\n6\n-6\n")
+    options = ("--select", "1:", "--scheduler", scheduler)
+    report = mrcdist_json("convert", tmp_path / "a.mrc", tmp_path / "b.mrc", *options)
+    assert (tmp_path / "b.rawtlt").read_text().split() == ["3", "-3", "6", "-6"]
+    assert report["notes"] == []

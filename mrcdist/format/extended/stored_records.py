@@ -11,9 +11,10 @@ from typing import Any, get_args
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import ExtendedKind
 
-__all__ = ["StoredRecords"]
+__all__ = ["PER_SECTION", "StoredRecords"]
 
-_PER_SECTION = ("FEI1", "FEI2", "SERI", "AGAR")
+PER_SECTION = ("FEI1", "FEI2", "SERI", "AGAR")
+"""Kinds of one record a section."""
 _TEXT = ("CCP4",)
 
 
@@ -71,7 +72,7 @@ class StoredRecords:
         """
         if name in _TEXT and len(raw) == kind.nsymbt:
             records = [raw]
-        elif name in _PER_SECTION and 0 < n_records * size <= len(raw):
+        elif name in PER_SECTION and 0 < n_records * size <= len(raw):
             records = [raw[at : at + size] for at in range(0, n_records * size, size)]
         else:
             return None
@@ -104,7 +105,7 @@ class StoredRecords:
     @property
     def per_section(self) -> bool:
         """Whether each section has a record of its own."""
-        return self.exttyp in _PER_SECTION
+        return self.exttyp in PER_SECTION
 
     def of_sections(self, sections: Sequence[int]) -> StoredRecords:
         """Return the records of some sections, in their order; text as it is.

@@ -1,0 +1,172 @@
+"""Fields of a header that was read, in the header of a copy, a crop or a binned copy."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mrcdist
+from mrcdist.errors import MrcdistWarning
+from mrcdist.format.encode import encode_header
+from mrcdist.format.header import parse_header
+from tests.support.mrc_files import counting, mrc_bytes
+
+NUMBERS = counting((3, 4, 6), "int16")
+ANGLES = (80.0, 95.5, 120.0)
+
+
+def recorded(folder, numbers=NUMBERS, *, angles=ANGLES, **fields):
+    """A file with these fields of its header, as `read_mrc` returns it."""
+    raw = bytearray(mrc_bytes(numbers, **fields))
+    struct.pack_into("<3f", raw, 52, *angles)
+    path = folder / "read.mrc"
+    path.write_bytes(raw)
+    [data] = mrcdist.read_mrc(path, distributed=False)
+    return data
+
+
+def written(folder, data, **options):
+    """Header fields of the copy, by name, and its notes."""
+    path = folder / "copy.mrc"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        report = mrcdist.write_mrc(path, data, overwrite=True, **options)
+    said = [str(one.message) for one in caught if issubclass(one.category, MrcdistWarning)]
+    assert len(said) == len(report.notes)
+    raw = path.read_bytes()
+    return {
+        "start": struct.unpack("<3i", raw[16:28]),
+        "intervals": struct.unpack("<3i", raw[28:40]),
+        "cell": struct.unpack("<3f", raw[40:52]),
+        "angles": struct.unpack("<3f", raw[52:64]),
+        "order": struct.unpack("<3i", raw[64:76]),
+        "ispg": struct.unpack("<i", raw[88:92])[0],
+        "origin": struct.unpack("<3f", raw[196:208]),
+        "codes": [note.code for note in report.notes],
+    }
+
+
+CRYSTAL = {
+    "start": (5, -2, 7), "intervals": (20, 10, 12), "cell": (40.0, 30.0, 36.0),
+    "mapcrs": (3, 1, 2), "ispg": 19,
+}  # fmt: skip
+
+
+def test_crystals_map_keeps_space_group_cell_and_start(tmp_path):
+    found = written(tmp_path, recorded(tmp_path, **CRYSTAL))
+    assert found == {
+        "start": (5, -2, 7), "intervals": (20, 10, 12), "cell": (40.0, 30.0, 36.0),
+        "angles": ANGLES, "order": (3, 1, 2), "ispg": 19, "origin": (0.0, 0.0, 0.0), "codes": [],
+    }  # fmt: skip
+
+
+def test_crop_of_a_crystals_map_moves_its_start_in_the_same_cell(tmp_path):
+    recorded(tmp_path, **CRYSTAL)
+    [data] = mrcdist.read_mrc(tmp_path / "read.mrc", distributed=False)
+    data["data"] = data["data"][1:, :, 2:5]
+    for axis, (first, size) in zip(data["axes"], ((1, 2), (0, 4), (2, 3)), strict=True):
+        axis["offset"] += first * axis["scale"]
+        axis["size"] = size
+    found = written(tmp_path, data)
+    assert (found["start"], found["origin"]) == ((7, -2, 8), (0.0, 0.0, 0.0))
+    assert (found["intervals"], found["cell"]) == ((20, 10, 12), (40.0, 30.0, 36.0))
+
+
+def test_transposed_map_has_the_start_of_each_axis(tmp_path):
+    data = recorded(tmp_path, **CRYSTAL)
+    data["data"] = data["data"].transpose(2, 0, 1)
+    data["axes"] = [{**data["axes"][i], "navigate": i == 2} for i in (2, 0, 1)]
+    found = written(tmp_path, data, kind="volume")
+    # Sections, rows and columns are what columns, sections and rows were.
+    assert (found["order"], found["start"]) == ((1, 2, 3), (-2, 7, 5))
+    assert found["intervals"] == (20, 10, 12)
+
+
+def test_binned_map_has_the_same_cell_and_a_note_about_its_start(tmp_path):
+    data = recorded(tmp_path, **CRYSTAL)
+    data["data"] = data["data"][:, ::2, ::2]
+    for axis in data["axes"][1:]:
+        axis["scale"] *= 2
+        axis["size"] //= 2
+    found = written(tmp_path, data)
+    # Columns are along Z, rows along X.
+    assert (found["intervals"], found["cell"]) == ((10, 10, 6), (40.0, 30.0, 36.0))
+    assert (found["start"][:2], found["codes"]) == ((0, 0), ["start-not-stored"])
+
+
+@settings(max_examples=40)
+@given(
+    start=st.tuples(*[st.integers(-1000, 1000)] * 3),
+    origin=st.tuples(*[st.sampled_from([0.0, -7.5, 120.0])] * 3),
+    first=st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 5)),
+    ispg=st.sampled_from([1, 4, 150]),
+)
+def test_each_pixel_stays_where_it_was(tmp_path_factory, start, origin, first, ispg):
+    folder = tmp_path_factory.mktemp("start")
+    fields = {"start": start, "origin": origin, "ispg": ispg, "cell": (12.0, 12.0, 9.0)}
+    data = recorded(folder, **fields)
+    data["data"] = data["data"][first[0] :, first[1] :, first[2] :]
+    for axis, skipped, size in zip(data["axes"], first, data["data"].shape, strict=True):
+        axis["offset"] += skipped * axis["scale"]
+        axis["size"] = size
+    plan = mrcdist.plan_write(folder / "copy.mrc", data)
+    header = parse_header(encode_header(plan.header, None), file_size=None)
+    for stored, axis in enumerate(reversed(data["axes"])):
+        assert header.offset(stored) == pytest.approx(10 * axis["offset"], abs=1e-3)
+    assert header.ispg == ispg
+    assert plan.notes == ()
+
+
+def test_start_of_a_stack_of_images_stays(tmp_path):
+    fields = {"start": (3, 4, 5), "intervals": (6, 4, 1), "cell": (12.0, 8.0, 2.0)}
+    found = written(tmp_path, recorded(tmp_path, origin=(0.0, 0.0, -9.0), **fields))
+    assert found["start"] == (3, 4, 5)
+    assert (found["cell"], found["ispg"]) == ((12.0, 8.0, 2.0), 0)
+    assert found["origin"] == (0.0, 0.0, -9.0)
+
+
+@pytest.mark.parametrize(("ispg", "mz"), [(1, 6), (90, 6), (430, 3)])
+def test_space_group_of_a_volume_without_calibration_stays(tmp_path, ispg, mz):
+    numbers = counting((6, 4, 6), "int16")
+    found = written(tmp_path, recorded(tmp_path, numbers, ispg=ispg, intervals=(6, 4, mz)))
+    assert (found["ispg"], found["intervals"]) == (ispg, (6, 4, mz))
+
+
+def test_space_group_of_what_is_no_volume_any_more_is_named(tmp_path):
+    data = recorded(tmp_path, **CRYSTAL)
+    section = {"data": data["data"][0], "axes": data["axes"][1:]}
+    found = written(tmp_path, {**data, **section})
+    assert found["ispg"] == 0
+    assert found["codes"] == ["space-group-not-stored", "start-not-stored"]
+
+
+def test_microscopes_metadata_of_a_plain_stack_are_named(tmp_path):
+    data = recorded(tmp_path)
+    data["metadata"]["Acquisition_instrument"] = {"TEM": {"beam_energy": 300.0, "Stage": {"z": 1}}}
+    with pytest.warns(MrcdistWarning, match=r"TEM\.Stage\.z, .*TEM\.beam_energy"):
+        report = mrcdist.write_mrc(tmp_path / "copy.mrc", data)
+    assert [note.code for note in report.notes] == ["metadata-not-stored"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_microscopes_metadata_that_a_sidecar_has_are_not_named(tmp_path):
+    tem = {"beam_energy": 300.0, "magnification": 5e4}
+    metadata = {"Acquisition_instrument": {"TEM": tem}}
+    mrcdist.write_mrc(tmp_path / "a_movie.mrc", counting((2, 3, 4, 4), "uint16"), metadata=metadata)
+    [back] = mrcdist.read_mrc(tmp_path / "a_movie.mrc", distributed=False)
+    found = back["metadata"]["Acquisition_instrument"]["TEM"]
+    assert {name: found[name] for name in tem} == tem
+
+
+def test_tilt_angles_that_go_up_and_down_are_written_beside(tmp_path):
+    (tmp_path / "tilts.mrc").write_bytes(mrc_bytes(counting((5, 4, 6), "int16")))
+    (tmp_path / "tilts.rawtlt").write_text("0\n3\n-3\n6\n-6\n")
+    [data] = mrcdist.read_mrc(tmp_path / "tilts.mrc", distributed=False)
+    report = mrcdist.write_mrc(tmp_path / "copy.mrc", data)
+    assert np.loadtxt(tmp_path / "copy.rawtlt").tolist() == [0, 3, -3, 6, -6]
+    assert report.notes == ()
