@@ -19,6 +19,7 @@ from mrcdist.discover.files import Filename
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistWarning
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ByteOrder
+from mrcdist.interop.ome_zarr import ome_zarr_layout
 from mrcdist.interop.rosettasciio import (
     axes_dicts,
     flat_attributes,
@@ -28,6 +29,7 @@ from mrcdist.interop.rosettasciio import (
 from mrcdist.interop.zarr_destination import zarr_version
 from mrcdist.interop.zarr_layouts import Content, Layout, Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
+from mrcdist.plan.selected_box import Box, cropped, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
@@ -37,8 +39,6 @@ from mrcdist.write.plan import WritePlan
 from mrcdist.write_api import plan_write
 
 __all__ = ["convert", "plan_conversion"]
-
-Index = tuple[slice, ...]
 
 
 def convert(
@@ -67,8 +67,9 @@ def convert(
         As for `read_mrc`. A plan of `plan_mrc` can have any of its options.
     destination : str or PathLike
         A path or URL that ends in ``.zarr`` (Zarr format 3 with shards, for zarr, xarray and dask;
-        needs zarr 3), in ``.zspy`` (for HyperSpy; Zarr format 2, written with any zarr), or in
-        anything else for an MRC file, as of `write_mrc`.
+        needs zarr 3), in ``.ome.zarr`` (OME-Zarr 0.5 of volumes, tilt series and images; needs
+        ``mrcdist[ome-zarr]``), in ``.zspy`` (for HyperSpy; Zarr format 2, written with any zarr),
+        or in anything else for an MRC file, as of `write_mrc`.
     select : str or sequence of slice, optional
         Part of the array: a slice per axis, slowest first, or the same as a string such as
         ``"0:10,:,64:192,64:192"``.
@@ -191,8 +192,8 @@ def plan_conversion(
     location = Location.of(destination, storage_options)
     _require_other(plan, location)
     ending = next((e for e in _ZARR if location.name.lower().endswith(e)), None)
-    index = checked_select(select, plan.shape)
-    axes = tuple(_cropped(axis, part) for axis, part in zip(plan.axes, index, strict=True))
+    index = selected_box(select, plan.shape)
+    axes = tuple(cropped(axis, part) for axis, part in zip(plan.axes, index, strict=True))
     start = tuple(part.start for part in index)
     if ending is None:
         writing = _plan_mrc(
@@ -233,7 +234,7 @@ def plan_conversion(
 
 
 # How a hierarchy is laid out, by the ending of its name.
-_ZARR = {".zarr": zarr_layout, ".zspy": zspy_layout}
+_ZARR = {".ome.zarr": ome_zarr_layout, ".zarr": zarr_layout, ".zspy": zspy_layout}
 
 
 def _check_zarr(ending: str, dtype: str | None, byteorder: ByteOrder | None) -> None:
@@ -264,7 +265,7 @@ def _check_zarr(ending: str, dtype: str | None, byteorder: ByteOrder | None) -> 
 def _plan_mrc(
     plan: Plan,
     destination: str | os.PathLike[str],
-    index: Index,
+    index: Box,
     axes: tuple[Axis, ...],
     **options: Any,
 ) -> WritePlan:
@@ -310,10 +311,10 @@ def _verify_mrc(location: Location, source: Selected, array: da.Array) -> None:
 
 
 def _verify_block(
-    new: MrcSource, source: Selected, box: Index, navigation: tuple[int, ...], shown: str
+    new: MrcSource, source: Selected, box: Box, navigation: tuple[int, ...], shown: str
 ) -> None:
     numbers = np.arange(math.prod(navigation)).reshape(navigation)[box[:-2]]
-    if differs(new.select(numbers)[(..., *box[-2:])], source[box]):
+    if differs(new.select(numbers)[(..., *box[-2:])], source.read(box)):
         raise unlike(shown, box)
 
 
@@ -335,71 +336,7 @@ def _require_other(plan: Plan, destination: Location) -> None:
             )
 
 
-def checked_select(select: str | Sequence[slice], shape: tuple[int, ...]) -> Index:
-    """Return a slice for each axis, with start and stop, of what the caller gives.
-
-    Raises
-    ------
-    ArgumentError
-    """
-    given = _parsed(select) if isinstance(select, str) else tuple(select)
-    if len(given) > len(shape):
-        raise ArgumentError(
-            f"select: {len(given)} ranges for an array of {len(shape)} axes",
-            code="select-invalid",
-            argument="select",
-            cause=f"the array has the shape {shape}",
-            remedy="give at most one range an axis",
-        )
-    index = (*given, *(slice(None),) * (len(shape) - len(given)))
-    if any(part.step not in (None, 1) for part in index):
-        raise ArgumentError(
-            "select has steps",
-            code="select-invalid",
-            argument="select",
-            cause="what is written is one box of the array",
-            remedy="give ranges without a step",
-        )
-    whole = tuple(slice(*part.indices(size)[:2]) for part, size in zip(index, shape, strict=True))
-    if any(part.stop <= part.start for part in whole):
-        raise ArgumentError(
-            f"select leaves nothing of an array of the shape {shape}",
-            code="select-invalid",
-            argument="select",
-            cause="a range is empty",
-            remedy="give ranges with at least one position",
-        )
-    return whole
-
-
-def _parsed(text: str) -> Index:
-    try:
-        return tuple(_range(part) for part in text.split(","))
-    except ValueError:
-        raise ArgumentError(
-            f"select={text}",
-            code="select-invalid",
-            argument="select",
-            cause="it has one range an axis, slowest first: start:stop, either of which may be "
-            "left out",
-            remedy="pass something like 0:10,:,64:192,64:192",
-        ) from None
-
-
-def _range(part: str) -> slice:
-    start, colon, stop = part.strip().partition(":")
-    if not colon:
-        raise ValueError(part)
-    return slice(int(start) if start else None, int(stop) if stop else None)
-
-
-def _cropped(axis: Axis, part: slice) -> Axis:
-    values = None if axis.values is None else axis.values[part]
-    offset = axis.offset + part.start * axis.scale
-    return replace(axis, size=part.stop - part.start, offset=offset, values=values)
-
-
-def _sections(plan: Plan, index: Index) -> list[int]:
+def _sections(plan: Plan, index: Box) -> list[int]:
     """The numbers of the selected sections, along the whole array."""
     navigation = plan.layout.navigation_shape
     numbers = np.arange(math.prod(navigation)).reshape(navigation)

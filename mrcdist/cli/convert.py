@@ -74,7 +74,8 @@ def convert(
     """Convert an MRC file to Zarr or to another MRC file, in parallel, on a disk or in S3.
 
     The ending of DESTINATION says to what: .zarr is Zarr format 3 with shards, for zarr, xarray
-    and dask; .zspy is for HyperSpy; anything else is an MRC file.
+    and dask; .ome.zarr is OME-Zarr, for volumes and tilt series; .zspy is for HyperSpy; anything
+    else is an MRC file.
 
     Gzip, bzip2 and MRCZ files are decompressed, and the parts of a movie become one file. A scan
     keeps its shape and calibration if the new name ends in _movie.mrc: they go to a sidecar.

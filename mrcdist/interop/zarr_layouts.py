@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -16,34 +16,36 @@ from mrcdist.format.encode import converted
 from mrcdist.interop.labelled_array import axis_positions
 from mrcdist.interop.references import VARIABLE
 from mrcdist.interop.zarr_metadata import axes_attribute
+from mrcdist.plan.selected_box import Box
 from mrcdist.read.source import MrcSource
 
 __all__ = [
-    "Box",
+    "TILE",
     "Content",
     "Layout",
     "Level",
     "NewArray",
     "Selected",
+    "Source",
+    "grown",
+    "small_chunk",
     "zarr_layout",
     "zspy_layout",
 ]
 
-Box = tuple[slice, ...]
-
 # A pattern or image is cut in tiles, of which a detector region needs few; small patterns share a
 # chunk, so that it is worth its entry in the shard's index. Volumes are cut in cubes.
-_TILE = 256
+TILE = 256
 _LEAST_CHUNK = 2**15
 _CUBE = 64
 _ZSPY_CHUNK = 32 * 2**20
 
 
 class Source(Protocol):
-    """What a task reads a block of an array from; picklable."""
+    """Numbers of a new array, block by block; picklable."""
 
-    def __getitem__(self, box: Box) -> npt.NDArray[Any]:
-        """Return the numbers in a box."""
+    def read(self, box: Box, open_array: Callable[[str], Any]) -> npt.NDArray[Any]:
+        """Return the numbers in a box; the arrays written before can be opened by their paths."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Selected:
     start: tuple[int, ...]
     dtype: str
 
-    def __getitem__(self, box: Box) -> npt.NDArray[Any]:
+    def read(self, box: Box, _open_array: object = None) -> npt.NDArray[Any]:
+        """Return the numbers in a box."""
         moved = tuple(
             slice(part.start + first, part.stop + first)
             for part, first in zip(box, self.start, strict=True)
@@ -287,7 +290,7 @@ def small_chunk(axes: Sequence[Axis], itemsize: int) -> tuple[int, ...]:
     if depth is not None and not frames_are_patterns(axes):
         lateral = (depth, *(n for n, axis in enumerate(axes) if not axis.navigate))
         return tuple(min(n, _CUBE) if i in lateral else 1 for i, n in enumerate(shape))
-    chunk = [1 if axis.navigate else min(axis.size, _TILE) for axis in axes]
+    chunk = [1 if axis.navigate else min(axis.size, TILE) for axis in axes]
     for number in reversed([n for n, axis in enumerate(axes) if axis.navigate]):
         while math.prod(chunk) * itemsize < _LEAST_CHUNK and chunk[number] < shape[number]:
             chunk[number] = min(2 * chunk[number], shape[number])

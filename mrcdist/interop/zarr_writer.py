@@ -16,7 +16,8 @@ from dask.utils import format_bytes
 
 from mrcdist.errors import WriteError
 from mrcdist.interop.zarr_destination import ZarrDestination
-from mrcdist.interop.zarr_layouts import Box, Layout, Level
+from mrcdist.interop.zarr_layouts import Layout, Level
+from mrcdist.plan.selected_box import Box
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import write_errors
 from mrcdist.write.progress import show_progress
@@ -168,7 +169,7 @@ def _done(destination: ZarrDestination, level: Level, step: _Step, number: int, 
 
 def _write(destination: ZarrDestination, level: Level, number: int) -> None:
     box = level.box(number)
-    block = level.source[box]
+    block = level.source.read(box, destination.open_array)
     with write_errors(destination.location):
         destination.open_array(level.array.path)[box] = block
 
@@ -177,7 +178,7 @@ def _verify(destination: ZarrDestination, level: Level, number: int) -> None:
     box = level.box(number)
     with write_errors(destination.location):
         found = destination.open_array(level.array.path)[box]
-    if differs(found, level.source[box]):
+    if differs(found, level.source.read(box, destination.open_array)):
         raise unlike(destination.location.shown, box)
 
 

@@ -1,0 +1,162 @@
+"""OME-Zarr: a volume, tilt series or image in several resolutions, each from the one before."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+
+from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.format.axis import Axis
+from mrcdist.interop.zarr_layouts import (
+    TILE,
+    Content,
+    Layout,
+    Level,
+    NewArray,
+    Source,
+    grown,
+    small_chunk,
+)
+from mrcdist.interop.zarr_metadata import axes_attribute
+from mrcdist.plan.selected_box import Box
+
+__all__ = ["Coarsened", "ome_zarr_layout"]
+
+_VERSION = "0.5"
+_UNITS = {"nm": "nanometer", "s": "second", "deg": "degree"}
+_TYPES = {"nm": "space", "s": "time", "deg": "angle"}
+_SPACE = {"x", "y", "z"}
+
+
+@dataclass(frozen=True)
+class Coarsened:
+    """The means of small boxes of an array of the same hierarchy.
+
+    Attributes
+    ----------
+    path : str
+        Of that array.
+    factors : tuple of int
+        Lengths of these boxes. What is left over at the end of an axis is not used.
+    """
+
+    path: str
+    factors: tuple[int, ...]
+
+    def read(self, box: Box, open_array: Callable[[str], Any]) -> npt.NDArray[Any]:
+        """Return the numbers in a box."""
+        pairs = zip(box, self.factors, strict=True)
+        finer = open_array(self.path)[tuple(slice(p.start * f, p.stop * f) for p, f in pairs)]
+        means = da.chunk.coarsen(np.mean, finer, dict(enumerate(self.factors)))
+        if finer.dtype.kind in "iu":
+            means = np.rint(means)
+        coarse: npt.NDArray[Any] = means.astype(finer.dtype)
+        return coarse
+
+
+def ome_zarr_layout(content: Content) -> Layout:
+    """Return an image of OME-Zarr 0.5, until a level fits into one tile.
+
+    Raises
+    ------
+    ArgumentError
+        The axes are no volume, tilt series or image.
+    MissingExtraError
+    """
+    _check_axes(content.axes)
+    itemsize, block_bytes = content.dtype.itemsize, content.block_bytes
+    chunk = small_chunk(content.axes, itemsize)
+    space = [axis.name in _SPACE for axis in content.axes]
+    shape = content.shape
+    source: Source = content.source
+    levels: list[Level] = []
+    totals = [(1,) * len(shape)]
+    while True:
+        # Blocks of coarser levels are smaller, so that no task reads more.
+        chunks = tuple(map(min, chunk, shape))
+        shards = grown(chunks, shape, itemsize, block_bytes)
+        array = NewArray(
+            str(len(levels)),
+            shape,
+            content.dtype.name,
+            chunks,
+            shards,
+            tuple(axis.name for axis in content.axes),
+            {} if levels else {"axes": axes_attribute(content.axes)},
+        )
+        levels.append(Level(array, source, shards))
+        if max(shape[-2:]) <= TILE:
+            break
+        factors = tuple(2 if s and n > 1 else 1 for s, n in zip(space, shape, strict=True))
+        block_bytes = content.block_bytes // int(np.prod(factors))
+        source = Coarsened(array.path, factors)
+        shape = tuple(n // f for n, f in zip(shape, factors, strict=True))
+        totals.append(tuple(t * f for t, f in zip(totals[-1], factors, strict=True)))
+    title = str(content.metadata["General"]["title"])
+    attributes = {"ome": _metadata(title, content.axes, totals), **content.attributes}
+    return Layout(3, {"": attributes}, (), tuple(levels))
+
+
+def _check_axes(axes: tuple[Axis, ...]) -> None:
+    names = [axis.name for axis in axes]
+    space = [name for name in names if name in _SPACE]
+    others = len(names) - len(space)
+    if names[others:] == space and len(space) > 1 and others < 2 and "rgb" not in names:
+        return
+    raise ArgumentError(
+        f"destination: OME-Zarr cannot hold the axes {', '.join(names)}",
+        code="destination-unsuited",
+        argument="destination",
+        cause="it has two or three axes in space, and at most one before them, such as the tilt",
+        remedy="choose a name that ends in .zarr or .zspy",
+    )
+
+
+def _metadata(title: str, axes: tuple[Axis, ...], totals: list[tuple[int, ...]]) -> dict[str, Any]:
+    """Return OME-Zarr's attribute, checked by the models of its specification."""
+    try:
+        multiscales = importlib.import_module("ome_zarr_models.v05.multiscales")
+        image = importlib.import_module("ome_zarr_models.v05.image")
+        axis_model = importlib.import_module("ome_zarr_models.v05.axes").Axis
+    except ImportError:
+        raise MissingExtraError(
+            "ome-zarr-models is not installed",
+            code="package-missing",
+            cause="the metadata of OME-Zarr are made with it",
+            remedy='pip install "mrcdist[ome-zarr]"',
+        ) from None
+    datasets = [
+        multiscales.Dataset.build(
+            path=str(number),
+            scale=[float(axis.scale * t) for axis, t in zip(axes, total, strict=True)],
+            # The centre of the first box of pixels.
+            translation=[
+                float(axis.offset + axis.scale * (t - 1) / 2)
+                for axis, t in zip(axes, total, strict=True)
+            ],
+        )
+        for number, total in enumerate(totals)
+    ]
+    multiscale = multiscales.Multiscale(
+        axes=[
+            axis_model(
+                name=axis.name,
+                type="space" if axis.name in _SPACE else _TYPES.get(axis.units or ""),
+                # Uneven angles have no scale: they are in the array's own axes.
+                unit=None if axis.values else _UNITS.get(axis.units or ""),
+            )
+            for axis in axes
+        ],
+        datasets=tuple(datasets),
+        name=title,
+        type="mean",
+    )
+    found = image.ImageAttrs(version=_VERSION, multiscales=[multiscale])
+    attributes: dict[str, Any] = found.model_dump(mode="json", exclude_none=True)
+    return attributes

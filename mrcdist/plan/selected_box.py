@@ -1,0 +1,78 @@
+"""A box of an array, as a caller selects it: ranges along its axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mrcdist.errors import ArgumentError
+from mrcdist.format.axis import Axis
+
+__all__ = ["Box", "cropped", "selected_box"]
+
+Box = tuple[slice, ...]
+
+
+def selected_box(select: str | Sequence[slice], shape: tuple[int, ...]) -> Box:
+    """Return a slice for each axis, with start and stop, of what the caller gives.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    given = _parsed(select) if isinstance(select, str) else tuple(select)
+    if len(given) > len(shape):
+        raise ArgumentError(
+            f"select: {len(given)} ranges for an array of {len(shape)} axes",
+            code="select-invalid",
+            argument="select",
+            cause=f"the array has the shape {shape}",
+            remedy="give at most one range an axis",
+        )
+    index = (*given, *(slice(None),) * (len(shape) - len(given)))
+    if any(part.step not in (None, 1) for part in index):
+        raise ArgumentError(
+            "select has steps",
+            code="select-invalid",
+            argument="select",
+            cause="what is written is one box of the array",
+            remedy="give ranges without a step",
+        )
+    whole = tuple(slice(*part.indices(size)[:2]) for part, size in zip(index, shape, strict=True))
+    if any(part.stop <= part.start for part in whole):
+        raise ArgumentError(
+            f"select leaves nothing of an array of the shape {shape}",
+            code="select-invalid",
+            argument="select",
+            cause="a range is empty",
+            remedy="give ranges with at least one position",
+        )
+    return whole
+
+
+def _parsed(text: str) -> Box:
+    try:
+        return tuple(_range(part) for part in text.split(","))
+    except ValueError:
+        raise ArgumentError(
+            f"select={text}",
+            code="select-invalid",
+            argument="select",
+            cause="it has one range an axis, slowest first: start:stop, either of which may be "
+            "left out",
+            remedy="pass something like 0:10,:,64:192,64:192",
+        ) from None
+
+
+def _range(part: str) -> slice:
+    start, colon, stop = part.strip().partition(":")
+    if not colon:
+        raise ValueError(part)
+    return slice(int(start) if start else None, int(stop) if stop else None)
+
+
+def cropped(axis: Axis, part: slice) -> Axis:
+    """Return the part of an axis between start and stop."""
+    values = None if axis.values is None else axis.values[part]
+    offset = axis.offset + part.start * axis.scale
+    return replace(axis, size=part.stop - part.start, offset=offset, values=values)
