@@ -35,6 +35,7 @@ from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
 from mrcdist.write.blocks import block_boxes
 from mrcdist.write.estimate import WriteReport
+from mrcdist.write.mrcz import choose_compressor
 from mrcdist.write.plan import WritePlan
 from mrcdist.write_api import plan_write
 
@@ -79,7 +80,8 @@ def convert(
         What a task reads and writes, as for `read_mrc`. The shards of ``.zarr`` have about as many
         bytes. A plan has its own chunks.
     compressor : {"zstd", "lz4", "lz4hc", "zlib", "blosclz"}, optional
-        Of Zarr, in Blosc with shuffled bits; default "zstd". Of an MRC file: write MRCZ.
+        Of Zarr, in Blosc with shuffled bits; default "zstd". Of an MRC file: write MRCZ, as a name
+        that ends in ``.mrcz`` does by itself.
     byteorder : {"<", ">"}, optional
         Of an MRC file.
     statistics : bool, default True
@@ -273,7 +275,8 @@ def _plan_mrc(
     if tilts is not None:
         angles, sections = (np.array(of)[index[0]] for of in (tilts.angles, tilts.sections))
         tilts = replace(tilts, angles=tuple(angles.tolist()), sections=tuple(sections.tolist()))
-    by_section = records is not None and records.per_section and options["compressor"] is None
+    compressor = choose_compressor(os.fspath(destination), options["compressor"])
+    by_section = records is not None and records.per_section and compressor is None
     return plan_write(
         destination,
         {

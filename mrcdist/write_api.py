@@ -94,7 +94,8 @@ def write_mrc(
         False returns a Delayed that writes when it is computed.
     compressor : {"zstd", "lz4", "lz4hc", "zlib", "blosclz", "snappy"}, optional
         Write MRCZ, of which each section is compressed; metadata become its JSON. Needs the extra
-        ``mrcdist[mrcz]``, on the workers, too.
+        ``mrcdist[mrcz]``, on the workers, too. Default: "zstd" for a name that ends in ``.mrcz``,
+        else none.
     storage_options : mapping, optional
         For fsspec. Never shown.
 

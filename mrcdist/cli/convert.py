@@ -85,7 +85,7 @@ def convert(
       mrcdist convert movie.mrc movie.zarr --verify
       mrcdist convert movie.mrc crop_movie.mrc --select :,:,64:192,64:192
       mrcdist convert s3://bucket/tomogram.mrc.gz tomogram.mrc
-      mrcdist convert tomogram.mrc tomogram.mrcz --compressor zstd
+      mrcdist convert tomogram.mrc tomogram.mrcz
       mrcdist convert 'movie_*.mrc' s3://bucket/20241021_00405_movie.mrc --resume
     """
     from mrcdist.batch.clusters import ClusterOptions

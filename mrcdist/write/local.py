@@ -123,9 +123,8 @@ class LocalDestination:
                 raise
 
     def _prepared(self, about: dict[str, Any]) -> LocalDestination:
-        free = shutil.disk_usage(self.folder).free
-        if free < self.grid.size:
-            raise self._full(free)
+        if shutil.disk_usage(self.folder).free < self.grid.size:
+            raise self._full()
         with self._data.open("xb") as file:
             if not self.grid.size or on_network(str(self.path)):  # there, it may write zeros
                 file.truncate(self.grid.size)
@@ -340,11 +339,12 @@ class LocalDestination:
             self.folder.rename(removed)  # tasks open their files by the name it had
             shutil.rmtree(removed, ignore_errors=True)
 
-    def _full(self, free: int) -> WriteError:
+    def _full(self) -> WriteError:
+        size = format_bytes(self.grid.size) if self.grid.size else "compressed blocks"
         return WriteError(
-            f"{self.path}: {format_bytes(self.grid.size)} do not fit on the disk",
+            f"{self.path}: {size} do not fit on the disk",
             code="disk-full",
-            cause=f"{format_bytes(free)} are free",
+            cause=f"{format_bytes(shutil.disk_usage(self.path.parent).free)} are free",
             remedy="make room, or write elsewhere or as another dtype",
             where=here(self.location),
         )
@@ -365,8 +365,7 @@ class LocalDestination:
             if isinstance(error, WriteError):
                 raise
             if error.errno in _NO_ROOM:
-                with suppress(OSError):
-                    raise self._full(shutil.disk_usage(self.path.parent).free) from None
+                raise self._full() from None
             raise WriteError(
                 f"{self.path} could not be written",
                 code="write-failed",

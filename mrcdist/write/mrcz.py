@@ -19,10 +19,15 @@ from mrcdist.format.blosc import require_codec
 from mrcdist.format.encode import NewHeader, Storage, encode_pixels
 from mrcdist.format.mrcz import CODECS, encode_section, largest_section
 
-__all__ = ["compressed_sections", "find_codec", "json_header"]
+__all__ = ["choose_compressor", "compressed_sections", "find_codec", "json_header"]
 
 # Those that the mrcz package reads as they are meant.
 _MODES = (0, 1, 2, 4, 6)
+
+
+def choose_compressor(name: str, compressor: str | None) -> str | None:
+    """Return the compressor of a file; a name that ends in ``.mrcz`` is that of MRCZ."""
+    return "zstd" if compressor is None and name.lower().endswith(".mrcz") else compressor
 
 
 def find_codec(compressor: str | None, storage: Storage, frame_bytes: int) -> int:
@@ -52,7 +57,7 @@ def find_codec(compressor: str | None, storage: Storage, frame_bytes: int) -> in
         argument="compressor",
         cause=why,
         remedy=f"pass one of {', '.join(CODECS)}, with int8, int16, uint16, float32 or complex64, "
-        "or leave it out",
+        "or leave it out, and write to a name that ends in .mrc",
     )
 
 

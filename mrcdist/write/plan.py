@@ -42,7 +42,7 @@ from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.extended_header import choose_extended_header
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
-from mrcdist.write.mrcz import find_codec, json_header
+from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
 from mrcdist.write.new_header import ImageKind, kept_labels, kind_of, new_header
 from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3
@@ -216,7 +216,7 @@ class WritePlan:
         header = self._labelled(destination.date)
         # A node of its own: it goes to each worker once, and not with each task.
         job = dask.delayed(
-            Job(destination, header, self.array.shape, self.statistics),
+            Job(destination, header, self.array.shape, self.statistics, self.resume),
             traverse=False,
             name=f"write-mrc-job-{token}",
         )
@@ -286,6 +286,7 @@ def plan_write(
     check_byte_order("byteorder", byteorder)
     storage = choose_storage(contents.array.dtype, dtype)
     frame_bytes = contents.array.shape[-2] * storage.row_bytes(contents.array.shape[-1])
+    compressor = choose_compressor(location.name, compressor)
     codec = find_codec(compressor, storage, frame_bytes)
     streamed = not (location.is_local or is_s3(location))
     array = writable(
@@ -304,7 +305,7 @@ def plan_write(
             code="kind-invalid",
             argument="kind",
             cause="MRCZ has no place for the sections of a volume",
-            remedy='leave the compressor out, or pass kind="images"',
+            remedy='leave the compressor out and write to .mrc, or pass kind="images"',
         )
     if codec and is_s3(location):
         check_joinable(array.npartitions, S3Limits())

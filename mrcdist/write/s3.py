@@ -100,15 +100,12 @@ class S3Destination:
             self._remove([self._beside("plan.json")])  # also where it cannot be read
         found = replace(found, date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"))
         mark = uuid.uuid4().hex
-        objects = self._objects(1 + len(segments(self.grid, self.limits)))
-        others = objects[0].others()
-        if others:
-            found = replace(found, notes=(left_by_others(others),))
         try:
-            for number, upload in enumerate(objects):
-                # A segment's name is this call's own.
-                known = others if number == 0 else frozenset()
-                found = replace(found, uploads=(*found.uploads, upload.begin(mark, known)))
+            for upload in self._objects(1 + len(segments(self.grid, self.limits)), mark):
+                found = replace(found, uploads=(*found.uploads, upload.begin(mark)))
+            others = found._main.others()
+            if others:
+                found = replace(found, notes=(left_by_others(others),))
             found._take_place(about)
         except BaseException:
             found.abandon()
@@ -129,12 +126,10 @@ class S3Destination:
             if not self._is_begun():  # else it was put before, and the answer got lost
                 raise interrupted(self.location.shown, self._shown_prefix, differs=False) from None
 
-    def _objects(self, number: int) -> list[S3Upload]:
+    def _objects(self, number: int, mark: str) -> list[S3Upload]:
         """The file and its segments, so many in all; their uploads have not begun."""
-        bucket, key = self._path
         # s3fs's own name for the protocol, whatever the caller's is.
-        beside = f"s3://{bucket}/{key}.mrcdist-write/segment-"
-        names = [f"{beside}{segment}" for segment in range(number - 1)]
+        names = [f"s3://{self._beside(f'{n}.{mark}.segment')}" for n in range(number - 1)]
         urls = [self.location.url, *names]
         return [S3Upload(replace(self.location, url=url)) for url in urls]
 
@@ -142,7 +137,7 @@ class S3Destination:
         mark, known = str(earlier.get("mark", "")), earlier.get("uploads", ())
         return tuple(
             replace(upload, mark=mark, upload=str(name))
-            for upload, name in zip(self._objects(len(known)), known, strict=False)
+            for upload, name in zip(self._objects(len(known), mark), known, strict=False)
         )
 
     @property

@@ -52,42 +52,51 @@ class S3Upload:
         bucket, key, _ = fs.split_path(path)
         return bucket, key
 
-    def begin(self, mark: str, others: frozenset[str] | None = None) -> S3Upload:
+    def begin(self, mark: str) -> S3Upload:
         """Begin the upload.
+
+        If the answer of a request is lost, an upload without parts may be left: `others` lists it.
+        It cannot be told from one that another program has begun, and is not aborted.
+        """
+        kind, metadata = "application/octet-stream", {_MARK: mark}
+        try:
+            begun = self._call("create_multipart_upload", ContentType=kind, Metadata=metadata)
+        except WriteError as error:
+            left = self.others()
+            if not left:
+                raise
+            raise WriteError(
+                error.problem,
+                code=error.code,
+                cause=f"{error.cause}; {left_by_others(left)}",
+                remedy=error.remedy,
+                where=error.where,
+            ) from None
+        return replace(self, mark=mark, upload=str(begun["UploadId"]))
+
+    def open_uploads(self, *, page: int = 1000) -> frozenset[str]:
+        """Return the uploads of this object that were neither completed nor aborted.
 
         Parameters
         ----------
-        mark : str
-        others : frozenset of str, optional
-            Uploads of this object that are open by now, as `open_uploads` lists them. An upload
-            that is begun by a request whose answer is lost is known by not being one of them.
+        page : int
+            How many uploads a request lists at most, those of objects with longer names included.
         """
-        attempts = 0
-
-        async def create() -> Any:
-            nonlocal attempts
-            attempts += 1
-            kind, metadata = "application/octet-stream", {_MARK: mark}
-            return await self._call_once(
-                "create_multipart_upload", ContentType=kind, Metadata=metadata
-            )
-
-        upload = ""
-        try:
-            upload = str(self._retried(create)["UploadId"])
-        finally:
-            if others is not None and (attempts > 1 or not upload):
-                with suppress(MrcdistError):
-                    for lost in self.open_uploads() - others - {upload}:
-                        replace(self, upload=lost).abort()
-        return replace(self, mark=mark, upload=upload)
-
-    def open_uploads(self) -> frozenset[str]:
-        """Return the uploads of this object that were neither completed nor aborted."""
         _, key = self.path
-        answer = self._call("list_multipart_uploads", Key=None, Prefix=key)
-        found = answer.get("Uploads", ())
-        return frozenset(str(each["UploadId"]) for each in found if each["Key"] == key)
+        found: set[str] = set()
+        marker: dict[str, Any] = {}
+        while True:
+            asked = {"Key": None, "Prefix": key, "MaxUploads": page, **marker}
+            answer = self._call("list_multipart_uploads", **asked)
+            uploads = answer.get("Uploads", ())
+            found.update(str(each["UploadId"]) for each in uploads if each["Key"] == key)
+            # Names are sorted: the object's own comes before all that begin with it.
+            if not answer.get("IsTruncated") or answer.get("NextKeyMarker", "") > key:
+                return frozenset(found)
+            marker = {
+                "KeyMarker": answer["NextKeyMarker"],
+                "UploadIdMarker": answer["NextUploadIdMarker"],
+            }
 
     async def send(self, number: int, body: memoryview) -> None:
         """Send a part, once."""
@@ -172,12 +181,12 @@ class S3Upload:
             return False
         return bool(found.get("Metadata", {}).get(_MARK) == self.mark)
 
-    def others(self) -> frozenset[str] | None:
-        """As `open_uploads`; None where they may not be listed."""
+    def others(self) -> frozenset[str]:
+        """Return the other open uploads of this object; none where they may not be listed."""
         try:
-            return self.open_uploads()
+            return self.open_uploads() - {self.upload}
         except MrcdistError:
-            return None
+            return frozenset()
 
     def is_open(self) -> bool:
         """Whether it has begun, and was neither completed nor aborted."""
@@ -220,8 +229,8 @@ def left_by_others(uploads: frozenset[str]) -> str:
     names = ", ".join(sorted(uploads))
     return (
         f"{len(uploads)} unfinished multipart upload(s) of this object, begun by another program "
-        f"or left by one that was killed, take up space: {names}; if nobody is writing, abort "
-        "them (aws s3api abort-multipart-upload)"
+        f"or left by one that was killed or lost the answer, take up space: {names}; if nobody is "
+        "writing, abort them (aws s3api abort-multipart-upload)"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.errors import ArgumentError
 from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
 from mrcdist.write.block_record import BlockRecord, merge_records
 from mrcdist.write.destination import Destination
@@ -38,12 +39,15 @@ class Job:
         Of the whole array.
     statistics : bool
         Whether they are wanted.
+    resume : bool
+        Whether blocks are kept if the file cannot have its name.
     """
 
     destination: Destination
     header: NewHeader
     shape: tuple[int, ...]
     statistics: bool
+    resume: bool = False
 
     def byte_range(self, box: Box) -> tuple[int, int, int]:
         """Return first byte of a block, bytes of each of its runs, and how many bytes it has."""
@@ -169,12 +173,17 @@ def finish(
     known = record.statistics.summary() if record.statistics else None
     packed_bytes = record.nbytes if job.header.codec else 0
     start = encode_header(job.header, known, packed_bytes=packed_bytes) + extended
-    if job.header.codec:
-        job.destination.join_packed(start, blocks, record.nbytes, auxiliary)
-        return known
-    first = BlockRecord(0, None, ((0, start),))
-    complete, last = merge_records(job.destination.grid, [first, record])
-    if last.carried:
-        raise AssertionError(f"cells at {[at for at, _ in last.carried]} were not written")
-    job.destination.finish(complete, auxiliary)
+    try:
+        if job.header.codec:
+            job.destination.join_packed(start, blocks, record.nbytes, auxiliary)
+            return known
+        first = BlockRecord(0, None, ((0, start),))
+        complete, last = merge_records(job.destination.grid, [first, record])
+        if last.carried:
+            raise AssertionError(f"cells at {[at for at, _ in last.carried]} were not written")
+        job.destination.finish(complete, auxiliary)
+    except ArgumentError:  # another file has come to have the name
+        if not job.resume:
+            job.destination.abandon()
+        raise
     return known

@@ -28,6 +28,24 @@ AXES = [
 ]
 
 
+@pytest.mark.parametrize("name", ["a.mrcz", "A.MRCZ"])
+def test_name_of_mrcz_is_written_as_mrcz(tmp_path, name):
+    array = counting(SHAPE, "int16")
+    mrcdist.write_mrc(tmp_path / "plain.mrc", array)
+    mrcdist.write_mrc(tmp_path / name, array)
+    mrcdist.convert(tmp_path / "plain.mrc", tmp_path / f"converted-{name}")
+    for path in (tmp_path / name, tmp_path / f"converted-{name}"):
+        assert struct.unpack("<i", path.read_bytes()[12:16]) == (6001,)
+        np.testing.assert_array_equal(theirs(path)[0], array)
+
+
+def test_name_of_mrcz_is_refused_for_pixels_that_mrcz_has_not(tmp_path):
+    with pytest.raises(ArgumentError, match=r"\.mrc\b") as error:
+        mrcdist.write_mrc(tmp_path / "a.mrcz", counting(SHAPE, "int16").astype("float16"))
+    assert error.value.code == "compressor-invalid"
+    assert list(tmp_path.iterdir()) == []
+
+
 def theirs(path):
     data, meta = mrcz.readMRC(str(path), pixelunits="nm")
     return np.asarray(data), meta

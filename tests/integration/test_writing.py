@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.s3 import S3Destination
 from mrcdist.write.s3_parts import S3Limits
+from mrcdist.write.s3_upload import S3Upload
 from tests.support.http_log import CountingProxy, Exchange
 from tests.support.processes import ROOT
 from tests.support.s3 import Bucket, S3Server
@@ -151,30 +153,52 @@ class TestDisk:
             writing.compute()
         assert error.value.code == "destination-exists"
         assert path.read_bytes() == b"another writer's"
+        assert list(tmp_path.iterdir()) == [path]
 
-    def test_full_disk_is_found_before_anything_is_computed(self, tmp_path: Path) -> None:
-        small = tmp_path / "small"
-        small.mkdir()
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(small)], check=False
-        )
-        if mounted.returncode:
+    @pytest.fixture
+    def small(self, tmp_path: Path) -> Iterator[Path]:
+        """A disk of 4 MiB."""
+        folder = tmp_path / "small"
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)]
+        if subprocess.run(mount, check=False).returncode:
             pytest.skip("mounting a small disk takes root")
+        yield folder
+        subprocess.run(["umount", str(folder)], check=True)
+
+    @pytest.mark.parametrize("frames", [6, 48])
+    def test_full_disk_is_the_same_error_for_compressed_blocks(
+        self, small: Path, frames: int
+    ) -> None:
+        noise = np.random.default_rng(0).integers(0, 2**16, NUMBERS.shape, dtype="uint16")
+        array = da.from_array(noise, chunks=(frames, -1, -1))
+        with pytest.raises(WriteError) as error:
+            mrcdist.write_mrc(small / "numbers.mrcz", array)
+        assert error.value.code == "disk-full"
+        assert list(small.iterdir()) == []
+
+    def test_disk_that_is_full_when_blocks_are_joined_is_the_same_error(self, small: Path) -> None:
+        noise = np.random.default_rng(0).integers(0, 2**16, (6, 512, 512), dtype="uint16")
+        with pytest.raises(WriteError) as error:  # 3 MiB, which would be there twice
+            mrcdist.write_mrc(small / "numbers.mrcz", da.from_array(noise, chunks=(2, -1, -1)))
+        assert error.value.code == "disk-full"
+        assert list(small.iterdir()) == []
+
+    def test_full_disk_is_found_before_anything_is_computed(
+        self, tmp_path: Path, small: Path
+    ) -> None:
         computed = tmp_path / "computed"
 
         def touching(block: Any) -> Any:
             computed.touch()
             return block
 
-        try:
-            array = chunked().map_blocks(touching, dtype="uint16", meta=np.empty((0, 0, 0), "u2"))
-            with pytest.raises(WriteError) as error:
-                mrcdist.write_mrc(small / "numbers.mrc", array)
-            assert error.value.code == "disk-full"
-            assert list(small.iterdir()) == []
-            assert not computed.exists()
-        finally:
-            subprocess.run(["umount", str(small)], check=True)
+        array = chunked().map_blocks(touching, dtype="uint16", meta=np.empty((0, 0, 0), "u2"))
+        with pytest.raises(WriteError) as error:
+            mrcdist.write_mrc(small / "numbers.mrc", array)
+        assert error.value.code == "disk-full"
+        assert list(small.iterdir()) == []
+        assert not computed.exists()
 
     def test_value_that_does_not_fit_leaves_nothing(self, tmp_path: Path) -> None:
         wide = NUMBERS.astype("int32")
@@ -316,6 +340,22 @@ print("done", flush=True)
 
 
 class TestResume:
+    def test_blocks_stay_if_another_file_has_come_to_have_the_name(
+        self, place: tuple[str, dict[str, Any]], tmp_path: Path
+    ) -> None:
+        url, options = place
+        begun = {"storage_options": options, "resume": True}
+        writing = mrcdist.write_mrc(url, chunked(), compute=False, **begun)
+        fs, path = fsspec.core.url_to_fs(url, **options)
+        fs.pipe_file(path, b"another writer's")
+        with pytest.raises(ArgumentError, match="exists"):
+            writing.compute()
+        fs.rm_file(path)
+        plan = mrcdist.plan_write(url, chunked(), **begun)
+        assert len(plan._begin().kept()) == plan.array.npartitions
+        plan.write()
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+
     @pytest.mark.parametrize("compressor", [None, "lz4"])
     def test_finished_blocks_are_not_computed_again(
         self, place: tuple[str, dict[str, Any]], tmp_path: Path, compressor: str | None
@@ -465,11 +505,11 @@ class TestBucket:
         plan = mrcdist.plan_write(url, chunked(), storage_options=options)
         assert "2 objects are uploaded" in str(plan.explain())
         writing = mrcdist.write_mrc(url, chunked(), storage_options=options, compute=False)
-        assert set(uploads_in(s3_bucket)) == {
-            "numbers.mrc",
-            "numbers.mrc.mrcdist-write/segment-0",
-            "numbers.mrc.mrcdist-write/segment-1",
-        }
+        main, *segments = sorted(uploads_in(s3_bucket))
+        assert main == "numbers.mrc"
+        # The mark, without which two writers would have the same names.
+        names = [re.sub(r"\.[0-9a-f]{32}\.", ".mark.", name) for name in segments]
+        assert names == [f"numbers.mrc.mrcdist-write/{n}.mark.segment" for n in (0, 1)]
         first = writing.compute()
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
         assert names_in(s3_bucket) == ["numbers.mrc"]
@@ -513,6 +553,18 @@ class TestBucket:
         assert error.value.code == "destination-exists"
         body = s3_bucket.server.client.get_object(Bucket=s3_bucket.name, Key="numbers.mrc")["Body"]
         assert body.read() == b"another writer's"
+        assert names_in(s3_bucket) == ["numbers.mrc"]
+        assert uploads_in(s3_bucket) == []
+
+    def test_open_uploads_are_listed_page_by_page(
+        self, s3_bucket: Bucket, options: dict[str, Any]
+    ) -> None:
+        client, begun = s3_bucket.server.client, []
+        for key in ("numbers.mr", *("numbers.mrc",) * 5, "numbers.mrc.b", "numbers.mrcz"):
+            upload = client.create_multipart_upload(Bucket=s3_bucket.name, Key=key)
+            begun.append((key, upload["UploadId"]))
+        found = S3Upload(Location.of(s3_bucket.url("numbers.mrc"), options)).open_uploads(page=2)
+        assert found == {upload for key, upload in begun if key == "numbers.mrc"}
 
     def test_second_writer_that_begins_in_the_same_moment_is_refused(
         self, s3_bucket: Bucket, s3_proxy: CountingProxy, options: dict[str, Any]
