@@ -71,13 +71,14 @@ def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -
         if not equals:
             name = _STORAGE + re.sub("[^A-Za-z0-9]+", "_", path).upper()
             found = os.environ.get(name)
+            # The text may be a secret whose key was forgotten: it is not repeated.
             if found is None and is_secret_key(path):
-                print_notes([f"{name} is not set: the storage option {path} is left to the store"])
+                print_notes(["a storage option without a value is not in the environment either"])
                 continue
             if found is None:
                 raise click.BadParameter(
-                    f"expected KEY=VALUE, such as anon=true, or a value of {path!r} in the "
-                    f"environment variable {name}"
+                    "expected KEY=VALUE, such as anon=true, or a KEY whose value is in the "
+                    f"environment: that of a.b in {_STORAGE}A_B"
                 )
             value = found
         *parents, last = keys = path.split(".")

@@ -92,3 +92,10 @@ def test_statistics_are_compared_with_the_sign_that_is_asked_for(tmp_path):
     signed = run("validate", path, "--statistics", "--mode0", "int8")
     assert signed.exit_code == 1
     assert "the data have -128" in signed.stdout
+
+
+def test_a_storage_option_that_is_a_secret_without_its_key_is_not_repeated(tmp_path):
+    for text in ("hunter22", "token-hunter22"):
+        ended = CliRunner().invoke(main, ["info", str(tmp_path / "a"), "--storage-option", text])
+        assert ended.exit_code in (1, 2)
+        assert "hunter22" not in ended.output.lower()
