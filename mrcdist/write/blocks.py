@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import dask.array as da
 
-__all__ = ["block_boxes", "contiguous_chunks", "is_contiguous", "writable"]
+__all__ = ["block_boxes", "contiguous_chunks", "is_contiguous", "streamed_chunks", "writable"]
 
 Chunks = tuple[tuple[int, ...], ...]
 Box = tuple[tuple[int, int], ...]
@@ -16,6 +16,9 @@ Box = tuple[tuple[int, int], ...]
 # Blocks smaller than a minimum cost more in opening, syncing and scheduling than in writing; they
 # are joined to blocks of about this size.
 _USUAL_BLOCK = 16 * 2**20
+
+# Longest run of whole chunks that one task computes at a time.
+_LONGEST_RUN = 2**30
 
 
 def writable(
@@ -74,6 +77,35 @@ def contiguous_chunks(
         lengths.insert(0, length)
         inner *= size if length == size else target + 1  # axes before a split one are 1
     return tuple(lengths)
+
+
+def streamed_chunks(
+    array: da.Array, row_bytes: Callable[[int], int], *, whole_frames: bool = False
+) -> Chunks | None:
+    """Return contiguous blocks that consist of whole chunks, for a task that computes one by one.
+
+    Each chunk is then computed once. None where such a block would be too long for the memory of a
+    task, as of an array whose chunks are narrow columns of all frames.
+    """
+    chunks, shape = array.chunks, array.shape
+    # A block takes whole chunks along the first axis on which these are longer than 1.
+    last = max(len(shape) - 2 - whole_frames, 0)
+    first = next((n for n, axis in enumerate(chunks[:last]) if max(axis) > 1), last)
+    inner = math.prod(shape[first + 1 : -1]) * row_bytes(shape[-1])
+    lengths = [0]
+    single = whole_frames and len(shape) == 2
+    for length in shape[:1] if single else chunks[first]:
+        if lengths[-1] and (lengths[-1] + length) * inner > _USUAL_BLOCK:
+            lengths.append(0)
+        lengths[-1] += length
+    longest = max(lengths) * inner
+    if longest > _LONGEST_RUN and longest > math.prod(array.chunksize) * array.itemsize:
+        return None
+    leading: Chunks = tuple((1,) * size for size in shape[:first])
+    if len(lengths) == 1:  # as many positions before that axis as make a usual block
+        before = contiguous_chunks(shape, row_bytes, max(_USUAL_BLOCK, longest))[:first]
+        leading = da.core.normalize_chunks(before, shape[:first])
+    return (*leading, tuple(lengths), *((size,) for size in shape[first + 1 :]))
 
 
 def block_boxes(chunks: Chunks) -> Iterator[Box]:

@@ -35,7 +35,7 @@ from mrcdist.write.auxiliary_files import (
     unstored_metadata,
     with_suffix,
 )
-from mrcdist.write.blocks import block_boxes, writable
+from mrcdist.write.blocks import block_boxes, streamed_chunks, writable
 from mrcdist.write.contents import Contents
 from mrcdist.write.errors import exists
 from mrcdist.write.estimate import WriteEstimate, WriteReport
@@ -298,6 +298,15 @@ def plan_write(
         whole_frames=bool(codec),
     )
     notes: list[str] = []
+    if streamed:
+        runs = streamed_chunks(contents.array, storage.row_bytes, whole_frames=bool(codec))
+        array = array if runs is None else contents.array.rechunk(runs)
+        if runs is None:
+            sentence = (
+                "chunks that are not whole frames in file order are computed again for each piece "
+                "that needs a part of them: persist() the data, or write them to a disk first"
+            )
+            notes.append(Note("chunks-computed-again", sentence))
     kind = kind or kind_of(contents)
     if codec and kind == "volumes":
         raise ArgumentError(

@@ -1,0 +1,75 @@
+"""Blocks in which an array is written."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mrcdist
+from mrcdist.write.blocks import is_contiguous, streamed_chunks
+from tests.support.mrc_files import counting
+
+
+def edges(axis):
+    return set(itertools.accumulate(axis, initial=0))
+
+
+@st.composite
+def chunked(draw):
+    shape = draw(st.lists(st.integers(1, 9), min_size=2, max_size=5))
+    chunks = []
+    for size in shape:
+        cuts = draw(st.sets(st.integers(1, size)))
+        inside = sorted({0, size, *cuts})
+        chunks.append(tuple(b - a for a, b in itertools.pairwise(inside)))
+    return da.zeros(shape, chunks=tuple(chunks), dtype="int16")
+
+
+@given(chunked(), st.sampled_from([2, 10_000]), st.booleans())
+def test_streamed_blocks_follow_each_other_and_have_whole_chunks(array, pixel_bytes, whole_frames):
+    found = streamed_chunks(array, lambda n: n * pixel_bytes, whole_frames=whole_frames)
+    assert tuple(map(sum, found)) == array.shape
+    assert is_contiguous(found)
+    assert all(
+        edges(ours) <= edges(theirs) for ours, theirs in zip(found, array.chunks, strict=True)
+    )
+    if whole_frames:
+        assert [len(axis) for axis in found[-2:]] == [1, 1]
+
+
+def test_blocks_too_long_for_memory_are_none():
+    columns = da.zeros((4096, 512, 512), chunks=(-1, 512, 64), dtype="int16")
+    assert streamed_chunks(columns, lambda n: 2 * n) is None
+    plan = mrcdist.plan_write("memory://blocks/columns.mrc", columns)
+    assert [note.code for note in plan.notes] == [
+        "chunks-computed-again", "statistics-undetermined",
+    ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*statistics are marked as undetermined")
+@pytest.mark.parametrize("name", ["a.mrc", "a.mrcz"])
+@pytest.mark.parametrize("chunks", [(3, 40, 50), (1, 7, 64), (8, 64, 64), (5, 64, 10)])
+def test_store_that_takes_no_parts_computes_each_chunk_once(chunks, name):
+    calls, lock = Counter(), threading.Lock()
+
+    def computed(block, block_info=None):
+        with lock:
+            calls[tuple(block_info[0]["chunk-location"])] += 1
+        return block
+
+    numbers = counting((8, 64, 64), "int16")
+    array = da.from_array(numbers, chunks=chunks).map_blocks(
+        computed, dtype="int16", meta=np.empty((0, 0, 0), "int16")
+    )
+    url = f"memory://blocks/{name}"
+    mrcdist.write_mrc(url, array, overwrite=True)
+    assert calls == dict.fromkeys(np.ndindex(array.numblocks), 1)
+    [data] = mrcdist.read_mrc(url, distributed=False)
+    np.testing.assert_array_equal(data["data"], numbers)
