@@ -27,7 +27,16 @@ from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource
 from mrcdist.storage.location import Location
 
-__all__ = ["Plan", "chunks_of_selected", "select_frames"]
+__all__ = ["Plan", "chunks_of_selected", "options_of", "select_frames"]
+
+# Options of the plans whose arrays this process made, by the arrays' names.
+_options: dict[str, tuple[str, ...]] = {}
+_MAX_REMEMBERED = 1000
+
+
+def options_of(array: da.Array) -> tuple[str, ...] | None:
+    """Return the options of the plan of an array; None if another process made it."""
+    return _options.get(array.name)
 
 
 def select_frames(
@@ -129,7 +138,10 @@ class Plan:
 
     def to_dask(self) -> da.Array:
         """Return the lazy array, one task a chunk."""
-        return to_dask(self.source, self.chunks)
+        array = to_dask(self.source, self.chunks)
+        if len(_options) < _MAX_REMEMBERED:
+            _options[array.name] = self.options
+        return array
 
     def frames(self, which: Any, *, chunks: Any = "auto") -> da.Array:
         """Return the lazy array of some frames, of which tasks read no others.

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
 from mrcdist.api import plan_mrc
 from mrcdist.compute.detectors import Ring
-from mrcdist.dask_array import to_dask
+from mrcdist.dask_array import source_of
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis, scan_plane
 from mrcdist.interop.rosettasciio import axes_from_dicts
@@ -34,7 +33,7 @@ from mrcdist.preview.sample import PreviewBudget, ScanSample, min_step, spread
 from mrcdist.preview.view import View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
-from mrcdist.read_plan import Plan
+from mrcdist.read_plan import Plan, options_of
 from mrcdist.storage.redact import command_line_options
 
 __all__ = ["ScanData", "open_scan"]
@@ -177,35 +176,12 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
             cause="they were sliced, computed with or rechunked since",
             remedy="pass plan_mrc(url), or a computed (numpy) array in the dict",
         )
-    # Its navigation_shape, if it was read with one; the other options are not known.
-    given = [str(axis.size) for axis in axes if axis.navigate and axis.name.startswith("scan_")]
-    options = [f"--navigation-shape={','.join(reversed(given))}"] if given else []
+    options = options_of(array)
+    if options is None:
+        # Its navigation_shape, if it was read with one; the others are not known.
+        given = [str(axis.size) for axis in axes if axis.navigate and axis.name.startswith("scan_")]
+        options = (f"--navigation-shape={','.join(reversed(given))}",) if given else ()
     return _of_source(source, axes, options, budget)
-
-
-def source_of(array: da.Array) -> MrcSource | None:
-    """Find what an untouched array of `read_mrc` reads from; None for any other array."""
-    (one,) = dask.optimize(array.blocks[(0,) * array.ndim])
-    for source in _sources(dict(one.__dask_graph__())):
-        # The name is a token of source and chunks: what was done to the array since has another.
-        same = source.shape == array.shape
-        if same and to_dask(source, array.chunks).name == array.name:
-            return source
-    return None
-
-
-def _sources(node: Any) -> Iterator[MrcSource]:
-    if isinstance(node, MrcSource):
-        yield node
-    elif isinstance(node, Mapping):
-        for value in node.values():
-            yield from _sources(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _sources(value)
-    else:  # a task holds what it is called with
-        for name in ("args", "kwargs", "value"):
-            yield from _sources(getattr(node, name, ()))
 
 
 def _of_source(

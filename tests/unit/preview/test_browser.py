@@ -28,6 +28,8 @@ from mrcdist import (
 )
 from mrcdist.cli.batch import virtual
 from mrcdist.cli.options import FILE_OPTIONS, plan_from_options
+from mrcdist.dask_array import to_dask
+from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.stats import snapshot
 from mrcdist.storage.redact import redact
 from mrcdist.testing.acquisition import write_acquisition
@@ -249,6 +251,13 @@ def test_the_command_of_a_signed_url_says_where_the_url_is_expected(monkeypatch)
 
 def test_a_dataset_read_with_a_shape_has_it_in_its_command(movie):
     [ds] = read_mrc(movie, metadata_file=None, navigation_shape=(8, 9))
+    browser = browse(ds, budget=20 * FRAME_BYTES, figure=new_figure())
+    assert f"{movie} --navigation-shape=8,9 --metadata-file=none --detector" in browser.command
+
+
+def test_a_dataset_of_another_process_has_its_shape_in_its_command(movie):
+    plan = plan_mrc(movie, metadata_file=None, navigation_shape=(8, 9), chunks=(7, 5, -1, -1))
+    ds = {"data": to_dask(plan.source, plan.chunks), "axes": axes_dicts(plan.axes)}
     browser = browse(ds, budget=20 * FRAME_BYTES, figure=new_figure())
     assert f"{movie} --navigation-shape=8,9 --detector" in browser.command
 
