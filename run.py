@@ -103,6 +103,8 @@ def check_all() -> int:
         "ruff check": ("ruff", "check", "."),
         "ruff format": ("ruff", "format", "--check", "."),
         "mypy": ("mypy",),
+        "mypy, Windows": ("mypy", "--platform", "win32"),
+        "mypy, macOS": ("mypy", "--platform", "darwin"),
         "pytest, two at a time": (
             *_TWO_AT_A_TIME,
             *_SLOWEST,

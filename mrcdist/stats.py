@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import operator
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+
+from mrcdist.system_calls import run_after_fork
 
 __all__ = ["ReadStats", "add", "snapshot"]
 
@@ -59,8 +60,7 @@ def _renew_lock() -> None:
     _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+run_after_fork(_renew_lock)
 
 
 def add(**amounts: int) -> None:

@@ -7,12 +7,10 @@ import itertools
 import json
 import logging
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from mrcdist.batch.jobqueue import read_job_queue, start_jobs
 from mrcdist.config import parse_size, read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
+from mrcdist.system_calls import interrupts_blocked
 
 __all__ = ["Cluster", "ClusterOptions", "connect", "require_mrcdist"]
 
@@ -217,14 +216,9 @@ def _is_news(record: logging.LogRecord) -> bool:
 @contextmanager
 def _local_cluster(cluster_options: ClusterOptions) -> Iterator[LocalCluster]:
     """Start processes on this machine; Ctrl-C does not reach them, since this one ends them."""
-    resource_tracker.ensure_running()  # it would unblock the signal later
-    # Threads inherit what is blocked from the thread that starts them, and processes too.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with interrupts_blocked():
         runner = LoopRunner()
         runner.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         with LocalCluster(
             n_workers=cluster_options.workers,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -15,12 +14,18 @@ from pathlib import Path
 from typing import Any, Self
 
 from mrcdist.errors import ArgumentError
+from mrcdist.system_calls import lock_file, write_at
 
 __all__ = ["OutputLock"]
 
 # Seconds between two signs of life, and without one until a job on another host counts as dead.
 _BEAT = 5.0
 _SILENCE = 30.0
+
+# Windows would change line ends, and has no O_NOFOLLOW.
+_RAW = os.O_RDWR | getattr(os, "O_BINARY", 0)
+_NEW = _RAW | os.O_CREAT | os.O_EXCL
+_EXISTING = _RAW | getattr(os, "O_NOFOLLOW", 0)
 
 
 class OutputLock:
@@ -93,10 +98,10 @@ class OutputLock:
     def _open(self) -> int | None:
         """Open the file, lock it and write who holds it; None if it went away meanwhile."""
         try:
-            file, new = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
+            file, new = os.open(self._path, _NEW, 0o666), True
         except FileExistsError:
             try:
-                file, new = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW), False
+                file, new = os.open(self._path, _EXISTING), False
             except FileNotFoundError:
                 return None
         try:
@@ -109,7 +114,7 @@ class OutputLock:
                 os.close(file)
                 return None
             os.ftruncate(file, 0)
-            os.pwrite(file, self._own, 0)
+            write_at(file, self._own, 0)
             os.fsync(file)
         except BaseException:
             os.close(file)
@@ -119,7 +124,7 @@ class OutputLock:
     def _lock(self, file: int) -> bool:
         """Take the kernel's lock; False if this filesystem has none."""
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(file)
         except BlockingIOError:
             raise self._in_use(self._look()[0]) from None
         except OSError:
@@ -180,7 +185,7 @@ class OutputLock:
 def _kernel() -> str:
     """Identify the running kernel since its start: several containers may share it."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return socket.gethostname()
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from mrcdist.cli.console import say
+from mrcdist.system_calls import send_to_main_thread
 
 __all__ = ["Terminated", "stopping"]
 
@@ -85,6 +86,6 @@ def _send_again_or(
             hook(ignored)
             return
         # Later, and from another thread: here it would be ignored, too.
-        threading.Timer(0.01, signal.pthread_kill, (main, number)).start()
+        threading.Timer(0.01, send_to_main_thread, (number, main)).start()
 
     return send_again

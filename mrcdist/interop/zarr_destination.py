@@ -98,7 +98,7 @@ class ZarrDestination:
         self._check_place(overwrite=overwrite)
         with write_errors(self.location), TemporaryDirectory() as made:
             create(Path(made), layout, self.compressor)
-            held = Path(made, layout.root).read_text()
+            held = Path(made, layout.root).read_text(encoding="utf-8")
             Path(made, layout.root).unlink()
             earlier = self._earlier()
             if earlier is not None:

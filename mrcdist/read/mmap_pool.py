@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.system_calls import run_after_fork
 
 __all__ = ["POOL", "MapPool"]
 
@@ -142,8 +143,7 @@ class MapPool:
 POOL = MapPool()
 """The pool of this process."""
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=POOL._begin_anew)
+run_after_fork(POOL._begin_anew)
 
 
 def _process_memory() -> int:

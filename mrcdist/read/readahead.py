@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import mmap
-import os
 from io import FileIO
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.system_calls import is_cached, prefetch_file, prefetch_map
 
 __all__ = ["announce", "expect", "mapped_by"]
 
@@ -27,7 +27,7 @@ def expect(
     stride: int,
     limits: ReadLimits = DEFAULT_LIMITS,
 ) -> None:
-    """BlockRequest parts of a map together, without the gaps between them.
+    """Request parts of a map together, without the gaps between them.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def expect(
     disk that reads 8 MiB ahead.
     """
     mapped = mapped_by(buffer)
-    if mapped is None or not hasattr(mmap, "MADV_WILLNEED"):
+    if mapped is None:
         return
     least = limits.ahead_min_gap
     if _narrowest(starts, length, stride, least) < least:
@@ -58,9 +58,9 @@ def expect(
     at = len(mapped) - buffer.size  # if the map begins in the same page as the buffer
     if at >= mmap.ALLOCATIONGRANULARITY:
         at = _address(buffer) - _address(np.frombuffer(mapped, np.uint8))
-    for start in (starts + at).tolist():
-        page = start - start % mmap.PAGESIZE
-        mapped.madvise(mmap.MADV_WILLNEED, page, start + length - page)
+    pages = starts + at - (starts + at) % mmap.PAGESIZE
+    lengths = starts + at + length - pages
+    prefetch_map(mapped, list(zip(pages.tolist(), lengths.tolist(), strict=True)))
 
 
 def announce(
@@ -69,7 +69,7 @@ def announce(
     lengths: npt.NDArray[np.int64],
     limits: ReadLimits = DEFAULT_LIMITS,
 ) -> None:
-    """BlockRequest parts scattered over a file together, before they are copied.
+    """Request parts scattered over a file together, before they are copied.
 
     Parameters
     ----------
@@ -84,25 +84,10 @@ def announce(
     are requested one after the other. If a sample of them is in the page cache, nothing is
     requested, because each request takes a microsecond.
     """
-    if starts.size < 2 or not hasattr(os, "posix_fadvise"):
-        return
-    if _in_memory(file, starts, limits.ahead_sample):
-        return
-    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-        os.posix_fadvise(file.fileno(), start, length, os.POSIX_FADV_WILLNEED)
-
-
-def _in_memory(file: FileIO, starts: npt.NDArray[np.int64], sample: int) -> bool:
-    """Whether a sample of parts is in the page cache; False if that is unknown."""
-    if not hasattr(os, "RWF_NOWAIT"):
-        return False
-    byte = bytearray(1)
-    try:
-        for start in starts[:: -(-starts.size // sample)].tolist():
-            os.preadv(file.fileno(), [byte], start, os.RWF_NOWAIT)
-    except OSError:  # would have to wait for the disk, or not supported by the filesystem
-        return False
-    return True
+    sample = starts[:: -(-starts.size // limits.ahead_sample) or 1]
+    if starts.size > 1 and not is_cached(file.fileno(), sample.tolist()):
+        ranges = zip(starts.tolist(), lengths.tolist(), strict=True)
+        prefetch_file(file.fileno(), list(ranges))
 
 
 def _address(array: npt.NDArray[np.uint8]) -> int:

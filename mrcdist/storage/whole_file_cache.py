@@ -23,6 +23,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
 from mrcdist.storage.archives import has_checksum, read_to_checksum
 from mrcdist.storage.version import Version
+from mrcdist.system_calls import run_after_fork
 
 __all__ = ["copy_version", "fresh_copy", "is_whole_file_cache", "whole_copy"]
 
@@ -38,8 +39,7 @@ def _renew_lock() -> None:
     _fetching = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+run_after_fork(_renew_lock)
 
 
 def is_whole_file_cache(fs: Any) -> bool:

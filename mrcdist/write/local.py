@@ -21,6 +21,7 @@ from dask.utils import format_bytes
 from mrcdist.errors import AccessDeniedError, WriteError
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.network_filesystems import on_network
+from mrcdist.system_calls import allocate, write_at
 from mrcdist.write.encoded_block import WINDOW, windows
 from mrcdist.write.errors import check_local_path, exists, incomplete, interrupted
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
@@ -129,11 +130,12 @@ class LocalDestination:
             if not self.grid.size or on_network(str(self.path)):  # there, it may write zeros
                 file.truncate(self.grid.size)
             else:
-                os.posix_fallocate(file.fileno(), 0, self.grid.size)
+                allocate(file.fileno(), self.grid.size)
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         plan = self.folder / f"{_PLAN}.new"
-        plan.write_text(json.dumps({"about": about, "date": date, "mark": self.mark}))
-        plan.rename(self.folder / _PLAN)
+        text = json.dumps({"about": about, "date": date, "mark": self.mark})
+        plan.write_text(text, encoding="utf-8")
+        plan.replace(self.folder / _PLAN)
         return replace(self, date=date)
 
     def _earlier(self) -> dict[str, Any] | None:
@@ -142,7 +144,7 @@ class LocalDestination:
             return None
         nothing = {"about": None, "date": "", "mark": ""}
         try:
-            found = json.loads((self.folder / _PLAN).read_text())
+            found = json.loads((self.folder / _PLAN).read_text("utf-8"))
             return found if replace(self, mark=found["mark"])._data.exists() else nothing
         except (OSError, ValueError, TypeError, LookupError):
             return nothing
@@ -170,7 +172,7 @@ class LocalDestination:
             yield lambda start, raw: None
             return
         with self._explained(), self._data.open("r+b", buffering=0) as file:
-            yield lambda start, raw: _write_all(file.fileno(), start, raw)
+            yield lambda start, raw: write_at(file.fileno(), raw, start)
             os.fsync(file.fileno())
 
     @contextmanager
@@ -287,7 +289,7 @@ class LocalDestination:
             self._remove_folder()
 
     def _named(self, data: Path) -> None:
-        about = json.loads((self.folder / _PLAN).read_text())["about"]
+        about = json.loads((self.folder / _PLAN).read_text("utf-8"))["about"]
         if about["overwrite"]:
             data.replace(self.path)
             return
@@ -327,7 +329,7 @@ class LocalDestination:
     def _is_ours(self) -> bool:
         """Whether the folder is still that of this call."""
         try:
-            found = json.loads((self.folder / _PLAN).read_text())
+            found = json.loads((self.folder / _PLAN).read_text("utf-8"))
         except FileNotFoundError:
             return False
         return bool(found["mark"] == self.mark)
@@ -374,13 +376,6 @@ class LocalDestination:
                 "it, then call again with {resume=True}",
                 where=here(self.location),
             ) from None
-
-
-def _write_all(descriptor: int, start: int, raw: Any) -> None:
-    view = memoryview(raw).cast("B")
-    while view.nbytes:
-        written = os.pwrite(descriptor, view, start)
-        view, start = view[written:], start + written
 
 
 def _read_at(file: Any, start: int, size: int) -> bytes:

@@ -97,9 +97,9 @@ def test_undamaged_members_are_read(tmp_path: Path, pack: Pack) -> None:
 
 def bytes_read_by(read: Callable[[], object]) -> int:
     """Count the bytes that this process reads meanwhile."""
-    before = int(Path("/proc/self/io").read_text().split()[1])
+    before = int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1])
     read()
-    return int(Path("/proc/self/io").read_text().split()[1]) - before
+    return int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1]) - before
 
 
 def test_stored_member_is_read_to_its_checksum_from_a_quarter_on_and_once(tmp_path: Path) -> None:

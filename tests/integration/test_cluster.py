@@ -112,7 +112,7 @@ class TestLocalFiles:
 def holds(path):
     """Whether this process has a file open or mapped."""
     opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return path in Path("/proc/self/maps").read_text() or path in opened
+    return path in Path("/proc/self/maps").read_text(encoding="utf-8") or path in opened
 
 
 class TestS3:

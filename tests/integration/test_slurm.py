@@ -291,9 +291,9 @@ def test_jobs_whose_workers_cannot_come_end_the_wait(
     pytest.importorskip("dask_jobqueue")
     for name in ("SLURM_CONF", "PATH"):
         monkeypatch.setenv(name, slurm.environment[name])
-    config = yaml.safe_load(settings.read_text())
+    config = yaml.safe_load(settings.read_text(encoding="utf-8"))
     config["jobqueue"]["slurm"].update(job)
-    settings.write_text(yaml.safe_dump(config))
+    settings.write_text(yaml.safe_dump(config), encoding="utf-8")
     file = write_mrc(settings.with_name("movie.mrc"), movie(8).reshape(-1, *FRAME))
     out = file.with_name("mean.npy")
     told = mrcdist_fails("mean", file, *COMMAND, "--out", out, "--jobqueue", settings)

@@ -461,7 +461,7 @@ def failing_while_others_run(block: Any, ended: Path, block_info: Any = None) ->
         time.sleep(0.5)
         raise RuntimeError("the computation failed")
     time.sleep(0.7)
-    with ended.open("a") as file:
+    with ended.open("a", encoding="utf-8") as file:
         file.write("x\n")
     return block
 
@@ -471,7 +471,7 @@ def counting_block(block: Any, computed: Path, poison: Path, block_info: Any = N
         time.sleep(1.0)  # the others are done by then
         if poison.exists():
             raise RuntimeError("the computation failed")
-    with computed.open("a") as file:
+    with computed.open("a", encoding="utf-8") as file:
         file.write("x\n")
     return block
 

@@ -108,7 +108,7 @@ def dask_cluster(
 
 def _address(file: Path) -> str:
     try:
-        address: str = json.loads(file.read_text())["address"]
+        address: str = json.loads(file.read_text(encoding="utf-8"))["address"]
     except (OSError, ValueError):  # not there yet, or half written
         return ""
     return address

@@ -189,7 +189,7 @@ def _write(url: str, mib: str, threads: str, byteorder: str) -> None:
         write(1, f"{url}.first")  # everything is imported and connected
         before = _of_process("VmRSS")
         # The peak so far does not count.
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         estimate = write(n_frames, url)
     peak = _of_process("VmHWM") - before
     nbytes = int(mib) * 2**20
@@ -198,7 +198,7 @@ def _write(url: str, mib: str, threads: str, byteorder: str) -> None:
 
 
 def _of_process(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     [kib] = [line.split()[1] for line in lines if line.startswith(key)]
     return int(kib) * 1024
 

@@ -161,12 +161,15 @@ def test_holder_gives_signs_of_life(output):
 
 
 class TestFilesystemWithoutLocks:
-    @pytest.fixture(autouse=True)
-    def _no_flock(self, monkeypatch):
+    @pytest.fixture(autouse=True, params=["the filesystem has none", "Windows"])
+    def _no_flock(self, request, monkeypatch):
         def flock(*_):
             raise OSError(errno.ENOSYS, "not implemented")
 
-        monkeypatch.setattr(fcntl, "flock", flock)
+        if request.param == "Windows":
+            monkeypatch.setitem(sys.modules, "fcntl", None)
+        else:
+            monkeypatch.setattr(fcntl, "flock", flock)
 
     def test_second_job_sees_that_the_first_one_lives(self, output):
         with (

@@ -195,7 +195,7 @@ class TestEndings:
     @pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["explain"], ["validate"]])
     def test_a_full_disk_is_one_error(self, program, file, arguments):
         stderr = stream()
-        with FULL.open("w") as full:
+        with FULL.open("w", encoding="utf-8") as full:
             assert program(*arguments, file, stdout=full, stderr=stderr) == 1
         first, second = written(stderr).splitlines()
         assert first == "error: standard output cannot be written"
@@ -211,7 +211,7 @@ class TestEndings:
     @pytest.mark.parametrize(("stdout", "status"), [("full", 1), ("closed", 141)])
     def test_the_interpreter_adds_nothing_at_its_end(self, file, stdout, status):
         """What a stream still holds is written out then, which fails again."""
-        with FULL.open("w") if stdout == "full" else closed_pipe() as stream:
+        with FULL.open("w", encoding="utf-8") if stdout == "full" else closed_pipe() as stream:
             done = subprocess.run(
                 [sys.executable, "-m", "mrcdist.cli", "info", str(file)],
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
