@@ -1,9 +1,12 @@
-"""Time reading through the Zarr store and the xarray backend beside `read_mrc`.
+"""Time the Zarr store and the xarray backend beside `read_mrc`, and conversion to Zarr.
 
-    .venv-zarr3/bin/python tests/benchmarks/zarr_store.py [--gib 1] [--rounds 7] [--chunk-mib 64]
+    .venv-zarr3/bin/python tests/benchmarks/zarr_store.py [--what disk,s3,convert] [--gib 1]
+                                                          [--rounds 7] [--chunk-mib 64]
                                                           [--folder DIR]
 
-A movie on a local disk is read into memory, all of it and 100 single frames in random order. Ways
+A movie is read into memory, all of it and 100 single frames in random order: from a local disk, and
+from radosgw, there also through kerchunk's references over s3fs. Then it is converted to Zarr, by
+`mrcdist.convert` and by `dask.array.to_zarr` in the same chunks, shards and codec. Ways
 take turns, round by round, in one process; a ratio is the median over the rounds of each round's
 ratio, and the first round does not count. Every result is compared with the file.
 """
@@ -22,6 +25,7 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
+import fsspec  # noqa: E402
 import numpy as np  # noqa: E402
 import xarray as xr  # noqa: E402
 import zarr  # noqa: E402
@@ -31,6 +35,7 @@ import mrcdist  # noqa: E402
 from tests.benchmarks.movie import Movie, scan_of  # noqa: E402
 from tests.benchmarks.object_store import Way, print_table  # noqa: E402
 from tests.benchmarks.report import machine  # noqa: E402
+from tests.benchmarks.stores import open_stores  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 FRAMES = 100
@@ -39,6 +44,9 @@ FRAMES = 100
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0 unless something was read wrongly."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--what", type=lambda text: text.split(","), default=["disk", "s3", "convert"]
+    )
     parser.add_argument("--gib", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--chunk-mib", type=int, default=64)
@@ -50,6 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         movie = Movie(Path(name) / "bench_movie.mrc", scan_of(options.gib))
         movie.write()
         truth = np.memmap(movie.path, np.uint16, "r", 1024, movie.shape)
+        if "s3" in options.what:
+            _from_s3(movie, truth, options, Path(name))
+        if "convert" in options.what:
+            _convert(movie, truth, options, Path(name))
+        if "disk" not in options.what:
+            return 0
         whole = [
             Way("read_mrc", lambda _: _lazy(movie, options.chunk_mib).compute()),
             Way("Zarr store", lambda _: _zarr(movie, options.chunk_mib)[...]),
@@ -66,6 +80,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _take_turns(some, options.rounds, lambda n: _each(movie, n, lambda y, x: truth[y, x]))
         print_table(f"{FRAMES} single frames", some, nbytes=FRAMES * 2**15)
     return 0
+
+
+def _from_s3(movie: Movie, truth: Array, options: argparse.Namespace, folder: Path) -> None:
+    """Read through the store and through kerchunk's references over s3fs."""
+    with open_stores(("radosgw",), folder) as [store]:
+        assert store.server is not None
+        store.put(movie.path)
+        url, given = store.url(movie.path.name), dict(store.options)
+        how = {**_options(movie), "storage_options": given}
+        plan = mrcdist.plan_mrc(url, chunks=f"{options.chunk_mib} MiB", **how)
+        ours = zarr.open_array(mrcdist.zarr_store(plan))
+        references = folder / "movie.json"
+        mrcdist.write_references(plan, references)
+        fs = fsspec.filesystem(
+            "reference",
+            fo=str(references),
+            remote_protocol="s3",
+            remote_options={**given, "asynchronous": True},
+            asynchronous=True,
+        )
+        by_references = zarr.storage.FsspecStore(fs, read_only=True)
+        theirs = zarr.open_group(by_references, mode="r", zarr_format=2)["data"]
+        whole = [
+            Way("Zarr store", lambda _: ours[...]),
+            Way("references over s3fs", lambda _: theirs[...]),
+        ]
+        _take_turns(whole, options.rounds, lambda _: truth)
+        print_table("whole movie from radosgw", whole, nbytes=movie.nbytes)
+        some = [
+            Way("Zarr store", lambda n: _each(movie, n, lambda y, x: ours[y, x], 10)),
+            Way("references over s3fs", lambda n: _each(movie, n, lambda y, x: theirs[y, x], 10)),
+        ]
+        _take_turns(some, options.rounds, lambda n: _each(movie, n, lambda y, x: truth[y, x], 10))
+        print_table("10 single frames from radosgw", some, nbytes=10 * 2**15)
+
+
+def _convert(movie: Movie, truth: Array, options: argparse.Namespace, folder: Path) -> None:
+    """Convert by `convert`, and by dask's `to_zarr` in the same chunks, shards and codec."""
+    plan = mrcdist.plan_mrc(movie.path, chunks=f"{options.chunk_mib} MiB", **_options(movie))
+
+    def ours(_: int) -> Array:
+        mrcdist.convert(plan, folder / "ours.zarr", overwrite=True)
+        return np.asarray(zarr.open_array(folder / "ours.zarr" / "data", mode="r")[0])
+
+    def theirs(_: int) -> Array:
+        like = zarr.open_array(folder / "ours.zarr" / "data", mode="r")
+        target = zarr.create_array(
+            str(folder / "theirs.zarr"),
+            shape=like.shape,
+            dtype=like.dtype,
+            chunks=like.chunks,
+            shards=like.shards,
+            compressors=like.compressors,
+            overwrite=True,
+        )
+        plan.to_dask().rechunk(like.shards).to_zarr(target)
+        return np.asarray(target[0])
+
+    ours(0)
+    ways = [Way("convert", ours), Way("dask's to_zarr", theirs)]
+    _take_turns(ways, options.rounds, lambda _: truth[0])
+    print_table(f"to Zarr: {movie.nbytes / 2**30:.1f} GiB", ways, nbytes=movie.nbytes)
 
 
 def _take_turns(ways: Sequence[Way], rounds: int, truth: Callable[[int], Array]) -> None:
@@ -101,9 +177,11 @@ def _xarray(movie: Movie, chunks: Any = None) -> Any:
     return ds["data"]
 
 
-def _each(movie: Movie, number: int, read: Callable[[int, int], Array]) -> Array:
+def _each(
+    movie: Movie, number: int, read: Callable[[int, int], Array], frames: int = FRAMES
+) -> Array:
     """Read single frames, in each round others."""
-    points = np.random.default_rng(number).integers(0, movie.scan_shape, (FRAMES, 2))
+    points = np.random.default_rng(number).integers(0, movie.scan_shape, (frames, 2))
     return np.stack([read(int(y), int(x)) for y, x in points])
 
 

@@ -14,7 +14,7 @@ import pytest
 from demo.field import demo_frames
 from mrcdist.testing.acquisition import write_acquisition
 from mrcdist.testing.tilt_series import write_tilt_series
-from notebooks.execute import NOTEBOOKS, execute, faults, for_own_data
+from notebooks.execute import NEEDS_ZARR3, NOTEBOOKS, execute, faults, for_own_data
 from tests.support.compiling import pyxem_to_itself
 
 # Besides the project and what tests need anyway.
@@ -22,6 +22,7 @@ PACKAGES = {
     "quick_start": ["ipympl"],
     "stem_from_s3": ["bokeh"],
     "hyperspy_and_pyxem": ["hyperspy", "pyxem"],
+    NEEDS_ZARR3: ["ome_zarr_models"],  # runs in tests/zarr3
 }
 HERE = [path for path in NOTEBOOKS if path.stem != "slurm_batch_job"]
 
@@ -84,6 +85,7 @@ client = Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_ad
 """,
     "hyperspy_and_pyxem": "path = url = {movie!r}; storage_options = {{}}",
     "tilt_series_from_s3": "urls, storage_options = [{tilts!r}], {{}}",
+    NEEDS_ZARR3: "url = {movie!r}; tomogram = {tilts!r}; storage_options = {{}}",
 }
 
 

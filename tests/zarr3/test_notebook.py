@@ -1,0 +1,13 @@
+"""The notebook that needs zarr 3 runs from its first cell to its last."""
+
+from __future__ import annotations
+
+import pytest
+
+from notebooks.execute import HERE, NEEDS_ZARR3, execute, faults
+
+pytest.importorskip("ome_zarr_models")
+
+
+def test_notebook_runs(tmp_path):
+    assert faults(execute(HERE / f"{NEEDS_ZARR3}.ipynb", tmp_path)) == []
