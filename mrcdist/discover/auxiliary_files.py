@@ -16,7 +16,7 @@ from typing import IO, Any, Generic, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.discover.directory import Directory
+from mrcdist.discover.directory import Directory, locate
 from mrcdist.errors import (
     AccessDeniedError,
     ArgumentError,
@@ -165,7 +165,7 @@ class AuxiliaryFile(Generic[_T]):
             return self._look(notes)
         wanted = self._wanted
         if isinstance(wanted, str | os.PathLike) or is_upath(wanted):
-            return self._parse(self._beside(wanted))
+            return self._parse(locate(wanted, self._directory.location))
         if not hasattr(wanted, "read"):
             raise ArgumentError(
                 f"{self.kind.argument} is a {type(wanted).__name__}",
@@ -209,12 +209,6 @@ class AuxiliaryFile(Generic[_T]):
                     f"pass {kind.argument}=..., or {kind.argument}=None to skip it"
                 )
         return None
-
-    def _beside(self, path: str | os.PathLike[str]) -> Location:
-        """Locate a named file; the storage options serve it too if it is in such a store."""
-        data, named = self._directory.location, Location.of(path)
-        same = named.url.split(":", 1)[0] == data.url.split(":", 1)[0] and not named.is_local
-        return Location.of(path, data.storage_options) if same else named
 
     def _parse(self, location: Location) -> _T:
         content = read_whole(location, self.kind.max_bytes + 1)

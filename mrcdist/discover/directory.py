@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cached_property
+from urllib.parse import urlsplit
 
 from mrcdist.storage.location import Location
 
-__all__ = ["Directory"]
+__all__ = ["Directory", "locate"]
 
 
 class Directory:
@@ -36,3 +38,22 @@ class Directory:
     def listed(self) -> tuple[str, ...]:
         """Names of the files as far as they have been asked for; asks for nothing."""
         return vars(self).get("listing") or ()
+
+
+def locate(path: str | os.PathLike[str], data: Location) -> Location:
+    """Locate a file that the caller names beside some data.
+
+    The storage options of the data, credentials among them, serve it only if it is in the same
+    store; of web servers, on the same host and port.
+    """
+    named = Location.of(path)
+    same = not named.is_local and _store(named) == _store(data)
+    return Location.of(path, data.storage_options) if same else named
+
+
+def _store(location: Location) -> tuple[str, ...]:
+    """The protocols of a chain of URLs and, of web servers, the host."""
+    *outer, last = location.url.split("::")
+    target = urlsplit(last)
+    host = target.netloc.rpartition("@")[2].lower() if target.scheme in ("http", "https") else ""
+    return (*(link.partition(":")[0] for link in outer), target.scheme, host)

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, Literal
 
 from mrcdist.discover.auxiliary_files import choose
-from mrcdist.discover.directory import Directory
+from mrcdist.discover.directory import Directory, locate
 from mrcdist.errors import ArgumentError
 from mrcdist.format.direct_electron.filenames import Companion, find_companions
 from mrcdist.format.direct_electron.sidecar import Sidecar
@@ -89,7 +89,7 @@ def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
             remedy=f'pass {argument}=["..."], "auto" or None',
         )
     for path in paths:
-        location = Location.of(path, movie.storage_options)
+        location = locate(path, movie)
         yield FoundImage(location.name.rpartition(".")[0], location, named=True)
 
 

@@ -138,7 +138,7 @@ def metadata_items(
     for key, value in metadata.items():
         if isinstance(value, Mapping):
             yield from metadata_items(value, (*path, key))
-        elif value not in ("", None):
+        elif value is not None and not (isinstance(value, str) and not value):
             yield (*path, key), value
 
 

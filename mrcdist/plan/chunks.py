@@ -19,8 +19,8 @@ Chunks = tuple[tuple[int, ...], ...]
 # graph with more tasks, and the scheduler, at about 1 ms per task, takes as long as reading.
 WARN_CHUNKS = 50_000
 
-# With more chunks there is no plan: dask needs even more memory per chunk, and minutes for a
-# million.
+# An axis in more chunks is refused before their lengths are listed; a damaged header can announce
+# 2**31 of them. What all axes make together is only warned of: slices of such arrays are fine.
 MAX_CHUNKS = 2**22
 
 # Larger frames, such as stitched montages, are split into rows where chunks are to be smaller than

@@ -203,7 +203,7 @@ def _leaves(metadata: Mapping[str, Any], *path: str) -> Iterator[tuple[str, ...]
             continue
         if isinstance(value, Mapping):
             yield from _leaves(value, *path, str(name))
-        elif value not in ("", None):
+        elif value is not None and not (isinstance(value, str) and not value):
             yield (*path, str(name))
 
 

@@ -159,6 +159,14 @@ def _axes(
         _axis(each, size, i < len(shape) - 2)
         for i, (each, size) in enumerate(zip(described, shape, strict=True))
     ]
+    if any(axis.name == "rgb" for axis in axes):
+        raise ArgumentError(
+            f"data has the shape {shape} with an axis of colours",
+            code="data-not-writable",
+            argument="data",
+            cause="colours would become an axis of the frames: mode 16 is read, not written",
+            remedy="write one colour, data[..., 0], or a sum over the colours, with its own axes",
+        )
     order = tuple(sorted(range(len(axes)), key=lambda i: not axes[i].navigate))
     signal = sum(not axis.navigate for axis in axes)
     if signal != 2:

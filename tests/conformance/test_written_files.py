@@ -336,6 +336,27 @@ def test_masked_arrays_are_refused(tmp_path, as_dask):
     mrcdist.write_mrc(tmp_path / "a.mrc", masked.filled(0))
 
 
+def test_colours_are_refused(tmp_path):
+    raw = header_bytes(nx=8, ny=6, nz=3, mode=16) + bytes(range(144)) * 3
+    (tmp_path / "rgb.mrc").write_bytes(raw)
+    [data] = mrcdist.read_mrc(tmp_path / "rgb.mrc")
+    assert data["data"].shape == (3, 6, 8, 3)
+    with pytest.raises(ArgumentError, match="axis of colours") as error:
+        mrcdist.write_mrc(tmp_path / "a.mrc", data)
+    assert error.value.code == "data-not-writable"
+    assert not (tmp_path / "a.mrc").exists()
+
+
+def test_metadata_may_have_arrays(tmp_path):
+    metadata = {"Sample": {"positions": np.arange(3.0), "none": None, "empty": ""}}
+    data = {"data": counting((3, 4, 5), "int16"), "metadata": metadata}
+    with pytest.warns(
+        mrcdist.MrcdistWarning, match=r"without a place in the file: Sample.positions$"
+    ):
+        mrcdist.write_mrc(tmp_path / "a.mrc", data)
+    np.testing.assert_array_equal(mrcdist.read_mrc(tmp_path / "a.mrc")[0]["data"], data["data"])
+
+
 def test_byte_order_that_is_none_is_found_before_anything_is_computed(tmp_path):
     def never(block):
         raise AssertionError("computed")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mrcdist.discover.directory import Directory
+import pytest
+
+from mrcdist.discover.directory import Directory, locate
 from mrcdist.storage.location import Location
 
 
@@ -30,3 +32,38 @@ def test_names_known_so_far_are_given_without_listing(tmp_path):
     assert directory.listed == ()
     assert directory.listing == ("a.mrc",)
     assert directory.listed == ("a.mrc",)
+
+
+OPTIONS = {"headers": {"Authorization": "Bearer made-up"}}
+
+
+class TestLocate:
+    """Storage options of the data go to files in the same store, and nowhere else."""
+
+    @pytest.mark.parametrize(
+        ("path", "data"),
+        [
+            ("http://a:80/x/i.txt", "http://a:80/m.mrc"),
+            ("http://A/i.txt", "http://user@a/m.mrc"),
+            ("s3://other/i.txt", "s3://bucket/m.mrc"),
+            ("zip://i.txt::http://a/all.zip", "zip://m.mrc::http://a/all.zip"),
+        ],
+    )
+    def test_serve_a_file_in_the_same_store(self, path, data):
+        found = locate(path, Location.of(data, OPTIONS))
+        assert found.storage_options == OPTIONS
+
+    @pytest.mark.parametrize(
+        ("path", "data"),
+        [
+            ("http://b/i.txt", "http://a/m.mrc"),
+            ("http://a:8080/i.txt", "http://a/m.mrc"),
+            ("http://a/i.txt", "https://a/m.mrc"),
+            ("http://a@b/i.txt", "http://a/m.mrc"),
+            ("s3://bucket/i.txt", "http://a/m.mrc"),
+            ("/i.txt", "http://a/m.mrc"),
+            ("zip://i.txt::http://b/all.zip", "zip://m.mrc::http://a/all.zip"),
+        ],
+    )
+    def test_do_not_go_to_another_one(self, path, data):
+        assert not locate(path, Location.of(data, OPTIONS)).storage_options
