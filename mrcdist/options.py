@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import operator
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -99,6 +101,8 @@ class ReadOptions:
         for argument in fields(self):
             value = getattr(self, argument.name)
             name = f"--{argument.name.replace('_', '-')}"
+            if hasattr(value, "tolist"):  # numpy's arrays and numbers
+                value = value.tolist()
             if isinstance(value, list):
                 value = tuple(value)
             if type(value) is type(argument.default) and value == argument.default:
@@ -114,12 +118,23 @@ def _word(name: str, value: Any) -> str | None:
     """Return a value as the command line takes it; None if it cannot."""
     if name == "endianness":
         return next(word for word, order in BYTE_ORDERS.items() if order == value)
+    if isinstance(value, dict):
+        return _json({int(key): length for key, length in value.items()})
     if isinstance(value, tuple):
+        if any(isinstance(part, Sequence) and not isinstance(part, str) for part in value):
+            return _json(value)
         words = [_word(name, part) for part in value]
         return None if None in words else ",".join(map(str, words))
     if value is None:
         return None if name == "chunks" else "none"
     return os.fspath(value) if isinstance(value, str | os.PathLike) else _number(value)
+
+
+def _json(value: Any) -> str | None:
+    try:
+        return json.dumps(value, default=operator.index)
+    except TypeError:
+        return None
 
 
 def _number(value: Any) -> str | None:

@@ -8,6 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import Field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -117,7 +118,16 @@ def _skipped(_ctx: click.Context, _param: click.Parameter, given: str) -> int | 
 
 
 def _chunks(_ctx: click.Context, _param: click.Parameter, given: str) -> Any:
-    """Parse chunk lengths such as 32,256,-1,-1, a size such as "256 MiB", or auto."""
+    """Parse chunk lengths such as 32,256,-1,-1, a size such as "256 MiB", or auto.
+
+    In JSON, lengths of each chunk, [[4,4],[9],...], or of some axes, {"0":4}.
+    """
+    if given.startswith(("[", "{")):
+        with suppress(ValueError, RecursionError):
+            found = json.loads(given)
+            if isinstance(found, dict):
+                return {int(axis): length for axis, length in found.items()}
+            return tuple(tuple(part) if isinstance(part, list) else part for part in found)
     parts = [part.strip() for part in given.split(",")]
     lengths = [part if part == "auto" else _whole(part) for part in parts]
     if None in lengths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,14 @@ def parse_skip_frames(given: Any) -> tuple[int, int]:
     ArgumentError
         `given` is neither a whole number nor a pair of them.
     """
+    given = given.tolist() if hasattr(given, "tolist") else given  # numpy's
     pair = (given, 0) if isinstance(given, int) else given
-    whole = isinstance(pair, Sequence) and all(type(number) is int for number in pair)
+    whole = isinstance(pair, Sequence) and all(
+        isinstance(number, Integral) and not isinstance(number, bool) for number in pair
+    )
     if not whole or len(pair) != 2 or pair[1] < 0 or max(map(abs, pair)) >= 2**62:
         raise _invalid(given, "two whole numbers or one are needed, the second not negative")
-    return pair[0], pair[1]
+    return int(pair[0]), int(pair[1])
 
 
 @dataclass(frozen=True)

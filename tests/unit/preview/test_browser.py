@@ -191,6 +191,9 @@ def test_the_command_for_the_whole_file_is_told(browser, movie):
         {"metadata_file": None, "navigation_shape": (8, -1), "chunks": (3, -1, -1, -1)},
         {"chunks": "1 MiB", "allow_truncated": True, "endianness": ">", "scan_file": None},
         {"skip_frames": (-1, 0), "allow_truncated": True},
+        {"skip_frames": (np.int64(0), 0), "chunks": {0: 2, 1: "auto", 2: -1}},
+        {"metadata_file": None, "navigation_shape": np.array([9, 8])},
+        {"chunks": ((3, 5), (9,), (32,), (20, 4))},
     ],
     ids=str,
 )
