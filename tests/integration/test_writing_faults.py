@@ -107,7 +107,8 @@ class TestFailingRequests:
         Fault("reset", after=10),  # of the answer: what was asked for has been done
     )
 
-    def test_file_is_exact_though_requests_fail(self, bucket: Bucket) -> None:
+    def test_file_is_exact_though_requests_fail(self, s3_bucket: Bucket) -> None:
+        bucket = s3_bucket
         faults: list[str] = []
 
         def every_fifth(exchange: Exchange) -> Fault | None:
