@@ -17,6 +17,7 @@ import numpy as np
 from mrcdist.api import plan_mrc
 from mrcdist.discover.files import Filename
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistWarning
+from mrcdist.extras import install_command
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.interop.ome_zarr import ome_zarr_layout
@@ -259,7 +260,7 @@ def _check_zarr(ending: str, dtype: str | None, byteorder: ByteOrder | None) -> 
             f"zarr {found} is installed: {ending} needs version 3",
             code="package-missing",
             cause="only Zarr format 3 has shards, without which a scan would be millions of files",
-            remedy='pip install "mrcdist[xarray]" in an environment without HyperSpy 2, which '
+            remedy=f"{install_command('xarray')} in an environment without HyperSpy 2, which "
             "needs zarr 2, or convert to .zspy",
         )
 

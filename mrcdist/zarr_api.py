@@ -17,6 +17,7 @@ from fsspec.implementations.reference import LazyReferenceMapper
 from mrcdist.api import plan_mrc
 from mrcdist.discover.files import Filename
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistWarning
+from mrcdist.extras import install_command
 from mrcdist.interop.labelled_array import MOVIE, LabelledArray, plan_images
 from mrcdist.interop.references import VARIABLE, find_references
 from mrcdist.printable import printable
@@ -167,7 +168,7 @@ def write_references(
                 f"{package} is not installed",
                 code="package-missing",
                 cause="references in Parquet are written with it",
-                remedy='pip install "mrcdist[references]", or write .json',
+                remedy=f"{install_command('references')}, or write .json",
             )
     mapper = LazyReferenceMapper.create(path, fs=fs, record_size=_RECORD_SIZE)
     for key, value in references.items():
@@ -219,7 +220,7 @@ class MRCParser:
                 "VirtualiZarr is not installed",
                 code="package-missing",
                 cause="the parser makes its manifests",
-                remedy='pip install "mrcdist[references]"',
+                remedy=install_command("references"),
             ) from None
         found = find_references(plan_mrc(url, **self.options))
         urls = np.array(found.urls, np.dtypes.StringDType())
@@ -265,5 +266,5 @@ def _store_class() -> type[MrcStore]:
         f"{found}: a store needs version 3",
         code="package-missing",
         cause="stores have another interface in zarr 2, which HyperSpy 2 needs for .zspy files",
-        remedy='pip install "mrcdist[xarray]", in an environment of its own if you use HyperSpy',
+        remedy=f"{install_command('xarray')}, in an environment of its own if you use HyperSpy",
     )

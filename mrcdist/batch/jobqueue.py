@@ -36,6 +36,7 @@ import yaml
 
 from mrcdist.batch.queued_jobs import remembering, watch
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError
+from mrcdist.extras import install_command
 
 __all__ = ["JobQueue", "parse_job_queue", "read_job_queue", "start_jobs"]
 
@@ -186,7 +187,7 @@ def start_jobs(
             code="package-missing",
             argument="jobqueue",
             cause="it is not installed here",
-            remedy='pip install "mrcdist[jobqueue]"',
+            remedy=install_command("jobqueue"),
         ) from None
     name = _SYSTEMS[queue.system][0]
     if queue.system == "local":

@@ -20,6 +20,7 @@ from mrcdist.batch.picture import result_figure
 from mrcdist.compute.partial import written
 from mrcdist.compute.results import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.extras import install_command
 from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note
@@ -86,7 +87,7 @@ def check_outputs(
                 code="package-missing",
                 argument="out",
                 cause="it is not installed here",
-                remedy=f'pip install "mrcdist[{extra}]", or write .npy',
+                remedy=f"{install_command(extra)}, or write .npy",
             ) from None
         image_axes = {".mrc": range(2, 4), ".png": range(2, 3)}.get(path.suffix, dimensions)
         if ndim not in dimensions or ndim - panels not in image_axes:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from mrcdist.errors import FormatError, MissingExtraError
+from mrcdist.extras import install_command
 
 __all__ = [
     "CHUNK_HEADER_BYTES",
@@ -28,7 +29,7 @@ CHUNK_HEADER_BYTES = 16
 _STREAMS = ("blosclz", "lz4", "snappy", "zlib", "zstd")
 # Chunk format version -> the packages that can read it, the one to ask for first.
 _LIBRARIES = {2: ("blosc", "blosc2"), 5: ("blosc2",)}
-_INSTALL = {"blosc": "pip install mrcdist[mrcz]", "blosc2": "pip install blosc2"}
+_INSTALL = {"blosc": install_command("mrcz"), "blosc2": "pip install blosc2"}
 
 
 @dataclass(frozen=True)

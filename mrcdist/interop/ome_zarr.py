@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.extras import install_command
 from mrcdist.format.axis import Axis
 from mrcdist.interop.zarr_layouts import (
     TILE,
@@ -129,7 +130,7 @@ def _metadata(title: str, axes: tuple[Axis, ...], totals: list[tuple[int, ...]])
             "ome-zarr-models is not installed",
             code="package-missing",
             cause="the metadata of OME-Zarr are made with it",
-            remedy='pip install "mrcdist[ome-zarr]"',
+            remedy=install_command("ome-zarr"),
         ) from None
     datasets = [
         multiscales.Dataset.build(

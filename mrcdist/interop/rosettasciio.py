@@ -12,6 +12,7 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import MissingExtraError
+from mrcdist.extras import install_command
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import sidecar_metadata
 from mrcdist.format.direct_electron.sidecar import Sidecar
@@ -267,7 +268,7 @@ def register_hyperspy() -> None:
             "RosettaSciIO is not installed",
             code="package-missing",
             cause="HyperSpy takes its list of file formats from it",
-            remedy='pip install "mrcdist[hyperspy]"',
+            remedy=install_command("hyperspy"),
         ) from None
     if any(known["name"] == _NAME for known in formats):
         return

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.extras import install_command
 from mrcdist.interop.zarr_layouts import Layout, NewArray
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import exists, interrupted, write_errors
@@ -262,8 +263,8 @@ def zarr_version() -> int:
             "zarr is not installed",
             code="package-missing",
             cause="Zarr hierarchies are written with it",
-            remedy='pip install "mrcdist[xarray]" for .zarr and .ome.zarr, or, beside HyperSpy, '
-            '"mrcdist[zarr]" for .zspy',
+            remedy=f"{install_command('xarray')} for .zarr and .ome.zarr, or, beside HyperSpy, "
+            f"{install_command('zarr')} for .zspy",
         ) from None
     return int(zarr.__version__.partition(".")[0])
 

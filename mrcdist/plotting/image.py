@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.errors import MissingExtraError
+from mrcdist.extras import install_command
 from mrcdist.format.axis import Axis
 from mrcdist.formatting import figure_text
 from mrcdist.plotting.contrast import Contrast, colour_norm
@@ -48,7 +49,7 @@ def require_matplotlib() -> None:
             "matplotlib is not installed here",
             code="package-missing",
             cause="pictures are drawn with it",
-            remedy='pip install "mrcdist[plot]"',
+            remedy=install_command("plot"),
         ) from None
 
 

@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 from mrcdist.errors import MissingExtraError, MrcdistWarning
+from mrcdist.extras import install_command
 from mrcdist.plotting.image import require_matplotlib
 
 __all__ = ["interactive_figure", "show_figure"]
@@ -51,7 +52,7 @@ def interactive_figure() -> Any:
             "ipympl is not installed here",
             code="package-missing",
             cause="figures in a notebook need it to listen to the mouse",
-            remedy='pip install "mrcdist[notebook]", then reload the page',
+            remedy=f"{install_command('notebook')}, then reload the page",
         ) from None
     from matplotlib.figure import Figure
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcdist.errors import ReadError
+from mrcdist.extras import install_command
 
 __all__ = ["S3Server", "serve_s3"]
 
@@ -114,5 +115,5 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
         f"the demo's S3 server did not start, exit status {process.poll()}",
         code="demo-server-failed",
         cause=log.read_text("utf-8", errors="replace")[-500:] or "its log is empty",
-        remedy=f"if a module is missing, pip install 'mrcdist[demo]'; see the log, {log}",
+        remedy=f"if a module is missing, {install_command('demo')}; see the log, {log}",
     )

@@ -156,3 +156,11 @@ def test_extras_that_are_shown_can_be_installed():
     assert shown
     named = {extra for extras in shown for extra in extras.split(",")}
     assert named <= set(project["optional-dependencies"])
+
+
+def test_extras_that_remedies_name_can_be_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    text = "\n".join(path.read_text("utf-8") for path in (ROOT / "mrcdist").rglob("*.py"))
+    named = set(re.findall(r"""install_command\(["']([\w-]+)["']\)""", text))
+    assert {"plot", "mrcz", "xarray"} <= named <= set(project["optional-dependencies"])
+    assert re.findall(r"""pip install ["']?mrcdist\[""", text) == []

@@ -74,7 +74,7 @@ class TestRegistering:
         monkeypatch.setitem(sys.modules, "rsciio", None)
         with pytest.raises(MissingExtraError, match="RosettaSciIO") as caught:
             register_hyperspy()
-        assert "mrcdist[hyperspy]" in caught.value.remedy
+        assert '".[hyperspy]"' in caught.value.remedy
 
 
 class TestCall:

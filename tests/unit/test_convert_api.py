@@ -85,7 +85,7 @@ class TestZarr:
     def test_zarr_2_is_too_old_for_shards(self, source: Path, tmp_path: Path) -> None:
         with pytest.raises(MissingExtraError, match=r"zarr 2 is installed: \.zarr needs") as raised:
             convert(source, tmp_path / "out.zarr")
-        assert "mrcdist[xarray]" in raised.value.remedy
+        assert '".[xarray]"' in raised.value.remedy
 
     @pytest.mark.parametrize("options", [{"dtype": "uint4"}, {"byteorder": ">"}])
     def test_what_only_mrc_files_have_is_an_error(

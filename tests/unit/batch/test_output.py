@@ -144,7 +144,7 @@ class TestOutput:
 
     def test_a_missing_package_is_known_beforehand(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        with pytest.raises(MissingExtraError, match=r"mrcdist\[plot\]"):
+        with pytest.raises(MissingExtraError, match=r"\.\[plot\]"):
             check_outputs([tmp_path / "a.png"], 2, panels=False)
 
     @pytest.mark.parametrize("suffix", [".npy", ".zarr", ".mrc", ".png"])

@@ -362,5 +362,5 @@ def test_a_notebook_without_ipympl_is_told_what_to_install(movie, monkeypatch):
     kernel = SimpleNamespace(kernel=None)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)
-    with pytest.raises(MissingExtraError, match=r"mrcdist\[notebook\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[notebook\]"):
         browse(plan_mrc(movie))

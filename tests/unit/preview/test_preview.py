@@ -315,11 +315,11 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch
     look = plan_preview(plan_mrc(path))
     panels = look.panels()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"pip install .mrcdist\[plot\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .\.\[plot\]"):
         look.figure(panels)
     ran = CliRunner().invoke(main, ["preview", str(path), "-o", str(tmp_path / "a.png")])
     assert ran.exit_code == 1
-    assert "mrcdist[plot]" in ran.output
+    assert '".[plot]"' in ran.output
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))

@@ -1,0 +1,13 @@
+"""The command that installs an optional extra, as remedies of errors name it."""
+
+from __future__ import annotations
+
+__all__ = ["install_command"]
+
+# Of the index instead, once mrcdist is on one.
+_COMMAND = 'in a clone of mrcdist, pip install ".[{extra}]"'
+
+
+def install_command(extra: str) -> str:
+    """Return what to do to install one of the extras of pyproject.toml."""
+    return _COMMAND.format(extra=extra)
