@@ -22,7 +22,7 @@ from mrcdist.planner import make_plan
 from mrcdist.printable import printable
 from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
-from mrcdist.read_plan import Plan
+from mrcdist.read_plan import Plan, remember_origin
 from mrcdist.warning_notes import Notes
 from mrcdist.write_api import file_writer, plan_write, write_mrc
 
@@ -162,9 +162,12 @@ def read_mrc(
     notes = Notes()
     images = load_images(plan, found, notes, lazy=lazy)
     _warn(plan, notes)
+    data = _data(plan, lazy=lazy, distributed=distributed, mmap_mode=mmap_mode)
+    if isinstance(data, np.ndarray):
+        remember_origin(data, plan)
     return [
         {
-            "data": _data(plan, lazy=lazy, distributed=distributed, mmap_mode=mmap_mode),
+            "data": data,
             "axes": axes_dicts(plan.axes),
             "metadata": {**metadata, **({"_HyperSpy": images} if images else {})},
             "original_metadata": original_metadata_dict(

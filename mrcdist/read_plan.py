@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,16 +28,16 @@ from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource
 from mrcdist.storage.location import Location
 
-__all__ = ["Plan", "chunks_of_selected", "options_of", "select_frames"]
+__all__ = ["Plan", "chunks_of_selected", "origin_of", "remember_origin", "select_frames"]
 
-# Options of the plans whose arrays this process made, by the arrays' names.
-_options: dict[str, tuple[str, ...]] = {}
+# Sources and options of the arrays that this process made: lazy ones by their names.
+_origins: dict[str | int, tuple[MrcSource, tuple[str, ...]]] = {}
 _MAX_REMEMBERED = 1000
 
 
-def options_of(array: da.Array) -> tuple[str, ...] | None:
-    """Return the options of the plan of an array; None if another process made it."""
-    return _options.get(array.name)
+def origin_of(array: da.Array | np.ndarray[Any, Any]) -> tuple[MrcSource, tuple[str, ...]] | None:
+    """Return the source and the options of an array of a plan; None if another process made it."""
+    return _origins.get(array.name if isinstance(array, da.Array) else id(array))
 
 
 def select_frames(
@@ -139,8 +140,8 @@ class Plan:
     def to_dask(self) -> da.Array:
         """Return the lazy array, one task a chunk."""
         array = to_dask(self.source, self.chunks)
-        if len(_options) < _MAX_REMEMBERED:
-            _options[array.name] = self.options
+        if len(_origins) < _MAX_REMEMBERED:
+            _origins[array.name] = self.source, self.options
         return array
 
     def frames(self, which: Any, *, chunks: Any = "auto") -> da.Array:
@@ -231,3 +232,9 @@ class Plan:
             return []
         found = find_companions(self.location.name, self.directory.listed)
         return [image.name for image in found]
+
+
+def remember_origin(array: np.ndarray[Any, Any], plan: Plan) -> None:
+    """Keep for `origin_of`, as long as an array lives, which plan it was read by."""
+    _origins[id(array)] = plan.source, plan.options
+    weakref.finalize(array, _origins.pop, id(array), None).atexit = False

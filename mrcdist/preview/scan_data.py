@@ -33,7 +33,7 @@ from mrcdist.preview.sample import PreviewBudget, ScanSample, min_step, spread
 from mrcdist.preview.view import View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
-from mrcdist.read_plan import Plan, options_of
+from mrcdist.read_plan import Plan, origin_of
 from mrcdist.storage.redact import command_line_options
 
 __all__ = ["ScanData", "open_scan"]
@@ -166,8 +166,9 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
         )
     array, axes = data["data"], axes_from_dicts(data["axes"])
     name = str(data.get("metadata", {}).get("General", {}).get("original_filename", "the data"))
+    origin = origin_of(array) if isinstance(array, da.Array | np.ndarray) else None
     if isinstance(array, np.ndarray):
-        return _of_array(array, axes, name, budget)
+        return _of_array(array, axes, _arguments(*origin) if origin else (name,), budget)
     source = source_of(array) if isinstance(array, da.Array) else None
     if source is None:
         raise ArgumentError(
@@ -176,8 +177,8 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
             cause="they were sliced, computed with or rechunked since",
             remedy="pass plan_mrc(url), or a computed (numpy) array in the dict",
         )
-    options = options_of(array)
-    if options is None:
+    options: Sequence[str] = origin[1] if origin else ()
+    if origin is None:
         # Its navigation_shape, if it was read with one; the others are not known.
         given = [str(axis.size) for axis in axes if axis.navigate and axis.name.startswith("scan_")]
         options = (f"--navigation-shape={','.join(reversed(given))}",) if given else ()
@@ -190,10 +191,6 @@ def _of_source(
     plane = _plane(axes)
     part = source.parts[0]
     location = part.file.location
-    stored = command_line_options(location.storage_options)
-    files = [one.file.location for one in source.parts]
-    # A path holds no secret, and escapes would be another name.
-    names = [file.url if file.is_local else file.shown for file in files]
     limits = PreviewBudget(budget, whole=True, stream=part.compression is not None)
     scan = View("scan", plane)
     sample = choose_sample(source.layout, scan, limits, table=source.table)
@@ -208,16 +205,27 @@ def _of_source(
     with Progress("reading", len(sample.pieces)) as progress:
         pixels = read_pieces(in_file_order(source), sample.pieces, progress)
     grid = frames_of_grid(sample, pixels, range(source.layout.frame_shape[0]))
-    arguments = (*names, *options, *(f"--storage-option={word}" for word in stored))
+    arguments = _arguments(source, options)
     return ScanData(arguments, _four(axes, plane), sample.ys, sample.xs, source, plane, grid)
 
 
-def _of_array(array: Array, axes: Sequence[Axis], name: str, budget: int) -> ScanData:
+def _arguments(source: MrcSource, options: Sequence[str]) -> tuple[str, ...]:
+    """Return the arguments by which the command line reads a source."""
+    files = [one.file.location for one in source.parts]
+    # A path holds no secret, and escapes would be another name.
+    names = [file.url if file.is_local else file.shown for file in files]
+    stored = command_line_options(files[0].storage_options)
+    return (*names, *options, *(f"--storage-option={word}" for word in stored))
+
+
+def _of_array(
+    array: Array, axes: Sequence[Axis], arguments: Sequence[str], budget: int
+) -> ScanData:
     plane = _plane(axes)
     sizes = [array.shape[axis] for axis in plane]
     most = max(budget // max(array[(0,) * (array.ndim - 2)].nbytes, 1), 1)
     ys, xs = (spread(size, min_step(sizes, most)) for size in sizes)
-    scan = ScanData((name,), _four(axes, plane), ys, xs, array, plane, {})
+    scan = ScanData(arguments, _four(axes, plane), ys, xs, array, plane, {})
     points = itertools.product(range(len(ys)), range(len(xs)))
     return replace(scan, grid={(i, j): scan.frame(ys[i], xs[j]) for i, j in points})
 

@@ -318,6 +318,14 @@ def test_numbers_in_memory_are_browsed_too(movie, data):
     np.testing.assert_array_equal(browser.pattern, data[3, 7])
 
 
+def test_the_command_of_numbers_in_memory_reads_their_file_while_they_are_as_they_were(movie):
+    [ds] = read_mrc(movie, lazy=False, chunks=(4, 9, -1, -1))
+    command = browse(ds, figure=new_figure()).command
+    assert command.startswith(f"mrcdist virtual {movie} --chunks=4,9,-1,-1 --detector")
+    ds["data"] = ds["data"].copy()
+    assert browse(ds, figure=new_figure()).command.startswith(f"mrcdist virtual {movie.name} ")
+
+
 @pytest.mark.parametrize(
     "change",
     [lambda a: a + 1, lambda a: a[::-1], lambda a: a[:4], lambda a: a.rechunk((2, 2, -1, -1))],
