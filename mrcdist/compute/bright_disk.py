@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ _ROUND = 1.25
 # Rows processed at a time, to limit memory: the median needs nine shifted copies.
 _BAND = 256
 
-# Frames, evenly spread over the scan, whose mean shows where the bright disk is.
+# Frames, evenly spread over those that are there, whose mean shows where the bright disk is.
 SAMPLED_FRAMES = 32
 _SAMPLED_BY_A_TASK = 4
 
@@ -102,11 +103,34 @@ def _grown(area: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return grown
 
 
-def sample(navigation_shape: tuple[int, ...]) -> list[Task]:
-    """Tasks for single frames that are spread evenly over the positions."""
-    n_frames = int(np.prod(navigation_shape))
+def sample(
+    navigation_shape: tuple[int, ...], present: range | npt.NDArray[np.int64] | None = None
+) -> list[Task]:
+    """Tasks for single frames that are spread evenly over the positions.
+
+    Parameters
+    ----------
+    navigation_shape : tuple of int
+    present : range or ndarray of int64, optional
+        Positions that have a frame, counted in array order. Default: all.
+
+    Raises
+    ------
+    ArgumentError
+        No position has a frame.
+    """
+    if present is None:
+        present = range(math.prod(navigation_shape))
+    n_frames = len(present)
+    if not n_frames:
+        raise ArgumentError(
+            "no bright disk was found",
+            code="data-not-reducible",
+            cause="no frame is there",
+            remedy="give a detector in pixels, such as circle:CY,CX,R",
+        )
     count = min(SAMPLED_FRAMES, n_frames)
-    positions = [(2 * i + 1) * n_frames // (2 * count) for i in range(count)]
+    positions = [present[(2 * i + 1) * n_frames // (2 * count)] for i in range(count)]
     blocks = [
         tuple((int(at), int(at) + 1) for at in np.unravel_index(position, navigation_shape))
         for position in positions

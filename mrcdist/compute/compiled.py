@@ -8,6 +8,7 @@ being negative, and such a loop uses no vector instructions.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar, cast
@@ -224,7 +225,7 @@ def _keep_largest(frames: Any, largest: Any) -> None:
 
 
 def _flat(frames: Any) -> Any:
-    return frames.reshape(len(frames), -1)
+    return frames.reshape(len(frames), math.prod(frames.shape[1:]))
 
 
 def sum_masked(

@@ -239,11 +239,12 @@ class OnePass:
 
     def _find_disk(self, compute: Compute) -> Ring:
         """Look for the bright disk in the mean of a few frames, read by the workers."""
-        shape = self.data.layout.frame_shape
+        layout = self.data.layout
+        frames = sample(layout.navigation_shape, self.data.positions_present())
         found: list[Sequence[Array]] = []
         compute(
-            _work(self.source, [FrameSum(shape)]),
-            {0: tuple(sample(self.data.layout.navigation_shape))},
+            _work(self.source, [FrameSum(layout.frame_shape)]),
+            {0: tuple(frames)},
             lambda _, values: found.append(values),
         )
         return find_disk(np.asarray(found[0][0]))

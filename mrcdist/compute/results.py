@@ -99,12 +99,16 @@ class Dataset:
         """Block lengths along the navigation axes."""
         return self.chunks[: self.n_navigation]
 
-    def frames_present(self) -> int:
-        """Number of positions that have a frame."""
+    def positions_present(self) -> range | npt.NDArray[np.int64]:
+        """Positions that have a frame, counted in array order."""
         layout = self.layout
         if self.table is None:
-            return min(layout.present, layout.n_frames)
-        return int(np.count_nonzero((self.table >= 0) & (self.table < layout.present)))
+            return range(min(layout.present, layout.n_frames))
+        return np.flatnonzero((self.table >= 0) & (self.table < layout.present))
+
+    def frames_present(self) -> int:
+        """Number of positions that have a frame."""
+        return len(self.positions_present())
 
     @property
     def frames_missing(self) -> int:

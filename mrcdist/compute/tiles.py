@@ -53,7 +53,7 @@ class Tile:
     pixels : ndarray, shape (frames, rows, columns)
         Contiguous.
     first : int
-        Which frame of the block is the first.
+        Row of the first frame in a result with one row per frame.
     rows, columns : range
         Of the detector.
     compiled : bool
@@ -87,7 +87,7 @@ class Reduction(Protocol):
 
     @property
     def per_frame(self) -> bool:
-        """Whether the result has one row per frame; else frames that are missing are left out."""
+        """Whether the result has one row per frame."""
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return the result of no pixel at all."""
@@ -118,7 +118,8 @@ def reduce_block(
         Rows and columns of the detector that `frames` has; at least those of all reductions.
     reductions : sequence of Reduction
     present : ndarray of bool, shape (frames,), optional
-        Which frames are there. Default: all. Others are left out of what is not per frame.
+        Which frames are there. Default: all. No reduction is given others: rows for them stay as
+        `Reduction.begin` made them.
     compile_loops : bool, default True
         Use numba if it is installed and knows the dtype.
     tile_bytes : int
@@ -140,6 +141,8 @@ def reduce_block(
     for first in range(0, len(frames), together):
         some = frames[first : first + together]
         there = None if present is None else present[first : first + together]
+        if there is not None and not there.any():
+            continue
         for places, step in ((whole, len(rows)), (banded, height)):
             if not places:
                 continue
@@ -147,16 +150,22 @@ def reduce_block(
                 pixels = np.ascontiguousarray(some[:, top : top + step])
                 numbers = range(first, first + len(pixels))
                 tile = Tile(pixels, first, rows[top : top + step], columns, fast, numbers)
-                found = tile if there is None or there.all() else _only(tile, there)
+                found = None if there is None or there.all() else _only(tile, there)
                 for at in places:
-                    own = tile if reductions[at].per_frame else found
-                    results[at] = reductions[at].add(results[at], own)
+                    each = reductions[at]
+                    if found is None:
+                        results[at] = each.add(results[at], tile)
+                    elif each.per_frame:
+                        results[at][found.numbers] = each.add(results[at][found.numbers], found)
+                    else:
+                        results[at] = each.add(results[at], found)
     return tuple(results)
 
 
 def _only(tile: Tile, there: npt.NDArray[np.bool_]) -> Tile:
+    """Return the frames of a tile that are there, for a result with rows for these alone."""
     numbers = [int(number) for number in np.asarray(tile.numbers)[there]]
-    return replace(tile, pixels=tile.pixels[there], numbers=numbers)
+    return replace(tile, pixels=tile.pixels[there], first=0, numbers=numbers)
 
 
 def join_all(
