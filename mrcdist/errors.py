@@ -144,6 +144,7 @@ Code = Literal[
     "tilt-angles-mismatch",
     "tilt-angles-missing",
     "unexpected",
+    "unfinished-file-missing",
     "upload-parts-too-many",
     "value-does-not-fit",
     "verification-failed",

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 import dask.array as da
 
-__all__ = ["block_boxes", "contiguous_chunks", "is_contiguous", "streamed_chunks", "writable"]
+from mrcdist.warning_notes import Note
+
+__all__ = [
+    "COMPUTED_AGAIN",
+    "block_boxes",
+    "contiguous_chunks",
+    "is_contiguous",
+    "streamed_chunks",
+    "writable",
+]
 
 Chunks = tuple[tuple[int, ...], ...]
 Box = tuple[tuple[int, int], ...]
@@ -19,6 +28,13 @@ _USUAL_BLOCK = 16 * 2**20
 
 # Longest run of whole chunks that one task computes at a time.
 _LONGEST_RUN = 2**30
+
+COMPUTED_AGAIN = Note(
+    "chunks-computed-again",
+    "chunks that are not whole frames in file order are computed again for each piece that needs a "
+    "part of them: persist() the data, or write them to a disk first",
+)
+"""Said where `streamed_chunks` finds none."""
 
 
 def writable(

@@ -17,7 +17,14 @@ from mrcdist.errors import (
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.store_errors import explain_failure
 
-__all__ = ["check_local_path", "exists", "incomplete", "interrupted", "write_errors"]
+__all__ = [
+    "check_local_path",
+    "exists",
+    "incomplete",
+    "interrupted",
+    "overtaken",
+    "write_errors",
+]
 
 
 @contextmanager
@@ -84,6 +91,18 @@ def incomplete(location: Location, found: int, nbytes: int) -> WriteError:
     )
 
 
+def overtaken(location: Location, left: str) -> WriteError:
+    """Build the error for a call of which the unfinished file is no longer there."""
+    return WriteError(
+        f"{location.shown}: the unfinished file is no longer there",
+        code="unfinished-file-missing",
+        cause=f"another call with {{overwrite=True}} has taken over, {left} was removed after a "
+        "failure or by somebody, or this worker has another folder of that name",
+        remedy="let one call at a time write a file, to a folder that all workers share",
+        where=here(location),
+    )
+
+
 def interrupted(shown: str, left: str, *, differs: bool) -> ArgumentError:
     """Build the error for a write that has begun before."""
     if differs:
@@ -100,7 +119,7 @@ def interrupted(shown: str, left: str, *, differs: bool) -> ArgumentError:
         argument="url",
         cause=f"{left} is there",
         remedy="wait for the other one; if there is none, pass {resume=True} to go on, or "
-        f"delete {left}",
+        f"{{overwrite=True}} to begin anew, or delete {left}",
     )
 
 

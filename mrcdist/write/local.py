@@ -23,7 +23,7 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.system_calls import allocate, write_at
 from mrcdist.write.encoded_block import WINDOW, windows
-from mrcdist.write.errors import check_local_path, exists, incomplete, interrupted
+from mrcdist.write.errors import check_local_path, exists, incomplete, interrupted, overtaken
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 
 __all__ = ["LocalDestination", "local_grid"]
@@ -103,7 +103,7 @@ class LocalDestination:
         WriteError, AccessDeniedError
         """
         check_local_path(self.path)
-        if self.path.exists() and not overwrite:
+        if os.path.lexists(self.path) and not overwrite:
             raise exists(str(self.path))
         with self._explained():
             earlier = self._earlier()
@@ -272,13 +272,7 @@ class LocalDestination:
                     self.write(*piece_bytes(piece))
                 self._named(data)
             elif not self._has(rest):
-                raise WriteError(
-                    f"{self.path} could not be written",
-                    code="write-failed",
-                    cause=f"{self.folder} was removed while tasks were writing to it",
-                    remedy="call again, and let nobody delete that folder",
-                    where=here(self.location),
-                )
+                raise overtaken(self.location, str(self.folder))
             if not self._is_ours():
                 return  # a task whose worker was lost had done it all
             for name, content in auxiliary.items():
@@ -366,6 +360,8 @@ class LocalDestination:
         except OSError as error:
             if isinstance(error, WriteError):
                 raise
+            if self.mark and isinstance(error, FileNotFoundError) and self.path.parent.is_dir():
+                raise overtaken(self.location, str(self.folder)) from None
             if error.errno in _NO_ROOM:
                 raise self._full() from None
             raise WriteError(

@@ -35,7 +35,7 @@ from mrcdist.write.auxiliary_files import (
     unstored_metadata,
     with_suffix,
 )
-from mrcdist.write.blocks import block_boxes, streamed_chunks, writable
+from mrcdist.write.blocks import COMPUTED_AGAIN, block_boxes, streamed_chunks, writable
 from mrcdist.write.contents import Contents
 from mrcdist.write.errors import exists
 from mrcdist.write.estimate import WriteEstimate, WriteReport
@@ -178,7 +178,7 @@ class WritePlan:
 
     def delayed(self) -> Delayed:
         """Return a `dask.delayed.Delayed` that writes the file; its value are the statistics."""
-        return self._graph(self._begin())
+        return self._graph(self._begin(), abandons=not self.resume)
 
     def _begin(self) -> LocalDestination | S3Destination | None:
         destination = self._destination()
@@ -197,7 +197,9 @@ class WritePlan:
             warnings.warn(f"{self.location.shown}: {note}", MrcdistWarning, stacklevel=4)
         return begun
 
-    def _graph(self, destination: LocalDestination | S3Destination | None) -> Delayed:
+    def _graph(
+        self, destination: LocalDestination | S3Destination | None, *, abandons: bool = False
+    ) -> Delayed:
         token = uuid.uuid4().hex[:16]
         if destination is None:
             # The array as it is: that task computes it block by block.
@@ -216,7 +218,7 @@ class WritePlan:
         header = self._labelled(destination.date)
         # A node of its own: it goes to each worker once, and not with each task.
         job = dask.delayed(
-            Job(destination, header, self.array.shape, self.statistics, self.resume),
+            Job(destination, header, self.array.shape, self.statistics, abandons),
             traverse=False,
             name=f"write-mrc-job-{token}",
         )
@@ -301,12 +303,7 @@ def plan_write(
     if streamed:
         runs = streamed_chunks(contents.array, storage.row_bytes, whole_frames=bool(codec))
         array = array if runs is None else contents.array.rechunk(runs)
-        if runs is None:
-            sentence = (
-                "chunks that are not whole frames in file order are computed again for each piece "
-                "that needs a part of them: persist() the data, or write them to a disk first"
-            )
-            notes.append(Note("chunks-computed-again", sentence))
+        notes += [COMPUTED_AGAIN] * (runs is None)
     kind = kind or kind_of(contents)
     if codec and kind == "volumes":
         raise ArgumentError(
@@ -352,6 +349,8 @@ def plan_write(
             "it when you read the file"
         )
         notes.append(Note("auxiliary-file-stays", sentence))
+    if streamed and resume:
+        notes.append(Note("resume-ignored", "this store keeps no blocks: resume has no effect"))
     if streamed and statistics:
         sentence = "statistics are marked as undetermined: they would have to be known first"
         notes.append(Note("statistics-undetermined", sentence))

@@ -7,7 +7,7 @@ import functools
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
-from mrcdist.errors import FileChangedError, MissingFileError
+from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location
-from mrcdist.write.errors import exists, incomplete, interrupted, write_errors
+from mrcdist.write.errors import exists, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.s3_parts import S3Limits, copied_ranges, joined_parts, segments
 from mrcdist.write.s3_upload import S3Upload, call_once, left_by_others, run_together
@@ -63,25 +63,7 @@ class S3Destination:
     notes: tuple[str, ...] = ()
 
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
-        """Make room for the file, or find what an earlier call has left.
-
-        Parameters
-        ----------
-        about : dict
-            What tells this file from any other; JSON-serialisable. Kept beside what is written.
-        overwrite, resume : bool
-
-        Returns
-        -------
-        Destination
-            The one that tasks write to.
-
-        Raises
-        ------
-        ArgumentError
-            The file exists, is being written, or an earlier call wrote another one.
-        WriteError, AccessDeniedError
-        """
+        """See `LocalDestination.begin`."""
         found = replace(self, overwrite=overwrite)
         if not overwrite and self.location.exists():
             raise exists(self.location.shown)
@@ -187,7 +169,21 @@ class S3Destination:
             functools.partial(send, *self._part(number), *self.grid.span(number))
             for number in range(first, last + 1)
         ]
-        run_together(self.location, calls, slots=self._parts_at_a_time(stop - start))
+        with self._owned():
+            run_together(self.location, calls, slots=self._parts_at_a_time(stop - start))
+
+    @contextmanager
+    def _owned(self) -> Iterator[None]:
+        """Say of a failure whether this call was overtaken."""
+        try:
+            yield
+        except WriteError:
+            begun = True
+            with suppress(MrcdistError):  # the store fails for good
+                begun = self._is_begun()
+            if not begun:
+                raise overtaken(self.location, self._shown_prefix) from None
+            raise
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -251,8 +247,9 @@ class S3Destination:
 
     def _complete(self, send: Callable[[], list[int]], auxiliary: dict[str, bytes]) -> None:
         """Send the last parts, of which `send` returns the sizes with those of all others."""
-        if not self._main.is_whole():  # else by a task whose worker was lost before it said so
-            self._main.complete(send(), overwrite=self.overwrite)
+        with self._owned():
+            if not self._main.is_whole():  # else by a task whose worker was lost before it said so
+                self._main.complete(send(), overwrite=self.overwrite)
         # After the file: where it is refused, what is beside it belongs to another one.
         for name, content in auxiliary.items():
             beside = self.location.sibling(name)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError
+from mrcdist.errors import ArgumentError, WriteError
 from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
 from mrcdist.write.block_record import BlockRecord, merge_records
 from mrcdist.write.destination import Destination
@@ -39,15 +41,15 @@ class Job:
         Of the whole array.
     statistics : bool
         Whether they are wanted.
-    resume : bool
-        Whether blocks are kept if the file cannot have its name.
+    abandons : bool
+        Whether a task that cannot write the file gives it up, as for a `Delayed` no client does.
     """
 
     destination: Destination
     header: NewHeader
     shape: tuple[int, ...]
     statistics: bool
-    resume: bool = False
+    abandons: bool = False
 
     def byte_range(self, box: Box) -> tuple[int, int, int]:
         """Return first byte of a block, bytes of each of its runs, and how many bytes it has."""
@@ -79,7 +81,7 @@ def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> Blo
         Start and stop along each axis of the whole array.
     """
     block = np.asarray(block)
-    with ThreadPoolExecutor(1) as beside:
+    with _left_clean(job), ThreadPoolExecutor(1) as beside:
         # The numbers are summed up while their bytes are on their way.
         summing = beside.submit(statistics_of, block) if job.statistics else None
         if job.header.codec:
@@ -88,8 +90,8 @@ def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> Blo
         else:
             nbytes, carried = job.byte_range(box)[2], _write(block, job, box)
         statistics = summing.result() if summing else None
-    record = BlockRecord(nbytes, statistics, tuple(carried))
-    job.destination.keep(number, record.to_bytes())
+        record = BlockRecord(nbytes, statistics, tuple(carried))
+        job.destination.keep(number, record.to_bytes())
     return record
 
 
@@ -173,7 +175,7 @@ def finish(
     known = record.statistics.summary() if record.statistics else None
     packed_bytes = record.nbytes if job.header.codec else 0
     start = encode_header(job.header, known, packed_bytes=packed_bytes) + extended
-    try:
+    with _left_clean(job):
         if job.header.codec:
             job.destination.join_packed(start, blocks, record.nbytes, auxiliary)
             return known
@@ -182,8 +184,18 @@ def finish(
         if last.carried:
             raise AssertionError(f"cells at {[at for at, _ in last.carried]} were not written")
         job.destination.finish(complete, auxiliary)
-    except ArgumentError:  # another file has come to have the name
-        if not job.resume:
+    return known
+
+
+@contextmanager
+def _left_clean(job: Job) -> Iterator[None]:
+    """Give the file up if it cannot be written.
+
+    That is so if a value does not fit, another file has come to have the name, or the disk is full.
+    """
+    try:
+        yield
+    except (ArgumentError, WriteError) as error:
+        if job.abandons and (isinstance(error, ArgumentError) or error.code == "disk-full"):
             job.destination.abandon()
         raise
-    return known

@@ -137,13 +137,39 @@ class TestDisk:
         )
         if not first_ends_first:
             second.compute()
-        with pytest.raises(WriteError):
+        with pytest.raises(WriteError) as error:
             first.compute()
+        assert error.value.code == "unfinished-file-missing"
         if first_ends_first:
             assert not path.exists()
             second.compute()
         np.testing.assert_array_equal(read_back(path), NUMBERS)
         assert [each.name for each in tmp_path.iterdir()] == ["numbers.mrc"]
+
+    def test_link_is_replaced_and_not_the_file_that_it_points_to(self, tmp_path: Path) -> None:
+        path, other = tmp_path / "numbers.mrc", tmp_path / "other.mrc"
+        path.symlink_to(other)
+        for _ in range(2):  # of nothing, then of a file
+            with pytest.raises(ArgumentError) as error:
+                mrcdist.write_mrc(path, chunked())
+            assert error.value.code == "destination-exists"
+            other.write_bytes(b"mine")
+        mrcdist.write_mrc(path, chunked(), overwrite=True)
+        assert other.read_bytes() == b"mine"
+        assert not path.is_symlink()
+
+    @pytest.mark.parametrize("compressor", [None, "lz4"])
+    def test_delayed_writing_that_fails_leaves_nothing(
+        self, place: tuple[str, dict[str, Any]], compressor: str | None
+    ) -> None:
+        url, options = place
+        wide = da.from_array(NUMBERS.astype("int32") + 70_000, chunks=(24, -1, -1))
+        arguments = {"compressor": compressor, "storage_options": options}
+        writing = mrcdist.write_mrc(url, wide, dtype="uint16", compute=False, **arguments)
+        with dask.config.set(scheduler="sync"), pytest.raises(ArgumentError, match="does not fit"):
+            writing.compute()
+        mrcdist.write_mrc(url, chunked(), **arguments)  # is not refused
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
 
     def test_file_that_appears_meanwhile_is_not_replaced(self, tmp_path: Path) -> None:
         path = tmp_path / "numbers.mrc"
@@ -568,6 +594,20 @@ class TestBucket:
         assert body.read() == b"another writer's"
         assert names_in(s3_bucket) == ["numbers.mrc"]
         assert uploads_in(s3_bucket) == []
+
+    def test_call_that_was_overtaken_says_so(
+        self, s3_bucket: Bucket, options: dict[str, Any]
+    ) -> None:
+        url, begun = s3_bucket.url("numbers.mrc"), {"overwrite": True, "compute": False}
+        first, second = (
+            mrcdist.write_mrc(url, data, storage_options=options, **begun)
+            for data in (chunked() + 1, chunked())
+        )
+        with pytest.raises(WriteError) as error:
+            first.compute()
+        assert error.value.code == "unfinished-file-missing"
+        second.compute()
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
 
     def test_open_uploads_are_listed_page_by_page(
         self, s3_bucket: Bucket, options: dict[str, Any]

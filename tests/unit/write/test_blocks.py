@@ -44,6 +44,12 @@ def test_streamed_blocks_follow_each_other_and_have_whole_chunks(array, pixel_by
         assert [len(axis) for axis in found[-2:]] == [1, 1]
 
 
+def test_resume_has_no_effect_where_no_blocks_are_kept():
+    array = da.zeros((2, 4, 4), dtype="int16")
+    plan = mrcdist.plan_write("memory://blocks/a.mrc", array, resume=True)
+    assert "resume-ignored" in [note.code for note in plan.notes]
+
+
 def test_blocks_too_long_for_memory_are_none():
     columns = da.zeros((4096, 512, 512), chunks=(-1, 512, 64), dtype="int16")
     assert streamed_chunks(columns, lambda n: 2 * n) is None
