@@ -96,7 +96,7 @@ def reduce_frames(
     progress : bool, default True
         Show a progress bar after two seconds.
     **options
-        For `plan_mrc`, where `data` is a file: chunks, storage_options, navigation_shape, …
+        For `plan_mrc`: chunks, storage_options, navigation_shape, … Only where `data` is a file.
 
     Returns
     -------
@@ -107,7 +107,8 @@ def reduce_frames(
     Raises
     ------
     ArgumentError
-        Nothing is asked for; the data have no frames to reduce; a detector has no pixel in a frame.
+        Nothing is asked for, or what is no result; the data have no frames to reduce; a detector
+        has no pixel in a frame; there are options, but `data` is no file.
     MrcdistError
         Reading failed. An error of a function of yours is raised as it is, with the frames in its
         notes.
@@ -141,10 +142,7 @@ def reduce_frames(
         bytes_tasks = math.ceil(source.layout.nbytes / _TASK_BYTES)
         limits["max_tasks"] = max(_TASKS_A_THREAD * threads, bytes_tasks)
         limits["max_sum_parts"] = _MAX_SUMS
-    wanted = {
-        name: FrameReduction(each) if callable(each) else each for name, each in results.items()
-    }
-    the_pass = OnePass(source, dataset, wanted, **limits)
+    the_pass = OnePass(source, dataset, _quantities(results), **limits)
     shown = {"label": "reducing frames", "patience": 2.0 if progress else math.inf}
     with _kept(the_pass, resume) as (values, there):
         done = the_pass.run(lambda: nullcontext(compute), values, there, **shown)
@@ -158,10 +156,57 @@ def reduce_frames(
     return done.results
 
 
+def _quantities(results: Mapping[str, Any]) -> dict[str, Quantity]:
+    """Check what is asked for; a plain function is taken for a `FrameReduction`."""
+    if not isinstance(results, Mapping):
+        raise _invalid(
+            f"results of type {type(results).__name__}",
+            "it is no dict with a name for each result",
+            'pass a dict, such as {"mean": MeanPattern()}',
+        )
+    found: dict[str, Quantity] = {}
+    for name, each in results.items():
+        known = hasattr(each, "reductions")
+        if known and isinstance(each, type):
+            called = f"{each.__name__}()"
+            raise _invalid(
+                f"result {name!r}: {each.__name__}", "it is a class", f"call it: {called}"
+            )
+        if not known and not callable(each):
+            raise _invalid(
+                f"result {name!r} of type {type(each).__name__}",
+                "it is neither a result, such as MeanPattern(), nor a function",
+                f"pass VirtualImage({each!r})"
+                if isinstance(each, str)
+                else "pass VirtualImage(detector), MeanPattern(), … or a function of frames",
+            )
+        found[name] = each if known else FrameReduction(each)
+    return found
+
+
+def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
+    return ArgumentError(
+        problem, code="results-invalid", argument="results", cause=cause, remedy=remedy
+    )
+
+
 def _dataset(data: Any, region: Any, options: Mapping[str, Any]) -> tuple[MrcSource, Dataset]:
     """Choose what to read, and the parts of the plan that results depend on."""
     chunks: Chunks | None
-    if isinstance(data, Mapping) or hasattr(data, "axes_manager"):
+    is_contents = isinstance(data, Mapping) or hasattr(data, "axes_manager")
+    if options and (is_contents or isinstance(data, Plan)):
+        names = ", ".join(options)
+        raise ArgumentError(
+            f"{names} of a reduction of data that are planned already",
+            code="options-invalid",
+            argument=next(iter(options)),
+            cause="options say how to read a file, and data is a "
+            f"{type(data).__name__}; reduce_frames itself has only region, client, resume and "
+            "progress",
+            remedy="leave them out, or give them to plan_mrc or read_mrc; see whether a name is "
+            "misspelt",
+        )
+    if is_contents:
         contents = contents_of(data)
         found = source_of(contents.array)
         if found is None:
@@ -178,7 +223,19 @@ def _dataset(data: Any, region: Any, options: Mapping[str, Any]) -> tuple[MrcSou
         plan = data if isinstance(data, Plan) else plan_mrc(data, **options)
         source, axes, chunks = plan.source, plan.axes, plan.chunks
     if region is not None:
-        source, axes = select_frames(source, axes, region)
+        try:
+            source, axes = select_frames(source, axes, region)
+        except ArgumentError as error:
+            error.argument = "region"
+            raise
+        if not source.layout.n_frames:
+            raise ArgumentError(
+                "region selects nothing",
+                code="frames-invalid",
+                argument="region",
+                cause="it is empty, or a mask without a true value",
+                remedy="select at least one frame, or leave region out",
+            )
         chunks = chunks_of_selected(source)
     return source, Dataset(source.layout, axes, chunks, source.table)
 
@@ -198,6 +255,7 @@ def _kept(
         len(the_pass.parts),
         lasting=not the_pass.loose_version(),
         again="go on with the same call",
+        argument="resume",
     )
     there = store.open(resume=True)
     with store.kept_if_any():

@@ -191,8 +191,10 @@ class Mask:
             raise ArgumentError(
                 "the mask cannot be used as a detector",
                 code="detector-invalid",
+                argument="detector",
                 cause=fault,
-                remedy="save an array with the rows and columns of a frame with numpy.save",
+                remedy="pass an array with the rows and columns of a frame, or a file of it that "
+                "numpy.save wrote",
             )
         [rows] = np.nonzero(mask.any(axis=1))
         [columns] = np.nonzero(mask.any(axis=0))
@@ -246,7 +248,13 @@ class AutoDisk:
 
     def __post_init__(self) -> None:
         if self.radius is not None and not 0 < self.radius < math.inf:
-            raise _radius_invalid(self.radius)
+            raise ArgumentError(
+                f"radius={self.radius:g}",
+                code="radius-invalid",
+                argument="radius",
+                cause="it is the radius of the bright disk in pixels",
+                remedy="give a positive number, or leave it out",
+            )
 
     @property
     def title(self) -> str:
@@ -267,16 +275,6 @@ class AutoDisk:
 
     def __str__(self) -> str:
         return self.kind + ("" if self.radius is None else f", radius {self.radius!r}")
-
-
-def _radius_invalid(radius: float) -> ArgumentError:
-    return ArgumentError(
-        f"--radius {radius:g}",
-        code="radius-invalid",
-        argument="radius",
-        cause="it is the radius of the bright disk in pixels, for bf and adf",
-        remedy="leave it out, or use --detector bf --radius R",
-    )
 
 
 @dataclass(frozen=True)
@@ -312,15 +310,13 @@ def load_mask(path: str, shape: FrameShape) -> Mask:
 WantedDetector = WholeFrame | Ring | AutoDisk | MaskFile
 
 
-def parse_detector(text: str, radius: float | None = None) -> WantedDetector:
+def parse_detector(text: str) -> WantedDetector:
     """Parse ``bf``, ``adf``, ``all``, ``circle:CY,CX,R``, ``annulus:CY,CX,R1,R2`` or ``*.npy``.
 
     Parameters
     ----------
     text : str
         Rows before columns, in pixels.
-    radius : float, optional
-        Of the bright disk in pixels, for ``bf`` and ``adf``.
 
     Raises
     ------
@@ -328,9 +324,7 @@ def parse_detector(text: str, radius: float | None = None) -> WantedDetector:
         The text is none of these, or the radii are invalid.
     """
     if text == "bf" or text == "adf":
-        return AutoDisk("bf" if text == "bf" else "adf", radius)
-    if radius is not None:
-        raise _radius_invalid(radius)
+        return AutoDisk("bf" if text == "bf" else "adf")
     if text == "all":
         return WholeFrame()
     if text.endswith(".npy"):

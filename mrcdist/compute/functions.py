@@ -34,9 +34,10 @@ class FrameReduction:
         Makes one of two arrays that `function` returned for different frames, such as
         `numpy.minimum`. The order in which they are merged is not specified.
     shape : tuple of int, optional
-        Of the value of one frame. Default: that of the value of a frame of zeros.
+        Of the value of one frame, without `merge`. Default: that of the value of a frame of zeros.
     dtype : dtype, optional
-        Of the values. Default: that of the value of a frame of zeros.
+        Of the values, without `merge`. Default: that of the value of a frame of zeros. Values that
+        it cannot hold are an error.
     title : str
 
     Examples
@@ -129,7 +130,24 @@ class _EachFrame(PerFrame):
                 remedy="return one value, or one array, per frame; or pass merge, if it is one "
                 "value for all of them",
             )
+        if not _can_keep(values, self.dtype):
+            raise ArgumentError(
+                f"the function returned values of dtype {values.dtype}",
+                code="function-invalid",
+                argument="dtype",
+                cause=f"its values are kept as {self.dtype}, which cannot hold them; without "
+                "dtype, that is the dtype of its value for a frame of zeros",
+                remedy="pass FrameReduction(function, dtype=…) with a dtype for the values of "
+                "all frames, such as float",
+            )
         return values
+
+
+def _can_keep(values: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether values of a dtype are the same in another one, but for rounding of floats."""
+    if values.dtype.kind in "biu" and dtype.kind in "biu":
+        return bool((values.astype(dtype) == values).all())
+    return np.can_cast(values.dtype, dtype, "same_kind")
 
 
 @dataclass(frozen=True, eq=False)

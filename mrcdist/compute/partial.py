@@ -48,6 +48,8 @@ class PartialStore:
         Whether a later run can know that it reads the same data: only then parts are kept.
     again : str
         How to go on with what is kept.
+    argument : str
+        The argument that chose the folder, for errors.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class PartialStore:
         *,
         lasting: bool = True,
         again: str = "go on with --resume",
+        argument: str = "out",
     ) -> None:
         self.folder = folder
         self._again = again
+        self._argument = argument
         self._n_parts = n_parts
         self._lasting = lasting
         self._finished = False
@@ -102,7 +106,7 @@ class PartialStore:
                 f"{self.folder} holds {len(files)} finished parts of an earlier run",
                 code="job-unfinished",
                 cause="it was interrupted",
-                remedy="go on with it with --resume, or delete the folder",
+                remedy=f"{self._again}, or delete the folder",
             )
         else:
             self._require_same(left)
@@ -110,7 +114,8 @@ class PartialStore:
             self._state = left
             return [number for number in range(self._n_parts) if self._is_whole(number)]
         self._clear()
-        self.folder.mkdir(exist_ok=True)
+        with written(self.folder):
+            self.folder.mkdir(exist_ok=True)
         self._write()
         return []
 
@@ -131,9 +136,17 @@ class PartialStore:
             raise ArgumentError(
                 f"{self.folder} is in the way",
                 code="out-invalid",
-                argument="out",
+                argument=self._argument,
                 cause=f"it is {what}, and finished parts are kept in a folder of this name",
-                remedy="delete or rename it, or choose another name for the result",
+                remedy="delete or rename it, or choose another name",
+            )
+        if not self.folder.parent.is_dir():
+            raise ArgumentError(
+                f"{self.folder} cannot be made",
+                code="out-invalid",
+                argument=self._argument,
+                cause=f"there is no folder {self.folder.parent}",
+                remedy="create it, or choose another name",
             )
 
     def _require_same(self, left: Mapping[str, Any]) -> None:
@@ -245,7 +258,7 @@ class PartialStore:
                 f"{self._path(number)} cannot be read",
                 code="partial-result-damaged",
                 cause=str(error),
-                remedy="delete this file and run again with --resume",
+                remedy=f"delete this file, then {self._again}",
             ) from None
         return values
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -70,17 +70,18 @@ class VirtualImage:
 
     Parameters
     ----------
-    detector : str, ndarray or Detector, default "all"
+    detector : str, array_like or Detector, default "all"
         "bf" or "adf" (found in the data), "circle:CY,CX,R" or "annulus:CY,CX,R1,R2" in pixels,
-        "all", the name of a ``.npy`` file, or an array of weights with the shape of a frame.
+        "all", the name of a ``.npy`` file, or weights (array_like) with the shape of a frame.
     title : str
 
     Notes
     -----
-    For integer data and weights: exact integers, uint64 or int64 by sign; else float64.
+    For integer data and integer weights from -127 to 127: exact integers, uint64 or int64 by sign;
+    else float64.
     """
 
-    detector: AnyDetector | str | Array = "all"
+    detector: AnyDetector | str | npt.ArrayLike = "all"
     title: str = "virtual image"
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
@@ -110,7 +111,7 @@ class CenterOfMass:
 
     Parameters
     ----------
-    detector : str, ndarray or Detector, default "all"
+    detector : str, array_like or Detector, default "all"
         As for `VirtualImage`.
     title : str
 
@@ -120,7 +121,7 @@ class CenterOfMass:
     with its scale and offset; else in pixels, the first one at 0.
     """
 
-    detector: AnyDetector | str | Array = "all"
+    detector: AnyDetector | str | npt.ArrayLike = "all"
     title: str = "centre of mass"
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
@@ -162,20 +163,21 @@ class RadialProfile:
 
     Parameters
     ----------
-    center : tuple of float, optional
+    center : sequence of float, optional
         Row and column in pixels. Default: the middle of the frame.
     radius : int, optional
         The last ring. Default: the largest that lies within the frame.
     title : str
     """
 
-    center: tuple[float, float] | None = None
+    center: Sequence[float] | Array | None = None
     radius: int | None = None
     title: str = "radial profile"
 
     def _bins(self, data: Dataset) -> npt.NDArray[np.int32]:
         rows, columns = data.layout.frame_shape
-        cy, cx = self.center or ((rows - 1) / 2, (columns - 1) / 2)
+        center = ((rows - 1) / 2, (columns - 1) / 2) if self.center is None else self.center
+        cy, cx = center
         nearest = min(cy, rows - 1 - cy, cx, columns - 1 - cx)
         last = int(max(nearest, 0)) if self.radius is None else self.radius
         distance = np.hypot(np.arange(rows)[:, None] - cy, np.arange(columns) - cx)
@@ -184,6 +186,16 @@ class RadialProfile:
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
         """Sums over rings."""
+        if self.center is not None and not (
+            np.shape(self.center) == (2,) and np.isfinite(self.center).all()
+        ):
+            raise ArgumentError(
+                f"center={self.center!r}",
+                code="detector-invalid",
+                argument="center",
+                cause="a centre consists of two finite numbers",
+                remedy="give its row and column in pixels",
+            )
         bins = self._bins(data)
         if bins.max() < 0:
             raise ArgumentError(
@@ -239,7 +251,7 @@ def schedule(
     )
 
 
-def as_detector(wanted: AnyDetector | str | Array, data: Dataset) -> Detector:
+def as_detector(wanted: AnyDetector | str | npt.ArrayLike, data: Dataset) -> Detector:
     """Return the detector that is meant.
 
     Raises
@@ -250,17 +262,33 @@ def as_detector(wanted: AnyDetector | str | Array, data: Dataset) -> Detector:
     shape = data.layout.frame_shape
     if isinstance(wanted, str):
         wanted = parse_detector(wanted)
-    if isinstance(wanted, np.ndarray):
-        return Mask.of(wanted, shape)
     if isinstance(wanted, MaskFile):
         return load_mask(wanted.path, shape)
     if isinstance(wanted, AutoDisk):
         raise TypeError(f"{wanted} has to be found in the data first")
-    wanted.window(shape)  # or there is no pixel in it
-    return wanted
+    if not hasattr(wanted, "window"):
+        return Mask.of(_weights(cast("npt.ArrayLike", wanted)), shape)
+    detector = cast("Detector", wanted)
+    detector.window(shape)  # or there is no pixel in it
+    return detector
 
 
-def _pixel_sums(wanted: AnyDetector | str | Array, data: Dataset, *, moments: bool) -> PixelSums:
+def _weights(wanted: npt.ArrayLike) -> Array:
+    try:
+        return np.asarray(wanted)
+    except ValueError as error:  # lists of different lengths
+        raise ArgumentError(
+            "the mask cannot be used as a detector",
+            code="detector-invalid",
+            argument="detector",
+            cause=str(error),
+            remedy="pass an array with the rows and columns of a frame",
+        ) from None
+
+
+def _pixel_sums(
+    wanted: AnyDetector | str | npt.ArrayLike, data: Dataset, *, moments: bool
+) -> PixelSums:
     detector = as_detector(wanted, data)
     return PixelSums(detector, detector.window(data.layout.frame_shape), moments=moments)
 

@@ -1,0 +1,149 @@
+"""What a user asks for by mistake: errors say what it was and what was meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.errors import ArgumentError
+from mrcdist.reduce_api import (
+    CenterOfMass,
+    FrameReduction,
+    MeanPattern,
+    RadialProfile,
+    VirtualImage,
+    reduce_frames,
+)
+from tests.support.mrc_files import mrc_bytes
+
+FRAMES = np.random.default_rng(3).integers(0, 200, (12, 6, 8)).astype("uint16")
+FRAMES[0] = 0
+
+
+@pytest.fixture
+def plan() -> mrcdist.Plan:
+    fsspec.filesystem("memory").pipe("/requests/stack.mrc", mrc_bytes(FRAMES))
+    return mrcdist.plan_mrc("memory://requests/stack.mrc", navigation_shape=(4, 3))
+
+
+def reduced(data: Any, results: Any, **options: Any) -> Any:
+    return reduce_frames(data, results, progress=False, **options)
+
+
+def refused(data: Any, results: Any, **options: Any) -> ArgumentError:
+    with pytest.raises(ArgumentError) as error:
+        reduced(data, results, **options)
+    return error.value
+
+
+def share_of_the_largest(frames: Any) -> Any:
+    return [frame.max() / frame.sum() if frame.any() else 0 for frame in frames]
+
+
+def test_values_that_their_dtype_cannot_hold_are_refused(plan: mrcdist.Plan) -> None:
+    error = refused(plan, {"share": share_of_the_largest})
+    assert error.code == "function-invalid"
+    assert "float64" in str(error)
+    assert "dtype=" in error.remedy
+    found = reduced(plan, {"share": FrameReduction(share_of_the_largest, dtype="float32")})
+    np.testing.assert_allclose(found["share"].values.ravel(), share_of_the_largest(FRAMES), 1e-6)
+
+
+def test_integers_are_kept_in_another_dtype_only_if_they_fit(plan: mrcdist.Plan) -> None:
+    def counted(frames: Any) -> Any:
+        return (frames > 0).sum(axis=(1, 2))
+
+    found = reduced(plan, {"counted": FrameReduction(counted, dtype="uint8")})
+    np.testing.assert_array_equal(found["counted"].values.ravel(), counted(FRAMES))
+    sums = FrameReduction(lambda frames: frames.sum(axis=(1, 2)), dtype="uint8")
+    assert refused(plan, {"sums": sums}).code == "function-invalid"
+
+
+@pytest.mark.parametrize("form", ["plan", "dict"])
+def test_options_that_would_be_ignored_are_refused(plan: mrcdist.Plan, form: str) -> None:
+    data = plan if form == "plan" else {"data": plan.to_dask()}
+    error = refused(data, {"mean": MeanPattern()}, navigation_shape=(3, 4), regoin=[0])
+    assert (error.code, error.argument) == ("options-invalid", "navigation_shape")
+    assert "regoin" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ({"v": "bf"}, "VirtualImage('bf')"),
+        ({"v": VirtualImage}, "VirtualImage()"),
+        ({"v": None}, "MeanPattern()"),
+        (MeanPattern(), "dict"),
+        (["bf"], "dict"),
+    ],
+)
+def test_what_is_no_result_is_refused(plan: mrcdist.Plan, results: Any, said: str) -> None:
+    error = refused(plan, results)
+    assert (error.code, error.argument) == ("results-invalid", "results")
+    assert said in error.remedy
+
+
+@pytest.mark.parametrize("kind", [VirtualImage, CenterOfMass])
+@pytest.mark.parametrize(
+    ("detector", "said"),
+    [
+        ([[1, 2], [3, 4]], r"\(2, 2\)"),
+        ([[1, 2], [3]], "inhomogeneous"),
+        (None, "dtype|shape"),
+        (3.0, "shape"),
+    ],
+)
+def test_what_is_no_detector_is_refused(
+    plan: mrcdist.Plan, kind: Any, detector: Any, said: str
+) -> None:
+    with pytest.raises(ArgumentError, match=said) as error:
+        reduced(plan, {"v": kind(detector)})
+    assert (error.value.code, error.value.argument) == ("detector-invalid", "detector")
+
+
+def test_lists_of_weights_are_a_detector(plan: mrcdist.Plan) -> None:
+    weights = np.arange(48).reshape(6, 8)
+    found = reduced(plan, {"v": VirtualImage(weights.tolist())})
+    np.testing.assert_array_equal(
+        found["v"].values.ravel(), (FRAMES * weights).sum(axis=(1, 2), dtype=np.int64)
+    )
+
+
+def test_center_is_an_array_or_a_tuple_of_two_numbers(plan: mrcdist.Plan) -> None:
+    found = reduced(
+        plan, {"a": RadialProfile(np.array([2.0, 3.0])), "b": RadialProfile((2.0, 3.0))}
+    )
+    np.testing.assert_array_equal(found["a"], found["b"])
+    for center in ((1.0, np.nan), (1.0,), (1, 2, 3)):
+        assert refused(plan, {"p": RadialProfile(center)}).argument == "center"
+
+
+@pytest.mark.parametrize("region", [[], np.zeros((3, 4), bool)], ids=["list", "mask"])
+def test_region_without_frames_is_refused(plan: mrcdist.Plan, region: Any) -> None:
+    error = refused(plan, {"mean": MeanPattern()}, region=region)
+    assert error.argument == "region"
+    assert "selects nothing" in str(error)
+
+
+def test_errors_of_region_name_region(plan: mrcdist.Plan) -> None:
+    assert refused(plan, {"mean": MeanPattern()}, region=[99]).argument == "region"
+
+
+def test_folder_for_parts_needs_a_folder_to_be_in(plan: mrcdist.Plan, tmp_path: Path) -> None:
+    error = refused(plan, {"mean": MeanPattern()}, resume=tmp_path / "none" / "a" / "b")
+    assert (error.code, error.argument) == ("out-invalid", "resume")
+    assert str(tmp_path / "none" / "a") in error.cause
+
+
+def test_file_in_the_place_of_the_folder_for_parts_is_named(
+    plan: mrcdist.Plan, tmp_path: Path
+) -> None:
+    (tmp_path / "kept").write_text("mine")
+    error = refused(plan, {"mean": MeanPattern()}, resume=tmp_path / "kept")
+    assert error.argument == "resume"
+    assert "--" not in str(error)
