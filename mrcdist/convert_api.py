@@ -28,7 +28,7 @@ from mrcdist.interop.rosettasciio import (
     original_metadata_dict,
 )
 from mrcdist.interop.zarr_destination import zarr_version
-from mrcdist.interop.zarr_layouts import Content, Layout, Selected, zarr_layout, zspy_layout
+from mrcdist.interop.zarr_layouts import Content, Hierarchy, Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
 from mrcdist.plan.selected_box import Box, cropped, selected_box
 from mrcdist.read.source import MrcSource
@@ -146,13 +146,13 @@ class ZarrConversion:
     """A planned conversion to Zarr; `run` does it."""
 
     location: Location
-    layout: Layout
+    hierarchy: Hierarchy
     options: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
     def run(self, stream: TextIO | None = None) -> ZarrReport:
         """Write it; progress is told to a stream."""
-        return write_zarr(self.location, self.layout, stream=stream, **self.options)
+        return write_zarr(self.location, self.hierarchy, stream=stream, **self.options)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import in_angstrom
+from mrcdist.write.destination import give_name
 from mrcdist.write_api import plan_write
 
 __all__ = ["FORMATS", "check_outputs", "require_absent", "write_result"]
@@ -213,9 +214,7 @@ def write_result(
             lost = _WRITERS[path.suffix](unfinished, result, origin)
             if claim is not None:
                 claim(path, unfinished)
-            if path.is_dir():  # which a rename does not replace
-                path.rename(replaced)
-            unfinished.replace(path)
+            give_name(unfinished, path, replaced)
         finally:
             _delete(unfinished)
             _delete(replaced)

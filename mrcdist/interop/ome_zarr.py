@@ -17,7 +17,7 @@ from mrcdist.format.axis import Axis
 from mrcdist.interop.zarr_layouts import (
     TILE,
     Content,
-    Layout,
+    Hierarchy,
     Level,
     NewArray,
     Source,
@@ -61,7 +61,7 @@ class Coarsened:
         return coarse
 
 
-def ome_zarr_layout(content: Content) -> Layout:
+def ome_zarr_layout(content: Content) -> Hierarchy:
     """Return an image of OME-Zarr 0.5, until a level fits into one tile.
 
     Raises
@@ -101,7 +101,7 @@ def ome_zarr_layout(content: Content) -> Layout:
         totals.append(tuple(t * f for t, f in zip(totals[-1], factors, strict=True)))
     title = str(content.metadata["General"]["title"])
     attributes = {"ome": _metadata(title, content.axes, totals), **content.attributes}
-    return Layout(3, {"": attributes}, (), tuple(levels))
+    return Hierarchy(3, {"": attributes}, (), tuple(levels))
 
 
 def _check_axes(axes: tuple[Axis, ...]) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
-from mrcdist.interop.zarr_layouts import Layout, NewArray
+from mrcdist.interop.zarr_layouts import Hierarchy, NewArray
 from mrcdist.storage.location import Location
+from mrcdist.write.destination import give_name
 from mrcdist.write.errors import exists, interrupted, write_errors
 
 __all__ = ["ZarrDestination", "zarr_version"]
@@ -37,7 +38,8 @@ class ZarrDestination:
     Beside it, a folder ``NAME.mrcdist-write`` has the plan, and an empty file for each block that
     is written. On a disk, the arrays are in there too, until all of it gets its name by a rename.
     Elsewhere, they are where they belong, without the document of the root group, which comes last:
-    until then, nothing opens the hierarchy.
+    until then, nothing opens the hierarchy. If it replaces another one there, the arrays are in the
+    folder until they are complete; then the other one is deleted, and the store copies them.
 
     Parameters
     ----------
@@ -48,6 +50,8 @@ class ZarrDestination:
         A codec of Blosc.
     mark : str
         In the names of what this call writes: tasks of an earlier call find nothing of theirs.
+    replaces : bool
+        Whether another hierarchy has this name, and keeps it until this one is complete.
     held : str
         The last document.
     """
@@ -56,6 +60,7 @@ class ZarrDestination:
     root: str
     compressor: str
     mark: str = ""
+    replaces: bool = False
     held: str = field(default="", repr=False)
 
     @property
@@ -67,15 +72,15 @@ class ZarrDestination:
     @property
     def tree(self) -> Location:
         """Where the arrays are written."""
-        if not self.location.is_local:
-            return self.location
-        return self._within(f"tree-{self.mark}")
+        if self.location.is_local or self.replaces:
+            return self._within(f"tree-{self.mark}")
+        return self.location
 
     def _within(self, name: str) -> Location:
         return replace(self.folder, url=posixpath.join(self.folder.url, name))
 
     def begin(
-        self, about: Mapping[str, Any], layout: Layout, *, overwrite: bool, resume: bool
+        self, about: Mapping[str, Any], hierarchy: Hierarchy, *, overwrite: bool, resume: bool
     ) -> ZarrDestination:
         """Write the metadata, or find what an earlier call has written.
 
@@ -83,7 +88,7 @@ class ZarrDestination:
         ----------
         about : mapping
             What tells this conversion from any other; JSON-serialisable.
-        layout : Layout
+        hierarchy : Hierarchy
         overwrite, resume : bool
 
         Returns
@@ -96,14 +101,14 @@ class ZarrDestination:
         ArgumentError
             The destination exists, is being written, or an earlier call wrote another one.
         """
-        self._check_place(overwrite=overwrite)
+        replaces = self._check_place(overwrite=overwrite)
         with write_errors(self.location), TemporaryDirectory() as made:
-            create(Path(made), layout, self.compressor)
-            held = Path(made, layout.root).read_text(encoding="utf-8")
-            Path(made, layout.root).unlink()
+            create(Path(made), hierarchy, self.compressor)
+            held = Path(made, hierarchy.root).read_text(encoding="utf-8")
+            Path(made, hierarchy.root).unlink()
             earlier = self._earlier()
             if earlier is not None:
-                again = replace(self, mark=earlier["mark"], held=held)
+                again = replace(self, mark=earlier["mark"], replaces=earlier["replaces"], held=held)
                 if resume and earlier["about"] == about and again._is_open():
                     again._upload(Path(made))
                     return again
@@ -112,7 +117,7 @@ class ZarrDestination:
                     left = self.folder.shown
                     raise interrupted(self.location.shown, left, differs=resume)
                 again.abandon()
-            begun = replace(self, mark=uuid.uuid4().hex[:8], held=held)
+            begun = replace(self, mark=uuid.uuid4().hex[:8], replaces=replaces, held=held)
             begun._claim(about)
             begun._upload(Path(made))
             return begun
@@ -120,19 +125,13 @@ class ZarrDestination:
     def _claim(self, about: Mapping[str, Any]) -> None:
         """Make the folder; one writer alone can."""
         fs, folder = self.folder.filesystem()
-        plan = json.dumps({"about": about, "mark": self.mark}).encode()
+        plan = json.dumps({"about": about, "mark": self.mark, "replaces": self.replaces}).encode()
         try:
             if self.location.is_local:
                 Path(folder).mkdir()
             fs.pipe_file(posixpath.join(folder, _PLAN), plan, mode="create")
         except FileExistsError:
             raise interrupted(self.location.shown, self.folder.shown, differs=False) from None
-        if not self.location.is_local:
-            _, path = self.location.filesystem()
-            for name in _ROOTS:  # first, so that nothing opens what is half deleted
-                with suppress(FileNotFoundError):
-                    fs.rm_file(posixpath.join(path, name))
-            self._remove(self.location)
 
     def _upload(self, made: Path) -> None:
         """Write the metadata, but for the last document; once more if they are there."""
@@ -143,8 +142,8 @@ class ZarrDestination:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
             fs.pipe_file(path, file.read_bytes())
 
-    def _check_place(self, *, overwrite: bool) -> None:
-        """Raise if the hierarchy cannot have this name."""
+    def _check_place(self, *, overwrite: bool) -> bool:
+        """Raise if the hierarchy cannot have this name; return whether another one has it."""
         fs, path = self.location.filesystem()
         with write_errors(self.location):
             fs.invalidate_cache()
@@ -156,12 +155,14 @@ class ZarrDestination:
                     cause=f"{Path(path).parent} does not exist or is no folder",
                     remedy="make it first; on a cluster, every worker needs it at the same path",
                 )
-            complete = any(fs.exists(posixpath.join(path, name)) for name in _ROOTS)
-            if complete and self._earlier() is not None and not self._is_open():
-                self._remove(self.folder)  # killed after its last step but this
+            complete, earlier = self._has_root(), self._earlier()
+            if complete and earlier is not None:
+                left = replace(self, mark=earlier["mark"], replaces=earlier["replaces"])
+                if not left._is_open():
+                    self._remove(self.folder)  # killed after its last step but this
             if complete and not overwrite:
                 raise exists(self.location.shown)
-            theirs = self.location.is_local or self._earlier() is None
+            theirs = self.location.is_local or earlier is None
             if not complete and theirs and fs.exists(path):
                 raise ArgumentError(
                     f"{self.location.shown} is no Zarr",
@@ -170,6 +171,12 @@ class ZarrDestination:
                     cause="a file, or a folder with something else in it, is not replaced",
                     remedy="choose another name, or delete it",
                 )
+        return complete
+
+    def _has_root(self) -> bool:
+        """Whether something can be opened by the name."""
+        fs, path = self.location.filesystem()
+        return any(fs.exists(posixpath.join(path, name)) for name in _ROOTS)
 
     def _earlier(self) -> dict[str, Any] | None:
         """What an earlier call has begun; empty where it ended before it had."""
@@ -178,15 +185,15 @@ class ZarrDestination:
             return None
         with suppress(OSError, ValueError, LookupError, TypeError):
             found = json.loads(fs.cat_file(posixpath.join(folder, _PLAN)))
-            return {"about": found["about"], "mark": str(found["mark"])}
-        return {"about": None, "mark": ""}
+            return {name: found[name] for name in ("about", "mark", "replaces")}
+        return {"about": None, "mark": "", "replaces": False}
 
     def _is_open(self) -> bool:
         """Whether there is still something to finish."""
-        if not self.location.is_local:
-            fs, path = self.location.filesystem()
-            return not fs.exists(posixpath.join(path, self.root))
-        return any(Path(self.folder.url).glob("tree-*"))
+        if self.tree == self.location:
+            return not self._has_root()
+        fs, tree = self.tree.filesystem()
+        return bool(self.mark) and bool(fs.exists(tree))
 
     def open_array(self, path: str) -> Any:
         """Return an array, which is written by other tasks too."""
@@ -220,21 +227,39 @@ class ZarrDestination:
         """
         with write_errors(self.location):
             fs, tree = self.tree.filesystem()
-            found = fs.find(tree, detail=True).values()
-            fs.pipe_file(posixpath.join(tree, self.root), self.held.encode())
+            found = fs.find(tree, detail=True)
+            path = self.location.filesystem()[1]
             if self.location.is_local:
-                path = Path(self.location.url)
-                if path.exists():  # a folder is not replaced by a rename
-                    path.rename(Path(self.folder.url, f"replaced-{self.mark}"))
-                Path(tree).rename(path)
+                fs.pipe_file(posixpath.join(tree, self.root), self.held.encode())
+                give_name(Path(tree), Path(path), self._aside)
+            else:
+                if self.replaces:
+                    for name in _ROOTS:  # first, so that nothing opens what is half deleted
+                        with suppress(FileNotFoundError):
+                            fs.rm_file(posixpath.join(path, name))
+                    self._remove(self.location)
+                    copies = [path + name.removeprefix(tree) for name in found]
+                    fs.copy(list(found), copies)
+                fs.pipe_file(posixpath.join(path, self.root), self.held.encode())
             self._remove(self.folder)
-        return len(found) + 1, sum(info["size"] for info in found) + len(self.held)
+        return len(found) + 1, sum(info["size"] for info in found.values()) + len(self.held)
+
+    @property
+    def _aside(self) -> Path:
+        """Where the hierarchy that is replaced on a disk is, for a moment."""
+        return Path(self.folder.url, f"replaced-{self.mark}")
 
     def abandon(self) -> None:
-        """Remove all that was written."""
+        """Remove all that was written, unless there is nothing else any more."""
         with write_errors(self.location):
-            if not self.location.is_local:
+            if self.location.is_local:
+                path = Path(self.location.url)
+                if self._aside.exists() and not path.exists():  # killed between two renames
+                    self._aside.rename(path)
+            elif not self.replaces:
                 self._remove(self.location)
+            elif not self._has_root():
+                return  # the other one is deleted: to be resumed
             self._remove(self.folder)
 
     def _remove(self, location: Location) -> None:
@@ -269,23 +294,23 @@ def zarr_version() -> int:
     return int(zarr.__version__.partition(".")[0])
 
 
-def create(folder: Path, layout: Layout, compressor: str) -> None:
+def create(folder: Path, hierarchy: Hierarchy, compressor: str) -> None:
     """Write the metadata and the small arrays of a hierarchy, with whichever zarr is installed."""
     zarr = importlib.import_module("zarr")
     new = zarr_version() >= 3
-    how = {"zarr_format": layout.zarr_format} if new else {}
+    how = {"zarr_format": hierarchy.zarr_format} if new else {}
     root = zarr.open_group(str(folder), mode="w", **how)
-    for path, attributes in layout.groups.items():
+    for path, attributes in hierarchy.groups.items():
         group = root.require_group(path) if path else root
         if attributes:
             group.attrs.update(attributes)
-    for array in (*layout.arrays, *(level.array for level in layout.levels)):
-        made = _created(root, array, layout.zarr_format, compressor, new=new)
+    for array in (*hierarchy.arrays, *(level.array for level in hierarchy.levels)):
+        made = _created(root, array, hierarchy.zarr_format, compressor, new=new)
         if array.values is not None:
             made[...] = array.values
         elif not new and array.attributes:
             made.attrs.update(array.attributes)
-    if layout.zarr_format == 3:  # in the root's document, where xarray looks for them
+    if hierarchy.zarr_format == 3:  # in the root's document, where xarray looks for them
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is not in the specification yet
             zarr.consolidate_metadata(str(folder))

@@ -22,7 +22,7 @@ from mrcdist.read.source import MrcSource
 __all__ = [
     "TILE",
     "Content",
-    "Layout",
+    "Hierarchy",
     "Level",
     "NewArray",
     "Selected",
@@ -173,7 +173,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Hierarchy:
     """A new hierarchy.
 
     Attributes
@@ -199,7 +199,7 @@ class Layout:
         return "zarr.json" if self.zarr_format == 3 else ".zgroup"
 
 
-def zarr_layout(content: Content) -> Layout:
+def zarr_layout(content: Content) -> Hierarchy:
     """Return a group as xarray writes them: the array "data", and a coordinate for each axis."""
     chunks = small_chunk(content.axes, content.dtype.itemsize)
     shards = grown(chunks, content.shape, content.dtype.itemsize, content.block_bytes)
@@ -212,7 +212,7 @@ def zarr_layout(content: Content) -> Layout:
         tuple(axis.name for axis in content.axes),
         {"axes": axes_attribute(content.axes)},
     )
-    return Layout(
+    return Hierarchy(
         3,
         {"": content.attributes},
         tuple(_coordinates(content.axes)),
@@ -220,7 +220,7 @@ def zarr_layout(content: Content) -> Layout:
     )
 
 
-def zspy_layout(content: Content) -> Layout:
+def zspy_layout(content: Content) -> Hierarchy:
     """Return a signal as HyperSpy saves it in ``.zspy``: in Zarr format 2, without shards.
 
     Its layout is that of HyperSpy's documentation, version 3.3 of the format.
@@ -248,7 +248,7 @@ def zspy_layout(content: Content) -> Layout:
     _add_groups(groups, f"{signal}/original_metadata", content.original_metadata)
     data = NewArray(f"{signal}/data", content.shape, content.dtype.name, chunks)
     block = grown(chunks, content.shape, itemsize, content.block_bytes)
-    return Layout(2, groups, (), (Level(data, content.source, block),))
+    return Hierarchy(2, groups, (), (Level(data, content.source, block),))
 
 
 def _add_groups(groups: dict[str, Mapping[str, Any]], path: str, nested: Mapping[str, Any]) -> None:

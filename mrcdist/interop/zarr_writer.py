@@ -16,7 +16,7 @@ from dask.utils import format_bytes
 
 from mrcdist.errors import WriteError
 from mrcdist.interop.zarr_destination import ZarrDestination
-from mrcdist.interop.zarr_layouts import Layout, Level
+from mrcdist.interop.zarr_layouts import Hierarchy, Level
 from mrcdist.plan.selected_box import Box
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import write_errors
@@ -77,7 +77,7 @@ class ZarrReport:
 
 def write_zarr(
     location: Location,
-    layout: Layout,
+    hierarchy: Hierarchy,
     *,
     compressor: str,
     overwrite: bool = False,
@@ -90,7 +90,7 @@ def write_zarr(
     Parameters
     ----------
     location : Location
-    layout : Layout
+    hierarchy : Hierarchy
     compressor : str
         A codec of Blosc.
     overwrite, resume : bool
@@ -105,24 +105,24 @@ def write_zarr(
     MrcdistError
     """
     begun = time.monotonic()
-    about = {"layout": tokenize(layout), "compressor": compressor, "overwrite": overwrite}
-    destination = ZarrDestination(location, layout.root, compressor).begin(
-        about, layout, overwrite=overwrite, resume=resume
+    about = {"hierarchy": tokenize(hierarchy), "compressor": compressor, "overwrite": overwrite}
+    destination = ZarrDestination(location, hierarchy.root, compressor).begin(
+        about, hierarchy, overwrite=overwrite, resume=resume
     )
-    blocks = sum(level.blocks for level in layout.levels)
+    blocks = sum(level.blocks for level in hierarchy.levels)
     steps: list[tuple[str, _Step]] = [("", _write), *([("verified-", _verify)] * verify)]
     try:
         kept = destination.kept()
         with show_progress(destination, blocks * len(steps), stream):
             for prefix, step in steps:
-                for level in layout.levels:
+                for level in hierarchy.levels:
                     _compute(destination, level, step, prefix, kept)
         files, stored = destination.finish()
     except BaseException:
         if not resume:
             destination.abandon()
         raise
-    array = layout.levels[0].array
+    array = hierarchy.levels[0].array
     nbytes = int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize
     return ZarrReport(
         location.shown,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from mrcdist.write.grid import Between, Grid, Piece
 
-__all__ = ["Destination"]
+__all__ = ["Destination", "give_name"]
 
 
 class Destination(Protocol):
@@ -79,3 +80,23 @@ class Destination(Protocol):
 
     def abandon(self) -> None:
         """Remove all that was written."""
+
+
+def give_name(complete: Path, path: Path, aside: Path) -> None:
+    """Give a complete file or folder its name; what had that name keeps it if that fails.
+
+    Parameters
+    ----------
+    complete, path : Path
+    aside : Path
+        Where a folder that is replaced is left: a rename replaces files alone.
+    """
+    if not path.is_dir():
+        complete.replace(path)
+        return
+    path.rename(aside)
+    try:
+        complete.rename(path)
+    except BaseException:
+        aside.rename(path)
+        raise

@@ -21,10 +21,12 @@ import mrcdist
 from mrcdist import ArgumentError, MrcdistError, convert, plan_mrc, read_mrc
 from mrcdist.interop.zarr_writer import ZarrReport
 from tests.support.examples import examples
+from tests.support.http_log import Fault
 from tests.support.jobs import mrcdist_fails, mrcdist_json
 from tests.support.mrc_files import counting, write_mrc
 from tests.support.processes import ROOT
 from tests.support.random_mrc import random_chunks
+from tests.zarr3.conftest import FRAMES
 from tests.zarr3.random_selection import sound_case
 
 zarr = pytest.importorskip("zarr", minversion="3", reason="shards need zarr 3")
@@ -259,6 +261,39 @@ class TestStores:
             group = zarr.open_group(url, mode="r", storage_options=stack.options)
             np.testing.assert_array_equal(group["data"][...], ds["data"][:2])
             assert stack.options["secret"] not in "".join(map(str, keys))
+            assert not [key for key in keys_in(bucket) if "mrcdist-write" in key]
+
+    def test_a_failed_overwrite_in_a_bucket_keeps_what_was_there(self, stack, moto):
+        with moto.bucket() as bucket:
+            url = bucket.url("out.zarr")
+            convert(stack.url, url, select=":2", storage_options=stack.options)
+            before = keys_in(bucket)
+            with pytest.raises(ArgumentError, match="does not fit int8"):
+                convert(stack.url, url, dtype="int8", storage_options=stack.options, overwrite=True)
+            assert keys_in(bucket) == before
+            group = zarr.open_group(url, mode="r", storage_options=stack.options)
+            np.testing.assert_array_equal(group["data"][...], FRAMES[:2])
+
+    def test_an_overwrite_that_fails_half_way_can_be_resumed(self, stack, moto):
+        def no_copies(exchange):
+            copied = exchange.method == "PUT" and "/out.zarr/data" in exchange.path
+            return Fault("status", status=403) if copied else None
+
+        how = {"storage_options": stack.options, "overwrite": True}
+        with moto.bucket() as bucket:
+            url = bucket.url("out.zarr")
+            convert(stack.url, url, select=":2", **how)
+            stack.proxy.respond = no_copies
+            with pytest.raises(MrcdistError, match="may not be written"):
+                convert(stack.url, url, select="3:6", **how)
+            stack.proxy.respond = None
+            with pytest.raises(ArgumentError, match="an earlier call was interrupted"):
+                convert(stack.url, url, select="3:6", **how)
+            report = convert(stack.url, url, select="3:6", resume=True, **how)
+            assert report.blocks_kept == report.blocks
+            group = zarr.open_group(url, mode="r", storage_options=stack.options)
+            np.testing.assert_array_equal(group["data"][...], FRAMES[3:6])
+            assert not [key for key in keys_in(bucket) if "mrcdist-write" in key]
 
 
 class TestCommand:
