@@ -11,7 +11,7 @@ from mrcdist.discover.auxiliary_files import AuxiliaryFile
 from mrcdist.discover.mrc_file import OpenedFile
 from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, SidecarError
 from mrcdist.format.extended.registry import tilt_angles
-from mrcdist.format.header import Header
+from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
@@ -117,4 +117,4 @@ def _look(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSerie
 def _may_be_tilted(header: Header) -> bool:
     """Whether it is worth listing the directory: a volume with a distance of sections is none."""
     measured = header.ispg > 0 and header.pixel_size(2) is not None
-    return 1 < header.nz <= _MAX_SECTIONS and not (measured or 401 <= header.ispg <= 630)
+    return 1 < header.nz <= _MAX_SECTIONS and not (measured or header.ispg in VOLUME_STACKS)

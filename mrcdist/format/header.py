@@ -24,6 +24,7 @@ __all__ = [
     "HEADER_BYTES",
     "MRC2014_EXTENDED",
     "MRC2014_VERSIONS",
+    "VOLUME_STACKS",
     "Header",
     "decode_text",
     "parse_header",
@@ -35,6 +36,8 @@ FloatTriple = tuple[float, float, float]
 
 HEADER_BYTES = 1024
 IMOD_STAMP = 1146047817
+# ISPG of a stack of volumes of MZ sections each (MRC2014).
+VOLUME_STACKS = range(401, 631)
 MRC2014_VERSIONS = (20140, 20141)
 MRC2014_EXTENDED = (b"CCP4", b"MRCO", b"SERI", b"AGAR", b"FEI1", b"FEI2", b"HDF5")
 
@@ -233,7 +236,8 @@ def parse_header(
     intervals = _ints(values["mx"], values["my"], values["mz"])
     if intervals[:2] == (0, 0) and by_mrcz(mode, exttyp, labels):
         sizes = dict(zip(axis_order, (nx, ny, nz), strict=True))
-        intervals = (sizes[1], sizes[2], sizes[3])
+        volume = intervals[2] if int(values["ispg"]) in VOLUME_STACKS else 0
+        intervals = (sizes[1], sizes[2], volume or sizes[3])
     packing, doubt = find_packing(nx, ny, mode, imod_flags, labels)
     notes += [doubt] if doubt else []
     header = Header(

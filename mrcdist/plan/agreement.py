@@ -12,7 +12,7 @@ import numpy as np
 from mrcdist.errors import FormatError
 from mrcdist.format.extended.registry import ExtendedHeader, pixel_size_note
 from mrcdist.format.extended.stored_records import StoredRecords
-from mrcdist.format.header import Header
+from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.format.mrcz_header import without_differing_fields
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.warning_notes import Note, Notes
@@ -189,7 +189,7 @@ def _joined_records(
 def _space_group(headers: Sequence[Header]) -> int | None:
     """Return the space group that says what the sections of all files are, or None."""
     first = headers[0]
-    stacks = [401 <= header.ispg <= 630 for header in headers]
+    stacks = [header.ispg in VOLUME_STACKS for header in headers]
     if any(stacks):
         depth = first.intervals[2]
         same = all(stacks) and all(header.intervals[2] == depth for header in headers)

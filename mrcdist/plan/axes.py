@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import Scan
-from mrcdist.format.header import Header
+from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import resolve_shape
@@ -155,8 +155,7 @@ def _sections(
         return (replace(time, size=n_frames),)
     if auxiliary.tilts is not None and n_frames > 1:
         return (auxiliary.tilts.axis(),)
-    # ISPG 401-630: a stack of volumes of MZ sections each (MRC2014).
-    if 401 <= header.ispg <= 630:
+    if header.ispg in VOLUME_STACKS:
         mz = header.intervals[2]
         if mz > 0 and n_frames % mz == 0:
             sections = _header_axis(header, _SECTION, mz, navigate=True)

@@ -8,6 +8,7 @@ from typing import Literal
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import NewHeader, Storage
+from mrcdist.format.header import VOLUME_STACKS
 from mrcdist.format.packed import PACKED_LABEL
 from mrcdist.warning_notes import Note
 from mrcdist.write.auxiliary_files import scan_axes
@@ -56,7 +57,7 @@ def kind_of(contents: Contents) -> ImageKind:
     apart = in_angstrom(contents.axes[-3])[0] is not None
     if len(names) == 3 and (apart or 1 <= ispg <= 230):
         return "volume"
-    if names[:-3] == ["volume"] and (apart or 401 <= ispg <= 630):
+    if names[:-3] == ["volume"] and (apart or ispg in VOLUME_STACKS):
         return "volumes"
     return "images"
 

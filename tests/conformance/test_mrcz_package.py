@@ -104,6 +104,14 @@ def test_pixel_size_of_other_files_is_not_guessed(tmp_path, codec, fields, expec
     assert calibration(load(tmp_path, mrcz_bytes(codec=codec, **fields))) == expected
 
 
+def test_stack_of_volumes_keeps_their_number_of_sections(tmp_path):
+    numbers = counting((4, 6, 8), "int16")
+    path = tmp_path / "volumes.mrcz"
+    path.write_bytes(mrcz_bytes(numbers, codec=6, slices=2, ispg=401))
+    [data] = mrcdist.read_mrc(path)
+    np.testing.assert_array_equal(data["data"], numbers.reshape(2, 2, 6, 8))
+
+
 def test_older_versions_that_wrote_the_sampling_are_read_by_it(tmp_path):
     raw = bytearray(mrcz_bytes(labels=(b"MRCZ0.4.1",)))
     struct.pack_into("<3i", raw, 28, 16, 12, 6)
