@@ -92,7 +92,8 @@ def reduce_frames(
         Default: the current client, if there is one; else threads of this process.
     resume : str or PathLike, optional
         A folder for finished parts. It is made, kept if the pass is interrupted, and deleted at its
-        end; the same call, on this or another cluster, then reads only what is left.
+        end; the same call, on this or another cluster, then reads only what is left. A function of
+        yours must be the same, too; changes in other modules that it calls are not noticed.
     progress : bool, default True
         Show a progress bar after two seconds.
     **options

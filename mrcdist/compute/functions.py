@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from dask.tokenize import normalize_token
 
+from mrcdist.compute.function_digest import function_digest
 from mrcdist.compute.reductions import AllFrames, PerFrame
 from mrcdist.compute.results import Array, Dataset, PartLoader, Result
 from mrcdist.compute.schedule import Part
@@ -51,6 +53,13 @@ class FrameReduction:
     dtype: npt.DTypeLike | None = None
     title: str = "function of frames"
 
+    def __dask_tokenize__(self) -> Any:
+        """Distinguish versions of a function, which dask knows by its name alone."""
+        fields = (self.function, self.merge, self.shape, self.title)
+        dtype = None if self.dtype is None else np.dtype(self.dtype).str
+        codes = [function_digest(each) for each in (self.function, self.merge)]
+        return (type(self).__name__, normalize_token(fields), dtype, *codes)
+
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
         """The function, with its frames named where it fails."""
         rows, columns = data.layout.frame_shape
@@ -79,8 +88,8 @@ class FrameReduction:
         """Place the values, or merge them."""
         if self.merge is None:
             shape = loads[0](0).shape[1:]
-            flat = np.stack(data.maps(parts, loads[0]), axis=-1)
-            values = flat.reshape(*data.layout.navigation_shape, *shape)
+            values = data.maps(parts, loads[0])
+            values = values.reshape(*data.layout.navigation_shape, *shape)
             notes = data.zeros_note()
             axes = (*data.navigation_axes, *_counted(shape))
         else:

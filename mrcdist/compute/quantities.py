@@ -92,7 +92,7 @@ class VirtualImage:
         self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
     ) -> Result:
         """Place the sums."""
-        [image] = data.maps(parts, loads[0])
+        image = data.maps(parts, loads[0])[..., 0]
         detector = as_detector(self.detector, data)
         if image.dtype == np.int64 and data.layout.dtype.kind == "u" and detector.is_nonnegative:
             image = image.astype(np.uint64)
@@ -132,7 +132,7 @@ class CenterOfMass:
         self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
     ) -> Result:
         """Divide the moments by the mass."""
-        mass, *moments = data.maps(parts, loads[0])
+        mass, *moments = np.moveaxis(data.maps(parts, loads[0]), -1, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             pixels = [np.where(mass == 0, np.nan, moment / mass) for moment in moments]
         values = np.stack(
@@ -214,12 +214,12 @@ class RadialProfile:
         bins = self._bins(data)
         pixels = np.bincount(bins[bins >= 0])
         with np.errstate(divide="ignore", invalid="ignore"):
-            rings = [ring / n for ring, n in zip(data.maps(parts, loads[0]), pixels, strict=True)]
+            rings = data.maps(parts, loads[0]) / pixels
         row = data.signal_axes[0]
-        axis = Axis("radius", len(rings), navigate=False, scale=row.scale, units=row.units)
+        axis = Axis("radius", len(pixels), navigate=False, scale=row.scale, units=row.units)
         return Result(
             self.title,
-            np.stack(rings, axis=-1),
+            rings,
             (*data.navigation_axes, axis),
             units=("counts per pixel",),
             contrast="log",

@@ -129,25 +129,26 @@ class Dataset:
             f"the {title} is over the {present:,} frames that are there; {missing:,} are missing",
         )
 
-    def maps(self, parts: tuple[Part, ...], load: PartLoader) -> list[Array]:
-        """Place the values of all frames, one map for each kind of value."""
+    def maps(self, parts: tuple[Part, ...], load: PartLoader) -> Array:
+        """Place the values of all frames: shape navigation + (values of a frame,)."""
         maps: Array | None = None
         for number, part in enumerate(parts):
             values = load(number)
             if maps is None:
-                maps = np.empty(
-                    (math.prod(values.shape[1:]), *self.layout.navigation_shape), values.dtype
-                )
+                n_values = math.prod(values.shape[1:])
+                maps = np.empty((*self.layout.navigation_shape, n_values), values.dtype)
             first = 0
             for block in (block for task in part for block in task):
                 shape = tuple(stop - start for start, stop in block)
                 stop = first + block_frames(block)
-                index = (slice(None), *(slice(*span) for span in block))
-                maps[index] = values[first:stop].reshape(stop - first, -1).T.reshape(-1, *shape)
+                index = tuple(slice(*span) for span in block)
+                maps[index] = values[first:stop].reshape(*shape, n_values)
                 first = stop
             if first != len(values):
                 raise AssertionError(f"part {number} has {len(values)} values for {first} frames")
-        return [] if maps is None else list(maps)
+        if maps is None:
+            raise AssertionError("a pass without parts")
+        return maps
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,10 @@ Ledger = Mapping[str, ReadStats]
 
 # Not the pid alone: containers on one host number theirs from 1.
 _PROCESS = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+# What this process had read before each of its latest jobs: a server has many.
 _before: dict[str, ReadStats] = {}
+_MAX_JOBS = 256
+_before_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def compute(task: Task, work: Work) -> PartialResult:
     ------
     FileChangedError, MissingFileError, AccessDeniedError, ReadError, FormatError
     """
-    before = _before.setdefault(work.job, stats.snapshot())
+    before = _read_before(work.job)
     source = work.source
     rows, columns = work.window
     window = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
@@ -112,6 +116,17 @@ def compute(task: Task, work: Work) -> PartialResult:
     if values is None:
         raise ValueError("a task without blocks")
     return PartialResult(values, {_PROCESS: stats.snapshot() - before})
+
+
+def _read_before(job: str) -> ReadStats:
+    """Return what this process had read before its first task of a job."""
+    with _before_lock:
+        # The job in use goes to the end, so that the first one is the one unused for longest.
+        before = _before.pop(job, None)
+        _before[job] = before = before or stats.snapshot()
+        while len(_before) > _MAX_JOBS:
+            del _before[next(iter(_before))]
+    return before
 
 
 def _located(failed: FunctionFailedError, error: BaseException, block: Block) -> BaseException:

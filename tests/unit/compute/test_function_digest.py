@@ -1,0 +1,112 @@
+"""A pass goes on only with the version of a function with which it began."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from dask.tokenize import tokenize
+
+from mrcdist.errors import ArgumentError
+from mrcdist.reduce_api import FrameReduction, reduce_frames
+from tests.support.mrc_files import mrc_bytes
+
+SOURCE = """
+FACTOR = 1
+
+def scaled(values):
+    return values * FACTOR
+
+def largest(frames):
+    if {"a", "b", "c", "d"} >= set():
+        return scaled(frames.max(axis=(1, 2)))
+
+def failing(frames):
+    if (frames == 77).any():
+        raise ValueError("mine")
+    return frames.max(axis=(1, 2))
+"""
+
+Module = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module]:
+    """Import a module that a user changes."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def imported(source: str) -> ModuleType:
+        (tmp_path / "module_of_a_user.py").write_text(source)
+        sys.modules.pop("module_of_a_user", None)
+        importlib.invalidate_caches()
+        return importlib.import_module("module_of_a_user")
+
+    yield imported
+    sys.modules.pop("module_of_a_user", None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("max(axis=(1, 2)))", "min(axis=(1, 2)))"),
+        ("values * FACTOR", "values + FACTOR"),
+        ("FACTOR = 1", "FACTOR = 2"),
+        ('"c", "d"', '"c", "e"'),
+    ],
+)
+def test_changed_functions_have_other_tokens(module: Module, old: str, new: str) -> None:
+    before = tokenize(FrameReduction(module(SOURCE).largest))
+    assert tokenize(FrameReduction(module(SOURCE).largest)) == before
+    assert tokenize(FrameReduction(module(SOURCE.replace(old, new)).largest)) != before
+
+
+def test_changes_elsewhere_in_a_module_leave_the_token(module: Module) -> None:
+    before = tokenize(FrameReduction(module(SOURCE).largest))
+    changed = "# a comment\n" + SOURCE.replace("77", "78")
+    assert tokenize(FrameReduction(module(changed).largest)) == before
+
+
+def test_digests_are_the_same_in_every_process(module: Module, tmp_path: Path) -> None:
+    module(SOURCE)
+    program = (
+        "from mrcdist.compute.function_digest import function_digest; import module_of_a_user; "
+        "print(function_digest(module_of_a_user.largest))"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+
+
+def test_parts_of_another_version_of_a_function_are_not_used(
+    module: Module, tmp_path: Path
+) -> None:
+    frames = np.arange(12 * 16, dtype=np.int16).reshape(12, 4, 4) % 7
+    frames[11] = 77
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc_bytes(frames))
+    options = {"chunks": (1, -1, -1), "resume": tmp_path / "kept", "progress": False}
+    mine = FrameReduction(module(SOURCE).failing, shape=(), dtype="int16")
+    with pytest.raises(ValueError, match="mine"):
+        reduce_frames(path, {"mine": mine}, **options)
+    assert list((tmp_path / "kept").glob("part-*.npy"))
+    changed = SOURCE.replace("return frames.max", "return frames.min").replace("77", "78")
+    mine = FrameReduction(module(changed).failing, shape=(), dtype="int16")
+    with pytest.raises(ArgumentError) as error:
+        reduce_frames(path, {"mine": mine}, **options)
+    assert error.value.code == "job-differs"
