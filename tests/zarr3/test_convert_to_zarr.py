@@ -22,7 +22,7 @@ from mrcdist import ArgumentError, MrcdistError, convert, plan_mrc, read_mrc
 from mrcdist.interop.zarr_writer import ZarrReport
 from tests.support.examples import examples
 from tests.support.http_log import Fault
-from tests.support.jobs import mrcdist_fails, mrcdist_json
+from tests.support.jobs import mrcdist_json
 from tests.support.mrc_files import counting, write_mrc
 from tests.support.processes import ROOT
 from tests.support.random_mrc import random_chunks
@@ -304,7 +304,6 @@ class TestCommand:
         assert (report["shape"], report["blocks"]) == ([40, 64, 128], 10)
         np.testing.assert_array_equal(data_in(target)[...], source[1])
         assert json.loads((target / "zarr.json").read_text())["node_type"] == "group"
-        assert "--overwrite" in mrcdist_fails(*words, "--workers", 1)
 
 
 def test_names_are_public():
