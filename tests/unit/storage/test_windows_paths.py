@@ -1,0 +1,60 @@
+"""Paths as Windows writes them are names of local files: tried with pathlib's rules for Windows."""
+
+from __future__ import annotations
+
+from pathlib import PureWindowsPath
+
+import pytest
+
+from mrcdist.storage import url
+
+
+class WindowsPath(PureWindowsPath):
+    """A path of Windows with a working directory, on any system."""
+
+    def absolute(self):
+        return WindowsPath("C:/here") / self
+
+    def exists(self):
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _windows(monkeypatch):
+    monkeypatch.setattr(url, "Path", WindowsPath)
+
+
+ABSOLUTE = (
+    r"C:\data\a movie.mrc",
+    "C:/data/a movie.mrc",
+    r"\\server\share\data\a movie.mrc",
+    "//server/share/data/a movie.mrc",
+)
+
+
+@pytest.mark.parametrize("text", ABSOLUTE)
+def test_drive_letters_and_unc_names_are_absolute_paths(text):
+    assert url.is_path(text)
+    assert url.as_path(text) == str(PureWindowsPath(text))
+    assert url.chain(text) == [text]
+
+
+def test_relative_path_with_backslashes_is_of_the_working_directory():
+    assert url.as_path(r"data\a.mrc") == r"C:\here\data\a.mrc"
+
+
+@pytest.mark.parametrize("text", ABSOLUTE)
+def test_name_of_a_path_is_its_last_part(text):
+    assert url.name_of(text) == "a movie.mrc"
+
+
+@pytest.mark.parametrize("text", ABSOLUTE)
+def test_file_beside_a_path_is_in_the_same_folder(text):
+    beside = url.url_beside(text, "a_info.txt")
+    assert PureWindowsPath(beside) == PureWindowsPath(text).with_name("a_info.txt")
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/a.mrc", "https://x.example/a.mrc", "memory://a.mrc"])
+def test_urls_are_no_paths_there_either(text):
+    assert not url.is_path(text)
+    assert url.as_path(text) is None
