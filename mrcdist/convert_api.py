@@ -30,11 +30,11 @@ from mrcdist.interop.rosettasciio import (
 from mrcdist.interop.zarr_destination import zarr_version
 from mrcdist.interop.zarr_layouts import Content, Hierarchy, Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
+from mrcdist.plan.chunks import block_boxes
 from mrcdist.plan.selected_box import Box, cropped, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
-from mrcdist.write.blocks import block_boxes
 from mrcdist.write.estimate import WriteReport
 from mrcdist.write.mrcz import choose_compressor
 from mrcdist.write.plan import WritePlan

@@ -14,7 +14,8 @@ from distributed import Client
 
 import mrcdist
 from mrcdist.batch.probe import worker_probe
-from mrcdist.compute.schedule import Block, blocks_of
+from mrcdist.compute.schedule import Block
+from mrcdist.plan.chunks import block_boxes
 from mrcdist.read_plan import Plan
 
 __all__ = ["CheckReport", "WorkerReport", "check_workers"]
@@ -196,7 +197,7 @@ def check_workers(client: Client, plan: Plan, *, patience: float = 120.0) -> Che
 
 def _indices(plan: Plan, addresses: Sequence[str]) -> dict[str, Any]:
     """A chunk for each worker, spread over the file."""
-    blocks: list[Block] = blocks_of(plan.chunks)
+    blocks: list[Block] = list(block_boxes(plan.chunks))
     chosen = (blocks[i * len(blocks) // len(addresses)] for i in range(len(addresses)))
     return {
         address: tuple(slice(*span) for span in block)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,11 +22,10 @@ from mrcdist.compute.quantities import (
     Quantity,
     VirtualImage,
     as_detector,
-    schedule,
 )
 from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.results import Array, Dataset, Result
-from mrcdist.compute.schedule import MAX_SUM_PARTS, MAX_TASKS, Part, block_frames
+from mrcdist.compute.schedule import MAX_SUM_PARTS, MAX_TASKS, Part, block_frames, schedule_pass
 from mrcdist.compute.tasks import Ledger, Work
 from mrcdist.compute.tiles import Reduction
 from mrcdist.errors import ArgumentError
@@ -36,6 +36,10 @@ __all__ = ["Compute", "Finished", "InMemory", "OnePass", "Values"]
 
 Compute = Callable[[Work, Mapping[int, Part], Callable[[int, Sequence[Array]], None]], Ledger]
 """Computes parts, and hands over each part's number and values: an array per reduction."""
+
+
+# Of a pixel of a sum.
+_SUM_ITEMSIZE = 8
 
 
 class Values(Protocol):
@@ -144,8 +148,14 @@ class OnePass:
         self.wanted = {name: _understood(each, self.data) for name, each in results.items()}
         # Which tasks and parts there are does not depend on where the disk is.
         made = {name: each.reductions(self.data) for name, each in self._located(None).items()}
-        self.parts = schedule(
-            self.data, _distinct(made.values()), max_tasks=max_tasks, max_sum_parts=max_sum_parts
+        n_sums = sum(not each.per_frame for each in _distinct(made.values()))
+        pixels = math.prod(data.layout.frame_shape)
+        self.parts = schedule_pass(
+            data.navigation_chunks,
+            frame_bytes=pixels * data.layout.dtype.itemsize,
+            sum_bytes=pixels * _SUM_ITEMSIZE * n_sums,
+            max_tasks=max_tasks,
+            max_sum_parts=max_sum_parts,
         )
         self.maps = {name for name, some in made.items() if all(one.per_frame for one in some)}
         self._needs_disk = any(

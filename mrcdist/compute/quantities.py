@@ -23,15 +23,7 @@ from mrcdist.compute.reductions import (
     RadialSums,
 )
 from mrcdist.compute.results import Array, Dataset, PartLoader, Result
-from mrcdist.compute.schedule import (
-    MAX_SUM_PARTS,
-    MAX_TASKS,
-    Part,
-    block_frames,
-    blocks_of,
-    schedule_maps,
-    schedule_sum,
-)
+from mrcdist.compute.schedule import Part
 from mrcdist.compute.tiles import Reduction
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
@@ -42,7 +34,6 @@ __all__ = [
     "RadialProfile",
     "VirtualImage",
     "as_detector",
-    "schedule",
 ]
 
 AnyDetector = Detector | AutoDisk | MaskFile
@@ -225,30 +216,6 @@ class RadialProfile:
             contrast="log",
             notes=data.zeros_note(),
         )
-
-
-def schedule(
-    data: Dataset,
-    reductions: Sequence[Reduction],
-    *,
-    max_tasks: int = MAX_TASKS,
-    max_sum_parts: int = MAX_SUM_PARTS,
-) -> tuple[Part, ...]:
-    """Tasks and parts of a pass: of many frames a task where results are as large as a frame."""
-    blocks = blocks_of(data.navigation_chunks)
-    if all(each.per_frame for each in reductions):
-        return schedule_maps(blocks, max_tasks)
-    layout = data.layout
-    pixels = layout.frame_shape[0] * layout.frame_shape[1]
-    block_bytes = max(map(block_frames, blocks)) * pixels * layout.dtype.itemsize
-    sums = sum(not each.per_frame for each in reductions)
-    return schedule_sum(
-        blocks,
-        block_bytes=block_bytes,
-        sum_bytes=pixels * 8 * sums,
-        max_tasks=max_tasks,
-        max_parts=max_sum_parts,
-    )
 
 
 def as_detector(wanted: AnyDetector | str | npt.ArrayLike, data: Dataset) -> Detector:

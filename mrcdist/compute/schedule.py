@@ -12,9 +12,17 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mrcdist.plan.chunks import Chunks
+from mrcdist.plan.chunks import Chunks, block_boxes
 
-__all__ = ["Block", "Part", "Task", "block_frames", "blocks_of", "schedule_maps", "schedule_sum"]
+__all__ = [
+    "Block",
+    "Part",
+    "Task",
+    "block_frames",
+    "schedule_maps",
+    "schedule_pass",
+    "schedule_sum",
+]
 
 Block = tuple[tuple[int, int], ...]
 """Start and stop along every navigation axis."""
@@ -38,21 +46,40 @@ _ENOUGH_TASKS = 64
 _T = TypeVar("_T")
 
 
-def blocks_of(navigation: Chunks) -> list[Block]:
-    """List the blocks of a grid in array order.
+def block_frames(block: Block) -> int:
+    """Number of frames in a block."""
+    return math.prod(stop - start for start, stop in block)
+
+
+def schedule_pass(
+    navigation: Chunks,
+    *,
+    frame_bytes: int,
+    sum_bytes: int,
+    max_tasks: int = MAX_TASKS,
+    max_sum_parts: int = MAX_SUM_PARTS,
+) -> tuple[Part, ...]:
+    """Tasks and parts of a pass: of many frames a task where results are as large as a frame.
 
     Parameters
     ----------
     navigation : tuple of tuple of int
         Block lengths along every navigation axis.
+    frame_bytes, sum_bytes : int
+        Bytes of a frame, and of all results that are as large as a frame; 0 if there is none.
+    max_tasks, max_sum_parts : int
+        Maximum number of tasks, and of parts where there are such results.
     """
-    edges = [[0, *itertools.accumulate(axis)] for axis in navigation]
-    return list(itertools.product(*(list(itertools.pairwise(axis)) for axis in edges)))
-
-
-def block_frames(block: Block) -> int:
-    """Number of frames in a block."""
-    return math.prod(stop - start for start, stop in block)
+    blocks = list(block_boxes(navigation))
+    if not sum_bytes:
+        return schedule_maps(blocks, max_tasks)
+    return schedule_sum(
+        blocks,
+        block_bytes=max(map(block_frames, blocks)) * frame_bytes,
+        sum_bytes=sum_bytes,
+        max_tasks=max_tasks,
+        max_parts=max_sum_parts,
+    )
 
 
 def schedule_maps(blocks: Sequence[Block], max_tasks: int = MAX_TASKS) -> tuple[Part, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from dask.array.core import normalize_chunks
@@ -11,7 +13,7 @@ from mrcdist.config import default_chunk_bytes, parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
 
-__all__ = ["Chunks", "count_chunks", "frame_chunks", "many_chunks", "plan_chunks"]
+__all__ = ["Chunks", "block_boxes", "count_chunks", "frame_chunks", "many_chunks", "plan_chunks"]
 
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -183,6 +185,12 @@ def _dict_by_axis(chunks: Any, layout: Layout) -> Any:
         )
     by_axis = {axis % n_axes: length for axis, length in chunks.items()}
     return tuple(by_axis.get(axis, -1) for axis in range(n_axes))
+
+
+def block_boxes(chunks: Chunks) -> Iterator[tuple[tuple[int, int], ...]]:
+    """Yield start and stop of each block along every axis, in array order."""
+    spans = [list(itertools.pairwise(itertools.accumulate(axis, initial=0))) for axis in chunks]
+    yield from itertools.product(*spans)
 
 
 def count_chunks(chunks: Chunks) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import dask.array as da
 
@@ -12,7 +11,6 @@ from mrcdist.warning_notes import Note
 
 __all__ = [
     "COMPUTED_AGAIN",
-    "block_boxes",
     "contiguous_chunks",
     "is_contiguous",
     "streamed_chunks",
@@ -20,7 +18,6 @@ __all__ = [
 ]
 
 Chunks = tuple[tuple[int, ...], ...]
-Box = tuple[tuple[int, int], ...]
 
 # Blocks smaller than a minimum cost more in opening, syncing and scheduling than in writing; they
 # are joined to blocks of about this size.
@@ -122,9 +119,3 @@ def streamed_chunks(
         before = contiguous_chunks(shape, row_bytes, max(_USUAL_BLOCK, longest))[:first]
         leading = da.core.normalize_chunks(before, shape[:first])
     return (*leading, tuple(lengths), *((size,) for size in shape[first + 1 :]))
-
-
-def block_boxes(chunks: Chunks) -> Iterator[Box]:
-    """Yield start and stop of each block along every axis, in C order."""
-    spans = [list(itertools.pairwise(itertools.accumulate(axis, initial=0))) for axis in chunks]
-    yield from itertools.product(*spans)

@@ -24,6 +24,7 @@ from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.encode import NewHeader, choose_storage
 from mrcdist.format.extended.stored_records import PER_SECTION
+from mrcdist.plan.chunks import block_boxes
 from mrcdist.storage.location import Location
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.warning_notes import Note
@@ -35,7 +36,7 @@ from mrcdist.write.auxiliary_files import (
     unstored_metadata,
     with_suffix,
 )
-from mrcdist.write.blocks import COMPUTED_AGAIN, block_boxes, streamed_chunks, writable
+from mrcdist.write.blocks import COMPUTED_AGAIN, streamed_chunks, writable
 from mrcdist.write.contents import Contents
 from mrcdist.write.errors import exists
 from mrcdist.write.estimate import WriteEstimate, WriteReport

@@ -38,15 +38,14 @@ from mrcdist.compute.quantities import (
     RadialProfile,
     VirtualImage,
 )
-from mrcdist.compute.quantities import schedule as schedule_pass
 from mrcdist.compute.reductions import FrameMaximum, FrameSquares, FrameSum, PixelSums
 from mrcdist.compute.results import Dataset
-from mrcdist.compute.schedule import block_frames, blocks_of, schedule_maps, schedule_sum
+from mrcdist.compute.schedule import block_frames, schedule_maps, schedule_pass, schedule_sum
 from mrcdist.compute.tasks import Work, compute, join, merge_ledgers, total
 from mrcdist.compute.tiles import compiled, reduce_block
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
-from mrcdist.plan.chunks import plan_chunks
+from mrcdist.plan.chunks import block_boxes, plan_chunks
 from mrcdist.stats import ReadStats
 from tests.support.examples import examples
 from tests.support.mrc_files import header_bytes, mrc_bytes
@@ -391,13 +390,13 @@ class TestSchedule:
     @given(block_lengths)
     def test_blocks_cover_every_position_once(self, navigation):
         covered = np.zeros([sum(axis) for axis in navigation], int)
-        for block in blocks_of(navigation):
+        for block in block_boxes(navigation):
             covered[tuple(slice(*span) for span in block)] += 1
         assert (covered == 1).all()
 
     @given(block_lengths, st.integers(1, 10**9), st.integers(1, 10**9))
     def test_parts_hold_all_blocks_in_order(self, navigation, block_bytes, sum_bytes):
-        blocks = blocks_of(navigation)
+        blocks = list(block_boxes(navigation))
         for parts in (
             schedule_maps(blocks),
             schedule_sum(blocks, block_bytes=block_bytes, sum_bytes=sum_bytes),
@@ -406,14 +405,14 @@ class TestSchedule:
             assert all(part and all(part) for part in parts)
 
     def test_numbers_stay_small_for_the_largest_files(self):
-        blocks = blocks_of([(1,) * 400, (4,) * 400])
+        blocks = list(block_boxes([(1,) * 400, (4,) * 400]))
         maps = schedule_maps(blocks)
         assert (len(maps), sum(map(len, maps))) == (schedule.MAX_PARTS, schedule.MAX_TASKS)
         sums = schedule_sum(blocks, block_bytes=2**27, sum_bytes=2**19)
         assert (len(sums), sum(map(len, sums))) == (schedule.MAX_SUM_PARTS, schedule.MAX_TASKS)
 
     def test_sums_of_large_frames_are_over_many_blocks(self):
-        blocks = blocks_of([(4,) * 1000])
+        blocks = list(block_boxes([(4,) * 1000]))
         parts = schedule_sum(blocks, block_bytes=2**27, sum_bytes=2**27)
         assert {len(task) for part in parts for task in part} == {8}
         few = schedule_sum(blocks[:100], block_bytes=2**27, sum_bytes=2**27)
@@ -430,7 +429,12 @@ def computed(plan, quantity, data=None):
     """A result as the cluster computes it, in this process."""
     data = data or dataset_of(plan)
     work = Work(plan.source, quantity.reductions(data), "test")
-    parts = schedule_pass(data, work.reductions)
+    pixels = math.prod(data.layout.frame_shape)
+    parts = schedule_pass(
+        data.navigation_chunks,
+        frame_bytes=pixels * data.layout.dtype.itemsize,
+        sum_bytes=8 * pixels * sum(not each.per_frame for each in work.reductions),
+    )
     values = [join([compute(task, work) for task in part], work).values for part in parts]
     return quantity.finish(data, parts, loaders(values))
 
@@ -543,7 +547,7 @@ class TestQuantities:
         plan = self.plan(frames, chunks, memory_file)
         data = dataset_of(plan)
         for quantity in (VirtualImage(detector), MeanPattern()):
-            blocks = blocks_of(data.navigation_chunks)
+            blocks = list(block_boxes(data.navigation_chunks))
             whole = compute(tuple(blocks), Work(plan.source, quantity.reductions(data), "test"))
             got = quantity.finish(data, ((tuple(blocks),),), loaders([whole.values]))
             np.testing.assert_array_equal(got.values, computed(plan, quantity).values)
@@ -618,7 +622,8 @@ class TestLedger:
     def test_a_process_counts_what_it_reads_for_each_job(self, memory_file):
         frames = np.ones((6, 4, 4), "uint16")
         plan = mrcdist.plan_mrc(memory_file(mrc_bytes(frames)), chunks=(1, -1, -1))
-        tasks = [task for part in schedule_maps(blocks_of(plan.chunks[:1])) for task in part]
+        blocks = list(block_boxes(plan.chunks[:1]))
+        tasks = [task for part in schedule_maps(blocks) for task in part]
         for job in ("one", "two"):
             work = Work(plan.source, (FrameSum((4, 4)),), job)
             piece = join([compute(task, work) for task in tasks], work)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcdist.write.blocks import block_boxes, contiguous_chunks, is_contiguous
+from mrcdist.plan.chunks import block_boxes
+from mrcdist.write.blocks import contiguous_chunks, is_contiguous
 from mrcdist.write.grid import Grid, block_runs, join_pieces, split_run
 
 GRIDS = st.builds(
