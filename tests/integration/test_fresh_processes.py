@@ -57,6 +57,7 @@ class TestALazyPackage:
             "mrcdist.config",
             "mrcdist.errors",
             "mrcdist.printable",
+            "mrcdist.startup_interrupt",
         }
 
     def test_unpickling_a_source_loads_neither_viewer_nor_command_line(self, tmp_path):

@@ -182,7 +182,7 @@ class TestSteering:
         assert r"\u009b2J" in written(stdout)
         assert not {*"\x1b\x07\x9b\r"} & {*written(stdout)}
 
-    @pytest.mark.parametrize("arguments", [["info", "a", "\x1b[31m"], ["\x1b[31m"], ["\x1b/"]])
+    @pytest.mark.parametrize("arguments", [["info", "a", "--\x1b[31m"], ["\x1b[31m"], ["\x1b/"]])
     def test_errors_repeat_arguments_with_escapes(self, program, arguments):
         stderr = stream()
         assert program(*arguments, stderr=stderr) == 2
