@@ -157,7 +157,7 @@ def _plan(
         [file.header for file in files], notes if found.scan is None else Notes()
     )
     auxiliary = _auxiliary_data(header, extended, found.scan, frames.announced, options)
-    tilts = _tilts(files, directory, frames, auxiliary, options, notes)
+    tilts = _tilts(files, extended, directory, frames, auxiliary, options, notes)
     geometry = arrange(
         header,
         pixels[0],
@@ -245,6 +245,7 @@ def _kind(header: Header) -> str:
 
 def _tilts(
     files: Sequence[OpenedFile],
+    extended: ExtendedHeader | None,
     directory: Directory,
     frames: MissingFrames,
     auxiliary: AuxiliaryData,
@@ -262,7 +263,7 @@ def _tilts(
         why = "the sections are those of a scan or movie"
     else:
         why = "no tilt angles are known"
-        series = find_tilts(files, tilt_file, frames, notes)
+        series = find_tilts([file.header for file in files], extended, tilt_file, frames, notes)
     if series is None and tilt_file.named:
         notes.add(f"tilt_file is not used: {why}")
     if series is None and options.sort_by_tilt:

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -266,19 +267,21 @@ def require_mrcdist(client: Client) -> None:
 @contextmanager
 def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
     timeout = read_settings().scheduler_timeout
+    # An address may lack its protocol, by which a login is found elsewhere.
+    shown = re.sub(r"[^/@\s]+:[^/@\s]+@", "", str(scheduler))
 
     def words() -> str:
-        return f"waiting for the scheduler at {scheduler}, for up to {timeout:.0f} s"
+        return f"waiting for the scheduler at {shown}, for up to {timeout:.0f} s"
 
     try:
         with waiting(words, say=say):
             client = Client(scheduler, timeout=timeout, set_as_default=False)
     except Exception as error:  # noqa: BLE001 each protocol has its own errors
         raise MrcdistError(
-            f"no dask scheduler answers at {scheduler}",
+            f"no dask scheduler answers at {shown}",
             code="scheduler-unreachable",
             argument="scheduler",
-            cause=str(error),
+            cause=str(error).replace(str(scheduler), shown),
             remedy="check the address, that `dask scheduler` runs there, and the network between",
         ) from None
     with client:

@@ -28,7 +28,7 @@ from mrcdist.write.contents import in_angstrom
 from mrcdist.write.destination import give_name
 from mrcdist.write_api import plan_write
 
-__all__ = ["FORMATS", "check_outputs", "require_absent", "write_result"]
+__all__ = ["FORMATS", "check_outputs", "require_absent", "require_other", "write_result"]
 
 Array = npt.NDArray[Any]
 
@@ -108,7 +108,7 @@ def check_outputs(
                 remedy="make it, or name another one",
             )
         for file in inputs:
-            _require_other(path, file)
+            require_other(path, file)
         _require_place(path)
 
 
@@ -124,7 +124,7 @@ def require_absent(path: Path) -> None:
         )
 
 
-def _require_other(path: Path, file: StoredFile) -> None:
+def require_other(path: Path, file: StoredFile, *, option: str = "out") -> None:
     """Raise if an output is an input, by whatever name, or a folder with an input in it."""
     shown, cause = file.location.shown, ""
     for part in file.location.url.split("::"):
@@ -142,9 +142,9 @@ def _require_other(path: Path, file: StoredFile) -> None:
                 cause = f"it has the length and the first bytes of {shown}, which is read"
     if cause:
         raise ArgumentError(
-            f"--out {path} is an input",
+            f"--{option} {path} is an input",
             code="out-is-input",
-            argument="out",
+            argument=option,
             cause=cause,
             remedy="choose another name for the result",
         )

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from mrcdist.batch.output import require_other
 from mrcdist.cli.console import print_json, print_notes, say
 from mrcdist.cli.options import file_options, plan_from_options
+from mrcdist.compute.partial import write_whole
 from mrcdist.config import parse_size
 from mrcdist.formatting import format_shape
 from mrcdist.plan.reader_capabilities import Cost
@@ -77,6 +79,8 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
     """
     require_matplotlib()
     plan, notes = plan_from_options(**options)
+    for part in plan.source.parts:
+        require_other(output, part.file, option="output")
     planned = plan_preview(plan, budget=budget, view=view)
     if not as_json:
         say(plan.location.shown)
@@ -89,7 +93,8 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
     panels = planned.panels()
     counted = snapshot() - before
     read = Cost(counted.requests, counted.nbytes)
-    planned.figure(panels).savefig(output, format="png")
+    with write_whole(output) as file:
+        planned.figure(panels).savefig(file, format="png")
 
     if as_json:
         print_json(

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.discover.auxiliary_files import AuxiliaryFile
-from mrcdist.discover.mrc_file import OpenedFile
 from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, SidecarError
-from mrcdist.format.extended.registry import tilt_angles
+from mrcdist.format.extended.registry import ExtendedHeader, tilt_angles
 from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
@@ -28,14 +27,20 @@ _MAX_SECTIONS = 5000
 
 
 def find_tilts(
-    files: Sequence[OpenedFile], tilt_file: TiltFile, frames: MissingFrames, notes: Notes
+    headers: Sequence[Header],
+    extended: ExtendedHeader | None,
+    tilt_file: TiltFile,
+    frames: MissingFrames,
+    notes: Notes,
 ) -> TiltSeries | None:
     """Find the tilt angles of the sections.
 
     Parameters
     ----------
-    files : sequence of OpenedFile
-        In the order of their sections.
+    headers : sequence of Header
+        Of the files, in the order of their sections.
+    extended : ExtendedHeader, optional
+        Of all files together.
     tilt_file : AuxiliaryFile
         A file that the caller names wins over the extended headers, which win over one that lies
         beside the data. None is looked for beside a list of files.
@@ -66,8 +71,9 @@ def find_tilts(
                 remedy="pass the list of this file's sections, or {tilt_file=None}",
             )
     else:
-        series = _recorded(files, frames)
-        if series is None and len(files) == 1 and _may_be_tilted(files[0].header):
+        announced = sum(header.nz for header in headers)
+        series = None if extended is None else _recorded(extended, announced, frames)
+        if series is None and len(headers) == 1 and _may_be_tilted(headers[0]):
             series = _look(tilt_file, frames, notes)
     return None if series is None else series.first(frames.present)
 
@@ -80,18 +86,15 @@ def _read(tilt_file: TiltFile, notes: Notes) -> TiltSeries | None:
     return TiltSeries.of(angles, name or "tilt_file")
 
 
-def _recorded(files: Sequence[OpenedFile], frames: MissingFrames) -> TiltSeries | None:
+def _recorded(extended: ExtendedHeader, announced: int, frames: MissingFrames) -> TiltSeries | None:
     """The angles in the extended headers, where all sections have one and they differ."""
-    angles: list[float] = []
-    for file in files:
-        recorded = None if file.extended is None else tilt_angles(file.extended)
-        wanted = min(file.header.nz, frames.present - len(angles))
-        if recorded is None or len(recorded) < wanted:
-            return None
-        angles += recorded[: file.header.nz].tolist()
-    if not angles or np.ptp(angles) < _LEAST_TILT_RANGE:
+    angles = tilt_angles(extended)
+    if angles is None or len(angles) < min(announced, frames.present):
         return None
-    return TiltSeries.of(angles, "extended header")
+    angles = angles[:announced]
+    if np.ptp(angles) < _LEAST_TILT_RANGE:
+        return None
+    return TiltSeries.of(angles.tolist(), "extended header")
 
 
 def _look(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSeries | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TypeGuard
 from urllib.parse import quote, unquote
@@ -25,6 +26,9 @@ _WEB = ("http", "https")
 
 _BLOCK_CACHES = ("blockcache", "cached")
 _WHOLE_FILE_CACHES = ("simplecache", "filecache")
+
+# Parameters behind a file's name, such as ;token=... (RFC 3986, section 3.3).
+_PARAMETERS = re.compile(r"(?:;[^;/=]+=[^;/]*)+$")
 
 # What a URL's path may hold besides letters, digits and _.-~ (RFC 3986).
 _UNQUOTED = "!$&'()*+,;=:@"
@@ -146,6 +150,8 @@ def _cut(main: str) -> tuple[str, str, str]:
         path, _, _ = path.partition("#")
         path, question, query = path.partition("?")
         query = question + query
+        if parameters := _PARAMETERS.search(path):  # such as ;token=, which is no part of the name
+            path, query = path[: parameters.start()], parameters.group() + query
     else:  # ? and # are part of a name, but for S3's version, which no other file has
         path, _, _ = path.partition("?versionId=")
     folder, slash, name = path.rpartition("/")

@@ -218,6 +218,23 @@ class TestExtendedHeaders:
         assert as_list["metadata"][tem]["TEM"]["beam_energy"] == 300
         assert "exposure" not in str(as_list["metadata"])
 
+    @pytest.mark.parametrize("angles", [(-33.0, 0.0, 33.0), (0.0, 30.0), (-33.0, -3.0, 33.0)])
+    @pytest.mark.parametrize("exttyp", [b"AGAR", b"SERI"])
+    def test_tilt_of_zero_is_a_tilt_of_the_series(self, write, exttyp, angles):
+        """In its own file, a record of zeros could be one that was never written."""
+
+        def content(angle):
+            if exttyp == b"AGAR":
+                record, counts = np.array([angle, 0], "<f4").tobytes(), {"nint": 0, "nreal": 2}
+            else:
+                record = np.array([round(angle * 100)], "<i2").tobytes()
+                counts = {"nint": 2, "nreal": 1}
+            data = counting((1, 3, 4), "int16")
+            return mrc_bytes(data, extended=record, exttyp=exttyp, **counts)
+
+        dataset = quietly(write(*map(content, angles)))
+        assert dataset["axes"][0]["name"] == "tilt"
+
     def test_an_exposure_of_all_files_is_kept(self, write):
         [dataset] = read_mrc(write(*(tilted(fei2(angle, 2.0)) for angle in (-60.0, 60.0))))
         detector = dataset["metadata"]["Acquisition_instrument"]["TEM"]["Detector"]

@@ -252,6 +252,17 @@ def test_the_command_says_what_it_will_read_and_what_it_read(scan, tmp_path):
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_command_never_replaces_its_input(scan, tmp_path, link):
+    out = tmp_path / "look.png"
+    getattr(out, link)(scan.movie)
+    before = scan.movie.read_bytes()
+    ran = CliRunner().invoke(main, ["preview", str(scan.movie), "-o", str(out)])
+    assert ran.exit_code == 1
+    assert "is an input" in ran.output
+    assert scan.movie.read_bytes() == before
+
+
 def test_the_command_prints_json(scan, tmp_path):
     out = tmp_path / "look.png"
     ran = CliRunner().invoke(main, ["preview", "--json", str(scan.movie), "-o", str(out)])

@@ -81,6 +81,12 @@ class TestNames:
                 "a_movie.mrc",
                 "simplecache::zip://new.txt::/data/all.zip",
             ),
+            (
+                "https://host/run/a_movie.mrc;token=x;v=1?sig=y",
+                "a_movie.mrc",
+                "https://host/run/new.txt;token=x;v=1?sig=y",
+            ),
+            ("https://host/a;b_movie.mrc", "a;b_movie.mrc", "https://host/new.txt"),
             ("filecache::/data/a_movie.mrc", "a_movie.mrc", "filecache::/data/new.txt"),
         ],
     )

@@ -10,7 +10,7 @@ import dask
 import numpy as np
 import pytest
 
-from mrcdist import MrcdistError, plan_mrc
+from mrcdist import MrcdistError, plan_mrc, read_mrc
 from mrcdist.cli import main
 from mrcdist.storage.redact import redact_text
 from tests.support.mrc_files import mrc_bytes
@@ -47,6 +47,7 @@ def test_secrets_are_removed_from_any_text(text, shown):
         [f"https://user:{SECRET}@host/b.mrc"],
         ["mean", "a.mrc", "--out", "m.npy", "--scheduler", f"tls://user:{SECRET}@127.0.0.1:9"],
         ["mean", "a.mrc", f"--scheduler=tls://user:{SECRET}@127.0.0.1:port", "--workers", "x"],
+        ["mean", "a.mrc", "--out", "m.npy", "--scheduler", f"user:{SECRET}@127.0.0.1:9"],
         ["info", "a.mrc", f"--no-such=https://user:{SECRET}@host/b.mrc"],
     ],
 )
@@ -74,6 +75,20 @@ def test_logs_of_an_archive_on_a_web_server_show_no_secret(logs):
         plan_mrc(f"zip://a.mrc::{login}").source[...]
     assert logs.text
     assert SECRET not in logs.text
+
+
+def test_token_behind_the_name_of_a_file_is_in_nothing_that_is_shown(capfd):
+    with file_server(mrc_bytes(np.zeros((2, 4, 4), "u2"))) as server:
+        url = f"{server};token={SECRET}"
+        plan = plan_mrc(url)
+        [data] = read_mrc(url)
+        with pytest.raises(SystemExit) as ended:
+            main(["info", url, "--json"])
+        assert not ended.value.code
+        assert plan.location.name == server.rpartition("/")[2]
+    shown = f"{plan} {plan._repr_html_()} {data} {''.join(capfd.readouterr())}"
+    assert "original_filename" in shown
+    assert SECRET not in shown
 
 
 @pytest.mark.parametrize("login", ["", f"user:{SECRET}@"])
