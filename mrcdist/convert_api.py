@@ -27,7 +27,7 @@ from mrcdist.interop.rosettasciio import (
     metadata_dict,
     original_metadata_dict,
 )
-from mrcdist.interop.zarr_destination import zarr_version
+from mrcdist.interop.zarr_destination import ZarrDestination, zarr_version
 from mrcdist.interop.zarr_layouts import Content, Hierarchy, Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
 from mrcdist.plan.chunks import block_boxes
@@ -35,6 +35,7 @@ from mrcdist.plan.selected_box import Box, cropped, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
+from mrcdist.write.errors import check_place
 from mrcdist.write.estimate import WriteReport
 from mrcdist.write.mrcz import choose_compressor
 from mrcdist.write.plan import WritePlan
@@ -195,6 +196,11 @@ def plan_conversion(
     location = Location.of(destination, storage_options)
     _require_other(plan, location)
     ending = next((e for e in _ZARR if location.name.lower().endswith(e)), None)
+    # Before a cluster is waited for, and again when writing begins.
+    if ending is None:
+        check_place(location, overwrite=overwrite)
+    else:
+        ZarrDestination(location, "", "").check_place(overwrite=overwrite)
     index = selected_box(select, plan.shape)
     axes = tuple(cropped(axis, part) for axis, part in zip(plan.axes, index, strict=True))
     start = tuple(part.start for part in index)

@@ -101,7 +101,7 @@ class ZarrDestination:
         ArgumentError
             The destination exists, is being written, or an earlier call wrote another one.
         """
-        replaces = self._check_place(overwrite=overwrite)
+        replaces = self.check_place(overwrite=overwrite)
         with write_errors(self.location), TemporaryDirectory() as made:
             create(Path(made), hierarchy, self.compressor)
             held = Path(made, hierarchy.root).read_text(encoding="utf-8")
@@ -142,7 +142,7 @@ class ZarrDestination:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
             fs.pipe_file(path, file.read_bytes())
 
-    def _check_place(self, *, overwrite: bool) -> bool:
+    def check_place(self, *, overwrite: bool) -> bool:
         """Raise if the hierarchy cannot have this name; return whether another one has it."""
         fs, path = self.location.filesystem()
         with write_errors(self.location):

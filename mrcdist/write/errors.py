@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.store_errors import explain_failure
 
 __all__ = [
-    "check_local_path",
+    "check_place",
     "exists",
     "incomplete",
     "interrupted",
@@ -123,7 +124,18 @@ def interrupted(shown: str, left: str, *, differs: bool) -> ArgumentError:
     )
 
 
-def check_local_path(path: Path) -> None:
+def check_place(location: Location, *, overwrite: bool) -> None:
+    """Raise an `ArgumentError` if a new file cannot have this name."""
+    if location.is_local:
+        _check_path(Path(location.url))
+        there = os.path.lexists(location.url)
+    else:
+        there = location.exists()
+    if there and not overwrite:
+        raise exists(location.shown)
+
+
+def _check_path(path: Path) -> None:
     """Raise an `ArgumentError` if no file can be written there, whoever may write."""
     parent, other = path.parent, "choose another name"
     for wrong, problem, cause, remedy in (

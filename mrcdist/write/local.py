@@ -23,7 +23,7 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.system_calls import allocate, write_at
 from mrcdist.write.encoded_block import WINDOW, windows
-from mrcdist.write.errors import check_local_path, exists, incomplete, interrupted, overtaken
+from mrcdist.write.errors import check_place, exists, incomplete, interrupted, overtaken
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 
 __all__ = ["LocalDestination", "local_grid"]
@@ -102,9 +102,7 @@ class LocalDestination:
             The file exists, is being written, or an earlier call wrote another one.
         WriteError, AccessDeniedError
         """
-        check_local_path(self.path)
-        if os.path.lexists(self.path) and not overwrite:
-            raise exists(str(self.path))
+        check_place(self.location, overwrite=overwrite)
         with self._explained():
             earlier = self._earlier()
             if earlier is not None:

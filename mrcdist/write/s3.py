@@ -17,7 +17,7 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location
-from mrcdist.write.errors import exists, incomplete, interrupted, overtaken, write_errors
+from mrcdist.write.errors import check_place, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.s3_parts import S3Limits, copied_ranges, joined_parts, segments
 from mrcdist.write.s3_upload import S3Upload, call_once, left_by_others, run_together
@@ -65,8 +65,7 @@ class S3Destination:
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
         """See `LocalDestination.begin`."""
         found = replace(self, overwrite=overwrite)
-        if not overwrite and self.location.exists():
-            raise exists(self.location.shown)
+        check_place(self.location, overwrite=overwrite)
         earlier = self._earlier()
         if earlier is not None:
             begun = replace(found, date=str(earlier["date"]), uploads=self._begun(earlier))

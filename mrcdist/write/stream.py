@@ -9,7 +9,7 @@ import dask.array as da
 
 from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
 from mrcdist.storage.location import Location
-from mrcdist.write.errors import exists, write_errors
+from mrcdist.write.errors import check_place, write_errors
 from mrcdist.write.mrcz import compressed_sections
 
 __all__ = ["stream"]
@@ -40,8 +40,7 @@ def stream(
         Small files beside it, by name.
     overwrite : bool
     """
-    if not overwrite and location.exists():
-        raise exists(location.shown)
+    check_place(location, overwrite=overwrite)
     unfinished = location.sibling(f".{location.name}.mrcdist-write")
     fs, path = unfinished.filesystem()
     with write_errors(location):

@@ -89,18 +89,9 @@ client = Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_ad
 }
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(p, marks=[pytest.mark.slow] * (p.stem != "quick_start"), id=p.stem)
-        for p in HERE
-    ],
-)
-def test_notebook_runs_on_other_data(
-    path: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if path.stem != "quick_start" and "slow" not in request.config.getoption("markexpr"):
-        pytest.skip("takes half a minute or more; run with -m slow")
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [pytest.param(p, id=p.stem) for p in HERE])
+def test_notebook_runs_on_other_data(path: Path, tmp_path: Path) -> None:
     needs_packages(path)
     files = {"movie": own_movie(tmp_path / "data"), "tilts": own_tilts(tmp_path / "tilts")}
     own = for_own_data(path, NAMES[path.stem].format(**files))

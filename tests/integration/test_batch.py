@@ -201,10 +201,21 @@ class TestResume:
     @pytest.mark.parametrize(
         ("number", "status", "command"),
         [
-            (signal.SIGKILL, -signal.SIGKILL, ["virtual", "--detector", "circle:17,11,5"]),
-            (signal.SIGTERM, 128 + signal.SIGTERM, ["mean"]),
+            pytest.param(
+                signal.SIGKILL,
+                -signal.SIGKILL,
+                ["virtual", "--detector", "circle:17,11,5"],
+                id="SIGKILL",
+            ),
+            # In test_batch_kills, too.
+            pytest.param(
+                signal.SIGTERM,
+                128 + signal.SIGTERM,
+                ["mean"],
+                marks=pytest.mark.slow,
+                id="SIGTERM",
+            ),
         ],
-        ids=["SIGKILL", "SIGTERM"],
     )
     def test_finished_parts_are_not_computed_again(
         self,

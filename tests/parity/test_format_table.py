@@ -32,7 +32,15 @@ def test_mrcfile_agrees_on_plain_files(tmp_path, name):
     assert judge("mrcfile", row.write(tmp_path), row) == "right"
 
 
-@pytest.mark.parametrize("package", [name for name in READERS if name != "mrcdist"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        # LiberTEM takes a second for each file.
+        pytest.param(name, marks=[pytest.mark.slow] * (name == "libertem"))
+        for name in READERS
+        if name != "mrcdist"
+    ],
+)
 def test_every_reader_that_is_installed_gets_an_answer_for_each_file(tmp_path, package):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
