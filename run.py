@@ -103,8 +103,8 @@ def check_all() -> int:
         "ruff check": ("ruff", "check", "."),
         "ruff format": ("ruff", "format", "--check", "."),
         "mypy": ("mypy",),
-        "mypy, Windows": ("mypy", "--platform", "win32"),
-        "mypy, macOS": ("mypy", "--platform", "darwin"),
+        "mypy, Windows": ("mypy", "--platform", "win32", "mrcdist"),
+        "mypy, macOS": ("mypy", "--platform", "darwin", "mrcdist"),
         "pytest, two at a time": (
             *_TWO_AT_A_TIME,
             *_SLOWEST,

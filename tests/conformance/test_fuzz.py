@@ -267,15 +267,15 @@ def run_cases(numbers, path):
 
 
 def test_damaged_headers_give_an_array_or_an_error_of_ours(tmp_path):
-    counts = run_cases(range(1500), tmp_path / "a.mrc")
+    counts = run_cases(range(600), tmp_path / "a.mrc")
     # Every kind of end is reached: a fuzzer that only ever sees errors proves nothing.
     assert {"array", "warning", "FormatError", "TruncatedFileError"} <= counts.keys(), counts
-    assert min(counts["array"], counts["warning"]) > 250, counts
+    assert min(counts["array"], counts["warning"]) > 100, counts
 
 
 @pytest.mark.usefixtures("traced")
 def test_damaged_headers_allocate_no_more_than_the_file_explains(tmp_path):
-    run_cases(range(2500, 3000), tmp_path / "a.mrc")
+    run_cases(range(2500, 2700), tmp_path / "a.mrc")
 
 
 @pytest.mark.slow
@@ -291,7 +291,7 @@ def test_what_does_not_say_where_the_pixels_are_never_changes_them(tmp_path):
     """Sizes, mode and NSYMBT right and the file whole: the rest of the header may be anything."""
     path = tmp_path / "a.mrc"
     free = [at for at in range(1024) if at not in CRUCIAL]
-    for number in range(500):
+    for number in range(200):
         rng = random.Random(number)
         name, order, raw = rng.choice(sound_files())
         mutated = bytearray(raw)

@@ -515,7 +515,7 @@ class TestOnWorkers:
         assert any(f"(pid {pid})" in caught.value.where for pid in pids)
         assert set(cluster.run(os.getpid).values()) == pids
 
-    @pytest.mark.parametrize("io", ["read", "map"])
+    @pytest.mark.parametrize("io", [pytest.param("read", marks=pytest.mark.slow), "map"])
     def test_a_file_truncated_under_a_chunk_that_is_in_use(self, tmp_path: Path, io: str) -> None:
         """A read chunk is the worker's own. A mapped one is not: the kernel kills who touches it.
 

@@ -131,6 +131,9 @@ class TestS3:
         assert f"{url}, bytes " in raised.value.where
         assert any(f"(pid {p})" in raised.value.where for p in cluster.run(os.getpid).values())
 
+    @pytest.mark.parametrize(
+        "s3", ["moto", pytest.param("radosgw", marks=pytest.mark.slow)], indirect=True
+    )
     def test_workers_read_an_acquisition_that_they_cannot_see_on_disk(
         self, s3_bucket, real_data, tmp_path, monkeypatch
     ):

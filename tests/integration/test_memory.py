@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -133,3 +135,20 @@ class TestSmallWorker:
             assert not found[:-1].any()
             [lines] = client.get_worker_logs().values()
         assert not [line for _, line in lines if "memory usage" in line]
+
+    def test_operations_with_float64_temporaries_fit_at_the_default_chunks(self, tmp_path):
+        """`std` and a boolean index hold a chunk several times, as float64 and as positions."""
+        path = tmp_path / "scan.mrc"
+        frames, side = 2**15, 128  # 1 GiB
+        with path.open("wb") as file:
+            file.write(movie_header(frames, (side, side)))
+            file.seek(frames * 2 * side**2 - 2, 1)
+            file.write(b"\1\0")
+        with dask_cluster(tmp_path, workers=1, threads=1, memory_limit="512 MiB") as client:
+            before = client.run(os.getpid)
+            [ds] = mrcdist.read_mrc(path)
+            data = ds["data"]
+            deviation = client.compute(data.std()).result(timeout=120)
+            assert deviation == pytest.approx(data.size**-0.5, rel=1e-3)
+            assert client.compute(data[data > 0]).result(timeout=120).tolist() == [1]
+            assert client.run(os.getpid) == before
