@@ -71,6 +71,8 @@ _SERVERS = {
 
 def main(arguments: list[str]) -> int:
     """Run a command and return its exit status, or print the usage."""
+    # Without bytecode on the disk, each of hundreds of processes compiles all that it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     command, *rest = arguments or ["help"]
     if command not in ("demo", "package", "test"):
         print(__doc__)
