@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from mrcdist import ArgumentError, MissingExtraError, MrcdistError, convert, plan_mrc, read_mrc
+from mrcdist.convert_api import plan_conversion
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
@@ -60,6 +61,42 @@ class TestMrc:
             with pytest.raises(ArgumentError, match="is an input"):
                 convert(source, target, overwrite=True)
         assert source.read_bytes() == before
+
+
+class TestPlace:
+    """A destination that cannot have its name is refused by the plan, before a cluster starts."""
+
+    def planned(self, source: Path, target: Path) -> object:
+        return plan_conversion(
+            plan_mrc(source),
+            target,
+            select=(),
+            dtype=None,
+            compressor=None,
+            byteorder=None,
+            statistics=True,
+            overwrite=False,
+            resume=False,
+            verify=False,
+            storage_options=None,
+        )
+
+    @pytest.mark.parametrize("ending", [".mrc", ".zspy"])
+    def test_name_that_is_taken_is_refused(self, source: Path, tmp_path: Path, ending: str) -> None:
+        target = tmp_path / f"out{ending}"
+        self.planned(source, target)
+        convert(source, target)
+        with pytest.raises(ArgumentError) as raised:
+            self.planned(source, target)
+        assert raised.value.code == "destination-exists"
+
+    @pytest.mark.parametrize("ending", [".mrc", ".zspy"])
+    def test_folder_that_is_not_there_is_refused(
+        self, source: Path, tmp_path: Path, ending: str
+    ) -> None:
+        with pytest.raises(ArgumentError) as raised:
+            self.planned(source, tmp_path / "missing" / f"out{ending}")
+        assert raised.value.code == "destination-invalid"
 
 
 class TestSelect:
