@@ -20,6 +20,8 @@ from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistWarning
 from mrcdist.extras import install_command
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.encode import dtype_name
+from mrcdist.format.mrcz import CODECS
 from mrcdist.interop.ome_zarr import ome_zarr_layout
 from mrcdist.interop.rosettasciio import (
     axes_dicts,
@@ -200,6 +202,7 @@ def plan_conversion(
     if ending is None:
         check_place(location, overwrite=overwrite)
     else:
+        _check_zarr(ending, dtype, compressor, byteorder)
         ZarrDestination(location, "", "").check_place(overwrite=overwrite)
     index = selected_box(select, plan.shape)
     axes = tuple(cropped(axis, part) for axis, part in zip(plan.axes, index, strict=True))
@@ -219,9 +222,8 @@ def plan_conversion(
             storage_options=storage_options,
         )
         return MrcConversion(
-            location, writing, Selected(plan.source, start, str(plan.dtype)), verify
+            location, writing, Selected(plan.source, start, writing.header.storage.dtype), verify
         )
-    _check_zarr(ending, dtype, byteorder)
     known = (plan.sidecar, plan.extended)
     metadata = metadata_dict(plan.location.name, *known, plan.header, plan.tilts)
     original = original_metadata_dict(plan.header, *known, plan.tilts)
@@ -246,7 +248,9 @@ def plan_conversion(
 _ZARR = {".ome.zarr": ome_zarr_layout, ".zarr": zarr_layout, ".zspy": zspy_layout}
 
 
-def _check_zarr(ending: str, dtype: str | None, byteorder: ByteOrder | None) -> None:
+def _check_zarr(
+    ending: str, dtype: str | None, compressor: str | None, byteorder: ByteOrder | None
+) -> None:
     """Raise if these options, or the zarr that is installed, do not go with the ending."""
     for name, value, wrong, cause in (
         ("dtype", dtype, dtype == "uint4", "Zarr has no numbers of four bits"),
@@ -260,6 +264,16 @@ def _check_zarr(ending: str, dtype: str | None, byteorder: ByteOrder | None) -> 
                 cause=f"{cause}, and the destination ends in {ending}",
                 remedy=f"leave {{{name}}} out, or convert to .mrc",
             )
+    if compressor not in (None, *CODECS):
+        raise ArgumentError(
+            f"compressor={compressor!r}",
+            code="compressor-invalid",
+            argument="compressor",
+            cause="Blosc has no such codec",
+            remedy=f"pass one of {', '.join(CODECS)}",
+        )
+    if dtype is not None:
+        dtype_name(dtype)
     found = zarr_version()
     if found < 3 and ending != ".zspy":
         raise MissingExtraError(

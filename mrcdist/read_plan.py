@@ -140,8 +140,10 @@ class Plan:
     def to_dask(self) -> da.Array:
         """Return the lazy array, one task a chunk."""
         array = to_dask(self.source, self.chunks)
-        if len(_origins) < _MAX_REMEMBERED:
-            _origins[array.name] = self.source, self.options
+        _origins.pop(array.name, None)
+        _origins[array.name] = self.source, self.options
+        while len(_origins) > _MAX_REMEMBERED:
+            _origins.pop(next(iter(_origins)), None)  # the oldest
         return array
 
     def frames(self, which: Any, *, chunks: Any = "auto") -> da.Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -14,10 +14,11 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
 def function_digest(function: Any) -> str:
-    """Hash the code of a function, and of all in its module that it refers to.
+    """Hash the code of a function, and of the functions that it refers to.
 
-    Not covered: what it calls in other modules, arrays, lists and other objects that can
-    change.
+    Covered are functions of its own module and those that it was made with, wherever they are: in
+    a closure (as of a decorator), as defaults, as arguments of a `functools.partial`. Not covered:
+    other functions of other modules, classes, arrays, lists and other objects that can change.
 
     Parameters
     ----------
@@ -44,6 +45,7 @@ def _parts(function: Any) -> Iterator[Any]:
     """Yield texts that describe a function, and functions that belong to it."""
     if isinstance(function, functools.partial):
         yield _value((function.args, tuple(function.keywords.items())))
+        yield from _functions((*function.args, *function.keywords.values()))
         yield function.func
     elif isinstance(function, MethodType):
         yield function.__func__
@@ -51,6 +53,8 @@ def _parts(function: Any) -> Iterator[Any]:
         yield from _code(function.__code__)
         yield _value((function.__defaults__, tuple((function.__kwdefaults__ or {}).items())))
         inside = dict(_closure(function))
+        yield from _functions((*(function.__defaults__ or ()), *inside.values()))
+        yield from _functions((function.__kwdefaults__ or {}).values())
         for name in sorted(_names(function.__code__)):
             if name in function.__globals__:
                 inside.setdefault(name, function.__globals__[name])
@@ -66,6 +70,11 @@ def _parts(function: Any) -> Iterator[Any]:
         yield function.py_func
     elif not isinstance(function, BuiltinFunctionType | type) and _called(function) is not None:
         yield _called(function)
+
+
+def _functions(values: Iterable[Any]) -> Iterator[Any]:
+    kinds = (FunctionType, MethodType, functools.partial)
+    return (value for value in values if isinstance(value, kinds))
 
 
 def _called(function: Any) -> Any:

@@ -11,6 +11,8 @@ from mrcdist.storage.location import Location
 
 __all__ = ["Directory", "locate"]
 
+_BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci")
+
 
 class Directory:
     """The directory of a file, listed when its names are first needed.
@@ -44,7 +46,7 @@ def locate(path: str | os.PathLike[str], data: Location) -> Location:
     """Locate a file that the caller names beside some data.
 
     The storage options of the data, credentials among them, serve it only if it is in the same
-    store; of web servers, on the same host and port.
+    store: on the same host and port, or in buckets of the same kind.
     """
     named = Location.of(path)
     same = not named.is_local and _store(named) == _store(data)
@@ -52,8 +54,10 @@ def locate(path: str | os.PathLike[str], data: Location) -> Location:
 
 
 def _store(location: Location) -> tuple[str, ...]:
-    """The protocols of a chain of URLs and, of web servers, the host."""
+    """The protocols of a chain of URLs and the host; an account may have many buckets."""
     *outer, last = location.url.split("::")
     target = urlsplit(last)
-    host = target.netloc.rpartition("@")[2].lower() if target.scheme in ("http", "https") else ""
-    return (*(link.partition(":")[0] for link in outer), target.scheme, host)
+    _, account, host = target.netloc.rpartition("@")  # abfs://container@account
+    if target.scheme in _BUCKETS and not account:
+        host = ""
+    return (*(link.partition(":")[0] for link in outer), target.scheme, host.lower())

@@ -21,7 +21,15 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.header import IMOD_STAMP
 from mrcdist.format.modes import WRITABLE_MODES
 
-__all__ = ["NewHeader", "Storage", "choose_storage", "converted", "encode_header", "encode_pixels"]
+__all__ = [
+    "NewHeader",
+    "Storage",
+    "choose_storage",
+    "converted",
+    "dtype_name",
+    "encode_header",
+    "encode_pixels",
+]
 
 Array = npt.NDArray[Any]
 
@@ -84,7 +92,7 @@ def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
     """
     if wanted == "uint4":
         return Storage(101, "uint8", packed=True)
-    name = dtype.name if wanted is None else _named(wanted)
+    name = dtype.name if wanted is None else dtype_name(wanted)
     if wanted is not None and name == "uint8":
         # Flag 1 (signed bytes) is not set; flag 4: the origin has MRC2014's sign.
         return Storage(0, "uint8", imod_flags=4)
@@ -111,7 +119,8 @@ def _writable() -> str:
     return ", ".join((*WRITABLE_MODES, "uint8", "uint4"))
 
 
-def _named(wanted: Any) -> str:
+def dtype_name(wanted: Any) -> str:
+    """Return numpy's name of the dtype that the caller wants."""
     try:
         return str(np.dtype(wanted).name)
     except TypeError:

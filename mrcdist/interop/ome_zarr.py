@@ -73,7 +73,8 @@ def ome_zarr_layout(content: Content) -> Hierarchy:
     _check_axes(content.axes)
     itemsize, block_bytes = content.dtype.itemsize, content.block_bytes
     chunk = small_chunk(content.axes, itemsize)
-    space = [axis.name in _SPACE for axis in content.axes]
+    # Sections without a distance may be images of different things, which have no mean.
+    space = [axis.name in ("x", "y") or _is_depth(axis) for axis in content.axes]
     shape = content.shape
     source: Source = content.source
     levels: list[Level] = []
@@ -102,6 +103,10 @@ def ome_zarr_layout(content: Content) -> Hierarchy:
     title = str(content.metadata["General"]["title"])
     attributes = {"ome": _metadata(title, content.axes, totals), **content.attributes}
     return Hierarchy(3, {"": attributes}, (), tuple(levels))
+
+
+def _is_depth(axis: Axis) -> bool:
+    return axis.name == "z" and axis.units is not None
 
 
 def _check_axes(axes: tuple[Axis, ...]) -> None:

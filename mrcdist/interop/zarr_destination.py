@@ -112,14 +112,21 @@ class ZarrDestination:
                 if resume and earlier["about"] == about and again._is_open():
                     again._upload(Path(made))
                     return again
-                other = earlier["about"] not in (None, about)
-                if other if resume else not overwrite:
-                    left = self.folder.shown
-                    raise interrupted(self.location.shown, left, differs=resume)
-                again.abandon()
+                if replaces and not again._is_open():  # killed after its last step but this
+                    self._forget()
+                else:
+                    other = earlier["about"] not in (None, about)
+                    if other if resume else not overwrite:
+                        left = self.folder.shown
+                        raise interrupted(self.location.shown, left, differs=resume)
+                    again.abandon()
             begun = replace(self, mark=uuid.uuid4().hex[:8], replaces=replaces, held=held)
             begun._claim(about)
-            begun._upload(Path(made))
+            try:
+                begun._upload(Path(made))
+            except BaseException:
+                begun.abandon()
+                raise
             return begun
 
     def _claim(self, about: Mapping[str, Any]) -> None:
@@ -130,17 +137,24 @@ class ZarrDestination:
             if self.location.is_local:
                 Path(folder).mkdir()
             fs.pipe_file(posixpath.join(folder, _PLAN), plan, mode="create")
-        except FileExistsError:
-            raise interrupted(self.location.shown, self.folder.shown, differs=False) from None
+        except OSError as error:
+            there = (self._earlier() or {}).get("mark", "")
+            if there == self.mark:  # it was written, but the answer got lost
+                return
+            if there or isinstance(error, FileExistsError):
+                raise interrupted(self.location.shown, self.folder.shown, differs=False) from None
+            if self.location.is_local:
+                self._remove(self.folder)
+            raise
 
     def _upload(self, made: Path) -> None:
         """Write the metadata, but for the last document; once more if they are there."""
-        fs, tree = self.tree.filesystem()
+        _, tree = self.tree.filesystem()
         for file in sorted(path for path in made.rglob("*") if path.is_file()):
             path = posixpath.join(tree, file.relative_to(made).as_posix())
             if self.location.is_local:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-            fs.pipe_file(path, file.read_bytes())
+            self._put(path, file.read_bytes())
 
     def check_place(self, *, overwrite: bool) -> bool:
         """Raise if the hierarchy cannot have this name; return whether another one has it."""
@@ -155,14 +169,10 @@ class ZarrDestination:
                     cause=f"{Path(path).parent} does not exist or is no folder",
                     remedy="make it first; on a cluster, every worker needs it at the same path",
                 )
-            complete, earlier = self._has_root(), self._earlier()
-            if complete and earlier is not None:
-                left = replace(self, mark=earlier["mark"], replaces=earlier["replaces"])
-                if not left._is_open():
-                    self._remove(self.folder)  # killed after its last step but this
+            complete = self._has_root()
             if complete and not overwrite:
                 raise exists(self.location.shown)
-            theirs = self.location.is_local or earlier is None
+            theirs = self.location.is_local or self._earlier() is None
             if not complete and theirs and fs.exists(path):
                 raise ArgumentError(
                     f"{self.location.shown} is no Zarr",
@@ -183,7 +193,7 @@ class ZarrDestination:
         fs, folder = self.folder.filesystem()
         if not fs.exists(folder):
             return None
-        with suppress(OSError, ValueError, LookupError, TypeError):
+        with suppress(FileNotFoundError, ValueError, LookupError, TypeError):
             found = json.loads(fs.cat_file(posixpath.join(folder, _PLAN)))
             return {name: found[name] for name in ("about", "mark", "replaces")}
         return {"about": None, "mark": "", "replaces": False}
@@ -230,7 +240,9 @@ class ZarrDestination:
             found = fs.find(tree, detail=True)
             path = self.location.filesystem()[1]
             if self.location.is_local:
-                fs.pipe_file(posixpath.join(tree, self.root), self.held.encode())
+                if not self.replaces and os.path.lexists(path):  # it came meanwhile
+                    raise exists(self.location.shown)
+                self._put(posixpath.join(tree, self.root), self.held.encode())
                 give_name(Path(tree), Path(path), self._aside)
             else:
                 if self.replaces:
@@ -239,9 +251,9 @@ class ZarrDestination:
                             fs.rm_file(posixpath.join(path, name))
                     self._remove(self.location)
                     copies = [path + name.removeprefix(tree) for name in found]
-                    fs.copy(list(found), copies)
-                fs.pipe_file(posixpath.join(path, self.root), self.held.encode())
-            self._remove(self.folder)
+                    self.location.retried(lambda: fs.copy(list(found), copies))
+                self._put(posixpath.join(path, self.root), self.held.encode())
+            self._forget()
         return len(found) + 1, sum(info["size"] for info in found.values()) + len(self.held)
 
     @property
@@ -257,10 +269,27 @@ class ZarrDestination:
                 if self._aside.exists() and not path.exists():  # killed between two renames
                     self._aside.rename(path)
             elif not self.replaces:
+                self._forget_plan()
                 self._remove(self.location)
             elif not self._has_root():
                 return  # the other one is deleted: to be resumed
-            self._remove(self.folder)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Remove the folder."""
+        self._forget_plan()
+        self._remove(self.folder)
+
+    def _forget_plan(self) -> None:
+        """Remove the plan in a store: what is left, if that is interrupted, is not gone on with."""
+        if not self.location.is_local:  # on a disk, a rename takes all at once
+            fs, folder = self.folder.filesystem()
+            with suppress(FileNotFoundError):
+                fs.rm_file(posixpath.join(folder, _PLAN))
+
+    def _put(self, path: str, content: bytes) -> None:
+        fs, _ = self.location.filesystem()
+        self.location.retried(lambda: fs.pipe_file(path, content))
 
     def _remove(self, location: Location) -> None:
         fs, path = location.filesystem()

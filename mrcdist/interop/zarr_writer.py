@@ -163,21 +163,24 @@ def _compute(
 
 def _done(destination: ZarrDestination, level: Level, step: _Step, number: int, name: str) -> None:
     step(destination, level, number)
-    with write_errors(destination.location):
-        destination.keep(name)
+    location = destination.location
+    with write_errors(location):
+        location.retried(lambda: destination.keep(name))
 
 
 def _write(destination: ZarrDestination, level: Level, number: int) -> None:
     box = level.box(number)
     block = level.source.read(box, destination.open_array)
-    with write_errors(destination.location):
-        destination.open_array(level.array.path)[box] = block
+    location, path = destination.location, level.array.path
+    with write_errors(location):
+        location.retried(lambda: destination.open_array(path).__setitem__(box, block))
 
 
 def _verify(destination: ZarrDestination, level: Level, number: int) -> None:
     box = level.box(number)
-    with write_errors(destination.location):
-        found = destination.open_array(level.array.path)[box]
+    location, path = destination.location, level.array.path
+    with write_errors(location):
+        found = location.retried(lambda: destination.open_array(path)[box])
     if differs(found, level.source.read(box, destination.open_array)):
         raise unlike(destination.location.shown, box)
 

@@ -29,6 +29,14 @@ def selected_box(select: str | Sequence[slice], shape: tuple[int, ...]) -> Box:
             cause=f"the array has the shape {shape}",
             remedy="give at most one range an axis",
         )
+    if not all(isinstance(part, slice) for part in given):
+        raise ArgumentError(
+            f"select={select!r}",
+            code="select-invalid",
+            argument="select",
+            cause="it has one slice an axis",
+            remedy="pass slice(3, 4) for a position, so that the axis stays",
+        )
     index = (*given, *(slice(None),) * (len(shape) - len(given)))
     if any(part.step not in (None, 1) for part in index):
         raise ArgumentError(

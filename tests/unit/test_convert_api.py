@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ import zarr
 
 from mrcdist import ArgumentError, MissingExtraError, MrcdistError, convert, plan_mrc, read_mrc
 from mrcdist.convert_api import plan_conversion
+from mrcdist.interop.zarr_destination import ZarrDestination
+from mrcdist.interop.zarr_writer import ZarrReport
+from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
@@ -34,6 +40,13 @@ class TestMrc:
         plan = plan_mrc(movie, chunks=(2, 4, 3, 7))
         report = convert(plan, tmp_path / "crop_movie.mrc", select=(slice(1, 3),), verify=True)
         assert (report.shape, report.verified) == ((2, 6, 8, 10), True)
+
+    def test_rounded_numbers_are_those_that_were_to_be_written(self, tmp_path: Path) -> None:
+        numbers = np.random.default_rng(0).random((3, 4, 5), "float32")
+        source = write_mrc(tmp_path / "floats.mrc", numbers)
+        assert convert(source, tmp_path / "half.mrc", dtype="float16", verify=True).verified
+        [found] = read_mrc(tmp_path / "half.mrc", lazy=False)
+        np.testing.assert_array_equal(found["data"], numbers.astype("float16"))
 
     def test_other_numbers_are_found(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -98,12 +111,101 @@ class TestPlace:
             self.planned(source, tmp_path / "missing" / f"out{ending}")
         assert raised.value.code == "destination-invalid"
 
+    @pytest.mark.parametrize(
+        ("option", "code"),
+        [({"dtype": "foo"}, "dtype-unwritable"), ({"compressor": "gzip"}, "compressor-invalid")],
+    )
+    def test_options_that_zarr_has_not_are_refused(
+        self, source: Path, tmp_path: Path, option: dict[str, Any], code: str
+    ) -> None:
+        with pytest.raises(ArgumentError) as raised:
+            convert(source, tmp_path / "out.zspy", **option)
+        assert raised.value.code == code
+        assert not (tmp_path / "out.zspy").exists()
+
+
+class TestZarrInterrupted:
+    """Nothing of another call is deleted, and nothing half deleted is gone on with."""
+
+    def test_what_appears_meanwhile_is_kept(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        target, real = tmp_path / "out.zspy", ZarrDestination.finish
+
+        def finish(destination: ZarrDestination) -> tuple[int, int]:
+            target.mkdir()
+            (target / "notes.txt").write_text("of somebody else")
+            return real(destination)
+
+        monkeypatch.setattr(ZarrDestination, "finish", finish)
+        with pytest.raises(ArgumentError) as raised:
+            convert(source, target)
+        assert raised.value.code == "destination-exists"
+        assert [file.name for file in target.iterdir()] == ["notes.txt"]
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["in.mrc", "out.zspy"]
+
+    def test_failed_start_leaves_nothing(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ZarrDestination, "_upload", full)
+            with pytest.raises(MrcdistError):
+                convert(source, tmp_path / "out.zspy")
+        assert [file.name for file in tmp_path.iterdir()] == ["in.mrc"]
+        convert(source, tmp_path / "out.zspy")
+
+    def test_interrupted_removal_in_a_store_is_not_gone_on_with(
+        self, source: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The arrays are gone, and what was kept of their blocks is not."""
+        url = f"memory://{uuid.uuid4().hex}/out.zspy"
+        real = ZarrDestination._remove
+
+        def interrupted(*_: object) -> Any:
+            raise KeyboardInterrupt
+
+        def killed(destination: ZarrDestination, location: Location) -> None:
+            real(destination, location)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ZarrDestination, "_remove", killed)
+            patched.setattr(ZarrDestination, "finish", interrupted)
+            with pytest.raises(KeyboardInterrupt), dask.config.set(scheduler="synchronous"):
+                convert(source, url)
+        with dask.config.set(scheduler="synchronous"):
+            report = convert(source, url, resume=True, verify=True)
+        assert isinstance(report, ZarrReport)
+        assert report.blocks_kept == 0
+
+    def test_plan_that_cannot_be_read_is_an_error(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        target = tmp_path / "out.zspy"
+        convert(source, target)
+        folder = tmp_path / ".out.zspy.mrcdist-write"
+        folder.mkdir()
+        (folder / "plan.json").write_text("{}")
+
+        def denied(*_: object, **__: object) -> bytes:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        with monkeypatch.context() as patched:
+            patched.setattr("fsspec.implementations.local.LocalFileSystem.cat_file", denied)
+            with pytest.raises(MrcdistError):
+                convert(source, target, overwrite=True)
+        assert folder.exists()
+
 
 class TestSelect:
     @pytest.mark.parametrize(
         ("select", "said"),
         [
             ("a", "one range an axis"),
+            ([3], "one slice an axis"),
             ((slice(None, None, 2),), "has steps"),
             ("0:0", "leaves nothing"),
             (":,:,:,:", "4 ranges"),

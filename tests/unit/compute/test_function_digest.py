@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from dask.tokenize import tokenize
 
+from mrcdist.compute.function_digest import function_digest
 from mrcdist.errors import ArgumentError
 from mrcdist.reduce_api import FrameReduction, reduce_frames
 from tests.support.mrc_files import mrc_bytes
@@ -66,6 +68,32 @@ def test_changed_functions_have_other_tokens(module: Module, old: str, new: str)
     before = tokenize(FrameReduction(module(SOURCE).largest))
     assert tokenize(FrameReduction(module(SOURCE).largest)) == before
     assert tokenize(FrameReduction(module(SOURCE.replace(old, new)).largest)) != before
+
+
+def wrapped(function: Callable[..., object]) -> Callable[..., object]:
+    return lambda frames: function(frames)
+
+
+def called(frames: object, function: Callable[..., object]) -> object:
+    return function(frames)
+
+
+@pytest.mark.parametrize(
+    "made_with",
+    [
+        wrapped,
+        lambda function: functools.partial(called, function=function),
+        lambda function: lambda frames, how=function: how(frames),
+    ],
+    ids=["closure", "partial", "default"],
+)
+def test_functions_of_other_modules_that_one_was_made_with_are_covered(
+    module: Module, made_with: Callable[..., object]
+) -> None:
+    before = function_digest(made_with(module(SOURCE).largest))
+    assert function_digest(made_with(module(SOURCE).largest)) == before
+    changed = module(SOURCE.replace("max(axis=(1, 2)))", "min(axis=(1, 2)))"))
+    assert function_digest(made_with(changed.largest)) != before
 
 
 def test_changes_elsewhere_in_a_module_leave_the_token(module: Module) -> None:

@@ -46,6 +46,9 @@ class TestLocate:
             ("http://a:80/x/i.txt", "http://a:80/m.mrc"),
             ("http://A/i.txt", "http://user@a/m.mrc"),
             ("s3://other/i.txt", "s3://bucket/m.mrc"),
+            ("gs://other/i.txt", "gs://bucket/m.mrc"),
+            ("abfs://other/i.txt", "abfs://box/m.mrc"),
+            ("sftp://a/i.txt", "sftp://u@a/m.mrc"),
             ("zip://i.txt::http://a/all.zip", "zip://m.mrc::http://a/all.zip"),
         ],
     )
@@ -62,6 +65,9 @@ class TestLocate:
             ("http://a@b/i.txt", "http://a/m.mrc"),
             ("s3://bucket/i.txt", "http://a/m.mrc"),
             ("/i.txt", "http://a/m.mrc"),
+            ("sftp://b/i.txt", "sftp://a/m.mrc"),
+            ("ftp://u@b/i.txt", "ftp://u@a/m.mrc"),
+            ("abfs://c@b.dfs.core.windows.net/i.txt", "abfs://c@a.dfs.core.windows.net/m.mrc"),
             ("zip://i.txt::http://b/all.zip", "zip://m.mrc::http://a/all.zip"),
         ],
     )

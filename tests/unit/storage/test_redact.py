@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mrcdist import MrcdistError, plan_mrc, read_mrc
+from mrcdist.batch.clusters import ClusterOptions, connect
 from mrcdist.cli import main
 from mrcdist.storage.redact import redact_text
 from tests.support.mrc_files import mrc_bytes
@@ -47,7 +48,6 @@ def test_secrets_are_removed_from_any_text(text, shown):
         [f"https://user:{SECRET}@host/b.mrc"],
         ["mean", "a.mrc", "--out", "m.npy", "--scheduler", f"tls://user:{SECRET}@127.0.0.1:9"],
         ["mean", "a.mrc", f"--scheduler=tls://user:{SECRET}@127.0.0.1:port", "--workers", "x"],
-        ["mean", "a.mrc", "--out", "m.npy", "--scheduler", f"user:{SECRET}@127.0.0.1:9"],
         ["info", "a.mrc", f"--no-such=https://user:{SECRET}@host/b.mrc"],
     ],
 )
@@ -107,3 +107,18 @@ def test_logs_of_s3_show_no_secret(logs, login):
     assert login or "<Token-0>***" in logs.text
     assert SECRET not in logs.text
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", ["", "tcp://", "tls://"])
+def test_login_of_a_scheduler_is_not_shown(protocol):
+    told = []
+    options = ClusterOptions(scheduler=f"{protocol}user:{SECRET}@127.0.0.1:9")
+    with (
+        dask.config.set({"mrcdist.scheduler-timeout": 4}),
+        pytest.raises(MrcdistError) as caught,
+        connect(options, say=told.append),
+    ):
+        pass
+    assert caught.value.code == "scheduler-unreachable"
+    assert "127.0.0.1:9" in str(caught.value)
+    assert SECRET not in f"{caught.value} {told}"
