@@ -264,11 +264,15 @@ def require_mrcdist(client: Client) -> None:
         )
 
 
+def _without_login(text: str) -> str:
+    """Remove user and password of an address, which may lack the protocol that tells it is one."""
+    return re.sub(r"[^/@\s'\"]+:[^/@\s]+@", "", text)
+
+
 @contextmanager
 def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
     timeout = read_settings().scheduler_timeout
-    # An address may lack its protocol, by which a login is found elsewhere.
-    shown = re.sub(r"[^/@\s]+:[^/@\s]+@", "", str(scheduler))
+    shown = _without_login(str(scheduler))
 
     def words() -> str:
         return f"waiting for the scheduler at {shown}, for up to {timeout:.0f} s"
@@ -281,7 +285,7 @@ def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
             f"no dask scheduler answers at {shown}",
             code="scheduler-unreachable",
             argument="scheduler",
-            cause=str(error).replace(str(scheduler), shown),
+            cause=_without_login(str(error)),
             remedy="check the address, that `dask scheduler` runs there, and the network between",
         ) from None
     with client:
