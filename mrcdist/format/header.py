@@ -29,6 +29,7 @@ __all__ = [
     "decode_text",
     "parse_header",
     "require_map",
+    "standard_origin",
 ]
 
 Triple = tuple[int, int, int]
@@ -136,15 +137,11 @@ class Header:
 
     @property
     def origin(self) -> FloatTriple:
-        """ORIGIN x, y, z in Å with MRC2014's sign.
-
-        IMOD's files had the opposite one until its flag 4, or NVERSION, said otherwise.
-        """
-        standard = (
-            self.imod_flags is None or self.imod_flags & 4 or self.nversion in MRC2014_VERSIONS
-        )
+        """ORIGIN x, y, z in Å with MRC2014's sign."""
+        if standard_origin(self.imod_flags, self.nversion):
+            return self.stored_origin
         x, y, z = self.stored_origin
-        return (x, y, z) if standard else (-x, -y, -z)
+        return -x, -y, -z
 
     @property
     def by_mrcz(self) -> bool:
@@ -325,6 +322,14 @@ def _missing_bytes(
             remedy="copy the file again, or restore its header",
         )
     return missing
+
+
+def standard_origin(imod_flags: int | None, nversion: int) -> bool:
+    """Whether ORIGIN has MRC2014's sign.
+
+    IMOD's files had the opposite one until its flag 4, or NVERSION, said otherwise.
+    """
+    return imod_flags is None or bool(imod_flags & 4) or nversion in MRC2014_VERSIONS
 
 
 def require_map(header: Header) -> None:

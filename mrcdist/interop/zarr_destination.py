@@ -21,7 +21,7 @@ from mrcdist.extras import install_command
 from mrcdist.interop.zarr_layouts import Hierarchy, NewArray
 from mrcdist.storage.location import Location
 from mrcdist.write.destination import give_name
-from mrcdist.write.errors import exists, interrupted, write_errors
+from mrcdist.write.errors import check_folder, exists, interrupted, write_errors
 
 __all__ = ["ZarrDestination", "zarr_version"]
 
@@ -161,14 +161,8 @@ class ZarrDestination:
         fs, path = self.location.filesystem()
         with write_errors(self.location):
             fs.invalidate_cache()
-            if self.location.is_local and not Path(path).parent.is_dir():
-                raise ArgumentError(
-                    f"{path}: no such folder",
-                    code="destination-invalid",
-                    argument="url",
-                    cause=f"{Path(path).parent} does not exist or is no folder",
-                    remedy="make it first; on a cluster, every worker needs it at the same path",
-                )
+            if self.location.is_local:
+                check_folder(Path(path))
             complete = self._has_root()
             if complete and not overwrite:
                 raise exists(self.location.shown)

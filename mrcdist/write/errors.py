@@ -19,6 +19,7 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.store_errors import explain_failure
 
 __all__ = [
+    "check_folder",
     "check_place",
     "exists",
     "incomplete",
@@ -135,27 +136,27 @@ def check_place(location: Location, *, overwrite: bool) -> None:
         raise exists(location.shown)
 
 
+def check_folder(path: Path) -> None:
+    """Raise an `ArgumentError` if a path is in no folder."""
+    if not path.parent.is_dir():
+        raise ArgumentError(
+            f"{path}: no such folder",
+            code="destination-invalid",
+            argument="url",
+            cause=f"{path.parent} does not exist or is no folder",
+            remedy="make it first; on a cluster, every worker needs it at the same path",
+        )
+
+
 def _check_path(path: Path) -> None:
     """Raise an `ArgumentError` if no file can be written there, whoever may write."""
-    parent, other = path.parent, "choose another name"
-    for wrong, problem, cause, remedy in (
-        (
-            not parent.is_dir(),
-            f"{path}: no such folder",
-            f"{parent} does not exist or is no folder",
-            "make it first; on a cluster, every worker needs it at the same path",
-        ),
-        (
-            path.is_dir(),
-            f"{path} is a folder",
-            "a folder is not replaced by a file",
-            other,
-        ),
+    check_folder(path)
+    for wrong, problem, cause in (
+        (path.is_dir(), f"{path} is a folder", "a folder is not replaced by a file"),
         (
             path.exists() and not path.is_file(),
             f"{path} is no regular file",
             "a device or a pipe is not replaced by a file",
-            other,
         ),
     ):
         if wrong:
@@ -164,5 +165,5 @@ def _check_path(path: Path) -> None:
                 code="destination-invalid",
                 argument="url",
                 cause=cause,
-                remedy=remedy,
+                remedy="choose another name",
             )

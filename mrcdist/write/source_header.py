@@ -9,7 +9,7 @@ from typing import Any
 
 from mrcdist.format.axis import Axis
 from mrcdist.format.encode import NewHeader
-from mrcdist.format.header import IMOD_STAMP, MRC2014_VERSIONS
+from mrcdist.format.header import IMOD_STAMP, standard_origin
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents, in_angstrom
 
@@ -65,9 +65,9 @@ class SourceHeader:
 
         order = ints("MAPC", "MAPR", "MAPS")
         origin = floats("XORIGIN", "YORIGIN", "ZORIGIN")
-        flags = int(_finite(words.get("IMODFLAGS")))
-        older = words.get("IMODSTAMP") == IMOD_STAMP and not flags & 4
-        if older and words.get("NVERSION") not in MRC2014_VERSIONS:
+        stamped = words.get("IMODSTAMP") == IMOD_STAMP
+        flags = int(_finite(words.get("IMODFLAGS"))) if stamped else None
+        if not standard_origin(flags, int(_finite(words.get("NVERSION")))):
             origin = (-origin[0], -origin[1], -origin[2])
         return cls(
             ints("NX", "NY", "NZ"),

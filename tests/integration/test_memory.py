@@ -91,6 +91,16 @@ def test_writing_to_s3_takes_little_more_than_the_blocks(radosgw):
     assert found.told == pytest.approx(1, abs=0.25)
 
 
+def with_holes(folder, frames, side):
+    """A file with holes, which are read as zeros, and a one in its last frame."""
+    path = folder / "large.mrc"
+    with path.open("wb") as file:
+        file.write(movie_header(frames, (side, side)))
+        file.seek(frames * 2 * side**2 - 2, 1)
+        file.write(b"\1\0")
+    return path
+
+
 class TestSmallWorker:
     """4 GiB through a worker that may have 600 MiB."""
 
@@ -98,13 +108,7 @@ class TestSmallWorker:
 
     @pytest.fixture
     def large(self, tmp_path):
-        """A file with holes, which are read as zeros, and a one in its last frame."""
-        path = tmp_path / "large.mrc"
-        with path.open("wb") as file:
-            file.write(movie_header(self.FRAMES, (self.SIDE, self.SIDE)))
-            file.seek(self.FRAMES * 2 * self.SIDE**2 - 2, 1)
-            file.write(b"\1\0")
-        return path
+        return with_holes(tmp_path, self.FRAMES, self.SIDE)
 
     def test_a_small_worker_streams_a_local_file_without_pausing(self, tmp_path, large):
         with dask_cluster(tmp_path, workers=1, threads=2, memory_limit="600 MiB") as client:
@@ -122,12 +126,7 @@ class TestSmallWorker:
 
     def test_a_small_worker_reads_a_band_of_every_frame_of_a_larger_file(self, tmp_path):
         """The pages around the bands, all of the file, would be more than the worker may have."""
-        path = tmp_path / "small-frames.mrc"
-        frames, side = 2**16, 128  # 2 GiB
-        with path.open("wb") as file:
-            file.write(movie_header(frames, (side, side)))
-            file.seek(frames * 2 * side**2 - 2, 1)
-            file.write(b"\1\0")
+        path = with_holes(tmp_path, 2**16, 128)  # 2 GiB
         with dask_cluster(tmp_path, workers=1, threads=1, memory_limit="600 MiB") as client:
             [ds] = mrcdist.read_mrc(path, chunks=(-1, 8, -1))  # 128 MiB
             found = client.compute(ds["data"][:, -16:].max(axis=(1, 2))).result(timeout=120)
@@ -138,12 +137,7 @@ class TestSmallWorker:
 
     def test_operations_with_float64_temporaries_fit_at_the_default_chunks(self, tmp_path):
         """`std` and a boolean index hold a chunk several times, as float64 and as positions."""
-        path = tmp_path / "scan.mrc"
-        frames, side = 2**15, 128  # 1 GiB
-        with path.open("wb") as file:
-            file.write(movie_header(frames, (side, side)))
-            file.seek(frames * 2 * side**2 - 2, 1)
-            file.write(b"\1\0")
+        path = with_holes(tmp_path, 2**15, 128)  # 1 GiB
         with dask_cluster(tmp_path, workers=1, threads=1, memory_limit="512 MiB") as client:
             before = client.run(os.getpid)
             [ds] = mrcdist.read_mrc(path)
