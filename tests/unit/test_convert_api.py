@@ -12,12 +12,13 @@ import dask
 import numpy as np
 import pytest
 import zarr
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
 from mrcdist import ArgumentError, MissingExtraError, MrcdistError, convert, plan_mrc, read_mrc
 from mrcdist.convert_api import plan_conversion
 from mrcdist.interop.zarr_destination import ZarrDestination
 from mrcdist.interop.zarr_writer import ZarrReport
-from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
@@ -147,11 +148,15 @@ class TestZarrInterrupted:
     def test_failed_start_leaves_nothing(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(*_: object) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real = LocalFileSystem.pipe_file
+
+        def full(fs: LocalFileSystem, path: str, *content: bytes, **options: Any) -> None:
+            if not path.endswith("plan.json"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            real(fs, path, *content, **options)
 
         with monkeypatch.context() as patched:
-            patched.setattr(ZarrDestination, "_upload", full)
+            patched.setattr(LocalFileSystem, "pipe_file", full)
             with pytest.raises(MrcdistError):
                 convert(source, tmp_path / "out.zspy")
         assert [file.name for file in tmp_path.iterdir()] == ["in.mrc"]
@@ -162,17 +167,17 @@ class TestZarrInterrupted:
     ) -> None:
         """The arrays are gone, and what was kept of their blocks is not."""
         url = f"memory://{uuid.uuid4().hex}/out.zspy"
-        real = ZarrDestination._remove
+        real = MemoryFileSystem.rm
 
         def interrupted(*_: object) -> Any:
             raise KeyboardInterrupt
 
-        def killed(destination: ZarrDestination, location: Location) -> None:
-            real(destination, location)
+        def killed(fs: MemoryFileSystem, path: str, **options: Any) -> None:
+            real(fs, path, **options)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(ZarrDestination, "_remove", killed)
+            patched.setattr(MemoryFileSystem, "rm", killed)
             patched.setattr(ZarrDestination, "finish", interrupted)
             with pytest.raises(KeyboardInterrupt), dask.config.set(scheduler="synchronous"):
                 convert(source, url)
