@@ -93,35 +93,24 @@ __all__ = [
     "write_references",
     "zarr_store",
 ]
-# The modules of the public names that are not errors.
-_MODULES = {
-    "Browser": "mrcdist.preview.browser",
-    "CenterOfMass": "mrcdist.reduce_api",
-    "FrameReduction": "mrcdist.reduce_api",
-    "MRCParser": "mrcdist.zarr_api",
-    "MaximumPattern": "mrcdist.reduce_api",
-    "MeanPattern": "mrcdist.reduce_api",
-    "Plan": "mrcdist.read_plan",
-    "RadialProfile": "mrcdist.reduce_api",
-    "StandardDeviation": "mrcdist.reduce_api",
-    "SumPattern": "mrcdist.reduce_api",
-    "VirtualImage": "mrcdist.reduce_api",
-    "WritePlan": "mrcdist.write.plan",
-    "WriteReport": "mrcdist.write.estimate",
-    "ZarrReport": "mrcdist.interop.zarr_writer",
-    "browse": "mrcdist.preview.browser",
-    "convert": "mrcdist.convert_api",
-    "file_reader": "mrcdist.api",
-    "file_writer": "mrcdist.write_api",
-    "plan_mrc": "mrcdist.api",
-    "plan_write": "mrcdist.write_api",
-    "read_mrc": "mrcdist.api",
-    "reduce_frames": "mrcdist.reduce_api",
-    "register_hyperspy": "mrcdist.interop.rosettasciio",
-    "write_mrc": "mrcdist.write_api",
-    "write_references": "mrcdist.zarr_api",
-    "zarr_store": "mrcdist.zarr_api",
+# Modules and their public names; all others are errors.
+_NAMES = {
+    "api": ("file_reader", "plan_mrc", "read_mrc"),
+    "convert_api": ("convert",),
+    "interop.rosettasciio": ("register_hyperspy",),
+    "interop.zarr_writer": ("ZarrReport",),
+    "preview.browser": ("Browser", "browse"),
+    "read_plan": ("Plan",),
+    "reduce_api": (
+        *("CenterOfMass", "FrameReduction", "MaximumPattern", "MeanPattern", "RadialProfile"),
+        *("StandardDeviation", "SumPattern", "VirtualImage", "reduce_frames"),
+    ),
+    "write.estimate": ("WriteReport",),
+    "write.plan": ("WritePlan",),
+    "write_api": ("file_writer", "plan_write", "write_mrc"),
+    "zarr_api": ("MRCParser", "write_references", "zarr_store"),
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
@@ -130,7 +119,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value = _installed_version()
     elif name in __all__:
-        value = getattr(importlib.import_module(_MODULES.get(name, "mrcdist.errors")), name)
+        module = importlib.import_module(f"mrcdist.{_MODULES.get(name, 'errors')}")
+        value = getattr(module, name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

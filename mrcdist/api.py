@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,18 +11,17 @@ from dask.array.core import slices_from_chunks
 from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.discover.files import Filename, find_files
 from mrcdist.discover.images import Images, find_images
-from mrcdist.errors import ArgumentError, MrcdistWarning
+from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.pixels import Mode0
 from mrcdist.interop.navigator_images import load_images
 from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
 from mrcdist.options import ReadOptions
 from mrcdist.planner import make_plan
-from mrcdist.printable import printable
 from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
 from mrcdist.read_plan import Plan, remember_origin
-from mrcdist.warning_notes import Notes
+from mrcdist.warning_notes import Notes, warn
 from mrcdist.write_api import file_writer, plan_write, write_mrc
 
 __all__ = [
@@ -161,7 +159,7 @@ def read_mrc(
     found = find_images(plan.directory, plan.sidecar, virtual_images, external_images)
     notes = Notes()
     images = load_images(plan, found, notes, lazy=lazy)
-    _warn(plan, notes)
+    warn(plan.location.shown, notes)
     data = _data(plan, lazy=lazy, distributed=distributed, mmap_mode=mmap_mode)
     if isinstance(data, np.ndarray):
         remember_origin(data, plan)
@@ -269,7 +267,7 @@ def plan_mrc(
     )
     notes = Notes()
     plan = make_plan(find_files(url, storage_options, notes), options, notes)
-    _warn(plan, plan.notes)
+    warn(plan.location.shown, plan.notes)
     return plan
 
 
@@ -332,46 +330,19 @@ def _mappable(plan: Plan, mode: MmapMode) -> bool:
 
 
 def _check_mode(mode: str | None, *, lazy: bool, distributed: bool) -> None:
-    remedy = 'use None, "r" or "c"; "r+" (read-write) requires lazy=False and distributed=False'
+    problem = f'mmap_mode="{mode}"'
     if mode == "w+":
-        raise ArgumentError(
-            'mmap_mode="w+"',
-            code="mmap-mode-invalid",
-            argument="mmap_mode",
-            cause="it would erase the file",
-            remedy=remedy,
-        )
-    if mode not in (None, "r", "c", "r+"):
-        raise ArgumentError(
-            f"mmap_mode={mode!r}",
-            code="mmap-mode-invalid",
-            argument="mmap_mode",
-            cause="unknown mode",
-            remedy=remedy,
-        )
-    if mode == "r+" and (lazy or distributed):
-        raise ArgumentError(
-            'mmap_mode="r+" with a lazy array',
-            code="mmap-mode-invalid",
-            argument="mmap_mode",
-            cause="tasks never write to the file",
-            remedy=remedy,
-        )
-
-
-def _warn(plan: Plan, notes: Iterable[str]) -> None:
-    for note in notes:
-        warnings.warn(
-            f"{plan.location.shown}: {printable(note)}", MrcdistWarning, stacklevel=_outside()
-        )
-
-
-def _outside() -> int:
-    """Return the stack level of the first caller outside mrcdist, for warnings."""
-    import sys
-
-    level = 2
-    frame: Any = sys._getframe(2)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("mrcdist."):
-        frame, level = frame.f_back, level + 1
-    return level
+        cause = "it would erase the file"
+    elif mode not in (None, "r", "c", "r+"):
+        problem, cause = f"mmap_mode={mode!r}", "unknown mode"
+    elif mode == "r+" and (lazy or distributed):
+        problem, cause = f"{problem} with a lazy array", "tasks never write to the file"
+    else:
+        return
+    raise ArgumentError(
+        problem,
+        code="mmap-mode-invalid",
+        argument="mmap_mode",
+        cause=cause,
+        remedy='use None, "r" or "c"; "r+" (read-write) requires lazy=False and distributed=False',
+    )

@@ -37,6 +37,7 @@ from mrcdist.plan.selected_box import Box, cropped, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
+from mrcdist.warning_notes import warn
 from mrcdist.write.errors import check_place
 from mrcdist.write.estimate import WriteReport
 from mrcdist.write.mrcz import choose_compressor
@@ -139,8 +140,7 @@ def convert(
         verify=verify,
         storage_options=storage_options,
     )
-    for note in conversion.notes:
-        warnings.warn(f"{conversion.location.shown}: {note}", MrcdistWarning, stacklevel=2)
+    warn(conversion.location.shown, conversion.notes)
     return conversion.run()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -34,10 +33,11 @@ from mrcdist.compute.quantities import (
 from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.compute.submit import compute_in_threads, compute_parts
 from mrcdist.dask_array import source_of
-from mrcdist.errors import ArgumentError, MrcdistWarning
+from mrcdist.errors import ArgumentError
 from mrcdist.plan.chunks import Chunks
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, chunks_of_selected, select_frames
+from mrcdist.warning_notes import warn
 from mrcdist.write.contents import contents_of
 
 __all__ = [
@@ -147,13 +147,8 @@ def reduce_frames(
     shown = {"label": "reducing frames", "patience": 2.0 if progress else math.inf}
     with _kept(the_pass, resume) as (values, there):
         done = the_pass.run(lambda: nullcontext(compute), values, there, **shown)
-    for name, result in done.results.items():
-        for note in result.notes:
-            warnings.warn(
-                f"{source.parts[0].file.location.shown}: {name}: {note}",
-                MrcdistWarning,
-                stacklevel=2,
-            )
+    notes = [f"{name}: {note}" for name, result in done.results.items() for note in result.notes]
+    warn(source.parts[0].file.location.shown, notes)
     return done.results
 
 

@@ -1,11 +1,17 @@
-"""Notes: what is unusual but unambiguous about a dataset; `mrcdist.api` makes warnings of them."""
+"""Notes: what is unusual but unambiguous about a dataset; public functions `warn` of them."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from types import FrameType
 
-__all__ = ["Note", "Notes"]
+from mrcdist.errors import MrcdistWarning
+from mrcdist.printable import printable
+
+__all__ = ["Note", "Notes", "warn"]
 
 
 class Note(str):
@@ -31,7 +37,7 @@ class Note(str):
 
 
 class Notes:
-    """Collector of notes; `mrcdist.api` turns them into warnings.
+    """Collector of notes.
 
     Whoever plans a dataset passes one collector down to all that may find something unusual.
     Iterating gives the sentences in the order in which they were added. What is said of several
@@ -87,3 +93,20 @@ class Notes:
                 yield from found._all()
             else:
                 yield self, found
+
+
+def warn(shown: str, notes: Iterable[str]) -> None:
+    """Make warnings of notes, at the line outside mrcdist that called it.
+
+    Parameters
+    ----------
+    shown : str
+        What they are about: the redacted URL.
+    notes : iterable of str
+    """
+    frame: FrameType | None = sys._getframe()
+    level = 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("mrcdist."):
+        frame, level = frame.f_back, level + 1
+    for note in notes:
+        warnings.warn(f"{shown}: {printable(note)}", MrcdistWarning, stacklevel=level)

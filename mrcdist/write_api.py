@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from dask.delayed import Delayed
 
-from mrcdist.errors import ArgumentError, MrcdistWarning
+from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.storage.location import Location
+from mrcdist.warning_notes import warn
 from mrcdist.write.contents import contents_of
 from mrcdist.write.estimate import WriteReport
 from mrcdist.write.plan import ImageKind, WritePlan
@@ -141,8 +141,7 @@ def write_mrc(
         compressor=compressor,
         storage_options=storage_options,
     )
-    for note in plan.notes:
-        warnings.warn(f"{plan.location.shown}: {note}", MrcdistWarning, stacklevel=2)
+    warn(plan.location.shown, plan.notes)
     return plan.write() if compute else plan.delayed()
 
 

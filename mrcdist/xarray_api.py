@@ -6,7 +6,6 @@ xarray finds it by its entry point, and imports it when it is needed; nothing el
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
@@ -17,7 +16,6 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
 
 from mrcdist.api import plan_mrc
-from mrcdist.errors import MrcdistWarning
 from mrcdist.interop.labelled_array import MOVIE, LabelledArray, axis_positions, plan_images
 from mrcdist.interop.rosettasciio import (
     flat_attributes,
@@ -25,9 +23,8 @@ from mrcdist.interop.rosettasciio import (
     original_metadata_dict,
 )
 from mrcdist.options import ReadOptions
-from mrcdist.printable import printable
 from mrcdist.read_plan import Plan
-from mrcdist.warning_notes import Notes
+from mrcdist.warning_notes import Notes, warn
 
 __all__ = ["MrcBackend"]
 
@@ -95,8 +92,7 @@ class MrcBackend(BackendEntrypoint):  # type: ignore[misc]
         plan = plan_mrc(filename_or_obj, **options)
         notes = Notes()
         plans = {MOVIE: plan, **plan_images(plan, notes)}
-        for note in notes:
-            warnings.warn(f"{plan.location.shown}: {printable(note)}", MrcdistWarning, stacklevel=2)
+        warn(plan.location.shown, notes)
         groups = {"/": xr.Dataset()}
         for name, own in plans.items():
             groups[f"/{name}"] = _dataset(own, drop_variables)

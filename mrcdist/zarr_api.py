@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import json
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,14 +15,13 @@ from fsspec.implementations.reference import LazyReferenceMapper
 
 from mrcdist.api import plan_mrc
 from mrcdist.discover.files import Filename
-from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistWarning
+from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
 from mrcdist.interop.labelled_array import MOVIE, LabelledArray, plan_images
 from mrcdist.interop.references import VARIABLE, find_references
-from mrcdist.printable import printable
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
-from mrcdist.warning_notes import Notes
+from mrcdist.warning_notes import Notes, warn
 
 if TYPE_CHECKING:
     from mrcdist.interop.zarr_store import MrcStore
@@ -89,8 +87,7 @@ def zarr_store(
         return store({"": LabelledArray.of(plan)})
     notes = Notes()
     images = plan_images(plan, notes)
-    for note in notes:
-        warnings.warn(f"{plan.location.shown}: {printable(note)}", MrcdistWarning, stacklevel=2)
+    warn(plan.location.shown, notes)
     return store({name: LabelledArray.of(p) for name, p in {MOVIE: plan, **images}.items()})
 
 

@@ -73,53 +73,36 @@ def plan_chunks(
     if isinstance(chunks, str):
         limit = parse_size(chunks)
         if limit is None:
-            raise ArgumentError(
-                f"chunks={chunks!r}",
-                code="chunks-invalid",
-                argument="chunks",
-                cause="not a valid size in bytes",
-                remedy=_REMEDY,
-            )
+            raise _invalid(f"chunks={chunks!r}", "not a valid size in bytes")
         if limit <= 0:
-            raise ArgumentError(
-                f"chunks={chunks!r}",
-                code="chunks-invalid",
-                argument="chunks",
-                cause="a chunk must have at least one byte",
-                remedy=_REMEDY,
-            )
+            raise _invalid(f"chunks={chunks!r}", "a chunk must have at least one byte")
         return frame_chunks(layout, limit, cut_frames=cut_frames)
     by_axis = _dict_by_axis(chunks, layout)
     lengths = by_axis if isinstance(by_axis, tuple | list) else [by_axis] * len(layout.shape)
     for axis, (size, length) in enumerate(zip(layout.shape, lengths, strict=False)):
         if isinstance(length, int) and length > 0:
             _check_count(axis, size, length)
+    given = f"chunks={chunks!r} for an array of shape {layout.shape}"
     try:
         resolved: Chunks = normalize_chunks(
             by_axis, layout.shape, limit=default, dtype=layout.dtype
         )
     except (ValueError, TypeError, NotImplementedError, ZeroDivisionError) as error:
         empty = isinstance(error, ZeroDivisionError)
-        raise ArgumentError(
-            f"chunks={chunks!r} for an array of shape {layout.shape}",
-            code="chunks-invalid",
-            argument="chunks",
-            cause="a chunk length is 0" if empty else str(error),
-            remedy=_REMEDY,
-        ) from error
+        raise _invalid(given, "a chunk length is 0" if empty else str(error)) from error
     if any(length < 0 for axis in resolved for length in axis) or any(
         length == 0 < size
         for axis, size in zip(resolved, layout.shape, strict=True)
         for length in axis
     ):
-        raise ArgumentError(
-            f"chunks={chunks!r} for an array of shape {layout.shape}",
-            code="chunks-invalid",
-            argument="chunks",
-            cause="a chunk length is 0 or negative",
-            remedy=_REMEDY,
-        )
+        raise _invalid(given, "a chunk length is 0 or negative")
     return resolved
+
+
+def _invalid(problem: str, cause: str, remedy: str = _REMEDY) -> ArgumentError:
+    return ArgumentError(
+        problem, code="chunks-invalid", argument="chunks", cause=cause, remedy=remedy
+    )
 
 
 def frame_chunks(layout: Layout, limit: int, *, cut_frames: bool = True) -> Chunks:
@@ -176,12 +159,10 @@ def _dict_by_axis(chunks: Any, layout: Layout) -> Any:
     n_axes = len(layout.shape)
     bad = [axis for axis in chunks if not isinstance(axis, int) or not -n_axes <= axis < n_axes]
     if bad:
-        raise ArgumentError(
+        raise _invalid(
             f"chunks={chunks!r}: no axis {bad[0]!r} in an array of {n_axes} axes",
-            code="chunks-invalid",
-            argument="chunks",
-            cause="the keys of a dict are axis numbers",
-            remedy=f"use keys from {-n_axes} to {n_axes - 1}",
+            "the keys of a dict are axis numbers",
+            f"use keys from {-n_axes} to {n_axes - 1}",
         )
     by_axis = {axis % n_axes: length for axis, length in chunks.items()}
     return tuple(by_axis.get(axis, -1) for axis in range(n_axes))

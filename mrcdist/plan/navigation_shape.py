@@ -62,40 +62,32 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
         The shape is invalid or does not match the number of frames.
     """
     given = f"navigation_shape={navigation_shape!r}"
+
+    def invalid(cause: str) -> ArgumentError:
+        return ArgumentError(
+            given,
+            code="navigation-shape-invalid",
+            argument="navigation_shape",
+            cause=cause,
+            remedy=SHAPE_REMEDY,
+        )
+
     try:
         sizes = [int(size) for size in navigation_shape]
         whole = all(size == wished for size, wished in zip(sizes, navigation_shape, strict=True))
     except (TypeError, ValueError, OverflowError):
         sizes, whole = [], False
     if not sizes or not whole or isinstance(navigation_shape, str):
-        raise ArgumentError(
-            given,
-            code="navigation-shape-invalid",
-            argument="navigation_shape",
-            cause="it must be a tuple or list of integers",
-            remedy=SHAPE_REMEDY,
-        )
+        raise invalid("it must be a tuple or list of integers")
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-        raise ArgumentError(
-            given,
-            code="navigation-shape-invalid",
-            argument="navigation_shape",
-            cause="lengths must be positive, except for at most one -1",
-            remedy=SHAPE_REMEDY,
-        )
+        raise invalid("lengths must be positive, except for at most one -1")
     if -1 in sizes:
         rest = -math.prod(sizes)
         count = frames.announced
         if count % rest and frames.allowed:
             count = frames.present
         if count % rest:
-            raise ArgumentError(
-                given,
-                code="navigation-shape-invalid",
-                argument="navigation_shape",
-                cause=f"{frames.announced} frames are not divisible by {rest}",
-                remedy=SHAPE_REMEDY,
-            )
+            raise invalid(f"{frames.announced} frames are not divisible by {rest}")
         sizes[sizes.index(-1)] = count // rest
     frames.require_shape(math.prod(sizes), given)
     return tuple(size for size in reversed(sizes) if size != 1) or (1,)

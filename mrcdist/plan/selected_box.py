@@ -22,38 +22,30 @@ def selected_box(select: str | Sequence[slice], shape: tuple[int, ...]) -> Box:
     """
     given = _parsed(select) if isinstance(select, str) else tuple(select)
     if len(given) > len(shape):
-        raise ArgumentError(
+        raise _invalid(
             f"select: {len(given)} ranges for an array of {len(shape)} axes",
-            code="select-invalid",
-            argument="select",
-            cause=f"the array has the shape {shape}",
-            remedy="give at most one range an axis",
+            f"the array has the shape {shape}",
+            "give at most one range an axis",
         )
     if not all(isinstance(part, slice) for part in given):
-        raise ArgumentError(
+        raise _invalid(
             f"select={select!r}",
-            code="select-invalid",
-            argument="select",
-            cause="it has one slice an axis",
-            remedy="pass slice(3, 4) for a position, so that the axis stays",
+            "it has one slice an axis",
+            "pass slice(3, 4) for a position, so that the axis stays",
         )
     index = (*given, *(slice(None),) * (len(shape) - len(given)))
     if any(part.step not in (None, 1) for part in index):
-        raise ArgumentError(
+        raise _invalid(
             "select has steps",
-            code="select-invalid",
-            argument="select",
-            cause="what is written is one box of the array",
-            remedy="give ranges without a step",
+            "what is written is one box of the array",
+            "give ranges without a step",
         )
     whole = tuple(slice(*part.indices(size)[:2]) for part, size in zip(index, shape, strict=True))
     if any(part.stop <= part.start for part in whole):
-        raise ArgumentError(
+        raise _invalid(
             f"select leaves nothing of an array of the shape {shape}",
-            code="select-invalid",
-            argument="select",
-            cause="a range is empty",
-            remedy="give ranges with at least one position",
+            "a range is empty",
+            "give ranges with at least one position",
         )
     return whole
 
@@ -62,13 +54,10 @@ def _parsed(text: str) -> Box:
     try:
         return tuple(_range(part) for part in text.split(","))
     except ValueError:
-        raise ArgumentError(
+        raise _invalid(
             f"select={text}",
-            code="select-invalid",
-            argument="select",
-            cause="it has one range an axis, slowest first: start:stop, either of which may be "
-            "left out",
-            remedy="pass something like 0:10,:,64:192,64:192",
+            "it has one range an axis, slowest first: start:stop, either of which may be left out",
+            "pass something like 0:10,:,64:192,64:192",
         ) from None
 
 
@@ -77,6 +66,12 @@ def _range(part: str) -> slice:
     if not colon:
         raise ValueError(part)
     return slice(int(start) if start else None, int(stop) if stop else None)
+
+
+def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
+    return ArgumentError(
+        problem, code="select-invalid", argument="select", cause=cause, remedy=remedy
+    )
 
 
 def cropped(axis: Axis, part: slice) -> Axis:

@@ -147,11 +147,10 @@ def write_acquisition(
     _check_pixels(dtype, byteorder)
     _check_scan(scan, custom_points, (repeats, point_repeats), roi, scan_shape)
     if parts < 1 or (announced is not None and parts > 1):
-        raise ArgumentError(
+        raise _invalid(
             f"parts={parts} with announced={announced}",
-            code="demo-invalid",
-            cause="only for a single movie can the header announce a different number of frames",
-            remedy="use parts=1, or omit announced",
+            "only for a single movie can the header announce a different number of frames",
+            "use parts=1, or omit announced",
         )
     shape = (repeats, *(roi or scan_shape), point_repeats)
     planned = math.prod(shape) if custom_points is None else len(custom_points)
@@ -243,11 +242,10 @@ def _write_images(
 
 def _check_pixels(dtype: str, byteorder: str) -> None:
     if dtype not in MODES or byteorder not in ("<", ">"):
-        raise ArgumentError(
+        raise _invalid(
             f"dtype={dtype!r}, byteorder={byteorder!r}",
-            code="demo-invalid",
-            cause="MRC has no mode or no stamp for it",
-            remedy=f"use one of {', '.join(MODES)}, and '<' or '>'",
+            "MRC has no mode or no stamp for it",
+            f"use one of {', '.join(MODES)}, and '<' or '>'",
         )
 
 
@@ -259,23 +257,22 @@ def _check_scan(
     scan_shape: tuple[int, int],
 ) -> None:
     if (not scan or custom_points is not None) and (repeats != (1, 1) or roi is not None):
-        raise ArgumentError(
+        raise _invalid(
             f"repeats={repeats[0]}, point_repeats={repeats[1]}, roi={roi} without a raster scan",
-            code="demo-invalid",
-            cause="they describe a raster; a list of points already contains all repeats",
-            remedy="omit them, or omit custom_points and scan=False",
+            "they describe a raster; a list of points already contains all repeats",
+            "omit them, or omit custom_points and scan=False",
         )
     if not scan and custom_points is not None:
-        raise ArgumentError(
-            "custom_points with scan=False",
-            code="demo-invalid",
-            cause="points describe a scan",
-            remedy="omit one of them",
+        raise _invalid(
+            "custom_points with scan=False", "points describe a scan", "omit one of them"
         )
     if roi is not None and (roi[0] > scan_shape[0] or roi[1] > scan_shape[1]):
-        raise ArgumentError(
+        raise _invalid(
             f"roi={roi} is larger than scan_shape={scan_shape}",
-            code="demo-invalid",
-            cause="the region must lie inside the scan",
-            remedy="use a smaller roi or a larger scan_shape",
+            "the region must lie inside the scan",
+            "use a smaller roi or a larger scan_shape",
         )
+
+
+def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
+    return ArgumentError(problem, code="demo-invalid", cause=cause, remedy=remedy)
