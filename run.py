@@ -17,21 +17,29 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, NamedTuple, TypeAlias
 
 OLDEST = (3, 11)
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 ZARR3 = HERE / ".venv-zarr3"
 LOWEST = HERE / ".venv-lowest"
+CACHES = HERE / "build" / "pytest"
+
+# Their names, and the module or script that each runs with its arguments.
+Checks: TypeAlias = Mapping[str, Sequence[str]]
 
 _TWO_AT_A_TIME = ("pytest", "--numprocesses=2", "--dist=worksteal")
 _QUICK = (
@@ -39,11 +47,11 @@ _QUICK = (
     *("--hypothesis-profile=quick", "tests/unit"),
 )
 # Tests that mostly wait for a Slurm of their own, and so run beside others; one Slurm at a time.
-_BESIDE = (
+_SLURM = (
     "tests/integration/test_slurm.py",
     "tests/integration/test_notebooks_on_slurm.py",
 )
-# Tests that count on times.
+# Tests that count on times: beside them runs only what gives way.
 _ALONE = (
     "tests/integration/test_faults.py",
     "tests/integration/test_isolated_hosts.py",
@@ -52,8 +60,8 @@ _ALONE = (
 _BY_FILE = (
     "tests/integration/test_deploy_commands.py",
     "tests/integration/test_memory.py",
-    "tests/benchmarks",
 )
+_BENCHMARKS = "tests/benchmarks"
 # The slowest tests first: short ones at the end keep both processes busy.
 _SLOWEST = ("tests/docs", "tests/integration")
 _ZARR3 = "tests/zarr3"
@@ -101,71 +109,138 @@ def main(arguments: list[str]) -> int:
 
 def check_all() -> int:
     """Run every check, even after failures, and list the failures at the end."""
-    checks = {
+    first = {
         "ruff check": ("ruff", "check", "."),
         "ruff format": ("ruff", "format", "--check", "."),
         "mypy": ("mypy",),
-        "mypy, Windows": ("mypy", "--platform", "win32", "mrcdist"),
-        "mypy, macOS": ("mypy", "--platform", "darwin", "mrcdist"),
+    }
+    most = {
         "pytest, two at a time": (
             *_TWO_AT_A_TIME,
             *_SLOWEST,
             "tests",
             "--hypothesis-profile=quick",
             "--durations=50",
-            *(f"--ignore={path}" for path in (*_ALONE, *_BESIDE, *_BY_FILE, _ZARR3)),
+            *(f"--ignore={path}" for path in (*_ALONE, *_SLURM, *_BY_FILE, _BENCHMARKS, _ZARR3)),
         ),
+    }
+    beside_most = {"pytest of Slurm": ("pytest", "--durations=15", *_SLURM)}
+    careful = {
         "pytest, two files at a time": (
             *("pytest", "--numprocesses=2", "--dist=loadfile", "--durations=25"),
             *_BY_FILE,
         ),
         "pytest, one at a time": ("pytest", "--durations=15", *_ALONE),
-        "package": (_PACKAGE,),
-        "pytest with zarr 3": ("pytest", _ZARR3, "--hypothesis-profile=quick"),
     }
-    install_group("test-zarr3", ZARR3)
-    failed = []
-    with started("pytest", "--durations=15", *_BESIDE) as slurm_tests:
-        for name, words in checks.items():
-            if name == "pytest, two files at a time":
-                # These measure memory, the next ones count on times: nothing runs beside them.
-                print("\n== pytest of Slurm, which ran beside the others", flush=True)
-                failed += ["pytest of Slurm"] if slurm_tests() else []
-            print(f"\n== {name}", flush=True)
-            how = () if words[0].endswith(".py") else ("-m",)
-            if run(*how, *words, cwd=HERE, venv=ZARR3 if _ZARR3 in words else VENV):
-                failed.append(name)
-    print("\n" + (f"failed: {', '.join(failed)}" if failed else "all checks passed"))
+    # These leave a part of two cores idle: time for what neither counts on times nor measures.
+    giving_way = {
+        "mypy, Windows": ("mypy", "--platform", "win32", "mrcdist"),
+        "mypy, macOS": ("mypy", "--platform", "darwin", "mrcdist"),
+        "package": (_PACKAGE,),
+        "pytest of benchmarks": ("pytest", "--durations=5", _BENCHMARKS),
+        "pytest with zarr 3": ("run.py", "test", _ZARR3, "--hypothesis-profile=quick"),
+    }
+    return check_in_rounds(((first, {}, 0), (most, beside_most, 0), (careful, giving_way, 5)))
+
+
+def check_in_rounds(rounds: Iterable[tuple[Checks, Checks, int]]) -> int:
+    """Run checks round by round; beside each round run others, with the niceness that it says."""
+    shutil.rmtree(CACHES, ignore_errors=True)
+    done = []
+    for checks, others, niceness in rounds:
+        with started(others, niceness) as finish:
+            done += [check(name, words) for name, words in checks.items()]
+            done += finish()
+    print("\n" + "\n".join(f"{each.seconds:6.0f} s  {each.name}" for each in done))
+    failed = [each for each in done if each.status]
+    for each in failed:
+        print(f"\nfailed: {each.name}", *failing_tests(each.name), sep="\n  ")
+    print("" if failed else "\nall checks passed", flush=True)
     return 1 if failed else 0
 
 
-@contextmanager
-def started(*words: str) -> Iterator[Callable[[], int]]:
-    """Run a module beside other checks; the function waits, prints its output, gives its status."""
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            [str(python_of(VENV)), "-m", *words], cwd=HERE, stdout=output, stderr=subprocess.STDOUT
-        )
+class Done(NamedTuple):
+    """How a check ended."""
 
-        def finish() -> int:
-            status = process.wait()
+    name: str
+    status: int
+    seconds: float
+
+
+def check(name: str, words: Sequence[str]) -> Done:
+    """Run a check, a module or a script, after its name."""
+    print(f"\n== {name}", flush=True)
+    begin = time.monotonic()
+    status = run(*command_of(name, words), cwd=HERE)
+    return Done(name, status, time.monotonic() - begin)
+
+
+def command_of(name: str, words: Sequence[str]) -> list[str]:
+    """Return the arguments of Python that run a check; pytest notes which of its tests fail."""
+    how = [] if words[0].endswith(".py") else ["-m"]
+    noting = ["-o", f"cache_dir={cache_of(name)}"] if "pytest" in name else []
+    return [*how, *words, *noting]
+
+
+def cache_of(name: str) -> Path:
+    """Return the folder of a check's pytest alone: they run beside each other."""
+    return CACHES / name.replace(" ", "-").replace(",", "")
+
+
+def failing_tests(name: str) -> list[str]:
+    """Return the tests of a check that failed, as its pytest noted them."""
+    try:
+        noted = (cache_of(name) / "v" / "cache" / "lastfailed").read_text(encoding="utf-8")
+    except OSError:  # no pytest, or one that came to no end
+        return []
+    return sorted(json.loads(noted))
+
+
+@contextmanager
+def started(checks: Checks, niceness: int) -> Iterator[Callable[[], list[Done]]]:
+    """Run checks one after the other beside others; the function waits and prints their output."""
+    nice = ("nice", "-n", str(niceness)) if niceness and shutil.which("nice") else ()
+    running: list[subprocess.Popen[bytes]] = []
+    done: list[Done] = []
+    given_up = threading.Event()
+
+    def work(output: IO[bytes]) -> None:
+        for name, words in checks.items():
+            if given_up.is_set():
+                return
+            output.write(f"\n== {name}, which ran beside others\n".encode())
+            output.flush()
+            begin = time.monotonic()
+            command = [*nice, str(python_of(VENV)), *command_of(name, words)]
+            process = subprocess.Popen(command, cwd=HERE, stdout=output, stderr=subprocess.STDOUT)
+            running[:] = [process]
+            done.append(Done(name, process.wait(), time.monotonic() - begin))
+
+    with tempfile.TemporaryFile() as output:
+        thread = threading.Thread(target=work, args=(output,))
+        thread.start()
+
+        def finish() -> list[Done]:
+            thread.join()
             output.seek(0)
             print(output.read().decode("utf-8", "replace"), flush=True)
-            return status
+            return done
 
         try:
             yield finish
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)  # its fixtures stop what they started
-                process.wait()
+            given_up.set()
+            for process in running:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGINT)  # its fixtures stop what they started
+            thread.join()
 
 
 def announcement() -> str:
     """Say how long all tests take and which servers they found, before anything else happens."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     found = {name: bool(shutil.which(program, path=path)) for name, program in _SERVERS.items()}
-    text = "all tests: half an hour or more on two cores (--quick: a minute); found: "
+    text = "all tests: about 25 minutes on two cores (--quick: a minute); found: "
     text += ", ".join(name for name in found if found[name]) or "no servers"
     absent = ", ".join(name for name in found if not found[name])
     return text + (f"; not found, their tests are skipped: {absent}" if absent else "")

@@ -39,6 +39,16 @@ def pytest_configure(config: pytest.Config) -> None:
         faulthandler.register(signal.SIGUSR1, all_threads=True)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a worker of xdist end in peace.
+
+    After five seconds execnet interrupts it, and finalizers that run then complain of it.
+    """
+    if hasattr(session.config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _nobodys_credentials() -> Iterator[None]:
     """Keep the S3 settings of whoever runs the tests out of them."""
