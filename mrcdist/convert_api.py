@@ -33,7 +33,7 @@ from mrcdist.interop.zarr_destination import ZarrDestination, zarr_version
 from mrcdist.interop.zarr_layouts import Content, Hierarchy, Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
 from mrcdist.plan.chunks import block_boxes
-from mrcdist.plan.selected_box import Box, cropped, selected_box
+from mrcdist.plan.selected_box import Box, cropped, numbers_in, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
@@ -337,8 +337,8 @@ def _verify_mrc(location: Location, source: Selected, array: da.Array) -> None:
 def _verify_block(
     new: MrcSource, source: Selected, box: Box, navigation: tuple[int, ...], shown: str
 ) -> None:
-    numbers = np.arange(math.prod(navigation)).reshape(navigation)[box[:-2]]
-    if differs(new.select(numbers)[(..., *box[-2:])], source.read(box)):
+    frames = new.select(numbers_in(box[:-2], navigation))
+    if differs(frames[(..., *box[-2:])], source.read(box)):
         raise unlike(shown, box)
 
 
@@ -363,6 +363,5 @@ def _require_other(plan: Plan, destination: Location) -> None:
 def _sections(plan: Plan, index: Box) -> list[int]:
     """The numbers of the selected sections, along the whole array."""
     navigation = plan.layout.navigation_shape
-    numbers = np.arange(math.prod(navigation)).reshape(navigation)
-    selected: list[int] = numbers[index[: len(navigation)]].ravel().tolist()
-    return selected
+    sections: list[int] = numbers_in(index[: len(navigation)], navigation).ravel().tolist()
+    return sections

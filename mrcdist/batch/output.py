@@ -22,6 +22,7 @@ from mrcdist.compute.results import Result
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
 from mrcdist.interop.rosettasciio import axes_dicts
+from mrcdist.interop.zarr_metadata import axes_attribute
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import in_angstrom
@@ -250,20 +251,13 @@ def _write_zarr(path: Path, result: Result, origin: str) -> list[str]:
     array.attrs.update(
         {
             "title": result.title,
-            "axes": [_plain(axis) for axis in axes_dicts(result.axes)],
+            "axes": axes_attribute(result.axes),
             "names": list(result.names),
             "units": list(result.units),
             "source": origin,
         }
     )
     return []
-
-
-def _plain(axis: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: value.tolist() if isinstance(value, np.ndarray) else value
-        for key, value in axis.items()
-    }
 
 
 def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
+
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
-__all__ = ["Box", "cropped", "selected_box"]
+__all__ = ["Box", "cropped", "numbers_in", "selected_box"]
 
 Box = tuple[slice, ...]
 
@@ -72,6 +75,12 @@ def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
     return ArgumentError(
         problem, code="select-invalid", argument="select", cause=cause, remedy=remedy
     )
+
+
+def numbers_in(box: Box, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Return the numbers of the positions in a box of an array, counted in C order."""
+    along = np.ix_(*(np.arange(part.start, part.stop) for part in box))
+    return np.asarray(np.ravel_multi_index(along, shape), np.int64)
 
 
 def cropped(axis: Axis, part: slice) -> Axis:
