@@ -257,7 +257,7 @@ def _run(
             overwrite=options.pop("overwrite"),
         )
         cluster = ClusterOptions(**options)
-        plan, _ = plan_from_options(**file)
+        plan = plan_from_options(**file)
         summary = run(plan, job, cluster, sys.stderr)
     print_notes(summary.notes)
     if as_json:

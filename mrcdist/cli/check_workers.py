@@ -76,12 +76,12 @@ def check_workers(
         scheduler, scheduler_file, jobqueue, workers, threads, memory_limit
     )
     with stopping(ctx):
-        plan, notes = plan_from_options(url=url, chunks=chunks, **options)
+        plan = plan_from_options(url=url, chunks=chunks, **options)
         with connect(
             cluster_options, say=say, min_workers=min_workers, wait_for_jobs=True
         ) as cluster:
             report = check(cluster.client, plan, patience=timeout)
-    print_notes(notes)
+    print_notes(plan.notes)
     if as_json:
         print_json(report.as_dict())
     else:

@@ -100,7 +100,7 @@ def convert(
         click.echo(text, err=True)
 
     with stopping(ctx, "--resume continues" if resume else ""):
-        plan, _ = plan_from_options(**file)
+        plan = plan_from_options(**file)
         conversion = plan_conversion(
             plan,
             destination,

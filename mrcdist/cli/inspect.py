@@ -43,7 +43,7 @@ def info(as_json: bool, **options: Any) -> None:
     Example:
       mrcdist info s3://bucket/20241021_00405_movie.mrc
     """
-    plan, notes = plan_from_options(**options)
+    plan = plan_from_options(**options)
     metadata = metadata_dict(
         plan.location.name, plan.sidecar, plan.extended, plan.header, plan.tilts
     )
@@ -60,7 +60,7 @@ def info(as_json: bool, **options: Any) -> None:
                     plan.header, plan.sidecar, plan.extended, plan.tilts
                 ),
                 "images": {image.name: image.location.shown for image in images},
-                "notes": notes,
+                "notes": list(plan.notes),
             }
         )
         return
@@ -82,7 +82,7 @@ def info(as_json: bool, **options: Any) -> None:
         say(f"  label    {printable(label)}")
     if plan.question:
         say(f"  note     {plan.question}")
-    print_notes(notes)
+    print_notes(plan.notes)
 
 
 @click.command(short_help="Estimate what reading the file will cost.")
@@ -102,10 +102,10 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
     Example:
       mrcdist explain s3://bucket/20241021_00405_movie.mrc --chunks 32,256,-1,-1
     """
-    plan, notes = plan_from_options(chunks=chunks, **options)
+    plan = plan_from_options(chunks=chunks, **options)
     cost = plan.explain(threads=threads)
     if as_json:
-        print_json({**cost.as_dict(), "notes": notes})
+        print_json({**cost.as_dict(), "notes": list(plan.file_notes)})
         return
     say(str(cost))
     print_notes(plan.file_notes)

@@ -244,9 +244,8 @@ def file_options(command: Command) -> Command:
     return command
 
 
-def plan_from_options(**options: Any) -> tuple[Plan, list[str]]:
-    """Return the plan and its warnings as a list."""
+def plan_from_options(**options: Any) -> Plan:
+    """Return the plan; commands print its notes themselves."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
-        plan = plan_mrc(**options)
-    return plan, list(plan.notes)
+        return plan_mrc(**options)

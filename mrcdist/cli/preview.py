@@ -78,7 +78,7 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
       mrcdist preview tilts.mrc -o look.png --tilt-file tilts.rawtlt
     """
     require_matplotlib()
-    plan, notes = plan_from_options(**options)
+    plan = plan_from_options(**options)
     for part in plan.source.parts:
         require_other(output, part.file, option="output")
     planned = plan_preview(plan, budget=budget, view=view)
@@ -105,7 +105,7 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
                 "announced": {"bytes": planned.cost.nbytes, "requests": planned.cost.requests},
                 "read": {"bytes": read.nbytes, "requests": read.requests},
                 "output": str(output),
-                "notes": [*notes, *planned.notes],
+                "notes": [*plan.notes, *planned.notes],
             }
         )
         return
@@ -115,4 +115,4 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
     say(f"  written  {printable(str(output))}")
     if read != planned.cost:  # retries count once: something else read in this process, or a defect
         say("  warning: the read differed from the estimate")
-    print_notes([*notes, *planned.notes])
+    print_notes([*plan.notes, *planned.notes])

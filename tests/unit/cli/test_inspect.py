@@ -173,9 +173,10 @@ class TestExplain:
 
     def test_too_many_chunks_are_warned_of_once(self, tmp_path):
         path = write_mrc(tmp_path / "many.mrc", counting((50_001, 1, 1), "int8"))
-        result = run("explain", path, "--chunks", "1,-1,-1")
-        assert result.exit_code == 0
-        assert (result.stdout + result.stderr).count("50,001 chunks are more than") == 1
+        for flag in ([], ["--json"]):
+            result = run("explain", path, "--chunks", "1,-1,-1", *flag)
+            assert result.exit_code == 0
+            assert (result.stdout + result.stderr).count("50,001 chunks are more than") == 1
 
 
 class TestErrors:
