@@ -363,7 +363,7 @@ class TestAnglesThatWereConvertedTwice:
     @pytest.mark.parametrize("order", ["<", ">"])
     @pytest.mark.parametrize(("layout", "size"), [("FEI1", 768), ("FEI2", 888)])
     @pytest.mark.parametrize("invalid", [(), ("version",)])
-    def test_are_degrees_again(self, order, layout, size, invalid):
+    def test_angles_converted_twice_are_degrees_again(self, order, layout, size, invalid):
         records = [
             fei_record(
                 size,

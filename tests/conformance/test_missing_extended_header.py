@@ -152,26 +152,30 @@ def errors_of(path):
 
 @pytest.mark.parametrize("kind", KNOWN, ids=lambda kind: kind.__name__)
 class TestCutShortByItsLength:
-    def test_is_an_error_with_the_remedy(self, tmp_path, kind):
+    def test_a_dropped_header_that_cuts_a_file_short_is_an_error_with_the_remedy(
+        self, tmp_path, kind
+    ):
         path = write(tmp_path, cut_short(kind)[0])
         with pytest.raises(TruncatedFileError) as caught:
             mrcdist.read_mrc(path)
         assert "allow_truncated=True" in caught.value.remedy
         assert "NSYMBT = 0" in caught.value.remedy
 
-    def test_loads_the_whole_frames_when_asked(self, tmp_path, kind):
+    def test_the_whole_frames_of_a_file_cut_short_are_read_when_allowed(self, tmp_path, kind):
         raw, frames = cut_short(kind)
         found = read(write(tmp_path, raw), "is truncated", allow_truncated=True)
         np.testing.assert_array_equal(found, frames)
 
     @pytest.mark.parametrize("allow_truncated", [False, True])
-    def test_is_no_mrc_file_without_the_word_map(self, tmp_path, kind, allow_truncated):
+    def test_a_file_cut_short_without_the_word_map_is_no_mrc_file(
+        self, tmp_path, kind, allow_truncated
+    ):
         path = write(tmp_path, cut_short(kind, map_word=b"")[0])
         with pytest.raises(FormatError) as caught:
             mrcdist.read_mrc(path, allow_truncated=allow_truncated)
         assert caught.value.code == "not-mrc"
 
-    def test_is_missing_data_for_validation(self, tmp_path, kind):
+    def test_a_dropped_header_is_missing_data_for_validation(self, tmp_path, kind):
         path = write(tmp_path, cut_short(kind)[0])
         assert "file size" in errors_of(path)
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.processes import ROOT
 
 # As first words of a name they point to the test before.
-POINTING = ("and", "but", "it", "its", "nor", "they", "their")
+POINTING = ("and", "are", "but", "in", "is", "it", "its", "nor", "of", "that", "they", "their")
 
 
 @pytest.fixture(scope="module")

@@ -188,7 +188,7 @@ class TestFilesystemWithoutLocks:
             assert time.monotonic() - begun >= 0.3
 
 
-def test_of_many_jobs_one_at_a_time_holds_the_lock(output):
+def test_only_one_of_many_jobs_holds_the_lock_at_a_time(output):
     inside, most, times = 0, 0, 0
     counting = threading.Lock()
 

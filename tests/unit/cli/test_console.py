@@ -130,7 +130,7 @@ class TestEncodings:
 
 class TestNames:
     @pytest.mark.parametrize("name", [b"\xff.mrc", b"caf\xe9 \x1b[31m\n.mrc"])
-    def test_that_are_not_utf_8_or_steer_are_shown_with_escapes(
+    def test_names_that_are_not_utf_8_or_steer_are_shown_with_escapes(
         self, program, file, tmp_path, name
     ):
         path = os.fsencode(tmp_path) + b"/" + name
@@ -149,7 +149,7 @@ class TestNames:
         assert program("preview", path, "-o", picture, stdout=stream()) == 0
         assert picture.stat().st_size > 1000
 
-    def test_that_are_missing_are_an_error(self, program, tmp_path):
+    def test_names_that_are_missing_are_an_error(self, program, tmp_path):
         stdout, stderr = stream(), stream()
         path = os.fsencode(tmp_path) + b"/\xff.mrc"
         assert program("info", path, stdout=stdout, stderr=stderr) == 1
@@ -265,20 +265,22 @@ class TestDefects:
     def fail(self, **_):
         raise ZeroDivisionError("one\x1b")
 
-    def test_of_the_program_are_one_error_that_asks_for_a_report(self, program, file, monkeypatch):
+    def test_defects_of_the_program_are_one_error_that_asks_for_a_report(
+        self, program, file, monkeypatch
+    ):
         monkeypatch.setattr(inspect, "plan_from_options", self.fail)
         stderr = stream()
         assert program("info", file, stdout=stream(), stderr=stderr) == 1
         assert written(stderr).startswith(r"error: ZeroDivisionError: one\x1b")
         assert "MRCDIST_TRACEBACK=1" in written(stderr)
 
-    def test_of_the_program_have_a_traceback_on_demand(self, file, monkeypatch):
+    def test_defects_of_the_program_have_a_traceback_on_demand(self, file, monkeypatch):
         monkeypatch.setattr(inspect, "plan_from_options", self.fail)
         assert os.environ["MRCDIST_TRACEBACK"] == "1"
         with pytest.raises(ZeroDivisionError):
             main(["info", str(file)], prog_name="mrcdist")
 
-    def test_of_the_system_are_in_its_words(self, program, file, tmp_path):
+    def test_errors_of_the_system_are_in_its_words(self, program, file, tmp_path):
         stderr = stream()
         picture = tmp_path / f"{'x' * 300}.png"
         assert program("preview", file, "-o", picture, stdout=stream(), stderr=stderr) == 1

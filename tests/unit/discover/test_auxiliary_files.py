@@ -149,13 +149,13 @@ class TestKindsThatMostDataLack:
         assert read(data, "auto", self.RARE) == (None, [])
 
     @pytest.mark.parametrize("url", ["https://host/a.mrc", "simplecache::http://host/http/a.mrc"])
-    def test_web_servers_are_not_asked(self, url):
+    def test_web_servers_are_not_asked_for_a_listing(self, url):
         directory = Directory(Location.of(url))
         assert AuxiliaryFile(self.RARE, "auto", directory).read(Notes()) is None
         assert "listing" not in vars(directory)
 
     @pytest.mark.parametrize("url", ["/http/a.mrc", "s3://https/a.mrc", "memory://a.mrc"])
-    def test_other_stores_are(self, url):
+    def test_stores_other_than_web_servers_can_be_listed(self, url):
         assert Directory(Location.of(url)).can_be_listed
 
 

@@ -111,14 +111,14 @@ class TestPlaces:
     def test_announced_frames_have_a_place_though_the_file_is_cut_short(self, check):
         check(of(6, 4, allowed=True), 6)
 
-    def test_a_shape_may_be_that_of_the_complete_frames(self):
+    def test_a_shape_of_the_complete_frames_alone_is_accepted(self):
         of(6, 4, allowed=True).require_shape(4, "shape=(4,)")
         for places in (3, 5):
             with pytest.raises(ArgumentError, match=f"{places} points.* 6 frames"):
                 of(6, 4, allowed=True).require_shape(places, f"shape=({places},)")
 
     @pytest.mark.parametrize("check", [CHECKS["scan"], CHECKS["points"]])
-    def test_a_scan_may_not(self, check):
+    def test_a_scan_of_the_complete_frames_alone_is_an_error(self, check):
         with pytest.raises(SidecarError, match=r"4 points.* 6 frames"):
             check(of(6, 4, allowed=True), 4)
 

@@ -237,7 +237,7 @@ class TestLabels:
         assert not any(math for _, math in parsed)
         return [text for text, _ in parsed]
 
-    def test_in_a_title_and_units(self):
+    def test_a_title_and_units_are_drawn_as_written(self):
         axes = axes_of((4, 6), units=("$x$", "$x$"))
         figure = new_figure(4, 4)
         draw_image(figure.subplots(), np.ones((4, 6)), *axes, title=self.LABEL)
@@ -245,11 +245,11 @@ class TestLabels:
         assert self.DRAWN in drawn
         assert "2 $x$" in drawn
 
-    def test_in_a_result(self):
+    def test_units_of_a_result_are_drawn_as_written(self):
         result = Result("a_b", np.ones((4, 6)), tuple(axes_of((4, 6))), units=("$e$",))
         assert "$e$" in self.drawn(result_figure(result))
 
-    def test_in_the_lines_of_a_preview(self, memory_file):
+    def test_the_lines_of_a_preview_are_drawn_as_written(self, memory_file):
         raw = bytearray(mrc_bytes(counting((1, 5, 6), "int16")))
         label = b"tilt $\\frac$ \x1b[2J"
         raw[220:224] = (1).to_bytes(4, "little")

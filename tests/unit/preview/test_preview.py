@@ -122,7 +122,7 @@ def test_what_was_announced_is_what_is_read_from_memory(memory_file, budget):
     assert look.cost.requests == look.pieces
 
 
-def test_of_a_compressed_stream_the_beginning_is_read_once(memory_file):
+def test_the_beginning_of_a_compressed_stream_is_read_once(memory_file):
     stack = counting((8, 5, 6), "int16")
     raw = gzip.compress(mrc_bytes(stack, ispg=1, **CELL))
     with pytest.warns(match="gzip"):
