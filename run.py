@@ -52,14 +52,12 @@ _SLURM = (
     "tests/integration/test_notebooks_on_slurm.py",
 )
 # Tests that count on times: beside them runs only what gives way.
-_ALONE = (
-    "tests/integration/test_faults.py",
-    "tests/integration/test_isolated_hosts.py",
-)
-# Tests that start the services of a whole cluster once per file, or measure memory.
+_ALONE = ("tests/integration/test_faults.py",)
+# Tests that start the services of a whole cluster, or measure memory.
 _BY_FILE = (
-    "tests/integration/test_deploy_commands.py",
     "tests/integration/test_memory.py",
+    "tests/integration/test_isolated_hosts.py",
+    "tests/integration/test_deploy_commands.py",
 )
 _BENCHMARKS = "tests/benchmarks"
 # The slowest tests first: short ones at the end keep both processes busy.
@@ -114,6 +112,7 @@ def check_all() -> int:
         "ruff format": ("ruff", "format", "--check", "."),
         "mypy": ("mypy",),
     }
+    beside_first = {"mypy, Windows": mypy_on("win32")}
     most = {
         "pytest, two at a time": (
             *_TWO_AT_A_TIME,
@@ -134,13 +133,19 @@ def check_all() -> int:
     }
     # These leave a part of two cores idle: time for what neither counts on times nor measures.
     giving_way = {
-        "mypy, Windows": ("mypy", "--platform", "win32", "mrcdist"),
-        "mypy, macOS": ("mypy", "--platform", "darwin", "mrcdist"),
+        "mypy, macOS": mypy_on("darwin"),
         "package": (_PACKAGE,),
         "pytest of benchmarks": ("pytest", "--durations=5", _BENCHMARKS),
         "pytest with zarr 3": ("run.py", "test", _ZARR3, "--hypothesis-profile=quick"),
     }
-    return check_in_rounds(((first, {}, 0), (most, beside_most, 0), (careful, giving_way, 5)))
+    return check_in_rounds(
+        ((first, beside_first, 0), (most, beside_most, 0), (careful, giving_way, 5))
+    )
+
+
+def mypy_on(platform: str) -> tuple[str, ...]:
+    """Return the words of mypy for another system; one cache for all would serve none of them."""
+    return ("mypy", "--platform", platform, f"--cache-dir=build/mypy-{platform}", "mrcdist")
 
 
 def check_in_rounds(rounds: Iterable[tuple[Checks, Checks, int]]) -> int:
