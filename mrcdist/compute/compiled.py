@@ -16,19 +16,38 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba.core import cgutils as _untyped
+from numba.extending import intrinsic
 
 __all__ = [
-    "LONGEST",
+    "LARGEST_WEIGHTS",
+    "LONGEST_RUN",
     "add_frames",
     "add_squares",
     "keep_largest",
     "sum_bins",
-    "sum_masked",
     "sum_runs",
+    "sum_together",
 ]
 
+# With absolute values of weights that add up to this, a sum of pixels from -2**15 to 2**15 - 1 fits
+# into 32 bits.
+LARGEST_WEIGHTS = 2**16 - 1
+
+LONGEST_RUN = 256
+
+# Pixels in a step of a dot product: two vectors of 256 bits, or more of fewer bits.
+_LANES = 32
+
+# Frames that go through all sums before the next ones do.
+_TOGETHER = 4
+
+# Weights of the sum of a run, and of its first moment.
+_RAMP = np.stack([np.ones(LONGEST_RUN, np.int16), np.arange(LONGEST_RUN, dtype=np.int16)])
+
 # So many 16-bit pixels have a sum that fits into 32 bits, also with sign.
-LONGEST = 2**15
+_LONGEST = 2**15
 
 _NARROW = {"u": np.uint32, "i": np.int32}
 
@@ -36,6 +55,10 @@ _NARROW = {"u": np.uint32, "i": np.int32}
 _BAND = 4096
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+# Without types of their own.
+cgutils: Any = _untyped
+_intrinsic: Any = intrinsic
 
 
 def _compiled(function: _F) -> _F:
@@ -78,55 +101,134 @@ def _compile(function: Callable[..., Any], suffix: str) -> Callable[..., Any]:
         return cast("Callable[..., Any]", njit(named))
 
 
-def _sum_runs(narrow: Any, wide: Any) -> Any:
-    """Make the functions that sum the pixels of a run as `narrow`, and runs as `wide`."""
+@_intrinsic  # type: ignore[untyped-decorator]
+def _dot(_context: Any, pixels: Any, weights: Any, _flip: Any) -> Any:
+    """Compile the dot product of contiguous integers, added up in 32 bits.
 
-    @_compiled
-    def sum_runs(frames: Any, runs: Any, out: Any) -> None:
-        for i in range(frames.shape[0]):
-            mass = wide(0)
-            for k in range(runs.shape[0]):
-                pixels = frames[i, runs[k, 0], runs[k, 1] : runs[k, 2]]
-                total = narrow(0)
-                for x in range(pixels.shape[0]):
-                    total = narrow(total + narrow(pixels[x]))
-                mass += wide(total)
-            out[i, 0] += mass
+    Products of neighbours are added to each other first, for which processors have an instruction
+    that a loop over numbers is compiled to only at half its width.
+    """
 
-    @_compiled
-    def sum_moments(frames: Any, runs: Any, first_row: Any, first_column: Any, out: Any) -> None:
-        # Sums of columns, so that there is one product per column, not per pixel.
-        columns = np.empty(frames.shape[2], narrow)
-        left, right = frames.shape[2], 0
-        for k in range(runs.shape[0]):
-            left, right = min(left, runs[k, 1]), max(right, runs[k, 2])
-        for i in range(frames.shape[0]):
-            mass, by_row, by_column = wide(0), wide(0), wide(0)
-            for first in range(0, runs.shape[0], LONGEST):
-                columns[left:right] = 0
-                for k in range(first, min(first + LONGEST, runs.shape[0])):
-                    pixels = frames[i, runs[k, 0], runs[k, 1] : runs[k, 2]]
-                    sums = columns[runs[k, 1] : runs[k, 2]]
-                    total = narrow(0)
-                    for x in range(pixels.shape[0]):
-                        value = narrow(pixels[x])
-                        total = narrow(total + value)
-                        sums[x] = narrow(sums[x] + value)
-                    mass += wide(total)
-                    by_row += wide(first_row + runs[k, 0]) * wide(total)
-                for x in range(left, right):
-                    by_column += wide(first_column + x) * wide(columns[x])
-            out[i, 0] += mass
-            out[i, 1] += by_row
-            out[i, 2] += by_column
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        arrays = [
+            context.make_array(kind)(context, builder, array)
+            for kind, array in zip((pixels, weights), arguments, strict=False)
+        ]
+        int16, int32 = ir.IntType(16), ir.IntType(32)
+        wide, sums = ir.VectorType(int32, _LANES), ir.VectorType(int32, _LANES // 2)
+        one = builder.insert_element(
+            ir.VectorType(int16, _LANES)(ir.Undefined), arguments[2], int32(0)
+        )
+        flips = builder.shuffle_vector(one, one, wide([0] * _LANES))
 
-    return sum_runs, sum_moments
+        def products(at: Any, n: int) -> Any:
+            factors = []
+            for kind, array in ((pixels, arrays[0]), (weights, arrays[1])):
+                number = ir.IntType(kind.dtype.bitwidth)
+                place = builder.gep(array.data, [at])
+                if n > 1:
+                    place = builder.bitcast(place, ir.VectorType(number, n).as_pointer())
+                values = builder.load(place)
+                values.align = kind.dtype.bitwidth // 8
+                if array is arrays[0] and number == int16:
+                    values = builder.xor(values, flips if n > 1 else arguments[2])
+                extend = builder.sext if kind.dtype.signed else builder.zext
+                factors.append(extend(values, wide if n > 1 else int32))
+            return builder.mul(*factors)
+
+        def add(total: Any, value: Any) -> None:
+            builder.store(builder.add(builder.load(total), value), total)
+
+        length = builder.extract_value(arrays[0].shape, 0)
+        steps = builder.udiv(length, length.type(_LANES))
+        total = cgutils.alloca_once_value(builder, sums([0] * sums.count))
+        with cgutils.for_range(builder, steps) as loop:
+            found = products(builder.mul(loop.index, length.type(_LANES)), _LANES)
+            for first in (0, 1):
+                which = sums(list(range(first, _LANES, 2)))
+                add(total, builder.shuffle_vector(found, found, which))
+        kind = ir.FunctionType(int32, [sums])
+        name = f"llvm.vector.reduce.add.v{sums.count}i32"
+        joined = cgutils.get_or_insert_function(builder.module, kind, name)
+        rest = cgutils.alloca_once_value(builder, builder.call(joined, [builder.load(total)]))
+        done = builder.mul(steps, length.type(_LANES))
+        with cgutils.for_range(builder, builder.sub(length, done)) as loop:
+            add(rest, products(builder.add(done, loop.index), 1))
+        return builder.sext(builder.load(rest), ir.IntType(64))
+
+    return numba.int64(pixels, weights, numba.int16), generate
 
 
-_unsigned, _signed, _float = (
-    _sum_runs(*kinds)
-    for kinds in ((np.uint32, np.int64), (np.int32, np.int64), (np.float64, np.float64))
-)
+def _signed(frames: Any) -> tuple[Any, Any]:
+    """Return pixels as dot products take them, and what they have to be flipped by (xor).
+
+    A pixel of 16 bits without sign, flipped, is itself - 2**15.
+    """
+    if frames.dtype == np.uint16:
+        return frames.view(np.int16), np.int16(-(2**15))
+    return frames, np.int16(0)
+
+
+def sum_together(frames: Any, total: Any, weights: Any, spans: Any, block: int, out: Any) -> None:
+    """Add frames of integers to their sum, and their weighted sums to `out`, in one loop.
+
+    A few frames, which fit into the level 2 cache, go through all of it before the next.
+
+    Parameters
+    ----------
+    frames : ndarray of int
+    total : ndarray of uint64 or int64
+        The sum of frames; without an element, it is not computed.
+    weights : ndarray of int16, shape (sums, pixels)
+        The absolute values of a block of them add up to at most `LARGEST_WEIGHTS`.
+    spans : ndarray of int64, shape (sums, 2)
+        First and last pixel + 1 of the blocks with weights that are not 0.
+    block : int
+        Number of pixels whose products are added up in 32 bits.
+    out : ndarray of int64, shape (frames, sums)
+    """
+    pixels = _flat(frames)
+    signed, flip = _signed(pixels)
+    narrow = np.zeros(total.size, _NARROW[frames.dtype.kind])
+    for first in range(0, len(frames), _LONGEST):
+        some = slice(first, first + _LONGEST)
+        _sum_together(pixels[some], signed[some], narrow, weights, spans, block, flip, out[some])
+        total += narrow.reshape(total.shape)
+        narrow[:] = 0
+    out -= int(flip) * weights.sum(axis=1, dtype=np.int64)
+
+
+@_compiled
+def _sum_together(
+    frames: Any, signed: Any, total: Any, weights: Any, spans: Any, block: Any, flip: Any, out: Any
+) -> None:
+    for i in range(0, frames.shape[0], _TOGETHER):
+        stop = min(i + _TOGETHER, frames.shape[0])
+        if total.shape[0] > 0:
+            _add_some(frames, i, stop, 0, total)
+        for j in range(i, stop):
+            for k in range(weights.shape[0]):
+                for start in range(spans[k, 0], spans[k, 1], block):
+                    inside = weights[k, start : start + block]
+                    out[j, k] += _dot(signed[j, start : start + block], inside, flip)
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _add_some(frames: Any, start: Any, end: Any, first: Any, sums: Any) -> None:
+    """Add the pixels from `first` of some frames to sums that they fit into, four at a time."""
+    narrow = sums.dtype.type
+    stop = first + sums.shape[0]
+    for i in range(start, end - 3, 4):
+        a, b = frames[i, first:stop], frames[i + 1, first:stop]
+        c, d = frames[i + 2, first:stop], frames[i + 3, first:stop]
+        for x in range(sums.shape[0]):
+            pair = narrow(narrow(a[x]) + narrow(b[x]))
+            other = narrow(narrow(c[x]) + narrow(d[x]))
+            sums[x] = narrow(sums[x] + narrow(pair + other))
+    for i in range(end - (end - start) % 4, end):
+        a = frames[i, first:stop]
+        for x in range(sums.shape[0]):
+            sums[x] = narrow(sums[x] + narrow(a[x]))
 
 
 def sum_runs(frames: Any, runs: Any, first_row: int, first_column: int, out: Any) -> None:
@@ -136,18 +238,54 @@ def sum_runs(frames: Any, runs: Any, first_row: int, first_column: int, out: Any
     ----------
     frames : ndarray
     runs : ndarray of int64, shape (runs, 3)
-        Row, first column and last column + 1, within `frames`; of at most `LONGEST` pixels. In the
-        order of the rows.
+        Row, first column and last column + 1, within `frames`; of at most `LONGEST_RUN` pixels.
     first_row, first_column : int
         What the first row and column of `frames` count as in the moments.
     out : ndarray of int64 or float64, shape (frames, 1) or (frames, 3)
     """
-    kind = {"u": _unsigned, "i": _signed}.get(frames.dtype.kind, _float)
-    sums, moments = kind
-    if out.shape[1] == 1:
-        sums(frames, runs, out)
+    if frames.dtype.kind == "f":
+        _sum_runs_of_floats(frames, runs, first_row, first_column, out)
     else:
-        moments(frames, runs, first_row, first_column, out)
+        pixels, flip = _signed(frames)
+        _sum_runs(pixels, runs, first_row, first_column, flip, _RAMP, out)
+
+
+@_compiled
+def _sum_runs(
+    frames: Any, runs: Any, first_row: Any, first_column: Any, flip: Any, ramp: Any, out: Any
+) -> None:
+    moments = out.shape[1] > 1
+    for i in range(frames.shape[0]):
+        for k in range(runs.shape[0]):
+            row, column = runs[k, 0], runs[k, 1]
+            pixels = frames[i, row, column : runs[k, 2]]
+            n = np.int64(pixels.shape[0])
+            mass = _dot(pixels, ramp[0, :n], flip) - flip * n
+            out[i, 0] += mass
+            if moments:
+                inside = _dot(pixels, ramp[1, :n], flip) - flip * (n * (n - 1) // 2)
+                out[i, 1] += (first_row + row) * mass
+                out[i, 2] += (first_column + column) * mass + inside
+
+
+@_compiled
+def _sum_runs_of_floats(
+    frames: Any, runs: Any, first_row: Any, first_column: Any, out: Any
+) -> None:
+    moments = out.shape[1] > 1
+    for i in range(frames.shape[0]):
+        for k in range(runs.shape[0]):
+            row, column = runs[k, 0], runs[k, 1]
+            pixels = frames[i, row, column : runs[k, 2]]
+            mass, inside = 0.0, 0.0
+            for x in range(pixels.shape[0]):
+                mass += np.float64(pixels[x])
+            out[i, 0] += mass
+            if moments:
+                for x in range(pixels.shape[0]):
+                    inside += x * np.float64(pixels[x])
+                out[i, 1] += (first_row + row) * mass
+                out[i, 2] += (first_column + column) * mass + inside
 
 
 def add_frames(frames: Any, total: Any) -> None:
@@ -159,25 +297,12 @@ def add_frames(frames: Any, total: Any) -> None:
 @_compiled
 def _add_frames(frames: Any, total: Any, scratch: Any) -> None:
     """Add so many frames as fit into the 32 bits of a scratch array, then that to the sum."""
-    narrow = scratch.dtype.type
     for first in range(0, frames.shape[1], scratch.shape[0]):
         into = total[first : first + scratch.shape[0]]
-        stop = first + into.shape[0]
         sums = scratch[: into.shape[0]]
-        for start in range(0, frames.shape[0], LONGEST):
-            end = min(start + LONGEST, frames.shape[0])
+        for start in range(0, frames.shape[0], _LONGEST):
             sums[:] = 0
-            for i in range(start, end - 3, 4):
-                a, b = frames[i, first:stop], frames[i + 1, first:stop]
-                c, d = frames[i + 2, first:stop], frames[i + 3, first:stop]
-                for x in range(sums.shape[0]):
-                    pair = narrow(narrow(a[x]) + narrow(b[x]))
-                    other = narrow(narrow(c[x]) + narrow(d[x]))
-                    sums[x] = narrow(sums[x] + narrow(pair + other))
-            for i in range(end - (end - start) % 4, end):
-                a = frames[i, first:stop]
-                for x in range(sums.shape[0]):
-                    sums[x] = narrow(sums[x] + narrow(a[x]))
+            _add_some(frames, start, min(start + _LONGEST, frames.shape[0]), first, sums)
             for x in range(sums.shape[0]):
                 into[x] += sums[x]
 
@@ -226,68 +351,6 @@ def _keep_largest(frames: Any, largest: Any) -> None:
 
 def _flat(frames: Any) -> Any:
     return frames.reshape(len(frames), math.prod(frames.shape[1:]))
-
-
-def sum_masked(
-    frames: Any, mask: Any, rows: range, first_row: int, first_column: int, out: Any
-) -> None:
-    """Add the sum of each frame of integers over a mask to `out`, and its first moments.
-
-    Faster than by runs where these are short: a loop has no beginning and end for each.
-
-    Parameters
-    ----------
-    frames : ndarray of int
-    mask : ndarray of the same dtype, shape (len(rows), columns)
-        All bits are set inside, none outside.
-    rows : range
-        Of `frames`.
-    first_row, first_column : int
-        What the first row and column of the mask count as in the moments.
-    out : ndarray of int64, shape (frames, 1) or (frames, 3)
-    """
-    narrow = np.empty(0 if out.shape[1] == 1 else mask.shape[1], _NARROW[frames.dtype.kind])
-    first = rows.start * frames.shape[2]
-    if out.shape[1] == 1:
-        _sum_masked(_flat(frames), mask.reshape(-1), narrow, first, out)
-    else:
-        _moments_masked(_flat(frames), mask, narrow, first, first_row, first_column, out)
-
-
-@_compiled
-def _sum_masked(frames: Any, mask: Any, example: Any, first: Any, out: Any) -> None:
-    narrow = example.dtype.type
-    for i in range(frames.shape[0]):
-        for start in range(0, mask.shape[0], LONGEST):
-            inside = mask[start : start + LONGEST]
-            pixels = frames[i, first + start : first + start + inside.shape[0]]
-            total = narrow(0)
-            for x in range(inside.shape[0]):
-                total = narrow(total + narrow(pixels[x] & inside[x]))
-            out[i, 0] += np.int64(total)
-
-
-@_compiled
-def _moments_masked(
-    frames: Any, mask: Any, columns: Any, first: Any, first_row: Any, first_column: Any, out: Any
-) -> None:
-    narrow = columns.dtype.type
-    width = mask.shape[1]
-    for i in range(frames.shape[0]):
-        for top in range(0, mask.shape[0], LONGEST):
-            columns[:] = 0
-            for y in range(top, min(top + LONGEST, mask.shape[0])):
-                pixels = frames[i, first + y * width : first + (y + 1) * width]
-                inside = mask[y]
-                total = narrow(0)
-                for x in range(inside.shape[0]):
-                    value = narrow(pixels[x] & inside[x])
-                    total = narrow(total + value)
-                    columns[x] = narrow(columns[x] + value)
-                out[i, 1] += np.int64(first_row + y) * np.int64(total)
-            for x in range(width):
-                out[i, 0] += np.int64(columns[x])
-                out[i, 2] += np.int64(first_column + x) * np.int64(columns[x])
 
 
 @_compiled

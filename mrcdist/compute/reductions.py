@@ -31,9 +31,6 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
-# Beginning and ending a compiled loop over a run takes as long as so many pixels of a mask.
-_RUN_PIXELS = 200
-
 
 class PerFrame:
     """Base: results of consecutive blocks follow one another."""
@@ -102,11 +99,6 @@ class PixelSums(PerFrame):
         detector: Any = self.detector  # hashable, which a protocol does not say
         if tile.compiled:
             runs = _runs(detector, rows, columns, (first_row, first_column))
-            if runs is not None and _is_small(runs, rows, tile):
-                mask = _mask(detector, rows, columns, tile.columns, tile.pixels.dtype)
-                moved = range(rows.start - first_row, rows.stop - first_row)
-                compiled.sum_masked(tile.pixels, mask, moved, rows.start, first_column, out)
-                return result
             if runs is not None:
                 compiled.sum_runs(tile.pixels, runs, first_row, first_column, out)
                 return result
@@ -155,33 +147,14 @@ def _runs(detector: Any, rows: range, columns: range, first: tuple[int, int]) ->
     row, start = np.nonzero(edges == 1)
     _, stop = np.nonzero(edges == -1)
     found = [
-        (y, x, min(x + compiled.LONGEST, end))
+        (y, x, min(x + compiled.LONGEST_RUN, end))
         for y, begin, end in zip(row, start, stop, strict=True)
-        for x in range(begin, end, compiled.LONGEST)
+        for x in range(begin, end, compiled.LONGEST_RUN)
     ]
     right = columns.start - first[1]
     moved = np.array([rows.start - first[0], right, right])
     runs: Array = np.array(found, np.int64).reshape(-1, 3) + moved
     return runs
-
-
-def _is_small(runs: Array, rows: range, tile: Tile) -> bool:
-    """Whether a mask over all columns of a tile takes less time than runs."""
-    width = len(tile.columns)
-    fits = tile.pixels.dtype.kind in "iu" and width <= compiled.LONGEST
-    return fits and len(rows) * width < len(runs) * _RUN_PIXELS
-
-
-@functools.lru_cache(maxsize=64)
-def _mask(
-    detector: Any, rows: range, columns: range, all_columns: range, dtype: np.dtype[Any]
-) -> Array:
-    """Return the pixels of weight 1 in rows of a tile: all bits are set inside, none outside."""
-    mask = np.zeros((len(rows), len(all_columns)), dtype)
-    left = columns.start - all_columns.start
-    inside = detector.weights(rows, columns) == 1
-    mask[:, left : left + len(columns)][inside] = np.invert(np.zeros((), dtype))
-    return mask
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist import stats
+from mrcdist.compute.reduce_block import join_all, reduce_block
 from mrcdist.compute.schedule import Block, Task
-from mrcdist.compute.tiles import FunctionFailedError, Reduction, join_all, reduce_block
+from mrcdist.compute.tiles import FunctionFailedError, Reduction
 from mrcdist.read.source import MrcSource
 from mrcdist.stats import ReadStats
 

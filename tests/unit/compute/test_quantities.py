@@ -38,11 +38,12 @@ from mrcdist.compute.quantities import (
     RadialProfile,
     VirtualImage,
 )
+from mrcdist.compute.reduce_block import reduce_block
 from mrcdist.compute.reductions import FrameMaximum, FrameSquares, FrameSum, PixelSums
 from mrcdist.compute.results import Dataset
 from mrcdist.compute.schedule import block_frames, schedule_maps, schedule_pass, schedule_sum
 from mrcdist.compute.tasks import Work, compute, join, merge_ledgers, total
-from mrcdist.compute.tiles import compiled, reduce_block
+from mrcdist.compute.tiles import compiled
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import block_boxes, plan_chunks
@@ -379,6 +380,29 @@ def test_sums_stay_exact_at_the_largest_values():
     n, rows, columns = shape[0] * shape[1], sum(range(700)) * 1000, sum(range(1000)) * 700
     assert got.tolist()[0] == [65535 * 127 * n, 65535 * 127 * rows, 65535 * 127 * columns]
     assert got.tolist()[1] == [65535 * 127 * n - 127, *got.tolist()[0][1:]]
+
+
+@given(blocks_and_detectors(INTEGERS), st.lists(st.booleans(), min_size=5, max_size=5))
+def test_sums_of_one_compiled_loop_are_those_of_numpy(case, present):
+    """At the largest values, with several detectors, a maximum beside them, and missing frames."""
+    frames, detector = case
+    frames[0] = np.iinfo(frames.dtype).max
+    shape = frames.shape[1:]
+    whole = (range(shape[0]), range(shape[1]))
+    there = np.array(present[: len(frames)])
+    wanted = [
+        sums(detector, shape, moments=True),
+        sums(WholeFrame(), shape, moments=False),
+        FrameSum(shape),
+        FrameMaximum(shape),
+    ]
+    for some in (wanted, wanted[:3]):
+        expected, got = (
+            reduce_block(frames, whole, some, there, compile_loops=compile_loops)
+            for compile_loops in (False, True)
+        )
+        for one, other in zip(expected, got, strict=True):
+            np.testing.assert_array_equal(one, other, strict=True)
 
 
 block_lengths = st.lists(
