@@ -21,6 +21,7 @@ from mrcdist.interop.labelled_array import MOVIE, LabelledArray, plan_images
 from mrcdist.interop.references import VARIABLE, find_references
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
+from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.warning_notes import Notes, warn
 
 if TYPE_CHECKING:
@@ -154,10 +155,9 @@ def write_references(
             cause="references are not replaced unasked",
             remedy="choose another name, or delete it",
         )
-    fs, path = target.filesystem()
     if kind == "json":
         document = {"version": 1, "refs": dict(references.items())}
-        fs.pipe_file(path, json.dumps(document).encode())
+        StoreCalls(target).put("", json.dumps(document).encode())
         return
     for package in ("kerchunk", "fastparquet"):
         if importlib.util.find_spec(package) is None:
@@ -167,6 +167,7 @@ def write_references(
                 cause="references in Parquet are written with it",
                 remedy=f"{install_command('references')}, or write .json",
             )
+    fs, path = target.filesystem()
     mapper = LazyReferenceMapper.create(path, fs=fs, record_size=_RECORD_SIZE)
     for key, value in references.items():
         mapper[key] = value

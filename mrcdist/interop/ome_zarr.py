@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +20,15 @@ from mrcdist.interop.zarr_layouts import (
     Level,
     NewArray,
     Source,
+    Written,
     grown,
     small_chunk,
 )
-from mrcdist.interop.zarr_metadata import axes_attribute
+from mrcdist.interop.zarr_metadata import NGFF_UNITS, NGFF_VERSION, axes_attribute
 from mrcdist.plan.selected_box import Box
 
 __all__ = ["Coarsened", "ome_zarr_layout"]
 
-_VERSION = "0.5"
-_UNITS = {"nm": "nanometer", "s": "second", "deg": "degree"}
 _TYPES = {"nm": "space", "s": "time", "deg": "angle"}
 _SPACE = {"x", "y", "z"}
 
@@ -50,10 +48,10 @@ class Coarsened:
     path: str
     factors: tuple[int, ...]
 
-    def read(self, box: Box, open_array: Callable[[str], Any]) -> npt.NDArray[Any]:
+    def read(self, box: Box, written: Written) -> npt.NDArray[Any]:
         """Return the numbers in a box."""
         pairs = zip(box, self.factors, strict=True)
-        finer = open_array(self.path)[tuple(slice(p.start * f, p.stop * f) for p, f in pairs)]
+        finer = written(self.path, tuple(slice(p.start * f, p.stop * f) for p, f in pairs))
         means = da.chunk.coarsen(np.mean, finer, dict(enumerate(self.factors)))
         if finer.dtype.kind in "iu":
             means = np.rint(means)
@@ -155,7 +153,7 @@ def _metadata(title: str, axes: tuple[Axis, ...], totals: list[tuple[int, ...]])
                 name=axis.name,
                 type="space" if axis.name in _SPACE else _TYPES.get(axis.units or ""),
                 # Uneven angles have no scale: they are in the array's own axes.
-                unit=None if axis.values else _UNITS.get(axis.units or ""),
+                unit=None if axis.values else NGFF_UNITS.get(axis.units or ""),
             )
             for axis in axes
         ],
@@ -163,6 +161,6 @@ def _metadata(title: str, axes: tuple[Axis, ...], totals: list[tuple[int, ...]])
         name=title,
         type="mean",
     )
-    found = image.ImageAttrs(version=_VERSION, multiscales=[multiscale])
+    found = image.ImageAttrs(version=NGFF_VERSION, multiscales=[multiscale])
     attributes: dict[str, Any] = found.model_dump(mode="json", exclude_none=True)
     return attributes

@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import posixpath
-import shutil
 import uuid
 import warnings
 from collections.abc import Mapping
@@ -16,10 +15,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mrcdist.errors import ArgumentError, MissingExtraError
+import numpy.typing as npt
+
+from mrcdist.errors import ArgumentError, MissingExtraError, MissingFileError, MrcdistError
 from mrcdist.extras import install_command
 from mrcdist.interop.zarr_layouts import Hierarchy, NewArray
+from mrcdist.plan.selected_box import Box
 from mrcdist.storage.location import Location
+from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.write.destination import give_name
 from mrcdist.write.errors import check_folder, exists, interrupted, write_errors
 
@@ -131,43 +134,40 @@ class ZarrDestination:
 
     def _claim(self, about: Mapping[str, Any]) -> None:
         """Make the folder; one writer alone can."""
-        fs, folder = self.folder.filesystem()
         plan = json.dumps({"about": about, "mark": self.mark, "replaces": self.replaces}).encode()
         try:
             if self.location.is_local:
-                Path(folder).mkdir()
-            fs.pipe_file(posixpath.join(folder, _PLAN), plan, mode="create")
-        except OSError as error:
+                Path(self.folder.url).mkdir()
+            StoreCalls(self.folder).put(_PLAN, plan, new=True)
+        except (OSError, MrcdistError) as error:
             there = (self._earlier() or {}).get("mark", "")
             if there == self.mark:  # it was written, but the answer got lost
                 return
             if there or isinstance(error, FileExistsError):
                 raise interrupted(self.location.shown, self.folder.shown, differs=False) from None
             if self.location.is_local:
-                self._remove(self.folder)
+                StoreCalls(self.folder).remove_all()
             raise
 
     def _upload(self, made: Path) -> None:
         """Write the metadata, but for the last document; once more if they are there."""
-        _, tree = self.tree.filesystem()
+        tree = StoreCalls(self.tree)
         for file in sorted(path for path in made.rglob("*") if path.is_file()):
-            path = posixpath.join(tree, file.relative_to(made).as_posix())
+            name = file.relative_to(made)
             if self.location.is_local:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._put(path, file.read_bytes())
+                Path(self.tree.url, name).parent.mkdir(parents=True, exist_ok=True)
+            tree.put(name.as_posix(), file.read_bytes())
 
     def check_place(self, *, overwrite: bool) -> bool:
         """Raise if the hierarchy cannot have this name; return whether another one has it."""
-        fs, path = self.location.filesystem()
         with write_errors(self.location):
-            fs.invalidate_cache()
             if self.location.is_local:
-                check_folder(Path(path))
+                check_folder(Path(self.location.url))
             complete = self._has_root()
             if complete and not overwrite:
                 raise exists(self.location.shown)
             theirs = self.location.is_local or self._earlier() is None
-            if not complete and theirs and fs.exists(path):
+            if not complete and theirs and StoreCalls(self.location).exists():
                 raise ArgumentError(
                     f"{self.location.shown} is no Zarr",
                     code="destination-invalid",
@@ -179,16 +179,15 @@ class ZarrDestination:
 
     def _has_root(self) -> bool:
         """Whether something can be opened by the name."""
-        fs, path = self.location.filesystem()
-        return any(fs.exists(posixpath.join(path, name)) for name in _ROOTS)
+        return any(map(StoreCalls(self.location).exists, _ROOTS))
 
     def _earlier(self) -> dict[str, Any] | None:
         """What an earlier call has begun; empty where it ended before it had."""
-        fs, folder = self.folder.filesystem()
-        if not fs.exists(folder):
+        folder = StoreCalls(self.folder)
+        if not folder.exists():
             return None
-        with suppress(FileNotFoundError, ValueError, LookupError, TypeError):
-            found = json.loads(fs.cat_file(posixpath.join(folder, _PLAN)))
+        with suppress(MissingFileError, ValueError, LookupError, TypeError):
+            found = json.loads(folder.read(_PLAN))
             return {name: found[name] for name in ("about", "mark", "replaces")}
         return {"about": None, "mark": "", "replaces": False}
 
@@ -196,11 +195,20 @@ class ZarrDestination:
         """Whether there is still something to finish."""
         if self.tree == self.location:
             return not self._has_root()
-        fs, tree = self.tree.filesystem()
-        return bool(self.mark) and bool(fs.exists(tree))
+        return bool(self.mark) and StoreCalls(self.tree).exists()
 
-    def open_array(self, path: str) -> Any:
-        """Return an array, which is written by other tasks too."""
+    def write(self, path: str, box: Box, block: npt.NDArray[Any]) -> None:
+        """Write a box of an array, of which other tasks write others."""
+        with write_errors(self.location):
+            self.location.retried(lambda: self._open_array(path).__setitem__(box, block))
+
+    def read(self, path: str, box: Box) -> npt.NDArray[Any]:
+        """Read a box of an array that was written."""
+        with write_errors(self.location):
+            found: npt.NDArray[Any] = self.location.retried(lambda: self._open_array(path)[box])
+        return found
+
+    def _open_array(self, path: str) -> Any:
         zarr = importlib.import_module("zarr")
         return zarr.open_array(
             posixpath.join(self.tree.url, path),
@@ -210,15 +218,12 @@ class ZarrDestination:
 
     def keep(self, name: str) -> None:
         """Note that a block is done."""
-        fs, path = self._within(f"{name}.{self.mark}.done").filesystem()
-        fs.pipe_file(path, b"")
+        with write_errors(self.location):
+            StoreCalls(self.folder).put(f"{name}.{self.mark}.done", b"")
 
     def kept(self) -> frozenset[str]:
         """Return the names of the blocks that are done."""
-        fs, folder = self.folder.filesystem()
-        fs.invalidate_cache()
-        names = (posixpath.basename(path) for path in fs.ls(folder, detail=False))
-        end = f".{self.mark}.done"
+        end, names = f".{self.mark}.done", StoreCalls(self.folder).names()
         return frozenset(name.removesuffix(end) for name in names if name.endswith(end))
 
     def finish(self) -> tuple[int, int]:
@@ -230,25 +235,23 @@ class ZarrDestination:
             Number of files, and bytes of all of them.
         """
         with write_errors(self.location):
-            fs, tree = self.tree.filesystem()
-            found = fs.find(tree, detail=True)
-            path = self.location.filesystem()[1]
+            tree, path = StoreCalls(self.tree), Path(self.location.url)
+            found = tree.sizes()
             if self.location.is_local:
                 if not self.replaces and os.path.lexists(path):  # it came meanwhile
                     raise exists(self.location.shown)
-                self._put(posixpath.join(tree, self.root), self.held.encode())
-                give_name(Path(tree), Path(path), self._aside)
+                tree.put(self.root, self.held.encode())
+                give_name(Path(self.tree.url), path, self._aside)
             else:
+                target = StoreCalls(self.location)
                 if self.replaces:
                     for name in _ROOTS:  # first, so that nothing opens what is half deleted
-                        with suppress(FileNotFoundError):
-                            fs.rm_file(posixpath.join(path, name))
-                    self._remove(self.location)
-                    copies = [path + name.removeprefix(tree) for name in found]
-                    self.location.retried(lambda: fs.copy(list(found), copies))
-                self._put(posixpath.join(path, self.root), self.held.encode())
+                        target.remove(name)
+                    target.remove_all()
+                    tree.copy(found, target)
+                target.put(self.root, self.held.encode())
             self._forget()
-        return len(found) + 1, sum(info["size"] for info in found.values()) + len(self.held)
+        return len(found) + 1, sum(found.values()) + len(self.held)
 
     @property
     def _aside(self) -> Path:
@@ -264,7 +267,7 @@ class ZarrDestination:
                     self._aside.rename(path)
             elif not self.replaces:
                 self._forget_plan()
-                self._remove(self.location)
+                StoreCalls(self.location).remove_all()
             elif not self._has_root():
                 return  # the other one is deleted: to be resumed
             self._forget()
@@ -272,29 +275,12 @@ class ZarrDestination:
     def _forget(self) -> None:
         """Remove the folder."""
         self._forget_plan()
-        self._remove(self.folder)
+        StoreCalls(self.folder).remove_all()
 
     def _forget_plan(self) -> None:
         """Remove the plan in a store: what is left, if that is interrupted, is not gone on with."""
         if not self.location.is_local:  # on a disk, a rename takes all at once
-            fs, folder = self.folder.filesystem()
-            with suppress(FileNotFoundError):
-                fs.rm_file(posixpath.join(folder, _PLAN))
-
-    def _put(self, path: str, content: bytes) -> None:
-        fs, _ = self.location.filesystem()
-        self.location.retried(lambda: fs.pipe_file(path, content))
-
-    def _remove(self, location: Location) -> None:
-        fs, path = location.filesystem()
-        if location.is_local:
-            removed = Path(f"{path}.{os.urandom(4).hex()}")
-            with suppress(FileNotFoundError):
-                Path(path).rename(removed)  # tasks that still run add nothing to it
-                shutil.rmtree(removed, ignore_errors=True)
-            return
-        with suppress(FileNotFoundError):
-            fs.rm(path, recursive=True)
+            StoreCalls(self.folder).remove(_PLAN)
 
 
 def zarr_version() -> int:

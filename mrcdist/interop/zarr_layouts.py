@@ -27,6 +27,7 @@ __all__ = [
     "NewArray",
     "Selected",
     "Source",
+    "Written",
     "grown",
     "small_chunk",
     "zarr_layout",
@@ -41,11 +42,15 @@ _CUBE = 64
 _ZSPY_CHUNK = 32 * 2**20
 
 
+# Reads a box of an array of the same hierarchy that was written before.
+Written = Callable[[str, Box], npt.NDArray[Any]]
+
+
 class Source(Protocol):
     """Numbers of a new array, block by block; picklable."""
 
-    def read(self, box: Box, open_array: Callable[[str], Any]) -> npt.NDArray[Any]:
-        """Return the numbers in a box; the arrays written before can be opened by their paths."""
+    def read(self, box: Box, written: Written) -> npt.NDArray[Any]:
+        """Return the numbers in a box, perhaps from arrays that were written before."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Selected:
     start: tuple[int, ...]
     dtype: str
 
-    def read(self, box: Box, _open_array: object = None) -> npt.NDArray[Any]:
+    def read(self, box: Box, _written: object = None) -> npt.NDArray[Any]:
         """Return the numbers in a box."""
         moved = tuple(
             slice(part.start + first, part.stop + first)

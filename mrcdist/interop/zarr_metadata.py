@@ -12,13 +12,20 @@ from mrcdist.format.axis import Axis
 from mrcdist.interop.labelled_array import LabelledArray
 from mrcdist.interop.rosettasciio import axes_dicts
 
-__all__ = ["CODEC", "array_document", "axes_attribute", "group_document"]
+__all__ = [
+    "CODEC",
+    "NGFF_UNITS",
+    "NGFF_VERSION",
+    "array_document",
+    "axes_attribute",
+    "group_document",
+]
 
 # Little-endian pixels, as of Zarr's codec "bytes", of which parts can be read.
 CODEC = "mrcdist.bytes"
 
-_NGFF_VERSION = "0.5"
-_NGFF_UNITS = {"nm": "nanometer"}
+NGFF_VERSION = "0.5"
+NGFF_UNITS = {"nm": "nanometer", "s": "second", "deg": "degree"}
 
 
 def array_document(array: LabelledArray, *, path: str = ".") -> bytes:
@@ -79,7 +86,7 @@ def _ngff(axes: tuple[Axis, ...], path: str) -> dict[str, Any]:
             {
                 "name": axis.name,
                 "type": "space",
-                **({"unit": _NGFF_UNITS[axis.units]} if axis.units in _NGFF_UNITS else {}),
+                **({"unit": NGFF_UNITS[axis.units]} if axis.units in NGFF_UNITS else {}),
             }
             for axis in axes
         ],
@@ -93,4 +100,4 @@ def _ngff(axes: tuple[Axis, ...], path: str) -> dict[str, Any]:
             }
         ],
     }
-    return {"ome": {"version": _NGFF_VERSION, "multiscales": [multiscale]}}
+    return {"ome": {"version": NGFF_VERSION, "multiscales": [multiscale]}}

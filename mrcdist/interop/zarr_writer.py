@@ -19,7 +19,6 @@ from mrcdist.interop.zarr_destination import ZarrDestination
 from mrcdist.interop.zarr_layouts import Hierarchy, Level
 from mrcdist.plan.selected_box import Box
 from mrcdist.storage.location import Location
-from mrcdist.write.errors import write_errors
 from mrcdist.write.progress import show_progress
 
 __all__ = ["ZarrReport", "differs", "unlike", "write_zarr"]
@@ -163,25 +162,18 @@ def _compute(
 
 def _done(destination: ZarrDestination, level: Level, step: _Step, number: int, name: str) -> None:
     step(destination, level, number)
-    location = destination.location
-    with write_errors(location):
-        location.retried(lambda: destination.keep(name))
+    destination.keep(name)
 
 
 def _write(destination: ZarrDestination, level: Level, number: int) -> None:
     box = level.box(number)
-    block = level.source.read(box, destination.open_array)
-    location, path = destination.location, level.array.path
-    with write_errors(location):
-        location.retried(lambda: destination.open_array(path).__setitem__(box, block))
+    destination.write(level.array.path, box, level.source.read(box, destination.read))
 
 
 def _verify(destination: ZarrDestination, level: Level, number: int) -> None:
     box = level.box(number)
-    location, path = destination.location, level.array.path
-    with write_errors(location):
-        found = location.retried(lambda: destination.open_array(path)[box])
-    if differs(found, level.source.read(box, destination.open_array)):
+    found = destination.read(level.array.path, box)
+    if differs(found, level.source.read(box, destination.read)):
         raise unlike(destination.location.shown, box)
 
 

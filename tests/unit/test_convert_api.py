@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dask
+import fsspec
 import numpy as np
 import pytest
 import zarr
@@ -203,6 +205,48 @@ class TestZarrInterrupted:
             with pytest.raises(MrcdistError):
                 convert(source, target, overwrite=True)
         assert folder.exists()
+
+
+class LosingFilesystem(MemoryFileSystem):  # type: ignore[misc]
+    """A store each of whose calls loses its connection once before, and once after it worked."""
+
+    protocol = "losing"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    lost: ClassVar[set[tuple[str, bool]]] = set()
+
+
+def _losing(name: str) -> Callable[..., Any]:
+    real = getattr(MemoryFileSystem, name)
+
+    def call(fs: LosingFilesystem, *arguments: Any, **options: Any) -> Any:
+        for worked in (False, True):
+            done = real(fs, *arguments, **options) if worked else None
+            if (name, worked) not in fs.lost:
+                fs.lost.add((name, worked))
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        return done
+
+    return call
+
+
+_CALLS = ("exists", "ls", "find", "cat_file", "pipe_file", "copy", "rm_file", "rm")
+for _name in _CALLS:
+    setattr(LosingFilesystem, _name, _losing(_name))
+
+
+class TestZarrInAStore:
+    def test_each_call_that_loses_its_connection_is_made_again(self, source: Path) -> None:
+        fsspec.register_implementation("losing", LosingFilesystem, clobber=True)
+        url = "losing://out.zspy"
+        with dask.config.set(scheduler="synchronous"):
+            convert(source, url, select=":2")
+            LosingFilesystem.lost.clear()
+            convert(source, url, overwrite=True, verify=True)
+        assert {name for name, _ in LosingFilesystem.lost} == set(_CALLS)
+        assert not [name for name in LosingFilesystem.store if "mrcdist-write" in name]
+        found = zarr.open_array(f"{url}/Experiments/in/data", mode="r")[...]
+        np.testing.assert_array_equal(found, counting((6, 8, 10), "int16"))
 
 
 class TestSelect:
