@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if command in ("help", "-h", "--help") else 2
     if command == "demo":
-        install("demo", f"{HERE}[demo]")
+        install("demo", f"{HERE}[plot]")
         return run("-m", "demo", *rest, cwd=HERE)
     if command == "package":
         install_group("release")
@@ -282,7 +282,10 @@ def install(name: str, *requirements: str, venv: Path = VENV) -> None:
         str(python_of(VENV)),
         str(venv),
     )
-    uv = ("-m", "uv", "pip", "install", "--quiet", "--python", str(python_of(venv)))
+    # uv shows on a terminal what it is waiting for.
+    uv = ("-m", "uv", "pip", "install", "--python", str(python_of(venv)))
+    uv += () if sys.stderr.isatty() else ("--quiet",)
+    begun = time.monotonic()
     if (
         run(*pip)
         or (not python_of(venv).exists() and run(*new))
@@ -292,6 +295,7 @@ def install(name: str, *requirements: str, venv: Path = VENV) -> None:
             f"error: installation failed, see above; if {venv} is broken, delete it and run again"
         )
     stamp.write_text(wanted.hexdigest(), encoding="utf-8")
+    print(f"installed in {time.monotonic() - begun:.0f} s", flush=True)
 
 
 def make_venv() -> None:

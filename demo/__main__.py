@@ -7,6 +7,7 @@ with those that numpy computes from the local file; the exit status is 1 if they
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import math
 import os
@@ -18,16 +19,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
-import s3fs
-from distributed import Client, LocalCluster, as_completed, futures_of, get_task_stream, progress
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster, as_completed, futures_of, progress
+from numpy.typing import NDArray
 
 import mrcdist
 from demo.field import Detectors, demo_detectors, demo_frames
 from demo.figure import Images, save_figure
 from mrcdist.format.direct_electron import sidecar_keys as keys
+from mrcdist.progress import Progress
 from mrcdist.testing.acquisition import Acquisition, write_acquisition
 from mrcdist.testing.server import S3Server, serve_s3
 
@@ -35,6 +37,14 @@ _FRAME = (128, 128)
 _FRAME_BYTES = _FRAME[0] * _FRAME[1] * 2
 _HEADER_BYTES = 1024
 _CHUNKS = "16 MiB"  # the default, 128 MiB, would make only a few chunks
+_SERVER = Path(__file__).with_name("file_server.py")
+_NEXT = """
+Next, with a file of your own, on a disk or as s3://bucket/name (or first with {movie}):
+  {program} info FILE                  what is in it: shape, axes, calibration
+  {program} preview FILE -o look.png   an overview, from a sample of it
+  {program} mean FILE --out mean.npy   a result that reads all of it, on all CPUs
+In Python: [ds] = mrcdist.read_mrc("FILE"); ds["data"] is a lazy dask array.
+docs/tutorial.md goes on from there; notebooks/ has HyperSpy, pyxem, S3, Slurm."""
 _CALIBRATION = {
     keys.SPECIMEN_PIXEL_X.name: "2",
     keys.SPECIMEN_PIXEL_Y.name: "2",
@@ -68,20 +78,24 @@ def main(arguments: list[str] | None = None) -> int:
     scan = f"{y} × {x} scan of {_FRAME[0]} × {_FRAME[1]} frames"
     print(f"  {acquisition.movie}: {scan}, {size / 2**20:.0f} MiB")
 
-    with serve_s3(output / "s3-server.log") as server:
-        with _step(f"uploading it to an S3 server at {server.endpoint}"):
-            url = _upload(acquisition, server)
-        with _cluster(options.workers):
-            detectors = demo_detectors(_FRAME)
-            images, axes = _read(url, server, detectors, size)
+    detectors = demo_detectors(_FRAME)
+    with ExitStack() as stack:
+        with _step("starting an S3 server for its folder"):
+            server = stack.enter_context(
+                serve_s3(output / "s3-server.log", [sys.executable, str(_SERVER), str(output)])
+            )
+        stack.enter_context(_cluster(options.workers))
+        images, axes = _read(f"s3://demo/{acquisition.movie.name}", server, detectors, size)
 
-    with _step("checking against numpy on the local file"):
+    with _step("the same with numpy from the local file, to compare"):
         wrong = _differences(images, _numpy_images(acquisition, detectors))
     print(f"  DIFFERENT: {', '.join(wrong)}" if wrong else "  all three images are exactly equal")
     path = output / f"{acquisition.name}.png"
     title = (acquisition.movie.name, scan, f"read from S3 by {options.workers} dask workers")
-    save_figure(path, images, detectors, axes, "   ·   ".join(title))
+    with _step("drawing them"):
+        save_figure(path, images, detectors, axes, "   ·   ".join(title))
     print(f"  {path}")
+    print(_NEXT.format(program=_program(), movie=acquisition.movie))
     return 1 if wrong else 0
 
 
@@ -118,21 +132,26 @@ def _step(what: str) -> Iterator[None]:
 
 def _write(folder: Path, size_mib: int) -> Acquisition:
     side = 8 * math.ceil(math.sqrt(size_mib * 2**20 / _FRAME_BYTES) / 8)
-    return write_acquisition(
-        folder,
-        scan_shape=(side, side),
-        frame_shape=_FRAME,
-        frames=demo_frames((side, side), _FRAME),
-        sidecar=_CALIBRATION,
-    )
+    frame = demo_frames((side, side), _FRAME)
+    with Progress("  writing", side * side, stream=sys.stdout) as written:
+
+        def counted(index: int) -> NDArray[np.uint16]:
+            written.advance()
+            return frame(index)
+
+        return write_acquisition(
+            folder,
+            scan_shape=(side, side),
+            frame_shape=_FRAME,
+            frames=counted,
+            sidecar=_CALIBRATION,
+        )
 
 
-def _upload(acquisition: Acquisition, server: S3Server) -> str:
-    store = s3fs.S3FileSystem(**server.storage_options)
-    store.call_s3("create_bucket", Bucket="demo")  # mkdir names the region, which us-east-1 refuses
-    for path in acquisition.files:
-        store.put_file(str(path), f"demo/{path.name}")
-    return f"s3://demo/{acquisition.movie.name}"
+def _program() -> Path:
+    """Path of the command line, as it is typed from here."""
+    program = Path(sys.executable).with_name("mrcdist")
+    return program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
 
 
 @contextmanager
@@ -145,13 +164,14 @@ def _cluster(workers: int) -> Iterator[None]:
                     n_workers=workers,
                     threads_per_worker=2,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     host="127.0.0.1",
                     local_directory=scratch,
                     silence_logs=logging.ERROR,
                 )
             )
-            stack.enter_context(Client(cluster))
+            client = stack.enter_context(Client(cluster))
+            client.run(importlib.import_module, "s3fs")  # which the first reads would wait for
         yield
 
 
@@ -172,26 +192,38 @@ def _read(
 
     print("mean pattern, bright field and dark field, in one pass …", flush=True)
     start = time.perf_counter()
-    with get_task_stream() as tasks:
-        # Computed together, so that each chunk is read only once.
-        running = dask.persist(
-            data.sum(axis=(0, 1), dtype="uint64"),
-            (data * detectors.bright).sum(axis=(2, 3), dtype="uint64"),
-            (data * detectors.dark).sum(axis=(2, 3), dtype="uint64"),
-        )
-        _follow(running)
-    images = Images(*dask.compute(*running))
+    found = mrcdist.reduce_frames(
+        ds,
+        {
+            "pattern": mrcdist.SumPattern(),
+            "bright": mrcdist.VirtualImage(detectors.bright.astype("i1")),
+            "dark": mrcdist.VirtualImage(detectors.dark.astype("i1")),
+        },
+    )
     seconds = time.perf_counter() - start
     read = server.requests()
-    print(f"  {seconds:.1f} s, {size / seconds / 2**20:.0f} MiB/s, {len(tasks.data)} tasks")
-    print("  (limited by the S3 server, which is a single Python process)")
+    print(f"  {seconds:.1f} s, {size / seconds / 2**20:.0f} MiB/s")
     print(f"  requests: {_told(planned - before)} to plan, {_told(read - planned)} to read")
-    return images, ds["axes"]
+
+    print("reading all of it again, without computing …", flush=True)
+    start = time.perf_counter()
+    _follow(data.map_blocks(_corner, drop_axis=(2, 3), dtype=data.dtype).persist())
+    seconds = time.perf_counter() - start
+    print(
+        f"  {seconds:.1f} s, {size / seconds / 2**20:.0f} MiB/s: server, scheduler and workers "
+        f"share {CPU_COUNT} CPUs here"
+    )
+    return Images(**{name: np.asarray(result) for name, result in found.items()}), ds["axes"]
 
 
-def _follow(arrays: tuple[da.Array, ...]) -> None:
+def _corner(block: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Return one pixel of each frame that was read."""
+    return block[..., 0, 0].copy()
+
+
+def _follow(array: da.Array) -> None:
     """Show a progress bar on a terminal, and a line per quarter elsewhere."""
-    futures = futures_of(arrays)
+    futures = futures_of(array)
     if sys.stdout.isatty():
         progress(futures, notebook=False)
         print()
@@ -212,12 +244,14 @@ def _numpy_images(acquisition: Acquisition, detectors: Detectors) -> Images:
     movie = np.memmap(acquisition.movie, "<u2", mode="r", offset=_HEADER_BYTES, shape=(n, *shape))
     pattern = np.zeros(shape, "uint64")
     bright, dark = np.empty(n, "uint64"), np.empty(n, "uint64")
-    for start in range(0, n, 256):
-        part = slice(start, min(start + 256, n))
-        frames = np.asarray(movie[part])
-        pattern += frames.sum(axis=0, dtype="uint64")
-        bright[part] = frames[:, detectors.bright].sum(axis=1, dtype="uint64")
-        dark[part] = frames[:, detectors.dark].sum(axis=1, dtype="uint64")
+    with Progress("  numpy", n, stream=sys.stdout) as done:
+        for start in range(0, n, 256):
+            part = slice(start, min(start + 256, n))
+            frames = np.asarray(movie[part])
+            pattern += frames.sum(axis=0, dtype="uint64")
+            bright[part] = frames[:, detectors.bright].sum(axis=1, dtype="uint64")
+            dark[part] = frames[:, detectors.dark].sum(axis=1, dtype="uint64")
+            done.advance(len(frames))
     scan = acquisition.navigation_shape
     return Images(pattern, bright.reshape(scan), dark.reshape(scan))
 

@@ -3,7 +3,7 @@
     python release/check_package.py [FOLDER]
 
 The wheel is installed into an empty environment: first alone, to look at a file with the command
-line, then with the extra `demo`, to run the demonstration of the sdist. FOLDER (build/package) then
+line, then with the extra `plot`, to run the demonstration of the sdist. FOLDER (build/package) then
 contains the two files, in `dist`. `MRCDIST_REPOSITORY` is as in hatch_build.py.
 """
 
@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
     run(program, "info", movie, cwd=tried)
     run(program, "mean", movie, "--out", "mean.npy", cwd=tried)
 
-    run(*UV, "pip", "install", "--quiet", "--python", python, f"{wheel}[demo]")
+    run(*UV, "pip", "install", "--quiet", "--python", python, f"{wheel}[plot]")
     with tarfile.open(sdist) as archive:
         archive.extractall(tried, filter="data")
     # Beside the wheel's mrcdist, not the sdist's.

@@ -1,8 +1,8 @@
 """A local S3 server in a separate process, which counts its requests.
 
-It is moto's server, which is made for tests and accepts dummy keys. It reads the whole object for
-every range, which is fast enough up to about 1 GB, and uses several times the size of the object in
-memory.
+By default it is moto's server, which is made for tests and accepts dummy keys. It reads the whole
+object for every range, which is fast enough up to about 1 GB, and uses several times the size of
+the object in memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from moto.server import main
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 main()
 """
+_MOTO = (sys.executable, "-c", _SERVE, "-H", "127.0.0.1", "-p", "0")
 _ADDRESS = re.compile(r"Running on (http://127\.0\.0\.1:\d+)")
 _REQUEST = re.compile(r'"(?:\x1b\[[\d;]*m)*([A-Z]+) \S+ HTTP/')
 
@@ -67,13 +68,16 @@ class S3Server:
 
 
 @contextmanager
-def serve_s3(log: Path) -> Iterator[S3Server]:
+def serve_s3(log: Path, command: Sequence[str] = _MOTO) -> Iterator[S3Server]:
     """Run an S3 server on a free local port for the duration of the context.
 
     Parameters
     ----------
     log : Path
         Log with one line per request; replaced if it exists.
+    command : sequence of str, optional
+        Program that prints ``Running on http://127.0.0.1:port`` and a line per request, and ends
+        when its standard input is closed. Default: moto's server.
 
     Yields
     ------
@@ -85,7 +89,6 @@ def serve_s3(log: Path) -> Iterator[S3Server]:
     ReadError
         The server did not start, for instance because moto is not installed.
     """
-    command = [sys.executable, "-c", _SERVE, "-H", "127.0.0.1", "-p", "0"]
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT

@@ -1,0 +1,86 @@
+"""The demonstration's S3 server sends what a bucket would, and only that."""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import s3fs
+
+from mrcdist import FileChangedError, read_mrc
+from mrcdist.testing.acquisition import write_acquisition
+from mrcdist.testing.server import serve_s3
+from tests.support.processes import ROOT
+
+
+@pytest.fixture(scope="module")
+def acquisition(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bucket")
+    return write_acquisition(folder, scan_shape=(4, 8), frame_shape=(16, 16))
+
+
+@pytest.fixture(scope="module")
+def server(acquisition, tmp_path_factory):
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    program = ROOT / "demo" / "file_server.py"
+    folder = acquisition.movie.parent
+    with serve_s3(log, [sys.executable, str(program), str(folder)]) as running:
+        yield running
+
+
+def status_of(url, **headers):
+    """Status and body of an answer."""
+    request = urllib.request.Request(
+        url, headers={k.replace("_", "-"): v for k, v in headers.items()}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_a_movie_is_read_with_its_sidecar(server, acquisition):
+    url = f"s3://demo/{acquisition.movie.name}"
+    [ds] = read_mrc(url, distributed=True, storage_options=server.storage_options)
+    frames = np.frombuffer(acquisition.movie.read_bytes()[1024:], "<u2").reshape(4, 8, 16, 16)
+    np.testing.assert_array_equal(ds["data"].compute(scheduler="threads"), frames)
+    assert server.requests()["GET"] >= 4, "requests are counted from the log"
+
+
+def test_a_bucket_is_listed(server, acquisition):
+    store = s3fs.S3FileSystem(**server.storage_options, skip_instance_cache=True)
+    listed = {info["name"]: info["size"] for info in store.ls("demo", detail=True)}
+    assert listed == {f"demo/{path.name}": path.stat().st_size for path in acquisition.files}
+
+
+def test_a_file_that_changed_is_noticed(server, acquisition):
+    copy = acquisition.movie.with_name("changed.mrc")
+    copy.write_bytes(acquisition.movie.read_bytes())
+    try:
+        [ds] = read_mrc(
+            "s3://demo/changed.mrc", distributed=True, storage_options=server.storage_options
+        )
+        copy.write_bytes(acquisition.movie.read_bytes()[:-2] + b"\1\1")
+        with pytest.raises(FileChangedError):
+            ds["data"].compute(scheduler="threads")
+    finally:
+        copy.unlink()
+
+
+def test_ranges_are_those_that_were_asked_for(server, acquisition):
+    url = f"{server.endpoint}/demo/{acquisition.movie.name}"
+    content = acquisition.movie.read_bytes()
+    assert status_of(url) == (200, content)
+    assert status_of(url, Range="bytes=3-1030") == (206, content[3:1031])
+    assert status_of(url, Range=f"bytes={len(content) - 5}-") == (206, content[-5:])
+    assert status_of(url, Range=f"bytes={len(content)}-")[0] == 416
+
+
+@pytest.mark.parametrize("key", ["none.mrc", "../conftest.py", "%2e%2e/log/server.log"])
+def test_nothing_outside_the_folder_is_sent(key, server):
+    status, body = status_of(f"{server.endpoint}/demo/{key}")
+    assert (status, b"NoSuchKey" in body) == (404, True)
