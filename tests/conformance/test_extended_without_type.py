@@ -78,6 +78,13 @@ def test_fewer_floats_have_no_pixel_size(tmp_path, exttyp, nint, nreal):
     assert_tilted(ds, pixel=None)
 
 
+def test_record_of_zeros_among_tilts_alone_is_a_tilt_of_zero(tmp_path):
+    """Records of 128 bytes in which nothing but the tilt is written."""
+    records = [np.float32(tilt).tobytes().ljust(128, b"\0") for tilt in TILTS]
+    ds = tilt_series(tmp_path / "a.st", records, nreal=32)
+    assert_tilted(ds, pixel=None)
+
+
 @pytest.mark.parametrize("nsymbt", [N * 128, 1024, 4096, 131072])
 def test_records_of_128_bytes_in_a_block_of_any_size(tmp_path, nsymbt):
     records = [record(tilt) for tilt in TILTS]

@@ -88,11 +88,30 @@ def agard():
     return b"AGAR", struct.pack("<f", 45.0) * 256, {"nint": 0, "nreal": 4}
 
 
+def agard_of_integers():
+    return b"AGAR", b"\1\2\3\4" * 256, {"nint": 4, "nreal": 0}
+
+
+def agard_without_numbers():
+    return b"AGAR", b"\1\2\3\4" * 256, {}
+
+
+def serialem_that_does_not_add_up():
+    return b"SERI", b"\1\2\3\4" * 256, {"nint": 6, "nreal": 1}
+
+
+def serialem_for_fewer_sections():
+    return b"SERI", b"\1\2\3\4" * 16, {"nint": 2, "nreal": 1}
+
+
 KNOWN = [
     fei1, fei2_of_another_size, old_fei, old_fei_behind_imod, symmetry, untyped_symmetry, json,
     hdf5, zeros, zeros_of_fei1, zeros_of_serialem,
 ]  # fmt: skip
-OPEN = [unknown, mrco, serialem, agard]
+OPEN = [
+    unknown, mrco, serialem, agard, agard_of_integers, agard_without_numbers,
+    serialem_that_does_not_add_up, serialem_for_fewer_sections,
+]  # fmt: skip
 # Kinds that other bytes contradict.
 TOLD = [fei1, old_fei, symmetry, json, hdf5, agard]
 

@@ -79,15 +79,16 @@ def _may_be(kind: ExtendedKind, n_sections: int) -> bool:
 
 
 def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+    """Whether the floats look like such, and tilts like angles; without EXTTYP some are not 0."""
     reals = _decode(kind, raw, byteorder, n_sections).columns.get("reals")
     if reals is None:
-        return False
+        return bool(kind.exttyp)  # nothing says what is there
     reals = np.asarray(reals)
     tilts = reals[:, :1]
     return (
         looks_like_floats(reals)
         and bool((np.abs(tilts) <= _TILT.limit).all())
-        and bool(reals.any())
+        and bool(kind.exttyp or reals.any())
     )
 
 

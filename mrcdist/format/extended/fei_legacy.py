@@ -43,6 +43,8 @@ _NAMES = (
     "applied_defocus",
 )
 
+_TILTS = ("a_tilt", "b_tilt")
+
 _QUANTITIES = (
     PhysicalQuantity("TEM.beam_energy", "ht", 1e-3, above=1000, unit="V"),
     PhysicalQuantity("TEM.magnification", "magnification", above=0),
@@ -91,8 +93,14 @@ def _quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def _written(columns: Columns) -> npt.NDArray[np.bool_]:
-    """Tell which records are not all zeros, as preallocated ones are."""
-    return np.asarray(np.any([np.asarray(column) != 0 for column in columns.values()], axis=0))
+    """Tell which records are not all zeros, as preallocated ones are.
+
+    Where the records hold nothing but tilts, one of zeros may be a tilt of 0.
+    """
+    written = {name: np.asarray(column) != 0 for name, column in columns.items()}
+    if not any(one.any() for name, one in written.items() if name not in _TILTS):
+        return np.full(len(written["a_tilt"]), bool(written["a_tilt"].any()))
+    return np.asarray(np.any(list(written.values()), axis=0))
 
 
 def _make_sense(table: npt.NDArray[np.float32]) -> bool:

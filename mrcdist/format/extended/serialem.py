@@ -119,9 +119,9 @@ def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> in
 
 
 def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-    """Whether the items add up and the tilts are angles; no bytes are beyond doubt."""
+    """Whether the tilts are angles; where NINT and NREAL describe no record, any bytes fit."""
     if not _is_serialem(kind, n_sections):
-        return False
+        return True
     tilts = _decode(kind, raw, byteorder, n_sections).columns.get("tilt_angle")
     return tilts is None or bool((np.abs(np.asarray(tilts)) <= _LARGEST_ANGLE).all())
 
