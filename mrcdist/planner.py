@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, task_memory
-from mrcdist.discover.auxiliary_files import SCAN_POINTS, SIDECAR, TILT_ANGLES, AuxiliaryFile
+from mrcdist.discover.auxiliary_files import SCAN_POINTS, TILT_ANGLES, AuxiliaryFile
 from mrcdist.discover.directory import Directory
 from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.mrc_file import OpenedFile, open_files
 from mrcdist.discover.scan import expected_frames, find_scan, line_length
+from mrcdist.discover.sidecars import find_sidecars
 from mrcdist.discover.tilts import find_tilts
 from mrcdist.errors import (
     ArgumentError,
@@ -113,14 +114,19 @@ def _plan(
     own_notes = [notes.of_file(file.location.name) for file in files]
     for file, own in zip(files, own_notes, strict=True):
         own.add(*file.notes)
-    sidecar = AuxiliaryFile(SIDECAR, options.metadata_file, directory).read(notes)
+    sidecar, sidecars = find_sidecars(
+        [file.location for file in files], options.metadata_file, directory, notes
+    )
     if sidecar is not None:
         notes.add(*sidecar.notes)
-    unsigned = pixel_is_unsigned(sidecar) if sidecar else None
     pixels = agreed_pixels(
         [
-            pixel_format(file.header, mode0=options.mode0, sidecar_unsigned=unsigned)
-            for file in files
+            pixel_format(
+                file.header,
+                mode0=options.mode0,
+                sidecar_unsigned=pixel_is_unsigned(own) if own else None,
+            )
+            for file, own in zip(files, sidecars, strict=True)
         ],
         notes,
     )

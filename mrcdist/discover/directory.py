@@ -31,6 +31,12 @@ class Directory:
         """Names of the files; None if they cannot be listed."""
         return self.location.list_siblings()
 
+    def with_file(self, location: Location) -> Directory:
+        """Return the same directory as that of another of its files."""
+        other = Directory(location)
+        other.__dict__["listing"] = self.listing
+        return other
+
     @property
     def can_be_listed(self) -> bool:
         """Whether listing is worth a request: web servers mostly cannot, or refuse to."""

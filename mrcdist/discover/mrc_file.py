@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mrcdist.config import read_settings
 from mrcdist.errors import FormatError, MrcdistError, ReadError, TruncatedFileError
@@ -31,7 +32,10 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = ["OpenedFile", "open_file", "open_files"]
+__all__ = ["OpenedFile", "open_file", "open_files", "several_at_a_time"]
+
+_Key = TypeVar("_Key")
+_Found = TypeVar("_Found")
 
 # Records of tens of thousands of sections; more would make opening a file as slow as reading it.
 _MAX_RECORD_BYTES = 64 * 2**20
@@ -277,10 +281,21 @@ def open_files(locations: Sequence[Location], endianness: ByteOrder | None) -> l
         except MrcdistError as error:
             raise error.located(location.shown) from None
 
-    if len(locations) == 1:
-        return [opened(locations[0])]
+    return several_at_a_time(opened, locations)
+
+
+def several_at_a_time(read: Callable[[_Key], _Found], keys: Sequence[_Key]) -> list[_Found]:
+    """Call a function that waits for a store, with each of the keys, in a few threads.
+
+    Raises
+    ------
+    Exception
+        That of the first key with which it fails.
+    """
+    if len(keys) == 1:
+        return [read(keys[0])]
     threads = _threads(os.getpid(), read_settings().concurrency)
-    running = [threads.submit(opened, location) for location in locations]
+    running = [threads.submit(read, key) for key in keys]
     try:
         return [future.result() for future in running]
     finally:

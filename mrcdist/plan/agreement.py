@@ -10,6 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from mrcdist.errors import FormatError
+from mrcdist.format.direct_electron.sidecar import Sidecar, shorten
+from mrcdist.format.direct_electron.sidecar_keys import KEYS
 from mrcdist.format.extended.registry import ExtendedHeader, pixel_size_note
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import VOLUME_STACKS, Header
@@ -17,7 +19,7 @@ from mrcdist.format.mrcz_header import without_differing_fields
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = ["agreed_header", "agreed_pixels", "joined_extended"]
+__all__ = ["agreed_header", "agreed_pixels", "agreed_sidecar", "joined_extended"]
 
 _COLUMN, _ROW, _SECTION = range(3)
 _NAMES = ("x", "y", "z")
@@ -113,6 +115,52 @@ def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
         ispg=ispg,
         raw=without_differing_fields([(header.raw, header.byteorder) for header in headers]),
     )
+
+
+def agreed_sidecar(sidecars: Sequence[Sidecar | None], notes: Notes) -> Sidecar | None:
+    """Return the sidecars of several acquisitions as one with what all of them say.
+
+    Parameters
+    ----------
+    sidecars : sequence of Sidecar or None
+        Each once; None stands for files without one.
+    notes : Notes
+
+    Returns
+    -------
+    Sidecar or None
+        None where there is none, or some files have none.
+    """
+    found = [sidecar for sidecar in sidecars if sidecar is not None]
+    if not found or len(sidecars) == 1:
+        return sidecars[0]
+    if len(found) < len(sidecars):
+        text = "some of the files have a sidecar and others none: none is used"
+        notes.add(Note("files-differ-sidecar", f"{text}; metadata_file names one for all files"))
+        return None
+    first = found[0]
+    same = {
+        key: value
+        for key, value in first.values.items()
+        if all(sidecar.values.get(key) == value for sidecar in found)
+    }
+    # Those that calibrate an axis come first.
+    keys = sorted(KEYS, key=lambda key: not key.calibrates)
+    differing = {
+        name: dict.fromkeys(sidecar.values.get(name, "nothing") for sidecar in found)
+        for key in keys
+        for name in key.spellings
+        if name not in same and any(name in sidecar.values for sidecar in found)
+    }
+    if differing:
+        shown = [
+            f"{name}: {', '.join(shorten(value) for value in list(values)[:3])}"
+            for name, values in list(differing.items())[:4]
+        ]
+        more = f"; and {len(differing) - 4} others" if len(differing) > 4 else ""
+        text = f"the sidecars of the {len(found)} acquisitions differ in {'; '.join(shown)}{more}"
+        notes.add(Note("files-differ-sidecar", f"{text}: for the whole, these are left out"))
+    return Sidecar(same, tuple(dict.fromkeys(note for each in found for note in each.notes)))
 
 
 def joined_extended(

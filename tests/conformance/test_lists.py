@@ -276,6 +276,73 @@ class TestExtendedHeaders:
         assert noise == {"gain_factor": 1.5}
 
 
+MOVIE = {
+    "Scan - Enable": "Disable",
+    "Autosave Movie Sum Count": "1",
+    "Frames Per Second": "50.0",
+    "Autosave Integrated Movie Pixel Format": "uint8",
+    "Image Processing - Mode": "Integrating",
+    "Timestamp (seconds since Epoch)": "1700000000",
+}
+
+
+class TestSidecars:
+    """Each acquisition has a sidecar of its own."""
+
+    def movies(self, tmp_path, *sidecars, data=NUMBERS):
+        """Two movies of 20241021 for each sidecar, which is that of the acquisition."""
+        paths = []
+        for number, changed in enumerate(sidecars):
+            stem = tmp_path / f"20241021_0000{number}"
+            frames = data[number] if data.ndim > 3 else data
+            paths.append(write_mrc(stem.with_name(f"{stem.name}_movie.mrc"), frames))
+            if changed is not None:
+                lines = [f"{key} = {value}" for key, value in {**MOVIE, **changed}.items()]
+                stem.with_name(f"{stem.name}_info.txt").write_text("\n".join(lines))
+        return [str(path) for path in paths]
+
+    def test_what_all_say_is_kept(self, tmp_path):
+        [dataset] = read_mrc(self.movies(tmp_path, {}, {}))
+        assert steps(dataset)["time"] == (0.02, "s")
+        assert dataset["metadata"]["General"]["date"] == "2023-11-14"
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_values_that_differ_are_dropped(self, tmp_path, order):
+        later = {"Frames Per Second": "10.0", "Timestamp (seconds since Epoch)": "1800000000"}
+        paths = self.movies(tmp_path, {}, {}, later)[::order]
+        with pytest.warns(MrcdistWarning, match=r"3 acquisitions differ in Frames Per Second"):
+            [dataset] = read_mrc(paths)
+        assert steps(dataset)["time"] == (1.0, None)
+        assert "date" not in dataset["metadata"]["General"]
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_sidecar_of_only_some_files_is_not_used(self, tmp_path, order):
+        paths = self.movies(tmp_path, {}, None)[::order]
+        with pytest.warns(MrcdistWarning, match="others none: none is used"):
+            [dataset] = read_mrc(paths)
+        assert "time" not in steps(dataset)
+        sidecar = tmp_path / "20241021_00000_info.txt"
+        [dataset] = read_mrc(paths, metadata_file=sidecar)
+        assert steps(dataset)["time"] == (0.02, "s")
+
+    def test_each_says_whether_the_bytes_of_its_movie_are_signed(self, tmp_path):
+        data = np.array([[[[200]], [[100]]], [[[-56]], [[100]]]]).astype("u1")
+        signed = {"Autosave Integrated Movie Pixel Format": "int8"}
+        dataset = quietly(self.movies(tmp_path, {}, signed, data=data.view("i1")))
+        assert dataset["data"].dtype == "int16"
+        assert dataset["data"].compute().ravel().tolist() == [200, 100, -56, 100]
+
+    def test_parts_in_several_folders_have_one(self, tmp_path):
+        (tmp_path / "b").mkdir()
+        first, second = (tmp_path / f"20241021_00007_{n}_movie.mrc" for n in (0, 1))
+        for path in (first, tmp_path / "b" / second.name):
+            write_mrc(path, NUMBERS)
+        text = "\n".join(f"{key} = {value}" for key, value in MOVIE.items())
+        (tmp_path / "20241021_00007_info.txt").write_text(text)
+        [dataset] = read_mrc([str(first), str(tmp_path / "b" / second.name)])
+        assert steps(dataset)["time"] == (0.02, "s")
+
+
 def test_headers_of_a_list_are_fetched_several_at_a_time():
     content, together = mrc_bytes(NUMBERS[:1]), threading.Barrier(4)
 
