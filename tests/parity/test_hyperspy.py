@@ -12,7 +12,7 @@ import mrcdist
 from mrcdist import MissingExtraError, register_hyperspy
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import KEEPERS, all_frames, sidecar_values, url_of
-from tests.support.compiling import pyxem_to_itself
+from tests.support.compiling import pyxem_as_python
 from tests.support.mrc_files import counting, write_mrc
 from tests.support.s3 import SECRET_KEY
 
@@ -354,8 +354,9 @@ class TestOtherFiles:
 
 class TestPyxem:
     @pytest.fixture(autouse=True)
-    def _pyxem(self):
-        with pyxem_to_itself():
+    def _pyxem(self, tmp_path):
+        pytest.importorskip("numba", reason="numba is not installed")
+        with pyxem_as_python(tmp_path):
             pytest.importorskip("pyxem", reason="pyxem is not installed")
             yield
 
