@@ -53,11 +53,6 @@ __all__ = [
     "reduce_frames",
 ]
 
-# A short job has so many tasks per thread, so that threads end at about the same time; a long one
-# has tasks of so many bytes, a second or two of reading.
-_TASKS_A_THREAD = 4
-_TASK_BYTES = 4 * 2**30
-
 # Results of the size of a frame that are in this process at a time.
 _MAX_SUMS = 8
 
@@ -140,13 +135,17 @@ def reduce_frames(
     limits: dict[str, int] = {}
     if resume is None:
         # Where a job goes on must not depend on how many threads there are this time.
-        bytes_tasks = math.ceil(source.layout.nbytes / _TASK_BYTES)
-        limits["max_tasks"] = max(_TASKS_A_THREAD * threads, bytes_tasks)
-        limits["max_sum_parts"] = _MAX_SUMS
+        limits = {"threads": threads, "max_sum_parts": _MAX_SUMS}
     the_pass = OnePass(source, dataset, _quantities(results), **limits)
-    shown = {"label": "reducing frames", "patience": 2.0 if progress else math.inf}
+    patience = 2.0 if progress else math.inf
     with _kept(the_pass, resume) as (values, there):
-        done = the_pass.run(lambda: nullcontext(compute), values, there, **shown)
+        done = the_pass.run(
+            lambda: nullcontext(compute),
+            values,
+            there,
+            label="reducing frames",
+            patience=patience,
+        )
     notes = [f"{name}: {note}" for name, result in done.results.items() for note in result.notes]
     warn(source.parts[0].file.location.shown, notes)
     return done.results
@@ -262,7 +261,7 @@ def _kept(
 def _threads(client: Client | None) -> int:
     if client is None:
         return int(dask.config.get("num_workers", None) or CPU_COUNT)
-    return sum(client.nthreads().values()) or 1
+    return sum(client.nthreads().values())  # 0 if workers are still to come
 
 
 def _current_client() -> Client | None:

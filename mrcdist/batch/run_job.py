@@ -17,6 +17,7 @@ from distributed.scheduler import KilledWorker
 from mrcdist.batch.clusters import Cluster, ClusterOptions, connect, require_mrcdist
 from mrcdist.batch.lock import OutputLock
 from mrcdist.batch.output import check_outputs, require_absent, write_result
+from mrcdist.batch.picture import PictureSoFar
 from mrcdist.batch.summary import ResultSummary, Summary
 from mrcdist.compute.detectors import MaskFile
 from mrcdist.compute.one_pass import Compute, OnePass
@@ -119,8 +120,9 @@ def run(
                 require_absent(path)
         kept = store.open(resume=options.resume)
         with store.kept_if_any():
+            look = PictureSoFar(store.picture).draw
             done = the_pass.run(
-                workers, store, kept, interval=_LOG_INTERVAL, stream=stream, patience=0
+                workers, store, kept, look, interval=_LOG_INTERVAL, stream=stream, patience=0
             )
             notes = Notes()
             notes.add(*plan.notes)

@@ -7,7 +7,7 @@ import itertools
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -25,7 +25,14 @@ from mrcdist.compute.quantities import (
 )
 from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.results import Array, Dataset, Result
-from mrcdist.compute.schedule import MAX_SUM_PARTS, MAX_TASKS, Part, block_frames, schedule_pass
+from mrcdist.compute.schedule import (
+    MAX_SUM_PARTS,
+    Block,
+    Part,
+    block_frames,
+    most_tasks,
+    schedule_pass,
+)
 from mrcdist.compute.tasks import Ledger, Work
 from mrcdist.compute.tiles import Reduction
 from mrcdist.errors import ArgumentError
@@ -107,8 +114,10 @@ class OnePass:
         What of it the results depend on.
     results : mapping of str to Quantity
         What to compute, by name.
-    max_tasks, max_sum_parts : int
-        Maximum number of tasks, and of parts where results are as large as a frame.
+    threads : int
+        How many will compute. Default: not known, or not to be known, as another run may resume.
+    max_sum_parts : int
+        Maximum number of parts where results are as large as a frame.
 
     Raises
     ------
@@ -132,7 +141,7 @@ class OnePass:
         data: Dataset,
         results: Mapping[str, Quantity],
         *,
-        max_tasks: int = MAX_TASKS,
+        threads: int = 0,
         max_sum_parts: int = MAX_SUM_PARTS,
     ) -> None:
         if not results:
@@ -154,7 +163,7 @@ class OnePass:
             data.navigation_chunks,
             frame_bytes=pixels * data.layout.dtype.itemsize,
             sum_bytes=pixels * _SUM_ITEMSIZE * n_sums,
-            max_tasks=max_tasks,
+            max_tasks=most_tasks(data.layout.nbytes, threads),
             max_sum_parts=max_sum_parts,
         )
         self.maps = {name for name, some in made.items() if all(one.per_frame for one in some)}
@@ -202,6 +211,7 @@ class OnePass:
         connect: Callable[[], AbstractContextManager[Compute]],
         values: Values,
         kept: Iterable[int] = (),
+        look: Callable[[Callable[[], dict[str, Result]]], None] | None = None,
         **progress: Any,
     ) -> Finished:
         """Compute the parts that are left, and make the results of all.
@@ -215,6 +225,9 @@ class OnePass:
             Where the values of parts are kept.
         kept : iterable of int
             Numbers of the parts that are there already.
+        look : callable, optional
+            Called whenever a part is kept, with a function that returns the results so far: NaN at
+            positions that were not computed yet.
         **progress
             For `Progress`.
         """
@@ -230,19 +243,66 @@ class OnePass:
                 disk = self._find_disk(compute)
                 values.found = dataclasses.asdict(disk)
             wanted = self._located(disk)
-            made = {name: each.reductions(self.data) for name, each in wanted.items()}
-            reductions = _distinct(made.values())
+            reductions = _distinct(each.reductions(self.data) for each in wanted.values())
             if compute is not None:
                 begun = time.monotonic()
                 title = next(iter(wanted.values())).title if len(wanted) == 1 else "results"
                 told = {"label": title, **progress}
-                ledger, pixels = self._compute(compute, reductions, left, values, told)
+
+                def keep(number: int, found: Sequence[Array]) -> None:
+                    values.save(number, found)
+                    there.add(number)
+                    if look is not None:
+                        look(lambda: self._so_far(wanted, values, there))
+
+                ledger, pixels = self._compute(compute, reductions, left, keep, told)
                 seconds = time.monotonic() - begun
-        results = {}
-        for name, each in wanted.items():
-            loads = tuple(_loader(values, reductions.index(one)) for one in made[name])
-            results[name] = each.finish(self.data, self.parts, loads)
+        results = self._finish(wanted, self.data, values.load)
         return Finished(results, wanted, ledger, pixels, seconds)
+
+    def _finish(
+        self, wanted: Mapping[str, Quantity], data: Dataset, load: Callable[[int, int], Array]
+    ) -> dict[str, Result]:
+        """Make the results of the values of parts, which are loaded by part and reduction."""
+        made = {name: each.reductions(data) for name, each in wanted.items()}
+        reductions = _distinct(made.values())
+
+        def loader(one: Reduction) -> Callable[[int], Array]:
+            at = reductions.index(one)
+            return lambda number: load(number, at)
+
+        return {
+            name: each.finish(data, self.parts, tuple(map(loader, made[name])))
+            for name, each in wanted.items()
+        }
+
+    def _so_far(
+        self, wanted: Mapping[str, Quantity], values: Values, there: Container[int]
+    ) -> dict[str, Result]:
+        """Make the results as if frames of parts that are not there were missing."""
+        shape, dtype = self.data.layout.navigation_shape, self.data.layout.dtype
+        empty = np.zeros(shape, bool)
+        for block in _blocks(part for n, part in enumerate(self.parts) if n not in there):
+            empty[tuple(slice(*span) for span in block)] = True
+        frames = (
+            np.arange(empty.size).reshape(shape) if self.data.table is None else self.data.table
+        )
+        data = dataclasses.replace(self.data, table=np.where(empty, -1, frames))
+        reductions = _distinct(each.reductions(data) for each in wanted.values())
+
+        def load(number: int, which: int) -> Array:
+            if number in there:
+                return values.load(number, which)
+            n_frames = sum(map(block_frames, _blocks([self.parts[number]])))
+            return reductions[which].begin(n_frames, dtype)
+
+        results = self._finish(wanted, data, load)
+        for name in self.maps:
+            image = results[name].values.astype(np.float64)
+            positions = image if not results[name].names else np.moveaxis(image, 0, -1)
+            positions[empty] = np.nan
+            results[name] = dataclasses.replace(results[name], values=image)
+        return results
 
     def _located(self, disk: Ring | None) -> dict[str, Quantity]:
         return {name: _with_disk(each, disk, self.data) for name, each in self.wanted.items()}
@@ -264,19 +324,19 @@ class OnePass:
         compute: Compute,
         reductions: Sequence[Reduction],
         left: Mapping[int, Part],
-        values: Values,
+        keep: Callable[[int, Sequence[Array]], None],
         progress: Mapping[str, Any],
     ) -> tuple[Ledger, int]:
         """Compute the parts that are left, and keep each; and the bytes of their pixels."""
         work = _work(self.source, reductions)
         frame = self.source.dtype.itemsize * len(work.window[0]) * len(work.window[1])
-        sizes = [sum(block_frames(b) for task in part for b in task) * frame for part in self.parts]
+        sizes = [sum(map(block_frames, _blocks([part]))) * frame for part in self.parts]
         to_do = sum(sizes[number] for number in left)
         total = sum(sizes)
         told = Progress(total=total, kept=total - to_do, in_bytes=True, **progress)
 
         def done(number: int, found: Sequence[Array]) -> None:
-            values.save(number, found)
+            keep(number, found)
             told.advance(sizes[number])
 
         with told:
@@ -296,8 +356,8 @@ def _distinct(made: Iterable[Sequence[Reduction]]) -> list[Reduction]:
     return distinct
 
 
-def _loader(values: Values, at: int) -> Callable[[int], Array]:
-    return lambda number: values.load(number, at)
+def _blocks(parts: Iterable[Part]) -> Iterator[Block]:
+    return (block for part in parts for task in part for block in task)
 
 
 def _detector(quantity: Quantity) -> Any:

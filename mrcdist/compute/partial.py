@@ -20,8 +20,9 @@ from mrcdist.errors import ArgumentError, MrcdistError, ReadError, WriteError
 __all__ = ["PartialStore", "partial_folder", "write_whole", "written"]
 
 _DESCRIPTION = "job.json"
+_PICTURE = "so-far.png"
 # What a run leaves that was killed while it wrote.
-_UNFINISHED = re.compile(r"\.(part-.*\.npy|job\.json)\.")
+_UNFINISHED = re.compile(r"\.(part-.*\.npy|job\.json|so-far\.png)\.")
 
 
 def partial_folder(output: Path) -> Path:
@@ -77,6 +78,11 @@ class PartialStore:
     def job(self) -> str:
         """The ID of the job."""
         return str(self._state["id"])
+
+    @property
+    def picture(self) -> Path:
+        """The place for a picture of the parts that are finished."""
+        return self.folder / _PICTURE
 
     def open(self, *, resume: bool) -> list[int]:
         """Make the folder, or find what an earlier run left in it.
@@ -285,7 +291,8 @@ class PartialStore:
 
     def _clear(self) -> None:
         # The description last: parts without one are nobody's.
-        for pattern in ("part-*.npy", ".part-*.npy.*", f".{_DESCRIPTION}.*", _DESCRIPTION):
+        ours = [name for kept in (_PICTURE, _DESCRIPTION) for name in (f".{kept}.*", kept)]
+        for pattern in ("part-*.npy", ".part-*.npy.*", *ours):
             for file in self.folder.glob(pattern):
                 file.unlink()
 

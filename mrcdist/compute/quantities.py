@@ -150,12 +150,14 @@ class CenterOfMass:
 class RadialProfile:
     """The mean intensity on rings around a centre, at each navigation position.
 
-    Ring r holds the pixels whose distance from the centre rounds to r pixels.
+    Ring r holds the pixels whose distance from the centre rounds to r pixels. Around a centre that
+    is between four pixels, ring 0 has none and is NaN.
 
     Parameters
     ----------
     center : sequence of float, optional
-        Row and column in pixels. Default: the middle of the frame.
+        Row and column in pixels. Default: the pixel in the middle of the frame, of even numbers of
+        rows or columns the second of two: ``rows // 2, columns // 2``.
     radius : int, optional
         The last ring. Default: the largest that lies within the frame.
     title : str
@@ -167,7 +169,7 @@ class RadialProfile:
 
     def _bins(self, data: Dataset) -> npt.NDArray[np.int32]:
         rows, columns = data.layout.frame_shape
-        center = ((rows - 1) / 2, (columns - 1) / 2) if self.center is None else self.center
+        center = (rows // 2, columns // 2) if self.center is None else self.center
         cy, cx = center
         nearest = min(cy, rows - 1 - cy, cx, columns - 1 - cx)
         last = int(max(nearest, 0)) if self.radius is None else self.radius

@@ -1,8 +1,9 @@
 """Assignment of blocks to tasks, and of tasks to the parts that survive an interrupted job.
 
 Blocks are the chunks of the plan, in the order of the array: consecutive ones lie along the
-slowest navigation axis. A task is a run of consecutive blocks, a part a run of consecutive tasks.
-All follows from the plan alone, not from the cluster: a job goes on where it ended, elsewhere.
+slowest navigation axis. A task is a run of consecutive blocks, which it reads one after the other
+and so in the memory of one; a part is a run of consecutive tasks. What may be resumed follows from
+the plan alone, not from the cluster: a job goes on where it ended, elsewhere.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ __all__ = [
     "Part",
     "Task",
     "block_frames",
+    "most_tasks",
     "schedule_maps",
     "schedule_pass",
     "schedule_sum",
@@ -29,8 +31,12 @@ Block = tuple[tuple[int, int], ...]
 Task = tuple[Block, ...]
 Part = tuple[Task, ...]
 
-# The scheduler takes about 1 ms per task.
-MAX_TASKS = 50_000
+# A short job has so many tasks per thread, so that threads end at about the same time, or so many
+# in all where the threads are not known; the scheduler takes about 1 ms for each ...
+_TASKS_A_THREAD = 4
+MAX_TASKS = 1024
+# ... and a long one has tasks of so many bytes, a second or two of reading from memory.
+_TASK_BYTES = 4 * 2**30
 
 # Parts are files in one folder: enough of them that little is lost, few enough to list.
 MAX_PARTS = 256
@@ -44,6 +50,11 @@ _SUM_GAIN = 8
 _ENOUGH_TASKS = 64
 
 _T = TypeVar("_T")
+
+
+def most_tasks(nbytes: int, threads: int = 0) -> int:
+    """Maximum number of tasks that read so many bytes with so many threads; 0 if not known."""
+    return max(_TASKS_A_THREAD * threads or MAX_TASKS, math.ceil(nbytes / _TASK_BYTES))
 
 
 def block_frames(block: Block) -> int:

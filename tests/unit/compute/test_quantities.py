@@ -41,7 +41,13 @@ from mrcdist.compute.quantities import (
 from mrcdist.compute.reduce_block import reduce_block
 from mrcdist.compute.reductions import FrameMaximum, FrameSquares, FrameSum, PixelSums
 from mrcdist.compute.results import Dataset
-from mrcdist.compute.schedule import block_frames, schedule_maps, schedule_pass, schedule_sum
+from mrcdist.compute.schedule import (
+    block_frames,
+    most_tasks,
+    schedule_maps,
+    schedule_pass,
+    schedule_sum,
+)
 from mrcdist.compute.tasks import Work, compute, join, merge_ledgers, total
 from mrcdist.compute.tiles import compiled
 from mrcdist.errors import ArgumentError
@@ -366,6 +372,14 @@ def test_functions_that_fail_name_the_frames(memory_file):
     assert "(0,)" in error.value.__notes__[1]
 
 
+def test_radial_profiles_are_around_the_pixel_in_the_middle(memory_file):
+    frames = np.arange(2 * 6 * 5, dtype="int16").reshape(2, 6, 5)
+    profiles = computed(mrcdist.plan_mrc(memory_file(mrc_bytes(frames))), RadialProfile()).values
+    assert profiles.shape == (2, 3)
+    np.testing.assert_array_equal(profiles[:, 0], frames[:, 3, 2])
+    assert np.isfinite(profiles).all()
+
+
 def test_compiled_loops_are_tested():
     """numba is among the packages of the tests."""
     assert compiled is not None
@@ -434,6 +448,11 @@ class TestSchedule:
         assert (len(maps), sum(map(len, maps))) == (schedule.MAX_PARTS, schedule.MAX_TASKS)
         sums = schedule_sum(blocks, block_bytes=2**27, sum_bytes=2**19)
         assert (len(sums), sum(map(len, sums))) == (schedule.MAX_SUM_PARTS, schedule.MAX_TASKS)
+
+    def test_tasks_are_a_few_per_thread_for_a_short_job_and_bounded_for_a_long_one(self):
+        assert most_tasks(2**30, threads=2) == 8
+        assert most_tasks(2**42, threads=2) == 2**42 // 2**32
+        assert most_tasks(2**30) == schedule.MAX_TASKS
 
     def test_sums_of_large_frames_are_over_many_blocks(self):
         blocks = list(block_boxes([(4,) * 1000]))
