@@ -129,10 +129,9 @@ def check_place(location: Location, *, overwrite: bool) -> None:
     """Raise an `ArgumentError` if a new file cannot have this name."""
     if location.is_local:
         _check_path(Path(location.url))
-        there = os.path.lexists(location.url)
-    else:
-        there = location.exists()
-    if there and not overwrite:
+    if overwrite:
+        return
+    if os.path.lexists(location.url) if location.is_local else location.exists():
         raise exists(location.shown)
 
 

@@ -46,7 +46,7 @@ from mrcdist.write.local import LocalDestination, local_grid
 from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
 from mrcdist.write.new_header import ImageKind, kept_labels, kind_of, new_header
 from mrcdist.write.progress import show_progress
-from mrcdist.write.s3 import S3Destination, is_s3
+from mrcdist.write.s3 import S3Destination, is_s3, is_there
 from mrcdist.write.s3_parts import S3Limits, check_joinable, s3_grid
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
@@ -142,9 +142,9 @@ class WritePlan:
         block = math.prod(self.array.chunksize[:-1]) * self.header.storage.row_bytes(
             self.array.chunksize[-1]
         )
-        limits = S3Limits()
-        grid = s3_grid(self.header.data_offset, self.nbytes, block, limits)
-        return S3Destination(self.location, grid, limits)
+        grid = s3_grid(self.header.data_offset, self.nbytes, block, limits := S3Limits())
+        own_memory = self._stored_as_they_are
+        return S3Destination(self.location, grid, limits, as_they_are=own_memory)
 
     def write(self, stream: TextIO | None = None) -> WriteReport:
         """Compute the array, write it, and return what was written.
@@ -341,7 +341,7 @@ def plan_write(
         notes.append(Note("metadata-not-stored", sentence))
     for name in {*auxiliary, *_names_beside(location)}:
         beside = location.sibling(name)
-        if (name in auxiliary and overwrite) or not beside.exists():
+        if (name in auxiliary and overwrite) or not is_there(beside):
             continue
         if name in auxiliary:
             raise exists(beside.shown)

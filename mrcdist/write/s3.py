@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import json
 import uuid
@@ -12,26 +11,31 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location
-from mrcdist.write.errors import check_place, incomplete, interrupted, overtaken, write_errors
+from mrcdist.write.errors import exists, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
+from mrcdist.write.s3_client import call_once, run_together
 from mrcdist.write.s3_parts import S3Limits, copied_ranges, joined_parts, segments
-from mrcdist.write.s3_upload import S3Upload, call_once, left_by_others, run_together
+from mrcdist.write.s3_upload import S3Upload, left_by_others
 
-__all__ = ["S3Destination", "is_s3"]
+__all__ = ["S3Destination", "is_s3", "is_there"]
 
-# Of one task: more connections than that add nothing to a block's upload.
-_PARTS_AT_A_TIME = 4
+# Of one task: while it waits between two blocks, those of another one fill the line.
+_PARTS_AT_A_TIME = 8
 _COPIES_AT_A_TIME = 32
 
 
 def is_s3(location: Location) -> bool:
     """Whether a file can be written as parts of one object."""
     return isinstance(location.filesystem()[0], S3FileSystem)
+
+
+def is_there(location: Location) -> bool:
+    """Whether there is such a file; of S3, by one request, as names of folders do not count."""
+    return S3Upload(location).exists() if is_s3(location) else location.exists()
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class S3Destination:
     overwrite : bool
     notes : tuple of str
         What was found in the store.
+    as_they_are : bool
+        Whether pixels are sent from the memory of their block, without being encoded.
     """
 
     location: Location
@@ -61,11 +67,13 @@ class S3Destination:
     uploads: tuple[S3Upload, ...] = ()
     overwrite: bool = False
     notes: tuple[str, ...] = ()
+    as_they_are: bool = False
 
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
         """See `LocalDestination.begin`."""
         found = replace(self, overwrite=overwrite)
-        check_place(self.location, overwrite=overwrite)
+        if not overwrite and is_there(self.location):
+            raise exists(self.location.shown)
         earlier = self._earlier()
         if earlier is not None:
             begun = replace(found, date=str(earlier["date"]), uploads=self._begun(earlier))
@@ -149,18 +157,19 @@ class S3Destination:
     def kept(self) -> frozenset[int]:
         """See `Destination.kept`."""
         mine = f".{self._main.mark}.block"
-        names = [name.rpartition("/")[2] for name in self._names_beside()]
+        names = [name.rpartition("/")[2] for name in self._found_beside()]
         return frozenset(int(n.removesuffix(mine)) for n in names if n.endswith(mine))
 
     def write(self, start: int, stop: int, between: Between) -> None:
         """See `Destination.write`."""
 
-        async def send(upload: S3Upload, part: int, low: int, high: int) -> None:
+        def send(upload: S3Upload, part: int, low: int, high: int) -> None:
+            body = between(low, high)
             try:
-                await upload.send(part, await asyncio.to_thread(between, low, high))
-            except Exception:
+                upload.send(part, body)
+            except MrcdistError:
                 # Is a task whose worker was lost being done again?
-                if not (await self._main.found_whole() or await upload.found_whole()):
+                if not (self._main.is_whole() or upload.is_whole()):
                     raise
 
         first, last = self.grid.number(start), self.grid.number(stop - 1)
@@ -205,10 +214,12 @@ class S3Destination:
         if not self.grid.size:
             return 3, nbytes
         encoded = min(self._parts_at_a_time(nbytes) * self.grid.step, nbytes)
-        return -(-nbytes // self.grid.step) + 2, encoded
+        return -(-nbytes // self.grid.step) + 2, 0 if self.as_they_are else encoded
 
     def _parts_at_a_time(self, nbytes: int) -> int:
         """As many as are half of the block, if they have to be encoded; of small blocks, two."""
+        if self.as_they_are:
+            return _PARTS_AT_A_TIME
         return max(2, min(_PARTS_AT_A_TIME, nbytes // (2 * self.grid.step)))
 
     def _part(self, cell: int) -> tuple[S3Upload, int]:
@@ -247,8 +258,12 @@ class S3Destination:
     def _complete(self, send: Callable[[], list[int]], auxiliary: dict[str, bytes]) -> None:
         """Send the last parts, of which `send` returns the sizes with those of all others."""
         with self._owned():
-            if not self._main.is_whole():  # else by a task whose worker was lost before it said so
+            try:
                 self._main.complete(send(), overwrite=self.overwrite)
+            except MrcdistError:
+                # Else by a task whose worker was lost before it said so.
+                if not self._main.is_whole():
+                    raise
         # After the file: where it is refused, what is beside it belongs to another one.
         for name, content in auxiliary.items():
             beside = self.location.sibling(name)
@@ -270,7 +285,9 @@ class S3Destination:
     def _join(self, start: bytes, blocks: int, nbytes: int) -> list[int]:
         """Make parts of the header and the compressed blocks; return their sizes."""
         names = [self._packed(number) for number in range(blocks)]
-        sizes = self._sizes(names)
+        with write_errors(self.location):
+            found = self._found_beside()
+        sizes = [found.get(name, 0) for name in names]
         if sum(sizes) != nbytes:
             raise incomplete(self.location, sum(sizes), nbytes)
         parts = joined_parts(len(start), sizes, self.limits)
@@ -286,21 +303,10 @@ class S3Destination:
                 start[low:high] if block is None else self._get(names[block], low, high)
                 for block, low, high in pieces
             )
-            sending = functools.partial(self._main.send, part, memoryview(body))
-            run_together(self.location, [sending], slots=1)
+            with write_errors(self.location):
+                self._main.send(part, memoryview(body))
         run_together(self.location, copies, slots=_COPIES_AT_A_TIME)
         return [sum(high - low for _, low, high in pieces) for pieces in parts]
-
-    def _sizes(self, names: list[str]) -> list[int]:
-        fs, _ = self.location.filesystem()
-
-        def ask() -> list[int]:
-            fs.invalidate_cache()
-            found = fs.find(self._beside(""), detail=True)
-            return [int(found[name]["size"]) if name in found else 0 for name in names]
-
-        with write_errors(self.location):
-            return self.location.retried(ask)
 
     def _packed(self, number: int) -> str:
         return self._beside(f"{number}.{self._main.mark}.packed")
@@ -327,25 +333,27 @@ class S3Destination:
 
     def _forget_records(self) -> None:
         """Remove what is kept beside the file; the plan first, for which `keep` looks last."""
+        plan = self._beside("plan.json")
         if self._is_begun():
-            self._remove([self._beside("plan.json")])
-        names = self._names_beside()
-        if self._earlier() is not None:  # that of a call which has overtaken this one
+            self._remove([plan])
+        names = [*self._found_beside()]
+        if plan in names:  # that of a call which has overtaken this one
             names = [name for name in names if self.uploads and f".{self._main.mark}." in name]
         self._remove(names)
 
-    def _names_beside(self) -> list[str]:
+    def _found_beside(self) -> dict[str, int]:
+        """Bytes of each object beside the file."""
         fs, _ = self.location.filesystem()
 
-        def ask() -> list[str]:
+        def ask() -> dict[str, int]:
             fs.invalidate_cache()
-            names: list[str] = fs.find(self._beside(""))
-            return names
+            found = fs.find(self._beside(""), detail=True)
+            return {name: int(info["size"]) for name, info in found.items()}
 
         try:
             return self.location.retried(ask)
         except MissingFileError:  # there is no such bucket
-            return []
+            return {}
 
     def _is_begun(self) -> bool:
         """Whether the plan is there, and this call's."""
@@ -365,19 +373,20 @@ class S3Destination:
             self.location.retried(remove)
 
     def _put(self, path: str, content: bytes, **condition: str) -> None:
-        fs, _ = self.location.filesystem()
-        bucket, key = self._path_of(path)
-
-        put = functools.partial(
-            call_once, self.location, "put_object", (bucket, key), Body=content, **condition
-        )
         with write_errors(self.location):
-            self.location.retried(lambda: sync(fs.loop, put))
+            self._ask("put_object", path, Body=content, **condition)
 
     def _get(self, path: str, start: int | None = None, stop: int | None = None) -> bytes:
-        fs, _ = self.location.filesystem()
-        found: bytes = self.location.retried(lambda: fs.cat_file(path, start=start, end=stop))
+        wanted = None if stop is None else f"bytes={start}-{stop - 1}"
+        found: bytes = self._ask("get_object", path, Range=wanted)
         return found
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> Any:
+        def ask() -> Any:
+            answer = call_once(self.location, method, self._path_of(path), **arguments)
+            return answer["Body"].read() if "Body" in answer else answer
+
+        return self.location.retried(ask)
 
     def _path_of(self, path: str) -> tuple[str, str]:
         """Bucket and key."""

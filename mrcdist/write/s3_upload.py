@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import io
-import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fsspec.asyn import sync
-
-from mrcdist.config import read_settings
-from mrcdist.errors import FileChangedError, MrcdistError, WriteError
+from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location, here
-from mrcdist.storage.retry import Attempts
 from mrcdist.write.errors import exists, write_errors
+from mrcdist.write.s3_client import call_once, until_it_works
 
-__all__ = ["S3Upload", "call_once", "left_by_others", "run_together"]
+__all__ = ["S3Upload", "left_by_others"]
 
 _MARK = "mrcdist-write"
-
-# Seconds without an answer while a store copies, or puts 10,000 parts together.
-_PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
@@ -98,19 +88,23 @@ class S3Upload:
                 "UploadIdMarker": answer["NextUploadIdMarker"],
             }
 
-    async def send(self, number: int, body: memoryview) -> None:
-        """Send a part, once."""
-        await self._call_once("upload_part", PartNumber=number, Body=body, UploadId=self.upload)
+    def send(self, number: int, body: memoryview) -> None:
+        """Send a part."""
+        self._at_length("upload_part", PartNumber=number, Body=body)
 
-    async def copy(self, number: int, source: tuple[str, str], start: int, stop: int) -> None:
-        """Have the store copy a byte range of another object as a part, once."""
-        bucket, key = source
-        await self._patient._call_once(
+    def copy(self, number: int, source: tuple[str, str], start: int, stop: int) -> None:
+        """Have the store copy a byte range of another object as a part."""
+        self._at_length(
             "upload_part_copy",
             PartNumber=number,
-            CopySource={"Bucket": bucket, "Key": key},
+            CopySource=dict(zip(("Bucket", "Key"), source, strict=True)),
             CopySourceRange=f"bytes={start}-{stop - 1}",
-            UploadId=self.upload,
+        )
+
+    def _at_length(self, method: str, **arguments: Any) -> None:
+        until_it_works(
+            self.location,
+            lambda: call_once(self.location, method, self.path, UploadId=self.upload, **arguments),
         )
 
     def complete(self, sizes: Sequence[int], *, overwrite: bool) -> None:
@@ -139,13 +133,13 @@ class S3Upload:
                 remedy="call again with {overwrite=True}",
                 where=here(self.location),
             )
-        if not overwrite and self.location.exists():
+        if not overwrite and self.exists():
             raise exists(self.location.shown)
         listed = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]
         # Where the store knows conditional writes, a second writer cannot come first meanwhile.
         condition = {} if overwrite else {"IfNoneMatch": "*"}
         try:
-            self._patient._call(
+            self._call(
                 "complete_multipart_upload",
                 UploadId=self.upload,
                 MultipartUpload={"Parts": listed},
@@ -168,18 +162,27 @@ class S3Upload:
                 return sorted(parts, key=lambda part: int(part["PartNumber"]))
             marker = {"PartNumberMarker": answer["NextPartNumberMarker"]}
 
+    def exists(self) -> bool:
+        """Whether there is an object of that name."""
+        return self._head() is not None
+
     def is_whole(self) -> bool:
         """Whether the object is there, and is what this call was to write."""
-        fs, _ = self.location.filesystem()
-        return bool(sync(fs.loop, self.found_whole))
-
-    async def found_whole(self) -> bool:
-        """As `is_whole`, in the filesystem's event loop."""
         try:
-            found = await _patiently(self.location, lambda: self._call_once("head_object"))
+            found = self._head() or {}
         except MrcdistError:  # some stores say that of what is not there
             return False
         return bool(found.get("Metadata", {}).get(_MARK) == self.mark)
+
+    def _head(self) -> dict[str, Any] | None:
+        def ask() -> dict[str, Any]:
+            found: dict[str, Any] = call_once(self.location, "head_object", self.path)
+            return found
+
+        try:
+            return self.location.retried(ask)
+        except MissingFileError:
+            return None
 
     def others(self) -> frozenset[str]:
         """Return the other open uploads of this object; none where they may not be listed."""
@@ -204,24 +207,11 @@ class S3Upload:
             except MrcdistError:  # who may write may not be allowed to list
                 return
 
-    @property
-    def _patient(self) -> S3Upload:
-        """The same, where an answer may take long."""
-        given = self.location.storage_options
-        config = {"read_timeout": _PATIENCE, **(given.get("config_kwargs") or {})}
-        options = {**given, "config_kwargs": config}
-        return replace(self, location=replace(self.location, storage_options=options))
-
-    async def _call_once(self, method: str, **arguments: Any) -> Any:
-        return await call_once(self.location, method, self.path, **arguments)
-
     def _call(self, method: str, **arguments: Any) -> Any:
-        return self._retried(functools.partial(self._call_once, method, **arguments))
-
-    def _retried(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        fs, _ = self.location.filesystem()
         with write_errors(self.location):
-            return self.location.retried(lambda: sync(fs.loop, call))
+            return self.location.retried(
+                lambda: call_once(self.location, method, self.path, **arguments)
+            )
 
 
 def left_by_others(uploads: frozenset[str]) -> str:
@@ -232,125 +222,3 @@ def left_by_others(uploads: frozenset[str]) -> str:
         f"or left by one that was killed or lost the answer, take up space: {names}; if nobody is "
         "writing, abort them (aws s3api abort-multipart-upload)"
     )
-
-
-async def call_once(
-    location: Location, method: str, path: tuple[str, str], **arguments: Any
-) -> Any:
-    """Call S3, in the filesystem's event loop.
-
-    Parameters
-    ----------
-    location : Location
-        With the options of the store.
-    method : str
-        Of botocore's client.
-    path : (str, str)
-        Bucket and key.
-    **arguments
-        None for one that is left out.
-    """
-    fs, _ = location.filesystem()
-    given = {"Bucket": path[0], "Key": path[1], **arguments}
-    given = {name: value for name, value in given.items() if value is not None}
-    if "Body" not in given:
-        return await fs._call_s3(method, **given)
-    # The client waits for ever if the store does not take what it sends. Waiting for a connection
-    # of this process that is free is no silence of the store.
-    stall = read_settings().stall
-    loop = asyncio.get_running_loop()
-    async with _connections(fs), asyncio.timeout(stall) as silence:
-
-        def heard() -> None:
-            with suppress(RuntimeError):  # it is over
-                silence.reschedule(loop.time() + stall)
-
-        # aiohttp reads from it in threads.
-        body = _Body(given["Body"], lambda: loop.call_soon_threadsafe(heard))
-        return await fs._call_s3(method, **{**given, "Body": body})
-
-
-def _connections(fs: Any) -> asyncio.Semaphore:
-    """The connections of this process on which bodies are sent, whatever the number of tasks."""
-    if fs not in _SENDING:
-        _SENDING[fs] = asyncio.Semaphore(fs.config_kwargs.get("max_pool_connections", 10) or 10)
-    return _SENDING[fs]
-
-
-_SENDING: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
-
-
-class _Body(io.RawIOBase):
-    """Body of a request, sent without a copy; reports each piece as it goes out."""
-
-    def __init__(self, content: bytes | memoryview, heard: Callable[[], object]) -> None:
-        super().__init__()
-        self._view = memoryview(content)
-        self._at = 0
-        self._heard = heard
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._view.nbytes}[whence]
-        self._at = start + offset
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        self._heard()
-        stop = None if size is None or size < 0 else self._at + size
-        piece = bytes(self._view[self._at : stop])
-        self._at += len(piece)
-        return piece
-
-
-def run_together(
-    location: Location, calls: Sequence[Callable[[], Awaitable[Any]]], *, slots: int
-) -> None:
-    """Make requests in the filesystem's event loop, each until it works.
-
-    Parameters
-    ----------
-    location : Location
-        What errors name.
-    calls : sequence of callable
-        One attempt each.
-    slots : int
-        How many at a time.
-    """
-
-    async def all_of_them() -> None:
-        turns = asyncio.Semaphore(slots)
-
-        async def in_turn(call: Callable[[], Awaitable[Any]]) -> None:
-            async with turns:
-                await _patiently(location, call)
-
-        async with asyncio.TaskGroup() as group:
-            for call in calls:
-                group.create_task(in_turn(call))
-
-    fs, _ = location.filesystem()
-    with write_errors(location):
-        try:
-            sync(fs.loop, all_of_them)
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-
-
-async def _patiently(location: Location, call: Callable[[], Awaitable[Any]]) -> Any:
-    attempts = Attempts(read_settings(), location.shown, location.scrub)
-    while True:
-        attempts.begin()
-        try:
-            return await call()
-        except Exception as error:  # noqa: BLE001 the store's own errors
-            wait = attempts.failed(error)
-        await asyncio.sleep(wait)

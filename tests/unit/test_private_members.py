@@ -24,6 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 from s3fs import S3FileSystem
 
 from mrcdist.storage.archives import forget
+from mrcdist.write.s3_client import new_client
 from tests.support.processes import ROOT
 
 PRIVATE = {
@@ -39,8 +40,7 @@ PRIVATE = {
     "type(layer)._cache": "test_an_archive_that_was_replaced_is_opened_anew",
     "self.filesystem._cat_file": "test_several_ranges_are_asked_for_in_the_loop_of_a_filesystem",
     # s3fs
-    "fs._call_s3": "test_uploads_call_s3_in_the_loop_of_the_filesystem",
-    "fs._get_s3_method_kwargs": "test_who_pays_goes_with_every_request_for_a_range",
+    "fs._get_s3_method_kwargs": "test_who_pays_goes_with_every_request",
     # zarr, in an environment of its own
     "self._decode_single": "tests/zarr3/test_zarr_store.py",
     # Python, documented in spite of their names
@@ -144,13 +144,7 @@ def test_several_ranges_are_asked_for_in_the_loop_of_a_filesystem(kind):
     inspect.signature(kind._cat_file).bind(None, "bucket/a.mrc", start=0, end=1024)
 
 
-def test_uploads_call_s3_in_the_loop_of_the_filesystem():
-    assert inspect.iscoroutinefunction(S3FileSystem._call_s3)
-    bound = inspect.signature(S3FileSystem._call_s3).bind(None, "upload_part", Bucket="b", Body=b"")
-    assert bound.arguments["kwargs"] == {"Bucket": "b", "Body": b""}
-
-
-def test_who_pays_goes_with_every_request_for_a_range():
+def test_who_pays_goes_with_every_request():
     fs = S3FileSystem(
         key="a",
         secret="b",
@@ -161,6 +155,7 @@ def test_who_pays_goes_with_every_request_for_a_range():
     client = sync(fs.loop, fs.set_session)
     asked = {"Bucket": "b", "Key": "a.mrc", "Range": "bytes=0-1023"}
     given = fs._get_s3_method_kwargs(client.get_object, fs.req_kw, **asked)
-    # Of what was given once, what this method knows.
+    # Of what was given once, what this method knows; of botocore's own client, too.
+    assert fs._get_s3_method_kwargs(new_client(fs, "b").get_object, **asked) == given
     assert given == {**asked, "RequestPayer": "requester", "SSECustomerAlgorithm": "AES256"}
     assert sync(fs.loop, fs.get_s3, "b") is client
