@@ -60,9 +60,11 @@ _BY_FILE = (
     "tests/integration/test_deploy_commands.py",
 )
 _BENCHMARKS = "tests/benchmarks"
+_COMPUTE = "tests/unit/compute"
 # The slowest tests first: short ones at the end keep both processes busy.
 _SLOWEST = ("tests/docs", "tests/integration")
 _ZARR3 = "tests/zarr3"
+_APART = (*_ALONE, *_SLURM, *_BY_FILE, _BENCHMARKS, _COMPUTE, _ZARR3)
 _LOWEST = ("pytest", "--hypothesis-profile=quick", "tests/unit", "tests/conformance")
 _PACKAGE = "release/check_package.py"
 # Servers of the tests: the program that is looked for.
@@ -112,7 +114,8 @@ def check_all() -> int:
         "ruff format": ("ruff", "format", "--check", "."),
         "mypy": ("mypy",),
     }
-    beside_first = {"mypy, Windows": mypy_on("win32")}
+    # Its compiled code is kept: all processes of later tests need it, and would compile it at once.
+    beside_first = {"pytest of compute": ("pytest", "--hypothesis-profile=quick", _COMPUTE)}
     most = {
         "pytest, two at a time": (
             *_TWO_AT_A_TIME,
@@ -120,7 +123,7 @@ def check_all() -> int:
             "tests",
             "--hypothesis-profile=quick",
             "--durations=50",
-            *(f"--ignore={path}" for path in (*_ALONE, *_SLURM, *_BY_FILE, _BENCHMARKS, _ZARR3)),
+            *(f"--ignore={path}" for path in _APART),
         ),
     }
     beside_most = {"pytest of Slurm": ("pytest", "--durations=15", *_SLURM)}
@@ -133,6 +136,7 @@ def check_all() -> int:
     }
     # These leave a part of two cores idle: time for what neither counts on times nor measures.
     giving_way = {
+        "mypy, Windows": mypy_on("win32"),
         "mypy, macOS": mypy_on("darwin"),
         "package": (_PACKAGE,),
         "pytest of benchmarks": ("pytest", "--durations=5", _BENCHMARKS),
