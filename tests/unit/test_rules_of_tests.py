@@ -62,6 +62,7 @@ def named_after_the_time(tree):
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and id(node) not in inside
+        and isinstance(node.func, ast.Attribute)
         and ast.unparse(node.func) == "gzip.compress"
         and "mtime" not in [keyword.arg for keyword in node.keywords]
     ]

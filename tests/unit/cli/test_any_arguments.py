@@ -162,11 +162,19 @@ class TestAnyArguments:
     def test_commands_that_compute_end_as_documented(self, folder, scheduler, words):
         check([*words, "--scheduler", scheduler], folder)
 
-    @pytest.mark.parametrize("command", ["info", "explain", "validate", "preview"])
+    @pytest.mark.parametrize("command", ["info", "explain", "validate"])
     @pytest.mark.parametrize("url", URLS + FILES, ids=ascii)
     def test_any_name_of_a_file(self, folder, command, url):
-        done = check([command, *(["-o", "x.png"] if command == "preview" else []), url], folder)
-        assert done.exit_code != 2
+        assert check([command, url], folder).exit_code != 2
+
+    @pytest.mark.parametrize("url", URLS + FILES, ids=ascii)
+    def test_any_name_of_a_file_to_preview(self, folder, url):
+        """Pictures are drawn for two names: drawing takes long, and no other path of the code."""
+        readable = check(["info", url], folder).exit_code == 0
+        drawn = readable and url in ("a.mrc", "\udcff.mrc")
+        done = check(["preview", "-o", "x.png", *([] if drawn else ["--view=scan"]), url], folder)
+        assert done.exit_code == (0 if drawn else 1)
+        assert ("--view" in done.stderr) == (readable and not drawn)
 
 
 class TestValues:
