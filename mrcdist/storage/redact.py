@@ -39,10 +39,16 @@ _SECRET_IN_QUERY = re.compile(
 )
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.I)
 
-# A URL that lost a slash, as paths do: https:/user:password@host.
-_ONE_SLASH = re.compile(
-    r"\b((?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):)/(?!/)([^\s'\"<>]+)",
+# A URL without its two slashes, as paths lose one: https:/user:password@host, https:user:…
+_FEW_SLASHES = re.compile(
+    r"\b((?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):)"
+    r"(?:(/)(?!/)|(?=[^\s/'\"<>]*@))([^\s'\"<>]+)",
     re.I,
+)
+
+# user:password@host.domain/ or @host:port, without a protocol; a file may be called a:b@c.
+_BARE_LOGIN = re.compile(
+    r"([^\s:/@'\"<>]+:)[^\s:/@'\"<>]+(?=@(?:[\w-]+(?:\.[\w-]+)+/|[\w.-]+:\d))", re.I
 )
 
 # Names and values between the slashes of a web URL's path: /a.mrc;token=…
@@ -206,14 +212,18 @@ def _redact_record(record: logging.LogRecord) -> bool:
 
 
 def _redact_urls(text: str) -> str:
-    return _one_slash(_URL.sub(lambda found: redact(found.group()), text))
+    return _without_protocol(_URL.sub(lambda found: redact(found.group()), text))
 
 
-def _one_slash(text: str) -> str:
-    """Redact URLs that have one slash in the place of two."""
-    return _ONE_SLASH.sub(
-        lambda found: _redact_part(f"{found[1]}//{found[2]}").replace("://", ":/", 1), text
+def _without_protocol(text: str) -> str:
+    """Redact URLs that have one slash in the place of two, or none, and logins before a host."""
+    text = _FEW_SLASHES.sub(
+        lambda found: _redact_part(f"{found[1]}//{found[3]}").replace(
+            "://", f":{found[2] or ''}", 1
+        ),
+        text,
     )
+    return _BARE_LOGIN.sub(r"\1***", text)
 
 
 def _chain(url: str) -> list[str]:
@@ -234,6 +244,8 @@ def _is_web(part: str) -> bool:
 def _cut(part: str) -> tuple[str, str, str, str]:
     """Cut a URL in scheme, user and password, host and path, and query."""
     scheme, _, rest = part.partition("://")
+    more = "" if scheme.lower() in ("file", "local") else rest[: -len(rest.lstrip("/")) or None]
+    rest = rest.removeprefix(more)
     login = found.group() if (found := _LOGIN.match(rest)) else ""
     if login and ":" not in login and not _is_web(part):
         login = ""  # abfs://container@account
@@ -241,12 +253,12 @@ def _cut(part: str) -> tuple[str, str, str, str]:
     if _is_web(part):
         rest = rest.partition("#")[0]
     rest, _, query = rest.partition("?")
-    return scheme, login.removesuffix("@"), rest, query
+    return scheme, login.removesuffix("@"), more + rest, query
 
 
 def _redact_part(part: str) -> str:
     if "://" not in part:
-        return _one_slash(part)
+        return _without_protocol(part)
     scheme, _, rest, query = _cut(part)
     if _is_web(part):
         rest = _PATH_PARAMETER.sub(r";\1=***", rest)
