@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
@@ -18,7 +17,7 @@ from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.location import here
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Bytes
-from mrcdist.storage.version import Version
+from mrcdist.storage.version import Undamaged
 
 __all__ = ["STREAMS", "StreamReader", "read_stream_head", "stream_holds"]
 
@@ -33,7 +32,7 @@ _MOUTHFUL = 2**17
 _MAGIC = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}
 
 # The last files, with their versions, that this process has read to the end and found undamaged.
-_undamaged: deque[tuple[str, Version]] = deque(maxlen=256)
+_undamaged = Undamaged()
 
 
 class StreamReader:
@@ -92,7 +91,7 @@ class StreamReader:
             except _DamagedError as error:
                 raise _damaged(self._file, self._kind, error) from None
         if ranges and self._file.version.kind and read_settings().consistency == "strict":
-            _undamaged.append(known)
+            _undamaged.add(known)
 
     def _skip(self, stream: _Decompressed, start: int) -> None:
         while stream.position < start:

@@ -11,7 +11,7 @@ import gzip
 import lzma
 import threading
 import zipfile
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +19,7 @@ from fsspec.core import OpenFile
 from fsspec.implementations.tar import TarFileSystem
 from fsspec.implementations.zip import ZipFileSystem
 
-from mrcdist.storage.version import Version, remote_version
+from mrcdist.storage.version import Undamaged, Version, remote_version
 
 __all__ = [
     "file_below",
@@ -39,7 +39,7 @@ _SHARE = 4
 
 # The last members, with their versions, that this process has read to their checksums, and how many
 # bytes it has read of the others.
-_undamaged: deque[tuple[str, Version]] = deque(maxlen=256)
+_undamaged = Undamaged()
 _bytes_read: Counter[tuple[str, Version]] = Counter()
 
 # By identity and thread, as fsspec keeps its archives: the version that was there before they were
@@ -117,7 +117,7 @@ def verify_once(fs: Any, path: str, member: tuple[str, Version], nbytes: int) ->
         return
     read_to_checksum(fs, path)
     if member[1].kind:
-        _undamaged.append(member)
+        _undamaged.add(member)
     _bytes_read.pop(member, None)
 
 
