@@ -1,11 +1,17 @@
 """Measure the time dask's scheduler spends per chunk, and when it becomes the bottleneck.
 
     python deploy/sizing/simulate.py [--chunks 1000,10000,50000] [--workers 2]
+    python deploy/sizing/simulate.py --scale [--chunks 1000000] [--workers 200] [--threads 4]
 
 The source reads nothing, so that only dask is measured. Scheduler and workers are real, and the
 graph is the one that `read_mrc` makes. The first table shows the cost for different numbers of
 chunks. The second shows the throughput of sleeping tasks on many threads, for shorter and shorter
 tasks: once the scheduler is saturated, only larger chunks help.
+
+With `--scale`, a whole job runs: `mrcdist.reduce_frames` with `resume`, as batch jobs do it, on
+hundreds of worker processes, with the code that runs on real workers down to the transport. Only
+the store is simulated (`simulated.py`): requests wait for latency and bandwidth, some take ten
+times as long, some fail, and workers are killed and replaced, as spot instances are.
 """
 
 from __future__ import annotations
@@ -28,8 +34,11 @@ import dask
 import distributed
 import numpy as np
 import psutil
+import simulated
 from distributed import Client
 
+import mrcdist
+from mrcdist import stats
 from mrcdist.dask_array import to_dask
 from mrcdist.plan.indexing import select
 
@@ -142,9 +151,63 @@ def saturation(client: Client, threads: int, milliseconds: Sequence[float], seco
     return table(rows)
 
 
+def whole_job(client: Client, options: argparse.Namespace) -> str:
+    """Run a job over many chunks of a simulated store, and return what it cost."""
+    chunks = int(options.chunks[0])
+    transfer = options.chunk_mib * 2**20 / (options.bandwidth * 1e6)
+    store = {
+        "frames": chunks,
+        "latency": options.latency / 1000,
+        "transfer": transfer,
+        "stragglers": options.stragglers,
+        "failures": options.failures,
+    }
+    scheduler = client.run_on_scheduler(_process)
+    own = _process()
+    start = time.perf_counter()
+    plan = mrcdist.plan_mrc("simulated://movie.mrc", chunks=(1, -1, -1), storage_options=store)
+    planned = time.perf_counter() - start
+    with tempfile.TemporaryDirectory(prefix="simulate-") as folder:
+        found = mrcdist.reduce_frames(
+            plan, {"all": mrcdist.VirtualImage("all")}, client=client, resume=f"{folder}/job"
+        )
+    seconds = time.perf_counter() - start
+    if not (found["all"].values == np.prod(simulated.FRAME)).all():
+        raise RuntimeError("the sums of ones are wrong")
+    after, ended = client.run_on_scheduler(_process), _process()
+    read = sum(client.run(stats.snapshot).values(), stats.ReadStats())
+    threads = options.workers * options.threads
+    # What stragglers add, and that a failure costs half of a request and the request again.
+    each = transfer + options.latency / 1000
+    alone = each * chunks * (1 + 9 * options.stragglers + 0.5 * options.failures) / threads
+    gigabytes = chunks * options.chunk_mib * 2**20 / 1e9
+    rows = [
+        ["file", f"{gigabytes:,.0f} GB in {chunks:,} chunks of {options.chunk_mib:g} MiB"],
+        ["workers", f"{options.workers} processes with {options.threads} threads"],
+        ["planned after", f"{planned:.1f} s"],
+        ["done after", f"{seconds:.1f} s, {gigabytes / seconds:,.1f} GB/s"],
+        ["the store alone", f"{alone:.1f} s, {gigabytes / alone:,.1f} GB/s"],
+        ["scheduler", _cost(scheduler, after, chunks)],
+        ["client", _cost(own, ended, chunks)],
+        ["retries", f"{read.retries:,} in the workers that lived to the end"],
+        ["workers killed", f"{int(seconds / options.spot) if options.spot else 0}"],
+    ]
+    return "\n".join(f"{name:>16}  {value}" for name, value in rows)
+
+
+def _cost(before: tuple[float, int], after: tuple[float, int], chunks: int) -> str:
+    busy = after[0] - before[0]
+    memory = f"{before[1] / 2**20:.0f} → {after[1] / 2**20:.0f} MiB"
+    return f"{busy:.1f} s of CPU, {1e6 * busy / chunks:.0f} µs per chunk; {memory}"
+
+
 @contextmanager
-def cluster(workers: int, threads: int) -> Iterator[Client]:
-    """Run scheduler and workers, each in a separate process to measure its CPU time."""
+def cluster(workers: int, threads: int, *, spot: float | None = None) -> Iterator[Client]:
+    """Run scheduler and workers, each in a separate process to measure its CPU time.
+
+    With `spot`, workers are forked from one process, which kills one every so many seconds (0:
+    none).
+    """
     dask_program = [sys.executable, "-m", "dask"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with ExitStack() as stack:
@@ -154,7 +217,11 @@ def cluster(workers: int, threads: int) -> Iterator[Client]:
         worker = ["--nthreads", str(threads), "--local-directory", str(folder), "--no-nanny"]
         worker += ["--death-timeout", "60"]
         commands = [[*dask_program, "scheduler", *shared, "--port", "0"]]
-        commands += [[*dask_program, "worker", *shared, *worker]] * workers
+        if spot is None:
+            commands += [[*dask_program, "worker", *shared, *worker]] * workers
+        else:
+            how = [file[1], str(workers), str(threads), str(spot)]
+            commands += [[sys.executable, simulated.__file__, *how]]
         # Workers import this file to unpickle its classes.
         paths = [str(Path(__file__).parent), *sys.path]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -163,7 +230,7 @@ def cluster(workers: int, threads: int) -> Iterator[Client]:
             stack.callback(process.wait)
             stack.callback(process.terminate)
         with Client(scheduler_file=str(folder / "scheduler.json"), timeout=60) as client:
-            client.wait_for_workers(workers, timeout=60)
+            client.wait_for_workers(workers, timeout=60 + workers)
             yield client
 
 
@@ -175,12 +242,24 @@ def numbers(text: str) -> list[float]:
 def main() -> None:
     """Print both tables, with the versions used."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--chunks", type=numbers, default=[1000, 10_000, 50_000])
+    parser.add_argument("--chunks", type=numbers)
     parser.add_argument("--milliseconds", type=numbers, default=[500, 200, 100, 50, 20])
-    parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--threads", type=int, default=32, help="per worker; they sleep")
+    parser.add_argument("--workers", type=int, help="processes (2; 200)")
+    parser.add_argument("--threads", type=int, help="per worker; they sleep (32; 4)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of work per row")
+    scale = parser.add_argument_group("--scale")
+    scale.add_argument("--scale", action="store_true", help="run a whole job")
+    scale.add_argument("--chunk-mib", type=float, default=128.0, help="what a chunk stands for")
+    scale.add_argument("--latency", type=float, default=30.0, help="ms until the first byte")
+    scale.add_argument("--bandwidth", type=float, default=250.0, help="MB/s of a thread")
+    scale.add_argument("--stragglers", type=float, default=0.01, help="share, ten times as slow")
+    scale.add_argument("--failures", type=float, default=0.002, help="share of requests")
+    scale.add_argument("--spot", type=float, default=60.0, help="seconds between kills; 0: none")
     options = parser.parse_args()
+    if options.chunks is None:
+        options.chunks = [1e6] if options.scale else [1000, 10_000, 50_000]
+    options.workers = options.workers or (200 if options.scale else 2)
+    options.threads = options.threads or (4 if options.scale else 32)
     if min(options.chunks) < 1:
         sys.exit("--chunks: at least 1")
     # On SIGTERM, also end the processes started here.
@@ -188,6 +267,11 @@ def main() -> None:
 
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
     print(f"dask {dask.__version__}, distributed {distributed.__version__}")
+    if options.scale:
+        print(f"starting {options.workers} workers", flush=True)
+        with cluster(options.workers, options.threads, spot=options.spot) as client:
+            print(whole_job(client, options))
+        return
     with cluster(options.workers, options.threads) as client:
         measure(client, 200)  # imports
         print(f"\ncost by number of chunks, {options.workers} workers:\n")

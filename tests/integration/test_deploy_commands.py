@@ -234,3 +234,49 @@ def test_the_sizing_simulation_prints_its_tables(variables: dict[str, str]) -> N
     counts = [row[0] for row in rows if len(row) == 6 and row[0].isdigit()]
     # Chunks of the first table, milliseconds of the second.
     assert counts == ["20", "40", "20"]
+
+
+@pytest.mark.slow
+def test_a_whole_job_runs_on_simulated_workers(variables: dict[str, str]) -> None:
+    """Every tenth request fails, and is tried again by the code of real workers."""
+    script = DEPLOY / "sizing" / "simulate.py"
+    few = ["--scale", "--chunks", "40", "--workers", "2", "--threads", "2", "--chunk-mib", "1"]
+    done = subprocess.run(
+        [sys.executable, str(script), *few, "--failures", "0.1", "--spot", "0"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = dict(re.findall(r"^ +(\S.*?)  (\S.*)$", done.stdout, re.M))
+    assert rows["file"] == "0 GB in 40 chunks of 1 MiB"
+    assert rows["workers"] == "2 processes with 2 threads"
+    assert {"the store alone", "scheduler", "client", "retries"} <= rows.keys()
+
+
+def test_throughput_is_measured_and_its_file_deleted(
+    tmp_path: Path, variables: dict[str, str]
+) -> None:
+    script = DEPLOY / "sizing" / "throughput.py"
+    path = tmp_path / "throughput.mrc"
+    few = ["--gib", "0.004", "--passes", "2", "--workers", "1", "--threads", "2"]
+    done = subprocess.run(
+        [sys.executable, str(script), str(path), *few],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "|" in line]
+    table = {row[0]: row[1:] for row in rows}
+    assert [name for name in table if name.startswith(("read", "write"))] == [
+        "write",
+        "read, pass 1",
+        "read, pass 2",
+    ]
+    assert {"date", "nodes", "workers", "system", "storage", "file", "versions"} <= table.keys()
+    assert list(tmp_path.glob("throughput*")) == []
