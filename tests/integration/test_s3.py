@@ -16,7 +16,7 @@ from tests.support.acquisitions import all_frames
 from tests.support.http_log import CountingProxy, Fault
 from tests.support.mrc_files import counting, mrc_bytes
 from tests.support.s3 import WRONG_SECRET, Bucket, S3Server
-from tests.unit.read.test_source_equals_numpy import cases
+from tests.unit.read.test_source import cases
 
 MIB = 2**20
 # A sidecar and scan points are asked for up to one byte more than they may have.

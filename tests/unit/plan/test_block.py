@@ -1,0 +1,87 @@
+"""How a block is read is decided once, from what each file's reader can do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mrcdist.format.pixels import PixelFormat
+from mrcdist.plan.block import Access, plan_block
+from mrcdist.plan.coalesce import Merging, Window
+from mrcdist.plan.layout import Layout
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
+from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
+
+FRAMES, SIDE = 12, 16
+FRAME_BYTES = 2 * SIDE**2
+LAYOUT = Layout(PixelFormat("<u2"), (SIDE, SIDE), (FRAMES,), FRAMES)
+WHOLE = Window(range(SIDE), range(SIDE))
+SOME_ROWS = Window(range(4, 8), range(SIDE))
+
+
+def part(*, first=0, frames=FRAMES, offset=1024, **can):
+    """A file whose gaps of up to half a frame are read, and of whose view all gaps are."""
+    able = Capabilities(lambda start, stop: Cost(1, stop - start), gap=FRAME_BYTES // 2, **can)
+    copied = Merging(FRAME_BYTES // 2, 4.0, 2**20, 1)
+    return FrameFile(able, offset, first, frames, copied, Merging(2**20, 1e9, 2**30, 1))
+
+
+def planned(parts, numbers, window=WHOLE, limits=DEFAULT_LIMITS):
+    return plan_block(parts, LAYOUT, np.array(numbers), window, limits)
+
+
+def test_consecutive_frames_are_a_view_of_one_range():
+    plan = planned([part()], [3, 4, 5])
+    assert plan.access is Access.VIEW
+    assert plan.reads[0].spans == [(1024 + 3 * FRAME_BYTES, 1024 + 6 * FRAME_BYTES)]
+    assert plan.cost == Cost(1, 3 * FRAME_BYTES)
+    assert plan.shape == (3, SIDE, SIDE)
+    assert not plan.mapped
+    assert plan.complete
+
+
+def test_mapped_frames_in_another_order_are_copied_out_of_the_map():
+    plan = planned([part(maps=True)], [7, 2, 5])
+    assert plan.access is Access.COPY_FROM_MAP
+    assert plan.mapped
+    assert plan.fallback.access in (Access.GATHER, Access.SCATTER)
+    assert plan.fallback.fallback is None
+
+
+def test_unaligned_pixels_are_never_a_view_of_mapped_pages():
+    assert planned([part(maps=True)], [0, 1]).access is Access.VIEW
+    assert planned([part(maps=True, offset=1025)], [0, 1]).access is not Access.VIEW
+
+
+@pytest.mark.parametrize("fills", [False, True])
+def test_frames_of_several_files_are_read_from_each(fills):
+    parts = [part(frames=4, fills=fills), part(first=4, frames=8, fills=fills)]
+    plan = planned(parts, [3, 4, 5], limits=replace(DEFAULT_LIMITS, min_scattered=FRAME_BYTES))
+    assert plan.access is (Access.SCATTER if fills else Access.GATHER)
+    assert planned(parts, [3, 4, 5]).access is Access.GATHER  # frames are too small by default
+    assert [read.spans for read in plan.reads] == [
+        [(1024 + 3 * FRAME_BYTES, 1024 + 4 * FRAME_BYTES)],
+        [(1024, 1024 + 2 * FRAME_BYTES)],
+    ]
+
+
+def test_a_missing_frame_is_read_from_nowhere():
+    plan = planned([part()], [2, -1, 4])
+    assert not plan.complete
+    assert [list(read.places) for read in plan.reads] == [[0, 2]]
+
+
+def test_rows_of_a_frame_are_the_bytes_of_these_rows():
+    plan = planned([part()], [1], SOME_ROWS)
+    row = 2 * SIDE
+    start = 1024 + FRAME_BYTES + 4 * row
+    assert [span for read in plan.reads for span in read.spans] == [(start, start + 4 * row)]
+    assert plan.cost.nbytes == 4 * row
+
+
+def test_without_files_nothing_is_read():
+    plan = planned([], [-1, -1])
+    assert plan.cost == Cost(0, 0)
+    assert plan.reads == ()
