@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -90,13 +90,19 @@ def run_together(location: Location, calls: Sequence[Callable[[], object]], *, s
     slots : int
         How many at a time.
     """
-    with write_errors(location), ThreadPoolExecutor(min(slots, len(calls)) or 1) as pool:
-        try:
-            for done in as_completed([pool.submit(call) for call in calls]):
-                done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    failed = threading.Event()
+
+    def begin(call: Callable[[], object]) -> None:
+        if not failed.is_set():
+            try:
+                call()
+            except BaseException:
+                failed.set()
+                raise
+
+    with write_errors(location), ThreadPoolExecutor(max(min(slots, len(calls)), 1)) as pool:
+        for done in [pool.submit(begin, call) for call in calls]:
+            done.result()
 
 
 class _Body(io.RawIOBase):

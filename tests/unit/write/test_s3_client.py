@@ -110,5 +110,5 @@ def test_calls_that_have_not_begun_are_left_out_after_a_failure() -> None:
         raise ArgumentError("a value does not fit", code="value-does-not-fit")
 
     with pytest.raises(ArgumentError, match="does not fit"):
-        run_together(Location("s3://b/a.mrc"), [lambda n=n: call(n) for n in range(1000)], slots=2)
-    assert len(begun) < 1000
+        run_together(Location("s3://b/a.mrc"), [lambda n=n: call(n) for n in range(9)], slots=1)
+    assert begun == [0]
