@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import os
 import pickle
 import random
+import tarfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,13 +24,17 @@ import pytest
 import mrcdist
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, MissingFileError
+from tests.support.async_store import AsyncStore, async_store
 from tests.support.mrc_files import counting, mrc_bytes
 from tests.support.web import web_server
 
 NUMBERS = counting((6, 40, 50), "uint16")
 OTHER_NUMBERS = NUMBERS[:, ::-1]
 
-READERS = ("mapped", "read", "memory", "http", "s3", "simplecache", "zip", "gzip", "bzip2", "mrcz")
+READERS = (
+    *("mapped", "read", "memory", "http", "s3", "asynchronous", "simplecache"),
+    *("zip", "tar", "gzip", "bzip2", "mrcz"),
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,15 @@ def stored(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
             def delete() -> None:
                 bucket.delete("stack.mrc")
 
+        elif kind == "asynchronous":
+            store, url = request.getfixturevalue("asynchronous"), "counted://bucket/stack.mrc"
+
+            def write(content: bytes) -> None:
+                store.files["bucket/stack.mrc"] = content
+
+            def delete() -> None:
+                del store.files["bucket/stack.mrc"]
+
         elif kind in ("http", "simplecache"):
             chain = "simplecache::" if kind == "simplecache" else ""
             url = f"{chain}{request.getfixturevalue('web')}/stack.mrc"
@@ -106,6 +121,17 @@ def stored(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
             def write(content: bytes) -> None:
                 with zipfile.ZipFile(archive, "w") as made:
                     made.writestr("stack.mrc", content)
+
+            delete = archive.unlink
+        elif kind == "tar":
+            archive = tmp_path / "archive.tar"
+            url = f"tar://stack.mrc::{archive}"
+
+            def write(content: bytes) -> None:
+                member = tarfile.TarInfo("stack.mrc")
+                member.size = len(content)
+                with tarfile.open(archive, "w") as made:
+                    made.addfile(member, io.BytesIO(content))
 
             delete = archive.unlink
         else:
@@ -119,6 +145,12 @@ def stored(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
 def moto_bucket(moto: Any) -> Iterator[Any]:
     with moto.bucket() as bucket:
         yield bucket
+
+
+@pytest.fixture
+def asynchronous() -> Iterator[AsyncStore]:
+    with async_store() as store:
+        yield store
 
 
 @pytest.fixture
