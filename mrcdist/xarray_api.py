@@ -16,7 +16,7 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
 
 from mrcdist.api import plan_mrc
-from mrcdist.interop.labelled_array import MOVIE, LabelledArray, axis_positions, plan_images
+from mrcdist.interop.labelled_array import MOVIE, LabelledArray, coordinates, plan_images
 from mrcdist.interop.rosettasciio import (
     flat_attributes,
     metadata_dict,
@@ -128,12 +128,8 @@ def _dataset(plan: Plan, dropped: str | Iterable[str] | None) -> xr.Dataset:
         LazilyIndexedArray(_LazyArray(array)),
         encoding={"preferred_chunks": chunks, "source": plan.location.shown},
     )
-    coordinates = {
-        axis.name: (axis.name, positions, {"units": axis.units} if axis.units else {})
-        for axis in plan.axes
-        if (positions := axis_positions(axis)) is not None
-    }
-    dataset = xr.Dataset({_VARIABLE: data}, coordinates, _attributes(plan))
+    along = {name: (name, of, units) for name, of, units in coordinates(plan.axes)}
+    dataset = xr.Dataset({_VARIABLE: data}, along, _attributes(plan))
     names = [dropped] if isinstance(dropped, str) else dropped
     return dataset.drop_vars(names or [], errors="ignore")
 

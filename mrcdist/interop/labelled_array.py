@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.warning_notes import Notes
 
-__all__ = ["MOVIE", "LabelledArray", "axis_positions", "plan_images"]
+__all__ = ["MOVIE", "LabelledArray", "coordinates", "plan_images"]
 
 # What the main array of a group is called; the others have the names of their images.
 MOVIE = "movie"
@@ -70,13 +71,18 @@ class LabelledArray:
         return take_outer(self.source[...].reshape(self.shape), index)
 
 
-def axis_positions(axis: Axis) -> npt.NDArray[Any] | None:
-    """Return the positions along an axis in its units; None if it is not calibrated."""
-    if axis == Axis(axis.name, axis.size, axis.navigate):
-        return None
-    if axis.values is not None:
-        return np.array(axis.values, np.float64)
-    return axis.offset + axis.scale * np.arange(axis.size)
+def coordinates(
+    axes: Iterable[Axis],
+) -> Iterator[tuple[str, npt.NDArray[Any], dict[str, str]]]:
+    """Yield the name, the positions and the attribute "units" of each axis that is calibrated."""
+    for axis in axes:
+        if axis != Axis(axis.name, axis.size, axis.navigate):
+            positions: npt.NDArray[Any]
+            if axis.values is not None:
+                positions = np.array(axis.values, np.float64)
+            else:
+                positions = axis.offset + axis.scale * np.arange(axis.size)
+            yield axis.name, positions, {"units": axis.units} if axis.units else {}
 
 
 def plan_images(plan: Plan, notes: Notes) -> dict[str, Plan]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError
-from mrcdist.interop.labelled_array import axis_positions
+from mrcdist.interop.labelled_array import coordinates
 from mrcdist.interop.zarr_metadata import axes_attribute
 from mrcdist.plan.layout import Frames
 from mrcdist.read.source import DatasetFile
@@ -76,14 +76,13 @@ class References:
     def items(self) -> Iterator[tuple[str, str | list[Any]]]:
         """Yield keys of Zarr's format 2, and what is there: text, or a byte range of a URL."""
         yield ".zgroup", json.dumps({"zarr_format": 2})
-        for axis in self.plan.axes:
-            positions = axis_positions(axis)
-            if positions is not None:
-                attributes = {"units": axis.units} if axis.units else {}
-                yield from _array(axis.name, [axis], positions.dtype, positions.shape, attributes)
-                raw = positions.astype("<f8").tobytes()
-                yield f"{axis.name}/0", f"base64:{base64.b64encode(raw).decode()}"
-        yield from _array(VARIABLE, self.plan.axes, self.stored, self.chunk_shape, self.attributes)
+        for name, positions, units in coordinates(self.plan.axes):
+            yield from _array(name, (name,), positions, positions.shape, units)
+            raw = positions.astype("<f8").tobytes()
+            yield f"{name}/0", f"base64:{base64.b64encode(raw).decode()}"
+        names = tuple(axis.name for axis in self.plan.axes)
+        whole = np.broadcast_to(np.empty((), self.stored), self.plan.shape)
+        yield from _array(VARIABLE, names, whole, self.chunk_shape, self.attributes)
         chunks = zip(np.ndindex(self.grid), self.files, self.offsets, strict=True)
         for index, file, offset in chunks:
             key = f"{VARIABLE}/{'.'.join(map(str, index))}"
@@ -190,22 +189,21 @@ def _locate(
 
 def _array(
     name: str,
-    axes: Any,
-    dtype: np.dtype[Any],
+    dimensions: tuple[str, ...],
+    like: npt.NDArray[Any],
     chunks: tuple[int, ...],
     attributes: dict[str, Any],
 ) -> Iterator[tuple[str, str]]:
     """Yield the metadata of an array of Zarr's format 2."""
     document = {
         "zarr_format": 2,
-        "shape": [axis.size for axis in axes],
-        "chunks": list(chunks),
-        "dtype": dtype.str,
+        "shape": like.shape,
+        "chunks": chunks,
+        "dtype": like.dtype.str,
         "compressor": None,
         "filters": None,
         "fill_value": None,
         "order": "C",
     }
     yield f"{name}/.zarray", json.dumps(document)
-    dimensions = [axis.name for axis in axes]
     yield f"{name}/.zattrs", json.dumps({"_ARRAY_DIMENSIONS": dimensions, **attributes})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mrcdist.format.axis import Axis, frames_are_patterns
 from mrcdist.format.encode import converted
-from mrcdist.interop.labelled_array import axis_positions
+from mrcdist.interop.labelled_array import coordinates
 from mrcdist.interop.references import VARIABLE
 from mrcdist.interop.zarr_metadata import axes_attribute
 from mrcdist.plan.selected_box import Box
@@ -39,6 +39,7 @@ __all__ = [
 TILE = 256
 _LEAST_CHUNK = 2**15
 _CUBE = 64
+_PIECES = 4
 _ZSPY_CHUNK = 32 * 2**20
 
 
@@ -176,6 +177,23 @@ class Level:
             for i, b, n in zip(at, self.block, self.array.shape, strict=True)
         )
 
+    def pieces(self, number: int) -> Iterator[Box]:
+        """Yield the parts of a block, of whole chunks, about a quarter of it each.
+
+        They are read again one by one, beside what they are compared with.
+        """
+        box = self.box(number)
+        sizes = [part.stop - part.start for part in box]
+        counts = [-(-n // chunk) for n, chunk in zip(sizes, self.array.chunks, strict=True)]
+        axis = next((axis for axis, count in enumerate(counts) if count > 1), None)
+        if axis is None:
+            yield box
+            return
+        step = -(-counts[axis] // _PIECES) * self.array.chunks[axis]
+        for start in range(box[axis].start, box[axis].stop, step):
+            part = slice(start, min(start + step, box[axis].stop))
+            yield (*box[:axis], part, *box[axis + 1 :])
+
 
 @dataclass(frozen=True)
 class Hierarchy:
@@ -220,7 +238,10 @@ def zarr_layout(content: Content) -> Hierarchy:
     return Hierarchy(
         3,
         {"": content.attributes},
-        tuple(_coordinates(content.axes)),
+        tuple(
+            NewArray(name, of.shape, of.dtype.name, of.shape, None, (name,), units, of)
+            for name, of, units in coordinates(content.axes)
+        ),
         (Level(data, content.source, shards),),
     )
 
@@ -270,22 +291,6 @@ def _add_groups(groups: dict[str, Mapping[str, Any]], path: str, nested: Mapping
 
 def _group_name(name: str) -> str:
     return name.replace("/", "-") or "-"
-
-
-def _coordinates(axes: Sequence[Axis]) -> list[NewArray]:
-    return [
-        NewArray(
-            axis.name,
-            (axis.size,),
-            positions.dtype.name,
-            (axis.size,),
-            dimensions=(axis.name,),
-            attributes={"units": axis.units} if axis.units else {},
-            values=positions,
-        )
-        for axis in axes
-        if (positions := axis_positions(axis)) is not None
-    ]
 
 
 def small_chunk(axes: Sequence[Axis], itemsize: int) -> tuple[int, ...]:

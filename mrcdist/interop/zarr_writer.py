@@ -171,10 +171,10 @@ def _write(destination: ZarrDestination, level: Level, number: int) -> None:
 
 
 def _verify(destination: ZarrDestination, level: Level, number: int) -> None:
-    box = level.box(number)
-    found = destination.read(level.array.path, box)
-    if differs(found, level.source.read(box, destination.read)):
-        raise unlike(destination.location.shown, box)
+    for box in level.pieces(number):
+        found = destination.read(level.array.path, box)
+        if differs(found, level.source.read(box, destination.read)):
+            raise unlike(destination.location.shown, box)
 
 
 def differs(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> bool:

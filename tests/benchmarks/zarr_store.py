@@ -3,17 +3,23 @@
     .venv-zarr3/bin/python tests/benchmarks/zarr_store.py [--what disk,s3,convert] [--gib 1]
                                                           [--rounds 7] [--chunk-mib 64]
                                                           [--folder DIR]
+                                                          [--mrc2omezarr PYTHON]
 
 A movie is read into memory, all of it and 100 single frames in random order: from a local disk, and
 from radosgw, there also through kerchunk's references over s3fs. Then it is converted to Zarr, by
 `mrcdist.convert` and by `dask.array.to_zarr` in the same chunks, shards and codec. Ways
 take turns, round by round, in one process; a ratio is the median over the rounds of each round's
 ratio, and the first round does not count. Every result is compared with the file.
+
+With the Python of an environment that has mrc2omezarr, which needs zarr 2, a tomogram of float32 is
+converted to OME-Zarr by both, each time in a new process that measures itself without its imports.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -51,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--chunk-mib", type=int, default=64)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--mrc2omezarr", metavar="PYTHON")
     options = parser.parse_args(arguments)
     versions = {**machine(CPU_COUNT), "zarr": zarr.__version__, "xarray": xr.__version__}
     print(", ".join(f"{key} {value}" for key, value in versions.items()))
@@ -62,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _from_s3(movie, truth, options, Path(name))
         if "convert" in options.what:
             _convert(movie, truth, options, Path(name))
+        if options.mrc2omezarr:
+            _convert_tomogram(options, Path(name))
         if "disk" not in options.what:
             return 0
         whole = [
@@ -142,6 +151,57 @@ def _convert(movie: Movie, truth: Array, options: argparse.Namespace, folder: Pa
     ways = [Way("convert", ours), Way("dask's to_zarr", theirs)]
     _take_turns(ways, options.rounds, lambda _: truth[0])
     print_table(f"to Zarr: {movie.nbytes / 2**30:.1f} GiB", ways, nbytes=movie.nbytes)
+
+
+_SCRIPT = """
+import resource, sys, time, warnings
+warnings.simplefilter("ignore")
+{imports}
+begun = time.perf_counter()
+{call}
+print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def _convert_tomogram(options: argparse.Namespace, folder: Path) -> None:
+    """Convert a tomogram to OME-Zarr, by processes of this environment and of the other one."""
+    shape = (max(int(256 * options.gib), 1), 1024, 1024)
+    numbers = np.random.default_rng(0).normal(100, 10, shape).astype("float32")
+    source = folder / "tomogram.mrc"
+    mrcdist.write_mrc(source, numbers, kind="volume", overwrite=True)
+    scripts = {
+        "convert": (
+            sys.executable,
+            "import mrcdist.convert_api, zarr, ome_zarr_models.v05.image",
+            "mrcdist.convert({}, {})",
+        ),
+        "mrc2omezarr": (
+            options.mrc2omezarr,
+            "from mrc2omezarr.proc import convert_mrc_to_ngff",
+            "convert_mrc_to_ngff({}, {})",
+        ),
+    }
+    peaks: dict[str, list[int]] = {name: [] for name in scripts}
+    ways = [Way(name, lambda _: numbers) for name in scripts]
+    for number in range(options.rounds):
+        for way in (*ways[number % 2 :], *ways[: number % 2]):
+            python, imports, call = scripts[way.name]
+            target = folder / f"{way.name}-{number}.ome.zarr"
+            script = _SCRIPT.format(
+                imports=imports, call=call.format(repr(str(source)), repr(str(target)))
+            )
+            done = subprocess.run(
+                [python, "-c", script], capture_output=True, text=True, check=True
+            )
+            seconds, peak = done.stdout.split()[-2:]
+            way.seconds.append(float(seconds))
+            peaks[way.name].append(int(peak))
+            found = zarr.open_group(target, mode="r")["0"]
+            if not np.array_equal(found[...], numbers):
+                raise SystemExit(f"{way.name}: the numbers are wrong")
+            shutil.rmtree(target)
+    print_table(f"to OME-Zarr: {numbers.nbytes / 2**20:.0f} MiB", ways, nbytes=numbers.nbytes)
+    print({name: f"{max(of)} MiB at most" for name, of in peaks.items()})
 
 
 def _take_turns(ways: Sequence[Way], rounds: int, truth: Callable[[int], Array]) -> None:

@@ -1,0 +1,53 @@
+"""Blocks of a new Zarr array, and the parts in which they are read again."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist.interop.zarr_layouts import Level, NewArray, Selected
+from mrcdist.plan.selected_box import Box
+from tests.support.examples import examples
+
+sizes = st.lists(
+    st.tuples(st.integers(1, 30), st.integers(1, 8), st.integers(1, 10)), min_size=1, max_size=3
+)
+
+
+def level(shape: tuple[int, ...], chunks: tuple[int, ...], block: tuple[int, ...]) -> Level:
+    array = NewArray("data", shape, "uint8", chunks, block)
+    return Level(array, Selected(None, (0,) * len(shape), "uint8"), block)  # type: ignore[arg-type]
+
+
+def taken(shape: tuple[int, ...], boxes: list[Box]) -> set[int]:
+    """How often each position of an array is in one of the boxes."""
+    times = np.zeros(shape, int)
+    for box in boxes:
+        times[box] += 1
+    return set(times.ravel().tolist())
+
+
+class TestLevel:
+    @given(sizes)
+    @examples(100)
+    def test_pieces_of_all_blocks_are_whole_chunks_and_the_array(
+        self, axes: list[tuple[int, int, int]]
+    ) -> None:
+        shape, chunks, many = zip(*axes, strict=True)
+        block = tuple(chunk * n for chunk, n in zip(chunks, many, strict=True))
+        made = level(shape, chunks, block)
+        assert taken(shape, [made.box(number) for number in range(made.blocks)]) == {1}
+        pieces = [piece for number in range(made.blocks) for piece in made.pieces(number)]
+        assert taken(shape, pieces) == {1}
+        assert all(
+            part.start % chunk == 0 and (part.stop % chunk == 0 or part.stop == size)
+            for box in pieces
+            for part, chunk, size in zip(box, chunks, shape, strict=True)
+        )
+
+    def test_a_block_is_read_again_in_quarters(self) -> None:
+        made = level((64, 2048, 2048), (64, 64, 64), (64, 512, 2048))
+        pieces = list(made.pieces(1))
+        assert [piece[1].start for piece in pieces] == [512, 640, 768, 896]
+        assert all(piece[::2] == (slice(0, 64), slice(0, 2048)) for piece in pieces)
