@@ -12,7 +12,7 @@ from dask.utils import format_bytes
 
 from mrcdist.cluster_memory import FLOAT64_TEMPORARIES
 from mrcdist.config import ReadSettings
-from mrcdist.formatting import format_shape
+from mrcdist.formatting import format_count, format_shape
 from mrcdist.plan.chunks import Chunks, count_chunks, many_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.reader_capabilities import Cost
@@ -82,8 +82,7 @@ class PlanReport:
         }
 
     def __str__(self) -> str:
-        plural = "s" * (self.requests != 1)
-        requests = f" in {self.requests} request{plural}" if self.requests else ", mapped"
+        requests = f" in {format_count(self.requests, 'request')}" if self.requests else ", mapped"
         lines = [
             f"{self.url}",
             f"  array    {format_shape(self.shape)} {self.dtype}, {format_bytes(self.total_bytes)}",
@@ -92,8 +91,8 @@ class PlanReport:
             f"  tasks    {self.tasks:,}",
             f"  per task {format_bytes(self.task_bytes)} of the array, "
             f"{format_bytes(self.fetched_bytes)} of the file{requests}",
-            f"  memory   {format_bytes(self.worker_memory)} per worker ({self.threads} "
-            f"thread{'s' * (self.threads != 1)}), plus about 150 MiB for Python",
+            f"  memory   {format_bytes(self.worker_memory)} per worker "
+            f"({format_count(self.threads, 'thread')}), plus about 150 MiB for Python",
             f"  float64  {format_bytes(self.float64_memory)} per worker for operations that hold "
             "chunks as float64, such as std",
         ]
@@ -159,7 +158,7 @@ def _remarks(
         visits = math.prod(len(axis) for axis in chunks[len(layout.navigation_shape) :])
         price = (
             f"a task fetches {cost.nbytes / task_bytes:.1f} times the bytes it needs, "
-            f"in {cost.requests} request{'s' * (cost.requests != 1)}"
+            f"in {format_count(cost.requests, 'request')}"
             if cost.requests
             else "mapped pages that are not touched are not read"
         )

@@ -11,6 +11,7 @@ from mrcdist.printable import printable
 
 __all__ = [
     "figure_text",
+    "format_count",
     "format_list",
     "format_number",
     "format_position",
@@ -25,6 +26,11 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def format_number(value: float) -> str:
     """Return four digits of a number, with a true minus."""
     return f"{value:.4g}".replace("-", "−")
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return a number and what it counts: "1 request", "2,000 requests"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def format_unit(units: str) -> str:

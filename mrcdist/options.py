@@ -17,7 +17,7 @@ from mrcdist.plan.skipped_frames import parse_skip_frames
 __all__ = ["BYTE_ORDERS", "ReadOptions"]
 
 # On the command line, where "<" and ">" are the shell's.
-BYTE_ORDERS = {"little": "<", "big": ">"}
+BYTE_ORDERS: dict[str, ByteOrder] = {"little": "<", "big": ">"}
 
 
 @dataclass(frozen=True)

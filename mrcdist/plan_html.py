@@ -10,7 +10,7 @@ from dask.utils import format_bytes
 
 from mrcdist.explain import PlanReport
 from mrcdist.format.axis import Axis
-from mrcdist.formatting import format_number, format_range, format_shape, format_unit
+from mrcdist.formatting import format_count, format_number, format_range, format_shape, format_unit
 
 __all__ = ["plan_html"]
 
@@ -79,16 +79,12 @@ def plan_html(
 
 
 def _facts(cost: PlanReport, found: Mapping[str, str]) -> str:
-    reading = (
-        f"{cost.requests:,} request{'s' * (cost.requests != 1)}"
-        if cost.requests
-        else "mapped from disk"
-    )
+    reading = format_count(cost.requests, "request") if cost.requests else "mapped from disk"
     rows = {
         "array": f"{format_shape(cost.shape)} {cost.dtype}, {format_bytes(cost.total_bytes)}",
         "chunks": f"{format_shape(cost.chunk_shape)}, a grid of {format_shape(cost.chunk_grid)}",
         "reading": (
-            f"{cost.tasks:,} task{'s' * (cost.tasks != 1)}; each {format_bytes(cost.task_bytes)} "
+            f"{format_count(cost.tasks, 'task')}; each {format_bytes(cost.task_bytes)} "
             f"from {format_bytes(cost.fetched_bytes)} of file, {reading}"
         ),
         "memory": f"{format_bytes(cost.worker_memory)} per worker thread, "

@@ -15,7 +15,7 @@ from mrcdist.discover.auxiliary_files import SCAN_POINTS, TILT_ANGLES, Auxiliary
 from mrcdist.discover.directory import Directory
 from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.mrc_file import OpenedFile, open_files
-from mrcdist.discover.scan import expected_frames, find_scan, line_length
+from mrcdist.discover.scan import expected_places, find_scan
 from mrcdist.discover.sidecars import find_sidecars
 from mrcdist.discover.tilts import find_tilts
 from mrcdist.errors import (
@@ -28,8 +28,7 @@ from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
 from mrcdist.format.extended.registry import (
     ExtendedHeader,
     recorded_scan,
-    scan_shape,
-    scan_shape_note,
+    scan_of_sections,
     scan_step,
     section_pixel_size,
 )
@@ -37,11 +36,11 @@ from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat, pixel_format
 from mrcdist.options import ReadOptions
 from mrcdist.plan.agreement import agreed_header, agreed_pixels, joined_extended
-from mrcdist.plan.axes import AuxiliaryData, Geometry, arrange, one_frame
+from mrcdist.plan.axes import AuxiliaryData, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import count_required
-from mrcdist.plan.skipped_frames import SkippedFrames, parse_skip_frames
+from mrcdist.plan.skipped_frames import SkippedFrames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.read.source import DatasetFile, MrcSource
@@ -137,12 +136,10 @@ def _plan(
         [file.extended for file in files], [file.header.nz for file in files], notes
     )
     scan_points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
-    places = expected_frames(
+    places, line = expected_places(
         sidecar, scan_points, extended, notes, navigation_shape=options.navigation_shape
     )
-    skipped = SkippedFrames.of(
-        options.skip_frames, line_length(sidecar, extended, options.navigation_shape)
-    )
+    skipped = SkippedFrames.of(options.skip_frames, line)
     required = skipped.needed(places)
     if required is None and options.navigation_shape is not None:
         required = count_required(options.navigation_shape)
@@ -163,8 +160,10 @@ def _plan(
         [file.header for file in files], notes if found.scan is None else Notes()
     )
     auxiliary = _auxiliary_data(header, extended, found.scan, frames.announced, options)
-    tilts = _tilts(files, extended, directory, frames, auxiliary, options, notes)
-    geometry = arrange(
+    tilts = _tilts(
+        files, extended, directory, frames, auxiliary, options, notes, skipping=bool(skipped)
+    )
+    layout, axes = arrange(
         header,
         pixels[0],
         frames,
@@ -173,16 +172,16 @@ def _plan(
         navigation_shape=options.navigation_shape,
     )
     table = found.table if tilts is None else tilts.table
-    layout = replace(geometry.layout, present=there.present)
+    layout = replace(layout, present=there.present)
     if skipped:
         table = skipped.frames(np.arange(layout.n_frames) if table is None else table)
-    chunks = _chunks(parts, geometry, options.chunks, in_order=table is None)
+    chunks = _chunks(parts, layout, options.chunks, in_order=table is None)
     if table is not None:
         table = table.reshape(layout.navigation_shape)
     return Plan(
         source=MrcSource(tuple(parts), layout, table),
         header=header,
-        axes=geometry.axes,
+        axes=axes,
         chunks=chunks,
         directory=directory,
         sidecar=sidecar,
@@ -257,13 +256,15 @@ def _tilts(
     auxiliary: AuxiliaryData,
     options: ReadOptions,
     notes: Notes,
+    *,
+    skipping: bool,
 ) -> TiltSeries | None:
     """The tilt angles of the sections, where nothing else says what the sections are."""
     tilt_file = AuxiliaryFile(TILT_ANGLES, options.tilt_file, directory)
     series = None
     if options.navigation_shape is not None:
         why = "navigation_shape says what the sections are"
-    elif parse_skip_frames(options.skip_frames) != (0, 0):
+    elif skipping:
         why = "skip_frames leaves out sections"
     elif auxiliary.scan is not None or auxiliary.scan_shape is not None:
         why = "the sections are those of a scan or movie"
@@ -287,13 +288,12 @@ def _auxiliary_data(
     """Axes as scan and extended header describe them."""
     if extended is None:
         return AuxiliaryData(scan=scan)
-    if options.navigation_shape is None and (
-        note := scan_shape_note(extended, n_sections=n_frames)
-    ):
+    scan_shape, note = scan_of_sections(extended, n_sections=n_frames)
+    if note and options.navigation_shape is None:
         _log.info("%s", note)
     return AuxiliaryData(
         scan=scan,
-        scan_shape=scan_shape(extended, n_sections=n_frames),
+        scan_shape=scan_shape,
         scan_step=scan_step(extended),
         pixel_size=_pixel_size(extended, n_frames, (header.ny, header.nx)),
     )
@@ -311,21 +311,15 @@ def _pixel_size(
     return size
 
 
-def _chunks(
-    parts: Sequence[DatasetFile], geometry: Geometry, wanted: Any, *, in_order: bool
-) -> Chunks:
+def _chunks(parts: Sequence[DatasetFile], layout: Layout, wanted: Any, *, in_order: bool) -> Chunks:
     """The caller's chunks, or one for each file where files are compressed streams."""
     if any(part.compression is not None for part in parts):
-        shape = geometry.layout.shape
         counts = tuple(part.frames for part in parts)
-        by_file = in_order and geometry.layout.navigation_shape == (sum(counts),)
-        return (counts if by_file else shape[:1], *((size,) for size in shape[1:]))
+        by_file = in_order and layout.navigation_shape == (sum(counts),)
+        first, *others = layout.shape
+        return (counts if by_file else (first,), *((size,) for size in others))
     cut_frames = all(part.sections is None for part in parts)
-    largest = _largest_chunk(geometry.layout)
-    return plan_chunks(geometry.layout, wanted, cut_frames=cut_frames, largest=largest)
-
-
-def _largest_chunk(layout: Layout) -> int | None:
-    """Bytes of a chunk that leave memory for temporaries in float64 on the connected cluster."""
+    # A task needs memory for temporaries in float64, too.
     memory, itemsize = task_memory(), layout.dtype.itemsize
-    return None if memory is None else memory * itemsize // (itemsize + FLOAT64_TEMPORARIES)
+    largest = None if memory is None else memory * itemsize // (itemsize + FLOAT64_TEMPORARIES)
+    return plan_chunks(layout, wanted, cut_frames=cut_frames, largest=largest)

@@ -213,8 +213,10 @@ class Plan:
     def _repr_html_(self) -> str:
         """Return what a notebook shows of the plan; reads nothing."""
         found = {}
-        if images := self._listed_images():
-            found["images"] = ", ".join(images)
+        # From a listing that has been made anyway.
+        listed = self.directory.listed if self.sidecar is not None else ()
+        if images := find_companions(self.location.name, listed):
+            found["images"] = ", ".join(image.name for image in images)
         if self.sidecar is not None:
             found["sidecar"] = "Direct Electron"
         if self.extended is not None:
@@ -227,13 +229,6 @@ class Plan:
             found=found,
             notes=self.file_notes,
         )
-
-    def _listed_images(self) -> list[str]:
-        """Names of the images beside a movie, from a listing that has been made anyway."""
-        if self.sidecar is None:
-            return []
-        found = find_companions(self.location.name, self.directory.listed)
-        return [image.name for image in found]
 
 
 def remember_origin(array: np.ndarray[Any, Any], plan: Plan) -> None:

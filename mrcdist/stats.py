@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 
-from mrcdist.system_calls import run_after_fork
+from mrcdist.system_calls import ForkSafeLock
 
 __all__ = ["ReadStats", "add", "snapshot"]
 
@@ -50,17 +49,8 @@ class ReadStats:
         return ReadStats(*map(operation, astuple(self), astuple(other)))
 
 
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 _total = dict.fromkeys(ReadStats.__dataclass_fields__, 0)
-
-
-def _renew_lock() -> None:
-    """Release the lock in a forked process: the thread that held it is not there."""
-    global _lock
-    _lock = threading.Lock()
-
-
-run_after_fork(_renew_lock)
 
 
 def add(**amounts: int) -> None:

@@ -7,12 +7,14 @@ import importlib
 import mmap
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any
 
 __all__ = [
+    "ForkSafeLock",
     "allocate",
     "interrupts_blocked",
     "is_cached",
@@ -29,6 +31,23 @@ def run_after_fork(function: Callable[[], object]) -> None:
     """Run a function in each forked process; without fork there is nothing to do."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
+
+
+class ForkSafeLock:
+    """A lock that is free in a forked process, where the thread that held it is not there."""
+
+    def __init__(self) -> None:
+        self._renew()
+        run_after_fork(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def allocate(descriptor: int, size: int) -> None:

@@ -9,7 +9,7 @@ import click
 from mrcdist.cli.cluster import cluster_options
 from mrcdist.cli.console import print_json, print_notes
 from mrcdist.cli.console import say as tell
-from mrcdist.cli.options import COUNT, SECONDS, file_options, plan_from_options
+from mrcdist.cli.options import COUNT, FILE_OPTIONS, SECONDS, file_options, plan_from_options
 from mrcdist.cli.signals import stopping
 
 __all__ = ["check_workers"]
@@ -43,17 +43,10 @@ __all__ = ["check_workers"]
 def check_workers(
     ctx: click.Context,
     /,
-    url: str,
     as_json: bool,
     chunks: str,
     min_workers: int,
     timeout: float,
-    scheduler: Any,
-    scheduler_file: Any,
-    jobqueue: Any,
-    workers: Any,
-    threads: Any,
-    memory_limit: Any,
     **options: Any,
 ) -> None:
     """Check that every worker sees the file as planned, and measure how fast it reads it.
@@ -72,14 +65,11 @@ def check_workers(
     def say(text: str) -> None:
         tell(text, err=True)
 
-    cluster_options = ClusterOptions(
-        scheduler, scheduler_file, jobqueue, workers, threads, memory_limit
-    )
+    file = {name: options.pop(name) for name in FILE_OPTIONS}
+    where = ClusterOptions(**options)
     with stopping(ctx):
-        plan = plan_from_options(url=url, chunks=chunks, **options)
-        with connect(
-            cluster_options, say=say, min_workers=min_workers, wait_for_jobs=True
-        ) as cluster:
+        plan = plan_from_options(chunks=chunks, **file)
+        with connect(where, say=say, min_workers=min_workers, wait_for_jobs=True) as cluster:
             report = check(cluster.client, plan, patience=timeout)
     print_notes(plan.notes)
     if as_json:

@@ -17,6 +17,7 @@ from mrcdist.cli.options import (
     plan_from_options,
 )
 from mrcdist.cli.signals import stopping
+from mrcdist.options import BYTE_ORDERS
 
 __all__ = ["convert"]
 
@@ -39,7 +40,7 @@ __all__ = ["convert"]
 )
 @click.option(
     "--byte-order",
-    type=click.Choice(["little", "big"]),
+    type=click.Choice(list(BYTE_ORDERS)),
     help="Byte order of the new file (default: little, or that of an extended header).",
 )
 @click.option(
@@ -94,7 +95,6 @@ def convert(
 
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
     as_json = options.pop("as_json")
-    order = {"little": "<", "big": ">", None: None}[byte_order]
 
     def tell(text: str) -> None:
         click.echo(text, err=True)
@@ -107,7 +107,7 @@ def convert(
             select=select or (),
             dtype=dtype,
             compressor=compressor,
-            byteorder=order,  # type: ignore[arg-type]
+            byteorder=BYTE_ORDERS[byte_order] if byte_order else None,
             statistics=not no_statistics,
             overwrite=overwrite,
             resume=resume,

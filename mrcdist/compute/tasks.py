@@ -6,7 +6,6 @@ import functools
 import math
 import os
 import socket
-import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from mrcdist.compute.schedule import Block, Task
 from mrcdist.compute.tiles import FunctionFailedError, Reduction
 from mrcdist.read.source import MrcSource
 from mrcdist.stats import ReadStats
+from mrcdist.system_calls import ForkSafeLock
 
 __all__ = ["Ledger", "PartialResult", "Work", "compute", "join", "merge_ledgers", "total"]
 
@@ -32,7 +32,7 @@ _PROCESS = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
 # What this process had read before each of its latest jobs: a server has many.
 _before: dict[str, ReadStats] = {}
 _MAX_JOBS = 256
-_before_lock = threading.Lock()
+_before_lock = ForkSafeLock()
 
 
 @dataclass(frozen=True)

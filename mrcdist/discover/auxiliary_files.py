@@ -196,9 +196,8 @@ class AuxiliaryFile(Generic[_T]):
         if self._directory.listing is not None:
             name = kind.find(data.name, self._directory.listing)
             return None if name is None else self._parse(data.sibling(name))
-        for name in (
-            candidates if kind.essential else ()
-        ):  # a store that cannot list, such as plain HTTP
+        # A store that cannot list, such as plain HTTP.
+        for name in candidates if kind.essential else ():
             try:
                 return self._parse(data.sibling(name))
             except MissingFileError:

@@ -324,9 +324,9 @@ def _read_extended(
             return read_stream_head(file, compression, HEADER_BYTES + stop)[HEADER_BYTES + start :]
         return file.read(HEADER_BYTES + start, HEADER_BYTES + stop)
 
-    _, guess = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz)
+    guess = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz)
     raw = read(0, min(guess, _MAX_RECORD_BYTES))
-    _, wanted = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz, first_bytes=raw)
+    wanted = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz, first_bytes=raw)
     stop = min(wanted, _MAX_RECORD_BYTES)
     if stop > guess:
         raw += read(guess, stop)

@@ -23,8 +23,7 @@ from mrcdist.plan.navigation_shape import count_places
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
-__all__ = ["FoundScan", "expected_frames", "find_scan", "line_length"]
-
+__all__ = ["FoundScan", "expected_places", "find_scan"]
 
 ScanPoints = AuxiliaryFile[tuple[Points, tuple[str, ...]]]
 
@@ -113,15 +112,15 @@ def find_scan(
     )
 
 
-def expected_frames(
+def expected_places(
     sidecar: Sidecar | None,
     scan_points: ScanPoints,
     extended: ExtendedHeader | None,
     notes: Notes,
     *,
     navigation_shape: Sequence[int] | None,
-) -> int | None:
-    """Tell how many frames there should be, whatever NZ says.
+) -> tuple[int | None, int | None]:
+    """Tell how many places there should be for frames, whatever NZ says, and how many per line.
 
     Parameters
     ----------
@@ -134,8 +133,10 @@ def expected_frames(
 
     Returns
     -------
-    int or None
-        Places of the caller's shape or points of the scan; None where neither is known.
+    places : int or None
+        Of the caller's shape, or points of the scan; None where neither is known.
+    line : int or None
+        None if there is no raster, or its lines are unknown.
 
     Raises
     ------
@@ -143,36 +144,19 @@ def expected_frames(
         The list of scan points cannot be read.
     """
     if navigation_shape is not None:
-        return count_places(navigation_shape)
+        known = isinstance(navigation_shape, Sequence)
+        line = count_places(navigation_shape[:1]) if known else None
+        return count_places(navigation_shape), line
     if sidecar is None:
         recorded = recorded_scan(extended) if extended is not None else None
-        return None if recorded is None else math.prod(recorded.shape)
+        return (None, None) if recorded is None else (math.prod(recorded.shape), recorded.shape[1])
     try:
         scan = describe_scan(sidecar, n_frames=1, frame_shape=(1, 1))
     except SidecarError:
-        return None  # said where the scan is needed
+        return None, None  # said where the scan is needed
     if scan.kind == "raster":
-        return scan.size
-    return len(_read_points(scan_points, notes)) if scan.kind == "custom" else None
-
-
-def line_length(
-    sidecar: Sidecar | None,
-    extended: ExtendedHeader | None,
-    navigation_shape: Sequence[int] | None,
-) -> int | None:
-    """Count the frames per line of a raster; None if there is none, or it is unknown."""
-    if navigation_shape is not None:
-        given = isinstance(navigation_shape, Sequence)
-        return count_places(navigation_shape[:1]) if given else None
-    if sidecar is None:
-        recorded = recorded_scan(extended) if extended is not None else None
-        return None if recorded is None else recorded.shape[1]
-    try:
-        scan = describe_scan(sidecar, n_frames=1, frame_shape=(1, 1))
-    except SidecarError:
-        return None  # said where the scan is needed
-    return math.prod(axis.size for axis in scan.navigation[2:]) if scan.kind == "raster" else None
+        return scan.size, math.prod(axis.size for axis in scan.navigation[2:])
+    return (len(_read_points(scan_points, notes)) if scan.kind == "custom" else None), None
 
 
 def _read_points(scan_points: ScanPoints, notes: Notes) -> Points:

@@ -21,7 +21,6 @@ from mrcdist.errors import ArgumentError, FormatError
 from mrcdist.format.blosc import (
     CHUNK_HEADER_BYTES,
     BloscHeader,
-    compress,
     decompress,
     parse_chunk_header,
 )
@@ -29,15 +28,17 @@ from mrcdist.warning_notes import Note
 
 __all__ = [
     "CODECS",
+    "LARGEST_SECTION",
     "SectionTable",
     "SectionWalk",
     "decode_section",
-    "encode_section",
-    "largest_section",
 ]
 
 CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
 """By their numbers in MODE, which begin at 1."""
+
+LARGEST_SECTION = 2**31 - 1 - CHUNK_HEADER_BYTES
+"""Bytes that a section may have."""
 
 
 @dataclass(frozen=True)
@@ -232,26 +233,6 @@ def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) 
             remedy="copy the file again",
         )
     return np.ndarray(shape, dtype, buffer=pixels)
-
-
-def encode_section(raw: memoryview, codec: str, pixel_bytes: int) -> bytes:
-    """Compress one section, with the settings of the mrcz package.
-
-    Parameters
-    ----------
-    raw : memoryview
-        The stored pixels.
-    codec : str
-        One of `CODECS`.
-    pixel_bytes : int
-        Of one pixel, whose bits are shuffled.
-    """
-    return compress(raw, codec, pixel_bytes)
-
-
-def largest_section() -> int:
-    """Return how many bytes a section may have."""
-    return 2**31 - 1 - CHUNK_HEADER_BYTES
 
 
 def _header_of_section(raw: bytes, section_nbytes: int, place: str) -> BloscHeader:

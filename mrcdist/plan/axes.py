@@ -16,7 +16,7 @@ from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
-__all__ = ["AuxiliaryData", "Geometry", "arrange", "one_frame"]
+__all__ = ["AuxiliaryData", "arrange", "one_frame"]
 
 _CELL_NAMES = ("x", "y", "z")
 _COLUMN, _ROW, _SECTION = range(3)
@@ -46,21 +46,6 @@ class AuxiliaryData:
     tilts: TiltSeries | None = None
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Layout and axes of the array of a file.
-
-    Attributes
-    ----------
-    layout : Layout
-    axes : tuple of Axis
-        In array order.
-    """
-
-    layout: Layout
-    axes: tuple[Axis, ...]
-
-
 def one_frame(header: Header, pixels: PixelFormat) -> Layout:
     """Return the layout of a single frame."""
     halved = pixels.packed and header.mode % 1000 == 0  # NX counts bytes
@@ -73,10 +58,10 @@ def arrange(
     frames: MissingFrames,
     notes: Notes,
     *,
-    auxiliary: AuxiliaryData | None = None,
-    navigation_shape: Sequence[int] | None = None,
-) -> Geometry:
-    """Return the navigation and signal axes of a file, and the layout of its frames.
+    auxiliary: AuxiliaryData,
+    navigation_shape: Sequence[int] | None,
+) -> tuple[Layout, tuple[Axis, ...]]:
+    """Return the layout of the frames of a file, and its navigation and signal axes.
 
     Parameters
     ----------
@@ -84,21 +69,21 @@ def arrange(
     pixels : PixelFormat
     frames : MissingFrames
     notes : Notes
-    auxiliary : AuxiliaryData, optional
-    navigation_shape : sequence of int, optional
+    auxiliary : AuxiliaryData
+    navigation_shape : sequence of int or None
         In HyperSpy's order (x, y, ...), with at most one -1. Overrides everything else.
 
     Returns
     -------
-    Geometry
-        Without navigation axes of length 1, unless the caller asks for no others.
+    layout : Layout
+    axes : tuple of Axis
+        In array order; without navigation axes of length 1, unless the caller asks for no others.
 
     Raises
     ------
     SidecarError, ArgumentError
         The number of frames does not match the scan or the navigation shape.
     """
-    auxiliary = auxiliary or AuxiliaryData()
     scan = auxiliary.scan
     one = one_frame(header, pixels)
     if navigation_shape is not None:
@@ -117,7 +102,7 @@ def arrange(
         frames.note_empty(layout.n_frames, notes)
     components = tuple(Axis("rgb", size, navigate=False) for size in pixels.components)
     signal = _signal_axes(header, one.frame_shape, auxiliary)
-    return Geometry(layout, (*navigation, *signal, *components))
+    return layout, (*navigation, *signal, *components)
 
 
 def _found(
@@ -141,7 +126,7 @@ def _scan_axes(auxiliary: AuxiliaryData) -> tuple[Axis, ...]:
         return () if auxiliary.scan.kind == "custom" else auxiliary.scan.navigation
     steps = auxiliary.scan_step or (None, None)
     return tuple(
-        _calibrated(Axis(name, size, navigate=True), step, "nm")
+        _calibrated(Axis(name, size, navigate=True), step)
         for name, size, step in zip("yx", auxiliary.scan_shape or (), steps, strict=False)
     )
 
@@ -190,13 +175,13 @@ def _signal_axes(
     ]
     sizes = auxiliary.pixel_size or (None, None)
     return tuple(
-        axis if axis.units else _calibrated(axis, size, "nm")
+        axis if axis.units else _calibrated(axis, size)
         for axis, size in zip(axes, sizes, strict=True)
     )
 
 
-def _calibrated(axis: Axis, scale: float | None, units: str) -> Axis:
-    return axis if scale is None else replace(axis, scale=scale, units=units)
+def _calibrated(axis: Axis, scale: float | None) -> Axis:
+    return axis if scale is None else replace(axis, scale=scale, units="nm")
 
 
 def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> Axis:

@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 
 from mrcdist.plan.coalesce import FrameRun, Window, even_run, merge_frames
-from mrcdist.plan.layout import Frames, Layout
+from mrcdist.plan.layout import Frames, Layout, within
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Cost, FrameFile
 
@@ -247,9 +247,9 @@ def _view(request: BlockRequest, step: int) -> BlockPlan | None:
     """Return a plan to view the frames in one byte range, or None if that is impossible."""
     [part] = request.parts
     layout, frames, window = request.layout, request.frames, request.window
-    first, last = int(frames[0]) - part.first, int(frames[-1]) - part.first
-    if first < 0 or last >= part.frames:
+    if not within(frames[[0, -1]], part.first, part.frames).all():
         return None
+    first, last = int(frames[0]) - part.first, int(frames[-1]) - part.first
     if part.can.maps and (_narrow(request) or not _usable(part, layout)):
         return None
     run = even_run(first, last, step, layout, window, part.in_place)
@@ -275,13 +275,13 @@ def _unused_bytes(request: BlockRequest, step: int) -> int:
 def _copy_from_map(request: BlockRequest) -> BlockPlan | None:
     """Return a plan to copy frames out of a map of the file, or None if that is impossible."""
     [part] = request.parts
-    if not part.can.maps:
+    low, high = request.window.byte_span(request.layout)
+    if not part.can.gives_pages(request.frames.size * (high - low)):
+        return None
+    if not within(request.frames, part.first, part.frames).all():
         return None
     numbers = request.frames - part.first
     first, last = int(numbers.min()), int(numbers.max())
-    low, high = request.window.byte_span(request.layout)
-    if first < 0 or last >= part.frames or not part.can.gives_pages(numbers.size * (high - low)):
-        return None
     frame_bytes = request.layout.frame_bytes
     run = FrameRun(first * frame_bytes + low, last * frame_bytes + high, 0, numbers.size)
     read = PlannedRead(0, part.offset, (run,), np.arange(numbers.size), numbers)
@@ -357,7 +357,7 @@ def _runs(request: BlockRequest, part: FrameFile, numbers: Frames) -> tuple[Fram
 
 def _in_file_order(frames: Frames, present: int) -> tuple[Frames, Frames]:
     """Return places in the block and numbers of the frames in the file, in file order."""
-    here = np.flatnonzero((frames >= 0) & (frames < present))
+    here = np.flatnonzero(within(frames, 0, present))
     order = here[np.argsort(frames[here], kind="stable")]
     return order, frames[order]
 

@@ -12,10 +12,15 @@ import numpy.typing as npt
 
 from mrcdist.format.pixels import PixelFormat
 
-__all__ = ["FrameTable", "Frames", "Layout"]
+__all__ = ["FrameTable", "Frames", "Layout", "within"]
 
 Frames = npt.NDArray[np.int64]
 FrameTable = npt.NDArray[np.int32] | npt.NDArray[np.int64]
+
+
+def within(frames: Frames, first: int, count: int) -> npt.NDArray[np.bool_]:
+    """Whether each frame is in a file of so many frames, of which the first one has this number."""
+    return (frames >= first) & (frames < first + count)
 
 
 @dataclass(frozen=True)

@@ -189,10 +189,10 @@ class MissingFrames:
             There are more frames than points, or fewer and `allowed` is False.
         """
         shape = " x ".join(str(axis.size) for axis in scan.navigation)
+        said = f"the scan of {shape} has {scan.size}"
         if scan.size < self.announced:
             raise SidecarError(
-                f"the scan of {shape} has {scan.size} points, but the file has "
-                f"{self.announced} frames",
+                f"{said} points, but the file has {self.announced} frames",
                 code="scan-size-mismatch",
                 cause="the sidecar belongs to another acquisition, or frames were recorded outside "
                 "the scan",
@@ -200,8 +200,7 @@ class MissingFrames:
             )
         if self._absurd(scan.size):
             raise SidecarError(
-                f"the scan of {shape} has {scan.size} points, but the file only "
-                f"{self.announced} frames",
+                f"{said} points, but the file only {self.announced} frames",
                 code="scan-too-long",
                 cause=f"scans with missing frames can have at most {_MAX_PLACES} points; the "
                 "sidecar was edited or is damaged",
@@ -209,8 +208,7 @@ class MissingFrames:
             )
         if not self._fills(scan.size):
             raise SidecarError(
-                f"the scan of {shape} has {scan.size} points, but the file only "
-                f"{self.announced} frames",
+                f"{said} points, but the file only {self.announced} frames",
                 code="scan-incomplete",
                 cause="the acquisition was aborted, or the sidecar belongs to another one",
                 remedy=f"{{allow_truncated=True}} fills the missing frames with 0; or "

@@ -13,7 +13,7 @@ from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import Detector, Ring, WholeFrame, adf_ring
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
-from mrcdist.formatting import format_position
+from mrcdist.formatting import format_count, format_position
 from mrcdist.plotting.contrast import Contrast, frame_contrast
 from mrcdist.preview.reading import (
     PixelsRead,
@@ -92,8 +92,7 @@ def scan_panels(
     single = magnitude(pixels.rows(int(sample.frames[sample.single]), full))
     detectors = _detectors(mean) if image is None else {}
     rings = tuple(detector for detector in detectors.values() if isinstance(detector, Ring))
-    count = len(sample.patterns)
-    counted = f"mean of {count:,} frame{'s' * (count != 1)}"
+    counted = f"mean of {format_count(len(sample.patterns), 'frame')}"
     where = f"frame at {format_position(y, at[0])}, {format_position(x, at[1])}"
     counts = "counts per pixel"
     patterns = (

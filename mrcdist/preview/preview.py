@@ -10,6 +10,7 @@ from dask.utils import format_bytes
 from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.images import find_images
 from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.formatting import format_count
 from mrcdist.options import ReadOptions
 from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.planner import make_plan
@@ -70,9 +71,9 @@ class Preview:
         exactly = f" ({nbytes:,} bytes)" if nbytes >= 1024 else ""
         share = f", {100 * nbytes / whole:.2g}\u00a0% of the pixels" if nbytes < whole else ""
         how = (
-            f"{cost.requests:,} request{'s' * (cost.requests != 1)}"
+            format_count(cost.requests, "request")
             if cost.requests
-            else f"{self.pieces:,} piece{'s' * (self.pieces != 1)}, mapped from disk"
+            else f"{format_count(self.pieces, 'piece')}, mapped from disk"
         )
         return f"{format_bytes(nbytes)}{exactly} in {how}{share}"
 

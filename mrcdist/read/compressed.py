@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Bytes
 from mrcdist.storage.version import Undamaged
 
-__all__ = ["STREAMS", "StreamReader", "read_stream_head", "stream_holds"]
+__all__ = ["STREAMS", "StreamReader", "read_stream_head", "stream_holds", "stream_size"]
 
 STREAMS = ("gzip", "bzip2")
 
@@ -49,7 +50,6 @@ class StreamReader:
 
     def __init__(self, file: StoredFile, kind: str) -> None:
         self._file = file
-        self._location = file.location
         self._kind = kind
 
     @property
@@ -65,38 +65,25 @@ class StreamReader:
         """Yield the decompressed bytes of each (start, stop), which must be in file order.
 
         The data are verified once the iterator has ended without an error.
-
-        Raises
-        ------
-        FileChangedError, TruncatedFileError, MissingFileError, AccessDeniedError, ReadError
         """
         try:
             yield from self._checked(ranges)
         except TruncatedFileError:
-            if not self._file.version.kind and _is_sound(self._file, self._kind):
+            if not self._file.version.kind and self._is_sound():
                 raise self._exchanged() from None
             raise
 
     def _checked(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         known = self._file.location.identity, self._file.version
-        with self._file.reader() as read:
-            stream = _Decompressed(read, self._kind)
-            try:
-                for start, stop in ranges:
-                    self._skip(stream, start)
-                    yield self._next(stream, stop)
-                if ranges and known not in _undamaged:
-                    while stream.read(_PIECE):
-                        pass
-            except _DamagedError as error:
-                raise _damaged(self._file, self._kind, error) from None
+        with _decompressed(self._file, self._kind) as stream:
+            for start, stop in ranges:
+                if stream.skip_to(start) < start:
+                    raise self._ended(stream, start)
+                yield self._next(stream, stop)
+            if ranges and known not in _undamaged:
+                stream.skip_to()
         if ranges and self._file.version.kind and read_settings().consistency == "strict":
             _undamaged.add(known)
-
-    def _skip(self, stream: _Decompressed, start: int) -> None:
-        while stream.position < start:
-            if not stream.read(min(_PIECE, start - stream.position)):
-                raise self._ended(stream, start)
 
     def _next(self, stream: _Decompressed, stop: int) -> Bytes:
         # Grown step by step: a damaged header may announce more than fits in memory.
@@ -116,21 +103,28 @@ class StreamReader:
             cause = f"the data that follow are not {self._kind}: the file is damaged"
             remedy = "copy the file again"
         return TruncatedFileError(
-            f"{self._location.shown} ends after {stream.position} decompressed bytes, "
+            f"{self._file.location.shown} ends after {stream.position} decompressed bytes, "
             f"but its header announces at least {wanted}",
             code="stream-truncated",
             cause=cause,
             remedy=remedy,
-            where=here(self._location),
+            where=here(self._file.location),
         )
+
+    def _is_sound(self) -> bool:
+        """Whether the stream can be decompressed to its end."""
+        with _decompressed(self._file, self._kind) as stream, suppress(_DamagedError):
+            stream.skip_to()
+            return not stream.trailing
+        return False
 
     def _exchanged(self) -> FileChangedError:
         return FileChangedError(
-            f"{self._location.shown} changed while it was read",
+            f"{self._file.location.shown} changed while it was read",
             cause=f"its {self._kind} stream was damaged, but not when it was read again; the store "
             "reports no version that would have shown this earlier",
             remedy="call read_mrc again to plan for the file as it is now",
-            where=here(self._location),
+            where=here(self._file.location),
         )
 
 
@@ -144,24 +138,18 @@ def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
     FileChangedError, TruncatedFileError, MissingFileError, AccessDeniedError, ReadError
     """
     head = bytearray()
-    with file.reader() as read:
-        stream = _Decompressed(read, kind)
-        try:
-            # In pieces: a decompressor allocates memory for the requested size.
-            while len(head) < size and (piece := stream.read(min(_PIECE, size - len(head)))):
-                head += piece
-        except _DamagedError as error:
-            raise _damaged(file, kind, error) from None
+    with _decompressed(file, kind) as stream:
+        # In pieces: a decompressor allocates memory for the requested size.
+        while len(head) < size and (piece := stream.read(min(_PIECE, size - len(head)))):
+            head += piece
     return bytes(head)
 
 
 def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
     """Return whether the stream contains at least `size` decompressed bytes."""
-    with file.reader() as read:
-        stream = _Decompressed(read, kind)
+    with _decompressed(file, kind) as stream:
         with suppress(_DamagedError):  # the rest cannot be decompressed
-            while stream.position < size and stream.read(min(_PIECE, size - stream.position)):
-                pass
+            stream.skip_to(size)
         return stream.position >= size
 
 
@@ -172,34 +160,24 @@ def stream_size(file: StoredFile, kind: str) -> int:
     ------
     FileChangedError, TruncatedFileError, MissingFileError, AccessDeniedError, ReadError
     """
+    with _decompressed(file, kind) as stream:
+        return stream.skip_to()
+
+
+@contextmanager
+def _decompressed(file: StoredFile, kind: str) -> Iterator[_Decompressed]:
+    """Open a file as a decompressed stream, whose damage is an error of the file."""
     with file.reader() as read:
-        stream = _Decompressed(read, kind)
         try:
-            while stream.read(_PIECE):
-                pass
+            yield _Decompressed(read, kind)
         except _DamagedError as error:
-            raise _damaged(file, kind, error) from None
-        return stream.position
-
-
-def _is_sound(file: StoredFile, kind: str) -> bool:
-    """Whether a stream can be decompressed to its end."""
-    with file.reader() as read, suppress(_DamagedError):
-        stream = _Decompressed(read, kind)
-        while stream.read(_PIECE):
-            pass
-        return not stream.trailing
-    return False
-
-
-def _damaged(file: StoredFile, kind: str, error: Exception) -> TruncatedFileError:
-    return TruncatedFileError(
-        f"{file.location.shown}: its {kind} stream is damaged or truncated",
-        code="stream-damaged",
-        cause=str(error),
-        remedy="copy the file again",
-        where=here(file.location),
-    )
+            raise TruncatedFileError(
+                f"{file.location.shown}: its {kind} stream is damaged or truncated",
+                code="stream-damaged",
+                cause=str(error),
+                remedy="copy the file again",
+                where=here(file.location),
+            ) from None
 
 
 class _DamagedError(Exception):
@@ -208,6 +186,8 @@ class _DamagedError(Exception):
 
 class _Decompressed:
     """Stream of the decompressed bytes of a file; verifies the checksums of each member.
+
+    Reading raises `_DamagedError`.
 
     Parameters
     ----------
@@ -237,12 +217,7 @@ class _Decompressed:
         return _Gzip() if self._kind == "gzip" else bz2.BZ2Decompressor()
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` further bytes; none at the end.
-
-        Raises
-        ------
-        _DamagedError
-        """
+        """Return up to `size` further bytes; none at the end."""
         while self._member is not None:
             if self._member.eof:
                 self._begin_member(len(self._member.unused_data))
@@ -259,6 +234,12 @@ class _Decompressed:
             if hungry and not given and not self._member.eof:
                 raise _DamagedError("it ends within the compressed data")
         return b""
+
+    def skip_to(self, stop: int = sys.maxsize) -> int:
+        """Decompress up to a position, or to the end; return the position reached."""
+        while self.position < stop and self.read(min(_PIECE, stop - self.position)):
+            pass
+        return self.position
 
     def _begin_member(self, unused: int) -> None:
         """Continue with the next member, if any."""

@@ -13,12 +13,11 @@ from mrcdist.plan.coalesce import FrameRun, Window
 from mrcdist.plan.layout import Frames, Layout
 from mrcdist.read.protocol import RangeFiller, RangeKeeper, RangeReader
 from mrcdist.read.readahead import expect
-from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 
 __all__ = ["execute"]
 
 Array = npt.NDArray[Any]
-Bytes = npt.NDArray[np.uint8]
 
 
 def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:

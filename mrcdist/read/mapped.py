@@ -92,12 +92,7 @@ class LocalReader(ABC):
         return buffer
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
-        """Yield the bytes of each (start, stop), in order.
-
-        Raises
-        ------
-        FileChangedError, MissingFileError, AccessDeniedError, ReadError
-        """
+        """Yield the bytes of each (start, stop), in order."""
         with self._opened() as file:
             for start, stop in ranges:
                 yield self._bytes(file, start, stop)
@@ -160,14 +155,7 @@ class MappedFile(LocalReader):
         return Cost(requests=int(stop - start <= self.small), nbytes=stop - start)
 
     def keep(self, start: int, stop: int, unused_bytes: int) -> Bytes | None:
-        """Map a range for as long as its bytes are used, or return None if the budget is exhausted.
-
-        `unused_bytes` bytes of it are not needed.
-
-        Raises
-        ------
-        FileChangedError, MissingFileError, AccessDeniedError, ReadError
-        """
+        """Map a range for as long as its bytes are used; see `RangeKeeper`."""
         with self._opened() as file:
             self._require(start, stop)
             if unused_bytes and (shared := POOL.shared(file, self._limits)) is not None:
@@ -186,14 +174,7 @@ class MappedFile(LocalReader):
 
     @contextmanager
     def lend(self, start: int, stop: int, parts: Frames, length: int) -> Iterator[Bytes | None]:
-        """Lend a map of a range to copy from, or None if the budget is exhausted.
-
-        `length` bytes from each of `parts`, relative to `start`, will be used.
-
-        Raises
-        ------
-        FileChangedError, MissingFileError, AccessDeniedError, ReadError
-        """
+        """Lend a map of a range to copy from; see `RangeKeeper`."""
         with self._opened() as file:
             self._require(start, stop)
             mapped = POOL.shared(file, self._limits)
@@ -205,12 +186,7 @@ class MappedFile(LocalReader):
             yield self._pages(mapped, start, stop, begin=0)
 
     def copy(self, stretches: Stretches, memory: Bytes) -> None:
-        """Read stretches to their places in memory, without mapping pages.
-
-        Raises
-        ------
-        FileChangedError, MissingFileError, AccessDeniedError, ReadError
-        """
+        """Read stretches to their places in memory, without mapping pages."""
         starts, places = stretches.starts.tolist(), stretches.places.tolist()
         lengths = stretches.lengths.tolist()
         with self._opened() as file:

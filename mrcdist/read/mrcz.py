@@ -45,13 +45,7 @@ class SectionReader:
         return Cost(packed.requests, packed.nbytes, packed.held + packed.nbytes + size)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
-        """Yield the decompressed bytes of each (start, stop), in order.
-
-        Raises
-        ------
-        FormatError
-            A section does not decompress to the announced size.
-        """
+        """Yield the decompressed bytes of each (start, stop), in order."""
         size = self._section_bytes
         covers = [(start // size, -(-stop // size)) for start, stop in ranges]
         packed = self._inner.views([self._table.byte_range(*cover) for cover in covers])

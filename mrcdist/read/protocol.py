@@ -6,21 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from mrcdist.plan.block import Stretches
 from mrcdist.plan.layout import Frames
 from mrcdist.plan.reader_capabilities import Capabilities
-from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 
-__all__ = ["RangeFiller", "RangeKeeper", "RangeReader"]
-
-Bytes = npt.NDArray[np.uint8]
+__all__ = ["Bytes", "RangeFiller", "RangeKeeper", "RangeReader"]
 
 
 class RangeReader(Protocol):
-    """Returns byte ranges of one version of one file."""
+    """Returns byte ranges of one version of one file.
+
+    All reads raise `FileChangedError`, `MissingFileError`, `AccessDeniedError` or `ReadError`;
+    those of compressed files `TruncatedFileError` or `FormatError`, too.
+    """
 
     @property
     def can(self) -> Capabilities:

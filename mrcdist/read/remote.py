@@ -65,12 +65,7 @@ class RemoteReader:
         return Cost(requests, nbytes, held=min(nbytes, at_a_time * each))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
-        """Yield the bytes of each (start, stop), in order, fetching a limited number ahead.
-
-        Raises
-        ------
-        FileChangedError, MissingFileError, AccessDeniedError, ReadError
-        """
+        """Yield the bytes of each (start, stop), in order, fetching a limited number ahead."""
         loop = self._transport.loop
         running: deque[Future[Bytes]] = deque()
         # One slot per request of this task; bound to the loop when first awaited.
@@ -96,12 +91,7 @@ class RemoteReader:
         return piece_bytes(nbytes, pieces=self.ahead, max_bytes=longest)
 
     def fill(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        """Fetch the range that begins at each offset directly to its target.
-
-        Raises
-        ------
-        FileChangedError, MissingFileError, AccessDeniedError, ReadError
-        """
+        """Fetch the range that begins at each offset directly to its target."""
         loop = self._transport.loop
         slots = asyncio.Semaphore(self.ahead)
         self._check()

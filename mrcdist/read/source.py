@@ -20,7 +20,7 @@ from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.block import BlockPlan, plan_block
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.indexing import select
-from mrcdist.plan.layout import Frames, FrameTable, Layout
+from mrcdist.plan.layout import Frames, FrameTable, Layout, within
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
 from mrcdist.read.compressed import StreamReader
@@ -203,18 +203,13 @@ class MrcSource:
         alike: dict[PixelFormat | None, list[tuple[DatasetFile, int]]] = {}
         for part, first in self._holding(frames):
             alike.setdefault(part.pixels, []).append((part, first))
-        if len(alike) < 2:
-            [(pixels, holding)] = alike.items() or [(None, [])]
-            layout = self.layout if pixels is None else replace(self.layout, pixels=pixels)
-            plan, readers = self._plan_for(holding, layout, frames, window, settings)
-            return [(plan, readers, slice(None))]
         planned: list[tuple[BlockPlan, list[RangeReader], Frames | slice]] = []
-        for pixels, holding in alike.items():
-            layout = replace(self.layout, pixels=pixels or self.layout.pixels)
-            inside = np.zeros(frames.size, bool)
-            for part, first in holding:
-                inside |= (frames >= first) & (frames < first + part.frames)
-            places = np.flatnonzero(inside)
+        for pixels, holding in (alike or {None: []}).items():
+            layout = self.layout if pixels is None else replace(self.layout, pixels=pixels)
+            places: Frames | slice = slice(None)
+            if len(alike) > 1:
+                each = [within(frames, first, part.frames) for part, first in holding]
+                places = np.flatnonzero(np.any(each, axis=0))
             plan, readers = self._plan_for(holding, layout, frames[places], window, settings)
             planned.append((plan, readers, places))
         return planned
@@ -245,7 +240,7 @@ class MrcSource:
         parts = []
         first = 0
         for part in self.parts:
-            if np.any((frames >= first) & (frames < first + part.frames)):
+            if within(frames, first, part.frames).any():
                 parts.append((part, first))
             first += part.frames
         return parts

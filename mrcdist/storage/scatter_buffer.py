@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mrcdist.storage.retry import Transient
 
-__all__ = ["ScatterBuffer"]
+__all__ = ["Bytes", "ScatterBuffer"]
 
 Bytes = npt.NDArray[np.uint8]
 Segment = tuple[int, Bytes | None]

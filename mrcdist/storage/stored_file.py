@@ -29,7 +29,8 @@ Reader = Callable[[int, int], bytes]
 class StoredFile:
     """One version of one file; every read is of this version, or raises `FileChangedError`.
 
-    How much of the version must hold is ``mrcdist.consistency`` in dask's configuration.
+    Reads raise `MissingFileError`, `AccessDeniedError` and `ReadError`, too. How much of the
+    version must hold is ``mrcdist.consistency`` in dask's configuration.
 
     Parameters
     ----------
@@ -64,12 +65,7 @@ class StoredFile:
         return file, file.read(0, size)
 
     def read(self, start: int, stop: int) -> bytes:
-        """Read the bytes from `start` up to, without, `stop`; fewer where the file ends.
-
-        Raises
-        ------
-        FileChangedError, MissingFileError, AccessDeniedError, ReadError
-        """
+        """Read the bytes from `start` up to, without, `stop`; fewer where the file ends."""
         with self.reader() as read:
             return read(start, stop)
 
@@ -79,10 +75,6 @@ class StoredFile:
 
         Where the answers of a store do not say which version they are of, the version is
         compared once at the end of the block, also if the block fails.
-
-        Raises
-        ------
-        FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
         wanted = self.version if read_settings().consistency == "strict" else None
         if self.location.is_local:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,23 +22,14 @@ from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
 from mrcdist.storage.archives import has_checksum, read_to_checksum
 from mrcdist.storage.version import Version
-from mrcdist.system_calls import run_after_fork
+from mrcdist.system_calls import ForkSafeLock
 
 __all__ = ["copy_version", "fresh_copy", "is_whole_file_cache", "whole_copy"]
 
 # fsspec gives each thread a filesystem of its own, with a temporary folder of its own; a process
 # needs one copy, and its threads wait for it.
-_fetching = threading.Lock()
+_fetching = ForkSafeLock()
 _copies: dict[str, Path] = {}
-
-
-def _renew_lock() -> None:
-    """Release the lock in a forked process: the thread that held it is not there."""
-    global _fetching
-    _fetching = threading.Lock()
-
-
-run_after_fork(_renew_lock)
 
 
 def is_whole_file_cache(fs: Any) -> bool:

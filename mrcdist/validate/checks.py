@@ -91,7 +91,7 @@ def check_file(
     values = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order))[0]
     header, doubt = _settle(header, extended_start)
     facts = Facts(raw, values, order, header, file_size, extended_start, doubt)
-    findings = [finding for check in CHECKS for finding in check(facts)]
+    findings = [Finding(name, *found) for name, check in CHECKS.items() for found in check(facts)]
     if refused is not None and all(finding.severity != "error" for finding in findings):
         findings.append(refused)
     return tuple(findings)

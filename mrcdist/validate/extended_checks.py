@@ -8,22 +8,21 @@ from collections.abc import Iterator
 from mrcdist.format.extended.presence import extended_kind
 from mrcdist.format.extended.registry import bytes_needed, decoder_named
 from mrcdist.format.header import HEADER_BYTES, MRC2014_EXTENDED, Header
-from mrcdist.validate.findings import Facts, Finding
+from mrcdist.validate.findings import Facts, Outcome
 
 __all__ = ["check_extended_header"]
 
 _UNLIMITED = 2**63
 
 
-def check_extended_header(facts: Facts) -> Iterator[Finding]:
+def check_extended_header(facts: Facts) -> Iterator[Outcome]:
     """Check NSYMBT, EXTTYP and the space for records."""
     (nsymbt,) = facts.ints("nsymbt")
     exttyp = facts.raw[104:108]
     found = f"NSYMBT = {nsymbt}"
     if nsymbt == 0:
         if facts.header is not None and facts.header.nsymbt > 0:
-            yield Finding(
-                "extended header",
+            yield (
                 "error",
                 f"{found}, but there is an extended header of {facts.header.nsymbt} bytes, "
                 f"type {facts.header.exttyp}",
@@ -31,13 +30,12 @@ def check_extended_header(facts: Facts) -> Iterator[Finding]:
                 f"write NSYMBT = {facts.header.nsymbt}",
             )
         else:
-            yield Finding("extended header", "ok", "none")
+            yield ("ok", "none")
         return
     absent = facts.header is not None and facts.header.nsymbt == 0
     beyond = facts.file_size is not None and HEADER_BYTES + nsymbt > facts.file_size
     if nsymbt < 0 or (beyond and not absent):
-        yield Finding(
-            "extended header",
+        yield (
             "error",
             found if nsymbt < 0 else f"{found} bytes in a file of {facts.file_size} bytes",
             "the data begin after the extended header, at an unknown position",
@@ -45,13 +43,10 @@ def check_extended_header(facts: Facts) -> Iterator[Finding]:
         )
         return
     if facts.doubt is not None:
-        yield Finding(
-            "extended header", "error", facts.doubt.problem, facts.doubt.cause, facts.doubt.remedy
-        )
+        yield ("error", facts.doubt.problem, facts.doubt.cause, facts.doubt.remedy)
         return
     if absent:
-        yield Finding(
-            "extended header",
+        yield (
             "error",
             f"{found}, but main header and data fill the file: there is no extended header",
             "programs that trust NSYMBT read shifted data or miss the end",
@@ -60,31 +55,29 @@ def check_extended_header(facts: Facts) -> Iterator[Finding]:
         return
     if exttyp not in MRC2014_EXTENDED:
         named = f"{exttyp!r}" if exttyp.strip(b"\0 ") else "empty"
-        yield Finding(
-            "extended header",
+        yield (
             "error",
             f"{found} bytes, EXTTYP is {named}",
             "the format of the extended header is unknown",
             f"write its type: {', '.join(known.decode() for known in MRC2014_EXTENDED)}",
         )
     else:
-        yield Finding("extended header", "ok", f"{found} bytes, {exttyp.decode()}")
+        yield ("ok", f"{found} bytes, {exttyp.decode()}")
     if facts.header is not None:
         yield from _records(facts.header, facts.extended_start)
 
 
-def _records(header: Header, extended_start: bytes) -> Iterator[Finding]:
+def _records(header: Header, extended_start: bytes) -> Iterator[Outcome]:
     """Compare the space for records with the number of sections."""
     kind = extended_kind(header)
     if kind is None or not decoder_named(kind.name).has_records:
         return  # text, independent of the number of sections
     certain = dataclasses.replace(kind, candidates=())  # other candidates need no space
-    _, needed = bytes_needed(
+    needed = bytes_needed(
         certain, nsymbt=_UNLIMITED, n_sections=header.nz, first_bytes=extended_start or None
     )
     if needed > header.nsymbt:
-        yield Finding(
-            "extended header",
+        yield (
             "warning",
             f"records of {needed // header.nz} bytes for {header.nz} sections need {needed} bytes, "
             f"there are {header.nsymbt}",

@@ -9,9 +9,11 @@ from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.header import Header
 
-__all__ = ["Facts", "Finding", "Severity"]
+__all__ = ["Facts", "Finding", "Outcome", "Severity"]
 
 Severity = Literal["ok", "warning", "error"]
+Outcome = tuple[Severity, str] | tuple[Severity, str, str, str]
+"""A finding without its check: `severity`, `found`, and unless it is ok `matters` and `remedy`."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from mrcdist.discover.files import FoundFiles
 from mrcdist.errors import FormatError, SidecarError, TruncatedFileError
 from mrcdist.format.compression import detect_compression, parallel_advice
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
+from mrcdist.formatting import format_count
 from mrcdist.options import ReadOptions
 from mrcdist.planner import make_plan
 from mrcdist.progress import TaskProgress
@@ -71,7 +72,7 @@ class ValidationReport:
                     lines.append(f"{'':<28}{label}: {text}")
         severities = [finding.severity for finding in self.findings]
         counts = [
-            f"{n} {severity}{'s' * (n != 1)}"
+            format_count(n, severity)
             for severity in ("error", "warning")
             if (n := severities.count(severity))
         ]

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError
-from mrcdist.format.blosc import require_codec
+from mrcdist.format.blosc import compress, require_codec
 from mrcdist.format.encode import NewHeader, Storage, encode_pixels
-from mrcdist.format.mrcz import CODECS, encode_section, largest_section
+from mrcdist.format.mrcz import CODECS, LARGEST_SECTION
 
 __all__ = ["choose_compressor", "compressed_sections", "find_codec", "json_header"]
 
@@ -46,8 +46,8 @@ def find_codec(compressor: str | None, storage: Storage, frame_bytes: int) -> in
         why = "MRCZ has no such codec"
     elif storage.mode not in _MODES or storage.imod_flags is not None:
         why = f"the mrcz package cannot read {'4-bit' if storage.packed else storage.dtype} pixels"
-    elif frame_bytes > largest_section():
-        why = f"a section is one chunk of blosc, of at most {largest_section()} bytes"
+    elif frame_bytes > LARGEST_SECTION:
+        why = f"a section is one chunk of blosc, of at most {LARGEST_SECTION} bytes"
     else:
         require_codec(compressor)
         return CODECS.index(compressor) + 1
@@ -72,7 +72,7 @@ def compressed_sections(frames: npt.NDArray[Any], header: NewHeader) -> Iterator
     codec, pixel = CODECS[header.codec - 1], np.dtype(header.storage.dtype).itemsize
     for frame in frames.reshape(-1, *frames.shape[-2:]):
         raw = encode_pixels(frame, header.storage, header.byteorder)
-        yield encode_section(raw.reshape(-1).data, codec, pixel)
+        yield compress(raw.reshape(-1).data, codec, pixel)
 
 
 def json_header(metadata: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from mrcdist.format.extended.registry import (
     bytes_needed,
     decode_extended,
     identify_extended,
-    scan_shape,
+    scan_of_sections,
     scan_step,
     section_pixel_size,
     tilt_angles,
@@ -193,7 +193,7 @@ class TestFei2:
         raw = fei_record(alpha=7.0) + 1023 * struct.pack("<ii880x", 888, 2)
         assert len(raw) == 909312
         kind = identify_extended(exttyp="FEI2", nsymbt=len(raw), n_sections=1, nint=0, nreal=0)
-        assert bytes_needed(kind, nsymbt=len(raw), n_sections=1) == (0, 888)
+        assert bytes_needed(kind, nsymbt=len(raw), n_sections=1) == 888
         header = decode("FEI2", raw, 1)
         assert header.n_records == 1
         assert header.notes == ()
@@ -208,8 +208,8 @@ class TestFei2:
     def test_the_stated_size_is_the_stride(self):
         raw = b"".join(fei_record(size=1024, alpha=float(k), aperture=b"70") for k in range(4))
         kind = identify_extended(exttyp="FEI2", nsymbt=len(raw), n_sections=4, nint=0, nreal=0)
-        assert bytes_needed(kind, nsymbt=len(raw), n_sections=4) == (0, 4 * 888)
-        assert bytes_needed(kind, nsymbt=len(raw), n_sections=4, first_bytes=raw[:888]) == (0, 4096)
+        assert bytes_needed(kind, nsymbt=len(raw), n_sections=4) == 4 * 888
+        assert bytes_needed(kind, nsymbt=len(raw), n_sections=4, first_bytes=raw[:888]) == 4096
         header = decode("FEI2", raw, 4)
         np.testing.assert_array_equal(tilt_angles(header), np.arange(4.0))
         assert header.columns["Objective aperture name"] == ["70"] * 4
@@ -289,22 +289,22 @@ SCAN = {"scan_left": 10, "scan_right": 42, "scan_top": 5, "scan_bottom": 13}
 class TestScan:
     def test_scan_shape_is_y_x(self):
         header = decode("FEI2", fei_record(**SCAN) * 256, 256)
-        assert scan_shape(header, n_sections=256) == (8, 32)
+        assert scan_of_sections(header, n_sections=256)[0] == (8, 32)
 
     def test_scan_shape_has_to_give_the_sections(self):
         header = decode("FEI2", fei_record(**SCAN) * 255, 255)
-        assert scan_shape(header, n_sections=255) is None
+        assert scan_of_sections(header, n_sections=255)[0] is None
 
     @pytest.mark.parametrize("edge", list(SCAN))
     def test_scan_shape_needs_all_four_edges_valid(self, edge):
         header = decode("FEI2", fei_record(**SCAN, invalid={edge}) * 256, 256)
-        assert scan_shape(header, n_sections=256) is None
+        assert scan_of_sections(header, n_sections=256)[0] is None
 
     def test_serpentine_scan_is_not_arranged(self):
         header = decode("FEI2", fei_record(**SCAN, scan_mode=2) * 256, 256)
-        assert scan_shape(header, n_sections=256) is None
+        assert scan_of_sections(header, n_sections=256)[0] is None
         header = decode("FEI2", fei_record(**SCAN, scan_mode=1) * 256, 256)
-        assert scan_shape(header, n_sections=256) == (8, 32)
+        assert scan_of_sections(header, n_sections=256)[0] == (8, 32)
 
     def test_scan_step_is_field_of_view_by_points(self):
         header = decode("FEI2", fei_record(**SCAN, fov_x=64e-9, fov_y=24e-9), 1)
@@ -317,7 +317,7 @@ class TestFei1:
             size=768, ht=300e3, alpha=60.0
         )
         kind = identify_extended(exttyp="FEI1", nsymbt=len(raw), n_sections=2, nint=0, nreal=0)
-        assert bytes_needed(kind, nsymbt=len(raw), n_sections=2) == (0, 1536)
+        assert bytes_needed(kind, nsymbt=len(raw), n_sections=2) == 1536
         header = decode("FEI1", raw, 2)
         np.testing.assert_array_equal(tilt_angles(header), [-60.0, 60.0])
         assert tem(header) == {"beam_energy": 300.0}
@@ -331,11 +331,12 @@ def test_velox_file_of_a_real_microscope():
     kind = identify_extended(
         exttyp=main.exttyp, nsymbt=main.nsymbt, n_sections=main.nz, nint=main.nint, nreal=main.nreal
     )
-    start, stop = bytes_needed(kind, nsymbt=main.nsymbt, n_sections=main.nz)
-    assert (start, stop) == (0, 888)
-    assert bytes_needed(
-        kind, nsymbt=main.nsymbt, n_sections=main.nz, first_bytes=raw[1024 : 1024 + stop]
-    ) == (start, stop)
+    stop = bytes_needed(kind, nsymbt=main.nsymbt, n_sections=main.nz)
+    assert stop == 888
+    first_bytes = raw[1024 : 1024 + stop]
+    assert stop == bytes_needed(
+        kind, nsymbt=main.nsymbt, n_sections=main.nz, first_bytes=first_bytes
+    )
     header = decode_extended(
         kind, raw[1024 : 1024 + stop], byteorder=main.byteorder, n_sections=main.nz
     )

@@ -126,3 +126,24 @@ def test_files_are_read_and_written_on_a_system_with_none_of_these_calls(tmp_pat
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     [again] = mrcdist.read_mrc(tmp_path / "b.mrc")
     np.testing.assert_array_equal(again["data"].compute(), numbers[::2, 3:])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_lock_that_a_thread_holds_is_free_in_a_forked_process():
+    code = """
+import os, threading
+from mrcdist.system_calls import ForkSafeLock
+lock, held = ForkSafeLock(), threading.Event()
+def hold():
+    with lock:
+        held.set()
+        threading.Event().wait()
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+if pid := os.fork():
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+threading.Timer(20, os._exit, (1,)).start()  # rather than wait for ever
+with lock:
+    os._exit(0)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)

@@ -14,17 +14,10 @@ from typing import Any, Literal
 from mrcdist.errors import SidecarError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron import sidecar_keys as keys
-from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, shorten, to_float
+from mrcdist.format.direct_electron.sidecar import Sidecar, shorten, to_float
 from mrcdist.format.direct_electron.sidecar_keys import KEYS, Key
 
-__all__ = [
-    "Scan",
-    "Sidecar",
-    "describe_scan",
-    "parse_sidecar",
-    "pixel_is_unsigned",
-    "sidecar_metadata",
-]
+__all__ = ["Scan", "describe_scan", "pixel_is_unsigned", "sidecar_metadata"]
 
 _REMEDY = "pass {navigation_shape}, or {metadata_file=None} to read the frames as a plain stack"
 

@@ -16,49 +16,39 @@ MAX_BYTES = 1024 * _LINE
 _TEXT = bytes(range(32, 127)) + b"\0\t\n\r"
 
 
-def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-    """Cut the text into its lines, without padding; blank lines are padding too."""
-    used = raw[:MAX_BYTES]
-    pieces = (decode_text(used[at : at + _LINE]).strip() for at in range(0, len(used), _LINE))
-    lines = tuple(piece for piece in pieces if piece)
-    notes: list[str] = []
-    if kind.nsymbt > MAX_BYTES:
-        text = f"{kind.nsymbt} bytes of symmetry text: only the first {MAX_BYTES} are read"
-        notes.append(Note("symmetry-text-long", text))
-    if not all(line.isprintable() for line in lines):
-        text = "the symmetry text of the extended header holds bytes that are no text"
-        notes.append(Note("symmetry-text-invalid", text))
-    return Decoded({}, notes, lines)
+class _Ccp4(Decoder):
+    """Symmetry operators."""
+
+    has_records = False
+
+    def bytes_needed(self, kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+        return MAX_BYTES
+
+    def may_be(self, kind: ExtendedKind, n_sections: int) -> bool:
+        return kind.nsymbt % _LINE == 0
+
+    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+        used = raw[:MAX_BYTES]
+        return bool(used) and not used.strip(_TEXT) and bool(used.strip(b"\0 "))
+
+    def proves(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+        """Whether it is text whose first line is an operator, such as ``-X, Y+1/2, -Z``."""
+        first = raw[:_LINE].upper()
+        return self.fits(kind, raw, order, n_sections) and all(one in first for one in b"XYZ,")
+
+    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
+        """Cut the text into its lines, without padding; blank lines are padding too."""
+        used = raw[:MAX_BYTES]
+        pieces = (decode_text(used[at : at + _LINE]).strip() for at in range(0, len(used), _LINE))
+        lines = tuple(piece for piece in pieces if piece)
+        notes: list[str] = []
+        if kind.nsymbt > MAX_BYTES:
+            text = f"{kind.nsymbt} bytes of symmetry text: only the first {MAX_BYTES} are read"
+            notes.append(Note("symmetry-text-long", text))
+        if not all(line.isprintable() for line in lines):
+            text = "the symmetry text of the extended header holds bytes that are no text"
+            notes.append(Note("symmetry-text-invalid", text))
+        return Decoded({}, notes, lines)
 
 
-def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
-    return MAX_BYTES
-
-
-def _may_be(kind: ExtendedKind, n_sections: int) -> bool:
-    return kind.nsymbt % _LINE == 0
-
-
-def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-    used = raw[:MAX_BYTES]
-    return bool(used) and not used.strip(_TEXT) and bool(used.strip(b"\0 "))
-
-
-def _proves(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-    """Whether it is text whose first line is an operator, such as ``-X, Y+1/2, -Z``."""
-    first = raw[:_LINE].upper()
-    return _fits(kind, raw, byteorder, n_sections) and all(one in first for one in b"XYZ,")
-
-
-DECODERS = (
-    Decoder(
-        "CCP4",
-        ("CCP4",),
-        may_be=_may_be,
-        fits=_fits,
-        proves=_proves,
-        bytes_needed=_bytes_needed,
-        decode=_decode,
-        has_records=False,
-    ),
-)
+DECODERS = (_Ccp4("CCP4", "CCP4"),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -66,56 +66,18 @@ class RecordedScan(NamedTuple):
     serpentine: bool
 
 
-def _no_bytes(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
-    return 0
-
-
-def _nothing(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-    return False
-
-
-def _anything(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-    return True
-
-
-def _not_decoded(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-    called = f"of kind {kind.exttyp!r}" if kind.exttyp else "of unknown kind"
-    text = f"the extended header ({kind.nsymbt} bytes, {called}) is not decoded"
-    return Decoded({}, [Note("extended-header-not-decoded", text)])
-
-
-@dataclass(frozen=True)
 class Decoder:
-    """One kind of extended header; by default one that is known by name and not decoded.
+    """One kind of extended header; by itself one that is known by name and not decoded.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Of the kind.
-    exttyp : tuple of str
+    *exttyp : str
         The EXTTYP codes that name it.
-    recognise : callable
-        (kind, n_sections) → whether an extended header without EXTTYP is of this kind, by sizes
-        that no other has.
-    may_be : callable
-        (kind, n_sections) → whether the sizes fit, so that its bytes may tell.
-    fits : callable
-        (kind, raw, byteorder, n_sections) → whether the bytes can be of this kind.
-    proves : callable
-        (kind, raw, byteorder, n_sections) → whether they can hardly be anything else, pixels
-        included.
-    bytes_needed : callable
-        (kind, n_sections, first_bytes) → bytes that so many sections take, from the start.
-    decode : callable
-        (kind, raw, byteorder, n_sections) → `Decoded`. Never raises, whatever the bytes.
-    quantities : callable
-        Columns → quantities of each section, as the registry's ``extended_metadata`` names them.
-    words : callable
-        Columns → what they say in words, by the same names.
-    metadata : callable
-        Document → what of it belongs to HyperSpy's metadata.
-    scan : callable
-        Columns → the scan that they speak of, if any.
+
+    Attributes
+    ----------
     largest_placeholder : int
         Whole numbers of Å, from 1 up to this one, that are no pixel size in the main header where
         the records state another.
@@ -123,22 +85,56 @@ class Decoder:
         Whether there is a record per section, rather than text for the whole file.
     """
 
-    name: str
-    exttyp: tuple[str, ...] = ()
-    recognise: Callable[[ExtendedKind, int], bool] = lambda kind, n_sections: False
-    may_be: Callable[[ExtendedKind, int], bool] = lambda kind, n_sections: False
-    fits: Callable[[ExtendedKind, bytes, ByteOrder, int], bool] = _anything
-    proves: Callable[[ExtendedKind, bytes, ByteOrder, int], bool] = _nothing
-    bytes_needed: Callable[[ExtendedKind, int, bytes], int] = _no_bytes
-    decode: Callable[[ExtendedKind, bytes, ByteOrder, int], Decoded] = _not_decoded
-    quantities: Callable[[Columns], Mapping[str, npt.NDArray[np.float64]]] = lambda columns: {}
-    words: Callable[[Columns], Mapping[str, str]] = lambda columns: {}
-    metadata: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda document: {}
-    scan: Callable[[Columns], RecordedScan | None] = lambda columns: None
-    largest_placeholder: int = 1
-    has_records: bool = True
+    largest_placeholder = 1
+    has_records = True
+
+    def __init__(self, name: str, *exttyp: str) -> None:
+        self.name = name
+        self.exttyp = exttyp
 
     @property
     def decisive(self) -> bool:
         """Whether bytes of this kind can be told from pixels."""
-        return self.proves is not _nothing
+        return type(self).proves is not Decoder.proves
+
+    def recognises(self, kind: ExtendedKind, n_sections: int) -> bool:
+        """Whether an extended header without EXTTYP is of this kind, by sizes no other has."""
+        return False
+
+    def may_be(self, kind: ExtendedKind, n_sections: int) -> bool:
+        """Whether the sizes fit, so that its bytes may tell."""
+        return False
+
+    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+        """Whether the bytes can be of this kind."""
+        return True
+
+    def proves(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+        """Whether the bytes can hardly be anything else, pixels included."""
+        return False
+
+    def bytes_needed(self, kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+        """Count the bytes that so many sections take, from the start."""
+        return 0
+
+    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
+        """Decode the records; never raises, whatever the bytes."""
+        called = f"of kind {kind.exttyp!r}" if kind.exttyp else "of unknown kind"
+        text = f"the extended header ({kind.nsymbt} bytes, {called}) is not decoded"
+        return Decoded({}, [Note("extended-header-not-decoded", text)])
+
+    def quantities(self, columns: Columns) -> Mapping[str, npt.NDArray[np.float64]]:
+        """Compute the quantities of each section, as ``extended_metadata`` names them."""
+        return {}
+
+    def words(self, columns: Columns) -> Mapping[str, str]:
+        """Return what the columns say in words, by the same names."""
+        return {}
+
+    def metadata(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what of a document belongs to HyperSpy's metadata."""
+        return {}
+
+    def scan(self, columns: Columns) -> RecordedScan | None:
+        """Return the scan that the columns speak of, if any."""
+        return None

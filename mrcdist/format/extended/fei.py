@@ -87,76 +87,6 @@ def _record_bytes(layout: FeiLayout, first_bytes: bytes) -> tuple[int, ByteOrder
     return STANDARD_BYTES[layout], None
 
 
-def _decode(layout: FeiLayout, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-    """Decode the records: fields in the file's units (V, m, degrees, s), text as a list of str.
-
-    The size that the records state overrules the main header's byte order. In big-endian records
-    the bit masks are little-endian, as the EPU manual has it.
-    """
-    notes: list[str] = []
-    size, stated = _record_bytes(layout, raw)
-    if stated is None and raw:
-        text = f"the first {layout} record does not begin with its size ({raw[:4].hex(' ')})"
-        notes.append(Note("record-size-unstated", f"{text}: read as records of {size} bytes"))
-    elif stated is not None and stated != byteorder:
-        byteorder = stated
-        text = f"the {layout} records have the other byte order than the main header: read so"
-        notes.append(Note("records-other-byte-order", text))
-
-    n_records = min(max(n_sections, 0), len(raw) // size)
-    if n_records == 0:
-        return Decoded({}, notes)
-    dtype = _record_dtype(layout, size, byteorder)
-    records = np.frombuffer(raw, dtype, count=n_records)
-    columns = {name: _column(records[name]) for name in dtype.names or () if _worth_keeping(name)}
-
-    odd = int(np.count_nonzero(np.asarray(columns["Metadata size"]) != size))
-    if odd and stated is not None:
-        text = f"{odd} of {n_records} {layout} records do not state their size, {size} bytes"
-        notes.append(Note("record-size-unstated", text))
-    if blank := int(np.count_nonzero(_blank(columns))):
-        text = (
-            f"{blank} of {n_records} {layout} records mark no field as valid: "
-            "their values are kept as they are and used for nothing"
-        )
-        notes.append(Note("records-blank", text))
-    notes += filter(None, (doubtful(q, *_corrected(columns, q.column)) for q in _QUANTITIES))
-    return Decoded(columns, notes)
-
-
-def _quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
-    """Compute the quantities of each section; NaN where the bit masks do not mark them valid."""
-    return {q.name: convert(q, *_corrected(columns, q.column)) for q in _QUANTITIES}
-
-
-def _words(columns: Columns) -> dict[str, str]:
-    """Return what the records say in words, where all valid ones say the same.
-
-    Where both a camera and a STEM detector are named, the records do not tell which of them took
-    the data.
-    """
-    modes = {1: "TEM", 2: "STEM"}
-    camera, stem_detector = _shared(columns, "Camera name"), _shared(columns, "STEM Detector name")
-    words = {
-        "TEM.microscope": _shared(columns, "Microscope type"),
-        "TEM.acquisition_mode": modes.get(_shared(columns, "Instrument mode")),
-        "TEM.Detector.detector_type": None if camera and stem_detector else camera or stem_detector,
-    }
-    return {name: word for name, word in words.items() if word}
-
-
-def _scan(columns: Columns) -> RecordedScan | None:
-    """Return the area that was scanned; None where the records do not tell, or disagree."""
-    edges = [_shared(columns, f"Scan size {edge}") for edge in ("bottom", "top", "right", "left")]
-    if any(edge is None for edge in edges):
-        return None
-    bottom, top, right, left = edges
-    if bottom <= top or right <= left:
-        return None
-    modes, valid = _stored(columns, "Scan mode enumeration")
-    return RecordedScan((bottom - top, right - left), bool((modes[valid] == _SERPENTINE).any()))
-
-
 def _record_dtype(layout: FeiLayout, size: int, byteorder: ByteOrder) -> np.dtype[Any]:
     """Spread the known layout to the stated size; fields that do not fit are left out."""
     known = get_ext_header_dtype(layout.encode(), byteorder)
@@ -218,35 +148,103 @@ def _shared(columns: Columns, name: str) -> Any:
     return values.pop() if len(values) == 1 else None
 
 
-def _decoder(layout: FeiLayout) -> Decoder:
-    def bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
-        return _record_bytes(layout, first_bytes)[0] * n_sections
+class _Fei(Decoder):
+    """Records that begin with their size."""
 
-    def decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-        return _decode(layout, raw, byteorder, n_sections)
+    def __init__(self, layout: FeiLayout) -> None:
+        super().__init__(layout, layout)
+        self.layout = layout
 
-    def fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-        return _record_bytes(layout, raw)[1] is not None
+    def bytes_needed(self, kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+        return _record_bytes(self.layout, first_bytes)[0] * n_sections
 
-    def proves(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
+    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+        return _record_bytes(self.layout, raw)[1] is not None
+
+    def proves(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
         """Whether the first record has the layout's size, or the second says the same size."""
-        size, stated = _record_bytes(layout, raw)
+        size, stated = _record_bytes(self.layout, raw)
         return stated is not None and (
-            size == STANDARD_BYTES[layout]
-            or (len(raw) >= 2 * size and _record_bytes(layout, raw[size:]) == (size, stated))
+            size == STANDARD_BYTES[self.layout]
+            or (len(raw) >= 2 * size and _record_bytes(self.layout, raw[size:]) == (size, stated))
         )
 
-    return Decoder(
-        layout,
-        (layout,),
-        fits=fits,
-        proves=proves,
-        bytes_needed=bytes_needed,
-        decode=decode,
-        quantities=_quantities,
-        words=_words,
-        scan=_scan,
-    )
+    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
+        """Decode the records: fields in the file's units (V, m, degrees, s), texts as a list.
+
+        The size that the records state overrules the main header's byte order. In big-endian
+        records the bit masks are little-endian, as the EPU manual has it.
+        """
+        notes: list[str] = []
+        size, stated = _record_bytes(self.layout, raw)
+        if stated is None and raw:
+            text = f"the first {self.name} record does not begin with its size ({raw[:4].hex(' ')})"
+            notes.append(Note("record-size-unstated", f"{text}: read as records of {size} bytes"))
+        elif stated is not None and stated != order:
+            order = stated
+            text = (
+                f"the {self.name} records have the other byte order than the main header: read so"
+            )
+            notes.append(Note("records-other-byte-order", text))
+
+        n_records = min(max(n_sections, 0), len(raw) // size)
+        if n_records == 0:
+            return Decoded({}, notes)
+        dtype = _record_dtype(self.layout, size, order)
+        records = np.frombuffer(raw, dtype, count=n_records)
+        columns = {
+            name: _column(records[name]) for name in dtype.names or () if _worth_keeping(name)
+        }
+
+        odd = int(np.count_nonzero(np.asarray(columns["Metadata size"]) != size))
+        if odd and stated is not None:
+            text = f"{odd} of {n_records} {self.name} records do not state their size, {size} bytes"
+            notes.append(Note("record-size-unstated", text))
+        if blank := int(np.count_nonzero(_blank(columns))):
+            text = (
+                f"{blank} of {n_records} {self.name} records mark no field as valid: "
+                "their values are kept as they are and used for nothing"
+            )
+            notes.append(Note("records-blank", text))
+        notes += filter(None, (doubtful(q, *_corrected(columns, q.column)) for q in _QUANTITIES))
+        return Decoded(columns, notes)
+
+    def quantities(self, columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
+        """Compute the quantities of each section; NaN where bit masks do not mark them valid."""
+        return {q.name: convert(q, *_corrected(columns, q.column)) for q in _QUANTITIES}
+
+    def words(self, columns: Columns) -> dict[str, str]:
+        """Return what the records say in words, where all valid ones say the same.
+
+        Where both a camera and a STEM detector are named, the records do not tell which of them
+        took the data.
+        """
+        modes = {1: "TEM", 2: "STEM"}
+        camera, stem_detector = (
+            _shared(columns, "Camera name"),
+            _shared(columns, "STEM Detector name"),
+        )
+        words = {
+            "TEM.microscope": _shared(columns, "Microscope type"),
+            "TEM.acquisition_mode": modes.get(_shared(columns, "Instrument mode")),
+            "TEM.Detector.detector_type": None
+            if camera and stem_detector
+            else camera or stem_detector,
+        }
+        return {name: word for name, word in words.items() if word}
+
+    def scan(self, columns: Columns) -> RecordedScan | None:
+        """Return the area that was scanned; None where the records do not tell, or disagree."""
+        edges = [
+            _shared(columns, f"Scan size {edge}") for edge in ("bottom", "top", "right", "left")
+        ]
+        if any(edge is None for edge in edges):
+            return None
+        bottom, top, right, left = edges
+        if bottom <= top or right <= left:
+            return None
+        modes, valid = _stored(columns, "Scan mode enumeration")
+        return RecordedScan((bottom - top, right - left), bool((modes[valid] == _SERPENTINE).any()))
 
 
-DECODERS = (_decoder("FEI1"), _decoder("FEI2"))
+DECODERS = (_Fei("FEI1"), _Fei("FEI2"))

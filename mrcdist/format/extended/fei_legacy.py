@@ -60,38 +60,6 @@ _QUANTITIES = (
 )
 
 
-def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-    """Decode the records, in the file's units; nothing where the bytes are no such records."""
-    n_records = min(max(n_sections, 0), len(raw) // RECORD_BYTES)
-    if n_records == 0:
-        return Decoded({}, [])
-    stored = np.frombuffer(raw, byteorder + "f4", count=n_records * RECORD_BYTES // 4)
-    table = stored.reshape(n_records, -1)[:, : len(_NAMES)].astype(np.float32)
-    if not _make_sense(table):
-        text = (
-            f"the extended header has the size of an old FEI one ({n_records} records looked at), "
-            "but its numbers make no sense as tilts, positions and magnifications: not decoded"
-        )
-        return Decoded({}, [Note("extended-header-not-decoded", text)])
-    columns = {name: table[:, i].copy() for i, name in enumerate(_NAMES)}
-    written = _written(columns)
-    notes: list[str] = []
-    if blank := int(np.count_nonzero(~written)):
-        text = f"{blank} of {n_records} records of the FEI extended header are blank"
-        notes.append(Note("records-blank", text))
-    distinct = {quantity.column: quantity for quantity in _QUANTITIES}.values()
-    notes += filter(None, (doubtful(q, columns[q.column], written) for q in distinct))
-    return Decoded(columns, notes)
-
-
-def _quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
-    """Compute the quantities of each section; NaN in blank records."""
-    if not columns:
-        return {}
-    written = _written(columns)
-    return {q.name: convert(q, np.asarray(columns[q.column]), written) for q in _QUANTITIES}
-
-
 def _written(columns: Columns) -> npt.NDArray[np.bool_]:
     """Tell which records are not all zeros, as preallocated ones are.
 
@@ -116,49 +84,69 @@ def _make_sense(table: npt.NDArray[np.float32]) -> bool:
     )
 
 
-def _recognise(kind: ExtendedKind, n_sections: int) -> bool:
-    """Whether there is a block of 1024 records, or for more sections of 8192."""
-    return kind.nsymbt == RECORD_BYTES * (1024 if n_sections <= 1024 else 8192)
+class _OldFei(Decoder):
+    """128 bytes a section."""
+
+    largest_placeholder = 4  # binned by IMOD's programs
+
+    def recognises(self, kind: ExtendedKind, n_sections: int) -> bool:
+        """Whether there is a block of 1024 records, or for more sections of 8192."""
+        return kind.nsymbt == RECORD_BYTES * (1024 if n_sections <= 1024 else 8192)
+
+    def may_be(self, kind: ExtendedKind, n_sections: int) -> bool:
+        """Whether a record per section is all that there is, or NINT and NREAL describe them."""
+        needed = RECORD_BYTES * n_sections
+        described = (kind.nint, kind.nreal) == (0, RECORD_BYTES // 4)
+        return 0 < needed == kind.nsymbt or (described and 0 < needed <= kind.nsymbt)
+
+    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+        columns = self.decode(kind, raw, order, n_sections).columns
+        return bool(columns) and bool(_written(columns).any())
+
+    def proves(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+        """Whether a pixel size and a magnification are those of a microscope; pixels are not."""
+        if not self.fits(kind, raw, order, n_sections):
+            return False
+        columns = self.decode(kind, raw, order, n_sections).columns
+        written = _written(columns)
+        size, magnification = (
+            np.asarray(columns[name])[written] for name in ("pixel_size", "magnification")
+        )
+        return bool(((size > 1e-13) & (size < 1e-4) & (magnification >= 10)).all())
+
+    def bytes_needed(self, kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+        return RECORD_BYTES * n_sections
+
+    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
+        """Decode the records, in the file's units; nothing where the bytes are no such records."""
+        n_records = min(max(n_sections, 0), len(raw) // RECORD_BYTES)
+        if n_records == 0:
+            return Decoded({}, [])
+        stored = np.frombuffer(raw, order + "f4", count=n_records * RECORD_BYTES // 4)
+        table = stored.reshape(n_records, -1)[:, : len(_NAMES)].astype(np.float32)
+        if not _make_sense(table):
+            text = (
+                "the extended header has the size of an old FEI one "
+                f"({n_records} records looked at), but its numbers make no sense as tilts, "
+                "positions and magnifications: not decoded"
+            )
+            return Decoded({}, [Note("extended-header-not-decoded", text)])
+        columns = {name: table[:, i].copy() for i, name in enumerate(_NAMES)}
+        written = _written(columns)
+        notes: list[str] = []
+        if blank := int(np.count_nonzero(~written)):
+            text = f"{blank} of {n_records} records of the FEI extended header are blank"
+            notes.append(Note("records-blank", text))
+        distinct = {quantity.column: quantity for quantity in _QUANTITIES}.values()
+        notes += filter(None, (doubtful(q, columns[q.column], written) for q in distinct))
+        return Decoded(columns, notes)
+
+    def quantities(self, columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
+        """Compute the quantities of each section; NaN in blank records."""
+        if not columns:
+            return {}
+        written = _written(columns)
+        return {q.name: convert(q, np.asarray(columns[q.column]), written) for q in _QUANTITIES}
 
 
-def _may_be(kind: ExtendedKind, n_sections: int) -> bool:
-    """Whether a record for each section is all that there is, or NINT and NREAL describe them."""
-    needed = RECORD_BYTES * n_sections
-    described = (kind.nint, kind.nreal) == (0, RECORD_BYTES // 4)
-    return 0 < needed == kind.nsymbt or (described and 0 < needed <= kind.nsymbt)
-
-
-def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-    columns = _decode(kind, raw, byteorder, n_sections).columns
-    return bool(columns) and bool(_written(columns).any())
-
-
-def _proves(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-    """Whether a pixel size and a magnification are those of a microscope; pixels are not."""
-    if not _fits(kind, raw, byteorder, n_sections):
-        return False
-    columns = _decode(kind, raw, byteorder, n_sections).columns
-    written = _written(columns)
-    size, magnification = (
-        np.asarray(columns[name])[written] for name in ("pixel_size", "magnification")
-    )
-    return bool(((size > 1e-13) & (size < 1e-4) & (magnification >= 10)).all())
-
-
-def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
-    return RECORD_BYTES * n_sections
-
-
-DECODERS = (
-    Decoder(
-        "FEI",
-        recognise=_recognise,
-        may_be=_may_be,
-        fits=_fits,
-        proves=_proves,
-        bytes_needed=_bytes_needed,
-        largest_placeholder=4,  # binned by IMOD's programs
-        decode=_decode,
-        quantities=_quantities,
-    ),
-)
+DECODERS = (_OldFei("FEI"),)

@@ -27,19 +27,6 @@ _OF_THE_FILE = {"General": ("original_filename", "FileIO")}
 _TEXTS = {"General": ("title",), "Signal": ("signal_type",)}
 
 
-def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
-    return kind.nsymbt if kind.nsymbt <= MAX_BYTES else 0
-
-
-def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-    document = _parse(raw)
-    if document is not None:
-        return Decoded({}, [], document=document)
-    why = "no JSON object" if kind.nsymbt <= MAX_BYTES else f"more than {MAX_BYTES} bytes"
-    text = f"the extended header ({kind.nsymbt} bytes, json) is not decoded: {why}"
-    return Decoded({}, [Note("extended-header-not-decoded", text)])
-
-
 def _parse(raw: bytes) -> dict[str, Any] | None:
     """Parse an object; what JSON has no number for becomes None."""
     try:
@@ -72,34 +59,40 @@ def _depth(document: Any) -> int:
     return depth
 
 
-def _metadata(document: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in _BRANCHES:
-        branch = document.get(name)
-        if not isinstance(branch, dict):
-            continue
-        found[name] = {
-            key: value
-            for key, value in branch.items()
-            if key not in _OF_THE_FILE.get(name, ())
-            and (key not in _TEXTS.get(name, ()) or isinstance(value, str))
-        }
-    return found
+class _MrczJson(Decoder):
+    """A JSON object."""
+
+    has_records = False
+
+    def bytes_needed(self, kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+        return kind.nsymbt if kind.nsymbt <= MAX_BYTES else 0
+
+    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+        return _parse(raw) is not None
+
+    proves = fits
+
+    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
+        document = _parse(raw)
+        if document is not None:
+            return Decoded({}, [], document=document)
+        why = "no JSON object" if kind.nsymbt <= MAX_BYTES else f"more than {MAX_BYTES} bytes"
+        text = f"the extended header ({kind.nsymbt} bytes, json) is not decoded: {why}"
+        return Decoded({}, [Note("extended-header-not-decoded", text)])
+
+    def metadata(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in _BRANCHES:
+            branch = document.get(name)
+            if not isinstance(branch, dict):
+                continue
+            found[name] = {
+                key: value
+                for key, value in branch.items()
+                if key not in _OF_THE_FILE.get(name, ())
+                and (key not in _TEXTS.get(name, ()) or isinstance(value, str))
+            }
+        return found
 
 
-def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-    return _parse(raw) is not None
-
-
-DECODERS = (
-    Decoder(
-        "json",
-        ("json",),
-        fits=_fits,
-        proves=_fits,
-        bytes_needed=_bytes_needed,
-        decode=_decode,
-        metadata=_metadata,
-        has_records=False,
-    ),
-)
+DECODERS = (_MrczJson("json", "json"),)

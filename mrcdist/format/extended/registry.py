@@ -33,8 +33,7 @@ __all__ = [
     "identify_extended",
     "pixel_size_note",
     "recorded_scan",
-    "scan_shape",
-    "scan_shape_note",
+    "scan_of_sections",
     "scan_step",
     "section_pixel_size",
     "tilt_angles",
@@ -43,8 +42,13 @@ __all__ = [
 _UNKNOWN = Decoder("unknown")
 
 
-def _is_hdf5(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-    return raw.startswith(b"\x89HDF\r\n\x1a\n")
+class _Hdf5(Decoder):
+    """An HDF5 file."""
+
+    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+        return raw.startswith(b"\x89HDF\r\n\x1a\n")
+
+    proves = fits
 
 
 # In the order in which they are tried on an extended header without EXTTYP.
@@ -55,8 +59,8 @@ DECODERS = (
     *agard.DECODERS,
     *ccp4.DECODERS,
     *mrcz_json.DECODERS,
-    Decoder("MRCO", ("MRCO",)),
-    Decoder("HDF5", ("HDF5",), fits=_is_hdf5, proves=_is_hdf5),
+    Decoder("MRCO", "MRCO"),
+    _Hdf5("HDF5", "HDF5"),
 )
 
 _BY_EXTTYP = {code: decoder for decoder in DECODERS for code in decoder.exttyp}
@@ -143,39 +147,34 @@ def identify_extended(
     kind = replace(
         kind, candidates=tuple(one.name for one in DECODERS if one.may_be(kind, n_sections))
     )
-    decoder = next((one for one in DECODERS if one.recognise(kind, n_sections)), None)
+    decoder = next((one for one in DECODERS if one.recognises(kind, n_sections)), None)
     return replace(kind, name=decoder.name) if decoder else kind
 
 
 def bytes_needed(
     kind: ExtendedKind, *, nsymbt: int, n_sections: int, first_bytes: bytes | None = None
-) -> tuple[int, int]:
-    """Tell which part of the extended header the data need.
+) -> int:
+    """Count the bytes of the extended header, from its start, that the data need.
 
     FEI1 and FEI2 state the size of their records in the first one. So ask twice: without
     `first_bytes` for a first guess at the standard size, then again with what was fetched. If
-    the second stop is larger, fetch the difference; it is the same but for unusual files.
+    the second number is larger, fetch the difference; it is the same but for unusual files.
 
     Parameters
     ----------
     kind : ExtendedKind
     nsymbt : int
-        Bytes of extended header; the range never goes beyond them.
+        Bytes of extended header: never more than these.
     n_sections : int
         Sections whose records are wanted.
     first_bytes : bytes, optional
         The first bytes of the extended header, at least 4, once they are known.
-
-    Returns
-    -------
-    start, stop : int
-        Bytes from the start of the extended header; (0, 0) where nothing need be read.
     """
     wanted = max(
         decoder_named(name).bytes_needed(kind, n_sections, first_bytes or b"")
         for name in (kind.name, *kind.candidates)
     )
-    return 0, max(0, min(nsymbt, wanted))
+    return max(0, min(nsymbt, wanted))
 
 
 def decode_extended(
@@ -280,22 +279,37 @@ def recorded_scan(header: ExtendedHeader) -> RecordedScan | None:
     return decoder_named(header.kind).scan(header.columns)
 
 
-def scan_shape(header: ExtendedHeader, *, n_sections: int) -> tuple[int, int] | None:
-    """Return the shape of the scan (y, x), if each of the file's sections is one of its points.
+def scan_of_sections(
+    header: ExtendedHeader, *, n_sections: int
+) -> tuple[tuple[int, int] | None, str | None]:
+    """Tell whether each of the file's sections is one point of the scan that the records mention.
 
-    None where the points do not multiply to `n_sections`, where there is but one section, and in a
-    serpentine scan, whose frames are in an order that the records do not settle;
-    `scan_shape_note` says why.
+    Returns
+    -------
+    shape : tuple of int or None
+        Points along (y, x). None where they do not multiply to `n_sections`, where there is but one
+        section, and in a serpentine scan, whose frames are in an order that the records do not
+        settle.
+    note : str or None
+        Why a scan that is mentioned does not give the shape. For a message where a scan is looked
+        for: a stack of scanned images mentions one too.
     """
-    return _scan(header, n_sections)[0]
-
-
-def scan_shape_note(header: ExtendedHeader, *, n_sections: int) -> str | None:
-    """Say why a scan that the records mention does not give the shape; None if it does.
-
-    For a message where a scan is looked for: a stack of scanned images mentions one too.
-    """
-    return _scan(header, n_sections)[1]
+    scan = recorded_scan(header)
+    if scan is None or n_sections <= 1:
+        return None, None
+    rows, columns = scan.shape
+    if rows * columns != n_sections:
+        return None, (
+            f"the extended header speaks of a scan of {columns} x {rows} points, the file has "
+            f"{n_sections} sections: they are left in one axis; navigation_shape can arrange them"
+        )
+    if scan.serpentine:
+        return None, (
+            f"the extended header speaks of a serpentine scan of {columns} x {rows} points, but "
+            "not of the order of its frames: the sections are left in one axis; navigation_shape "
+            "can arrange them"
+        )
+    return scan.shape, None
 
 
 def scan_step(header: ExtendedHeader) -> tuple[float, float] | None:
@@ -330,22 +344,3 @@ def _pair(header: ExtendedHeader, y: str, x: str) -> tuple[float, float] | None:
     quantities = _quantities(header)
     along_y, along_x = (common(quantities[name]) if name in quantities else None for name in (y, x))
     return (along_y, along_x) if along_y is not None and along_x is not None else None
-
-
-def _scan(header: ExtendedHeader, n_sections: int) -> tuple[tuple[int, int] | None, str | None]:
-    scan = recorded_scan(header)
-    if scan is None or n_sections <= 1:
-        return None, None
-    rows, columns = scan.shape
-    if rows * columns != n_sections:
-        return None, (
-            f"the extended header speaks of a scan of {columns} x {rows} points, the file has "
-            f"{n_sections} sections: they are left in one axis; navigation_shape can arrange them"
-        )
-    if scan.serpentine:
-        return None, (
-            f"the extended header speaks of a serpentine scan of {columns} x {rows} points, but "
-            "not of the order of its frames: the sections are left in one axis; navigation_shape "
-            "can arrange them"
-        )
-    return scan.shape, None

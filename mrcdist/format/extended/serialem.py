@@ -54,42 +54,6 @@ def _record_bytes(kind: ExtendedKind) -> int:
     return kind.nint if 2 * len(_fields(kind.nreal)) == kind.nint else 0
 
 
-def _decode(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoded:
-    """Decode the records: all items but the reserved ones.
-
-    ``tilt_angle`` (degrees), ``piece_x``, ``piece_y``, ``piece_z`` (pixels; montage section),
-    ``stage_x``, ``stage_y`` (µm), ``magnification``, ``intensity``, ``exposure_dose`` (e⁻/Å²).
-    """
-    size = _record_bytes(kind)
-    if size == 0:
-        text = (
-            f"the extended header is SerialEM's, but the items of NREAL = {kind.nreal} do not add "
-            f"up to NINT = {kind.nint} bytes a section: not decoded"
-        )
-        return Decoded({}, [Note("extended-header-not-decoded", text)])
-    n_records = min(max(n_sections, 0), len(raw) // size)
-    if n_records == 0:
-        return Decoded({}, [])
-    table = np.frombuffer(raw, byteorder + "i2", count=n_records * size // 2)
-    stored = dict(zip(_fields(kind.nreal), table.reshape(n_records, -1).T, strict=True))
-    columns: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int16]] = {}
-    for name, column in stored.items():
-        if name.startswith("reserved") or name.endswith("_low"):
-            continue
-        if f"{name}_low" in stored:
-            columns[name] = _serialem_float(column, stored[f"{name}_low"])
-        elif name in _SCALES:
-            columns[name] = column * _SCALES[name]
-        else:
-            columns[name] = column.astype(np.int16)
-    return Decoded(columns, [])
-
-
-def _quantities(columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
-    known = {q: np.asarray(columns[q.column]) for q in _QUANTITIES if q.column in columns}
-    return {q.name: convert(q, values, np.ones(len(values), bool)) for q, values in known.items()}
-
-
 def _fields(nreal: int) -> list[str]:
     announced = (items for bit, items in enumerate(_ITEMS) if nreal >> bit & 1)
     return [name for items in announced for name in items]
@@ -108,32 +72,59 @@ def _serialem_float(
     return np.asarray(np.ldexp(mantissa, np.sign(two) * (np.abs(two) // 256)), np.float64)
 
 
-def _is_serialem(kind: ExtendedKind, n_sections: int) -> bool:
-    """Whether the items add up, and all sections fit."""
-    size = _record_bytes(kind)
-    return size > 0 and size * n_sections <= kind.nsymbt
+class _SerialEM(Decoder):
+    """An item for each bit of NREAL."""
+
+    def recognises(self, kind: ExtendedKind, n_sections: int) -> bool:
+        """Whether the items add up, and all sections fit."""
+        size = _record_bytes(kind)
+        return size > 0 and size * n_sections <= kind.nsymbt
+
+    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+        """Whether the tilts are angles; where NINT and NREAL describe no record, any bytes fit."""
+        if not self.recognises(kind, n_sections):
+            return True
+        tilts = self.decode(kind, raw, order, n_sections).columns.get("tilt_angle")
+        return tilts is None or bool((np.abs(np.asarray(tilts)) <= _LARGEST_ANGLE).all())
+
+    def bytes_needed(self, kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
+        return _record_bytes(kind) * n_sections
+
+    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
+        """Decode the records: all items but the reserved ones.
+
+        ``tilt_angle`` (degrees), ``piece_x``, ``piece_y``, ``piece_z`` (pixels; montage section),
+        ``stage_x``, ``stage_y`` (µm), ``magnification``, ``intensity``, ``exposure_dose`` (e⁻/Å²).
+        """
+        size = _record_bytes(kind)
+        if size == 0:
+            text = (
+                f"the extended header is SerialEM's, but the items of NREAL = {kind.nreal} do not "
+                f"add up to NINT = {kind.nint} bytes a section: not decoded"
+            )
+            return Decoded({}, [Note("extended-header-not-decoded", text)])
+        n_records = min(max(n_sections, 0), len(raw) // size)
+        if n_records == 0:
+            return Decoded({}, [])
+        table = np.frombuffer(raw, order + "i2", count=n_records * size // 2)
+        stored = dict(zip(_fields(kind.nreal), table.reshape(n_records, -1).T, strict=True))
+        columns: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int16]] = {}
+        for name, column in stored.items():
+            if name.startswith("reserved") or name.endswith("_low"):
+                continue
+            if f"{name}_low" in stored:
+                columns[name] = _serialem_float(column, stored[f"{name}_low"])
+            elif name in _SCALES:
+                columns[name] = column * _SCALES[name]
+            else:
+                columns[name] = column.astype(np.int16)
+        return Decoded(columns, [])
+
+    def quantities(self, columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
+        known = {q: np.asarray(columns[q.column]) for q in _QUANTITIES if q.column in columns}
+        return {
+            q.name: convert(q, values, np.ones(len(values), bool)) for q, values in known.items()
+        }
 
 
-def _bytes_needed(kind: ExtendedKind, n_sections: int, first_bytes: bytes) -> int:
-    return _record_bytes(kind) * n_sections
-
-
-def _fits(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> bool:
-    """Whether the tilts are angles; where NINT and NREAL describe no record, any bytes fit."""
-    if not _is_serialem(kind, n_sections):
-        return True
-    tilts = _decode(kind, raw, byteorder, n_sections).columns.get("tilt_angle")
-    return tilts is None or bool((np.abs(np.asarray(tilts)) <= _LARGEST_ANGLE).all())
-
-
-DECODERS = (
-    Decoder(
-        "SERI",
-        ("SERI",),
-        recognise=_is_serialem,
-        fits=_fits,
-        bytes_needed=_bytes_needed,
-        decode=_decode,
-        quantities=_quantities,
-    ),
-)
+DECODERS = (_SerialEM("SERI", "SERI"),)

@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fsspec.asyn import sync
 from fsspec.implementations.http import HTTPFileSystem
 
 from mrcdist.errors import ReadError
 from mrcdist.storage.location import Location, changed
 from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
-from mrcdist.storage.throughput import throughput_of
-from mrcdist.storage.transport.protocol import PIECE, Answer, check_part, check_range
+from mrcdist.storage.transport.protocol import (
+    PIECE,
+    Answer,
+    PinnedTransport,
+    check_part,
+    check_range,
+)
 from mrcdist.storage.version import Version, remote_version
 
 __all__ = ["HttpTransport"]
 
 
-class HttpTransport:
+class HttpTransport(PinnedTransport):
     """HTTP(S) through fsspec's session, pinned by If-Match or the answer's validators."""
 
-    parallel = True
-    pinned = True
-    reports_progress = True
     has_folders = False
-    connections = math.inf
 
     def __init__(self, fs: HTTPFileSystem, path: str, location: Location, version: Version) -> None:
-        self.loop = fs.loop
-        self.throughput = throughput_of(fs)
-        self.filesystem = fs
+        super().__init__(fs, location, version)
         self._url = fs.encode_url(path)
-        self._location = location
-        self._version = version
-
-    def check(self) -> None:
-        """Each answer says which version it is of."""
-
-    def read(self, start: int, size: int) -> Answer:
-        """Return up to `size` bytes from byte `start` on, fewer where the file ends."""
-        answer: Answer = sync(self.loop, self._read, start, size)
-        return answer
 
     async def _read(self, start: int, size: int) -> Answer:
         location = self._location

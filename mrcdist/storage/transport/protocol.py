@@ -1,25 +1,32 @@
-"""The role of a transport, and the checks of an answer that all of them share."""
+"""The role of a transport, and what those have in common whose answers are pinned."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from fsspec.asyn import sync
 
 from mrcdist.errors import ReadError
 from mrcdist.storage.location import Location, changed
 from mrcdist.storage.retry import Transient
-from mrcdist.storage.scatter_buffer import ScatterBuffer
-from mrcdist.storage.throughput import Throughput
+from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
+from mrcdist.storage.throughput import Throughput, throughput_of
 from mrcdist.storage.version import Version
 
-__all__ = ["PIECE", "Answer", "Bytes", "Transport", "check_part", "check_range"]
-
-Bytes = npt.NDArray[np.uint8]
+__all__ = [
+    "PIECE",
+    "Answer",
+    "Bytes",
+    "PinnedTransport",
+    "Transport",
+    "check_part",
+    "check_range",
+]
 
 # Bytes copied at a time from the connection to the array: what a request holds beside its result.
 PIECE = 2**18
@@ -78,6 +85,34 @@ class Transport(Protocol):
 
     def check(self) -> None:
         """Raise `FileChangedError` if there is another version by now."""
+
+
+class PinnedTransport(ABC):
+    """A transport each of whose answers is of the planned version."""
+
+    parallel = True
+    pinned = True
+    reports_progress = True
+    connections = math.inf
+
+    def __init__(self, fs: Any, location: Location, version: Version) -> None:
+        self.loop: asyncio.AbstractEventLoop = fs.loop
+        self.throughput = throughput_of(fs)
+        self.filesystem = fs
+        self._location = location
+        self._version = version
+
+    def check(self) -> None:  # noqa: B027 there is nothing to compare
+        """Each answer says which version it is of."""
+
+    def read(self, start: int, size: int) -> Answer:
+        """Return up to `size` bytes from byte `start` on, fewer where the file ends."""
+        answer: Answer = sync(self.loop, self._read, start, size)
+        return answer
+
+    @abstractmethod
+    async def _read(self, start: int, size: int) -> Answer:
+        """Read as `read` does."""
 
 
 def check_range(

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from botocore.exceptions import ClientError
-from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError
@@ -16,29 +15,27 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import is_past_end
-from mrcdist.storage.throughput import throughput_of
-from mrcdist.storage.transport.protocol import PIECE, Answer, check_part, check_range
+from mrcdist.storage.transport.protocol import (
+    PIECE,
+    Answer,
+    PinnedTransport,
+    check_part,
+    check_range,
+)
 from mrcdist.storage.version import Version, remote_version
 
 __all__ = ["S3Transport"]
 
 
-class S3Transport:
+class S3Transport(PinnedTransport):
     """S3 through s3fs's client, pinned by VersionId or If-Match."""
 
-    parallel = True
-    pinned = True
-    reports_progress = True
     has_folders = True
 
     def __init__(self, fs: S3FileSystem, path: str, location: Location, version: Version) -> None:
-        self.loop = fs.loop
-        self.throughput = throughput_of(fs)
+        super().__init__(fs, location, version)
         # 0 and None: as many as one likes.
         self.connections = fs.config_kwargs.get("max_pool_connections", 10) or math.inf
-        self.filesystem = fs
-        self._location = location
-        self._version = version
         bucket, key, named = fs.split_path(path)
         self._bucket = bucket
         self._request = {"Bucket": bucket, "Key": key}
@@ -46,14 +43,6 @@ class S3Transport:
             self._request["VersionId"] = named or version.value
         elif version.kind == "etag":
             self._request["IfMatch"] = version.value
-
-    def check(self) -> None:
-        """Each request is for the planned version."""
-
-    def read(self, start: int, size: int) -> Answer:
-        """Return up to `size` bytes from byte `start` on, fewer where the file ends."""
-        answer: Answer = sync(self.loop, self._read, start, size)
-        return answer
 
     async def _read(self, start: int, size: int) -> Answer:
         if not self._request["Key"]:

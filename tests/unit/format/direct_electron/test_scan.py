@@ -11,10 +11,10 @@ from mrcdist.errors import SidecarError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import (
     describe_scan,
-    parse_sidecar,
     pixel_is_unsigned,
     sidecar_metadata,
 )
+from mrcdist.format.direct_electron.sidecar import parse_sidecar
 from tests.support.processes import ROOT
 
 REAL_DATA = ROOT.parent / "shared" / "data"
