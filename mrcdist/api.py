@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -22,16 +23,8 @@ from mrcdist.progress import Progress
 from mrcdist.read.mapped import map_writable
 from mrcdist.read_plan import Plan, remember_origin
 from mrcdist.warning_notes import Notes, warn
-from mrcdist.write_api import file_writer, plan_write, write_mrc
 
-__all__ = [
-    "file_reader",
-    "file_writer",
-    "plan_mrc",
-    "plan_write",
-    "read_mrc",
-    "write_mrc",
-]
+__all__ = ["file_reader", "plan_mrc", "read_mrc"]
 
 MmapMode = Literal["r", "c", "r+"]
 
@@ -269,6 +262,13 @@ def plan_mrc(
     plan = make_plan(find_files(url, storage_options, notes), options, notes)
     warn(plan.location.shown, plan.notes)
     return plan
+
+
+def __getattr__(name: str) -> Any:
+    """Load `file_writer`, which HyperSpy looks for here, when it is first used."""
+    if name == "file_writer":
+        return importlib.import_module("mrcdist.write_api").file_writer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | None) -> Any:

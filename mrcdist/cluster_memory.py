@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["FLOAT64_TEMPORARIES", "task_memory"]
+__all__ = ["FLOAT64_TEMPORARIES", "PYTHON_MEMORY", "task_memory"]
 
 # Of a chunk, `std` makes a float64 copy and a float64 square at a time: bytes per number.
 FLOAT64_TEMPORARIES = 16
 
-# What Python and its packages take in each worker, and the part of the rest that a worker holds
-# before it spills to disk.
-_BASELINE = 150 * 2**20
+PYTHON_MEMORY = 150 * 2**20
+"""What Python and its packages take in each worker, in bytes."""
+
+# The part of the rest that a worker holds before it spills to disk.
 _BEFORE_SPILLING = 0.6
 
 
@@ -36,7 +37,7 @@ def task_memory() -> int | None:
     except Exception:  # noqa: BLE001 no client, or one whose scheduler is gone: reading will tell
         return None
     rooms = [
-        (worker["memory_limit"] - _BASELINE) * _BEFORE_SPILLING / worker["nthreads"]
+        (worker["memory_limit"] - PYTHON_MEMORY) * _BEFORE_SPILLING / worker["nthreads"]
         for worker in workers
         if worker.get("memory_limit") and worker.get("nthreads")
     ]

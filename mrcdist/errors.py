@@ -199,7 +199,8 @@ class MrcdistError(Exception):
     cause : str, optional
         The probable cause.
     remedy : str, optional
-        What the caller can do. Names of arguments are in braces: ``{scan_file=None}``.
+        What the caller can do. Names of arguments are in braces: ``{scan_file=None}``. Default:
+        that of the class, if it has one.
     where : str, optional
         Redacted URL, byte range and host, if known.
 
@@ -210,6 +211,7 @@ class MrcdistError(Exception):
     """
 
     default_code: ClassVar[Code] = "failed"
+    default_remedy: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -226,7 +228,7 @@ class MrcdistError(Exception):
         self.argument = argument
         self.cause = printable(cause, lines=True)
         self.where = printable(where, lines=True)
-        self._remedy = printable(remedy, lines=True)
+        self._remedy = printable(remedy or self.default_remedy, lines=True)
         super().__init__(self.text(_in_python))
 
     @property
@@ -334,6 +336,10 @@ class FileChangedError(MrcdistError, OSError):
     """The file has changed since it was opened for planning."""
 
     default_code: ClassVar[Code] = "file-changed"
+    default_remedy: ClassVar[str] = (
+        "call read_mrc again to plan for the file as it is now, and do not write to it while tasks "
+        "run"
+    )
 
 
 class ReadError(MrcdistError, OSError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from dask.utils import format_bytes
 
-from mrcdist.cluster_memory import FLOAT64_TEMPORARIES
+from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, PYTHON_MEMORY
 from mrcdist.config import ReadSettings
 from mrcdist.formatting import format_count, format_shape
 from mrcdist.plan.chunks import Chunks, count_chunks, many_chunks
@@ -92,7 +92,8 @@ class PlanReport:
             f"  per task {format_bytes(self.task_bytes)} of the array, "
             f"{format_bytes(self.fetched_bytes)} of the file{requests}",
             f"  memory   {format_bytes(self.worker_memory)} per worker "
-            f"({format_count(self.threads, 'thread')}), plus about 150 MiB for Python",
+            f"({format_count(self.threads, 'thread')}), plus about {PYTHON_MEMORY >> 20} MiB for "
+            "Python",
             f"  float64  {format_bytes(self.float64_memory)} per worker for operations that hold "
             "chunks as float64, such as std",
         ]

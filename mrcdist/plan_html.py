@@ -8,6 +8,7 @@ from html import escape
 import dask.array as da
 from dask.utils import format_bytes
 
+from mrcdist.cluster_memory import PYTHON_MEMORY
 from mrcdist.explain import PlanReport
 from mrcdist.format.axis import Axis
 from mrcdist.formatting import format_count, format_number, format_range, format_shape, format_unit
@@ -88,7 +89,7 @@ def _facts(cost: PlanReport, found: Mapping[str, str]) -> str:
             f"from {format_bytes(cost.fetched_bytes)} of file, {reading}"
         ),
         "memory": f"{format_bytes(cost.worker_memory)} per worker thread, "
-        "plus about 150 MiB for Python",
+        f"plus about {PYTHON_MEMORY >> 20} MiB for Python",
         **found,
     }
     cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())

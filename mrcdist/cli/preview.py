@@ -15,7 +15,8 @@ from mrcdist.config import parse_size
 from mrcdist.formatting import format_shape
 from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.plotting.image import require_matplotlib
-from mrcdist.preview.preview import DEFAULT_BUDGET, plan_preview
+from mrcdist.preview.preview import plan_preview
+from mrcdist.preview.sample import DEFAULT_BUDGET
 from mrcdist.preview.view import VIEW_KINDS
 from mrcdist.printable import printable
 from mrcdist.stats import snapshot

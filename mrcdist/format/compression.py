@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["Compression", "detect_compression", "parallel_advice"]
+__all__ = ["STREAM_MARKS", "Compression", "detect_compression", "parallel_advice"]
 
 Compression = Literal["gzip", "bzip2", "xz", "zstd", "zip"]
+
+STREAM_MARKS = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}
+"""First bytes of a member; a file may contain several (RFC 1952, section 2.3.1)."""
 
 # bzip2's block begins with the digits of pi; an empty stream has only the end mark.
 _BZIP2_BLOCKS = (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90")
@@ -47,10 +50,10 @@ def detect_compression(first_bytes: bytes) -> Compression | None:
     An MRC file begins with NX: each of these marks, read as NX in either byte order, is negative or
     more than 500,000 columns, so an MRC file is not taken for a compressed one.
     """
-    if first_bytes[:3] == b"\x1f\x8b\x08" and first_bytes[3:4] < b"\x20":
+    if first_bytes[:3] == STREAM_MARKS["gzip"] + b"\x08" and first_bytes[3:4] < b"\x20":
         return "gzip"
-    level = first_bytes[3:4]
-    if first_bytes[:3] == b"BZh" and level in b"123456789" and first_bytes[4:10] in _BZIP2_BLOCKS:
+    levelled = first_bytes[:3] == STREAM_MARKS["bzip2"] and first_bytes[3:4] in b"123456789"
+    if levelled and first_bytes[4:10] in _BZIP2_BLOCKS:
         return "bzip2"
     for magic, kind in _MAGIC.items():
         if first_bytes.startswith(magic):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from mrcdist.errors import ArgumentError, SidecarError, TruncatedFileError
 from mrcdist.format.direct_electron.scan import Scan
+from mrcdist.format.direct_electron.scan_points import MAX_PLACES
 from mrcdist.warning_notes import Note, Notes
 
 __all__ = ["SHAPE_REMEDY", "MissingFrames"]
@@ -20,9 +21,6 @@ SHAPE_REMEDY = (
     "pass {navigation_shape=(x, y, ...)} in HyperSpy's order, fastest axis first; "
     "one length may be -1"
 )
-
-# Upper limit for a scan that is longer than its file: 16384 × 16384 points.
-_MAX_PLACES = 2**28
 
 
 @dataclass(frozen=True)
@@ -202,7 +200,7 @@ class MissingFrames:
             raise SidecarError(
                 f"{said} points, but the file only {self.announced} frames",
                 code="scan-too-long",
-                cause=f"scans with missing frames can have at most {_MAX_PLACES} points; the "
+                cause=f"scans with missing frames can have at most {MAX_PLACES} points; the "
                 "sidecar was edited or is damaged",
                 remedy=SHAPE_REMEDY,
             )
@@ -266,7 +264,7 @@ class MissingFrames:
         cause = "every frame needs a place, and no frame may be dropped or invented"
         remedy = f"{SHAPE_REMEDY}; {{allow_truncated=True}} fills missing frames with 0"
         if self._absurd(places):
-            cause = f"scans with missing frames can have at most {_MAX_PLACES} points"
+            cause = f"scans with missing frames can have at most {MAX_PLACES} points"
             remedy = SHAPE_REMEDY
         raise ArgumentError(
             f"{given} has {places} points, but the file has {self.announced} frames",
@@ -281,7 +279,7 @@ class MissingFrames:
         return places == self.announced or (self.allowed and places > self.announced)
 
     def _absurd(self, places: int) -> bool:
-        return places > max(self.announced, _MAX_PLACES)
+        return places > max(self.announced, MAX_PLACES)
 
 
 def _bytes_after(more: int, announced: int, frame_bytes: int) -> Note:

@@ -25,7 +25,7 @@ from mrcdist.formatting import figure_text
 from mrcdist.plotting.contrast import colour_norm
 from mrcdist.plotting.image import draw_image, reduced
 from mrcdist.preview.interactive_figure import interactive_figure, show_figure
-from mrcdist.preview.sample import describe_grid
+from mrcdist.preview.sample import DEFAULT_BUDGET, describe_grid
 from mrcdist.preview.scan_data import ScanData, open_scan
 from mrcdist.read_plan import Plan
 
@@ -34,7 +34,6 @@ __all__ = ["Browser", "browse"]
 Array = npt.NDArray[Any]
 
 _MARK, _RING, _HOLE = "#ff3864", "#4cc9f0", "#ffb703"
-_BUDGET = 64 * 2**20
 
 # How near to a circle, as a share of the pattern's side, a press takes hold of it.
 _NEAR = 0.02
@@ -46,7 +45,7 @@ _FRAMES_KEPT = 32
 def browse(
     data: str | os.PathLike[str] | Plan | Mapping[str, Any],
     *,
-    budget: int = _BUDGET,
+    budget: int = DEFAULT_BUDGET,
     figure: Any = None,
 ) -> Browser:
     """Preview through a 4D-STEM scan: a navigator on the left, the pattern of a point on the right.

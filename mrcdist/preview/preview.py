@@ -18,15 +18,20 @@ from mrcdist.preview.choose_sample import choose_sample
 from mrcdist.preview.figure import preview_figure
 from mrcdist.preview.panels import Panel, image_panels, scan_panels, volume_panels
 from mrcdist.preview.reading import cost_of, in_file_order, read_pieces
-from mrcdist.preview.sample import ImagesSample, PreviewBudget, Sample, ScanSample, VolumeSample
+from mrcdist.preview.sample import (
+    DEFAULT_BUDGET,
+    ImagesSample,
+    PreviewBudget,
+    Sample,
+    ScanSample,
+    VolumeSample,
+)
 from mrcdist.preview.summary import summary_lines
 from mrcdist.preview.view import View, ViewKind, choose_view
 from mrcdist.progress import Progress
 from mrcdist.read_plan import Plan
 
-__all__ = ["DEFAULT_BUDGET", "Preview", "plan_preview"]
-
-DEFAULT_BUDGET = 64 * 2**20
+__all__ = ["Preview", "plan_preview"]
 
 
 @dataclass(frozen=True)

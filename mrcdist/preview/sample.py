@@ -10,6 +10,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Frames, Layout
 
 __all__ = [
+    "DEFAULT_BUDGET",
     "ImagesSample",
     "Piece",
     "PreviewBudget",
@@ -27,6 +28,10 @@ __all__ = [
 
 # More lines than a screen has are not seen.
 _MAX_LINES = 1024
+
+
+DEFAULT_BUDGET = 64 * 2**20
+"""Bytes that are read to look at a file, unless the caller says otherwise."""
 
 
 @dataclass(frozen=True)

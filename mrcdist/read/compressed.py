@@ -13,6 +13,7 @@ import numpy as np
 from mrcdist import stats
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, TruncatedFileError
+from mrcdist.format.compression import STREAM_MARKS
 from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.location import here
@@ -22,15 +23,12 @@ from mrcdist.storage.version import Undamaged
 
 __all__ = ["STREAMS", "StreamReader", "read_stream_head", "stream_holds", "stream_size"]
 
-STREAMS = ("gzip", "bzip2")
+STREAMS = tuple(STREAM_MARKS)
 
 # Bytes read and decompressed at a time, and bytes passed to the decompressor at a time, which
 # copies what it does not use immediately.
 _PIECE = DEFAULT_LIMITS.stream_piece
 _MOUTHFUL = 2**17
-
-# First bytes of a member; a file may contain several (RFC 1952, section 2.3.1; bzip2's "BZh").
-_MAGIC = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}
 
 # The last files, with their versions, that this process has read to the end and found undamaged.
 _undamaged = Undamaged()
@@ -123,7 +121,6 @@ class StreamReader:
             f"{self._file.location.shown} changed while it was read",
             cause=f"its {self._kind} stream was damaged, but not when it was read again; the store "
             "reports no version that would have shown this earlier",
-            remedy="call read_mrc again to plan for the file as it is now",
             where=here(self._file.location),
         )
 
@@ -248,7 +245,7 @@ class _Decompressed:
             while self._ahead(1) == b"\0":
                 rest = self._buffer[self._used :].tobytes()
                 self._used += len(rest) - len(rest.lstrip(b"\0"))
-        magic = _MAGIC[self._kind]
+        magic = STREAM_MARKS[self._kind]
         follows = self._ahead(len(magic))
         self._member = self._decompressor() if follows == magic else None
         self.trailing = self._member is None and bool(follows)

@@ -134,7 +134,6 @@ class LocalReader(ABC):
         return FileChangedError(
             f"{location.shown} ends at byte {at}, before the bytes that were planned for",
             cause="the file was truncated while tasks were to read it",
-            remedy="call read_mrc again to plan for the file as it is now",
             where=here(location, start, stop),
         )
 
@@ -152,7 +151,7 @@ class MappedFile(LocalReader):
         return Capabilities(self._cost, self._limits.map_gap, maps=True, small=self.small)
 
     def _cost(self, start: int, stop: int) -> Cost:
-        return Cost(requests=int(stop - start <= self.small), nbytes=stop - start)
+        return Cost(requests=int(not self.can.gives_pages(stop - start)), nbytes=stop - start)
 
     def keep(self, start: int, stop: int, unused_bytes: int) -> Bytes | None:
         """Map a range for as long as its bytes are used; see `RangeKeeper`."""
@@ -196,7 +195,7 @@ class MappedFile(LocalReader):
         stats.add(requests=len(starts), bytes_fetched=sum(lengths))
 
     def _bytes(self, file: FileIO, start: int, stop: int) -> Bytes:
-        if stop - start <= self.small:
+        if not self.can.gives_pages(stop - start):
             return self._copied(file, start, stop)
         self._require(start, stop)
         stats.add(bytes_mapped=stop - start)

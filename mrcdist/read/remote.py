@@ -20,7 +20,7 @@ from mrcdist.plan.coalesce import piece_bytes
 from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.location import here
-from mrcdist.storage.retry import Attempts
+from mrcdist.storage.retry import Attempts, retried_async
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Bytes
@@ -150,25 +150,18 @@ class RemoteReader:
     async def _fetch_patiently(self, start: int, into: ScatterBuffer) -> None:
         """Retry until it succeeds, or until retries or deadline are exhausted."""
         loop = asyncio.get_running_loop()
-        attempts = Attempts(self._settings, self._location.shown, self._location.scrub)
-        while True:
-            queued = loop.time()
-            async with self._turn():
-                attempts.excuse(loop.time() - queued)
-                try:
-                    async with asyncio.timeout(None) as clock:
-                        watch = _Watch(
-                            clock, attempts, loop, limited=self._transport.reports_progress
-                        )
-                        await self._transport.get(start, into, watch.alive)
-                except Exception as error:  # noqa: BLE001 each store has its own errors
-                    wait = attempts.failed(error)
-                else:
-                    if self._transport.reports_progress:
-                        self._transport.throughput.note(*watch.times(), into.size)
-                    stats.add(requests=1, bytes_fetched=into.size)
-                    return
-            await asyncio.sleep(wait)  # without a turn, so that other stores can proceed
+        limited = self._transport.reports_progress
+
+        async def fetch(attempts: Attempts) -> None:
+            async with asyncio.timeout(None) as clock:
+                watch = _Watch(clock, attempts, loop, limited=limited)
+                await self._transport.get(start, into, watch.alive)
+            if limited:
+                self._transport.throughput.note(*watch.times(), into.size)
+            stats.add(requests=1, bytes_fetched=into.size)
+
+        shown, scrub = self._location.shown, self._location.scrub
+        await retried_async(fetch, self._settings, shown, scrub, turn=self._turn)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

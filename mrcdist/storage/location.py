@@ -376,7 +376,6 @@ def changed(location: Location, planned: Version, found: object) -> FileChangedE
     return FileChangedError(
         f"{location.shown} changed since it was planned: it had {planned}, it has {found}",
         cause="the file was written to, replaced or truncated while tasks were to read it",
-        remedy="call read_mrc again to plan for the file as it is now",
     )
 
 

@@ -12,8 +12,9 @@ import math
 import random
 import socket
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, TypeVar
 
 import aiohttp
 from botocore import exceptions as boto
@@ -32,7 +33,15 @@ from mrcdist.storage.store_errors import (
     status_of,
 )
 
-__all__ = ["Attempts", "Refused", "Transient", "answer_error", "is_transient", "retried"]
+__all__ = [
+    "Attempts",
+    "Refused",
+    "Transient",
+    "answer_error",
+    "is_transient",
+    "retried",
+    "retried_async",
+]
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -284,6 +293,42 @@ def retried(
                 wait = attempts.failed(error)
                 so_far = f"({_said(_what_passes(error), scrub)}), trying again"
             time.sleep(wait)
+
+
+async def retried_async(
+    call: Callable[[Attempts], Awaitable[_Result]],
+    settings: ReadSettings,
+    shown: str,
+    scrub: Callable[[str], str],
+    *,
+    turn: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
+) -> _Result:
+    """Await until it works: for requests of tasks, many at a time.
+
+    Parameters
+    ----------
+    call : callable
+        One attempt. It calls `Attempts.begin` if a silence of the store is to end it.
+    settings, shown, scrub
+        See `Attempts`.
+    turn : callable, optional
+        Returns what to wait for before each attempt; that time is no time of failing.
+
+    Raises
+    ------
+    MrcdistError
+        See `Attempts.failed`.
+    """
+    attempts = Attempts(settings, shown, scrub)
+    while True:
+        queued = time.monotonic()
+        async with turn():
+            attempts.excuse(time.monotonic() - queued)
+            try:
+                return await call(attempts)
+            except Exception as error:  # noqa: BLE001 each store has its own errors
+                wait = attempts.failed(error)
+        await asyncio.sleep(wait)  # without a turn, so that other stores can proceed
 
 
 def _said(error: BaseException, scrub: Callable[[str], str]) -> str:

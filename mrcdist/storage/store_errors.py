@@ -45,9 +45,6 @@ _PUBLIC_REMEDY = (
     'a public bucket needs none: storage_options={"anon": True}, or --storage-option anon=true; '
     f"else {_DENIED_REMEDY}"
 )
-_CHANGED_REMEDY = (
-    "call read_mrc again to plan for the file as it is now, and do not write to it while tasks run"
-)
 _DENIED_CODES = {
     "AccessDenied",
     "ExpiredToken",
@@ -87,13 +84,11 @@ def explain_status(status: int, code: str, shown: str, detail: str = "") -> Mrcd
         return FileChangedError(
             f"{shown} is no longer the version that was planned for",
             cause=f"the object was overwritten ({said})",
-            remedy=_CHANGED_REMEDY,
         )
     if status == 416:
         return FileChangedError(
             f"{shown} ends before the bytes that were planned for",
             cause=f"the object was replaced by a shorter one ({said})",
-            remedy=_CHANGED_REMEDY,
         )
     if status in (401, 403) or code in _DENIED_CODES:
         return AccessDeniedError(

@@ -13,15 +13,16 @@ import numpy.typing as npt
 
 from mrcdist.errors import SidecarError
 
-__all__ = ["POINTS_REMEDY", "Points", "frame_table", "parse_scan_points"]
+__all__ = ["MAX_PLACES", "POINTS_REMEDY", "Points", "frame_table", "parse_scan_points"]
 
 Points = npt.NDArray[np.int64]
 
 # Beyond this, float64 skips whole numbers.
 _LARGEST = 2.0**53
 
-# 2 GiB as int64; a scan that needs more is one of few places and very many visits.
-_MAX_PLACES = 2**28
+# 16384 x 16384 places, 2 GiB as int64; a scan that needs more is damaged, or one of few places and
+# very many visits.
+MAX_PLACES = 2**28
 
 # Nor may a small file take large memory: 2048 x 2048 places always, larger grids where at least
 # every 64th place is recorded. Sparse scans record 1 to 20 % of theirs.
@@ -207,7 +208,7 @@ def _is_point(line: str) -> bool:
 
 
 def _check_places(places: int, shape: tuple[int, int], n_points: int, *, visits: int) -> None:
-    most = min(_MAX_PLACES, _PLACES_OF_ANY_GRID + _PLACES_OF_A_POINT * n_points)
+    most = min(MAX_PLACES, _PLACES_OF_ANY_GRID + _PLACES_OF_A_POINT * n_points)
     if places > most:
         raise SidecarError(
             f"a scan of {shape[1]} x {shape[0]} (x, y) points, visited up to {visits} times each,"

@@ -16,7 +16,6 @@ from mrcdist.storage.transport.protocol import (
     PIECE,
     Answer,
     PinnedTransport,
-    check_part,
     check_range,
 )
 from mrcdist.storage.version import Version, remote_version
@@ -53,7 +52,9 @@ class HttpTransport(PinnedTransport):
         # Of what was compressed on the way nevertheless, the server counts other bytes.
         if headers.get("Content-Encoding", "identity") == "identity":
             if answer.status == 206:
-                total = check_part(headers.get("Content-Range"), start, location, self._version)
+                total = check_range(
+                    headers.get("Content-Range"), start, None, location, self._version
+                )
             elif "Content-Length" in headers:
                 total = got
         told = {key: headers.get(key) for key in ("ETag", "Last-Modified")}

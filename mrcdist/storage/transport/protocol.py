@@ -24,7 +24,6 @@ __all__ = [
     "Bytes",
     "PinnedTransport",
     "Transport",
-    "check_part",
     "check_range",
 ]
 
@@ -116,31 +115,37 @@ class PinnedTransport(ABC):
 
 
 def check_range(
-    found: str | None, start: int, size: int, location: Location, version: Version
-) -> None:
-    """Compare Content-Range with what was asked for; a store that ignores Range sends none."""
-    if not found:
-        raise _no_range(location)
-    span, _, total = found.removeprefix("bytes ").partition("/")
-    known = int(total) if total.isdigit() else None
-    if known is not None and (known < start + size or version.size not in (None, known)):
-        raise changed(location, version, f"{total} bytes")
-    if span != f"{start}-{start + size - 1}":
-        raise Transient(f"bytes {start}-{start + size - 1} were asked for and {found} were sent")
+    found: str | None, start: int, size: int | None, location: Location, version: Version
+) -> int | None:
+    """Compare Content-Range with what was asked for; return how long it says that the file is.
 
+    Parameters
+    ----------
+    found : str or None
+        A store that ignores Range sends none.
+    start : int
+    size : int or None
+        Bytes that were asked for, all of which must be there. None: as many as there are.
+    location : Location
+    version : Version
+        That is planned.
 
-def check_part(found: str | None, start: int, location: Location, version: Version) -> int | None:
-    """Return how long Content-Range says that the file is; check it and the start of the part."""
+    Returns
+    -------
+    int or None
+        None where it is not said.
+    """
     if not found:
-        if start == 0:
+        if start == 0 and size is None:
             return None  # the whole of it
         raise _no_range(location)
     span, _, total = found.removeprefix("bytes ").partition("/")
     known = int(total) if total.isdigit() else None
-    if known is not None and version.size not in (None, known):
+    if known is not None and (known < start + (size or 0) or version.size not in (None, known)):
         raise changed(location, version, f"{total} bytes")
-    if not span.startswith(f"{start}-"):
-        raise Transient(f"bytes from {start} on were asked for and {found} were sent")
+    wanted = f"{start}-" if size is None else f"{start}-{start + size - 1}"
+    if not span.startswith(wanted) or (size is not None and span != wanted):
+        raise Transient(f"bytes {wanted} were asked for and {found} were sent")
     return known
 
 

@@ -19,7 +19,6 @@ from mrcdist.storage.transport.protocol import (
     PIECE,
     Answer,
     PinnedTransport,
-    check_part,
     check_range,
 )
 from mrcdist.storage.version import Version, remote_version
@@ -57,7 +56,8 @@ class S3Transport(PinnedTransport):
             if is_past_end(error) and self._version.size is None:
                 return Answer(b"")
             raise self._explained(error) from None
-        total = check_part(response.get("ContentRange"), start, self._location, self._version)
+        told = response.get("ContentRange")
+        total = check_range(told, start, None, self._location, self._version)
         version = None if total is None else remote_version({**response, "size": total})
         return Answer(bytes(raw), version)
 
