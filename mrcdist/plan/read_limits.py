@@ -69,8 +69,24 @@ class ReadLimits:
     # Bytes of a response that are buffered before they are copied to their place.
     in_flight: int = 2**19
 
-    # Bytes decompressed at a time from a file that is one compressed stream.
+    # Bytes copied at a time from the connection to the array, which a request holds beside it.
+    socket_piece: int = 2**18
+
+    # Bytes decompressed at a time from a file that is one compressed stream, and bytes passed at a
+    # time to the decompressor, which copies what it does not use immediately.
     stream_piece: int = 2**22
+    stream_mouthful: int = 2**17
+
+    # What object stores are like, until it is measured: seconds to the first byte, bytes a second.
+    # Each answer then counts so much beside all before it; longer ones tell the bandwidth, too.
+    latency: float = 0.015
+    bandwidth: float = 70e6
+    answer_weight: float = 0.1
+    telling_answer: int = 2**20
+
+    # Whatever is measured, the gap up to which requests are merged is between these.
+    least_gap: int = 2**16
+    most_gap: int = 2**22
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # Pickled by name, because it is part of every task.

@@ -14,7 +14,7 @@ from mrcdist import stats
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, TruncatedFileError
 from mrcdist.format.compression import STREAM_MARKS
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
+from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.location import here
 from mrcdist.storage.stored_file import StoredFile
@@ -24,11 +24,6 @@ from mrcdist.storage.version import Undamaged
 __all__ = ["STREAMS", "StreamReader", "read_stream_head", "stream_holds", "stream_size"]
 
 STREAMS = tuple(STREAM_MARKS)
-
-# Bytes read and decompressed at a time, and bytes passed to the decompressor at a time, which
-# copies what it does not use immediately.
-_PIECE = DEFAULT_LIMITS.stream_piece
-_MOUTHFUL = 2**17
 
 # The last files, with their versions, that this process has read to the end and found undamaged.
 _undamaged = Undamaged()
@@ -44,20 +39,22 @@ class StreamReader:
     ----------
     file : StoredFile
     kind : {"gzip", "bzip2"}
+    limits : ReadLimits, optional
     """
 
-    def __init__(self, file: StoredFile, kind: str) -> None:
+    def __init__(self, file: StoredFile, kind: str, limits: ReadLimits = DEFAULT_LIMITS) -> None:
         self._file = file
         self._kind = kind
+        self._limits = limits
 
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(self._cost, DEFAULT_LIMITS.read_gap)
+        return Capabilities(self._cost, self._limits.read_gap)
 
     def _cost(self, start: int, stop: int) -> Cost:
         """Return the cost of a range, in decompressed bytes."""
-        return Cost(requests=1, nbytes=stop - start, held=2 * _PIECE)
+        return Cost(requests=1, nbytes=stop - start, held=2 * self._limits.stream_piece)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the decompressed bytes of each (start, stop), which must be in file order.
@@ -73,7 +70,7 @@ class StreamReader:
 
     def _checked(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         known = self._file.location.identity, self._file.version
-        with _decompressed(self._file, self._kind) as stream:
+        with _decompressed(self._file, self._kind, self._limits) as stream:
             for start, stop in ranges:
                 if stream.skip_to(start) < start:
                     raise self._ended(stream, start)
@@ -87,7 +84,7 @@ class StreamReader:
         # Grown step by step: a damaged header may announce more than fits in memory.
         buffer = bytearray()
         while stream.position < stop:
-            piece = stream.read(min(_PIECE, stop - stream.position))
+            piece = stream.read(stop - stream.position)
             if not piece:
                 raise self._ended(stream, stop)
             buffer += piece
@@ -136,8 +133,7 @@ def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
     """
     head = bytearray()
     with _decompressed(file, kind) as stream:
-        # In pieces: a decompressor allocates memory for the requested size.
-        while len(head) < size and (piece := stream.read(min(_PIECE, size - len(head)))):
+        while len(head) < size and (piece := stream.read(size - len(head))):
             head += piece
     return bytes(head)
 
@@ -162,11 +158,13 @@ def stream_size(file: StoredFile, kind: str) -> int:
 
 
 @contextmanager
-def _decompressed(file: StoredFile, kind: str) -> Iterator[_Decompressed]:
+def _decompressed(
+    file: StoredFile, kind: str, limits: ReadLimits = DEFAULT_LIMITS
+) -> Iterator[_Decompressed]:
     """Open a file as a decompressed stream, whose damage is an error of the file."""
     with file.reader() as read:
         try:
-            yield _Decompressed(read, kind)
+            yield _Decompressed(read, kind, limits)
         except _DamagedError as error:
             raise TruncatedFileError(
                 f"{file.location.shown}: its {kind} stream is damaged or truncated",
@@ -191,6 +189,7 @@ class _Decompressed:
     read : callable of (start, stop)
         Reads the file.
     kind : {"gzip", "bzip2"}
+    limits : ReadLimits
 
     Attributes
     ----------
@@ -200,11 +199,12 @@ class _Decompressed:
         Whether other data follow the last member.
     """
 
-    def __init__(self, read: Callable[[int, int], bytes], kind: str) -> None:
+    def __init__(self, read: Callable[[int, int], bytes], kind: str, limits: ReadLimits) -> None:
         self.position = 0
         self.trailing = False
         self._file = read
         self._kind = kind
+        self._limits = limits
         self._buffer = memoryview(b"")
         self._used = 0  # of the buffer
         self._fetched = 0  # of the file
@@ -214,7 +214,9 @@ class _Decompressed:
         return _Gzip() if self._kind == "gzip" else bz2.BZ2Decompressor()
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` further bytes; none at the end."""
+        """Return up to `size` further bytes, in pieces; none at the end."""
+        # A decompressor allocates memory for the requested size.
+        size = min(size, self._limits.stream_piece)
         while self._member is not None:
             if self._member.eof:
                 self._begin_member(len(self._member.unused_data))
@@ -234,7 +236,7 @@ class _Decompressed:
 
     def skip_to(self, stop: int = sys.maxsize) -> int:
         """Decompress up to a position, or to the end; return the position reached."""
-        while self.position < stop and self.read(min(_PIECE, stop - self.position)):
+        while self.position < stop and self.read(stop - self.position):
             pass
         return self.position
 
@@ -253,14 +255,14 @@ class _Decompressed:
     def _take(self) -> memoryview:
         """Return the next input for the decompressor."""
         self._ahead(1)
-        given = self._buffer[self._used : self._used + _MOUTHFUL]
+        given = self._buffer[self._used : self._used + self._limits.stream_mouthful]
         self._used += len(given)
         return given
 
     def _ahead(self, count: int) -> bytes:
         """Return the next bytes without consuming them."""
         if len(self._buffer) - self._used < count:
-            more = self._file(self._fetched, self._fetched + _PIECE)
+            more = self._file(self._fetched, self._fetched + self._limits.stream_piece)
             self._fetched += len(more)
             self._buffer = memoryview(self._buffer[self._used :].tobytes() + more)
             self._used = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mrcdist.format.mrcz import SectionTable, decode_section
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
+from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.read.protocol import Bytes, RangeReader
 
@@ -25,17 +25,25 @@ class SectionReader:
         Position of each section in the compressed file.
     section_bytes : int
         Bytes of a decompressed section; section i begins at byte ``i * section_bytes``.
+    limits : ReadLimits, optional
     """
 
-    def __init__(self, inner: RangeReader, table: SectionTable, section_bytes: int) -> None:
+    def __init__(
+        self,
+        inner: RangeReader,
+        table: SectionTable,
+        section_bytes: int,
+        limits: ReadLimits = DEFAULT_LIMITS,
+    ) -> None:
         self._inner = inner
         self._table = table
         self._section_bytes = section_bytes
+        self._limits = limits
 
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(self._cost, DEFAULT_LIMITS.read_gap, ahead=self._inner.can.ahead)
+        return Capabilities(self._cost, self._limits.read_gap, ahead=self._inner.can.ahead)
 
     def _cost(self, start: int, stop: int) -> Cost:
         """Return the cost of the compressed sections of a range."""

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.config import read_settings
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.read.source import MrcSource
 
 __all__ = ["OuterIndex", "read_outer", "take_outer"]
@@ -92,7 +91,7 @@ def _read_signal(source: MrcSource, navigation: tuple[Any, ...], signal: Sequenc
     ]
     axis = sum(not isinstance(part, int) for part in navigation)
     row_bytes = source.layout.row_bytes
-    if isinstance(rows, slice) and (abs(rows.step or 1) - 1) * row_bytes > _longest_gap():
+    if isinstance(rows, slice) and (abs(rows.step or 1) - 1) * row_bytes > _longest_gap(source):
         rows = np.arange(source.layout.frame_shape[0])[rows]
         rows = rows if rows.size else slice(0, 0)
     if isinstance(rows, np.ndarray):
@@ -102,7 +101,7 @@ def _read_signal(source: MrcSource, navigation: tuple[Any, ...], signal: Sequenc
                 source[(*navigation, _span(group), *spans)],
                 (*(slice(None),) * axis, group - group[0]),
             )
-            for group in _groups(wanted, row_bytes)
+            for group in _groups(wanted, row_bytes, _longest_gap(source))
         ]
         block = np.concatenate(pieces, axis=axis)
         picked = [places, *picked]
@@ -119,12 +118,12 @@ def _span(part: Any) -> Any:
     return part
 
 
-def _groups(rows: npt.NDArray[Any], row_bytes: int) -> list[npt.NDArray[Any]]:
+def _groups(rows: npt.NDArray[Any], row_bytes: int, longest_gap: int) -> list[npt.NDArray[Any]]:
     """Split increasing rows where it takes longer to read what is between than to skip it."""
     gaps = (np.diff(rows) - 1) * row_bytes
-    return np.split(rows, np.flatnonzero(gaps > _longest_gap()) + 1)
+    return np.split(rows, np.flatnonzero(gaps > longest_gap) + 1)
 
 
-def _longest_gap() -> int:
+def _longest_gap(source: MrcSource) -> int:
     max_gap = read_settings().max_gap
-    return DEFAULT_LIMITS.read_gap if max_gap is None else max_gap
+    return source.limits.read_gap if max_gap is None else max_gap

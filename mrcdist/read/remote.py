@@ -17,7 +17,7 @@ from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
 from mrcdist.plan.coalesce import piece_bytes
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
+from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.location import here
 from mrcdist.storage.retry import Attempts, retried_async
@@ -38,11 +38,15 @@ class RemoteReader:
     ----------
     file : StoredFile
     settings : ReadSettings
+    limits : ReadLimits, optional
     """
 
-    def __init__(self, file: StoredFile, settings: ReadSettings) -> None:
+    def __init__(
+        self, file: StoredFile, settings: ReadSettings, limits: ReadLimits = DEFAULT_LIMITS
+    ) -> None:
         self._location = file.location
         self._settings = settings
+        self._limits = limits
         self._transport = file.transport(settings.consistency)
         self.ahead = settings.concurrency if self._transport.parallel else 1
 
@@ -61,7 +65,7 @@ class RemoteReader:
         at_a_time = min(requests, self._settings.concurrency)
         # A response that arrives as a whole is held until it is copied to its place.
         progressive = self._transport.reports_progress
-        each = DEFAULT_LIMITS.in_flight if progressive else self._step(nbytes)
+        each = self._limits.in_flight if progressive else self._step(nbytes)
         return Cost(requests, nbytes, held=min(nbytes, at_a_time * each))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
@@ -88,7 +92,8 @@ class RemoteReader:
         longest = self._settings.sub_range
         if nbytes <= longest or not self._transport.parallel:
             return longest
-        return piece_bytes(nbytes, pieces=self.ahead, max_bytes=longest)
+        shortest = self._limits.min_piece
+        return piece_bytes(nbytes, pieces=self.ahead, max_bytes=longest, shortest=shortest)
 
     def fill(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
         """Fetch the range that begins at each offset directly to its target."""

@@ -67,14 +67,14 @@ class DatasetFile:
     def open(self, settings: ReadSettings, limits: ReadLimits = DEFAULT_LIMITS) -> RangeReader:
         """Return a reader of the file in this process."""
         if self.compression is not None:
-            return StreamReader(self.file, self.compression)
+            return StreamReader(self.file, self.compression, limits)
         reader: RangeReader = (
             open_local(self.file, settings, limits)
             if self.file.location.is_local
-            else RemoteReader(self.file, settings)
+            else RemoteReader(self.file, settings, limits)
         )
         if self.sections is not None:
-            return SectionReader(reader, self.sections, self.section_bytes)
+            return SectionReader(reader, self.sections, self.section_bytes, limits)
         return reader
 
 

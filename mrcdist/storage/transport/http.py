@@ -9,11 +9,11 @@ from typing import Any
 from fsspec.implementations.http import HTTPFileSystem
 
 from mrcdist.errors import ReadError
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location, changed
 from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.transport.protocol import (
-    PIECE,
     Answer,
     PinnedTransport,
     check_range,
@@ -39,7 +39,7 @@ class HttpTransport(PinnedTransport):
                 return Answer(b"")
             self._require_ok(answer)
             pieces, got = [], 0
-            async for piece in answer.content.iter_chunked(PIECE):
+            async for piece in answer.content.iter_chunked(DEFAULT_LIMITS.socket_piece):
                 pieces.append(piece)
                 got += len(piece)
                 if got > size:
@@ -73,7 +73,7 @@ class HttpTransport(PinnedTransport):
                 found = answer.headers.get("Content-Range")
                 check_range(found, start, into.size, self._location, self._version)
             into.restart()
-            async for piece in answer.content.iter_chunked(PIECE):
+            async for piece in answer.content.iter_chunked(DEFAULT_LIMITS.socket_piece):
                 into.store(piece)
                 alive()
             into.require_all()

@@ -19,16 +19,12 @@ from mrcdist.storage.throughput import Throughput, throughput_of
 from mrcdist.storage.version import Version
 
 __all__ = [
-    "PIECE",
     "Answer",
     "Bytes",
     "PinnedTransport",
     "Transport",
     "check_range",
 ]
-
-# Bytes copied at a time from the connection to the array: what a request holds beside its result.
-PIECE = 2**18
 
 
 @dataclass(frozen=True)

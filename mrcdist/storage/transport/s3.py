@@ -11,12 +11,12 @@ from botocore.exceptions import ClientError
 from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location
 from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import is_past_end
 from mrcdist.storage.transport.protocol import (
-    PIECE,
     Answer,
     PinnedTransport,
     check_range,
@@ -68,7 +68,7 @@ class S3Transport(PinnedTransport):
                 found = response.get("ContentRange")
                 check_range(found, start, into.size, self._location, self._version)
                 into.restart()
-                while piece := await response["Body"].read(PIECE):
+                while piece := await response["Body"].read(DEFAULT_LIMITS.socket_piece):
                     into.store(piece)
                     alive()
                 into.require_all()
