@@ -9,14 +9,13 @@ from typing import Any
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 
-from mrcdist.errors import ReadError
 from mrcdist.storage.archives import verify_once
 from mrcdist.storage.location import Location, require_version
 from mrcdist.storage.retry import is_transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import is_past_end
 from mrcdist.storage.throughput import throughput_of
-from mrcdist.storage.transport.protocol import Answer
+from mrcdist.storage.transport.protocol import Answer, ranges_ignored
 from mrcdist.storage.version import Version
 from mrcdist.storage.whole_file_cache import is_whole_file_cache
 
@@ -94,12 +93,8 @@ class FsspecTransport:
         if len(raw) < into.size:
             await asyncio.to_thread(self._check_version)  # it may have become shorter
         if len(raw) > into.size:
-            raise ReadError(
-                f"{self._location.shown}: {len(raw)} bytes came for a range of {into.size}",
-                code="ranges-unsupported",
-                cause="this store or cache ignores byte ranges",
-                remedy='prefix the URL with "simplecache::" to fetch the whole file once a worker',
-            )
+            cause = f"{len(raw)} bytes came for a range of {into.size}"
+            raise ranges_ignored(self._location, cause)
         into.restart()
         into.store(raw)
         into.require_all()

@@ -17,10 +17,13 @@ from mrcdist.storage.transport.protocol import (
     Answer,
     PinnedTransport,
     check_range,
+    ranges_ignored,
 )
 from mrcdist.storage.version import Version, remote_version
 
 __all__ = ["HttpTransport"]
+
+_WHOLE = "it answered 200 to a request for a part"
 
 
 class HttpTransport(PinnedTransport):
@@ -45,7 +48,7 @@ class HttpTransport(PinnedTransport):
                 if got > size:
                     break
             if got > size or (answer.status == 200 and start > 0):
-                raise _ranges_ignored(location.shown)
+                raise ranges_ignored(location, _WHOLE)
         headers = answer.headers
         pinned = self._validator is None or self._validator in headers
         raw, total = b"".join(pieces), None
@@ -67,7 +70,7 @@ class HttpTransport(PinnedTransport):
             self._require_ok(answer)
             whole = start == 0 and into.size == self._version.size
             if answer.status == 200 and not whole:
-                raise _ranges_ignored(self._location.shown)
+                raise ranges_ignored(self._location, _WHOLE)
             self._require_version(answer.headers)
             if answer.status != 200:  # else it is the file, all of which was asked for
                 found = answer.headers.get("Content-Range")
@@ -118,13 +121,3 @@ class HttpTransport(PinnedTransport):
                 remedy='set mrcdist.consistency to "size" on the workers to read without it, or '
                 'prefix the URL with "simplecache::"',
             )
-
-
-def _ranges_ignored(shown: str) -> ReadError:
-    return ReadError(
-        f"{shown}: the server ignores Range and sends the whole file",
-        code="ranges-unsupported",
-        cause="it answered 200 to a request for a part",
-        remedy='prefix the URL with "simplecache::" to fetch the whole file once a worker, '
-        "or serve it from a server that knows ranges",
-    )

@@ -24,6 +24,7 @@ __all__ = [
     "PinnedTransport",
     "Transport",
     "check_range",
+    "ranges_ignored",
 ]
 
 
@@ -134,7 +135,7 @@ def check_range(
     if not found:
         if start == 0 and size is None:
             return None  # the whole of it
-        raise _no_range(location)
+        raise ranges_ignored(location, "its answer for a part has no Content-Range")
     span, _, total = found.removeprefix("bytes ").partition("/")
     known = int(total) if total.isdigit() else None
     if known is not None and (known < start + (size or 0) or version.size not in (None, known)):
@@ -145,10 +146,12 @@ def check_range(
     return known
 
 
-def _no_range(location: Location) -> ReadError:
+def ranges_ignored(location: Location, cause: str) -> ReadError:
+    """Build the error for a store that does not send the range that was asked for."""
     return ReadError(
-        f"{location.shown}: the store ignores Range and sends the whole object",
+        f"{location.shown}: the store ignores Range and sends the whole file",
         code="ranges-unsupported",
-        cause="its answer to a request for a part has no Content-Range",
-        remedy="use a store or gateway that serves byte ranges",
+        cause=cause,
+        remedy='prefix the URL with "simplecache::" to fetch the whole file once a worker, or use '
+        "a store or gateway that serves byte ranges",
     )
