@@ -195,6 +195,13 @@ def file_reader(
     -------
     list of dict
         See `read_mrc`.
+
+    Examples
+    --------
+    >>> from mrcdist.testing.acquisition import write_acquisition
+    >>> movie = write_acquisition("seen", scan_shape=(4, 8), frame_shape=(16, 16)).movie
+    >>> file_reader(movie)[0]["data"].shape
+    (4, 8, 16, 16)
     """
     return read_mrc(
         filename,

@@ -228,5 +228,13 @@ def file_writer(
     endianness : {"<", ">"}, default "<"
     **extras
         `write_mrc`'s other arguments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mrcdist import file_reader
+    >>> file_writer("stack.mrc", {"data": np.zeros((3, 4, 5), "uint16"), "axes": []})
+    >>> file_reader("stack.mrc")[0]["data"].shape
+    (3, 4, 5)
     """
     write_mrc(filename, signal, byteorder=endianness, **{"overwrite": True, **extras})

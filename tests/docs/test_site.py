@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+
 import pytest
 
 import mrcdist
@@ -49,6 +52,37 @@ def test_a_page_needs_nothing_from_other_sites(site):
 def test_every_public_name_is_in_the_reference(build, site):
     anchors = site[(build.folder / "docs/reference/api.html").resolve()].anchors
     assert [name for name in mrcdist.__all__ if f"mrcdist.{name}" not in anchors] == []
+
+
+def test_every_public_function_has_an_example():
+    functions = {name: getattr(mrcdist, name) for name in mrcdist.__all__}
+    without = [
+        name
+        for name, function in functions.items()
+        if inspect.isfunction(function) and "Examples\n" not in str(function.__doc__)
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [
+        ("save", "docs/howto/write"),
+        ("convert", "docs/howto/zarr-xarray"),
+        ("bin", "docs/howto/crop-and-bin"),  # of which "binning" is a form, for the search
+        ("cite", "docs/index"),
+    ],
+)
+def test_a_search_finds_the_page_by_its_heading(build, word, page):
+    text = (build.folder / "searchindex.js").read_text("utf-8")
+    index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
+    found = index["titleterms"][word]
+    names = [index["docnames"][i] for i in (found if isinstance(found, list) else [found])]
+    assert page in names
+
+
+def test_other_projects_can_link_to_names_of_the_reference(build):
+    assert (build.folder / "objects.inv").is_file()
 
 
 class TestFaults:
