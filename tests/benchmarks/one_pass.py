@@ -1,10 +1,12 @@
 """Time several results of one pass over a movie beside other ways to get the same.
 
     python tests/benchmarks/one_pass.py [--gib 1] [--rounds 5] [--chunk-mib 64] [--folder DIR]
+                                        [--schedulers threads,processes] [--stores nginx,radosgw]
 
-Ways take turns, round by round, in threads of one process; a ratio is the median over the rounds of
-each round's ratio, and the first round does not count. Every result is compared with the others.
-LiberTEM takes part if it is installed.
+Ways take turns, round by round, in as many threads, or processes, as there are cores; a ratio is
+the median over the rounds of each round's ratio, and the first round does not count. Every result
+is compared with the others. LiberTEM takes part if it is installed. With `--stores`, the four
+results are computed from servers on this machine, too, beside dask and the reading alone.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,8 @@ from mrcdist import CenterOfMass, MeanPattern, VirtualImage, reduce_frames  # no
 from tests.benchmarks.movie import FRAME_SHAPE, Movie, scan_of  # noqa: E402
 from tests.benchmarks.object_store import Way, print_table  # noqa: E402
 from tests.benchmarks.report import machine  # noqa: E402
+from tests.benchmarks.run import open_cluster  # noqa: E402
+from tests.benchmarks.stores import NAMES, open_stores  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 Results = dict[str, Array]
@@ -58,18 +63,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="mrcdist-bench-", dir=options.folder) as name:
         movie = Movie(Path(name) / "bench_movie.mrc", scan_of(options.gib))
         movie.write()
-        for title, names in CASES.items():
-            ways = [
-                Way("mrcdist", lambda _, names=names: _mrcdist(movie, names, options.chunk_mib)),
-                Way("dask", lambda _, names=names: _dask(movie, names, options.chunk_mib)),
-                Way("numpy", lambda _, names=names: _numpy(movie, names)),
-            ]
-            if find_spec("libertem") is not None:
-                ways.append(Way("LiberTEM", _libertem(movie, names)))
-            ways.append(Way("sum of 64-bit words", lambda _: _words(movie)))
-            _take_turns(ways, options.rounds)
-            print_table(f"{title}: {movie.nbytes / 2**30:.1f} GiB", ways, nbytes=movie.nbytes)
+        size = f"{movie.nbytes / 2**30:.1f} GiB"
+        for scheduler in options.schedulers.split(","):
+            with ExitStack() as stack:
+                client = None
+                if scheduler == "processes":
+                    client = stack.enter_context(open_cluster(CPU_COUNT))
+                plan = _plan(str(movie.path), movie, options.chunk_mib)
+                for title, names in CASES.items():
+                    ways = _ways(movie, plan, names, client)
+                    _take_turns(ways, options.rounds)
+                    print_table(f"{title}, {scheduler}: {size}", ways, nbytes=movie.nbytes)
+        if options.stores:
+            _from_stores(options, movie)
     return 0
+
+
+def _ways(movie: Movie, plan: mrcdist.Plan, names: Sequence[str], client: Any) -> list[Way]:
+    ways = [
+        Way("mrcdist", lambda _: _mrcdist(plan, names, client)),
+        Way("dask", lambda _: _dask(plan, names, client)),
+        Way("numpy", lambda _: _numpy(movie, names)),
+    ]
+    if find_spec("libertem") is not None and client is None:
+        ways.append(Way("LiberTEM", _libertem(movie, names)))
+    return [*ways, Way("sum of 64-bit words", lambda _: _words(movie))]
+
+
+def _from_stores(options: argparse.Namespace, movie: Movie) -> None:
+    names = CASES["four results"]
+    with open_stores(tuple(options.stores.split(",")), movie.path.parent) as stores:
+        for store in stores:
+            store.put(movie.path)
+            url = store.url(movie.path.name)
+            plan = _plan(url, movie, options.chunk_mib, storage_options=dict(store.options))
+            ways = [
+                Way("mrcdist", lambda _, plan=plan: _mrcdist(plan, names, None)),
+                Way("dask", lambda _, plan=plan: _dask(plan, names, None)),
+                Way("reading alone", lambda _, plan=plan: _reading(plan)),
+            ]
+            _take_turns(ways, options.rounds)
+            print_table(f"four results from {store.name}", ways, nbytes=movie.nbytes)
 
 
 def _take_turns(ways: Sequence[Way], rounds: int) -> None:
@@ -88,20 +122,29 @@ def _take_turns(ways: Sequence[Way], rounds: int) -> None:
                     raise SystemExit(f"{way.name}: {name} differs")
 
 
-def _plan(movie: Movie, chunk_mib: int) -> mrcdist.Plan:
+def _plan(url: str, movie: Movie, chunk_mib: int, **options: Any) -> mrcdist.Plan:
     rows, columns = movie.scan_shape
-    return mrcdist.plan_mrc(movie.path, navigation_shape=(columns, rows), chunks=f"{chunk_mib} MiB")
+    size = f"{chunk_mib} MiB"
+    return mrcdist.plan_mrc(url, navigation_shape=(columns, rows), chunks=size, **options)
 
 
-def _mrcdist(movie: Movie, names: Sequence[str], chunk_mib: int) -> Results:
+def _mrcdist(plan: mrcdist.Plan, names: Sequence[str], client: Any) -> Results:
     wanted = {name: OURS[name] for name in names}
-    found = reduce_frames(_plan(movie, chunk_mib), wanted, progress=False)
+    found = reduce_frames(plan, wanted, client=client, progress=False)
     return {name: result.values for name, result in found.items()}
 
 
-def _dask(movie: Movie, names: Sequence[str], chunk_mib: int) -> Results:
+def _reading(plan: mrcdist.Plan) -> Results:
+    """Read all blocks, one per thread at a time, and do nothing with them."""
+    data: Any = plan.to_dask()
+    nothing = data.map_blocks(lambda block: block[:1, :1, :1, :1], dtype=data.dtype)
+    nothing.sum().compute(scheduler="threads")
+    return {}
+
+
+def _dask(plan: mrcdist.Plan, names: Sequence[str], client: Any) -> Results:
     """What a user writes with dask.array, computed at once so that blocks are read once."""
-    data: Any = _plan(movie, chunk_mib).to_dask()
+    data: Any = plan.to_dask()
     y, x = np.indices(FRAME_SHAPE)
     wanted: dict[str, Any] = {}
     for name in names:
@@ -113,7 +156,9 @@ def _dask(movie: Movie, names: Sequence[str], chunk_mib: int) -> Results:
             wanted["com_y"], wanted["com_x"] = moments
         else:
             wanted[name] = (data * _inside(name)).sum(axis=(2, 3))
-    found = dict(zip(wanted, dask.compute(*wanted.values(), scheduler="threads"), strict=True))
+    found = dict(
+        zip(wanted, dask.compute(*wanted.values(), scheduler=client or "threads"), strict=True)
+    )
     if "com" in names:
         found["com"] = np.stack([found.pop("com_y"), found.pop("com_x")])
     return found
@@ -217,6 +262,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--gib", type=float, default=1, help="size of the movie (default: 1)")
     parser.add_argument("--chunk-mib", type=int, default=64, help="size of a chunk (default: 64)")
     parser.add_argument("--folder", type=Path, default=None, help="where the movie is written")
+    parser.add_argument("--schedulers", default="threads", help="threads, processes or both")
+    parser.add_argument("--stores", default="", help=f"servers to read from: {', '.join(NAMES)}")
     return parser.parse_args(arguments)
 
 

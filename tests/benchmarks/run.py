@@ -134,7 +134,7 @@ def _readers(scheduler: str, workers: int) -> Iterator[list[Reader]]:
     """Start what the readers need: a cluster, pools of processes; all of it ends with the block."""
     threads = scheduler == "threads"
     with ExitStack() as stack:
-        client = None if threads else stack.enter_context(_cluster(workers))
+        client = None if threads else stack.enter_context(open_cluster(workers))
         options = (
             {"scheduler": "threads", "num_workers": workers} if threads else {"scheduler": client}
         )
@@ -150,7 +150,7 @@ def _readers(scheduler: str, workers: int) -> Iterator[list[Reader]]:
 
 
 @contextmanager
-def _cluster(workers: int) -> Iterator[Any]:
+def open_cluster(workers: int) -> Iterator[Any]:
     """A dask cluster of processes with one thread each, on this machine alone."""
     from distributed import Client, LocalCluster
 
