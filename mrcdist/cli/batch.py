@@ -201,28 +201,17 @@ def _quantities() -> Any:
 
 
 def _virtual(detector: str, radius: float | None) -> Any:
-    return _quantities().VirtualImage(_detector(detector, radius))
+    return _quantities().VirtualImage(_parsed(detector, radius))
 
 
 def _com(detector: str, radius: float | None) -> Any:
-    return _quantities().CenterOfMass(_detector(detector, radius))
+    return _quantities().CenterOfMass(_parsed(detector, radius))
 
 
-def _detector(text: str, radius: float | None) -> Any:
-    from mrcdist.compute.detectors import AutoDisk, parse_detector
+def _parsed(detector: str, radius: float | None) -> Any:
+    from mrcdist.compute.detectors import parse_detector
 
-    detector = parse_detector(text)
-    if radius is None:
-        return detector
-    if isinstance(detector, AutoDisk):
-        return AutoDisk(detector.kind, radius)
-    raise ArgumentError(
-        f"radius={radius:g}",
-        code="radius-invalid",
-        argument="radius",
-        cause="it is the radius of the bright disk in pixels, for bf and adf",
-        remedy="leave it out, or use bf or adf",
-    )
+    return parse_detector(detector, radius)
 
 
 def _named(text: str) -> tuple[str, str]:

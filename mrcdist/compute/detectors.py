@@ -21,8 +21,8 @@ __all__ = [
     "WantedDetector",
     "WholeFrame",
     "adf_ring",
-    "load_mask",
     "parse_detector",
+    "understand",
 ]
 
 Weights = npt.NDArray[np.float64]
@@ -284,14 +284,35 @@ class MaskFile:
     path: str
 
 
-def load_mask(path: str, shape: FrameShape) -> Mask:
-    """Load a mask that `numpy.save` wrote.
+def understand(wanted: Any, shape: FrameShape) -> Detector | AutoDisk:
+    """Return the detector that is meant for frames of a shape, or the disk that is to be found.
+
+    Parameters
+    ----------
+    wanted : str, array_like, Detector, AutoDisk or MaskFile
+        A text as for `parse_detector`, or weights.
+    shape : tuple of int
 
     Raises
     ------
     ArgumentError
-        The file holds no mask for frames of this shape.
+        It has no pixel in the frame, or cannot be understood.
     """
+    if isinstance(wanted, str):
+        wanted = parse_detector(wanted)
+    if isinstance(wanted, AutoDisk):
+        return wanted
+    if isinstance(wanted, MaskFile):
+        return Mask.of(_load(wanted.path), shape)
+    if not hasattr(wanted, "window"):
+        return Mask.of(_array(wanted), shape)
+    detector: Detector = wanted
+    detector.window(shape)  # or there is no pixel in it
+    return detector
+
+
+def _load(path: str) -> npt.NDArray[Any]:
+    """Load a mask that `numpy.save` wrote."""
     try:
         mask = np.load(path, allow_pickle=False)
         if not isinstance(mask, np.ndarray):
@@ -304,19 +325,34 @@ def load_mask(path: str, shape: FrameShape) -> Mask:
             cause=str(error),
             remedy="name a file that numpy.save wrote, with numbers or truth values",
         ) from None
-    return Mask.of(mask, shape)
+    return mask
+
+
+def _array(wanted: npt.ArrayLike) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(wanted)
+    except ValueError as error:  # lists of different lengths
+        raise ArgumentError(
+            "the mask cannot be used as a detector",
+            code="detector-invalid",
+            argument="detector",
+            cause=str(error),
+            remedy="pass an array with the rows and columns of a frame",
+        ) from None
 
 
 WantedDetector = WholeFrame | Ring | AutoDisk | MaskFile
 
 
-def parse_detector(text: str) -> WantedDetector:
+def parse_detector(text: str, radius: float | None = None) -> WantedDetector:
     """Parse ``bf``, ``adf``, ``all``, ``circle:CY,CX,R``, ``annulus:CY,CX,R1,R2`` or ``*.npy``.
 
     Parameters
     ----------
     text : str
         Rows before columns, in pixels.
+    radius : float, optional
+        Of the bright disk, for ``bf`` and ``adf`` alone.
 
     Raises
     ------
@@ -324,7 +360,15 @@ def parse_detector(text: str) -> WantedDetector:
         The text is none of these, or the radii are invalid.
     """
     if text == "bf" or text == "adf":
-        return AutoDisk("bf" if text == "bf" else "adf")
+        return AutoDisk("bf" if text == "bf" else "adf", radius)
+    if radius is not None:
+        raise ArgumentError(
+            f"radius={radius:g}",
+            code="radius-invalid",
+            argument="radius",
+            cause="it is the radius of the bright disk in pixels, for bf and adf",
+            remedy="leave it out, or use bf or adf",
+        )
     if text == "all":
         return WholeFrame()
     if text.endswith(".npy"):

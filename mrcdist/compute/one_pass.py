@@ -11,18 +11,14 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from dask.tokenize import tokenize
 
 from mrcdist.compute.bright_disk import find_disk, sample
-from mrcdist.compute.detectors import AutoDisk, Ring, WholeFrame, parse_detector
-from mrcdist.compute.quantities import (
-    Quantity,
-    VirtualImage,
-    as_detector,
-)
+from mrcdist.compute.detectors import AutoDisk, Ring
+from mrcdist.compute.quantities import OnDetector, Quantity
 from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.compute.schedule import (
@@ -154,7 +150,10 @@ class OnePass:
             )
         self.source = source
         self.data = data
-        self.wanted = {name: _understood(each, self.data) for name, each in results.items()}
+        self.wanted: dict[str, Quantity] = {
+            name: each.understood(data) if isinstance(each, OnDetector) else each
+            for name, each in results.items()
+        }
         # Which tasks and parts there are does not depend on where the disk is.
         made = {name: each.reductions(self.data) for name, each in self._located(None).items()}
         n_sums = sum(not each.per_frame for each in _distinct(made.values()))
@@ -167,9 +166,7 @@ class OnePass:
             max_sum_parts=max_sum_parts,
         )
         self.maps = {name for name, some in made.items() if all(one.per_frame for one in some)}
-        self._needs_disk = any(
-            isinstance(_detector(each), AutoDisk) for each in self.wanted.values()
-        )
+        self._needs_disk = any(each.needs_disk for each in self._on_detectors())
 
     def description(self) -> dict[str, str]:
         """All that the values of the parts depend on; no secret."""
@@ -178,17 +175,15 @@ class OnePass:
             (part.file.version, part.offset, part.frames, part.compression) for part in source.parts
         ]
         wanted = self.wanted
-        detectors = [_detector(each) for each in wanted.values()]
-        others = [each for each in wanted.values() if _detector(each) is None]
+        detectors = [each.detector for each in self._on_detectors()]
+        others = [each for each in wanted.values() if not isinstance(each, OnDetector)]
         return {
             "software": f"mrcdist {version('mrcdist')}",
             "results": ", ".join(
                 f"{name} {type(one).__name__}" for name, one in self.wanted.items()
             ),
             "detector": "; ".join(
-                str(one) if isinstance(one, AutoDisk) else repr(one)
-                for one in detectors
-                if one is not None
+                str(one) if isinstance(one, AutoDisk) else repr(one) for one in detectors
             ),
             "file": ", ".join(part.file.location.shown for part in source.parts),
             "version": ", ".join(str(part.file.version) for part in source.parts),
@@ -305,7 +300,13 @@ class OnePass:
         return results
 
     def _located(self, disk: Ring | None) -> dict[str, Quantity]:
-        return {name: _with_disk(each, disk, self.data) for name, each in self.wanted.items()}
+        return {
+            name: each.located(disk, self.data) if isinstance(each, OnDetector) else each
+            for name, each in self.wanted.items()
+        }
+
+    def _on_detectors(self) -> list[OnDetector]:
+        return [each for each in self.wanted.values() if isinstance(each, OnDetector)]
 
     def _find_disk(self, compute: Compute) -> Ring:
         """Look for the bright disk in the mean of a few frames, read by the workers."""
@@ -358,37 +359,3 @@ def _distinct(made: Iterable[Sequence[Reduction]]) -> list[Reduction]:
 
 def _blocks(parts: Iterable[Part]) -> Iterator[Block]:
     return (block for part in parts for task in part for block in task)
-
-
-def _detector(quantity: Quantity) -> Any:
-    return getattr(quantity, "detector", None)
-
-
-def _understood(quantity: Quantity, data: Dataset) -> Quantity:
-    """Read and check the detector, once."""
-    detector = _detector(quantity)
-    if isinstance(detector, str):
-        detector = parse_detector(detector)
-    if detector is None or isinstance(detector, AutoDisk):
-        return _replaced(quantity, detector)
-    return _replaced(quantity, as_detector(detector, data))
-
-
-def _with_disk(quantity: Quantity, disk: Ring | None, data: Dataset) -> Quantity:
-    """Put the disk, or any detector as long as it is unknown, in the place of "bf" or "adf"."""
-    wanted = _detector(quantity)
-    if not isinstance(wanted, AutoDisk):
-        return quantity
-    if disk is None:
-        return _replaced(quantity, WholeFrame())
-    located: Any = _replaced(quantity, wanted.located(disk, data.layout.frame_shape))
-    if isinstance(quantity, VirtualImage) and quantity.title == VirtualImage.title:
-        located = dataclasses.replace(located, title=wanted.title)
-    return cast("Quantity", located)
-
-
-def _replaced(quantity: Any, detector: Any) -> Quantity:
-    changed: Quantity = (
-        quantity if detector is None else dataclasses.replace(quantity, detector=detector)
-    )
-    return changed

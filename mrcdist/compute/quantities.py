@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, cast
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,10 @@ import numpy.typing as npt
 from mrcdist.compute.detectors import (
     AutoDisk,
     Detector,
-    Mask,
     MaskFile,
     Ring,
-    load_mask,
-    parse_detector,
+    WholeFrame,
+    understand,
 )
 from mrcdist.compute.reductions import (
     PixelSums,
@@ -30,10 +29,10 @@ from mrcdist.format.axis import Axis
 
 __all__ = [
     "CenterOfMass",
+    "OnDetector",
     "Quantity",
     "RadialProfile",
     "VirtualImage",
-    "as_detector",
 ]
 
 AnyDetector = Detector | AutoDisk | MaskFile
@@ -56,7 +55,43 @@ class Quantity(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class VirtualImage:
+class OnDetector:
+    """Base: a result of the pixels of a virtual detector."""
+
+    detector: AnyDetector | str | npt.ArrayLike = "all"
+    title: str = ""
+
+    def understood(self, data: Dataset) -> Self:
+        """Return the same with a detector that is read and checked."""
+        return replace(self, detector=understand(self.detector, data.layout.frame_shape))
+
+    @property
+    def needs_disk(self) -> bool:
+        """Whether the bright disk has to be found first, once the detector is understood."""
+        return isinstance(self.detector, AutoDisk)
+
+    def located(self, disk: Ring | None, data: Dataset) -> Self:
+        """Return the same with the detector around the disk, or any as long as it is unknown."""
+        if not isinstance(self.detector, AutoDisk):
+            return self
+        shape = data.layout.frame_shape
+        return replace(
+            self, detector=WholeFrame() if disk is None else self.detector.located(disk, shape)
+        )
+
+    def _detector(self, data: Dataset) -> Detector:
+        found = understand(self.detector, data.layout.frame_shape)
+        if isinstance(found, AutoDisk):
+            raise TypeError(f"{found} has to be found in the data first")
+        return found
+
+    def _sums(self, data: Dataset, *, moments: bool) -> PixelSums:
+        detector = self._detector(data)
+        return PixelSums(detector, detector.window(data.layout.frame_shape), moments=moments)
+
+
+@dataclass(frozen=True, eq=False)
+class VirtualImage(OnDetector):
     """The intensity on a virtual detector at each navigation position.
 
     Parameters
@@ -72,19 +107,25 @@ class VirtualImage:
     else float64.
     """
 
-    detector: AnyDetector | str | npt.ArrayLike = "all"
     title: str = "virtual image"
+
+    def located(self, disk: Ring | None, data: Dataset) -> Self:
+        """Return the same, with a title of the kind of detector."""
+        found = super().located(disk, data)
+        if disk is None or self.title != VirtualImage.title:
+            return found
+        return replace(found, title=getattr(self.detector, "title", self.title))
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
         """Sums over the detector."""
-        return (_pixel_sums(self.detector, data, moments=False),)
+        return (self._sums(data, moments=False),)
 
     def finish(
         self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
     ) -> Result:
         """Place the sums."""
         image = data.maps(parts, loads[0])[..., 0]
-        detector = as_detector(self.detector, data)
+        detector = self._detector(data)
         if image.dtype == np.int64 and data.layout.dtype.kind == "u" and detector.is_nonnegative:
             image = image.astype(np.uint64)
         return Result(
@@ -97,7 +138,7 @@ class VirtualImage:
 
 
 @dataclass(frozen=True, eq=False)
-class CenterOfMass:
+class CenterOfMass(OnDetector):
     """The centre of mass of each frame on a virtual detector: row and column.
 
     Parameters
@@ -112,12 +153,11 @@ class CenterOfMass:
     with its scale and offset; else in pixels, the first one at 0.
     """
 
-    detector: AnyDetector | str | npt.ArrayLike = "all"
     title: str = "centre of mass"
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
         """Sums over the detector, with their first moments."""
-        return (_pixel_sums(self.detector, data, moments=True),)
+        return (self._sums(data, moments=True),)
 
     def finish(
         self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
@@ -132,7 +172,7 @@ class CenterOfMass:
                 for axis, position in zip(data.signal_axes, pixels, strict=True)
             ]
         )
-        outside = _outside_note(as_detector(self.detector, data), data)
+        outside = _outside_note(self._detector(data), data)
         empty = int(np.count_nonzero(mass == 0))
         note = f"positions without intensity on the detector, which are NaN: {empty:,}"
         return Result(
@@ -218,48 +258,6 @@ class RadialProfile:
             contrast="log",
             notes=data.zeros_note(),
         )
-
-
-def as_detector(wanted: AnyDetector | str | npt.ArrayLike, data: Dataset) -> Detector:
-    """Return the detector that is meant.
-
-    Raises
-    ------
-    ArgumentError
-        It has no pixel in the frame, or cannot be understood, or has to be found in the data first.
-    """
-    shape = data.layout.frame_shape
-    if isinstance(wanted, str):
-        wanted = parse_detector(wanted)
-    if isinstance(wanted, MaskFile):
-        return load_mask(wanted.path, shape)
-    if isinstance(wanted, AutoDisk):
-        raise TypeError(f"{wanted} has to be found in the data first")
-    if not hasattr(wanted, "window"):
-        return Mask.of(_weights(cast("npt.ArrayLike", wanted)), shape)
-    detector = cast("Detector", wanted)
-    detector.window(shape)  # or there is no pixel in it
-    return detector
-
-
-def _weights(wanted: npt.ArrayLike) -> Array:
-    try:
-        return np.asarray(wanted)
-    except ValueError as error:  # lists of different lengths
-        raise ArgumentError(
-            "the mask cannot be used as a detector",
-            code="detector-invalid",
-            argument="detector",
-            cause=str(error),
-            remedy="pass an array with the rows and columns of a frame",
-        ) from None
-
-
-def _pixel_sums(
-    wanted: AnyDetector | str | npt.ArrayLike, data: Dataset, *, moments: bool
-) -> PixelSums:
-    detector = as_detector(wanted, data)
-    return PixelSums(detector, detector.window(data.layout.frame_shape), moments=moments)
 
 
 def _outside_note(detector: Detector, data: Dataset) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from hypothesis.extra import numpy as hnp
 
 import mrcdist
 from mrcdist.batch.summary import ResultSummary, Summary
-from mrcdist.cli.batch import _detector
 from mrcdist.compute import schedule
 from mrcdist.compute.bright_disk import SAMPLED_FRAMES, find_disk, sample
 from mrcdist.compute.detectors import (
@@ -98,10 +97,10 @@ class TestParseDetector:
             parse_detector(text)
 
     def test_a_radius_is_for_the_bright_disk_only(self):
-        assert _detector("adf", 3.0) == AutoDisk("adf", 3.0)
+        assert parse_detector("adf", 3.0) == AutoDisk("adf", 3.0)
         for detector, radius in (("circle:0,0,5", 3.0), ("all", 3.0), ("bf", 0.0)):
             with pytest.raises(ArgumentError, match=f"radius={radius:g}"):
-                _detector(detector, radius)
+                parse_detector(detector, radius)
 
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
