@@ -235,6 +235,8 @@ class NewHeader:
     labels : tuple of str
     codec : int
         MRCZ's number of the codec that compresses sections; 0 for none.
+    mrcz_words : tuple of float
+        Voltage, C3 and gain, which MRCZ alone has.
     """
 
     nx: int
@@ -254,6 +256,7 @@ class NewHeader:
     records: tuple[int, int] = (0, 0)
     labels: tuple[str, ...] = ()
     codec: int = 0
+    mrcz_words: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def mode(self) -> int:
@@ -337,7 +340,8 @@ def encode_header(
     encoded = bytearray(raw.tobytes())
     struct.pack_into(header.byteorder + "2h", encoded, 128, *header.records)
     if header.codec:
-        struct.pack_into(header.byteorder + "q", encoded, 144, packed_bytes)
+        words = (*header.mrcz_words, packed_bytes)
+        struct.pack_into(header.byteorder + "3fq", encoded, 132, *words)
     if header.storage.imod_flags is not None:
         stamp_and_flags = (IMOD_STAMP, header.storage.imod_flags)
         struct.pack_into(header.byteorder + "2i", encoded, 152, *stamp_and_flags)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrcdist.format.byte_order import ByteOrder
 
-__all__ = ["by_mrcz", "mrcz_fields", "mrcz_metadata", "without_differing_fields"]
+__all__ = ["by_mrcz", "mrcz_fields", "mrcz_metadata", "mrcz_words", "without_differing_fields"]
 
 _PLACE = 132
 _LARGEST_KILOVOLTS = 10_000
@@ -83,3 +83,34 @@ def mrcz_metadata(words: dict[str, float | None]) -> dict[str, Any]:
         model = {"gain_factor": gain}
         found["Signal"] = {"Noise_properties": {"Variance_linear_model": model}}
     return found
+
+
+def mrcz_words(metadata: Mapping[str, Any], read: Any) -> tuple[float, float, float]:
+    """Return voltage, C3 and gain for a new file: the way back of `mrcz_metadata`.
+
+    Parameters
+    ----------
+    metadata : mapping
+        With HyperSpy's names.
+    read : mapping or None
+        ``original_metadata.mrcz_header``, for what `metadata` lack.
+
+    Returns
+    -------
+    tuple of three floats
+        0 for what is unknown.
+    """
+    named = (
+        ("voltage", ("Acquisition_instrument", "TEM", "beam_energy")),
+        ("C3", ()),
+        ("gain", ("Signal", "Noise_properties", "Variance_linear_model", "gain_factor")),
+    )
+    known = read if isinstance(read, Mapping) else {}
+    words = []
+    for word, path in named:
+        found: Any = metadata if path else None
+        for name in path:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        values = (value for value in (found, known.get(word)) if isinstance(value, int | float))
+        words.append(next((float(value) for value in values if math.isfinite(value)), 0.0))
+    return words[0], words[1], words[2]

@@ -5,25 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron import sidecar_keys as keys
+from mrcdist.format.direct_electron.filenames import (
+    MOVIE_ENDING,
+    SIDECAR_ENDING,
+    sidecar_candidates,
+)
 from mrcdist.format.direct_electron.sidecar import sidecar_text
 from mrcdist.format.direct_electron.sidecar_keys import Key
+from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents, in_angstrom
 
 __all__ = [
-    "SUFFIX",
+    "choose_auxiliary",
+    "names_beside",
     "scan_axes",
     "sidecar_values",
     "tilt_text",
     "unstored_metadata",
-    "with_suffix",
 ]
-
-SUFFIX = "_movie"
-"""Ending of the stem of a movie's name, by which its sidecar is found."""
 
 # Reciprocal lengths in nm^-1.
 _PER_NM = {
@@ -45,9 +48,48 @@ _STAGE = ("Acquisition_instrument", "TEM", "Stage")
 _REPEAT, _POINT_REPEAT = "repeat", "point_repeat"
 
 
-def with_suffix(name: str, ending: str) -> str:
-    """Return `name` with an ending in place of its suffix, and of ``_movie`` before it."""
-    return PurePosixPath(name).stem.removesuffix(SUFFIX) + ending
+def names_beside(name: str) -> tuple[str, ...]:
+    """Return the names of files that a reader takes for a file's own."""
+    return (_tilts_name(name), *sidecar_candidates(name)[:1])
+
+
+def _tilts_name(name: str) -> str:
+    return f"{PurePosixPath(name).stem}.rawtlt"
+
+
+def choose_auxiliary(
+    name: str, contents: Contents, sidecar: Literal["auto"] | bool, notes: list[str]
+) -> dict[str, bytes]:
+    """Return the files beside a new one, by name.
+
+    Parameters
+    ----------
+    name : str
+        Of the new file.
+    contents : Contents
+    sidecar : "auto" or bool
+        True: also one that is not found by its name.
+    notes : list of str
+        What has no place in them is added.
+    """
+    tilts = tilt_text(contents)
+    if tilts is not None and sidecar is not False:
+        return {_tilts_name(name): tilts}
+    scan = scan_axes(contents.navigation)
+    if scan is None or sidecar is False:
+        return {}
+    found = sidecar_candidates(name)
+    if not found and sidecar == "auto":
+        sentence = (
+            f"a scan of {' × '.join(str(axis.size) for axis in contents.navigation)} points is "
+            "written as a plain stack, without its shape and calibration: a name that ends in "
+            f"{MOVIE_ENDING} has them in a sidecar"
+        )
+        notes.append(Note("scan-not-stored", sentence))
+        return {}
+    notes += _unstored_calibration(contents, scan)
+    own = found[0] if found else PurePosixPath(name).stem.removesuffix("_movie") + SIDECAR_ENDING
+    return {own: sidecar_text(sidecar_values(contents, scan))}
 
 
 def scan_axes(navigation: tuple[Axis, ...]) -> tuple[Axis, Axis, Axis, Axis] | None:
@@ -120,6 +162,20 @@ def sidecar_values(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> d
     return values
 
 
+def _unstored_calibration(
+    contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]
+) -> Iterator[Note]:
+    """Yield the units that the sidecar of a scan has no place for."""
+    repeat, y, x, _ = scan
+    lost = [axis for axis in (y, x) if _nanometres(axis) == _UNKNOWN]
+    lost += [axis for axis in contents.axes[-2:] if _per_nanometre(axis) == _UNKNOWN]
+    lost += [repeat] * (_repeat_time(repeat)[keys.SCAN_TIME] is None)
+    for axis in lost:
+        if axis.units:
+            sentence = f"the unit {axis.units} of axis {axis.name} has no place in the sidecar"
+            yield Note("unit-not-stored", sentence)
+
+
 def _repeat_time(repeat: Axis) -> dict[Key, str | None]:
     """The time from one scan to the next, all of it as the scan's own.
 
@@ -188,7 +244,7 @@ def unstored_metadata(contents: Contents, auxiliary: Mapping[str, bytes]) -> lis
     Names and comments of HyperSpy's (General, Signal and its own) do not count.
     """
     stored: set[tuple[str, ...]] = set()
-    if any(name.endswith("_info.txt") for name in auxiliary):
+    if any(name.endswith(SIDECAR_ENDING) for name in auxiliary):
         if isinstance(contents.original_metadata.get("de_metadata"), Mapping):
             return []  # all of that sidecar is written again
         stored = {("Acquisition_instrument", "TEM", name) for _, name, _ in _INSTRUMENT}
@@ -205,8 +261,3 @@ def _leaves(metadata: Mapping[str, Any], *path: str) -> Iterator[tuple[str, ...]
             yield from _leaves(value, *path, str(name))
         elif value is not None and not (isinstance(value, str) and not value):
             yield (*path, str(name))
-
-
-def sidecar_bytes(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> bytes:
-    """Return a sidecar's text."""
-    return sidecar_text(sidecar_values(contents, scan))

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, TextIO
 
 import dask
@@ -24,18 +24,12 @@ from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.encode import NewHeader, choose_storage
 from mrcdist.format.extended.stored_records import PER_SECTION
+from mrcdist.format.mrcz_header import mrcz_words
 from mrcdist.plan.chunks import block_boxes
 from mrcdist.storage.location import Location
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.warning_notes import Note
-from mrcdist.write.auxiliary_files import (
-    SUFFIX,
-    scan_axes,
-    sidecar_bytes,
-    tilt_text,
-    unstored_metadata,
-    with_suffix,
-)
+from mrcdist.write.auxiliary_files import choose_auxiliary, names_beside, unstored_metadata
 from mrcdist.write.blocks import COMPUTED_AGAIN, streamed_chunks, writable
 from mrcdist.write.contents import Contents
 from mrcdist.write.errors import exists
@@ -329,17 +323,20 @@ def plan_write(
         records=extended.records,
         labels=kept_labels(contents) if labels is None else tuple(labels),
         codec=codec,
+        mrcz_words=mrcz_words(contents.metadata, contents.original_metadata.get("mrcz_header")),
     )
     # One label is mrcdist's own.
     dataclasses.replace(header, labels=("", *header.labels)).check()
-    auxiliary = _auxiliary(location, contents, sidecar, notes) if kind == "images" else {}
+    auxiliary = (
+        choose_auxiliary(location.name, contents, sidecar, notes) if kind == "images" else {}
+    )
     # Those of the instrument were read from such an extended header, or are written to it.
     has_metadata = extended.exttyp in (*PER_SECTION, "json")
     lost = [] if has_metadata else unstored_metadata(contents, auxiliary)
     if lost:
         sentence = f"metadata without a place in the file: {', '.join(lost)}"
         notes.append(Note("metadata-not-stored", sentence))
-    for name in {*auxiliary, *_names_beside(location)}:
+    for name in {*auxiliary, *names_beside(location.name)}:
         beside = location.sibling(name)
         if (name in auxiliary and overwrite) or not is_there(beside):
             continue
@@ -367,33 +364,3 @@ def plan_write(
         tuple(contents.array.shape),
         tuple(notes),
     )
-
-
-def _names_beside(location: Location) -> tuple[str, ...]:
-    """Names of files that a reader takes for the new file's own."""
-    stem = PurePosixPath(location.name).stem
-    sidecar = (with_suffix(location.name, "_info.txt"),) * stem.endswith(SUFFIX)
-    return (f"{stem}.rawtlt", *sidecar)
-
-
-def _auxiliary(
-    location: Location, contents: Contents, sidecar: Literal["auto"] | bool, notes: list[str]
-) -> dict[str, bytes]:
-    """Files beside it, for what the header has no place for."""
-    stem = PurePosixPath(location.name).stem
-    tilts = tilt_text(contents)
-    if tilts is not None and sidecar is not False:
-        return {f"{stem}.rawtlt": tilts}
-    scan = scan_axes(contents.navigation)
-    if scan is None or sidecar is False:
-        return {}
-    found = stem.endswith(SUFFIX) and not location.name.endswith(".mrcz")
-    if not found and sidecar == "auto":
-        sentence = (
-            f"a scan of {' × '.join(str(axis.size) for axis in contents.navigation)} points is "
-            "written as a plain stack, without its shape and calibration: a name that ends in "
-            f"{SUFFIX}.mrc has them in a sidecar"
-        )
-        notes.append(Note("scan-not-stored", sentence))
-        return {}
-    return {with_suffix(location.name, "_info.txt"): sidecar_bytes(contents, scan)}

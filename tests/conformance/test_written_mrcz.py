@@ -113,6 +113,20 @@ def test_pixel_sizes_are_the_same_to_both(tmp_path):
     assert [axis["scale"] for axis in data["axes"]] == pytest.approx([2.0, 0.5, 0.25])
 
 
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_voltage_aberration_and_gain_are_the_same_to_both(tmp_path, byteorder):
+    read = {"mrcz_header": {"voltage": 200.0, "C3": 2.5, "gain": None}}
+    noise = {"Noise_properties": {"Variance_linear_model": {"gain_factor": 0.75}}}
+    metadata = {"Acquisition_instrument": {"TEM": {"beam_energy": 300.0}}, "Signal": noise}
+    signal = {"data": counting(SHAPE, "int16"), "metadata": metadata, "original_metadata": read}
+    path = tmp_path / "a.mrcz"
+    mrcdist.write_mrc(path, signal, byteorder=byteorder)
+    _, meta = theirs(path)
+    assert [meta[name] for name in ("voltage", "C3", "gain")] == [300.0, 2.5, 0.75]
+    [data] = mrcdist.read_mrc(path)
+    assert data["original_metadata"]["mrcz_header"] == {"voltage": 300.0, "C3": 2.5, "gain": 0.75}
+
+
 def test_one_section_is_read_alone(tmp_path):
     array = np.random.default_rng(0).integers(0, 2**16, (8, 256, 256), "uint16")
     path = tmp_path / "a.mrcz"

@@ -28,6 +28,8 @@ from typing import Literal
 from mrcdist.errors import MissingFileError
 
 __all__ = [
+    "MOVIE_ENDING",
+    "SIDECAR_ENDING",
     "Companion",
     "acquisitions",
     "find_companions",

@@ -1,0 +1,55 @@
+"""What a sidecar has no place for is told, and one is written only where it is found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mrcdist.write.auxiliary_files import choose_auxiliary, names_beside
+from mrcdist.write.contents import contents_of
+
+SCAN = np.zeros((3, 4, 8, 9), "uint16")
+
+
+def axes(points: str = "nm", pixels: str = "nm^-1") -> list[dict[str, Any]]:
+    described = [{"name": name, "scale": 2.0, "units": points} for name in "yx"]
+    return [*described, *({"name": name, "scale": 0.5, "units": pixels} for name in ("ky", "kx"))]
+
+
+@pytest.mark.parametrize(
+    ("described", "lost"),
+    [
+        (axes(), []),
+        (axes("um", "1/Å"), []),
+        (axes("s"), ["unit-not-stored"] * 2),
+        (axes(pixels="mrad"), ["unit-not-stored"] * 2),
+        (axes(pixels="nm"), ["unit-not-stored"] * 2),
+        (axes(pixels=""), []),
+    ],
+)
+def test_units_without_a_place_in_the_sidecar_are_told(
+    described: list[dict[str, Any]], lost: list[str]
+) -> None:
+    notes: list[Any] = []
+    [name] = choose_auxiliary("a_movie.mrc", contents_of(SCAN, described), "auto", notes)
+    assert name == "a_info.txt"
+    assert [note.code for note in notes] == lost
+
+
+@pytest.mark.parametrize("name", ["a_movie.mrcs", "a_movie.mrcz", "a_movie.map", "_movie.mrc"])
+def test_sidecar_that_no_reader_would_find_is_not_written_unless_asked_for(name: str) -> None:
+    notes: list[Any] = []
+    contents = contents_of(SCAN, axes())
+    assert choose_auxiliary(name, contents, "auto", notes) == {}
+    assert [note.code for note in notes] == ["scan-not-stored"]
+    assert len(choose_auxiliary(name, contents, True, notes)) == 1
+
+
+def test_files_that_a_reader_takes_for_a_movies_own_are_known() -> None:
+    assert names_beside("20260101_00001_movie.mrc") == (
+        "20260101_00001_movie.rawtlt",
+        "20260101_00001_info.txt",
+    )
+    assert names_beside("a.mrc") == ("a.rawtlt",)
