@@ -45,6 +45,7 @@ def main(folder: Path) -> None:
     [movie] = tried.glob("acquired/*_movie.mrc")
     program = python.with_name("mrcdist" + python.suffix)
     run(program, "info", movie, cwd=tried)
+    run(program, "example", "slurm", cwd=tried)
     run(program, "mean", movie, "--out", "mean.npy", cwd=tried)
 
     run(*UV, "pip", "install", "--quiet", "--python", python, f"{wheel}[plot]")

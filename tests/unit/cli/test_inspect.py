@@ -13,6 +13,7 @@ import mrcdist
 from mrcdist.cli import main
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
+from tests.support.processes import ROOT
 
 
 def run(*arguments):
@@ -293,3 +294,17 @@ class TestCompletion:
         }
         ran = CliRunner().invoke(main, prog_name="mrcdist", env=variables)
         assert ran.stdout.strip() == "file,some/"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("slurm", "mrcdist.sbatch"),
+        ("slurm-array", "mrcdist-array.sbatch"),
+        ("jobqueue", "jobqueue.yaml"),
+    ],
+)
+def test_example_prints_the_file_of_deploy(name, file):
+    done = CliRunner().invoke(main, ["example", name])
+    text = (ROOT / "deploy" / "slurm" / file).read_text("utf-8")
+    assert (done.exit_code, done.output) == (0, text)
