@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mrcfile.dtypes import get_ext_header_dtype
 
-from mrcdist import FormatError, MrcdistWarning, plan_mrc, read_mrc
+from mrcdist import FormatError, MrcdistWarning, SidecarError, plan_mrc, read_mrc
 from mrcdist.format.header import parse_header
 from mrcdist.interop.rosettasciio import metadata_dict
 from mrcdist.plan.agreement import agreed_header
@@ -331,6 +331,16 @@ class TestSidecars:
         dataset = quietly(self.movies(tmp_path, {}, signed, data=data.view("i1")))
         assert dataset["data"].dtype == "int16"
         assert dataset["data"].compute().ravel().tolist() == [200, 100, -56, 100]
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_scans_of_several_sizes_are_refused(self, tmp_path, order):
+        """The frames of both are as many as the points of one."""
+        scan = {"Scan - Enable": "Enable", "Scan - Type": "Raster", "Scan - Size X": "2"}
+        sizes = ({**scan, "Scan - Size Y": rows} for rows in "21")
+        paths = self.movies(tmp_path, *sizes)[::order]
+        with pytest.raises(SidecarError, match="Scan - Size Y") as caught:
+            read_mrc(paths)
+        assert "scans of several sizes" in caught.value.cause
 
     def test_parts_in_several_folders_have_one(self, tmp_path):
         (tmp_path / "b").mkdir()

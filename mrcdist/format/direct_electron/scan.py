@@ -194,7 +194,8 @@ def _count(sidecar: Sidecar, key: Key, default: int | None = None) -> int:
         raise SidecarError(
             f"the sidecar says that this is a scan, but not its {spelled}",
             code="sidecar-key-missing",
-            cause="the sidecar was edited, or the server had not finished it",
+            cause="the sidecar was edited, the server had not finished it, or a list has scans of "
+            "several sizes",
             remedy=_REMEDY,
         )
     whole = re.fullmatch(r"(\d{1,18})(?:\.0*)?", text, re.ASCII)
