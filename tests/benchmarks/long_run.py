@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     with (
         tempfile.TemporaryDirectory(prefix="mrcdist-long-") as folder,
-        radosgw_server(Path(folder) / "radosgw") as server,
+        radosgw_server(Path(folder) / "radosgw", on_disk=True) as server,
         server.bucket() as bucket,
         CountingProxy(server) as proxy,
     ):

@@ -78,7 +78,7 @@ def open_stores(names: tuple[str, ...], folder: Path) -> Iterator[list[Store]]:
                 limit = "60m" if name == "nginx-60m" else "0"
                 stores.append(stack.enter_context(_nginx(name, state / name, folder, limit)))
         if "radosgw" in names and all(map(shutil.which, RADOSGW_PROGRAMS)):
-            server = stack.enter_context(radosgw_server(state / "radosgw"))
+            server = stack.enter_context(radosgw_server(state / "radosgw", on_disk=True))
             server.create_bucket(_BUCKET)
             options = server.storage_options()
             stores.append(Store("radosgw", f"s3://{_BUCKET}", options, server))

@@ -13,9 +13,16 @@ from mrcdist.testing.movie import movie_header
 from tests.support.cluster import dask_cluster
 from tests.support.memory import reader_memory, writer_memory
 from tests.support.mrc_files import mrc_bytes
-from tests.support.s3 import S3Server
+from tests.support.s3 import S3Server, radosgw_server
 
 MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def radosgw(tmp_path_factory):
+    """A store that takes as long as a disk: parts of a file wait for it in memory."""
+    with radosgw_server(tmp_path_factory.mktemp("radosgw"), on_disk=True) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -192,16 +192,21 @@ RADOSGW_PROGRAMS = {
 
 @contextmanager
 def radosgw_server(
-    folder: Path, start: Callable[[Processes, Path, S3Server], None] | None = None
+    folder: Path,
+    start: Callable[[Processes, Path, S3Server], None] | None = None,
+    *,
+    on_disk: bool = False,
 ) -> Iterator[S3Server]:
     """Run a one-node Ceph with an S3 gateway; skip the test where Ceph is not installed.
 
     Parameters
     ----------
     folder : Path
-        All its state; the disk (a sparse file) is deleted at the end, the logs stay.
+        All its state; the disk is deleted at the end, the logs stay.
     start : callable, optional
         Starts its processes; default: Ceph's.
+    on_disk : bool, default False
+        Keep the objects in a sparse file rather than in memory, where nothing waits for a disk.
 
     Notes
     -----
@@ -214,20 +219,21 @@ def radosgw_server(
     server = S3Server("radosgw", f"http://127.0.0.1:{free_port()}")
     try:
         with Processes(folder) as processes:
-            (start or _start_ceph)(processes, folder, server)
+            (start or partial(_start_ceph, on_disk=on_disk))(processes, folder, server)
             yield server
     finally:
         shutil.rmtree(folder / "osd", ignore_errors=True)
 
 
-def _start_ceph(processes: Processes, folder: Path, server: S3Server) -> None:
+def _start_ceph(processes: Processes, folder: Path, server: S3Server, *, on_disk: bool) -> None:
     cluster_id, osd_id = str(uuid.uuid4()), str(uuid.uuid4())
     monitor = f"v2:127.0.0.1:{free_port()}"
     for name in ("mon", "osd", "rgw"):
         (folder / name).mkdir()
     keyring, monmap, conf = folder / "keyring", folder / "monmap", folder / "ceph.conf"
     keyring.touch()
-    conf.write_text(_ceph_conf(folder, cluster_id, monitor, urlsplit(server.endpoint).netloc))
+    gateway = urlsplit(server.endpoint).netloc
+    conf.write_text(_ceph_conf(folder, cluster_id, monitor, gateway, on_disk))
 
     def run(program: str, *arguments: str | Path) -> None:
         processes.run([program, "-c", conf, *arguments])
@@ -248,7 +254,7 @@ def _start_ceph(processes: Processes, folder: Path, server: S3Server) -> None:
     run("radosgw-admin", "-n", "client.rgw", *new_user, *credentials)
 
 
-def _ceph_conf(folder: Path, cluster_id: str, monitor: str, gateway: str) -> str:
+def _ceph_conf(folder: Path, cluster_id: str, monitor: str, gateway: str, on_disk: bool) -> str:
     return f"""\
 [global]
 fsid = {cluster_id}
@@ -276,8 +282,9 @@ osd crush chooseleaf type = 0
 osd pool default pg num = 8
 osd pool default pg autoscale mode = off
 mon max pg per osd = 1000
-osd objectstore = bluestore
+osd objectstore = {"bluestore" if on_disk else "memstore"}
 bluestore block size = 6G
+memstore device bytes = 4G
 osd memory target = 939524096
 mon data = {folder}/mon
 osd data = {folder}/osd
