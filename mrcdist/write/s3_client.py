@@ -64,7 +64,7 @@ def call_once(location: Location, method: str, path: tuple[str, str], **argument
     call = getattr(client, method)
     with connections:
         # As s3fs calls it: who pays, the key of an encrypted object, and what else was given once.
-        return call(**fs._get_s3_method_kwargs(call, **given))
+        return call(**fs._get_s3_method_kwargs(call, fs.req_kw, **given))
 
 
 def until_it_works(location: Location, call: Callable[[], _Result]) -> _Result:

@@ -293,7 +293,7 @@ def test_each_block_is_computed_once(tmp_path, chunks, options, resume):
 
     numbers = counting((8, 64, 64), "int16") % 16
     array = da.from_array(numbers, chunks=chunks).map_blocks(
-        computed, dtype="int16", meta=np.empty((0, 0, 0), "int16"), token="computed"
+        computed, dtype="int16", meta=np.empty((0, 0, 0), "int16"), name="computed"
     )
     with dask.config.set(scheduler="threads"):
         report = mrcdist.write_mrc(tmp_path / "a.mrc", array, resume=resume, **options)

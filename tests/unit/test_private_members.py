@@ -156,6 +156,6 @@ def test_who_pays_goes_with_every_request():
     asked = {"Bucket": "b", "Key": "a.mrc", "Range": "bytes=0-1023"}
     given = fs._get_s3_method_kwargs(client.get_object, fs.req_kw, **asked)
     # Of what was given once, what this method knows; of botocore's own client, too.
-    assert fs._get_s3_method_kwargs(new_client(fs, "b").get_object, **asked) == given
+    assert fs._get_s3_method_kwargs(new_client(fs, "b").get_object, fs.req_kw, **asked) == given
     assert given == {**asked, "RequestPayer": "requester", "SSECustomerAlgorithm": "AES256"}
     assert sync(fs.loop, fs.get_s3, "b") is client
