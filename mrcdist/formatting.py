@@ -44,7 +44,7 @@ def format_shape(shape: Iterable[int]) -> str:
 
 
 def format_position(axis: Axis, index: int) -> str:
-    """Say where on an axis a position is: "z 60 of 120", "tilt −12 deg"."""
+    """Describe where on an axis a position is: "z 60 of 120", "tilt −12 deg"."""
     if axis.values is not None:
         return f"{axis.name} {format_number(axis.values[index])} {axis.units or ''}".rstrip()
     if axis.units in ("deg", "s"):
@@ -60,7 +60,7 @@ def format_list(values: Sequence[Any]) -> str:
 
 
 def format_range(axis: Axis) -> str:
-    """Say from where to where an axis goes, in its units, lowest position first."""
+    """Describe from where to where an axis goes, in its units, lowest position first."""
     return (
         f"{' to '.join(map(format_number, axis.extremes))} {format_unit(axis.units or '')}".rstrip()
     )

@@ -100,7 +100,7 @@ def _one_section(plan: Plan, number: int) -> Plan:
 
 @contextmanager
 def _errors_at(location: Location) -> Iterator[None]:
-    """Say of an error that does not say it itself which file it is about."""
+    """Add the file to an error that does not name it."""
     try:
         yield
     except MrcdistError as error:

@@ -167,7 +167,7 @@ def waiting(
     say: Callable[[str], None] | None = None,
     patience: float = _PATIENCE,
 ) -> Iterator[None]:
-    """Say once what is waited for, if the block takes longer than two seconds.
+    """Report once what is waited for, if the block takes longer than two seconds.
 
     Parameters
     ----------

@@ -191,7 +191,7 @@ class Plan:
         )
 
     def explain(self, *, threads: int = 1) -> PlanReport:
-        """Say what computing the array will cost.
+        """Describe what computing the array will cost.
 
         Parameters
         ----------

@@ -248,7 +248,7 @@ def _kept(
         folder,
         the_pass.description(),
         len(the_pass.parts),
-        lasting=not the_pass.loose_version(),
+        lasting=not the_pass.resume_obstacle(),
         again="go on with the same call",
         argument="resume",
     )

@@ -68,7 +68,7 @@ class Notes:
         return own
 
     def __iter__(self) -> Iterator[str]:
-        """Give each sentence once, however many files it is about."""
+        """Return each sentence once, however many files it is about."""
         files = [found._file for found in self._found if isinstance(found, Notes)]
         first: dict[object, str] = {}  # what is said → the first sentence that says it
         about: dict[object, list[str]] = {}  # what is said → the files

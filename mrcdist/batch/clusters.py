@@ -121,7 +121,7 @@ class Cluster:
         self._looked = time.monotonic()
 
     def check(self) -> None:
-        """Look whether there are workers; called every second or so while there is nothing to do.
+        """Check whether there are workers; called every second or so while there is nothing to do.
 
         Raises
         ------

@@ -100,7 +100,7 @@ def read_job_queue(path: Path) -> JobQueue:
 
 
 def parse_job_queue(text: str, *, installed: Callable[[str], bool]) -> JobQueue:
-    """Understand the text of such a file.
+    """Parse the text of such a file.
 
     Parameters
     ----------

@@ -102,7 +102,7 @@ def run(
         check_outputs(outputs[name], ndim, panels=panels, inputs=inputs)
     everywhere = sorted(path for paths in outputs.values() for path in paths)
     first = next(iter(options.outputs.values()))[0]
-    loose = the_pass.loose_version()
+    loose = the_pass.resume_obstacle()
     if loose:
         say(f"an interrupted run cannot be resumed, as {loose}")
     store = PartialStore(

@@ -191,8 +191,8 @@ class OnePass:
             "plan": tokenize(files, source.layout, source.table, self.data.chunks, others),
         }
 
-    def loose_version(self) -> str:
-        """Say why another run cannot know that it reads the same files; empty if it can."""
+    def resume_obstacle(self) -> str:
+        """Explain why another run cannot know that it reads the same files; empty if it can."""
         for part in self.source.parts:
             if not part.file.version.exact:
                 return (

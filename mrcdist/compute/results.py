@@ -116,12 +116,12 @@ class Dataset:
         return self.layout.n_frames - self.frames_present()
 
     def zeros_note(self) -> tuple[str, ...]:
-        """Say how many values of a map are of no frame."""
+        """Return how many values of a map are of no frame."""
         missing = self.frames_missing
         return (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
 
     def missing_note(self, title: str) -> tuple[str, ...]:
-        """Say how many frames a result of all frames is of."""
+        """Return how many frames a result of all frames is of."""
         missing, present = self.frames_missing, self.frames_present()
         if not missing:
             return ()

@@ -109,7 +109,7 @@ TILT_ANGLES: FileType[tuple[str, npt.NDArray[np.float64]]] = FileType(
 
 
 def choose(wanted: object) -> Choice:
-    """Tell what an option asks for: to look for a file, to use none, or one that it names."""
+    """Return what an option asks for: to look for a file, to use none, or a named one."""
     if wanted is None:
         return "none"
     return "auto" if isinstance(wanted, str) and wanted == "auto" else "named"
@@ -180,7 +180,7 @@ class AuxiliaryFile(Generic[_T]):
         return self.kind.parse(PurePath(name).name if isinstance(name, str) else "", content)
 
     def absence(self) -> str:
-        """Say why there is none, where `read` returned None."""
+        """Explain why there is none, where `read` returned None."""
         if self._choice == "none":
             return f"{self.kind.argument}=None says to use none"
         if candidates := self.kind.candidates(self._directory.location.name):

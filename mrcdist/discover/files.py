@@ -114,7 +114,7 @@ def _located(name: Any, storage_options: Mapping[str, Any] | None) -> Location:
 
 
 def _unused_caches(names: Iterable[object]) -> list[str]:
-    """Say once which caches in the names are not used."""
+    """Note once which caches in the names are not used."""
     texts = [os.fsdecode(name) for name in names if isinstance(name, str | os.PathLike)]
     found = {
         name for text in texts if as_path(text) is None for name in without_unsafe_caches(text)[1]

@@ -73,7 +73,7 @@ def find_images(
                 for image in beside
                 if image.kind == kind
             ]
-    return _told_apart(images)
+    return _disambiguated(images)
 
 
 def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
@@ -93,7 +93,7 @@ def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
         yield FoundImage(location.name.rpartition(".")[0], location, named=True)
 
 
-def _told_apart(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:
+def _disambiguated(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:
     """Number the images that HyperSpy calls the same: none may take another's place."""
     often = Counter(_hyperspy_key(image.name) for image in images)
     taken = set(often)

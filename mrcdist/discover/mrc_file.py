@@ -108,7 +108,7 @@ class OpenedFile:
     def part(
         self, one: Layout, notes: Notes, *, allowed: bool
     ) -> tuple[DatasetFile, MissingFrames]:
-        """Work out which whole frames it holds, and what tasks need to open it.
+        """Determine which whole frames it holds, and what tasks need to open it.
 
         Parameters
         ----------

@@ -120,7 +120,7 @@ def expected_places(
     *,
     navigation_shape: Sequence[int] | None,
 ) -> tuple[int | None, int | None]:
-    """Tell how many places there should be for frames, whatever NZ says, and how many per line.
+    """Return how many places there should be for frames, whatever NZ says, and how many per line.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ _COMMANDS: dict[Compression, tuple[str, str]] = {
 
 
 def detect_compression(first_bytes: bytes) -> Compression | None:
-    """Tell how a file was compressed, by its first bytes.
+    """Return how a file was compressed, as its first bytes say.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def detect_compression(first_bytes: bytes) -> Compression | None:
 
 
 def parallel_advice(kind: Compression, name: str = "") -> tuple[str, str]:
-    """Say why such a file cannot be read in parallel, and what to do.
+    """Explain why such a file cannot be read in parallel, and what to do.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ def without_differing_fields(headers: Sequence[tuple[bytes, ByteOrder]]) -> byte
 
 
 def mrcz_metadata(words: dict[str, float | None]) -> dict[str, Any]:
-    """Give these words by HyperSpy's names; what is 0 or below was never set.
+    """Return these words by HyperSpy's names; what is 0 or below was never set.
 
     Parameters
     ----------

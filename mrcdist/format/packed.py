@@ -29,7 +29,7 @@ _RATIO_OFF = 0.1
 def find_packing(
     nx: int, ny: int, mode: int, imod_flags: int | None, labels: Sequence[str]
 ) -> tuple[Packing | None, str | None]:
-    """Tell whether the bytes of mode 0 are pairs of pixels.
+    """Return whether the bytes of mode 0 are pairs of pixels.
 
     Parameters
     ----------

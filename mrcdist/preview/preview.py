@@ -71,7 +71,7 @@ class Preview:
         return len(self.sample.pieces) + (len(self._image.sample.pieces) if self._image else 0)
 
     def describe_cost(self, cost: Cost) -> str:
-        """Say what reading takes, or took: bytes, requests, and the share of all pixels."""
+        """Describe what reading takes, or took: bytes, requests, and the share of all pixels."""
         nbytes, whole = cost.nbytes, self.plan.layout.nbytes
         exactly = f" ({nbytes:,} bytes)" if nbytes >= 1024 else ""
         share = f", {100 * nbytes / whole:.2g}\u00a0% of the pixels" if nbytes < whole else ""

@@ -205,7 +205,7 @@ def spread(size: int, step: int) -> range:
 
 
 def describe_grid(ys: range, xs: range) -> str:
-    """Say how sparse a grid of scan points is."""
+    """Describe how sparse a grid of scan points is."""
     step = ys.step if len(ys) > 1 else xs.step
     return "every point" if step == 1 else f"1 of {step} × {step} points"
 

@@ -99,7 +99,7 @@ class ScanData:
         )
 
     def describe_frame(self, y: int, x: int) -> str:
-        """Say which pattern this is, and whether the file has it."""
+        """Return which pattern this is, and whether the file has it."""
         there = True
         if isinstance(self.data, MrcSource):
             point = tuple(range(at, at + 1) for at in self._index(y, x))

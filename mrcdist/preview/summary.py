@@ -67,7 +67,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
 
 
 def axis_words(axis: Axis) -> str:
-    """Say how long an axis is and what a step on it means."""
+    """Describe how long an axis is and what a step on it means."""
     if axis.values is not None:
         return f"{axis.size}, {format_range(axis)}"
     if not axis.units:

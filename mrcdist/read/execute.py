@@ -78,7 +78,7 @@ def _copy_from_map(plan: BlockPlan, reader: RangeKeeper) -> Array | None:
     low, high = window.byte_span(layout)
     there = read.numbers - read.numbers.min()
     [(start, stop)] = read.spans
-    with reader.lend(start, stop, there * layout.frame_bytes, high - low) as buffer:
+    with reader.borrow_map(start, stop, there * layout.frame_bytes, high - low) as buffer:
         if buffer is None:
             return None
         n_frames = int(there.max()) + 1

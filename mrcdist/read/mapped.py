@@ -172,7 +172,9 @@ class MappedFile(LocalReader):
             return self._pages(mapped, start, stop, begin=_page_of(start))
 
     @contextmanager
-    def lend(self, start: int, stop: int, parts: Frames, length: int) -> Iterator[Bytes | None]:
+    def borrow_map(
+        self, start: int, stop: int, parts: Frames, length: int
+    ) -> Iterator[Bytes | None]:
         """Lend a map of a range to copy from; see `RangeKeeper`."""
         with self._opened() as file:
             self._require(start, stop)

@@ -38,7 +38,7 @@ class RangeKeeper(RangeReader, Protocol):
         `unused_bytes` bytes of it are not needed.
         """
 
-    def lend(
+    def borrow_map(
         self, start: int, stop: int, parts: Frames, length: int
     ) -> AbstractContextManager[Bytes | None]:
         """Lend a map of a range to copy from, or None if the budget is exhausted.

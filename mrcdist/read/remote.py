@@ -216,7 +216,7 @@ class _Watch:
         self._first = self._first or now
         # Setting a timer costs more than receiving a piece of data, so it is not set for each.
         if now >= self._next:
-            self._attempts.heard()
+            self._attempts.bytes_arrived()
             self._put_off(now)
 
     def times(self) -> tuple[float, float]:

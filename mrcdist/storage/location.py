@@ -219,7 +219,7 @@ class Location:
             # Some caches look for a file in the listing of its folder, which web servers lack.
             return (fs.fs if is_whole_file_cache(fs) else fs).info(path)
 
-        info = self.retried(ask, stranger=first)
+        info = self.retried(ask, first_contact=first)
         if self.is_local:
             return local_version(info)
         if info.get("type") == "directory":
@@ -246,10 +246,12 @@ class Location:
 
         return self.retried(ask)
 
-    def retried(self, call: Callable[[], _Result], *, stranger: bool = False) -> _Result:
+    def retried(self, call: Callable[[], _Result], *, first_contact: bool = False) -> _Result:
         """Call until it works; see `mrcdist.storage.retry`."""
         try:
-            return retried(call, read_settings(), self.shown, self.scrub, stranger=stranger)
+            return retried(
+                call, read_settings(), self.shown, self.scrub, first_contact=first_contact
+            )
         except MrcdistError as error:
             raise error.located(here(self)) from None
 
@@ -300,7 +302,7 @@ class Location:
                     raise
                 return None  # not being able to list is an answer, whatever the reason
 
-        listing = self.retried(ask, stranger=True)
+        listing = self.retried(ask, first_contact=True)
         # A web server's page that is no listing may have links too.
         return listing if listing is not None and self.name in listing else None
 
@@ -311,7 +313,7 @@ class Location:
         ------
         MissingFileError, AccessDeniedError, ReadError
         """
-        return self.retried(lambda: self._listing(folders=False), stranger=True)
+        return self.retried(lambda: self._listing(folders=False), first_contact=True)
 
     def _listing(self, *, folders: bool = True) -> tuple[str, ...]:
         """List the folder; a page may link to a file more than once."""

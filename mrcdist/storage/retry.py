@@ -69,7 +69,7 @@ _LEAST_SILENCE = 0.01
 
 # Attempts, some three seconds in all, at a host that nothing was heard of before and that is not
 # there: its name is misspelt more often than it is about to come back.
-_ATTEMPTS_AT_STRANGERS = 6
+_ATTEMPTS_AT_FIRST_CONTACT = 6
 
 # Answers in a row, such as HTTP 400 without a reason, after which they are taken as they are meant:
 # a proxy that spoils one of five does so six times running once in 15,000 requests.
@@ -161,7 +161,7 @@ class Attempts:
         The redacted URL.
     scrub : callable
         Removes secrets from a text.
-    stranger : bool, default False
+    first_contact : bool, default False
         Nothing was heard of the host before: if it is not there, it is given up soon.
     """
 
@@ -171,10 +171,10 @@ class Attempts:
         shown: str,
         scrub: Callable[[str], str],
         *,
-        stranger: bool = False,
+        first_contact: bool = False,
     ) -> None:
         self._settings = settings
-        self._stranger = stranger
+        self._first_contact = first_contact
         self._shown = shown
         self._scrub = scrub
         self._begun = time.monotonic()
@@ -195,16 +195,16 @@ class Attempts:
         self._due = now + self._silence
         return self._silence
 
-    def excuse(self, seconds: float) -> None:
+    def exclude_wait(self, seconds: float) -> None:
         """Leave out of the time of failing what was spent waiting for a turn."""
         self._begun += seconds
 
-    def heard(self) -> None:
-        """Take note of bytes that have come."""
+    def bytes_arrived(self) -> None:
+        """Record bytes that have come."""
         self._due = time.monotonic() + self._silence
 
     def failed(self, error: BaseException) -> float:
-        """Take note of a failure.
+        """Record a failure.
 
         Returns
         -------
@@ -230,7 +230,9 @@ class Attempts:
         wait = random.uniform(0, longest)  # noqa: S311 jitter
         said = _said(_what_passes(error), self._scrub)
         unreachable = _is_unreachable(error)
-        hopeless = self._stranger and unreachable and self._failed >= _ATTEMPTS_AT_STRANGERS
+        hopeless = (
+            self._first_contact and unreachable and self._failed >= _ATTEMPTS_AT_FIRST_CONTACT
+        )
         meant = self._refused >= _ATTEMPTS_WHEN_REFUSED
         if (
             hopeless
@@ -238,14 +240,16 @@ class Attempts:
             or self._failed > self._settings.retries
             or spent + wait >= self._settings.deadline
         ):
-            where = "the host name or the endpoint, then " if unreachable or self._stranger else ""
+            where = (
+                "the host name or the endpoint, then " if unreachable or self._first_contact else ""
+            )
             times = "1 attempt" if self._failed == 1 else f"{self._failed} attempts"
             raise ReadError(
                 f"{self._shown} could not be read after {times} in {spent:.1f} s",
                 code="retries-exhausted",
                 cause=f"the last attempt failed: {said}",
                 remedy=f"check {where}the store and the network, then "
-                f"{'try' if self._stranger else 'compute'} again; to wait longer, raise "
+                f"{'try' if self._first_contact else 'compute'} again; to wait longer, raise "
                 "mrcdist.retries, mrcdist.deadline or mrcdist.stall in dask's configuration",
             ) from None
         stats.add(retries=1)
@@ -261,7 +265,7 @@ def retried(
     shown: str,
     scrub: Callable[[str], str],
     *,
-    stranger: bool = False,
+    first_contact: bool = False,
 ) -> _Result:
     """Call until it works: for the planner's small requests.
 
@@ -271,7 +275,7 @@ def retried(
     ----------
     call : callable
         One attempt.
-    settings, shown, scrub, stranger
+    settings, shown, scrub, first_contact
         See `Attempts`.
 
     Raises
@@ -279,7 +283,7 @@ def retried(
     MrcdistError
         See `Attempts.failed`.
     """
-    attempts = Attempts(settings, shown, scrub, stranger=stranger)
+    attempts = Attempts(settings, shown, scrub, first_contact=first_contact)
     so_far = "yet, waiting"
 
     def words() -> str:
@@ -323,7 +327,7 @@ async def retried_async(
     while True:
         queued = time.monotonic()
         async with turn():
-            attempts.excuse(time.monotonic() - queued)
+            attempts.exclude_wait(time.monotonic() - queued)
             try:
                 return await call(attempts)
             except Exception as error:  # noqa: BLE001 each store has its own errors

@@ -58,7 +58,7 @@ class StoredFile:
         ------
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
-        answer = _first(location, size, stranger=True)
+        answer = _first(location, size, first_contact=True)
         if answer is not None and answer.version is not None and answer.version.kind:
             return cls(location, answer.version), answer.raw
         file = cls(location, location.find_version(first=True))
@@ -185,7 +185,7 @@ def current_version(location: Location) -> Version:
     ------
     MissingFileError, AccessDeniedError, ReadError
     """
-    answer = _first(location, _FIRST_BYTES, stranger=False)
+    answer = _first(location, _FIRST_BYTES, first_contact=False)
     if answer is not None and answer.version is not None and answer.version.kind:
         return answer.version
     return location.find_version()
@@ -198,13 +198,13 @@ def read_whole(location: Location, limit: int) -> bytes:
     ------
     FileChangedError, MissingFileError, AccessDeniedError, ReadError
     """
-    answer = _first(location, limit, stranger=False)
+    answer = _first(location, limit, first_contact=False)
     if answer is not None and answer.version is not None:
         return answer.raw
     return StoredFile(location, location.find_version()).read(0, limit)
 
 
-def _first(location: Location, size: int, *, stranger: bool) -> Answer | None:
+def _first(location: Location, size: int, *, first_contact: bool) -> Answer | None:
     """Read from the start, whatever version there is; None where no answer can name a version."""
     if location.is_local:
         return None
@@ -220,7 +220,7 @@ def _first(location: Location, size: int, *, stranger: bool) -> Answer | None:
         return answer
 
     try:
-        return location.retried(read, stranger=stranger)
+        return location.retried(read, first_contact=first_contact)
     except MissingFileError as error:
         if transport.has_folders:
             return None  # asking for it tells a folder from nothing

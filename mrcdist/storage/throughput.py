@@ -18,7 +18,7 @@ class Throughput:
         self.bandwidth = DEFAULT_LIMITS.bandwidth
 
     def note(self, before: float, during: float, nbytes: int) -> None:
-        """Take note of an answer: seconds before and from its first bytes on, and its length."""
+        """Record an answer: seconds before and from its first bytes on, and its length."""
         self.latency += DEFAULT_LIMITS.answer_weight * (before - self.latency)
         if nbytes >= DEFAULT_LIMITS.telling_answer and during > 0:
             self.bandwidth += DEFAULT_LIMITS.answer_weight * (nbytes / during - self.bandwidth)

@@ -56,7 +56,7 @@ def contents_of(
     axes: Sequence[Mapping[str, Any]] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Contents:
-    """Understand what the caller wants to be written.
+    """Interpret what the caller wants to be written.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ def piece_bytes(piece: Piece) -> tuple[int, int, Between]:
 def block_runs(
     shape: Sequence[int], box: Sequence[tuple[int, int]]
 ) -> tuple[int, Iterator[tuple[int, tuple[int, ...]]]]:
-    """Say where the parts of a block lie in the file, which holds the array in C order.
+    """Describe where the parts of a block lie in the file, which holds the array in C order.
 
     Parameters
     ----------

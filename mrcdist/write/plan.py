@@ -92,7 +92,7 @@ class WritePlan:
         return self.header.data_offset + self.header.nz * self.header.ny * row
 
     def explain(self) -> WriteEstimate:
-        """Say what writing will take."""
+        """Describe what writing will take."""
         destination = self._destination()
         largest = math.prod(self.array.chunksize[:-1])
         stored = largest * self.header.storage.row_bytes(self.array.chunksize[-1])

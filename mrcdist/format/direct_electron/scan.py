@@ -60,7 +60,7 @@ class Scan:
 
 
 def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, int]) -> Scan:
-    """Say what the frames are: their shape as a scan or movie, and the calibration.
+    """Describe what the frames are: their shape as a scan or movie, and the calibration.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
 
 
 def pixel_is_unsigned(sidecar: Sidecar) -> bool | None:
-    """Say whether the bytes of an 8-bit movie (MRC mode 0) are unsigned.
+    """Return whether the bytes of an 8-bit movie (MRC mode 0) are unsigned.
 
     DE Server has a pixel format for counted and one for integrated movies, and
     ``Image Processing - Mode`` says which of the two was saved. Its format decides if it has 8

@@ -89,7 +89,7 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
 
 
 def frame_table(points: Points, *, shape: tuple[int, int], n_frames: int) -> npt.NDArray[np.int64]:
-    """Say which frame belongs to each place of the scan's grid.
+    """Return which frame belongs to each place of the scan's grid.
 
     Parameters
     ----------

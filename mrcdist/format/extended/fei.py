@@ -125,7 +125,7 @@ def _blank(columns: Columns) -> npt.NDArray[np.bool_]:
 
 
 def _stored(columns: Columns, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Give a column and where its mask bit is set; both empty where there is no such column."""
+    """Return a column and where its mask bit is set; both empty where there is no such column."""
     if name not in columns:
         return np.empty(0), np.empty(0, np.bool_)
     mask, bit = _MASK_BITS[name]

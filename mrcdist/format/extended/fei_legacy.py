@@ -61,7 +61,7 @@ _QUANTITIES = (
 
 
 def _written(columns: Columns) -> npt.NDArray[np.bool_]:
-    """Tell which records are not all zeros, as preallocated ones are.
+    """Return which records are not all zeros, as preallocated ones are.
 
     Where the records hold nothing but tilts, one of zeros may be a tilt of 0.
     """

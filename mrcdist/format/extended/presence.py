@@ -26,7 +26,7 @@ _REMEDY = (
 
 
 def extended_kind(header: Header) -> ExtendedKind | None:
-    """Tell which extended header a file has; None where it has none."""
+    """Return which extended header a file has; None where it has none."""
     return identify_extended(
         exttyp=header.exttyp,
         nsymbt=header.nsymbt,

@@ -75,7 +75,7 @@ def convert(
 
 
 def common(values: npt.NDArray[np.float64]) -> float | None:
-    """Give the one value that all sections share.
+    """Return the one value that all sections share.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def common(values: npt.NDArray[np.float64]) -> float | None:
 
 
 def doubtful(quantity: PhysicalQuantity, stored: Array, valid: npt.NDArray[np.bool_]) -> str | None:
-    """Say that a column's values cannot be in the unit they should have.
+    """Note that a column's values cannot be in the unit they should have.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ def identify_extended(
     nreal: int,
     labels: Sequence[str] = (),
 ) -> ExtendedKind | None:
-    """Tell which kind of extended header a file has.
+    """Return which kind of extended header a file has.
 
     EXTTYP decides. Without one it is SerialEM's if NINT and NREAL say so and add up, the old
     FEI one if it has exactly that size, and else unknown, with the candidates among which its bytes
@@ -214,7 +214,7 @@ def decode_extended(
 
 
 def extended_metadata(header: ExtendedHeader) -> dict[str, dict[str, Any]]:
-    """Give the useful part of an extended header in HyperSpy's names and units.
+    """Return the useful part of an extended header in HyperSpy's names and units.
 
     Only what holds for all sections is given: a value that changes from section to section (a tilt
     series' tilt) is left to the columns and to `tilt_angles`. Known values that agree within a
@@ -259,7 +259,7 @@ def section_pixel_size(header: ExtendedHeader) -> tuple[float, float] | None:
 
 
 def pixel_size_note(header: ExtendedHeader) -> Note | None:
-    """Say that the records' pixel size changes, which is why `section_pixel_size` has none."""
+    """Note that the records' pixel size changes, which is why `section_pixel_size` has none."""
     quantities = _quantities(header)
     sizes = [quantities[name] for name in ("pixel_size_y", "pixel_size_x") if name in quantities]
     if not any(common(size) is None and bool(np.isfinite(size).any()) for size in sizes):
@@ -282,7 +282,7 @@ def recorded_scan(header: ExtendedHeader) -> RecordedScan | None:
 def scan_of_sections(
     header: ExtendedHeader, *, n_sections: int
 ) -> tuple[tuple[int, int] | None, str | None]:
-    """Tell whether each of the file's sections is one point of the scan that the records mention.
+    """Return whether each of the file's sections is one point of the scan that the records mention.
 
     Returns
     -------
