@@ -10,7 +10,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TextIO
@@ -72,6 +72,8 @@ class WritePlan:
     overwrite, resume : bool
     notes : tuple of str
         What gets lost, and what else the caller should know.
+    limits : S3Limits
+        Of the store, where that is S3.
     """
 
     location: Location
@@ -84,6 +86,7 @@ class WritePlan:
     resume: bool
     shape: tuple[int, ...]
     notes: tuple[str, ...]
+    limits: S3Limits = field(default_factory=S3Limits)
 
     @property
     def nbytes(self) -> int:
@@ -136,9 +139,9 @@ class WritePlan:
         block = math.prod(self.array.chunksize[:-1]) * self.header.storage.row_bytes(
             self.array.chunksize[-1]
         )
-        grid = s3_grid(self.header.data_offset, self.nbytes, block, limits := S3Limits())
+        grid = s3_grid(self.header.data_offset, self.nbytes, block, self.limits)
         own_memory = self._stored_as_they_are
-        return S3Destination(self.location, grid, limits, as_they_are=own_memory)
+        return S3Destination(self.location, grid, self.limits, as_they_are=own_memory)
 
     def write(self, stream: TextIO | None = None) -> WriteReport:
         """Compute the array, write it, and return what was written.

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from mrcdist.errors import ArgumentError, MrcdistWarning, WriteError
 from mrcdist.storage.location import Location
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination
+from mrcdist.write.plan import WritePlan
 from mrcdist.write.s3 import S3Destination
 from mrcdist.write.s3_parts import S3Limits
 from mrcdist.write.s3_upload import S3Upload
@@ -545,13 +547,17 @@ class TestBucket:
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
 
     def test_more_parts_than_an_upload_may_have_become_one_object(
-        self, s3_bucket: Bucket, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+        self, s3_bucket: Bucket, options: dict[str, Any]
     ) -> None:
-        monkeypatch.setattr("mrcdist.write.plan.S3Limits", lambda: S3Limits(parts=2))
         url = s3_bucket.url("numbers.mrc")
-        plan = mrcdist.plan_write(url, chunked(), storage_options=options)
+
+        def of_two_parts(array: da.Array, **arguments: Any) -> WritePlan:
+            plan = mrcdist.plan_write(url, array, storage_options=options, **arguments)
+            return replace(plan, limits=S3Limits(parts=2))
+
+        plan = of_two_parts(chunked())
         assert "2 objects are uploaded" in str(plan.explain())
-        writing = mrcdist.write_mrc(url, chunked(), storage_options=options, compute=False)
+        writing = plan.delayed()
         main, *segments = sorted(uploads_in(s3_bucket))
         assert main == "numbers.mrc"
         # The mark, without which two writers would have the same names.
@@ -562,9 +568,8 @@ class TestBucket:
         assert names_in(s3_bucket) == ["numbers.mrc"]
         assert uploads_in(s3_bucket) == []
         assert writing.compute() == first  # as after the loss of a worker
-        mrcdist.write_mrc(url, chunked(), storage_options=options, compute=False, overwrite=True)
-        again = da.from_array(NUMBERS[::-1], chunks=(24, -1, -1))
-        mrcdist.write_mrc(url, again, storage_options=options, overwrite=True)
+        of_two_parts(chunked(), overwrite=True).delayed()
+        of_two_parts(da.from_array(NUMBERS[::-1], chunks=(24, -1, -1)), overwrite=True).write()
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS[::-1])
         assert uploads_in(s3_bucket) == []
 
