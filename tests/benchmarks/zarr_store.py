@@ -154,18 +154,20 @@ def _convert(movie: Movie, truth: Array, options: argparse.Namespace, folder: Pa
 
 
 _SCRIPT = """
-import resource, sys, time, warnings
+import sys, time, warnings
 warnings.simplefilter("ignore")
 {imports}
 begun = time.perf_counter()
 {call}
-print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+seconds = time.perf_counter() - begun
+[peak] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(seconds, int(peak) // 1024)
 """
 
 
 def _convert_tomogram(options: argparse.Namespace, folder: Path) -> None:
     """Convert a tomogram to OME-Zarr, by processes of this environment and of the other one."""
-    shape = (max(int(256 * options.gib), 1), 1024, 1024)
+    shape = (max(int(256 * options.gib), 2), 1024, 1024)
     numbers = np.random.default_rng(0).normal(100, 10, shape).astype("float32")
     source = folder / "tomogram.mrc"
     mrcdist.write_mrc(source, numbers, kind="volume", overwrite=True)
