@@ -215,7 +215,7 @@ def test_the_command_makes_the_same_plan(tmp_path, monkeypatch, secret, options)
         if secret:
             monkeypatch.setenv("MRCDIST_STORAGE_TARGET_OPTIONS_SECRET", secret)
         given = virtual.make_context(name, words).params
-        again, _ = plan_from_options(**{key: given[key] for key in (*FILE_OPTIONS, "chunks")})
+        again = plan_from_options(**{key: given[key] for key in (*FILE_OPTIONS, "chunks")})
     assert (mrcdist, name, given["outputs"]) == ("mrcdist", "virtual", (Path("virtual.npy"),))
     assert (again.shape, again.axes, again.chunks) == (plan.shape, plan.axes, plan.chunks)
     assert again.options == plan.options
@@ -236,7 +236,7 @@ def test_the_command_has_all_files_of_a_list(tmp_path):
     browser = browse(plan, budget=20 * FRAME_BYTES, figure=new_figure())
     _, name, *words = shlex.split(browser.command)
     given = virtual.make_context(name, words).params
-    again, _ = plan_from_options(**{key: given[key] for key in (*FILE_OPTIONS, "chunks")})
+    again = plan_from_options(**{key: given[key] for key in (*FILE_OPTIONS, "chunks")})
     assert [part.file.location.url for part in again.source.parts] == list(map(str, paths))
     assert (again.shape, again.options) == (plan.shape, plan.options)
 
