@@ -233,7 +233,8 @@ def started(checks: Checks, niceness: int) -> Iterator[Callable[[], list[Done]]]
             thread.join()
             output.seek(0)
             print(output.read().decode("utf-8", "replace"), flush=True)
-            return done
+            # If the thread could not go on, checks that did not run are no success.
+            return done + [Done(name, 1, 0) for name in list(checks)[len(done) :]]
 
         try:
             yield finish

@@ -142,7 +142,7 @@ def _hindrance(plan: Plan, numbers: Frames) -> str | None:
         location = part.file.location
         if "::" in location.url:
             return "references cannot lead into archives or through caches"
-        if location.shown != location.url:
+        if not location.is_local and location.shown != location.url:
             return "its URL contains a user, a password or a query, which references would show"
     if pixels.packed:
         return "two pixels share a byte"

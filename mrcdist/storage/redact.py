@@ -46,9 +46,12 @@ _FEW_SLASHES = re.compile(
     re.I,
 )
 
-# user:password@host.domain/ or @host:port, without a protocol; a file may be called a:b@c.
+# user:password@host.domain/ or @host:port, without a protocol. A file may be called a:b@c, and a
+# folder 12:30@300.0kV: no user's name is a number, and a domain ends with letters.
 _BARE_LOGIN = re.compile(
-    r"([^\s:/@'\"<>]+:)[^\s:/@'\"<>]+(?=@(?:[\w-]+(?:\.[\w-]+)+/|[\w.-]+:\d))", re.I
+    r"""((?<![^\s/'"<>=])(?!\d+:)[^\s:/\\@'"<>]+:)[^\s:/\\@'"<>]+"""
+    r"""(?=@(?:(?:[\w-]+\.)+[a-z]{2,}/|(?:\d+\.){3}\d+/|[\w.-]+:\d))""",
+    re.I,
 )
 
 # Names and values between the slashes of a web URL's path: /a.mrc;token=…

@@ -24,6 +24,7 @@ from s3fs import S3FileSystem
 from mrcdist.config import read_settings
 from mrcdist.storage.location import Location
 from mrcdist.storage.retry import Attempts
+from mrcdist.system_calls import ForkSafeLock, run_after_fork
 from mrcdist.write.errors import write_errors
 
 __all__ = ["call_once", "new_client", "run_together", "until_it_works"]
@@ -139,7 +140,8 @@ _Client = tuple[Any, threading.Semaphore]
 _clients: weakref.WeakKeyDictionary[S3FileSystem, dict[object, _Client]] = (
     weakref.WeakKeyDictionary()
 )
-_one_at_a_time = threading.Lock()
+_one_at_a_time = ForkSafeLock()
+run_after_fork(_clients.clear)  # whoever used their connections is not there
 
 
 def _client(fs: S3FileSystem, bucket: str, patience: float | None) -> _Client:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import re
 import shutil
 import sys
@@ -61,6 +63,16 @@ def test_checks_that_pass_end_with_their_times_and_success(script, capfd):
     assert script.check_in_rounds([({"pytest": PASSING}, {"pytest beside": PASSING}, 0)]) == 0
     told = capfd.readouterr().out
     assert re.search(r" +\d+ s  pytest\n +\d+ s  pytest beside\n\nall checks passed\n$", told)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_checks_that_could_not_start_are_failures(script, monkeypatch, capfd):
+    def full(*_args, **_options):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr("subprocess.Popen", full)
+    assert script.check_in_rounds([({}, {"pytest beside": PASSING, "lint": LOST}, 0)]) == 1
+    assert "failed: pytest beside\n\nfailed: lint\n" in capfd.readouterr().out
 
 
 def test_a_failure_beside_others_is_a_failure_of_all(script):

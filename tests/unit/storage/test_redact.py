@@ -31,7 +31,16 @@ SECRET = "Tr0ub4dor3xyz"
         (f"no file /cwd/u:{SECRET}@em.example/a.mrc", "no file /cwd/u:***@em.example/a.mrc"),
         (f"no file /cwd/u:{SECRET}@em:80/a.mrc", "no file /cwd/u:***@em:80/a.mrc"),
         (f"cannot read https:///u:{SECRET}@host/a.mrc", "cannot read https:///host/a.mrc"),
-        ("/data/12:30@sample/a.mrc, tcp: a@b", "/data/12:30@sample/a.mrc, tcp: a@b"),
+        *(
+            (path, path)
+            for path in (
+                "/data/12:30@sample/a.mrc, tcp: a@b",
+                "/data/2026-11-30T12:30:05@300.0kV/a.mrc",
+                "/scratch/run:300kV@0.5/a.mrc",
+                "C:\\Users\\me@uni.edu/a.mrc",
+                "Scan 10:20@30.5/s, 17:30@node3:8786",
+            )
+        ),
         (f"cannot reach tls://user:{SECRET}@host:8786", "cannot reach tls://host:8786"),
         (f"<File-like object, https://u:{SECRET}@h/a.zip>", "<File-like object, https://h/a.zip>"),
         (f"<Error><Token-0>{SECRET}</Token-0></Error>", "<Error><Token-0>***</Token-0></Error>"),
