@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.session import Session
 from fsspec.asyn import sync
+from fsspec.utils import tokenize
 from s3fs import S3FileSystem
 
 from mrcdist.config import read_settings
@@ -61,9 +62,9 @@ def call_once(location: Location, method: str, path: tuple[str, str], **argument
     if method in _SLOW:
         config = location.storage_options.get("config_kwargs") or {}
         patience = config.get("read_timeout", _PATIENCE)
-    client, connections = _client(fs, path[0], patience)
-    call = getattr(client, method)
-    with connections:
+    sender = _sender(fs, path[0], patience)
+    fs, call = sender.fs, getattr(sender.client, method)
+    with sender.connections:
         # As s3fs calls it: who pays, the key of an encrypted object, and what else was given once.
         return call(**fs._get_s3_method_kwargs(call, fs.req_kw, **given))
 
@@ -135,24 +136,33 @@ class _Body(io.RawIOBase):
         return piece
 
 
-_Client = tuple[Any, threading.Semaphore]
-
-_clients: weakref.WeakKeyDictionary[S3FileSystem, dict[object, _Client]] = (
-    weakref.WeakKeyDictionary()
-)
-_one_at_a_time = ForkSafeLock()
-run_after_fork(_clients.clear)  # whoever used their connections is not there
-
-
-def _client(fs: S3FileSystem, bucket: str, patience: float | None) -> _Client:
+@dataclass
+class _Sender:
     """The client of this process for a bucket, and the connections that it may use at a time."""
+
+    fs: S3FileSystem  # which has made the client: another one with its options knows no session
+    client: Any = None
+    connections: threading.Semaphore = field(default_factory=threading.Semaphore)
+    making: threading.Lock = field(default_factory=threading.Lock)
+
+
+_senders: dict[object, _Sender] = {}
+_one_at_a_time = ForkSafeLock()
+run_after_fork(_senders.clear)  # whoever used their connections is not there
+
+
+def _sender(fs: S3FileSystem, bucket: str, patience: float | None) -> _Sender:
+    # By its options: fsspec may make an instance for each thread, or for each call.
+    options = tokenize(type(fs), *fs.storage_args, **fs.storage_options)
     with _one_at_a_time:
-        clients = _clients.setdefault(fs, {})
-        if (bucket, patience) not in clients:
-            client = new_client(fs, bucket, patience)
-            connections = threading.Semaphore(client.meta.config.max_pool_connections or 10)
-            clients[bucket, patience] = client, connections
-        return clients[bucket, patience]
+        sender = _senders.setdefault((options, bucket, patience), _Sender(fs))
+    with sender.making:
+        if sender.client is None:
+            client = new_client(sender.fs, bucket, patience)
+            most = client.meta.config.max_pool_connections or 10
+            sender.connections = threading.Semaphore(most)
+            sender.client = client
+    return sender
 
 
 def new_client(fs: S3FileSystem, bucket: str, patience: float | None = None) -> Any:
@@ -165,11 +175,17 @@ def new_client(fs: S3FileSystem, bucket: str, patience: float | None = None) -> 
     patience : float, optional
         Seconds without an answer that are no failure, instead of those of `fs`.
     """
+    keys = dict(zip(_KEYS, (fs.key, fs.secret, fs.token), strict=True))
+    given = {**fs.client_kwargs, **{name: key for name, key in keys.items() if key is not None}}
+    if fs.anon:
+        given = {name: value for name, value in given.items() if name not in _KEYS}
+    # s3fs does not look for credentials, either: a lookup may fail, and would be in vain.
+    known = fs.anon or given.get(_KEYS[0]) is not None
 
     async def connected() -> tuple[Any, Any]:
         await fs.set_session()
         own = await fs.get_s3(bucket)
-        return own.meta, None if fs.anon else await fs.session.get_credentials()
+        return own.meta, None if known else await fs.session.get_credentials()
 
     own, credentials = sync(fs.loop, connected)
     session = Session(profile=fs.session.profile)
@@ -181,16 +197,12 @@ def new_client(fs: S3FileSystem, bucket: str, patience: float | None = None) -> 
         config["read_timeout"] = patience
     # It is also how long a store may take to accept the next piece that is sent.
     config["connect_timeout"] = config["read_timeout"]
-    keys = dict(zip(_KEYS, (fs.key, fs.secret, fs.token), strict=True))
     options = {
         "region_name": own.region_name,
         "endpoint_url": fs.endpoint_url,
         "use_ssl": fs.use_ssl,
-        **fs.client_kwargs,
-        **{name: key for name, key in keys.items() if key is not None},
+        **given,
     }
-    if fs.anon:
-        options = {name: value for name, value in options.items() if name not in _KEYS}
     return session.create_client("s3", config=Config(**config), **options)
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,9 +18,50 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import ArgumentError
 from mrcdist.storage.location import Location
-from mrcdist.write.s3_client import new_client, run_together
+from mrcdist.write.s3_client import call_once, new_client, run_together
 
 ENDPOINT = "http://127.0.0.1:1"
+
+
+@dataclass
+class Puts:
+    """A server that takes every object, and what it was sent."""
+
+    endpoint: str = ""
+    bodies: list[bytes] = field(default_factory=list)
+    expected: list[str | None] = field(default_factory=list)
+    connections: set[int] = field(default_factory=set)
+
+    def location(self, **options: Any) -> Location:
+        client = {"endpoint_url": self.endpoint, "region_name": "us-east-1"}
+        return Location.of(
+            "s3://b/a.mrc", {"key": "a", "secret": "b", "client_kwargs": client, **options}
+        )
+
+
+@pytest.fixture
+def puts() -> Iterator[Puts]:
+    puts = Puts()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self) -> None:
+            puts.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            puts.expected.append(self.headers.get("Expect"))
+            puts.connections.add(self.client_address[1])
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        puts.endpoint = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield puts
+        server.shutdown()
 
 
 def filesystem(**options: Any) -> S3FileSystem:
@@ -75,6 +120,42 @@ def test_key_of_the_environment_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     assert signed_by(new_client(filesystem(endpoint_url=ENDPOINT), "b")) == "mine"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"key": "mine", "secret": "b"}, {"anon": True}],
+    ids=["key", "anonymous"],
+)
+def test_credentials_are_looked_for_only_where_none_are_given(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("[default]\ncredential_process = no-such-program\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    new_client(filesystem(endpoint_url=ENDPOINT, **options), "b")
+    with pytest.raises(FileNotFoundError):
+        new_client(filesystem(endpoint_url=ENDPOINT), "b")
+
+
+def test_filesystems_with_the_same_options_share_a_client(puts: Puts) -> None:
+    location = puts.location(skip_instance_cache=True)
+    assert location.filesystem()[0] is not location.filesystem()[0]
+    for _ in range(2):
+        call_once(location, "put_object", ("b", "a.mrc"), Body=b"mrc")
+    assert puts.bodies == [b"mrc"] * 2
+    assert len(puts.connections) == 1
+
+
+def test_a_client_outlives_the_instances_that_fsspec_keeps(puts: Puts) -> None:
+    for _ in range(2):
+        call_once(puts.location(), "put_object", ("b", "a.mrc"), Body=b"mrc")
+        S3FileSystem.clear_instance_cache()
+    assert puts.bodies == [b"mrc"] * 2
+    assert len(puts.connections) == 1
 
 
 def test_nothing_is_signed_without_a_login() -> None:
