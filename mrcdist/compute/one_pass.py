@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import math
 import time
@@ -17,7 +18,7 @@ import numpy as np
 from dask.tokenize import tokenize
 
 from mrcdist.compute.bright_disk import find_disk, sample
-from mrcdist.compute.detectors import AutoDisk, Ring
+from mrcdist.compute.detectors import AutoDisk, Detector, Mask, Ring, WholeFrame, understand
 from mrcdist.compute.quantities import OnDetector, Quantity
 from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.results import Array, Dataset, Result
@@ -176,20 +177,33 @@ class OnePass:
         ]
         wanted = self.wanted
         detectors = [each.detector for each in self._on_detectors()]
+        shape = self.data.layout.frame_shape
         others = [each for each in wanted.values() if not isinstance(each, OnDetector)]
         return {
             "software": f"mrcdist {version('mrcdist')}",
             "results": ", ".join(
                 f"{name} {type(one).__name__}" for name, one in self.wanted.items()
             ),
-            "detector": "; ".join(
-                str(one) if isinstance(one, AutoDisk) else repr(one) for one in detectors
-            ),
+            "detector": "; ".join(self._described(understand(each, shape)) for each in detectors),
             "file": ", ".join(part.file.location.shown for part in source.parts),
             "version": ", ".join(str(part.file.version) for part in source.parts),
             "array": f"{source.shape} {source.dtype}",
             "plan": tokenize(files, source.layout, source.table, self.data.chunks, others),
         }
+
+    def _described(self, detector: Detector | AutoDisk) -> str:
+        """Describe a detector, the same in every process, and others differently."""
+        if isinstance(detector, AutoDisk):
+            return str(detector)
+        if type(detector) in (WholeFrame, Ring, Mask):
+            return repr(detector)
+        # The text of a user's own may leave out what it holds, or name where that is in memory.
+        rows, columns = detector.window(self.data.layout.frame_shape)
+        weights = np.ascontiguousarray(detector.weights(rows, columns))
+        exact = bool(detector.has_integer_weights), bool(detector.is_nonnegative)
+        about = f"{rows} {columns} {exact} {weights.dtype.str} {weights.shape}"
+        digest = hashlib.sha256(about.encode() + weights.tobytes())
+        return f"{type(detector).__name__} {digest.hexdigest()}"
 
     def resume_obstacle(self) -> str:
         """Explain why another run cannot know that it reads the same files; empty if it can."""
