@@ -19,6 +19,7 @@ from mrcdist.interop.zarr_destination import ZarrDestination
 from mrcdist.interop.zarr_layouts import Hierarchy, Level
 from mrcdist.plan.selected_box import Box
 from mrcdist.storage.location import Location
+from mrcdist.write.errors import give_up
 from mrcdist.write.progress import show_progress
 
 __all__ = ["ZarrReport", "differs", "unlike", "write_zarr"]
@@ -117,9 +118,9 @@ def write_zarr(
                 for level in hierarchy.levels:
                     _compute(destination, level, step, prefix, kept)
         files, stored = destination.finish()
-    except BaseException:
+    except BaseException as error:
         if not resume:
-            destination.abandon()
+            give_up(destination.abandon, error)
         raise
     array = hierarchy.levels[0].array
     nbytes = int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ __all__ = [
     "check_folder",
     "check_place",
     "exists",
+    "give_up",
     "incomplete",
     "interrupted",
     "overtaken",
@@ -69,6 +70,14 @@ def _explained(error: MrcdistError, location: Location) -> MrcdistError:
         remedy=remedy,
         where=where,
     )
+
+
+def give_up(abandon: Callable[[], object], error: BaseException) -> None:
+    """Abandon what was begun; that this failed, too, is a note of the first error."""
+    try:
+        abandon()
+    except MrcdistError as failure:
+        error.add_note(f"what was written before could not all be removed: {failure}")
 
 
 def exists(shown: str) -> ArgumentError:

@@ -32,7 +32,7 @@ from mrcdist.warning_notes import Note
 from mrcdist.write.auxiliary_files import choose_auxiliary, names_beside, unstored_metadata
 from mrcdist.write.blocks import COMPUTED_AGAIN, streamed_chunks, writable
 from mrcdist.write.contents import Contents
-from mrcdist.write.errors import exists
+from mrcdist.write.errors import exists, give_up
 from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.extended_header import choose_extended_header
 from mrcdist.write.grid import Grid
@@ -160,9 +160,9 @@ class WritePlan:
         try:
             with show_progress(destination, self.array.npartitions, stream):
                 [statistics] = dask.compute(self._graph(destination))
-        except BaseException:
+        except BaseException as error:
             if destination is not None and not self.resume:
-                destination.abandon()
+                give_up(destination.abandon, error)
             raise
         return WriteReport(
             self.location.shown,

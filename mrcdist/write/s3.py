@@ -6,7 +6,7 @@ import functools
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +15,9 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location
-from mrcdist.write.errors import exists, incomplete, interrupted, overtaken, write_errors
+from mrcdist.write.errors import exists, give_up, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
-from mrcdist.write.s3_client import call_once, run_together
+from mrcdist.write.s3_client import call_once, ignored_options, run_together
 from mrcdist.write.s3_parts import S3Limits, copied_ranges, joined_parts, segments
 from mrcdist.write.s3_upload import S3Upload, left_by_others
 
@@ -71,7 +71,7 @@ class S3Destination:
 
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
         """See `LocalDestination.begin`."""
-        found = replace(self, overwrite=overwrite)
+        found = replace(self, overwrite=overwrite, notes=ignored_options(self.location))
         if not overwrite and is_there(self.location):
             raise exists(self.location.shown)
         earlier = self._earlier()
@@ -94,10 +94,10 @@ class S3Destination:
                 found = replace(found, uploads=(*found.uploads, upload.begin(mark)))
             others = found._main.others()
             if others:
-                found = replace(found, notes=(left_by_others(others),))
+                found = replace(found, notes=(*found.notes, left_by_others(others)))
             found._take_place(about)
-        except BaseException:
-            found.abandon()
+        except BaseException as error:
+            give_up(found.abandon, error)
             raise
         return found
 
@@ -327,9 +327,10 @@ class S3Destination:
 
     def abandon(self) -> None:
         """See `Destination.abandon`."""
-        for upload in self.uploads:
-            upload.abort()
-        self._forget_records()
+        with ExitStack() as each:  # whatever fails, the others are done
+            each.callback(self._forget_records)
+            for upload in self.uploads:
+                each.callback(upload.abort)
 
     def _forget_records(self) -> None:
         """Remove what is kept beside the file; the plan first, for which `keep` looks last."""

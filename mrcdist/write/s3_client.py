@@ -28,13 +28,16 @@ from mrcdist.storage.retry import Attempts
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
 from mrcdist.write.errors import write_errors
 
-__all__ = ["call_once", "new_client", "run_together", "until_it_works"]
+__all__ = ["call_once", "ignored_options", "new_client", "run_together", "until_it_works"]
 
 _Result = TypeVar("_Result")
 
 # Seconds without an answer while a store copies, or puts 10,000 parts together.
 _PATIENCE = 300.0
 _SLOW = ("complete_multipart_upload", "upload_part_copy")
+
+# Options of aiobotocore's client that botocore's does not have.
+_OF_LOOP = ("connector_args", "http_session_cls")
 
 _KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
@@ -67,6 +70,17 @@ def call_once(location: Location, method: str, path: tuple[str, str], **argument
     with sender.connections:
         # As s3fs calls it: who pays, the key of an encrypted object, and what else was given once.
         return call(**fs._get_s3_method_kwargs(call, fs.req_kw, **given))
+
+
+def ignored_options(location: Location) -> tuple[str, ...]:
+    """Say which of the options given are those of s3fs's own client alone."""
+    given = location.filesystem()[0].config_kwargs
+    return tuple(
+        f"parts are sent without config_kwargs[{name!r}], which is for reading alone; "
+        "client_kwargs (verify) and config_kwargs (proxies, client_cert) are for both"
+        for name in _OF_LOOP
+        if given.get(name)
+    )
 
 
 def until_it_works(location: Location, call: Callable[[], _Result]) -> _Result:
@@ -103,8 +117,12 @@ def run_together(location: Location, calls: Sequence[Callable[[], object]], *, s
                 raise
 
     with write_errors(location), ThreadPoolExecutor(max(min(slots, len(calls)), 1)) as pool:
-        for done in [pool.submit(begin, call) for call in calls]:
-            done.result()
+        try:
+            for done in [pool.submit(begin, call) for call in calls]:
+                done.result()
+        except BaseException:  # Ctrl-C comes here, in no call
+            failed.set()
+            raise
 
 
 class _Body(io.RawIOBase):
@@ -193,17 +211,28 @@ def new_client(fs: S3FileSystem, bucket: str, patience: float | None = None) -> 
     provider = SimpleNamespace(load_credentials=lambda: renewed)
     session.register_component("credential_provider", provider)
     config = {name: getattr(own.config, name) for name in Config.OPTION_DEFAULTS}
+    if not fs.anon and "signature_version" not in fs.config_kwargs:
+        del config["signature_version"]  # the store's rules choose it, by bucket
     if patience is not None:
         config["read_timeout"] = patience
-    # It is also how long a store may take to accept the next piece that is sent.
-    config["connect_timeout"] = config["read_timeout"]
+    if "connect_timeout" not in fs.config_kwargs:
+        # It is also how long a store may take to accept the next piece that is sent.
+        config["connect_timeout"] = config["read_timeout"]
     options = {
         "region_name": own.region_name,
         "endpoint_url": fs.endpoint_url,
         "use_ssl": fs.use_ssl,
         **given,
     }
-    return session.create_client("s3", config=Config(**config), **options)
+    client = session.create_client("s3", config=Config(**config), **options)
+    client.meta.events.register_last("before-call.s3", _unasked)
+    return client
+
+
+def _unasked(model: Any, params: dict[str, Any], **_: object) -> None:
+    """Send a small object at once: to ask first takes as long, a second where nobody answers."""
+    if model.name == "PutObject":
+        params["headers"].pop("Expect", None)
 
 
 class _Renewed(Credentials):  # type: ignore[misc]  # botocore has no types

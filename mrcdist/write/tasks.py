@@ -16,6 +16,7 @@ from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
 from mrcdist.write.block_record import BlockRecord, merge_records
 from mrcdist.write.destination import Destination
 from mrcdist.write.encoded_block import EncodedBlock
+from mrcdist.write.errors import give_up
 from mrcdist.write.grid import block_runs, piece_bytes, split_run
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.mrcz import compressed_sections
@@ -197,5 +198,5 @@ def _left_clean(job: Job) -> Iterator[None]:
         yield
     except (ArgumentError, WriteError) as error:
         if job.abandons and (isinstance(error, ArgumentError) or error.code == "disk-full"):
-            job.destination.abandon()
+            give_up(job.destination.abandon, error)
         raise

@@ -214,6 +214,24 @@ class TestFailingRequests:
         assert "Broken by the test" in error.value.cause
         assert left_in(bucket) == []
 
+    def test_first_error_is_told_though_the_upload_may_not_be_aborted(self, bucket: Bucket) -> None:
+        def refuse(exchange: Exchange) -> Fault | None:
+            if exchange.method == "DELETE":
+                return Fault("status", status=403)
+            return Fault("status") if "partNumber" in exchange.query else None
+
+        with (
+            CountingProxy(bucket.server, refuse) as proxy,
+            dask.config.set({"mrcdist.retries": 1}),
+            pytest.raises(WriteError, match="Broken by the test") as error,
+        ):
+            mrcdist.write_mrc(
+                bucket.url("a.mrc"), ONCE, storage_options=proxy.server.storage_options()
+            )
+        [note] = error.value.__notes__
+        assert "may not be written" in note
+        assert left_in(bucket) == ["a.mrc"]  # the upload; what was kept beside it is removed
+
 
 def test_secrets_are_in_nothing_that_is_shown_or_kept(bucket: Bucket) -> None:
     options = bucket.storage_options()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import ArgumentError
 from mrcdist.storage.location import Location
-from mrcdist.write.s3_client import call_once, new_client, run_together
+from mrcdist.write.s3_client import call_once, ignored_options, new_client, run_together
 
 ENDPOINT = "http://127.0.0.1:1"
 
@@ -104,6 +105,47 @@ def test_endpoint_region_and_options_are_those_that_were_given(where: dict[str, 
     assert new_client(fs, "b", patience=300.0).meta.config.read_timeout == 300.0
 
 
+def test_patience_with_a_store_that_takes_long_is_what_was_given() -> None:
+    def timeouts(**config: float) -> tuple[float, float]:
+        fs = filesystem(key="a", secret="b", endpoint_url=ENDPOINT, config_kwargs=config)
+        found = new_client(fs, "b").meta.config
+        return found.connect_timeout, found.read_timeout
+
+    assert timeouts(read_timeout=7.0) == (7.0, 7.0)
+    assert timeouts(read_timeout=7.0, connect_timeout=3.0) == (3.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "algorithm"),
+    [({}, "v4-s3express"), ({"signature_version": "s3v4"}, "s3v4")],
+    ids=["the store's", "given"],
+)
+def test_signature_is_the_one_for_the_bucket_unless_given(
+    config: dict[str, str], algorithm: str
+) -> None:
+    fs = filesystem(
+        key="a", secret="b", client_kwargs={"region_name": "us-east-1"}, config_kwargs=config
+    )
+    signed: list[str] = []
+    client = new_client(fs, "scans--use1-az4--x-s3")
+
+    def choose(signing_name: str, signature_version: str, **_: Any) -> None:
+        signed.append(signature_version)
+        raise KeyboardInterrupt  # nothing is sent
+
+    client.meta.events.register_first("choose-signer.s3.*", choose)
+    with pytest.raises(KeyboardInterrupt):
+        client.put_object(Bucket="scans--use1-az4--x-s3", Key="a.mrc", Body=b"")
+    assert signed == [algorithm]
+
+
+def test_options_that_only_reading_honours_are_named() -> None:
+    args = {"connector_args": {"use_dns_cache": False}, "proxies": {}}
+    location = Location.of("s3://b/a.mrc", {"anon": True, "config_kwargs": args})
+    [told] = ignored_options(location)
+    assert "connector_args" in told
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -150,6 +192,15 @@ def test_filesystems_with_the_same_options_share_a_client(puts: Puts) -> None:
     assert len(puts.connections) == 1
 
 
+def test_only_parts_ask_before_they_are_sent(puts: Puts) -> None:
+    location, path = puts.location(), ("b", "a.mrc")
+    call_once(location, "put_object", path, Body=b"record")
+    part = memoryview(b"pixels")
+    call_once(location, "upload_part", path, UploadId="1", PartNumber=1, Body=part)
+    assert puts.bodies == [b"record", b"pixels"]
+    assert puts.expected == [None, "100-continue"]
+
+
 def test_a_client_outlives_the_instances_that_fsspec_keeps(puts: Puts) -> None:
     for _ in range(2):
         call_once(puts.location(), "put_object", ("b", "a.mrc"), Body=b"mrc")
@@ -193,3 +244,18 @@ def test_calls_that_have_not_begun_are_left_out_after_a_failure() -> None:
     with pytest.raises(ArgumentError, match="does not fit"):
         run_together(Location("s3://b/a.mrc"), [lambda n=n: call(n) for n in range(9)], slots=1)
     assert begun == [0]
+
+
+def test_calls_that_have_not_begun_are_left_out_after_an_interrupt() -> None:
+    begun: list[int] = []
+
+    def call(number: int) -> None:
+        begun.append(number)
+        threading.Event().wait(0.01)
+        if number == 0:
+            _thread.interrupt_main()
+
+    calls = [lambda n=n: call(n) for n in range(500)]
+    with pytest.raises(KeyboardInterrupt):
+        run_together(Location("s3://b/a.mrc"), calls, slots=1)
+    assert len(begun) < len(calls)
