@@ -135,6 +135,7 @@ Code = Literal[
     "sidecar-key-missing",
     "sidecar-not-text",
     "sidecar-value-invalid",
+    "sidecars-differ",
     "size-unknown",
     "skip-frames-invalid",
     "storage-options-invalid",

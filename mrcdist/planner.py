@@ -24,7 +24,7 @@ from mrcdist.errors import (
     MrcdistError,
     TruncatedFileError,
 )
-from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
+from mrcdist.format.direct_electron.scan import Scan
 from mrcdist.format.extended.registry import (
     ExtendedHeader,
     recorded_scan,
@@ -35,7 +35,13 @@ from mrcdist.format.extended.registry import (
 from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat, pixel_format
 from mrcdist.options import ReadOptions
-from mrcdist.plan.agreement import agreed_header, agreed_pixels, joined_extended
+from mrcdist.plan.agreement import (
+    agreed_header,
+    agreed_pixels,
+    agreed_sidecar,
+    agreed_signs,
+    joined_extended,
+)
 from mrcdist.plan.axes import AuxiliaryData, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.layout import Layout
@@ -113,9 +119,10 @@ def _plan(
     own_notes = [notes.of_file(file.location.name) for file in files]
     for file, own in zip(files, own_notes, strict=True):
         own.add(*file.notes)
-    sidecar, sidecars = find_sidecars(
+    sidecars, of_each = find_sidecars(
         [file.location for file in files], options.metadata_file, directory, notes
     )
+    sidecar = agreed_sidecar(sidecars, notes)
     if sidecar is not None:
         notes.add(*sidecar.notes)
     pixels = agreed_pixels(
@@ -123,9 +130,9 @@ def _plan(
             pixel_format(
                 file.header,
                 mode0=options.mode0,
-                sidecar_unsigned=pixel_is_unsigned(own) if own else None,
+                sidecar_unsigned=unsigned,
             )
-            for file, own in zip(files, sidecars, strict=True)
+            for file, unsigned in zip(files, agreed_signs(of_each), strict=True)
         ],
         notes,
     )
@@ -137,7 +144,7 @@ def _plan(
     )
     scan_points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
     places, line = expected_places(
-        sidecar, scan_points, extended, notes, navigation_shape=options.navigation_shape
+        sidecars, scan_points, extended, notes, navigation_shape=options.navigation_shape
     )
     skipped = SkippedFrames.of(options.skip_frames, line)
     required = skipped.needed(places)
@@ -146,7 +153,7 @@ def _plan(
     parts, there = _parts(files, pixels, options, own_notes, required)
     frames = skipped.place(there, places, notes) if skipped else there
     found = find_scan(
-        sidecar,
+        sidecars,
         scan_points,
         directory,
         [file.location.name for file in files],

@@ -31,11 +31,12 @@ class Directory:
         """Names of the files; None if they cannot be listed."""
         return self.location.list_siblings()
 
-    def with_file(self, location: Location) -> Directory:
-        """Return the same directory as that of another of its files."""
-        other = Directory(location)
-        other.__dict__["listing"] = self.listing
-        return other
+    @classmethod
+    def listed_as(cls, location: Location, names: tuple[str, ...] | None) -> Directory:
+        """Return the directory of a file with what is known of its names."""
+        directory = cls(location)
+        directory.__dict__["listing"] = names
+        return directory
 
     @property
     def can_be_listed(self) -> bool:

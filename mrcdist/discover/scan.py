@@ -14,10 +14,12 @@ from mrcdist.discover.directory import Directory
 from mrcdist.errors import SidecarError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.filenames import find_part_before
-from mrcdist.format.direct_electron.scan import Scan, describe_scan
+from mrcdist.format.direct_electron.scan import Scan, describe_scan, describe_signal
 from mrcdist.format.direct_electron.scan_points import POINTS_REMEDY, Points, frame_table
 from mrcdist.format.direct_electron.sidecar import Sidecar
+from mrcdist.format.direct_electron.sidecar_keys import SCAN_ENABLE
 from mrcdist.format.extended.registry import ExtendedHeader, recorded_scan
+from mrcdist.plan.agreement import agreed_scan
 from mrcdist.plan.layout import FrameTable
 from mrcdist.plan.navigation_shape import count_places
 from mrcdist.plan.truncation import MissingFrames
@@ -46,7 +48,7 @@ class FoundScan:
 
 
 def find_scan(
-    sidecar: Sidecar | None,
+    sidecars: Sequence[Sidecar],
     scan_points: ScanPoints,
     directory: Directory,
     names: Sequence[str],
@@ -60,7 +62,8 @@ def find_scan(
 
     Parameters
     ----------
-    sidecar : Sidecar or None
+    sidecars : sequence of Sidecar
+        Several where the files are of several acquisitions.
     scan_points : AuxiliaryFile
         The list of scan points, read if there is a use for it.
     directory : Directory
@@ -76,19 +79,26 @@ def find_scan(
     Raises
     ------
     SidecarError
-        The sidecar contradicts itself or the files, or the points of its scan are not known.
+        The sidecar contradicts itself or the files, the points of its scan are not known, or one
+        of several sidecars is that of a scan.
     """
-    if sidecar is None:
+    if not sidecars:
         _unused(scan_points, "there is no sidecar that describes a scan", notes)
         return FoundScan()
     try:
-        scan = describe_scan(sidecar, n_frames=frames.announced, frame_shape=frame_shape)
+        _require_one_scan(sidecars)
+        scan = agreed_scan(
+            [
+                describe_scan(each, n_frames=frames.announced, frame_shape=frame_shape)
+                for each in sidecars
+            ]
+        )
     except SidecarError:
         if navigation_shape is None:
             raise
         # The caller's shape is the remedy that the error names.
         _unused(scan_points, _SHAPE_IS_GIVEN, notes)
-        return FoundScan()
+        return FoundScan(_frames_alone(sidecars, frame_shape))
     notes.add(*scan.notes)
     if navigation_shape is not None:
         _unused(scan_points, _SHAPE_IS_GIVEN, notes)
@@ -113,7 +123,7 @@ def find_scan(
 
 
 def expected_places(
-    sidecar: Sidecar | None,
+    sidecars: Sequence[Sidecar],
     scan_points: ScanPoints,
     extended: ExtendedHeader | None,
     notes: Notes,
@@ -124,7 +134,8 @@ def expected_places(
 
     Parameters
     ----------
-    sidecar : Sidecar or None
+    sidecars : sequence of Sidecar
+        Several where the files are of several acquisitions.
     scan_points : AuxiliaryFile
     extended : ExtendedHeader or None
     notes : Notes
@@ -147,16 +158,42 @@ def expected_places(
         known = isinstance(navigation_shape, Sequence)
         line = count_places(navigation_shape[:1]) if known else None
         return count_places(navigation_shape), line
-    if sidecar is None:
+    if len(sidecars) > 1:
+        return None, None
+    if not sidecars:
         recorded = recorded_scan(extended) if extended is not None else None
         return (None, None) if recorded is None else (math.prod(recorded.shape), recorded.shape[1])
     try:
-        scan = describe_scan(sidecar, n_frames=1, frame_shape=(1, 1))
+        scan = describe_scan(sidecars[0], n_frames=1, frame_shape=(1, 1))
     except SidecarError:
         return None, None  # said where the scan is needed
     if scan.kind == "raster":
         return scan.size, math.prod(axis.size for axis in scan.navigation[2:])
     return (len(_read_points(scan_points, notes)) if scan.kind == "custom" else None), None
+
+
+def _require_one_scan(sidecars: Sequence[Sidecar]) -> None:
+    """Refuse to join the frames of a scan with those of another acquisition."""
+    scans = [sidecar.flag(SCAN_ENABLE) for sidecar in sidecars].count(True)
+    if scans and len(sidecars) > 1:
+        raise SidecarError(
+            f"the files have {len(sidecars)} sidecars that differ, {scans} of them of a scan",
+            code="sidecars-differ",
+            argument="metadata_file",
+            cause="the files are of several scans, or of scans and movies, and their frames have "
+            "no order in common",
+            remedy="open them one by one, or pass {navigation_shape}, or {metadata_file=None} to "
+            "read the frames as a plain stack; {metadata_file=...} names one sidecar for all files",
+        )
+
+
+def _frames_alone(sidecars: Sequence[Sidecar], frame_shape: tuple[int, int]) -> Scan | None:
+    """What the sidecars say of the frames where the caller says how they follow one another."""
+    try:
+        signals = [describe_signal(sidecar, frame_shape=frame_shape) for sidecar in sidecars]
+    except SidecarError:
+        return None
+    return agreed_scan([Scan("movie", (), signal) for signal in signals])
 
 
 def _read_points(scan_points: ScanPoints, notes: Notes) -> Points:

@@ -10,8 +10,15 @@ from dataclasses import replace
 import numpy as np
 
 from mrcdist.errors import FormatError
+from mrcdist.format.axis import Axis
+from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
 from mrcdist.format.direct_electron.sidecar import Sidecar, shorten
-from mrcdist.format.direct_electron.sidecar_keys import KEYS
+from mrcdist.format.direct_electron.sidecar_keys import (
+    GAIN,
+    KEYS,
+    OF_ONE_ACQUISITION,
+    PROCESSING_MODE,
+)
 from mrcdist.format.extended.registry import ExtendedHeader, pixel_size_note
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import VOLUME_STACKS, Header
@@ -19,7 +26,14 @@ from mrcdist.format.mrcz_header import without_differing_fields
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = ["agreed_header", "agreed_pixels", "agreed_sidecar", "joined_extended"]
+__all__ = [
+    "agreed_header",
+    "agreed_pixels",
+    "agreed_scan",
+    "agreed_sidecar",
+    "agreed_signs",
+    "joined_extended",
+]
 
 _COLUMN, _ROW, _SECTION = range(3)
 _NAMES = ("x", "y", "z")
@@ -117,50 +131,90 @@ def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
     )
 
 
-def agreed_sidecar(sidecars: Sequence[Sidecar | None], notes: Notes) -> Sidecar | None:
-    """Return the sidecars of several acquisitions as one with what all of them say.
+def agreed_scan(scans: Sequence[Scan]) -> Scan:
+    """Return movies that follow one another as one, calibrated as far as all of them are alike.
 
     Parameters
     ----------
-    sidecars : sequence of Sidecar or None
-        Each once; None stands for files without one.
+    scans : sequence of Scan
+        At least one, each with a time axis or none.
+    """
+    first, *others = scans
+    if not others:
+        return first
+    ky, kx = (_agreed_axis(axes) for axes in zip(*(scan.signal for scan in scans), strict=True))
+    return Scan(
+        first.kind,
+        tuple(
+            _agreed_axis(axes) for axes in zip(*(each.navigation for each in scans), strict=True)
+        ),
+        (ky, kx),
+        tuple(dict.fromkeys(note for scan in scans for note in scan.notes)),
+    )
+
+
+def agreed_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
+    """Return the sidecars of several acquisitions as one with what all of them say.
+
+    That is for their metadata. What an absent key means is not what a differing one does: scan and
+    axes are described by each sidecar, and `agreed_scan` compares them.
+
+    Parameters
+    ----------
+    sidecars : sequence of Sidecar
+        Each once.
     notes : Notes
 
     Returns
     -------
     Sidecar or None
-        None where there is none, or some files have none.
+        None where there is none.
     """
-    found = [sidecar for sidecar in sidecars if sidecar is not None]
-    if not found or len(sidecars) == 1:
-        return sidecars[0]
-    if len(found) < len(sidecars):
-        text = "some of the files have a sidecar and others none: none is used"
-        notes.add(Note("files-differ-sidecar", f"{text}; metadata_file names one for all files"))
-        return None
-    first = found[0]
+    if len(sidecars) < 2:
+        return sidecars[0] if sidecars else None
+    first, *others = sidecars
+
+    def differs(name: str) -> bool:
+        return any(other.values.get(name) != first.values.get(name) for other in others)
+
+    differing = {key for key in KEYS if any(differs(name) for name in key.spellings)}
+    if PROCESSING_MODE in differing:  # which says whether pixels are electrons
+        differing.add(GAIN)
+    left_out = {name for key in differing for name in key.spellings}
     same = {
-        key: value
-        for key, value in first.values.items()
-        if all(sidecar.values.get(key) == value for sidecar in found)
+        name: value
+        for name, value in first.values.items()
+        if name not in left_out and not differs(name)
     }
     # Those that calibrate an axis come first.
-    keys = sorted(KEYS, key=lambda key: not key.calibrates)
-    differing = {
-        name: dict.fromkeys(sidecar.values.get(name, "nothing") for sidecar in found)
-        for key in keys
+    shown = [
+        f"{name}: {', '.join(shorten(value) for value in list(values)[:3])}"
+        for key in sorted(KEYS, key=lambda key: not key.calibrates)
+        if key in differing and key not in OF_ONE_ACQUISITION
         for name in key.spellings
-        if name not in same and any(name in sidecar.values for sidecar in found)
-    }
-    if differing:
-        shown = [
-            f"{name}: {', '.join(shorten(value) for value in list(values)[:3])}"
-            for name, values in list(differing.items())[:4]
-        ]
-        more = f"; and {len(differing) - 4} others" if len(differing) > 4 else ""
-        text = f"the sidecars of the {len(found)} acquisitions differ in {'; '.join(shown)}{more}"
-        notes.add(Note("files-differ-sidecar", f"{text}: for the whole, these are left out"))
-    return Sidecar(same, tuple(dict.fromkeys(note for each in found for note in each.notes)))
+        if differs(name)
+        for values in [dict.fromkeys(each.values.get(name, "nothing") for each in sidecars)]
+    ]
+    if shown:
+        more = f"; and {len(shown) - 4} others" if len(shown) > 4 else ""
+        text = f"the sidecars of the {len(sidecars)} acquisitions differ in "
+        text += f"{'; '.join(shown[:4])}{more}: for the whole, these are left out"
+        notes.add(Note("files-differ-sidecar", text))
+    return Sidecar(same, tuple(dict.fromkeys(note for each in sidecars for note in each.notes)))
+
+
+def agreed_signs(sidecars: Sequence[Sidecar | None]) -> list[bool | None]:
+    """Return whether the bytes of each file are unsigned, as far as sidecars say.
+
+    Parameters
+    ----------
+    sidecars : sequence of Sidecar or None
+        Of each file. A file without one is taken for what all the others are.
+    """
+    said = {id(sidecar): pixel_is_unsigned(sidecar) for sidecar in sidecars if sidecar is not None}
+    others = set(said.values())
+    of_all = others.pop() if len(others) == 1 else None
+    return [said.get(id(sidecar), of_all) for sidecar in sidecars]
 
 
 def joined_extended(
@@ -232,6 +286,15 @@ def _joined_records(
     if first is None or not (complete or not first.per_section):
         return None
     return first.joined(others)
+
+
+def _agreed_axis(axes: Sequence[Axis]) -> Axis:
+    """The axis that all have, or one without calibration."""
+    first = axes[0]
+    if all(axis == first for axis in axes):
+        return first
+    # Patterns and images have no direction in common: ky and y are y.
+    return Axis(min((axis.name for axis in axes), key=len), first.size, first.navigate)
 
 
 def _space_group(headers: Sequence[Header]) -> int | None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import threading
 import warnings
 from http.server import BaseHTTPRequestHandler
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 from mrcfile.dtypes import get_ext_header_dtype
 
 from mrcdist import FormatError, MrcdistWarning, SidecarError, plan_mrc, read_mrc
+from mrcdist.discover.directory import Directory
+from mrcdist.discover.sidecars import find_sidecars
+from mrcdist.format.direct_electron import filenames
 from mrcdist.format.header import parse_header
 from mrcdist.interop.rosettasciio import metadata_dict
 from mrcdist.plan.agreement import agreed_header
+from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Notes
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 from tests.support.serving import serving
@@ -286,6 +293,14 @@ MOVIE = {
 }
 
 
+SCAN = {
+    "Scan - Enable": "Enable",
+    "Scan - Type": "Raster",
+    "Scan - Size X": "2",
+    "Scan - Size Y": "2",
+}
+
+
 class TestSidecars:
     """Each acquisition has a sidecar of its own."""
 
@@ -335,12 +350,97 @@ class TestSidecars:
     @pytest.mark.parametrize("order", [1, -1])
     def test_scans_of_several_sizes_are_refused(self, tmp_path, order):
         """The frames of both are as many as the points of one."""
-        scan = {"Scan - Enable": "Enable", "Scan - Type": "Raster", "Scan - Size X": "2"}
-        sizes = ({**scan, "Scan - Size Y": rows} for rows in "21")
+        sizes = ({**SCAN, "Scan - Size Y": rows} for rows in "21")
         paths = self.movies(tmp_path, *sizes)[::order]
-        with pytest.raises(SidecarError, match="Scan - Size Y") as caught:
+        with pytest.raises(SidecarError, match="2 sidecars that differ, 2 of them of a scan"):
             read_mrc(paths)
-        assert "scans of several sizes" in caught.value.cause
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"Scan - Type": "Spiral"},
+            {"Scan - Points Per Camera Frame": "2"},
+            {"Scan - Subsampling": "2"},
+            {"Scan - Repeat Delay (seconds)": "50"},
+            {"Scan - Enable": "Disable"},
+            {"Acquisition Counter": "2"},
+        ],
+        ids=" ".join,
+    )
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_scan_is_not_continued_by_another_acquisition(self, tmp_path, changed, order):
+        """Together they have as many frames as the scan has points."""
+        paths = self.movies(tmp_path, SCAN, {**SCAN, **changed})[::order]
+        with pytest.raises(SidecarError) as caught:
+            read_mrc(paths)
+        assert caught.value.code == "sidecars-differ"
+        assert "several scans, or of scans and movies" in caught.value.cause
+        stack = read_mrc(paths, metadata_file=None)[0]["data"]
+        assert stack.shape == (4, 3, 4)
+
+    def test_scans_keep_the_calibration_of_the_detector_in_the_shape_given(self, tmp_path):
+        patterns = {"Diffraction Pixel Size X": "0.1", "Diffraction Pixel Size Y": "0.2"}
+        sizes = ({**SCAN, **patterns, "Scan - Size Y": rows} for rows in "21")
+        dataset = quietly(self.movies(tmp_path, *sizes), navigation_shape=(2, 2))
+        assert steps(dataset) == {
+            "scan_y": (1.0, None),
+            "scan_x": (1.0, None),
+            "ky": (0.2, "nm^-1"),
+            "kx": (0.1, "nm^-1"),
+        }
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_absent_key_disagrees_with_one_that_is_there(self, tmp_path, order):
+        """A movie that does not say what it sums stores each frame."""
+        sums = ({"Autosave Movie Sum Count": "10"}, {"Autosave Movie Sum Count": ""})
+        paths = self.movies(tmp_path, *sums)[::order]
+        with pytest.warns(MrcdistWarning, match="Autosave Movie Sum Count"):
+            [dataset] = read_mrc(paths)
+        assert steps(dataset)["time"] == (1.0, None)
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_patterns_of_several_camera_lengths_are_no_images(self, tmp_path, order):
+        length = "Instrument Project Camera Length (centimeters)"
+        pixels = {f"Specimen Pixel Size {axis} (nanometers)": "0.5" for axis in "XY"}
+        paths = self.movies(tmp_path, *({length: each, **pixels} for each in ("20", "30")))
+        dataset = quietly(paths[::order])
+        assert steps(dataset)["ky"] == steps(dataset)["kx"] == (1.0, None)
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_images_beside_patterns_are_uncalibrated(self, tmp_path, order):
+        length = "Instrument Project Camera Length (centimeters)"
+        pixels = {f"Specimen Pixel Size {axis} (nanometers)": "0.5" for axis in "XY"}
+        dataset = quietly(self.movies(tmp_path, {length: "20", **pixels}, pixels)[::order])
+        assert steps(dataset)["y"] == steps(dataset)["x"] == (1.0, None)
+
+    def test_gain_of_only_some_movies_is_left_out(self, tmp_path):
+        gain = {"ADUs Per Electron": "5"}
+        paths = self.movies(tmp_path, gain, {**gain, "Image Processing - Mode": "Counting"})
+        assert "Noise_properties" in quietly(paths[:1])["metadata"]["Signal"]
+        assert "Noise_properties" not in quietly(paths)["metadata"]["Signal"]
+
+    def test_acquisitions_of_the_same_settings_are_not_warned_about(self, tmp_path):
+        own = (
+            {
+                "Acquisition Counter": number,
+                "Dataset Name": f"20241021_0000{number}",
+                "Autosave Movie Frames File Path": f"D:/20241021_0000{number}_movie.mrc",
+                "Timestamp (seconds since Epoch)": f"170000000{number}",
+            }
+            for number in "12"
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", MrcdistWarning)
+            [dataset] = read_mrc(self.movies(tmp_path, *own))
+        assert steps(dataset)["time"] == (0.02, "s")
+        assert "date" not in dataset["metadata"]["General"]
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_movie_without_sidecar_has_the_sign_of_all_others(self, tmp_path, order):
+        data = np.full((3, 2, 1, 1), 200, "u1").view("i1")
+        dataset = quietly(self.movies(tmp_path, {}, None, {}, data=data)[::order])
+        assert dataset["data"].dtype == "uint8"
+        assert (dataset["data"] == 200).all().compute()
 
     def test_parts_in_several_folders_have_one(self, tmp_path):
         (tmp_path / "b").mkdir()
@@ -351,6 +451,68 @@ class TestSidecars:
         (tmp_path / "20241021_00007_info.txt").write_text(text)
         [dataset] = read_mrc([str(first), str(tmp_path / "b" / second.name)])
         assert steps(dataset)["time"] == (0.02, "s")
+
+
+@pytest.fixture
+def acquisitions_in_memory():
+    """Write movies with a sidecar each to folders of fsspec's memory; return their URLs."""
+    memory = fsspec.filesystem("memory")
+
+    def written(*folders: str) -> list[str]:
+        urls = []
+        text = "\n".join(f"{key} = {value}" for key, value in MOVIE.items())
+        for number, folder in enumerate(folders):
+            stem = f"/lists/{folder}/20241021_{number:05}"
+            memory.pipe_file(f"{stem}_movie.mrc", mrc_bytes(NUMBERS))
+            memory.pipe_file(f"{stem}_info.txt", text.encode())
+            urls.append(f"memory://{stem}_movie.mrc")
+        return urls
+
+    yield written
+    memory.rm("/lists", recursive=True)
+
+
+def test_folders_of_a_list_are_listed_several_at_a_time(acquisitions_in_memory, monkeypatch):
+    urls, together = acquisitions_in_memory(*"abcd"), threading.Barrier(4)
+    listed, ls = [], MemoryFileSystem.ls
+
+    def waiting(self, path, detail=True, **options):
+        listed.append(path)
+        together.wait(60)  # one after the other, none is answered
+        return ls(self, path, detail, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", waiting)
+    plan = plan_mrc(urls, tilt_file=None)
+    assert plan.axes[0].units == "s"
+    assert len(listed) == 4
+
+
+def test_work_for_a_list_does_not_grow_with_its_square(tmp_path):
+    """Names looked at for each file must not be those of all files."""
+    counts = []
+    for number in (20, 40):
+        names = [f"20241021_{i:05}" for i in range(number)]
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in names:
+            write_mrc(folder / f"{name}_movie.mrc", NUMBERS[:1])
+            text = "\n".join(f"{key} = {value}" for key, value in MOVIE.items())
+            (folder / f"{name}_info.txt").write_text(text)
+        locations = [Location.of(folder / f"{name}_movie.mrc") for name in names]
+        calls = 0
+
+        def count(frame, event, _):
+            nonlocal calls
+            calls += event == "call" and frame.f_code.co_filename == filenames.__file__
+
+        sys.setprofile(count)
+        try:
+            found, _ = find_sidecars(locations, "auto", Directory(locations[0]), Notes())
+        finally:
+            sys.setprofile(None)
+        assert len(found) == 1
+        counts.append(calls)
+    assert counts[1] < 2.2 * counts[0]
 
 
 def test_headers_of_a_list_are_fetched_several_at_a_time():

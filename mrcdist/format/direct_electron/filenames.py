@@ -38,6 +38,7 @@ __all__ = [
     "find_parts",
     "find_scan_points",
     "find_sidecar",
+    "find_sidecars",
     "is_numbered",
     "scan_points_candidates",
     "sidecar_candidates",
@@ -90,7 +91,13 @@ def find_sidecar(movie_name: str, listing: Iterable[str]) -> str | None:
     A numbered movie takes the sidecar without the number only where that does not belong to a movie
     without number.
     """
-    return _Folder(listing).beside(movie_name, SIDECAR_ENDING)
+    return find_sidecars([movie_name], listing)[movie_name]
+
+
+def find_sidecars(movie_names: Iterable[str], listing: Iterable[str]) -> dict[str, str | None]:
+    """Return what `find_sidecar` does for each of some movies in one directory."""
+    folder = _Folder(listing)
+    return {name: folder.beside(name, SIDECAR_ENDING) for name in movie_names}
 
 
 def find_scan_points(movie_name: str, listing: Iterable[str]) -> str | None:
@@ -253,13 +260,21 @@ class _Folder:
 
     def __init__(self, listing: Iterable[str]) -> None:
         self.names = tuple(dict.fromkeys(listing))
-        self.sidecars = self._stems(SIDECAR_ENDING)
-        self.movies = self._stems(MOVIE_ENDING)
+        self._files: dict[str, dict[str, str]] = {}
+        self.sidecars = self._with_ending(SIDECAR_ENDING).keys()
+        self.movies = self._with_ending(MOVIE_ENDING).keys()
         homes = (self.acquisition(name) for name in self.names)
         self.stems = {*self.sidecars, *(home for home in homes if home)}
 
-    def _stems(self, ending: str) -> set[str]:
-        return {stem for name in self.names if (stem := _stem_of(name, ending)) is not None}
+    def _with_ending(self, ending: str) -> dict[str, str]:
+        """Files by stem; where the ending comes in both cases, the one in lower case."""
+        if ending not in self._files:
+            self._files[ending] = {
+                stem: name
+                for name in sorted(self.names)
+                if (stem := _stem_of(name, ending)) is not None
+            }
+        return self._files[ending]
 
     def part_of(self, movie_name: str) -> str | None:
         """Return the stem of the acquisition of which a movie is a numbered part, if it is one."""
@@ -275,11 +290,9 @@ class _Folder:
 
     def beside(self, movie_name: str, ending: str) -> str | None:
         """Return the listed file with that ending and the movie's stem, or its acquisition's."""
-        for stem in (_stem_of(movie_name, MOVIE_ENDING), self.part_of(movie_name)):
-            found = [name for name in self.names if stem and _stem_of(name, ending) == stem]
-            if found:
-                return max(found)  # where the ending comes in both cases, the lower one
-        return None
+        files = self._with_ending(ending)
+        stems = (_stem_of(movie_name, MOVIE_ENDING), self.part_of(movie_name))
+        return next((files[stem] for stem in stems if stem in files), None)
 
 
 def _stem_of(name: str, ending: str) -> str | None:

@@ -17,7 +17,7 @@ from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.sidecar import Sidecar, shorten, to_float
 from mrcdist.format.direct_electron.sidecar_keys import KEYS, Key
 
-__all__ = ["Scan", "describe_scan", "pixel_is_unsigned", "sidecar_metadata"]
+__all__ = ["Scan", "describe_scan", "describe_signal", "pixel_is_unsigned", "sidecar_metadata"]
 
 _REMEDY = "pass {navigation_shape}, or {metadata_file=None} to read the frames as a plain stack"
 
@@ -121,6 +121,17 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
     return Scan("raster", navigation, signal, (*notes, *_repeat_notes(sidecar, repeats)))
 
 
+def describe_signal(sidecar: Sidecar, *, frame_shape: tuple[int, int]) -> tuple[Axis, Axis]:
+    """Return the axes of a frame alone, as `describe_scan` does.
+
+    Raises
+    ------
+    SidecarError
+        The switch of the scan says neither on nor off.
+    """
+    return _signal(sidecar, frame_shape, scan=_switched_on(sidecar, keys.SCAN_ENABLE))
+
+
 def pixel_is_unsigned(sidecar: Sidecar) -> bool | None:
     """Return whether the bytes of an 8-bit movie (MRC mode 0) are unsigned.
 
@@ -194,8 +205,7 @@ def _count(sidecar: Sidecar, key: Key, default: int | None = None) -> int:
         raise SidecarError(
             f"the sidecar says that this is a scan, but not its {spelled}",
             code="sidecar-key-missing",
-            cause="the sidecar was edited, the server had not finished it, or a list has scans of "
-            "several sizes",
+            cause="the sidecar was edited, or the server had not finished it",
             remedy=_REMEDY,
         )
     whole = re.fullmatch(r"(\d{1,18})(?:\.0*)?", text, re.ASCII)

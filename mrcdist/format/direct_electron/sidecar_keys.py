@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["KEYS", "Key"]
+__all__ = ["KEYS", "OF_ONE_ACQUISITION", "Key"]
 
 
 @dataclass(frozen=True)
@@ -202,3 +202,23 @@ EXTERNAL_NAME = Key("Scan - External Detector {} Name", "name of an external det
 
 #: Every key above, in that order.
 KEYS = tuple(value for value in list(globals().values()) if isinstance(value, Key))
+
+#: Those in which acquisitions differ even if all their settings are the same.
+OF_ONE_ACQUISITION = (
+    TIMESTAMP,
+    LOCAL_TIME,
+    ACQUISITION_COUNTER,
+    DATASET_NAME,
+    REMAINING_ACQUISITIONS,
+    SYSTEM_STATUS,
+    AUTOSAVE_STATUS,
+    ACQUISITION_STATUS,
+    AUTOSAVE_DIRECTORY,
+    AUTOSAVE_SUFFIX,
+    FINAL_IMAGE_PATH,
+    FINAL_FRAMES_WRITTEN,
+    MOVIE_PATH,
+    MOVIE_FRAMES_WRITTEN,
+    FRAME_COUNT,
+    TEMPERATURE,
+)
