@@ -68,6 +68,10 @@ class Storage:
         """Bytes of a row."""
         return (columns + 1) // 2 if self.packed else columns * np.dtype(self.dtype).itemsize
 
+    def is_of(self, dtype: np.dtype[Any], byteorder: ByteOrder) -> bool:
+        """Whether numbers of a dtype are stored as they are."""
+        return not self.packed and dtype == np.dtype(self.dtype).newbyteorder(byteorder)
+
 
 def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
     """Choose the mode for an array's dtype, or for the dtype that the caller wants.
@@ -154,8 +158,8 @@ def encode_pixels(numbers: Array, storage: Storage, byteorder: ByteOrder) -> Arr
     """
     if storage.packed:
         return _pack(converted(numbers, np.dtype("uint8"), highest=15, name="uint4"))
-    stored = converted(numbers, np.dtype(storage.dtype), name=storage.dtype)
-    stored = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder(byteorder))
+    dtype = np.dtype(storage.dtype).newbyteorder(byteorder)
+    stored = np.ascontiguousarray(converted(numbers, dtype, name=storage.dtype))
     return stored.reshape(*numbers.shape[:-1], -1).view(np.uint8)
 
 

@@ -6,15 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import Storage, encode_pixels
 
-__all__ = ["WINDOW", "EncodedBlock", "windows"]
+__all__ = ["TEMPORARIES", "WINDOW", "EncodedBlock", "windows"]
 
 WINDOW = 8 * 2**20
 """Bytes that are encoded and written at a time."""
+
+TEMPORARIES = 2**20
+"""Bytes that encoding takes at most beside those that it returns."""
+
+# Numbers that are encoded at a time: of each, the values that are compared take up to 16 bytes.
+_NUMBERS = TEMPORARIES // 16
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,15 @@ class EncodedBlock:
         row = self.storage.row_bytes(self.rows.shape[1])
         first = (start - self.start) // row
         last = -(-(stop - self.start) // row)
-        raw = encode_pixels(self.rows[first:last], self.storage, self.byteorder)
+        if self.storage.is_of(self.rows.dtype, self.byteorder):
+            raw = encode_pixels(self.rows[first:last], self.storage, self.byteorder)
+        else:
+            raw = np.empty((last - first, row), np.uint8)
+            step = max(1, _NUMBERS // self.rows.shape[1])
+            for at in range(first, last, step):
+                some = self.rows[at : min(at + step, last)]
+                part = raw[at - first : at - first + len(some)]
+                part[:] = encode_pixels(some, self.storage, self.byteorder)
         begin = self.start + first * row
         return raw.reshape(-1)[start - begin : stop - begin].data
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import sys
 import time
 import uuid
 import warnings
@@ -41,7 +40,13 @@ from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
 from mrcdist.write.new_header import ImageKind, kept_labels, kind_of, new_header
 from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3, is_there
-from mrcdist.write.s3_parts import S3Limits, check_joinable, s3_grid
+from mrcdist.write.s3_parts import (
+    PARTS_AT_A_TIME,
+    S3Limits,
+    check_joinable,
+    encoded_at_a_time,
+    s3_grid,
+)
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
 
@@ -99,7 +104,7 @@ class WritePlan:
         destination = self._destination()
         largest = math.prod(self.array.chunksize[:-1])
         stored = largest * self.header.storage.row_bytes(self.array.chunksize[-1])
-        block = math.prod(self.array.chunksize) * self.array.dtype.itemsize
+        block = self._block_memory
         if destination is None:
             tasks, requests, encoded = 1, 0, stored
             remarks: tuple[str, ...] = (
@@ -121,10 +126,12 @@ class WritePlan:
         )
 
     @property
+    def _block_memory(self) -> int:
+        return int(math.prod(self.array.chunksize) * self.array.dtype.itemsize)
+
+    @property
     def _stored_as_they_are(self) -> bool:
-        stored = self.header.storage
-        own = self.header.byteorder == ("<" if sys.byteorder == "little" else ">")
-        return own and not stored.packed and self.array.dtype.name == stored.dtype
+        return self.header.storage.is_of(self.array.dtype, self.header.byteorder)
 
     def _destination(self) -> LocalDestination | S3Destination | None:
         """Destination for tasks that write in parallel; None where one task has to write all."""
@@ -140,8 +147,12 @@ class WritePlan:
             self.array.chunksize[-1]
         )
         grid = s3_grid(self.header.data_offset, self.nbytes, block, self.limits)
-        own_memory = self._stored_as_they_are
-        return S3Destination(self.location, grid, self.limits, as_they_are=own_memory)
+        at_a_time = (
+            PARTS_AT_A_TIME
+            if self._stored_as_they_are
+            else encoded_at_a_time(self._block_memory, grid.step)
+        )
+        return S3Destination(self.location, grid, self.limits, parts_at_a_time=at_a_time)
 
     def write(self, stream: TextIO | None = None) -> WriteReport:
         """Compute the array, write it, and return what was written.

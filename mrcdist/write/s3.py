@@ -15,16 +15,15 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location
+from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.errors import exists, give_up, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.s3_client import call_once, ignored_options, run_together
-from mrcdist.write.s3_parts import S3Limits, copied_ranges, joined_parts, segments
+from mrcdist.write.s3_parts import PARTS_AT_A_TIME, S3Limits, copied_ranges, joined_parts, segments
 from mrcdist.write.s3_upload import S3Upload, left_by_others
 
 __all__ = ["S3Destination", "is_s3", "is_there"]
 
-# Of one task: while it waits between two blocks, those of another one fill the line.
-_PARTS_AT_A_TIME = 8
 _COPIES_AT_A_TIME = 32
 
 
@@ -56,8 +55,8 @@ class S3Destination:
     overwrite : bool
     notes : tuple of str
         What was found in the store.
-    as_they_are : bool
-        Whether pixels are sent from the memory of their block, without being encoded.
+    parts_at_a_time : int
+        Of one task; fewer than otherwise if they are encoded, and not sent from the block's memory.
     """
 
     location: Location
@@ -67,7 +66,7 @@ class S3Destination:
     uploads: tuple[S3Upload, ...] = ()
     overwrite: bool = False
     notes: tuple[str, ...] = ()
-    as_they_are: bool = False
+    parts_at_a_time: int = PARTS_AT_A_TIME
 
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
         """See `LocalDestination.begin`."""
@@ -178,7 +177,7 @@ class S3Destination:
             for number in range(first, last + 1)
         ]
         with self._owned():
-            run_together(self.location, calls, slots=self._parts_at_a_time(stop - start))
+            run_together(self.location, calls, slots=self.parts_at_a_time)
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -213,14 +212,8 @@ class S3Destination:
         """See `Destination.cost`."""
         if not self.grid.size:
             return 3, nbytes
-        encoded = min(self._parts_at_a_time(nbytes) * self.grid.step, nbytes)
-        return -(-nbytes // self.grid.step) + 2, 0 if self.as_they_are else encoded
-
-    def _parts_at_a_time(self, nbytes: int) -> int:
-        """As many as are half of the block, if they have to be encoded; of small blocks, two."""
-        if self.as_they_are:
-            return _PARTS_AT_A_TIME
-        return max(2, min(_PARTS_AT_A_TIME, nbytes // (2 * self.grid.step)))
+        encoded = min(self.parts_at_a_time * self.grid.step, nbytes)
+        return -(-nbytes // self.grid.step) + 2, encoded + self.parts_at_a_time * TEMPORARIES
 
     def _part(self, cell: int) -> tuple[S3Upload, int]:
         """The upload that a cell belongs to, and its number there."""

@@ -12,12 +12,24 @@ from dataclasses import dataclass
 from dask.utils import format_bytes
 
 from mrcdist.errors import ArgumentError
+from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.grid import Grid
 
-__all__ = ["S3Limits", "check_joinable", "copied_ranges", "joined_parts", "s3_grid", "segments"]
+__all__ = [
+    "PARTS_AT_A_TIME",
+    "S3Limits",
+    "check_joinable",
+    "copied_ranges",
+    "encoded_at_a_time",
+    "joined_parts",
+    "s3_grid",
+    "segments",
+]
 
-# A block is cut in at least as many parts: two of them are encoded at a time, which adds half of
-# the block to the memory that it takes.
+PARTS_AT_A_TIME = 8
+"""Parts that a task sends at most: while it waits between two blocks, another fills the line."""
+
+# A block is cut in at least as many parts, so that one that is encoded is small beside the block.
 _FEWEST_CUTS = 4
 
 
@@ -86,6 +98,21 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
     grid = next((grid for grid in grids if grid.cells <= limits.parts), grids[0])
     copied_ranges(grid, limits)  # is there a way?
     return grid
+
+
+def encoded_at_a_time(block: int, step: int) -> int:
+    """Choose how many parts a task encodes and sends at a time: what takes half of the block.
+
+    One, where a part takes more than that.
+
+    Parameters
+    ----------
+    block : int
+        Bytes of the block in memory, before it is encoded.
+    step : int
+        Bytes of a part.
+    """
+    return max(1, min(PARTS_AT_A_TIME, block // 2 // (step + TEMPORARIES)))
 
 
 def segments(grid: Grid, limits: S3Limits) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.errors import ArgumentError
-from mrcdist.write.s3_parts import S3Limits, copied_ranges, s3_grid, segments
+from mrcdist.write.s3_parts import S3Limits, copied_ranges, encoded_at_a_time, s3_grid, segments
 
 MIB, TB = 2**20, 10**12
 LIMITS = S3Limits()
@@ -77,3 +77,13 @@ def test_file_that_no_object_can_hold_is_refused() -> None:
     with pytest.raises(ArgumentError, match="10,000 parts, each of at most 5") as error:
         s3_grid(1024, 60 * TB, 64 * MIB, LIMITS)
     assert error.value.code == "upload-parts-too-many"
+
+
+@pytest.mark.parametrize(
+    ("block", "part", "number"),
+    [(8, 8, 1), (16, 16, 1), (32, 8, 1), (64, 8, 3), (64, 16, 1), (128, 16, 3), (512, 16, 8)],
+)
+def test_encoded_parts_at_a_time_take_half_of_the_block_or_are_one(
+    block: int, part: int, number: int
+) -> None:
+    assert encoded_at_a_time(block * MIB, part * MIB) == number

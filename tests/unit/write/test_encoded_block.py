@@ -1,0 +1,77 @@
+"""Bytes of a block as they are stored: numpy's, in little more memory than they take."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.format.encode import choose_storage, encode_pixels
+from mrcdist.write.encoded_block import EncodedBlock
+from mrcdist.write.s3_parts import S3Limits, encoded_at_a_time, s3_grid
+
+MIB = 2**20
+
+# dtype of the array, dtype that is wanted
+CONVERSIONS = [
+    (">u2", None), ("uint8", None), ("uint8", "uint4"), ("float64", "uint4"), ("bool", None),
+    ("int16", "float32"), ("float32", "uint16"), ("float64", "float32"), ("int32", "float32"),
+    ("int32", "int16"), ("uint8", "complex64"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize(("dtype", "wanted"), [("<u2", None), *CONVERSIONS])
+def test_any_range_of_a_block_is_that_of_the_whole(dtype: str, wanted: Any, byteorder: Any) -> None:
+    rows = (np.arange(700 * 251).reshape(700, 251) % 2).astype(dtype)
+    storage = choose_storage(rows.dtype, wanted)
+    whole = encode_pixels(rows, storage, byteorder).tobytes()
+    block = EncodedBlock(rows, storage, byteorder, 100)
+    cuts = [0, 1, 1000, 66_000, len(whole) - 3, len(whole)]
+    for start, stop in itertools.pairwise(cuts):
+        assert bytes(block.between(100 + start, 100 + stop)) == whole[start:stop]
+    assert bytes(block.between(100, 100 + len(whole))) == whole
+
+
+@pytest.mark.parametrize(("dtype", "wanted"), CONVERSIONS)
+def test_parts_sent_at_a_time_take_half_of_a_block_at_most(dtype: str, wanted: Any) -> None:
+    rows = np.ones((64 * MIB // np.dtype(dtype).itemsize // 2048, 2048), dtype)
+    storage = choose_storage(rows.dtype, wanted)
+    stored = len(rows) * storage.row_bytes(2048)
+    grid = s3_grid(1024, 1024 + 4 * stored, stored, S3Limits())
+    start, stop = grid.span(1)
+    block = EncodedBlock(rows, storage, "<", 1024)
+    tracemalloc.start()
+    try:
+        part = block.between(start, stop)
+        [_, peak] = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(part) == grid.step
+    assert 1 <= encoded_at_a_time(rows.nbytes, grid.step) * peak <= rows.nbytes // 2
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_numbers_in_the_byte_order_of_the_file_are_sent_from_their_own_memory(
+    byteorder: Any,
+) -> None:
+    rows = np.ones((8, 8), f"{byteorder}u2")
+    block = EncodedBlock(rows, choose_storage(rows.dtype, None), byteorder, 0)
+    assert np.shares_memory(np.asarray(block.between(16, 64)), rows)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_plan_counts_what_is_encoded_beside_the_block(
+    tmp_path: Path, order: str, byteorder: Any
+) -> None:
+    array = da.zeros((8, 2048, 1024), dtype=f"{order}u2", chunks=(4, -1, -1))
+    plan = mrcdist.plan_write(tmp_path / "a.mrc", array, byteorder=byteorder)
+    encoded = 0 if order == byteorder else 8 * MIB
+    assert plan.explain().task_memory == 16 * MIB + encoded
