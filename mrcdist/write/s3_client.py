@@ -229,10 +229,9 @@ def new_client(fs: S3FileSystem, bucket: str, patience: float | None = None) -> 
     return client
 
 
-def _unasked(model: Any, params: dict[str, Any], **_: object) -> None:
-    """Send a small object at once: to ask first takes as long, a second where nobody answers."""
-    if model.name == "PutObject":
-        params["headers"].pop("Expect", None)
+def _unasked(params: dict[str, Any], **_: object) -> None:
+    """Send a body at once: to ask first takes a round trip, and a second where nobody answers."""
+    params["headers"].pop("Expect", None)
 
 
 class _Renewed(Credentials):  # type: ignore[misc]  # botocore has no types

@@ -89,23 +89,20 @@ class S3Upload:
             }
 
     def send(self, number: int, body: memoryview) -> None:
-        """Send a part."""
-        self._at_length("upload_part", PartNumber=number, Body=body)
+        """Send a part, once."""
+        self._once("upload_part", PartNumber=number, Body=body)
 
     def copy(self, number: int, source: tuple[str, str], start: int, stop: int) -> None:
         """Have the store copy a byte range of another object as a part."""
-        self._at_length(
-            "upload_part_copy",
-            PartNumber=number,
-            CopySource=dict(zip(("Bucket", "Key"), source, strict=True)),
-            CopySourceRange=f"bytes={start}-{stop - 1}",
-        )
+        arguments = {
+            "PartNumber": number,
+            "CopySource": dict(zip(("Bucket", "Key"), source, strict=True)),
+            "CopySourceRange": f"bytes={start}-{stop - 1}",
+        }
+        until_it_works(self.location, lambda: self._once("upload_part_copy", **arguments))
 
-    def _at_length(self, method: str, **arguments: Any) -> None:
-        until_it_works(
-            self.location,
-            lambda: call_once(self.location, method, self.path, UploadId=self.upload, **arguments),
-        )
+    def _once(self, method: str, **arguments: Any) -> None:
+        call_once(self.location, method, self.path, UploadId=self.upload, **arguments)
 
     def complete(self, sizes: Sequence[int], *, overwrite: bool) -> None:
         """Make the object of its parts.

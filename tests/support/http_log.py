@@ -303,7 +303,10 @@ async def _answer_status(
     exchange.status = status
     exchange.body_bytes = 0 if request.method == "HEAD" else len(body)
     exchange.complete = True
-    return web.Response(status=status, body=body, content_type="application/xml")
+    response = web.Response(status=status, body=body, content_type="application/xml")
+    if _waits_to_write(request):
+        response.force_close()  # a next request would be taken for the body that never came
+    return response
 
 
 def _hang_up(
