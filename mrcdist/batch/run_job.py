@@ -19,13 +19,13 @@ from mrcdist.batch.lock import OutputLock
 from mrcdist.batch.output import check_outputs, require_absent, write_result
 from mrcdist.batch.picture import PictureSoFar
 from mrcdist.batch.summary import ResultSummary, Summary
-from mrcdist.compute.detectors import MaskFile
 from mrcdist.compute.one_pass import Compute, OnePass
 from mrcdist.compute.partial import PartialStore, partial_folder
 from mrcdist.compute.quantities import CenterOfMass, Quantity
 from mrcdist.compute.results import Dataset
 from mrcdist.compute.submit import compute_parts
 from mrcdist.compute.tasks import total
+from mrcdist.compute.wanted_detector import MaskFile
 from mrcdist.errors import MrcdistError
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location

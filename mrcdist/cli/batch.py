@@ -209,7 +209,7 @@ def _com(detector: str, radius: float | None) -> Any:
 
 
 def _parsed(detector: str, radius: float | None) -> Any:
-    from mrcdist.compute.detectors import parse_detector
+    from mrcdist.compute.wanted_detector import parse_detector
 
     return parse_detector(detector, radius)
 

@@ -18,7 +18,7 @@ import numpy as np
 from dask.tokenize import tokenize
 
 from mrcdist.compute.bright_disk import find_disk, sample
-from mrcdist.compute.detectors import AutoDisk, Detector, Mask, Ring, WholeFrame, understand
+from mrcdist.compute.detectors import AutoDisk, Detector, Mask, Ring, WholeFrame
 from mrcdist.compute.quantities import OnDetector, Quantity
 from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.results import Array, Dataset, Result
@@ -32,6 +32,7 @@ from mrcdist.compute.schedule import (
 )
 from mrcdist.compute.tasks import Ledger, Work
 from mrcdist.compute.tiles import Reduction
+from mrcdist.compute.wanted_detector import understand
 from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource

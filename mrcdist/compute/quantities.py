@@ -9,14 +9,7 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.compute.detectors import (
-    AutoDisk,
-    Detector,
-    MaskFile,
-    Ring,
-    WholeFrame,
-    understand,
-)
+from mrcdist.compute.detectors import AutoDisk, Detector, Ring, WholeFrame
 from mrcdist.compute.reductions import (
     PixelSums,
     RadialSums,
@@ -24,6 +17,7 @@ from mrcdist.compute.reductions import (
 from mrcdist.compute.results import Array, Dataset, PartLoader, Result
 from mrcdist.compute.schedule import Part
 from mrcdist.compute.tiles import Reduction
+from mrcdist.compute.wanted_detector import MaskFile, understand
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 

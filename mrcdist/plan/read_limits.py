@@ -75,7 +75,7 @@ class ReadLimits:
     # Bytes decompressed at a time from a file that is one compressed stream, and bytes passed at a
     # time to the decompressor, which copies what it does not use immediately.
     stream_piece: int = 2**22
-    stream_mouthful: int = 2**17
+    stream_input: int = 2**17
 
     # What object stores are like, until it is measured: seconds to the first byte, bytes a second.
     # Each answer then counts so much beside all before it; longer ones tell the bandwidth, too.

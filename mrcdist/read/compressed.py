@@ -255,7 +255,7 @@ class _Decompressed:
     def _take(self) -> memoryview:
         """Return the next input for the decompressor."""
         self._ahead(1)
-        given = self._buffer[self._used : self._used + self._limits.stream_mouthful]
+        given = self._buffer[self._used : self._used + self._limits.stream_input]
         self._used += len(given)
         return given
 

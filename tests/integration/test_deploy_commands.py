@@ -218,19 +218,23 @@ def test_compose_services_compute(
     np.testing.assert_array_equal(image, frames[..., inside].sum(axis=-1, dtype="uint64"))
 
 
-def test_the_sizing_simulation_prints_its_tables(variables: dict[str, str]) -> None:
-    script = DEPLOY / "sizing" / "simulate.py"
-    few = ["--chunks", "20,40", "--milliseconds", "20", "--workers", "1", "--threads", "2"]
+def simulate(variables: dict[str, str], *options: str, timeout: int = 120) -> str:
+    """Run the sizing simulation; return what it prints."""
     done = subprocess.run(
-        [sys.executable, str(script), *few, "--seconds", "0.5"],
+        [sys.executable, str(DEPLOY / "sizing" / "simulate.py"), *options],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines()]
+    return done.stdout
+
+
+def test_the_sizing_simulation_prints_its_tables(variables: dict[str, str]) -> None:
+    few = ["--chunks", "20,40", "--milliseconds", "20", "--workers", "1", "--threads", "2"]
+    rows = [line.split() for line in simulate(variables, *few, "--seconds", "0.5").splitlines()]
     counts = [row[0] for row in rows if len(row) == 6 and row[0].isdigit()]
     # Chunks of the first table, milliseconds of the second.
     assert counts == ["20", "40", "20"]
@@ -239,18 +243,9 @@ def test_the_sizing_simulation_prints_its_tables(variables: dict[str, str]) -> N
 @pytest.mark.slow
 def test_a_whole_job_runs_on_simulated_workers(variables: dict[str, str]) -> None:
     """Every tenth request fails, and is tried again by the code of real workers."""
-    script = DEPLOY / "sizing" / "simulate.py"
     few = ["--scale", "--chunks", "40", "--workers", "2", "--threads", "2", "--chunk-mib", "1"]
-    done = subprocess.run(
-        [sys.executable, str(script), *few, "--failures", "0.1", "--spot", "0"],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    rows = dict(re.findall(r"^ +(\S.*?)  (\S.*)$", done.stdout, re.M))
+    said = simulate(variables, *few, "--failures", "0.1", "--spot", "0", timeout=240)
+    rows = dict(re.findall(r"^ +(\S.*?)  (\S.*)$", said, re.M))
     assert rows["file"] == "0 GB in 40 chunks of 1 MiB"
     assert rows["workers"] == "2 processes with 2 threads"
     assert {"the store alone", "scheduler", "client", "retries"} <= rows.keys()

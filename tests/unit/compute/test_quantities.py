@@ -16,15 +16,7 @@ import mrcdist
 from mrcdist.batch.summary import ResultSummary, Summary
 from mrcdist.compute import schedule
 from mrcdist.compute.bright_disk import SAMPLED_FRAMES, find_disk, sample
-from mrcdist.compute.detectors import (
-    AutoDisk,
-    Mask,
-    MaskFile,
-    Ring,
-    WholeFrame,
-    adf_ring,
-    parse_detector,
-)
+from mrcdist.compute.detectors import AutoDisk, Mask, Ring, WholeFrame, adf_ring
 from mrcdist.compute.functions import FrameReduction
 from mrcdist.compute.patterns import (
     MaximumPattern,
@@ -49,6 +41,7 @@ from mrcdist.compute.schedule import (
 )
 from mrcdist.compute.tasks import Work, compute, join, merge_ledgers, total
 from mrcdist.compute.tiles import compiled
+from mrcdist.compute.wanted_detector import MaskFile, parse_detector
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import block_boxes, plan_chunks
