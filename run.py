@@ -250,7 +250,7 @@ def announcement() -> str:
     """Say how long all tests take and which servers they found, before anything else happens."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     found = {name: bool(shutil.which(program, path=path)) for name, program in _SERVERS.items()}
-    text = "all tests: about 25 minutes on two cores (--quick: a minute); found: "
+    text = "all tests: about 30 minutes on two cores (--quick: 2 to 3); found: "
     text += ", ".join(name for name in found if found[name]) or "no servers"
     absent = ", ".join(name for name in found if not found[name])
     return text + (f"; not found, their tests are skipped: {absent}" if absent else "")
