@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -269,6 +269,22 @@ def _without_login(text: str) -> str:
     return re.sub(r"[^/@\s'\"]+:[^/@\s]+@", "", text)
 
 
+class _Client(Client):  # type: ignore[misc]  # distributed has no types
+    """A client that is closed if it cannot connect.
+
+    The garbage collector would close it in any thread, and hang where that thread is about to start
+    the event loop of another client: both want one lock (`LoopRunner` of distributed 2025.4).
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        try:
+            super().__init__(*args, **options)
+        except BaseException:
+            with suppress(Exception):  # the first error says more
+                self.close()
+            raise
+
+
 @contextmanager
 def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
     timeout = read_settings().scheduler_timeout
@@ -279,7 +295,7 @@ def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
 
     try:
         with waiting(words, say=say):
-            client = Client(scheduler, timeout=timeout, set_as_default=False)
+            client = _Client(scheduler, timeout=timeout, set_as_default=False)
     except Exception as error:  # noqa: BLE001 each protocol has its own errors
         raise MrcdistError(
             f"no dask scheduler answers at {shown}",

@@ -81,7 +81,7 @@ class Gate:
                 self._connections |= pair
             try:
                 asking = threading.Thread(
-                    target=self._copy, args=(client, server, lambda _: True), daemon=True
+                    target=self._copy, args=(client, server, lambda size: size), daemon=True
                 )
                 asking.start()
                 self._copy(server, client, self._pass)
@@ -91,23 +91,31 @@ class Gate:
                     self._connections -= pair
 
     def _copy(
-        self, source: socket.socket, target: socket.socket, may: Callable[[int], bool]
+        self, source: socket.socket, target: socket.socket, allowed: Callable[[int], int]
     ) -> None:
         try:
             with suppress(OSError):
-                while (piece := source.recv(_PIECE)) and may(len(piece)):
-                    target.sendall(piece)
+                while piece := source.recv(_PIECE):
+                    while piece:
+                        if not (size := allowed(len(piece))):
+                            return
+                        target.sendall(piece[:size])
+                        piece = piece[size:]
         finally:
             for end in (source, target):
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
-    def _pass(self, size: int) -> bool:
-        """Wait until `size` bytes may go out; False once closed."""
+    def _pass(self, size: int) -> int:
+        """Wait until bytes may go out and return how many of `size`; 0 once closed."""
         with self._change:
             self._change.wait_for(lambda: self._closed or not self.is_shut)
+            if self._closed:
+                return 0
+            if self._limit is not None:
+                size = min(size, self._limit - self.passed)
             self.passed += size
-        return not self._closed
+        return size
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def test_login_of_a_scheduler_is_not_shown(protocol):
     told = []
     options = ClusterOptions(scheduler=f"{protocol}user:{SECRET}@127.0.0.1:9")
     with (
-        dask.config.set({"mrcdist.scheduler-timeout": 4}),
+        dask.config.set({"mrcdist.scheduler-timeout": 1}),
         pytest.raises(MrcdistError) as caught,
         connect(options, say=told.append),
     ):
