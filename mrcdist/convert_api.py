@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TextIO
 
 import dask
@@ -38,7 +37,7 @@ from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
 from mrcdist.warning_notes import warn
-from mrcdist.write.errors import check_place
+from mrcdist.write.errors import check_place, require_other
 from mrcdist.write.estimate import WriteReport
 from mrcdist.write.mrcz import choose_compressor
 from mrcdist.write.plan import WritePlan
@@ -196,7 +195,8 @@ def plan_conversion(
 ) -> ZarrConversion | MrcConversion:
     """Plan what `convert` does, without writing anything."""
     location = Location.of(destination, storage_options)
-    _require_other(plan, location)
+    for part in plan.source.parts:
+        require_other(location, part.file.location, location.shown, "destination")
     ending = next((e for e in _ZARR if location.name.lower().endswith(e)), None)
     # Before a cluster is waited for, and again when writing begins.
     if ending is None:
@@ -340,24 +340,6 @@ def _verify_block(
     frames = new.select(numbers_in(box[:-2], navigation))
     if differs(frames[(..., *box[-2:])], source.read(box)):
         raise unlike(shown, box)
-
-
-def _require_other(plan: Plan, destination: Location) -> None:
-    """Raise if the destination is an input, or a folder with an input in it."""
-    for part in plan.source.parts:
-        source = part.file.location
-        same = f"{source.url}/".startswith(f"{destination.url.rstrip('/')}/")
-        if destination.is_local and source.is_local:
-            target, file = Path(destination.url).resolve(), Path(source.url).resolve()
-            same = file.is_relative_to(target) or (target.exists() and target.samefile(file))
-        if same:
-            raise ArgumentError(
-                f"{destination.shown} is an input",
-                code="out-is-input",
-                argument="destination",
-                cause=f"{source.shown} is read",
-                remedy="choose another name",
-            )
 
 
 def _sections(plan: Plan, index: Box) -> list[int]:

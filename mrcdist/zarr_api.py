@@ -23,6 +23,7 @@ from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
 from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.warning_notes import Notes, warn
+from mrcdist.write.errors import exists
 
 if TYPE_CHECKING:
     from mrcdist.interop.zarr_store import MrcStore
@@ -148,13 +149,7 @@ def write_references(
     if _scheme(target) == _scheme(references.plan.location):
         target = replace(target, storage_options=references.plan.location.storage_options)
     if target.exists():
-        raise ArgumentError(
-            f"{target.shown} exists",
-            code="destination-exists",
-            argument="destination",
-            cause="references are not replaced unasked",
-            remedy="choose another name, or delete it",
-        )
+        raise exists(target.shown, "destination", "delete it")
     if kind == "json":
         document = {"version": 1, "refs": dict(references.items())}
         StoreCalls(target).put("", json.dumps(document).encode())

@@ -64,27 +64,28 @@ class ClusterOptions:
         given = [name for name, value in vars(self).items() if value is not None]
         running = [name for name in given if name in ("scheduler", "scheduler_file", "jobqueue")]
         if running and len(given) > 1:
-            options = ", ".join("--" + name.replace("_", "-") for name in given)
+            others = " and ".join(f"{{{name}}}" for name in given if name != running[0])
             raise ArgumentError(
-                f"{options} together",
+                f"{running[0]} is not the only option for a cluster",
                 code="cluster-options-conflict",
-                cause="a job runs on one cluster; --workers, --threads and --memory-limit are for "
-                "a local one",
-                remedy="give one of them, or none for a local cluster",
+                argument=running[0],
+                cause="a job runs on one cluster; what workers have is for a local one to say",
+                remedy=f"leave out {others}, or {{{running[0]}}}",
             )
-        if any(number is not None and number < 1 for number in (self.workers, self.threads)):
-            raise ArgumentError(
-                f"--workers {self.workers} --threads {self.threads}",
-                code="workers-invalid",
-                argument="workers",
-                cause="a cluster has at least one of each",
-                remedy="give positive numbers, or leave them out",
-            )
+        for name, number in (("workers", self.workers), ("threads", self.threads)):
+            if number is not None and number < 1:
+                raise ArgumentError(
+                    f"{name}={number}",
+                    code="workers-invalid",
+                    argument=name,
+                    cause="a cluster has at least one of each",
+                    remedy="give a positive number, or leave it out",
+                )
         if self.memory_limit not in (None, "auto"):
             size = parse_size(self.memory_limit)
             if size is None or size < 0:
                 raise ArgumentError(
-                    f"--memory-limit {self.memory_limit!r}",
+                    f"memory_limit={self.memory_limit!r}",
                     code="memory-limit-invalid",
                     argument="memory_limit",
                     cause="not a valid size in bytes",

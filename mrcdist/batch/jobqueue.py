@@ -87,7 +87,7 @@ def read_job_queue(path: Path) -> JobQueue:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentError(
-            f"--jobqueue {path}",
+            f"jobqueue={path}",
             code="jobqueue-invalid",
             argument="jobqueue",
             cause=str(error),
@@ -183,7 +183,7 @@ def start_jobs(
             jobqueue = importlib.import_module("dask_jobqueue")
     except ImportError:
         raise MissingExtraError(
-            "--jobqueue needs dask-jobqueue",
+            "jobqueue needs dask-jobqueue",
             code="package-missing",
             argument="jobqueue",
             cause="it is not installed here",
@@ -224,7 +224,7 @@ def _log_error(error: MrcdistError) -> None:
 
 def _wrong(problem: str, cause: str) -> ArgumentError:
     return ArgumentError(
-        f"the file for --jobqueue: {problem}",
+        f"jobqueue file: {problem}",
         code="jobqueue-invalid",
         argument="jobqueue",
         cause=cause,

@@ -76,8 +76,8 @@ class OutputLock:
                 pass
         except OSError as error:
             raise ArgumentError(
-                f"--out {self._output}",
-                code="out-invalid",
+                f"out={self._output}",
+                code="destination-invalid",
                 argument="out",
                 cause=f"nothing can be written to the folder {self._output.parent}: "
                 f"{error.strerror}: {error.filename}",
@@ -174,8 +174,8 @@ class OutputLock:
 
     def _in_use(self, found: bytes | None) -> ArgumentError:
         return ArgumentError(
-            f"--out {self._output} is in use",
-            code="out-in-use",
+            f"out={self._output} is in use",
+            code="destination-busy",
             argument="out",
             cause=f"another job writes it: {_words(found)}",
             remedy="wait for that job to end, or choose another name",

@@ -14,7 +14,6 @@ from typing import Any
 import dask
 import numpy as np
 import numpy.typing as npt
-from fsspec.core import split_protocol
 
 from mrcdist.batch.picture import result_figure
 from mrcdist.compute.partial import written
@@ -23,13 +22,15 @@ from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
 from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.interop.zarr_metadata import axes_attribute
+from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import in_angstrom
 from mrcdist.write.destination import give_name
+from mrcdist.write.errors import exists, is_input, require_other
 from mrcdist.write_api import plan_write
 
-__all__ = ["FORMATS", "check_outputs", "require_absent", "require_other", "write_result"]
+__all__ = ["FORMATS", "check_outputs", "require_absent", "require_no_input", "write_result"]
 
 Array = npt.NDArray[Any]
 
@@ -74,8 +75,8 @@ def check_outputs(
     for path in paths:
         if path.suffix not in FORMATS:
             raise ArgumentError(
-                f"--out {path}",
-                code="out-invalid",
+                f"out={path}",
+                code="destination-invalid",
                 argument="out",
                 cause=f"no output format for the suffix {path.suffix!r}",
                 remedy=f"end the name in {', '.join(FORMATS)}",
@@ -85,7 +86,7 @@ def check_outputs(
             importlib.import_module(package)
         except ImportError:
             raise MissingExtraError(
-                f"--out {path} needs {package}",
+                f"out={path} needs {package}",
                 code="package-missing",
                 argument="out",
                 cause="it is not installed here",
@@ -94,61 +95,41 @@ def check_outputs(
         image_axes = {".mrc": range(2, 4), ".png": range(2, 3)}.get(path.suffix, dimensions)
         if ndim not in dimensions or ndim - panels not in image_axes:
             raise ArgumentError(
-                f"--out {path}: the result has {ndim} axes",
-                code="out-unsuited",
+                f"out={path}: the result has {ndim} axes",
+                code="destination-unsuited",
                 argument="out",
                 cause=f"{path.suffix} holds images",
-                remedy="write .npy or .zarr, or give --navigation-shape X,Y",
+                remedy="write .npy or .zarr, or give {navigation_shape=(X, Y)}",
             )
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise ArgumentError(
-                f"--out {path}",
-                code="out-invalid",
+                f"out={path}",
+                code="destination-invalid",
                 argument="out",
                 cause=f"the folder {path.parent} is not there, or may not be written to",
                 remedy="make it, or name another one",
             )
         for file in inputs:
-            require_other(path, file)
+            require_no_input(path, file)
         _require_place(path)
 
 
 def require_absent(path: Path) -> None:
-    """Raise if there is a result of that name: only --overwrite replaces it."""
+    """Raise if there is a result of that name: only `overwrite` replaces it."""
     if path.exists():
-        raise ArgumentError(
-            f"--out {path} exists",
-            code="out-exists",
-            argument="out",
-            cause="a result is not overwritten unasked",
-            remedy="choose another name, or add --overwrite",
-        )
+        raise exists(f"out={path}", "out")
 
 
-def require_other(path: Path, file: StoredFile, *, option: str = "out") -> None:
-    """Raise if an output is an input, by whatever name, or a folder with an input in it."""
-    shown, cause = file.location.shown, ""
-    for part in file.location.url.split("::"):
-        protocol, name = split_protocol(part)
-        if protocol in (None, "file", "local"):
-            if path.exists() and Path(name).exists() and path.samefile(name):
-                cause = f"it is the same file as {shown}, which is read"
-            elif Path(name).resolve().is_relative_to(path.resolve()):
-                cause = f"{shown} is in this folder, and is read"
+def require_no_input(path: Path, file: StoredFile, *, argument: str = "out") -> None:
+    """Raise if an output is an input, a copy of one, or a folder with an input in it."""
+    shown = f"{argument}={path}"
+    require_other(Location(str(path.absolute())), file.location, shown, argument)
     # A server or a mount may lead to the same file by another way.
-    size = file.version.size
-    if not cause and path.is_file() and path.stat().st_size == size:
+    if path.is_file() and path.stat().st_size == file.version.size:
         with path.open("rb") as there:
             if there.read(_HEAD) == file.read(0, _HEAD):
-                cause = f"it has the length and the first bytes of {shown}, which is read"
-    if cause:
-        raise ArgumentError(
-            f"--{option} {path} is an input",
-            code="out-is-input",
-            argument=option,
-            cause=cause,
-            remedy="choose another name for the result",
-        )
+                cause = f"it has the length and the first bytes of {file.location.shown}"
+                raise is_input(shown, argument, f"{cause}, which is read")
 
 
 def _require_place(path: Path) -> None:
@@ -167,8 +148,8 @@ def _require_place(path: Path) -> None:
         what = "no file, or a link that leads nowhere"
     if what:
         raise ArgumentError(
-            f"--out {path} is in the way",
-            code="out-invalid",
+            f"out={path} is in the way",
+            code="destination-invalid",
             argument="out",
             cause=f"it is {what}, and is not replaced",
             remedy="delete or rename it, or choose another name",

@@ -52,12 +52,15 @@ class JobOptions:
         Use the parts that an earlier run finished.
     overwrite : bool, default False
         Replace outputs that are there.
+    again : str, default "go on with resume=True"
+        How the user goes on with what an earlier run finished.
     """
 
     results: Mapping[str, Quantity]
     outputs: Mapping[str, tuple[Path, ...]]
     resume: bool = False
     overwrite: bool = False
+    again: str = "go on with resume=True"
 
 
 def run(
@@ -110,6 +113,7 @@ def run(
         the_pass.description(),
         len(the_pass.parts),
         lasting=not loose,
+        again=options.again,
     )
     with ExitStack() as locks:
         for path in everywhere:
@@ -188,13 +192,13 @@ def computing(cluster_options: ClusterOptions, say: Callable[[str], None]) -> It
             "workers died while they computed the same task",
             code="workers-died",
             cause=f"they ran out of memory, or were ended: {error}",
-            remedy="give them more memory or smaller --chunks (`mrcdist explain` tells what they "
-            "need), and go on with --resume",
+            remedy="give them more memory or smaller {chunks} (`mrcdist explain` tells what they "
+            "need), and go on with {resume=True}",
         ) from None
     except (FutureCancelledError, CommClosedError, TimeoutError) as error:
         raise MrcdistError(
             "the scheduler is gone, and the job with it",
             code="scheduler-dropped-job",
             cause=str(error),
-            remedy="look at the scheduler's log, and go on with --resume",
+            remedy="look at the scheduler's log, and go on with {resume=True}",
         ) from None

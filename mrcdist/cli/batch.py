@@ -54,7 +54,6 @@ def _job_options(command: Command) -> Command:
         ),
         click.option(
             "--out",
-            "outputs",
             multiple=True,
             required=True,
             type=click.Path(path_type=Path),
@@ -232,7 +231,7 @@ def _run(
     ctx: click.Context, wanted: Callable[[], list[tuple[str, Any]]], options: dict[str, Any]
 ) -> None:
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
-    as_json, outputs = options.pop("as_json"), options.pop("outputs")
+    as_json, outputs = options.pop("as_json"), options.pop("out")
     with stopping(ctx):
         # Imported late: commands that only inspect files do not need distributed.
         from mrcdist.batch.clusters import ClusterOptions
@@ -244,6 +243,7 @@ def _run(
             outputs=_outputs([name for name, _ in pairs], outputs),
             resume=options.pop("resume"),
             overwrite=options.pop("overwrite"),
+            again="go on with --resume",
         )
         cluster = ClusterOptions(**options)
         plan = plan_from_options(**file)
@@ -268,9 +268,9 @@ def _outputs(names: Sequence[str], outputs: Sequence[Path]) -> dict[str, tuple[P
     for path in outputs:
         if len(names) > 1 and _PLACEHOLDER not in str(path):
             raise ArgumentError(
-                f"--out {path}",
-                code="out-invalid",
-                argument="outputs",
+                f"out={path}",
+                code="destination-invalid",
+                argument="out",
                 cause=f"{len(names)} results would have one file",
                 remedy=f'put {_PLACEHOLDER} in its name: --out "{_PLACEHOLDER}{path.suffix}"',
             )

@@ -101,7 +101,7 @@ class _Group(click.Group):
         """Return an error's text with arguments as the options of the command that raised it."""
         command = self.get_command(ctx, ctx.invoked_subcommand or "")
         options = {
-            str(option.name): option.opts[0]
+            str(option.name): max(option.opts, key=len)
             for option in (command.params if command else ())
             if isinstance(option, click.Option)
         }

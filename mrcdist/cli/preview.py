@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mrcdist.batch.output import require_other
+from mrcdist.batch.output import require_no_input
 from mrcdist.cli.console import print_json, print_notes, say
 from mrcdist.cli.options import file_options, plan_from_options
 from mrcdist.compute.partial import write_whole
@@ -81,7 +81,7 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
     require_matplotlib()
     plan = plan_from_options(**options)
     for part in plan.source.parts:
-        require_other(output, part.file, option="output")
+        require_no_input(output, part.file, argument="output")
     planned = plan_preview(plan, budget=budget, view=view)
     if not as_json:
         say(plan.location.shown)

@@ -48,7 +48,7 @@ class PartialStore:
     lasting : bool, default True
         Whether a later run can know that it reads the same data: only then parts are kept.
     again : str
-        How to go on with what is kept.
+        How the caller goes on with what is kept.
     argument : str
         The argument that chose the folder, for errors.
     """
@@ -60,7 +60,7 @@ class PartialStore:
         n_parts: int,
         *,
         lasting: bool = True,
-        again: str = "go on with --resume",
+        again: str,
         argument: str = "out",
     ) -> None:
         self.folder = folder
@@ -141,7 +141,7 @@ class PartialStore:
         if what:
             raise ArgumentError(
                 f"{self.folder} is in the way",
-                code="out-invalid",
+                code="destination-invalid",
                 argument=self._argument,
                 cause=f"it is {what}, and finished parts are kept in a folder of this name",
                 remedy="delete or rename it, or choose another name",
@@ -149,7 +149,7 @@ class PartialStore:
         if not self.folder.parent.is_dir():
             raise ArgumentError(
                 f"{self.folder} cannot be made",
-                code="out-invalid",
+                code="destination-invalid",
                 argument=self._argument,
                 cause=f"there is no folder {self.folder.parent}",
                 remedy="create it, or choose another name",

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fsspec.core import split_protocol
+
 from mrcdist.errors import (
     AccessDeniedError,
     ArgumentError,
@@ -25,7 +27,9 @@ __all__ = [
     "give_up",
     "incomplete",
     "interrupted",
+    "is_input",
     "overtaken",
+    "require_other",
     "write_errors",
 ]
 
@@ -80,15 +84,42 @@ def give_up(abandon: Callable[[], object], error: BaseException) -> None:
         error.add_note(f"what was written before could not all be removed: {failure}")
 
 
-def exists(shown: str) -> ArgumentError:
+def exists(
+    shown: str, argument: str = "url", otherwise: str = "pass {overwrite=True}"
+) -> ArgumentError:
     """Build the error for a file that is there."""
     return ArgumentError(
         f"{shown} exists",
         code="destination-exists",
-        argument="url",
+        argument=argument,
         cause="a file is not replaced unasked",
-        remedy="choose another name, or pass {overwrite=True}",
+        remedy=f"choose another name, or {otherwise}",
     )
+
+
+def is_input(shown: str, argument: str, cause: str) -> ArgumentError:
+    """Build the error for a file that would be replaced while it is read."""
+    return ArgumentError(
+        f"{shown} is an input",
+        code="destination-is-input",
+        argument=argument,
+        cause=cause,
+        remedy="choose another name",
+    )
+
+
+def require_other(destination: Location, source: Location, shown: str, argument: str) -> None:
+    """Raise if a destination is an input, by whatever name, or a folder with an input in it."""
+    for part in source.url.split("::") if destination.is_local else ():
+        protocol, name = split_protocol(part)
+        if protocol in (None, "file", "local"):
+            path, file = Path(destination.url), Path(name)
+            if path.exists() and file.exists() and path.samefile(file):
+                raise is_input(shown, argument, f"it is the same file as {source.shown}")
+            if file.resolve().is_relative_to(path.resolve()):
+                raise is_input(shown, argument, f"{source.shown} is in this folder, and is read")
+    if f"{source.url}/".startswith(f"{destination.url.rstrip('/')}/"):
+        raise is_input(shown, argument, f"{source.shown} is read")
 
 
 def incomplete(location: Location, found: int, nbytes: int) -> WriteError:

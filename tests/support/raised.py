@@ -18,6 +18,7 @@ class Raised:
     place: str
     kind: type[errors.MrcdistError]
     code: str | None  # None: the class's own; a name: another error's
+    source: str
 
     @property
     def known_as(self) -> str:
@@ -35,7 +36,7 @@ def _raised() -> list[Raised]:
                 [code] = [k.value for k in node.keywords if k.arg == "code"] or [None]
                 said = code.value if isinstance(code, ast.Constant) else code and ast.unparse(code)
                 place = f"{path.relative_to(ROOT / 'mrcdist')}:{node.lineno}"
-                found.append(Raised(place, kind, said))
+                found.append(Raised(place, kind, said, ast.unparse(node)))
     return found
 
 

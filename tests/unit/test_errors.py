@@ -18,6 +18,7 @@ from botocore.exceptions import NoCredentialsError
 
 import mrcdist
 from mrcdist import errors, stats
+from mrcdist.cli import main
 from mrcdist.config import read_settings
 from mrcdist.storage.retry import retried
 from mrcdist.storage.store_errors import explain_failure
@@ -107,6 +108,14 @@ class TestCodes:
         used = {raised.known_as for raised in RAISED} - {"error.code"}
         kept = {kind.default_code for kind in [errors.MrcdistError, *EVERY]}
         assert used | kept == set(errors.CODES)
+
+    def test_options_of_the_command_line_are_named_by_the_command_line_alone(self):
+        options = {word for one in main.commands.values() for p in one.params for word in p.opts}
+        long = {word for word in options if word.startswith("--")}
+        for raised in RAISED:
+            if not raised.place.startswith("cli/"):
+                text = raised.source.replace("dask scheduler --scheduler-file", "")
+                assert long.isdisjoint(re.findall(r"--[a-z-]+", text)), raised.place
 
     @pytest.mark.parametrize("code", errors.CODES)
     def test_a_code_stands_for_errors_of_one_class(self, code):

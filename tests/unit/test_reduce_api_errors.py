@@ -136,7 +136,7 @@ def test_errors_of_region_name_region(plan: mrcdist.Plan) -> None:
 
 def test_folder_for_parts_needs_a_folder_to_be_in(plan: mrcdist.Plan, tmp_path: Path) -> None:
     error = refused(plan, {"mean": MeanPattern()}, resume=tmp_path / "none" / "a" / "b")
-    assert (error.code, error.argument) == ("out-invalid", "resume")
+    assert (error.code, error.argument) == ("destination-invalid", "resume")
     assert str(tmp_path / "none" / "a") in error.cause
 
 

@@ -181,7 +181,7 @@ class TestWholeOrNotAtAll:
         for target in (folder, path):
             with pytest.raises(ArgumentError, match="is an input") as raised:
                 convert(path, target, overwrite=True)
-            assert raised.value.code == "out-is-input"
+            assert raised.value.code == "destination-is-input"
         assert path.exists()
 
     def test_failed_conversion_leaves_what_was_there(self, source, tmp_path):

@@ -78,7 +78,7 @@ def test_nothing_remains_of_a_lock_that_is_given_back(output, tmp_path):
 def test_second_job_on_the_same_host_is_refused_and_hears_of_the_first(output, holder):
     with pytest.raises(ArgumentError, match="is in use") as refused, lock(output):
         pass
-    assert refused.value.code == "out-in-use"
+    assert refused.value.code == "destination-busy"
     assert f"process {holder.pid} on " in refused.value.cause
 
 

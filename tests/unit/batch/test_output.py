@@ -138,7 +138,7 @@ class TestOutput:
                 check_outputs([tmp_path / name], ndim, panels=False)
         check_outputs([tmp_path / "there.npy"], 2, panels=False)
         check_outputs([tmp_path / "a.png"], 3, panels=True)
-        with pytest.raises(ArgumentError, match="--overwrite"):
+        with pytest.raises(ArgumentError, match=r"overwrite=True"):
             require_absent(tmp_path / "there.npy")
         require_absent(tmp_path / "a.npy")
 
@@ -204,7 +204,7 @@ class TestPlaces:
         make(tmp_path / name)
         with pytest.raises(ArgumentError, match="is in the way") as refused:
             check_outputs([tmp_path / name], 2, panels=False)
-        assert refused.value.code == "out-invalid"
+        assert refused.value.code == "destination-invalid"
         assert cause in refused.value.cause
 
     @pytest.mark.parametrize("content", [None, ".zarray", "zarr.json"])
@@ -243,7 +243,7 @@ class TestInputs:
         before = movie.read_bytes()
         with pytest.raises(ArgumentError, match="is an input") as refused:
             check_outputs([out], 2, panels=False, inputs=[file])
-        assert refused.value.code == "out-is-input"
+        assert refused.value.code == "destination-is-input"
         assert movie.read_bytes() == before
 
     def test_folder_with_an_input_in_it_is_never_an_output(self, tmp_path):

@@ -221,8 +221,10 @@ class TestValues:
             (["--scheduler="], "no dask scheduler answers at "),
             (["--scheduler=tcp://:99999"], "no dask scheduler answers at tcp://:99999"),
             (["--scheduler=foo://b"], "no dask scheduler answers at foo://b"),
-            (["--jobqueue=date.yaml"], "this is no YAML"),
-            (["--jobqueue=deep.yaml"], "this is no YAML"),
+            (["--jobqueue=date.yaml"], "error: --jobqueue file: this is no YAML"),
+            (["--jobqueue=deep.yaml"], "error: --jobqueue file: this is no YAML"),
+            (["--scheduler=tcp://a:1", "--workers=2"], "error: --scheduler is not the only option"),
+            (["--jobqueue=a.yaml", "--workers=2"], "remedy: leave out --workers, or --jobqueue"),
         ],
     )
     def test_clusters_that_are_none_are_errors(self, folder, options, says):

@@ -16,14 +16,18 @@ from mrcdist.errors import ArgumentError, MrcdistError, ReadError
 JOB = {"software": "mrcdist 1", "version": "10 bytes", "detector": "bf"}
 
 
+def a_store(*of, **options):
+    return PartialStore(*of, again="go on with --resume", **options)
+
+
 class TestPartialStore:
     def test_parts_are_kept_until_the_job_is_done(self, tmp_path):
         folder = tmp_path / "out.npy.partial"
-        store = PartialStore(folder, JOB, 3)
+        store = a_store(folder, JOB, 3)
         assert store.open(resume=False) == []
         store.found = {"cy": 1.5}
         store.save(1, [np.arange(4)])
-        again = PartialStore(folder, JOB, 3)
+        again = a_store(folder, JOB, 3)
         assert again.open(resume=True) == [1]
         assert again.found == {"cy": 1.5}
         np.testing.assert_array_equal(again.load(1), np.arange(4))
@@ -31,7 +35,7 @@ class TestPartialStore:
         assert not folder.exists()
 
     def test_a_part_may_hold_several_arrays(self, tmp_path):
-        store = PartialStore(tmp_path / "out", JOB, 3)
+        store = a_store(tmp_path / "out", JOB, 3)
         store.open(resume=False)
         arrays = [np.arange(4), np.ones((2, 3), "uint8"), np.float32([1.5])]
         store.save(2, arrays)
@@ -43,14 +47,14 @@ class TestPartialStore:
         whole = part.read_bytes()
         for length in range(1, len(whole)):
             part.write_bytes(whole[:length])
-            found = PartialStore(tmp_path / "out", JOB, 3).open(resume=True)
+            found = a_store(tmp_path / "out", JOB, 3).open(resume=True)
             assert (found == [2]) == (length in (160, 160 + 134))
         part.write_bytes(whole + b"x")
-        assert PartialStore(tmp_path / "out", JOB, 3).open(resume=True) == []
+        assert a_store(tmp_path / "out", JOB, 3).open(resume=True) == []
 
     @pytest.mark.parametrize("finished", [0, 1])
     def test_a_failure_leaves_the_folder_only_if_there_is_a_part_in_it(self, tmp_path, finished):
-        store = PartialStore(tmp_path / "out.npy.partial", JOB, 3)
+        store = a_store(tmp_path / "out.npy.partial", JOB, 3)
         store.open(resume=False)
         for number in range(finished):
             store.save(number, [np.arange(4)])
@@ -59,13 +63,13 @@ class TestPartialStore:
         assert store.folder.exists() == bool(finished)
 
     def test_resuming_nothing_is_a_start(self, tmp_path):
-        assert PartialStore(tmp_path / "new", JOB, 3).open(resume=True) == []
-        assert PartialStore(tmp_path / "new", JOB, 3).open(resume=False) == []
+        assert a_store(tmp_path / "new", JOB, 3).open(resume=True) == []
+        assert a_store(tmp_path / "new", JOB, 3).open(resume=False) == []
 
     def test_finished_parts_are_neither_used_nor_lost_unasked(self, tmp_path):
         store = self.with_a_part(tmp_path)
         with pytest.raises(ArgumentError, match=r"1 finished parts.*\n.*\n.*--resume"):
-            PartialStore(tmp_path / "out", JOB, 3).open(resume=False)
+            a_store(tmp_path / "out", JOB, 3).open(resume=False)
         np.testing.assert_array_equal(store.load(0), np.zeros(2))
 
     @pytest.mark.parametrize(
@@ -79,14 +83,14 @@ class TestPartialStore:
     def test_parts_of_another_job_are_refused_by_name(self, tmp_path, change, n_parts, cause):
         self.with_a_part(tmp_path)
         with pytest.raises(ArgumentError, match=cause):
-            PartialStore(tmp_path / "out", {**JOB, **change}, n_parts).open(resume=True)
+            a_store(tmp_path / "out", {**JOB, **change}, n_parts).open(resume=True)
 
     @pytest.mark.parametrize("described", ["", "{", "[]", '{"other": 1}'])
     def test_parts_without_a_description_are_refused(self, tmp_path, described):
         self.with_a_part(tmp_path)
         (tmp_path / "out" / "job.json").write_text(described)
         with pytest.raises(ArgumentError, match="another job"):
-            PartialStore(tmp_path / "out", JOB, 3).open(resume=True)
+            a_store(tmp_path / "out", JOB, 3).open(resume=True)
 
     @pytest.mark.parametrize("bytes_left", [0, 7, 130])
     def test_a_damaged_part_is_an_error(self, tmp_path, bytes_left):
@@ -102,7 +106,7 @@ class TestPartialStore:
         store.save(1, [np.ones(2)])
         [part] = store.folder.glob("part-00000*.npy")
         part.write_bytes(part.read_bytes()[:bytes_left])
-        again = PartialStore(store.folder, JOB, 3)
+        again = a_store(store.folder, JOB, 3)
         assert again.open(resume=True) == [1]
         again.save(0, [np.zeros(2)])
         np.testing.assert_array_equal(again.load(0), np.zeros(2))
@@ -129,7 +133,7 @@ class TestPartialStore:
         assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"half and half"]
 
     def with_a_part(self, tmp_path):
-        store = PartialStore(tmp_path / "out", JOB, 3)
+        store = a_store(tmp_path / "out", JOB, 3)
         store.open(resume=False)
         store.save(0, [np.zeros(2)])
         return store
@@ -143,14 +147,14 @@ class TestPartialStore:
         ]
 
     def test_interrupt_before_the_first_part_promises_nothing(self, tmp_path):
-        store = PartialStore(tmp_path / "out", JOB, 3)
+        store = a_store(tmp_path / "out", JOB, 3)
         store.open(resume=False)
         with pytest.raises(KeyboardInterrupt) as stopped, store.kept_if_any():
             raise KeyboardInterrupt
         assert stopped.value.__notes__ == ["nothing is kept"]
 
     def test_error_before_the_first_part_says_no_more_than_the_error(self, tmp_path):
-        store = PartialStore(tmp_path / "out", JOB, 3)
+        store = a_store(tmp_path / "out", JOB, 3)
         store.open(resume=False)
         with pytest.raises(ZeroDivisionError) as failed, store.kept_if_any():
             raise ZeroDivisionError
@@ -173,9 +177,9 @@ class TestPartialStore:
 
 class TestPartsOfOneJob:
     def test_parts_of_a_job_that_started_anew_are_not_mixed_with_late_ones(self, tmp_path):
-        old = PartialStore(tmp_path / "out", JOB, 2)
+        old = a_store(tmp_path / "out", JOB, 2)
         old.open(resume=False)
-        new = PartialStore(tmp_path / "out", {**JOB, "detector": "adf"}, 2)
+        new = a_store(tmp_path / "out", {**JOB, "detector": "adf"}, 2)
         new.open(resume=False)
         with pytest.raises(MrcdistError, match="no longer this job's") as lost:
             old.save(0, [np.zeros(2)])
@@ -184,29 +188,27 @@ class TestPartsOfOneJob:
         np.testing.assert_array_equal(new.load(0), np.ones(2))
 
     def test_late_failure_of_a_lost_job_leaves_the_other_jobs_parts(self, tmp_path):
-        old = PartialStore(tmp_path / "out", JOB, 2)
+        old = a_store(tmp_path / "out", JOB, 2)
         old.open(resume=False)
-        new = PartialStore(tmp_path / "out", {**JOB, "detector": "adf"}, 2)
+        new = a_store(tmp_path / "out", {**JOB, "detector": "adf"}, 2)
         new.open(resume=False)
         new.save(0, [np.ones(2)])
         with pytest.raises(KeyboardInterrupt) as stopped, old.kept_if_any():
             raise KeyboardInterrupt
         assert stopped.value.__notes__ == ["another job has taken over"]
-        assert PartialStore(tmp_path / "out", {**JOB, "detector": "adf"}, 2).open(resume=True) == [
-            0
-        ]
+        assert a_store(tmp_path / "out", {**JOB, "detector": "adf"}, 2).open(resume=True) == [0]
 
     def test_part_with_another_jobs_id_is_not_taken(self, tmp_path):
-        store = PartialStore(tmp_path / "out", JOB, 2)
+        store = a_store(tmp_path / "out", JOB, 2)
         store.open(resume=False)
         store.save(0, [np.zeros(2)])
         [part] = store.folder.glob("part-*.npy")
         part.rename(store.folder / part.name.replace("part-00000", "part-00001"))
         np.save(store.folder / "part-00000-abcdef012345.npy", np.ones(2))
-        assert PartialStore(tmp_path / "out", JOB, 2).open(resume=True) == [1]
+        assert a_store(tmp_path / "out", JOB, 2).open(resume=True) == [1]
 
     def test_folder_that_somebody_deleted_is_an_error(self, tmp_path):
-        store = PartialStore(tmp_path / "out", JOB, 2)
+        store = a_store(tmp_path / "out", JOB, 2)
         store.open(resume=False)
         shutil.rmtree(store.folder)
         with pytest.raises(MrcdistError, match="no longer this job's"):
@@ -215,14 +217,14 @@ class TestPartsOfOneJob:
 
 class TestVersionThatCannotTell:
     def interrupted(self, folder, *, lasting):
-        store = PartialStore(folder, JOB, 3, lasting=lasting)
+        store = a_store(folder, JOB, 3, lasting=lasting)
         store.open(resume=False)
         store.save(0, [np.zeros(2)])
         return store
 
     def test_parts_are_not_used_again(self, tmp_path):
         left = self.interrupted(tmp_path / "out", lasting=False)
-        store = PartialStore(tmp_path / "out", JOB, 3, lasting=False)
+        store = a_store(tmp_path / "out", JOB, 3, lasting=False)
         assert store.open(resume=True) == []
         assert store.job != left.job
         assert not list(store.folder.glob("part-*.npy"))
@@ -236,10 +238,10 @@ class TestVersionThatCannotTell:
 
     def test_parts_of_another_job_are_not_deleted_for_it(self, tmp_path):
         self.interrupted(tmp_path / "out", lasting=True)
-        other = PartialStore(tmp_path / "out", {**JOB, "detector": "adf"}, 3, lasting=False)
+        other = a_store(tmp_path / "out", {**JOB, "detector": "adf"}, 3, lasting=False)
         with pytest.raises(ArgumentError, match="another job"):
             other.open(resume=True)
-        assert PartialStore(tmp_path / "out", JOB, 3).open(resume=True) == [0]
+        assert a_store(tmp_path / "out", JOB, 3).open(resume=True) == [0]
 
 
 class TestPlaceOfTheFolder:
@@ -269,7 +271,7 @@ class TestPlaceOfTheFolder:
             (folder / ("job.json" if what == "other description" else "mine.txt")).write_text("{}")
         before = sorted((path, path.is_file() and path.read_text()) for path in tmp_path.rglob("*"))
         with pytest.raises(ArgumentError, match="is in the way") as refused:
-            PartialStore(folder, JOB, 3).open(resume=resume)
+            a_store(folder, JOB, 3).open(resume=resume)
         assert cause in refused.value.cause
         after = sorted((path, path.is_file() and path.read_text()) for path in tmp_path.rglob("*"))
         assert after == before
@@ -280,7 +282,7 @@ class TestPlaceOfTheFolder:
         folder.mkdir()
         for name in left:
             (folder / name).touch()
-        assert PartialStore(folder, JOB, 3).open(resume=True) == []
+        assert a_store(folder, JOB, 3).open(resume=True) == []
         assert [file.name for file in folder.iterdir()] == ["job.json"]
 
 
@@ -288,7 +290,7 @@ class TestOwnOutputs:
     @pytest.fixture
     def written(self, tmp_path):
         """A store whose job ended after it had written its output."""
-        store = PartialStore(tmp_path / "a.npy.partial", JOB, 1)
+        store = a_store(tmp_path / "a.npy.partial", JOB, 1)
         store.open(resume=False)
         (tmp_path / "unfinished").write_text("result")
         store.claim(tmp_path / "a.npy", tmp_path / "unfinished")
@@ -296,7 +298,7 @@ class TestOwnOutputs:
         return store
 
     def test_output_that_the_job_wrote_is_known_again(self, tmp_path, written):
-        again = PartialStore(written.folder, JOB, 1)
+        again = a_store(written.folder, JOB, 1)
         assert again.is_own(tmp_path / "a.npy")
         assert not again.is_own(tmp_path / "b.npy")
 
@@ -307,7 +309,7 @@ class TestOwnOutputs:
     def test_empty_folder_owns_nothing(self, tmp_path):
         (tmp_path / "a.npy.partial").mkdir()
         (tmp_path / "a.npy").touch()
-        assert not PartialStore(tmp_path / "a.npy.partial", JOB, 1).is_own(tmp_path / "a.npy")
+        assert not a_store(tmp_path / "a.npy.partial", JOB, 1).is_own(tmp_path / "a.npy")
 
 
 def test_file_that_cannot_be_written_is_an_error_with_the_systems_words(tmp_path):
@@ -330,7 +332,7 @@ def test_unfinished_files_of_two_processes_have_two_names(tmp_path):
 
 
 def test_description_names_the_job(tmp_path):
-    store = PartialStore(tmp_path / "out", JOB, 1)
+    store = a_store(tmp_path / "out", JOB, 1)
     store.open(resume=False)
     described = json.loads((tmp_path / "out" / "job.json").read_text())
     assert described["id"] == store.job
