@@ -7,9 +7,9 @@
 
 All install this checkout into `.venv` next to this file; they require Python 3.11 or newer.
 `test` runs ruff, mypy and pytest; with arguments, only pytest. `--quick` runs only the unit tests,
-in parallel and with fewer hypothesis examples: two to three minutes on two cores. `--lowest` runs unit
-and conformance tests with the lowest versions that pyproject.toml allows, in `.venv-lowest`. What
-needs zarr 3, with which HyperSpy cannot be installed, is in `tests/zarr3`, in `.venv-zarr3`.
+in parallel and with fewer hypothesis examples: two to three minutes on two cores. `--lowest` runs
+unit and conformance tests with the lowest versions that pyproject.toml allows, in `.venv-lowest`.
+What needs zarr 3, with which HyperSpy cannot be installed, is in `tests/zarr3`, in `.venv-zarr3`.
 `package` builds wheel and sdist in `build/package/dist` and tries them in an empty environment.
 """
 
