@@ -246,12 +246,13 @@ class Location:
 
         return self.retried(ask)
 
-    def retried(self, call: Callable[[], _Result], *, first_contact: bool = False) -> _Result:
+    def retried(
+        self, call: Callable[[], _Result], *, first_contact: bool = False, long: bool = False
+    ) -> _Result:
         """Call until it works; see `mrcdist.storage.retry`."""
+        how = {"first_contact": first_contact, "long": long}
         try:
-            return retried(
-                call, read_settings(), self.shown, self.scrub, first_contact=first_contact
-            )
+            return retried(call, read_settings(), self.shown, self.scrub, **how)
         except MrcdistError as error:
             raise error.located(here(self)) from None
 

@@ -266,8 +266,9 @@ def retried(
     scrub: Callable[[str], str],
     *,
     first_contact: bool = False,
+    long: bool = False,
 ) -> _Result:
-    """Call until it works: for the planner's small requests.
+    """Call until it works.
 
     What takes longer than two seconds says on a terminal what is waited for.
 
@@ -277,6 +278,9 @@ def retried(
         One attempt.
     settings, shown, scrub, first_contact
         See `Attempts`.
+    long : bool, default False
+        A call may well take long, and says nothing; a time in which this process was stopped is no
+        time of failing.
 
     Raises
     ------
@@ -289,8 +293,10 @@ def retried(
     def words() -> str:
         return f"no answer from {shown} {so_far} for up to {settings.deadline:g} s"
 
-    with waiting(words):
+    with nullcontext() if long else waiting(words):
         while True:
+            if long:
+                attempts.begin()
             try:
                 return call()
             except Exception as error:  # noqa: BLE001 each store has its own errors

@@ -18,7 +18,7 @@ from mrcdist.storage.location import Location
 from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.errors import exists, give_up, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
-from mrcdist.write.s3_client import call_once, ignored_options, run_together, until_it_works
+from mrcdist.write.s3_client import call_once, ignored_options, run_together
 from mrcdist.write.s3_parts import PARTS_AT_A_TIME, S3Limits, copied_ranges, joined_parts, segments
 from mrcdist.write.s3_upload import S3Upload, left_by_others
 
@@ -173,7 +173,7 @@ class S3Destination:
                     if not (self._main.is_whole() or upload.is_whole()):
                         raise
 
-            until_it_works(self.location, once)
+            self.location.retried(once, long=True)
 
         first, last = self.grid.number(start), self.grid.number(stop - 1)
         calls = [

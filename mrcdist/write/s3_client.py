@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 from botocore.config import Config
 from botocore.credentials import Credentials
@@ -22,15 +21,11 @@ from fsspec.asyn import sync
 from fsspec.utils import tokenize
 from s3fs import S3FileSystem
 
-from mrcdist.config import read_settings
 from mrcdist.storage.location import Location
-from mrcdist.storage.retry import Attempts
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
 from mrcdist.write.errors import write_errors
 
-__all__ = ["call_once", "ignored_options", "new_client", "run_together", "until_it_works"]
-
-_Result = TypeVar("_Result")
+__all__ = ["call_once", "ignored_options", "new_client", "run_together"]
 
 # Seconds without an answer while a store copies, or puts 10,000 parts together.
 _PATIENCE = 300.0
@@ -81,18 +76,6 @@ def ignored_options(location: Location) -> tuple[str, ...]:
         for name in _OF_LOOP
         if given.get(name)
     )
-
-
-def until_it_works(location: Location, call: Callable[[], _Result]) -> _Result:
-    """Call until it works, however long it takes; `Location.retried` is for short requests."""
-    attempts = Attempts(read_settings(), location.shown, location.scrub)
-    while True:
-        attempts.begin()
-        try:
-            return call()
-        except Exception as error:  # noqa: BLE001 the store's own errors
-            wait = attempts.failed(error)
-        time.sleep(wait)
 
 
 def run_together(location: Location, calls: Sequence[Callable[[], object]], *, slots: int) -> None:

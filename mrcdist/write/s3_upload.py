@@ -10,7 +10,7 @@ from typing import Any
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location, here
 from mrcdist.write.errors import exists, write_errors
-from mrcdist.write.s3_client import call_once, until_it_works
+from mrcdist.write.s3_client import call_once
 
 __all__ = ["S3Upload", "left_by_others"]
 
@@ -99,7 +99,7 @@ class S3Upload:
             "CopySource": dict(zip(("Bucket", "Key"), source, strict=True)),
             "CopySourceRange": f"bytes={start}-{stop - 1}",
         }
-        until_it_works(self.location, lambda: self._once("upload_part_copy", **arguments))
+        self.location.retried(lambda: self._once("upload_part_copy", **arguments), long=True)
 
     def _once(self, method: str, **arguments: Any) -> None:
         call_once(self.location, method, self.path, UploadId=self.upload, **arguments)
