@@ -15,7 +15,7 @@ from mrcdist.format.direct_electron.filenames import (
     sidecar_candidates,
 )
 from mrcdist.format.direct_electron.sidecar import sidecar_text
-from mrcdist.format.direct_electron.sidecar_keys import Key
+from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents, in_angstrom
 
@@ -36,14 +36,6 @@ _PER_NM = {
 }  # fmt: skip
 _UNKNOWN = "-1"
 
-# Key of the sidecar, HyperSpy's name below Acquisition_instrument.TEM, factor to the key's unit.
-_INSTRUMENT: tuple[tuple[Key, str, float], ...] = (
-    (keys.VOLTAGE, "beam_energy", 1000.0),
-    (keys.CAMERA_LENGTH, "camera_length", 0.1),
-    (keys.MAGNIFICATION, "magnification", 1.0),
-    (keys.DWELL_TIME, "dwell_time", 1e6),
-    (keys.FRAME_RATE, "frames_per_second", 1.0),
-)
 _STAGE = ("Acquisition_instrument", "TEM", "Stage")
 _REPEAT, _POINT_REPEAT = "repeat", "point_repeat"
 
@@ -194,8 +186,8 @@ def _instrument(metadata: Mapping[str, Any]) -> dict[str, str]:
     """The microscope, by HyperSpy's names and units."""
     tem = _below(metadata, "Acquisition_instrument", "TEM")
     return {
-        key.name: f"{float(tem[name]) * factor:.12g}"
-        for key, name, factor in _INSTRUMENT
+        key.name: f"{tem[name] * over / times:.12g}"
+        for key, name, times, over in IN_HYPERSPY
         if isinstance(tem.get(name), int | float) and math.isfinite(tem[name])
     }
 
@@ -247,7 +239,7 @@ def unstored_metadata(contents: Contents, auxiliary: Mapping[str, bytes]) -> lis
     if any(name.endswith(SIDECAR_ENDING) for name in auxiliary):
         if isinstance(contents.original_metadata.get("de_metadata"), Mapping):
             return []  # all of that sidecar is written again
-        stored = {("Acquisition_instrument", "TEM", name) for _, name, _ in _INSTRUMENT}
+        stored = {("Acquisition_instrument", "TEM", name) for _, name, *_ in IN_HYPERSPY}
     elif auxiliary:
         stored = {(*_STAGE, "tilt_alpha")}
     return sorted(".".join(path) for path in _leaves(contents.metadata) if path not in stored)

@@ -15,7 +15,7 @@ from mrcdist.errors import SidecarError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.sidecar import Sidecar, shorten, to_float
-from mrcdist.format.direct_electron.sidecar_keys import KEYS, Key
+from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, KEYS, Key
 
 __all__ = ["Scan", "describe_scan", "describe_signal", "pixel_is_unsigned", "sidecar_metadata"]
 
@@ -170,19 +170,17 @@ def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
         pixels are electrons, not ADUs.
     """
     camera = sidecar.text(keys.CAMERA_NAME, keys.CAMERA_MODEL)
-    volts = sidecar.positive(keys.VOLTAGE)
-    centimetres = sidecar.positive(keys.CAMERA_LENGTH)
-    microseconds = sidecar.positive(keys.DWELL_TIME)
-    # The server keeps the last scan's dwell time in the sidecars of movies that are no scans.
-    dwell = microseconds and sidecar.flag(keys.SCAN_ENABLE) and microseconds / 1_000_000
     gain = None if _is_counted(sidecar) else sidecar.positive(keys.GAIN)
+    numbers = {
+        name: number * times / over
+        for key, name, times, over in IN_HYPERSPY
+        # The server keeps the last scan's dwell time in the sidecars of movies that are no scans.
+        if (key is not keys.DWELL_TIME or sidecar.flag(keys.SCAN_ENABLE))
+        and (number := sidecar.positive(key)) is not None
+    }
     tem = {
-        "beam_energy": volts and volts / 1000,
-        "camera_length": centimetres and centimetres * 10,
-        "magnification": sidecar.positive(keys.MAGNIFICATION),
+        **numbers,
         "acquisition_mode": _acquisition_mode(sidecar),
-        "dwell_time": dwell,
-        "frames_per_second": sidecar.positive(keys.FRAME_RATE),
         "detector": camera,
         "Detector": camera and {"Camera": {"name": camera}},
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["KEYS", "OF_ONE_ACQUISITION", "Key"]
+__all__ = ["IN_HYPERSPY", "KEYS", "OF_ONE_ACQUISITION", "Key"]
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,17 @@ EXTERNAL_NAME = Key("Scan - External Detector {} Name", "name of an external det
 
 #: Every key above, in that order.
 KEYS = tuple(value for value in list(globals().values()) if isinstance(value, Key))
+
+
+#: Of what HyperSpy has a place for: key, name below ``Acquisition_instrument.TEM``, and by what the
+#: key's number is multiplied and then divided to have HyperSpy's unit (keV, mm, s).
+IN_HYPERSPY = (
+    (VOLTAGE, "beam_energy", 1, 1000),
+    (CAMERA_LENGTH, "camera_length", 10, 1),
+    (MAGNIFICATION, "magnification", 1, 1),
+    (DWELL_TIME, "dwell_time", 1, 1_000_000),
+    (FRAME_RATE, "frames_per_second", 1, 1),
+)
 
 #: Those in which acquisitions differ even if all their settings are the same.
 OF_ONE_ACQUISITION = (
