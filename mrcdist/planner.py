@@ -136,8 +136,10 @@ def _plan(
         ],
         notes,
     )
-    if len(files) == 1 and options.allow_truncated:
-        files = [files[0].whole_rows(one_frame(files[0].header, pixels[0]), own_notes[0])]
+    if len(files) == 1:
+        one = one_frame(files[0].header, pixels[0])
+        allowed = options.allow_truncated
+        files = [files[0].with_complete_rows(one, own_notes[0], allowed=allowed)]
     first = files[0].header
     extended = joined_extended(
         [file.extended for file in files], [file.header.nz for file in files], notes

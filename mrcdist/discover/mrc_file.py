@@ -24,7 +24,7 @@ from mrcdist.format.extended.registry import (
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, SectionWalk
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.truncation import MissingFrames
+from mrcdist.plan.truncation import MissingFrames, complete_rows
 from mrcdist.progress import Progress
 from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds, stream_size
 from mrcdist.read.source import DatasetFile
@@ -84,7 +84,7 @@ class OpenedFile:
         """Location of the file."""
         return self.file.location
 
-    def whole_rows(self, one: Layout, notes: Notes) -> OpenedFile:
+    def with_complete_rows(self, one: Layout, notes: Notes, *, allowed: bool) -> OpenedFile:
         """Return the complete rows of a single image that is truncated; any other file as it is.
 
         Parameters
@@ -92,18 +92,22 @@ class OpenedFile:
         one : Layout
             Of the frame.
         notes : Notes
+        allowed : bool
+            Whether rows may be missing.
         """
         header, size = self.header, self.file.version.size
         if header.nz != 1 or header.codec is not None or self.compression or size is None:
             return self
-        rows = (size - header.data_offset) // one.row_bytes
-        if not 0 < rows < header.ny:
-            return self
-        text = f"the file is truncated: {rows} of {header.ny} rows of the image are complete"
-        notes.add(Note("file-truncated", text))
-        return dataclasses.replace(
-            self, header=dataclasses.replace(header, ny=rows), cut_short=True
+        rows = complete_rows(
+            header.ny,
+            start=header.data_offset,
+            row_bytes=one.row_bytes,
+            file_size=size,
+            allowed=allowed,
+            notes=notes,
         )
+        fewer = dataclasses.replace(header, ny=rows)
+        return dataclasses.replace(self, header=fewer, cut_short=rows < header.ny)
 
     def part(
         self, one: Layout, notes: Notes, *, allowed: bool

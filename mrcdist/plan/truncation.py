@@ -15,7 +15,7 @@ from mrcdist.format.direct_electron.scan import Scan
 from mrcdist.format.direct_electron.scan_points import MAX_PLACES
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = ["SHAPE_REMEDY", "MissingFrames"]
+__all__ = ["SHAPE_REMEDY", "MissingFrames", "complete_rows"]
 
 SHAPE_REMEDY = (
     "pass {navigation_shape=(x, y, ...)} in HyperSpy's order, fastest axis first; "
@@ -280,6 +280,21 @@ class MissingFrames:
 
     def _absurd(self, places: int) -> bool:
         return places > max(self.announced, MAX_PLACES)
+
+
+def complete_rows(
+    rows: int, *, start: int, row_bytes: int, file_size: int, allowed: bool, notes: Notes
+) -> int:
+    """Count the rows of a single image that can be read: all, or the complete ones, with a note.
+
+    Where not one is complete, or none may be missing, `MissingFrames.in_file` says so.
+    """
+    present = (file_size - start) // row_bytes
+    if not allowed or not 0 < present < rows:
+        return rows
+    text = f"the file is truncated: {present} of {rows} rows of the image are complete"
+    notes.add(Note("file-truncated", text))
+    return present
 
 
 def _bytes_after(more: int, announced: int, frame_bytes: int) -> Note:
