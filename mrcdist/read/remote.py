@@ -47,7 +47,7 @@ class RemoteReader:
         self._location = file.location
         self._settings = settings
         self._limits = limits
-        self._transport = file.transport(settings.consistency)
+        self._transport = file.transport(settings.consistency, limits)
         self.ahead = settings.concurrency if self._transport.parallel else 1
 
     @property

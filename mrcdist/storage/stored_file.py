@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError
+from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.storage.location import Location, changed, here, require_version
 from mrcdist.storage.retry import Transient
 from mrcdist.storage.store_errors import explain_failure
@@ -102,9 +103,9 @@ class StoredFile:
         explained = explain_failure(error, self.location.shown, self.location.scrub)
         return explained.located(here(self.location, start, stop))
 
-    def transport(self, consistency: str) -> Transport:
+    def transport(self, consistency: str, limits: ReadLimits = DEFAULT_LIMITS) -> Transport:
         """Open what fetches byte ranges of this version, as far as that must hold."""
-        return open_transport(self.location, self.version, consistency)
+        return open_transport(self.location, self.version, consistency, limits)
 
     @contextmanager
     def _reader_of_file(self, path: Path, *, checked: bool) -> Iterator[Reader]:

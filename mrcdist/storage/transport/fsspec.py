@@ -9,6 +9,7 @@ from typing import Any
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 
+from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.storage.archives import verify_once
 from mrcdist.storage.location import Location, require_version
 from mrcdist.storage.retry import is_transient
@@ -45,10 +46,16 @@ class FsspecTransport:
     connections = math.inf
 
     def __init__(
-        self, fs: Any, path: str, location: Location, version: Version, consistency: str
+        self,
+        fs: Any,
+        path: str,
+        location: Location,
+        version: Version,
+        consistency: str,
+        limits: ReadLimits,
     ) -> None:
         self.loop = get_loop()
-        self.throughput = throughput_of(fs)
+        self.throughput = throughput_of(fs, limits)
         self.filesystem = fs
         self._path = path
         self._location = location
@@ -126,10 +133,8 @@ class AsyncFsspecTransport(FsspecTransport):
 
     parallel = True
 
-    def __init__(
-        self, fs: Any, path: str, location: Location, version: Version, consistency: str
-    ) -> None:
-        super().__init__(fs, path, location, version, consistency)
+    def __init__(self, fs: Any, *of_file: Any) -> None:
+        super().__init__(fs, *of_file)
         self.loop = fs.loop
 
     async def _fetch(self, start: int, size: int) -> bytes:

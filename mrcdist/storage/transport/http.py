@@ -9,7 +9,7 @@ from typing import Any
 from fsspec.implementations.http import HTTPFileSystem
 
 from mrcdist.errors import ReadError
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
+from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.storage.location import Location, changed
 from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
@@ -31,8 +31,15 @@ class HttpTransport(PinnedTransport):
 
     has_folders = False
 
-    def __init__(self, fs: HTTPFileSystem, path: str, location: Location, version: Version) -> None:
-        super().__init__(fs, location, version)
+    def __init__(
+        self,
+        fs: HTTPFileSystem,
+        path: str,
+        location: Location,
+        version: Version,
+        limits: ReadLimits,
+    ) -> None:
+        super().__init__(fs, location, version, limits)
         self._url = fs.encode_url(path)
 
     async def _read(self, start: int, size: int) -> Answer:
@@ -42,7 +49,7 @@ class HttpTransport(PinnedTransport):
                 return Answer(b"")
             self._require_ok(answer)
             pieces, got = [], 0
-            async for piece in answer.content.iter_chunked(DEFAULT_LIMITS.socket_piece):
+            async for piece in answer.content.iter_chunked(self._limits.socket_piece):
                 pieces.append(piece)
                 got += len(piece)
                 if got > size:
@@ -76,7 +83,7 @@ class HttpTransport(PinnedTransport):
                 found = answer.headers.get("Content-Range")
                 check_range(found, start, into.size, self._location, self._version)
             into.restart()
-            async for piece in answer.content.iter_chunked(DEFAULT_LIMITS.socket_piece):
+            async for piece in answer.content.iter_chunked(self._limits.socket_piece):
                 into.store(piece)
                 alive()
             into.require_all()

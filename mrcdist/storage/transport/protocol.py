@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from fsspec.asyn import sync
 
 from mrcdist.errors import ReadError
+from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.storage.location import Location, changed
 from mrcdist.storage.retry import Transient
 from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
@@ -91,9 +92,10 @@ class PinnedTransport(ABC):
     reports_progress = True
     connections = math.inf
 
-    def __init__(self, fs: Any, location: Location, version: Version) -> None:
+    def __init__(self, fs: Any, location: Location, version: Version, limits: ReadLimits) -> None:
         self.loop: asyncio.AbstractEventLoop = fs.loop
-        self.throughput = throughput_of(fs)
+        self.throughput = throughput_of(fs, limits)
+        self._limits = limits
         self.filesystem = fs
         self._location = location
         self._version = version

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
+from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.storage.location import Location
 from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
@@ -31,8 +31,10 @@ class S3Transport(PinnedTransport):
 
     has_folders = True
 
-    def __init__(self, fs: S3FileSystem, path: str, location: Location, version: Version) -> None:
-        super().__init__(fs, location, version)
+    def __init__(
+        self, fs: S3FileSystem, path: str, location: Location, version: Version, limits: ReadLimits
+    ) -> None:
+        super().__init__(fs, location, version, limits)
         # 0 and None: as many as one likes.
         self.connections = fs.config_kwargs.get("max_pool_connections", 10) or math.inf
         bucket, key, named = fs.split_path(path)
@@ -68,7 +70,7 @@ class S3Transport(PinnedTransport):
                 found = response.get("ContentRange")
                 check_range(found, start, into.size, self._location, self._version)
                 into.restart()
-                while piece := await response["Body"].read(DEFAULT_LIMITS.socket_piece):
+                while piece := await response["Body"].read(self._limits.socket_piece):
                     into.store(piece)
                     alive()
                 into.require_all()

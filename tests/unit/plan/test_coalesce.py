@@ -16,6 +16,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.coalesce import Merging, Window, even_run, merge_frames, piece_bytes
 from mrcdist.plan.layout import Layout
+from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.storage.throughput import Throughput
 from tests.support.mrc_files import mrc_bytes
 
@@ -122,6 +123,13 @@ class TestPace:
         for _ in range(100):
             throughput.note(latency, 8 * MIB / bandwidth, 8 * MIB)
         assert throughput.max_gap == pytest.approx(gap, rel=0.01)
+
+    def test_limits_say_what_is_assumed_of_a_store_and_between_what_gaps_are(self):
+        limits = ReadLimits(latency=0.001, bandwidth=50e6, least_gap=1, most_gap=10**5)
+        throughput = Throughput(limits)
+        assert throughput.max_gap == 50_000
+        throughput.note(100.0, 0.1, 1)
+        assert throughput.max_gap == 10**5
 
     def test_short_answers_tell_no_bandwidth(self):
         throughput = Throughput()
