@@ -4,10 +4,14 @@
 
 at the top of the repository, which is the source folder: pages that lie elsewhere (ARCHITECTURE.md,
 the notes on deployment, notebooks) stay where they are, and their links work here as in the clone.
+
+Built so, it needs no network. Where `release/publish_docs.py` builds it for the address in
+`MRCDIST_DOCS`, pages offer the other versions, and link to the documentation of other projects.
 """
 
 from __future__ import annotations
 
+import os
 import re
 
 from sphinx.application import Sphinx
@@ -31,6 +35,7 @@ exclude_patterns = [".*", "build", "**/.ipynb_checkpoints", "**/node_modules"]
 
 extensions = [
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "numpydoc",
     "sphinx_click",
     "sphinx_copybutton",
@@ -79,6 +84,26 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+
+if site := os.environ.get("MRCDIST_DOCS", "").rstrip("/"):
+    html_theme_options |= {
+        "navbar_end": ["version-switcher", "theme-switcher"],
+        "switcher": {
+            "json_url": f"{site}/versions.json",
+            "version_match": os.environ.get("MRCDIST_DOCS_VERSION", ""),
+        },
+        "check_switcher": False,  # the first version is built before there is a list
+        "show_version_warning_banner": True,
+    }
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "dask": ("https://docs.dask.org/en/stable", None),
+        "distributed": ("https://distributed.dask.org/en/stable", None),
+        "xarray": ("https://docs.xarray.dev/en/stable", None),
+        "zarr": ("https://zarr.readthedocs.io/en/stable", None),
+        "fsspec": ("https://filesystem-spec.readthedocs.io/en/latest", None),
+    }
 
 
 def _examples_as_code(_app: object, _context: object, lines: list[str]) -> None:

@@ -274,7 +274,7 @@ class _Client(Client):  # type: ignore[misc]  # distributed has no types
     """A client that is closed if it cannot connect.
 
     The garbage collector would close it in any thread, and hang where that thread is about to start
-    the event loop of another client: both want one lock (`LoopRunner` of distributed 2025.4).
+    the event loop of another client: both want one lock (`LoopRunner` of distributed 2026.8).
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import zlib
 
 import pytest
 
@@ -52,6 +53,13 @@ def test_a_page_needs_nothing_from_other_sites(site):
 def test_every_public_name_is_in_the_reference(build, site):
     anchors = site[(build.folder / "docs/reference/api.html").resolve()].anchors
     assert [name for name in mrcdist.__all__ if f"mrcdist.{name}" not in anchors] == []
+
+
+def test_other_projects_can_link_to_every_public_name(build):
+    """Sphinx lists them in objects.inv, which the intersphinx of other projects reads."""
+    *_, compressed = (build.folder / "objects.inv").read_bytes().split(b"\n", maxsplit=4)
+    listed = {line.split()[0] for line in zlib.decompress(compressed).decode().splitlines()}
+    assert [name for name in mrcdist.__all__ if f"mrcdist.{name}" not in listed] == []
 
 
 def test_every_public_function_has_an_example():
