@@ -215,6 +215,17 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not isinstance(error, CommClosedError | StreamClosedError)
 
 
+class _LocalCluster(LocalCluster):  # type: ignore[misc]
+    """One whose workers end with the program where Ctrl-C comes while they start."""
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            super().__init__(**options)
+        except BaseException:
+            self.shutdown_on_close = False  # dask would fail, since it finds them half started
+            raise
+
+
 @contextmanager
 def _local_cluster(cluster_options: ClusterOptions) -> Iterator[LocalCluster]:
     """Start processes on this machine; Ctrl-C does not reach them, since this one ends them."""
@@ -222,7 +233,7 @@ def _local_cluster(cluster_options: ClusterOptions) -> Iterator[LocalCluster]:
         runner = LoopRunner()
         runner.start()
     try:
-        with LocalCluster(
+        with _LocalCluster(
             n_workers=cluster_options.workers,
             threads_per_worker=cluster_options.threads,
             memory_limit=cluster_options.memory_limit or "auto",

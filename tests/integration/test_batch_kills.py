@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 import pytest
 from distributed import Client
 
@@ -27,10 +28,11 @@ from tests.support.jobs import (
     mrcdist_fails,
     parts_in,
     ring,
+    started,
     virtual,
 )
 from tests.support.mrc_files import write_mrc
-from tests.support.processes import free_port
+from tests.support.processes import Processes, free_port
 from tests.support.serving import file_server
 from tests.support.warm import WarmCommands, warm_commands
 
@@ -184,6 +186,20 @@ class TestInterruptFromTheTerminal:
             f"interrupted; {kept} of 24 parts are finished and kept in {out}.partial; "
             "go on with --resume"
         )
+
+    def test_workers_that_start_end_with_the_program(self, movie: Path, tmp_path: Path) -> None:
+        with Processes(tmp_path / "logs") as processes:
+            job = ["mean", movie, *SHAPE, "--out", tmp_path / "mean.npy", "--workers", "1"]
+            ended = started(processes, *job)
+            [(_, process)] = processes.running.items()
+            family = psutil.Process(process.pid)
+            # The first helps Python to start others.
+            wait_until(lambda: len(family.children()) > 1)
+            workers = family.children()
+            process.send_signal(signal.SIGINT)
+            assert ended() == (128 + signal.SIGINT, "\ninterrupted; nothing is kept\n")
+        _, alive = psutil.wait_procs(workers, timeout=10)
+        assert not alive
 
     def test_nothing_is_promised_before_the_first_part(
         self, cluster: Client, commands: WarmCommands, tmp_path: Path
