@@ -69,17 +69,20 @@ class TestNaming:
         with pytest.raises(ArgumentError, match="is listed 2 times"):
             read_mrc([first, second, str(first)])
 
-    @pytest.mark.parametrize("how", ["link", "folder and back", "URL"])
+    @pytest.mark.parametrize("how", ["link", "hard link", "folder and back", "URL"])
     def test_one_file_under_two_names_is_an_error(self, tmp_path, how):
         first, second = parts_of(tmp_path, 2, scan=False).movies
         (tmp_path / "also.mrc").symlink_to(first)
+        (tmp_path / "hard.mrc").hardlink_to(first)
         again = {
             "link": tmp_path / "also.mrc",
+            "hard link": tmp_path / "hard.mrc",
             "folder and back": f"{tmp_path}/../{tmp_path.name}/{first.name}",
             "URL": f"file://{first}",
         }[how]
-        with pytest.raises(ArgumentError, match="is listed 2 times"):
+        with pytest.raises(ArgumentError, match="is listed 2 times") as raised:
             read_mrc([first, second, again])
+        assert (f"also as {again}" in raised.value.problem) == (how != "URL")
 
     def test_a_pattern_that_matches_a_link_and_its_file_is_an_error(self, tmp_path):
         first, _ = parts_of(tmp_path, 2, scan=False).movies
