@@ -109,26 +109,31 @@ def frame_chunks(layout: Layout, limit: int, *, cut_frames: bool = True) -> Chun
     """Return chunks of whole, contiguous frames, of at most `limit` bytes or one frame.
 
     The fastest navigation axes are not split, one axis is split evenly, and slower ones have chunks
-    of length 1. Frames of more than `SPLIT_FRAMES_ABOVE` are split into rows if `limit` is less.
+    of length 1. Frames of more than `SPLIT_FRAMES_ABOVE` are split into rows if `limit` is less,
+    and rows into columns.
 
     Raises
     ------
     ArgumentError
         There would be too many chunks.
     """
-    rows, *others = layout.shape[len(layout.navigation_shape) :]
-    row_bytes = max(math.prod(others) * layout.dtype.itemsize, 1)
+    n_navigation = len(layout.navigation_shape)
+    rows, columns, *components = layout.shape[n_navigation:]
+    pixel_bytes = math.prod(components) * layout.dtype.itemsize
+    row_bytes = max(columns * pixel_bytes, 1)
     room = max(limit // max(rows * row_bytes, 1), 1)
     blocks: list[tuple[int, ...]] = []
     for axis, size in reversed(list(enumerate(layout.navigation_shape))):
         _check_count(axis, size, max(room, 1))
         blocks.append(_even_blocks(size, room))
         room //= max(size, 1)  # 0 after the axis that is split: slower ones have chunks of 1
-    longest = rows
+    tallest, widest = rows, columns
     if cut_frames and rows * row_bytes > max(limit, SPLIT_FRAMES_ABOVE):
-        longest = limit // row_bytes
-    signal = (_even_blocks(rows, longest), *((size,) for size in others))
-    return (*reversed(blocks), *signal)
+        tallest, widest = max(limit // row_bytes, 1), max(limit // pixel_bytes, 1)
+        _check_count(n_navigation, rows, tallest)
+        _check_count(n_navigation + 1, columns, widest)
+    signal = (_even_blocks(rows, tallest), _even_blocks(columns, widest))
+    return (*reversed(blocks), *signal, *((size,) for size in components))
 
 
 def _even_blocks(size: int, longest: int) -> tuple[int, ...]:

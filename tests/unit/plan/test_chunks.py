@@ -81,9 +81,18 @@ class TestLargeFrames:
         montage = layout((), (50_000, 60_000))
         assert plan_chunks(montage, "auto", cut_frames=False) == ((50_000,), (60_000,))
 
-    def test_a_row_is_the_least(self):
-        rows, columns = plan_chunks(layout((), (4, 2**28)), "1 MiB")
-        assert (rows, columns) == ((1, 1, 1, 1), (2**28,))
+    @pytest.mark.parametrize("chunks", ["auto", "1 MiB"])
+    def test_rows_that_are_larger_are_cut_too(self, chunks):
+        limit = parse_bytes("128 MiB" if chunks == "auto" else chunks)
+        with dask.config.set({"array.chunk-size": "128 MiB"}):
+            rows, columns = plan_chunks(layout((), (4, 2**28)), chunks)
+        assert rows == (1, 1, 1, 1)
+        assert columns == (limit // 2,) * (2**29 // limit)
+
+    @pytest.mark.parametrize("frame", [(2**23, 2**6), (1, 2**29)])
+    def test_too_many_pieces_of_a_frame_are_refused(self, frame):
+        with pytest.raises(ArgumentError, match="more than 4194304 chunks"):
+            plan_chunks(layout((), frame), "1 B")
 
 
 @pytest.mark.parametrize("auto", ["auto", None])
