@@ -106,7 +106,16 @@ def _look(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSerie
         if error.code != "tilt-angles-missing":
             notes.add(f"no tilt angles are used: {error.problem}")
         return None
-    if series is None or np.ptp(series.angles) < _LEAST_TILT_RANGE:
+    if series is None:
+        return None
+    if np.ptp(series.angles) < _LEAST_TILT_RANGE:
+        # SerialEM writes an .mdoc for whatever it records; a list is made for a tilt series.
+        if not series.source.lower().endswith(".mdoc"):
+            notes.add(
+                f"{series.source} is not used: its tilt angles, from {min(series.angles):g} to "
+                f"{max(series.angles):g} degrees, are those of a stage that stands still; a file "
+                "that is named as tilt_file is used whatever its angles"
+            )
         return None
     if len(series.angles) != frames.announced:
         notes.add(

@@ -110,6 +110,13 @@ class TestOtherFilesBesideTheData:
         assert plan_mrc(stack).tilts is None
         assert plan_mrc(stack).notes == ()
 
+    @pytest.mark.parametrize("name", ["ts.rawtlt", "ts.tlt", "ts_TLT.txt"])
+    def test_a_list_of_equal_angles_is_noted(self, stack, name):
+        stack.with_name(name).write_text(tlt([30, 30, 30.25, 30, 30, 30, 30]))
+        with pytest.warns(MrcdistWarning, match=f"{name} is not used: .* 30 to 30.25 degrees"):
+            assert plan_mrc(stack).tilts is None
+        assert plan_mrc(stack, tilt_file=stack.with_name(name)).tilts.angles[2] == 30.25
+
     def test_another_number_of_angles_is_noted(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(range(8)))
         with pytest.warns(MrcdistWarning, match="ts.tlt is not used: it has 8 .* 7 sections"):
