@@ -46,11 +46,11 @@ _FEW_SLASHES = re.compile(
     re.I,
 )
 
-# user:password@host.domain/ or @host:port, without a protocol. A file may be called a:b@c, and a
-# folder 12:30@300.0kV: no user's name is a number, and a domain ends with letters.
+# user:password@host/ or @host:port, without a protocol. A file may be called a:b@c, and a folder
+# 12:30@300.0kV: no user's name is a number or a date, and a host's ends with letters.
 _BARE_LOGIN = re.compile(
-    r"""((?<![^\s/'"<>=])(?!\d+:)[^\s:/\\@'"<>]+:)[^\s:/\\@'"<>]+"""
-    r"""(?=@(?:(?:[\w-]+\.)+[a-z]{2,}/|(?:\d+\.){3}\d+/|[\w.-]+:\d))""",
+    r"""((?<![^\s/'"<>=])(?!\d[\d._T-]*:)[^\s:/\\@'"<>]+:)[^\s/\\'"<>]+"""
+    r"""(?=@(?:(?:[\w-]+\.)*[a-z](?:[\w-]*[\w])?:?/|(?:\d+\.){3}\d+:?/|[\w.-]+:\d))""",
     re.I,
 )
 
