@@ -296,7 +296,7 @@ def _plan_mrc(
     if tilts is not None:
         angles, sections = (np.array(of)[index[0]] for of in (tilts.angles, tilts.sections))
         tilts = replace(tilts, angles=tuple(angles.tolist()), sections=tuple(sections.tolist()))
-    compressor = choose_compressor(os.fspath(destination), options["compressor"])
+    compressor = choose_compressor(str(destination), options["compressor"])
     by_section = records is not None and records.per_section and compressor is None
     return plan_write(
         destination,

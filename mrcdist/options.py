@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import operator
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -13,6 +12,7 @@ from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.pixels import Mode0
 from mrcdist.plan.skipped_frames import parse_skip_frames
+from mrcdist.storage.url import is_filename
 
 __all__ = ["BYTE_ORDERS", "ReadOptions"]
 
@@ -127,7 +127,7 @@ def _word(name: str, value: Any) -> str | None:
         return None if None in words else ",".join(map(str, words))
     if value is None:
         return None if name == "chunks" else "none"
-    return os.fspath(value) if isinstance(value, str | os.PathLike) else _number(value)
+    return str(value) if is_filename(value) else _number(value)
 
 
 def _json(value: Any) -> str | None:

@@ -182,7 +182,7 @@ def plan_write(
     >>> plan.explain().tasks, plan.nbytes
     (2, 33555456)
     """
-    name = os.fspath(url)
+    name = str(url)
     broken = _BROKEN_URL.search(name)
     if broken:
         raise ArgumentError(

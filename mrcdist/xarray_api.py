@@ -5,7 +5,6 @@ xarray finds it by its entry point, and imports it when it is needed; nothing el
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
@@ -24,6 +23,7 @@ from mrcdist.interop.rosettasciio import (
 )
 from mrcdist.options import ReadOptions
 from mrcdist.read_plan import Plan
+from mrcdist.storage.url import is_filename
 from mrcdist.warning_notes import Notes, warn
 
 __all__ = ["MrcBackend"]
@@ -45,9 +45,7 @@ class MrcBackend(BackendEntrypoint):  # type: ignore[misc]
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Return whether a name ends like that of an MRC file."""
-        if not isinstance(filename_or_obj, str | os.PathLike):
-            return False
-        return os.fspath(filename_or_obj).lower().endswith(_ENDINGS)
+        return is_filename(filename_or_obj) and str(filename_or_obj).lower().endswith(_ENDINGS)
 
     def open_dataset(
         self,

@@ -35,7 +35,7 @@ from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_angles import find_tilt_file, parse_tilts, tilt_file_candidates
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import read_whole
-from mrcdist.storage.url import is_upath
+from mrcdist.storage.url import is_filename
 from mrcdist.warning_notes import Notes
 
 __all__ = [
@@ -142,7 +142,7 @@ class AuxiliaryFile(Generic[_T]):
     @property
     def shown(self) -> str:
         """The file that the caller names, without secrets."""
-        if isinstance(self._wanted, str | os.PathLike) or is_upath(self._wanted):
+        if is_filename(self._wanted):
             return Location.of(self._wanted).shown
         return self.kind.argument
 
@@ -164,7 +164,7 @@ class AuxiliaryFile(Generic[_T]):
         if self._choice == "auto":
             return self._look(notes)
         wanted = self._wanted
-        if isinstance(wanted, str | os.PathLike) or is_upath(wanted):
+        if is_filename(wanted):
             return self._parse(locate(wanted, self._directory.location))
         if not hasattr(wanted, "read"):
             raise ArgumentError(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mrcdist.discover.directory import Directory
 from mrcdist.errors import ArgumentError, MissingFileError
 from mrcdist.format.direct_electron.filenames import acquisitions, find_gap, find_parts, is_numbered
 from mrcdist.storage.location import Location
-from mrcdist.storage.url import as_path, without_unsafe_caches
+from mrcdist.storage.url import as_path, is_filename, without_unsafe_caches
 from mrcdist.warning_notes import Notes
 
 __all__ = ["Filename", "FoundFiles", "find_files"]
@@ -115,7 +115,7 @@ def _located(name: Any, storage_options: Mapping[str, Any] | None) -> Location:
 
 def _unused_caches(names: Iterable[object]) -> list[str]:
     """Note once which caches in the names are not used."""
-    texts = [os.fsdecode(name) for name in names if isinstance(name, str | os.PathLike)]
+    texts = [str(name) for name in names if is_filename(name)]
     found = {
         name for text in texts if as_path(text) is None for name in without_unsafe_caches(text)[1]
     }
@@ -142,17 +142,31 @@ def _with_later_parts(location: Location, notes: Notes) -> FoundFiles:
 
 
 def _check_once(files: list[Location]) -> None:
-    # One file on a disk has many names: through a link, by way of another folder.
-    places = [os.path.realpath(file.url) if file.is_local else file.url for file in files]
-    often = Counter(places)
-    for file, place in zip(files, places, strict=True):
-        if (times := often[place]) > 1:
+    names: dict[Hashable, list[str]] = {}
+    for file in files:
+        names.setdefault(_place(file), []).append(file.shown)
+    for shown in names.values():
+        if len(shown) > 1:
+            others = dict.fromkeys(name for name in shown if name != shown[0])
             raise ArgumentError(
-                f"{file.shown} is listed {times} times",
+                f"{shown[0]} is listed {len(shown)} times"
+                f"{', also as ' * bool(others)}{', '.join(others)}",
                 code="file-listed-twice",
                 cause="its frames would be in the dataset more than once",
                 remedy="name each file once",
             )
+
+
+def _place(file: Location) -> Hashable:
+    """What tells files apart: on a disk, one file has many names, through links and mounts."""
+    if not file.is_local:
+        return file.url
+    try:
+        found = Path(file.url).stat()
+    except OSError:  # opening it says what is wrong
+        return file.url
+    # Some filesystems have no numbers for their files.
+    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(file.url)
 
 
 def _is_pattern(location: Location) -> bool:

@@ -17,6 +17,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.direct_electron.filenames import Companion, find_companions
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.storage.location import Location
+from mrcdist.storage.url import is_filename
 
 __all__ = ["FoundImage", "Images", "find_images"]
 
@@ -78,9 +79,9 @@ def find_images(
 
 def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
     """Images that the caller names."""
-    a_path = isinstance(paths, str | os.PathLike)
+    a_path = is_filename(paths)
     if a_path or not isinstance(paths, Sequence):
-        found = f"={os.fspath(paths)!r}" if a_path else f" is a {type(paths).__name__}"
+        found = f"={str(paths)!r}" if a_path else f" is a {type(paths).__name__}"
         raise ArgumentError(
             f"{argument}{found}",
             code="argument-type-invalid",

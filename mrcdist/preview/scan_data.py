@@ -35,6 +35,7 @@ from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, origin_of
 from mrcdist.storage.redact import command_line_options
+from mrcdist.storage.url import is_filename
 
 __all__ = ["ScanData", "open_scan"]
 
@@ -152,7 +153,7 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
     ArgumentError
         It is neither, the data are no scan, or were changed after reading.
     """
-    if isinstance(data, str | os.PathLike):
+    if is_filename(data):
         data = plan_mrc(data)
     if isinstance(data, Plan):
         return _of_source(data.source, data.axes, data.options, budget)

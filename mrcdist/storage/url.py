@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 from urllib.parse import quote, unquote
 
 from fsspec.core import split_protocol
@@ -14,10 +15,12 @@ __all__ = [
     "as_path",
     "chain",
     "folder_on_the_web",
+    "is_filename",
     "is_path",
     "is_upath",
     "listed_name",
     "name_of",
+    "upath_options",
     "url_beside",
     "without_unsafe_caches",
 ]
@@ -26,6 +29,9 @@ _WEB = ("http", "https")
 
 _BLOCK_CACHES = ("blockcache", "cached")
 _WHOLE_FILE_CACHES = ("simplecache", "filecache")
+
+# Options of a member of a chain that say what it is a member of.
+_OF_THE_CHAIN = ("target_options", "target_protocol", "fo")
 
 # Parameters behind a file's name, such as ;token=... (RFC 3986, section 3.3).
 _PARAMETERS = re.compile(r"(?:;[^;/=]+=[^;/]*)+$")
@@ -63,6 +69,30 @@ def is_path(url: str) -> bool:
 def is_upath(filename: object) -> TypeGuard[os.PathLike[str]]:
     """Whether it is a UPath: a URL with storage options, which need not be a PathLike."""
     return all(hasattr(filename, name) for name in ("protocol", "path", "storage_options"))
+
+
+def is_filename(value: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a value is the name of a file: a str, a Path or a UPath."""
+    return isinstance(value, str | os.PathLike) or is_upath(value)
+
+
+def upath_options(path: Any) -> Mapping[str, Any]:
+    """Return the storage options of a UPath, in the form that fsspec takes them in.
+
+    Those of a chained one are those of its outer filesystem, with all others nested in them; fsspec
+    wants them by protocol, and finds out itself what follows from the URL.
+    """
+    options: Mapping[str, Any] = path.storage_options
+    members = chain(str(path))
+    if len(members) == 1:
+        return options
+    by_protocol: dict[str, Any] = {}
+    for member in members:
+        own = {key: value for key, value in options.items() if key not in _OF_THE_CHAIN}
+        if own:
+            by_protocol[split_protocol(member)[0] or "file"] = own
+        options = options.get("target_options") or {}
+    return by_protocol
 
 
 def chain(url: str) -> list[str]:

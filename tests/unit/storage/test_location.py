@@ -154,6 +154,43 @@ class TestNames:
         location = Location.of(UPath(), {"two": 3})
         assert location == Location(url, {"one": 1, "two": 3})
 
+    @pytest.mark.parametrize(
+        ("url", "nested", "by_protocol"),
+        [
+            (
+                "simplecache::memory:///run/a.mrc",
+                {"target_options": {"one": 1}, "target_protocol": "memory"},
+                {"memory": {"one": 1}},
+            ),
+            (
+                "zip://a.mrc::simplecache::s3://bucket/all.zip",
+                {
+                    "mode": "r",
+                    "target_options": {
+                        "target_options": {"anon": True},
+                        "target_protocol": "s3",
+                        "fo": "bucket/all.zip",
+                    },
+                    "target_protocol": "simplecache",
+                    "fo": "bucket/all.zip",
+                },
+                {"zip": {"mode": "r"}, "s3": {"anon": True}},
+            ),
+            ("zip://a.mrc", {"fo": "/data/all.zip"}, {"fo": "/data/all.zip"}),
+        ],
+    )
+    def test_options_of_a_chained_upath_are_told_by_protocol(self, url, nested, by_protocol):
+        class UPath:
+            """As universal_pathlib 0.3.10 has it: options of a chain are nested."""
+
+            protocol, path, storage_options = "any", url, nested
+
+            def __str__(self):
+                return url
+
+        kept = "zip://a.mrc::s3://bucket/all.zip"  # an archive's own copy is not used
+        assert Location.of(UPath()) == Location(kept if kept[-9:] in url else url, by_protocol)
+
     def test_a_nul_is_no_part_of_a_name(self):
         with pytest.raises(ArgumentError, match="NUL"):
             Location.of("a\0b.mrc")
