@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +19,10 @@ from mrcdist.batch.lock import OutputLock
 from mrcdist.batch.output import check_outputs, require_absent, write_result
 from mrcdist.batch.picture import PictureSoFar
 from mrcdist.batch.summary import ResultSummary, Summary
-from mrcdist.compute.one_pass import Compute, OnePass
+from mrcdist.compute.one_pass import Compute, Finished, OnePass
 from mrcdist.compute.partial import PartialStore, partial_folder
 from mrcdist.compute.quantities import CenterOfMass, Quantity
-from mrcdist.compute.results import Dataset
+from mrcdist.compute.results import Dataset, Result
 from mrcdist.compute.submit import compute_parts
 from mrcdist.compute.tasks import total
 from mrcdist.compute.wanted_detector import MaskFile
@@ -36,6 +36,8 @@ __all__ = ["JobOptions", "computing", "run"]
 
 # Seconds between lines of progress in the log of a job.
 _LOG_INTERVAL = 30.0
+
+Outputs = Mapping[str, Sequence[Path]]
 
 
 @dataclass(frozen=True)
@@ -94,32 +96,13 @@ def run(
 
     data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
     the_pass = OnePass(plan.source, data, options.results)
-    outputs = {
-        name: sorted({Path(os.path.realpath(path)) for path in paths})
-        for name, paths in options.outputs.items()
-    }
-    inputs = _inputs(plan, options.results)
-    for name, quantity in options.results.items():
-        panels = isinstance(quantity, CenterOfMass)
-        ndim = data.n_navigation + panels if name in the_pass.maps else 2
-        check_outputs(outputs[name], ndim, panels=panels, inputs=inputs)
-    everywhere = sorted(path for paths in outputs.values() for path in paths)
-    first = next(iter(options.outputs.values()))[0]
-    loose = the_pass.resume_obstacle()
-    if loose:
-        say(f"an interrupted run cannot be resumed, as {loose}")
-    store = PartialStore(
-        partial_folder(Path(os.path.realpath(first))),
-        the_pass.description(),
-        len(the_pass.parts),
-        lasting=not loose,
-        again=options.again,
-    )
+    outputs = _checked_outputs(plan, options, the_pass)
+    store = _store(options, the_pass, say)
     with ExitStack() as locks:
-        for path in everywhere:
+        for path in _in_order(outputs):
             locks.enter_context(OutputLock(path, say))
         store.remove_if_empty()  # of a run that was killed after its last step but this
-        for path in everywhere:
+        for path in _in_order(outputs):
             if not (options.overwrite or (options.resume and store.is_own(path))):
                 require_absent(path)
         kept = store.open(resume=options.resume)
@@ -128,17 +111,70 @@ def run(
             done = the_pass.run(
                 workers, store, kept, look, interval=_LOG_INTERVAL, stream=stream, patience=0
             )
-            notes = Notes()
-            notes.add(*plan.notes)
-            for name, result in done.results.items():
-                of_several = f"{name}: " if len(done.results) > 1 else ""
-                notes.add(*(f"{of_several}{note}" for note in result.notes))
-                for path in outputs[name]:
-                    lost = write_result(
-                        path, result, origin=plan.location.shown, job=store.job, claim=store.claim
-                    )
-                    notes.of_file(path.name).add(*lost)
+            notes = _write(done.results, outputs, store, plan)
             store.finish()
+    return _summary(plan, options, the_pass, done, kept, notes)
+
+
+def _checked_outputs(plan: Plan, options: JobOptions, the_pass: OnePass) -> Outputs:
+    """The files of each result, by their real paths, to which it can be written."""
+    outputs = {
+        name: sorted({Path(os.path.realpath(path)) for path in paths})
+        for name, paths in options.outputs.items()
+    }
+    inputs = _inputs(plan, options.results)
+    for name, quantity in options.results.items():
+        panels = isinstance(quantity, CenterOfMass)
+        ndim = the_pass.data.n_navigation + panels if name in the_pass.maps else 2
+        check_outputs(outputs[name], ndim, panels=panels, inputs=inputs)
+    return outputs
+
+
+def _in_order(outputs: Outputs) -> list[Path]:
+    """All files, in the order in which every job locks them."""
+    return sorted(path for paths in outputs.values() for path in paths)
+
+
+def _store(options: JobOptions, the_pass: OnePass, say: Callable[[str], None]) -> PartialStore:
+    """The folder for finished parts, beside the first output."""
+    first = next(iter(options.outputs.values()))[0]
+    loose = the_pass.resume_obstacle()
+    if loose:
+        say(f"an interrupted run cannot be resumed, as {loose}")
+    return PartialStore(
+        partial_folder(Path(os.path.realpath(first))),
+        the_pass.description(),
+        len(the_pass.parts),
+        lasting=not loose,
+        again=options.again,
+    )
+
+
+def _write(
+    results: Mapping[str, Result], outputs: Outputs, store: PartialStore, plan: Plan
+) -> Notes:
+    """Write each result to its files; return what is to be said of the job."""
+    notes = Notes()
+    notes.add(*plan.notes)
+    for name, result in results.items():
+        of_several = f"{name}: " if len(results) > 1 else ""
+        notes.add(*(f"{of_several}{note}" for note in result.notes))
+        for path in outputs[name]:
+            lost = write_result(
+                path, result, origin=plan.location.shown, job=store.job, claim=store.claim
+            )
+            notes.of_file(path.name).add(*lost)
+    return notes
+
+
+def _summary(
+    plan: Plan,
+    options: JobOptions,
+    the_pass: OnePass,
+    done: Finished,
+    kept: Sequence[int],
+    notes: Notes,
+) -> Summary:
     read = total(done.ledger)
     return Summary(
         url=plan.location.shown,
