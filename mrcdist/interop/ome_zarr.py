@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +22,7 @@ from mrcdist.interop.zarr_layouts import (
     Source,
     Written,
     grown,
+    pieces,
     small_chunk,
 )
 from mrcdist.interop.zarr_metadata import NGFF_UNITS, NGFF_VERSION, axes_attribute
@@ -43,20 +44,40 @@ class Coarsened:
         Of that array.
     factors : tuple of int
         Lengths of these boxes. What is left over at the end of an axis is not used.
+    dtype : str
+    chunks : tuple of int
+        Of the means. They are made a few whole chunks at a time, so that what they are made of
+        takes less memory than a block of that array, and none of it is read twice.
     """
 
     path: str
     factors: tuple[int, ...]
+    dtype: str
+    chunks: tuple[int, ...]
 
     def read(self, box: Box, written: Written) -> npt.NDArray[Any]:
         """Return the numbers in a box."""
+        coarse = np.empty([part.stop - part.start for part in box], self.dtype)
+        for piece in pieces(box, self.chunks):
+            inside = zip(piece, box, strict=True)
+            coarse[tuple(slice(p.start - b.start, p.stop - b.start) for p, b in inside)] = (
+                self._means(piece, written)
+            )
+        return coarse
+
+    def _means(self, box: Box, written: Written) -> npt.NDArray[Any]:
+        """Return the means in a box, integers rounded; sums of strided views are fastest."""
         pairs = zip(box, self.factors, strict=True)
         finer = written(self.path, tuple(slice(p.start * f, p.stop * f) for p, f in pairs))
-        means = da.chunk.coarsen(np.mean, finer, dict(enumerate(self.factors)))
-        if finer.dtype.kind in "iu":
-            means = np.rint(means)
-        coarse: npt.NDArray[Any] = means.astype(finer.dtype)
-        return coarse
+        first, *others = (
+            finer[tuple(map(slice, corner, [None] * finer.ndim, self.factors))]
+            for corner in np.ndindex(self.factors)
+        )
+        means = first.astype(np.result_type(finer.dtype, np.float64))
+        for corner in others:
+            means += corner
+        means /= math.prod(self.factors)
+        return np.rint(means, out=means) if finer.dtype.kind in "iu" else means
 
 
 def ome_zarr_layout(content: Content) -> Hierarchy:
@@ -95,8 +116,8 @@ def ome_zarr_layout(content: Content) -> Hierarchy:
             break
         factors = tuple(2 if s and n > 1 else 1 for s, n in zip(space, shape, strict=True))
         block_bytes = content.block_bytes // int(np.prod(factors))
-        source = Coarsened(array.path, factors)
         shape = tuple(n // f for n, f in zip(shape, factors, strict=True))
+        source = Coarsened(array.path, factors, array.dtype, tuple(map(min, chunk, shape)))
         totals.append(tuple(t * f for t, f in zip(totals[-1], factors, strict=True)))
     title = str(content.metadata["General"]["title"])
     attributes = {"ome": _metadata(title, content.axes, totals), **content.attributes}

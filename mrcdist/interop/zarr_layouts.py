@@ -29,6 +29,7 @@ __all__ = [
     "Source",
     "Written",
     "grown",
+    "pieces",
     "small_chunk",
     "zarr_layout",
     "zspy_layout",
@@ -177,23 +178,6 @@ class Level:
             for i, b, n in zip(at, self.block, self.array.shape, strict=True)
         )
 
-    def pieces(self, number: int) -> Iterator[Box]:
-        """Yield the parts of a block, of whole chunks, about a quarter of it each.
-
-        They are read again one by one, beside what they are compared with.
-        """
-        box = self.box(number)
-        sizes = [part.stop - part.start for part in box]
-        counts = [-(-n // chunk) for n, chunk in zip(sizes, self.array.chunks, strict=True)]
-        axis = next((axis for axis, count in enumerate(counts) if count > 1), None)
-        if axis is None:
-            yield box
-            return
-        step = -(-counts[axis] // _PIECES) * self.array.chunks[axis]
-        for start in range(box[axis].start, box[axis].stop, step):
-            part = slice(start, min(start + step, box[axis].stop))
-            yield (*box[:axis], part, *box[axis + 1 :])
-
 
 @dataclass(frozen=True)
 class Hierarchy:
@@ -291,6 +275,23 @@ def _add_groups(groups: dict[str, Mapping[str, Any]], path: str, nested: Mapping
 
 def _group_name(name: str) -> str:
     return name.replace("/", "-") or "-"
+
+
+def pieces(box: Box, chunks: Sequence[int]) -> Iterator[Box]:
+    """Yield the parts of a box, of whole chunks, about a quarter of it each.
+
+    They are read one by one, beside what is compared with them or made of them.
+    """
+    sizes = [part.stop - part.start for part in box]
+    counts = [-(-n // chunk) for n, chunk in zip(sizes, chunks, strict=True)]
+    axis = next((axis for axis, count in enumerate(counts) if count > 1), None)
+    if axis is None:
+        yield box
+        return
+    step = -(-counts[axis] // _PIECES) * chunks[axis]
+    for start in range(box[axis].start, box[axis].stop, step):
+        part = slice(start, min(start + step, box[axis].stop))
+        yield (*box[:axis], part, *box[axis + 1 :])
 
 
 def small_chunk(axes: Sequence[Axis], itemsize: int) -> tuple[int, ...]:

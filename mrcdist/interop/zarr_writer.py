@@ -16,7 +16,7 @@ from dask.utils import format_bytes
 
 from mrcdist.errors import WriteError
 from mrcdist.interop.zarr_destination import ZarrDestination
-from mrcdist.interop.zarr_layouts import Hierarchy, Level
+from mrcdist.interop.zarr_layouts import Hierarchy, Level, pieces
 from mrcdist.plan.selected_box import Box
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import give_up
@@ -172,7 +172,7 @@ def _write(destination: ZarrDestination, level: Level, number: int) -> None:
 
 
 def _verify(destination: ZarrDestination, level: Level, number: int) -> None:
-    for box in level.pieces(number):
+    for box in pieces(level.box(number), level.array.chunks):
         found = destination.read(level.array.path, box)
         if differs(found, level.source.read(box, destination.read)):
             raise unlike(destination.location.shown, box)
