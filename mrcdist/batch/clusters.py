@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 from distributed import Client, LocalCluster
 from distributed.comm.core import CommClosedError
 from distributed.utils import LoopRunner
@@ -27,6 +29,9 @@ from mrcdist.progress import waiting
 from mrcdist.system_calls import interrupts_blocked
 
 __all__ = ["Cluster", "ClusterOptions", "connect", "require_mrcdist"]
+
+# Seconds between two looks at the workers while dask computes.
+_LOOK = 1.0
 
 # Loggers that tell of a closed connection with a traceback; the error of the job tells it too.
 _TOLD_BY_ERRORS = (
@@ -135,6 +140,40 @@ class Cluster:
             if not self.client.nthreads():
                 self._say("there are no workers: tasks wait for some to come")
             self._looked = time.monotonic()
+
+    @contextmanager
+    def running_dask(self) -> Iterator[None]:
+        """Let what dask computes in the block be computed here, as long as there is hope.
+
+        Raises
+        ------
+        MrcdistError
+            No workers will come.
+        """
+        ended, hopeless = threading.Event(), list[MrcdistError]()
+
+        def watch() -> None:
+            while not ended.wait(_LOOK):
+                try:
+                    self.check()
+                except MrcdistError as error:
+                    hopeless.append(error)
+                    self.client.close()  # ends the wait for results
+                    return
+
+        thread = threading.Thread(target=watch, name="mrcdist-watch-workers", daemon=True)
+        thread.start()
+        try:
+            # The client of a job is nobody's default, and the user may have set another scheduler.
+            with dask.config.set(scheduler=self.client):
+                yield
+        except Exception:
+            if hopeless:
+                raise hopeless[0] from None
+            raise
+        finally:
+            ended.set()
+            thread.join()
 
 
 @contextmanager

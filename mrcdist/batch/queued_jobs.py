@@ -45,7 +45,8 @@ def remembering(kind: type[Any]) -> type[Any]:
                 self.status = Status.running  # or the cluster cannot be closed
 
         async def close(self) -> None:
-            await super().close()
+            if self.job_id:  # there is nothing to cancel of one that was refused
+                await super().close()
             self.status = Status.closed
 
     return Job

@@ -116,7 +116,7 @@ def convert(
         )
         for note in (*plan.notes, *conversion.notes):
             tell(f"note: {note}")
-        with computing(ClusterOptions(**options), tell):
+        with computing(ClusterOptions(**options), tell) as cluster, cluster.running_dask():
             report = conversion.run(sys.stderr)
     if as_json:
         print_json(dataclasses.asdict(report))

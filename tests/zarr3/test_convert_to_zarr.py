@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -22,7 +21,6 @@ from mrcdist import ArgumentError, MrcdistError, convert, plan_mrc, read_mrc
 from mrcdist.interop.zarr_writer import ZarrReport
 from tests.support.examples import examples
 from tests.support.http_log import Fault
-from tests.support.jobs import mrcdist_json
 from tests.support.mrc_files import counting, write_mrc
 from tests.support.processes import ROOT
 from tests.support.random_mrc import random_chunks
@@ -294,16 +292,6 @@ class TestStores:
             group = zarr.open_group(url, mode="r", storage_options=stack.options)
             np.testing.assert_array_equal(group["data"][...], FRAMES[3:6])
             assert not [key for key in keys_in(bucket) if "mrcdist-write" in key]
-
-
-class TestCommand:
-    def test_a_cluster_of_processes_converts_and_prints_a_summary(self, source, tmp_path):
-        target = tmp_path / "a.zarr"
-        words = ("convert", source[0].location.url, target, "--chunks", "4,-1,-1", "--verify")
-        report = mrcdist_json(*words, "--workers", 1, "--threads", 2)
-        assert (report["shape"], report["blocks"]) == ([40, 64, 128], 10)
-        np.testing.assert_array_equal(data_in(target)[...], source[1])
-        assert json.loads((target / "zarr.json").read_text())["node_type"] == "group"
 
 
 def test_names_are_public():

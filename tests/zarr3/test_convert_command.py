@@ -1,0 +1,77 @@
+"""`mrcdist convert` to Zarr on each kind of cluster: its tasks run there and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from distributed import get_task_stream
+
+from tests.support.cluster import dask_cluster
+from tests.support.jobs import mrcdist_fails, mrcdist_json
+from tests.support.mrc_files import counting, write_mrc
+from tests.support.processes import ROOT
+
+zarr = pytest.importorskip("zarr", minversion="3", reason="shards need zarr 3")
+
+pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
+
+NUMBERS = counting((12, 64, 128), "uint16")
+
+
+@pytest.fixture
+def words(tmp_path):
+    source = write_mrc(tmp_path / "in.mrc", NUMBERS)
+    return ("convert", source, tmp_path / "a.zarr", "--chunks", "4,-1,-1", "--verify")
+
+
+def check(report, target):
+    assert (report["shape"], report["blocks"], report["verified"]) == ([12, 64, 128], 3, True)
+    np.testing.assert_array_equal(zarr.open_array(target / "data", mode="r")[...], NUMBERS)
+    assert json.loads((target / "zarr.json").read_text())["node_type"] == "group"
+
+
+def test_processes_of_this_machine_convert(words):
+    check(mrcdist_json(*words, "--workers", 1, "--threads", 2), words[2])
+
+
+def test_a_running_scheduler_gets_the_tasks(words, tmp_path):
+    with (
+        dask_cluster(tmp_path, workers=1, default=False) as client,
+        get_task_stream(client) as tasks,
+    ):
+        check(mrcdist_json(*words, "--scheduler", client.scheduler.address), words[2])
+    written = [task["key"] for task in tasks.data if task["key"].startswith("write-zarr-")]
+    assert len(written) == 6  # three blocks, and each is verified
+
+
+class TestJobs:
+    """Of a batch system that starts them as processes of this machine."""
+
+    @pytest.fixture
+    def settings(self, tmp_path, monkeypatch):
+        pytest.importorskip("dask_jobqueue")
+        path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+        def written(**changed):
+            folder = {"local-directory": str(tmp_path / "scratch")}
+            local = {"cores": 1, "memory": "1 GiB", "interface": "lo", **folder, **changed}
+            file = tmp_path / "jobs.yaml"
+            file.write_text(json.dumps({"jobqueue": {"local": local}, "jobs": {"maximum": 1}}))
+            return file
+
+        return written
+
+    def test_jobs_convert_and_end(self, words, settings, tmp_path):
+        check(mrcdist_json(*words, "--jobqueue", settings()), words[2])
+        assert (tmp_path / "scratch").exists()  # of the worker that was a job
+
+    def test_refused_jobs_end_the_wait(self, words, settings, tmp_path):
+        job = settings(**{"worker-extra-args": ["--no-such-option"]})
+        told = mrcdist_fails(*words, "--jobqueue", job)
+        assert "local refused the job of a worker" in told
+        assert "No such option" in told
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mrc", "jobs.yaml"]
