@@ -44,7 +44,7 @@ from mrcdist.plan.agreement import (
 )
 from mrcdist.plan.axes import AuxiliaryData, arrange, one_frame
 from mrcdist.plan.chunks import Chunks, plan_chunks
-from mrcdist.plan.layout import Layout
+from mrcdist.plan.layout import FrameTable, Layout
 from mrcdist.plan.navigation_shape import count_required
 from mrcdist.plan.skipped_frames import SkippedFrames
 from mrcdist.plan.tilt_series import TiltSeries
@@ -127,11 +127,7 @@ def _plan(
         notes.add(*sidecar.notes)
     pixels = agreed_pixels(
         [
-            pixel_format(
-                file.header,
-                mode0=options.mode0,
-                sidecar_unsigned=unsigned,
-            )
+            pixel_format(file.header, mode0=options.mode0, sidecar_unsigned=unsigned)
             for file, unsigned in zip(files, agreed_signs(of_each), strict=True)
         ],
         notes,
@@ -140,18 +136,16 @@ def _plan(
         one = one_frame(files[0].header, pixels[0])
         allowed = options.allow_truncated
         files = [files[0].with_complete_rows(one, own_notes[0], allowed=allowed)]
-    first = files[0].header
+    headers = [file.header for file in files]
     extended = joined_extended(
-        [file.extended for file in files], [file.header.nz for file in files], notes
+        [file.extended for file in files], [header.nz for header in headers], notes
     )
     scan_points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
     places, line = expected_places(
         sidecars, scan_points, extended, notes, navigation_shape=options.navigation_shape
     )
     skipped = SkippedFrames.of(options.skip_frames, line)
-    required = skipped.needed(places)
-    if required is None and options.navigation_shape is not None:
-        required = count_required(options.navigation_shape)
+    required = skipped.needed(places) or count_required(options.navigation_shape)
     parts, there = _parts(files, pixels, options, own_notes, required)
     frames = skipped.place(there, places, notes) if skipped else there
     found = find_scan(
@@ -161,16 +155,14 @@ def _plan(
         [file.location.name for file in files],
         frames,
         notes,
-        frame_shape=(first.ny, first.nx),
+        frame_shape=(headers[0].ny, headers[0].nx),
         navigation_shape=options.navigation_shape,
     )
     # A scan is calibrated by its sidecar.
-    header = agreed_header(
-        [file.header for file in files], notes if found.scan is None else Notes()
-    )
+    header = agreed_header(headers, notes if found.scan is None else Notes())
     auxiliary = _auxiliary_data(header, extended, found.scan, frames.announced, options)
     tilts = _tilts(
-        files, extended, directory, frames, auxiliary, options, notes, skipping=bool(skipped)
+        headers, extended, directory, frames, auxiliary, options, notes, skipping=bool(skipped)
     )
     layout, axes = arrange(
         header,
@@ -180,13 +172,9 @@ def _plan(
         auxiliary=replace(auxiliary, tilts=tilts),
         navigation_shape=options.navigation_shape,
     )
-    table = found.table if tilts is None else tilts.table
     layout = replace(layout, present=there.present)
-    if skipped:
-        table = skipped.frames(np.arange(layout.n_frames) if table is None else table)
+    table = _frame_table(found.table if tilts is None else tilts.table, skipped, layout)
     chunks = _chunks(parts, layout, options.chunks, in_order=table is None)
-    if table is not None:
-        table = table.reshape(layout.navigation_shape)
     return Plan(
         source=MrcSource(tuple(parts), layout, table),
         header=header,
@@ -199,6 +187,15 @@ def _plan(
         file_notes=tuple(notes),
         options=options.as_words(),
     )
+
+
+def _frame_table(
+    table: FrameTable | None, skipped: SkippedFrames, layout: Layout
+) -> FrameTable | None:
+    """The frame of the file at each place of the array; None where they are in its order."""
+    if skipped:
+        table = skipped.frames(np.arange(layout.n_frames) if table is None else table)
+    return None if table is None else table.reshape(layout.navigation_shape)
 
 
 def _parts(
@@ -258,7 +255,7 @@ def _kind(header: Header) -> str:
 
 
 def _tilts(
-    files: Sequence[OpenedFile],
+    headers: Sequence[Header],
     extended: ExtendedHeader | None,
     directory: Directory,
     frames: MissingFrames,
@@ -279,7 +276,7 @@ def _tilts(
         why = "the sections are those of a scan or movie"
     else:
         why = "no tilt angles are known"
-        series = find_tilts([file.header for file in files], extended, tilt_file, frames, notes)
+        series = find_tilts(headers, extended, tilt_file, frames, notes)
     if series is None and tilt_file.named:
         notes.add(f"tilt_file is not used: {why}")
     if series is None and options.sort_by_tilt:

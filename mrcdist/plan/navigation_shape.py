@@ -35,7 +35,7 @@ def count_places(navigation_shape: Sequence[int]) -> int | None:
     return math.prod(sizes) if min(sizes, default=0) > 0 else None
 
 
-def count_required(navigation_shape: Sequence[int]) -> int | None:
+def count_required(navigation_shape: Sequence[int] | None) -> int | None:
     """Count the frames that a shape with a -1 takes at least; None for all other shapes."""
     sizes = list(navigation_shape) if isinstance(navigation_shape, list | tuple) else []
     return count_places([size for size in sizes if size != -1] or [1]) if -1 in sizes else None

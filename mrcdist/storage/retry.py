@@ -228,35 +228,38 @@ class Attempts:
         spent = now - self._begun
         longest = min(_FIRST_WAIT * 2.0 ** min(self._failed - 1, 30), _LONGEST_WAIT)
         wait = random.uniform(0, longest)  # noqa: S311 jitter
-        said = _said(_what_passes(error), self._scrub)
-        unreachable = _is_unreachable(error)
-        hopeless = (
-            self._first_contact and unreachable and self._failed >= _ATTEMPTS_AT_FIRST_CONTACT
-        )
-        meant = self._refused >= _ATTEMPTS_WHEN_REFUSED
-        if (
-            hopeless
-            or meant
-            or self._failed > self._settings.retries
-            or spent + wait >= self._settings.deadline
-        ):
-            where = (
-                "the host name or the endpoint, then " if unreachable or self._first_contact else ""
-            )
-            times = "1 attempt" if self._failed == 1 else f"{self._failed} attempts"
-            raise ReadError(
-                f"{self._shown} could not be read after {times} in {spent:.1f} s",
-                code="retries-exhausted",
-                cause=f"the last attempt failed: {said}",
-                remedy=f"check {where}the store and the network, then "
-                f"{'try' if self._first_contact else 'compute'} again; to wait longer, raise "
-                "mrcdist.retries, mrcdist.deadline or mrcdist.stall in dask's configuration",
-            ) from None
+        if spent + wait >= self._settings.deadline or self._used_up(error):
+            raise self._given_up(error, spent) from None
         stats.add(retries=1)
+        said = _said(_what_passes(error), self._scrub)
         _log.info(
             "%s: attempt %d failed (%s), next in %.1f s", self._shown, self._failed, said, wait
         )
         return wait
+
+    def _used_up(self, error: BaseException) -> bool:
+        """Whether there were as many attempts as a failure of this kind has."""
+        return (
+            self._failed > self._settings.retries
+            or self._refused >= _ATTEMPTS_WHEN_REFUSED
+            or (
+                self._first_contact
+                and self._failed >= _ATTEMPTS_AT_FIRST_CONTACT
+                and _is_unreachable(error)
+            )
+        )
+
+    def _given_up(self, error: BaseException, spent: float) -> ReadError:
+        where = self._first_contact or _is_unreachable(error)
+        times = "1 attempt" if self._failed == 1 else f"{self._failed} attempts"
+        return ReadError(
+            f"{self._shown} could not be read after {times} in {spent:.1f} s",
+            code="retries-exhausted",
+            cause=f"the last attempt failed: {_said(_what_passes(error), self._scrub)}",
+            remedy=f"check {'the host name or the endpoint, then ' * where}the store and the "
+            f"network, then {'try' if self._first_contact else 'compute'} again; to wait longer, "
+            "raise mrcdist.retries, mrcdist.deadline or mrcdist.stall in dask's configuration",
+        )
 
 
 def retried(
