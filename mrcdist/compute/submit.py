@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from distributed import Client, Future
+from distributed.protocol import pickle
 
-from mrcdist.compute.schedule import Part
+from mrcdist.compute.schedule import Part, Task
 from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
 
 __all__ = ["compute_in_threads", "compute_parts"]
@@ -19,6 +22,11 @@ __all__ = ["compute_in_threads", "compute_parts"]
 # Tasks that the scheduler is given at a time: enough to fill a large cluster and to let an adaptive
 # one grow, few enough that the memory of scheduler and client does not grow with the file.
 _TASKS_AHEAD = 4096
+# Bytes of what tasks share that are sent with all of them together; distributed warns of a graph of
+# 10 MB.
+_MAX_SENT = 2**23
+# Results that come to the client by one message: each may be as large as a frame.
+_GATHERED_AT_ONCE = 8
 # Seconds between two looks at the cluster while nothing finishes.
 _LOOK = 1.0
 
@@ -58,9 +66,7 @@ def compute_parts(
     MrcdistError
         A task failed, or no workers will come; what is computed by then has been handed over.
     """
-    # A task of its own, not with each task: a source with a table of frames is large. And not
-    # scattered: a task can be computed again when the worker that held it is gone.
-    shared = client.submit(_itself, work, key=(f"work-{work.job}", 0), pure=False)
+    shared = _share(client, work, sum(map(len, parts.values())))
     waiting = deque(parts.items())
     running: dict[Any, tuple[Future, int, int]] = {}
     finished: SimpleQueue[Future] = SimpleQueue()
@@ -68,33 +74,77 @@ def compute_parts(
     ahead = 0
     try:
         while waiting or running:
-            while waiting and (not running or ahead < _TASKS_AHEAD):
-                number, part = waiting.popleft()
-                future = _submit(client, shared, work, number, part)
+            some: list[tuple[int, Part]] = []
+            while waiting and (ahead < _TASKS_AHEAD or not (running or some)):
+                some.append(waiting.popleft())
+                ahead += len(some[-1][1])
+            for (number, part), future in zip(
+                some, _submit(client, shared, work, some), strict=True
+            ):
                 running[future.key] = (future, number, len(part))
                 future.add_done_callback(finished.put)
-                ahead += len(part)
-            future = _next(finished, check)
-            piece = future.result()
-            _, number, n_tasks = running.pop(future.key)
-            ahead -= n_tasks
-            ledger = merge_ledgers((ledger, piece.ledger))
-            done(number, piece.values)
+            futures = _next(finished, check)
+            failed = [future for future in futures if future.status != "finished"]
+            for future in failed:
+                futures.remove(future)
+            for future, piece in zip(futures, client.gather(futures), strict=True):
+                _, number, n_tasks = running.pop(future.key)
+                ahead -= n_tasks
+                ledger = merge_ledgers((ledger, piece.ledger))
+                done(number, piece.values)
+            for future in failed:
+                future.result()
     finally:
         # On a shared cluster nothing of a job that failed should go on, though the error on its way
         # up still refers to these.
-        for future in (shared, *(future for future, _, _ in running.values())):
+        for future in (future for future, _, _ in running.values()):
             future.release()
+        if isinstance(shared, Future):
+            shared.release()
     return ledger
 
 
-def _next(finished: SimpleQueue[Future], check: Callable[[], None]) -> Future:
+def _share(client: Client, work: Work, n_tasks: int) -> bytes | Future:
+    """Return what gives tasks their work: the work itself, pickled, or a task that returns it."""
+    packed: bytes = pickle.dumps(work)
+    if len(packed) * n_tasks <= _MAX_SENT:
+        # The scheduler prefers workers that have what a task depends on: all tasks of a short job
+        # would go to one worker.
+        return packed
+    # Not scattered: a task can be computed again when the worker that held it is gone.
+    return client.submit(_unpacked, packed, key=(f"work-{work.job}", 0), pure=False)
+
+
+@functools.lru_cache(maxsize=4)
+def _unpacked(packed: bytes) -> Work:
+    """Unpickle the work of a job, once per process, so that what is kept for it is found again."""
+    work: Work = pickle.loads(packed)
+    return work
+
+
+def _work(shared: bytes | Work) -> Work:
+    return _unpacked(shared) if isinstance(shared, bytes) else shared
+
+
+def _compute(task: Task, shared: bytes | Work) -> PartialResult:
+    return compute(task, _work(shared))
+
+
+def _join(pieces: Sequence[PartialResult], shared: bytes | Work) -> PartialResult:
+    return join(pieces, _work(shared))
+
+
+def _next(finished: SimpleQueue[Future], check: Callable[[], None]) -> list[Future]:
+    """Wait for a future that is done, and return it and others that are, too."""
     while True:
         check()
-        try:
-            return finished.get(timeout=_LOOK)
-        except Empty:
-            continue
+        with suppress(Empty):
+            futures = [finished.get(timeout=_LOOK)]
+            break
+    with suppress(Empty):
+        while len(futures) < _GATHERED_AT_ONCE:
+            futures.append(finished.get_nowait())
+    return futures
 
 
 def compute_in_threads(
@@ -128,22 +178,40 @@ def compute_in_threads(
     return ledger
 
 
-def _submit(client: Client, shared: Future, work: Work, number: int, part: Part) -> Future:
-    """Submit the tasks of a part, and what joins their results on the workers."""
-    at_once = work.joined_at_once
-    layer = client.map(
-        compute,
-        list(part),
-        key=[(f"read-{work.job}", number, i) for i in range(len(part))],
-        work=shared,
-        pure=False,
+def _submit(
+    client: Client, shared: bytes | Future, work: Work, parts: Sequence[tuple[int, Part]]
+) -> list[Future]:
+    """Submit the tasks of parts, and what joins their results on the workers."""
+    # All tasks in one message: each costs client and scheduler some milliseconds.
+    numbered = [(number, i, task) for number, part in parts for i, task in enumerate(part)]
+    tasks = iter(
+        client.map(
+            _compute,
+            [task for *_, task in numbered],
+            key=[(f"read-{work.job}", number, i) for number, i, _ in numbered],
+            shared=shared,
+            pure=False,
+        )
+        if numbered
+        else ()
     )
+    return [
+        _joined(client, shared, work, number, list(itertools.islice(tasks, len(part))))
+        for number, part in parts
+    ]
+
+
+def _joined(
+    client: Client, shared: bytes | Future, work: Work, number: int, layer: list[Future]
+) -> Future:
+    """Submit what joins the results of the tasks of a part."""
+    at_once = work.joined_at_once
     level = 0
     while len(layer) > 1:
         level += 1
         layer = [
             client.submit(
-                join,
+                _join,
                 layer[first : first + at_once],
                 shared,
                 key=(f"join-{work.job}", number, level, first),
@@ -151,9 +219,4 @@ def _submit(client: Client, shared: Future, work: Work, number: int, part: Part)
             )
             for first in range(0, len(layer), at_once)
         ]
-    future: Future = layer[0]
-    return future
-
-
-def _itself(work: Work) -> Work:
-    return work
+    return layer[0]

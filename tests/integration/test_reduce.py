@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import dask
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, get_worker
 
 import mrcdist
 from mrcdist import CenterOfMass, FrameReduction, MeanPattern, VirtualImage, reduce_frames
+from mrcdist.compute import submit
 from tests.support.mrc_files import mrc_bytes
 from tests.support.s3 import Bucket
 
@@ -68,3 +70,27 @@ def test_threads_and_processes_agree(cluster: Client, tmp_path: Any) -> None:
     with dask.config.set(scheduler="threads"):
         there = plan.to_dask().mean(axis=0, dtype="float64").compute()
     np.testing.assert_allclose(here["mean"], there, rtol=1e-12)
+
+
+def test_work_too_large_to_go_with_each_task_gives_the_same_results(
+    cluster: Client, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "_MAX_SENT", 100)
+    path = tmp_path / "stack.mrc"
+    path.write_bytes(mrc_bytes(NUMBERS))
+    check(reduce_frames(path, RESULTS, chunks=(8, -1, -1), client=cluster, progress=False))
+
+
+def test_a_short_pass_is_shared_by_all_workers(cluster: Client, tmp_path: Any) -> None:
+    path = tmp_path / "stack.mrc"
+    path.write_bytes(mrc_bytes(NUMBERS))
+
+    def port(frames: Any) -> Any:
+        time.sleep(0.02)
+        return np.full(len(frames), int(get_worker().address.rsplit(":", 1)[1]))
+
+    ports = FrameReduction(port, shape=(), dtype=int)
+    # No more tasks than two per thread, which the scheduler would spread anyway.
+    n_tasks = sum(cluster.nthreads().values())
+    found = reduce_frames(path, {"port": ports}, chunks=(64 // n_tasks, -1, -1), progress=False)
+    assert len(set(found["port"].values)) == len(cluster.nthreads())
