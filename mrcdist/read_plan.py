@@ -151,10 +151,10 @@ class Plan:
 
         Parameters
         ----------
-        which : array_like
+        which : array_like or slice
             A mask over the scan: bool, of the navigation axes' shape. Or scan points: int, shape
             (n, number of navigation axes). Or numbers that count along the navigation axes, the
-            last one fastest: int, shape (n,). In any order, also repeated.
+            last one fastest: int, shape (n,), or a slice. In any order, also repeated.
         chunks : default "auto"
             As for `read_mrc`, of an array with one navigation axis.
 

@@ -16,6 +16,7 @@ from distributed import Client, get_client
 
 from mrcdist.api import plan_mrc
 from mrcdist.compute.functions import FrameReduction
+from mrcdist.compute.limited import Limits
 from mrcdist.compute.one_pass import Compute, InMemory, OnePass, Values
 from mrcdist.compute.partial import PartialStore
 from mrcdist.compute.patterns import (
@@ -34,9 +35,8 @@ from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.compute.submit import compute_in_threads, compute_parts
 from mrcdist.dask_array import source_of
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.chunks import Chunks
 from mrcdist.read.source import MrcSource
-from mrcdist.read_plan import Plan, chunks_of_selected, select_frames
+from mrcdist.read_plan import Plan
 from mrcdist.warning_notes import warn
 from mrcdist.write.contents import contents_of
 
@@ -62,6 +62,7 @@ def reduce_frames(
     results: Mapping[str, Quantity | Callable[[Array], Any]],
     *,
     region: Any = None,
+    frames: Any = None,
     client: Client | None = None,
     resume: str | PathLike[str] | None = None,
     progress: bool = True,
@@ -80,9 +81,12 @@ def reduce_frames(
     results : mapping of str to VirtualImage, CenterOfMass, MeanPattern, …
         What to compute, by names of your choice. A plain function is taken for a `FrameReduction`.
     region : array_like, optional
-        Which scan points or frames to use, as for `Plan.frames`: a mask over the scan, a list of
-        points or of numbers. Results with a value per frame then have one navigation axis, of these
-        frames in the order given.
+        Which scan points to use, as for `Plan.frames`: a mask over the scan, a list of points or of
+        numbers. No other frames are read. Results with a value per frame then have one navigation
+        axis, of these frames in the order given.
+    frames : slice or array_like, optional
+        The same for a range of frames, such as ``slice(0, 1000)`` or ``slice(None, None, 10)``,
+        counted along the scan; instead of `region`.
     client : distributed.Client, optional
         Default: the current client, if there is one; else threads of this process.
     resume : str or PathLike, optional
@@ -124,7 +128,7 @@ def reduce_frames(
     >>> found["bf"].values.shape, found["mean"].values.shape
     ((4, 8), (8, 16))
     """
-    source, dataset = _dataset(data, region, options)
+    source, dataset = _dataset(data, Limits(region, frames), options)
     client = client or _current_client()
     threads = _threads(client)
     compute: Compute = (
@@ -185,9 +189,8 @@ def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
     )
 
 
-def _dataset(data: Any, region: Any, options: Mapping[str, Any]) -> tuple[MrcSource, Dataset]:
+def _dataset(data: Any, limits: Limits, options: Mapping[str, Any]) -> tuple[MrcSource, Dataset]:
     """Choose what to read, and the parts of the plan that results depend on."""
-    chunks: Chunks | None
     is_contents = isinstance(data, Mapping) or hasattr(data, "axes_manager")
     if options and (is_contents or isinstance(data, Plan)):
         names = ", ".join(options)
@@ -196,8 +199,8 @@ def _dataset(data: Any, region: Any, options: Mapping[str, Any]) -> tuple[MrcSou
             code="options-invalid",
             argument=next(iter(options)),
             cause="options say how to read a file, and data is a "
-            f"{type(data).__name__}; reduce_frames itself has only region, client, resume and "
-            "progress",
+            f"{type(data).__name__}; reduce_frames itself has only region, frames, client, resume "
+            "and progress",
             remedy="leave them out, or give them to plan_mrc or read_mrc; see whether a name is "
             "misspelt",
         )
@@ -217,21 +220,7 @@ def _dataset(data: Any, region: Any, options: Mapping[str, Any]) -> tuple[MrcSou
     else:
         plan = data if isinstance(data, Plan) else plan_mrc(data, **options)
         source, axes, chunks = plan.source, plan.axes, plan.chunks
-    if region is not None:
-        try:
-            source, axes = select_frames(source, axes, region)
-        except ArgumentError as error:
-            error.argument = "region"
-            raise
-        if not source.layout.n_frames:
-            raise ArgumentError(
-                "region selects nothing",
-                code="frames-invalid",
-                argument="region",
-                cause="it is empty, or a mask without a true value",
-                remedy="select at least one frame, or leave region out",
-            )
-        chunks = chunks_of_selected(source)
+    source, axes, chunks = limits.apply(source, axes, chunks)
     return source, Dataset(source.layout, axes, chunks, source.table)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +19,7 @@ from mrcdist.batch.lock import OutputLock
 from mrcdist.batch.output import check_outputs, require_absent, write_result
 from mrcdist.batch.picture import PictureSoFar
 from mrcdist.batch.summary import ResultSummary, Summary
+from mrcdist.compute.limited import Limits, MaskOfScan
 from mrcdist.compute.one_pass import Compute, Finished, OnePass
 from mrcdist.compute.partial import PartialStore, partial_folder
 from mrcdist.compute.quantities import CenterOfMass, Quantity
@@ -56,6 +57,8 @@ class JobOptions:
         Replace outputs that are there.
     again : str, default "go on with resume=True"
         How the user goes on with what an earlier run finished.
+    limits : Limits
+        What is read. Default: all frames.
     """
 
     results: Mapping[str, Quantity]
@@ -63,6 +66,7 @@ class JobOptions:
     resume: bool = False
     overwrite: bool = False
     again: str = "go on with resume=True"
+    limits: Limits = field(default_factory=Limits)
 
 
 def run(
@@ -94,8 +98,9 @@ def run(
         with computing(cluster_options, say) as cluster:
             yield partial(compute_parts, cluster.client, check=cluster.check)
 
-    data = Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table)
-    the_pass = OnePass(plan.source, data, options.results)
+    source, axes, chunks = options.limits.apply(plan.source, plan.axes, plan.chunks)
+    data = Dataset(source.layout, axes, chunks, source.table)
+    the_pass = OnePass(source, data, options.results)
     outputs = _checked_outputs(plan, options, the_pass)
     store = _store(options, the_pass, say)
     with ExitStack() as locks:
@@ -122,7 +127,7 @@ def _checked_outputs(plan: Plan, options: JobOptions, the_pass: OnePass) -> Outp
         name: sorted({Path(os.path.realpath(path)) for path in paths})
         for name, paths in options.outputs.items()
     }
-    inputs = _inputs(plan, options.results)
+    inputs = _inputs(plan, options)
     for name, quantity in options.results.items():
         panels = isinstance(quantity, CenterOfMass)
         ndim = the_pass.data.n_navigation + panels if name in the_pass.maps else 2
@@ -205,13 +210,13 @@ def _summary(
     )
 
 
-def _inputs(plan: Plan, results: Mapping[str, Quantity]) -> list[StoredFile]:
+def _inputs(plan: Plan, options: JobOptions) -> list[StoredFile]:
     """The files that are read."""
     files = [part.file for part in plan.source.parts]
-    for quantity in results.values():
-        detector = getattr(quantity, "detector", None)
-        if isinstance(detector, MaskFile):
-            mask = Location.of(detector.path)
+    detectors = [getattr(quantity, "detector", None) for quantity in options.results.values()]
+    for each in (*detectors, options.limits.region):
+        if isinstance(each, MaskFile | MaskOfScan):
+            mask = Location.of(each.path)
             files.append(StoredFile(mask, mask.find_version()))
     return files
 

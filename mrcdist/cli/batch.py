@@ -20,6 +20,7 @@ from mrcdist.cli.options import (
 )
 from mrcdist.cli.signals import stopping
 from mrcdist.errors import ArgumentError
+from mrcdist.plan.selected_box import parse_range
 
 __all__ = ["com", "mean", "reduce", "virtual"]
 
@@ -43,6 +44,13 @@ _detector_help = (
 )
 
 
+def _range(_ctx: click.Context, _param: click.Parameter, given: str | None) -> slice | None:
+    try:
+        return None if given is None else parse_range(given)
+    except ValueError:
+        raise click.BadParameter(f"{given}: expected a range, such as 0:1000 or ::10") from None
+
+
 def _job_options(command: Command) -> Command:
     for option in (
         cluster_options,
@@ -60,6 +68,17 @@ def _job_options(command: Command) -> Command:
             metavar="FILE",
             help="Output file (.npy, .zarr, .mrc or .png); may be given more than once. {} in "
             "it stands for the name of the result.",
+        ),
+        click.option(
+            "--region",
+            metavar="MASK.npy",
+            help="Read only the scan points where an array of the scan's shape is true.",
+        ),
+        click.option(
+            "--frames",
+            metavar="START:STOP[:STEP]",
+            callback=_range,
+            help="Read only these frames, counted along the scan: 0:1000, or ::10 for every tenth.",
         ),
         chunks_option,
         file_options,
@@ -236,7 +255,9 @@ def _run(
         # Imported late: commands that only inspect files do not need distributed.
         from mrcdist.batch.clusters import ClusterOptions
         from mrcdist.batch.run_job import JobOptions, run
+        from mrcdist.compute.limited import Limits, MaskOfScan
 
+        region = options.pop("region")
         pairs = wanted()
         job = JobOptions(
             results=dict(pairs),
@@ -244,6 +265,7 @@ def _run(
             resume=options.pop("resume"),
             overwrite=options.pop("overwrite"),
             again="go on with --resume",
+            limits=Limits(region and MaskOfScan(region), options.pop("frames")),
         )
         cluster = ClusterOptions(**options)
         plan = plan_from_options(**file)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
-__all__ = ["Box", "cropped", "numbers_in", "selected_box"]
+__all__ = ["Box", "cropped", "numbers_in", "parse_range", "selected_box"]
 
 Box = tuple[slice, ...]
 
@@ -55,7 +55,7 @@ def selected_box(select: str | Sequence[slice], shape: tuple[int, ...]) -> Box:
 
 def _parsed(text: str) -> Box:
     try:
-        return tuple(_range(part) for part in text.split(","))
+        return tuple(parse_range(part) for part in text.split(","))
     except ValueError:
         raise _invalid(
             f"select={text}",
@@ -64,11 +64,17 @@ def _parsed(text: str) -> Box:
         ) from None
 
 
-def _range(part: str) -> slice:
-    start, colon, stop = part.strip().partition(":")
-    if not colon:
-        raise ValueError(part)
-    return slice(int(start) if start else None, int(stop) if stop else None)
+def parse_range(text: str) -> slice:
+    """Parse ``START:STOP`` or ``START:STOP:STEP``, of which each number may be left out.
+
+    Raises
+    ------
+    ValueError
+    """
+    numbers = text.strip().split(":")
+    if len(numbers) not in (2, 3):
+        raise ValueError(text)
+    return slice(*(int(number) if number else None for number in numbers))
 
 
 def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:

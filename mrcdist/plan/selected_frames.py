@@ -1,4 +1,4 @@
-"""Frames selected by a list of scan points, a list of frame numbers or a mask over the scan."""
+"""Frames selected by scan points, frame numbers, a range of these or a mask over the scan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["selected_frames"]
 
 _REMEDY = (
     "pass a boolean array of the navigation axes' shape, a list of points with one index per "
-    "navigation axis, or a list of numbers that count along them, the last axis fastest"
+    "navigation axis, or a list or slice of numbers that count along them, the last axis fastest"
 )
 
 
@@ -23,10 +23,10 @@ def selected_frames(which: Any, navigation_shape: tuple[int, ...]) -> npt.NDArra
 
     Parameters
     ----------
-    which : array_like
+    which : slice or array_like
         Of bool, shape `navigation_shape`: where it is true, in array order. Of int, shape
-        (n, number of navigation axes): an index along each axis. Of int, shape (n,): positions
-        counted in array order. Negative indices count from the end, as in numpy.
+        (n, number of navigation axes): an index along each axis. Of int, shape (n,), or a slice:
+        positions counted in array order. Negative indices count from the end, as in numpy.
     navigation_shape : tuple of int
 
     Returns
@@ -39,6 +39,8 @@ def selected_frames(which: Any, navigation_shape: tuple[int, ...]) -> npt.NDArra
     ArgumentError
         The argument has another shape or dtype, or an index is out of range.
     """
+    if isinstance(which, slice):
+        return _sliced(which, math.prod(navigation_shape))
     try:
         wanted = np.asarray(which)
     except ValueError:  # lists of different lengths
@@ -63,6 +65,13 @@ def selected_frames(which: Any, navigation_shape: tuple[int, ...]) -> npt.NDArra
     ]
     flat: npt.NDArray[np.int64] = np.ravel_multi_index(along, navigation_shape).astype(np.int64)
     return flat
+
+
+def _sliced(which: slice, size: int) -> npt.NDArray[np.int64]:
+    try:
+        return np.arange(*which.indices(size), dtype=np.int64)
+    except (TypeError, ValueError) as error:  # no integers, or a step of 0
+        raise _invalid(repr(which), str(error)) from None
 
 
 def _from_start(indices: npt.NDArray[Any], size: int, cause: str) -> npt.NDArray[np.int64]:

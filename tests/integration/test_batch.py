@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import dask
 import matplotlib.image
@@ -63,6 +63,8 @@ from tests.support.mrc_files import write_mrc
 from tests.support.processes import ROOT, Processes, free_port
 from tests.support.s3 import WRONG_SECRET, Bucket, S3Server
 
+SOME = np.arange(120) % 7 == 3
+
 
 @pytest.fixture
 def movie(tmp_path: Path) -> Path:
@@ -107,6 +109,43 @@ class TestResults:
             "movie.mrc",
             "out.npy",
         ]
+
+    @pytest.mark.parametrize(
+        ("limit", "where"),
+        [(("--frames", "10:100:3"), slice(10, 100, 3)), (("--region", "scan.npy"), SOME)],
+        ids=["frames", "region"],
+    )
+    def test_only_frames_that_are_asked_for_count(
+        self,
+        cluster: Client,
+        movie: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        limit: tuple[str, ...],
+        where: Any,
+    ) -> None:
+        monkeypatch.chdir(movie.parent)
+        np.save("scan.npy", SOME.reshape(DATA.shape[:2]))
+        job = ["reduce", movie, "--mean", "--virtual", "bf=circle:17,11,5", *limit, *SHAPE]
+        mrcdist_json(*job, "--out", "{}.npy", "--scheduler", address(cluster))
+        frames = DATA.reshape(-1, *FRAME)[where]
+        np.testing.assert_array_equal(np.load("mean.npy"), frames.mean(axis=0))
+        np.testing.assert_array_equal(np.load("bf.npy"), virtual(ring(0, RADIUS)).ravel()[where])
+        told = mrcdist_fails(
+            *job, "--region", "scan.npy", "--frames", ":5", "--out", "{}2.npy", "--scheduler",
+            address(cluster),
+        )  # fmt: skip
+        assert "both region and frames are given" in told
+
+    def test_a_region_is_not_replaced_by_a_result(
+        self, cluster: Client, movie: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(movie.parent)
+        np.save("scan.npy", SOME.reshape(DATA.shape[:2]))
+        told = mrcdist_fails(
+            "mean", movie, *SHAPE, "--region", "scan.npy", "--out", "scan.npy", "--overwrite",
+            "--scheduler", address(cluster),
+        )  # fmt: skip
+        assert "is an input" in told
 
     def test_the_dark_field_is_around_the_bright_disk_that_was_found(
         self, cluster: Client, movie: Path

@@ -107,6 +107,20 @@ def test_region_limits_what_is_read_and_used(plan: mrcdist.Plan) -> None:
     assert [axis.name for axis in found["all"].axes] == ["frame"]
 
 
+@pytest.mark.parametrize(
+    "frames", [slice(2, 7), slice(None, None, 5), range(3), [7, 0, 7]], ids=str
+)
+def test_frames_limits_what_is_read_and_used(plan: mrcdist.Plan, frames: Any) -> None:
+    expected = NUMBERS[frames]
+    before = stats.snapshot()
+    with dask.config.set({"mrcdist.max-gap": 0}):
+        found = reduced(plan, {"mean": MeanPattern(), "all": VirtualImage()}, frames=frames)
+    distinct = len({frame.tobytes() for frame in expected})
+    assert (stats.snapshot() - before).bytes_fetched == distinct * 24 * 32 * 2
+    np.testing.assert_array_equal(found["mean"], expected.mean(axis=0))
+    np.testing.assert_array_equal(found["all"], expected.sum(axis=(1, 2)))
+
+
 def test_bright_disk_is_found_in_the_data(tmp_path: Path) -> None:
     pattern = np.where((Y - 11) ** 2 + (X - 15) ** 2 <= 16, 900, 3).astype("uint16")
     movie = write_acquisition(

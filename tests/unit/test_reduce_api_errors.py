@@ -130,6 +130,16 @@ def test_region_without_frames_is_refused(plan: mrcdist.Plan, region: Any) -> No
     assert "selects nothing" in str(error)
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [{"frames": slice(5, 5)}, {"frames": [99]}, {"frames": slice(3), "region": [1]}],
+    ids=["nothing", "outside", "with a region"],
+)
+def test_frames_that_cannot_be_used_are_refused(plan: mrcdist.Plan, limits: dict[str, Any]) -> None:
+    error = refused(plan, {"mean": MeanPattern()}, **limits)
+    assert (error.code, error.argument) == ("frames-invalid", "frames")
+
+
 def test_errors_of_region_name_region(plan: mrcdist.Plan) -> None:
     assert refused(plan, {"mean": MeanPattern()}, region=[99]).argument == "region"
 

@@ -45,9 +45,18 @@ def test_numbers_count_in_array_order(data: st.DataObject, shape: tuple[int, ...
     np.testing.assert_array_equal(selected_frames(numbers, shape), expected)
 
 
+@given(data=st.data(), shape=SHAPES)
+@examples(100)
+def test_slices_count_in_array_order(data: st.DataObject, shape: tuple[int, ...]) -> None:
+    which = data.draw(st.slices(int(np.prod(shape))))
+    np.testing.assert_array_equal(selected_frames(which, shape), numbered(shape).ravel()[which])
+
+
 @pytest.mark.parametrize(
     ("which", "cause"),
     [
+        (slice(0, 5, 0), "zero"),
+        (slice(0.5, 5), "indices"),
         ([12], "there are 12 frames"),
         ([-13], "there are 12 frames"),
         ([(3, 0)], "navigation axis 0 has 3 positions"),
