@@ -67,6 +67,6 @@ def describe(site: Path, address: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:  # noqa: PLR2004
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
     main(*sys.argv[1:])

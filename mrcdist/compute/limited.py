@@ -75,8 +75,7 @@ class Limits:
                 code="frames-invalid",
                 argument="frames",
                 cause="frames could count those of the whole scan, or those of the region",
-                remedy="give one of them: a region may also be a list of points or of frame "
-                "numbers",
+                remedy="give {region} or {frames}",
             )
         name = "frames" if self.region is None else "region"
         which = self.frames if self.region is None else self.region
@@ -93,6 +92,6 @@ class Limits:
                 code="frames-invalid",
                 argument=name,
                 cause="it is empty, or a mask without a true value",
-                remedy=f"select at least one frame, or leave {name} out",
+                remedy=f"select at least one frame, or leave {{{name}}} out",
             )
         return source, axes, chunks_of_selected(source)
