@@ -28,15 +28,8 @@ NGFF_VERSION = "0.5"
 NGFF_UNITS = {"nm": "nanometer", "s": "second", "deg": "degree"}
 
 
-def array_document(array: LabelledArray, *, path: str = ".") -> bytes:
-    """Return the metadata of an array.
-
-    Parameters
-    ----------
-    array : LabelledArray
-    path : str, default "."
-        Of the array, as seen from where its OME-NGFF attribute stands: itself.
-    """
+def array_document(array: LabelledArray) -> bytes:
+    """Return the metadata of an array; in its OME-NGFF attribute, its path is that of itself."""
     return _encoded(
         {
             "zarr_format": 3,
@@ -50,7 +43,7 @@ def array_document(array: LabelledArray, *, path: str = ".") -> bytes:
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
             "fill_value": [0.0, 0.0] if array.dtype.kind == "c" else array.dtype.type(0).item(),
             "codecs": [{"name": CODEC, "configuration": {"endian": "little"}}],
-            "attributes": {"axes": axes_attribute(array.axes), **_ngff(array.axes, path)},
+            "attributes": {"axes": axes_attribute(array.axes), **_ngff(array.axes, ".")},
             "dimension_names": list(array.dimensions),
             "storage_transformers": [],
         }

@@ -137,7 +137,7 @@ def even_run(
     step : int
         At least 1.
     layout, window, merging
-        As for `merge_frames` with ``whole=True``.
+        As for `merge_frames`; frames without gaps are not split, because they are used as a view.
     """
     low, high = window.byte_span(layout)
     n_frames = (last - first) // step + 1
@@ -155,7 +155,7 @@ def even_run(
 
 
 def merge_frames(
-    frames: Frames, layout: Layout, window: Window, merging: Merging, *, whole: bool = False
+    frames: Frames, layout: Layout, window: Window, merging: Merging
 ) -> Iterator[FrameRun]:
     """Merge parts of frames into few contiguous runs.
 
@@ -167,8 +167,6 @@ def merge_frames(
     window : Window
         Rows and columns of each frame.
     merging : Merging
-    whole : bool, default False
-        Do not split stretches without gaps, because they are used as a view.
 
     Yields
     ------
@@ -182,9 +180,7 @@ def merge_frames(
     total = sum(int(frames[last - 1] - frames[first]) + 1 for first, last in stretches)
     a_piece = merging.frames_a_piece(total, layout)
     for first, last in stretches:
-        uncut = whole and not np.any(gaps[first : last - 1] > 0)
-        pieces = [(first, last)] if uncut else _cut(frames, first, last, a_piece)
-        for begin, end in pieces:
+        for begin, end in _cut(frames, first, last, a_piece):
             yield FrameRun(
                 start=int(frames[begin]) * layout.frame_bytes + low,
                 stop=int(frames[end - 1]) * layout.frame_bytes + high,

@@ -32,14 +32,7 @@ _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref
 
 
 class RemoteReader:
-    """Fetches byte ranges of one version of a remote file.
-
-    Parameters
-    ----------
-    file : StoredFile
-    settings : ReadSettings
-    limits : ReadLimits, optional
-    """
+    """Fetches byte ranges of one version of a remote file."""
 
     def __init__(
         self, file: StoredFile, settings: ReadSettings, limits: ReadLimits = DEFAULT_LIMITS

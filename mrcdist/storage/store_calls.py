@@ -17,10 +17,6 @@ __all__ = ["StoreCalls"]
 class StoreCalls:
     """Calls for the files of a folder by their names; "" is the folder, or the one file, itself.
 
-    Parameters
-    ----------
-    location : Location
-
     Raises
     ------
     MrcdistError

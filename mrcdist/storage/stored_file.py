@@ -32,11 +32,6 @@ class StoredFile:
 
     Reads raise `MissingFileError`, `AccessDeniedError` and `ReadError`, too. How much of the
     version must hold is ``mrcdist.consistency`` in dask's configuration.
-
-    Parameters
-    ----------
-    location : Location
-    version : Version
     """
 
     location: Location

@@ -26,10 +26,13 @@ WHOLE = Window(range(64), range(64))
 ROWS = Window(range(16, 32), range(64))  # 2 KiB of a frame, 6 KiB to the next
 
 
-def merged(frames, window=WHOLE, *, whole=False, **limits):
+def merging_of(**limits):
     defaults = {"max_gap": MIB, "amplification": math.inf, "max_bytes": 8 * MIB, "pieces": 8}
-    merging = Merging(**{**defaults, **limits})
-    return list(merge_frames(np.asarray(frames), LAYOUT, window, merging, whole=whole))
+    return Merging(**{**defaults, **limits})
+
+
+def merged(frames, window=WHOLE, **limits):
+    return list(merge_frames(np.asarray(frames), LAYOUT, window, merging_of(**limits)))
 
 
 def lengths(runs):
@@ -42,10 +45,9 @@ def lengths(runs):
     max_gap=st.sampled_from([0, 6000, 6144, 50_000, MIB]),
     amplification=st.sampled_from([1, 2, 4, math.inf]),
     max_bytes=st.sampled_from([1, 10_000, 100_000, 8 * MIB]),
-    whole=st.booleans(),
 )
-def test_every_frame_is_read_once_and_in_order(frames, window, whole, **limits):
-    runs = merged(frames, window, whole=whole, **limits)
+def test_every_frame_is_read_once_and_in_order(frames, window, **limits):
+    runs = merged(frames, window, **limits)
     assert [i for run in runs for i in range(run.first, run.last)] == list(range(len(frames)))
     low, high = window.byte_span(LAYOUT)
     for run in runs:
@@ -55,8 +57,7 @@ def test_every_frame_is_read_once_and_in_order(frames, window, whole, **limits):
         gaps = np.diff(starts) - (high - low)
         assert np.all(gaps <= limits["max_gap"])
         assert np.all(gaps <= (limits["amplification"] - 1) * (high - low))
-        gapless = not np.any(gaps > 0)
-        if run.last - run.first > 1 and not (whole and gapless):
+        if run.last - run.first > 1:
             assert run.stop - run.start <= max(limits["max_bytes"], LAYOUT.frame_bytes)
 
 
@@ -72,10 +73,11 @@ def test_every_frame_is_read_once_and_in_order(frames, window, whole, **limits):
 def test_frames_at_an_even_step_are_one_read_just_where_merging_says_so(
     first, count, step, window, **limits
 ):
-    merging = Merging(**{"pieces": 8, **limits})
     frames = np.arange(first, first + count * step, step)
-    runs = list(merge_frames(frames, LAYOUT, window, merging, whole=True))
-    found = even_run(first, int(frames[-1]), step, LAYOUT, window, merging)
+    has_gaps = count > 1 and (step > 1 or window is ROWS)
+    uncut = {} if has_gaps else {"max_bytes": 2**40, "pieces": 1}  # a view is not cut
+    runs = merged(frames, window, **{**limits, **uncut})
+    found = even_run(first, int(frames[-1]), step, LAYOUT, window, merging_of(**limits))
     assert found == (runs[0] if len(runs) == 1 else None)
 
 
@@ -103,9 +105,11 @@ class TestLengths:
         assert piece_bytes(8 * MIB, pieces=8, max_bytes=16 * MIB) == 4 * MIB
 
     def test_a_stretch_that_becomes_the_array_is_not_cut(self):
-        assert lengths(merged(range(1000), whole=True, max_bytes=MIB)) == [1000 * 8192]
-        assert max(lengths(merged(range(1000), whole=False, max_bytes=MIB))) == MIB
-        assert max(lengths(merged(range(0, 1000, 2), whole=True, max_bytes=MIB))) <= MIB
+        view = merging_of(max_bytes=MIB)
+        assert lengths([even_run(0, 999, 1, LAYOUT, WHOLE, view)]) == [1000 * 8192]
+        assert max(lengths(merged(range(1000), max_bytes=MIB))) == MIB
+        assert even_run(0, 998, 2, LAYOUT, WHOLE, view) is None
+        assert max(lengths(merged(range(0, 1000, 2), max_bytes=MIB))) <= MIB
 
 
 class TestPace:
