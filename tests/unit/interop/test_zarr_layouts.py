@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcdist.interop.zarr_layouts import Level, NewArray, Selected
+from mrcdist.interop.zarr_layouts import Level, NewArray, Selected, pieces
 from mrcdist.plan.selected_box import Box
 from tests.support.examples import examples
 
@@ -38,16 +38,17 @@ class TestLevel:
         block = tuple(chunk * n for chunk, n in zip(chunks, many, strict=True))
         made = level(shape, chunks, block)
         assert taken(shape, [made.box(number) for number in range(made.blocks)]) == {1}
-        pieces = [piece for number in range(made.blocks) for piece in made.pieces(number)]
-        assert taken(shape, pieces) == {1}
+        boxes = [made.box(number) for number in range(made.blocks)]
+        found = [piece for box in boxes for piece in pieces(box, made.array.chunks)]
+        assert taken(shape, found) == {1}
         assert all(
             part.start % chunk == 0 and (part.stop % chunk == 0 or part.stop == size)
-            for box in pieces
+            for box in found
             for part, chunk, size in zip(box, chunks, shape, strict=True)
         )
 
     def test_a_block_is_read_again_in_quarters(self) -> None:
         made = level((64, 2048, 2048), (64, 64, 64), (64, 512, 2048))
-        pieces = list(made.pieces(1))
-        assert [piece[1].start for piece in pieces] == [512, 640, 768, 896]
-        assert all(piece[::2] == (slice(0, 64), slice(0, 2048)) for piece in pieces)
+        found = list(pieces(made.box(1), made.array.chunks))
+        assert [piece[1].start for piece in found] == [512, 640, 768, 896]
+        assert all(piece[::2] == (slice(0, 64), slice(0, 2048)) for piece in found)
