@@ -52,6 +52,7 @@ Code = Literal[
     "detector-empty",
     "detector-invalid",
     "detector-no-room",
+    "device-unknown",
     "disk-full",
     "dtype-unwritable",
     "extended-header-doubtful",

@@ -15,6 +15,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, get_client
 
 from mrcdist.api import plan_mrc
+from mrcdist.compute.device import DEVICES, array_module
 from mrcdist.compute.functions import FrameReduction
 from mrcdist.compute.limited import Limits
 from mrcdist.compute.one_pass import Compute, InMemory, OnePass, Values
@@ -66,6 +67,7 @@ def reduce_frames(
     client: Client | None = None,
     resume: str | PathLike[str] | None = None,
     progress: bool = True,
+    device: str = "cpu",
     **options: Any,
 ) -> dict[str, Result]:
     """Compute several results in one pass over the frames of a file.
@@ -95,6 +97,9 @@ def reduce_frames(
         yours must be the same, too; changes in other modules that it calls are not noticed.
     progress : bool, default True
         Show a progress bar after two seconds.
+    device : {"cpu", "cupy"}, default "cpu"
+        With "cupy" and the extra gpu, workers compute on their GPU, but for functions of yours.
+        This has never been run on a GPU: it is tested with numpy in the place of CuPy.
     **options
         For `plan_mrc`: chunks, storage_options, navigation_shape, … Only where `data` is a file.
 
@@ -140,7 +145,7 @@ def reduce_frames(
     if resume is None:
         # Where a job goes on must not depend on how many threads there are this time.
         limits = {"threads": threads, "max_sum_parts": _MAX_SUMS}
-    the_pass = OnePass(source, dataset, _quantities(results), **limits)
+    the_pass = OnePass(source, dataset, _quantities(results), device=_known(device), **limits)
     patience = 2.0 if progress else math.inf
     with _kept(the_pass, resume) as (values, there):
         done = the_pass.run(
@@ -153,6 +158,12 @@ def reduce_frames(
     notes = [f"{name}: {note}" for name, result in done.results.items() for note in result.notes]
     warn(source.parts[0].file.location.shown, notes)
     return done.results
+
+
+def _known(device: str) -> str:
+    if device not in DEVICES:
+        array_module(device)  # raises
+    return device
 
 
 def _quantities(results: Mapping[str, Any]) -> dict[str, Quantity]:
@@ -199,8 +210,8 @@ def _dataset(data: Any, limits: Limits, options: Mapping[str, Any]) -> tuple[Mrc
             code="options-invalid",
             argument=next(iter(options)),
             cause="options say how to read a file, and data is a "
-            f"{type(data).__name__}; reduce_frames itself has only region, frames, client, resume "
-            "and progress",
+            f"{type(data).__name__}; reduce_frames itself has only region, frames, client, resume, "
+            "progress and device",
             remedy="leave them out, or give them to plan_mrc or read_mrc; see whether a name is "
             "misspelt",
         )

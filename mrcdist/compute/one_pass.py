@@ -116,6 +116,8 @@ class OnePass:
         How many will compute. Default: not known, or not to be known, as another run may resume.
     max_sum_parts : int
         Maximum number of parts where results are as large as a frame.
+    device : str
+        What computes, of `DEVICES`.
 
     Raises
     ------
@@ -141,6 +143,7 @@ class OnePass:
         *,
         threads: int = 0,
         max_sum_parts: int = MAX_SUM_PARTS,
+        device: str = "cpu",
     ) -> None:
         if not results:
             raise ArgumentError(
@@ -152,6 +155,7 @@ class OnePass:
             )
         self.source = source
         self.data = data
+        self._device = device
         self.wanted: dict[str, Quantity] = {
             name: each.understood(data) if isinstance(each, OnDetector) else each
             for name, each in results.items()
@@ -329,11 +333,15 @@ class OnePass:
         frames = sample(layout.navigation_shape, self.data.positions_present())
         found: list[Sequence[Array]] = []
         compute(
-            _work(self.source, [FrameSum(layout.frame_shape)]),
+            self._work([FrameSum(layout.frame_shape)]),
             {0: tuple(frames)},
             lambda _, values: found.append(values),
         )
         return find_disk(np.asarray(found[0][0]))
+
+    def _work(self, reductions: Sequence[Reduction]) -> Work:
+        job = f"reduce-{uuid.uuid4().hex[:8]}"
+        return Work(self.source, tuple(reductions), job, self._device)
 
     def _compute(
         self,
@@ -344,7 +352,7 @@ class OnePass:
         progress: Mapping[str, Any],
     ) -> tuple[Ledger, int]:
         """Compute the parts that are left, and keep each; and the bytes of their pixels."""
-        work = _work(self.source, reductions)
+        work = self._work(reductions)
         frame = self.source.dtype.itemsize * len(work.window[0]) * len(work.window[1])
         sizes = [sum(map(block_frames, _blocks([part]))) * frame for part in self.parts]
         to_do = sum(sizes[number] for number in left)
@@ -357,10 +365,6 @@ class OnePass:
 
         with told:
             return compute(work, left, done), to_do
-
-
-def _work(source: MrcSource, reductions: Sequence[Reduction]) -> Work:
-    return Work(source, tuple(reductions), f"reduce-{uuid.uuid4().hex[:8]}")
 
 
 def _distinct(made: Iterable[Sequence[Reduction]]) -> list[Reduction]:

@@ -37,6 +37,7 @@ def reduce_block(
     *,
     compile_loops: bool = True,
     tile_bytes: int = _TILE_BYTES,
+    module: Any = np,
 ) -> tuple[Array, ...]:
     """Reduce a block of frames in one pass.
 
@@ -54,13 +55,15 @@ def reduce_block(
         Use numba if it is installed and knows the dtype.
     tile_bytes : int
         About how much goes through all reductions at a time.
+    module : module, default numpy
+        What computes and holds the results: numpy, or one that works like it.
 
     Returns
     -------
     tuple of ndarray
         A result per reduction.
     """
-    results = [each.begin(len(frames), frames.dtype) for each in reductions]
+    results = [module.asarray(each.begin(len(frames), frames.dtype)) for each in reductions]
     fast = compile_loops and compiled is not None and frames.dtype.char in _COMPILED_DTYPES
     rows, columns = window
     frame_bytes = max(len(rows) * len(columns) * frames.itemsize, 1)
@@ -83,9 +86,9 @@ def reduce_block(
             there = None
 
         def tile_of(top: int, height: int, some: Array = some, first: int = first) -> Tile:
-            pixels = np.ascontiguousarray(some[:, top : top + height])
+            pixels = module.asarray(np.ascontiguousarray(some[:, top : top + height]))
             numbers = range(first, first + len(pixels))
-            return Tile(pixels, first, rows[top : top + height], columns, fast, numbers)
+            return Tile(pixels, first, rows[top : top + height], columns, fast, numbers, module)
 
         if fused is not None and fused.places:
             tile = tile_of(0, len(rows))

@@ -109,7 +109,9 @@ class PixelSums(PerFrame):
         ]
         height = max(2**16 // len(columns), 1)  # more pixels, and sums would not be exact
         for top in range(0, len(rows), height):
-            weights = _weights(detector, rows[top : top + height], columns, self.moments)
+            weights = tile.module.asarray(
+                _weights(detector, rows[top : top + height], columns, self.moments)
+            )
             flat = pixels[:, top : top + height].reshape(len(pixels), -1).astype(np.float64)
             if pixels.dtype.kind == "f":
                 flat[:, weights[:, 0] == 0] = 0
@@ -221,7 +223,7 @@ class FrameMaximum(FrameSum):
         if tile.compiled:
             compiled.keep_largest(tile.pixels, part)
         elif len(tile.pixels):
-            np.maximum(part, tile.pixels.max(axis=0), out=part)
+            tile.module.maximum(part, tile.pixels.max(axis=0), out=part)
         return result
 
     def join(self, parts: Sequence[Array]) -> Array:
@@ -260,10 +262,13 @@ class RadialSums(PerFrame):
         if tile.compiled:
             compiled.sum_bins(tile.pixels, bins, out)
             return result
-        inside = bins >= 0
-        for frame, sums in zip(tile.pixels, out, strict=True):
-            found = np.bincount(bins[inside], frame[inside].astype(np.float64), self.n_bins)
-            sums += found.astype(sums.dtype)
+        # Positions, as a mask could be another module's.
+        [inside] = map(tile.module.asarray, np.nonzero(bins.ravel() >= 0))
+        which = tile.module.asarray(bins.ravel())[inside]
+        pixels = tile.pixels.reshape(len(tile.pixels), -1)
+        for i in range(len(pixels)):
+            found = tile.module.bincount(which, pixels[i, inside].astype(np.float64), self.n_bins)
+            out[i] += found.astype(out.dtype)
         return result
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist import stats
+from mrcdist.compute.device import array_module, reduce_on
 from mrcdist.compute.reduce_block import join_all, reduce_block
 from mrcdist.compute.schedule import Block, Task
 from mrcdist.compute.tiles import FunctionFailedError, Reduction
@@ -47,11 +48,14 @@ class Work:
         What to make of it, in one pass.
     job : str
         A name of its own, under which processes count what they read.
+    device : str
+        What computes, of `DEVICES`.
     """
 
     source: MrcSource
     reductions: tuple[Reduction, ...]
     job: str
+    device: str = "cpu"
 
     @property
     def joined_at_once(self) -> int:
@@ -93,6 +97,8 @@ def compute(task: Task, work: Work) -> PartialResult:
     FileChangedError, MissingFileError, AccessDeniedError, ReadError, FormatError
     """
     before = _read_before(work.job)
+    module = array_module(work.device)
+    reduce = reduce_block if module is None else functools.partial(reduce_on, module)
     source = work.source
     rows, columns = work.window
     window = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
@@ -104,9 +110,7 @@ def compute(task: Task, work: Work) -> PartialResult:
         present = source.layout.frames(positions, source.table) >= 0
         failed: FunctionFailedError | None = None
         try:
-            found = reduce_block(
-                frames, work.window, work.reductions, None if present.all() else present
-            )
+            found = reduce(frames, work.window, work.reductions, None if present.all() else present)
         except FunctionFailedError as error:
             failed = error
         if failed is not None and failed.__cause__ is not None:

@@ -51,6 +51,8 @@ class Tile:
         Whether to use the compiled loops.
     numbers : sequence of int
         Of the frames, counted from the first of the block.
+    module : module
+        That the pixels are arrays of: numpy, or one that works like it.
     """
 
     pixels: Array
@@ -59,6 +61,7 @@ class Tile:
     columns: range
     compiled: bool
     numbers: Sequence[int]
+    module: Any = np
 
 
 class Reduction(Protocol):

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             short = movie
         size = f"{movie.nbytes / 2**30:.2f} GiB"
-        for scheduler in options.schedulers.split(","):
+        for scheduler in filter(None, options.schedulers.split(",")):
             with ExitStack() as stack:
                 client = None
                 if scheduler == "processes":
@@ -312,7 +312,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--gib", type=float, default=1, help="size of the movie (default: 1)")
     parser.add_argument("--chunk-mib", type=int, default=64, help="size of a chunk (default: 64)")
     parser.add_argument("--folder", type=Path, default=None, help="where the movie is written")
-    parser.add_argument("--schedulers", default="threads", help="threads, processes or both")
+    parser.add_argument("--schedulers", default="threads", help="threads,processes or neither")
     parser.add_argument("--stores", default="", help=f"servers to read from: {', '.join(NAMES)}")
     return parser.parse_args(arguments)
 

@@ -1,0 +1,171 @@
+"""Reductions by another array module: the results of `reduce_block`, to the last count."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import mrcdist
+from mrcdist import MeanPattern, VirtualImage, reduce_frames
+from mrcdist.compute.detectors import Mask, Ring
+from mrcdist.compute.device import reduce_on
+from mrcdist.compute.functions import FrameReduction
+from mrcdist.compute.reduce_block import reduce_block
+from mrcdist.compute.reductions import (
+    FrameMaximum,
+    FrameSquares,
+    FrameSum,
+    PixelSums,
+    RadialSums,
+)
+from mrcdist.errors import ArgumentError, MissingExtraError
+from tests.support.examples import examples
+from tests.support.mrc_files import mrc_bytes
+
+ROWS, COLUMNS = range(6), range(8)
+WINDOW = (ROWS, COLUMNS)
+SHAPE = (6, 8)
+
+
+class Moved(np.ndarray[Any, Any]):
+    """An array that, as those of CuPy, cannot be mixed with numpy's."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        outputs = options.pop("out", ())
+        if any(type(each) is np.ndarray for each in (*inputs, *outputs)):
+            raise TypeError(f"{ufunc.__name__} of arrays of two modules")
+        if outputs:
+            options["out"] = tuple(np.asarray(each) for each in outputs)
+        found = getattr(ufunc, method)(*map(_here, inputs), **options)
+        if outputs:
+            return outputs[0]
+        return found.view(Moved) if isinstance(found, np.ndarray) else found
+
+    def __getitem__(self, index: Any) -> Any:
+        for each in index if isinstance(index, tuple) else (index,):
+            if type(each) is np.ndarray:
+                raise TypeError("an index of another module")
+        return super().__getitem__(index)
+
+
+def _here(value: Any) -> Any:
+    return value.view(np.ndarray) if isinstance(value, Moved) else value
+
+
+class Module(SimpleNamespace):
+    """numpy in the place of CuPy."""
+
+    def __init__(self) -> None:
+        super().__init__(maximum=np.maximum)
+        self.moved: list[Any] = []
+
+    def asarray(self, array: Any) -> Moved:
+        self.moved.append(array)
+        return np.array(array).view(Moved)
+
+    def asnumpy(self, array: Any) -> Any:
+        assert isinstance(array, Moved)
+        return array.view(np.ndarray)
+
+    def bincount(self, which: Any, weights: Any, minlength: int) -> Any:
+        assert isinstance(which, Moved)
+        assert isinstance(weights, Moved)
+        return np.bincount(_here(which), _here(weights), minlength).view(Moved)
+
+
+def rows_of(frames: Any) -> Any:
+    assert type(frames) is np.ndarray
+    return frames.sum(axis=2)
+
+
+def reductions(data: Any = None) -> tuple[Any, ...]:
+    y, x = np.indices(SHAPE)
+    bins = np.where(y > 4, -1, (y + x) % 4).astype(np.int32)
+    weights = np.random.default_rng(1).integers(-127, 128, SHAPE)
+    ring = Ring(2, 3, 0, 2)
+    [own] = FrameReduction(rows_of, shape=(6,), dtype=float).reductions(
+        SimpleNamespace(layout=SimpleNamespace(frame_shape=SHAPE))
+    )
+    return (
+        FrameSum(SHAPE),
+        FrameSquares(SHAPE),
+        FrameMaximum(SHAPE),
+        PixelSums(ring, ring.window(SHAPE), moments=True),
+        PixelSums(Mask.of(weights, SHAPE), WINDOW, moments=False),
+        RadialSums(bins, 4),
+        own,
+    )
+
+
+@given(
+    frames=st.sampled_from(["uint8", "int8", "uint16", "int16", "float32"]).flatmap(
+        lambda dtype: hnp.arrays(dtype, st.tuples(st.integers(1, 7), *map(st.just, SHAPE)))
+    ),
+    tile_frames=st.integers(1, 4),
+    data=st.data(),
+)
+@examples(60)
+def test_results_are_those_of_numpy(frames: Any, tile_frames: int, data: Any) -> None:
+    present = data.draw(st.none() | hnp.arrays(bool, len(frames)))
+    some = reductions()
+    with np.errstate(all="ignore"):
+        expected = reduce_block(frames, WINDOW, some, present, compile_loops=False)
+        found = reduce_on(
+            Module(), frames, WINDOW, some, present, tile_bytes=tile_frames * frames[0].nbytes
+        )
+    for one, other in zip(found, expected, strict=True):
+        assert type(one) is np.ndarray
+        assert one.dtype == other.dtype
+        if frames.dtype.kind == "f":
+            np.testing.assert_allclose(one, other, rtol=1e-6, equal_nan=True)
+        else:
+            np.testing.assert_array_equal(one, other)
+
+
+def test_largest_pixels_are_summed_exactly() -> None:
+    frames = np.full((300, *SHAPE), 65535, np.uint16)
+    total, squares, largest, disk, *_ = reduce_on(Module(), frames, WINDOW, reductions())
+    assert (total == 300 * 65535).all()
+    assert (squares == 300 * 65535**2).all()
+    assert (largest == 65535).all()
+    assert (disk[:, 0] == 13 * 65535).all()
+
+
+def test_frames_move_once_for_all_results() -> None:
+    module = Module()
+    frames = np.arange(4 * 48, dtype=np.uint16).reshape(4, *SHAPE)
+    reduce_on(module, frames, WINDOW, reductions(), tile_bytes=2 * frames[0].nbytes)
+    tiles = [each for each in module.moved if each.dtype == frames.dtype and each.ndim == 3]
+    np.testing.assert_array_equal(np.concatenate(tiles), frames)
+
+
+def test_a_pass_with_another_module_gives_the_same_results(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.random.default_rng(2).integers(0, 2**16, (12, *SHAPE), np.uint16)
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc_bytes(frames))
+    module = Module()
+    monkeypatch.setattr("mrcdist.compute.tasks.array_module", {"cupy": module}.get)
+    wanted = {"mean": MeanPattern(), "all": VirtualImage(), "rows": rows_of}
+    found = reduce_frames(path, wanted, chunks=(5, -1, -1), device="cupy", progress=False)
+    assert module.moved
+    np.testing.assert_array_equal(found["mean"], frames.mean(axis=0))
+    np.testing.assert_array_equal(found["all"], frames.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(found["rows"], frames.sum(axis=2))
+
+
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Any) -> None:
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc_bytes(np.ones((2, *SHAPE), np.uint16)))
+    plan = mrcdist.plan_mrc(path)
+    with pytest.raises(ArgumentError, match="pass one of cpu, cupy"):
+        reduce_frames(plan, {"mean": MeanPattern()}, device="gpu", progress=False)
+    with pytest.raises(MissingExtraError, match=r"(?s)no GPU with CuPy here.*\[gpu\]"):
+        reduce_frames(plan, {"mean": MeanPattern()}, device="cupy", progress=False)
