@@ -41,6 +41,19 @@ DEFAULTS = {
     "workers-timeout": 300.0,
 }
 
+# Each setting that is a number: the least one, and whether it is whole.
+_NUMBERS = {
+    "sub-range": (1, True),
+    "concurrency": (1, True),
+    "process-concurrency": (1, True),
+    "max-gap": (0, True),
+    "amplification": (1, False),
+    "retries": (0, True),
+    "deadline": (0, False),
+    "stall": (0.001, False),
+    "scheduler-timeout": (0.001, False),
+    "workers-timeout": (0, False),
+}
 _CHOICES = {
     "io": ("auto", "map", "read"),
     "consistency": ("strict", "size", "off"),
@@ -91,36 +104,11 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
     found: dict[str, Any] = {
         key: dask.config.get(key, default, config=written) for key, default in DEFAULTS.items()
     }
-    for key, least, whole in (
-        ("sub-range", 1, True),
-        ("concurrency", 1, True),
-        ("process-concurrency", 1, True),
-        ("max-gap", 0, True),
-        ("amplification", 1, False),
-        ("retries", 0, True),
-        ("deadline", 0, False),
-        ("stall", 0.001, False),
-        ("scheduler-timeout", 0.001, False),
-        ("workers-timeout", 0, False),
-    ):
-        value = found[key]
-        if key == "max-gap" and value == "auto":
+    for key, (least, whole) in _NUMBERS.items():
+        if key == "max-gap" and found[key] == "auto":
             found[key] = None
-            continue
-        if key in _SIZES and isinstance(value, str):
-            value = parse_size(value)
-        if value == "inf" and not whole:  # from an environment variable
-            value = math.inf
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not value >= least or (whole and (value == math.inf or value % 1)):
-            raise ArgumentError(
-                f"dask configuration mrcdist.{key} = {found[key]!r}",
-                code="setting-invalid",
-                cause=f"it must be a {'whole ' * whole}number of at least {least}"
-                + ', or a size such as "8 MiB"' * (key in _SIZES),
-                remedy=f"correct it, or remove it to use the default, {DEFAULTS[key]}",
-            )
-        found[key] = int(value) if whole else float(value)  # YAML's 16e6 is a float
+        else:
+            found[key] = _number(key, found[key], least=least, whole=whole)
     for key, choices in _CHOICES.items():
         if found[key] not in choices:
             raise ArgumentError(
@@ -130,6 +118,23 @@ def _understand(written: dict[str, Any]) -> ReadSettings:
                 remedy="use " + ", ".join(f'"{choice}"' for choice in choices),
             )
     return ReadSettings(**{key.replace("-", "_"): value for key, value in found.items()})
+
+
+def _number(key: str, given: Any, *, least: float, whole: bool) -> float:
+    """Return a setting as a number; YAML's 16e6 is a float."""
+    value: Any = parse_size(given) if key in _SIZES and isinstance(given, str) else given
+    if value == "inf" and not whole:  # from an environment variable
+        value = math.inf
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not value >= least or (whole and (value == math.inf or value % 1)):
+        raise ArgumentError(
+            f"dask configuration mrcdist.{key} = {given!r}",
+            code="setting-invalid",
+            cause=f"it must be a {'whole ' * whole}number of at least {least}"
+            + ', or a size such as "8 MiB"' * (key in _SIZES),
+            remedy=f"correct it, or remove it to use the default, {DEFAULTS[key]}",
+        )
+    return int(value) if whole else float(value)
 
 
 def default_chunk_bytes() -> int:

@@ -137,7 +137,7 @@ class MapPool:
     def _begin_anew(self) -> None:
         """Reset after a fork: the timer thread is gone, and locks may be held."""
         self._renew_locks()
-        self._kept.clear()
+        self.let_go()
 
 
 POOL = MapPool()
