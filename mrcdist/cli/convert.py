@@ -40,6 +40,7 @@ __all__ = ["convert"]
 )
 @click.option(
     "--byte-order",
+    "byteorder",
     type=click.Choice(list(BYTE_ORDERS)),
     help="Byte order of the new file (default: little, or that of an extended header).",
 )
@@ -64,7 +65,7 @@ def convert(
     destination: str,
     select: str | None,
     dtype: str | None,
-    byte_order: str | None,
+    byteorder: str | None,
     compressor: str | None,
     no_statistics: bool,
     overwrite: bool,
@@ -107,7 +108,7 @@ def convert(
             select=select or (),
             dtype=dtype,
             compressor=compressor,
-            byteorder=BYTE_ORDERS[byte_order] if byte_order else None,
+            byteorder=BYTE_ORDERS[byteorder] if byteorder else None,
             statistics=not no_statistics,
             overwrite=overwrite,
             resume=resume,

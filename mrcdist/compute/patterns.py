@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,64 +17,69 @@ from mrcdist.plotting.contrast import frame_contrast
 __all__ = ["MaximumPattern", "MeanPattern", "StandardDeviation", "SumPattern"]
 
 
-@dataclass(frozen=True)
-class SumPattern:
-    """The sum of all frames: exact integers for integer data, else float64."""
+class _Pattern:
+    """A result of the size of a frame; unless a class says otherwise, the sum of all frames."""
 
-    title: str = "sum"
+    title: str
+    _of_nothing: ClassVar[bool] = False
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """The sum."""
+        """Return what is made of the frames of each part."""
         return (FrameSum(data.layout.frame_shape),)
+
+    def _values(self, n: int, *joined: Array) -> Array:
+        """Combine the reductions of all `n` frames."""
+        return joined[0]
 
     def finish(
         self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
     ) -> Result:
-        """Join the parts."""
-        [total] = _joined(self.reductions(data), parts, loads)
-        return _pattern(self.title, data, total)
+        """Join the parts, and combine what they hold."""
+        n = data.frames_present()
+        if n == 0 and not self._of_nothing:
+            raise ArgumentError("no frames to average", code="data-not-reducible")
+        values = self._values(n, *_joined(self.reductions(data), parts, loads))
+        return Result(
+            self.title,
+            values,
+            data.signal_axes,
+            units=("counts per pixel",),
+            contrast=frame_contrast(data.axes, values),
+            notes=data.missing_note(self.title),
+        )
 
 
 @dataclass(frozen=True)
-class MeanPattern:
+class SumPattern(_Pattern):
+    """The sum of all frames: exact integers for integer data, else float64."""
+
+    title: str = "sum"
+    _of_nothing = True
+
+
+@dataclass(frozen=True)
+class MeanPattern(_Pattern):
     """The mean of all frames that are there: the exact sum, for integers, over their number."""
 
     title: str = "mean"
 
-    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """Their sum."""
-        return (FrameSum(data.layout.frame_shape),)
-
-    def finish(
-        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-    ) -> Result:
-        """Divide by the number of frames."""
-        present = _present(data)
-        [total] = _joined(self.reductions(data), parts, loads)
-        return _pattern(self.title, data, total / present)
+    def _values(self, n: int, *joined: Array) -> Array:
+        return joined[0] / n
 
 
 @dataclass(frozen=True)
-class MaximumPattern:
+class MaximumPattern(_Pattern):
     """The largest value of each pixel in the frames that are there, in the dtype of the data."""
 
     title: str = "maximum"
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """The maximum."""
+        """Return the maximum."""
         return (FrameMaximum(data.layout.frame_shape),)
-
-    def finish(
-        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-    ) -> Result:
-        """Join the parts."""
-        _present(data)
-        [largest] = _joined(self.reductions(data), parts, loads)
-        return _pattern(self.title, data, largest)
 
 
 @dataclass(frozen=True)
-class StandardDeviation:
+class StandardDeviation(_Pattern):
     """The standard deviation of each pixel over the frames that are there, float64; as `numpy.std`.
 
     For integer data it is computed from exact sums, without the loss of digits that a small
@@ -83,16 +89,12 @@ class StandardDeviation:
     title: str = "standard deviation"
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """Sums of the pixels and of their squares."""
+        """Return sums of the pixels and of their squares."""
         shape = data.layout.frame_shape
         return FrameSum(shape), FrameSquares(shape)
 
-    def finish(
-        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-    ) -> Result:
-        """Combine the sums."""
-        n = _present(data)
-        total, squares = _joined(self.reductions(data), parts, loads)
+    def _values(self, n: int, *joined: Array) -> Array:
+        total, squares = joined
         if total.dtype.kind in "iu":
             # Σ(x - m)² with m the whole part of the mean stays in 64 bits; the rest is small.
             total, squares = total.astype(np.int64), squares.astype(np.int64)
@@ -101,7 +103,8 @@ class StandardDeviation:
             variance = (around - rest * (rest / n)) / n
         else:
             variance = squares / n - (total / n) ** 2
-        return _pattern(self.title, data, np.sqrt(np.maximum(variance, 0)))
+        deviation: Array = np.sqrt(np.maximum(variance, 0))
+        return deviation
 
 
 def _joined(
@@ -114,21 +117,3 @@ def _joined(
             found = reduction.join([found, load(part)])
         joined.append(found)
     return joined
-
-
-def _present(data: Dataset) -> int:
-    present = data.frames_present()
-    if present == 0:
-        raise ArgumentError("no frames to average", code="data-not-reducible")
-    return present
-
-
-def _pattern(title: str, data: Dataset, values: Array) -> Result:
-    return Result(
-        title,
-        values,
-        data.signal_axes,
-        units=("counts per pixel",),
-        contrast=frame_contrast(data.axes, values),
-        notes=data.missing_note(title),
-    )

@@ -261,6 +261,12 @@ def test_json_says_the_same_where_a_file_is_not_utf_8(folder):
     assert found["shape"] == [4, 6, 7]
 
 
+def test_options_that_convert_cannot_use_are_named_as_they_are_typed(folder, tmp_path):
+    done = check(["convert", "a.mrc", str(tmp_path / "a.zarr"), "--byte-order", "big"], folder)
+    assert done.exit_code == 1
+    assert "error: --byte-order " in done.stderr
+
+
 def test_convert_does_not_replace_a_pipe_or_device(folder, tmp_path):
     os.mkfifo(tmp_path / "pipe.mrc")
     done = check(["convert", "a.mrc", str(tmp_path / "pipe.mrc"), "--overwrite"], folder)
