@@ -224,24 +224,29 @@ def plan_conversion(
         return MrcConversion(
             location, writing, Selected(plan.source, start, writing.header.storage.dtype), verify
         )
-    known = (plan.sidecar, plan.extended)
-    metadata = metadata_dict(plan.location.name, *known, plan.header, plan.tilts)
-    original = original_metadata_dict(plan.header, *known, plan.tilts)
-    content = Content(
-        Selected(plan.source, start, np.dtype(dtype or plan.dtype).name),
-        axes,
-        metadata,
-        original,
-        flat_attributes(metadata, original),
-        math.prod(map(max, plan.chunks)) * plan.dtype.itemsize,
-    )
+    source = Selected(plan.source, start, np.dtype(dtype or plan.dtype).name)
     options = {
         "compressor": compressor or "zstd",
         "overwrite": overwrite,
         "resume": resume,
         "verify": verify,
     }
-    return ZarrConversion(location, _ZARR[ending](content), options)
+    return ZarrConversion(location, _ZARR[ending](_content(plan, source, axes)), options)
+
+
+def _content(plan: Plan, source: Selected, axes: tuple[Axis, ...]) -> Content:
+    """What a Zarr hierarchy has, whatever its layout."""
+    known = (plan.sidecar, plan.extended)
+    metadata = metadata_dict(plan.location.name, *known, plan.header, plan.tilts)
+    original = original_metadata_dict(plan.header, *known, plan.tilts)
+    return Content(
+        source,
+        axes,
+        metadata,
+        original,
+        flat_attributes(metadata, original),
+        math.prod(map(max, plan.chunks)) * plan.dtype.itemsize,
+    )
 
 
 # How a hierarchy is laid out, by the ending of its name.

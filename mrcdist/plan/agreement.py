@@ -90,15 +90,7 @@ def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
     first, *others = headers
     if not others:
         return first
-    for header in others:
-        if header.axis_order != first.axis_order:
-            raise FormatError(
-                f"the files have different axes: MAPC, MAPR, MAPS are {first.axis_order} and "
-                f"{header.axis_order}",
-                code="parts-differ",
-                cause="columns and rows of one file are other directions than those of another",
-                remedy="name the files that belong together, or open them one by one",
-            )
+    _require_same_axes(headers)
     cell, start, origin = list(first.cell), list(first.start), list(first.stored_origin)
     differing = []
     for stored in (_COLUMN, _ROW, _SECTION):
@@ -129,6 +121,19 @@ def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
         ispg=ispg,
         raw=without_differing_fields([(header.raw, header.byteorder) for header in headers]),
     )
+
+
+def _require_same_axes(headers: Sequence[Header]) -> None:
+    first, *others = headers
+    for header in others:
+        if header.axis_order != first.axis_order:
+            raise FormatError(
+                f"the files have different axes: MAPC, MAPR, MAPS are {first.axis_order} and "
+                f"{header.axis_order}",
+                code="parts-differ",
+                cause="columns and rows of one file are other directions than those of another",
+                remedy="name the files that belong together, or open them one by one",
+            )
 
 
 def agreed_scan(scans: Sequence[Scan]) -> Scan:
