@@ -8,7 +8,7 @@ import os
 import posixpath
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = ["ZarrDestination", "zarr_version"]
 
 _PLAN = "plan.json"
 _ROOTS = ("zarr.json", ".zgroup", ".zarray")
+_DOCUMENTS = (*_ROOTS, ".zattrs", ".zmetadata")
 # Of Blosc: higher levels take longer than reading the file, and save little.
 _LEVEL = 1
 
@@ -42,7 +43,8 @@ class ZarrDestination:
     is written. On a disk, the arrays are in there too, until all of it gets its name by a rename.
     Elsewhere, they are where they belong, without the document of the root group, which comes last:
     until then, nothing opens the hierarchy. If it replaces another one there, the arrays are in the
-    folder until they are complete; then the other one is deleted, and the store copies them.
+    folder until they are complete; then the other one is deleted, and the store copies them, in an
+    order in which nothing opens a part of one of them.
 
     Parameters
     ----------
@@ -245,10 +247,14 @@ class ZarrDestination:
             else:
                 target = StoreCalls(self.location)
                 if self.replaces:
-                    for name in _ROOTS:  # first, so that nothing opens what is half deleted
+                    # So that nothing opens what is half deleted or half copied: chunks that are
+                    # not there are zeros to zarr, and no error.
+                    for name in sorted(_documents(target.sizes()), key=_depth):
                         target.remove(name)
                     target.remove_all()
-                    tree.copy(found, target)
+                    documents = _documents(found)
+                    tree.copy(found.keys() - documents, target)
+                    tree.copy(documents, target)
                 target.put(self.root, self.held.encode())
             self._forget()
         return len(found) + 1, sum(found.values()) + len(self.held)
@@ -281,6 +287,15 @@ class ZarrDestination:
         """Remove the plan in a store: what is left, if that is interrupted, is not gone on with."""
         if not self.location.is_local:  # on a disk, a rename takes all at once
             StoreCalls(self.folder).remove(_PLAN)
+
+
+def _documents(names: Iterable[str]) -> set[str]:
+    """Return the names without which arrays and groups cannot be opened."""
+    return {name for name in names if posixpath.basename(name) in _DOCUMENTS}
+
+
+def _depth(name: str) -> int:
+    return name.count("/")
 
 
 def zarr_version() -> int:

@@ -58,8 +58,9 @@ class StoreCalls:
 
     def copy(self, names: Iterable[str], target: StoreCalls) -> None:
         """Let the store copy files to another folder of it."""
-        there, copies = ([calls._at(name) for name in names] for calls in (self, target))
-        self._location.retried(lambda: self._fs.copy(there, copies))
+        pairs = [(self._at(name), target._at(name)) for name in names]
+        if pairs:
+            self._location.retried(lambda: self._fs.copy(*map(list, zip(*pairs, strict=True))))
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

@@ -272,19 +272,29 @@ class TestStores:
             group = zarr.open_group(url, mode="r", storage_options=stack.options)
             np.testing.assert_array_equal(group["data"][...], FRAMES[:2])
 
-    def test_an_overwrite_that_fails_half_way_can_be_resumed(self, stack, moto):
-        def no_copies(exchange):
-            copied = exchange.method == "PUT" and "/out.zarr/data" in exchange.path
-            return Fault("status", status=403) if copied else None
+    @pytest.mark.parametrize("step", ["deletes", "copies"])
+    def test_an_overwrite_that_fails_half_way_can_be_resumed(self, stack, moto, step):
+        def no_chunks(exchange):
+            deleted = step == "deletes" and exchange.method == "POST"
+            copied = step == "copies" and exchange.method == "PUT"
+            copied = copied and "/out.zarr/data/c/" in exchange.path
+            return Fault("status", status=403) if deleted or copied else None
 
         how = {"storage_options": stack.options, "overwrite": True}
         with moto.bucket() as bucket:
             url = bucket.url("out.zarr")
             convert(stack.url, url, select=":2", **how)
-            stack.proxy.respond = no_copies
+            stack.proxy.respond = no_chunks
             with pytest.raises(MrcdistError, match="may not be written"):
                 convert(stack.url, url, select="3:6", **how)
             stack.proxy.respond = None
+            assert any("/out.zarr/data/c/" in f"/{key}" for key in keys_in(bucket)) == (
+                step == "deletes"
+            )
+            # Neither the old nor the new one: zarr takes missing chunks for zeros.
+            for open_, path in ((zarr.open_group, url), (zarr.open_array, f"{url}/data")):
+                with pytest.raises(FileNotFoundError):
+                    open_(path, mode="r", storage_options=stack.options)
             with pytest.raises(ArgumentError, match="an earlier call was interrupted"):
                 convert(stack.url, url, select="3:6", **how)
             report = convert(stack.url, url, select="3:6", resume=True, **how)
