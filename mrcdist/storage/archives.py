@@ -28,6 +28,7 @@ __all__ = [
     "opened",
     "read_to_checksum",
     "verify_once",
+    "version_now",
 ]
 
 # Bytes read at a time on the way to a checksum.
@@ -47,14 +48,19 @@ _bytes_read: Counter[tuple[str, Version]] = Counter()
 _opened: dict[tuple[str, int], Version] = {}
 
 
-def file_below(fs: Any) -> Version | None:
-    """Ask which version the file of an archive has now; None if `fs` is no archive."""
+def file_below(fs: Any) -> OpenFile | None:
+    """Return the file of an archive; None if `fs` is no archive."""
     for layer in _layers(fs):
         below = getattr(layer, "of", None)
         if isinstance(below, OpenFile):
-            below.fs.invalidate_cache()
-            return remote_version(below.fs.info(below.path))
+            return below
     return None
+
+
+def version_now(file: OpenFile) -> Version:
+    """Ask which version the file of an archive has now."""
+    file.fs.invalidate_cache()
+    return remote_version(file.fs.info(file.path))
 
 
 def opened(identity: str, version: Version) -> bool:

@@ -23,7 +23,7 @@ from mrcdist.errors import (
     ReadError,
 )
 from mrcdist.printable import printable
-from mrcdist.storage.archives import file_below, forget, opened
+from mrcdist.storage.archives import file_below, forget, opened, version_now
 from mrcdist.storage.redact import filter_logs, identity, redact, remember_secrets, scrub
 from mrcdist.storage.retry import is_transient, retried
 from mrcdist.storage.store_errors import explain_failure
@@ -145,7 +145,8 @@ class Location:
     def _opened(self) -> tuple[Any, str, Version | None]:
         """The filesystem, the path, and for a member of an archive the version of the archive."""
         fs, path = self._resolved()
-        archive = None if self.is_local else self.retried(lambda: file_below(fs))
+        below = None if self.is_local else file_below(fs)
+        archive = None if below is None else self.retried(lambda: version_now(below))
         if archive is not None and not archive.kind and read_settings().consistency == "strict":
             raise ReadError(
                 f"{self.shown}: the archive has no version",
