@@ -168,6 +168,16 @@ class TestWaiting:
         assert retried(lambda: terminal.said.wait(60), read_settings(), "s3://b/x.mrc", str)
         assert terminal.getvalue() == "no answer from s3://b/x.mrc yet, waiting for up to 120 s\n"
 
+    def test_a_call_that_may_well_take_long_says_nothing(self, monkeypatch):
+        terminal = Spoken(terminal=True)
+        monkeypatch.setattr("sys.stderr", terminal)
+        monkeypatch.setattr(
+            "mrcdist.storage.retry.waiting", functools.partial(waiting, patience=0.01)
+        )
+        call = functools.partial(terminal.said.wait, 0.2)
+        assert not retried(call, read_settings(), "s3://b/x.mrc", str, long=True)
+        assert terminal.getvalue() == ""
+
     def test_a_log_is_not_told_of_waiting(self, monkeypatch):
         log, said = Spoken(terminal=False), threading.Event()
         monkeypatch.setattr("sys.stderr", log)
