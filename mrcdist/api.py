@@ -16,7 +16,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.pixels import Mode0
 from mrcdist.interop.navigator_images import load_images
-from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_metadata_dict
+from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_original_metadata
 from mrcdist.options import ReadOptions
 from mrcdist.planner import make_plan
 from mrcdist.progress import Progress
@@ -146,9 +146,7 @@ def read_mrc(
         skip_frames=skip_frames,
         storage_options=storage_options,
     )
-    metadata = metadata_dict(
-        plan.location.name, plan.sidecar, plan.extended, plan.header, plan.tilts
-    )
+    metadata = plan_metadata(plan)
     found = find_images(plan.directory, plan.sidecar, virtual_images, external_images)
     notes = Notes()
     images = load_images(plan, found, notes, lazy=lazy)
@@ -161,9 +159,7 @@ def read_mrc(
             "data": data,
             "axes": axes_dicts(plan.axes),
             "metadata": {**metadata, **({"_HyperSpy": images} if images else {})},
-            "original_metadata": original_metadata_dict(
-                plan.header, plan.sidecar, plan.extended, plan.tilts, plan.stored_records
-            ),
+            "original_metadata": plan_original_metadata(plan, plan.stored_records),
         }
     ]
 

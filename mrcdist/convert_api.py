@@ -25,8 +25,9 @@ from mrcdist.interop.ome_zarr import ome_zarr_layout
 from mrcdist.interop.rosettasciio import (
     axes_dicts,
     flat_attributes,
-    metadata_dict,
     original_metadata_dict,
+    plan_metadata,
+    plan_original_metadata,
 )
 from mrcdist.interop.zarr_destination import ZarrDestination, zarr_version
 from mrcdist.interop.zarr_layouts import Content, Hierarchy, Selected, zarr_layout, zspy_layout
@@ -236,9 +237,7 @@ def plan_conversion(
 
 def _content(plan: Plan, source: Selected, axes: tuple[Axis, ...]) -> Content:
     """What a Zarr hierarchy has, whatever its layout."""
-    known = (plan.sidecar, plan.extended)
-    metadata = metadata_dict(plan.location.name, *known, plan.header, plan.tilts)
-    original = original_metadata_dict(plan.header, *known, plan.tilts)
+    metadata, original = plan_metadata(plan), plan_original_metadata(plan)
     return Content(
         source,
         axes,
@@ -308,9 +307,7 @@ def _plan_mrc(
         {
             "data": plan.to_dask()[index],
             "axes": axes_dicts(axes),
-            "metadata": metadata_dict(
-                plan.location.name, plan.sidecar, plan.extended, plan.header, tilts
-            ),
+            "metadata": plan_metadata(replace(plan, tilts=tilts)),
             "original_metadata": original_metadata_dict(
                 plan.header, plan.sidecar, plan.extended, records=records
             ),

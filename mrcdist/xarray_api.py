@@ -18,8 +18,8 @@ from mrcdist.api import plan_mrc
 from mrcdist.interop.labelled_array import MOVIE, LabelledArray, coordinates, plan_images
 from mrcdist.interop.rosettasciio import (
     flat_attributes,
-    metadata_dict,
-    original_metadata_dict,
+    plan_metadata,
+    plan_original_metadata,
 )
 from mrcdist.options import ReadOptions
 from mrcdist.read_plan import Plan
@@ -134,8 +134,4 @@ def _dataset(plan: Plan, dropped: str | Iterable[str] | None) -> xr.Dataset:
 
 def _attributes(plan: Plan) -> dict[str, Any]:
     """Metadata that every format of xarray can save: numbers, strings and lists of them."""
-    known = (plan.sidecar, plan.extended)
-    return flat_attributes(
-        metadata_dict(plan.location.name, *known, plan.header, plan.tilts),
-        original_metadata_dict(plan.header, *known, plan.tilts),
-    )
+    return flat_attributes(plan_metadata(plan), plan_original_metadata(plan))

@@ -23,9 +23,9 @@ from mrcdist.format.byte_order import ORDER_NAMES
 from mrcdist.formatting import format_list, format_shape
 from mrcdist.interop.rosettasciio import (
     axes_dicts,
-    metadata_dict,
     metadata_items,
-    original_metadata_dict,
+    plan_metadata,
+    plan_original_metadata,
 )
 from mrcdist.options import ReadOptions
 from mrcdist.printable import printable
@@ -44,9 +44,7 @@ def info(as_json: bool, **options: Any) -> None:
       mrcdist info s3://bucket/20241021_00405_movie.mrc
     """
     plan = plan_from_options(**options)
-    metadata = metadata_dict(
-        plan.location.name, plan.sidecar, plan.extended, plan.header, plan.tilts
-    )
+    metadata = plan_metadata(plan)
     images = find_images(plan.directory, plan.sidecar, "auto", "auto")
     if as_json:
         print_json(
@@ -56,9 +54,7 @@ def info(as_json: bool, **options: Any) -> None:
                 "dtype": str(plan.dtype),
                 "axes": axes_dicts(plan.axes),
                 "metadata": metadata,
-                "original_metadata": original_metadata_dict(
-                    plan.header, plan.sidecar, plan.extended, plan.tilts
-                ),
+                "original_metadata": plan_original_metadata(plan),
                 "images": {image.name: image.location.shown for image in images},
                 "notes": list(plan.notes),
             }

@@ -21,12 +21,15 @@ from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.format.mrcz_header import mrcz_fields, mrcz_metadata
 from mrcdist.plan.tilt_series import TiltSeries
+from mrcdist.read_plan import Plan
 
 __all__ = [
     "axes_dicts",
     "flat_attributes",
     "metadata_dict",
     "original_metadata_dict",
+    "plan_metadata",
+    "plan_original_metadata",
     "register_hyperspy",
 ]
 
@@ -130,6 +133,16 @@ def metadata_dict(
         stage = {"Stage": {"tilt_alpha": list(tilts.angles)}}
         merge(metadata, {"Acquisition_instrument": {"TEM": stage}})
     return merge(metadata, sidecar_metadata(sidecar) if sidecar else {})
+
+
+def plan_metadata(plan: Plan) -> dict[str, Any]:
+    """Return ``metadata`` of a plan."""
+    return metadata_dict(plan.location.name, plan.sidecar, plan.extended, plan.header, plan.tilts)
+
+
+def plan_original_metadata(plan: Plan, records: StoredRecords | None = None) -> dict[str, Any]:
+    """Return ``original_metadata`` of a plan, with the records to be written again, if given."""
+    return original_metadata_dict(plan.header, plan.sidecar, plan.extended, plan.tilts, records)
 
 
 def metadata_items(

@@ -9,7 +9,7 @@ from dask.utils import format_bytes
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ORDER_NAMES
 from mrcdist.formatting import format_list, format_number, format_range, format_shape, format_unit
-from mrcdist.interop.rosettasciio import metadata_dict, metadata_items
+from mrcdist.interop.rosettasciio import metadata_items, plan_metadata
 from mrcdist.read_plan import Plan
 
 __all__ = ["axis_words", "summary_lines"]
@@ -51,9 +51,7 @@ def summary_lines(plan: Plan) -> list[tuple[str, str]]:
     lines += [(axis.name, axis_words(axis)) for axis in plan.axes]
     if plan.question:
         lines.append(("note", plan.question))
-    metadata = metadata_dict(
-        plan.location.name, plan.sidecar, plan.extended, plan.header, plan.tilts
-    )
+    metadata = plan_metadata(plan)
     shown = [
         _metadata_line(path, value)
         for path, value in metadata_items(metadata)

@@ -216,7 +216,7 @@ def test_the_command_makes_the_same_plan(tmp_path, monkeypatch, secret, options)
             monkeypatch.setenv("MRCDIST_STORAGE_TARGET_OPTIONS_SECRET", secret)
         given = virtual.make_context(name, words).params
         again = plan_from_options(**{key: given[key] for key in (*FILE_OPTIONS, "chunks")})
-    assert (mrcdist, name, given["outputs"]) == ("mrcdist", "virtual", (Path("virtual.npy"),))
+    assert (mrcdist, name, given["out"]) == ("mrcdist", "virtual", (Path("virtual.npy"),))
     assert (again.shape, again.axes, again.chunks) == (plan.shape, plan.axes, plan.chunks)
     assert again.options == plan.options
     if secret is None:  # the store may know it
