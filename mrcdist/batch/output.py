@@ -193,6 +193,7 @@ def write_result(
     with written(path):
         try:
             _delete(unfinished)
+            _delete(replaced)
             lost = _WRITERS[path.suffix](unfinished, result, origin)
             if claim is not None:
                 claim(path, unfinished)

@@ -119,7 +119,9 @@ class PartialStore:
         if files and self._lasting:
             self._state = left
             return [number for number in range(self._n_parts) if self._is_whole(number)]
-        self._clear()
+        if left["job"] == self._state["job"]:  # it may have been killed when it was done
+            self._state["outputs"] = left.get("outputs", {})
+        self._clear_parts()
         with written(self.folder):
             self.folder.mkdir(exist_ok=True)
         self._write()
@@ -224,14 +226,19 @@ class PartialStore:
             )
 
     def claim(self, output: Path, written: Path) -> None:
-        """Note that a file which is about to become an output is this job's."""
+        """Note that a file which is about to become an output is this job's.
+
+        It may replace one of this job's, which stays the output if the job is killed before.
+        """
+        there = [_stamp(output)] if self.is_own(output) else []
         known = self._state.get("outputs", {})
-        self._write(outputs={**known, str(output): _stamp(written)})
+        self._write(outputs={**known, str(output): [*there, _stamp(written)]})
 
     def is_own(self, output: Path) -> bool:
         """Whether an output was written by the job that the folder belongs to."""
-        stamp = self._read().get("outputs", {}).get(str(output))
-        return stamp is not None and stamp == _stamp(output)
+        left, stamp = self._read(), _stamp(output)
+        same = left["job"] == self._state["job"]
+        return same and stamp is not None and stamp in left.get("outputs", {}).get(str(output), [])
 
     def save(self, number: int, values: Sequence[npt.NDArray[Any]]) -> None:
         """Keep the arrays of a part: they are there as a whole, or not at all.
@@ -289,12 +296,16 @@ class PartialStore:
     def _files(self) -> list[Path]:
         return [] if self.folder.is_symlink() else list(self.folder.glob("part-*.npy"))
 
-    def _clear(self) -> None:
-        # The description last: parts without one are nobody's.
-        ours = [name for kept in (_PICTURE, _DESCRIPTION) for name in (f".{kept}.*", kept)]
-        for pattern in ("part-*.npy", ".part-*.npy.*", *ours):
+    def _clear_parts(self) -> None:
+        """Delete all but the description: parts without one are nobody's."""
+        unfinished = (".part-*.npy.*", f".{_PICTURE}.*", f".{_DESCRIPTION}.*")
+        for pattern in ("part-*.npy", _PICTURE, *unfinished):
             for file in self.folder.glob(pattern):
                 file.unlink()
+
+    def _clear(self) -> None:
+        self._clear_parts()
+        (self.folder / _DESCRIPTION).unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:05}-{self.job}.npy"

@@ -155,6 +155,16 @@ class TestOutput:
             check_outputs([path], 2, panels=False)
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_earlier_folder_that_a_killed_run_put_aside_is_not_in_the_way(self, tmp_path):
+        path = tmp_path / "a.zarr"
+        for number in range(2):
+            write_result(path, image(np.full((4, 6), number)), origin="s3://b/k", job="job1")
+            aside = tmp_path / ".a.zarr.job1.replaced"
+            aside.mkdir()
+            (aside / "0.0").touch()
+        write_result(path, image(np.full((4, 6), 2)), origin="s3://b/k", job="job1")
+        assert list(tmp_path.iterdir()) == [path]
+
     @pytest.mark.parametrize("suffix", [".npy", ".zarr", ".mrc", ".png"])
     def test_unfinished_result_of_a_killed_run_is_replaced(self, tmp_path, suffix):
         left = tmp_path / f".a{suffix}.job1"

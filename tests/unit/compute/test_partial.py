@@ -302,6 +302,22 @@ class TestOwnOutputs:
         assert again.is_own(tmp_path / "a.npy")
         assert not again.is_own(tmp_path / "b.npy")
 
+    def test_output_stays_the_jobs_until_it_is_replaced(self, tmp_path, written):
+        again = a_store(written.folder, JOB, 1)
+        again.open(resume=True)  # no part is kept: it was killed as it deleted them
+        assert again.is_own(tmp_path / "a.npy")
+        (tmp_path / "unfinished").write_text("the same again")
+        again.claim(tmp_path / "a.npy", tmp_path / "unfinished")
+        assert again.is_own(tmp_path / "a.npy")
+        (tmp_path / "unfinished").rename(tmp_path / "a.npy")
+        assert again.is_own(tmp_path / "a.npy")
+
+    def test_output_of_another_job_is_not(self, tmp_path, written):
+        another = a_store(written.folder, {**JOB, "version": "another"}, 1)
+        assert not another.is_own(tmp_path / "a.npy")
+        another.open(resume=True)
+        assert not a_store(written.folder, JOB, 1).is_own(tmp_path / "a.npy")
+
     def test_output_that_somebody_wrote_since_is_not(self, tmp_path, written):
         (tmp_path / "a.npy").write_text("their result")
         assert not written.is_own(tmp_path / "a.npy")
