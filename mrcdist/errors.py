@@ -262,7 +262,9 @@ class MrcdistError(Exception):
         return self._with(remedy=remedy)
 
     def _with(self, **details: str) -> Self:
-        return _rebuild(type(self), self.problem, self.code, {**self._details(), **details})
+        other = _rebuild(type(self), self.problem, self.code, {**self._details(), **details})
+        other.__dict__ |= self._noted()
+        return other
 
     def _details(self) -> dict[str, str]:
         return {
@@ -272,8 +274,14 @@ class MrcdistError(Exception):
             "where": self.where,
         }
 
+    def _noted(self) -> dict[str, list[str]]:
+        """Notes of `add_note`, as an exception keeps them; nothing where there are none."""
+        notes = getattr(self, "__notes__", ())
+        return {"__notes__": list(notes)} if notes else {}
+
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.problem, self.code, self._details())
+        details = (type(self), self.problem, self.code, self._details())
+        return _rebuild, details, self._noted() or None
 
 
 def _rebuild(cls: type[_E], problem: str, code: Code, details: dict[str, str]) -> _E:

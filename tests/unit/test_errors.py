@@ -127,6 +127,14 @@ class TestCodes:
             assert (other.code, other.argument) == ("chunks-invalid", "chunks")
             assert type(other) is errors.ArgumentError
 
+    def test_notes_stay_where_a_place_or_remedy_is_added(self):
+        error = errors.WriteError("a")
+        error.add_note("some of it could not be removed")
+        for other in (error.located("host 1"), error.remedied("call again")):
+            assert other.__notes__ == ["some of it could not be removed"]
+            other.add_note("and more")
+        assert error.__notes__ == ["some of it could not be removed"]
+
 
 @pytest.mark.parametrize("protocol", ["pickle", "distributed"])
 @pytest.mark.parametrize("kind", EVERY)
@@ -134,6 +142,10 @@ def test_errors_cross_processes_with_all_their_attributes(kind, protocol):
     error = kind("a = 3", code="job-differs", argument="a", cause="b", remedy="{c=1}", where="d")
     through = pickle if protocol == "pickle" else distributed_pickle
     again = through.loads(through.dumps(error))
+    assert not hasattr(again, "__notes__")
+    error.add_note("in frames 3 to 5")
+    again = through.loads(through.dumps(error))
+    assert again.__notes__ == ["in frames 3 to 5"]
     assert type(again) is kind
     assert str(again) == str(error)
     assert (again.problem, again.cause, again.remedy, again.where) == ("a = 3", "b", "c=1", "d")
