@@ -119,7 +119,7 @@ def convert(
     >>> import mrcdist
     >>> from mrcdist.testing.acquisition import write_acquisition
     >>> movie = write_acquisition("demo", scan_shape=(8, 8), frame_shape=(32, 32)).movie
-    >>> report = mrcdist.convert(movie, "crop_movie.mrc", select=":4,:,8:24,8:24", verify=True)
+    >>> report = mrcdist.convert(movie, "crop_movie.mrc", select=":4,:,:16,:16", verify=True)
     >>> report.shape
     (4, 8, 16, 16)
     """

@@ -19,6 +19,7 @@ from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader, extended_metadata
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
+from mrcdist.format.imod_header import imod_fields
 from mrcdist.format.mrcz_header import mrcz_fields, mrcz_metadata
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.read_plan import Plan
@@ -240,6 +241,8 @@ def _std_header(header: Header) -> dict[str, Any]:
     words["IMODSTAMP"], words["IMODFLAGS"] = struct.unpack(
         header.byteorder + "ii", header.raw[152:160]
     )
+    if header.imod_flags is not None:
+        words |= imod_fields(header.raw, header.byteorder)
     words["LABELS"] = list(header.labels)
     return words
 

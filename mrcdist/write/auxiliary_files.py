@@ -157,7 +157,7 @@ def sidecar_values(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> d
 def _unstored_calibration(
     contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]
 ) -> Iterator[Note]:
-    """Yield the units that the sidecar of a scan has no place for."""
+    """Yield the units and offsets that the sidecar of a scan has no place for."""
     repeat, y, x, _ = scan
     lost = [axis for axis in (y, x) if _nanometres(axis) == _UNKNOWN]
     lost += [axis for axis in contents.axes[-2:] if _per_nanometre(axis) == _UNKNOWN]
@@ -166,6 +166,14 @@ def _unstored_calibration(
         if axis.units:
             sentence = f"the unit {axis.units} of axis {axis.name} has no place in the sidecar"
             yield Note("unit-not-stored", sentence)
+    moved = [
+        f"{axis.offset:.6g} {axis.units} of axis {axis.name}"
+        for axis in (y, x, *contents.axes[-2:])
+        if axis.units and axis.offset != 0 and axis not in lost
+    ]
+    if moved:
+        sentence = f"a sidecar has no place for offsets ({', '.join(moved)}): the axes begin at 0"
+        yield Note("offset-not-stored", sentence)
 
 
 def _repeat_time(repeat: Axis) -> dict[Key, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from mrcdist.errors import ArgumentError
@@ -11,7 +11,7 @@ from mrcdist.format.encode import NewHeader, Storage
 from mrcdist.format.header import VOLUME_STACKS
 from mrcdist.format.packed import PACKED_LABEL
 from mrcdist.warning_notes import Note
-from mrcdist.write.auxiliary_files import scan_axes
+from mrcdist.write.auxiliary_files import scan_axes, tilt_text
 from mrcdist.write.contents import Contents, in_angstrom
 from mrcdist.write.source_header import SourceHeader, with_source_fields
 
@@ -131,4 +131,20 @@ def new_header(
         axis_order=(order[0], order[1], order[2]) if sorted(order) == [1, 2, 3] else (1, 2, 3),
     )
     source = SourceHeader.of(contents.original_metadata)
-    return with_source_fields(header, contents, source, notes) if source else header
+    if source is not None:
+        header = with_source_fields(header, contents, source, notes)
+    notes += _unstored_sections(header, contents)
+    return header
+
+
+def _unstored_sections(header: NewHeader, contents: Contents) -> Iterator[Note]:
+    """Yield the calibration of images along their stack, such as a time, if no file has it."""
+    if header.ispg != 0 or len(contents.navigation) != 1 or header.pixel_size[2] is not None:
+        return
+    [axis] = contents.navigation
+    if axis.units and tilt_text(contents) is None and scan_axes(contents.navigation) is None:
+        sentence = (
+            f"the calibration of axis {axis.name or 0} ({axis.scale:.6g} {axis.units}, from "
+            f"{axis.offset:.6g}) has no place in the header of images"
+        )
+        yield Note("sections-not-calibrated", sentence)

@@ -10,6 +10,7 @@ from typing import Any
 from mrcdist.format.axis import Axis
 from mrcdist.format.encode import NewHeader
 from mrcdist.format.header import IMOD_STAMP, standard_origin
+from mrcdist.format.imod_header import IMOD_WORDS
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents, in_angstrom
 
@@ -37,6 +38,8 @@ class SourceHeader:
     axis_order : tuple of int
         MAPC, MAPR, MAPS.
     ispg : int
+    imod_words : tuple of str
+        Names of IMOD's words that are not 0.
     """
 
     sizes: Triple
@@ -47,6 +50,7 @@ class SourceHeader:
     origin: FloatTriple
     axis_order: Triple
     ispg: int
+    imod_words: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, original_metadata: Mapping[str, Any]) -> SourceHeader | None:
@@ -78,6 +82,7 @@ class SourceHeader:
             origin,
             order if sorted(order) == [1, 2, 3] else (1, 2, 3),
             int(_finite(words.get("ISPG"))),
+            tuple(name for name in IMOD_WORDS if stamped and _says_something(words.get(name))),
         )
 
     def pixel_size(self, cell_axis: int) -> float | None:
@@ -89,6 +94,10 @@ class SourceHeader:
 def _finite(value: Any) -> float:
     known = isinstance(value, int | float) and math.isfinite(value)
     return float(value) if known else 0.0
+
+
+def _says_something(word: Any) -> bool:
+    return any(number not in (0, None) for number in (word if isinstance(word, list) else [word]))
 
 
 def with_source_fields(
@@ -107,6 +116,9 @@ def with_source_fields(
     """
     if all(0 < angle < 180 for angle in source.angles):
         header = replace(header, angles=source.angles)
+    if source.imod_words:
+        sentence = f"IMOD's words of the header are not stored: {', '.join(source.imod_words)}"
+        notes.append(Note("imod-words-not-stored", sentence))
     header = _with_space_group(header, source, notes)
     images = header.ispg == 0 and len(contents.navigation) < 2
     if (images or not contents.navigation) and header.pixel_size[_SECTION] is None:

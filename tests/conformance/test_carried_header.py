@@ -170,3 +170,33 @@ def test_tilt_angles_that_go_up_and_down_are_written_beside(tmp_path):
     report = mrcdist.write_mrc(tmp_path / "copy.mrc", data)
     assert np.loadtxt(tmp_path / "copy.rawtlt").tolist() == [0, 3, -3, 6, -6]
     assert report.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("at", "form", "value", "lost"),
+    [
+        (160, "<h", 1, "IDTYPE"),
+        (170, "<h", -6000, "VD2"),
+        (192, "<f", 12.5, "TILTANGLES"),
+        (192, "<f", float("nan"), ""),
+    ],
+)
+def test_words_of_imod_are_read_and_told_as_lost(tmp_path, at, form, value, lost):
+    data = recorded(tmp_path, imod_flags=4)
+    assert written(tmp_path, data)["codes"] == []
+    raw = bytearray((tmp_path / "read.mrc").read_bytes())
+    struct.pack_into(form, raw, at, value)
+    (tmp_path / "read.mrc").write_bytes(raw)
+    [data] = mrcdist.read_mrc(tmp_path / "read.mrc", distributed=False)
+    words = data["original_metadata"]["std_header"]
+    if lost:
+        assert words[lost] in (value, [0, 0, 0, 0, 0, value])
+    assert written(tmp_path, data)["codes"] == ["imod-words-not-stored"] * bool(lost)
+
+
+def test_times_of_a_movie_are_told_as_lost(tmp_path):
+    axes = [{"name": "t", "scale": 0.5, "units": "s"}, {"name": "y"}, {"name": "x"}]
+    found = written(tmp_path, NUMBERS, axes=axes)
+    assert found["codes"] == ["sections-not-calibrated"]
+    axes[0] |= {"units": "deg"}  # in a file of tilt angles
+    assert written(tmp_path, NUMBERS, axes=axes)["codes"] == []

@@ -14,6 +14,7 @@ import pytest
 from rsciio.mrc import file_reader as rosettasciio_reader
 
 import mrcdist
+from mrcdist.errors import MrcdistWarning
 from mrcdist.testing.acquisition import write_acquisition
 
 SHAPES = {(5, 6): (3, 6), (4, 5, 6): (2, 5, 3), (2, 3, 5, 6): (1, 3, 5, 6)}
@@ -85,7 +86,8 @@ class TestHyperSpy:
         acquisition = write_acquisition(tmp_path / "in", scan_shape=(4, 6), frame_shape=(16, 24))
         signal = hs.load(acquisition.movie, file_format="mrcdist", lazy=lazy)
         crop = signal.inav[1:5, 1:3].isig[4:20, 2:14]
-        crop.save(tmp_path / "crop_movie.mrc", file_format="mrcdist")
+        with pytest.warns(MrcdistWarning, match="no place for offsets"):
+            crop.save(tmp_path / "crop_movie.mrc", file_format="mrcdist")
         back = hs.load(tmp_path / "crop_movie.mrc", file_format="mrcdist")
         expected = crop.data.compute() if lazy else crop.data
         np.testing.assert_array_equal(back.data, expected)

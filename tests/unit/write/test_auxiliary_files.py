@@ -38,6 +38,15 @@ def test_units_without_a_place_in_the_sidecar_are_told(
     assert [note.code for note in notes] == lost
 
 
+def test_offsets_of_a_cropped_scan_are_told_as_lost() -> None:
+    notes: list[Any] = []
+    y, x, ky, kx = axes()
+    x["offset"], ky["offset"] = 6.0, -2.0
+    choose_auxiliary("a_movie.mrc", contents_of(SCAN, [y, x, ky, kx]), "auto", notes)
+    assert [note.code for note in notes] == ["offset-not-stored"]
+    assert "6 nm of axis x, -2 nm^-1 of axis ky" in notes[0]
+
+
 @pytest.mark.parametrize("name", ["a_movie.mrcs", "a_movie.mrcz", "a_movie.map", "_movie.mrc"])
 def test_sidecar_that_no_reader_would_find_is_not_written_unless_asked_for(name: str) -> None:
     notes: list[Any] = []
