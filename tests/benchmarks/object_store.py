@@ -256,7 +256,7 @@ def _take_turns(ways: Sequence[Way], rounds: int, expected: Callable[[int], Numb
 
 def print_table(title: str, ways: Sequence[Way], *, nbytes: int = 0) -> None:
     print(f"\n### {title}\n")
-    print("| way | median | spread | MB/s | requests | speed ÷ mrcdist's |")
+    print(f"| way | median | spread | MB/s | requests | speed ÷ {ways[0].name}'s |")
     print("|---|---:|---:|---:|---:|---:|")
     ours = ways[0].seconds
     for way in ways:

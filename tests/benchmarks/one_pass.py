@@ -78,12 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if scheduler == "processes":
                     client = stack.enter_context(open_cluster(CPU_COUNT))
                 libertem = stack.enter_context(_libertem_context(client is None))
-                plan = _plan(str(movie.path), movie, options.chunk_mib)
+                plan = plan_of(str(movie.path), movie, options.chunk_mib)
                 for title, names in CASES.items():
                     ways = _ways(movie, plan, names, client)
                     if libertem is not None:
                         ways.insert(-2, Way("LiberTEM", _libertem(libertem, short, names)))
-                    _take_turns(ways, options.rounds)
+                    take_turns(ways, options.rounds)
                     for way in ways:
                         if way.name == "LiberTEM":
                             scale = movie.nbytes / short.nbytes
@@ -98,11 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _ways(movie: Movie, plan: mrcdist.Plan, names: Sequence[str], client: Any) -> list[Way]:
     ways = [
         Way("mrcdist", lambda _: _mrcdist(plan, names, client)),
-        Way("dask", lambda _: _dask(plan.to_dask(), names, client)),
+        Way("dask", lambda _: dask_expressions(plan.to_dask(), names, client)),
     ]
     if find_spec("rsciio") is not None:
         array = _rosettasciio(movie, plan)
-        ways.append(Way("RosettaSciIO with dask", lambda _: _dask(array, names, client)))
+        ways.append(Way("RosettaSciIO with dask", lambda _: dask_expressions(array, names, client)))
     return [
         *ways,
         Way("numpy", lambda _: _numpy(movie, names)),
@@ -122,18 +122,18 @@ def _from_stores(options: argparse.Namespace, movie: Movie) -> None:
         for store in stores:
             store.put(movie.path)
             url = store.url(movie.path.name)
-            plan = _plan(url, movie, options.chunk_mib, storage_options=dict(store.options))
+            plan = plan_of(url, movie, options.chunk_mib, storage_options=dict(store.options))
             ways = [
                 Way("mrcdist", lambda _, plan=plan: _mrcdist(plan, names, None)),
-                Way("dask", lambda _, plan=plan: _dask(plan.to_dask(), names, None)),
+                Way("dask", lambda _, plan=plan: dask_expressions(plan.to_dask(), names, None)),
                 Way("reading alone", lambda _, plan=plan: _reading(plan)),
             ]
-            _take_turns(ways, options.rounds)
+            take_turns(ways, options.rounds)
             title = f"four results from {store.name}, load {os.getloadavg()[0]:.1f}"
             print_table(title, ways, nbytes=movie.nbytes)
 
 
-def _take_turns(ways: Sequence[Way], rounds: int) -> None:
+def take_turns(ways: Sequence[Way], rounds: int) -> None:
     expected: Results = {}
     for number in range(rounds + 1):
         for way in (*ways[number % len(ways) :], *ways[: number % len(ways)]):
@@ -151,7 +151,7 @@ def _take_turns(ways: Sequence[Way], rounds: int) -> None:
                     raise SystemExit(f"{way.name}: {name} differs")
 
 
-def _plan(url: str, movie: Movie, chunk_mib: int, **options: Any) -> mrcdist.Plan:
+def plan_of(url: str, movie: Movie, chunk_mib: int, **options: Any) -> mrcdist.Plan:
     rows, columns = movie.scan_shape
     size = f"{chunk_mib} MiB"
     return mrcdist.plan_mrc(url, navigation_shape=(columns, rows), chunks=size, **options)
@@ -181,7 +181,7 @@ def _rosettasciio(movie: Movie, plan: mrcdist.Plan) -> Any:
     return found["data"]
 
 
-def _dask(data: Any, names: Sequence[str], client: Any) -> Results:
+def dask_expressions(data: Any, names: Sequence[str], client: Any) -> Results:
     """What a user writes with dask.array, computed at once so that blocks are read once."""
     y, x = np.indices(FRAME_SHAPE)
     wanted: dict[str, Any] = {}

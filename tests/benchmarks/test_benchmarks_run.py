@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.benchmarks import chunk_sizes, one_pass
 from tests.benchmarks.movie import Movie
 from tests.benchmarks.report import Timed, as_markdown, share_of_task
 from tests.benchmarks.run import in_another_order
@@ -95,6 +96,18 @@ def test_writing_to_a_disk_is_right_in_every_way(tmp_path):
     )
     assert done.returncode == 0, done.stderr + done.stdout
     assert "| dd conv=fsync |" in done.stdout
+
+
+def test_several_results_are_the_same_in_every_way(tmp_path, capsys):
+    small = ["--gib", "0.02", "--chunk-mib", "4", "--rounds", "1", "--folder", str(tmp_path)]
+    assert one_pass.main(small) == 0
+    assert capsys.readouterr().out.count("| sum of 64-bit words |") == 3
+
+
+def test_chunks_of_all_sizes_give_the_same_results(tmp_path, capsys):
+    small = ["--gib", "0.02", "--sizes", "4,8", "--rounds", "1", "--schedulers", "threads"]
+    assert chunk_sizes.main([*small, "--folder", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("| 8 MiB |") == 2
 
 
 def test_readers_come_after_one_another_in_turn():
