@@ -98,6 +98,7 @@ def test_writing_to_a_disk_is_right_in_every_way(tmp_path):
     assert "| dd conv=fsync |" in done.stdout
 
 
+@pytest.mark.slow
 def test_several_results_are_the_same_in_every_way(tmp_path, capsys):
     small = ["--gib", "0.02", "--chunk-mib", "4", "--rounds", "1", "--folder", str(tmp_path)]
     assert one_pass.main(small) == 0
