@@ -12,7 +12,6 @@ from distributed import Client, get_worker
 
 import mrcdist
 from mrcdist import CenterOfMass, FrameReduction, MeanPattern, VirtualImage, reduce_frames
-from mrcdist.compute import submit
 from tests.support.mrc_files import mrc_bytes
 from tests.support.s3 import Bucket
 
@@ -73,12 +72,19 @@ def test_threads_and_processes_agree(cluster: Client, tmp_path: Any) -> None:
 
 
 def test_work_too_large_to_go_with_each_task_gives_the_same_results(
-    cluster: Client, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    cluster: Client, tmp_path: Any
 ) -> None:
-    monkeypatch.setattr(submit, "_MAX_SENT", 100)
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
-    check(reduce_frames(path, RESULTS, chunks=(8, -1, -1), client=cluster, progress=False))
+    table = np.arange(2**20, dtype=float)  # 8 MiB, which go with the function
+
+    def looked_up(frames: Any) -> Any:
+        return table[frames[:, 0, 0]]
+
+    results = {**RESULTS, "looked up": FrameReduction(looked_up, shape=(), dtype=float)}
+    found = reduce_frames(path, results, chunks=(8, -1, -1), client=cluster, progress=False)
+    check(found)
+    np.testing.assert_array_equal(found["looked up"], NUMBERS[:, 0, 0])
 
 
 def test_a_short_pass_is_shared_by_all_workers(cluster: Client, tmp_path: Any) -> None:
