@@ -4,9 +4,10 @@
     python notebooks/execute.py                 # all that this environment can run
     python notebooks/execute.py stem_from_s3    # one
 
-They run in a temporary folder, next to copies of `deploy/` and `demo/`. A notebook that fails, or
-whose outputs reveal local paths or names, is left unchanged. `slurm_batch_job` runs only if it is
-named explicitly: it starts the Slurm cluster of the tests, which needs Linux, root and slurm-wlm.
+They run in a temporary folder, next to copies of `deploy/`, `demo/` and `example_data.py`. A
+notebook that fails, or whose outputs reveal local paths or names, is left unchanged.
+`slurm_batch_job` runs only if it is named explicitly: it starts the Slurm cluster of the tests,
+which needs Linux, root and slurm-wlm.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def execute(
     working.mkdir(parents=True)
     for name in ("deploy", "demo"):
         shutil.copytree(HERE.parent / name, folder / name)
+    shutil.copy(HERE / "example_data.py", working)
     kept = environment or {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(
