@@ -18,6 +18,7 @@ __all__ = [
     "is_filename",
     "is_path",
     "is_upath",
+    "lies_in",
     "listed_name",
     "name_of",
     "upath_options",
@@ -115,6 +116,13 @@ def without_unsafe_caches(url: str) -> tuple[str, tuple[str, ...]]:
         else:
             kept.append(part)
     return ("::".join(kept), tuple(dropped)) if any(kept) and dropped else (url, ())
+
+
+def lies_in(file: Path, folder: Path) -> bool:
+    """Whether a file is in a folder, however deep, be it through links or another mount of it."""
+    if not folder.is_dir():
+        return False
+    return any(parent.exists() and folder.samefile(parent) for parent in file.resolve().parents)
 
 
 def name_of(url: str) -> str:

@@ -19,6 +19,7 @@ from mrcdist.errors import (
 )
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.store_errors import explain_failure
+from mrcdist.storage.url import lies_in
 
 __all__ = [
     "check_folder",
@@ -116,7 +117,7 @@ def require_other(destination: Location, source: Location, shown: str, argument:
             path, file = Path(destination.url), Path(name)
             if path.exists() and file.exists() and path.samefile(file):
                 raise is_input(shown, argument, f"it is the same file as {source.shown}")
-            if file.resolve().is_relative_to(path.resolve()):
+            if lies_in(file, path):
                 raise is_input(shown, argument, f"{source.shown} is in this folder, and is read")
     if f"{source.url}/".startswith(f"{destination.url.rstrip('/')}/"):
         raise is_input(shown, argument, f"{source.shown} is read")

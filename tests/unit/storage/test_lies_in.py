@@ -1,0 +1,41 @@
+"""A file is in a folder whichever way that leads to it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from mrcdist.storage.url import lies_in
+
+
+def test_file_lies_in_each_folder_above_it_also_through_a_link(tmp_path):
+    file = tmp_path / "run" / "part" / "a.mrc"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    assert lies_in(file, tmp_path / "run")
+    assert lies_in(file, tmp_path / "link")
+    assert not lies_in(file, file)
+    assert not lies_in(tmp_path / "b.mrc", tmp_path / "run")
+    assert not lies_in(file, tmp_path / "none")
+
+
+def test_file_lies_in_a_folder_that_is_mounted_elsewhere(tmp_path):
+    for name in ("run", "mount"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run" / "a.mrc").touch()
+    script = (
+        "from pathlib import Path; from mrcdist.storage.url import lies_in; "
+        "print(lies_in(Path('run/a.mrc'), Path('mount')))"
+    )
+    mounted = ["unshare", "-m", "sh", "-c", 'mount --bind run mount && exec "$@"', "sh"]
+    try:
+        subprocess.run([*mounted, "true"], cwd=tmp_path, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"mounting takes root and Linux: {error}")
+    done = subprocess.run(
+        [*mounted, sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True
+    )
+    assert done.stdout == b"True\n"
