@@ -25,8 +25,6 @@ _TASKS_AHEAD = 4096
 # Bytes of what tasks share that are sent with all of them together; distributed warns of a graph of
 # 10 MB.
 _MAX_SENT = 2**23
-# Results that come to the client by one message: each may be as large as a frame.
-_GATHERED_AT_ONCE = 8
 # Seconds between two looks at the cluster while nothing finishes.
 _LOOK = 1.0
 
@@ -83,17 +81,12 @@ def compute_parts(
             ):
                 running[future.key] = (future, number, len(part))
                 future.add_done_callback(finished.put)
-            futures = _next(finished, check)
-            failed = [future for future in futures if future.status != "finished"]
-            for future in failed:
-                futures.remove(future)
-            for future, piece in zip(futures, client.gather(futures), strict=True):
-                _, number, n_tasks = running.pop(future.key)
-                ahead -= n_tasks
-                ledger = merge_ledgers((ledger, piece.ledger))
-                done(number, piece.values)
-            for future in failed:
-                future.result()
+            future = _next(finished, check)
+            piece = future.result()
+            _, number, n_tasks = running.pop(future.key)
+            ahead -= n_tasks
+            ledger = merge_ledgers((ledger, piece.ledger))
+            done(number, piece.values)
     finally:
         # On a shared cluster nothing of a job that failed should go on, though the error on its way
         # up still refers to these.
@@ -134,17 +127,11 @@ def _join(pieces: Sequence[PartialResult], shared: bytes | Work) -> PartialResul
     return join(pieces, _work(shared))
 
 
-def _next(finished: SimpleQueue[Future], check: Callable[[], None]) -> list[Future]:
-    """Wait for a future that is done, and return it and others that are, too."""
+def _next(finished: SimpleQueue[Future], check: Callable[[], None]) -> Future:
     while True:
         check()
         with suppress(Empty):
-            futures = [finished.get(timeout=_LOOK)]
-            break
-    with suppress(Empty):
-        while len(futures) < _GATHERED_AT_ONCE:
-            futures.append(finished.get_nowait())
-    return futures
+            return finished.get(timeout=_LOOK)
 
 
 def compute_in_threads(
