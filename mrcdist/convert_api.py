@@ -38,9 +38,10 @@ from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
 from mrcdist.warning_notes import warn
-from mrcdist.write.errors import check_place, require_other
+from mrcdist.write.errors import require_other
 from mrcdist.write.estimate import WriteReport
 from mrcdist.write.mrcz import choose_compressor
+from mrcdist.write.place import check_place
 from mrcdist.write.plan import WritePlan
 from mrcdist.write_api import plan_write
 

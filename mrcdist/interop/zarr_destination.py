@@ -24,7 +24,8 @@ from mrcdist.plan.selected_box import Box
 from mrcdist.storage.location import Location
 from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.write.destination import give_name
-from mrcdist.write.errors import check_folder, exists, interrupted, write_errors
+from mrcdist.write.errors import exists, interrupted, write_errors
+from mrcdist.write.place import check_folder
 
 __all__ = ["ZarrDestination", "zarr_version"]
 

@@ -39,6 +39,9 @@ class Destination(Protocol):
     def kept(self) -> frozenset[int]:
         """Return the numbers of the blocks that an earlier call has written."""
 
+    def beside(self, nbytes: int) -> Destination:
+        """Return it as it writes what takes memory beside a block of so many bytes."""
+
     def write(self, start: int, stop: int, between: Between) -> None:
         """Write whole cells, from one byte to another; they are stored when this returns."""
 

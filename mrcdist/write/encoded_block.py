@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import Storage, encode_pixels
 
-__all__ = ["TEMPORARIES", "WINDOW", "EncodedBlock", "windows"]
+__all__ = ["TEMPORARIES", "WINDOW", "EncodedBlock", "in_order", "windows"]
 
 WINDOW = 8 * 2**20
 """Bytes that are encoded and written at a time."""
@@ -30,16 +31,27 @@ class EncodedBlock:
 
     Attributes
     ----------
-    rows : ndarray, shape (rows, columns)
+    block : ndarray, shape (..., columns)
     storage : Storage
     byteorder : {"<", ">"}
     start : int
     """
 
-    rows: npt.NDArray[Any]
+    block: npt.NDArray[Any]
     storage: Storage
     byteorder: ByteOrder
     start: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows, as they are stored."""
+        return math.prod(self.block.shape[:-1]) * self.storage.row_bytes(self.block.shape[-1])
+
+    @property
+    def copied(self) -> bool:
+        """Whether bytes are encoded, or gathered, to memory beside the block's."""
+        as_they_are = self.storage.is_of(self.block.dtype, self.byteorder)
+        return not (as_they_are and self.block.flags.c_contiguous)
 
     def between(self, start: int, stop: int) -> memoryview:
         """Return a byte range of the file; the block's own memory where that is stored as it is.
@@ -49,20 +61,33 @@ class EncodedBlock:
         ArgumentError
             A value does not fit.
         """
-        row = self.storage.row_bytes(self.rows.shape[1])
+        columns = self.block.shape[-1]
+        row = self.storage.row_bytes(columns)
         first = (start - self.start) // row
         last = -(-(stop - self.start) // row)
-        if self.storage.is_of(self.rows.dtype, self.byteorder):
-            raw = encode_pixels(self.rows[first:last], self.storage, self.byteorder)
+        if not self.copied:
+            raw = encode_pixels(self._rows(first, last), self.storage, self.byteorder)
         else:
             raw = np.empty((last - first, row), np.uint8)
-            step = max(1, _NUMBERS // self.rows.shape[1])
+            step = max(1, _NUMBERS // columns)
             for at in range(first, last, step):
-                some = self.rows[at : min(at + step, last)]
+                some = self._rows(at, min(at + step, last))
                 part = raw[at - first : at - first + len(some)]
                 part[:] = encode_pixels(some, self.storage, self.byteorder)
         begin = self.start + first * row
         return raw.reshape(-1)[start - begin : stop - begin].data
+
+    def _rows(self, first: int, last: int) -> npt.NDArray[Any]:
+        """Some rows, of all frames in turn; a copy of these alone if memory has another order."""
+        columns = self.block.shape[-1]
+        return in_order(self.block, first * columns, last * columns).reshape(-1, columns)
+
+
+def in_order(numbers: npt.NDArray[Any], start: int, stop: int) -> npt.NDArray[Any]:
+    """Return some numbers of an array in C order, without a copy of the whole array."""
+    if numbers.flags.c_contiguous:
+        return numbers.reshape(-1)[start:stop]
+    return np.asarray(numbers.flat[start:stop])
 
 
 def windows(start: int, stop: int) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +21,6 @@ from mrcdist.storage.store_errors import explain_failure
 from mrcdist.storage.url import lies_in
 
 __all__ = [
-    "check_folder",
-    "check_place",
     "exists",
     "give_up",
     "incomplete",
@@ -164,46 +161,3 @@ def interrupted(shown: str, left: str, *, differs: bool) -> ArgumentError:
         remedy="wait for the other one; if there is none, pass {resume=True} to go on, or "
         f"{{overwrite=True}} to begin anew, or delete {left}",
     )
-
-
-def check_place(location: Location, *, overwrite: bool) -> None:
-    """Raise an `ArgumentError` if a new file cannot have this name."""
-    if location.is_local:
-        _check_path(Path(location.url))
-    if overwrite:
-        return
-    if os.path.lexists(location.url) if location.is_local else location.exists():
-        raise exists(location.shown)
-
-
-def check_folder(path: Path) -> None:
-    """Raise an `ArgumentError` if a path is in no folder."""
-    if not path.parent.is_dir():
-        raise ArgumentError(
-            f"{path}: no such folder",
-            code="destination-invalid",
-            argument="url",
-            cause=f"{path.parent} does not exist or is no folder",
-            remedy="make it first; on a cluster, every worker needs it at the same path",
-        )
-
-
-def _check_path(path: Path) -> None:
-    """Raise an `ArgumentError` if no file can be written there, whoever may write."""
-    check_folder(path)
-    for wrong, problem, cause in (
-        (path.is_dir(), f"{path} is a folder", "a folder is not replaced by a file"),
-        (
-            path.exists() and not path.is_file(),
-            f"{path} is no regular file",
-            "a device or a pipe is not replaced by a file",
-        ),
-    ):
-        if wrong:
-            raise ArgumentError(
-                problem,
-                code="destination-invalid",
-                argument="url",
-                cause=cause,
-                remedy="choose another name",
-            )

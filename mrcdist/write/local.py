@@ -23,8 +23,9 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.system_calls import allocate, write_at
 from mrcdist.write.encoded_block import WINDOW, windows
-from mrcdist.write.errors import check_place, exists, incomplete, interrupted, overtaken
+from mrcdist.write.errors import exists, incomplete, interrupted, overtaken
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
+from mrcdist.write.place import check_place
 
 __all__ = ["LocalDestination", "local_grid"]
 
@@ -156,6 +157,10 @@ class LocalDestination:
     def cost(self, nbytes: int) -> tuple[int, int]:
         """See `Destination.cost`."""
         return 0, min(nbytes, WINDOW)
+
+    def beside(self, nbytes: int) -> LocalDestination:
+        """See `Destination.beside`; a window at a time is little, whatever the block."""
+        return self
 
     def write(self, start: int, stop: int, between: Between) -> None:
         """See `Destination.write`."""

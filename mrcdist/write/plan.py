@@ -19,6 +19,7 @@ import dask.array as da
 from dask.delayed import Delayed
 from dask.tokenize import tokenize
 
+from mrcdist.cluster_memory import task_memory
 from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.encode import NewHeader, choose_storage
@@ -38,15 +39,10 @@ from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
 from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
 from mrcdist.write.new_header import ImageKind, kept_labels, kind_of, new_header
+from mrcdist.write.place import is_there
 from mrcdist.write.progress import show_progress
-from mrcdist.write.s3 import S3Destination, is_s3, is_there
-from mrcdist.write.s3_parts import (
-    PARTS_AT_A_TIME,
-    S3Limits,
-    check_joinable,
-    encoded_at_a_time,
-    s3_grid,
-)
+from mrcdist.write.s3 import S3Destination, is_s3
+from mrcdist.write.s3_parts import S3Limits, check_joinable, s3_grid
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
 
@@ -147,12 +143,9 @@ class WritePlan:
             self.array.chunksize[-1]
         )
         grid = s3_grid(self.header.data_offset, self.nbytes, block, self.limits)
-        at_a_time = (
-            PARTS_AT_A_TIME
-            if self._stored_as_they_are
-            else encoded_at_a_time(self._block_memory, grid.step)
-        )
-        return S3Destination(self.location, grid, self.limits, parts_at_a_time=at_a_time)
+        destination = S3Destination(self.location, grid, self.limits)
+        # A task finds that out again, of its block: its numbers may be in another order in memory.
+        return destination if self._stored_as_they_are else destination.beside(self._block_memory)
 
     def write(self, stream: TextIO | None = None) -> WriteReport:
         """Compute the array, write it, and return what was written.
@@ -310,7 +303,9 @@ def plan_write(
     )
     notes: list[str] = []
     if streamed:
-        runs = streamed_chunks(contents.array, storage.row_bytes, whole_frames=bool(codec))
+        runs = streamed_chunks(
+            contents.array, storage.row_bytes, whole_frames=bool(codec), memory=task_memory()
+        )
         array = array if runs is None else contents.array.rechunk(runs)
         notes += [COMPUTED_AGAIN] * (runs is None)
     kind = kind or kind_of(contents)

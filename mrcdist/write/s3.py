@@ -19,10 +19,17 @@ from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.errors import exists, give_up, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.s3_client import call_once, ignored_options, run_together
-from mrcdist.write.s3_parts import PARTS_AT_A_TIME, S3Limits, copied_ranges, joined_parts, segments
+from mrcdist.write.s3_parts import (
+    PARTS_AT_A_TIME,
+    S3Limits,
+    copied_ranges,
+    encoded_at_a_time,
+    joined_parts,
+    segments,
+)
 from mrcdist.write.s3_upload import S3Upload, left_by_others
 
-__all__ = ["S3Destination", "is_s3", "is_there"]
+__all__ = ["S3Destination", "is_s3"]
 
 _COPIES_AT_A_TIME = 32
 
@@ -30,11 +37,6 @@ _COPIES_AT_A_TIME = 32
 def is_s3(location: Location) -> bool:
     """Whether a file can be written as parts of one object."""
     return isinstance(location.filesystem()[0], S3FileSystem)
-
-
-def is_there(location: Location) -> bool:
-    """Whether there is such a file; of S3, by one request, as names of folders do not count."""
-    return S3Upload(location).exists() if is_s3(location) else location.exists()
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class S3Destination:
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
         """See `LocalDestination.begin`."""
         found = replace(self, overwrite=overwrite, notes=ignored_options(self.location))
-        if not overwrite and is_there(self.location):
+        if not overwrite and S3Upload(self.location).exists():
             raise exists(self.location.shown)
         earlier = self._earlier()
         if earlier is not None:
@@ -158,6 +160,10 @@ class S3Destination:
         mine = f".{self._main.mark}.block"
         names = [name.rpartition("/")[2] for name in self._found_beside()]
         return frozenset(int(n.removesuffix(mine)) for n in names if n.endswith(mine))
+
+    def beside(self, nbytes: int) -> S3Destination:
+        """See `Destination.beside`."""
+        return replace(self, parts_at_a_time=encoded_at_a_time(nbytes, self.grid.step))
 
     def write(self, start: int, stop: int, between: Between) -> None:
         """See `Destination.write`."""

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mrcdist.write.encoded_block import in_order
+
 __all__ = ["Statistics", "merge_statistics", "statistics_of"]
 
 # Values summed at a time: few enough that squares of 16-bit integers add up exactly in float64
@@ -55,8 +57,7 @@ def statistics_of(numbers: npt.NDArray[Any]) -> Statistics | None:
     """
     if numbers.dtype.kind == "c" or numbers.size == 0:
         return None
-    flat = numbers.reshape(-1)
-    pieces = (flat[at : at + _PIECE] for at in range(0, flat.size, _PIECE))
+    pieces = (in_order(numbers, at, at + _PIECE) for at in range(0, numbers.size, _PIECE))
     exact = numbers.dtype.kind in "iub" and numbers.dtype.itemsize <= 2
     return merge_statistics(_exactly(p) if exact else _in_float64(p) for p in pieces)
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import dask.array as da
 
-from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
+from mrcdist.format.encode import NewHeader, encode_header
 from mrcdist.storage.location import Location
-from mrcdist.write.errors import check_place, write_errors
+from mrcdist.write.encoded_block import EncodedBlock, windows
+from mrcdist.write.errors import write_errors
 from mrcdist.write.mrcz import compressed_sections
+from mrcdist.write.place import check_place
 
 __all__ = ["stream"]
 
@@ -53,7 +55,9 @@ def stream(
                     if header.codec:
                         file.writelines(compressed_sections(numbers, header))
                         continue
-                    file.write(encode_pixels(numbers, header.storage, header.byteorder).tobytes())
+                    encoded = EncodedBlock(numbers, header.storage, header.byteorder, 0)
+                    for low, high in windows(0, encoded.nbytes):
+                        file.write(bytes(encoded.between(low, high)))
             for name, content in auxiliary.items():
                 beside_fs, beside = location.sibling(name).filesystem()
                 beside_fs.pipe_file(beside, content)

@@ -100,11 +100,13 @@ def _write(block: npt.NDArray[Any], job: Job, box: Box) -> list[tuple[int, bytes
     """Write the whole cells of a block; return its parts of others."""
     start, length, total = job.byte_range(box)
     if length == total:
-        rows = block.reshape(-1, block.shape[-1])
-        encoded = EncodedBlock(rows, job.header.storage, job.header.byteorder, start)
+        encoded = EncodedBlock(block, job.header.storage, job.header.byteorder, start)
         (begin, end), parts = split_run(job.destination.grid, start, start + total)
         if begin < end:
-            job.destination.write(begin, end, encoded.between)
+            destination = job.destination
+            if encoded.copied:
+                destination = destination.beside(block.nbytes)
+            destination.write(begin, end, encoded.between)
         return [(a, bytes(encoded.between(a, b))) for a, b in parts]
     _write_runs(block, job, box)
     return []

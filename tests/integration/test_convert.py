@@ -19,7 +19,9 @@ from distributed import Client, get_task_stream
 
 import mrcdist
 from mrcdist.cli import main
+from mrcdist.convert_api import plan_conversion
 from mrcdist.testing.acquisition import write_acquisition
+from tests.support.http_log import CountingProxy
 from tests.support.jobs import mrcdist_fails, mrcdist_json
 from tests.support.mrc_files import counting, mrc_bytes
 from tests.support.s3 import Bucket
@@ -183,6 +185,22 @@ def test_destination_in_a_bucket(tmp_path: Path, s3_bucket: Bucket, scheduler: s
     found = numbers_in(url, storage_options=s3_bucket.storage_options())
     np.testing.assert_array_equal(found, numbers)
     assert found.dtype == np.float32
+
+
+def test_store_is_asked_for_the_destination_by_its_name_alone(
+    tmp_path: Path, s3_proxy: CountingProxy
+) -> None:
+    source = tmp_path / "a.mrc"
+    source.write_bytes(mrc_bytes(counting((4, 20, 30), "uint16")))
+    with s3_proxy.server.bucket() as bucket:
+        url, options = bucket.url("out.mrc"), bucket.storage_options()
+        plan = mrcdist.plan_mrc(source)
+        s3_proxy.clear()
+        chosen: dict[str, Any] = {"compressor": None, "byteorder": None, "statistics": True}
+        chosen |= {"overwrite": False, "resume": False, "verify": False, "dtype": None}
+        plan_conversion(plan, url, select=(), storage_options=options, **chosen)
+        asked = [(each.method, each.path.rpartition("/")[2]) for each in s3_proxy.requests]
+    assert asked == [("HEAD", "out.mrc"), ("HEAD", "out.rawtlt")]
 
 
 @pytest.mark.parametrize("select", ["a", "1", "0:2,0:1,0:1,0:1", "3:2", "9:"])

@@ -79,3 +79,10 @@ def test_store_that_takes_no_parts_computes_each_chunk_once(chunks, name):
     assert calls == dict.fromkeys(np.ndindex(array.numblocks), 1)
     [data] = mrcdist.read_mrc(url, distributed=False)
     np.testing.assert_array_equal(data["data"], numbers)
+
+
+def test_streamed_blocks_fit_the_memory_of_a_task() -> None:
+    rows = da.zeros((64, 16, 1024, 1024), "uint16", chunks=(8, 16, 128, 1024))  # 256 MiB a run
+    assert streamed_chunks(rows, lambda n: 2 * n) is not None
+    assert streamed_chunks(rows, lambda n: 2 * n, memory=512 * 2**20) is not None
+    assert streamed_chunks(rows, lambda n: 2 * n, memory=511 * 2**20) is None

@@ -13,8 +13,9 @@ import pytest
 
 import mrcdist
 from mrcdist.format.encode import choose_storage, encode_pixels
-from mrcdist.write.encoded_block import EncodedBlock
+from mrcdist.write.encoded_block import TEMPORARIES, EncodedBlock
 from mrcdist.write.s3_parts import S3Limits, encoded_at_a_time, s3_grid
+from mrcdist.write.statistics import statistics_of
 
 MIB = 2**20
 
@@ -37,6 +38,28 @@ def test_any_range_of_a_block_is_that_of_the_whole(dtype: str, wanted: Any, byte
     for start, stop in itertools.pairwise(cuts):
         assert bytes(block.between(100 + start, 100 + stop)) == whole[start:stop]
     assert bytes(block.between(100, 100 + len(whole))) == whole
+
+
+@pytest.mark.parametrize("layout", ["fortran", "transposed", "sliced"])
+def test_block_in_another_order_of_memory_is_never_copied_whole(layout: str) -> None:
+    numbers = np.arange(64 * 256 * 256, dtype="uint16").reshape(64, 256, 256)
+    block = {
+        "fortran": np.asfortranarray(numbers),
+        "transposed": numbers.transpose(2, 0, 1),
+        "sliced": numbers[:, ::2, 1:],
+    }[layout]
+    expected, known = block.tobytes(), statistics_of(np.ascontiguousarray(block))
+    encoded = EncodedBlock(block, choose_storage(block.dtype, None), "<", 0)
+    assert encoded.copied
+    tracemalloc.start()
+    try:
+        for start, stop in itertools.pairwise(range(0, block.nbytes + 1, block.nbytes // 8)):
+            assert encoded.between(start, stop) == expected[start:stop]
+        assert statistics_of(block) == known
+        [_, peak] = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= block.nbytes // 4 + 4 * TEMPORARIES
 
 
 @pytest.mark.parametrize(("dtype", "wanted"), CONVERSIONS)

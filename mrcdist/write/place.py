@@ -1,0 +1,62 @@
+"""Whether a new file can have its name, and whether there is one already."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mrcdist.errors import ArgumentError
+from mrcdist.storage.location import Location
+from mrcdist.write.errors import exists
+from mrcdist.write.s3 import is_s3
+from mrcdist.write.s3_upload import S3Upload
+
+__all__ = ["check_folder", "check_place", "is_there"]
+
+
+def is_there(location: Location) -> bool:
+    """Whether there is such a file; of S3, by one request, as names of folders do not count."""
+    if location.is_local:
+        return os.path.lexists(location.url)
+    return S3Upload(location).exists() if is_s3(location) else location.exists()
+
+
+def check_place(location: Location, *, overwrite: bool) -> None:
+    """Raise an `ArgumentError` if a new file cannot have this name."""
+    if location.is_local:
+        _check_path(Path(location.url))
+    if not overwrite and is_there(location):
+        raise exists(location.shown)
+
+
+def check_folder(path: Path) -> None:
+    """Raise an `ArgumentError` if a path is in no folder."""
+    if not path.parent.is_dir():
+        raise ArgumentError(
+            f"{path}: no such folder",
+            code="destination-invalid",
+            argument="url",
+            cause=f"{path.parent} does not exist or is no folder",
+            remedy="make it first; on a cluster, every worker needs it at the same path",
+        )
+
+
+def _check_path(path: Path) -> None:
+    """Raise an `ArgumentError` if no file can be written there, whoever may write."""
+    check_folder(path)
+    for wrong, problem, cause in (
+        (path.is_dir(), f"{path} is a folder", "a folder is not replaced by a file"),
+        (
+            path.exists() and not path.is_file(),
+            f"{path} is no regular file",
+            "a device or a pipe is not replaced by a file",
+        ),
+    ):
+        if wrong:
+            raise ArgumentError(
+                problem,
+                code="destination-invalid",
+                argument="url",
+                cause=cause,
+                remedy="choose another name",
+            )
