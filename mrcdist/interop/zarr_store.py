@@ -12,8 +12,8 @@ import numpy.typing as npt
 from dask.base import tokenize
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 
-from mrcdist.interop import zarr_codec  # noqa: F401  registers the codec of the arrays
 from mrcdist.interop.labelled_array import LabelledArray
+from mrcdist.interop.zarr_codec import in_thread  # and registers the codec of the arrays
 from mrcdist.interop.zarr_metadata import array_document, group_document
 
 __all__ = ["MrcStore"]
@@ -71,7 +71,7 @@ class MrcStore(Store):  # type: ignore[misc]
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return the bytes of a key, or some of them; None if there is no such key."""
-        raw = await asyncio.to_thread(self._read, key, byte_range)
+        raw = await in_thread(self._read, key, byte_range)
         return None if raw is None else prototype.buffer.from_array_like(raw)
 
     async def get_partial_values(

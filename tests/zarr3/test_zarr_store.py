@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pickle
+import threading
 
 import dask.array as da
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import mrcdist
 from mrcdist import FileChangedError, plan_mrc, read_mrc, zarr_store
+from mrcdist.interop.labelled_array import LabelledArray
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.examples import examples
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
@@ -192,6 +194,19 @@ class TestRequests:
         row = zarr.abc.store.RangeByteRequest(5 * FRAME_BYTES + 256, 5 * FRAME_BYTES + 512)
         assert get(store, "c/0/0/0", row) == FRAMES[5, 1].tobytes()
         assert stack.ranges == [256]
+
+    def test_as_many_chunks_are_read_at_a_time_as_zarr_asks_for(self, stack, monkeypatch):
+        together, read = threading.Barrier(10), LabelledArray.read
+
+        def read_when_all_are_here(array, index):
+            together.wait(timeout=10)
+            return read(array, index)
+
+        monkeypatch.setattr(LabelledArray, "read", read_when_all_are_here)
+        plan = plan_mrc(stack.url, chunks=(1, -1, -1), storage_options=stack.options)
+        array = zarr.open_array(zarr_store(plan))
+        with zarr.config.set({"async.concurrency": 10}):
+            np.testing.assert_array_equal(array[:10], FRAMES[:10])
 
     def test_whole_array_is_read_once(self, stack):
         array = zarr.open_array(
