@@ -37,8 +37,9 @@ def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
     # Python allows handlers in the main thread only; elsewhere whoever runs us decides.
     handled = threading.current_thread() is threading.main_thread()
     before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    later: list[threading.Timer] = []
     try:
-        sys.unraisablehook = _send_again_or(hook)
+        sys.unraisablehook = _send_again_or(hook, later)
         if handled:
             signal.signal(signal.SIGTERM, _terminate)
         yield
@@ -53,6 +54,8 @@ def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
         ctx.exit(128 + (signal.SIGTERM if by_term else signal.SIGINT))
     finally:
         sys.unraisablehook = hook
+        for timer in later:  # what it would stop is over
+            timer.cancel()
         if handled:
             signal.signal(signal.SIGTERM, before)
 
@@ -71,9 +74,12 @@ def _terminate(*_: object) -> NoReturn:
 
 
 def _send_again_or(
-    hook: Callable[[sys.UnraisableHookArgs], Any],
+    hook: Callable[[sys.UnraisableHookArgs], Any], later: list[threading.Timer]
 ) -> Callable[[sys.UnraisableHookArgs], Any]:
-    """Send a signal again whose exception Python ignores, as in `__del__` and weak references."""
+    """Send a signal again whose exception Python ignores, as in `__del__` and weak references.
+
+    The timers that will do so are appended to `later`.
+    """
     main = threading.main_thread().ident or 0
 
     def send_again(ignored: sys.UnraisableHookArgs) -> None:
@@ -86,6 +92,8 @@ def _send_again_or(
             hook(ignored)
             return
         # Later, and from another thread: here it would be ignored, too.
-        threading.Timer(0.01, send_to_main_thread, (number, main)).start()
+        timer = threading.Timer(0.01, send_to_main_thread, (number, main))
+        later.append(timer)
+        timer.start()
 
     return send_again
