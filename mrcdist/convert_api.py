@@ -37,6 +37,7 @@ from mrcdist.plan.selected_box import Box, cropped, numbers_in, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
+from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import warn
 from mrcdist.write.errors import require_other
 from mrcdist.write.estimate import WriteReport
@@ -301,7 +302,7 @@ def _plan_mrc(
     if tilts is not None:
         angles, sections = (np.array(of)[index[0]] for of in (tilts.angles, tilts.sections))
         tilts = replace(tilts, angles=tuple(angles.tolist()), sections=tuple(sections.tolist()))
-    compressor = choose_compressor(str(destination), options["compressor"])
+    compressor = choose_compressor(text_of(destination), options["compressor"])
     by_section = records is not None and records.per_section and compressor is None
     return plan_write(
         destination,

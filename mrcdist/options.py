@@ -12,7 +12,7 @@ from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.pixels import Mode0
 from mrcdist.plan.skipped_frames import parse_skip_frames
-from mrcdist.storage.url import is_filename
+from mrcdist.storage.url import is_filename, text_of
 
 __all__ = ["BYTE_ORDERS", "ReadOptions"]
 
@@ -127,7 +127,7 @@ def _word(name: str, value: Any) -> str | None:
         return None if None in words else ",".join(map(str, words))
     if value is None:
         return None if name == "chunks" else "none"
-    return str(value) if is_filename(value) else _number(value)
+    return text_of(value) if is_filename(value) else _number(value)
 
 
 def _json(value: Any) -> str | None:

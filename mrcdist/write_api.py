@@ -12,6 +12,7 @@ from dask.delayed import Delayed
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.storage.location import Location
+from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import warn
 from mrcdist.write.contents import contents_of
 from mrcdist.write.estimate import WriteReport
@@ -182,7 +183,7 @@ def plan_write(
     >>> plan.explain().tasks, plan.nbytes
     (2, 33555456)
     """
-    name = str(url)
+    name = text_of(url)
     broken = _BROKEN_URL.search(name)
     if broken:
         raise ArgumentError(

@@ -23,7 +23,7 @@ from mrcdist.interop.rosettasciio import (
 )
 from mrcdist.options import ReadOptions
 from mrcdist.read_plan import Plan
-from mrcdist.storage.url import is_filename
+from mrcdist.storage.url import is_filename, text_of
 from mrcdist.warning_notes import Notes, warn
 
 __all__ = ["MrcBackend"]
@@ -45,7 +45,7 @@ class MrcBackend(BackendEntrypoint):  # type: ignore[misc]
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Return whether a name ends like that of an MRC file."""
-        return is_filename(filename_or_obj) and str(filename_or_obj).lower().endswith(_ENDINGS)
+        return is_filename(filename_or_obj) and text_of(filename_or_obj).lower().endswith(_ENDINGS)
 
     def open_dataset(
         self,

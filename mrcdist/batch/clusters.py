@@ -150,13 +150,13 @@ class Cluster:
         MrcdistError
             No workers will come.
         """
-        ended, hopeless = threading.Event(), list[MrcdistError]()
+        ended, hopeless = threading.Event(), list[Exception]()
 
         def watch() -> None:
             while not ended.wait(_LOOK):
                 try:
                     self.check()
-                except MrcdistError as error:
+                except Exception as error:  # noqa: BLE001 raised again in the block
                     hopeless.append(error)
                     self.client.close()  # ends the wait for results
                     return

@@ -14,7 +14,7 @@ from mrcdist.discover.directory import Directory
 from mrcdist.errors import ArgumentError, MissingFileError
 from mrcdist.format.direct_electron.filenames import acquisitions, find_gap, find_parts, is_numbered
 from mrcdist.storage.location import Location
-from mrcdist.storage.url import as_path, is_filename, without_unsafe_caches
+from mrcdist.storage.url import as_path, is_filename, text_of, without_unsafe_caches
 from mrcdist.warning_notes import Notes
 
 __all__ = ["Filename", "FoundFiles", "find_files"]
@@ -115,7 +115,7 @@ def _located(name: Any, storage_options: Mapping[str, Any] | None) -> Location:
 
 def _unused_caches(names: Iterable[object]) -> list[str]:
     """Note once which caches in the names are not used."""
-    texts = [str(name) for name in names if is_filename(name)]
+    texts = [text_of(name) for name in names if is_filename(name)]
     found = {
         name for text in texts if as_path(text) is None for name in without_unsafe_caches(text)[1]
     }

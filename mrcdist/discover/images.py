@@ -17,7 +17,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.direct_electron.filenames import Companion, find_companions
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.storage.location import Location
-from mrcdist.storage.url import is_filename
+from mrcdist.storage.url import is_filename, text_of
 
 __all__ = ["FoundImage", "Images", "find_images"]
 
@@ -81,7 +81,7 @@ def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
     """Images that the caller names."""
     a_path = is_filename(paths)
     if a_path or not isinstance(paths, Sequence):
-        found = f"={str(paths)!r}" if a_path else f" is a {type(paths).__name__}"
+        found = f"={text_of(paths)!r}" if a_path else f" is a {type(paths).__name__}"
         raise ArgumentError(
             f"{argument}{found}",
             code="argument-type-invalid",

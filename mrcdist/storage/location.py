@@ -35,6 +35,7 @@ from mrcdist.storage.url import (
     is_upath,
     listed_name,
     name_of,
+    text_of,
     upath_options,
     url_beside,
     without_unsafe_caches,
@@ -74,7 +75,7 @@ class Location:
         """Take what a user passes: a str, a Path, a UPath or a URL; local paths become absolute."""
         given: Mapping[str, Any] = {}
         if is_upath(filename):
-            filename, given = str(filename), upath_options(filename)
+            filename, given = text_of(filename), upath_options(filename)
         if not isinstance(filename, str | os.PathLike):
             raise ArgumentError(
                 f"filename is a {type(filename).__name__}",

@@ -47,9 +47,10 @@ _FEW_SLASHES = re.compile(
 )
 
 # user:password@host/ or @host:port, without a protocol. A file may be called a:b@c, and a folder
-# 12:30@300.0kV: no user's name is a number or a date, and a host's ends with letters.
+# 12:30@300.0kV: no user's name is a number or a date, and a host's ends with letters. A folder that
+# is called a:b@c is taken for a login.
 _BARE_LOGIN = re.compile(
-    r"""((?<![^\s/'"<>=])(?!\d[\d._T-]*:)[^\s:/\\@'"<>]+:)[^\s/\\'"<>]+"""
+    r"""((?<![^\s/'"<>=])(?!\d+:|\d{4}[._-]?\d\d[._-]?\d\d(?:[T_-]?\d+)?:)[^\s:/\\@'"<>]+:)[^\s/\\'"<>]+"""
     r"""(?=@(?:(?:[\w-]+\.)*[a-z](?:[\w-]*[\w])?:?/|(?:\d+\.){3}\d+:?/|[\w.-]+:\d))""",
     re.I,
 )

@@ -21,6 +21,7 @@ __all__ = [
     "lies_in",
     "listed_name",
     "name_of",
+    "text_of",
     "upath_options",
     "url_beside",
     "without_unsafe_caches",
@@ -75,6 +76,11 @@ def is_upath(filename: object) -> TypeGuard[os.PathLike[str]]:
 def is_filename(value: object) -> TypeGuard[str | os.PathLike[str]]:
     """Whether a value is the name of a file: a str, a Path or a UPath."""
     return isinstance(value, str | os.PathLike) or is_upath(value)
+
+
+def text_of(filename: str | os.PathLike[str]) -> str:
+    """Return the path or URL of a str, a Path, a UPath or an entry of `os.scandir`."""
+    return str(filename) if is_upath(filename) else os.fsdecode(filename)
 
 
 def upath_options(path: Any) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from dataclasses import fields
 
 import pytest
@@ -30,3 +31,10 @@ def test_only_the_signs_of_a_byte_order_are_accepted(endianness):
     with pytest.raises(ArgumentError, match="endianness=") as caught:
         ReadOptions(endianness=endianness)
     assert (caught.value.code, caught.value.argument) == ("byte-order-invalid", "endianness")
+
+
+def test_an_entry_of_a_folder_is_the_name_of_a_file(tmp_path):
+    """`str` of what `os.scandir` returns is no path."""
+    (tmp_path / "a.rawtlt").touch()
+    [entry] = os.scandir(tmp_path)
+    assert ReadOptions(tilt_file=entry).as_words() == (f"--tilt-file={tmp_path / 'a.rawtlt'}",)

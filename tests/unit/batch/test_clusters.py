@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import time
 
+import dask
 import pytest
 from distributed import Client
 
-from mrcdist.batch.clusters import ClusterOptions, connect
+from mrcdist.batch.clusters import Cluster, ClusterOptions, connect
 from mrcdist.errors import MrcdistError
 
 
@@ -27,3 +29,18 @@ def test_clients_that_cannot_connect_are_closed(address):
 
 def clients() -> list[Client]:
     return [each for each in gc.get_objects() if isinstance(each, Client)]
+
+
+def test_whatever_a_look_at_the_workers_finds_ends_the_computation(monkeypatch):
+    """Not only errors of ours: a connection fails in many ways."""
+
+    def fail(self):
+        raise OSError("comm closed")
+
+    monkeypatch.setattr(Cluster, "check", fail)
+    with Client(
+        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None
+    ) as client:
+        cluster = Cluster(client, lambda text: None, [])
+        with pytest.raises(OSError, match="comm closed"), cluster.running_dask():
+            dask.delayed(time.sleep)(3).compute()

@@ -32,6 +32,7 @@ SECRET = "Tr0ub4dor3xyz"
         (f"no file /cwd/u:{SECRET}@em:80/a.mrc", "no file /cwd/u:***@em:80/a.mrc"),
         (f"no file /cwd/u:{SECRET}@nas/a.mrc", "no file /cwd/u:***@nas/a.mrc"),
         (f"'u:{SECRET}@nas-2:/a.mrc'", "'u:***@nas-2:/a.mrc'"),
+        (f"0000-0002-1825-0097:{SECRET}@em.example/a", "0000-0002-1825-0097:***@em.example/a"),
         (f"u:@{SECRET}:@em.example/a.mrc", "u:***@em.example/a.mrc"),
         (f"cannot read https:///u:{SECRET}@host/a.mrc", "cannot read https:///host/a.mrc"),
         *(
@@ -40,6 +41,7 @@ SECRET = "Tr0ub4dor3xyz"
                 "/data/12:30@sample/a.mrc, tcp: a@b",
                 "/data/2026-11-30T12:30:05@300.0kV/a.mrc",
                 "/data/2026-11-30T12:30:05@sample/a.mrc",
+                "/data/20261130_12:30@sample/a.mrc",
                 "/scratch/run:300kV@0.5/a.mrc",
                 "C:\\Users\\me@uni.edu/a.mrc",
                 "Scan 10:20@30.5/s, 17:30@node3:8786",
