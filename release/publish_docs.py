@@ -31,6 +31,8 @@ _REDIRECT = """<!doctype html>
 
 def main(site: str, name: str) -> None:
     """Build one version, and bring what leads to it up to date."""
+    if name != DEVELOPMENT:
+        Version(name)  # raises where it is none
     build(Path(site) / name, name)
     describe(Path(site), os.environ["MRCDIST_DOCS"])
 
@@ -49,7 +51,8 @@ def describe(site: Path, address: str) -> None:
     """List the versions that a site has, newest first, and lead to the newest release."""
     names = [path.parent.parent.name for path in site.glob(f"*/{_START}")]
     releases = sorted((name for name in names if name != DEVELOPMENT), key=Version, reverse=True)
-    newest = releases[0] if releases else DEVELOPMENT
+    final = [name for name in releases if not Version(name).is_prerelease]
+    newest = next(iter(final or releases), DEVELOPMENT)
     ordered = releases + [DEVELOPMENT] * (DEVELOPMENT in names)
     listed = [
         {

@@ -119,6 +119,19 @@ def _work(shared: bytes | Work) -> Work:
     return _unpacked(shared) if isinstance(shared, bytes) else shared
 
 
+def _bound(
+    function: Callable[..., PartialResult], shared: bytes | Future
+) -> tuple[Callable[..., PartialResult], dict[str, Future]]:
+    """Return a function that has its work, and the arguments that it needs for that.
+
+    Bytes go in the function: of a large argument, distributed makes a task of its own, whose key is
+    the argument's name, and so that of every job.
+    """
+    if isinstance(shared, bytes):
+        return functools.partial(function, shared=shared), {}
+    return function, {"shared": shared}
+
+
 def _compute(task: Task, shared: bytes | Work) -> PartialResult:
     return compute(task, _work(shared))
 
@@ -171,13 +184,14 @@ def _submit(
     """Submit the tasks of parts, and what joins their results on the workers."""
     # All tasks in one message: each costs client and scheduler some milliseconds.
     numbered = [(number, i, task) for number, part in parts for i, task in enumerate(part)]
+    compute_one, arguments = _bound(_compute, shared)
     tasks = iter(
         client.map(
-            _compute,
+            compute_one,
             [task for *_, task in numbered],
             key=[(f"read-{work.job}", number, i) for number, i, _ in numbered],
-            shared=shared,
             pure=False,
+            **arguments,
         )
         if numbered
         else ()
@@ -193,16 +207,17 @@ def _joined(
 ) -> Future:
     """Submit what joins the results of the tasks of a part."""
     at_once = work.joined_at_once
+    join_some, arguments = _bound(_join, shared)
     level = 0
     while len(layer) > 1:
         level += 1
         layer = [
             client.submit(
-                _join,
+                join_some,
                 layer[first : first + at_once],
-                shared,
                 key=(f"join-{work.job}", number, level, first),
                 pure=False,
+                **arguments,
             )
             for first in range(0, len(layer), at_once)
         ]

@@ -29,14 +29,10 @@ def versions(site: Path) -> list[dict[str, object]]:
 
 
 def test_versions_are_listed_newest_first_and_the_state_of_development_last(tmp_path: Path) -> None:
-    site = site_of(tmp_path, "v0.9.0", "dev", "v0.10.0", "v0.10.0rc1")
-    assert [each["version"] for each in versions(site)] == [
-        "v0.10.0",
-        "v0.10.0rc1",
-        "v0.9.0",
-        "dev",
-    ]
-    assert [each["preferred"] for each in versions(site)] == [True, False, False, False]
+    site = site_of(tmp_path, "v0.9.0", "dev", "v0.10.0", "v0.11.0rc1")
+    names = [each["version"] for each in versions(site)]
+    assert names == ["v0.11.0rc1", "v0.10.0", "v0.9.0", "dev"]
+    assert [each["preferred"] for each in versions(site)] == [False, True, False, False]
     assert versions(site)[2]["url"] == f"{ADDRESS}/v0.9.0/docs/index.html"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dask
@@ -71,20 +72,27 @@ def test_threads_and_processes_agree(cluster: Client, tmp_path: Any) -> None:
     np.testing.assert_allclose(here["mean"], there, rtol=1e-12)
 
 
-def test_work_too_large_to_go_with_each_task_gives_the_same_results(
-    cluster: Client, tmp_path: Any
-) -> None:
+@pytest.mark.parametrize(
+    "numbers", [pytest.param(2**16, id="goes with each task"), pytest.param(2**20, id="goes once")]
+)
+def test_large_work_gives_the_same_results(cluster: Client, tmp_path: Any, numbers: int) -> None:
+    """Of two passes at once, each has its own."""
     path = tmp_path / "stack.mrc"
     path.write_bytes(mrc_bytes(NUMBERS))
-    table = np.arange(2**20, dtype=float)  # 8 MiB, which go with the function
 
-    def looked_up(frames: Any) -> Any:
-        return table[frames[:, 0, 0]]
+    def found(times: int) -> Any:
+        table = times * np.arange(numbers, dtype=float)  # goes with the function
 
-    results = {**RESULTS, "looked up": FrameReduction(looked_up, shape=(), dtype=float)}
-    found = reduce_frames(path, results, chunks=(8, -1, -1), client=cluster, progress=False)
-    check(found)
-    np.testing.assert_array_equal(found["looked up"], NUMBERS[:, 0, 0])
+        def looked_up(frames: Any) -> Any:
+            return table[frames[:, 0, 0]]
+
+        results = {**RESULTS, "looked up": FrameReduction(looked_up, shape=(), dtype=float)}
+        return reduce_frames(path, results, chunks=(8, -1, -1), client=cluster, progress=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        for times, several in enumerate(pool.map(found, range(2))):
+            check(several)
+            np.testing.assert_array_equal(several["looked up"], times * NUMBERS[:, 0, 0])
 
 
 def test_a_short_pass_is_shared_by_all_workers(cluster: Client, tmp_path: Any) -> None:
