@@ -39,9 +39,15 @@ def test_whatever_a_look_at_the_workers_finds_ends_the_computation(monkeypatch):
         raise OSError("comm closed")
 
     monkeypatch.setattr(Cluster, "check", fail)
+    # As for a job, it is nobody's default: one that is closed within the block would stay it.
     with Client(
-        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None
+        processes=False,
+        n_workers=1,
+        threads_per_worker=1,
+        dashboard_address=None,
+        set_as_default=False,
     ) as client:
         cluster = Cluster(client, lambda text: None, [])
         with pytest.raises(OSError, match="comm closed"), cluster.running_dask():
             dask.delayed(time.sleep)(3).compute()
+    assert dask.config.get("scheduler", None) is None
