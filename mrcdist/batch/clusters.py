@@ -18,10 +18,9 @@ from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
-from distributed.comm.core import CommClosedError
 from distributed.utils import LoopRunner
-from tornado.iostream import StreamClosedError
 
+from mrcdist.batch.closed_connections import leave_to_errors
 from mrcdist.batch.jobqueue import read_job_queue, start_jobs
 from mrcdist.config import parse_size, read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
@@ -32,12 +31,6 @@ __all__ = ["Cluster", "ClusterOptions", "connect", "require_mrcdist"]
 
 # Seconds between two looks at the workers while dask computes.
 _LOOK = 1.0
-
-# Loggers that tell of a closed connection with a traceback; the error of the job tells it too.
-_TOLD_BY_ERRORS = (
-    *(f"distributed.{name}" for name in ("batched", "client", "comm.tcp", "core", "utils")),
-    *("tornado.application", "asyncio"),
-)
 
 
 @dataclass(frozen=True)
@@ -206,10 +199,7 @@ def connect(
     """
     failures: list[MrcdistError] = []
     with ExitStack() as stack:
-        stack.push(_logs_again(logging.root.manager.disable))
-        for logger in map(logging.getLogger, _TOLD_BY_ERRORS):
-            logger.addFilter(_is_news)
-            stack.callback(logger.removeFilter, _is_news)
+        leave_to_errors(stack)
         try:
             scheduler: Any
             patience = read_settings().workers_timeout
@@ -234,24 +224,6 @@ def connect(
         finally:
             # Connections that end now are no news.
             logging.disable(logging.CRITICAL)
-
-
-def _logs_again(disabled: int) -> Callable[..., None]:
-    """Return what lets loggers tell again as before, unless a signal ends the program.
-
-    Ctrl-C may cut off the closing of a connection; then it fails while the program ends.
-    """
-
-    def exit_with(kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, Exception):
-            logging.disable(disabled)
-
-    return exit_with
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, CommClosedError | StreamClosedError)
 
 
 class _LocalCluster(LocalCluster):  # type: ignore[misc]
