@@ -1,16 +1,29 @@
-"""The functions that ARCHITECTURE.md names are there."""
+"""The functions that ARCHITECTURE.md names are there, and its walks are the ways that are taken."""
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import fsspec.asyn
+import numpy as np
 import pytest
 
+import mrcdist
+from mrcdist.testing.acquisition import write_acquisition
 from tests.support.processes import ROOT
+from tests.support.s3 import S3Server
 
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)`", ARCHITECTURE)))
+# What a class is made of is called by no name of its own, and a constant not at all.
+CONSTANTS = {"SPECIMEN_PIXEL_X"}
 
 
 def names_in(path: str) -> set[str]:
@@ -29,6 +42,69 @@ def names_in(path: str) -> set[str]:
     return names
 
 
+def walk(first_words: str) -> list[tuple[str, str]]:
+    """Return the files and functions of one walk, in order."""
+    [text] = re.findall(rf"^{first_words}.*?(?=^\S*[A-Z#])", ARCHITECTURE, re.M | re.S)
+    steps = re.findall(r"`([\w/]+\.py):([\w.]+)`", text)
+    return [step for step in steps if step[1] not in CONSTANTS]
+
+
+@contextmanager
+def noting_calls(called: list[tuple[str, str]]) -> Iterator[None]:
+    """Note the functions of the package that are called, in this thread and in fsspec's."""
+    package = str(Path(mrcdist.__file__).parent)
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        if event != "call":
+            return
+        code = frame.f_code
+        if code.co_filename.startswith(package):
+            called.append((Path(code.co_filename).relative_to(package).as_posix(), code.co_qualname))
+        if code.co_name == "__init__":
+            made = type(next(iter(frame.f_locals.values())))
+            if made.__module__.startswith("mrcdist."):
+                module = sys.modules[made.__module__].__file__ or ""
+                called.append((Path(module).relative_to(package).as_posix(), made.__name__))
+
+    loop = fsspec.asyn.get_loop()
+    loop.call_soon_threadsafe(sys.setprofile, note)
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+        loop.call_soon_threadsafe(sys.setprofile, None)
+
+
+def with_symmetry(raw: bytes) -> bytes:
+    """Insert an extended header of one line into a file."""
+    header = bytearray(raw[:1024])
+    header[92:96], header[104:108] = (80).to_bytes(4, "little"), b"CCP4"
+    return bytes(header) + b"X,  Y,  Z".ljust(80) + raw[1024:]
+
+
+@pytest.fixture(scope="module")
+def calls(moto: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """The calls that open an acquisition in S3, and those that read some rows of its frames."""
+    written = write_acquisition(
+        tmp_path_factory.mktemp("walk"), scan_shape=(3, 4), frame_shape=(64, 64)
+    )
+    calls: dict[str, list[tuple[str, str]]] = {"open": [], "read": []}
+    with moto.bucket() as bucket:
+        for path in written.files:
+            raw = path.read_bytes()
+            bucket.put(f"scan/{path.name}", with_symmetry(raw) if path in written.movies else raw)
+        options = {"storage_options": bucket.storage_options()}
+        with noting_calls(calls["open"]):
+            [dataset] = mrcdist.read_mrc(bucket.url(f"scan/{written.movies[0].name}"), **options)
+        with noting_calls(calls["read"]):
+            block = dataset["data"][:, 1:].compute(scheduler="sync")
+    assert dataset["axes"][0]["units"] == "nm"  # the sidecar was read
+    assert block.shape == (3, 3, 64, 64)
+    assert np.any(block)
+    return calls
+
+
 def test_walks_through_the_code_are_in_architecture() -> None:
     assert len(NAMED) > 20
 
@@ -36,3 +112,17 @@ def test_walks_through_the_code_are_in_architecture() -> None:
 @pytest.mark.parametrize(("path", "name"), NAMED)
 def test_function_named_in_architecture_exists(path: str, name: str) -> None:
     assert name in names_in(path)
+
+
+@pytest.mark.parametrize(
+    ("first_words", "of"),
+    [("`url`, on", "open"), ("A byte range, on", "read"), ("A key of the sidecar", "open")],
+)
+def test_walk_is_the_way_that_is_taken(
+    first_words: str, of: str, calls: dict[str, list[tuple[str, str]]]
+) -> None:
+    steps = walk(first_words)
+    assert len(steps) > 5
+    assert [step for step in steps if step not in calls[of]] == []
+    left = iter(calls[of])
+    assert [step for step in steps if step not in left] == []  # each after the one before
