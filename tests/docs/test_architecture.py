@@ -59,7 +59,8 @@ def noting_calls(called: list[tuple[str, str]]) -> Iterator[None]:
             return
         code = frame.f_code
         if code.co_filename.startswith(package):
-            called.append((Path(code.co_filename).relative_to(package).as_posix(), code.co_qualname))
+            path = Path(code.co_filename).relative_to(package).as_posix()
+            called.append((path, code.co_qualname))
         if code.co_name == "__init__":
             made = type(next(iter(frame.f_locals.values())))
             if made.__module__.startswith("mrcdist."):
