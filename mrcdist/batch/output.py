@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -30,7 +32,14 @@ from mrcdist.write.destination import give_name
 from mrcdist.write.errors import exists, is_input, require_other
 from mrcdist.write_api import plan_write
 
-__all__ = ["FORMATS", "check_outputs", "require_absent", "require_no_input", "write_result"]
+__all__ = [
+    "FORMATS",
+    "check_outputs",
+    "put_back",
+    "require_absent",
+    "require_no_input",
+    "write_result",
+]
 
 Array = npt.NDArray[Any]
 
@@ -44,6 +53,10 @@ FORMATS = {
 
 # A file of this length whose first bytes are the input's too is the input, or a copy.
 _HEAD = 1024
+
+_REPLACED = ".replaced"
+# What follows a result's name in those of an unfinished one and of one that is put aside.
+_LEFT = re.compile(rf"(?:[0-9a-f]{{12}}|[0-9a-f]{{32}})(?:{re.escape(_REPLACED)})?")
 
 
 def check_outputs(
@@ -156,6 +169,17 @@ def _require_place(path: Path) -> None:
         )
 
 
+def put_back(path: Path) -> None:
+    """Give an earlier result its name again that a killed job put aside, and clear what it left.
+
+    For who holds the lock on this output: nobody else is about to replace it.
+    """
+    with written(path):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if _LEFT.fullmatch(left.name.removeprefix(f".{path.name}.")):
+                _clear(left, path)
+
+
 def write_result(
     path: Path,
     result: Result,
@@ -189,19 +213,27 @@ def write_result(
         The disk is full, say.
     """
     unfinished = path.with_name(f".{path.name}.{job or uuid.uuid4().hex}")
-    replaced = unfinished.with_name(f"{unfinished.name}.replaced")
+    replaced = unfinished.with_name(f"{unfinished.name}{_REPLACED}")
     with written(path):
         try:
-            _delete(unfinished)
-            _delete(replaced)
+            _clear(unfinished, path)
+            _clear(replaced, path)
             lost = _WRITERS[path.suffix](unfinished, result, origin)
             if claim is not None:
                 claim(path, unfinished)
             give_name(unfinished, path, replaced)
+            _delete(replaced)
         finally:
             _delete(unfinished)
-            _delete(replaced)
     return lost
+
+
+def _clear(left: Path, path: Path) -> None:
+    """Clear what a killed job left, but for a result that has no other place."""
+    if left.name.endswith(_REPLACED) and left.exists() and not os.path.lexists(path):
+        left.rename(path)
+    else:
+        _delete(left)
 
 
 def _delete(path: Path) -> None:

@@ -16,7 +16,7 @@ from distributed.scheduler import KilledWorker
 
 from mrcdist.batch.clusters import Cluster, ClusterOptions, connect, require_mrcdist
 from mrcdist.batch.lock import OutputLock
-from mrcdist.batch.output import check_outputs, require_absent, write_result
+from mrcdist.batch.output import check_outputs, put_back, require_absent, write_result
 from mrcdist.batch.picture import PictureSoFar
 from mrcdist.batch.summary import ResultSummary, Summary
 from mrcdist.compute.limited import Limits, MaskOfScan
@@ -108,6 +108,7 @@ def run(
             locks.enter_context(OutputLock(path, say))
         store.remove_if_empty()  # of a run that was killed after its last step but this
         for path in _in_order(outputs):
+            put_back(path)
             if not (options.overwrite or (options.resume and store.is_own(path))):
                 require_absent(path)
         kept = store.open(resume=options.resume)

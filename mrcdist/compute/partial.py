@@ -333,7 +333,7 @@ class PartialStore:
     def _write(self, **changes: Any) -> None:
         self._state |= changes
         with write_whole(self.folder / _DESCRIPTION) as file:
-            file.write(json.dumps(self._state, indent=2, ensure_ascii=False).encode())
+            file.write(json.dumps(self._state, indent=2).encode())
 
 
 def _skip_array(file: IO[bytes]) -> None:

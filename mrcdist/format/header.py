@@ -85,8 +85,7 @@ class Header:
     labels : tuple of str
         The text labels in use.
     missing_bytes : int
-        Bytes that the file has fewer than announced; negative if it has more, 0 where its size or
-        that of its data is unknown.
+        Bytes that the file lacks; negative if it has more than announced, 0 if that is unknown.
     raw : bytes
         The 1024 bytes themselves.
     notes : tuple of str
@@ -117,6 +116,11 @@ class Header:
     missing_bytes: int
     raw: bytes
     notes: tuple[str, ...]
+
+    @property
+    def depth(self) -> int:
+        """MZ as the file has it: the sections of each volume of a stack."""
+        return int(np.frombuffer(self.raw, f"{self.byteorder}i4", 1, 36)[0])
 
     @property
     def data_offset(self) -> int:
@@ -233,8 +237,8 @@ def parse_header(
     intervals = _ints(values["mx"], values["my"], values["mz"])
     if intervals[:2] == (0, 0) and by_mrcz(mode, exttyp, labels):
         sizes = dict(zip(axis_order, (nx, ny, nz), strict=True))
-        volume = intervals[2] if int(values["ispg"]) in VOLUME_STACKS else 0
-        intervals = (sizes[1], sizes[2], volume or sizes[3])
+        stack = int(values["ispg"]) in VOLUME_STACKS and axis_order[2] == 3
+        intervals = (sizes[1], sizes[2], (stack and intervals[2]) or sizes[3])
     packing, doubt = find_packing(nx, ny, mode, imod_flags, labels)
     notes += [doubt] if doubt else []
     header = Header(

@@ -126,6 +126,7 @@ class ZarrDestination:
                         left = self.folder.shown
                         raise interrupted(self.location.shown, left, differs=resume)
                     again.abandon()
+                    replaces = self.check_place(overwrite=overwrite)  # it may be back
             begun = replace(self, mark=uuid.uuid4().hex[:8], replaces=replaces, held=held)
             begun._claim(about)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -274,7 +275,9 @@ def _add_groups(groups: dict[str, Mapping[str, Any]], path: str, nested: Mapping
 
 
 def _group_name(name: str) -> str:
-    return name.replace("/", "-") or "-"
+    """Return a name that is one part of a path to zarr, and none of its own files."""
+    name = re.sub(r"[/\\]", "-", name)
+    return f"-{name}" if name.startswith(".") or not name else name
 
 
 def pieces(box: Box, chunks: Sequence[int]) -> Iterator[Box]:

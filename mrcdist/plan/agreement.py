@@ -307,8 +307,8 @@ def _space_group(headers: Sequence[Header]) -> int | None:
     first = headers[0]
     stacks = [header.ispg in VOLUME_STACKS for header in headers]
     if any(stacks):
-        depth = first.intervals[2]
-        same = all(stacks) and all(header.intervals[2] == depth for header in headers)
+        depth = first.depth
+        same = all(stacks) and all(header.depth == depth for header in headers)
         fits = depth <= 0 or all(header.nz % depth == 0 for header in headers)
         return first.ispg if same and fits else None
     return first.ispg if len({header.ispg > 0 for header in headers}) == 1 else None

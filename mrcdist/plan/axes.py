@@ -141,7 +141,7 @@ def _sections(
     if auxiliary.tilts is not None and n_frames > 1:
         return (auxiliary.tilts.axis(),)
     if header.ispg in VOLUME_STACKS:
-        mz = header.intervals[2]
+        mz = header.depth
         if mz > 0 and n_frames % mz == 0:
             sections = _header_axis(header, _SECTION, mz, navigate=True)
             return (Axis("volume", n_frames // mz, navigate=True), sections)

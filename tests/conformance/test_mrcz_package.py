@@ -112,6 +112,17 @@ def test_stack_of_volumes_keeps_their_number_of_sections(tmp_path):
     np.testing.assert_array_equal(data["data"], numbers.reshape(2, 2, 6, 8))
 
 
+def test_depth_of_a_volume_is_no_sampling_of_rows_and_columns(tmp_path):
+    """MZ, which says how many sections a volume has, is no number of columns along Z."""
+    raw = bytearray(mrcz_bytes(counting((4, 6, 8), "int16"), slices=2, ispg=401))
+    struct.pack_into("<3i", raw, 64, 3, 1, 2)
+    struct.pack_into("<3f", raw, 40, 30.0, 40.0, 160.0)
+    (tmp_path / "volumes.mrcz").write_bytes(raw)
+    [ds] = mrcdist.read_mrc(tmp_path / "volumes.mrcz")
+    assert ds["data"].shape == (2, 2, 6, 8)
+    assert calibration(ds)[2:] == [("x", 0.5, "nm"), ("z", 2.0, "nm")]
+
+
 def test_older_versions_that_wrote_the_sampling_are_read_by_it(tmp_path):
     raw = bytearray(mrcz_bytes(labels=(b"MRCZ0.4.1",)))
     struct.pack_into("<3i", raw, 28, 16, 12, 6)

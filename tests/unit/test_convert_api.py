@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import uuid
 from collections.abc import Callable
@@ -189,6 +190,30 @@ class TestZarrInterrupted:
             report = convert(source, url, resume=True, verify=True)
         assert isinstance(report, ZarrReport)
         assert report.blocks_kept == 0
+
+    @pytest.mark.parametrize("resume", [False, True])
+    def test_killed_between_two_renames(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+    ) -> None:
+        """The earlier hierarchy is put aside, and the new one has no name yet."""
+        target, folder = tmp_path / "out.zspy", tmp_path / ".out.zspy.mrcdist-write"
+        convert(source, target)
+
+        def interrupted(*_: object) -> Any:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ZarrDestination, "finish", interrupted)
+            patched.setattr(ZarrDestination, "abandon", lambda _: None)
+            with pytest.raises(KeyboardInterrupt), dask.config.set(scheduler="synchronous"):
+                convert(source, target, overwrite=True)
+        mark = json.loads((folder / "plan.json").read_text())["mark"]
+        target.rename(folder / f"replaced-{mark}")
+        with dask.config.set(scheduler="synchronous"):
+            report = convert(source, target, overwrite=True, resume=resume, verify=True)
+        assert isinstance(report, ZarrReport)
+        assert bool(report.blocks_kept) == resume
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["in.mrc", "out.zspy"]
 
     def test_plan_that_cannot_be_read_is_an_error(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

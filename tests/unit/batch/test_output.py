@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -12,7 +13,13 @@ import mrcfile
 import numpy as np
 import pytest
 
-from mrcdist.batch.output import check_outputs, require_absent, write_result
+from mrcdist.batch.output import (
+    _WRITERS,
+    check_outputs,
+    put_back,
+    require_absent,
+    write_result,
+)
 from mrcdist.compute.results import Result
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError
 from mrcdist.format.axis import Axis
@@ -165,6 +172,34 @@ class TestOutput:
         write_result(path, image(np.full((4, 6), 2)), origin="s3://b/k", job="job1")
         assert list(tmp_path.iterdir()) == [path]
 
+    @pytest.mark.parametrize("job", ["0123456789ab", "of another job"])
+    def test_earlier_folder_without_its_name_gets_it_back(self, tmp_path, monkeypatch, job):
+        """A run was killed between two renames; the next one fails before it has a result."""
+        path = tmp_path / "a.zarr"
+        write_result(path, image(np.full((4, 6), 5)), origin="s3://b/k")
+        before = {file.name for file in path.iterdir()}
+        path.rename(tmp_path / ".a.zarr.0123456789ab.replaced")
+        (tmp_path / ".a.zarr.0123456789ab").mkdir()
+        (tmp_path / ".a.zarr.swp").touch()
+        if job == "of another job":
+            put_back(path)
+        else:
+            monkeypatch.setitem(_WRITERS, ".zarr", full_disk)
+            with pytest.raises(MrcdistError):
+                write_result(path, image(np.ones((4, 6))), origin="s3://b/k", job=job)
+        assert {file.name for file in path.iterdir()} == before
+        assert {file.name for file in tmp_path.iterdir()} == {"a.zarr", ".a.zarr.swp"}
+
+    def test_what_other_killed_runs_put_aside_is_cleared_where_there_is_a_result(self, tmp_path):
+        path = tmp_path / "a[1].zarr"
+        write_result(path, image(np.full((4, 6), 5)), origin="s3://b/k")
+        for left in (f".{path.name}.0123456789ab.replaced", f".{path.name}.{'0' * 32}"):
+            (tmp_path / left).mkdir()
+        mine = tmp_path / f".{path.name}.lock"
+        mine.touch()
+        put_back(path)
+        assert set(tmp_path.iterdir()) == {path, mine}
+
     @pytest.mark.parametrize("suffix", [".npy", ".zarr", ".mrc", ".png"])
     def test_unfinished_result_of_a_killed_run_is_replaced(self, tmp_path, suffix):
         left = tmp_path / f".a{suffix}.job1"
@@ -277,6 +312,10 @@ class TestInputs:
         raw[224] = 65
         out.write_bytes(raw)
         check_outputs([out], 2, panels=False, inputs=[opened(movie)])
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def opened(url):

@@ -312,6 +312,15 @@ class TestOwnOutputs:
         (tmp_path / "unfinished").rename(tmp_path / "a.npy")
         assert again.is_own(tmp_path / "a.npy")
 
+    def test_output_with_a_name_that_is_not_utf_8_is_known_again(self, tmp_path):
+        store, output = a_store(tmp_path / "out.partial", JOB, 3), Path(f"{tmp_path}/\udcff.npy")
+        store.open(resume=False)
+        output.write_bytes(b"result")
+        store.claim(output, output)
+        again = a_store(tmp_path / "out.partial", JOB, 3)
+        again.open(resume=True)
+        assert again.is_own(output)
+
     def test_output_of_another_job_is_not(self, tmp_path, written):
         another = a_store(written.folder, {**JOB, "version": "another"}, 1)
         assert not another.is_own(tmp_path / "a.npy")

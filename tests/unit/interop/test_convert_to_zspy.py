@@ -63,6 +63,16 @@ def test_hyperspy_opens_the_scan_with_axes_and_metadata(movie: Path, tmp_path: P
     assert original["std_header"] == ds["original_metadata"]["std_header"]
 
 
+@pytest.mark.parametrize("title", ["a\\b", ".", "..", ".zgroup", "\x1b[31m$\\frac{", "\udcff"])
+def test_any_title_is_the_name_of_a_group(tmp_path: Path, title: str) -> None:
+    numbers = counting((3, 4, 5), "uint16")
+    plan = plan_mrc(write_mrc(tmp_path / f"{title}.mrc", numbers))
+    assert convert(plan, tmp_path / "out.zspy", verify=True).verified
+    signal = opened(tmp_path / "out.zspy")
+    np.testing.assert_array_equal(signal.data, numbers)
+    assert signal.metadata.General.title == title
+
+
 def test_hyperspy_opens_it_lazily_in_its_chunks(tmp_path: Path) -> None:
     numbers = counting((64, 128, 128), "uint16")
     plan = plan_mrc(write_mrc(tmp_path / "in.mrc", numbers), chunks=(16, -1, -1))
