@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from s3fs import S3FileSystem
@@ -18,7 +19,8 @@ from mrcdist.storage.location import Location
 from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.errors import exists, give_up, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
-from mrcdist.write.s3_client import call_once, ignored_options, run_together
+from mrcdist.write.s3_beside import S3Beside, put_object
+from mrcdist.write.s3_client import ignored_options, run_together
 from mrcdist.write.s3_parts import (
     PARTS_AT_A_TIME,
     S3Limits,
@@ -27,11 +29,13 @@ from mrcdist.write.s3_parts import (
     joined_parts,
     segments,
 )
-from mrcdist.write.s3_upload import S3Upload, left_by_others
+from mrcdist.write.s3_upload import Part, S3Upload, left_by_others
 
 __all__ = ["S3Destination", "is_s3"]
 
 _COPIES_AT_A_TIME = 32
+
+_PLAN = "plan.json"
 
 
 def is_s3(location: Location) -> bool:
@@ -73,9 +77,10 @@ class S3Destination:
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
         """See `LocalDestination.begin`."""
         found = replace(self, overwrite=overwrite, notes=ignored_options(self.location))
-        if not overwrite and S3Upload(self.location).exists():
+        questions = [self._earlier, *[S3Upload(self.location).exists] * (not overwrite)]
+        earlier, *is_there = run_together(self.location, questions)
+        if any(is_there):
             raise exists(self.location.shown)
-        earlier = self._earlier()
         if earlier is not None:
             begun = replace(found, date=str(earlier["date"]), uploads=self._begun(earlier))
             if resume and earlier["about"] == about and begun._main.is_open():
@@ -83,20 +88,20 @@ class S3Destination:
             if resume or not overwrite:
                 raise interrupted(
                     self.location.shown,
-                    self._shown_prefix,
+                    self._beside.shown,
                     differs=resume and begun.uploads != (),
                 )
             begun.abandon()
-            self._remove([self._beside("plan.json")])  # also where it cannot be read
+            self._beside.remove([_PLAN])  # also where it cannot be read
         found = replace(found, date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"))
         mark = uuid.uuid4().hex
         try:
             for upload in self._objects(1 + len(segments(self.grid, self.limits)), mark):
                 found = replace(found, uploads=(*found.uploads, upload.begin(mark)))
-            others = found._main.others()
+            take_place = functools.partial(found._take_place, about)
+            others, _ = run_together(self.location, [found._main.others, take_place])
             if others:
                 found = replace(found, notes=(*found.notes, left_by_others(others)))
-            found._take_place(about)
         except BaseException as error:
             give_up(found.abandon, error)
             raise
@@ -111,15 +116,14 @@ class S3Destination:
             "uploads": [each.upload for each in self.uploads],
         }
         try:
-            self._put(self._beside("plan.json"), json.dumps(plan).encode(), IfNoneMatch="*")
+            self._beside.put(_PLAN, json.dumps(plan).encode(), IfNoneMatch="*")
         except FileChangedError:
             if not self._is_begun():  # else it was put before, and the answer got lost
-                raise interrupted(self.location.shown, self._shown_prefix, differs=False) from None
+                raise interrupted(self.location.shown, self._beside.shown, differs=False) from None
 
     def _objects(self, number: int, mark: str) -> list[S3Upload]:
         """The file and its segments, so many in all; their uploads have not begun."""
-        # s3fs's own name for the protocol, whatever the caller's is.
-        names = [f"s3://{self._beside(f'{n}.{mark}.segment')}" for n in range(number - 1)]
+        names = [self._beside.url(f"{n}.{mark}.segment") for n in range(number - 1)]
         urls = [self.location.url, *names]
         return [S3Upload(replace(self.location, url=url)) for url in urls]
 
@@ -135,20 +139,12 @@ class S3Destination:
         return self.uploads[0]
 
     @property
-    def _path(self) -> tuple[str, str]:
-        return self._path_of(self.location.filesystem()[1])
-
-    def _beside(self, name: str) -> str:
-        bucket, key = self._path
-        return f"{bucket}/{key}.mrcdist-write/{name}"
-
-    @property
-    def _shown_prefix(self) -> str:
-        return f"{self.location.shown}.mrcdist-write/"
+    def _beside(self) -> S3Beside:
+        return S3Beside(self.location)
 
     def _earlier(self) -> dict[str, Any] | None:
         try:
-            found = json.loads(self._get(self._beside("plan.json")))
+            found = json.loads(self._beside.get(_PLAN))
         except MissingFileError:
             return None
         except ValueError:
@@ -158,7 +154,7 @@ class S3Destination:
     def kept(self) -> frozenset[int]:
         """See `Destination.kept`."""
         mine = f".{self._main.mark}.block"
-        names = [name.rpartition("/")[2] for name in self._found_beside()]
+        names = self._beside.sizes()
         return frozenset(int(n.removesuffix(mine)) for n in names if n.endswith(mine))
 
     def beside(self, nbytes: int) -> S3Destination:
@@ -167,19 +163,24 @@ class S3Destination:
 
     def write(self, start: int, stop: int, between: Between) -> None:
         """See `Destination.write`."""
+        self._send(start, stop, between)
 
-        def send(upload: S3Upload, part: int, low: int, high: int) -> None:
+    def _send(self, start: int, stop: int, between: Between) -> list[Part | None]:
+        """Send whole cells; of one that is part of a file that is whole by now, return None."""
+
+        def send(upload: S3Upload, part: int, low: int, high: int) -> Part | None:
             body = between(low, high)
 
-            def once() -> None:
+            def once() -> Part | None:
                 try:
-                    upload.send(part, body)
+                    return upload.send(part, body)
                 except Exception:
                     # Is a task whose worker was lost being done again?
                     if not (self._main.is_whole() or upload.is_whole()):
                         raise
+                    return None
 
-            self.location.retried(once, long=True)
+            return self.location.retried(once, long=True)
 
         first, last = self.grid.number(start), self.grid.number(stop - 1)
         calls = [
@@ -187,7 +188,7 @@ class S3Destination:
             for number in range(first, last + 1)
         ]
         with self._owned():
-            run_together(self.location, calls, slots=self.parts_at_a_time)
+            return run_together(self.location, calls, slots=self.parts_at_a_time)
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -199,7 +200,7 @@ class S3Destination:
             with suppress(MrcdistError):  # the store fails for good
                 begun = self._is_begun()
             if not begun:
-                raise overtaken(self.location, self._shown_prefix) from None
+                raise overtaken(self.location, self._beside.shown) from None
             raise
 
     @property
@@ -235,48 +236,62 @@ class S3Destination:
     def keep(self, number: int, record: bytes) -> None:
         """See `Destination.keep`."""
         name = self._record_of(number)
-        self._put(name, record)
+        self._beside.put(name, record)
         if not self._is_begun():  # given up while this task was running
-            self._remove([name, *([] if self.grid.size else [self._packed(number)])])
+            self._beside.remove([name, *([] if self.grid.size else [self._packed(number)])])
 
     def recall(self, number: int) -> bytes:
         """See `Destination.recall`."""
-        return self._get(self._record_of(number))
+        return self._beside.get(self._record_of(number))
 
     def _record_of(self, number: int) -> str:
         """Named by this upload: a task may put its record after the upload was given up."""
-        return self._beside(f"{number}.{self._main.mark}.block")
+        return f"{number}.{self._main.mark}.block"
 
     def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
         """See `Destination.finish`."""
+        sizes = [stop - start for start, stop in map(self.grid.span, range(self.grid.cells))]
+        sends = [functools.partial(self._send, *piece_bytes(piece)) for piece in rest]
 
-        def send() -> list[int]:
-            for piece in rest:
-                self.write(*piece_bytes(piece))
-            sizes = [stop - start for start, stop in map(self.grid.span, range(self.grid.cells))]
-            return self._gather(sizes) if len(self.uploads) > 1 else sizes
+        def send() -> tuple[list[Part], list[int]]:
+            if len(self.uploads) > 1:
+                run_together(self.location, sends)
+                return self._gather(sizes)
+            listed, *sent = run_together(self.location, [self._main.parts, *sends])
+            parts = {part.number: part for part in (*listed, *filter(None, chain(*sent)))}
+            return sorted(parts.values()), sizes
 
         self._complete(send, auxiliary)
 
-    def _complete(self, send: Callable[[], list[int]], auxiliary: dict[str, bytes]) -> None:
-        """Send the last parts, of which `send` returns the sizes with those of all others."""
+    def _complete(
+        self, send: Callable[[], tuple[list[Part], list[int]]], auxiliary: dict[str, bytes]
+    ) -> None:
+        """Send the last parts: `send` returns all that have arrived, and the sizes expected."""
+        kept: list[str] | None = None
         with self._owned():
             try:
-                self._main.complete(send(), overwrite=self.overwrite)
+                # All that this call keeps is there by now. Who may not list may write.
+                (parts, sizes), kept = run_together(self.location, [send, self._names_kept])
+                self._main.complete(parts, sizes, overwrite=self.overwrite)
             except MrcdistError:
                 # Else by a task whose worker was lost before it said so.
                 if not self._main.is_whole():
                     raise
         # After the file: where it is refused, what is beside it belongs to another one.
         for name, content in auxiliary.items():
-            beside = self.location.sibling(name)
-            self._put(beside.filesystem()[1], content)
-        self._forget_records()
+            fs, path = self.location.sibling(name).filesystem()
+            put_object(self.location, fs.split_path(path)[:2], content)
+        self._forget_records(kept)
+
+    def _names_kept(self) -> list[str] | None:
+        with suppress(MrcdistError):
+            return [*self._beside.sizes(), *(each.location.name for each in self.uploads[1:])]
+        return None
 
     def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
         """See `Destination.keep_packed`."""
         packed = b"".join(sections)
-        self._put(self._packed(number), packed)
+        self._beside.put(self._packed(number), packed)
         return len(packed)
 
     def join_packed(
@@ -285,11 +300,11 @@ class S3Destination:
         """See `Destination.join_packed`."""
         self._complete(lambda: self._join(start, blocks, nbytes), auxiliary)
 
-    def _join(self, start: bytes, blocks: int, nbytes: int) -> list[int]:
-        """Make parts of the header and the compressed blocks; return their sizes."""
+    def _join(self, start: bytes, blocks: int, nbytes: int) -> tuple[list[Part], list[int]]:
+        """Make parts of the header and the compressed blocks; return them, and their sizes."""
         names = [self._packed(number) for number in range(blocks)]
         with write_errors(self.location):
-            found = self._found_beside()
+            found = self._beside.sizes()
         sizes = [found.get(name, 0) for name in names]
         if sum(sizes) != nbytes:
             raise incomplete(self.location, sum(sizes), nbytes)
@@ -298,35 +313,36 @@ class S3Destination:
         for part, pieces in enumerate(parts, 1):
             [(block, low, high), *more] = pieces
             if not more and block is not None and high - low >= self.limits.least:
-                copies.append(
-                    functools.partial(self._main.copy, part, self._path_of(names[block]), low, high)
-                )
+                source = self._beside.path(names[block])
+                copies.append(functools.partial(self._main.copy, part, source, low, high))
                 continue
             body = b"".join(
-                start[low:high] if block is None else self._get(names[block], low, high)
+                start[low:high] if block is None else self._beside.get(names[block], low, high)
                 for block, low, high in pieces
             )
             with write_errors(self.location):
                 self._main.send(part, memoryview(body))
         run_together(self.location, copies, slots=_COPIES_AT_A_TIME)
-        return [sum(high - low for _, low, high in pieces) for pieces in parts]
+        sizes = [sum(high - low for _, low, high in pieces) for pieces in parts]
+        return self._main.parts(), sizes
 
     def _packed(self, number: int) -> str:
-        return self._beside(f"{number}.{self._main.mark}.packed")
+        return f"{number}.{self._main.mark}.packed"
 
-    def _gather(self, sizes: list[int]) -> list[int]:
-        """Complete the segments and copy them; return the sizes of the copies."""
+    def _gather(self, sizes: list[int]) -> tuple[list[Part], list[int]]:
+        """Complete the segments and copy them; return the parts, and their sizes."""
         at = self.limits.parts
         for number, segment in enumerate(self.uploads[1:]):
             if not segment.is_whole():  # else by a task whose worker was lost
-                segment.complete(sizes[number * at : (number + 1) * at], overwrite=True)
+                own = sizes[number * at : (number + 1) * at]
+                segment.complete(segment.parts(), own, overwrite=True)
         ranges = copied_ranges(self.grid, self.limits)
         copies = [
             functools.partial(self._main.copy, part, self.uploads[1 + number].path, start, stop)
             for part, (number, start, stop) in enumerate(ranges, 1)
         ]
         run_together(self.location, copies, slots=_COPIES_AT_A_TIME)
-        return [stop - start for _, start, stop in ranges]
+        return self._main.parts(), [stop - start for _, start, stop in ranges]
 
     def abandon(self) -> None:
         """See `Destination.abandon`."""
@@ -335,64 +351,30 @@ class S3Destination:
             for upload in self.uploads:
                 each.callback(upload.abort)
 
-    def _forget_records(self) -> None:
-        """Remove what is kept beside the file; the plan first, for which `keep` looks last."""
-        plan = self._beside("plan.json")
-        if self._is_begun():
-            self._remove([plan])
-        names = [*self._found_beside()]
-        if plan in names:  # that of a call which has overtaken this one
-            names = [name for name in names if self.uploads and f".{self._main.mark}." in name]
-        self._remove(names)
+    def _forget_records(self, names: list[str] | None = None) -> None:
+        """Remove what is kept beside the file; the plan first, for which `keep` looks last.
 
-    def _found_beside(self) -> dict[str, int]:
-        """Bytes of each object beside the file."""
-        fs, _ = self.location.filesystem()
-
-        def ask() -> dict[str, int]:
-            fs.invalidate_cache()
-            found = fs.find(self._beside(""), detail=True)
-            return {name: int(info["size"]) for name, info in found.items()}
-
-        try:
-            return self.location.retried(ask)
-        except MissingFileError:  # there is no such bucket
-            return {}
+        Parameters
+        ----------
+        names : list of str, optional
+            Default: all that is there.
+        """
+        mine = self._is_begun()
+        if mine:
+            self._beside.remove([_PLAN])
+        if names is None:
+            names = [*self._beside.sizes()]
+            mine = _PLAN not in names
+        # Else that of a call which has overtaken this one is there, too.
+        self._beside.remove(
+            [
+                name
+                for name in names
+                if name != _PLAN and (mine or (self.uploads and f".{self._main.mark}." in name))
+            ]
+        )
 
     def _is_begun(self) -> bool:
         """Whether the plan is there, and this call's."""
         plan = self._earlier() or {}
         return bool(self.uploads) and plan.get("mark") == self._main.mark
-
-    def _remove(self, names: list[str]) -> None:
-        fs, _ = self.location.filesystem()
-
-        def remove() -> None:
-            with suppress(FileNotFoundError):
-                if names:
-                    fs.rm(names)
-            fs.invalidate_cache()
-
-        with write_errors(self.location):
-            self.location.retried(remove)
-
-    def _put(self, path: str, content: bytes, **condition: str) -> None:
-        with write_errors(self.location):
-            self._ask("put_object", path, Body=content, **condition)
-
-    def _get(self, path: str, start: int | None = None, stop: int | None = None) -> bytes:
-        wanted = None if stop is None else f"bytes={start}-{stop - 1}"
-        found: bytes = self._ask("get_object", path, Range=wanted)
-        return found
-
-    def _ask(self, method: str, path: str, **arguments: Any) -> Any:
-        def ask() -> Any:
-            answer = call_once(self.location, method, self._path_of(path), **arguments)
-            return answer["Body"].read() if "Body" in answer else answer
-
-        return self.location.retried(ask)
-
-    def _path_of(self, path: str) -> tuple[str, str]:
-        """Bucket and key."""
-        bucket, key, _ = self.location.filesystem()[0].split_path(path)
-        return bucket, key

@@ -78,7 +78,9 @@ def ignored_options(location: Location) -> tuple[str, ...]:
     )
 
 
-def run_together(location: Location, calls: Sequence[Callable[[], object]], *, slots: int) -> None:
+def run_together(
+    location: Location, calls: Sequence[Callable[[], Any]], *, slots: int | None = None
+) -> list[Any]:
     """Make calls in threads; after a failure, none that has not begun.
 
     Parameters
@@ -86,23 +88,29 @@ def run_together(location: Location, calls: Sequence[Callable[[], object]], *, s
     location : Location
         What errors name.
     calls : sequence of callable
-    slots : int
-        How many at a time.
+    slots : int, optional
+        How many at a time. Default: all.
+
+    Returns
+    -------
+    list
+        What each has returned.
     """
     failed = threading.Event()
+    most = len(calls) if slots is None else min(slots, len(calls))
 
-    def begin(call: Callable[[], object]) -> None:
-        if not failed.is_set():
-            try:
-                call()
-            except BaseException:
-                failed.set()
-                raise
-
-    with write_errors(location), ThreadPoolExecutor(max(min(slots, len(calls)), 1)) as pool:
+    def begin(call: Callable[[], Any]) -> Any:
+        if failed.is_set():
+            return None
         try:
-            for done in [pool.submit(begin, call) for call in calls]:
-                done.result()
+            return call()
+        except BaseException:
+            failed.set()
+            raise
+
+    with write_errors(location), ThreadPoolExecutor(max(most, 1)) as pool:
+        try:
+            return [done.result() for done in [pool.submit(begin, call) for call in calls]]
         except BaseException:  # Ctrl-C comes here, in no call
             failed.set()
             raise
@@ -113,7 +121,7 @@ class _Body(io.RawIOBase):
 
     def __init__(self, content: bytes | memoryview) -> None:
         super().__init__()
-        self._view = memoryview(content)
+        self._view = memoryview(content).cast("B")
         self._at = 0
 
     def readable(self) -> bool:
@@ -130,9 +138,10 @@ class _Body(io.RawIOBase):
         self._at = start + offset
         return self._at
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: int | None = -1) -> memoryview:
+        """Return the next bytes where they are: they are hashed, summed and sent in turn."""
         stop = None if size is None or size < 0 else self._at + size
-        piece = bytes(self._view[self._at : stop])
+        piece = self._view[self._at : stop]
         self._at += len(piece)
         return piece
 

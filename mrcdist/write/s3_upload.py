@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location, here
 from mrcdist.write.errors import exists, write_errors
 from mrcdist.write.s3_client import call_once
 
-__all__ = ["S3Upload", "left_by_others"]
+__all__ = ["Part", "S3Upload", "left_by_others"]
 
 _MARK = "mrcdist-write"
+
+
+class Part(NamedTuple):
+    """A part that has arrived: its number, its bytes, and what the store calls it."""
+
+    number: int
+    nbytes: int
+    etag: str
 
 
 @dataclass(frozen=True)
@@ -88,9 +96,10 @@ class S3Upload:
                 "UploadIdMarker": answer["NextUploadIdMarker"],
             }
 
-    def send(self, number: int, body: memoryview) -> None:
+    def send(self, number: int, body: memoryview) -> Part:
         """Send a part, once."""
-        self._once("upload_part", PartNumber=number, Body=body)
+        sent = self._once("upload_part", PartNumber=number, Body=body)
+        return Part(number, body.nbytes, str(sent["ETag"]))
 
     def copy(self, number: int, source: tuple[str, str], start: int, stop: int) -> None:
         """Have the store copy a byte range of another object as a part."""
@@ -101,16 +110,18 @@ class S3Upload:
         }
         self.location.retried(lambda: self._once("upload_part_copy", **arguments), long=True)
 
-    def _once(self, method: str, **arguments: Any) -> None:
-        call_once(self.location, method, self.path, UploadId=self.upload, **arguments)
+    def _once(self, method: str, **arguments: Any) -> Any:
+        return call_once(self.location, method, self.path, UploadId=self.upload, **arguments)
 
-    def complete(self, sizes: Sequence[int], *, overwrite: bool) -> None:
+    def complete(self, parts: Sequence[Part], sizes: Sequence[int], *, overwrite: bool) -> None:
         """Make the object of its parts.
 
         Parameters
         ----------
+        parts : sequence of Part
+            Those that have arrived, in order.
         sizes : sequence of int
-            Bytes of each part.
+            Bytes of each part that there should be.
         overwrite : bool
             Whether an object of that name is replaced.
 
@@ -121,8 +132,7 @@ class S3Upload:
         ArgumentError
             The object exists.
         """
-        parts = self._parts()
-        if [(part["PartNumber"], part["Size"]) for part in parts] != list(enumerate(sizes, 1)):
+        if [(part.number, part.nbytes) for part in parts] != list(enumerate(sizes, 1)):
             raise WriteError(
                 f"{self.location.shown}: {len(parts)} of {len(sizes)} parts have arrived whole",
                 code="write-failed",
@@ -132,7 +142,7 @@ class S3Upload:
             )
         if not overwrite and self.exists():
             raise exists(self.location.shown)
-        listed = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]
+        listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
         # Where the store knows conditional writes, a second writer cannot come first meanwhile.
         condition = {} if overwrite else {"IfNoneMatch": "*"}
         try:
@@ -149,14 +159,18 @@ class S3Upload:
                 raise exists(self.location.shown) from None
             raise
 
-    def _parts(self) -> list[dict[str, Any]]:
-        parts: list[dict[str, Any]] = []
+    def parts(self) -> list[Part]:
+        """Return the parts that have arrived."""
+        parts: list[Part] = []
         marker: dict[str, Any] = {}
         while True:
             answer = self._call("list_parts", UploadId=self.upload, **marker)
-            parts += answer.get("Parts", ())
+            parts += [
+                Part(int(part["PartNumber"]), int(part["Size"]), str(part["ETag"]))
+                for part in answer.get("Parts", ())
+            ]
             if not answer.get("IsTruncated"):
-                return sorted(parts, key=lambda part: int(part["PartNumber"]))
+                return sorted(parts)
             marker = {"PartNumberMarker": answer["NextPartNumberMarker"]}
 
     def exists(self) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +98,34 @@ def kill_once(block: Any, folder: Path) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
     mine.touch()
     return block
+
+
+def test_requests_that_need_no_answer_of_another_are_sent_together(bucket: Bucket) -> None:
+    groups = (
+        ("HEAD a.mrc", "GET plan.json"),
+        ("GET uploads", "PUT plan.json"),
+        ("PUT partNumber=1", "GET uploadId", "GET list-type"),
+    )
+    begun: dict[str, Exchange] = {}
+    met: set[tuple[str, str]] = set()
+
+    def respond(exchange: Exchange) -> Fault | None:
+        asked = re.split("[/?&=]", f"{exchange.path}?{exchange.query}".replace("=1", "%1"))
+        for kind in itertools.chain(*groups):
+            method, what = kind.split()
+            if kind in begun or method != exchange.method or what.replace("=", "%") not in asked:
+                continue
+            met.update((other, kind) for other, one in begun.items() if one.status is None)
+            begun[kind] = exchange
+            return Fault("stall", seconds=0.5)  # a store far away
+        return None
+
+    with CountingProxy(bucket.server, respond) as proxy:
+        options = proxy.server.storage_options()
+        mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
+    assert len(begun) == 7
+    expected = {frozenset(pair) for group in groups for pair in itertools.combinations(group, 2)}
+    assert {frozenset(pair) for pair in met} == expected
 
 
 class TestFailingRequests:

@@ -295,7 +295,8 @@ paxos min wait = 0.01
 
 [client.rgw]
 rgw data = {folder}/rgw
-rgw frontends = beast endpoint={gateway}
+# without tcp_nodelay, small answers wait 40 ms for the client's delayed acknowledgement
+rgw frontends = beast endpoint={gateway} tcp_nodelay=1
 rgw dns name = 127.0.0.1
 # the default asks for encryption, which needs the keys that "auth none" does not make
 ms mon client mode = crc

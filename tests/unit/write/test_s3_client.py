@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import io
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from aiobotocore.credentials import AioRefreshableCredentials
 from aiobotocore.session import AioSession
@@ -20,7 +22,7 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import ArgumentError
 from mrcdist.storage.location import Location
-from mrcdist.write.s3_client import call_once, ignored_options, new_client, run_together
+from mrcdist.write.s3_client import _Body, call_once, ignored_options, new_client, run_together
 
 ENDPOINT = "http://127.0.0.1:1"
 
@@ -200,6 +202,18 @@ def test_nothing_asks_before_it_is_sent(puts: Puts) -> None:
     call_once(location, "upload_part", path, UploadId="1", PartNumber=1, Body=part)
     assert puts.bodies == [b"record", b"pixels"]
     assert puts.expected == [None, None]
+
+
+def test_body_is_never_copied_to_be_hashed_or_sent() -> None:
+    part = bytes(range(256)) * 16
+    body = _Body(part)
+    pieces = []
+    while piece := body.read(1000):
+        pieces.append(piece)
+    assert b"".join(pieces) == part
+    assert all(np.shares_memory(np.frombuffer(p, "u1"), np.frombuffer(part, "u1")) for p in pieces)
+    body.seek(-6, io.SEEK_END)
+    assert bytes(body.read()) == part[-6:]
 
 
 def test_a_client_outlives_the_instances_that_fsspec_keeps(puts: Puts) -> None:
