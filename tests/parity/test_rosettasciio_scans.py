@@ -343,7 +343,7 @@ def test_images_with_an_explicit_metadata_file(tmp_path):
     assert list(images_of(right)) == ["_sig_BF"]
 
 
-@differs("images of one name")
+@differs("images with the same name")
 def test_images_of_one_name(tmp_path):
     written = scan(tmp_path, virtual_images={"BF": image(1)})
     [first] = written.companions
