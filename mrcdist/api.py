@@ -58,7 +58,7 @@ def read_mrc(
         ``simplecache::``). For a movie in numbered parts: the first part, a glob pattern, or a list
         in the order of the frames. A list may be of any files with frames of the same size and
         mode; calibration in which they differ is left out. ``000003@stack.mrcs`` is the third
-        section of a stack; ``:mrcs`` or ``:mrc`` behind a name is ignored.
+        section of a stack; ``:mrcs`` or ``:mrc`` after a name is ignored.
     distributed : bool, default True
         Read chunk by chunk in dask tasks, each of which opens the file itself on its worker.
     lazy : bool, optional
@@ -95,9 +95,9 @@ def read_mrc(
         Load the complete frames of a truncated file, or the complete rows of a single image.
         Missing frames of a scan read as 0.
     skip_frames : int or (int, int), default 0
-        Number of frames before the scan; negative if its first points have no frames: they read as
-        0. As a pair: also the number of frames after each line. Frames after the scan are then left
-        out with a warning.
+        Number of frames before the scan; negative if the first scan points have no frames and read
+        as 0. As a pair: also the number of extra frames after each line. Frames after the scan are
+        then left out with a warning.
     mmap_mode : {"r", "c", "r+"}, optional
         Memory map of a local file if not lazy: read-only, copy-on-write (default) or read-write.
     storage_options : mapping, optional
@@ -182,8 +182,8 @@ def file_reader(
 ) -> list[dict[str, Any]]:
     """Read an MRC file with RosettaSciIO's signature, for HyperSpy and existing scripts.
 
-    The parameters are those of `read_mrc`, but by default nothing is lazy or distributed:
-    without ``lazy=True`` the data are numbers, also where dask tasks read them.
+    The parameters are those of `read_mrc`, but the defaults are neither lazy nor distributed:
+    without ``lazy=True``, the data are a numpy array, even if dask tasks read them.
     `endianess` is RosettaSciIO's spelling; its default "<" means that the byte order is detected
     from the file. `extras` are passed on to `read_mrc`.
 

@@ -66,42 +66,43 @@ def convert(
 ) -> ZarrReport | WriteReport:
     """Convert an MRC file, or a part of it, to Zarr or to another MRC file, in parallel.
 
-    The ending of the destination says to what. Tasks on the connected cluster read and write block
-    by block; the destination gets its name once it is whole.
+    The suffix of the destination selects the format. Tasks on the connected cluster read and write
+    block by block; the destination gets its name once it is complete.
 
     Parameters
     ----------
     url_or_plan : str, PathLike, sequence of them, or Plan
-        As for `read_mrc`. A plan of `plan_mrc` can have any of its options.
+        As for `read_mrc`. To set other options of `plan_mrc`, pass a plan.
     destination : str or PathLike
         A path or URL that ends in ``.zarr`` (Zarr format 3 with shards, for zarr, xarray and dask;
-        needs zarr 3), in ``.ome.zarr`` (OME-Zarr 0.5 of volumes, tilt series and images; needs
-        ``mrcdist[ome-zarr]``), in ``.zspy`` (for HyperSpy; Zarr format 2, written with any zarr),
-        or in anything else for an MRC file, as of `write_mrc`.
+        requires zarr 3), in ``.ome.zarr`` (OME-Zarr 0.5 for volumes, tilt series and images;
+        requires ``mrcdist[ome-zarr]``), or in ``.zspy`` (for HyperSpy; Zarr format 2, written with
+        zarr 2 or 3). Any other suffix: an MRC file, as with `write_mrc`.
     select : str or sequence of slice, optional
         Part of the array: a slice per axis, slowest first, or the same as a string such as
         ``"0:10,:,64:192,64:192"``.
     dtype : str, optional
-        Of the new file. A value that does not fit is an error.
+        Data type of the new file. A value that does not fit raises an error.
     chunks : default "auto"
-        What a task reads and writes, as for `read_mrc`. The shards of ``.zarr`` have about as many
-        bytes. A plan has its own chunks.
+        Chunks that a task reads and writes, as for `read_mrc`. The shards of ``.zarr`` have about
+        the same size. Not used with a plan, which has its own chunks.
     compressor : {"zstd", "lz4", "lz4hc", "zlib", "blosclz"}, optional
-        Of Zarr, in Blosc with shuffled bits; default "zstd". Of an MRC file: write MRCZ, as a name
-        that ends in ``.mrcz`` does by itself.
+        For Zarr: the codec of Blosc, with bit shuffle; default "zstd". For an MRC file: write MRCZ,
+        which is also the default if the name ends in ``.mrcz``.
     byteorder : {"<", ">"}, optional
-        Of an MRC file.
+        Byte order of an MRC file.
     statistics : bool, default True
-        Compute those of an MRC file's header.
+        Compute the statistics in the header of an MRC file.
     overwrite : bool, default False
-        Replace what has the name of the destination.
+        Replace an existing destination.
     resume : bool, default False
-        Keep finished blocks if this call is interrupted, and go on with those that an earlier one
-        has kept.
+        Keep finished blocks if this call is interrupted, and continue with those kept by an
+        earlier call.
     verify : bool, default False
-        Read the destination again, and compare it with the source.
+        Read the destination back, and compare it with the source.
     storage_options : mapping, optional
-        For fsspec, of both files; a plan has its own. Never shown.
+        Options for fsspec, for both files; a plan has its own for the source. Never shown in any
+        output.
 
     Returns
     -------
@@ -110,9 +111,9 @@ def convert(
     Raises
     ------
     ArgumentError
-        The destination exists, is the input or cannot hold the data; a value does not fit.
+        The destination exists, is the input or cannot hold the data, or a value does not fit.
     MissingExtraError
-        zarr is not installed, or too old.
+        zarr is not installed or too old.
     MrcdistError
         Reading, writing or verifying failed.
 
@@ -148,7 +149,7 @@ def convert(
 
 @dataclass(frozen=True)
 class ZarrConversion:
-    """A planned conversion to Zarr; `run` does it."""
+    """A planned conversion to Zarr, carried out by `run`."""
 
     location: Location
     hierarchy: Hierarchy
@@ -162,7 +163,7 @@ class ZarrConversion:
 
 @dataclass(frozen=True)
 class MrcConversion:
-    """A planned conversion to an MRC file; `run` does it."""
+    """A planned conversion to an MRC file, carried out by `run`."""
 
     location: Location
     writing: WritePlan
@@ -171,7 +172,7 @@ class MrcConversion:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What gets lost."""
+        """Information that the new file cannot store."""
         return self.writing.notes
 
     def run(self, stream: TextIO | None = None) -> WriteReport:
@@ -196,7 +197,7 @@ def plan_conversion(
     verify: bool,
     storage_options: Mapping[str, Any] | None,
 ) -> ZarrConversion | MrcConversion:
-    """Plan what `convert` does, without writing anything."""
+    """Plan a conversion without writing anything."""
     location = Location.of(destination, storage_options)
     for part in plan.source.parts:
         require_other(location, part.file.location, location.shown, "destination")
@@ -238,7 +239,7 @@ def plan_conversion(
 
 
 def _content(plan: Plan, source: Selected, axes: tuple[Axis, ...]) -> Content:
-    """What a Zarr hierarchy has, whatever its layout."""
+    """Return the content of a Zarr hierarchy, which does not depend on its layout."""
     metadata, original = plan_metadata(plan), plan_original_metadata(plan)
     return Content(
         source,

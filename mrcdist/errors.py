@@ -355,6 +355,6 @@ class ReadError(MrcdistError, OSError):
 
 
 class WriteError(MrcdistError, OSError):
-    """Writing failed for good: storage or network."""
+    """Writing failed because of the disk, the storage or the network."""
 
     default_code: ClassVar[Code] = "write-failed"

@@ -1,4 +1,4 @@
-"""Plan of a dataset, made before a pixel is read, and the lazy arrays made from it."""
+"""Plan of a dataset, made before any pixel is read, and the lazy arrays made from it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MAX_REMEMBERED = 1000
 
 
 def origin_of(array: da.Array | np.ndarray[Any, Any]) -> tuple[MrcSource, tuple[str, ...]] | None:
-    """Return the source and the options of an array of a plan; None if another process made it."""
+    """Return the source and options of the plan behind an array; None if made elsewhere."""
     return _origins.get(array.name if isinstance(array, da.Array) else id(array))
 
 
@@ -58,30 +58,30 @@ def chunks_of_selected(source: MrcSource, chunks: Any = "auto") -> Chunks:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known about a dataset before a pixel of it is read.
+    """All that is known about a dataset before any pixel is read.
 
     Attributes
     ----------
     source : MrcSource
-        The array-like that tasks index; indexing it here reads here.
+        The array-like object that tasks index; indexing it in this process reads in this process.
     header : Header
-        The main header; of several files that of the first, with the calibration that all share.
+        The main header; for several files, that of the first, with the calibration shared by all.
     axes : tuple of Axis
         Navigation and signal axes in array order.
     chunks : tuple of tuple of int
         Block lengths along every axis.
     directory : Directory
-        That of the first file.
+        Directory of the first file.
     sidecar : Sidecar or None
-        The Direct Electron sidecar, where there is one.
+        The Direct Electron sidecar, if there is one.
     extended : ExtendedHeader or None
-        The extended header, where there is one; of several files, those of all, joined.
+        The extended header, if there is one; for several files, their concatenated records.
     tilts : TiltSeries or None
-        Tilt angles of the sections, in the order of the array, where it is a tilt series.
+        Tilt angles of the sections, in array order, if the file is a tilt series.
     file_notes : tuple of str
-        What is unusual about the files.
+        Warnings about the files.
     options : tuple of str
-        Options with which the command line makes the same plan.
+        Command-line options that produce the same plan.
     """
 
     source: MrcSource
@@ -102,12 +102,12 @@ class Plan:
 
     @property
     def question(self) -> str:
-        """Whether a long stack is a scan, and how to read it as one; empty if it is none."""
+        """Suggestion how to read a long stack as a scan; empty if it cannot be one."""
         return scan_question(self.axes)
 
     @property
     def location(self) -> Location:
-        """Location of the first file; shows no secret."""
+        """Location of the first file; its repr shows no secrets."""
         return self.source.parts[0].file.location
 
     @property
@@ -138,7 +138,7 @@ class Plan:
         return stored.of_sections(frames) if held else None
 
     def to_dask(self) -> da.Array:
-        """Return the lazy array, one task a chunk."""
+        """Return the lazy array, with one task per chunk."""
         array = to_dask(self.source, self.chunks)
         _origins.pop(array.name, None)
         _origins[array.name] = self.source, self.options
@@ -147,22 +147,23 @@ class Plan:
         return array
 
     def frames(self, which: Any, *, chunks: Any = "auto") -> da.Array:
-        """Return the lazy array of some frames, of which tasks read no others.
+        """Return the lazy array of selected frames; tasks read only these.
 
         Parameters
         ----------
         which : array_like or slice
-            A mask over the scan: bool, of the navigation axes' shape. Or scan points: int, shape
-            (n, number of navigation axes). Or numbers that count along the navigation axes, the
-            last one fastest: int, shape (n,), or a slice. In any order, also repeated.
+            A mask over the scan: bool, with the shape of the navigation axes. Or scan points: int,
+            shape (n, number of navigation axes). Or frame numbers, counted along the navigation
+            axes with the last one fastest: int, shape (n,), or a slice. Points and numbers may be
+            in any order, and may repeat.
         chunks : default "auto"
-            As for `read_mrc`, of an array with one navigation axis.
+            As for `read_mrc`, for an array with one navigation axis.
 
         Returns
         -------
         dask.array.Array
-            Shape (n, rows, columns), and colours where there are some: frames in the order given, a
-            mask's in array order.
+            Shape (n, rows, columns), plus a colour axis for colour images. Frames are in the given
+            order; those of a mask are in array order.
 
         Raises
         ------
@@ -180,7 +181,7 @@ class Plan:
         return self.select(which, chunks=chunks).to_dask()
 
     def select(self, which: Any, *, chunks: Any = "auto") -> Plan:
-        """Return the plan of some frames, as `frames` takes them; with one navigation axis."""
+        """Return the plan of selected frames, given as for `frames`; with one navigation axis."""
         source, axes = select_frames(self.source, self.axes, which)
         return replace(
             self,
@@ -191,27 +192,27 @@ class Plan:
         )
 
     def explain(self, *, threads: int = 1) -> PlanReport:
-        """Describe what computing the array will cost.
+        """Estimate the cost of computing the array.
 
         Parameters
         ----------
         threads : int, default 1
-            Threads of a worker, for its memory.
+            Threads per worker, for the memory estimate.
 
         Returns
         -------
         PlanReport
-            Numbers; `print` it for words.
+            Figures as attributes; `print` it for a readable report.
         """
         cost = report(self.source, self.chunks, read_settings(), threads=threads)
         return replace(cost, remarks=(*cost.remarks, self.question)) if self.question else cost
 
     def __str__(self) -> str:
-        """Return what `explain` says."""
+        """Return the report of `explain` as text."""
         return str(self.explain())
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows of the plan; reads nothing."""
+        """Return the HTML that a notebook shows for the plan; reads nothing."""
         found = {}
         # From a listing that has been made anyway.
         listed = self.directory.listed if self.sidecar is not None else ()

@@ -1,4 +1,4 @@
-"""The public face of reductions: many results in one pass over the frames."""
+"""Public functions of reductions: several results in one pass over the frames."""
 
 from __future__ import annotations
 
@@ -72,56 +72,58 @@ def reduce_frames(
 ) -> dict[str, Result]:
     """Compute several results in one pass over the frames of a file.
 
-    Each byte is read once, and only the detector rows that any of the results needs. With numba
-    installed, loops are compiled; the results are the same without it.
+    Each byte is read only once, and only the detector rows needed for at least one result are read.
+    With numba installed, loops are compiled; without it, the results are the same.
 
     Parameters
     ----------
     data : str, PathLike, list, Plan, dict or HyperSpy signal
-        As for `read_mrc`, or what `plan_mrc` or `read_mrc` returned, with the calibration that it
-        has now; or a lazy signal of it. Its array must be as it was read.
+        A file, as for `read_mrc`; a plan from `plan_mrc`; a dict from `read_mrc`, with its current
+        calibration; or a lazy signal made from that. Its array must not have been modified.
     results : mapping of str to VirtualImage, CenterOfMass, MeanPattern, …
-        What to compute, by names of your choice. A plain function is taken for a `FrameReduction`.
+        Results to compute, under names of your choice. A plain function becomes a `FrameReduction`.
     region : array_like, optional
-        Which scan points to use, as for `Plan.frames`: a mask over the scan, a list of points or of
-        numbers. No other frames are read. Results with a value per frame then have one navigation
-        axis, of these frames in the order given.
+        Scan points to use, as for `Plan.frames`: a mask over the scan, or a list of points or frame
+        numbers. No other frames are read. Results with one value per frame then have a single
+        navigation axis, with these frames in the given order.
     frames : slice or array_like, optional
-        The same for a range of frames, such as ``slice(0, 1000)`` or ``slice(None, None, 10)``,
-        counted along the scan; instead of `region`.
+        Range of frames to use instead of `region`, in scan order, such as ``slice(0, 1000)`` or
+        ``slice(None, None, 10)``.
     client : distributed.Client, optional
-        Default: the current client, if there is one; else threads of this process.
+        Default: the current client if there is one, otherwise threads of this process.
     resume : str or PathLike, optional
-        A folder for finished parts. It is made, kept if the pass is interrupted, and deleted at its
-        end; the same call, on this or another cluster, then reads only what is left. A function of
-        yours must be the same, too; changes in other modules that it calls are not noticed.
+        Folder for finished parts. It is created, kept if the computation is interrupted, and
+        deleted at the end. Repeating the call, on this or another cluster, then reads only what is
+        left. Your own functions must be unchanged; changes in other modules that they call are not
+        detected.
     progress : bool, default True
         Show a progress bar after two seconds.
     device : {"cpu", "cupy"}, default "cpu"
-        With "cupy" and the extra gpu, workers compute on their GPU, but for functions of yours.
-        This has never been run on a GPU: it is tested with numpy in the place of CuPy.
+        With "cupy" and the extra gpu, workers compute on their GPU, except for your own functions.
+        This has never been run on a GPU: it is tested with numpy in place of CuPy.
     **options
-        For `plan_mrc`: chunks, storage_options, navigation_shape, … Only where `data` is a file.
+        Arguments of `plan_mrc` (chunks, storage_options, navigation_shape, …), if `data` is a file.
 
     Returns
     -------
     dict of str to Result
-        In the order of `results`. `numpy.asarray` gives a result's array; its ``axes`` are
+        In the order of `results`. `numpy.asarray` returns the array of a result; its ``axes`` are
         calibrated.
 
     Raises
     ------
     ArgumentError
-        Nothing is asked for, or what is no result; the data have no frames to reduce; a detector
-        has no pixel in a frame; there are options, but `data` is no file.
+        `results` is empty or contains something that is not a result; the data have no frames to
+        reduce; a detector covers no pixel of a frame; or `data` is not a file and options were
+        passed.
     MrcdistError
-        Reading failed. An error of a function of yours is raised as it is, with the frames in its
-        notes.
+        Reading failed. An exception in one of your own functions is re-raised unchanged, with notes
+        that name the frames.
 
     Warns
     -----
     MrcdistWarning
-        Frames are missing, or positions have no intensity.
+        Frames are missing, or have no intensity and therefore no centre of mass.
 
     Examples
     --------

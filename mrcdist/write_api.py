@@ -21,7 +21,7 @@ from mrcdist.write.plan import plan_write as make_plan
 
 __all__ = ["file_writer", "plan_write", "write_mrc"]
 
-# What is left of a URL that went through pathlib: one slash behind the colon.
+# What pathlib leaves of a URL: a single slash after the colon.
 _BROKEN_URL = re.compile(r"(?:^|/)(s3|s3a|gs|gcs|abfs|az|http|https|memory):/(?!/)")
 
 
@@ -45,77 +45,77 @@ def write_mrc(
     compressor: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> WriteReport | Delayed:
-    """Write an MRC file: the workers of a cluster write their own blocks, in parallel.
+    """Write an MRC file in parallel: each worker of a cluster writes its own blocks.
 
-    The file gets its name once it is whole; until then, what had that name stays as it is.
+    The file gets its name once it is complete; until then, an existing file of that name is kept.
 
     Parameters
     ----------
     url : str or PathLike
-        A path, or any fsspec URL. On a cluster, each worker needs the path's folder. Disks and S3
-        are written in parallel; to other stores, one task writes all.
+        A path, or any fsspec URL. On a cluster, the folder must exist on every worker. Disks and
+        S3 are written in parallel; other stores are written by a single task.
     data : array, mapping or HyperSpy signal
-        A numpy or dask array of two or more axes, the last two being rows and columns; a dict that
-        `read_mrc` returned; or a HyperSpy signal. Lazy data are computed block by block.
+        A numpy or dask array with two or more axes, the last two being rows and columns; a dict
+        from `read_mrc`; or a HyperSpy signal. Lazy data are computed block by block.
     axes : sequence of mapping, optional
-        One an axis, in array order, with ``name``, ``scale``, ``offset``, ``units``. Default: the
-        data's own.
+        One dict per axis, in array order, with ``name``, ``scale``, ``offset`` and ``units``.
+        Default: those of `data`.
     metadata : mapping, optional
-        With HyperSpy's names, for the sidecar. Default: the data's own.
+        Metadata for the sidecar, named as in HyperSpy. Default: those of `data`.
     dtype : str, optional
         "int8", "uint8" (mode 0 with IMOD's stamp), "int16", "uint16", "float16", "float32",
-        "complex64" or "uint4". A value that does not fit is an error. Default: the array's, where
-        MRC has a mode for it; uint8 is then stored as uint16, bool as int8.
+        "complex64" or "uint4". A value that does not fit raises an error. Default: the dtype of the
+        array, if MRC has a mode for it; uint8 is then stored as uint16, and bool as int8.
     kind : {"images", "volume", "volumes"}, optional
-        What the sections are: ISPG 0, 1 or 401. Default: a volume where the third axis from the
-        end is called "z" and has a unit of length, else images.
+        Kind of the sections: ISPG 0, 1 or 401. Default: "volume" if the third axis from the end is
+        called "z" and has a unit of length, otherwise "images".
     statistics : bool, default True
-        Compute DMIN, DMAX, DMEAN and RMS of all values; otherwise they are marked as undetermined.
+        Compute DMIN, DMAX, DMEAN and RMS of all values. If False, they are marked as undetermined.
     sidecar : "auto" or bool, default "auto"
-        Write what the header has no place for: a scan's shape and calibration to the
+        Write information that the header cannot hold: shape and calibration of a scan to the
         ``_info.txt`` of a ``*_movie.mrc``, with Direct Electron's keys; tilt angles to
-        ``.rawtlt``. True also for a scan whose name does not end in ``_movie.mrc``.
+        ``.rawtlt``. True: also for a scan whose name does not end in ``_movie.mrc``.
     extended_header : bytes or sequence of int, optional
-        Default: that of the file that was read (FEI1, FEI2, SERI, AGAR, CCP4), if the data have all
-        its sections. If they have some of them, or in another order, which is not noticed: their
-        numbers, such as ``range(3, 10)``. Bytes are stored as they are; ``b""`` for none.
+        Default: that of the source file (FEI1, FEI2, SERI, AGAR, CCP4), if the data have all its
+        sections. If the data have only some sections, or reordered ones (which is not detected),
+        pass their numbers, such as ``range(3, 10)``. Bytes are stored unchanged; ``b""`` for none.
     exttyp : str, optional
-        The kind of these bytes, up to four characters.
+        Type of these bytes, up to four characters.
     labels : sequence of str, optional
-        Up to nine, of 80 ASCII characters, after the one that names mrcdist and the date. Default:
-        the first nine of the file that was read; ``()`` for none.
+        Up to nine labels of 80 ASCII characters, which follow the one that names mrcdist and the
+        date. Default: the first nine of the source file; ``()`` for none.
     byteorder : {"<", ">"}, optional
-        Default: that of the records that were read, if they are kept; else "<".
+        Default: that of the extended header's records, if they are kept; otherwise "<".
     overwrite : bool, default False
-        Replace a file of that name.
+        Replace an existing file.
     resume : bool, default False
-        Keep finished blocks if this call is interrupted, and go on with those that an earlier one
-        has kept. The data have to be the same.
+        Keep finished blocks if this call is interrupted, and continue with those kept by an
+        earlier call. The data must be the same.
     compute : bool, default True
-        False returns a Delayed that writes when it is computed.
+        If False, return a Delayed that writes the file when it is computed.
     compressor : {"zstd", "lz4", "lz4hc", "zlib", "blosclz", "snappy"}, optional
-        Write MRCZ, of which each section is compressed; metadata become its JSON. Needs the extra
-        ``mrcdist[mrcz]``, on the workers, too. Default: "zstd" for a name that ends in ``.mrcz``,
-        else none.
+        Write MRCZ, with each section compressed; metadata become its JSON header. Requires the
+        extra ``mrcdist[mrcz]``, also on the workers. Default: "zstd" if the name ends in
+        ``.mrcz``, otherwise none.
     storage_options : mapping, optional
-        For fsspec. Never shown.
+        Options for fsspec, such as credentials and endpoint. Never shown in any output.
 
     Returns
     -------
     WriteReport or dask.delayed.Delayed
-        url, nbytes, shape, mode, statistics (DMIN, DMAX, DMEAN, RMS) and seconds.
+        The report has url, nbytes, shape, mode, statistics (DMIN, DMAX, DMEAN, RMS) and seconds.
 
     Raises
     ------
     ArgumentError
-        The data do not fit into an MRC file; the file exists; another call is writing it.
+        The data cannot be stored in an MRC file, the file exists, or another call is writing it.
     WriteError, AccessDeniedError
-        The disk or the store.
+        The disk or the store failed, or denied access.
 
     Warns
     -----
     MrcdistWarning
-        Something has no place in the file.
+        Part of the axes, metadata or extended header cannot be stored in the file.
 
     Examples
     --------
@@ -168,13 +168,13 @@ def plan_write(
 ) -> WritePlan:
     """Plan the writing of a file without computing or writing anything.
 
-    Parameters are those of `write_mrc`; `records` are NINT and NREAL of an extended header of kind
-    SERI or AGAR.
+    The parameters are those of `write_mrc`; `records` are NINT and NREAL of an extended header of
+    type SERI or AGAR.
 
     Returns
     -------
     WritePlan
-        Its ``explain()`` says what writing will cost; ``write()`` writes.
+        ``explain()`` estimates the cost of writing; ``write()`` writes the file.
 
     Examples
     --------
@@ -218,17 +218,17 @@ def file_writer(
     endianness: ByteOrder = "<",
     **extras: Any,
 ) -> None:
-    """Write an MRC file with RosettaSciIO's signature, for HyperSpy and for scripts.
+    """Write an MRC file with RosettaSciIO's signature, for HyperSpy and existing scripts.
 
     Parameters
     ----------
     filename : str or PathLike
-        HyperSpy has asked before whether an existing file is to be replaced.
+        An existing file is replaced; HyperSpy has asked for confirmation before.
     signal : mapping
         RosettaSciIO's dict: data, axes, metadata, original_metadata.
     endianness : {"<", ">"}, default "<"
     **extras
-        `write_mrc`'s other arguments.
+        Other arguments of `write_mrc`.
 
     Examples
     --------

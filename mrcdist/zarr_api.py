@@ -43,20 +43,20 @@ def zarr_store(
 ) -> MrcStore:
     """Return a read-only Zarr store whose array is an MRC file, without reading any pixels.
 
-    Nothing is converted or listed: when zarr asks for a chunk, or for pixels of one, these are
-    read, from the planned version of the file.
+    Nothing is converted or indexed. When zarr requests a chunk, or part of one, its bytes are read
+    from the planned version of the file.
 
     Parameters
     ----------
     url_or_plan : str, PathLike, sequence of them, or Plan
-        As for `read_mrc`. A plan of `plan_mrc` can have any of its options.
+        As for `read_mrc`. To set other options of `plan_mrc`, pass a plan.
     chunks : default "auto"
-        Of the Zarr array, as for `read_mrc`; lengths are the same all along an axis. They decide
-        what is read at once when much is read. Of a small part of a chunk, only that part is read.
-        A plan has its own chunks.
+        Chunks of the Zarr array, as for `read_mrc`; all chunks along an axis have the same length.
+        They determine the size of large reads. If only part of a chunk is requested, only that part
+        is read. Not used with a plan, which has its own chunks.
     group : bool, default False
-        Return the store of a group with the array "movie", and one for each virtual and external
-        image of the acquisition, by its name.
+        Return the store of a group that contains the array "movie" and one array for each virtual
+        and external image of the acquisition, under its name.
     storage_options : mapping, optional
         As for `read_mrc`.
 
@@ -64,15 +64,15 @@ def zarr_store(
     -------
     zarr.abc.store.Store
         For `zarr.open_array`, `zarr.open_group`, `dask.array.from_zarr` and others. It can be
-        pickled. Attributes are ``axes``, the dicts of `read_mrc`, and of a volume OME-NGFF's
-        ``ome``.
+        pickled. The array has the attribute ``axes``, the dicts of `read_mrc`, and for a volume
+        the OME-NGFF attribute ``ome``.
 
     Raises
     ------
     MissingExtraError
         zarr is not installed, or older than version 3.
     MrcdistError
-        As `plan_mrc`. Reading raises `FileChangedError` if the file has changed.
+        As for `plan_mrc`. Reading raises `FileChangedError` if the file has changed.
 
     Examples
     --------
@@ -99,34 +99,34 @@ def write_references(
     *,
     storage_options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write where the chunks of an MRC file are, for tools that read Zarr by kerchunk's references.
+    """Write kerchunk references to an MRC file, for tools that read Zarr through references.
 
-    The result is a Zarr group of format 2 with the array "data", in chunks that are byte ranges of
-    the file, and the coordinates of its axes. Readers of references do not check whether the file
-    has changed: its version is in the attribute ``files`` of the array.
+    The result is a Zarr group (format 2) with the array "data", whose chunks are byte ranges of the
+    file, and the coordinates of its axes. Readers of references do not check whether the file has
+    changed; its version is in the attribute ``files`` of the array.
 
     Parameters
     ----------
     url_or_plan : str, PathLike, sequence of them, or Plan
-        As for `read_mrc`. Chunks are near those of a plan; they divide the axes, so that none is
-        short.
+        As for `read_mrc`. The chunks are close to those of the plan, with lengths that divide the
+        axes evenly.
     destination : str or PathLike
-        A path or URL that ends in ``.json``, or in ``.parquet`` or ``.parq``: then a folder, for
-        many references. It must not exist.
+        A path or URL that ends in ``.json``, or in ``.parquet`` or ``.parq`` (a folder, for many
+        references). It must not exist.
     storage_options : mapping, optional
-        Of the file, and of a destination in the same store. They are not written.
+        Options for the file, and for a destination in the same store. They are not written.
 
     Raises
     ------
     ArgumentError
-        The destination exists or has another ending, or the pixels are no byte ranges of the
-        file: if they are compressed, packed, or of mode 3, or if scan points have no frame.
+        The destination exists or has another suffix, or the pixels do not correspond to byte
+        ranges of the file: they are compressed, packed or of mode 3, or scan points have no frame.
     MissingExtraError
-        Parquet is wanted, and kerchunk or fastparquet is not installed.
+        kerchunk or fastparquet is not installed, and Parquet was requested.
 
     See Also
     --------
-    zarr_store : needs no references, reads all files, and notices changes.
+    zarr_store : needs no references, reads all files, and detects changes.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def write_references(
 
 
 class MRCParser:
-    """A parser for VirtualiZarr, whose `open_virtual_dataset` then opens MRC files.
+    """A parser with which VirtualiZarr's `open_virtual_dataset` opens MRC files.
 
     Parameters
     ----------
@@ -193,12 +193,12 @@ class MRCParser:
         ----------
         url : str
         registry : ObjectStoreRegistry
-            Where VirtualiZarr reads the pixels from.
+            Object stores from which VirtualiZarr reads the pixels.
 
         Returns
         -------
         virtualizarr.manifests.ManifestStore
-            With the array "data" and its axes as attributes.
+            Contains the array "data", with its axes as attributes.
         """
         try:
             from virtualizarr.manifests import (

@@ -57,16 +57,16 @@ _SYSTEMS = {
 
 @dataclass(frozen=True)
 class JobQueue:
-    """Jobs to submit: their resources, and how many.
+    """Batch jobs to submit: their resources and their number.
 
     Attributes
     ----------
     system : str
-        Such as "slurm".
+        Batch system, such as "slurm".
     settings : mapping
         Keyword arguments of dask-jobqueue's cluster.
     minimum, maximum : int
-        Jobs: those that always run, and those that run while there is work for them.
+        Number of jobs that always run, and of jobs that run while there is work for them.
     """
 
     system: str
@@ -76,12 +76,12 @@ class JobQueue:
 
 
 def read_job_queue(path: Path) -> JobQueue:
-    """Read a YAML file.
+    """Read the settings of batch jobs from a YAML file.
 
     Raises
     ------
     ArgumentError
-        It cannot be read or understood, or this machine has none of its batch systems.
+        The file is unreadable or invalid, or none of its batch systems is installed here.
     """
     try:
         text = path.read_text("utf-8")
@@ -164,10 +164,10 @@ def start_jobs(
     ----------
     queue : JobQueue
     at_least : int, default 0
-        Workers that should come even without tasks.
+        Number of workers to request even without tasks.
     failed : callable, optional
-        Called once if no worker can come: with the error that says why, in a thread of its own.
-        Default: log it.
+        Called once, in a separate thread, if no worker can start, with the error that states the
+        reason. Default: log it.
 
     Yields
     ------

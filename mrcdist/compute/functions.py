@@ -23,23 +23,23 @@ __all__ = ["FrameReduction"]
 
 @dataclass(frozen=True, eq=False)
 class FrameReduction:
-    """Result of a user's own function: a value per frame, or one value for all frames.
+    """Result of your own function: one value per frame, or one value for all frames.
 
     Parameters
     ----------
     function : callable
-        Called with an ndarray of shape (frames, rows, columns), which it must not change: some
-        frames, as many as fit into the processor's cache. It runs on the workers, in several
-        threads. Without `merge`, it returns an array whose first axis has one element per frame;
-        with `merge`, any array.
+        Called with an ndarray of shape (frames, rows, columns), which it must not modify: as many
+        frames as fit into the CPU cache. It runs on the workers, in several threads. Without
+        `merge`, it returns an array whose first axis has one element per frame; with `merge`, any
+        array.
     merge : callable, optional
-        Makes one of two arrays that `function` returned for different frames, such as
-        `numpy.minimum`. The order in which they are merged is not specified.
+        Combines two arrays that `function` returned for different frames, such as
+        `numpy.minimum`. The order in which arrays are merged is not specified.
     shape : tuple of int, optional
-        Of the value of one frame, without `merge`. Default: that of the value of a frame of zeros.
+        Shape of one frame's value, without `merge`. Default: that for a frame of zeros.
     dtype : dtype, optional
-        Of the values, without `merge`. Default: that of the value of a frame of zeros. Values that
-        it cannot hold are an error.
+        Dtype of the values, without `merge`. Default: that for a frame of zeros. Values that it
+        cannot hold raise an error.
     title : str
 
     Examples

@@ -51,7 +51,7 @@ class _Pattern:
 
 @dataclass(frozen=True)
 class SumPattern(_Pattern):
-    """The sum of all frames: exact integers for integer data, else float64."""
+    """Sum of all frames: exact integers for integer data, otherwise float64."""
 
     title: str = "sum"
     _of_nothing = True
@@ -59,7 +59,7 @@ class SumPattern(_Pattern):
 
 @dataclass(frozen=True)
 class MeanPattern(_Pattern):
-    """The mean of all frames that are there: the exact sum, for integers, over their number."""
+    """Mean of all existing frames: their sum, exact for integers, divided by their number."""
 
     title: str = "mean"
 
@@ -69,7 +69,7 @@ class MeanPattern(_Pattern):
 
 @dataclass(frozen=True)
 class MaximumPattern(_Pattern):
-    """The largest value of each pixel in the frames that are there, in the dtype of the data."""
+    """Maximum of each pixel over all existing frames, in the dtype of the data."""
 
     title: str = "maximum"
 
@@ -80,10 +80,10 @@ class MaximumPattern(_Pattern):
 
 @dataclass(frozen=True)
 class StandardDeviation(_Pattern):
-    """The standard deviation of each pixel over the frames that are there, float64; as `numpy.std`.
+    """Standard deviation of each pixel over all existing frames, as `numpy.std`; float64.
 
-    For integer data it is computed from exact sums, without the loss of digits that a small
-    deviation from a large mean costs otherwise.
+    For integer data it is computed from exact sums, so that a small deviation from a large mean
+    does not lose precision.
     """
 
     title: str = "standard deviation"

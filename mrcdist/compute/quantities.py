@@ -1,4 +1,4 @@
-"""Results of a pass over the frames: what tasks compute, and how parts of it become an array."""
+"""Results of a pass over the frames: what tasks compute, and how its parts become an array."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Quantity(Protocol):
 
     @property
     def title(self) -> str:
-        """A few words."""
+        """Short description."""
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
         """Reductions that tasks apply to frames."""
@@ -86,7 +86,7 @@ class OnDetector:
 
 @dataclass(frozen=True, eq=False)
 class VirtualImage(OnDetector):
-    """The intensity on a virtual detector at each navigation position.
+    """Intensity on a virtual detector at each navigation position.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ class VirtualImage(OnDetector):
 
     Notes
     -----
-    For integer data and integer weights from -127 to 127: exact integers, uint64 or int64 by sign;
-    else float64.
+    Exact integers (uint64 or int64, depending on the sign) for integer data and integer weights
+    from -127 to 127; otherwise float64.
     """
 
     title: str = "virtual image"
@@ -133,7 +133,7 @@ class VirtualImage(OnDetector):
 
 @dataclass(frozen=True, eq=False)
 class CenterOfMass(OnDetector):
-    """The centre of mass of each frame on a virtual detector: row and column.
+    """Centre of mass of each frame on a virtual detector: row and column.
 
     Parameters
     ----------
@@ -143,8 +143,8 @@ class CenterOfMass(OnDetector):
 
     Notes
     -----
-    float64, shape (2,) + navigation; NaN without intensity. In an axis' units where it has some,
-    with its scale and offset; else in pixels, the first one at 0.
+    float64, shape (2,) + navigation; NaN for frames without intensity. In the units of the frame's
+    axes if they are calibrated (scale and offset are applied), otherwise in pixels counted from 0.
     """
 
     title: str = "centre of mass"
@@ -182,18 +182,18 @@ class CenterOfMass(OnDetector):
 
 @dataclass(frozen=True, eq=False)
 class RadialProfile:
-    """The mean intensity on rings around a centre, at each navigation position.
+    """Mean intensity on rings around a centre, at each navigation position.
 
-    Ring r holds the pixels whose distance from the centre rounds to r pixels. Around a centre that
-    is between four pixels, ring 0 has none and is NaN.
+    Ring r contains the pixels whose distance from the centre rounds to r pixels. If the centre lies
+    between four pixels, ring 0 is empty and its value NaN.
 
     Parameters
     ----------
     center : sequence of float, optional
-        Row and column in pixels. Default: the pixel in the middle of the frame, of even numbers of
-        rows or columns the second of two: ``rows // 2, columns // 2``.
+        Row and column in pixels. Default: the central pixel of the frame,
+        ``rows // 2, columns // 2``.
     radius : int, optional
-        The last ring. Default: the largest that lies within the frame.
+        Radius of the last ring. Default: that of the largest ring inside the frame.
     title : str
     """
 

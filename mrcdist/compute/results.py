@@ -153,7 +153,7 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """An array, and what its axes and numbers mean.
+    """An array with its calibrated axes and a description of its values.
 
     Attributes
     ----------
@@ -162,16 +162,16 @@ class Result:
     axes : tuple of Axis
         The last ``len(axes)`` axes of `values`.
     names : tuple of str
-        What the first axis of `values` counts, where it has one more axis than `axes`.
+        Names of the elements of the first axis of `values`, if it has one more axis than `axes`.
     units : tuple of str
-        Of the numbers, for each of `names` or once.
+        Units of the values: one for each of `names`, or a single one.
     label : str
-        What a colour bar says; by default the units.
+        Label of a colour bar; by default the units.
     contrast : Contrast
-        How it is drawn: "log" if it is a diffraction pattern, "signed" if it is positions, which
-        matter by how far they are from the usual one, and to which side.
+        How it is drawn: "log" for diffraction patterns; "signed" for positions, which are shown
+        as signed deviations from the median.
     notes : tuple of str
-        What the reader should know.
+        Warnings about the result.
     """
 
     title: str
@@ -220,9 +220,9 @@ class Result:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return RosettaSciIO's dict, as `write_mrc` takes it.
+        """Return a dict in RosettaSciIO's form, as accepted by `write_mrc`.
 
-        All axes are signal axes, but for one that counts `names`.
+        All axes are signal axes, except the one for `names`.
         """
         more = self.values.ndim - len(self.axes)
         first = [Axis("component", len(self.names), navigate=True)] if more else []

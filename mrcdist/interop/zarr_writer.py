@@ -27,26 +27,26 @@ __all__ = ["ZarrReport", "differs", "unlike", "write_zarr"]
 
 @dataclass(frozen=True)
 class ZarrReport:
-    """What was written.
+    """Report on a written Zarr hierarchy.
 
     Attributes
     ----------
     url : str
         Redacted.
     shape : tuple of int
-        Of the array.
+        Shape of the array.
     dtype : str
     nbytes : int
-        Of its numbers.
+        Size of the array, uncompressed.
     stored_bytes : int
-        Of all files.
+        Size of all files.
     files : int
     chunks : tuple of int
-        What is read at least.
+        Chunk lengths: the smallest unit that a reader decodes.
     blocks, blocks_kept : int
-        Of all arrays; those of an earlier run.
+        Number of blocks of all arrays, and of those kept from an earlier run.
     verified : bool
-        Whether everything was read again and compared.
+        Whether everything was read back and compared with the source.
     seconds : float
     """
 
@@ -85,7 +85,7 @@ def write_zarr(
     verify: bool = False,
     stream: TextIO | None = None,
 ) -> ZarrReport:
-    """Write a hierarchy; it gets its name once it is whole and, if asked for, verified.
+    """Write a hierarchy, which gets its name once it is complete and, on request, verified.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ def write_zarr(
     overwrite, resume : bool
         As for `write_mrc`.
     verify : bool
-        Read everything again, and compare it.
+        Read everything back, and compare it with the source.
     stream : text stream, optional
-        Where progress is told.
+        Stream for the progress display.
 
     Raises
     ------

@@ -48,32 +48,32 @@ def browse(
     budget: int = DEFAULT_BUDGET,
     figure: Any = None,
 ) -> Browser:
-    """Preview through a 4D-STEM scan: a navigator on the left, the pattern of a point on the right.
+    """Browse a 4D-STEM scan: a navigator on the left, the pattern of a scan point on the right.
 
-    Press or drag in the navigator to see the pattern of a point. Drag the circle in the pattern to
-    move the virtual detector, its rim to resize it, or scroll; press "a" for an annulus and back.
-    The navigator shows the detector's mean at each point of a sparse grid.
+    Click or drag in the navigator to see the pattern of a point. Drag the circle in the pattern to
+    move the virtual detector; drag its rim or scroll to resize it; press "a" to toggle an annulus.
+    The navigator shows the mean over the detector at each point of a sparse grid.
 
     Parameters
     ----------
     data : str, PathLike, Plan or dict
-        A path or URL, what `plan_mrc` returns, or what `read_mrc` returns a list of.
+        A path or URL, a plan from `plan_mrc`, or one of the dicts that `read_mrc` returns.
     budget : int, default 64 MiB
-        Bytes of frames that are read at the start, and kept in memory, for the navigator. A larger
-        budget makes a finer grid.
+        Bytes of frames to read at the start and keep in memory, for the navigator. A larger budget
+        gives a finer grid.
     figure : matplotlib.figure.Figure, optional
-        Where to draw, such as a Qt application's. Default: a widget in a notebook, elsewhere a
-        window of pyplot's.
+        Figure to draw in, such as that of a Qt application. Default: a widget in a notebook, a
+        pyplot window elsewhere.
 
     Returns
     -------
     Browser
-        Keep it: the figure listens for as long as it lives.
+        Keep a reference to it: the figure reacts to the mouse only as long as it exists.
 
     Raises
     ------
     ArgumentError
-        The data are no scan, or were changed after reading.
+        The data are not a scan, or were modified after reading.
     MissingExtraError
         matplotlib, or in a notebook ipympl, is not installed.
 
@@ -98,7 +98,7 @@ def browse(
 
 
 class Browser:
-    """A scan in a figure; see `browse`.
+    """Interactive figure of a scan; see `browse`.
 
     Attributes
     ----------
@@ -108,9 +108,9 @@ class Browser:
     pattern : ndarray, shape (ky, kx)
         Its frame.
     detector : Ring
-        Middle and radii in pixels.
+        Centre and radii in pixels.
     virtual_image : ndarray, shape of the sparse grid
-        Mean over the detector's pixels; NaN where there is no frame.
+        Mean over the pixels of the detector; NaN for points without a frame.
     """
 
     def __init__(self, scan: ScanData, figure: Any) -> None:
@@ -135,7 +135,7 @@ class Browser:
         ]
 
     def show(self, y: int, x: int) -> None:
-        """Show the pattern of a scan point: one request for its frame, none if it was seen.
+        """Show the pattern of a scan point, with one request for its frame if it is not cached.
 
         Raises
         ------
@@ -153,19 +153,19 @@ class Browser:
         self._draw_pattern()
 
     def place_detector(self, cy: float, cx: float, outer: float, inner: float = 0.0) -> None:
-        """Place the virtual detector, and sum over it what is in memory: nothing is read.
+        """Place the virtual detector and update the navigator from memory; nothing is read.
 
         Parameters
         ----------
         cy, cx : float
-            Row and column of the middle, in pixels of a pattern.
+            Row and column of the centre, in pixels of a pattern.
         outer, inner : float
             Radii in pixels.
 
         Raises
         ------
         ArgumentError
-            The radii make no circle, or no pixel is inside.
+            The radii are invalid, or no pixel is inside.
         """
         if not 0 <= inner < outer:
             raise ArgumentError(
@@ -192,7 +192,7 @@ class Browser:
         return shlex.join([*words, "--out", "virtual.npy"])
 
     def close(self) -> None:
-        """Stop listening."""
+        """Disconnect from the figure."""
         for connection in self._connections:
             self.figure.canvas.mpl_disconnect(connection)
         self._connections = []

@@ -11,25 +11,25 @@ __all__ = ["WriteEstimate", "WriteReport"]
 
 @dataclass(frozen=True)
 class WriteReport:
-    """Report about a written file.
+    """Report on a written file.
 
     Attributes
     ----------
     url : str
         Redacted.
     nbytes : int
-        Of the file.
+        Size of the file.
     shape : tuple of int
-        Of the array.
+        Shape of the array.
     mode : int
         MODE of the header.
     statistics : tuple of four floats or None
         DMIN, DMAX, DMEAN, RMS deviation from the mean.
     seconds : float
     verified : bool
-        Whether the file was read again and compared.
+        Whether the file was read back and compared with the source.
     notes : tuple of str
-        What has no place in the file, and what else was warned of; each has a ``code``.
+        Information that could not be stored, and other warnings; each has a ``code``.
     """
 
     url: str
@@ -55,14 +55,14 @@ class WriteReport:
 
 @dataclass(frozen=True)
 class WriteEstimate:
-    """Cost of a write; `str()` of it is for reading.
+    """Estimated cost of a write; print it for a summary.
 
     Attributes
     ----------
     url : str
         Redacted.
     tasks : int
-        Tasks that write, one a block.
+        Number of write tasks, one per block.
     nbytes : int
         Bytes of the file.
     task_bytes : int
@@ -70,7 +70,7 @@ class WriteEstimate:
     requests : int
         Requests to a store that a task makes; 0 on a disk.
     task_memory : int
-        Bytes that a task takes at most, its block included.
+        Peak memory of a task in bytes, including its block.
     remarks : tuple of str
     """
 

@@ -57,7 +57,7 @@ _LEAST_BLOCK = 2**20
 
 @dataclass(frozen=True)
 class WritePlan:
-    """All that is decided before a pixel is computed.
+    """All that is decided before any pixel is computed.
 
     Attributes
     ----------
@@ -68,13 +68,13 @@ class WritePlan:
     extended : bytes
         The extended header.
     auxiliary : dict of str to bytes
-        Small files beside it, by name.
+        Auxiliary files by name, such as the sidecar.
     statistics : bool
     overwrite, resume : bool
     notes : tuple of str
-        What gets lost, and what else the caller should know.
+        Information that cannot be stored, and other warnings.
     limits : S3Limits
-        Of the store, where that is S3.
+        Limits of the store, if it is S3.
     """
 
     location: Location
@@ -91,12 +91,12 @@ class WritePlan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the file; of MRCZ, before they are compressed."""
+        """Size of the file in bytes; for MRCZ, before compression."""
         row = self.header.storage.row_bytes(self.header.nx)
         return self.header.data_offset + self.header.nz * self.header.ny * row
 
     def explain(self) -> WriteEstimate:
-        """Describe what writing will take."""
+        """Estimate the cost of writing."""
         destination = self._destination()
         largest = math.prod(self.array.chunksize[:-1])
         stored = largest * self.header.storage.row_bytes(self.array.chunksize[-1])
@@ -148,12 +148,12 @@ class WritePlan:
         return destination if self._stored_as_they_are else destination.beside(self._block_memory)
 
     def write(self, stream: TextIO | None = None) -> WriteReport:
-        """Compute the array, write it, and return what was written.
+        """Compute the array, write it, and return a report.
 
         Parameters
         ----------
         stream : text stream, optional
-            Where progress is told.
+            Stream for the progress display.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class WritePlan:
         )
 
     def delayed(self) -> Delayed:
-        """Return a `dask.delayed.Delayed` that writes the file; its value are the statistics."""
+        """Return a `dask.delayed.Delayed` that writes the file and returns the statistics."""
         return self._graph(self._begin(), abandons=not self.resume)
 
     def _begin(self) -> LocalDestination | S3Destination | None:
@@ -280,12 +280,12 @@ def plan_write(
     resume: bool,
     compressor: str | None,
 ) -> WritePlan:
-    """Decide what the file will be.
+    """Return the plan of a new file.
 
     Raises
     ------
     ArgumentError
-        The data do not fit into an MRC file, or an argument cannot be used.
+        The data cannot be stored in an MRC file, or an argument is invalid.
     """
     check_byte_order("byteorder", byteorder)
     storage = choose_storage(contents.array.dtype, dtype)
