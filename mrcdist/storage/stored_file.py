@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ __all__ = ["StoredFile", "current_version", "read_whole"]
 # What opening a file asks for, a header: a small file's answer may differ with it.
 _FIRST_BYTES = 1024
 
+# Seconds to wait for a file that is being written to: what changes later has a later date.
+_SETTLING = 3
+
 Reader = Callable[[int, int], bytes]
 
 
@@ -41,8 +45,9 @@ class StoredFile:
     def open(cls, location: Location, size: int) -> tuple[StoredFile, bytes]:
         """Find out which version of a file the store has, and read its first `size` bytes.
 
-        One request where an answer has both, else one for each. This is the first request to the
-        store: a host that cannot be reached is an error after a few seconds.
+        One request where an answer has both, else one for each; again, a second later, where the
+        file was changed in this second and the server has nothing finer than seconds. This is the
+        first request to the store: a host that cannot be reached is an error after a few seconds.
 
         Returns
         -------
@@ -55,6 +60,11 @@ class StoredFile:
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
         answer = _first(location, size, first_contact=True)
+        for _ in range(_SETTLING):
+            if answer is None or answer.settled:
+                break
+            time.sleep(1)
+            answer = _first(location, size, first_contact=False)
         if answer is not None and answer.version is not None and answer.version.kind:
             return cls(location, answer.version), answer.raw
         file = cls(location, location.find_version(first=True))

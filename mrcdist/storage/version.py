@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 __all__ = ["Undamaged", "Version", "local_version", "remote_version"]
@@ -27,7 +28,7 @@ _KINDS = {
 # A date with a fraction of a second.
 _FINE = re.compile(r"\.\d*[1-9]")
 # nginx's ETag is the date in whole seconds and the size, both hexadecimal.
-_DATE_AND_SIZE = re.compile(r'"?[0-9a-f]{1,8}-([0-9a-f]+)"?')
+_DATE_AND_SIZE = re.compile(r'(?:W/)?"?([0-9a-f]{1,8})-([0-9a-f]+)"?')
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,36 @@ class Version:
         if self.kind == "modified":
             return _FINE.search(self.value) is not None
         if self.kind == "etag":
-            dated = _DATE_AND_SIZE.fullmatch(self.value)
-            is_size = dated is not None and int(dated[1], 16) == self.size
-            return not (is_size or self.value.startswith("W/"))
+            return not (self._dated or self.value.startswith("W/"))
         return self.kind not in ("", "dated archive")
+
+    @property
+    def _dated(self) -> re.Match[str] | None:
+        """The date and the size that an ETag consists of."""
+        found = _DATE_AND_SIZE.fullmatch(self.value)
+        return found if found and int(found[2], 16) == self.size else None
+
+    def is_settled(self, date: str | None) -> bool:
+        """Whether any later change of the file will have another version, by a server's clock.
+
+        A date of whole seconds tells changes apart once its second is over (RFC 9110, 8.8.2.2).
+
+        Parameters
+        ----------
+        date : str or None
+            When the server said so, as HTTP writes it.
+        """
+        try:
+            now = parsedate_to_datetime(date or "").timestamp()
+            if self.kind == "etag" and (dated := self._dated):
+                changed = float(int(dated[1], 16))
+            elif self.kind == "modified":
+                changed = parsedate_to_datetime(self.value).timestamp()
+            else:
+                return True
+        except ValueError:
+            return True
+        return not now <= changed <= now + 1  # a later date is that of a clock which is wrong
 
     def required(self, consistency: str) -> Version:
         """The part of it that must still hold when the file is read.

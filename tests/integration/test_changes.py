@@ -11,6 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from mrcdist.read_plan import Plan
 from mrcdist.storage.stored_file import current_version
 from mrcdist.storage.version import Version
 from tests.support.cluster import dask_cluster
+from tests.support.exchange import web_store
 from tests.support.http_log import CountingProxy, Exchange
 from tests.support.mrc_files import mrc_bytes
 from tests.support.s3 import Bucket, S3Server
@@ -339,6 +341,30 @@ class TestWebServersThatSayLittle:
             np.testing.assert_array_equal(plan.source[:64], OLD)
             with dask.config.set({"mrcdist.consistency": "size"}):
                 assert plan_mrc(url, metadata_file=None).notes == ()
+
+
+@pytest.mark.parametrize(
+    "validator",
+    [
+        lambda seconds, _: {"Last-Modified": formatdate(seconds, usegmt=True)},
+        lambda seconds, size: {"ETag": f'"{seconds:x}-{size:x}"'},
+    ],
+    ids=["date", "nginx's ETag"],
+)
+def test_a_file_exchanged_within_the_second_of_its_date_is_an_error(
+    validator: Callable[[int, int], dict[str, str]],
+) -> None:
+    """Servers that date files by whole seconds: planning waits until the second is over."""
+    size = len(mrc_bytes(OLD))
+    with web_store(lambda _: validator(put_at, size)) as store:
+        time.sleep(1 - time.time() % 1)
+        put_at = int(time.time())
+        store.put(mrc_bytes(OLD))
+        source = plan_mrc(store.url, metadata_file=None).source
+        put_at = int(time.time())
+        store.put(mrc_bytes(NEW))
+        with pytest.raises(FileChangedError):
+            source[...]
 
 
 def overwrite(path: Path) -> None:

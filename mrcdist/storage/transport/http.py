@@ -69,7 +69,8 @@ class HttpTransport(PinnedTransport):
                 total = got
         told = {key: headers.get(key) for key in ("ETag", "Last-Modified")}
         version = None if total is None else remote_version({**told, "size": total})
-        return Answer(raw, version, pinned)
+        settled = version is None or version.is_settled(headers.get("Date"))
+        return Answer(raw, version, pinned, settled)
 
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes."""

@@ -40,11 +40,14 @@ class Answer:
         Of the whole file, where the answer says how long the file is; its `kind` may be "".
     pinned : bool
         Whether the bytes are known to be of the wanted version.
+    settled : bool
+        False where another change within this second would leave the version as it is.
     """
 
     raw: bytes
     version: Version | None = None
     pinned: bool = True
+    settled: bool = True
 
 
 class Transport(Protocol):

@@ -52,6 +52,29 @@ def test_another_file_may_have_the_same_version(version):
     assert not version.exact
 
 
+@pytest.mark.parametrize(
+    ("version", "second", "settled"),
+    [
+        (Version(5, "modified", DATE), "00", False),
+        (Version(5, "modified", DATE), "01", True),
+        (Version(5, "modified", "Mon, 01 Jan 2024 10:00:09 GMT"), "00", True),  # two clocks
+        (Version(500, "etag", '"65928d20-1f4"'), "00", False),
+        (Version(500, "etag", 'W/"65928d20-1f4"'), "00", False),
+        (Version(500, "etag", '"65928d20-1f4"'), "01", True),
+        (Version(501, "etag", '"65928d20-1f4"'), "00", True),
+        (Version(5), "00", True),
+        (Version(5, "modified", "yesterday"), "00", True),
+    ],
+    ids=str,
+)
+def test_date_of_a_second_that_is_not_over_may_become_that_of_another_file(
+    version, second, settled
+):
+    assert version.is_settled(f"Mon, 01 Jan 2024 10:00:{second} GMT") is settled
+    assert version.is_settled(None)
+    assert version.is_settled("now")
+
+
 def test_archives_of_two_versions_hold_two_versions_of_a_file():
     one, two = (Version(5).within(Version(9, "modified", date)) for date in (DATE, "later"))
     assert one != two
