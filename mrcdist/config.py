@@ -11,6 +11,7 @@ import dask
 from dask.utils import parse_bytes
 
 from mrcdist.errors import ArgumentError
+from mrcdist.remembered import Remembered
 
 __all__ = ["DEFAULTS", "ReadSettings", "default_chunk_bytes", "parse_size", "read_settings"]
 
@@ -64,7 +65,7 @@ _SIZES = ("sub-range", "max-gap")
 dask.config.update_defaults({"mrcdist": DEFAULTS})
 
 # Every task reads the settings, but they hardly ever change.
-_understood: dict[str, ReadSettings] = {}
+_understood: Remembered[str, ReadSettings] = Remembered(100)
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,7 @@ def read_settings() -> ReadSettings:
     """
     written = copy.copy(dask.config.get("mrcdist", {}) or {})
     as_text = repr(written)
-    if as_text not in _understood:
-        _understood[as_text] = _understand(written)
-    return _understood[as_text]
+    return _understood.get(as_text) or _understood.keep(as_text, _understand(written))
 
 
 def _understand(written: dict[str, Any]) -> ReadSettings:

@@ -26,13 +26,13 @@ from mrcdist.plan.selected_frames import selected_frames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource
+from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location
 
 __all__ = ["Plan", "chunks_of_selected", "origin_of", "remember_origin", "select_frames"]
 
 # Sources and options of the arrays that this process made: lazy ones by their names.
-_origins: dict[str | int, tuple[MrcSource, tuple[str, ...]]] = {}
-_MAX_REMEMBERED = 1000
+_origins: Remembered[str | int, tuple[MrcSource, tuple[str, ...]]] = Remembered(1000)
 
 
 def origin_of(array: da.Array | np.ndarray[Any, Any]) -> tuple[MrcSource, tuple[str, ...]] | None:
@@ -140,10 +140,7 @@ class Plan:
     def to_dask(self) -> da.Array:
         """Return the lazy array, with one task per chunk."""
         array = to_dask(self.source, self.chunks)
-        _origins.pop(array.name, None)
-        _origins[array.name] = self.source, self.options
-        while len(_origins) > _MAX_REMEMBERED:
-            _origins.pop(next(iter(_origins)), None)  # the oldest
+        _origins.keep(array.name, (self.source, self.options))
         return array
 
     def frames(self, which: Any, *, chunks: Any = "auto") -> da.Array:
@@ -234,5 +231,5 @@ class Plan:
 
 def remember_origin(array: np.ndarray[Any, Any], plan: Plan) -> None:
     """Keep for `origin_of`, as long as an array lives, which plan it was read by."""
-    _origins[id(array)] = plan.source, plan.options
-    weakref.finalize(array, _origins.pop, id(array), None).atexit = False
+    _origins.keep(id(array), (plan.source, plan.options))
+    weakref.finalize(array, _origins.forget, id(array)).atexit = False

@@ -20,6 +20,7 @@ from mrcdist.compute.reduce_block import join_all, reduce_block
 from mrcdist.compute.schedule import Block, Task
 from mrcdist.compute.tiles import FunctionFailedError, Reduction
 from mrcdist.read.source import MrcSource
+from mrcdist.remembered import Remembered
 from mrcdist.stats import ReadStats
 from mrcdist.system_calls import ForkSafeLock
 
@@ -31,8 +32,7 @@ Ledger = Mapping[str, ReadStats]
 # Not the pid alone: containers on one host number theirs from 1.
 _PROCESS = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
 # What this process had read before each of its latest jobs: a server has many.
-_before: dict[str, ReadStats] = {}
-_MAX_JOBS = 256
+_before: Remembered[str, ReadStats] = Remembered(256)
 _before_lock = ForkSafeLock()
 
 
@@ -127,11 +127,7 @@ def _read_before(job: str) -> ReadStats:
     """Return what this process had read before its first task of a job."""
     with _before_lock:
         # The job in use goes to the end, so that the first one is the one unused for longest.
-        before = _before.pop(job, None)
-        _before[job] = before = before or stats.snapshot()
-        while len(_before) > _MAX_JOBS:
-            del _before[next(iter(_before))]
-    return before
+        return _before.keep(job, _before.get(job) or stats.snapshot())
 
 
 def _located(failed: FunctionFailedError, error: BaseException, block: Block) -> BaseException:

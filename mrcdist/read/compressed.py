@@ -16,17 +16,18 @@ from mrcdist.errors import FileChangedError, TruncatedFileError
 from mrcdist.format.compression import STREAM_MARKS
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
+from mrcdist.remembered import Remembered
 from mrcdist.storage.location import here
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Bytes
-from mrcdist.storage.version import Undamaged
+from mrcdist.storage.version import Version
 
 __all__ = ["STREAMS", "StreamReader", "read_stream_head", "stream_holds", "stream_size"]
 
 STREAMS = tuple(STREAM_MARKS)
 
 # The last files, with their versions, that this process has read to the end and found undamaged.
-_undamaged = Undamaged()
+_undamaged: Remembered[tuple[str, Version], None] = Remembered(256)
 
 
 class StreamReader:
@@ -78,7 +79,7 @@ class StreamReader:
             if ranges and known not in _undamaged:
                 stream.skip_to()
         if ranges and self._file.version.kind and read_settings().consistency == "strict":
-            _undamaged.add(known)
+            _undamaged.keep(known, None)
 
     def _next(self, stream: _Decompressed, stop: int) -> Bytes:
         # Grown step by step: a damaged header may announce more than fits in memory.

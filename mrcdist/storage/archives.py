@@ -11,7 +11,6 @@ import gzip
 import lzma
 import threading
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +18,8 @@ from fsspec.core import OpenFile
 from fsspec.implementations.tar import TarFileSystem
 from fsspec.implementations.zip import ZipFileSystem
 
-from mrcdist.storage.version import Undamaged, Version, remote_version
+from mrcdist.remembered import Remembered
+from mrcdist.storage.version import Version, remote_version
 
 __all__ = [
     "file_below",
@@ -40,12 +40,12 @@ _SHARE = 4
 
 # The last members, with their versions, that this process has read to their checksums, and how many
 # bytes it has read of the others.
-_undamaged = Undamaged()
-_bytes_read: Counter[tuple[str, Version]] = Counter()
+_undamaged: Remembered[tuple[str, Version], None] = Remembered(256)
+_bytes_read: Remembered[tuple[str, Version], int] = Remembered(256)
 
 # By identity and thread, as fsspec keeps its archives: the version that was there before they were
 # opened.
-_opened: dict[tuple[str, int], Version] = {}
+_opened: Remembered[tuple[str, int], Version] = Remembered(1000)
 
 
 def file_below(fs: Any) -> OpenFile | None:
@@ -66,7 +66,8 @@ def version_now(file: OpenFile) -> Version:
 def opened(identity: str, version: Version) -> bool:
     """Note the version that is to be opened; say whether it was opened in this thread before."""
     key = (identity, threading.get_ident())
-    before, _opened[key] = _opened.get(key), version
+    before = _opened.get(key)
+    _opened.keep(key, version)
     return before == version
 
 
@@ -116,15 +117,15 @@ def verify_once(fs: Any, path: str, member: tuple[str, Version], nbytes: int) ->
     """
     if member in _undamaged or not has_checksum(fs):
         return
-    _bytes_read[member] += nbytes
+    read = _bytes_read.keep(member, (_bytes_read.get(member) or 0) + nbytes)
     info = fs.info(path)
     stored = info.get("compress_type") == zipfile.ZIP_STORED
-    if stored and _bytes_read[member] * _SHARE < info["size"]:
+    if stored and read * _SHARE < info["size"]:
         return
     read_to_checksum(fs, path)
     if member[1].kind:
-        _undamaged.add(member)
-    _bytes_read.pop(member, None)
+        _undamaged.keep(member, None)
+    _bytes_read.forget(member)
 
 
 def has_checksum(fs: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-__all__ = ["Undamaged", "Version", "local_version", "remote_version"]
+__all__ = ["Version", "local_version", "remote_version"]
 
 # fsspec's names differ between stores. A store's own version comes first, then what is made of the
 # content, then a date.
@@ -114,31 +114,6 @@ class Version:
     def __str__(self) -> str:
         size = "unknown size" if self.size is None else f"{self.size} bytes"
         return f"{size}, {self.kind} {self.value}" if self.kind else size
-
-
-class Undamaged:
-    """Versions of files that this process has read to the end and found undamaged.
-
-    Any thread may ask and add at any time: a set, unlike a deque, may change while it is searched.
-
-    Parameters
-    ----------
-    most : int, default 256
-        How many are kept; all are forgotten when there is one more.
-    """
-
-    def __init__(self, most: int = 256) -> None:
-        self._most = most
-        self._known: set[tuple[str, Version]] = set()
-
-    def __contains__(self, file: tuple[str, Version]) -> bool:
-        return file in self._known
-
-    def add(self, file: tuple[str, Version]) -> None:
-        """Note that a file, by its identity and version, is undamaged."""
-        if len(self._known) >= self._most:
-            self._known.clear()
-        self._known.add(file)
 
 
 def local_version(stat: os.stat_result) -> Version:

@@ -20,6 +20,7 @@ from fsspec.implementations.tar import TarFileSystem
 
 from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
+from mrcdist.remembered import Remembered
 from mrcdist.storage.archives import has_checksum, read_to_checksum
 from mrcdist.storage.version import Version
 from mrcdist.system_calls import ForkSafeLock
@@ -29,7 +30,7 @@ __all__ = ["copy_version", "fresh_copy", "is_whole_file_cache", "whole_copy"]
 # fsspec gives each thread a filesystem of its own, with a temporary folder of its own; a process
 # needs one copy, and its threads wait for it.
 _fetching = ForkSafeLock()
-_copies: dict[str, Path] = {}
+_copies: Remembered[str, Path] = Remembered(1000)
 
 
 def is_whole_file_cache(fs: Any) -> bool:
@@ -59,7 +60,7 @@ def fresh_copy(fs: Any, path: str, name: str, named: Callable[[Version], str]) -
         key = _key(named(version))
         copy = unfinished.with_name(key)
         unfinished.replace(copy)
-        _copies[key] = copy
+        _copies.keep(key, copy)
     return version
 
 
@@ -84,14 +85,13 @@ def whole_copy(fs: Any, path: str, name: str, version: str, verify: Callable[[Pa
     """
     key = _key(version)
     with _fetching:
-        copy = _copies.get(key, Path(fs.storage[-1]) / key)
+        copy = _copies.get(key) or Path(fs.storage[-1]) / key
         if not copy.exists():
             with _unfinished_copy(fs, path, name) as unfinished:
                 verify(unfinished)
                 copy = unfinished.with_name(key)
                 unfinished.replace(copy)
-        _copies[key] = copy
-    return copy
+        return _copies.keep(key, copy)
 
 
 def _key(version: str) -> str:

@@ -269,9 +269,8 @@ class TestCaches:
 def copies_are_forgotten():
     from mrcdist.storage import whole_file_cache as copied
 
-    for path in copied._copies.values():
-        path.unlink(missing_ok=True)
-    copied._copies.clear()
+    for version in copied._copies:
+        copied._copies.forget(version).unlink(missing_ok=True)
 
 
 class TestMemory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrcdist.storage.version import Undamaged, Version
+from mrcdist.storage.version import Version
 
 DATE = "Mon, 01 Jan 2024 10:00:00 GMT"
 NGINX = Version(500, "etag", '"65a1b2c3-1f4"')
@@ -78,30 +78,3 @@ def test_date_of_a_second_that_is_not_over_may_become_that_of_another_file(
 def test_archives_of_two_versions_hold_two_versions_of_a_file():
     one, two = (Version(5).within(Version(9, "modified", date)) for date in (DATE, "later"))
     assert one != two
-
-
-def test_undamaged_files_may_be_added_while_others_are_looked_for():
-    undamaged = Undamaged(most=8)
-
-    class Meanwhile(str):
-        """A name that is compared while another thread adds a file."""
-
-        __hash__ = str.__hash__
-
-        def __eq__(self, other: object) -> bool:
-            undamaged.add((f"file {len(added)}", NGINX))
-            added.append(other)
-            return str.__eq__(self, other)
-
-    added: list[object] = []
-    for number in range(5):
-        undamaged.add((str(number), NGINX))
-    assert (Meanwhile("3"), NGINX) in undamaged
-    assert added
-
-
-def test_undamaged_files_are_not_remembered_without_end():
-    undamaged = Undamaged(most=2)
-    for name in "abc":
-        undamaged.add((name, NGINX))
-    assert [name for name in "abc" if (name, NGINX) in undamaged] == ["c"]

@@ -1,0 +1,59 @@
+"""What a process remembers is bounded, and any thread may look while another one adds."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from mrcdist.remembered import Remembered
+
+
+def test_entries_may_be_added_while_others_are_looked_for() -> None:
+    remembered: Remembered[Any, None] = Remembered(8)
+
+    class Meanwhile(str):
+        """A name that is compared while another thread adds an entry."""
+
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            remembered.keep(f"file {len(added)}", None)
+            added.append(other)
+            return str.__eq__(self, other)
+
+    added: list[object] = []
+    for number in range(5):
+        remembered.keep(str(number), None)
+    assert Meanwhile("3") in remembered
+    assert added
+
+
+def test_oldest_entries_are_forgotten() -> None:
+    remembered: Remembered[str, int] = Remembered(2)
+    for number, name in enumerate("abac"):
+        assert remembered.keep(name, number) == number
+    assert {name: remembered.get(name) for name in "abc"} == {"a": 2, "b": None, "c": 3}
+    assert remembered.forget("a") == 2
+    assert remembered.forget("a") is None
+    assert list(remembered) == ["c"]
+
+
+def test_threads_that_keep_at_once_keep_no_more_than_allowed() -> None:
+    remembered: Remembered[int, int] = Remembered(3)
+
+    def keep(first: int) -> None:
+        for number in range(first, first + 2000):
+            assert remembered.keep(number, number) == number
+
+    threads = [threading.Thread(target=keep, args=(number * 2000,)) for number in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(remembered) == 3
