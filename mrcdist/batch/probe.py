@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrcdist.errors import FileChangedError, MrcdistError
-from mrcdist.storage.stored_file import current_version
+from mrcdist.storage.stored_file import StoredFile, current_version
 
 __all__ = ["probe_file", "worker_probe"]
 
@@ -78,15 +78,7 @@ def probe_file(payload: bytes, address: str) -> dict[str, Any]:
     try:
         source, index = pickle.loads(payload)  # noqa: S301 from the client, as any task is
         for part in source.parts:
-            found = current_version(part.file.location)
-            if found != part.file.version:
-                raise FileChangedError(
-                    f"{part.file.location.shown} on this worker is {found}, but "
-                    f"{part.file.version} was planned",
-                    code="file-changed",
-                    cause="this worker sees another copy or version, or the file is being written",
-                    remedy="let all see the same file, and plan again once it is complete",
-                )
+            _require_planned(part.file)
         begun = time.perf_counter()
         block = source[index[address]]
         block = np.array(block)  # mapped pages come from the disk when they are touched
@@ -99,3 +91,16 @@ def probe_file(payload: bytes, address: str) -> dict[str, Any]:
             "cause": "software that differs from the client's",
             "remedy": "compare the versions",
         }
+
+
+def _require_planned(file: StoredFile) -> None:
+    found = current_version(file.location)
+    try:
+        file.require(found)
+    except FileChangedError as error:
+        raise FileChangedError(
+            f"{file.location.shown} on this worker is {found}, but {file.version} was planned",
+            code=error.code,
+            cause="this worker sees another copy or version, or the file is being written",
+            remedy="let all see the same file, and plan again once it is complete",
+        ) from None

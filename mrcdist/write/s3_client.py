@@ -7,9 +7,11 @@ used for what reads; parts are sent by botocore's own, which takes 0.8 of the CP
 from __future__ import annotations
 
 import io
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +24,7 @@ from fsspec.utils import tokenize
 from s3fs import S3FileSystem
 
 from mrcdist.storage.location import Location
+from mrcdist.storage.transport.s3 import connection_limit
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
 from mrcdist.write.errors import write_errors
 
@@ -152,7 +155,7 @@ class _Sender:
 
     fs: S3FileSystem  # which has made the client: another one with its options knows no session
     client: Any = None
-    connections: threading.Semaphore = field(default_factory=threading.Semaphore)
+    connections: AbstractContextManager[Any] = field(default_factory=nullcontext)
     making: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -169,8 +172,8 @@ def _sender(fs: S3FileSystem, bucket: str, patience: float | None) -> _Sender:
     with sender.making:
         if sender.client is None:
             client = new_client(sender.fs, bucket, patience)
-            most = client.meta.config.max_pool_connections or 10
-            sender.connections = threading.Semaphore(most)
+            if (limit := connection_limit(sender.fs)) < math.inf:
+                sender.connections = threading.Semaphore(int(limit))
             sender.client = client
     return sender
 
@@ -205,6 +208,7 @@ def new_client(fs: S3FileSystem, bucket: str, patience: float | None = None) -> 
     config = {name: getattr(own.config, name) for name in Config.OPTION_DEFAULTS}
     if not fs.anon and "signature_version" not in fs.config_kwargs:
         del config["signature_version"]  # the store's rules choose it, by bucket
+    config["max_pool_connections"] = config["max_pool_connections"] or 0  # it fails with None
     if patience is not None:
         config["read_timeout"] = patience
     if "connect_timeout" not in fs.config_kwargs:

@@ -32,6 +32,8 @@ def names_in(path: str) -> set[str]:
     for node in ast.parse((ROOT / "mrcdist" / path).read_text("utf-8")).body:
         if isinstance(node, ast.Assign):
             names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
             names |= {

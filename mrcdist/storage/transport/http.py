@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from fsspec.implementations.http import HTTPFileSystem
 
 from mrcdist.errors import ReadError
 from mrcdist.plan.read_limits import ReadLimits
-from mrcdist.storage.location import Location, changed
+from mrcdist.storage.location import Location, require_version
 from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.transport.protocol import (
@@ -116,8 +117,8 @@ class HttpTransport(PinnedTransport):
 
     def _check_version(self, headers: Mapping[str, str]) -> None:
         found = headers.get(self._validator) if self._validator else None
-        if found is not None and found != self._version.value:
-            raise changed(self._location, self._version, f"{self._validator} {found}")
+        if found is not None:
+            require_version(self._location, self._version, replace(self._version, value=found))
 
     def _require_version(self, headers: Mapping[str, str]) -> None:
         if self._validator and self._validator not in headers:

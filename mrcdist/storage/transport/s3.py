@@ -23,7 +23,16 @@ from mrcdist.storage.transport.protocol import (
 )
 from mrcdist.storage.version import Version, remote_version
 
-__all__ = ["S3Transport"]
+__all__ = ["S3Transport", "connection_limit"]
+
+
+def connection_limit(fs: S3FileSystem) -> float:
+    """Return how many connections a client with a filesystem's options may have at a time.
+
+    0 and None are as many as one likes.
+    """
+    limit: float = fs.config_kwargs.get("max_pool_connections", 10) or math.inf
+    return limit
 
 
 class S3Transport(PinnedTransport):
@@ -35,8 +44,7 @@ class S3Transport(PinnedTransport):
         self, fs: S3FileSystem, path: str, location: Location, version: Version, limits: ReadLimits
     ) -> None:
         super().__init__(fs, location, version, limits)
-        # 0 and None: as many as one likes.
-        self.connections = fs.config_kwargs.get("max_pool_connections", 10) or math.inf
+        self.connections = connection_limit(fs)
         bucket, key, named = fs.split_path(path)
         self._bucket = bucket
         self._request = {"Bucket": bucket, "Key": key}

@@ -35,6 +35,9 @@ class Puts:
     bodies: list[bytes] = field(default_factory=list)
     expected: list[str | None] = field(default_factory=list)
     connections: set[int] = field(default_factory=set)
+    under_way: int = 0
+    most_under_way: int = 0
+    arrived: threading.Event = field(default_factory=threading.Event)
 
     def location(self, **options: Any) -> Location:
         client = {"endpoint_url": self.endpoint, "region_name": "us-east-1"}
@@ -54,6 +57,13 @@ def puts() -> Iterator[Puts]:
             puts.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             puts.expected.append(self.headers.get("Expect"))
             puts.connections.add(self.client_address[1])
+            puts.under_way += 1
+            puts.most_under_way = max(puts.under_way, puts.most_under_way)
+            if puts.bodies[-1] == b"together":
+                if puts.under_way == 12:
+                    puts.arrived.set()
+                puts.arrived.wait(1)
+            puts.under_way -= 1
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -193,6 +203,19 @@ def test_filesystems_with_the_same_options_share_a_client(puts: Puts) -> None:
         call_once(location, "put_object", ("b", "a.mrc"), Body=b"mrc")
     assert puts.bodies == [b"mrc"] * 2
     assert len(puts.connections) == 1
+
+
+@pytest.mark.parametrize(("pool", "at_a_time"), [(None, 12), (0, 12), (12, 12), (6, 6)])
+def test_as_many_parts_are_under_way_as_there_may_be_connections(
+    puts: Puts, pool: int | None, at_a_time: int
+) -> None:
+    location = puts.location(config_kwargs={"max_pool_connections": pool})
+
+    def put() -> None:
+        call_once(location, "put_object", ("b", "a.mrc"), Body=b"together")
+
+    run_together(location, [put] * 12, slots=12)
+    assert puts.most_under_way == at_a_time
 
 
 def test_nothing_asks_before_it_is_sent(puts: Puts) -> None:

@@ -1,0 +1,38 @@
+"""A worker's probe compares the file with the planned one as a read does."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+
+import mrcdist
+from mrcdist.batch.probe import probe_file
+from tests.support.mrc_files import counting, mrc_bytes
+
+
+@pytest.mark.parametrize(
+    ("consistency", "frames", "changed"),
+    [("strict", 6, True), ("size", 6, False), ("size", 7, True), ("off", 7, False)],
+)
+def test_version_must_hold_as_far_as_for_a_read(
+    tmp_path: Path, consistency: str, frames: int, changed: bool
+) -> None:
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc_bytes(counting((6, 4, 5), "uint16")))
+    source = mrcdist.plan_mrc(path).source
+    path.unlink()
+    path.write_bytes(mrc_bytes(np.zeros((frames, 4, 5), "uint16")))
+    payload = pickle.dumps((source, {"tcp://1": (slice(0, 6),)}))
+    with dask.config.set({"mrcdist.consistency": consistency}):
+        told = probe_file(payload, "tcp://1")
+    assert ("problem" in told) == changed
+    if changed:
+        assert f"{path} on this worker is" in told["problem"]
+        assert "another copy" in told["cause"]
+        assert "let all see the same file" in told["remedy"]
+    else:
+        assert told["bytes_read"] == 6 * 4 * 5 * 2
