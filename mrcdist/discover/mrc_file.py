@@ -338,4 +338,6 @@ def _read_extended(
     if wanted <= _MAX_RECORD_BYTES:
         return decoded
     text = f"the records of the first {decoded.n_records} of {header.nz} sections were read"
-    return dataclasses.replace(decoded, notes=(*decoded.notes, Note("records-missing", text)))
+    # The file has the others, too.
+    others = [each for each in decoded.notes if getattr(each, "code", "") != "records-missing"]
+    return dataclasses.replace(decoded, notes=(*others, Note("records-missing", text)))

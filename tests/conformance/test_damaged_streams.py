@@ -8,12 +8,15 @@ import random
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import mrcdist
-from mrcdist.errors import FormatError, MrcdistError, TruncatedFileError
+from mrcdist.errors import FileChangedError, FormatError, MrcdistError, TruncatedFileError
 from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from tests.support.async_store import async_store
 from tests.support.mrc_files import mrc_bytes
@@ -193,3 +196,30 @@ def test_memory_does_not_grow_with_the_rest_of_the_stream(path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 32 * 2**20  # the file holds 128 MiB
     finally:
         tracemalloc.stop()
+
+
+def test_stream_that_is_exchanged_in_a_store_without_versions_is_called_changed() -> None:
+    """Damaged when read, and sound when read again: somebody else wrote the file meanwhile."""
+    sound = deflated(PLAIN)
+    reads = []
+
+    class Exchanged(MemoryFileSystem):
+        protocol = "exchanged"
+
+        def info(self, path: str, **options: Any) -> dict[str, Any]:
+            return {"name": path, "size": len(sound), "type": "file"}
+
+        def cat_file(self, path: str, start: Any = None, end: Any = None, **_: Any) -> bytes:
+            reads.append((start, end))
+            damaged = bytearray(sound)
+            if planned and len(reads) - planned[0] < 2:
+                damaged[len(sound) // 2] ^= 255
+            return bytes(damaged[start:end])
+
+    planned: list[int] = []
+    fsspec.register_implementation("exchanged", Exchanged, clobber=True)
+    source = mrcdist.plan_mrc("exchanged://x/a.mrc.gz", metadata_file=None, tilt_file=None).source
+    planned.append(len(reads))
+    with pytest.raises(FileChangedError, match="changed while it was read") as caught:
+        source[...]
+    assert "not when it was read again" in caught.value.cause

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import pytest
 
+import mrcdist
 from mrcdist.format.extended.registry import (
     bytes_needed,
     extended_metadata,
@@ -16,6 +17,7 @@ from mrcdist.format.extended.registry import (
     tilt_angles,
 )
 from tests.support.extended_headers import decode, tem
+from tests.support.mrc_files import header_bytes
 
 
 def old_fei_record(order="<", a_tilt=0.0, pixel=0.0, magnification=0.0, ht=0.0, exposure=0.0):
@@ -218,3 +220,16 @@ def test_unknown_kind_is_noted():
 def test_no_extended_header_has_no_kind(exttyp):
     found = identify_extended(exttyp=exttyp, nsymbt=0, n_sections=1, nint=2, nreal=1)
     assert found is None
+
+
+@pytest.mark.filterwarnings("ignore:.*mark no field:mrcdist.MrcdistWarning")
+def test_records_beyond_64_mib_are_not_read_and_that_is_told(tmp_path):
+    sections = 90_000
+    path = tmp_path / "long.mrc"
+    record = struct.pack("<i", 768).ljust(768, b"\0")
+    header = header_bytes(nx=1, ny=1, nz=sections, mode=0, nsymbt=768 * sections, exttyp=b"FEI1")
+    path.write_bytes(header + record * sections + bytes(sections))
+    with pytest.warns(mrcdist.MrcdistWarning, match="of the first 87381 of 90000 sections"):
+        plan = mrcdist.plan_mrc(path)
+    assert plan.extended.n_records == 64 * 2**20 // 768
+    assert plan.layout.n_frames == sections

@@ -299,7 +299,7 @@ def test_calls_that_have_not_begun_are_left_out_after_an_interrupt() -> None:
     def call(number: int) -> None:
         begun.append(number)
         threading.Event().wait(0.01)
-        if number == 0:
+        if number % 50 == 0:  # again, if Python raised it where exceptions are ignored
             _thread.interrupt_main()
 
     calls = [lambda n=n: call(n) for n in range(500)]

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import mrcdist
+from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import all_frames
 from tests.support.http_log import CountingProxy, Fault
 from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 from tests.support.processes import free_port
+from tests.support.serving import serving
 from tests.support.web import web_server
 
 MIB = 2**20
@@ -288,3 +290,24 @@ class TestMemory:
         array = data_of("memory://mine/a.mrc", chunks=(5, -1, -1))
         with pytest.raises(mrcdist.MissingFileError, match="host "):
             array.compute(scheduler="processes", num_workers=1)
+
+
+def test_a_listing_of_a_web_page_has_each_file_once_and_no_query():
+    asked = []
+    page = b"".join(b'<a href="%s">.</a>' % link for link in (b"a b.mrc", b"a%20b.mrc", b"c/"))
+
+    def answer(request):
+        asked.append(request.path)
+        request.send_response(200)
+        request.send_header("Content-Type", "text/html")
+        request.send_header("Content-Length", str(len(page)))
+        request.end_headers()
+        request.wfile.write(page)
+
+    with serving(answer) as url:
+        location = Location.of(f"{url}/run/a%20b.mrc?token=x/y")
+        assert location.list_files() == ("a b.mrc",)
+        assert asked == ["/run/"]
+        listing = location.list_siblings()
+        assert listing is not None
+        assert sorted(listing) == ["a b.mrc", "c"]

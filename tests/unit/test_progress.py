@@ -15,8 +15,6 @@ from mrcdist.config import read_settings
 from mrcdist.progress import Progress, TaskProgress, waiting
 from mrcdist.storage.retry import retried
 from tests.support.mrc_files import counting, mrc_bytes
-from tests.support.s3 import SECRET_KEY
-from tests.support.serving import file_server
 
 
 class Terminal(io.StringIO):
@@ -216,16 +214,6 @@ class TestLongReads:
         [ds] = mrcdist.read_mrc(url, storage_options=options)
         np.testing.assert_array_equal(ds["data"].compute(), numbers)
         assert "copying any.mrc: 100 %" in capsys.readouterr().err
-
-    def test_no_secret_is_told(self, tmp_path, capsys):
-        options = {"simplecache": {"cache_storage": str(tmp_path / "cache")}}
-        with file_server(mrc_bytes(counting((8, 4, 5), "int16"))) as url:
-            signed = f"simplecache::{url}?X-Amz-Signature={SECRET_KEY}"
-            [ds] = mrcdist.read_mrc(signed, storage_options=options)
-            ds["data"].compute()
-        told = capsys.readouterr().err
-        assert "copying" in told
-        assert SECRET_KEY not in told
 
     def test_following_the_sections_of_mrcz_shows_progress(self, tmp_path, memory_file, capsys):
         mrcz = pytest.importorskip("mrcz")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mrcdist.errors import MrcdistWarning
+from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.reduce_api import (
     CenterOfMass,
+    FrameReduction,
     MaximumPattern,
     MeanPattern,
     RadialProfile,
@@ -84,3 +86,22 @@ def test_bright_disk_is_found_in_the_frames_of_a_sparse_scan(tmp_path: Path) -> 
         found = reduce_frames(movie, {"bf": VirtualImage("bf")}, progress=False)
     assert np.argwhere(found["bf"].values.T).tolist() == sorted(points.tolist())
     assert found["bf"].values.max() >= 900 * 45  # all but the corners of the disk
+
+
+@pytest.mark.filterwarnings("ignore::mrcdist.errors.MrcdistWarning")
+@pytest.mark.parametrize(
+    "quantity",
+    [MeanPattern(), StandardDeviation(), FrameReduction(lambda frames: frames.sum(axis=0), np.add)],
+    ids=["mean", "std", "own"],
+)
+def test_results_of_no_frame_at_all_are_errors(few_frames: Path, quantity: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"no frame is there|no frames to") as caught:
+        reduce_frames(
+            few_frames,
+            {"of none": quantity},
+            navigation_shape=(32, 32),
+            frames=slice(900, 1000),
+            allow_truncated=True,
+            progress=False,
+        )
+    assert caught.value.code == "data-not-reducible"

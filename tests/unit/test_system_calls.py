@@ -6,29 +6,19 @@ import errno
 import mmap
 import os
 import signal
-import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
 
-import mrcdist
 from mrcdist import system_calls
-from tests.support.mrc_files import counting, mrc_bytes
 
 # Functions that Windows does not have, and where they are; macOS lacks some of them.
 ABSENT = {
     os: ("posix_fadvise", "posix_fallocate", "preadv", "pwrite", "register_at_fork"),
     signal: ("pthread_kill", "pthread_sigmask"),
 }
-# The same in a fresh process, before mrcdist is imported but after what it needs; no flock either.
-LIKE_WINDOWS = "import mmap, os, signal, sys\nimport dask.array, distributed, s3fs\n" + "".join(
-    f"vars({module.__name__}).pop({name!r}, None)\n"
-    for module, names in ABSENT.items()
-    for name in names
-)
-LIKE_WINDOWS += "sys.modules['fcntl'] = None\nvars(mmap).pop('MADV_WILLNEED', None)\n"
 
 
 @pytest.fixture(params=["as it is", "like Windows"])
@@ -113,37 +103,3 @@ def test_a_system_without_flock_says_so(monkeypatch, file):
     with pytest.raises(OSError, match="no flock") as caught:
         system_calls.lock_file(file.fileno())
     assert caught.value.errno == errno.ENOTSUP
-
-
-def test_files_are_read_and_written_on_a_system_with_none_of_these_calls(tmp_path):
-    numbers = counting((6, 40, 50), "uint16")
-    (tmp_path / "a.mrc").write_bytes(mrc_bytes(numbers))
-    code = LIKE_WINDOWS + (
-        "import mrcdist\n"
-        "[ds] = mrcdist.read_mrc('a.mrc', chunks=(2, -1, -1))\n"
-        "mrcdist.write_mrc('b.mrc', ds['data'][::2, 3:])\n"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    [again] = mrcdist.read_mrc(tmp_path / "b.mrc")
-    np.testing.assert_array_equal(again["data"].compute(), numbers[::2, 3:])
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_lock_that_a_thread_holds_is_free_in_a_forked_process():
-    code = """
-import os, threading
-from mrcdist.system_calls import ForkSafeLock
-lock, held = ForkSafeLock(), threading.Event()
-def hold():
-    with lock:
-        held.set()
-        threading.Event().wait()
-threading.Thread(target=hold, daemon=True).start()
-held.wait()
-if pid := os.fork():
-    os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-threading.Timer(20, os._exit, (1,)).start()  # rather than wait for ever
-with lock:
-    os._exit(0)
-"""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)

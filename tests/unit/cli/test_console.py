@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pty
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from mrcdist.cli import inspect, main
 from mrcdist.cli.console import Console, Unwritable
 from tests.support.mrc_files import counting, write_mrc
-from tests.support.processes import ROOT
 
 FULL = Path("/dev/full")
 STEERING = "\x1b]0;title\x07\x1b[31mred\x9b2J\rover\nnext"
@@ -207,20 +205,6 @@ class TestEndings:
         with closed_pipe() as closed:
             assert program(*arguments, file, stdout=closed, stderr=stderr) == 141
         assert written(stderr) == ""
-
-    @pytest.mark.parametrize(("stdout", "status"), [("full", 1), ("closed", 141)])
-    def test_the_interpreter_adds_nothing_at_its_end(self, file, stdout, status):
-        """What a stream still holds is written out then, which fails again."""
-        with FULL.open("w", encoding="utf-8") if stdout == "full" else closed_pipe() as stream:
-            done = subprocess.run(
-                [sys.executable, "-m", "mrcdist.cli", "info", str(file)],
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdout=stream,
-                stderr=subprocess.PIPE,
-                check=False,
-            )
-        assert done.returncode == status
-        assert done.stderr.count(b"\n") == (2 if stdout == "full" else 0)
 
     def test_errors_and_warnings_that_nobody_can_read_change_nothing(self, program, file, tmp_path):
         short = tmp_path / "short.mrc"

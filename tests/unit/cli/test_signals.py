@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +14,6 @@ from typing import Any
 import click
 import pytest
 
-import mrcdist
 from mrcdist.cli.group import main
 from mrcdist.cli.signals import stopping
 from mrcdist.errors import MrcdistError
@@ -184,65 +181,3 @@ def test_other_errors_of_finalizers_are_reported(
         failing = Failing()
         del failing
     assert seen == [ZeroDivisionError]
-
-
-# Sends the process a signal when it begins to import a module. Python imports it at its start.
-INTERRUPTING = """
-import os, signal, sys
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-class Interrupting:
-    def find_spec(self, name, path, target=None):
-        if name == os.environ["INTERRUPT_AT"]:
-            signal.raise_signal(signal.SIGINT)
-
-
-sys.meta_path.insert(0, Interrupting())
-"""
-
-
-@pytest.mark.parametrize(
-    ("program", "module"),
-    [("module", "dask"), ("script", "numpy"), ("script", "mrcdist.cli.preview")],
-)
-def test_ctrl_c_during_imports_ends_a_command_quietly(
-    tmp_path: Path, program: str, module: str
-) -> None:
-    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
-    script = tmp_path / "bin" / "mrcdist"
-    script.parent.mkdir()
-    script.write_text("import sys\nfrom mrcdist.cli import main\nsys.exit(main())\n")
-    command = ["-m", "mrcdist.cli"] if program == "module" else [str(script)]
-    package = str(Path(mrcdist.__file__).parents[1])
-    ended = subprocess.run(
-        [sys.executable, *command, "--help"],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(tmp_path), package]),
-            "INTERRUPT_AT": module,
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGINT, "", "")
-
-
-def test_ctrl_c_during_an_import_of_the_package_is_left_to_its_user(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
-    own = tmp_path / "own.py"
-    own.write_text("try:\n    import mrcdist\nexcept KeyboardInterrupt:\n    print('mine')\n")
-    package = str(Path(mrcdist.__file__).parents[1])
-    path = os.pathsep.join([str(tmp_path), package])
-    ended = subprocess.run(
-        [sys.executable, str(own)],
-        env={**os.environ, "PYTHONPATH": path, "INTERRUPT_AT": "dask"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert ended.stdout == "mine\n"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,14 +62,3 @@ def test_detectors_of_a_users_own_are_described_by_their_weights(kind: Any) -> N
     first = described(kind(rows_from(20)))
     assert first == described(kind(rows_from(20)))
     assert first != described(kind(rows_from(30)))
-
-
-def test_detector_of_a_users_own_has_one_description_in_all_processes() -> None:
-    code = (
-        "from tests.unit.compute.test_one_pass import Plain, described, rows_from; "
-        "print(described(Plain(rows_from(20))))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == described(Plain(rows_from(20)))

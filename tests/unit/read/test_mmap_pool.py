@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import mmap
-import multiprocessing
 import os
 import threading
 import time
@@ -21,7 +20,6 @@ import pytest
 import mrcdist
 from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.read.mmap_pool import POOL
-from mrcdist.read.source import MrcSource
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, write_mrc
 
@@ -168,28 +166,6 @@ def test_a_map_that_was_made_after_a_truncation_is_an_error(source, tmp_path, mo
     monkeypatch.setattr(POOL, "shared", lambda *_: short)
     with pytest.raises(mrcdist.FileChangedError, match="call read_mrc again"):
         source[:, 16:32]
-
-
-@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="there is no fork")
-def test_a_forked_process_begins_without_maps(source):
-    before = POOL.maps
-    source[:, 16:32]
-    assert POOL.maps == before + 1
-    POOL._lock.acquire()  # as another thread may hold it just then
-    try:
-        child = multiprocessing.get_context("fork").Process(
-            target=_read_in_child, args=(source, before)
-        )
-        child.start()
-    finally:
-        POOL._lock.release()
-    child.join()
-    assert child.exitcode == 0
-
-
-def _read_in_child(source: MrcSource, maps: int) -> None:
-    assert POOL.maps == maps
-    np.testing.assert_array_equal(source[:, 16:32], NUMBERS[:, 16:32])
 
 
 def test_a_thread_that_cannot_be_had_is_no_error(source, monkeypatch):

@@ -22,7 +22,6 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.version import Version, remote_version
 from tests.support.mrc_files import counting, mrc_bytes
-from tests.support.serving import serving
 
 SECRET = "s3cr3t-not-real"
 
@@ -450,26 +449,6 @@ class TestListing:
         listing = Location.of(tmp_path / "a_movie.mrc").list_siblings()
         assert listing is not None
         assert set(listing) == {"a_movie.mrc", "a_info.txt", "b c.txt"}
-
-    def test_a_listing_of_a_web_page_has_each_file_once_and_no_query(self):
-        asked = []
-        page = b"".join(b'<a href="%s">.</a>' % link for link in (b"a b.mrc", b"a%20b.mrc", b"c/"))
-
-        def answer(request):
-            asked.append(request.path)
-            request.send_response(200)
-            request.send_header("Content-Type", "text/html")
-            request.send_header("Content-Length", str(len(page)))
-            request.end_headers()
-            request.wfile.write(page)
-
-        with serving(answer) as url:
-            location = Location.of(f"{url}/run/a%20b.mrc?token=x/y")
-            assert location.list_files() == ("a b.mrc",)
-            assert asked == ["/run/"]
-            listing = location.list_siblings()
-            assert listing is not None
-            assert sorted(listing) == ["a b.mrc", "c"]
 
     def test_a_missing_folder_has_no_listing(self, tmp_path):
         assert Location.of(tmp_path / "none" / "a.mrc").list_siblings() is None

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import zipfile
 
-import dask
-import numpy as np
 import pytest
 
-from mrcdist import MrcdistError, plan_mrc, read_mrc
-from mrcdist.batch.clusters import ClusterOptions, connect
 from mrcdist.cli import main
 from mrcdist.storage.redact import redact_text
-from tests.support.mrc_files import mrc_bytes
-from tests.support.serving import file_server, refusing
 
 SECRET = "Tr0ub4dor3xyz"
 
@@ -88,60 +80,3 @@ def test_errors_of_the_command_line_show_no_secret(arguments, capfd, monkeypatch
 def logs(caplog):
     caplog.set_level(logging.DEBUG)
     return caplog
-
-
-def test_logs_of_an_archive_on_a_web_server_show_no_secret(logs):
-    with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
-        archive.writestr("a.mrc", mrc_bytes(np.zeros((2, 4, 4), "u2")))
-    with file_server(packed.getvalue()) as url:
-        login = url.replace("://", f"://user:{SECRET}@")
-        plan_mrc(f"zip://a.mrc::{login}").source[...]
-    assert logs.text
-    assert SECRET not in logs.text
-
-
-def test_token_behind_the_name_of_a_file_is_in_nothing_that_is_shown(capfd):
-    with file_server(mrc_bytes(np.zeros((2, 4, 4), "u2"))) as server:
-        url = f"{server};token={SECRET}"
-        plan = plan_mrc(url)
-        [data] = read_mrc(url)
-        with pytest.raises(SystemExit) as ended:
-            main(["info", url, "--json"])
-        assert not ended.value.code
-        assert plan.location.name == server.rpartition("/")[2]
-    shown = f"{plan} {plan._repr_html_()} {data} {''.join(capfd.readouterr())}"
-    assert "original_filename" in shown
-    assert SECRET not in shown
-
-
-@pytest.mark.parametrize("login", ["", f"user:{SECRET}@"])
-def test_logs_of_s3_show_no_secret(logs, login):
-    """A store that refuses a session token may repeat it."""
-    echo = f"<Error><Code>InvalidToken</Code><Token-0>{SECRET}token</Token-0></Error>".encode()
-    with refusing(403, echo) as endpoint, dask.config.set({"mrcdist.retries": 0}):
-        options = {
-            "endpoint_url": endpoint.replace("://", f"://{login}"),
-            "key": "AKIAIOSFODNN7EXAMPLE",
-            "secret": f"{SECRET}secret",
-            "token": f"{SECRET}token",
-        }
-        with pytest.raises(MrcdistError) as caught:
-            plan_mrc("s3://bucket/a.mrc", storage_options=options)
-    assert login or "<Token-0>***" in logs.text
-    assert SECRET not in logs.text
-    assert SECRET not in str(caught.value)
-
-
-@pytest.mark.parametrize("protocol", ["", "tcp://", "tls://"])
-def test_login_of_a_scheduler_is_not_shown(protocol):
-    told = []
-    options = ClusterOptions(scheduler=f"{protocol}user:{SECRET}@127.0.0.1:9")
-    with (
-        dask.config.set({"mrcdist.scheduler-timeout": 1}),
-        pytest.raises(MrcdistError) as caught,
-        connect(options, say=told.append),
-    ):
-        pass
-    assert caught.value.code == "scheduler-unreachable"
-    assert "127.0.0.1:9" in str(caught.value)
-    assert SECRET not in f"{caught.value} {told}"

@@ -7,6 +7,7 @@ from pathlib import PureWindowsPath
 import pytest
 
 from mrcdist.storage import url
+from mrcdist.storage.url import lies_in
 
 
 class WindowsPath(PureWindowsPath):
@@ -58,3 +59,15 @@ def test_file_beside_a_path_is_in_the_same_folder(text):
 def test_urls_are_no_paths_there_either(text):
     assert not url.is_path(text)
     assert url.as_path(text) is None
+
+
+def test_file_lies_in_each_folder_above_it_also_through_a_link(tmp_path):
+    file = tmp_path / "run" / "part" / "a.mrc"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    assert lies_in(file, tmp_path / "run")
+    assert lies_in(file, tmp_path / "link")
+    assert not lies_in(file, file)
+    assert not lies_in(tmp_path / "b.mrc", tmp_path / "run")
+    assert not lies_in(file, tmp_path / "none")

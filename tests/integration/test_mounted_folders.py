@@ -1,4 +1,4 @@
-"""A file is in a folder whichever way that leads to it."""
+"""Folders that are mounted elsewhere."""
 
 from __future__ import annotations
 
@@ -6,20 +6,6 @@ import subprocess
 import sys
 
 import pytest
-
-from mrcdist.storage.url import lies_in
-
-
-def test_file_lies_in_each_folder_above_it_also_through_a_link(tmp_path):
-    file = tmp_path / "run" / "part" / "a.mrc"
-    file.parent.mkdir(parents=True)
-    file.touch()
-    (tmp_path / "link").symlink_to(tmp_path / "run")
-    assert lies_in(file, tmp_path / "run")
-    assert lies_in(file, tmp_path / "link")
-    assert not lies_in(file, file)
-    assert not lies_in(tmp_path / "b.mrc", tmp_path / "run")
-    assert not lies_in(file, tmp_path / "none")
 
 
 def test_file_lies_in_a_folder_that_is_mounted_elsewhere(tmp_path):
