@@ -71,6 +71,7 @@ def reduce_on(
     present: npt.NDArray[np.bool_] | None = None,
     *,
     tile_bytes: int = _TILE_BYTES,
+    results: Sequence[npt.NDArray[Any]] | None = None,
 ) -> tuple[npt.NDArray[Any], ...]:
     """Reduce a block of frames as `reduce_block` does, with another array module.
 
@@ -78,14 +79,22 @@ def reduce_on(
     ----------
     module : module
         CuPy, or another one with numpy's functions, arrays of its own, and `asnumpy`.
-    frames, window, reductions, present, tile_bytes
+    frames, window, reductions, present, tile_bytes, results
         As for `reduce_block`.
     """
     # Functions of the user's own need whole frames, and get numpy's.
     here = [at for at, each in enumerate(reductions) if each.whole_frames]
     there = [at for at in range(len(reductions)) if at not in here]
-    own = reduce_block(frames, window, [reductions[at] for at in here], present)
-    found = dict(zip(here, own, strict=True))
+    if results is None:
+        results = [each.begin(len(frames), frames.dtype) for each in reductions]
+    results = list(results)
+    own = reduce_block(
+        frames,
+        window,
+        [reductions[at] for at in here],
+        present,
+        results=[results[at] for at in here],
+    )
     moved = reduce_block(
         frames if present is None else frames[present],
         window,
@@ -94,10 +103,11 @@ def reduce_on(
         tile_bytes=tile_bytes,
         module=module,
     )
+    for at, result in zip(here, own, strict=True):
+        results[at] = result
     for at, result in zip(there, moved, strict=True):
-        found[at] = module.asnumpy(result)
-        if present is not None and reductions[at].per_frame:
-            rows = reductions[at].begin(len(frames), frames.dtype)
-            rows[present] = found[at]
-            found[at] = rows
-    return tuple(found[at] for at in range(len(reductions)))
+        if reductions[at].per_frame:
+            results[at][slice(None) if present is None else present] = module.asnumpy(result)
+        else:
+            results[at] = reductions[at].join([results[at], module.asnumpy(result)])
+    return tuple(results)

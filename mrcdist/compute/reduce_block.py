@@ -25,6 +25,9 @@ _TILE_BYTES = 2**21
 
 _COMPILED_DTYPES = frozenset("BbHhfd")
 
+# Tiles that are copied stay in a core's level 2 cache.
+_COPIED_BYTES = 2**18
+
 # A compiled loop that has all results goes through a tile a few frames at a time, and takes more.
 _FUSED_TILES = 8
 
@@ -38,6 +41,7 @@ def reduce_block(
     compile_loops: bool = True,
     tile_bytes: int = _TILE_BYTES,
     module: Any = np,
+    results: Sequence[Array] | None = None,
 ) -> tuple[Array, ...]:
     """Reduce a block of frames in one pass.
 
@@ -57,13 +61,18 @@ def reduce_block(
         About how much goes through all reductions at a time.
     module : module, default numpy
         What computes and holds the results: numpy, or one that works like it.
+    results : sequence of ndarray, optional
+        What the block is added to, per reduction; rows per frame are for those of this block.
+        Default: results of no pixel at all.
 
     Returns
     -------
     tuple of ndarray
         A result per reduction.
     """
-    results = [module.asarray(each.begin(len(frames), frames.dtype)) for each in reductions]
+    if results is None:
+        results = [module.asarray(each.begin(len(frames), frames.dtype)) for each in reductions]
+    results = list(results)
     fast = compile_loops and compiled is not None and frames.dtype.char in _COMPILED_DTYPES
     rows, columns = window
     frame_bytes = max(len(rows) * len(columns) * frames.itemsize, 1)
@@ -74,6 +83,9 @@ def reduce_block(
         fused = fused_sums(tuple(reductions), rows, columns)
         if len(fused.places) == len(reductions):
             together *= _FUSED_TILES
+    if not frames.flags.c_contiguous:
+        together = max(min(tile_bytes, _COPIED_BYTES) // frame_bytes, 1)
+    scratch = _Scratch(module is np and not any(each.whole_frames for each in reductions))
     others = [at for at in range(len(reductions)) if fused is None or at not in fused.places]
     whole = [at for at in others if reductions[at].whole_frames]
     banded = [at for at in others if not reductions[at].whole_frames]
@@ -86,7 +98,7 @@ def reduce_block(
             there = None
 
         def tile_of(top: int, height: int, some: Array = some, first: int = first) -> Tile:
-            pixels = module.asarray(np.ascontiguousarray(some[:, top : top + height]))
+            pixels = module.asarray(scratch.contiguous(some[:, top : top + height]))
             numbers = range(first, first + len(pixels))
             return Tile(pixels, first, rows[top : top + height], columns, fast, numbers, module)
 
@@ -112,6 +124,34 @@ def reduce_block(
                     else:
                         results[at] = each.add(results[at], found)
     return tuple(results)
+
+
+class _Scratch:
+    """Memory for tiles that are copied since they are not contiguous, one at a time.
+
+    Workers of dask make the C library return freed memory at once (`MALLOC_TRIM_THRESHOLD_`): with
+    new memory for each tile, the kernel would clear as many pages as the frames have.
+
+    Parameters
+    ----------
+    again : bool
+        Whether the next tile may take the place of the last one: a function of the user's own may
+        keep what it was given.
+    """
+
+    def __init__(self, again: bool) -> None:
+        self._again = again
+        self._memory = np.empty(0, np.uint8)
+
+    def contiguous(self, pixels: Array) -> Array:
+        """Return pixels as they are, or a copy that lasts until the next one."""
+        if pixels.flags.c_contiguous or not self._again:
+            return np.ascontiguousarray(pixels)
+        if self._memory.size < pixels.nbytes:
+            self._memory = np.empty(pixels.nbytes, np.uint8)
+        copy: Array = self._memory[: pixels.nbytes].view(pixels.dtype).reshape(pixels.shape)
+        copy[...] = pixels
+        return copy
 
 
 def _only(tile: Tile, there: npt.NDArray[np.bool_]) -> Tile:

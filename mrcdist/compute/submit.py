@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -14,7 +16,7 @@ from typing import Any
 from distributed import Client, Future
 from distributed.protocol import pickle
 
-from mrcdist.compute.schedule import Part, Task
+from mrcdist.compute.schedule import Part, Task, block_frames
 from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
 
 __all__ = ["compute_in_threads", "compute_parts"]
@@ -25,6 +27,11 @@ _TASKS_AHEAD = 4096
 # Bytes of what tasks share that are sent with all of them together; distributed warns of a graph of
 # 10 MB.
 _MAX_SENT = 2**23
+# Seconds for which finished results wait for others, to come in one message through the scheduler,
+# which has no more time for many small ones than workers need for a short pass.
+_GATHER = 0.1
+# Bytes of results that come together.
+_MAX_GATHERED = 2**26
 # Seconds between two looks at the cluster while nothing finishes.
 _LOOK = 1.0
 
@@ -70,6 +77,7 @@ def compute_parts(
     finished: SimpleQueue[Future] = SimpleQueue()
     ledger: Ledger = {}
     ahead = 0
+    at_once = _gathered_at_once(work, parts.values())
     try:
         while waiting or running:
             some: list[tuple[int, Part]] = []
@@ -81,12 +89,17 @@ def compute_parts(
             ):
                 running[future.key] = (future, number, len(part))
                 future.add_done_callback(finished.put)
-            future = _next(finished, check)
-            piece = future.result()
-            _, number, n_tasks = running.pop(future.key)
-            ahead -= n_tasks
-            ledger = merge_ledgers((ledger, piece.ledger))
-            done(number, piece.values)
+            futures = _next(finished, min(len(running), at_once), check)
+            # The last one may have failed; those before it are to be handed over.
+            good = futures[:-1] if futures[-1].status == "error" else futures
+            pieces = client.gather(good)
+            for future, piece in itertools.zip_longest(futures, pieces):
+                if piece is None:
+                    future.result()  # raises
+                _, number, n_tasks = running.pop(future.key)
+                ahead -= n_tasks
+                ledger = merge_ledgers((ledger, piece.ledger))
+                done(number, piece.values)
     finally:
         # On a shared cluster nothing of a job that failed should go on, though the error on its way
         # up still refers to these.
@@ -140,11 +153,30 @@ def _join(pieces: Sequence[PartialResult], shared: bytes | Work) -> PartialResul
     return join(pieces, _work(shared))
 
 
-def _next(finished: SimpleQueue[Future], check: Callable[[], None]) -> Future:
-    while True:
+def _gathered_at_once(work: Work, parts: Iterable[Part]) -> int:
+    """Maximum number of parts whose values are brought to this process together."""
+    n_frames = [sum(block_frames(block) for task in part for block in task) for part in parts]
+    largest = 1
+    for each in work.reductions:
+        of_one = each.begin(1, work.source.dtype).nbytes
+        # What a function of the user's own makes of all frames is taken for a frame of float64.
+        of_all = max(of_one, 8 * math.prod(work.source.layout.frame_shape))
+        largest += of_one * max(n_frames, default=0) if each.per_frame else of_all
+    return max(_MAX_GATHERED // largest, 1)
+
+
+def _next(finished: SimpleQueue[Future], most: int, check: Callable[[], None]) -> list[Future]:
+    """Wait for a future, and for what finishes soon after it; at most so many in all."""
+    found: list[Future] = []
+    while not found:
         check()
         with suppress(Empty):
-            return finished.get(timeout=_LOOK)
+            found.append(finished.get(timeout=_LOOK))
+    deadline = time.monotonic() + _GATHER
+    with suppress(Empty):
+        while len(found) < most and found[-1].status == "finished":
+            found.append(finished.get(timeout=max(deadline - time.monotonic(), 0)))
+    return found
 
 
 def compute_in_threads(

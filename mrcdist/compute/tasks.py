@@ -8,7 +8,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mrcdist import stats
 from mrcdist.compute.device import array_module, reduce_on
 from mrcdist.compute.reduce_block import join_all, reduce_block
-from mrcdist.compute.schedule import Block, Task
+from mrcdist.compute.schedule import Block, Task, block_frames
 from mrcdist.compute.tiles import FunctionFailedError, Reduction
 from mrcdist.read.source import MrcSource
 from mrcdist.remembered import Remembered
@@ -72,6 +72,15 @@ class Work:
         )
         return rows, columns
 
+    @functools.cached_property
+    def viewed(self) -> MrcSource:
+        """The source, which returns views of maps however narrow they are.
+
+        Tiles are copied while they are in the cache, where copies of blocks would not be.
+        """
+        limits = replace(self.source.limits, narrow=0.0)
+        return replace(self.source, limits=limits)
+
 
 @dataclass(frozen=True)
 class PartialResult:
@@ -99,28 +108,43 @@ def compute(task: Task, work: Work) -> PartialResult:
     before = _read_before(work.job)
     module = array_module(work.device)
     reduce = reduce_block if module is None else functools.partial(reduce_on, module)
-    source = work.source
+    source = work.viewed
     rows, columns = work.window
     window = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
-    values: tuple[npt.NDArray[Any], ...] | None = None
+    # Blocks are added to the results of those before: each new array would have to be cleared by
+    # the kernel, which takes as long as the sums of a small block.
+    values = [each.begin(sum(map(block_frames, task)), source.dtype) for each in work.reductions]
+    first = 0
     for block in task:
         positions = tuple(range(*span) for span in block)
         frames = source[(*(slice(*span) for span in block), *window)]
         frames = frames.reshape(math.prod(map(len, positions)), len(rows), len(columns))
         present = source.layout.frames(positions, source.table) >= 0
+        rows_of_block = slice(first, first + len(frames))
+        first += len(frames)
         failed: FunctionFailedError | None = None
         try:
-            found = reduce(frames, work.window, work.reductions, None if present.all() else present)
+            found = reduce(
+                frames,
+                work.window,
+                work.reductions,
+                None if present.all() else present,
+                results=[
+                    value[rows_of_block] if each.per_frame else value
+                    for each, value in zip(work.reductions, values, strict=True)
+                ],
+            )
         except FunctionFailedError as error:
             failed = error
         if failed is not None and failed.__cause__ is not None:
             raise _located(failed, failed.__cause__, block)
-        values = found if values is None else join_all(work.reductions, [values, found])
+        values = [
+            value if each.per_frame else new
+            for each, value, new in zip(work.reductions, values, found, strict=True)
+        ]
         # The next block needs the memory of this one.
         del frames
-    if values is None:
-        raise ValueError("a task without blocks")
-    return PartialResult(values, {_PROCESS: stats.snapshot() - before})
+    return PartialResult(tuple(values), {_PROCESS: stats.snapshot() - before})
 
 
 def _read_before(job: str) -> ReadStats:

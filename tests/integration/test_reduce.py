@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,10 +11,11 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
-from distributed import Client, get_worker
+from distributed import Client, Future, get_worker
 
 import mrcdist
 from mrcdist import CenterOfMass, FrameReduction, MeanPattern, VirtualImage, reduce_frames
+from tests.support.cluster import dask_cluster
 from tests.support.mrc_files import mrc_bytes
 from tests.support.s3 import Bucket
 
@@ -108,3 +111,78 @@ def test_a_short_pass_is_shared_by_all_workers(cluster: Client, tmp_path: Any) -
     n_tasks = sum(cluster.nthreads().values())
     found = reduce_frames(path, {"port": ports}, chunks=(64 // n_tasks, -1, -1), progress=False)
     assert len(set(found["port"].values)) == len(cluster.nthreads())
+
+
+def test_results_of_a_short_pass_come_together(
+    cluster: Client, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each message through the scheduler takes as long as the sums of some 50 MiB."""
+    path = tmp_path / "stack.mrc"
+    path.write_bytes(mrc_bytes(NUMBERS))
+    brought: list[str] = []
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            brought.append(name)
+            return function(*args, **options)
+
+        return call
+
+    for kind, name in ((Client, "gather"), (Future, "result")):
+        monkeypatch.setattr(kind, name, counted(name, getattr(kind, name)))
+    plan = mrcdist.plan_mrc(path, chunks=(8, -1, -1))
+    check(reduce_frames(plan, RESULTS, client=cluster, progress=False))
+    brought.clear()
+    check(reduce_frames(plan, RESULTS, client=cluster, progress=False))
+    assert 0 < len(brought) < 8
+
+
+def test_what_is_computed_before_a_failure_is_handed_over(cluster: Client, tmp_path: Any) -> None:
+    path = tmp_path / "stack.mrc"
+    path.write_bytes(mrc_bytes(NUMBERS))
+    os.utime(path, (1e9, 1e9))  # long ago: its version is exact
+    fails = tmp_path / "fails"
+    fails.touch()
+    last = int(NUMBERS[-1, 0, 0])
+
+    def failing(frames: Any) -> Any:
+        if frames[-1, 0, 0] == last and fails.exists():
+            time.sleep(0.05)  # others end, and wait to be brought together
+            raise ZeroDivisionError("mine")
+        return frames[:, 0, 0]
+
+    plan = mrcdist.plan_mrc(path, chunks=(8, -1, -1))
+    wanted = {"first": FrameReduction(failing, shape=(), dtype=int)}
+    resume = tmp_path / "parts"
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        reduce_frames(plan, wanted, client=cluster, resume=resume, progress=False)
+    assert len(list(resume.glob("part-*.npy"))) == 7
+    fails.unlink()
+    found = reduce_frames(plan, wanted, client=cluster, resume=resume, progress=False)
+    np.testing.assert_array_equal(found["first"], NUMBERS[:, 0, 0])
+
+
+def test_a_worker_that_holds_the_work_of_all_may_die(tmp_path: Any) -> None:
+    path = tmp_path / "stack.mrc"
+    path.write_bytes(mrc_bytes(NUMBERS))
+    table = np.arange(2**20, dtype=float)  # goes with the function, once for all tasks
+
+    def looked_up(frames: Any) -> Any:
+        time.sleep(0.1)
+        return table[frames[:, 0, 0]]
+
+    results = {**RESULTS, "looked up": FrameReduction(looked_up, shape=(), dtype=float)}
+    with dask_cluster(tmp_path) as client, ThreadPoolExecutor(1) as pool:
+        pids = client.run(os.getpid)
+        options: Any = {"chunks": (4, -1, -1), "client": client, "progress": False}
+        several = pool.submit(reduce_frames, path, results, **options)
+        holders: list[str] = []
+        while not holders:
+            time.sleep(0.02)
+            assert not several.done()
+            held = client.has_what()
+            holders = [each for each in held if any("work-" in str(key) for key in held[each])]
+        os.kill(pids[holders[0]], signal.SIGKILL)
+        found = several.result(timeout=60)
+    check(found)
+    np.testing.assert_array_equal(found["looked up"], NUMBERS[:, 0, 0])

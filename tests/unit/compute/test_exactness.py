@@ -1,0 +1,146 @@
+"""Every result, to the last count, at the largest and smallest pixels, over all borders.
+
+Of chunks, of tiles, of frames that are there and frames that are missing; by compiled loops and by
+numpy.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import fsspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mrcdist.compute.reduce_block import reduce_block
+from mrcdist.errors import ArgumentError, MrcdistWarning
+from mrcdist.reduce_api import (
+    CenterOfMass,
+    MaximumPattern,
+    MeanPattern,
+    RadialProfile,
+    StandardDeviation,
+    SumPattern,
+    VirtualImage,
+    reduce_frames,
+)
+from tests.support.examples import examples
+from tests.support.mrc_files import header_bytes, mrc_bytes
+
+URL = "memory://exact/stack.mrc"
+RESULTS: dict[str, Any] = {
+    "sum": SumPattern(),
+    "mean": MeanPattern(),
+    "largest": MaximumPattern(),
+    "deviation": StandardDeviation(),
+    "all": VirtualImage(),
+    "disk": VirtualImage("circle:3,2,1.5"),
+    "com": CenterOfMass("circle:3,2,2"),
+    "rings": RadialProfile(),
+}
+N = 11
+
+
+@st.composite
+def stacks(draw: st.DrawFn, dtype: str) -> Any:
+    """Frames of the largest value of a dtype, but for some pixels at its other ends."""
+    info: Any = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else np.finfo("float16")
+    ends = st.sampled_from([float(info.min), 0.0, 1.0, float(info.max)])
+    shape = (N, draw(st.integers(5, 9)), draw(st.integers(4, 40)))
+    frames = np.full(shape, info.max, dtype)
+    frames[:, 1:5, :3] = draw(hnp.arrays("float64", (N, 4, 3), elements=ends))
+    return frames
+
+
+def computed(url: str, tile_bytes: int, compile_loops: bool, chunk: int) -> Any:
+    def reduce(*arguments: Any, **options: Any) -> Any:
+        return reduce_block(
+            *arguments, **options, tile_bytes=tile_bytes, compile_loops=compile_loops
+        )
+
+    with (
+        patch("mrcdist.compute.tasks.reduce_block", reduce),
+        warnings.catch_warnings(action="ignore", category=MrcdistWarning),
+    ):
+        return reduce_frames(
+            url,
+            RESULTS,
+            chunks=(chunk, -1, -1),
+            navigation_shape=(N,),
+            allow_truncated=True,
+            progress=False,
+        )
+
+
+def check(frames: Any, there: int, found: Any) -> None:
+    """Compare with Python's integers, which have no end, or with float64."""
+    exact = frames.dtype.kind in "iu"
+    present = frames[:there].astype(object if exact else float)
+    y, x = np.indices(frames.shape[1:])
+    disk = (y - 3) ** 2 + (x - 2) ** 2
+    masses = (present * (disk <= 4)).sum(axis=(1, 2))
+    expected = {
+        "sum": present.sum(axis=0),
+        "largest": present.max(axis=0),
+        "all": present.sum(axis=(1, 2)),
+        "disk": (present * (disk <= 1.5**2)).sum(axis=(1, 2)),
+    }
+    for name, values in expected.items():
+        got = found[name].values
+        got = got[:there] if got.ndim == 1 else got
+        if exact:
+            assert got.tolist() == values.tolist(), name
+        else:
+            np.testing.assert_allclose(got, values, rtol=1e-12, atol=1e-6)
+    np.testing.assert_allclose(found["mean"], (present.sum(axis=0) / there).astype(float))
+    deviation = np.std(frames[:there].astype(float), axis=0)
+    np.testing.assert_allclose(found["deviation"], deviation, rtol=1e-9, atol=1e-6)
+    with np.errstate(all="ignore"):
+        for got, at in zip(found["com"].values, (y, x), strict=True):
+            moments = (present * (disk <= 4) * at).sum(axis=(1, 2)).astype(float)
+            some = masses.astype(float) > 0
+            np.testing.assert_allclose(
+                got[:there][some], moments[some] / masses[some].astype(float), rtol=1e-9, atol=1e-9
+            )
+    center = found["rings"].values[:there, 0]
+    middle = present[:, frames.shape[1] // 2, frames.shape[2] // 2]
+    np.testing.assert_array_equal(center, middle.astype(float))
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "int8", "float16", "float32"])
+@given(data=st.data(), there=st.integers(1, N), chunk=st.integers(1, N), tile=st.integers(1, 4))
+@examples(12)
+def test_results_are_exact_over_all_borders(
+    dtype: str, data: Any, there: int, chunk: int, tile: int
+) -> None:
+    frames = data.draw(stacks(dtype))
+    stored = mrc_bytes(frames)
+    missing = (N - there) * frames[0].nbytes
+    fsspec.filesystem("memory").pipe("/exact/stack.mrc", stored[: len(stored) - missing])
+    for compile_loops in (True, False):
+        check(frames, there, computed(URL, tile * frames[0].nbytes, compile_loops, chunk))
+
+
+@pytest.mark.parametrize("chunk", [3, N])
+def test_results_of_4_bit_pixels_are_exact(tmp_path: Path, chunk: int) -> None:
+    frames = np.full((N, 9, 12), 15, np.uint8)
+    frames[::2, 1:4, :3] = 0
+    path = tmp_path / "packed.mrc"
+    pairs = frames[..., ::2] | frames[..., 1::2] << 4
+    path.write_bytes(header_bytes(nx=12, ny=9, nz=N, mode=101) + pairs.tobytes())
+    for compile_loops in (True, False):
+        check(frames, N, computed(str(path), 200, compile_loops, chunk))
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "complex.mrc"
+    path.write_bytes(mrc_bytes(np.ones((2, 4, 4), "complex64")))
+    with pytest.raises(ArgumentError, match="complex") as error:
+        reduce_frames(path, RESULTS, progress=False)
+    assert error.value.code == "data-not-reducible"
