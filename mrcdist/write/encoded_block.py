@@ -13,10 +13,10 @@ import numpy.typing as npt
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import Storage, encode_pixels
 
-__all__ = ["TEMPORARIES", "WINDOW", "EncodedBlock", "in_order", "windows"]
+__all__ = ["TEMPORARIES", "WINDOW", "EncodedBlock", "in_order", "window", "windows"]
 
 WINDOW = 8 * 2**20
-"""Bytes that are encoded and written at a time."""
+"""Bytes that are written at a time; see `window`."""
 
 TEMPORARIES = 2**20
 """Bytes that encoding takes at most beside those that it returns."""
@@ -90,7 +90,12 @@ def in_order(numbers: npt.NDArray[Any], start: int, stop: int) -> npt.NDArray[An
     return np.asarray(numbers.flat[start:stop])
 
 
-def windows(start: int, stop: int) -> Iterator[tuple[int, int]]:
+def window(block: int) -> int:
+    """Return how many bytes are encoded at a time, beside a block of so many bytes in memory."""
+    return max(min(WINDOW, block // 4), TEMPORARIES)
+
+
+def windows(start: int, stop: int, step: int = WINDOW) -> Iterator[tuple[int, int]]:
     """Yield byte ranges that are small enough to be encoded and written one after the other."""
-    for at in range(start, stop, WINDOW):
-        yield at, min(at + WINDOW, stop)
+    for at in range(start, stop, step):
+        yield at, min(at + step, stop)

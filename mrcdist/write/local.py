@@ -22,7 +22,7 @@ from mrcdist.errors import AccessDeniedError, WriteError
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.system_calls import allocate, write_at
-from mrcdist.write.encoded_block import WINDOW, windows
+from mrcdist.write.encoded_block import TEMPORARIES, WINDOW, window, windows
 from mrcdist.write.errors import exists, incomplete, interrupted, overtaken
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.place import check_place
@@ -54,12 +54,15 @@ class LocalDestination:
     mark : str
         In the names of all that this call writes: tasks of an earlier call, whose folder was
         removed and made anew, find nothing of theirs.
+    window : int
+        Bytes that are written at a time.
     """
 
     location: Location
     grid: Grid
     date: str = ""
     mark: str = ""
+    window: int = WINDOW
 
     notes = ()
 
@@ -156,16 +159,16 @@ class LocalDestination:
 
     def cost(self, nbytes: int) -> tuple[int, int]:
         """See `Destination.cost`."""
-        return 0, min(nbytes, WINDOW)
+        return 0, min(nbytes, self.window) + TEMPORARIES
 
     def beside(self, nbytes: int) -> LocalDestination:
-        """See `Destination.beside`; a window at a time is little, whatever the block."""
-        return self
+        """See `Destination.beside`."""
+        return replace(self, window=window(nbytes))
 
     def write(self, start: int, stop: int, between: Between) -> None:
         """See `Destination.write`."""
         with self.writing() as write:
-            for low, high in windows(start, stop):
+            for low, high in windows(start, stop, self.window):
                 write(low, between(low, high))
 
     @contextmanager

@@ -132,9 +132,11 @@ class WritePlan:
     def _destination(self) -> LocalDestination | S3Destination | None:
         """Destination for tasks that write in parallel; None where one task has to write all."""
         packed = Grid(self.header.data_offset, 1, 0)  # its size is not known before the end
+        destination: LocalDestination | S3Destination
         if self.location.is_local:
             grid = local_grid(Path(self.location.url), self.header.data_offset, self.nbytes)
-            return LocalDestination(self.location, packed if self.header.codec else grid)
+            destination = LocalDestination(self.location, packed if self.header.codec else grid)
+            return self._beside_blocks(destination)
         if not is_s3(self.location):
             return None
         if self.header.codec:
@@ -143,7 +145,11 @@ class WritePlan:
             self.array.chunksize[-1]
         )
         grid = s3_grid(self.header.data_offset, self.nbytes, block, self.limits)
-        destination = S3Destination(self.location, grid, self.limits)
+        return self._beside_blocks(S3Destination(self.location, grid, self.limits))
+
+    def _beside_blocks(
+        self, destination: LocalDestination | S3Destination
+    ) -> LocalDestination | S3Destination:
         # A task finds that out again, of its block: its numbers may be in another order in memory.
         return destination if self._stored_as_they_are else destination.beside(self._block_memory)
 

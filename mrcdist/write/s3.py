@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.errors import exists, give_up, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.s3_beside import S3Beside, put_object
-from mrcdist.write.s3_client import ignored_options, run_together
+from mrcdist.write.s3_client import Body, ignored_options, run_together
 from mrcdist.write.s3_parts import (
     PARTS_AT_A_TIME,
     S3Limits,
@@ -63,6 +64,7 @@ class S3Destination:
         What was found in the store.
     parts_at_a_time : int
         Of one task; fewer than otherwise if they are encoded, and not sent from the block's memory.
+        0: one, of which pieces are encoded as they are sent.
     """
 
     location: Location
@@ -169,7 +171,11 @@ class S3Destination:
         """Send whole cells; of one that is part of a file that is whole by now, return None."""
 
         def send(upload: S3Upload, part: int, low: int, high: int) -> Part | None:
-            body = between(low, high)
+            body = (
+                between(low, high)
+                if self.parts_at_a_time
+                else Body(high - low, lambda start, stop: between(low + start, low + stop))
+            )
 
             def once() -> Part | None:
                 try:
@@ -188,7 +194,7 @@ class S3Destination:
             for number in range(first, last + 1)
         ]
         with self._owned():
-            return run_together(self.location, calls, slots=self.parts_at_a_time)
+            return run_together(self.location, calls, slots=max(self.parts_at_a_time, 1))
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -224,7 +230,8 @@ class S3Destination:
         if not self.grid.size:
             return 3, nbytes
         encoded = min(self.parts_at_a_time * self.grid.step, nbytes)
-        return -(-nbytes // self.grid.step) + 2, encoded + self.parts_at_a_time * TEMPORARIES
+        temporaries = max(self.parts_at_a_time, 2) * TEMPORARIES  # 2: a piece, and what it takes
+        return -(-nbytes // self.grid.step) + 2, encoded + temporaries
 
     def _part(self, cell: int) -> tuple[S3Upload, int]:
         """The upload that a cell belongs to, and its number there."""
@@ -290,9 +297,10 @@ class S3Destination:
 
     def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
         """See `Destination.keep_packed`."""
-        packed = b"".join(sections)
-        self._beside.put(self._packed(number), packed)
-        return len(packed)
+        packed = io.BytesIO()  # without a list of them beside it
+        packed.writelines(sections)
+        self._beside.put(self._packed(number), packed.getbuffer())
+        return packed.tell()
 
     def join_packed(
         self, start: bytes, blocks: int, nbytes: int, auxiliary: dict[str, bytes]

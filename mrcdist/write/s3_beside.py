@@ -41,7 +41,7 @@ class S3Beside:
         """URL for s3fs: with its own name for the protocol, whatever the caller's is."""
         return "s3://" + "/".join(self.path(name))
 
-    def put(self, name: str, content: bytes, **condition: str) -> None:
+    def put(self, name: str, content: bytes | memoryview, **condition: str) -> None:
         """Store one."""
         put_object(self.location, self.path(name), content, **condition)
 
@@ -86,7 +86,9 @@ class S3Beside:
             self.location.retried(remove)
 
 
-def put_object(location: Location, path: tuple[str, str], content: bytes, **condition: str) -> None:
+def put_object(
+    location: Location, path: tuple[str, str], content: bytes | memoryview, **condition: str
+) -> None:
     """Store a small object.
 
     Parameters
@@ -95,7 +97,7 @@ def put_object(location: Location, path: tuple[str, str], content: bytes, **cond
         What errors name.
     path : (str, str)
         Bucket and key.
-    content : bytes
+    content : bytes or memoryview
     **condition
         Further arguments of S3's PutObject.
     """

@@ -23,12 +23,13 @@ from fsspec.asyn import sync
 from fsspec.utils import tokenize
 from s3fs import S3FileSystem
 
+from mrcdist.errors import MrcdistError
 from mrcdist.storage.location import Location
 from mrcdist.storage.transport.s3 import connection_limit
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
 from mrcdist.write.errors import write_errors
 
-__all__ = ["call_once", "ignored_options", "new_client", "run_together"]
+__all__ = ["Body", "call_once", "ignored_options", "new_client", "run_together"]
 
 # Seconds without an answer while a store copies, or puts 10,000 parts together.
 _PATIENCE = 300.0
@@ -58,16 +59,21 @@ def call_once(location: Location, method: str, path: tuple[str, str], **argument
     given = {"Bucket": path[0], "Key": path[1], **arguments}
     given = {name: value for name, value in given.items() if value is not None}
     if "Body" in given:
-        given["Body"] = _Body(given["Body"])
+        given["Body"] = body = Body.of(given["Body"])
     patience = None
     if method in _SLOW:
         config = location.storage_options.get("config_kwargs") or {}
         patience = config.get("read_timeout", _PATIENCE)
     sender = _sender(fs, path[0], patience)
     fs, call = sender.fs, getattr(sender.client, method)
-    with sender.connections:
-        # As s3fs calls it: who pays, the key of an encrypted object, and what else was given once.
-        return call(**fs._get_s3_method_kwargs(call, fs.req_kw, **given))
+    try:
+        with sender.connections:
+            # As s3fs calls it: who pays, the key of an encrypted object, and what else was given.
+            return call(**fs._get_s3_method_kwargs(call, fs.req_kw, **given))
+    except Exception:
+        if "Body" in given and body.failure:  # which botocore takes for one of the connection
+            raise body.failure from None
+        raise
 
 
 def ignored_options(location: Location) -> tuple[str, ...]:
@@ -119,33 +125,65 @@ def run_together(
             raise
 
 
-class _Body(io.RawIOBase):
-    """Body of a request, sent in pieces without a copy of it."""
+class Body(io.RawIOBase):
+    """Body of a request, of which pieces are made as they are read: to be hashed, and to be sent.
 
-    def __init__(self, content: bytes | memoryview) -> None:
+    Parameters
+    ----------
+    nbytes : int
+    between : callable
+        Returns a byte range of it.
+
+    Attributes
+    ----------
+    failure : MrcdistError or None
+        Why a piece could not be made.
+    """
+
+    def __init__(self, nbytes: int, between: Callable[[int, int], memoryview]) -> None:
         super().__init__()
-        self._view = memoryview(content).cast("B")
+        self.nbytes = nbytes
+        self.failure: MrcdistError | None = None
+        self._between = between
         self._at = 0
 
+    @classmethod
+    def of(cls, content: bytes | memoryview | Body) -> Body:
+        """Take what is there, without a copy of it, or a body from its start."""
+        if isinstance(content, Body):
+            content.seek(0)
+            return content
+        view = memoryview(content).cast("B")
+        return cls(view.nbytes, lambda start, stop: view[start:stop])
+
     def readable(self) -> bool:
+        """See `io.RawIOBase`."""
         return True
 
     def seekable(self) -> bool:
+        """See `io.RawIOBase`."""
         return True
 
     def tell(self) -> int:
+        """See `io.RawIOBase`."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._view.nbytes}[whence]
+        """See `io.RawIOBase`."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.nbytes}[whence]
         self._at = start + offset
         return self._at
 
     def read(self, size: int | None = -1) -> memoryview:
-        """Return the next bytes where they are: they are hashed, summed and sent in turn."""
-        stop = None if size is None or size < 0 else self._at + size
-        piece = self._view[self._at : stop]
-        self._at += len(piece)
+        """Return the next bytes, where they are if they are in memory."""
+        rest = self.nbytes - self._at
+        size = rest if size is None or size < 0 else max(min(size, rest), 0)
+        try:
+            piece = self._between(self._at, self._at + size) if size else memoryview(b"")
+        except MrcdistError as error:
+            self.failure = error
+            raise
+        self._at += size
         return piece
 
 

@@ -103,7 +103,7 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
 def encoded_at_a_time(block: int, step: int) -> int:
     """Choose how many parts a task encodes and sends at a time: what takes half of the block.
 
-    One, where a part takes more than that.
+    0 where a part takes more than that: one at a time is sent, encoded while it is.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def encoded_at_a_time(block: int, step: int) -> int:
     step : int
         Bytes of a part.
     """
-    return max(1, min(PARTS_AT_A_TIME, block // 2 // (step + TEMPORARIES)))
+    return min(PARTS_AT_A_TIME, block // 2 // (step + TEMPORARIES))
 
 
 def segments(grid: Grid, limits: S3Limits) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location, here
 from mrcdist.write.errors import exists, write_errors
-from mrcdist.write.s3_client import call_once
+from mrcdist.write.s3_client import Body, call_once
 
 __all__ = ["Part", "S3Upload", "left_by_others"]
 
@@ -96,7 +96,7 @@ class S3Upload:
                 "UploadIdMarker": answer["NextUploadIdMarker"],
             }
 
-    def send(self, number: int, body: memoryview) -> Part:
+    def send(self, number: int, body: memoryview | Body) -> Part:
         """Send a part, once."""
         sent = self._once("upload_part", PartNumber=number, Body=body)
         return Part(number, body.nbytes, str(sent["ETag"]))

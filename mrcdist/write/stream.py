@@ -9,7 +9,7 @@ import dask.array as da
 
 from mrcdist.format.encode import NewHeader, encode_header
 from mrcdist.storage.location import Location
-from mrcdist.write.encoded_block import EncodedBlock, windows
+from mrcdist.write.encoded_block import EncodedBlock, window, windows
 from mrcdist.write.errors import write_errors
 from mrcdist.write.mrcz import compressed_sections
 from mrcdist.write.place import check_place
@@ -56,7 +56,7 @@ def stream(
                         file.writelines(compressed_sections(numbers, header))
                         continue
                     encoded = EncodedBlock(numbers, header.storage, header.byteorder, 0)
-                    for low, high in windows(0, encoded.nbytes):
+                    for low, high in windows(0, encoded.nbytes, window(numbers.nbytes)):
                         file.write(bytes(encoded.between(low, high)))
             for name, content in auxiliary.items():
                 beside_fs, beside = location.sibling(name).filesystem()

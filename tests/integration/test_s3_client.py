@@ -22,7 +22,7 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import ArgumentError
 from mrcdist.storage.location import Location
-from mrcdist.write.s3_client import _Body, call_once, ignored_options, new_client, run_together
+from mrcdist.write.s3_client import Body, call_once, ignored_options, new_client, run_together
 
 ENDPOINT = "http://127.0.0.1:1"
 
@@ -229,7 +229,7 @@ def test_nothing_asks_before_it_is_sent(puts: Puts) -> None:
 
 def test_body_is_never_copied_to_be_hashed_or_sent() -> None:
     part = bytes(range(256)) * 16
-    body = _Body(part)
+    body = Body.of(part)
     pieces = []
     while piece := body.read(1000):
         pieces.append(piece)
@@ -237,6 +237,22 @@ def test_body_is_never_copied_to_be_hashed_or_sent() -> None:
     assert all(np.shares_memory(np.frombuffer(p, "u1"), np.frombuffer(part, "u1")) for p in pieces)
     body.seek(-6, io.SEEK_END)
     assert bytes(body.read()) == part[-6:]
+
+
+def test_value_that_does_not_fit_is_said_though_it_is_found_while_a_body_is_sent(
+    puts: Puts,
+) -> None:
+    read: list[int] = []
+
+    def between(start: int, stop: int) -> memoryview:
+        read.append(start)
+        if read.count(0) == 3:  # read twice before, for its checksum and its signature
+            raise ArgumentError("70000 does not fit", code="value-does-not-fit")
+        return memoryview(bytes(stop - start))
+
+    with pytest.raises(ArgumentError, match="does not fit"):
+        call_once(puts.location(), "put_object", ("b", "a.mrc"), Body=Body(10, between))
+    assert read.count(0) == 3
 
 
 def test_a_client_outlives_the_instances_that_fsspec_keeps(puts: Puts) -> None:

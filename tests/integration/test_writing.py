@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +28,7 @@ import mrcdist
 from mrcdist import stats
 from mrcdist.errors import ArgumentError, MrcdistWarning, WriteError
 from mrcdist.storage.location import Location
+from mrcdist.write.encoded_block import EncodedBlock
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.plan import WritePlan
@@ -267,6 +269,41 @@ class TestDisk:
         assert [a for a, _ in cuts] == [0, *(b for _, b in cuts[:-1])]
         assert cuts[-1][1] == size
         assert all(start % step == 0 for start, _ in cuts)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored", "byteorder"),
+    [("uint16", None, ">"), ("uint8", "uint16", "<"), ("float64", "float32", "<")],
+)
+def test_small_blocks_that_are_encoded_take_half_of_themselves_beside(
+    place: tuple[str, dict[str, Any]], dtype: str, stored: str | None, byteorder: Any
+) -> None:
+    url, options = place
+    block = np.ones((16 * MIB // np.dtype(dtype).itemsize // 512, 512), dtype)
+    array = da.from_array(np.broadcast_to(block, (3, *block.shape)), chunks=(1, -1, -1))
+    plan = mrcdist.plan_write(
+        url, array, dtype=stored, byteorder=byteorder, storage_options=options
+    )
+    destination = plan._begin()
+    assert destination is not None
+    grid, size = destination.grid, (plan.nbytes - plan.header.data_offset) // 3
+
+    def write(number: int) -> None:
+        start = plan.header.data_offset + number * size
+        encoded = EncodedBlock(block, plan.header.storage, byteorder, start)
+        cells = grid.whole(start, start + encoded.nbytes)
+        destination.beside(block.nbytes).write(*cells, encoded.between)
+
+    write(2)  # all that is connected once
+    tracemalloc.start()
+    try:
+        write(1)
+        [_, peak] = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    destination.abandon()
+    assert peak <= block.nbytes // 2
+    assert plan.explain().task_memory <= 1.5 * block.nbytes
 
 
 class TestHyperSpy:

@@ -81,9 +81,9 @@ def test_file_that_no_object_can_hold_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("block", "part", "number"),
-    [(8, 8, 1), (16, 16, 1), (32, 8, 1), (64, 8, 3), (64, 16, 1), (128, 16, 3), (512, 16, 8)],
+    [(8, 8, 0), (16, 16, 0), (32, 8, 1), (64, 8, 3), (64, 16, 1), (128, 16, 3), (512, 16, 8)],
 )
-def test_encoded_parts_at_a_time_take_half_of_the_block_or_are_one(
+def test_encoded_parts_at_a_time_take_half_of_the_block_or_are_none(
     block: int, part: int, number: int
 ) -> None:
     assert encoded_at_a_time(block * MIB, part * MIB) == number
