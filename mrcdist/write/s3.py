@@ -15,12 +15,12 @@ from typing import Any
 
 from s3fs import S3FileSystem
 
-from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
+from mrcdist.errors import FileChangedError, MrcdistError, WriteError
 from mrcdist.storage.location import Location
 from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.errors import exists, give_up, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
-from mrcdist.write.s3_beside import S3Beside, put_object
+from mrcdist.write.s3_beside import PLAN, S3Beside, put_object
 from mrcdist.write.s3_client import Body, ignored_options, run_together
 from mrcdist.write.s3_parts import (
     PARTS_AT_A_TIME,
@@ -35,8 +35,6 @@ from mrcdist.write.s3_upload import Part, S3Upload, left_by_others
 __all__ = ["S3Destination", "is_s3"]
 
 _COPIES_AT_A_TIME = 32
-
-_PLAN = "plan.json"
 
 
 def is_s3(location: Location) -> bool:
@@ -79,7 +77,10 @@ class S3Destination:
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
         """See `LocalDestination.begin`."""
         found = replace(self, overwrite=overwrite, notes=ignored_options(self.location))
-        questions = [self._earlier, *[S3Upload(self.location).exists] * (not overwrite)]
+        questions: list[Callable[[], Any]] = [
+            self._beside.plan,
+            *[S3Upload(self.location).exists] * (not overwrite),
+        ]
         earlier, *is_there = run_together(self.location, questions)
         if any(is_there):
             raise exists(self.location.shown)
@@ -94,7 +95,7 @@ class S3Destination:
                     differs=resume and begun.uploads != (),
                 )
             begun.abandon()
-            self._beside.remove([_PLAN])  # also where it cannot be read
+            self._beside.remove([PLAN])  # also where it cannot be read
         found = replace(found, date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"))
         mark = uuid.uuid4().hex
         try:
@@ -118,7 +119,7 @@ class S3Destination:
             "uploads": [each.upload for each in self.uploads],
         }
         try:
-            self._beside.put(_PLAN, json.dumps(plan).encode(), IfNoneMatch="*")
+            self._beside.put(PLAN, json.dumps(plan).encode(), IfNoneMatch="*")
         except FileChangedError:
             if not self._is_begun():  # else it was put before, and the answer got lost
                 raise interrupted(self.location.shown, self._beside.shown, differs=False) from None
@@ -143,15 +144,6 @@ class S3Destination:
     @property
     def _beside(self) -> S3Beside:
         return S3Beside(self.location)
-
-    def _earlier(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads(self._beside.get(_PLAN))
-        except MissingFileError:
-            return None
-        except ValueError:
-            return {"about": None, "date": ""}
-        return found if isinstance(found, dict) else {"about": None, "date": ""}
 
     def kept(self) -> frozenset[int]:
         """See `Destination.kept`."""
@@ -181,8 +173,7 @@ class S3Destination:
                 try:
                     return upload.send(part, body)
                 except Exception:
-                    # Is a task whose worker was lost being done again?
-                    if not (self._main.is_whole() or upload.is_whole()):
+                    if not self._needs_no_more(upload):
                         raise
                     return None
 
@@ -195,6 +186,27 @@ class S3Destination:
         ]
         with self._owned():
             return run_together(self.location, calls, slots=max(self.parts_at_a_time, 1))
+
+    def _needs_no_more(self, upload: S3Upload) -> bool:
+        """Whether a part that was refused is in the file: its task, or its worker, was lost before.
+
+        Each question is asked once: the part is sent again where the store does not answer now.
+
+        Raises
+        ------
+        WriteError
+            Another call has taken over.
+        """
+        begun: bool | None = None
+        with suppress(MrcdistError):
+            begun = self._is_begun(retry=False)
+        # In this order: the plan goes after the file is whole.
+        uploads = [self._main] if upload == self._main else [self._main, upload]
+        if any(each.is_whole(retry=False) for each in uploads):
+            return True
+        if begun is False:
+            raise overtaken(self.location, self._beside.shown)
+        return False
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -369,20 +381,20 @@ class S3Destination:
         """
         mine = self._is_begun()
         if mine:
-            self._beside.remove([_PLAN])
+            self._beside.remove([PLAN])
         if names is None:
             names = [*self._beside.sizes()]
-            mine = _PLAN not in names
+            mine = PLAN not in names
         # Else that of a call which has overtaken this one is there, too.
         self._beside.remove(
             [
                 name
                 for name in names
-                if name != _PLAN and (mine or (self.uploads and f".{self._main.mark}." in name))
+                if name != PLAN and (mine or (self.uploads and f".{self._main.mark}." in name))
             ]
         )
 
-    def _is_begun(self) -> bool:
+    def _is_begun(self, *, retry: bool = True) -> bool:
         """Whether the plan is there, and this call's."""
-        plan = self._earlier() or {}
+        plan = self._beside.plan(retry=retry) or {}
         return bool(self.uploads) and plan.get("mark") == self._main.mark

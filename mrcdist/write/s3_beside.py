@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 from mrcdist.errors import MissingFileError
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import write_errors
-from mrcdist.write.s3_client import call_once
+from mrcdist.write.s3_client import answer, call_once
 
-__all__ = ["S3Beside", "put_object"]
+__all__ = ["PLAN", "S3Beside", "put_object"]
+
+PLAN = "plan.json"
+"""Its name."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ class S3Beside:
         """Store one."""
         put_object(self.location, self.path(name), content, **condition)
 
-    def get(self, name: str, start: int | None = None, stop: int | None = None) -> bytes:
+    def get(
+        self, name: str, start: int | None = None, stop: int | None = None, *, retry: bool = True
+    ) -> bytes:
         """Return one, or a byte range of it."""
         wanted = None if stop is None else f"bytes={start}-{stop - 1}"
 
@@ -54,7 +60,18 @@ class S3Beside:
             found: bytes = answer["Body"].read()
             return found
 
-        return self.location.retried(ask)
+        return answer(self.location, ask, retry=retry)
+
+    def plan(self, *, retry: bool = True) -> dict[str, Any] | None:
+        """Return what the call that is writing, or was, has put there; None if there is none."""
+        nothing = {"about": None, "date": ""}
+        try:
+            found = json.loads(self.get(PLAN, retry=retry))
+        except MissingFileError:
+            return None
+        except ValueError:
+            return nothing
+        return found if isinstance(found, dict) else nothing
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each that is there."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.config import Config
 from botocore.credentials import Credentials
@@ -25,11 +25,12 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import MrcdistError
 from mrcdist.storage.location import Location
+from mrcdist.storage.store_errors import explain_failure
 from mrcdist.storage.transport.s3 import connection_limit
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
 from mrcdist.write.errors import write_errors
 
-__all__ = ["Body", "call_once", "ignored_options", "new_client", "run_together"]
+__all__ = ["Body", "answer", "call_once", "ignored_options", "new_client", "run_together"]
 
 # Seconds without an answer while a store copies, or puts 10,000 parts together.
 _PATIENCE = 300.0
@@ -37,6 +38,8 @@ _SLOW = ("complete_multipart_upload", "upload_part_copy")
 
 # Options of aiobotocore's client that botocore's does not have.
 _OF_LOOP = ("connector_args", "http_session_cls")
+
+_Answer = TypeVar("_Answer")
 
 _KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
@@ -74,6 +77,16 @@ def call_once(location: Location, method: str, path: tuple[str, str], **argument
         if "Body" in given and body.failure:  # which botocore takes for one of the connection
             raise body.failure from None
         raise
+
+
+def answer(location: Location, ask: Callable[[], _Answer], *, retry: bool) -> _Answer:
+    """Ask a store; once, if what the question is about is tried again as a whole."""
+    if retry:
+        return location.retried(ask)
+    try:
+        return ask()
+    except Exception as error:  # noqa: BLE001 each store has its own errors
+        raise explain_failure(error, location.shown, location.scrub) from None
 
 
 def ignored_options(location: Location) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location, here
 from mrcdist.write.errors import exists, write_errors
-from mrcdist.write.s3_client import Body, call_once
+from mrcdist.write.s3_client import Body, answer, call_once
 
 __all__ = ["Part", "S3Upload", "left_by_others"]
 
@@ -177,21 +177,21 @@ class S3Upload:
         """Whether there is an object of that name."""
         return self._head() is not None
 
-    def is_whole(self) -> bool:
+    def is_whole(self, *, retry: bool = True) -> bool:
         """Whether the object is there, and is what this call was to write."""
         try:
-            found = self._head() or {}
+            found = self._head(retry=retry) or {}
         except MrcdistError:  # some stores say that of what is not there
             return False
         return bool(found.get("Metadata", {}).get(_MARK) == self.mark)
 
-    def _head(self) -> dict[str, Any] | None:
+    def _head(self, *, retry: bool = True) -> dict[str, Any] | None:
         def ask() -> dict[str, Any]:
             found: dict[str, Any] = call_once(self.location, "head_object", self.path)
             return found
 
         try:
-            return self.location.retried(ask)
+            return answer(self.location, ask, retry=retry)
         except MissingFileError:
             return None
 
