@@ -178,6 +178,9 @@ def waiting(
     patience : float, default 2
         Seconds.
     """
+    if say is None and not _has_terminal():  # workers: no thread per request
+        yield
+        return
     timer = threading.Timer(patience, lambda: (say or _on_a_terminal)(words()))
     timer.daemon = True
     timer.start()
@@ -187,6 +190,10 @@ def waiting(
         timer.cancel()
 
 
+def _has_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def _on_a_terminal(text: str) -> None:
-    if sys.stderr is not None and sys.stderr.isatty():
+    if _has_terminal():
         print(text, file=sys.stderr, flush=True)
