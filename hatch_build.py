@@ -15,7 +15,7 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 VARIABLE = "MRCDIST_REPOSITORY"
-_LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)#]+)(?P<anchor>#[^)]*)?\)")
+_LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)#]*)(?P<anchor>#[^)]*)?\)")
 
 
 class RepositoryMetadata(MetadataHookInterface):
@@ -38,7 +38,8 @@ def with_absolute_links(text: str, repository: str, tag: str) -> str:
         if "://" in link["path"]:
             return link[0]
         kind = "raw" if link["image"] else "blob"
-        address = f"{repository}/{kind}/{tag}/{link['path']}{link['anchor'] or ''}"
+        path = link["path"] or "README.md"  # headings have no anchors on an index
+        address = f"{repository}/{kind}/{tag}/{path}{link['anchor'] or ''}"
         return f"{link['image']}[{link['text']}]({address})"
 
     return _LINK.sub(absolute, text)

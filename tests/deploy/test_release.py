@@ -6,6 +6,7 @@ That the package works is shown by release/check_package.py.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -161,10 +162,10 @@ class TestMetadata:
         assert "urls" not in made
 
     def test_an_address_and_an_anchor_are_kept(self, hook: ModuleType) -> None:
-        text = "[a](https://dask.org) [b](docs/a.md#part) ![c](docs/c.png)"
+        text = "[a](https://dask.org) [b](docs/a.md#part) ![c](docs/c.png) [d](#part)"
         assert hook.with_absolute_links(text, "https://x.example", "v2") == (
             "[a](https://dask.org) [b](https://x.example/blob/v2/docs/a.md#part) "
-            "![c](https://x.example/raw/v2/docs/c.png)"
+            "![c](https://x.example/raw/v2/docs/c.png) [d](https://x.example/blob/v2/README.md#part)"
         )
 
 
@@ -173,3 +174,24 @@ def test_news_fragments_are_of_kinds_that_the_changelog_has() -> None:
     fragments = [path.name for path in (ROOT / "changes").iterdir() if path.name != "README.md"]
     name = re.compile(rf"(\d+|\+[\w-]+)\.({'|'.join(kinds)})\.md")
     assert [fragment for fragment in fragments if not name.fullmatch(fragment)] == []
+
+
+FOLDERS = ("mrcdist", "demo", "deploy", "docs", "notebooks", "release", "tests")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("codespell", *FOLDERS, *(path.name for path in ROOT.glob("*.md"))),
+        ("zizmor", "--offline", "--quiet", ".github"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_hooks_of_pre_commit_find_nothing(command: tuple[str, ...]) -> None:
+    program = shutil.which(command[0], path=Path(sys.executable).parent)
+    if program is None:
+        pytest.skip(f"{command[0]} is not installed")
+    ran = subprocess.run(
+        [program, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
