@@ -3,15 +3,17 @@
     python deploy/sizing/simulate.py [--chunks 1000,10000,50000] [--workers 2]
     python deploy/sizing/simulate.py --scale [--chunks 1000000] [--workers 200] [--threads 4]
 
-The source reads nothing, so that only dask is measured. Scheduler and workers are real, and the
-graph is the one that `read_mrc` makes. The first table shows the cost for different numbers of
-chunks. The second shows the throughput of sleeping tasks on many threads, for shorter and shorter
-tasks: once the scheduler is saturated, only larger chunks help.
+Client, scheduler and workers are real, and so is the code that plans, reads and retries, down to
+the transport. Only the store is simulated (`simulated.py`), and the workers live in a few processes
+(`--processes`), so that two cores carry hundreds of them.
 
-With `--scale`, a whole job runs: `mrcdist.reduce_frames` with `resume`, as batch jobs do it, on
-hundreds of worker processes, with the code that runs on real workers down to the transport. Only
-the store is simulated (`simulated.py`): requests wait for latency and bandwidth, some take ten
-times as long, some fail, and workers are killed and replaced, as spot instances are.
+The first table shows what the graph of `read_mrc` costs for different numbers of chunks. The second
+shows the throughput of sleeping tasks on many threads, for shorter and shorter tasks: once the
+scheduler is saturated, only larger chunks help.
+
+With `--scale`, a whole job runs: `mrcdist.reduce_frames` with `resume`, as batch jobs do it.
+Requests wait for latency and bandwidth, some take ten times as long, some fail, and workers are
+taken away and replaced, as spot instances are.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,29 +41,12 @@ from distributed import Client
 
 import mrcdist
 from mrcdist import stats
-from mrcdist.dask_array import to_dask
-from mrcdist.plan.indexing import select
+from mrcdist.compute import schedule
 
-FRAME = (256, 256)
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """Array of zeros without memory; reading a block takes `seconds`."""
-
-    shape: tuple[int, ...]
-    seconds: float = 0.0
-    dtype: np.dtype[Any] = np.dtype("uint16")  # noqa: RUF009 immutable
-    travels_light: bool = True
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __getitem__(self, index: Any) -> np.ndarray[Any, Any]:
-        time.sleep(self.seconds)
-        return np.broadcast_to(np.zeros((), self.dtype), select(index, self.shape).result_shape)
+URL = "simulated://movie.mrc"
+# A worker has 16 requests in flight; all workers of a process share this setting. Amazon's S3 pins
+# each request to a version, so that there are no others to check it.
+SETTINGS = {"MRCDIST__PROCESS_CONCURRENCY": "1000000", "MRCDIST__CONSISTENCY": "off"}
 
 
 @dataclass(frozen=True)
@@ -69,28 +54,30 @@ class Cost:
     """Cost of one computation."""
 
     tasks: int
-    graph: float  # seconds to make and send the graph
+    planned: float  # seconds to plan the file
+    sent: float  # seconds to make the graph and to send it
     seconds: float  # in total
     busy: float  # CPU seconds of the scheduler
     memory: int  # bytes; of the scheduler, at the end
 
 
 def measure(client: Client, chunks: int, seconds: float = 0.0) -> Cost:
-    """Sum over an array of `chunks` chunks of one frame each."""
-    source = Nothing((chunks, *FRAME), seconds)
-    array = to_dask(source, ((1,) * chunks, *((n,) for n in FRAME)))
-    # A few bytes per chunk, summed on the workers, as for a virtual image or a mean.
-    result = array[:, 0, 0].sum()
+    """Sum over the array that `read_mrc` makes of `chunks` chunks of one frame each."""
     before = client.run_on_scheduler(_process)
     start = time.perf_counter()
-    future = client.compute(result)
+    store = {"frames": chunks, "latency": seconds}
+    [found] = mrcdist.read_mrc(URL, lazy=True, chunks=(1, -1, -1), storage_options=store)
+    planned = time.perf_counter()
+    # A number per chunk, summed on the workers, as for a virtual image or a mean.
+    future = client.compute(found["data"][:, 0, 0].sum())
     sent = time.perf_counter()
-    if future.result() != 0:
-        raise RuntimeError("the sum of zeros is not 0")
+    if future.result() != chunks:
+        raise RuntimeError("the sum of ones is wrong")
     end = time.perf_counter()
     after = client.run_on_scheduler(_process)
     del future
-    return Cost(chunks, sent - start, end - start, after[0] - before[0], after[1])
+    busy = after[0] - before[0]
+    return Cost(chunks, planned - start, sent - planned, end - start, busy, after[1])
 
 
 def _process() -> tuple[float, int]:
@@ -109,14 +96,15 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def cost_against_chunks(client: Client, counts: Sequence[int]) -> str:
     """Return the table of costs for each number of chunks."""
-    head = ["chunks", "sent after s", "done after s", "scheduler CPU s"]
+    head = ["chunks", "planned after s", "sent after s", "done after s", "scheduler CPU s"]
     rows = [[*head, "ms per chunk", "memory MiB"]]
     for count in counts:
         cost = measure(client, count)
         rows.append(
             [
                 f"{count:,}",
-                f"{cost.graph:.1f}",
+                f"{cost.planned:.2f}",
+                f"{cost.sent:.1f}",
                 f"{cost.seconds:.1f}",
                 f"{cost.busy:.1f}",
                 f"{1000 * cost.busy / count:.2f}",
@@ -136,7 +124,7 @@ def saturation(client: Client, threads: int, milliseconds: Sequence[float], seco
     for length in milliseconds:
         could = 1000 * threads / length
         cost = measure(client, max(threads, int(seconds * could)), length / 1000)
-        computing = cost.seconds - cost.graph
+        computing = cost.seconds - cost.planned - cost.sent
         rows.append(
             [
                 f"{length:g}",
@@ -154,7 +142,8 @@ def saturation(client: Client, threads: int, milliseconds: Sequence[float], seco
 def whole_job(client: Client, options: argparse.Namespace) -> str:
     """Run a job over many chunks of a simulated store, and return what it cost."""
     chunks = int(options.chunks[0])
-    transfer = options.chunk_mib * 2**20 / (options.bandwidth * 1e6)
+    chunk_bytes = options.chunk_mib * 2**20
+    transfer = chunk_bytes / (options.bandwidth * 1e6)
     store = {
         "frames": chunks,
         "latency": options.latency / 1000,
@@ -162,37 +151,75 @@ def whole_job(client: Client, options: argparse.Namespace) -> str:
         "stragglers": options.stragglers,
         "failures": options.failures,
     }
+    # A frame stands for a chunk: as many of them go into a task.
+    schedule._TASK_BYTES = round(schedule._TASK_BYTES * simulated.FRAME_BYTES / chunk_bytes)
+    run_job(client, {"frames": options.workers}, progress=False)  # imports, compiles
+    before = len(taken(client))
     scheduler = client.run_on_scheduler(_process)
-    own = _process()
-    start = time.perf_counter()
-    plan = mrcdist.plan_mrc("simulated://movie.mrc", chunks=(1, -1, -1), storage_options=store)
-    planned = time.perf_counter() - start
-    with tempfile.TemporaryDirectory(prefix="simulate-") as folder:
-        found = mrcdist.reduce_frames(
-            plan, {"all": mrcdist.VirtualImage("all")}, client=client, resume=f"{folder}/job"
-        )
-    seconds = time.perf_counter() - start
-    if not (found["all"].values == np.prod(simulated.FRAME)).all():
-        raise RuntimeError("the sums of ones are wrong")
+    own, others = _process(), _in_workers(client, _process)
+    planned, seconds = run_job(client, store)
     after, ended = client.run_on_scheduler(_process), _process()
-    read = sum(client.run(stats.snapshot).values(), stats.ReadStats())
+    others_ended = _in_workers(client, _process)
+    read = sum(_in_workers(client, stats.snapshot), stats.ReadStats())
     threads = options.workers * options.threads
     # What stragglers add, and that a failure costs half of a request and the request again.
     each = transfer + options.latency / 1000
     alone = each * chunks * (1 + 9 * options.stragglers + 0.5 * options.failures) / threads
-    gigabytes = chunks * options.chunk_mib * 2**20 / 1e9
+    gigabytes = chunks * chunk_bytes / 1e9
+    tasks = schedule.most_tasks(chunks * simulated.FRAME_BYTES, threads)
     rows = [
         ["file", f"{gigabytes:,.0f} GB in {chunks:,} chunks of {options.chunk_mib:g} MiB"],
-        ["workers", f"{options.workers} processes with {options.threads} threads"],
+        ["workers", f"{options.workers} with {options.threads} threads"],
+        ["tasks", f"{min(tasks, chunks):,}"],
         ["planned after", f"{planned:.1f} s"],
         ["done after", f"{seconds:.1f} s, {gigabytes / seconds:,.1f} GB/s"],
         ["the store alone", f"{alone:.1f} s, {gigabytes / alone:,.1f} GB/s"],
         ["scheduler", _cost(scheduler, after, chunks)],
         ["client", _cost(own, ended, chunks)],
-        ["retries", f"{read.retries:,} in the workers that lived to the end"],
-        ["workers killed", f"{int(seconds / options.spot) if options.spot else 0}"],
+        ["processes", _cost(_total(others), _total(others_ended), chunks)],
+        ["retries", f"{read.retries:,} of {read.requests:,} requests"],
+        ["workers taken", f"{len(taken(client)) - before}"],
     ]
     return "\n".join(f"{name:>16}  {value}" for name, value in rows)
+
+
+def run_job(client: Client, store: dict[str, Any], progress: bool = True) -> tuple[float, float]:
+    """Run a job over the file of a store; return after how many seconds it was planned and done."""
+    start = time.perf_counter()
+    plan = mrcdist.plan_mrc(URL, chunks=(1, -1, -1), storage_options=store)
+    planned = time.perf_counter() - start
+    with tempfile.TemporaryDirectory(prefix="simulate-") as folder:
+        found = mrcdist.reduce_frames(
+            plan,
+            {"all": mrcdist.VirtualImage("all")},
+            client=client,
+            resume=f"{folder}/job",
+            progress=progress,
+        )
+    seconds = time.perf_counter() - start
+    if not (found["all"].values == np.prod(simulated.FRAME)).all():
+        raise RuntimeError("the sums of ones are wrong")
+    return planned, seconds
+
+
+def _in_workers(client: Client, function: Callable[[], Any]) -> list[Any]:
+    """Call a function once in each process of workers."""
+    found = client.run(_with_pid, function)
+    return list(dict(found.values()).values())
+
+
+def _with_pid(function: Callable[[], Any]) -> tuple[int, Any]:
+    return os.getpid(), function()
+
+
+def taken(client: Client) -> list[str]:
+    """Return the addresses of the workers that the scheduler has lost."""
+    events = [event for _, event in client.get_events("all")]
+    return [event["worker"] for event in events if event["action"] == "remove-worker"]
+
+
+def _total(processes: list[tuple[float, int]]) -> tuple[float, int]:
+    return sum(busy for busy, _ in processes), sum(memory for _, memory in processes)
 
 
 def _cost(before: tuple[float, int], after: tuple[float, int], chunks: int) -> str:
@@ -202,36 +229,37 @@ def _cost(before: tuple[float, int], after: tuple[float, int], chunks: int) -> s
 
 
 @contextmanager
-def cluster(workers: int, threads: int, *, spot: float | None = None) -> Iterator[Client]:
-    """Run scheduler and workers, each in a separate process to measure its CPU time.
+def cluster(workers: int, threads: int, processes: int, spot: float = 0) -> Iterator[Client]:
+    """Run a scheduler in a process of its own, and workers in a few others.
 
-    With `spot`, workers are forked from one process, which kills one every so many seconds (0:
-    none).
+    Of all workers, one is taken away and replaced every `spot` seconds; 0: none.
     """
-    dask_program = [sys.executable, "-m", "dask"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simulate-")))
-        file = ["--scheduler-file", str(folder / "scheduler.json")]
-        shared = [*file, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-        worker = ["--nthreads", str(threads), "--local-directory", str(folder), "--no-nanny"]
-        worker += ["--death-timeout", "60"]
-        commands = [[*dask_program, "scheduler", *shared, "--port", "0"]]
-        if spot is None:
-            commands += [[*dask_program, "worker", *shared, *worker]] * workers
-        else:
-            how = [file[1], str(workers), str(threads), str(spot)]
-            commands += [[sys.executable, simulated.__file__, *how]]
-        # Workers import this file to unpickle its classes.
+        file = str(folder / "scheduler.json")
+        shared = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--port", "0"]
+        commands = [["-m", "dask", "scheduler", "--scheduler-file", file, *shared]]
+        for some in shares(workers, processes):
+            every = spot * workers / some
+            commands.append([simulated.__file__, file, str(some), str(threads), str(every)])
+        # Workers import this file to unpickle its functions.
         paths = [str(Path(__file__).parent), *sys.path]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        environment |= {f"DASK_{name}": value for name, value in SETTINGS.items()}
         for command in commands:
-            process = subprocess.Popen(command, env=environment, **quiet)  # noqa: S603
+            process = subprocess.Popen([sys.executable, *command], env=environment, **quiet)  # noqa: S603
             stack.callback(process.wait)
             stack.callback(process.terminate)
-        with Client(scheduler_file=str(folder / "scheduler.json"), timeout=60) as client:
+        with Client(scheduler_file=file, timeout=60) as client:
             client.wait_for_workers(workers, timeout=60 + workers)
             yield client
+
+
+def shares(workers: int, processes: int) -> list[int]:
+    """Share workers out to processes."""
+    counts = [workers // processes + (i < workers % processes) for i in range(processes)]
+    return [count for count in counts if count]
 
 
 def numbers(text: str) -> list[float]:
@@ -244,8 +272,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chunks", type=numbers)
     parser.add_argument("--milliseconds", type=numbers, default=[500, 200, 100, 50, 20])
-    parser.add_argument("--workers", type=int, help="processes (2; 200)")
+    parser.add_argument("--workers", type=int, help="(2; 200)")
     parser.add_argument("--threads", type=int, help="per worker; they sleep (32; 4)")
+    parser.add_argument("--processes", type=int, default=2, help="that the workers live in")
     parser.add_argument("--seconds", type=float, default=5.0, help="of work per row")
     scale = parser.add_argument_group("--scale")
     scale.add_argument("--scale", action="store_true", help="run a whole job")
@@ -254,7 +283,9 @@ def main() -> None:
     scale.add_argument("--bandwidth", type=float, default=250.0, help="MB/s of a thread")
     scale.add_argument("--stragglers", type=float, default=0.01, help="share, ten times as slow")
     scale.add_argument("--failures", type=float, default=0.002, help="share of requests")
-    scale.add_argument("--spot", type=float, default=60.0, help="seconds between kills; 0: none")
+    scale.add_argument(
+        "--spot", type=float, default=60.0, help="seconds until one is taken; 0: none"
+    )
     options = parser.parse_args()
     if options.chunks is None:
         options.chunks = [1e6] if options.scale else [1000, 10_000, 50_000]
@@ -269,10 +300,10 @@ def main() -> None:
     print(f"dask {dask.__version__}, distributed {distributed.__version__}")
     if options.scale:
         print(f"starting {options.workers} workers", flush=True)
-        with cluster(options.workers, options.threads, spot=options.spot) as client:
+        with cluster(options.workers, options.threads, options.processes, options.spot) as client:
             print(whole_job(client, options))
         return
-    with cluster(options.workers, options.threads) as client:
+    with cluster(options.workers, options.threads, options.processes) as client:
         measure(client, 200)  # imports
         print(f"\ncost by number of chunks, {options.workers} workers:\n")
         print(cost_against_chunks(client, [int(count) for count in options.chunks]))

@@ -1,20 +1,19 @@
-"""Many workers on one machine, which read from a simulated object store: see `simulate.py --scale`.
+"""Many workers on one machine, which read from a simulated object store: see `simulate.py`.
 
     python deploy/sizing/simulated.py SCHEDULER_FILE WORKERS THREADS SECONDS
 
-runs dask workers as processes that are forked from one which has imported everything, and kills one
-every so many seconds, as a cloud takes spot instances back; another takes its place.
+runs dask workers in the event loop of one process, each with its threads, connections and
+heartbeats, and takes one away every so many seconds, as a cloud takes spot instances back: without
+a goodbye. Another takes its place.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 import sys
 import tempfile
-import time
+from contextlib import suppress
 from typing import Any
 
 import dask
@@ -23,7 +22,6 @@ import numpy as np
 from distributed import Worker
 from fsspec.asyn import AsyncFileSystem
 
-import mrcdist.storage.transport.fsspec  # noqa: F401  imported before processes are forked
 from mrcdist.testing.movie import movie_header
 
 FRAME = (8, 8)
@@ -90,58 +88,53 @@ class SimulatedStore(AsyncFileSystem):  # type: ignore[misc]
 fsspec.register_implementation("simulated", SimulatedStore, clobber=True)
 
 
-async def work(scheduler_file: str, threads: int) -> None:
-    """Run one worker."""
+async def start(scheduler_file: str, threads: int, folder: str) -> Worker:
+    """Start a worker in the event loop of this process."""
+    return await Worker(
+        scheduler_file=scheduler_file,
+        nthreads=threads,
+        local_directory=folder,
+        memory_limit=0,
+        host="127.0.0.1",
+        dashboard=False,
+    )
+
+
+async def take(worker: Worker) -> None:
+    """Break the connections of a worker: scheduler and other workers learn of it from these."""
+    worker.batched_stream.abort()
+    await worker.close(executor_wait=False, nanny=False, reason="taken")
+
+
+async def work(scheduler_file: str, workers: int, threads: int, seconds: float) -> None:
+    """Run workers for as long as there is a scheduler; take and replace one every `seconds`."""
     with tempfile.TemporaryDirectory(prefix="simulated-") as folder:
-        async with Worker(
-            scheduler_file=scheduler_file,
-            nthreads=threads,
-            local_directory=folder,
-            memory_limit=0,
-            host="127.0.0.1",
-            dashboard=False,
-        ) as worker:
-            await worker.finished()
-
-
-def fork(scheduler_file: str, threads: int) -> int:
-    """Start a worker process; return its number."""
-    number = os.fork()
-    if number:
-        return number
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        random.seed()
-        asyncio.run(work(scheduler_file, threads))
-    finally:
-        os._exit(0)
+        running = [await start(scheduler_file, threads, folder) for _ in range(workers)]
+        while any(worker.status.name == "running" for worker in running):
+            if not seconds:
+                await asyncio.gather(*(worker.finished() for worker in running))
+                return
+            await asyncio.sleep(random.expovariate(1 / seconds))
+            taken = running.pop(random.randrange(len(running)))  # noqa: S311
+            await take(taken)
+            # The scheduler may have ended meanwhile.
+            with suppress(OSError):
+                running.append(await start(scheduler_file, threads, folder))
 
 
 def main(scheduler_file: str, workers: str, threads: str, seconds: str) -> None:
     """Run workers until SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # What hundreds of workers do beside their tasks would take all of one machine.
     dask.config.set(
         {
             "distributed.worker.profile.enabled": False,
             "distributed.admin.system-monitor.interval": "10s",
+            "distributed.admin.tick.interval": "2s",
         }
     )
-    # Compiling would take each of them seconds, for frames of a few pixels.
-    sys.modules["numba"] = None  # type: ignore[assignment]
-    running: list[int] = []
-    try:
-        running += [fork(scheduler_file, int(threads)) for _ in range(int(workers))]
-        while True:
-            time.sleep(float(seconds) or 3600)
-            if float(seconds):
-                taken = running.pop(random.randrange(len(running)))  # noqa: S311
-                os.kill(taken, signal.SIGKILL)
-                os.waitpid(taken, 0)
-                running.append(fork(scheduler_file, int(threads)))
-    finally:
-        for number in running:
-            os.kill(number, signal.SIGKILL)
+    # Each thread that waits for the interpreter's lock wakes up after so long, by default 5 ms.
+    sys.setswitchinterval(0.05)
+    asyncio.run(work(scheduler_file, int(workers), int(threads), float(seconds)))
 
 
 if __name__ == "__main__":
