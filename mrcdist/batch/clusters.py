@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import itertools
 import json
@@ -10,14 +11,14 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Nanny
 from distributed.utils import LoopRunner
 
 from mrcdist.batch.closed_connections import leave_to_errors
@@ -253,9 +254,19 @@ def _local_cluster(cluster_options: ClusterOptions) -> Iterator[LocalCluster]:
             dashboard_address="127.0.0.1:0",
             loop=runner.loop,
         ) as cluster:
-            yield cluster
+            try:
+                yield cluster
+            except Exception:
+                raise
+            except BaseException:  # Ctrl-C does not wait for what tasks wait for
+                cluster.sync(_kill, list(cluster.workers.values()))
+                raise
     finally:
         runner.stop()
+
+
+async def _kill(nannies: Sequence[Nanny]) -> None:
+    await asyncio.gather(*(nanny.kill(timeout=0) for nanny in nannies), return_exceptions=True)
 
 
 def require_mrcdist(client: Client) -> None:

@@ -17,6 +17,7 @@ from mrcdist.cli.console import Unwritable, console, print_error, say
 from mrcdist.cli.signals import Terminated
 from mrcdist.errors import MrcdistError
 from mrcdist.startup_interrupt import raise_on_interrupt
+from mrcdist.storage.event_loop import end_at_exit
 
 __all__ = ["main"]
 
@@ -54,6 +55,8 @@ class _Group(click.Group):
             status = 128 + signal.SIGINT
         except Terminated:
             status = 128 + signal.SIGTERM
+        if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            end_at_exit()
         sys.exit(status)
 
     def _status_of(self, run: Callable[[], Any]) -> int:

@@ -206,7 +206,7 @@ def compute_in_threads(
             ledger = merge_ledgers((ledger, piece.ledger))
             done(number, piece.values)
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for a store
     return ledger
 
 

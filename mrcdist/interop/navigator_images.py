@@ -54,8 +54,9 @@ def load_images(
         An image that the caller named cannot be read.
     """
     navigators: dict[str, Any] = {}
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        loading = [(image, pool.submit(_load, image, plan, lazy=lazy)) for image in images]
+    pool = ThreadPoolExecutor(max_workers=8)
+    loading = [(image, pool.submit(_load, image, plan, lazy=lazy)) for image in images]
+    pool.shutdown(wait=False)
     for image, future in loading:
         try:
             navigators[f"_sig_{image.name}"], odd = future.result()

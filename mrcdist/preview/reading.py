@@ -90,7 +90,7 @@ def read_pieces(source: MrcSource, pieces: Sequence[Piece], progress: Progress) 
     try:
         blocks = list(pool.map(read, pieces))
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for a store
     return PixelsRead(dict(zip(pieces, blocks, strict=True)))
 
 

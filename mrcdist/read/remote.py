@@ -19,6 +19,7 @@ from mrcdist.errors import MrcdistError
 from mrcdist.plan.coalesce import piece_bytes
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
+from mrcdist.storage.event_loop import begin, wait_for
 from mrcdist.storage.location import here
 from mrcdist.storage.retry import Attempts, retried_async
 from mrcdist.storage.scatter_buffer import ScatterBuffer
@@ -72,7 +73,7 @@ class RemoteReader:
             for span in ranges:
                 if len(running) == self.ahead:
                     yield running.popleft().result()
-                running.append(asyncio.run_coroutine_threadsafe(self._fetch(*span, slots), loop))
+                running.append(begin(self._fetch(*span, slots), loop))
             while running:
                 yield running.popleft().result()
             self._check()
@@ -93,11 +94,7 @@ class RemoteReader:
         loop = self._transport.loop
         slots = asyncio.Semaphore(self.ahead)
         self._check()
-        running = asyncio.run_coroutine_threadsafe(self._fetch_all(wanted, slots), loop)
-        try:
-            running.result()
-        finally:
-            running.cancel()
+        wait_for(self._fetch_all(wanted, slots), loop)
         self._check()
 
     def _check(self) -> None:

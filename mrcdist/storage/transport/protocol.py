@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fsspec.asyn import sync
-
 from mrcdist.errors import ReadError
 from mrcdist.plan.read_limits import ReadLimits
+from mrcdist.storage.event_loop import wait_for
 from mrcdist.storage.location import Location, changed
 from mrcdist.storage.retry import Transient
 from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
@@ -108,8 +107,7 @@ class PinnedTransport(ABC):
 
     def read(self, start: int, size: int) -> Answer:
         """Return up to `size` bytes from byte `start` on, fewer where the file ends."""
-        answer: Answer = sync(self.loop, self._read, start, size)
-        return answer
+        return wait_for(self._read(start, size), self.loop)
 
     @abstractmethod
     async def _read(self, start: int, size: int) -> Answer:
