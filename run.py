@@ -60,11 +60,14 @@ _BY_FILE = (
     "tests/integration/test_deploy_commands.py",
 )
 _BENCHMARKS = "tests/benchmarks"
-_COMPUTE = "tests/unit/compute"
+_COMPILING = (
+    "tests/integration/test_compiled_loops.py",
+    "tests/integration/test_compiled_code.py",
+)
 # The slowest tests first: short ones at the end keep both processes busy.
 _SLOWEST = ("tests/docs", "tests/integration")
 _ZARR3 = "tests/zarr3"
-_APART = (*_ALONE, *_SLURM, *_BY_FILE, _BENCHMARKS, _COMPUTE, _ZARR3)
+_APART = (*_ALONE, *_SLURM, *_BY_FILE, _BENCHMARKS, *_COMPILING, _ZARR3)
 _LOWEST = ("pytest", "--hypothesis-profile=quick", "tests/unit", "tests/conformance")
 _PACKAGE = "release/check_package.py"
 # Servers of the tests: the program that is looked for.
@@ -115,7 +118,8 @@ def check_all() -> int:
         "mypy": ("mypy",),
     }
     # Its compiled code is kept: all processes of later tests need it, and would compile it at once.
-    beside_first = {"pytest of compute": ("pytest", "--hypothesis-profile=quick", _COMPUTE)}
+    compiling = ("pytest", "--hypothesis-profile=quick", *_COMPILING)
+    beside_first = {"pytest of compiled loops": compiling}
     most = {
         "pytest, two at a time": (
             *_TWO_AT_A_TIME,

@@ -20,3 +20,12 @@ def memory_file():
         return url
 
     return put
+
+
+@pytest.fixture(autouse=True)
+def _uncompiled(monkeypatch):
+    """Results by numpy: compiling takes longer than all these tests.
+
+    `tests/integration/test_compiled_loops.py` compares what is compiled with numpy.
+    """
+    monkeypatch.setattr("mrcdist.compute.reduce_block.compiled", None)

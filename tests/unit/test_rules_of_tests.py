@@ -1,4 +1,7 @@
-"""Rules that every test keeps: a name that stands alone and is always the same, nothing private."""
+"""Rules that every test keeps: a name that stands alone and is always the same, nothing private.
+
+Unit tests lie in folders like those of the package, and start no process, server or cluster.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import ast
 import pytest
 
 from tests.support.processes import ROOT
+
+UNIT = ROOT / "tests" / "unit"
 
 # As first words of a name they point to the test before.
 POINTING = ("and", "are", "but", "in", "is", "it", "its", "nor", "of", "that", "they", "their")
@@ -68,6 +73,25 @@ def named_after_the_time(tree):
     ]
 
 
+def started_things(tree):
+    """What a module imports to start processes, servers or clusters."""
+    modules = ("subprocess", "multiprocessing", "http.server", "socketserver", "moto")
+    support = ("cluster", "gate", "hosts", "jobs", "serving", "slurm", "web")
+    imported = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return sorted(
+        name
+        for name in imported
+        if name in modules
+        or name in [f"tests.support.{each}" for each in support]
+        or name in ("distributed.Client", "distributed.LocalCluster", "distributed.Scheduler")
+    )
+
+
 def is_private(name):
     return name.startswith("_") and not name.endswith("__")
 
@@ -78,7 +102,30 @@ def test_no_test_breaks_the_rule(find, trees):
     assert {name: faults for name, faults in found.items() if faults} == {}
 
 
+def test_unit_tests_start_no_process_server_or_cluster():
+    found = {
+        path.relative_to(UNIT).as_posix(): started_things(ast.parse(path.read_text("utf-8")))
+        for path in UNIT.rglob("*.py")
+    }
+    assert {name: things for name, things in found.items() if things} == {}
+
+
+def test_unit_tests_lie_in_folders_like_those_of_the_package():
+    def folders_with(pattern, top):
+        return {path.parent.relative_to(top).as_posix() for path in top.rglob(pattern)}
+
+    assert folders_with("test_*.py", UNIT) == folders_with("[!_]*.py", ROOT / "mrcdist")
+
+
 def test_tests_that_break_the_rules_are_found():
+    code = (
+        "import subprocess, os; from distributed import Client; from tests.support import serving"
+    )
+    assert started_things(ast.parse(code)) == [
+        "distributed.Client",
+        "subprocess",
+        "tests.support.serving",
+    ]
     assert misnamed(ast.parse("class TestA:\n    def test_and_is_read(self): ...")) == [
         "test_and_is_read"
     ]

@@ -1,0 +1,102 @@
+"""The report of a file: what is read for it, and how the command shows it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from fsspec.implementations.memory import MemoryFileSystem
+
+from mrcdist.cli import main
+from mrcdist.errors import MissingFileError
+from mrcdist.validate.report import validate
+from tests.support.faulty_files import CASES
+
+
+@pytest.fixture
+def requests(monkeypatch):
+    """The byte ranges that are read from the memory filesystem."""
+    ranges = []
+    read = MemoryFileSystem.cat_file
+
+    def recorded(self, path, start=None, end=None, **options):
+        ranges.append((start, end))
+        return read(self, path, start=start, end=end, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", recorded)
+    return ranges
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sound", [(0, 1024)]),
+        ("extended header of text", [(0, 1024)]),
+        ("extended header of FEI", [(0, 1024), (1024, 1028)]),
+        ("cut short", [(0, 1024)]),
+    ],
+)
+def test_no_pixel_is_read_unless_asked_for(requests, name, expected):
+    MemoryFileSystem().pipe_file("/validate/a.mrc", CASES[name][0])
+    validate("memory://validate/a.mrc")
+    assert requests == expected
+
+
+def test_statistics_are_not_compared_unless_asked_for():
+    MemoryFileSystem().pipe_file("/validate/a.mrc", CASES["minimum is wrong"][0])
+    assert validate("memory://validate/a.mrc").valid
+    assert not validate("memory://validate/a.mrc", statistics=True).valid
+
+
+def test_statistics_of_a_damaged_file_are_not_compared(tmp_path):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(CASES["cut short"][0])
+    assert "not compared" in str(validate(path, statistics=True))
+
+
+class TestCommand:
+    @pytest.fixture
+    def path(self, tmp_path):
+        path = tmp_path / "a.mrc"
+        path.write_bytes(CASES["sound"][0])
+        return path
+
+    def test_exit_status_is_0_for_a_valid_file(self, path):
+        result = CliRunner().invoke(main, ["validate", str(path), "--statistics"])
+        assert result.exit_code == 0
+        assert result.output.rstrip().endswith("\nvalid")
+
+    def test_exit_status_is_1_for_an_invalid_file(self, path):
+        path.write_bytes(CASES["cut short"][0])
+        result = CliRunner().invoke(main, ["validate", str(path)])
+        assert result.exit_code == 1
+        assert "10 bytes of data are missing" in result.output
+        assert "allow_truncated=True" in result.output
+        assert result.output.rstrip().endswith("not valid: 1 error")
+
+    def test_exit_status_is_1_for_a_missing_file(self, path):
+        result = CliRunner().invoke(main, ["validate", str(path.with_name("b.mrc"))])
+        assert result.exit_code == 1
+        assert "error:" in result.output
+        with pytest.raises(MissingFileError):
+            validate(path.with_name("b.mrc"))
+
+    def test_the_command_prints_json(self, path):
+        path.write_bytes(CASES["version 0"][0])
+        result = CliRunner().invoke(main, ["validate", "--json", str(path)])
+        assert result.exit_code == 1
+        report = json.loads(result.output)
+        assert report["valid"] is False
+        [error] = [finding for finding in report["findings"] if finding["severity"] == "error"]
+        assert error["check"] == "version"
+        assert error["found"] == "NVERSION = 0"
+        assert error["matters"]
+        assert error["remedy"]
+
+    def test_secrets_in_the_url_are_not_shown(self):
+        result = CliRunner().invoke(
+            main, ["validate", "memory://a.mrc?token=hidden", "--storage-option", "key=hidden"]
+        )
+        assert result.exit_code == 1
+        assert "hidden" not in result.output
