@@ -7,7 +7,7 @@
 
 All install this checkout into `.venv` next to this file; they require Python 3.11 or newer.
 `test` runs ruff, mypy and pytest; with arguments, only pytest. `--quick` runs only the unit tests,
-in parallel and with fewer hypothesis examples: two to three minutes on two cores. `--lowest` runs
+in parallel and with fewer hypothesis examples: about a minute on two cores. `--lowest` runs
 unit and conformance tests with the lowest versions that pyproject.toml allows, in `.venv-lowest`.
 What needs zarr 3, with which HyperSpy cannot be installed, is in `tests/zarr3`, in `.venv-zarr3`.
 `package` builds wheel and sdist in `build/package/dist` and tries them in an empty environment.
@@ -254,7 +254,7 @@ def announcement() -> str:
     """Say how long all tests take and which servers they found, before anything else happens."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     found = {name: bool(shutil.which(program, path=path)) for name, program in _SERVERS.items()}
-    text = "all tests: about 30 minutes on two cores (--quick: 2 to 3); found: "
+    text = "all tests: about 30 minutes on two cores (--quick: about one); found: "
     text += ", ".join(name for name in found if found[name]) or "no servers"
     absent = ", ".join(name for name in found if not found[name])
     return text + (f"; not found, their tests are skipped: {absent}" if absent else "")
