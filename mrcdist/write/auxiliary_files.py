@@ -24,6 +24,7 @@ __all__ = [
     "names_beside",
     "scan_axes",
     "sidecar_values",
+    "stack_sidecar",
     "tilt_text",
     "unstored_metadata",
 ]
@@ -35,6 +36,9 @@ _PER_NM = {
     "1/µm": 0.001, "µm^-1": 0.001,
 }  # fmt: skip
 _UNKNOWN = "-1"
+
+# Of a microscope that diffracts: what its images show is in reciprocal space.
+_STEM = 1
 
 _STAGE = ("Acquisition_instrument", "TEM", "Stage")
 _REPEAT, _POINT_REPEAT = "repeat", "point_repeat"
@@ -108,17 +112,18 @@ def _is_length(axis: Axis) -> bool:
     return in_angstrom(axis)[0] is not None
 
 
-def sidecar_values(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> dict[str, str]:
-    """Return the keys of a Direct Electron sidecar for a scan.
+def stack_sidecar(contents: Contents) -> bytes:
+    """Return the sidecar that replaces one of a scan: it says that these images are none."""
+    # Without a mode, readers take the pixels for lengths.
+    mode = None if _per_nanometre(contents.axes[-1]) == _UNKNOWN else _STEM
+    return sidecar_text(_with_known(contents, {**_of_images(contents), keys.TEM_OR_STEM: mode}))
 
-    Those of the sidecar that the data were read with stay, but for the ones that describe the
-    array: after a crop or binning they are the array's.
-    """
+
+def sidecar_values(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> dict[str, str]:
+    """Return the keys of a Direct Electron sidecar for a scan."""
     repeat, y, x, point_repeat = scan
-    ky, kx = contents.axes[-2:]
-    rows, columns = contents.array.shape[-2:]
-    unsigned = {"uint8": "uint8", "int8": "int8"}.get(contents.array.dtype.name, "uint16")
     own: dict[Key, object] = {
+        **_of_images(contents),
         keys.SCAN_ENABLE: "Enable",
         keys.SCAN_TYPE: "Raster",
         keys.ROI_ENABLE: "Disable",
@@ -128,19 +133,47 @@ def sidecar_values(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> d
         keys.POINT_REPEATS: point_repeat.size,
         keys.SCAN_POINTS: y.size * x.size,
         keys.SCAN_SUBSAMPLING: 1,
+        keys.SPECIMEN_PIXEL_Y: _nanometres(y),
+        keys.SPECIMEN_PIXEL_X: _nanometres(x),
+        keys.TEM_OR_STEM: _STEM,
+        **_repeat_time(repeat),
+    }
+    return _with_known(contents, own)
+
+
+def _of_images(contents: Contents) -> dict[Key, object]:
+    """The keys of images that are no scan; None for one that only a scan has."""
+    ky, kx = contents.axes[-2:]
+    rows, columns = contents.array.shape[-2:]
+    unsigned = {"uint8": "uint8", "int8": "int8"}.get(contents.array.dtype.name, "uint16")
+    return {
+        keys.SCAN_ENABLE: "Disable",
+        keys.SCAN_TYPE: None,
+        keys.ROI_ENABLE: None,
+        keys.SCAN_SIZE_Y: None,
+        keys.SCAN_SIZE_X: None,
+        keys.SCAN_REPEATS: None,
+        keys.POINT_REPEATS: None,
+        keys.SCAN_POINTS: None,
+        keys.SCAN_SUBSAMPLING: None,
         keys.FRAME_COUNT: contents.sections,
         keys.MOVIE_FRAMES_WRITTEN: contents.sections,
         keys.IMAGE_SIZE_Y: rows,
         keys.IMAGE_SIZE_X: columns,
-        keys.SPECIMEN_PIXEL_Y: _nanometres(y),
-        keys.SPECIMEN_PIXEL_X: _nanometres(x),
+        keys.SPECIMEN_PIXEL_Y: _nanometres(ky),
+        keys.SPECIMEN_PIXEL_X: _nanometres(kx),
         keys.DIFFRACTION_PIXEL_Y: _per_nanometre(ky),
         keys.DIFFRACTION_PIXEL_X: _per_nanometre(kx),
-        keys.TEM_OR_STEM: 1,
         keys.INTEGRATED_FORMAT: unsigned,
         keys.COUNTED_FORMAT: unsigned,
-        **_repeat_time(repeat),
     }
+
+
+def _with_known(contents: Contents, own: Mapping[Key, object]) -> dict[str, str]:
+    """Add the keys of the sidecar that the data were read with, and the microscope's.
+
+    Not those that describe the array: after a crop or binning they are the array's own.
+    """
     known = contents.original_metadata.get("de_metadata")
     values = (
         {str(key): str(value) for key, value in known.items()} if isinstance(known, Mapping) else {}

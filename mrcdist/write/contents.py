@@ -13,7 +13,7 @@ import numpy as np
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
-__all__ = ["Contents", "contents_of", "in_angstrom"]
+__all__ = ["Contents", "contents_of", "in_angstrom", "refuse_mask"]
 
 # Units of length in Å, as HyperSpy, pint and sidecars spell them. Both micro signs are in use.
 _ANGSTROM = {
@@ -100,14 +100,7 @@ def _of_signal(signal: Any) -> dict[str, Any]:
 
 
 def _as_dask(data: Any) -> da.Array:
-    if np.ma.isMaskedArray(data._meta if isinstance(data, da.Array) else data):
-        raise ArgumentError(
-            "data is a masked array",
-            code="data-not-writable",
-            argument="data",
-            cause="an MRC file has no place for a mask",
-            remedy="fill the masked values first, as with data.filled(0) or dask.array.ma.filled",
-        )
+    refuse_mask(data._meta if isinstance(data, da.Array) else data)
     if not isinstance(data, da.Array):
         array = np.asanyarray(data)
         if array.dtype.kind not in "biufc":
@@ -126,6 +119,19 @@ def _as_dask(data: Any) -> da.Array:
     if 0 in data.shape:
         raise _no_array(f"data has the shape {data.shape}")
     return data
+
+
+def refuse_mask(numbers: Any) -> None:
+    """Raise `ArgumentError` for a masked array; dask may not know of one before it is computed."""
+    if not np.ma.isMaskedArray(numbers):
+        return
+    raise ArgumentError(
+        "data is a masked array",
+        code="data-not-writable",
+        argument="data",
+        cause="an MRC file has no place for a mask",
+        remedy="fill the masked values first, as with data.filled(0) or dask.array.ma.filled",
+    )
 
 
 def _no_array(problem: str) -> ArgumentError:

@@ -22,6 +22,7 @@ from dask.tokenize import tokenize
 from mrcdist.cluster_memory import task_memory
 from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
+from mrcdist.format.direct_electron.filenames import SIDECAR_ENDING
 from mrcdist.format.encode import NewHeader, choose_storage
 from mrcdist.format.extended.stored_records import PER_SECTION
 from mrcdist.format.mrcz_header import mrcz_words
@@ -29,7 +30,12 @@ from mrcdist.plan.chunks import block_boxes
 from mrcdist.storage.location import Location
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.warning_notes import Note
-from mrcdist.write.auxiliary_files import choose_auxiliary, names_beside, unstored_metadata
+from mrcdist.write.auxiliary_files import (
+    choose_auxiliary,
+    names_beside,
+    stack_sidecar,
+    unstored_metadata,
+)
 from mrcdist.write.blocks import COMPUTED_AGAIN, streamed_chunks, writable
 from mrcdist.write.contents import Contents
 from mrcdist.write.errors import exists, give_up
@@ -357,6 +363,9 @@ def plan_write(
             continue
         if name in auxiliary:
             raise exists(beside.shown)
+        if overwrite and sidecar is not False and name.endswith(SIDECAR_ENDING):
+            auxiliary[name] = stack_sidecar(contents)  # else readers would still see a scan
+            continue
         sentence = (
             f"{name} beside it stays, though it describes other data: delete it, or pass None for "
             "it when you read the file"

@@ -9,6 +9,7 @@ import dask.array as da
 
 from mrcdist.format.encode import NewHeader, encode_header
 from mrcdist.storage.location import Location
+from mrcdist.write.contents import refuse_mask
 from mrcdist.write.encoded_block import EncodedBlock, window, windows
 from mrcdist.write.errors import write_errors
 from mrcdist.write.mrcz import compressed_sections
@@ -52,6 +53,7 @@ def stream(
                 file.write(extended)
                 for block in _blocks(array):
                     numbers = block.compute(scheduler="threads")
+                    refuse_mask(numbers)
                     if header.codec:
                         file.writelines(compressed_sections(numbers, header))
                         continue

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mrcdist.errors import ArgumentError, WriteError
 from mrcdist.format.encode import NewHeader, encode_header, encode_pixels
 from mrcdist.write.block_record import BlockRecord, merge_records
+from mrcdist.write.contents import refuse_mask
 from mrcdist.write.destination import Destination
 from mrcdist.write.encoded_block import EncodedBlock
 from mrcdist.write.errors import give_up
@@ -81,6 +82,8 @@ def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> Blo
     box : tuple of (int, int)
         Start and stop along each axis of the whole array.
     """
+    with _left_clean(job):
+        refuse_mask(block)
     block = np.asarray(block)
     with _left_clean(job), ThreadPoolExecutor(1) as beside:
         # The numbers are summed up while their bytes are on their way.

@@ -10,6 +10,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from rsciio.mrc import file_reader as rosettasciio_reader
 
 import mrcdist
 from mrcdist.errors import ArgumentError
@@ -306,13 +307,25 @@ def test_each_block_is_computed_once(tmp_path, chunks, options, resume):
 class TestFilesOfEarlierData:
     """A sidecar or tilt angles beside a new file describe what was there before."""
 
-    def test_sidecar_that_stays_is_warned_of(self, tmp_path):
-        path = tmp_path / "a_movie.mrc"
+    @pytest.mark.filterwarnings("ignore:.*has no place in the header")
+    @pytest.mark.parametrize("frames", [5, 24])  # as many as the scan has points, too
+    @pytest.mark.parametrize("units", ["nm", "nm^-1"])
+    def test_sidecar_of_a_scan_is_replaced_with_the_scan(self, tmp_path, frames, units):
+        path = tmp_path / "20260102_00001_movie.mrc"
         mrcdist.write_mrc(path, counting((4, 6, 8, 8), "uint16"))
+        stack = counting((frames, 8, 8), "uint16")
+        axes = [{"name": "n"}, *({"name": "", "scale": 0.5, "units": units},) * 2]
+        mrcdist.write_mrc(path, stack, axes=axes, overwrite=True)
+        [data] = mrcdist.read_mrc(path)
+        [theirs] = rosettasciio_reader(str(path))
+        np.testing.assert_array_equal(data["data"], stack)
+        np.testing.assert_array_equal(theirs["data"], stack)
+        assert [(axis["scale"], axis["units"]) for axis in data["axes"][1:]] == [(0.5, units)] * 2
+
+    def test_sidecar_that_stays_is_warned_of(self, tmp_path):
+        (tmp_path / "a_info.txt").write_text("Scan - Enable = Disable\n")
         with pytest.warns(mrcdist.MrcdistWarning, match="a_info.txt beside it stays"):
-            mrcdist.write_mrc(path, counting((5, 8, 8), "uint16"), overwrite=True)
-        [data] = mrcdist.read_mrc(path, metadata_file=None)
-        np.testing.assert_array_equal(data["data"], counting((5, 8, 8), "uint16"))
+            mrcdist.write_mrc(tmp_path / "a_movie.mrc", counting((5, 8, 8), "uint16"))
 
     def test_tilt_angles_that_stay_are_warned_of(self, tmp_path):
         (tmp_path / "a.rawtlt").write_text("0\n1\n2\n")
@@ -334,6 +347,18 @@ def test_masked_arrays_are_refused(tmp_path, as_dask):
         mrcdist.write_mrc(tmp_path / "a.mrc", data)
     assert error.value.code == "data-not-writable"
     mrcdist.write_mrc(tmp_path / "a.mrc", masked.filled(0))
+
+
+@pytest.mark.parametrize("url", ["a.mrc", "memory://masked/a.mrc"])
+def test_masks_that_dask_does_not_know_of_are_refused(tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    numbers = da.from_array(counting((3, 4, 5), "int16"), chunks=(1, 4, 5))
+    masked = numbers.map_blocks(
+        lambda block: np.ma.masked_equal(block, 7), meta=np.empty((0, 0, 0), "int16")
+    )
+    with pytest.raises(ArgumentError, match="masked array"):
+        mrcdist.write_mrc(url, masked, statistics=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_colours_are_refused(tmp_path):
