@@ -79,3 +79,15 @@ def test_threads_that_nobody_interrupts_read_to_the_end(stalling: tuple[Gate, st
     _, url = stalling
     with begun(sys.executable, "-c", SUBMITTED.format(url=url)) as program:
         assert program.communicate(timeout=60)[0] == f"{NUMBERS.sum()}\n"
+
+
+def test_threads_of_pools_are_waited_for_after_our_function():
+    """So it can let go of what they wait for; `threading._register_atexit` is private."""
+    code = (
+        "import threading, time; from concurrent.futures import ThreadPoolExecutor as Pool\n"
+        "begun, ended = threading.Event(), threading.Event()\n"
+        "pool = Pool(1); threading._register_atexit(ended.set)\n"
+        "pool.submit(lambda: (begun.set(), print(ended.wait(60)))); begun.wait()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.split() == [b"True"]

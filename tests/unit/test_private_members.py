@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
-import subprocess
 import sys
 import zipfile
 
@@ -45,7 +44,7 @@ PRIVATE = {
     # zarr, in an environment of its own
     "self._decode_single": "tests/zarr3/test_zarr_store.py",
     # Python
-    "threading._register_atexit": "test_threads_of_pools_are_waited_for_after_our_function",
+    "threading._register_atexit": "tests/integration/test_interrupted_reads.py",
     # Python, documented in spite of their names
     "os._exit": "",
     "sys._getframe": "",
@@ -162,15 +161,3 @@ def test_who_pays_goes_with_every_request():
     assert fs._get_s3_method_kwargs(new_client(fs, "b").get_object, fs.req_kw, **asked) == given
     assert given == {**asked, "RequestPayer": "requester", "SSECustomerAlgorithm": "AES256"}
     assert sync(fs.loop, fs.get_s3, "b") is client
-
-
-def test_threads_of_pools_are_waited_for_after_our_function():
-    """At the end of the program, see `tests/integration/test_interrupted_reads.py`."""
-    code = (
-        "import threading, time; from concurrent.futures import ThreadPoolExecutor as Pool\n"
-        "begun, ended = threading.Event(), threading.Event()\n"
-        "pool = Pool(1); threading._register_atexit(ended.set)\n"
-        "pool.submit(lambda: (begun.set(), print(ended.wait(60)))); begun.wait()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert done.stdout.split() == [b"True"]
