@@ -23,6 +23,7 @@ from distributed.utils import LoopRunner
 
 from mrcdist.batch.closed_connections import leave_to_errors
 from mrcdist.batch.jobqueue import read_job_queue, start_jobs
+from mrcdist.batch.lost_scheduler import scheduler_watched
 from mrcdist.config import parse_size, read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
@@ -194,7 +195,7 @@ def connect(
     Raises
     ------
     MrcdistError
-        There is no such scheduler, or too few workers.
+        There is no such scheduler, or too few workers; later, the scheduler is gone.
     MissingExtraError
         dask-jobqueue is not installed.
     """
@@ -219,6 +220,7 @@ def connect(
             else:
                 scheduler = stack.enter_context(_local_cluster(cluster_options))
             cluster = Cluster(stack.enter_context(_client(scheduler, say)), say, failures)
+            stack.enter_context(scheduler_watched(cluster.client))
             if cluster_options.jobqueue is None or wait_for_jobs:
                 _wait_for_workers(cluster, min_workers, say, patience=patience)
             yield cluster

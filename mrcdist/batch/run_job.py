@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from distributed.client import FutureCancelledError
-from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from mrcdist.batch.clusters import Cluster, ClusterOptions, connect, require_mrcdist
@@ -236,11 +234,4 @@ def computing(cluster_options: ClusterOptions, say: Callable[[str], None]) -> It
             cause=f"they ran out of memory, or were ended: {error}",
             remedy="give them more memory or smaller {chunks} (`mrcdist explain` tells what they "
             "need), and go on with {resume=True}",
-        ) from None
-    except (FutureCancelledError, CommClosedError, TimeoutError) as error:
-        raise MrcdistError(
-            "the scheduler is gone, and the job with it",
-            code="scheduler-dropped-job",
-            cause=str(error),
-            remedy="look at the scheduler's log, and go on with {resume=True}",
         ) from None

@@ -8,7 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +17,8 @@ import psutil
 import pytest
 from distributed import Client
 
+from mrcdist.batch.clusters import ClusterOptions, connect, require_mrcdist
+from mrcdist.errors import MrcdistError
 from tests.support.gate import Gate, gate
 from tests.support.jobs import (
     DATA,
@@ -40,6 +42,16 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 JOBS = {
     "virtual": (["virtual", "--detector", "bf"], virtual(ring(0, RADIUS))),
     "mean": (["mean"], DATA.mean(axis=(0, 1))),
+}
+
+# What jobs ask of a cluster.
+CALLS: dict[str, Callable[[Client], object]] = {
+    "nthreads": Client.nthreads,
+    "run": lambda client: client.run(os.getpid),
+    "run_on_scheduler": lambda client: client.run_on_scheduler(os.getpid),
+    "submit": lambda client: client.submit(os.getpid).result(),
+    "gather": lambda client: client.gather(client.map(str, range(3))),
+    "require_mrcdist": require_mrcdist,
 }
 
 
@@ -68,6 +80,15 @@ def held() -> Iterator[tuple[Gate, str]]:
 def wait_until(true: Callable[[], bool]) -> None:
     while not true():  # pytest's timeout ends it
         time.sleep(0.02)
+
+
+@contextmanager
+def scheduler(commands: WarmCommands, folder: Path) -> Iterator[tuple[int, ClusterOptions]]:
+    """A scheduler without workers: its pid, and where it is."""
+    port = str(free_port())
+    arguments = ["scheduler", "--port", port, "--host", "127.0.0.1", "--no-dashboard"]
+    with commands.started(arguments, folder / "log", "dask") as pid:
+        yield pid, ClusterOptions(scheduler=f"tcp://127.0.0.1:{port}")
 
 
 class TestKilled:
@@ -161,6 +182,40 @@ class TestSchedulerThatDies:
         assert error.startswith("error: the scheduler is gone, and the job with it\n  cause: ")
         assert told.count("error: ") == 1
         assert f"{len(parts_in(out))} of 24 parts are finished and kept in {out}.partial" in error
+
+    @pytest.mark.parametrize("call", CALLS)
+    def test_no_call_fails_without_the_reason(
+        self, commands: WarmCommands, tmp_path: Path, call: str
+    ) -> None:
+        def work(pid: int, where: ClusterOptions) -> None:
+            with connect(where, say=print, min_workers=0) as cluster:
+                os.kill(pid, signal.SIGKILL)
+                CALLS[call](cluster.client)
+
+        with scheduler(commands, tmp_path) as running, pytest.raises(MrcdistError) as error:
+            work(*running)
+        assert error.value.code == "scheduler-dropped-job"
+
+    def test_death_while_workers_are_waited_for_is_told(
+        self, commands: WarmCommands, tmp_path: Path
+    ) -> None:
+        def wait(pid: int, where: ClusterOptions) -> None:
+            with connect(where, say=lambda _: os.kill(pid, signal.SIGKILL)):
+                pass
+
+        with scheduler(commands, tmp_path) as running, pytest.raises(MrcdistError) as error:
+            wait(*running)
+        assert error.value.code == "scheduler-dropped-job"
+
+    def test_other_errors_of_the_system_stay_what_they_are(
+        self, commands: WarmCommands, tmp_path: Path
+    ) -> None:
+        def read(where: ClusterOptions) -> None:
+            with connect(where, say=print, min_workers=0):
+                (tmp_path / "nowhere").read_bytes()
+
+        with scheduler(commands, tmp_path) as (_, where), pytest.raises(FileNotFoundError):
+            read(where)
 
 
 class TestInterruptFromTheTerminal:
