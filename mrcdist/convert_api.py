@@ -20,7 +20,7 @@ from mrcdist.extras import install_command
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import dtype_name
-from mrcdist.format.mrcz import CODECS
+from mrcdist.format.modes import CODECS
 from mrcdist.interop.ome_zarr import ome_zarr_layout
 from mrcdist.interop.rosettasciio import (
     axes_dicts,

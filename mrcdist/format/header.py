@@ -15,7 +15,8 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ByteOrder, choose_order
-from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
+from mrcdist.format.header_errors import found, require_shape
+from mrcdist.format.modes import KNOWN_MODES, pixel_bytes
 from mrcdist.format.mrcz_header import by_mrcz
 from mrcdist.format.packed import Packing, find_packing
 from mrcdist.warning_notes import Note
@@ -195,8 +196,7 @@ def parse_header(
     """
     if len(raw) < HEADER_BYTES:
         raise FormatError(
-            f"not an MRC file: {len(raw)} bytes are too few for the 1024-byte header; "
-            f"{_found(raw)}",
+            f"not an MRC file: {len(raw)} bytes are too few for the 1024-byte header; {found(raw)}",
             code="not-mrc",
             cause="the file is empty or was cut short, or this is another kind of file",
             remedy="check the path, and that the copy or the acquisition has finished",
@@ -208,26 +208,15 @@ def parse_header(
     nsymbt = int(values["nsymbt"])
     has_map = raw[208:211] == b"MAP"
 
-    _require_shape(raw, nx, ny, nz, mode, nsymbt, has_map=has_map)
+    require_shape(raw, nx, ny, nz, mode, nsymbt, has_map=has_map)
     missing = 0
     if file_size is not None and mode in KNOWN_MODES:
         missing = _missing_bytes(raw, nx, ny, nz, mode, nsymbt, file_size)
-    axis_order = _ints(values["mapc"], values["mapr"], values["maps"])
-    if sorted(axis_order) != [1, 2, 3]:
-        if axis_order != (0, 0, 0):  # older programs leave zeros, and all mean 1, 2, 3
-            text = f"MAPC, MAPR, MAPS are {axis_order}, no permutation of 1, 2, 3"
-            notes.append(Note("axis-order-invalid", f"{text}: read as 1, 2, 3"))
-        axis_order = (1, 2, 3)
+    axis_order, notes_on_order = _axis_order(values)
     before_2000 = not has_map and _before_2000(raw, values, byteorder)
-    if before_2000:
-        text = (
-            "the header lacks the word MAP, as before 2000: bytes 208 to 219 are read as its "
-            "origin, whose sign and unit differ between programs"
-        )
-        notes.append(Note("header-before-2000", text))
-    elif not has_map:
-        text = f"the header lacks the word MAP at byte 208 ({raw[208:212]!r})"
-        notes.append(Note("map-missing", f"{text}; the rest of it is sound"))
+    notes += notes_on_order
+    if not has_map:
+        notes.append(_note_on_map(raw, before_2000=before_2000))
     imod_stamp, flags = struct.unpack(byteorder + "ii", raw[152:160])
     imod_flags = flags if imod_stamp == IMOD_STAMP else None
     nint, nreal = struct.unpack(byteorder + "hh", raw[128:132])
@@ -281,34 +270,26 @@ def decode_text(raw: bytes) -> str:
         return raw.decode("latin-1").rstrip()
 
 
-def _require_shape(
-    raw: bytes, nx: int, ny: int, nz: int, mode: int, nsymbt: int, *, has_map: bool
-) -> None:
-    if nx <= 0 or ny <= 0 or nz < 0 or nsymbt < 0:
-        named = f"NX, NY, NZ = {nx}, {ny}, {nz} and NSYMBT = {nsymbt}"
-        raise FormatError(
-            f"not an MRC file that can be read: {named}; {_found(raw)}",
-            code="header-sizes-invalid",
-            cause="sizes must be positive; this is another kind of file, or its header was "
-            "overwritten",
-            remedy="check the path; if the file is an MRC file, restore its header from a copy",
+def _axis_order(values: Any) -> tuple[Triple, list[Note]]:
+    """MAPC, MAPR, MAPS, or what they are read as instead."""
+    order = _ints(values["mapc"], values["mapr"], values["maps"])
+    if sorted(order) == [1, 2, 3]:
+        return order, []
+    text = f"MAPC, MAPR, MAPS are {order}, no permutation of 1, 2, 3: read as 1, 2, 3"
+    # Older programs leave zeros, and all mean 1, 2, 3.
+    return (1, 2, 3), [Note("axis-order-invalid", text)] if any(order) else []
+
+
+def _note_on_map(raw: bytes, *, before_2000: bool) -> Note:
+    """Say that the word MAP is not there, and what that means."""
+    if before_2000:
+        text = (
+            "the header lacks the word MAP, as before 2000: bytes 208 to 219 are read as its "
+            "origin, whose sign and unit differ between programs"
         )
-    if mode in KNOWN_MODES or mode in MRCZ_MODES:
-        return
-    if not has_map:
-        raise FormatError(
-            f"not an MRC file: no word MAP at byte 208 and MODE = {mode}; {_found(raw)}",
-            code="not-mrc",
-            cause="this is another kind of file",
-            remedy="check the path",
-        )
-    known = ", ".join(f"{number} ({what})" for number, what in KNOWN_MODES.items())
-    raise FormatError(
-        f"MODE = {mode} is not a known mode; {_found(raw)}",
-        code="mode-unknown",
-        cause="the program that wrote the file uses a mode of its own, or the header is damaged",
-        remedy=f"the known modes are {known}",
-    )
+        return Note("header-before-2000", text)
+    text = f"the header lacks the word MAP at byte 208 ({raw[208:212]!r})"
+    return Note("map-missing", f"{text}; the rest of it is sound")
 
 
 def _missing_bytes(
@@ -320,7 +301,7 @@ def _missing_bytes(
     if missing != nsymbt and HEADER_BYTES + nsymbt > file_size:
         raise FormatError(
             f"NSYMBT = {nsymbt} bytes of extended header in a file of {file_size} bytes; "
-            f"{_found(raw)}",
+            f"{found(raw)}",
             code="extended-header-too-long",
             cause="the file was cut short inside its header, or NSYMBT is damaged",
             remedy="copy the file again, or restore its header",
@@ -343,7 +324,7 @@ def require_map(header: Header) -> None:
     raise FormatError(
         f"not an MRC file: no word MAP at byte 208, and {header.nx} x {header.ny} x {header.nz} "
         f"pixels of mode {header.mode} do not fit in the file: {header.missing_bytes} bytes are "
-        f"missing; {_found(header.raw)}",
+        f"missing; {found(header.raw)}",
         code="not-mrc",
         cause="this is another kind of file, or a truncated one whose header was damaged, too",
         remedy="check the path, and copy the file again",
@@ -389,12 +370,3 @@ def _ints(x: Any, y: Any, z: Any) -> Triple:
 
 def _floats(record: Any) -> FloatTriple:
     return float(record["x"]), float(record["y"]), float(record["z"])
-
-
-def _found(raw: bytes) -> str:
-    """The bytes that were found, for error messages."""
-    if not raw:
-        return "the file is empty"
-    start = raw[:16]
-    shown = f"it begins with {start.hex(' ')} ({start!r})"
-    return f"{shown}; bytes 208-215 are {raw[208:216]!r}" if len(raw) >= 216 else shown

@@ -10,7 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["KNOWN_MODES", "MRCZ_MODES", "WRITABLE_MODES", "Mode", "pixel_bytes", "pixel_mode"]
+__all__ = [
+    "CODECS",
+    "KNOWN_MODES",
+    "MRCZ_MODES",
+    "WRITABLE_MODES",
+    "Mode",
+    "pixel_bytes",
+    "pixel_mode",
+]
 
 
 class Mode(NamedTuple):
@@ -46,9 +54,13 @@ KNOWN_MODES = {
 }
 _ALL_MODES = KNOWN_MODES | {7: Mode("int32", "int32"), 8: Mode("uint32", "uint32")}
 
-# MRCZ writes 1000 * codec + mode, codecs 1 (blosclz) to 6 (zstd).
+CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
+"""MRCZ's, by their numbers in MODE, which begin at 1: it writes 1000 * codec + mode."""
+
 MRCZ_MODES = {
-    1000 * codec + mode: pixels for codec in range(1, 7) for mode, pixels in _ALL_MODES.items()
+    1000 * codec + mode: pixels
+    for codec in range(1, len(CODECS) + 1)
+    for mode, pixels in _ALL_MODES.items()
 }
 
 WRITABLE_MODES = {KNOWN_MODES[mode].dtype: mode for mode in (0, 1, 2, 4, 6, 12)}

@@ -27,15 +27,11 @@ from mrcdist.format.blosc import (
 from mrcdist.warning_notes import Note
 
 __all__ = [
-    "CODECS",
     "LARGEST_SECTION",
     "SectionTable",
     "SectionWalk",
     "decode_section",
 ]
-
-CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
-"""By their numbers in MODE, which begin at 1."""
 
 LARGEST_SECTION = 2**31 - 1 - CHUNK_HEADER_BYTES
 """Bytes that a section may have."""

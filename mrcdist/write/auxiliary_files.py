@@ -16,11 +16,15 @@ from mrcdist.format.direct_electron.filenames import (
 )
 from mrcdist.format.direct_electron.sidecar import sidecar_text
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
+from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents, in_angstrom
+from mrcdist.write.errors import exists
+from mrcdist.write.place import is_there
 
 __all__ = [
     "choose_auxiliary",
+    "look_beside",
     "names_beside",
     "scan_axes",
     "sidecar_values",
@@ -294,3 +298,48 @@ def _leaves(metadata: Mapping[str, Any], *path: str) -> Iterator[tuple[str, ...]
             yield from _leaves(value, *path, str(name))
         elif value is not None and not (isinstance(value, str) and not value):
             yield (*path, str(name))
+
+
+def look_beside(
+    location: Location,
+    contents: Contents,
+    auxiliary: dict[str, bytes],
+    sidecar: Literal["auto"] | bool,
+    notes: list[str],
+    *,
+    overwrite: bool,
+) -> None:
+    """Look at the auxiliary files that are there: refuse to replace them, or name those that stay.
+
+    Parameters
+    ----------
+    location : Location
+        Of the new file.
+    contents : Contents
+    auxiliary : dict
+        Names and contents of its auxiliary files; a sidecar is added in the place of one that would
+        describe other data.
+    sidecar : "auto" or bool
+    notes : list of str
+        What is odd is added.
+    overwrite : bool
+
+    Raises
+    ------
+    ArgumentError
+        One is there and may not be replaced.
+    """
+    for name in {*auxiliary, *names_beside(location.name)}:
+        beside = location.sibling(name)
+        if (name in auxiliary and overwrite) or not is_there(beside):
+            continue
+        if name in auxiliary:
+            raise exists(beside.shown)
+        if overwrite and sidecar is not False and name.endswith(SIDECAR_ENDING):
+            auxiliary[name] = stack_sidecar(contents)  # else readers would still see a scan
+            continue
+        sentence = (
+            f"{name} beside it stays, though it describes other data: delete it, or pass None for "
+            "it when you read the file"
+        )
+        notes.append(Note("auxiliary-file-stays", sentence))

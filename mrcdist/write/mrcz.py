@@ -17,7 +17,8 @@ import numpy.typing as npt
 from mrcdist.errors import ArgumentError
 from mrcdist.format.blosc import compress, require_codec
 from mrcdist.format.encode import NewHeader, Storage, encode_pixels
-from mrcdist.format.mrcz import CODECS, LARGEST_SECTION
+from mrcdist.format.modes import CODECS
+from mrcdist.format.mrcz import LARGEST_SECTION
 
 __all__ = ["choose_compressor", "compressed_sections", "find_codec", "json_header"]
 

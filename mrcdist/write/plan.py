@@ -22,8 +22,7 @@ from dask.tokenize import tokenize
 from mrcdist.cluster_memory import task_memory
 from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
-from mrcdist.format.direct_electron.filenames import SIDECAR_ENDING
-from mrcdist.format.encode import NewHeader, choose_storage
+from mrcdist.format.encode import NewHeader, Storage, choose_storage
 from mrcdist.format.extended.stored_records import PER_SECTION
 from mrcdist.format.mrcz_header import mrcz_words
 from mrcdist.plan.chunks import block_boxes
@@ -32,20 +31,18 @@ from mrcdist.storage.network_filesystems import on_network
 from mrcdist.warning_notes import Note
 from mrcdist.write.auxiliary_files import (
     choose_auxiliary,
-    names_beside,
-    stack_sidecar,
+    look_beside,
     unstored_metadata,
 )
 from mrcdist.write.blocks import COMPUTED_AGAIN, streamed_chunks, writable
 from mrcdist.write.contents import Contents
-from mrcdist.write.errors import exists, give_up
+from mrcdist.write.errors import give_up
 from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.extended_header import choose_extended_header
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
 from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
 from mrcdist.write.new_header import ImageKind, kept_labels, kind_of, new_header
-from mrcdist.write.place import is_there
 from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3
 from mrcdist.write.s3_parts import S3Limits, check_joinable, s3_grid
@@ -304,33 +301,12 @@ def plan_write(
     frame_bytes = contents.array.shape[-2] * storage.row_bytes(contents.array.shape[-1])
     compressor = choose_compressor(location.name, compressor)
     codec = find_codec(compressor, storage, frame_bytes)
-    streamed = not (location.is_local or is_s3(location))
-    array = writable(
-        contents.array,
-        storage.row_bytes,
-        least=S3Limits().least if is_s3(location) else _LEAST_BLOCK,
-        whole_rows=storage.packed,
-        contiguous=bool(codec) or streamed or not location.is_local or on_network(location.url),
-        whole_frames=bool(codec),
-    )
     notes: list[str] = []
-    if streamed:
-        runs = streamed_chunks(
-            contents.array, storage.row_bytes, whole_frames=bool(codec), memory=task_memory()
-        )
-        array = array if runs is None else contents.array.rechunk(runs)
-        notes += [COMPUTED_AGAIN] * (runs is None)
+    streamed = not (location.is_local or is_s3(location))
+    array = _in_blocks(location, contents.array, storage, notes, compressed=bool(codec))
     kind = kind or kind_of(contents)
-    if codec and kind == "volumes":
-        raise ArgumentError(
-            f"kind={kind!r} with a compressor",
-            code="kind-invalid",
-            argument="kind",
-            cause="MRCZ has no place for the sections of a volume",
-            remedy='leave the compressor out and write to .mrc, or pass kind="images"',
-        )
-    if codec and is_s3(location):
-        check_joinable(array.npartitions, S3Limits())
+    if codec:
+        _require_compressible(location, array, kind)
     if codec and extended_header is None:
         extended_header = json_header(contents.metadata)
         exttyp = "json" if extended_header else None
@@ -357,20 +333,7 @@ def plan_write(
     if lost:
         sentence = f"metadata without a place in the file: {', '.join(lost)}"
         notes.append(Note("metadata-not-stored", sentence))
-    for name in {*auxiliary, *names_beside(location.name)}:
-        beside = location.sibling(name)
-        if (name in auxiliary and overwrite) or not is_there(beside):
-            continue
-        if name in auxiliary:
-            raise exists(beside.shown)
-        if overwrite and sidecar is not False and name.endswith(SIDECAR_ENDING):
-            auxiliary[name] = stack_sidecar(contents)  # else readers would still see a scan
-            continue
-        sentence = (
-            f"{name} beside it stays, though it describes other data: delete it, or pass None for "
-            "it when you read the file"
-        )
-        notes.append(Note("auxiliary-file-stays", sentence))
+    look_beside(location, contents, auxiliary, sidecar, notes, overwrite=overwrite)
     if streamed and resume:
         notes.append(Note("resume-ignored", "this store keeps no blocks: resume has no effect"))
     if streamed and statistics:
@@ -388,3 +351,37 @@ def plan_write(
         tuple(contents.array.shape),
         tuple(notes),
     )
+
+
+def _in_blocks(
+    location: Location, array: da.Array, storage: Storage, notes: list[str], *, compressed: bool
+) -> da.Array:
+    """Return the array in blocks that its destination can take."""
+    if not (location.is_local or is_s3(location)):
+        runs = streamed_chunks(
+            array, storage.row_bytes, whole_frames=compressed, memory=task_memory()
+        )
+        if runs is not None:
+            return array.rechunk(runs)
+        notes.append(COMPUTED_AGAIN)
+    return writable(
+        array,
+        storage.row_bytes,
+        least=S3Limits().least if is_s3(location) else _LEAST_BLOCK,
+        whole_rows=storage.packed,
+        contiguous=compressed or not location.is_local or on_network(location.url),
+        whole_frames=compressed,
+    )
+
+
+def _require_compressible(location: Location, array: da.Array, kind: ImageKind) -> None:
+    if kind == "volumes":
+        raise ArgumentError(
+            f"kind={kind!r} with a compressor",
+            code="kind-invalid",
+            argument="kind",
+            cause="MRCZ has no place for the sections of a volume",
+            remedy='leave the compressor out and write to .mrc, or pass kind="images"',
+        )
+    if is_s3(location):
+        check_joinable(array.npartitions, S3Limits())

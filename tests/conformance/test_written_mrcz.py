@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import mrcdist
 from mrcdist import stats
 from mrcdist.errors import ArgumentError
-from mrcdist.format.mrcz import CODECS
+from mrcdist.format.modes import CODECS
 from mrcdist.testing.acquisition import write_acquisition
 from mrcdist.write.s3_parts import S3Limits, joined_parts
 from tests.support.mrc_files import counting
