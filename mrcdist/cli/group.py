@@ -51,11 +51,13 @@ class _Group(click.Group):
             raise_on_interrupt()
             with console():
                 status = self._status_of(run)
+            if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+                end_at_exit()
         except KeyboardInterrupt:  # where click does not catch it
             status = 128 + signal.SIGINT
+            end_at_exit()
         except Terminated:
             status = 128 + signal.SIGTERM
-        if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
             end_at_exit()
         sys.exit(status)
 
