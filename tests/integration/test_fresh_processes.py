@@ -57,6 +57,7 @@ class TestALazyPackage:
             "mrcdist.config",
             "mrcdist.errors",
             "mrcdist.printable",
+            "mrcdist.remembered",
             "mrcdist.startup_interrupt",
         }
 
