@@ -34,10 +34,12 @@ def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
     dask.array.Array
         Its name is derived from URL, version, layout and chunks, so it changes with the file.
     """
+    # As arrays: dask looks at each of a hundred thousand numbers of a tuple.
+    lengths = [np.asarray(axis) for axis in chunks]
     array: Any = da.from_array(
         source,
         chunks=chunks,
-        name=f"{_PREFIX}{tokenize(source, chunks)}",
+        name=f"{_PREFIX}{tokenize(source, lengths)}",
         meta=np.empty((0,) * source.ndim, source.dtype),
         asarray=False,
         # A source with a table of frames or many files is sent once per worker, not per task.

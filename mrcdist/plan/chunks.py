@@ -90,10 +90,9 @@ def plan_chunks(
     except (ValueError, TypeError, NotImplementedError, ZeroDivisionError) as error:
         empty = isinstance(error, ZeroDivisionError)
         raise _invalid(given, "a chunk length is 0" if empty else str(error)) from error
-    if any(length < 0 for axis in resolved for length in axis) or any(
-        length == 0 < size
+    if any(
+        min(axis, default=0) < 0 or (size > 0 and 0 in axis)
         for axis, size in zip(resolved, layout.shape, strict=True)
-        for length in axis
     ):
         raise _invalid(given, "a chunk length is 0 or negative")
     return resolved
