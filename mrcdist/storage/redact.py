@@ -37,12 +37,13 @@ _SECRET_IN_QUERY = re.compile(
     r"|passcode|credential|signature|bearer|^(pwd|pw|pat|sig|auth|expires)$|^x-(amz|goog)-",
     re.I,
 )
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.I)
+# Bounded, as everything here: a log may have megabytes without a space.
+_URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>]+", re.I)
 
 # A URL without its two slashes, as paths lose one: https:/user:password@host, https:user:…
 _FEW_SLASHES = re.compile(
     r"\b((?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):)"
-    r"(?:(/)(?!/)|(?=[^\s/'\"<>]*@))([^\s'\"<>]+)",
+    r"(?:(/)(?!/)|(?=[^\s/'\"<>]{0,700}@))([^\s'\"<>]+)",
     re.I,
 )
 
@@ -50,8 +51,10 @@ _FEW_SLASHES = re.compile(
 # 12:30@300.0kV: no user's name is a number or a date, and a host's ends with letters. A folder that
 # is called a:b@c is taken for a login.
 _BARE_LOGIN = re.compile(
-    r"""((?<![^\s/'"<>=])(?!\d+:|\d{4}[._-]?\d\d[._-]?\d\d(?:[T_-]?\d+)?:)[^\s:/\\@'"<>]+:)[^\s/\\'"<>]+"""
-    r"""(?=@(?:(?:[\w-]+\.)*[a-z](?:[\w-]*[\w])?:?/|(?:\d+\.){3}\d+:?/|[\w.-]+:\d))""",
+    r"""((?<![^\s/'"<>=])(?!\d+:|\d{4}[._-]?\d\d[._-]?\d\d(?:[T_-]?\d+)?:)[^\s:/\\@'"<>]{1,200}:)"""
+    r"""[^\s/\\'"<>]{1,500}"""
+    r"""(?=@(?:(?:[\w-]+\.)*[a-z](?:[\w-]*[\w])?:?/|(?:\d+\.){3}\d+:?/|[\w.-]+:\d"""
+    r"""|\[[0-9a-f:.]+\][:/]))""",
     re.I,
 )
 
@@ -62,9 +65,16 @@ _PATH_PARAMETER = re.compile(r";([^=;/]*)=[^;/]*")
 # the colon is no port.
 _LOGIN = re.compile(r"[^/?#]*@|[^/?#@:\[]*:(?!\d*(?:[/?#]|$)).*@", re.S)
 
-# Headers as the loggers of botocore write them.
-_SESSION_TOKEN = re.compile(
-    r"((?:x-amz-security-token|\btoken-\d+)(?:['\"]?\s*[:=]\s*b?['\"]?|>))[^\s'\",&<]+", re.I
+# Headers and answers as the loggers of botocore write them, options, and JSON: name and value.
+_NAME = (
+    r"[\w.-]{0,40}(?:secret|password|passwd|passphrase|security-token|session_?token|token-\d"
+    r"|account_?key)[\w.-]{0,40}"
+)
+_NAMED = re.compile(
+    rf"""((?:\b{_NAME}=|<{_NAME}>|(?P<quote>['"])(?:{_NAME}|token)(?P=quote)\s*:\s*b?['"]"""
+    r"""|x-amz-security-token:\s*b?['"]?"""
+    r"""|\bauthorization['"]?\s*[:=]\s*b?['"]?(?:bearer|basic)\s+))(?!\*)[^\s'",;&<)]+""",
+    re.I,
 )
 
 # Loggers whose children write URLs, headers and answers as they are, with what is secret in them.
@@ -184,7 +194,7 @@ def redact_text(text: str) -> str:
     These are logins and queries of URLs, session tokens, and the secrets that `remember_secrets`
     was told or that the environment holds.
     """
-    text = _SESSION_TOKEN.sub(r"\1***", _redact_urls(text))
+    text = _NAMED.sub(r"\1***", _redact_urls(text))
     known = {os.environ.get(name, "") for name in _ENVIRONMENT} | _remembered
     for secret in sorted(known, key=len, reverse=True):
         if len(secret) >= _LEAST_REMEMBERED:

@@ -44,6 +44,27 @@ SECRET = "Tr0ub4dor3xyz"
         (f"<Error><Token-0>{SECRET}</Token-0></Error>", "<Error><Token-0>***</Token-0></Error>"),
         (f"{{'Token-0': '{SECRET}'}}", "{'Token-0': '***'}"),
         (f"b'x-amz-security-token': b'{SECRET}'", "b'x-amz-security-token': b'***'"),
+        (f"b'X-Amz-Security-Token: {SECRET}'", "b'X-Amz-Security-Token: ***'"),
+        # Of the servers that give out credentials, as botocore logs their answers.
+        (f"<SecretAccessKey>{SECRET}</SecretAccessKey>", "<SecretAccessKey>***</SecretAccessKey>"),
+        (f"<SessionToken>{SECRET}=</SessionToken>", "<SessionToken>***</SessionToken>"),
+        (f'{{"SecretAccessKey" : "{SECRET}"}}', '{"SecretAccessKey" : "***"}'),
+        (f'"Token" : "{SECRET}/+="', '"Token" : "***"'),
+        (f"{{'Authorization': 'Bearer {SECRET}'}}", "{'Authorization': 'Bearer ***'}"),
+        (f"Authorization: Basic {SECRET}==", "Authorization: Basic ***"),
+        (f"aws_secret_access_key={SECRET}", "aws_secret_access_key=***"),
+        (f"AccountKey={SECRET}==;Suffix=x", "AccountKey=***;Suffix=x"),
+        (f"unexpected argument (secret={SECRET})", "unexpected argument (secret=***)"),
+        (f"no scheduler at u:{SECRET}@[::1]:8786", "no scheduler at u:***@[::1]:8786"),
+        *(
+            (text, text)
+            for text in (
+                "a password: none was given; secret={secret}".replace("{secret}", "***"),
+                "<Token>a</Token> of aws_access_key_id=AKIA, token: 3",
+                "/data/secret/a.mrc, /data/password.mrc",
+                "a.-" * 100_000,  # no long time
+            )
+        ),
         ("file:/data/a:b@c.mrc, s3://bucket/a.mrc", "file:/data/a:b@c.mrc, s3://bucket/a.mrc"),
     ],
 )
@@ -59,6 +80,7 @@ def test_secrets_are_removed_from_any_text(text, shown):
         ["info", f"user:{SECRET}@127.0.0.1:9/a.mrc"],
         ["info", f"https:///user:{SECRET}@127.0.0.1:9/a.mrc"],
         ["info", f"https://127.0.0.1:9/a.mrc;token={SECRET}", "--chunks", "no"],
+        ["info", "a.mrc", "--storage-option", "key=a", f"secret={SECRET}"],
         ["info", "a.mrc", f"https://user:{SECRET}@host/b.mrc"],
         [f"https://user:{SECRET}@host/b.mrc"],
         ["mean", "a.mrc", "--out", "m.npy", "--scheduler", f"tls://user:{SECRET}@127.0.0.1:9"],
