@@ -64,9 +64,14 @@ class LabelledArray:
         """Names of the axes."""
         return tuple(axis.name for axis in self.axes)
 
+    @property
+    def has_shape_of_source(self) -> bool:
+        """Whether positions are those of the source, so that some of them can be read."""
+        return self.shape == self.source.shape
+
     def read(self, index: OuterIndex) -> npt.NDArray[Any]:
         """Read a position, a slice or an array of positions along each axis."""
-        if self.shape == self.source.shape:
+        if self.has_shape_of_source:
             return read_outer(self.source, index)
         return take_outer(self.source[...].reshape(self.shape), index)
 

@@ -6,13 +6,8 @@ chunks of many frames, which are read fastest, and a frame of one is still a rea
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy.typing as npt
 from zarr.abc.codec import ArrayBytesCodecPartialDecodeMixin
@@ -22,31 +17,14 @@ from zarr.storage import StorePath
 
 from mrcdist.interop.zarr_metadata import CODEC
 
-__all__ = ["PartialBytesCodec", "ReadsPixels", "in_thread"]
-
-_Result = TypeVar("_Result")
-
-
-# Threads that read chunks, by event loop. asyncio's own are as few as a machine has processors and
-# four more: fewer than zarr has chunks under way, and reading from a store is waiting.
-_THREADS = 32
-_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor]
-_pools = weakref.WeakKeyDictionary()
-
-
-async def in_thread(function: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Return what a function returns that reads; others are called meanwhile."""
-    loop = asyncio.get_running_loop()
-    if loop not in _pools:
-        _pools[loop] = ThreadPoolExecutor(_THREADS, "mrcdist-zarr")
-    return await loop.run_in_executor(_pools[loop], partial(function, *arguments))
+__all__ = ["PartialBytesCodec", "ReadsPixels"]
 
 
 @runtime_checkable
 class ReadsPixels(Protocol):
     """A store that reads some pixels of a chunk."""
 
-    def read_pixels(self, key: str, selection: tuple[Any, ...]) -> npt.NDArray[Any]:
+    async def read_pixels(self, key: str, selection: tuple[Any, ...]) -> npt.NDArray[Any]:
         """Return what numpy makes of the selection, of the chunk's array."""
 
 
@@ -66,7 +44,7 @@ class PartialBytesCodec(BytesCodec, ArrayBytesCodecPartialDecodeMixin):  # type:
         """Read the selected pixels of a chunk."""
         store = byte_getter.store if isinstance(byte_getter, StorePath) else None
         if isinstance(store, ReadsPixels):
-            block = await in_thread(store.read_pixels, byte_getter.path, selection)
+            block = await store.read_pixels(byte_getter.path, selection)
             return chunk_spec.prototype.nd_buffer.from_numpy_array(block)
         raw = await byte_getter.get(chunk_spec.prototype)
         return None if raw is None else (await self._decode_single(raw, chunk_spec))[selection]

@@ -13,8 +13,10 @@ from dask.base import tokenize
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 
 from mrcdist.interop.labelled_array import LabelledArray
-from mrcdist.interop.zarr_codec import in_thread  # and registers the codec of the arrays
+from mrcdist.interop.zarr_codec import PartialBytesCodec  # noqa: F401 registers it
 from mrcdist.interop.zarr_metadata import array_document, group_document
+from mrcdist.read.awaited import AwaitedSource, in_thread
+from mrcdist.read.outer_indexing import OuterIndex
 
 __all__ = ["MrcStore"]
 
@@ -45,6 +47,7 @@ class MrcStore(Store):  # type: ignore[misc]
     def __init__(self, arrays: Mapping[str, LabelledArray]) -> None:
         super().__init__(read_only=True)
         self._arrays = dict(arrays)
+        self._awaited = {path: AwaitedSource(array.source) for path, array in arrays.items()}
 
     def __reduce__(self) -> tuple[Callable[..., MrcStore], tuple[Any, ...]]:
         return type(self), (self._arrays,)
@@ -71,8 +74,16 @@ class MrcStore(Store):  # type: ignore[misc]
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return the bytes of a key, or some of them; None if there is no such key."""
-        raw = await in_thread(self._read, key, byte_range)
-        return None if raw is None else prototype.buffer.from_array_like(raw)
+        size = self._size(key)
+        if size is None:
+            return None
+        start, stop = _resolved(byte_range, size)
+        document = self._document(key)
+        if document is not None:
+            raw = np.frombuffer(document, np.uint8)[start:stop]
+        else:
+            raw = await self._read_bytes(*self._chunk(key), start, stop)
+        return prototype.buffer.from_array_like(raw)
 
     async def get_partial_values(
         self, prototype: Any, key_ranges: Iterable[tuple[str, Any]]
@@ -82,7 +93,7 @@ class MrcStore(Store):  # type: ignore[misc]
             *(self.get(key, prototype, byte_range) for key, byte_range in key_ranges)
         )
 
-    def read_pixels(self, key: str, selection: tuple[Any, ...]) -> npt.NDArray[Any]:
+    async def read_pixels(self, key: str, selection: tuple[Any, ...]) -> npt.NDArray[Any]:
         """Return the selected pixels of a chunk, and read no others.
 
         Parameters
@@ -92,31 +103,54 @@ class MrcStore(Store):  # type: ignore[misc]
         selection : tuple of int, slice or ndarray of int
             As numpy takes it: of arrays, one for every axis, which are broadcast.
         """
-        array, chunk = self._chunk(key)
+        path, chunk = self._chunk(key)
         if all(isinstance(part, np.ndarray) for part in selection):
             wanted, places = zip(
                 *(np.unique(part, return_inverse=True) for part in selection), strict=True
             )
             shapes = [part.shape for part in selection]
-            block = array.read(_moved(wanted, chunk))
+            block = await self._read(path, _moved(wanted, chunk))
             picked: npt.NDArray[Any] = block[tuple(map(np.reshape, places, shapes))]
             return picked
         if not any(isinstance(part, np.ndarray) for part in selection):
-            return array.read(_moved(selection, chunk))
+            return await self._read(path, _moved(selection, chunk))
         inside = tuple(slice(r.start, r.stop) for r in chunk)
-        picked = array.read(inside)[selection]
+        picked = (await self._read(path, inside))[selection]
         return picked
 
-    def _read(self, key: str, byte_range: Any) -> npt.NDArray[np.uint8] | None:
-        """Return the bytes of a key, as an array of bytes."""
-        size = self._size(key)
-        if size is None:
-            return None
-        start, stop = _resolved(byte_range, size)
-        document = self._document(key)
-        if document is not None:
-            return np.frombuffer(document, np.uint8)[start:stop]
-        return _chunk_bytes(*self._chunk(key), start, stop)
+    async def _read_bytes(
+        self, path: str, chunk: tuple[range, ...], start: int, stop: int
+    ) -> npt.NDArray[np.uint8]:
+        """Return some bytes of a chunk; it is read in whole rows, frames or more of its axes.
+
+        Pixels beyond the end of the array are 0, as Zarr's chunks all have the same shape.
+        """
+        array = self._arrays[path]
+        itemsize = array.dtype.itemsize
+        first, last = start // itemsize, -(-stop // itemsize) - 1
+        if last < first:
+            return np.empty(0, np.uint8)
+        box, skipped = _covering(array.chunk_shape, first, last)
+        inside = tuple(
+            slice(own.start + r.start, own.start + max(min(r.stop, len(own)), r.start))
+            for r, own in zip(box, chunk, strict=True)
+        )
+        block = await self._read(path, inside)
+        shape = tuple(map(len, box))
+        if block.shape != shape:
+            padded = np.zeros(shape, array.dtype)
+            padded[tuple(map(slice, block.shape))] = block
+            block = padded
+        stored = np.ascontiguousarray(block, array.dtype.newbyteorder("<"))
+        raw = stored.reshape(-1).view(np.uint8)
+        return raw[start - skipped * itemsize : stop - skipped * itemsize]
+
+    async def _read(self, path: str, index: OuterIndex) -> npt.NDArray[Any]:
+        """Read from an array: a box by awaiting it where its store is asynchronous."""
+        array = self._arrays[path]
+        if array.has_shape_of_source and all(map(_is_contiguous, index)):
+            return await self._awaited[path].read(index)
+        return await in_thread(array.read, index)
 
     # Keys
 
@@ -129,8 +163,8 @@ class MrcStore(Store):  # type: ignore[misc]
             return array_document(self._arrays[path])
         return group_document(self._arrays) if path == "" else None
 
-    def _chunk(self, key: str) -> tuple[LabelledArray, tuple[range, ...]]:
-        """Return the array of a chunk, and the chunk's positions along its axes.
+    def _chunk(self, key: str) -> tuple[str, tuple[range, ...]]:
+        """Return the path of the array of a chunk, and the chunk's positions along its axes.
 
         Raises
         ------
@@ -145,7 +179,7 @@ class MrcStore(Store):  # type: ignore[misc]
                 if list(map(str, coordinates)) == numbers and all(
                     0 <= c < n for c, n in zip(coordinates, grid, strict=True)
                 ):
-                    return array, tuple(
+                    return path, tuple(
                         range(c * length, min((c + 1) * length, size))
                         for c, length, size in zip(
                             coordinates, array.chunk_shape, array.shape, strict=True
@@ -159,7 +193,7 @@ class MrcStore(Store):  # type: ignore[misc]
         if document is not None:
             return len(document)
         try:
-            array, _ = self._chunk(key)
+            array = self._arrays[self._chunk(key)[0]]
         except KeyError:
             return None
         return math.prod(array.chunk_shape) * array.dtype.itemsize
@@ -266,30 +300,11 @@ def _resolved(byte_range: Any, size: int) -> tuple[int, int]:
     return min(max(start, 0), size), min(max(stop, start, 0), size)
 
 
-def _chunk_bytes(
-    array: LabelledArray, chunk: tuple[range, ...], start: int, stop: int
-) -> npt.NDArray[np.uint8]:
-    """Return some bytes of a chunk; it is read in whole rows, frames or more of its axes.
-
-    Pixels beyond the end of the array are 0, as Zarr's chunks all have the same shape.
-    """
-    itemsize = array.dtype.itemsize
-    first, last = start // itemsize, -(-stop // itemsize) - 1
-    if last < first:
-        return np.empty(0, np.uint8)
-    box, skipped = _covering(array.chunk_shape, first, last)
-    inside = tuple(
-        slice(own.start + r.start, own.start + max(min(r.stop, len(own)), r.start))
-        for r, own in zip(box, chunk, strict=True)
+def _is_contiguous(part: Any) -> bool:
+    """Whether positions along an axis are one, or all in a row."""
+    return not isinstance(part, np.ndarray) and (
+        not isinstance(part, slice) or part.step in (None, 1)
     )
-    block = array.read(inside)
-    shape = tuple(map(len, box))
-    if block.shape != shape:
-        padded = np.zeros(shape, array.dtype)
-        padded[tuple(map(slice, block.shape))] = block
-        block = padded
-    stored = np.ascontiguousarray(block, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
-    return stored[start - skipped * itemsize : stop - skipped * itemsize]
 
 
 def _covering(shape: tuple[int, ...], first: int, last: int) -> tuple[list[range], int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +13,11 @@ import numpy.typing as npt
 from mrcdist.plan.block import Access, BlockPlan, BlockRequest, PlannedRead, even_step
 from mrcdist.plan.coalesce import FrameRun, Window
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.read.protocol import RangeFiller, RangeKeeper, RangeReader
+from mrcdist.read.protocol import AwaitedFiller, RangeFiller, RangeKeeper, RangeReader
 from mrcdist.read.readahead import expect
 from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 
-__all__ = ["execute"]
+__all__ = ["execute", "execute_awaited"]
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +36,11 @@ def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
     ndarray, shape ``plan.shape``
         Native-endian and aligned. Read-only if it is a view of mapped pages.
     """
+    filling = _Filling.of(plan)
+    if filling is not None:
+        for part, targets in filling.targets:
+            cast(RangeFiller, readers[part]).fill(targets)
+        return filling.block()
     if plan.access is Access.VIEW:
         block = _view(plan, readers[0])
     elif plan.access is Access.COPY_FROM_MAP:
@@ -50,6 +57,60 @@ def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
     return execute(fallback, readers)
 
 
+async def execute_awaited(plan: BlockPlan, readers: Sequence[AwaitedFiller]) -> Array | None:
+    """Return the block as `execute` does, or None if that takes a thread of its own.
+
+    That is so where bytes are copied out of buffers, of which only a few are held at a time.
+    """
+    filling = _Filling.of(plan)
+    if filling is None:
+        return None
+    if len(filling.targets) == 1:
+        [(part, targets)] = filling.targets
+        await readers[part].fill_awaited(targets)
+    else:
+        await asyncio.gather(
+            *(readers[part].fill_awaited(targets) for part, targets in filling.targets)
+        )
+    return filling.block()
+
+
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """A block whose bytes readers put directly to their places.
+
+    Attributes
+    ----------
+    plan : BlockPlan
+    memory : ndarray of uint8
+    targets : list of (int, list of (int, ScatterBuffer))
+        Of each file its index, and the offsets of byte ranges, each with its places in the memory.
+    """
+
+    plan: BlockPlan
+    memory: Bytes
+    targets: list[tuple[int, list[tuple[int, ScatterBuffer]]]]
+
+    @classmethod
+    def of(cls, plan: BlockPlan) -> Self | None:
+        """Return the memory for a block and what belongs into it; None if it is read otherwise."""
+        parts = plan.request.parts
+        if plan.access is Access.VIEW and parts[0].can.fills:
+            [(start, stop)] = plan.reads[0].spans
+            memory = np.empty(stop - start, np.uint8)
+            return cls(plan, memory, [(0, [(start, ScatterBuffer([(memory.size, memory)]))])])
+        if plan.access is Access.SCATTER and all(read.stretches is None for read in plan.reads):
+            memory = _scattered_memory(plan)
+            targets = [(read.part, _scatter_buffers(plan, read, memory)) for read in plan.reads]
+            return cls(plan, memory, targets)
+        return None
+
+    def block(self) -> Array:
+        """Return the block, all bytes of which have come."""
+        finished = _viewed if self.plan.access is Access.VIEW else _scattered
+        return _native(finished(self.plan, self.memory))
+
+
 def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
     """Return a strided view of one buffer, or None if the budget for maps is exhausted."""
     request, [read] = plan.request, plan.reads
@@ -62,6 +123,12 @@ def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
         _announce(buffer, request, read.numbers)
     else:
         [buffer] = reader.views([(start, stop)])
+    return _viewed(plan, buffer)
+
+
+def _viewed(plan: BlockPlan, buffer: Bytes) -> Array:
+    """Return the strided view of a buffer that has the bytes of a plan's one run."""
+    request, [read] = plan.request, plan.reads
     layout, window, numbers = request.layout, request.window, read.numbers
     step = int(numbers[1] - numbers[0]) if numbers.size > 1 else 1
     n_frames = int(numbers[-1] - numbers[0]) + 1
@@ -111,23 +178,43 @@ def _gather(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
 
 
 def _scatter(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
-    """Read parts of frames directly to their places; missing frames are 0."""
-    layout, window = plan.request.layout, plan.request.window
-    n_frames = plan.request.frames.size
-    low, high = window.byte_span(layout)
-    size = high - low
-    memory = _memory(plan, (n_frames * size,), np.dtype(np.uint8))
-    by_frame = memory.reshape(n_frames, size)
+    """Read parts of frames directly to their places, by whatever each file can."""
+    memory = _scattered_memory(plan)
     for read in plan.reads:
         reader = readers[read.part]
         if read.stretches is not None:
             cast(RangeKeeper, reader).copy(read.stretches, memory)
         else:
-            targets = [
-                (read.offset + run.start, _scatter_buffer(run, read, layout, size, memory))
-                for run in read.runs
-            ]
-            cast(RangeFiller, reader).fill(targets)
+            cast(RangeFiller, reader).fill(_scatter_buffers(plan, read, memory))
+    return _scattered(plan, memory)
+
+
+def _scattered_memory(plan: BlockPlan) -> Bytes:
+    """Return memory for the bytes from the first to the last one wanted of each frame."""
+    request = plan.request
+    low, high = request.window.byte_span(request.layout)
+    return _memory(plan, (request.frames.size * (high - low),), np.dtype(np.uint8))
+
+
+def _scatter_buffers(
+    plan: BlockPlan, read: PlannedRead, memory: Bytes
+) -> list[tuple[int, ScatterBuffer]]:
+    """Return the offset of each run in the file, and its places in memory."""
+    layout = plan.request.layout
+    size = memory.size // plan.request.frames.size
+    return [
+        (read.offset + run.start, _scatter_buffer(run, read, layout, size, memory))
+        for run in read.runs
+    ]
+
+
+def _scattered(plan: BlockPlan, memory: Bytes) -> Array:
+    """Return the block whose parts of frames are in memory; missing frames are 0."""
+    layout, window = plan.request.layout, plan.request.window
+    n_frames = plan.request.frames.size
+    size = memory.size // n_frames
+    by_frame = memory.reshape(n_frames, size)
+    for read in plan.reads:
         for again, first in read.repeats:
             by_frame[again] = by_frame[first]
     stretch = _frames_in(memory, layout, window, n_frames, size)

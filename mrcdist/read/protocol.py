@@ -11,7 +11,7 @@ from mrcdist.plan.layout import Frames
 from mrcdist.plan.reader_capabilities import Capabilities
 from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 
-__all__ = ["Bytes", "RangeFiller", "RangeKeeper", "RangeReader"]
+__all__ = ["AwaitedFiller", "Bytes", "RangeFiller", "RangeKeeper", "RangeReader"]
 
 
 class RangeReader(Protocol):
@@ -55,3 +55,14 @@ class RangeFiller(RangeReader, Protocol):
 
     def fill(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
         """Read the range that begins at each offset to its target."""
+
+
+class AwaitedFiller(Protocol):
+    """A reader that fills while the event loop of its caller does other things."""
+
+    @property
+    def can(self) -> Capabilities:
+        """Capabilities for planning; ranges are filled."""
+
+    async def fill_awaited(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
+        """Read as `RangeFiller.fill` does, called from any event loop."""

@@ -45,6 +45,11 @@ class RemoteReader:
         self.ahead = settings.concurrency if self._transport.parallel else 1
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether it reads without a thread of its own: nothing but its answers is waited for."""
+        return self._transport.pinned and self._transport.parallel
+
+    @property
     def can(self) -> Capabilities:
         """Capabilities for planning, with what has been measured of the store so far."""
         gap = self._transport.throughput.max_gap
@@ -96,6 +101,12 @@ class RemoteReader:
         self._check()
         wait_for(self._fetch_all(wanted, slots), loop)
         self._check()
+
+    async def fill_awaited(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
+        """Fetch as `fill` does, called from any event loop; of a reader that `is_awaited`."""
+        slots = asyncio.Semaphore(self.ahead)
+        fetching = self._fetch_all(wanted, slots)
+        await asyncio.wrap_future(begin(fetching, self._transport.loop))
 
     def _check(self) -> None:
         if self._transport.pinned:

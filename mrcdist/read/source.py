@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,19 +19,21 @@ from mrcdist.format.mrcz import SectionTable
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.block import BlockPlan, plan_block
 from mrcdist.plan.coalesce import Merging, Window
-from mrcdist.plan.indexing import select
+from mrcdist.plan.indexing import Selection, select
 from mrcdist.plan.layout import Frames, FrameTable, Layout, within
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
 from mrcdist.read.compressed import StreamReader
-from mrcdist.read.execute import execute
+from mrcdist.read.execute import execute, execute_awaited
 from mrcdist.read.mapped import open_local
 from mrcdist.read.mrcz import SectionReader
-from mrcdist.read.protocol import RangeReader
+from mrcdist.read.protocol import AwaitedFiller, RangeReader
 from mrcdist.read.remote import RemoteReader
 from mrcdist.storage.stored_file import StoredFile
 
 __all__ = ["DatasetFile", "MrcSource"]
+
+_Reader = TypeVar("_Reader", RangeReader, AwaitedFiller)
 
 
 @dataclass(frozen=True)
@@ -127,15 +129,52 @@ class MrcSource:
         if 0 in selection.shape:
             return _read_only(np.empty(selection.result_shape, self.dtype))
         stats.add(blocks=1)
-        n_navigation = len(self.layout.navigation_shape)
-        rows, columns, *components = selection.ranges[n_navigation:]
-        box = (*selection.ranges[:n_navigation], _increasing(rows), _increasing(columns))
         try:
-            block = self._read(box, settings)
+            block = self._read(self._box(selection), settings)
         except MrcdistError as error:
             # The original exception of a library may not pickle, and may contain secrets.
             error.__context__ = None
             raise
+        return self._selected(block, selection)
+
+    async def read_awaited(
+        self, index: Any, settings: ReadSettings, readers: Sequence[AwaitedFiller]
+    ) -> npt.NDArray[Any] | None:
+        """Read as ``source[index]`` does, but await the bytes; None if that takes a thread.
+
+        Parameters
+        ----------
+        index : int, slice, Ellipsis or tuple of them
+        settings : ReadSettings
+        readers : sequence of AwaitedFiller
+            One for each of `parts`; they can be used again.
+        """
+        selection = select(index, self.shape)
+        if 0 in selection.shape:
+            return None
+        by_part = dict(zip(map(id, self.parts), readers, strict=True))
+        planned = self._planned(self._box(selection), settings, lambda part: by_part[id(part)])
+        if len(planned) > 1:
+            return None
+        try:
+            block = await execute_awaited(*planned[0][:2])
+        except MrcdistError as error:
+            error.__context__ = None  # as above
+            raise
+        if block is None:
+            return None
+        stats.add(blocks=1)
+        return self._selected(block, selection)
+
+    def _box(self, selection: Selection) -> tuple[range, ...]:
+        """Return the box to read, in file order, without the components of RGB."""
+        n_navigation = len(self.layout.navigation_shape)
+        rows, columns, *_ = selection.ranges[n_navigation:]
+        return (*selection.ranges[:n_navigation], _increasing(rows), _increasing(columns))
+
+    def _selected(self, block: npt.NDArray[Any], selection: Selection) -> npt.NDArray[Any]:
+        """Return what is selected of the block of `_box`, in the shape of the result."""
+        rows, columns, *components = selection.ranges[len(self.layout.navigation_shape) :]
         block = block[
             :,
             _direction(rows),
@@ -167,7 +206,7 @@ class MrcSource:
             Increasing positions along each axis, at least one each.
         settings : ReadSettings
         """
-        plans = [plan for plan, _, _ in self._planned(box, settings)]
+        plans = [plan for plan, _, _ in self._planned(box, settings, self._opening(settings))]
         if len(plans) == 1:
             return plans[0].cost
         costs = [plan.cost for plan in plans]
@@ -180,7 +219,7 @@ class MrcSource:
 
     def _read(self, box: tuple[range, ...], settings: ReadSettings) -> npt.NDArray[Any]:
         """Read a box: frames, rows, columns and, for RGB, components."""
-        planned = self._planned(box, settings)
+        planned = self._planned(box, settings, self._opening(settings))
         if len(planned) == 1:
             [(plan, readers, _)] = planned
             return execute(plan, readers)
@@ -191,8 +230,11 @@ class MrcSource:
         return block
 
     def _planned(
-        self, box: tuple[range, ...], settings: ReadSettings
-    ) -> list[tuple[BlockPlan, list[RangeReader], Frames | slice]]:
+        self,
+        box: tuple[range, ...],
+        settings: ReadSettings,
+        open_part: Callable[[DatasetFile], _Reader],
+    ) -> list[tuple[BlockPlan, list[_Reader], Frames | slice]]:
         """Return the plan for reading a box, the readers of its files, and its place in the box.
 
         One for each way in which files store their pixels.
@@ -203,35 +245,31 @@ class MrcSource:
         alike: dict[PixelFormat | None, list[tuple[DatasetFile, int]]] = {}
         for part, first in self._holding(frames):
             alike.setdefault(part.pixels, []).append((part, first))
-        planned: list[tuple[BlockPlan, list[RangeReader], Frames | slice]] = []
+        planned: list[tuple[BlockPlan, list[_Reader], Frames | slice]] = []
         for pixels, holding in (alike or {None: []}).items():
             layout = self.layout if pixels is None else replace(self.layout, pixels=pixels)
             places: Frames | slice = slice(None)
             if len(alike) > 1:
                 each = [within(frames, first, part.frames) for part, first in holding]
                 places = np.flatnonzero(np.any(each, axis=0))
-            plan, readers = self._plan_for(holding, layout, frames[places], window, settings)
+            readers = [open_part(part) for part, _ in holding]
+            files = [
+                FrameFile(
+                    can,
+                    part.offset,
+                    first,
+                    part.frames,
+                    *_merging(can, layout, settings, self.limits),
+                )
+                for (part, first), can in zip(holding, (r.can for r in readers), strict=True)
+            ]
+            plan = plan_block(files, layout, frames[places], window, self.limits)
             planned.append((plan, readers, places))
         return planned
 
-    def _plan_for(
-        self,
-        holding: list[tuple[DatasetFile, int]],
-        layout: Layout,
-        frames: Frames,
-        window: Window,
-        settings: ReadSettings,
-    ) -> tuple[BlockPlan, list[RangeReader]]:
-        """Return the plan for reading frames of files, and the readers of the files."""
-        files: list[FrameFile] = []
-        readers: list[RangeReader] = []
-        for part, first in holding:
-            reader = part.open(settings, self.limits)
-            can = reader.can
-            merging = _merging(can, layout, settings, self.limits)
-            files.append(FrameFile(can, part.offset, first, part.frames, *merging))
-            readers.append(reader)
-        return plan_block(files, layout, frames, window, self.limits), readers
+    def _opening(self, settings: ReadSettings) -> Callable[[DatasetFile], RangeReader]:
+        """Return the function that opens one of the files."""
+        return lambda part: part.open(settings, self.limits)
 
     def _holding(self, frames: Frames) -> list[tuple[DatasetFile, int]]:
         """Return the files that contain these frames, each with the number of its first frame."""

@@ -357,6 +357,8 @@ class Location:
             )
         given.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
         given.setdefault("read_timeout", settings.stall)
+        # botocore makes its own anew for each request, for a tenth of the time that one takes.
+        given.setdefault("user_agent", "mrcdist")
         return {**options, "config_kwargs": given}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,11 @@ class ScatterBuffer:
         self._segments = segments
         self.size = sum(length for length, _ in segments)
         self.restart()
+
+    @classmethod
+    def joined(cls, buffers: Iterable[Self]) -> Self:
+        """Return the buffer of byte ranges that lie one behind the other."""
+        return cls([segment for buffer in buffers for segment in buffer._segments])
 
     def restart(self) -> None:
         """Begin again at the first byte."""

@@ -8,6 +8,7 @@ import os
 import pickle
 import threading
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 import mrcdist
 from mrcdist import FileChangedError, plan_mrc, read_mrc, zarr_store
-from mrcdist.interop.labelled_array import LabelledArray
+from mrcdist.read.source import MrcSource
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.examples import examples
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
@@ -195,18 +196,30 @@ class TestRequests:
         assert get(store, "c/0/0/0", row) == FRAMES[5, 1].tobytes()
         assert stack.ranges == [256]
 
-    def test_as_many_chunks_are_read_at_a_time_as_zarr_asks_for(self, stack, monkeypatch):
-        together, read = threading.Barrier(10), LabelledArray.read
+    def test_as_many_chunks_are_read_at_a_time_as_zarr_asks_for(self, movie, monkeypatch):
+        together, read = threading.Barrier(10), MrcSource.__getitem__
 
-        def read_when_all_are_here(array, index):
+        def read_when_all_are_here(source, index):
             together.wait(timeout=10)
-            return read(array, index)
+            return read(source, index)
 
-        monkeypatch.setattr(LabelledArray, "read", read_when_all_are_here)
-        plan = plan_mrc(stack.url, chunks=(1, -1, -1), storage_options=stack.options)
-        array = zarr.open_array(zarr_store(plan))
+        array = zarr.open_array(zarr_store(movie, chunks=(1, 1, -1, -1)))
+        expected = array[...]
+        monkeypatch.setattr(MrcSource, "__getitem__", read_when_all_are_here)
         with zarr.config.set({"async.concurrency": 10}):
-            np.testing.assert_array_equal(array[:10], FRAMES[:10])
+            np.testing.assert_array_equal(array[:2, :5], expected[:2, :5])
+        assert together.broken is False
+
+    def test_neighbouring_chunks_come_with_one_request(self, stack):
+        with dask.config.set({"mrcdist.max-gap": "1 MiB"}):
+            plan = plan_mrc(stack.url, chunks=(1, -1, -1), storage_options=stack.options)
+            array = zarr.open_array(zarr_store(plan))
+            array[50]
+            stack.proxy.clear()
+            with zarr.config.set({"async.concurrency": 10}):
+                np.testing.assert_array_equal(array[:40], FRAMES[:40])
+        assert sum(stack.ranges) == 40 * FRAME_BYTES
+        assert len(stack.ranges) < 40
 
     def test_whole_array_is_read_once(self, stack):
         array = zarr.open_array(
@@ -230,6 +243,18 @@ class TestChangedFile:
         with pytest.raises(FileChangedError):
             get(array.store, "c/0/0/0")
 
+    def test_reading_a_changed_object_is_an_error(self, moto):
+        numbers = counting((5, 4, 7), "int16")
+        with moto.bucket() as bucket:
+            url = bucket.put("a.mrc", mrc_bytes(numbers))
+            array = zarr.open_array(zarr_store(url, storage_options=moto.storage_options()))
+            np.testing.assert_array_equal(array[1], numbers[1])
+            bucket.put("a.mrc", mrc_bytes(numbers + 1))
+            with pytest.raises(FileChangedError):
+                array[...]
+            with pytest.raises(FileChangedError):
+                get(array.store, "c/0/0/0")
+
 
 class TestAnyProcess:
     def test_a_store_is_small_when_pickled(self, acquisition, moto):
@@ -247,6 +272,7 @@ class TestAnyProcess:
         again = pickle.loads(pickle.dumps(store))
         assert again == store != zarr_store(movie, chunks=(1, 1, -1, -1))
         np.testing.assert_array_equal(zarr.open_array(again)[1], zarr.open_array(store)[1])
+        assert len(pickle.dumps(again)) < 2048  # without what it has opened
 
     def test_dask_reads_an_array_in_its_chunks(self, movie):
         array = zarr.open_array(zarr_store(movie, chunks=(3, 3, -1, -1)))

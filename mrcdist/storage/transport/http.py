@@ -19,6 +19,7 @@ from mrcdist.storage.transport.protocol import (
     PinnedTransport,
     check_range,
     ranges_ignored,
+    received_pieces,
 )
 from mrcdist.storage.version import Version, remote_version
 
@@ -85,7 +86,7 @@ class HttpTransport(PinnedTransport):
                 found = answer.headers.get("Content-Range")
                 check_range(found, start, into.size, self._location, self._version)
             into.restart()
-            async for piece in answer.content.iter_chunked(self._limits.socket_piece):
+            async for piece in received_pieces(answer, self._limits.socket_piece):
                 into.store(piece)
                 alive()
             into.require_all()

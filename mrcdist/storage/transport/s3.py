@@ -20,6 +20,7 @@ from mrcdist.storage.transport.protocol import (
     Answer,
     PinnedTransport,
     check_range,
+    received_pieces,
 )
 from mrcdist.storage.version import Version, remote_version
 
@@ -78,7 +79,7 @@ class S3Transport(PinnedTransport):
                 found = response.get("ContentRange")
                 check_range(found, start, into.size, self._location, self._version)
                 into.restart()
-                while piece := await response["Body"].read(self._limits.socket_piece):
+                async for piece in received_pieces(response["Body"], self._limits.socket_piece):
                     into.store(piece)
                     alive()
                 into.require_all()

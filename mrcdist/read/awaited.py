@@ -1,0 +1,103 @@
+"""A source that is read from coroutines: in threads, or by awaiting nothing but its requests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy.typing as npt
+
+from mrcdist.config import ReadSettings, read_settings
+from mrcdist.read.joined import JoiningReader
+from mrcdist.read.remote import RemoteReader
+from mrcdist.read.source import MrcSource
+
+__all__ = ["AwaitedSource", "in_thread"]
+
+_Result = TypeVar("_Result")
+
+# Threads that read, by event loop. asyncio's own are as few as a machine has processors and four
+# more: fewer than zarr has chunks under way, and reading from a store is waiting.
+_THREADS = 32
+_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor]
+_pools = weakref.WeakKeyDictionary()
+
+
+async def in_thread(function: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Return what a function returns that reads; others are called meanwhile."""
+    loop = asyncio.get_running_loop()
+    if loop not in _pools:
+        _pools[loop] = ThreadPoolExecutor(_THREADS, "mrcdist-zarr")
+    return await loop.run_in_executor(_pools[loop], partial(function, *arguments))
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What a source was opened with.
+
+    Attributes
+    ----------
+    settings : ReadSettings
+    process : int
+        A child of this process has no event loop that its filesystems use.
+    readers : list of JoiningReader
+        One per file; none if the source is read in threads.
+    """
+
+    settings: ReadSettings
+    process: int
+    readers: list[JoiningReader]
+
+    def serves(self, settings: ReadSettings) -> bool:
+        """Whether it is what would be opened now, in this process."""
+        return (self.settings, self.process) == (settings, os.getpid())
+
+
+class AwaitedSource:
+    """Reads a source from any event loop, and opens its files once.
+
+    Requests to S3 and web servers are awaited. A thread for each block, which would wait for them
+    too, takes a third of the time of a block of 1 MiB.
+    """
+
+    def __init__(self, source: MrcSource) -> None:
+        self._source = source
+        self._opened: _Opened | None = None
+        self._opening = threading.Lock()
+
+    async def read(self, index: Any) -> npt.NDArray[Any]:
+        """Read as ``source[index]`` does."""
+        settings = read_settings()
+        opened = self._opened
+        if opened is None or not opened.serves(settings):
+            opened = await in_thread(self._open, settings)
+        if opened.readers:
+            block = await self._source.read_awaited(index, settings, opened.readers)
+            if block is not None:
+                return block
+        return await in_thread(self._source.__getitem__, index)
+
+    def _open(self, settings: ReadSettings) -> _Opened:
+        """Open the files, once for all who ask at the same time."""
+        with self._opening:
+            if self._opened is None or not self._opened.serves(settings):
+                self._opened = _Opened(settings, os.getpid(), _readers(self._source, settings))
+            return self._opened
+
+
+def _readers(source: MrcSource, settings: ReadSettings) -> list[JoiningReader]:
+    """Return the readers of a source's files; none if one of them has to be read in threads."""
+    readers = []
+    for part in source.parts:
+        reader = part.open(settings, source.limits)
+        if not isinstance(reader, RemoteReader) or not reader.is_awaited:
+            return []
+        readers.append(JoiningReader(reader, settings.max_gap))
+    return readers

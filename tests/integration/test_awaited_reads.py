@@ -1,0 +1,226 @@
+"""Blocks of S3 and of web servers read from coroutines: the same numbers, in few requests."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcdist import FileChangedError, ReadError, plan_mrc, stats
+from mrcdist.read.awaited import AwaitedSource
+from mrcdist.read.joined import JoiningReader
+from tests.support.examples import examples
+from tests.support.http_log import CountingProxy, Fault, first
+from tests.support.mrc_files import counting, mrc_bytes
+from tests.support.random_mrc import make_case, random_index
+from tests.support.s3 import S3Server
+
+pytestmark = pytest.mark.filterwarnings("ignore::mrcdist.MrcdistWarning")
+
+# Frames of 32 KiB.
+FRAMES = np.random.default_rng(0).integers(0, 2**16, (64, 128, 128), np.uint16)
+FRAME_BYTES = 2**15
+
+
+@pytest.fixture(scope="module")
+def proxy(moto: S3Server) -> Iterator[CountingProxy]:
+    with CountingProxy(moto) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def source(moto: S3Server, proxy: CountingProxy) -> Iterator[AwaitedSource]:
+    """A stack on S3, opened, behind a proxy that counts from now on; neighbours are joined."""
+    with moto.bucket() as bucket, dask.config.set({"mrcdist.max-gap": "1 MiB"}):
+        proxy.respond = None
+        bucket.put("stack.mrc", mrc_bytes(FRAMES))
+        plan = plan_mrc(bucket.url("stack.mrc"), storage_options=proxy.server.storage_options())
+        source = AwaitedSource(plan.source)
+        read(source, 63)
+        proxy.clear()
+        yield source
+
+
+def read(source: AwaitedSource, *indexes: Any) -> list[Any]:
+    """What is read of each index, all of them at the same time."""
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*map(source.read, indexes), return_exceptions=True)
+
+    return asyncio.run(all_of_them())
+
+
+def lengths(proxy: CountingProxy) -> list[int]:
+    return sorted(exchange.body_bytes for exchange in proxy.requests)
+
+
+class TestOpening:
+    def test_files_are_opened_once_by_all_who_ask_first(
+        self, source: AwaitedSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened = []
+        monkeypatch.setattr(
+            "mrcdist.read.awaited.JoiningReader",
+            lambda *of_file: opened.append(of_file) or JoiningReader(*of_file),
+        )
+        again = AwaitedSource(source._source)
+        np.testing.assert_array_equal(np.stack(read(again, *range(8))), FRAMES[:8])
+        assert len(opened) == 1
+
+
+class TestNumbers:
+    @given(number=st.integers(0, 2**32))
+    @examples(25)
+    def test_any_index_of_any_dataset_equals_numpy(self, moto: S3Server, number: int) -> None:
+        case = make_case(number)
+        if case.truth is None or not case.truth.size:
+            return
+        rng = random.Random(number)
+        with moto.bucket() as bucket:
+            for name, raw in case.files.items():
+                bucket.put(name, raw)
+            urls = [bucket.url(name) for name in case.data]
+            options = {**case.options, "storage_options": moto.storage_options()}
+            if isinstance(options.get("metadata_file"), str):
+                options["metadata_file"] = bucket.url(options["metadata_file"])
+            source = plan_mrc(urls if case.as_list else urls[0], **options).source
+            indexes = [random_index(rng, case.truth.shape) for _ in range(4)]
+            found = read(AwaitedSource(source), ..., *indexes)
+        for block, index in zip(found, (..., *indexes), strict=True):
+            np.testing.assert_array_equal(block, case.truth[index], err_msg=str(index))
+
+    def test_blocks_of_plain_files_take_no_thread(
+        self, source: AwaitedSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mrcdist.read.awaited.in_thread", None)
+        for index in (3, (slice(4, 9), slice(2, 100)), (slice(None), slice(0, 64))):
+            np.testing.assert_array_equal(read(source, index)[0], FRAMES[index])
+
+    def test_blocks_are_read_only_and_counted(self, source: AwaitedSource) -> None:
+        before = stats.snapshot()
+        [block] = read(source, slice(3, 5))
+        assert not block.flags.writeable
+        spent = stats.snapshot() - before
+        assert (spent.blocks, spent.requests, spent.bytes_fetched) == (1, 1, 2 * FRAME_BYTES)
+
+
+class TestJoinedRequests:
+    """Of blocks asked for at the same time, those next to each other come with one request."""
+
+    def test_neighbours_are_fetched_with_one_request(
+        self, source: AwaitedSource, proxy: CountingProxy
+    ) -> None:
+        order = [4, 2, 3, 9, 5]
+        for block, number in zip(read(source, *order), order, strict=True):
+            np.testing.assert_array_equal(block, FRAMES[number])
+        assert lengths(proxy) == [FRAME_BYTES, 4 * FRAME_BYTES]
+
+    def test_a_joined_request_is_no_longer_than_half_of_the_largest_gap(
+        self, source: AwaitedSource, proxy: CountingProxy
+    ) -> None:
+        with dask.config.set({"mrcdist.max-gap": 6 * FRAME_BYTES}):
+            read(source, 63)
+            proxy.clear()
+            found = read(source, *range(10))
+        np.testing.assert_array_equal(np.stack(found), FRAMES[:10])
+        assert lengths(proxy) == [FRAME_BYTES, *[3 * FRAME_BYTES] * 3]
+
+    def test_a_slow_store_is_asked_for_each_block(
+        self, source: AwaitedSource, proxy: CountingProxy
+    ) -> None:
+        with dask.config.set({"mrcdist.max-gap": 0}):
+            read(source, 63)
+            proxy.clear()
+            np.testing.assert_array_equal(np.stack(read(source, *range(10))), FRAMES[:10])
+        assert lengths(proxy) == [FRAME_BYTES] * 10
+
+    def test_the_same_block_twice_is_no_neighbour(
+        self, source: AwaitedSource, proxy: CountingProxy
+    ) -> None:
+        found = read(source, 7, 7, 8)
+        np.testing.assert_array_equal(np.stack(found), FRAMES[[7, 7, 8]])
+        assert sum(lengths(proxy)) == 3 * FRAME_BYTES
+
+    def test_whoever_gives_up_leaves_the_others_their_blocks(
+        self, source: AwaitedSource, proxy: CountingProxy
+    ) -> None:
+        async def give_up() -> Any:
+            proxy.respond = lambda _: Fault("stall", after=100, seconds=0.3)
+            reads = [asyncio.create_task(source.read(number)) for number in (1, 2, 3)]
+            await asyncio.sleep(0.1)
+            reads[1].cancel()
+            return await asyncio.gather(*reads, return_exceptions=True)
+
+        one, two, three = asyncio.run(give_up())
+        np.testing.assert_array_equal([one, three], FRAMES[[1, 3]])
+        assert isinstance(two, asyncio.CancelledError)
+
+    def test_a_request_for_which_nobody_waits_is_ended(
+        self, source: AwaitedSource, proxy: CountingProxy
+    ) -> None:
+        async def give_up() -> list[Any]:
+            proxy.respond = lambda _: Fault("stall", after=100, seconds=0.4)
+            reads = [asyncio.create_task(source.read(number)) for number in (1, 2)]
+            await asyncio.sleep(0.1)
+            for task in reads:
+                task.cancel()
+            found = await asyncio.gather(*reads, return_exceptions=True)
+            await asyncio.sleep(0.6)  # by then the answer would have come
+            return found
+
+        before = stats.snapshot()
+        found = asyncio.run(give_up())
+        assert all(isinstance(each, asyncio.CancelledError) for each in found)
+        assert (stats.snapshot() - before).requests == 0
+
+
+class TestFailures:
+    def test_a_broken_answer_is_asked_for_again(
+        self, source: AwaitedSource, proxy: CountingProxy
+    ) -> None:
+        proxy.respond = first(2, Fault("truncate", after=5000))
+        before = stats.snapshot()
+        np.testing.assert_array_equal(np.stack(read(source, 1, 2, 3)), FRAMES[1:4])
+        assert (stats.snapshot() - before).retries == 2
+
+    def test_a_failure_names_the_bytes_and_each_block_has_its_own(
+        self, source: AwaitedSource, proxy: CountingProxy
+    ) -> None:
+        with dask.config.set({"mrcdist.retries": 0}):
+            read(source, 63)
+            proxy.respond = lambda _: Fault("status", status=503)
+            one, two = read(source, 1, 2)
+        assert isinstance(one, ReadError)
+        assert isinstance(two, ReadError)
+        assert one is not two
+        assert one.code == two.code == "retries-exhausted"
+        start, stop = 1024 + FRAME_BYTES, 1024 + 3 * FRAME_BYTES
+        assert f"bytes {start}-{stop - 1}" in str(one)
+        assert str(pickle.loads(pickle.dumps(one))) == str(two)
+
+    def test_a_changed_file_is_an_error_although_it_was_opened_before(self, moto: S3Server) -> None:
+        numbers = counting((6, 40, 50), "uint16")
+        with moto.bucket() as bucket:
+            url = bucket.put("a.mrc", mrc_bytes(numbers))
+            source = AwaitedSource(plan_mrc(url, storage_options=moto.storage_options()).source)
+            np.testing.assert_array_equal(read(source, 1)[0], numbers[1])
+            bucket.put("a.mrc", mrc_bytes(numbers[:, ::-1]))
+            found = read(source, 1, slice(2, 4))
+        assert all(isinstance(error, FileChangedError) for error in found)
+
+
+class TestSettings:
+    def test_a_setting_holds_from_the_next_read_on(
+        self, source: AwaitedSource, proxy: CountingProxy
+    ) -> None:
+        with dask.config.set({"mrcdist.sub-range": FRAME_BYTES // 2}):
+            np.testing.assert_array_equal(read(source, 5)[0], FRAMES[5])
+        assert lengths(proxy) == [FRAME_BYTES // 2] * 2
