@@ -64,18 +64,18 @@ class ReadOptions:
         default="auto",
         metadata={
             "help": "Tilt angles of a tilt series: .mdoc, .rawtlt, .tlt or a list; "
-            '"none" to look for no such file.'
+            '"none" to ignore such files.'
         },
     )
     sort_by_tilt: bool = field(
         default=False, metadata={"help": "Sort the sections of a tilt series by their angles."}
     )
     endianness: ByteOrder | None = field(
-        default=None, metadata={"help": "Byte order, where the file itself does not determine it."}
+        default=None, metadata={"help": "Byte order, if the file itself is ambiguous."}
     )
     mode0: Mode0 | None = field(
         default=None,
-        metadata={"help": "Contents of mode 0's bytes (default: detected from the file)."},
+        metadata={"help": "Pixel type of mode 0 (default: detected from the file)."},
     )
     allow_truncated: bool = field(
         default=False, metadata={"help": "Accept a truncated file and read its complete frames."}
@@ -83,8 +83,8 @@ class ReadOptions:
     skip_frames: int | Sequence[int] = field(
         default=0,
         metadata={
-            "help": "Frames before the scan (negative: points without a frame), or a pair: also "
-            "those after each line, such as 0,1."
+            "help": "Frames before the scan to skip (negative: points without a frame), or a pair: "
+            "also those after each line, such as 0,1."
         },
     )
 

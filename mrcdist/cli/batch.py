@@ -40,7 +40,7 @@ _radius_option = click.option(
 
 _detector_help = (
     "bf, adf, circle:CY,CX,R, annulus:CY,CX,R1,R2 (in pixels, row before column; pixels at the "
-    "radius are included), or mask.npy, an array of the shape of a frame."
+    "radius are included), or mask.npy, an array with the shape of a frame."
 )
 
 
@@ -67,7 +67,7 @@ def _job_options(command: Command) -> Command:
             type=click.Path(path_type=Path),
             metavar="FILE",
             help="Output file (.npy, .zarr, .mrc or .png); may be given more than once. {} in "
-            "it stands for the name of the result.",
+            "it is replaced by the name of the result.",
         ),
         click.option(
             "--region",
@@ -78,7 +78,7 @@ def _job_options(command: Command) -> Command:
             "--frames",
             metavar="START:STOP[:STEP]",
             callback=_range,
-            help="Read only these frames, counted along the scan: 0:1000, or ::10 for every tenth.",
+            help="Read only these frames, in scan order: 0:1000, or ::10 for every tenth.",
         ),
         chunks_option,
         file_options,
@@ -132,7 +132,7 @@ def com(ctx: click.Context, /, detector: str, radius: float | None, **options: A
     """Compute the centre of mass of each frame, as two maps: its row (y) and its column (x).
 
     Positions are in the units of the frame axes if these are calibrated, otherwise in pixels
-    counted from the first one; the summary states which. NaN where a frame has no intensity.
+    counted from 0; the summary states which. NaN for frames without intensity.
 
     \b
     Example:
@@ -147,17 +147,19 @@ def com(ctx: click.Context, /, detector: str, radius: float | None, **options: A
     "virtuals",
     multiple=True,
     metavar="NAME=WHICH",
-    help="Image of a detector, by a name of your choice; may be given more than once: "
+    help="Virtual image, under a name of your choice; may be given more than once: "
     + _detector_help,
 )
 @click.option("--com", "has_com", is_flag=True, help="Centre of mass of each frame.")
 @click.option(
-    "--com-detector", default="all", show_default=True, metavar="WHICH", help="Detector of --com."
+    "--com-detector", default="all", show_default=True, metavar="WHICH", help="Detector for --com."
 )
 @click.option("--mean", "has_mean", is_flag=True, help="Mean of all frames.")
 @click.option("--sum", "has_sum", is_flag=True, help="Sum of all frames.")
-@click.option("--max", "has_max", is_flag=True, help="Largest value of each pixel.")
-@click.option("--std", "has_std", is_flag=True, help="Standard deviation of each pixel.")
+@click.option("--max", "has_max", is_flag=True, help="Maximum of each pixel over all frames.")
+@click.option(
+    "--std", "has_std", is_flag=True, help="Standard deviation of each pixel over all frames."
+)
 @_radius_option
 @_job_options
 @click.pass_context
@@ -176,7 +178,7 @@ def reduce(
 ) -> None:
     """Compute several results while the file is read once.
 
-    Each result has a name, which takes the place of {} in --out: that of --virtual, or com,
+    Each result has a name, which replaces {} in --out: that of --virtual, or com,
     mean, sum, max or std. A further result costs little, as each byte is read once for all.
 
     \b
@@ -240,8 +242,8 @@ def _named(text: str) -> tuple[str, str]:
             f"--virtual {text}",
             code="result-name-invalid",
             argument="virtuals",
-            cause="a result has a name of letters, digits, '_', '-' and '.', for its files",
-            remedy="give name and detector, such as --virtual bf=circle:128,128,30",
+            cause="the name, used in file names, may have letters, digits, '_', '-' and '.'",
+            remedy="pass a name and a detector, such as --virtual bf=circle:128,128,30",
         )
     return name, which
 
@@ -284,8 +286,8 @@ def _outputs(names: Sequence[str], outputs: Sequence[Path]) -> dict[str, tuple[P
             raise ArgumentError(
                 f"two results are called {name}",
                 code="result-name-invalid",
-                cause="they would have the same files",
-                remedy=f"give --virtual another name than {name}",
+                cause="they would be written to the same files",
+                remedy=f"give --virtual a name other than {name}",
             )
     for path in outputs:
         if len(names) > 1 and _PLACEHOLDER not in str(path):
@@ -293,7 +295,7 @@ def _outputs(names: Sequence[str], outputs: Sequence[Path]) -> dict[str, tuple[P
                 f"out={path}",
                 code="destination-invalid",
                 argument="out",
-                cause=f"{len(names)} results would have one file",
+                cause=f"{len(names)} results would be written to one file",
                 remedy=f'put {_PLACEHOLDER} in its name: --out "{_PLACEHOLDER}{path.suffix}"',
             )
     return {

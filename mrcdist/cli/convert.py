@@ -47,16 +47,22 @@ __all__ = ["convert"]
 @click.option(
     "--compressor",
     type=click.Choice(["zstd", "lz4", "lz4hc", "zlib", "blosclz"]),
-    help="Of Zarr (default: zstd). Of an MRC file: write MRCZ, each section is compressed.",
+    help="Compression of Zarr (default: zstd). For an MRC file: write MRCZ, section by section.",
 )
-@click.option("--no-statistics", is_flag=True, help="Mark the statistics as undetermined.")
+@click.option(
+    "--no-statistics",
+    is_flag=True,
+    help="Do not compute the header statistics; mark them as undetermined.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @click.option(
     "--resume",
     is_flag=True,
     help="Keep finished blocks if interrupted, and continue with those of an earlier run.",
 )
-@click.option("--verify", is_flag=True, help="Read the new file again and compare it.")
+@click.option(
+    "--verify", is_flag=True, help="Read the new file back and compare it with the source."
+)
 @cluster_options
 @click.pass_context
 def convert(
@@ -75,12 +81,12 @@ def convert(
 ) -> None:
     """Convert an MRC file to Zarr or to another MRC file, in parallel, on a disk or in S3.
 
-    The ending of DESTINATION says to what: .zarr is Zarr format 3 with shards, for zarr, xarray
-    and dask; .ome.zarr is OME-Zarr, for volumes and tilt series; .zspy is for HyperSpy; anything
-    else is an MRC file.
+    The suffix of DESTINATION selects the format: .zarr is Zarr format 3 with shards, for zarr,
+    xarray and dask; .ome.zarr is OME-Zarr, for volumes and tilt series; .zspy is for HyperSpy;
+    anything else is an MRC file.
 
     Gzip, bzip2 and MRCZ files are decompressed, and the parts of a movie become one file. A scan
-    keeps its shape and calibration if the new name ends in _movie.mrc: they go to a sidecar.
+    keeps its shape and calibration, in a sidecar, if the new name ends in _movie.mrc.
 
     \b
     Examples:

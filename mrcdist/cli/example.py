@@ -21,7 +21,7 @@ _FOLDERS = (_PACKAGE / "examples", _PACKAGE.parent / "deploy" / "slurm")
 @click.command(short_help="Print a script for a batch system.")
 @click.argument("name", type=click.Choice(list(_FILES)))
 def example(name: str) -> None:
-    """Print a script or settings for a batch system, to be changed and submitted.
+    """Print a script or settings for a batch system, for you to adapt and submit.
 
     "slurm" is one large acquisition on several nodes, "slurm-array" many acquisitions with a node
     for each, "jobqueue" the settings of workers as separate Slurm or PBS jobs, for --jobqueue.

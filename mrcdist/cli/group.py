@@ -142,8 +142,8 @@ def _unexpected(error: Exception) -> MrcdistError:
     return MrcdistError(
         f"{type(error).__name__}: {error}",
         code="unexpected",
-        cause="mrcdist did not expect this, which is a defect of it",
-        remedy=f"report it with what the same command prints with {_TRACEBACK}=1",
+        cause="unexpected error: this is a bug in mrcdist",
+        remedy=f"report it, with the output of the same command run with {_TRACEBACK}=1",
     )
 
 

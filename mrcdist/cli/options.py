@@ -187,8 +187,8 @@ storage_option = click.option(
     multiple=True,
     callback=_pairs,
     metavar="KEY=VALUE",
-    help="Option for fsspec; dots nest: client_kwargs.endpoint_url=http://... . The value of a KEY "
-    f"alone is taken from the environment: of secret from {_STORAGE}SECRET.",
+    help="Option for fsspec; dots nest: client_kwargs.endpoint_url=http://... . For a KEY without "
+    f"a value, the value is taken from the environment: that of secret from {_STORAGE}SECRET.",
 )
 
 # What is particular to an option: how its value is written.
