@@ -260,7 +260,7 @@ def _check_zarr(
 ) -> None:
     """Raise if these options, or the zarr that is installed, do not go with the ending."""
     for name, value, wrong, cause in (
-        ("dtype", dtype, dtype == "uint4", "Zarr has no numbers of four bits"),
+        ("dtype", dtype, dtype == "uint4", "Zarr has no 4-bit integers"),
         ("byteorder", byteorder, byteorder is not None, "Zarr's chunks are little-endian"),
     ):
         if wrong:

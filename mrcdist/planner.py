@@ -88,7 +88,7 @@ def _one_section(plan: Plan, number: int) -> Plan:
             f"section {number} of {layout.n_frames}",
             code="section-missing",
             argument="filename",
-            cause="the stack has no such section; the first one is 1",
+            cause="the stack has no such section; sections are counted from 1",
             remedy="check the number before the @",
         )
     frame = number - 1 if table is None else table.flat[number - 1]
@@ -220,11 +220,11 @@ def _parts(
             files[0].header.mode,
         ):
             raise FormatError(
-                f"{file.location.shown} does not go with {files[0].location.shown}: "
+                f"{file.location.shown} does not match {files[0].location.shown}: "
                 f"{_kind(file.header)} against {_kind(files[0].header)}",
                 code="parts-differ",
                 cause="the files are not parts of one acquisition",
-                remedy="name the files that belong together, or open them one by one",
+                remedy="pass files that belong together, or open them one by one",
             )
         if not frames.complete:
             raise TruncatedFileError(
@@ -269,7 +269,7 @@ def _tilts(
     tilt_file = AuxiliaryFile(TILT_ANGLES, options.tilt_file, directory)
     series = None
     if options.navigation_shape is not None:
-        why = "navigation_shape says what the sections are"
+        why = "navigation_shape defines the sections"
     elif skipping:
         why = "skip_frames leaves out sections"
     elif auxiliary.scan is not None or auxiliary.scan_shape is not None:

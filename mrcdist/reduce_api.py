@@ -173,7 +173,7 @@ def _quantities(results: Mapping[str, Any]) -> dict[str, Quantity]:
     if not isinstance(results, Mapping):
         raise _invalid(
             f"results of type {type(results).__name__}",
-            "it is no dict with a name for each result",
+            "it is not a dict with a name for each result",
             'pass a dict, such as {"mean": MeanPattern()}',
         )
     found: dict[str, Quantity] = {}
@@ -208,13 +208,13 @@ def _dataset(data: Any, limits: Limits, options: Mapping[str, Any]) -> tuple[Mrc
     if options and (is_contents or isinstance(data, Plan)):
         names = ", ".join(options)
         raise ArgumentError(
-            f"{names} of a reduction of data that are planned already",
+            f"{names} for data that are already planned",
             code="options-invalid",
             argument=next(iter(options)),
-            cause="options say how to read a file, and data is a "
+            cause="options determine how a file is read, but data is a "
             f"{type(data).__name__}; reduce_frames itself has only region, frames, client, resume, "
             "progress and device",
-            remedy="leave them out, or give them to plan_mrc or read_mrc; see whether a name is "
+            remedy="omit them, or pass them to plan_mrc or read_mrc; check whether a name is "
             "misspelt",
         )
     if is_contents:
@@ -225,9 +225,9 @@ def _dataset(data: Any, limits: Limits, options: Mapping[str, Any]) -> tuple[Mrc
                 f"data with an array of shape {contents.array.shape}",
                 code="data-not-reducible",
                 argument="data",
-                cause="its array is not the lazy one that read_mrc returned: it was read, cut or "
-                "computed with",
-                remedy="pass what read_mrc returned, or the file, and region for part of a scan",
+                cause="its array is not the lazy one that read_mrc returned: it was computed, "
+                "sliced or changed",
+                remedy="pass what read_mrc returned, or the file; for part of a scan, pass region",
             )
         source, axes, chunks = found, contents.axes, contents.array.chunks
     else:

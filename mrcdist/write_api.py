@@ -190,7 +190,7 @@ def plan_write(
             f"url={name}",
             code="destination-invalid",
             argument="url",
-            cause=f"it is what is left of a URL ({broken[1]}://…) that was taken for a path, as "
+            cause=f"it is a URL ({broken[1]}://…) that was converted to a path, as "
             "HyperSpy's save does",
             remedy='call mrcdist.write_mrc("s3://bucket/name.mrc", signal) instead',
         )

@@ -142,7 +142,7 @@ def write_references(
             f"destination={target.shown}",
             code="destination-invalid",
             argument="destination",
-            cause="its ending says in which format references are written",
+            cause="its suffix selects the format of the references",
             remedy="choose a name that ends in .json or .parquet",
         )
     references = find_references(_plan(url_or_plan, "auto", storage_options))
@@ -212,7 +212,7 @@ class MRCParser:
             raise MissingExtraError(
                 "VirtualiZarr is not installed",
                 code="package-missing",
-                cause="the parser makes its manifests",
+                cause="MRCParser creates manifests for it",
                 remedy=install_command("references"),
             ) from None
         found = find_references(plan_mrc(url, **self.options))
@@ -256,8 +256,8 @@ def _store_class() -> type[MrcStore]:
             return MrcStore
         found = f"zarr {zarr.__version__} is installed"
     raise MissingExtraError(
-        f"{found}: a store needs version 3",
+        f"{found}: zarr_store needs version 3",
         code="package-missing",
         cause="stores have another interface in zarr 2, which HyperSpy 2 needs for .zspy files",
-        remedy=f"{install_command('xarray')}, in an environment of its own if you use HyperSpy",
+        remedy=f"{install_command('xarray')}, in a separate environment if you use HyperSpy",
     )

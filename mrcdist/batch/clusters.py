@@ -69,7 +69,7 @@ class ClusterOptions:
                 f"{running[0]} is not the only option for a cluster",
                 code="cluster-options-conflict",
                 argument=running[0],
-                cause="a job runs on one cluster; what workers have is for a local one to say",
+                cause="a job runs on one cluster; options for workers apply to a local one only",
                 remedy=f"leave out {others}, or {{{running[0]}}}",
             )
         for name, number in (("workers", self.workers), ("threads", self.threads)):
@@ -296,7 +296,7 @@ def require_mrcdist(client: Client) -> None:
             f"{len(unable)} of scheduler and {len(answers) - 1} workers cannot import mrcdist",
             code="worker-import-failed",
             cause="; ".join(sorted({f"{why} ({who})" for who, why in unable.items()})[:5]),
-            remedy="install the client's version of it in their environments",
+            remedy="install the client's version of mrcdist in their environments",
         )
 
 
@@ -338,7 +338,7 @@ def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
             code="scheduler-unreachable",
             argument="scheduler",
             cause=_without_login(str(error)),
-            remedy="check the address, that `dask scheduler` runs there, and the network between",
+            remedy="check the address, the network, and that `dask scheduler` is running there",
         ) from None
     with client:
         yield client
@@ -377,9 +377,9 @@ def _wait_for_workers(
         if found >= wanted:
             return
     raise MrcdistError(
-        f"{found} of {wanted} workers came to {client.scheduler.address} in {patience:.0f} s",
+        f"{found} of {wanted} workers connected to {client.scheduler.address} in {patience:.0f} s",
         code="workers-missing",
-        remedy="start workers with `dask worker`, and look at their logs",
+        remedy="start workers with `dask worker`, and check their logs",
     )
 
 

@@ -91,7 +91,7 @@ def read_job_queue(path: Path) -> JobQueue:
             code="jobqueue-invalid",
             argument="jobqueue",
             cause=str(error),
-            remedy="name a YAML file",
+            remedy="pass the path of a YAML file",
         ) from None
     try:
         return parse_job_queue(text, installed=lambda command: shutil.which(command) is not None)

@@ -81,7 +81,7 @@ class OutputLock:
                 argument="out",
                 cause=f"nothing can be written to the folder {self._output.parent}: "
                 f"{error.strerror}: {error.filename}",
-                remedy="make the folder, or name another one",
+                remedy="create the folder, or choose another one",
             ) from None
         self._file = file
         # Not waited for: its last look may take as long as the filesystem hangs.
@@ -177,7 +177,7 @@ class OutputLock:
             f"out={self._output} is in use",
             code="destination-busy",
             argument="out",
-            cause=f"another job writes it: {_words(found)}",
+            cause=f"another job is writing it: {_words(found)}",
             remedy="wait for that job to end, or choose another name",
         )
 

@@ -119,8 +119,8 @@ def check_outputs(
                 f"out={path}",
                 code="destination-invalid",
                 argument="out",
-                cause=f"the folder {path.parent} is not there, or may not be written to",
-                remedy="make it, or name another one",
+                cause=f"the folder {path.parent} does not exist or is not writable",
+                remedy="create it, or choose another one",
             )
         for file in inputs:
             require_no_input(path, file)
@@ -280,7 +280,7 @@ def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:
     y, x = result.axes[-2:]
     labels = [f"mrcdist: {result.title}", origin.rsplit("/", 1)[-1]]
     labels += [
-        f"{name}: {axis.scale:.6g} {axis.units} a pixel"
+        f"{name}: {axis.scale:.6g} {axis.units} per pixel"
         for name, axis in (("y", y), ("x", x))
         if axis.units and in_angstrom(axis)[0] is None
     ]
@@ -309,7 +309,9 @@ def _for_mrc(values: Array) -> tuple[Array, list[str]]:
                 return values.astype(name), []
     single = values.astype(np.float32)
     lost = values.dtype.kind in "iu" and not np.array_equal(single.astype(values.dtype), values)
-    text = "MRC has no integers this large: the numbers are rounded to float32; .npy has them all"
+    text = (
+        "MRC has no integers this large: the values are rounded to float32; .npy keeps them exactly"
+    )
     return single, [Note("numbers-rounded", text)] if lost else []
 
 

@@ -102,5 +102,5 @@ def _require_planned(file: StoredFile) -> None:
             f"{file.location.shown} on this worker is {found}, but {file.version} was planned",
             code=error.code,
             cause="this worker sees another copy or version, or the file is being written",
-            remedy="let all see the same file, and plan again once it is complete",
+            remedy="make all workers see the same file, and plan again once it is complete",
         ) from None

@@ -123,7 +123,7 @@ def _stuck(reasons: Mapping[str, str]) -> MrcdistError:
         "the jobs of the workers will never start",
         code="jobs-stuck",
         cause=f"Slurm's reason for job {job}: {reason}",
-        remedy="change the settings in jobqueue.slurm: `scontrol show partition` has the limits",
+        remedy="change the settings in jobqueue.slurm: `scontrol show partition` lists the limits",
     )
 
 
@@ -134,7 +134,7 @@ def _ended(cluster: Any, jobs: Collection[str]) -> MrcdistError:
         text = log.read_text("utf-8", errors="replace")
         lines += [line.strip() for line in text.splitlines() if line.strip()][-_TAIL:]
     return MrcdistError(
-        "the jobs of the workers ended before a worker came",
+        "the jobs of the workers ended before a worker connected",
         code="jobs-ended",
         cause="; ".join(lines[-_TAIL:]) or "their logs are empty",
         remedy=f"look at the logs of jobs {', '.join(jobs)} in {folder}",

@@ -229,9 +229,9 @@ def computing(cluster_options: ClusterOptions, say: Callable[[str], None]) -> It
             yield cluster
     except KilledWorker as error:
         raise MrcdistError(
-            "workers died while they computed the same task",
+            "workers died while computing the same task",
             code="workers-died",
-            cause=f"they ran out of memory, or were ended: {error}",
-            remedy="give them more memory or smaller {chunks} (`mrcdist explain` tells what they "
-            "need), and go on with {resume=True}",
+            cause=f"they ran out of memory, or were killed: {error}",
+            remedy="give them more memory or smaller {chunks} (`mrcdist explain` estimates what "
+            "they need), and continue with {resume=True}",
         ) from None

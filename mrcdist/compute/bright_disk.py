@@ -126,7 +126,7 @@ def sample(
         raise ArgumentError(
             "no bright disk was found",
             code="data-not-reducible",
-            cause="no frame is there",
+            cause="there are no frames",
             remedy="give a detector in pixels, such as circle:CY,CX,R",
         )
     count = min(SAMPLED_FRAMES, n_frames)

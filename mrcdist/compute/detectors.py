@@ -105,7 +105,7 @@ class Ring:
                 f"no pixel is inside {self}",
                 code="detector-empty",
                 cause=f"frames have {shape[0]} rows and {shape[1]} columns",
-                remedy="give row, column and radii in pixels, the row before the column",
+                remedy="pass row, column and radii in pixels, the row before the column",
             )
         return rows, columns
 

@@ -96,7 +96,7 @@ class FrameReduction:
             [reduction] = self.reductions(data)
             merged = reduction.join([loads[0](number) for number in range(len(parts))])
             if not len(merged):
-                raise ArgumentError("no frame is there to reduce", code="data-not-reducible")
+                raise ArgumentError("there are no frames to reduce", code="data-not-reducible")
             values, notes = merged[0], data.missing_note(self.title)
             of_frames = values.shape == data.layout.frame_shape
             axes = data.signal_axes if of_frames else _counted(values.shape)

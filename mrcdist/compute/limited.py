@@ -38,7 +38,7 @@ class MaskOfScan:
                 code="frames-invalid",
                 argument="region",
                 cause=str(error),
-                remedy="name a file that numpy.save wrote, with a mask over the scan",
+                remedy="pass a file written by numpy.save that contains a mask over the scan",
             ) from None
 
 
@@ -74,7 +74,7 @@ class Limits:
                 "both region and frames are given",
                 code="frames-invalid",
                 argument="frames",
-                cause="frames could count those of the whole scan, or those of the region",
+                cause="frames could refer to the whole scan or to the region",
                 remedy="give {region} or {frames}",
             )
         name = "frames" if self.region is None else "region"

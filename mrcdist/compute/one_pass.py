@@ -147,11 +147,11 @@ class OnePass:
     ) -> None:
         if not results:
             raise ArgumentError(
-                "no results are asked for",
+                "no results are requested",
                 code="results-empty",
                 argument="results",
                 cause="there is nothing to compute",
-                remedy='name what you want, such as results={"mean": MeanPattern()}',
+                remedy='pass the results you want, such as results={"mean": MeanPattern()}',
             )
         self.source = source
         self.data = data

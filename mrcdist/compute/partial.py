@@ -167,8 +167,8 @@ class PartialStore:
             raise ArgumentError(
                 f"{self.folder} belongs to another job",
                 code="job-differs",
-                cause="; ".join(changed) or "it does not say to which",
-                remedy="resume with the same file and options, or delete the folder to start anew",
+                cause="; ".join(changed) or "it does not state which",
+                remedy="resume with the same file and options, or delete the folder to start over",
             )
 
     @contextmanager
@@ -222,7 +222,7 @@ class PartialStore:
                 f"{self.folder} is no longer this job's",
                 code="job-lost",
                 cause="it was deleted, or another job took it over while this one was suspended",
-                remedy="see whether another job writes the same file; if not, start again",
+                remedy="check whether another job is writing the same file; if not, start again",
             )
 
     def claim(self, output: Path, written: Path) -> None:

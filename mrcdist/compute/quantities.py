@@ -229,8 +229,8 @@ class RadialProfile:
                 f"center={self.center}, radius={self.radius}",
                 code="detector-empty",
                 argument="center",
-                cause=f"no ring has a pixel of frames of shape {data.layout.frame_shape}",
-                remedy="give row and column of the centre and the last ring, in pixels",
+                cause=f"no ring contains a pixel of a frame of shape {data.layout.frame_shape}",
+                remedy="pass row and column of the centre, and the radius of the last ring",
             )
         return (RadialSums(bins, int(bins.max()) + 1),)
 

@@ -75,7 +75,7 @@ class Dataset:
             raise ArgumentError(
                 f"chunks that split frames of {layout.frame_shape[0]} × {layout.frame_shape[1]}",
                 code="chunks-split-frames",
-                cause="sums are over whole frames",
+                cause="sums are computed over whole frames",
                 remedy="give -1 for the signal axes, or a size such as 256 MiB",
             )
 
@@ -203,7 +203,7 @@ class Result:
             raise MissingExtraError(
                 "xarray is not installed",
                 code="package-missing",
-                cause="to_xarray makes its arrays",
+                cause="to_xarray requires it",
                 remedy="pip install xarray",
             ) from None
         named = self.values.ndim > len(self.axes)

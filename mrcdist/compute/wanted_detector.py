@@ -66,7 +66,7 @@ def _load(path: str) -> npt.NDArray[Any]:
             code="detector-invalid",
             argument="detector",
             cause=str(error),
-            remedy="name a file that numpy.save wrote, with numbers or truth values",
+            remedy="pass a file written by numpy.save, with numbers or booleans",
         ) from None
     return mask
 
@@ -80,7 +80,7 @@ def _array(wanted: npt.ArrayLike) -> npt.NDArray[Any]:
             code="detector-invalid",
             argument="detector",
             cause=str(error),
-            remedy="pass an array with the rows and columns of a frame",
+            remedy="pass an array with the shape of a frame",
         ) from None
 
 

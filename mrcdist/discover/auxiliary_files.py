@@ -226,9 +226,9 @@ def _require_small(content: bytes, kind: FileType[Any]) -> None:
             f"begins with {content[:40]!r}",
             code="auxiliary-file-too-large",
             argument=kind.argument,
-            cause="it is another file, such as one with data, or it is damaged",
+            cause="it is a different kind of file, such as a data file, or it is damaged",
             remedy=f"pass the right file as {{{kind.argument}}}, or {{{kind.argument}=None}} to "
-            "go without",
+            "read without it",
         )
 
 
@@ -262,7 +262,7 @@ def _read_stream(stream: Any, location: Location, kind: FileType[Any]) -> bytes:
             f"{argument} has nothing to read",
             code="stream-unreadable",
             argument=argument,
-            cause="the stream is empty, or stands at its end because it was read before",
+            cause="the stream is empty, or has already been read to its end",
             remedy="rewind it with seek(0), or pass a path",
         )
     return bytes(content)

@@ -81,7 +81,7 @@ def find_files(
                 "the list of files is empty",
                 code="files-missing",
                 cause="a dataset has at least one file",
-                remedy="name at least one",
+                remedy="pass at least one file",
             )
         files = [_located(name, storage_options) for name in filename]
         _check_once(files)
@@ -120,8 +120,8 @@ def _unused_caches(names: Iterable[object]) -> list[str]:
         name for text in texts if as_path(text) is None for name in without_unsafe_caches(text)[1]
     }
     return [
-        f"{name}:: is not used, every read goes to the store: fsspec keeps what it has cached, "
-        "whatever becomes of the file; simplecache:: before all else keeps a copy of one version"
+        f"{name}:: is not used, every read goes to the store: fsspec does not update its cache if "
+        "the file changes; simplecache:: before the whole URL keeps a copy of one version"
         for name in sorted(found)
     ]
 
@@ -153,7 +153,7 @@ def _check_once(files: list[Location]) -> None:
                 f"{', also as ' * bool(others)}{', '.join(others)}",
                 code="file-listed-twice",
                 cause="its frames would be in the dataset more than once",
-                remedy="name each file once",
+                remedy="list each file once",
             )
 
 
@@ -189,7 +189,7 @@ def _glob(pattern: Location) -> list[Location]:
             f"no file matches {pattern.shown}",
             code="pattern-unmatched",
             cause="the folder has no such file, or is not mounted here",
-            remedy="check the pattern; only the file's name may hold wildcards",
+            remedy="check the pattern; only the file's name may contain wildcards",
         )
     names.sort(key=_numbers)
     if len(several := acquisitions(names)) > 1:
@@ -197,15 +197,15 @@ def _glob(pattern: Location) -> list[Location]:
             f"{pattern.shown} matches movies of {len(several)} acquisitions: "
             f"{', '.join(several[:3])}{' ...' if several[3:] else ''}",
             code="pattern-ambiguous",
-            cause="a pattern stands for the parts of one movie",
-            remedy="name one acquisition; movies that are to follow each other go in a list",
+            cause="a pattern must match the parts of a single movie",
+            remedy="name one acquisition, or pass a list of movies to concatenate them",
         )
     if gap := find_gap(names):
         raise MissingFileError(
             f"{pattern.shown} matches parts before and after {gap}, which it does not match",
             code="part-missing",
             cause="the part was not copied, is still being written, or the pattern leaves it out",
-            remedy="bring it here, or pass the parts to read as a list",
+            remedy="copy it to the folder, or pass the parts to read as a list",
         )
     return [pattern.sibling(name) for name in names]
 

@@ -145,7 +145,7 @@ class OpenedFile:
             raise ReadError(
                 f"{self.location.shown}: its size is not known",
                 code="size-unknown",
-                cause="the store does not say how long the file is",
+                cause="the store does not report the size of the file",
                 remedy='prefix the URL with "simplecache::"',
             )
         table = self._follow_sections(one, size)
@@ -204,7 +204,7 @@ class OpenedFile:
                 f"announces, in a {compression} stream of {size} bytes",
                 code="stream-truncated",
                 cause="the header is damaged, or the stream is damaged or cut short",
-                remedy="copy the file again, or decompress it to see what is there",
+                remedy="copy the file again, or decompress it to see what it contains",
             )
 
     def _follow_sections(

@@ -181,9 +181,9 @@ def _require_one_scan(sidecars: Sequence[Sidecar]) -> None:
             code="sidecars-differ",
             argument="metadata_file",
             cause="the files are of several scans, or of scans and movies, and their frames have "
-            "no order in common",
+            "no common order",
             remedy="open them one by one, or pass {navigation_shape}, or {metadata_file=None} to "
-            "read the frames as a plain stack; {metadata_file=...} names one sidecar for all files",
+            "read the frames as a plain stack; {metadata_file=...} names one sidecar for all",
         )
 
 
@@ -204,8 +204,8 @@ def _read_points(scan_points: ScanPoints, notes: Notes) -> Points:
             code="scan-points-missing",
             argument="scan_file",
             cause=scan_points.absence(),
-            remedy="pass {scan_file=...}, or {navigation_shape=(frames,)} for the frames in the "
-            "order of the file",
+            remedy="pass {scan_file=...}, or {navigation_shape=(frames,)} for the frames in file "
+            "order",
         )
     points, odd = found
     notes.add(*odd)
@@ -226,10 +226,10 @@ def _require_the_first_frames(
         return
     if absent := find_part_before(names, directory.listing):
         raise SidecarError(
-            f"the scan has {places} points, the files named only {n_frames} frames, and "
-            f"{absent} is not among them",
+            f"the scan has {places} points, but the files given have only {n_frames} "
+            f"frames, and {absent} is not among them",
             code="scan-parts-missing",
-            cause=f"{names[-1]} is a numbered part, and the frames of others come before its own",
-            remedy="name the first part, which stands for all, or all parts as a list; for these "
-            "frames by themselves {navigation_shape=(frames,)}, or {metadata_file=None}",
+            cause=f"{names[-1]} is a numbered part, and the frames of earlier parts come first",
+            remedy="pass the first part, which finds the others, or all parts as a list; for these "
+            "frames alone, pass {navigation_shape=(frames,)}, or {metadata_file=None}",
         )

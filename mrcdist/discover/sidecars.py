@@ -54,7 +54,7 @@ def find_sidecars(
     found = [sidecar for sidecar in distinct if sidecar is not None]
     if found and len(found) < len(distinct):
         text = "some of the files have a sidecar and others none: none is used"
-        more = "but for the signs of bytes; metadata_file names one for all files"
+        more = "except for the signedness of bytes; metadata_file applies one to all files"
         notes.add(Note("files-differ-sidecar", f"{text} {more}"))
         return [], of_each
     equal = all(sidecar.values == found[0].values for sidecar in found)

@@ -68,7 +68,7 @@ def find_tilts(
                 code="tilt-angles-mismatch",
                 argument="tilt_file",
                 cause="the list belongs to another tilt series, or sections were left out",
-                remedy="pass the list of this file's sections, or {tilt_file=None}",
+                remedy="pass the list that belongs to this file, or {tilt_file=None}",
             )
     else:
         announced = sum(header.nz for header in headers)
@@ -113,7 +113,7 @@ def _look(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSerie
         if not series.source.lower().endswith(".mdoc"):
             notes.add(
                 f"{series.source} is not used: its tilt angles, from {min(series.angles):g} to "
-                f"{max(series.angles):g} degrees, are those of a stage that stands still; a file "
+                f"{max(series.angles):g} degrees, are those of a stationary stage; a file "
                 "that is named as tilt_file is used whatever its angles"
             )
         return None

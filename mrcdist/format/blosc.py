@@ -172,7 +172,7 @@ def require_codec(codec: str) -> None:
         raise MissingExtraError(
             f"the installed {library.__name__} has no {codec}",
             code="package-missing",
-            cause="each build of it has codecs of its own",
+            cause="its builds differ in the codecs that they support",
             remedy="choose another codec, such as zstd",
         )
 

@@ -81,7 +81,7 @@ def choose_order(
         notes.append(
             Note(
                 "byte-order-overruled",
-                f"endianness={caller!r} was asked for, but the file is {ORDER_NAMES[order]}: "
+                f"endianness={caller!r} was requested, but the file is {ORDER_NAMES[order]}: "
                 "read as that",
             )
         )

@@ -107,14 +107,14 @@ def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
             "c": "complex64 keeps 7 digits",
             "i": "int16 holds -32768 to 32767, float32 whole numbers up to 16,777,216",
             "u": "uint16 holds 0 to 65535, float32 whole numbers up to 16,777,216",
-        }.get(dtype.kind, "MRC holds numbers only")
+        }.get(dtype.kind, "MRC stores numbers only")
         raise ArgumentError(
             f"dtype={name}",
             code="dtype-unwritable",
             argument="dtype",
             cause=f"MRC has no mode for it: {lost}",
-            remedy=f"pass dtype, one of {_writable()}; a value that "
-            "does not fit is an error, and not changed",
+            remedy=f"pass dtype, one of {_writable()}; values that do "
+            "not fit raise an error, and are never clipped or rounded",
         )
     return Storage(WRITABLE_MODES[name], name)
 
@@ -132,7 +132,7 @@ def dtype_name(wanted: Any) -> str:
             f"dtype={wanted!r}",
             code="dtype-unwritable",
             argument="dtype",
-            cause="numpy knows no such dtype",
+            cause="not a numpy dtype",
             remedy=f"pass one of {_writable()}",
         ) from None
 
@@ -193,7 +193,7 @@ def converted(
             f"the value {worst.item()!r} does not fit {name}",
             code="value-does-not-fit",
             cause=f"{int((~fits).sum())} of {numbers.size} values of a block are out of range, "
-            "have decimals or are no real numbers",
+            "are not integers, or are not real numbers",
             remedy="convert the array first (scale, round or clip it), or pass another {dtype}",
         )
     return numbers.astype(dtype)
@@ -280,7 +280,7 @@ class NewHeader:
                 raise ArgumentError(
                     f"{field} = {value}",
                     code="header-field-overflow",
-                    cause=f"the header holds whole numbers from 1 to {_INT32_MAX}",
+                    cause=f"the header stores integers from 1 to {_INT32_MAX}",
                     remedy="write the data in several files",
                 )
         if len(self.labels) > _LABELS:

@@ -326,7 +326,7 @@ def require_map(header: Header) -> None:
         f"pixels of mode {header.mode} do not fit in the file: {header.missing_bytes} bytes are "
         f"missing; {found(header.raw)}",
         code="not-mrc",
-        cause="this is another kind of file, or a truncated one whose header was damaged, too",
+        cause="this is another kind of file, or a truncated one whose header is also damaged",
         remedy="check the path, and copy the file again",
     )
 

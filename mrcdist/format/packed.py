@@ -62,11 +62,11 @@ def find_packing(
     if abs(ny / nx - 2) <= _RATIO_OFF:
         return "label", Note(
             "packing-by-label",
-            f"{said} is half a frame: read as two pixels a byte; "
+            f"{said} is half a frame: read as two pixels per byte; "
             'mode0="int8" or "uint8" reads whole bytes',
         )
     return None, Note(
         "packing-by-label",
         f"{said} is no frame of a Gatan camera halved: read as whole bytes; "
-        'mode0="uint4" reads two pixels a byte',
+        'mode0="uint4" reads two pixels per byte',
     )

@@ -134,7 +134,7 @@ def pixel_format(
             f"mode0={mode0!r}",
             code="mode0-invalid",
             argument="mode0",
-            cause="mode 0 holds bytes, which are signed, unsigned, or two 4-bit pixels each",
+            cause="bytes of mode 0 are signed, unsigned, or two 4-bit pixels each",
             remedy='pass "int8", "uint8", "uint4" or None to detect it from the file',
         )
     mode = header.mode % 1000  # MRCZ

@@ -115,7 +115,7 @@ def parse_tilts(name: str, raw: bytes) -> npt.NDArray[np.float64]:
             f"{name or 'the list'} holds no tilt angle",
             code="tilt-angles-missing",
             argument="tilt_file",
-            cause="the file is empty, or describes something else than the images of a tilt series",
+            cause="the file is empty, or describes something other than a tilt series",
             remedy=_REMEDY,
         )
     return np.array(angles, np.float64)

@@ -138,7 +138,7 @@ def _check_axes(axes: tuple[Axis, ...]) -> None:
         f"destination: OME-Zarr cannot hold the axes {', '.join(names)}",
         code="destination-unsuited",
         argument="destination",
-        cause="it has two or three axes in space, and at most one before them, such as the tilt",
+        cause="it has two or three spatial axes, and at most one other axis before them",
         remedy="choose a name that ends in .zarr or .zspy",
     )
 
@@ -153,7 +153,7 @@ def _metadata(title: str, axes: tuple[Axis, ...], totals: list[tuple[int, ...]])
         raise MissingExtraError(
             "ome-zarr-models is not installed",
             code="package-missing",
-            cause="the metadata of OME-Zarr are made with it",
+            cause="it creates the metadata of OME-Zarr",
             remedy=install_command("ome-zarr"),
         ) from None
     datasets = [

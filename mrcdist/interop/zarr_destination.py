@@ -173,10 +173,10 @@ class ZarrDestination:
             theirs = self.location.is_local or self._earlier() is None
             if not complete and theirs and StoreCalls(self.location).exists():
                 raise ArgumentError(
-                    f"{self.location.shown} is no Zarr",
+                    f"{self.location.shown} is not a Zarr hierarchy",
                     code="destination-invalid",
                     argument="url",
-                    cause="a file, or a folder with something else in it, is not replaced",
+                    cause="files, and folders with other contents, are never replaced",
                     remedy="choose another name, or delete it",
                 )
         return complete
@@ -314,7 +314,7 @@ def zarr_version() -> int:
             "zarr is not installed",
             code="package-missing",
             cause="Zarr hierarchies are written with it",
-            remedy=f"{install_command('xarray')} for .zarr and .ome.zarr, or, beside HyperSpy, "
+            remedy=f"{install_command('xarray')} for .zarr and .ome.zarr, or, with HyperSpy, "
             f"{install_command('zarr')} for .zspy",
         ) from None
     return int(zarr.__version__.partition(".")[0])

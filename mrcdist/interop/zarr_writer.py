@@ -72,7 +72,7 @@ class ZarrReport:
             f"{format_bytes(int(self.nbytes / self.seconds))}/s; {self.blocks} blocks{kept}",
             f"  stored   {format_bytes(self.stored_bytes)} in {self.files:,} files",
         ]
-        return "\n".join([*lines, *(["  verified by reading it again"] if self.verified else [])])
+        return "\n".join([*lines, *(["  verified by reading it back"] if self.verified else [])])
 
 
 def write_zarr(
@@ -189,6 +189,6 @@ def unlike(shown: str, box: Box) -> WriteError:
     return WriteError(
         f"{shown}: [{where}] differs from what was written",
         code="verification-failed",
-        cause="the disk or the network has damaged it, or something else has written there",
+        cause="the disk or the network has damaged it, or another program has written there",
         remedy="check the disk, and convert again without {resume}",
     )

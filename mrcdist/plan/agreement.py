@@ -111,7 +111,7 @@ def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
         ispg, cell[first.axis_of(_SECTION)] = 0, 0.0
         differing.append("kind (images, volumes, stacks of volumes: ISPG and MZ)")
     if differing:
-        text = f"the files differ in {', '.join(differing)}: for the whole, it is left out"
+        text = f"the files differ in {', '.join(differing)}: left out for the whole dataset"
         notes.add(Note("files-differ", text))
     return replace(
         first,
@@ -131,8 +131,8 @@ def _require_same_axes(headers: Sequence[Header]) -> None:
                 f"the files have different axes: MAPC, MAPR, MAPS are {first.axis_order} and "
                 f"{header.axis_order}",
                 code="parts-differ",
-                cause="columns and rows of one file are other directions than those of another",
-                remedy="name the files that belong together, or open them one by one",
+                cause="the files differ in the directions of their columns and rows",
+                remedy="pass files that belong together, or open them one by one",
             )
 
 
@@ -203,7 +203,7 @@ def agreed_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
     if shown:
         more = f"; and {len(shown) - 4} others" if len(shown) > 4 else ""
         text = f"the sidecars of the {len(sidecars)} acquisitions differ in "
-        text += f"{'; '.join(shown[:4])}{more}: for the whole, these are left out"
+        text += f"{'; '.join(shown[:4])}{more}: left out for the whole dataset"
         notes.add(Note("files-differ-sidecar", text))
     return Sidecar(same, tuple(dict.fromkeys(note for each in sidecars for note in each.notes)))
 
@@ -250,7 +250,7 @@ def joined_extended(
     ):
         kinds = Counter("none" if each is None else each.kind for each in extended)
         counts = ", ".join(f"{kind} in {count}" for kind, count in kinds.items())
-        text = f"the files differ in their extended headers ({counts} files): none is used"
+        text = f"the files differ in their extended headers ({counts} files): none of them is used"
         notes.add(Note("files-differ-extended", text))
         return None
     columns = first.columns

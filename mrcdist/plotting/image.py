@@ -48,7 +48,7 @@ def require_matplotlib() -> None:
         raise MissingExtraError(
             "matplotlib is not installed here",
             code="package-missing",
-            cause="pictures are drawn with it",
+            cause="images are drawn with it",
             remedy=install_command("plot"),
         ) from None
 

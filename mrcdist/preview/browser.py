@@ -146,7 +146,7 @@ class Browser:
             raise ArgumentError(
                 f"no scan point ({y}, {x})",
                 code="scan-point-outside",
-                remedy=f"y is below {self._scan.shape[0]}, x below {self._scan.shape[1]}",
+                remedy=f"pass y below {self._scan.shape[0]} and x below {self._scan.shape[1]}",
             )
         self.pattern = self._frame((y, x))
         self.position = (y, x)

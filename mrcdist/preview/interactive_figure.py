@@ -51,7 +51,7 @@ def interactive_figure() -> Any:
         raise MissingExtraError(
             "ipympl is not installed here",
             code="package-missing",
-            cause="figures in a notebook need it to listen to the mouse",
+            cause="figures in a notebook need it to react to the mouse",
             remedy=f"{install_command('notebook')}, then reload the page",
         ) from None
     from matplotlib.figure import Figure

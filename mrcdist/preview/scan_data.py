@@ -173,9 +173,9 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
     source = source_of(array) if isinstance(array, da.Array) else None
     if source is None:
         raise ArgumentError(
-            "the data are not those that were read",
+            "the data are not as they were read",
             code="data-not-browsable",
-            cause="they were sliced, computed with or rechunked since",
+            cause="they have since been sliced, rechunked or computed with",
             remedy="pass plan_mrc(url), or a computed (numpy) array in the dict",
         )
     options: Sequence[str] = origin[1] if origin else ()
@@ -200,7 +200,7 @@ def _of_source(
             f"{location.shown} is one {part.compression} stream of more than {budget:,} bytes",
             code="budget-too-small",
             argument="budget",
-            cause="each frame would be reached through all frames before it",
+            cause="reaching a frame means decompressing all frames before it",
             remedy="decompress the file, or raise the budget to hold all of it",
         )
     with Progress("reading", len(sample.pieces)) as progress:
@@ -237,10 +237,10 @@ def _plane(axes: Sequence[Axis]) -> tuple[int, int]:
     if plane is None or sum(not axis.navigate for axis in axes) != 2:
         there = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
         raise ArgumentError(
-            f"an array with the axes {there} is no scan of patterns",
+            f"an array with the axes {there} is not a scan of patterns",
             code="data-not-browsable",
             cause="navigation axes y and x are needed, and frames of two axes",
-            remedy="give the scan's shape with {navigation_shape=(x, y)}; `mrcdist preview` shows "
+            remedy="pass the scan's shape as {navigation_shape=(x, y)}; `mrcdist preview` shows "
             "volumes and stacks",
         )
     return plane

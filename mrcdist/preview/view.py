@@ -82,7 +82,7 @@ def choose_view(
             code="view-unsuited",
             argument="view",
             cause="a scan needs navigation axes y and x, a volume sections along x, y or z",
-            remedy='use view "images", or give the scan\'s shape with {navigation_shape}',
+            remedy='use view "images", or pass the scan\'s shape as {navigation_shape}',
         )
     if view == "scan" and plane is not None:
         return View(view, plane)

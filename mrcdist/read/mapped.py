@@ -133,7 +133,7 @@ class LocalReader(ABC):
         location = self._file.location
         return FileChangedError(
             f"{location.shown} ends at byte {at}, before the bytes that were planned for",
-            cause="the file was truncated while tasks were to read it",
+            cause="the file was truncated after reading was planned",
             where=here(location, start, stop),
         )
 

@@ -87,7 +87,7 @@ class Location:
         url = os.fsdecode(filename)
         if not url or "\0" in url:
             raise ArgumentError(
-                "filename has a NUL in it" if url else "filename is empty",
+                "filename contains a NUL character" if url else "filename is empty",
                 code="filename-invalid",
                 argument="filename",
                 cause="tasks open the file themselves and need its name",
@@ -152,10 +152,10 @@ class Location:
             raise ReadError(
                 f"{self.shown}: the archive has no version",
                 code="archive-unversioned",
-                cause="the store tells neither a version nor a date of it, only its size: another "
-                "archive in its place could not be noticed, and frames of both be mixed",
-                remedy="copy the archive to a disk, or unpack it; the setting mrcdist.consistency "
-                '"size" reads it nevertheless',
+                cause="the store reports only a size (no ETag, version ID or modification time): "
+                "replacement by another archive could not be detected, and frames of both be mixed",
+                remedy="copy the archive to a disk, or unpack it; to read it nevertheless, set "
+                'mrcdist.consistency to "size"',
                 where=here(self),
             )
         if archive is not None and not opened(self.identity, archive):
@@ -182,8 +182,7 @@ class Location:
                 code="filesystem-unavailable",
                 cause=self.scrub(str(error)),
                 remedy="check the URL's protocol and storage_options, and install the package "
-                "that serves it here "
-                "and on the workers",
+                "for it, here and on the workers",
             ) from None
         except Exception as error:  # noqa: BLE001 a chain looks into its outer file here
             raise explain_failure(error, self.shown, self.scrub).located(here(self)) from None
@@ -229,8 +228,8 @@ class Location:
             raise MissingFileError(
                 f"{self.shown} is a folder",
                 code="file-is-folder",
-                cause="a folder is no dataset",
-                remedy="name the .mrc file in it",
+                cause="a folder is not a dataset",
+                remedy="pass the .mrc file in it",
                 where=here(self),
             )
         version = remote_version(info).within(archive)
@@ -383,7 +382,7 @@ def changed(location: Location, planned: Version, found: object) -> FileChangedE
     """Build the error for a file that is not the planned one."""
     return FileChangedError(
         f"{location.shown} changed since it was planned: it had {planned}, it has {found}",
-        cause="the file was written to, replaced or truncated while tasks were to read it",
+        cause="the file was written to, replaced or truncated after reading was planned",
     )
 
 

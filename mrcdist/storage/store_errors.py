@@ -96,7 +96,9 @@ def explain_status(status: int, code: str, shown: str, detail: str = "") -> Mrcd
         )
     if status == 404:
         return MissingFileError(
-            f"{shown} does not exist", cause=f"the store says so ({said})", remedy=_MISSING_REMEDY
+            f"{shown} does not exist",
+            cause=f"reported by the store ({said})",
+            remedy=_MISSING_REMEDY,
         )
     return ReadError(
         f"{shown} could not be read",
@@ -160,7 +162,7 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
             f"{shown} is a folder",
             code="file-is-folder",
             cause=said,
-            remedy="name the .mrc file in it",
+            remedy="pass the .mrc file in it",
         )
     # bz2's error has no type of its own.
     if isinstance(error, _DAMAGED) or str(error) == "Invalid data stream":

@@ -201,7 +201,7 @@ def _unstored_calibration(
     lost += [repeat] * (_repeat_time(repeat)[keys.SCAN_TIME] is None)
     for axis in lost:
         if axis.units:
-            sentence = f"the unit {axis.units} of axis {axis.name} has no place in the sidecar"
+            sentence = f"the unit {axis.units} of axis {axis.name} cannot be stored in the sidecar"
             yield Note("unit-not-stored", sentence)
     moved = [
         f"{axis.offset:.6g} {axis.units} of axis {axis.name}"
@@ -209,7 +209,7 @@ def _unstored_calibration(
         if axis.units and axis.offset != 0 and axis not in lost
     ]
     if moved:
-        sentence = f"a sidecar has no place for offsets ({', '.join(moved)}): the axes begin at 0"
+        sentence = f"a sidecar cannot store offsets ({', '.join(moved)}): the axes begin at 0"
         yield Note("offset-not-stored", sentence)
 
 

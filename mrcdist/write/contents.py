@@ -113,7 +113,7 @@ def _as_dask(data: Any) -> da.Array:
             f"data has the shape {data.shape}",
             code="data-not-writable",
             argument="data",
-            cause="the header holds the lengths of all axes, and comes first in the file",
+            cause="the header, which comes first in the file, contains the lengths of all axes",
             remedy="call compute_chunk_sizes() of the dask array first",
         )
     if 0 in data.shape:
@@ -129,7 +129,7 @@ def refuse_mask(numbers: Any) -> None:
         "data is a masked array",
         code="data-not-writable",
         argument="data",
-        cause="an MRC file has no place for a mask",
+        cause="an MRC file cannot store a mask",
         remedy="fill the masked values first, as with data.filled(0) or dask.array.ma.filled",
     )
 
@@ -140,7 +140,7 @@ def _no_array(problem: str) -> ArgumentError:
         code="data-not-writable",
         argument="data",
         cause="an MRC file holds frames of numbers: arrays of two or more axes, none of length 0",
-        remedy="pass a numpy or dask array, what read_mrc returns, or a HyperSpy signal",
+        remedy="pass a numpy or dask array, a dict from read_mrc, or a HyperSpy signal",
     )
 
 
@@ -158,8 +158,8 @@ def _axes(
             f"axes: {len(described)} of them for an array of {len(shape)}",
             code="axes-mismatch",
             argument="axes",
-            cause="each axis of the array has one",
-            remedy="pass one dict an axis, in array order",
+            cause="each axis of the array needs one",
+            remedy="pass one dict per axis, in array order",
         )
     axes = [
         _axis(each, size, i < len(shape) - 2)

@@ -90,7 +90,7 @@ def exists(
         f"{shown} exists",
         code="destination-exists",
         argument=argument,
-        cause="a file is not replaced unasked",
+        cause="existing files are not replaced by default",
         remedy=f"choose another name, or {otherwise}",
     )
 
@@ -125,7 +125,7 @@ def incomplete(location: Location, found: int, nbytes: int) -> WriteError:
     return WriteError(
         f"{location.shown}: {found} of {nbytes} compressed bytes have arrived",
         code="write-failed",
-        cause="somebody else has removed or written the blocks beside it",
+        cause="another process has removed or overwritten the blocks next to it",
         remedy="call again with {overwrite=True}",
         where=here(location),
     )
@@ -137,8 +137,8 @@ def overtaken(location: Location, left: str) -> WriteError:
         f"{location.shown}: the unfinished file is no longer there",
         code="unfinished-file-missing",
         cause=f"another call with {{overwrite=True}} has taken over, {left} was removed after a "
-        "failure or by somebody, or this worker has another folder of that name",
-        remedy="let one call at a time write a file, to a folder that all workers share",
+        "failure or by somebody, or this worker sees another folder of that name",
+        remedy="write a file with one call at a time, to a folder that all workers share",
         where=here(location),
     )
 
@@ -147,17 +147,17 @@ def interrupted(shown: str, left: str, *, differs: bool) -> ArgumentError:
     """Build the error for a write that has begun before."""
     if differs:
         return ArgumentError(
-            f"{shown}: what an earlier call has written is of another array",
+            f"{shown}: an earlier call has written a different array",
             code="destination-differs",
             argument="resume",
-            cause=f"{left} was begun for other data, another dtype, other chunks or metadata",
-            remedy=f"pass the same data, or delete {left} to begin anew",
+            cause=f"{left} was started with other data, dtype, chunks or metadata",
+            remedy=f"pass the same data, or delete {left} to start over",
         )
     return ArgumentError(
         f"{shown} is being written, or an earlier call was interrupted",
         code="destination-busy",
         argument="url",
-        cause=f"{left} is there",
+        cause=f"{left} exists",
         remedy="wait for the other one; if there is none, pass {resume=True} to go on, or "
-        f"{{overwrite=True}} to begin anew, or delete {left}",
+        f"{{overwrite=True}} to start over, or delete {left}",
     )

@@ -49,7 +49,7 @@ class WriteReport:
             low, high, mean, rms = self.statistics
             lines.append(f"  values   {low:g} to {high:g}, mean {mean:g}, RMS deviation {rms:g}")
         if self.verified:
-            lines.append("  verified by reading it again")
+            lines.append("  verified by reading it back")
         return "\n".join(lines)
 
 
@@ -89,6 +89,6 @@ class WriteEstimate:
             f"  file     {format_bytes(self.nbytes)}",
             f"  tasks    {self.tasks:,}",
             f"  a task   {format_bytes(self.task_bytes)}{requests}",
-            f"  memory   {format_bytes(self.task_memory)} a task",
+            f"  memory   {format_bytes(self.task_memory)} per task",
         ]
         return "\n".join(lines + [f"  note     {remark}" for remark in self.remarks])

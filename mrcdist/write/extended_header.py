@@ -112,7 +112,7 @@ def _checked(exttyp: str | None, raw: bytes) -> str:
             f"exttyp={exttyp!r}",
             code="extended-header-type-invalid",
             argument="exttyp",
-            cause="it names the kind of an extended header in four ASCII characters",
+            cause="it names the type of an extended header in four ASCII characters",
             remedy="pass extended_header with it",
         )
     return exttyp

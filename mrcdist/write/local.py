@@ -347,7 +347,7 @@ class LocalDestination:
             f"{self.path}: {size} do not fit on the disk",
             code="disk-full",
             cause=f"{format_bytes(shutil.disk_usage(self.path.parent).free)} are free",
-            remedy="make room, or write elsewhere or as another dtype",
+            remedy="free space, or write elsewhere or as another dtype",
             where=here(self.location),
         )
 

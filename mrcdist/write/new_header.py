@@ -109,7 +109,7 @@ def new_header(
     notes += [
         Note(
             "unit-not-stored",
-            f"the unit {axis.units} of axis {axis.name or number} has no place in the header",
+            f"the unit {axis.units} of axis {axis.name or number} cannot be stored in the header",
         )
         for number, axis in enumerate(stored)
         if axis.units and in_angstrom(axis)[0] is None and scan_axes(contents.navigation) is None
@@ -145,6 +145,6 @@ def _unstored_sections(header: NewHeader, contents: Contents) -> Iterator[Note]:
     if axis.units and tilt_text(contents) is None and scan_axes(contents.navigation) is None:
         sentence = (
             f"the calibration of axis {axis.name or 0} ({axis.scale:.6g} {axis.units}, from "
-            f"{axis.offset:.6g}) has no place in the header of images"
+            f"{axis.offset:.6g}) cannot be stored in the header of images"
         )
         yield Note("sections-not-calibrated", sentence)

@@ -36,8 +36,8 @@ def check_folder(path: Path) -> None:
             f"{path}: no such folder",
             code="destination-invalid",
             argument="url",
-            cause=f"{path.parent} does not exist or is no folder",
-            remedy="make it first; on a cluster, every worker needs it at the same path",
+            cause=f"{path.parent} does not exist or is not a folder",
+            remedy="create it first; on a cluster, every worker needs it at the same path",
         )
 
 

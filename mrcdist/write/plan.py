@@ -107,7 +107,7 @@ class WritePlan:
         if destination is None:
             tasks, requests, encoded = 1, 0, stored
             remarks: tuple[str, ...] = (
-                "this store takes a file from its start to its end: one task writes it",
+                "this store can only be written sequentially: one task writes the file",
             )
         else:
             tasks, remarks = self.array.npartitions, destination.remarks
@@ -331,7 +331,7 @@ def plan_write(
     has_metadata = extended.exttyp in (*PER_SECTION, "json")
     lost = [] if has_metadata else unstored_metadata(contents, auxiliary)
     if lost:
-        sentence = f"metadata without a place in the file: {', '.join(lost)}"
+        sentence = f"metadata that cannot be stored in the file: {', '.join(lost)}"
         notes.append(Note("metadata-not-stored", sentence))
     look_beside(location, contents, auxiliary, sidecar, notes, overwrite=overwrite)
     if streamed and resume:

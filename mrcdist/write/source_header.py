@@ -117,7 +117,7 @@ def with_source_fields(
     if all(0 < angle < 180 for angle in source.angles):
         header = replace(header, angles=source.angles)
     if source.imod_words:
-        sentence = f"IMOD's words of the header are not stored: {', '.join(source.imod_words)}"
+        sentence = f"IMOD's header fields are not stored: {', '.join(source.imod_words)}"
         notes.append(Note("imod-words-not-stored", sentence))
     header = _with_space_group(header, source, notes)
     images = header.ispg == 0 and len(contents.navigation) < 2
@@ -138,7 +138,9 @@ def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str])
     ):
         header = replace(header, ispg=source.ispg)
     elif crystal:
-        sentence = f"the space group (ISPG = {source.ispg}) is not stored: the data are no volume"
+        sentence = (
+            f"the space group (ISPG = {source.ispg}) is not stored: the data are not a volume"
+        )
         notes.append(Note("space-group-not-stored", sentence))
     if not 1 <= header.ispg <= 230 or header.codec:
         return header
@@ -181,7 +183,7 @@ def _with_start(
         elif origin[stored] == 0:  # NSTART alone would be another position
             start[stored] = 0
     if lost:
-        sentence = f"{', '.join(lost)} is not stored: the pixels are others than those of the file"
+        sentence = f"{', '.join(lost)} is not stored: the pixels differ from those of the file"
         notes.append(Note("start-not-stored", sentence))
     return replace(
         header,

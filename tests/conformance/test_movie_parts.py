@@ -356,7 +356,7 @@ class TestAgreement:
         written = parts_of(tmp_path)
         odd = write_acquisition(tmp_path / "odd", **options).movie
         odd.replace(written.movies[1])
-        with pytest.raises(FormatError, match="does not go with") as caught:
+        with pytest.raises(FormatError, match="does not match") as caught:
             read_mrc(f"{keep(tmp_path)}/{written.movie.name}")
         assert written.movies[1].name in str(caught.value)
 

@@ -262,7 +262,7 @@ def test_store_that_takes_no_parts_is_written_by_one_task():
     plan = mrcdist.plan_write("memory://estimate/a.mrc", array)
     estimate = plan.explain()
     assert (estimate.tasks, estimate.requests) == (1, 0)
-    assert "one task writes it" in str(estimate)
+    assert "one task writes the file" in str(estimate)
     assert "statistics are marked as undetermined" in str(estimate)
     assert len(plan.delayed().dask) == 1
 
@@ -376,7 +376,7 @@ def test_metadata_may_have_arrays(tmp_path):
     metadata = {"Sample": {"positions": np.arange(3.0), "none": None, "empty": ""}}
     data = {"data": counting((3, 4, 5), "int16"), "metadata": metadata}
     with pytest.warns(
-        mrcdist.MrcdistWarning, match=r"without a place in the file: Sample.positions$"
+        mrcdist.MrcdistWarning, match=r"cannot be stored in the file: Sample.positions$"
     ):
         mrcdist.write_mrc(tmp_path / "a.mrc", data)
     np.testing.assert_array_equal(mrcdist.read_mrc(tmp_path / "a.mrc")[0]["data"], data["data"])

@@ -84,7 +84,7 @@ def _somewhere_else(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("_somewhere_else")
 @pytest.mark.filterwarnings("ignore::hyperspy.exceptions.VisibleDeprecationWarning")
 @pytest.mark.filterwarnings("ignore:the figure has no window:mrcdist.MrcdistWarning")
-@pytest.mark.filterwarnings("ignore:.*a sidecar has no place for offsets:mrcdist.MrcdistWarning")
+@pytest.mark.filterwarnings("ignore:.*a sidecar cannot store offsets:mrcdist.MrcdistWarning")
 class TestExamples:
     @pytest.mark.parametrize("name", DOCSTRINGS)
     def test_examples_of_docstrings_run(self, name):

@@ -416,8 +416,8 @@ class TestFailures:
             "mean", movie, *SHAPE, "--out", movie.with_name("a.npy"), "--scheduler",
             address(cluster),
         )  # fmt: skip
-        assert "they ran out of memory, or were ended: read died 3 times" in told
-        assert "go on with --resume" in told
+        assert "they ran out of memory, or were killed: read died 3 times" in told
+        assert "continue with --resume" in told
 
     def test_a_detector_without_pixels_needs_no_cluster(self, movie: Path) -> None:
         told = mrcdist_fails(
@@ -451,7 +451,7 @@ class TestFailures:
             told = mrcdist_fails(
                 "check-workers", movie, "--min-workers", 3, "--scheduler", address(cluster)
             )
-        assert "2 of 3 workers came" in told
+        assert "2 of 3 workers connected" in told
 
 
 @contextmanager
@@ -643,8 +643,8 @@ class TestSeveralResults:
         ("arguments", "said"),
         [
             ((), "there is nothing to compute"),
-            (("--virtual", "circle:1,2,3"), "name of letters"),
-            (("--virtual", "../bf=bf"), "name of letters"),
+            (("--virtual", "circle:1,2,3"), "letters, digits"),
+            (("--virtual", "../bf=bf"), "letters, digits"),
             (("--virtual", "mean=bf", "--mean"), "two results are called mean"),
             (("--virtual", "a=circle:17,11,5", "--radius", "3"), "--radius 3"),
         ],
@@ -660,5 +660,5 @@ class TestSeveralResults:
             "reduce", movie, "--mean", "--max", *SHAPE, "--out", movie.parent / "a.npy",
             "--scheduler", "tcp://127.0.0.1:9",
         )  # fmt: skip
-        assert "2 results would have one file" in told
+        assert "2 results would be written to one file" in told
         assert 'put {} in its name: --out "{}.npy"' in told

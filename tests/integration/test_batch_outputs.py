@@ -93,7 +93,7 @@ class TestTwoJobs:
                     "mean", other, *SHAPE, *out, *flags, "--scheduler", address(cluster)
                 )
                 assert "is in use" in told
-                assert "another job writes it: process " in told
+                assert "another job is writing it: process " in told
         running()
         np.testing.assert_array_equal(np.load(tmp_path / "mean.npy"), MEAN)
         assert sorted(path.name for path in tmp_path.glob("*mean*")) == ["mean.mrc", "mean.npy"]

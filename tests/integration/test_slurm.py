@@ -274,7 +274,7 @@ def test_workers_are_jobs_of_which_one_may_be_cancelled(
         ),
         (
             {"job-script-prologue": ["echo no such module >&2; exit 1"]},
-            "the jobs of the workers ended before a worker came",
+            "the jobs of the workers ended before a worker connected",
             "no such module",
         ),
     ],

@@ -115,7 +115,7 @@ class TestHyperSpy:
         acquisition = write_acquisition(tmp_path / "in", scan_shape=(4, 6), frame_shape=(16, 24))
         signal = hs.load(acquisition.movie, file_format="mrcdist", lazy=lazy)
         crop = signal.inav[1:5, 1:3].isig[4:20, 2:14]
-        with pytest.warns(MrcdistWarning, match="no place for offsets"):
+        with pytest.warns(MrcdistWarning, match="cannot store offsets"):
             crop.save(tmp_path / "crop_movie.mrc", file_format="mrcdist")
         back = hs.load(tmp_path / "crop_movie.mrc", file_format="mrcdist")
         expected = crop.data.compute() if lazy else crop.data
@@ -147,5 +147,5 @@ class TestHyperSpy:
     def test_url_that_hyperspy_takes_for_a_path_is_refused(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         signal = hs.signals.Signal2D(random_numbers((6, 5), "int16"))
-        with pytest.raises(mrcdist.ArgumentError, match="what is left of a URL"):
+        with pytest.raises(mrcdist.ArgumentError, match="converted to a path"):
             signal.save("s3://bucket/a.mrc", file_format="mrcdist")

@@ -321,7 +321,7 @@ class TestBadFiles:
         assert "host" in raised.value.where
 
     def test_a_folder_is_no_file(self, tmp_path):
-        with pytest.raises(errors.MissingFileError, match=r"is a folder(?s:.*)name the .mrc file"):
+        with pytest.raises(errors.MissingFileError, match=r"is a folder(?s:.*)pass the .mrc file"):
             mrcdist.read_mrc(tmp_path)
 
     def test_a_named_sidecar_that_does_not_exist_is_an_error(self, path, tmp_path):

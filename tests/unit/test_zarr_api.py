@@ -13,5 +13,5 @@ def test_a_store_needs_zarr_3(tmp_path):
     if int(zarr.__version__.partition(".")[0]) >= 3:
         pytest.skip("zarr 3 is installed")
     path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
-    with pytest.raises(MissingExtraError, match=r"zarr 2.* is installed: a store needs version 3"):
+    with pytest.raises(MissingExtraError, match=r"zarr 2.*: zarr_store needs version 3"):
         zarr_store(path)

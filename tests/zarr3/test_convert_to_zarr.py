@@ -167,7 +167,7 @@ class TestWholeOrNotAtAll:
             there.mkdir()
             there = there / inside
         there.write_text("mine")
-        with pytest.raises(ArgumentError, match="is no Zarr"):
+        with pytest.raises(ArgumentError, match="is not a Zarr"):
             convert(source[0], tmp_path / "a.zarr", overwrite=True)
         assert there.read_text() == "mine"
 
@@ -231,7 +231,7 @@ class TestResume:
         assert not target.exists()
         with pytest.raises(ArgumentError, match="an earlier call was interrupted"):
             convert(plan, target)
-        with pytest.raises(ArgumentError, match="of another array"):
+        with pytest.raises(ArgumentError, match="a different array"):
             convert(plan, target, resume=True, select=":3")
         report = convert(plan, target, resume=True)
         assert 3 <= report.blocks_kept < report.blocks == 10

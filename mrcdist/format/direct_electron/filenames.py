@@ -152,7 +152,7 @@ def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
         f"the parts of {base}{MOVIE_ENDING} are numbered {', '.join(map(str, numbers))}",
         code="part-missing",
         cause="a part was not copied or is still being written, or the folder holds copies",
-        remedy="bring the missing part here, or pass the files to read as a list, in order",
+        remedy="copy the missing part to the folder, or pass the files to read as a list, in order",
     )
 
 

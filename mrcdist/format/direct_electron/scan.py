@@ -201,9 +201,9 @@ def _count(sidecar: Sidecar, key: Key, default: int | None = None) -> int:
         if default is not None:
             return default
         raise SidecarError(
-            f"the sidecar says that this is a scan, but not its {spelled}",
+            f"the sidecar describes a scan, but lacks {spelled}",
             code="sidecar-key-missing",
-            cause="the sidecar was edited, or the server had not finished it",
+            cause="the sidecar was edited, or was copied before it was complete",
             remedy=_REMEDY,
         )
     whole = re.fullmatch(r"(\d{1,18})(?:\.0*)?", text, re.ASCII)
@@ -223,7 +223,7 @@ def _switched_on(sidecar: Sidecar, key: Key) -> bool:
         raise SidecarError(
             f"{key} = {shorten(text)} in the sidecar is neither Enable nor Disable",
             code="sidecar-value-invalid",
-            cause="the sidecar was edited, or a server wrote it that has other words for this",
+            cause="the sidecar was edited, or written by a server that uses other words",
             remedy=_REMEDY,
         )
     return bool(flag)

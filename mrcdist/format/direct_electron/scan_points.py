@@ -126,7 +126,7 @@ def frame_table(points: Points, *, shape: tuple[int, int], n_frames: int) -> npt
             code="scan-points-invalid",
             argument="scan_file",
             cause="the list of scan points belongs to another acquisition, or has rows and columns"
-            " exchanged, or the sidecar was edited",
+            " swapped, or the sidecar was edited",
             remedy=POINTS_REMEDY,
         )
     _check_places(rows * columns, shape, n_points, visits=1)
@@ -168,7 +168,7 @@ def _header_notes(line: str) -> tuple[str, ...]:
             code="scan-points-columns",
             argument="scan_file",
             cause="scan points are x, y, one row per frame; here y comes first",
-            remedy="exchange the columns, or correct the header if the numbers are x, y",
+            remedy="swap the columns, or correct the header if the numbers are x, y",
         )
     return (f"the columns of the list of scan points, {line.strip()[:60]!r}, are taken for x, y",)
 

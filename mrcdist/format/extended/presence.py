@@ -116,7 +116,7 @@ def _unannounced(header: Header, start: bytes) -> Header:
     if kind is None or not _proven(kind, start, header):
         return header
     text = (
-        f"NSYMBT = 0, but the bytes behind the main header are an extended header of kind "
+        f"NSYMBT = 0, but the bytes after the main header are an extended header of type "
         f"{header.exttyp}: data begin at byte {HEADER_BYTES + nsymbt}, where they end with the file"
     )
     note = Note("extended-header-unannounced", text)
@@ -139,7 +139,7 @@ def _undecided(header: Header, why: str) -> FormatError:
         f"NSYMBT = {header.nsymbt}, and {header.missing_bytes} bytes are missing: the file is "
         f"truncated, or it has no extended header; {why}",
         code="extended-header-doubtful",
-        cause="the acquisition or the copy is incomplete, or a program dropped the extended header "
-        "and kept its size",
+        cause="the acquisition or the copy is incomplete, or a program removed the extended header "
+        "but kept its size",
         remedy=_REMEDY,
     )

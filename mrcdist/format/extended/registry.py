@@ -300,14 +300,14 @@ def scan_of_sections(
     rows, columns = scan.shape
     if rows * columns != n_sections:
         return None, (
-            f"the extended header speaks of a scan of {columns} x {rows} points, the file has "
-            f"{n_sections} sections: they are left in one axis; navigation_shape can arrange them"
+            f"the extended header describes a scan of {columns} x {rows} points, but the file has "
+            f"{n_sections} sections: they are left in one axis; navigation_shape sets their shape"
         )
     if scan.serpentine:
         return None, (
-            f"the extended header speaks of a serpentine scan of {columns} x {rows} points, but "
-            "not of the order of its frames: the sections are left in one axis; navigation_shape "
-            "can arrange them"
+            f"the extended header describes a serpentine scan of {columns} x {rows} points, but "
+            "not the order of its frames: the sections are left in one axis; navigation_shape "
+            "sets their shape"
         )
     return scan.shape, None
 

@@ -126,8 +126,8 @@ class HttpTransport(PinnedTransport):
             raise ReadError(
                 f"{self._location.shown}: a response does not identify the version of the file",
                 code="version-unknown",
-                cause=f"the server told {self._validator} {self._version.value} of the whole "
-                "file, and none with a part of it",
+                cause=f"the server sends {self._validator} {self._version.value} for the whole "
+                "file, but none with a byte range",
                 remedy='set mrcdist.consistency to "size" on the workers to read without it, or '
                 'prefix the URL with "simplecache::"',
             )

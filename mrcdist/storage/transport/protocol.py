@@ -176,6 +176,6 @@ def ranges_ignored(location: Location, cause: str) -> ReadError:
         f"{location.shown}: the store ignores Range and sends the whole file",
         code="ranges-unsupported",
         cause=cause,
-        remedy='prefix the URL with "simplecache::" to fetch the whole file once a worker, or use '
-        "a store or gateway that serves byte ranges",
+        remedy='prefix the URL with "simplecache::" to fetch the whole file once per worker, or '
+        "use a store or gateway that supports byte ranges",
     )

@@ -117,6 +117,6 @@ class S3Transport(PinnedTransport):
                 explained.problem,
                 cause=explained.cause,
                 remedy=f"{explained.remedy}; the bucket is versioned, and reading one version "
-                "takes s3:GetObjectVersion",
+                "requires s3:GetObjectVersion",
             )
         return explained

@@ -94,7 +94,7 @@ class TestOutput:
         write_result(tmp_path / "a.mrc", pattern, origin="s3://b/k")
         with mrcfile.open(tmp_path / "a.mrc") as file:
             assert file.voxel_size.x == 0
-            assert "x: 2 nm^-1 a pixel" in [str(label).strip() for label in file.get_labels()]
+            assert "x: 2 nm^-1 per pixel" in [str(label).strip() for label in file.get_labels()]
 
     def test_what_a_killed_job_left_of_an_mrc_file_is_no_obstacle(self, tmp_path):
         (tmp_path / "..a.mrc.job.mrcdist-write").mkdir()
@@ -139,7 +139,7 @@ class TestOutput:
             ("a.mrc", 1, "1 axes"),
             ("a.mrc", 4, "4 axes"),
             ("a.png", 3, "3 axes"),
-            ("none/a.npy", 2, "none is not there"),
+            ("none/a.npy", 2, "none does not exist"),
         ):
             with pytest.raises(ArgumentError, match=cause):
                 check_outputs([tmp_path / name], ndim, panels=False)

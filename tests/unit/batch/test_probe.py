@@ -33,6 +33,6 @@ def test_version_must_hold_as_far_as_for_a_read(
     if changed:
         assert f"{path} on this worker is" in told["problem"]
         assert "another copy" in told["cause"]
-        assert "let all see the same file" in told["remedy"]
+        assert "make all workers see the same file" in told["remedy"]
     else:
         assert told["bytes_read"] == 6 * 4 * 5 * 2

@@ -333,7 +333,7 @@ def test_the_command_of_numbers_in_memory_reads_their_file_while_they_are_as_the
 )
 def test_changed_data_are_refused_rather_than_shown_unchanged(change, movie):
     [ds] = read_mrc(movie)
-    with pytest.raises(ArgumentError, match="not those that were read"):
+    with pytest.raises(ArgumentError, match="not as they were read"):
         browse({**ds, "data": change(ds["data"])}, figure=new_figure())
 
 
