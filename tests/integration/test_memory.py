@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist import stats
+from mrcdist import (
+    CenterOfMass,
+    MaximumPattern,
+    MeanPattern,
+    VirtualImage,
+    reduce_frames,
+    stats,
+)
 from mrcdist.testing.movie import movie_header
 from tests.support.cluster import dask_cluster
 from tests.support.memory import reader_memory, writer_memory
@@ -153,3 +161,47 @@ class TestSmallWorker:
             assert deviation == pytest.approx(data.size**-0.5, rel=1e-3)
             assert client.compute(data[data > 0]).result(timeout=120).tolist() == [1]
             assert client.run(os.getpid) == before
+
+    @pytest.mark.filterwarnings("ignore:.*without intensity")
+    def test_a_pass_over_a_larger_file_takes_what_is_said(self, tmp_path):
+        """Several results of 2 GiB: a map of a chunk per thread, and no copies of frames."""
+        path = with_holes(tmp_path, 2**16, 128)
+        results = {
+            "mean": MeanPattern(),
+            "largest": MaximumPattern(),
+            "disk": VirtualImage("circle:64,64,14"),
+            "com": CenterOfMass(),
+        }
+        with dask_cluster(tmp_path, workers=1, threads=2, memory_limit="600 MiB") as client:
+            plan = mrcdist.plan_mrc(path)
+            reduce_frames(plan, results, frames=slice(0, 64), progress=False)  # compiles loops
+            client.run(forget_peak)
+            before = client.run(memory_in_use)
+            found = reduce_frames(plan, results, progress=False)
+            [took] = (peak - before[at] for at, peak in client.run(most_memory).items())
+            [lines] = client.get_worker_logs().values()
+        assert found["mean"].values[-1, -1] == 1 / 2**16
+        assert found["largest"].values.sum() == 1
+        assert not found["disk"].values.any()
+        assert np.flatnonzero(~np.isnan(found["com"].values[0])).tolist() == [2**16 - 1]
+        assert took < plan.explain(threads=2).worker_memory + 48 * MIB
+        assert not [line for _, line in lines if "memory usage" in line]
+
+
+def forget_peak():
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
+def memory_in_use():
+    return _status("VmRSS")
+
+
+def most_memory():
+    return _status("VmHWM")
+
+
+def _status(name):
+    """A number of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    [kibibytes] = (int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    return kibibytes * 1024
