@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.fused_sums import fused_sums
+from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.tiles import Reduction, Tile, compiled
 
 __all__ = ["join_all", "reduce_block"]
@@ -28,8 +29,8 @@ _COMPILED_DTYPES = frozenset("BbHhfd")
 # Tiles that are copied stay in a core's level 2 cache.
 _COPIED_BYTES = 2**18
 
-# A compiled loop that has all results goes through a tile a few frames at a time, and takes more.
-_FUSED_TILES = 8
+# A compiled loop that has all results goes through its tile once, a few frames at a time.
+_LARGER_TILES = 8
 
 
 def reduce_block(
@@ -81,8 +82,9 @@ def reduce_block(
     fused = None
     if fast and frames.dtype.kind in "iu" and frame_bytes <= tile_bytes:
         fused = fused_sums(tuple(reductions), rows, columns)
-        if len(fused.places) == len(reductions):
-            together *= _FUSED_TILES
+    alone = [type(each) for each in reductions] == [FrameSum]
+    if fast and (alone or (fused is not None and len(fused.places) == len(reductions))):
+        together *= _LARGER_TILES
     if not frames.flags.c_contiguous:
         together = max(min(tile_bytes, _COPIED_BYTES) // frame_bytes, 1)
     scratch = _Scratch(module is np and not any(each.whole_frames for each in reductions))
