@@ -21,9 +21,9 @@ import dask
 from distributed import Client, LocalCluster, Nanny
 from distributed.utils import LoopRunner
 
-from mrcdist.batch.closed_connections import leave_to_errors
 from mrcdist.batch.jobqueue import read_job_queue, start_jobs
 from mrcdist.batch.lost_scheduler import scheduler_watched
+from mrcdist.batch.quiet_loggers import leave_to_errors
 from mrcdist.config import parse_size, read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting

@@ -13,7 +13,6 @@ from typing import TypeVar
 from mrcdist.config import read_settings
 from mrcdist.errors import FormatError, MrcdistError, ReadError, TruncatedFileError
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.compression import Compression, detect_compression, parallel_advice
 from mrcdist.format.extended.pixel_size import correct_pixel_size
 from mrcdist.format.extended.presence import extended_kind, presence_bytes, settle_presence
 from mrcdist.format.extended.registry import (
@@ -23,6 +22,7 @@ from mrcdist.format.extended.registry import (
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, SectionWalk
+from mrcdist.format.whole_file_compression import Compression, detect_compression, parallel_advice
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import MissingFrames, complete_rows
 from mrcdist.progress import Progress

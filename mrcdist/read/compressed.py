@@ -13,7 +13,7 @@ import numpy as np
 from mrcdist import stats
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, TruncatedFileError
-from mrcdist.format.compression import STREAM_MARKS
+from mrcdist.format.whole_file_compression import STREAM_MARKS
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.remembered import Remembered

@@ -12,8 +12,8 @@ import dask
 
 from mrcdist.discover.files import FoundFiles
 from mrcdist.errors import FormatError, SidecarError, TruncatedFileError
-from mrcdist.format.compression import detect_compression, parallel_advice
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
+from mrcdist.format.whole_file_compression import detect_compression, parallel_advice
 from mrcdist.formatting import format_count
 from mrcdist.options import ReadOptions
 from mrcdist.planner import make_plan

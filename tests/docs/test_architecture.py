@@ -108,6 +108,13 @@ def calls(moto: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return calls
 
 
+def test_every_module_is_in_the_table_of_where_to_change_what() -> None:
+    [table] = re.findall(r"^## Where to change what$.*?^## ", ARCHITECTURE, re.M | re.S)
+    named = {name.rpartition("/")[2] for name in re.findall(r"`([\w/]+)(?:\.py)?`", table)}
+    modules = {path.stem for path in (ROOT / "mrcdist").rglob("[!_]*.py")}
+    assert modules - named == set()
+
+
 def test_walks_through_the_code_are_in_architecture() -> None:
     assert len(NAMED) > 20
 

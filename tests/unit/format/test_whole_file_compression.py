@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcdist.format.compression import detect_compression, parallel_advice
+from mrcdist.format.whole_file_compression import detect_compression, parallel_advice
 
 KINDS = ["gzip", "bzip2", "xz", "zstd", "zip"]
 
