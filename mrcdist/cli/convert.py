@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,10 @@ from mrcdist.cli.options import (
 )
 from mrcdist.cli.signals import stopping
 from mrcdist.options import BYTE_ORDERS
+
+if TYPE_CHECKING:
+    from mrcdist.convert_api import MrcConversion, ZarrConversion
+    from mrcdist.read_plan import Plan
 
 __all__ = ["convert"]
 
@@ -98,6 +102,7 @@ def convert(
     """
     from mrcdist.batch.clusters import ClusterOptions
     from mrcdist.batch.run_job import computing
+    from mrcdist.cluster_memory import task_memory
     from mrcdist.convert_api import plan_conversion
 
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
@@ -106,9 +111,9 @@ def convert(
     def tell(text: str) -> None:
         click.echo(text, err=True)
 
-    with stopping(ctx, "--resume continues" if resume else ""):
+    def planned() -> tuple[Plan, ZarrConversion | MrcConversion]:
         plan = plan_from_options(**file)
-        conversion = plan_conversion(
+        return plan, plan_conversion(
             plan,
             destination,
             select=select or (),
@@ -121,9 +126,16 @@ def convert(
             verify=verify,
             storage_options=file["storage_options"],
         )
+
+    with stopping(ctx, "--resume continues" if resume else ""):
+        # What is wrong is said before a cluster is waited for.
+        plan, conversion = planned()
         for note in (*plan.notes, *conversion.notes):
             tell(f"note: {note}")
         with computing(ClusterOptions(**options), tell) as cluster, cluster.running_dask():
+            with cluster.client.as_current():
+                if task_memory() is not None:  # blocks that are left to us have to fit into it
+                    _, conversion = planned()
             report = conversion.run(sys.stderr)
     if as_json:
         print_json(dataclasses.asdict(report))

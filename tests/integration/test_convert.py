@@ -110,6 +110,27 @@ def test_chunks_are_the_blocks_that_tasks_write(
     assert target.read_bytes()[1024:] == numbers.tobytes()
 
 
+def test_blocks_fit_into_the_memory_of_the_cluster_that_is_connected_to(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
+    numbers = counting((8, 1024, 1024), "int16")
+    source.write_bytes(mrc_bytes(numbers))
+    # The limit is that of the plan alone: this process is larger.
+    off = {f"distributed.worker.memory.{what}": False for what in ("pause", "spill", "target")}
+    small = {"n_workers": 1, "threads_per_worker": 4, "memory_limit": "400 MiB"}
+    with (
+        dask.config.set({**off, "distributed.worker.memory.terminate": False}),
+        Client(
+            processes=False, protocol="tcp", dashboard_address=None, set_as_default=False, **small
+        ) as client,
+        get_task_stream(client) as tasks,
+    ):
+        mrcdist_json("convert", source, target, "--scheduler", client.scheduler.address)
+    blocks = {k for task in tasks.data if re.fullmatch(r"write-mrc-\w+-\d+", k := str(task["key"]))}
+    # (400 - 150) MiB × 0.6 for 4 threads, of which 2 of 18 bytes are for the numbers: two frames.
+    assert len(blocks) == 4
+    assert target.read_bytes()[1024:] == numbers.tobytes()
+
+
 def test_progress_goes_to_standard_error_and_the_summary_to_standard_output(
     tmp_path: Path, scheduler: str
 ) -> None:
