@@ -144,7 +144,8 @@ def _with_later_parts(location: Location, notes: Notes) -> FoundFiles:
 def _check_once(files: list[Location]) -> None:
     names: dict[Hashable, list[str]] = {}
     for file in files:
-        names.setdefault(_place(file), []).append(file.shown)
+        for place in _places(file):
+            names.setdefault(place, []).append(file.shown)
     for shown in names.values():
         if len(shown) > 1:
             others = dict.fromkeys(name for name in shown if name != shown[0])
@@ -157,16 +158,18 @@ def _check_once(files: list[Location]) -> None:
             )
 
 
-def _place(file: Location) -> Hashable:
+def _places(file: Location) -> tuple[Hashable, ...]:
     """What tells files apart: on a disk, one file has many names, through links and mounts."""
     if not file.is_local:
-        return file.url
+        return (file.url,)
+    path = os.path.realpath(file.url)
     try:
-        found = Path(file.url).stat()
+        found = Path(path).stat()
     except OSError:  # opening it says what is wrong
-        return file.url
-    # Some filesystems have no numbers for their files.
-    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(file.url)
+        return (path,)
+    # Some filesystems have no numbers for their files, and some give one to several.
+    number = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return (path, number) if found.st_ino else (path,)
 
 
 def _is_pattern(location: Location) -> bool:

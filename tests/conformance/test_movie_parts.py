@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from mrcdist import (
     TruncatedFileError,
     read_mrc,
 )
+from mrcdist.discover import files
 from mrcdist.storage.location import Location
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.acquisitions import all_frames, axis_names, frames_of
@@ -83,6 +86,20 @@ class TestNaming:
         with pytest.raises(ArgumentError, match="is listed 2 times") as raised:
             read_mrc([first, second, again])
         assert (f"also as {again}" in raised.value.problem) == (how != "URL")
+
+    def test_files_to_which_a_mount_gives_one_number_are_several(self, tmp_path, monkeypatch):
+        """No filesystem here does that."""
+
+        class Mounted(type(Path())):
+            def stat(self, **options):
+                found = super().stat(**options)
+                stamps = {name: getattr(found, name) for name in dir(found) if name[:3] == "st_"}
+                return SimpleNamespace(**stamps | {"st_ino": 7})
+
+        written = parts_of(tmp_path, 2)
+        monkeypatch.setattr(files, "Path", Mounted)
+        [dataset] = read_mrc(list(written.movies))
+        np.testing.assert_array_equal(dataset["data"].compute(), all_frames(written))
 
     def test_a_pattern_that_matches_a_link_and_its_file_is_an_error(self, tmp_path):
         first, _ = parts_of(tmp_path, 2, scan=False).movies
