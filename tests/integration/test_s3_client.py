@@ -70,7 +70,10 @@ def puts() -> Iterator[Puts]:
 
         def log_message(self, format: str, *args: Any) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 64  # a connection that finds the queue full tries again after 1 s
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         puts.endpoint = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
