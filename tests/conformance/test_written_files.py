@@ -307,7 +307,7 @@ def test_each_block_is_computed_once(tmp_path, chunks, options, resume):
 class TestFilesOfEarlierData:
     """A sidecar or tilt angles beside a new file describe what was there before."""
 
-    @pytest.mark.filterwarnings("ignore:.*has no place in the header")
+    @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
     @pytest.mark.parametrize("frames", [5, 24])  # as many as the scan has points, too
     @pytest.mark.parametrize("units", ["nm", "nm^-1"])
     def test_sidecar_of_a_scan_is_replaced_with_the_scan(self, tmp_path, frames, units):
