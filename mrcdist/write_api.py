@@ -87,7 +87,10 @@ def write_mrc(
     byteorder : {"<", ">"}, optional
         Default: that of the extended header's records, if they are kept; otherwise "<".
     overwrite : bool, default False
-        Replace an existing file.
+        Replace an existing file, and the sidecar and tilt angles beside it that the new file has,
+        too. If it is a scan that is replaced with other data, its sidecar is replaced with one that
+        says so, unless other movies, parts or images in the folder use it: then it stays, with a
+        warning.
     resume : bool, default False
         Keep finished blocks if this call is interrupted, and continue with those kept by an
         earlier call. The data must be the same.

@@ -16,15 +16,11 @@ from mrcdist.format.direct_electron.filenames import (
 )
 from mrcdist.format.direct_electron.sidecar import sidecar_text
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
-from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents, in_angstrom
-from mrcdist.write.errors import exists
-from mrcdist.write.place import is_there
 
 __all__ = [
     "choose_auxiliary",
-    "look_beside",
     "names_beside",
     "scan_axes",
     "sidecar_values",
@@ -116,11 +112,23 @@ def _is_length(axis: Axis) -> bool:
     return in_angstrom(axis)[0] is not None
 
 
-def stack_sidecar(contents: Contents) -> bytes:
-    """Return the sidecar that replaces one of a scan: it says that these images are none."""
-    # Without a mode, readers take the pixels for lengths.
-    mode = None if _per_nanometre(contents.axes[-1]) == _UNKNOWN else _STEM
-    return sidecar_text(_with_known(contents, {**_of_images(contents), keys.TEM_OR_STEM: mode}))
+def stack_sidecar(contents: Contents, replaced: Mapping[str, str]) -> bytes:
+    """Return the sidecar that replaces one of a scan: it says that these images are none.
+
+    Parameters
+    ----------
+    contents : Contents
+    replaced : mapping of str to str
+        The keys of that sidecar. Those of the acquisition stay, unless the data bring their own.
+    """
+    own = _of_images(contents)
+    diffracting = _per_nanometre(contents.axes[-1]) != _UNKNOWN
+    own[keys.TEM_OR_STEM] = _STEM if diffracting else None
+    if not diffracting:
+        own[keys.CAMERA_LENGTH] = None  # with it, readers take lengths for reciprocal ones
+    # The frame rate is that of the frames which are replaced.
+    of_others = {key: replaced[key] for key in replaced if key not in keys.FRAME_RATE.spellings}
+    return sidecar_text(_with_known(contents, own, _read_with(contents) or of_others))
 
 
 def sidecar_values(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> dict[str, str]:
@@ -142,7 +150,7 @@ def sidecar_values(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> d
         keys.TEM_OR_STEM: _STEM,
         **_repeat_time(repeat),
     }
-    return _with_known(contents, own)
+    return _with_known(contents, own, _read_with(contents) or {})
 
 
 def _of_images(contents: Contents) -> dict[Key, object]:
@@ -173,22 +181,28 @@ def _of_images(contents: Contents) -> dict[Key, object]:
     }
 
 
-def _with_known(contents: Contents, own: Mapping[Key, object]) -> dict[str, str]:
-    """Add the keys of the sidecar that the data were read with, and the microscope's.
+def _with_known(
+    contents: Contents, own: Mapping[Key, object], known: Mapping[str, str]
+) -> dict[str, str]:
+    """Add the keys of an earlier sidecar, and the microscope's.
 
     Not those that describe the array: after a crop or binning they are the array's own.
     """
-    known = contents.original_metadata.get("de_metadata")
-    values = (
-        {str(key): str(value) for key, value in known.items()} if isinstance(known, Mapping) else {}
-    )
-    values = {**_instrument(contents.metadata), **values}
+    values = {**_instrument(contents.metadata), **known}
     for key, value in own.items():
         for spelling in key.spellings:
             values.pop(spelling, None)
         if value is not None:
             values[key.name] = str(value)
     return values
+
+
+def _read_with(contents: Contents) -> dict[str, str] | None:
+    """The keys of the sidecar that the data were read with."""
+    known = contents.original_metadata.get("de_metadata")
+    if not isinstance(known, Mapping):
+        return None
+    return {str(key): str(value) for key, value in known.items()}
 
 
 def _unstored_calibration(
@@ -298,48 +312,3 @@ def _leaves(metadata: Mapping[str, Any], *path: str) -> Iterator[tuple[str, ...]
             yield from _leaves(value, *path, str(name))
         elif value is not None and not (isinstance(value, str) and not value):
             yield (*path, str(name))
-
-
-def look_beside(
-    location: Location,
-    contents: Contents,
-    auxiliary: dict[str, bytes],
-    sidecar: Literal["auto"] | bool,
-    notes: list[str],
-    *,
-    overwrite: bool,
-) -> None:
-    """Look at the auxiliary files that are there: refuse to replace them, or name those that stay.
-
-    Parameters
-    ----------
-    location : Location
-        Of the new file.
-    contents : Contents
-    auxiliary : dict
-        Names and contents of its auxiliary files; a sidecar is added in the place of one that would
-        describe other data.
-    sidecar : "auto" or bool
-    notes : list of str
-        What is odd is added.
-    overwrite : bool
-
-    Raises
-    ------
-    ArgumentError
-        One is there and may not be replaced.
-    """
-    for name in {*auxiliary, *names_beside(location.name)}:
-        beside = location.sibling(name)
-        if (name in auxiliary and overwrite) or not is_there(beside):
-            continue
-        if name in auxiliary:
-            raise exists(beside.shown)
-        if overwrite and sidecar is not False and name.endswith(SIDECAR_ENDING):
-            auxiliary[name] = stack_sidecar(contents)  # else readers would still see a scan
-            continue
-        sentence = (
-            f"{name} beside it stays, though it describes other data: delete it, or pass None for "
-            "it when you read the file"
-        )
-        notes.append(Note("auxiliary-file-stays", sentence))

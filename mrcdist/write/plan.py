@@ -29,13 +29,10 @@ from mrcdist.plan.chunks import block_boxes
 from mrcdist.storage.location import Location
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.warning_notes import Note
-from mrcdist.write.auxiliary_files import (
-    choose_auxiliary,
-    look_beside,
-    unstored_metadata,
-)
+from mrcdist.write.auxiliary_files import choose_auxiliary, unstored_metadata
 from mrcdist.write.blocks import COMPUTED_AGAIN, streamed_chunks, writable
 from mrcdist.write.contents import Contents
+from mrcdist.write.earlier_files import look_beside
 from mrcdist.write.errors import give_up
 from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.extended_header import choose_extended_header

@@ -327,6 +327,44 @@ class TestFilesOfEarlierData:
         with pytest.warns(mrcdist.MrcdistWarning, match="a_info.txt beside it stays"):
             mrcdist.write_mrc(tmp_path / "a_movie.mrc", counting((5, 8, 8), "uint16"))
 
+    @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
+    def test_sidecar_that_is_replaced_keeps_the_microscopes_keys(self, tmp_path):
+        path, sidecar = tmp_path / "a_movie.mrc", tmp_path / "a_info.txt"
+        mrcdist.write_mrc(path, counting((4, 6, 8, 8), "uint16"))
+        ours = "Instrument Accelerating Voltage (V) = 200000\nFrames Per Second = 40\nµ = \u03bc\n"
+        sidecar.write_text(sidecar.read_text() + ours, encoding="utf-8")
+        mrcdist.write_mrc(path, counting((5, 8, 8), "uint16"), overwrite=True)
+        [data] = mrcdist.read_mrc(path)
+        assert data["metadata"]["Acquisition_instrument"]["TEM"]["beam_energy"] == 200
+        assert data["axes"][0]["scale"] == 1  # the old rate is not that of these frames
+        assert data["original_metadata"]["de_metadata"]["µ"] == "\u03bc"
+
+    @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
+    @pytest.mark.parametrize(
+        ("others", "scan", "is_there"),
+        [
+            (["20260102_00001_0_movie.mrc", "20260102_00001_1_movie.mrc"], True, True),
+            (["20260102_00001_0_movie.mrc"], True, False),
+            (["20260102_00001_ext1_BF.mrc"], True, True),
+            ([], True, False),
+            ([], False, True),
+        ],
+        ids=["parts", "parts-alone", "image", "no-movie", "no-scan"],
+    )
+    def test_sidecar_of_other_files_is_not_replaced(self, tmp_path, others, scan, is_there):
+        path, sidecar = (tmp_path / f"20260102_00001_{end}" for end in ("movie.mrc", "info.txt"))
+        mrcdist.write_mrc(path, counting((4, 6, 8, 8), "uint16"))
+        for name in others:
+            (tmp_path / name).write_bytes(path.read_bytes())
+        if not scan:
+            sidecar.write_text("Scan - Enable = Disable\nFrames Per Second = 40\n")
+        if not is_there:
+            path.unlink()
+        before = sidecar.read_bytes()
+        with pytest.warns(mrcdist.MrcdistWarning, match="info.txt beside it stays"):
+            mrcdist.write_mrc(path, counting((8, 8), "float32"), overwrite=True)
+        assert sidecar.read_bytes() == before
+
     def test_tilt_angles_that_stay_are_warned_of(self, tmp_path):
         (tmp_path / "a.rawtlt").write_text("0\n1\n2\n")
         with pytest.warns(mrcdist.MrcdistWarning, match="a.rawtlt beside it stays"):

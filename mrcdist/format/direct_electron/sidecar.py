@@ -138,10 +138,15 @@ def sidecar_text(values: Mapping[str, str], newline: str = "\n") -> bytes:
     Returns
     -------
     bytes
-        One line per key, with the equals sign in column 65; encoded as latin-1.
+        One line per key, with the equals sign in column 65; encoded as latin-1, or as UTF-8 where
+        that lacks a character.
     """
     lines = [f"{key:<{_KEY_WIDTH}}= {value}" for key, value in values.items()]
-    return (newline.join(lines) + newline).encode("latin-1")
+    text = newline.join(lines) + newline
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode()
 
 
 def _spellings(keys: Iterable[Key | str]) -> Iterator[str]:
