@@ -96,6 +96,7 @@ _TRANSIENT = (
     boto.HTTPClientError,
     boto.ConnectionError,
     boto.IncompleteReadError,
+    boto.FlexibleChecksumError,  # bytes that were spoilt on the way
     ResponseParserError,  # some stores answer no XML when they are overloaded
 )
 _UNREACHABLE = (

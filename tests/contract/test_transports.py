@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import random
+import re
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -145,6 +148,50 @@ def test_whole_file_over_http_may_come_with_status_200(sent: bytes) -> None:
                 get(transport, 0, len(CONTENT))
         with pytest.raises(ReadError, match="ignores Range"):
             get(transport, 1, len(CONTENT))
+
+
+@pytest.mark.parametrize("spoilt_from", [0, 1024], ids=["header", "frames"])
+@pytest.mark.parametrize("times", [1, 1000])
+def test_bytes_that_s3_gives_another_checksum_are_not_taken(spoilt_from: int, times: int) -> None:
+    """They are asked for again."""
+    frames = counting((2, 64, 64), "int16")
+    content = mrc_bytes(frames)
+    asked = 0
+
+    def do_get(request: BaseHTTPRequestHandler) -> None:
+        nonlocal asked
+        there = request.path.startswith("/bucket/movie.mrc")
+        first, last = re.findall(r"\d+", request.headers.get("Range", "bytes=0-1023"))
+        start, raw = int(first), bytearray(content[int(first) : int(last) + 1] if there else b"")
+        request.send_response(206 if there else 404)
+        request.send_header("Content-Range", f"bytes {start}-{last}/{len(content)}")
+        request.send_header("Content-Length", str(len(raw)))
+        request.send_header("ETag", '"1"')
+        crc = zlib.crc32(raw).to_bytes(4, "big")
+        request.send_header("x-amz-checksum-crc32", base64.b64encode(crc).decode())
+        request.end_headers()
+        if there and request.command == "GET":
+            asked += start == spoilt_from
+            if start == spoilt_from and asked <= times:
+                raw[500] ^= 64
+            request.wfile.write(raw)
+
+    with serving(do_get) as endpoint, dask.config.set({"mrcdist.retries": 1}):
+        options = {"key": "a", "secret": "b", "endpoint_url": endpoint}
+
+        def read() -> Any:
+            plan = mrcdist.plan_mrc(
+                "s3://bucket/movie.mrc", storage_options=options, metadata_file=None
+            )
+            return plan.source[...]
+
+        if times == 1:
+            np.testing.assert_array_equal(read(), frames)
+        else:
+            with pytest.raises(ReadError, match="did not match calculated checksum") as refused:
+                read()
+            assert refused.value.code == "retries-exhausted"
+    assert asked == 2
 
 
 def test_read_ends_where_the_file_ends(stored: Object) -> None:

@@ -19,7 +19,6 @@ from mrcdist.storage.transport.protocol import (
     PinnedTransport,
     check_range,
     ranges_ignored,
-    received_pieces,
 )
 from mrcdist.storage.version import Version, remote_version
 
@@ -86,7 +85,7 @@ class HttpTransport(PinnedTransport):
                 found = answer.headers.get("Content-Range")
                 check_range(found, start, into.size, self._location, self._version)
             into.restart()
-            async for piece in received_pieces(answer, self._limits.socket_piece):
+            async for piece, _ in answer.content.iter_chunks():  # joins none of them
                 into.store(piece)
                 alive()
             into.require_all()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-from aiohttp import StreamReader
 
 from mrcdist.errors import ReadError
 from mrcdist.plan.read_limits import ReadLimits
@@ -27,7 +25,6 @@ __all__ = [
     "Transport",
     "check_range",
     "ranges_ignored",
-    "received_pieces",
 ]
 
 
@@ -150,24 +147,6 @@ def check_range(
     if not span.startswith(wanted) or (size is not None and span != wanted):
         raise Transient(f"bytes {wanted} were asked for and {found} were sent")
     return known
-
-
-async def received_pieces(body: Any, longest: int) -> AsyncIterator[bytes]:
-    """Yield the bytes of an answer as they were received, which joins none of them in between.
-
-    Parameters
-    ----------
-    body : aiohttp.ClientResponse or body of aiobotocore
-    longest : int
-        Bytes at a time where they come from another client than aiohttp's.
-    """
-    content = getattr(getattr(body, "raw_stream", body), "content", None)
-    if isinstance(content, StreamReader):
-        async for piece, _ in content.iter_chunks():
-            yield piece
-    else:
-        while piece := await body.read(longest):
-            yield piece
 
 
 def ranges_ignored(location: Location, cause: str) -> ReadError:
