@@ -37,24 +37,28 @@ _SECRET_IN_QUERY = re.compile(
     r"|passcode|credential|signature|bearer|^(pwd|pw|pat|sig|auth|expires)$|^x-(amz|goog)-",
     re.I,
 )
-# Bounded, as everything here: a log may have megabytes without a space.
+
+# Everything here takes time in proportion to the text: a log may have megabytes without a space,
+# and a password may be a token of kilobytes. Therefore the name of a protocol is bounded, and what
+# may be long starts at a delimiter.
 _URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>]+", re.I)
 
-# A URL without its two slashes, as paths lose one: https:/user:password@host, https:user:…
-_FEW_SLASHES = re.compile(
-    r"\b((?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):)"
-    r"(?:(/)(?!/)|(?=[^\s/'\"<>]{0,700}@))([^\s'\"<>]+)",
-    re.I,
-)
+# A URL without its two slashes, as paths lose one, https:/user:password@host, or both, https:user:…
+_PROTOCOL = r"\b((?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):)"
+_ONE_SLASH = re.compile(_PROTOCOL + r"(/)(?!/)([^\s'\"<>]+)", re.I)
+_NO_SLASH = re.compile(_PROTOCOL, re.I)
+_WORD = re.compile(r"[^\s'\"<>]*")
+_UP_TO_AT = re.compile(r"(?<![^\s/'\"<>])[^\s/'\"<>]*@")
 
 # user:password@host/ or @host:port, without a protocol. A file may be called a:b@c, and a folder
 # 12:30@300.0kV: no user's name is a number or a date, and a host's ends with letters. A folder that
 # is called a:b@c is taken for a login.
-_BARE_LOGIN = re.compile(
-    r"""((?<![^\s/'"<>=])(?!\d+:|\d{4}[._-]?\d\d[._-]?\d\d(?:[T_-]?\d+)?:)[^\s:/\\@'"<>]{1,200}:)"""
-    r"""[^\s/\\'"<>]{1,500}"""
-    r"""(?=@(?:(?:[\w-]+\.)*[a-z](?:[\w-]*[\w])?:?/|(?:\d+\.){3}\d+:?/|[\w.-]+:\d"""
-    r"""|\[[0-9a-f:.]+\][:/]))""",
+_BARE_LOGIN = re.compile(r"""(?<![^\s/\\'"<>])[^\s/\\'"<>]*@""")
+_USER = re.compile(
+    r"(?:(?<![^\s/\\'\"<>])|(?<==))(?!\d+:|\d{4}[._-]?\d\d[._-]?\d\d(?:[T_-]?\d+)?:)[^:@=]+=*:"
+)
+_HOST = re.compile(
+    r"@(?:(?:[\w-]+\.)*[a-z](?:[\w-]*[\w])?:?/|(?:\d+\.){3}\d+:?/|[\w.-]+:\d|\[[0-9a-f:.]+\][:/])",
     re.I,
 )
 
@@ -65,15 +69,18 @@ _PATH_PARAMETER = re.compile(r";([^=;/]*)=[^;/]*")
 # the colon is no port.
 _LOGIN = re.compile(r"[^/?#]*@|[^/?#@:\[]*:(?!\d*(?:[/?#]|$)).*@", re.S)
 
-# Headers and answers as the loggers of botocore write them, options, and JSON: name and value.
+# Headers and answers as the loggers of botocore write them, options, and JSON: name and value,
+# which ends with its quote if it has one.
 _NAME = (
-    r"[\w.-]{0,40}(?:secret|password|passwd|passphrase|security-token|session_?token|token-\d"
-    r"|account_?key)[\w.-]{0,40}"
+    r"(?:secret|password|passwd|passphrase|security-token|session_?token|token-\d"
+    r"|(?:account|api)[_-]?key|accesssignature)[\w-]{0,40}"
 )
 _NAMED = re.compile(
-    rf"""((?:\b{_NAME}=|<{_NAME}>|(?P<quote>['"])(?:{_NAME}|token)(?P=quote)\s*:\s*b?['"]"""
-    r"""|x-amz-security-token:\s*b?['"]?"""
-    r"""|\bauthorization['"]?\s*[:=]\s*b?['"]?(?:bearer|basic)\s+))(?!\*)[^\s'",;&<)]+""",
+    rf"""((?:{_NAME}(?:(?P<tag>>)|[ ]?=[ ]?)|token="""
+    rf"""|(?:{_NAME}|token)\\?['"]\s*:\s*(?=b?\\?['"])"""
+    r"""|x-amz-security-token['"]?\s*[:,]\s*"""
+    r"""|\bauthorization['"]?\s*[:=,]\s*b?['"]?(?:bearer|basic|token)\s+)(?:b?\\?(?P<quote>['"]))?)"""
+    r"""(?!\*\*\*)(?(tag)[^<>\n]|(?(quote)(?:(?!(?P=quote))[^\\\n]|\\.)|[^\s'",;&<>)]))+""",
     re.I,
 )
 
@@ -231,13 +238,28 @@ def _redact_urls(text: str) -> str:
 
 def _without_protocol(text: str) -> str:
     """Redact URLs that have one slash in the place of two, or none, and logins before a host."""
-    text = _FEW_SLASHES.sub(
-        lambda found: _redact_part(f"{found[1]}//{found[3]}").replace(
-            "://", f":{found[2] or ''}", 1
-        ),
-        text,
-    )
-    return _BARE_LOGIN.sub(r"\1***", text)
+    text = _ONE_SLASH.sub(lambda found: _redact_few_slashes(*found.groups()), text)
+    pieces, done = [], 0
+    for found in _UP_TO_AT.finditer(text):
+        protocol = _NO_SLASH.search(text, max(done, found.start()), found.end())
+        if protocol and (rest := _WORD.match(text, protocol.end())):
+            pieces += [text[done : protocol.start()], _redact_few_slashes(protocol[1], "", rest[0])]
+            done = rest.end()
+    return _BARE_LOGIN.sub(_redact_login, "".join(pieces) + text[done:])
+
+
+def _redact_few_slashes(protocol: str, slashes: str, rest: str) -> str:
+    return _redact_part(f"{protocol}//{rest}").replace("://", f":{slashes}", 1)
+
+
+def _redact_login(found: re.Match[str]) -> str:
+    """Redact what is between the colon after a user and the last @ that a host follows."""
+    text, (start, at) = found.string, found.span()
+    while (at := text.rfind("@", start, at)) >= 0 and not _HOST.match(text, at):
+        pass
+    if at < 0 or not (user := _USER.search(text, start, at - 1)):
+        return found.group()
+    return f"{text[start : user.end()]}***{text[at : found.end()]}"
 
 
 def _chain(url: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
@@ -55,6 +56,18 @@ SECRET = "Tr0ub4dor3xyz"
         (f"aws_secret_access_key={SECRET}", "aws_secret_access_key=***"),
         (f"AccountKey={SECRET}==;Suffix=x", "AccountKey=***;Suffix=x"),
         (f"unexpected argument (secret={SECRET})", "unexpected argument (secret=***)"),
+        (f"Keys(key='AKIA', secret_key='{SECRET}')", "Keys(key='AKIA', secret_key='***')"),
+        (f"Keys(token='{SECRET}', n=1)", "Keys(token='***', n=1)"),
+        (f'password="it\'s {SECRET}", n=1', 'password="***", n=1'),
+        (f"{{'access_token': 'a, {SECRET}; b', 'n': 1}}", "{'access_token': '***', 'n': 1}"),
+        (f"'secret': 'it\\'s {SECRET}'", "'secret': '***'"),
+        (f"aws_secret_access_key = {SECRET}", "aws_secret_access_key = ***"),
+        (f"(b'x-amz-security-token', b'{SECRET}')", "(b'x-amz-security-token', b'***')"),
+        # A token of kilobytes may be a password, or a user.
+        (f"no u:{'p' * 8000}{SECRET}@host/x", "no u:***@host/x"),
+        (f"no {'u' * 8000}:{SECRET}@em:80/x", f"no {'u' * 8000}:***@em:80/x"),
+        (f"no https:u:{'p' * 8000}{SECRET}@host/x?sig={SECRET}", "no https:host/x?sig=***"),
+        (f"no https:{'u' * 8000}:{SECRET}@host/x", "no https:host/x"),
         (f"no scheduler at u:{SECRET}@[::1]:8786", "no scheduler at u:***@[::1]:8786"),
         *(
             (text, text)
@@ -62,7 +75,7 @@ SECRET = "Tr0ub4dor3xyz"
                 "a password: none was given; secret={secret}".replace("{secret}", "***"),
                 "<Token>a</Token> of aws_access_key_id=AKIA, token: 3",
                 "/data/secret/a.mrc, /data/password.mrc",
-                "a.-" * 100_000,  # no long time
+                "{'/data/secret.mrc': 'damaged', 'token': 3}",
             )
         ),
         ("file:/data/a:b@c.mrc, s3://bucket/a.mrc", "file:/data/a:b@c.mrc, s3://bucket/a.mrc"),
@@ -70,6 +83,20 @@ SECRET = "Tr0ub4dor3xyz"
 )
 def test_secrets_are_removed_from_any_text(text, shown):
     assert redact_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["a.-", "1.", "=a", "a:", "a@", "a:b@", " a:b@c.d/", "https:", "https:a@", "https:/",
+     "secret='", "secret>", "'token': '", "\\'"],
+)  # fmt: skip
+def test_redacting_takes_time_in_proportion_to_the_text(unit):
+    def seconds(size: int) -> float:
+        start = time.process_time()
+        redact_text(unit * (size // len(unit)))
+        return time.process_time() - start
+
+    assert seconds(100_000) < 20 * seconds(10_000) + 0.1
 
 
 @pytest.mark.parametrize(
