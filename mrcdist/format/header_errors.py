@@ -34,7 +34,7 @@ def require_shape(
     raise FormatError(
         f"MODE = {mode} is not a known mode; {found(raw)}",
         code="mode-unknown",
-        cause="the program that wrote the file uses a mode of its own, or the header is damaged",
+        cause="the program that wrote the file uses a non-standard mode, or the header is damaged",
         remedy=f"the known modes are {known}",
     )
 

@@ -377,7 +377,7 @@ def _require_compressible(location: Location, array: da.Array, kind: ImageKind) 
             f"kind={kind!r} with a compressor",
             code="kind-invalid",
             argument="kind",
-            cause="MRCZ has no place for the sections of a volume",
+            cause="MRCZ cannot store the sections of a volume",
             remedy='leave the compressor out and write to .mrc, or pass kind="images"',
         )
     if is_s3(location):
