@@ -178,6 +178,7 @@ def connect(
     say: Callable[[str], None],
     min_workers: int = 1,
     wait_for_jobs: bool = False,
+    again: str = "try again",
 ) -> Iterator[Cluster]:
     """Connect to a cluster; a cluster that was started here ends with the block.
 
@@ -191,6 +192,8 @@ def connect(
     wait_for_jobs : bool, default False
         Wait for the workers of a batch system too, for as long as its queue takes. Not needed for
         computing: tasks wait for workers.
+    again : str, default "try again"
+        What to do when the scheduler was lost, as a remedy says it.
 
     Raises
     ------
@@ -220,7 +223,7 @@ def connect(
             else:
                 scheduler = stack.enter_context(_local_cluster(cluster_options))
             cluster = Cluster(stack.enter_context(_client(scheduler, say)), say, failures)
-            stack.enter_context(scheduler_watched(cluster.client))
+            stack.enter_context(scheduler_watched(cluster.client, again))
             if cluster_options.jobqueue is None or wait_for_jobs:
                 _wait_for_workers(cluster, min_workers, say, patience=patience)
             yield cluster

@@ -18,8 +18,14 @@ _PATIENCE = 5.0
 
 
 @contextmanager
-def scheduler_watched(client: Client) -> Iterator[None]:
+def scheduler_watched(client: Client, again: str) -> Iterator[None]:
     """Say that the scheduler is gone where a call in the block fails for that.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    again : str
+        What the caller can do then: the end of the remedy.
 
     Raises
     ------
@@ -27,13 +33,15 @@ def scheduler_watched(client: Client) -> Iterator[None]:
     """
     try:
         yield
-    except (FutureCancelledError, CommClosedError, TimeoutError) as error:
-        raise _lost(error) from None
+    except MrcdistError:
+        raise  # known already; that a file cannot be read or written is an OSError, too
+    except (FutureCancelledError, CommClosedError) as error:
+        raise _lost(error, again) from None
     except OSError as error:
-        # Of a connection that cannot be made, or of a file.
-        if _answers(client):
+        # Of a file, or of a connection that cannot be made or does not answer.
+        if error.filename is not None or _answers(client):
             raise
-        raise _lost(error) from None
+        raise _lost(error, again) from None
 
 
 def _answers(client: Client) -> bool:
@@ -44,10 +52,10 @@ def _answers(client: Client) -> bool:
     return True
 
 
-def _lost(error: Exception) -> MrcdistError:
+def _lost(error: Exception, again: str) -> MrcdistError:
     return MrcdistError(
         "the scheduler is gone, and the job with it",
         code="scheduler-dropped-job",
         cause=str(error),
-        remedy="look at the scheduler's log, and go on with {resume=True}",
+        remedy=f"look at the scheduler's log, then {again}",
     )

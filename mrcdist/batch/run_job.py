@@ -224,7 +224,8 @@ def _inputs(plan: Plan, options: JobOptions) -> list[StoredFile]:
 def computing(cluster_options: ClusterOptions, say: Callable[[str], None]) -> Iterator[Cluster]:
     """Connect, and say what went wrong where distributed's errors do not."""
     try:
-        with connect(cluster_options, say=say) as cluster:
+        again = "continue with {resume=True}"
+        with connect(cluster_options, say=say, again=again) as cluster:
             require_mrcdist(cluster.client)
             yield cluster
     except KilledWorker as error:

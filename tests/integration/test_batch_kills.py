@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import re
@@ -18,7 +19,9 @@ import pytest
 from distributed import Client
 
 from mrcdist.batch.clusters import ClusterOptions, connect, require_mrcdist
-from mrcdist.errors import MrcdistError
+from mrcdist.batch.lost_scheduler import scheduler_watched
+from mrcdist.batch.run_job import computing
+from mrcdist.errors import MrcdistError, ReadError, WriteError
 from tests.support.gate import Gate, gate
 from tests.support.jobs import (
     DATA,
@@ -216,6 +219,49 @@ class TestSchedulerThatDies:
 
         with scheduler(commands, tmp_path) as (_, where), pytest.raises(FileNotFoundError):
             read(where)
+
+    @pytest.mark.parametrize(
+        ("busy", "error"),
+        [
+            (True, WriteError("mean.npy cannot be written", code="disk-full")),
+            (True, ReadError("movie.mrc cannot be read")),
+            (True, TimeoutError(errno.ETIMEDOUT, "Connection timed out", "/nfs/mean.npy")),
+            (False, TimeoutError(errno.ETIMEDOUT, "Connection timed out")),
+        ],
+        ids=["disk full", "unreadable", "NFS", "NFS, an open file"],
+    )
+    def test_busy_scheduler_is_not_taken_for_lost(
+        self, commands: WarmCommands, tmp_path: Path, busy: bool, error: Exception
+    ) -> None:
+        """One that does not answer, as with a large graph, when something else fails."""
+        with scheduler(commands, tmp_path) as (pid, where), Client(where.scheduler) as client:
+            os.kill(pid, signal.SIGSTOP if busy else signal.SIGCONT)
+            try:
+                with pytest.raises(type(error)) as raised, scheduler_watched(client, "try again"):
+                    raise error
+            finally:
+                os.kill(pid, signal.SIGCONT)
+        assert raised.value is error
+
+    def test_remedy_names_what_the_caller_can_do(
+        self, commands: WarmCommands, tmp_path: Path
+    ) -> None:
+        def check(pid: int, where: ClusterOptions) -> None:
+            with connect(where, say=print, min_workers=0) as cluster:
+                os.kill(pid, signal.SIGKILL)
+                cluster.client.nthreads()
+
+        def compute(pid: int, where: ClusterOptions) -> None:
+            def killed(_: str) -> None:
+                os.kill(pid, signal.SIGKILL)
+
+            with computing(where, killed):
+                pass
+
+        for call, remedy in ((check, "then try again"), (compute, "then continue with resume=")):
+            with scheduler(commands, tmp_path) as running, pytest.raises(MrcdistError) as error:
+                call(*running)
+            assert remedy in error.value.remedy
 
 
 class TestInterruptFromTheTerminal:
