@@ -11,9 +11,11 @@ import logging
 import math
 import random
 import socket
+import threading
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import aiohttp
@@ -38,9 +40,11 @@ __all__ = [
     "Refused",
     "Transient",
     "answer_error",
+    "is_stopped",
     "is_transient",
     "retried",
     "retried_async",
+    "stop_retries",
 ]
 
 _log = logging.getLogger(__name__)
@@ -77,6 +81,9 @@ _ATTEMPTS_WHEN_REFUSED = 6
 
 # A silence that lasts so many seconds longer than was allowed has another cause than the store.
 _OVERSLEPT = 1.0
+
+
+_stopped: ContextVar[threading.Event | None] = ContextVar("stopped", default=None)
 
 
 class Transient(Exception):  # noqa: N818 a signal to the retry loop, never seen outside
@@ -306,7 +313,37 @@ def retried(
             except Exception as error:  # noqa: BLE001 each store has its own errors
                 wait = attempts.failed(error)
                 so_far = f"({_said(_what_passes(error), scrub)}), trying again"
-            time.sleep(wait)
+                if _pause(wait):
+                    raise explain_failure(error, shown, scrub) from None
+
+
+@contextmanager
+def stop_retries() -> Iterator[Callable[[], None]]:
+    """Yield what makes calls of this context, and of threads that have a copy of it, end.
+
+    Within another one, it is that one: whoever is interrupted has called the others.
+    """
+    event = _stopped.get() or threading.Event()
+    token = _stopped.set(event)
+    try:
+        yield event.set
+    finally:
+        _stopped.reset(token)
+
+
+def is_stopped() -> bool:
+    """Whether this call's result is awaited no more."""
+    event = _stopped.get()
+    return event is not None and event.is_set()
+
+
+def _pause(seconds: float) -> bool:
+    """Wait before the next attempt; return whether there shall be none."""
+    event = _stopped.get()
+    if event is not None:
+        return event.wait(seconds)
+    time.sleep(seconds)
+    return False
 
 
 async def retried_async(

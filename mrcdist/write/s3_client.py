@@ -6,12 +6,14 @@ used for what reads; parts are sent by botocore's own, which takes 0.8 of the CP
 
 from __future__ import annotations
 
+import contextvars
 import io
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -25,6 +27,7 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import MrcdistError
 from mrcdist.storage.location import Location
+from mrcdist.storage.retry import stop_retries
 from mrcdist.storage.store_errors import explain_failure
 from mrcdist.storage.transport.s3 import connection_limit
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
@@ -34,6 +37,9 @@ __all__ = ["Body", "answer", "call_once", "ignored_options", "new_client", "run_
 
 # Seconds without an answer while a store copies, or puts 10,000 parts together.
 _PATIENCE = 300.0
+# Seconds for calls that are under way when they are interrupted.
+_TO_END = 1.0
+
 _SLOW = ("complete_multipart_upload", "upload_part_copy")
 
 # Options of aiobotocore's client that botocore's does not have.
@@ -105,6 +111,9 @@ def run_together(
 ) -> list[Any]:
     """Make calls in threads; after a failure, none that has not begun.
 
+    An interrupt waits for none that takes long: they are not tried again, and do not keep the
+    process from ending, as threads of a pool would.
+
     Parameters
     ----------
     location : Location
@@ -119,22 +128,32 @@ def run_together(
         What each has returned.
     """
     failed = threading.Event()
-    most = len(calls) if slots is None else min(slots, len(calls))
+    given: list[Future[Any]] = [Future() for _ in calls]
+    waiting = deque(zip(given, calls, strict=True))
 
-    def begin(call: Callable[[], Any]) -> Any:
-        if failed.is_set():
-            return None
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                made, call = waiting.popleft()
+                try:
+                    made.set_result(None if failed.is_set() else call())
+                except BaseException as error:  # noqa: BLE001 it is raised where it is awaited
+                    failed.set()
+                    made.set_exception(error)
+
+    with write_errors(location), stop_retries() as stop:
         try:
-            return call()
+            for _ in range(len(calls) if slots is None else min(slots, len(calls))):
+                context = contextvars.copy_context()
+                threading.Thread(target=context.run, args=(work,), daemon=True).start()
+            for made in given:
+                wait([made])
+            return [made.result() for made in given]
         except BaseException:
             failed.set()
-            raise
-
-    with write_errors(location), ThreadPoolExecutor(max(most, 1)) as pool:
-        try:
-            return [done.result() for done in [pool.submit(begin, call) for call in calls]]
-        except BaseException:  # Ctrl-C comes here, in no call
-            failed.set()
+            if not all(made.done() for made in given):  # Ctrl-C comes here, in no call
+                stop()
+                wait(given, _TO_END)
             raise
 
 

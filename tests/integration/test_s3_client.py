@@ -22,6 +22,7 @@ from s3fs import S3FileSystem
 
 from mrcdist.errors import ArgumentError
 from mrcdist.storage.location import Location
+from mrcdist.write import s3_client
 from mrcdist.write.s3_client import Body, call_once, ignored_options, new_client, run_together
 
 ENDPOINT = "http://127.0.0.1:1"
@@ -325,3 +326,33 @@ def test_calls_that_have_not_begun_are_left_out_after_an_interrupt() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_together(Location("s3://b/a.mrc"), calls, slots=1)
     assert len(begun) < len(calls)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_interrupt_waits_for_no_store_and_nothing_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(s3_client, "_TO_END", 0.1)
+    location, answers, ended = Location("s3://b/a.mrc"), threading.Event(), threading.Event()
+    attempts: list[threading.Thread] = []
+
+    def ask() -> None:
+        attempts.append(threading.current_thread())
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        answers.wait(30)
+        raise ConnectionResetError
+
+    def call() -> None:
+        try:
+            # As a call that sends some more together does.
+            run_together(location, [lambda: location.retried(ask)])
+        finally:
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_together(location, [call])
+    assert not ended.is_set()
+    assert attempts[0].daemon  # Python, too, ends without waiting for it
+    answers.set()
+    assert ended.wait(10)
+    assert len(attempts) == 1
