@@ -70,13 +70,15 @@ class Destination(Protocol):
         auxiliary : dict of str to bytes
         """
 
-    def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
+    def finish(self, rest: list[Piece], blocks: int, auxiliary: dict[str, bytes]) -> None:
         """Write the last cells, and give the file its name.
 
         Parameters
         ----------
         rest : list of (int, bytes)
             Whole cells; the header's is one of them.
+        blocks : int
+            Those that were kept have the numbers 0, 1, …
         auxiliary : dict of str to bytes
             Small files beside it, by name.
         """

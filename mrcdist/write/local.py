@@ -257,7 +257,7 @@ class LocalDestination:
                     os.fsync(joined.fileno())
                 if size != len(start) + nbytes:
                     raise incomplete(self.location, size - len(start), nbytes)
-        self.finish([(0, start)], auxiliary)
+        self.finish([(0, start)], blocks, auxiliary)
 
     def _packed(self, number: int) -> Path:
         return self.folder / f"{number}.{self.mark}.packed"
@@ -269,7 +269,7 @@ class LocalDestination:
     def _data(self) -> Path:
         return self.folder / f"data.{self.mark}"
 
-    def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
+    def finish(self, rest: list[Piece], blocks: int, auxiliary: dict[str, bytes]) -> None:
         """See `Destination.finish`."""
         data = self._data
         with self._explained():

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -15,12 +14,13 @@ from typing import Any
 
 from s3fs import S3FileSystem
 
-from mrcdist.errors import FileChangedError, MrcdistError, WriteError
+from mrcdist.errors import MrcdistError
 from mrcdist.storage.location import Location
 from mrcdist.write.encoded_block import TEMPORARIES
-from mrcdist.write.errors import exists, give_up, incomplete, interrupted, overtaken, write_errors
+from mrcdist.write.errors import exists, give_up, incomplete, interrupted, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.s3_beside import PLAN, S3Beside, put_object
+from mrcdist.write.s3_claim import S3Claim
 from mrcdist.write.s3_client import Body, ignored_options, run_together
 from mrcdist.write.s3_parts import (
     PARTS_AT_A_TIME,
@@ -101,28 +101,19 @@ class S3Destination:
         try:
             for upload in self._objects(1 + len(segments(self.grid, self.limits)), mark):
                 found = replace(found, uploads=(*found.uploads, upload.begin(mark)))
-            take_place = functools.partial(found._take_place, about)
-            others, _ = run_together(self.location, [found._main.others, take_place])
+            plan = {
+                "about": about,
+                "date": found.date,
+                "uploads": [each.upload for each in found.uploads],
+            }
+            take = functools.partial(found._claim.take, plan)
+            others, _ = run_together(self.location, [found._main.others, take])
             if others:
                 found = replace(found, notes=(*found.notes, left_by_others(others)))
         except BaseException as error:
             give_up(found.abandon, error)
             raise
         return found
-
-    def _take_place(self, about: dict[str, Any]) -> None:
-        """Put the plan, which one writer alone can do."""
-        plan = {
-            "about": about,
-            "date": self.date,
-            "mark": self._main.mark,
-            "uploads": [each.upload for each in self.uploads],
-        }
-        try:
-            self._beside.put(PLAN, json.dumps(plan).encode(), IfNoneMatch="*")
-        except FileChangedError:
-            if not self._is_begun():  # else it was put before, and the answer got lost
-                raise interrupted(self.location.shown, self._beside.shown, differs=False) from None
 
     def _objects(self, number: int, mark: str) -> list[S3Upload]:
         """The file and its segments, so many in all; their uploads have not begun."""
@@ -140,6 +131,10 @@ class S3Destination:
     @property
     def _main(self) -> S3Upload:
         return self.uploads[0]
+
+    @property
+    def _claim(self) -> S3Claim:
+        return S3Claim(self.location, self._main.mark if self.uploads else "")
 
     @property
     def _beside(self) -> S3Beside:
@@ -173,7 +168,8 @@ class S3Destination:
                 try:
                     return upload.send(part, body)
                 except Exception:
-                    if not self._needs_no_more(upload):
+                    segment = [] if upload == self._main else [upload]
+                    if not self._claim.is_done([self._main, *segment]):
                         raise
                     return None
 
@@ -184,42 +180,8 @@ class S3Destination:
             functools.partial(send, *self._part(number), *self.grid.span(number))
             for number in range(first, last + 1)
         ]
-        with self._owned():
+        with self._claim.errors():
             return run_together(self.location, calls, slots=max(self.parts_at_a_time, 1))
-
-    def _needs_no_more(self, upload: S3Upload) -> bool:
-        """Whether a part that was refused is in the file: its task, or its worker, was lost before.
-
-        Each question is asked once: the part is sent again where the store does not answer now.
-
-        Raises
-        ------
-        WriteError
-            Another call has taken over.
-        """
-        begun: bool | None = None
-        with suppress(MrcdistError):
-            begun = self._is_begun(retry=False)
-        # In this order: the plan goes after the file is whole.
-        uploads = [self._main] if upload == self._main else [self._main, upload]
-        if any(each.is_whole(retry=False) for each in uploads):
-            return True
-        if begun is False:
-            raise overtaken(self.location, self._beside.shown)
-        return False
-
-    @contextmanager
-    def _owned(self) -> Iterator[None]:
-        """Say of a failure whether this call was overtaken."""
-        try:
-            yield
-        except WriteError:
-            begun = True
-            with suppress(MrcdistError):  # the store fails for good
-                begun = self._is_begun()
-            if not begun:
-                raise overtaken(self.location, self._beside.shown) from None
-            raise
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -256,7 +218,7 @@ class S3Destination:
         """See `Destination.keep`."""
         name = self._record_of(number)
         self._beside.put(name, record)
-        if not self._is_begun():  # given up while this task was running
+        if self._claim.holds() is False:  # given up while this task was running
             self._beside.remove([name, *([] if self.grid.size else [self._packed(number)])])
 
     def recall(self, number: int) -> bytes:
@@ -267,7 +229,7 @@ class S3Destination:
         """Named by this upload: a task may put its record after the upload was given up."""
         return f"{number}.{self._main.mark}.block"
 
-    def finish(self, rest: list[Piece], auxiliary: dict[str, bytes]) -> None:
+    def finish(self, rest: list[Piece], blocks: int, auxiliary: dict[str, bytes]) -> None:
         """See `Destination.finish`."""
         sizes = [stop - start for start, stop in map(self.grid.span, range(self.grid.cells))]
         sends = [functools.partial(self._send, *piece_bytes(piece)) for piece in rest]
@@ -280,17 +242,20 @@ class S3Destination:
             parts = {part.number: part for part in (*listed, *filter(None, chain(*sent)))}
             return sorted(parts.values()), sizes
 
-        self._complete(send, auxiliary)
+        self._complete(send, blocks, auxiliary)
 
     def _complete(
-        self, send: Callable[[], tuple[list[Part], list[int]]], auxiliary: dict[str, bytes]
+        self,
+        send: Callable[[], tuple[list[Part], list[int]]],
+        blocks: int,
+        auxiliary: dict[str, bytes],
     ) -> None:
         """Send the last parts: `send` returns all that have arrived, and the sizes expected."""
-        kept: list[str] | None = None
-        with self._owned():
+        listed: list[str] = []
+        with self._claim.errors():
             try:
-                # All that this call keeps is there by now. Who may not list may write.
-                (parts, sizes), kept = run_together(self.location, [send, self._names_kept])
+                # All that this call keeps is there by now.
+                (parts, sizes), listed = run_together(self.location, [send, self._listed])
                 self._main.complete(parts, sizes, overwrite=self.overwrite)
             except MrcdistError:
                 # Else by a task whose worker was lost before it said so.
@@ -300,12 +265,18 @@ class S3Destination:
         for name, content in auxiliary.items():
             fs, path = self.location.sibling(name).filesystem()
             put_object(self.location, fs.split_path(path)[:2], content)
-        self._forget_records(kept)
+        self._claim.forget_at_last(listed or self._kept_names(blocks))
 
-    def _names_kept(self) -> list[str] | None:
+    def _listed(self) -> list[str]:
+        """What is kept beside the file, of earlier calls, too; nothing for who may not list."""
         with suppress(MrcdistError):
             return [*self._beside.sizes(), *(each.location.name for each in self.uploads[1:])]
-        return None
+        return []
+
+    def _kept_names(self, blocks: int) -> list[str]:
+        """What this call keeps beside the file."""
+        kept = [name for n in range(blocks) for name in (self._record_of(n), self._packed(n))]
+        return [*kept, *(each.location.name for each in self.uploads[1:])]
 
     def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
         """See `Destination.keep_packed`."""
@@ -318,7 +289,7 @@ class S3Destination:
         self, start: bytes, blocks: int, nbytes: int, auxiliary: dict[str, bytes]
     ) -> None:
         """See `Destination.join_packed`."""
-        self._complete(lambda: self._join(start, blocks, nbytes), auxiliary)
+        self._complete(lambda: self._join(start, blocks, nbytes), blocks, auxiliary)
 
     def _join(self, start: bytes, blocks: int, nbytes: int) -> tuple[list[Part], list[int]]:
         """Make parts of the header and the compressed blocks; return them, and their sizes."""
@@ -367,34 +338,6 @@ class S3Destination:
     def abandon(self) -> None:
         """See `Destination.abandon`."""
         with ExitStack() as each:  # whatever fails, the others are done
-            each.callback(self._forget_records)
+            each.callback(self._claim.forget)
             for upload in self.uploads:
                 each.callback(upload.abort)
-
-    def _forget_records(self, names: list[str] | None = None) -> None:
-        """Remove what is kept beside the file; the plan first, for which `keep` looks last.
-
-        Parameters
-        ----------
-        names : list of str, optional
-            Default: all that is there.
-        """
-        mine = self._is_begun()
-        if mine:
-            self._beside.remove([PLAN])
-        if names is None:
-            names = [*self._beside.sizes()]
-            mine = PLAN not in names
-        # Else that of a call which has overtaken this one is there, too.
-        self._beside.remove(
-            [
-                name
-                for name in names
-                if name != PLAN and (mine or (self.uploads and f".{self._main.mark}." in name))
-            ]
-        )
-
-    def _is_begun(self, *, retry: bool = True) -> bool:
-        """Whether the plan is there, and this call's."""
-        plan = self._beside.plan(retry=retry) or {}
-        return bool(self.uploads) and plan.get("mark") == self._main.mark

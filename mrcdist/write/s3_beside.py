@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from mrcdist.errors import MissingFileError
+from mrcdist.errors import MissingFileError, MrcdistError
 from mrcdist.storage.location import Location
+from mrcdist.storage.retry import Refused
 from mrcdist.write.errors import write_errors
 from mrcdist.write.s3_client import answer, call_once
 
@@ -49,29 +50,43 @@ class S3Beside:
         """Store one."""
         put_object(self.location, self.path(name), content, **condition)
 
-    def get(
-        self, name: str, start: int | None = None, stop: int | None = None, *, retry: bool = True
-    ) -> bytes:
+    def get(self, name: str, start: int | None = None, stop: int | None = None) -> bytes:
         """Return one, or a byte range of it."""
         wanted = None if stop is None else f"bytes={start}-{stop - 1}"
+        return self.location.retried(lambda: self._get(name, Range=wanted))
 
-        def ask() -> bytes:
-            answer = call_once(self.location, "get_object", self.path(name), Range=wanted)
-            found: bytes = answer["Body"].read()
-            return found
-
-        return answer(self.location, ask, retry=retry)
+    def _get(self, name: str, **arguments: Any) -> bytes:
+        found: bytes = call_once(self.location, "get_object", self.path(name), **arguments)[
+            "Body"
+        ].read()
+        return found
 
     def plan(self, *, retry: bool = True) -> dict[str, Any] | None:
-        """Return what the call that is writing, or was, has put there; None if there is none."""
-        nothing = {"about": None, "date": ""}
+        """Return what the call that is writing, or was, has put there; None if there is none.
+
+        One that cannot be read, whether it is spoilt or its answer was, has no ``"mark"``.
+        """
+        spoilt = False
+
+        def ask() -> dict[str, Any]:
+            nonlocal spoilt
+            spoilt = False
+            raw = self._get(PLAN)
+            spoilt = True
+            with suppress(ValueError):
+                found = json.loads(raw)
+                if isinstance(found, dict):
+                    return found
+            raise Refused(f"{PLAN} cannot be read")
+
         try:
-            found = json.loads(self.get(PLAN, retry=retry))
+            return answer(self.location, ask, retry=retry)
         except MissingFileError:
             return None
-        except ValueError:
-            return nothing
-        return found if isinstance(found, dict) else nothing
+        except MrcdistError:
+            if not spoilt:
+                raise
+            return {"about": None, "date": ""}
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each that is there."""

@@ -189,7 +189,7 @@ def finish(
         complete, last = merge_records(job.destination.grid, [first, record])
         if last.carried:
             raise AssertionError(f"cells at {[at for at, _ in last.carried]} were not written")
-        job.destination.finish(complete, auxiliary)
+        job.destination.finish(complete, blocks, auxiliary)
     return known
 
 

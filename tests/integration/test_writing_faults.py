@@ -24,6 +24,9 @@ from mrcdist.errors import (
     MrcdistWarning,
     WriteError,
 )
+from mrcdist.storage.location import Location
+from mrcdist.storage.retry import stop_retries
+from mrcdist.write.s3_claim import S3Claim
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault
 from tests.support.s3 import SECRET_KEY, WRONG_SECRET, Bucket, S3Server
@@ -226,6 +229,63 @@ class TestFailingRequests:
         assert len(found) == 1 + len(lost)
         text = str(said.value) if for_good else str(said[0].message)
         assert all(each["UploadId"] in text for each in found)
+
+    def test_part_is_sent_again_though_the_plan_is_not_found_once(self, bucket: Bucket) -> None:
+        """As a proxy says that has lost the store."""
+        broken: list[str] = []
+
+        def respond(exchange: Exchange) -> Fault | None:
+            if "partNumber=2" in exchange.query and not broken:
+                broken.append("part")
+                return Fault("status")
+            if exchange.method == "GET" and "plan.json" in exchange.path and broken == ["part"]:
+                broken.append("plan")
+                return Fault("status", status=404)
+            return None
+
+        with CountingProxy(bucket.server, respond) as proxy, dask.config.set(scheduler="sync"):
+            options = proxy.server.storage_options()
+            mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
+        assert broken == ["part", "plan"]
+        found = read_back(bucket.url("a.mrc"), storage_options=bucket.storage_options())
+        np.testing.assert_array_equal(found, ONCE)
+        assert left_in(bucket) == ["a.mrc"]
+
+    @pytest.mark.parametrize("denied", ["list-type", "delete"])
+    def test_object_is_written_by_who_may_not_list_or_delete(
+        self, bucket: Bucket, denied: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(exchange: Exchange) -> Fault | None:
+            refused = denied in f"{exchange.query}".split("&")[0].split("=")[0]
+            return Fault("status", status=403) if refused else None
+
+        with CountingProxy(bucket.server, refuse) as proxy:
+            options = proxy.server.storage_options()
+            mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
+        found = read_back(bucket.url("a.mrc"), storage_options=bucket.storage_options())
+        np.testing.assert_array_equal(found, ONCE)
+        assert (left_in(bucket) == ["a.mrc"]) == (denied == "list-type")
+        assert ("could not all be removed" in caplog.text) == (denied == "delete")
+
+    def test_page_of_a_proxy_is_no_plan_of_another_call(self, bucket: Bucket) -> None:
+        location = Location.of(bucket.url("a.mrc"), bucket.storage_options())
+        claim = S3Claim(location, "mine")
+        for page, holds in ((b"<html>", None), (b'{"mark": "other"}', False)):
+            bucket.put("a.mrc.mrcdist-write/plan.json", page)
+            assert claim.holds(retry=False) is holds
+        with pytest.raises(WriteError, match="no longer there"):
+            claim.is_done([])
+        bucket.put("a.mrc.mrcdist-write/plan.json", b"<html>")
+        assert not claim.is_done([])
+
+    def test_plan_that_is_put_after_its_call_was_given_up_does_not_stay(
+        self, bucket: Bucket
+    ) -> None:
+        location = Location.of(bucket.url("a.mrc"), bucket.storage_options())
+        with stop_retries() as stop:
+            stop()
+            S3Claim(location, "mine").take({"about": {}, "date": "", "uploads": []})
+        assert left_in(bucket) == []
 
     def test_store_that_fails_for_good_is_an_error_that_leaves_nothing(
         self, bucket: Bucket
