@@ -61,26 +61,26 @@ class EncodedBlock:
         ArgumentError
             A value does not fit.
         """
-        columns = self.block.shape[-1]
-        row = self.storage.row_bytes(columns)
-        first = (start - self.start) // row
-        last = -(-(stop - self.start) // row)
+        # Packed pixels are encoded by rows, each of which begins on a byte; others one by one.
+        unit = self.block.shape[-1] if self.storage.packed else 1
+        size = self.storage.row_bytes(unit)
+        first = (start - self.start) // size
+        last = -(-(stop - self.start) // size)
         if not self.copied:
-            raw = encode_pixels(self._rows(first, last), self.storage, self.byteorder)
+            raw = encode_pixels(self._units(first, last, unit), self.storage, self.byteorder)
         else:
-            raw = np.empty((last - first, row), np.uint8)
-            step = max(1, _NUMBERS // columns)
+            raw = np.empty((last - first, size), np.uint8)
+            step = max(1, _NUMBERS // unit)
             for at in range(first, last, step):
-                some = self._rows(at, min(at + step, last))
+                some = self._units(at, min(at + step, last), unit)
                 part = raw[at - first : at - first + len(some)]
                 part[:] = encode_pixels(some, self.storage, self.byteorder)
-        begin = self.start + first * row
+        begin = self.start + first * size
         return raw.reshape(-1)[start - begin : stop - begin].data
 
-    def _rows(self, first: int, last: int) -> npt.NDArray[Any]:
-        """Some rows, of all frames in turn; a copy of these alone if memory has another order."""
-        columns = self.block.shape[-1]
-        return in_order(self.block, first * columns, last * columns).reshape(-1, columns)
+    def _units(self, first: int, last: int, unit: int) -> npt.NDArray[Any]:
+        """So many numbers each, of all frames in turn; a copy if memory has another order."""
+        return in_order(self.block, first * unit, last * unit).reshape(-1, unit)
 
 
 def in_order(numbers: npt.NDArray[Any], start: int, stop: int) -> npt.NDArray[Any]:

@@ -161,7 +161,11 @@ class S3Destination:
             body = (
                 between(low, high)
                 if self.parts_at_a_time
-                else Body(high - low, lambda start, stop: between(low + start, low + stop))
+                else Body(
+                    high - low,
+                    lambda start, stop: between(low + start, low + stop),
+                    window=TEMPORARIES // 2,  # one is sent, and one is made
+                )
             )
 
             def once() -> Part | None:

@@ -165,6 +165,8 @@ class Body(io.RawIOBase):
     nbytes : int
     between : callable
         Returns a byte range of it.
+    window : int, default 0
+        Bytes that are made at a time where fewer are read, as they are when they are sent.
 
     Attributes
     ----------
@@ -172,12 +174,16 @@ class Body(io.RawIOBase):
         Why a piece could not be made.
     """
 
-    def __init__(self, nbytes: int, between: Callable[[int, int], memoryview]) -> None:
+    def __init__(
+        self, nbytes: int, between: Callable[[int, int], memoryview], *, window: int = 0
+    ) -> None:
         super().__init__()
         self.nbytes = nbytes
         self.failure: MrcdistError | None = None
         self._between = between
         self._at = 0
+        self._window = window
+        self._kept = (0, memoryview(b""))
 
     @classmethod
     def of(cls, content: bytes | memoryview | Body) -> Body:
@@ -211,12 +217,21 @@ class Body(io.RawIOBase):
         rest = self.nbytes - self._at
         size = rest if size is None or size < 0 else max(min(size, rest), 0)
         try:
-            piece = self._between(self._at, self._at + size) if size else memoryview(b"")
+            piece = self._piece(self._at, self._at + size) if size else memoryview(b"")
         except MrcdistError as error:
             self.failure = error
             raise
         self._at += size
         return piece
+
+    def _piece(self, start: int, stop: int) -> memoryview:
+        if stop - start >= self._window:
+            return self._between(start, stop)
+        begin, kept = self._kept
+        if not begin <= start < stop <= begin + len(kept):
+            begin, kept = start, self._between(start, min(start + self._window, self.nbytes))
+            self._kept = (begin, kept)
+        return kept[start - begin : stop - begin]
 
 
 @dataclass

@@ -243,6 +243,22 @@ def test_body_is_never_copied_to_be_hashed_or_sent() -> None:
     assert bytes(body.read()) == part[-6:]
 
 
+def test_pieces_of_a_body_are_made_once_though_fewer_bytes_are_sent_at_a_time() -> None:
+    part, made = memoryview(bytes(range(250)) * 40), []
+
+    def between(start: int, stop: int) -> memoryview:
+        made.append((start, stop))
+        return part[start:stop]
+
+    body = Body(10_000, between, window=4000)
+    for size in (1000, 700, 6000):
+        made.clear()
+        body.seek(0)
+        assert b"".join(iter(lambda n=size: body.read(n), b"")) == bytes(part)  # type: ignore[misc]
+        assert sum(stop - start for start, stop in made) <= 11_000
+    assert made == [(0, 6000), (6000, 10_000)]
+
+
 def test_value_that_does_not_fit_is_said_though_it_is_found_while_a_body_is_sent(
     puts: Puts,
 ) -> None:

@@ -62,6 +62,19 @@ def test_block_in_another_order_of_memory_is_never_copied_whole(layout: str) -> 
     assert peak <= block.nbytes // 4 + 4 * TEMPORARIES
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_part_of_a_long_row_is_encoded_without_the_rest(order: Any) -> None:
+    rows = np.ones((2, 2**20), "float64", order=order)
+    block = EncodedBlock(rows, choose_storage(rows.dtype, "float32"), "<", 0)
+    tracemalloc.start()
+    try:
+        assert np.frombuffer(block.between(MIB, MIB + 2**14), "float32").tolist() == [1] * 2**12
+        [_, peak] = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < TEMPORARIES
+
+
 @pytest.mark.parametrize(("dtype", "wanted"), CONVERSIONS)
 def test_parts_sent_at_a_time_take_half_of_a_block_at_most(dtype: str, wanted: Any) -> None:
     rows = np.ones((64 * MIB // np.dtype(dtype).itemsize // 2048, 2048), dtype)
