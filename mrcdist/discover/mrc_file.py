@@ -52,6 +52,12 @@ _NO_VERSION = Note(
     "the store reports only a size (no ETag, version ID or modification time): replacement by a "
     "file of the same size cannot be detected",
 )
+_MOVING_DATE = Note(
+    "version-unknown",
+    "the web server dates the file at the time of each answer: it is being written to, or its date "
+    "does not tell versions apart, and tasks report changes that there are not; to compare only "
+    'the size, set mrcdist.consistency to "size"',
+)
 
 
 @dataclass(frozen=True)
@@ -240,12 +246,12 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
     MrcdistError
         The file cannot be found or read, or is no MRC file.
     """
-    file, raw = StoredFile.open(location, HEADER_BYTES)
+    file, raw, settled = StoredFile.open(location, HEADER_BYTES)
     version = file.version
     compression = detect_compression(raw)
-    notes: list[str] = (
-        [] if version.kind or read_settings().consistency != "strict" else [_NO_VERSION]
-    )
+    notes: list[str] = []
+    if read_settings().consistency == "strict" and not (version.kind and settled):
+        notes.append(_MOVING_DATE if version.kind else _NO_VERSION)
     if compression is not None:
         cause, remedy = parallel_advice(compression, location.name)
         if compression not in STREAMS:

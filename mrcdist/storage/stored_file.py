@@ -9,10 +9,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location, changed, here, require_version
 from mrcdist.storage.retry import Transient
 from mrcdist.storage.store_errors import explain_failure
@@ -24,8 +26,12 @@ __all__ = ["StoredFile", "current_version", "read_whole"]
 # What opening a file asks for, a header: a small file's answer may differ with it.
 _FIRST_BYTES = 1024
 
-# Seconds to wait for a file that is being written to: what changes later has a later date.
-_SETTLING = 3
+# Seconds to wait for a file that was just written: what changes later has a later date. One is
+# enough, two where the clock of the file's date is a little fast.
+_SETTLING = 2
+
+# Hosts with a file whose date stayed that of the moment: waiting for another one would be in vain.
+_unsettled: Remembered[tuple[str | None, int | None], bool] = Remembered(1000)
 
 Reader = Callable[[int, int], bytes]
 
@@ -42,33 +48,33 @@ class StoredFile:
     version: Version
 
     @classmethod
-    def open(cls, location: Location, size: int) -> tuple[StoredFile, bytes]:
+    def open(cls, location: Location, size: int) -> tuple[StoredFile, bytes, bool]:
         """Find out which version of a file the store has, and read its first `size` bytes.
 
         One request where an answer has both, else one for each; again, a second later, where the
-        file was changed in this second and the server has nothing finer than seconds. This is the
-        first request to the store: a host that cannot be reached is an error after a few seconds.
+        file was changed in this second, the server has nothing finer than seconds, and versions
+        are compared. This is the first request to the store: a host that cannot be reached is an
+        error after a few seconds.
 
         Returns
         -------
         file : StoredFile
         head : bytes
             Fewer than `size` where the file is shorter.
+        settled : bool
+            False where the version is a date that did not become older than the answers.
 
         Raises
         ------
         FileChangedError, MissingFileError, AccessDeniedError, ReadError
         """
         answer = _first(location, size, first_contact=True)
-        for _ in range(_SETTLING):
-            if answer is None or answer.settled:
-                break
-            time.sleep(1)
-            answer = _first(location, size, first_contact=False)
+        if answer is not None and not answer.settled:
+            answer = _wait_until_settled(location, size, answer)
         if answer is not None and answer.version is not None and answer.version.kind:
-            return cls(location, answer.version), answer.raw
+            return cls(location, answer.version), answer.raw, answer.settled
         file = cls(location, location.find_version(first=True))
-        return file, file.read(0, size)
+        return file, file.read(0, size), True
 
     def read(self, start: int, stop: int) -> bytes:
         """Read the bytes from `start` up to, without, `stop`; fewer where the file ends."""
@@ -208,6 +214,22 @@ def read_whole(location: Location, limit: int) -> bytes:
     if answer is not None and answer.version is not None:
         return answer.raw
     return StoredFile(location, location.find_version()).read(0, limit)
+
+
+def _wait_until_settled(location: Location, size: int, answer: Answer | None) -> Answer | None:
+    """Ask again until a later change would have a later date, if that can be and matters."""
+    if read_settings().consistency != "strict":
+        return answer
+    address = urlsplit(location.url)
+    host = (address.hostname, address.port)
+    for _ in range(_SETTLING):
+        if answer is None or answer.settled or host in _unsettled:
+            return answer
+        time.sleep(1)
+        answer = _first(location, size, first_contact=False)
+    if answer is not None and not answer.settled:
+        _unsettled.keep(host, True)
+    return answer
 
 
 def _first(location: Location, size: int, *, first_contact: bool) -> Answer | None:

@@ -70,7 +70,7 @@ class Version:
         found = _DATE_AND_SIZE.fullmatch(self.value)
         return found if found and int(found[2], 16) == self.size else None
 
-    def is_settled(self, date: str | None) -> bool:
+    def is_settled(self, date: str | None, age: str | None = None) -> bool:
         """Whether any later change of the file will have another version, by a server's clock.
 
         A date of whole seconds tells changes apart once its second is over (RFC 9110, 8.8.2.2).
@@ -79,9 +79,11 @@ class Version:
         ----------
         date : str or None
             When the server said so, as HTTP writes it.
+        age : str or None
+            For how many seconds a cache on the way has kept that.
         """
         try:
-            now = parsedate_to_datetime(date or "").timestamp()
+            now = parsedate_to_datetime(date or "").timestamp() + int(age or 0)
             if self.kind == "etag" and (dated := self._dated):
                 changed = float(int(dated[1], 16))
             elif self.kind == "modified":

@@ -108,7 +108,7 @@ def validate(
     """
     options = options or ReadOptions()
     location = Location.of(url, storage_options)
-    file, raw = StoredFile.open(location, HEADER_BYTES)
+    file, raw, _ = StoredFile.open(location, HEADER_BYTES)
     size = file.version.size
     findings: list[Finding] = []
 

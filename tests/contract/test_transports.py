@@ -99,7 +99,7 @@ def counting_store() -> Iterator[AsyncStore]:
 
 
 def transport_of(stored: Object) -> Transport:
-    file, _ = StoredFile.open(stored.location, 1024)
+    file, _, _ = StoredFile.open(stored.location, 1024)
     return open_transport(file.location, file.version, "strict")
 
 

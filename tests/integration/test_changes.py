@@ -355,16 +355,41 @@ def test_a_file_exchanged_within_the_second_of_its_date_is_an_error(
     validator: Callable[[int, int], dict[str, str]],
 ) -> None:
     """Servers that date files by whole seconds: planning waits until the second is over."""
-    size = len(mrc_bytes(OLD))
+    size, requests = len(mrc_bytes(OLD)), []
+    put_at = int(time.time()) - 100
     with web_store(lambda _: validator(put_at, size)) as store:
+        store.hook = lambda: requests.append(time.time())
+        store.put(mrc_bytes(OLD))
+        plan_mrc(store.url, metadata_file=None)
+        settled = len(requests)
         time.sleep(1 - time.time() % 1)
         put_at = int(time.time())
-        store.put(mrc_bytes(OLD))
         source = plan_mrc(store.url, metadata_file=None).source
+        assert len(requests) == 2 * settled + 1
+        assert requests[settled + 1] - requests[settled] >= 1
         put_at = int(time.time())
         store.put(mrc_bytes(NEW))
         with pytest.raises(FileChangedError):
             source[...]
+
+
+def test_a_server_whose_date_is_always_now_is_waited_for_once() -> None:
+    def now(ahead: float) -> str:  # no second must end between this and the answer's own date
+        return formatdate(time.time() + ahead, usegmt=True)
+
+    requests = []
+    with web_store(lambda _: {"Last-Modified": now(0.5)}) as store:
+        store.hook = lambda: requests.append(time.time())
+        store.put(mrc_bytes(OLD))
+        with dask.config.set({"mrcdist.consistency": "size"}):
+            assert plan_mrc(store.url, metadata_file=None).notes == ()
+        for waited in (2, 0):
+            before = len(requests)
+            with pytest.warns(MrcdistWarning, match="dates the file at the time of each answer"):
+                plan_mrc(store.url, metadata_file=None)
+            gaps = np.diff(requests[before:])
+            assert np.count_nonzero(gaps >= 1) == waited
+    assert requests[1] - requests[0] < 1
 
 
 def overwrite(path: Path) -> None:

@@ -70,7 +70,7 @@ class HttpTransport(PinnedTransport):
                 total = got
         told = {key: headers.get(key) for key in ("ETag", "Last-Modified")}
         version = None if total is None else remote_version({**told, "size": total})
-        settled = version is None or version.is_settled(headers.get("Date"))
+        settled = version is None or version.is_settled(headers.get("Date"), headers.get("Age"))
         return Answer(raw, version, pinned, settled)
 
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:

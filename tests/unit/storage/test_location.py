@@ -500,7 +500,7 @@ def test_a_location_pickles_with_its_options_and_nothing_else():
 def test_heads_are_as_long_as_the_file(memory_file, tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     for url in (memory_file(b"12345"), tmp_path / "a"):
-        file, head = StoredFile.open(Location.of(url), 3)
+        file, head, _ = StoredFile.open(Location.of(url), 3)
         assert head == b"123"
         assert file.read(0, 100) == b"12345"
         assert file.read(3, 100) == b"45"

@@ -75,6 +75,12 @@ def test_date_of_a_second_that_is_not_over_may_become_that_of_another_file(
     assert version.is_settled("now")
 
 
+@pytest.mark.parametrize(("age", "settled"), [(None, False), ("0", False), ("100", True)])
+def test_the_date_of_an_answer_that_a_cache_kept_is_older_than_now(age, settled):
+    assert Version(5, "modified", DATE).is_settled(DATE, age) is settled
+    assert Version(5, "modified", DATE).is_settled(DATE, "long")
+
+
 def test_archives_of_two_versions_hold_two_versions_of_a_file():
     one, two = (Version(5).within(Version(9, "modified", date)) for date in (DATE, "later"))
     assert one != two
