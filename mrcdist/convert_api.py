@@ -32,21 +32,25 @@ from mrcdist.interop.rosettasciio import (
 from mrcdist.interop.zarr_destination import ZarrDestination, zarr_version
 from mrcdist.interop.zarr_layouts import Content, Hierarchy, Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
-from mrcdist.plan.chunks import block_boxes
+from mrcdist.plan.chunks import Chunks, block_boxes
 from mrcdist.plan.selected_box import Box, cropped, numbers_in, selected_box
 from mrcdist.read.source import MrcSource
-from mrcdist.read_plan import Plan
+from mrcdist.read_plan import Plan, plan_as_begun
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import warn
 from mrcdist.write.errors import require_other
 from mrcdist.write.estimate import WriteReport
+from mrcdist.write.grid import Grid
+from mrcdist.write.local import LocalDestination
 from mrcdist.write.mrcz import choose_compressor
 from mrcdist.write.place import check_place
 from mrcdist.write.plan import WritePlan
+from mrcdist.write.s3 import is_s3
+from mrcdist.write.s3_beside import S3Beside
 from mrcdist.write_api import plan_write
 
-__all__ = ["convert", "plan_conversion"]
+__all__ = ["begun_chunks", "convert", "plan_conversion"]
 
 
 def convert(
@@ -97,7 +101,7 @@ def convert(
         Replace an existing destination.
     resume : bool, default False
         Keep finished blocks if this call is interrupted, and continue with those kept by an
-        earlier call.
+        earlier call, in its chunks if `chunks` is "auto".
     verify : bool, default False
         Read the destination back, and compare it with the source.
     storage_options : mapping, optional
@@ -129,7 +133,12 @@ def convert(
     if isinstance(url_or_plan, Plan):
         plan = url_or_plan
     else:
-        plan = plan_mrc(url_or_plan, chunks=chunks, storage_options=storage_options)
+
+        def made(of: Any) -> Plan:
+            return plan_mrc(url_or_plan, chunks=of, storage_options=storage_options)
+
+        kept = begun_chunks(destination, storage_options) if resume else None
+        plan = plan_as_begun(made, chunks, kept)
     conversion = plan_conversion(
         plan,
         destination,
@@ -145,6 +154,21 @@ def convert(
     )
     warn(conversion.location.shown, conversion.notes)
     return conversion.run()
+
+
+def begun_chunks(
+    destination: str | os.PathLike[str], storage_options: Mapping[str, Any] | None
+) -> Chunks | None:
+    """Return the chunks in which an unfinished conversion reads its source, if there is one."""
+    location = Location.of(destination, storage_options)
+    if _zarr_ending(location) is not None:
+        earlier = ZarrDestination(location, "", "").earlier()
+    elif location.is_local:
+        earlier = LocalDestination(location, Grid(0, 1, 0)).earlier()
+    else:
+        earlier = S3Beside(location).plan() if is_s3(location) else None
+    about = (earlier or {}).get("about") or {}
+    return tuple(map(tuple, about.get("read_chunks", ()))) or None
 
 
 @dataclass(frozen=True)
@@ -201,7 +225,7 @@ def plan_conversion(
     location = Location.of(destination, storage_options)
     for part in plan.source.parts:
         require_other(location, part.file.location, location.shown, "destination")
-    ending = next((e for e in _ZARR if location.name.lower().endswith(e)), None)
+    ending = _zarr_ending(location)
     # Before a cluster is waited for, and again when writing begins.
     if ending is None:
         check_place(location, overwrite=overwrite)
@@ -225,6 +249,7 @@ def plan_conversion(
             compressor=compressor,
             storage_options=storage_options,
         )
+        writing = replace(writing, read_chunks=plan.chunks)
         return MrcConversion(
             location, writing, Selected(plan.source, start, writing.header.storage.dtype), verify
         )
@@ -234,6 +259,7 @@ def plan_conversion(
         "overwrite": overwrite,
         "resume": resume,
         "verify": verify,
+        "read_chunks": plan.chunks,
     }
     return ZarrConversion(location, _ZARR[ending](_content(plan, source, axes)), options)
 
@@ -253,6 +279,10 @@ def _content(plan: Plan, source: Selected, axes: tuple[Axis, ...]) -> Content:
 
 # How a hierarchy is laid out, by the ending of its name.
 _ZARR = {".ome.zarr": ome_zarr_layout, ".zarr": zarr_layout, ".zspy": zspy_layout}
+
+
+def _zarr_ending(location: Location) -> str | None:
+    return next((ending for ending in _ZARR if location.name.lower().endswith(ending)), None)
 
 
 def _check_zarr(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from mrcdist.config import read_settings
 from mrcdist.dask_array import to_dask
 from mrcdist.discover.directory import Directory
+from mrcdist.errors import ArgumentError
 from mrcdist.explain import PlanReport, report
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.filenames import find_companions
@@ -29,7 +32,14 @@ from mrcdist.read.source import MrcSource
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location
 
-__all__ = ["Plan", "chunks_of_selected", "origin_of", "remember_origin", "select_frames"]
+__all__ = [
+    "Plan",
+    "chunks_of_selected",
+    "origin_of",
+    "plan_as_begun",
+    "remember_origin",
+    "select_frames",
+]
 
 # Sources and options of the arrays that this process made: lazy ones by their names.
 _origins: Remembered[str | int, tuple[MrcSource, tuple[str, ...]]] = Remembered(1000)
@@ -47,6 +57,27 @@ def select_frames(
     numbers = selected_frames(which, source.layout.navigation_shape)
     signal = axes[len(source.layout.navigation_shape) :]
     return source.select(numbers), (Axis("frame", len(numbers), navigate=True), *signal)
+
+
+def plan_as_begun(make: Callable[[Any], Plan], chunks: Any, kept: Chunks | None) -> Plan:
+    """Plan in the chunks with which something was begun, if the caller leaves chunks to us.
+
+    Which ones we choose depends on the workers that are connected, and what is resumed may have
+    been begun with others.
+
+    Parameters
+    ----------
+    make : callable
+        Plans with the chunks that it is given.
+    chunks : Any
+        The caller's.
+    kept : tuple of tuple of int or None
+        Those with which it was begun.
+    """
+    if kept is not None and (chunks is None or (isinstance(chunks, str) and chunks == "auto")):
+        with suppress(ArgumentError):  # they are of another file: whoever resumes says so
+            return make(kept)
+    return make(chunks)
 
 
 def chunks_of_selected(source: MrcSource, chunks: Any = "auto") -> Chunks:

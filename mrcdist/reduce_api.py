@@ -19,7 +19,7 @@ from mrcdist.compute.device import DEVICES, array_module
 from mrcdist.compute.functions import FrameReduction
 from mrcdist.compute.limited import Limits
 from mrcdist.compute.one_pass import Compute, InMemory, OnePass, Values
-from mrcdist.compute.partial import PartialStore
+from mrcdist.compute.partial import PartialStore, begun_chunks
 from mrcdist.compute.patterns import (
     MaximumPattern,
     MeanPattern,
@@ -36,8 +36,9 @@ from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.compute.submit import compute_in_threads, compute_parts
 from mrcdist.dask_array import source_of
 from mrcdist.errors import ArgumentError
+from mrcdist.plan.chunks import Chunks
 from mrcdist.read.source import MrcSource
-from mrcdist.read_plan import Plan
+from mrcdist.read_plan import Plan, plan_as_begun
 from mrcdist.warning_notes import warn
 from mrcdist.write.contents import contents_of
 
@@ -94,8 +95,9 @@ def reduce_frames(
     resume : str or PathLike, optional
         Folder for finished parts. It is created, kept if the computation is interrupted, and
         deleted at the end. Repeating the call, on this or another cluster, then reads only what is
-        left. Your own functions must be unchanged; changes in other modules that they call are not
-        detected.
+        left: of a file, in the chunks of the first call if `chunks` is left out; other data must
+        have the same chunks. Your own functions must be unchanged; changes in other modules that
+        they call are not detected.
     progress : bool, default True
         Show a progress bar after two seconds.
     device : {"cpu", "cupy"}, default "cpu"
@@ -135,7 +137,8 @@ def reduce_frames(
     >>> found["bf"].values.shape, found["mean"].values.shape
     ((4, 8), (8, 16))
     """
-    source, dataset = _dataset(data, Limits(region, frames), options)
+    folder = None if resume is None else Path(resume).expanduser().absolute()
+    source, dataset, chunks = _dataset(data, Limits(region, frames), options, folder)
     client = client or _current_client()
     threads = _threads(client)
     compute: Compute = (
@@ -149,7 +152,7 @@ def reduce_frames(
         limits = {"threads": threads, "max_sum_parts": _MAX_SUMS}
     the_pass = OnePass(source, dataset, _quantities(results), device=_known(device), **limits)
     patience = 2.0 if progress else math.inf
-    with _kept(the_pass, resume) as (values, there):
+    with _kept(the_pass, folder, chunks) as (values, there):
         done = the_pass.run(
             lambda: nullcontext(compute),
             values,
@@ -202,8 +205,10 @@ def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
     )
 
 
-def _dataset(data: Any, limits: Limits, options: Mapping[str, Any]) -> tuple[MrcSource, Dataset]:
-    """Choose what to read, and the parts of the plan that results depend on."""
+def _dataset(
+    data: Any, limits: Limits, options: Mapping[str, Any], folder: Path | None
+) -> tuple[MrcSource, Dataset, Chunks]:
+    """Choose what to read, the parts of the plan that results depend on, and the plan's chunks."""
     is_contents = isinstance(data, Mapping) or hasattr(data, "axes_manager")
     if options and (is_contents or isinstance(data, Plan)):
         names = ", ".join(options)
@@ -231,25 +236,36 @@ def _dataset(data: Any, limits: Limits, options: Mapping[str, Any]) -> tuple[Mrc
             )
         source, axes, chunks = found, contents.axes, contents.array.chunks
     else:
-        plan = data if isinstance(data, Plan) else plan_mrc(data, **options)
+        plan = data if isinstance(data, Plan) else _planned(data, options, folder)
         source, axes, chunks = plan.source, plan.axes, plan.chunks
+    planned = chunks
     source, axes, chunks = limits.apply(source, axes, chunks)
-    return source, Dataset(source.layout, axes, chunks, source.table)
+    return source, Dataset(source.layout, axes, chunks, source.table), planned
+
+
+def _planned(url: Any, options: Mapping[str, Any], folder: Path | None) -> Plan:
+    """Plan a file, in the chunks of the job that a folder keeps."""
+    kept = begun_chunks(folder) if folder else None
+    return plan_as_begun(
+        lambda chunks: plan_mrc(url, **{**options, "chunks": chunks}),
+        options.get("chunks", "auto"),
+        kept,
+    )
 
 
 @contextmanager
 def _kept(
-    the_pass: OnePass, resume: str | PathLike[str] | None
+    the_pass: OnePass, folder: Path | None, chunks: Chunks
 ) -> Iterator[tuple[Values, Sequence[int]]]:
     """Open the folder that keeps the values of parts, and list the parts that are there."""
-    if resume is None:
+    if folder is None:
         yield InMemory(), ()
         return
-    folder = Path(resume).expanduser().absolute()
     store = PartialStore(
         folder,
         the_pass.description(),
         len(the_pass.parts),
+        chunks=chunks,
         lasting=not the_pass.resume_obstacle(),
         again="go on with the same call",
         argument="resume",

@@ -103,17 +103,25 @@ def convert(
     from mrcdist.batch.clusters import ClusterOptions
     from mrcdist.batch.run_job import computing
     from mrcdist.cluster_memory import task_memory
-    from mrcdist.convert_api import plan_conversion
+    from mrcdist.convert_api import begun_chunks, plan_conversion
+    from mrcdist.read_plan import plan_as_begun
 
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
     as_json = options.pop("as_json")
 
+    chunks, storage_options = file.pop("chunks"), file["storage_options"]
+    told: set[str] = set()
+
     def tell(text: str) -> None:
         click.echo(text, err=True)
 
-    def planned() -> tuple[Plan, ZarrConversion | MrcConversion]:
-        plan = plan_from_options(**file)
-        return plan, plan_conversion(
+    def made(of: Any) -> Plan:
+        return plan_from_options(**file, chunks=of)
+
+    def planned() -> ZarrConversion | MrcConversion:
+        kept = begun_chunks(destination, storage_options) if resume else None
+        plan = plan_as_begun(made, chunks, kept)
+        conversion = plan_conversion(
             plan,
             destination,
             select=select or (),
@@ -124,18 +132,21 @@ def convert(
             overwrite=overwrite,
             resume=resume,
             verify=verify,
-            storage_options=file["storage_options"],
+            storage_options=storage_options,
         )
+        for note in (*plan.notes, *conversion.notes):
+            if note not in told:
+                told.add(note)
+                tell(f"note: {note}")
+        return conversion
 
     with stopping(ctx, "--resume continues" if resume else ""):
         # What is wrong is said before a cluster is waited for.
-        plan, conversion = planned()
-        for note in (*plan.notes, *conversion.notes):
-            tell(f"note: {note}")
+        conversion = planned()
         with computing(ClusterOptions(**options), tell) as cluster, cluster.running_dask():
             with cluster.client.as_current():
                 if task_memory() is not None:  # blocks that are left to us have to fit into it
-                    _, conversion = planned()
+                    conversion = planned()
             report = conversion.run(sys.stderr)
     if as_json:
         print_json(dataclasses.asdict(report))

@@ -193,6 +193,7 @@ class OnePass:
             "file": ", ".join(part.file.location.shown for part in source.parts),
             "version": ", ".join(str(part.file.version) for part in source.parts),
             "array": f"{source.shape} {source.dtype}",
+            "chunks": "up to " + " × ".join(str(max(axis)) for axis in self.data.chunks),
             "plan": tokenize(files, source.layout, source.table, self.data.chunks, others),
         }
 

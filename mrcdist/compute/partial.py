@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError, MrcdistError, ReadError, WriteError
+from mrcdist.plan.chunks import Chunks
 
-__all__ = ["PartialStore", "partial_folder", "write_whole", "written"]
+__all__ = ["PartialStore", "begun_chunks", "partial_folder", "write_whole", "written"]
 
 _DESCRIPTION = "job.json"
 _PICTURE = "so-far.png"
@@ -45,6 +46,8 @@ class PartialStore:
         All that the values depend on: file, version, plan, quantity.
     n_parts : int
         Parts of the whole job.
+    chunks : tuple of tuple of int, default ()
+        Those of what is read, from which the parts follow: see `begun_chunks`.
     lasting : bool, default True
         Whether a later run can know that it reads the same data: only then parts are kept.
     again : str
@@ -59,6 +62,7 @@ class PartialStore:
         description: Mapping[str, str],
         n_parts: int,
         *,
+        chunks: Chunks = (),
         lasting: bool = True,
         again: str,
         argument: str = "out",
@@ -71,6 +75,7 @@ class PartialStore:
         self._finished = False
         self._state: dict[str, Any] = {
             "job": {**description, "parts": str(n_parts)},
+            "chunks": chunks,
             "id": uuid.uuid4().hex[:12],
         }
 
@@ -168,7 +173,8 @@ class PartialStore:
                 f"{self.folder} belongs to another job",
                 code="job-differs",
                 cause="; ".join(changed) or "it does not state which",
-                remedy="resume with the same file and options, or delete the folder to start over",
+                remedy="resume with the same file, options and {chunks}, or delete the folder to "
+                "start over",
             )
 
     @contextmanager
@@ -323,17 +329,26 @@ class PartialStore:
             return False
 
     def _read(self) -> dict[str, Any]:
-        try:
-            found = json.loads((self.folder / _DESCRIPTION).read_text("utf-8"))
-        except (OSError, ValueError):
-            found = None
-        known = isinstance(found, dict) and isinstance(found.get("job"), dict)
-        return found if known else {"job": {}}
+        return _description(self.folder)
 
     def _write(self, **changes: Any) -> None:
         self._state |= changes
         with write_whole(self.folder / _DESCRIPTION) as file:
             file.write(json.dumps(self._state, indent=2).encode())
+
+
+def begun_chunks(folder: Path) -> Chunks | None:
+    """Return the chunks of what an unfinished job reads, if there is one in the folder."""
+    return tuple(map(tuple, _description(folder).get("chunks", ()))) or None
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
+    except (OSError, ValueError):
+        found = None
+    known = isinstance(found, dict) and isinstance(found.get("job"), dict)
+    return found if known else {"job": {}}
 
 
 def _skip_array(file: IO[bytes]) -> None:

@@ -24,7 +24,7 @@ from mrcdist.plan.selected_box import Box
 from mrcdist.storage.location import Location
 from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.write.destination import give_name
-from mrcdist.write.errors import exists, interrupted, write_errors
+from mrcdist.write.errors import exists, interrupted, other_chunks, write_errors
 from mrcdist.write.place import check_folder
 
 __all__ = ["ZarrDestination", "zarr_version"]
@@ -112,7 +112,7 @@ class ZarrDestination:
             create(Path(made), hierarchy, self.compressor)
             held = Path(made, hierarchy.root).read_text(encoding="utf-8")
             Path(made, hierarchy.root).unlink()
-            earlier = self._earlier()
+            earlier = self.earlier()
             if earlier is not None:
                 again = replace(self, mark=earlier["mark"], replaces=earlier["replaces"], held=held)
                 if resume and earlier["about"] == about and again._is_open():
@@ -124,7 +124,8 @@ class ZarrDestination:
                     other = earlier["about"] not in (None, about)
                     if other if resume else not overwrite:
                         left = self.folder.shown
-                        raise interrupted(self.location.shown, left, differs=resume)
+                        chunks = other_chunks(earlier["about"], about)
+                        raise interrupted(self.location.shown, left, differs=resume, chunks=chunks)
                     again.abandon()
                     replaces = self.check_place(overwrite=overwrite)  # it may be back
             begun = replace(self, mark=uuid.uuid4().hex[:8], replaces=replaces, held=held)
@@ -144,7 +145,7 @@ class ZarrDestination:
                 Path(self.folder.url).mkdir()
             StoreCalls(self.folder).put(_PLAN, plan, new=True)
         except (OSError, MrcdistError) as error:
-            there = (self._earlier() or {}).get("mark", "")
+            there = (self.earlier() or {}).get("mark", "")
             if there == self.mark:  # it was written, but the answer got lost
                 return
             if there or isinstance(error, FileExistsError):
@@ -170,7 +171,7 @@ class ZarrDestination:
             complete = self._has_root()
             if complete and not overwrite:
                 raise exists(self.location.shown)
-            theirs = self.location.is_local or self._earlier() is None
+            theirs = self.location.is_local or self.earlier() is None
             if not complete and theirs and StoreCalls(self.location).exists():
                 raise ArgumentError(
                     f"{self.location.shown} is not a Zarr hierarchy",
@@ -185,7 +186,7 @@ class ZarrDestination:
         """Whether something can be opened by the name."""
         return any(map(StoreCalls(self.location).exists, _ROOTS))
 
-    def _earlier(self) -> dict[str, Any] | None:
+    def earlier(self) -> dict[str, Any] | None:
         """What an earlier call has begun; empty where it ended before it had."""
         folder = StoreCalls(self.folder)
         if not folder.exists():

@@ -17,6 +17,7 @@ from dask.utils import format_bytes
 from mrcdist.errors import WriteError
 from mrcdist.interop.zarr_destination import ZarrDestination
 from mrcdist.interop.zarr_layouts import Hierarchy, Level, pieces
+from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.selected_box import Box
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import give_up
@@ -83,6 +84,7 @@ def write_zarr(
     overwrite: bool = False,
     resume: bool = False,
     verify: bool = False,
+    read_chunks: Chunks | None = None,
     stream: TextIO | None = None,
 ) -> ZarrReport:
     """Write a hierarchy, which gets its name once it is complete and, on request, verified.
@@ -97,6 +99,8 @@ def write_zarr(
         As for `write_mrc`.
     verify : bool
         Read everything back, and compare it with the source.
+    read_chunks : tuple of tuple of int, optional
+        Those of the source, from which the blocks follow; kept for a call that resumes.
     stream : text stream, optional
         Stream for the progress display.
 
@@ -105,7 +109,12 @@ def write_zarr(
     MrcdistError
     """
     begun = time.monotonic()
-    about = {"hierarchy": tokenize(hierarchy), "compressor": compressor, "overwrite": overwrite}
+    about = {
+        "hierarchy": tokenize(hierarchy),
+        "read_chunks": [list(axis) for axis in read_chunks or ()],
+        "compressor": compressor,
+        "overwrite": overwrite,
+    }
     destination = ZarrDestination(location, hierarchy.root, compressor).begin(
         about, hierarchy, overwrite=overwrite, resume=resume
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fsspec.core import split_protocol
 
@@ -26,6 +27,7 @@ __all__ = [
     "incomplete",
     "interrupted",
     "is_input",
+    "other_chunks",
     "overtaken",
     "require_other",
     "write_errors",
@@ -143,15 +145,36 @@ def overtaken(location: Location, left: str) -> WriteError:
     )
 
 
-def interrupted(shown: str, left: str, *, differs: bool) -> ArgumentError:
-    """Build the error for a write that has begun before."""
+def other_chunks(then: Any, now: Mapping[str, Any]) -> str:
+    """Name the longest chunks of two records of a write, if they differ; otherwise nothing."""
+    before = then if isinstance(then, Mapping) else {}
+    for key in ("read_chunks", "chunks"):
+        old, new = before.get(key), now.get(key)
+        if old and new and old != new:
+            old, new = (" × ".join(str(max(axis)) for axis in chunks) for chunks in (old, new))
+            return f"other chunks: up to {old} then, {new} now"
+    return ""
+
+
+def interrupted(shown: str, left: str, *, differs: bool, chunks: str = "") -> ArgumentError:
+    """Build the error for a write that has begun before.
+
+    Parameters
+    ----------
+    shown, left : str
+        The destination, and what is there of it.
+    differs : bool
+        Whether something else was begun.
+    chunks : str, optional
+        Those then and now, if they differ: see `other_chunks`.
+    """
     if differs:
         return ArgumentError(
             f"{shown}: an earlier call has written a different array",
             code="destination-differs",
             argument="resume",
-            cause=f"{left} was started with other data, dtype, chunks or metadata",
-            remedy=f"pass the same data, or delete {left} to start over",
+            cause=f"{left} was started with " + (chunks or "other data, dtype, chunks or metadata"),
+            remedy=f"pass the same data in the same chunks, or delete {left} to start over",
         )
     return ArgumentError(
         f"{shown} is being written, or an earlier call was interrupted",

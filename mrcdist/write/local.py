@@ -23,7 +23,7 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.system_calls import allocate, write_at
 from mrcdist.write.encoded_block import TEMPORARIES, WINDOW, window, windows
-from mrcdist.write.errors import exists, incomplete, interrupted, overtaken
+from mrcdist.write.errors import exists, incomplete, interrupted, other_chunks, overtaken
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.place import check_place
 
@@ -108,12 +108,15 @@ class LocalDestination:
         """
         check_place(self.location, overwrite=overwrite)
         with self._explained():
-            earlier = self._earlier()
+            earlier = self.earlier()
             if earlier is not None:
                 if resume and earlier["about"] == about:
                     return replace(self, date=earlier["date"], mark=earlier["mark"])
                 if resume or not overwrite:
-                    raise interrupted(str(self.path), str(self.folder), differs=resume)
+                    chunks = other_chunks(earlier["about"], about)
+                    raise interrupted(
+                        str(self.path), str(self.folder), differs=resume, chunks=chunks
+                    )
                 self._remove_folder()
             try:
                 self.folder.mkdir()  # one writer alone can make it
@@ -140,7 +143,7 @@ class LocalDestination:
         plan.replace(self.folder / _PLAN)
         return replace(self, date=date)
 
-    def _earlier(self) -> dict[str, Any] | None:
+    def earlier(self) -> dict[str, Any] | None:
         """Plan of an earlier call; empty where that call ended before it wrote one."""
         if not self.folder.exists():
             return None

@@ -25,7 +25,7 @@ from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.encode import NewHeader, Storage, choose_storage
 from mrcdist.format.extended.stored_records import PER_SECTION
 from mrcdist.format.mrcz_header import mrcz_words
-from mrcdist.plan.chunks import block_boxes
+from mrcdist.plan.chunks import Chunks, block_boxes
 from mrcdist.storage.location import Location
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.warning_notes import Note
@@ -75,6 +75,8 @@ class WritePlan:
         Information that cannot be stored, and other warnings.
     limits : S3Limits
         Limits of the store, if it is S3.
+    read_chunks : tuple of tuple of int, optional
+        Those in which a file is read that is converted; kept for a call that resumes.
     """
 
     location: Location
@@ -88,6 +90,7 @@ class WritePlan:
     shape: tuple[int, ...]
     notes: tuple[str, ...]
     limits: S3Limits = field(default_factory=S3Limits)
+    read_chunks: Chunks | None = None
 
     @property
     def nbytes(self) -> int:
@@ -195,6 +198,7 @@ class WritePlan:
         about = {
             "data": tokenize(self.array),
             "chunks": [list(axis) for axis in self.array.chunks],
+            "read_chunks": [list(axis) for axis in self.read_chunks or ()],
             "header": repr(self.header),
             "beside": tokenize(self.extended, dict(self.auxiliary)),
             "statistics": self.statistics,

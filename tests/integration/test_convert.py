@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from distributed import Client, get_task_stream
 import mrcdist
 from mrcdist.cli import main
 from mrcdist.convert_api import plan_conversion
+from mrcdist.errors import ArgumentError
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.http_log import CountingProxy
 from tests.support.jobs import mrcdist_fails, mrcdist_json
@@ -110,11 +112,9 @@ def test_chunks_are_the_blocks_that_tasks_write(
     assert target.read_bytes()[1024:] == numbers.tobytes()
 
 
-def test_blocks_fit_into_the_memory_of_the_cluster_that_is_connected_to(tmp_path: Path) -> None:
-    source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
-    numbers = counting((8, 1024, 1024), "int16")
-    source.write_bytes(mrc_bytes(numbers))
-    # The limit is that of the plan alone: this process is larger.
+@pytest.fixture(scope="module")
+def small_cluster() -> Iterator[Client]:
+    """Little memory; its limit is that of the plan alone, as this process is larger."""
     off = {f"distributed.worker.memory.{what}": False for what in ("pause", "spill", "target")}
     small = {"n_workers": 1, "threads_per_worker": 4, "memory_limit": "400 MiB"}
     with (
@@ -122,13 +122,94 @@ def test_blocks_fit_into_the_memory_of_the_cluster_that_is_connected_to(tmp_path
         Client(
             processes=False, protocol="tcp", dashboard_address=None, set_as_default=False, **small
         ) as client,
-        get_task_stream(client) as tasks,
     ):
-        mrcdist_json("convert", source, target, "--scheduler", client.scheduler.address)
+        yield client
+
+
+def test_blocks_fit_into_the_memory_of_the_cluster_that_is_connected_to(
+    tmp_path: Path, small_cluster: Client
+) -> None:
+    source, target = tmp_path / "a.mrc", tmp_path / "b.mrc"
+    numbers = counting((8, 1024, 1024), "int16")
+    source.write_bytes(mrc_bytes(numbers))
+    with get_task_stream(small_cluster) as tasks:
+        mrcdist_json("convert", source, target, "--scheduler", small_cluster.scheduler.address)
     blocks = {k for task in tasks.data if re.fullmatch(r"write-mrc-\w+-\d+", k := str(task["key"]))}
     # (400 - 150) MiB × 0.6 for 4 threads, of which 2 of 18 bytes are for the numbers: two frames.
     assert len(blocks) == 4
     assert target.read_bytes()[1024:] == numbers.tobytes()
+
+
+class TestBlocksOfAnotherCluster:
+    """The first run chose its blocks for the memory of workers that are gone."""
+
+    @pytest.fixture
+    def begun(self, tmp_path: Path, small_cluster: Client) -> Callable[[str], tuple[Path, Path]]:
+        """Convert until the last of four blocks, in which a value does not fit."""
+        numbers = np.ones((8, 1024, 1024), "int16")
+        numbers[-1, -1, -1] = 1000
+        source = tmp_path / "a.mrc"
+        source.write_bytes(mrc_bytes(numbers))
+
+        def begin(name: str) -> tuple[Path, Path]:
+            target = tmp_path / name
+            where = ("--scheduler", small_cluster.scheduler.address)
+            told = mrcdist_fails("convert", source, target, *self.OPTIONS, *where)
+            assert "value 1000 does not fit" in told
+            return source, target
+
+        return begin
+
+    OPTIONS = ("--dtype", "uint8", "--resume")
+
+    @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
+    def test_are_gone_on_with(
+        self, begun: Callable[[str], tuple[Path, Path]], cluster: Client, name: str
+    ) -> None:
+        source, target = begun(name)
+        folder = target.with_name(f".{name}.mrcdist-write")
+        before = {path.name for path in folder.iterdir()}
+        where = ("--scheduler", cluster.scheduler.address)
+        told = mrcdist_fails("convert", source, target, *self.OPTIONS, *where)
+        assert "value 1000 does not fit" in told
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.convert(source, target, dtype="uint8", resume=True)
+        assert error.value.code == "value-does-not-fit"
+        assert before == {path.name for path in folder.iterdir()}
+
+    @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
+    def test_are_named_where_other_chunks_are_asked_for(
+        self, begun: Callable[[str], tuple[Path, Path]], name: str
+    ) -> None:
+        source, target = begun(name)
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.convert(source, target, dtype="uint8", resume=True, chunks=-1)
+        assert error.value.code == "destination-differs"
+        assert "up to 2 × 1024 × 1024 then, 8 × 1024 × 1024 now" in error.value.cause
+
+    def test_are_gone_on_with_in_a_store(
+        self, tmp_path: Path, small_cluster: Client, s3_bucket: Bucket
+    ) -> None:
+        source, target = tmp_path / "a.mrc", s3_bucket.url("begun.mrc")
+        source.write_bytes(mrc_bytes(counting((16, 1024, 1024), "int16")))
+        options = s3_bucket.storage_options()
+        begin = {"dtype": "uint8", "resume": True, "storage_options": options}
+        with small_cluster.as_current(), pytest.raises(ArgumentError) as error:
+            mrcdist.convert(source, target, **begin)
+        assert error.value.code == "value-does-not-fit"
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.convert(source, target, **begin)
+        assert error.value.code == "value-does-not-fit"
+
+    def test_of_another_file_are_refused(
+        self, begun: Callable[[str], tuple[Path, Path]], tmp_path: Path
+    ) -> None:
+        _, target = begun("b.mrc")
+        other = tmp_path / "other.mrc"
+        other.write_bytes(mrc_bytes(counting((3, 20, 30), "int16")))
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.convert(other, target, dtype="uint8", resume=True)
+        assert error.value.code == "destination-differs"
 
 
 def test_progress_goes_to_standard_error_and_the_summary_to_standard_output(

@@ -15,6 +15,7 @@ from distributed import Client, Future, get_worker
 
 import mrcdist
 from mrcdist import CenterOfMass, FrameReduction, MeanPattern, VirtualImage, reduce_frames
+from mrcdist.errors import ArgumentError
 from tests.support.cluster import dask_cluster
 from tests.support.mrc_files import mrc_bytes
 from tests.support.s3 import Bucket
@@ -160,6 +161,37 @@ def test_what_is_computed_before_a_failure_is_handed_over(cluster: Client, tmp_p
     fails.unlink()
     found = reduce_frames(plan, wanted, client=cluster, resume=resume, progress=False)
     np.testing.assert_array_equal(found["first"], NUMBERS[:, 0, 0])
+
+
+def test_a_job_goes_on_in_the_chunks_of_a_smaller_cluster(cluster: Client, tmp_path: Any) -> None:
+    path, fails, resume = tmp_path / "stack.mrc", tmp_path / "fails", tmp_path / "parts"
+    path.write_bytes(mrc_bytes(np.arange(4, dtype="int16").repeat(2**20).reshape(4, 1024, 1024)))
+    os.utime(path, (1e9, 1e9))  # long ago: its version is exact
+    fails.touch()
+
+    def failing(frames: Any) -> Any:
+        while frames[-1, 0, 0] == 3 and fails.exists():
+            time.sleep(0.01)
+            if list(resume.glob("part-*.npy")):
+                raise ZeroDivisionError("mine")
+        return frames[:, 0, 0]
+
+    wanted = {"first": FrameReduction(failing, shape=(), dtype=int)}
+    off = {f"distributed.worker.memory.{what}": False for what in ("pause", "spill", "target")}
+    small = {"n_workers": 1, "threads_per_worker": 2, "memory_limit": "200 MiB"}
+    with (
+        dask.config.set({**off, "distributed.worker.memory.terminate": False}),
+        Client(processes=False, protocol="tcp", dashboard_address=None, **small) as there,
+        pytest.raises(ZeroDivisionError, match="mine"),
+    ):
+        reduce_frames(path, wanted, client=there, resume=resume, progress=False)
+    fails.unlink()
+    # Elsewhere, all frames would be one chunk.
+    with pytest.raises(ArgumentError) as error:
+        reduce_frames(path, wanted, client=cluster, resume=resume, progress=False, chunks=-1)
+    assert "chunks: up to 1 × 1024 × 1024 then, up to 4 × 1024 × 1024 now" in error.value.cause
+    found = reduce_frames(path, wanted, client=cluster, resume=resume, progress=False)
+    np.testing.assert_array_equal(found["first"], range(4))
 
 
 def test_a_worker_that_holds_the_work_of_all_may_die(tmp_path: Any) -> None:
