@@ -61,8 +61,9 @@ class EncodedBlock:
         ArgumentError
             A value does not fit.
         """
-        # Packed pixels are encoded by rows, each of which begins on a byte; others one by one.
-        unit = self.block.shape[-1] if self.storage.packed else 1
+        # One by one; of packed pixels, the two of a byte, or rows, of which each begins on one.
+        columns = self.block.shape[-1]
+        unit = (columns if columns % 2 else 2) if self.storage.packed else 1
         size = self.storage.row_bytes(unit)
         first = (start - self.start) // size
         last = -(-(stop - self.start) // size)
