@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-__all__ = ["end_on_interrupt", "raise_on_interrupt"]
+__all__ = ["IS_COMMAND", "end_on_interrupt", "raise_on_interrupt"]
 
 _STATUS = 128 + signal.SIGINT
 
@@ -17,7 +17,7 @@ def end_on_interrupt() -> None:
     The handler raises no exception: in the middle of some imports Python would print and ignore it.
     Where Ctrl-C is ignored, as in the background of a shell, it still is.
     """
-    if _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if IS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 
@@ -36,3 +36,7 @@ def _is_command() -> bool:
 
 def _end(*_: object) -> None:
     os._exit(_STATUS)
+
+
+IS_COMMAND = _is_command()
+"""Whether this process is the command, and no program that calls it."""

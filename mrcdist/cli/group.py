@@ -16,8 +16,8 @@ import click
 from mrcdist.cli.console import Unwritable, console, print_error, say
 from mrcdist.cli.signals import Terminated
 from mrcdist.errors import MrcdistError
-from mrcdist.startup_interrupt import raise_on_interrupt
-from mrcdist.storage.event_loop import end_at_exit
+from mrcdist.startup_interrupt import IS_COMMAND, raise_on_interrupt
+from mrcdist.storage.event_loop import end_waiting
 
 __all__ = ["main"]
 
@@ -52,13 +52,13 @@ class _Group(click.Group):
             with console():
                 status = self._status_of(run)
             if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-                end_at_exit()
+                _let_go()
         except KeyboardInterrupt:  # where click does not catch it
             status = 128 + signal.SIGINT
-            end_at_exit()
+            _let_go()
         except Terminated:
             status = 128 + signal.SIGTERM
-            end_at_exit()
+            _let_go()
         sys.exit(status)
 
     def _status_of(self, run: Callable[[], Any]) -> int:
@@ -121,6 +121,12 @@ class _Group(click.Group):
         if error.code in _REMEDIES:
             error = error.remedied(_REMEDIES[error.code])
         return error.text(name)
+
+
+def _let_go() -> None:
+    """Wait for no thread any more: this was the last act, unless a program called the command."""
+    if IS_COMMAND:
+        end_waiting()
 
 
 def _as_typed(value: str) -> str:

@@ -8,7 +8,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -18,6 +17,7 @@ from distributed.protocol import pickle
 
 from mrcdist.compute.schedule import Part, Task, block_frames
 from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
+from mrcdist.storage.event_loop import ReadingThreads
 
 __all__ = ["compute_in_threads", "compute_parts"]
 
@@ -188,16 +188,15 @@ def compute_in_threads(
 ) -> Ledger:
     """Compute parts as `compute_parts` does, in threads of this process."""
     ledger: Ledger = {}
-    pool = ThreadPoolExecutor(threads, "mrcdist-reduce")
     waiting = iter([task for part in parts.values() for task in part])
     running: deque[Any] = deque()
     pieces: list[PartialResult] = []
-    try:
+    with ReadingThreads(threads, "mrcdist-reduce") as pool:
         for number, part in parts.items():
             for _ in part:
                 # Few at a time: each result may be as large as a frame.
                 for task in itertools.islice(waiting, 2 * threads - len(running)):
-                    running.append(pool.submit(compute, task, work))
+                    running.append(pool.submit(compute, task, work, check=pool.check))
                 pieces.append(running.popleft().result())
                 if len(pieces) > work.joined_at_once:
                     pieces = [join(pieces, work)]
@@ -205,8 +204,6 @@ def compute_in_threads(
             pieces.clear()
             ledger = merge_ledgers((ledger, piece.ledger))
             done(number, piece.values)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for a store
     return ledger
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import socket
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,8 +98,15 @@ class PartialResult:
     ledger: Ledger
 
 
-def compute(task: Task, work: Work) -> PartialResult:
+def compute(task: Task, work: Work, *, check: Callable[[], None] = lambda: None) -> PartialResult:
     """Read the blocks of a task one after the other, and reduce them.
+
+    Parameters
+    ----------
+    task : Task
+    work : Work
+    check : callable, optional
+        Called before each block; raises if nobody waits for the result any more.
 
     Raises
     ------
@@ -116,6 +123,7 @@ def compute(task: Task, work: Work) -> PartialResult:
     values = [each.begin(sum(map(block_frames, task)), source.dtype) for each in work.reductions]
     first = 0
     for block in task:
+        check()
         positions = tuple(range(*span) for span in block)
         frames = source[(*(slice(*span) for span in block), *window)]
         frames = frames.reshape(math.prod(map(len, positions)), len(rows), len(columns))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from mrcdist.interop.rosettasciio import axes_dicts, metadata_dict, original_met
 from mrcdist.options import ReadOptions
 from mrcdist.planner import make_plan
 from mrcdist.read_plan import Plan
+from mrcdist.storage.event_loop import ReadingThreads
 from mrcdist.warning_notes import Notes
 
 __all__ = ["load_images", "plan_image"]
@@ -54,19 +54,18 @@ def load_images(
         An image that the caller named cannot be read.
     """
     navigators: dict[str, Any] = {}
-    pool = ThreadPoolExecutor(max_workers=8)
-    loading = [(image, pool.submit(_load, image, plan, lazy=lazy)) for image in images]
-    pool.shutdown(wait=False)
-    for image, future in loading:
-        try:
-            navigators[f"_sig_{image.name}"], odd = future.result()
-        except MrcdistError as error:
-            if image.named:
-                raise
-            # The server may still be writing it; the movie's own data are none the worse.
-            notes.add(f"the image {image.location.name} is left out: {error.problem}")
-        else:
-            notes.add(*(f"the image {image.location.name}: {note}" for note in odd))
+    with ReadingThreads(8) as threads:
+        loading = [(image, threads.submit(_load, image, plan, lazy=lazy)) for image in images]
+        for image, future in loading:
+            try:
+                navigators[f"_sig_{image.name}"], odd = future.result()
+            except MrcdistError as error:
+                if image.named:
+                    raise
+                # The server may still be writing it; the movie's own data are none the worse.
+                notes.add(f"the image {image.location.name} is left out: {error.problem}")
+            else:
+                notes.add(*(f"the image {image.location.name}: {note}" for note in odd))
     if not navigators:
         return {}
     shape = plan.layout.navigation_shape

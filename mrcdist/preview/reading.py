@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.preview.sample import Piece, ScanSample
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
+from mrcdist.storage.event_loop import ReadingThreads
 
 __all__ = [
     "PixelsRead",
@@ -86,11 +86,8 @@ def read_pieces(source: MrcSource, pieces: Sequence[Piece], progress: Progress) 
         progress.advance()
         return block
 
-    pool = ThreadPoolExecutor(read_settings().process_concurrency)
-    try:
-        blocks = list(pool.map(read, pieces))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for a store
+    with ReadingThreads(read_settings().process_concurrency) as threads:
+        blocks = list(threads.map(read, pieces))
     return PixelsRead(dict(zip(pieces, blocks, strict=True)))
 
 

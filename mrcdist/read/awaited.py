@@ -70,7 +70,8 @@ class AwaitedSource:
     def __init__(self, source: MrcSource) -> None:
         self._source = source
         self._opened: _Opened | None = None
-        self._opening = threading.Lock()
+        # By process: a lock that another thread holds during a fork is never free in the child.
+        self._opening: dict[int, threading.Lock] = {}
 
     async def read(self, index: Any) -> npt.NDArray[Any]:
         """Read as ``source[index]`` does."""
@@ -86,7 +87,7 @@ class AwaitedSource:
 
     def _open(self, settings: ReadSettings) -> _Opened:
         """Open the files, once for all who ask at the same time."""
-        with self._opening:
+        with self._opening.setdefault(os.getpid(), threading.Lock()):
             if self._opened is None or not self._opened.serves(settings):
                 self._opened = _Opened(settings, os.getpid(), _readers(self._source, settings))
             return self._opened

@@ -19,7 +19,7 @@ from mrcdist.errors import MrcdistError
 from mrcdist.plan.coalesce import piece_bytes
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
-from mrcdist.storage.event_loop import begin, wait_for
+from mrcdist.storage.event_loop import begin, result_of, wait_for
 from mrcdist.storage.location import here
 from mrcdist.storage.retry import Attempts, retried_async
 from mrcdist.storage.scatter_buffer import ScatterBuffer
@@ -77,10 +77,10 @@ class RemoteReader:
         try:
             for span in ranges:
                 if len(running) == self.ahead:
-                    yield running.popleft().result()
+                    yield result_of(running.popleft(), loop)
                 running.append(begin(self._fetch(*span, slots), loop))
             while running:
-                yield running.popleft().result()
+                yield result_of(running.popleft(), loop)
             self._check()
         finally:
             for future in running:

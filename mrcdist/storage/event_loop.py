@@ -1,69 +1,113 @@
-"""Coroutines of a store's event loop, awaited in threads until Ctrl-C ends the program."""
+"""Threads that wait for coroutines of a store's event loop, until Ctrl-C ends the program."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import threading
-import weakref
 from collections.abc import Coroutine
-from concurrent.futures import Future
-from importlib import import_module
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["begin", "end_at_exit", "wait_for"]
+__all__ = ["ReadingThreads", "begin", "end_waiting", "result_of", "wait_for"]
 
 _T = TypeVar("_T")
 
-_running: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
-_lock = threading.Lock()
-_interrupted = False
+# Seconds at a time: Ctrl-C cannot end a wait on Windows, and what ends the program no thread's.
+_STEP = 0.5
 _ended = False
 
 
 def begin(call: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> Future[_T]:
     """Run a coroutine in an event loop of another thread."""
-    running = asyncio.run_coroutine_threadsafe(call, loop)
-    with _lock:
-        _running.add(running)
-        ended = _ended
-    if ended:
-        running.cancel()
-    return running
+    return asyncio.run_coroutine_threadsafe(call, loop)
 
 
 def wait_for(call: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> _T:
-    """Return the result of a coroutine in an event loop of another thread."""
-    running = begin(call, loop)
+    """Return the result of a coroutine in an event loop of another thread; see `result_of`."""
+    return result_of(begin(call, loop), loop)
+
+
+def result_of(running: Future[_T], loop: asyncio.AbstractEventLoop) -> _T:
+    """Return the result of what was begun in an event loop of another thread, or cancel it.
+
+    Raises
+    ------
+    RuntimeError
+        This is the thread of the loop, which would wait for itself for ever.
+    CancelledError
+        Ctrl-C is ending the program.
+    """
     try:
-        return running.result()
+        if _is_running(loop):
+            raise RuntimeError("called from a coroutine of the event loop that would do the work")
+        while not _ended:
+            try:
+                return running.result(_STEP)
+            except TimeoutError:
+                if running.done():  # then it may be the coroutine's own
+                    return running.result()
+        raise CancelledError
     finally:
         running.cancel()
 
 
-def end_at_exit() -> None:
-    """Let the end of the program cancel what is running: it was interrupted."""
-    global _interrupted
-    _interrupted = True
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop is the one that this function is called from."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+class ReadingThreads(ThreadPoolExecutor):
+    """Threads that read, for a block; its end waits for them, unless it is interrupted.
+
+    Once the block has failed they begin nothing more.
+    """
+
+    _failed = False
+
+    def check(self) -> None:
+        """Raise `CancelledError` in a thread whose result nobody waits for."""
+        if self._failed:
+            raise CancelledError
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for what is running. A thread may wait for a store: Ctrl-C does not."""
+        self._failed = kind is not None
+        self.shutdown(wait=kind is None or issubclass(kind, Exception), cancel_futures=True)
+
+
+def end_waiting() -> None:
+    """Let all threads that wait go: an interrupted program is about to end.
+
+    Python waits for the threads of pools when it ends, and these for stores that do not answer.
+    """
+    global _ended
+    _ended = True
 
 
 def _end() -> None:
-    """Cancel what is running if Ctrl-C ends the program.
-
-    Python waits for the threads of pools when it ends, and these for stores that do not answer.
-    Without Ctrl-C, their work is wanted.
-    """
-    global _ended
-    if not (_interrupted or getattr(sys, "last_type", None) is KeyboardInterrupt):
-        return
-    with _lock:
-        _ended = True
-        running = list(_running)
-    for future in running:
-        future.cancel()
+    """Let threads go if Ctrl-C ends the program. Without Ctrl-C, their work is wanted."""
+    if _ends_by_interrupt():
+        end_waiting()
 
 
-# Python runs these functions in reverse: ours before that of its pools, which waits for threads.
-import_module("concurrent.futures.thread")
+def _ends_by_interrupt() -> bool:
+    """Whether `KeyboardInterrupt` left the program, not a line at a prompt or a callback."""
+    last: type[BaseException] | None = getattr(sys, "last_type", None)
+    if last is None or not issubclass(last, KeyboardInterrupt):
+        return False
+    if sys.flags.inspect or hasattr(sys, "ps1"):  # a prompt came after it
+        return False
+    traceback = getattr(sys, "last_traceback", None)
+    return traceback is None or traceback.tb_frame.f_back is None
+
+
+# Python runs these functions in reverse: ours before that of its pools, which waits for threads. A
+# thread that comes here when the main thread is gone comes too late, and nothing is let go.
 if hasattr(threading, "_register_atexit"):
-    threading._register_atexit(_end)
+    with suppress(RuntimeError):
+        threading._register_atexit(_end)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -224,3 +228,29 @@ class TestSettings:
         with dask.config.set({"mrcdist.sub-range": FRAME_BYTES // 2}):
             np.testing.assert_array_equal(read(source, 5)[0], FRAMES[5])
         assert lengths(proxy) == [FRAME_BYTES // 2] * 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_that_is_forked_while_files_are_opened_opens_them(tmp_path: Path) -> None:
+    path = tmp_path / "stack.mrc"
+    path.write_bytes(mrc_bytes(FRAMES[:2]))
+    code = f"""
+import asyncio, os, threading
+import mrcdist
+from mrcdist.read import awaited
+source = awaited.AwaitedSource(mrcdist.plan_mrc({str(path)!r}, metadata_file=None).source)
+opening = threading.Event()
+readers = awaited._readers
+def stuck(*_):
+    opening.set()
+    threading.Event().wait()
+awaited._readers = stuck
+threading.Thread(target=asyncio.run, args=[source.read(...)], daemon=True).start()
+opening.wait()
+if pid := os.fork():
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+awaited._readers = readers
+threading.Timer(20, os._exit, (1,)).start()  # rather than wait for ever
+os._exit(int(asyncio.run(source.read(...)).shape != (2, 128, 128)))
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)

@@ -23,10 +23,30 @@ from tests.support.serving import file_server
 PATIENT = {"DASK_MRCDIST__STALL": "900", "DASK_MRCDIST__DEADLINE": "900"}
 LAZY = "import mrcdist as m; m.read_mrc({url!r}, metadata_file=None)[0]['data'].compute()"
 SUBMITTED = """
+import time
 from concurrent.futures import ThreadPoolExecutor
 import mrcdist as m
 plan = m.plan_mrc({url!r}, metadata_file=None)
-ThreadPoolExecutor(2).submit(lambda: print(plan.source[...].sum()))
+def read():
+    time.sleep(0.3)  # the main thread has ended
+    print(plan.source[...].sum())
+
+reading = ThreadPoolExecutor(2).submit(read)
+"""
+AT_A_PROMPT = "raise KeyboardInterrupt\n"
+IN_A_CONSOLE = """
+import code
+code.InteractiveInterpreter().runsource("raise KeyboardInterrupt")
+"""
+IN_A_COMMAND = """
+from mrcdist.cli import inspect, main
+def interrupted(**_):
+    raise KeyboardInterrupt
+inspect.plan_from_options = interrupted
+try:
+    main(["info", {url!r}])
+except SystemExit as ended:
+    assert ended.code == 130
 """
 CLI = [sys.executable, "-m", "mrcdist.cli"]
 NUMBERS = np.arange(64 * 64 * 64, dtype=np.uint16).reshape(64, 64, 64)
@@ -74,11 +94,40 @@ def test_program_ends(
     assert door.is_shut
 
 
-def test_threads_that_nobody_interrupts_read_to_the_end(stalling: tuple[Gate, str]) -> None:
-    """Python waits for them, although the program has nothing else to do."""
+@pytest.mark.parametrize(
+    ("words", "before"),
+    [
+        ([], ""),
+        (["-i"], AT_A_PROMPT),
+        ([], IN_A_CONSOLE),
+        ([], IN_A_COMMAND),
+    ],
+    ids=["nothing", "prompt", "console", "command"],
+)
+def test_threads_that_nobody_interrupts_read_to_the_end(
+    stalling: tuple[Gate, str], words: list[str], before: str
+) -> None:
+    """Python waits for them; a Ctrl-C before that ended something else is none of theirs."""
     _, url = stalling
-    with begun(sys.executable, "-c", SUBMITTED.format(url=url)) as program:
-        assert program.communicate(timeout=60)[0] == f"{NUMBERS.sum()}\n"
+    code = (before + SUBMITTED).format(url=url)
+    program = subprocess.run(
+        [sys.executable, *words, *([] if words else ["-c", code])],
+        input=code,
+        env={**os.environ, **PATIENT, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert program.stdout == f"{NUMBERS.sum()}\n", program.stderr
+
+
+def test_threads_begin_to_read_when_the_main_thread_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "movie.mrc"
+    path.write_bytes(mrc_bytes(NUMBERS))
+    late = SUBMITTED.replace("plan = ", "# ").replace("plan.", f"m.plan_mrc({str(path)!r}).")
+    with begun(sys.executable, "-W", "ignore", "-c", late) as program:
+        assert program.communicate(timeout=60) == (f"{NUMBERS.sum()}\n", "")
 
 
 def test_threads_of_pools_are_waited_for_after_our_function():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,25 @@ def test_file_in_the_place_of_the_folder_for_parts_is_named(
     error = refused(plan, {"mean": MeanPattern()}, resume=tmp_path / "kept")
     assert error.argument == "resume"
     assert "--" not in str(error)
+
+
+@pytest.mark.usefixtures("plan")
+def test_no_function_is_called_after_an_error_was_raised() -> None:
+    running = []
+
+    def failing(frames: Any) -> Any:
+        running.append(1)
+        time.sleep(0.1 if frames[0].any() else 0.05)
+        if not frames[0].any():
+            raise ValueError("mine")
+        running.append(-1)
+        return frames.sum((1, 2))
+
+    blocks = mrcdist.plan_mrc(
+        "memory://requests/stack.mrc", navigation_shape=(4, 3), chunks=(1, 1, -1, -1)
+    )
+    with pytest.raises(ValueError, match=r"^mine"):
+        reduced(blocks, {"sum": FrameReduction(failing, (), "f8")})
+    at_return = list(running)
+    time.sleep(0.3)
+    assert running == at_return

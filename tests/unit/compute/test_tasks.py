@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from concurrent.futures import CancelledError
+
 import fsspec
 import numpy as np
+import pytest
 
 import mrcdist
 from mrcdist.compute import tasks
@@ -22,3 +26,19 @@ def test_process_of_many_jobs_forgets_the_first_ones() -> None:
     [read] = compute((((0, 2),),), works[-1]).ledger.values()
     assert read.nbytes == 2 * frames.nbytes  # still knows what it had read before this job
     assert len(tasks._before) < 300
+
+
+def test_task_that_nobody_waits_for_ends_between_two_blocks() -> None:
+    frames = np.ones((4, 3, 4), np.int16)
+    fsspec.filesystem("memory").pipe("/jobs/b.mrc", mrc_bytes(frames))
+    source = mrcdist.plan_mrc("memory://jobs/b.mrc").source
+    checks = itertools.count()
+
+    def check() -> None:
+        if next(checks) == 1:
+            raise CancelledError
+
+    before = mrcdist.stats.snapshot()
+    with pytest.raises(CancelledError):
+        compute((((0, 2),), ((2, 4),)), Work(source, (FrameSum((3, 4)),), "unwanted"), check=check)
+    assert (mrcdist.stats.snapshot() - before).nbytes == 2 * frames[0].nbytes
