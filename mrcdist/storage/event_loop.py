@@ -10,12 +10,12 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["ReadingThreads", "begin", "end_waiting", "result_of", "wait_for"]
+__all__ = ["STEP", "ReadingThreads", "begin", "end_waiting", "result_of", "wait_for"]
 
 _T = TypeVar("_T")
 
 # Seconds at a time: Ctrl-C cannot end a wait on Windows, and what ends the program no thread's.
-_STEP = 0.5
+STEP = 0.5
 _ended = False
 
 
@@ -44,7 +44,7 @@ def result_of(running: Future[_T], loop: asyncio.AbstractEventLoop) -> _T:
             raise RuntimeError("called from a coroutine of the event loop that would do the work")
         while not _ended:
             try:
-                return running.result(_STEP)
+                return running.result(STEP)
             except TimeoutError:
                 if running.done():  # then it may be the coroutine's own
                     return running.result()

@@ -25,7 +25,7 @@ async def failing() -> None:
 
 
 def test_results_and_errors_are_those_of_the_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_loop, "_STEP", 0.01)
+    monkeypatch.setattr(event_loop, "STEP", 0.01)
     assert wait_for(late(3), get_loop()) == 3
     with pytest.raises(TimeoutError, match="mine"):
         wait_for(failing(), get_loop())
@@ -43,7 +43,7 @@ def test_no_wait_is_longer_than_a_step() -> None:
             return super().result(0)
 
     assert result_of(Waiting(), get_loop()) == 3
-    assert waits == [event_loop._STEP] * 2
+    assert waits == [event_loop.STEP] * 2
 
 
 def test_a_coroutine_that_would_wait_for_its_own_loop_is_an_error() -> None:
