@@ -33,12 +33,12 @@ from mrcdist.storage.transport.s3 import connection_limit
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
 from mrcdist.write.errors import write_errors
 
-__all__ = ["Body", "answer", "call_once", "ignored_options", "new_client", "run_together"]
+__all__ = ["TO_END", "Body", "answer", "call_once", "ignored_options", "new_client", "run_together"]
 
 # Seconds without an answer while a store copies, or puts 10,000 parts together.
 _PATIENCE = 300.0
 # Seconds for calls that are under way when they are interrupted.
-_TO_END = 1.0
+TO_END = 1.0
 
 _SLOW = ("complete_multipart_upload", "upload_part_copy")
 
@@ -153,7 +153,7 @@ def run_together(
             failed.set()
             if not all(made.done() for made in given):  # Ctrl-C comes here, in no call
                 stop()
-                wait(given, _TO_END)
+                wait(given, TO_END)
             raise
 
 

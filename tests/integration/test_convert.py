@@ -163,7 +163,7 @@ class TestBlocksOfAnotherCluster:
     OPTIONS = ("--dtype", "uint8", "--resume")
 
     @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
-    def test_are_gone_on_with(
+    def test_blocks_are_gone_on_with(
         self, begun: Callable[[str], tuple[Path, Path]], cluster: Client, name: str
     ) -> None:
         source, target = begun(name)
@@ -178,7 +178,7 @@ class TestBlocksOfAnotherCluster:
         assert before == {path.name for path in folder.iterdir()}
 
     @pytest.mark.parametrize("name", ["b.mrc", "b.zspy"])
-    def test_are_named_where_other_chunks_are_asked_for(
+    def test_chunks_are_named_where_other_chunks_are_asked_for(
         self, begun: Callable[[str], tuple[Path, Path]], name: str
     ) -> None:
         source, target = begun(name)
@@ -187,7 +187,7 @@ class TestBlocksOfAnotherCluster:
         assert error.value.code == "destination-differs"
         assert "up to 2 × 1024 × 1024 then, 8 × 1024 × 1024 now" in error.value.cause
 
-    def test_are_gone_on_with_in_a_store(
+    def test_blocks_are_gone_on_with_in_a_store(
         self, tmp_path: Path, small_cluster: Client, s3_bucket: Bucket
     ) -> None:
         source, target = tmp_path / "a.mrc", s3_bucket.url("begun.mrc")
@@ -201,7 +201,7 @@ class TestBlocksOfAnotherCluster:
             mrcdist.convert(source, target, **begin)
         assert error.value.code == "value-does-not-fit"
 
-    def test_of_another_file_are_refused(
+    def test_blocks_of_another_file_are_refused(
         self, begun: Callable[[str], tuple[Path, Path]], tmp_path: Path
     ) -> None:
         _, target = begun("b.mrc")

@@ -348,7 +348,7 @@ def test_calls_that_have_not_begun_are_left_out_after_an_interrupt() -> None:
 def test_interrupt_waits_for_no_store_and_nothing_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(s3_client, "_TO_END", 0.1)
+    monkeypatch.setattr(s3_client, "TO_END", 0.1)
     location, answers, ended = Location("s3://b/a.mrc"), threading.Event(), threading.Event()
     attempts: list[threading.Thread] = []
 
