@@ -1,4 +1,4 @@
-"""What loggers tell of connections that are closed, which the error of a job tells already."""
+"""What loggers tell of closed connections and ended waits; the error of a job tells it already."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from distributed.client import AllExit
 from distributed.comm.core import CommClosedError
 from tornado.iostream import StreamClosedError
 
@@ -17,15 +18,20 @@ _LOGGERS = (
     *("tornado.application", "asyncio"),
 )
 
+# `AllExit` ends a wait for several results, be it that Ctrl-C releases them: distributed asks only
+# the first of the tasks that wait how it ended, and asyncio tells of the others.
+_NO_NEWS = (AllExit, CommClosedError, StreamClosedError)
+
 
 def leave_to_errors(stack: ExitStack) -> None:
-    """Let loggers say nothing of closed connections until a stack ends.
+    """Let loggers say nothing of closed connections and given up waits until a stack ends.
 
     What the stack disables of logging is enabled at its end, unless a signal ends the program.
     """
     stack.push(_logs_again(logging.root.manager.disable))
     for logger in map(logging.getLogger, _LOGGERS):
-        logger.addFilter(_is_news)
+        # Before those that take secrets out of a record, and the exception with them.
+        logger.filters.insert(0, _is_news)
         stack.callback(logger.removeFilter, _is_news)
 
 
@@ -44,4 +50,4 @@ def _logs_again(disabled: int) -> Callable[..., None]:
 
 def _is_news(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, CommClosedError | StreamClosedError)
+    return not isinstance(error, _NO_NEWS)

@@ -114,7 +114,8 @@ def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
             argument="dtype",
             cause=f"MRC has no mode for it: {lost}",
             remedy=f"pass dtype, one of {_writable()}; values that do "
-            "not fit raise an error, and are never clipped or rounded",
+            "not fit raise an error: integers are never clipped or rounded, and floating-point "
+            "numbers are rounded to the precision of the dtype",
         )
     return Storage(WRITABLE_MODES[name], name)
 
@@ -193,7 +194,7 @@ def converted(
             f"the value {worst.item()!r} does not fit {name}",
             code="value-does-not-fit",
             cause=f"{int((~fits).sum())} of {numbers.size} values of a block are out of range, "
-            "are not integers, or are not real numbers",
+            "are not integers, are not real numbers, or have more digits than it keeps",
             remedy="convert the array first (scale, round or clip it), or pass another {dtype}",
         )
     return numbers.astype(dtype)
