@@ -221,10 +221,13 @@ def _inputs(plan: Plan, options: JobOptions) -> list[StoredFile]:
 
 
 @contextmanager
-def computing(cluster_options: ClusterOptions, say: Callable[[str], None]) -> Iterator[Cluster]:
-    """Connect, and say what went wrong where distributed's errors do not."""
+def computing(
+    cluster_options: ClusterOptions,
+    say: Callable[[str], None],
+    again: str = "continue with {resume=True}",
+) -> Iterator[Cluster]:
+    """Connect, and say what went wrong, and what to do `again`, where distributed does not."""
     try:
-        again = "continue with {resume=True}"
         with connect(cluster_options, say=say, again=again) as cluster:
             require_mrcdist(cluster.client)
             yield cluster
@@ -234,5 +237,5 @@ def computing(cluster_options: ClusterOptions, say: Callable[[str], None]) -> It
             code="workers-died",
             cause=f"they ran out of memory, or were killed: {error}",
             remedy="give them more memory or smaller {chunks} (`mrcdist explain` estimates what "
-            "they need), and continue with {resume=True}",
+            f"they need), and {again}",
         ) from None

@@ -69,7 +69,13 @@ def check_workers(
     where = ClusterOptions(**options)
     with stopping(ctx):
         plan = plan_from_options(chunks=chunks, **file)
-        with connect(where, say=say, min_workers=min_workers, wait_for_jobs=True) as cluster:
+        with connect(
+            where,
+            say=say,
+            min_workers=min_workers,
+            wait_for_jobs=True,
+            again="start it and check again",
+        ) as cluster:
             report = check(cluster.client, plan, patience=timeout)
     print_notes(plan.notes)
     if as_json:

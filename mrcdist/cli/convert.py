@@ -143,7 +143,9 @@ def convert(
     with stopping(ctx, "--resume continues" if resume else ""):
         # What is wrong is said before a cluster is waited for.
         conversion = planned()
-        with computing(ClusterOptions(**options), tell) as cluster, cluster.running_dask():
+        # Without it, an unfinished file does not remain.
+        again = "call again, with {resume=True}" + " to keep finished blocks" * (not resume)
+        with computing(ClusterOptions(**options), tell, again) as cluster, cluster.running_dask():
             with cluster.client.as_current():
                 if task_memory() is not None:  # blocks that are left to us have to fit into it
                     conversion = planned()

@@ -247,7 +247,7 @@ class TestSchedulerThatDies:
         self, commands: WarmCommands, tmp_path: Path
     ) -> None:
         def check(pid: int, where: ClusterOptions) -> None:
-            with connect(where, say=print, min_workers=0) as cluster:
+            with connect(where, say=print, min_workers=0, again="start it") as cluster:
                 os.kill(pid, signal.SIGKILL)
                 cluster.client.nthreads()
 
@@ -255,10 +255,10 @@ class TestSchedulerThatDies:
             def killed(_: str) -> None:
                 os.kill(pid, signal.SIGKILL)
 
-            with computing(where, killed):
+            with computing(where, killed, "call again, with {resume=True}"):
                 pass
 
-        for call, remedy in ((check, "then try again"), (compute, "then continue with resume=")):
+        for call, remedy in ((check, "then start it"), (compute, "then call again, with resume=")):
             with scheduler(commands, tmp_path) as running, pytest.raises(MrcdistError) as error:
                 call(*running)
             assert remedy in error.value.remedy
