@@ -70,12 +70,13 @@ def noting_calls(called: list[tuple[str, str]]) -> Iterator[None]:
                 called.append((Path(module).relative_to(package).as_posix(), made.__name__))
 
     loop = fsspec.asyn.get_loop()
+    before = sys.getprofile()
     loop.call_soon_threadsafe(sys.setprofile, note)
     sys.setprofile(note)
     try:
         yield
     finally:
-        sys.setprofile(None)
+        sys.setprofile(before)
         loop.call_soon_threadsafe(sys.setprofile, None)
 
 

@@ -13,12 +13,17 @@ ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 [TABLE] = re.findall(r"^## What a process keeps\n(.*?)^## ", ARCHITECTURE, re.M | re.S)
 TOLD = re.findall(r"`([\w/]+)\.py:([\w]+)`", TABLE)
 
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+CHANGING = (
+    *("add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "forget"),
+    *("insert", "keep", "pop", "popitem", "popleft", "remove", "setdefault", "update"),
+)
 CACHES = ("cache", "lru_cache")
 
 
 def kept_in(tree: ast.Module) -> set[str]:
     """Names of a module that hold what calls leave behind: containers, objects, caches, globals."""
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTION)]
     cached = {
         function.name
         for function in functions
@@ -42,14 +47,11 @@ def is_changed(tree: ast.Module, name: str, value: ast.expr | None) -> bool:
     """Whether a module changes what a name stands for: an entry, or by a method."""
     if not isinstance(value, ast.Call | ast.Dict | ast.List | ast.Set | ast.DictComp):
         return False
-    changing = (
-        *("add", "append", "clear", "forget", "keep", "pop", "popitem", "setdefault", "update"),
-    )
     for node in ast.walk(tree):
         owner = getattr(node, "value", None)
         if not (isinstance(owner, ast.Name) and owner.id == name):
             continue
-        if isinstance(node, ast.Attribute) and node.attr in changing:
+        if isinstance(node, ast.Attribute) and node.attr in CHANGING:
             return True
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             return True
@@ -62,7 +64,7 @@ def changes_itself(node: ast.stmt) -> bool:
     return isinstance(node, ast.ClassDef) and any(
         isinstance(below, ast.Attribute) and isinstance(below.ctx, ast.Store)
         for method in node.body
-        if isinstance(method, ast.FunctionDef) and method.name != "__init__"
+        if isinstance(method, FUNCTION) and method.name != "__init__"
         for below in ast.walk(method)
     )
 
@@ -91,6 +93,11 @@ def test_what_a_process_keeps_is_in_the_table() -> None:
         ("class P:\n    def __init__(self): self.n = 1\nONE = P()", set()),
         ("A = 0\ndef f():\n    global A\n    A = 1", {"A"}),
         ("@functools.lru_cache(maxsize=4)\ndef f(): ...", {"f"}),
+        ("A = []\ndef f(): A.extend([1])", {"A"}),
+        ("A = set()\ndef f(): A.discard(1)", {"A"}),
+        ("A = []\ndef f(): A.insert(0, 1)", {"A"}),
+        ("A = deque()\ndef f(): A.appendleft(1)", {"A"}),
+        ("@lru_cache\nasync def f(): ...", {"f"}),
         ("@cached_property\ndef f(self): ...", set()),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mrcdist.remembered import Remembered
@@ -46,14 +46,12 @@ def test_threads_that_keep_at_once_keep_no_more_than_allowed() -> None:
         for number in range(first, first + 2000):
             assert remembered.keep(number, number) == number
 
-    threads = [threading.Thread(target=keep, args=(number * 2000,)) for number in range(4)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(4) as threads:
+            for done in [threads.submit(keep, number * 2000) for number in range(4)]:
+                done.result()
     finally:
         sys.setswitchinterval(interval)
     assert len(remembered) == 3
