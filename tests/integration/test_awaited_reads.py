@@ -8,6 +8,7 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,10 +171,16 @@ class TestJoinedRequests:
     def test_a_request_for_which_nobody_waits_is_ended(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
+        asked = threading.Event()
+
+        def stall(_: Any) -> Fault:
+            asked.set()
+            return Fault("stall", after=100, seconds=0.4)
+
         async def give_up() -> list[Any]:
-            proxy.respond = lambda _: Fault("stall", after=100, seconds=0.4)
+            proxy.respond = stall
             reads = [asyncio.create_task(source.read(number)) for number in (1, 2)]
-            await asyncio.sleep(0.1)
+            assert await asyncio.to_thread(asked.wait, 10)
             for task in reads:
                 task.cancel()
             found = await asyncio.gather(*reads, return_exceptions=True)
