@@ -194,7 +194,8 @@ class OnePass:
             "version": ", ".join(str(part.file.version) for part in source.parts),
             "array": f"{source.shape} {source.dtype}",
             "chunks": "up to " + " × ".join(str(max(axis)) for axis in self.data.chunks),
-            "plan": tokenize(files, source.layout, source.table, self.data.chunks, others),
+            "functions": tokenize(others) if others else "none",
+            "plan": tokenize(files, source.layout, source.table, self.data.chunks),
         }
 
     def _described(self, detector: Detector | AutoDisk) -> str:

@@ -173,8 +173,8 @@ class PartialStore:
                 f"{self.folder} belongs to another job",
                 code="job-differs",
                 cause="; ".join(changed) or "it does not state which",
-                remedy="resume with the same file, options and {chunks}, or delete the folder to "
-                "start over",
+                remedy="resume with the same file, functions, options and {chunks}, or delete the "
+                "folder to start over",
             )
 
     @contextmanager

@@ -59,7 +59,10 @@ class PixelsRead:
 
 def in_file_order(source: MrcSource) -> MrcSource:
     """Return the same frames on one axis, as the file has them."""
-    n_frames = min(source.layout.present, source.layout.n_frames)
+    n_frames = source.layout.present
+    # A table may name any frame of the file, not only the first n_frames.
+    if source.table is None:
+        n_frames = min(n_frames, source.layout.n_frames)
     return replace(source, layout=replace(source.layout, navigation_shape=(n_frames,)), table=None)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.benchmarks import chunk_sizes, one_pass
+from tests.benchmarks import chunk_sizes, defaults, one_pass
 from tests.benchmarks.movie import Movie
 from tests.benchmarks.report import Timed, as_markdown, share_of_task
 from tests.benchmarks.run import in_another_order
@@ -109,6 +109,16 @@ def test_chunks_of_all_sizes_give_the_same_results(tmp_path, capsys):
     small = ["--gib", "0.02", "--sizes", "4,8", "--rounds", "1", "--schedulers", "threads"]
     assert chunk_sizes.main([*small, "--folder", str(tmp_path)]) == 0
     assert capsys.readouterr().out.count("| 8 MiB |") == 2
+
+
+@pytest.mark.slow  # LiberTEM starts a cluster
+def test_readers_agree_when_each_is_called_as_its_tutorial_says(tmp_path, capsys):
+    small = ["--gib", "0.02", "--rounds", "1", "--folder", str(tmp_path)]
+    assert defaults.main(small) == 0
+    told = capsys.readouterr().out
+    assert "| read_mrc |" in told
+    if find_spec("hyperspy") is not None:
+        assert "| hs.load, lazy=True |" in told
 
 
 def test_readers_come_after_one_another_in_turn():

@@ -185,6 +185,21 @@ def test_the_command_for_the_whole_file_is_told(browser, movie):
 
 
 @pytest.mark.parametrize(
+    ("columns", "rows", "skipped"), [(8, 8, 8), (8, 8, (0, 1)), (9, 7, 9), (6, 10, (2, 0))]
+)
+def test_patterns_of_a_scan_are_shown_whatever_frames_are_skipped(movie, columns, rows, skipped):
+    places = {"metadata_file": None, "navigation_shape": (columns, rows), "skip_frames": skipped}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MrcdistWarning)
+        plan = plan_mrc(movie, **places)
+    for budget in (2 * movie.stat().st_size, 20 * FRAME_BYTES):
+        browser = browse(plan, budget=budget, figure=new_figure())
+        browser.show(rows - 1, columns - 1)
+        expected = plan.to_dask()[-1, -1].compute()
+        np.testing.assert_array_equal(browser.pattern, expected)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"metadata_file": None, "navigation_shape": [8, 9]},
