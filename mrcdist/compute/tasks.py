@@ -145,7 +145,7 @@ def compute(task: Task, work: Work, *, check: Callable[[], None] = lambda: None)
         except FunctionFailedError as error:
             failed = error
         if failed is not None and failed.__cause__ is not None:
-            raise _located(failed, failed.__cause__, block)
+            raise _located(failed, failed.__cause__, block, source)
         values = [
             value if each.per_frame else new
             for each, value, new in zip(work.reductions, values, found, strict=True)
@@ -162,7 +162,9 @@ def _read_before(job: str) -> ReadStats:
         return _before.keep(job, _before.get(job) or stats.snapshot())
 
 
-def _located(failed: FunctionFailedError, error: BaseException, block: Block) -> BaseException:
+def _located(
+    failed: FunctionFailedError, error: BaseException, block: Block, source: MrcSource
+) -> BaseException:
     """Return the error of a user's function, with the frames in its notes."""
     numbers = failed.numbers
     error.add_note(f"in frames {numbers[0]} to {numbers[-1]}, counted from the block's first")
@@ -171,7 +173,12 @@ def _located(failed: FunctionFailedError, error: BaseException, block: Block) ->
     if failed.alone is not None:
         inside = np.unravel_index(failed.alone, [stop - start for start, stop in block])
         at = tuple(int(i) + start for i, start in zip(inside, first, strict=True))
-        error.add_note(f"the first frame with which it fails alone is at position {at}")
+        # Of a region, the position is that in the list of its points.
+        [number] = source.layout.frames(tuple(range(i, i + 1) for i in at), source.table)
+        error.add_note(
+            f"the first frame with which it fails alone is at position {at}, "
+            f"frame {number} of the file"
+        )
     return error
 
 

@@ -204,8 +204,12 @@ def test_error_names_the_first_frame_with_which_a_function_fails(
     assert error.value.__notes__ == [
         "in frames 0 to 2, counted from the block's first",
         "in the block whose first frame is at position (2, 0)",
-        "the first frame with which it fails alone is at position (2, 1)",
+        "the first frame with which it fails alone is at position (2, 1), frame 9 of the file",
     ]
+    with pytest.raises(ZeroDivisionError) as error:
+        reduced(plan, {"mine": FrameReduction(failing, merge)}, region=[(0, 0), (2, 1), (1, 2)])
+    told = "the first frame with which it fails alone is at position (1,), frame 9 of the file"
+    assert told in error.value.__notes__
 
 
 @pytest.mark.parametrize("form", ["dict", "several files", "signal"])
