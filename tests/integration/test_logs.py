@@ -60,7 +60,7 @@ def test_logs_of_s3_show_no_secret(logs, login):
     with refusing(403, echo) as endpoint, dask.config.set({"mrcdist.retries": 0}):
         options = {
             "endpoint_url": endpoint.replace("://", f"://{login}"),
-            "key": "AKIAIOSFODNN7EXAMPLE",
+            "key": "FAKE-ACCESS-KEY",
             "secret": f"{SECRET}secret",
             "token": f"{SECRET}token",
         }
