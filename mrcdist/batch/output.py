@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.batch.picture import result_figure
-from mrcdist.compute.partial import written
 from mrcdist.compute.results import Result
+from mrcdist.compute.whole_file import written
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
 from mrcdist.interop.rosettasciio import axes_dicts

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.compute.partial import write_whole
 from mrcdist.compute.results import Result
+from mrcdist.compute.whole_file import write_whole
 from mrcdist.formatting import format_unit
 from mrcdist.plotting.image import colour_bar, draw_image, new_figure
 

@@ -10,7 +10,7 @@ import click
 from mrcdist.batch.output import require_no_input
 from mrcdist.cli.console import print_json, print_notes, say
 from mrcdist.cli.options import file_options, plan_from_options
-from mrcdist.compute.partial import write_whole
+from mrcdist.compute.whole_file import write_whole
 from mrcdist.config import parse_size
 from mrcdist.formatting import format_shape
 from mrcdist.plan.reader_capabilities import Cost

@@ -15,10 +15,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError, MrcdistError, ReadError, WriteError
+from mrcdist.compute.whole_file import write_whole, written
+from mrcdist.errors import ArgumentError, MrcdistError, ReadError
 from mrcdist.plan.chunks import Chunks
 
-__all__ = ["PartialStore", "begun_chunks", "partial_folder", "write_whole", "written"]
+__all__ = ["PartialStore", "begun_chunks", "partial_folder"]
 
 _DESCRIPTION = "job.json"
 _PICTURE = "so-far.png"
@@ -365,45 +366,3 @@ def _stamp(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [found.st_size, found.st_mtime_ns]
-
-
-@contextmanager
-def write_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that appears under its name once all is on the disk.
-
-    Parameters
-    ----------
-    path : Path
-        Replaced if it is there.
-
-    Raises
-    ------
-    MrcdistError
-        The disk is full, say.
-    """
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
-    with written(path):
-        try:
-            with unfinished.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Turn errors of the system, in writing a file, into ours."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, MrcdistError):
-            raise
-        raise WriteError(
-            f"{path} could not be written",
-            code="write-failed",
-            cause=error.strerror or str(error),
-            remedy="free disk space or fix the permissions, then run it again",
-        ) from None

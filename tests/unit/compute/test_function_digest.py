@@ -17,22 +17,7 @@ from mrcdist.compute.function_digest import function_digest
 from mrcdist.errors import ArgumentError
 from mrcdist.reduce_api import FrameReduction, reduce_frames
 from tests.support.mrc_files import mrc_bytes
-
-SOURCE = """
-FACTOR = 1
-
-def scaled(values):
-    return values * FACTOR
-
-def largest(frames):
-    if {"a", "b", "c", "d"} >= set():
-        return scaled(frames.max(axis=(1, 2)))
-
-def failing(frames):
-    if (frames == 77).any():
-        raise ValueError("mine")
-    return frames.max(axis=(1, 2))
-"""
+from tests.support.users_code import SOURCE
 
 Module = Callable[[str], ModuleType]
 

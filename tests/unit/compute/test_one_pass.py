@@ -5,34 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
-import numpy as np
 import numpy.typing as npt
 import pytest
 
-import mrcdist
-from mrcdist.compute.one_pass import OnePass
-from mrcdist.compute.results import Dataset
-from mrcdist.reduce_api import VirtualImage
-from tests.support.mrc_files import mrc_bytes
-
-SIDE = 64  # numpy shows arrays of more than 1000 numbers with an ellipsis
-
-
-class Plain:
-    """A detector of a user's own, with the text that Python gives to objects."""
-
-    has_integer_weights = True
-    is_nonnegative = True
-
-    def __init__(self, mask: npt.NDArray[Any]) -> None:
-        self.mask = mask
-
-    def window(self, shape: tuple[int, int]) -> tuple[range, range]:
-        return range(shape[0]), range(shape[1])
-
-    def weights(self, rows: range, columns: range) -> npt.NDArray[np.float64]:
-        return self.mask[rows.start : rows.stop, columns.start : columns.stop].astype(np.float64)
+from tests.support.users_code import Plain, described, rows_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +16,6 @@ class Described(Plain):
     """One whose text shows its fields."""
 
     mask: npt.NDArray[Any]
-
-
-def rows_from(top: int) -> npt.NDArray[np.uint8]:
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    mask[top : top + 10, 20:30] = 1
-    return mask
-
-
-def described(detector: Any) -> str:
-    """What a pass for a virtual image says of the detector."""
-    numbers = np.zeros((4, SIDE, SIDE), np.uint16)
-    fsspec.filesystem("memory").pipe("/one-pass/stack.mrc", mrc_bytes(numbers))
-    source = mrcdist.plan_mrc("memory://one-pass/stack.mrc").source
-    data = Dataset(source.layout, (), ((4,),), None)
-    return OnePass(source, data, {"v": VirtualImage(detector)}).description()["detector"]
 
 
 @pytest.mark.parametrize("kind", [Plain, Described])

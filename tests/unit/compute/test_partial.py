@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcdist.compute.partial import PartialStore, write_whole
+from mrcdist.compute.partial import PartialStore
+from mrcdist.compute.whole_file import write_whole
 from mrcdist.errors import ArgumentError, MrcdistError, ReadError
 
 JOB = {"software": "mrcdist 1", "version": "10 bytes", "detector": "bf"}
