@@ -22,29 +22,7 @@ BYTE_ORDERS: dict[str, ByteOrder] = {"little": "<", "big": ">"}
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Arguments of `mrcdist.read_mrc` that determine the array and its axes.
-
-    Attributes
-    ----------
-    chunks : "auto", None, str, int, tuple or dict, default "auto"
-        Chunk lengths in array order, or a size in bytes.
-    navigation_shape : sequence of int, optional
-        Lengths of the navigation axes, fastest first.
-    metadata_file, scan_file : "auto", None, path, URL or open file, default "auto"
-        The Direct Electron sidecar, and the points of a custom scan.
-    tilt_file : "auto", None, path, URL or open file, default "auto"
-        Tilt angles of a tilt series.
-    sort_by_tilt : bool, default False
-        Sort the sections of a tilt series by their angles.
-    endianness : {"<", ">"}, optional
-        Byte order of a file whose header leaves it open.
-    mode0 : {"int8", "uint8", "uint4"}, optional
-        Sign of mode 0, or two pixels a byte.
-    allow_truncated : bool, default False
-        Accept an unfinished file.
-    skip_frames : int or (int, int), default 0
-        Frames before the scan, and after each of its lines.
-    """
+    """Arguments of `mrcdist.read_mrc`, explained there, that determine the array and its axes."""
 
     chunks: Any = field(
         default="auto",
