@@ -18,8 +18,8 @@ from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import here
+from mrcdist.storage.scatter_buffer import Bytes
 from mrcdist.storage.stored_file import StoredFile
-from mrcdist.storage.transport import Bytes
 from mrcdist.storage.version import Version
 
 __all__ = ["STREAMS", "StreamReader", "read_stream_head", "stream_holds", "stream_size"]

@@ -27,8 +27,8 @@ from mrcdist.read.mmap_pool import POOL
 from mrcdist.read.readahead import announce
 from mrcdist.storage.location import here
 from mrcdist.storage.network_filesystems import on_network
+from mrcdist.storage.scatter_buffer import Bytes
 from mrcdist.storage.stored_file import StoredFile
-from mrcdist.storage.transport import Bytes
 from mrcdist.storage.version import local_version
 
 __all__ = ["LocalReader", "map_writable", "open_local"]

@@ -22,9 +22,9 @@ from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.event_loop import begin, result_of, wait_for
 from mrcdist.storage.location import here
 from mrcdist.storage.retry import Attempts, retried_async
-from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 from mrcdist.storage.stored_file import StoredFile
-from mrcdist.storage.transport import Bytes
+from mrcdist.storage.transport import open_transport
 
 __all__ = ["RemoteReader"]
 
@@ -41,7 +41,7 @@ class RemoteReader:
         self._location = file.location
         self._settings = settings
         self._limits = limits
-        self._transport = file.transport(settings.consistency, limits)
+        self._transport = open_transport(file.location, file.version, settings.consistency)
         self.ahead = settings.concurrency if self._transport.parallel else 1
 
     @property

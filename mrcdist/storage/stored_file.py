@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError
-from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location, changed, here, require_version
 from mrcdist.storage.retry import Transient
 from mrcdist.storage.store_errors import explain_failure
-from mrcdist.storage.transport import Answer, Transport, open_transport
+from mrcdist.storage.transport import Answer, open_transport
 from mrcdist.storage.version import Version, local_version
 
 __all__ = ["StoredFile", "current_version", "read_whole"]
@@ -114,10 +113,6 @@ class StoredFile:
         explained = explain_failure(error, self.location.shown, self.location.scrub)
         return explained.located(here(self.location, start, stop))
 
-    def transport(self, consistency: str, limits: ReadLimits = DEFAULT_LIMITS) -> Transport:
-        """Open what fetches byte ranges of this version, as far as that must hold."""
-        return open_transport(self.location, self.version, consistency, limits)
-
     @contextmanager
     def _reader_of_file(self, path: Path, *, checked: bool) -> Iterator[Reader]:
         def check() -> None:
@@ -148,7 +143,7 @@ class StoredFile:
 
     @contextmanager
     def _reader_of_store(self) -> Iterator[Reader]:
-        transport = self.transport(read_settings().consistency)
+        transport = open_transport(self.location, self.version, read_settings().consistency)
         size = self.version.size
         unsaid = not transport.pinned
 

@@ -5,30 +5,22 @@ from __future__ import annotations
 from fsspec.implementations.http import HTTPFileSystem
 from s3fs import S3FileSystem
 
-from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.storage.location import Location
-from mrcdist.storage.transport.fsspec import (
-    AsyncFsspecTransport,
-    FsspecTransport,
-    is_asynchronous,
-)
+from mrcdist.storage.transport.fsspec import FsspecTransport
 from mrcdist.storage.transport.http import HttpTransport
-from mrcdist.storage.transport.protocol import Answer, Bytes, Transport
+from mrcdist.storage.transport.protocol import Answer, Transport
 from mrcdist.storage.transport.s3 import S3Transport
 from mrcdist.storage.version import Version
 
-__all__ = ["Answer", "Bytes", "Transport", "open_transport"]
+__all__ = ["Answer", "Transport", "open_transport"]
 
 
-def open_transport(
-    location: Location, version: Version, consistency: str, limits: ReadLimits = DEFAULT_LIMITS
-) -> Transport:
+def open_transport(location: Location, version: Version, consistency: str) -> Transport:
     """Choose the transport for a remote file by its filesystem's type."""
     fs, path = location.filesystem()
     # By type: caching wrappers claim async_impl and are not.
     if isinstance(fs, S3FileSystem):
-        return S3Transport(fs, path, location, version.required(consistency), limits)
+        return S3Transport(fs, path, location, version.required(consistency))
     if isinstance(fs, HTTPFileSystem):
-        return HttpTransport(fs, path, location, version.required(consistency), limits)
-    kind = AsyncFsspecTransport if is_asynchronous(fs) else FsspecTransport
-    return kind(fs, path, location, version, consistency, limits)
+        return HttpTransport(fs, path, location, version.required(consistency))
+    return FsspecTransport(fs, path, location, version, consistency)

@@ -3,63 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Any
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 
-from mrcdist.plan.read_limits import ReadLimits
+from mrcdist.errors import MrcdistError
 from mrcdist.storage.archives import verify_once
 from mrcdist.storage.location import Location, require_version
 from mrcdist.storage.retry import is_transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import is_past_end
-from mrcdist.storage.throughput import throughput_of
-from mrcdist.storage.transport.protocol import Answer, ranges_ignored
+from mrcdist.storage.transport.protocol import Answer, Transport, ranges_ignored
 from mrcdist.storage.version import Version
 from mrcdist.storage.whole_file_cache import is_whole_file_cache
 
-__all__ = ["AsyncFsspecTransport", "FsspecTransport", "is_asynchronous"]
+__all__ = ["FsspecTransport"]
 
 
-def is_asynchronous(fs: Any) -> bool:
-    """Return whether a filesystem itself reads without blocking, several ranges at a time.
+class FsspecTransport(Transport):
+    """Any other filesystem; the version is checked around each block.
 
-    Wrappers over another filesystem claim ``async_impl`` for what they pass on.
+    Several requests at a time to one that is asynchronous (``gs://``, ``abfs://``, …), else one.
     """
-    return (
-        isinstance(fs, AsyncFileSystem)
-        and bool(fs.async_impl)
-        and not fs.asynchronous
-        and getattr(fs, "fs", None) is None
-    )
 
-
-class FsspecTransport:
-    """Any other filesystem, one request at a time; the version is checked around each block."""
-
-    parallel = False
     pinned = False
     reports_progress = False
-    has_folders = True
-    connections = math.inf
 
     def __init__(
-        self,
-        fs: Any,
-        path: str,
-        location: Location,
-        version: Version,
-        consistency: str,
-        limits: ReadLimits,
+        self, fs: Any, path: str, location: Location, version: Version, consistency: str
     ) -> None:
-        self.loop = get_loop()
-        self.throughput = throughput_of(fs, limits)
-        self.filesystem = fs
+        # Wrappers over another filesystem claim ``async_impl`` for what they pass on.
+        self.parallel = (
+            isinstance(fs, AsyncFileSystem)
+            and bool(fs.async_impl)
+            and not fs.asynchronous
+            and getattr(fs, "fs", None) is None
+        )
+        super().__init__(fs, location, version, fs.loop if self.parallel else get_loop())
         self._path = path
-        self._location = location
-        self._version = version
         self._consistency = consistency
         self._nbytes = 0
 
@@ -96,7 +78,12 @@ class FsspecTransport:
 
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes."""
-        raw = await self._fetch(start, into.size)
+        try:
+            raw = await self._fetch(start, start + into.size)
+        except Exception as error:
+            if not isinstance(error, MrcdistError) and not is_transient(error):
+                await asyncio.to_thread(self._check_version)  # what was replaced may look damaged
+            raise
         if len(raw) < into.size:
             await asyncio.to_thread(self._check_version)  # it may have become shorter
         if len(raw) > into.size:
@@ -107,41 +94,17 @@ class FsspecTransport:
         into.require_all()
         self._nbytes += into.size
 
-    async def _fetch(self, start: int, size: int) -> bytes:
-        return await asyncio.to_thread(self._read, start, size)
-
-    def _read(self, start: int, size: int) -> bytes:
-        copy = None
-        if is_whole_file_cache(self.filesystem):
-            wanted = self._version if self._consistency == "strict" else None
-            copy = self._location.local_copy(wanted)
-        if copy is None:
-            try:
-                raw: bytes = self.filesystem.cat_file(self._path, start=start, end=start + size)
-            except Exception as error:
-                if not is_transient(error):
-                    self._check_version()  # what was replaced may look damaged
-                raise
+    async def _fetch(self, start: int, stop: int) -> bytes:
+        if self.parallel:
+            raw: bytes = await self.filesystem._cat_file(self._path, start=start, end=stop)
             return raw
-        with copy.open("rb") as file:
-            file.seek(start)
-            return file.read(size)
+        return await asyncio.to_thread(self._read_here, start, stop)
 
-
-class AsyncFsspecTransport(FsspecTransport):
-    """An asynchronous filesystem (``gs://``, ``abfs://``, …): several requests at a time."""
-
-    parallel = True
-
-    def __init__(self, fs: Any, *of_file: Any) -> None:
-        super().__init__(fs, *of_file)
-        self.loop = fs.loop
-
-    async def _fetch(self, start: int, size: int) -> bytes:
-        try:
-            raw: bytes = await self.filesystem._cat_file(self._path, start=start, end=start + size)
-        except Exception as error:
-            if not is_transient(error):
-                await asyncio.to_thread(self._check_version)  # what was replaced may look damaged
-            raise
+    def _read_here(self, start: int, stop: int) -> bytes:
+        wanted = self._version if self._consistency == "strict" else None
+        if is_whole_file_cache(self.filesystem) and (copy := self._location.local_copy(wanted)):
+            with copy.open("rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
+        raw: bytes = self.filesystem.cat_file(self._path, start=start, end=stop)
         return raw

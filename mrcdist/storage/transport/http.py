@@ -10,16 +10,11 @@ from typing import Any
 from fsspec.implementations.http import HTTPFileSystem
 
 from mrcdist.errors import ReadError
-from mrcdist.plan.read_limits import ReadLimits
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location, require_version
 from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
-from mrcdist.storage.transport.protocol import (
-    Answer,
-    PinnedTransport,
-    check_range,
-    ranges_ignored,
-)
+from mrcdist.storage.transport.protocol import Answer, PinnedTransport, check_range, ranges_ignored
 from mrcdist.storage.version import Version, remote_version
 
 __all__ = ["HttpTransport"]
@@ -32,40 +27,31 @@ class HttpTransport(PinnedTransport):
 
     has_folders = False
 
-    def __init__(
-        self,
-        fs: HTTPFileSystem,
-        path: str,
-        location: Location,
-        version: Version,
-        limits: ReadLimits,
-    ) -> None:
-        super().__init__(fs, location, version, limits)
+    def __init__(self, fs: HTTPFileSystem, path: str, location: Location, version: Version) -> None:
+        super().__init__(fs, location, version)
         self._url = fs.encode_url(path)
 
     async def _read(self, start: int, size: int) -> Answer:
-        location = self._location
         async with self._asked(start, size) as answer:
             if answer.status == 416 and self._version.size is None:
                 return Answer(b"")
             self._require_ok(answer)
             pieces, got = [], 0
-            async for piece in answer.content.iter_chunked(self._limits.socket_piece):
+            async for piece in answer.content.iter_chunked(DEFAULT_LIMITS.socket_piece):
                 pieces.append(piece)
                 got += len(piece)
                 if got > size:
                     break
             if got > size or (answer.status == 200 and start > 0):
-                raise ranges_ignored(location, _WHOLE)
+                raise ranges_ignored(self._location, _WHOLE)
         headers = answer.headers
         pinned = self._validator is None or self._validator in headers
         raw, total = b"".join(pieces), None
         # Of what was compressed on the way nevertheless, the server counts other bytes.
         if headers.get("Content-Encoding", "identity") == "identity":
             if answer.status == 206:
-                total = check_range(
-                    headers.get("Content-Range"), start, None, location, self._version
-                )
+                found = headers.get("Content-Range")
+                total = check_range(found, start, None, self._location, self._version)
             elif "Content-Length" in headers:
                 total = got
         told = {key: headers.get(key) for key in ("ETag", "Last-Modified")}
@@ -108,17 +94,14 @@ class HttpTransport(PinnedTransport):
     def _require_ok(self, answer: Any) -> None:
         if answer.status >= 400:
             raise answer_error(answer.status, "", self._location.shown)
-        self._check_version(answer.headers)
+        found = answer.headers.get(self._validator) if self._validator else None
+        if found is not None:
+            require_version(self._location, self._version, replace(self._version, value=found))
 
     @property
     def _validator(self) -> str | None:
         """The header that tells the planned version."""
         return {"etag": "ETag", "modified": "Last-Modified"}.get(self._version.kind)
-
-    def _check_version(self, headers: Mapping[str, str]) -> None:
-        found = headers.get(self._validator) if self._validator else None
-        if found is not None:
-            require_version(self._location, self._version, replace(self._version, value=found))
 
     def _require_version(self, headers: Mapping[str, str]) -> None:
         if self._validator and self._validator not in headers:

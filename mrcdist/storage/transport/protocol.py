@@ -4,43 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import math
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from mrcdist.errors import ReadError
-from mrcdist.plan.read_limits import ReadLimits
+from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.storage.event_loop import wait_for
 from mrcdist.storage.location import Location, changed
 from mrcdist.storage.retry import Transient
-from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
-from mrcdist.storage.throughput import Throughput, throughput_of
+from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.version import Version
 
-__all__ = [
-    "Answer",
-    "Bytes",
-    "PinnedTransport",
-    "Transport",
-    "check_range",
-    "ranges_ignored",
-]
+__all__ = ["Answer", "PinnedTransport", "Throughput", "Transport", "check_range", "ranges_ignored"]
 
 
 @dataclass(frozen=True)
 class Answer:
     """The answer to one request for a byte range that may reach beyond the end of the file.
 
-    Attributes
-    ----------
-    raw : bytes
-    version : Version or None
-        Of the whole file, where the answer says how long the file is; its `kind` may be "".
-    pinned : bool
-        Whether the bytes are known to be of the wanted version.
-    settled : bool
-        False where another change within this second would leave the version as it is.
+    `version` is that of the whole file, where the answer says how long the file is; its `kind` may
+    be "". `pinned`: the bytes are known to be of the wanted version. `settled` is False where
+    another change within this second would leave the version as it is.
     """
 
     raw: bytes
@@ -49,61 +36,81 @@ class Answer:
     settled: bool = True
 
 
-class Transport(Protocol):
+class Throughput:
+    """Latency and bandwidth of one connection to a store, while others are in use too."""
+
+    def __init__(self, limits: ReadLimits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self.latency = limits.latency
+        self.bandwidth = limits.bandwidth
+
+    def note(self, before: float, during: float, nbytes: int) -> None:
+        """Record an answer: seconds before and from its first bytes on, and its length."""
+        weight = self._limits.answer_weight
+        self.latency += weight * (before - self.latency)
+        if nbytes >= self._limits.telling_answer and during > 0:
+            self.bandwidth += weight * (nbytes / during - self.bandwidth)
+
+    @property
+    def max_gap(self) -> int:
+        """Unwanted bytes that cost less than another request; see `mrcdist.plan.coalesce`."""
+        gap = max(self.latency * self.bandwidth, self._limits.least_gap)
+        return int(min(gap, self._limits.most_gap))
+
+
+# What this process knows of each store, by the filesystem that it is reached through.
+_throughputs: weakref.WeakKeyDictionary[Any, Throughput] = weakref.WeakKeyDictionary()
+
+
+class Transport(ABC):
     """Fetches byte ranges of one file, one attempt at a time.
 
     `get` and `read` raise `Transient`, or an exception that `is_transient`, for what may pass.
     """
 
-    filesystem: Any
-    """Filesystem whose requests share a pool of connections."""
-    loop: asyncio.AbstractEventLoop
-    parallel: bool
+    parallel = True
     """Whether several ranges may be fetched at a time."""
-    pinned: bool
+    pinned = True
     """Whether `get` gives the planned version or none; else `check` before and after."""
-    connections: float
-    """Requests that can be under way at a time; others would wait for a connection."""
-    reports_progress: bool
+    reports_progress = True
     """Whether `get` calls `alive` as bytes come; else a silence means nothing."""
-    has_folders: bool
+    has_folders = True
     """Whether what is missing as a file may be a folder."""
-    throughput: Throughput
+    connections = math.inf
+    """Requests that can be under way at a time; others would wait for a connection."""
 
+    def __init__(
+        self, fs: Any, location: Location, version: Version, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.filesystem = fs  # whose requests share a pool of connections
+        self.loop = loop
+        self.throughput = _throughputs.setdefault(fs, Throughput())
+        self._location = location
+        self._version = version
+
+    @abstractmethod
     def read(self, start: int, size: int) -> Answer:
         """Return up to `size` bytes from byte `start` on, fewer where the file ends.
 
         For the client's small reads: it waits for the answer, and holds it.
         """
 
+    @abstractmethod
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes.
 
         `alive` is called whenever some of them have come, and puts off the end of the attempt.
         """
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 where answers are pinned there is nothing to compare
         """Raise `FileChangedError` if there is another version by now."""
 
 
-class PinnedTransport(ABC):
-    """A transport each of whose answers is of the planned version."""
+class PinnedTransport(Transport):
+    """A transport each of whose answers is of the planned version, or of any if that is empty."""
 
-    parallel = True
-    pinned = True
-    reports_progress = True
-    connections = math.inf
-
-    def __init__(self, fs: Any, location: Location, version: Version, limits: ReadLimits) -> None:
-        self.loop: asyncio.AbstractEventLoop = fs.loop
-        self.throughput = throughput_of(fs, limits)
-        self._limits = limits
-        self.filesystem = fs
-        self._location = location
-        self._version = version
-
-    def check(self) -> None:  # noqa: B027 there is nothing to compare
-        """Each answer says which version it is of."""
+    def __init__(self, fs: Any, location: Location, version: Version) -> None:
+        super().__init__(fs, location, version, fs.loop)
 
     def read(self, start: int, size: int) -> Answer:
         """Return up to `size` bytes from byte `start` on, fewer where the file ends."""
@@ -119,21 +126,8 @@ def check_range(
 ) -> int | None:
     """Compare Content-Range with what was asked for; return how long it says that the file is.
 
-    Parameters
-    ----------
-    found : str or None
-        A store that ignores Range sends none.
-    start : int
-    size : int or None
-        Bytes that were asked for, all of which must be there. None: as many as there are.
-    location : Location
-    version : Version
-        That is planned.
-
-    Returns
-    -------
-    int or None
-        None where it is not said.
+    A store that ignores Range sends none. `size` is how many bytes were asked for, all of which
+    must be there, or None: as many as there are. `version` is the planned one.
     """
     if not found:
         if start == 0 and size is None:

@@ -12,16 +12,12 @@ from botocore.exceptions import ClientError
 from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError
-from mrcdist.plan.read_limits import ReadLimits
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location
 from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import is_past_end
-from mrcdist.storage.transport.protocol import (
-    Answer,
-    PinnedTransport,
-    check_range,
-)
+from mrcdist.storage.transport.protocol import Answer, PinnedTransport, check_range
 from mrcdist.storage.version import Version, remote_version
 
 __all__ = ["S3Transport", "connection_limit"]
@@ -39,12 +35,8 @@ def connection_limit(fs: S3FileSystem) -> float:
 class S3Transport(PinnedTransport):
     """S3 through s3fs's client, pinned by VersionId or If-Match."""
 
-    has_folders = True
-
-    def __init__(
-        self, fs: S3FileSystem, path: str, location: Location, version: Version, limits: ReadLimits
-    ) -> None:
-        super().__init__(fs, location, version, limits)
+    def __init__(self, fs: S3FileSystem, path: str, location: Location, version: Version) -> None:
+        super().__init__(fs, location, version)
         self.connections = connection_limit(fs)
         bucket, key, named = fs.split_path(path)
         self._bucket = bucket
@@ -97,7 +89,7 @@ class S3Transport(PinnedTransport):
             async for piece, _ in getattr(body, "raw_stream", body).content.iter_chunks():
                 yield piece
         else:
-            while piece := await body.read(self._limits.socket_piece):
+            while piece := await body.read(DEFAULT_LIMITS.socket_piece):
                 yield piece
 
     @asynccontextmanager
