@@ -14,11 +14,12 @@ from mrcdist.config import read_settings
 from mrcdist.errors import FormatError, MrcdistError, ReadError, TruncatedFileError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.pixel_size import correct_pixel_size
-from mrcdist.format.extended.presence import extended_kind, presence_bytes, settle_presence
+from mrcdist.format.extended.presence import presence_bytes, settle_presence
 from mrcdist.format.extended.registry import (
     ExtendedHeader,
     bytes_needed,
     decode_extended,
+    extended_kind,
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, SectionWalk
@@ -334,9 +335,9 @@ def _read_extended(
             return read_stream_head(file, compression, HEADER_BYTES + stop)[HEADER_BYTES + start :]
         return file.read(HEADER_BYTES + start, HEADER_BYTES + stop)
 
-    guess = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz)
+    guess = bytes_needed(kind, n_sections=header.nz)
     raw = read(0, min(guess, _MAX_RECORD_BYTES))
-    wanted = bytes_needed(kind, nsymbt=header.nsymbt, n_sections=header.nz, first_bytes=raw)
+    wanted = bytes_needed(kind, n_sections=header.nz, first_bytes=raw)
     stop = min(wanted, _MAX_RECORD_BYTES)
     if stop > guess:
         raw += read(guess, stop)

@@ -14,7 +14,8 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ByteOrder, choose_order
-from mrcdist.format.extended.presence import extended_kind, presence_bytes, settle_presence
+from mrcdist.format.extended.presence import presence_bytes, settle_presence
+from mrcdist.format.extended.registry import extended_kind
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.validate.findings import Facts, Finding, Severity
 from mrcdist.validate.header_checks import CHECKS

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
-from mrcdist.format.extended.presence import extended_kind
-from mrcdist.format.extended.registry import bytes_needed, decoder_named
+from mrcdist.format.extended.registry import decoder_named, extended_kind
 from mrcdist.format.header import HEADER_BYTES, MRC2014_EXTENDED, Header
 from mrcdist.validate.findings import Facts, Outcome
 
 __all__ = ["check_extended_header"]
-
-_UNLIMITED = 2**63
 
 
 def check_extended_header(facts: Facts) -> Iterator[Outcome]:
@@ -70,16 +66,14 @@ def check_extended_header(facts: Facts) -> Iterator[Outcome]:
 def _records(header: Header, extended_start: bytes) -> Iterator[Outcome]:
     """Compare the space for records with the number of sections."""
     kind = extended_kind(header)
-    if kind is None or not decoder_named(kind.name).has_records:
-        return  # text, independent of the number of sections
-    certain = dataclasses.replace(kind, candidates=())  # other candidates need no space
-    needed = bytes_needed(
-        certain, nsymbt=_UNLIMITED, n_sections=header.nz, first_bytes=extended_start or None
-    )
+    if kind is None:
+        return
+    size = decoder_named(kind.name).record_bytes(kind, extended_start)  # 0 for text
+    needed = size * header.nz
     if needed > header.nsymbt:
         yield (
             "warning",
-            f"records of {needed // header.nz} bytes for {header.nz} sections need {needed} bytes, "
+            f"records of {size} bytes for {header.nz} sections need {needed} bytes, "
             f"there are {header.nsymbt}",
             "the last sections have no record: their tilt, exposure and so on are unknown",
             "write the extended header again from the source",

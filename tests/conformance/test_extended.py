@@ -50,7 +50,7 @@ class TestOldFei:
         raw = b"".join(records).ljust(131072, b"\0")
         kind = identify_extended(exttyp="", nsymbt=131072, n_sections=3, nint=0, nreal=32)
         assert kind.name == "FEI"
-        assert bytes_needed(kind, nsymbt=131072, n_sections=3) == 384
+        assert bytes_needed(kind, n_sections=3) == 384
         header = decode("", raw, 3, order=order, nreal=32)
         assert header.notes == ()
         np.testing.assert_array_equal(tilt_angles(header), [-1.0, 0.0, 1.0])

@@ -193,7 +193,7 @@ class TestFei2:
         raw = fei_record(alpha=7.0) + 1023 * struct.pack("<ii880x", 888, 2)
         assert len(raw) == 909312
         kind = identify_extended(exttyp="FEI2", nsymbt=len(raw), n_sections=1, nint=0, nreal=0)
-        assert bytes_needed(kind, nsymbt=len(raw), n_sections=1) == 888
+        assert bytes_needed(kind, n_sections=1) == 888
         header = decode("FEI2", raw, 1)
         assert header.n_records == 1
         assert header.notes == ()
@@ -208,8 +208,8 @@ class TestFei2:
     def test_the_stated_size_is_the_stride(self):
         raw = b"".join(fei_record(size=1024, alpha=float(k), aperture=b"70") for k in range(4))
         kind = identify_extended(exttyp="FEI2", nsymbt=len(raw), n_sections=4, nint=0, nreal=0)
-        assert bytes_needed(kind, nsymbt=len(raw), n_sections=4) == 4 * 888
-        assert bytes_needed(kind, nsymbt=len(raw), n_sections=4, first_bytes=raw[:888]) == 4096
+        assert bytes_needed(kind, n_sections=4) == 4 * 888
+        assert bytes_needed(kind, n_sections=4, first_bytes=raw[:888]) == 4096
         header = decode("FEI2", raw, 4)
         np.testing.assert_array_equal(tilt_angles(header), np.arange(4.0))
         assert header.columns["Objective aperture name"] == ["70"] * 4
@@ -317,7 +317,7 @@ class TestFei1:
             size=768, ht=300e3, alpha=60.0
         )
         kind = identify_extended(exttyp="FEI1", nsymbt=len(raw), n_sections=2, nint=0, nreal=0)
-        assert bytes_needed(kind, nsymbt=len(raw), n_sections=2) == 1536
+        assert bytes_needed(kind, n_sections=2) == 1536
         header = decode("FEI1", raw, 2)
         np.testing.assert_array_equal(tilt_angles(header), [-60.0, 60.0])
         assert tem(header) == {"beam_energy": 300.0}
@@ -331,12 +331,10 @@ def test_velox_file_of_a_real_microscope():
     kind = identify_extended(
         exttyp=main.exttyp, nsymbt=main.nsymbt, n_sections=main.nz, nint=main.nint, nreal=main.nreal
     )
-    stop = bytes_needed(kind, nsymbt=main.nsymbt, n_sections=main.nz)
+    stop = bytes_needed(kind, n_sections=main.nz)
     assert stop == 888
     first_bytes = raw[1024 : 1024 + stop]
-    assert stop == bytes_needed(
-        kind, nsymbt=main.nsymbt, n_sections=main.nz, first_bytes=first_bytes
-    )
+    assert stop == bytes_needed(kind, n_sections=main.nz, first_bytes=first_bytes)
     header = decode_extended(
         kind, raw[1024 : 1024 + stop], byteorder=main.byteorder, n_sections=main.nz
     )

@@ -13,9 +13,7 @@ def decode(exttyp, raw, n_sections, *, order="<", nint=0, nreal=0):
     kind = identify_extended(
         exttyp=exttyp, nsymbt=len(raw), n_sections=n_sections, nint=nint, nreal=nreal
     )
-    stop = bytes_needed(
-        kind, nsymbt=len(raw), n_sections=n_sections, first_bytes=raw[: min(4, len(raw))]
-    )
+    stop = bytes_needed(kind, n_sections=n_sections, first_bytes=raw[: min(4, len(raw))])
     return decode_extended(kind, raw[:stop], byteorder=order, n_sections=n_sections)
 
 

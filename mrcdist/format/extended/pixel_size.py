@@ -28,13 +28,7 @@ _EXACT, _SAME = 1e-4, 1e-2
 
 
 def correct_pixel_size(header: Header, extended: ExtendedHeader | None) -> Header:
-    """Put the records' pixel size in the place of a placeholder.
-
-    Returns
-    -------
-    Header
-        With other cell edges where the header's pixel size is a placeholder, else the same one.
-    """
+    """Put the records' pixel size in the cell edges where the header's is a placeholder."""
     if extended is None or (header.imod_flags or 0) & _CORRECTED:
         return header
     recorded = section_pixel_size(extended)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 
 from mrcdist.errors import FormatError
-from mrcdist.format.extended.decoder import Decoder, ExtendedKind
-from mrcdist.format.extended.registry import decoder_named, identify_extended
+from mrcdist.format.extended.decoder import ExtendedKind
+from mrcdist.format.extended.registry import decoder_named, extended_kind
 from mrcdist.format.header import HEADER_BYTES, Header, require_map
 from mrcdist.warning_notes import Note
 
-__all__ = ["extended_kind", "presence_bytes", "settle_presence"]
+__all__ = ["presence_bytes", "settle_presence"]
 
 # As much as the largest block of records that is written whatever the number of sections.
 _MAX_BYTES = 2**20
@@ -25,26 +25,8 @@ _REMEDY = (
 )
 
 
-def extended_kind(header: Header) -> ExtendedKind | None:
-    """Return which extended header a file has; None where it has none."""
-    return identify_extended(
-        exttyp=header.exttyp,
-        nsymbt=header.nsymbt,
-        n_sections=header.nz,
-        nint=header.nint,
-        nreal=header.nreal,
-        labels=header.labels,
-    )
-
-
 def presence_bytes(header: Header) -> int:
-    """Count the bytes behind the main header that `settle_presence` wants to see.
-
-    Returns
-    -------
-    int
-        0 where sizes leave no doubt.
-    """
+    """Count the bytes behind the main header that `settle_presence` wants; 0 if sizes settle it."""
     missing = header.missing_bytes
     if missing > 0 and header.nsymbt > 0:
         return min(header.nsymbt, _MAX_BYTES)
@@ -56,22 +38,9 @@ def presence_bytes(header: Header) -> int:
 def settle_presence(header: Header, start: bytes) -> Header:
     """Decide by its bytes whether an extended header is there.
 
-    Parameters
-    ----------
-    header : Header
-    start : bytes
-        What `presence_bytes` asks for; fewer where the file ends.
-
-    Returns
-    -------
-    Header
-        With another NSYMBT and a note where the file has another one.
-
-    Raises
-    ------
-    FormatError
-        Where the data begin is not known, or neither the word MAP nor the size is that of an MRC
-        file.
+    `start` is what `presence_bytes` asks for; fewer bytes where the file ends. The header returned
+    has another NSYMBT and a note where the file has another one. `FormatError` is raised where it
+    is not known where the data begin, or neither the word MAP nor the size is that of an MRC file.
     """
     settled = _settled(header, start)
     require_map(settled)
@@ -85,7 +54,8 @@ def _settled(header: Header, start: bytes) -> Header:
     if kind is None or _proven(kind, start, header):
         return header
     decoder = decoder_named(kind.name)
-    contradicted = _contradicted(decoder, kind, start, header)
+    fits = decoder.fits(kind, start, header.byteorder, header.nz)
+    contradicted = any(start) and not fits
     data = header.data_bytes or 0
     if header.missing_bytes != header.nsymbt:
         if contradicted and decoder.decisive:
@@ -128,10 +98,6 @@ def _proven(kind: ExtendedKind, start: bytes, header: Header) -> bool:
         decoder_named(name).proves(kind, start, header.byteorder, header.nz)
         for name in (kind.name, *kind.candidates)
     )
-
-
-def _contradicted(decoder: Decoder, kind: ExtendedKind, start: bytes, header: Header) -> bool:
-    return any(start) and not decoder.fits(kind, start, header.byteorder, header.nz)
 
 
 def _undecided(header: Header, why: str) -> FormatError:

@@ -1,9 +1,9 @@
 """Extended headers: which kind it is, which bytes of it the data need, and what they say.
 
 MRC2014 puts the kind in EXTTYP; older files have none and are known by sizes that fit, or by bytes
-that do. Each kind has its decoder, in a module of its own; this one lists and chooses them, and
-gives one view of them all. Nothing here can keep the data from loading: what cannot be decoded
-is a note and an empty result.
+that do. Each kind has its decoder; this module lists and chooses them, and gives one view of them
+all. Nothing here can keep the data from loading: what cannot be decoded is a note and an empty
+result.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.extended import agard, ccp4, fei, fei_legacy, mrcz_json, serialem
-from mrcdist.format.extended.decoder import Decoder, ExtendedKind, RecordedScan
-from mrcdist.format.extended.quantities import Columns, common
+from mrcdist.format.extended.decoder import Columns, Decoder, ExtendedKind, RecordedScan, common
+from mrcdist.format.extended.documents import CCP4, HDF5, MRCZ_JSON
+from mrcdist.format.extended.fei import FEI1, FEI2, OLD_FEI
+from mrcdist.format.extended.nint_nreal import AGARD, SERIALEM
 from mrcdist.format.extended.stored_records import StoredRecords
+from mrcdist.format.header import Header
 from mrcdist.warning_notes import Note
 
 __all__ = [
-    "DECODERS",
     "ExtendedHeader",
     "ExtendedKind",
     "bytes_needed",
     "decode_extended",
     "decoder_named",
+    "extended_kind",
     "extended_metadata",
     "identify_extended",
     "pixel_size_note",
@@ -39,64 +41,38 @@ __all__ = [
     "tilt_angles",
 ]
 
-_UNKNOWN = Decoder("unknown")
-
-
-class _Hdf5(Decoder):
-    """An HDF5 file."""
-
-    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
-        return raw.startswith(b"\x89HDF\r\n\x1a\n")
-
-    proves = fits
-
-
+_UNKNOWN, _MRCO = Decoder("unknown"), Decoder("MRCO")
 # In the order in which they are tried on an extended header without EXTTYP.
-DECODERS = (
-    *fei.DECODERS,
-    *serialem.DECODERS,
-    *fei_legacy.DECODERS,
-    *agard.DECODERS,
-    *ccp4.DECODERS,
-    *mrcz_json.DECODERS,
-    Decoder("MRCO", "MRCO"),
-    _Hdf5("HDF5", "HDF5"),
-)
-
-_BY_EXTTYP = {code: decoder for decoder in DECODERS for code in decoder.exttyp}
-_BY_NAME = {decoder.name: decoder for decoder in DECODERS}
+_DECODERS = (FEI1, FEI2, SERIALEM, OLD_FEI, AGARD, CCP4, MRCZ_JSON, _MRCO, HDF5)
+_BY_NAME = {decoder.name: decoder for decoder in _DECODERS}
 
 
 @dataclass(frozen=True, eq=False)
 class ExtendedHeader:
-    """Decoded content of an extended header.
+    """Decoded content of an extended header."""
 
-    Attributes
-    ----------
-    kind : str
-        Name of the kind, as in `ExtendedKind`.
-    columns : mapping of str to ndarray or list of str
-        One entry a record, in the file's own names and units, for ``original_metadata``.
-    text : tuple of str
-        Lines of text (CCP4's symmetry operators).
-    document : mapping, optional
-        Named values (the mrcz package's JSON).
-    n_records : int
-        Length of the columns: a record a section, fewer where the file has fewer, 0 where there
-        are none or they could not be decoded.
-    notes : tuple of str
-        What is odd or was skipped.
-    stored : StoredRecords, optional
-        Its bytes, where they can be written again.
-    """
-
-    kind: str
+    kind: str  # its name, as in `ExtendedKind`
+    # One entry a record, in the file's own names and units, for ``original_metadata``.
     columns: Columns
-    text: tuple[str, ...]
+    text: tuple[str, ...]  # lines of text (CCP4's symmetry operators)
+    # A record a section, fewer where the file has fewer, 0 where there are none or they could not
+    # be decoded.
     n_records: int
-    notes: tuple[str, ...]
-    document: Mapping[str, Any] | None = None
-    stored: StoredRecords | None = field(default=None, repr=False)
+    notes: tuple[str, ...]  # what is odd or was skipped
+    document: Mapping[str, Any] | None = None  # named values (the mrcz package's JSON)
+    stored: StoredRecords | None = field(default=None, repr=False)  # if it can be written again
+
+
+def extended_kind(header: Header) -> ExtendedKind | None:
+    """Return which extended header a file has; None where it has none."""
+    return identify_extended(
+        exttyp=header.exttyp,
+        nsymbt=header.nsymbt,
+        n_sections=header.nz,
+        nint=header.nint,
+        nreal=header.nreal,
+        labels=header.labels,
+    )
 
 
 def identify_extended(
@@ -108,29 +84,11 @@ def identify_extended(
     nreal: int,
     labels: Sequence[str] = (),
 ) -> ExtendedKind | None:
-    """Return which kind of extended header a file has.
+    """Return which kind of extended header a main header announces; None where it has none.
 
-    EXTTYP decides. Without one it is SerialEM's if NINT and NREAL say so and add up, the old
-    FEI one if it has exactly that size, and else unknown, with the candidates among which its bytes
-    decide.
-
-    Parameters
-    ----------
-    exttyp : str
-        EXTTYP, "" where unsaid.
-    nsymbt : int
-        Bytes of extended header.
-    n_sections : int
-        NZ.
-    nint, nreal : int
-        The 2-byte integers at bytes 128 and 130 of the main header.
-    labels : sequence of str, optional
-        The main header's.
-
-    Returns
-    -------
-    ExtendedKind or None
-        None where there is no extended header.
+    EXTTYP decides. Without one it is SerialEM's if NINT and NREAL (bytes 128 and 130) say so and
+    add up, the old FEI one if it has exactly that size, and else unknown, with the candidates among
+    which its bytes decide.
     """
     if nsymbt <= 0:
         return None
@@ -142,71 +100,50 @@ def identify_extended(
         nint = 0  # they wrote the bytes of a record where the number of its integers belongs
     kind = ExtendedKind(_UNKNOWN.name, nsymbt, exttyp, nint, nreal)
     if exttyp:
-        decoder = _BY_EXTTYP.get(exttyp)
-        return replace(kind, name=decoder.name) if decoder else kind
+        decoder = decoder_named(exttyp)
+        return replace(kind, name=decoder.name) if decoder.has_exttyp else kind
     kind = replace(
-        kind, candidates=tuple(one.name for one in DECODERS if one.may_be(kind, n_sections))
+        kind, candidates=tuple(one.name for one in _DECODERS if one.may_be(kind, n_sections))
     )
-    decoder = next((one for one in DECODERS if one.recognises(kind, n_sections)), None)
-    return replace(kind, name=decoder.name) if decoder else kind
+    recognised = (one.name for one in _DECODERS if one.recognises(kind, n_sections))
+    return replace(kind, name=next(recognised, kind.name))
 
 
-def bytes_needed(
-    kind: ExtendedKind, *, nsymbt: int, n_sections: int, first_bytes: bytes | None = None
-) -> int:
-    """Count the bytes of the extended header, from its start, that the data need.
+def bytes_needed(kind: ExtendedKind, *, n_sections: int, first_bytes: bytes = b"") -> int:
+    """Count the bytes of the extended header, from its start, that so many sections need.
 
     FEI1 and FEI2 state the size of their records in the first one. So ask twice: without
-    `first_bytes` for a first guess at the standard size, then again with what was fetched. If
-    the second number is larger, fetch the difference; it is the same but for unusual files.
-
-    Parameters
-    ----------
-    kind : ExtendedKind
-    nsymbt : int
-        Bytes of extended header: never more than these.
-    n_sections : int
-        Sections whose records are wanted.
-    first_bytes : bytes, optional
-        The first bytes of the extended header, at least 4, once they are known.
+    `first_bytes` for a first guess at the standard size, then again with what was fetched, 4 bytes
+    or more. If the second number is larger, fetch the difference; it is the same but for unusual
+    files.
     """
     wanted = max(
-        decoder_named(name).bytes_needed(kind, n_sections, first_bytes or b"")
+        decoder_named(name).bytes_needed(kind, n_sections, first_bytes)
         for name in (kind.name, *kind.candidates)
     )
-    return max(0, min(nsymbt, wanted))
+    return max(0, min(kind.nsymbt, wanted))
 
 
 def decode_extended(
     kind: ExtendedKind, raw: bytes, *, byteorder: ByteOrder, n_sections: int
 ) -> ExtendedHeader:
-    """Decode an extended header.
+    """Decode what `bytes_needed` asked for, in the main header's byte order.
 
     Never raises, whatever the bytes: what cannot be decoded is left out and told in the notes.
-
-    Parameters
-    ----------
-    kind : ExtendedKind
-    raw : bytes
-        The extended header from its start: what `bytes_needed` asked for. Fewer bytes give fewer
-        records, more do no harm.
-    byteorder : {"<", ">"}
-        The main header's order.
-    n_sections : int
-        Sections whose records are wanted.
+    Fewer bytes give fewer records, more do no harm.
     """
     decoder = _choose(kind, raw, byteorder, n_sections)
     columns, notes, text, document = decoder.decode(kind, raw, byteorder, n_sections)
     n_records = len(next(iter(columns.values()))) if columns else 0
-    one, two = (decoder.bytes_needed(kind, count, raw) for count in (1, 2))
+    size = decoder.record_bytes(kind, raw)
     name = decoder.name
-    stored = StoredRecords.of(name, kind, raw, byteorder, n_records=n_records, size=two - one)
+    stored = StoredRecords.of(name, kind, raw, byteorder, n_records=n_records, size=size)
     header = ExtendedHeader(name, columns, text, n_records, (), document, stored)
     if 0 < n_records < n_sections:
         said = f"the extended header has {n_records} records for {n_sections} sections"
         notes.append(Note("records-missing", said))
-    elif n_records == 0 and n_sections > 0 and not notes and decoder.has_records:
-        said = f"the extended header ({kind.nsymbt} bytes, {decoder.name}) has no whole record"
+    elif n_records == 0 and n_sections > 0 and size > 0 and not notes:
+        said = f"the extended header ({kind.nsymbt} bytes, {name}) has no whole record"
         notes.append(Note("records-missing", said))
     if note := pixel_size_note(header):
         notes.append(note)
@@ -221,16 +158,13 @@ def extended_metadata(header: ExtendedHeader) -> dict[str, dict[str, Any]]:
     thousandth are the same. Values that FEI's bit masks do not mark as valid are unknown, and so
     are zeros where only a positive value means something. What is unknown is omitted.
 
-    Returns
-    -------
-    dict
-        ``{"Acquisition_instrument": {"TEM": ...}}``, or empty; of a document, the branches of
-        HyperSpy's metadata. Under ``TEM``: ``beam_energy``
-        (keV), ``magnification``, ``camera_length`` (mm), ``convergence_angle`` (mrad),
-        ``dwell_time`` (s), ``microscope``, ``acquisition_mode`` ("TEM" or "STEM"); in ``Stage``:
-        ``tilt_alpha``, ``tilt_beta`` (degrees), ``x``, ``y``, ``z`` (mm); in ``Detector``:
-        ``detector_type`` and ``Camera.exposure`` (s). HyperSpy has no name for two more:
-        ``defocus`` (nm) and ``dose`` (e⁻/Å²).
+    Of a document, it is the branches of HyperSpy's metadata; else
+    ``{"Acquisition_instrument": {"TEM": ...}}``, or empty. Under ``TEM``: ``beam_energy`` (keV),
+    ``magnification``, ``camera_length`` (mm), ``convergence_angle`` (mrad), ``dwell_time`` (s),
+    ``microscope``, ``acquisition_mode`` ("TEM" or "STEM"); in ``Stage``: ``tilt_alpha``,
+    ``tilt_beta`` (degrees), ``x``, ``y``, ``z`` (mm); in ``Detector``: ``detector_type`` and
+    ``Camera.exposure`` (s). HyperSpy has no name for two more: ``defocus`` (nm) and ``dose``
+    (e⁻/Å²).
     """
     found: dict[str, float | str] = {}
     for name, values in _quantities(header).items():
@@ -282,17 +216,11 @@ def recorded_scan(header: ExtendedHeader) -> RecordedScan | None:
 def scan_of_sections(
     header: ExtendedHeader, *, n_sections: int
 ) -> tuple[tuple[int, int] | None, str | None]:
-    """Return whether each of the file's sections is one point of the scan that the records mention.
+    """Return the shape (y, x) of the scan that the records mention if its points are the sections.
 
-    Returns
-    -------
-    shape : tuple of int or None
-        Points along (y, x). None where they do not multiply to `n_sections`, where there is but one
-        section, and in a serpentine scan, whose frames are in an order that the records do not
-        settle.
-    note : str or None
-        Why a scan that is mentioned does not give the shape. For a message where a scan is looked
-        for: a stack of scanned images mentions one too.
+    None where they do not multiply to `n_sections`, where there is but one section, and in a
+    serpentine scan, whose frames are in an order that the records do not settle. Then also a note
+    why, for a message where a scan is looked for: a stack of scanned images mentions one too.
     """
     scan = recorded_scan(header)
     if scan is None or n_sections <= 1:
@@ -322,6 +250,11 @@ def scan_step(header: ExtendedHeader) -> tuple[float, float] | None:
     return (field[0] / scan.shape[0], field[1] / scan.shape[1]) if field and scan else None
 
 
+def decoder_named(name: str) -> Decoder:
+    """Return the decoder of a kind."""
+    return _BY_NAME.get(name, _UNKNOWN)
+
+
 def _choose(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: int) -> Decoder:
     """The decoder of a kind; without EXTTYP, the first one whose bytes it can be."""
     own = decoder_named(kind.name)
@@ -329,11 +262,6 @@ def _choose(kind: ExtendedKind, raw: bytes, byteorder: ByteOrder, n_sections: in
         return own
     others = (decoder_named(name) for name in kind.candidates)
     return next((one for one in others if one.fits(kind, raw, byteorder, n_sections)), own)
-
-
-def decoder_named(name: str) -> Decoder:
-    """Return the decoder of a kind."""
-    return _BY_NAME.get(name, _UNKNOWN)
 
 
 def _quantities(header: ExtendedHeader) -> Mapping[str, npt.NDArray[np.float64]]:

@@ -20,23 +20,12 @@ _TEXT = ("CCP4",)
 
 @dataclass(frozen=True)
 class StoredRecords:
-    """The bytes of an extended header, without the space that is kept for more.
-
-    Attributes
-    ----------
-    exttyp : str
-    records : tuple of bytes
-        One for each section; of CCP4, one for all.
-    byteorder : {"<", ">"}
-        The main header's.
-    nint, nreal : int
-        From the main header; they describe the records of SERI and AGAR.
-    """
+    """The bytes of an extended header, without the space that is kept for more."""
 
     exttyp: str
-    records: tuple[bytes, ...]
-    byteorder: ByteOrder
-    nint: int = 0
+    records: tuple[bytes, ...]  # one for each section; of CCP4, one for all
+    byteorder: ByteOrder  # the main header's
+    nint: int = 0  # with nreal from the main header, they describe the records of SERI and AGAR
     nreal: int = 0
 
     @classmethod
@@ -50,25 +39,10 @@ class StoredRecords:
         n_records: int,
         size: int,
     ) -> StoredRecords | None:
-        """Cut an extended header into its records.
+        """Cut the start of an extended header into `n_records` of `size` bytes.
 
-        Parameters
-        ----------
-        name : str
-            Of the decoder: the EXTTYP of files that have none, too.
-        kind : ExtendedKind
-        raw : bytes
-            The extended header, from its start.
-        byteorder : {"<", ">"}
-        n_records : int
-            Records that were decoded.
-        size : int
-            Bytes of one.
-
-        Returns
-        -------
-        StoredRecords or None
-            None of a kind that is not written again, or of which bytes are missing.
+        `name` is that of the decoder: the EXTTYP of files that have none, too. None of a kind that
+        is not written again, or of which bytes are missing.
         """
         if name in _TEXT and len(raw) == kind.nsymbt:
             records = [raw]
@@ -108,12 +82,7 @@ class StoredRecords:
         return self.exttyp in PER_SECTION
 
     def of_sections(self, sections: Sequence[int]) -> StoredRecords:
-        """Return the records of some sections, in their order; text as it is.
-
-        Raises
-        ------
-        IndexError
-        """
+        """Return the records of some sections, in their order, or IndexError; text as it is."""
         if not self.per_section:
             return self
         return replace(self, records=tuple(self.records[number] for number in sections))
