@@ -22,7 +22,7 @@ from mrcdist.format.extended.registry import (
     extended_kind,
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
-from mrcdist.format.mrcz import SectionTable, SectionWalk
+from mrcdist.format.mrcz import SectionTable, follow_sections
 from mrcdist.format.whole_file_compression import Compression, detect_compression, parallel_advice
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import MissingFrames, complete_rows
@@ -214,29 +214,23 @@ class OpenedFile:
                 remedy="copy the file again, or decompress it to see what it contains",
             )
 
-    def _follow_sections(
-        self, layout: Layout, size: int, *, at_most: int | None = None
-    ) -> SectionTable:
-        walk = SectionWalk(
-            start=self.header.data_offset,
-            sections=self.header.nz,
-            section_nbytes=layout.frame_bytes,
-            file_size=size,
-            at_most=at_most,
-        )
+    def _follow_sections(self, layout: Layout, size: int, *, at_most: int = 0) -> SectionTable:
         with (
             Progress("following compressed sections", self.header.nz) as progress,
             self.file.reader() as read,
         ):
             # Sections larger than a window are stepped over, smaller ones come many in one.
-            most = 0 if self.location.is_local else min(_WALK_BYTES, read_settings().sub_range)
-            window = max(most, 16)
-            while (wanted := walk.wanted) is not None:
-                span = min(window, size - wanted[0])
-                before = walk.done
-                walk.feed(read(wanted[0], wanted[0] + span), at=wanted[0])
-                progress.advance(walk.done - before)
-        return walk.table()
+            window = 0 if self.location.is_local else min(_WALK_BYTES, read_settings().sub_range)
+            return follow_sections(
+                read,
+                start=self.header.data_offset,
+                sections=self.header.nz,
+                section_nbytes=layout.frame_bytes,
+                file_size=size,
+                window=window,
+                at_most=at_most,
+                passed=progress.advance,
+            )
 
 
 def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:

@@ -34,31 +34,16 @@ _INSTALL = {"blosc": install_command("mrcz"), "blosc2": "pip install blosc2"}
 
 @dataclass(frozen=True)
 class BloscHeader:
-    """The first 16 bytes of a blosc chunk.
+    """The first 16 bytes of a blosc chunk."""
 
-    Attributes
-    ----------
-    version : int
-        Chunk format: 2 for blosc, 5 for blosc2.
-    flags : int
-        Bit 1: the bytes are stored as they are; bits 5-7: the stream format.
-    typesize : int
-        Bytes of the item that was shuffled. It need not be the pixel's size: mrcz gives the size
-        before the pixels were cast.
-    nbytes : int
-        Bytes when decompressed.
-    blocksize : int
-        Bytes of the blocks that the codec saw one at a time.
-    ctbytes : int
-        Bytes of the whole chunk, its header included: the next chunk begins there.
-    """
-
-    version: int
-    flags: int
+    version: int  # chunk format: 2 for blosc, 5 for blosc2
+    flags: int  # bit 1: the bytes are stored as they are; bits 5-7: the stream format
+    # Bytes of the item that was shuffled. It need not be the pixel's size: mrcz gives the size
+    # before the pixels were cast.
     typesize: int
-    nbytes: int
-    blocksize: int
-    ctbytes: int
+    nbytes: int  # when decompressed
+    blocksize: int  # of the blocks that the codec saw one at a time
+    ctbytes: int  # of the whole chunk, its header included: the next chunk begins there
 
     @property
     def stored(self) -> bool:
@@ -73,20 +58,10 @@ class BloscHeader:
 
 
 def parse_chunk_header(raw: bytes) -> BloscHeader:
-    """Read and check a chunk's header.
+    """Read the first 16 bytes of a chunk, or raise `FormatError` if they cannot be its header.
 
     Layout, little-endian whatever the file's byte order: version, stream version, flags, typesize
     (u1 each), nbytes, blocksize, ctbytes (i4 each).
-
-    Parameters
-    ----------
-    raw : bytes
-        The chunk's first 16 bytes; more are not looked at.
-
-    Raises
-    ------
-    FormatError
-        The bytes are not the header of a chunk, or of a kind that cannot be read.
     """
     if len(raw) < CHUNK_HEADER_BYTES:
         raise _not_a_chunk(raw, f"{len(raw)} bytes are too few")
@@ -109,28 +84,11 @@ def parse_chunk_header(raw: bytes) -> BloscHeader:
 
 
 def decompress(raw: bytes, header: BloscHeader) -> bytearray:
-    """Decompress a chunk whose header has been checked.
+    """Decompress exactly one chunk, whose header has been checked.
 
-    Parameters
-    ----------
-    raw : bytes
-        The chunk, exactly.
-    header : BloscHeader
-        Of this chunk.
-
-    Raises
-    ------
-    FormatError
-        The chunk is damaged.
-    MissingExtraError
-        The library that reads the chunk is not installed.
-
-    Notes
-    -----
-    The first call in a process makes blosc release the GIL and use one thread a call: a worker's
-    tasks are what runs in parallel, and a pool of threads for each would only get in their way.
+    Raises `FormatError` if it is damaged, and `MissingExtraError` without a library that reads it.
     """
-    library = _first_installed(_LIBRARIES[header.version])
+    library = _first_installed(*_LIBRARIES[header.version])
     try:
         pixels: bytearray = library.decompress(raw, as_bytearray=True)
     except MemoryError:
@@ -149,25 +107,16 @@ def decompress(raw: bytes, header: BloscHeader) -> bytearray:
 def compress(raw: memoryview, codec: str, typesize: int) -> bytes:
     """Compress bytes to one chunk of version 2, which all readers know.
 
-    Parameters
-    ----------
-    raw : memoryview
-    codec : str
-    typesize : int
-        Bytes of the items whose bits are shuffled.
-
-    Raises
-    ------
-    MissingExtraError
+    The bits of items of `typesize` bytes are shuffled.
     """
-    library = _first_installed(_LIBRARIES[2][:1])
+    library = _first_installed("blosc")
     chunk: bytes = library.compress(raw, typesize, 1, library.BITSHUFFLE, codec)
     return chunk
 
 
 def require_codec(codec: str) -> None:
     """Raise `MissingExtraError` where a codec is not installed."""
-    library = _first_installed(_LIBRARIES[2][:1])
+    library = _first_installed("blosc")
     if codec not in library.compressor_list():
         raise MissingExtraError(
             f"the installed {library.__name__} has no {codec}",
@@ -177,7 +126,7 @@ def require_codec(codec: str) -> None:
         )
 
 
-def _first_installed(names: tuple[str, ...]) -> Any:
+def _first_installed(*names: str) -> Any:
     for name in names:
         try:
             return _library(name)
@@ -193,6 +142,10 @@ def _first_installed(names: tuple[str, ...]) -> Any:
 
 @cache
 def _library(name: str) -> Any:
+    """Import a library that releases the GIL and uses one thread a call, once in a process.
+
+    A worker's tasks are what runs in parallel; a pool of threads for each would get in their way.
+    """
     library = importlib.import_module(name)
     library.set_releasegil(True)
     library.set_nthreads(1)

@@ -2,7 +2,7 @@
 
 MODE is ``1000 * codec + mode``, the chunks begin where the data of a plain file would, and nothing
 but the chunks' own headers says where each of them is. So the headers are followed once, when
-reading is planned (`SectionWalk`), and every section can then be fetched and decompressed alone.
+reading is planned, and every section can then be fetched and decompressed alone.
 
 Sources: MRCZ after McLeod et al., J. Struct. Biol. 201 (2018) 252-257, and the files that the mrcz
 package writes.
@@ -11,27 +11,18 @@ package writes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError, FormatError
-from mrcdist.format.blosc import (
-    CHUNK_HEADER_BYTES,
-    BloscHeader,
-    decompress,
-    parse_chunk_header,
-)
+from mrcdist.errors import FormatError
+from mrcdist.format.blosc import CHUNK_HEADER_BYTES, BloscHeader, decompress, parse_chunk_header
 from mrcdist.warning_notes import Note
 
-__all__ = [
-    "LARGEST_SECTION",
-    "SectionTable",
-    "SectionWalk",
-    "decode_section",
-]
+__all__ = ["LARGEST_SECTION", "SectionTable", "decode_section", "follow_sections"]
 
 LARGEST_SECTION = 2**31 - 1 - CHUNK_HEADER_BYTES
 """Bytes that a section may have."""
@@ -41,17 +32,12 @@ LARGEST_SECTION = 2**31 - 1 - CHUNK_HEADER_BYTES
 class SectionTable:
     """Byte ranges of the sections' chunks.
 
-    Attributes
-    ----------
-    offsets : tuple of int
-        ``sections + 1`` bytes of the file: section ``i`` is ``offsets[i]`` to ``offsets[i + 1]``,
-        so a run of sections is one range.
-    notes : tuple of str
-        What is odd although the sections can be read.
+    Section ``i`` is byte ``offsets[i]`` to ``offsets[i + 1]`` of the file, so a run of sections is
+    one range.
     """
 
     offsets: tuple[int, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what is odd although the sections can be read
 
     @property
     def sections(self) -> int:
@@ -63,152 +49,61 @@ class SectionTable:
         return self.offsets[first], self.offsets[stop]
 
 
-class SectionWalk:
-    """Follows the chunk headers from the first section to the last.
+def follow_sections(
+    read: Callable[[int, int], bytes],
+    *,
+    start: int,
+    sections: int,
+    section_nbytes: int,
+    file_size: int,
+    window: int = 0,
+    at_most: int = 0,
+    passed: Callable[[int], None] = lambda _: None,
+) -> SectionTable:
+    """Follow the chunk headers from the first section, at `start`, to the last that is whole.
 
-    Each header gives the place of the next, so the caller reads what `wanted` says, or a larger
-    window that begins there, and hands it to `feed`, until `wanted` is None::
-
-        while (span := walk.wanted) is not None:
-            walk.feed(read(*span), at=span[0])
-        table = walk.table()
-
-    Parameters
-    ----------
-    start : int
-        Byte at which the data begin: 1024 + NSYMBT.
-    sections : int
-        NZ, at least 0.
-    section_nbytes : int
-        Bytes of a decompressed section. A header that says otherwise is an error at once.
-    file_size : int
-        Bytes of the whole file.
-    at_most : int, optional
-        Go on behind NZ sections up to so many, as long as they are sections. Default: `sections`.
+    `read` returns the bytes from the first to the second position: windows of that many bytes, or
+    of one chunk header, that begin with a header; what is larger is stepped over. `passed` is
+    called with the number of sections in each. Behind NZ `sections`, up to `at_most` are followed
+    as long as they are sections. There are fewer where the file ends early. `FormatError` is raised
+    if a header is not a chunk's, or its chunk has not the bytes of a decompressed section.
     """
-
-    def __init__(
-        self,
-        *,
-        start: int,
-        sections: int,
-        section_nbytes: int,
-        file_size: int,
-        at_most: int | None = None,
-    ) -> None:
-        self._offsets = [start]
-        self._announced = sections
-        self._sections = max(sections, at_most or 0)
-        self._section_nbytes = section_nbytes
-        self._file_size = file_size
-        self._cut_short = False
-
-    @property
-    def done(self) -> int:
-        """Sections found so far."""
-        return len(self._offsets) - 1
-
-    @property
-    def wanted(self) -> tuple[int, int] | None:
-        """The bytes (first, stop) of the next header; None at the end of the sections or file."""
-        at = self._offsets[-1]
-        over = self._cut_short or self.done >= self._sections
-        if over or at + CHUNK_HEADER_BYTES > self._file_size:
-            return None
-        return at, at + CHUNK_HEADER_BYTES
-
-    def feed(self, window: bytes, *, at: int) -> None:
-        """Take every header that lies in a window of the file.
-
-        Parameters
-        ----------
-        window : bytes
-            Bytes of the file; `wanted` must lie in them.
-        at : int
-            The window's place in the file.
-
-        Raises
-        ------
-        FormatError
-            A header is not a chunk's, or its chunk is not a section of this file.
-        ArgumentError
-            The window does not hold what was wanted.
-        """
-        end = at + len(window)
-        if (span := self.wanted) is not None and not (at <= span[0] and span[1] <= end):
-            raise ArgumentError(
-                f"bytes {at} to {end} were given where bytes {span[0]} to {span[1]} are wanted",
-                code="mrcz-walk-invalid",
-                cause="the read was short, or of another place",
-                remedy="read the wanted bytes again",
-            )
-        while (span := self.wanted) is not None and span[1] <= end:
-            self._take(window[span[0] - at : span[1] - at], span[0])
-
-    def table(self) -> SectionTable:
-        """Return the table of the sections that are whole, once `wanted` is None.
-
-        Returns
-        -------
-        SectionTable
-            With fewer sections than the header announces where the file ends early.
-
-        Raises
-        ------
-        ArgumentError
-            The walk is not over.
-        """
-        if self.wanted is not None:
-            raise ArgumentError(
-                f"the walk stands at section {self.done} of {self._sections}",
-                code="mrcz-walk-invalid",
-                remedy="feed it until nothing is wanted",
-            )
-        notes: tuple[str, ...] = ()
-        if self.done == self._sections and (more := self._file_size - self._offsets[-1]) > 0:
-            text = f"{more} bytes after the last section are ignored"
-            notes = (Note("bytes-after-frames", text),)
-        return SectionTable(tuple(self._offsets), notes)
-
-    def _take(self, raw: bytes, at: int) -> None:
-        place = f"section {self.done} of {self._announced}, at byte {at}"
+    offsets, most = [start], max(sections, at_most)
+    held, begin, counted = b"", start, 0
+    while (found := len(offsets) - 1) < most:
+        at = offsets[-1]
+        if at + CHUNK_HEADER_BYTES > file_size:
+            break
+        if at + CHUNK_HEADER_BYTES > begin + len(held):
+            passed(found - counted)
+            counted = found
+            begin = at
+            held = read(at, min(at + max(window, CHUNK_HEADER_BYTES), file_size))
+        place = f"section {found} of {sections}, at byte {at}"
+        raw = held[at - begin : at - begin + CHUNK_HEADER_BYTES]
         try:
-            header = _header_of_section(raw, self._section_nbytes, place)
+            header = _header_of_section(raw, section_nbytes, place)
         except FormatError:
-            if self.done < self._announced:
+            if found < sections:
                 raise
-            self._sections = self.done  # what follows the sections is something else
-            return
-        if at + header.ctbytes > self._file_size:
-            self._cut_short = True
-        else:
-            self._offsets.append(at + header.ctbytes)
+            most = found  # what follows the sections is something else
+            break
+        if at + header.ctbytes > file_size:
+            break
+        offsets.append(at + header.ctbytes)
+    passed(found - counted)
+    notes: tuple[str, ...] = ()
+    if found == most and (more := file_size - offsets[-1]) > 0:
+        notes = (Note("bytes-after-frames", f"{more} bytes after the last section are ignored"),)
+    return SectionTable(tuple(offsets), notes)
 
 
 def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Decompress one section.
+    """Decompress one section, exactly one chunk, to a writable array.
 
-    Parameters
-    ----------
-    raw : bytes
-        The section's chunk, exactly.
-    dtype : dtype
-        Stored dtype, in the file's byte order. The chunk does not know it.
-    shape : tuple of int
-        Stored shape, (rows, columns) for plain modes.
-
-    Returns
-    -------
-    ndarray, shape `shape`
-        Writable, of `dtype`.
-
-    Raises
-    ------
-    FormatError
-        The chunk is damaged or does not hold `shape` pixels of `dtype`. Nothing is allocated for a
-        header that claims so.
-    MissingExtraError
-        The library that reads the chunk is not installed.
+    The chunk does not know dtype (in the file's byte order) and shape ((rows, columns) for plain
+    modes). `FormatError` is raised if it is damaged or does not hold such pixels, and nothing is
+    allocated for a header that claims so; `MissingExtraError` if the library is not installed.
     """
     dtype = np.dtype(dtype)
     expected = math.prod(shape) * dtype.itemsize

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mrcdist.errors import ArgumentError, FormatError, MissingExtraError, TruncatedFileError
+from mrcdist.errors import FormatError, MissingExtraError, TruncatedFileError
 from mrcdist.format import blosc as blosc_chunk
 from mrcdist.format import mrcz
 from mrcdist.format.blosc import BloscHeader, parse_chunk_header
-from mrcdist.format.mrcz import SectionWalk, decode_section
+from mrcdist.format.mrcz import decode_section, follow_sections
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
@@ -47,19 +47,21 @@ def written(tmp_path, data, **options):
 
 
 def walk(raw, *, sections, section_nbytes, start=1024, step=16):
-    """Drive a walk over bytes in memory, `step` bytes at a time."""
-    steps = SectionWalk(
-        start=start, sections=sections, section_nbytes=section_nbytes, file_size=len(raw)
+    """Follow the sections of bytes in memory, through windows of `step` bytes."""
+    return follow_sections(
+        lambda first, stop: raw[first:stop],
+        start=start,
+        sections=sections,
+        section_nbytes=section_nbytes,
+        file_size=len(raw),
+        window=step,
     )
-    while (span := steps.wanted) is not None:
-        steps.feed(raw[span[0] : span[0] + max(step, span[1] - span[0])], at=span[0])
-    return steps
 
 
 def sections_of(raw, dtype, shape, *, start=1024):
     """Read a whole file, the way the reader does: walk, then each section alone, last first."""
     section_nbytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
-    table = walk(raw, sections=shape[0], section_nbytes=section_nbytes, start=start).table()
+    table = walk(raw, sections=shape[0], section_nbytes=section_nbytes, start=start)
     assert table.offsets[-1] == len(raw)
     out = np.empty(shape, np.dtype(dtype).newbyteorder("="))
     for index in reversed(range(shape[0])):
@@ -205,7 +207,7 @@ def three_sections():
 
 def test_the_table_says_where_each_section_is():
     raw = three_sections()
-    table = walk(raw, sections=3, section_nbytes=4).table()
+    table = walk(raw, sections=3, section_nbytes=4)
     assert (table.sections, table.notes) == (3, ())
     assert table.offsets[0] == 1024
     assert table.offsets[3] == len(raw)
@@ -215,46 +217,43 @@ def test_the_table_says_where_each_section_is():
     assert pickle.loads(pickle.dumps(table)) == table
 
 
-@given(step=st.integers(0, 100), before=st.integers(0, 40))
-def test_any_window_gives_the_same_table(step, before):
+@given(step=st.integers(0, 100))
+def test_any_window_gives_the_same_table(step):
     raw = three_sections()
-    expected = walk(raw, sections=3, section_nbytes=4).table()
-    steps = SectionWalk(start=1024, sections=3, section_nbytes=4, file_size=len(raw))
-    while (span := steps.wanted) is not None:
-        at = span[0] - before
-        steps.feed(raw[at : span[1] + step], at=at)
-    assert steps.table() == expected
+    expected = walk(raw, sections=3, section_nbytes=4)
+    assert walk(raw, sections=3, section_nbytes=4, step=step) == expected
 
 
-def test_the_whole_file_at_once_is_one_window():
-    raw = three_sections()
-    steps = SectionWalk(start=1024, sections=3, section_nbytes=4, file_size=len(raw))
-    steps.feed(raw, at=0)
-    assert (steps.wanted, steps.done) == (None, 3)
+@pytest.mark.parametrize(("window", "sections_of_each"), [(0, [0, 1, 1, 1]), (1000, [0, 3])])
+def test_each_window_is_read_once_and_its_sections_are_counted(window, sections_of_each):
+    raw, reads, passed = three_sections(), [], []
 
+    def read(first, stop):
+        reads.append((first, stop))
+        return raw[first:stop]
 
-@pytest.mark.parametrize(("first", "stop"), [(1024, 1039), (1025, 1050), (0, 1024)])
-def test_a_window_without_the_wanted_header_is_refused_so_a_walk_cannot_hang(first, stop):
-    raw = three_sections()
-    steps = SectionWalk(start=1024, sections=3, section_nbytes=4, file_size=len(raw))
-    with pytest.raises(ArgumentError, match="bytes 1024 to 1040 are wanted"):
-        steps.feed(raw[first:stop], at=first)
-
-
-def test_no_table_before_the_walk_is_over():
-    steps = SectionWalk(start=1024, sections=3, section_nbytes=4, file_size=2000)
-    with pytest.raises(ArgumentError, match="section 0 of 3"):
-        steps.table()
+    table = follow_sections(
+        read,
+        start=1024,
+        sections=3,
+        section_nbytes=4,
+        file_size=len(raw),
+        window=window,
+        passed=passed.append,
+    )
+    assert passed == sections_of_each
+    starts = [1024] if window else table.offsets[:3]
+    assert reads == [(first, min(first + max(window, 16), len(raw))) for first in starts]
 
 
 def test_no_sections_are_an_empty_table():
-    assert walk(bytes(1024), sections=0, section_nbytes=4).table().offsets == (1024,)
+    assert walk(bytes(1024), sections=0, section_nbytes=4).offsets == (1024,)
 
 
 def frames_in(raw, *, sections, allowed):
     """Sections that a walk over a file finds, and the notes about the others."""
     notes = Notes()
-    table = walk(raw, sections=sections, section_nbytes=4).table()
+    table = walk(raw, sections=sections, section_nbytes=4)
     frames = MissingFrames.in_sections(
         sections, table.sections, file_size=len(raw), allowed=allowed, notes=notes
     )
@@ -269,7 +268,7 @@ def test_a_file_cut_in_its_last_section_is_an_error_or_the_whole_sections(missin
     ):
         frames_in(raw, sections=3, allowed=False)
     table, frames, notes = frames_in(raw, sections=3, allowed=True)
-    assert table.offsets == walk(three_sections(), sections=3, section_nbytes=4).table().offsets[:3]
+    assert table.offsets == walk(three_sections(), sections=3, section_nbytes=4).offsets[:3]
     assert frames == MissingFrames(announced=3, present=2, allowed=True)
     assert notes == ["1 of 3 compressed sections are missing at the end"]
 
@@ -286,8 +285,8 @@ def test_a_file_of_nothing_but_its_header_is_truncated(allowed, found):
 @pytest.mark.parametrize("extra", [bytes(7), bytes(100), chunk(b"ijkl")])
 def test_trailing_bytes_are_noted(extra):
     raw = three_sections()
-    table = walk(raw + extra, sections=3, section_nbytes=4).table()
-    assert table.offsets == walk(raw, sections=3, section_nbytes=4).table().offsets
+    table = walk(raw + extra, sections=3, section_nbytes=4)
+    assert table.offsets == walk(raw, sections=3, section_nbytes=4).offsets
     assert table.notes == (f"{len(extra)} bytes after the last section are ignored",)
 
 
@@ -306,10 +305,9 @@ def test_a_chunk_of_another_size_than_a_section_is_refused():
 @given(raw=st.binary(max_size=300), sections=st.integers(0, 20), section_nbytes=st.integers(0, 64))
 def test_a_walk_over_any_bytes_ends_in_a_table_or_a_format_error(raw, sections, section_nbytes):
     try:
-        steps = walk(raw, sections=sections, section_nbytes=section_nbytes, start=10)
+        table = walk(raw, sections=sections, section_nbytes=section_nbytes, start=10)
     except FormatError:
         return
-    table = steps.table()
     assert table.sections <= sections
     assert table.sections == 0 or table.offsets[-1] <= len(raw)
 
@@ -447,7 +445,7 @@ def test_a_missing_library_says_what_to_install(without):
 def test_headers_are_read_without_the_library(without):
     without("blosc", "blosc2")
     raw = bytes(1024) + chunk(b"abcd") + chunk(b"efgh")
-    assert walk(raw, sections=2, section_nbytes=4).table().offsets == (1024, 1044, 1064)
+    assert walk(raw, sections=2, section_nbytes=4).offsets == (1024, 1044, 1064)
 
 
 def blosc2_chunk(payload):
