@@ -15,7 +15,7 @@ from mrcdist.discover.auxiliary_files import SCAN_POINTS, TILT_ANGLES, Auxiliary
 from mrcdist.discover.directory import Directory
 from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.mrc_file import OpenedFile, open_files
-from mrcdist.discover.scan import expected_places, find_scan
+from mrcdist.discover.scan import ScanSources, scan_of_records
 from mrcdist.discover.sidecars import find_sidecars
 from mrcdist.discover.tilts import find_tilts
 from mrcdist.errors import (
@@ -24,11 +24,11 @@ from mrcdist.errors import (
     MrcdistError,
     TruncatedFileError,
 )
-from mrcdist.format.direct_electron.scan import Scan
+from mrcdist.format.axis import Axis
+from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import (
     ExtendedHeader,
     recorded_scan,
-    scan_of_sections,
     scan_step,
     section_pixel_size,
 )
@@ -42,7 +42,7 @@ from mrcdist.plan.agreement import (
     agreed_signs,
     joined_extended,
 )
-from mrcdist.plan.axes import AuxiliaryData, arrange, one_frame
+from mrcdist.plan.axes import arrange, one_frame
 from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.layout import FrameTable, Layout
 from mrcdist.plan.navigation_shape import count_required
@@ -62,17 +62,7 @@ _log = logging.getLogger(__name__)
 def make_plan(found: FoundFiles, options: ReadOptions, notes: Notes | None = None) -> Plan:
     """Plan a dataset in one file or several, frame after frame in the order given.
 
-    Parameters
-    ----------
-    found : FoundFiles
-    options : ReadOptions
-    notes : Notes, optional
-        What is known already to be odd: the plan's first notes.
-
-    Raises
-    ------
-    MrcdistError
-        A file cannot be found, read or understood, or the options do not fit.
+    `notes` is what is known already to be odd: the plan's first notes.
     """
     files = open_files(found.files, options.endianness)
     with _errors_at(found.files[0]):
@@ -116,70 +106,37 @@ def _errors_at(location: Location) -> Iterator[None]:
 def _plan(
     files: Sequence[OpenedFile], directory: Directory, options: ReadOptions, notes: Notes
 ) -> Plan:
-    own_notes = [notes.of_file(file.location.name) for file in files]
-    for file, own in zip(files, own_notes, strict=True):
-        own.add(*file.notes)
-    sidecars, of_each = find_sidecars(
-        [file.location for file in files], options.metadata_file, directory, notes
-    )
+    own_notes = [notes.of_file(file.location.name, *file.notes) for file in files]
+    locations = [file.location for file in files]
+    sidecars, of_each = find_sidecars(locations, options.metadata_file, directory, notes)
     sidecar = agreed_sidecar(sidecars, notes)
     if sidecar is not None:
         notes.add(*sidecar.notes)
-    pixels = agreed_pixels(
-        [
-            pixel_format(file.header, mode0=options.mode0, sidecar_unsigned=unsigned)
-            for file, unsigned in zip(files, agreed_signs(of_each), strict=True)
-        ],
-        notes,
-    )
+    pixels = _pixels(files, of_each, options, notes)
     if len(files) == 1:
         one = one_frame(files[0].header, pixels[0])
         allowed = options.allow_truncated
         files = [files[0].with_complete_rows(one, own_notes[0], allowed=allowed)]
-    headers = [file.header for file in files]
     extended = joined_extended(
-        [file.extended for file in files], [header.nz for header in headers], notes
+        [file.extended for file in files], [file.header.nz for file in files], notes
     )
-    scan_points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
-    places, line = expected_places(
-        sidecars, scan_points, extended, notes, navigation_shape=options.navigation_shape
-    )
+    names = [location.name for location in locations]
+    points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
+    scans = ScanSources(sidecars, points, names, options.navigation_shape, notes)
+    places, line = scans.expected_places(extended)
     skipped = SkippedFrames.of(options.skip_frames, line)
     required = skipped.needed(places) or count_required(options.navigation_shape)
     parts, there = _parts(files, pixels, options, own_notes, required)
     frames = skipped.place(there, places, notes) if skipped else there
-    found = find_scan(
-        sidecars,
-        scan_points,
-        directory,
-        [file.location.name for file in files],
-        frames,
-        notes,
-        frame_shape=(headers[0].ny, headers[0].nx),
-        navigation_shape=options.navigation_shape,
-    )
-    # A scan is calibrated by its sidecar.
-    header = agreed_header(headers, notes if found.scan is None else Notes())
-    auxiliary = _auxiliary_data(header, extended, found.scan, frames.announced, options)
-    tilts = _tilts(
-        headers, extended, directory, frames, auxiliary, options, notes, skipping=bool(skipped)
-    )
-    layout, axes = arrange(
-        header,
-        pixels[0],
-        frames,
-        notes,
-        auxiliary=replace(auxiliary, tilts=tilts),
-        navigation_shape=options.navigation_shape,
+    header, axes, layout, table, tilts = _arranged(
+        [file.header for file in files], pixels[0], extended, scans, frames, skipped, options
     )
     layout = replace(layout, present=there.present)
-    table = _frame_table(found.table if tilts is None else tilts.table, skipped, layout)
-    chunks = _chunks(parts, layout, options.chunks, in_order=table is None)
     return Plan(
         source=MrcSource(tuple(parts), layout, table),
         header=header,
         axes=axes,
-        chunks=chunks,
+        chunks=_chunks(parts, layout, options.chunks, in_order=table is None),
         directory=directory,
         sidecar=sidecar,
         extended=extended,
@@ -189,13 +146,69 @@ def _plan(
     )
 
 
-def _frame_table(
-    table: FrameTable | None, skipped: SkippedFrames, layout: Layout
-) -> FrameTable | None:
-    """The frame of the file at each place of the array; None where they are in its order."""
+def _pixels(
+    files: Sequence[OpenedFile],
+    sidecars: Sequence[Sidecar | None],
+    options: ReadOptions,
+    notes: Notes,
+) -> list[PixelFormat]:
+    """How each file stores its pixels, with the dtype that all have in the array."""
+    formats = [
+        pixel_format(file.header, mode0=options.mode0, sidecar_unsigned=unsigned)
+        for file, unsigned in zip(files, agreed_signs(sidecars), strict=True)
+    ]
+    return agreed_pixels(formats, notes)
+
+
+def _arranged(
+    headers: Sequence[Header],
+    pixels: PixelFormat,
+    extended: ExtendedHeader | None,
+    scans: ScanSources,
+    frames: MissingFrames,
+    skipped: SkippedFrames,
+    options: ReadOptions,
+) -> tuple[Header, tuple[Axis, ...], Layout, FrameTable | None, TiltSeries | None]:
+    """Arrange the frames: header, axes, layout, the frame at each place, and tilt angles."""
+    notes = scans.notes
+    frame_shape = (headers[0].ny, headers[0].nx)
+    scan, table = scans.find(frames, frame_shape)
+    # A scan is calibrated by its sidecar.
+    header = agreed_header(headers, notes if scan is None else Notes())
+    pixel_size = None
+    if extended is not None:
+        pixel_size = _pixel_size(extended, frames.announced, frame_shape)
+        of_records, why_not = scan_of_records(extended, frames.announced, frame_shape)
+        scan = scan or of_records
+        if why_not and options.navigation_shape is None:
+            _log.info("%s", why_not)
+    other = ""
+    if options.navigation_shape is not None:
+        other = "navigation_shape defines the sections"
+    elif skipped:
+        other = "skip_frames leaves out sections"
+    elif scan is not None:
+        other = "the sections are those of a scan or movie"
+    tilt_file = AuxiliaryFile(TILT_ANGLES, options.tilt_file, scans.points.directory)
+    tilts = find_tilts(
+        headers, extended, tilt_file, frames, notes, by_tilt=options.sort_by_tilt, other=other
+    )
+    layout, axes = arrange(
+        header,
+        pixels,
+        frames,
+        notes,
+        scan=scan,
+        pixel_size=pixel_size,
+        tilts=tilts,
+        navigation_shape=options.navigation_shape,
+    )
+    table = table if tilts is None else tilts.table
     if skipped:
         table = skipped.frames(np.arange(layout.n_frames) if table is None else table)
-    return None if table is None else table.reshape(layout.navigation_shape)
+    if table is not None:  # the frames are not in the order of the file
+        table = table.reshape(layout.navigation_shape)
+    return header, axes, layout, table, tilts
 
 
 def _parts(
@@ -209,23 +222,13 @@ def _parts(
 
     `places` is how many frames there should be, or be at least, if that is known.
     """
+    ones = [one_frame(file.header, own) for file, own in zip(files, pixels, strict=True)]
     alike = len(set(pixels)) == 1
-    frame_of_each = [one_frame(file.header, own) for file, own in zip(files, pixels, strict=True)]
     parts: list[DatasetFile] = []
-    said: list[Notes] = []
+    said = [Notes() for _ in files]
     frames = MissingFrames(0, 0, options.allow_truncated)
-    for file, one in zip(files, frame_of_each, strict=True):
-        if (one.frame_shape, file.header.mode) != (
-            frame_of_each[0].frame_shape,
-            files[0].header.mode,
-        ):
-            raise FormatError(
-                f"{file.location.shown} does not match {files[0].location.shown}: "
-                f"{_kind(file.header)} against {_kind(files[0].header)}",
-                code="parts-differ",
-                cause="the files are not parts of one acquisition",
-                remedy="pass files that belong together, or open them one by one",
-            )
+    for file, one, own in zip(files, ones, said, strict=True):
+        _require_same_kind(files[0], ones[0], file, one)
         if not frames.complete:
             raise TruncatedFileError(
                 f"{parts[-1].file.location.shown} ends early, and another part follows it",
@@ -233,15 +236,14 @@ def _parts(
                 cause="only the last part of an acquisition can be unfinished",
                 remedy="copy the file again, or leave out the parts from there on",
             )
-        said.append(Notes())
         with _errors_at(file.location):
-            part, more = file.part(one, said[-1], allowed=frames.allowed)
+            part, more = file.part(one, own, allowed=frames.allowed)
         parts.append(part if alike else replace(part, pixels=one.pixels))
         frames = frames.followed_by(more)
     if places is not None and places > frames.announced and frames.complete:
         for i, (file, part) in enumerate(zip(files, parts, strict=True)):
             with _errors_at(file.location):
-                whole = file.whole_part(part, frame_of_each[i], at_most=places + 1)
+                whole = file.whole_part(part, ones[i], at_most=places + 1)
             if whole.frames > part.frames:
                 parts[i], said[i] = whole, Notes()
                 frames = frames.with_unannounced(part.frames, whole.frames, said[i])
@@ -250,59 +252,20 @@ def _parts(
     return parts, frames
 
 
+def _require_same_kind(first: OpenedFile, its_frame: Layout, file: OpenedFile, one: Layout) -> None:
+    same_shape = one.frame_shape == its_frame.frame_shape
+    if not same_shape or file.header.mode != first.header.mode:
+        raise FormatError(
+            f"{file.location.shown} does not match {first.location.shown}: "
+            f"{_kind(file.header)} against {_kind(first.header)}",
+            code="parts-differ",
+            cause="the files are not parts of one acquisition",
+            remedy="pass files that belong together, or open them one by one",
+        )
+
+
 def _kind(header: Header) -> str:
     return f"{header.nx} × {header.ny} pixels of mode {header.mode}"
-
-
-def _tilts(
-    headers: Sequence[Header],
-    extended: ExtendedHeader | None,
-    directory: Directory,
-    frames: MissingFrames,
-    auxiliary: AuxiliaryData,
-    options: ReadOptions,
-    notes: Notes,
-    *,
-    skipping: bool,
-) -> TiltSeries | None:
-    """The tilt angles of the sections, where nothing else says what the sections are."""
-    tilt_file = AuxiliaryFile(TILT_ANGLES, options.tilt_file, directory)
-    series = None
-    if options.navigation_shape is not None:
-        why = "navigation_shape defines the sections"
-    elif skipping:
-        why = "skip_frames leaves out sections"
-    elif auxiliary.scan is not None or auxiliary.scan_shape is not None:
-        why = "the sections are those of a scan or movie"
-    else:
-        why = "no tilt angles are known"
-        series = find_tilts(headers, extended, tilt_file, frames, notes)
-    if series is None and tilt_file.named:
-        notes.add(f"tilt_file is not used: {why}")
-    if series is None and options.sort_by_tilt:
-        notes.add(f"sort_by_tilt is not used: {why}")
-    return series.by_tilt() if series is not None and options.sort_by_tilt else series
-
-
-def _auxiliary_data(
-    header: Header,
-    extended: ExtendedHeader | None,
-    scan: Scan | None,
-    n_frames: int,
-    options: ReadOptions,
-) -> AuxiliaryData:
-    """Axes as scan and extended header describe them."""
-    if extended is None:
-        return AuxiliaryData(scan=scan)
-    scan_shape, note = scan_of_sections(extended, n_sections=n_frames)
-    if note and options.navigation_shape is None:
-        _log.info("%s", note)
-    return AuxiliaryData(
-        scan=scan,
-        scan_shape=scan_shape,
-        scan_step=scan_step(extended),
-        pixel_size=_pixel_size(extended, n_frames, (header.ny, header.nx)),
-    )
 
 
 def _pixel_size(

@@ -61,9 +61,10 @@ class Notes:
         """Add the notes of another collector, behind the own ones."""
         self._found += other._found
 
-    def of_file(self, name: str) -> Notes:
+    def of_file(self, name: str, *sentences: str) -> Notes:
         """Return a collector for what one of the dataset's files has of its own."""
         own = Notes(name)
+        own.add(*sentences)
         self._found.append(own)
         return own
 

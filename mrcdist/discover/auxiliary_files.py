@@ -130,7 +130,7 @@ class AuxiliaryFile(Generic[_T]):
     def __init__(self, kind: FileType[_T], wanted: NamedFile, directory: Directory) -> None:
         self.kind = kind
         self._wanted = wanted
-        self._directory = directory
+        self.directory = directory
         self._choice = choose(wanted)
         self._content: list[_T | None] = []
 
@@ -165,7 +165,7 @@ class AuxiliaryFile(Generic[_T]):
             return self._look(notes)
         wanted = self._wanted
         if is_filename(wanted):
-            return self._parse(locate(wanted, self._directory.location))
+            return self._parse(locate(wanted, self.directory.location))
         if not hasattr(wanted, "read"):
             raise ArgumentError(
                 f"{self.kind.argument} is a {type(wanted).__name__}",
@@ -175,7 +175,7 @@ class AuxiliaryFile(Generic[_T]):
                 remedy='pass "auto", None, a path, a URL, or an open file or text stream',
             )
         name = getattr(wanted, "name", "")
-        content = _read_stream(wanted, self._directory.location, self.kind)
+        content = _read_stream(wanted, self.directory.location, self.kind)
         _require_small(content, self.kind)
         return self.kind.parse(PurePath(name).name if isinstance(name, str) else "", content)
 
@@ -183,18 +183,18 @@ class AuxiliaryFile(Generic[_T]):
         """Explain why there is none, where `read` returned None."""
         if self._choice == "none":
             return f"{self.kind.argument}=None says to use none"
-        if candidates := self.kind.candidates(self._directory.location.name):
+        if candidates := self.kind.candidates(self.directory.location.name):
             return f"looked for beside the movie: {', '.join(candidates)}"
         return "it is looked for beside a file called *_movie.mrc only"
 
     def _look(self, notes: Notes) -> _T | None:
         """Read the file that is found by its name, beside the data."""
-        kind, data = self.kind, self._directory.location
+        kind, data = self.kind, self.directory.location
         candidates = kind.candidates(data.name)
-        if not candidates or not (kind.essential or self._directory.can_be_listed):
+        if not candidates or not (kind.essential or self.directory.can_be_listed):
             return None
-        if self._directory.listing is not None:
-            name = kind.find(data.name, self._directory.listing)
+        if self.directory.listing is not None:
+            name = kind.find(data.name, self.directory.listing)
             return None if name is None else self._parse(data.sibling(name))
         # A store that cannot list, such as plain HTTP.
         for name in candidates if kind.essential else ():

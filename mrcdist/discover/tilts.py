@@ -32,8 +32,14 @@ def find_tilts(
     tilt_file: TiltFile,
     frames: MissingFrames,
     notes: Notes,
+    *,
+    by_tilt: bool,
+    other: str,
 ) -> TiltSeries | None:
-    """Find the tilt angles of the sections.
+    """Find the tilt angles of the sections that are there.
+
+    A file that the caller names wins over the extended headers, which win over one that lies
+    beside the data. None is looked for beside a list of files.
 
     Parameters
     ----------
@@ -42,40 +48,49 @@ def find_tilts(
     extended : ExtendedHeader, optional
         Of all files together.
     tilt_file : AuxiliaryFile
-        A file that the caller names wins over the extended headers, which win over one that lies
-        beside the data. None is looked for beside a list of files.
     frames : MissingFrames
     notes : Notes
-
-    Returns
-    -------
-    TiltSeries or None
-        Of the sections that are there.
+    by_tilt : bool
+        Whether sections are sorted by their angles.
+    other : str
+        What else says what the sections are, so that they have no angles; "" if nothing does.
 
     Raises
     ------
     ArgumentError
         The file that the caller names has another number of angles.
-    MrcdistError
-        It cannot be read.
     """
-    if tilt_file.named:
-        series = _read(tilt_file, notes)
-        if series is not None and len(series.angles) != frames.announced:
-            raise ArgumentError(
-                f"{tilt_file.shown} has {len(series.angles)} tilt angles, the file "
-                f"{frames.announced} sections",
-                code="tilt-angles-mismatch",
-                argument="tilt_file",
-                cause="the list belongs to another tilt series, or sections were left out",
-                remedy="pass the list that belongs to this file, or {tilt_file=None}",
-            )
-    else:
+    series = None
+    if not other and tilt_file.named:
+        series = _named(tilt_file, frames, notes)
+    elif not other:
         announced = sum(header.nz for header in headers)
         series = None if extended is None else _recorded(extended, announced, frames)
         if series is None and len(headers) == 1 and _may_be_tilted(headers[0]):
             series = _look(tilt_file, frames, notes)
-    return None if series is None else series.first(frames.present)
+    if series is None:
+        why = other or "no tilt angles are known"
+        for argument, given in (("tilt_file", tilt_file.named), ("sort_by_tilt", by_tilt)):
+            if given:
+                notes.add(f"{argument} is not used: {why}")
+        return None
+    series = series.first(frames.present)
+    return series.by_tilt() if by_tilt else series
+
+
+def _named(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSeries | None:
+    """The angles in the file that the caller names."""
+    series = _read(tilt_file, notes)
+    if series is not None and len(series.angles) != frames.announced:
+        raise ArgumentError(
+            f"{tilt_file.shown} has {len(series.angles)} tilt angles, the file "
+            f"{frames.announced} sections",
+            code="tilt-angles-mismatch",
+            argument="tilt_file",
+            cause="the list belongs to another tilt series, or sections were left out",
+            remedy="pass the list that belongs to this file, or {tilt_file=None}",
+        )
+    return series
 
 
 def _read(tilt_file: TiltFile, notes: Notes) -> TiltSeries | None:

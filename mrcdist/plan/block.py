@@ -16,7 +16,6 @@ from mrcdist.plan.reader_capabilities import Cost, FrameFile
 __all__ = [
     "Access",
     "BlockPlan",
-    "BlockRequest",
     "PlannedRead",
     "Stretches",
     "even_step",
@@ -41,10 +40,7 @@ class Access(Enum):
 class Stretches:
     """Stretches of bytes that are contiguous both in the file and in memory.
 
-    Attributes
-    ----------
-    starts, places, lengths : ndarray of int64
-        Offset in the file, offset in memory and length of each stretch, in bytes.
+    Of each its offset in the file, its offset in memory and its length, in bytes.
     """
 
     starts: Frames
@@ -65,8 +61,7 @@ class PlannedRead:
     runs : tuple of FrameRun
         Byte ranges, each with the slice of `places` and `numbers` that it serves.
     places, numbers : ndarray of int64
-        Positions of the frames in the block, and their numbers, relative to the first frame of the
-        file.
+        Positions of the frames in the block; and in the file, counted from its first frame.
     repeats : tuple of (int, int)
         Pairs of places that have the same frame: copy to the first from the second.
     stretches : Stretches or None
@@ -110,12 +105,8 @@ class BlockPlan:
 
     Attributes
     ----------
-    access : Access
     reads : tuple of PlannedRead
-        One per file that contains requested frames; exactly one if `access` is VIEW or
-        COPY_FROM_MAP.
-    request : BlockRequest
-        The input that led to this plan.
+        One per file; exactly one if `access` is VIEW or COPY_FROM_MAP.
     mapped : bool
         Whether the block is a view of mapped pages or copied out of a shared map; both count
         towards the budget for maps of the process.
@@ -213,18 +204,9 @@ def plan_block(
     window: Window,
     limits: ReadLimits = DEFAULT_LIMITS,
 ) -> BlockPlan:
-    """Return the plan for reading a block.
+    """Return the plan for reading a block of one file or several.
 
-    Parameters
-    ----------
-    parts : sequence of FrameFile
-        The files that contain the frames.
-    layout : Layout
-    frames : ndarray of int64
-        Frame numbers in array order, at least one; -1 for a missing frame, which reads as 0.
-    window : Window
-        Rows and columns to read of each frame.
-    limits : ReadLimits, optional
+    `frames` are numbers in array order, at least one; -1 for a missing frame, which reads as 0.
     """
     request = BlockRequest(parts, layout, frames, window, limits)
     plan = None
@@ -255,21 +237,13 @@ def _view(request: BlockRequest, step: int) -> BlockPlan | None:
     run = even_run(first, last, step, layout, window, part.in_place)
     if run is None:
         return None
-    mapped = part.can.gives_pages(run.stop - run.start)
-    return BlockPlan(
-        Access.VIEW,
-        (PlannedRead(0, part.offset, (run,), np.arange(frames.size), frames - part.first),),
-        request,
-        mapped,
-        _unused_bytes(request, step) if mapped else 0,
-    )
-
-
-def _unused_bytes(request: BlockRequest, step: int) -> int:
-    """Return the bytes that a view of evenly spaced frames maps in addition to those needed."""
-    low, high = request.window.byte_span(request.layout)
-    each = min(step * request.layout.frame_bytes, high - low + request.limits.around)
-    return max(request.frames.size * each - request.stored_bytes, 0)
+    read = PlannedRead(0, part.offset, (run,), np.arange(frames.size), frames - part.first)
+    if not part.can.gives_pages(run.stop - run.start):
+        return BlockPlan(Access.VIEW, (read,), request)
+    low, high = window.byte_span(layout)
+    each = min(step * layout.frame_bytes, high - low + request.limits.around)
+    unused = max(frames.size * each - request.stored_bytes, 0)
+    return BlockPlan(Access.VIEW, (read,), request, mapped=True, unused_bytes=unused)
 
 
 def _copy_from_map(request: BlockRequest) -> BlockPlan | None:
@@ -290,35 +264,28 @@ def _copy_from_map(request: BlockRequest) -> BlockPlan | None:
 
 def _copied(request: BlockRequest) -> BlockPlan:
     """Return a plan to gather or scatter the frames."""
-    if _scatters(request):
-        reads = (_scattered(request, number) for number in range(len(request.parts)))
-        return BlockPlan(Access.SCATTER, tuple(reads), request)
-    return BlockPlan(
-        Access.GATHER,
-        tuple(_gathered(request, number) for number in range(len(request.parts))),
-        request,
-    )
+    scatter = _scatters(request)
+    reads = (_copying(request, number, once=scatter) for number in range(len(request.parts)))
+    return BlockPlan(Access.SCATTER if scatter else Access.GATHER, tuple(reads), request)
 
 
-def _gathered(request: BlockRequest, number: int) -> PlannedRead:
+def _copying(request: BlockRequest, number: int, *, once: bool) -> PlannedRead:
+    """Return the reads of a file, in its order; of a frame that is wanted often all or once."""
     part = request.parts[number]
-    places, numbers = _in_file_order(request.frames - part.first, part.frames)
-    return PlannedRead(number, part.offset, _runs(request, part, numbers), places, numbers)
-
-
-def _scattered(request: BlockRequest, number: int) -> PlannedRead:
-    part = request.parts[number]
-    places, numbers, repeats = _once(request.frames - part.first, part.frames)
-    fills = part.can.fills
-    return PlannedRead(
-        number,
-        part.offset,
-        _runs(request, part, numbers) if fills else (),
-        places,
-        numbers,
-        repeats,
-        None if fills else _stretches(request, part, places, numbers),
-    )
+    frames = request.frames - part.first
+    here = np.flatnonzero(within(frames, 0, part.frames))
+    places = here[np.argsort(frames[here], kind="stable")]
+    numbers = frames[places]
+    if not once:
+        return PlannedRead(number, part.offset, _runs(request, part, numbers), places, numbers)
+    again = np.flatnonzero(np.diff(numbers) == 0) + 1
+    repeats = tuple(zip(places[again].tolist(), places[again - 1].tolist(), strict=True))
+    places, numbers = np.delete(places, again), np.delete(numbers, again)
+    if part.can.fills:
+        runs = _runs(request, part, numbers)
+        return PlannedRead(number, part.offset, runs, places, numbers, repeats)
+    stretches = _stretches(request, part, places, numbers)
+    return PlannedRead(number, part.offset, (), places, numbers, repeats, stretches)
 
 
 def _usable(part: FrameFile, layout: Layout) -> bool:
@@ -349,34 +316,13 @@ def _narrow(request: BlockRequest) -> bool:
 
 
 def _runs(request: BlockRequest, part: FrameFile, numbers: Frames) -> tuple[FrameRun, ...]:
-    """Return the byte ranges for frames of a file, given in file order."""
-    if not numbers.size:
-        return ()
     return tuple(merge_frames(numbers, request.layout, request.window, part.merging))
-
-
-def _in_file_order(frames: Frames, present: int) -> tuple[Frames, Frames]:
-    """Return places in the block and numbers of the frames in the file, in file order."""
-    here = np.flatnonzero(within(frames, 0, present))
-    order = here[np.argsort(frames[here], kind="stable")]
-    return order, frames[order]
-
-
-def _once(frames: Frames, present: int) -> tuple[Frames, Frames, tuple[tuple[int, int], ...]]:
-    """Return places and numbers as `_in_file_order`, each frame once, and the repeats."""
-    order, wanted = _in_file_order(frames, present)
-    again = np.flatnonzero(np.diff(wanted) == 0) + 1
-    repeats = tuple(zip(order[again].tolist(), order[again - 1].tolist(), strict=True))
-    return np.delete(order, again), np.delete(wanted, again), repeats
 
 
 def _stretches(
     request: BlockRequest, part: FrameFile, places: Frames, numbers: Frames
 ) -> Stretches:
-    """Return the stretches of parts of frames that are contiguous in the file and the block.
-
-    `places` and `numbers` are as returned by `_once`.
-    """
+    """Return the stretches of parts of frames, each frame once and in the order of the file."""
     low, high = request.window.byte_span(request.layout)
     size, frame_bytes = high - low, request.layout.frame_bytes
     gaps = np.diff(numbers) * frame_bytes != size

@@ -13,7 +13,15 @@ from mrcdist.config import default_chunk_bytes, parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
 
-__all__ = ["Chunks", "block_boxes", "count_chunks", "frame_chunks", "many_chunks", "plan_chunks"]
+__all__ = [
+    "Chunks",
+    "block_boxes",
+    "count_chunks",
+    "frame_chunks",
+    "left_to_us",
+    "many_chunks",
+    "plan_chunks",
+]
 
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -38,36 +46,21 @@ _REMEDY = (
 )
 
 
+def left_to_us(chunks: Any) -> bool:
+    """Whether the caller leaves the chunks to us."""
+    return chunks is None or (isinstance(chunks, str) and chunks == "auto")
+
+
 def plan_chunks(
     layout: Layout, chunks: Any = "auto", *, cut_frames: bool = True, largest: int | None = None
 ) -> Chunks:
-    """Return the chunk lengths for the caller's ``chunks``.
+    """Return the chunk lengths along each axis for the caller's ``chunks``, as of `read_mrc`.
 
-    Parameters
-    ----------
-    layout : Layout
-    chunks : "auto", None, str, int, tuple or dict, default "auto"
-        "auto" or None: whole frames, contiguous in the file, near dask's ``array.chunk-size``. A
-        size such as "256 MiB": the same, near that size. Anything else as in
-        `dask.array.from_array`, where axes with "auto" are filled up to ``array.chunk-size``.
-    cut_frames : bool, default True
-        Whether frames of more than 512 MiB are split into rows if the size is less; not if a
-        frame is compressed as a whole.
-    largest : int, optional
-        Most bytes of chunks that the caller leaves to us, for a cluster with little memory.
-
-    Returns
-    -------
-    tuple of tuple of int
-        Chunk lengths along each axis.
-
-    Raises
-    ------
-    ArgumentError
-        The argument is invalid or does not match the shape.
+    `cut_frames` is False where a frame is compressed as a whole. `largest` are the most bytes of
+    chunks that the caller leaves to us, for a cluster with little memory.
     """
     default = default_chunk_bytes()
-    if chunks is None or (isinstance(chunks, str) and chunks == "auto"):
+    if left_to_us(chunks):
         fitting = default if largest is None else min(default, max(largest, _LEAST_AUTO))
         return frame_chunks(layout, fitting, cut_frames=cut_frames)
     if isinstance(chunks, str):
@@ -84,9 +77,7 @@ def plan_chunks(
             _check_count(axis, size, length)
     given = f"chunks={chunks!r} for an array of shape {layout.shape}"
     try:
-        resolved: Chunks = normalize_chunks(
-            by_axis, layout.shape, limit=default, dtype=layout.dtype
-        )
+        resolved: Chunks = normalize_chunks(by_axis, layout.shape, default, layout.dtype)
     except (ValueError, TypeError, NotImplementedError, ZeroDivisionError) as error:
         empty = isinstance(error, ZeroDivisionError)
         raise _invalid(given, "a chunk length is 0" if empty else str(error)) from error
@@ -110,11 +101,6 @@ def frame_chunks(layout: Layout, limit: int, *, cut_frames: bool = True) -> Chun
     The fastest navigation axes are not split, one axis is split evenly, and slower ones have chunks
     of length 1. Frames of more than `SPLIT_FRAMES_ABOVE` are split into rows if `limit` is less,
     and rows into columns.
-
-    Raises
-    ------
-    ArgumentError
-        There would be too many chunks.
     """
     n_navigation = len(layout.navigation_shape)
     rows, columns, *components = layout.shape[n_navigation:]

@@ -28,13 +28,7 @@ __all__ = ["FrameRun", "Merging", "Window", "even_run", "merge_frames", "piece_b
 
 @dataclass(frozen=True)
 class Window:
-    """Rows and columns to read of each frame.
-
-    Attributes
-    ----------
-    rows, columns : range
-        Increasing, with at least one position each.
-    """
+    """Rows and columns to read of each frame: increasing, at least one of each."""
 
     rows: range
     columns: range
@@ -47,14 +41,9 @@ class Window:
 
 @dataclass(frozen=True)
 class FrameRun:
-    """One contiguous byte range that serves several frames.
+    """One contiguous byte range, and which of the listed frames it serves.
 
-    Attributes
-    ----------
-    start, stop : int
-        Byte range, relative to the start of the first frame of the file.
-    first, last : int
-        Slice of the list of frames that the run serves.
+    Bytes are counted from the start of the first frame of the file.
     """
 
     start: int
@@ -93,34 +82,19 @@ class Merging:
 
     def frames_a_piece(self, n_frames: int, layout: Layout) -> int:
         """Return the maximum number of frames per read, including those in between."""
+        total = n_frames * layout.frame_bytes
         longest = piece_bytes(
-            n_frames * layout.frame_bytes,
-            pieces=self.pieces,
-            max_bytes=self.max_bytes,
-            shortest=self.shortest,
+            total, pieces=self.pieces, max_bytes=self.max_bytes, shortest=self.shortest
         )
         return max(longest // layout.frame_bytes, 1)
 
 
 def piece_bytes(
-    total: int,
-    *,
-    pieces: int,
-    max_bytes: int,
-    shortest: int = DEFAULT_LIMITS.min_piece,
+    total: int, *, pieces: int, max_bytes: int, shortest: int = DEFAULT_LIMITS.min_piece
 ) -> int:
-    """Return the length of the pieces into which a read is split, in bytes.
+    """Return the length of the pieces into which a read of `total` bytes is split.
 
-    Parameters
-    ----------
-    total : int
-        Length of the read.
-    pieces : int
-        Number of concurrent requests, which is the desired number of pieces.
-    max_bytes : int
-        Maximum length.
-    shortest : int, optional
-        Minimum length, as far as `max_bytes` allows.
+    As many as the concurrent requests, but of `shortest` bytes, as far as `max_bytes` allows.
     """
     return min(max_bytes, max(-(-total // pieces), shortest))
 
@@ -130,14 +104,7 @@ def even_run(
 ) -> FrameRun | None:
     """Return the run for evenly spaced frames, or None if `merge_frames` would make several.
 
-    Parameters
-    ----------
-    first, last : int
-        Number of the first and the last frame.
-    step : int
-        At least 1.
-    layout, window, merging
-        As for `merge_frames`; frames without gaps are not split, because they are used as a view.
+    Frames without gaps are not split, because they are used as a view.
     """
     low, high = window.byte_span(layout)
     n_frames = (last - first) // step + 1
@@ -146,33 +113,18 @@ def even_run(
         return None
     if gap > 0 and last - first >= merging.frames_a_piece(last - first + 1, layout):
         return None
-    return FrameRun(
-        start=first * layout.frame_bytes + low,
-        stop=last * layout.frame_bytes + high,
-        first=0,
-        last=n_frames,
-    )
+    return FrameRun(first * layout.frame_bytes + low, last * layout.frame_bytes + high, 0, n_frames)
 
 
 def merge_frames(
     frames: Frames, layout: Layout, window: Window, merging: Merging
 ) -> Iterator[FrameRun]:
-    """Merge parts of frames into few contiguous runs.
+    """Merge parts of frames, whose numbers do not decrease, into few contiguous runs.
 
-    Parameters
-    ----------
-    frames : ndarray of int64
-        Frame numbers, non-negative and not decreasing.
-    layout : Layout
-    window : Window
-        Rows and columns of each frame.
-    merging : Merging
-
-    Yields
-    ------
-    FrameRun
-        Disjoint runs in file order, which cover all frames.
+    Runs are disjoint, in the order of the file, and cover all frames.
     """
+    if not frames.size:
+        return
     low, high = window.byte_span(layout)
     gaps = np.diff(frames) * layout.frame_bytes - (high - low)
     cuts = (np.flatnonzero(gaps > merging.gap_after(high - low)) + 1).tolist()
@@ -180,18 +132,12 @@ def merge_frames(
     total = sum(int(frames[last - 1] - frames[first]) + 1 for first, last in stretches)
     a_piece = merging.frames_a_piece(total, layout)
     for first, last in stretches:
-        for begin, end in _cut(frames, first, last, a_piece):
+        while first < last:  # pieces that span at most so many frames
+            end = int(np.searchsorted(frames[first:last], frames[first] + a_piece, "left")) + first
             yield FrameRun(
-                start=int(frames[begin]) * layout.frame_bytes + low,
+                start=int(frames[first]) * layout.frame_bytes + low,
                 stop=int(frames[end - 1]) * layout.frame_bytes + high,
-                first=begin,
+                first=first,
                 last=end,
             )
-
-
-def _cut(frames: Frames, first: int, last: int, a_piece: int) -> Iterator[tuple[int, int]]:
-    """Split a run into pieces that span at most `a_piece` frames, at least one each."""
-    while first < last:
-        end = int(np.searchsorted(frames[first:last], frames[first] + a_piece, "left")) + first
-        yield first, end
-        first = end
+            first = end

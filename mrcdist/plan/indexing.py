@@ -38,16 +38,7 @@ class Selection:
 def select(index: Any, shape: tuple[int, ...]) -> Selection:
     """Return the positions selected by integers, slices and at most one Ellipsis.
 
-    Parameters
-    ----------
-    index : int, slice, Ellipsis or tuple of them
-    shape : tuple of int
-        Shape of the array.
-
-    Raises
-    ------
-    IndexError
-        An index is out of bounds or of another type, or there are too many.
+    Others, too many, and such as are out of bounds raise an IndexError.
     """
     parts = index if isinstance(index, tuple) else (index,)
     n_ellipses = sum(part is Ellipsis for part in parts)
@@ -58,14 +49,11 @@ def select(index: Any, shape: tuple[int, ...]) -> Selection:
     filler = (slice(None),) * (len(shape) - n_given)
     full = (*parts[:at], *filler, *parts[at + 1 :])
 
-    ranges, kept = [], []
-    for axis, (part, size) in enumerate(zip(full, shape, strict=True)):
-        if isinstance(part, slice):
-            ranges.append(range(size)[part])
-        else:
-            ranges.append(_one(part, axis, size))
-        kept.append(isinstance(part, slice))
-    return Selection(tuple(ranges), tuple(kept))
+    ranges = tuple(
+        range(size)[part] if isinstance(part, slice) else _one(part, axis, size)
+        for axis, (part, size) in enumerate(zip(full, shape, strict=True))
+    )
+    return Selection(ranges, tuple(isinstance(part, slice) for part in full))
 
 
 def _one(part: Any, axis: int, size: int) -> range:

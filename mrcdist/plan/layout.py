@@ -75,19 +75,10 @@ class Layout:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def frames(self, navigation: tuple[range, ...], table: FrameTable | None = None) -> Frames:
-        """Return the frame numbers at a box of navigation positions.
+        """Return the frame numbers at a box of navigation positions, flat and in array order.
 
-        Parameters
-        ----------
-        navigation : tuple of range
-            Positions along each navigation axis.
-        table : ndarray of int, shape ``navigation_shape``, optional
-            Frame number at each position, -1 for none. Default: frames are in file order.
-
-        Returns
-        -------
-        ndarray of int64, shape (number of positions,)
-            In array order; -1 for frames that are not in the file.
+        Those of `table`, of the navigation shape, with -1 for none, or else those in file order; -1
+        for frames that are not in the file.
         """
         if table is not None:
             frames = table[np.ix_(*navigation)].ravel().astype(np.int64)

@@ -67,15 +67,12 @@ class FrameFile:
 
     Attributes
     ----------
-    can : Capabilities
     offset : int
         Offset of the first frame in bytes.
     first, frames : int
         Number of the first frame in the dataset, and number of frames.
-    merging : Merging
-        Limits for ranges that are copied.
-    in_place : Merging
-        Limits for ranges that are used as a view.
+    merging, in_place : Merging
+        Limits for ranges that are copied; for those that are used as a view.
     """
 
     can: Capabilities
