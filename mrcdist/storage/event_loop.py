@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["STEP", "ReadingThreads", "begin", "end_waiting", "result_of", "wait_for"]
+__all__ = ["STEP", "ReadingThreads", "begin", "end_waiting", "has_ended", "result_of", "wait_for"]
 
 _T = TypeVar("_T")
 
@@ -42,7 +42,7 @@ def result_of(running: Future[_T], loop: asyncio.AbstractEventLoop) -> _T:
     try:
         if _is_running(loop):
             raise RuntimeError("called from a coroutine of the event loop that would do the work")
-        while not _ended:
+        while not has_ended():
             try:
                 return running.result(STEP)
             except TimeoutError:
@@ -87,6 +87,11 @@ def end_waiting() -> None:
     """
     global _ended
     _ended = True
+
+
+def has_ended() -> bool:
+    """Whether nobody waits for results any more: Ctrl-C is ending the program."""
+    return _ended
 
 
 def _end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def write_errors(location: Location) -> Iterator[None]:
     """Turn what a store raises, or what reading would say of it, to an error of writing."""
     try:
         yield
-    except (WriteError, ArgumentError):
+    except (WriteError, ArgumentError, CancelledError):
         raise
     except Exception as error:  # noqa: BLE001 each store has its own errors
         raise _explained(explain_failure(error, location.shown, location.scrub), location) from None

@@ -112,7 +112,9 @@ class LocalDestination:
             if earlier is not None:
                 if resume and earlier["about"] == about:
                     return replace(self, date=earlier["date"], mark=earlier["mark"])
-                if resume or not overwrite:
+                # One that ended before its plan was there has left nothing to go on with.
+                begun = earlier["about"] is not None
+                if begun if resume else not overwrite:
                     chunks = other_chunks(earlier["about"], about)
                     raise interrupted(
                         str(self.path), str(self.folder), differs=resume, chunks=chunks

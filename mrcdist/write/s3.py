@@ -14,10 +14,17 @@ from typing import Any
 
 from s3fs import S3FileSystem
 
-from mrcdist.errors import MrcdistError
+from mrcdist.errors import AccessDeniedError, MrcdistError
 from mrcdist.storage.location import Location
 from mrcdist.write.encoded_block import TEMPORARIES
-from mrcdist.write.errors import exists, give_up, incomplete, interrupted, write_errors
+from mrcdist.write.errors import (
+    exists,
+    give_up,
+    incomplete,
+    interrupted,
+    other_chunks,
+    write_errors,
+)
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.s3_beside import PLAN, S3Beside, put_object
 from mrcdist.write.s3_claim import S3Claim
@@ -86,16 +93,17 @@ class S3Destination:
             raise exists(self.location.shown)
         if earlier is not None:
             begun = replace(found, date=str(earlier["date"]), uploads=self._begun(earlier))
-            if resume and earlier["about"] == about and begun._main.is_open():
+            same = resume and earlier["about"] == about
+            if same and begun._main.is_open():
                 return begun
-            if resume or not overwrite:
+            if not same and (resume or not overwrite):  # else somebody has aborted the upload
                 raise interrupted(
                     self.location.shown,
                     self._beside.shown,
                     differs=resume and begun.uploads != (),
+                    chunks=other_chunks(earlier["about"], about),
                 )
-            begun.abandon()
-            self._beside.remove([PLAN])  # also where it cannot be read
+            found = replace(found, notes=(*found.notes, *begun._cleared()))
         found = replace(found, date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S"))
         mark = uuid.uuid4().hex
         try:
@@ -114,6 +122,17 @@ class S3Destination:
             give_up(found.abandon, error)
             raise
         return found
+
+    def _cleared(self) -> Iterator[str]:
+        """Remove what an earlier call has left; yield what is said of what may still be there."""
+        try:
+            self.abandon()
+        except AccessDeniedError as error:  # who may write may not be allowed to list
+            yield (
+                f"what an earlier call has left beside it, {self._beside.shown}, could not all be "
+                f"removed: {error.cause}"
+            )
+        self._beside.remove([PLAN])  # also where it cannot be read
 
     def _objects(self, number: int, mark: str) -> list[S3Upload]:
         """The file and its segments, so many in all; their uploads have not begun."""

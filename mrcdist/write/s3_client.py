@@ -12,7 +12,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -26,6 +26,7 @@ from fsspec.utils import tokenize
 from s3fs import S3FileSystem
 
 from mrcdist.errors import MrcdistError
+from mrcdist.storage.event_loop import STEP, has_ended
 from mrcdist.storage.location import Location
 from mrcdist.storage.retry import stop_retries
 from mrcdist.storage.store_errors import explain_failure
@@ -112,7 +113,8 @@ def run_together(
     """Make calls in threads; after a failure, none that has not begun.
 
     An interrupt waits for none that takes long: they are not tried again, and do not keep the
-    process from ending, as threads of a pool would.
+    process from ending, as threads of a pool would. A thread of a pool that waits here, as one of
+    dask's, is let go when Ctrl-C ends the program.
 
     Parameters
     ----------
@@ -147,13 +149,15 @@ def run_together(
                 context = contextvars.copy_context()
                 threading.Thread(target=context.run, args=(work,), daemon=True).start()
             for made in given:
-                wait([made])
+                while not wait([made], STEP).done:
+                    if has_ended():
+                        raise CancelledError
             return [made.result() for made in given]
         except BaseException:
             failed.set()
             if not all(made.done() for made in given):  # Ctrl-C comes here, in no call
                 stop()
-                wait(given, TO_END)
+                wait(given, 0 if has_ended() else TO_END)
             raise
 
 

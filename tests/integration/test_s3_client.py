@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import _thread
 import io
+import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +27,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.storage.location import Location
 from mrcdist.write import s3_client
 from mrcdist.write.s3_client import Body, call_once, ignored_options, new_client, run_together
+from tests.support.processes import ROOT
 
 ENDPOINT = "http://127.0.0.1:1"
 
@@ -372,3 +376,33 @@ def test_interrupt_waits_for_no_store_and_nothing_is_tried_again(
     answers.set()
     assert ended.wait(10)
     assert len(attempts) == 1
+
+
+INTERRUPTED = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from mrcdist.storage.location import Location
+from mrcdist.write.s3_client import run_together
+
+asked = threading.Event()
+
+def ask():
+    asked.set()
+    threading.Event().wait()
+
+ThreadPoolExecutor(1).submit(run_together, Location("s3://b/a.mrc"), [ask])
+asked.wait()
+raise KeyboardInterrupt
+"""
+
+
+def test_program_that_is_interrupted_ends_though_threads_of_a_pool_wait_for_a_store() -> None:
+    """As dask's do, for which Python waits when it ends."""
+    program = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    assert program.returncode == -signal.SIGINT, program.stderr

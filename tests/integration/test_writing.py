@@ -477,8 +477,35 @@ class TestResume:
         with pytest.raises(ArgumentError) as error:
             mrcdist.write_mrc(url, other, resume=True, storage_options=options)
         assert error.value.code == "destination-differs"
+        with pytest.raises(ArgumentError) as error:
+            mrcdist.write_mrc(url, chunked(24), resume=True, storage_options=options)
+        assert "up to 12 × 512 × 512 then, 24 × 512 × 512 now" in error.value.cause
         mrcdist.write_mrc(url, chunked(), resume=True, storage_options=options)
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+
+    def test_folder_of_a_call_that_was_killed_before_its_plan_was_there_is_begun_anew(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "a.mrc"
+        (tmp_path / ".a.mrc.mrcdist-write").mkdir()
+        mrcdist.write_mrc(path, chunked(), resume=True)
+        np.testing.assert_array_equal(read_back(path), NUMBERS)
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_upload_that_was_aborted_is_begun_anew(
+        self, s3_bucket: Bucket, options: dict[str, Any]
+    ) -> None:
+        """As by a rule of the bucket, after some days."""
+        url, client = s3_bucket.url("a.mrc"), s3_bucket.server.client
+        arguments = {"resume": True, "storage_options": options}
+        mrcdist.write_mrc(url, chunked(), compute=False, **arguments)
+        [upload] = client.list_multipart_uploads(Bucket=s3_bucket.name)["Uploads"]
+        client.abort_multipart_upload(
+            Bucket=s3_bucket.name, Key="a.mrc", UploadId=upload["UploadId"]
+        )
+        mrcdist.write_mrc(url, chunked(), **arguments)
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+        assert names_in(s3_bucket) == ["a.mrc"]
 
 
 class TestTasksThatGoOn:

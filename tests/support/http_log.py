@@ -11,6 +11,7 @@ import http
 import socket
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -70,7 +71,7 @@ class Fault:
         "reset": the connection is reset (RST).
         "truncate": the connection ends in good order, before the Content-Length is reached.
         "short": the body ends, and the Content-Length says so too: a server that lies.
-        "stall": `seconds` of silence, then all goes on.
+        "stall": `seconds` of silence, then all goes on; less if `until` is true before.
         "ignore_range": 200 and the whole object.
     after : int, default 0
         Body bytes that pass before a reset, a truncation, a short end or a stall; 0 is before the
@@ -79,12 +80,16 @@ class Fault:
         HTTP status of a "status" fault.
     seconds : float, default 0
         Length of a "stall".
+    until : callable, optional
+        Whether a "stall" before the status line shall end. `CountingProxy.overdue` has those of
+        which the seconds were up first.
     """
 
     kind: Literal["status", "reset", "truncate", "short", "stall", "ignore_range"]
     after: int = 0
     status: int = 503
     seconds: float = 0.0
+    until: Callable[[], bool] | None = None
 
 
 def first(times: int, fault: Fault, *, method: str = "GET") -> Callable[[Exchange], Fault | None]:
@@ -120,6 +125,7 @@ class CountingProxy:
     ) -> None:
         self.respond = respond
         self.endpoint = ""
+        self.overdue: list[Exchange] = []
         self._upstream = upstream
         self._target = upstream if isinstance(upstream, str) else upstream.endpoint
         self._exchanges: list[Exchange] = []
@@ -198,7 +204,8 @@ class CountingProxy:
             return await _answer_status(request, exchange, fault.status)
         if fault and fault.after == 0:
             if fault.kind == "stall":
-                await asyncio.sleep(fault.seconds)
+                if await _is_overdue(fault):
+                    self.overdue.append(exchange)
                 fault = None
             elif fault.kind in {"reset", "truncate"}:
                 return _hang_up(request, web.StreamResponse(), fault.kind)
@@ -262,6 +269,19 @@ class CountingProxy:
             "get_object", Params={"Bucket": bucket, "Key": key}
         )
         return URL(signed, encoded=True), kept
+
+
+async def _is_overdue(stall: Fault) -> bool:
+    """Wait for the end of a stall; return whether its condition was in vain."""
+    if stall.until is None:
+        await asyncio.sleep(stall.seconds)
+        return False
+    end = time.monotonic() + stall.seconds
+    while not stall.until():
+        if time.monotonic() > end:
+            return True
+        await asyncio.sleep(0.01)
+    return False
 
 
 async def _pieces(
