@@ -90,7 +90,8 @@ def write_mrc(
         Replace an existing file, and the sidecar and tilt angles beside it that the new file has,
         too. If it is a scan that is replaced with other data, its sidecar is replaced with one that
         says so, unless other movies, parts or images in the folder use it: then it stays, with a
-        warning.
+        warning. A sidecar that other movies use is not replaced with one of another scan, either:
+        that is an error.
     resume : bool, default False
         Keep finished blocks if this call is interrupted, and continue with those kept by an
         earlier call. The data must be the same.

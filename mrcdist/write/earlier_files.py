@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Literal
 
-from mrcdist.errors import MrcdistError
+from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.filenames import (
     SIDECAR_ENDING,
@@ -53,12 +53,15 @@ def look_beside(
         One is there and may not be replaced.
     """
     for name in {*auxiliary, *names_beside(location.name)}:
-        beside = location.sibling(name)
-        if (name in auxiliary and overwrite) or not is_there(beside):
+        beside, is_sidecar = location.sibling(name), name.endswith(SIDECAR_ENDING)
+        if (name in auxiliary and overwrite and not is_sidecar) or not is_there(beside):
             continue
         if name in auxiliary:
-            raise exists(beside.shown)
-        if overwrite and sidecar is not False and name.endswith(SIDECAR_ENDING):
+            if not overwrite:
+                raise exists(beside.shown)
+            _check_unshared(location, beside, auxiliary[name])
+            continue
+        if overwrite and sidecar is not False and is_sidecar:
             replaced = _of_replaced_scan(location, beside)
             if replaced is not None:  # else readers would still see a scan
                 auxiliary[name] = stack_sidecar(contents, replaced.values)
@@ -78,17 +81,41 @@ def _of_replaced_scan(location: Location, beside: Location) -> Sidecar | None:
     with suppress(MrcdistError):  # it cannot be read or listed, or is none
         if not is_there(location):
             return None
-        fs, path = beside.filesystem()
-        sidecar = parse_sidecar(beside.retried(lambda: bytes(fs.cat_file(path))))
-        if sidecar.flag(keys.SCAN_ENABLE) and not _is_shared(location, beside.name):
+        sidecar = _read(beside)
+        shared = _movies_with(beside.name, location) or find_companions(
+            location.name, location.list_files()
+        )
+        if sidecar.flag(keys.SCAN_ENABLE) and not shared:
             return sidecar
     return None
 
 
-def _is_shared(location: Location, sidecar: str) -> bool:
-    """Whether another movie, a part of one or an image has this sidecar, too."""
-    listing = location.list_files()
-    others = [name for name in listing if name != location.name]
-    # As they are without the new file: beside a movie without a number, numbered ones are no parts.
-    of_others = find_sidecars(others, others).values()
-    return sidecar in of_others or bool(find_companions(location.name, listing))
+def _read(sidecar: Location) -> Sidecar:
+    fs, path = sidecar.filesystem()
+    return parse_sidecar(sidecar.retried(lambda: bytes(fs.cat_file(path))))
+
+
+def _movies_with(sidecar: str, location: Location) -> list[str]:
+    """Return the other movies, and parts of one, that have a sidecar.
+
+    As they are without the new file: beside a movie without a number, numbered ones are no parts.
+    """
+    others = [name for name in location.list_files() if name != location.name]
+    return [name for name, found in find_sidecars(others, others).items() if found == sidecar]
+
+
+def _check_unshared(location: Location, beside: Location, new: bytes) -> None:
+    """Raise `ArgumentError` if other movies would have the sidecar of a scan that is not theirs."""
+    movies: list[str] = []
+    with suppress(MrcdistError):  # it cannot be read or listed, or is none
+        if _read(beside).values != parse_sidecar(new).values:
+            movies = _movies_with(beside.name, location)
+    if movies:
+        raise ArgumentError(
+            f"{beside.shown} exists",
+            code="destination-exists",
+            argument="url",
+            cause=f"it is that of {', '.join(movies[:3])}{' …' * (len(movies) > 3)}, too, and "
+            "describes another scan",
+            remedy="choose a name that begins otherwise, or another folder",
+        )

@@ -365,6 +365,19 @@ class TestFilesOfEarlierData:
             mrcdist.write_mrc(path, counting((8, 8), "float32"), overwrite=True)
         assert sidecar.read_bytes() == before
 
+    def test_sidecar_of_parts_is_not_replaced_with_that_of_another_scan(self, tmp_path):
+        path, sidecar = (tmp_path / f"20260102_00001_{end}" for end in ("movie.mrc", "info.txt"))
+        scan = counting((4, 6, 8, 8), "uint16")
+        mrcdist.write_mrc(path, scan)
+        path.rename(tmp_path / "20260102_00001_0_movie.mrc")
+        before = sidecar.read_bytes()
+        with pytest.raises(ArgumentError, match=r"that of 20260102_00001_0_movie\.mrc") as error:
+            mrcdist.write_mrc(path, scan[:2], overwrite=True)
+        assert error.value.code == "destination-exists"
+        assert sidecar.read_bytes() == before
+        assert not path.exists()
+        mrcdist.write_mrc(path, scan, overwrite=True)  # which is that scan
+
     def test_tilt_angles_that_stay_are_warned_of(self, tmp_path):
         (tmp_path / "a.rawtlt").write_text("0\n1\n2\n")
         with pytest.warns(mrcdist.MrcdistWarning, match="a.rawtlt beside it stays"):
