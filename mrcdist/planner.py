@@ -132,11 +132,12 @@ def _plan(
         [file.header for file in files], pixels[0], extended, scans, frames, skipped, options
     )
     layout = replace(layout, present=there.present)
+    chunks = _chunks(parts, layout, options.chunks, in_order=table is None)
     return Plan(
         source=MrcSource(tuple(parts), layout, table),
         header=header,
         axes=axes,
-        chunks=_chunks(parts, layout, options.chunks, in_order=table is None),
+        chunks=chunks,
         directory=directory,
         sidecar=sidecar,
         extended=extended,

@@ -55,9 +55,6 @@ _T = TypeVar("_T")
 
 _MIB = 2**20
 
-# What is asked of a stream at a time.
-_PIECE = _MIB
-
 
 @dataclass(frozen=True)
 class FileType(Generic[_T]):
@@ -116,16 +113,7 @@ def choose(wanted: object) -> Choice:
 
 
 class AuxiliaryFile(Generic[_T]):
-    """An auxiliary file as its option asks for it.
-
-    Parameters
-    ----------
-    kind : FileType
-    wanted : "auto", None, path, URL or open file
-        "auto" looks in the directory of the data.
-    directory : Directory
-        That of the data.
-    """
+    """An auxiliary file as its option asks for it; "auto" looks in the directory of the data."""
 
     def __init__(self, kind: FileType[_T], wanted: NamedFile, directory: Directory) -> None:
         self.kind = kind
@@ -147,13 +135,7 @@ class AuxiliaryFile(Generic[_T]):
         return self.kind.argument
 
     def read(self, notes: Notes) -> _T | None:
-        """Read and parse the file, once; None if it is not wanted, or none is found.
-
-        Raises
-        ------
-        MrcdistError
-            A file that the caller names cannot be read, or what is read is no such file.
-        """
+        """Read and parse the file, once; None if it is not wanted, or none is found."""
         if not self._content:
             self._content.append(self._read(notes))
         return self._content[0]
@@ -237,7 +219,7 @@ def _read_stream(stream: Any, location: Location, kind: FileType[Any]) -> bytes:
     argument = kind.argument
     content = bytearray()
     try:
-        while len(content) <= kind.max_bytes and (piece := stream.read(_PIECE)):
+        while len(content) <= kind.max_bytes and (piece := stream.read(_MIB)):
             # Of text, bytes that could not be decoded may be kept as surrogates.
             text = isinstance(piece, str)
             content += piece.encode("utf-8", "surrogateescape") if text else memoryview(piece)

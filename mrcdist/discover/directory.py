@@ -15,13 +15,7 @@ _BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"
 
 
 class Directory:
-    """The directory of a file, listed when its names are first needed.
-
-    Parameters
-    ----------
-    location : Location
-        The file whose directory it is.
-    """
+    """The directory of a file, listed when its names are first needed."""
 
     def __init__(self, location: Location) -> None:
         self.location = location

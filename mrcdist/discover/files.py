@@ -29,16 +29,9 @@ Filename = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """The files of one dataset.
+    """The files of one dataset, in the order of their frames, and the directory of the first.
 
-    Attributes
-    ----------
-    files : tuple of Location
-        In the order of their frames; at least one.
-    directory : Directory
-        That of the first file.
-    section : int, optional
-        Number of the only section that is meant, from 1.
+    `section` is the number, from 1, of the only one that is meant.
     """
 
     files: tuple[Location, ...]
@@ -56,23 +49,11 @@ def find_files(
 ) -> FoundFiles:
     """Resolve a name, a list of names, a glob, or the first of numbered parts.
 
-    Parameters
-    ----------
-    filename : str, PathLike or sequence of them
-        A list is taken as it stands. A glob (``*``, ``[0-9]``, and ``?`` on a disk, in the file's
-        name) stands for the parts of one acquisition, in the order of their numbers. The first of
-        numbered parts stands for all of them; in a list of one, for itself. ``000003@`` before the
-        name stands for the third section; ``:mrcs`` and ``:mrc`` behind it stand for nothing.
-    storage_options : mapping or None
-    notes : Notes
-        What is odd about the names, or could not be found out.
-
-    Raises
-    ------
-    MissingFileError
-        A glob matches nothing, or parts are missing.
-    ArgumentError
-        An empty list, one that names a file twice, or a glob that matches several acquisitions.
+    A list is taken as it stands. A glob (``*``, ``[0-9]``, and ``?`` on a disk, in the file's name)
+    stands for the parts of one acquisition, in the order of their numbers. The first of numbered
+    parts stands for all of them; in a list of one, for itself. ``000003@`` before the name stands
+    for the third section; ``:mrcs`` and ``:mrc`` behind it stand for nothing. Notes are what is odd
+    about the names, or could not be found out.
     """
     if isinstance(filename, Sequence) and not isinstance(filename, str | bytes):
         notes.add(*_unused_caches(filename))

@@ -28,13 +28,7 @@ Images = Literal["auto"] | Sequence[str | os.PathLike[str]] | None
 class FoundImage:
     """An image beside a movie.
 
-    Attributes
-    ----------
-    name : str
-        What it is called; no two images of a movie are called the same.
-    location : Location
-    named : bool
-        The caller named it, so that it has to be there.
+    No two of a movie have the same name. One that the caller names has to be there.
     """
 
     name: str
@@ -47,19 +41,7 @@ def find_images(
 ) -> tuple[FoundImage, ...]:
     """Find the images of an acquisition by one listing, virtual ones first.
 
-    Parameters
-    ----------
-    directory : Directory
-        That of the movie.
-    sidecar : Sidecar or None
-        Of the movie; without one no images are looked for.
-    virtual, external : "auto", None or sequence of paths
-        The caller's files; "auto" looks beside a movie that has a sidecar; None takes none.
-
-    Raises
-    ------
-    ArgumentError
-        An argument is neither "auto", None nor a sequence of paths.
+    "auto" looks beside a movie that has a sidecar.
     """
     images: list[FoundImage] = []
     beside: Sequence[Companion] | None = None

@@ -25,7 +25,7 @@ from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, follow_sections
 from mrcdist.format.whole_file_compression import Compression, detect_compression, parallel_advice
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.truncation import MissingFrames, complete_rows
+from mrcdist.plan.truncation import MissingFrames
 from mrcdist.progress import Progress
 from mrcdist.read.compressed import STREAMS, read_stream_head, stream_holds, stream_size
 from mrcdist.read.source import DatasetFile
@@ -33,7 +33,7 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = ["OpenedFile", "open_file", "open_files", "several_at_a_time"]
+__all__ = ["OpenedFile", "open_files", "several_at_a_time"]
 
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
@@ -63,14 +63,10 @@ _MOVING_DATE = Note(
 
 @dataclass(frozen=True)
 class OpenedFile:
-    """Contents of the start of a file: main header and extended header.
+    """Contents of the start of one version of a file: main header and extended header.
 
     Attributes
     ----------
-    file : StoredFile
-        The version that was opened.
-    header : Header
-    extended : ExtendedHeader or None
     compression : {"gzip", "bzip2"} or None
         The whole file is one compressed stream.
     notes : tuple of str
@@ -94,45 +90,25 @@ class OpenedFile:
     def with_complete_rows(self, one: Layout, notes: Notes, *, allowed: bool) -> OpenedFile:
         """Return the complete rows of a single image that is truncated; any other file as it is.
 
-        Parameters
-        ----------
-        one : Layout
-            Of the frame.
-        notes : Notes
-        allowed : bool
-            Whether rows may be missing.
+        Where not one row is complete, or none may be missing, `MissingFrames.in_file` says so.
         """
         header, size = self.header, self.file.version.size
         if header.nz != 1 or header.codec is not None or self.compression or size is None:
             return self
-        rows = complete_rows(
-            header.ny,
-            start=header.data_offset,
-            row_bytes=one.row_bytes,
-            file_size=size,
-            allowed=allowed,
-            notes=notes,
-        )
+        rows = (size - header.data_offset) // one.row_bytes
+        if not allowed or not 0 < rows < header.ny:
+            return self
+        text = f"the file is truncated: {rows} of {header.ny} rows of the image are complete"
+        notes.add(Note("file-truncated", text))
         fewer = dataclasses.replace(header, ny=rows)
-        return dataclasses.replace(self, header=fewer, cut_short=rows < header.ny)
+        return dataclasses.replace(self, header=fewer, cut_short=True)
 
     def part(
         self, one: Layout, notes: Notes, *, allowed: bool
     ) -> tuple[DatasetFile, MissingFrames]:
         """Determine which whole frames it holds, and what tasks need to open it.
 
-        Parameters
-        ----------
-        one : Layout
-            Of a single frame.
-        notes : Notes
-        allowed : bool
-            Whether frames may be missing.
-
-        Raises
-        ------
-        TruncatedFileError
-            Frames are missing, and that is not allowed.
+        `one` is the layout of a single frame. Raises where frames are missing and may not.
         """
         header, size = self.header, self.file.version.size
         if self.compression is not None:
@@ -165,19 +141,7 @@ class OpenedFile:
     def whole_part(self, part: DatasetFile, one: Layout, *, at_most: int) -> DatasetFile:
         """Return the part with all complete frames of the file, also those behind NZ.
 
-        Parameters
-        ----------
-        part : DatasetFile
-            With the frames that NZ announces.
-        one : Layout
-            Of a single frame.
-        at_most : int
-            Compressed sections are followed no further.
-
-        Raises
-        ------
-        MrcdistError
-            The file cannot be read.
+        `one` is the layout of a single frame. Compressed sections are followed up to `at_most`.
         """
         size = self.file.version.size
         if self.compression is not None:
@@ -233,14 +197,8 @@ class OpenedFile:
             )
 
 
-def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
-    """Read the header and the part of the extended header that the data need.
-
-    Raises
-    ------
-    MrcdistError
-        The file cannot be found or read, or is no MRC file.
-    """
+def _open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
+    """Read the header and the part of the extended header that the data need."""
     file, raw, settled = StoredFile.open(location, HEADER_BYTES)
     version = file.version
     compression = detect_compression(raw)
@@ -274,15 +232,12 @@ def open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
 def open_files(locations: Sequence[Location], endianness: ByteOrder | None) -> list[OpenedFile]:
     """Open the files of a list, several at a time: their requests do not depend on each other.
 
-    Raises
-    ------
-    MrcdistError
-        Of the first file in the list that cannot be opened.
+    Raises the error of the first one that cannot be opened.
     """
 
     def opened(location: Location) -> OpenedFile:
         try:
-            return open_file(location, endianness)
+            return _open_file(location, endianness)
         except MrcdistError as error:
             raise error.located(location.shown) from None
 
@@ -292,10 +247,7 @@ def open_files(locations: Sequence[Location], endianness: ByteOrder | None) -> l
 def several_at_a_time(read: Callable[[_Key], _Found], keys: Sequence[_Key]) -> list[_Found]:
     """Call a function that waits for a store, with each of the keys, in a few threads.
 
-    Raises
-    ------
-    Exception
-        That of the first key with which it fails.
+    Raises the error of the first key with which it fails.
     """
     if len(keys) == 1:
         return [read(keys[0])]

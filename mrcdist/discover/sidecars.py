@@ -21,14 +21,13 @@ _Acquisition = tuple[str, str, str]
 def find_sidecars(
     files: Sequence[Location], wanted: NamedFile, directory: Directory, notes: Notes
 ) -> tuple[list[Sidecar], list[Sidecar | None]]:
-    """Read the sidecar of each file.
+    """Read the sidecar of each file; one that the caller names holds for all files.
 
     Parameters
     ----------
     files : sequence of Location
         In the order of their frames.
     wanted : "auto", None, path, URL or open file
-        What the caller names holds for all files.
     directory : Directory
         That of the first file.
     notes : Notes
@@ -40,11 +39,6 @@ def find_sidecars(
         where some files have no sidecar.
     of_each : list of Sidecar or None
         That of each file.
-
-    Raises
-    ------
-    MrcdistError
-        A file that the caller names cannot be read, or what is read is no sidecar.
     """
     if choose(wanted) != "auto" or len(files) == 1:
         of_each = [AuxiliaryFile(SIDECAR, wanted, directory).read(notes)] * len(files)

@@ -41,24 +41,8 @@ def find_tilts(
     A file that the caller names wins over the extended headers, which win over one that lies
     beside the data. None is looked for beside a list of files.
 
-    Parameters
-    ----------
-    headers : sequence of Header
-        Of the files, in the order of their sections.
-    extended : ExtendedHeader, optional
-        Of all files together.
-    tilt_file : AuxiliaryFile
-    frames : MissingFrames
-    notes : Notes
-    by_tilt : bool
-        Whether sections are sorted by their angles.
-    other : str
-        What else says what the sections are, so that they have no angles; "" if nothing does.
-
-    Raises
-    ------
-    ArgumentError
-        The file that the caller names has another number of angles.
+    `headers` are those of the files, `extended` is that of all together. `other` is what else says
+    what the sections are, so that they have no angles; "" if nothing does.
     """
     series = None
     if not other and tilt_file.named:

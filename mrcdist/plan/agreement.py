@@ -43,14 +43,7 @@ _SAME = 1e-3
 
 
 def agreed_pixels(formats: Sequence[PixelFormat], notes: Notes) -> list[PixelFormat]:
-    """Return the pixel formats of files with the common dtype that holds the numbers of all.
-
-    Parameters
-    ----------
-    formats : sequence of PixelFormat
-        Of each file; their modes are the same.
-    notes : Notes
-    """
+    """Return the pixel formats of files of one mode, with a dtype that holds the numbers of all."""
     kinds = Counter(pixels.dtype.name for pixels in formats)
     if len(kinds) == 1:
         return list(formats)
@@ -69,23 +62,9 @@ def agreed_pixels(formats: Sequence[PixelFormat], notes: Notes) -> list[PixelFor
 def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
     """Return the header of the first file with only that calibration which holds for all files.
 
-    Parameters
-    ----------
-    headers : sequence of Header
-        At least one.
-    notes : Notes
-
-    Returns
-    -------
-    Header
-        Pixel sizes and offsets in which the files differ are 0, which means unknown. Single images
-        have no distance between them. Sections are those of volumes only if each file consists of
-        such volumes.
-
-    Raises
-    ------
-    FormatError
-        The axes of the files have different orders.
+    Pixel sizes and offsets in which the files differ are 0, which means unknown. Single images have
+    no distance between them. Sections are those of volumes only if each file consists of such
+    volumes. Raises if the axes of the files have different orders.
     """
     first, *others = headers
     if not others:
@@ -139,41 +118,22 @@ def _require_same_axes(headers: Sequence[Header]) -> None:
 def agreed_scan(scans: Sequence[Scan]) -> Scan:
     """Return movies that follow one another as one, calibrated as far as all of them are alike.
 
-    Parameters
-    ----------
-    scans : sequence of Scan
-        At least one, each with a time axis or none.
+    Each has a time axis, or none of them has.
     """
     first, *others = scans
     if not others:
         return first
     ky, kx = (_agreed_axis(axes) for axes in zip(*(scan.signal for scan in scans), strict=True))
-    return Scan(
-        first.kind,
-        tuple(
-            _agreed_axis(axes) for axes in zip(*(each.navigation for each in scans), strict=True)
-        ),
-        (ky, kx),
-        tuple(dict.fromkeys(note for scan in scans for note in scan.notes)),
-    )
+    time = (_agreed_axis(axes) for axes in zip(*(scan.navigation for scan in scans), strict=True))
+    notes = dict.fromkeys(note for scan in scans for note in scan.notes)
+    return Scan(first.kind, tuple(time), (ky, kx), tuple(notes))
 
 
 def agreed_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
-    """Return the sidecars of several acquisitions as one with what all of them say.
+    """Return the different sidecars of several acquisitions as one with what all of them say.
 
     That is for their metadata. What an absent key means is not what a differing one does: scan and
     axes are described by each sidecar, and `agreed_scan` compares them.
-
-    Parameters
-    ----------
-    sidecars : sequence of Sidecar
-        Each once.
-    notes : Notes
-
-    Returns
-    -------
-    Sidecar or None
-        None where there is none.
     """
     if len(sidecars) < 2:
         return sidecars[0] if sidecars else None
@@ -211,10 +171,7 @@ def agreed_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
 def agreed_signs(sidecars: Sequence[Sidecar | None]) -> list[bool | None]:
     """Return whether the bytes of each file are unsigned, as far as sidecars say.
 
-    Parameters
-    ----------
-    sidecars : sequence of Sidecar or None
-        Of each file. A file without one is taken for what all the others are.
+    A file without one is taken for what all the others are.
     """
     said = {id(sidecar): pixel_is_unsigned(sidecar) for sidecar in sidecars if sidecar is not None}
     others = set(said.values())
@@ -227,19 +184,8 @@ def joined_extended(
 ) -> ExtendedHeader | None:
     """Return the extended headers of files as that of a single file with all their sections.
 
-    Parameters
-    ----------
-    extended : sequence of ExtendedHeader or None
-        Of each file.
-    n_sections : sequence of int
-        Sections that each file announces.
-    notes : Notes
-
-    Returns
-    -------
-    ExtendedHeader or None
-        With the records of all files; of text and documents, what all files have. None if they
-        have no extended header, or different ones.
+    With the records of all files; of text and documents, what all files have. None if they have no
+    extended header, or different ones. `n_sections` are announced by each file.
     """
     found = [each for each in extended if each is not None]
     if not found or len(extended) == 1:

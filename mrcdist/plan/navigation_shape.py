@@ -21,13 +21,7 @@ _LONGEST_LINES = 4
 
 
 def count_places(navigation_shape: Sequence[int]) -> int | None:
-    """Count the places of a shape that does not depend on the number of frames.
-
-    Returns
-    -------
-    int or None
-        None if a length is -1, or the shape is invalid.
-    """
+    """Count the places of a shape; None if a length is -1, or the shape is invalid."""
     try:
         sizes = [int(size) for size in navigation_shape]
     except (TypeError, ValueError, OverflowError):
@@ -42,24 +36,10 @@ def count_required(navigation_shape: Sequence[int] | None) -> int | None:
 
 
 def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tuple[int, ...]:
-    """Return a validated navigation shape, with -1 replaced by the remaining length.
+    """Return a validated shape in array order, with -1 replaced by the remaining length.
 
-    Parameters
-    ----------
-    navigation_shape : sequence of int
-        In HyperSpy's order, fastest axis first.
-    frames : MissingFrames
-        The frames to arrange.
-
-    Returns
-    -------
-    tuple of int
-        In array order, without lengths of 1; (1,) where there are no others.
-
-    Raises
-    ------
-    ArgumentError
-        The shape is invalid or does not match the number of frames.
+    It is given in HyperSpy's order, fastest axis first. Without lengths of 1; (1,) where there are
+    no others.
     """
     given = f"navigation_shape={navigation_shape!r}"
 
@@ -96,16 +76,8 @@ def resolve_shape(navigation_shape: Sequence[int], frames: MissingFrames) -> tup
 def guess_scan(axes: Sequence[Axis]) -> tuple[int, int] | None:
     """Guess the shape of a scan whose frames are a plain stack, from their number alone.
 
-    Parameters
-    ----------
-    axes : sequence of Axis
-        Of the whole array.
-
-    Returns
-    -------
-    tuple of int or None
-        Points along (y, x), as nearly square as possible, with y the shorter one; None if the
-        frames are few or large, have a scan already, or make no rectangle.
+    Points along (y, x), as nearly square as possible, with y the shorter one; None if the frames
+    are few or large, have a scan already, or make no rectangle. `axes` are those of the array.
     """
     names = [axis.name for axis in axes if axis.navigate]
     sides = [axis.size for axis in axes if not axis.navigate]

@@ -17,12 +17,7 @@ Box = tuple[slice, ...]
 
 
 def selected_box(select: str | Sequence[slice], shape: tuple[int, ...]) -> Box:
-    """Return a slice for each axis, with start and stop, of what the caller gives.
-
-    Raises
-    ------
-    ArgumentError
-    """
+    """Return a slice for each axis, with start and stop, of what the caller gives."""
     given = _parsed(select) if isinstance(select, str) else tuple(select)
     if len(given) > len(shape):
         raise _invalid(
@@ -67,9 +62,7 @@ def _parsed(text: str) -> Box:
 def parse_range(text: str) -> slice:
     """Parse ``START:STOP`` or ``START:STOP:STEP``, of which each number may be left out.
 
-    Raises
-    ------
-    ValueError
+    Other text raises a ValueError.
     """
     numbers = text.strip().split(":")
     if len(numbers) not in (2, 3):

@@ -19,25 +19,11 @@ _REMEDY = (
 
 
 def selected_frames(which: Any, navigation_shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Return the selected positions, counted along the navigation axes.
+    """Return the selected positions, counted along the navigation axes, in the order given.
 
-    Parameters
-    ----------
-    which : slice or array_like
-        Of bool, shape `navigation_shape`: where it is true, in array order. Of int, shape
-        (n, number of navigation axes): an index along each axis. Of int, shape (n,), or a slice:
-        positions counted in array order. Negative indices count from the end, as in numpy.
-    navigation_shape : tuple of int
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        In the order given.
-
-    Raises
-    ------
-    ArgumentError
-        The argument has another shape or dtype, or an index is out of range.
+    `which` is of bool, shape `navigation_shape`: where it is true, in array order. Of int, shape
+    (n, number of navigation axes): an index along each axis. Of int, shape (n,), or a slice:
+    positions counted in array order. Negative indices count from the end, as in numpy.
     """
     if isinstance(which, slice):
         return _sliced(which, math.prod(navigation_shape))
@@ -63,8 +49,7 @@ def selected_frames(which: Any, navigation_shape: tuple[int, ...]) -> npt.NDArra
         _from_start(wanted[:, axis], size, f"navigation axis {axis} has {size:,} positions")
         for axis, size in enumerate(navigation_shape)
     ]
-    flat: npt.NDArray[np.int64] = np.ravel_multi_index(along, navigation_shape).astype(np.int64)
-    return flat
+    return np.ravel_multi_index(along, navigation_shape).astype(np.int64, copy=False)
 
 
 def _sliced(which: slice, size: int) -> npt.NDArray[np.int64]:

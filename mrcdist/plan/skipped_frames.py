@@ -23,13 +23,7 @@ _REMEDY = (
 
 
 def parse_skip_frames(given: Any) -> tuple[int, int]:
-    """Return the frames to skip before the scan, and after each line of it.
-
-    Raises
-    ------
-    ArgumentError
-        `given` is neither a whole number nor a pair of them.
-    """
+    """Return the frames to skip before the scan, and after each line of it."""
     given = given.tolist() if hasattr(given, "tolist") else given  # numpy's
     pair = (given, 0) if isinstance(given, int) else given
     whole = isinstance(pair, Sequence) and all(
@@ -76,20 +70,9 @@ class SkippedFrames:
         return self.before + (places - 1) // self.line * self.per_line + places
 
     def place(self, frames: MissingFrames, places: int | None, notes: Notes) -> MissingFrames:
-        """Return the counts of the frames that have a place.
+        """Return the counts of the frames that have a place in the scan.
 
-        Parameters
-        ----------
-        frames : MissingFrames
-            Of the files.
-        places : int or None
-            Places of the scan; frames after the last one are left out.
-        notes : Notes
-
-        Raises
-        ------
-        ArgumentError
-            No frame has a place.
+        Frames after the last of its `places`, if they are known, are left out.
         """
         announced, present = self._kept(frames.announced), self._kept(frames.present)
         if present <= max(-self.before, 0):

@@ -15,7 +15,7 @@ from mrcdist.format.direct_electron.scan import Scan
 from mrcdist.format.direct_electron.scan_points import MAX_PLACES
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = ["SHAPE_REMEDY", "MissingFrames", "complete_rows"]
+__all__ = ["SHAPE_REMEDY", "MissingFrames"]
 
 SHAPE_REMEDY = (
     "pass {navigation_shape=(x, y, ...)} in HyperSpy's order, fastest axis first; "
@@ -54,27 +54,20 @@ class MissingFrames:
     ) -> MissingFrames:
         """Count the complete frames of a file, and note missing frames and trailing bytes.
 
-        Parameters
-        ----------
-        announced : int
-            NZ.
-        start : int
-            Offset of the first frame in bytes.
-        frame_bytes : int
-        file_size : int or None
-            None if unknown: all frames are assumed to be present.
-        allowed : bool
-        notes : Notes
-
-        Raises
-        ------
-        TruncatedFileError
-            Frames are missing and `allowed` is False, or no frame is complete.
+        `announced` is NZ, `start` the byte of the first frame. All frames are taken to be there if
+        the size of the file is unknown. Raises where frames are missing and may not, and where not
+        one is complete.
         """
         expected = start + announced * frame_bytes
         if file_size is None or file_size >= expected:
             if file_size is not None and file_size > expected:
-                notes.add(_bytes_after(file_size - expected, announced, frame_bytes))
+                more = file_size - expected
+                text = f"{more} bytes follow the {announced} frames that the header announces"
+                text += ": not read"
+                if frame_bytes and more % frame_bytes == 0:
+                    frames = announced + more // frame_bytes
+                    text += f"; navigation_shape=({frames},) reads them as frames"
+                notes.add(Note("bytes-after-frames", text))
             return cls(announced, announced, allowed)
         present = max((file_size - start) // frame_bytes, 0)
         if not allowed:
@@ -93,16 +86,10 @@ class MissingFrames:
                 f"loads the complete frames{either}",
             )
         _require_one(
-            present,
-            f"the file has {file_size} bytes, less than one frame of {frame_bytes} bytes",
+            present, f"the file has {file_size} bytes, less than one frame of {frame_bytes} bytes"
         )
-        notes.add(
-            Note(
-                "file-truncated",
-                f"the file is truncated: {present} of {announced} frames are complete, "
-                f"{announced - present} missing",
-            )
-        )
+        text = f"the file is truncated: {present} of {announced} frames are complete"
+        notes.add(Note("file-truncated", f"{text}, {announced - present} missing"))
         return cls(announced, present, allowed)
 
     @classmethod
@@ -111,20 +98,7 @@ class MissingFrames:
     ) -> MissingFrames:
         """Count the complete sections of an MRCZ file, which are compressed separately.
 
-        Parameters
-        ----------
-        announced : int
-            NZ.
-        whole : int
-            Number of sections that are completely contained in the file.
-        file_size : int
-        allowed : bool
-        notes : Notes
-
-        Raises
-        ------
-        TruncatedFileError
-            Sections are missing and `allowed` is False, or no section is complete.
+        `announced` is NZ, `whole` how many are complete. Raises as `in_file` does.
         """
         missing = announced - whole
         if missing and not allowed:
@@ -147,13 +121,7 @@ class MissingFrames:
         """Return the counts with all complete frames of a file whose NZ is out of date.
 
         This is for a scan or a shape with more places than the headers announce frames: a frame
-        that is there never reads as 0.
-
-        Parameters
-        ----------
-        nz, whole : int
-            Frames of this file that are announced, and that are there.
-        notes : Notes
+        that is there never reads as 0. `nz` of them are announced, and `whole` are there.
         """
         text = f"NZ = {nz} is out of date: the file has {whole} complete frames, and all are read"
         notes.add(Note("frames-unannounced", text))
@@ -179,13 +147,7 @@ class MissingFrames:
             )
 
     def require_scan(self, scan: Scan) -> None:
-        """Check that the number of frames matches the raster described by a sidecar.
-
-        Raises
-        ------
-        SidecarError
-            There are more frames than points, or fewer and `allowed` is False.
-        """
+        """Refuse another number of frames than a sidecar's raster has, but for missing ones."""
         shape = " x ".join(str(axis.size) for axis in scan.navigation)
         said = f"the scan of {shape} has {scan.size}"
         if scan.size < self.announced:
@@ -214,18 +176,9 @@ class MissingFrames:
             )
 
     def require_points(self, points: int, remedy: str) -> None:
-        """Check that the number of frames matches a list of scan points.
+        """Refuse another number of frames than a list has points, but for missing ones.
 
-        Parameters
-        ----------
-        points : int
-        remedy : str
-            If the list belongs to another file.
-
-        Raises
-        ------
-        SidecarError
-            There are more frames than points, or fewer and `allowed` is False.
+        `remedy` is what to do if the list belongs to another file.
         """
         if self._fills(points):
             return
@@ -244,19 +197,10 @@ class MissingFrames:
         )
 
     def require_shape(self, places: int, given: str) -> None:
-        """Check that the number of frames matches the navigation shape given by the caller.
+        """Refuse another number of frames than the caller's shape has places, but for missing ones.
 
-        Parameters
-        ----------
-        places : int
-        given : str
-            The argument as text, for the error.
-
-        Raises
-        ------
-        ArgumentError
-            There are more frames than places, or fewer and `allowed` is False. If it is True, the
-            shape may also be that of the complete frames alone.
+        If some may be missing, the shape may also be that of the complete frames alone. `given` is
+        the argument as text, for the error.
         """
         as_present = self.allowed and places == self.present
         if not self._absurd(places) and (self._fills(places) or as_present):
@@ -280,29 +224,6 @@ class MissingFrames:
 
     def _absurd(self, places: int) -> bool:
         return places > max(self.announced, MAX_PLACES)
-
-
-def complete_rows(
-    rows: int, *, start: int, row_bytes: int, file_size: int, allowed: bool, notes: Notes
-) -> int:
-    """Count the rows of a single image that can be read: all, or the complete ones, with a note.
-
-    Where not one is complete, or none may be missing, `MissingFrames.in_file` says so.
-    """
-    present = (file_size - start) // row_bytes
-    if not allowed or not 0 < present < rows:
-        return rows
-    text = f"the file is truncated: {present} of {rows} rows of the image are complete"
-    notes.add(Note("file-truncated", text))
-    return present
-
-
-def _bytes_after(more: int, announced: int, frame_bytes: int) -> Note:
-    text = f"{more} bytes follow the {announced} frames that the header announces: not read"
-    if frame_bytes and more % frame_bytes == 0:
-        frames = announced + more // frame_bytes
-        text += f"; navigation_shape=({frames},) reads them as frames"
-    return Note("bytes-after-frames", text)
 
 
 def _require_one(present: int, problem: str) -> None:
