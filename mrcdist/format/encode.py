@@ -7,18 +7,17 @@ https://www.ccpem.ac.uk/mrc_format/mrc2014.php).
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.header import IMOD_STAMP
+from mrcdist.format.header import HEADER_BYTES, IMOD_STAMP
+from mrcdist.format.header_words import header_words
 from mrcdist.format.modes import WRITABLE_MODES
 
 __all__ = [
@@ -45,23 +44,13 @@ _LABELS, _LABEL_BYTES = 10, 80
 
 @dataclass(frozen=True)
 class Storage:
-    """Encoding of pixels in a new file.
-
-    Attributes
-    ----------
-    mode : int
-        MODE.
-    dtype : str
-        numpy name of a stored number, native-endian.
-    packed : bool
-        Two 4-bit pixels a byte, the first in the low nibble; each row begins on a byte.
-    imod_flags : int or None
-        Flags beside IMOD's stamp, which says that mode 0 is unsigned; None for no stamp.
-    """
+    """Encoding of pixels in a new file."""
 
     mode: int
-    dtype: str
+    dtype: str  # numpy name of a stored number, native-endian
+    # Two 4-bit pixels a byte, the first in the low nibble; each row begins on a byte.
     packed: bool = False
+    # Flags beside IMOD's stamp, which says that mode 0 is unsigned; None for no stamp.
     imod_flags: int | None = None
 
     def row_bytes(self, columns: int) -> int:
@@ -76,23 +65,8 @@ class Storage:
 def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
     """Choose the mode for an array's dtype, or for the dtype that the caller wants.
 
-    Parameters
-    ----------
-    dtype : numpy.dtype
-        Of the array.
-    wanted : str or None
-        A dtype that MRC has a mode for, "uint8" (mode 0 with IMOD's stamp) or "uint4" (mode 101).
-        None stores every value as it is, or is an error.
-
-    Raises
-    ------
-    ArgumentError
-        There is no mode that holds all values.
-
-    Examples
-    --------
-    >>> choose_storage(np.dtype("uint8"), None)
-    Storage(mode=6, dtype='uint16', packed=False, imod_flags=None)
+    That is one that MRC has a mode for, "uint8" (mode 0 with IMOD's stamp) or "uint4" (mode 101).
+    None stores every value as it is. `ArgumentError` is raised where no mode holds all values.
     """
     if wanted == "uint4":
         return Storage(101, "uint8", packed=True)
@@ -139,23 +113,10 @@ def dtype_name(wanted: Any) -> str:
 
 
 def encode_pixels(numbers: Array, storage: Storage, byteorder: ByteOrder) -> Array:
-    """Turn numbers to stored pixels.
+    """Turn numbers (..., columns) to stored pixels: uint8 (..., bytes of a row), C-contiguous.
 
-    Parameters
-    ----------
-    numbers : ndarray, shape (..., columns)
-    storage : Storage
-    byteorder : {"<", ">"}
-
-    Returns
-    -------
-    ndarray of uint8, shape (..., bytes of a row)
-        C-contiguous; the numbers' own memory where they are stored as they are.
-
-    Raises
-    ------
-    ArgumentError
-        A value does not fit: it is out of range, has decimals, or is not finite.
+    They are the numbers' own memory where these are stored as they are. `ArgumentError` is raised
+    for a value that does not fit: it is out of range, has decimals, or is not finite.
     """
     if storage.packed:
         return _pack(converted(numbers, np.dtype("uint8"), highest=15, name="uint4"))
@@ -212,36 +173,7 @@ def _pack(nibbles: Array) -> Array:
 class NewHeader:
     """The main header of a new file, but for its statistics.
 
-    Attributes
-    ----------
-    nx, ny, nz : int
-        Columns, rows, sections.
-    storage : Storage
-    byteorder : {"<", ">"}
-    ispg : int
-        0 images, 1 volume, 401 volume stack.
-    intervals : tuple of int
-        Pixels of the cell along columns, rows and sections: of the last, 1 for images.
-    start : tuple of int
-        NXSTART, NYSTART, NZSTART.
-    angles : tuple of float
-        CELLB, in degrees.
-    pixel_size : tuple of (float or None)
-        Å along columns, rows and sections; None where unknown.
-    origin : tuple of float
-        Å along columns, rows and sections.
-    axis_order : tuple of int
-        MAPC, MAPR, MAPS.
-    nsymbt : int
-        Bytes of the extended header.
-    exttyp : str
-    records : tuple of int
-        NINT and NREAL, which describe the records of SERI and AGAR.
-    labels : tuple of str
-    codec : int
-        MRCZ's number of the codec that compresses sections; 0 for none.
-    mrcz_words : tuple of float
-        Voltage, C3 and gain, which MRCZ alone has.
+    `intervals`, `start`, `pixel_size` and `origin` are along columns, rows and sections.
     """
 
     nx: int
@@ -249,19 +181,20 @@ class NewHeader:
     nz: int
     storage: Storage
     byteorder: ByteOrder = "<"
-    ispg: int = 0
-    intervals: tuple[int, int, int] = (1, 1, 1)
-    start: tuple[int, int, int] = (0, 0, 0)
-    angles: tuple[float, float, float] = (90.0, 90.0, 90.0)
+    ispg: int = 0  # 0 images, 1 volume, 401 volume stack
+    intervals: tuple[int, int, int] = (1, 1, 1)  # pixels of the cell: of the last, 1 for images
+    start: tuple[int, int, int] = (0, 0, 0)  # NXSTART, NYSTART, NZSTART
+    angles: tuple[float, float, float] = (90.0, 90.0, 90.0)  # CELLB, in degrees
+    # Å; None where unknown.
     pixel_size: tuple[float | None, float | None, float | None] = (None, None, None)
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    axis_order: tuple[int, int, int] = (1, 2, 3)
-    nsymbt: int = 0
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # Å
+    axis_order: tuple[int, int, int] = (1, 2, 3)  # MAPC, MAPR, MAPS
+    nsymbt: int = 0  # bytes of the extended header
     exttyp: str = ""
-    records: tuple[int, int] = (0, 0)
+    records: tuple[int, int] = (0, 0)  # NINT and NREAL, which describe those of SERI and AGAR
     labels: tuple[str, ...] = ()
-    codec: int = 0
-    mrcz_words: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    codec: int = 0  # MRCZ's number of the codec that compresses sections; 0 for none
+    mrcz_words: tuple[float, float, float] = (0.0, 0.0, 0.0)  # voltage, C3 and gain, of MRCZ alone
 
     @property
     def mode(self) -> int:
@@ -271,7 +204,7 @@ class NewHeader:
     @property
     def data_offset(self) -> int:
         """Byte at which the pixels begin."""
-        return 1024 + self.nsymbt
+        return HEADER_BYTES + self.nsymbt
 
     def check(self) -> None:
         """Raise `ArgumentError` for what the header's fields cannot hold."""
@@ -308,46 +241,37 @@ def encode_header(
 ) -> bytes:
     """Lay out the 1024 bytes of a main header.
 
-    In MRCZ, MX, MY and MZ are 0, and the cell is that of all sections.
-
-    Parameters
-    ----------
-    header : NewHeader
-    statistics : sequence of four floats, optional
-        DMIN, DMAX, DMEAN, RMS deviation from the mean. None: marked as undetermined.
-    packed_bytes : int
-        Bytes of all sections of MRCZ.
+    `statistics` are DMIN, DMAX, DMEAN and RMS deviation from the mean; None marks them as
+    undetermined. In MRCZ, whose sections take `packed_bytes`, MX, MY and MZ are 0, and the cell is
+    that of all sections.
     """
-    raw = np.zeros((), HEADER_DTYPE.newbyteorder(header.byteorder))
-    raw["nx"], raw["ny"], raw["nz"] = header.nx, header.ny, header.nz
-    raw["mode"] = header.mode
-    raw["mapc"], raw["mapr"], raw["maps"] = header.axis_order
-    raw["nxstart"], raw["nystart"], raw["nzstart"] = header.start
+    encoded = bytearray(HEADER_BYTES)
+    words = header_words(encoded, header.byteorder)
+    words["nx"], words["ny"], words["nz"] = header.nx, header.ny, header.nz
+    words["mode"] = header.mode
+    words["mapc"], words["mapr"], words["maps"] = header.axis_order
+    words["nxstart"], words["nystart"], words["nzstart"] = header.start
     intervals = (header.nx, header.ny, header.nz) if header.codec else header.intervals
     for stored, cell in enumerate(header.axis_order):
         # MX and CELLA follow the cell's X, Y, Z, sizes follow columns, rows, sections.
         name, size = "xyz"[cell - 1], header.pixel_size[stored]
-        raw[f"m{name}"] = 0 if header.codec else intervals[stored]
-        raw["cella"][name] = 0.0 if size is None else size * intervals[stored]
-        raw["origin"][name] = header.origin[stored]
-    raw["cellb"] = header.angles
-    raw["ispg"], raw["nsymbt"], raw["nversion"] = header.ispg, header.nsymbt, 20141
-    raw["exttyp"] = header.exttyp.encode("ascii")
-    raw["map"] = b"MAP "
-    stamp = (0x44, 0x44, 0, 0) if header.byteorder == "<" else (0x11, 0x11, 0, 0)
-    raw["machst"] = stamp
+        words[f"m{name}"] = 0 if header.codec else intervals[stored]
+        words["cella"][name] = 0.0 if size is None else size * intervals[stored]
+        words["origin"][name] = header.origin[stored]
+    words["cellb"] = header.angles
+    words["ispg"], words["nsymbt"], words["nversion"] = header.ispg, header.nsymbt, 20141
+    words["exttyp"] = header.exttyp.encode("ascii")
+    words["map"] = b"MAP "
+    words["machst"] = (0x44, 0x44, 0, 0) if header.byteorder == "<" else (0x11, 0x11, 0, 0)
     known = statistics is not None and all(math.isfinite(value) for value in statistics)
     values = statistics if statistics is not None and known else _UNDETERMINED
-    raw["dmin"], raw["dmax"], raw["dmean"], raw["rms"] = values
-    raw["nlabl"] = len(header.labels)
+    words["dmin"], words["dmax"], words["dmean"], words["rms"] = values
+    words["nlabl"] = len(header.labels)
     for number, label in enumerate(header.labels):
-        raw["label"][number] = label.ljust(_LABEL_BYTES).encode("ascii")
-    encoded = bytearray(raw.tobytes())
-    struct.pack_into(header.byteorder + "2h", encoded, 128, *header.records)
+        words["label"][number] = label.ljust(_LABEL_BYTES).encode("ascii")
+    words["nint"], words["nreal"] = header.records
     if header.codec:
-        words = (*header.mrcz_words, packed_bytes)
-        struct.pack_into(header.byteorder + "3fq", encoded, 132, *words)
+        words["mrcz"], words["packed_bytes"] = header.mrcz_words, packed_bytes
     if header.storage.imod_flags is not None:
-        stamp_and_flags = (IMOD_STAMP, header.storage.imod_flags)
-        struct.pack_into(header.byteorder + "2i", encoded, 152, *stamp_and_flags)
+        words["imod_stamp"], words["imod_flags"] = IMOD_STAMP, header.storage.imod_flags
     return bytes(encoded)

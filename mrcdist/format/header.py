@@ -1,24 +1,20 @@
 """The 1024-byte main header: byte order, shape, mode, calibration.
 
-Layout after MRC2014 (Cheng et al., J. Struct. Biol. 192, 2015, 146-150), as in
-`mrcfile.dtypes.HEADER_DTYPE`; the IMOD fields lie in its EXTRA areas.
+Layout after MRC2014 (Cheng et al., J. Struct. Biol. 192, 2015, 146-150).
 """
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ByteOrder, choose_order
-from mrcdist.format.header_errors import found, require_shape
-from mrcdist.format.modes import KNOWN_MODES, pixel_bytes
-from mrcdist.format.mrcz_header import by_mrcz
-from mrcdist.format.packed import Packing, find_packing
+from mrcdist.format.header_words import header_words
+from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, Packing, find_packing, pixel_bytes
 from mrcdist.warning_notes import Note
 
 __all__ = [
@@ -42,81 +38,46 @@ IMOD_STAMP = 1146047817
 VOLUME_STACKS = range(401, 631)
 MRC2014_VERSIONS = (20140, 20141)
 MRC2014_EXTENDED = (b"CCP4", b"MRCO", b"SERI", b"AGAR", b"FEI1", b"FEI2", b"HDF5")
+# Words that are taken as they are.
+_INTEGERS = ("nx", "ny", "nz", "mode", "ispg", "nsymbt", "nversion", "nint", "nreal")
 
 
 @dataclass(frozen=True)
 class Header:
-    """The fields of a main header as Python numbers.
+    """The fields of a main header as Python numbers."""
 
-    Attributes
-    ----------
-    byteorder : {"<", ">"}
-        Order of header and data alike.
-    nx, ny, nz : int
-        Columns, rows and sections, as stored (column is the fastest).
-    mode : int
-        Pixel type, see `KNOWN_MODES`; MRCZ's are ``1000 * codec + mode``.
-    start : tuple of int
-        NXSTART, NYSTART, NZSTART in voxels, along columns, rows and sections.
-    intervals : tuple of int
-        MX, MY, MZ: sampling along the cell's X, Y and Z; of the mrcz package's files, which leave
-        them 0, the number of pixels.
-    cell : tuple of float
-        CELLA: cell edges X, Y, Z in Å.
-    axis_order : tuple of int
-        MAPC, MAPR, MAPS: which of X (1), Y (2), Z (3) columns, rows and sections are.
-        (1, 2, 3) where the file's are no permutation.
-    extremes : tuple of float, optional
-        DMIN, DMAX; None where the file marks them as undefined (DMAX < DMIN) or has only zeros.
-    ispg, nsymbt, nversion : int
-        Space group, bytes of extended header, version.
-    exttyp : str
-        Kind of extended header, "" where unsaid.
-    nint, nreal : int
-        IMOD's and Agard's description of the extended header's records.
-    imod_flags : int, optional
-        IMOD's flags; None without IMOD's stamp.
-    packing : {"flag", "label"} or None
-        What says that mode 0 holds two pixels a byte; the true nx is then 2 NX.
-    stored_origin : tuple of float
-        ORIGIN x, y, z as the file has it.
-    before_2000 : bool
-        Whether bytes 208 to 219 are the origin, as before the word MAP was introduced: there is
-        then no machine stamp and no RMS.
-    labels : tuple of str
-        The text labels in use.
-    missing_bytes : int
-        Bytes that the file lacks; negative if it has more than announced, 0 if that is unknown.
-    raw : bytes
-        The 1024 bytes themselves.
-    notes : tuple of str
-        What is odd about the header although it can be read.
-    """
-
-    byteorder: ByteOrder
-    nx: int
+    raw: bytes  # the 1024 bytes themselves
+    byteorder: ByteOrder  # of header and data alike
+    nx: int  # columns, rows and sections, as stored (column is the fastest)
     ny: int
     nz: int
-    mode: int
-    start: Triple
-    intervals: Triple
-    cell: FloatTriple
-    axis_order: Triple
-    extremes: tuple[float, float] | None
-    ispg: int
-    nsymbt: int
-    exttyp: str
+    mode: int  # pixel type, see `KNOWN_MODES`; MRCZ's are ``1000 * codec + mode``
+    ispg: int  # space group
+    nsymbt: int  # bytes of extended header
     nversion: int
-    nint: int
+    nint: int  # IMOD's and Agard's description of the extended header's records
     nreal: int
-    imod_flags: int | None
-    packing: Packing | None
-    stored_origin: FloatTriple
+    exttyp: str  # kind of extended header, "" where unsaid
+    start: Triple  # NXSTART, NYSTART, NZSTART in voxels, along columns, rows and sections
+    # MX, MY, MZ: sampling along the cell's X, Y and Z; of the mrcz package's files, which leave
+    # them 0, the number of pixels.
+    intervals: Triple
+    cell: FloatTriple  # CELLA: cell edges X, Y, Z in Å
+    # MAPC, MAPR, MAPS: which of X (1), Y (2), Z (3) columns, rows and sections are. (1, 2, 3) where
+    # the file's are no permutation.
+    axis_order: Triple
+    # DMIN, DMAX; None where the file marks them as undefined (DMAX < DMIN) or has only zeros.
+    extremes: tuple[float, float] | None
+    imod_flags: int | None  # None without IMOD's stamp
+    stored_origin: FloatTriple  # ORIGIN x, y, z as the file has it
+    # Whether bytes 208 to 219 are the origin, as before the word MAP was introduced: there is then
+    # no machine stamp and no RMS.
     before_2000: bool
-    labels: tuple[str, ...]
-    missing_bytes: int
-    raw: bytes
-    notes: tuple[str, ...]
+    labels: tuple[str, ...]  # those in use
+    # What says that mode 0 holds two pixels a byte; the true nx is then 2 NX.
+    packing: Packing | None = None
+    missing_bytes: int = 0  # negative if the file has more than announced, 0 if that is unknown
+    notes: tuple[str, ...] = ()  # what is odd about the header although it can be read
 
     @property
     def depth(self) -> int:
@@ -151,7 +112,13 @@ class Header:
     @property
     def by_mrcz(self) -> bool:
         """Whether the mrcz package wrote it, compressed or plain."""
-        return by_mrcz(self.mode, self.exttyp, self.labels)
+        label = any(label.startswith("MRCZ") for label in self.labels[:1])
+        return self.codec is not None or self.exttyp == "json" or label
+
+    @property
+    def has_map(self) -> bool:
+        """Whether the word MAP is there."""
+        return self.raw[208:211] == b"MAP"
 
     def axis_of(self, stored: int) -> int:
         """Cell axis (0 X, 1 Y, 2 Z) of a stored axis (0 column, 1 row, 2 section)."""
@@ -178,87 +145,72 @@ class Header:
 def parse_header(
     raw: bytes, *, file_size: int | None, endianness: ByteOrder | None = None
 ) -> Header:
-    """Read the main header.
+    """Read the main header from a file's first 1024 bytes.
 
-    Parameters
-    ----------
-    raw : bytes
-        The file's first 1024 bytes (fewer if it is shorter).
-    file_size : int or None
-        Size of the whole file in bytes; None where it is unknown, as behind a decompressor.
-    endianness : {"<", ">"}, optional
-        The caller's word. It decides only where the file does not.
-
-    Raises
-    ------
-    FormatError
-        These are not the first bytes of an MRC file, or its mode is unknown.
+    `file_size` is None where it is unknown, as behind a decompressor. `endianness` is the caller's
+    word, which decides only where the file does not. `FormatError` is raised if these are not the
+    first bytes of an MRC file, or its mode is unknown.
     """
     if len(raw) < HEADER_BYTES:
         raise FormatError(
-            f"not an MRC file: {len(raw)} bytes are too few for the 1024-byte header; {found(raw)}",
+            f"not an MRC file: {len(raw)} bytes are too few for the 1024-byte header; "
+            f"{_found(raw)}",
             code="not-mrc",
             cause="the file is empty or was cut short, or this is another kind of file",
             remedy="check the path, and that the copy or the acquisition has finished",
         )
     raw = raw[:HEADER_BYTES]
-    byteorder, notes = choose_order(raw, file_size, endianness)
-    values = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(byteorder))[0]
-    nx, ny, nz, mode = (int(values[name]) for name in ("nx", "ny", "nz", "mode"))
-    nsymbt = int(values["nsymbt"])
-    has_map = raw[208:211] == b"MAP"
-
-    require_shape(raw, nx, ny, nz, mode, nsymbt, has_map=has_map)
-    missing = 0
-    if file_size is not None and mode in KNOWN_MODES:
-        missing = _missing_bytes(raw, nx, ny, nz, mode, nsymbt, file_size)
-    axis_order, notes_on_order = _axis_order(values)
-    before_2000 = not has_map and _before_2000(raw, values, byteorder)
-    notes += notes_on_order
-    if not has_map:
-        notes.append(_note_on_map(raw, before_2000=before_2000))
-    imod_stamp, flags = struct.unpack(byteorder + "ii", raw[152:160])
-    imod_flags = flags if imod_stamp == IMOD_STAMP else None
-    nint, nreal = struct.unpack(byteorder + "hh", raw[128:132])
-    nlabl = min(max(int(values["nlabl"]), 0), 10)
-    labels = tuple(decode_text(bytes(label)) for label in values["label"][:nlabl])
-    exttyp = raw[104:108].decode("latin-1").strip("\0 ") if raw[104:108].isascii() else ""
-    intervals = _ints(values["mx"], values["my"], values["mz"])
-    if intervals[:2] == (0, 0) and by_mrcz(mode, exttyp, labels):
-        sizes = dict(zip(axis_order, (nx, ny, nz), strict=True))
-        stack = int(values["ispg"]) in VOLUME_STACKS and axis_order[2] == 3
-        intervals = (sizes[1], sizes[2], (stack and intervals[2]) or sizes[3])
-    packing, doubt = find_packing(nx, ny, mode, imod_flags, labels)
-    notes += [doubt] if doubt else []
-    header = Header(
-        byteorder=byteorder,
-        nx=nx,
-        ny=ny,
-        nz=nz,
-        mode=mode,
-        start=_ints(values["nxstart"], values["nystart"], values["nzstart"]),
-        intervals=intervals,
-        cell=_floats(values["cella"]),
-        axis_order=axis_order,
-        extremes=_extremes(values),
-        ispg=int(values["ispg"]),
-        nsymbt=nsymbt,
-        exttyp=exttyp,
-        nversion=int(values["nversion"]),
-        nint=nint,
-        nreal=nreal,
-        imod_flags=imod_flags,
-        packing=packing,
-        stored_origin=_old_origin(raw, byteorder) if before_2000 else _floats(values["origin"]),
-        before_2000=before_2000,
-        labels=labels,
-        missing_bytes=missing,
-        raw=raw,
-        notes=tuple(notes),
+    byteorder, found = choose_order(raw, file_size, endianness)
+    words = header_words(raw, byteorder)
+    header = _read_fields(raw, byteorder, words)
+    missing = _missing_bytes(header, file_size)
+    packing, doubt = find_packing(
+        header.nx, header.ny, header.mode, header.imod_flags, header.labels
     )
-    if missing != nsymbt:  # else either the extended header is missing, or as much of the data
+    notes = (*found, _note_on_axes(words), _note_on_map(header), doubt)
+    header = replace(
+        header,
+        intervals=_intervals(header),
+        packing=packing,
+        missing_bytes=missing,
+        notes=tuple(note for note in notes if note),
+    )
+    if missing != header.nsymbt:  # else either the extended header is missing, or as much of data
         require_map(header)
     return header
+
+
+def _read_fields(raw: bytes, byteorder: ByteOrder, words: Any) -> Header:
+    """The words as they stand; checked are only those without which there is no header."""
+    integers: dict[str, Any] = {name: int(words[name]) for name in _INTEGERS}
+    _require_shape(raw, integers)
+    order = _ints(words, "mapc", "mapr", "maps")
+    before_2000 = _before_2000(raw, words)
+    labels = words["label"][: min(max(int(words["nlabl"]), 0), 10)]
+    return Header(
+        raw,
+        byteorder,
+        **integers,
+        exttyp=raw[104:108].decode("latin-1").strip("\0 ") if raw[104:108].isascii() else "",
+        start=_ints(words, "nxstart", "nystart", "nzstart"),
+        intervals=_ints(words, "mx", "my", "mz"),
+        cell=_floats(words["cella"]),
+        axis_order=order if sorted(order) == [1, 2, 3] else (1, 2, 3),
+        extremes=_extremes(words),
+        imod_flags=int(words["imod_flags"]) if words["imod_stamp"] == IMOD_STAMP else None,
+        stored_origin=_old_origin(words) if before_2000 else _floats(words["origin"]),
+        before_2000=before_2000,
+        labels=tuple(decode_text(bytes(label)) for label in labels),
+    )
+
+
+def _intervals(header: Header) -> Triple:
+    """MX, MY, MZ, or the number of pixels where the mrcz package has left them 0."""
+    if header.intervals[:2] != (0, 0) or not header.by_mrcz:
+        return header.intervals
+    sizes = dict(zip(header.axis_order, (header.nx, header.ny, header.nz), strict=True))
+    stack = header.ispg in VOLUME_STACKS and header.axis_order[2] == 3
+    return sizes[1], sizes[2], (stack and header.intervals[2]) or sizes[3]
 
 
 def decode_text(raw: bytes) -> str:
@@ -270,38 +222,38 @@ def decode_text(raw: bytes) -> str:
         return raw.decode("latin-1").rstrip()
 
 
-def _axis_order(values: Any) -> tuple[Triple, list[Note]]:
-    """MAPC, MAPR, MAPS, or what they are read as instead."""
-    order = _ints(values["mapc"], values["mapr"], values["maps"])
-    if sorted(order) == [1, 2, 3]:
-        return order, []
-    text = f"MAPC, MAPR, MAPS are {order}, no permutation of 1, 2, 3: read as 1, 2, 3"
+def _note_on_axes(words: Any) -> Note | None:
+    order = _ints(words, "mapc", "mapr", "maps")
     # Older programs leave zeros, and all mean 1, 2, 3.
-    return (1, 2, 3), [Note("axis-order-invalid", text)] if any(order) else []
+    if sorted(order) == [1, 2, 3] or not any(order):
+        return None
+    text = f"MAPC, MAPR, MAPS are {order}, no permutation of 1, 2, 3: read as 1, 2, 3"
+    return Note("axis-order-invalid", text)
 
 
-def _note_on_map(raw: bytes, *, before_2000: bool) -> Note:
+def _note_on_map(header: Header) -> Note | None:
     """Say that the word MAP is not there, and what that means."""
-    if before_2000:
+    if header.has_map:
+        return None
+    if header.before_2000:
         text = (
             "the header lacks the word MAP, as before 2000: bytes 208 to 219 are read as its "
             "origin, whose sign and unit differ between programs"
         )
         return Note("header-before-2000", text)
-    text = f"the header lacks the word MAP at byte 208 ({raw[208:212]!r})"
+    text = f"the header lacks the word MAP at byte 208 ({header.raw[208:212]!r})"
     return Note("map-missing", f"{text}; the rest of it is sound")
 
 
-def _missing_bytes(
-    raw: bytes, nx: int, ny: int, nz: int, mode: int, nsymbt: int, file_size: int
-) -> int:
+def _missing_bytes(header: Header, file_size: int | None) -> int:
     """Compare the file's size with what the header announces."""
-    data = pixel_bytes(nx, ny, nz, mode)
-    missing = HEADER_BYTES + nsymbt + data - file_size
-    if missing != nsymbt and HEADER_BYTES + nsymbt > file_size:
+    if file_size is None or header.data_bytes is None:
+        return 0
+    missing = header.data_offset + header.data_bytes - file_size
+    if missing != header.nsymbt and header.data_offset > file_size:
         raise FormatError(
-            f"NSYMBT = {nsymbt} bytes of extended header in a file of {file_size} bytes; "
-            f"{found(raw)}",
+            f"NSYMBT = {header.nsymbt} bytes of extended header in a file of {file_size} bytes; "
+            f"{_found(header.raw)}",
             code="extended-header-too-long",
             cause="the file was cut short inside its header, or NSYMBT is damaged",
             remedy="copy the file again, or restore its header",
@@ -319,43 +271,83 @@ def standard_origin(imod_flags: int | None, nversion: int) -> bool:
 
 def require_map(header: Header) -> None:
     """Refuse a header without the word MAP if the file is too short for its pixels."""
-    if header.raw[208:211] == b"MAP" or header.missing_bytes <= 0:
+    if header.has_map or header.missing_bytes <= 0:
         return
     raise FormatError(
         f"not an MRC file: no word MAP at byte 208, and {header.nx} x {header.ny} x {header.nz} "
         f"pixels of mode {header.mode} do not fit in the file: {header.missing_bytes} bytes are "
-        f"missing; {found(header.raw)}",
+        f"missing; {_found(header.raw)}",
         code="not-mrc",
         cause="this is another kind of file, or a truncated one whose header is also damaged",
         remedy="check the path, and copy the file again",
     )
 
 
-def _extremes(values: Any) -> tuple[float, float] | None:
+def _require_shape(raw: bytes, words: Mapping[str, int]) -> None:
+    """Raise `FormatError` if a file of these sizes or this mode cannot be read."""
+    nx, ny, nz, mode, nsymbt = (words[name] for name in ("nx", "ny", "nz", "mode", "nsymbt"))
+    if nx <= 0 or ny <= 0 or nz < 0 or nsymbt < 0:
+        named = f"NX, NY, NZ = {nx}, {ny}, {nz} and NSYMBT = {nsymbt}"
+        raise FormatError(
+            f"not an MRC file that can be read: {named}; {_found(raw)}",
+            code="header-sizes-invalid",
+            cause="sizes must be positive; this is another kind of file, or its header was "
+            "overwritten",
+            remedy="check the path; if the file is an MRC file, restore its header from a copy",
+        )
+    if mode in KNOWN_MODES or mode in MRCZ_MODES:
+        return
+    if raw[208:211] != b"MAP":
+        raise FormatError(
+            f"not an MRC file: no word MAP at byte 208 and MODE = {mode}; {_found(raw)}",
+            code="not-mrc",
+            cause="this is another kind of file",
+            remedy="check the path",
+        )
+    known = ", ".join(f"{number} ({what})" for number, what in KNOWN_MODES.items())
+    raise FormatError(
+        f"MODE = {mode} is not a known mode; {_found(raw)}",
+        code="mode-unknown",
+        cause="the program that wrote the file uses a non-standard mode, or the header is damaged",
+        remedy=f"the known modes are {known}",
+    )
+
+
+def _found(raw: bytes) -> str:
+    """The bytes that were found, for error messages."""
+    if not raw:
+        return "the file is empty"
+    start = raw[:16]
+    shown = f"it begins with {start.hex(' ')} ({start!r})"
+    return f"{shown}; bytes 208-215 are {raw[208:216]!r}" if len(raw) >= 216 else shown
+
+
+def _extremes(words: Any) -> tuple[float, float] | None:
     """DMIN and DMAX, whatever DMEAN and RMS are: each is undefined by a mark of its own."""
-    dmin, dmax = float(values["dmin"]), float(values["dmax"])
+    dmin, dmax = float(words["dmin"]), float(words["dmax"])
     defined = np.isfinite(dmin) and np.isfinite(dmax) and dmin <= dmax
     # Programs that never compute statistics leave zeros.
     return (dmin, dmax) if defined and (dmin, dmax) != (0.0, 0.0) else None
 
 
-def _before_2000(raw: bytes, values: Any, byteorder: ByteOrder) -> bool:
+def _before_2000(raw: bytes, words: Any) -> bool:
     """Whether a header without the word MAP is an old one, not a newer one that lacks the word."""
     newer = (
-        int(values["nversion"]) in MRC2014_VERSIONS
+        raw[208:211] == b"MAP"
+        or int(words["nversion"]) in MRC2014_VERSIONS
         or raw[104:108] in MRC2014_EXTENDED
         or raw[212:216] == b"\x44\x44\x44\x44"  # a stamp; other ones make no lengths
-        or any(_is_length(length) for length in _floats(values["origin"]))
+        or any(_is_length(length) for length in _floats(words["origin"]))
     )
-    old = _old_origin(raw, byteorder)
+    old = _old_origin(words)
     # RMS of -1 is MRC2014's mark for one that was not computed.
-    if newer or (old[0], old[1], old[2]) == (0.0, -1.0, 0.0):
+    if newer or old == (0.0, -1.0, 0.0):
         return False
     return any(map(_is_length, old)) and all(length == 0 or _is_length(length) for length in old)
 
 
-def _old_origin(raw: bytes, byteorder: ByteOrder) -> FloatTriple:
-    z, x, y = struct.unpack(byteorder + "3f", raw[208:220])
+def _old_origin(words: Any) -> FloatTriple:
+    z, x, y = words["origin_before_2000"].tolist()
     return x, y, z
 
 
@@ -364,8 +356,8 @@ def _is_length(number: float) -> bool:
     return 1e-6 < abs(number) < 1e9
 
 
-def _ints(x: Any, y: Any, z: Any) -> Triple:
-    return int(x), int(y), int(z)
+def _ints(words: Any, x: str, y: str, z: str) -> Triple:
+    return int(words[x]), int(words[y]), int(words[z])
 
 
 def _floats(record: Any) -> FloatTriple:

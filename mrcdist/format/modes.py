@@ -2,40 +2,52 @@
 
 After MRC2014 (https://www.ccpem.ac.uk/mrc_format/mrc2014.php), IMOD (16 and 101) and the mrcz
 package (7, 8 and the numbers of compressed files).
+
+SerialEM's plugin for Gatan cameras and IMOD write two 4-bit pixels a byte in mode 0; NX is then
+half the number of columns. IMOD marks its files with flag 16; frames from the camera are announced
+by a label alone, which programs that rewrite a file may copy to whole bytes. So the size has to be
+that of a super-resolution frame, halved. Sources: IMOD's description of its MRC files; EMAN2 takes
+the label where NY is about 2 NX.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
+
+from mrcdist.warning_notes import Note
 
 __all__ = [
     "CODECS",
     "KNOWN_MODES",
     "MRCZ_MODES",
+    "PACKED_LABEL",
     "WRITABLE_MODES",
     "Mode",
+    "Packing",
+    "find_packing",
     "pixel_bytes",
     "pixel_mode",
 ]
 
+Packing = Literal["flag", "label"]
+
+PACKED_LABEL = "4 bits packed"
+_FLAG_16 = 16
+# Columns and rows of super-resolution frames of K2 and K3 cameras, either way round.
+_FRAMES = ((7676, 7420), (7680, 7424), (11520, 8184))
+_PIXELS_OFF = 2
+_RATIO_OFF = 0.1
+
 
 class Mode(NamedTuple):
-    """Storage of the pixels of one mode.
-
-    Attributes
-    ----------
-    description : str
-    dtype : str
-        numpy name of a stored item.
-    items : int
-        Stored items a pixel.
-    """
+    """Storage of the pixels of one mode."""
 
     description: str
-    dtype: str
-    items: int = 1
+    dtype: str  # numpy name of a stored item
+    items: int = 1  # stored items a pixel
 
     def __str__(self) -> str:
         return self.description
@@ -73,16 +85,41 @@ def pixel_mode(mode: int) -> Mode:
 
 
 def pixel_bytes(nx: int, ny: int, nz: int, mode: int) -> int:
-    """Count the bytes that pixels take, uncompressed.
-
-    Parameters
-    ----------
-    nx, ny, nz : int
-        Columns, rows and sections, as the header has them.
-    mode : int
-        A mode that is known, MRCZ's included.
-    """
+    """Count the bytes that pixels of a known mode, MRCZ's included, take uncompressed."""
     if mode % 1000 == 101:  # each row is padded to whole bytes
         return (nx + 1) // 2 * ny * nz
     pixels = pixel_mode(mode)
     return nx * ny * nz * pixels.items * np.dtype(pixels.dtype).itemsize
+
+
+def find_packing(
+    nx: int, ny: int, mode: int, imod_flags: int | None, labels: Sequence[str]
+) -> tuple[Packing | None, Note | None]:
+    """Return what says that the bytes of mode 0 are pairs of pixels, and what is doubtful about it.
+
+    None where they are whole bytes. `imod_flags` are None without IMOD's stamp.
+    """
+    if mode != 0:
+        return None, None
+    if imod_flags is not None:  # IMOD says it by the flag, and keeps labels of earlier files
+        return ("flag" if imod_flags & _FLAG_16 else None), None
+    if not any(PACKED_LABEL in label for label in labels):
+        return None, None
+    if any(
+        abs(nx - columns / 2) <= _PIXELS_OFF and abs(ny - rows) <= _PIXELS_OFF
+        for one, other in _FRAMES
+        for columns, rows in ((one, other), (other, one))
+    ):
+        return "label", None
+    said = f'a label says "{PACKED_LABEL}", and NX, NY = {nx}, {ny}'
+    if abs(ny / nx - 2) <= _RATIO_OFF:
+        return "label", Note(
+            "packing-by-label",
+            f"{said} is half a frame: read as two pixels per byte; "
+            'mode0="int8" or "uint8" reads whole bytes',
+        )
+    return None, Note(
+        "packing-by-label",
+        f"{said} is no frame of a Gatan camera halved: read as whole bytes; "
+        'mode0="uint4" reads two pixels per byte',
+    )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import MissingExtraError
 from mrcdist.extras import install_command
@@ -19,8 +17,7 @@ from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader, extended_metadata
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
-from mrcdist.format.imod_header import imod_fields
-from mrcdist.format.mrcz_header import mrcz_fields, mrcz_metadata
+from mrcdist.format.header_words import header_words, imod_fields, mrcz_fields, mrcz_metadata
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.read_plan import Plan
 
@@ -223,7 +220,7 @@ def merge(into: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _std_header(header: Header) -> dict[str, Any]:
-    values = np.frombuffer(header.raw, HEADER_DTYPE.newbyteorder(header.byteorder))[0]
+    values = header_words(header.raw, header.byteorder)
     words: dict[str, Any] = {}
     for name, path in _WORDS:
         value = values
@@ -238,9 +235,7 @@ def _std_header(header: Header) -> dict[str, Any]:
     if header.before_2000:
         words |= zip(("XORIGIN", "YORIGIN", "ZORIGIN"), header.stored_origin, strict=True)
         words |= {"MAP": "", "MACHST": "", "RMS": -1.0}  # undetermined (MRC2014)
-    words["IMODSTAMP"], words["IMODFLAGS"] = struct.unpack(
-        header.byteorder + "ii", header.raw[152:160]
-    )
+    words["IMODSTAMP"], words["IMODFLAGS"] = int(values["imod_stamp"]), int(values["imod_flags"])
     if header.imod_flags is not None:
         words |= imod_fields(header.raw, header.byteorder)
     words["LABELS"] = list(header.labels)

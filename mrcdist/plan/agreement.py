@@ -22,7 +22,7 @@ from mrcdist.format.direct_electron.sidecar_keys import (
 from mrcdist.format.extended.registry import ExtendedHeader, pixel_size_note
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import VOLUME_STACKS, Header
-from mrcdist.format.mrcz_header import without_differing_fields
+from mrcdist.format.header_words import without_differing_fields
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.warning_notes import Note, Notes
 

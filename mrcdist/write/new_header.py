@@ -9,7 +9,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import NewHeader, Storage
 from mrcdist.format.header import VOLUME_STACKS
-from mrcdist.format.packed import PACKED_LABEL
+from mrcdist.format.modes import PACKED_LABEL
 from mrcdist.warning_notes import Note
 from mrcdist.write.auxiliary_files import scan_axes, tilt_text
 from mrcdist.write.contents import Contents, in_angstrom

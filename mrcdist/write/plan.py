@@ -24,7 +24,7 @@ from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.encode import NewHeader, Storage, choose_storage
 from mrcdist.format.extended.stored_records import PER_SECTION
-from mrcdist.format.mrcz_header import mrcz_words
+from mrcdist.format.header_words import mrcz_words
 from mrcdist.plan.chunks import Chunks, block_boxes
 from mrcdist.storage.location import Location
 from mrcdist.storage.network_filesystems import on_network

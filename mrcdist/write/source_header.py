@@ -10,7 +10,7 @@ from typing import Any
 from mrcdist.format.axis import Axis
 from mrcdist.format.encode import NewHeader
 from mrcdist.format.header import IMOD_STAMP, standard_origin
-from mrcdist.format.imod_header import IMOD_WORDS
+from mrcdist.format.header_words import IMOD_WORDS
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents, in_angstrom
 
