@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TextIO
 
 import dask
@@ -22,15 +22,9 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import dtype_name
 from mrcdist.format.modes import CODECS
 from mrcdist.interop.ome_zarr import ome_zarr_layout
-from mrcdist.interop.rosettasciio import (
-    axes_dicts,
-    flat_attributes,
-    original_metadata_dict,
-    plan_metadata,
-    plan_original_metadata,
-)
-from mrcdist.interop.zarr_destination import ZarrDestination, zarr_version
-from mrcdist.interop.zarr_layouts import Content, Hierarchy, Selected, zarr_layout, zspy_layout
+from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_original_metadata
+from mrcdist.interop.zarr_destination import ZarrDestination, zarr_major
+from mrcdist.interop.zarr_layouts import Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
 from mrcdist.plan.chunks import Chunks, block_boxes
 from mrcdist.plan.selected_box import Box, cropped, numbers_in, selected_box
@@ -162,7 +156,7 @@ def begun_chunks(
     """Return the chunks in which an unfinished conversion reads its source, if there is one."""
     location = Location.of(destination, storage_options)
     if _zarr_ending(location) is not None:
-        earlier = ZarrDestination(location, "", "").earlier()
+        earlier = ZarrDestination(location).earlier()
     elif location.is_local:
         earlier = LocalDestination(location, Grid(0, 1, 0)).earlier()
     else:
@@ -172,39 +166,15 @@ def begun_chunks(
 
 
 @dataclass(frozen=True)
-class ZarrConversion:
-    """A planned conversion to Zarr, carried out by `run`."""
+class Conversion:
+    """A planned conversion, with what the new file cannot store.
+
+    `run` carries it out; its argument `stream`, if given, is told of the progress.
+    """
 
     location: Location
-    hierarchy: Hierarchy
-    options: Mapping[str, Any]
+    run: Callable[..., ZarrReport | WriteReport]
     notes: tuple[str, ...] = ()
-
-    def run(self, stream: TextIO | None = None) -> ZarrReport:
-        """Write it; progress is told to a stream."""
-        return write_zarr(self.location, self.hierarchy, stream=stream, **self.options)
-
-
-@dataclass(frozen=True)
-class MrcConversion:
-    """A planned conversion to an MRC file, carried out by `run`."""
-
-    location: Location
-    writing: WritePlan
-    source: Selected
-    verify: bool
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Information that the new file cannot store."""
-        return self.writing.notes
-
-    def run(self, stream: TextIO | None = None) -> WriteReport:
-        """Write it; progress is told to a stream."""
-        report = self.writing.write(stream)
-        if self.verify:
-            _verify_mrc(self.location, self.source, self.writing.array)
-        return replace(report, verified=self.verify)
 
 
 def plan_conversion(
@@ -220,7 +190,7 @@ def plan_conversion(
     resume: bool,
     verify: bool,
     storage_options: Mapping[str, Any] | None,
-) -> ZarrConversion | MrcConversion:
+) -> Conversion:
     """Plan a conversion without writing anything."""
     location = Location.of(destination, storage_options)
     for part in plan.source.parts:
@@ -231,49 +201,23 @@ def plan_conversion(
         check_place(location, overwrite=overwrite)
     else:
         _check_zarr(ending, dtype, compressor, byteorder)
-        ZarrDestination(location, "", "").check_place(overwrite=overwrite)
+        ZarrDestination(location).check_place(overwrite=overwrite)
     index = selected_box(select, plan.shape)
     axes = tuple(cropped(axis, part) for axis, part in zip(plan.axes, index, strict=True))
     start = tuple(part.start for part in index)
+    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
     if ending is None:
-        writing = _plan_mrc(
-            plan,
-            destination,
-            index,
-            axes,
-            dtype=dtype,
-            byteorder=byteorder,
-            statistics=statistics,
-            overwrite=overwrite,
-            resume=resume,
-            compressor=compressor,
-            storage_options=storage_options,
-        )
-        writing = replace(writing, read_chunks=plan.chunks)
-        return MrcConversion(
-            location, writing, Selected(plan.source, start, writing.header.storage.dtype), verify
+        how |= {"dtype": dtype, "byteorder": byteorder, "statistics": statistics}
+        how |= {"compressor": compressor, "storage_options": storage_options}
+        writing = _plan_mrc(plan, destination, index, axes, **how)
+        source = Selected(plan.source, start, writing.header.storage.dtype)
+        return Conversion(
+            location, partial(_write_mrc, location, writing, source, verify), writing.notes
         )
     source = Selected(plan.source, start, np.dtype(dtype or plan.dtype).name)
-    options = {
-        "compressor": compressor or "zstd",
-        "overwrite": overwrite,
-        "resume": resume,
-        "verify": verify,
-        "read_chunks": plan.chunks,
-    }
-    return ZarrConversion(location, _ZARR[ending](_content(plan, source, axes)), options)
-
-
-def _content(plan: Plan, source: Selected, axes: tuple[Axis, ...]) -> Content:
-    """Return the content of a Zarr hierarchy, which does not depend on its layout."""
-    metadata, original = plan_metadata(plan), plan_original_metadata(plan)
-    return Content(
-        source,
-        axes,
-        metadata,
-        original,
-        flat_attributes(metadata, original),
-        math.prod(map(max, plan.chunks)) * plan.dtype.itemsize,
+    how |= {"compressor": compressor or "zstd", "verify": verify, "read_chunks": plan.chunks}
+    return Conversion(
+        location, partial(write_zarr, location, _ZARR[ending](plan, source, axes), **how)
     )
 
 
@@ -311,7 +255,15 @@ def _check_zarr(
         )
     if dtype is not None:
         dtype_name(dtype)
-    found = zarr_version()
+    found = zarr_major()
+    if found == 0:
+        raise MissingExtraError(
+            "zarr is not installed",
+            code="package-missing",
+            cause="Zarr hierarchies are written with it",
+            remedy=f"{install_command('xarray')} for .zarr and .ome.zarr, or, with HyperSpy, "
+            f"{install_command('zarr')} for .zspy",
+        )
     if found < 3 and ending != ".zspy":
         raise MissingExtraError(
             f"zarr {found} is installed: {ending} needs version 3",
@@ -331,23 +283,37 @@ def _plan_mrc(
 ) -> WritePlan:
     records, tilts = plan.stored_records, plan.tilts
     if tilts is not None:
-        angles, sections = (np.array(of)[index[0]] for of in (tilts.angles, tilts.sections))
-        tilts = replace(tilts, angles=tuple(angles.tolist()), sections=tuple(sections.tolist()))
-    compressor = choose_compressor(text_of(destination), options["compressor"])
-    by_section = records is not None and records.per_section and compressor is None
-    return plan_write(
-        destination,
-        {
-            "data": plan.to_dask()[index],
-            "axes": axes_dicts(axes),
-            "metadata": plan_metadata(replace(plan, tilts=tilts)),
-            "original_metadata": original_metadata_dict(
-                plan.header, plan.sidecar, plan.extended, records=records
-            ),
-        },
-        extended_header=_sections(plan, index) if by_section else None,
-        **options,
-    )
+        angles, numbers = (np.array(of)[index[0]] for of in (tilts.angles, tilts.sections))
+        tilts = replace(tilts, angles=tuple(angles.tolist()), sections=tuple(numbers.tolist()))
+    sections: list[int] | None = None
+    if (
+        records is not None
+        and records.per_section
+        and choose_compressor(text_of(destination), options["compressor"]) is None
+    ):  # the numbers of the selected sections, along the whole array
+        navigation = plan.layout.navigation_shape
+        sections = numbers_in(index[: len(navigation)], navigation).ravel().tolist()
+    signal = {
+        "data": plan.to_dask()[index],
+        "axes": axes_dicts(axes),
+        "metadata": plan_metadata(replace(plan, tilts=tilts)),
+        "original_metadata": plan_original_metadata(replace(plan, tilts=None), records),
+    }
+    writing = plan_write(destination, signal, extended_header=sections, **options)
+    return replace(writing, read_chunks=plan.chunks)
+
+
+def _write_mrc(
+    location: Location,
+    writing: WritePlan,
+    source: Selected,
+    verify: bool,
+    stream: TextIO | None = None,
+) -> WriteReport:
+    report = writing.write(stream)
+    if verify:
+        _verify_mrc(location, source, writing.array)
+    return replace(report, verified=verify)
 
 
 def _verify_mrc(location: Location, source: Selected, array: da.Array) -> None:
@@ -375,10 +341,3 @@ def _verify_block(
     frames = new.select(numbers_in(box[:-2], navigation))
     if differs(frames[(..., *box[-2:])], source.read(box)):
         raise unlike(shown, box)
-
-
-def _sections(plan: Plan, index: Box) -> list[int]:
-    """The numbers of the selected sections, along the whole array."""
-    navigation = plan.layout.navigation_shape
-    sections: list[int] = numbers_in(index[: len(navigation)], navigation).ravel().tolist()
-    return sections

@@ -15,21 +15,14 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
 
 from mrcdist.api import plan_mrc
-from mrcdist.interop.labelled_array import MOVIE, LabelledArray, coordinates, plan_images
-from mrcdist.interop.rosettasciio import (
-    flat_attributes,
-    plan_metadata,
-    plan_original_metadata,
-)
+from mrcdist.interop.labelled_array import LabelledArray, coordinates
+from mrcdist.interop.navigator_images import plan_group
+from mrcdist.interop.rosettasciio import flat_attributes
 from mrcdist.options import ReadOptions
 from mrcdist.read_plan import Plan
 from mrcdist.storage.url import is_filename, text_of
-from mrcdist.warning_notes import Notes, warn
 
 __all__ = ["MrcBackend"]
-
-# The one variable of a dataset.
-_VARIABLE = "data"
 
 _ENDINGS = (".mrc", ".mrcs", ".mrcz", ".st", ".ali", ".rec", ".map", ".ccp4")
 # xarray has `chunks` of its own.
@@ -88,11 +81,8 @@ class MrcBackend(BackendEntrypoint):  # type: ignore[misc]
             An empty one at "/", "/movie", and one with the name of each image.
         """
         plan = plan_mrc(filename_or_obj, **options)
-        notes = Notes()
-        plans = {MOVIE: plan, **plan_images(plan, notes)}
-        warn(plan.location.shown, notes)
         groups = {"/": xr.Dataset()}
-        for name, own in plans.items():
+        for name, own in plan_group(plan).items():
             groups[f"/{name}"] = _dataset(own, drop_variables)
             if own is not plan:
                 groups[f"/{name}"].attrs["General.title"] = name
@@ -127,11 +117,6 @@ def _dataset(plan: Plan, dropped: str | Iterable[str] | None) -> xr.Dataset:
         encoding={"preferred_chunks": chunks, "source": plan.location.shown},
     )
     along = {name: (name, of, units) for name, of, units in coordinates(plan.axes)}
-    dataset = xr.Dataset({_VARIABLE: data}, along, _attributes(plan))
+    dataset = xr.Dataset({"data": data}, along, flat_attributes(plan))
     names = [dropped] if isinstance(dropped, str) else dropped
     return dataset.drop_vars(names or [], errors="ignore")
-
-
-def _attributes(plan: Plan) -> dict[str, Any]:
-    """Metadata that every format of xarray can save: numbers, strings and lists of them."""
-    return flat_attributes(plan_metadata(plan), plan_original_metadata(plan))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
 import os
@@ -17,12 +16,13 @@ from mrcdist.api import plan_mrc
 from mrcdist.discover.files import Filename
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
-from mrcdist.interop.labelled_array import MOVIE, LabelledArray, plan_images
+from mrcdist.interop.labelled_array import LabelledArray
+from mrcdist.interop.navigator_images import plan_group
 from mrcdist.interop.references import VARIABLE, find_references
+from mrcdist.interop.zarr_destination import zarr_major
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
 from mrcdist.storage.store_calls import StoreCalls
-from mrcdist.warning_notes import Notes, warn
 from mrcdist.write.errors import exists
 
 if TYPE_CHECKING:
@@ -85,12 +85,8 @@ def zarr_store(
     """
     store = _store_class()
     plan = _plan(url_or_plan, chunks, storage_options)
-    if not group:
-        return store({"": LabelledArray.of(plan)})
-    notes = Notes()
-    images = plan_images(plan, notes)
-    warn(plan.location.shown, notes)
-    return store({name: LabelledArray.of(p) for name, p in {MOVIE: plan, **images}.items()})
+    plans = plan_group(plan) if group else {"": plan}
+    return store({name: LabelledArray.of(own) for name, own in plans.items()})
 
 
 def write_references(
@@ -245,18 +241,13 @@ def _scheme(location: Location) -> str:
 
 
 def _store_class() -> type[MrcStore]:
-    try:
-        zarr = importlib.import_module("zarr")
-    except ImportError:
-        found = "zarr is not installed"
-    else:
-        if int(zarr.__version__.partition(".")[0]) >= 3:
-            from mrcdist.interop.zarr_store import MrcStore
+    found = zarr_major()
+    if found >= 3:
+        from mrcdist.interop.zarr_store import MrcStore
 
-            return MrcStore
-        found = f"zarr {zarr.__version__} is installed"
+        return MrcStore
     raise MissingExtraError(
-        f"{found}: zarr_store needs version 3",
+        f"zarr {f'{found} is' if found else 'is not'} installed: zarr_store needs version 3",
         code="package-missing",
         cause="stores have another interface in zarr 2, which HyperSpy 2 needs for .zspy files",
         remedy=f"{install_command('xarray')}, in a separate environment if you use HyperSpy",

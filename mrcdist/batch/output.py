@@ -22,8 +22,7 @@ from mrcdist.compute.results import Result
 from mrcdist.compute.whole_file import written
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
-from mrcdist.interop.rosettasciio import axes_dicts
-from mrcdist.interop.zarr_metadata import axes_attribute
+from mrcdist.interop.rosettasciio import axes_attribute, axes_dicts
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note

@@ -20,7 +20,7 @@ from mrcdist.cli.signals import stopping
 from mrcdist.options import BYTE_ORDERS
 
 if TYPE_CHECKING:
-    from mrcdist.convert_api import MrcConversion, ZarrConversion
+    from mrcdist.convert_api import Conversion
     from mrcdist.read_plan import Plan
 
 __all__ = ["convert"]
@@ -118,7 +118,7 @@ def convert(
     def made(of: Any) -> Plan:
         return plan_from_options(**file, chunks=of)
 
-    def planned() -> ZarrConversion | MrcConversion:
+    def planned() -> Conversion:
         kept = begun_chunks(destination, storage_options) if resume else None
         plan = plan_as_begun(made, chunks, kept)
         conversion = plan_conversion(
@@ -149,7 +149,7 @@ def convert(
             with cluster.client.as_current():
                 if task_memory() is not None:  # blocks that are left to us have to fit into it
                     conversion = planned()
-            report = conversion.run(sys.stderr)
+            report = conversion.run(stream=sys.stderr)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:

@@ -9,33 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.discover.images import find_images
-from mrcdist.errors import MrcdistError
 from mrcdist.format.axis import Axis
-from mrcdist.interop.navigator_images import plan_image
 from mrcdist.read.outer_indexing import OuterIndex, read_outer, take_outer
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
-from mrcdist.warning_notes import Notes
 
-__all__ = ["MOVIE", "LabelledArray", "coordinates", "plan_images"]
-
-# What the main array of a group is called; the others have the names of their images.
-MOVIE = "movie"
+__all__ = ["LabelledArray", "coordinates"]
 
 
 @dataclass(frozen=True)
 class LabelledArray:
     """An array-like of a file; it can be pickled and contains no open handles.
 
-    Attributes
-    ----------
-    source : MrcSource
-    axes : tuple of Axis
-        Those of the array. Where they have another shape than the source, which happens with an
-        image of a scan, all of it is read at once.
-    chunk_shape : tuple of int
-        Of the chunks that are read most efficiently; the last one along an axis may be shorter.
+    Where `axes` have another shape than the source, which happens with an image of a scan, all of
+    it is read at once. Chunks of `chunk_shape` are read most efficiently; the last one along an
+    axis may be shorter.
     """
 
     source: MrcSource
@@ -88,31 +76,3 @@ def coordinates(
             else:
                 positions = axis.offset + axis.scale * np.arange(axis.size)
             yield axis.name, positions, {"units": axis.units} if axis.units else {}
-
-
-def plan_images(plan: Plan, notes: Notes) -> dict[str, Plan]:
-    """Plan the virtual and external images that were recorded with a movie.
-
-    Parameters
-    ----------
-    plan : Plan
-        Of the movie.
-    notes : Notes
-        Of what is unusual about the images, and which ones cannot be read.
-
-    Returns
-    -------
-    dict of str to Plan
-        By names that differ from each other and from `MOVIE`. An image with a pixel per scan point
-        has the axes of the scan.
-    """
-    plans = {}
-    for image in find_images(plan.directory, plan.sidecar, "auto", "auto"):
-        try:
-            found = plan_image(image, plan)
-        except MrcdistError as error:
-            notes.add(f"the image {image.location.name} is left out: {error.problem}")
-            continue
-        notes.add(*(f"the image {image.location.name}: {note}" for note in found.notes))
-        plans[f"{image.name} (image)" if image.name == MOVIE else image.name] = found
-    return plans

@@ -13,41 +13,38 @@ import numpy.typing as npt
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
 from mrcdist.format.axis import Axis
+from mrcdist.interop.rosettasciio import axes_attribute, flat_attributes, plan_metadata
 from mrcdist.interop.zarr_layouts import (
     TILE,
-    Content,
     Hierarchy,
     Level,
     NewArray,
+    Selected,
     Source,
     Written,
+    block_bytes,
     grown,
     pieces,
     small_chunk,
 )
-from mrcdist.interop.zarr_metadata import NGFF_UNITS, NGFF_VERSION, axes_attribute
 from mrcdist.plan.selected_box import Box
+from mrcdist.read_plan import Plan
 
-__all__ = ["Coarsened", "ome_zarr_layout"]
+__all__ = ["NGFF_UNITS", "NGFF_VERSION", "Coarsened", "ome_zarr_layout"]
 
+NGFF_VERSION = "0.5"
+NGFF_UNITS = {"nm": "nanometer", "s": "second", "deg": "degree"}
 _TYPES = {"nm": "space", "s": "time", "deg": "angle"}
 _SPACE = {"x", "y", "z"}
 
 
 @dataclass(frozen=True)
 class Coarsened:
-    """The means of small boxes of an array of the same hierarchy.
+    """The means of small boxes, `factors` long, of the array at a path of the same hierarchy.
 
-    Attributes
-    ----------
-    path : str
-        Of that array.
-    factors : tuple of int
-        Lengths of these boxes. What is left over at the end of an axis is not used.
-    dtype : str
-    chunks : tuple of int
-        Of the means. They are made a few whole chunks at a time, so that what they are made of
-        takes less memory than a block of that array, and none of it is read twice.
+    What is left over at the end of an axis is not used. Means are made a few whole `chunks` of them
+    at a time, so that what they are made of takes less memory than a block of that array, and none
+    of it is read twice.
     """
 
     path: str
@@ -80,52 +77,41 @@ class Coarsened:
         return np.rint(means, out=means) if finer.dtype.kind in "iu" else means
 
 
-def ome_zarr_layout(content: Content) -> Hierarchy:
-    """Return an image of OME-Zarr 0.5, until a level fits into one tile.
+def ome_zarr_layout(plan: Plan, source: Selected, axes: tuple[Axis, ...]) -> Hierarchy:
+    """Return an image of OME-Zarr 0.5, with levels until one fits into one tile.
 
-    Raises
-    ------
-    ArgumentError
-        The axes are no volume, tilt series or image.
-    MissingExtraError
+    Raises an `ArgumentError` if the axes are no volume, tilt series or image, and a
+    `MissingExtraError`.
     """
-    _check_axes(content.axes)
-    itemsize, block_bytes = content.dtype.itemsize, content.block_bytes
-    chunk = small_chunk(content.axes, itemsize)
+    _check_axes(axes)
+    names, dtype = tuple(axis.name for axis in axes), source.dtype
+    itemsize, nbytes = np.dtype(dtype).itemsize, block_bytes(plan)
+    chunk = small_chunk(axes, itemsize)
     # Sections without a distance may be images of different things, which have no mean.
-    space = [axis.name in ("x", "y") or _is_depth(axis) for axis in content.axes]
-    shape = content.shape
-    source: Source = content.source
+    space = [
+        axis.name in ("x", "y") or (axis.name == "z" and axis.units is not None) for axis in axes
+    ]
+    shape = tuple(axis.size for axis in axes)
+    finer: Source = source
     levels: list[Level] = []
-    totals = [(1,) * len(shape)]
+    factors = (1,) * len(shape)
+    totals = [factors]
     while True:
         # Blocks of coarser levels are smaller, so that no task reads more.
         chunks = tuple(map(min, chunk, shape))
-        shards = grown(chunks, shape, itemsize, block_bytes)
-        array = NewArray(
-            str(len(levels)),
-            shape,
-            content.dtype.name,
-            chunks,
-            shards,
-            tuple(axis.name for axis in content.axes),
-            {} if levels else {"axes": axes_attribute(content.axes)},
-        )
-        levels.append(Level(array, source, shards))
+        shards = grown(chunks, shape, itemsize, nbytes // math.prod(factors))
+        described = {} if levels else {"axes": axes_attribute(axes)}
+        array = NewArray(str(len(levels)), shape, dtype, chunks, shards, names, described)
+        levels.append(Level(array, finer, shards))
         if max(shape[-2:]) <= TILE:
             break
         factors = tuple(2 if s and n > 1 else 1 for s, n in zip(space, shape, strict=True))
-        block_bytes = content.block_bytes // int(np.prod(factors))
         shape = tuple(n // f for n, f in zip(shape, factors, strict=True))
-        source = Coarsened(array.path, factors, array.dtype, tuple(map(min, chunk, shape)))
+        finer = Coarsened(array.path, factors, dtype, tuple(map(min, chunk, shape)))
         totals.append(tuple(t * f for t, f in zip(totals[-1], factors, strict=True)))
-    title = str(content.metadata["General"]["title"])
-    attributes = {"ome": _metadata(title, content.axes, totals), **content.attributes}
+    title = str(plan_metadata(plan)["General"]["title"])
+    attributes = {"ome": _metadata(title, axes, totals), **flat_attributes(plan)}
     return Hierarchy(3, {"": attributes}, (), tuple(levels))
-
-
-def _is_depth(axis: Axis) -> bool:
-    return axis.name == "z" and axis.units is not None
 
 
 def _check_axes(axes: tuple[Axis, ...]) -> None:
@@ -156,18 +142,14 @@ def _metadata(title: str, axes: tuple[Axis, ...], totals: list[tuple[int, ...]])
             cause="it creates the metadata of OME-Zarr",
             remedy=install_command("ome-zarr"),
         ) from None
-    datasets = [
-        multiscales.Dataset.build(
-            path=str(number),
-            scale=[float(axis.scale * t) for axis, t in zip(axes, total, strict=True)],
-            # The centre of the first box of pixels.
-            translation=[
-                float(axis.offset + axis.scale * (t - 1) / 2)
-                for axis, t in zip(axes, total, strict=True)
-            ],
-        )
-        for number, total in enumerate(totals)
-    ]
+    datasets = []
+    for number, total in enumerate(totals):
+        pairs = list(zip(axes, total, strict=True))
+        scale = [float(axis.scale * t) for axis, t in pairs]
+        # The centre of the first box of pixels.
+        centre = [float(axis.offset + axis.scale * (t - 1) / 2) for axis, t in pairs]
+        made = multiscales.Dataset.build(path=str(number), scale=scale, translation=centre)
+        datasets.append(made)
     multiscale = multiscales.Multiscale(
         axes=[
             axis_model(

@@ -14,11 +14,10 @@ import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError
 from mrcdist.interop.labelled_array import coordinates
-from mrcdist.interop.zarr_metadata import axes_attribute
+from mrcdist.interop.rosettasciio import axes_attribute
 from mrcdist.plan.layout import Frames
 from mrcdist.read.source import DatasetFile
 from mrcdist.read_plan import Plan
-from mrcdist.storage.location import Location
 
 __all__ = ["VARIABLE", "References", "find_references"]
 
@@ -28,19 +27,10 @@ VARIABLE = "data"
 
 @dataclass(frozen=True)
 class References:
-    """Locations of an array's chunks, each one byte range of one file.
+    """Locations of an array's chunks, in C order, each one byte range of one file.
 
-    Attributes
-    ----------
-    plan : Plan
-    chunk_shape : tuple of int
-        Divides the shape of the array, so that no chunk is short.
-    urls : tuple of str
-        Of the files.
-    files : ndarray of int64
-        Which file each chunk is in, in C order.
-    offsets : ndarray of int64
-        First byte of each chunk in its file.
+    `chunk_shape` divides the shape of the array, so that no chunk is short. `files` has the number
+    of the file, in `urls`, that each chunk is in, and `offsets` the first byte of the chunk there.
     """
 
     plan: Plan
@@ -92,10 +82,7 @@ class References:
 def find_references(plan: Plan) -> References:
     """Return where the chunks of a plan are, in chunks near its own.
 
-    Raises
-    ------
-    ArgumentError
-        Chunks of pixels are no byte ranges of the files.
+    Raises an `ArgumentError` if chunks of pixels are no byte ranges of the files.
     """
     layout = plan.layout
     numbers = layout.frames(tuple(map(range, layout.navigation_shape)), plan.source.table)
@@ -108,6 +95,7 @@ def find_references(plan: Plan) -> References:
             remedy="use mrcdist.zarr_store, which needs no references",
         )
     parts = plan.source.parts
+    urls = [part.file.location.url for part in parts]
     n_navigation = len(layout.navigation_shape)
     shape = _contiguous_shape(plan.shape, [max(axis) for axis in plan.chunks])
     found = _locate(parts, numbers, math.prod(shape[:n_navigation]), layout.frame_bytes)
@@ -121,7 +109,7 @@ def find_references(plan: Plan) -> References:
     return References(
         plan,
         shape,
-        tuple(_url(part.file.location) for part in parts),
+        tuple(url if "://" in url else f"file://{url}" for url in urls),
         np.repeat(files, within.size),
         np.add.outer(offsets, within).ravel(),
     )
@@ -151,10 +139,6 @@ def _hindrance(plan: Plan, numbers: Frames) -> str | None:
     if (numbers < 0).any():  # xarray takes Zarr's fill value for that of missing numbers: for NaN
         return "there are scan points without a frame"
     return None
-
-
-def _url(location: Location) -> str:
-    return location.url if "://" in location.url else f"file://{location.url}"
 
 
 def _contiguous_shape(shape: tuple[int, ...], wanted: list[int]) -> tuple[int, ...]:

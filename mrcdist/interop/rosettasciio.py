@@ -13,19 +13,18 @@ from mrcdist.errors import MissingExtraError
 from mrcdist.extras import install_command
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import sidecar_metadata
-from mrcdist.format.direct_electron.sidecar import Sidecar
-from mrcdist.format.extended.registry import ExtendedHeader, extended_metadata
+from mrcdist.format.extended.registry import extended_metadata
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.format.header_words import header_words, imod_fields, mrcz_fields, mrcz_metadata
-from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.read_plan import Plan
 
 __all__ = [
+    "axes_attribute",
     "axes_dicts",
+    "axes_from_dicts",
     "flat_attributes",
-    "metadata_dict",
-    "original_metadata_dict",
+    "metadata_items",
     "plan_metadata",
     "plan_original_metadata",
     "register_hyperspy",
@@ -58,17 +57,30 @@ def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
     increase or decrease: an axis of others, such as the angles of a dose-symmetric tilt series,
     counts from 0 without units.
     """
-    return [
-        {
-            "name": axis.name,
-            "units": axis.units,
-            "size": axis.size,
-            **_positions(axis),
-            "index_in_array": index,
-            "navigate": axis.navigate,
-        }
-        for index, axis in enumerate(map(_ordered, axes))
-    ]
+    dicts = []
+    for index, given in enumerate(axes):
+        axis = given if given.monotonic else Axis(given.name, given.size, given.navigate)
+        even = {"scale": axis.scale, "offset": axis.offset}
+        dicts.append(
+            {
+                "name": axis.name,
+                "units": axis.units,
+                "size": axis.size,
+                **(even if axis.values is None else {"axis": np.array(axis.values)}),
+                "index_in_array": index,
+                "navigate": axis.navigate,
+            }
+        )
+    return dicts
+
+
+def axes_attribute(axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    """Return the same as JSON has it, with lists instead of arrays."""
+    dicts = axes_dicts(axes)
+    for axis in dicts:
+        if "axis" in axis:
+            axis["axis"] = axis["axis"].tolist()
+    return dicts
 
 
 def axes_from_dicts(axes: Iterable[Mapping[str, Any]]) -> list[Axis]:
@@ -87,60 +99,26 @@ def axes_from_dicts(axes: Iterable[Mapping[str, Any]]) -> list[Axis]:
     ]
 
 
-def _positions(axis: Axis) -> dict[str, Any]:
-    if axis.values is not None:
-        return {"axis": np.array(axis.values)}
-    return {"scale": axis.scale, "offset": axis.offset}
-
-
-def _ordered(axis: Axis) -> Axis:
-    """Return an axis that HyperSpy accepts: positions that go up and down are only counted."""
-    return axis if axis.monotonic else Axis(axis.name, axis.size, axis.navigate)
-
-
-def metadata_dict(
-    name: str,
-    sidecar: Sidecar | None = None,
-    extended: ExtendedHeader | None = None,
-    header: Header | None = None,
-    tilts: TiltSeries | None = None,
-) -> dict[str, Any]:
+def plan_metadata(plan: Plan) -> dict[str, Any]:
     """Return ``metadata``: General, Signal and, if known, the instrument.
 
-    Parameters
-    ----------
-    name : str
-        Name of the file.
-    sidecar : Sidecar, optional
-        Takes precedence over the extended header.
-    extended : ExtendedHeader, optional
-        Takes precedence over the main header.
-    header : Header, optional
-        For voltage and gain written by the mrcz package.
-    tilts : TiltSeries, optional
-        If its angles are not monotonic, the tilt of the stage is a list, one angle per section.
+    The sidecar takes precedence over the extended header, and this over what the mrcz package
+    writes to the main header. If the angles of a tilt series are not monotonic, the tilt of the
+    stage is a list, one angle per section.
     """
+    name = plan.location.name
     metadata: dict[str, Any] = {
         "General": {"title": name.rpartition(".")[0] or name, "original_filename": name},
         "Signal": {"signal_type": ""},
     }
-    if header is not None and header.by_mrcz:
-        merge(metadata, mrcz_metadata(mrcz_fields(header.raw, header.byteorder)))
-    merge(metadata, extended_metadata(extended) if extended else {})
-    if tilts is not None and not tilts.axis().monotonic:
-        stage = {"Stage": {"tilt_alpha": list(tilts.angles)}}
-        merge(metadata, {"Acquisition_instrument": {"TEM": stage}})
-    return merge(metadata, sidecar_metadata(sidecar) if sidecar else {})
-
-
-def plan_metadata(plan: Plan) -> dict[str, Any]:
-    """Return ``metadata`` of a plan."""
-    return metadata_dict(plan.location.name, plan.sidecar, plan.extended, plan.header, plan.tilts)
-
-
-def plan_original_metadata(plan: Plan, records: StoredRecords | None = None) -> dict[str, Any]:
-    """Return ``original_metadata`` of a plan, with the records to be written again, if given."""
-    return original_metadata_dict(plan.header, plan.sidecar, plan.extended, plan.tilts, records)
+    if plan.header.by_mrcz:
+        _merge(metadata, mrcz_metadata(mrcz_fields(plan.header.raw, plan.header.byteorder)))
+    if plan.extended is not None:
+        _merge(metadata, extended_metadata(plan.extended))
+    if plan.tilts is not None and not plan.tilts.axis().monotonic:
+        stage = {"Stage": {"tilt_alpha": list(plan.tilts.angles)}}
+        _merge(metadata, {"Acquisition_instrument": {"TEM": stage}})
+    return _merge(metadata, sidecar_metadata(plan.sidecar) if plan.sidecar else {})
 
 
 def metadata_items(
@@ -154,23 +132,18 @@ def metadata_items(
             yield (*path, key), value
 
 
-def flat_attributes(metadata: Mapping[str, Any], original: Mapping[str, Any]) -> dict[str, Any]:
+def flat_attributes(plan: Plan) -> dict[str, Any]:
     """Return metadata as every format of Zarr and xarray can keep it: numbers, strings, lists.
 
     Names are paths, such as ``Acquisition_instrument.TEM.beam_energy``; the original metadata are
     one JSON string.
     """
-    attributes = {".".join(path): value for path, value in metadata_items(metadata)}
-    return {**attributes, "original_metadata": json.dumps(original, allow_nan=False)}
+    attributes = {".".join(path): value for path, value in metadata_items(plan_metadata(plan))}
+    original = json.dumps(plan_original_metadata(plan), allow_nan=False)
+    return {**attributes, "original_metadata": original}
 
 
-def original_metadata_dict(
-    header: Header,
-    sidecar: Sidecar | None = None,
-    extended: ExtendedHeader | None = None,
-    tilts: TiltSeries | None = None,
-    records: StoredRecords | None = None,
-) -> dict[str, Any]:
+def plan_original_metadata(plan: Plan, records: StoredRecords | None = None) -> dict[str, Any]:
     """Return ``original_metadata``, which is JSON-serialisable.
 
     Keys are ``std_header``; ``mrcz_header`` for files of the mrcz package (voltage, C3 and gain);
@@ -179,11 +152,12 @@ def original_metadata_dict(
     JSON, ``json``; ``tilt_series`` if there is one, with columns in array order. `records`, in
     array order, are ``stored`` with the extended header, for `write_mrc`.
     """
+    header, extended, tilts = plan.header, plan.extended, plan.tilts
     original: dict[str, Any] = {"std_header": _std_header(header)}
     if header.by_mrcz:
         original["mrcz_header"] = mrcz_fields(header.raw, header.byteorder)
-    if sidecar is not None:
-        original["de_metadata"] = dict(sidecar.values)
+    if plan.sidecar is not None:
+        original["de_metadata"] = dict(plan.sidecar.values)
     if extended is not None:
         original["extended_header"] = {
             "type": extended.kind,
@@ -209,13 +183,11 @@ def _column(values: Any) -> list[Any]:
     return [None if isinstance(v, float) and not np.isfinite(v) else v for v in column]
 
 
-def merge(into: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """Merge nested dicts; values of `more` take precedence."""
     for key, value in more.items():
-        old = into.get(key)
-        into[key] = (
-            merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
-        )
+        both = isinstance(into.get(key), dict) and isinstance(value, Mapping)
+        into[key] = _merge(into[key], value) if both else value
     return into
 
 

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from mrcdist.errors import ArgumentError, MissingExtraError, MissingFileError, MrcdistError
-from mrcdist.extras import install_command
+from mrcdist.errors import ArgumentError, MissingFileError, MrcdistError
 from mrcdist.interop.zarr_layouts import Hierarchy, NewArray
 from mrcdist.plan.selected_box import Box
 from mrcdist.storage.location import Location
@@ -27,7 +26,7 @@ from mrcdist.write.destination import give_name
 from mrcdist.write.errors import exists, interrupted, other_chunks, write_errors
 from mrcdist.write.place import check_folder
 
-__all__ = ["ZarrDestination", "zarr_version"]
+__all__ = ["ZarrDestination", "zarr_major"]
 
 _PLAN = "plan.json"
 _ROOTS = ("zarr.json", ".zgroup", ".zarray")
@@ -43,31 +42,19 @@ class ZarrDestination:
     Beside it, a folder ``NAME.mrcdist-write`` has the plan, and an empty file for each block that
     is written. On a disk, the arrays are in there too, until all of it gets its name by a rename.
     Elsewhere, they are where they belong, without the document of the root group, which comes last:
-    until then, nothing opens the hierarchy. If it replaces another one there, the arrays are in the
-    folder until they are complete; then the other one is deleted, and the store copies them, in an
-    order in which nothing opens a part of one of them.
+    until then, nothing opens the hierarchy. If it `replaces` another one there, the arrays are in
+    the folder until they are complete; then the other one is deleted, and the store copies them, in
+    an order in which nothing opens a part of one of them.
 
-    Parameters
-    ----------
-    location : Location
-    root : str
-        Name of that document.
-    compressor : str
-        A codec of Blosc.
-    mark : str
-        In the names of what this call writes: tasks of an earlier call find nothing of theirs.
-    replaces : bool
-        Whether another hierarchy has this name, and keeps it until this one is complete.
-    held : str
-        The last document.
+    `root` is the name of that document, and `held` what is in it. `mark` is in the names of what
+    one call writes: tasks of an earlier call find nothing of theirs.
     """
 
     location: Location
-    root: str
-    compressor: str
+    root: str = ""
+    held: str = field(default="", repr=False)
     mark: str = ""
     replaces: bool = False
-    held: str = field(default="", repr=False)
 
     @property
     def folder(self) -> Location:
@@ -78,43 +65,34 @@ class ZarrDestination:
     @property
     def tree(self) -> Location:
         """Where the arrays are written."""
-        if self.location.is_local or self.replaces:
-            return self._within(f"tree-{self.mark}")
-        return self.location
-
-    def _within(self, name: str) -> Location:
-        return replace(self.folder, url=posixpath.join(self.folder.url, name))
+        if not (self.location.is_local or self.replaces):
+            return self.location
+        return replace(self.folder, url=posixpath.join(self.folder.url, f"tree-{self.mark}"))
 
     def begin(
-        self, about: Mapping[str, Any], hierarchy: Hierarchy, *, overwrite: bool, resume: bool
+        self,
+        about: Mapping[str, Any],
+        hierarchy: Hierarchy,
+        compressor: str,
+        *,
+        overwrite: bool,
+        resume: bool,
     ) -> ZarrDestination:
-        """Write the metadata, or find what an earlier call has written.
+        """Write the metadata, or find what an earlier call has written; tasks write to the result.
 
-        Parameters
-        ----------
-        about : mapping
-            What tells this conversion from any other; JSON-serialisable.
-        hierarchy : Hierarchy
-        overwrite, resume : bool
-
-        Returns
-        -------
-        ZarrDestination
-            The one that tasks write to.
-
-        Raises
-        ------
-        ArgumentError
-            The destination exists, is being written, or an earlier call wrote another one.
+        `about` tells this conversion from any other, and is JSON-serialisable. Raises an
+        `ArgumentError` if the destination exists, is being written, or an earlier call wrote
+        another one.
         """
         replaces = self.check_place(overwrite=overwrite)
         with write_errors(self.location), TemporaryDirectory() as made:
-            create(Path(made), hierarchy, self.compressor)
-            held = Path(made, hierarchy.root).read_text(encoding="utf-8")
-            Path(made, hierarchy.root).unlink()
+            _create(Path(made), hierarchy, compressor)
+            root = Path(made, hierarchy.root)
+            new = replace(self, root=root.name, held=root.read_text(encoding="utf-8"))
+            root.unlink()
             earlier = self.earlier()
             if earlier is not None:
-                again = replace(self, mark=earlier["mark"], replaces=earlier["replaces"], held=held)
+                again = replace(new, mark=earlier["mark"], replaces=earlier["replaces"])
                 if resume and earlier["about"] == about and again._is_open():
                     again._upload(Path(made))
                     return again
@@ -128,7 +106,7 @@ class ZarrDestination:
                         raise interrupted(self.location.shown, left, differs=resume, chunks=chunks)
                     again.abandon()
                     replaces = self.check_place(overwrite=overwrite)  # it may be back
-            begun = replace(self, mark=uuid.uuid4().hex[:8], replaces=replaces, held=held)
+            begun = replace(new, mark=uuid.uuid4().hex[:8], replaces=replaces)
             begun._claim(about)
             try:
                 begun._upload(Path(made))
@@ -232,13 +210,7 @@ class ZarrDestination:
         return frozenset(name.removesuffix(end) for name in names if name.endswith(end))
 
     def finish(self) -> tuple[int, int]:
-        """Write the last document, and give the hierarchy its name.
-
-        Returns
-        -------
-        tuple of int
-            Number of files, and bytes of all of them.
-        """
+        """Write the last document, and give the hierarchy its name; return its files and bytes."""
         with write_errors(self.location):
             tree, path = StoreCalls(self.tree), Path(self.location.url)
             found = tree.sizes()
@@ -252,7 +224,7 @@ class ZarrDestination:
                 if self.replaces:
                     # So that nothing opens what is half deleted or half copied: chunks that are
                     # not there are zeros to zarr, and no error.
-                    for name in sorted(_documents(target.sizes()), key=_depth):
+                    for name in sorted(_documents(target.sizes()), key=lambda of: of.count("/")):
                         target.remove(name)
                     target.remove_all()
                     documents = _documents(found)
@@ -297,34 +269,17 @@ def _documents(names: Iterable[str]) -> set[str]:
     return {name for name in names if posixpath.basename(name) in _DOCUMENTS}
 
 
-def _depth(name: str) -> int:
-    return name.count("/")
+def zarr_major() -> int:
+    """Return the major version of zarr that is installed; 0 without one."""
+    with suppress(ImportError):
+        return int(importlib.import_module("zarr").__version__.partition(".")[0])
+    return 0
 
 
-def zarr_version() -> int:
-    """Return the major version of zarr that is installed.
-
-    Raises
-    ------
-    MissingExtraError
-    """
-    try:
-        zarr = importlib.import_module("zarr")
-    except ImportError:
-        raise MissingExtraError(
-            "zarr is not installed",
-            code="package-missing",
-            cause="Zarr hierarchies are written with it",
-            remedy=f"{install_command('xarray')} for .zarr and .ome.zarr, or, with HyperSpy, "
-            f"{install_command('zarr')} for .zspy",
-        ) from None
-    return int(zarr.__version__.partition(".")[0])
-
-
-def create(folder: Path, hierarchy: Hierarchy, compressor: str) -> None:
+def _create(folder: Path, hierarchy: Hierarchy, compressor: str) -> None:
     """Write the metadata and the small arrays of a hierarchy, with whichever zarr is installed."""
     zarr = importlib.import_module("zarr")
-    new = zarr_version() >= 3
+    new = zarr_major() >= 3
     how = {"zarr_format": hierarchy.zarr_format} if new else {}
     root = zarr.open_group(str(folder), mode="w", **how)
     for path, attributes in hierarchy.groups.items():
@@ -332,40 +287,37 @@ def create(folder: Path, hierarchy: Hierarchy, compressor: str) -> None:
         if attributes:
             group.attrs.update(attributes)
     for array in (*hierarchy.arrays, *(level.array for level in hierarchy.levels)):
-        made = _created(root, array, hierarchy.zarr_format, compressor, new=new)
+        make = root.create_array if new else root.create_dataset
+        made = make(
+            array.path,
+            shape=array.shape,
+            dtype=array.dtype,
+            chunks=array.chunks,
+            fill_value=0,
+            **_how(array, hierarchy.zarr_format, compressor, new=new),
+        )
         if array.values is not None:
             made[...] = array.values
-        elif not new and array.attributes:
-            made.attrs.update(array.attributes)
     if hierarchy.zarr_format == 3:  # in the root's document, where xarray looks for them
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is not in the specification yet
             zarr.consolidate_metadata(str(folder))
 
 
-def _created(root: Any, array: NewArray, zarr_format: int, compressor: str, *, new: bool) -> Any:
+def _how(array: NewArray, zarr_format: int, compressor: str, *, new: bool) -> dict[str, Any]:
+    """Return what formats 2 and 3 of Zarr, and versions 2 and 3 of zarr, call differently."""
     if zarr_format == 3:
         blosc = importlib.import_module("zarr.codecs").BloscCodec
         codec = blosc(cname=compressor, clevel=_LEVEL, shuffle="bitshuffle")
-        how: dict[str, Any] = {
+        return {
             "shards": array.shards,
             "compressors": [codec],
             "dimension_names": array.dimensions or None,
             "attributes": dict(array.attributes),
         }
-    else:
-        blosc = importlib.import_module("numcodecs").Blosc
-        codec = blosc(cname=compressor, clevel=_LEVEL, shuffle=blosc.BITSHUFFLE)
-        how = {"compressor": codec, "dimension_separator": "/"}
-        if new:
-            separator = {"name": "v2", "separator": "/"}
-            how = {"compressors": [codec], "chunk_key_encoding": separator}
-    make = root.create_array if new else root.create_dataset
-    return make(
-        array.path,
-        shape=array.shape,
-        dtype=array.dtype,
-        chunks=array.chunks,
-        fill_value=0,
-        **how,
-    )
+    blosc = importlib.import_module("numcodecs").Blosc
+    codec = blosc(cname=compressor, clevel=_LEVEL, shuffle=blosc.BITSHUFFLE)
+    if new:
+        separator = {"name": "v2", "separator": "/"}
+        return {"compressors": [codec], "chunk_key_encoding": separator}
+    return {"compressor": codec, "dimension_separator": "/"}

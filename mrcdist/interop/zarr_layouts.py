@@ -11,24 +11,31 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from dask.array.core import normalize_chunks, slices_from_chunks
 
 from mrcdist.format.axis import Axis, frames_are_patterns
 from mrcdist.format.encode import converted
 from mrcdist.interop.labelled_array import coordinates
 from mrcdist.interop.references import VARIABLE
-from mrcdist.interop.zarr_metadata import axes_attribute
+from mrcdist.interop.rosettasciio import (
+    axes_attribute,
+    flat_attributes,
+    plan_metadata,
+    plan_original_metadata,
+)
 from mrcdist.plan.selected_box import Box
 from mrcdist.read.source import MrcSource
+from mrcdist.read_plan import Plan
 
 __all__ = [
     "TILE",
-    "Content",
     "Hierarchy",
     "Level",
     "NewArray",
     "Selected",
     "Source",
     "Written",
+    "block_bytes",
     "grown",
     "pieces",
     "small_chunk",
@@ -58,16 +65,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Selected:
-    """A part of a file, as another dtype.
-
-    Attributes
-    ----------
-    source : MrcSource
-    start : tuple of int
-        Where the part begins along each axis.
-    dtype : str
-        A value that does not fit is an error.
-    """
+    """The part of a file that begins at `start`, as a dtype; a value that does not fit raises."""
 
     source: MrcSource
     start: tuple[int, ...]
@@ -83,57 +81,11 @@ class Selected:
 
 
 @dataclass(frozen=True)
-class Content:
-    """What is to be written.
-
-    Attributes
-    ----------
-    source : Selected
-    axes : tuple of Axis
-        Of the selected part.
-    metadata, original_metadata : mapping
-        As of `read_mrc`.
-    attributes : mapping
-        The same as single numbers and strings, as of `xarray.open_dataset`.
-    block_bytes : int
-        Bytes that a task may read at a time.
-    """
-
-    source: Selected
-    axes: tuple[Axis, ...]
-    metadata: Mapping[str, Any]
-    original_metadata: Mapping[str, Any]
-    attributes: Mapping[str, Any]
-    block_bytes: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return tuple(axis.size for axis in self.axes)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the array."""
-        return np.dtype(self.source.dtype)
-
-
-@dataclass(frozen=True)
 class NewArray:
     """An array of a new hierarchy.
 
-    Attributes
-    ----------
-    path : str
-    shape : tuple of int
-    dtype : str
-    chunks : tuple of int
-        What is read at least.
-    shards : tuple of int or None
-        What a file holds, if that is more than a chunk.
-    dimensions : tuple of str
-    attributes : mapping
-    values : ndarray or None
-        Numbers of a small array, which is written with the metadata.
+    A reader decodes whole `chunks`; a file holds `shards`, if that is more than a chunk. `values`
+    are the numbers of a small array, which is written with the metadata.
     """
 
     path: str
@@ -148,52 +100,25 @@ class NewArray:
 
 @dataclass(frozen=True)
 class Level:
-    """A large array, which tasks write block by block.
-
-    Attributes
-    ----------
-    array : NewArray
-    source : Source
-    block : tuple of int
-        What one task writes: whole files.
-    """
+    """A large array, which tasks write block by block: each of them whole files."""
 
     array: NewArray
     source: Source
     block: tuple[int, ...]
 
     @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return math.prod(self._grid)
-
-    @property
-    def _grid(self) -> tuple[int, ...]:
-        return tuple(-(-n // b) for n, b in zip(self.array.shape, self.block, strict=True))
-
-    def box(self, number: int) -> Box:
-        """Return where a block is; they are counted in C order."""
-        at = np.unravel_index(number, self._grid) if self._grid else ()
-        return tuple(
-            slice(int(i) * b, min((int(i) + 1) * b, n))
-            for i, b, n in zip(at, self.block, self.array.shape, strict=True)
-        )
+    def boxes(self) -> list[Box]:
+        """The blocks, in C order."""
+        boxes: list[Box] = slices_from_chunks(normalize_chunks(self.block, self.array.shape))
+        return boxes
 
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """A new hierarchy.
+    """A new hierarchy of Zarr format 2 or 3.
 
-    Attributes
-    ----------
-    zarr_format : int
-        2 or 3.
-    groups : mapping of str to mapping
-        Attributes by path; the root is "".
-    arrays : tuple of NewArray
-        The small ones.
-    levels : tuple of Level
-        The large ones; each is finished before the next begins.
+    `groups` are attributes by path; the root is "". `arrays` are the small ones, `levels` the large
+    ones: each is finished before the next begins.
     """
 
     zarr_format: int
@@ -207,59 +132,50 @@ class Hierarchy:
         return "zarr.json" if self.zarr_format == 3 else ".zgroup"
 
 
-def zarr_layout(content: Content) -> Hierarchy:
+def zarr_layout(plan: Plan, source: Selected, axes: tuple[Axis, ...]) -> Hierarchy:
     """Return a group as xarray writes them: the array "data", and a coordinate for each axis."""
-    chunks = small_chunk(content.axes, content.dtype.itemsize)
-    shards = grown(chunks, content.shape, content.dtype.itemsize, content.block_bytes)
-    data = NewArray(
-        VARIABLE,
-        content.shape,
-        content.dtype.name,
-        chunks,
-        shards,
-        tuple(axis.name for axis in content.axes),
-        {"axes": axes_attribute(content.axes)},
+    shape, itemsize = tuple(axis.size for axis in axes), np.dtype(source.dtype).itemsize
+    chunks = small_chunk(axes, itemsize)
+    shards = grown(chunks, shape, itemsize, block_bytes(plan))
+    names = tuple(axis.name for axis in axes)
+    described = {"axes": axes_attribute(axes)}
+    data = NewArray(VARIABLE, shape, source.dtype, chunks, shards, names, described)
+    along = tuple(
+        NewArray(name, of.shape, of.dtype.name, of.shape, None, (name,), units, of)
+        for name, of, units in coordinates(axes)
     )
-    return Hierarchy(
-        3,
-        {"": content.attributes},
-        tuple(
-            NewArray(name, of.shape, of.dtype.name, of.shape, None, (name,), units, of)
-            for name, of, units in coordinates(content.axes)
-        ),
-        (Level(data, content.source, shards),),
-    )
+    return Hierarchy(3, {"": flat_attributes(plan)}, along, (Level(data, source, shards),))
 
 
-def zspy_layout(content: Content) -> Hierarchy:
+def zspy_layout(plan: Plan, source: Selected, axes: tuple[Axis, ...]) -> Hierarchy:
     """Return a signal as HyperSpy saves it in ``.zspy``: in Zarr format 2, without shards.
 
     Its layout is that of HyperSpy's documentation, version 3.3 of the format.
     """
-    title = str(content.metadata["General"]["title"])
-    signal = f"Experiments/{_group_name(title)}"
-    itemsize = content.dtype.itemsize
+    shape, itemsize = tuple(axis.size for axis in axes), np.dtype(source.dtype).itemsize
+    nbytes, metadata = block_bytes(plan), plan_metadata(plan)
+    signal = f"Experiments/{_group_name(str(metadata['General']['title']))}"
     # Each chunk is a file, and HyperSpy reads all of it to show one pattern.
-    chunks = grown(
-        small_chunk(content.axes, itemsize),
-        content.shape,
-        itemsize,
-        min(content.block_bytes, _ZSPY_CHUNK),
-    )
+    chunks = grown(small_chunk(axes, itemsize), shape, itemsize, min(nbytes, _ZSPY_CHUNK))
     groups: dict[str, Mapping[str, Any]] = {
         "": {"file_format": "ZSpy", "file_format_version": "3.3"},
         signal: {"package": "mrcdist", "package_version": version("mrcdist")},
     }
-    for number, axis in enumerate(axes_attribute(content.axes)):
+    for number, axis in enumerate(axes_attribute(axes)):
         kind = "DataAxis" if "axis" in axis else "UniformDataAxis"
         described = {"_type": kind, "is_binned": False, **axis}
         del described["index_in_array"]
         _add_groups(groups, f"{signal}/axis-{number}", described)
-    _add_groups(groups, f"{signal}/metadata", content.metadata)
-    _add_groups(groups, f"{signal}/original_metadata", content.original_metadata)
-    data = NewArray(f"{signal}/data", content.shape, content.dtype.name, chunks)
-    block = grown(chunks, content.shape, itemsize, content.block_bytes)
-    return Hierarchy(2, groups, (), (Level(data, content.source, block),))
+    _add_groups(groups, f"{signal}/metadata", metadata)
+    _add_groups(groups, f"{signal}/original_metadata", plan_original_metadata(plan))
+    data = NewArray(f"{signal}/data", shape, source.dtype, chunks)
+    block = grown(chunks, shape, itemsize, nbytes)
+    return Hierarchy(2, groups, (), (Level(data, source, block),))
+
+
+def block_bytes(plan: Plan) -> int:
+    """Return how many bytes a task may read at a time: those of the plan's largest chunk."""
+    return math.prod(map(max, plan.chunks)) * plan.dtype.itemsize
 
 
 def _add_groups(groups: dict[str, Mapping[str, Any]], path: str, nested: Mapping[str, Any]) -> None:

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, Never
+from dataclasses import dataclass
+from typing import Any, Literal, Never, Self
 
 import numpy as np
 import numpy.typing as npt
 from dask.base import tokenize
+from zarr.abc.codec import ArrayBytesCodecPartialDecodeMixin
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.codecs import BytesCodec
+from zarr.registry import register_codec
+from zarr.storage import StorePath
 
+from mrcdist.format.axis import Axis
 from mrcdist.interop.labelled_array import LabelledArray
-from mrcdist.interop.zarr_codec import PartialBytesCodec  # noqa: F401 registers it
-from mrcdist.interop.zarr_metadata import array_document, group_document
+from mrcdist.interop.ome_zarr import NGFF_UNITS, NGFF_VERSION
+from mrcdist.interop.rosettasciio import axes_attribute
 from mrcdist.read.awaited import AwaitedSource, in_thread
 from mrcdist.read.outer_indexing import OuterIndex
 
 __all__ = ["MrcStore"]
 
 _DOCUMENT = "zarr.json"
+# Little-endian pixels, as of Zarr's codec "bytes", of which parts can be read.
+_CODEC = "mrcdist.bytes"
 
 
 class MrcStore(Store):  # type: ignore[misc]
     """A read-only Zarr store (format 3) of arrays that stay in their MRC files.
 
-    Chunks contain the decoded pixels, little-endian and in C order. Nothing is listed or kept:
-    keys, sizes and metadata follow from the shape.
-
-    Parameters
-    ----------
-    arrays : mapping of str to LabelledArray
-        By their paths: one array at the path "", or several of a group.
-
-    See Also
-    --------
-    mrcdist.zarr_store : makes one of a file.
+    The arrays are given by their paths: one at the path "", or several of a group. Chunks contain
+    the decoded pixels, little-endian and in C order. Nothing is listed or kept: keys, sizes and
+    metadata follow from the shape.
     """
 
     supports_writes = False
@@ -67,7 +68,7 @@ class MrcStore(Store):  # type: ignore[misc]
     def with_read_only(self, read_only: bool = False) -> MrcStore:
         """Return a store of the same arrays, which is read-only."""
         if not read_only:
-            raise ValueError("this store computes its chunks from MRC files, and cannot be written")
+            self._refuse()
         return type(self)(self._arrays)
 
     # Reading
@@ -94,28 +95,24 @@ class MrcStore(Store):  # type: ignore[misc]
         )
 
     async def read_pixels(self, key: str, selection: tuple[Any, ...]) -> npt.NDArray[Any]:
-        """Return the selected pixels of a chunk, and read no others.
+        """Return the pixels of a chunk that numpy's index selects, and read no others.
 
-        Parameters
-        ----------
-        key : str
-            Of the chunk.
-        selection : tuple of int, slice or ndarray of int
-            As numpy takes it: of arrays, one for every axis, which are broadcast.
+        The index has a position or a slice for each axis, or arrays for all, which are broadcast.
         """
         path, chunk = self._chunk(key)
-        if all(isinstance(part, np.ndarray) for part in selection):
-            wanted, places = zip(
-                *(np.unique(part, return_inverse=True) for part in selection), strict=True
-            )
+        picked: npt.NDArray[Any]
+        arrays = [isinstance(part, np.ndarray) for part in selection]
+        if all(arrays):
+            unique = [np.unique(part, return_inverse=True) for part in selection]
+            wanted, places = zip(*unique, strict=True)
             shapes = [part.shape for part in selection]
             block = await self._read(path, _moved(wanted, chunk))
-            picked: npt.NDArray[Any] = block[tuple(map(np.reshape, places, shapes))]
-            return picked
-        if not any(isinstance(part, np.ndarray) for part in selection):
-            return await self._read(path, _moved(selection, chunk))
-        inside = tuple(slice(r.start, r.stop) for r in chunk)
-        picked = (await self._read(path, inside))[selection]
+            picked = block[tuple(map(np.reshape, places, shapes))]
+        elif any(arrays):
+            block = await self._read(path, tuple(slice(r.start, r.stop) for r in chunk))
+            picked = block[selection]
+        else:
+            picked = await self._read(path, _moved(selection, chunk))
         return picked
 
     async def _read_bytes(
@@ -160,31 +157,25 @@ class MrcStore(Store):  # type: ignore[misc]
         if name != _DOCUMENT:
             return None
         if path in self._arrays:
-            return array_document(self._arrays[path])
-        return group_document(self._arrays) if path == "" else None
+            document = _array_document(self._arrays[path])
+        elif path == "":
+            document = _group_document(self._arrays)
+        else:
+            return None
+        return json.dumps({"zarr_format": 3, **document}, allow_nan=False).encode()
 
     def _chunk(self, key: str) -> tuple[str, tuple[range, ...]]:
-        """Return the path of the array of a chunk, and the chunk's positions along its axes.
-
-        Raises
-        ------
-        KeyError
-            There is no such chunk.
-        """
+        """Return the path of a chunk's array, and the chunk's positions; or raise a `KeyError`."""
         for path, array in self._arrays.items():
             name, *numbers = key.removeprefix(f"{path}/" if path else "").split("/")
-            if name == "c" and key.startswith(path) and len(numbers) == len(array.shape):
-                coordinates = [int(n) if n.isdecimal() and n.isascii() else -1 for n in numbers]
-                grid = _grid(array)
-                if list(map(str, coordinates)) == numbers and all(
-                    0 <= c < n for c, n in zip(coordinates, grid, strict=True)
-                ):
-                    return path, tuple(
-                        range(c * length, min((c + 1) * length, size))
-                        for c, length, size in zip(
-                            coordinates, array.chunk_shape, array.shape, strict=True
-                        )
-                    )
+            if name != "c" or not key.startswith(path) or len(numbers) != len(array.shape):
+                continue
+            counted = zip(numbers, _grid(array), strict=True)
+            if all(n.isdecimal() and str(int(n)) == n and int(n) < count for n, count in counted):
+                places = zip(map(int, numbers), array.chunk_shape, array.shape, strict=True)
+                return path, tuple(
+                    range(c * length, min((c + 1) * length, size)) for c, length, size in places
+                )
         raise KeyError(key)
 
     def _size(self, key: str) -> int | None:
@@ -314,9 +305,82 @@ def _covering(shape: tuple[int, ...], first: int, last: int) -> tuple[list[range
     """
     begin = [int(n) for n in np.unravel_index(first, shape)]
     end = [int(n) for n in np.unravel_index(last, shape)]
-    axis = next((i for i, (a, b) in enumerate(zip(begin, end, strict=True)) if a != b), -1)
-    box = [range(n, n + 1) for n in begin]
-    box[axis] = range(begin[axis], end[axis] + 1)
-    if axis >= 0:
-        box[axis + 1 :] = map(range, shape[axis + 1 :])
+    differing = (i for i, (a, b) in enumerate(zip(begin, end, strict=True)) if a != b)
+    axis = next(differing, len(shape) - 1)
+    box = [range(n, n + 1) for n in begin[:axis]]
+    box += [range(begin[axis], end[axis] + 1), *map(range, shape[axis + 1 :])]
     return box, int(np.ravel_multi_index([r.start for r in box], shape))
+
+
+def _array_document(array: LabelledArray) -> dict[str, Any]:
+    """Return the metadata of an array; in its OME-NGFF attribute, its path is that of itself."""
+    chunks = {"chunk_shape": list(array.chunk_shape)}
+    return {
+        "node_type": "array",
+        "shape": list(array.shape),
+        "data_type": array.dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": chunks},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": [0.0, 0.0] if array.dtype.kind == "c" else array.dtype.type(0).item(),
+        "codecs": [{"name": _CODEC, "configuration": {"endian": "little"}}],
+        "attributes": {"axes": axes_attribute(array.axes), **_ngff(array.axes, ".")},
+        "dimension_names": list(array.dimensions),
+        "storage_transformers": [],
+    }
+
+
+def _group_document(arrays: Mapping[str, LabelledArray]) -> dict[str, Any]:
+    """Return the metadata of a group of arrays, with OME-NGFF's of the first one."""
+    path, first = next(iter(arrays.items()))
+    return {"node_type": "group", "attributes": _ngff(first.axes, path)}
+
+
+def _ngff(axes: tuple[Axis, ...], path: str) -> dict[str, Any]:
+    """OME-NGFF's attribute of a volume; nothing for other arrays."""
+    if [axis.name for axis in axes] != ["z", "y", "x"]:
+        return {}
+    units = [{"unit": NGFF_UNITS[axis.units]} if axis.units in NGFF_UNITS else {} for axis in axes]
+    dataset = {
+        "path": path,
+        "coordinateTransformations": [
+            {"type": "scale", "scale": [float(axis.scale) for axis in axes]},
+            {"type": "translation", "translation": [float(axis.offset) for axis in axes]},
+        ],
+    }
+    multiscale = {
+        "axes": [
+            {"name": axis.name, "type": "space", **unit}
+            for axis, unit in zip(axes, units, strict=True)
+        ],
+        "datasets": [dataset],
+    }
+    return {"ome": {"version": NGFF_VERSION, "multiscales": [multiscale]}}
+
+
+@dataclass(frozen=True, init=False)
+class _PartialBytesCodec(BytesCodec, ArrayBytesCodecPartialDecodeMixin):  # type: ignore[misc]
+    """The codec "bytes", and written as that, which leaves selecting pixels to the store.
+
+    zarr reads whole chunks unless a codec can decode parts of them. Chunks of many frames are read
+    fastest, and a frame of one is still a read of one frame.
+    """
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the codec of a store's metadata."""
+        codec: Self = super().from_dict({**data, "name": "bytes"})
+        return codec
+
+    async def _decode_partial_single(
+        self, byte_getter: Any, selection: tuple[Any, ...], chunk_spec: Any
+    ) -> Any:
+        """Read the selected pixels of a chunk."""
+        store = byte_getter.store if isinstance(byte_getter, StorePath) else None
+        if isinstance(store, MrcStore):
+            block = await store.read_pixels(byte_getter.path, selection)
+            return chunk_spec.prototype.nd_buffer.from_numpy_array(block)
+        raw = await byte_getter.get(chunk_spec.prototype)
+        return None if raw is None else (await self._decode_single(raw, chunk_spec))[selection]
+
+
+register_codec(_CODEC, _PartialBytesCodec)

@@ -89,24 +89,9 @@ def write_zarr(
 ) -> ZarrReport:
     """Write a hierarchy, which gets its name once it is complete and, on request, verified.
 
-    Parameters
-    ----------
-    location : Location
-    hierarchy : Hierarchy
-    compressor : str
-        A codec of Blosc.
-    overwrite, resume : bool
-        As for `write_mrc`.
-    verify : bool
-        Read everything back, and compare it with the source.
-    read_chunks : tuple of tuple of int, optional
-        Those of the source, from which the blocks follow; kept for a call that resumes.
-    stream : text stream, optional
-        Stream for the progress display.
-
-    Raises
-    ------
-    MrcdistError
+    `overwrite` and `resume` are those of `write_mrc`, `compressor` is a codec of Blosc. To verify
+    is to read everything back, and compare it with the source. Chunks of the source, from which
+    the blocks follow, are kept for a call that resumes.
     """
     begun = time.monotonic()
     about = {
@@ -115,10 +100,10 @@ def write_zarr(
         "compressor": compressor,
         "overwrite": overwrite,
     }
-    destination = ZarrDestination(location, hierarchy.root, compressor).begin(
-        about, hierarchy, overwrite=overwrite, resume=resume
+    destination = ZarrDestination(location).begin(
+        about, hierarchy, compressor, overwrite=overwrite, resume=resume
     )
-    blocks = sum(level.blocks for level in hierarchy.levels)
+    blocks = sum(len(level.boxes) for level in hierarchy.levels)
     steps: list[tuple[str, _Step]] = [("", _write), *([("verified-", _verify)] * verify)]
     try:
         kept = destination.kept()
@@ -148,7 +133,7 @@ def write_zarr(
     )
 
 
-_Step = Callable[[ZarrDestination, Level, int], None]
+_Step = Callable[[ZarrDestination, Level, Box], None]
 
 
 def _compute(
@@ -160,28 +145,28 @@ def _compute(
     to = dask.delayed(destination, traverse=False, name=f"zarr-destination-{token}")
     of = dask.delayed(level, traverse=False, name=f"zarr-level-{token}")
     do = dask.delayed(_done, traverse=False, name=f"zarr-step-{token}")
-    names = {n: f"{prefix}{level.array.path.replace('/', '-')}-{n}" for n in range(level.blocks)}
+    path = level.array.path.replace("/", "-")
+    names = {f"{prefix}{path}-{n}": (n, box) for n, box in enumerate(level.boxes)}
     dask.compute(
         *(
-            do(to, of, step, n, name, dask_key_name=f"write-zarr-{token}-{n}")
-            for n, name in names.items()
+            do(to, of, step, box, name, dask_key_name=f"write-zarr-{token}-{n}")
+            for name, (n, box) in names.items()
             if name not in kept
         )
     )
 
 
-def _done(destination: ZarrDestination, level: Level, step: _Step, number: int, name: str) -> None:
-    step(destination, level, number)
+def _done(destination: ZarrDestination, level: Level, step: _Step, box: Box, name: str) -> None:
+    step(destination, level, box)
     destination.keep(name)
 
 
-def _write(destination: ZarrDestination, level: Level, number: int) -> None:
-    box = level.box(number)
+def _write(destination: ZarrDestination, level: Level, box: Box) -> None:
     destination.write(level.array.path, box, level.source.read(box, destination.read))
 
 
-def _verify(destination: ZarrDestination, level: Level, number: int) -> None:
-    for box in pieces(level.box(number), level.array.chunks):
+def _verify(destination: ZarrDestination, level: Level, block: Box) -> None:
+    for box in pieces(block, level.array.chunks):
         found = destination.read(level.array.path, box)
         if differs(found, level.source.read(box, destination.read)):
             raise unlike(destination.location.shown, box)

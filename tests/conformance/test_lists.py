@@ -21,7 +21,7 @@ from mrcdist.discover.directory import Directory
 from mrcdist.discover.sidecars import find_sidecars
 from mrcdist.format.direct_electron import filenames
 from mrcdist.format.header import parse_header
-from mrcdist.interop.rosettasciio import metadata_dict
+from mrcdist.interop.rosettasciio import plan_metadata
 from mrcdist.plan.agreement import agreed_header
 from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Notes
@@ -277,7 +277,7 @@ class TestExtendedHeaders:
             return bytes(raw)
 
         plan = plan_mrc(write(content(200, 1.5), content(300, 1.5)))
-        metadata = metadata_dict("a.mrc", header=plan.header)
+        metadata = plan_metadata(plan)
         assert "Acquisition_instrument" not in metadata
         noise = metadata["Signal"]["Noise_properties"]["Variance_linear_model"]
         assert noise == {"gain_factor": 1.5}

@@ -18,7 +18,7 @@ from mrcdist.cli import main
 from tests.docs.pages import PAGES, Block, all_blocks, blocks
 
 # Modules that cannot be imported beside zarr 2; tests/zarr3 runs what needs zarr 3.
-WITH_ZARR_3 = {"mrcdist.xarray_api", "mrcdist.interop.zarr_codec", "mrcdist.interop.zarr_store"}
+WITH_ZARR_3 = {"mrcdist.xarray_api", "mrcdist.interop.zarr_store"}
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
