@@ -9,16 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist.errors import ArgumentError
+from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.direct_electron.sidecar import sidecar_text
-from mrcdist.testing.movie import MODES, ByteOrder, indexed_frame, write_movie
-from mrcdist.testing.sidecar import Server, Setup, sidecar_values
+from mrcdist.testing.movie import MODES, indexed_frame, invalid, write_movie
+from mrcdist.testing.sidecar import (
+    Server,
+    frame_values,
+    image_values,
+    ordered,
+    scan_values,
+    server_values,
+)
 
 __all__ = ["Acquisition", "write_acquisition"]
 
@@ -144,33 +152,22 @@ def write_acquisition(
     ArgumentError
         Arguments contradict each other, or a frame has the wrong shape or values.
     """
-    _check_pixels(dtype, byteorder)
+    _check_files(dtype, byteorder, parts, announced)
     _check_scan(scan, custom_points, (repeats, point_repeats), roi, scan_shape)
-    if parts < 1 or (announced is not None and parts > 1):
-        raise _invalid(
-            f"parts={parts} with announced={announced}",
-            "only for a single movie can the header announce a different number of frames",
-            "use parts=1, or omit announced",
-        )
     shape = (repeats, *(roi or scan_shape), point_repeats)
     planned = math.prod(shape) if custom_points is None else len(custom_points)
     written = planned if present is None else present
-    frames_per_file = max(1, math.ceil(planned / parts))
-    make = frames or (lambda index: indexed_frame(index, frame_shape, dtype))
+    per_file = max(1, math.ceil(planned / parts))
+    make = frames or partial(indexed_frame, frame_shape=frame_shape, dtype=dtype)
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    movies = []
-    for part in range(parts):
-        start = part * frames_per_file
-        stop = written if part == parts - 1 else min(written, start + frames_per_file)
-        if part and stop <= start:
-            break
-        movies.append(folder / (f"{name}_movie.mrc" if parts == 1 else f"{name}_{part}_movie.mrc"))
+    movies = _movie_files(folder, name, parts, announced, per_file, written)
+    for path, part, count in movies:
         write_movie(
-            movies[-1],
-            map(make, range(start, stop)),
-            count=stop - start if announced is None else announced,
+            path,
+            map(make, part),
+            count=count,
             frame_shape=frame_shape,
             dtype=dtype,
             byteorder=byteorder,
@@ -178,30 +175,19 @@ def write_acquisition(
     number = "virt{}" if server == "new" else "{}"
     virtual = _write_images(folder, f"{name}_{number}_{{}}_sum.mrc", 0, virtual_images, byteorder)
     external = _write_images(folder, f"{name}_ext{{}}_{{}}.mrc", 1, external_images, byteorder)
-    scan_points = None
+    scan_points = points_file = None
     if custom_points is not None:
-        scan_points = folder / f"{name}_scan_coordinates.csv"
+        scan_points, points_file = folder / f"{name}_scan_coordinates.csv", f"{name}.xyz"
         np.savetxt(scan_points, custom_points, fmt="%d", delimiter=",")
 
-    setup = Setup(
-        name=name,
-        scan=scan,
-        custom=custom_points is not None,
-        scan_shape=scan_shape,
-        roi=roi,
-        repeats=repeats,
-        point_repeats=point_repeats,
-        frame_shape=frame_shape,
-        dtype=dtype,
-        frames=written,
-        planned=planned,
-        frames_per_file=frames_per_file,
-        movie=movies[0].name,
-        virtual={image: path.name for image, path in virtual.items()},
-        external={image: path.name for image, path in external.items()},
-        server=server,
+    each = (repeats, point_repeats)
+    values = ordered(
+        server_values(name, server, finished=written == planned),
+        frame_values(movies[0][0].name, frame_shape, dtype, written, planned, per_file),
+        scan_values(points_file, scan_shape, roi, each, planned, server, scan=scan),
+        image_values(virtual, external),
     )
-    wanted = {**sidecar_values(setup), **(sidecar or {})}
+    wanted = {**values, **(sidecar or {})}
     values = {key: value for key, value in wanted.items() if value is not None}
     info = folder / f"{name}_info.txt"
     info.write_bytes(sidecar_text(values, "\r\n" if server == "2.7" else "\n"))
@@ -209,14 +195,30 @@ def write_acquisition(
     raster = scan and custom_points is None
     return Acquisition(
         name=name,
-        movies=tuple(movies),
+        movies=tuple(path for path, *_ in movies),
         sidecar=info,
         scan_points=scan_points,
-        companions=(*virtual.values(), *external.values()),
+        companions=tuple(folder / file for file in (*virtual.values(), *external.values())),
         navigation_shape=tuple(n for n in shape if n > 1) if raster else (planned,),
         frame_shape=frame_shape,
         frames=written,
     )
+
+
+def _movie_files(
+    folder: Path, name: str, parts: int, announced: int | None, per_file: int, written: int
+) -> list[tuple[Path, range, int]]:
+    """Return path, frames and NZ of each movie that is written; parts without frames are not."""
+    if parts == 1:
+        count = written if announced is None else announced
+        return [(folder / f"{name}_movie.mrc", range(written), count)]
+    movies = []
+    for part in range(parts):
+        stop = written if part == parts - 1 else min(written, (part + 1) * per_file)
+        frames = range(part * per_file, stop)
+        if frames or part == 0:
+            movies.append((folder / f"{name}_{part}_movie.mrc", frames, len(frames)))
+    return movies
 
 
 def _write_images(
@@ -225,27 +227,34 @@ def _write_images(
     first: int,
     images: Mapping[str, NDArray[Any]] | None,
     byteorder: ByteOrder,
-) -> dict[str, Path]:
-    paths = {}
+) -> dict[str, str]:
+    """Write the images, and return the names of their files."""
+    files = {}
     for number, (name, image) in enumerate((images or {}).items(), start=first):
-        paths[name] = folder / pattern.format(number, name.replace("#", ""))
+        files[name] = pattern.format(number, name.replace("#", ""))
         write_movie(
-            paths[name],
+            folder / files[name],
             [np.asarray(image, dtype="float32")],
             count=1,
             frame_shape=image.shape,
             dtype="float32",
             byteorder=byteorder,
         )
-    return paths
+    return files
 
 
-def _check_pixels(dtype: str, byteorder: str) -> None:
+def _check_files(dtype: str, byteorder: str, parts: int, announced: int | None) -> None:
     if dtype not in MODES or byteorder not in ("<", ">"):
-        raise _invalid(
+        raise invalid(
             f"dtype={dtype!r}, byteorder={byteorder!r}",
             "MRC has no mode or no stamp for it",
             f"use one of {', '.join(MODES)}, and '<' or '>'",
+        )
+    if parts < 1 or (announced is not None and parts > 1):
+        raise invalid(
+            f"parts={parts} with announced={announced}",
+            "only for a single movie can the header announce a different number of frames",
+            "use parts=1, or omit announced",
         )
 
 
@@ -257,22 +266,16 @@ def _check_scan(
     scan_shape: tuple[int, int],
 ) -> None:
     if (not scan or custom_points is not None) and (repeats != (1, 1) or roi is not None):
-        raise _invalid(
+        raise invalid(
             f"repeats={repeats[0]}, point_repeats={repeats[1]}, roi={roi} without a raster scan",
             "they describe a raster; a list of points already contains all repeats",
             "omit them, or omit custom_points and scan=False",
         )
     if not scan and custom_points is not None:
-        raise _invalid(
-            "custom_points with scan=False", "points describe a scan", "omit one of them"
-        )
+        raise invalid("custom_points with scan=False", "points describe a scan", "omit one of them")
     if roi is not None and (roi[0] > scan_shape[0] or roi[1] > scan_shape[1]):
-        raise _invalid(
+        raise invalid(
             f"roi={roi} is larger than scan_shape={scan_shape}",
             "the region must lie inside the scan",
             "use a smaller roi or a larger scan_shape",
         )
-
-
-def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
-    return ArgumentError(problem, code="demo-invalid", cause=cause, remedy=remedy)

@@ -9,25 +9,23 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrcdist.errors import ArgumentError
+from mrcdist.format.byte_order import ByteOrder
 
 __all__ = [
     "MODES",
-    "ByteOrder",
     "frame_bytes",
     "frame_index",
     "indexed_frame",
+    "invalid",
     "movie_header",
     "write_movie",
 ]
-
-ByteOrder = Literal["<", ">"]
-"""Little or big endian."""
 
 MODES = {
     "int8": 0,
@@ -72,11 +70,10 @@ def indexed_frame(index: int, frame_shape: tuple[int, int], dtype: str = "uint16
     pixels = frame_shape[0] * frame_shape[1]
     digits = min(_DIGITS, pixels)
     if not 0 <= index < _BASE**digits:
-        raise ArgumentError(
+        raise invalid(
             f"frame index {index} does not fit into {digits} pixels",
-            code="demo-invalid",
-            cause=f"a pixel holds two decimal digits, at most {_DIGITS} pixels are used",
-            remedy="use larger frames or fewer of them",
+            f"a pixel holds two decimal digits, at most {_DIGITS} pixels are used",
+            "use larger frames or fewer of them",
         )
     values = (index + np.arange(pixels)) % _FILLER
     values[:digits] = [index // _BASE**place % _BASE for place in range(digits)]
@@ -197,10 +194,14 @@ def frame_bytes(
         stored = pixels.astype(dtype)
     exact = pixels.dtype == stored.dtype or np.array_equal(pixels, stored)
     if pixels.shape != frame_shape or not exact:
-        raise ArgumentError(
+        raise invalid(
             f"frame {position} is {pixels.dtype} of shape {pixels.shape}",
-            code="demo-invalid",
-            cause=f"frames have shape {frame_shape} and values that are exact in {dtype}",
-            remedy="use frames of that shape and type",
+            f"frames have shape {frame_shape} and values that are exact in {dtype}",
+            "use frames of that shape and type",
         )
     return stored.astype(stored.dtype.newbyteorder(byteorder)).tobytes()
+
+
+def invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
+    """Build the error for arguments that contradict each other."""
+    return ArgumentError(problem, code="demo-invalid", cause=cause, remedy=remedy)

@@ -16,13 +16,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist.testing.movie import frame_bytes
+from mrcdist.testing.movie import frame_bytes, movie_header
 
 __all__ = ["Microscope", "write_tilt_series"]
 
 ExtendedHeaderType = Literal["FEI2", "SERI"]
-
-_MODES = {"int16": 1, "uint16": 6}
 
 _FEI_BYTES = 888
 _FEI_MASKS = (8, 297, 490, 748)
@@ -114,39 +112,20 @@ def write_tilt_series(
     dtype = "uint16" if kind == "FEI2" else "int16"
     record = _fei_record if kind == "FEI2" else _serialem_record
     extended = b"".join(record(float(angle), microscope) for angle in angles)
-    with path.open("wb") as file:
-        file.write(_main_header(len(angles), shape, kind, len(extended), microscope))
-        file.write(extended)
-        for index in range(len(angles)):
-            file.write(frame_bytes(image(index), index, shape, dtype))
-
-
-def _main_header(
-    count: int,
-    shape: tuple[int, int],
-    kind: ExtendedHeaderType,
-    extended: int,
-    microscope: Microscope,
-) -> bytes:
-    """Return a little-endian MRC2014 header of an image stack with square pixels."""
-    header = bytearray(1024)
     ny, nx = shape
-    angstrom = 10 * microscope.pixel_size
-    struct.pack_into(
-        "<4i", header, 0, nx, ny, count, _MODES["uint16" if kind == "FEI2" else "int16"]
-    )
-    struct.pack_into("<3i", header, 28, nx, ny, count)
-    struct.pack_into("<6f", header, 40, nx * angstrom, ny * angstrom, count * angstrom, 90, 90, 90)
-    struct.pack_into("<3i", header, 64, 1, 2, 3)
+    # A movie's, but for a stack of images with square pixels and an extended header.
+    header = bytearray(movie_header(len(angles), shape, dtype))
+    cell = [10 * microscope.pixel_size * n for n in (nx, ny, len(angles))]  # Å
+    struct.pack_into("<3f", header, 40, *cell)
     struct.pack_into("<3f", header, 76, 0, -1, -2)  # maximum below minimum: undetermined
-    struct.pack_into("<2i", header, 88, 0, extended)
+    struct.pack_into("<2i", header, 88, 0, len(extended))
     struct.pack_into("<4s", header, 104, kind.encode())
-    struct.pack_into("<i", header, 108, 20140)
     if kind == "SERI":
         struct.pack_into("<2h", header, 128, _SERIALEM_BYTES, _SERIALEM_ITEMS)
-    struct.pack_into("<4s2s", header, 208, b"MAP ", b"DD")
-    struct.pack_into("<f", header, 216, -1.0)  # RMS: undetermined
-    return bytes(header)
+    with path.open("wb") as file:
+        file.write(header + extended)
+        for index in range(len(angles)):
+            file.write(frame_bytes(image(index), index, shape, dtype))
 
 
 def _fei_record(angle: float, microscope: Microscope) -> bytes:
