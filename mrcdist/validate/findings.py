@@ -5,33 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mrcdist.errors import FormatError
+from mrcdist.errors import FormatError, MrcdistError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.header import Header
 
-__all__ = ["Facts", "Finding", "Outcome", "Severity"]
+__all__ = ["Facts", "Finding", "Severity", "error", "failure", "ok", "warning"]
 
 Severity = Literal["ok", "warning", "error"]
-Outcome = tuple[Severity, str] | tuple[Severity, str, str, str]
-"""A finding without its check: `severity`, `found`, and unless it is ok `matters` and `remedy`."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check.
+    """The result of one check: the value found and, unless it is ok, why it matters and a remedy.
 
-    Attributes
-    ----------
-    check : str
-        Name of the check, such as "machine stamp".
-    severity : {"ok", "warning", "error"}
-        A file with an "error" is not valid.
-    found : str
-        The value found.
-    matters : str
-        Why it matters; "" if there is no problem.
-    remedy : str
-        How to correct it; "" if there is no problem.
+    A file with an "error" is not valid.
     """
 
     check: str
@@ -39,6 +26,11 @@ class Finding:
     found: str
     matters: str = ""
     remedy: str = ""
+
+
+def failure(check: str, problem: MrcdistError) -> Finding:
+    """Return what an error of reading says, as a finding."""
+    return Finding(check, "error", problem.problem, problem.cause, problem.remedy)
 
 
 @dataclass(frozen=True)
@@ -54,7 +46,7 @@ class Facts:
     header: Header | None
     file_size: int | None
     extended_start: bytes
-    doubt: FormatError | None = None
+    doubt: FormatError | None
 
     @property
     def before_2000(self) -> bool:
@@ -64,3 +56,18 @@ class Facts:
     def ints(self, *names: str) -> tuple[int, ...]:
         """Return fields of the header as Python integers."""
         return tuple(int(self.values[name]) for name in names)
+
+
+def ok(found: str) -> Finding:
+    """Return a finding without a problem; `check_file` adds the name of the check, as below."""
+    return Finding("", "ok", found)
+
+
+def warning(found: str, matters: str, remedy: str) -> Finding:
+    """Return what is unusual but allowed."""
+    return Finding("", "warning", found, matters, remedy)
+
+
+def error(found: str, matters: str, remedy: str) -> Finding:
+    """Return a violation of MRC2014, or damage."""
+    return Finding("", "error", found, matters, remedy)

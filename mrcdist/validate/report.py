@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import dask
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.discover.files import FoundFiles
 from mrcdist.errors import FormatError, SidecarError, TruncatedFileError
+from mrcdist.format.extended.presence import presence_bytes
+from mrcdist.format.extended.registry import extended_kind
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.whole_file_compression import detect_compression, parallel_advice
 from mrcdist.formatting import format_count
@@ -21,30 +27,23 @@ from mrcdist.progress import TaskProgress
 from mrcdist.read.compressed import STREAMS, read_stream_head
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
-from mrcdist.validate.checks import (
-    Finding,
-    Statistics,
-    check_file,
-    check_statistics,
-    extended_bytes_wanted,
-)
+from mrcdist.validate.checks import check_file
+from mrcdist.validate.findings import Finding, Severity, failure
 
 __all__ = ["ValidationReport", "validate"]
 
 # Reductions need float64 copies of each chunk.
 _STATISTICS_CHUNKS = "32 MiB"
+# Statistics are often computed before the data are rounded to the pixel type of the file.
+_TOLERANCE = 0.01
+_NEARLY_ZERO = 1e-8
 
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """Result of a validation; print it for a summary.
+    """Result of a validation, in the order of the header; print it for a summary.
 
-    Attributes
-    ----------
-    url : str
-        Redacted URL.
-    findings : tuple of Finding
-        In the order of the header.
+    The URL is redacted.
     """
 
     url: str
@@ -115,10 +114,9 @@ def validate(
     compression = detect_compression(raw)
     if compression is not None:
         readable = compression in STREAMS
-        cause, remedy = parallel_advice(compression, location.name)
-        findings.append(
-            Finding("compression", "warning" if readable else "error", compression, cause, remedy)
-        )
+        advice = parallel_advice(compression, location.name)
+        severity: Severity = "warning" if readable else "error"
+        findings.append(Finding("compression", severity, compression, *advice))
         if not readable:
             return ValidationReport(location.shown, tuple(findings))
         size = None
@@ -131,12 +129,12 @@ def validate(
     header, extended_start = None, b""
     try:
         raw = raw if compression is None else read(0, HEADER_BYTES)
-        header = _header(raw, size, options)
-        if header is not None and (wanted := extended_bytes_wanted(header)):
+        with suppress(FormatError):  # reported by the checks
+            header = parse_header(raw, file_size=size, endianness=options.endianness)
+        if header is not None and (wanted := _extended_bytes_wanted(header)):
             extended_start = read(HEADER_BYTES, HEADER_BYTES + wanted)
     except TruncatedFileError as error:
-        damaged = Finding("compression", "error", error.problem, error.cause, error.remedy)
-        return ValidationReport(location.shown, (*findings, damaged))
+        return ValidationReport(location.shown, (*findings, failure("compression", error)))
     findings += check_file(
         raw, file_size=size, extended_start=extended_start, endianness=options.endianness
     )
@@ -147,11 +145,11 @@ def validate(
     return ValidationReport(location.shown, tuple(findings))
 
 
-def _header(raw: bytes, size: int | None, options: ReadOptions) -> Header | None:
-    try:
-        return parse_header(raw, file_size=size, endianness=options.endianness)
-    except FormatError:
-        return None  # reported by the checks
+def _extended_bytes_wanted(header: Header) -> int:
+    """Return how many bytes after the main header `check_file` needs."""
+    kind = extended_kind(header)
+    stated = 4 if kind is not None and kind.name in ("FEI1", "FEI2") else 0
+    return max(stated, presence_bytes(header))
 
 
 def _compare_statistics(
@@ -179,7 +177,45 @@ def _compare_statistics(
             )
     except FormatError as error:
         if sound and not isinstance(error, SidecarError):
-            return (Finding("data", "error", error.problem, error.cause, error.remedy),)
+            return (failure("data", error),)
         words = f"not compared: {error.problem}"
         return (Finding("statistics", "warning", words, error.cause, error.remedy),)
-    return check_statistics(header, Statistics(*map(float, found)))
+    return _differences(header, *map(float, found))
+
+
+def _differences(
+    header: Header, least: float, most: float, mean: float, deviation: float
+) -> tuple[Finding, ...]:
+    """Compare the statistics in the header with those of the data.
+
+    Minimum and maximum must be equal in float32. RMS must agree within 1 %, the mean within 1 % of
+    itself or of the RMS: the mean of normalised data is about 0, and programs round it differently.
+    Values marked as undetermined are not compared, nor the RMS of headers written before 2000,
+    which have none.
+    """
+    values = np.frombuffer(header.raw, HEADER_DTYPE.newbyteorder(header.byteorder))[0]
+    dmin, dmax, dmean, rms = (float(values[name]) for name in ("dmin", "dmax", "dmean", "rms"))
+    room = max(_TOLERANCE * max(abs(dmean), deviation), _NEARLY_ZERO)
+    compared: dict[str, tuple[float, float, bool]] = {}
+    if dmin < dmax:
+        compared["DMIN"] = dmin, least, dmin == np.float32(least)
+        compared["DMAX"] = dmax, most, dmax == np.float32(most)
+    if dmean > min(dmin, dmax):
+        compared["DMEAN"] = dmean, mean, abs(mean - dmean) <= room
+    if rms >= 0 and not header.before_2000:
+        close = math.isclose(rms, deviation, rel_tol=_TOLERANCE, abs_tol=_NEARLY_ZERO)
+        compared["RMS"] = rms, deviation, close
+    wrong = [
+        Finding(
+            "statistics",
+            "error",
+            f"{name} = {said:.7g}, the data have {found:.7g}",
+            "programs use these values to scale the display and to choose thresholds",
+            "write the correct values, or mark them as undetermined: DMIN = 0, DMAX = -1, "
+            "DMEAN = -2, RMS = -1",
+        )
+        for name, (said, found, same) in compared.items()
+        if not same
+    ]
+    right = f"{', '.join(compared)} agree with the data" if compared else "undetermined"
+    return tuple(wrong) or (Finding("statistics", "ok", right),)

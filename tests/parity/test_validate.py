@@ -13,7 +13,7 @@ import mrcfile
 import pytest
 
 from mrcdist.validate.report import validate
-from tests.support.faulty_files import CASES
+from tests.support.faulty_files import CASES, errors_of, written
 
 # Case → why the verdicts differ. Everywhere else they agree.
 DIFFERS = {
@@ -28,20 +28,9 @@ DIFFERS = {
 }
 
 
-@pytest.fixture(params=CASES)
-def case(request, tmp_path):
-    raw, errors = CASES[request.param]
-    path = tmp_path / "a.mrc"
-    path.write_bytes(raw)
-    return request.param, path, errors
-
-
-def errors_of(report):
-    return {finding.check for finding in report.findings if finding.severity == "error"}
-
-
-def test_verdict_is_that_of_mrcfile(case):
-    name, path, _ = case
+@pytest.mark.parametrize("name", CASES)
+def test_verdict_is_that_of_mrcfile(tmp_path, name):
+    path = written(tmp_path, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = mrcfile.validate(str(path), print_file=io.StringIO())

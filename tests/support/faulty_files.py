@@ -159,3 +159,14 @@ CASES = {
     "text": (b"# frames\n" * 500, {"format"}),
     "zeros": (bytes(4096), {"format"}),
 }
+
+
+def written(folder, name):
+    """The path of a case's file."""
+    path = folder / "a.mrc"
+    path.write_bytes(CASES[name][0])
+    return path
+
+
+def errors_of(report):
+    return {finding.check for finding in report.findings if finding.severity == "error"}

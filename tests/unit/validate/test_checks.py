@@ -8,24 +8,13 @@ import pytest
 
 from mrcdist.validate.checks import check_file
 from mrcdist.validate.report import validate
-from tests.support.faulty_files import CASES, sound
+from tests.support.faulty_files import CASES, errors_of, sound, written
 
 
-@pytest.fixture(params=CASES)
-def case(request, tmp_path):
-    raw, errors = CASES[request.param]
-    path = tmp_path / "a.mrc"
-    path.write_bytes(raw)
-    return request.param, path, errors
-
-
-def errors_of(report):
-    return {finding.check for finding in report.findings if finding.severity == "error"}
-
-
-def test_errors_are_those_of_the_case_and_no_others(case):
-    _, path, errors = case
-    report = validate(path, statistics=True)
+@pytest.mark.parametrize("name", CASES)
+def test_errors_are_those_of_the_case_and_no_others(tmp_path, name):
+    errors = CASES[name][1]
+    report = validate(written(tmp_path, name), statistics=True)
     assert errors_of(report) == errors, str(report)
     assert report.valid == (not errors)
 
@@ -45,11 +34,9 @@ def test_errors_are_those_of_the_case_and_no_others(case):
     ],
 )
 def test_what_is_odd_and_allowed_is_a_warning(tmp_path, name, check, said):
-    path = tmp_path / "a.mrc"
-    path.write_bytes(CASES[name][0])
     [found] = [
         finding
-        for finding in validate(path).findings
+        for finding in validate(written(tmp_path, name)).findings
         if (finding.check, finding.severity) == (check, "warning")
     ]
     assert said in f"{found.found} {found.matters}"
@@ -66,9 +53,7 @@ def test_records_that_do_not_suffice_are_a_warning(tmp_path):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_fault_says_why_it_matters_and_what_to_do(tmp_path, name):
-    path = tmp_path / "a.mrc"
-    path.write_bytes(CASES[name][0])
-    for finding in validate(path, statistics=True).findings:
+    for finding in validate(written(tmp_path, name), statistics=True).findings:
         assert finding.found
         assert bool(finding.matters) == bool(finding.remedy) == (finding.severity != "ok")
 

@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from mrcdist.cli import main
 from mrcdist.errors import MissingFileError
 from mrcdist.validate.report import validate
-from tests.support.faulty_files import CASES
+from tests.support.faulty_files import CASES, written
 
 
 @pytest.fixture
@@ -50,17 +50,14 @@ def test_statistics_are_not_compared_unless_asked_for():
 
 
 def test_statistics_of_a_damaged_file_are_not_compared(tmp_path):
-    path = tmp_path / "a.mrc"
-    path.write_bytes(CASES["cut short"][0])
+    path = written(tmp_path, "cut short")
     assert "not compared" in str(validate(path, statistics=True))
 
 
 class TestCommand:
     @pytest.fixture
     def path(self, tmp_path):
-        path = tmp_path / "a.mrc"
-        path.write_bytes(CASES["sound"][0])
-        return path
+        return written(tmp_path, "sound")
 
     def test_exit_status_is_0_for_a_valid_file(self, path):
         result = CliRunner().invoke(main, ["validate", str(path), "--statistics"])
