@@ -13,12 +13,7 @@ from mrcdist.errors import FormatError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
 from mrcdist.format.direct_electron.sidecar import Sidecar, shorten
-from mrcdist.format.direct_electron.sidecar_keys import (
-    GAIN,
-    KEYS,
-    OF_ONE_ACQUISITION,
-    PROCESSING_MODE,
-)
+from mrcdist.format.direct_electron.sidecar_keys import GAIN, KEYS, PROCESSING_MODE
 from mrcdist.format.extended.registry import ExtendedHeader, pixel_size_note
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import VOLUME_STACKS, Header
@@ -155,7 +150,7 @@ def agreed_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
     shown = [
         f"{name}: {', '.join(shorten(value) for value in list(values)[:3])}"
         for key in sorted(KEYS, key=lambda key: not key.calibrates)
-        if key in differing and key not in OF_ONE_ACQUISITION
+        if key in differing and not key.varies
         for name in key.spellings
         if differs(name)
         for values in [dict.fromkeys(each.values.get(name, "nothing") for each in sidecars)]

@@ -13,7 +13,8 @@ digits like a part's number, a suffix and a name like a longer name. Each functi
 a listing of the directory, and a file belongs to the longest stem that is at home there.
 
 In all functions, `movie_name` is the base name of a movie, and `listing` has the base names of the
-files in its directory.
+files in its directory. A numbered movie takes the sidecar or the scan points without the number
+only where those do not belong to a movie without number.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -50,6 +52,10 @@ SCAN_POINTS_ENDING = "_scan_coordinates.csv"
 
 # A stem with a number after it, the number not being the acquisition's own.
 _NUMBERED_STEM = re.compile(r"(?P<base>\d{8}_\d+(?:_.+)?)_(?P<number>\d+)", re.ASCII | re.DOTALL)
+# The same of files that the caller picked: they can be called anything.
+_ANY_NUMBERED_STEM = re.compile(
+    r"(?!\d{8}_\d+\Z)(?P<base>.+)_(?P<number>\d+)", re.ASCII | re.DOTALL
+)
 
 # What follows the stem. A calculation is one word, but for "total_sum" and "centroid_amplitude".
 _VIRTUAL = re.compile(
@@ -64,77 +70,55 @@ _NOT_IMAGES = (MOVIE_ENDING, "_final.mrc")
 
 @dataclass(frozen=True)
 class Companion:
-    """An image that was saved beside a movie.
+    """An image that was saved beside a movie."""
 
-    Parameters
-    ----------
-    name : str
-        What the image is called in its file's name; the file's name after the stem where that is
-        nothing, or where another image of the acquisition is called the same.
-    file : str
-        Base name of its file.
-    kind : {"virtual", "external"}
-        Computed from the frames by a virtual detector, or recorded by an external one.
-    number : int
-        The detector's number.
-    """
-
+    # What it is called in its file's name; the file's name after the stem where that is nothing, or
+    # where another image of the acquisition is called the same.
     name: str
-    file: str
-    kind: Literal["virtual", "external"]
-    number: int
-
-
-def find_sidecar(movie_name: str, listing: Iterable[str]) -> str | None:
-    """Return the name of a movie's sidecar, as listed, or None.
-
-    A numbered movie takes the sidecar without the number only where that does not belong to a movie
-    without number.
-    """
-    return find_sidecars([movie_name], listing)[movie_name]
+    file: str  # base name
+    kind: Literal["virtual", "external"]  # computed from the frames, or by an external detector
+    number: int  # of the detector
 
 
 def find_sidecars(movie_names: Iterable[str], listing: Iterable[str]) -> dict[str, str | None]:
-    """Return what `find_sidecar` does for each of some movies in one directory."""
+    """Return the name of the sidecar of each of some movies in one directory, or None."""
     folder = _Folder(listing)
     return {name: folder.beside(name, SIDECAR_ENDING) for name in movie_names}
 
 
-def find_scan_points(movie_name: str, listing: Iterable[str]) -> str | None:
-    """Return the name of the list of a movie's scan points, found as `find_sidecar` does."""
-    return _Folder(listing).beside(movie_name, SCAN_POINTS_ENDING)
+def _find(movie_name: str, listing: Iterable[str], *, ending: str) -> str | None:
+    """Return the listed name of the file with that ending that belongs to a movie, or None."""
+    return _Folder(listing).beside(movie_name, ending)
 
 
-def sidecar_candidates(movie_name: str) -> tuple[str, ...]:
-    """Return the names that a movie's sidecar can have, best first.
+def _candidates(movie_name: str, *, ending: str) -> tuple[str, ...]:
+    """Return the names that such a file can have, best first, for stores that cannot list.
 
-    For stores that cannot list a directory; where there is a listing, `find_sidecar`
-    knows better. The names are those of the movie's own stem, then of that without the number of a
-    part. A stem is never shortened below ``YYYYMMDD_number``, and only if it begins so. There are
-    none unless `movie_name` ends in ``_movie.mrc``, in capitals or not.
+    They are those of the movie's own stem, then of that without the number of a part. A stem is
+    never shortened below ``YYYYMMDD_number``, and only if it begins so. There are none unless
+    `movie_name` ends in ``_movie.mrc``, in capitals or not.
     """
-    return _candidates(movie_name, SIDECAR_ENDING)
+    stem = _stem_of(movie_name, MOVIE_ENDING)
+    if stem is None:
+        return ()
+    numbered = _NUMBERED_STEM.fullmatch(stem)
+    stems = (stem, numbered["base"]) if numbered else (stem,)
+    return tuple(stem + ending for stem in stems)
 
 
-def scan_points_candidates(movie_name: str) -> tuple[str, ...]:
-    """Return the names that a list of scan points can have, as `sidecar_candidates` does."""
-    return _candidates(movie_name, SCAN_POINTS_ENDING)
+find_sidecar = partial(_find, ending=SIDECAR_ENDING)
+find_scan_points = partial(_find, ending=SCAN_POINTS_ENDING)
+sidecar_candidates = partial(_candidates, ending=SIDECAR_ENDING)
+scan_points_candidates = partial(_candidates, ending=SCAN_POINTS_ENDING)
 
 
 def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
-    """Return the movies that make up one acquisition, in the order of their frames.
+    """Return the movies that make up one acquisition, by number: in the order of their frames.
 
-    Returns
-    -------
-    tuple of str
-        The parts by number, or `movie_name` alone where it is no part: where it has no number,
-        has a sidecar of its own, or where there is a movie of the same name without number.
-
-    Raises
-    ------
-    MissingFileError
-        The acquisition has a sidecar, and its parts are not numbered without gaps from 0 or 1.
-        (Without a sidecar the numbers may as well be suffixes: then `movie_name` alone.)
+    `movie_name` alone where it is no part: where it has no number, has a sidecar of its own, or
+    where there is a movie of the same name without number. `MissingFileError` is raised if the
+    acquisition has a sidecar, and its parts are not numbered without gaps from 0 or 1; without one
+    the numbers may as well be suffixes, and it is `movie_name` alone.
     """
     folder = _Folder(listing)
     base = folder.part_of(movie_name)
@@ -164,18 +148,8 @@ def is_numbered(movie_name: str) -> bool:
 def find_part_before(movie_names: Sequence[str], listing: Iterable[str] | None) -> str | None:
     """Return the part whose frames are missing at the start of some parts, or between them.
 
-    Parameters
-    ----------
-    movie_names : sequence of str
-        Base names of movies, in the order in which they are read.
-    listing : iterable of str or None
-        Base names of the files in their folder; None where it is not known. Parts are then
-        numbered from 0, else from 0 or 1.
-
-    Returns
-    -------
-    str or None
-        None where nothing is missing before the last of them, or they are no parts.
+    None where nothing is missing before the last of them, or they are no parts. Parts are numbered
+    from 0 or 1; from 0 where no listing is known.
     """
     folder = _Folder([*(listing or ()), *movie_names])
     base = folder.part_of(movie_names[0])
@@ -189,20 +163,10 @@ def find_part_before(movie_names: Sequence[str], listing: Iterable[str] | None) 
 
 
 def find_gap(names: Iterable[str]) -> str | None:
-    """Return the part that is missing between movies which are parts of one acquisition.
+    """Return the first part that is missing between two others of one acquisition.
 
     For files that the caller picked: here any name that ends in a number and ``_movie.mrc`` is
     that of a part.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Base names of files.
-
-    Returns
-    -------
-    str or None
-        The name of the first part that is missing between two others.
     """
     movies = [part for name in names if (part := _any_part(name))]
     parts = sorted((base, number) for base, number in movies if number is not None)
@@ -228,13 +192,7 @@ def acquisitions(names: Iterable[str]) -> list[str]:
 
 
 def find_companions(movie_name: str, listing: Iterable[str]) -> tuple[Companion, ...]:
-    """Return the virtual and external images of a movie's acquisition.
-
-    Returns
-    -------
-    tuple of Companion
-        Virtual images first, each kind by number and then by name.
-    """
+    """Return the images of a movie's acquisition: virtual ones first, by number, then by name."""
     folder = _Folder(listing)
     stem = folder.acquisition(movie_name)
     if stem is None:
@@ -301,25 +259,13 @@ def _stem_of(name: str, ending: str) -> str | None:
     return stem if stem and name.lower().endswith(ending) else None
 
 
-def _candidates(movie_name: str, ending: str) -> tuple[str, ...]:
-    stem = _stem_of(movie_name, MOVIE_ENDING)
-    if stem is None:
-        return ()
-    numbered = _NUMBERED_STEM.fullmatch(stem)
-    stems = (stem, numbered["base"]) if numbered else (stem,)
-    return tuple(stem + ending for stem in stems)
-
-
 def _any_part(name: str) -> tuple[str, int | None] | None:
     """Cut a movie's stem in that of its acquisition and its number, which may be missing."""
     stem = _stem_of(name, MOVIE_ENDING)
     if stem is None:
         return None
-    base, _, number = stem.rpartition("_")
-    # The number behind a day is the acquisition's own.
-    if base and re.fullmatch(r"\d+", number, re.ASCII) and not re.fullmatch(r"\d{8}", base):
-        return base, int(number)
-    return stem, None
+    numbered = _ANY_NUMBERED_STEM.fullmatch(stem)
+    return (numbered["base"], int(numbered["number"])) if numbered else (stem, None)
 
 
 def _part_number(movie_name: str) -> int:

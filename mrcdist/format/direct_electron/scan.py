@@ -21,37 +21,28 @@ __all__ = ["Scan", "describe_scan", "describe_signal", "pixel_is_unsigned", "sid
 
 _REMEDY = "pass {navigation_shape}, or {metadata_file=None} to read the frames as a plain stack"
 
-# Each along y and x, or of integrated and counted movies.
+# Each along y and x.
 _SCAN_SIZE = (keys.SCAN_SIZE_Y, keys.SCAN_SIZE_X)
 _ROI_SIZE = (keys.ROI_SIZE_Y, keys.ROI_SIZE_X)
 _IMAGE_SIZE = (keys.IMAGE_SIZE_Y, keys.IMAGE_SIZE_X)
 _PIXEL = (keys.SPECIMEN_PIXEL_Y, keys.SPECIMEN_PIXEL_X)
 _K_PIXEL = (keys.DIFFRACTION_PIXEL_Y, keys.DIFFRACTION_PIXEL_X)
-_PIXEL_FORMATS = (keys.INTEGRATED_FORMAT, keys.COUNTED_FORMAT)
 
 
 @dataclass(frozen=True)
 class Scan:
     """The order and the meaning of a movie's frames.
 
-    Parameters
-    ----------
-    kind : {"raster", "custom", "movie"}
-        ``"raster"``: the frames follow each other in the order of the navigation axes;
-        ``"custom"``: a list of scan points says where each frame belongs; ``"movie"``: not a scan.
-    navigation : tuple of Axis
-        In array order, slowest first. Raster: (repeat, y, x, point_repeat); custom: (y, x);
-        both with their axes of size 1. Movie: (time,).
-    signal : tuple of two Axis
-        The frame's rows and columns: (ky, kx), or (y, x) of a movie of images.
-    notes : tuple of str
-        What was odd, in words for the user.
+    ``"raster"``: the frames follow each other in the order of the navigation axes; ``"custom"``: a
+    list of scan points says where each frame belongs; ``"movie"``: not a scan.
     """
 
     kind: Literal["raster", "custom", "movie"]
+    # In array order, slowest first. Raster: (repeat, y, x, point_repeat); custom: (y, x); both with
+    # their axes of size 1. Movie: (time,).
     navigation: tuple[Axis, ...]
-    signal: tuple[Axis, Axis]
-    notes: tuple[str, ...] = ()
+    signal: tuple[Axis, Axis]  # rows and columns: (ky, kx), or (y, x) of a movie of images
+    notes: tuple[str, ...] = ()  # what was odd, in words for the user
 
     @property
     def size(self) -> int:
@@ -62,30 +53,16 @@ class Scan:
 def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, int]) -> Scan:
     """Describe what the frames are: their shape as a scan or movie, and the calibration.
 
-    Parameters
-    ----------
-    sidecar : Sidecar
-    n_frames : int
-        Number of frames in the movie: the length of a movie's time axis. The sizes of a scan are
-        the sidecar's alone: whoever calls compares `Scan.size` with `n_frames`.
-    frame_shape : (int, int)
-        Rows and columns of a frame, by the MRC header. The sidecar's image size is only compared
-        with it: a contradiction is noted.
+    A movie, whose time axis has `n_frames`, where ``Scan - Enable`` is off or absent. A raster of
+    shape (Repeats, Size Y, Size X, point repeats), where an enabled region of interest brings its
+    own Size X and Y. A custom scan where the scan type is not Raster or where the raster leaves out
+    points (subsampling). The sizes of a scan are the sidecar's alone: whoever calls compares
+    `Scan.size` with `n_frames`. Frames have the rows and columns of the MRC header; the sidecar's
+    image size is only compared with them. Scales: nm (y, x), nm^-1 (ky, kx), s (time, repeat,
+    point_repeat); uncalibrated unless they are known and positive.
 
-    Returns
-    -------
-    Scan
-        A movie where ``Scan - Enable`` is off or absent. A raster of shape (Repeats, Size Y,
-        Size X, point repeats), where an enabled region of interest brings its own Size X and Y. A
-        custom scan where the scan type is not Raster or where the raster leaves out points
-        (subsampling). Scales: nm (y, x), nm^-1 (ky, kx), s (time, repeat, point_repeat);
-        uncalibrated unless they are known and positive.
-
-    Raises
-    ------
-    SidecarError
-        A size is missing, not a whole number or not positive; a switch says neither on nor off;
-        or one frame holds several scan points.
+    `SidecarError` is raised if a size is missing, not a whole number or not positive; a switch says
+    neither on nor off; or one frame holds several scan points.
     """
     notes = (*_frame_size_notes(sidecar, frame_shape), *_unreadable_notes(sidecar))
     if not _switched_on(sidecar, keys.SCAN_ENABLE):
@@ -93,10 +70,9 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
         return Scan("movie", (time,), _signal(sidecar, frame_shape, scan=False), notes)
 
     roi = _switched_on(sidecar, keys.ROI_ENABLE)
-    size_y, size_x = _ROI_SIZE if roi else _SCAN_SIZE
-    grid = (
-        _axis("y", _count(sidecar, size_y), sidecar.positive(keys.SPECIMEN_PIXEL_Y), "nm"),
-        _axis("x", _count(sidecar, size_x), sidecar.positive(keys.SPECIMEN_PIXEL_X), "nm"),
+    grid = tuple(
+        _axis(name, _count(sidecar, size), sidecar.positive(pixel), "nm")
+        for name, size, pixel in zip("yx", _ROI_SIZE if roi else _SCAN_SIZE, _PIXEL, strict=True)
     )
     signal = _signal(sidecar, frame_shape, scan=True)
     points_per_frame = sidecar.number(keys.POINTS_PER_FRAME) or 1
@@ -122,13 +98,7 @@ def describe_scan(sidecar: Sidecar, *, n_frames: int, frame_shape: tuple[int, in
 
 
 def describe_signal(sidecar: Sidecar, *, frame_shape: tuple[int, int]) -> tuple[Axis, Axis]:
-    """Return the axes of a frame alone, as `describe_scan` does.
-
-    Raises
-    ------
-    SidecarError
-        The switch of the scan says neither on nor off.
-    """
+    """Return the axes of a frame alone; `SidecarError` if the switch says neither on nor off."""
     return _signal(sidecar, frame_shape, scan=_switched_on(sidecar, keys.SCAN_ENABLE))
 
 
@@ -138,14 +108,11 @@ def pixel_is_unsigned(sidecar: Sidecar) -> bool | None:
     DE Server has a pixel format for counted and one for integrated movies, and
     ``Image Processing - Mode`` says which of the two was saved. Its format decides if it has 8
     bits. If it has more, the 8-bit movie cannot have been saved in it, and the other one decides.
-
-    Returns
-    -------
-    bool or None
-        True for uint8, False for int8, None where neither format has 8 bits.
+    None where neither format has 8 bits.
     """
     eight_bits = {"uint8": True, "int8": False}
-    signs = [eight_bits.get((sidecar.text(key) or "").lower()) for key in _PIXEL_FORMATS]
+    formats = (keys.INTEGRATED_FORMAT, keys.COUNTED_FORMAT)
+    signs = [eight_bits.get((sidecar.text(key) or "").lower()) for key in formats]
     if _is_counted(sidecar):
         signs.reverse()
     said = [sign for sign in signs if sign is not None]
@@ -154,20 +121,15 @@ def pixel_is_unsigned(sidecar: Sidecar) -> bool | None:
 
 
 def sidecar_metadata(sidecar: Sidecar) -> dict[str, dict[str, Any]]:
-    """Return what HyperSpy has a place for, in its names and units.
+    """Return what HyperSpy has a place for, in its names and units; what is not known is absent.
 
-    Returns
-    -------
-    dict
-        JSON-serialisable; what is not known is absent.
-        ``General``: date, time (ISO 8601) and time_zone (always UTC, for the machines that plan
-        and read may be in different zones).
-        ``Acquisition_instrument.TEM``: beam_energy (keV), camera_length (mm), magnification,
-        acquisition_mode, dwell_time (s, scans only), frames_per_second, detector and
-        Detector.Camera.name.
-        ``Signal.Noise_properties.Variance_linear_model``: gain_factor, the ADUs per electron,
-        which for Poisson noise is the ratio of variance to mean. Absent for counted movies, whose
-        pixels are electrons, not ADUs.
+    ``General``: date, time (ISO 8601) and time_zone (always UTC, for the machines that plan and
+    read may be in different zones). ``Acquisition_instrument.TEM``: beam_energy (keV),
+    camera_length (mm), magnification, acquisition_mode, dwell_time (s, scans only),
+    frames_per_second, detector and Detector.Camera.name.
+    ``Signal.Noise_properties.Variance_linear_model``: gain_factor, the ADUs per electron, which for
+    Poisson noise is the ratio of variance to mean. Absent for counted movies, whose pixels are
+    electrons, not ADUs.
     """
     camera = sidecar.text(keys.CAMERA_NAME, keys.CAMERA_MODEL)
     gain = None if _is_counted(sidecar) else sidecar.positive(keys.GAIN)
@@ -332,7 +294,7 @@ def _timestamp(sidecar: Sidecar) -> dict[str, str]:
 
 
 def _known(section: dict[str, Any]) -> dict[str, Any]:
-    """Return the product, or None if a number is unknown or the product is infinite."""
+    """What of a section is known: not None, 0 or, of absurd numbers, infinite."""
     return {
         key: value
         for key, value in section.items()

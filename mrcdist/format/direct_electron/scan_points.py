@@ -39,26 +39,13 @@ POINTS_REMEDY = (
 
 
 def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
-    """Read a list of scan points.
+    """Read column and row (x, y) of each frame's point, shape (n, 2), in the order of the file.
 
-    Parameters
-    ----------
-    raw : bytes
-        The whole CSV file: two columns, x and y, one row per frame. A first line of words is a
-        header; blank lines mean nothing. Whole numbers may be written as floats (``3.0``).
-
-    Returns
-    -------
-    points : ndarray of int64, shape (n, 2)
-        Column and row (x, y) of each frame's point, in the order of the file.
-    notes : tuple of str
-        Of a header that does not say which column is x.
-
-    Raises
-    ------
-    SidecarError
-        A row is not two whole numbers (it is named by its line in the file, from 1), the header
-        says that y comes first, or there are no rows.
+    It is a CSV file of two columns, x and y, one row per frame. A first line of words is a header,
+    noted if it does not say which column is x; blank lines mean nothing. Whole numbers may be
+    written as floats (``3.0``). `SidecarError` is raised if a row is not two whole numbers (it is
+    named by its line in the file, from 1), the header says that y comes first, or there are no
+    rows.
     """
     start = raw.rfind(b"\n", 0, _START)
     if len(raw) > _START and start > 0:
@@ -89,30 +76,14 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
 
 
 def frame_table(points: Points, *, shape: tuple[int, int], n_frames: int) -> npt.NDArray[np.int64]:
-    """Return which frame belongs to each place of the scan's grid.
+    """Return which frame belongs to each place of the scan's grid: shape (y, x[, repeat]).
 
-    Parameters
-    ----------
-    points : ndarray of int64, shape (n, 2)
-        Column and row (x, y) of each frame's point, as `parse_scan_points` returns them.
-    shape : (int, int)
-        Rows and columns (y, x) of the grid.
-    n_frames : int
-        Number of frames that the movie has. Where it has fewer than there are points, the last
-        points were not recorded.
-
-    Returns
-    -------
-    ndarray of int64, shape (y, x) or (y, x, repeat)
-        Index of the frame in the movie; -1 for a place without a frame. There is a repeat axis,
-        as long as the largest number of visits, if a point occurs more than once in `points`,
-        recorded or not; a place's frames are in the order in which they were recorded.
-
-    Raises
-    ------
-    SidecarError
-        A point lies outside the grid; or the table would take more than 2 GiB, or far more than
-        so many points account for.
+    -1 is a place without a frame. There is a repeat axis, as long as the largest number of visits,
+    if a point occurs more than once in `points`, recorded or not; a place's frames are in the order
+    in which they were recorded. Where the movie has fewer frames than there are points, the last
+    points were not recorded. `SidecarError` is raised if a point (x, y) lies outside the grid of
+    `shape` (y, x), or the table would take more than 2 GiB, or far more than so many points account
+    for.
     """
     rows, columns = shape
     n_points = len(points)

@@ -21,21 +21,11 @@ _KEY_WIDTH = 64
 
 @dataclass(frozen=True)
 class Sidecar:
-    """The lines of a sidecar.
+    """The lines of a sidecar."""
 
-    Parameters
-    ----------
-    values : Mapping of str to str
-        Every key with its value as text, in the order of the file.
-    notes : tuple of str
-        What was odd, in words for the user.
-    junk : tuple of str
-        Lines that are not ``key = value``, as they stand.
-    """
-
-    values: Mapping[str, str]
-    notes: tuple[str, ...] = ()
-    junk: tuple[str, ...] = ()
+    values: Mapping[str, str]  # every key with its value as text, in the order of the file
+    notes: tuple[str, ...] = ()  # what was odd, in words for the user
+    junk: tuple[str, ...] = ()  # lines that are not ``key = value``, as they stand
 
     def text(self, *keys: Key | str) -> str | None:
         """Return the value of the first of `keys` that is known: neither empty nor -1.
@@ -46,13 +36,7 @@ class Sidecar:
         return next((text for text in texts if text and to_float(text) != -1), None)
 
     def number(self, *keys: Key | str) -> float | None:
-        """Return the value of the first of `keys` that is known as a number.
-
-        Returns
-        -------
-        float or None
-            None where none is known, or it is not a number or not finite.
-        """
+        """Return the value of the first of `keys` that is known, if it is a finite number."""
         return to_float(self.text(*keys))
 
     def positive(self, *keys: Key | str) -> float | None:
@@ -72,24 +56,11 @@ class Sidecar:
 
 
 def parse_sidecar(raw: bytes | str) -> Sidecar:
-    r"""Read the text of a sidecar.
+    """Read the text of a sidecar; `SidecarError` if no line is ``key = value``.
 
-    Parameters
-    ----------
-    raw : bytes or str
-        The whole file. Bytes are UTF-8, with or without a byte order mark, or else latin-1. Lines
-        end in LF, CRLF or CR. The first ``=`` of a line ends the key; later ones are the value's.
-
-    Returns
-    -------
-    Sidecar
-        A repeated key keeps its last value. Repeated keys, and lines that are neither blank nor
-        ``key = value``, are noted.
-
-    Raises
-    ------
-    SidecarError
-        No line is ``key = value``.
+    Bytes are UTF-8, with or without a byte order mark, or else latin-1. Lines end in LF, CRLF or
+    CR. The first ``=`` of a line ends the key; later ones are the value's. A repeated key keeps its
+    last value. Repeated keys, and lines that are neither blank nor ``key = value``, are noted.
     """
     values: dict[str, str] = {}
     junk: list[str] = []
@@ -126,20 +97,10 @@ def parse_sidecar(raw: bytes | str) -> Sidecar:
 
 
 def sidecar_text(values: Mapping[str, str], newline: str = "\n") -> bytes:
-    r"""Return the content of a sidecar.
+    """Return the content of a sidecar: one line per key, with the equals sign in column 65.
 
-    Parameters
-    ----------
-    values : mapping of str to str
-        In the order of the file.
-    newline : str, default "\\n"
-        Servers up to 2.7.2 write CRLF, later ones LF.
-
-    Returns
-    -------
-    bytes
-        One line per key, with the equals sign in column 65; encoded as latin-1, or as UTF-8 where
-        that lacks a character.
+    It is encoded as latin-1, or as UTF-8 where that lacks a character. Servers up to 2.7.2 write
+    lines that end in CRLF, later ones LF.
     """
     lines = [f"{key:<{_KEY_WIDTH}}= {value}" for key, value in values.items()]
     text = newline.join(lines) + newline

@@ -9,32 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
-__all__ = ["IN_HYPERSPY", "KEYS", "OF_ONE_ACQUISITION", "Key"]
+__all__ = ["IN_HYPERSPY", "KEYS", "Key"]
 
 
 @dataclass(frozen=True)
 class Key:
-    """One property of the server.
+    """One property of the server."""
 
-    Attributes
-    ----------
-    name : str
-        Its spelling in the sidecar. ``{}`` stands for the number of a detector.
-    meaning : str
-    unit : str
-        "" where the value has none.
-    aliases : mapping of str to str
-        Its other spellings, by the version of the server that has them, best first.
-    calibrates : bool
-        Whether an axis is uncalibrated where the value is not a number.
-    """
-
-    name: str
+    name: str  # its spelling in the sidecar; ``{}`` stands for the number of a detector
     meaning: str
-    unit: str = ""
+    unit: str = ""  # "" where the value has none
+    # Its other spellings, by the version of the server that has them, best first.
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
-    calibrates: bool = False
+    calibrates: bool = False  # whether an axis is uncalibrated where the value is not a number
+    varies: bool = False  # acquisitions differ in it even if all their settings are the same
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -53,35 +43,36 @@ class Key:
         return self.name
 
 
+_scale = partial(Key, calibrates=True)
+_varying = partial(Key, varies=True)
+
 # The server and the acquisition
 SERVER_VERSION = Key("Server Software Version", "version of DE Server")
-TIMESTAMP = Key("Timestamp (seconds since Epoch)", "start of the acquisition", "s")
-LOCAL_TIME = Key("Local time", "the same in words, in the server's time zone")
-ACQUISITION_COUNTER = Key("Acquisition Counter", "number of the next acquisition")
-DATASET_NAME = Key("Dataset Name", "stem of the file names")
+TIMESTAMP = _varying("Timestamp (seconds since Epoch)", "start of the acquisition", "s")
+LOCAL_TIME = _varying("Local time", "the same in words, in the server's time zone")
+ACQUISITION_COUNTER = _varying("Acquisition Counter", "number of the next acquisition")
+DATASET_NAME = _varying("Dataset Name", "stem of the file names")
 TOTAL_ACQUISITIONS = Key("Total Number of Acquisitions", "acquisitions asked for")
-REMAINING_ACQUISITIONS = Key("Remaining Number of Acquisitions", "acquisitions still to come")
-SYSTEM_STATUS = Key("System Status", "what the server was doing")
+REMAINING_ACQUISITIONS = _varying("Remaining Number of Acquisitions", "acquisitions still to come")
+SYSTEM_STATUS = _varying("System Status", "what the server was doing")
 SERVER_PORT = Key("Server Port Number", "TCP port of the server")
 COMPUTER_NAME = Key("Computer Name", "computer of the server")
-AUTOSAVE_STATUS = Key("Autosave Status", "state of saving, up to server 2.7.2")
-ACQUISITION_STATUS = Key("Acquisition Status", "state of the acquisition, since server 2.7.5")
+AUTOSAVE_STATUS = _varying("Autosave Status", "state of saving, up to server 2.7.2")
+ACQUISITION_STATUS = _varying("Acquisition Status", "state of the acquisition, since server 2.7.5")
 
 # Saved files
-AUTOSAVE_DIRECTORY = Key("Autosave Directory", "folder of the files, on the server")
+AUTOSAVE_DIRECTORY = _varying("Autosave Directory", "folder of the files, on the server")
 AUTOSAVE_FORMAT = Key("Autosave File Format", "file format of all images")
-AUTOSAVE_SUFFIX = Key("Autosave Filename Suffix", "what follows date and number in the stem")
+AUTOSAVE_SUFFIX = _varying("Autosave Filename Suffix", "what follows date and number in the stem")
 FINAL_IMAGE = Key("Autosave Final Image", "whether the sum of the movie is saved")
-FINAL_IMAGE_PATH = Key("Autosave Final Image File Path", "file of the sum")
-FINAL_FRAMES_WRITTEN = Key("Autosave Final Frames Written", "images in that file")
+FINAL_IMAGE_PATH = _varying("Autosave Final Image File Path", "file of the sum")
+FINAL_FRAMES_WRITTEN = _varying("Autosave Final Frames Written", "images in that file")
 IMAGES_PER_FILE = Key("Autosave Maximum Images Per File", "frames per part of a movie")
 MOVIE = Key("Autosave Movie", "whether the movie is saved")
 MOVIE_FORMAT = Key("Autosave Movie File Format", "file format of the movie")
-MOVIE_PATH = Key("Autosave Movie Frames File Path", "file of the movie")
-MOVIE_FRAMES_WRITTEN = Key("Autosave Movie Frames Written", "frames in the movie")
-SUM_COUNT = Key(
-    "Autosave Movie Sum Count", "camera frames summed in each stored frame", calibrates=True
-)
+MOVIE_PATH = _varying("Autosave Movie Frames File Path", "file of the movie")
+MOVIE_FRAMES_WRITTEN = _varying("Autosave Movie Frames Written", "frames in the movie")
+SUM_COUNT = _scale("Autosave Movie Sum Count", "camera frames summed in each stored frame")
 COUNTED_FORMAT = Key("Autosave Counted Movie Pixel Format", "dtype of counted movies")
 INTEGRATED_FORMAT = Key("Autosave Integrated Movie Pixel Format", "dtype of integrated movies")
 IMAGES_FORMAT = Key("Autosave VirtualExt File Format", "file format of virtual and external images")
@@ -106,9 +97,9 @@ CROP_SIZE_X = Key("Crop Size X", "columns kept", "px")
 CROP_SIZE_Y = Key("Crop Size Y", "rows kept", "px")
 EXPOSURE_MODE = Key("Exposure Mode", "what is exposed: Normal, Dark, Gain")
 EXPOSURE_TIME = Key("Exposure Time (seconds)", "exposure of the whole movie", "s")
-FRAME_COUNT = Key("Frame Count", "frames acquired")
+FRAME_COUNT = _varying("Frame Count", "frames acquired")
 FRAME_TIME = Key("Frame Time (nanoseconds)", "exposure of a camera frame", "ns")
-FRAME_RATE = Key("Frames Per Second", "camera frames per second", "1/s", calibrates=True)
+FRAME_RATE = _scale("Frames Per Second", "camera frames per second", "1/s")
 HARDWARE_BINNING_X = Key("Hardware Binning X", "columns binned in the camera")
 HARDWARE_BINNING_Y = Key("Hardware Binning Y", "rows binned in the camera")
 HARDWARE_ROI_SIZE_X = Key("Hardware ROI Size X", "columns read out", "px")
@@ -122,30 +113,20 @@ COVER_STATUS = Key("Protection Cover Status", "Open or Closed")
 PIXEL_PITCH = Key("Sensor Pixel Pitch (micrometers)", "distance of the sensor's pixels", "µm")
 SENSOR_SIZE_X = Key("Sensor Size X (pixels)", "columns of the sensor", "px")
 SENSOR_SIZE_Y = Key("Sensor Size Y (pixels)", "rows of the sensor", "px")
-TEMPERATURE = Key("Temperature - Detector (Celsius)", "temperature of the sensor", "°C")
+TEMPERATURE = _varying("Temperature - Detector (Celsius)", "temperature of the sensor", "°C")
 TEST_PATTERN = Key("Test Pattern", "pattern that replaces the camera's frames")
 GAIN = Key(
     "ADUs Per Electron Bin1x", "counts per electron", "ADU", aliases={"2.7.5": "ADUs Per Electron"}
 )
 
 # Calibration and microscope
-DIFFRACTION_PIXEL_X = Key(
-    "Diffraction Pixel Size X", "width of a pixel of a pattern", "nm^-1", calibrates=True
+DIFFRACTION_PIXEL_X = _scale("Diffraction Pixel Size X", "width of a pixel of a pattern", "nm^-1")
+DIFFRACTION_PIXEL_Y = _scale("Diffraction Pixel Size Y", "height of a pixel of a pattern", "nm^-1")
+SPECIMEN_PIXEL_X = _scale(
+    "Specimen Pixel Size X (nanometers)", "distance of scan points or of an image's pixels", "nm"
 )
-DIFFRACTION_PIXEL_Y = Key(
-    "Diffraction Pixel Size Y", "height of a pixel of a pattern", "nm^-1", calibrates=True
-)
-SPECIMEN_PIXEL_X = Key(
-    "Specimen Pixel Size X (nanometers)",
-    "distance of scan points or of an image's pixels",
-    "nm",
-    calibrates=True,
-)
-SPECIMEN_PIXEL_Y = Key(
-    "Specimen Pixel Size Y (nanometers)",
-    "distance of scan lines or of an image's rows",
-    "nm",
-    calibrates=True,
+SPECIMEN_PIXEL_Y = _scale(
+    "Specimen Pixel Size Y (nanometers)", "distance of scan lines or of an image's rows", "nm"
 )
 VOLTAGE = Key("Instrument Accelerating Voltage (V)", "accelerating voltage", "V")
 CAMERA_LENGTH = Key("Instrument Project Camera Length (centimeters)", "camera length", "cm")
@@ -181,13 +162,13 @@ ROI_SUBSAMPLING = Key(
     "Scan - ROI Subsampling", "every how many points of the region one is scanned"
 )
 ROI_TYPE = Key("Scan - ROI Type", "order of the region's points")
-REPEAT_DELAY = Key("Scan - Repeat Delay (seconds)", "pause between repeats", "s", calibrates=True)
+REPEAT_DELAY = _scale("Scan - Repeat Delay (seconds)", "pause between repeats", "s")
 SCAN_REPEATS = Key("Scan - Repeats", "how often the scan is done")
 SCAN_ROTATION = Key("Scan - Rotation", "rotation of the scan", "degrees")
 SCAN_SIZE_X = Key("Scan - Size X", "columns of the scan", "points")
 SCAN_SIZE_Y = Key("Scan - Size Y", "rows of the scan", "points")
 SCAN_SUBSAMPLING = Key("Scan - Subsampling", "every how many points one is scanned")
-SCAN_TIME = Key("Scan - Time (seconds)", "time of one scan", "s", calibrates=True)
+SCAN_TIME = _scale("Scan - Time (seconds)", "time of one scan", "s")
 TIME_PER_SCAN = Key("Scan - Time Per Scan (seconds)", "the same, as later servers add it", "s")
 SCAN_TYPE = Key("Scan - Type", "order of the points: Raster, or another")
 POINTS_FILE = Key("Scan - XY File", "list of points of a custom scan, on the server")
@@ -212,24 +193,4 @@ IN_HYPERSPY = (
     (MAGNIFICATION, "magnification", 1, 1),
     (DWELL_TIME, "dwell_time", 1, 1_000_000),
     (FRAME_RATE, "frames_per_second", 1, 1),
-)
-
-#: Those in which acquisitions differ even if all their settings are the same.
-OF_ONE_ACQUISITION = (
-    TIMESTAMP,
-    LOCAL_TIME,
-    ACQUISITION_COUNTER,
-    DATASET_NAME,
-    REMAINING_ACQUISITIONS,
-    SYSTEM_STATUS,
-    AUTOSAVE_STATUS,
-    ACQUISITION_STATUS,
-    AUTOSAVE_DIRECTORY,
-    AUTOSAVE_SUFFIX,
-    FINAL_IMAGE_PATH,
-    FINAL_FRAMES_WRITTEN,
-    MOVIE_PATH,
-    MOVIE_FRAMES_WRITTEN,
-    FRAME_COUNT,
-    TEMPERATURE,
 )
