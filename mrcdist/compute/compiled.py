@@ -25,7 +25,6 @@ __all__ = [
     "LONGEST_RUN",
     "add_frames",
     "add_squares",
-    "keep_largest",
     "sum_bins",
     "sum_runs",
     "sum_together",
@@ -166,8 +165,10 @@ def _dot(_context: Any, pixels: Any, weights: Any, _flip: Any) -> Any:
 def _signed(frames: Any) -> tuple[Any, Any]:
     """Return pixels as dot products take them, and what they have to be flipped by (xor).
 
-    A pixel of 16 bits without sign, flipped, is itself - 2**15.
+    A pixel of 16 bits without sign, flipped, is itself - 2**15. None for floats.
     """
+    if frames.dtype.kind == "f":
+        return frames, None
     if frames.dtype == np.uint16:
         return frames.view(np.int16), np.int16(-(2**15))
     return frames, np.int16(0)
@@ -176,20 +177,11 @@ def _signed(frames: Any) -> tuple[Any, Any]:
 def sum_together(frames: Any, total: Any, weights: Any, spans: Any, block: int, out: Any) -> None:
     """Add frames of integers to their sum, and their weighted sums to `out`, in one loop.
 
-    A few frames, which fit into the level 2 cache, go through all of it before the next.
-
-    Parameters
-    ----------
-    frames : ndarray of int
-    total : ndarray of uint64 or int64
-        The sum of frames; without an element, it is not computed.
-    weights : ndarray of int16, shape (sums, pixels)
-        The absolute values of a block of them add up to at most `LARGEST_WEIGHTS`.
-    spans : ndarray of int64, shape (sums, 2)
-        First and last pixel + 1 of the blocks with weights that are not 0.
-    block : int
-        Number of pixels whose products are added up in 32 bits.
-    out : ndarray of int64, shape (frames, sums)
+    A few frames, which fit into the level 2 cache, go through all of it before the next. The
+    `total` of frames (uint64 or int64) is not computed if it has no element. Products of a `block`
+    of pixels are added up in 32 bits: the absolute values of its `weights` (int16, shape (sums,
+    pixels)) add up to at most `LARGEST_WEIGHTS`. `spans` (int64, shape (sums, 2)) are first and
+    last pixel + 1 of the blocks with weights that are not 0. `out` is int64, (frames, sums).
     """
     pixels = _flat(frames)
     signed, flip = _signed(pixels)
@@ -238,20 +230,12 @@ def _add_some(frames: Any, start: Any, end: Any, first: Any, sums: Any) -> None:
 def sum_runs(frames: Any, runs: Any, first_row: int, first_column: int, out: Any) -> None:
     """Add the sum of each frame over runs of pixels to `out`, and its first moments.
 
-    Parameters
-    ----------
-    frames : ndarray
-    runs : ndarray of int64, shape (runs, 3)
-        Row, first column and last column + 1, within `frames`; of at most `LONGEST_RUN` pixels.
-    first_row, first_column : int
-        What the first row and column of `frames` count as in the moments.
-    out : ndarray of int64 or float64, shape (frames, 1) or (frames, 3)
+    `runs` (int64, shape (runs, 3)) are row, first column and last column + 1, within `frames`; of
+    at most `LONGEST_RUN` pixels. The first row and column of `frames` count as `first_row` and
+    `first_column` in the moments. `out` is int64 or float64, of shape (frames, 1) or (frames, 3).
     """
-    if frames.dtype.kind == "f":
-        _sum_runs_of_floats(frames, runs, first_row, first_column, out)
-    else:
-        pixels, flip = _signed(frames)
-        _sum_runs(pixels, runs, first_row, first_column, flip, _RAMP, out)
+    pixels, flip = _signed(frames)
+    _sum_runs(pixels, runs, first_row, first_column, flip, _RAMP, out)
 
 
 @_compiled
@@ -263,31 +247,21 @@ def _sum_runs(
         for k in range(runs.shape[0]):
             row, column = runs[k, 0], runs[k, 1]
             pixels = frames[i, row, column : runs[k, 2]]
-            n = np.int64(pixels.shape[0])
-            mass = _dot(pixels, ramp[0, :n], flip) - flip * n
-            out[i, 0] += mass
-            if moments:
-                inside = _dot(pixels, ramp[1, :n], flip) - flip * (n * (n - 1) // 2)
-                out[i, 1] += (first_row + row) * mass
-                out[i, 2] += (first_column + column) * mass + inside
-
-
-@_compiled
-def _sum_runs_of_floats(
-    frames: Any, runs: Any, first_row: Any, first_column: Any, out: Any
-) -> None:
-    moments = out.shape[1] > 1
-    for i in range(frames.shape[0]):
-        for k in range(runs.shape[0]):
-            row, column = runs[k, 0], runs[k, 1]
-            pixels = frames[i, row, column : runs[k, 2]]
-            mass, inside = 0.0, 0.0
-            for x in range(pixels.shape[0]):
-                mass += np.float64(pixels[x])
-            out[i, 0] += mass
-            if moments:
+            if flip is None:  # numba compiles one of the branches
+                mass = inside = np.float64(0)
                 for x in range(pixels.shape[0]):
-                    inside += x * np.float64(pixels[x])
+                    mass += np.float64(pixels[x])
+                if moments:
+                    for x in range(pixels.shape[0]):
+                        inside += x * np.float64(pixels[x])
+            else:
+                n: Any = np.int64(pixels.shape[0])
+                mass = _dot(pixels, ramp[0, :n], flip) - flip * n
+                inside = n * 0
+                if moments:
+                    inside = _dot(pixels, ramp[1, :n], flip) - flip * (n * (n - 1) // 2)
+            out[i, 0] += mass
+            if moments:
                 out[i, 1] += (first_row + row) * mass
                 out[i, 2] += (first_column + column) * mass + inside
 
@@ -335,22 +309,6 @@ def _add_squares(frames: Any, total: Any, example: Any) -> None:
             for x in range(sums.shape[0]):
                 one = square(a[x])
                 sums[x] += wide(square(one * one))
-
-
-def keep_largest(frames: Any, largest: Any) -> None:
-    """Keep the largest value of each pixel; what is not a number stays so."""
-    _keep_largest(_flat(frames), largest.reshape(-1))
-
-
-@_compiled
-def _keep_largest(frames: Any, largest: Any) -> None:
-    for first in range(0, frames.shape[1], _BAND):
-        kept = largest[first : first + _BAND]
-        for i in range(frames.shape[0]):
-            a = frames[i, first : first + kept.shape[0]]
-            for x in range(kept.shape[0]):
-                value, known = a[x], kept[x]
-                kept[x] = value if (value > known) | (value != value) else known
 
 
 def _flat(frames: Any) -> Any:

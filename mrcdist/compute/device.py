@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.reduce_block import reduce_block
-from mrcdist.compute.tiles import Reduction
+from mrcdist.compute.reductions import Reduction, Window
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
 
@@ -31,12 +31,8 @@ _TILE_BYTES = 2**26
 def array_module(device: str) -> Any:
     """Return what computes: CuPy, or None for this processor.
 
-    Raises
-    ------
-    ArgumentError
-        There is no such device.
-    MissingExtraError
-        CuPy is not installed, or finds no GPU.
+    Raises `ArgumentError` if there is no such device, and `MissingExtraError` if CuPy is not
+    installed or finds no GPU.
     """
     if device not in DEVICES:
         raise ArgumentError(
@@ -66,7 +62,7 @@ def array_module(device: str) -> Any:
 def reduce_on(
     module: Any,
     frames: npt.NDArray[Any],
-    window: tuple[range, range],
+    window: Window,
     reductions: Sequence[Reduction],
     present: npt.NDArray[np.bool_] | None = None,
     *,
@@ -75,19 +71,14 @@ def reduce_on(
 ) -> tuple[npt.NDArray[Any], ...]:
     """Reduce a block of frames as `reduce_block` does, with another array module.
 
-    Parameters
-    ----------
-    module : module
-        CuPy, or another one with numpy's functions, arrays of its own, and `asnumpy`.
-    frames, window, reductions, present, tile_bytes, results
-        As for `reduce_block`.
+    That is CuPy, or another one with numpy's functions, arrays of its own, and `asnumpy`.
     """
     # Functions of the user's own need whole frames, and get numpy's.
     here = [at for at, each in enumerate(reductions) if each.whole_frames]
     there = [at for at in range(len(reductions)) if at not in here]
     if results is None:
         results = [each.begin(len(frames), frames.dtype) for each in reductions]
-    results = list(results)
+    found = list(results)
     own = reduce_block(
         frames,
         window,
@@ -95,6 +86,8 @@ def reduce_on(
         present,
         results=[results[at] for at in here],
     )
+    for at, result in zip(here, own, strict=True):
+        found[at] = result
     moved = reduce_block(
         frames if present is None else frames[present],
         window,
@@ -103,11 +96,9 @@ def reduce_on(
         tile_bytes=tile_bytes,
         module=module,
     )
-    for at, result in zip(here, own, strict=True):
-        results[at] = result
     for at, result in zip(there, moved, strict=True):
         if reductions[at].per_frame:
-            results[at][slice(None) if present is None else present] = module.asnumpy(result)
+            found[at][slice(None) if present is None else present] = module.asnumpy(result)
         else:
-            results[at] = reductions[at].join([results[at], module.asnumpy(result)])
-    return tuple(results)
+            found[at] = reductions[at].join([found[at], module.asnumpy(result)])
+    return tuple(found)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from dask.tokenize import normalize_token
 
 from mrcdist.compute.function_digest import function_digest
-from mrcdist.compute.reductions import AllFrames, PerFrame
-from mrcdist.compute.results import Array, Dataset, PartLoader, Result
-from mrcdist.compute.schedule import Part
-from mrcdist.compute.tiles import FunctionFailedError, Reduction, Tile
+from mrcdist.compute.reductions import AllFrames, PerFrame, Reduction, Tile, Window
+from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
-__all__ = ["FrameReduction"]
+__all__ = ["FrameReduction", "FunctionFailedError"]
+
+
+class FunctionFailedError(Exception):
+    """A function of the user's own failed; its error is the cause.
+
+    `numbers` are those of the frames with which it was called, counted from the first of the block;
+    `alone` is the first of them with which it fails if it is called with nothing else, or None.
+    """
+
+    def __init__(self, numbers: Sequence[int], alone: int | None) -> None:
+        super().__init__(numbers, alone)
+        self.numbers, self.alone = numbers, alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,33 +85,23 @@ class FrameReduction:
         known = np.zeros(1)
         if self.shape is None or self.dtype is None:
             zeros = np.zeros((1, *data.layout.frame_shape), data.layout.dtype)
-            try:
-                with np.errstate(all="ignore"):
-                    known = np.asarray(self.function(zeros))
-            except Exception:  # noqa: BLE001 if it fails for all frames, the error names them
-                known = np.zeros(1)
+            # If it fails for all frames, the error will name them.
+            with suppress(Exception), np.errstate(all="ignore"):
+                known = np.asarray(self.function(zeros))
         shape = known.shape[1:] if self.shape is None else tuple(self.shape)
         return shape, known.dtype if self.dtype is None else np.dtype(self.dtype)
 
-    def finish(
-        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-    ) -> Result:
-        """Place the values, or merge them."""
+    def finish(self, data: Dataset, *values: Array) -> Result:
+        """Name the axes of the values."""
+        [found] = values
         if self.merge is None:
-            shape = loads[0](0).shape[1:]
-            values = data.maps(parts, loads[0])
-            values = values.reshape(*data.layout.navigation_shape, *shape)
-            notes = data.zeros_note()
-            axes = (*data.navigation_axes, *_counted(shape))
-        else:
-            [reduction] = self.reductions(data)
-            merged = reduction.join([loads[0](number) for number in range(len(parts))])
-            if not len(merged):
-                raise ArgumentError("there are no frames to reduce", code="data-not-reducible")
-            values, notes = merged[0], data.missing_note(self.title)
-            of_frames = values.shape == data.layout.frame_shape
-            axes = data.signal_axes if of_frames else _counted(values.shape)
-        return Result(self.title, values, axes, notes=notes)
+            axes = (*data.navigation_axes, *_counted(found.shape[data.n_navigation :]))
+            return Result(self.title, found, axes, notes=data.zeros_note())
+        if not len(found):
+            raise ArgumentError("there are no frames to reduce", code="data-not-reducible")
+        of_frames = found[0].shape == data.layout.frame_shape
+        axes = data.signal_axes if of_frames else _counted(found[0].shape)
+        return Result(self.title, found[0], axes, notes=data.missing_note(self.title))
 
 
 def _counted(shape: tuple[int, ...]) -> tuple[Axis, ...]:
@@ -112,10 +113,10 @@ class _EachFrame(PerFrame):
     """A value per frame."""
 
     function: Callable[[Array], Any]
-    window: tuple[range, range]
+    window: Window
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    whole_frames = True
+    whole_frames: ClassVar = True
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return zeros."""
@@ -123,9 +124,7 @@ class _EachFrame(PerFrame):
 
     def add(self, result: Array, tile: Tile) -> Array:
         """Call the function."""
-        result[tile.first : tile.first + len(tile.pixels)] = _called(
-            self._checked, tile, self.window
-        )
+        result[...] = _called(self._checked, tile, self.window)
         return result
 
     def _checked(self, frames: Array) -> Array:
@@ -165,8 +164,8 @@ class _Accumulated(AllFrames):
 
     function: Callable[[Array], Any]
     merge: Callable[[Array, Array], Any]
-    window: tuple[range, range]
-    whole_frames = True
+    window: Window
+    whole_frames: ClassVar = True
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return no value."""
@@ -174,8 +173,6 @@ class _Accumulated(AllFrames):
 
     def add(self, result: Array, tile: Tile) -> Array:
         """Call the function, and merge what it returns with what is there."""
-        if not len(tile.pixels):
-            return result
 
         def merged(frames: Array) -> Array:
             return self._merged(result, np.asarray(self.function(frames))[None])
@@ -195,14 +192,9 @@ class _Accumulated(AllFrames):
         return one if len(one) else other
 
 
-def _called(function: Callable[[Array], Array], tile: Tile, window: tuple[range, range]) -> Array:
+def _called(function: Callable[[Array], Array], tile: Tile, window: Window) -> Array:
     """Call a function with the pixels of a tile; an error says with which frames."""
-    rows, columns = window
-    pixels = tile.pixels[
-        :,
-        rows.start - tile.rows.start : rows.stop - tile.rows.start,
-        columns.start - tile.columns.start : columns.stop - tile.columns.start,
-    ]
+    pixels = tile.cropped(*window)
     try:
         return function(pixels)
     except Exception as error:

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.compute.reductions import FrameSum, PixelSums
-from mrcdist.compute.tiles import Reduction, Tile, compiled
+from mrcdist.compute.reductions import FrameSum, PixelSums, Reduction, Tile, Window, compiled
 
 __all__ = ["FusedSums", "fused_sums"]
 
@@ -28,63 +27,42 @@ _BLOCKS = (1024, 512, 256, 128)
 
 
 class FusedSums:
-    """Those of several reductions that are computed in one loop.
+    """Those of several reductions that are computed in one loop; `places` says which these are."""
 
-    Parameters
-    ----------
-    reductions : sequence of Reduction
-    window : tuple of range
-        Rows and columns of the tiles.
-
-    Attributes
-    ----------
-    places : tuple of int
-        Which of the reductions these are.
-    """
-
-    def __init__(self, reductions: Sequence[Reduction], window: tuple[range, range]) -> None:
+    def __init__(self, reductions: Sequence[Reduction], window: Window) -> None:
         self._middle = np.array([_middle(axis) for axis in window])
         self._total: int | None = None
-        self._sums: list[tuple[int, int]] = []  # reduction, and its first weights
+        self._sums: list[tuple[int, slice]] = []  # reduction, and its weights
         pixels = len(window[0]) * len(window[1])
         found: list[npt.NDArray[np.int16]] = []
         for at, each in enumerate(reductions):
             if type(each) is FrameSum and self._total is None:
                 self._total = at
             elif isinstance(each, PixelSums) and each.detector.has_integer_weights:
-                n_bytes = 2 * pixels * (len(found) + (3 if each.moments else 1))
-                weights = None if n_bytes > _MAX_BYTES else _weights(each, *window)
+                stop = len(found) + (3 if each.moments else 1)
+                weights = None if 2 * pixels * stop > _MAX_BYTES else _weights(each, *window)
                 if weights is not None:
-                    self._sums.append((at, len(found)))
+                    self._sums.append((at, slice(len(found), stop)))
                     found.extend(weights)
         self._weights = np.array(found, np.int16).reshape(len(found), pixels)
         self._block = next(size for size in _BLOCKS if _fits(self._weights, size))
         self._spans = _spans(self._weights, self._block)
-        self._reductions = reductions
         # The sum of frames alone is as fast by itself.
         total = () if self._total is None or not self._sums else (self._total,)
         self.places = (*total, *(at for at, _ in self._sums))
 
-    def add(self, results: list[Array], tile: Tile, numbers: slice | Sequence[int]) -> None:
-        """Add a tile of whole frames to the results.
+    def add(self, results: Sequence[Array], tile: Tile, rows: Any) -> None:
+        """Add a tile of whole frames to the results of all reductions.
 
-        Parameters
-        ----------
-        results : list of ndarray
-            Of all reductions.
-        tile : Tile
-        numbers : slice or sequence of int
-            Rows of the frames in results with a row per frame.
+        `rows` are an index: those of the frames in results with a row per frame.
         """
         sums = np.zeros((len(tile.pixels), len(self._weights)), np.int64)
         total = np.empty((0, 0), np.int64) if self._total is None else results[self._total]
         compiled.sum_together(tile.pixels, total, self._weights, self._spans, self._block, sums)
-        for at, first in self._sums:
-            moments = getattr(self._reductions[at], "moments", False)
-            found = sums[:, first : first + (3 if moments else 1)]
-            if moments:
-                found[:, 1:] += found[:, :1] * self._middle
-            results[at][numbers] += found
+        for at, weights in self._sums:
+            found = sums[:, weights]
+            found[:, 1:] += found[:, :1] * self._middle[: found.shape[1] - 1]
+            results[at][rows] += found
 
 
 @functools.lru_cache(maxsize=8)

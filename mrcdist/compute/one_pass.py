@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import math
 import time
 import uuid
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -18,9 +19,9 @@ import numpy as np
 from dask.tokenize import tokenize
 
 from mrcdist.compute.bright_disk import find_disk, sample
-from mrcdist.compute.detectors import AutoDisk, Detector, Mask, Ring, WholeFrame
+from mrcdist.compute.detectors import AutoDisk, Mask, Ring, WholeFrame
 from mrcdist.compute.quantities import OnDetector, Quantity
-from mrcdist.compute.reductions import FrameSum
+from mrcdist.compute.reductions import FrameSum, Reduction
 from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.compute.schedule import (
     MAX_SUM_PARTS,
@@ -31,8 +32,6 @@ from mrcdist.compute.schedule import (
     schedule_pass,
 )
 from mrcdist.compute.tasks import Ledger, Work
-from mrcdist.compute.tiles import Reduction
-from mrcdist.compute.wanted_detector import understand
 from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
@@ -48,7 +47,7 @@ _SUM_ITEMSIZE = 8
 
 
 class Values(Protocol):
-    """Keeps the values of finished parts."""
+    """Keeps the values of finished parts: an array for each reduction."""
 
     found: Mapping[str, float] | None
     """The bright disk, once it is found."""
@@ -79,19 +78,9 @@ class InMemory:
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of a pass.
+    """The end of a pass: its results, and what they are of, with the detectors that were found.
 
-    Attributes
-    ----------
-    results : dict of str to Result
-    wanted : dict of str to Quantity
-        What they are of, with the detectors that were found.
-    ledger : Ledger
-        What each process has read.
-    pixel_bytes : int
-        Of the pixels that were computed with.
-    seconds : float
-        Of computing.
+    The ledger is what each process has read; `pixel_bytes` and `seconds` are of computing.
     """
 
     results: dict[str, Result] = field(repr=False)
@@ -106,12 +95,10 @@ class OnePass:
 
     Parameters
     ----------
-    source : MrcSource
-        What is read.
-    data : Dataset
-        What of it the results depend on.
+    source, data
+        What is read, and what of it the results depend on.
     results : mapping of str to Quantity
-        What to compute, by name.
+        What to compute, by name; an `ArgumentError` if that is nothing, or a detector has no pixel.
     threads : int
         How many will compute. Default: not known, or not to be known, as another run may resume.
     max_sum_parts : int
@@ -119,15 +106,8 @@ class OnePass:
     device : str
         What computes, of `DEVICES`.
 
-    Raises
-    ------
-    ArgumentError
-        Nothing is asked for; the data have no frames to reduce, or a detector has no pixel in them.
-
     Attributes
     ----------
-    source : MrcSource
-    data : Dataset
     wanted : dict of str to Quantity
         With detectors that are read and checked.
     parts : tuple of Part
@@ -156,14 +136,15 @@ class OnePass:
         self.source = source
         self.data = data
         self._device = device
+        shape = data.layout.frame_shape
         self.wanted: dict[str, Quantity] = {
-            name: each.understood(data) if isinstance(each, OnDetector) else each
+            name: each.understood(shape) if isinstance(each, OnDetector) else each
             for name, each in results.items()
         }
         # Which tasks and parts there are does not depend on where the disk is.
-        made = {name: each.reductions(self.data) for name, each in self._located(None).items()}
+        made = {name: each.reductions(data) for name, each in self._located(None).items()}
+        pixels = math.prod(shape)
         n_sums = sum(not each.per_frame for each in _distinct(made.values()))
-        pixels = math.prod(data.layout.frame_shape)
         self.parts = schedule_pass(
             data.navigation_chunks,
             frame_bytes=pixels * data.layout.dtype.itemsize,
@@ -172,24 +153,28 @@ class OnePass:
             max_sum_parts=max_sum_parts,
         )
         self.maps = {name for name, some in made.items() if all(one.per_frame for one in some)}
-        self._needs_disk = any(each.needs_disk for each in self._on_detectors())
+
+    def _located(self, disk: Ring | None) -> dict[str, Quantity]:
+        shape = self.data.layout.frame_shape
+        return {
+            name: each.located(disk, shape) if isinstance(each, OnDetector) else each
+            for name, each in self.wanted.items()
+        }
+
+    def _detectors(self) -> list[Any]:
+        return [each.detector for each in self.wanted.values() if isinstance(each, OnDetector)]
 
     def description(self) -> dict[str, str]:
         """All that the values of the parts depend on; no secret."""
-        source = self.source
+        source, wanted = self.source, self.wanted
         files = [
             (part.file.version, part.offset, part.frames, part.compression) for part in source.parts
         ]
-        wanted = self.wanted
-        detectors = [each.detector for each in self._on_detectors()]
-        shape = self.data.layout.frame_shape
         others = [each for each in wanted.values() if not isinstance(each, OnDetector)]
         return {
             "software": f"mrcdist {version('mrcdist')}",
-            "results": ", ".join(
-                f"{name} {type(one).__name__}" for name, one in self.wanted.items()
-            ),
-            "detector": "; ".join(self._described(understand(each, shape)) for each in detectors),
+            "results": ", ".join(f"{name} {type(one).__name__}" for name, one in wanted.items()),
+            "detector": "; ".join(map(self._described, self._detectors())),
             "file": ", ".join(part.file.location.shown for part in source.parts),
             "version": ", ".join(str(part.file.version) for part in source.parts),
             "array": f"{source.shape} {source.dtype}",
@@ -198,7 +183,7 @@ class OnePass:
             "plan": tokenize(files, source.layout, source.table, self.data.chunks),
         }
 
-    def _described(self, detector: Detector | AutoDisk) -> str:
+    def _described(self, detector: Any) -> str:
         """Describe a detector, the same in every process, and others differently."""
         if isinstance(detector, AutoDisk):
             return str(detector)
@@ -249,32 +234,67 @@ class OnePass:
         """
         there = set(kept)
         left = {number: part for number, part in enumerate(self.parts) if number not in there}
-        disk = None if values.found is None else Ring(**values.found)
+        lost = values.found is None and any(isinstance(x, AutoDisk) for x in self._detectors())
         ledger: Ledger = {}
-        pixels, seconds = 0, 0.0
-        with ExitStack() as connected:
-            lost = self._needs_disk and disk is None
-            compute = connected.enter_context(connect()) if left or lost else None
+        pixels, begun = 0, time.monotonic()
+        with connect() if left or lost else nullcontext() as compute:
             if compute is not None and lost:
-                disk = self._find_disk(compute)
-                values.found = dataclasses.asdict(disk)
-            wanted = self._located(disk)
-            reductions = _distinct(each.reductions(self.data) for each in wanted.values())
+                values.found = dataclasses.asdict(self._find_disk(compute))
+            wanted = self._located(None if values.found is None else Ring(**values.found))
+
+            def keep(number: int, found: Sequence[Array]) -> None:
+                values.save(number, found)
+                there.add(number)
+                if look is not None:
+                    look(lambda: self._so_far(wanted, values, there))
+
+            begun = time.monotonic()
             if compute is not None:
-                begun = time.monotonic()
                 title = next(iter(wanted.values())).title if len(wanted) == 1 else "results"
-                told = {"label": title, **progress}
-
-                def keep(number: int, found: Sequence[Array]) -> None:
-                    values.save(number, found)
-                    there.add(number)
-                    if look is not None:
-                        look(lambda: self._so_far(wanted, values, there))
-
-                ledger, pixels = self._compute(compute, reductions, left, keep, told)
-                seconds = time.monotonic() - begun
+                work = self._work(_distinct(each.reductions(self.data) for each in wanted.values()))
+                ledger, pixels = self._compute(
+                    compute, work, left, keep, {"label": title, **progress}
+                )
+            seconds = time.monotonic() - begun
         results = self._finish(wanted, self.data, values.load)
         return Finished(results, wanted, ledger, pixels, seconds)
+
+    def _find_disk(self, compute: Compute) -> Ring:
+        """Look for the bright disk in the mean of a few frames, read by the workers."""
+        layout = self.data.layout
+        frames = sample(layout.navigation_shape, self.data.positions_present())
+        found: list[Sequence[Array]] = []
+        compute(
+            self._work([FrameSum(layout.frame_shape)]),
+            {0: tuple(frames)},
+            lambda _, values: found.append(values),
+        )
+        return find_disk(np.asarray(found[0][0]))
+
+    def _work(self, reductions: Sequence[Reduction]) -> Work:
+        job = f"reduce-{uuid.uuid4().hex[:8]}"
+        return Work(self.source, tuple(reductions), job, self._device)
+
+    def _compute(
+        self,
+        compute: Compute,
+        work: Work,
+        left: Mapping[int, Part],
+        keep: Callable[[int, Sequence[Array]], None],
+        progress: Mapping[str, Any],
+    ) -> tuple[Ledger, int]:
+        """Compute the parts that are left, and keep each; and the bytes of their pixels."""
+        frame = self.source.dtype.itemsize * len(work.window[0]) * len(work.window[1])
+        sizes = [sum(map(block_frames, _blocks([part]))) * frame for part in self.parts]
+        to_do, total = sum(sizes[number] for number in left), sum(sizes)
+        told = Progress(total=total, kept=total - to_do, in_bytes=True, **progress)
+
+        def done(number: int, found: Sequence[Array]) -> None:
+            keep(number, found)
+            told.advance(sizes[number])
+
+        with told:
+            return compute(work, left, done), to_do
 
     def _finish(
         self, wanted: Mapping[str, Quantity], data: Dataset, load: Callable[[int, int], Array]
@@ -283,14 +303,30 @@ class OnePass:
         made = {name: each.reductions(data) for name, each in wanted.items()}
         reductions = _distinct(made.values())
 
-        def loader(one: Reduction) -> Callable[[int], Array]:
+        def of_all(one: Reduction) -> Array:
             at = reductions.index(one)
-            return lambda number: load(number, at)
+            values = (load(number, at) for number in range(len(self.parts)))
+            if one.per_frame:
+                return self._placed(values)
+            return functools.reduce(lambda first, other: one.join([first, other]), values)
 
-        return {
-            name: each.finish(data, self.parts, tuple(map(loader, made[name])))
-            for name, each in wanted.items()
-        }
+        return {name: each.finish(data, *map(of_all, made[name])) for name, each in wanted.items()}
+
+    def _placed(self, values: Iterable[Array]) -> Array:
+        """Put the values of all parts, a row per frame, in the places of the frames."""
+        placed = np.empty(0)
+        for number, (part, rows) in enumerate(zip(self.parts, values, strict=True)):
+            if not number:
+                placed = np.empty((*self.data.layout.navigation_shape, *rows.shape[1:]), rows.dtype)
+            first = 0
+            for block in _blocks([part]):
+                into = placed[tuple(slice(*span) for span in block)]
+                stop = first + block_frames(block)
+                into[...] = rows[first:stop].reshape(into.shape)
+                first = stop
+            if first != len(rows):
+                raise AssertionError(f"part {number} has {len(rows)} values for {first} frames")
+        return placed
 
     def _so_far(
         self, wanted: Mapping[str, Quantity], values: Values, there: Container[int]
@@ -319,54 +355,6 @@ class OnePass:
             positions[empty] = np.nan
             results[name] = dataclasses.replace(results[name], values=image)
         return results
-
-    def _located(self, disk: Ring | None) -> dict[str, Quantity]:
-        return {
-            name: each.located(disk, self.data) if isinstance(each, OnDetector) else each
-            for name, each in self.wanted.items()
-        }
-
-    def _on_detectors(self) -> list[OnDetector]:
-        return [each for each in self.wanted.values() if isinstance(each, OnDetector)]
-
-    def _find_disk(self, compute: Compute) -> Ring:
-        """Look for the bright disk in the mean of a few frames, read by the workers."""
-        layout = self.data.layout
-        frames = sample(layout.navigation_shape, self.data.positions_present())
-        found: list[Sequence[Array]] = []
-        compute(
-            self._work([FrameSum(layout.frame_shape)]),
-            {0: tuple(frames)},
-            lambda _, values: found.append(values),
-        )
-        return find_disk(np.asarray(found[0][0]))
-
-    def _work(self, reductions: Sequence[Reduction]) -> Work:
-        job = f"reduce-{uuid.uuid4().hex[:8]}"
-        return Work(self.source, tuple(reductions), job, self._device)
-
-    def _compute(
-        self,
-        compute: Compute,
-        reductions: Sequence[Reduction],
-        left: Mapping[int, Part],
-        keep: Callable[[int, Sequence[Array]], None],
-        progress: Mapping[str, Any],
-    ) -> tuple[Ledger, int]:
-        """Compute the parts that are left, and keep each; and the bytes of their pixels."""
-        work = self._work(reductions)
-        frame = self.source.dtype.itemsize * len(work.window[0]) * len(work.window[1])
-        sizes = [sum(map(block_frames, _blocks([part]))) * frame for part in self.parts]
-        to_do = sum(sizes[number] for number in left)
-        total = sum(sizes)
-        told = Progress(total=total, kept=total - to_do, in_bytes=True, **progress)
-
-        def done(number: int, found: Sequence[Array]) -> None:
-            keep(number, found)
-            told.advance(sizes[number])
-
-        with told:
-            return compute(work, left, done), to_do
 
 
 def _distinct(made: Iterable[Sequence[Reduction]]) -> list[Reduction]:

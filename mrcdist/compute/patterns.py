@@ -7,10 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from mrcdist.compute.reductions import FrameMaximum, FrameSquares, FrameSum
-from mrcdist.compute.results import Array, Dataset, PartLoader, Result
-from mrcdist.compute.schedule import Part
-from mrcdist.compute.tiles import Reduction
+from mrcdist.compute.reductions import FrameMaximum, FrameSquares, FrameSum, Reduction
+from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.errors import ArgumentError
 from mrcdist.plotting.contrast import frame_contrast
 
@@ -31,20 +29,18 @@ class _Pattern:
         """Combine the reductions of all `n` frames."""
         return joined[0]
 
-    def finish(
-        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-    ) -> Result:
-        """Join the parts, and combine what they hold."""
+    def finish(self, data: Dataset, *values: Array) -> Result:
+        """Combine what the reductions made of all frames."""
         n = data.frames_present()
         if n == 0 and not self._of_nothing:
             raise ArgumentError("no frames to average", code="data-not-reducible")
-        values = self._values(n, *_joined(self.reductions(data), parts, loads))
+        pattern = self._values(n, *values)
         return Result(
             self.title,
-            values,
+            pattern,
             data.signal_axes,
             units=("counts per pixel",),
-            contrast=frame_contrast(data.axes, values),
+            contrast=frame_contrast(data.axes, pattern),
             notes=data.missing_note(self.title),
         )
 
@@ -105,15 +101,3 @@ class StandardDeviation(_Pattern):
             variance = squares / n - (total / n) ** 2
         deviation: Array = np.sqrt(np.maximum(variance, 0))
         return deviation
-
-
-def _joined(
-    reductions: tuple[Reduction, ...], parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-) -> list[Array]:
-    joined = []
-    for reduction, load in zip(reductions, loads, strict=True):
-        found = load(0)
-        for part in range(1, len(parts)):
-            found = reduction.join([found, load(part)])
-        joined.append(found)
-    return joined

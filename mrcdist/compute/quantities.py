@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.compute.detectors import AutoDisk, Detector, Ring, WholeFrame
-from mrcdist.compute.reductions import (
-    PixelSums,
-    RadialSums,
-)
-from mrcdist.compute.results import Array, Dataset, PartLoader, Result
-from mrcdist.compute.schedule import Part
-from mrcdist.compute.tiles import Reduction
+from mrcdist.compute.detectors import AutoDisk, Detector, FrameShape, Ring, WholeFrame
+from mrcdist.compute.reductions import PixelSums, RadialSums, Reduction
+from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.compute.wanted_detector import MaskFile, understand
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
-__all__ = [
-    "CenterOfMass",
-    "OnDetector",
-    "Quantity",
-    "RadialProfile",
-    "VirtualImage",
-]
+__all__ = ["CenterOfMass", "OnDetector", "Quantity", "RadialProfile", "VirtualImage"]
 
 AnyDetector = Detector | AutoDisk | MaskFile
 
@@ -42,10 +31,12 @@ class Quantity(Protocol):
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
         """Reductions that tasks apply to frames."""
 
-    def finish(
-        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-    ) -> Result:
-        """Make the result of the values of all parts; a loader for each reduction gives one's."""
+    def finish(self, data: Dataset, *values: Array) -> Result:
+        """Make the result of what each reduction made of all frames.
+
+        Where that is a row per frame, these are in the places of the frames: shape navigation +
+        row. Otherwise all parts are joined.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,33 +46,32 @@ class OnDetector:
     detector: AnyDetector | str | npt.ArrayLike = "all"
     title: str = ""
 
-    def understood(self, data: Dataset) -> Self:
+    def understood(self, shape: FrameShape) -> Self:
         """Return the same with a detector that is read and checked."""
-        return replace(self, detector=understand(self.detector, data.layout.frame_shape))
+        return replace(self, detector=understand(self.detector, shape))
 
-    @property
-    def needs_disk(self) -> bool:
-        """Whether the bright disk has to be found first, once the detector is understood."""
-        return isinstance(self.detector, AutoDisk)
-
-    def located(self, disk: Ring | None, data: Dataset) -> Self:
+    def located(self, disk: Ring | None, shape: FrameShape) -> Self:
         """Return the same with the detector around the disk, or any as long as it is unknown."""
         if not isinstance(self.detector, AutoDisk):
             return self
-        shape = data.layout.frame_shape
         return replace(
             self, detector=WholeFrame() if disk is None else self.detector.located(disk, shape)
         )
 
-    def _detector(self, data: Dataset) -> Detector:
-        found = understand(self.detector, data.layout.frame_shape)
-        if isinstance(found, AutoDisk):
-            raise TypeError(f"{found} has to be found in the data first")
-        return found
-
     def _sums(self, data: Dataset, *, moments: bool) -> PixelSums:
-        detector = self._detector(data)
+        detector = self._known_detector
         return PixelSums(detector, detector.window(data.layout.frame_shape), moments=moments)
+
+    @property
+    def _known_detector(self) -> Detector:
+        """The detector, which by now is understood and located."""
+        return cast("Detector", self.detector)
+
+    def _outside_note(self, data: Dataset) -> tuple[str, ...]:
+        detector = self.detector
+        if isinstance(detector, Ring) and detector.reaches_outside(data.layout.frame_shape):
+            return (f"{detector} reaches beyond the frame: only the pixels inside count",)
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,31 +93,29 @@ class VirtualImage(OnDetector):
 
     title: str = "virtual image"
 
-    def located(self, disk: Ring | None, data: Dataset) -> Self:
+    def located(self, disk: Ring | None, shape: FrameShape) -> Self:
         """Return the same, with a title of the kind of detector."""
-        found = super().located(disk, data)
-        if disk is None or self.title != VirtualImage.title:
+        found = super().located(disk, shape)
+        if self.title != VirtualImage.title or not isinstance(self.detector, AutoDisk):
             return found
-        return replace(found, title=getattr(self.detector, "title", self.title))
+        return replace(found, title=self.detector.title)
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
         """Sums over the detector."""
         return (self._sums(data, moments=False),)
 
-    def finish(
-        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-    ) -> Result:
-        """Place the sums."""
-        image = data.maps(parts, loads[0])[..., 0]
-        detector = self._detector(data)
-        if image.dtype == np.int64 and data.layout.dtype.kind == "u" and detector.is_nonnegative:
+    def finish(self, data: Dataset, *values: Array) -> Result:
+        """Return the sums, without sign where they have none."""
+        image = values[0][..., 0]
+        unsigned = data.layout.dtype.kind == "u" and self._known_detector.is_nonnegative
+        if image.dtype == np.int64 and unsigned:
             image = image.astype(np.uint64)
         return Result(
             self.title,
             image,
             data.navigation_axes,
             label="counts, summed over the detector",
-            notes=(*_outside_note(detector, data), *data.zeros_note()),
+            notes=(*self._outside_note(data), *data.zeros_note()),
         )
 
 
@@ -153,30 +141,27 @@ class CenterOfMass(OnDetector):
         """Sums over the detector, with their first moments."""
         return (self._sums(data, moments=True),)
 
-    def finish(
-        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-    ) -> Result:
+    def finish(self, data: Dataset, *values: Array) -> Result:
         """Divide the moments by the mass."""
-        mass, *moments = np.moveaxis(data.maps(parts, loads[0]), -1, 0)
+        mass, *moments = np.moveaxis(values[0], -1, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             pixels = [np.where(mass == 0, np.nan, moment / mass) for moment in moments]
-        values = np.stack(
+        centres = np.stack(
             [
                 axis.offset + axis.scale * position if axis.units else position
                 for axis, position in zip(data.signal_axes, pixels, strict=True)
             ]
         )
-        outside = _outside_note(self._detector(data), data)
         empty = int(np.count_nonzero(mass == 0))
         note = f"positions without intensity on the detector, which are NaN: {empty:,}"
         return Result(
             self.title,
-            values,
+            centres,
             data.navigation_axes,
             names=("y", "x"),
             units=tuple(axis.units or "px" for axis in data.signal_axes),
             contrast="signed",
-            notes=(*outside, *((note,) if empty else ())),
+            notes=(*self._outside_note(data), *((note,) if empty else ())),
         )
 
 
@@ -234,14 +219,12 @@ class RadialProfile:
             )
         return (RadialSums(bins, int(bins.max()) + 1),)
 
-    def finish(
-        self, data: Dataset, parts: tuple[Part, ...], loads: tuple[PartLoader, ...]
-    ) -> Result:
+    def finish(self, data: Dataset, *values: Array) -> Result:
         """Divide the sums by the numbers of pixels."""
         bins = self._bins(data)
         pixels = np.bincount(bins[bins >= 0])
         with np.errstate(divide="ignore", invalid="ignore"):
-            rings = data.maps(parts, loads[0]) / pixels
+            rings = values[0] / pixels
         row = data.signal_axes[0]
         axis = Axis("radius", len(pixels), navigate=False, scale=row.scale, units=row.units)
         return Result(
@@ -252,9 +235,3 @@ class RadialProfile:
             contrast="log",
             notes=data.zeros_note(),
         )
-
-
-def _outside_note(detector: Detector, data: Dataset) -> tuple[str, ...]:
-    if isinstance(detector, Ring) and detector.reaches_outside(data.layout.frame_shape):
-        return (f"{detector} reaches beyond the frame: only the pixels inside count",)
-    return ()

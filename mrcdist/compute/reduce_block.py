@@ -5,20 +5,19 @@ So each byte comes from memory once, however many results are wanted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.fused_sums import fused_sums
-from mrcdist.compute.reductions import FrameSum
-from mrcdist.compute.tiles import Reduction, Tile, compiled
+from mrcdist.compute.reductions import FrameSum, Reduction, Tile, Window, compiled
 
-__all__ = ["join_all", "reduce_block"]
+__all__ = ["reduce_block"]
 
 Array = npt.NDArray[Any]
+_Rows = slice | npt.NDArray[np.intp]
 
 # A core's share of the level 3 cache of common processors. Calls from Python take some 10 µs per
 # tile and result, in which a core adds 0.2 MiB.
@@ -35,7 +34,7 @@ _LARGER_TILES = 8
 
 def reduce_block(
     frames: Array,
-    window: tuple[range, range],
+    window: Window,
     reductions: Sequence[Reduction],
     present: npt.NDArray[np.bool_] | None = None,
     *,
@@ -44,15 +43,12 @@ def reduce_block(
     module: Any = np,
     results: Sequence[Array] | None = None,
 ) -> tuple[Array, ...]:
-    """Reduce a block of frames in one pass.
+    """Reduce a block of frames in one pass; return a result per reduction.
 
     Parameters
     ----------
     frames : ndarray, shape (frames, rows, columns)
-        Cropped to the window.
-    window : tuple of range
-        Rows and columns of the detector that `frames` has; at least those of all reductions.
-    reductions : sequence of Reduction
+        Cropped to the window, which has all that the reductions need.
     present : ndarray of bool, shape (frames,), optional
         Which frames are there. Default: all. No reduction is given others: rows for them stay as
         `Reduction.begin` made them.
@@ -65,88 +61,80 @@ def reduce_block(
     results : sequence of ndarray, optional
         What the block is added to, per reduction; rows per frame are for those of this block.
         Default: results of no pixel at all.
-
-    Returns
-    -------
-    tuple of ndarray
-        A result per reduction.
     """
     if results is None:
         results = [module.asarray(each.begin(len(frames), frames.dtype)) for each in reductions]
     results = list(results)
-    fast = compile_loops and compiled is not None and frames.dtype.char in _COMPILED_DTYPES
     rows, columns = window
     frame_bytes = max(len(rows) * len(columns) * frames.itemsize, 1)
-    together = max(tile_bytes // frame_bytes, 1)
-    height = len(rows) if together > 1 else max(tile_bytes * len(rows) // frame_bytes, 1)
+    fast = compile_loops and compiled is not None and frames.dtype.char in _COMPILED_DTYPES
     fused = None
     if fast and frames.dtype.kind in "iu" and frame_bytes <= tile_bytes:
         fused = fused_sums(tuple(reductions), rows, columns)
-    alone = [type(each) for each in reductions] == [FrameSum]
-    if fast and (alone or (fused is not None and len(fused.places) == len(reductions))):
-        together *= _LARGER_TILES
+    places = () if fused is None else fused.places
+    together = max(tile_bytes // frame_bytes, 1)
+    height = len(rows) if together > 1 else max(tile_bytes * len(rows) // frame_bytes, 1)
     if not frames.flags.c_contiguous:
         together = max(min(tile_bytes, _COPIED_BYTES) // frame_bytes, 1)
-    scratch = _Scratch(module is np and not any(each.whole_frames for each in reductions))
-    others = [at for at in range(len(reductions)) if fused is None or at not in fused.places]
+    elif fast and (len(places) == len(reductions) or [*map(type, reductions)] == [FrameSum]):
+        together *= _LARGER_TILES
+    others = [at for at in range(len(reductions)) if at not in places]
     whole = [at for at in others if reductions[at].whole_frames]
     banded = [at for at in others if not reductions[at].whole_frames]
-    for first in range(0, len(frames), together):
-        some = frames[first : first + together]
-        there = None if present is None else present[first : first + together]
-        if there is not None and not there.any():
-            continue
-        if there is not None and there.all():
-            there = None
+    contiguous = _Copies(module is np and not any(each.whole_frames for each in reductions))
 
-        def tile_of(top: int, height: int, some: Array = some, first: int = first) -> Tile:
-            pixels = module.asarray(scratch.contiguous(some[:, top : top + height]))
-            numbers = range(first, first + len(pixels))
-            return Tile(pixels, first, rows[top : top + height], columns, fast, numbers, module)
+    def tiles(which: _Rows, numbers: Sequence[int], height: int) -> Iterator[Tile]:
+        for top in range(0, len(rows), height):
+            pixels = module.asarray(contiguous(frames[which, top : top + height]))
+            yield Tile(pixels, rows[top : top + height], columns, numbers, fast, module)
 
-        if fused is not None and fused.places:
-            tile = tile_of(0, len(rows))
-            if there is None:
-                fused.add(results, tile, slice(first, first + len(some)))
-            else:
-                tile = _only(tile, there)
-                fused.add(results, tile, tile.numbers)
-        for places, step in ((whole, len(rows)), (banded, height)):
-            if not places:
-                continue
-            for top in range(0, len(rows), max(step, 1)):
-                tile = tile_of(top, step)
-                found = None if there is None else _only(tile, there)
-                for at in places:
-                    each = reductions[at]
-                    if found is None:
-                        results[at] = each.add(results[at], tile)
-                    elif each.per_frame:
-                        results[at][found.numbers] = each.add(results[at][found.numbers], found)
-                    else:
-                        results[at] = each.add(results[at], found)
+    for which, numbers in _tiles_of_frames(len(frames), together, present):
+        if fused is not None and places:
+            for tile in tiles(which, numbers, len(rows)):
+                fused.add(results, tile, which)
+        for some, step in ((whole, len(rows)), (banded, height)):
+            for tile in tiles(which, numbers, step) if some else ():
+                for at in some:
+                    results[at] = _added(reductions[at], results[at], tile, which)
     return tuple(results)
 
 
-class _Scratch:
-    """Memory for tiles that are copied since they are not contiguous, one at a time.
+def _tiles_of_frames(
+    n_frames: int, together: int, present: npt.NDArray[np.bool_] | None
+) -> Iterator[tuple[_Rows, Sequence[int]]]:
+    """Yield an index for the frames of each tile that are there, and their numbers."""
+    for first in range(0, n_frames, together):
+        numbers = range(first, min(first + together, n_frames))
+        if present is None or present[first : numbers.stop].all():
+            yield slice(first, numbers.stop), numbers
+        elif present[first : numbers.stop].any():
+            [there] = np.nonzero(present[first : numbers.stop])
+            yield first + there, (first + there).tolist()
+
+
+def _added(reduction: Reduction, result: Array, tile: Tile, which: _Rows) -> Array:
+    """Add a tile to the result of a block, of which the tile has some frames."""
+    if not reduction.per_frame:
+        return reduction.add(result, tile)
+    rows = reduction.add(result[which], tile)
+    if not isinstance(which, slice):  # of which rows would be views
+        result[which] = rows
+    return result
+
+
+class _Copies:
+    """Copies tiles that are not contiguous, one at a time.
 
     Workers of dask make the C library return freed memory at once (`MALLOC_TRIM_THRESHOLD_`): with
-    new memory for each tile, the kernel would clear as many pages as the frames have.
-
-    Parameters
-    ----------
-    again : bool
-        Whether the next tile may take the place of the last one: a function of the user's own may
-        keep what it was given.
+    new memory for each tile, the kernel would clear as many pages as the frames have. So the next
+    one takes its place, unless a function of the user's own may keep what it was given.
     """
 
     def __init__(self, again: bool) -> None:
         self._again = again
         self._memory = np.empty(0, np.uint8)
 
-    def contiguous(self, pixels: Array) -> Array:
-        """Return pixels as they are, or a copy that lasts until the next one."""
+    def __call__(self, pixels: Array) -> Array:
         if pixels.flags.c_contiguous or not self._again:
             return np.ascontiguousarray(pixels)
         if self._memory.size < pixels.nbytes:
@@ -154,19 +142,3 @@ class _Scratch:
         copy: Array = self._memory[: pixels.nbytes].view(pixels.dtype).reshape(pixels.shape)
         copy[...] = pixels
         return copy
-
-
-def _only(tile: Tile, there: npt.NDArray[np.bool_]) -> Tile:
-    """Return the frames of a tile that are there, for a result with rows for these alone."""
-    numbers = [int(number) for number in np.asarray(tile.numbers)[there]]
-    return replace(tile, pixels=tile.pixels[there], first=0, numbers=numbers)
-
-
-def join_all(
-    reductions: Sequence[Reduction], parts: Sequence[tuple[Array, ...]]
-) -> tuple[Array, ...]:
-    """Combine the results of consecutive blocks, for each reduction."""
-    return tuple(
-        reduction.join(results)
-        for reduction, results in zip(reductions, zip(*parts, strict=True), strict=True)
-    )

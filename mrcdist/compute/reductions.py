@@ -1,9 +1,9 @@
 """Reductions of frames: a few numbers per frame, or one frame for all.
 
-With numba, loops are compiled (`compiled`); without it, numpy gives the same results. Sums of
-integer pixels, which have at most 16 bits, are exact: in numpy's matrix products, sums of 2**16
-pixels with weights of at most 127 (7 bits) and positions of 14 bits stay below 2**53 and are exact
-in float64.
+They are given tiles, a few frames at a time. With numba, loops are compiled (`compiled`); without
+it, numpy gives the same results. Sums of integer pixels, which have at most 16 bits, are exact: in
+numpy's matrix products, sums of 2**16 pixels with weights of at most 127 (7 bits) and positions of
+14 bits stay below 2**53 and are exact in float64.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.detectors import Detector, FrameShape
-from mrcdist.compute.tiles import Tile, compiled
+
+try:
+    from mrcdist.compute import compiled
+except ImportError:  # numba is an extra
+    compiled = None  # type: ignore[assignment]
 
 __all__ = [
     "AllFrames",
@@ -27,17 +31,75 @@ __all__ = [
     "PerFrame",
     "PixelSums",
     "RadialSums",
+    "Reduction",
+    "Tile",
+    "Window",
+    "compiled",
 ]
 
 Array = npt.NDArray[Any]
+Window = tuple[range, range]
+"""Rows and columns of a frame."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A few frames, or a band of rows of one.
+
+    Its pixels, of shape (frames, rows, columns), are contiguous, and arrays of `module`: numpy, or
+    one that works like it. The numbers of frames are counted from the first of the block.
+    """
+
+    pixels: Array
+    rows: range
+    columns: range
+    numbers: Sequence[int]
+    compiled: bool  # whether to use the compiled loops
+    module: Any = np
+
+    def cropped(self, rows: range, columns: range) -> Array:
+        """Return the pixels of some of its rows and columns."""
+        top, left = self.rows.start, self.columns.start
+        return self.pixels[
+            :, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+        ]
+
+
+class Reduction(Protocol):
+    """A computation over frames, and the rule that combines results of consecutive blocks."""
+
+    joined_at_once: ClassVar[int]
+    """Maximum number of results to join in one task."""
+
+    whole_frames: ClassVar[bool]
+    """Whether tiles have to hold all rows."""
+
+    per_frame: ClassVar[bool]
+    """Whether the result has one row per frame."""
+
+    @property
+    def window(self) -> Window:
+        """What of the frames is needed."""
+
+    def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
+        """Return the result of no pixel at all."""
+
+    def add(self, result: Array, tile: Tile) -> Array:
+        """Add a tile to the result, and return it, or what takes its place.
+
+        Of a result with one row per frame, `result` are the rows of the tile's frames.
+        """
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Combine the results of consecutive blocks."""
 
 
 class PerFrame:
     """Base: results of consecutive blocks follow one another."""
 
-    joined_at_once = 1000
-    whole_frames = False
-    per_frame = True
+    joined_at_once: ClassVar = 1000
+    whole_frames: ClassVar = False
+    per_frame: ClassVar = True
 
     def join(self, parts: Sequence[Array]) -> Array:
         """Concatenate."""
@@ -47,10 +109,9 @@ class PerFrame:
 class AllFrames:
     """Base: one result for all frames, of the size of a frame."""
 
-    # The sum of large frames can take 128 MiB.
-    joined_at_once = 4
-    whole_frames = False
-    per_frame = False
+    joined_at_once: ClassVar = 4  # the sum of large frames can take 128 MiB
+    whole_frames: ClassVar = False
+    per_frame: ClassVar = False
 
     def join(self, parts: Sequence[Array]) -> Array:
         """Add, in the given order, so that the result is reproducible."""
@@ -62,26 +123,15 @@ class AllFrames:
 
 @dataclass(frozen=True, eq=False)
 class PixelSums(PerFrame):
-    """Weighted sums over the pixels of each frame.
+    """Weighted sums over the pixels of each frame; the weights are 0 outside of a window.
 
-    Parameters
-    ----------
-    detector : Detector
-        The weights w.
-    window : tuple of range
-        Rows and columns outside of which w is 0.
-    moments : bool
-        Also compute sums weighted with w·y and w·x, where y and x are row and column in the frame.
-
-    Notes
-    -----
-    The result has shape (frames, 1) or (frames, 3): Σ w·I, Σ w·y·I, Σ w·x·I. For integer pixels and
-    integer weights it is int64 and exact, else float64. Pixels with weight 0 have no influence,
-    even if they are NaN.
+    The result has shape (frames, 1), or (frames, 3) with `moments`: Σ w·I, Σ w·y·I, Σ w·x·I, where
+    y and x are row and column in the frame. For integer pixels and integer weights it is int64 and
+    exact, else float64. Pixels with weight 0 have no influence, even if they are NaN.
     """
 
     detector: Detector
-    window: tuple[range, range]
+    window: Window
     moments: bool
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
@@ -94,19 +144,13 @@ class PixelSums(PerFrame):
         rows, columns = _common(self.window[0], tile.rows), _common(self.window[1], tile.columns)
         if not rows or not columns:
             return result
-        out = result[tile.first : tile.first + len(tile.pixels)]
-        first_row, first_column = tile.rows.start, tile.columns.start
+        first = tile.rows.start, tile.columns.start
         detector: Any = self.detector  # hashable, which a protocol does not say
-        if tile.compiled:
-            runs = _runs(detector, rows, columns, (first_row, first_column))
-            if runs is not None:
-                compiled.sum_runs(tile.pixels, runs, first_row, first_column, out)
-                return result
-        pixels = tile.pixels[
-            :,
-            rows.start - first_row : rows.stop - first_row,
-            columns.start - first_column : columns.stop - first_column,
-        ]
+        runs = _runs(detector, rows, columns, first) if tile.compiled else None
+        if runs is not None:
+            compiled.sum_runs(tile.pixels, runs, *first, result)
+            return result
+        pixels = tile.cropped(rows, columns)
         height = max(2**16 // len(columns), 1)  # more pixels, and sums would not be exact
         for top in range(0, len(rows), height):
             weights = tile.module.asarray(
@@ -115,7 +159,7 @@ class PixelSums(PerFrame):
             flat = pixels[:, top : top + height].reshape(len(pixels), -1).astype(np.float64)
             if pixels.dtype.kind == "f":
                 flat[:, weights[:, 0] == 0] = 0
-            out += (flat @ weights).astype(out.dtype)
+            result += (flat @ weights).astype(result.dtype)
         return result
 
 
@@ -136,10 +180,8 @@ def _weights(detector: Any, rows: range, columns: range, moments: bool) -> Array
 def _runs(detector: Any, rows: range, columns: range, first: tuple[int, int]) -> Array | None:
     """Find the runs of pixels of weight 1 in a band; None if others have another one than 0.
 
-    Returns
-    -------
-    ndarray of int64, shape (runs, 3)
-        Row, first column and last column + 1, counted from the pixel `first`.
+    They are int64 of shape (runs, 3): row, first column and last column + 1, counted from the pixel
+    `first`.
     """
     weights = detector.weights(rows, columns)
     inside = weights == 1
@@ -161,23 +203,19 @@ def _runs(detector: Any, rows: range, columns: range, first: tuple[int, int]) ->
 
 @dataclass(frozen=True)
 class FrameSum(AllFrames):
-    """Sum of all frames, pixel by pixel; uint64 or int64 for integer pixels, else float64.
-
-    Parameters
-    ----------
-    frame_shape : tuple of int
-    """
+    """Sum of all frames, pixel by pixel; uint64 or int64 for integer pixels, else float64."""
 
     frame_shape: FrameShape
 
     @property
-    def window(self) -> tuple[range, range]:
+    def window(self) -> Window:
         """The whole frame."""
         return range(self.frame_shape[0]), range(self.frame_shape[1])
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return zeros."""
-        return np.zeros(self.frame_shape, _wide(dtype))
+        wide = {"u": np.uint64, "i": np.int64}.get(dtype.kind, np.float64)
+        return np.zeros(self.frame_shape, wide)
 
     def add(self, result: Array, tile: Tile) -> Array:
         """Add frames."""
@@ -218,12 +256,10 @@ class FrameMaximum(FrameSum):
         return np.full(self.frame_shape, least, dtype)
 
     def add(self, result: Array, tile: Tile) -> Array:
-        """Keep what is larger."""
-        part = _part(result, tile)
-        if tile.compiled:
-            compiled.keep_largest(tile.pixels, part)
-        elif len(tile.pixels):
-            tile.module.maximum(part, tile.pixels.max(axis=0), out=part)
+        """Keep what is larger: numpy is as fast as a compiled loop."""
+        part, pixels = _part(result, tile), tile.pixels
+        largest = pixels[0] if len(pixels) == 1 else pixels.max(axis=0)
+        tile.module.maximum(part, largest, out=part)
         return result
 
     def join(self, parts: Sequence[Array]) -> Array:
@@ -232,22 +268,23 @@ class FrameMaximum(FrameSum):
         return largest
 
 
+def _part(result: Array, tile: Tile) -> Array:
+    """The part of a frame-sized result that a tile belongs to."""
+    return result[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
+
+
 @dataclass(frozen=True, eq=False)
 class RadialSums(PerFrame):
     """Sums of each frame over rings, or over any other sets of pixels.
 
-    Parameters
-    ----------
-    bins : ndarray of int32, shape (rows, columns)
-        The ring to which each pixel belongs, -1 for none.
-    n_bins : int
+    `bins`, of the shape of a frame, are the ring to which each pixel belongs, -1 for none.
     """
 
     bins: npt.NDArray[np.int32]
     n_bins: int
 
     @property
-    def window(self) -> tuple[range, range]:
+    def window(self) -> Window:
         """The whole frame."""
         return range(self.bins.shape[0]), range(self.bins.shape[1])
 
@@ -257,29 +294,18 @@ class RadialSums(PerFrame):
 
     def add(self, result: Array, tile: Tile) -> Array:
         """Add the sums of a tile."""
-        bins = self.bins[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
-        out = result[tile.first : tile.first + len(tile.pixels)]
+        bins = _part(self.bins, tile)
         if tile.compiled:
-            compiled.sum_bins(tile.pixels, bins, out)
+            compiled.sum_bins(tile.pixels, bins, result)
             return result
         # Positions, as a mask could be another module's.
         [inside] = map(tile.module.asarray, np.nonzero(bins.ravel() >= 0))
         which = tile.module.asarray(bins.ravel())[inside]
-        pixels = tile.pixels.reshape(len(tile.pixels), -1)
-        for i in range(len(pixels)):
-            found = tile.module.bincount(which, pixels[i, inside].astype(np.float64), self.n_bins)
-            out[i] += found.astype(out.dtype)
+        for out, frame in zip(result, tile.pixels.reshape(len(tile.pixels), -1), strict=True):
+            found = tile.module.bincount(which, frame[inside].astype(np.float64), self.n_bins)
+            out += found.astype(out.dtype)
         return result
-
-
-def _wide(dtype: np.dtype[Any]) -> type[np.generic]:
-    return {"u": np.uint64, "i": np.int64}.get(dtype.kind, np.float64)
 
 
 def _common(ours: range, theirs: range) -> range:
     return range(max(ours.start, theirs.start), min(ours.stop, theirs.stop))
-
-
-def _part(result: Array, tile: Tile) -> Array:
-    """The part of a frame-sized result that a tile belongs to."""
-    return result[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]

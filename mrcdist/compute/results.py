@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.compute.schedule import Part, block_frames
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts
@@ -20,30 +17,18 @@ from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import FrameTable, Layout
 from mrcdist.plotting.contrast import Contrast
 
-__all__ = ["Array", "Dataset", "PartLoader", "Result"]
+__all__ = ["Array", "Dataset", "Result"]
 
 Array = npt.NDArray[Any]
-PartLoader = Callable[[int], Array]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """The parts of a plan that results depend on.
 
-    Parameters
-    ----------
-    layout : Layout
-    axes : tuple of Axis
-        In array order.
-    chunks : tuple of tuple of int
-        Block lengths along every axis.
-    table : ndarray of int, shape ``layout.navigation_shape``, optional
-        The frame at each navigation position, where they are not in the file's order.
-
-    Raises
-    ------
-    ArgumentError
-        Nothing can be computed from such data.
+    Axes are in array order, chunks the block lengths along each of them. The table, of the shape of
+    the navigation axes, has the frame at each position where they are not in the file's order. An
+    `ArgumentError` is raised if nothing can be computed from such data.
     """
 
     layout: Layout
@@ -110,45 +95,23 @@ class Dataset:
         """Number of positions that have a frame."""
         return len(self.positions_present())
 
-    @property
     def frames_missing(self) -> int:
         """Number of positions that have none."""
         return self.layout.n_frames - self.frames_present()
 
     def zeros_note(self) -> tuple[str, ...]:
         """Return how many values of a map are of no frame."""
-        missing = self.frames_missing
+        missing = self.frames_missing()
         return (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
 
     def missing_note(self, title: str) -> tuple[str, ...]:
         """Return how many frames a result of all frames is of."""
-        missing, present = self.frames_missing, self.frames_present()
+        missing, present = self.frames_missing(), self.frames_present()
         if not missing:
             return ()
         return (
             f"the {title} is over the {present:,} frames that are there; {missing:,} are missing",
         )
-
-    def maps(self, parts: tuple[Part, ...], load: PartLoader) -> Array:
-        """Place the values of all frames: shape navigation + (values of a frame,)."""
-        maps: Array | None = None
-        for number, part in enumerate(parts):
-            values = load(number)
-            if maps is None:
-                n_values = math.prod(values.shape[1:])
-                maps = np.empty((*self.layout.navigation_shape, n_values), values.dtype)
-            first = 0
-            for block in (block for task in part for block in task):
-                shape = tuple(stop - start for start, stop in block)
-                stop = first + block_frames(block)
-                index = tuple(slice(*span) for span in block)
-                maps[index] = values[first:stop].reshape(*shape, n_values)
-                first = stop
-            if first != len(values):
-                raise AssertionError(f"part {number} has {len(values)} values for {first} frames")
-        if maps is None:
-            raise AssertionError("a pass without parts")
-        return maps
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,16 +15,7 @@ from typing import TypeVar
 
 from mrcdist.plan.chunks import Chunks, block_boxes
 
-__all__ = [
-    "Block",
-    "Part",
-    "Task",
-    "block_frames",
-    "most_tasks",
-    "schedule_maps",
-    "schedule_pass",
-    "schedule_sum",
-]
+__all__ = ["Block", "Part", "Task", "block_frames", "most_tasks", "schedule_pass"]
 
 Block = tuple[tuple[int, int], ...]
 """Start and stop along every navigation axis."""
@@ -70,54 +61,18 @@ def schedule_pass(
     max_tasks: int = MAX_TASKS,
     max_sum_parts: int = MAX_SUM_PARTS,
 ) -> tuple[Part, ...]:
-    """Tasks and parts of a pass: of many frames a task where results are as large as a frame.
+    """Tasks and parts of a pass over blocks of these lengths along every navigation axis.
 
-    Parameters
-    ----------
-    navigation : tuple of tuple of int
-        Block lengths along every navigation axis.
-    frame_bytes, sum_bytes : int
-        Bytes of a frame, and of all results that are as large as a frame; 0 if there is none.
-    max_tasks, max_sum_parts : int
-        Maximum number of tasks, and of parts where there are such results.
+    `sum_bytes` are of all results that are as large as a frame, 0 if there is none: then tasks are
+    of many frames, and there are at most `max_sum_parts`.
     """
     blocks = list(block_boxes(navigation))
-    if not sum_bytes:
-        return schedule_maps(blocks, max_tasks)
-    return schedule_sum(
-        blocks,
-        block_bytes=max(map(block_frames, blocks)) * frame_bytes,
-        sum_bytes=sum_bytes,
-        max_tasks=max_tasks,
-        max_parts=max_sum_parts,
-    )
-
-
-def schedule_maps(blocks: Sequence[Block], max_tasks: int = MAX_TASKS) -> tuple[Part, ...]:
-    """Tasks and parts of a result with a value or a few for each frame."""
-    tasks = _runs(blocks, min(len(blocks), max_tasks))
-    return _runs(tasks, min(len(tasks), MAX_PARTS))
-
-
-def schedule_sum(
-    blocks: Sequence[Block],
-    *,
-    block_bytes: int,
-    sum_bytes: int,
-    max_tasks: int = MAX_TASKS,
-    max_parts: int = MAX_SUM_PARTS,
-) -> tuple[Part, ...]:
-    """Tasks and parts of a sum over all frames.
-
-    Parameters
-    ----------
-    blocks : sequence of Block
-    block_bytes, sum_bytes : int
-        Bytes of a block of frames, and of a sum of frames.
-    max_tasks, max_parts : int
-    """
-    gather = -(-_SUM_GAIN * sum_bytes // max(block_bytes, 1))
-    gather = max(min(gather, len(blocks) // _ENOUGH_TASKS), 1)
+    gather, max_parts = 1, MAX_PARTS
+    if sum_bytes:
+        block_bytes = max(map(block_frames, blocks)) * frame_bytes
+        gather = -(-_SUM_GAIN * sum_bytes // max(block_bytes, 1))
+        gather = max(min(gather, len(blocks) // _ENOUGH_TASKS), 1)
+        max_parts = max_sum_parts
     tasks = _runs(blocks, min(-(-len(blocks) // gather), max_tasks))
     return _runs(tasks, min(len(tasks), max_parts))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import socket
 import uuid
@@ -16,9 +15,10 @@ import numpy.typing as npt
 
 from mrcdist import stats
 from mrcdist.compute.device import array_module, reduce_on
-from mrcdist.compute.reduce_block import join_all, reduce_block
+from mrcdist.compute.functions import FunctionFailedError
+from mrcdist.compute.reduce_block import reduce_block
+from mrcdist.compute.reductions import Reduction, Window
 from mrcdist.compute.schedule import Block, Task, block_frames
-from mrcdist.compute.tiles import FunctionFailedError, Reduction
 from mrcdist.read.source import MrcSource
 from mrcdist.remembered import Remembered
 from mrcdist.stats import ReadStats
@@ -38,18 +38,9 @@ _before_lock = ForkSafeLock()
 
 @dataclass(frozen=True)
 class Work:
-    """State that all tasks of a job share.
+    """What all tasks of a job share: what is read, and what is made of it in one pass.
 
-    Parameters
-    ----------
-    source : MrcSource
-        What to read.
-    reductions : tuple of Reduction
-        What to make of it, in one pass.
-    job : str
-        A name of its own, under which processes count what they read.
-    device : str
-        What computes, of `DEVICES`.
+    Processes count what they read under the name of the job. `device` is one of `DEVICES`.
     """
 
     source: MrcSource
@@ -63,7 +54,7 @@ class Work:
         return min(each.joined_at_once for each in self.reductions)
 
     @functools.cached_property
-    def window(self) -> tuple[range, range]:
+    def window(self) -> Window:
         """Rows and columns that any reduction needs."""
         windows = [each.window for each in self.reductions]
         rows, columns = (
@@ -84,15 +75,7 @@ class Work:
 
 @dataclass(frozen=True)
 class PartialResult:
-    """The results of a task, or of several that are joined.
-
-    Attributes
-    ----------
-    values : tuple of ndarray
-        One per reduction.
-    ledger : mapping
-        See `Ledger`.
-    """
+    """The results of a task, or of several that are joined: a value per reduction."""
 
     values: tuple[npt.NDArray[Any], ...] = field(repr=False)
     ledger: Ledger
@@ -101,57 +84,29 @@ class PartialResult:
 def compute(task: Task, work: Work, *, check: Callable[[], None] = lambda: None) -> PartialResult:
     """Read the blocks of a task one after the other, and reduce them.
 
-    Parameters
-    ----------
-    task : Task
-    work : Work
-    check : callable, optional
-        Called before each block; raises if nobody waits for the result any more.
-
-    Raises
-    ------
-    FileChangedError, MissingFileError, AccessDeniedError, ReadError, FormatError
+    Before each block, `check` raises if nobody waits for the result any more. An error of reading
+    is one of ours, such as `FileChangedError`; of a user's function, the user's own.
     """
     before = _read_before(work.job)
-    module = array_module(work.device)
-    reduce = reduce_block if module is None else functools.partial(reduce_on, module)
-    source = work.viewed
-    rows, columns = work.window
-    window = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+    dtype = work.source.dtype
     # Blocks are added to the results of those before: each new array would have to be cleared by
     # the kernel, which takes as long as the sums of a small block.
-    values = [each.begin(sum(map(block_frames, task)), source.dtype) for each in work.reductions]
+    values = [each.begin(sum(map(block_frames, task)), dtype) for each in work.reductions]
     first = 0
     for block in task:
         check()
-        positions = tuple(range(*span) for span in block)
-        frames = source[(*(slice(*span) for span in block), *window)]
-        frames = frames.reshape(math.prod(map(len, positions)), len(rows), len(columns))
-        present = source.layout.frames(positions, source.table) >= 0
-        rows_of_block = slice(first, first + len(frames))
-        first += len(frames)
-        failed: FunctionFailedError | None = None
-        try:
-            found = reduce(
-                frames,
-                work.window,
-                work.reductions,
-                None if present.all() else present,
-                results=[
-                    value[rows_of_block] if each.per_frame else value
-                    for each, value in zip(work.reductions, values, strict=True)
-                ],
-            )
-        except FunctionFailedError as error:
-            failed = error
-        if failed is not None and failed.__cause__ is not None:
-            raise _located(failed, failed.__cause__, block, source)
+        rows = slice(first, first + block_frames(block))
+        first = rows.stop
+        into = [
+            value[rows] if each.per_frame else value
+            for each, value in zip(work.reductions, values, strict=True)
+        ]
         values = [
             value if each.per_frame else new
-            for each, value, new in zip(work.reductions, values, found, strict=True)
+            for each, value, new in zip(
+                work.reductions, values, _add_block(block, work, into), strict=True
+            )
         ]
-        # The next block needs the memory of this one.
-        del frames
     return PartialResult(tuple(values), {_PROCESS: stats.snapshot() - before})
 
 
@@ -162,11 +117,35 @@ def _read_before(job: str) -> ReadStats:
         return _before.keep(job, _before.get(job) or stats.snapshot())
 
 
-def _located(
-    failed: FunctionFailedError, error: BaseException, block: Block, source: MrcSource
-) -> BaseException:
+def _add_block(
+    block: Block, work: Work, results: Sequence[npt.NDArray[Any]]
+) -> tuple[npt.NDArray[Any], ...]:
+    """Read a block, and add it to results."""
+    module = array_module(work.device)
+    reduce = reduce_block if module is None else functools.partial(reduce_on, module)
+    source = work.viewed
+    rows, columns = work.window
+    frames = source[
+        (
+            *(slice(*span) for span in block),
+            slice(rows.start, rows.stop),
+            slice(columns.start, columns.stop),
+        )
+    ]
+    frames = frames.reshape(block_frames(block), len(rows), len(columns))
+    present = source.layout.frames(tuple(range(*span) for span in block), source.table) >= 0
+    there = None if present.all() else present
+    try:
+        return reduce(frames, work.window, work.reductions, there, results=results)
+    except FunctionFailedError as error:
+        failed = error
+    # Here, where it gets no context: it stays as the function raised it.
+    raise _located(failed, block, source)
+
+
+def _located(failed: FunctionFailedError, block: Block, source: MrcSource) -> BaseException:
     """Return the error of a user's function, with the frames in its notes."""
-    numbers = failed.numbers
+    error, numbers = failed.__cause__ or failed, failed.numbers
     error.add_note(f"in frames {numbers[0]} to {numbers[-1]}, counted from the block's first")
     first = tuple(start for start, _ in block)
     error.add_note(f"in the block whose first frame is at position {first}")
@@ -184,8 +163,9 @@ def _located(
 
 def join(pieces: Sequence[PartialResult], work: Work) -> PartialResult:
     """Put the results of consecutive tasks together."""
-    values = join_all(work.reductions, [piece.values for piece in pieces])
-    return PartialResult(values, merge_ledgers(piece.ledger for piece in pieces))
+    values = zip(*(piece.values for piece in pieces), strict=True)
+    joined = (each.join(parts) for each, parts in zip(work.reductions, values, strict=True))
+    return PartialResult(tuple(joined), merge_ledgers(piece.ledger for piece in pieces))
 
 
 def merge_ledgers(ledgers: Iterable[Ledger]) -> dict[str, ReadStats]:

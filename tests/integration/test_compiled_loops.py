@@ -10,8 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from mrcdist.compute.detectors import Mask, Ring, WholeFrame
 from mrcdist.compute.reduce_block import reduce_block
-from mrcdist.compute.reductions import FrameMaximum, FrameSquares, FrameSum, PixelSums
-from mrcdist.compute.tiles import compiled
+from mrcdist.compute.reductions import FrameMaximum, FrameSquares, FrameSum, PixelSums, compiled
 from tests.support.detectors import detectors, whole_weights
 
 INTEGERS = ["int8", "uint8", "int16", "uint16"]

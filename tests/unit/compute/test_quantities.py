@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from contextlib import nullcontext
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from mrcdist.compute import schedule
 from mrcdist.compute.bright_disk import SAMPLED_FRAMES, find_disk, sample
 from mrcdist.compute.detectors import AutoDisk, Mask, Ring, WholeFrame, adf_ring
 from mrcdist.compute.functions import FrameReduction
+from mrcdist.compute.one_pass import InMemory, OnePass
 from mrcdist.compute.patterns import (
     MaximumPattern,
     MeanPattern,
@@ -31,13 +34,7 @@ from mrcdist.compute.quantities import (
 )
 from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.results import Dataset
-from mrcdist.compute.schedule import (
-    block_frames,
-    most_tasks,
-    schedule_maps,
-    schedule_pass,
-    schedule_sum,
-)
+from mrcdist.compute.schedule import MAX_TASKS, block_frames, most_tasks, schedule_pass
 from mrcdist.compute.tasks import Work, compute, join, merge_ledgers, total
 from mrcdist.compute.wanted_detector import MaskFile, parse_detector
 from mrcdist.errors import ArgumentError
@@ -270,21 +267,18 @@ class TestSchedule:
             covered[tuple(slice(*span) for span in block)] += 1
         assert (covered == 1).all()
 
-    @given(block_lengths, st.integers(1, 10**9), st.integers(1, 10**9))
-    def test_parts_hold_all_blocks_in_order(self, navigation, block_bytes, sum_bytes):
+    @given(block_lengths, st.integers(1, 10**9), st.integers(0, 10**9))
+    def test_parts_hold_all_blocks_in_order(self, navigation, frame_bytes, sum_bytes):
         blocks = list(block_boxes(navigation))
-        for parts in (
-            schedule_maps(blocks),
-            schedule_sum(blocks, block_bytes=block_bytes, sum_bytes=sum_bytes),
-        ):
-            assert [block for part in parts for task in part for block in task] == blocks
-            assert all(part and all(part) for part in parts)
+        parts = schedule_pass(navigation, frame_bytes=frame_bytes, sum_bytes=sum_bytes)
+        assert [block for part in parts for task in part for block in task] == blocks
+        assert all(part and all(part) for part in parts)
 
     def test_numbers_stay_small_for_the_largest_files(self):
-        blocks = list(block_boxes([(1,) * 400, (4,) * 400]))
-        maps = schedule_maps(blocks)
+        navigation = [(1,) * 400, (4,) * 400]
+        maps = schedule_pass(navigation, frame_bytes=2**25, sum_bytes=0)
         assert (len(maps), sum(map(len, maps))) == (schedule.MAX_PARTS, schedule.MAX_TASKS)
-        sums = schedule_sum(blocks, block_bytes=2**27, sum_bytes=2**19)
+        sums = schedule_pass(navigation, frame_bytes=2**25, sum_bytes=2**19)
         assert (len(sums), sum(map(len, sums))) == (schedule.MAX_SUM_PARTS, schedule.MAX_TASKS)
 
     def test_tasks_are_a_few_per_thread_for_a_short_job_and_bounded_for_a_long_one(self):
@@ -293,10 +287,9 @@ class TestSchedule:
         assert most_tasks(2**30) == schedule.MAX_TASKS
 
     def test_sums_of_large_frames_are_over_many_blocks(self):
-        blocks = list(block_boxes([(4,) * 1000]))
-        parts = schedule_sum(blocks, block_bytes=2**27, sum_bytes=2**27)
+        parts = schedule_pass([(4,) * 1000], frame_bytes=2**25, sum_bytes=2**27)
         assert {len(task) for part in parts for task in part} == {8}
-        few = schedule_sum(blocks[:100], block_bytes=2**27, sum_bytes=2**27)
+        few = schedule_pass([(4,) * 100], frame_bytes=2**25, sum_bytes=2**27)
         assert {len(task) for part in few for task in part} == {1}
 
 
@@ -306,22 +299,17 @@ def dataset_of(plan, **changes):
     )
 
 
-def computed(plan, quantity, data=None):
+def computed(plan, quantity, data=None, max_tasks=MAX_TASKS):
     """A result as the cluster computes it, in this process."""
-    data = data or dataset_of(plan)
-    work = Work(plan.source, quantity.reductions(data), "test")
-    pixels = math.prod(data.layout.frame_shape)
-    parts = schedule_pass(
-        data.navigation_chunks,
-        frame_bytes=pixels * data.layout.dtype.itemsize,
-        sum_bytes=8 * pixels * sum(not each.per_frame for each in work.reductions),
-    )
-    values = [join([compute(task, work) for task in part], work).values for part in parts]
-    return quantity.finish(data, parts, loaders(values))
 
+    def compute_parts(work, parts, done):
+        for number, part in parts.items():
+            done(number, join([compute(task, work) for task in part], work).values)
+        return {}
 
-def loaders(values):
-    return tuple(lambda part, i=i: values[part][i] for i in range(len(values[0])))
+    with patch("mrcdist.compute.one_pass.most_tasks", lambda *_: max_tasks):
+        one = OnePass(plan.source, data or dataset_of(plan), {"it": quantity})
+    return one.run(lambda: nullcontext(compute_parts), InMemory(), patience=math.inf).results["it"]
 
 
 def rows_spread(frames):
@@ -426,12 +414,9 @@ class TestQuantities:
     def test_a_task_may_read_several_blocks(self, case, memory_file):
         frames, chunks, detector = case
         plan = self.plan(frames, chunks, memory_file)
-        data = dataset_of(plan)
         for quantity in (VirtualImage(detector), MeanPattern()):
-            blocks = list(block_boxes(data.navigation_chunks))
-            whole = compute(tuple(blocks), Work(plan.source, quantity.reductions(data), "test"))
-            got = quantity.finish(data, ((tuple(blocks),),), loaders([whole.values]))
-            np.testing.assert_array_equal(got.values, computed(plan, quantity).values)
+            whole = computed(plan, quantity, max_tasks=1)
+            np.testing.assert_array_equal(whole.values, computed(plan, quantity).values)
 
     def plan(self, frames, chunks, memory_file):
         raw = mrc_bytes(frames.reshape(-1, *frames.shape[-2:]))
@@ -503,8 +488,8 @@ class TestLedger:
     def test_a_process_counts_what_it_reads_for_each_job(self, memory_file):
         frames = np.ones((6, 4, 4), "uint16")
         plan = mrcdist.plan_mrc(memory_file(mrc_bytes(frames)), chunks=(1, -1, -1))
-        blocks = list(block_boxes(plan.chunks[:1]))
-        tasks = [task for part in schedule_maps(blocks) for task in part]
+        parts = schedule_pass(plan.chunks[:1], frame_bytes=32, sum_bytes=0)
+        tasks = [task for part in parts for task in part]
         for job in ("one", "two"):
             work = Work(plan.source, (FrameSum((4, 4)),), job)
             piece = join([compute(task, work) for task in tasks], work)
