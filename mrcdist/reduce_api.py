@@ -238,9 +238,7 @@ def _dataset(
     else:
         plan = data if isinstance(data, Plan) else _planned(data, options, folder)
         source, axes, chunks = plan.source, plan.axes, plan.chunks
-    planned = chunks
-    source, axes, chunks = limits.apply(source, axes, chunks)
-    return source, Dataset(source.layout, axes, chunks, source.table), planned
+    return *limits.apply(source, axes, chunks), chunks
 
 
 def _planned(url: Any, options: Mapping[str, Any], folder: Path | None) -> Plan:

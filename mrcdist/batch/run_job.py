@@ -17,14 +17,14 @@ from mrcdist.batch.lock import OutputLock
 from mrcdist.batch.output import check_outputs, put_back, require_absent, write_result
 from mrcdist.batch.picture import PictureSoFar
 from mrcdist.batch.summary import ResultSummary, Summary
-from mrcdist.compute.limited import Limits, MaskOfScan
+from mrcdist.compute.detectors import ArrayFile
+from mrcdist.compute.limited import Limits
 from mrcdist.compute.one_pass import Compute, Finished, OnePass
 from mrcdist.compute.partial import PartialStore, partial_folder
 from mrcdist.compute.quantities import CenterOfMass, Quantity
-from mrcdist.compute.results import Dataset, Result
+from mrcdist.compute.results import Result
 from mrcdist.compute.submit import compute_parts
 from mrcdist.compute.tasks import total
-from mrcdist.compute.wanted_detector import MaskFile
 from mrcdist.errors import MrcdistError
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
@@ -96,8 +96,7 @@ def run(
         with computing(cluster_options, say) as cluster:
             yield partial(compute_parts, cluster.client, check=cluster.check)
 
-    source, axes, chunks = options.limits.apply(plan.source, plan.axes, plan.chunks)
-    data = Dataset(source.layout, axes, chunks, source.table)
+    source, data = options.limits.apply(plan.source, plan.axes, plan.chunks)
     the_pass = OnePass(source, data, options.results)
     outputs = _checked_outputs(plan, options, the_pass)
     store = _store(options, the_pass, say)
@@ -214,7 +213,7 @@ def _inputs(plan: Plan, options: JobOptions) -> list[StoredFile]:
     files = [part.file for part in plan.source.parts]
     detectors = [getattr(quantity, "detector", None) for quantity in options.results.values()]
     for each in (*detectors, options.limits.region):
-        if isinstance(each, MaskFile | MaskOfScan):
+        if isinstance(each, ArrayFile):
             mask = Location.of(each.path)
             files.append(StoredFile(mask, mask.find_version()))
     return files

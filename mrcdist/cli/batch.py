@@ -229,7 +229,7 @@ def _com(detector: str, radius: float | None) -> Any:
 
 
 def _parsed(detector: str, radius: float | None) -> Any:
-    from mrcdist.compute.wanted_detector import parse_detector
+    from mrcdist.compute.detectors import parse_detector
 
     return parse_detector(detector, radius)
 
@@ -257,7 +257,8 @@ def _run(
         # Imported late: commands that only inspect files do not need distributed.
         from mrcdist.batch.clusters import ClusterOptions
         from mrcdist.batch.run_job import JobOptions, run
-        from mrcdist.compute.limited import Limits, MaskOfScan
+        from mrcdist.compute.detectors import ArrayFile
+        from mrcdist.compute.limited import Limits
 
         region = options.pop("region")
         pairs = wanted()
@@ -267,7 +268,7 @@ def _run(
             resume=options.pop("resume"),
             overwrite=options.pop("overwrite"),
             again="go on with --resume",
-            limits=Limits(region and MaskOfScan(region), options.pop("frames")),
+            limits=Limits(region and ArrayFile(region), options.pop("frames")),
         )
         cluster = ClusterOptions(**options)
         plan = plan_from_options(**file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from typing import Any
 
 import numpy as np
@@ -34,22 +34,8 @@ def find_disk(pattern: npt.NDArray[Any]) -> Ring:
     filtered pixels at or above the threshold, and of their neighbours that are at or above it
     unfiltered, since the median erodes the edge. Its centre is the unweighted mean position of
     these pixels, its radius that of a circle with the same area. Both are accurate to about half a
-    pixel.
-
-    Parameters
-    ----------
-    pattern : ndarray, shape (rows, columns)
-        A mean diffraction pattern.
-
-    Returns
-    -------
-    Ring
-        A circle: the inner radius is 0.
-
-    Raises
-    ------
-    ArgumentError
-        There is no contrast, or the bright pixels do not form one round disk.
+    pixel. An error is raised if there is no contrast, or the bright pixels do not form one round
+    disk.
     """
     raw = np.asarray(pattern, np.float64)
     smooth = _median(raw)
@@ -64,7 +50,8 @@ def find_disk(pattern: npt.NDArray[Any]) -> Ring:
         )
     edge = (background + top) / 2
     core = smooth >= edge
-    y, x = np.nonzero(core | (_grown(core) & (raw >= edge)))
+    grown = functools.reduce(np.logical_or, _shifted(core))
+    y, x = np.nonzero(grown & (core | (raw >= edge)))
     cy, cx = float(y.mean()), float(x.mean())
     found = float(np.sqrt(y.size / np.pi))
     spread = 2 * float(np.mean((y - cy) ** 2 + (x - cx) ** 2)) / found**2
@@ -80,47 +67,26 @@ def find_disk(pattern: npt.NDArray[Any]) -> Ring:
 
 
 def _median(pattern: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    padded = np.pad(pattern, 1, mode="edge")
-    n_rows, n_columns = pattern.shape
+    near = _shifted(pattern)
     smooth = np.empty_like(pattern)
-    for top in range(0, n_rows, _BAND):
-        stop = min(top + _BAND, n_rows)
-        near = [
-            padded[top + dy : stop + dy, dx : dx + n_columns] for dy in range(3) for dx in range(3)
-        ]
-        smooth[top:stop] = np.median(near, axis=0)
+    for top in range(0, len(pattern), _BAND):
+        band = slice(top, top + _BAND)
+        smooth[band] = np.median([each[band] for each in near], axis=0)
     return smooth
 
 
-def _grown(area: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return the area extended by its neighbouring pixels."""
-    padded = np.pad(area, 1)
-    n_rows, n_columns = area.shape
-    grown = np.zeros_like(area)
-    for dy in range(3):
-        for dx in range(3):
-            grown |= padded[dy : dy + n_rows, dx : dx + n_columns]
-    return grown
+def _shifted(pattern: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Return the neighbours of all pixels: nine views, which repeat the edges."""
+    padded = np.pad(pattern, 1, mode="edge")
+    rows, columns = pattern.shape
+    return [padded[dy : dy + rows, dx : dx + columns] for dy in range(3) for dx in range(3)]
 
 
-def sample(
-    navigation_shape: tuple[int, ...], present: range | npt.NDArray[np.int64] | None = None
-) -> list[Task]:
-    """Tasks for single frames that are spread evenly over the positions.
+def sample(navigation_shape: tuple[int, ...], present: range | npt.NDArray[np.int64]) -> list[Task]:
+    """Tasks for single frames, spread evenly over the positions that have one.
 
-    Parameters
-    ----------
-    navigation_shape : tuple of int
-    present : range or ndarray of int64, optional
-        Positions that have a frame, counted in array order. Default: all.
-
-    Raises
-    ------
-    ArgumentError
-        No position has a frame.
+    These are counted in array order; an error is raised if there is none.
     """
-    if present is None:
-        present = range(math.prod(navigation_shape))
     n_frames = len(present)
     if not n_frames:
         raise ArgumentError(

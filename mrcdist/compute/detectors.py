@@ -1,4 +1,4 @@
-"""Virtual detectors: the weight of each pixel of a frame."""
+"""Virtual detectors: the weight of each pixel of a frame, and which one a caller means."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ import numpy.typing as npt
 from mrcdist.errors import ArgumentError
 
 __all__ = [
+    "ArrayFile",
     "AutoDisk",
     "Detector",
+    "FrameShape",
     "Mask",
     "Ring",
     "WholeFrame",
     "adf_ring",
+    "parse_detector",
+    "understand",
 ]
 
 Weights = npt.NDArray[np.float64]
@@ -26,6 +30,11 @@ FrameShape = tuple[int, int]
 
 # Sums of 16-bit pixels times integer weights up to this are exact in float64; see `reductions`.
 _LARGEST_EXACT_WEIGHT = 127
+
+_REMEDY = (
+    "pass bf, adf, circle:CY,CX,R or annulus:CY,CX,R1,R2 in pixels, or a mask.npy with the shape "
+    "of a frame"
+)
 
 # A blurred disk still has bright pixels outside its half-maximum.
 _ADF_MARGIN = 1.2
@@ -72,12 +81,7 @@ class WholeFrame:
 class Ring:
     """Circle or annulus: pixels whose centres are at distances from `inner` to `outer`, inclusive.
 
-    Parameters
-    ----------
-    cy, cx : float
-        Row and column of the centre in pixels; the centre of the first pixel is (0, 0).
-    inner, outer : float
-        Radii in pixels; with `inner` 0, a circle.
+    All in pixels; the centre of the first pixel is (0, 0). With `inner` 0, a circle.
     """
 
     cy: float
@@ -89,13 +93,7 @@ class Ring:
     is_nonnegative = True
 
     def window(self, shape: FrameShape) -> tuple[range, range]:
-        """Return the rows and columns inside the outer circle.
-
-        Raises
-        ------
-        ArgumentError
-            No pixel of the frame is inside.
-        """
+        """Return the rows and columns inside the outer circle; an error if no pixel is."""
         rows, columns = (
             range(max(math.ceil(c - self.outer), 0), min(math.floor(c + self.outer) + 1, size))
             for c, size in zip((self.cy, self.cx), shape, strict=True)
@@ -134,16 +132,9 @@ class Ring:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """Weights from an array, cropped to its non-zero part.
+    """Weights from an array, cropped to the part of the frame, from `top` and `left`, with any.
 
-    Parameters
-    ----------
-    values : ndarray
-        The weights of the non-zero part.
-    top, left : int
-        Row and column at which it begins in the frame.
-    digest : str
-        SHA-256 digest of the whole array.
+    The digest is the SHA-256 of the whole array.
     """
 
     values: npt.NDArray[Any] = field(repr=False)
@@ -153,20 +144,7 @@ class Mask:
 
     @classmethod
     def of(cls, mask: npt.NDArray[Any], shape: FrameShape) -> Mask:
-        """Return a mask from an array of weights, after checking and cropping it.
-
-        Parameters
-        ----------
-        mask : ndarray, shape (rows, columns)
-            Booleans, integers or real numbers.
-        shape : tuple of int
-            Shape of a frame.
-
-        Raises
-        ------
-        ArgumentError
-            The array has another shape, is not numeric, is not finite, or is all 0.
-        """
+        """Return a mask for frames of a shape from an array of weights, checked and cropped."""
         fault = (
             f"its shape is {mask.shape}, frames are {shape}"
             if mask.shape != shape
@@ -227,11 +205,7 @@ class Mask:
 class AutoDisk:
     """The bright disk ("bf") or the annulus around it ("adf"), to be located in the data.
 
-    Parameters
-    ----------
-    kind : {"bf", "adf"}
-    radius : float, optional
-        Of the bright disk in pixels; overrides the radius found.
+    A radius of the bright disk, in pixels, takes the place of the one found.
     """
 
     kind: Literal["bf", "adf"]
@@ -253,13 +227,7 @@ class AutoDisk:
         return {"bf": "bright field", "adf": "annular dark field"}[self.kind]
 
     def located(self, disk: Ring, shape: FrameShape) -> Ring:
-        """Return the detector that is meant, where the bright disk is known.
-
-        Raises
-        ------
-        ArgumentError
-            There is no space for an annulus.
-        """
+        """Return the detector that is meant, where the bright disk is known."""
         radius = disk.outer if self.radius is None else self.radius
         disk = Ring(disk.cy, disk.cx, 0.0, radius)
         return adf_ring(disk, shape) if self.kind == "adf" else disk
@@ -269,13 +237,7 @@ class AutoDisk:
 
 
 def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
-    """Return the annulus around a bright disk, from 1.2 times its radius to the nearest edge.
-
-    Raises
-    ------
-    ArgumentError
-        There is no space for an annulus between the disk and the edge of the frame.
-    """
+    """Return the annulus around a bright disk, from 1.2 times its radius to the nearest edge."""
     inner = _ADF_MARGIN * disk.outer
     outer = min(disk.cy, shape[0] - 1 - disk.cy, disk.cx, shape[1] - 1 - disk.cx) + 0.5
     if inner >= outer:
@@ -286,3 +248,103 @@ def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
             remedy="pass {detector='annulus:CY,CX,R1,R2'}",
         )
     return Ring(disk.cy, disk.cx, inner, outer)
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """An array in a file that `numpy.save` wrote: a mask over the frames, or over the scan."""
+
+    path: str
+
+    def load(self) -> npt.NDArray[Any]:
+        """Return the array, or raise an error of a detector."""
+        try:
+            return np.asarray(np.lib.format.open_memmap(self.path, mode="r"))
+        except Exception as error:  # noqa: BLE001 whatever is in the file
+            raise ArgumentError(
+                f"{self.path} cannot be read",
+                code="detector-invalid",
+                argument="detector",
+                cause=str(error),
+                remedy="pass a file written by numpy.save, with numbers or booleans",
+            ) from None
+
+
+def understand(wanted: Any, shape: FrameShape) -> Detector | AutoDisk:
+    """Return the detector that is meant for frames of a shape, or the disk that is to be found.
+
+    It is given as a text, as for `parse_detector`, as weights (array_like), or by what is returned
+    here. An error is raised if it has no pixel in the frame.
+    """
+    if isinstance(wanted, str):
+        wanted = parse_detector(wanted)
+    if isinstance(wanted, AutoDisk):
+        return wanted
+    if isinstance(wanted, ArrayFile):
+        return Mask.of(wanted.load(), shape)
+    if not hasattr(wanted, "window"):
+        return Mask.of(_array(wanted), shape)
+    detector: Detector = wanted
+    detector.window(shape)  # or there is no pixel in it
+    return detector
+
+
+def _array(wanted: npt.ArrayLike) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(wanted)
+    except ValueError as error:  # lists of different lengths
+        raise ArgumentError(
+            "the mask cannot be used as a detector",
+            code="detector-invalid",
+            argument="detector",
+            cause=str(error),
+            remedy="pass an array with the shape of a frame",
+        ) from None
+
+
+def parse_detector(
+    text: str, radius: float | None = None
+) -> WholeFrame | Ring | AutoDisk | ArrayFile:
+    """Parse ``bf``, ``adf``, ``all``, ``circle:CY,CX,R``, ``annulus:CY,CX,R1,R2`` or ``*.npy``.
+
+    Rows before columns, in pixels; the radius of the bright disk is for ``bf`` and ``adf`` alone.
+    """
+    if text == "bf" or text == "adf":
+        return AutoDisk("bf" if text == "bf" else "adf", radius)
+    if radius is not None:
+        raise ArgumentError(
+            f"radius={radius:g}",
+            code="radius-invalid",
+            argument="radius",
+            cause="it is the radius of the bright disk in pixels, for bf and adf",
+            remedy="leave it out, or use bf or adf",
+        )
+    if text == "all":
+        return WholeFrame()
+    if text.endswith(".npy"):
+        return ArrayFile(text)
+    kind, _, listed = text.partition(":")
+    wanted = {"circle": 3, "annulus": 4}.get(kind)
+    try:
+        numbers = [float(number) for number in listed.split(",")]
+    except ValueError:
+        numbers = []
+    if wanted is None or len(numbers) != wanted or not all(map(math.isfinite, numbers)):
+        raise ArgumentError(
+            f"detector {text!r}",
+            code="detector-invalid",
+            argument="detector",
+            cause="unknown detector" if wanted is None else f"{kind} takes {wanted} numbers",
+            remedy=_REMEDY,
+        )
+    cy, cx, *radii = numbers
+    inner, outer = radii if wanted == 4 else (0.0, radii[0])
+    if not 0 <= inner < outer:
+        raise ArgumentError(
+            f"detector {text!r}",
+            code="detector-invalid",
+            argument="detector",
+            cause="radii must be positive, and the inner one smaller than the outer one",
+            remedy=_REMEDY,
+        )
+    return Ring(cy, cx, inner, outer)

@@ -5,53 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from mrcdist.compute.detectors import ArrayFile
+from mrcdist.compute.results import Dataset
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import Chunks
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import chunks_of_selected, select_frames
 
-__all__ = ["Limits", "MaskOfScan"]
-
-
-@dataclass(frozen=True)
-class MaskOfScan:
-    """A region in a file that `numpy.save` wrote: a mask, points or numbers."""
-
-    path: str
-
-    def load(self) -> Any:
-        """Return the array.
-
-        Raises
-        ------
-        ArgumentError
-            It cannot be read.
-        """
-        try:
-            return np.lib.format.open_memmap(self.path, mode="r")
-        except Exception as error:  # noqa: BLE001 whatever is in the file
-            raise ArgumentError(
-                f"region {self.path} cannot be read",
-                code="frames-invalid",
-                argument="region",
-                cause=str(error),
-                remedy="pass a file written by numpy.save that contains a mask over the scan",
-            ) from None
+__all__ = ["Limits"]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is read: all frames, those of a region, or those of a range.
+    """What is read: all frames, those of a region, or those of a range, as for `Plan.frames`.
 
-    Parameters
-    ----------
-    region : array_like or MaskOfScan, optional
-        As for `Plan.frames`.
-    frames : slice or array_like, optional
-        As for `Plan.frames`.
+    A region may also be an `ArrayFile`.
     """
 
     region: Any = None
@@ -59,16 +28,16 @@ class Limits:
 
     def apply(
         self, source: MrcSource, axes: tuple[Axis, ...], chunks: Chunks
-    ) -> tuple[MrcSource, tuple[Axis, ...], Chunks]:
-        """Return source, axes and chunks of the frames that are left, in the order given.
+    ) -> tuple[MrcSource, Dataset]:
+        """Return the frames that are left, in the order given, and what results depend on."""
+        if self.region is not None or self.frames is not None:
+            source, axes = self._selected(source, axes)
+            chunks = chunks_of_selected(source)
+        return source, Dataset(source.layout, axes, chunks, source.table)
 
-        Raises
-        ------
-        ArgumentError
-            Both are given; there are no such frames, or none at all.
-        """
-        if self.region is None and self.frames is None:
-            return source, axes, chunks
+    def _selected(
+        self, source: MrcSource, axes: tuple[Axis, ...]
+    ) -> tuple[MrcSource, tuple[Axis, ...]]:
         if self.region is not None and self.frames is not None:
             raise ArgumentError(
                 "both region and frames are given",
@@ -80,11 +49,11 @@ class Limits:
         name = "frames" if self.region is None else "region"
         which = self.frames if self.region is None else self.region
         try:
-            if isinstance(which, MaskOfScan):
+            if isinstance(which, ArrayFile):
                 which = which.load()
             source, axes = select_frames(source, axes, which)
         except ArgumentError as error:
-            error.argument = name
+            error.code, error.argument = "frames-invalid", name
             raise
         if not source.layout.n_frames:
             raise ArgumentError(
@@ -94,4 +63,4 @@ class Limits:
                 cause="it is empty, or a mask without a true value",
                 remedy=f"select at least one frame, or leave {{{name}}} out",
             )
-        return source, axes, chunks_of_selected(source)
+        return source, axes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,10 +20,11 @@ from mrcdist.plan.chunks import Chunks
 
 __all__ = ["PartialStore", "begun_chunks", "partial_folder"]
 
+_PARTS = "part-*.npy"
 _DESCRIPTION = "job.json"
 _PICTURE = "so-far.png"
 # What a run leaves that was killed while it wrote.
-_UNFINISHED = re.compile(r"\.(part-.*\.npy|job\.json|so-far\.png)\.")
+_UNFINISHED = tuple(f".{name}.*" for name in (_PARTS, _DESCRIPTION, _PICTURE))
 
 
 def partial_folder(output: Path) -> Path:
@@ -51,10 +51,8 @@ class PartialStore:
         Those of what is read, from which the parts follow: see `begun_chunks`.
     lasting : bool, default True
         Whether a later run can know that it reads the same data: only then parts are kept.
-    again : str
-        How the caller goes on with what is kept.
-    argument : str
-        The argument that chose the folder, for errors.
+    again, argument : str
+        For errors: how the caller goes on with what is kept, and what chose the folder.
     """
 
     def __init__(
@@ -91,25 +89,12 @@ class PartialStore:
         return self.folder / _PICTURE
 
     def open(self, *, resume: bool) -> list[int]:
-        """Make the folder, or find what an earlier run left in it.
+        """Make the folder, or find what an earlier run left in it: the numbers of finished parts.
 
-        Parameters
-        ----------
-        resume : bool
-            Whether finished parts may be used.
-
-        Returns
-        -------
-        list of int
-            Numbers of the parts that are finished.
-
-        Raises
-        ------
-        ArgumentError
-            There are parts and they are not wanted, or they belong to another job, or something
-            else is in the folder's place.
+        An `ArgumentError` is raised if there are parts that are not to be used (`resume`) or belong
+        to another job, or something else is in the folder's place.
         """
-        left = self._read()
+        left = _description(self.folder)
         files = self._files()
         if not files:
             self._require_place(left)
@@ -140,7 +125,7 @@ class PartialStore:
             what = "a link"
         elif self.folder.is_dir():
             others = [
-                path.name for path in self.folder.iterdir() if not _UNFINISHED.match(path.name)
+                path.name for path in self.folder.iterdir() if not any(map(path.match, _UNFINISHED))
             ]
             if others and not left["job"]:
                 what = f"a folder with other files, such as {min(others)}"
@@ -243,31 +228,19 @@ class PartialStore:
 
     def is_own(self, output: Path) -> bool:
         """Whether an output was written by the job that the folder belongs to."""
-        left, stamp = self._read(), _stamp(output)
+        left, stamp = _description(self.folder), _stamp(output)
         same = left["job"] == self._state["job"]
         return same and stamp is not None and stamp in left.get("outputs", {}).get(str(output), [])
 
     def save(self, number: int, values: Sequence[npt.NDArray[Any]]) -> None:
-        """Keep the arrays of a part: they are there as a whole, or not at all.
-
-        Raises
-        ------
-        MrcdistError
-            The folder is another job's by now, or cannot be written to.
-        """
+        """Keep the arrays of a part, all or none, unless the folder is another job's by now."""
         self.require()
         with write_whole(self._path(number)) as file:
             for array in values:
                 np.save(file, array)
 
     def load(self, number: int, which: int = 0) -> npt.NDArray[Any]:
-        """Return one of the arrays of a part.
-
-        Raises
-        ------
-        ReadError
-            The file is damaged.
-        """
+        """Return one of the arrays of a part."""
         try:
             with self._path(number).open("rb") as file:
                 for _ in range(which):
@@ -289,7 +262,8 @@ class PartialStore:
 
     def remove(self) -> None:
         """Delete the folder, but for what is not the job's."""
-        self._clear()
+        self._clear_parts()
+        (self.folder / _DESCRIPTION).unlink(missing_ok=True)
         self.remove_if_empty()
 
     def remove_if_empty(self) -> None:
@@ -298,21 +272,16 @@ class PartialStore:
             self.folder.rmdir()
 
     def _is_ours(self) -> bool:
-        return self._read().get("id") == self.job
+        return _description(self.folder).get("id") == self.job
 
     def _files(self) -> list[Path]:
-        return [] if self.folder.is_symlink() else list(self.folder.glob("part-*.npy"))
+        return [] if self.folder.is_symlink() else list(self.folder.glob(_PARTS))
 
     def _clear_parts(self) -> None:
         """Delete all but the description: parts without one are nobody's."""
-        unfinished = (".part-*.npy.*", f".{_PICTURE}.*", f".{_DESCRIPTION}.*")
-        for pattern in ("part-*.npy", _PICTURE, *unfinished):
+        for pattern in (_PARTS, _PICTURE, *_UNFINISHED):
             for file in self.folder.glob(pattern):
                 file.unlink()
-
-    def _clear(self) -> None:
-        self._clear_parts()
-        (self.folder / _DESCRIPTION).unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:05}-{self.job}.npy"
@@ -328,9 +297,6 @@ class PartialStore:
                 return file.tell() == size
         except (OSError, ValueError, EOFError):
             return False
-
-    def _read(self) -> dict[str, Any]:
-        return _description(self.folder)
 
     def _write(self, **changes: Any) -> None:
         self._state |= changes

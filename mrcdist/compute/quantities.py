@@ -9,16 +9,23 @@ from typing import Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.compute.detectors import AutoDisk, Detector, FrameShape, Ring, WholeFrame
+from mrcdist.compute.detectors import (
+    ArrayFile,
+    AutoDisk,
+    Detector,
+    FrameShape,
+    Ring,
+    WholeFrame,
+    understand,
+)
 from mrcdist.compute.reductions import PixelSums, RadialSums, Reduction
 from mrcdist.compute.results import Array, Dataset, Result
-from mrcdist.compute.wanted_detector import MaskFile, understand
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
 __all__ = ["CenterOfMass", "OnDetector", "Quantity", "RadialProfile", "VirtualImage"]
 
-AnyDetector = Detector | AutoDisk | MaskFile
+AnyDetector = Detector | AutoDisk | ArrayFile
 
 
 class Quantity(Protocol):

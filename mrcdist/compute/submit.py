@@ -7,7 +7,7 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from distributed import Client, Future
 from distributed.protocol import pickle
 
-from mrcdist.compute.schedule import Part, Task, block_frames
+from mrcdist.compute.schedule import Part, block_frames
 from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
 from mrcdist.storage.event_loop import ReadingThreads
 
@@ -36,44 +36,23 @@ _MAX_GATHERED = 2**26
 _LOOK = 1.0
 
 
-def _nothing() -> None:
-    pass
-
-
 def compute_parts(
     client: Client,
     work: Work,
     parts: Mapping[int, Part],
     done: Callable[[int, Any], None],
     *,
-    check: Callable[[], None] = _nothing,
+    check: Callable[[], None] = lambda: None,
 ) -> Ledger:
-    """Compute parts in their order, and hand over the values of each as soon as they are there.
+    """Compute parts in their order; hand over number and values of each as soon as they are there.
 
-    Parameters
-    ----------
-    client : distributed.Client
-    work : Work
-    parts : mapping of int to Part
-        By number.
-    done : callable
-        Called with the number of a part and its values.
-    check : callable, optional
-        Called every second or so while there is nothing to do; raises if there is no hope.
-
-    Returns
-    -------
-    Ledger
-        What the workers have read.
-
-    Raises
-    ------
-    MrcdistError
-        A task failed, or no workers will come; what is computed by then has been handed over.
+    While there is nothing to do, `check` is called every second or so: it raises if there is no
+    hope. If a task fails, what is computed by then has been handed over. What the workers have read
+    is returned.
     """
     shared = _share(client, work, sum(map(len, parts.values())))
     waiting = deque(parts.items())
-    running: dict[Any, tuple[Future, int, int]] = {}
+    running: dict[Any, tuple[Future, int]] = {}
     finished: SimpleQueue[Future] = SimpleQueue()
     ledger: Ledger = {}
     ahead = 0
@@ -84,26 +63,18 @@ def compute_parts(
             while waiting and (ahead < _TASKS_AHEAD or not (running or some)):
                 some.append(waiting.popleft())
                 ahead += len(some[-1][1])
-            for (number, part), future in zip(
-                some, _submit(client, shared, work, some), strict=True
-            ):
-                running[future.key] = (future, number, len(part))
+            for (number, _), future in zip(some, _submit(client, shared, work, some), strict=True):
+                running[future.key] = (future, number)
                 future.add_done_callback(finished.put)
-            futures = _next(finished, min(len(running), at_once), check)
-            # The last one may have failed; those before it are to be handed over.
-            good = futures[:-1] if futures[-1].status == "error" else futures
-            pieces = client.gather(good)
-            for future, piece in itertools.zip_longest(futures, pieces):
-                if piece is None:
-                    future.result()  # raises
-                _, number, n_tasks = running.pop(future.key)
-                ahead -= n_tasks
+            for key, piece in _gathered(client, finished, min(len(running), at_once), check):
+                _, number = running.pop(key)
+                ahead -= len(parts[number])
                 ledger = merge_ledgers((ledger, piece.ledger))
                 done(number, piece.values)
     finally:
         # On a shared cluster nothing of a job that failed should go on, though the error on its way
         # up still refers to these.
-        for future in (future for future, _, _ in running.values()):
+        for future in (future for future, _ in running.values()):
             future.release()
         if isinstance(shared, Future):
             shared.release()
@@ -128,29 +99,24 @@ def _unpacked(packed: bytes) -> Work:
     return work
 
 
-def _work(shared: bytes | Work) -> Work:
-    return _unpacked(shared) if isinstance(shared, bytes) else shared
-
-
 def _bound(
-    function: Callable[..., PartialResult], shared: bytes | Future
+    function: Callable[[Any, Work], PartialResult], shared: bytes | Future
 ) -> tuple[Callable[..., PartialResult], dict[str, Future]]:
     """Return a function that has its work, and the arguments that it needs for that.
 
     Bytes go in the function: of a large argument, distributed makes a task of its own, whose key is
     the argument's name, and so that of every job.
     """
+    bound = functools.partial(_with_work, function)
     if isinstance(shared, bytes):
-        return functools.partial(function, shared=shared), {}
-    return function, {"shared": shared}
+        return functools.partial(bound, shared=shared), {}
+    return bound, {"shared": shared}
 
 
-def _compute(task: Task, shared: bytes | Work) -> PartialResult:
-    return compute(task, _work(shared))
-
-
-def _join(pieces: Sequence[PartialResult], shared: bytes | Work) -> PartialResult:
-    return join(pieces, _work(shared))
+def _with_work(
+    function: Callable[[Any, Work], PartialResult], argument: Any, shared: bytes | Work
+) -> PartialResult:
+    return function(argument, _unpacked(shared) if isinstance(shared, bytes) else shared)
 
 
 def _gathered_at_once(work: Work, parts: Iterable[Part]) -> int:
@@ -165,8 +131,10 @@ def _gathered_at_once(work: Work, parts: Iterable[Part]) -> int:
     return max(_MAX_GATHERED // largest, 1)
 
 
-def _next(finished: SimpleQueue[Future], most: int, check: Callable[[], None]) -> list[Future]:
-    """Wait for a future, and for what finishes soon after it; at most so many in all."""
+def _gathered(
+    client: Client, finished: SimpleQueue[Future], most: int, check: Callable[[], None]
+) -> Iterator[tuple[Any, PartialResult]]:
+    """Wait for a result, and for what is there soon after it, at most so many; with their keys."""
     found: list[Future] = []
     while not found:
         check()
@@ -176,7 +144,12 @@ def _next(finished: SimpleQueue[Future], most: int, check: Callable[[], None]) -
     with suppress(Empty):
         while len(found) < most and found[-1].status == "finished":
             found.append(finished.get(timeout=max(deadline - time.monotonic(), 0)))
-    return found
+    # The last one may have failed; those before it are to be handed over.
+    failed = [found.pop()] if found[-1].status == "error" else []
+    for future, piece in zip(found, client.gather(found), strict=True):
+        yield future.key, piece
+    for future in failed:
+        future.result()  # raises
 
 
 def compute_in_threads(
@@ -211,22 +184,20 @@ def _submit(
     client: Client, shared: bytes | Future, work: Work, parts: Sequence[tuple[int, Part]]
 ) -> list[Future]:
     """Submit the tasks of parts, and what joins their results on the workers."""
+    if not parts:
+        return []
+    compute_one, arguments = _bound(compute, shared)
     # All tasks in one message: each costs client and scheduler some milliseconds.
-    numbered = [(number, i, task) for number, part in parts for i, task in enumerate(part)]
-    compute_one, arguments = _bound(_compute, shared)
-    tasks = iter(
-        client.map(
-            compute_one,
-            [task for *_, task in numbered],
-            key=[(f"read-{work.job}", number, i) for number, i, _ in numbered],
-            pure=False,
-            **arguments,
-        )
-        if numbered
-        else ()
+    tasks = client.map(
+        compute_one,
+        [task for _, part in parts for task in part],
+        key=[(f"read-{work.job}", number, i) for number, part in parts for i in range(len(part))],
+        pure=False,
+        **arguments,
     )
+    layers = iter(tasks)
     return [
-        _joined(client, shared, work, number, list(itertools.islice(tasks, len(part))))
+        _joined(client, shared, work, number, list(itertools.islice(layers, len(part))))
         for number, part in parts
     ]
 
@@ -236,10 +207,10 @@ def _joined(
 ) -> Future:
     """Submit what joins the results of the tasks of a part."""
     at_once = work.joined_at_once
-    join_some, arguments = _bound(_join, shared)
-    level = 0
-    while len(layer) > 1:
-        level += 1
+    join_some, arguments = _bound(join, shared)
+    for level in itertools.count(1):
+        if len(layer) == 1:
+            break
         layer = [
             client.submit(
                 join_some,

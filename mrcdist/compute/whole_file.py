@@ -16,17 +16,9 @@ __all__ = ["write_whole", "written"]
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that appears under its name once all is on the disk.
+    """Open a file for writing that appears under its name, or replaces it, once all is on the disk.
 
-    Parameters
-    ----------
-    path : Path
-        Replaced if it is there.
-
-    Raises
-    ------
-    MrcdistError
-        The disk is full, say.
+    A `WriteError` is raised if the disk is full, say.
     """
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
     with written(path):

@@ -18,7 +18,15 @@ import mrcdist
 from mrcdist.batch.summary import ResultSummary, Summary
 from mrcdist.compute import schedule
 from mrcdist.compute.bright_disk import SAMPLED_FRAMES, find_disk, sample
-from mrcdist.compute.detectors import AutoDisk, Mask, Ring, WholeFrame, adf_ring
+from mrcdist.compute.detectors import (
+    ArrayFile,
+    AutoDisk,
+    Mask,
+    Ring,
+    WholeFrame,
+    adf_ring,
+    parse_detector,
+)
 from mrcdist.compute.functions import FrameReduction
 from mrcdist.compute.one_pass import InMemory, OnePass
 from mrcdist.compute.patterns import (
@@ -36,7 +44,6 @@ from mrcdist.compute.reductions import FrameSum
 from mrcdist.compute.results import Dataset
 from mrcdist.compute.schedule import MAX_TASKS, block_frames, most_tasks, schedule_pass
 from mrcdist.compute.tasks import Work, compute, join, merge_ledgers, total
-from mrcdist.compute.wanted_detector import MaskFile, parse_detector
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import block_boxes, plan_chunks
@@ -57,7 +64,7 @@ class TestParseDetector:
             ("all", WholeFrame()),
             ("circle:3,4.5,2", Ring(3, 4.5, 0, 2)),
             ("annulus:-1, 4,2,6.5", Ring(-1, 4, 2, 6.5)),
-            ("masks/half.npy", MaskFile("masks/half.npy")),
+            ("masks/half.npy", ArrayFile("masks/half.npy")),
         ],
     )
     def test_detectors_are_given_as_words_and_numbers(self, text, detector):
@@ -215,7 +222,7 @@ class TestBrightDisk:
 
     @given(st.lists(st.integers(1, 40), min_size=1, max_size=3))
     def test_sampled_frames_are_spread_over_the_scan(self, navigation):
-        tasks = sample(tuple(navigation))
+        tasks = sample(tuple(navigation), range(math.prod(navigation)))
         blocks = [block for task in tasks for block in task]
         count = min(SAMPLED_FRAMES, math.prod(navigation))
         at = [np.ravel_multi_index([start for start, _ in block], navigation) for block in blocks]
