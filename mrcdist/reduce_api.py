@@ -17,7 +17,6 @@ from distributed import Client, get_client
 from mrcdist.api import plan_mrc
 from mrcdist.compute.device import DEVICES, array_module
 from mrcdist.compute.functions import FrameReduction
-from mrcdist.compute.limited import Limits
 from mrcdist.compute.one_pass import Compute, InMemory, OnePass, Values
 from mrcdist.compute.partial import PartialStore, begun_chunks
 from mrcdist.compute.patterns import (
@@ -32,7 +31,7 @@ from mrcdist.compute.quantities import (
     RadialProfile,
     VirtualImage,
 )
-from mrcdist.compute.results import Array, Dataset, Result
+from mrcdist.compute.results import Array, Dataset, Limits, Result
 from mrcdist.compute.submit import compute_in_threads, compute_parts
 from mrcdist.dask_array import source_of
 from mrcdist.errors import ArgumentError
@@ -140,35 +139,25 @@ def reduce_frames(
     folder = None if resume is None else Path(resume).expanduser().absolute()
     source, dataset, chunks = _dataset(data, Limits(region, frames), options, folder)
     client = client or _current_client()
-    threads = _threads(client)
-    compute: Compute = (
-        partial(compute_in_threads, threads=threads)
-        if client is None
-        else partial(compute_parts, client)
-    )
-    limits: dict[str, int] = {}
-    if resume is None:
-        # Where a job goes on must not depend on how many threads there are this time.
-        limits = {"threads": threads, "max_sum_parts": _MAX_SUMS}
-    the_pass = OnePass(source, dataset, _quantities(results), device=_known(device), **limits)
+    if client is None:
+        threads = int(dask.config.get("num_workers", None) or CPU_COUNT)
+        compute: Compute = partial(compute_in_threads, threads=threads)
+    else:
+        threads = sum(client.nthreads().values())  # 0 if workers are still to come
+        compute = partial(compute_parts, client)
+    if device not in DEVICES:
+        array_module(device)  # raises
+    # Where a job goes on must not depend on how many threads there are this time.
+    limits = {} if folder else {"threads": threads, "max_sum_parts": _MAX_SUMS}
+    the_pass = OnePass(source, dataset, _quantities(results), device=device, **limits)
     patience = 2.0 if progress else math.inf
     with _kept(the_pass, folder, chunks) as (values, there):
         done = the_pass.run(
-            lambda: nullcontext(compute),
-            values,
-            there,
-            label="reducing frames",
-            patience=patience,
+            lambda: nullcontext(compute), values, there, label="reducing frames", patience=patience
         )
     notes = [f"{name}: {note}" for name, result in done.results.items() for note in result.notes]
     warn(source.parts[0].file.location.shown, notes)
     return done.results
-
-
-def _known(device: str) -> str:
-    if device not in DEVICES:
-        array_module(device)  # raises
-    return device
 
 
 def _quantities(results: Mapping[str, Any]) -> dict[str, Quantity]:
@@ -181,21 +170,22 @@ def _quantities(results: Mapping[str, Any]) -> dict[str, Quantity]:
         )
     found: dict[str, Quantity] = {}
     for name, each in results.items():
-        known = hasattr(each, "reductions")
-        if known and isinstance(each, type):
+        if not hasattr(each, "reductions"):
+            if not callable(each):
+                raise _invalid(
+                    f"result {name!r} of type {type(each).__name__}",
+                    "it is neither a result, such as MeanPattern(), nor a function",
+                    f"pass VirtualImage({each!r})"
+                    if isinstance(each, str)
+                    else "pass VirtualImage(detector), MeanPattern(), … or a function of frames",
+                )
+            each = FrameReduction(each)
+        elif isinstance(each, type):
             called = f"{each.__name__}()"
             raise _invalid(
                 f"result {name!r}: {each.__name__}", "it is a class", f"call it: {called}"
             )
-        if not known and not callable(each):
-            raise _invalid(
-                f"result {name!r} of type {type(each).__name__}",
-                "it is neither a result, such as MeanPattern(), nor a function",
-                f"pass VirtualImage({each!r})"
-                if isinstance(each, str)
-                else "pass VirtualImage(detector), MeanPattern(), … or a function of frames",
-            )
-        found[name] = each if known else FrameReduction(each)
+        found[name] = each
     return found
 
 
@@ -236,19 +226,18 @@ def _dataset(
             )
         source, axes, chunks = found, contents.axes, contents.array.chunks
     else:
-        plan = data if isinstance(data, Plan) else _planned(data, options, folder)
+        # A file is read in the chunks of the job that the folder keeps.
+        plan = (
+            data
+            if isinstance(data, Plan)
+            else plan_as_begun(
+                lambda chunks: plan_mrc(data, **{**options, "chunks": chunks}),
+                options.get("chunks", "auto"),
+                begun_chunks(folder) if folder else None,
+            )
+        )
         source, axes, chunks = plan.source, plan.axes, plan.chunks
     return *limits.apply(source, axes, chunks), chunks
-
-
-def _planned(url: Any, options: Mapping[str, Any], folder: Path | None) -> Plan:
-    """Plan a file, in the chunks of the job that a folder keeps."""
-    kept = begun_chunks(folder) if folder else None
-    return plan_as_begun(
-        lambda chunks: plan_mrc(url, **{**options, "chunks": chunks}),
-        options.get("chunks", "auto"),
-        kept,
-    )
 
 
 @contextmanager
@@ -272,12 +261,6 @@ def _kept(
     with store.kept_if_any():
         yield store, there
         store.finish()
-
-
-def _threads(client: Client | None) -> int:
-    if client is None:
-        return int(dask.config.get("num_workers", None) or CPU_COUNT)
-    return sum(client.nthreads().values())  # 0 if workers are still to come
 
 
 def _current_client() -> Client | None:

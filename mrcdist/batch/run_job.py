@@ -18,11 +18,10 @@ from mrcdist.batch.output import check_outputs, put_back, require_absent, write_
 from mrcdist.batch.picture import PictureSoFar
 from mrcdist.batch.summary import ResultSummary, Summary
 from mrcdist.compute.detectors import ArrayFile
-from mrcdist.compute.limited import Limits
 from mrcdist.compute.one_pass import Compute, Finished, OnePass
 from mrcdist.compute.partial import PartialStore, partial_folder
 from mrcdist.compute.quantities import CenterOfMass, Quantity
-from mrcdist.compute.results import Result
+from mrcdist.compute.results import Limits, Result
 from mrcdist.compute.submit import compute_parts
 from mrcdist.compute.tasks import total
 from mrcdist.errors import MrcdistError

@@ -258,7 +258,7 @@ def _run(
         from mrcdist.batch.clusters import ClusterOptions
         from mrcdist.batch.run_job import JobOptions, run
         from mrcdist.compute.detectors import ArrayFile
-        from mrcdist.compute.limited import Limits
+        from mrcdist.compute.results import Limits
 
         region = options.pop("region")
         pairs = wanted()

@@ -31,11 +31,6 @@ FrameShape = tuple[int, int]
 # Sums of 16-bit pixels times integer weights up to this are exact in float64; see `reductions`.
 _LARGEST_EXACT_WEIGHT = 127
 
-_REMEDY = (
-    "pass bf, adf, circle:CY,CX,R or annulus:CY,CX,R1,R2 in pixels, or a mask.npy with the shape "
-    "of a frame"
-)
-
 # A blurred disk still has bright pixels outside its half-maximum.
 _ADF_MARGIN = 1.2
 
@@ -143,19 +138,13 @@ class Mask:
     digest: str
 
     @classmethod
-    def of(cls, mask: npt.NDArray[Any], shape: FrameShape) -> Mask:
+    def of(cls, weights: npt.ArrayLike, shape: FrameShape) -> Mask:
         """Return a mask for frames of a shape from an array of weights, checked and cropped."""
-        fault = (
-            f"its shape is {mask.shape}, frames are {shape}"
-            if mask.shape != shape
-            else f"its dtype is {mask.dtype}"
-            if mask.dtype.kind not in "biuf"
-            else "it contains values that are not finite"
-            if not np.isfinite(mask).all()
-            else "all its pixels are 0"
-            if not mask.any()
-            else ""
-        )
+        try:
+            mask = np.asarray(weights)
+            fault = _mask_fault(mask, shape)
+        except ValueError as error:  # lists of different lengths
+            fault = str(error)
         if fault:
             raise ArgumentError(
                 "the mask cannot be used as a detector",
@@ -199,6 +188,16 @@ class Mask:
 
     def __str__(self) -> str:
         return f"a mask of {np.count_nonzero(self.values):,} pixels ({self.digest[:12]})"
+
+
+def _mask_fault(mask: npt.NDArray[Any], shape: FrameShape) -> str:
+    if mask.shape != shape:
+        return f"its shape is {mask.shape}, frames are {shape}"
+    if mask.dtype.kind not in "biuf":
+        return f"its dtype is {mask.dtype}"
+    if not np.isfinite(mask).all():
+        return "it contains values that are not finite"
+    return "" if mask.any() else "all its pixels are 0"
 
 
 @dataclass(frozen=True)
@@ -283,23 +282,10 @@ def understand(wanted: Any, shape: FrameShape) -> Detector | AutoDisk:
     if isinstance(wanted, ArrayFile):
         return Mask.of(wanted.load(), shape)
     if not hasattr(wanted, "window"):
-        return Mask.of(_array(wanted), shape)
+        return Mask.of(wanted, shape)
     detector: Detector = wanted
     detector.window(shape)  # or there is no pixel in it
     return detector
-
-
-def _array(wanted: npt.ArrayLike) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(wanted)
-    except ValueError as error:  # lists of different lengths
-        raise ArgumentError(
-            "the mask cannot be used as a detector",
-            code="detector-invalid",
-            argument="detector",
-            cause=str(error),
-            remedy="pass an array with the shape of a frame",
-        ) from None
 
 
 def parse_detector(
@@ -329,22 +315,21 @@ def parse_detector(
         numbers = [float(number) for number in listed.split(",")]
     except ValueError:
         numbers = []
-    if wanted is None or len(numbers) != wanted or not all(map(math.isfinite, numbers)):
-        raise ArgumentError(
-            f"detector {text!r}",
-            code="detector-invalid",
-            argument="detector",
-            cause="unknown detector" if wanted is None else f"{kind} takes {wanted} numbers",
-            remedy=_REMEDY,
-        )
-    cy, cx, *radii = numbers
-    inner, outer = radii if wanted == 4 else (0.0, radii[0])
-    if not 0 <= inner < outer:
-        raise ArgumentError(
-            f"detector {text!r}",
-            code="detector-invalid",
-            argument="detector",
-            cause="radii must be positive, and the inner one smaller than the outer one",
-            remedy=_REMEDY,
-        )
-    return Ring(cy, cx, inner, outer)
+    if wanted is None:
+        cause = "unknown detector"
+    elif len(numbers) != wanted or not all(map(math.isfinite, numbers)):
+        cause = f"{kind} takes {wanted} numbers"
+    else:
+        cy, cx, *radii = numbers
+        inner, outer = radii if wanted == 4 else (0.0, radii[0])
+        if 0 <= inner < outer:
+            return Ring(cy, cx, inner, outer)
+        cause = "radii must be positive, and the inner one smaller than the outer one"
+    raise ArgumentError(
+        f"detector {text!r}",
+        code="detector-invalid",
+        argument="detector",
+        cause=cause,
+        remedy="pass bf, adf, circle:CY,CX,R or annulus:CY,CX,R1,R2 in pixels, or a mask.npy with "
+        "the shape of a frame",
+    )

@@ -16,14 +16,10 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 def function_digest(function: Any) -> str:
     """Hash the code of a function, and of the functions that it refers to.
 
-    Covered are functions of its own module and those that it was made with, wherever they are: in
-    a closure (as of a decorator), as defaults, as arguments of a `functools.partial`. Not covered:
-    other functions of other modules, classes, arrays, lists and other objects that can change.
-
-    Parameters
-    ----------
-    function : callable
-        A function, a method, a `functools.partial` or an object with ``__call__``.
+    It may be a method, a `functools.partial` or an object with ``__call__``. Covered are functions
+    of its own module and those that it was made with, wherever they are: in a closure (as of a
+    decorator), as defaults, as arguments of a `functools.partial`. Not covered: other functions of
+    other modules, classes, arrays, lists and other objects that can change.
     """
     digest = hashlib.sha256()
     left = [function]
@@ -68,19 +64,15 @@ def _parts(function: Any) -> Iterator[Any]:
                 yield value
     elif isinstance(getattr(function, "py_func", None), FunctionType):  # compiled by numba
         yield function.py_func
-    elif not isinstance(function, BuiltinFunctionType | type) and _called(function) is not None:
-        yield _called(function)
+    elif not isinstance(function, BuiltinFunctionType | type):
+        called = type(function).__call__
+        if isinstance(called, FunctionType):
+            yield called
 
 
 def _functions(values: Iterable[Any]) -> Iterator[Any]:
     kinds = (FunctionType, MethodType, functools.partial)
     return (value for value in values if isinstance(value, kinds))
-
-
-def _called(function: Any) -> Any:
-    """The method that is called if an object is."""
-    called = type(function).__call__
-    return called if isinstance(called, FunctionType) else None
 
 
 def _closure(function: FunctionType) -> Iterator[tuple[str, Any]]:

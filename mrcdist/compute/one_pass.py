@@ -91,28 +91,12 @@ class Finished:
 
 
 class OnePass:
-    """Several results that are computed from one reading of each byte.
+    """Several results that are computed from one reading of each byte of a source.
 
-    Parameters
-    ----------
-    source, data
-        What is read, and what of it the results depend on.
-    results : mapping of str to Quantity
-        What to compute, by name; an `ArgumentError` if that is nothing, or a detector has no pixel.
-    threads : int
-        How many will compute. Default: not known, or not to be known, as another run may resume.
-    max_sum_parts : int
-        Maximum number of parts where results are as large as a frame.
-    device : str
-        What computes, of `DEVICES`.
-
-    Attributes
-    ----------
-    wanted : dict of str to Quantity
-        With detectors that are read and checked.
-    parts : tuple of Part
-    maps : set of str
-        Names of the results with a value, or a few, per frame.
+    `data` is what of it they depend on. How many `threads` will compute may be unknown, or not to
+    be known, as another run may resume. There are at most `max_sum_parts` parts where results are
+    as large as a frame. The quantities `wanted` are those asked for, with detectors that are read
+    and checked; `maps` are the names of those with a value, or a few, per frame.
     """
 
     def __init__(
@@ -215,22 +199,11 @@ class OnePass:
         look: Callable[[Callable[[], dict[str, Result]]], None] | None = None,
         **progress: Any,
     ) -> Finished:
-        """Compute the parts that are left, and make the results of all.
+        """Compute the parts that are not `kept` among the values yet, and make the results of all.
 
-        Parameters
-        ----------
-        connect : callable
-            Called only if there is something left; gives what computes, for as long as it is
-            needed.
-        values : Values
-            Where the values of parts are kept.
-        kept : iterable of int
-            Numbers of the parts that are there already.
-        look : callable, optional
-            Called whenever a part is kept, with a function that returns the results so far: NaN at
-            positions that were not computed yet.
-        **progress
-            For `Progress`.
+        If there is something left, `connect` gives what computes, for as long as it is needed.
+        Whenever a part is kept, `look` is called with a function that returns the results so far:
+        NaN at positions that were not computed yet. The rest is for `Progress`.
         """
         there = set(kept)
         left = {number: part for number, part in enumerate(self.parts) if number not in there}

@@ -45,22 +45,12 @@ def reduce_block(
 ) -> tuple[Array, ...]:
     """Reduce a block of frames in one pass; return a result per reduction.
 
-    Parameters
-    ----------
-    frames : ndarray, shape (frames, rows, columns)
-        Cropped to the window, which has all that the reductions need.
-    present : ndarray of bool, shape (frames,), optional
-        Which frames are there. Default: all. No reduction is given others: rows for them stay as
-        `Reduction.begin` made them.
-    compile_loops : bool, default True
-        Use numba if it is installed and knows the dtype.
-    tile_bytes : int
-        About how much goes through all reductions at a time.
-    module : module, default numpy
-        What computes and holds the results: numpy, or one that works like it.
-    results : sequence of ndarray, optional
-        What the block is added to, per reduction; rows per frame are for those of this block.
-        Default: results of no pixel at all.
+    Frames are cropped to the window, which has all that the reductions need. Those that are not
+    `present` are given to no reduction: rows for them stay as `Reduction.begin` made them. About
+    `tile_bytes` go through all reductions at a time, with numba if it is installed and knows the
+    dtype, unless `compile_loops` is false. `module` computes and holds the results: numpy, or one
+    that works like it. The block is added to `results`, of which rows per frame are for those of
+    this block; without them, to results of no pixel at all.
     """
     if results is None:
         results = [module.asarray(each.begin(len(frames), frames.dtype)) for each in reductions]
