@@ -62,13 +62,7 @@ def scan_plane(axes: Sequence[Axis]) -> tuple[int, int] | None:
 
 
 def frames_are_patterns(axes: Sequence[Axis]) -> bool:
-    """Return whether frames are diffraction patterns: by their axes, or as those of a scan.
-
-    Parameters
-    ----------
-    axes : sequence of Axis
-        Of the whole array.
-    """
+    """Whether frames are diffraction patterns, by all axes: their own, or those of a scan."""
     return scan_plane(axes) is not None or any(
         axis.name in ("kx", "ky") or (axis.units or "").endswith(("^-1", "rad"))
         for axis in axes

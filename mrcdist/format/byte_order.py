@@ -39,25 +39,9 @@ def choose_order(
 ) -> tuple[ByteOrder, list[str]]:
     """Score both orders by what they make of the header; the stamp, then the caller, break ties.
 
-    Parameters
-    ----------
-    raw : bytes
-        The file's first 1024 bytes.
-    file_size : int or None
-        Size of the whole file in bytes; None where it is unknown, as behind a decompressor.
-    caller : {"<", ">"} or None
-        The caller's word.
-
-    Returns
-    -------
-    order : {"<", ">"}
-    notes : list of str
-        What contradicts it.
-
-    Notes
-    -----
-    Where stamp and caller say nothing either, the order that announces fewer bytes is taken: the
-    reversed bytes of small numbers are large ones.
+    Where they say nothing either, the order that announces fewer bytes is taken: the reversed bytes
+    of small numbers are large ones. What contradicts the order is noted. `file_size` is None where
+    it is unknown, as behind a decompressor.
     """
     little, big = (_score(raw, order, file_size) for order in ("<", ">"))
     # Without the word MAP, an old header, the stamp's place holds a part of the origin.

@@ -21,24 +21,13 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """Storage of a pixel, and the number that it is decoded to.
+    """Storage of a pixel, and the number that it is decoded to."""
 
-    Attributes
-    ----------
-    stored : str
-        numpy dtype of one stored item with its byte order, such as ">u2".
-    items : int
-        Stored items a pixel: 2 for mode 3 (real, imaginary), 3 for mode 16 (R, G, B), else 1.
-    packed : bool
-        Two pixels a byte, the first in the low nibble; each row begins on a byte.
-    widened : str
-        A wider dtype for the numbers, "" for that of the stored ones: the common one of several
-        files.
-    """
-
-    stored: str
-    items: int = 1
-    packed: bool = False
+    stored: str  # numpy dtype of one stored item with its byte order, such as ">u2"
+    items: int = 1  # stored ones a pixel: 2 for mode 3 (real, imaginary), 3 for mode 16 (R, G, B)
+    packed: bool = False  # two pixels a byte, the first in the low nibble; a row begins on a byte
+    # A wider dtype for the numbers, "" for that of the stored ones: the common one of several
+    # files.
     widened: str = ""
 
     @cached_property
@@ -74,20 +63,11 @@ class PixelFormat:
         return self.bytes_of(columns.start), self.bytes_of(columns[-1] + 1)
 
     def decode(self, raw: Bytes, columns: range) -> npt.NDArray[Any]:
-        """Turn rows of stored bytes into numbers.
+        """Turn rows of stored bytes into numbers: shape (..., len(columns)) + components.
 
-        Parameters
-        ----------
-        raw : ndarray of uint8, shape (..., bytes)
-            Rows cut to `byte_range` of `columns`; the last axis is contiguous.
-        columns : range
-            The columns wanted, increasing, at least one.
-
-        Returns
-        -------
-        ndarray, shape (..., len(columns)) + components
-            A view where the bytes can be used in place (then in the file's byte order), else a
-            copy.
+        `raw` are rows cut to `byte_range` of `columns`, which are increasing, at least one; its
+        last axis is contiguous. The result is a view where the bytes can be used in place (then in
+        the file's byte order), else a copy.
         """
         numbers = self._stored_numbers(raw, columns)
         return numbers.astype(self.dtype) if self.widened else numbers
@@ -116,18 +96,9 @@ def pixel_format(
 ) -> PixelFormat:
     """Choose the pixel format of a file.
 
-    Parameters
-    ----------
-    header : Header
-    mode0 : {"int8", "uint8", "uint4"}, optional
-        The caller's word on what mode 0's bytes hold; only IMOD's flag 16 comes before it.
-    sidecar_unsigned : bool, optional
-        What a Direct Electron sidecar says of mode 0's sign.
-
-    Notes
-    -----
-    The sign of mode 0: the caller; else IMOD's stamp with its flag 1; else the sidecar; else IMOD's
-    rule on DMIN and DMAX, where they are defined; else int8, as MRC2014 says.
+    `mode0` is the caller's word on what mode 0's bytes hold; only IMOD's flag 16 comes before it.
+    The sign of mode 0: the caller; else IMOD's stamp with its flag 1; else a Direct Electron
+    sidecar; else IMOD's rule on DMIN and DMAX, where they are defined; else int8, as MRC2014 says.
     """
     if mode0 not in (None, "int8", "uint8", "uint4"):
         raise ArgumentError(

@@ -28,36 +28,15 @@ _REMEDY = "check the file, or load the data with {tilt_file=None}"
 def tilt_file_candidates(name: str) -> tuple[str, ...]:
     """Return the names that the file with the angles of a tilt series can have, best first.
 
-    Parameters
-    ----------
-    name : str
-        Base name of the tilt series.
-
-    Returns
-    -------
-    tuple of str
-        First what the microscope recorded (``.mdoc``, ``.rawtlt``), then what was computed
-        (``.tlt``, ``_TLT.txt``); the other way round for IMOD's aligned stacks (``name.ali``,
-        ``name_ali.mrc``). Empty for its reconstructions (``name.rec``, ``name_rec.mrc``).
+    First what the microscope recorded (``.mdoc``, ``.rawtlt``), then what was computed (``.tlt``,
+    ``_TLT.txt``); the other way round for IMOD's aligned stacks (``name.ali``, ``name_ali.mrc``).
+    None for its reconstructions (``name.rec``, ``name_rec.mrc``).
     """
     return tuple(stem + ending for stem, ending in _candidates(name))
 
 
 def find_tilt_file(name: str, listing: Iterable[str]) -> str | None:
-    """Return the name of the file with the angles of a tilt series.
-
-    Parameters
-    ----------
-    name : str
-        Base name of the tilt series.
-    listing : iterable of str
-        Base names of the files in its directory.
-
-    Returns
-    -------
-    str or None
-        As listed; its ending may be in capitals or not.
-    """
+    """Return the listed file with the angles of a tilt series; its ending may be in capitals."""
     names = sorted(listing, reverse=True)  # lower case first
     for stem, ending in _candidates(name):
         for listed in names:
@@ -83,25 +62,12 @@ def _candidates(name: str) -> tuple[tuple[str, str], ...]:
 
 
 def parse_tilts(name: str, raw: bytes) -> npt.NDArray[np.float64]:
-    """Read the tilt angles of a tilt series from the text of a file beside it.
+    """Read the angles of a tilt series, in degrees, from the text of a file beside it.
 
-    Parameters
-    ----------
-    name : str
-        The file's name, for errors. ``.mdoc`` says that it is an autodoc; else its first line does.
-    raw : bytes
-        What the file holds: an autodoc, or lines of one or more numbers, the angle first.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_angles,)
-        Degrees, in the order of the sections: of the lines, or of the ZValues. That there is one
-        for each section is for the caller to check.
-
-    Raises
-    ------
-    SidecarError
-        No angle at all, or a line that cannot be what it should be.
+    It is an autodoc, by the name ``.mdoc`` or the first line, or it has lines of one or more
+    numbers, the angle first. Angles are in the order of the ZValues, or of the lines; that there is
+    one for each section is for the caller to check. `SidecarError` is raised if there is no angle,
+    or for a line that cannot be what it should be.
     """
     text = raw.removeprefix(b"\xef\xbb\xbf")
     lines = [line.decode("utf-8", "replace").strip() for line in text.splitlines()]
@@ -135,7 +101,8 @@ def _from_columns(name: str, lines: list[str]) -> list[float]:
         if not all(_NUMBER.fullmatch(word) for word in words):
             raise _junk(name, number, line, _ONE_ANGLE)
         angles.append(_angle(name, number, words[0]))
-    if width > 1 and len(angles) > 2 and _counts(angles):
+    counted = [list(range(start, start + len(angles))) for start in (0, 1)]
+    if width > 1 and len(angles) > 2 and angles in counted:
         raise SidecarError(
             f"{name or 'the list'} counts its lines in the first column: {angles[0]:g}, "
             f"{angles[1]:g}, {angles[2]:g}",
@@ -145,10 +112,6 @@ def _from_columns(name: str, lines: list[str]) -> list[float]:
             remedy="pass a list with the angles first",
         )
     return angles
-
-
-def _counts(numbers: list[float]) -> bool:
-    return numbers[0] in (0, 1) and all(n == numbers[0] + i for i, n in enumerate(numbers))
 
 
 def _from_mdoc(name: str, lines: list[str]) -> list[float]:

@@ -29,20 +29,8 @@ _COMMANDS: dict[Compression, tuple[str, str]] = {
 
 
 def detect_compression(first_bytes: bytes) -> Compression | None:
-    """Return how a file was compressed, as its first bytes say.
+    """Return how a file was compressed, as its first bytes say, 10 of them or all.
 
-    Parameters
-    ----------
-    first_bytes : bytes
-        The beginning of the file, 10 bytes or more of it (fewer if it is shorter).
-
-    Returns
-    -------
-    {"gzip", "bzip2", "xz", "zstd", "zip"} or None
-        None for a file that is not compressed in one of these ways.
-
-    Notes
-    -----
     gzip: RFC 1952, magic, method 8 (deflate) and flags without the reserved bits. bzip2: "BZh", the
     level and the first mark. xz: The .xz File Format, 2.1.1.1. zstd: RFC 8878, 3.1.1. zip: PKWARE's
     APPNOTE, 4.3.
@@ -62,18 +50,9 @@ def detect_compression(first_bytes: bytes) -> Compression | None:
 
 
 def parallel_advice(kind: Compression, name: str = "") -> tuple[str, str]:
-    """Explain why such a file cannot be read in parallel, and what to do.
+    """Return why such a file cannot be read in parallel, and a remedy, for an error or a warning.
 
-    Parameters
-    ----------
-    kind : {"gzip", "bzip2", "xz", "zstd", "zip"}
-    name : str, optional
-        The file's name, for the command; an example's by default.
-
-    Returns
-    -------
-    cause, remedy : str
-        For an error or a warning.
+    The command in it is that for the file's name, by default an example's.
     """
     command, suffix = _COMMANDS[kind]
     name = name or f"movie.mrc{suffix}"

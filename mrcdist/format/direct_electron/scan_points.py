@@ -7,6 +7,7 @@ frame, in the order of the frames, with the point's column and row in the scan's
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -58,21 +59,20 @@ def parse_scan_points(raw: bytes) -> tuple[Points, tuple[str, ...]]:
         notes = _header_notes(rows[0][1])
         del rows[0]
     if not rows:
-        raise SidecarError(
-            "the list of scan points has no points",
-            code="scan-points-invalid",
-            argument="scan_file",
-            cause="the file is empty or was not written to its end",
-            remedy=POINTS_REMEDY,
+        cause = "the file is empty or was not written to its end"
+        raise _invalid("the list of scan points has no points", cause)
+    points = _read_rows(rows)
+    if points is None:
+        while len(rows) > 1:  # halve them until only the first bad one is left
+            half = len(rows) // 2
+            rows = rows[:half] if _read_rows(rows[:half]) is None else rows[half:]
+        [(number, line)] = rows
+        raise _invalid(
+            f"line {number} of the list of scan points is {line.strip()[:60]!r}, "
+            "not two whole numbers",
+            "not a list of x,y points, one row per frame, or damaged",
         )
-    try:
-        values = np.loadtxt([line for _, line in rows], delimiter=",", ndmin=2, comments=None)
-    except ValueError:
-        raise _bad_row(rows) from None
-    whole = (np.trunc(values) == values) & (np.abs(values) <= _LARGEST)
-    if values.shape[1] != 2 or not whole.all():
-        raise _bad_row(rows)
-    return values.astype(np.int64), notes
+    return points, notes
 
 
 def frame_table(points: Points, *, shape: tuple[int, int], n_frames: int) -> npt.NDArray[np.int64]:
@@ -91,14 +91,11 @@ def frame_table(points: Points, *, shape: tuple[int, int], n_frames: int) -> npt
     outside = np.flatnonzero((x < 0) | (x >= columns) | (y < 0) | (y >= rows))
     if outside.size:
         first = int(outside[0])
-        raise SidecarError(
+        raise _invalid(
             f"scan point {first + 1} of {n_points} is x = {x[first]}, y = {y[first]}, outside the"
             f" grid of {columns} x {rows} (x, y) points; {outside.size} points are",
-            code="scan-points-invalid",
-            argument="scan_file",
-            cause="the list of scan points belongs to another acquisition, or has rows and columns"
+            "the list of scan points belongs to another acquisition, or has rows and columns"
             " swapped, or the sidecar was edited",
-            remedy=POINTS_REMEDY,
         )
     _check_places(rows * columns, shape, n_points, visits=1)
     place = y * columns + x
@@ -116,16 +113,33 @@ def frame_table(points: Points, *, shape: tuple[int, int], n_frames: int) -> npt
     return table.reshape(shape if repeats == 1 else (*shape, repeats))
 
 
-def _is_number(text: str) -> bool:
+def _read_rows(rows: list[tuple[int, str]]) -> Points | None:
+    """Points of numbered lines; None if not all of them are two whole numbers."""
     try:
-        float(text)
+        values = np.loadtxt([line for _, line in rows], delimiter=",", ndmin=2, comments=None)
     except ValueError:
-        return False
-    return True
+        return None
+    whole = (np.trunc(values) == values) & (np.abs(values) <= _LARGEST)
+    return values.astype(np.int64) if values.shape[1] == 2 and whole.all() else None
+
+
+def _invalid(problem: str, cause: str) -> SidecarError:
+    return SidecarError(
+        problem,
+        code="scan-points-invalid",
+        argument="scan_file",
+        cause=cause,
+        remedy=POINTS_REMEDY,
+    )
 
 
 def _is_header(line: str) -> bool:
-    return not any(_is_number(word) for word in line.split(","))
+    """Whether none of a line's words is a number."""
+    for word in line.split(","):
+        with suppress(ValueError):
+            float(word)
+            return False
+    return True
 
 
 def _header_notes(line: str) -> tuple[str, ...]:
@@ -158,24 +172,6 @@ def _coordinate(column: str) -> str | None:
     if letters := set(re.findall("[xy]", name.replace("pixel", ""))):
         return letters.pop() if len(letters) == 1 else None
     return "x" if "pixel" in name else None  # line, pixel
-
-
-def _bad_row(rows: list[tuple[int, str]]) -> SidecarError:
-    number, line = next((row for row in rows if not _is_point(row[1])), rows[0])
-    return SidecarError(
-        f"line {number} of the list of scan points is {line.strip()[:60]!r}, not two whole numbers",
-        code="scan-points-invalid",
-        argument="scan_file",
-        cause="not a list of x,y points, one row per frame, or damaged",
-        remedy=POINTS_REMEDY,
-    )
-
-
-def _is_point(line: str) -> bool:
-    words = line.split(",")
-    if len(words) != 2 or not all(_is_number(word) and "_" not in word for word in words):
-        return False
-    return all(float(w).is_integer() and abs(float(w)) <= _LARGEST for w in words)
 
 
 def _check_places(places: int, shape: tuple[int, int], n_points: int, *, visits: int) -> None:
