@@ -33,27 +33,30 @@ class Grid:
         Bytes of a cell.
     size : int
         Bytes of the file.
+    lacking : int
+        Bytes by which the second cell is shorter than the others: fewer than `step`.
     """
 
     first: int
     step: int
     size: int
+    lacking: int = 0
 
     @property
     def cells(self) -> int:
         """Number of cells."""
-        return 1 + -(-max(self.size - self.first, 0) // self.step)
+        return 1 if self.size <= self.first else 1 + self.number(self.size - 1)
 
     def number(self, at: int) -> int:
         """Return the number of the cell that holds a byte."""
-        return 0 if at < self.first else 1 + (at - self.first) // self.step
+        return 0 if at < self.first else 1 + (at - self.first + self.lacking) // self.step
 
     def span(self, number: int) -> tuple[int, int]:
         """Return first byte and end of a cell."""
         if number == 0:
             return 0, min(self.first, self.size)
-        start = self.first + (number - 1) * self.step
-        return start, min(start + self.step, self.size)
+        start = self.first - self.lacking + (number - 1) * self.step
+        return max(start, self.first), min(start + self.step, self.size)
 
     def whole(self, start: int, stop: int) -> tuple[int, int]:
         """Return the whole cells of a byte range; an empty one where there are none."""

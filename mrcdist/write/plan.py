@@ -42,7 +42,7 @@ from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
 from mrcdist.write.new_header import ImageKind, kept_labels, kind_of, new_header
 from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3
-from mrcdist.write.s3_parts import S3Limits, check_joinable, s3_grid
+from mrcdist.write.s3_parts import PackedPieces, S3Limits, packed_pieces, s3_grid
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
 
@@ -101,9 +101,7 @@ class WritePlan:
     def explain(self) -> WriteEstimate:
         """Estimate the cost of writing."""
         destination = self._destination()
-        largest = math.prod(self.array.chunksize[:-1])
-        stored = largest * self.header.storage.row_bytes(self.array.chunksize[-1])
-        block = self._block_memory
+        stored, block = _stored_bytes(self.array, self.header.storage), self._block_memory
         if destination is None:
             tasks, requests, encoded = 1, 0, stored
             remarks: tuple[str, ...] = (
@@ -114,6 +112,8 @@ class WritePlan:
             requests, encoded = destination.cost(stored)
         if self.header.codec:
             remarks = ("sizes are those before compression", *remarks)
+            # A section as it is stored, and that compressed.
+            encoded += 2 * self.header.ny * self.header.storage.row_bytes(self.header.nx)
         return WriteEstimate(
             self.location.shown,
             tasks,
@@ -143,10 +143,9 @@ class WritePlan:
         if not is_s3(self.location):
             return None
         if self.header.codec:
-            return S3Destination(self.location, packed)
-        block = math.prod(self.array.chunksize[:-1]) * self.header.storage.row_bytes(
-            self.array.chunksize[-1]
-        )
+            pieces = _pieces(self.array, self.header.storage, self.limits)
+            return S3Destination(self.location, packed, self.limits, packed=pieces)
+        block = _stored_bytes(self.array, self.header.storage)
         grid = s3_grid(self.header.data_offset, self.nbytes, block, self.limits)
         return self._beside_blocks(S3Destination(self.location, grid, self.limits))
 
@@ -307,7 +306,7 @@ def plan_write(
     array = _in_blocks(location, contents.array, storage, notes, compressed=bool(codec))
     kind = kind or kind_of(contents)
     if codec:
-        _require_compressible(location, array, kind)
+        _require_compressible(location, array, storage, kind)
     if codec and extended_header is None:
         extended_header = json_header(contents.metadata)
         exttyp = "json" if extended_header else None
@@ -375,7 +374,9 @@ def _in_blocks(
     )
 
 
-def _require_compressible(location: Location, array: da.Array, kind: ImageKind) -> None:
+def _require_compressible(
+    location: Location, array: da.Array, storage: Storage, kind: ImageKind
+) -> None:
     if kind == "volumes":
         raise ArgumentError(
             f"kind={kind!r} with a compressor",
@@ -385,4 +386,14 @@ def _require_compressible(location: Location, array: da.Array, kind: ImageKind) 
             remedy='leave the compressor out and write to .mrc, or pass kind="images"',
         )
     if is_s3(location):
-        check_joinable(array.npartitions, S3Limits())
+        _pieces(array, storage, S3Limits())
+
+
+def _stored_bytes(array: da.Array, storage: Storage) -> int:
+    """Bytes of the largest block, as it is stored without compression."""
+    return int(math.prod(array.chunksize[:-1]) * storage.row_bytes(array.chunksize[-1]))
+
+
+def _pieces(array: da.Array, storage: Storage, limits: S3Limits) -> PackedPieces:
+    sections = int(math.prod(array.chunksize[:-2]))
+    return packed_pieces(_stored_bytes(array, storage), sections, array.npartitions, limits)

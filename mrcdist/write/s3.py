@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import io
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
+import numpy as np
 from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError, MrcdistError
@@ -31,6 +31,7 @@ from mrcdist.write.s3_claim import S3Claim
 from mrcdist.write.s3_client import Body, ignored_options, run_together
 from mrcdist.write.s3_parts import (
     PARTS_AT_A_TIME,
+    PackedPieces,
     S3Limits,
     copied_ranges,
     encoded_at_a_time,
@@ -70,6 +71,8 @@ class S3Destination:
     parts_at_a_time : int
         Of one task; fewer than otherwise if they are encoded, and not sent from the block's memory.
         0: one, of which pieces are encoded as they are sent.
+    packed : PackedPieces
+        Objects that a compressed block is kept in.
     """
 
     location: Location
@@ -80,6 +83,7 @@ class S3Destination:
     overwrite: bool = False
     notes: tuple[str, ...] = ()
     parts_at_a_time: int = PARTS_AT_A_TIME
+    packed: PackedPieces = field(default_factory=PackedPieces)
 
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> S3Destination:
         """See `LocalDestination.begin`."""
@@ -92,7 +96,12 @@ class S3Destination:
         if any(is_there):
             raise exists(self.location.shown)
         if earlier is not None:
-            begun = replace(found, date=str(earlier["date"]), uploads=self._begun(earlier))
+            begun = replace(
+                found,
+                date=str(earlier["date"]),
+                uploads=self._begun(earlier),
+                grid=Grid(*earlier.get("grid", astuple(self.grid))),
+            )
             same = resume and earlier["about"] == about
             if same and begun._main.is_open():
                 return begun
@@ -113,6 +122,7 @@ class S3Destination:
                 "about": about,
                 "date": found.date,
                 "uploads": [each.upload for each in found.uploads],
+                "grid": astuple(self.grid),
             }
             take = functools.partial(found._claim.take, plan)
             others, _ = run_together(self.location, [found._main.others, take])
@@ -225,7 +235,8 @@ class S3Destination:
     def cost(self, nbytes: int) -> tuple[int, int]:
         """See `Destination.cost`."""
         if not self.grid.size:
-            return 3, nbytes
+            pieces = min(-(-nbytes // self.packed.nbytes), self.packed.number)
+            return 2 + pieces, min(self.packed.nbytes + self.limits.least, nbytes)
         encoded = min(self.parts_at_a_time * self.grid.step, nbytes)
         temporaries = max(self.parts_at_a_time, 2) * TEMPORARIES  # 2: a piece, and what it takes
         return -(-nbytes // self.grid.step) + 2, encoded + temporaries
@@ -242,7 +253,7 @@ class S3Destination:
         name = self._record_of(number)
         self._beside.put(name, record)
         if self._claim.holds() is False:  # given up while this task was running
-            self._beside.remove([name, *([] if self.grid.size else [self._packed(number)])])
+            self._beside.remove([name, *([] if self.grid.size else self._packed(number))])
 
     def recall(self, number: int) -> bytes:
         """See `Destination.recall`."""
@@ -298,15 +309,27 @@ class S3Destination:
 
     def _kept_names(self, blocks: int) -> list[str]:
         """What this call keeps beside the file."""
-        kept = [name for n in range(blocks) for name in (self._record_of(n), self._packed(n))]
+        kept = [name for n in range(blocks) for name in (self._record_of(n), *self._packed(n))]
         return [*kept, *(each.location.name for each in self.uploads[1:])]
 
     def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
         """See `Destination.keep_packed`."""
-        packed = io.BytesIO()  # without a list of them beside it
-        packed.writelines(sections)
-        self._beside.put(self._packed(number), packed.getbuffer())
-        return packed.tell()
+        names, most, at, nbytes = iter(self._packed(number)), self.packed.nbytes, 0, 0
+        # What is left in the end has to be long enough for a part, too.
+        pending = np.empty(most + self.limits.least, np.uint8)
+        for section in sections:
+            rest = np.frombuffer(section, np.uint8)
+            nbytes += rest.size
+            while rest.size:
+                some, rest = rest[: pending.size - at], rest[pending.size - at :]
+                pending[at : at + some.size] = some
+                at += some.size
+                if at == pending.size:
+                    self._beside.put(next(names), pending[:most].data)
+                    at -= most
+                    pending[:at] = pending[most:]
+        self._beside.put(next(names), pending[:at].data)
+        return nbytes
 
     def join_packed(
         self, start: bytes, blocks: int, nbytes: int, auxiliary: dict[str, bytes]
@@ -316,10 +339,11 @@ class S3Destination:
 
     def _join(self, start: bytes, blocks: int, nbytes: int) -> tuple[list[Part], list[int]]:
         """Make parts of the header and the compressed blocks; return them, and their sizes."""
-        names = [self._packed(number) for number in range(blocks)]
         with write_errors(self.location):
             found = self._beside.sizes()
-        sizes = [found.get(name, 0) for name in names]
+        # Of a block, those that there are.
+        names = [name for n in range(blocks) for name in self._packed(n) if name in found]
+        sizes = [found[name] for name in names]
         if sum(sizes) != nbytes:
             raise incomplete(self.location, sum(sizes), nbytes)
         parts = joined_parts(len(start), sizes, self.limits)
@@ -340,8 +364,13 @@ class S3Destination:
         sizes = [sum(high - low for _, low, high in pieces) for pieces in parts]
         return self._main.parts(), sizes
 
-    def _packed(self, number: int) -> str:
-        return f"{number}.{self._main.mark}.packed"
+    def _packed(self, number: int) -> list[str]:
+        """Names of the objects that a compressed block is kept in, of which some may not be."""
+        rest = range(1, self.packed.number)
+        return [
+            f"{number}.{self._main.mark}.packed",
+            *(f"{number}.{piece}.{self._main.mark}.packed" for piece in rest),
+        ]
 
     def _gather(self, sizes: list[int]) -> tuple[list[Part], list[int]]:
         """Complete the segments and copy them; return the parts, and their sizes."""

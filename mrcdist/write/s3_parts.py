@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from dask.utils import format_bytes
 
 from mrcdist.errors import ArgumentError
+from mrcdist.format.blosc import CHUNK_HEADER_BYTES
 from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.grid import Grid
 
 __all__ = [
     "PARTS_AT_A_TIME",
+    "PackedPieces",
     "S3Limits",
-    "check_joinable",
     "copied_ranges",
     "encoded_at_a_time",
     "joined_parts",
+    "packed_pieces",
     "s3_grid",
     "segments",
 ]
@@ -89,15 +91,27 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
         steps = [block]
     else:
         usual = min(max(block // 8, limits.least), limits.usual)
-        cuts = range(block // usual, _FEWEST_CUTS - 1, -1)
+        most = block // usual
+        cuts = range(most, min(most, _FEWEST_CUTS) - 1, -1)
         steps = [block // cut for cut in cuts if block % cut == 0]
         steps = [step for step in steps if offset + step <= limits.most]
         if not steps or steps[0] > 4 * usual:
             steps.insert(0, usual)
-    grids = [Grid(offset + step, step, size) for step in steps]
+    grids = [_short_first(offset, step, size, limits.least) for step in steps]
     grid = next((grid for grid in grids if grid.cells <= limits.parts), grids[0])
     copied_ranges(grid, limits)  # is there a way?
     return grid
+
+
+def _short_first(offset: int, step: int, size: int, least: int) -> Grid:
+    """Let the first part, which a task keeps for the header, be as short as it may be.
+
+    The next one has the rest of those bytes, if they are enough for a part.
+    """
+    first = max(offset, least)
+    if offset + step - first < least:
+        return Grid(offset + step, step, size)
+    return Grid(first, step, size, lacking=first - offset)
 
 
 def encoded_at_a_time(block: int, step: int) -> int:
@@ -159,16 +173,48 @@ def copied_ranges(grid: Grid, limits: S3Limits) -> list[tuple[int, int, int]]:
     return ranges
 
 
-def check_joinable(objects: int, limits: S3Limits) -> None:
-    """Raise `ArgumentError` for more objects than `joined_parts` is sure to join."""
-    if objects < limits.parts // 2:
-        return
+@dataclass(frozen=True)
+class PackedPieces:
+    """Objects that a compressed block is kept in, until the store joins those of all blocks.
+
+    Attributes
+    ----------
+    nbytes : int
+        Of each but the last one of a block, which may be longer by a short part.
+    number : int
+        How many a block has at most.
+    """
+
+    nbytes: int = S3Limits.usual
+    number: int = 1
+
+
+def packed_pieces(block: int, sections: int, blocks: int, limits: S3Limits) -> PackedPieces:
+    """Choose how much of a block is compressed before it is sent.
+
+    Parameters
+    ----------
+    block, sections : int
+        Bytes of a block before it is compressed, and its sections.
+    blocks : int
+        How many there are.
+    limits : S3Limits
+
+    Raises
+    ------
+    ArgumentError
+        There are too many blocks.
+    """
+    if blocks < limits.parts // 2:
+        number = min(_FEWEST_CUTS, (limits.parts - 1) // blocks)
+        # What cannot be compressed becomes longer by a header for each section.
+        longest = block + sections * CHUNK_HEADER_BYTES
+        return PackedPieces(max(-(-longest // number), limits.least), number)
     raise ArgumentError(
-        f"{objects:,} compressed blocks",
+        f"{blocks:,} compressed blocks",
         code="upload-parts-too-many",
         argument="data",
-        cause=f"an object is made of at most {limits.parts:,} parts: half of them for blocks, half "
-        "for long ones that are cut",
+        cause=f"an object is made of at most {limits.parts:,} parts, and a block of two or more",
         remedy="rechunk the array to larger chunks, or write it in several files",
     )
 
@@ -192,8 +238,9 @@ def joined_parts(
         The pieces of each part: number of the object, None for the header; first byte and end in
         it. A part of one piece of an object can be copied by the store.
     """
-    # Of the parts, half are left to what has to be sent.
-    copied = max(limits.copied, -(-2 * sum(sizes) // limits.parts))
+    # Each object begins one part at most; the others are for long objects that are cut.
+    others = max(limits.parts - 1 - len(sizes), 1)
+    copied = min(max(limits.copied, -(-sum(sizes) // others)), limits.most)
     parts: list[list[tuple[int | None, int, int]]] = [[(None, 0, start)]]
     pending = start  # bytes of the last part, if it may grow
     for number, size in enumerate(sizes):

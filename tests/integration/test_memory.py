@@ -106,6 +106,27 @@ def test_writing_to_s3_takes_little_more_than_the_blocks(radosgw):
     assert found.told == pytest.approx(1, abs=0.25)
 
 
+def test_compressing_to_s3_takes_little_more_than_the_blocks(radosgw):
+    with radosgw.bucket() as bucket:
+        options = bucket.storage_options()
+        url = bucket.url("written.mrcz")
+        found = writer_memory(
+            url, block_mib=128, threads=1, compressor="lz4", storage_options=options
+        )
+    assert found.per_chunk <= 1.5
+    assert found.told == pytest.approx(1, abs=0.25)
+
+
+def test_first_block_of_an_upload_takes_two_short_parts_beside(radosgw):
+    """With its record, the bytes that share a part with the header."""
+    with radosgw.bucket() as bucket:
+        options = bucket.storage_options()
+        found = writer_memory(
+            bucket.url("written.mrc"), block_mib=16, threads=1, storage_options=options
+        )
+    assert found.peak <= (16 + 20) * MIB
+
+
 def with_holes(folder, frames, side):
     """A file with holes, which are read as zeros, and a one in its last frame."""
     path = folder / "large.mrc"

@@ -33,8 +33,9 @@ from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.plan import WritePlan
 from mrcdist.write.s3 import S3Destination
-from mrcdist.write.s3_parts import S3Limits
+from mrcdist.write.s3_parts import S3Limits, packed_pieces
 from mrcdist.write.s3_upload import S3Upload
+from mrcdist.write.tasks import Job, write_block
 from tests.support.http_log import CountingProxy, Exchange
 from tests.support.processes import ROOT
 from tests.support.s3 import Bucket, S3Server
@@ -483,6 +484,22 @@ class TestResume:
         mrcdist.write_mrc(url, chunked(), resume=True, storage_options=options)
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
 
+    def test_parts_stay_as_they_were_begun(
+        self, s3_bucket: Bucket, options: dict[str, Any]
+    ) -> None:
+        """Whatever parts this version would have chosen."""
+        url, arguments = s3_bucket.url("a.mrc"), {"resume": True, "storage_options": options}
+        plan = mrcdist.plan_write(url, chunked(), **arguments)
+        begun = replace(plan, limits=S3Limits(least=12 * MIB))._begin()
+        assert begun is not None
+        blocks = [slice(0, 12), slice(12, 24)]
+        job = Job(begun, plan.header, NUMBERS.shape, True)
+        for number, block in enumerate(blocks):
+            box = ((block.start, block.stop), (0, 512), (0, 512))
+            write_block(NUMBERS[block], job, number, box)
+        mrcdist.write_mrc(url, chunked(), **arguments)
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+
     def test_folder_of_a_call_that_was_killed_before_its_plan_was_there_is_begun_anew(
         self, tmp_path: Path
     ) -> None:
@@ -529,6 +546,26 @@ class TestTasksThatGoOn:
             assert fs.find(url.rpartition("/")[0]) == []
         else:
             assert [each.name for each in tmp_path.iterdir()] == ["ended"]
+
+    def test_compressed_block_is_sent_piece_by_piece(self, s3_bucket: Bucket) -> None:
+        """Each of which the store takes as a part."""
+        location = Location.of(s3_bucket.url("a.mrcz"), s3_bucket.storage_options())
+        limits = S3Limits(least=5)
+        destination = S3Destination(
+            location, Grid(1024, 1, 0), limits, packed=packed_pieces(40, 4, 1, limits)
+        ).begin({}, overwrite=False, resume=False)
+        sections = [bytes([n]) * 26 for n in range(4)]
+        assert destination.keep_packed(0, iter(sections)) == 104
+        sizes = {
+            key: s3_bucket.server.client.head_object(Bucket=s3_bucket.name, Key=key)[
+                "ContentLength"
+            ]
+            for key in names_in(s3_bucket)
+            if key.endswith(".packed")
+        }
+        assert sorted(sizes.values()) == [26, 26, 26, 26]
+        destination.abandon()
+        assert names_in(s3_bucket) == []
 
     def test_compressed_block_that_comes_late_does_not_stay(self, s3_bucket: Bucket) -> None:
         location = Location.of(s3_bucket.url("late.mrcz"), s3_bucket.storage_options())
@@ -642,7 +679,7 @@ class TestBucket:
         assert uploads_in(s3_bucket) == []
 
     @pytest.mark.usefixtures("cluster")
-    @pytest.mark.parametrize("frames", [3, 20])
+    @pytest.mark.parametrize("frames", [3, 20, 48])
     def test_compressed_blocks_become_one_object(
         self, s3_bucket: Bucket, options: dict[str, Any], frames: int
     ) -> None:

@@ -1,7 +1,7 @@
 """What reading and writing take of a process's memory, measured in one of its own.
 
 As a script: `memory.py read URL MIB THREADS [crop]` reads twelve chunks, and `memory.py write URL
-MIB THREADS BYTEORDER` writes four; it prints what it found.
+MIB THREADS BYTEORDER [COMPRESSOR]` writes four; it prints what it found.
 """
 
 from __future__ import annotations
@@ -85,9 +85,10 @@ def writer_memory(
     block_mib: int,
     threads: int,
     byteorder: str = "<",
+    compressor: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ReaderMemory:
-    """Write four blocks that tasks compute.
+    """Write four blocks of noise that tasks compute, in each thread one at the same time.
 
     Parameters
     ----------
@@ -95,10 +96,13 @@ def writer_memory(
     block_mib : int
         MiB a block.
     threads : int
+        A divisor of 4.
     byteorder : {"<", ">"}, default "<"
+    compressor : str, optional
     storage_options : mapping, optional
     """
-    return _measured("write", url, block_mib, threads, byteorder, options=storage_options)
+    words = (byteorder, *([compressor] if compressor else []))
+    return _measured("write", url, block_mib, threads, *words, options=storage_options)
 
 
 def _measured(*words: object, options: Mapping[str, Any] | None) -> ReaderMemory:
@@ -158,7 +162,9 @@ def _read(url: str, mib: str, threads: str, crop: str = "") -> None:
     print(json.dumps(vars(found)))
 
 
-def _write(url: str, mib: str, threads: str, byteorder: str) -> None:
+def _write(url: str, mib: str, threads: str, byteorder: str, compressor: str | None = None) -> None:
+    from threading import Barrier
+
     import dask
     import dask.array as da
     import numpy as np
@@ -168,19 +174,27 @@ def _write(url: str, mib: str, threads: str, byteorder: str) -> None:
     side, n_blocks = 1024, 4
     n_frames = int(mib) * 2**20 // (2 * side**2)
     options = json.loads(os.environ["STORE_OPTIONS"])
+    noise = np.random.default_rng(0).integers(0, 2**16, (side, side), np.uint16)
+    together = Barrier(int(threads))
 
     def block(block_info: Any = None) -> Any:
         (start, stop), *_ = block_info[None]["array-location"]
         numbers = np.empty((stop - start, side, side), np.uint16)
         for number in range(stop - start):
-            numbers[number] = start + number
+            np.bitwise_xor(noise, start + number, out=numbers[number], casting="unsafe")
+        together.wait(120)  # a busy machine may let one thread work after the other
         return numbers
 
     def write(frames: int, name: str) -> Any:
         chunks = ((frames,) * n_blocks, (side,), (side,))
         array = da.map_blocks(block, chunks=chunks, dtype=np.uint16, meta=np.empty((0, 0, 0), "u2"))
         plan = mrcdist.plan_write(
-            name, array, byteorder=byteorder, overwrite=True, storage_options=options
+            name,
+            array,
+            byteorder=byteorder,
+            compressor=compressor,
+            overwrite=True,
+            storage_options=options,
         )
         plan.write()
         return plan.explain()

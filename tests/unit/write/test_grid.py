@@ -15,7 +15,11 @@ from mrcdist.write.blocks import contiguous_chunks, is_contiguous
 from mrcdist.write.grid import Grid, block_runs, join_pieces, split_run
 
 GRIDS = st.builds(
-    Grid, first=st.integers(1, 40), step=st.integers(1, 30), size=st.integers(50, 200)
+    lambda first, step, size, lacking: Grid(first, step, size, lacking % step),
+    first=st.integers(1, 40),
+    step=st.integers(1, 30),
+    size=st.integers(50, 200),
+    lacking=st.integers(0, 29),
 )
 
 
@@ -34,6 +38,13 @@ class TestGrid:
         spans = [grid.span(number) for number in range(grid.cells)]
         assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
         assert spans[-1][1] == grid.size
+
+    @given(GRIDS)
+    def test_second_cell_alone_is_shorter(self, grid):
+        lengths = [stop - start for start, stop in map(grid.span, range(grid.cells))]
+        assert (
+            lengths[1:-1] == [grid.step - grid.lacking, *[grid.step] * grid.cells][: grid.cells - 2]
+        )
 
     @given(GRIDS, st.data())
     def test_number_is_that_of_the_cell_which_holds_the_byte(self, grid, data):

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.errors import ArgumentError
-from mrcdist.write.s3_parts import S3Limits, copied_ranges, encoded_at_a_time, s3_grid, segments
+from mrcdist.write.s3_parts import (
+    S3Limits,
+    copied_ranges,
+    encoded_at_a_time,
+    packed_pieces,
+    s3_grid,
+    segments,
+)
 
 MIB, TB = 2**20, 10**12
 LIMITS = S3Limits()
@@ -49,6 +56,17 @@ def test_files_of_up_to_10_tb_can_be_uploaded(size: int, mib: int) -> None:
     assert grid.step % (mib * MIB) == 0 or mib * MIB % grid.step == 0
 
 
+@pytest.mark.parametrize("mib", [10, 16, 17.25, 24, 64, 128, 512])
+def test_first_part_is_as_short_as_it_may_be_and_no_block_but_the_first_is_carried(
+    mib: float,
+) -> None:
+    block = int(mib * MIB)
+    grid = s3_grid(1024, 1024 + 7 * block, block, LIMITS)
+    assert grid.first == (5 * MIB if grid.step >= 10 * MIB else 1024 + grid.step)
+    for start in range(1024 + block, grid.size, block):
+        assert grid.whole(start, start + block) == (start, start + block)
+
+
 def test_one_upload_is_enough_where_a_quarter_of_a_block_can_be_a_part() -> None:
     assert segments(s3_grid(1024, TB, 512 * MIB, LIMITS), LIMITS) == []
     assert len(segments(s3_grid(1024, 10 * TB, 512 * MIB, LIMITS), LIMITS)) == 60
@@ -77,6 +95,29 @@ def test_file_that_no_object_can_hold_is_refused() -> None:
     with pytest.raises(ArgumentError, match="10,000 parts, each of at most 5") as error:
         s3_grid(1024, 60 * TB, 64 * MIB, LIMITS)
     assert error.value.code == "upload-parts-too-many"
+
+
+@given(
+    sections=st.integers(1, 30),
+    section=st.integers(1, 2000),
+    blocks=st.integers(1, 60),
+    least=st.integers(1, 50),
+    parts=st.integers(20, 120),
+)
+def test_compressed_blocks_are_no_more_objects_than_an_upload_has_parts(
+    sections: int, section: int, blocks: int, least: int, parts: int
+) -> None:
+    limits = S3Limits(least=least, parts=parts)
+    try:
+        pieces = packed_pieces(sections * section, sections, blocks, limits)
+    except ArgumentError:
+        assert blocks >= parts // 2
+        return
+    assert blocks * pieces.number < parts
+    assert pieces.nbytes <= max((sections * (section + 16) + 1) // 2, least)
+    # As many as fill one, with what has to be left for the last one.
+    most = sections * (section + 16)
+    assert pieces.number * pieces.nbytes + least > most
 
 
 @pytest.mark.parametrize(
