@@ -19,11 +19,8 @@ _BEFORE_SPILLING = 0.6
 def task_memory() -> int | None:
     """Return the bytes that each task can hold on the cluster of the current `Client`.
 
-    Returns
-    -------
-    int or None
-        Of the worker with the least memory per thread. None if there is no client, if its
-        scheduler does not answer, or if its workers have no memory limit.
+    Of the worker with the least memory per thread. None if there is no client, if its scheduler
+    does not answer, or if its workers have no memory limit.
     """
     if "distributed" not in sys.modules:
         return None

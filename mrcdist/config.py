@@ -65,13 +65,7 @@ _understood: Remembered[str, ReadSettings] = Remembered(100)
 
 
 def read_settings() -> ReadSettings:
-    """Return the settings in dask's configuration.
-
-    Raises
-    ------
-    ArgumentError
-        A value has the wrong type or is out of range.
-    """
+    """Return the settings in dask's configuration; what is not valid is an `ArgumentError`."""
     written = copy.copy(dask.config.get("mrcdist", {}) or {})
     as_text = repr(written)
     return _understood.get(as_text) or _understood.keep(as_text, _understand(written))

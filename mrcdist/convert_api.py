@@ -27,7 +27,7 @@ from mrcdist.interop.zarr_destination import ZarrDestination, zarr_major
 from mrcdist.interop.zarr_layouts import Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
 from mrcdist.plan.chunks import Chunks, block_boxes
-from mrcdist.plan.selected_box import Box, cropped, numbers_in, selected_box
+from mrcdist.plan.selection import Box, cropped, numbers_in, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, plan_as_begun
 from mrcdist.storage.location import Location

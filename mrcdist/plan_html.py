@@ -45,26 +45,10 @@ def plan_html(
     found: Mapping[str, str],
     notes: Sequence[str],
 ) -> str:
-    """Return a plan as HTML.
+    """Return a plan as HTML, in which all text is escaped.
 
-    Parameters
-    ----------
-    name : str
-        The first file's name.
-    array : dask array
-        Its chunks are drawn.
-    axes : sequence of Axis
-    cost : PlanReport
-        Its URL, which is redacted, and its remarks are shown, too.
-    found : mapping
-        More rows of the table: what was found in the file and in its folder.
-    notes : sequence of str
-        What is unusual about the files.
-
-    Returns
-    -------
-    str
-        All text is escaped.
+    The chunks of the array are drawn. `found` are more rows of the table: what was found in the
+    file and in its folder.
     """
     left = "".join((_facts(cost, found), _axes(axes)))
     return "".join(

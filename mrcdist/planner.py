@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 
 from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, task_memory
-from mrcdist.discover.auxiliary_files import SCAN_POINTS, TILT_ANGLES, AuxiliaryFile
-from mrcdist.discover.directory import Directory
-from mrcdist.discover.files import FoundFiles
+from mrcdist.discover.auxiliary_files import SCAN_POINTS, TILT_ANGLES, AuxiliaryFile, find_sidecars
+from mrcdist.discover.files import Directory, FoundFiles
 from mrcdist.discover.mrc_file import OpenedFile, open_files
 from mrcdist.discover.scan import ScanSources, scan_of_records
-from mrcdist.discover.sidecars import find_sidecars
 from mrcdist.discover.tilts import find_tilts
 from mrcdist.errors import (
     ArgumentError,

@@ -13,13 +13,9 @@ _UNPRINTABLE = ("C", "Zl", "Zp")
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""Return a text with escapes for characters that command a terminal: ESC becomes ``\x1b``.
+    r"""Return a text with escapes for characters that command a terminal: ESC becomes ``\\x1b``.
 
-    Parameters
-    ----------
-    text : str
-    lines : bool, default False
-        Whether it may have several lines; else ends of lines are escaped too.
+    Ends of `lines` are escaped too unless it may have several.
     """
     return escape_unprintable(text, lambda char: char if lines and char == "\n" else _escape(char))
 

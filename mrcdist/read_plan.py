@@ -10,10 +10,10 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.tokenize import tokenize
 
 from mrcdist.config import read_settings
-from mrcdist.dask_array import to_dask
-from mrcdist.discover.directory import Directory
+from mrcdist.discover.files import Directory
 from mrcdist.errors import ArgumentError
 from mrcdist.explain import PlanReport, report
 from mrcdist.format.axis import Axis
@@ -22,10 +22,10 @@ from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
-from mrcdist.plan.chunks import Chunks, many_chunks, plan_chunks
+from mrcdist.plan.chunks import Chunks, left_to_us, many_chunks, plan_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import scan_question
-from mrcdist.plan.selected_frames import selected_frames
+from mrcdist.plan.selection import selected_frames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan_html import plan_html
 from mrcdist.read.source import MrcSource
@@ -39,7 +39,12 @@ __all__ = [
     "plan_as_begun",
     "remember_origin",
     "select_frames",
+    "source_of",
+    "to_dask",
 ]
+
+# Names of lazy arrays begin so.
+_PREFIX = "read-mrc-"
 
 # Sources and options of the arrays that this process made: lazy ones by their names.
 _origins: Remembered[str | int, tuple[MrcSource, tuple[str, ...]]] = Remembered(1000)
@@ -64,17 +69,8 @@ def plan_as_begun(make: Callable[[Any], Plan], chunks: Any, kept: Chunks | None)
 
     Which ones we choose depends on the workers that are connected, and what is resumed may have
     been begun with others.
-
-    Parameters
-    ----------
-    make : callable
-        Plans with the chunks that it is given.
-    chunks : Any
-        The caller's.
-    kept : tuple of tuple of int or None
-        Those with which it was begun.
     """
-    if kept is not None and (chunks is None or (isinstance(chunks, str) and chunks == "auto")):
+    if kept is not None and left_to_us(chunks):
         with suppress(ArgumentError):  # they are of another file: whoever resumes says so
             return make(kept)
     return make(chunks)
@@ -264,3 +260,37 @@ def remember_origin(array: np.ndarray[Any, Any], plan: Plan) -> None:
     """Keep for `origin_of`, as long as an array lives, which plan it was read by."""
     _origins.keep(id(array), (plan.source, plan.options))
     weakref.finalize(array, _origins.forget, id(array)).atexit = False
+
+
+def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
+    """Return a lazy dask array of a source, with one task per chunk.
+
+    `dask.array.from_array` keeps the size of the layer constant, pushes slices into the read, and
+    marks the tasks as data producers, so that the scheduler queues them. The name is derived from
+    URL, version, layout and chunks, so it changes with the file.
+    """
+    # As arrays: dask looks at each of a hundred thousand numbers of a tuple.
+    lengths = [np.asarray(axis) for axis in chunks]
+    array: Any = da.from_array(
+        source,
+        chunks=chunks,
+        name=f"{_PREFIX}{tokenize(source, lengths)}",
+        meta=np.empty((0,) * source.ndim, source.dtype),
+        asarray=False,
+        # A source with a table of frames or many files is sent once per worker, not per task.
+        inline_array=source.travels_light,
+    )
+    return array
+
+
+def source_of(array: da.Array) -> MrcSource | None:
+    """Return the source of an array from `to_dask`; None if something was done with it since."""
+    if not array.name.startswith(_PREFIX):
+        return None
+    for layer in array.dask.layers.values():
+        inline = [part for part, _ in getattr(layer, "indices", ())]
+        alone = [] if inline else [getattr(value, "value", value) for value in layer.values()]
+        for found in (*inline, *alone):
+            if isinstance(found, MrcSource):
+                return found
+    return None

@@ -33,11 +33,10 @@ from mrcdist.compute.quantities import (
 )
 from mrcdist.compute.results import Array, Dataset, Limits, Result
 from mrcdist.compute.submit import compute_in_threads, compute_parts
-from mrcdist.dask_array import source_of
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.chunks import Chunks
 from mrcdist.read.source import MrcSource
-from mrcdist.read_plan import Plan, plan_as_begun
+from mrcdist.read_plan import Plan, plan_as_begun, source_of
 from mrcdist.warning_notes import warn
 from mrcdist.write.contents import contents_of
 

@@ -13,18 +13,10 @@ __all__ = ["ReadStats", "add", "snapshot"]
 
 @dataclass(frozen=True)
 class ReadStats:
-    """Totals of one process.
+    """Totals of one process: ranged requests that succeeded, and attempts that had to be repeated.
 
-    Attributes
-    ----------
-    blocks : int
-        Blocks read.
-    requests, retries : int
-        Ranged requests that succeeded, and attempts that had to be repeated.
-    bytes_fetched : int
-        Bytes that came over the network or by read().
-    bytes_mapped : int
-        Bytes of address space mapped from local files; untouched pages are never read.
+    Bytes came over the network or by read(), or are address space mapped from local files, of which
+    untouched pages are never read.
     """
 
     blocks: int = 0

@@ -73,12 +73,8 @@ def write_at(descriptor: int, raw: Any, start: int) -> None:
 def lock_file(descriptor: int) -> None:
     """Take the kernel's lock on an open file, until it is closed.
 
-    Raises
-    ------
-    BlockingIOError
-        Another process has it.
-    OSError
-        This filesystem or operating system has no such lock.
+    Raises BlockingIOError if another process has it, any other OSError if this filesystem or
+    operating system has no such lock.
     """
     try:
         fcntl: Any = importlib.import_module("fcntl")

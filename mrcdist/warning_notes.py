@@ -15,14 +15,7 @@ __all__ = ["Note", "Notes", "warn"]
 
 
 class Note(str):
-    """A sentence about one file, with a code that is the same for every file of which it is said.
-
-    Parameters
-    ----------
-    code : str
-        What is said, whatever the numbers in the sentence.
-    sentence : str
-    """
+    """A sentence about a file, with a code that is the same for every file of which it is said."""
 
     code: str
 
@@ -37,16 +30,11 @@ class Note(str):
 
 
 class Notes:
-    """Collector of notes.
+    """Collector of notes, of all about a dataset or of those about the file with this name.
 
     Whoever plans a dataset passes one collector down to all that may find something unusual.
     Iterating gives the sentences in the order in which they were added. What is said of several
     files is given once, with their number.
-
-    Parameters
-    ----------
-    file : str, optional
-        Name of the file that the notes are about, where they are about one of several.
     """
 
     def __init__(self, file: str = "") -> None:
@@ -97,14 +85,7 @@ class Notes:
 
 
 def warn(shown: str, notes: Iterable[str]) -> None:
-    """Make warnings of notes, at the line outside mrcdist that called it.
-
-    Parameters
-    ----------
-    shown : str
-        What they are about: the redacted URL.
-    notes : iterable of str
-    """
+    """Make warnings of notes about a redacted URL, at the line outside mrcdist that called."""
     frame: FrameType | None = sys._getframe()
     level = 1
     while frame is not None and frame.f_globals.get("__name__", "").startswith("mrcdist."):

@@ -20,7 +20,7 @@ from mrcdist.cli.options import (
 )
 from mrcdist.cli.signals import stopping
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.selected_box import parse_range
+from mrcdist.plan.selection import parse_range
 
 __all__ = ["com", "mean", "reduce", "virtual"]
 

@@ -8,7 +8,7 @@ one `FileType`: its option, its names, its parser.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, Any, Generic, Literal, TypeVar
@@ -16,7 +16,8 @@ from typing import IO, Any, Generic, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.discover.directory import Directory, locate
+from mrcdist.discover.files import Directory, locate
+from mrcdist.discover.mrc_file import several_at_a_time
 from mrcdist.errors import (
     AccessDeniedError,
     ArgumentError,
@@ -24,19 +25,14 @@ from mrcdist.errors import (
     MrcdistError,
     SidecarError,
 )
-from mrcdist.format.direct_electron.filenames import (
-    find_scan_points,
-    find_sidecar,
-    scan_points_candidates,
-    sidecar_candidates,
-)
+from mrcdist.format.direct_electron import filenames
 from mrcdist.format.direct_electron.scan_points import Points, parse_scan_points
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar
 from mrcdist.format.tilt_angles import find_tilt_file, parse_tilts, tilt_file_candidates
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import read_whole
 from mrcdist.storage.url import is_filename
-from mrcdist.warning_notes import Notes
+from mrcdist.warning_notes import Note, Notes
 
 __all__ = [
     "SCAN_POINTS",
@@ -47,11 +43,15 @@ __all__ = [
     "FileType",
     "NamedFile",
     "choose",
+    "find_sidecars",
 ]
 
 NamedFile = str | os.PathLike[str] | IO[bytes] | IO[str] | None
 Choice = Literal["auto", "none", "named"]
 _T = TypeVar("_T")
+
+# Folder, name of the acquisition, and of its sidecar; "" if that is not known.
+_Acquisition = tuple[str, str, str]
 
 _MIB = 2**20
 
@@ -87,13 +87,16 @@ class FileType(Generic[_T]):
 
 
 SIDECAR: FileType[Sidecar] = FileType(
-    "metadata_file", lambda _, raw: parse_sidecar(raw), find_sidecar, sidecar_candidates
+    "metadata_file",
+    lambda _, raw: parse_sidecar(raw),
+    filenames.find_sidecar,
+    filenames.sidecar_candidates,
 )
 SCAN_POINTS: FileType[tuple[Points, tuple[str, ...]]] = FileType(
     "scan_file",
     lambda _, raw: parse_scan_points(raw),
-    find_scan_points,
-    scan_points_candidates,
+    filenames.find_scan_points,
+    filenames.scan_points_candidates,
     max_bytes=64 * _MIB,  # six million points
 )
 TILT_ANGLES: FileType[tuple[str, npt.NDArray[np.float64]]] = FileType(
@@ -248,3 +251,67 @@ def _read_stream(stream: Any, location: Location, kind: FileType[Any]) -> bytes:
             remedy="rewind it with seek(0), or pass a path",
         )
     return bytes(content)
+
+
+def find_sidecars(
+    files: Sequence[Location], wanted: NamedFile, directory: Directory, notes: Notes
+) -> tuple[list[Sidecar], list[Sidecar | None]]:
+    """Read the sidecar of each file; one that the caller names holds for all files.
+
+    `files` are in the order of their frames, `directory` is that of the first. Returns the sidecars
+    that say together what the files are, each once: several only if they differ, none where some
+    files have no sidecar. And the sidecar of each file.
+    """
+    if choose(wanted) != "auto" or len(files) == 1:
+        of_each = [AuxiliaryFile(SIDECAR, wanted, directory).read(notes)] * len(files)
+    else:
+        of_each = _beside(files, directory, notes)
+    distinct = list({id(sidecar): sidecar for sidecar in of_each}.values())
+    found = [sidecar for sidecar in distinct if sidecar is not None]
+    if found and len(found) < len(distinct):
+        text = "some of the files have a sidecar and others none: none is used"
+        more = "except for the signedness of bytes; metadata_file applies one to all files"
+        notes.add(Note("files-differ-sidecar", f"{text} {more}"))
+        return [], of_each
+    equal = all(sidecar.values == found[0].values for sidecar in found)
+    return found[:1] if equal else found, of_each
+
+
+def _beside(files: Sequence[Location], directory: Directory, notes: Notes) -> list[Sidecar | None]:
+    """Read the sidecar beside each file, every one of them once."""
+    folders: dict[str, list[Location]] = {}
+    for file in files:
+        if SIDECAR.candidates(file.name):
+            folders.setdefault(_folder(file), []).append(file)
+    first = _folder(files[0])
+
+    def names_in(folder: str) -> tuple[str, ...] | None:
+        return directory.listing if folder == first else folders[folder][0].list_siblings()
+
+    listings = several_at_a_time(names_in, list(folders))
+    own: dict[str, _Acquisition] = {}
+    auxiliary: dict[_Acquisition, AuxiliaryFile[Sidecar]] = {}
+    for (folder, movies), listing in zip(folders.items(), listings, strict=True):
+        names = filenames.find_sidecars([movie.name for movie in movies], listing or ())
+        for movie in movies:
+            name = names[movie.name] or ""
+            acquisition = (folder, filenames.acquisitions([movie.name])[0], name)
+            own[movie.url] = acquisition
+            if acquisition not in auxiliary:
+                # Of many names, these decide; a store that cannot list has to be asked for each.
+                of_these = None if listing is None else (movie.name, name)
+                beside = Directory.listed_as(movie, of_these)
+                auxiliary[acquisition] = AuxiliaryFile(SIDECAR, "auto", beside)
+    said = {acquisition: Notes() for acquisition in auxiliary}
+    read = several_at_a_time(lambda each: auxiliary[each].read(said[each]), list(auxiliary))
+    found = dict(zip(auxiliary, read, strict=True))
+    for each in said.values():
+        notes.add(*each)
+    # A part in another folder has its sidecar where the first part is.
+    by_name = {name: sidecar for (_, name, _), sidecar in found.items() if sidecar}
+    acquisitions = [own.get(file.url) for file in files]
+    return [each and (found[each] or by_name.get(each[1])) for each in acquisitions]
+
+
+def _folder(file: Location) -> str:
+    return file.url.removesuffix(file.name) if file.is_local else file.sibling("_").url

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, Literal
 
 from mrcdist.discover.auxiliary_files import choose
-from mrcdist.discover.directory import Directory, locate
+from mrcdist.discover.files import Directory, locate
 from mrcdist.errors import ArgumentError
 from mrcdist.format.direct_electron.filenames import Companion, find_companions
 from mrcdist.format.direct_electron.sidecar import Sidecar

@@ -37,17 +37,9 @@ _SHAPE_IS_GIVEN = "navigation_shape takes the frames in the order of the file"
 class ScanSources:
     """What says how the frames of some files belong in a scan.
 
-    Attributes
-    ----------
-    sidecars : sequence of Sidecar
-        Several where the files are of several acquisitions.
-    points : AuxiliaryFile
-        The list of scan points, read if there is a use for it.
-    names : sequence of str
-        Of the files, in the order of their frames.
-    navigation_shape : sequence of int or None
-        The caller's, which wins over all else.
-    notes : Notes
+    There are several sidecars where the files are of several acquisitions; `points` are read if
+    there is a use for them; `names` are those of the files in the order of their frames. The
+    caller's shape wins over all else.
     """
 
     sidecars: Sequence[Sidecar]

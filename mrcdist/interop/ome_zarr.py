@@ -27,7 +27,7 @@ from mrcdist.interop.zarr_layouts import (
     pieces,
     small_chunk,
 )
-from mrcdist.plan.selected_box import Box
+from mrcdist.plan.selection import Box
 from mrcdist.read_plan import Plan
 
 __all__ = ["NGFF_UNITS", "NGFF_VERSION", "Coarsened", "ome_zarr_layout"]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError, MissingFileError, MrcdistError
 from mrcdist.interop.zarr_layouts import Hierarchy, NewArray
-from mrcdist.plan.selected_box import Box
+from mrcdist.plan.selection import Box
 from mrcdist.storage.location import Location
 from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.write.destination import give_name

@@ -23,7 +23,7 @@ from mrcdist.interop.rosettasciio import (
     plan_metadata,
     plan_original_metadata,
 )
-from mrcdist.plan.selected_box import Box
+from mrcdist.plan.selection import Box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 

@@ -18,7 +18,7 @@ from mrcdist.errors import WriteError
 from mrcdist.interop.zarr_destination import ZarrDestination
 from mrcdist.interop.zarr_layouts import Hierarchy, Level, pieces
 from mrcdist.plan.chunks import Chunks
-from mrcdist.plan.selected_box import Box
+from mrcdist.plan.selection import Box
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import give_up
 from mrcdist.write.progress import show_progress

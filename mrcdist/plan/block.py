@@ -50,22 +50,12 @@ class Stretches:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRead:
-    """The reads of one file.
+    """The reads of one file, which is the one with the index `part`.
 
-    Attributes
-    ----------
-    part : int
-        Index of the file.
-    offset : int
-        Offset in bytes that runs are relative to.
-    runs : tuple of FrameRun
-        Byte ranges, each with the slice of `places` and `numbers` that it serves.
-    places, numbers : ndarray of int64
-        Positions of the frames in the block; and in the file, counted from its first frame.
-    repeats : tuple of (int, int)
-        Pairs of places that have the same frame: copy to the first from the second.
-    stretches : Stretches or None
-        Used instead of runs if parts of frames are read one by one to their places.
+    Each run, counted from `offset`, serves a slice of `places` and `numbers`: positions of the
+    frames in the block; and in the file, counted from its first frame. `repeats` are pairs of
+    places that have the same frame: copy to the first from the second. There are stretches in place
+    of runs if parts of frames are read one by one to their places.
     """
 
     part: int
@@ -101,17 +91,11 @@ class BlockRequest:
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """Plan for reading a block.
+    """Plan for reading a block, with reads of each file; exactly one if it is viewed or mapped.
 
-    Attributes
-    ----------
-    reads : tuple of PlannedRead
-        One per file; exactly one if `access` is VIEW or COPY_FROM_MAP.
-    mapped : bool
-        Whether the block is a view of mapped pages or copied out of a shared map; both count
-        towards the budget for maps of the process.
-    unused_bytes : int
-        Bytes of the pages of a view that are not needed.
+    The block is `mapped` if it is a view of mapped pages or copied out of a shared map; both count
+    towards the budget for maps of the process. Of a view, `unused_bytes` of its pages are not
+    needed.
     """
 
     access: Access

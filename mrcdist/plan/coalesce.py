@@ -54,20 +54,11 @@ class FrameRun:
 
 @dataclass(frozen=True)
 class Merging:
-    """Limits for merging byte ranges.
+    """Limits for merging byte ranges, in bytes.
 
-    Attributes
-    ----------
-    max_gap : int
-        Largest gap in bytes that is read rather than skipped.
-    amplification : float
-        Upper bound on bytes read per byte requested.
-    max_bytes : int
-        Maximum length of a read with two or more frames, in bytes.
-    pieces : int
-        Minimum number of reads, as far as `piece_bytes` allows.
-    shortest : int
-        Minimum length in bytes when a read is split.
+    A gap of up to `max_gap` is read rather than skipped, unless that takes more than
+    `amplification` bytes per byte requested. Two frames or more take at most `max_bytes` a read,
+    and are split into at least so many `pieces` of no less than `shortest`.
     """
 
     max_gap: int

@@ -27,16 +27,8 @@ def within(frames: Frames, first: int, count: int) -> npt.NDArray[np.bool_]:
 class Layout:
     """Consecutive frames of equal size, and the navigation axes that they fill.
 
-    Attributes
-    ----------
-    pixels : PixelFormat
-        How pixels are stored.
-    frame_shape : tuple of int
-        Rows and columns of a frame.
-    navigation_shape : tuple of int
-        Lengths of the navigation axes in array order, slowest first.
-    present : int
-        Number of frames in the file; later ones read as 0.
+    A frame has rows and columns; navigation axes are in array order, slowest first. Frames after
+    those that are `present` in the file read as 0.
     """
 
     pixels: PixelFormat

@@ -14,14 +14,8 @@ __all__ = ["Capabilities", "Cost", "FrameFile"]
 class Cost:
     """Cost of reading a byte range or a block.
 
-    Attributes
-    ----------
-    requests : int
-        Requests, or calls of ``read()``; 0 for mapped pages.
-    nbytes : int
-        Bytes fetched or mapped.
-    held : int
-        Bytes of temporary memory, in addition to the buffer of the range or the block itself.
+    Requests, or calls of ``read()``, none for mapped pages; bytes that are fetched or mapped; and
+    bytes `held` in temporary memory, in addition to the buffer of the range or the block itself.
     """
 
     requests: int
@@ -33,20 +27,10 @@ class Cost:
 class Capabilities:
     """Capabilities of a reader. Without any, it returns a new buffer for each range.
 
-    Attributes
-    ----------
-    cost : callable of (start, stop)
-        Returns the cost of one range.
-    gap : int
-        Gap in bytes up to which reading it costs less than another request.
-    maps : bool
-        Whether the reader returns mapped pages (it is a `RangeKeeper`).
-    fills : bool
-        Whether the reader writes bytes to given places (it is a `RangeFiller`).
-    ahead : int
-        Number of ranges fetched ahead of the last one yielded.
-    small : int
-        Length in bytes up to which a reader that maps reads a range to a buffer instead.
+    `cost` is that of a range from start to stop. A gap of up to `gap` bytes costs less to read than
+    another request. A reader that `maps` (a `RangeKeeper`) returns mapped pages, but for ranges of
+    up to `small` bytes; one that `fills` (a `RangeFiller`) writes bytes to given places. It fetches
+    so many ranges `ahead` of the last one yielded.
     """
 
     cost: Callable[[int, int], Cost]
@@ -65,14 +49,9 @@ class Capabilities:
 class FrameFile:
     """A file, its frames, and how it can be read.
 
-    Attributes
-    ----------
-    offset : int
-        Offset of the first frame in bytes.
-    first, frames : int
-        Number of the first frame in the dataset, and number of frames.
-    merging, in_place : Merging
-        Limits for ranges that are copied; for those that are used as a view.
+    The first frame has the number `first` in the dataset, and begins at byte `offset`. Ranges that
+    are copied are merged within the limits of `merging`, those that are used as a view within those
+    of `in_place`.
     """
 
     can: Capabilities

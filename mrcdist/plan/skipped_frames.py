@@ -38,14 +38,8 @@ def parse_skip_frames(given: Any) -> tuple[int, int]:
 class SkippedFrames:
     """Map each place of the array to a frame of the file.
 
-    Attributes
-    ----------
-    before : int
-        Frames before the first place; negative: places before the first frame.
-    per_line : int
-        Frames after each line.
-    line : int
-        Places per line.
+    There are frames `before` the first place (negative: places before the first frame), and
+    `per_line` after each line of so many places.
     """
 
     before: int = 0

@@ -16,16 +16,9 @@ __all__ = ["TiltSeries"]
 
 @dataclass(frozen=True)
 class TiltSeries:
-    """Tilt angles of sections, in the order of the array.
+    """Tilt angles of sections in degrees, in the order of the array, and their numbers in the file.
 
-    Attributes
-    ----------
-    angles : tuple of float
-        Degrees, one for each section.
-    sections : tuple of int
-        The number of each section in the file.
-    source : str
-        Where the angles are from: "extended header", or the name of a file.
+    Their source is "extended header", or the name of a file.
     """
 
     angles: tuple[float, ...]

@@ -25,16 +25,10 @@ SHAPE_REMEDY = (
 
 @dataclass(frozen=True)
 class MissingFrames:
-    """Number of frames announced and present in a dataset, and whether some may be missing.
+    """Number of frames that the headers of all files announce, and of those that are present.
 
-    Attributes
-    ----------
-    announced : int
-        Number of frames according to the headers, of all files together.
-    present : int
-        Number of complete frames in the files, counted from the first.
-    allowed : bool
-        Whether frames may be missing: the caller's `allow_truncated`.
+    Complete frames are present, counted from the first. `allowed` is the caller's
+    `allow_truncated`: whether frames may be missing.
     """
 
     announced: int

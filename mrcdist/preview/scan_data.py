@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from mrcdist.api import plan_mrc
 from mrcdist.compute.detectors import Ring
-from mrcdist.dask_array import source_of
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis, scan_plane
 from mrcdist.interop.rosettasciio import axes_from_dicts
@@ -33,7 +32,7 @@ from mrcdist.preview.sample import PreviewBudget, ScanSample, min_step, spread
 from mrcdist.preview.view import View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
-from mrcdist.read_plan import Plan, origin_of
+from mrcdist.read_plan import Plan, origin_of, source_of
 from mrcdist.storage.redact import command_line_options
 from mrcdist.storage.url import is_filename
 

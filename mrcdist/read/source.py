@@ -19,10 +19,10 @@ from mrcdist.format.mrcz import SectionTable
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.block import BlockPlan, plan_block
 from mrcdist.plan.coalesce import Merging, Window
-from mrcdist.plan.indexing import Selection, select
 from mrcdist.plan.layout import Frames, FrameTable, Layout, within
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
+from mrcdist.plan.selection import Selection, select
 from mrcdist.read.compressed import StreamReader
 from mrcdist.read.execute import execute, execute_awaited
 from mrcdist.read.mapped import open_local

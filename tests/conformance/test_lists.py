@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from mrcfile.dtypes import get_ext_header_dtype
 
 from mrcdist import FormatError, MrcdistWarning, SidecarError, plan_mrc, read_mrc
-from mrcdist.discover.directory import Directory
-from mrcdist.discover.sidecars import find_sidecars
+from mrcdist.discover.auxiliary_files import find_sidecars
+from mrcdist.discover.files import Directory
 from mrcdist.format.direct_electron import filenames
 from mrcdist.format.header import parse_header
 from mrcdist.interop.rosettasciio import plan_metadata

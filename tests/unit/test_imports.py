@@ -16,7 +16,7 @@ LAYERS = (
         *("api", "write_api", "reduce_api", "zarr_api", "xarray_api", "convert_api"),
         *("interop", "compute", "plotting", "validate"),
     ),
-    ("planner", "read_plan", "write", "options", "explain", "plan_html", "dask_array"),
+    ("planner", "read_plan", "write", "options", "explain", "plan_html"),
     ("discover", "read"),
     ("storage", "plan"),
     ("format", "formatting"),

@@ -18,7 +18,7 @@ from mrcdist.discover.auxiliary_files import (
     FileType,
     choose,
 )
-from mrcdist.discover.directory import Directory
+from mrcdist.discover.files import Directory
 from mrcdist.errors import ArgumentError, MissingFileError, SidecarError
 from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Notes

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.interop.zarr_layouts import Level, NewArray, Selected, pieces
-from mrcdist.plan.selected_box import Box
+from mrcdist.plan.selection import Box
 from tests.support.examples import examples
 
 sizes = st.lists(

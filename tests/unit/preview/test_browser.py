@@ -28,8 +28,8 @@ from mrcdist import (
 )
 from mrcdist.cli.batch import virtual
 from mrcdist.cli.options import FILE_OPTIONS, plan_from_options
-from mrcdist.dask_array import to_dask
 from mrcdist.interop.rosettasciio import axes_dicts
+from mrcdist.read_plan import to_dask
 from mrcdist.stats import snapshot
 from mrcdist.storage.redact import redact
 from mrcdist.testing.acquisition import write_acquisition

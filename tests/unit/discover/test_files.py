@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrcdist.discover.directory import Directory, locate
+from mrcdist.discover.files import Directory, locate
 from mrcdist.storage.location import Location
 
 

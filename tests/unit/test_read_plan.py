@@ -20,10 +20,10 @@ from dask.base import collections_to_expr
 from fsspec.implementations.memory import MemoryFileSystem
 
 import mrcdist
-from mrcdist.dask_array import to_dask
 from mrcdist.plan.chunks import plan_chunks
 from mrcdist.read.readahead import announce
 from mrcdist.read.source import DatasetFile, MrcSource
+from mrcdist.read_plan import to_dask
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.version import Version, local_version

@@ -1,7 +1,8 @@
-"""Lists of points, lists of numbers and masks select what numpy's indexing selects."""
+"""What is selected of an array, by an index, as frames or as a box, is what numpy selects."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,35 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.selected_frames import selected_frames
+from mrcdist.plan.selection import numbers_in, select, selected_frames
 from tests.support.examples import examples
 
 SHAPES = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
+
+
+@given(data=st.data(), shape=hnp.array_shapes(max_dims=4, max_side=5))
+def test_any_basic_index_selects_what_numpy_does(data: Any, shape: tuple[int, ...]) -> None:
+    index = data.draw(hnp.basic_indices(shape, allow_ellipsis=True))
+    numbers = np.arange(np.prod(shape)).reshape(shape)
+    selection = select(index, shape)
+    found = numbers[np.ix_(*selection.ranges)].reshape(selection.result_shape)
+    np.testing.assert_array_equal(found, numbers[index])
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ((0, 0, 0, 0), "does not fit an array of 3 axes"),
+        ((..., 0, ...), "does not fit an array of 3 axes"),
+        ((4,), "index 4 is out of bounds for axis 0 of size 4"),
+        ((0, -6), "index -6 is out of bounds for axis 1 of size 5"),
+        ((0, [1, 2]), "only integers, slices and Ellipsis"),
+        (1.0, "only integers, slices and Ellipsis"),
+    ],
+)
+def test_index_that_numpy_refuses_or_lists_of_positions_are_errors(index: Any, said: str) -> None:
+    with pytest.raises(IndexError, match=said):
+        select(index, (4, 5, 6))
 
 
 def numbered(shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -77,3 +103,15 @@ def test_what_selects_nothing_is_an_error(which: Any, cause: str) -> None:
         selected_frames(which, (3, 4))
     assert error.value.code == "frames-invalid"
     assert cause in str(error.value.cause)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (4, 6), (3, 4, 5)])
+def test_numbers_of_a_box_are_those_of_numpy(shape: tuple[int, ...]) -> None:
+    box = tuple(slice(1, n - 1) for n in shape)
+    expected = np.arange(math.prod(shape)).reshape(shape)[box]
+    np.testing.assert_array_equal(numbers_in(box, shape), expected, strict=True)
+
+
+def test_a_box_of_a_long_scan_is_counted_alone() -> None:
+    found = numbers_in((slice(5, 6), slice(7, 9)), (10**9, 10**9))
+    assert found.tolist() == [[5 * 10**9 + 7, 5 * 10**9 + 8]]
