@@ -11,10 +11,9 @@ from typing import Any
 from dask.utils import format_bytes
 
 from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, PYTHON_MEMORY
-from mrcdist.config import ReadSettings
+from mrcdist.config import read_settings
 from mrcdist.formatting import format_count, format_shape
 from mrcdist.plan.chunks import Chunks, count_chunks, many_chunks
-from mrcdist.plan.layout import Layout
 from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.read.source import MrcSource
 
@@ -100,39 +99,33 @@ class PlanReport:
         return "\n".join(lines + [f"  note     {remark}" for remark in self.remarks])
 
 
-def report(
-    source: MrcSource, chunks: Chunks, settings: ReadSettings, *, threads: int
-) -> PlanReport:
+def report(source: MrcSource, chunks: Chunks, *, threads: int) -> PlanReport:
     """Return the cost, estimated by planning the read of the largest chunk as its task will."""
     layout = source.layout
     box = _largest_box(chunks)
-    chunk_shape = tuple(len(positions) for positions in box)
-    task_bytes = math.prod(chunk_shape) * layout.dtype.itemsize
-    cost = source.cost(box, settings) if task_bytes else Cost(0, 0)
-    n_navigation = len(layout.navigation_shape)
-    splits = chunk_shape[n_navigation : n_navigation + 2] != layout.frame_shape and task_bytes > 0
-    tasks = count_chunks(chunks)
-    return PlanReport(
+    shape = tuple(len(positions) for positions in box)
+    task_bytes = math.prod(shape) * layout.dtype.itemsize
+    cost = source.cost(box, read_settings()) if task_bytes else Cost(0, 0)
+    in_float64 = max(cost.held, math.prod(shape) * FLOAT64_TEMPORARIES)
+    of_frame = slice(len(layout.navigation_shape), len(layout.navigation_shape) + 2)
+    found = PlanReport(
         url=source.parts[0].file.location.shown,
         shape=layout.shape,
         dtype=str(layout.dtype),
         chunk_grid=tuple(len(axis) for axis in chunks),
-        chunk_shape=chunk_shape,
-        tasks=tasks,
+        chunk_shape=shape,
+        tasks=count_chunks(chunks),
         task_bytes=task_bytes,
         fetched_bytes=cost.nbytes,
         requests=cost.requests,
         total_bytes=layout.nbytes,
         worker_memory=threads * (task_bytes + cost.held),
-        float64_memory=threads
-        * (task_bytes + max(cost.held, math.prod(chunk_shape) * FLOAT64_TEMPORARIES)),
+        float64_memory=threads * (task_bytes + in_float64),
         threads=threads,
-        splits_frames=splits,
-        remarks=(
-            *_remarks(layout, chunks, tasks, task_bytes, cost, splits=splits),
-            *(_detector_major(layout, chunks) if source.parts[0].file.location.is_local else ()),
-        ),
+        splits_frames=shape[of_frame] != layout.frame_shape and task_bytes > 0,
+        remarks=(),
     )
+    return dataclasses.replace(found, remarks=tuple(_remarks(found, source, chunks)))
 
 
 def _largest_box(chunks: Chunks) -> tuple[range, ...]:
@@ -140,45 +133,32 @@ def _largest_box(chunks: Chunks) -> tuple[range, ...]:
     box = []
     for axis in chunks:
         at = axis.index(max(axis))
-        start = sum(axis[:at])
-        box.append(range(start, start + axis[at]))
+        box.append(range(sum(axis[:at]), sum(axis[: at + 1])))
     return tuple(box)
 
 
-def _remarks(
-    layout: Layout,
-    chunks: Chunks,
-    tasks: int,
-    task_bytes: int,
-    cost: Cost,
-    *,
-    splits: bool,
-) -> list[str]:
-    remarks = []
-    if splits:
-        visits = math.prod(len(axis) for axis in chunks[len(layout.navigation_shape) :])
+def _remarks(cost: PlanReport, source: MrcSource, chunks: Chunks) -> Iterator[str]:
+    n_navigation = len(source.layout.navigation_shape)
+    if cost.splits_frames:
+        visits = math.prod(cost.chunk_grid[n_navigation:])
         price = (
-            f"a task fetches {cost.nbytes / task_bytes:.1f} times the bytes it needs, "
+            f"a task fetches {cost.fetched_bytes / cost.task_bytes:.1f} times the bytes it needs, "
             f"in {format_count(cost.requests, 'request')}"
             if cost.requests
             else "mapped pages that are not touched are not read"
         )
-        remarks.append(f"these chunks split frames: {visits} tasks read from each frame; {price}")
-    remarks += many_chunks(chunks)
-    if 0 < task_bytes < 2**20 and tasks > 1000:
-        remarks.append(
-            f"with chunks of {format_bytes(task_bytes)}, scheduling takes longer than reading: "
-            "larger ones are faster"
+        yield f"these chunks split frames: {visits} tasks read from each frame; {price}"
+    yield from many_chunks(chunks)
+    if 0 < cost.task_bytes < 2**20 and cost.tasks > 1000:
+        yield (
+            f"with chunks of {format_bytes(cost.task_bytes)}, scheduling takes longer than "
+            "reading: larger ones are faster"
         )
-    return remarks
-
-
-def _detector_major(layout: Layout, chunks: Chunks) -> Iterator[str]:
-    """Advise chunks for computing along the scan; from a store, they may fetch the file often."""
-    n_navigation = len(layout.navigation_shape)
-    cut_scan = any(len(axis) > 1 for axis in chunks[:n_navigation])
-    cut_frames = any(len(axis) > 1 for axis in chunks[n_navigation:])
-    if n_navigation > 1 and cut_scan and not cut_frames and layout.nbytes >= _LARGE:
+    # From a store, chunks for computing along the scan may fetch the file often.
+    local_scan = n_navigation > 1 and source.parts[0].file.location.is_local
+    cut_scan = any(count > 1 for count in cost.chunk_grid[:n_navigation])
+    cut_frames = any(count > 1 for count in cost.chunk_grid[n_navigation:])
+    if local_scan and cut_scan and not cut_frames and cost.total_bytes >= _LARGE:
         wanted = ", ".join(["-1"] * n_navigation + ['"auto"', "-1"])
         yield (
             "for the whole scan at each detector pixel (median, maximum over all frames), open the "

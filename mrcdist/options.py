@@ -105,18 +105,16 @@ def _word(name: str, value: Any) -> str | None:
         return None if None in words else ",".join(map(str, words))
     if value is None:
         return None if name == "chunks" else "none"
-    return text_of(value) if is_filename(value) else _number(value)
+    if is_filename(value):
+        return text_of(value)
+    try:
+        return str(operator.index(value))
+    except TypeError:
+        return None
 
 
 def _json(value: Any) -> str | None:
     try:
         return json.dumps(value, default=operator.index)
     except TypeError:
-        return None
-
-
-def _number(value: Any) -> str | None:
-    try:
-        return str(value.__index__())
-    except AttributeError:
         return None

@@ -254,17 +254,17 @@ def _parts(
 def _require_same_kind(first: OpenedFile, its_frame: Layout, file: OpenedFile, one: Layout) -> None:
     same_shape = one.frame_shape == its_frame.frame_shape
     if not same_shape or file.header.mode != first.header.mode:
+        kind, its_kind = (
+            f"{header.nx} × {header.ny} pixels of mode {header.mode}"
+            for header in (file.header, first.header)
+        )
         raise FormatError(
-            f"{file.location.shown} does not match {first.location.shown}: "
-            f"{_kind(file.header)} against {_kind(first.header)}",
+            f"{file.location.shown} does not match {first.location.shown}: {kind} against "
+            f"{its_kind}",
             code="parts-differ",
             cause="the files are not parts of one acquisition",
             remedy="pass files that belong together, or open them one by one",
         )
-
-
-def _kind(header: Header) -> str:
-    return f"{header.nx} × {header.ny} pixels of mode {header.mode}"
 
 
 def _pixel_size(

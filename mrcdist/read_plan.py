@@ -12,7 +12,6 @@ import dask.array as da
 import numpy as np
 from dask.tokenize import tokenize
 
-from mrcdist.config import read_settings
 from mrcdist.discover.files import Directory
 from mrcdist.errors import ArgumentError
 from mrcdist.explain import PlanReport, report
@@ -34,7 +33,6 @@ from mrcdist.storage.location import Location
 
 __all__ = [
     "Plan",
-    "chunks_of_selected",
     "origin_of",
     "plan_as_begun",
     "remember_origin",
@@ -56,12 +54,16 @@ def origin_of(array: da.Array | np.ndarray[Any, Any]) -> tuple[MrcSource, tuple[
 
 
 def select_frames(
-    source: MrcSource, axes: tuple[Axis, ...], which: Any
-) -> tuple[MrcSource, tuple[Axis, ...]]:
-    """Return the source of some frames, as `Plan.frames` takes them, and its axes."""
+    source: MrcSource, axes: tuple[Axis, ...], which: Any, chunks: Any = "auto"
+) -> tuple[MrcSource, tuple[Axis, ...], Chunks]:
+    """Return the source of some frames, as `Plan.frames` takes them, its axes and chunks."""
     numbers = selected_frames(which, source.layout.navigation_shape)
     signal = axes[len(source.layout.navigation_shape) :]
-    return source.select(numbers), (Axis("frame", len(numbers), navigate=True), *signal)
+    source = source.select(numbers)
+    # A compressed stream is read from its start, once for all frames.
+    whole = any(part.compression for part in source.parts)
+    chunks = plan_chunks(source.layout, -1 if whole else chunks)
+    return source, (Axis("frame", len(numbers), navigate=True), *signal), chunks
 
 
 def plan_as_begun(make: Callable[[Any], Plan], chunks: Any, kept: Chunks | None) -> Plan:
@@ -74,13 +76,6 @@ def plan_as_begun(make: Callable[[Any], Plan], chunks: Any, kept: Chunks | None)
         with suppress(ArgumentError):  # they are of another file: whoever resumes says so
             return make(kept)
     return make(chunks)
-
-
-def chunks_of_selected(source: MrcSource, chunks: Any = "auto") -> Chunks:
-    """Return the chunks of selected frames."""
-    # A compressed stream is read from its start, once for all frames.
-    whole = any(part.compression for part in source.parts)
-    return plan_chunks(source.layout, -1 if whole else chunks)
 
 
 @dataclass(frozen=True)
@@ -206,14 +201,8 @@ class Plan:
 
     def select(self, which: Any, *, chunks: Any = "auto") -> Plan:
         """Return the plan of selected frames, given as for `frames`; with one navigation axis."""
-        source, axes = select_frames(self.source, self.axes, which)
-        return replace(
-            self,
-            source=source,
-            axes=axes,
-            chunks=chunks_of_selected(source, chunks),
-            tilts=None,
-        )
+        source, axes, lengths = select_frames(self.source, self.axes, which, chunks)
+        return replace(self, source=source, axes=axes, chunks=lengths, tilts=None)
 
     def explain(self, *, threads: int = 1) -> PlanReport:
         """Estimate the cost of computing the array.
@@ -228,7 +217,7 @@ class Plan:
         PlanReport
             Figures as attributes; `print` it for a readable report.
         """
-        cost = report(self.source, self.chunks, read_settings(), threads=threads)
+        cost = report(self.source, self.chunks, threads=threads)
         return replace(cost, remarks=(*cost.remarks, self.question)) if self.question else cost
 
     def __str__(self) -> str:

@@ -18,7 +18,7 @@ from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import FrameTable, Layout
 from mrcdist.plotting.contrast import Contrast
 from mrcdist.read.source import MrcSource
-from mrcdist.read_plan import chunks_of_selected, select_frames
+from mrcdist.read_plan import select_frames
 
 __all__ = ["Array", "Dataset", "Limits", "Result"]
 
@@ -132,13 +132,12 @@ class Limits:
     ) -> tuple[MrcSource, Dataset]:
         """Return the frames that are left, in the order given, and what results depend on."""
         if self.region is not None or self.frames is not None:
-            source, axes = self._selected(source, axes)
-            chunks = chunks_of_selected(source)
+            source, axes, chunks = self._selected(source, axes)
         return source, Dataset(source.layout, axes, chunks, source.table)
 
     def _selected(
         self, source: MrcSource, axes: tuple[Axis, ...]
-    ) -> tuple[MrcSource, tuple[Axis, ...]]:
+    ) -> tuple[MrcSource, tuple[Axis, ...], Chunks]:
         if self.region is not None and self.frames is not None:
             raise ArgumentError(
                 "both region and frames are given",
@@ -152,7 +151,7 @@ class Limits:
         try:
             if isinstance(which, ArrayFile):
                 which = which.load()
-            source, axes = select_frames(source, axes, which)
+            source, axes, chunks = select_frames(source, axes, which)
         except ArgumentError as error:
             error.code, error.argument = "frames-invalid", name
             raise
@@ -164,7 +163,7 @@ class Limits:
                 cause="it is empty, or a mask without a true value",
                 remedy=f"select at least one frame, or leave {{{name}}} out",
             )
-        return source, axes
+        return source, axes, chunks
 
 
 @dataclass(frozen=True, eq=False)

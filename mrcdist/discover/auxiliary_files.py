@@ -58,24 +58,14 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class FileType(Generic[_T]):
-    """One kind of auxiliary file.
+    """One kind of auxiliary file: the option that names it, and (name, bytes) → what it says.
 
-    Attributes
-    ----------
-    argument : str
-        The option that says where it is.
-    parse : callable
-        (name, bytes) → what the file says.
-    find : callable
-        (name of the data, names in its directory) → the file's name, or None.
-    candidates : callable
-        Name of the data → names that the file can have, best first, for a store that cannot list.
-    essential : bool, default True
-        Whether data that can have such a file mostly have one. Others are looked for in a listing
-        alone, and not on web servers.
-    max_bytes : int, default 16 MiB
-        Larger files are something else, and parsing them would take a multiple of their size in
-        memory. Sidecars have some 40 KiB, an ``.mdoc`` of 5,000 sections some 5 MiB.
+    `find` takes the name of the data and the names in its directory. `candidates` are the names
+    that the file can have, best first, for a store that cannot list. Data that can have such a file
+    mostly have one if it is `essential`; others are looked for in a listing alone, and not on web
+    servers. Files of more than `max_bytes` are something else, and parsing them would take a
+    multiple of their size in memory: sidecars have some 40 KiB, an ``.mdoc`` of 5,000 sections some
+    5 MiB.
     """
 
     argument: str
@@ -220,6 +210,16 @@ def _require_small(content: bytes, kind: FileType[Any]) -> None:
 def _read_stream(stream: Any, location: Location, kind: FileType[Any]) -> bytes:
     """Read an open file from where it stands to its end; it may give less than is asked for."""
     argument = kind.argument
+
+    def unreadable(what: str, cause: str, remedy: str) -> ArgumentError:
+        return ArgumentError(
+            f"{argument} {what}",
+            code="stream-unreadable",
+            argument=argument,
+            cause=cause,
+            remedy=remedy,
+        )
+
     content = bytearray()
     try:
         while len(content) <= kind.max_bytes and (piece := stream.read(_MIB)):
@@ -227,28 +227,22 @@ def _read_stream(stream: Any, location: Location, kind: FileType[Any]) -> bytes:
             text = isinstance(piece, str)
             content += piece.encode("utf-8", "surrogateescape") if text else memoryview(piece)
     except UnicodeError as error:
-        raise ArgumentError(
-            f"{argument} is a text stream that cannot be decoded",
-            code="stream-unreadable",
-            argument=argument,
-            cause=location.scrub(str(error)),
-            remedy="pass its .buffer, the file opened in binary mode, or its path",
+        raise unreadable(
+            "is a text stream that cannot be decoded",
+            location.scrub(str(error)),
+            "pass its .buffer, the file opened in binary mode, or its path",
         ) from None
     except Exception as error:  # noqa: BLE001 streams are of many kinds
-        raise ArgumentError(
-            f"{argument} cannot be read",
-            code="stream-unreadable",
-            argument=argument,
-            cause=location.scrub(f"{type(error).__name__}: {error}"),
-            remedy="pass a path, or a file that is open for reading",
+        raise unreadable(
+            "cannot be read",
+            location.scrub(f"{type(error).__name__}: {error}"),
+            "pass a path, or a file that is open for reading",
         ) from None
     if not content:
-        raise ArgumentError(
-            f"{argument} has nothing to read",
-            code="stream-unreadable",
-            argument=argument,
-            cause="the stream is empty, or has already been read to its end",
-            remedy="rewind it with seek(0), or pass a path",
+        raise unreadable(
+            "has nothing to read",
+            "the stream is empty, or has already been read to its end",
+            "rewind it with seek(0), or pass a path",
         )
     return bytes(content)
 

@@ -65,14 +65,8 @@ _MOVING_DATE = Note(
 class OpenedFile:
     """Contents of the start of one version of a file: main header and extended header.
 
-    Attributes
-    ----------
-    compression : {"gzip", "bzip2"} or None
-        The whole file is one compressed stream.
-    notes : tuple of str
-        What is odd about it.
-    cut_short : bool
-        It is an image of which only the first rows are there, as many as its header now says.
+    The whole file may be one compressed stream. Of an image that is `cut_short` only the first rows
+    are there, as many as its header now says. Notes are what is odd about it.
     """
 
     file: StoredFile

@@ -52,7 +52,12 @@ def arrange(
         known = tuple(axis for axis in known if axis.size != 1)
         sizes = resolve_shape(navigation_shape, frames)
         navigation = _asked_for(sizes, known)
-        notes.add(*_other_way_round(sizes, known))
+        own = tuple(axis.size for axis in known)
+        if sizes != own and sizes == own[::-1]:
+            notes.add(
+                f"navigation_shape={sizes[::-1]} is used as given, but the shape of the scan is "
+                f"{own[::-1]}: lengths must be in HyperSpy's order, (x, y), fastest axis first"
+            )
     else:
         navigation = _found(header, frames, scan, tilts, notes)
         navigation = tuple(axis for axis in navigation if axis.size != 1)
@@ -125,17 +130,6 @@ def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> A
     if pixel is None:
         return axis
     return replace(axis, scale=pixel / 10, offset=header.offset(stored) / 10, units="nm")
-
-
-def _other_way_round(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> list[str]:
-    """Return a note if the caller gave the shape of the scan in reverse order."""
-    own = tuple(axis.size for axis in known)
-    if sizes == own or sizes != own[::-1]:
-        return []
-    return [
-        f"navigation_shape={sizes[::-1]} is used as given, but the shape of the scan is "
-        f"{own[::-1]}: lengths must be in HyperSpy's order, (x, y), fastest axis first"
-    ]
 
 
 def _asked_for(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> tuple[Axis, ...]:

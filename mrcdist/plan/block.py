@@ -216,7 +216,9 @@ def _view(request: BlockRequest, step: int) -> BlockPlan | None:
     if not within(frames[[0, -1]], part.first, part.frames).all():
         return None
     first, last = int(frames[0]) - part.first, int(frames[-1]) - part.first
-    if part.can.maps and (_narrow(request) or not _usable(part, layout)):
+    stored = np.dtype(layout.pixels.stored)
+    as_stored = layout.pixels.plain and stored.isnative and part.offset % stored.alignment == 0
+    if part.can.maps and (_narrow(request) or not as_stored):
         return None
     run = even_run(first, last, step, layout, window, part.in_place)
     if run is None:
@@ -270,12 +272,6 @@ def _copying(request: BlockRequest, number: int, *, once: bool) -> PlannedRead:
         return PlannedRead(number, part.offset, runs, places, numbers, repeats)
     stretches = _stretches(request, part, places, numbers)
     return PlannedRead(number, part.offset, (), places, numbers, repeats, stretches)
-
-
-def _usable(part: FrameFile, layout: Layout) -> bool:
-    """Whether pixels can be used as stored: native byte order, aligned, no decoding."""
-    stored = np.dtype(layout.pixels.stored)
-    return layout.pixels.plain and stored.isnative and part.offset % stored.alignment == 0
 
 
 def _scatters(request: BlockRequest) -> bool:

@@ -96,7 +96,10 @@ def selected_frames(which: Any, navigation_shape: tuple[int, ...]) -> npt.NDArra
     positions counted in array order. Negative indices count from the end, as in numpy.
     """
     if isinstance(which, slice):
-        return _sliced(which, math.prod(navigation_shape))
+        try:
+            return np.arange(*which.indices(math.prod(navigation_shape)), dtype=np.int64)
+        except (TypeError, ValueError) as error:  # no integers, or a step of 0
+            raise _no_frames(repr(which), str(error)) from None
     try:
         wanted = np.asarray(which)
     except ValueError:  # lists of different lengths
@@ -120,13 +123,6 @@ def selected_frames(which: Any, navigation_shape: tuple[int, ...]) -> npt.NDArra
         for axis, size in enumerate(navigation_shape)
     ]
     return np.ravel_multi_index(along, navigation_shape).astype(np.int64, copy=False)
-
-
-def _sliced(which: slice, size: int) -> npt.NDArray[np.int64]:
-    try:
-        return np.arange(*which.indices(size), dtype=np.int64)
-    except (TypeError, ValueError) as error:  # no integers, or a step of 0
-        raise _no_frames(repr(which), str(error)) from None
 
 
 def _from_start(indices: npt.NDArray[Any], size: int, cause: str) -> npt.NDArray[np.int64]:
