@@ -53,15 +53,14 @@ class MissingFrames:
         one is complete.
         """
         expected = start + announced * frame_bytes
-        if file_size is None or file_size >= expected:
-            if file_size is not None and file_size > expected:
-                more = file_size - expected
-                text = f"{more} bytes follow the {announced} frames that the header announces"
-                text += ": not read"
-                if frame_bytes and more % frame_bytes == 0:
-                    frames = announced + more // frame_bytes
-                    text += f"; navigation_shape=({frames},) reads them as frames"
-                notes.add(Note("bytes-after-frames", text))
+        more = 0 if file_size is None else file_size - expected
+        if more > 0:
+            text = f"{more} bytes follow the {announced} frames that the header announces: not read"
+            if frame_bytes and more % frame_bytes == 0:
+                frames = announced + more // frame_bytes
+                text += f"; navigation_shape=({frames},) reads them as frames"
+            notes.add(Note("bytes-after-frames", text))
+        if file_size is None or more >= 0:
             return cls(announced, announced, allowed)
         present = max((file_size - start) // frame_bytes, 0)
         if not allowed:
@@ -82,8 +81,11 @@ class MissingFrames:
         _require_one(
             present, f"the file has {file_size} bytes, less than one frame of {frame_bytes} bytes"
         )
-        text = f"the file is truncated: {present} of {announced} frames are complete"
-        notes.add(Note("file-truncated", f"{text}, {announced - present} missing"))
+        text = (
+            f"the file is truncated: {present} of {announced} frames are complete, "
+            f"{announced - present} missing"
+        )
+        notes.add(Note("file-truncated", text))
         return cls(announced, present, allowed)
 
     @classmethod
