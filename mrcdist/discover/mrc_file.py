@@ -13,8 +13,11 @@ from typing import TypeVar
 from mrcdist.config import read_settings
 from mrcdist.errors import FormatError, MrcdistError, ReadError, TruncatedFileError
 from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.extended.pixel_size import correct_pixel_size
-from mrcdist.format.extended.presence import presence_bytes, settle_presence
+from mrcdist.format.extended.corrections import (
+    correct_pixel_size,
+    presence_bytes,
+    settle_presence,
+)
 from mrcdist.format.extended.registry import (
     ExtendedHeader,
     bytes_needed,

@@ -14,30 +14,15 @@ _SCAN_AXES = (("y", "x"), ("scan_y", "scan_x"))
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of the array.
+    """One axis of the array."""
 
-    Attributes
-    ----------
-    name : str
-        Such as "y" or "kx".
-    size : int
-    navigate : bool
-        Navigation (True) or signal axis.
-    scale, offset : float
-        In `units`; 1.0 and 0.0 where uncalibrated.
-    units : str or None
-        "nm", "nm^-1", "s", "deg"; None where uncalibrated.
-    values : tuple of float, optional
-        The positions, where their steps are uneven.
-    """
-
-    name: str
+    name: str  # such as "y" or "kx"
     size: int
-    navigate: bool
-    scale: float = 1.0
+    navigate: bool  # navigation (True) or signal axis
+    scale: float = 1.0  # in `units`; 1.0 and 0.0 where uncalibrated
     offset: float = 0.0
-    units: str | None = None
-    values: tuple[float, ...] | None = None
+    units: str | None = None  # "nm", "nm^-1", "s", "deg"; None where uncalibrated
+    values: tuple[float, ...] | None = None  # the positions, where their steps are uneven
 
     @property
     def monotonic(self) -> bool:

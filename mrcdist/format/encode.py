@@ -131,34 +131,30 @@ def converted(
     """The numbers as another dtype, if all of them fit."""
     if highest is None and np.can_cast(numbers.dtype, dtype, "safe"):
         return numbers.astype(dtype, copy=False)
-    if dtype.kind in "iu":
-        low, high = np.iinfo(dtype).min, highest or np.iinfo(dtype).max
-        with np.errstate(invalid="ignore"):
+    stored, kind = numbers, numbers.dtype.kind
+    with np.errstate(over="ignore", invalid="ignore"):
+        if kind == "c" and dtype.kind != "c":
+            fits = np.zeros(numbers.shape, bool)
+        elif dtype.kind in "iu":
+            low, high = np.iinfo(dtype).min, highest or np.iinfo(dtype).max
             fits = (numbers >= low) & (numbers <= high)
-            if numbers.dtype.kind == "f":
+            if kind == "f":
                 fits &= numbers == np.trunc(numbers)
-            elif numbers.dtype.kind == "c":
-                fits = np.zeros(numbers.shape, bool)
-    elif numbers.dtype.kind == "c" and dtype.kind != "c":
-        fits = np.zeros(numbers.shape, bool)
-    else:
-        with np.errstate(over="ignore", invalid="ignore"):
-            converted = numbers.astype(dtype)
-        fits = np.isfinite(converted) | ~np.isfinite(numbers)
-        if numbers.dtype.kind in "iu":
-            fits &= converted == numbers
-        if fits.all():
-            return converted
-    if not fits.all():
-        worst = numbers[~fits].flat[0]
-        raise ArgumentError(
-            f"the value {worst.item()!r} does not fit {name}",
-            code="value-does-not-fit",
-            cause=f"{int((~fits).sum())} of {numbers.size} values of a block are out of range, "
-            "are not integers, are not real numbers, or have more digits than it keeps",
-            remedy="convert the array first (scale, round or clip it), or pass another {dtype}",
-        )
-    return numbers.astype(dtype)
+        else:
+            stored = numbers.astype(dtype)
+            fits = np.isfinite(stored) | ~np.isfinite(numbers)
+            if kind in "iu":
+                fits &= stored == numbers
+    if fits.all():
+        return stored.astype(dtype, copy=False)
+    worst = numbers[~fits].flat[0]
+    raise ArgumentError(
+        f"the value {worst.item()!r} does not fit {name}",
+        code="value-does-not-fit",
+        cause=f"{int((~fits).sum())} of {numbers.size} values of a block are out of range, "
+        "are not integers, are not real numbers, or have more digits than it keeps",
+        remedy="convert the array first (scale, round or clip it), or pass another {dtype}",
+    )
 
 
 def _pack(nibbles: Array) -> Array:

@@ -130,10 +130,4 @@ def _signed_by_file(header: Header, sidecar_unsigned: bool | None) -> bool:
     if header.extremes is None:
         return True
     dmin, dmax = header.extremes
-    if dmin < 0 and dmax < 128:
-        return True
-    if dmin >= 0 and dmax >= 128:
-        return False
-    if dmin < 0 and dmax >= 128:
-        return -dmin > dmax - 128
-    return True
+    return dmax < 128 or -dmin > dmax - 128

@@ -124,7 +124,12 @@ def _from_mdoc(name: str, lines: list[str]) -> list[float]:
         section = _SECTION.fullmatch(line)
         key, equals, value = (part.strip() for part in line.partition("="))
         if section:
-            zvalue = _zvalue(name, number, section[2]) if section[1] == "ZValue" else None
+            zvalue = None
+            if section[1] == "ZValue":
+                if not re.fullmatch(r"\d{1,9}", section[2], re.ASCII):
+                    cause = "a ZValue is the number of a section, from 0 on"
+                    raise _junk(name, number, f"[ZValue = {section[2]}]", cause)
+                zvalue = int(section[2])
             if zvalue in started:
                 earlier = f"line {started[zvalue]} has it too"
                 raise _junk(name, number, line, f"a ZValue stands for one image, and {earlier}")
@@ -144,14 +149,6 @@ def _from_mdoc(name: str, lines: list[str]) -> list[float]:
         line = lines[started[zvalue] - 1]
         raise _junk(name, started[zvalue], line, "the section has no TiltAngle")
     return [angles[zvalue] for zvalue in sorted(angles)]
-
-
-def _zvalue(name: str, number: int, text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
-        raise _junk(
-            name, number, f"[ZValue = {text}]", "a ZValue is the number of a section, from 0 on"
-        )
-    return int(text)
 
 
 def _angle(name: str, number: int, text: str) -> float:

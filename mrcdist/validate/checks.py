@@ -16,7 +16,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ORDER_NAMES, STAMPS, ByteOrder, choose_order
-from mrcdist.format.extended.presence import presence_bytes, settle_presence
+from mrcdist.format.extended.corrections import presence_bytes, settle_presence
 from mrcdist.format.extended.registry import decoder_named, extended_kind
 from mrcdist.format.header import (
     HEADER_BYTES,

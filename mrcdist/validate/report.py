@@ -16,7 +16,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.discover.files import FoundFiles
 from mrcdist.errors import FormatError, SidecarError, TruncatedFileError
-from mrcdist.format.extended.presence import presence_bytes
+from mrcdist.format.extended.corrections import presence_bytes
 from mrcdist.format.extended.registry import extended_kind
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.whole_file_compression import detect_compression, parallel_advice

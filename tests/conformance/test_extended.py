@@ -12,11 +12,10 @@ import mrcdist
 from mrcdist.format.extended.registry import (
     bytes_needed,
     extended_metadata,
-    identify_extended,
     section_pixel_size,
     tilt_angles,
 )
-from tests.support.extended_headers import decode, tem
+from tests.support.extended_headers import decode, identify, tem
 from tests.support.mrc_files import header_bytes
 
 
@@ -48,7 +47,7 @@ class TestOldFei:
             for a in (-1.0, 0.0, 1.0)
         ]
         raw = b"".join(records).ljust(131072, b"\0")
-        kind = identify_extended(exttyp="", nsymbt=131072, n_sections=3, nint=0, nreal=32)
+        kind = identify(exttyp="", nsymbt=131072, n_sections=3, nint=0, nreal=32)
         assert kind.name == "FEI"
         assert bytes_needed(kind, n_sections=3) == 384
         header = decode("", raw, 3, order=order, nreal=32)
@@ -78,7 +77,7 @@ class TestOldFei:
         ],
     )
     def test_old_fei_block_is_known_by_its_size(self, nsymbt, n_sections, name):
-        kind = identify_extended(exttyp="", nsymbt=nsymbt, n_sections=n_sections, nint=0, nreal=0)
+        kind = identify(exttyp="", nsymbt=nsymbt, n_sections=n_sections, nint=0, nreal=0)
         assert kind.name == name
 
     def test_length_above_one_is_no_metre(self):
@@ -171,7 +170,7 @@ def test_each_serialem_item_has_its_size(bit, size):
     ],
 )
 def test_unnamed_serialem_header_only_if_all_adds_up(nint, nreal, nsymbt, name):
-    kind = identify_extended(exttyp="", nsymbt=nsymbt, n_sections=3, nint=nint, nreal=nreal)
+    kind = identify(exttyp="", nsymbt=nsymbt, n_sections=3, nint=nint, nreal=nreal)
     assert kind.name == name
 
 
@@ -218,7 +217,7 @@ def test_unknown_kind_is_noted():
 
 @pytest.mark.parametrize("exttyp", ["", "FEI1", "CCP4"])
 def test_no_extended_header_has_no_kind(exttyp):
-    found = identify_extended(exttyp=exttyp, nsymbt=0, n_sections=1, nint=2, nreal=1)
+    found = identify(exttyp=exttyp, nsymbt=0, n_sections=1, nint=2, nreal=1)
     assert found is None
 
 

@@ -9,14 +9,14 @@ import pytest
 from mrcdist.format.extended.registry import (
     bytes_needed,
     decode_extended,
-    identify_extended,
+    extended_kind,
     scan_of_sections,
     scan_step,
     section_pixel_size,
     tilt_angles,
 )
 from mrcdist.format.header import parse_header
-from tests.support.extended_headers import decode, tem
+from tests.support.extended_headers import decode, identify, tem
 
 REAL_FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "HAADFscan.mrc"
 
@@ -192,7 +192,7 @@ class TestFei2:
     def test_preallocated_records_are_not_read(self):
         raw = fei_record(alpha=7.0) + 1023 * struct.pack("<ii880x", 888, 2)
         assert len(raw) == 909312
-        kind = identify_extended(exttyp="FEI2", nsymbt=len(raw), n_sections=1, nint=0, nreal=0)
+        kind = identify(exttyp="FEI2", nsymbt=len(raw), n_sections=1, nint=0, nreal=0)
         assert bytes_needed(kind, n_sections=1) == 888
         header = decode("FEI2", raw, 1)
         assert header.n_records == 1
@@ -207,7 +207,7 @@ class TestFei2:
 
     def test_the_stated_size_is_the_stride(self):
         raw = b"".join(fei_record(size=1024, alpha=float(k), aperture=b"70") for k in range(4))
-        kind = identify_extended(exttyp="FEI2", nsymbt=len(raw), n_sections=4, nint=0, nreal=0)
+        kind = identify(exttyp="FEI2", nsymbt=len(raw), n_sections=4, nint=0, nreal=0)
         assert bytes_needed(kind, n_sections=4) == 4 * 888
         assert bytes_needed(kind, n_sections=4, first_bytes=raw[:888]) == 4096
         header = decode("FEI2", raw, 4)
@@ -316,7 +316,7 @@ class TestFei1:
         raw = fei_record(size=768, ht=300e3, alpha=-60.0) + fei_record(
             size=768, ht=300e3, alpha=60.0
         )
-        kind = identify_extended(exttyp="FEI1", nsymbt=len(raw), n_sections=2, nint=0, nreal=0)
+        kind = identify(exttyp="FEI1", nsymbt=len(raw), n_sections=2, nint=0, nreal=0)
         assert bytes_needed(kind, n_sections=2) == 1536
         header = decode("FEI1", raw, 2)
         np.testing.assert_array_equal(tilt_angles(header), [-60.0, 60.0])
@@ -328,9 +328,7 @@ class TestFei1:
 def test_velox_file_of_a_real_microscope():
     raw = REAL_FILE.read_bytes()
     main = parse_header(raw[:1024], file_size=len(raw))
-    kind = identify_extended(
-        exttyp=main.exttyp, nsymbt=main.nsymbt, n_sections=main.nz, nint=main.nint, nreal=main.nreal
-    )
+    kind = extended_kind(main)
     stop = bytes_needed(kind, n_sections=main.nz)
     assert stop == 888
     first_bytes = raw[1024 : 1024 + stop]

@@ -218,21 +218,20 @@ class _Folder:
 
     def __init__(self, listing: Iterable[str]) -> None:
         self.names = tuple(dict.fromkeys(listing))
-        self._files: dict[str, dict[str, str]] = {}
-        self.sidecars = self._with_ending(SIDECAR_ENDING).keys()
-        self.movies = self._with_ending(MOVIE_ENDING).keys()
-        homes = (self.acquisition(name) for name in self.names)
-        self.stems = {*self.sidecars, *(home for home in homes if home)}
-
-    def _with_ending(self, ending: str) -> dict[str, str]:
-        """Files by stem; where the ending comes in both cases, the one in lower case."""
-        if ending not in self._files:
-            self._files[ending] = {
+        endings = (SIDECAR_ENDING, MOVIE_ENDING, SCAN_POINTS_ENDING)
+        # Files by stem; where an ending comes in both cases, the one in lower case.
+        self._files = {
+            ending: {
                 stem: name
                 for name in sorted(self.names)
                 if (stem := _stem_of(name, ending)) is not None
             }
-        return self._files[ending]
+            for ending in endings
+        }
+        self.sidecars = self._files[SIDECAR_ENDING].keys()
+        self.movies = self._files[MOVIE_ENDING].keys()
+        homes = (self.acquisition(name) for name in self.names)
+        self.stems = {*self.sidecars, *(home for home in homes if home)}
 
     def part_of(self, movie_name: str) -> str | None:
         """Return the stem of the acquisition of which a movie is a numbered part, if it is one."""
@@ -248,7 +247,7 @@ class _Folder:
 
     def beside(self, movie_name: str, ending: str) -> str | None:
         """Return the listed file with that ending and the movie's stem, or its acquisition's."""
-        files = self._with_ending(ending)
+        files = self._files[ending]
         stems = (_stem_of(movie_name, MOVIE_ENDING), self.part_of(movie_name))
         return next((files[stem] for stem in stems if stem in files), None)
 

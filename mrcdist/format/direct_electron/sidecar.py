@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mrcdist.errors import SidecarError
@@ -32,7 +32,8 @@ class Sidecar:
 
         A `Key` stands for all its spellings, a str for itself.
         """
-        texts = (self.values.get(key) for key in _spellings(keys))
+        spelled = (key.spellings if isinstance(key, Key) else (key,) for key in keys)
+        texts = (self.values.get(name) for names in spelled for name in names)
         return next((text for text in texts if text and to_float(text) != -1), None)
 
     def number(self, *keys: Key | str) -> float | None:
@@ -108,11 +109,6 @@ def sidecar_text(values: Mapping[str, str], newline: str = "\n") -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         return text.encode()
-
-
-def _spellings(keys: Iterable[Key | str]) -> Iterator[str]:
-    for key in keys:
-        yield from key.spellings if isinstance(key, Key) else (key,)
 
 
 def _decode(raw: bytes | str) -> str:

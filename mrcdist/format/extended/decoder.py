@@ -28,7 +28,7 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array | list[str]]
-Valid = npt.NDArray[np.bool_]
+Valid = npt.NDArray[np.bool_] | np.bool_  # of each record, or of all
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ another unit than the metre; values above 1 give them away.
 from __future__ import annotations
 
 import struct
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,7 @@ from mrcdist.warning_notes import Note
 
 __all__ = ["FEI1", "FEI2", "OLD_FEI"]
 
-FeiLayout = Literal["FEI1", "FEI2"]
-
-_STANDARD_BYTES: dict[FeiLayout, int] = {"FEI1": 768, "FEI2": 888}
+_STANDARD_BYTES = {"FEI1": 768, "FEI2": 888}
 # Between these, a size can be told from its own bytes in the wrong order.
 _SMALLEST, _LARGEST = 768, 0xFFFF
 _UNUSED = "Unused range"
@@ -112,7 +110,7 @@ def _mask_bits() -> dict[str, tuple[str, int]]:
 _MASK_BITS = _mask_bits()
 
 
-def _record_dtype(layout: FeiLayout, size: int, byteorder: ByteOrder) -> np.dtype[Any]:
+def _record_dtype(layout: str, size: int, byteorder: ByteOrder) -> np.dtype[Any]:
     """Spread the known layout to the stated size; fields that do not fit are left out."""
     known = get_ext_header_dtype(layout.encode(), byteorder)
     fields = [(name, *known.fields[name][:2]) for name in known.names]
@@ -166,10 +164,6 @@ def _shared(columns: Columns, name: str) -> Any:
 class _Fei(Decoder):
     """Records that begin with their size."""
 
-    def __init__(self, layout: FeiLayout) -> None:
-        super().__init__(layout)
-        self.layout = layout
-
     def _stated(self, raw: bytes) -> tuple[int, ByteOrder | None]:
         """Return the size of a record as the first one states it, and in which byte order.
 
@@ -180,7 +174,7 @@ class _Fei(Decoder):
             (size,) = struct.unpack(order + "i", raw[:4])
             if _SMALLEST <= size <= _LARGEST:
                 return size, order
-        return _STANDARD_BYTES[self.layout], None
+        return _STANDARD_BYTES[self.name], None
 
     def record_bytes(self, kind: ExtendedKind, raw: bytes) -> int:
         return self._stated(raw)[0]
@@ -192,7 +186,7 @@ class _Fei(Decoder):
         """Whether the first record has the layout's size, or the second says the same size."""
         size, stated = self._stated(raw)
         return stated is not None and (
-            size == _STANDARD_BYTES[self.layout]
+            size == _STANDARD_BYTES[self.name]
             or (len(raw) >= 2 * size and self._stated(raw[size:]) == (size, stated))
         )
 
@@ -214,7 +208,7 @@ class _Fei(Decoder):
             )
             notes.append(Note("records-other-byte-order", text))
 
-        dtype = _record_dtype(self.layout, size, order)
+        dtype = _record_dtype(self.name, size, order)
         records = read_records(raw, dtype, size, n_sections)[:, 0]
         if len(records) == 0:
             return Decoded({}, notes)

@@ -136,10 +136,8 @@ class _SerialEM(Decoder):
         return Decoded(columns, [])
 
     def quantities(self, columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
-        known = {q: np.asarray(columns[q.column]) for q in _QUANTITIES if q.column in columns}
-        return {
-            q.name: convert(q, values, np.ones(len(values), bool)) for q, values in known.items()
-        }
+        known = [q for q in _QUANTITIES if q.column in columns]
+        return {q.name: convert(q, np.asarray(columns[q.column]), np.True_) for q in known}
 
 
 class _Agard(Decoder):
@@ -187,7 +185,7 @@ class _Agard(Decoder):
         if nreal == 0 or not looks_like_floats(reals[:, 0]):
             return {}
         # A record of zeros may be a tilt of 0; only where all are, none was written.
-        written = np.full(len(reals), reals.any())
+        written = reals.any()
         found = {_AGARD_TILT.name: convert(_AGARD_TILT, reals[:, 0], written)}
         if nreal >= _NTH_PIXEL_SIZE:
             sizes = reals[:, _NTH_PIXEL_SIZE - 1]

@@ -8,7 +8,7 @@ result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,7 +32,6 @@ __all__ = [
     "decoder_named",
     "extended_kind",
     "extended_metadata",
-    "identify_extended",
     "pixel_size_note",
     "recorded_scan",
     "scan_of_sections",
@@ -64,48 +63,29 @@ class ExtendedHeader:
 
 
 def extended_kind(header: Header) -> ExtendedKind | None:
-    """Return which extended header a file has; None where it has none."""
-    return identify_extended(
-        exttyp=header.exttyp,
-        nsymbt=header.nsymbt,
-        n_sections=header.nz,
-        nint=header.nint,
-        nreal=header.nreal,
-        labels=header.labels,
-    )
-
-
-def identify_extended(
-    *,
-    exttyp: str,
-    nsymbt: int,
-    n_sections: int,
-    nint: int,
-    nreal: int,
-    labels: Sequence[str] = (),
-) -> ExtendedKind | None:
     """Return which kind of extended header a main header announces; None where it has none.
 
-    EXTTYP decides. Without one it is SerialEM's if NINT and NREAL (bytes 128 and 130) say so and
-    add up, the old FEI one if it has exactly that size, and else unknown, with the candidates among
-    which its bytes decide.
+    EXTTYP decides. Without one it is SerialEM's if NINT and NREAL say so and add up, the old FEI
+    one if it has exactly that size, and else unknown, with the candidates among which its bytes
+    decide.
     """
-    if nsymbt <= 0:
+    if header.nsymbt <= 0:
         return None
-    exttyp = exttyp.strip("\0 ")
+    exttyp = header.exttyp.strip("\0 ")
     if not exttyp.isprintable():
         exttyp = ""
-    by_fei = nsymbt == 131072 or any(f"{label} ".startswith("Fei ") for label in labels)
-    if by_fei and (nint, nreal) == (128, 32):
+    nint, nreal = header.nint, header.nreal
+    by_fei = any(f"{label} ".startswith("Fei ") for label in header.labels)
+    if (by_fei or header.nsymbt == 131072) and (nint, nreal) == (128, 32):
         nint = 0  # they wrote the bytes of a record where the number of its integers belongs
-    kind = ExtendedKind(_UNKNOWN.name, nsymbt, exttyp, nint, nreal)
+    kind = ExtendedKind(_UNKNOWN.name, header.nsymbt, exttyp, nint, nreal)
     if exttyp:
         decoder = decoder_named(exttyp)
         return replace(kind, name=decoder.name) if decoder.has_exttyp else kind
     kind = replace(
-        kind, candidates=tuple(one.name for one in _DECODERS if one.may_be(kind, n_sections))
+        kind, candidates=tuple(one.name for one in _DECODERS if one.may_be(kind, header.nz))
     )
-    recognised = (one.name for one in _DECODERS if one.recognises(kind, n_sections))
+    recognised = (one.name for one in _DECODERS if one.recognises(kind, header.nz))
     return replace(kind, name=next(recognised, kind.name))
 
 

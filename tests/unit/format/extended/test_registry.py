@@ -20,13 +20,13 @@ from mrcdist.format.extended.registry import (
     bytes_needed,
     decode_extended,
     extended_metadata,
-    identify_extended,
     scan_of_sections,
     scan_step,
     section_pixel_size,
     tilt_angles,
 )
 from tests.support.examples import examples
+from tests.support.extended_headers import identify
 
 KINDS = ["FEI1", "FEI2", "FEI", "SERI", "AGAR", "CCP4", "MRCO", "HDF5", "unknown"]
 shorts = st.integers(-(2**15), 2**15 - 1)
@@ -108,7 +108,7 @@ def test_the_bytes_needed_say_as_much_as_all_bytes(kind, raw, byteorder, n_secti
     exttyp=st.text(max_size=4), nsymbt=st.integers(-9, 2**31), n=sections, nint=shorts, nreal=shorts
 )
 def test_every_extended_header_has_a_kind(exttyp, nsymbt, n, nint, nreal):
-    kind = identify_extended(exttyp=exttyp, nsymbt=nsymbt, n_sections=n, nint=nint, nreal=nreal)
+    kind = identify(exttyp=exttyp, nsymbt=nsymbt, n_sections=n, nint=nint, nreal=nreal)
     assert (kind is None) == (nsymbt <= 0)
     assert kind is None or kind.name in KINDS
 
@@ -116,13 +116,13 @@ def test_every_extended_header_has_a_kind(exttyp, nsymbt, n, nint, nreal):
 @pytest.mark.parametrize("exttyp", ["FEI1", "FEI2", "SERI", "AGAR", "CCP4", "MRCO", "HDF5"])
 @pytest.mark.parametrize("padding", ["", " ", "\0"])
 def test_exttyp_decides_whatever_the_sizes(exttyp, padding):
-    kind = identify_extended(exttyp=exttyp + padding, nsymbt=131072, n_sections=1, nint=2, nreal=1)
+    kind = identify(exttyp=exttyp + padding, nsymbt=131072, n_sections=1, nint=2, nreal=1)
     assert kind == ExtendedKind(exttyp, 131072, exttyp, 2, 1)
 
 
 @pytest.mark.parametrize("exttyp", ["FEI", "FEI3", "abcd", "unknown"])
 def test_an_exttyp_that_is_not_known_is_not_guessed(exttyp):
-    kind = identify_extended(exttyp=exttyp, nsymbt=131072, n_sections=1, nint=2, nreal=1)
+    kind = identify(exttyp=exttyp, nsymbt=131072, n_sections=1, nint=2, nreal=1)
     assert kind.name == "unknown"
 
 
