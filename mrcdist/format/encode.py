@@ -245,16 +245,15 @@ def encode_header(
     words = header_words(encoded, header.byteorder)
     words["nx"], words["ny"], words["nz"] = header.nx, header.ny, header.nz
     words["mode"] = header.mode
-    words["mapc"], words["mapr"], words["maps"] = header.axis_order
-    words["nxstart"], words["nystart"], words["nzstart"] = header.start
+    words["axis_order"], words["start"] = header.axis_order, header.start
+    words["angles"] = header.angles
     intervals = (header.nx, header.ny, header.nz) if header.codec else header.intervals
     for stored, cell in enumerate(header.axis_order):
         # MX and CELLA follow the cell's X, Y, Z, sizes follow columns, rows, sections.
-        name, size = "xyz"[cell - 1], header.pixel_size[stored]
-        words[f"m{name}"] = 0 if header.codec else intervals[stored]
-        words["cella"][name] = 0.0 if size is None else size * intervals[stored]
-        words["origin"][name] = header.origin[stored]
-    words["cellb"] = header.angles
+        size = header.pixel_size[stored]
+        words["intervals"][cell - 1] = 0 if header.codec else intervals[stored]
+        words["cell"][cell - 1] = 0.0 if size is None else size * intervals[stored]
+        words["stored_origin"][cell - 1] = header.origin[stored]
     words["ispg"], words["nsymbt"], words["nversion"] = header.ispg, header.nsymbt, 20141
     words["exttyp"] = header.exttyp.encode("ascii")
     words["map"] = b"MAP "

@@ -5,7 +5,6 @@ Layout after MRC2014 (Cheng et al., J. Struct. Biol. 192, 2015, 146-150).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +37,8 @@ IMOD_STAMP = 1146047817
 VOLUME_STACKS = range(401, 631)
 MRC2014_VERSIONS = (20140, 20141)
 MRC2014_EXTENDED = (b"CCP4", b"MRCO", b"SERI", b"AGAR", b"FEI1", b"FEI2", b"HDF5")
-# Words that are taken as they are.
+# Words that are taken as they are, along three axes or alone.
+_TRIPLES = ("start", "intervals", "cell", "axis_order", "stored_origin")
 _INTEGERS = ("nx", "ny", "nz", "mode", "ispg", "nsymbt", "nversion", "nint", "nreal")
 
 
@@ -82,7 +82,7 @@ class Header:
     @property
     def depth(self) -> int:
         """MZ as the file has it: the sections of each volume of a stack."""
-        return int(np.frombuffer(self.raw, f"{self.byteorder}i4", 1, 36)[0])
+        return int(header_words(self.raw, self.byteorder)["mz"])
 
     @property
     def data_offset(self) -> int:
@@ -161,44 +161,47 @@ def parse_header(
         )
     raw = raw[:HEADER_BYTES]
     byteorder, found = choose_order(raw, file_size, endianness)
-    words = header_words(raw, byteorder)
-    header = _read_fields(raw, byteorder, words)
+    header = _read_fields(raw, byteorder)
+    _require_shape(header)
     missing = _missing_bytes(header, file_size)
+    order = header.axis_order
+    if sorted(order) != [1, 2, 3]:
+        if any(order):  # older programs leave zeros, and all mean 1, 2, 3
+            text = f"MAPC, MAPR, MAPS are {order}, no permutation of 1, 2, 3: read as 1, 2, 3"
+            found.append(Note("axis-order-invalid", text))
+        header = replace(header, axis_order=(1, 2, 3))
     packing, doubt = find_packing(
         header.nx, header.ny, header.mode, header.imod_flags, header.labels
     )
-    notes = (*found, _note_on_axes(words), _note_on_map(header), doubt)
+    notes = tuple(note for note in (*found, _note_on_map(header), doubt) if note)
     header = replace(
         header,
         intervals=_intervals(header),
         packing=packing,
         missing_bytes=missing,
-        notes=tuple(note for note in notes if note),
+        notes=notes,
     )
     if missing != header.nsymbt:  # else either the extended header is missing, or as much of data
         require_map(header)
     return header
 
 
-def _read_fields(raw: bytes, byteorder: ByteOrder, words: Any) -> Header:
-    """The words as they stand; checked are only those without which there is no header."""
-    integers: dict[str, Any] = {name: int(words[name]) for name in _INTEGERS}
-    _require_shape(raw, integers)
-    order = _ints(words, "mapc", "mapr", "maps")
+def _read_fields(raw: bytes, byteorder: ByteOrder) -> Header:
+    """The words as they stand, whatever they are."""
+    words = header_words(raw, byteorder)
+    fields: dict[str, Any] = {name: tuple(words[name].tolist()) for name in _TRIPLES}
+    fields |= {name: int(words[name]) for name in _INTEGERS}
     before_2000 = _before_2000(raw, words)
+    if before_2000:
+        fields["stored_origin"] = _old_origin(words)
     labels = words["label"][: min(max(int(words["nlabl"]), 0), 10)]
     return Header(
         raw,
         byteorder,
-        **integers,
+        **fields,
         exttyp=raw[104:108].decode("latin-1").strip("\0 ") if raw[104:108].isascii() else "",
-        start=_ints(words, "nxstart", "nystart", "nzstart"),
-        intervals=_ints(words, "mx", "my", "mz"),
-        cell=_floats(words["cella"]),
-        axis_order=order if sorted(order) == [1, 2, 3] else (1, 2, 3),
         extremes=_extremes(words),
         imod_flags=int(words["imod_flags"]) if words["imod_stamp"] == IMOD_STAMP else None,
-        stored_origin=_old_origin(words) if before_2000 else _floats(words["origin"]),
         before_2000=before_2000,
         labels=tuple(decode_text(bytes(label)) for label in labels),
     )
@@ -220,15 +223,6 @@ def decode_text(raw: bytes) -> str:
         return raw.decode("utf-8").rstrip()
     except UnicodeDecodeError:
         return raw.decode("latin-1").rstrip()
-
-
-def _note_on_axes(words: Any) -> Note | None:
-    order = _ints(words, "mapc", "mapr", "maps")
-    # Older programs leave zeros, and all mean 1, 2, 3.
-    if sorted(order) == [1, 2, 3] or not any(order):
-        return None
-    text = f"MAPC, MAPR, MAPS are {order}, no permutation of 1, 2, 3: read as 1, 2, 3"
-    return Note("axis-order-invalid", text)
 
 
 def _note_on_map(header: Header) -> Note | None:
@@ -283,13 +277,13 @@ def require_map(header: Header) -> None:
     )
 
 
-def _require_shape(raw: bytes, words: Mapping[str, int]) -> None:
+def _require_shape(header: Header) -> None:
     """Raise `FormatError` if a file of these sizes or this mode cannot be read."""
-    nx, ny, nz, mode, nsymbt = (words[name] for name in ("nx", "ny", "nz", "mode", "nsymbt"))
-    if nx <= 0 or ny <= 0 or nz < 0 or nsymbt < 0:
-        named = f"NX, NY, NZ = {nx}, {ny}, {nz} and NSYMBT = {nsymbt}"
+    mode, found = header.mode, _found(header.raw)
+    if header.nx <= 0 or header.ny <= 0 or header.nz < 0 or header.nsymbt < 0:
+        named = f"NX, NY, NZ = {header.nx}, {header.ny}, {header.nz} and NSYMBT = {header.nsymbt}"
         raise FormatError(
-            f"not an MRC file that can be read: {named}; {_found(raw)}",
+            f"not an MRC file that can be read: {named}; {found}",
             code="header-sizes-invalid",
             cause="sizes must be positive; this is another kind of file, or its header was "
             "overwritten",
@@ -297,16 +291,16 @@ def _require_shape(raw: bytes, words: Mapping[str, int]) -> None:
         )
     if mode in KNOWN_MODES or mode in MRCZ_MODES:
         return
-    if raw[208:211] != b"MAP":
+    if not header.has_map:
         raise FormatError(
-            f"not an MRC file: no word MAP at byte 208 and MODE = {mode}; {_found(raw)}",
+            f"not an MRC file: no word MAP at byte 208 and MODE = {mode}; {found}",
             code="not-mrc",
             cause="this is another kind of file",
             remedy="check the path",
         )
     known = ", ".join(f"{number} ({what})" for number, what in KNOWN_MODES.items())
     raise FormatError(
-        f"MODE = {mode} is not a known mode; {_found(raw)}",
+        f"MODE = {mode} is not a known mode; {found}",
         code="mode-unknown",
         cause="the program that wrote the file uses a non-standard mode, or the header is damaged",
         remedy=f"the known modes are {known}",
@@ -337,7 +331,7 @@ def _before_2000(raw: bytes, words: Any) -> bool:
         or int(words["nversion"]) in MRC2014_VERSIONS
         or raw[104:108] in MRC2014_EXTENDED
         or raw[212:216] == b"\x44\x44\x44\x44"  # a stamp; other ones make no lengths
-        or any(_is_length(length) for length in _floats(words["origin"]))
+        or any(map(_is_length, words["stored_origin"].tolist()))
     )
     old = _old_origin(words)
     # RMS of -1 is MRC2014's mark for one that was not computed.
@@ -354,11 +348,3 @@ def _old_origin(words: Any) -> FloatTriple:
 def _is_length(number: float) -> bool:
     """Whether it can be a length in Å; bytes that mean something else make other floats."""
     return 1e-6 < abs(number) < 1e9
-
-
-def _ints(words: Any, x: str, y: str, z: str) -> Triple:
-    return int(words[x]), int(words[y]), int(words[z])
-
-
-def _floats(record: Any) -> FloatTriple:
-    return float(record["x"]), float(record["y"]), float(record["z"])

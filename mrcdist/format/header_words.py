@@ -31,6 +31,11 @@ __all__ = [
 # Format and first byte of each.
 _WORDS: Any = {
     **HEADER_DTYPE.fields,
+    "start": ("3i4", 16),
+    "intervals": ("3i4", 28),
+    "cell": ("3f4", 40),
+    "angles": ("3f4", 52),
+    "axis_order": ("3i4", 64),
     "nint": ("i2", 128),
     "nreal": ("i2", 130),
     "mrcz": ("3f4", 132),  # voltage in kV, C3 in mm, gain in counts per electron
@@ -39,6 +44,7 @@ _WORDS: Any = {
     "imod_flags": ("i4", 156),
     "imod_kind": ("6i2", 160),
     "imod_angles": ("6f4", 172),
+    "stored_origin": ("3f4", 196),
     "origin_before_2000": ("3f4", 208),  # z, x, y: later the word MAP, the stamp and RMS
 }
 _DTYPE = np.dtype(_WORDS)

@@ -98,12 +98,9 @@ def _candidates(movie_name: str, *, ending: str) -> tuple[str, ...]:
     never shortened below ``YYYYMMDD_number``, and only if it begins so. There are none unless
     `movie_name` ends in ``_movie.mrc``, in capitals or not.
     """
-    stem = _stem_of(movie_name, MOVIE_ENDING)
-    if stem is None:
-        return ()
-    numbered = _NUMBERED_STEM.fullmatch(stem)
-    stems = (stem, numbered["base"]) if numbered else (stem,)
-    return tuple(stem + ending for stem in stems)
+    numbered = _numbered(movie_name)
+    stems = (_stem_of(movie_name, MOVIE_ENDING), numbered and numbered["base"])
+    return tuple(stem + ending for stem in stems if stem)
 
 
 find_sidecar = partial(_find, ending=SIDECAR_ENDING)
@@ -142,7 +139,7 @@ def find_parts(movie_name: str, listing: Iterable[str]) -> tuple[str, ...]:
 
 def is_numbered(movie_name: str) -> bool:
     """Whether a movie can be a numbered part of an acquisition, going by its name alone."""
-    return _NUMBERED_STEM.fullmatch(_stem_of(movie_name, MOVIE_ENDING) or "") is not None
+    return _numbered(movie_name) is not None
 
 
 def find_part_before(movie_names: Sequence[str], listing: Iterable[str] | None) -> str | None:
@@ -235,9 +232,8 @@ class _Folder:
 
     def part_of(self, movie_name: str) -> str | None:
         """Return the stem of the acquisition of which a movie is a numbered part, if it is one."""
-        stem = _stem_of(movie_name, MOVIE_ENDING)
-        numbered = _NUMBERED_STEM.fullmatch(stem or "")
-        if stem in self.sidecars or numbered is None or numbered["base"] in self.movies:
+        numbered = _numbered(movie_name)
+        if numbered is None or numbered[0] in self.sidecars or numbered["base"] in self.movies:
             return None
         return numbered["base"]
 
@@ -267,8 +263,13 @@ def _any_part(name: str) -> tuple[str, int | None] | None:
     return (numbered["base"], int(numbered["number"])) if numbered else (stem, None)
 
 
+def _numbered(movie_name: str) -> re.Match[str] | None:
+    """Match a movie's stem with a number that may be that of a part."""
+    return _NUMBERED_STEM.fullmatch(_stem_of(movie_name, MOVIE_ENDING) or "")
+
+
 def _part_number(movie_name: str) -> int:
-    numbered = _NUMBERED_STEM.fullmatch(_stem_of(movie_name, MOVIE_ENDING) or "")
+    numbered = _numbered(movie_name)
     return int(numbered["number"]) if numbered else 0
 
 

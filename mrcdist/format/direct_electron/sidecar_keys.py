@@ -80,9 +80,7 @@ VIRTUAL_IMAGE = Key("Autosave Virtual Image {}", "whether a virtual image is sav
 VIRTUAL_IMAGE_PATH = Key("Autosave Virtual Image {} File Path", "file of a virtual image")
 VIRTUAL_IMAGE_WRITTEN = Key("Autosave Virtual Image {} Frames Written", "images in that file")
 EXTERNAL_IMAGE = Key("Autosave External Image {}", "whether an external detector's image is saved")
-EXTERNAL_IMAGE_PATH = Key(
-    "Autosave External Image {} File Path", "file of an external detector's image"
-)
+EXTERNAL_IMAGE_PATH = Key("Autosave External Image {} File Path", "file of such an image")
 EXTERNAL_IMAGE_WRITTEN = Key("Autosave External Image {} Frames Written", "images in that file")
 
 # Camera and frames
@@ -173,9 +171,7 @@ TIME_PER_SCAN = Key("Scan - Time Per Scan (seconds)", "the same, as later server
 SCAN_TYPE = Key("Scan - Type", "order of the points: Raster, or another")
 POINTS_FILE = Key("Scan - XY File", "list of points of a custom scan, on the server")
 POINTS_PATTERN = Key("Scan - XY File Pattern ID", "pattern in that list")
-VIRTUAL_CALCULATION = Key(
-    "Scan - Virtual Detector {} Calculation", "what a virtual detector computes"
-)
+VIRTUAL_CALCULATION = Key("Scan - Virtual Detector {} Calculation", "what it computes")
 VIRTUAL_NAME = Key("Scan - Virtual Detector {} Name", "name of a virtual detector")
 VIRTUAL_SHAPE = Key("Scan - Virtual Detector {} Shape", "shape of a virtual detector, or Off")
 EXTERNAL_ENABLE = Key("Scan - External Detector {} Enable", "whether an external detector records")
