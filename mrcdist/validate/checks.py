@@ -11,9 +11,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-from mrcfile.dtypes import HEADER_DTYPE
-
 from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ORDER_NAMES, STAMPS, ByteOrder, choose_order
 from mrcdist.format.extended.corrections import presence_bytes, settle_presence
@@ -22,8 +19,10 @@ from mrcdist.format.header import (
     HEADER_BYTES,
     MRC2014_EXTENDED,
     MRC2014_VERSIONS,
+    Header,
     parse_header,
 )
+from mrcdist.format.header_words import header_words
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES
 from mrcdist.validate.findings import Facts, Finding, error, failure, ok, warning
 
@@ -41,40 +40,46 @@ def check_file(
     raw: bytes,
     *,
     file_size: int | None,
-    extended_start: bytes = b"",
+    read: Callable[[int, int], bytes] = lambda start, stop: b"",
     endianness: ByteOrder | None = None,
-) -> tuple[Finding, ...]:
+) -> tuple[Header | None, tuple[Finding, ...]]:
     """Check everything that does not require the pixels; whatever the bytes, nothing is raised.
 
     `raw` are the first 1024 bytes of the file, or fewer if it is shorter; the size is None if
-    unknown, as for compressed files. `extended_start` follows: 4 bytes for FEI extended headers,
-    which begin with the size of their records; `presence_bytes`, if the size of the file does not
-    show whether the extended header is present. The byte order is used if the file is ambiguous.
+    unknown, as for compressed files. `read` is asked for the first bytes of the extended header if
+    they say how large its records are, or show whether it is present. The byte order is used if the
+    file is ambiguous.
 
-    There is at least one finding per check, in the order of the header; a single error if the file
-    is not an MRC file.
+    Returns the header, if it can be parsed, and at least one finding per check, in the order of the
+    header; a single error if the file is not an MRC file.
     """
-    header, refused, doubt = None, None, None
+    header, refused = None, None
     try:
         header = parse_header(raw, file_size=file_size, endianness=endianness)
-        if presence_bytes(header):
-            header = settle_presence(header, extended_start)
     except FormatError as problem:
-        if header is None:
-            refused = failure("format", problem)
-        else:
-            doubt = problem
-    if refused is not None and (len(raw) < HEADER_BYTES or raw[208:211] != b"MAP"):
-        return (refused,)
+        refused = failure("format", problem)
+        if len(raw) < HEADER_BYTES or raw[208:211] != b"MAP":
+            return None, (refused,)
+    settled, doubt, extended = header, None, b""
+    if header is not None:
+        kind, doubtful = extended_kind(header), presence_bytes(header)
+        # FEI's extended headers begin with the size of their records.
+        stated = 4 if kind is not None and kind.name in ("FEI1", "FEI2") else 0
+        if wanted := max(stated, doubtful):
+            extended = read(HEADER_BYTES, HEADER_BYTES + wanted)
+        if doubtful:
+            try:
+                settled = settle_presence(header, extended)
+            except FormatError as problem:
+                doubt = problem
     raw = raw[:HEADER_BYTES]
     order = choose_order(raw, file_size, endianness)[0]
-    values = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order))[0]
-    facts = Facts(raw, values, order, header, file_size, extended_start, doubt)
+    facts = Facts(raw, header_words(raw, order), order, settled, file_size, extended, doubt)
     found = [(name, check(facts)) for name, check in _CHECKS]
     findings = [replace(finding, check=name) for name, finding in found if finding is not None]
     if refused is not None and all(finding.severity != "error" for finding in findings):
         findings.append(refused)
-    return tuple(findings)
+    return header, tuple(findings)
 
 
 def _size(facts: Facts) -> Finding:

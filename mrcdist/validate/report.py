@@ -6,19 +6,16 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import dask
 import numpy as np
-from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.discover.files import FoundFiles
 from mrcdist.errors import FormatError, SidecarError, TruncatedFileError
-from mrcdist.format.extended.corrections import presence_bytes
-from mrcdist.format.extended.registry import extended_kind
-from mrcdist.format.header import HEADER_BYTES, Header, parse_header
+from mrcdist.format.header import HEADER_BYTES, Header
+from mrcdist.format.header_words import header_words
 from mrcdist.format.whole_file_compression import detect_compression, parallel_advice
 from mrcdist.formatting import format_count
 from mrcdist.options import ReadOptions
@@ -86,24 +83,14 @@ def validate(
     options: ReadOptions | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ValidationReport:
-    """Check whether a file conforms to MRC2014, with a few small reads.
+    """Check whether a file, at a path or any fsspec URL, conforms to MRC2014: a few small reads.
 
-    Parameters
-    ----------
-    url : str or PathLike
-        A path or any fsspec URL.
-    statistics : bool, default False
-        Also compare minimum, maximum, mean and RMS in the header with those of the data. This reads
-        the whole file, in parallel with dask.
-    options : ReadOptions, optional
-        Only `endianness` and, for the statistics, `mode0` and `metadata_file` are used.
-    storage_options : mapping, optional
-        Options for fsspec. Never shown in any output.
+    With `statistics`, also compare minimum, maximum, mean and RMS in the header with those of the
+    data: this reads the whole file, in parallel with dask. Of the options, only `endianness` and,
+    for the statistics, `mode0` and `metadata_file` are used.
 
-    Raises
-    ------
-    MissingFileError, AccessDeniedError, ReadError
-        The file cannot be read. Problems of the file itself are reported as findings.
+    Raises `MissingFileError`, `AccessDeniedError` or `ReadError` if the file cannot be read;
+    problems of the file itself are findings.
     """
     options = options or ReadOptions()
     location = Location.of(url, storage_options)
@@ -126,30 +113,21 @@ def validate(
             return file.read(start, stop if size is None else min(stop, size))
         return read_stream_head(file, compression, stop)[start:]
 
-    header, extended_start = None, b""
     try:
-        raw = raw if compression is None else read(0, HEADER_BYTES)
-        with suppress(FormatError):  # reported by the checks
-            header = parse_header(raw, file_size=size, endianness=options.endianness)
-        if header is not None and (wanted := _extended_bytes_wanted(header)):
-            extended_start = read(HEADER_BYTES, HEADER_BYTES + wanted)
+        header, found = check_file(
+            raw if compression is None else read(0, HEADER_BYTES),
+            file_size=size,
+            read=read,
+            endianness=options.endianness,
+        )
     except TruncatedFileError as error:
         return ValidationReport(location.shown, (*findings, failure("compression", error)))
-    findings += check_file(
-        raw, file_size=size, extended_start=extended_start, endianness=options.endianness
-    )
+    findings += found
     if statistics and header is not None:
         findings = [f for f in findings if (f.check, f.severity) != ("statistics", "ok")]
         sound = all(finding.severity != "error" for finding in findings)
         findings += _compare_statistics(location, header, options, sound=sound)
     return ValidationReport(location.shown, tuple(findings))
-
-
-def _extended_bytes_wanted(header: Header) -> int:
-    """Return how many bytes after the main header `check_file` needs."""
-    kind = extended_kind(header)
-    stated = 4 if kind is not None and kind.name in ("FEI1", "FEI2") else 0
-    return max(stated, presence_bytes(header))
 
 
 def _compare_statistics(
@@ -193,7 +171,7 @@ def _differences(
     Values marked as undetermined are not compared, nor the RMS of headers written before 2000,
     which have none.
     """
-    values = np.frombuffer(header.raw, HEADER_DTYPE.newbyteorder(header.byteorder))[0]
+    values = header_words(header.raw, header.byteorder)
     dmin, dmax, dmean, rms = (float(values[name]) for name in ("dmin", "dmax", "dmean", "rms"))
     room = max(_TOLERANCE * max(abs(dmean), deviation), _NEARLY_ZERO)
     compared: dict[str, tuple[float, float, bool]] = {}

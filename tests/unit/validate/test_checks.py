@@ -59,6 +59,6 @@ def test_every_fault_says_why_it_matters_and_what_to_do(tmp_path, name):
 
 
 def test_checks_stop_at_what_is_no_mrc_file():
-    [found] = check_file(bytes(4096), file_size=4096)
+    _, [found] = check_file(bytes(4096), file_size=4096)
     assert found.severity == "error"
     assert "00 00 00 00" in found.found
