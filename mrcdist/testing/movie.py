@@ -19,7 +19,6 @@ from mrcdist.format.byte_order import ByteOrder
 
 __all__ = [
     "MODES",
-    "frame_bytes",
     "frame_index",
     "indexed_frame",
     "invalid",
@@ -147,21 +146,21 @@ def write_movie(
     frame_shape: tuple[int, int],
     dtype: str,
     byteorder: ByteOrder = "<",
+    start: bytes = b"",
 ) -> None:
-    """Write a header and frames, one frame at a time.
+    """Write a header and frames, one frame at a time; an existing file is replaced.
 
     Parameters
     ----------
     path : Path
-        Replaced if it exists.
     frames : iterable of ndarray, shape (ky, kx)
         In file order.
     count : int
         NZ in the header, regardless of the number of frames.
-    frame_shape : tuple of int
-        (ky, kx) in pixels.
-    dtype, byteorder : str
+    frame_shape, dtype, byteorder
         As in `movie_header`.
+    start : bytes, optional
+        What precedes the frames, if not this header.
 
     Raises
     ------
@@ -169,37 +168,19 @@ def write_movie(
         A frame has another shape, or values that `dtype` cannot represent.
     """
     with path.open("wb") as file:
-        file.write(movie_header(count, frame_shape, dtype, byteorder))
+        file.write(start or movie_header(count, frame_shape, dtype, byteorder))
         for position, frame in enumerate(frames):
-            file.write(frame_bytes(frame, position, frame_shape, dtype, byteorder))
-
-
-def frame_bytes(
-    frame: NDArray[Any],
-    position: int,
-    frame_shape: tuple[int, int],
-    dtype: str,
-    byteorder: ByteOrder = "<",
-) -> bytes:
-    """Return a frame as the file stores it.
-
-    Raises
-    ------
-    ArgumentError
-        The frame, which is at `position` in the file, has another shape, or values that `dtype`
-        cannot represent.
-    """
-    pixels = np.asarray(frame)
-    with np.errstate(invalid="ignore", over="ignore"):  # detected by the comparison
-        stored = pixels.astype(dtype)
-    exact = pixels.dtype == stored.dtype or np.array_equal(pixels, stored)
-    if pixels.shape != frame_shape or not exact:
-        raise invalid(
-            f"frame {position} is {pixels.dtype} of shape {pixels.shape}",
-            f"frames have shape {frame_shape} and values that are exact in {dtype}",
-            "use frames of that shape and type",
-        )
-    return stored.astype(stored.dtype.newbyteorder(byteorder)).tobytes()
+            pixels = np.asarray(frame)
+            with np.errstate(invalid="ignore", over="ignore"):  # detected by the comparison
+                stored = pixels.astype(dtype)
+            exact = pixels.dtype == stored.dtype or np.array_equal(pixels, stored)
+            if pixels.shape != frame_shape or not exact:
+                raise invalid(
+                    f"frame {position} is {pixels.dtype} of shape {pixels.shape}",
+                    f"frames have shape {frame_shape} and values that are exact in {dtype}",
+                    "use frames of that shape and type",
+                )
+            file.write(stored.astype(stored.dtype.newbyteorder(byteorder)).tobytes())
 
 
 def invalid(problem: str, cause: str, remedy: str) -> ArgumentError:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist.testing.movie import frame_bytes, movie_header
+from mrcdist.testing.movie import movie_header, write_movie
 
 __all__ = ["Microscope", "write_tilt_series"]
 
@@ -24,23 +24,6 @@ ExtendedHeaderType = Literal["FEI2", "SERI"]
 
 _FEI_BYTES = 888
 _FEI_MASKS = (8, 297, 490, 748)
-# Offset, format, number of the mask and its bit.
-_FEI_FIELDS = {
-    "microscope": (20, "16s", 0, 1),
-    "application": (52, "16s", 0, 3),
-    "high_tension": (84, "d", 0, 5),  # V
-    "dose": (92, "d", 0, 6),  # e⁻/m²
-    "alpha_tilt": (100, "d", 0, 7),  # degrees
-    "stage_x": (116, "d", 0, 9),  # m
-    "stage_y": (124, "d", 0, 10),
-    "stage_z": (132, "d", 0, 11),
-    "pixel_size_x": (156, "d", 0, 14),  # m
-    "pixel_size_y": (164, "d", 0, 15),
-    "instrument_mode": (244, "i", 0, 25),  # 2: STEM
-    "magnification": (289, "d", 0, 31),
-    "stem_detector": (519, "16s", 2, 7),
-    "dwell_time": (571, "d", 2, 15),  # s
-}
 
 # Tilt, stage, magnification, intensity and dose: one bit of NREAL each, seven shorts per section.
 _SERIALEM_ITEMS = 1 + 4 + 8 + 16 + 32
@@ -122,36 +105,35 @@ def write_tilt_series(
     struct.pack_into("<4s", header, 104, kind.encode())
     if kind == "SERI":
         struct.pack_into("<2h", header, 128, _SERIALEM_BYTES, _SERIALEM_ITEMS)
-    with path.open("wb") as file:
-        file.write(header + extended)
-        for index in range(len(angles)):
-            file.write(frame_bytes(image(index), index, shape, dtype))
+    images = map(image, range(len(angles)))
+    start = bytes(header) + extended
+    write_movie(path, images, count=len(angles), frame_shape=shape, dtype=dtype, start=start)
 
 
 def _fei_record(angle: float, microscope: Microscope) -> bytes:
-    x, y, z = (1e-6 * part for part in microscope.stage)
-    size = 1e-9 * microscope.pixel_size
-    values: dict[str, float | bytes] = {
-        "microscope": microscope.name.encode("ascii")[:16],
-        "application": b"Tomography",
-        "high_tension": microscope.high_tension,
-        "dose": 1e20 * microscope.dose,
-        "alpha_tilt": angle,
-        "stage_x": x,
-        "stage_y": y,
-        "stage_z": z,
-        "pixel_size_x": size,
-        "pixel_size_y": size,
-        "instrument_mode": 2,
-        "magnification": microscope.magnification,
-        "stem_detector": b"HAADF",
-        "dwell_time": microscope.dwell_time,
-    }
+    x, y, z = (1e-6 * part for part in microscope.stage)  # m
+    size = 1e-9 * microscope.pixel_size  # m
+    # Offset, format, number of the mask and its bit.
+    fields: tuple[tuple[int, str, int, int, float | bytes], ...] = (
+        (20, "16s", 0, 1, microscope.name.encode("ascii")[:16]),
+        (52, "16s", 0, 3, b"Tomography"),  # application
+        (84, "d", 0, 5, microscope.high_tension),  # V
+        (92, "d", 0, 6, 1e20 * microscope.dose),  # e⁻/m²
+        (100, "d", 0, 7, angle),  # alpha tilt, degrees
+        (116, "d", 0, 9, x),
+        (124, "d", 0, 10, y),
+        (132, "d", 0, 11, z),
+        (156, "d", 0, 14, size),
+        (164, "d", 0, 15, size),
+        (244, "i", 0, 25, 2),  # instrument mode: STEM
+        (289, "d", 0, 31, microscope.magnification),
+        (519, "16s", 2, 7, b"HAADF"),  # STEM detector
+        (571, "d", 2, 15, microscope.dwell_time),  # s
+    )
     record = bytearray(_FEI_BYTES)
     struct.pack_into("<2i", record, 0, _FEI_BYTES, 2)
     masks = [0, 0, 0, 0]
-    for name, value in values.items():
-        offset, layout, mask, bit = _FEI_FIELDS[name]
+    for offset, layout, mask, bit, value in fields:
         struct.pack_into("<" + layout, record, offset, value)
         masks[mask] |= 1 << bit
     for offset, mask in zip(_FEI_MASKS, masks, strict=True):
