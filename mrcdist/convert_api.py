@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, TextIO
 
 import dask
-import dask.array as da
 import numpy as np
+from dask.array.core import slices_from_chunks
 
 from mrcdist.api import plan_mrc
 from mrcdist.discover.files import Filename
@@ -26,7 +26,7 @@ from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_origina
 from mrcdist.interop.zarr_destination import ZarrDestination, zarr_major
 from mrcdist.interop.zarr_layouts import Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
-from mrcdist.plan.chunks import Chunks, block_boxes
+from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.selection import Box, cropped, numbers_in, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, plan_as_begun
@@ -259,7 +259,6 @@ def _check_zarr(
     if found == 0:
         raise MissingExtraError(
             "zarr is not installed",
-            code="package-missing",
             cause="Zarr hierarchies are written with it",
             remedy=f"{install_command('xarray')} for .zarr and .ome.zarr, or, with HyperSpy, "
             f"{install_command('zarr')} for .zspy",
@@ -267,7 +266,6 @@ def _check_zarr(
     if found < 3 and ending != ".zspy":
         raise MissingExtraError(
             f"zarr {found} is installed: {ending} needs version 3",
-            code="package-missing",
             cause="only Zarr format 3 has shards, without which a scan would be millions of files",
             remedy=f"{install_command('xarray')} in an environment without HyperSpy 2, which "
             "needs zarr 2, or convert to .zspy",
@@ -310,29 +308,22 @@ def _write_mrc(
     verify: bool,
     stream: TextIO | None = None,
 ) -> WriteReport:
+    """Write the file and, if wanted, compare its frames with the source, block by block."""
     report = writing.write(stream)
-    if verify:
-        _verify_mrc(location, source, writing.array)
-    return replace(report, verified=verify)
-
-
-def _verify_mrc(location: Location, source: Selected, array: da.Array) -> None:
-    """Compare the frames of a new file with those that were to be written, block by block."""
+    if not verify:
+        return report
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
-        new = plan_mrc(
-            location.url,
-            metadata_file=None,
-            tilt_file=None,
-            scan_file=None,
-            storage_options=location.storage_options,
-        ).source
+        files: dict[str, Any] = {"metadata_file": None, "tilt_file": None, "scan_file": None}
+        new = plan_mrc(location.url, storage_options=location.storage_options, **files).source
     check = dask.delayed(_verify_block, pure=False)
+    array = writing.array
     tasks = [
-        check(new, source, tuple(slice(*span) for span in box), array.shape[:-2], location.shown)
-        for box in block_boxes(array.chunks)
+        check(new, source, box, array.shape[:-2], location.shown)
+        for box in slices_from_chunks(array.chunks)
     ]
     dask.compute(*tasks)
+    return replace(report, verified=True)
 
 
 def _verify_block(

@@ -49,20 +49,9 @@ class MrcBackend(BackendEntrypoint):  # type: ignore[misc]
     ) -> xr.Dataset:
         """Open a file as a dataset, without reading any pixels.
 
-        Parameters
-        ----------
-        filename_or_obj : str or PathLike
-            As for `read_mrc`.
-        drop_variables : str or iterable of str, optional
-            Names of variables and coordinates to leave out.
-        **options
-            Arguments of `plan_mrc`, but for `chunks`, which is xarray's.
-
-        Returns
-        -------
-        xarray.Dataset
-            With the variable "data", a coordinate for each calibrated axis, and the metadata as
-            attributes: single numbers and strings, and ``original_metadata`` as a JSON string.
+        Options are arguments of `plan_mrc`, but for `chunks`, which is xarray's. The dataset has
+        the variable "data", a coordinate for each calibrated axis, and the metadata as attributes:
+        single numbers and strings, and ``original_metadata`` as a JSON string.
         """
         return _dataset(plan_mrc(filename_or_obj, **options), drop_variables)
 
@@ -75,10 +64,7 @@ class MrcBackend(BackendEntrypoint):  # type: ignore[misc]
     ) -> dict[str, xr.Dataset]:
         """Open a movie and the images recorded with it as datasets by their paths.
 
-        Returns
-        -------
-        dict of str to xarray.Dataset
-            An empty one at "/", "/movie", and one with the name of each image.
+        They are an empty one at "/", "/movie", and one with the name of each image.
         """
         plan = plan_mrc(filename_or_obj, **options)
         groups = {"/": xr.Dataset()}

@@ -154,7 +154,6 @@ def write_references(
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(
                 f"{package} is not installed",
-                code="package-missing",
                 cause="references in Parquet are written with it",
                 remedy=f"{install_command('references')}, or write .json",
             )
@@ -183,18 +182,9 @@ class MRCParser:
         self.options = options
 
     def __call__(self, url: str, registry: Any) -> Any:
-        """Return VirtualiZarr's manifests of a file.
+        """Return VirtualiZarr's manifests of a file: of the array "data", with its axes.
 
-        Parameters
-        ----------
-        url : str
-        registry : ObjectStoreRegistry
-            Object stores from which VirtualiZarr reads the pixels.
-
-        Returns
-        -------
-        virtualizarr.manifests.ManifestStore
-            Contains the array "data", with its axes as attributes.
+        The registry has the object stores from which VirtualiZarr reads the pixels.
         """
         try:
             from virtualizarr.manifests import (
@@ -207,7 +197,6 @@ class MRCParser:
         except ImportError:
             raise MissingExtraError(
                 "VirtualiZarr is not installed",
-                code="package-missing",
                 cause="MRCParser creates manifests for it",
                 remedy=install_command("references"),
             ) from None
@@ -248,7 +237,6 @@ def _store_class() -> type[MrcStore]:
         return MrcStore
     raise MissingExtraError(
         f"zarr {f'{found} is' if found else 'is not'} installed: zarr_store needs version 3",
-        code="package-missing",
         cause="stores have another interface in zarr 2, which HyperSpy 2 needs for .zspy files",
         remedy=f"{install_command('xarray')}, in a separate environment if you use HyperSpy",
     )

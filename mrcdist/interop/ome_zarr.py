@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +31,10 @@ from mrcdist.interop.zarr_layouts import (
 from mrcdist.plan.selection import Box
 from mrcdist.read_plan import Plan
 
-__all__ = ["NGFF_UNITS", "NGFF_VERSION", "Coarsened", "ome_zarr_layout"]
+__all__ = ["NGFF_VERSION", "Coarsened", "multiscale", "ome_zarr_layout"]
 
 NGFF_VERSION = "0.5"
-NGFF_UNITS = {"nm": "nanometer", "s": "second", "deg": "degree"}
+_UNITS = {"nm": "nanometer", "s": "second", "deg": "degree"}
 _TYPES = {"nm": "space", "s": "time", "deg": "angle"}
 _SPACE = {"x", "y", "z"}
 
@@ -132,38 +133,42 @@ def _check_axes(axes: tuple[Axis, ...]) -> None:
 def _metadata(title: str, axes: tuple[Axis, ...], totals: list[tuple[int, ...]]) -> dict[str, Any]:
     """Return OME-Zarr's attribute, checked by the models of its specification."""
     try:
-        multiscales = importlib.import_module("ome_zarr_models.v05.multiscales")
         image = importlib.import_module("ome_zarr_models.v05.image")
-        axis_model = importlib.import_module("ome_zarr_models.v05.axes").Axis
     except ImportError:
         raise MissingExtraError(
             "ome-zarr-models is not installed",
-            code="package-missing",
-            cause="it creates the metadata of OME-Zarr",
+            cause="it checks the metadata of OME-Zarr",
             remedy=install_command("ome-zarr"),
         ) from None
-    datasets = []
-    for number, total in enumerate(totals):
+    levels = multiscale(axes, {str(number): total for number, total in enumerate(totals)})
+    levels = {**levels, "name": title, "type": "mean"}
+    found = image.ImageAttrs(version=NGFF_VERSION, multiscales=[levels])
+    attributes: dict[str, Any] = found.model_dump(mode="json", exclude_none=True)
+    return attributes
+
+
+def multiscale(axes: tuple[Axis, ...], datasets: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return OME-NGFF's axes and datasets, whose pixels are as many of these axes long.
+
+    Datasets are given by their paths.
+    """
+    described = []
+    for axis in axes:
+        units = axis.units or ""
+        kind = "space" if axis.name in _SPACE else _TYPES.get(units)
+        # Uneven angles have no scale: they are in the array's own axes.
+        unit = None if axis.values else _UNITS.get(units)
+        known = {"name": axis.name, "type": kind, "unit": unit}
+        described.append({key: value for key, value in known.items() if value is not None})
+    transformed = []
+    for path, total in datasets.items():
         pairs = list(zip(axes, total, strict=True))
         scale = [float(axis.scale * t) for axis, t in pairs]
         # The centre of the first box of pixels.
         centre = [float(axis.offset + axis.scale * (t - 1) / 2) for axis, t in pairs]
-        made = multiscales.Dataset.build(path=str(number), scale=scale, translation=centre)
-        datasets.append(made)
-    multiscale = multiscales.Multiscale(
-        axes=[
-            axis_model(
-                name=axis.name,
-                type="space" if axis.name in _SPACE else _TYPES.get(axis.units or ""),
-                # Uneven angles have no scale: they are in the array's own axes.
-                unit=None if axis.values else NGFF_UNITS.get(axis.units or ""),
-            )
-            for axis in axes
-        ],
-        datasets=tuple(datasets),
-        name=title,
-        type="mean",
-    )
-    found = image.ImageAttrs(version=NGFF_VERSION, multiscales=[multiscale])
-    attributes: dict[str, Any] = found.model_dump(mode="json", exclude_none=True)
-    return attributes
+        steps = [
+            {"type": "scale", "scale": scale},
+            {"type": "translation", "translation": centre},
+        ]
+        transformed.append({"path": path, "coordinateTransformations": steps})
+    return {"axes": described, "datasets": transformed}

@@ -16,7 +16,6 @@ from mrcdist.errors import ArgumentError
 from mrcdist.interop.labelled_array import coordinates
 from mrcdist.interop.rosettasciio import axes_attribute
 from mrcdist.plan.layout import Frames
-from mrcdist.read.source import DatasetFile
 from mrcdist.read_plan import Plan
 
 __all__ = ["VARIABLE", "References", "find_references"]
@@ -95,23 +94,30 @@ def find_references(plan: Plan) -> References:
             remedy="use mrcdist.zarr_store, which needs no references",
         )
     parts = plan.source.parts
-    urls = [part.file.location.url for part in parts]
-    n_navigation = len(layout.navigation_shape)
+    ends = np.cumsum([part.frames for part in parts])
+    files = np.searchsorted(ends, numbers, side="right").ravel()
+    first = np.array(
+        [
+            part.offset - (end - part.frames) * layout.frame_bytes
+            for part, end in zip(parts, ends, strict=True)
+        ]
+    )
+    offsets = first[files] + numbers.ravel() * layout.frame_bytes
     shape = _contiguous_shape(plan.shape, [max(axis) for axis in plan.chunks])
-    found = _locate(parts, numbers, math.prod(shape[:n_navigation]), layout.frame_bytes)
-    if found is None:  # not in file order, or across files
-        shape = (*(1 for _ in layout.navigation_shape), *shape[n_navigation:])
-        found = _locate(parts, numbers, 1, layout.frame_bytes)
-        assert found is not None  # noqa: S101 a frame is in one file
-    files, offsets = found
+    n_navigation = len(layout.navigation_shape)
+    frames = math.prod(shape[:n_navigation])
+    steps, changes = (np.diff(of.reshape(-1, frames)) for of in (offsets, files))
+    if (steps != layout.frame_bytes).any() or changes.any():  # not in file order, or across files
+        shape, frames = (*(1 for _ in layout.navigation_shape), *shape[n_navigation:]), 1
     chunk_bytes = math.prod(shape) * np.dtype(layout.pixels.stored).itemsize
     within = np.arange(max(layout.frame_bytes // chunk_bytes, 1)) * chunk_bytes
+    urls = (part.file.location.url for part in parts)
     return References(
         plan,
         shape,
         tuple(url if "://" in url else f"file://{url}" for url in urls),
-        np.repeat(files, within.size),
-        np.add.outer(offsets, within).ravel(),
+        np.repeat(files[::frames], within.size),
+        np.add.outer(offsets[::frames], within).ravel(),
     )
 
 
@@ -153,22 +159,6 @@ def _contiguous_shape(shape: tuple[int, ...], wanted: list[int]) -> tuple[int, .
         whole = whole and length == size
         lengths.append(length)
     return tuple(reversed(lengths))
-
-
-def _locate(
-    parts: tuple[DatasetFile, ...], numbers: Frames, length: int, frame_bytes: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """Return file and offset of each run of `length` frames; None if one of them is no range."""
-    runs = numbers.reshape(-1, length)
-    first, last = runs[:, 0], runs[:, -1]
-    if not (np.diff(runs, axis=1) == 1).all():
-        return None
-    starts = np.cumsum([0, *(part.frames for part in parts)])
-    files = np.searchsorted(starts, first, side="right") - 1
-    if (files != np.searchsorted(starts, last, side="right") - 1).any():
-        return None
-    begin = np.array([part.offset for part in parts])
-    return files, begin[files] + (first - starts[files]) * frame_bytes
 
 
 def _array(

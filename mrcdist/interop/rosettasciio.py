@@ -249,7 +249,6 @@ def register_hyperspy() -> None:
     except ImportError:
         raise MissingExtraError(
             "RosettaSciIO is not installed",
-            code="package-missing",
             cause="HyperSpy takes its list of file formats from it",
             remedy=install_command("hyperspy"),
         ) from None

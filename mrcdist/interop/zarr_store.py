@@ -20,13 +20,15 @@ from zarr.storage import StorePath
 
 from mrcdist.format.axis import Axis
 from mrcdist.interop.labelled_array import LabelledArray
-from mrcdist.interop.ome_zarr import NGFF_UNITS, NGFF_VERSION
+from mrcdist.interop.ome_zarr import NGFF_VERSION, multiscale
 from mrcdist.interop.rosettasciio import axes_attribute
 from mrcdist.read.awaited import AwaitedSource, in_thread
 from mrcdist.read.outer_indexing import OuterIndex
 
 __all__ = ["MrcStore"]
 
+# Path of a chunk's array, and the chunk's positions along each axis.
+_Chunk = tuple[str, tuple[range, ...]]
 _DOCUMENT = "zarr.json"
 # Little-endian pixels, as of Zarr's codec "bytes", of which parts can be read.
 _CODEC = "mrcdist.bytes"
@@ -75,15 +77,14 @@ class MrcStore(Store):  # type: ignore[misc]
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return the bytes of a key, or some of them; None if there is no such key."""
-        size = self._size(key)
-        if size is None:
+        found = self._find(key)
+        if found is None:
             return None
-        start, stop = _resolved(byte_range, size)
-        document = self._document(key)
-        if document is not None:
-            raw = np.frombuffer(document, np.uint8)[start:stop]
+        start, stop = _resolved(byte_range, self._nbytes(found))
+        if isinstance(found, bytes):
+            raw = np.frombuffer(found, np.uint8)[start:stop]
         else:
-            raw = await self._read_bytes(*self._chunk(key), start, stop)
+            raw = await self._read_bytes(*found, start, stop)
         return prototype.buffer.from_array_like(raw)
 
     async def get_partial_values(
@@ -99,7 +100,10 @@ class MrcStore(Store):  # type: ignore[misc]
 
         The index has a position or a slice for each axis, or arrays for all, which are broadcast.
         """
-        path, chunk = self._chunk(key)
+        found = self._find(key)
+        if found is None or isinstance(found, bytes):
+            raise KeyError(key)
+        path, chunk = found
         picked: npt.NDArray[Any]
         arrays = [isinstance(part, np.ndarray) for part in selection]
         if all(arrays):
@@ -151,21 +155,13 @@ class MrcStore(Store):  # type: ignore[misc]
 
     # Keys
 
-    def _document(self, key: str) -> bytes | None:
-        """Return the metadata for which a key stands, if it does."""
-        path, _, name = key.rpartition("/")
-        if name != _DOCUMENT:
-            return None
-        if path in self._arrays:
-            document = _array_document(self._arrays[path])
-        elif path == "":
-            document = _group_document(self._arrays)
-        else:
-            return None
-        return json.dumps({"zarr_format": 3, **document}, allow_nan=False).encode()
-
-    def _chunk(self, key: str) -> tuple[str, tuple[range, ...]]:
-        """Return the path of a chunk's array, and the chunk's positions; or raise a `KeyError`."""
+    def _find(self, key: str) -> bytes | _Chunk | None:
+        """Return the metadata for which a key stands, or a chunk; None if there is no such key."""
+        above, _, name = key.rpartition("/")
+        if name == _DOCUMENT and above in self._arrays:
+            return _encoded(_array_document(self._arrays[above]))
+        if key == _DOCUMENT:
+            return _encoded(_group_document(self._arrays))
         for path, array in self._arrays.items():
             name, *numbers = key.removeprefix(f"{path}/" if path else "").split("/")
             if name != "c" or not key.startswith(path) or len(numbers) != len(array.shape):
@@ -176,29 +172,24 @@ class MrcStore(Store):  # type: ignore[misc]
                 return path, tuple(
                     range(c * length, min((c + 1) * length, size)) for c, length, size in places
                 )
-        raise KeyError(key)
+        return None
 
-    def _size(self, key: str) -> int | None:
-        """Return the number of bytes of a key, or None if there is no such key."""
-        document = self._document(key)
-        if document is not None:
-            return len(document)
-        try:
-            array = self._arrays[self._chunk(key)[0]]
-        except KeyError:
-            return None
+    def _nbytes(self, found: bytes | _Chunk) -> int:
+        if isinstance(found, bytes):
+            return len(found)
+        array = self._arrays[found[0]]
         return math.prod(array.chunk_shape) * array.dtype.itemsize
 
     async def exists(self, key: str) -> bool:
         """Return whether there is a key, without reading or listing anything."""
-        return self._size(key) is not None
+        return self._find(key) is not None
 
     async def getsize(self, key: str) -> int:
         """Return the number of bytes of a key."""
-        size = self._size(key)
-        if size is None:
+        found = self._find(key)
+        if found is None:
             raise FileNotFoundError(key)
-        return size
+        return self._nbytes(found)
 
     async def list(self) -> AsyncIterator[str]:
         """Yield all keys."""
@@ -231,14 +222,14 @@ class MrcStore(Store):  # type: ignore[misc]
                 depth = folder.count("/") - above.count("/")
                 if depth >= len(grid) or not f"{folder}/".startswith(f"{above}/"):
                     continue
-                if self._size("/".join((folder, *("0" * (len(grid) - depth))))) is not None:
+                if self._find("/".join((folder, *("0" * (len(grid) - depth))))) is not None:
                     yield from map(str, range(grid[depth]))
 
     def _below(self, folder: str) -> Iterator[str]:
         """Yield the keys in a folder and in those below it."""
         for name in self._names(folder):
             path = f"{folder}/{name}" if folder else name
-            if self._size(path) is None:
+            if self._find(path) is None:
                 yield from self._below(path)
             else:
                 yield path
@@ -312,6 +303,10 @@ def _covering(shape: tuple[int, ...], first: int, last: int) -> tuple[list[range
     return box, int(np.ravel_multi_index([r.start for r in box], shape))
 
 
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    return json.dumps({"zarr_format": 3, **document}, allow_nan=False).encode()
+
+
 def _array_document(array: LabelledArray) -> dict[str, Any]:
     """Return the metadata of an array; in its OME-NGFF attribute, its path is that of itself."""
     chunks = {"chunk_shape": list(array.chunk_shape)}
@@ -339,22 +334,7 @@ def _ngff(axes: tuple[Axis, ...], path: str) -> dict[str, Any]:
     """OME-NGFF's attribute of a volume; nothing for other arrays."""
     if [axis.name for axis in axes] != ["z", "y", "x"]:
         return {}
-    units = [{"unit": NGFF_UNITS[axis.units]} if axis.units in NGFF_UNITS else {} for axis in axes]
-    dataset = {
-        "path": path,
-        "coordinateTransformations": [
-            {"type": "scale", "scale": [float(axis.scale) for axis in axes]},
-            {"type": "translation", "translation": [float(axis.offset) for axis in axes]},
-        ],
-    }
-    multiscale = {
-        "axes": [
-            {"name": axis.name, "type": "space", **unit}
-            for axis, unit in zip(axes, units, strict=True)
-        ],
-        "datasets": [dataset],
-    }
-    return {"ome": {"version": NGFF_VERSION, "multiscales": [multiscale]}}
+    return {"ome": {"version": NGFF_VERSION, "multiscales": [multiscale(axes, {path: (1, 1, 1)})]}}
 
 
 @dataclass(frozen=True, init=False)
