@@ -6,16 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 
 import dask.array as da
+import psutil
 
+from mrcdist.cluster_memory import task_memory
+from mrcdist.format.encode import Storage
+from mrcdist.storage.location import Location
+from mrcdist.storage.network_filesystems import on_network
 from mrcdist.warning_notes import Note
+from mrcdist.write.s3 import is_s3
+from mrcdist.write.s3_parts import S3Limits
 
-__all__ = [
-    "COMPUTED_AGAIN",
-    "contiguous_chunks",
-    "is_contiguous",
-    "streamed_chunks",
-    "writable",
-]
+__all__ = ["contiguous_chunks", "in_blocks", "is_contiguous", "streamed_chunks", "writable"]
 
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -26,12 +27,37 @@ _USUAL_BLOCK = 16 * 2**20
 # Longest run of whole chunks that one task computes at a time.
 _LONGEST_RUN = 2**30
 
-COMPUTED_AGAIN = Note(
+# On a disk, smaller blocks take longer to open and sync than to write.
+_LEAST_BLOCK = 2**20
+
+_COMPUTED_AGAIN = Note(
     "chunks-computed-again",
     "chunks that are not whole frames in file order are computed again for each piece that needs a "
     "part of them: persist() the data, or write them to a disk first",
 )
-"""Said where `streamed_chunks` finds none."""
+
+
+def in_blocks(
+    location: Location, array: da.Array, storage: Storage, notes: list[str], *, compressed: bool
+) -> tuple[da.Array, Chunks | None]:
+    """Return the array in blocks that its destination can take, or in runs of whole chunks."""
+    if not (location.is_local or is_s3(location)):
+        memory = task_memory()
+        if memory is None:  # there is no cluster, or it does not say
+            memory = psutil.virtual_memory().available
+        runs = streamed_chunks(array, storage.row_bytes, whole_frames=compressed, memory=memory)
+        if runs is not None:
+            return array, runs
+        notes.append(_COMPUTED_AGAIN)
+    blocks = writable(
+        array,
+        storage.row_bytes,
+        least=S3Limits().least if is_s3(location) else _LEAST_BLOCK,
+        whole_rows=storage.packed,
+        contiguous=compressed or not location.is_local or on_network(location.url),
+        whole_frames=compressed,
+    )
+    return blocks, None
 
 
 def writable(

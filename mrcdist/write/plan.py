@@ -19,7 +19,6 @@ import dask.array as da
 from dask.delayed import Delayed
 from dask.tokenize import tokenize
 
-from mrcdist.cluster_memory import task_memory
 from mrcdist.errors import ArgumentError, MrcdistWarning
 from mrcdist.format.byte_order import ByteOrder, check_byte_order
 from mrcdist.format.encode import NewHeader, Storage, choose_storage
@@ -27,12 +26,12 @@ from mrcdist.format.extended.stored_records import PER_SECTION
 from mrcdist.format.header_words import mrcz_words
 from mrcdist.plan.chunks import Chunks, block_boxes
 from mrcdist.storage.location import Location
-from mrcdist.storage.network_filesystems import on_network
 from mrcdist.warning_notes import Note
 from mrcdist.write.auxiliary_files import choose_auxiliary, unstored_metadata
-from mrcdist.write.blocks import COMPUTED_AGAIN, streamed_chunks, writable
+from mrcdist.write.blocks import in_blocks
 from mrcdist.write.contents import Contents
 from mrcdist.write.earlier_files import look_beside
+from mrcdist.write.encoded_block import TEMPORARIES, window
 from mrcdist.write.errors import give_up
 from mrcdist.write.estimate import WriteEstimate, WriteReport
 from mrcdist.write.extended_header import choose_extended_header
@@ -50,9 +49,6 @@ __all__ = ["ImageKind", "WritePlan", "plan_write"]
 
 # Records that one task merges: few enough that what they carry fits beside the blocks in memory.
 _FAN_IN = 16
-
-# On a disk, smaller blocks take longer to open and sync than to write.
-_LEAST_BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -77,6 +73,9 @@ class WritePlan:
         Limits of the store, if it is S3.
     read_chunks : tuple of tuple of int, optional
         Those in which a file is read that is converted; kept for a call that resumes.
+    runs : tuple of tuple of int, optional
+        Contiguous blocks of whole chunks that are written one after the other, where one task has
+        to write all.
     """
 
     location: Location
@@ -91,6 +90,7 @@ class WritePlan:
     notes: tuple[str, ...]
     limits: S3Limits = field(default_factory=S3Limits)
     read_chunks: Chunks | None = None
+    runs: Chunks | None = None
 
     @property
     def nbytes(self) -> int:
@@ -101,9 +101,9 @@ class WritePlan:
     def explain(self) -> WriteEstimate:
         """Estimate the cost of writing."""
         destination = self._destination()
-        stored, block = _stored_bytes(self.array, self.header.storage), self._block_memory
+        stored, block = _stored_bytes(self._block_shape, self.header.storage), self._block_memory
         if destination is None:
-            tasks, requests, encoded = 1, 0, stored
+            tasks, requests, encoded = 1, 0, window(block) + TEMPORARIES
             remarks: tuple[str, ...] = (
                 "this store can only be written sequentially: one task writes the file",
             )
@@ -125,8 +125,12 @@ class WritePlan:
         )
 
     @property
+    def _block_shape(self) -> tuple[int, ...]:
+        return tuple(max(axis) for axis in self.runs or self.array.chunks)
+
+    @property
     def _block_memory(self) -> int:
-        return int(math.prod(self.array.chunksize) * self.array.dtype.itemsize)
+        return int(math.prod(self._block_shape) * self.array.dtype.itemsize)
 
     @property
     def _stored_as_they_are(self) -> bool:
@@ -145,7 +149,7 @@ class WritePlan:
         if self.header.codec:
             pieces = _pieces(self.array, self.header.storage, self.limits)
             return S3Destination(self.location, packed, self.limits, packed=pieces)
-        block = _stored_bytes(self.array, self.header.storage)
+        block = _stored_bytes(self._block_shape, self.header.storage)
         grid = s3_grid(self.header.data_offset, self.nbytes, block, self.limits)
         return self._beside_blocks(S3Destination(self.location, grid, self.limits))
 
@@ -213,13 +217,14 @@ class WritePlan:
     ) -> Delayed:
         token = uuid.uuid4().hex[:16]
         if destination is None:
-            # The array as it is: that task computes it block by block.
+            # The array as it is: that task computes it, run by run.
             work = functools.partial(
                 write_stream,
                 self.location,
                 self._labelled(""),
                 self.extended,
                 self.array,
+                self.runs or self.array.chunks,
                 dict(self.auxiliary),
                 overwrite=self.overwrite,
             )
@@ -303,7 +308,7 @@ def plan_write(
     codec = find_codec(compressor, storage, frame_bytes)
     notes: list[str] = []
     streamed = not (location.is_local or is_s3(location))
-    array = _in_blocks(location, contents.array, storage, notes, compressed=bool(codec))
+    array, runs = in_blocks(location, contents.array, storage, notes, compressed=bool(codec))
     kind = kind or kind_of(contents)
     if codec:
         _require_compressible(location, array, storage, kind)
@@ -350,27 +355,7 @@ def plan_write(
         resume,
         tuple(contents.array.shape),
         tuple(notes),
-    )
-
-
-def _in_blocks(
-    location: Location, array: da.Array, storage: Storage, notes: list[str], *, compressed: bool
-) -> da.Array:
-    """Return the array in blocks that its destination can take."""
-    if not (location.is_local or is_s3(location)):
-        runs = streamed_chunks(
-            array, storage.row_bytes, whole_frames=compressed, memory=task_memory()
-        )
-        if runs is not None:
-            return array.rechunk(runs)
-        notes.append(COMPUTED_AGAIN)
-    return writable(
-        array,
-        storage.row_bytes,
-        least=S3Limits().least if is_s3(location) else _LEAST_BLOCK,
-        whole_rows=storage.packed,
-        contiguous=compressed or not location.is_local or on_network(location.url),
-        whole_frames=compressed,
+        runs=runs,
     )
 
 
@@ -389,11 +374,13 @@ def _require_compressible(
         _pieces(array, storage, S3Limits())
 
 
-def _stored_bytes(array: da.Array, storage: Storage) -> int:
-    """Bytes of the largest block, as it is stored without compression."""
-    return int(math.prod(array.chunksize[:-1]) * storage.row_bytes(array.chunksize[-1]))
+def _stored_bytes(block: tuple[int, ...], storage: Storage) -> int:
+    """Bytes of a block, as it is stored without compression."""
+    return int(math.prod(block[:-1]) * storage.row_bytes(block[-1]))
 
 
 def _pieces(array: da.Array, storage: Storage, limits: S3Limits) -> PackedPieces:
     sections = int(math.prod(array.chunksize[:-2]))
-    return packed_pieces(_stored_bytes(array, storage), sections, array.npartitions, limits)
+    return packed_pieces(
+        _stored_bytes(array.chunksize, storage), sections, array.npartitions, limits
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from typing import Any
 
 import dask.array as da
+import numpy as np
+import numpy.typing as npt
 
 from mrcdist.format.encode import NewHeader, encode_header
+from mrcdist.plan.chunks import Chunks, block_boxes
 from mrcdist.storage.location import Location
 from mrcdist.write.contents import refuse_mask
 from mrcdist.write.encoded_block import EncodedBlock, window, windows
@@ -15,7 +17,7 @@ from mrcdist.write.errors import write_errors
 from mrcdist.write.mrcz import compressed_sections
 from mrcdist.write.place import check_place
 
-__all__ = ["stream"]
+__all__ = ["computed_run", "stream"]
 
 
 def stream(
@@ -23,6 +25,7 @@ def stream(
     header: NewHeader,
     extended: bytes,
     array: da.Array,
+    runs: Chunks,
     auxiliary: dict[str, bytes],
     *,
     overwrite: bool,
@@ -37,8 +40,9 @@ def stream(
     location : Location
     header : NewHeader
     extended : bytes
-    array : dask.array.Array, shape (sections, rows, columns)
-        In chunks of whole frames.
+    array : dask.array.Array
+    runs : tuple of tuple of int
+        Contiguous blocks of whole chunks, which are computed one after the other.
     auxiliary : dict of str to bytes
         Small files beside it, by name.
     overwrite : bool
@@ -51,9 +55,8 @@ def stream(
             with fs.open(path, "wb") as file:
                 file.write(encode_header(header, None))
                 file.write(extended)
-                for block in _blocks(array):
-                    numbers = block.compute(scheduler="threads")
-                    refuse_mask(numbers)
+                for box in block_boxes(runs):
+                    numbers = computed_run(array[tuple(slice(*span) for span in box)])
                     if header.codec:
                         file.writelines(compressed_sections(numbers, header))
                         continue
@@ -70,5 +73,23 @@ def stream(
             raise
 
 
-def _blocks(array: da.Array) -> Sequence[da.Array]:
-    return [array.blocks[index] for index in itertools.product(*map(range, array.numblocks))]
+class _Run:
+    """Memory of a run, to which its chunks are copied as they are computed: none is kept."""
+
+    def __init__(self, array: da.Array) -> None:
+        self.numbers: npt.NDArray[Any] = np.empty(array.shape, array.dtype)
+
+    def __setitem__(self, index: Any, chunk: npt.NDArray[Any]) -> None:
+        refuse_mask(chunk)
+        self.numbers[index] = chunk
+
+
+def computed_run(array: da.Array) -> npt.NDArray[Any]:
+    """Compute an array in threads; beside it, there is one chunk for each of them."""
+    if array.npartitions == 1:
+        numbers: npt.NDArray[Any] = array.compute(scheduler="threads")
+        refuse_mask(numbers)
+        return numbers
+    run = _Run(array)
+    da.store(array, run, lock=False, scheduler="threads")
+    return run.numbers

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
+import tracemalloc
 from collections import Counter
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 import mrcdist
 from mrcdist.write.blocks import is_contiguous, streamed_chunks
+from mrcdist.write.stream import computed_run
 from tests.support.mrc_files import counting
 
 
@@ -86,3 +89,17 @@ def test_streamed_blocks_fit_the_memory_of_a_task() -> None:
     assert streamed_chunks(rows, lambda n: 2 * n) is not None
     assert streamed_chunks(rows, lambda n: 2 * n, memory=512 * 2**20) is not None
     assert streamed_chunks(rows, lambda n: 2 * n, memory=511 * 2**20) is None
+
+
+def test_run_is_in_memory_once_while_its_chunks_are_computed() -> None:
+    rows = da.ones((8, 64, 128, 128), "uint16", chunks=(8, 64, 8, 128))  # 16 MiB in 16 chunks
+    computed_run(rows[:1])  # all that is imported once
+    tracemalloc.start()
+    try:
+        with dask.config.set(num_workers=2):
+            numbers = computed_run(rows)
+        [_, peak] = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert numbers.all()
+    assert peak <= 1.5 * numbers.nbytes
