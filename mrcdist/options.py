@@ -52,8 +52,7 @@ class ReadOptions:
         default=None, metadata={"help": "Byte order, if the file itself is ambiguous."}
     )
     mode0: Mode0 | None = field(
-        default=None,
-        metadata={"help": "Pixel type of mode 0 (default: detected from the file)."},
+        default=None, metadata={"help": "Pixel type of mode 0 (default: detected from the file)."}
     )
     allow_truncated: bool = field(
         default=False, metadata={"help": "Accept a truncated file and read its complete frames."}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,16 +11,11 @@ import numpy as np
 
 from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, task_memory
 from mrcdist.discover.auxiliary_files import SCAN_POINTS, TILT_ANGLES, AuxiliaryFile, find_sidecars
-from mrcdist.discover.files import Directory, FoundFiles
+from mrcdist.discover.files import Directory, FoundFiles, errors_at
 from mrcdist.discover.mrc_file import OpenedFile, open_files
 from mrcdist.discover.scan import ScanSources, scan_of_records
 from mrcdist.discover.tilts import find_tilts
-from mrcdist.errors import (
-    ArgumentError,
-    FormatError,
-    MrcdistError,
-    TruncatedFileError,
-)
+from mrcdist.errors import ArgumentError, FormatError, TruncatedFileError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import (
@@ -49,7 +43,6 @@ from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.read.source import DatasetFile, MrcSource
 from mrcdist.read_plan import Plan
-from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Notes
 
 __all__ = ["make_plan"]
@@ -63,7 +56,7 @@ def make_plan(found: FoundFiles, options: ReadOptions, notes: Notes | None = Non
     `notes` is what is known already to be odd: the plan's first notes.
     """
     files = open_files(found.files, options.endianness)
-    with _errors_at(found.files[0]):
+    with errors_at(found.files[0]):
         plan = _plan(files, found.directory, options, notes or Notes())
         return plan if found.section is None else _one_section(plan, found.section)
 
@@ -90,15 +83,6 @@ def _one_section(plan: Plan, number: int) -> Plan:
         chunks=plan.chunks[first:],
         tilts=None,
     )
-
-
-@contextmanager
-def _errors_at(location: Location) -> Iterator[None]:
-    """Add the file to an error that does not name it."""
-    try:
-        yield
-    except MrcdistError as error:
-        raise error.located(location.shown) from None
 
 
 def _plan(
@@ -235,13 +219,13 @@ def _parts(
                 cause="only the last part of an acquisition can be unfinished",
                 remedy="copy the file again, or leave out the parts from there on",
             )
-        with _errors_at(file.location):
+        with errors_at(file.location):
             part, more = file.part(one, own, allowed=frames.allowed)
         parts.append(part if alike else replace(part, pixels=one.pixels))
         frames = frames.followed_by(more)
     if places is not None and places > frames.announced and frames.complete:
         for i, (file, part) in enumerate(zip(files, parts, strict=True)):
-            with _errors_at(file.location):
+            with errors_at(file.location):
                 whole = file.whole_part(part, ones[i], at_most=places + 1)
             if whole.frames > part.frames:
                 parts[i], said[i] = whole, Notes()

@@ -59,18 +59,15 @@ class Notes:
     def __iter__(self) -> Iterator[str]:
         """Return each sentence once, however many files it is about."""
         files = [found._file for found in self._found if isinstance(found, Notes)]
-        first: dict[object, str] = {}  # what is said → the first sentence that says it
-        about: dict[object, list[str]] = {}  # what is said → the files
+        said: dict[object, tuple[str, list[str]]] = {}  # what → the first sentence, all files
         times: Counter[tuple[Notes, str]] = Counter()  # two files may have the same name
         for number, (own, sentence) in enumerate(self._all()):
             what: object = number
             if own._file and isinstance(sentence, Note):
                 what = (sentence.code, times[own, sentence.code])
                 times[own, sentence.code] += 1
-            first.setdefault(what, sentence)
-            about.setdefault(what, []).append(own._file)
-        for what, sentence in first.items():
-            file, *others = about[what]
+            said.setdefault(what, (sentence, []))[1].append(own._file)
+        for sentence, (file, *others) in said.values():
             place = f"{file}: " if file and file != files[0] else ""
             more = f" (also in {len(others)} other file{'s' * (len(others) > 1)})" if others else ""
             yield f"{place}{sentence}{more}"

@@ -16,15 +16,9 @@ from typing import IO, Any, Generic, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.discover.files import Directory, locate
+from mrcdist.discover.files import Directory, errors_at, locate
 from mrcdist.discover.mrc_file import several_at_a_time
-from mrcdist.errors import (
-    AccessDeniedError,
-    ArgumentError,
-    MissingFileError,
-    MrcdistError,
-    SidecarError,
-)
+from mrcdist.errors import AccessDeniedError, ArgumentError, MissingFileError, SidecarError
 from mrcdist.format.direct_electron import filenames
 from mrcdist.format.direct_electron.scan_points import Points, parse_scan_points
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar
@@ -186,11 +180,9 @@ class AuxiliaryFile(Generic[_T]):
 
     def _parse(self, location: Location) -> _T:
         content = read_whole(location, self.kind.max_bytes + 1)
-        try:
+        with errors_at(location):  # not at the data beside which it is read
             _require_small(content, self.kind)
             return self.kind.parse(location.name, content)
-        except MrcdistError as error:  # in that file, not in the data beside which it is read
-            raise error.located(location.shown) from None
 
 
 def _require_small(content: bytes, kind: FileType[Any]) -> None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mrcdist.errors import ArgumentError, MissingFileError
+from mrcdist.errors import ArgumentError, MissingFileError, MrcdistError
 from mrcdist.format.direct_electron.filenames import acquisitions, find_gap, find_parts, is_numbered
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import as_path, is_filename, text_of, without_unsafe_caches
 from mrcdist.warning_notes import Notes
 
-__all__ = ["Directory", "Filename", "FoundFiles", "find_files", "locate"]
+__all__ = ["Directory", "Filename", "FoundFiles", "errors_at", "find_files", "locate"]
 
 # One section of a stack, as RELION and SPIDER name it.
 _SECTION = re.compile(r"([0-9]{1,18})@(.+)", re.DOTALL)
@@ -28,6 +29,15 @@ _FORMAT = re.compile(r"(.+):mrcs?", re.DOTALL)
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci")
 
 Filename = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@contextmanager
+def errors_at(location: Location) -> Iterator[None]:
+    """Add the file to an error that does not name it."""
+    try:
+        yield
+    except MrcdistError as error:
+        raise error.located(location.shown) from None
 
 
 class Directory:

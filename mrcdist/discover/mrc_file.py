@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from mrcdist.config import read_settings
-from mrcdist.errors import FormatError, MrcdistError, ReadError, TruncatedFileError
+from mrcdist.discover.files import errors_at
+from mrcdist.errors import FormatError, ReadError, TruncatedFileError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.corrections import (
     correct_pixel_size,
@@ -233,10 +234,8 @@ def open_files(locations: Sequence[Location], endianness: ByteOrder | None) -> l
     """
 
     def opened(location: Location) -> OpenedFile:
-        try:
+        with errors_at(location):
             return _open_file(location, endianness)
-        except MrcdistError as error:
-            raise error.located(location.shown) from None
 
     return several_at_a_time(opened, locations)
 

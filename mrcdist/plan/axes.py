@@ -71,11 +71,7 @@ def arrange(
 
 
 def _found(
-    header: Header,
-    frames: MissingFrames,
-    scan: Scan | None,
-    tilts: TiltSeries | None,
-    notes: Notes,
+    header: Header, frames: MissingFrames, scan: Scan | None, tilts: TiltSeries | None, notes: Notes
 ) -> tuple[Axis, ...]:
     """Return the navigation axes where the caller gives no shape."""
     n_frames = frames.present
