@@ -48,13 +48,11 @@ class PixelFormat:
         """Whether the stored bytes are the numbers, so that they can be used in place."""
         return self.items != 2 and not self.packed and not self.widened
 
-    @cached_property
-    def _pixel_bytes(self) -> int:
-        return self.items * np.dtype(self.stored).itemsize
-
     def bytes_of(self, columns: int) -> int:
         """Bytes of that many pixels at the start of a row."""
-        return (columns + 1) // 2 if self.packed else columns * self._pixel_bytes
+        if self.packed:
+            return (columns + 1) // 2
+        return columns * self.items * np.dtype(self.stored).itemsize
 
     def byte_range(self, columns: range) -> tuple[int, int]:
         """First byte and the byte after the last, in a row, of an increasing range of columns."""

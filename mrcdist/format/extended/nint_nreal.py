@@ -25,27 +25,21 @@ from mrcdist.format.extended.decoder import (
 
 __all__ = ["AGARD", "SERIALEM", "looks_like_floats"]
 
-# Two-byte integers of each bit of NREAL. The last five bits are reserved.
-_ITEMS: tuple[tuple[str, ...], ...] = (
-    ("tilt_angle",),
-    ("piece_x", "piece_y", "piece_z"),
-    ("stage_x", "stage_y"),
-    ("magnification",),
-    ("intensity",),
-    ("exposure_dose", "exposure_dose_low"),
-    ("reserved_6",),
-    ("reserved_7", "reserved_7_low"),
-    ("reserved_8",),
-    ("reserved_9", "reserved_9_low"),
-    ("reserved_10",),
+# Two-byte integers of each bit of NREAL, with what they are multiplied by; those without a factor
+# are integers, or the two shorts of a float. The last five bits are reserved.
+_ITEMS: tuple[dict[str, float | None], ...] = (
+    {"tilt_angle": 1 / 100},
+    {"piece_x": None, "piece_y": None, "piece_z": None},
+    {"stage_x": 1 / 25, "stage_y": 1 / 25},
+    {"magnification": 100.0},
+    {"intensity": 1 / 25000},
+    {"exposure_dose": None, "exposure_dose_low": None},
+    {"reserved_6": None},
+    {"reserved_7": None, "reserved_7_low": None},
+    {"reserved_8": None},
+    {"reserved_9": None, "reserved_9_low": None},
+    {"reserved_10": None},
 )
-_SCALES = {
-    "tilt_angle": 1 / 100,
-    "stage_x": 1 / 25,
-    "stage_y": 1 / 25,
-    "magnification": 100.0,
-    "intensity": 1 / 25000,
-}
 _LARGEST_ANGLE = 180
 _QUANTITIES = (
     PhysicalQuantity("TEM.magnification", "magnification", above=0),
@@ -71,9 +65,9 @@ def looks_like_floats(numbers: npt.NDArray[np.float32]) -> bool:
     return bool(((size >= _SMALLEST) & (size <= _LARGEST)).all())
 
 
-def _items(nreal: int) -> list[str]:
+def _items(nreal: int) -> dict[str, float | None]:
     announced = (items for bit, items in enumerate(_ITEMS) if nreal >> bit & 1)
-    return [name for items in announced for name in items]
+    return {name: factor for items in announced for name, factor in items.items()}
 
 
 def _join_shorts(
@@ -122,15 +116,16 @@ class _SerialEM(Decoder):
                 f"add up to NINT = {kind.nint} bytes a section: not decoded"
             )
         table = read_records(raw, order + "i2", size, n_sections)
-        stored = dict(zip(_items(kind.nreal), table.T, strict=True)) if len(table) else {}
+        items = _items(kind.nreal)
+        stored = dict(zip(items, table.T, strict=True)) if len(table) else {}
         columns: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int16]] = {}
         for name, column in stored.items():
             if name.startswith("reserved") or name.endswith("_low"):
                 continue
             if f"{name}_low" in stored:
                 columns[name] = _join_shorts(column, stored[f"{name}_low"])
-            elif name in _SCALES:
-                columns[name] = column * _SCALES[name]
+            elif (factor := items[name]) is not None:
+                columns[name] = column * factor
             else:
                 columns[name] = column.astype(np.int16)
         return Decoded(columns, [])

@@ -206,18 +206,15 @@ def scan_of_sections(
     if scan is None or n_sections <= 1:
         return None, None
     rows, columns = scan.shape
-    if rows * columns != n_sections:
-        return None, (
-            f"the extended header describes a scan of {columns} x {rows} points, but the file has "
-            f"{n_sections} sections: they are left in one axis; navigation_shape sets their shape"
-        )
-    if scan.serpentine:
-        return None, (
-            f"the extended header describes a serpentine scan of {columns} x {rows} points, but "
-            "not the order of its frames: the sections are left in one axis; navigation_shape "
-            "sets their shape"
-        )
-    return scan.shape, None
+    if rows * columns == n_sections and not scan.serpentine:
+        return scan.shape, None
+    other = rows * columns != n_sections
+    why = f"the file has {n_sections} sections" if other else "not the order of its frames"
+    return None, (
+        f"the extended header describes a {'serpentine ' * scan.serpentine}scan of {columns} x "
+        f"{rows} points, but {why}: the sections are left in one axis; navigation_shape sets their "
+        "shape"
+    )
 
 
 def scan_step(header: ExtendedHeader) -> tuple[float, float] | None:
