@@ -48,8 +48,7 @@ if TYPE_CHECKING:
         VirtualImage,
         reduce_frames,
     )
-    from mrcdist.write.estimate import WriteReport
-    from mrcdist.write.plan import WritePlan
+    from mrcdist.write.plan import WritePlan, WriteReport
     from mrcdist.write_api import file_writer, plan_write, write_mrc
     from mrcdist.zarr_api import MRCParser, write_references, zarr_store
 
@@ -105,8 +104,7 @@ _NAMES = {
         *("CenterOfMass", "FrameReduction", "MaximumPattern", "MeanPattern", "RadialProfile"),
         *("StandardDeviation", "SumPattern", "VirtualImage", "reduce_frames"),
     ),
-    "write.estimate": ("WriteReport",),
-    "write.plan": ("WritePlan",),
+    "write.plan": ("WritePlan", "WriteReport"),
     "write_api": ("file_writer", "plan_write", "write_mrc"),
     "zarr_api": ("MRCParser", "write_references", "zarr_store"),
 }

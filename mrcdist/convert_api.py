@@ -34,12 +34,11 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import warn
 from mrcdist.write.errors import require_other
-from mrcdist.write.estimate import WriteReport
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.mrcz import choose_compressor
 from mrcdist.write.place import check_place
-from mrcdist.write.plan import WritePlan
+from mrcdist.write.plan import WritePlan, WriteReport
 from mrcdist.write.s3 import is_s3
 from mrcdist.write.s3_beside import S3Beside
 from mrcdist.write_api import plan_write

@@ -6,20 +6,24 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Self, TextIO
 
 from dask.callbacks import Callback
 from dask.utils import format_bytes
 
+from mrcdist.errors import MrcdistError
 from mrcdist.printable import printable
 
-__all__ = ["Progress", "TaskProgress", "waiting"]
+__all__ = ["Progress", "TaskProgress", "show_progress", "waiting"]
 
 _PATIENCE = 2.0
 _WIDTH = 30
 _REDRAW = 1.0
+
+# Seconds between two looks at which blocks are written.
+_INTERVAL = 2.0
 
 
 class Progress:
@@ -158,6 +162,38 @@ class TaskProgress(Callback):  # type: ignore[misc]
 
     def _finish(self, *_graph: Any) -> None:
         self._progress.close()
+
+
+@contextmanager
+def show_progress(
+    kept: Callable[[], Collection[Any]] | None, blocks: int, stream: TextIO | None
+) -> Iterator[None]:
+    """Show how many blocks are written, for as long as the ``with`` block runs.
+
+    `kept` returns those that are; None for a file that one task writes, of which nothing is shown.
+    """
+    if stream is None or kept is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def watch(progress: Progress) -> None:
+        known = 0
+        while not ended.wait(_INTERVAL):
+            with suppress(MrcdistError):  # a store that does not answer now
+                now = len(kept())
+                progress.advance(max(now - known, 0))
+                known = max(now, known)
+
+    with Progress("writing blocks", blocks, stream=stream, patience=0) as progress:
+        thread = threading.Thread(target=watch, args=(progress,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+        progress.advance(blocks)  # all are written; the last look at them was earlier
 
 
 @contextmanager

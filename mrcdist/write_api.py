@@ -10,14 +10,20 @@ from typing import Any, Literal
 from dask.delayed import Delayed
 
 from mrcdist.errors import ArgumentError
-from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.byte_order import ByteOrder, check_byte_order
+from mrcdist.format.encode import choose_storage
+from mrcdist.format.extended.stored_records import PER_SECTION
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
-from mrcdist.warning_notes import warn
+from mrcdist.warning_notes import Note, warn
+from mrcdist.write.auxiliary_files import choose_auxiliary, look_beside, unstored_metadata
+from mrcdist.write.blocks import in_blocks
 from mrcdist.write.contents import contents_of
-from mrcdist.write.estimate import WriteReport
-from mrcdist.write.plan import ImageKind, WritePlan
-from mrcdist.write.plan import plan_write as make_plan
+from mrcdist.write.extended_header import choose_extended_header
+from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
+from mrcdist.write.new_header import ImageKind, kind_of, new_header
+from mrcdist.write.plan import WritePlan, WriteReport
+from mrcdist.write.s3 import is_s3
 
 __all__ = ["file_writer", "plan_write", "write_mrc"]
 
@@ -187,6 +193,53 @@ def plan_write(
     >>> plan.explain().tasks, plan.nbytes
     (2, 33555456)
     """
+    location, contents = _location(url, storage_options), contents_of(data, axes, metadata)
+    check_byte_order("byteorder", byteorder)
+    storage = choose_storage(contents.array.dtype, dtype)
+    codec = find_codec(
+        choose_compressor(location.name, compressor), storage, contents.array.shape[-2:]
+    )
+    notes: list[str] = []
+    array, runs = in_blocks(location, contents.array, storage, notes, compressed=bool(codec))
+    kind = kind or kind_of(contents)
+    if codec and extended_header is None:
+        extended_header = json_header(contents.metadata)
+        exttyp = "json" if extended_header else None
+    extended = choose_extended_header(contents, extended_header, exttyp, records, byteorder, notes)
+    header = new_header(contents, storage, kind, extended, labels, codec, notes)
+    auxiliary = (
+        choose_auxiliary(location.name, contents, sidecar, notes) if kind == "images" else {}
+    )
+    # Metadata of the instrument were read from such an extended header, or are written to it.
+    if extended.exttyp not in (*PER_SECTION, "json"):
+        notes += unstored_metadata(contents, auxiliary)
+    look_beside(location, contents, auxiliary, sidecar, notes, overwrite=overwrite)
+    if not (location.is_local or is_s3(location)):
+        if resume:
+            said = "this store keeps no blocks: resume has no effect"
+            notes.append(Note("resume-ignored", said))
+        if statistics:
+            said = "statistics are marked as undetermined: they would have to be known first"
+            notes.append(Note("statistics-undetermined", said))
+        statistics = False
+    plan = WritePlan(
+        location,
+        array,
+        header,
+        b"".join(extended.records),
+        auxiliary,
+        statistics and array.dtype.kind != "c",
+        overwrite,
+        resume,
+        array.shape,
+        tuple(notes),
+        runs=runs,
+    )
+    plan.destination()  # if there can be one
+    return plan
+
+
+def _location(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> Location:
     name = text_of(url)
     broken = _BROKEN_URL.search(name)
     if broken:
@@ -198,22 +251,7 @@ def plan_write(
             "HyperSpy's save does",
             remedy='call mrcdist.write_mrc("s3://bucket/name.mrc", signal) instead',
         )
-    return make_plan(
-        Location.of(url, storage_options),
-        contents_of(data, axes, metadata),
-        dtype=dtype,
-        kind=kind,
-        statistics=statistics,
-        sidecar=sidecar,
-        extended_header=extended_header,
-        exttyp=exttyp,
-        records=records,
-        labels=labels,
-        byteorder=byteorder,
-        overwrite=overwrite,
-        resume=resume,
-        compressor=compressor,
-    )
+    return Location.of(url, storage_options)
 
 
 def file_writer(

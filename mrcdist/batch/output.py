@@ -27,8 +27,8 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import in_angstrom
-from mrcdist.write.destination import give_name
 from mrcdist.write.errors import exists, is_input, require_other
+from mrcdist.write.place import give_name
 from mrcdist.write_api import plan_write
 
 __all__ = [

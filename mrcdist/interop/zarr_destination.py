@@ -22,9 +22,8 @@ from mrcdist.interop.zarr_layouts import Hierarchy, NewArray
 from mrcdist.plan.selection import Box
 from mrcdist.storage.location import Location
 from mrcdist.storage.store_calls import StoreCalls
-from mrcdist.write.destination import give_name
-from mrcdist.write.errors import exists, interrupted, other_chunks, write_errors
-from mrcdist.write.place import check_folder
+from mrcdist.write.errors import exists, interrupted, write_errors
+from mrcdist.write.place import check_folder, give_name
 
 __all__ = ["ZarrDestination", "zarr_major"]
 
@@ -101,9 +100,8 @@ class ZarrDestination:
                 else:
                     other = earlier["about"] not in (None, about)
                     if other if resume else not overwrite:
-                        left = self.folder.shown
-                        chunks = other_chunks(earlier["about"], about)
-                        raise interrupted(self.location.shown, left, differs=resume, chunks=chunks)
+                        differs = (earlier["about"], about) if resume else None
+                        raise interrupted(self.location.shown, self.folder.shown, differs)
                     again.abandon()
                     replaces = self.check_place(overwrite=overwrite)  # it may be back
             begun = replace(new, mark=uuid.uuid4().hex[:8], replaces=replaces)
@@ -127,7 +125,7 @@ class ZarrDestination:
             if there == self.mark:  # it was written, but the answer got lost
                 return
             if there or isinstance(error, FileExistsError):
-                raise interrupted(self.location.shown, self.folder.shown, differs=False) from None
+                raise interrupted(self.location.shown, self.folder.shown) from None
             if self.location.is_local:
                 StoreCalls(self.folder).remove_all()
             raise

@@ -19,9 +19,9 @@ from mrcdist.interop.zarr_destination import ZarrDestination
 from mrcdist.interop.zarr_layouts import Hierarchy, Level, pieces
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.selection import Box
+from mrcdist.progress import show_progress
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import give_up
-from mrcdist.write.progress import show_progress
 
 __all__ = ["ZarrReport", "differs", "unlike", "write_zarr"]
 
@@ -107,7 +107,7 @@ def write_zarr(
     steps: list[tuple[str, _Step]] = [("", _write), *([("verified-", _verify)] * verify)]
     try:
         kept = destination.kept()
-        with show_progress(destination, blocks * len(steps), stream):
+        with show_progress(destination.kept, blocks * len(steps), stream):
             for prefix, step in steps:
                 for level in hierarchy.levels:
                     _compute(destination, level, step, prefix, kept)

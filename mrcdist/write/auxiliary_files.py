@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.format.axis import Axis
 from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.filenames import (
     MOVIE_ENDING,
     SIDECAR_ENDING,
+    find_companions,
+    find_sidecars,
     sidecar_candidates,
 )
-from mrcdist.format.direct_electron.sidecar import sidecar_text
+from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, sidecar_text
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
+from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents, in_angstrom
+from mrcdist.write.errors import exists
+from mrcdist.write.place import is_there
 
 __all__ = [
     "choose_auxiliary",
+    "look_beside",
     "names_beside",
     "scan_axes",
-    "sidecar_values",
-    "stack_sidecar",
     "tilt_text",
     "unstored_metadata",
 ]
@@ -40,7 +47,12 @@ _UNKNOWN = "-1"
 # Of a microscope that diffracts: what its images show is in reciprocal space.
 _STEM = 1
 
-_STAGE = ("Acquisition_instrument", "TEM", "Stage")
+_OF_SCANS = (
+    *(keys.SCAN_TYPE, keys.ROI_ENABLE, keys.SCAN_SIZE_Y, keys.SCAN_SIZE_X, keys.SCAN_REPEATS),
+    *(keys.POINT_REPEATS, keys.SCAN_POINTS, keys.SCAN_SUBSAMPLING),
+)
+_TEM = ("Acquisition_instrument", "TEM")
+_TILTS = (*_TEM, "Stage", "tilt_alpha")
 _REPEAT, _POINT_REPEAT = "repeat", "point_repeat"
 
 
@@ -56,17 +68,9 @@ def _tilts_name(name: str) -> str:
 def choose_auxiliary(
     name: str, contents: Contents, sidecar: Literal["auto"] | bool, notes: list[str]
 ) -> dict[str, bytes]:
-    """Return the files beside a new one, by name.
+    """Return the files beside a new one, by name; `notes` get what has no place in them.
 
-    Parameters
-    ----------
-    name : str
-        Of the new file.
-    contents : Contents
-    sidecar : "auto" or bool
-        True: also one that is not found by its name.
-    notes : list of str
-        What has no place in them is added.
+    With True for `sidecar`, that of a scan is written though it is not found by its name.
     """
     tilts = tilt_text(contents)
     if tilts is not None and sidecar is not False:
@@ -85,7 +89,90 @@ def choose_auxiliary(
         return {}
     notes += _unstored_calibration(contents, scan)
     own = found[0] if found else PurePosixPath(name).stem.removesuffix("_movie") + SIDECAR_ENDING
-    return {own: sidecar_text(sidecar_values(contents, scan))}
+    return {own: sidecar_text(_sidecar_values(contents, scan))}
+
+
+def look_beside(
+    location: Location,
+    contents: Contents,
+    auxiliary: dict[str, bytes],
+    sidecar: Literal["auto"] | bool,
+    notes: list[str],
+    *,
+    overwrite: bool,
+) -> None:
+    """Look at the auxiliary files that are there: refuse to replace them, or name those that stay.
+
+    To those of the new file, by name, a sidecar is added in the place of that of a scan which the
+    new file replaces.
+    """
+    for name in {*auxiliary, *names_beside(location.name)}:
+        beside, is_sidecar = location.sibling(name), name.endswith(SIDECAR_ENDING)
+        if (name in auxiliary and overwrite and not is_sidecar) or not is_there(beside):
+            continue
+        if name in auxiliary:
+            if not overwrite:
+                raise exists(beside.shown)
+            _check_unshared(location, beside, auxiliary[name])
+            continue
+        if overwrite and sidecar is not False and is_sidecar:
+            replaced = _of_replaced_scan(location, beside)
+            if replaced is not None:  # else readers would still see a scan
+                auxiliary[name] = _stack_sidecar(contents, replaced.values)
+                continue
+        sentence = (
+            f"{name} beside it stays, though it describes other data: delete it, or pass None for "
+            "it when you read the file"
+        )
+        notes.append(Note("auxiliary-file-stays", sentence))
+
+
+def _of_replaced_scan(location: Location, beside: Location) -> Sidecar | None:
+    """Return a sidecar that describes a scan, which the new file replaces, and no other file.
+
+    None for one that other files need, or of which that is not known.
+    """
+    with suppress(MrcdistError):  # it cannot be read or listed, or is none
+        if not is_there(location):
+            return None
+        sidecar = _read(beside)
+        shared = _movies_with(beside.name, location) or find_companions(
+            location.name, location.list_files()
+        )
+        if sidecar.flag(keys.SCAN_ENABLE) and not shared:
+            return sidecar
+    return None
+
+
+def _read(sidecar: Location) -> Sidecar:
+    fs, path = sidecar.filesystem()
+    return parse_sidecar(sidecar.retried(lambda: bytes(fs.cat_file(path))))
+
+
+def _movies_with(sidecar: str, location: Location) -> list[str]:
+    """Return the other movies, and parts of one, that have a sidecar.
+
+    As they are without the new file: beside a movie without a number, numbered ones are no parts.
+    """
+    others = [name for name in location.list_files() if name != location.name]
+    return [name for name, found in find_sidecars(others, others).items() if found == sidecar]
+
+
+def _check_unshared(location: Location, beside: Location, new: bytes) -> None:
+    """Raise `ArgumentError` if other movies would have the sidecar of a scan that is not theirs."""
+    movies: list[str] = []
+    with suppress(MrcdistError):  # it cannot be read or listed, or is none
+        if _read(beside).values != parse_sidecar(new).values:
+            movies = _movies_with(beside.name, location)
+    if movies:
+        raise ArgumentError(
+            f"{beside.shown} exists",
+            code="destination-exists",
+            argument="url",
+            cause=f"it is that of {', '.join(movies[:3])}{' …' * (len(movies) > 3)}, too, and "
+            "describes another scan",
+            remedy="choose a name that begins otherwise, or another folder",
+        )
 
 
 def scan_axes(navigation: tuple[Axis, ...]) -> tuple[Axis, Axis, Axis, Axis] | None:
@@ -96,7 +183,7 @@ def scan_axes(navigation: tuple[Axis, ...]) -> tuple[Axis, Axis, Axis, Axis] | N
     """
     named = {axis.name: axis for axis in navigation}
     grid = [axis for axis in navigation if axis.name not in (_REPEAT, _POINT_REPEAT)]
-    if len(grid) == 3 and _REPEAT not in named and not _is_length(grid[0]):
+    if len(grid) == 3 and _REPEAT not in named and in_angstrom(grid[0])[0] is None:
         named[_REPEAT], grid = grid[0], grid[1:]  # any slower axis is a repeat of the scan
     if len(grid) == 1 and grid[0].name in ("x", "scan_x"):
         grid = [Axis("y", 1, navigate=True), *grid]
@@ -108,18 +195,10 @@ def scan_axes(navigation: tuple[Axis, ...]) -> tuple[Axis, Axis, Axis, Axis] | N
     return named.get(_REPEAT, none), grid[0], grid[1], named.get(_POINT_REPEAT, none)
 
 
-def _is_length(axis: Axis) -> bool:
-    return in_angstrom(axis)[0] is not None
-
-
-def stack_sidecar(contents: Contents, replaced: Mapping[str, str]) -> bytes:
+def _stack_sidecar(contents: Contents, replaced: Mapping[str, str]) -> bytes:
     """Return the sidecar that replaces one of a scan: it says that these images are none.
 
-    Parameters
-    ----------
-    contents : Contents
-    replaced : mapping of str to str
-        The keys of that sidecar. Those of the acquisition stay, unless the data bring their own.
+    Of the keys of that one, those of the acquisition stay, unless the data bring their own.
     """
     own = _of_images(contents)
     diffracting = _per_nanometre(contents.axes[-1]) != _UNKNOWN
@@ -131,7 +210,7 @@ def stack_sidecar(contents: Contents, replaced: Mapping[str, str]) -> bytes:
     return sidecar_text(_with_known(contents, own, _read_with(contents) or of_others))
 
 
-def sidecar_values(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> dict[str, str]:
+def _sidecar_values(contents: Contents, scan: tuple[Axis, Axis, Axis, Axis]) -> dict[str, str]:
     """Return the keys of a Direct Electron sidecar for a scan."""
     repeat, y, x, point_repeat = scan
     own: dict[Key, object] = {
@@ -157,17 +236,11 @@ def _of_images(contents: Contents) -> dict[Key, object]:
     """The keys of images that are no scan; None for one that only a scan has."""
     ky, kx = contents.axes[-2:]
     rows, columns = contents.array.shape[-2:]
-    unsigned = {"uint8": "uint8", "int8": "int8"}.get(contents.array.dtype.name, "uint16")
+    dtype = contents.array.dtype.name
+    pixels = dtype if dtype in ("uint8", "int8") else "uint16"
     return {
         keys.SCAN_ENABLE: "Disable",
-        keys.SCAN_TYPE: None,
-        keys.ROI_ENABLE: None,
-        keys.SCAN_SIZE_Y: None,
-        keys.SCAN_SIZE_X: None,
-        keys.SCAN_REPEATS: None,
-        keys.POINT_REPEATS: None,
-        keys.SCAN_POINTS: None,
-        keys.SCAN_SUBSAMPLING: None,
+        **dict.fromkeys(_OF_SCANS),
         keys.FRAME_COUNT: contents.sections,
         keys.MOVIE_FRAMES_WRITTEN: contents.sections,
         keys.IMAGE_SIZE_Y: rows,
@@ -176,19 +249,26 @@ def _of_images(contents: Contents) -> dict[Key, object]:
         keys.SPECIMEN_PIXEL_X: _nanometres(kx),
         keys.DIFFRACTION_PIXEL_Y: _per_nanometre(ky),
         keys.DIFFRACTION_PIXEL_X: _per_nanometre(kx),
-        keys.INTEGRATED_FORMAT: unsigned,
-        keys.COUNTED_FORMAT: unsigned,
+        keys.INTEGRATED_FORMAT: pixels,
+        keys.COUNTED_FORMAT: pixels,
     }
 
 
 def _with_known(
     contents: Contents, own: Mapping[Key, object], known: Mapping[str, str]
 ) -> dict[str, str]:
-    """Add the keys of an earlier sidecar, and the microscope's.
+    """Add the keys of an earlier sidecar, and the microscope's, by HyperSpy's names and units.
 
     Not those that describe the array: after a crop or binning they are the array's own.
     """
-    values = {**_instrument(contents.metadata), **known}
+    metadata = _flat(contents.metadata)
+    microscope = ((*each, metadata.get((*_TEM, each[1]))) for each in IN_HYPERSPY)
+    values = {
+        key.name: f"{value * over / times:.12g}"
+        for key, _, times, over, value in microscope
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+    values.update(known)
     for key, value in own.items():
         for spelling in key.spellings:
             values.pop(spelling, None)
@@ -241,36 +321,17 @@ def _repeat_time(repeat: Axis) -> dict[Key, str | None]:
     }
 
 
-def _instrument(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """The microscope, by HyperSpy's names and units."""
-    tem = _below(metadata, "Acquisition_instrument", "TEM")
-    return {
-        key.name: f"{tem[name] * over / times:.12g}"
-        for key, name, times, over in IN_HYPERSPY
-        if isinstance(tem.get(name), int | float) and math.isfinite(tem[name])
-    }
-
-
-def _below(metadata: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    for name in names:
-        found = metadata.get(name)
-        if not isinstance(found, Mapping):
-            return {}
-        metadata = found
-    return metadata
-
-
 def _nanometres(axis: Axis) -> str:
     size, _ = in_angstrom(axis)
     return _UNKNOWN if size is None else f"{size / 10:.12g}"
 
 
 def _per_nanometre(axis: Axis) -> str:
-    factor = _PER_NM.get(
-        (axis.units or "").strip().lower().replace("$", "").replace("{", "").replace("}", "")
-    )
-    known = factor is not None and axis.scale > 0 and axis.values is None
-    return f"{axis.scale * factor:.12g}" if known and factor is not None else _UNKNOWN
+    # HyperSpy writes units for LaTeX, too.
+    factor = _PER_NM.get(re.sub("[${}]", "", (axis.units or "").strip().lower()))
+    if factor is None or axis.scale <= 0 or axis.values is not None:
+        return _UNKNOWN
+    return f"{axis.scale * factor:.12g}"
 
 
 def tilt_text(contents: Contents) -> bytes | None:
@@ -281,7 +342,7 @@ def tilt_text(contents: Contents) -> bytes | None:
     if len(contents.navigation) != 1:
         return None
     [axis] = contents.navigation
-    angles: Any = _below(contents.metadata, *_STAGE).get("tilt_alpha")
+    angles: Any = _flat(contents.metadata).get(_TILTS)
     if axis.units in ("deg", "°", "degree", "degrees"):
         angles = axis.values or tuple(axis.offset + axis.scale * i for i in range(axis.size))
     elif not isinstance(angles, list | tuple) or len(angles) != axis.size:
@@ -289,26 +350,36 @@ def tilt_text(contents: Contents) -> bytes | None:
     return "".join(f"{angle:.10g}\n" for angle in angles).encode("ascii")
 
 
-def unstored_metadata(contents: Contents, auxiliary: Mapping[str, bytes]) -> list[str]:
-    """Return the names of metadata that neither the header nor these auxiliary files have.
+def unstored_metadata(contents: Contents, auxiliary: Mapping[str, bytes]) -> Iterator[Note]:
+    """Name metadata that neither the header nor these auxiliary files have.
 
     Names and comments of HyperSpy's (General, Signal and its own) do not count.
     """
     stored: set[tuple[str, ...]] = set()
     if any(name.endswith(SIDECAR_ENDING) for name in auxiliary):
         if isinstance(contents.original_metadata.get("de_metadata"), Mapping):
-            return []  # all of that sidecar is written again
-        stored = {("Acquisition_instrument", "TEM", name) for _, name, *_ in IN_HYPERSPY}
+            return  # all of that sidecar is written again
+        stored = {(*_TEM, name) for _, name, *_ in IN_HYPERSPY}
     elif auxiliary:
-        stored = {(*_STAGE, "tilt_alpha")}
-    return sorted(".".join(path) for path in _leaves(contents.metadata) if path not in stored)
+        stored = {_TILTS}
+    lost = sorted(
+        ".".join(path)
+        for path, value in _flat(contents.metadata).items()
+        if path not in stored
+        and path[0] not in ("General", "Signal")
+        and not path[0].startswith("_")
+        and value is not None
+        and not (isinstance(value, str) and not value)
+    )
+    if lost:
+        sentence = f"metadata that cannot be stored in the file: {', '.join(lost)}"
+        yield Note("metadata-not-stored", sentence)
 
 
-def _leaves(metadata: Mapping[str, Any], *path: str) -> Iterator[tuple[str, ...]]:
+def _flat(metadata: Mapping[str, Any], *path: str) -> dict[tuple[str, ...], Any]:
+    """Return the leaves of nested metadata by their paths."""
+    flat: dict[tuple[str, ...], Any] = {}
     for name, value in metadata.items():
-        if not path and (name in ("General", "Signal") or str(name).startswith("_")):
-            continue
-        if isinstance(value, Mapping):
-            yield from _leaves(value, *path, str(name))
-        elif value is not None and not (isinstance(value, str) and not value):
-            yield (*path, str(name))
+        at = (*path, str(name))
+        flat |= _flat(value, *at) if isinstance(value, Mapping) else {at: value}
+    return flat

@@ -10,25 +10,22 @@ import psutil
 
 from mrcdist.cluster_memory import task_memory
 from mrcdist.format.encode import Storage
+from mrcdist.plan.chunks import Chunks
 from mrcdist.storage.location import Location
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.warning_notes import Note
 from mrcdist.write.s3 import is_s3
 from mrcdist.write.s3_parts import S3Limits
 
-__all__ = ["contiguous_chunks", "in_blocks", "is_contiguous", "streamed_chunks", "writable"]
+__all__ = ["contiguous_chunks", "in_blocks", "is_contiguous", "streamed_chunks"]
 
-Chunks = tuple[tuple[int, ...], ...]
-
-# Blocks smaller than a minimum cost more in opening, syncing and scheduling than in writing; they
-# are joined to blocks of about this size.
+# Blocks smaller than a minimum cost more in opening, syncing and scheduling than in writing, on a
+# disk those of less than 1 MiB; they are joined to blocks of about the usual size.
+_LEAST_BLOCK = 2**20
 _USUAL_BLOCK = 16 * 2**20
 
 # Longest run of whole chunks that one task computes at a time.
 _LONGEST_RUN = 2**30
-
-# On a disk, smaller blocks take longer to open and sync than to write.
-_LEAST_BLOCK = 2**20
 
 _COMPUTED_AGAIN = Note(
     "chunks-computed-again",
@@ -40,63 +37,35 @@ _COMPUTED_AGAIN = Note(
 def in_blocks(
     location: Location, array: da.Array, storage: Storage, notes: list[str], *, compressed: bool
 ) -> tuple[da.Array, Chunks | None]:
-    """Return the array in blocks that its destination can take, or in runs of whole chunks."""
-    if not (location.is_local or is_s3(location)):
+    """Return the array in blocks that its destination can take, or in runs of whole chunks.
+
+    `notes` get what that costs. Where one task has to write all, it writes the runs in turn.
+    Packed rows, and frames that are compressed, cannot be split. But on a disk that no hosts share,
+    a block has to be one run of bytes.
+    """
+    row_bytes, in_s3 = storage.row_bytes, is_s3(location)
+    if not location.is_local and not in_s3:
         memory = task_memory()
         if memory is None:  # there is no cluster, or it does not say
             memory = psutil.virtual_memory().available
-        runs = streamed_chunks(array, storage.row_bytes, whole_frames=compressed, memory=memory)
+        runs = streamed_chunks(array, row_bytes, whole_frames=compressed, memory=memory)
         if runs is not None:
             return array, runs
         notes.append(_COMPUTED_AGAIN)
-    blocks = writable(
-        array,
-        storage.row_bytes,
-        least=S3Limits().least if is_s3(location) else _LEAST_BLOCK,
-        whole_rows=storage.packed,
-        contiguous=compressed or not location.is_local or on_network(location.url),
-        whole_frames=compressed,
-    )
-    return blocks, None
-
-
-def writable(
-    array: da.Array,
-    row_bytes: Callable[[int], int],
-    *,
-    least: int,
-    whole_rows: bool,
-    contiguous: bool,
-    whole_frames: bool = False,
-) -> da.Array:
-    """Rechunk an array as far as writing it needs.
-
-    Parameters
-    ----------
-    array : dask.array.Array
-    row_bytes : callable
-        Bytes of so many pixels of a row.
-    least : int
-        Bytes of a block that is worth a task.
-    whole_rows : bool
-        A row cannot be split.
-    contiguous : bool
-        A block has to be one run of bytes, as for a store that takes no bytes between others.
-    whole_frames : bool
-        A frame cannot be split.
-    """
+    least = S3Limits().least if in_s3 else _LEAST_BLOCK
     in_order = is_contiguous(array.chunks)
+    contiguous = compressed or not location.is_local or on_network(location.url)
     block = math.prod(array.chunksize[:-1]) * row_bytes(array.chunksize[-1])
-    split = whole_frames and max(array.numblocks[-2:]) > 1
-    if split or (contiguous and not in_order) or (whole_rows and array.numblocks[-1] > 1):
+    split = compressed and max(array.numblocks[-2:]) > 1
+    if split or (contiguous and not in_order) or (storage.packed and array.numblocks[-1] > 1):
         target = max(block, _USUAL_BLOCK)
     elif in_order and block < least and array.npartitions > 1:
         target = _USUAL_BLOCK
     else:
-        return array
-    if whole_frames:
+        return array, None
+    if compressed:
         target = max(target, array.shape[-2] * row_bytes(array.shape[-1]))
-    return array.rechunk(contiguous_chunks(array.shape, row_bytes, target))
+    return array.rechunk(contiguous_chunks(array.shape, row_bytes, target)), None
 
 
 def is_contiguous(chunks: Chunks) -> bool:

@@ -24,16 +24,7 @@ _ANGSTROM = {
 
 @dataclass(frozen=True)
 class Contents:
-    """An array, and what is known of it.
-
-    Attributes
-    ----------
-    array : dask.array.Array
-    axes : tuple of Axis
-        One for each axis of the array; uncalibrated where nothing is known.
-    metadata, original_metadata : mapping
-        As RosettaSciIO has them.
-    """
+    """An array, its axes, uncalibrated where nothing is known, and metadata as of RosettaSciIO."""
 
     array: da.Array
     axes: tuple[Axis, ...]
@@ -56,47 +47,31 @@ def contents_of(
     axes: Sequence[Mapping[str, Any]] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Contents:
-    """Interpret what the caller wants to be written.
+    """Interpret the data, axes and metadata that a caller passes: see `mrcdist.write_mrc`.
 
-    Parameters
-    ----------
-    data : array, mapping or HyperSpy signal
-        At least two axes, the last two being rows and columns of frames. Of a mapping and a signal,
-        navigation axes are moved before signal axes.
-    axes : sequence of mapping, optional
-        One an axis, with ``name``, ``scale``, ``offset``, ``units``; instead of the data's own.
-    metadata : mapping, optional
-        Instead of the data's own.
-
-    Raises
-    ------
-    ArgumentError
+    Of a mapping and a signal, navigation axes are moved before signal axes. Axes and metadata that
+    are given take the place of the data's own.
     """
     if isinstance(data, Mapping):
         found = dict(data)
     elif hasattr(data, "axes_manager") and hasattr(data, "original_metadata"):
-        found = _of_signal(data)
+        found = {  # without an import of HyperSpy
+            "data": data.data,
+            "axes": list(data.axes_manager.as_dictionary().values()),
+            "metadata": data.metadata.as_dictionary(),
+            "original_metadata": data.original_metadata.as_dictionary(),
+        }
     else:
         found = {"data": data}
     array = _as_dask(found.get("data"))
     described = axes if axes is not None else found.get("axes")
     understood, order = _axes(described, array.shape)
     return Contents(
-        da.transpose(array, order) if order != tuple(range(array.ndim)) else array,
+        array.transpose(order),
         understood,
         metadata if metadata is not None else found.get("metadata") or {},
         found.get("original_metadata") or {},
     )
-
-
-def _of_signal(signal: Any) -> dict[str, Any]:
-    """The parts of a HyperSpy signal; HyperSpy itself is not imported."""
-    return {
-        "data": signal.data,
-        "axes": list(signal.axes_manager.as_dictionary().values()),
-        "metadata": signal.metadata.as_dictionary(),
-        "original_metadata": signal.original_metadata.as_dictionary(),
-    }
 
 
 def _as_dask(data: Any) -> da.Array:
@@ -104,55 +79,46 @@ def _as_dask(data: Any) -> da.Array:
     if not isinstance(data, da.Array):
         array = np.asanyarray(data)
         if array.dtype.kind not in "biufc":
-            raise _no_array(f"data is of type {type(data).__name__} and dtype {array.dtype}")
+            raise _unwritable(f"data is of type {type(data).__name__} and dtype {array.dtype}")
         data = da.from_array(array, chunks="auto", asarray=False) if array.ndim else array
     if data.ndim < 2:
-        raise _no_array(f"data has {data.ndim} axes")
+        raise _unwritable(f"data has {data.ndim} axes")
     if any(math.isnan(size) for size in data.shape):
-        raise ArgumentError(
+        raise _unwritable(
             f"data has the shape {data.shape}",
-            code="data-not-writable",
-            argument="data",
-            cause="the header, which comes first in the file, contains the lengths of all axes",
-            remedy="call compute_chunk_sizes() of the dask array first",
+            "the header, which comes first in the file, contains the lengths of all axes",
+            "call compute_chunk_sizes() of the dask array first",
         )
     if 0 in data.shape:
-        raise _no_array(f"data has the shape {data.shape}")
+        raise _unwritable(f"data has the shape {data.shape}")
     return data
 
 
 def refuse_mask(numbers: Any) -> None:
     """Raise `ArgumentError` for a masked array; dask may not know of one before it is computed."""
-    if not np.ma.isMaskedArray(numbers):
-        return
-    raise ArgumentError(
-        "data is a masked array",
-        code="data-not-writable",
-        argument="data",
-        cause="an MRC file cannot store a mask",
-        remedy="fill the masked values first, as with data.filled(0) or dask.array.ma.filled",
-    )
+    if np.ma.isMaskedArray(numbers):
+        raise _unwritable(
+            "data is a masked array",
+            "an MRC file cannot store a mask",
+            "fill the masked values first, as with data.filled(0) or dask.array.ma.filled",
+        )
 
 
-def _no_array(problem: str) -> ArgumentError:
-    return ArgumentError(
-        problem,
-        code="data-not-writable",
-        argument="data",
-        cause="an MRC file holds frames of numbers: arrays of two or more axes, none of length 0",
-        remedy="pass a numpy or dask array, a dict from read_mrc, or a HyperSpy signal",
-    )
+def _unwritable(
+    problem: str,
+    cause: str = "an MRC file holds frames of numbers: arrays of two or more axes, none of length "
+    "0",
+    remedy: str = "pass a numpy or dask array, a dict from read_mrc, or a HyperSpy signal",
+) -> ArgumentError:
+    code, argument = "data-not-writable", "data"
+    return ArgumentError(problem, code=code, argument=argument, cause=cause, remedy=remedy)
 
 
 def _axes(
     described: Sequence[Mapping[str, Any]] | None, shape: tuple[int, ...]
 ) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
     """The axes with navigation before signal, and the order in which they are the array's."""
-    if not described:
-        n = len(shape)
-        return tuple(Axis("", size, navigate=i < n - 2) for i, size in enumerate(shape)), tuple(
-            range(n)
-        )
+    described = described or [{}] * len(shape)
     if len(described) != len(shape):
         raise ArgumentError(
             f"axes: {len(described)} of them for an array of {len(shape)}",
@@ -166,18 +132,15 @@ def _axes(
         for i, (each, size) in enumerate(zip(described, shape, strict=True))
     ]
     if any(axis.name == "rgb" for axis in axes):
-        raise ArgumentError(
+        raise _unwritable(
             f"data has the shape {shape} with an axis of colours",
-            code="data-not-writable",
-            argument="data",
-            cause="colours would become an axis of the frames: mode 16 is read, not written",
-            remedy="write one colour, data[..., 0], or a sum over the colours, with its own axes",
+            "colours would become an axis of the frames: mode 16 is read, not written",
+            "write one colour, data[..., 0], or a sum over the colours, with its own axes",
         )
-    order = tuple(sorted(range(len(axes)), key=lambda i: not axes[i].navigate))
-    signal = sum(not axis.navigate for axis in axes)
-    if signal != 2:
-        # Spectra or single images: the last two axes are the frames', as in any array.
-        order = tuple(range(len(axes)))
+    order = tuple(range(len(axes)))
+    # Else spectra or single images: the last two axes are the frames', as in any array.
+    if sum(not axis.navigate for axis in axes) == 2:
+        order = tuple(sorted(order, key=lambda i: not axes[i].navigate))
     return tuple(
         replace(axes[i], navigate=position < len(axes) - 2) for position, i in enumerate(order)
     ), order
@@ -185,26 +148,22 @@ def _axes(
 
 def _axis(described: Mapping[str, Any], size: int, navigate: bool) -> Axis:
     given = described.get("axis")
-    units = described.get("units")
+    scale, offset = described.get("scale"), described.get("offset")
     return Axis(
         name=_text(described.get("name")),
         size=size,
         navigate=bool(described.get("navigate", navigate)),
-        scale=_number(described.get("scale"), 1.0),
-        offset=_number(described.get("offset"), 0.0),
-        units=_text(units) or None,
-        values=None if given is None else tuple(float(value) for value in given),
+        scale=1.0 if scale is None else float(scale),
+        offset=0.0 if offset is None else float(offset),
+        units=_text(described.get("units")) or None,
+        values=None if given is None else tuple(map(float, given)),
     )
 
 
-def _number(value: Any, default: float) -> float:
-    return default if value is None else float(value)
-
-
 def _text(value: Any) -> str:
-    """A name or unit; HyperSpy's "undefined" is none."""
+    """A name or unit; HyperSpy's "<undefined>" is none."""
     text = "" if value is None else str(value)
-    return "" if text == "<undefined>" or "undefined" in text.lower() else text
+    return "" if "undefined" in text.lower() else text
 
 
 def in_angstrom(axis: Axis) -> tuple[float | None, float]:

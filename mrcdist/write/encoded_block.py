@@ -27,15 +27,7 @@ _NUMBERS = TEMPORARIES // 16
 
 @dataclass(frozen=True)
 class EncodedBlock:
-    """Bytes of a block of whole rows, of which the first is byte `start` of the file.
-
-    Attributes
-    ----------
-    block : ndarray, shape (..., columns)
-    storage : Storage
-    byteorder : {"<", ">"}
-    start : int
-    """
+    """Bytes of a block of shape (..., columns), of which the first is byte `start` of the file."""
 
     block: npt.NDArray[Any]
     storage: Storage
@@ -56,10 +48,7 @@ class EncodedBlock:
     def between(self, start: int, stop: int) -> memoryview:
         """Return a byte range of the file; the block's own memory where that is stored as it is.
 
-        Raises
-        ------
-        ArgumentError
-            A value does not fit.
+        A value that does not fit is an `ArgumentError`.
         """
         # One by one; of packed pixels, the two of a byte, or rows, of which each begins on one.
         columns = self.block.shape[-1]
@@ -92,8 +81,12 @@ def in_order(numbers: npt.NDArray[Any], start: int, stop: int) -> npt.NDArray[An
 
 
 def window(block: int) -> int:
-    """Return how many bytes are encoded at a time, beside a block of so many bytes in memory."""
-    return max(min(WINDOW, block // 4), TEMPORARIES)
+    """Return how many bytes are written at a time.
+
+    That is a quarter of a block, by its bytes in memory, if they are encoded beside it; `block` is
+    0 for the block's own memory.
+    """
+    return max(min(WINDOW, block // 4), TEMPORARIES) if block else WINDOW
 
 
 def windows(start: int, stop: int, step: int = WINDOW) -> Iterator[tuple[int, int]]:

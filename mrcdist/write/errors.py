@@ -28,7 +28,6 @@ __all__ = [
     "incomplete",
     "interrupted",
     "is_input",
-    "other_chunks",
     "overtaken",
     "require_other",
     "write_errors",
@@ -53,24 +52,30 @@ def _explained(error: MrcdistError, location: Location) -> MrcdistError:
             f"{location.shown} may not be written",
             code=error.code,
             cause=error.cause,
-            remedy="give this process credentials that may write here: in storage_options, or in "
-            "the environment or instance role of every worker",
+            remedy="write to a folder in which every worker may create files"
+            if location.is_local
+            else "give this process credentials that may write here: in storage_options, or in the "
+            "environment or instance role of every worker",
             where=where,
         )
-    if isinstance(error, MissingFileError):
+    if not isinstance(error, MissingFileError | ReadError):
+        return error
+    if location.is_local:
+        remedy = (
+            "check that every worker has the folder at the same path and may write to it, then "
+            "call again with {resume=True}"
+        )
+    elif isinstance(error, MissingFileError):
         remedy = (
             "check that the bucket or folder exists, and that nobody removes what is being written"
         )
-    elif isinstance(error, ReadError):
+    else:
         remedy = (
             "check the store and the network, then call again, with {resume=True} if the first "
             "call had it"
         )
-    else:
-        return error
     return WriteError(
         f"{location.shown} could not be written",
-        code="write-failed",
         cause=error.cause,
         remedy=remedy,
         where=where,
@@ -123,12 +128,11 @@ def require_other(destination: Location, source: Location, shown: str, argument:
         raise is_input(shown, argument, f"{source.shown} is read")
 
 
-def incomplete(location: Location, found: int, nbytes: int) -> WriteError:
-    """Build the error for compressed blocks that are not those which were written."""
+def incomplete(location: Location, found: int, expected: int, what: str) -> WriteError:
+    """Build the error for parts or bytes that are not those which were written."""
     return WriteError(
-        f"{location.shown}: {found} of {nbytes} compressed bytes have arrived",
-        code="write-failed",
-        cause="another process has removed or overwritten the blocks next to it",
+        f"{location.shown}: {found} of {expected} {what} have arrived",
+        cause="the store lost some, or another process has removed them or written to them",
         remedy="call again with {overwrite=True}",
         where=here(location),
     )
@@ -146,35 +150,19 @@ def overtaken(location: Location, left: str) -> WriteError:
     )
 
 
-def other_chunks(then: Any, now: Mapping[str, Any]) -> str:
-    """Name the longest chunks of two records of a write, if they differ; otherwise nothing."""
-    before = then if isinstance(then, Mapping) else {}
-    for key in ("read_chunks", "chunks"):
-        old, new = before.get(key), now.get(key)
-        if old and new and old != new:
-            old, new = (" × ".join(str(max(axis)) for axis in chunks) for chunks in (old, new))
-            return f"other chunks: up to {old} then, {new} now"
-    return ""
+def interrupted(
+    shown: str, left: str, differs: tuple[Any, Mapping[str, Any]] | None = None
+) -> ArgumentError:
+    """Build the error for a write that has begun before, of which `left` is there.
 
-
-def interrupted(shown: str, left: str, *, differs: bool, chunks: str = "") -> ArgumentError:
-    """Build the error for a write that has begun before.
-
-    Parameters
-    ----------
-    shown, left : str
-        The destination, and what is there of it.
-    differs : bool
-        Whether something else was begun.
-    chunks : str, optional
-        Those then and now, if they differ: see `other_chunks`.
+    `differs` are the records of that and of this one, if something else was begun.
     """
     if differs:
         return ArgumentError(
             f"{shown}: an earlier call has written a different array",
             code="destination-differs",
             argument="resume",
-            cause=f"{left} was started with " + (chunks or "other data, dtype, chunks or metadata"),
+            cause=f"{left} was started with other {_difference(*differs)}",
             remedy=f"pass the same data in the same chunks, or delete {left} to start over",
         )
     return ArgumentError(
@@ -185,3 +173,14 @@ def interrupted(shown: str, left: str, *, differs: bool, chunks: str = "") -> Ar
         remedy="wait for the other one; if there is none, pass {resume=True} to go on, or "
         f"{{overwrite=True}} to start over, or delete {left}",
     )
+
+
+def _difference(then: Any, now: Mapping[str, Any]) -> str:
+    """Name what differs: the longest chunks, if these do."""
+    before = then if isinstance(then, Mapping) else {}
+    for key in ("read_chunks", "chunks"):
+        old, new = before.get(key), now.get(key)
+        if old and new and old != new:
+            old, new = (" × ".join(str(max(axis)) for axis in chunks) for chunks in (old, new))
+            return f"chunks: up to {old} then, {new} now"
+    return "data, dtype, chunks or metadata"

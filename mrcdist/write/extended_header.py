@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mrcdist.errors import ArgumentError
@@ -12,30 +12,7 @@ from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents
 
-__all__ = ["NewExtendedHeader", "choose_extended_header"]
-
-
-@dataclass(frozen=True)
-class NewExtendedHeader:
-    """Extended header of a new file, and the fields of the main header that describe it.
-
-    Attributes
-    ----------
-    raw : bytes
-    exttyp : str
-    records : tuple of int
-        NINT and NREAL.
-    byteorder : {"<", ">"}
-        Of the whole file.
-    notes : tuple of str
-        What is left out.
-    """
-
-    raw: bytes = b""
-    exttyp: str = ""
-    records: tuple[int, int] = (0, 0)
-    byteorder: ByteOrder = "<"
-    notes: tuple[str, ...] = ()
+__all__ = ["choose_extended_header"]
 
 
 def choose_extended_header(
@@ -44,70 +21,58 @@ def choose_extended_header(
     exttyp: str | None,
     records: tuple[int, int],
     byteorder: ByteOrder | None,
-) -> NewExtendedHeader:
-    """Choose the extended header of a new file.
+    notes: list[str],
+) -> StoredRecords:
+    """Choose the extended header of a new file, and with it the byte order of all of the file.
 
-    Parameters
-    ----------
-    contents : Contents
-        Of what `read_mrc` returned, its original metadata have the records that were read.
-    given : bytes or sequence of int, optional
-        Bytes are written as they are. Numbers are those of the sections that are written, counted
-        along the array that was read. None: all of them.
-    exttyp : str, optional
-        Of bytes.
-    records : (int, int)
-        NINT and NREAL of bytes.
-    byteorder : {"<", ">"}, optional
-        Of the new file. Default: that of the records that were read.
-
-    Raises
-    ------
-    ArgumentError
+    Bytes are written as they are, with `exttyp`, and NINT and NREAL as `records`. Numbers are those
+    of the sections that are written, counted along the array that was read; the records that were
+    read are in its original metadata, and None is all of them. The default byte order is theirs.
+    `notes` say what is left out.
     """
-    read: Any = contents.original_metadata.get("extended_header")
-    nothing = NewExtendedHeader(byteorder=byteorder or "<")
+    nothing = StoredRecords("", (), byteorder or "<")
     if isinstance(given, bytes | bytearray | memoryview):
-        raw = bytes(given)
-        return replace(nothing, raw=raw, exttyp=_checked(exttyp, raw), records=records)
-    _checked(exttyp, b"")
-
-    def left_out(why: str) -> NewExtendedHeader:
-        sentence = f"the extended header that was read ({read['type']}) is left out: {why}"
-        return replace(nothing, notes=(Note("extended-header-not-stored", sentence),))
-
+        exttyp = _checked(exttyp, bool(given))
+        return StoredRecords(exttyp, (bytes(given),), nothing.byteorder, *records)
+    _checked(exttyp, False)
+    read: Any = contents.original_metadata.get("extended_header")
     if not isinstance(read, Mapping) or "type" not in read:
         if given is not None:
             raise _unusable(given, "no extended header was read with these data")
         return nothing
+
+    def left_out(why: str) -> StoredRecords:
+        sentence = f"the extended header that was read ({read['type']}) is left out: {why}"
+        notes.append(Note("extended-header-not-stored", sentence))
+        return nothing
+
     stored = StoredRecords.from_dict(read.get("stored"))
     if stored is None:
         return left_out("it is of a kind that is not written again")
-    if stored.per_section:
-        try:
-            stored = stored if given is None else stored.of_sections(given)
-        except (IndexError, TypeError):
-            raise _unusable(given, f"there are {len(stored.records)} records") from None
-        if len(stored.records) != contents.sections:
-            if given is not None:
-                raise _unusable(given, f"the data have {contents.sections} sections")
-            return left_out(
-                f"it has {len(stored.records)} records for {contents.sections} sections; "
-                "extended_header=range(3, 10) keeps those of sections 3 to 9",
-            )
-        if byteorder not in (None, stored.byteorder):
-            return left_out(
-                f"its records have another byte order; byteorder='{stored.byteorder}' keeps it",
-            )
-        nothing = replace(nothing, byteorder=stored.byteorder)
-    numbers = (stored.nint, stored.nreal)
-    return replace(nothing, raw=b"".join(stored.records), exttyp=stored.exttyp, records=numbers)
+    if not stored.per_section:
+        return replace(stored, byteorder=nothing.byteorder)
+    try:
+        stored = stored if given is None else stored.of_sections(given)
+    except (IndexError, TypeError):
+        raise _unusable(given, f"there are {len(stored.records)} records") from None
+    if len(stored.records) != contents.sections:
+        if given is not None:
+            raise _unusable(given, f"the data have {contents.sections} sections")
+        return left_out(
+            f"it has {len(stored.records)} records for {contents.sections} sections; "
+            "extended_header=range(3, 10) keeps those of sections 3 to 9"
+        )
+    if byteorder not in (None, stored.byteorder):
+        return left_out(
+            f"its records have another byte order; byteorder='{stored.byteorder}' keeps it"
+        )
+    return stored
 
 
-def _checked(exttyp: str | None, raw: bytes) -> str:
+def _checked(exttyp: str | None, has_bytes: bool) -> str:
     if exttyp is None:
         return ""
-    if not (exttyp.isascii() and len(exttyp) <= 4) or not raw:
+    if not (exttyp.isascii() and len(exttyp) <= 4) or not has_bytes:
         raise ArgumentError(
             f"exttyp={exttyp!r}",
             code="extended-header-type-invalid",

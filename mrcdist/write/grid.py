@@ -23,18 +23,10 @@ Between = Callable[[int, int], memoryview]
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells [0, first), [first, first + step), … up to the end of the file.
+    """Cells [0, first), [first, first + step), … up to the end of the file, at `size` bytes.
 
-    Attributes
-    ----------
-    first : int
-        Where the second cell begins; the first one holds the header.
-    step : int
-        Bytes of a cell.
-    size : int
-        Bytes of the file.
-    lacking : int
-        Bytes by which the second cell is shorter than the others: fewer than `step`.
+    The first one holds the header; the second one may be shorter than the others, by `lacking`
+    bytes, fewer than `step`.
     """
 
     first: int
@@ -69,15 +61,7 @@ class Grid:
 
 
 def split_run(grid: Grid, start: int, stop: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
-    """Cut a contiguous run into whole cells and the parts of cells at its ends.
-
-    Returns
-    -------
-    whole : (int, int)
-        May be empty.
-    parts : list of (int, int)
-        Neither empty nor larger than a cell.
-    """
+    """Cut a contiguous run into whole cells, if any, and the parts of cells at its ends."""
     begin, end = grid.whole(start, stop)
     if begin == end:
         cuts = [
@@ -90,13 +74,7 @@ def split_run(grid: Grid, start: int, stop: int) -> tuple[tuple[int, int], list[
 
 
 def join_pieces(grid: Grid, pieces: Iterable[Piece]) -> tuple[list[Piece], list[Piece]]:
-    """Join pieces that follow each other within a cell.
-
-    Returns
-    -------
-    complete, carried : list of (int, bytes)
-        Whole cells, and what still lacks its neighbours.
-    """
+    """Join pieces of a cell that follow each other: whole cells, and what lacks its neighbours."""
     joined: list[tuple[int, list[bytes], int]] = []
     for start, raw in sorted(pieces, key=lambda piece: piece[0]):
         if joined and joined[-1][2] == start and grid.number(joined[-1][0]) == grid.number(start):
@@ -121,21 +99,11 @@ def piece_bytes(piece: Piece) -> tuple[int, int, Between]:
 def block_runs(
     shape: Sequence[int], box: Sequence[tuple[int, int]]
 ) -> tuple[int, Iterator[tuple[int, tuple[int, ...]]]]:
-    """Describe where the parts of a block lie in the file, which holds the array in C order.
+    """Describe where a block lies in the file, which holds the array of this shape in C order.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Of the whole array.
-    box : sequence of (int, int)
-        Start and stop of the block along each axis.
-
-    Returns
-    -------
-    length : int
-        Elements of each contiguous run.
-    runs : iterator of (int, tuple of int)
-        First element of a run in the file, and its index in the block along the leading axes.
+    `box` is its start and stop along each axis. Returned are the number of elements of each
+    contiguous run, and of each run its first element in the file, and the index of that in the
+    block along the leading axes.
     """
     axis = len(shape)
     while axis > 0 and all(box[k] == (0, shape[k]) for k in range(axis, len(shape))):

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import errno
 import json
-import mmap
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
-import numpy.typing as npt
 from dask.utils import format_bytes
 
-from mrcdist.errors import AccessDeniedError, WriteError
+from mrcdist.errors import WriteError
 from mrcdist.storage.location import Location, here
 from mrcdist.storage.network_filesystems import on_network
 from mrcdist.system_calls import allocate, write_at
 from mrcdist.write.encoded_block import TEMPORARIES, WINDOW, window, windows
-from mrcdist.write.errors import exists, incomplete, interrupted, other_chunks, overtaken
+from mrcdist.write.errors import (
+    exists,
+    incomplete,
+    interrupted,
+    overtaken,
+    write_errors,
+)
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.place import check_place
 
@@ -46,29 +49,24 @@ def local_grid(path: Path, offset: int, size: int) -> Grid:
 class LocalDestination:
     """A folder beside the file that is to be, with its bytes and the records of its blocks.
 
-    Parameters
-    ----------
-    location : Location
-    grid : Grid
-    date : str
-    mark : str
-        In the names of all that this call writes: tasks of an earlier call, whose folder was
-        removed and made anew, find nothing of theirs.
-    window : int
-        Bytes that are written at a time.
+    A destination is picklable, and opened by each task for itself. It is written in cells of a
+    grid, the bytes of each of which come once, or, where a task is done again, the same bytes once
+    more. `date` is when the file was begun, for its label. `mark` is in the names of all that this
+    call writes: tasks of an earlier call, whose folder was removed and made anew, find nothing of
+    theirs.
     """
 
     location: Location
     grid: Grid
     date: str = ""
     mark: str = ""
-    window: int = WINDOW
 
     notes = ()
+    """State found there when writing began."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """See `Destination.remarks`."""
+        """Notes for the caller about how the file is written."""
         if self.grid.size:
             return ()
         return (
@@ -87,24 +85,11 @@ class LocalDestination:
         return self.path.with_name(f".{self.path.name}.mrcdist-write")
 
     def begin(self, about: dict[str, Any], *, overwrite: bool, resume: bool) -> LocalDestination:
-        """Make room for the file, or find what an earlier call has left.
+        """Make room for the file, or find what an earlier call has left, for tasks to write to.
 
-        Parameters
-        ----------
-        about : dict
-            What tells this file from any other; JSON-serialisable. Kept beside what is written.
-        overwrite, resume : bool
-
-        Returns
-        -------
-        Destination
-            The one that tasks write to.
-
-        Raises
-        ------
-        ArgumentError
-            The file exists, is being written, or an earlier call wrote another one.
-        WriteError, AccessDeniedError
+        `about` is what tells this file from any other, and is kept as JSON beside what is written.
+        A file that exists, is being written, or is another one than that of an earlier call is an
+        `ArgumentError`.
         """
         check_place(self.location, overwrite=overwrite)
         with self._explained():
@@ -115,15 +100,13 @@ class LocalDestination:
                 # One that ended before its plan was there has left nothing to go on with.
                 begun = earlier["about"] is not None
                 if begun if resume else not overwrite:
-                    chunks = other_chunks(earlier["about"], about)
-                    raise interrupted(
-                        str(self.path), str(self.folder), differs=resume, chunks=chunks
-                    )
+                    differs = (earlier["about"], about) if resume else None
+                    raise interrupted(str(self.path), str(self.folder), differs)
                 self._remove_folder()
             try:
                 self.folder.mkdir()  # one writer alone can make it
             except FileExistsError:
-                raise interrupted(str(self.path), str(self.folder), differs=False) from None
+                raise interrupted(str(self.path), str(self.folder)) from None
             try:
                 return replace(self, mark=os.urandom(4).hex())._prepared(about)
             except BaseException:
@@ -139,10 +122,8 @@ class LocalDestination:
             else:
                 allocate(file.fileno(), self.grid.size)
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        plan = self.folder / f"{_PLAN}.new"
-        text = json.dumps({"about": about, "date": date, "mark": self.mark})
-        plan.write_text(text, encoding="utf-8")
-        plan.replace(self.folder / _PLAN)
+        plan = json.dumps({"about": about, "date": date, "mark": self.mark})
+        self._put(self.folder / _PLAN, [plan.encode()])
         return replace(self, date=date)
 
     def earlier(self) -> dict[str, Any] | None:
@@ -151,118 +132,73 @@ class LocalDestination:
             return None
         nothing = {"about": None, "date": "", "mark": ""}
         try:
-            found = json.loads((self.folder / _PLAN).read_text("utf-8"))
+            found = self._plan()
             return found if replace(self, mark=found["mark"])._data.exists() else nothing
         except (OSError, ValueError, TypeError, LookupError):
             return nothing
 
+    def _plan(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / _PLAN).read_text("utf-8")))
+
     def kept(self) -> frozenset[int]:
-        """See `Destination.kept`."""
+        """Return the numbers of the blocks that an earlier call has written."""
         return frozenset(
             int(path.name.partition(".")[0]) for path in self.folder.glob(f"*.{self.mark}.block")
         )
 
-    def cost(self, nbytes: int) -> tuple[int, int]:
-        """See `Destination.cost`."""
-        return 0, min(nbytes, self.window) + TEMPORARIES
+    def cost(self, nbytes: int, block: int) -> tuple[int, int]:
+        """Return requests for `nbytes` of a block, and bytes encoded at a time; see `write`."""
+        return 0, min(nbytes, window(block)) + TEMPORARIES
 
-    def beside(self, nbytes: int) -> LocalDestination:
-        """See `Destination.beside`."""
-        return replace(self, window=window(nbytes))
+    def write(self, start: int, stop: int, between: Between, block: int = 0) -> None:
+        """Write whole cells, from one byte to another; they are stored when this returns.
 
-    def write(self, start: int, stop: int, between: Between) -> None:
-        """See `Destination.write`."""
-        with self.writing() as write:
-            for low, high in windows(start, stop, self.window):
-                write(low, between(low, high))
-
-    @contextmanager
-    def writing(self) -> Iterator[Any]:
-        """Open the file for many runs: a function of (first byte, bytes)."""
-        if self._is_finished():
-            yield lambda start, raw: None
-            return
-        with self._explained(), self._data.open("r+b", buffering=0) as file:
-            yield lambda start, raw: write_at(file.fileno(), raw, start)
-            os.fsync(file.fileno())
-
-    @contextmanager
-    def mapping(self) -> Iterator[Callable[[int, int], npt.NDArray[np.uint8] | None]]:
-        """Open the file for many short runs.
-
-        Yields
-        ------
-        callable
-            (first byte, end) → these bytes of the file, to be written to before the next call;
-            None where there is nothing left to write.
+        `block` are the bytes in memory of a block of which these are encoded; 0 if they are the
+        block's own memory.
         """
+        with self.opened() as file:
+            if file is not None:
+                for low, high in windows(start, stop, window(block)):
+                    write_at(file.fileno(), between(low, high), low)
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes] | None]:
+        """Open the file, to whose disk goes what is written; None where nothing is left to do."""
         if self._is_finished():
-            yield lambda start, stop: None
+            yield None
             return
         with self._explained(), self._data.open("r+b", buffering=0) as file:
-            window, begin = np.empty(0, np.uint8), 0
-
-            def region(start: int, stop: int) -> npt.NDArray[np.uint8]:
-                nonlocal window, begin
-                if not begin <= start <= stop <= begin + window.size:
-                    # The map before this one goes with its last view, so that little counts as
-                    # memory of the process.
-                    begin = start // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-                    size = min(max(WINDOW, stop - begin), self.grid.size - begin)
-                    window = np.frombuffer(mmap.mmap(file.fileno(), size, offset=begin), np.uint8)
-                return window[start - begin : stop - begin]
-
-            yield region
-            window = np.empty(0, np.uint8)
+            yield file
             os.fsync(file.fileno())
 
     def keep(self, number: int, record: bytes) -> None:
-        """See `Destination.keep`."""
-        if self._is_finished():
-            return
-        with self._explained():
-            unfinished = self.folder / f"{number}.{os.urandom(4).hex()}.new"
-            unfinished.write_bytes(record)
-            unfinished.replace(self._record(number))
+        """Keep a block's record."""
+        if not self._is_finished():
+            with self._explained():
+                self._put(self._record(number), [record])
 
     def recall(self, number: int) -> bytes:
-        """See `Destination.recall`."""
+        """Return a block's record."""
         with self._explained():
             return self._record(number).read_bytes()
 
     def keep_packed(self, number: int, sections: Iterator[bytes]) -> int:
-        """See `Destination.keep_packed`."""
+        """Keep a block's compressed sections, and return how many bytes they have."""
         if self._is_finished():
             return sum(map(len, sections))
-        unfinished = self.folder / f"{number}.{os.urandom(4).hex()}.new"
         with self._explained():
-            with unfinished.open("xb") as file:
-                for section in sections:
-                    file.write(section)
-                nbytes = file.tell()
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self._packed(number))
-        return nbytes
+            return self._put(self._packed(number), sections, sync=True)
 
-    def join_packed(
-        self, start: bytes, blocks: int, nbytes: int, auxiliary: dict[str, bytes]
-    ) -> None:
-        """See `Destination.join_packed`."""
-        data = self._data
-        with self._explained():
-            if data.exists():  # else the file has its name
-                with data.open("wb") as joined:
-                    joined.write(start)
-                    for number in range(blocks):
-                        with self._packed(number).open("rb") as packed:
-                            shutil.copyfileobj(packed, joined, WINDOW)
-                    size = joined.tell()
-                    joined.flush()
-                    os.fsync(joined.fileno())
-                if size != len(start) + nbytes:
-                    raise incomplete(self.location, size - len(start), nbytes)
-        self.finish([(0, start)], blocks, auxiliary)
+    def _put(self, path: Path, pieces: Iterable[bytes], *, sync: bool = False) -> int:
+        """Write a file that has its name once it is whole, and return its size."""
+        unfinished = self.folder / f"{path.name}.{os.urandom(4).hex()}.new"
+        with unfinished.open("xb") as file:
+            file.writelines(pieces)
+            if sync:
+                _fsync(file)
+            size = file.tell()
+        unfinished.replace(path)
+        return size
 
     def _packed(self, number: int) -> Path:
         return self.folder / f"{number}.{self.mark}.packed"
@@ -274,28 +210,51 @@ class LocalDestination:
     def _data(self) -> Path:
         return self.folder / f"data.{self.mark}"
 
-    def finish(self, rest: list[Piece], blocks: int, auxiliary: dict[str, bytes]) -> None:
-        """See `Destination.finish`."""
+    def finish(
+        self,
+        rest: list[Piece],
+        blocks: int,
+        auxiliary: dict[str, bytes],
+        packed: int | None = None,
+    ) -> None:
+        """Write the last cells, and give the file its name.
+
+        `rest` are whole cells, of which one has the header. The blocks that were kept have the
+        numbers 0, 1, … Auxiliary files are small ones beside the file, by name. If blocks were
+        kept compressed, in `packed` bytes, the header is all of `rest`, and they are joined to it.
+        """
         data = self._data
         with self._explained():
             if data.exists():
-                for piece in rest:
-                    self.write(*piece_bytes(piece))
+                if packed is not None:
+                    self._join(data, rest[0][1], blocks, packed)
+                else:
+                    for piece in rest:
+                        self.write(*piece_bytes(piece))
                 self._named(data)
             elif not self._has(rest):
                 raise overtaken(self.location, str(self.folder))
             if not self._is_ours():
                 return  # a task whose worker was lost had done it all
             for name, content in auxiliary.items():
-                beside = self.folder / f"{name}.auxiliary"
-                beside.write_bytes(content)
-                beside.replace(self.path.with_name(name))
+                self._put(self.path.with_name(name), [content])
             _fsync_folder(self.path.parent)
             self._remove_folder()
 
+    def _join(self, data: Path, start: bytes, blocks: int, nbytes: int) -> None:
+        """Copy the compressed blocks behind the header."""
+        with data.open("wb") as joined:
+            joined.write(start)
+            for number in range(blocks):
+                with self._packed(number).open("rb") as packed:
+                    shutil.copyfileobj(packed, joined, WINDOW)
+            found = joined.tell() - len(start)
+            _fsync(joined)
+        if found != nbytes:
+            raise incomplete(self.location, found, nbytes, "compressed bytes")
+
     def _named(self, data: Path) -> None:
-        about = json.loads((self.folder / _PLAN).read_text("utf-8"))["about"]
-        if about["overwrite"]:
+        if self._plan()["about"]["overwrite"]:
             data.replace(self.path)
             return
         try:
@@ -321,23 +280,25 @@ class LocalDestination:
 
     def _has(self, rest: list[Piece]) -> bool:
         """Whether the file has its name, its header, and whatever else was written last."""
-        if not self.path.exists():
-            return False
-        with self.path.open("rb") as file:
-            return all(_read_at(file, start, len(raw)) == raw for start, raw in rest)
+
+        def has(start: int, raw: bytes) -> bool:
+            file.seek(start)
+            return file.read(len(raw)) == raw
+
+        with suppress(FileNotFoundError), self.path.open("rb") as file:
+            return all(has(*piece) for piece in rest)
+        return False
 
     def abandon(self) -> None:
-        """See `Destination.abandon`."""
+        """Remove all that was written."""
         if self._is_ours():
             self._remove_folder()
 
     def _is_ours(self) -> bool:
         """Whether the folder is still that of this call."""
-        try:
-            found = json.loads((self.folder / _PLAN).read_text("utf-8"))
-        except FileNotFoundError:
-            return False
-        return bool(found["mark"] == self.mark)
+        with suppress(FileNotFoundError):
+            return bool(self._plan()["mark"] == self.mark)
+        return False
 
     def _remove_folder(self) -> None:
         """Remove it, also from under tasks that still run and would add files to it."""
@@ -360,35 +321,18 @@ class LocalDestination:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except PermissionError as error:
-            raise AccessDeniedError(
-                f"{self.path} may not be written",
-                code="access-denied",
-                cause=str(error),
-                remedy="write to a folder in which every worker may create files",
-                where=here(self.location),
-            ) from None
         except OSError as error:
-            if isinstance(error, WriteError):
-                raise
-            if self.mark and isinstance(error, FileNotFoundError) and self.path.parent.is_dir():
-                raise overtaken(self.location, str(self.folder)) from None
             if error.errno in _NO_ROOM:
                 raise self._full() from None
-            raise WriteError(
-                f"{self.path} could not be written",
-                code="write-failed",
-                cause=f"{type(error).__name__}: {error}",
-                remedy="check that every worker has the folder at the same path and may write to "
-                "it, then call again with {resume=True}",
-                where=here(self.location),
-            ) from None
+            if self.mark and isinstance(error, FileNotFoundError) and self.path.parent.is_dir():
+                raise overtaken(self.location, str(self.folder)) from None
+            with write_errors(self.location):
+                raise
 
 
-def _read_at(file: Any, start: int, size: int) -> bytes:
-    file.seek(start)
-    read: bytes = file.read(size)
-    return read
+def _fsync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -31,15 +31,11 @@ def choose_compressor(name: str, compressor: str | None) -> str | None:
     return "zstd" if compressor is None and name.lower().endswith(".mrcz") else compressor
 
 
-def find_codec(compressor: str | None, storage: Storage, frame_bytes: int) -> int:
+def find_codec(compressor: str | None, storage: Storage, frame: tuple[int, int]) -> int:
     """Return MRCZ's number of a codec; 0 for a file that is not compressed.
 
-    Raises
-    ------
-    ArgumentError
-        There is no such codec, or the frames cannot be compressed.
-    MissingExtraError
-        The library that compresses is not installed.
+    Frames, of so many rows and columns, that cannot be compressed are an `ArgumentError`, and a
+    `MissingExtraError` says that the library for it is not installed.
     """
     if compressor is None:
         return 0
@@ -47,7 +43,7 @@ def find_codec(compressor: str | None, storage: Storage, frame_bytes: int) -> in
         why = "MRCZ has no such codec"
     elif storage.mode not in _MODES or storage.imod_flags is not None:
         why = f"the mrcz package cannot read {'4-bit' if storage.packed else storage.dtype} pixels"
-    elif frame_bytes > LARGEST_SECTION:
+    elif frame[0] * storage.row_bytes(frame[1]) > LARGEST_SECTION:
         why = f"a section is one chunk of blosc, of at most {LARGEST_SECTION} bytes"
     else:
         require_codec(compressor)
@@ -63,13 +59,7 @@ def find_codec(compressor: str | None, storage: Storage, frame_bytes: int) -> in
 
 
 def compressed_sections(frames: npt.NDArray[Any], header: NewHeader) -> Iterator[bytes]:
-    """Yield the sections as they are stored.
-
-    Parameters
-    ----------
-    frames : ndarray, shape (..., rows, columns)
-    header : NewHeader
-    """
+    """Yield the sections of an array of shape (..., rows, columns) as they are stored."""
     codec, pixel = CODECS[header.codec - 1], np.dtype(header.storage.dtype).itemsize
     for frame in frames.reshape(-1, *frames.shape[-2:]):
         raw = encode_pixels(frame, header.storage, header.byteorder)

@@ -1,43 +1,33 @@
-"""The main header of a new file: what sections are, and the calibration of its axes."""
+"""The main header of a new file: its axes' calibration, and fields of the header that was read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from mrcdist.errors import ArgumentError
-from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.axis import Axis
 from mrcdist.format.encode import NewHeader, Storage
-from mrcdist.format.header import VOLUME_STACKS
+from mrcdist.format.extended.stored_records import StoredRecords
+from mrcdist.format.header import IMOD_STAMP, VOLUME_STACKS, standard_origin
+from mrcdist.format.header_words import IMOD_WORDS, mrcz_words
 from mrcdist.format.modes import PACKED_LABEL
 from mrcdist.warning_notes import Note
 from mrcdist.write.auxiliary_files import scan_axes, tilt_text
 from mrcdist.write.contents import Contents, in_angstrom
-from mrcdist.write.source_header import SourceHeader, with_source_fields
 
-__all__ = ["ImageKind", "kept_labels", "kind_of", "new_header"]
+__all__ = ["ImageKind", "kind_of", "new_header"]
 
 ImageKind = Literal["images", "volume", "volumes"]
 _ISPG = {"images": 0, "volume": 1, "volumes": 401}
 
+Triple = tuple[int, int, int]
+FloatTriple = tuple[float, float, float]
 
-def kept_labels(contents: Contents) -> tuple[str, ...]:
-    """Return the labels of the file that was read, without those that say how it was stored."""
-    words = contents.original_metadata.get("std_header")
-    labels = words.get("LABELS") if isinstance(words, Mapping) else None
-    if not isinstance(labels, list | tuple):
-        return ()
-    kept = [
-        label
-        for label in labels
-        if isinstance(label, str)
-        and 0 < len(label) <= 80
-        and label.isascii()
-        and label.isprintable()
-        and not label.startswith(("mrcdist ", "MRCZ"))
-        and PACKED_LABEL not in label
-    ]
-    return tuple(kept[:9])
+_SECTION = 2  # columns are 0, rows 1
+_SAME = 1e-4  # relative; a header has 7 digits
 
 
 def kind_of(contents: Contents) -> ImageKind:
@@ -63,49 +53,23 @@ def kind_of(contents: Contents) -> ImageKind:
 
 
 def new_header(
-    contents: Contents, storage: Storage, kind: ImageKind, byteorder: ByteOrder, notes: list[str]
+    contents: Contents,
+    storage: Storage,
+    kind: ImageKind,
+    extended: StoredRecords,
+    labels: Sequence[str] | None,
+    codec: int,
+    notes: list[str],
 ) -> NewHeader:
-    """Return the header of an array, without extended header and labels.
+    """Return the header of an array, without mrcdist's own label; `notes` get what it cannot store.
 
-    Parameters
-    ----------
-    contents : Contents
-    storage : Storage
-    kind : {"images", "volume", "volumes"}
-    byteorder : {"<", ">"}
-    notes : list of str
-        What has no place in it is added.
-
-    Raises
-    ------
-    ArgumentError
+    `labels` of None are those of the file that was read.
     """
     shape = contents.array.shape
-    if kind not in _ISPG:
-        raise ArgumentError(
-            f"kind={kind!r}",
-            code="kind-invalid",
-            argument="kind",
-            cause="sections are images, slices of one volume, or slices of several",
-            remedy="pass one of " + ", ".join(f'"{name}"' for name in _ISPG),
-        )
-    if (kind == "volume" and len(shape) > 3) or (kind == "volumes" and len(shape) != 4):
-        raise ArgumentError(
-            f"kind={kind!r} for an array of {len(shape)} axes",
-            code="kind-invalid",
-            argument="kind",
-            cause="a volume has three axes, a stack of volumes four",
-            remedy='pass kind="images", or reshape the array',
-        )
-    sections = {
-        "images": 1,
-        "volume": contents.sections,
-        "volumes": shape[-3] if len(shape) > 2 else 1,
-    }
-    stored = [contents.axes[-1], contents.axes[-2]]
-    if kind != "images" and len(shape) > 2:
-        stored.append(contents.axes[-3])
-    sizes, origins = zip(*(in_angstrom(axis) for axis in stored), strict=True)
+    _check_kind(kind, len(shape), codec)
+    stored = [*contents.axes[: -3 if kind == "images" else -4 : -1]]
+    calibrated = [in_angstrom(axis) for axis in stored]
+    sizes, origins = zip(*calibrated, *[(None, 0.0)] * (3 - len(stored)), strict=True)
     notes += [
         Note(
             "unit-not-stored",
@@ -114,8 +78,7 @@ def new_header(
         for number, axis in enumerate(stored)
         if axis.units and in_angstrom(axis)[0] is None and scan_axes(contents.navigation) is None
     ]
-    names = [axis.name for axis in stored]
-    order = ["xyz".index(name) + 1 for name in names if name in ("x", "y", "z")]
+    order = ["xyz".index(axis.name) + 1 for axis in stored if axis.name in ("x", "y", "z")]
     if len(order) == 2:
         order.append(6 - sum(order))
     header = NewHeader(
@@ -123,18 +86,75 @@ def new_header(
         ny=shape[-2],
         nz=contents.sections,
         storage=storage,
-        byteorder=byteorder,
+        byteorder=extended.byteorder,
         ispg=_ISPG[kind],
-        intervals=(shape[-1], shape[-2], sections[kind]),
-        pixel_size=(*sizes, *(None,) * (3 - len(sizes))),
-        origin=(*origins, *(0.0,) * (3 - len(origins))),
+        intervals=(shape[-1], shape[-2], stored[_SECTION].size if len(stored) > 2 else 1),
+        pixel_size=sizes,
+        origin=origins,
         axis_order=(order[0], order[1], order[2]) if sorted(order) == [1, 2, 3] else (1, 2, 3),
+        nsymbt=sum(map(len, extended.records)),
+        exttyp=extended.exttyp,
+        records=(extended.nint, extended.nreal),
+        labels=_kept_labels(contents) if labels is None else tuple(labels),
+        codec=codec,
+        mrcz_words=mrcz_words(contents.metadata, contents.original_metadata.get("mrcz_header")),
     )
     source = SourceHeader.of(contents.original_metadata)
     if source is not None:
-        header = with_source_fields(header, contents, source, notes)
+        header = _with_source_fields(header, contents, source, notes)
     notes += _unstored_sections(header, contents)
+    replace(header, labels=("", *header.labels)).check()  # with mrcdist's own
     return header
+
+
+def _check_kind(kind: str, axes: int, codec: int) -> None:
+    for wrong, where, cause, remedy in (
+        (
+            kind not in _ISPG,
+            "",
+            "sections are images, slices of one volume, or slices of several",
+            "pass one of " + ", ".join(f'"{name}"' for name in _ISPG),
+        ),
+        (
+            (kind == "volume" and axes > 3) or (kind == "volumes" and axes != 4),
+            f" for an array of {axes} axes",
+            "a volume has three axes, a stack of volumes four",
+            'pass kind="images", or reshape the array',
+        ),
+        (
+            kind == "volumes" and codec,
+            " with a compressor",
+            "MRCZ cannot store the sections of a volume",
+            'leave the compressor out and write to .mrc, or pass kind="images"',
+        ),
+    ):
+        if wrong:
+            raise ArgumentError(
+                f"kind={kind!r}{where}",
+                code="kind-invalid",
+                argument="kind",
+                cause=cause,
+                remedy=remedy,
+            )
+
+
+def _kept_labels(contents: Contents) -> tuple[str, ...]:
+    """Return the labels of the file that was read, without those that say how it was stored."""
+    words = contents.original_metadata.get("std_header")
+    labels = words.get("LABELS") if isinstance(words, Mapping) else None
+    if not isinstance(labels, list | tuple):
+        return ()
+    kept = [
+        label
+        for label in labels
+        if isinstance(label, str)
+        and 0 < len(label) <= 80
+        and label.isascii()
+        and label.isprintable()
+        and not label.startswith(("mrcdist ", "MRCZ"))
+        and PACKED_LABEL not in label
+    ]
+    return tuple(kept[:9])
 
 
 def _unstored_sections(header: NewHeader, contents: Contents) -> Iterator[Note]:
@@ -148,3 +168,169 @@ def _unstored_sections(header: NewHeader, contents: Contents) -> Iterator[Note]:
             f"{axis.offset:.6g}) cannot be stored in the header of images"
         )
         yield Note("sections-not-calibrated", sentence)
+
+
+@dataclass(frozen=True)
+class SourceHeader:
+    """The header of the file that the data were read from, by ``original_metadata.std_header``.
+
+    Sizes, start (NXSTART, …) and axis_order (MAPC, …) go along columns, rows and sections;
+    intervals (MX, …), cell (CELLA), angles (CELLB) and origin, which has MRC2014's sign, along the
+    cell's X, Y and Z. `imod_words` are the names of IMOD's words that are not 0.
+    """
+
+    sizes: Triple
+    start: Triple
+    intervals: Triple
+    cell: FloatTriple
+    angles: FloatTriple
+    origin: FloatTriple
+    axis_order: Triple
+    ispg: int
+    imod_words: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, original_metadata: Mapping[str, Any]) -> SourceHeader | None:
+        """Return the header of what `read_mrc` returned; None of any other data."""
+        words = original_metadata.get("std_header")
+        if not isinstance(words, Mapping) or "NX" not in words:
+            return None
+
+        def floats(*names: str) -> FloatTriple:
+            x, y, z = (_finite(words.get(name)) for name in names)
+            return x, y, z
+
+        def ints(*names: str) -> Triple:
+            x, y, z = map(int, floats(*names))
+            return x, y, z
+
+        order = ints("MAPC", "MAPR", "MAPS")
+        origin = floats("XORIGIN", "YORIGIN", "ZORIGIN")
+        stamped = words.get("IMODSTAMP") == IMOD_STAMP
+        flags = int(_finite(words.get("IMODFLAGS"))) if stamped else None
+        if not standard_origin(flags, int(_finite(words.get("NVERSION")))):
+            origin = (-origin[0], -origin[1], -origin[2])
+        return cls(
+            ints("NX", "NY", "NZ"),
+            ints("NXSTART", "NYSTART", "NZSTART"),
+            ints("MX", "MY", "MZ"),
+            floats("Xlen", "Ylen", "Zlen"),
+            floats("ALPHA", "BETA", "GAMMA"),
+            origin,
+            order if sorted(order) == [1, 2, 3] else (1, 2, 3),
+            int(_finite(words.get("ISPG"))),
+            tuple(name for name in IMOD_WORDS if stamped and _says_something(words.get(name))),
+        )
+
+    def pixel_size(self, cell_axis: int) -> float | None:
+        """Pixel size in Å along a cell axis (0 X, 1 Y, 2 Z)."""
+        edge, count = self.cell[cell_axis], self.intervals[cell_axis]
+        return edge / count if edge > 0 and count > 0 else None
+
+
+def _finite(value: Any) -> float:
+    known = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if known else 0.0
+
+
+def _says_something(word: Any) -> bool:
+    return any(number not in (0, None) for number in (word if isinstance(word, list) else [word]))
+
+
+def _with_source_fields(
+    header: NewHeader, contents: Contents, source: SourceHeader, notes: list[str]
+) -> NewHeader:
+    """Add the space group, cell and NSTART of the file that was read to the axes' calibration."""
+    if all(0 < angle < 180 for angle in source.angles):
+        header = replace(header, angles=source.angles)
+    if source.imod_words:
+        sentence = f"IMOD's header fields are not stored: {', '.join(source.imod_words)}"
+        notes.append(Note("imod-words-not-stored", sentence))
+    header = _with_space_group(header, source, notes)
+    images = header.ispg == 0 and len(contents.navigation) < 2
+    if (images or not contents.navigation) and header.pixel_size[_SECTION] is None:
+        z = header.axis_order[_SECTION] - 1
+        header = replace(
+            header,
+            pixel_size=(*header.pixel_size[:2], source.pixel_size(z)),
+            origin=(*header.origin[:2], source.origin[z]),
+        )
+    return header if source.start == (0, 0, 0) else _with_start(header, contents, source, notes)
+
+
+def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str]) -> NewHeader:
+    crystal = 1 < source.ispg <= 230 or 401 < source.ispg <= 630
+    if (header.ispg == 1 and 1 <= source.ispg <= 230) or (
+        header.ispg == 401 and 401 <= source.ispg <= 630
+    ):
+        header = replace(header, ispg=source.ispg)
+    elif crystal:
+        sentence = (
+            f"the space group (ISPG = {source.ispg}) is not stored: the data are not a volume"
+        )
+        notes.append(Note("space-group-not-stored", sentence))
+    if not 1 <= header.ispg <= 230 or header.codec:
+        return header
+    # The grid of a crystal's map is that of its cell, of which the map may be any part.
+    intervals = list(header.intervals)
+    for stored in range(3):
+        cell_axis, size = header.axis_order[stored] - 1, header.pixel_size[stored]
+        mapped = source.sizes[source.axis_order.index(cell_axis + 1)]
+        if size is None or not (crystal or source.intervals[cell_axis] != mapped):
+            continue
+        count = source.cell[cell_axis] / size
+        if count >= 1 and abs(count - round(count)) <= _SAME * count:
+            intervals[stored] = round(count)
+    return replace(header, intervals=(intervals[0], intervals[1], intervals[2]))
+
+
+def _with_start(
+    header: NewHeader, contents: Contents, source: SourceHeader, notes: list[str]
+) -> NewHeader:
+    start, origin, lost = [0, 0, 0], list(header.origin), []
+    for stored in range(3):
+        cell_axis = header.axis_order[stored] - 1
+        before = source.axis_order.index(cell_axis + 1)
+        first = source.start[before]
+        if first == 0:
+            continue
+        axis = contents.axes[-1 - stored] if stored < len(contents.axes) else None
+        if stored == _SECTION and len(contents.navigation) > 1 and header.ispg == 0:
+            axis = None  # sections are those of several axes
+        shift = _shift(axis, source, cell_axis, before)
+        if shift is None:
+            lost.append(f"N{'XYZ'[before]}START = {first}")
+            continue
+        start[stored] = first + shift
+        if source.origin[cell_axis] == 0:
+            origin[stored] = 0.0
+        elif origin[stored] == 0:  # NSTART alone would be another position
+            start[stored] = 0
+    if lost:
+        sentence = f"{', '.join(lost)} is not stored: the pixels differ from those of the file"
+        notes.append(Note("start-not-stored", sentence))
+    return replace(
+        header,
+        start=(start[0], start[1], start[2]),
+        origin=(origin[0], origin[1], origin[2]),
+    )
+
+
+def _shift(axis: Axis | None, source: SourceHeader, cell_axis: int, before: int) -> int | None:
+    """Pixels from the first one of the file to the first one of the data; None if unknown."""
+    size, wanted = source.pixel_size(cell_axis), source.sizes[before]
+    if axis is None:
+        return 0 if wanted == 1 else None
+    scale, offset = in_angstrom(axis)
+    if scale is not None and size is not None:
+        if abs(scale - size) > _SAME * size:
+            return None
+        own = source.origin[cell_axis] or source.start[before] * size
+        shift = (offset - own) / size
+    elif scale is None and not axis.units and axis.scale == 1 and axis.values is None:
+        shift = axis.offset
+    elif axis.size == wanted and axis.navigate:  # such as tilt angles
+        shift = 0.0
+    else:
+        return None
+    return round(shift) if abs(shift - round(shift)) < 0.01 else None

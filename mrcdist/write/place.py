@@ -11,7 +11,7 @@ from mrcdist.write.errors import exists
 from mrcdist.write.s3 import is_s3
 from mrcdist.write.s3_upload import S3Upload
 
-__all__ = ["check_folder", "check_place", "is_there"]
+__all__ = ["check_folder", "check_place", "give_name", "is_there"]
 
 
 def is_there(location: Location) -> bool:
@@ -22,9 +22,19 @@ def is_there(location: Location) -> bool:
 
 
 def check_place(location: Location, *, overwrite: bool) -> None:
-    """Raise an `ArgumentError` if a new file cannot have this name."""
+    """Raise an `ArgumentError` if a new file cannot have this name, whoever may write there."""
+    path = Path(location.url)
     if location.is_local:
-        _check_path(Path(location.url))
+        check_folder(path)
+    if location.is_local and path.exists() and not path.is_file():
+        folder = path.is_dir()
+        raise ArgumentError(
+            f"{path} is {'a folder' if folder else 'no regular file'}",
+            code="destination-invalid",
+            argument="url",
+            cause=f"{'a folder' if folder else 'a device or a pipe'} is not replaced by a file",
+            remedy="choose another name",
+        )
     if not overwrite and is_there(location):
         raise exists(location.shown)
 
@@ -41,22 +51,17 @@ def check_folder(path: Path) -> None:
         )
 
 
-def _check_path(path: Path) -> None:
-    """Raise an `ArgumentError` if no file can be written there, whoever may write."""
-    check_folder(path)
-    for wrong, problem, cause in (
-        (path.is_dir(), f"{path} is a folder", "a folder is not replaced by a file"),
-        (
-            path.exists() and not path.is_file(),
-            f"{path} is no regular file",
-            "a device or a pipe is not replaced by a file",
-        ),
-    ):
-        if wrong:
-            raise ArgumentError(
-                problem,
-                code="destination-invalid",
-                argument="url",
-                cause=cause,
-                remedy="choose another name",
-            )
+def give_name(complete: Path, path: Path, aside: Path) -> None:
+    """Give a complete file or folder its name; what had that name keeps it if that fails.
+
+    A folder that is replaced is left `aside`: a rename replaces files alone.
+    """
+    if not path.is_dir():
+        complete.replace(path)
+        return
+    path.rename(aside)
+    try:
+        complete.rename(path)
+    except BaseException:
+        aside.rename(path)
+        raise

@@ -1,4 +1,4 @@
-"""Plan the writing of a file: header, blocks, cost, graph. No pixel is computed."""
+"""The plan of a new file, with its graph; the estimate of its cost, and the report in the end."""
 
 from __future__ import annotations
 
@@ -7,48 +7,128 @@ import functools
 import math
 import time
 import uuid
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 import dask
 import dask.array as da
 from dask.delayed import Delayed
 from dask.tokenize import tokenize
+from dask.utils import format_bytes
 
-from mrcdist.errors import ArgumentError, MrcdistWarning
-from mrcdist.format.byte_order import ByteOrder, check_byte_order
-from mrcdist.format.encode import NewHeader, Storage, choose_storage
-from mrcdist.format.extended.stored_records import PER_SECTION
-from mrcdist.format.header_words import mrcz_words
+from mrcdist.format.encode import NewHeader
 from mrcdist.plan.chunks import Chunks, block_boxes
+from mrcdist.progress import show_progress
 from mrcdist.storage.location import Location
-from mrcdist.warning_notes import Note
-from mrcdist.write.auxiliary_files import choose_auxiliary, unstored_metadata
-from mrcdist.write.blocks import in_blocks
-from mrcdist.write.contents import Contents
-from mrcdist.write.earlier_files import look_beside
+from mrcdist.warning_notes import warn
 from mrcdist.write.encoded_block import TEMPORARIES, window
 from mrcdist.write.errors import give_up
-from mrcdist.write.estimate import WriteEstimate, WriteReport
-from mrcdist.write.extended_header import choose_extended_header
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
-from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
-from mrcdist.write.new_header import ImageKind, kept_labels, kind_of, new_header
-from mrcdist.write.progress import show_progress
 from mrcdist.write.s3 import S3Destination, is_s3
-from mrcdist.write.s3_parts import PackedPieces, S3Limits, packed_pieces, s3_grid
+from mrcdist.write.s3_parts import S3Limits, packed_pieces, s3_grid
 from mrcdist.write.stream import stream as write_stream
-from mrcdist.write.tasks import Job, finish, merge, recall_block, write_block
+from mrcdist.write.tasks import (
+    Destination,
+    Job,
+    finish,
+    merge,
+    recall_block,
+    write_block,
+)
 
-__all__ = ["ImageKind", "WritePlan", "plan_write"]
+__all__ = ["WriteEstimate", "WritePlan", "WriteReport"]
 
 # Records that one task merges: few enough that what they carry fits beside the blocks in memory.
 _FAN_IN = 16
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """Report on a written file.
+
+    Attributes
+    ----------
+    url : str
+        Redacted.
+    nbytes : int
+        Size of the file.
+    shape : tuple of int
+        Shape of the array.
+    mode : int
+        MODE of the header.
+    statistics : tuple of four floats or None
+        DMIN, DMAX, DMEAN, RMS deviation from the mean.
+    seconds : float
+    verified : bool
+        Whether the file was read back and compared with the source.
+    notes : tuple of str
+        Information that could not be stored, and other warnings; each has a ``code``.
+    """
+
+    url: str
+    nbytes: int
+    shape: tuple[int, ...]
+    mode: int
+    statistics: tuple[float, float, float, float] | None
+    seconds: float
+    verified: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        size = f"{format_bytes(self.nbytes)} in {self.seconds:.1f} s"
+        lines = [self.url, f"  array    {' × '.join(map(str, self.shape))}, mode {self.mode}"]
+        lines.append(f"  written  {size}, {format_bytes(int(self.nbytes / self.seconds))}/s")
+        if self.statistics is not None:
+            low, high, mean, rms = self.statistics
+            lines.append(f"  values   {low:g} to {high:g}, mean {mean:g}, RMS deviation {rms:g}")
+        if self.verified:
+            lines.append("  verified by reading it back")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class WriteEstimate:
+    """Estimated cost of a write; print it for a summary.
+
+    Attributes
+    ----------
+    url : str
+        Redacted.
+    tasks : int
+        Number of write tasks, one per block.
+    nbytes : int
+        Bytes of the file.
+    task_bytes : int
+        Bytes that a task writes.
+    requests : int
+        Requests to a store that a task makes; 0 on a disk.
+    task_memory : int
+        Peak memory of a task in bytes, including its block.
+    remarks : tuple of str
+    """
+
+    url: str
+    tasks: int
+    nbytes: int
+    task_bytes: int
+    requests: int
+    task_memory: int
+    remarks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        requests = f" in {self.requests} requests" if self.requests else ""
+        lines = [
+            self.url,
+            f"  file     {format_bytes(self.nbytes)}",
+            f"  tasks    {self.tasks:,}",
+            f"  a task   {format_bytes(self.task_bytes)}{requests}",
+            f"  memory   {format_bytes(self.task_memory)} per task",
+        ]
+        return "\n".join(lines + [f"  note     {remark}" for remark in self.remarks])
 
 
 @dataclass(frozen=True)
@@ -100,8 +180,10 @@ class WritePlan:
 
     def explain(self) -> WriteEstimate:
         """Estimate the cost of writing."""
-        destination = self._destination()
-        stored, block = _stored_bytes(self._block_shape, self.header.storage), self._block_memory
+        destination = self.destination()
+        block, stored = self._block_bytes
+        as_they_are = self.header.storage.is_of(self.array.dtype, self.header.byteorder)
+        memory = 0 if as_they_are else block
         if destination is None:
             tasks, requests, encoded = 1, 0, window(block) + TEMPORARIES
             remarks: tuple[str, ...] = (
@@ -109,7 +191,7 @@ class WritePlan:
             )
         else:
             tasks, remarks = self.array.npartitions, destination.remarks
-            requests, encoded = destination.cost(stored)
+            requests, encoded = destination.cost(stored, 0 if self.header.codec else memory)
         if self.header.codec:
             remarks = ("sizes are those before compression", *remarks)
             # A section as it is stored, and that compressed.
@@ -120,44 +202,36 @@ class WritePlan:
             self.nbytes,
             stored,
             requests,
-            block if self._stored_as_they_are and not self.header.codec else block + encoded,
+            block + encoded if memory or self.header.codec else block,
             (*self.notes, *remarks),
         )
 
     @property
-    def _block_shape(self) -> tuple[int, ...]:
-        return tuple(max(axis) for axis in self.runs or self.array.chunks)
+    def _block_bytes(self) -> tuple[int, int]:
+        """Bytes of the largest block in memory, and as it is stored."""
+        *leading, columns = (max(axis) for axis in self.runs or self.array.chunks)
+        rows = math.prod(leading)
+        stored = rows * self.header.storage.row_bytes(columns)
+        return int(rows * columns * self.array.dtype.itemsize), int(stored)
 
-    @property
-    def _block_memory(self) -> int:
-        return int(math.prod(self._block_shape) * self.array.dtype.itemsize)
+    def destination(self) -> Destination | None:
+        """Return where tasks write in parallel; None where one task has to write all.
 
-    @property
-    def _stored_as_they_are(self) -> bool:
-        return self.header.storage.is_of(self.array.dtype, self.header.byteorder)
-
-    def _destination(self) -> LocalDestination | S3Destination | None:
-        """Destination for tasks that write in parallel; None where one task has to write all."""
-        packed = Grid(self.header.data_offset, 1, 0)  # its size is not known before the end
-        destination: LocalDestination | S3Destination
+        A file that no object in S3 can hold is an `ArgumentError`.
+        """
+        offset, nbytes, (_, block) = self.header.data_offset, self.nbytes, self._block_bytes
+        packed = Grid(offset, 1, 0) if self.header.codec else None  # known in the end alone
         if self.location.is_local:
-            grid = local_grid(Path(self.location.url), self.header.data_offset, self.nbytes)
-            destination = LocalDestination(self.location, packed if self.header.codec else grid)
-            return self._beside_blocks(destination)
+            grid = packed or local_grid(Path(self.location.url), offset, nbytes)
+            return LocalDestination(self.location, grid)
         if not is_s3(self.location):
             return None
-        if self.header.codec:
-            pieces = _pieces(self.array, self.header.storage, self.limits)
-            return S3Destination(self.location, packed, self.limits, packed=pieces)
-        block = _stored_bytes(self._block_shape, self.header.storage)
-        grid = s3_grid(self.header.data_offset, self.nbytes, block, self.limits)
-        return self._beside_blocks(S3Destination(self.location, grid, self.limits))
-
-    def _beside_blocks(
-        self, destination: LocalDestination | S3Destination
-    ) -> LocalDestination | S3Destination:
-        # A task finds that out again, of its block: its numbers may be in another order in memory.
-        return destination if self._stored_as_they_are else destination.beside(self._block_memory)
+        if packed is None:
+            grid = s3_grid(offset, nbytes, block, self.limits)
+            return S3Destination(self.location, grid, self.limits)
+        sections = math.prod(self.array.chunksize[:-2])
+        pieces = packed_pieces(block, int(sections), self.array.npartitions, self.limits)
+        return S3Destination(self.location, packed, self.limits, packed=pieces)
 
     def write(self, stream: TextIO | None = None) -> WriteReport:
         """Compute the array, write it, and return a report.
@@ -174,7 +248,8 @@ class WritePlan:
         begun = time.monotonic()
         destination = self._begin()
         try:
-            with show_progress(destination, self.array.npartitions, stream):
+            kept = destination.kept if destination else None
+            with show_progress(kept, self.array.npartitions, stream):
                 [statistics] = dask.compute(self._graph(destination))
         except BaseException as error:
             if destination is not None and not self.resume:
@@ -194,8 +269,8 @@ class WritePlan:
         """Return a `dask.delayed.Delayed` that writes the file and returns the statistics."""
         return self._graph(self._begin(), abandons=not self.resume)
 
-    def _begin(self) -> LocalDestination | S3Destination | None:
-        destination = self._destination()
+    def _begin(self) -> Destination | None:
+        destination = self.destination()
         if destination is None:
             return None
         about = {
@@ -208,13 +283,10 @@ class WritePlan:
             "overwrite": self.overwrite,
         }
         begun = destination.begin(about, overwrite=self.overwrite, resume=self.resume)
-        for note in begun.notes:
-            warnings.warn(f"{self.location.shown}: {note}", MrcdistWarning, stacklevel=4)
+        warn(self.location.shown, begun.notes)
         return begun
 
-    def _graph(
-        self, destination: LocalDestination | S3Destination | None, *, abandons: bool = False
-    ) -> Delayed:
+    def _graph(self, destination: Destination | None, *, abandons: bool = False) -> Delayed:
         token = uuid.uuid4().hex[:16]
         if destination is None:
             # The array as it is: that task computes it, run by run.
@@ -239,12 +311,26 @@ class WritePlan:
             name=f"write-mrc-job-{token}",
         )
         kept = destination.kept() if self.resume else frozenset()
+        written = dask.delayed(finish, traverse=False, name=f"write-mrc-last-{token}")(
+            job,
+            self._record(job, kept, token),
+            self.extended,
+            dict(self.auxiliary),
+            self.array.npartitions,
+            dask_key_name=f"write-mrc-end-{token}",
+        )
+        if not kept:
+            return written
+        # Blocks that are kept must not be computed again, as dask would.
+        return Delayed(written.key, written.dask.cull({written.key}).to_dict())
+
+    def _record(self, job: Delayed, kept: frozenset[int], token: str) -> Delayed:
+        """Write the blocks that are not kept, and merge the records of all."""
         write, recall, join = (dask.delayed(f) for f in (write_block, recall_block, merge))
         records: list[Delayed] = []
         blocks = self.array.to_delayed(optimize_graph=True).ravel()
-        for number, (block, box) in enumerate(
-            zip(blocks, block_boxes(self.array.chunks), strict=True)
-        ):
+        boxes = block_boxes(self.array.chunks)
+        for number, (block, box) in enumerate(zip(blocks, boxes, strict=True)):
             key = f"write-mrc-{token}-{number}"
             records.append(
                 recall(job, number, dask_key_name=key)
@@ -259,128 +345,8 @@ class WritePlan:
                 for number, group in enumerate(groups)
             ]
             level += 1
-        written = dask.delayed(finish, traverse=False, name=f"write-mrc-last-{token}")(
-            job,
-            records[0],
-            self.extended,
-            dict(self.auxiliary),
-            self.array.npartitions,
-            dask_key_name=f"write-mrc-end-{token}",
-        )
-        if not kept:
-            return written
-        # Blocks that are kept must not be computed again, as dask would.
-        return Delayed(written.key, written.dask.cull({written.key}).to_dict())
+        return records[0]
 
     def _labelled(self, date: str) -> NewHeader:
         label = f"mrcdist {version('mrcdist')} {date}".strip()
         return dataclasses.replace(self.header, labels=(label, *self.header.labels))
-
-
-def plan_write(
-    location: Location,
-    contents: Contents,
-    *,
-    dtype: str | None,
-    kind: ImageKind | None,
-    statistics: bool,
-    sidecar: Literal["auto"] | bool,
-    extended_header: bytes | Sequence[int] | None,
-    exttyp: str | None,
-    records: tuple[int, int],
-    labels: Sequence[str] | None,
-    byteorder: ByteOrder | None,
-    overwrite: bool,
-    resume: bool,
-    compressor: str | None,
-) -> WritePlan:
-    """Return the plan of a new file.
-
-    Raises
-    ------
-    ArgumentError
-        The data cannot be stored in an MRC file, or an argument is invalid.
-    """
-    check_byte_order("byteorder", byteorder)
-    storage = choose_storage(contents.array.dtype, dtype)
-    frame_bytes = contents.array.shape[-2] * storage.row_bytes(contents.array.shape[-1])
-    compressor = choose_compressor(location.name, compressor)
-    codec = find_codec(compressor, storage, frame_bytes)
-    notes: list[str] = []
-    streamed = not (location.is_local or is_s3(location))
-    array, runs = in_blocks(location, contents.array, storage, notes, compressed=bool(codec))
-    kind = kind or kind_of(contents)
-    if codec:
-        _require_compressible(location, array, storage, kind)
-    if codec and extended_header is None:
-        extended_header = json_header(contents.metadata)
-        exttyp = "json" if extended_header else None
-    extended = choose_extended_header(contents, extended_header, exttyp, records, byteorder)
-    header = new_header(contents, storage, kind, extended.byteorder, notes)
-    notes += extended.notes
-    header = dataclasses.replace(
-        header,
-        nsymbt=len(extended.raw),
-        exttyp=extended.exttyp,
-        records=extended.records,
-        labels=kept_labels(contents) if labels is None else tuple(labels),
-        codec=codec,
-        mrcz_words=mrcz_words(contents.metadata, contents.original_metadata.get("mrcz_header")),
-    )
-    # One label is mrcdist's own.
-    dataclasses.replace(header, labels=("", *header.labels)).check()
-    auxiliary = (
-        choose_auxiliary(location.name, contents, sidecar, notes) if kind == "images" else {}
-    )
-    # Those of the instrument were read from such an extended header, or are written to it.
-    has_metadata = extended.exttyp in (*PER_SECTION, "json")
-    lost = [] if has_metadata else unstored_metadata(contents, auxiliary)
-    if lost:
-        sentence = f"metadata that cannot be stored in the file: {', '.join(lost)}"
-        notes.append(Note("metadata-not-stored", sentence))
-    look_beside(location, contents, auxiliary, sidecar, notes, overwrite=overwrite)
-    if streamed and resume:
-        notes.append(Note("resume-ignored", "this store keeps no blocks: resume has no effect"))
-    if streamed and statistics:
-        sentence = "statistics are marked as undetermined: they would have to be known first"
-        notes.append(Note("statistics-undetermined", sentence))
-    return WritePlan(
-        location,
-        array,
-        header,
-        extended.raw,
-        auxiliary,
-        statistics and not streamed and array.dtype.kind != "c",
-        overwrite,
-        resume,
-        tuple(contents.array.shape),
-        tuple(notes),
-        runs=runs,
-    )
-
-
-def _require_compressible(
-    location: Location, array: da.Array, storage: Storage, kind: ImageKind
-) -> None:
-    if kind == "volumes":
-        raise ArgumentError(
-            f"kind={kind!r} with a compressor",
-            code="kind-invalid",
-            argument="kind",
-            cause="MRCZ cannot store the sections of a volume",
-            remedy='leave the compressor out and write to .mrc, or pass kind="images"',
-        )
-    if is_s3(location):
-        _pieces(array, storage, S3Limits())
-
-
-def _stored_bytes(block: tuple[int, ...], storage: Storage) -> int:
-    """Bytes of a block, as it is stored without compression."""
-    return int(math.prod(block[:-1]) * storage.row_bytes(block[-1]))
-
-
-def _pieces(array: da.Array, storage: Storage, limits: S3Limits) -> PackedPieces:
-    sections = int(math.prod(array.chunksize[:-2]))
-    return packed_pieces(
-        _stored_bytes(array.chunksize, storage), sections, array.npartitions, limits
-    )

@@ -14,9 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from botocore.config import Config
 from botocore.credentials import Credentials
@@ -34,7 +33,16 @@ from mrcdist.storage.transport.s3 import connection_limit
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
 from mrcdist.write.errors import write_errors
 
-__all__ = ["TO_END", "Body", "answer", "call_once", "ignored_options", "new_client", "run_together"]
+__all__ = [
+    "TO_END",
+    "Body",
+    "answer",
+    "call",
+    "call_once",
+    "ignored_options",
+    "new_client",
+    "run_together",
+]
 
 # Seconds without an answer while a store copies, or puts 10,000 parts together.
 _PATIENCE = 300.0
@@ -51,22 +59,17 @@ _Answer = TypeVar("_Answer")
 _KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
 
-def call_once(location: Location, method: str, path: tuple[str, str], **arguments: Any) -> Any:
-    """Call S3, once.
+def call(location: Location, method: str, **arguments: Any) -> Any:
+    """Call S3 until it works, as `call_once` does; what goes wrong is an error of writing."""
+    with write_errors(location):
+        return location.retried(lambda: call_once(location, method, **arguments))
 
-    Parameters
-    ----------
-    location : Location
-        With the options of the store.
-    method : str
-        Of botocore's client.
-    path : (str, str)
-        Bucket and key.
-    **arguments
-        None for one that is left out.
-    """
-    fs, _ = location.filesystem()
-    given = {"Bucket": path[0], "Key": path[1], **arguments}
+
+def call_once(location: Location, method: str, **arguments: Any) -> Any:
+    """Call a method of botocore's client for an object, once; arguments of None are left out."""
+    fs, path = location.filesystem()
+    bucket, key, _ = fs.split_path(path)
+    given = {"Bucket": bucket, "Key": key, **arguments}
     given = {name: value for name, value in given.items() if value is not None}
     if "Body" in given:
         given["Body"] = body = Body.of(given["Body"])
@@ -74,12 +77,12 @@ def call_once(location: Location, method: str, path: tuple[str, str], **argument
     if method in _SLOW:
         config = location.storage_options.get("config_kwargs") or {}
         patience = config.get("read_timeout", _PATIENCE)
-    sender = _sender(fs, path[0], patience)
-    fs, call = sender.fs, getattr(sender.client, method)
+    sender = _sender(fs, bucket, patience)
+    fs, send = sender.fs, getattr(sender.client, method)
     try:
         with sender.connections:
             # As s3fs calls it: who pays, the key of an encrypted object, and what else was given.
-            return call(**fs._get_s3_method_kwargs(call, fs.req_kw, **given))
+            return send(**fs._get_s3_method_kwargs(send, fs.req_kw, **given))
     except Exception:
         if "Body" in given and body.failure:  # which botocore takes for one of the connection
             raise body.failure from None
@@ -110,24 +113,11 @@ def ignored_options(location: Location) -> tuple[str, ...]:
 def run_together(
     location: Location, calls: Sequence[Callable[[], Any]], *, slots: int | None = None
 ) -> list[Any]:
-    """Make calls in threads; after a failure, none that has not begun.
+    """Make calls in threads, so many at a time; after a failure, none that has not begun.
 
     An interrupt waits for none that takes long: they are not tried again, and do not keep the
     process from ending, as threads of a pool would. A thread of a pool that waits here, as one of
-    dask's, is let go when Ctrl-C ends the program.
-
-    Parameters
-    ----------
-    location : Location
-        What errors name.
-    calls : sequence of callable
-    slots : int, optional
-        How many at a time. Default: all.
-
-    Returns
-    -------
-    list
-        What each has returned.
+    dask's, is let go when Ctrl-C ends the program. Errors name the location.
     """
     failed = threading.Event()
     given: list[Future[Any]] = [Future() for _ in calls]
@@ -164,18 +154,8 @@ def run_together(
 class Body(io.RawIOBase):
     """Body of a request, of which pieces are made as they are read: to be hashed, and to be sent.
 
-    Parameters
-    ----------
-    nbytes : int
-    between : callable
-        Returns a byte range of it.
-    window : int, default 0
-        Bytes that are made at a time where fewer are read, as they are when they are sent.
-
-    Attributes
-    ----------
-    failure : MrcdistError or None
-        Why a piece could not be made.
+    `between` returns a byte range of it, of `window` bytes at least where fewer are read, as they
+    are when they are sent. Why a piece could not be made is its `failure`.
     """
 
     def __init__(
@@ -238,14 +218,12 @@ class Body(io.RawIOBase):
         return kept[start - begin : stop - begin]
 
 
-@dataclass
-class _Sender:
+class _Sender(NamedTuple):
     """The client of this process for a bucket, and the connections that it may use at a time."""
 
     fs: S3FileSystem  # which has made the client: another one with its options knows no session
-    client: Any = None
-    connections: AbstractContextManager[Any] = field(default_factory=nullcontext)
-    making: threading.Lock = field(default_factory=threading.Lock)
+    client: Any
+    connections: AbstractContextManager[Any]
 
 
 _senders: dict[object, _Sender] = {}
@@ -255,27 +233,19 @@ run_after_fork(_senders.clear)  # whoever used their connections is not there
 
 def _sender(fs: S3FileSystem, bucket: str, patience: float | None) -> _Sender:
     # By its options: fsspec may make an instance for each thread, or for each call.
-    options = tokenize(type(fs), *fs.storage_args, **fs.storage_options)
+    wanted = (tokenize(type(fs), *fs.storage_args, **fs.storage_options), bucket, patience)
     with _one_at_a_time:
-        sender = _senders.setdefault((options, bucket, patience), _Sender(fs))
-    with sender.making:
-        if sender.client is None:
-            client = new_client(sender.fs, bucket, patience)
-            if (limit := connection_limit(sender.fs)) < math.inf:
-                sender.connections = threading.Semaphore(int(limit))
-            sender.client = client
-    return sender
+        if wanted not in _senders:
+            limit = connection_limit(fs)
+            connections = threading.Semaphore(int(limit)) if limit < math.inf else nullcontext()
+            _senders[wanted] = _Sender(fs, new_client(fs, bucket, patience), connections)
+        return _senders[wanted]
 
 
 def new_client(fs: S3FileSystem, bucket: str, patience: float | None = None) -> Any:
     """Return botocore's client, with the options, the region and the credentials of s3fs's own.
 
-    Parameters
-    ----------
-    fs : S3FileSystem
-    bucket : str
-    patience : float, optional
-        Seconds without an answer that are no failure, instead of those of `fs`.
+    `patience` are seconds without an answer that are no failure, instead of those of `fs`.
     """
     keys = dict(zip(_KEYS, (fs.key, fs.secret, fs.token), strict=True))
     given = {**fs.client_kwargs, **{name: key for name, key in keys.items() if key is not None}}

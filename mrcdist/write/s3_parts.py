@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dask.utils import format_bytes
 
@@ -20,7 +21,6 @@ __all__ = [
     "PARTS_AT_A_TIME",
     "PackedPieces",
     "S3Limits",
-    "copied_ranges",
     "encoded_at_a_time",
     "joined_parts",
     "packed_pieces",
@@ -37,19 +37,11 @@ _FEWEST_CUTS = 4
 
 @dataclass(frozen=True)
 class S3Limits:
-    """Limits of a store, and the preferred size of a part.
+    """Limits of a store, and the preferred size of a part; in bytes, but for `parts` of an upload.
 
-    Attributes
-    ----------
-    least, most : int
-        Bytes of a part; the last one may be shorter.
-    parts : int
-        In one upload.
-    usual : int
-        Bytes of a part where nothing else decides: long enough that a request's latency does not
-        count, short enough to be sent again.
-    copied : int
-        Bytes that the store copies by one request, unless these would be too many.
+    A part has `least` to `most`; the last one may be shorter. It has the `usual` size where nothing
+    else decides: long enough that a request's latency does not count, short enough to be sent
+    again. `copied` is what the store copies by one request, unless these would be too many.
     """
 
     least: int = 5 * 2**20
@@ -60,25 +52,11 @@ class S3Limits:
 
 
 def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
-    """Choose the parts of a file.
+    """Choose the parts of a file of so many bytes, most blocks of which have `block`.
 
-    A block is cut in equal parts, if that can be, so that no bytes go from one task to another.
-    There may be more parts than one upload takes; see `segments`.
-
-    Parameters
-    ----------
-    offset : int
-        Where the pixels begin; the first part has the header, too.
-    size : int
-        Bytes of the file.
-    block : int
-        Bytes of most blocks.
-    limits : S3Limits
-
-    Raises
-    ------
-    ArgumentError
-        The file is larger than an object can be.
+    A block is cut in equal parts, if that can be, so that no bytes go from one task to another. The
+    first part has the header, too: pixels begin at `offset`. There may be more parts than one
+    upload takes; see `segments`. A file that no object can hold is an `ArgumentError`.
 
     Examples
     --------
@@ -99,7 +77,7 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
             steps.insert(0, usual)
     grids = [_short_first(offset, step, size, limits.least) for step in steps]
     grid = next((grid for grid in grids if grid.cells <= limits.parts), grids[0])
-    copied_ranges(grid, limits)  # is there a way?
+    joined_parts(0, [stop - start for start, stop in segments(grid, limits)], limits)
     return grid
 
 
@@ -115,16 +93,10 @@ def _short_first(offset: int, step: int, size: int, least: int) -> Grid:
 
 
 def encoded_at_a_time(block: int, step: int) -> int:
-    """Choose how many parts a task encodes and sends at a time: what takes half of the block.
+    """Choose how many parts of `step` bytes a task encodes and sends at a time.
 
-    0 where a part takes more than that: one at a time is sent, encoded while it is.
-
-    Parameters
-    ----------
-    block : int
-        Bytes of the block in memory, before it is encoded.
-    step : int
-        Bytes of a part.
+    They take half of the block's bytes in memory. 0 where a part takes more than that: one at a
+    time is sent, encoded while it is.
     """
     return min(PARTS_AT_A_TIME, block // 2 // (step + TEMPORARIES))
 
@@ -136,53 +108,16 @@ def segments(grid: Grid, limits: S3Limits) -> list[tuple[int, int]]:
     """
     if grid.cells <= limits.parts:
         return []
-    firsts = range(0, grid.cells, limits.parts)
-    lasts = [min(first + limits.parts, grid.cells) - 1 for first in firsts]
     return [
-        (grid.span(first)[0], grid.span(last)[1]) for first, last in zip(firsts, lasts, strict=True)
+        (grid.span(first)[0], grid.span(min(first + limits.parts, grid.cells) - 1)[1])
+        for first in range(0, grid.cells, limits.parts)
     ]
 
 
-def copied_ranges(grid: Grid, limits: S3Limits) -> list[tuple[int, int, int]]:
-    """Return what the store copies: number of the segment, and a byte range of that.
-
-    Raises
-    ------
-    ArgumentError
-        The file is larger than an object can be.
-    """
-    sizes = [stop - start for start, stop in segments(grid, limits)]
-    if not sizes:
-        return []
-    # One range a segment may be shorter than the others.
-    most = max(limits.copied, -(-grid.size // max(limits.parts - len(sizes), 1)))
-    if most > limits.most or len(sizes) > limits.parts:
-        raise ArgumentError(
-            f"a file of {format_bytes(grid.size)}",
-            code="upload-parts-too-many",
-            argument="data",
-            cause=f"an object is made of at most {limits.parts:,} parts, each of at most "
-            f"{format_bytes(limits.most)}",
-            remedy="write the data in several files",
-        )
-    ranges = []
-    for number, size in enumerate(sizes):
-        n = -(-size // most)
-        cuts = [size * k // n for k in range(n + 1)]
-        ranges += [(number, a, b) for a, b in itertools.pairwise(cuts)]
-    return ranges
-
-
-@dataclass(frozen=True)
-class PackedPieces:
+class PackedPieces(NamedTuple):
     """Objects that a compressed block is kept in, until the store joins those of all blocks.
 
-    Attributes
-    ----------
-    nbytes : int
-        Of each but the last one of a block, which may be longer by a short part.
-    number : int
-        How many a block has at most.
+    There are at most `number`, each of `nbytes`; the last one may be longer by a short part.
     """
 
     nbytes: int = S3Limits.usual
@@ -190,20 +125,9 @@ class PackedPieces:
 
 
 def packed_pieces(block: int, sections: int, blocks: int, limits: S3Limits) -> PackedPieces:
-    """Choose how much of a block is compressed before it is sent.
+    """Choose how much of a block of so many bytes and sections is compressed before it is sent.
 
-    Parameters
-    ----------
-    block, sections : int
-        Bytes of a block before it is compressed, and its sections.
-    blocks : int
-        How many there are.
-    limits : S3Limits
-
-    Raises
-    ------
-    ArgumentError
-        There are too many blocks.
+    Too many blocks are an `ArgumentError`.
     """
     if blocks < limits.parts // 2:
         number = min(_FEWEST_CUTS, (limits.parts - 1) // blocks)
@@ -222,26 +146,16 @@ def packed_pieces(block: int, sections: int, blocks: int, limits: S3Limits) -> P
 def joined_parts(
     start: int, sizes: Sequence[int], limits: S3Limits
 ) -> list[list[tuple[int | None, int, int]]]:
-    """Cut a header and the objects that follow it into parts.
+    """Cut a header of `start` bytes, if any, and the objects that follow it into parts.
 
-    Parameters
-    ----------
-    start : int
-        Bytes of the header.
-    sizes : sequence of int
-        Bytes of each object.
-    limits : S3Limits
-
-    Returns
-    -------
-    list of list of (int or None, int, int)
-        The pieces of each part: number of the object, None for the header; first byte and end in
-        it. A part of one piece of an object can be copied by the store.
+    Of each part, the pieces are returned: number of the object, None for the header; first byte and
+    end in it. A part of one piece of an object can be copied by the store. More than an object can
+    hold is an `ArgumentError`.
     """
-    # Each object begins one part at most; the others are for long objects that are cut.
-    others = max(limits.parts - 1 - len(sizes), 1)
+    # The header, and each object, begins one part at most; the others are for objects that are cut.
+    others = max(limits.parts - len(sizes) - (start > 0), 1)
     copied = min(max(limits.copied, -(-sum(sizes) // others)), limits.most)
-    parts: list[list[tuple[int | None, int, int]]] = [[(None, 0, start)]]
+    parts: list[list[tuple[int | None, int, int]]] = [[(None, 0, start)]] if start else []
     pending = start  # bytes of the last part, if it may grow
     for number, size in enumerate(sizes):
         at = 0
@@ -258,4 +172,13 @@ def joined_parts(
         edges = [at + rest * cut // cuts for cut in range(cuts + 1)]
         parts += [[(number, low, high)] for low, high in itertools.pairwise(edges)]
         pending = rest if rest < limits.least else limits.least
+    if len(parts) > limits.parts:
+        raise ArgumentError(
+            f"a file of {format_bytes(start + sum(sizes))}",
+            code="upload-parts-too-many",
+            argument="data",
+            cause=f"an object is made of at most {limits.parts:,} parts, each of at most "
+            f"{format_bytes(limits.most)}",
+            remedy="write the data in several files",
+        )
     return parts

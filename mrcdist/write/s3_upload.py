@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
-from mrcdist.storage.location import Location, here
-from mrcdist.write.errors import exists, write_errors
-from mrcdist.write.s3_client import Body, answer, call_once
+from mrcdist.storage.location import Location
+from mrcdist.write.errors import exists, incomplete
+from mrcdist.write.s3_client import Body, answer, call, call_once
 
 __all__ = ["Part", "S3Upload", "left_by_others"]
 
@@ -29,149 +29,106 @@ class Part(NamedTuple):
 class S3Upload:
     """An object that is made of parts.
 
-    Parameters
-    ----------
-    location : Location
-        Of the object.
-    mark : str
-        Stored with the object: which call has written it.
-    upload : str
-        UploadId.
+    `mark`, which is stored with the object, tells which call has written it; `upload` is the
+    UploadId.
     """
 
     location: Location
     mark: str = ""
     upload: str = ""
 
-    @property
-    def path(self) -> tuple[str, str]:
-        """Bucket and key."""
-        fs, path = self.location.filesystem()
-        bucket, key, _ = fs.split_path(path)
-        return bucket, key
-
-    def begin(self, mark: str) -> S3Upload:
+    def begin(self) -> S3Upload:
         """Begin the upload.
 
         If the answer of a request is lost, an upload without parts may be left: `others` lists it.
         It cannot be told from one that another program has begun, and is not aborted.
         """
-        kind, metadata = "application/octet-stream", {_MARK: mark}
+        kind, metadata = "application/octet-stream", {_MARK: self.mark}
         try:
             begun = self._call("create_multipart_upload", ContentType=kind, Metadata=metadata)
         except WriteError as error:
             left = self.others()
             if not left:
                 raise
-            raise WriteError(
-                error.problem,
-                code=error.code,
-                cause=f"{error.cause}; {left_by_others(left)}",
-                remedy=error.remedy,
-                where=error.where,
-            ) from None
-        return replace(self, mark=mark, upload=str(begun["UploadId"]))
+            raise error.remedied(f"{error.remedy}; {left_by_others(left)}") from None
+        return replace(self, upload=str(begun["UploadId"]))
 
     def open_uploads(self, *, page: int = 1000) -> frozenset[str]:
         """Return the uploads of this object that were neither completed nor aborted.
 
-        Parameters
-        ----------
-        page : int
-            How many uploads a request lists at most, those of objects with longer names included.
+        A request lists `page` uploads at most, those of objects with longer names included.
         """
-        _, key = self.path
+        fs, path = self.location.filesystem()
+        _, key, _ = fs.split_path(path)
         found: set[str] = set()
-        marker: dict[str, Any] = {}
-        while True:
-            asked = {"Key": None, "Prefix": key, "MaxUploads": page, **marker}
-            answer = self._call("list_multipart_uploads", **asked)
-            uploads = answer.get("Uploads", ())
+        asked = {"Key": None, "Prefix": key, "MaxUploads": page}
+        markers = ("KeyMarker", "UploadIdMarker")
+        for listed in self._pages("list_multipart_uploads", markers, **asked):
+            uploads = listed.get("Uploads", ())
             found.update(str(each["UploadId"]) for each in uploads if each["Key"] == key)
             # Names are sorted: the object's own comes before all that begin with it.
-            if not answer.get("IsTruncated") or answer.get("NextKeyMarker", "") > key:
-                return frozenset(found)
-            marker = {
-                "KeyMarker": answer["NextKeyMarker"],
-                "UploadIdMarker": answer["NextUploadIdMarker"],
-            }
+            if listed.get("NextKeyMarker", "") > key:
+                break
+        return frozenset(found)
+
+    def parts(self) -> list[Part]:
+        """Return the parts that have arrived."""
+        pages = self._pages("list_parts", ("PartNumberMarker",), UploadId=self.upload)
+        return sorted(
+            Part(int(part["PartNumber"]), int(part["Size"]), str(part["ETag"]))
+            for listed in pages
+            for part in listed.get("Parts", ())
+        )
+
+    def _pages(self, method: str, markers: Sequence[str], **arguments: Any) -> Iterator[Any]:
+        """Yield the answers of a call that lists; each is tried again, and not all from the first.
+
+        Of the next page, `markers` are given as the answer before has them.
+        """
+        while True:
+            listed = self._call(method, **arguments)
+            yield listed
+            if not listed.get("IsTruncated"):
+                return
+            arguments.update((name, listed[f"Next{name}"]) for name in markers)
 
     def send(self, number: int, body: memoryview | Body) -> Part:
         """Send a part, once."""
         sent = self._once("upload_part", PartNumber=number, Body=body)
         return Part(number, body.nbytes, str(sent["ETag"]))
 
-    def copy(self, number: int, source: tuple[str, str], start: int, stop: int) -> None:
+    def copy(self, number: int, source: Location, start: int, stop: int) -> None:
         """Have the store copy a byte range of another object as a part."""
+        fs, path = source.filesystem()
         arguments = {
             "PartNumber": number,
-            "CopySource": dict(zip(("Bucket", "Key"), source, strict=True)),
+            "CopySource": dict(zip(("Bucket", "Key"), fs.split_path(path), strict=False)),
             "CopySourceRange": f"bytes={start}-{stop - 1}",
         }
         self.location.retried(lambda: self._once("upload_part_copy", **arguments), long=True)
 
-    def _once(self, method: str, **arguments: Any) -> Any:
-        return call_once(self.location, method, self.path, UploadId=self.upload, **arguments)
-
     def complete(self, parts: Sequence[Part], sizes: Sequence[int], *, overwrite: bool) -> None:
         """Make the object of its parts.
 
-        Parameters
-        ----------
-        parts : sequence of Part
-            Those that have arrived, in order.
-        sizes : sequence of int
-            Bytes of each part that there should be.
-        overwrite : bool
-            Whether an object of that name is replaced.
-
-        Raises
-        ------
-        WriteError
-            A part is missing.
-        ArgumentError
-            The object exists.
+        Raise `WriteError` unless `parts`, in order, are of the sizes that there should be, and
+        `ArgumentError` if there is another object that may not be replaced.
         """
         if [(part.number, part.nbytes) for part in parts] != list(enumerate(sizes, 1)):
-            raise WriteError(
-                f"{self.location.shown}: {len(parts)} of {len(sizes)} parts have arrived whole",
-                code="write-failed",
-                cause="the store lost a part, or somebody else has written to this upload",
-                remedy="call again with {overwrite=True}",
-                where=here(self.location),
-            )
+            raise incomplete(self.location, len(parts), len(sizes), "parts")
         if not overwrite and self.exists():
             raise exists(self.location.shown)
         listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
         # Where the store knows conditional writes, a second writer cannot come first meanwhile.
         condition = {} if overwrite else {"IfNoneMatch": "*"}
+        given = {"UploadId": self.upload, "MultipartUpload": {"Parts": listed}, **condition}
         try:
-            self._call(
-                "complete_multipart_upload",
-                UploadId=self.upload,
-                MultipartUpload={"Parts": listed},
-                **condition,
-            )
+            self._call("complete_multipart_upload", **given)
         except (FileChangedError, WriteError) as error:
             if self.is_whole():  # done, but the answer got lost
                 return
             if isinstance(error, FileChangedError):  # the condition was not met
                 raise exists(self.location.shown) from None
             raise
-
-    def parts(self) -> list[Part]:
-        """Return the parts that have arrived."""
-        parts: list[Part] = []
-        marker: dict[str, Any] = {}
-        while True:
-            answer = self._call("list_parts", UploadId=self.upload, **marker)
-            parts += [
-                Part(int(part["PartNumber"]), int(part["Size"]), str(part["ETag"]))
-                for part in answer.get("Parts", ())
-            ]
-            if not answer.get("IsTruncated"):
-                return sorted(parts)
-            marker = {"PartNumberMarker": answer["NextPartNumberMarker"]}
 
     def exists(self) -> bool:
         """Whether there is an object of that name."""
@@ -187,8 +144,7 @@ class S3Upload:
 
     def _head(self, *, retry: bool = True) -> dict[str, Any] | None:
         def ask() -> dict[str, Any]:
-            found: dict[str, Any] = call_once(self.location, "head_object", self.path)
-            return found
+            return dict(call_once(self.location, "head_object"))
 
         try:
             return answer(self.location, ask, retry=retry)
@@ -219,10 +175,10 @@ class S3Upload:
                 return
 
     def _call(self, method: str, **arguments: Any) -> Any:
-        with write_errors(self.location):
-            return self.location.retried(
-                lambda: call_once(self.location, method, self.path, **arguments)
-            )
+        return call(self.location, method, **arguments)
+
+    def _once(self, method: str, **arguments: Any) -> Any:
+        return call_once(self.location, method, UploadId=self.upload, **arguments)
 
 
 def left_by_others(uploads: frozenset[str]) -> str:

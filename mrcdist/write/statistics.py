@@ -23,14 +23,8 @@ _PIECE = 2**18
 class Statistics:
     """Of integers sums are exact; of floats they are merged pairwise in float64.
 
-    Attributes
-    ----------
-    count : int
-    minimum, maximum : float
-    total : int or float
-        Sum of integers; mean of floats.
-    squares : int or float
-        Sum of the squares of integers; of floats, the sum of squared deviations from the mean.
+    Of integers, `total` and `squares` are their sum and that of their squares; of floats, the mean
+    and the sum of squared deviations from it.
     """
 
     count: int
@@ -59,7 +53,7 @@ def statistics_of(numbers: npt.NDArray[Any]) -> Statistics | None:
         return None
     pieces = (in_order(numbers, at, at + _PIECE) for at in range(0, numbers.size, _PIECE))
     exact = numbers.dtype.kind in "iub" and numbers.dtype.itemsize <= 2
-    return merge_statistics(_exactly(p) if exact else _in_float64(p) for p in pieces)
+    return merge_statistics(_of_piece(piece, exact) for piece in pieces)
 
 
 def merge_statistics(parts: Iterable[Statistics | None]) -> Statistics | None:
@@ -71,29 +65,21 @@ def merge_statistics(parts: Iterable[Statistics | None]) -> Statistics | None:
     return level[0] if level else None
 
 
-def _exactly(piece: npt.NDArray[Any]) -> Statistics:
-    values = piece.astype(np.float64)
+def _of_piece(piece: npt.NDArray[Any], exact: bool) -> Statistics:
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = piece.astype(np.float64)
+        total = int(values.sum()) if exact else float(values.mean())
+        if not exact:
+            values -= total
+        # By numpy alone: np.dot starts BLAS's own threads, which wait for each other in every task.
+        squares = np.einsum("i,i->", values, values)
     return Statistics(
         values.size,
         float(piece.min()),
         float(piece.max()),
-        int(values.sum()),
-        int(_sum_of_squares(values)),
+        total,
+        int(squares) if exact else float(squares),
     )
-
-
-def _sum_of_squares(values: npt.NDArray[Any]) -> Any:
-    """By numpy alone: np.dot starts BLAS's own threads, which wait for each other in every task."""
-    return np.einsum("i,i->", values, values)
-
-
-def _in_float64(piece: npt.NDArray[Any]) -> Statistics:
-    with np.errstate(invalid="ignore", over="ignore"):
-        values = piece.astype(np.float64)
-        mean = float(values.mean())
-        values -= mean
-        squares = float(_sum_of_squares(values))
-    return Statistics(piece.size, float(piece.min()), float(piece.max()), mean, squares)
 
 
 def _merged(a: Statistics | None, b: Statistics | None) -> Statistics | None:
@@ -101,10 +87,8 @@ def _merged(a: Statistics | None, b: Statistics | None) -> Statistics | None:
         return None
     count = a.count + b.count
     # min() and max() of Python pass over NaN.
-    minimum, maximum = (
-        float(np.minimum(a.minimum, b.minimum)),
-        float(np.maximum(a.maximum, b.maximum)),
-    )
+    minimum = float(np.minimum(a.minimum, b.minimum))
+    maximum = float(np.maximum(a.maximum, b.maximum))
     if isinstance(a.total, int) and isinstance(b.total, int):
         return Statistics(count, minimum, maximum, a.total + b.total, a.squares + b.squares)
     # Chan, Golub and LeVeque, Am. Stat. 37 (1983), 242-247.

@@ -30,22 +30,11 @@ def stream(
     *,
     overwrite: bool,
 ) -> None:
-    """Write a file in this process, block by block.
+    """Write a file, and auxiliary ones by their names, in this process.
 
     The header comes first, before statistics could be known: they are marked as undetermined. The
-    file gets its name once it is whole.
-
-    Parameters
-    ----------
-    location : Location
-    header : NewHeader
-    extended : bytes
-    array : dask.array.Array
-    runs : tuple of tuple of int
-        Contiguous blocks of whole chunks, which are computed one after the other.
-    auxiliary : dict of str to bytes
-        Small files beside it, by name.
-    overwrite : bool
+    file gets its name once it is whole. `runs` are contiguous blocks of whole chunks of the array,
+    which are computed one after the other.
     """
     check_place(location, overwrite=overwrite)
     unfinished = location.sibling(f".{location.name}.mrcdist-write")

@@ -208,7 +208,7 @@ def test_filesystems_with_the_same_options_share_a_client(puts: Puts) -> None:
     location = puts.location(skip_instance_cache=True)
     assert location.filesystem()[0] is not location.filesystem()[0]
     for _ in range(2):
-        call_once(location, "put_object", ("b", "a.mrc"), Body=b"mrc")
+        call_once(location, "put_object", Body=b"mrc")
     assert puts.bodies == [b"mrc"] * 2
     assert len(puts.connections) == 1
 
@@ -220,17 +220,17 @@ def test_as_many_parts_are_under_way_as_there_may_be_connections(
     location = puts.location(config_kwargs={"max_pool_connections": pool})
 
     def put() -> None:
-        call_once(location, "put_object", ("b", "a.mrc"), Body=b"together")
+        call_once(location, "put_object", Body=b"together")
 
     run_together(location, [put] * 12, slots=12)
     assert puts.most_under_way == at_a_time
 
 
 def test_nothing_asks_before_it_is_sent(puts: Puts) -> None:
-    location, path = puts.location(), ("b", "a.mrc")
-    call_once(location, "put_object", path, Body=b"record")
+    location = puts.location()
+    call_once(location, "put_object", Body=b"record")
     part = memoryview(b"pixels")
-    call_once(location, "upload_part", path, UploadId="1", PartNumber=1, Body=part)
+    call_once(location, "upload_part", UploadId="1", PartNumber=1, Body=part)
     assert puts.bodies == [b"record", b"pixels"]
     assert puts.expected == [None, None]
 
@@ -275,13 +275,13 @@ def test_value_that_does_not_fit_is_said_though_it_is_found_while_a_body_is_sent
         return memoryview(bytes(stop - start))
 
     with pytest.raises(ArgumentError, match="does not fit"):
-        call_once(puts.location(), "put_object", ("b", "a.mrc"), Body=Body(10, between))
+        call_once(puts.location(), "put_object", Body=Body(10, between))
     assert read.count(0) == 3
 
 
 def test_a_client_outlives_the_instances_that_fsspec_keeps(puts: Puts) -> None:
     for _ in range(2):
-        call_once(puts.location(), "put_object", ("b", "a.mrc"), Body=b"mrc")
+        call_once(puts.location(), "put_object", Body=b"mrc")
         S3FileSystem.clear_instance_cache()
     assert puts.bodies == [b"mrc"] * 2
     assert len(puts.connections) == 1

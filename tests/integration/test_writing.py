@@ -251,9 +251,9 @@ class TestDisk:
         written: list[tuple[int, int]] = []
         write = mrcdist.write.local.LocalDestination.write
 
-        def noting(self: Any, start: int, stop: int, between: Any) -> None:
+        def noting(self: Any, start: int, stop: int, between: Any, block: int = 0) -> None:
             written.append((start, stop))
-            write(self, start, stop, between)
+            write(self, start, stop, between, block)
 
         monkeypatch.setattr(mrcdist.write.local.LocalDestination, "write", noting)
         monkeypatch.setattr(
@@ -293,7 +293,7 @@ def test_small_blocks_that_are_encoded_take_half_of_themselves_beside(
         start = plan.header.data_offset + number * size
         encoded = EncodedBlock(block, plan.header.storage, byteorder, start)
         cells = grid.whole(start, start + encoded.nbytes)
-        destination.beside(block.nbytes).write(*cells, encoded.between)
+        destination.write(*cells, encoded.between, block.nbytes)
 
     write(2)  # all that is connected once
     tracemalloc.start()

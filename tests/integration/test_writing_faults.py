@@ -27,7 +27,7 @@ from mrcdist.errors import (
 )
 from mrcdist.storage.location import Location
 from mrcdist.storage.retry import stop_retries
-from mrcdist.write.s3_claim import S3Claim
+from mrcdist.write.s3_beside import S3Beside
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault
 from tests.support.s3 import SECRET_KEY, WRONG_SECRET, Bucket, S3Server
@@ -284,9 +284,27 @@ class TestFailingRequests:
         np.testing.assert_array_equal(found, ONCE)
         assert left_in(bucket) == ["a.mrc"]
 
+    def test_part_that_is_made_of_compressed_blocks_is_sent_again(self, bucket: Bucket) -> None:
+        broken: list[Exchange] = []
+
+        def respond(exchange: Exchange) -> Fault | None:
+            if broken or "partNumber=1" not in exchange.query:
+                return None
+            broken.append(exchange)
+            return Fault("status")
+
+        with CountingProxy(bucket.server, respond) as proxy:
+            options = proxy.server.storage_options()
+            url = bucket.url("a.mrcz")
+            mrcdist.write_mrc(url, ONCE, storage_options=options)
+        assert broken
+        found = read_back(url, storage_options=bucket.storage_options())
+        np.testing.assert_array_equal(found, ONCE)
+        assert left_in(bucket) == ["a.mrcz"]
+
     def test_page_of_a_proxy_is_no_plan_of_another_call(self, bucket: Bucket) -> None:
         location = Location.of(bucket.url("a.mrc"), bucket.storage_options())
-        claim = S3Claim(location, "mine")
+        claim = S3Beside(location, "mine")
         for page, holds in ((b"<html>", None), (b'{"mark": "other"}', False)):
             bucket.put("a.mrc.mrcdist-write/plan.json", page)
             assert claim.holds(retry=False) is holds
@@ -301,7 +319,7 @@ class TestFailingRequests:
         location = Location.of(bucket.url("a.mrc"), bucket.storage_options())
         with stop_retries() as stop:
             stop()
-            S3Claim(location, "mine").take({"about": {}, "date": "", "uploads": []})
+            S3Beside(location, "mine").take({"about": {}, "date": "", "uploads": []})
         assert left_in(bucket) == []
 
     def test_store_that_fails_for_good_is_an_error_that_leaves_nothing(

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from mrcdist.write.block_record import BlockRecord
 from mrcdist.write.statistics import merge_statistics, statistics_of
 
 INTEGERS = npst.arrays(
@@ -63,12 +62,3 @@ class TestMerging:
 
     def test_complex_numbers_have_none(self):
         assert statistics_of(np.ones(3, "complex64")) is None
-
-    @given(INTEGERS)
-    def test_record_survives_the_disk(self, array):
-        record = BlockRecord(array.nbytes, statistics_of(array), ((3, b"abc"), (9, b"\n\0")))
-        assert BlockRecord.from_bytes(record.to_bytes()) == record
-
-    def test_record_that_was_cut_short_is_none(self):
-        stored = BlockRecord(4, None, ((3, b"abc"),)).to_bytes()
-        assert {BlockRecord.from_bytes(stored[:length]) for length in range(len(stored))} == {None}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcdist.write.destination import give_name
+from mrcdist.write.place import give_name
 
 
 @pytest.mark.parametrize("old", [None, "file", "folder"])

@@ -1,0 +1,40 @@
+"""Records of written blocks, which `resume` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from mrcdist.errors import WriteError
+from mrcdist.format.encode import NewHeader, Storage
+from mrcdist.storage.location import Location
+from mrcdist.write.grid import Grid
+from mrcdist.write.local import LocalDestination
+from mrcdist.write.statistics import statistics_of
+from mrcdist.write.tasks import BlockRecord, Job, recall_block
+
+
+@given(npst.arrays(st.sampled_from(["int8", "uint16", "float32", "complex64"]), (2, 3)))
+def test_record_survives_the_disk(array: np.ndarray[Any, Any]) -> None:
+    statistics = statistics_of(np.nan_to_num(array))
+    record = BlockRecord(array.nbytes, statistics, ((3, b"abc"), (9, b"\n\0")))
+    assert BlockRecord.from_bytes(record.to_bytes()) == record
+
+
+def test_record_that_was_cut_short_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    planned = LocalDestination(Location.of(tmp_path / "a.mrc"), Grid(1024, 1, 4096))
+    destination = planned.begin({}, overwrite=False, resume=False)
+    job = Job(destination, NewHeader(1, 1, 1, Storage(6, "uint16")), (1, 1), statistics=False)
+    stored = BlockRecord(4, None, ((3, b"abc"),)).to_bytes()
+    destination.keep(7, stored)
+    assert recall_block(job, 7) == BlockRecord(4, None, ((3, b"abc"),))
+    for length in range(len(stored)):
+        destination.keep(7, stored[:length])
+        with pytest.raises(WriteError, match=r"block 7 (?s:.*)overwrite=True"):
+            recall_block(job, 7)
