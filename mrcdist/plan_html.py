@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 
 import dask.array as da
@@ -51,12 +52,15 @@ def plan_html(
     file and in its folder.
     """
     left = "".join((_facts(cost, found), _axes(axes)))
+    picture = ""
+    with suppress(NotImplementedError):  # dask draws no array without elements
+        picture = array.to_svg(size=_PICTURE)
     return "".join(
         (
             f'<div class="mrcdist-plan">{_STYLE}',
             f"<div><strong>{escape(name)}</strong></div>",
             f'<div class="url">{escape(cost.url)}</div>',
-            f'<div class="columns"><div>{left}</div><div>{_picture(array)}</div></div>',
+            f'<div class="columns"><div>{left}</div><div>{picture}</div></div>',
             *(f'<div class="note">{escape(note)}</div>' for note in (*notes, *cost.remarks)),
             "</div>",
         )
@@ -98,11 +102,3 @@ def _axes(axes: Sequence[Axis]) -> str:
         body.append(f"<tr>{cells}<td>{kind}</td></tr>")
     head = f"<tr><th>axis</th>{numbers}<th>kind</th></tr>"
     return f'<table class="axes"><thead>{head}</thead><tbody>{"".join(body)}</tbody></table>'
-
-
-def _picture(array: da.Array) -> str:
-    try:
-        picture: str = array.to_svg(size=_PICTURE)
-    except NotImplementedError:  # dask draws no array without elements
-        return ""
-    return picture
