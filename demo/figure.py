@@ -13,8 +13,7 @@ from demo.field import Detectors
 from mrcdist.format.axis import Axis
 from mrcdist.formatting import figure_text
 from mrcdist.interop.rosettasciio import axes_from_dicts
-from mrcdist.plotting.contrast import Contrast
-from mrcdist.plotting.image import colour_bar, draw_image, new_figure
+from mrcdist.plotting import Contrast, colour_bar, draw_image, new_figure
 
 __all__ = ["Images", "save_figure"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcdist.interop.rosettasciio import axes_from_dicts
-from mrcdist.plotting.image import colour_bar
-from mrcdist.plotting.image import draw_image as draw_calibrated
+from mrcdist.plotting import colour_bar
+from mrcdist.plotting import draw_image as draw_calibrated
 
 __all__ = ["direction_colours", "draw_field", "draw_image", "draw_tasks"]
 

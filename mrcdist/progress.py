@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self, TextIO
 
 from dask.callbacks import Callback
@@ -26,10 +27,12 @@ _REDRAW = 1.0
 _INTERVAL = 2.0
 
 
+@dataclass(eq=False)
 class Progress:
-    """Progress of a task: a bar on a terminal, lines in a log.
+    """Progress of a task: a bar on a terminal, lines in a log, while in a ``with`` block.
 
-    Use it in a ``with`` block; any thread may `advance` it.
+    Any thread may `advance` it. The stream is standard error unless another is given, so that
+    results stay alone on standard output.
 
     Parameters
     ----------
@@ -43,37 +46,27 @@ class Progress:
         Steps are bytes: print their number, the speed and the time left.
     interval : float, optional
         Seconds between lines in a log. Default: a line per quarter of the steps.
-    stream : text stream, optional
-        Default: standard error, so that results stay alone on standard output.
     patience : float, default 2
         Seconds before anything is printed.
-    clock : callable
-        Seconds.
     """
 
-    def __init__(
-        self,
-        label: str,
-        total: int,
-        *,
-        kept: int = 0,
-        in_bytes: bool = False,
-        interval: float | None = None,
-        stream: TextIO | None = None,
-        patience: float = _PATIENCE,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._label = printable(label)
-        self._total = max(total, 1)
-        self._kept = self._done = kept
-        self._in_bytes = in_bytes
-        self._interval = interval
+    label: str
+    total: int
+    _: KW_ONLY
+    kept: int = 0
+    in_bytes: bool = False
+    interval: float | None = None
+    stream: TextIO | None = None
+    patience: float = _PATIENCE
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._label, self._total = printable(self.label), max(self.total, 1)
+        self._done = self.kept
         # A program without a console has no standard error.
-        self._stream: TextIO | None = sys.stderr if stream is None else stream
+        self._stream: TextIO | None = self.stream or sys.stderr
         self._terminal = self._stream is not None and self._stream.isatty()
-        self._clock = clock
-        self._begun = self._printed_at = clock()
-        self._patience = patience
+        self._begun = self._printed_at = self.clock()
         self._lock = threading.Lock()
         self._printed = -1
 
@@ -92,9 +85,9 @@ class Progress:
         """Count steps that are done."""
         with self._lock:
             self._done = min(self._done + steps, self._total)
-            now = self._clock()
+            now = self.clock()
             percent = 100 * self._done // self._total
-            if now - self._begun >= self._patience and self._due(now, percent):
+            if now - self._begun >= self.patience and self._due(now, percent):
                 self._printed, self._printed_at = percent, now
                 self._print(self._bar(now) if self._terminal else self._line(now))
 
@@ -102,23 +95,23 @@ class Progress:
         elapsed = now - self._printed_at
         if self._terminal:
             return percent != self._printed or elapsed >= _REDRAW
-        if self._interval is None:
+        if self.interval is None:
             return percent // 25 > self._printed // 25
-        return elapsed >= self._interval or self._done == self._total
+        return elapsed >= self.interval or self._done == self._total
 
     def _bar(self, now: float) -> str:
         full = _WIDTH * self._done // self._total
         return f"\r\033[K{self._label}  [{'#' * full:.<{_WIDTH}}] {self._state(now)}"
 
     def _line(self, now: float) -> str:
-        stamp = "" if self._interval is None else f"{time.strftime('%H:%M:%S')}  "
+        stamp = "" if self.interval is None else f"{time.strftime('%H:%M:%S')}  "
         return f"{stamp}{self._label}: {self._state(now)}\n"
 
     def _state(self, now: float) -> str:
         percent = f"{100 * self._done // self._total} %"
-        if not self._in_bytes:
+        if not self.in_bytes:
             return percent
-        speed = (self._done - self._kept) / max(now - self._begun, 1e-6)
+        speed = (self._done - self.kept) / max(now - self._begun, 1e-6)
         left = self._total - self._done
         return (
             f"{percent}  {format_bytes(self._done)} of {format_bytes(self._total)}, "
@@ -141,13 +134,7 @@ def _duration(seconds: float) -> str:
 
 
 class TaskProgress(Callback):  # type: ignore[misc]
-    """Progress of the tasks that dask computes in this process, while in a ``with`` block.
-
-    Parameters
-    ----------
-    label, **options
-        Of `Progress`.
-    """
+    """Progress of the tasks that dask computes in this process, while in a ``with`` block."""
 
     def __init__(self, label: str, **options: Any) -> None:
         super().__init__()
@@ -203,16 +190,9 @@ def waiting(
     say: Callable[[str], None] | None = None,
     patience: float = _PATIENCE,
 ) -> Iterator[None]:
-    """Report once what is waited for, if the block takes longer than two seconds.
+    """Report once what is waited for, if the block takes longer than `patience` seconds.
 
-    Parameters
-    ----------
-    words : callable
-        What to say, as it is when it is said.
-    say : callable, optional
-        Default: print it on standard error where that is a terminal.
-    patience : float, default 2
-        Seconds.
+    `words` are as they are when they are said; by default on standard error if it is a terminal.
     """
     if say is None and not _has_terminal():  # workers: no thread per request
         yield

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ from distributed import Client, LocalCluster, Nanny
 from distributed.utils import LoopRunner
 
 from mrcdist.batch.jobqueue import read_job_queue, start_jobs
-from mrcdist.batch.lost_scheduler import scheduler_watched
-from mrcdist.batch.quiet_loggers import leave_to_errors
+from mrcdist.batch.lost_scheduler import logs_left_to_errors, scheduler_watched
 from mrcdist.config import parse_size, read_settings
 from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
@@ -37,20 +36,11 @@ _LOOK = 1.0
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """Cluster options of the user: one of the first three, or the last three, or none.
+    """Where to compute: one of the first three options, or some of the last three, or none.
 
-    Parameters
-    ----------
-    scheduler : str, optional
-        Address, such as ``tcp://node1:8786``.
-    scheduler_file : Path, optional
-        Written by ``dask scheduler --scheduler-file``.
-    jobqueue : Path, optional
-        See `read_job_queue`.
-    workers, threads : int, optional
-        Of a local cluster: processes, and threads in each. Default: dask's choice for this machine.
-    memory_limit : str, optional
-        Of each local worker, such as "8 GiB". Default: its share of the machine.
+    A scheduler's address, such as ``tcp://node1:8786``; the file that ``dask scheduler
+    --scheduler-file`` writes; that of `read_job_queue`. Of a local cluster: processes, threads in
+    each, and the memory of each, such as "8 GiB"; by default dask's choice for this machine.
     """
 
     scheduler: str | None = None
@@ -93,58 +83,32 @@ class ClusterOptions:
                 )
 
 
+@dataclass(eq=False)
 class Cluster:
     """A connected cluster.
 
-    Parameters
-    ----------
-    client : distributed.Client
-    say : callable
-        Told now and then if there are no workers.
-    failures : list of MrcdistError, optional
-        Reasons why no workers will come; what starts them appends.
-    interval : float, default 60
-        Seconds between two looks at the workers.
+    `say` is told now and then if there are no workers; `failures` are reasons why none will come,
+    to which what starts them appends. The workers are looked at every `interval` seconds.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        say: Callable[[str], None],
-        failures: list[MrcdistError] | None = None,
-        *,
-        interval: float = 60.0,
-    ) -> None:
-        self.client = client
-        self._say = say
-        self._failures = [] if failures is None else failures
-        self._interval = interval
-        self._looked = time.monotonic()
+    client: Client
+    say: Callable[[str], None]
+    failures: Sequence[MrcdistError] = ()
+    interval: float = 60.0
+    _looked: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
-        """Check whether there are workers; called every second or so while there is nothing to do.
-
-        Raises
-        ------
-        MrcdistError
-            None will come.
-        """
-        if self._failures:
-            raise self._failures[0]
-        if time.monotonic() - self._looked >= self._interval:
+        """Raise the reason why no workers will come; called every second or so while one waits."""
+        if self.failures:
+            raise self.failures[0]
+        if time.monotonic() - self._looked >= self.interval:
             if not self.client.nthreads():
-                self._say("there are no workers: tasks wait for some to come")
+                self.say("there are no workers: tasks wait for some to come")
             self._looked = time.monotonic()
 
     @contextmanager
     def running_dask(self) -> Iterator[None]:
-        """Let what dask computes in the block be computed here, as long as there is hope.
-
-        Raises
-        ------
-        MrcdistError
-            No workers will come.
-        """
+        """Let what dask computes in the block be computed here, until `check` fails."""
         ended, hopeless = threading.Event(), list[Exception]()
 
         def watch() -> None:
@@ -182,31 +146,21 @@ def connect(
 ) -> Iterator[Cluster]:
     """Connect to a cluster; a cluster that was started here ends with the block.
 
-    Parameters
-    ----------
-    cluster_options : ClusterOptions
-    say : callable
-        Told what is waited for.
-    min_workers : int, default 1
-        Workers to wait for, as long as dask's configuration ``mrcdist.workers-timeout`` says.
-    wait_for_jobs : bool, default False
-        Wait for the workers of a batch system too, for as long as its queue takes. Not needed for
-        computing: tasks wait for workers.
-    again : str, default "try again"
-        What to do when the scheduler was lost, as a remedy says it.
+    `say` is told what is waited for: `min_workers`, as long as dask's configuration
+    ``mrcdist.workers-timeout`` says. With `wait_for_jobs` also those of a batch system, for as long
+    as its queue takes; computing does not need it, since tasks wait for workers. `again` is what to
+    do when the scheduler was lost, as a remedy says it.
 
     Raises
     ------
     MrcdistError
         There is no such scheduler, or too few workers; later, the scheduler is gone.
-    MissingExtraError
-        dask-jobqueue is not installed.
     """
     failures: list[MrcdistError] = []
     with ExitStack() as stack:
-        leave_to_errors(stack)
+        stack.enter_context(logs_left_to_errors())
         try:
-            scheduler: Any
+            scheduler: Any = cluster_options.scheduler
             patience = read_settings().workers_timeout
             if cluster_options.jobqueue is not None:
                 queue = read_job_queue(cluster_options.jobqueue)
@@ -214,13 +168,9 @@ def connect(
                 jobs = start_jobs(queue, at_least=at_least, failed=failures.append)
                 scheduler, patience = stack.enter_context(jobs), math.inf
                 say(f"up to {queue.maximum} jobs are submitted to {queue.system} as needed")
-            elif (
-                cluster_options.scheduler is not None or cluster_options.scheduler_file is not None
-            ):
-                scheduler = cluster_options.scheduler
-                if scheduler is None:
-                    scheduler = _address_in(Path(cluster_options.scheduler_file or ""), say)
-            else:
+            elif cluster_options.scheduler_file is not None:
+                scheduler = _address_in(Path(cluster_options.scheduler_file), say)
+            elif scheduler is None:
                 scheduler = stack.enter_context(_local_cluster(cluster_options))
             cluster = Cluster(stack.enter_context(_client(scheduler, say)), say, failures)
             stack.enter_context(scheduler_watched(cluster.client, again))
@@ -275,14 +225,10 @@ async def _kill(nannies: Sequence[Nanny]) -> None:
 
 
 def require_mrcdist(client: Client) -> None:
-    """Make sure that scheduler and workers have this package.
+    """Raise `MrcdistError` unless scheduler and workers have this package.
 
     A dask worker that cannot unpack a task ends, the task goes to the next one, and a job without
     workers waits for ever.
-
-    Raises
-    ------
-    MrcdistError
     """
 
     # Sent by value, since it is inside a function: whoever lacks the package can run it.
@@ -328,12 +274,9 @@ class _Client(Client):  # type: ignore[misc]  # distributed has no types
 def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
     timeout = read_settings().scheduler_timeout
     shown = _without_login(str(scheduler))
-
-    def words() -> str:
-        return f"waiting for the scheduler at {shown}, for up to {timeout:.0f} s"
-
+    words = f"waiting for the scheduler at {shown}, for up to {timeout:.0f} s"
     try:
-        with waiting(words, say=say):
+        with waiting(lambda: words, say=say):
             client = _Client(scheduler, timeout=timeout, set_as_default=False)
     except Exception as error:  # noqa: BLE001 each protocol has its own errors
         raise MrcdistError(

@@ -35,16 +35,9 @@ class OutputLock:
     whose locks hold across hosts, the kernel's lock on that file (flock) excludes all others; it
     ends with its process. Some filesystems keep such locks on each host alone (Lustre with
     ``localflock``) or have none: there the holder sets the file's time of modification every few
-    seconds. Who finds the file of a holder on another host watches it, and takes it over if the
-    time has not changed for half a minute. Clocks, which differ between hosts, are not compared.
-
-    Parameters
-    ----------
-    output : Path
-    say : callable
-        Told what is waited for.
-    beat, silence : float
-        Seconds between two signs of life, and without one until a holder counts as dead.
+    seconds, the `beat`. Who finds the file of a holder on another host watches it, tells what it
+    waits for, and takes it over if the time has not changed for half a minute, the `silence`.
+    Clocks, which differ between hosts, are not compared.
     """
 
     def __init__(
@@ -105,7 +98,13 @@ class OutputLock:
             except FileNotFoundError:
                 return None
         try:
-            kernel = self._lock(file)
+            try:
+                lock_file(file)
+                kernel = True
+            except BlockingIOError:
+                raise self._in_use(self._look()[0]) from None
+            except OSError:
+                kernel = False  # this filesystem has no such locks
             found, _ = self._look()
             # The kernel knows that a holder on this host is dead.
             if not new and not (kernel and _parsed(found).get("kernel") == _kernel()):
@@ -121,24 +120,8 @@ class OutputLock:
             raise
         return file
 
-    def _lock(self, file: int) -> bool:
-        """Take the kernel's lock; False if this filesystem has none."""
-        try:
-            lock_file(file)
-        except BlockingIOError:
-            raise self._in_use(self._look()[0]) from None
-        except OSError:
-            return False
-        return True
-
     def _watch(self, found: bytes | None) -> None:
-        """Wait until the holder has ended or counts as dead.
-
-        Raises
-        ------
-        ArgumentError
-            It lives.
-        """
+        """Wait until the holder has ended or counts as dead; raise if it lives."""
         before = self._look()
         if found:
             self._say(

@@ -1,47 +1,55 @@
-"""What distributed raises when the scheduler is gone, as one error."""
+"""A scheduler that is gone: one error, in place of all that distributed raises and logs."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from distributed import Client
-from distributed.client import FutureCancelledError
+from distributed.client import AllExit, FutureCancelledError
 from distributed.comm.core import CommClosedError
+from tornado.iostream import StreamClosedError
 
 from mrcdist.errors import MrcdistError
 
-__all__ = ["scheduler_watched"]
+__all__ = ["logs_left_to_errors", "scheduler_watched"]
 
 # Seconds for the scheduler to answer when a call has failed.
 _PATIENCE = 5.0
 
+# Loggers that tell of a closed connection with a traceback.
+_LOGGERS = (
+    *(f"distributed.{name}" for name in ("batched", "client", "comm.tcp", "core", "utils")),
+    *("tornado.application", "asyncio"),
+)
+
+# `AllExit` ends a wait for several results, be it that Ctrl-C releases them: distributed asks only
+# the first of the tasks that wait how it ended, and asyncio tells of the others.
+_NO_NEWS = (AllExit, CommClosedError, StreamClosedError)
+
 
 @contextmanager
 def scheduler_watched(client: Client, again: str) -> Iterator[None]:
-    """Say that the scheduler is gone where a call in the block fails for that.
+    """Raise `MrcdistError` where a call in the block fails because the scheduler is gone.
 
-    Parameters
-    ----------
-    client : distributed.Client
-    again : str
-        What the caller can do then: the end of the remedy.
-
-    Raises
-    ------
-    MrcdistError
+    Its remedy ends with what the caller can do then: `again`.
     """
     try:
         yield
     except MrcdistError:
         raise  # known already; that a file cannot be read or written is an OSError, too
-    except (FutureCancelledError, CommClosedError) as error:
-        raise _lost(error, again) from None
-    except OSError as error:
-        # Of a file, or of a connection that cannot be made or does not answer.
-        if error.filename is not None or _answers(client):
+    except (FutureCancelledError, OSError) as error:
+        told = isinstance(error, FutureCancelledError | CommClosedError)
+        # Else it is of a file, or of a connection that cannot be made or does not answer.
+        if not told and (error.filename is not None or _answers(client)):
             raise
-        raise _lost(error, again) from None
+        raise MrcdistError(
+            "the scheduler is gone, and the job with it",
+            code="scheduler-dropped-job",
+            cause=str(error),
+            remedy=f"look at the scheduler's log, then {again}",
+        ) from None
 
 
 def _answers(client: Client) -> bool:
@@ -52,10 +60,30 @@ def _answers(client: Client) -> bool:
     return True
 
 
-def _lost(error: Exception, again: str) -> MrcdistError:
-    return MrcdistError(
-        "the scheduler is gone, and the job with it",
-        code="scheduler-dropped-job",
-        cause=str(error),
-        remedy=f"look at the scheduler's log, then {again}",
-    )
+@contextmanager
+def logs_left_to_errors() -> Iterator[None]:
+    """Let loggers say nothing of closed connections and given up waits.
+
+    What the block disables of logging is enabled at its end, unless a signal ends the program:
+    Ctrl-C may cut off the closing of a connection, which then fails while the program ends.
+    """
+    disabled = logging.root.manager.disable
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        # Before those that take secrets out of a record, and the exception with them.
+        logger.filters.insert(0, _is_news)
+    try:
+        yield
+    except Exception:
+        logging.disable(disabled)
+        raise
+    else:
+        logging.disable(disabled)
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, _NO_NEWS)

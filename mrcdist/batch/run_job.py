@@ -1,22 +1,28 @@
-"""The steps of a batch job, in order."""
+"""The steps of a batch job, in order, and the summary at its end."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from dask.utils import format_bytes
 from distributed.scheduler import KilledWorker
 
 from mrcdist.batch.clusters import Cluster, ClusterOptions, connect, require_mrcdist
 from mrcdist.batch.lock import OutputLock
-from mrcdist.batch.output import check_outputs, put_back, require_absent, write_result
-from mrcdist.batch.picture import PictureSoFar
-from mrcdist.batch.summary import ResultSummary, Summary
+from mrcdist.batch.output import (
+    check_outputs,
+    picture_so_far,
+    put_back,
+    require_absent,
+    write_result,
+)
 from mrcdist.compute.detectors import ArrayFile
 from mrcdist.compute.one_pass import Compute, Finished, OnePass
 from mrcdist.compute.partial import PartialStore, partial_folder
@@ -25,37 +31,25 @@ from mrcdist.compute.results import Limits, Result
 from mrcdist.compute.submit import compute_parts
 from mrcdist.compute.tasks import total
 from mrcdist.errors import MrcdistError
+from mrcdist.formatting import format_shape
 from mrcdist.read_plan import Plan
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Notes
 
-__all__ = ["JobOptions", "computing", "run"]
+__all__ = ["JobOptions", "ResultSummary", "Summary", "computing", "run"]
 
 # Seconds between lines of progress in the log of a job.
 _LOG_INTERVAL = 30.0
 
-Outputs = Mapping[str, Sequence[Path]]
-
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Options of a job.
+    """What to compute, by name, and to which files, at least one for each result.
 
-    Parameters
-    ----------
-    results : mapping of str to Quantity
-        What to compute, by name.
-    outputs : mapping of str to tuple of Path
-        At least one for each result; finished parts are kept beside the first of all.
-    resume : bool, default False
-        Use the parts that an earlier run finished.
-    overwrite : bool, default False
-        Replace outputs that are there.
-    again : str, default "go on with resume=True"
-        How the user goes on with what an earlier run finished.
-    limits : Limits
-        What is read. Default: all frames.
+    Finished parts are kept beside the first file of all; with `resume` those of an earlier run are
+    used. Only `overwrite` replaces outputs that are there. `again` is how the user
+    goes on with what an earlier run finished.
     """
 
     results: Mapping[str, Quantity]
@@ -66,19 +60,100 @@ class JobOptions:
     limits: Limits = field(default_factory=Limits)
 
 
+@dataclass(frozen=True)
+class ResultSummary:
+    """A result, and the files that were written."""
+
+    name: str
+    title: str
+    detector: str
+    outputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    units: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                f"  result    {format_shape(self.shape)} {self.dtype}, in {', '.join(self.units)}",
+                *([f"  detector  {self.detector}"] if self.detector else []),
+                *(f"  written   {output}" for output in self.outputs),
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The end of a job; `str()` of it is for reading.
+
+    Parts are of the whole job; all other numbers are of this run. `pixel_bytes` are of the pixels
+    that count, as the progress counts them: of a detector, the rows and columns that it spans. For
+    `blocks` to `retries`, which the workers count, see `mrcdist.stats.ReadStats`. `seconds` are of
+    computing, `workers` are processes that read.
+    """
+
+    url: str
+    results: tuple[ResultSummary, ...]
+    parts: int
+    parts_kept: int
+    tasks: int
+    pixel_bytes: int
+    seconds: float
+    workers: int
+    notes: tuple[str, ...]
+    blocks: int
+    bytes_fetched: int
+    bytes_mapped: int
+    requests: int
+    retries: int
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Pixels a second, as the progress counts them; 0 where nothing was computed.
+
+        Mapped bytes would say nothing: most of them may never have been touched.
+        """
+        return self.pixel_bytes / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as JSON-serialisable values; a single result's at the top as well."""
+        return {
+            **dataclasses.asdict(self),
+            **(dataclasses.asdict(self.results[0]) if len(self.results) == 1 else {}),
+            "bytes": self.bytes_fetched + self.bytes_mapped,
+            "bytes_per_second": self.bytes_per_second,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{one.title} of {self.url}\n{one}" for one in self.results]
+        if len(self.results) > 1:
+            lines.append(f"{len(self.results)} results in one pass")
+        lines.append(
+            f"  pixels    {format_bytes(self.pixel_bytes)} in {self.seconds:.1f} s, "
+            f"{format_bytes(int(self.bytes_per_second))}/s"
+        )
+        if self.bytes_mapped:
+            lines.append(
+                f"  read      {format_bytes(self.bytes_mapped)} of local files mapped, of which "
+                "the pages with these pixels are read"
+            )
+        if self.bytes_fetched or not self.bytes_mapped:
+            lines.append(
+                f"  read      {format_bytes(self.bytes_fetched)} fetched; {self.requests:,} "
+                f"requests, {self.retries:,} retries"
+            )
+        kept = f", {self.parts_kept} of an earlier run" if self.parts_kept else ""
+        lines.append(
+            f"  tasks     {self.tasks:,} on {self.workers} workers, {self.blocks:,} blocks; "
+            f"{self.parts} parts{kept}"
+        )
+        return "\n".join(lines)
+
+
 def run(
     plan: Plan, options: JobOptions, cluster_options: ClusterOptions, stream: TextIO
 ) -> Summary:
-    """Compute what is ordered, and write it.
-
-    Parameters
-    ----------
-    plan : Plan
-    options : JobOptions
-    cluster_options : ClusterOptions
-        The cluster.
-    stream : text stream
-        Where progress is told.
+    """Compute what is ordered, and write it; `stream` is told the progress.
 
     Raises
     ------
@@ -98,18 +173,20 @@ def run(
     source, data = options.limits.apply(plan.source, plan.axes, plan.chunks)
     the_pass = OnePass(source, data, options.results)
     outputs = _checked_outputs(plan, options, the_pass)
+    # Every job locks in this order.
+    paths = sorted(path for of_result in outputs.values() for path in of_result)
     store = _store(options, the_pass, say)
     with ExitStack() as locks:
-        for path in _in_order(outputs):
+        for path in paths:
             locks.enter_context(OutputLock(path, say))
         store.remove_if_empty()  # of a run that was killed after its last step but this
-        for path in _in_order(outputs):
+        for path in paths:
             put_back(path)
             if not (options.overwrite or (options.resume and store.is_own(path))):
                 require_absent(path)
         kept = store.open(resume=options.resume)
         with store.kept_if_any():
-            look = PictureSoFar(store.picture).draw
+            look = picture_so_far(store.picture)
             done = the_pass.run(
                 workers, store, kept, look, interval=_LOG_INTERVAL, stream=stream, patience=0
             )
@@ -118,23 +195,21 @@ def run(
     return _summary(plan, options, the_pass, done, kept, notes)
 
 
-def _checked_outputs(plan: Plan, options: JobOptions, the_pass: OnePass) -> Outputs:
+def _checked_outputs(plan: Plan, options: JobOptions, the_pass: OnePass) -> dict[str, list[Path]]:
     """The files of each result, by their real paths, to which it can be written."""
-    outputs = {
-        name: sorted({Path(os.path.realpath(path)) for path in paths})
-        for name, paths in options.outputs.items()
-    }
-    inputs = _inputs(plan, options)
+    inputs = [part.file for part in plan.source.parts]
+    detectors = [getattr(quantity, "detector", None) for quantity in options.results.values()]
+    for each in (*detectors, options.limits.region):
+        if isinstance(each, ArrayFile):
+            mask = Location.of(each.path)
+            inputs.append(StoredFile(mask, mask.find_version()))
+    outputs = {}
     for name, quantity in options.results.items():
+        outputs[name] = sorted({Path(os.path.realpath(path)) for path in options.outputs[name]})
         panels = isinstance(quantity, CenterOfMass)
         ndim = the_pass.data.n_navigation + panels if name in the_pass.maps else 2
         check_outputs(outputs[name], ndim, panels=panels, inputs=inputs)
     return outputs
-
-
-def _in_order(outputs: Outputs) -> list[Path]:
-    """All files, in the order in which every job locks them."""
-    return sorted(path for paths in outputs.values() for path in paths)
 
 
 def _store(options: JobOptions, the_pass: OnePass, say: Callable[[str], None]) -> PartialStore:
@@ -153,7 +228,10 @@ def _store(options: JobOptions, the_pass: OnePass, say: Callable[[str], None]) -
 
 
 def _write(
-    results: Mapping[str, Result], outputs: Outputs, store: PartialStore, plan: Plan
+    results: Mapping[str, Result],
+    outputs: Mapping[str, Sequence[Path]],
+    store: PartialStore,
+    plan: Plan,
 ) -> Notes:
     """Write each result to its files; return what is to be said of the job."""
     notes = Notes()
@@ -177,45 +255,30 @@ def _summary(
     kept: Sequence[int],
     notes: Notes,
 ) -> Summary:
-    read = total(done.ledger)
+    results = [
+        ResultSummary(
+            name,
+            result.title,
+            str(getattr(done.wanted[name], "detector", "")),
+            tuple(map(str, options.outputs[name])),
+            result.values.shape,
+            str(result.values.dtype),
+            result.units,
+        )
+        for name, result in done.results.items()
+    ]
     return Summary(
         url=plan.location.shown,
-        results=tuple(
-            ResultSummary(
-                name=name,
-                title=result.title,
-                detector=str(getattr(done.wanted[name], "detector", "")),
-                outputs=tuple(map(str, options.outputs[name])),
-                shape=result.values.shape,
-                dtype=str(result.values.dtype),
-                units=result.units,
-            )
-            for name, result in done.results.items()
-        ),
+        results=tuple(results),
         parts=len(the_pass.parts),
         parts_kept=len(kept),
         tasks=sum(len(part) for n, part in enumerate(the_pass.parts) if n not in kept),
-        blocks=read.blocks,
         pixel_bytes=done.pixel_bytes,
-        bytes_fetched=read.bytes_fetched,
-        bytes_mapped=read.bytes_mapped,
-        requests=read.requests,
-        retries=read.retries,
         seconds=done.seconds,
         workers=len(done.ledger),
         notes=tuple(notes),
+        **dataclasses.asdict(total(done.ledger)),
     )
-
-
-def _inputs(plan: Plan, options: JobOptions) -> list[StoredFile]:
-    """The files that are read."""
-    files = [part.file for part in plan.source.parts]
-    detectors = [getattr(quantity, "detector", None) for quantity in options.results.values()]
-    for each in (*detectors, options.limits.region):
-        if isinstance(each, ArrayFile):
-            mask = Location.of(each.path)
-            files.append(StoredFile(mask, mask.find_version()))
-    return files
 
 
 @contextmanager

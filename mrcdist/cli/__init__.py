@@ -1,12 +1,10 @@
 """The command line; one module per group of commands."""
 
 from mrcdist.cli.batch import com, mean, reduce, virtual
-from mrcdist.cli.check_workers import check_workers
+from mrcdist.cli.cluster import check_workers, example
 from mrcdist.cli.convert import convert
-from mrcdist.cli.example import example
 from mrcdist.cli.group import main
-from mrcdist.cli.inspect import explain, info, validate
-from mrcdist.cli.preview import preview
+from mrcdist.cli.inspect import explain, info, preview, validate
 
 __all__ = ["main"]
 

@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from mrcdist.cli.cluster import cluster_options
-from mrcdist.cli.console import print_json, print_notes, say
+from mrcdist.cli.console import print_notes, print_report
 from mrcdist.cli.options import (
     FILE_OPTIONS,
     chunks_option,
     file_options,
     plan_from_options,
+    together,
 )
 from mrcdist.cli.signals import stopping
 from mrcdist.errors import ArgumentError
@@ -24,12 +25,18 @@ from mrcdist.plan.selection import parse_range
 
 __all__ = ["com", "mean", "reduce", "virtual"]
 
-Command = Callable[..., Any]
-
 # Of a result: it becomes part of a file name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PLACEHOLDER = "{}"
 _AUTOMATIC = ("bf", "adf")
+
+# Results without a detector: name → class, help.
+_PATTERNS = {
+    "mean": ("MeanPattern", "Mean of all frames."),
+    "sum": ("SumPattern", "Sum of all frames."),
+    "max": ("MaximumPattern", "Maximum of each pixel over all frames."),
+    "std": ("StandardDeviation", "Standard deviation of each pixel over all frames."),
+}
 
 _radius_option = click.option(
     "--radius",
@@ -44,47 +51,44 @@ _detector_help = (
 )
 
 
-def _range(_ctx: click.Context, _param: click.Parameter, given: str | None) -> slice | None:
+def _range(given: str) -> slice:
     try:
-        return None if given is None else parse_range(given)
+        return parse_range(given)
     except ValueError:
         raise click.BadParameter(f"{given}: expected a range, such as 0:1000 or ::10") from None
 
 
-def _job_options(command: Command) -> Command:
-    for option in (
-        cluster_options,
-        click.option("--overwrite", is_flag=True, help="Overwrite existing files."),
-        click.option(
-            "--resume",
-            is_flag=True,
-            help="Continue from the intermediate results in OUT.partial, if there are any.",
-        ),
-        click.option(
-            "--out",
-            multiple=True,
-            required=True,
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="Output file (.npy, .zarr, .mrc or .png); may be given more than once. {} in "
-            "it is replaced by the name of the result.",
-        ),
-        click.option(
-            "--region",
-            metavar="MASK.npy",
-            help="Read only the scan points where an array of the scan's shape is true.",
-        ),
-        click.option(
-            "--frames",
-            metavar="START:STOP[:STEP]",
-            callback=_range,
-            help="Read only these frames, in scan order: 0:1000, or ::10 for every tenth.",
-        ),
-        chunks_option,
-        file_options,
-    ):
-        command = option(command)
-    return command
+_job_options = together(
+    file_options,
+    chunks_option,
+    click.option(
+        "--frames",
+        metavar="START:STOP[:STEP]",
+        type=_range,
+        help="Read only these frames, in scan order: 0:1000, or ::10 for every tenth.",
+    ),
+    click.option(
+        "--region",
+        metavar="MASK.npy",
+        help="Read only the scan points where an array of the scan's shape is true.",
+    ),
+    click.option(
+        "--out",
+        multiple=True,
+        required=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Output file (.npy, .zarr, .mrc or .png); may be given more than once. {} in "
+        "it is replaced by the name of the result.",
+    ),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Continue from the intermediate results in OUT.partial, if there are any.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Overwrite existing files."),
+    cluster_options,
+)
 
 
 @click.command(short_help="Compute the image of a virtual detector.")
@@ -105,7 +109,7 @@ def virtual(ctx: click.Context, /, detector: str, radius: float | None, **option
       mrcdist virtual s3://bucket/20241021_00405_movie.mrc --detector annulus:128,127.5,30,60 \\
         --out adf.zarr --scheduler-file scheduler.json --resume
     """
-    _run(ctx, lambda: [("virtual", _virtual(detector, radius))], options)
+    _run(ctx, lambda: [("virtual", _of("VirtualImage", detector, radius))], options)
 
 
 @click.command(short_help="Compute the mean of all frames.")
@@ -118,7 +122,7 @@ def mean(ctx: click.Context, /, **options: Any) -> None:
     Example:
       mrcdist mean s3://bucket/20241021_00405_movie.mrc --out mean.npy --out mean.png --workers 4
     """
-    _run(ctx, lambda: [("mean", _quantities().MeanPattern())], options)
+    _run(ctx, lambda: [("mean", _pattern("mean"))], options)
 
 
 @click.command(short_help="Compute the centre of mass of each frame.")
@@ -138,7 +142,7 @@ def com(ctx: click.Context, /, detector: str, radius: float | None, **options: A
     Example:
       mrcdist com movie.mrc --detector circle:128,127.5,30 --out com.npy --jobqueue slurm.yaml
     """
-    _run(ctx, lambda: [("com", _com(detector, radius))], options)
+    _run(ctx, lambda: [("com", _of("CenterOfMass", detector, radius))], options)
 
 
 @click.command(short_help="Compute several results in one pass.")
@@ -154,11 +158,8 @@ def com(ctx: click.Context, /, detector: str, radius: float | None, **options: A
 @click.option(
     "--com-detector", default="all", show_default=True, metavar="WHICH", help="Detector for --com."
 )
-@click.option("--mean", "has_mean", is_flag=True, help="Mean of all frames.")
-@click.option("--sum", "has_sum", is_flag=True, help="Sum of all frames.")
-@click.option("--max", "has_max", is_flag=True, help="Maximum of each pixel over all frames.")
-@click.option(
-    "--std", "has_std", is_flag=True, help="Standard deviation of each pixel over all frames."
+@together(
+    *(click.option(f"--{name}", is_flag=True, help=words) for name, (_, words) in _PATTERNS.items())
 )
 @_radius_option
 @_job_options
@@ -169,10 +170,6 @@ def reduce(
     virtuals: tuple[str, ...],
     has_com: bool,
     com_detector: str,
-    has_mean: bool,
-    has_sum: bool,
-    has_max: bool,
-    has_std: bool,
     radius: float | None,
     **options: Any,
 ) -> None:
@@ -186,9 +183,9 @@ def reduce(
       mrcdist reduce movie.mrc --virtual bf=bf --virtual adf=annulus:128,127.5,30,60 \\
         --com --mean --std --out "results/{}.npy" --out "results/{}.png" --resume
     """
+    patterns = [name for name in _PATTERNS if options.pop(name)]
 
     def wanted() -> list[tuple[str, Any]]:
-        make = _quantities()
         detectors = [_named(text) for text in virtuals]
         of_com = [("com", com_detector)] if has_com else []
         automatic = [which for _, which in (*detectors, *of_com) if which in _AUTOMATIC]
@@ -196,42 +193,27 @@ def reduce(
         def radius_of(which: str) -> float | None:
             return radius if which in _AUTOMATIC or not automatic else None
 
-        pairs = [(name, _virtual(which, radius_of(which))) for name, which in detectors]
-        pairs += [(name, _com(which, radius_of(which))) for name, which in of_com]
-        pairs += [
-            (name, quantity())
-            for name, quantity, asked in (
-                ("mean", make.MeanPattern, has_mean),
-                ("sum", make.SumPattern, has_sum),
-                ("max", make.MaximumPattern, has_max),
-                ("std", make.StandardDeviation, has_std),
-            )
-            if asked
+        return [
+            *((name, _of("VirtualImage", which, radius_of(which))) for name, which in detectors),
+            *((name, _of("CenterOfMass", which, radius_of(which))) for name, which in of_com),
+            *((name, _pattern(name)) for name in patterns),
         ]
-        return pairs
 
     _run(ctx, wanted, options)
 
 
-def _quantities() -> Any:
-    """Imported late: commands that only inspect files do not need distributed."""
+def _pattern(name: str) -> Any:
+    # Imported late, as below: commands that only inspect files do not need distributed.
     from mrcdist import reduce_api
 
-    return reduce_api
+    return getattr(reduce_api, _PATTERNS[name][0])()
 
 
-def _virtual(detector: str, radius: float | None) -> Any:
-    return _quantities().VirtualImage(_parsed(detector, radius))
-
-
-def _com(detector: str, radius: float | None) -> Any:
-    return _quantities().CenterOfMass(_parsed(detector, radius))
-
-
-def _parsed(detector: str, radius: float | None) -> Any:
+def _of(kind: str, detector: str, radius: float | None) -> Any:
+    from mrcdist import reduce_api
     from mrcdist.compute.detectors import parse_detector
 
-    return parse_detector(detector, radius)
+    return getattr(reduce_api, kind)(parse_detector(detector, radius))
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -254,7 +236,6 @@ def _run(
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
     as_json, outputs = options.pop("as_json"), options.pop("out")
     with stopping(ctx):
-        # Imported late: commands that only inspect files do not need distributed.
         from mrcdist.batch.clusters import ClusterOptions
         from mrcdist.batch.run_job import JobOptions, run
         from mrcdist.compute.detectors import ArrayFile
@@ -274,10 +255,7 @@ def _run(
         plan = plan_from_options(**file)
         summary = run(plan, job, cluster, sys.stderr)
     print_notes(summary.notes)
-    if as_json:
-        print_json(summary.as_dict())
-    else:
-        say(str(summary))
+    print_report(summary, as_json=as_json)
 
 
 def _outputs(names: Sequence[str], outputs: Sequence[Path]) -> dict[str, tuple[Path, ...]]:

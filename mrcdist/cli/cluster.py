@@ -1,53 +1,149 @@
-"""Options that say where to compute."""
+"""Where to compute: the options for it, `check-workers`, and `example` for batch systems."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mrcdist.cli.options import COUNT
+from mrcdist.cli.console import print_notes, print_report, say
+from mrcdist.cli.options import COUNT, FILE_OPTIONS, file_options, plan_from_options, together
+from mrcdist.cli.signals import stopping
 
-__all__ = ["cluster_options"]
+__all__ = ["check_workers", "cluster_options", "example"]
 
-Command = Callable[..., Any]
+# Scripts and settings of batch systems: names, and files.
+_FILES = {
+    "slurm": "mrcdist.sbatch",
+    "slurm-array": "mrcdist-array.sbatch",
+    "jobqueue": "jobqueue.yaml",
+}
+_PACKAGE = Path(__file__).resolve().parents[1]
+# In a wheel, which pyproject.toml copies them to, and in a clone.
+_FOLDERS = (_PACKAGE / "examples", _PACKAGE.parent / "deploy" / "slurm")
+
+# Those of `mrcdist.batch.clusters.ClusterOptions`.
+cluster_options = together(
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Address of a running dask scheduler, such as tcp://node1:8786.",
+    ),
+    click.option(
+        "--scheduler-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="File written by `dask scheduler --scheduler-file FILE`; waits until it exists.",
+    ),
+    click.option(
+        "--jobqueue",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="YAML file for workers as Slurm, PBS, … jobs; see mrcdist.batch.jobqueue.",
+    ),
+    click.option(
+        "--workers",
+        type=COUNT,
+        help="Number of local worker processes (default: dask's choice).",
+    ),
+    click.option(
+        "--threads", type=COUNT, help="Threads per local worker (default: dask's choice)."
+    ),
+    click.option(
+        "--memory-limit",
+        metavar="SIZE",
+        help="Memory limit of each local worker, such as '8 GiB' (default: an equal share).",
+    ),
+)
 
 
-def cluster_options(command: Command) -> Command:
-    """Add the options of `mrcdist.batch.clusters.ClusterOptions`."""
-    for option in (
-        click.option(
-            "--memory-limit",
-            metavar="SIZE",
-            help="Memory limit of each local worker, such as '8 GiB' (default: an equal share).",
-        ),
-        click.option(
-            "--threads", type=COUNT, help="Threads per local worker (default: dask's choice)."
-        ),
-        click.option(
-            "--workers",
-            type=COUNT,
-            help="Number of local worker processes (default: dask's choice).",
-        ),
-        click.option(
-            "--jobqueue",
-            type=click.Path(dir_okay=False, path_type=Path),
-            metavar="FILE",
-            help="YAML file for workers as Slurm, PBS, … jobs; see mrcdist.batch.jobqueue.",
-        ),
-        click.option(
-            "--scheduler-file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            metavar="FILE",
-            help="File written by `dask scheduler --scheduler-file FILE`; waits until it exists.",
-        ),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Address of a running dask scheduler, such as tcp://node1:8786.",
-        ),
-    ):
-        command = option(command)
-    return command
+class _Seconds(click.FloatRange):
+    """A time of at most a year, which a number that is none is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a valid float.", param, ctx)
+        return seconds
+
+
+@click.command("check-workers", short_help="Check whether every worker can read the file.")
+@click.option(
+    "--bytes",
+    "chunks",
+    default="auto",
+    metavar="SIZE",
+    help="Amount of data that each worker reads, such as '64 MiB' (default: one chunk).",
+)
+@click.option(
+    "--min-workers",
+    default=1,
+    show_default=True,
+    type=COUNT,
+    help="Number of workers to wait for.",
+)
+@click.option(
+    "--timeout",
+    default=120.0,
+    show_default=True,
+    type=_Seconds(0, 366 * 86_400, min_open=True),
+    help="Seconds to wait for the storage of a worker before giving up.",
+)
+@cluster_options
+@file_options
+@click.pass_context
+def check_workers(
+    ctx: click.Context,
+    /,
+    as_json: bool,
+    chunks: str,
+    min_workers: int,
+    timeout: float,
+    **options: Any,
+) -> None:
+    """Check that every worker sees the file as planned, and measure how fast it reads it.
+
+    The exit status is 0 if all workers can read the file and 1 otherwise. The table also lists
+    threads, memory limits, and package versions that differ from those of the client.
+
+    \b
+    Example:
+      mrcdist check-workers s3://bucket/20241021_00405_movie.mrc --scheduler tcp://node1:8786
+    """
+    # Imported late: commands that only inspect files do not need distributed.
+    from mrcdist.batch.check_workers import check_workers as check
+    from mrcdist.batch.clusters import ClusterOptions, connect
+
+    file = {name: options.pop(name) for name in FILE_OPTIONS}
+    where = ClusterOptions(**options)
+    with stopping(ctx):
+        plan = plan_from_options(chunks=chunks, **file)
+        with connect(
+            where,
+            say=lambda text: say(text, err=True),
+            min_workers=min_workers,
+            wait_for_jobs=True,
+            again="start it and check again",
+        ) as cluster:
+            report = check(cluster.client, plan, patience=timeout)
+    print_notes(plan.notes)
+    print_report(report, as_json=as_json)
+    ctx.exit(0 if report.ok else 1)
+
+
+@click.command(short_help="Print a script for a batch system.")
+@click.argument("name", type=click.Choice(list(_FILES)))
+def example(name: str) -> None:
+    """Print a script or settings for a batch system, for you to adapt and submit.
+
+    "slurm" is one large acquisition on several nodes, "slurm-array" many acquisitions with a node
+    for each, "jobqueue" the settings of workers as separate Slurm or PBS jobs, for --jobqueue.
+
+    \b
+    Example:
+      mrcdist example slurm > job.sbatch
+    """
+    path = next(path for path in (folder / _FILES[name] for folder in _FOLDERS) if path.is_file())
+    click.echo(path.read_text("utf-8"), nl=False)

@@ -18,7 +18,10 @@ import numpy as np
 from mrcdist.printable import escape_unprintable, printable
 from mrcdist.storage.redact import redact_text
 
-__all__ = ["Console", "Unwritable", "console", "print_error", "print_json", "print_notes", "say"]
+__all__ = [
+    *("Console", "Unwritable", "console"),
+    *("print_error", "print_json", "print_notes", "print_report", "say"),
+]
 
 # What is written for a character that the console does not have; else its letters without accents.
 _INSTEAD = {
@@ -37,14 +40,7 @@ _INSTEAD = {
 
 
 class Unwritable(Exception):  # noqa: N818 a signal to the command group
-    """Standard output takes no more.
-
-    Parameters
-    ----------
-    reason : str
-    closed : bool
-        Whether a reader closed the pipe, as `head` does once it has enough.
-    """
+    """Standard output takes no more; `closed` where a reader closed the pipe, as `head` does."""
 
     def __init__(self, reason: str, *, closed: bool) -> None:
         super().__init__(reason)
@@ -54,13 +50,8 @@ class Unwritable(Exception):  # noqa: N818 a signal to the command group
 class Console(io.TextIOBase):
     """A text stream that shows what its encoding can, and does not fail where another one is full.
 
-    Parameters
-    ----------
-    stream : text stream or None
-        None where the program was started without one.
-    needed : bool
-        Whether what is written there is the result: then a stream that cannot be written to raises
-        `Unwritable`. Else it is done without.
+    Where what is written is `needed`, being the result, a stream that cannot be written to raises
+    `Unwritable`; else it is done without. There is no stream where the program was started without.
     """
 
     # Of what is written here. click would write UTF-8 to an ASCII console.
@@ -68,7 +59,7 @@ class Console(io.TextIOBase):
     errors = "strict"
 
     def __init__(self, stream: TextIO | None, *, needed: bool) -> None:
-        self._stream = stream
+        self._stream = stream or _Closed()
         self._needed = needed
         self._failure: OSError | None = None
 
@@ -98,12 +89,10 @@ class Console(io.TextIOBase):
 
     def isatty(self) -> bool:
         """Whether somebody looks at it."""
-        return self._stream is not None and self._stream.isatty()
+        return self._stream.isatty()
 
     def fileno(self) -> int:
         """The file descriptor, where there is one."""
-        if self._stream is None:
-            raise io.UnsupportedOperation("fileno")
         return self._stream.fileno()
 
     def writable(self) -> bool:
@@ -113,7 +102,7 @@ class Console(io.TextIOBase):
     def _attempt(self, call: Callable[[TextIO], object]) -> None:
         if self._failure is None:
             try:
-                call(self._stream or _Closed())
+                call(self._stream)
             except OSError as error:
                 _discard(self._stream)
                 self._failure = error
@@ -183,6 +172,14 @@ def print_json(value: Any) -> None:
     click.echo(_fitted(text, encoding, _in_json))
 
 
+def print_report(report: Any, *, as_json: bool) -> None:
+    """Print what a command found: as JSON, or as it reads."""
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        say(str(report))
+
+
 def _fitted(text: str, encoding: str, replacement: Callable[[str], str]) -> str:
     """Return a text with replacements for the characters that an encoding does not have."""
     if _fits(text, encoding):
@@ -223,10 +220,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _discard(stream: TextIO | None) -> None:
+def _discard(stream: TextIO) -> None:
     """Let what a stream still holds go nowhere: Python would write it out at the end, and fail."""
-    if stream is None:
-        return
     with suppress(OSError, ValueError):  # one without a file descriptor
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:

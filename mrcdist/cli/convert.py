@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,17 +11,16 @@ import click
 from mrcdist.cli.cluster import cluster_options
 from mrcdist.cli.console import print_json, say
 from mrcdist.cli.options import (
+    BYTE_ORDER,
     FILE_OPTIONS,
     chunks_option,
     file_options,
     plan_from_options,
 )
 from mrcdist.cli.signals import stopping
-from mrcdist.options import BYTE_ORDERS
 
 if TYPE_CHECKING:
     from mrcdist.convert_api import Conversion
-    from mrcdist.read_plan import Plan
 
 __all__ = ["convert"]
 
@@ -45,7 +44,7 @@ __all__ = ["convert"]
 @click.option(
     "--byte-order",
     "byteorder",
-    type=click.Choice(list(BYTE_ORDERS)),
+    **BYTE_ORDER,
     help="Byte order of the new file (default: little, or that of an extended header).",
 )
 @click.option(
@@ -73,14 +72,11 @@ def convert(
     ctx: click.Context,
     /,
     destination: str,
+    chunks: Any,
     select: str | None,
-    dtype: str | None,
-    byteorder: str | None,
-    compressor: str | None,
     no_statistics: bool,
-    overwrite: bool,
     resume: bool,
-    verify: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Convert an MRC file to Zarr or to another MRC file, in parallel, on a disk or in S3.
@@ -106,34 +102,19 @@ def convert(
     from mrcdist.convert_api import begun_chunks, plan_conversion
     from mrcdist.read_plan import plan_as_begun
 
-    file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
-    as_json = options.pop("as_json")
-
-    chunks, storage_options = file.pop("chunks"), file["storage_options"]
+    file = {name: options.pop(name) for name in FILE_OPTIONS}
+    where = ClusterOptions(**{one.name: options.pop(one.name) for one in fields(ClusterOptions)})
+    options |= {"select": select or (), "statistics": not no_statistics, "resume": resume}
     told: set[str] = set()
 
     def tell(text: str) -> None:
         click.echo(text, err=True)
 
-    def made(of: Any) -> Plan:
-        return plan_from_options(**file, chunks=of)
-
     def planned() -> Conversion:
-        kept = begun_chunks(destination, storage_options) if resume else None
-        plan = plan_as_begun(made, chunks, kept)
-        conversion = plan_conversion(
-            plan,
-            destination,
-            select=select or (),
-            dtype=dtype,
-            compressor=compressor,
-            byteorder=BYTE_ORDERS[byteorder] if byteorder else None,
-            statistics=not no_statistics,
-            overwrite=overwrite,
-            resume=resume,
-            verify=verify,
-            storage_options=storage_options,
-        )
+        stored = file["storage_options"]
+        kept = begun_chunks(destination, stored) if resume else None
+        plan = plan_as_begun(lambda of: plan_from_options(**file, chunks=of), chunks, kept)
+        conversion = plan_conversion(plan, destination, **options, storage_options=stored)
         for note in (*plan.notes, *conversion.notes):
             if note not in told:
                 told.add(note)
@@ -145,12 +126,12 @@ def convert(
         conversion = planned()
         # Without it, an unfinished file does not remain.
         again = "call again, with {resume=True}" + " to keep finished blocks" * (not resume)
-        with computing(ClusterOptions(**options), tell, again) as cluster, cluster.running_dask():
+        with computing(where, tell, again) as cluster, cluster.running_dask():
             with cluster.client.as_current():
                 if task_memory() is not None:  # blocks that are left to us have to fit into it
                     conversion = planned()
             report = conversion.run(stream=sys.stderr)
     if as_json:
-        print_json(dataclasses.asdict(report))
+        print_json(asdict(report))
     else:
         say(str(report))

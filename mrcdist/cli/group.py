@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from mrcdist.cli.console import Unwritable, console, print_error, say
-from mrcdist.cli.signals import Terminated
+from mrcdist.cli.signals import Terminated, status_of
 from mrcdist.errors import MrcdistError
 from mrcdist.startup_interrupt import IS_COMMAND, raise_on_interrupt
 from mrcdist.storage.event_loop import end_waiting
@@ -51,14 +51,10 @@ class _Group(click.Group):
             raise_on_interrupt()
             with console():
                 status = self._status_of(run)
-            if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-                _let_go()
-        except KeyboardInterrupt:  # where click does not catch it
-            status = 128 + signal.SIGINT
-            _let_go()
-        except Terminated:
-            status = 128 + signal.SIGTERM
-            _let_go()
+            _let_go(status)
+        except (KeyboardInterrupt, Terminated) as stop:  # where click does not catch it
+            status = status_of(stop)
+            _let_go(status)
         sys.exit(status)
 
     def _status_of(self, run: Callable[[], Any]) -> int:
@@ -123,9 +119,9 @@ class _Group(click.Group):
         return error.text(name)
 
 
-def _let_go() -> None:
-    """Wait for no thread any more: this was the last act, unless a program called the command."""
-    if IS_COMMAND:
+def _let_go(status: int) -> None:
+    """Wait for no thread after a signal: this was the last act, unless a program called it."""
+    if IS_COMMAND and status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         end_waiting()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import warnings
@@ -24,41 +23,42 @@ from mrcdist.read_plan import Plan
 from mrcdist.storage.redact import is_secret_key, redact
 
 __all__ = [
+    "BYTE_ORDER",
     "COUNT",
     "FILE_OPTIONS",
-    "SECONDS",
     "chunks_option",
     "file_options",
     "json_option",
     "plan_from_options",
     "reading_options",
     "storage_option",
+    "together",
     "url_argument",
-    "urls_argument",
 ]
 
 Command = Callable[..., Any]
-
-
-class _Seconds(click.FloatRange):
-    """A time of at most a year, which a number that is none is not."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        seconds = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is not a valid float.", param, ctx)
-        return seconds
-
+Decorator = Callable[[Command], Command]
 
 # Of workers, threads: more than any machine has.
 COUNT = click.IntRange(1, 100_000)
-SECONDS = _Seconds(0, 366 * 86_400, min_open=True)
 
 # Environment variables of storage options that are secret; and of URLs with secrets in them.
 _STORAGE = "MRCDIST_STORAGE_"
 _URLS = "MRCDIST_URL"
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+"""A whole number in ASCII digits, as many as a length may have."""
+
+
+def together(*decorators: Decorator) -> Decorator:
+    """Return several options as one decorator; help lists them in this order."""
+
+    def add(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return add
 
 
 def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
@@ -97,27 +97,21 @@ def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -
     return options
 
 
-def _axes(
-    _ctx: click.Context, _param: click.Parameter, given: str | None
-) -> tuple[int, ...] | None:
-    if given is None:
-        return None
-    lengths = [_whole(part.strip()) for part in given.split(",")]
-    if None in lengths:
+def _axes(given: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in given.split(",")]
+    if not all(map(_WHOLE.fullmatch, parts)):
         raise click.BadParameter(f"{given}: expected comma-separated integers, such as 256,256")
-    return tuple(length for length in lengths if length is not None)
+    return tuple(map(int, parts))
 
 
-def _skipped(_ctx: click.Context, _param: click.Parameter, given: str) -> int | tuple[int, ...]:
-    """Parse a number, or two with a comma."""
-    numbers = [_whole(part.strip()) for part in given.split(",")]
-    if None in numbers or len(numbers) > 2:
+def _skipped(given: str) -> int | tuple[int, ...]:
+    parts = [part.strip() for part in given.split(",")]
+    if len(parts) > 2 or not all(map(_WHOLE.fullmatch, parts)):
         raise click.BadParameter(f"{given}: expected one or two integers, such as 57 or 0,1")
-    whole = tuple(number for number in numbers if number is not None)
-    return whole if len(whole) > 1 else whole[0]
+    return tuple(map(int, parts)) if len(parts) > 1 else int(given)
 
 
-def _chunks(_ctx: click.Context, _param: click.Parameter, given: str) -> Any:
+def _chunks(given: str) -> Any:
     """Parse chunk lengths such as 32,256,-1,-1, a size such as "256 MiB", or auto.
 
     In JSON, lengths of each chunk, [[4,4],[9],...], or of some axes, {"0":4}.
@@ -129,23 +123,14 @@ def _chunks(_ctx: click.Context, _param: click.Parameter, given: str) -> Any:
                 return {int(axis): length for axis, length in found.items()}
             return tuple(tuple(part) if isinstance(part, list) else part for part in found)
     parts = [part.strip() for part in given.split(",")]
-    lengths = [part if part == "auto" else _whole(part) for part in parts]
-    if None in lengths:
+    if not all(part == "auto" or _WHOLE.fullmatch(part) for part in parts):
         return given
+    lengths = [part if part == "auto" else int(part) for part in parts]
     return tuple(lengths) if len(lengths) > 1 else lengths[0]
 
 
-def _whole(text: str) -> int | None:
-    """Return a whole number in ASCII digits, as many as a length may have; None for all else."""
-    return int(text) if _WHOLE.fullmatch(text) else None
-
-
-def _file(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str | None:
+def _file(given: str) -> str | None:
     return None if given == "none" else given
-
-
-def _byte_order(_ctx: click.Context, _param: click.Parameter, given: str | None) -> str | None:
-    return None if given is None else BYTE_ORDERS[given]
 
 
 def _files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -153,7 +138,7 @@ def _files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
     return [CompletionItem(incomplete, type="file")]
 
 
-def _url(_ctx: click.Context, _param: click.Parameter, given: str) -> str:
+def _url(given: str) -> str:
     """Return a URL with the secrets that the environment has of it."""
     for whole in os.environ.get(_URLS, "").split():
         if given == redact(whole):
@@ -165,19 +150,7 @@ def _url(_ctx: click.Context, _param: click.Parameter, given: str) -> str:
     return given
 
 
-def _urls(
-    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
-) -> str | tuple[str, ...]:
-    """Return the only URL, or those of all files of a dataset."""
-    urls = tuple(_url(ctx, param, one) for one in given)
-    return urls[0] if len(urls) == 1 else urls
-
-
-url_argument = click.argument("url", callback=_url, shell_complete=_files)
-
-urls_argument = click.argument(
-    "url", nargs=-1, required=True, callback=_urls, shell_complete=_files, metavar="URL..."
-)
+url_argument = click.argument("url", type=_url, shell_complete=_files)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -191,24 +164,29 @@ storage_option = click.option(
     f"a value, the value is taken from the environment: that of secret from {_STORAGE}SECRET.",
 )
 
+# How an option that takes a byte order is written.
+BYTE_ORDER: dict[str, Any] = {
+    "type": click.Choice(list(BYTE_ORDERS)),
+    "callback": lambda _ctx, _param, given: given and BYTE_ORDERS[given],
+}
+
 # What is particular to an option: how its value is written.
 _WRITTEN: dict[str, dict[str, Any]] = {
-    "chunks": {"callback": _chunks, "show_default": True},
-    "navigation_shape": {"callback": _axes, "metavar": "X,Y,..."},
-    "skip_frames": {"default": "0", "callback": _skipped, "metavar": "N[,M]", "show_default": True},
-    "endianness": {"type": click.Choice(list(BYTE_ORDERS)), "callback": _byte_order},
+    "chunks": {"type": _chunks, "metavar": "TEXT", "show_default": True},
+    "navigation_shape": {"type": _axes, "metavar": "X,Y,..."},
+    "skip_frames": {"default": "0", "type": _skipped, "metavar": "N[,M]", "show_default": True},
+    "endianness": BYTE_ORDER,
 }
 
 
-def _reading_option(argument: Field[Any]) -> Callable[[Command], Command]:
+def _reading_option(argument: Field[Any]) -> Decorator:
     """The option for an argument of a read, by its type, its default and its help."""
     kind = get_type_hints(ReadOptions)[argument.name]
     how: dict[str, Any] = {"default": argument.default}
     if kind is bool:
         how = {"is_flag": True}
     elif kind == NamedFile:
-        how |= {"metavar": "FILE", "callback": _file, "shell_complete": _files}
-        how |= {"show_default": True}
+        how |= {"metavar": "FILE", "type": _file, "shell_complete": _files, "show_default": True}
     elif words := [
         word for one in get_args(kind) if get_origin(one) is Literal for word in get_args(one)
     ]:
@@ -218,16 +196,9 @@ def _reading_option(argument: Field[Any]) -> Callable[[Command], Command]:
     return click.option(named, help=argument.metadata["help"], **how)
 
 
-def reading_options(*names: str) -> Callable[[Command], Command]:
-    """Add the options for arguments of `ReadOptions`, in its order."""
-    arguments = [argument for argument in fields(ReadOptions) if argument.name in names]
-
-    def add(command: Command) -> Command:
-        for argument in reversed(arguments):
-            command = _reading_option(argument)(command)
-        return command
-
-    return add
+def reading_options(*names: str) -> Decorator:
+    """The options for arguments of `ReadOptions`, in its order."""
+    return together(*(_reading_option(each) for each in fields(ReadOptions) if each.name in names))
 
 
 # All that selects a file and its interpretation, but for its chunks.
@@ -236,12 +207,21 @@ FILE_OPTIONS = ("url", "storage_options", *_INTERPRETATION)
 
 chunks_option = reading_options("chunks")
 
-
-def file_options(command: Command) -> Command:
-    """Add the options that select the files of a dataset and their meaning, and `--json`."""
-    for option in (json_option, storage_option, reading_options(*_INTERPRETATION), urls_argument):
-        command = option(command)
-    return command
+# The options that select the files of a dataset and their meaning, and --json.
+file_options = together(
+    click.argument(
+        "url",
+        nargs=-1,
+        required=True,
+        type=_url,
+        callback=lambda _ctx, _param, urls: urls[0] if len(urls) == 1 else urls,
+        shell_complete=_files,
+        metavar="URL...",
+    ),
+    reading_options(*_INTERPRETATION),
+    storage_option,
+    json_option,
+)
 
 
 def plan_from_options(**options: Any) -> Plan:

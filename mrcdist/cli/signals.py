@@ -14,25 +14,24 @@ import click
 from mrcdist.cli.console import say
 from mrcdist.system_calls import send_to_main_thread
 
-__all__ = ["Terminated", "stopping"]
+__all__ = ["Terminated", "status_of", "stopping"]
 
 
 class Terminated(BaseException):
     """SIGTERM, raised as an exception so that cleanup code runs."""
 
 
+def status_of(stop: BaseException) -> int:
+    """Return the exit status for what a signal raised, as in a shell: 130 or 143."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
 @contextmanager
 def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
     """Stop cleanly on Ctrl-C and on SIGTERM, which batch systems send before they kill a job.
 
-    The exit status is 130 or 143, as in a shell. A second signal stops immediately. A signal that
-    comes while this begins or ends is left to the command group.
-
-    Parameters
-    ----------
-    ctx : click.Context
-    otherwise : str, optional
-        Where the job stands, unless notes of the exception say it.
+    A second signal stops immediately. A signal that comes while this begins or ends is left to the
+    command group. `otherwise` is where the job stands, unless notes of the exception say it.
     """
     # Python allows handlers in the main thread only; elsewhere whoever runs us decides.
     handled = threading.current_thread() is threading.main_thread()
@@ -47,11 +46,10 @@ def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
         stop = _stop_behind(error)
         if stop is None:
             raise
-        by_term = isinstance(stop, Terminated)
-        words = ["ended by SIGTERM" if by_term else "interrupted"]
+        words = ["ended by SIGTERM" if isinstance(stop, Terminated) else "interrupted"]
         words += getattr(error, "__notes__", [otherwise] * bool(otherwise))
         say(f"\n{'; '.join(words)}", err=True)
-        ctx.exit(128 + (signal.SIGTERM if by_term else signal.SIGINT))
+        ctx.exit(status_of(stop))
     finally:
         sys.unraisablehook = hook
         for timer in later:  # what it would stop is over

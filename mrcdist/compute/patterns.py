@@ -10,7 +10,7 @@ import numpy as np
 from mrcdist.compute.reductions import FrameMaximum, FrameSquares, FrameSum, Reduction
 from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.errors import ArgumentError
-from mrcdist.plotting.contrast import frame_contrast
+from mrcdist.plotting import frame_contrast
 
 __all__ = ["MaximumPattern", "MeanPattern", "StandardDeviation", "SumPattern"]
 

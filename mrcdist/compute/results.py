@@ -16,7 +16,7 @@ from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.layout import FrameTable, Layout
-from mrcdist.plotting.contrast import Contrast
+from mrcdist.plotting import Contrast
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import select_frames
 

@@ -8,24 +8,25 @@ and the virtual detector sums frames that were read once, within a budget.
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
-from collections import OrderedDict
+import sys
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, Literal
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.bright_disk import find_disk
 from mrcdist.compute.detectors import Ring
-from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError, MrcdistWarning
+from mrcdist.extras import install_command
 from mrcdist.formatting import figure_text
-from mrcdist.plotting.contrast import colour_norm
-from mrcdist.plotting.image import draw_image, reduced
-from mrcdist.preview.interactive_figure import interactive_figure, show_figure
-from mrcdist.preview.sample import DEFAULT_BUDGET, describe_grid
+from mrcdist.plotting import colour_norm, draw_image, reduced, require_matplotlib
+from mrcdist.preview.sample import DEFAULT_BUDGET, describe_grid, require_budget
 from mrcdist.preview.scan_data import ScanData, open_scan
 from mrcdist.read_plan import Plan
 
@@ -33,6 +34,7 @@ __all__ = ["Browser", "browse"]
 
 Array = npt.NDArray[Any]
 
+_INCHES = (10.0, 4.8)
 _MARK, _RING, _HOLE = "#ff3864", "#4cc9f0", "#ffb703"
 
 # How near to a circle, as a share of the pattern's side, a press takes hold of it.
@@ -87,14 +89,8 @@ def browse(
     >>> browser.command  # the same for the whole file
     'mrcdist virtual ...20260101_00001_movie.mrc --detector circle:16,16,5 --out virtual.npy'
     """
-    if budget < 1:
-        raise ArgumentError(
-            f"budget={budget}",
-            code="budget-invalid",
-            argument="budget",
-            remedy="give a number of bytes, such as 64 * 2**20",
-        )
-    return Browser(open_scan(data, budget), interactive_figure() if figure is None else figure)
+    require_budget(budget)
+    return Browser(open_scan(data, budget), _interactive_figure() if figure is None else figure)
 
 
 class Browser:
@@ -116,12 +112,12 @@ class Browser:
     def __init__(self, scan: ScanData, figure: Any) -> None:
         self.figure = figure
         self._scan = scan
-        self._kept: OrderedDict[tuple[int, int], Array] = OrderedDict()
+        self._frame = lru_cache(_FRAMES_KEPT)(scan.frame)
         self._drag: Callable[[float, float], None] | None = None
         self.detector = _first_detector(scan)
         self.virtual_image = scan.virtual_image(self.detector)
         self.position = scan.middle
-        self.pattern = self._frame(self.position)
+        self.pattern = self._frame(*self.position)
         self._build()
         self._connections = [
             figure.canvas.mpl_connect(name, handler)
@@ -148,7 +144,7 @@ class Browser:
                 code="scan-point-outside",
                 remedy=f"pass y below {self._scan.shape[0]} and x below {self._scan.shape[1]}",
             )
-        self.pattern = self._frame((y, x))
+        self.pattern = self._frame(y, x)
         self.position = (y, x)
         self._draw_pattern()
 
@@ -198,15 +194,7 @@ class Browser:
         self._connections = []
 
     def _ipython_display_(self) -> None:
-        show_figure(self.figure)
-
-    def _frame(self, position: tuple[int, int]) -> Array:
-        if position not in self._kept:
-            self._kept[position] = self._scan.frame(*position)
-        self._kept.move_to_end(position)
-        while len(self._kept) > _FRAMES_KEPT:
-            self._kept.popitem(last=False)
-        return self._kept[position]
+        _show(self.figure)
 
     def _build(self) -> None:
         from matplotlib.patches import Circle
@@ -284,24 +272,23 @@ class Browser:
         ring = self.detector
         distance = float(np.hypot(y - ring.cy, x - ring.cx))
         near = max(_NEAR * max(self._scan.frame_shape), 0.75)
-        rim = _rim(distance, ring, near)
-        if rim is not None:
-            return lambda y, x: self._resize(rim, float(np.hypot(y - ring.cy, x - ring.cx)))
+        for rim, radius in (("outer", ring.outer), ("inner", ring.inner)):
+            if radius and abs(distance - radius) <= near:
+                return partial(self._resize, rim)
         # Outside of it a press fetches it; inside, it keeps hold where it was pixels.
         dy, dx = (y - ring.cy, x - ring.cx) if distance < ring.outer else (0.0, 0.0)
         return lambda y, x: self.place_detector(
             y - dy, x - dx, self.detector.outer, self.detector.inner
         )
 
-    def _resize(self, rim: Literal["outer", "inner"], radius: float) -> None:
-        ring = self.detector
-        least = 0.5
-        changed = (
-            replace(ring, outer=max(radius, ring.inner + least))
-            if rim == "outer"
-            else replace(ring, inner=float(np.clip(radius, least, ring.outer - least)))
-        )
-        self.place_detector(ring.cy, ring.cx, changed.outer, changed.inner)
+    def _resize(self, rim: str, y: float, x: float) -> None:
+        ring, least = self.detector, 0.5
+        radius = float(np.hypot(y - ring.cy, x - ring.cx))
+        if rim == "outer":
+            self.place_detector(ring.cy, ring.cx, max(radius, ring.inner + least), ring.inner)
+        else:
+            inner = float(np.clip(radius, least, ring.outer - least))
+            self.place_detector(ring.cy, ring.cx, ring.outer, inner)
 
     def _scroll(self, event: Any) -> None:
         if event.inaxes is self._panel:
@@ -324,17 +311,61 @@ class Browser:
             self._say(error.problem)
 
 
-def _rim(distance: float, ring: Ring, near: float) -> Literal["outer", "inner"] | None:
-    if abs(distance - ring.outer) <= near:
-        return "outer"
-    if ring.inner and abs(distance - ring.inner) <= near:
-        return "inner"
-    return None
-
-
 def _first_detector(scan: ScanData) -> Ring:
     try:
         return find_disk(scan.mean)
     except ArgumentError:
         rows, columns = scan.frame_shape
         return Ring((rows - 1) / 2, (columns - 1) / 2, 0.0, max(min(rows, columns) / 8, 1.0))
+
+
+def _interactive_figure() -> Any:
+    """Return a figure that listens to the mouse: a widget in a notebook, a window elsewhere.
+
+    In a notebook its canvas is ipympl's, whatever backend pyplot has: nobody needs
+    ``%matplotlib widget`` first, and other figures stay as they are.
+    """
+    require_matplotlib()
+    if not _in_notebook():
+        import matplotlib.pyplot as plt
+
+        figure = plt.figure(figsize=_INCHES)
+        if type(figure.canvas).required_interactive_framework is None:
+            text = (
+                f"the figure has no window: matplotlib's backend {plt.get_backend()} shows none. "
+                'matplotlib.use("qtagg") or another one does, on a machine with a screen; '
+                "figure.savefig writes a file"
+            )
+            warnings.warn(text, MrcdistWarning, stacklevel=3)
+        return figure
+    try:
+        backend: Any = importlib.import_module("ipympl.backend_nbagg")
+    except ImportError:
+        raise MissingExtraError(
+            "ipympl is not installed here",
+            code="package-missing",
+            cause="figures in a notebook need it to react to the mouse",
+            remedy=f"{install_command('notebook')}, then reload the page",
+        ) from None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_INCHES)
+    canvas = backend.Canvas(figure)
+    backend.FigureManager(canvas, 0)
+    canvas.header_visible = canvas.footer_visible = False
+    return figure
+
+
+def _show(figure: Any) -> None:
+    """Show a figure in the output of a notebook's cell, or in its window."""
+    if _in_notebook() and hasattr(figure.canvas, "_repr_mimebundle_"):
+        importlib.import_module("IPython.display").display(figure.canvas)
+    elif hasattr(figure, "show") and figure.canvas.manager is not None:
+        figure.show()
+
+
+def _in_notebook() -> bool:
+    """Whether this is a kernel that can show widgets, rather than a terminal or a script."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")

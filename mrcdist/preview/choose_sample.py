@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.layout import FrameTable, Layout
+from mrcdist.plan.layout import Frames, FrameTable, Layout
 from mrcdist.preview.sample import (
     ImagesSample,
     Piece,
     PreviewBudget,
     Sample,
+    ScanSample,
+    View,
     VolumeSample,
-    bands,
-    lines_of,
-    spread,
-    too_small,
-    whole_frames,
 )
-from mrcdist.preview.sample_scan import sample_scan
-from mrcdist.preview.view import View
 
-__all__ = ["choose_sample"]
+__all__ = ["bands", "choose_sample", "min_step", "pieces_of", "spread"]
 
 # Tiles that fill a montage; fewer, larger ones where the budget does not reach for more.
 _MONTAGES = (12, 9, 6, 4, 3, 2, 1)
@@ -33,8 +29,16 @@ _MONTAGES = (12, 9, 6, 4, 3, 2, 1)
 # With fewer whole sections in the budget, the plane across rows is sampled line by line instead.
 _LEAST_SECTIONS = 8
 
-# A tile with fewer lines shows stripes.
-_LEAST_LINES = 256
+# A tile with fewer lines shows stripes; more lines than a screen has are not seen.
+_LEAST_LINES, _MAX_LINES = 256, 1024
+
+# A virtual image of fewer points shows nothing: then better more points, with a part of the frame.
+_LEAST_POINTS = 24 * 24
+_BAND_POINTS = 40 * 40
+
+# Patterns for a mean: more of them change nothing that is seen.
+_MEAN_POINTS = 16 * 16
+_MEAN_BESIDE_BANDS = 64
 
 
 def choose_sample(
@@ -46,27 +50,13 @@ def choose_sample(
     virtual_image: bool = True,
     max_images: int = 12,
 ) -> Sample:
-    """Choose what to read.
+    """Choose what to read for a view of a file.
 
-    Parameters
-    ----------
-    layout : Layout
-    view : View
-        How the file will be looked at.
-    limits : PreviewBudget
-    table : ndarray of int, shape ``layout.navigation_shape``, optional
-        The frame at each navigation position, where they are not in the file's order.
-    virtual_image : bool, default True
-        Read enough points of a scan for a virtual image; else enough for a mean pattern only.
-    max_images : int, default 12
-        In a montage.
-
-    Returns
-    -------
-    Sample
-        `ScanSample`, `VolumeSample` or `ImagesSample`. All pieces together have at most
-        ``limits.budget`` bytes and ``limits.reads`` members. Of a compressed stream that is larger
-        than the budget the first frames are chosen, whatever the view.
+    All pieces together have at most ``limits.budget`` bytes and ``limits.reads`` members. Of a
+    compressed stream that is larger than the budget the first frames are chosen, whatever the view.
+    A `table` has the frame at each navigation position, where they are not in the file's order.
+    Without `virtual_image` only enough of a scan for a mean pattern is read. A montage has at most
+    `max_images`.
 
     Raises
     ------
@@ -88,7 +78,7 @@ def choose_sample(
     elif view.kind == "volume":
         sample = _sample_volume(layout, limits)
     else:
-        sample = sample_scan(layout, view.plane, limits, table, virtual_image=virtual_image)
+        sample = _sample_scan(layout, view.plane, limits, table, virtual_image=virtual_image)
     if limits.stream:
         last = max(piece.frames.stop for piece in sample.pieces)
         return replace(sample, pieces=(Piece(range(last), range(layout.frame_shape[0])),))
@@ -107,27 +97,17 @@ def _sample_images(
     full = (range(rows),)
     only_whole = limits.whole or limits.stream
     for count in sorted({min(n, n_frames, most) for n in _MONTAGES} - {0}, reverse=True):
-        chosen = lines_of(layout, limits.budget // count, limits.reads // count)
+        chosen = _lines_of(layout, limits.budget // count, limits.reads // count)
         least = min(_LEAST_LINES, rows) if count > 1 else 1
         if chosen == full or (len(chosen) >= least and not only_whole):
-            shown = tuple(positions[i] for i in _evenly(n_frames, count))
+            places = np.linspace(0, n_frames - 1, count) if count > 1 else [(n_frames - 1) // 2]
+            shown = tuple(positions[int(i)] for i in places)
             frames = shown if table is None else tuple(int(table.flat[at]) for at in shown)
-            pieces = (
-                whole_frames(frames, rows)
-                if chosen == full
-                else tuple(Piece(range(i, i + 1), band) for i in frames for band in chosen)
-            )
+            pieces = pieces_of(itertools.product(frames, chosen), rows)
             return ImagesSample(pieces, frames, chosen, shown)
     if only_whole:
-        raise too_small(limits.budget, layout.frame_bytes, "one frame")
-    raise too_small(limits.budget, layout.row_bytes, "one row")
-
-
-def _evenly(size: int, count: int) -> tuple[int, ...]:
-    """Positions from the first to the last; the middle one where it is one."""
-    return (
-        ((size - 1) // 2,) if count == 1 else tuple(int(i) for i in np.linspace(0, size - 1, count))
-    )
+        raise _too_small(limits.budget, layout.frame_bytes, "one frame")
+    raise _too_small(limits.budget, layout.row_bytes, "one row")
 
 
 def _sample_volume(layout: Layout, limits: PreviewBudget) -> VolumeSample:
@@ -144,11 +124,12 @@ def _sample_volume(layout: Layout, limits: PreviewBudget) -> VolumeSample:
         return _sparse_volume(layout, limits, n_sections)
     most = n_sections if fits else min(limits.budget // layout.frame_bytes, limits.reads)
     if not most:
-        raise too_small(limits.budget, layout.frame_bytes, "one section")
+        raise _too_small(limits.budget, layout.frame_bytes, "one section")
     sections = spread(n_sections, -(-n_sections // most))
     full = (range(rows),)
     at = (sections[len(sections) // 2], rows // 2, columns // 2)
-    return VolumeSample(whole_frames(sections, rows), at, full, sections, sections, full)
+    pieces = pieces_of(itertools.product(sections, full), rows)
+    return VolumeSample(pieces, at, full, sections, sections, full)
 
 
 def _sparse_volume(layout: Layout, limits: PreviewBudget, n_sections: int) -> VolumeSample:
@@ -157,34 +138,201 @@ def _sparse_volume(layout: Layout, limits: PreviewBudget, n_sections: int) -> Vo
     few_reads = max(limits.reads // 4, 1)
     most_rows = min(few_reads, limits.budget // 4 // row_bytes)
     if most_rows < 1:
-        raise too_small(limits.budget, 4 * row_bytes, "the least of a few rows")
+        raise _too_small(limits.budget, 4 * row_bytes, "the least of a few rows")
     along_row = spread(n_sections, -(-n_sections // most_rows))
     rest = limits.budget - len(along_row) * row_bytes
 
-    section = column_rows = lines_of(layout, layout.frame_bytes, 1)
+    section = column_rows = _lines_of(layout, layout.frame_bytes, 1)
     most_whole = min(rest // layout.frame_bytes, few_reads)
     if most_whole < _LEAST_SECTIONS:
-        section = lines_of(layout, rest // 2, few_reads)
+        section = _lines_of(layout, rest // 2, few_reads)
         most_whole = max(math.isqrt(min(few_reads, rest // 2 // row_bytes)), 1)
         column_rows = bands(rows, min(most_whole, rows), 1)
     along_column = spread(n_sections, -(-n_sections // most_whole))
     at = (along_column[len(along_column) // 2], rows // 2, columns // 2)
 
-    wanted = {(at[0], band) for band in section}
-    wanted |= {(i, band) for i in along_column for band in column_rows}
-    wanted |= {(i, range(at[1], at[1] + 1)) for i in along_row}
-    return VolumeSample(_joined(wanted), at, section, along_row, along_column, column_rows)
+    pieces = pieces_of(
+        (
+            *itertools.product(at[:1], section),
+            *itertools.product(along_column, column_rows),
+            *((i, range(at[1], at[1] + 1)) for i in along_row),
+        ),
+        rows,
+    )
+    return VolumeSample(pieces, at, section, along_row, along_column, column_rows)
 
 
-def _joined(wanted: set[tuple[int, range]]) -> tuple[Piece, ...]:
-    """Join the wanted rows of each frame where they overlap."""
+def _sample_scan(
+    layout: Layout,
+    plane: Sequence[int],
+    limits: PreviewBudget,
+    table: FrameTable | None,
+    *,
+    virtual_image: bool,
+) -> ScanSample:
+    """Choose a grid of scan points, as fine as the limits allow.
+
+    Frames are read whole where that gives a grid of 24 × 24 at least. Where they are too large for
+    it, a few are read whole, for the mean pattern, and of more of them the rows in the middle,
+    through which the direct beam goes. `plane` is the positions of (y, x) among the navigation
+    axes; the others stay at their first point.
+    """
+    rows = layout.frame_shape[0]
+    grid = _Grid(layout, plane, table)
+    most = limits.budget // layout.frame_bytes
+    if not most:
+        raise _too_small(limits.budget, layout.frame_bytes, "one frame")
+    if not virtual_image:
+        most = min(most, _MEAN_POINTS)
+    step = min_step(grid.sizes, most)
+    while (
+        len(pieces := pieces_of(((i, range(rows)) for i in _present(grid.frames(step))), rows))
+        > limits.reads
+    ):
+        step += 1
+    coarse = grid.points(step) < min(_LEAST_POINTS, grid.points(1))
+    if coarse and virtual_image and not limits.whole and not limits.stream:
+        banded = _banded(layout, limits, grid)
+        if banded is not None and banded.frames.size > grid.points(step):
+            return banded
+    frames = grid.frames(step)
+    return ScanSample(
+        pieces,
+        *grid.positions(step),
+        frames,
+        range(rows),
+        tuple(_present(frames)),
+        _near_middle(frames),
+    )
+
+
+def _banded(layout: Layout, limits: PreviewBudget, grid: _Grid) -> ScanSample | None:
+    """A few whole frames, and of many the rows in the middle; None if the budget is too small."""
+    rows, row_bytes = layout.frame_shape[0], layout.row_bytes
+    n_whole = max(min(limits.budget // 4 // layout.frame_bytes, _MEAN_BESIDE_BANDS), 1)
+    rest = limits.budget - n_whole * layout.frame_bytes
+    most = min(_BAND_POINTS, limits.reads - n_whole, rest // row_bytes)
+    if most < 1:
+        return None
+    step = min_step(grid.sizes, most)
+    frames = grid.frames(step)
+    height = max(min(rest // (frames.size * row_bytes), rows // 4), 1)
+    top = (rows - height) // 2
+    band = range(top, top + height)
+    single = _near_middle(frames)
+
+    there = _present(frames)
+    chosen = {there[i] for i in np.linspace(0, len(there) - 1, n_whole - 1).astype(int)}
+    chosen.add(int(frames[single]))
+    pieces = pieces_of(((i, range(rows) if i in chosen else band) for i in there), rows)
+    patterns = tuple(sorted(chosen))
+    return ScanSample(pieces, *grid.positions(step), frames, band, patterns, single)
+
+
+class _Grid:
+    """Sparse grids of scan points."""
+
+    def __init__(self, layout: Layout, plane: Sequence[int], table: FrameTable | None) -> None:
+        self._layout = layout
+        self._plane = plane
+        self._table = table
+        self.sizes = [layout.navigation_shape[axis] for axis in plane]
+
+    def positions(self, step: int) -> tuple[range, range]:
+        ys, xs = (spread(size, step) for size in self.sizes)
+        return ys, xs
+
+    def points(self, step: int) -> int:
+        return math.prod(len(spread(size, step)) for size in self.sizes)
+
+    def frames(self, step: int) -> Frames:
+        """The frame at each point, shape (y, x); -1 where there is none."""
+        box = [range(1)] * len(self._layout.navigation_shape)
+        for axis, positions in zip(self._plane, self.positions(step), strict=True):
+            box[axis] = positions
+        found = self._layout.frames(tuple(box), self._table).reshape([len(r) for r in box])
+        by_axes = np.moveaxis(found, self._plane, (0, 1))
+        return by_axes.reshape(by_axes.shape[:2])
+
+
+def _present(frames: Frames) -> list[int]:
+    return [int(frame) for frame in frames.ravel() if frame >= 0]
+
+
+def _near_middle(frames: Frames) -> tuple[int, int]:
+    """Position of the frame that is nearest to the middle of a grid, of those that there are."""
+    there = np.argwhere(frames >= 0)
+    if not there.size:
+        raise ArgumentError(
+            "none of the scan points that a preview would show has a frame",
+            code="shown-frames-missing",
+            cause="the acquisition was aborted early, or the scan is sparse",
+            remedy="raise the budget, which shows more points, or look at the frames as images",
+        )
+    middle = (np.asarray(frames.shape) - 1) / 2
+    y, x = there[np.abs(there - middle).sum(axis=1).argmin()]
+    return int(y), int(x)
+
+
+def _too_small(budget: int, least: int, what: str) -> ArgumentError:
+    """Build the error for a budget that allows nothing worth looking at."""
+    return ArgumentError(
+        f"a budget of {budget:,} bytes is too small",
+        code="budget-too-small",
+        argument="budget",
+        cause=f"{what} of this file has {least:,} bytes",
+        remedy=f"raise the budget, to {4 * least:,} bytes or more",
+    )
+
+
+def pieces_of(wanted: Iterable[tuple[int, range]], rows: int) -> tuple[Piece, ...]:
+    """Gather rows of frames, in any order, to as few pieces as there can be.
+
+    Joined are rows of one frame that overlap, and neighbouring frames with all their rows.
+    """
     pieces: list[Piece] = []
-    for frame, rows in sorted(wanted, key=lambda part: (part[0], part[1].start, part[1].stop)):
-        frames = range(frame, frame + 1)
+    for frame, lines in sorted(set(wanted), key=lambda each: (each[0], each[1].start)):
         last = pieces[-1] if pieces else None
-        if last is not None and last.frames == frames and rows.start < last.rows.stop:
-            joined = range(last.rows.start, max(last.rows.stop, rows.stop))
-            pieces[-1] = Piece(frames, joined)
+        if last is not None and frame in last.frames and lines.start < last.rows.stop:
+            joined = range(last.rows.start, max(last.rows.stop, lines.stop))
+            pieces[-1] = Piece(last.frames, joined)
+        elif last is not None and frame == last.frames.stop and lines == last.rows == range(rows):
+            pieces[-1] = Piece(range(last.frames.start, frame + 1), lines)
         else:
-            pieces.append(Piece(frames, rows))
+            pieces.append(Piece(range(frame, frame + 1), lines))
     return tuple(pieces)
+
+
+def bands(rows: int, count: int, height: int) -> tuple[range, ...]:
+    """Spread `count` bands of at most `height` rows over the `rows` of a frame, without overlap."""
+    tops = [i * rows // count for i in range(count)]
+    return tuple(
+        range(top, min(top + height, stop))
+        for top, stop in zip(tops, [*tops[1:], rows], strict=True)
+    )
+
+
+def _lines_of(layout: Layout, budget: int, reads: int) -> tuple[range, ...]:
+    """Return all rows of a frame in one band, or as many bands as bytes and reads allow.
+
+    Empty where not one row fits.
+    """
+    rows = layout.frame_shape[0]
+    if layout.frame_bytes <= budget and reads:
+        return (range(rows),)
+    lines = min(_MAX_LINES, rows, reads, budget // layout.row_bytes)
+    return bands(rows, lines, budget // (lines * layout.row_bytes)) if lines > 0 else ()
+
+
+def spread(size: int, step: int) -> range:
+    """Return every step-th position of an axis, with as much left over at both of its ends."""
+    count = -(-size // step)
+    return range((size - 1 - (count - 1) * step) // 2, size, step)
+
+
+def min_step(sizes: Sequence[int], most: int) -> int:
+    """Return the least step along all axes of a grid that leaves at most so many points."""
+    step = 1
+    while math.prod(-(-size // step) for size in sizes) > most:
+        step += 1
+    return step

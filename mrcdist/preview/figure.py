@@ -1,4 +1,4 @@
-"""Panels and words → one picture."""
+"""Panels, and what header, extended header and sidecar say in a few lines → one picture."""
 
 from __future__ import annotations
 
@@ -6,14 +6,25 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from mrcdist.compute.detectors import Ring
-from mrcdist.formatting import figure_text
-from mrcdist.plotting.contrast import image_limits, log_limits
-from mrcdist.plotting.image import colour_bar, draw_image, extents, new_figure
+from dask.utils import format_bytes
+
+from mrcdist.format.axis import Axis
+from mrcdist.format.byte_order import ORDER_NAMES
+from mrcdist.formatting import (
+    figure_text,
+    format_list,
+    format_number,
+    format_range,
+    format_shape,
+    format_unit,
+)
+from mrcdist.interop.rosettasciio import metadata_items, plan_metadata
+from mrcdist.plotting import colour_bar, draw_image, extents, image_limits, log_limits, new_figure
 from mrcdist.preview.panels import Panel
 from mrcdist.printable import printable
+from mrcdist.read_plan import Plan
 
-__all__ = ["preview_figure"]
+__all__ = ["preview_figure", "summary_lines"]
 
 _INK, _MARK = "#333333", "#ff3864"
 _BRIGHT, _DARK = "#4cc9f0", "#5ce08a"
@@ -23,6 +34,24 @@ _LABEL_WIDTH = 18
 
 # A plane is never drawn thinner than this share of the picture, whatever its calibration says.
 _LEAST_SHARE = 0.12
+
+_MAX_METADATA = 18
+
+# As HyperSpy's metadata have them.
+_UNITS = {
+    "beam energy": "keV",
+    "camera length": "mm",
+    "convergence angle": "mrad",
+    "defocus": "nm",
+    "dwell time": "s",
+    "stage x": "mm",
+    "stage y": "mm",
+    "stage z": "mm",
+    "tilt alpha": "deg",
+    "tilt beta": "deg",
+}
+# Names that say little without that of what they belong to.
+_SHORT = ("name", "x", "y", "z")
 
 
 def preview_figure(
@@ -64,33 +93,21 @@ def preview_figure(
 def _draw_panel(
     place: Any, panel: Panel, *, fontsize: float, limits: tuple[float, float] | None = None
 ) -> Any:
-    image = draw_image(
-        place,
-        panel.image,
-        panel.down,
-        panel.across,
-        title=panel.title,
-        contrast=panel.contrast,
-        limits=limits,
-        fontsize=fontsize,
-    )
+    from matplotlib.patches import Circle
+
+    how: dict[str, Any] = {"title": panel.title, "contrast": panel.contrast, "limits": limits}
+    image = draw_image(place, panel.image, panel.down, panel.across, **how, fontsize=fontsize)
     if panel.cuts is not None:
         line = {"color": _MARK, "lw": 0.7, "alpha": 0.6, "ls": (0, (6, 4))}
         place.axhline(panel.cuts[0], **line)
         place.axvline(panel.cuts[1], **line)
     for ring, colour in zip(panel.rings, (_BRIGHT, _DARK), strict=False):
-        _draw_ring(place, ring, colour)
+        for radius in filter(None, (ring.inner, ring.outer)):
+            line = {"fill": False, "color": colour, "lw": 1.0, "ls": (0, (4, 3))}
+            place.add_patch(Circle((ring.cx, ring.cy), radius, **line))
     if panel.point is not None:
         place.plot(panel.point[1], panel.point[0], "o", ms=8, mfc="none", mec=_MARK, mew=1.5)
     return image
-
-
-def _draw_ring(place: Any, ring: Ring, colour: str) -> None:
-    from matplotlib.patches import Circle
-
-    for radius in filter(None, (ring.inner, ring.outer)):
-        line = {"fill": False, "color": colour, "lw": 1.0, "ls": (0, (4, 3))}
-        place.add_patch(Circle((ring.cx, ring.cy), radius, **line))
 
 
 def _draw_planes(figure: Any, panels: Sequence[Panel]) -> None:
@@ -155,3 +172,54 @@ def _cube(panels: Sequence[Panel]) -> tuple[float, float]:
         extents(along_column.down, along_column.across)[1], _LEAST_SHARE * max(across, down)
     )
     return across + thick, down + thick
+
+
+def summary_lines(plan: Plan) -> list[tuple[str, str]]:
+    """Return labels and words: array, how it is stored, axes, instrument, the header's own labels.
+
+    The label is empty where the line belongs to the one before. No secret.
+    """
+    header = plan.header
+    lines = [
+        ("array", f"{format_shape(plan.shape)} {plan.dtype}"),
+        ("", format_bytes(plan.layout.nbytes)),
+        ("stored", f"mode {header.mode}, {ORDER_NAMES[header.byteorder]}"),
+    ]
+    if len(plan.source.parts) > 1:
+        lines.append(("", f"in {len(plan.source.parts)} files"))
+    if compression := plan.source.parts[0].compression:
+        lines.append(("", f"one {compression} stream"))
+    lines += [(axis.name, _axis_words(axis)) for axis in plan.axes]
+    if plan.question:
+        lines.append(("note", plan.question))
+    metadata = plan_metadata(plan)
+    shown = [
+        _metadata_line(path, value)
+        for path, value in metadata_items(metadata)
+        if path[0] not in ("General", "Signal") or path[-1] in ("date", "time", "notes")
+    ]
+    lines += shown[:_MAX_METADATA]
+    if len(shown) > _MAX_METADATA:
+        lines.append(("", f"and {len(shown) - _MAX_METADATA} more: mrcdist info"))
+    lines += [("label", label.strip()) for label in header.labels if label.strip()]
+    return lines
+
+
+def _axis_words(axis: Axis) -> str:
+    """Describe how long an axis is and what a step on it means."""
+    if axis.values is not None:
+        return f"{axis.size}, {format_range(axis)}"
+    if not axis.units:
+        return f"{axis.size}" if axis.name == "rgb" else f"{axis.size}, uncalibrated"
+    units = format_unit(axis.units)
+    start = f" from {format_number(axis.offset)}" if axis.offset else ""
+    return f"{axis.size} × {format_number(axis.scale)} {units}{start}"
+
+
+def _metadata_line(path: tuple[str, ...], value: Any) -> tuple[str, str]:
+    *parents, key = path
+    name = f"{parents[-1].lower()} {key}" if key in _SHORT else key.replace("_", " ")
+    words = f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, list):
+        words = format_list(value)
+    return name, f"{words} {_UNITS.get(name, '')}".rstrip()

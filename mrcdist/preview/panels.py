@@ -14,7 +14,7 @@ from mrcdist.compute.detectors import Detector, Ring, WholeFrame, adf_ring
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.formatting import format_count, format_position
-from mrcdist.plotting.contrast import Contrast, frame_contrast
+from mrcdist.plotting import Contrast, frame_contrast
 from mrcdist.preview.reading import (
     PixelsRead,
     frames_of_grid,
@@ -31,27 +31,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One image of a preview.
+    """One image of a preview: what it is, in a word or two, and the same with where it is from.
 
-    Attributes
-    ----------
-    name : str
-        What it is, in a word or two.
-    title : str
-        The same with where it is from.
-    image : ndarray, shape (rows, columns) or (rows, columns, 3)
-        It fills `down` times `across`, however many pixels it has.
-    down, across : Axis
-        What it covers: sizes in the file's pixels, and their calibration.
-    contrast : Contrast
-    point : tuple of int, optional
-        (down, across) of something to mark, in the file's pixels.
-    cuts : tuple of int, optional
-        (down, across) where other planes cut this one, in the file's pixels.
-    rings : tuple of Ring, optional
-        Virtual detectors, the one for the bright field first.
-    numbers : str
-        What the values are: of a file that does not say, "stored values".
+    The `image`, of shape (rows, columns) or (rows, columns, 3), fills `down` times `across` with
+    any number of pixels: their sizes are in the file's pixels, as are the `point` (down, across) to
+    mark and the `cuts` (down, across) where other planes cut this one. Of the `rings`, virtual
+    detectors, the one for the bright field is first. `numbers` says what the values are: of a file
+    that does not say, "stored values".
     """
 
     name: str
@@ -76,13 +62,9 @@ def scan_panels(
     """Make virtual images and patterns of a scan.
 
     `axes` are those of the whole array, of which `plane` says which are (y, x); `image` is an image
-    of the scan that takes the virtual images' place.
-
-    Returns
-    -------
-    tuple of Panel
-        "bright field" and "dark field" (by the same detectors as ``mrcdist virtual`` takes), "all
-        pixels" where patterns have no bright disk, or `image`; "mean pattern"; "one pattern".
+    of the scan that takes the virtual images' place. The panels are "bright field" and "dark field"
+    (by the same detectors as ``mrcdist virtual`` takes), "all pixels" where patterns have no bright
+    disk, or `image`; "mean pattern"; "one pattern".
     """
     down, across = (axis for axis in axes if not axis.navigate)
     y, x = (axes[i] for i in plane)

@@ -9,25 +9,27 @@ from dask.utils import format_bytes
 
 from mrcdist.discover.files import FoundFiles
 from mrcdist.discover.images import find_images
-from mrcdist.errors import ArgumentError, MrcdistError
+from mrcdist.errors import MrcdistError
 from mrcdist.formatting import format_count
 from mrcdist.options import ReadOptions
 from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.planner import make_plan
 from mrcdist.preview.choose_sample import choose_sample
-from mrcdist.preview.figure import preview_figure
+from mrcdist.preview.figure import preview_figure, summary_lines
 from mrcdist.preview.panels import Panel, image_panels, scan_panels, volume_panels
-from mrcdist.preview.reading import cost_of, in_file_order, read_pieces
+from mrcdist.preview.reading import cost_of, read_pieces
 from mrcdist.preview.sample import (
     DEFAULT_BUDGET,
     ImagesSample,
     PreviewBudget,
     Sample,
     ScanSample,
+    View,
+    ViewKind,
     VolumeSample,
+    choose_view,
+    require_budget,
 )
-from mrcdist.preview.summary import summary_lines
-from mrcdist.preview.view import View, ViewKind, choose_view
 from mrcdist.progress import Progress
 from mrcdist.read_plan import Plan
 
@@ -35,40 +37,25 @@ __all__ = ["Preview", "plan_preview"]
 
 
 @dataclass(frozen=True)
-class _ScanImage:
-    """The image of a scan that takes the place of a virtual one."""
-
-    name: str
-    plan: Plan
-    sample: ImagesSample
-
-
-@dataclass(frozen=True)
 class Preview:
-    """Plan of a preview: what is read of a file, and then shown.
+    """Plan of a preview: what is read of a file, at which cost in all, and what is left out.
 
-    Attributes
-    ----------
-    plan : Plan
-    view : View
-    sample : Sample
-    cost : Cost
-        What `panels` will read.
-    notes : tuple of str
-        What the picture leaves out.
+    The `image` of a scan takes the place of a virtual one. It is the preview of another file, which
+    has a `name` among those beside the scan.
     """
 
     plan: Plan
     view: View
     sample: Sample
     cost: Cost
-    notes: tuple[str, ...]
-    _image: _ScanImage | None = None
+    notes: tuple[str, ...] = ()
+    image: Preview | None = None
+    name: str = ""
 
     @property
     def pieces(self) -> int:
         """Stretches of files that will be read."""
-        return len(self.sample.pieces) + (len(self._image.sample.pieces) if self._image else 0)
+        return len(self.sample.pieces) + (self.image.pieces if self.image else 0)
 
     def describe_cost(self, cost: Cost) -> str:
         """Describe what reading takes, or took: bytes, requests, and the share of all pixels."""
@@ -83,25 +70,23 @@ class Preview:
         return f"{format_bytes(nbytes)}{exactly} in {how}{share}"
 
     def panels(self) -> tuple[Panel, ...]:
-        """Read, on threads of this process, and make the images.
-
-        Raises
-        ------
-        MrcdistError
-            The file changed, or cannot be read.
-        """
-        axes = self.plan.axes
+        """Read, on threads of this process, and make the images."""
         with Progress("reading", self.pieces) as progress:
-            image = None
-            if self._image is not None:
-                image = _read_image(self._image, self.plan, self.view, progress)
-            pixels = read_pieces(in_file_order(self.plan.source), self.sample.pieces, progress)
-        if isinstance(self.sample, ScanSample):
-            return scan_panels(self.sample, pixels, axes, self.view.plane, image)
-        if isinstance(self.sample, VolumeSample):
-            return volume_panels(self.sample, pixels, axes[-3:])
-        assert isinstance(self.sample, ImagesSample)  # noqa: S101 there are no others
-        return image_panels(self.sample, pixels, axes)
+            return self._panels(progress)
+
+    def _panels(self, progress: Progress) -> tuple[Panel, ...]:
+        axes, sample, image = self.plan.axes, self.sample, None
+        if self.image is not None:
+            y, x = (axes[axis] for axis in self.view.plane)
+            title = f"{self.image.name}, from {self.image.plan.location.name}"
+            image = Panel("image", title, self.image._panels(progress)[0].image, y, x)
+        pixels = read_pieces(self.plan.source, sample.pieces, progress)
+        if isinstance(sample, ScanSample):
+            return scan_panels(sample, pixels, axes, self.view.plane, image)
+        if isinstance(sample, VolumeSample):
+            return volume_panels(sample, pixels, axes[-3:])
+        assert isinstance(sample, ImagesSample)  # noqa: S101 there are no others
+        return image_panels(sample, pixels, axes)
 
     def figure(self, panels: tuple[Panel, ...]) -> Any:
         """Draw the images and what the header says, as a figure of matplotlib's."""
@@ -117,33 +102,19 @@ class Preview:
 def plan_preview(
     plan: Plan, *, budget: int = DEFAULT_BUDGET, view: ViewKind | None = None
 ) -> Preview:
-    """Decide what to read for a picture of a file; no pixel is read.
+    """Decide what to read for a picture of a file, within a budget in bytes; no pixel is read.
 
-    Parameters
-    ----------
-    plan : Plan
-    budget : int, default 64 MiB
-        Bytes of pixels to read at most.
-    view : {"scan", "volume", "images"}, optional
-        How to look at it. Default: by its axes and space group.
+    The view is chosen by its axes and space group, unless the caller does.
 
     Raises
     ------
     ArgumentError
         The budget is too small, the file is empty, or the view does not suit its axes.
     """
-    if budget < 1:
-        raise ArgumentError(
-            f"budget={budget}",
-            code="budget-invalid",
-            argument="budget",
-            remedy="give a number of bytes, such as 64 MiB",
-        )
+    require_budget(budget)
     found = choose_view(plan.layout, plan.axes, ispg=plan.header.ispg, view=view)
     image, notes = _find_image(plan, found, budget)
-    beside = Cost(0, 0)
-    if image is not None:
-        beside = cost_of(in_file_order(image.plan.source), image.sample.pieces)
+    beside = image.cost if image is not None else Cost(0, 0)
     # A section of MRCZ may be larger compressed than not; by no more than its headers.
     sample = choose_sample(
         plan.layout,
@@ -152,18 +123,17 @@ def plan_preview(
         table=plan.source.table,
         virtual_image=image is None,
     )
-    if found.kind != "images" and isinstance(sample, ImagesSample):
-        notes.append(
-            f"it is one compressed stream: what lies beyond {format_bytes(budget)} is not looked at"
-        )
     if found.kind != "images":
+        if isinstance(sample, ImagesSample):
+            beyond = f"what lies beyond {format_bytes(budget)} is not looked at"
+            notes.append(f"it is one compressed stream: {beyond}")
         navigation = [axis for axis in plan.axes if axis.navigate]
         notes += [
             f"of the axis {axis.name} the first of {axis.size} is shown"
             for i, axis in enumerate(navigation)
             if i not in found.plane
         ]
-    own = cost_of(in_file_order(plan.source), sample.pieces)
+    own = cost_of(plan.source, sample.pieces)
     cost = Cost(own.requests + beside.requests, own.nbytes + beside.nbytes)
     return Preview(plan, found, sample, cost, tuple(notes), image)
 
@@ -175,8 +145,8 @@ def _limits(plan: Plan, budget: int) -> PreviewBudget:
     )
 
 
-def _find_image(plan: Plan, view: View, budget: int) -> tuple[_ScanImage | None, list[str]]:
-    """The first image beside a movie that has a pixel for each of its scan points."""
+def _find_image(plan: Plan, view: View, budget: int) -> tuple[Preview | None, list[str]]:
+    """The first image beside a movie that has a pixel for each of its scan points; and notes."""
     if view.kind != "scan":
         return None, []
     shape = tuple(plan.layout.navigation_shape[axis] for axis in view.plane)
@@ -192,13 +162,6 @@ def _find_image(plan: Plan, view: View, budget: int) -> tuple[_ScanImage | None,
             # The server may still be writing it; the movie's own data are none the worse.
             notes.append(f"the image {image.location.name} is left out: {error.problem}")
         else:
-            assert isinstance(sample, ImagesSample)  # noqa: S101 it was asked for
-            return _ScanImage(image.name, own, sample), notes
+            cost = cost_of(own.source, sample.pieces)
+            return Preview(own, still, sample, cost, name=image.name), notes
     return None, notes
-
-
-def _read_image(image: _ScanImage, plan: Plan, view: View, progress: Progress) -> Panel:
-    pixels = read_pieces(in_file_order(image.plan.source), image.sample.pieces, progress)
-    [panel] = image_panels(image.sample, pixels, image.plan.axes)[:1]
-    y, x = (plan.axes[axis] for axis in view.plane)
-    return Panel("image", f"{image.name}, from {image.plan.location.name}", panel.image, y, x)

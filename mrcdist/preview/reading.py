@@ -22,7 +22,6 @@ __all__ = [
     "Point",
     "cost_of",
     "frames_of_grid",
-    "in_file_order",
     "magnitude",
     "mean_frame",
     "mean_on_grid",
@@ -44,20 +43,14 @@ class PixelsRead:
                 self._by_frame[frame].append((piece.rows, rows))
 
     def rows(self, frame: int, wanted: range) -> Array:
-        """Return neighbouring rows of a frame, shape (rows, columns) + components.
-
-        Raises
-        ------
-        KeyError
-            They were not read.
-        """
+        """Return neighbouring rows of a frame that were read, (rows, columns) + components."""
         for there, rows in self._by_frame[frame]:
             if there.start <= wanted.start and wanted.stop <= there.stop:
                 return rows[wanted.start - there.start : wanted.stop - there.start]
         raise KeyError((frame, wanted))
 
 
-def in_file_order(source: MrcSource) -> MrcSource:
+def _in_file_order(source: MrcSource) -> MrcSource:
     """Return the same frames on one axis, as the file has them."""
     n_frames = source.layout.present
     # A table may name any frame of the file, not only the first n_frames.
@@ -67,25 +60,23 @@ def in_file_order(source: MrcSource) -> MrcSource:
 
 
 def cost_of(source: MrcSource, pieces: Sequence[Piece]) -> Cost:
-    """Return what reading pieces of a source in file order will take, by the plans of reading."""
-    settings = read_settings()
-    whole_rows = tuple(map(range, source.shape[2:]))
-    costs = [source.cost((piece.frames, piece.rows, *whole_rows), settings) for piece in pieces]
+    """Return what reading pieces of a source will take, by the plans of reading."""
+    settings, frames = read_settings(), _in_file_order(source)
+    whole_rows = tuple(map(range, frames.shape[2:]))
+    costs = [frames.cost((piece.frames, piece.rows, *whole_rows), settings) for piece in pieces]
     return Cost(sum(cost.requests for cost in costs), sum(cost.nbytes for cost in costs))
 
 
 def read_pieces(source: MrcSource, pieces: Sequence[Piece], progress: Progress) -> PixelsRead:
-    """Read pieces of a source in file order, on threads of this process.
+    """Read pieces of a source, on threads of this process.
 
-    Raises
-    ------
-    MrcdistError
-        The first piece that cannot be read says why; no more are begun.
+    The error of the first piece that cannot be read is raised, and no more are begun.
     """
+    in_order = _in_file_order(source)
 
     def read(piece: Piece) -> Array:
         frames, rows = piece.frames, piece.rows
-        block: Array = source[frames.start : frames.stop, rows.start : rows.stop]
+        block: Array = in_order[frames.start : frames.stop, rows.start : rows.stop]
         progress.advance()
         return block
 

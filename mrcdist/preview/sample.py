@@ -1,54 +1,100 @@
-"""The sample that a preview reads: its pieces, their purpose and their limits."""
+"""What a preview looks at: its view of the file, and the sample that it reads, within limits."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from mrcdist.errors import ArgumentError
+from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
 from mrcdist.plan.layout import Frames, Layout
+from mrcdist.plan.navigation_shape import guess_scan
 
 __all__ = [
     "DEFAULT_BUDGET",
+    "VIEW_KINDS",
     "ImagesSample",
     "Piece",
     "PreviewBudget",
     "Sample",
     "ScanSample",
+    "View",
+    "ViewKind",
     "VolumeSample",
-    "bands",
+    "choose_view",
     "describe_grid",
-    "lines_of",
-    "min_step",
-    "spread",
-    "too_small",
-    "whole_frames",
+    "require_budget",
 ]
 
-# More lines than a screen has are not seen.
-_MAX_LINES = 1024
-
+ViewKind = Literal["scan", "volume", "images"]
+VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
 
 DEFAULT_BUDGET = 64 * 2**20
 """Bytes that are read to look at a file, unless the caller says otherwise."""
 
 
 @dataclass(frozen=True)
-class PreviewBudget:
-    """Limits of a sample: how much may be read, and the pieces that can be read alone.
+class View:
+    """View of a file, and the positions of its axes among the navigation axes.
 
-    Attributes
-    ----------
-    budget : int
-        Bytes, decompressed where they are compressed.
-    reads : int, default 2048
-        Pieces, at least 16. On an object store each is a request or more, of some 30 ms, 16 at a
-        time.
-    whole : bool, default False
-        Frames are compressed one by one: a part of one costs as much as all of it.
-    stream : bool, default False
-        The file is one compressed stream, in which nothing is reached but past all before it.
+    Of a scan they are those of (y, x), of a volume that of the sections' axis; images have none.
+    """
+
+    kind: ViewKind
+    plane: tuple[int, ...]
+
+
+def choose_view(
+    layout: Layout, axes: Sequence[Axis], *, ispg: int, view: ViewKind | None = None
+) -> View:
+    """Decide how to show a file; the caller's own `view` wins, where its axes allow it.
+
+    `axes` are those of the whole array, in array order. The space group `ispg` of the header is 0
+    for images, 1 to 230 for a volume, 401 to 630 for a stack of volumes (MRC2014). Cameras write
+    stacks of patterns with that of a volume. Sections that have no distance while their pixels have
+    a size, and so many that they may be the points of a scan, are therefore shown as images: planes
+    across them would be lines.
+
+    Raises
+    ------
+    ArgumentError
+        The file's axes do not allow the view that the caller wants.
+    """
+    navigation = [axis for axis in axes if axis.navigate]
+    signal = [axis for axis in axes if not axis.navigate]
+    colours = bool(layout.pixels.components)
+    # A scan of colour images is no 4D-STEM data.
+    plane = None if colours else scan_plane(axes)
+    reciprocal = layout.dtype.kind == "c" or (not colours and frames_are_patterns(axes))
+    # Neither colours nor what is not in space makes planes that one would cut.
+    sections = bool(navigation) and navigation[-1].name in ("x", "y", "z")
+    sections = sections and not reciprocal and not colours
+    if view is None:
+        measured = sections and (navigation[-1].units is None) == (signal[0].units is None)
+        measured = measured and guess_scan(axes) is None
+        view = "scan" if plane is not None else "volume" if measured and ispg > 0 else "images"
+    elif not {"scan": plane is not None, "volume": sections, "images": True}[view]:
+        there = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
+        raise ArgumentError(
+            f'view "{view}" of an array with the axes {there}',
+            code="view-unsuited",
+            argument="view",
+            cause="a scan needs navigation axes y and x, a volume sections along x, y or z",
+            remedy='use view "images", or pass the scan\'s shape as {navigation_shape}',
+        )
+    if view == "scan" and plane is not None:
+        return View(view, plane)
+    return View(view, (len(navigation) - 1,) if view == "volume" else ())
+
+
+@dataclass(frozen=True)
+class PreviewBudget:
+    """Limits of a sample: how many bytes may be read, decompressed, and what can be read alone.
+
+    `reads` are pieces, at least 16: on an object store each is a request or more, of some 30 ms, 16
+    at a time. `whole` frames are compressed one by one: a part of one costs as much as all of it. A
+    `stream` is compressed as a whole: nothing is reached but past all before it.
     """
 
     budget: int
@@ -59,15 +105,7 @@ class PreviewBudget:
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows of a frame, or several whole frames, that lie in the file one behind the other.
-
-    Attributes
-    ----------
-    frames : range
-        Neighbouring frames, counted as the file stores them.
-    rows : range
-        Neighbouring rows: all of them where there are several frames.
-    """
+    """Neighbouring rows of a frame, or all rows of neighbouring frames, counted as in the file."""
 
     frames: range
     rows: range
@@ -75,33 +113,18 @@ class Piece:
 
 @dataclass(frozen=True)
 class Sample:
-    """Pieces to read.
-
-    Attributes
-    ----------
-    pieces : tuple of Piece
-        In the order of the file, disjoint.
-    """
+    """Pieces to read: disjoint, in the order of the file."""
 
     pieces: tuple[Piece, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class ScanSample(Sample):
-    """Frames on a sparse grid of scan points.
+    """Frames on a sparse grid of the scan points `ys` times `xs`.
 
-    Attributes
-    ----------
-    ys, xs : range
-        Scan points.
-    frames : ndarray of int64, shape (len(ys), len(xs))
-        The frame at each, -1 where there is none.
-    band : range
-        The rows that are read of each, for a virtual image.
-    patterns : tuple of int
-        Frames that are read whole, for the mean pattern.
-    single : tuple of int
-        (y, x), positions in `ys` and `xs`, of one that is read whole, near the middle.
+    `frames` has the frame at each, as int64 of shape (len(ys), len(xs)), -1 where there is none. Of
+    each the rows `band` are read, for a virtual image; `patterns`, for the mean pattern, are read
+    whole. So is the `single` one near the middle: (y, x), its positions in `ys` and `xs`.
     """
 
     ys: range
@@ -114,19 +137,10 @@ class ScanSample(Sample):
 
 @dataclass(frozen=True)
 class VolumeSample(Sample):
-    """Three planes through the middle of a volume.
+    """Three planes through the middle of a volume, which meet in ``at``: (section, row, column).
 
-    Attributes
-    ----------
-    at : tuple of int
-        (section, row, column) in which the planes meet.
-    section : tuple of range
-        Rows of section ``at[0]``.
-    along_row : range
-        Sections of which row ``at[1]`` is read.
-    along_column : range
-        Sections of which column ``at[2]`` is read, in these rows:
-    column_rows : tuple of range
+    Read are the rows `section` of section ``at[0]``, row ``at[1]`` of the sections `along_row`, and
+    column ``at[2]`` of the sections `along_column`, in the rows `column_rows`.
     """
 
     at: tuple[int, int, int]
@@ -138,70 +152,14 @@ class VolumeSample(Sample):
 
 @dataclass(frozen=True)
 class ImagesSample(Sample):
-    """A few frames.
+    """A few frames, the `bands` of rows that are read of each, and their navigation positions.
 
-    Attributes
-    ----------
-    frames : tuple of int
-    bands : tuple of range
-        The rows that are read of each.
-    positions : tuple of int
-        Where each frame is among the navigation positions, counted in array order.
+    Positions are counted in array order.
     """
 
     frames: tuple[int, ...]
     bands: tuple[range, ...]
     positions: tuple[int, ...]
-
-
-def too_small(budget: int, least: int, what: str) -> ArgumentError:
-    """Build the error for a budget that allows nothing worth looking at."""
-    return ArgumentError(
-        f"a budget of {budget:,} bytes is too small",
-        code="budget-too-small",
-        argument="budget",
-        cause=f"{what} of this file has {least:,} bytes",
-        remedy=f"raise the budget, to {4 * least:,} bytes or more",
-    )
-
-
-def whole_frames(frames: Iterable[int], rows: int) -> tuple[Piece, ...]:
-    """Gather whole frames, in any order, to as few pieces as there are runs of neighbours."""
-    pieces: list[Piece] = []
-    for frame in sorted(set(frames)):
-        if pieces and frame == pieces[-1].frames.stop:
-            frame_range = range(pieces.pop().frames.start, frame + 1)
-        else:
-            frame_range = range(frame, frame + 1)
-        pieces.append(Piece(frame_range, range(rows)))
-    return tuple(pieces)
-
-
-def bands(rows: int, count: int, height: int) -> tuple[range, ...]:
-    """Spread `count` bands of at most `height` rows over the `rows` of a frame, without overlap."""
-    tops = [i * rows // count for i in range(count)]
-    return tuple(
-        range(top, min(top + height, stop))
-        for top, stop in zip(tops, [*tops[1:], rows], strict=True)
-    )
-
-
-def lines_of(layout: Layout, budget: int, reads: int) -> tuple[range, ...]:
-    """Return all rows of a frame in one band, or as many bands as bytes and reads allow.
-
-    Empty where not one row fits.
-    """
-    rows = layout.frame_shape[0]
-    if layout.frame_bytes <= budget and reads:
-        return (range(rows),)
-    lines = min(_MAX_LINES, rows, reads, budget // layout.row_bytes)
-    return bands(rows, lines, budget // (lines * layout.row_bytes)) if lines > 0 else ()
-
-
-def spread(size: int, step: int) -> range:
-    """Return every step-th position of an axis, with as much left over at both of its ends."""
-    count = -(-size // step)
-    return range((size - 1 - (count - 1) * step) // 2, size, step)
 
 
 def describe_grid(ys: range, xs: range) -> str:
@@ -210,9 +168,12 @@ def describe_grid(ys: range, xs: range) -> str:
     return "every point" if step == 1 else f"1 of {step} × {step} points"
 
 
-def min_step(sizes: Sequence[int], most: int) -> int:
-    """Return the least step along all axes of a grid that leaves at most so many points."""
-    step = 1
-    while math.prod(-(-size // step) for size in sizes) > most:
-        step += 1
-    return step
+def require_budget(budget: int) -> None:
+    """Raise unless something may be read."""
+    if budget < 1:
+        raise ArgumentError(
+            f"budget={budget}",
+            code="budget-invalid",
+            argument="budget",
+            remedy="give a number of bytes, such as 64 * 2**20",
+        )

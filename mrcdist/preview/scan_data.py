@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,18 +18,16 @@ from mrcdist.compute.detectors import Ring
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis, scan_plane
 from mrcdist.interop.rosettasciio import axes_from_dicts
-from mrcdist.preview.choose_sample import choose_sample
+from mrcdist.preview.choose_sample import choose_sample, min_step, spread
 from mrcdist.preview.reading import (
     Point,
     frames_of_grid,
-    in_file_order,
     magnitude,
     mean_frame,
     mean_on_grid,
     read_pieces,
 )
-from mrcdist.preview.sample import PreviewBudget, ScanSample, min_step, spread
-from mrcdist.preview.view import View
+from mrcdist.preview.sample import PreviewBudget, ScanSample, View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, origin_of, source_of
@@ -45,21 +43,10 @@ Array = npt.NDArray[Any]
 class ScanData:
     """A scan whose frames are read one by one, but for a sparse grid that is in memory.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        By which the command line reads the same data; may be shown.
-    axes : sequence of Axis
-        (y, x, ky, kx).
-    ys, xs : range
-        The grid's scan points.
-    data : MrcSource or ndarray
-        All frames.
-    plane : tuple of int
-        Positions of (y, x) among the navigation axes of `data`; the others stay at their first
-        point.
-    grid : mapping of (y, x) to ndarray
-        The grid's frames, by positions in `ys` and `xs`.
+    `arguments` are those by which the command line reads the same data, and may be shown. `axes`
+    are (y, x, ky, kx); `plane` says which of the navigation axes of `data`, all frames, y and x
+    are, and the others stay at their first point. `ys` and `xs` are the grid's scan points, `grid`
+    its frames by positions in these.
     """
 
     arguments: Sequence[str]
@@ -68,7 +55,7 @@ class ScanData:
     xs: range
     data: MrcSource | Array = field(repr=False)
     plane: tuple[int, int]
-    grid: Mapping[Point, Array] = field(repr=False)
+    grid: dict[Point, Array] = field(repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -91,12 +78,8 @@ class ScanData:
     def extent(self) -> tuple[float, float, float, float]:
         """Left, right, bottom and top of the grid's image, in scan points."""
         half = max(self.ys.step, self.xs.step) / 2
-        return (
-            self.xs[0] - half,
-            self.xs[-1] + half,
-            self.ys[-1] + half,
-            self.ys[0] - half,
-        )
+        ys, xs = self.ys, self.xs
+        return xs[0] - half, xs[-1] + half, ys[-1] + half, ys[0] - half
 
     def describe_frame(self, y: int, x: int) -> str:
         """Return which pattern this is, and whether the file has it."""
@@ -127,15 +110,8 @@ class ScanData:
     def virtual_image(self, detector: Ring) -> Array:
         """Return the mean over a detector's pixels at every point of the grid.
 
-        Returns
-        -------
-        ndarray, shape (len(ys), len(xs))
-            NaN where there is no frame.
-
-        Raises
-        ------
-        ArgumentError
-            The detector has no pixel.
+        Its shape is (len(ys), len(xs)), with NaN where there is no frame. A detector without a
+        pixel raises `ArgumentError`.
         """
         rows, columns = detector.window(self.frame_shape)
         part = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
@@ -147,10 +123,7 @@ class ScanData:
 def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: int) -> ScanData:
     """Take a file, or what `plan_mrc` or `read_mrc` gives, and read the grid's frames.
 
-    Raises
-    ------
-    ArgumentError
-        It is neither, the data are no scan, or were changed after reading.
+    Raises `ArgumentError` if it is neither, if the data are no scan, or were changed after reading.
     """
     if is_filename(data):
         data = plan_mrc(data)
@@ -192,8 +165,7 @@ def _of_source(
     part = source.parts[0]
     location = part.file.location
     limits = PreviewBudget(budget, whole=True, stream=part.compression is not None)
-    scan = View("scan", plane)
-    sample = choose_sample(source.layout, scan, limits, table=source.table)
+    sample = choose_sample(source.layout, View("scan", plane), limits, table=source.table)
     if not isinstance(sample, ScanSample):
         raise ArgumentError(
             f"{location.shown} is one {part.compression} stream of more than {budget:,} bytes",
@@ -203,7 +175,7 @@ def _of_source(
             remedy="decompress the file, or raise the budget to hold all of it",
         )
     with Progress("reading", len(sample.pieces)) as progress:
-        pixels = read_pieces(in_file_order(source), sample.pieces, progress)
+        pixels = read_pieces(source, sample.pieces, progress)
     grid = frames_of_grid(sample, pixels, range(source.layout.frame_shape[0]))
     arguments = _arguments(source, options)
     return ScanData(arguments, _four(axes, plane), sample.ys, sample.xs, source, plane, grid)
@@ -225,9 +197,10 @@ def _of_array(
     sizes = [array.shape[axis] for axis in plane]
     most = max(budget // max(array[(0,) * (array.ndim - 2)].nbytes, 1), 1)
     ys, xs = (spread(size, min_step(sizes, most)) for size in sizes)
-    scan = ScanData(arguments, _four(axes, plane), ys, xs, array, plane, {})
-    points = itertools.product(range(len(ys)), range(len(xs)))
-    return replace(scan, grid={(i, j): scan.frame(ys[i], xs[j]) for i, j in points})
+    scan = ScanData(arguments, _four(axes, plane), ys, xs, array, plane, grid={})
+    for point in itertools.product(range(len(ys)), range(len(xs))):
+        scan.grid[point] = scan.frame(ys[point[0]], xs[point[1]])
+    return scan
 
 
 def _plane(axes: Sequence[Axis]) -> tuple[int, int]:

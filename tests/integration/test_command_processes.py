@@ -72,7 +72,7 @@ sys.meta_path.insert(0, Interrupting())
 
 @pytest.mark.parametrize(
     ("program", "module"),
-    [("module", "dask"), ("script", "numpy"), ("script", "mrcdist.cli.preview")],
+    [("module", "dask"), ("script", "numpy"), ("script", "mrcdist.cli.inspect")],
 )
 def test_ctrl_c_during_imports_ends_a_command_quietly(
     tmp_path: Path, program: str, module: str

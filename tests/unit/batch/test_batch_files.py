@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from mrcdist.batch.check_workers import CheckReport, WorkerReport
 from mrcdist.batch.clusters import Cluster, ClusterOptions
 from mrcdist.batch.jobqueue import JobQueue, parse_job_queue, start_jobs
-from mrcdist.batch.picture import deflection
+from mrcdist.batch.output import deflection
 from mrcdist.cli import main
 from mrcdist.errors import ArgumentError, MrcdistError
-from mrcdist.plotting.contrast import symmetric_limits
+from mrcdist.plotting import symmetric_limits
 
 
 class TestPicture:

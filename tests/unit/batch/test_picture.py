@@ -11,7 +11,7 @@ import numpy as np
 
 import mrcdist
 from mrcdist import CenterOfMass, MeanPattern, StandardDeviation, VirtualImage
-from mrcdist.batch.picture import PictureSoFar
+from mrcdist.batch.output import picture_so_far
 from mrcdist.compute.one_pass import InMemory, OnePass
 from mrcdist.compute.results import Dataset
 from mrcdist.compute.submit import compute_in_threads
@@ -58,11 +58,11 @@ def test_results_so_far_are_of_the_frames_that_were_read(memory_file: Any) -> No
 def test_picture_is_drawn_of_all_images_so_far(memory_file: Any, tmp_path: Path) -> None:
     wanted = {"image": VirtualImage(), "com": CenterOfMass(), "mean": MeanPattern()}
     the_pass = one_pass(memory_file, wanted)
-    picture = PictureSoFar(tmp_path / "so-far.png", interval=0)
+    draw = picture_so_far(tmp_path / "so-far.png", interval=0)
     sizes = []
 
     def look(results: Any) -> None:
-        picture.draw(results)
+        draw(results)
         sizes.extend(path.stat().st_size for path in tmp_path.iterdir())
 
     compute = partial(compute_in_threads, threads=1)
@@ -75,5 +75,5 @@ def test_picture_waits_for_its_time(tmp_path: Path) -> None:
     def results() -> Any:
         raise AssertionError("asked for")
 
-    PictureSoFar(tmp_path / "so-far.png").draw(results)
+    picture_so_far(tmp_path / "so-far.png")(results)
     assert not list(tmp_path.iterdir())

@@ -18,8 +18,8 @@ from demo.field import demo_frames
 from mrcdist import ArgumentError, MissingExtraError, plan_mrc
 from mrcdist.cli import main
 from mrcdist.plan.reader_capabilities import Cost
+from mrcdist.preview.figure import summary_lines
 from mrcdist.preview.preview import plan_preview
-from mrcdist.preview.summary import summary_lines
 from mrcdist.stats import snapshot
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc

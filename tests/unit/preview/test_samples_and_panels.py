@@ -15,19 +15,17 @@ from mrcdist.compute.detectors import Ring
 from mrcdist.format.axis import Axis
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
-from mrcdist.preview.choose_sample import choose_sample
+from mrcdist.preview.choose_sample import bands, choose_sample, pieces_of, spread
 from mrcdist.preview.panels import image_panels, scan_panels, volume_panels
 from mrcdist.preview.reading import PixelsRead
 from mrcdist.preview.sample import (
     ImagesSample,
     PreviewBudget,
     ScanSample,
+    View,
     VolumeSample,
-    bands,
-    spread,
-    whole_frames,
+    choose_view,
 )
-from mrcdist.preview.view import View, choose_view
 
 SCAN = View("scan", (0, 1))
 VOLUME = View("volume", (0,))
@@ -254,7 +252,7 @@ def test_spread_positions_leave_as_much_out_before_as_after(size, step):
 
 @given(st.lists(st.integers(0, 40), min_size=1))
 def test_whole_frames_are_gathered_to_runs(frames):
-    pieces = whole_frames(frames, 7)
+    pieces = pieces_of(((frame, range(7)) for frame in frames), 7)
     assert [f for p in pieces for f in p.frames] == sorted(set(frames))
     ends = [(p.frames.start, p.frames.stop) for p in pieces]
     assert all(stop < start for (_, stop), (start, _) in itertools.pairwise(ends))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.batch.probe import probe_file
+from mrcdist.batch.check_workers import probe_file
 from tests.support.mrc_files import counting, mrc_bytes
 
 

@@ -12,18 +12,21 @@ from matplotlib.colors import LogNorm
 from matplotlib.offsetbox import AnchoredOffsetbox
 
 from mrcdist import plan_mrc, reduce_frames
-from mrcdist.batch.picture import result_figure
+from mrcdist.batch.output import result_figure
 from mrcdist.compute.results import Result
 from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
-from mrcdist.plotting.contrast import (
+from mrcdist.plotting import (
     colour_norm,
+    draw_image,
+    extents,
     frame_contrast,
     image_limits,
     log_limits,
+    new_figure,
+    reduced,
+    round_length,
     symmetric_limits,
 )
-from mrcdist.plotting.image import draw_image, extents, new_figure, reduced
-from mrcdist.plotting.scale_bar import round_length
 from mrcdist.preview.figure import preview_figure
 from mrcdist.preview.preview import plan_preview
 from mrcdist.reduce_api import MeanPattern

@@ -1,11 +1,10 @@
 import logging
-from contextlib import ExitStack
 
 import pytest
 from distributed.client import AllExit
 from distributed.comm.core import CommClosedError
 
-from mrcdist.batch.quiet_loggers import leave_to_errors
+from mrcdist.batch.lost_scheduler import logs_left_to_errors
 
 
 def without_exception(record):
@@ -21,8 +20,7 @@ def test_what_the_error_of_a_job_tells_is_not_told_by_asyncio(caplog, error, tol
     logger = logging.getLogger("asyncio")
     logger.addFilter(without_exception)
     try:
-        with ExitStack() as stack:
-            leave_to_errors(stack)
+        with logs_left_to_errors():
             logger.error("Task exception was never retrieved", exc_info=error)
     finally:
         logger.removeFilter(without_exception)

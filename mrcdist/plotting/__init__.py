@@ -1,1 +1,0 @@
-"""Drawing of images, the same in every figure."""
