@@ -203,9 +203,9 @@ class MRCParser:
         found = find_references(plan_mrc(url, **self.options))
         urls = np.array(found.urls, np.dtypes.StringDType())
         manifest = ChunkManifest.from_arrays(
-            paths=urls[found.files].reshape(found.grid),
-            offsets=found.offsets.astype(np.uint64).reshape(found.grid),
-            lengths=np.full(found.grid, found.chunk_bytes, np.uint64),
+            paths=urls[found.files],
+            offsets=found.offsets.astype(np.uint64),
+            lengths=np.full(found.files.shape, found.chunk_bytes, np.uint64),
         )
         metadata = create_v3_array_metadata(
             shape=found.plan.shape,

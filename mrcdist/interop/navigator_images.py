@@ -126,11 +126,6 @@ def _scan_axes(own: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], list[st
         if pixels[1:] == shape[len(shape) - len(pixels[1:]) :]:
             first = len(axes) - 2  # the last two are the image's plane
             return [replace(axis, navigate=i < first) for i, axis in enumerate(axes)], []
-        notes = [
-            f"it has {_by(pixels)} pixels, the scan {_by(shape)} points: its axes stay its own"
-        ]
+        own_shape, scan_shape = (" x ".join(map(str, of)) for of in (pixels, shape))
+        notes = [f"it has {own_shape} pixels, the scan {scan_shape} points: its axes stay its own"]
     return own, notes
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

@@ -29,7 +29,8 @@ class References:
     """Locations of an array's chunks, in C order, each one byte range of one file.
 
     `chunk_shape` divides the shape of the array, so that no chunk is short. `files` has the number
-    of the file, in `urls`, that each chunk is in, and `offsets` the first byte of the chunk there.
+    of the file, in `urls`, that each chunk is in, and `offsets` the first byte of the chunk there:
+    arrays with as many axes as the array has.
     """
 
     plan: Plan
@@ -37,13 +38,6 @@ class References:
     urls: tuple[str, ...]
     files: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """Number of chunks along each axis."""
-        return tuple(
-            size // length for size, length in zip(self.plan.shape, self.chunk_shape, strict=True)
-        )
 
     @property
     def stored(self) -> np.dtype[Any]:
@@ -72,10 +66,9 @@ class References:
         names = tuple(axis.name for axis in self.plan.axes)
         whole = np.broadcast_to(np.empty((), self.stored), self.plan.shape)
         yield from _array(VARIABLE, names, whole, self.chunk_shape, self.attributes)
-        chunks = zip(np.ndindex(self.grid), self.files, self.offsets, strict=True)
-        for index, file, offset in chunks:
+        for index, file in np.ndenumerate(self.files):
             key = f"{VARIABLE}/{'.'.join(map(str, index))}"
-            yield key, [self.urls[file], int(offset), self.chunk_bytes]
+            yield key, [self.urls[file], int(self.offsets[index]), self.chunk_bytes]
 
 
 def find_references(plan: Plan) -> References:
@@ -111,13 +104,14 @@ def find_references(plan: Plan) -> References:
         shape, frames = (*(1 for _ in layout.navigation_shape), *shape[n_navigation:]), 1
     chunk_bytes = math.prod(shape) * np.dtype(layout.pixels.stored).itemsize
     within = np.arange(max(layout.frame_bytes // chunk_bytes, 1)) * chunk_bytes
+    grid = [size // length for size, length in zip(plan.shape, shape, strict=True)]
     urls = (part.file.location.url for part in parts)
     return References(
         plan,
         shape,
         tuple(url if "://" in url else f"file://{url}" for url in urls),
-        np.repeat(files[::frames], within.size),
-        np.add.outer(offsets[::frames], within).ravel(),
+        np.repeat(files[::frames], within.size).reshape(grid),
+        np.add.outer(offsets[::frames], within).reshape(grid),
     )
 
 

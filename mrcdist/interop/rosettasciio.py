@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -193,14 +195,8 @@ def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 def _std_header(header: Header) -> dict[str, Any]:
     values = header_words(header.raw, header.byteorder)
-    words: dict[str, Any] = {}
-    for name, path in _WORDS:
-        value = values
-        for part in path.split("."):
-            value = value[part]
-        number = value.item()
-        # JSON has no NaN or infinity.
-        words[name] = number if isinstance(number, int) or np.isfinite(number) else None
+    found = [reduce(getitem, path.split("."), values).item() for _, path in _WORDS]
+    words: dict[str, Any] = dict(zip((name for name, _ in _WORDS), _column(found), strict=True))
     words["EXTTYP"] = header.exttyp
     words["MAP"] = header.raw[208:212].decode("latin-1").rstrip("\0")
     words["MACHST"] = header.raw[212:216].hex(" ")

@@ -146,12 +146,11 @@ def _compute(
     of = dask.delayed(level, traverse=False, name=f"zarr-level-{token}")
     do = dask.delayed(_done, traverse=False, name=f"zarr-step-{token}")
     path = level.array.path.replace("/", "-")
-    names = {f"{prefix}{path}-{n}": (n, box) for n, box in enumerate(level.boxes)}
     dask.compute(
         *(
             do(to, of, step, box, name, dask_key_name=f"write-zarr-{token}-{n}")
-            for name, (n, box) in names.items()
-            if name not in kept
+            for n, box in enumerate(level.boxes)
+            if (name := f"{prefix}{path}-{n}") not in kept
         )
     )
 

@@ -163,15 +163,9 @@ def write_acquisition(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     movies = _movie_files(folder, name, parts, announced, per_file, written)
+    pixels: dict[str, Any] = {"dtype": dtype, "byteorder": byteorder}
     for path, part, count in movies:
-        write_movie(
-            path,
-            map(make, part),
-            count=count,
-            frame_shape=frame_shape,
-            dtype=dtype,
-            byteorder=byteorder,
-        )
+        write_movie(path, map(make, part), count=count, frame_shape=frame_shape, **pixels)
     number = "virt{}" if server == "new" else "{}"
     virtual = _write_images(folder, f"{name}_{number}_{{}}_sum.mrc", 0, virtual_images, byteorder)
     external = _write_images(folder, f"{name}_ext{{}}_{{}}.mrc", 1, external_images, byteorder)
@@ -232,14 +226,9 @@ def _write_images(
     files = {}
     for number, (name, image) in enumerate((images or {}).items(), start=first):
         files[name] = pattern.format(number, name.replace("#", ""))
-        write_movie(
-            folder / files[name],
-            [np.asarray(image, dtype="float32")],
-            count=1,
-            frame_shape=image.shape,
-            dtype="float32",
-            byteorder=byteorder,
-        )
+        pixels: dict[str, Any] = {"dtype": "float32", "byteorder": byteorder}
+        frames = [np.asarray(image, "float32")]
+        write_movie(folder / files[name], frames, count=1, frame_shape=image.shape, **pixels)
     return files
 
 
