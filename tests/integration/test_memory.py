@@ -151,7 +151,7 @@ class TestSmallWorker:
             [ds] = mrcdist.read_mrc(large, chunks=(16, -1, -1))
             assert ds["data"].nbytes > 4e9
             # A worker that has paused for good would keep us waiting for ever.
-            found = client.compute(ds["data"].max(axis=(1, 2))).result(timeout=120)
+            found = client.compute(ds["data"].max(axis=(1, 2))).result(timeout=600)
             assert found[-1] == 1
             assert not found[:-1].any()
             [read] = client.run(stats.snapshot).values()
@@ -165,7 +165,7 @@ class TestSmallWorker:
         path = with_holes(tmp_path, 2**16, 128)  # 2 GiB
         with dask_cluster(tmp_path, workers=1, threads=1, memory_limit="600 MiB") as client:
             [ds] = mrcdist.read_mrc(path, chunks=(-1, 8, -1))  # 128 MiB
-            found = client.compute(ds["data"][:, -16:].max(axis=(1, 2))).result(timeout=120)
+            found = client.compute(ds["data"][:, -16:].max(axis=(1, 2))).result(timeout=600)
             assert found[-1] == 1
             assert not found[:-1].any()
             [lines] = client.get_worker_logs().values()
@@ -178,9 +178,9 @@ class TestSmallWorker:
             before = client.run(os.getpid)
             [ds] = mrcdist.read_mrc(path)
             data = ds["data"]
-            deviation = client.compute(data.std()).result(timeout=120)
+            deviation = client.compute(data.std()).result(timeout=600)
             assert deviation == pytest.approx(data.size**-0.5, rel=1e-3)
-            assert client.compute(data[data > 0]).result(timeout=120).tolist() == [1]
+            assert client.compute(data[data > 0]).result(timeout=600).tolist() == [1]
             assert client.run(os.getpid) == before
 
     @pytest.mark.filterwarnings("ignore:.*without intensity")
