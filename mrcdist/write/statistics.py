@@ -18,6 +18,9 @@ __all__ = ["Statistics", "merge_statistics", "statistics_of"]
 # (2**18 * 2**32 < 2**53), and that a block's statistics take 2 MiB beside it.
 _PIECE = 2**18
 
+# Binary digits of a mean, counted from the first one of the largest value.
+_SETTLED = 40
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -39,21 +42,50 @@ class Statistics:
             mean = self.total / self.count
             variance = (self.squares * self.count - self.total**2) / self.count**2
         else:
-            mean, variance = self.total, self.squares / self.count
+            largest = max(abs(self.minimum), abs(self.maximum))
+            mean, variance = _settled(self.total, largest), self.squares / self.count
         return self.minimum, self.maximum, mean, math.sqrt(max(variance, 0.0))
 
 
-def statistics_of(numbers: npt.NDArray[Any]) -> Statistics | None:
+def _settled(mean: float, largest: float) -> float:
+    """Round a mean to what does not depend on the order of the sums.
+
+    Of values that cancel out, what is left in float64 differs with the blocks that they were
+    written in; it is less than 2**-47 of the largest one.
+    """
+    if not (math.isfinite(mean) and math.isfinite(largest)):
+        return mean
+    step = math.ldexp(1.0, math.frexp(largest)[1] - _SETTLED)
+    return round(mean / step) * step
+
+
+def statistics_of(
+    numbers: npt.NDArray[Any], stored: npt.DTypeLike | None = None
+) -> Statistics | None:
     """Sum up an array of real numbers; None for complex ones and empty arrays.
 
     A value that is not a number makes all four of them NaN, which the header marks as
     undetermined.
+
+    Parameters
+    ----------
+    numbers : ndarray
+    stored : dtype, optional
+        Values are rounded to it first, as they are in the file. Default: that of `numbers`.
     """
-    if numbers.dtype.kind == "c" or numbers.size == 0:
+    dtype = np.dtype(stored or numbers.dtype)
+    if "c" in (numbers.dtype.kind, dtype.kind) or numbers.size == 0:
         return None
-    pieces = (in_order(numbers, at, at + _PIECE) for at in range(0, numbers.size, _PIECE))
-    exact = numbers.dtype.kind in "iub" and numbers.dtype.itemsize <= 2
+    exact = dtype.kind in "iub" and dtype.itemsize <= 2
+    pieces = (
+        _cast(in_order(numbers, at, at + _PIECE), dtype) for at in range(0, numbers.size, _PIECE)
+    )
     return merge_statistics(_of_piece(piece, exact) for piece in pieces)
+
+
+def _cast(piece: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is an error elsewhere
+        return piece.astype(dtype, copy=False)
 
 
 def merge_statistics(parts: Iterable[Statistics | None]) -> Statistics | None:

@@ -111,7 +111,8 @@ def write_block(block: npt.NDArray[Any], job: Job, number: int, box: Box) -> Blo
         refuse_mask(block)
         block = np.asarray(block)
         # The numbers are summed up while their bytes are on their way.
-        summing = beside.submit(statistics_of, block) if job.statistics else None
+        stored = job.header.storage.dtype
+        summing = beside.submit(statistics_of, block, stored) if job.statistics else None
         carried: tuple[Piece, ...] = ()
         if job.header.codec:
             sections = compressed_sections(block, job.header)

@@ -46,6 +46,24 @@ class TestMerging:
         assert merged[2] == pytest.approx(exact.mean(), rel=1e-12, abs=scale * 1e-12)
         assert merged[3] == pytest.approx(exact.std(), rel=1e-9, abs=scale * 1e-7)
 
+    @given(
+        npst.arrays("float32", st.integers(1, 300), elements=st.floats(-1e6, 1e6, width=32)),
+        st.lists(st.integers(0, 600), max_size=6),
+    )
+    def test_mean_of_values_that_cancel_out_is_0_whatever_the_blocks(self, array, cuts):
+        both = np.concatenate([array, -array[::-1]])
+        merged = merge_statistics(statistics_of(part) for part in cut(both, cuts)).summary()
+        assert merged[2] == 0
+
+    @given(st.lists(st.integers(0, 3000), max_size=6))
+    def test_values_are_those_that_are_stored(self, cuts):
+        array = 1e6 + np.random.default_rng(0).normal(size=3000) / 100  # less than float32 has
+        parts = [statistics_of(part, "float32") for part in cut(array, cuts)]
+        exact = array.astype("float32").astype("float64")
+        found = merge_statistics(parts).summary()
+        assert found == pytest.approx((exact.min(), exact.max(), exact.mean(), exact.std()))
+        assert not 0.99 < found[3] / array.std() < 1.01
+
     def test_sums_of_many_large_integers_do_not_overflow(self):
         array = np.full(2**22, 65535, "uint16")
         array[0] = 0
@@ -62,3 +80,4 @@ class TestMerging:
 
     def test_complex_numbers_have_none(self):
         assert statistics_of(np.ones(3, "complex64")) is None
+        assert statistics_of(np.ones(3), "complex64") is None
