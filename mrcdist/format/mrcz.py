@@ -10,13 +10,8 @@ package writes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from mrcdist.errors import FormatError
 from mrcdist.format.blosc import CHUNK_HEADER_BYTES, BloscHeader, decompress, parse_chunk_header
@@ -98,16 +93,13 @@ def follow_sections(
     return SectionTable(tuple(offsets), notes)
 
 
-def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Decompress one section, exactly one chunk, to a writable array.
+def decode_section(raw: bytes, section_nbytes: int) -> bytearray:
+    """Decompress one section, exactly one chunk, to its pixels as they are stored.
 
-    The chunk does not know dtype (in the file's byte order) and shape ((rows, columns) for plain
-    modes). `FormatError` is raised if it is damaged or does not hold such pixels, and nothing is
+    `FormatError` is raised if it is damaged or does not hold so many bytes, and nothing is
     allocated for a header that claims so; `MissingExtraError` if the library is not installed.
     """
-    dtype = np.dtype(dtype)
-    expected = math.prod(shape) * dtype.itemsize
-    header = _header_of_section(raw, expected, "the section")
+    header = _header_of_section(raw, section_nbytes, "the section")
     if len(raw) != header.ctbytes:
         raise FormatError(
             f"{len(raw)} bytes were read for a compressed section of {header.ctbytes}",
@@ -116,14 +108,14 @@ def decode_section(raw: bytes, *, dtype: npt.DTypeLike, shape: tuple[int, ...]) 
             remedy="open the file again; if it persists, copy the file again",
         )
     pixels = decompress(raw, header)
-    if len(pixels) != expected:
+    if len(pixels) != section_nbytes:
         raise FormatError(
-            f"the compressed section held {len(pixels)} bytes, {expected} were announced",
+            f"the compressed section held {len(pixels)} bytes, {section_nbytes} were announced",
             code="mrcz-section-damaged",
             cause="the chunk is damaged",
             remedy="copy the file again",
         )
-    return np.ndarray(shape, dtype, buffer=pixels)
+    return pixels
 
 
 def _header_of_section(raw: bytes, section_nbytes: int, place: str) -> BloscHeader:

@@ -62,8 +62,6 @@ class SectionReader:
             base = self._table.offsets[first]
             for i in range(first, last):
                 begin, end = (at - base for at in self._table.byte_range(i, i + 1))
-                section = decode_section(
-                    raw[begin:end].tobytes(), dtype=np.dtype("u1"), shape=(size,)
-                )
-                whole[(i - first) * size : (i - first + 1) * size] = section
+                section = decode_section(raw[begin:end].tobytes(), size)
+                whole[(i - first) * size : (i - first + 1) * size] = np.frombuffer(section, "u1")
             yield whole[start - first * size : stop - first * size]

@@ -58,6 +58,12 @@ def walk(raw, *, sections, section_nbytes, start=1024, step=16):
     )
 
 
+def decoded(raw, *, dtype, shape):
+    """One section as pixels."""
+    section_nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(decode_section(raw, section_nbytes), dtype).reshape(shape)
+
+
 def sections_of(raw, dtype, shape, *, start=1024):
     """Read a whole file, the way the reader does: walk, then each section alone, last first."""
     section_nbytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
@@ -66,7 +72,7 @@ def sections_of(raw, dtype, shape, *, start=1024):
     out = np.empty(shape, np.dtype(dtype).newbyteorder("="))
     for index in reversed(range(shape[0])):
         first, stop = table.byte_range(index, index + 1)
-        out[index] = decode_section(raw[first:stop], dtype=dtype, shape=shape[1:])
+        out[index] = decoded(raw[first:stop], dtype=dtype, shape=shape[1:])
     return out
 
 
@@ -317,23 +323,23 @@ def test_a_walk_over_any_bytes_ends_in_a_table_or_a_format_error(raw, sections, 
 
 def test_a_stored_chunk_by_hand_is_its_bytes_in_the_files_order():
     raw = chunk(bytes([0, 1, 0, 2, 1, 0]))
-    section = decode_section(raw, dtype=">u2", shape=(1, 3))
+    section = decoded(raw, dtype=">u2", shape=(1, 3))
     assert section.tolist() == [[1, 2, 256]]
     assert section.flags.writeable
-    assert decode_section(raw, dtype="u1", shape=(3, 2)).tolist() == [[0, 1], [0, 2], [1, 0]]
+    assert decoded(raw, dtype="u1", shape=(3, 2)).tolist() == [[0, 1], [0, 2], [1, 0]]
 
 
 def test_a_lying_header_is_refused_before_anything_is_decompressed(monkeypatch):
     monkeypatch.setattr(mrcz, "decompress", lambda *_: pytest.fail("it was decompressed"))
     raw = chunk(bytes(12), flags=0, nbytes=2**31 - 1, blocksize=65536)
     with pytest.raises(FormatError, match="holds 2147483647 bytes, a section of this file has 12"):
-        decode_section(raw, dtype="u1", shape=(3, 4))
+        decoded(raw, dtype="u1", shape=(3, 4))
 
 
 def test_a_decompressor_that_returns_too_little_is_an_error(monkeypatch):
     monkeypatch.setattr(mrcz, "decompress", lambda *_: bytearray(11))
     with pytest.raises(FormatError, match="held 11 bytes, 12 were announced"):
-        decode_section(chunk(bytes(12)), dtype="u1", shape=(3, 4))
+        decoded(chunk(bytes(12)), dtype="u1", shape=(3, 4))
 
 
 def test_running_out_of_memory_is_not_called_damage(monkeypatch):
@@ -342,14 +348,14 @@ def test_running_out_of_memory_is_not_called_damage(monkeypatch):
 
     monkeypatch.setattr(blosc, "decompress", decompress)
     with pytest.raises(MemoryError):
-        decode_section(chunk(bytes(12)), dtype="u1", shape=(3, 4))
+        decoded(chunk(bytes(12)), dtype="u1", shape=(3, 4))
 
 
 @pytest.mark.parametrize("change", [lambda raw: raw[:-1], lambda raw: raw + b"\0"])
 def test_a_chunk_must_be_whole_and_alone(change):
     raw = chunk(bytes(12))
     with pytest.raises(FormatError, match=r"were read for a compressed section of 28"):
-        decode_section(change(raw), dtype="u1", shape=(3, 4))
+        decoded(change(raw), dtype="u1", shape=(3, 4))
 
 
 def test_a_damaged_stream_is_a_format_error():
@@ -357,7 +363,7 @@ def test_a_damaged_stream_is_a_format_error():
     assert not parse_chunk_header(raw).stored
     damaged = raw[:40] + bytes([255]) * (len(raw) - 40)
     with pytest.raises(FormatError, match=r"\(zstd\) cannot be decompressed"):
-        decode_section(damaged, dtype="i2", shape=(20, 24))
+        decoded(damaged, dtype="i2", shape=(20, 24))
 
 
 @pytest.mark.skipif("snappy" in blosc.compressor_list(), reason="this blosc has snappy")
@@ -365,7 +371,7 @@ def test_snappy_says_that_the_library_lacks_it():
     raw = bytearray(blosc.compress(bytes(4000), 1, clevel=1, cname="lz4"))
     raw[2] = (raw[2] & 0x1F) | 2 << 5
     with pytest.raises(FormatError, match=r"\(snappy\)") as caught:
-        decode_section(bytes(raw), dtype="u1", shape=(40, 100))
+        decoded(bytes(raw), dtype="u1", shape=(40, 100))
     assert "has no snappy" in caught.value.cause
     assert "zstd" in caught.value.remedy
 
@@ -397,7 +403,7 @@ def test_arbitrary_bytes_are_a_section_or_a_format_error(raw):
     assume(raw[:1] != b"\x05")  # blosc2, which is optional
     for shape in [(6, 8), (len(raw) // 2,)]:
         try:
-            section = decode_section(raw, dtype="u2", shape=shape)
+            section = decoded(raw, dtype="u2", shape=shape)
         except FormatError:
             continue
         assert (section.shape, section.dtype) == (shape, np.dtype("u2"))
@@ -411,7 +417,7 @@ def test_tasks_not_the_librarys_threads_run_in_parallel():
     threads, released = blosc.set_nthreads(2), blosc.set_releasegil(False)
     blosc_chunk._library.cache_clear()
     try:
-        decode_section(chunk(bytes(12)), dtype="u1", shape=(3, 4))
+        decoded(chunk(bytes(12)), dtype="u1", shape=(3, 4))
         # The setters return what was set before.
         assert (blosc.set_nthreads(2), blosc.set_releasegil(False)) == (1, True)
     finally:
@@ -435,7 +441,7 @@ def without(monkeypatch):
 def test_a_missing_library_says_what_to_install(without):
     without("blosc", "blosc2")
     with pytest.raises(MissingExtraError, match="package blosc,") as caught:
-        decode_section(chunk(bytes(4)), dtype="u1", shape=(2, 2))
+        decoded(chunk(bytes(4)), dtype="u1", shape=(2, 2))
     assert 'pip install ".[mrcz]"' in caught.value.remedy
     assert isinstance(caught.value, ImportError)
     copy = pickle.loads(pickle.dumps(caught.value))
@@ -466,13 +472,13 @@ def test_a_chunk_of_blosc2_asks_for_blosc2(without):
     header = parse_chunk_header(blosc2_chunk(bytes(4)))
     assert (header.version, header.nbytes, header.ctbytes) == (5, 4, 36)
     with pytest.raises(MissingExtraError, match="package blosc2,") as caught:
-        decode_section(blosc2_chunk(bytes(4)), dtype="u1", shape=(2, 2))
+        decoded(blosc2_chunk(bytes(4)), dtype="u1", shape=(2, 2))
     assert "pip install blosc2" in caught.value.remedy
 
 
 def test_a_chunk_of_blosc2_is_read_by_blosc2():
     pytest.importorskip("blosc2")
-    section = decode_section(blosc2_chunk(b"\0\1\2\3"), dtype="u1", shape=(2, 2))
+    section = decoded(blosc2_chunk(b"\0\1\2\3"), dtype="u1", shape=(2, 2))
     assert section.tolist() == [[0, 1], [2, 3]]
 
 
@@ -488,4 +494,4 @@ def test_files_of_blosc2_read_back(tmp_path, codec):
 def test_blosc2_alone_reads_both_kinds(without):
     pytest.importorskip("blosc2")
     without("blosc")
-    assert decode_section(chunk(b"\0\1\2\3"), dtype="u1", shape=(4,)).tolist() == [0, 1, 2, 3]
+    assert decoded(chunk(b"\0\1\2\3"), dtype="u1", shape=(4,)).tolist() == [0, 1, 2, 3]

@@ -17,6 +17,8 @@ from mrcdist.format.direct_electron.sidecar_keys import Key
 __all__ = ["Sidecar", "parse_sidecar", "shorten", "sidecar_text", "to_float"]
 
 _KEY_WIDTH = 64
+_ON, _OFF = ("enable", "on", "true"), ("disable", "off", "false")
+_SWITCHES = dict.fromkeys(_ON, True) | dict.fromkeys(_OFF, False)
 
 
 @dataclass(frozen=True)
@@ -36,38 +38,39 @@ class Sidecar:
         texts = (self.values.get(name) for names in spelled for name in names)
         return next((text for text in texts if text and to_float(text) != -1), None)
 
-    def number(self, *keys: Key | str) -> float | None:
-        """Return the value of the first of `keys` that is known, if it is a finite number."""
-        return to_float(self.text(*keys))
+    def number(self, key: Key | str) -> float | None:
+        """Return the value of `key` if it is known, and a finite number."""
+        return to_float(self.text(key))
 
-    def positive(self, *keys: Key | str) -> float | None:
+    def positive(self, key: Key) -> float | None:
         """Return `number` where it is above 0: what a size, a rate or a voltage is, if known."""
-        value = self.number(*keys)
+        value = self.number(key)
         return value if value is not None and value > 0 else None
 
-    def flag(self, key: Key | str) -> bool | None:
+    def flag(self, key: Key) -> bool | None:
         """Return whether `key` is switched on; None where it is absent or says neither.
 
         The scan's keys say Enable or Disable; other keys, On or Off, True or False.
         """
-        text = (self.text(key) or "").lower()
-        if text in ("enable", "on", "true"):
-            return True
-        return False if text in ("disable", "off", "false") else None
+        return _SWITCHES.get((self.text(key) or "").lower())
 
 
-def parse_sidecar(raw: bytes | str) -> Sidecar:
+def parse_sidecar(raw: bytes) -> Sidecar:
     """Read the text of a sidecar; `SidecarError` if no line is ``key = value``.
 
-    Bytes are UTF-8, with or without a byte order mark, or else latin-1. Lines end in LF, CRLF or
-    CR. The first ``=`` of a line ends the key; later ones are the value's. A repeated key keeps its
+    It is UTF-8, with or without a byte order mark, or else latin-1. Lines end in LF, CRLF or CR.
+    The first ``=`` of a line ends the key; later ones are the value's. A repeated key keeps its
     last value. Repeated keys, and lines that are neither blank nor ``key = value``, are noted.
     """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
     values: dict[str, str] = {}
     junk: list[str] = []
     repeated: dict[str, str] = {}
     # Not str.splitlines: it also splits at 0x85, an ellipsis in many a Windows file.
-    for line in re.split(r"[\r\n]", _decode(raw)):
+    for line in re.split(r"[\r\n]", text):
         key, equals, value = (part.strip() for part in line.partition("="))
         if not equals or not key or "\0" in line:
             junk += [line] if line.strip("\0 \t") else []
@@ -109,15 +112,6 @@ def sidecar_text(values: Mapping[str, str], newline: str = "\n") -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         return text.encode()
-
-
-def _decode(raw: bytes | str) -> str:
-    if isinstance(raw, str):
-        return raw.removeprefix("\ufeff")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
 
 
 def shorten(text: str) -> str:

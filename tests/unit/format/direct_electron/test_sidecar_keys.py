@@ -43,7 +43,7 @@ def test_the_table_says_each_key_once_and_what_it_means():
 
 @pytest.mark.parametrize("spelling", keys.POINT_REPEATS.spellings)
 def test_a_key_is_found_under_each_of_its_spellings(spelling):
-    sidecar = parse_sidecar(f"{spelling} = 3")
+    sidecar = parse_sidecar(f"{spelling} = 3".encode())
     assert sidecar.number(keys.POINT_REPEATS) == 3
 
 
