@@ -38,9 +38,9 @@ class Sidecar:
         texts = (self.values.get(name) for names in spelled for name in names)
         return next((text for text in texts if text and to_float(text) != -1), None)
 
-    def number(self, key: Key | str) -> float | None:
-        """Return the value of `key` if it is known, and a finite number."""
-        return to_float(self.text(key))
+    def number(self, *keys: Key | str) -> float | None:
+        """Return the value of the first of `keys` that is known, if it is a finite number."""
+        return to_float(self.text(*keys))
 
     def positive(self, key: Key) -> float | None:
         """Return `number` where it is above 0: what a size, a rate or a voltage is, if known."""
