@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from demo.field import Detectors
 from mrcdist.format.axis import Axis
 from mrcdist.formatting import figure_text
-from mrcdist.interop.rosettasciio import axes_from_dicts
 from mrcdist.plotting import Contrast, colour_bar, draw_image, new_figure
 
 __all__ = ["Images", "save_figure"]
@@ -60,7 +59,7 @@ def save_figure(
     figure = new_figure(13.2, 4.6)
     figure.suptitle(figure_text(title), fontsize=12, color="#444444")
     mean = images.pattern / images.bright.size
-    y, x, ky, kx = axes_from_dicts(axes)
+    y, x, ky, kx = map(Axis.from_dict, axes)
     drawn: tuple[tuple[str, NDArray[Any], Axis, Axis, Contrast, str], ...] = (
         ("Mean diffraction pattern", mean, ky, kx, "log", "mean counts"),
         ("Bright field", images.bright, y, x, "linear", "counts"),

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcdist.interop.rosettasciio import axes_from_dicts
+from mrcdist.format.axis import Axis
 from mrcdist.plotting import colour_bar
 from mrcdist.plotting import draw_image as draw_calibrated
 
@@ -55,7 +55,7 @@ def draw_image(
     drawn = draw_calibrated(
         panel,
         image,
-        *axes_from_dicts(axes),
+        *map(Axis.from_dict, axes),
         title=title,
         contrast="log" if log else "linear",
         limits=limits,
@@ -119,7 +119,7 @@ def draw_field(
     largest = float(np.percentile(length, 99)) if largest is None else largest
     colours = direction_colours(y, x, largest)
     draw_calibrated(
-        panel, colours, *axes_from_dicts(axes), title=title, contrast="rgb", fontsize=11
+        panel, colours, *map(Axis.from_dict, axes), title=title, contrast="rgb", fontsize=11
     )
     step = max(1, round(max(y.shape) / _ARROWS))
     rows, columns = (np.arange(step // 2, size, step) for size in y.shape)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 __all__ = ["Axis", "frames_are_patterns", "scan_plane"]
 
@@ -23,6 +24,25 @@ class Axis:
     offset: float = 0.0
     units: str | None = None  # "nm", "nm^-1", "s", "deg"; None where uncalibrated
     values: tuple[float, ...] | None = None  # the positions, where their steps are uneven
+
+    @classmethod
+    def from_dict(cls, described: Mapping[str, Any]) -> Axis:
+        """Return the axis of one of RosettaSciIO's dicts, with the keys "size" and "navigate".
+
+        Other keys may be missing or None. HyperSpy's "<undefined>" is no name and no unit.
+        """
+        name, units = (str(described.get(key) or "") for key in ("name", "units"))
+        scale, offset = described.get("scale"), described.get("offset")
+        values = described.get("axis")
+        return cls(
+            "" if "undefined" in name.lower() else name,
+            int(described["size"]),
+            navigate=bool(described["navigate"]),
+            scale=1.0 if scale is None else float(scale),
+            offset=0.0 if offset is None else float(offset),
+            units=None if "undefined" in units.lower() else units or None,
+            values=None if values is None else tuple(map(float, values)),
+        )
 
     @property
     def monotonic(self) -> bool:

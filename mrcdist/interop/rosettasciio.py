@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from typing import Any
@@ -24,7 +24,6 @@ from mrcdist.read_plan import Plan
 __all__ = [
     "axes_attribute",
     "axes_dicts",
-    "axes_from_dicts",
     "flat_attributes",
     "metadata_items",
     "plan_metadata",
@@ -83,22 +82,6 @@ def axes_attribute(axes: Sequence[Axis]) -> list[dict[str, Any]]:
         if "axis" in axis:
             axis["axis"] = axis["axis"].tolist()
     return dicts
-
-
-def axes_from_dicts(axes: Iterable[Mapping[str, Any]]) -> list[Axis]:
-    """Return the axes described by dicts from `axes_dicts`."""
-    return [
-        Axis(
-            str(axis["name"]),
-            int(axis["size"]),
-            navigate=bool(axis["navigate"]),
-            scale=float(axis.get("scale", 1.0)),
-            offset=float(axis.get("offset", 0.0)),
-            units=axis["units"] or None,
-            values=None if axis.get("axis") is None else tuple(axis["axis"]),
-        )
-        for axis in axes
-    ]
 
 
 def plan_metadata(plan: Plan) -> dict[str, Any]:

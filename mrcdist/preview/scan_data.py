@@ -17,7 +17,6 @@ from mrcdist.api import plan_mrc
 from mrcdist.compute.detectors import Ring
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis, scan_plane
-from mrcdist.interop.rosettasciio import axes_from_dicts
 from mrcdist.preview.choose_sample import choose_sample, min_step, spread
 from mrcdist.preview.reading import (
     Point,
@@ -137,7 +136,7 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
             remedy="pass a path or URL, plan_mrc(url), or one of the dicts that read_mrc(url) "
             "returns",
         )
-    array, axes = data["data"], axes_from_dicts(data["axes"])
+    array, axes = data["data"], [Axis.from_dict(axis) for axis in data["axes"]]
     name = str(data.get("metadata", {}).get("General", {}).get("original_filename", "the data"))
     origin = origin_of(array) if isinstance(array, da.Array | np.ndarray) else None
     if isinstance(array, np.ndarray):

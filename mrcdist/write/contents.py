@@ -128,7 +128,7 @@ def _axes(
             remedy="pass one dict per axis, in array order",
         )
     axes = [
-        _axis(each, size, i < len(shape) - 2)
+        Axis.from_dict({"navigate": i < len(shape) - 2, **each, "size": size})
         for i, (each, size) in enumerate(zip(described, shape, strict=True))
     ]
     if any(axis.name == "rgb" for axis in axes):
@@ -144,26 +144,6 @@ def _axes(
     return tuple(
         replace(axes[i], navigate=position < len(axes) - 2) for position, i in enumerate(order)
     ), order
-
-
-def _axis(described: Mapping[str, Any], size: int, navigate: bool) -> Axis:
-    given = described.get("axis")
-    scale, offset = described.get("scale"), described.get("offset")
-    return Axis(
-        name=_text(described.get("name")),
-        size=size,
-        navigate=bool(described.get("navigate", navigate)),
-        scale=1.0 if scale is None else float(scale),
-        offset=0.0 if offset is None else float(offset),
-        units=_text(described.get("units")) or None,
-        values=None if given is None else tuple(map(float, given)),
-    )
-
-
-def _text(value: Any) -> str:
-    """A name or unit; HyperSpy's "<undefined>" is none."""
-    text = "" if value is None else str(value)
-    return "" if "undefined" in text.lower() else text
 
 
 def in_angstrom(axis: Axis) -> tuple[float | None, float]:
