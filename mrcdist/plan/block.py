@@ -13,7 +13,15 @@ from mrcdist.plan.layout import Frames, Layout, within
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Cost, FrameFile
 
-__all__ = ["Access", "BlockPlan", "PlannedRead", "Stretches", "even_step", "plan_block"]
+__all__ = [
+    "Access",
+    "BlockPlan",
+    "BlockRequest",
+    "PlannedRead",
+    "Stretches",
+    "even_step",
+    "plan_block",
+]
 
 
 class Access(Enum):
@@ -67,13 +75,16 @@ class PlannedRead:
 
 @dataclass(frozen=True, slots=True)
 class BlockRequest:
-    """Input of `plan_block`, which describes the attributes."""
+    """A block of one file or several, by the rows and columns of each frame.
+
+    `frames` are numbers in array order, at least one; -1 for a missing frame, which reads as 0.
+    """
 
     parts: Sequence[FrameFile]
     layout: Layout
     frames: Frames
     window: Window
-    limits: ReadLimits
+    limits: ReadLimits = DEFAULT_LIMITS
 
     @property
     def stored_bytes(self) -> int:
@@ -174,21 +185,11 @@ class BlockPlan:
         return Cost(sum(cost.requests for cost in costs), sum(cost.nbytes for cost in costs), held)
 
 
-def plan_block(
-    parts: Sequence[FrameFile],
-    layout: Layout,
-    frames: Frames,
-    window: Window,
-    limits: ReadLimits = DEFAULT_LIMITS,
-) -> BlockPlan:
-    """Return the plan for reading a block of one file or several.
-
-    `frames` are numbers in array order, at least one; -1 for a missing frame, which reads as 0.
-    """
-    request = BlockRequest(parts, layout, frames, window, limits)
+def plan_block(request: BlockRequest) -> BlockPlan:
+    """Return the plan for reading a block."""
     plan = None
-    if len(parts) == 1:
-        step = even_step(frames)
+    if len(request.parts) == 1:
+        step = even_step(request.frames)
         # Evenly spaced frames are read from one end to the other.
         plan = _view(request, step) if step else _copy_from_map(request)
     return _copied(request) if plan is None else plan
@@ -249,7 +250,7 @@ def _copied(request: BlockRequest) -> BlockPlan:
 
 
 def _copying(request: BlockRequest, number: int, *, once: bool) -> PlannedRead:
-    """Return the reads of a file, in its order; of a frame that is wanted often all or once."""
+    """Return the reads of a file, in its order. A frame that is wanted again is read `once`."""
     part = request.parts[number]
     frames = request.frames - part.first
     here = np.flatnonzero(within(frames, 0, part.frames))

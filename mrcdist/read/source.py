@@ -17,7 +17,7 @@ from mrcdist.config import ReadSettings, read_settings
 from mrcdist.errors import MrcdistError
 from mrcdist.format.mrcz import SectionTable
 from mrcdist.format.pixels import PixelFormat
-from mrcdist.plan.block import BlockPlan, plan_block
+from mrcdist.plan.block import BlockPlan, BlockRequest, plan_block
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.layout import Frames, FrameTable, Layout, within
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
@@ -263,8 +263,8 @@ class MrcSource:
                 )
                 for (part, first), can in zip(holding, (r.can for r in readers), strict=True)
             ]
-            plan = plan_block(files, layout, frames[places], window, self.limits)
-            planned.append((plan, readers, places))
+            request = BlockRequest(files, layout, frames[places], window, self.limits)
+            planned.append((plan_block(request), readers, places))
         return planned
 
     def _opening(self, settings: ReadSettings) -> Callable[[DatasetFile], RangeReader]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrcdist.format.pixels import PixelFormat
-from mrcdist.plan.block import Access, plan_block
+from mrcdist.plan.block import Access, BlockRequest, plan_block
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.read_limits import DEFAULT_LIMITS
@@ -29,7 +29,7 @@ def part(*, first=0, frames=FRAMES, offset=1024, **can):
 
 
 def planned(parts, numbers, window=WHOLE, limits=DEFAULT_LIMITS):
-    return plan_block(parts, LAYOUT, np.array(numbers), window, limits)
+    return plan_block(BlockRequest(parts, LAYOUT, np.array(numbers), window, limits))
 
 
 def test_consecutive_frames_are_a_view_of_one_range():
