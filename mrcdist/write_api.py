@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from dask.delayed import Delayed
@@ -21,7 +21,7 @@ from mrcdist.write.blocks import in_blocks
 from mrcdist.write.contents import contents_of
 from mrcdist.write.extended_header import choose_extended_header
 from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
-from mrcdist.write.new_header import ImageKind, kind_of, new_header
+from mrcdist.write.new_header import ImageKind, choose_kind, new_header
 from mrcdist.write.plan import WritePlan, WriteReport
 from mrcdist.write.s3 import is_s3
 
@@ -201,7 +201,7 @@ def plan_write(
     )
     notes: list[str] = []
     array, runs = in_blocks(location, contents.array, storage, notes, compressed=bool(codec))
-    kind = kind or kind_of(contents)
+    kind = choose_kind(contents, kind, codec)
     if codec and extended_header is None:
         extended_header = json_header(contents.metadata)
         exttyp = "json" if extended_header else None
@@ -214,21 +214,15 @@ def plan_write(
     if extended.exttyp not in (*PER_SECTION, "json"):
         notes += unstored_metadata(contents, auxiliary)
     look_beside(location, contents, auxiliary, sidecar, notes, overwrite=overwrite)
-    if not (location.is_local or is_s3(location)):
-        if resume:
-            said = "this store keeps no blocks: resume has no effect"
-            notes.append(Note("resume-ignored", said))
-        if statistics:
-            said = "statistics are marked as undetermined: they would have to be known first"
-            notes.append(Note("statistics-undetermined", said))
-        statistics = False
+    if streamed := not (location.is_local or is_s3(location)):
+        notes += _streamed_without(resume, statistics)
     plan = WritePlan(
         location,
         array,
         header,
         b"".join(extended.records),
         auxiliary,
-        statistics and array.dtype.kind != "c",
+        statistics and not streamed and array.dtype.kind != "c",
         overwrite,
         resume,
         array.shape,
@@ -237,6 +231,16 @@ def plan_write(
     )
     plan.destination()  # if there can be one
     return plan
+
+
+def _streamed_without(resume: bool, statistics: bool) -> Iterator[Note]:
+    """Yield what is asked for and cannot be where one task writes the file from its start."""
+    if resume:
+        sentence = "this store keeps no blocks: resume has no effect"
+        yield Note("resume-ignored", sentence)
+    if statistics:
+        sentence = "statistics are marked as undetermined: they would have to be known first"
+        yield Note("statistics-undetermined", sentence)
 
 
 def _location(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> Location:

@@ -31,10 +31,10 @@ def choose_extended_header(
     `notes` say what is left out.
     """
     nothing = StoredRecords("", (), byteorder or "<")
-    if isinstance(given, bytes | bytearray | memoryview):
-        exttyp = _checked(exttyp, bool(given))
-        return StoredRecords(exttyp, (bytes(given),), nothing.byteorder, *records)
-    _checked(exttyp, False)
+    raw = bytes(given) if isinstance(given, bytes | bytearray | memoryview) else None
+    _check_type(exttyp, raw)
+    if raw is not None:
+        return StoredRecords(exttyp or "", (raw,), nothing.byteorder, *records)
     read: Any = contents.original_metadata.get("extended_header")
     if not isinstance(read, Mapping) or "type" not in read:
         if given is not None:
@@ -69,10 +69,8 @@ def choose_extended_header(
     return stored
 
 
-def _checked(exttyp: str | None, has_bytes: bool) -> str:
-    if exttyp is None:
-        return ""
-    if not (exttyp.isascii() and len(exttyp) <= 4) or not has_bytes:
+def _check_type(exttyp: str | None, raw: bytes | None) -> None:
+    if exttyp is not None and not (raw and exttyp.isascii() and len(exttyp) <= 4):
         raise ArgumentError(
             f"exttyp={exttyp!r}",
             code="extended-header-type-invalid",
@@ -80,7 +78,6 @@ def _checked(exttyp: str | None, has_bytes: bool) -> str:
             cause="it names the type of an extended header in four ASCII characters",
             remedy="pass extended_header with it",
         )
-    return exttyp
 
 
 def _unusable(given: object, cause: str) -> ArgumentError:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.format.encode import NewHeader, Storage
@@ -18,7 +20,7 @@ from mrcdist.warning_notes import Note
 from mrcdist.write.auxiliary_files import scan_axes, tilt_text
 from mrcdist.write.contents import Contents, in_angstrom
 
-__all__ = ["ImageKind", "kind_of", "new_header"]
+__all__ = ["ImageKind", "choose_kind", "new_header"]
 
 ImageKind = Literal["images", "volume", "volumes"]
 _ISPG = {"images": 0, "volume": 1, "volumes": 401}
@@ -30,7 +32,24 @@ _SECTION = 2  # columns are 0, rows 1
 _SAME = 1e-4  # relative; a header has 7 digits
 
 
-def kind_of(contents: Contents) -> ImageKind:
+def choose_kind(contents: Contents, given: ImageKind | None, codec: int) -> ImageKind:
+    """Return what sections are, if the array can have such ones, and MRCZ, which has a codec."""
+    kind, axes = given or _kind_of(contents), len(contents.axes)
+    stacked = kind == "volumes" and axes == 4 and not codec
+    if kind == "images" or stacked or (kind == "volume" and axes <= 3):
+        return kind
+    raise ArgumentError(
+        f"kind={kind!r} for an array of {axes} axes{' with a compressor' * bool(codec)}",
+        code="kind-invalid",
+        argument="kind",
+        cause="sections are images, slices of one volume, which has three axes, or slices of "
+        "several: of four axes, and not in MRCZ",
+        remedy='pass "images", "volume" or "volumes", reshape the array, or leave the compressor '
+        "out and write to .mrc",
+    )
+
+
+def _kind_of(contents: Contents) -> ImageKind:
     """Return volumes where the axes, or the header that was read, say so; else images.
 
     Axes do if their sections are a length apart: "z", or whichever of x, y and z frames have not.
@@ -66,7 +85,6 @@ def new_header(
     `labels` of None are those of the file that was read.
     """
     shape = contents.array.shape
-    _check_kind(kind, len(shape), codec)
     stored = [*contents.axes[: -3 if kind == "images" else -4 : -1]]
     calibrated = [in_angstrom(axis) for axis in stored]
     sizes, origins = zip(*calibrated, *[(None, 0.0)] * (3 - len(stored)), strict=True)
@@ -105,37 +123,6 @@ def new_header(
     notes += _unstored_sections(header, contents)
     replace(header, labels=("", *header.labels)).check()  # with mrcdist's own
     return header
-
-
-def _check_kind(kind: str, axes: int, codec: int) -> None:
-    for wrong, where, cause, remedy in (
-        (
-            kind not in _ISPG,
-            "",
-            "sections are images, slices of one volume, or slices of several",
-            "pass one of " + ", ".join(f'"{name}"' for name in _ISPG),
-        ),
-        (
-            (kind == "volume" and axes > 3) or (kind == "volumes" and axes != 4),
-            f" for an array of {axes} axes",
-            "a volume has three axes, a stack of volumes four",
-            'pass kind="images", or reshape the array',
-        ),
-        (
-            kind == "volumes" and codec,
-            " with a compressor",
-            "MRCZ cannot store the sections of a volume",
-            'leave the compressor out and write to .mrc, or pass kind="images"',
-        ),
-    ):
-        if wrong:
-            raise ArgumentError(
-                f"kind={kind!r}{where}",
-                code="kind-invalid",
-                argument="kind",
-                cause=cause,
-                remedy=remedy,
-            )
 
 
 def _kept_labels(contents: Contents) -> tuple[str, ...]:
@@ -196,30 +183,25 @@ class SourceHeader:
         if not isinstance(words, Mapping) or "NX" not in words:
             return None
 
-        def floats(*names: str) -> FloatTriple:
-            x, y, z = (_finite(words.get(name)) for name in names)
-            return x, y, z
+        def numbers(*names: str) -> Any:
+            return tuple(_finite(words.get(name)) for name in names)
 
-        def ints(*names: str) -> Triple:
-            x, y, z = map(int, floats(*names))
-            return x, y, z
-
-        order = ints("MAPC", "MAPR", "MAPS")
-        origin = floats("XORIGIN", "YORIGIN", "ZORIGIN")
+        order = numbers("MAPC", "MAPR", "MAPS")
+        origin = numbers("XORIGIN", "YORIGIN", "ZORIGIN")
         stamped = words.get("IMODSTAMP") == IMOD_STAMP
-        flags = int(_finite(words.get("IMODFLAGS"))) if stamped else None
-        if not standard_origin(flags, int(_finite(words.get("NVERSION")))):
-            origin = (-origin[0], -origin[1], -origin[2])
+        flags, version, ispg = numbers("IMODFLAGS", "NVERSION", "ISPG")
+        if not standard_origin(flags if stamped else None, version):
+            origin = tuple(-each for each in origin)
         return cls(
-            ints("NX", "NY", "NZ"),
-            ints("NXSTART", "NYSTART", "NZSTART"),
-            ints("MX", "MY", "MZ"),
-            floats("Xlen", "Ylen", "Zlen"),
-            floats("ALPHA", "BETA", "GAMMA"),
+            numbers("NX", "NY", "NZ"),
+            numbers("NXSTART", "NYSTART", "NZSTART"),
+            numbers("MX", "MY", "MZ"),
+            numbers("Xlen", "Ylen", "Zlen"),
+            numbers("ALPHA", "BETA", "GAMMA"),
             origin,
             order if sorted(order) == [1, 2, 3] else (1, 2, 3),
-            int(_finite(words.get("ISPG"))),
-            tuple(name for name in IMOD_WORDS if stamped and _says_something(words.get(name))),
+            ispg,
+            tuple(name for name in IMOD_WORDS if stamped and np.any(words.get(name))),
         )
 
     def pixel_size(self, cell_axis: int) -> float | None:
@@ -228,13 +210,8 @@ class SourceHeader:
         return edge / count if edge > 0 and count > 0 else None
 
 
-def _finite(value: Any) -> float:
-    known = isinstance(value, int | float) and math.isfinite(value)
-    return float(value) if known else 0.0
-
-
-def _says_something(word: Any) -> bool:
-    return any(number not in (0, None) for number in (word if isinstance(word, list) else [word]))
+def _finite(value: Any) -> Any:
+    return value if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def _with_source_fields(

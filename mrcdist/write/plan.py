@@ -94,21 +94,8 @@ class WriteReport:
 class WriteEstimate:
     """Estimated cost of a write; print it for a summary.
 
-    Attributes
-    ----------
-    url : str
-        Redacted.
-    tasks : int
-        Number of write tasks, one per block.
-    nbytes : int
-        Bytes of the file.
-    task_bytes : int
-        Bytes that a task writes.
-    requests : int
-        Requests to a store that a task makes; 0 on a disk.
-    task_memory : int
-        Peak memory of a task in bytes, including its block.
-    remarks : tuple of str
+    There is a task for each block: of the file's bytes, it writes `task_bytes` in so many requests
+    to a store, none on a disk, and has a peak memory that includes its block.
     """
 
     url: str

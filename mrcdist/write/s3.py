@@ -131,18 +131,15 @@ class S3Destination:
     @property
     def remarks(self) -> tuple[str, ...]:
         """See `LocalDestination.remarks`."""
-        if not self.grid.size:
-            return (
-                "the compressed blocks are objects beside the file, which the store then copies to "
-                "one; meanwhile, it holds them twice",
-            )
         objects = len(segments(self.grid, self.limits))
-        if not objects:
+        if not self.grid.size:
+            said = "the compressed blocks are objects beside the file,"
+        elif objects:
+            most = f"{self.limits.parts:,} parts"
+            said = f"an upload has at most {most}: {objects} objects are uploaded,"
+        else:
             return ()
-        return (
-            f"an upload has at most {self.limits.parts:,} parts: {objects} objects are uploaded, "
-            "which the store then copies to one; meanwhile, it holds them twice",
-        )
+        return (f"{said} which the store then copies to one; meanwhile, it holds them twice",)
 
     def cost(self, nbytes: int, block: int) -> tuple[int, int]:
         """See `LocalDestination.cost`."""

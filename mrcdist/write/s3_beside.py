@@ -137,12 +137,15 @@ class S3Beside:
         try:
             yield
         except WriteError:
-            holds: bool | None = None
-            with suppress(MrcdistError):  # the store fails for good
-                holds = self.holds()
-            if holds is False:
+            if self._is_lost():
                 raise overtaken(self.location, self.shown) from None
             raise
+
+    def _is_lost(self, *, retry: bool = True) -> bool:
+        """Whether the store says that another call holds the file."""
+        with suppress(MrcdistError):  # it fails for good
+            return self.holds(retry=retry) is False
+        return False
 
     def is_done(self, uploads: list[S3Upload]) -> bool:
         """Whether one of some objects is whole: its worker was lost before it said so.
@@ -152,13 +155,11 @@ class S3Beside:
         answer now.
         """
         for retry in (False, True):
-            holds: bool | None = None
-            with suppress(MrcdistError):
-                holds = self.holds(retry=retry)
+            lost = self._is_lost(retry=retry)
             # In this order: the plan goes after the file is whole.
             if any(each.is_whole(retry=retry) for each in uploads):
                 return True
-            if holds is not False:
+            if not lost:
                 return False
         raise overtaken(self.location, self.shown)
 

@@ -59,14 +59,11 @@ class Job:
 
     def runs(self, box: Box) -> tuple[int, Iterator[tuple[int, tuple[int, ...]]]]:
         """Return the bytes of each run of a block; where in the file, and the block, they begin."""
-        row = self.header.storage.row_bytes(self.shape[-1])
-        length, runs = block_runs((*self.shape[:-1], row), (*box[:-1], self.columns(box[-1])))
+        row_bytes, (left, right) = self.header.storage.row_bytes, box[-1]
+        columns = (row_bytes(left), row_bytes(right))
+        shape = (*self.shape[:-1], row_bytes(self.shape[-1]))
+        length, runs = block_runs(shape, (*box[:-1], columns))
         return length, ((self.header.data_offset + at, index) for at, index in runs)
-
-    def columns(self, columns: tuple[int, int]) -> tuple[int, int]:
-        """Return first byte and end of columns within a row."""
-        storage = self.header.storage
-        return storage.row_bytes(columns[0]), storage.row_bytes(columns[1])
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ def _write_runs(block: npt.NDArray[Any], job: Job, destination: LocalDestination
                 write_at(file.fileno(), encode_pixels(block[index], storage, byteorder).data, at)
             return
         block, shape, box = block[None], (1, *job.shape), ((0, 1), *box)
-        row, (left, right) = storage.row_bytes(shape[-1]), job.columns(box[-1])
+        row, left, right = map(storage.row_bytes, (shape[-1], *box[-1]))
         frame, (top, bottom) = shape[-2] * row, box[-2]
         # A map goes with its last view, so that little counts as memory of the process.
         step = max(1, window(block.nbytes) // frame)
