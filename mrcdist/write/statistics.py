@@ -19,7 +19,7 @@ __all__ = ["Statistics", "merge_statistics", "statistics_of"]
 _PIECE = 2**18
 
 # Binary digits of a mean, counted from the first one of the largest value.
-_SETTLED = 40
+_SETTLED = 44
 
 
 @dataclass(frozen=True)
