@@ -285,12 +285,8 @@ def _timestamp(sidecar: Sidecar) -> dict[str, str]:
     seconds = sidecar.positive(keys.TIMESTAMP)
     if seconds is None or seconds > 253402300799:  # the last second of the year 9999
         return {}
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return {
-        "date": moment.date().isoformat(),
-        "time": moment.time().isoformat(),
-        "time_zone": "UTC",
-    }
+    date, time = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat().split("T")
+    return {"date": date, "time": time, "time_zone": "UTC"}
 
 
 def _known(section: dict[str, Any]) -> dict[str, Any]:

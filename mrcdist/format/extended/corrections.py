@@ -66,9 +66,7 @@ def _announced(header: Header, start: bytes) -> Header:
     if kind is None or _proven(kind, start, header):
         return header
     decoder = decoder_named(kind.name)
-    fits = decoder.fits(kind, start, header.byteorder, header.nz)
-    contradicted = any(start) and not fits
-    data = header.data_bytes or 0
+    contradicted = any(start) and not decoder.fits(kind, start, header.byteorder, header.nz)
     if header.missing_bytes != header.nsymbt:
         if contradicted and decoder.decisive:
             raise _undecided(header, f"its bytes are none of {decoder.name}")
@@ -80,7 +78,7 @@ def _announced(header: Header, start: bytes) -> Header:
         )
         return dataclasses.replace(header, notes=(*header.notes, Note("zeros-extended", text)))
     # Where not one pixel would be left, what is there are the data.
-    if contradicted or header.nsymbt >= data:
+    if contradicted or header.nsymbt >= (header.data_bytes or 0):
         text = (
             f"NSYMBT = {header.nsymbt}, but the file has no extended header: data begin at byte "
             f"{HEADER_BYTES}"
