@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dask.tokenize import normalize_token
 
 from mrcdist.compute.function_digest import function_digest
-from mrcdist.compute.reductions import AllFrames, PerFrame, Reduction, Tile, Window
+from mrcdist.compute.reductions import Reduction, Tile
 from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
@@ -73,12 +73,10 @@ class FrameReduction:
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
         """The function, with its frames named where it fails."""
-        rows, columns = data.layout.frame_shape
-        window = range(rows), range(columns)
+        frame_shape = data.layout.frame_shape
         if self.merge is not None:
-            return (_Accumulated(self.function, self.merge, window),)
-        shape, dtype = self._value(data)
-        return (_EachFrame(self.function, window, shape, dtype),)
+            return (_Accumulated(frame_shape, self.function, self.merge),)
+        return (_EachFrame(frame_shape, self.function, *self._value(data)),)
 
     def _value(self, data: Dataset) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and dtype of the value of a frame."""
@@ -109,11 +107,10 @@ def _counted(shape: tuple[int, ...]) -> tuple[Axis, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class _EachFrame(PerFrame):
+class _EachFrame(Reduction):
     """A value per frame."""
 
     function: Callable[[Array], Any]
-    window: Window
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     whole_frames: ClassVar = True
@@ -124,7 +121,7 @@ class _EachFrame(PerFrame):
 
     def add(self, result: Array, tile: Tile) -> Array:
         """Call the function."""
-        result[...] = _called(self._checked, tile, self.window)
+        result[...] = _called(self._checked, tile)
         return result
 
     def _checked(self, frames: Array) -> Array:
@@ -159,13 +156,14 @@ def _can_keep(values: Array, dtype: np.dtype[Any]) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Accumulated(AllFrames):
+class _Accumulated(Reduction):
     """One value for all frames; arrays of length 1, or 0 as long as there is no frame."""
 
     function: Callable[[Array], Any]
     merge: Callable[[Array, Array], Any]
-    window: Window
+    joined_at_once: ClassVar = 4
     whole_frames: ClassVar = True
+    per_frame: ClassVar = False
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return no value."""
@@ -177,7 +175,7 @@ class _Accumulated(AllFrames):
         def merged(frames: Array) -> Array:
             return self._merged(result, np.asarray(self.function(frames))[None])
 
-        return _called(merged, tile, self.window)
+        return _called(merged, tile)
 
     def join(self, parts: Sequence[Array]) -> Array:
         """Merge."""
@@ -192,9 +190,9 @@ class _Accumulated(AllFrames):
         return one if len(one) else other
 
 
-def _called(function: Callable[[Array], Array], tile: Tile, window: Window) -> Array:
-    """Call a function with the pixels of a tile; an error says with which frames."""
-    pixels = tile.cropped(*window)
+def _called(function: Callable[[Array], Array], tile: Tile) -> Array:
+    """Call a function with a tile of whole frames; an error says with which frames."""
+    pixels = tile.pixels
     try:
         return function(pixels)
     except Exception as error:

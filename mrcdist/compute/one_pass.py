@@ -13,13 +13,14 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from dask.tokenize import tokenize
 
 from mrcdist.compute.bright_disk import find_disk, sample
 from mrcdist.compute.detectors import AutoDisk, Mask, Ring, WholeFrame
+from mrcdist.compute.partial import PartialStore
 from mrcdist.compute.quantities import OnDetector, Quantity
 from mrcdist.compute.reductions import FrameSum, Reduction
 from mrcdist.compute.results import Array, Dataset, Result
@@ -46,19 +47,6 @@ Compute = Callable[[Work, Mapping[int, Part], Callable[[int, Sequence[Array]], N
 _SUM_ITEMSIZE = 8
 
 
-class Values(Protocol):
-    """Keeps the values of finished parts: an array for each reduction."""
-
-    found: Mapping[str, float] | None
-    """The bright disk, once it is found."""
-
-    def save(self, number: int, values: Sequence[Array]) -> None:
-        """Keep the values of a part."""
-
-    def load(self, number: int, which: int) -> Array:
-        """Return one of the values of a part."""
-
-
 class InMemory:
     """Values of parts, for as long as this object lives."""
 
@@ -74,6 +62,10 @@ class InMemory:
     def load(self, number: int, which: int) -> Array:
         """Return one of the values of a part."""
         return self._values[number][which]
+
+
+Values = InMemory | PartialStore
+"""Keep the values of finished parts, and the bright disk, once it is found."""
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,7 @@ class OnDetector:
         )
 
     def _sums(self, data: Dataset, *, moments: bool) -> PixelSums:
-        detector = self._known_detector
-        return PixelSums(detector, detector.window(data.layout.frame_shape), moments=moments)
+        return PixelSums(data.layout.frame_shape, self._known_detector, moments=moments)
 
     @property
     def _known_detector(self) -> Detector:
@@ -224,7 +223,7 @@ class RadialProfile:
                 cause=f"no ring contains a pixel of a frame of shape {data.layout.frame_shape}",
                 remedy="pass row and column of the centre, and the radius of the last ring",
             )
-        return (RadialSums(bins, int(bins.max()) + 1),)
+        return (RadialSums(data.layout.frame_shape, bins, int(bins.max()) + 1),)
 
     def finish(self, data: Dataset, *values: Array) -> Result:
         """Divide the sums by the numbers of pixels."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,9 @@ except ImportError:  # numba is an extra
     compiled = None  # type: ignore[assignment]
 
 __all__ = [
-    "AllFrames",
     "FrameMaximum",
     "FrameSquares",
     "FrameSum",
-    "PerFrame",
     "PixelSums",
     "RadialSums",
     "Reduction",
@@ -57,73 +55,44 @@ class Tile:
     compiled: bool  # whether to use the compiled loops
     module: Any = np
 
-    def cropped(self, rows: range, columns: range) -> Array:
-        """Return the pixels of some of its rows and columns."""
-        top, left = self.rows.start, self.columns.start
-        return self.pixels[
-            :, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-        ]
 
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """A computation over frames, and the rule that combines results of consecutive blocks.
 
-class Reduction(Protocol):
-    """A computation over frames, and the rule that combines results of consecutive blocks."""
+    Unless a class says otherwise, the result has one row per frame.
+    """
 
-    joined_at_once: ClassVar[int]
-    """Maximum number of results to join in one task."""
+    frame_shape: FrameShape
 
-    whole_frames: ClassVar[bool]
-    """Whether tiles have to hold all rows."""
+    joined_at_once: ClassVar = 1000  # results, at most, in one task
+    whole_frames: ClassVar = False  # whether tiles have to hold all rows
+    per_frame: ClassVar = True
 
-    per_frame: ClassVar[bool]
-    """Whether the result has one row per frame."""
-
-    @property
+    @functools.cached_property
     def window(self) -> Window:
         """What of the frames is needed."""
+        return range(self.frame_shape[0]), range(self.frame_shape[1])
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return the result of no pixel at all."""
+        raise NotImplementedError
 
     def add(self, result: Array, tile: Tile) -> Array:
         """Add a tile to the result, and return it, or what takes its place.
 
         Of a result with one row per frame, `result` are the rows of the tile's frames.
         """
+        raise NotImplementedError
 
     def join(self, parts: Sequence[Array]) -> Array:
         """Combine the results of consecutive blocks."""
-
-
-class PerFrame:
-    """Base: results of consecutive blocks follow one another."""
-
-    joined_at_once: ClassVar = 1000
-    whole_frames: ClassVar = False
-    per_frame: ClassVar = True
-
-    def join(self, parts: Sequence[Array]) -> Array:
-        """Concatenate."""
         return np.concatenate(parts)
 
 
-class AllFrames:
-    """Base: one result for all frames, of the size of a frame."""
-
-    joined_at_once: ClassVar = 4  # the sum of large frames can take 128 MiB
-    whole_frames: ClassVar = False
-    per_frame: ClassVar = False
-
-    def join(self, parts: Sequence[Array]) -> Array:
-        """Add, in the given order, so that the result is reproducible."""
-        total = np.array(parts[0])
-        for part in parts[1:]:
-            total += part
-        return total
-
-
 @dataclass(frozen=True, eq=False)
-class PixelSums(PerFrame):
-    """Weighted sums over the pixels of each frame; the weights are 0 outside of a window.
+class PixelSums(Reduction):
+    """Weighted sums over the pixels of each frame.
 
     The result has shape (frames, 1), or (frames, 3) with `moments`: Σ w·I, Σ w·y·I, Σ w·x·I, where
     y and x are row and column in the frame. For integer pixels and integer weights it is int64 and
@@ -131,8 +100,12 @@ class PixelSums(PerFrame):
     """
 
     detector: Detector
-    window: Window
     moments: bool
+
+    @functools.cached_property
+    def window(self) -> Window:
+        """Where weights are not 0."""
+        return self.detector.window(self.frame_shape)
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return zeros."""
@@ -150,7 +123,11 @@ class PixelSums(PerFrame):
         if runs is not None:
             compiled.sum_runs(tile.pixels, runs, *first, result)
             return result
-        pixels = tile.cropped(rows, columns)
+        pixels = tile.pixels[
+            :,
+            rows.start - first[0] : rows.stop - first[0],
+            columns.start - first[1] : columns.stop - first[1],
+        ]
         height = max(2**16 // len(columns), 1)  # more pixels, and sums would not be exact
         for top in range(0, len(rows), height):
             weights = tile.module.asarray(
@@ -202,15 +179,11 @@ def _runs(detector: Any, rows: range, columns: range, first: tuple[int, int]) ->
 
 
 @dataclass(frozen=True)
-class FrameSum(AllFrames):
+class FrameSum(Reduction):
     """Sum of all frames, pixel by pixel; uint64 or int64 for integer pixels, else float64."""
 
-    frame_shape: FrameShape
-
-    @property
-    def window(self) -> Window:
-        """The whole frame."""
-        return range(self.frame_shape[0]), range(self.frame_shape[1])
+    joined_at_once: ClassVar = 4  # the sum of large frames can take 128 MiB
+    per_frame: ClassVar = False
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return zeros."""
@@ -225,6 +198,13 @@ class FrameSum(AllFrames):
         else:
             part += tile.pixels.sum(axis=0, dtype=part.dtype)
         return result
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Add, in the given order, so that the result is reproducible."""
+        total = np.array(parts[0])
+        for part in parts[1:]:
+            total += part
+        return total
 
 
 @dataclass(frozen=True)
@@ -274,7 +254,7 @@ def _part(result: Array, tile: Tile) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class RadialSums(PerFrame):
+class RadialSums(Reduction):
     """Sums of each frame over rings, or over any other sets of pixels.
 
     `bins`, of the shape of a frame, are the ring to which each pixel belongs, -1 for none.
@@ -282,11 +262,6 @@ class RadialSums(PerFrame):
 
     bins: npt.NDArray[np.int32]
     n_bins: int
-
-    @property
-    def window(self) -> Window:
-        """The whole frame."""
-        return range(self.bins.shape[0]), range(self.bins.shape[1])
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
         """Return zeros."""

@@ -20,7 +20,7 @@ shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
 
 def sums(detector, shape, *, moments):
-    return PixelSums(detector, detector.window(shape), moments=moments)
+    return PixelSums(shape, detector, moments=moments)
 
 
 def reduced(reduction, frames):
@@ -128,7 +128,7 @@ def test_sums_stay_exact_at_the_largest_values():
     frames = np.full((2, *shape), 65535, "uint16")
     frames[1, 0, 0] -= 1
     mask = Mask.of(np.full(shape, 127), shape)
-    got = reduced(PixelSums(mask, mask.window(shape), moments=True), frames)
+    got = reduced(PixelSums(shape, mask, moments=True), frames)
     n, rows, columns = shape[0] * shape[1], sum(range(700)) * 1000, sum(range(1000)) * 700
     assert got.tolist()[0] == [65535 * 127 * n, 65535 * 127 * rows, 65535 * 127 * columns]
     assert got.tolist()[1] == [65535 * 127 * n - 127, *got.tolist()[0][1:]]

@@ -96,9 +96,9 @@ def reductions(data: Any = None) -> tuple[Any, ...]:
         FrameSum(SHAPE),
         FrameSquares(SHAPE),
         FrameMaximum(SHAPE),
-        PixelSums(ring, ring.window(SHAPE), moments=True),
-        PixelSums(Mask.of(weights, SHAPE), WINDOW, moments=False),
-        RadialSums(bins, 4),
+        PixelSums(SHAPE, ring, moments=True),
+        PixelSums(SHAPE, Mask.of(weights, SHAPE), moments=False),
+        RadialSums(SHAPE, bins, 4),
         own,
     )
 
