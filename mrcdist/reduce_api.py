@@ -15,10 +15,9 @@ from dask.system import CPU_COUNT
 from distributed import Client, get_client
 
 from mrcdist.api import plan_mrc
-from mrcdist.compute.device import DEVICES, array_module
 from mrcdist.compute.functions import FrameReduction
 from mrcdist.compute.one_pass import Compute, InMemory, OnePass, Values
-from mrcdist.compute.partial import PartialStore, begun_chunks
+from mrcdist.compute.partial import begun_chunks
 from mrcdist.compute.patterns import (
     MaximumPattern,
     MeanPattern,
@@ -31,9 +30,11 @@ from mrcdist.compute.quantities import (
     RadialProfile,
     VirtualImage,
 )
-from mrcdist.compute.results import Array, Dataset, Limits, Result
+from mrcdist.compute.results import Array, Result, limited
 from mrcdist.compute.submit import compute_in_threads, compute_parts
+from mrcdist.compute.tasks import DEVICES, array_module
 from mrcdist.errors import ArgumentError
+from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import Chunks
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, plan_as_begun, source_of
@@ -136,7 +137,8 @@ def reduce_frames(
     ((4, 8), (8, 16))
     """
     folder = None if resume is None else Path(resume).expanduser().absolute()
-    source, dataset, chunks = _dataset(data, Limits(region, frames), options, folder)
+    source, axes, chunks = _planned(data, options, folder)
+    dataset = limited(source, axes, chunks, region=region, frames=frames)
     client = client or _current_client()
     if client is None:
         threads = int(dask.config.get("num_workers", None) or CPU_COUNT)
@@ -148,14 +150,14 @@ def reduce_frames(
         array_module(device)  # raises
     # Where a job goes on must not depend on how many threads there are this time.
     limits = {} if folder else {"threads": threads, "max_sum_parts": _MAX_SUMS}
-    the_pass = OnePass(source, dataset, _quantities(results), device=device, **limits)
+    the_pass = OnePass(dataset, _quantities(results), device=device, **limits)
     patience = 2.0 if progress else math.inf
     with _kept(the_pass, folder, chunks) as (values, there):
         done = the_pass.run(
             lambda: nullcontext(compute), values, there, label="reducing frames", patience=patience
         )
     notes = [f"{name}: {note}" for name, result in done.results.items() for note in result.notes]
-    warn(source.parts[0].file.location.shown, notes)
+    warn(dataset.source.parts[0].file.location.shown, notes)
     return done.results
 
 
@@ -194,10 +196,10 @@ def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
     )
 
 
-def _dataset(
-    data: Any, limits: Limits, options: Mapping[str, Any], folder: Path | None
-) -> tuple[MrcSource, Dataset, Chunks]:
-    """Choose what to read, the parts of the plan that results depend on, and the plan's chunks."""
+def _planned(
+    data: Any, options: Mapping[str, Any], folder: Path | None
+) -> tuple[MrcSource, tuple[Axis, ...], Chunks]:
+    """Return what the data of any kind are read from, with axes and chunks."""
     is_contents = isinstance(data, Mapping) or hasattr(data, "axes_manager")
     if options and (is_contents or isinstance(data, Plan)):
         names = ", ".join(options)
@@ -223,20 +225,18 @@ def _dataset(
                 "sliced or changed",
                 remedy="pass what read_mrc returned, or the file; for part of a scan, pass region",
             )
-        source, axes, chunks = found, contents.axes, contents.array.chunks
-    else:
-        # A file is read in the chunks of the job that the folder keeps.
-        plan = (
-            data
-            if isinstance(data, Plan)
-            else plan_as_begun(
-                lambda chunks: plan_mrc(data, **{**options, "chunks": chunks}),
-                options.get("chunks", "auto"),
-                begun_chunks(folder) if folder else None,
-            )
+        return found, contents.axes, contents.array.chunks
+    # A file is read in the chunks of the job that the folder keeps.
+    plan = (
+        data
+        if isinstance(data, Plan)
+        else plan_as_begun(
+            lambda chunks: plan_mrc(data, **{**options, "chunks": chunks}),
+            options.get("chunks", "auto"),
+            begun_chunks(folder) if folder else None,
         )
-        source, axes, chunks = plan.source, plan.axes, plan.chunks
-    return *limits.apply(source, axes, chunks), chunks
+    )
+    return plan.source, plan.axes, plan.chunks
 
 
 @contextmanager
@@ -247,15 +247,8 @@ def _kept(
     if folder is None:
         yield InMemory(), ()
         return
-    store = PartialStore(
-        folder,
-        the_pass.description(),
-        len(the_pass.parts),
-        chunks=chunks,
-        lasting=not the_pass.resume_obstacle(),
-        again="go on with the same call",
-        argument="resume",
-    )
+    again = "go on with the same call"
+    store = the_pass.store(folder, chunks=chunks, again=again, argument="resume")
     there = store.open(resume=True)
     with store.kept_if_any():
         yield store, there

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,7 +27,7 @@ from mrcdist.compute.detectors import ArrayFile
 from mrcdist.compute.one_pass import Compute, Finished, OnePass
 from mrcdist.compute.partial import PartialStore, partial_folder
 from mrcdist.compute.quantities import CenterOfMass, Quantity
-from mrcdist.compute.results import Limits, Result
+from mrcdist.compute.results import Result, limited
 from mrcdist.compute.submit import compute_parts
 from mrcdist.compute.tasks import total
 from mrcdist.errors import MrcdistError
@@ -49,7 +49,8 @@ class JobOptions:
 
     Finished parts are kept beside the first file of all; with `resume` those of an earlier run are
     used. Only `overwrite` replaces outputs that are there. `again` is how the user
-    goes on with what an earlier run finished.
+    goes on with what an earlier run finished. A region or a range of frames is as for
+    `Plan.frames`; a region may also be an `ArrayFile`.
     """
 
     results: Mapping[str, Quantity]
@@ -57,7 +58,8 @@ class JobOptions:
     resume: bool = False
     overwrite: bool = False
     again: str = "go on with resume=True"
-    limits: Limits = field(default_factory=Limits)
+    region: Any = None
+    frames: Any = None
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,10 @@ def run(
         with computing(cluster_options, say) as cluster:
             yield partial(compute_parts, cluster.client, check=cluster.check)
 
-    source, data = options.limits.apply(plan.source, plan.axes, plan.chunks)
-    the_pass = OnePass(source, data, options.results)
+    data = limited(
+        plan.source, plan.axes, plan.chunks, region=options.region, frames=options.frames
+    )
+    the_pass = OnePass(data, options.results)
     outputs = _checked_outputs(plan, options, the_pass)
     # Every job locks in this order.
     paths = sorted(path for of_result in outputs.values() for path in of_result)
@@ -199,7 +203,7 @@ def _checked_outputs(plan: Plan, options: JobOptions, the_pass: OnePass) -> dict
     """The files of each result, by their real paths, to which it can be written."""
     inputs = [part.file for part in plan.source.parts]
     detectors = [getattr(quantity, "detector", None) for quantity in options.results.values()]
-    for each in (*detectors, options.limits.region):
+    for each in (*detectors, options.region):
         if isinstance(each, ArrayFile):
             mask = Location.of(each.path)
             inputs.append(StoredFile(mask, mask.find_version()))
@@ -218,13 +222,7 @@ def _store(options: JobOptions, the_pass: OnePass, say: Callable[[str], None]) -
     loose = the_pass.resume_obstacle()
     if loose:
         say(f"an interrupted run cannot be resumed, as {loose}")
-    return PartialStore(
-        partial_folder(Path(os.path.realpath(first))),
-        the_pass.description(),
-        len(the_pass.parts),
-        lasting=not loose,
-        again=options.again,
-    )
+    return the_pass.store(partial_folder(Path(os.path.realpath(first))), again=options.again)
 
 
 def _write(

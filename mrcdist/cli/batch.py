@@ -239,7 +239,6 @@ def _run(
         from mrcdist.batch.clusters import ClusterOptions
         from mrcdist.batch.run_job import JobOptions, run
         from mrcdist.compute.detectors import ArrayFile
-        from mrcdist.compute.results import Limits
 
         region = options.pop("region")
         pairs = wanted()
@@ -249,7 +248,8 @@ def _run(
             resume=options.pop("resume"),
             overwrite=options.pop("overwrite"),
             again="go on with --resume",
-            limits=Limits(region and ArrayFile(region), options.pop("frames")),
+            region=region and ArrayFile(region),
+            frames=options.pop("frames"),
         )
         cluster = ClusterOptions(**options)
         plan = plan_from_options(**file)

@@ -11,7 +11,7 @@ import functools
 import math
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -57,14 +57,12 @@ _BAND = 4096
 # level 2 cache will do.
 _SUM_BAND = 2**15
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
 # Without types of their own.
 cgutils: Any = _untyped
 _intrinsic: Any = intrinsic
 
 
-def _compiled(function: _F) -> _F:
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function once for each combination of array types, and keep the code on disk.
 
     Numba keeps the code for all types of a function under one name, and numbers the files. Two
@@ -80,7 +78,7 @@ def _compiled(function: _F) -> _F:
         compiled = made.get(key) or made.setdefault(key, _compile(function, "_".join(key)))
         return compiled(*arguments)
 
-    return cast("_F", call)
+    return call
 
 
 def _array_type(array: npt.NDArray[Any]) -> str:

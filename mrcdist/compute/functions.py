@@ -116,11 +116,9 @@ class _EachFrame(Reduction):
     whole_frames: ClassVar = True
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
-        """Return zeros."""
         return np.zeros((n_frames, *self.shape), self.dtype)
 
     def add(self, result: Array, tile: Tile) -> Array:
-        """Call the function."""
         result[...] = _called(self._checked, tile)
         return result
 
@@ -166,19 +164,15 @@ class _Accumulated(Reduction):
     per_frame: ClassVar = False
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
-        """Return no value."""
         return np.empty(0)
 
     def add(self, result: Array, tile: Tile) -> Array:
-        """Call the function, and merge what it returns with what is there."""
-
         def merged(frames: Array) -> Array:
             return self._merged(result, np.asarray(self.function(frames))[None])
 
         return _called(merged, tile)
 
     def join(self, parts: Sequence[Array]) -> Array:
-        """Merge."""
         total = parts[0]
         for part in parts[1:]:
             total = self._merged(total, part)

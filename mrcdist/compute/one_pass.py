@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,6 @@ from mrcdist.compute.schedule import (
 from mrcdist.compute.tasks import Ledger, Work
 from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
-from mrcdist.read.source import MrcSource
 
 __all__ = ["Compute", "Finished", "InMemory", "OnePass", "Values"]
 
@@ -83,17 +83,16 @@ class Finished:
 
 
 class OnePass:
-    """Several results that are computed from one reading of each byte of a source.
+    """Several results that are computed from one reading of each byte of the data.
 
-    `data` is what of it they depend on. How many `threads` will compute may be unknown, or not to
-    be known, as another run may resume. There are at most `max_sum_parts` parts where results are
-    as large as a frame. The quantities `wanted` are those asked for, with detectors that are read
-    and checked; `maps` are the names of those with a value, or a few, per frame.
+    How many `threads` will compute may be unknown, or not to be known, as another run may resume.
+    There are at most `max_sum_parts` parts where results are as large as a frame. The quantities
+    `wanted` are those asked for, with detectors that are read and checked; `maps` are the names of
+    those with a value, or a few, per frame.
     """
 
     def __init__(
         self,
-        source: MrcSource,
         data: Dataset,
         results: Mapping[str, Quantity],
         *,
@@ -109,7 +108,6 @@ class OnePass:
                 cause="there is nothing to compute",
                 remedy='pass the results you want, such as results={"mean": MeanPattern()}',
             )
-        self.source = source
         self.data = data
         self._device = device
         shape = data.layout.frame_shape
@@ -122,7 +120,7 @@ class OnePass:
         pixels = math.prod(shape)
         n_sums = sum(not each.per_frame for each in _distinct(made.values()))
         self.parts = schedule_pass(
-            data.navigation_chunks,
+            data.chunks[: data.n_navigation],
             frame_bytes=pixels * data.layout.dtype.itemsize,
             sum_bytes=pixels * _SUM_ITEMSIZE * n_sums,
             max_tasks=most_tasks(data.layout.nbytes, threads),
@@ -142,7 +140,7 @@ class OnePass:
 
     def description(self) -> dict[str, str]:
         """All that the values of the parts depend on; no secret."""
-        source, wanted = self.source, self.wanted
+        source, wanted = self.data.source, self.wanted
         files = [
             (part.file.version, part.offset, part.frames, part.compression) for part in source.parts
         ]
@@ -173,9 +171,14 @@ class OnePass:
         digest = hashlib.sha256(about.encode() + weights.tobytes())
         return f"{type(detector).__name__} {digest.hexdigest()}"
 
+    def store(self, folder: Path, **about: Any) -> PartialStore:
+        """Return a folder for finished parts; more `about` it is as for `PartialStore`."""
+        lasting = not self.resume_obstacle()
+        return PartialStore(folder, self.description(), len(self.parts), lasting=lasting, **about)
+
     def resume_obstacle(self) -> str:
         """Explain why another run cannot know that it reads the same files; empty if it can."""
-        for part in self.source.parts:
+        for part in self.data.source.parts:
             if not part.file.version.exact:
                 return (
                     f"another file in the place of {part.file.location.shown} might have the same "
@@ -238,7 +241,7 @@ class OnePass:
 
     def _work(self, reductions: Sequence[Reduction]) -> Work:
         job = f"reduce-{uuid.uuid4().hex[:8]}"
-        return Work(self.source, tuple(reductions), job, self._device)
+        return Work(self.data.source, tuple(reductions), job, self._device)
 
     def _compute(
         self,
@@ -249,7 +252,7 @@ class OnePass:
         progress: Mapping[str, Any],
     ) -> tuple[Ledger, int]:
         """Compute the parts that are left, and keep each; and the bytes of their pixels."""
-        frame = self.source.dtype.itemsize * len(work.window[0]) * len(work.window[1])
+        frame = self.data.layout.dtype.itemsize * len(work.window[0]) * len(work.window[1])
         sizes = [sum(map(block_frames, _blocks([part]))) * frame for part in self.parts]
         to_do, total = sum(sizes[number] for number in left), sum(sizes)
         told = Progress(total=total, kept=total - to_do, in_bytes=True, **progress)
@@ -301,10 +304,10 @@ class OnePass:
         empty = np.zeros(shape, bool)
         for block in _blocks(part for n, part in enumerate(self.parts) if n not in there):
             empty[tuple(slice(*span) for span in block)] = True
-        frames = (
-            np.arange(empty.size).reshape(shape) if self.data.table is None else self.data.table
-        )
-        data = dataclasses.replace(self.data, table=np.where(empty, -1, frames))
+        source = self.data.source
+        frames = np.arange(empty.size).reshape(shape) if source.table is None else source.table
+        source = dataclasses.replace(source, table=np.where(empty, -1, frames))
+        data = dataclasses.replace(self.data, source=source)
         reductions = _distinct(each.reductions(data) for each in wanted.values())
 
         def load(number: int, which: int) -> Array:
@@ -324,11 +327,7 @@ class OnePass:
 
 def _distinct(made: Iterable[Sequence[Reduction]]) -> list[Reduction]:
     """Equal reductions, such as the sum for mean and standard deviation, are computed once."""
-    distinct: list[Reduction] = []
-    for one in itertools.chain.from_iterable(made):
-        if one not in distinct:
-            distinct.append(one)
-    return distinct
+    return list(dict.fromkeys(itertools.chain.from_iterable(made)))
 
 
 def _blocks(parts: Iterable[Part]) -> Iterator[Block]:

@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,49 +33,30 @@ def partial_folder(output: Path) -> Path:
     return output.parent / f"{output.name}.partial"
 
 
+@dataclass(eq=False)
 class PartialStore:
     """A folder with a description of the job and a ``.npy`` file for each finished part.
 
     The file of a part holds one array after the other, as `numpy.save` writes them to an open file.
     A job has an ID, which is part of the names of its files and which a run that resumes it takes
-    over: what another job left, or writes at the same time, is never taken for its own.
-
-    Parameters
-    ----------
-    folder : Path
-        Made, or taken over from an earlier run.
-    description : mapping of str to str
-        All that the values depend on: file, version, plan, quantity.
-    n_parts : int
-        Parts of the whole job.
-    chunks : tuple of tuple of int, default ()
-        Those of what is read, from which the parts follow: see `begun_chunks`.
-    lasting : bool, default True
-        Whether a later run can know that it reads the same data: only then parts are kept.
-    again, argument : str
-        For errors: how the caller goes on with what is kept, and what chose the folder.
+    over: what another job left, or writes at the same time, is never taken for its own. Parts that
+    are not lasting are not kept.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        description: Mapping[str, str],
-        n_parts: int,
-        *,
-        chunks: Chunks = (),
-        lasting: bool = True,
-        again: str,
-        argument: str = "out",
-    ) -> None:
-        self.folder = folder
-        self._again = again
-        self._argument = argument
-        self._n_parts = n_parts
-        self._lasting = lasting
+    folder: Path  # made, or taken over from an earlier run
+    description: Mapping[str, str]  # all that the values depend on: file, version, plan, quantity
+    n_parts: int  # of the whole job
+    _: KW_ONLY
+    chunks: Chunks = ()  # of what is read, from which the parts follow: see `begun_chunks`
+    lasting: bool = True  # whether a later run can know that it reads the same data
+    again: str  # how the caller goes on with what is kept, for errors
+    argument: str = "out"  # that chose the folder, for errors
+
+    def __post_init__(self) -> None:
         self._finished = False
         self._state: dict[str, Any] = {
-            "job": {**description, "parts": str(n_parts)},
-            "chunks": chunks,
+            "job": {**self.description, "parts": str(self.n_parts)},
+            "chunks": self.chunks,
             "id": uuid.uuid4().hex[:12],
         }
 
@@ -95,7 +77,7 @@ class PartialStore:
         to another job, or something else is in the folder's place.
         """
         left = _description(self.folder)
-        files = self._files()
+        files = [] if self.folder.is_symlink() else list(self.folder.glob(_PARTS))
         if not files:
             self._require_place(left)
         elif not resume:
@@ -103,13 +85,13 @@ class PartialStore:
                 f"{self.folder} holds {len(files)} finished parts of an earlier run",
                 code="job-unfinished",
                 cause="it was interrupted",
-                remedy=f"{self._again}, or delete the folder",
+                remedy=f"{self.again}, or delete the folder",
             )
         else:
             self._require_same(left)
-        if files and self._lasting:
+        if files and self.lasting:
             self._state = left
-            return [number for number in range(self._n_parts) if self._is_whole(number)]
+            return [number for number in range(self.n_parts) if self._is_whole(number)]
         if left["job"] == self._state["job"]:  # it may have been killed when it was done
             self._state["outputs"] = left.get("outputs", {})
         self._clear_parts()
@@ -132,21 +114,20 @@ class PartialStore:
         elif self.folder.exists():
             what = "a file"
         if what:
-            raise ArgumentError(
-                f"{self.folder} is in the way",
-                code="destination-invalid",
-                argument=self._argument,
-                cause=f"it is {what}, and finished parts are kept in a folder of this name",
-                remedy="delete or rename it, or choose another name",
-            )
-        if not self.folder.parent.is_dir():
-            raise ArgumentError(
-                f"{self.folder} cannot be made",
-                code="destination-invalid",
-                argument=self._argument,
-                cause=f"there is no folder {self.folder.parent}",
-                remedy="create it, or choose another name",
-            )
+            problem, remedy = "is in the way", "delete or rename it, or choose another name"
+            cause = f"it is {what}, and finished parts are kept in a folder of this name"
+        elif not self.folder.parent.is_dir():
+            problem, remedy = "cannot be made", "create it, or choose another name"
+            cause = f"there is no folder {self.folder.parent}"
+        else:
+            return
+        raise ArgumentError(
+            f"{self.folder} {problem}",
+            code="destination-invalid",
+            argument=self.argument,
+            cause=cause,
+            remedy=remedy,
+        )
 
     def _require_same(self, left: Mapping[str, Any]) -> None:
         changed = [
@@ -174,7 +155,7 @@ class PartialStore:
         except BaseException as error:
             note = self._leave()
             # That nothing is kept matters to who stopped the job, not for an error.
-            if self._again in note or not isinstance(error, Exception):
+            if self.again in note or not isinstance(error, Exception):
                 error.add_note(note)
             raise
 
@@ -186,10 +167,10 @@ class PartialStore:
         if not self._is_ours():
             return "another job has taken over"
         kept = len(list(self.folder.glob(f"part-*-{self.job}.npy")))
-        if kept and self._lasting:
+        if kept and self.lasting:
             return (
-                f"{kept} of {self._n_parts} parts are finished and kept in {self.folder}; "
-                f"{self._again}"
+                f"{kept} of {self.n_parts} parts are finished and kept in {self.folder}; "
+                f"{self.again}"
             )
         self.remove()
         return "nothing is kept"
@@ -251,7 +232,7 @@ class PartialStore:
                 f"{self._path(number)} cannot be read",
                 code="partial-result-damaged",
                 cause=str(error),
-                remedy=f"delete this file, then {self._again}",
+                remedy=f"delete this file, then {self.again}",
             ) from None
         return values
 
@@ -273,9 +254,6 @@ class PartialStore:
 
     def _is_ours(self) -> bool:
         return _description(self.folder).get("id") == self.job
-
-    def _files(self) -> list[Path]:
-        return [] if self.folder.is_symlink() else list(self.folder.glob(_PARTS))
 
     def _clear_parts(self) -> None:
         """Delete all but the description: parts without one are nobody's."""

@@ -19,18 +19,17 @@ class _Pattern:
     """A result of the size of a frame; unless a class says otherwise, the sum of all frames."""
 
     title: str
-    _of_nothing: ClassVar[bool] = False
+    _made_of: ClassVar[tuple[type[FrameSum], ...]] = (FrameSum,)
+    _of_nothing: ClassVar = False
 
     def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """Return what is made of the frames of each part."""
-        return (FrameSum(data.layout.frame_shape),)
+        return tuple(each(data.layout.frame_shape) for each in self._made_of)
 
     def _values(self, n: int, *joined: Array) -> Array:
         """Combine the reductions of all `n` frames."""
         return joined[0]
 
     def finish(self, data: Dataset, *values: Array) -> Result:
-        """Combine what the reductions made of all frames."""
         n = data.frames_present()
         if n == 0 and not self._of_nothing:
             raise ArgumentError("no frames to average", code="data-not-reducible")
@@ -68,10 +67,7 @@ class MaximumPattern(_Pattern):
     """Maximum of each pixel over all existing frames, in the dtype of the data."""
 
     title: str = "maximum"
-
-    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """Return the maximum."""
-        return (FrameMaximum(data.layout.frame_shape),)
+    _made_of = (FrameMaximum,)
 
 
 @dataclass(frozen=True)
@@ -83,11 +79,7 @@ class StandardDeviation(_Pattern):
     """
 
     title: str = "standard deviation"
-
-    def reductions(self, data: Dataset) -> tuple[Reduction, ...]:
-        """Return sums of the pixels and of their squares."""
-        shape = data.layout.frame_shape
-        return FrameSum(shape), FrameSquares(shape)
+    _made_of = (FrameSum, FrameSquares)
 
     def _values(self, n: int, *joined: Array) -> Array:
         total, squares = joined

@@ -15,29 +15,27 @@ from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.format.axis import Axis
 from mrcdist.interop.rosettasciio import axes_dicts
 from mrcdist.plan.chunks import Chunks
-from mrcdist.plan.layout import FrameTable, Layout
+from mrcdist.plan.layout import Layout
 from mrcdist.plotting import Contrast
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import select_frames
 
-__all__ = ["Array", "Dataset", "Limits", "Result"]
+__all__ = ["Array", "Dataset", "Result", "limited"]
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The parts of a plan that results depend on.
+    """What is read, and the parts of its plan that results depend on.
 
-    Axes are in array order, chunks the block lengths along each of them. The table, of the shape of
-    the navigation axes, has the frame at each position where they are not in the file's order. An
-    `ArgumentError` is raised if nothing can be computed from such data.
+    Axes are in array order, chunks the block lengths along each of them. An `ArgumentError` is
+    raised if nothing can be computed from such data.
     """
 
-    layout: Layout
+    source: MrcSource
     axes: tuple[Axis, ...]
     chunks: Chunks
-    table: FrameTable | None = None
 
     def __post_init__(self) -> None:
         layout = self.layout
@@ -68,6 +66,11 @@ class Dataset:
             )
 
     @property
+    def layout(self) -> Layout:
+        """Shape and order of frames."""
+        return self.source.layout
+
+    @property
     def n_navigation(self) -> int:
         """Number of navigation axes."""
         return len(self.layout.navigation_shape)
@@ -82,34 +85,26 @@ class Dataset:
         """The axes of a frame: rows, columns."""
         return self.axes[self.n_navigation : self.n_navigation + 2]
 
-    @property
-    def navigation_chunks(self) -> Chunks:
-        """Block lengths along the navigation axes."""
-        return self.chunks[: self.n_navigation]
-
     def positions_present(self) -> range | npt.NDArray[np.int64]:
         """Positions that have a frame, counted in array order."""
-        layout = self.layout
-        if self.table is None:
+        layout, table = self.layout, self.source.table
+        if table is None:
             return range(min(layout.present, layout.n_frames))
-        return np.flatnonzero((self.table >= 0) & (self.table < layout.present))
+        return np.flatnonzero((table >= 0) & (table < layout.present))
 
     def frames_present(self) -> int:
         """Number of positions that have a frame."""
         return len(self.positions_present())
 
-    def frames_missing(self) -> int:
-        """Number of positions that have none."""
-        return self.layout.n_frames - self.frames_present()
-
     def zeros_note(self) -> tuple[str, ...]:
         """Return how many values of a map are of no frame."""
-        missing = self.frames_missing()
+        missing = self.layout.n_frames - self.frames_present()
         return (f"positions without a frame, which are 0: {missing:,}",) if missing else ()
 
     def missing_note(self, title: str) -> tuple[str, ...]:
         """Return how many frames a result of all frames is of."""
-        missing, present = self.frames_missing(), self.frames_present()
+        present = self.frames_present()
+        missing = self.layout.n_frames - present
         if not missing:
             return ()
         return (
@@ -117,53 +112,45 @@ class Dataset:
         )
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What is read: all frames, those of a region, or those of a range, as for `Plan.frames`.
+def limited(
+    source: MrcSource,
+    axes: tuple[Axis, ...],
+    chunks: Chunks,
+    *,
+    region: Any = None,
+    frames: Any = None,
+) -> Dataset:
+    """Return the data of a plan, or of a region or a range of frames in it, in the order given.
 
-    A region may also be an `ArrayFile`.
+    These are as for `Plan.frames`; a region may also be an `ArrayFile`.
     """
-
-    region: Any = None
-    frames: Any = None
-
-    def apply(
-        self, source: MrcSource, axes: tuple[Axis, ...], chunks: Chunks
-    ) -> tuple[MrcSource, Dataset]:
-        """Return the frames that are left, in the order given, and what results depend on."""
-        if self.region is not None or self.frames is not None:
-            source, axes, chunks = self._selected(source, axes)
-        return source, Dataset(source.layout, axes, chunks, source.table)
-
-    def _selected(
-        self, source: MrcSource, axes: tuple[Axis, ...]
-    ) -> tuple[MrcSource, tuple[Axis, ...], Chunks]:
-        if self.region is not None and self.frames is not None:
-            raise ArgumentError(
-                "both region and frames are given",
-                code="frames-invalid",
-                argument="frames",
-                cause="frames could refer to the whole scan or to the region",
-                remedy="give {region} or {frames}",
-            )
-        name = "frames" if self.region is None else "region"
-        which = self.frames if self.region is None else self.region
-        try:
-            if isinstance(which, ArrayFile):
-                which = which.load()
-            source, axes, chunks = select_frames(source, axes, which)
-        except ArgumentError as error:
-            error.code, error.argument = "frames-invalid", name
-            raise
-        if not source.layout.n_frames:
-            raise ArgumentError(
-                f"{name} selects nothing",
-                code="frames-invalid",
-                argument=name,
-                cause="it is empty, or a mask without a true value",
-                remedy=f"select at least one frame, or leave {{{name}}} out",
-            )
-        return source, axes, chunks
+    if region is None and frames is None:
+        return Dataset(source, axes, chunks)
+    if region is not None and frames is not None:
+        raise ArgumentError(
+            "both region and frames are given",
+            code="frames-invalid",
+            argument="frames",
+            cause="frames could refer to the whole scan or to the region",
+            remedy="give {region} or {frames}",
+        )
+    name, which = ("frames", frames) if region is None else ("region", region)
+    try:
+        if isinstance(which, ArrayFile):
+            which = which.load()
+        source, axes, chunks = select_frames(source, axes, which)
+    except ArgumentError as error:
+        error.code, error.argument = "frames-invalid", name
+        raise
+    if not source.layout.n_frames:
+        raise ArgumentError(
+            f"{name} selects nothing",
+            code="frames-invalid",
+            argument=name,
+            cause="it is empty, or a mask without a true value",
+            remedy=f"select at least one frame, or leave {{{name}}} out",
+        )
+    return Dataset(source, axes, chunks)
 
 
 @dataclass(frozen=True, eq=False)

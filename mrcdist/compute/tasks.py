@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import socket
 import uuid
@@ -14,17 +15,30 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist import stats
-from mrcdist.compute.device import array_module, reduce_on
 from mrcdist.compute.functions import FunctionFailedError
 from mrcdist.compute.reduce_block import reduce_block
 from mrcdist.compute.reductions import Reduction, Window
 from mrcdist.compute.schedule import Block, Task, block_frames
+from mrcdist.errors import ArgumentError, MissingExtraError
+from mrcdist.extras import install_command
 from mrcdist.read.source import MrcSource
 from mrcdist.remembered import Remembered
 from mrcdist.stats import ReadStats
 from mrcdist.system_calls import ForkSafeLock
 
-__all__ = ["Ledger", "PartialResult", "Work", "compute", "join", "merge_ledgers", "total"]
+__all__ = [
+    "DEVICES",
+    "Ledger",
+    "PartialResult",
+    "Work",
+    "array_module",
+    "compute",
+    "join",
+    "merge_ledgers",
+    "total",
+]
+
+DEVICES = ("cpu", "cupy")
 
 Ledger = Mapping[str, ReadStats]
 """Bytes that each process has read for a job so far; totals only grow."""
@@ -81,13 +95,45 @@ class PartialResult:
     ledger: Ledger
 
 
+def array_module(device: str) -> Any:
+    """Return what computes: CuPy, or numpy for this processor.
+
+    Raises `ArgumentError` if there is no such device, and `MissingExtraError` if CuPy is not
+    installed or finds no GPU.
+    """
+    if device not in DEVICES:
+        raise ArgumentError(
+            f"device={device!r}",
+            code="device-unknown",
+            argument="device",
+            cause="there is no such device",
+            remedy=f"pass one of {', '.join(DEVICES)}",
+        )
+    if device == "cpu":
+        return np
+    try:
+        module = importlib.import_module(device)
+        module.cuda.Device().compute_capability  # noqa: B018 raises if there is no GPU
+    except Exception as error:  # noqa: BLE001 CuPy's own, or the driver's
+        raise MissingExtraError(
+            f"device={device!r} cannot be used",
+            code="package-missing",
+            argument="device",
+            cause=f"no GPU with CuPy here: {error}",
+            remedy=f"{install_command('gpu')} on a host with an NVIDIA GPU, or leave out "
+            "{device}",
+        ) from None
+    return module
+
+
 def compute(task: Task, work: Work, *, check: Callable[[], None] = lambda: None) -> PartialResult:
     """Read the blocks of a task one after the other, and reduce them.
 
     Before each block, `check` raises if nobody waits for the result any more. An error of reading
     is one of ours, such as `FileChangedError`; of a user's function, the user's own.
     """
-    before = _read_before(work.job)
+    with _before_lock:  # the job in use goes to the end: the first one is unused for longest
+        before = _before.keep(work.job, _before.get(work.job) or stats.snapshot())
     dtype = work.source.dtype
     # Blocks are added to the results of those before: each new array would have to be cleared by
     # the kernel, which takes as long as the sums of a small block.
@@ -110,19 +156,10 @@ def compute(task: Task, work: Work, *, check: Callable[[], None] = lambda: None)
     return PartialResult(tuple(values), {_PROCESS: stats.snapshot() - before})
 
 
-def _read_before(job: str) -> ReadStats:
-    """Return what this process had read before its first task of a job."""
-    with _before_lock:
-        # The job in use goes to the end, so that the first one is the one unused for longest.
-        return _before.keep(job, _before.get(job) or stats.snapshot())
-
-
 def _add_block(
     block: Block, work: Work, results: Sequence[npt.NDArray[Any]]
 ) -> tuple[npt.NDArray[Any], ...]:
     """Read a block, and add it to results."""
-    module = array_module(work.device)
-    reduce = reduce_block if module is None else functools.partial(reduce_on, module)
     source = work.viewed
     rows, columns = work.window
     frames = source[
@@ -136,7 +173,14 @@ def _add_block(
     present = source.layout.frames(tuple(range(*span) for span in block), source.table) >= 0
     there = None if present.all() else present
     try:
-        return reduce(frames, work.window, work.reductions, there, results=results)
+        return reduce_block(
+            frames,
+            work.window,
+            work.reductions,
+            there,
+            module=array_module(work.device),
+            results=results,
+        )
     except FunctionFailedError as error:
         failed = error
     # Here, where it gets no context: it stays as the function raised it.

@@ -60,5 +60,6 @@ def described(detector: Any) -> str:
     numbers = np.zeros((4, SIDE, SIDE), np.uint16)
     fsspec.filesystem("memory").pipe("/one-pass/stack.mrc", mrc_bytes(numbers))
     source = mrcdist.plan_mrc("memory://one-pass/stack.mrc").source
-    data = Dataset(source.layout, (), ((4,),), None)
-    return OnePass(source, data, {"v": VirtualImage(detector)}).description()["detector"]
+    return OnePass(Dataset(source, (), ((4,),)), {"v": VirtualImage(detector)}).description()[
+        "detector"
+    ]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import mrcdist
+from mrcdist.compute.detectors import ArrayFile
 from mrcdist.errors import ArgumentError
 from mrcdist.reduce_api import (
     CenterOfMass,
@@ -139,6 +140,19 @@ def test_region_without_frames_is_refused(plan: mrcdist.Plan, region: Any) -> No
 def test_frames_that_cannot_be_used_are_refused(plan: mrcdist.Plan, limits: dict[str, Any]) -> None:
     error = refused(plan, {"mean": MeanPattern()}, **limits)
     assert (error.code, error.argument) == ("frames-invalid", "frames")
+
+
+def test_files_that_hold_no_array_are_refused(plan: mrcdist.Plan, tmp_path: Path) -> None:
+    archive = tmp_path / "mask.npy"
+    with archive.open("wb") as file:
+        np.savez(file, np.ones((6, 8)))
+    for name in (archive, tmp_path / "none.npy"):
+        error = refused(plan, {"bf": VirtualImage(str(name))})
+        assert (error.code, error.argument) == ("detector-invalid", "detector")
+        assert f"{name} cannot be read" in error.problem
+        error = refused(plan, {"mean": MeanPattern()}, region=ArrayFile(str(name)))
+        assert (error.code, error.argument) == ("frames-invalid", "region")
+        assert "numpy.save" in error.remedy
 
 
 def test_errors_of_region_name_region(plan: mrcdist.Plan) -> None:

@@ -23,7 +23,7 @@ FRAMES = np.random.default_rng(3).integers(0, 65536, (12, 6, 8), dtype="uint16")
 def one_pass(memory_file: Any, wanted: Any) -> OnePass:
     url = memory_file(mrc_bytes(FRAMES))
     plan = mrcdist.plan_mrc(url, navigation_shape=(4, 3), chunks=(1, -1, -1, -1))
-    return OnePass(plan.source, Dataset(plan.layout, plan.axes, plan.chunks), wanted)
+    return OnePass(Dataset(plan.source, plan.axes, plan.chunks), wanted)
 
 
 def test_results_so_far_are_of_the_frames_that_were_read(memory_file: Any) -> None:

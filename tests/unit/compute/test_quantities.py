@@ -301,9 +301,10 @@ class TestSchedule:
 
 
 def dataset_of(plan, **changes):
-    return dataclasses.replace(
-        Dataset(plan.layout, plan.axes, plan.chunks, plan.source.table), **changes
-    )
+    """The data of a plan, with other axes or chunks, layout or table."""
+    of_source = {name: changes.pop(name) for name in ("layout", "table") if name in changes}
+    source = dataclasses.replace(plan.source, **of_source)
+    return Dataset(source, **{"axes": plan.axes, "chunks": plan.chunks, **changes})
 
 
 def computed(plan, quantity, data=None, max_tasks=MAX_TASKS):
@@ -315,7 +316,7 @@ def computed(plan, quantity, data=None, max_tasks=MAX_TASKS):
         return {}
 
     with patch("mrcdist.compute.one_pass.most_tasks", lambda *_: max_tasks):
-        one = OnePass(plan.source, data or dataset_of(plan), {"it": quantity})
+        one = OnePass(data or dataset_of(plan), {"it": quantity})
     return one.run(lambda: nullcontext(compute_parts), InMemory(), patience=math.inf).results["it"]
 
 

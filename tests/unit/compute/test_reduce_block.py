@@ -1,4 +1,4 @@
-"""Reductions by another array module: the results of `reduce_block`, to the last count."""
+"""Reductions by another array module: the results of numpy, to the last count."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from hypothesis.extra import numpy as hnp
 import mrcdist
 from mrcdist import MeanPattern, VirtualImage, reduce_frames
 from mrcdist.compute.detectors import Mask, Ring
-from mrcdist.compute.device import reduce_on
 from mrcdist.compute.functions import FrameReduction
 from mrcdist.compute.reduce_block import reduce_block
 from mrcdist.compute.reductions import (
@@ -116,9 +115,8 @@ def test_results_are_those_of_numpy(frames: Any, tile_frames: int, data: Any) ->
     some = reductions()
     with np.errstate(all="ignore"):
         expected = reduce_block(frames, WINDOW, some, present, compile_loops=False)
-        found = reduce_on(
-            Module(), frames, WINDOW, some, present, tile_bytes=tile_frames * frames[0].nbytes
-        )
+        size = tile_frames * frames[0].nbytes
+        found = reduce_block(frames, WINDOW, some, present, module=Module(), tile_bytes=size)
     for one, other in zip(found, expected, strict=True):
         assert type(one) is np.ndarray
         assert one.dtype == other.dtype
@@ -130,7 +128,7 @@ def test_results_are_those_of_numpy(frames: Any, tile_frames: int, data: Any) ->
 
 def test_largest_pixels_are_summed_exactly() -> None:
     frames = np.full((300, *SHAPE), 65535, np.uint16)
-    total, squares, largest, disk, *_ = reduce_on(Module(), frames, WINDOW, reductions())
+    total, squares, largest, disk, *_ = reduce_block(frames, WINDOW, reductions(), module=Module())
     assert (total == 300 * 65535).all()
     assert (squares == 300 * 65535**2).all()
     assert (largest == 65535).all()
@@ -140,7 +138,7 @@ def test_largest_pixels_are_summed_exactly() -> None:
 def test_frames_move_once_for_all_results() -> None:
     module = Module()
     frames = np.arange(4 * 48, dtype=np.uint16).reshape(4, *SHAPE)
-    reduce_on(module, frames, WINDOW, reductions(), tile_bytes=2 * frames[0].nbytes)
+    reduce_block(frames, WINDOW, reductions(), module=module, tile_bytes=2 * frames[0].nbytes)
     tiles = [each for each in module.moved if each.dtype == frames.dtype and each.ndim == 3]
     np.testing.assert_array_equal(np.concatenate(tiles), frames)
 
