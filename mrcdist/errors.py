@@ -68,6 +68,9 @@ class MrcdistError(Exception):
     default_code: ClassVar[str] = "failed"
     default_remedy: ClassVar[str] = ""
 
+    def __init_subclass__(cls, code: str | None = None) -> None:
+        cls.default_code = code or cls.default_code
+
     def __init__(
         self,
         problem: str,
@@ -145,65 +148,46 @@ def _in_python(name: str, value: str | None) -> str:
     return name if value is None else f"{name}={value}"
 
 
-class ArgumentError(MrcdistError, ValueError):
+class ArgumentError(MrcdistError, ValueError, code="argument-invalid"):
     """An argument or a setting is invalid."""
 
-    default_code: ClassVar[str] = "argument-invalid"
 
-
-class FormatError(MrcdistError, ValueError):
+class FormatError(MrcdistError, ValueError, code="format-invalid"):
     """The file is not a readable MRC file."""
 
-    default_code: ClassVar[str] = "format-invalid"
 
-
-class TruncatedFileError(FormatError):
+class TruncatedFileError(FormatError, code="file-truncated"):
     """The file ends before the data announced by its header."""
 
-    default_code: ClassVar[str] = "file-truncated"
 
-
-class SidecarError(FormatError):
+class SidecarError(FormatError, code="sidecar-invalid"):
     """An auxiliary file (sidecar, scan points) is invalid or contradicts the data."""
 
-    default_code: ClassVar[str] = "sidecar-invalid"
 
-
-class MissingExtraError(MrcdistError, ImportError):
+class MissingExtraError(MrcdistError, ImportError, code="package-missing"):
     """An optional package that is required for this operation is not installed."""
 
-    default_code: ClassVar[str] = "package-missing"
 
-
-class MissingFileError(MrcdistError, FileNotFoundError):
+class MissingFileError(MrcdistError, FileNotFoundError, code="file-missing"):
     """The process cannot find the file."""
 
-    default_code: ClassVar[str] = "file-missing"
 
-
-class AccessDeniedError(MrcdistError, PermissionError):
+class AccessDeniedError(MrcdistError, PermissionError, code="access-denied"):
     """The file may not be read with these credentials."""
 
-    default_code: ClassVar[str] = "access-denied"
 
-
-class FileChangedError(MrcdistError, OSError):
+class FileChangedError(MrcdistError, OSError, code="file-changed"):
     """The file has changed since it was opened for planning."""
 
-    default_code: ClassVar[str] = "file-changed"
     default_remedy: ClassVar[str] = (
         "call read_mrc again to plan for the file as it is now, and do not write to it while tasks "
         "run"
     )
 
 
-class ReadError(MrcdistError, OSError):
+class ReadError(MrcdistError, OSError, code="read-failed"):
     """Reading failed because of the storage or the network."""
 
-    default_code: ClassVar[str] = "read-failed"
 
-
-class WriteError(MrcdistError, OSError):
+class WriteError(MrcdistError, OSError, code="write-failed"):
     """Writing failed because of the disk, the storage or the network."""
-
-    default_code: ClassVar[str] = "write-failed"
