@@ -110,8 +110,9 @@ def _unwritable(
     "0",
     remedy: str = "pass a numpy or dask array, a dict from read_mrc, or a HyperSpy signal",
 ) -> ArgumentError:
-    code, argument = "data-not-writable", "data"
-    return ArgumentError(problem, code=code, argument=argument, cause=cause, remedy=remedy)
+    return ArgumentError(
+        problem, code="data-not-writable", argument="data", cause=cause, remedy=remedy
+    )
 
 
 def _axes(
