@@ -31,23 +31,11 @@ _INTERVAL = 2.0
 class Progress:
     """Progress of a task: a bar on a terminal, lines in a log, while in a ``with`` block.
 
-    Any thread may `advance` it. The stream is standard error unless another is given, so that
-    results stay alone on standard output.
-
-    Parameters
-    ----------
-    label : str
-        Names the task.
-    total : int
-        Steps until it is done.
-    kept : int, default 0
-        Steps that an earlier run has done; they do not count for the speed.
-    in_bytes : bool, default False
-        Steps are bytes: print their number, the speed and the time left.
-    interval : float, optional
-        Seconds between lines in a log. Default: a line per quarter of the steps.
-    patience : float, default 2
-        Seconds before anything is printed.
+    Any thread may `advance` it. Nothing is printed in the first `patience` seconds. In a log, a
+    line is printed after every `interval` seconds; by default, per quarter of the steps. Steps that
+    an earlier run has `kept` do not count for the speed, which is printed of steps `in_bytes`, with
+    the time left. The stream is standard error unless another is given, so that results stay alone
+    on standard output.
     """
 
     label: str

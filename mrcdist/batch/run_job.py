@@ -37,7 +37,7 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Notes
 
-__all__ = ["JobOptions", "ResultSummary", "Summary", "computing", "run"]
+__all__ = ["JobOptions", "Summary", "computing", "run"]
 
 # Seconds between lines of progress in the log of a job.
 _LOG_INTERVAL = 30.0
@@ -48,9 +48,9 @@ class JobOptions:
     """What to compute, by name, and to which files, at least one for each result.
 
     Finished parts are kept beside the first file of all; with `resume` those of an earlier run are
-    used. Only `overwrite` replaces outputs that are there. `again` is how the user
-    goes on with what an earlier run finished. A region or a range of frames is as for
-    `Plan.frames`; a region may also be an `ArrayFile`.
+    used. Only `overwrite` replaces outputs that are there. `again` is how the user goes on with
+    what an earlier run finished. A region or a range of frames is as for `Plan.frames`; a region
+    may also be an `ArrayFile`.
     """
 
     results: Mapping[str, Quantity]
@@ -63,51 +63,19 @@ class JobOptions:
 
 
 @dataclass(frozen=True)
-class ResultSummary:
-    """A result, and the files that were written."""
-
-    name: str
-    title: str
-    detector: str
-    outputs: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
-    units: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(
-            [
-                f"  result    {format_shape(self.shape)} {self.dtype}, in {', '.join(self.units)}",
-                *([f"  detector  {self.detector}"] if self.detector else []),
-                *(f"  written   {output}" for output in self.outputs),
-            ]
-        )
-
-
-@dataclass(frozen=True)
 class Summary:
     """The end of a job; `str()` of it is for reading.
 
-    Parts are of the whole job; all other numbers are of this run. `pixel_bytes` are of the pixels
-    that count, as the progress counts them: of a detector, the rows and columns that it spans. For
-    `blocks` to `retries`, which the workers count, see `mrcdist.stats.ReadStats`. `seconds` are of
-    computing, `workers` are processes that read.
+    `parts` are of the whole job; all other numbers are of this run.
     """
 
     url: str
-    results: tuple[ResultSummary, ...]
+    outputs: Mapping[str, tuple[Path, ...]]
+    done: Finished
     parts: int
     parts_kept: int
     tasks: int
-    pixel_bytes: int
-    seconds: float
-    workers: int
     notes: tuple[str, ...]
-    blocks: int
-    bytes_fetched: int
-    bytes_mapped: int
-    requests: int
-    retries: int
 
     @property
     def bytes_per_second(self) -> float:
@@ -115,38 +83,73 @@ class Summary:
 
         Mapped bytes would say nothing: most of them may never have been touched.
         """
-        return self.pixel_bytes / self.seconds if self.seconds else 0.0
+        return self.done.pixel_bytes / self.done.seconds if self.done.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same as JSON-serialisable values; a single result's at the top as well."""
+        read = total(self.done.ledger)
+        results = [
+            {
+                "name": name,
+                "title": result.title,
+                "detector": self._detector(name),
+                "outputs": list(map(str, self.outputs[name])),
+                "shape": list(result.values.shape),
+                "dtype": str(result.values.dtype),
+                "units": list(result.units),
+            }
+            for name, result in self.done.results.items()
+        ]
         return {
-            **dataclasses.asdict(self),
-            **(dataclasses.asdict(self.results[0]) if len(self.results) == 1 else {}),
-            "bytes": self.bytes_fetched + self.bytes_mapped,
+            "url": self.url,
+            "results": results,
+            "parts": self.parts,
+            "parts_kept": self.parts_kept,
+            "tasks": self.tasks,
+            "pixel_bytes": self.done.pixel_bytes,
+            "seconds": self.done.seconds,
+            "workers": len(self.done.ledger),
+            "notes": list(self.notes),
+            **dataclasses.asdict(read),
+            **(results[0] if len(results) == 1 else {}),
+            "bytes": read.nbytes,
             "bytes_per_second": self.bytes_per_second,
         }
 
+    def _detector(self, name: str) -> str:
+        return str(getattr(self.done.wanted[name], "detector", ""))
+
     def __str__(self) -> str:
-        lines = [f"{one.title} of {self.url}\n{one}" for one in self.results]
-        if len(self.results) > 1:
-            lines.append(f"{len(self.results)} results in one pass")
+        done, read = self.done, total(self.done.ledger)
+        lines = []
+        for name, result in done.results.items():
+            values, detector = result.values, self._detector(name)
+            shape = f"{format_shape(values.shape)} {values.dtype}"
+            lines += [
+                f"{result.title} of {self.url}",
+                f"  result    {shape}, in {', '.join(result.units)}",
+                *([f"  detector  {detector}"] if detector else []),
+                *(f"  written   {output}" for output in self.outputs[name]),
+            ]
+        if len(done.results) > 1:
+            lines.append(f"{len(done.results)} results in one pass")
+        speed = f"{format_bytes(int(self.bytes_per_second))}/s"
         lines.append(
-            f"  pixels    {format_bytes(self.pixel_bytes)} in {self.seconds:.1f} s, "
-            f"{format_bytes(int(self.bytes_per_second))}/s"
+            f"  pixels    {format_bytes(done.pixel_bytes)} in {done.seconds:.1f} s, {speed}"
         )
-        if self.bytes_mapped:
+        if read.bytes_mapped:
             lines.append(
-                f"  read      {format_bytes(self.bytes_mapped)} of local files mapped, of which "
+                f"  read      {format_bytes(read.bytes_mapped)} of local files mapped, of which "
                 "the pages with these pixels are read"
             )
-        if self.bytes_fetched or not self.bytes_mapped:
+        if read.bytes_fetched or not read.bytes_mapped:
             lines.append(
-                f"  read      {format_bytes(self.bytes_fetched)} fetched; {self.requests:,} "
-                f"requests, {self.retries:,} retries"
+                f"  read      {format_bytes(read.bytes_fetched)} fetched; {read.requests:,} "
+                f"requests, {read.retries:,} retries"
             )
         kept = f", {self.parts_kept} of an earlier run" if self.parts_kept else ""
         lines.append(
-            f"  tasks     {self.tasks:,} on {self.workers} workers, {self.blocks:,} blocks; "
+            f"  tasks     {self.tasks:,} on {len(done.ledger)} workers, {read.blocks:,} blocks; "
             f"{self.parts} parts{kept}"
         )
         return "\n".join(lines)
@@ -196,7 +199,15 @@ def run(
             )
             notes = _write(done.results, outputs, store, plan)
             store.finish()
-    return _summary(plan, options, the_pass, done, kept, notes)
+    return Summary(
+        url=plan.location.shown,
+        outputs=options.outputs,
+        done=done,
+        parts=len(the_pass.parts),
+        parts_kept=len(kept),
+        tasks=sum(len(part) for n, part in enumerate(the_pass.parts) if n not in kept),
+        notes=tuple(notes),
+    )
 
 
 def _checked_outputs(plan: Plan, options: JobOptions, the_pass: OnePass) -> dict[str, list[Path]]:
@@ -243,40 +254,6 @@ def _write(
             )
             notes.of_file(path.name).add(*lost)
     return notes
-
-
-def _summary(
-    plan: Plan,
-    options: JobOptions,
-    the_pass: OnePass,
-    done: Finished,
-    kept: Sequence[int],
-    notes: Notes,
-) -> Summary:
-    results = [
-        ResultSummary(
-            name,
-            result.title,
-            str(getattr(done.wanted[name], "detector", "")),
-            tuple(map(str, options.outputs[name])),
-            result.values.shape,
-            str(result.values.dtype),
-            result.units,
-        )
-        for name, result in done.results.items()
-    ]
-    return Summary(
-        url=plan.location.shown,
-        results=tuple(results),
-        parts=len(the_pass.parts),
-        parts_kept=len(kept),
-        tasks=sum(len(part) for n, part in enumerate(the_pass.parts) if n not in kept),
-        pixel_bytes=done.pixel_bytes,
-        seconds=done.seconds,
-        workers=len(done.ledger),
-        notes=tuple(notes),
-        **dataclasses.asdict(total(done.ledger)),
-    )
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from contextlib import nullcontext
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
-from mrcdist.batch.run_job import ResultSummary, Summary
+from mrcdist.batch.run_job import Summary
 from mrcdist.compute import schedule
 from mrcdist.compute.bright_disk import SAMPLED_FRAMES, find_disk, sample
 from mrcdist.compute.detectors import (
@@ -28,7 +29,7 @@ from mrcdist.compute.detectors import (
     parse_detector,
 )
 from mrcdist.compute.functions import FrameReduction
-from mrcdist.compute.one_pass import InMemory, OnePass
+from mrcdist.compute.one_pass import Finished, InMemory, OnePass
 from mrcdist.compute.patterns import (
     MaximumPattern,
     MeanPattern,
@@ -41,7 +42,7 @@ from mrcdist.compute.quantities import (
     VirtualImage,
 )
 from mrcdist.compute.reductions import FrameSum
-from mrcdist.compute.results import Dataset
+from mrcdist.compute.results import Dataset, Result
 from mrcdist.compute.schedule import MAX_TASKS, block_frames, most_tasks, schedule_pass
 from mrcdist.compute.tasks import Work, compute, join, merge_ledgers, total
 from mrcdist.errors import ArgumentError
@@ -525,31 +526,21 @@ class TestLedger:
     ],
 )
 def test_a_summary_tells_what_was_mapped_and_what_was_fetched(mapped, fetched, told):
+    read = ReadStats(blocks=1, requests=3, retries=1, bytes_fetched=fetched, bytes_mapped=mapped)
     summary = Summary(
         url="movie.mrc",
-        results=(
-            ResultSummary(
-                name="mean",
-                title="mean",
-                detector="",
-                outputs=("out.npy",),
-                shape=(4, 4),
-                dtype="float32",
-                units=("counts",),
-            ),
+        outputs={"mean": (Path("out.npy"),)},
+        done=Finished(
+            results={"mean": Result("mean", np.zeros((4, 4), "float32"), ())},
+            wanted={"mean": MeanPattern()},
+            ledger={"worker": read},
+            pixel_bytes=2**10,
+            seconds=1.0,
         ),
         parts=1,
         parts_kept=0,
         tasks=1,
-        blocks=1,
-        pixel_bytes=2**10,
-        bytes_fetched=fetched,
-        bytes_mapped=mapped,
-        requests=3,
-        retries=1,
-        seconds=1.0,
-        workers=1,
         notes=(),
     )
-    read = [line[12:] for line in str(summary).splitlines() if line.startswith("  read ")]
-    assert read == told
+    shown = [line[12:] for line in str(summary).splitlines() if line.startswith("  read ")]
+    assert shown == told
