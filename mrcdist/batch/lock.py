@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,16 +19,13 @@ from mrcdist.system_calls import lock_file, write_at
 
 __all__ = ["OutputLock"]
 
-# Seconds between two signs of life, and without one until a job on another host counts as dead.
-_BEAT = 5.0
-_SILENCE = 30.0
-
 # Windows would change line ends, and has no O_NOFOLLOW.
 _RAW = os.O_RDWR | getattr(os, "O_BINARY", 0)
 _NEW = _RAW | os.O_CREAT | os.O_EXCL
 _EXISTING = _RAW | getattr(os, "O_NOFOLLOW", 0)
 
 
+@dataclass(eq=False)
 class OutputLock:
     """The right to write an output, held by one job at a time.
 
@@ -40,19 +38,15 @@ class OutputLock:
     Clocks, which differ between hosts, are not compared.
     """
 
-    def __init__(
-        self,
-        output: Path,
-        say: Callable[[str], None],
-        *,
-        beat: float = _BEAT,
-        silence: float = _SILENCE,
-    ) -> None:
-        self._output = output
-        self._path = output.with_name(f".{output.name}.lock")
-        self._say = say
-        self._beat = beat
-        self._silence = silence
+    output: Path
+    say: Callable[[str], None]
+    _: KW_ONLY
+    # Seconds between two signs of life, and without one until a job on another host counts as dead.
+    beat: float = 5.0
+    silence: float = 30.0
+
+    def __post_init__(self) -> None:
+        self._path = self.output.with_name(f".{self.output.name}.lock")
         self._ended = threading.Event()
         holder = {
             "host": socket.gethostname(),
@@ -69,10 +63,10 @@ class OutputLock:
                 pass
         except OSError as error:
             raise ArgumentError(
-                f"out={self._output}",
+                f"out={self.output}",
                 code="destination-invalid",
                 argument="out",
-                cause=f"nothing can be written to the folder {self._output.parent}: "
+                cause=f"nothing can be written to the folder {self.output.parent}: "
                 f"{error.strerror}: {error.filename}",
                 remedy="create the folder, or choose another one",
             ) from None
@@ -124,13 +118,13 @@ class OutputLock:
         """Wait until the holder has ended or counts as dead; raise if it lives."""
         before = self._look()
         if found:
-            self._say(
-                f"{self._path} was left by {_words(found)}: waiting for {self._silence:.0f} s, "
+            self.say(
+                f"{self._path} was left by {_words(found)}: waiting for {self.silence:.0f} s, "
                 "to see whether that job still runs"
             )
-        until = time.monotonic() + self._silence
+        until = time.monotonic() + self.silence
         while time.monotonic() < until:
-            time.sleep(self._beat / 5)
+            time.sleep(self.beat / 5)
             now = self._look()
             if now[0] is None:
                 return
@@ -139,7 +133,7 @@ class OutputLock:
 
     def _live(self) -> None:
         """Give signs of life, until the lock is given back or lost."""
-        while not self._ended.wait(self._beat):
+        while not self._ended.wait(self.beat):
             with suppress(OSError):
                 if self._look()[0] == self._own:
                     os.utime(self._path)
@@ -157,7 +151,7 @@ class OutputLock:
 
     def _in_use(self, found: bytes | None) -> ArgumentError:
         return ArgumentError(
-            f"out={self._output} is in use",
+            f"out={self.output} is in use",
             code="destination-busy",
             argument="out",
             cause=f"another job is writing it: {_words(found)}",

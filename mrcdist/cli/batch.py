@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import click
 
 from mrcdist.cli.cluster import cluster_options
 from mrcdist.cli.console import print_notes, print_report
+from mrcdist.cli.group import stopping
 from mrcdist.cli.options import (
     FILE_OPTIONS,
     chunks_option,
@@ -19,7 +20,6 @@ from mrcdist.cli.options import (
     plan_from_options,
     together,
 )
-from mrcdist.cli.signals import stopping
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.selection import parse_range
 
@@ -96,7 +96,7 @@ _job_options = together(
 @_radius_option
 @_job_options
 @click.pass_context
-def virtual(ctx: click.Context, /, detector: str, radius: float | None, **options: Any) -> None:
+def virtual(ctx: click.Context, /, detector: str, **options: Any) -> None:
     """Compute a virtual image: the sum over the detector's pixels at each scan point.
 
     bf is the bright disk in the mean of 32 frames spread over the scan: a circle around the centre
@@ -109,7 +109,7 @@ def virtual(ctx: click.Context, /, detector: str, radius: float | None, **option
       mrcdist virtual s3://bucket/20241021_00405_movie.mrc --detector annulus:128,127.5,30,60 \\
         --out adf.zarr --scheduler-file scheduler.json --resume
     """
-    _run(ctx, lambda: [("virtual", _of("VirtualImage", detector, radius))], options)
+    _run(ctx, [("virtual", "VirtualImage", detector)], options)
 
 
 @click.command(short_help="Compute the mean of all frames.")
@@ -122,7 +122,7 @@ def mean(ctx: click.Context, /, **options: Any) -> None:
     Example:
       mrcdist mean s3://bucket/20241021_00405_movie.mrc --out mean.npy --out mean.png --workers 4
     """
-    _run(ctx, lambda: [("mean", _pattern("mean"))], options)
+    _run(ctx, [("mean", "MeanPattern", "")], options)
 
 
 @click.command(short_help="Compute the centre of mass of each frame.")
@@ -132,7 +132,7 @@ def mean(ctx: click.Context, /, **options: Any) -> None:
 @_radius_option
 @_job_options
 @click.pass_context
-def com(ctx: click.Context, /, detector: str, radius: float | None, **options: Any) -> None:
+def com(ctx: click.Context, /, detector: str, **options: Any) -> None:
     """Compute the centre of mass of each frame, as two maps: its row (y) and its column (x).
 
     Positions are in the units of the frame axes if these are calibrated, otherwise in pixels
@@ -142,7 +142,7 @@ def com(ctx: click.Context, /, detector: str, radius: float | None, **options: A
     Example:
       mrcdist com movie.mrc --detector circle:128,127.5,30 --out com.npy --jobqueue slurm.yaml
     """
-    _run(ctx, lambda: [("com", _of("CenterOfMass", detector, radius))], options)
+    _run(ctx, [("com", "CenterOfMass", detector)], options)
 
 
 @click.command(short_help="Compute several results in one pass.")
@@ -170,7 +170,6 @@ def reduce(
     virtuals: tuple[str, ...],
     has_com: bool,
     com_detector: str,
-    radius: float | None,
     **options: Any,
 ) -> None:
     """Compute several results while the file is read once.
@@ -183,37 +182,10 @@ def reduce(
       mrcdist reduce movie.mrc --virtual bf=bf --virtual adf=annulus:128,127.5,30,60 \\
         --com --mean --std --out "results/{}.npy" --out "results/{}.png" --resume
     """
-    patterns = [name for name in _PATTERNS if options.pop(name)]
-
-    def wanted() -> list[tuple[str, Any]]:
-        detectors = [_named(text) for text in virtuals]
-        of_com = [("com", com_detector)] if has_com else []
-        automatic = [which for _, which in (*detectors, *of_com) if which in _AUTOMATIC]
-
-        def radius_of(which: str) -> float | None:
-            return radius if which in _AUTOMATIC or not automatic else None
-
-        return [
-            *((name, _of("VirtualImage", which, radius_of(which))) for name, which in detectors),
-            *((name, _of("CenterOfMass", which, radius_of(which))) for name, which in of_com),
-            *((name, _pattern(name)) for name in patterns),
-        ]
-
+    wanted = [(name, "VirtualImage", which) for name, which in map(_named, virtuals)]
+    wanted += [("com", "CenterOfMass", com_detector)] * has_com
+    wanted += [(name, kind, "") for name, (kind, _) in _PATTERNS.items() if options.pop(name)]
     _run(ctx, wanted, options)
-
-
-def _pattern(name: str) -> Any:
-    # Imported late, as below: commands that only inspect files do not need distributed.
-    from mrcdist import reduce_api
-
-    return getattr(reduce_api, _PATTERNS[name][0])()
-
-
-def _of(kind: str, detector: str, radius: float | None) -> Any:
-    from mrcdist import reduce_api
-    from mrcdist.compute.detectors import parse_detector
-
-    return getattr(reduce_api, kind)(parse_detector(detector, radius))
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -231,20 +203,31 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _run(
-    ctx: click.Context, wanted: Callable[[], list[tuple[str, Any]]], options: dict[str, Any]
+    ctx: click.Context, wanted: Sequence[tuple[str, str, str]], options: dict[str, Any]
 ) -> None:
+    """Compute what is wanted: names, classes of `reduce_frames`, and detectors where they have one.
+
+    The radius is for automatic detectors, if there are any.
+    """
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
     as_json, outputs = options.pop("as_json"), options.pop("out")
     with stopping(ctx):
+        # Imported late: commands that only inspect files do not need distributed.
+        from mrcdist import reduce_api
         from mrcdist.batch.clusters import ClusterOptions
         from mrcdist.batch.run_job import JobOptions, run
-        from mrcdist.compute.detectors import ArrayFile
+        from mrcdist.compute.detectors import ArrayFile, parse_detector
 
-        region = options.pop("region")
-        pairs = wanted()
+        region, radius = options.pop("region"), options.pop("radius", None)
+        automatic = any(which in _AUTOMATIC for *_, which in wanted)
+        results = {}
+        for name, kind, which in wanted:
+            own = radius if which in _AUTOMATIC or not automatic else None
+            detector = [parse_detector(which, own)] if which else []
+            results[name] = getattr(reduce_api, kind)(*detector)
         job = JobOptions(
-            results=dict(pairs),
-            outputs=_outputs([name for name, _ in pairs], outputs),
+            results=results,
+            outputs=_outputs([name for name, *_ in wanted], outputs),
             resume=options.pop("resume"),
             overwrite=options.pop("overwrite"),
             again="go on with --resume",

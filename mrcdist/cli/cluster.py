@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from mrcdist.cli.console import print_notes, print_report, say
+from mrcdist.cli.group import stopping
 from mrcdist.cli.options import COUNT, FILE_OPTIONS, file_options, plan_from_options, together
-from mrcdist.cli.signals import stopping
 
 __all__ = ["check_workers", "cluster_options", "example"]
 

@@ -10,6 +10,7 @@ import click
 
 from mrcdist.cli.cluster import cluster_options
 from mrcdist.cli.console import print_json, say
+from mrcdist.cli.group import stopping
 from mrcdist.cli.options import (
     BYTE_ORDER,
     FILE_OPTIONS,
@@ -17,7 +18,6 @@ from mrcdist.cli.options import (
     file_options,
     plan_from_options,
 )
-from mrcdist.cli.signals import stopping
 
 if TYPE_CHECKING:
     from mrcdist.convert_api import Conversion

@@ -14,12 +14,11 @@ from typing import Any
 import click
 import pytest
 
-from mrcdist.cli.group import main
-from mrcdist.cli.signals import stopping
+from mrcdist.cli.group import main, stopping
 from mrcdist.errors import MrcdistError
 
 # Where signals are handled.
-TRACED = ("group.py", "signals.py", "console.py", "contextlib.py")
+TRACED = ("group.py", "console.py", "contextlib.py")
 
 
 class Ending:
