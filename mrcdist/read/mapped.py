@@ -37,9 +37,7 @@ Array = npt.NDArray[Any]
 
 
 def open_local(
-    file: StoredFile,
-    settings: ReadSettings,
-    limits: ReadLimits = DEFAULT_LIMITS,
+    file: StoredFile, settings: ReadSettings, limits: ReadLimits = DEFAULT_LIMITS
 ) -> LocalReader:
     """Return the reader for a local file.
 
@@ -63,11 +61,7 @@ class LocalReader(ABC):
     """Byte ranges of one version of a local file."""
 
     def __init__(
-        self,
-        file: StoredFile,
-        consistency: str,
-        path: str,
-        limits: ReadLimits = DEFAULT_LIMITS,
+        self, file: StoredFile, consistency: str, path: str, limits: ReadLimits = DEFAULT_LIMITS
     ) -> None:
         self._file = file
         self._consistency = consistency

@@ -25,8 +25,8 @@ from mrcdist.errors import (
 from mrcdist.printable import printable
 from mrcdist.storage.archives import file_below, forget, opened, version_now
 from mrcdist.storage.redact import filter_logs, identity, redact, remember_secrets, scrub
-from mrcdist.storage.retry import is_transient, retried
-from mrcdist.storage.store_errors import explain_failure
+from mrcdist.storage.retry import retried
+from mrcdist.storage.store_errors import as_transient, explain_failure
 from mrcdist.storage.url import (
     as_path,
     chain,
@@ -301,7 +301,7 @@ class Location:
             try:
                 return self._listing()
             except Exception as error:
-                if is_transient(error):
+                if as_transient(error):
                     raise
                 return None  # not being able to list is an answer, whatever the reason
 

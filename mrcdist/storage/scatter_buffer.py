@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.storage.retry import Transient
+from mrcdist.storage.store_errors import Transient
 
 __all__ = ["Bytes", "ScatterBuffer"]
 

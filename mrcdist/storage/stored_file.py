@@ -15,8 +15,7 @@ from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location, changed, here, require_version
-from mrcdist.storage.retry import Transient
-from mrcdist.storage.store_errors import explain_failure
+from mrcdist.storage.store_errors import Transient, explain_failure
 from mrcdist.storage.transport import Answer, open_transport
 from mrcdist.storage.version import Version, local_version
 

@@ -36,7 +36,7 @@ from mrcdist import (
 )
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
-from mrcdist.storage.store_errors import explain_status
+from mrcdist.storage.store_errors import answer_error
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault, first
@@ -507,7 +507,7 @@ class TestCredentials:
 
     @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "TokenRefreshRequired"])
     def test_a_refusal_by_any_status_is_an_error(self, code: str) -> None:
-        assert isinstance(explain_status(400, code, "s3://b/k"), AccessDeniedError)
+        assert isinstance(answer_error(400, code, "s3://b/k"), AccessDeniedError)
 
 
 def first_frame(source: MrcSource) -> list[list[int]]:

@@ -11,9 +11,8 @@ from fsspec.asyn import AsyncFileSystem, get_loop
 from mrcdist.errors import MrcdistError
 from mrcdist.storage.archives import verify_once
 from mrcdist.storage.location import Location, require_version
-from mrcdist.storage.retry import is_transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
-from mrcdist.storage.store_errors import is_past_end
+from mrcdist.storage.store_errors import as_transient, is_past_end
 from mrcdist.storage.transport.protocol import Answer, Transport, ranges_ignored
 from mrcdist.storage.version import Version
 from mrcdist.storage.whole_file_cache import is_whole_file_cache
@@ -81,7 +80,7 @@ class FsspecTransport(Transport):
         try:
             raw = await self._fetch(start, start + into.size)
         except Exception as error:
-            if not isinstance(error, MrcdistError) and not is_transient(error):
+            if not isinstance(error, MrcdistError) and not as_transient(error):
                 await asyncio.to_thread(self._check_version)  # what was replaced may look damaged
             raise
         if len(raw) < into.size:

@@ -12,8 +12,8 @@ from fsspec.implementations.http import HTTPFileSystem
 from mrcdist.errors import ReadError
 from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location, require_version
-from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.store_errors import answer_error
 from mrcdist.storage.transport.protocol import Answer, PinnedTransport, check_range, ranges_ignored
 from mrcdist.storage.version import Version, remote_version
 

@@ -14,8 +14,8 @@ from mrcdist.errors import ReadError
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.storage.event_loop import wait_for
 from mrcdist.storage.location import Location, changed
-from mrcdist.storage.retry import Transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
+from mrcdist.storage.store_errors import Transient
 from mrcdist.storage.version import Version
 
 __all__ = ["Answer", "PinnedTransport", "Throughput", "Transport", "check_range", "ranges_ignored"]
@@ -65,7 +65,7 @@ _throughputs: weakref.WeakKeyDictionary[Any, Throughput] = weakref.WeakKeyDictio
 class Transport(ABC):
     """Fetches byte ranges of one file, one attempt at a time.
 
-    `get` and `read` raise `Transient`, or an exception that `is_transient`, for what may pass.
+    For what may pass, `get` and `read` raise what `as_transient` knows.
     """
 
     parallel = True

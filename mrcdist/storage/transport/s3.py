@@ -14,9 +14,8 @@ from s3fs import S3FileSystem
 from mrcdist.errors import AccessDeniedError
 from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location
-from mrcdist.storage.retry import answer_error
 from mrcdist.storage.scatter_buffer import ScatterBuffer
-from mrcdist.storage.store_errors import is_past_end
+from mrcdist.storage.store_errors import answer_error, is_past_end
 from mrcdist.storage.transport.protocol import Answer, PinnedTransport, check_range
 from mrcdist.storage.version import Version, remote_version
 
