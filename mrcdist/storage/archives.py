@@ -22,21 +22,12 @@ from mrcdist.remembered import Remembered
 from mrcdist.storage.version import Version, remote_version
 
 __all__ = [
-    "file_below",
-    "forget",
-    "has_checksum",
-    "opened",
-    "read_to_checksum",
-    "verify_once",
-    "version_now",
+    *("file_below", "forget", "has_checksum", "opened"),
+    *("read_to_checksum", "verify_once", "version_now"),
 ]
 
 # Bytes read at a time on the way to a checksum.
 _PIECE = 2**20
-
-# A member that is stored as it is, whose parts cost no more than themselves, is read to its
-# checksum once a quarter of it has been read.
-_SHARE = 4
 
 # The last members, with their versions, that this process has read to their checksums, and how many
 # bytes it has read of the others.
@@ -82,12 +73,8 @@ def forget(fs: Any) -> None:
 def read_to_checksum(fs: Any, path: str) -> None:
     """Read a member of an archive to its end, and a compressed tar file as a whole.
 
-    A tar file has no checksums of its members, but its compression may have one.
-
-    Raises
-    ------
-    Exception
-        The archive's own, if it is damaged.
+    A tar file has no checksums of its members, but its compression may have one. If the archive is
+    damaged, its own exception is raised.
     """
     file = fs.fo if isinstance(fs, TarFileSystem) else fs.open(path)
     file.seek(0)
@@ -96,31 +83,18 @@ def read_to_checksum(fs: Any, path: str) -> None:
 
 
 def verify_once(fs: Any, path: str, member: tuple[str, Version], nbytes: int) -> None:
-    """Read a member of an archive to its checksum, unless this process has done so.
+    """Read a `member` of an archive to its checksum, unless this process has done so.
 
     As with a compressed file, that is due at the first read of a compressed member. Of one that is
-    stored as it is, it is due once a quarter of it has been read.
-
-    Parameters
-    ----------
-    fs, path
-        The archive as a filesystem, and the member's path in it; others are left alone.
-    member : (str, Version)
-        What tells the member from all others, and its version.
-    nbytes : int
-        Bytes of it that were just read.
-
-    Raises
-    ------
-    Exception
-        The archive's own, if it is damaged.
+    stored as it is, whose parts cost no more than themselves, it is due once a quarter of it has
+    been read; `nbytes` are those that were just read. Other filesystems are left alone.
     """
     if member in _undamaged or not has_checksum(fs):
         return
     read = _bytes_read.keep(member, (_bytes_read.get(member) or 0) + nbytes)
     info = fs.info(path)
     stored = info.get("compress_type") == zipfile.ZIP_STORED
-    if stored and read * _SHARE < info["size"]:
+    if stored and read < info["size"] / 4:
         return
     read_to_checksum(fs, path)
     if member[1].kind:

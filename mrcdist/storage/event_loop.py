@@ -32,12 +32,8 @@ def wait_for(call: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> 
 def result_of(running: Future[_T], loop: asyncio.AbstractEventLoop) -> _T:
     """Return the result of what was begun in an event loop of another thread, or cancel it.
 
-    Raises
-    ------
-    RuntimeError
-        This is the thread of the loop, which would wait for itself for ever.
-    CancelledError
-        Ctrl-C is ending the program.
+    `RuntimeError` says that this is the thread of the loop, which would wait for itself for ever,
+    `CancelledError` that Ctrl-C is ending the program.
     """
     try:
         if _is_running(loop):

@@ -13,6 +13,7 @@ import fsspec
 from aiohttp import ClientTimeout
 from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.http import HTTPFileSystem
+from s3fs import S3FileSystem
 
 from mrcdist.config import read_settings
 from mrcdist.errors import (
@@ -52,17 +53,20 @@ __all__ = ["Location", "changed", "here", "require_version"]
 
 _Result = TypeVar("_Result")
 
+_NO_NAME = {
+    "argument": "filename",
+    "cause": "tasks open the file themselves and need its name",
+    "remedy": "pass a path or an fsspec URL",
+}
+
 
 @dataclass(frozen=True)
 class Location:
     """Location of a file; picklable, and safe to show.
 
-    Parameters
-    ----------
-    url : str
-        An absolute local path or any fsspec URL, chained ones included.
-    storage_options : mapping
-        What `fsspec.core.url_to_fs` is called with. Never shown.
+    `url` is an absolute local path or any fsspec URL, chained ones included; `storage_options` is
+    what `fsspec.core.url_to_fs` is called with, and never shown. What asks the store raises
+    `MissingFileError`, `AccessDeniedError` or `ReadError`.
     """
 
     url: str
@@ -77,22 +81,12 @@ class Location:
         if is_upath(filename):
             filename, given = text_of(filename), upath_options(filename)
         if not isinstance(filename, str | os.PathLike):
-            raise ArgumentError(
-                f"filename is a {type(filename).__name__}",
-                code="argument-type-invalid",
-                argument="filename",
-                cause="tasks open the file themselves and need its name",
-                remedy="pass a path or an fsspec URL",
-            )
+            problem = f"filename is a {type(filename).__name__}"
+            raise ArgumentError(problem, code="argument-type-invalid", **_NO_NAME)
         url = os.fsdecode(filename)
         if not url or "\0" in url:
-            raise ArgumentError(
-                "filename contains a NUL character" if url else "filename is empty",
-                code="filename-invalid",
-                argument="filename",
-                cause="tasks open the file themselves and need its name",
-                remedy="pass a path or an fsspec URL",
-            )
+            problem = "filename contains a NUL character" if url else "filename is empty"
+            raise ArgumentError(problem, code="filename-invalid", **_NO_NAME)
         if storage_options is not None and not isinstance(storage_options, Mapping):
             raise ArgumentError(
                 f"storage_options is a {type(storage_options).__name__}",
@@ -136,10 +130,7 @@ class Location:
     def filesystem(self) -> tuple[Any, str]:
         """Return this process's filesystem for the URL, and the path on it.
 
-        Raises
-        ------
-        ArgumentError
-            No such protocol, or its package is not installed.
+        `ArgumentError` says that there is no such protocol, or that its package is not installed.
         """
         return self._opened()[:2]
 
@@ -186,7 +177,7 @@ class Location:
             ) from None
         except Exception as error:  # noqa: BLE001 a chain looks into its outer file here
             raise explain_failure(error, self.shown, self.scrub).located(here(self)) from None
-        if "::" not in self.url and _is_s3(fs):
+        if "::" not in self.url and isinstance(fs, S3FileSystem):
             fs.retries = 1  # of this instance, which our options tell from all others
         return fs, path
 
@@ -203,14 +194,7 @@ class Location:
     def find_version(self, *, first: bool = False) -> Version:
         """Ask the store which version of the file it has now.
 
-        Parameters
-        ----------
-        first : bool, default False
-            This is the first that is asked of the store. If nobody is there, that is said soon.
-
-        Raises
-        ------
-        MissingFileError, AccessDeniedError, ReadError
+        Where that is the `first` that is asked of the store and nobody is there, it is said soon.
         """
         fs, path, archive = self._opened()
 
@@ -236,40 +220,29 @@ class Location:
         if version.kind or not is_whole_file_cache(fs) or read_settings().consistency != "strict":
             return version
         # Only its bytes tell this file from another one.
-        return self.retried(lambda: fresh_copy(fs, path, printable(self.name), self._copy_name))
+        named = fs, path, printable(self.name), self.identity
+        return self.retried(lambda: fresh_copy(*named))
 
     def size(self) -> int:
         """Bytes of the file as it is now."""
         fs, path = self.filesystem()
-
-        def ask() -> int:
-            fs.invalidate_cache()
-            return int(fs.size(path))
-
-        return self.retried(ask)
+        fs.invalidate_cache()
+        return self.retried(lambda: int(fs.size(path)))
 
     def retried(
         self, call: Callable[[], _Result], *, first_contact: bool = False, long: bool = False
     ) -> _Result:
         """Call until it works; see `mrcdist.storage.retry`."""
-        how = {"first_contact": first_contact, "long": long}
+        told = read_settings(), self.shown, self.scrub
         try:
-            return retried(call, read_settings(), self.shown, self.scrub, **how)
+            return retried(call, *told, first_contact=first_contact, long=long)
         except MrcdistError as error:
             raise error.located(here(self)) from None
 
     def local_copy(self, version: Version | None) -> Path | None:
         """Return this process's whole copy of one version, where the URL asks for such a cache.
 
-        Parameters
-        ----------
-        version : Version or None
-            None for the version that the store has now.
-
-        Raises
-        ------
-        FileChangedError
-            The store has another version now.
+        None is the version that the store has now; `FileChangedError`: it has another one.
         """
         fs, path = self.filesystem()
         if not is_whole_file_cache(fs):
@@ -280,21 +253,13 @@ class Location:
             is_copy = wanted.kind == "copy"
             require_version(self, wanted, copy_version(copy) if is_copy else self.find_version())
 
-        return self.retried(
-            lambda: whole_copy(fs, path, printable(self.name), self._copy_name(wanted), verify)
-        )
-
-    def _copy_name(self, version: Version) -> str:
-        """Identifier of a whole copy of one version of the file."""
-        return f"{self.identity} {version}"
+        named = fs, path, printable(self.name), self.identity
+        return self.retried(lambda: whole_copy(*named, wanted, verify))
 
     def list_siblings(self) -> tuple[str, ...] | None:
         """Return the names of the files beside this one; None where the store cannot list.
 
-        Raises
-        ------
-        ReadError
-            The store fails for good; a listing that is only late must not hide a sidecar.
+        A store that fails is an error: a listing that is only late must not hide a sidecar.
         """
 
         def ask() -> tuple[str, ...] | None:
@@ -310,12 +275,7 @@ class Location:
         return listing if listing is not None and self.name in listing else None
 
     def list_files(self) -> tuple[str, ...]:
-        """Return the names of the files in the folder of this one, which need not exist.
-
-        Raises
-        ------
-        MissingFileError, AccessDeniedError, ReadError
-        """
+        """Return the names of the files in the folder of this one, which need not exist."""
         return self.retried(lambda: self._listing(folders=False), first_contact=True)
 
     def _listing(self, *, folders: bool = True) -> tuple[str, ...]:
@@ -392,8 +352,3 @@ def require_version(
     """Raise `FileChangedError` unless a file is the planned version, as far as that must hold."""
     if found.required(consistency) != planned.required(consistency):
         raise changed(location, planned, found).located(here(location))
-
-
-def _is_s3(fs: fsspec.AbstractFileSystem) -> bool:
-    protocol = fs.protocol if isinstance(fs.protocol, tuple | list) else (fs.protocol,)
-    return "s3" in protocol

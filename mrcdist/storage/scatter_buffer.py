@@ -19,11 +19,8 @@ Segment = tuple[int, Bytes | None]
 class ScatterBuffer:
     """Scatter the bytes of a byte range, which arrive in order, to their places in memory.
 
-    Parameters
-    ----------
-    segments : sequence of (int, ndarray of uint8 or None)
-        Length and memory of each part of the byte range, one behind the other; None where the bytes
-        are not wanted.
+    `segments` are length and memory of each part of the range, one behind the other; the memory is
+    None where the bytes are not wanted.
     """
 
     def __init__(self, segments: Sequence[Segment]) -> None:
@@ -43,13 +40,7 @@ class ScatterBuffer:
         self._within = 0
 
     def store(self, piece: bytes) -> None:
-        """Take the bytes that follow.
-
-        Raises
-        ------
-        Transient
-            They are more than there is room for.
-        """
+        """Take the bytes that follow; more than there is room for are a `Transient` failure."""
         self._filled += len(piece)
         if self._filled > self.size:
             raise Transient(f"more than the {self.size} bytes asked for were sent")

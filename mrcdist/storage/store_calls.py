@@ -15,13 +15,7 @@ __all__ = ["StoreCalls"]
 
 
 class StoreCalls:
-    """Calls for the files of a folder by their names; "" is the folder, or the one file, itself.
-
-    Raises
-    ------
-    MrcdistError
-        By each call, if retries do not help.
-    """
+    """Calls for the files of a folder by their names; "" is the folder, or the one file, itself."""
 
     def __init__(self, location: Location) -> None:
         self._location = location

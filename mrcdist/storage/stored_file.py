@@ -54,17 +54,8 @@ class StoredFile:
         are compared. This is the first request to the store: a host that cannot be reached is an
         error after a few seconds.
 
-        Returns
-        -------
-        file : StoredFile
-        head : bytes
-            Fewer than `size` where the file is shorter.
-        settled : bool
-            False where the version is a date that did not become older than the answers.
-
-        Raises
-        ------
-        FileChangedError, MissingFileError, AccessDeniedError, ReadError
+        Also returned is whether the version is settled: it is not where it is a date that did not
+        become older than the answers.
         """
         answer = _first(location, size, first_contact=True)
         if answer is not None and not answer.settled:
@@ -186,10 +177,6 @@ def current_version(location: Location) -> Version:
     """Return the version that the store has now, in the words in which `StoredFile.open` has it.
 
     With a part of a file, servers may name another version than with the whole.
-
-    Raises
-    ------
-    MissingFileError, AccessDeniedError, ReadError
     """
     answer = _first(location, _FIRST_BYTES, first_contact=False)
     if answer is not None and answer.version is not None and answer.version.kind:
@@ -198,12 +185,7 @@ def current_version(location: Location) -> Version:
 
 
 def read_whole(location: Location, limit: int) -> bytes:
-    """Read a small file, or its first `limit` bytes, as one version.
-
-    Raises
-    ------
-    FileChangedError, MissingFileError, AccessDeniedError, ReadError
-    """
+    """Read a small file, or its first `limit` bytes, as one version."""
     answer = _first(location, limit, first_contact=False)
     if answer is not None and answer.version is not None:
         return answer.raw

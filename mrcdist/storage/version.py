@@ -33,18 +33,10 @@ _DATE_AND_SIZE = re.compile(r'(?:W/)?"?([0-9a-f]{1,8})-([0-9a-f]+)"?')
 
 @dataclass(frozen=True)
 class Version:
-    """Version of a file that a plan was made for.
+    """Version of a file that a plan was made for; `size` is None where the store does not say.
 
-    Attributes
-    ----------
-    size : int or None
-        Bytes; None where the store does not say.
-    kind : str
-        What tells versions apart: "version_id", "etag", "checksum", "mtime_ns", "modified",
-        "archive", "dated archive", "copy" (of a whole copy, its bytes) or "" (nothing but the
-        size).
-    value : str
-        Its value.
+    `kind` is what tells versions apart: "version_id", "etag", "checksum", "mtime_ns", "modified",
+    "archive", "dated archive", "copy" (of a whole copy, its bytes) or "" (nothing but the size).
     """
 
     size: int | None
@@ -74,13 +66,8 @@ class Version:
         """Whether any later change of the file will have another version, by a server's clock.
 
         A date of whole seconds tells changes apart once its second is over (RFC 9110, 8.8.2.2).
-
-        Parameters
-        ----------
-        date : str or None
-            When the server said so, as HTTP writes it.
-        age : str or None
-            For how many seconds a cache on the way has kept that.
+        `date` is when the server said so, as HTTP writes it, and `age` for how many seconds a cache
+        on the way has kept that.
         """
         try:
             now = parsedate_to_datetime(date or "").timestamp() + int(age or 0)
@@ -95,13 +82,7 @@ class Version:
         return not now <= changed <= now + 1  # a later date is that of a clock which is wrong
 
     def required(self, consistency: str) -> Version:
-        """The part of it that must still hold when the file is read.
-
-        Parameters
-        ----------
-        consistency : {"strict", "size", "off"}
-            All of it, the size, or nothing.
-        """
+        """The part that must still hold when the file is read: all ("strict"), "size", or none."""
         if consistency == "strict":
             return self
         return Version(self.size if consistency == "size" else None)

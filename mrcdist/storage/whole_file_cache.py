@@ -45,57 +45,44 @@ def copy_version(copy: Path) -> Version:
         return Version(os.fstat(file.fileno()).st_size, "copy", digest)
 
 
-def fresh_copy(fs: Any, path: str, name: str, named: Callable[[Version], str]) -> Version:
+def fresh_copy(fs: Any, path: str, name: str, identity: str) -> Version:
     """Copy a file of a store that has no versions, whatever copies there are; return its version.
 
-    Parameters
-    ----------
-    fs, path, name
-        See `whole_copy`.
-    named : callable
-        What tells the file and a version of it from all others.
+    For the arguments see `whole_copy`.
     """
     with _fetching, _unfinished_copy(fs, path, name) as unfinished:
         version = copy_version(unfinished)
-        key = _key(named(version))
-        copy = unfinished.with_name(key)
-        unfinished.replace(copy)
-        _copies.keep(key, copy)
+        _keep(unfinished, _key(identity, version))
     return version
 
 
-def whole_copy(fs: Any, path: str, name: str, version: str, verify: Callable[[Path], None]) -> Path:
+def whole_copy(
+    fs: Any, path: str, name: str, identity: str, version: Version, verify: Callable[[Path], None]
+) -> Path:
     """Return the local copy of one version of a file, fetched where there is none yet.
 
-    Parameters
-    ----------
-    fs : filesystem
-        One that `is_whole_file_cache`.
-    path, name : str
-        The file's path on it, and its name as it may be shown.
-    version : str
-        What tells the file and its version from all others.
-    verify : callable
-        Called after fetching with the copy; raises if it is another version.
-
-    Raises
-    ------
-    ArgumentError
-        The cache is to decompress: byte ranges are those of the file itself.
+    `fs` is one that `is_whole_file_cache`, with the file at `path`; `name` is shown, and `identity`
+    tells the file from all others. `verify` is called with what was fetched, and raises if it is
+    another version. A cache that is to decompress is an `ArgumentError`: byte ranges are those of
+    the file itself.
     """
-    key = _key(version)
+    key = _key(identity, version)
     with _fetching:
         copy = _copies.get(key) or Path(fs.storage[-1]) / key
-        if not copy.exists():
-            with _unfinished_copy(fs, path, name) as unfinished:
-                verify(unfinished)
-                copy = unfinished.with_name(key)
-                unfinished.replace(copy)
-        return _copies.keep(key, copy)
+        if copy.exists():
+            return _copies.keep(key, copy)
+        with _unfinished_copy(fs, path, name) as unfinished:
+            verify(unfinished)
+            return _keep(unfinished, key)
 
 
-def _key(version: str) -> str:
-    return hashlib.sha256(version.encode(errors="surrogatepass")).hexdigest()
+def _key(identity: str, version: Version) -> str:
+    return hashlib.sha256(f"{identity} {version}".encode(errors="surrogatepass")).hexdigest()
+
+
+def _keep(unfinished: Path, key: str) -> Path:
+    """Give a whole copy its name."""
+    return _copies.keep(key, unfinished.replace(unfinished.with_name(key)))
 
 
 @contextmanager
