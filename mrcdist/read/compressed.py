@@ -1,4 +1,4 @@
-"""Files that are one compressed stream: read by a single task and verified to their end."""
+"""Compressed files: one stream, which a task reads to its end and verifies, or MRCZ's sections."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ import numpy as np
 from mrcdist import stats
 from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, TruncatedFileError
+from mrcdist.format.mrcz import SectionTable, decode_section
 from mrcdist.format.whole_file_compression import STREAM_MARKS
-from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
+from mrcdist.read.execute import RangeReader
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import here
 from mrcdist.storage.scatter_buffer import Bytes
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.version import Version
 
-__all__ = ["STREAMS", "StreamReader", "read_stream_head", "stream_holds", "stream_size"]
+__all__ = [
+    "STREAMS",
+    "SectionReader",
+    "StreamReader",
+    "read_stream_head",
+    "stream_holds",
+    "stream_size",
+]
 
 STREAMS = tuple(STREAM_MARKS)
 
@@ -34,28 +43,21 @@ class StreamReader:
     """Reads byte ranges of a compressed stream by decompressing it, and verifies its checksums.
 
     Checksums follow the data, so each read continues to the end of the stream, unless this process
-    has already found this version undamaged.
-
-    Parameters
-    ----------
-    file : StoredFile
-    kind : {"gzip", "bzip2"}
-    limits : ReadLimits, optional
+    has already found this version undamaged. `kind` is one of `STREAMS`.
     """
 
-    def __init__(self, file: StoredFile, kind: str, limits: ReadLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, file: StoredFile, kind: str) -> None:
         self._file = file
         self._kind = kind
-        self._limits = limits
 
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning."""
-        return Capabilities(self._cost, self._limits.read_gap)
+        return Capabilities(self._cost, DEFAULT_LIMITS.read_gap)
 
     def _cost(self, start: int, stop: int) -> Cost:
         """Return the cost of a range, in decompressed bytes."""
-        return Cost(requests=1, nbytes=stop - start, held=2 * self._limits.stream_piece)
+        return Cost(requests=1, nbytes=stop - start, held=2 * DEFAULT_LIMITS.stream_piece)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the decompressed bytes of each (start, stop), which must be in file order.
@@ -65,13 +67,18 @@ class StreamReader:
         try:
             yield from self._checked(ranges)
         except TruncatedFileError:
-            if not self._file.version.kind and self._is_sound():
-                raise self._exchanged() from None
-            raise
+            if self._file.version.kind or not self._is_sound():
+                raise
+            raise FileChangedError(
+                f"{self._file.location.shown} changed while it was read",
+                cause=f"its {self._kind} stream was damaged, but not when it was read again; the "
+                "store reports no version that would have shown this earlier",
+                where=here(self._file.location),
+            ) from None
 
     def _checked(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         known = self._file.location.identity, self._file.version
-        with _decompressed(self._file, self._kind, self._limits) as stream:
+        with _decompressed(self._file, self._kind) as stream:
             for start, stop in ranges:
                 if stream.skip_to(start) < start:
                     raise self._ended(stream, start)
@@ -114,23 +121,11 @@ class StreamReader:
             return not stream.trailing
         return False
 
-    def _exchanged(self) -> FileChangedError:
-        return FileChangedError(
-            f"{self._file.location.shown} changed while it was read",
-            cause=f"its {self._kind} stream was damaged, but not when it was read again; the store "
-            "reports no version that would have shown this earlier",
-            where=here(self._file.location),
-        )
-
 
 def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
     """Return the first `size` decompressed bytes, or fewer if the stream is shorter.
 
     They are not verified, because the checksum is at the end of the file.
-
-    Raises
-    ------
-    FileChangedError, TruncatedFileError, MissingFileError, AccessDeniedError, ReadError
     """
     head = bytearray()
     with _decompressed(file, kind) as stream:
@@ -148,24 +143,17 @@ def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
 
 
 def stream_size(file: StoredFile, kind: str) -> int:
-    """Return the number of decompressed bytes, for which all of the stream is read.
-
-    Raises
-    ------
-    FileChangedError, TruncatedFileError, MissingFileError, AccessDeniedError, ReadError
-    """
+    """Return the number of decompressed bytes, for which all of the stream is read."""
     with _decompressed(file, kind) as stream:
         return stream.skip_to()
 
 
 @contextmanager
-def _decompressed(
-    file: StoredFile, kind: str, limits: ReadLimits = DEFAULT_LIMITS
-) -> Iterator[_Decompressed]:
+def _decompressed(file: StoredFile, kind: str) -> Iterator[_Decompressed]:
     """Open a file as a decompressed stream, whose damage is an error of the file."""
     with file.reader() as read:
         try:
-            yield _Decompressed(read, kind, limits)
+            yield _Decompressed(read, kind)
         except _DamagedError as error:
             raise TruncatedFileError(
                 f"{file.location.shown}: its {kind} stream is damaged or truncated",
@@ -181,31 +169,16 @@ class _DamagedError(Exception):
 
 
 class _Decompressed:
-    """Stream of the decompressed bytes of a file; verifies the checksums of each member.
+    """Stream of the decompressed bytes of a file, whose bytes `read` gives.
 
-    Reading raises `_DamagedError`.
-
-    Parameters
-    ----------
-    read : callable of (start, stop)
-        Reads the file.
-    kind : {"gzip", "bzip2"}
-    limits : ReadLimits
-
-    Attributes
-    ----------
-    position : int
-        Number of decompressed bytes so far.
-    trailing : bool
-        Whether other data follow the last member.
+    It verifies the checksums of each member; reading raises `_DamagedError`.
     """
 
-    def __init__(self, read: Callable[[int, int], bytes], kind: str, limits: ReadLimits) -> None:
-        self.position = 0
-        self.trailing = False
+    def __init__(self, read: Callable[[int, int], bytes], kind: str) -> None:
+        self.position = 0  # of the next decompressed byte
+        self.trailing = False  # whether other data follow the last member
         self._file = read
         self._kind = kind
-        self._limits = limits
         self._buffer = memoryview(b"")
         self._used = 0  # of the buffer
         self._fetched = 0  # of the file
@@ -217,7 +190,7 @@ class _Decompressed:
     def read(self, size: int) -> bytes:
         """Return up to `size` further bytes, in pieces; none at the end."""
         # A decompressor allocates memory for the requested size.
-        size = min(size, self._limits.stream_piece)
+        size = min(size, DEFAULT_LIMITS.stream_piece)
         while self._member is not None:
             if self._member.eof:
                 self._begin_member(len(self._member.unused_data))
@@ -256,14 +229,14 @@ class _Decompressed:
     def _take(self) -> memoryview:
         """Return the next input for the decompressor."""
         self._ahead(1)
-        given = self._buffer[self._used : self._used + self._limits.stream_input]
+        given = self._buffer[self._used : self._used + DEFAULT_LIMITS.stream_input]
         self._used += len(given)
         return given
 
     def _ahead(self, count: int) -> bytes:
         """Return the next bytes without consuming them."""
         if len(self._buffer) - self._used < count:
-            more = self._file(self._fetched, self._fetched + self._limits.stream_piece)
+            more = self._file(self._fetched, self._fetched + DEFAULT_LIMITS.stream_piece)
             self._fetched += len(more)
             self._buffer = memoryview(self._buffer[self._used :].tobytes() + more)
             self._used = 0
@@ -290,3 +263,42 @@ class _Gzip:
 
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
         return self._zlib.decompress(self._zlib.unconsumed_tail or data, max_length)
+
+
+class SectionReader:
+    """Reads byte ranges by decompressing only the sections that contain them.
+
+    `inner` reads the compressed file, in which `table` has the sections. Section i begins at byte
+    ``i * section_bytes`` of the file as it is presented.
+    """
+
+    def __init__(self, inner: RangeReader, table: SectionTable, section_bytes: int) -> None:
+        self._inner = inner
+        self._table = table
+        self._section_bytes = section_bytes
+
+    @property
+    def can(self) -> Capabilities:
+        """Capabilities for planning."""
+        return Capabilities(self._cost, DEFAULT_LIMITS.read_gap, ahead=self._inner.can.ahead)
+
+    def _cost(self, start: int, stop: int) -> Cost:
+        """Return the cost of the compressed sections of a range."""
+        size = self._section_bytes
+        packed = self._inner.can.cost(*self._table.byte_range(start // size, -(-stop // size)))
+        # Held: the compressed bytes and one decompressed section.
+        return Cost(packed.requests, packed.nbytes, packed.held + packed.nbytes + size)
+
+    def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
+        """Yield the decompressed bytes of each (start, stop), in order."""
+        size = self._section_bytes
+        covers = [(start // size, -(-stop // size)) for start, stop in ranges]
+        packed = self._inner.views([self._table.byte_range(*cover) for cover in covers])
+        for (start, stop), (first, last), raw in zip(ranges, covers, packed, strict=True):
+            whole = np.empty((last - first) * size, np.uint8)
+            base = self._table.offsets[first]
+            for i in range(first, last):
+                begin, end = (at - base for at in self._table.byte_range(i, i + 1))
+                section = decode_section(raw[begin:end].tobytes(), size)
+                whole[(i - first) * size : (i - first + 1) * size] = np.frombuffer(section, "u1")
+            yield whole[start - first * size : stop - first * size]

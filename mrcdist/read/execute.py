@@ -1,43 +1,93 @@
-"""Execute a block plan with any kind of reader: plan → array."""
+"""Execute a block plan: plan → array; and the protocols of the readers of byte ranges for it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.plan.block import Access, BlockPlan, BlockRequest, PlannedRead, even_step
-from mrcdist.plan.coalesce import FrameRun, Window
-from mrcdist.plan.layout import Frames, Layout
-from mrcdist.read.protocol import AwaitedFiller, RangeFiller, RangeKeeper, RangeReader
-from mrcdist.read.readahead import expect
+from mrcdist.plan.block import Access, BlockPlan, BlockRequest, PlannedRead, Stretches, even_step
+from mrcdist.plan.coalesce import FrameRun
+from mrcdist.plan.layout import Frames
+from mrcdist.plan.reader_capabilities import Capabilities
+from mrcdist.read.mapped import expect
 from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 
-__all__ = ["execute", "execute_awaited"]
+__all__ = ["AwaitedFiller", "RangeReader", "execute", "execute_awaited"]
 
 Array = npt.NDArray[Any]
 
 
-def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
-    """Return the block described by a plan.
+class RangeReader(Protocol):
+    """Returns byte ranges of one version of one file.
 
-    Parameters
-    ----------
-    plan : BlockPlan
-    readers : sequence of RangeReader
-        One per file of the plan, in the same order.
-
-    Returns
-    -------
-    ndarray, shape ``plan.shape``
-        Native-endian and aligned. Read-only if it is a view of mapped pages.
+    All reads raise `FileChangedError`, `MissingFileError`, `AccessDeniedError` or `ReadError`;
+    those of compressed files `TruncatedFileError` or `FormatError`, too. What it `can` do says
+    which of the protocols below it implements.
     """
-    filling = _Filling.of(plan)
-    if filling is not None:
+
+    @property
+    def can(self) -> Capabilities:
+        """Capabilities for planning."""
+
+    def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
+        """Yield the bytes of each (start, stop), in order."""
+
+
+class RangeKeeper(RangeReader, Protocol):
+    """A reader that can return mapped pages of the file."""
+
+    def keep(self, start: int, stop: int, unused_bytes: int) -> Bytes | None:
+        """Map a range for as long as its bytes are used; `unused_bytes` of it are not needed.
+
+        None if the budget is exhausted.
+        """
+
+    def borrow_map(
+        self, start: int, stop: int, parts: Frames, length: int
+    ) -> AbstractContextManager[Bytes | None]:
+        """Lend a map of a range to copy from, or None if the budget is exhausted.
+
+        `length` bytes from each of `parts`, relative to `start`, will be used.
+        """
+
+    def copy(self, stretches: Stretches, memory: Bytes) -> None:
+        """Read stretches to their places in memory."""
+
+
+class RangeFiller(RangeReader, Protocol):
+    """A reader that can read byte ranges directly to given places in memory."""
+
+    def fill(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
+        """Read the range that begins at each offset to its target."""
+
+
+class AwaitedFiller(Protocol):
+    """A reader that fills while the event loop of its caller does other things."""
+
+    @property
+    def can(self) -> Capabilities:
+        """Capabilities for planning."""
+
+    async def fill_awaited(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
+        """Read as `RangeFiller.fill` does, called from any event loop."""
+
+
+def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
+    """Return the block described by a plan; `readers` are those of its files, in the same order.
+
+    It has the shape ``plan.shape``, native-endian and aligned numbers, and is read-only if it is a
+    view of mapped pages.
+    """
+    if (filling := _Filling.of(plan)) is not None:
+        for read in plan.reads:
+            if read.stretches is not None:
+                cast(RangeKeeper, readers[read.part]).copy(read.stretches, filling.memory)
         for part, targets in filling.targets:
             cast(RangeFiller, readers[part]).fill(targets)
         return filling.block()
@@ -45,8 +95,6 @@ def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
         block = _view(plan, readers[0])
     elif plan.access is Access.COPY_FROM_MAP:
         block = _copy_from_map(plan, cast(RangeKeeper, readers[0]))
-    elif plan.access is Access.SCATTER:
-        block = _scatter(plan, readers)
     else:
         block = _gather(plan, readers)
     if block is not None:
@@ -65,26 +113,20 @@ async def execute_awaited(plan: BlockPlan, readers: Sequence[AwaitedFiller]) -> 
     filling = _Filling.of(plan)
     if filling is None:
         return None
-    if len(filling.targets) == 1:
-        [(part, targets)] = filling.targets
-        await readers[part].fill_awaited(targets)
+    fetching = [readers[part].fill_awaited(targets) for part, targets in filling.targets]
+    if len(fetching) == 1:
+        await fetching[0]
     else:
-        await asyncio.gather(
-            *(readers[part].fill_awaited(targets) for part, targets in filling.targets)
-        )
+        await asyncio.gather(*fetching)
     return filling.block()
 
 
 @dataclass(frozen=True, slots=True)
 class _Filling:
-    """A block whose bytes readers put directly to their places.
+    """A block whose bytes readers put directly to their places in memory.
 
-    Attributes
-    ----------
-    plan : BlockPlan
-    memory : ndarray of uint8
-    targets : list of (int, list of (int, ScatterBuffer))
-        Of each file its index, and the offsets of byte ranges, each with its places in the memory.
+    `targets` are, of each file that is fetched, its index, and the offsets of byte ranges, each
+    with its places in `memory`.
     """
 
     plan: BlockPlan
@@ -94,16 +136,32 @@ class _Filling:
     @classmethod
     def of(cls, plan: BlockPlan) -> Self | None:
         """Return the memory for a block and what belongs into it; None if it is read otherwise."""
-        parts = plan.request.parts
-        if plan.access is Access.VIEW and parts[0].can.fills:
+        request = plan.request
+        if plan.access is Access.VIEW and request.parts[0].can.fills:
             [(start, stop)] = plan.reads[0].spans
             memory = np.empty(stop - start, np.uint8)
             return cls(plan, memory, [(0, [(start, ScatterBuffer([(memory.size, memory)]))])])
-        if plan.access is Access.SCATTER and all(read.stretches is None for read in plan.reads):
-            memory = _scattered_memory(plan)
-            targets = [(read.part, _scatter_buffers(plan, read, memory)) for read in plan.reads]
-            return cls(plan, memory, targets)
-        return None
+        if plan.access is not Access.SCATTER:
+            return None
+        # The bytes from the first to the last one wanted of each frame.
+        low, high = request.window.byte_span(request.layout)
+        memory = _memory(plan, (request.frames.size * (high - low),), np.dtype(np.uint8))
+        frame_bytes = request.layout.frame_bytes
+        targets = [
+            (
+                read.part,
+                [
+                    (
+                        read.offset + run.start,
+                        _scatter_buffer(run, read, frame_bytes, high - low, memory),
+                    )
+                    for run in read.runs
+                ],
+            )
+            for read in plan.reads
+            if read.stretches is None
+        ]
+        return cls(plan, memory, targets)
 
     def block(self) -> Array:
         """Return the block, all bytes of which have come."""
@@ -113,14 +171,14 @@ class _Filling:
 
 def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
     """Return a strided view of one buffer, or None if the budget for maps is exhausted."""
-    request, [read] = plan.request, plan.reads
+    [read] = plan.reads
     [(start, stop)] = read.spans
     buffer: Bytes | None
     if plan.mapped:
         buffer = cast(RangeKeeper, reader).keep(start, stop, plan.unused_bytes)
         if buffer is None:
             return None
-        _announce(buffer, request, read.numbers)
+        _announce(buffer, plan.request, read.numbers)
     else:
         [buffer] = reader.views([(start, stop)])
     return _viewed(plan, buffer)
@@ -128,35 +186,29 @@ def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
 
 def _viewed(plan: BlockPlan, buffer: Bytes) -> Array:
     """Return the strided view of a buffer that has the bytes of a plan's one run."""
-    request, [read] = plan.request, plan.reads
-    layout, window, numbers = request.layout, request.window, read.numbers
+    numbers = plan.reads[0].numbers
     step = int(numbers[1] - numbers[0]) if numbers.size > 1 else 1
-    n_frames = int(numbers[-1] - numbers[0]) + 1
-    stretch = _frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
-    found = layout.pixels.decode(stretch[::step, :: window.rows.step], window.columns)
-    # A narrow view would keep the whole buffer alive.
-    return found.copy() if not plan.mapped and found.nbytes < buffer.nbytes else found
+    lines = _frames_in(buffer, plan.request, int(numbers[-1] - numbers[0]) + 1)
+    return _decoded(lines[::step], plan.request, 0 if plan.mapped else buffer.nbytes)
 
 
 def _copy_from_map(plan: BlockPlan, reader: RangeKeeper) -> Array | None:
     """Copy frames out of a shared map, or return None if the budget for maps is exhausted."""
     request, [read] = plan.request, plan.reads
-    layout, window = request.layout, request.window
-    low, high = window.byte_span(layout)
+    low, high = request.window.byte_span(request.layout)
     there = read.numbers - read.numbers.min()
     [(start, stop)] = read.spans
-    with reader.borrow_map(start, stop, there * layout.frame_bytes, high - low) as buffer:
+    parts = there * request.layout.frame_bytes
+    with reader.borrow_map(start, stop, parts, high - low) as buffer:
         if buffer is None:
             return None
-        n_frames = int(there.max()) + 1
-        stretch = _frames_in(buffer, layout, window, n_frames, layout.frame_bytes)
-        return _decoded(stretch[there, :: window.rows.step], layout, window)
+        lines = _frames_in(buffer, request, int(there.max()) + 1)[there]
+        return _decoded(lines, request, lines.nbytes)
 
 
 def _gather(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
     """Copy frames out of the buffers of all ranges; missing frames are 0."""
     request = plan.request
-    layout, window, n_frames = request.layout, request.window, request.frames.size
     block = None
     for read in plan.reads:
         can = request.parts[read.part].can
@@ -165,62 +217,28 @@ def _gather(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
             there = read.numbers[run.first : run.last] - read.numbers[run.first]
             if can.gives_pages(buffer.size):
                 _announce(buffer, request, there)
-            stretch = _frames_in(buffer, layout, window, int(there[-1]) + 1, layout.frame_bytes)
-            if there.size == n_frames:  # all frames in one buffer: copy them once, in array order
+            stretch = _frames_in(buffer, request, int(there[-1]) + 1)
+            if there.size == request.frames.size:  # all in one buffer: copy once, in array order
                 in_order = np.empty_like(there)
                 in_order[places] = there
-                block = _decoded(stretch[in_order, :: window.rows.step], layout, window)
+                lines = stretch[in_order]
+                block = _decoded(lines, request, lines.nbytes)
             else:
-                block = _memory(plan, plan.shape, layout.dtype) if block is None else block
-                lines = stretch[_as_slice(there), :: window.rows.step]
-                block[_as_slice(places)] = layout.pixels.decode(lines, window.columns)
-    return np.zeros(plan.shape, layout.dtype) if block is None else block
-
-
-def _scatter(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
-    """Read parts of frames directly to their places, by whatever each file can."""
-    memory = _scattered_memory(plan)
-    for read in plan.reads:
-        reader = readers[read.part]
-        if read.stretches is not None:
-            cast(RangeKeeper, reader).copy(read.stretches, memory)
-        else:
-            cast(RangeFiller, reader).fill(_scatter_buffers(plan, read, memory))
-    return _scattered(plan, memory)
-
-
-def _scattered_memory(plan: BlockPlan) -> Bytes:
-    """Return memory for the bytes from the first to the last one wanted of each frame."""
-    request = plan.request
-    low, high = request.window.byte_span(request.layout)
-    return _memory(plan, (request.frames.size * (high - low),), np.dtype(np.uint8))
-
-
-def _scatter_buffers(
-    plan: BlockPlan, read: PlannedRead, memory: Bytes
-) -> list[tuple[int, ScatterBuffer]]:
-    """Return the offset of each run in the file, and its places in memory."""
-    layout = plan.request.layout
-    size = memory.size // plan.request.frames.size
-    return [
-        (read.offset + run.start, _scatter_buffer(run, read, layout, size, memory))
-        for run in read.runs
-    ]
+                if block is None:
+                    block = _memory(plan, plan.shape, request.layout.dtype)
+                block[_as_slice(places)] = _decoded(stretch[_as_slice(there)], request)
+    return np.zeros(plan.shape, request.layout.dtype) if block is None else block
 
 
 def _scattered(plan: BlockPlan, memory: Bytes) -> Array:
     """Return the block whose parts of frames are in memory; missing frames are 0."""
-    layout, window = plan.request.layout, plan.request.window
     n_frames = plan.request.frames.size
-    size = memory.size // n_frames
-    by_frame = memory.reshape(n_frames, size)
+    by_frame = memory.reshape(n_frames, -1)
     for read in plan.reads:
         for again, first in read.repeats:
             by_frame[again] = by_frame[first]
-    stretch = _frames_in(memory, layout, window, n_frames, size)
-    found = layout.pixels.decode(stretch[:, :: window.rows.step], window.columns)
-    # As in `_decoded`, but the memory also contains the bytes between rows.
-    return found.copy() if found.nbytes < memory.nbytes else found
+    lines = _frames_in(memory, plan.request, n_frames, by_frame.shape[1])
+    return _decoded(lines, plan.request, memory.nbytes)
 
 
 def _memory(plan: BlockPlan, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -228,18 +246,18 @@ def _memory(plan: BlockPlan, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Ar
     return (np.empty if plan.complete else np.zeros)(shape, dtype)
 
 
-def _decoded(lines: Bytes, layout: Layout, window: Window) -> Array:
-    """Decode copied rows; copy a narrow result again, since a view would keep all of them."""
-    found = layout.pixels.decode(lines, window.columns)
-    return found.copy() if found.nbytes < lines.nbytes else found
+def _decoded(lines: Bytes, request: BlockRequest, held: int = 0) -> Array:
+    """Decode rows; copy what is less than the `held` bytes that a view of them would keep alive."""
+    found = request.layout.pixels.decode(lines, request.window.columns)
+    return found.copy() if found.nbytes < held else found
 
 
 def _scatter_buffer(
-    run: FrameRun, read: PlannedRead, layout: Layout, size: int, memory: Bytes
+    run: FrameRun, read: PlannedRead, frame_bytes: int, size: int, memory: Bytes
 ) -> ScatterBuffer:
-    """Return the places in memory for the bytes of a run."""
+    """Return the places in memory for the bytes of a run, of which each frame has `size`."""
     there = read.places[run.first : run.last]
-    gaps = np.diff(read.numbers[run.first : run.last]) * layout.frame_bytes - size
+    gaps = np.diff(read.numbers[run.first : run.last]) * frame_bytes - size
     # Frames that are contiguous both in the file and in memory form one segment.
     cuts = (np.flatnonzero((gaps > 0) | (np.diff(there) != 1)) + 1).tolist()
     segments: list[tuple[int, Bytes | None]] = []
@@ -265,20 +283,22 @@ def _as_slice(inside: Frames) -> slice | Frames:
     return slice(int(inside[0]), int(inside[-1]) + 1, step) if step else inside
 
 
-def _frames_in(buffer: Bytes, layout: Layout, window: Window, n_frames: int, step: int) -> Bytes:
-    """Return a view (frames, rows, bytes) of a buffer that begins with the window; see `step`.
+def _frames_in(
+    buffer: Bytes, request: BlockRequest, n_frames: int, step: int | None = None
+) -> Bytes:
+    """Return a view (frames, rows, bytes) of a buffer that begins with the window.
 
-    Frames are `step` bytes apart.
+    Frames are `step` bytes apart; by default, as in the file.
     """
-    first, last = layout.pixels.byte_range(window.columns)
-    n_rows = window.rows[-1] - window.rows.start + 1
+    layout, rows = request.layout, request.window.rows
+    first, last = layout.pixels.byte_range(request.window.columns)
     # The buffer ends with the window of the last frame; check that strides stay inside.
-    shape = (n_frames, n_rows, last - first)
-    strides = (step, layout.row_bytes, 1)
+    shape = (n_frames, rows[-1] - rows.start + 1, last - first)
+    strides = (layout.frame_bytes if step is None else step, layout.row_bytes, 1)
     reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
     if reach > buffer.size:
         raise AssertionError(f"a view of {reach} bytes over a buffer of {buffer.size}")
-    return np.ndarray(shape, np.uint8, buffer, strides=strides)
+    return np.ndarray(shape, np.uint8, buffer, strides=strides)[:, :: rows.step]
 
 
 def _native(block: Array) -> Array:

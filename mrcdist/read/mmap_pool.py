@@ -13,7 +13,6 @@ the pages, so all tasks share one map of the whole file.
 
 from __future__ import annotations
 
-import functools
 import math
 import mmap
 import os
@@ -21,13 +20,14 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from io import FileIO
-from typing import Any
 
 import psutil
 
-from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.system_calls import run_after_fork
 
 __all__ = ["POOL", "MapPool"]
@@ -40,43 +40,41 @@ class _Shared:
 
 
 class MapPool:
-    """Pool of the memory maps of a process: their budget, and maps shared by tasks.
-
-    Attributes
-    ----------
-    maps : int
-        Number of maps alive.
-    unused_bytes : int
-        Bytes of their pages that are not needed.
-    """
+    """Pool of the memory maps of a process: their budget, and maps shared by tasks."""
 
     def __init__(self) -> None:
-        self.maps = 0
-        self.unused_bytes = 0
+        self.maps = 0  # alive
+        self.unused_bytes = 0  # of their pages
         self._kept: dict[tuple[int, ...], _Shared] = {}
         self._renew_locks()
 
-    def reserve(self, unused_bytes: int, limits: ReadLimits = DEFAULT_LIMITS) -> bool:
-        """Reserve budget for a map in which `unused_bytes` are not needed; return success."""
+    def mapped(
+        self, make: Callable[[], mmap.mmap], unused_bytes: int, limits: ReadLimits
+    ) -> mmap.mmap | None:
+        """Make a map in which `unused_bytes` are not needed; None if the budget is exhausted.
+
+        Its budget is released when it is garbage-collected.
+        """
         limit = limits.mapped_memory_share * _process_memory() if unused_bytes else math.inf
         with self._room_lock:
             if self.maps >= limits.max_maps or self.unused_bytes + unused_bytes > limit:
-                return False
+                return None
             self.maps += 1
             self.unused_bytes += unused_bytes
-            return True
+        try:
+            mapped = make()
+        except BaseException:
+            self._release(unused_bytes)
+            raise
+        weakref.finalize(mapped, self._release, unused_bytes).atexit = False
+        return mapped
 
-    def release(self, unused_bytes: int) -> None:
-        """Release the budget of one map."""
+    def _release(self, unused_bytes: int) -> None:
         with self._room_lock:
             self.maps -= 1
             self.unused_bytes -= unused_bytes
 
-    def release_with(self, holder: Any, unused_bytes: int) -> None:
-        """Release the budget of one map when `holder` is garbage-collected."""
-        weakref.finalize(holder, self.release, unused_bytes).atexit = False
-
-    def shared(self, file: FileIO, limits: ReadLimits = DEFAULT_LIMITS) -> mmap.mmap | None:
+    def shared(self, file: FileIO, limits: ReadLimits) -> mmap.mmap | None:
         """Return the shared map of a whole open file, or None if the budget is exhausted.
 
         Any of its pages may stay mapped as long as the map exists, so it reserves budget for the
@@ -87,7 +85,11 @@ class MapPool:
         with self._lock:
             found = self._kept.get(version)
             if found is None:
-                mapped = self._map(file, stat.st_size, limits)
+                whole = partial(mmap.mmap, file.fileno(), stat.st_size, access=mmap.ACCESS_READ)
+                try:
+                    mapped = self.mapped(whole, stat.st_size, limits)
+                except (OSError, ValueError):  # address space limit, or truncated meanwhile
+                    return None
                 if mapped is None:
                     return None
                 if not (self._kept or self._look_again(limits.map_linger)):
@@ -100,17 +102,6 @@ class MapPool:
         """Release the shared maps; views of them remain valid."""
         with self._lock:
             self._kept.clear()
-
-    def _map(self, file: FileIO, size: int, limits: ReadLimits) -> mmap.mmap | None:
-        if not self.reserve(size, limits):
-            return None
-        try:
-            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-        except (OSError, ValueError):  # address space limit, or truncated meanwhile
-            self.release(size)
-            return None
-        self.release_with(mapped, size)
-        return mapped
 
     def _look_again(self, linger: float) -> bool:
         """Schedule the release of unused maps; return False if no thread can be started."""
@@ -142,7 +133,6 @@ class MapPool:
 
 
 POOL = MapPool()
-"""The pool of this process."""
 
 run_after_fork(POOL._begin_anew)
 
@@ -158,7 +148,7 @@ def _process_memory() -> int:
     return limit or _machine_memory()
 
 
-@functools.cache
+@cache
 def _machine_memory() -> int:
     total: int = psutil.virtual_memory().total
     return total

@@ -20,19 +20,10 @@ Block = npt.NDArray[Any]
 
 
 def read_outer(source: MrcSource, index: OuterIndex) -> Block:
-    """Read the positions given for each axis; of the frames, no others.
+    """Read the positions given for each axis, as with `numpy.ix_`; an int takes away its axis.
 
-    Parameters
-    ----------
-    source : MrcSource
-    index : tuple of int, slice or 1-D array of int
-        One per axis. Of frames and of rows only those asked for are read, as far as gaps are
-        larger than what a request costs; of columns, those from the first to the last.
-
-    Returns
-    -------
-    ndarray
-        As with `numpy.ix_`, without the axes indexed by an int.
+    Of frames and of rows only those asked for are read, as far as gaps are larger than what a
+    request costs; of columns, those from the first to the last.
     """
     index = tuple(_simplest(part, size) for part, size in zip(index, source.shape, strict=True))
     n_navigation = len(source.layout.navigation_shape)

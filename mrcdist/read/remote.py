@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -19,7 +18,7 @@ from mrcdist.errors import MrcdistError
 from mrcdist.plan.coalesce import piece_bytes
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
-from mrcdist.storage.event_loop import begin, result_of, wait_for
+from mrcdist.storage.event_loop import result_of, wait_for
 from mrcdist.storage.location import here
 from mrcdist.storage.retry import Attempts, retried_async
 from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
@@ -43,11 +42,8 @@ class RemoteReader:
         self._limits = limits
         self._transport = open_transport(file.location, file.version, settings.consistency)
         self.ahead = settings.concurrency if self._transport.parallel else 1
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether it reads without a thread of its own: nothing but its answers is waited for."""
-        return self._transport.pinned and self._transport.parallel
+        # Whether it reads without a thread of its own: nothing but its answers is waited for.
+        self.is_awaited = self._transport.pinned and self._transport.parallel
 
     @property
     def can(self) -> Capabilities:
@@ -78,7 +74,8 @@ class RemoteReader:
             for span in ranges:
                 if len(running) == self.ahead:
                     yield result_of(running.popleft(), loop)
-                running.append(begin(self._fetch(*span, slots), loop))
+                fetching = self._fetch(*span, slots)
+                running.append(asyncio.run_coroutine_threadsafe(fetching, loop))
             while running:
                 yield result_of(running.popleft(), loop)
             self._check()
@@ -106,11 +103,10 @@ class RemoteReader:
         """Fetch as `fill` does, called from any event loop; of a reader that `is_awaited`."""
         slots = asyncio.Semaphore(self.ahead)
         fetching = self._fetch_all(wanted, slots)
-        await asyncio.wrap_future(begin(fetching, self._transport.loop))
+        running = asyncio.run_coroutine_threadsafe(fetching, self._transport.loop)
+        await asyncio.wrap_future(running)
 
     def _check(self) -> None:
-        if self._transport.pinned:
-            return
         try:
             self._transport.check()
         except MrcdistError as error:
@@ -155,15 +151,15 @@ class RemoteReader:
 
     async def _fetch_patiently(self, start: int, into: ScatterBuffer) -> None:
         """Retry until it succeeds, or until retries or deadline are exhausted."""
-        loop = asyncio.get_running_loop()
-        limited = self._transport.reports_progress
 
         async def fetch(attempts: Attempts) -> None:
             async with asyncio.timeout(None) as clock:
-                watch = _Watch(clock, attempts, loop, limited=limited)
-                await self._transport.get(start, into, watch.alive)
-            if limited:
-                self._transport.throughput.note(*watch.times(), into.size)
+                # A thread does not report progress, and cannot be stopped.
+                if self._transport.reports_progress:
+                    attempts.begin(clock)
+                await self._transport.get(start, into, attempts.alive)
+            if self._transport.reports_progress:
+                self._transport.throughput.note(*attempts.times(), into.size)
             stats.add(requests=1, bytes_fetched=into.size)
 
         shown, scrub = self._location.shown, self._location.scrub
@@ -181,48 +177,6 @@ class RemoteReader:
             _gate(store.loop, limit),
         ):
             yield
-
-
-class _Watch:
-    """Extends the timeout of an attempt whenever bytes arrive, and measures its times.
-
-    Without `limited` there is no timeout: a thread does not report progress and cannot be stopped.
-    """
-
-    def __init__(
-        self,
-        clock: asyncio.Timeout,
-        attempts: Attempts,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        limited: bool,
-    ) -> None:
-        self._clock = clock
-        self._attempts = attempts
-        self._loop = loop
-        self._silence = attempts.begin() if limited else math.inf
-        self._begun = loop.time()
-        self._first = 0.0
-        self._next = self._begun
-        self._put_off(self._begun)
-
-    def _put_off(self, now: float) -> None:
-        self._next = now + self._silence / 8
-        if self._silence < math.inf:
-            self._clock.reschedule(now + self._silence)
-
-    def alive(self) -> None:
-        """Record that bytes have arrived."""
-        now = self._loop.time()
-        self._first = self._first or now
-        # Setting a timer costs more than receiving a piece of data, so it is not set for each.
-        if now >= self._next:
-            self._attempts.bytes_arrived()
-            self._put_off(now)
-
-    def times(self) -> tuple[float, float]:
-        """Return the seconds until the first bytes, and since then."""
-        return self._first - self._begun, self._loop.time() - self._first
 
 
 def _gate(owner: Any, limit: float) -> asyncio.Semaphore:

@@ -23,11 +23,9 @@ from mrcdist.plan.layout import Frames, FrameTable, Layout, within
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
 from mrcdist.plan.selection import Selection, select
-from mrcdist.read.compressed import StreamReader
-from mrcdist.read.execute import execute, execute_awaited
+from mrcdist.read.compressed import SectionReader, StreamReader
+from mrcdist.read.execute import AwaitedFiller, RangeReader, execute, execute_awaited
 from mrcdist.read.mapped import open_local
-from mrcdist.read.mrcz import SectionReader
-from mrcdist.read.protocol import AwaitedFiller, RangeReader
 from mrcdist.read.remote import RemoteReader
 from mrcdist.storage.stored_file import StoredFile
 
@@ -38,24 +36,12 @@ _Reader = TypeVar("_Reader", RangeReader, AwaitedFiller)
 
 @dataclass(frozen=True)
 class DatasetFile:
-    """One file of a dataset; most datasets have one.
+    """One file of a dataset, in the planned version; most datasets have one.
 
-    Attributes
-    ----------
-    file : StoredFile
-        The planned version.
-    offset : int
-        Offset of the first frame in bytes.
-    frames : int
-        Number of complete frames.
-    compression : {"gzip", "bzip2"} or None
-        If the whole file is one compressed stream; `offset` then refers to the decompressed bytes.
-    sections : SectionTable or None
-        Compressed sections of an MRCZ file; `offset` is then 0.
-    section_bytes : int
-        Bytes of a decompressed section.
-    pixels : PixelFormat or None
-        How its pixels are stored; None if as in all other files.
+    It has complete `frames`, the first at `offset` in bytes: of the decompressed bytes if the whole
+    file is one stream (`compression` is "gzip" or "bzip2"), and 0 where `sections` are those of an
+    MRCZ file, each with `section_bytes` when it is decompressed. `pixels` says how its pixels are
+    stored, or is None if as in all other files.
     """
 
     file: StoredFile
@@ -69,14 +55,14 @@ class DatasetFile:
     def open(self, settings: ReadSettings, limits: ReadLimits = DEFAULT_LIMITS) -> RangeReader:
         """Return a reader of the file in this process."""
         if self.compression is not None:
-            return StreamReader(self.file, self.compression, limits)
+            return StreamReader(self.file, self.compression)
         reader: RangeReader = (
             open_local(self.file, settings, limits)
             if self.file.location.is_local
             else RemoteReader(self.file, settings, limits)
         )
         if self.sections is not None:
-            return SectionReader(reader, self.sections, self.section_bytes, limits)
+            return SectionReader(reader, self.sections, self.section_bytes)
         return reader
 
 
@@ -85,17 +71,8 @@ class MrcSource:
     """MRC data as an array-like: indexing opens the file in this process and reads the selection.
 
     Deliberately not a duck array (no ``copy``, no ``__array_function__``), so that dask passes
-    slices to it.
-
-    Parameters
-    ----------
-    parts : tuple of DatasetFile
-        The files, in the order of their frames.
-    layout : Layout
-    table : ndarray of int, shape ``layout.navigation_shape``, optional
-        Frame number at each navigation position, if frames are not in file order.
-    limits : ReadLimits, optional
-        Thresholds for reading.
+    slices to it. `parts` are in the order of their frames. If frames are not in file order, `table`
+    has the number of the frame at each navigation position (shape ``layout.navigation_shape``).
     """
 
     parts: tuple[DatasetFile, ...]
@@ -142,12 +119,7 @@ class MrcSource:
     ) -> npt.NDArray[Any] | None:
         """Read as ``source[index]`` does, but await the bytes; None if that takes a thread.
 
-        Parameters
-        ----------
-        index : int, slice, Ellipsis or tuple of them
-        settings : ReadSettings
-        readers : sequence of AwaitedFiller
-            One for each of `parts`; they can be used again.
+        There is one reader for each of `parts`; they can be used again.
         """
         selection = select(index, self.shape)
         if 0 in selection.shape:
@@ -187,11 +159,8 @@ class MrcSource:
     def select(self, positions: Frames) -> MrcSource:
         """Return the source of the frames at some positions.
 
-        Parameters
-        ----------
-        positions : ndarray of int64, any shape
-            Counted along the navigation axes, the last one fastest; in any order, also repeated.
-            Their shape is that of the navigation axes of the result.
+        They are counted along the navigation axes, the last one fastest; in any order, also
+        repeated. Their shape is that of the navigation axes of the result.
         """
         table = positions if self.table is None else self.table.ravel()[positions]
         layout = replace(self.layout, navigation_shape=positions.shape)
@@ -200,11 +169,7 @@ class MrcSource:
     def cost(self, box: tuple[range, ...], settings: ReadSettings) -> Cost:
         """Return the cost of reading a box, from its plan, without reading it.
 
-        Parameters
-        ----------
-        box : tuple of range
-            Increasing positions along each axis, at least one each.
-        settings : ReadSettings
+        The box has increasing positions along each axis, at least one each.
         """
         plans = [plan for plan, _, _ in self._planned(box, settings, self._opening(settings))]
         if len(plans) == 1:

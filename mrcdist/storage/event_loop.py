@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["STEP", "ReadingThreads", "begin", "end_waiting", "has_ended", "result_of", "wait_for"]
+__all__ = ["STEP", "ReadingThreads", "end_waiting", "has_ended", "result_of", "wait_for"]
 
 _T = TypeVar("_T")
 
@@ -19,14 +19,9 @@ STEP = 0.5
 _ended = False
 
 
-def begin(call: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> Future[_T]:
-    """Run a coroutine in an event loop of another thread."""
-    return asyncio.run_coroutine_threadsafe(call, loop)
-
-
 def wait_for(call: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> _T:
     """Return the result of a coroutine in an event loop of another thread; see `result_of`."""
-    return result_of(begin(call, loop), loop)
+    return result_of(asyncio.run_coroutine_threadsafe(call, loop), loop)
 
 
 def result_of(running: Future[_T], loop: asyncio.AbstractEventLoop) -> _T:

@@ -75,28 +75,41 @@ class Attempts:
         self._begun = time.monotonic()
         self._failed = 0
         self._refused = 0
-        self._silence = math.inf
         self._due = math.inf
 
-    def begin(self) -> float:
-        """Begin an attempt; return the seconds of silence, with no byte coming, that it may have.
+    def begin(self, clock: asyncio.Timeout | None = None) -> None:
+        """Begin an attempt, which `clock` ends after a silence in which no byte comes.
 
-        The first one may have them all, whatever the deadline for trying again. An attempt whose
+        The first one may have all of it, whatever the deadline for trying again. An attempt whose
         bytes come may go on beyond the deadline: a slow link is no failure.
         """
-        now = time.monotonic()
+        now = self._asked = time.monotonic()
         left = self._begun + self._settings.deadline - now if self._failed else math.inf
         self._silence = max(min(self._settings.stall, left), _LEAST_SILENCE)
-        self._due = now + self._silence
-        return self._silence
+        self._clock = clock
+        self._first = 0.0
+        self._put_off(now)
+
+    def _put_off(self, now: float) -> None:
+        self._due, self._next = now + self._silence, now + self._silence / 8
+        if self._clock is not None:
+            self._clock.reschedule(asyncio.get_running_loop().time() + self._silence)
+
+    def alive(self) -> None:
+        """Record that bytes have arrived."""
+        now = time.monotonic()
+        self._first = self._first or now
+        # Setting a timer costs more than receiving a piece of data, so it is not set for each.
+        if now >= self._next:
+            self._put_off(now)
+
+    def times(self) -> tuple[float, float]:
+        """Return the seconds until the first bytes of the attempt, and since then."""
+        return self._first - self._asked, time.monotonic() - self._first
 
     def exclude_wait(self, seconds: float) -> None:
         """Leave out of the time of failing what was spent waiting for a turn."""
         self._begun += seconds
-
-    def bytes_arrived(self) -> None:
-        """Record bytes that have come."""
-        self._due = time.monotonic() + self._silence
 
     def failed(self, error: BaseException) -> float:
         """Record a failure; return the seconds to wait before the next attempt.
@@ -211,8 +224,8 @@ async def retried_async(
 ) -> _Result:
     """Await until it works, as `retried` calls: for requests of tasks, many at a time.
 
-    A `call` uses `Attempts.begin` if a silence of the store is to end it. `turn` returns what to
-    wait for before each attempt; that time is no time of failing.
+    A `call` begins its attempt with a clock if a silence of the store is to end it. `turn` returns
+    what to wait for before each attempt; that time is no time of failing.
     """
     attempts = Attempts(settings, shown, scrub)
     while True:

@@ -20,8 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist import FileChangedError, ReadError, plan_mrc, stats
-from mrcdist.read.awaited import AwaitedSource
-from mrcdist.read.joined import JoiningReader
+from mrcdist.read.awaited import AwaitedSource, JoiningReader
 from tests.support.examples import examples
 from tests.support.http_log import CountingProxy, Fault, first
 from tests.support.mrc_files import counting, mrc_bytes

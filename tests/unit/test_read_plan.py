@@ -21,7 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import mrcdist
 from mrcdist.plan.chunks import plan_chunks
-from mrcdist.read.readahead import announce
+from mrcdist.read.mapped import announce
 from mrcdist.read.source import DatasetFile, MrcSource
 from mrcdist.read_plan import to_dask
 from mrcdist.storage.location import Location
