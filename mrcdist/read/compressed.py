@@ -82,22 +82,19 @@ class StreamReader:
             for start, stop in ranges:
                 if stream.skip_to(start) < start:
                     raise self._ended(stream, start)
-                yield self._next(stream, stop)
+                # Grown step by step: a damaged header may announce more than fits in memory.
+                buffer = bytearray()
+                while stream.position < stop:
+                    piece = stream.read(stop - stream.position)
+                    if not piece:
+                        raise self._ended(stream, stop)
+                    buffer += piece
+                stats.add(requests=1, bytes_fetched=len(buffer))
+                yield np.frombuffer(buffer, np.uint8)
             if ranges and known not in _undamaged:
                 stream.skip_to()
         if ranges and self._file.version.kind and read_settings().consistency == "strict":
             _undamaged.keep(known, None)
-
-    def _next(self, stream: _Decompressed, stop: int) -> Bytes:
-        # Grown step by step: a damaged header may announce more than fits in memory.
-        buffer = bytearray()
-        while stream.position < stop:
-            piece = stream.read(stop - stream.position)
-            if not piece:
-                raise self._ended(stream, stop)
-            buffer += piece
-        stats.add(requests=1, bytes_fetched=len(buffer))
-        return np.frombuffer(buffer, np.uint8)
 
     def _ended(self, stream: _Decompressed, wanted: int) -> TruncatedFileError:
         cause = "the acquisition was aborted before the file was compressed"

@@ -24,9 +24,9 @@ from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.read.mmap_pool import POOL
 from mrcdist.storage.location import here
-from mrcdist.storage.network_filesystems import on_network
 from mrcdist.storage.scatter_buffer import Bytes
 from mrcdist.storage.stored_file import StoredFile
+from mrcdist.storage.url import on_network
 from mrcdist.storage.version import local_version
 from mrcdist.system_calls import is_cached, prefetch_file, prefetch_map
 

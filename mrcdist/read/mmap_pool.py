@@ -21,7 +21,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 from io import FileIO
 
@@ -33,19 +32,13 @@ from mrcdist.system_calls import run_after_fork
 __all__ = ["POOL", "MapPool"]
 
 
-@dataclass
-class _Shared:
-    mapped: mmap.mmap
-    used: float
-
-
 class MapPool:
     """Pool of the memory maps of a process: their budget, and maps shared by tasks."""
 
     def __init__(self) -> None:
         self.maps = 0  # alive
         self.unused_bytes = 0  # of their pages
-        self._kept: dict[tuple[int, ...], _Shared] = {}
+        self._kept: dict[tuple[int, ...], tuple[mmap.mmap, float]] = {}  # and its last use
         self._renew_locks()
 
     def mapped(
@@ -83,8 +76,8 @@ class MapPool:
         stat = os.fstat(file.fileno())
         version = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         with self._lock:
-            found = self._kept.get(version)
-            if found is None:
+            mapped, _ = self._kept.get(version, (None, 0.0))
+            if mapped is None:
                 whole = partial(mmap.mmap, file.fileno(), stat.st_size, access=mmap.ACCESS_READ)
                 try:
                     mapped = self.mapped(whole, stat.st_size, limits)
@@ -94,9 +87,8 @@ class MapPool:
                     return None
                 if not (self._kept or self._look_again(limits.map_linger)):
                     return mapped
-                found = self._kept[version] = _Shared(mapped, 0.0)
-            found.used = time.monotonic()
-            return found.mapped
+            self._kept[version] = mapped, time.monotonic()
+            return mapped
 
     def let_go(self) -> None:
         """Release the shared maps; views of them remain valid."""
@@ -116,7 +108,7 @@ class MapPool:
     def _sweep(self, linger: float) -> None:
         before = time.monotonic() - linger
         with self._lock:
-            for version in [key for key, shared in self._kept.items() if shared.used <= before]:
+            for version in [key for key, (_, used) in self._kept.items() if used <= before]:
                 del self._kept[version]
             if self._kept and not self._look_again(linger):
                 self._kept.clear()

@@ -16,7 +16,7 @@ from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
 from mrcdist.plan.coalesce import piece_bytes
-from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.event_loop import result_of, wait_for
 from mrcdist.storage.location import here
@@ -34,12 +34,9 @@ _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref
 class RemoteReader:
     """Fetches byte ranges of one version of a remote file."""
 
-    def __init__(
-        self, file: StoredFile, settings: ReadSettings, limits: ReadLimits = DEFAULT_LIMITS
-    ) -> None:
+    def __init__(self, file: StoredFile, settings: ReadSettings) -> None:
         self._location = file.location
         self._settings = settings
-        self._limits = limits
         self._transport = open_transport(file.location, file.version, settings.consistency)
         self.ahead = settings.concurrency if self._transport.parallel else 1
         # Whether it reads without a thread of its own: nothing but its answers is waited for.
@@ -60,7 +57,7 @@ class RemoteReader:
         at_a_time = min(requests, self._settings.concurrency)
         # A response that arrives as a whole is held until it is copied to its place.
         progressive = self._transport.reports_progress
-        each = self._limits.in_flight if progressive else self._step(nbytes)
+        each = DEFAULT_LIMITS.in_flight if progressive else self._step(nbytes)
         return Cost(requests, nbytes, held=min(nbytes, at_a_time * each))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
@@ -88,7 +85,7 @@ class RemoteReader:
         longest = self._settings.sub_range
         if nbytes <= longest or not self._transport.parallel:
             return longest
-        shortest = self._limits.min_piece
+        shortest = DEFAULT_LIMITS.min_piece
         return piece_bytes(nbytes, pieces=self.ahead, max_bytes=longest, shortest=shortest)
 
     def fill(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
@@ -143,13 +140,6 @@ class RemoteReader:
             raise failure
 
     async def _fetch_part(self, start: int, into: ScatterBuffer, slots: asyncio.Semaphore) -> None:
-        async with slots:
-            try:
-                await self._fetch_patiently(start, into)
-            except MrcdistError as error:
-                raise error.located(here(self._location, start, start + into.size)) from None
-
-    async def _fetch_patiently(self, start: int, into: ScatterBuffer) -> None:
         """Retry until it succeeds, or until retries or deadline are exhausted."""
 
         async def fetch(attempts: Attempts) -> None:
@@ -163,19 +153,19 @@ class RemoteReader:
             stats.add(requests=1, bytes_fetched=into.size)
 
         shown, scrub = self._location.shown, self._location.scrub
-        await retried_async(fetch, self._settings, shown, scrub, turn=self._turn)
+        async with slots:
+            try:
+                await retried_async(fetch, self._settings, shown, scrub, turn=self._turn)
+            except MrcdistError as error:
+                raise error.located(here(self._location, start, start + into.size)) from None
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """Wait until the limits of this store and this process allow another request."""
         limit = self._settings.process_concurrency
         store = self._transport
-        async with (
-            _gate(store.filesystem, store.connections)
-            if store.connections < limit
-            else nullcontext(),
-            _gate(store.loop, limit),
-        ):
+        own = _gate(store.filesystem, store.connections) if store.connections < limit else None
+        async with own or nullcontext(), _gate(store.loop, limit):
             yield
 
 

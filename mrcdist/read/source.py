@@ -59,7 +59,7 @@ class DatasetFile:
         reader: RangeReader = (
             open_local(self.file, settings, limits)
             if self.file.location.is_local
-            else RemoteReader(self.file, settings, limits)
+            else RemoteReader(self.file, settings)
         )
         if self.sections is not None:
             return SectionReader(reader, self.sections, self.section_bytes)
@@ -171,7 +171,8 @@ class MrcSource:
 
         The box has increasing positions along each axis, at least one each.
         """
-        plans = [plan for plan, _, _ in self._planned(box, settings, self._opening(settings))]
+        planned = self._planned(box, settings, lambda part: part.open(settings, self.limits))
+        plans = [plan for plan, _, _ in planned]
         if len(plans) == 1:
             return plans[0].cost
         costs = [plan.cost for plan in plans]
@@ -184,7 +185,7 @@ class MrcSource:
 
     def _read(self, box: tuple[range, ...], settings: ReadSettings) -> npt.NDArray[Any]:
         """Read a box: frames, rows, columns and, for RGB, components."""
-        planned = self._planned(box, settings, self._opening(settings))
+        planned = self._planned(box, settings, lambda part: part.open(settings, self.limits))
         if len(planned) == 1:
             [(plan, readers, _)] = planned
             return execute(plan, readers)
@@ -231,10 +232,6 @@ class MrcSource:
             request = BlockRequest(files, layout, frames[places], window, self.limits)
             planned.append((plan_block(request), readers, places))
         return planned
-
-    def _opening(self, settings: ReadSettings) -> Callable[[DatasetFile], RangeReader]:
-        """Return the function that opens one of the files."""
-        return lambda part: part.open(settings, self.limits)
 
     def _holding(self, frames: Frames) -> list[tuple[DatasetFile, int]]:
         """Return the files that contain these frames, each with the number of its first frame."""

@@ -86,20 +86,16 @@ def has_ended() -> bool:
 
 
 def _end() -> None:
-    """Let threads go if Ctrl-C ends the program. Without Ctrl-C, their work is wanted."""
-    if _ends_by_interrupt():
-        end_waiting()
+    """Let threads go if Ctrl-C ends the program. Without Ctrl-C, their work is wanted.
 
-
-def _ends_by_interrupt() -> bool:
-    """Whether `KeyboardInterrupt` left the program, not a line at a prompt or a callback."""
-    last: type[BaseException] | None = getattr(sys, "last_type", None)
-    if last is None or not issubclass(last, KeyboardInterrupt):
-        return False
-    if sys.flags.inspect or hasattr(sys, "ps1"):  # a prompt came after it
-        return False
+    It does if `KeyboardInterrupt` left the program, not a line at a prompt or a callback.
+    """
+    interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
+    prompted = sys.flags.inspect or hasattr(sys, "ps1")  # a prompt came after it
     traceback = getattr(sys, "last_traceback", None)
-    return traceback is None or traceback.tb_frame.f_back is None
+    outermost = traceback is None or traceback.tb_frame.f_back is None
+    if interrupted and outermost and not prompted:
+        end_waiting()
 
 
 # Python runs these functions in reverse: ours before that of its pools, which waits for threads. A

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,14 +16,8 @@ from mrcdist.printable import printable
 from mrcdist.storage.url import chain
 
 __all__ = [
-    "command_line_options",
-    "filter_logs",
-    "identity",
-    "is_secret_key",
-    "redact",
-    "redact_text",
-    "remember_secrets",
-    "scrub",
+    *("command_line_options", "filter_logs", "identity", "is_secret_key"),
+    *("redact", "redact_text", "remember_secrets", "scrub"),
 ]
 
 _SECRET_KEY = re.compile(
@@ -111,33 +105,20 @@ def redact(url: str) -> str:
 
 
 def scrub(text: str, url: str, options: Mapping[str, Any]) -> str:
-    """Remove secrets from a text that somebody else wrote.
+    """Remove secrets from a text that somebody else wrote, such as a store about its file at `url`.
 
-    Parameters
-    ----------
-    text : str
-        Such as the message of a store's error.
-    url : str
-        The URL that it is about; all other URLs in the text are redacted too.
-    options : mapping
-        Storage options; those whose name suggests a secret are one.
+    All other URLs in it are redacted too. Options whose names suggest a secret are one.
     """
-    text = _redact_urls(text.replace(url, redact(url)))
-    for secret in sorted(_secrets_of_url(url) + _secrets(options), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+    found = _secrets_of_url(url)
+    found += [*map(unquote, found), *_secrets(options)]
+    return _without(_redact_urls(text.replace(url, redact(url))), found, _LEAST_SECRET)
 
 
 def identity(url: str, options: Mapping[str, Any]) -> str:
     """Return a text that tells files apart, wherever they are, without a secret: to name data by.
 
-    Parameters
-    ----------
-    url : str
-        A URL, chained or not.
-    options : mapping
-        Its storage options. An endpoint, a host or an outer archive is part of it, a
-        credential is not.
+    Of the storage options, an endpoint, a host or an outer archive is part of it, a credential is
+    not.
     """
     return f"{_identity_of(url)} {_identity_of(options)}"
 
@@ -150,11 +131,8 @@ def is_secret_key(name: str) -> bool:
 def command_line_options(options: Mapping[str, Any]) -> list[str]:
     """Return storage options as the command line takes them, with dots where they are nested.
 
-    Returns
-    -------
-    list of str
-        KEY=VALUE; KEY alone where the value is secret: the command line takes it from the
-        environment. Without values that only Python can pass.
+    As KEY=VALUE, or KEY alone where the value is secret: the command line takes it from the
+    environment. Values that only Python can pass are left out.
     """
     words = []
     for key, value in options.items():
@@ -184,14 +162,8 @@ def _is_json(text: str) -> bool:
 
 def remember_secrets(url: str, options: Mapping[str, Any]) -> None:
     """Let `redact_text` know the secrets of a URL and its storage options."""
-    found = _secrets(options)
-    for part in _chain(url):
-        if "://" in part:
-            _, login, _, query = _cut(part)
-            pairs = (pair.partition("=") for pair in query.split("&"))
-            found += [value for name, _, value in pairs if _SECRET_IN_QUERY.search(name)]
-            found.append(login.partition(":")[2])
     if len(_remembered) < _MAX_REMEMBERED:
+        found = _secrets(options) + _secrets_of_url(url, _SECRET_IN_QUERY)
         _remembered.update(secret for secret in found if len(secret) >= _LEAST_REMEMBERED)
 
 
@@ -203,8 +175,13 @@ def redact_text(text: str) -> str:
     """
     text = _NAMED.sub(r"\1***", _redact_urls(text))
     known = {os.environ.get(name, "") for name in _ENVIRONMENT} | _remembered
-    for secret in sorted(known, key=len, reverse=True):
-        if len(secret) >= _LEAST_REMEMBERED:
+    return _without(text, known, _LEAST_REMEMBERED)
+
+
+def _without(text: str, secrets: Iterable[str], least: int) -> str:
+    """Remove secrets of at least so many characters from a text."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= least:
             text = text.replace(secret, "***")
     return text
 
@@ -309,17 +286,16 @@ def _without_value(pair: str) -> str:
     return f"{name}=***" if equals else "***" * bool(pair)
 
 
-def _secrets_of_url(url: str) -> list[str]:
-    """Password and query values, as they stand in the URL and decoded."""
+def _secrets_of_url(url: str, names: str | re.Pattern[str] = "") -> list[str]:
+    """Passwords, and in the query the values of names that match, or what has no name."""
     found: list[str] = []
     for part in _chain(url):
-        if "://" not in part:
-            continue
-        _, login, _, query = _cut(part)
-        found.append(login.partition(":")[2])
-        found += [pair.partition("=")[2] or pair for pair in query.split("&")]
-    found += [unquote(secret) for secret in found]
-    return [secret for secret in found if len(secret) >= _LEAST_SECRET]
+        if "://" in part:
+            _, login, _, query = _cut(part)
+            pairs = (pair.partition("=") for pair in query.split("&"))
+            found += [value or name for name, _, value in pairs if re.search(names, name)]
+            found.append(login.partition(":")[2])
+    return found
 
 
 def _secrets(options: Any, *, secret: bool = False) -> list[str]:

@@ -1,29 +1,21 @@
-"""The name of a file in a path or URL, chained ones included, and the URL of a file beside it."""
+"""What a path or URL says, chained ones included: the file's name, its folder, files beside it."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard
 from urllib.parse import quote, unquote
 
+import psutil
 from fsspec.core import split_protocol
 
 __all__ = [
-    "as_path",
-    "chain",
-    "folder_on_the_web",
-    "is_filename",
-    "is_path",
-    "is_upath",
-    "lies_in",
-    "listed_name",
-    "name_of",
-    "text_of",
-    "upath_options",
-    "url_beside",
+    *("as_path", "chain", "folder_on_the_web", "is_filename", "is_path", "is_upath", "lies_in"),
+    *("listed_name", "name_of", "on_network", "text_of", "upath_options", "url_beside"),
     "without_unsafe_caches",
 ]
 
@@ -40,6 +32,13 @@ _PARAMETERS = re.compile(r"(?:;[^;/=]+=[^;/]*)+$")
 
 # What a URL's path may hold besides letters, digits and _.-~ (RFC 3986).
 _UNQUOTED = "!$&'()*+,;=:@"
+
+# Truncating a mapped file kills the process (SIGBUS). On network filesystems this happens in normal
+# use, and read() raises an error that can be caught.
+_NETWORK = (
+    "nfs", "lustre", "gpfs", "cifs", "smb", "beegfs", "ceph", "glusterfs", "afs", "panfs", "wekafs",
+    "orangefs", "pvfs", "9p", "fuse",
+)  # fmt: skip
 
 
 def as_path(text: str) -> str | None:
@@ -129,6 +128,17 @@ def lies_in(file: Path, folder: Path) -> bool:
     if not folder.is_dir():
         return False
     return any(parent.exists() and folder.samefile(parent) for parent in file.resolve().parents)
+
+
+@lru_cache(maxsize=256)
+def on_network(path: str) -> bool:
+    """Whether a path is on a network or user-space filesystem."""
+    real = Path(path).resolve()
+    mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    kind = next(
+        (mounts[str(folder)] for folder in (real, *real.parents) if str(folder) in mounts), ""
+    )
+    return kind.startswith(_NETWORK)
 
 
 def name_of(url: str) -> str:

@@ -12,7 +12,7 @@ from mrcdist.cluster_memory import task_memory
 from mrcdist.format.encode import Storage
 from mrcdist.plan.chunks import Chunks
 from mrcdist.storage.location import Location
-from mrcdist.storage.network_filesystems import on_network
+from mrcdist.storage.url import on_network
 from mrcdist.warning_notes import Note
 from mrcdist.write.s3 import is_s3
 from mrcdist.write.s3_parts import S3Limits

@@ -17,7 +17,7 @@ from dask.utils import format_bytes
 
 from mrcdist.errors import WriteError
 from mrcdist.storage.location import Location, here
-from mrcdist.storage.network_filesystems import on_network
+from mrcdist.storage.url import on_network
 from mrcdist.system_calls import allocate, write_at
 from mrcdist.write.encoded_block import TEMPORARIES, WINDOW, window, windows
 from mrcdist.write.errors import (
