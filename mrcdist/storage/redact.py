@@ -35,14 +35,15 @@ _SECRET_IN_QUERY = re.compile(
 # Everything here takes time in proportion to the text: a log may have megabytes without a space,
 # and a password may be a token of kilobytes. Therefore the name of a protocol is bounded, and what
 # may be long starts at a delimiter.
-_URL = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>]+", re.I)
+_WORD = re.compile(r"(?<![^\s'\"<>])[^\s'\"<>:]*:[^\s'\"<>]*")
 
-# A URL without its two slashes, as paths lose one, https:/user:password@host, or both, https:user:…
-_PROTOCOL = r"\b((?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):)"
-_ONE_SLASH = re.compile(_PROTOCOL + r"(/)(?!/)([^\s'\"<>]+)", re.I)
-_NO_SLASH = re.compile(_PROTOCOL, re.I)
-_WORD = re.compile(r"[^\s'\"<>]*")
-_UP_TO_AT = re.compile(r"(?<![^\s/'\"<>])[^\s/'\"<>]*@")
+# Where a URL begins. Paths lose one of its slashes, https:/user:password@host, or there is none,
+# https:user:…, which is a URL only if there is a login.
+_BEGIN = re.compile(
+    r"[a-z][a-z0-9+.-]{0,30}://"
+    r"|\b(?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):/?(?!/)",
+    re.I,
+)
 
 # user:password@host/ or @host:port, without a protocol. A file may be called a:b@c, and a folder
 # 12:30@300.0kV: no user's name is a number or a date, and a host's ends with letters. A folder that
@@ -210,23 +211,19 @@ def _redact_record(record: logging.LogRecord) -> bool:
 
 
 def _redact_urls(text: str) -> str:
-    return _without_protocol(_URL.sub(lambda found: redact(found.group()), text))
+    return _WORD.sub(lambda found: _redact_word(found.group()), text)
 
 
-def _without_protocol(text: str) -> str:
-    """Redact URLs that have one slash in the place of two, or none, and logins before a host."""
-    text = _ONE_SLASH.sub(lambda found: _redact_few_slashes(*found.groups()), text)
-    pieces, done = [], 0
-    for found in _UP_TO_AT.finditer(text):
-        protocol = _NO_SLASH.search(text, max(done, found.start()), found.end())
-        if protocol and (rest := _WORD.match(text, protocol.end())):
-            pieces += [text[done : protocol.start()], _redact_few_slashes(protocol[1], "", rest[0])]
-            done = rest.end()
-    return _BARE_LOGIN.sub(_redact_login, "".join(pieces) + text[done:])
-
-
-def _redact_few_slashes(protocol: str, slashes: str, rest: str) -> str:
-    return _redact_part(f"{protocol}//{rest}").replace("://", f":{slashes}", 1)
+def _redact_word(word: str) -> str:
+    """Redact the URL that a word ends with, and logins before a host."""
+    for found in _BEGIN.finditer(word):
+        start, (protocol, _, slashes) = found.end(), found.group().partition(":")
+        if slashes or start <= word.find("@", start) < (word + "/").find("/", start):
+            url = f"{protocol}://{word[start:]}"
+            shown = redact(url) if slashes == "//" else _redact_part(url)
+            word = word[: found.start()] + shown.replace("://", f":{slashes}", 1)
+            break
+    return _BARE_LOGIN.sub(_redact_login, word)
 
 
 def _redact_login(found: re.Match[str]) -> str:
@@ -271,7 +268,7 @@ def _cut(part: str) -> tuple[str, str, str, str]:
 
 def _redact_part(part: str) -> str:
     if "://" not in part:
-        return _without_protocol(part)
+        return _redact_urls(part)
     scheme, _, rest, query = _cut(part)
     if _is_web(part):
         rest = _PATH_PARAMETER.sub(r";\1=***", rest)
