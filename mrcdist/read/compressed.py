@@ -193,7 +193,11 @@ class _Decompressed:
                 self._begin_member(len(self._member.unused_data))
                 continue
             hungry = self._member.needs_input
-            given = self._take() if hungry else b""
+            given = memoryview(b"")
+            if hungry:
+                self._ahead(1)
+                given = self._buffer[self._used : self._used + DEFAULT_LIMITS.stream_input]
+                self._used += len(given)
             try:
                 piece = self._member.decompress(given, size)
             except (zlib.error, OSError, EOFError, ValueError) as error:
@@ -222,13 +226,6 @@ class _Decompressed:
         follows = self._ahead(len(magic))
         self._member = self._decompressor() if follows == magic else None
         self.trailing = self._member is None and bool(follows)
-
-    def _take(self) -> memoryview:
-        """Return the next input for the decompressor."""
-        self._ahead(1)
-        given = self._buffer[self._used : self._used + DEFAULT_LIMITS.stream_input]
-        self._used += len(given)
-        return given
 
     def _ahead(self, count: int) -> bytes:
         """Return the next bytes without consuming them."""

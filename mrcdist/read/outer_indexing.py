@@ -82,17 +82,21 @@ def _read_signal(source: MrcSource, navigation: tuple[Any, ...], signal: Sequenc
     ]
     axis = sum(not isinstance(part, int) for part in navigation)
     row_bytes = source.layout.row_bytes
-    if isinstance(rows, slice) and (abs(rows.step or 1) - 1) * row_bytes > _longest_gap(source):
+    max_gap = read_settings().max_gap
+    longest_gap = source.limits.read_gap if max_gap is None else max_gap
+    if isinstance(rows, slice) and (abs(rows.step or 1) - 1) * row_bytes > longest_gap:
         rows = np.arange(source.layout.frame_shape[0])[rows]
         rows = rows if rows.size else slice(0, 0)
     if isinstance(rows, np.ndarray):
         wanted, places = np.unique(rows, return_inverse=True)
+        # Where it takes longer to read what is between than to skip it.
+        too_far = np.flatnonzero((np.diff(wanted) - 1) * row_bytes > longest_gap) + 1
         pieces = [
             take_outer(
                 source[(*navigation, _span(group), *spans)],
                 (*(slice(None),) * axis, group - group[0]),
             )
-            for group in _groups(wanted, row_bytes, _longest_gap(source))
+            for group in np.split(wanted, too_far)
         ]
         block = np.concatenate(pieces, axis=axis)
         picked = [places, *picked]
@@ -107,14 +111,3 @@ def _span(part: Any) -> Any:
     if isinstance(part, np.ndarray):
         return slice(int(part.min()), int(part.max()) + 1)
     return part
-
-
-def _groups(rows: npt.NDArray[Any], row_bytes: int, longest_gap: int) -> list[npt.NDArray[Any]]:
-    """Split increasing rows where it takes longer to read what is between than to skip it."""
-    gaps = (np.diff(rows) - 1) * row_bytes
-    return np.split(rows, np.flatnonzero(gaps > longest_gap) + 1)
-
-
-def _longest_gap(source: MrcSource) -> int:
-    max_gap = read_settings().max_gap
-    return source.limits.read_gap if max_gap is None else max_gap

@@ -149,9 +149,9 @@ class MrcSource:
         rows, columns, *components = selection.ranges[len(self.layout.navigation_shape) :]
         block = block[
             :,
-            _direction(rows),
-            _direction(columns),
-            *(slice(r.start, _stop(r), r.step) for r in components),
+            :: -1 if rows.step < 0 else 1,
+            :: -1 if columns.step < 0 else 1,
+            *(slice(r.start, None if r.stop < 0 else r.stop, r.step) for r in components),
         ]
         # Splitting the axis of frames and dropping axes of length 1 is always a view.
         return _read_only(block.reshape(selection.result_shape))
@@ -312,11 +312,3 @@ def _read_only(block: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _increasing(positions: range) -> range:
     """Return the positions in increasing order, as in the file."""
     return positions if positions.step > 0 else positions[::-1]
-
-
-def _direction(positions: range) -> slice:
-    return slice(None, None, 1 if positions.step > 0 else -1)
-
-
-def _stop(positions: range) -> int | None:
-    return None if positions.stop < 0 else positions.stop

@@ -274,13 +274,9 @@ def _redact_part(part: str) -> str:
         rest = _PATH_PARAMETER.sub(r";\1=***", rest)
     if rest.startswith("[") and "]" not in rest.partition("/")[0]:
         return f"{scheme}://***"
-    query = "&".join(_without_value(pair) for pair in query.split("&"))
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    query = "&".join(f"{name}=***" if eq else "***" * bool(name) for name, eq, _ in pairs)
     return f"{scheme}://{rest}{'?' * bool(query)}{query}"
-
-
-def _without_value(pair: str) -> str:
-    name, equals, _ = pair.partition("=")
-    return f"{name}=***" if equals else "***" * bool(pair)
 
 
 def _secrets_of_url(url: str, names: str | re.Pattern[str] = "") -> list[str]:

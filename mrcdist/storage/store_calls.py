@@ -58,24 +58,15 @@ class StoreCalls:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
-
-        def call() -> None:
-            with suppress(FileNotFoundError):
-                self._fs.rm_file(self._at(name))
-
-        self._location.retried(call)
+        with suppress(FileNotFoundError):
+            self._location.retried(lambda: self._fs.rm_file(self._at(name)))
 
     def remove_all(self) -> None:
         """Remove the folder with all that is in it, if it is there."""
-
-        def call() -> None:
-            with suppress(FileNotFoundError):
-                self._fs.rm(self._path, recursive=True)
-
-        if not self._location.is_local:
-            self._location.retried(call)
-            return
-        removed = Path(f"{self._path}.{os.urandom(4).hex()}")
         with suppress(FileNotFoundError):
+            if not self._location.is_local:
+                self._location.retried(lambda: self._fs.rm(self._path, recursive=True))
+                return
+            removed = f"{self._path}.{os.urandom(4).hex()}"
             Path(self._path).rename(removed)  # tasks that still run add nothing to it
             shutil.rmtree(removed, ignore_errors=True)

@@ -78,7 +78,12 @@ class FsspecTransport(Transport):
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes."""
         try:
-            raw = await self._fetch(start, start + into.size)
+            stop = start + into.size
+            raw: bytes = (
+                await self.filesystem._cat_file(self._path, start=start, end=stop)
+                if self.parallel
+                else await asyncio.to_thread(self._read_here, start, stop)
+            )
         except Exception as error:
             if not isinstance(error, MrcdistError) and not as_transient(error):
                 await asyncio.to_thread(self._check_version)  # what was replaced may look damaged
@@ -92,12 +97,6 @@ class FsspecTransport(Transport):
         into.store(raw)
         into.require_all()
         self._nbytes += into.size
-
-    async def _fetch(self, start: int, stop: int) -> bytes:
-        if self.parallel:
-            raw: bytes = await self.filesystem._cat_file(self._path, start=start, end=stop)
-            return raw
-        return await asyncio.to_thread(self._read_here, start, stop)
 
     def _read_here(self, start: int, stop: int) -> bytes:
         wanted = self._version if self._consistency == "strict" else None

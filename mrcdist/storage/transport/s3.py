@@ -72,24 +72,12 @@ class S3Transport(PinnedTransport):
                 found = response.get("ContentRange")
                 check_range(found, start, into.size, self._location, self._version)
                 into.restart()
-                async for piece in self._pieces(response["Body"]):
+                async for piece in _pieces(response["Body"]):
                     into.store(piece)
                     alive()
                 into.require_all()
         except ClientError as error:
             raise self._explained(error) from None
-
-    async def _pieces(self, body: Any) -> AsyncIterator[bytes]:
-        """Yield the bytes of an answer, as they were received where they have no checksum.
-
-        That joins none of them in between. A checksum is compared by the body's own `read`.
-        """
-        if type(body) is StreamingBody:  # those with a checksum are subclasses
-            async for piece, _ in getattr(body, "raw_stream", body).content.iter_chunks():
-                yield piece
-        else:
-            while piece := await body.read(DEFAULT_LIMITS.socket_piece):
-                yield piece
 
     @asynccontextmanager
     async def _asked(self, start: int, size: int) -> AsyncIterator[dict[str, Any]]:
@@ -118,10 +106,21 @@ class S3Transport(PinnedTransport):
             self._location.scrub(str(detail.get("Message") or "")),
         )
         if isinstance(explained, AccessDeniedError) and "VersionId" in self._request:
-            explained = AccessDeniedError(
-                explained.problem,
-                cause=explained.cause,
-                remedy=f"{explained.remedy}; the bucket is versioned, and reading one version "
-                "requires s3:GetObjectVersion",
+            return explained.remedied(
+                f"{explained.remedy}; the bucket is versioned, and reading one version requires "
+                "s3:GetObjectVersion"
             )
         return explained
+
+
+async def _pieces(body: Any) -> AsyncIterator[bytes]:
+    """Yield the bytes of an answer, as they were received where they have no checksum.
+
+    That joins none of them in between. A checksum is compared by the body's own `read`.
+    """
+    if type(body) is StreamingBody:  # those with a checksum are subclasses
+        async for piece, _ in getattr(body, "raw_stream", body).content.iter_chunks():
+            yield piece
+    else:
+        while piece := await body.read(DEFAULT_LIMITS.socket_piece):
+            yield piece
