@@ -24,7 +24,16 @@ from mrcdist.errors import (
     ReadError,
 )
 from mrcdist.printable import printable
-from mrcdist.storage.archives import file_below, forget, opened, version_now
+from mrcdist.storage.layers import (
+    copy_version,
+    file_below,
+    forget,
+    fresh_copy,
+    is_whole_file_cache,
+    opened,
+    version_now,
+    whole_copy,
+)
 from mrcdist.storage.redact import filter_logs, identity, redact, remember_secrets, scrub
 from mrcdist.storage.retry import retried
 from mrcdist.storage.store_errors import as_transient, explain_failure
@@ -42,12 +51,6 @@ from mrcdist.storage.url import (
     without_unsafe_caches,
 )
 from mrcdist.storage.version import Version, local_version, remote_version
-from mrcdist.storage.whole_file_cache import (
-    copy_version,
-    fresh_copy,
-    is_whole_file_cache,
-    whole_copy,
-)
 
 __all__ = ["Location", "changed", "here", "require_version"]
 

@@ -110,7 +110,7 @@ def without_unsafe_caches(url: str) -> tuple[str, tuple[str, ...]]:
     """Return a URL without the caches that keep old bytes, and the names of these caches.
 
     They are fsspec's caches of blocks, and its whole copies of the archive in which a file is: it
-    keeps them whatever becomes of the file. Copies of the file itself are `whole_file_cache`'s.
+    keeps them whatever becomes of the file. Copies of the file itself are those of `layers`.
     """
     kept: list[str] = []
     dropped: list[str] = []

@@ -88,7 +88,7 @@ def test_login_of_a_scheduler_is_not_shown(protocol):
 
 def test_progress_of_a_copy_shows_no_secret(tmp_path, capsys, monkeypatch):
     told = functools.partial(Progress, patience=0)
-    monkeypatch.setattr("mrcdist.storage.whole_file_cache.Progress", told)
+    monkeypatch.setattr("mrcdist.storage.layers.Progress", told)
     options = {"simplecache": {"cache_storage": str(tmp_path / "cache")}}
     with file_server(mrc_bytes(counting((8, 4, 5), "int16"))) as url:
         signed = f"simplecache::{url}?X-Amz-Signature={SECRET_KEY}"

@@ -269,7 +269,7 @@ class TestCaches:
 
 
 def copies_are_forgotten():
-    from mrcdist.storage import whole_file_cache as copied
+    from mrcdist.storage import layers as copied
 
     for version in copied._copies:
         copied._copies.forget(version).unlink(missing_ok=True)

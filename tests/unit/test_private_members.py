@@ -23,7 +23,7 @@ from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from s3fs import S3FileSystem
 
-from mrcdist.storage.archives import forget
+from mrcdist.storage.layers import forget
 from mrcdist.write.s3_client import new_client
 from tests.support.processes import ROOT
 

@@ -192,7 +192,7 @@ class TestLongReads:
 
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch):
-        for module in ("api", "discover.mrc_file", "storage.whole_file_cache"):
+        for module in ("api", "discover.mrc_file", "storage.layers"):
             told = functools.partial(Progress, patience=0)
             monkeypatch.setattr(f"mrcdist.{module}.Progress", told)
 

@@ -9,13 +9,12 @@ from typing import Any
 from fsspec.asyn import AsyncFileSystem, get_loop
 
 from mrcdist.errors import MrcdistError
-from mrcdist.storage.archives import verify_once
+from mrcdist.storage.layers import is_whole_file_cache, verify_once
 from mrcdist.storage.location import Location, require_version
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import as_transient, is_past_end
 from mrcdist.storage.transport.protocol import Answer, Transport, ranges_ignored
 from mrcdist.storage.version import Version
-from mrcdist.storage.whole_file_cache import is_whole_file_cache
 
 __all__ = ["FsspecTransport"]
 

@@ -36,28 +36,27 @@ class HttpTransport(PinnedTransport):
             if answer.status == 416 and self._version.size is None:
                 return Answer(b"")
             self._require_ok(answer)
-            pieces, got = [], 0
+            raw = bytearray()
             async for piece in answer.content.iter_chunked(DEFAULT_LIMITS.socket_piece):
-                pieces.append(piece)
-                got += len(piece)
-                if got > size:
+                raw += piece
+                if len(raw) > size:
                     break
-            if got > size or (answer.status == 200 and start > 0):
+            if len(raw) > size or (answer.status == 200 and start > 0):
                 raise ranges_ignored(self._location, _WHOLE)
         headers = answer.headers
         pinned = self._validator is None or self._validator in headers
-        raw, total = b"".join(pieces), None
+        total = None
         # Of what was compressed on the way nevertheless, the server counts other bytes.
         if headers.get("Content-Encoding", "identity") == "identity":
             if answer.status == 206:
                 found = headers.get("Content-Range")
                 total = check_range(found, start, None, self._location, self._version)
             elif "Content-Length" in headers:
-                total = got
+                total = len(raw)
         told = {key: headers.get(key) for key in ("ETag", "Last-Modified")}
         version = None if total is None else remote_version({**told, "size": total})
         settled = version is None or version.is_settled(headers.get("Date"), headers.get("Age"))
-        return Answer(raw, version, pinned, settled)
+        return Answer(bytes(raw), version, pinned, settled)
 
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
         """Fill `into` from byte `start` on, with the planned version's bytes."""
