@@ -82,13 +82,9 @@ class StreamReader:
             for start, stop in ranges:
                 if stream.skip_to(start) < start:
                     raise self._ended(stream, start)
-                # Grown step by step: a damaged header may announce more than fits in memory.
-                buffer = bytearray()
-                while stream.position < stop:
-                    piece = stream.read(stop - stream.position)
-                    if not piece:
-                        raise self._ended(stream, stop)
-                    buffer += piece
+                buffer = stream.read_all(stop - start)
+                if stream.position < stop:
+                    raise self._ended(stream, stop)
                 stats.add(requests=1, bytes_fetched=len(buffer))
                 yield np.frombuffer(buffer, np.uint8)
             if ranges and known not in _undamaged:
@@ -124,11 +120,8 @@ def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
 
     They are not verified, because the checksum is at the end of the file.
     """
-    head = bytearray()
     with _decompressed(file, kind) as stream:
-        while len(head) < size and (piece := stream.read(size - len(head))):
-            head += piece
-    return bytes(head)
+        return bytes(stream.read_all(size))
 
 
 def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
@@ -208,6 +201,16 @@ class _Decompressed:
             if hungry and not given and not self._member.eof:
                 raise _DamagedError("it ends within the compressed data")
         return b""
+
+    def read_all(self, size: int) -> bytearray:
+        """Return the `size` bytes that follow, or fewer at the end.
+
+        Grown step by step: a damaged header may announce more than fits in memory.
+        """
+        buffer = bytearray()
+        while len(buffer) < size and (piece := self.read(size - len(buffer))):
+            buffer += piece
+        return buffer
 
     def skip_to(self, stop: int = sys.maxsize) -> int:
         """Decompress up to a position, or to the end; return the position reached."""

@@ -49,7 +49,9 @@ def as_path(text: str) -> str | None:
     """
     path = Path(text)
     if "::" in text and not path.is_absolute():
-        if not _exists(path) and not ("::" in str(path.parent) and _exists(path.parent)):
+        # False, too, for what is too long for a name.
+        there, folder = os.path.exists(path), os.path.exists(path.parent)  # noqa: PTH110
+        if not there and not ("::" in str(path.parent) and folder):
             return None
     elif not is_path(text):
         return None
@@ -170,13 +172,6 @@ def _main(url: str) -> str:
     """The member of a chain that holds the file's path: the first one with a path."""
     parts = chain(url)
     return next((part for part in parts if "/" in part), parts[-1])
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long for a name, or with a NUL in it
-        return False
 
 
 def _is_web(main: str) -> bool:
