@@ -102,11 +102,9 @@ class _Wanted(NamedTuple):
 class JoiningReader:
     """Fetches ranges with a reader that `is_awaited`; neighbours among them with one request.
 
-    zarr asks for several chunks at a time. Each request takes a millisecond or more of a processor,
-    as long as receiving 1 MiB, so that small chunks of a fast store are limited by their number.
-    Of a slow connection, a long request takes longer than several short ones side by side.
-    Therefore neighbours are joined up to half of the gap that would be read with one request, which
-    is what the latency is worth in bytes; `max_gap` is the setting for it, or None.
+    A request costs a processor as much as receiving 1 MiB, but of a slow connection a long one
+    takes longer than several short ones side by side. So neighbours are joined up to half of the
+    gap that would be read with one request; `max_gap` is the setting for it, or None.
     """
 
     def __init__(self, reader: RemoteReader, max_gap: int | None) -> None:

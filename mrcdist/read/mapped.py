@@ -84,7 +84,7 @@ class LocalReader:
         try:
             file = FileIO(self._path)
         except OSError as error:
-            raise self._file.explained(error) from None
+            raise self._file.location.explained(error) from None
         with file:
             self._check(file)
             yield file
@@ -101,7 +101,7 @@ class LocalReader:
                     raise self._ended(start + filled, start, start + memory.size)
                 filled += count
         except OSError as error:
-            raise self._file.explained(error, start, start + memory.size) from None
+            raise self._file.location.explained(error, start, start + memory.size) from None
 
     def _check(self, file: FileIO) -> None:
         stat = os.fstat(file.fileno())
@@ -202,7 +202,7 @@ class MappedFile(LocalReader):
         except ValueError:  # truncated meanwhile
             raise self._ended(os.fstat(file.fileno()).st_size, start, stop) from None
         except OSError as error:
-            raise self._file.explained(error, start, stop) from None
+            raise self._file.location.explained(error, start, stop) from None
 
 
 def _page_of(start: int) -> int:
@@ -231,7 +231,7 @@ def map_writable(
             file.require(local_version(os.fstat(opened.fileno())), "strict")
             return np.memmap(opened, layout.pixels.stored, mode, offset, layout.shape)
     except OSError as error:
-        raise file.explained(error) from None
+        raise file.location.explained(error) from None
 
 
 def expect(
@@ -242,9 +242,8 @@ def expect(
     `starts` are the increasing offsets of the parts in the buffer; each has `length` bytes, and if
     there is only one, the next would be `stride` bytes further.
 
-    Without the hint, a 48 × 48 crop of 2 MiB frames that are not in the page cache takes ten times
-    as long, because whole frames are read. Single frames of 32 KiB take five times as long on a
-    disk that reads 8 MiB ahead.
+    Without the hint, whole frames are read for a crop of frames that are not in the page cache, and
+    single frames of 32 KiB take five times as long on a disk that reads 8 MiB ahead.
     """
     mapped = getattr(buffer.base, "obj", None)  # of an array that `numpy.frombuffer` has made
     if not isinstance(mapped, mmap.mmap):
@@ -267,9 +266,7 @@ def announce(
 ) -> None:
     """Request parts scattered over a file, given in file order, before they are copied.
 
-    Frames of 32 KiB in random order that are not in the page cache take 2.5 times as long if they
-    are requested one after the other. If a sample of them is in the page cache, nothing is
-    requested, because each request takes a microsecond.
+    If a sample of them is in the page cache, nothing is, because a request takes a microsecond.
     """
     sample = starts[:: -(-starts.size // limits.ahead_sample) or 1]
     if starts.size > 1 and not is_cached(file.fileno(), sample.tolist()):

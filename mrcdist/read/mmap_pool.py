@@ -1,14 +1,9 @@
 """Budget for memory maps whose views outlive the read, and maps shared by tasks.
 
-A view of a map is the fastest way to return a block. But each map keeps a file descriptor open, and
-a view of a small part of each frame maps mostly pages that are not needed: 16 rows of every frame
-map the whole file. A dask worker counts mapped pages as its memory, pauses at 80 % of its limit and
-is killed at 95 %. When the budget is exhausted, blocks are copied instead. How large it is stands
-in `mrcdist.plan.read_limits`.
-
-A band of every frame maps pages that the next band needs too, and so do the points of a custom
-scan, which are scattered over the file. Setting up page tables for them takes longer than reading
-the pages, so all tasks share one map of the whole file.
+Each map keeps a file descriptor open, and a dask worker counts mapped pages as its memory, also
+those that are not needed: it pauses at 80 % of its limit and is killed at 95 %. When the budget is
+exhausted, blocks are copied instead. ARCHITECTURE.md says when maps are worth it, and shared;
+`mrcdist.plan.read_limits` how large the budget is.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from mrcdist.plan.coalesce import piece_bytes
 from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.storage.event_loop import result_of, wait_for
-from mrcdist.storage.location import here
 from mrcdist.storage.retry import Attempts, retried_async
 from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 from mrcdist.storage.stored_file import StoredFile
@@ -107,7 +106,7 @@ class RemoteReader:
         try:
             self._transport.check()
         except MrcdistError as error:
-            raise error.located(here(self._location)) from None
+            raise self._location.explained(error) from None
 
     async def _fetch(self, start: int, stop: int, slots: asyncio.Semaphore) -> Bytes:
         """Fetch one range into a new array."""
@@ -157,7 +156,7 @@ class RemoteReader:
             try:
                 await retried_async(fetch, self._settings, shown, scrub, turn=self._turn)
             except MrcdistError as error:
-                raise error.located(here(self._location, start, start + into.size)) from None
+                raise self._location.explained(error, start, start + into.size) from None
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

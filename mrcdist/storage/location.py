@@ -179,7 +179,7 @@ class Location:
                 "for it, here and on the workers",
             ) from None
         except Exception as error:  # noqa: BLE001 a chain looks into its outer file here
-            raise explain_failure(error, self.shown, self.scrub).located(here(self)) from None
+            raise self.explained(error) from None
         if "::" not in self.url and isinstance(fs, S3FileSystem):
             fs.retries = 1  # of this instance, which our options tell from all others
         return fs, path
@@ -241,6 +241,12 @@ class Location:
             return retried(call, *told, first_contact=first_contact, long=long)
         except MrcdistError as error:
             raise error.located(here(self)) from None
+
+    def explained(
+        self, error: Exception, start: int | None = None, stop: int | None = None
+    ) -> MrcdistError:
+        """Turn a store's error into ours, with the file, the byte range and the host."""
+        return explain_failure(error, self.shown, self.scrub).located(here(self, start, stop))
 
     def local_copy(self, version: Version | None) -> Path | None:
         """Return this process's whole copy of one version, where the URL asks for such a cache.

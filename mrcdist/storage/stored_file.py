@@ -12,10 +12,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mrcdist.config import read_settings
-from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError
+from mrcdist.errors import FileChangedError, MissingFileError
 from mrcdist.remembered import Remembered
-from mrcdist.storage.location import Location, changed, here, require_version
-from mrcdist.storage.store_errors import Transient, explain_failure
+from mrcdist.storage.location import Location, changed, require_version
+from mrcdist.storage.store_errors import Transient
 from mrcdist.storage.transport import Answer, open_transport
 from mrcdist.storage.version import Version, local_version
 
@@ -96,13 +96,6 @@ class StoredFile:
         consistency = consistency or read_settings().consistency
         require_version(self.location, self.version, found, consistency)
 
-    def explained(
-        self, error: Exception, start: int | None = None, stop: int | None = None
-    ) -> MrcdistError:
-        """Turn a store's error into ours, with the file, the byte range and the host."""
-        explained = explain_failure(error, self.location.shown, self.location.scrub)
-        return explained.located(here(self.location, start, stop))
-
     @contextmanager
     def _reader_of_file(self, path: Path, *, checked: bool) -> Iterator[Reader]:
         def check() -> None:
@@ -123,7 +116,7 @@ class StoredFile:
         try:
             file = FileIO(path)
         except OSError as error:
-            raise self.explained(error) from None
+            raise self.location.explained(error) from None
         with file:
             check()
             try:
