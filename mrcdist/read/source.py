@@ -220,14 +220,8 @@ class MrcSource:
                 places = np.flatnonzero(np.any(each, axis=0))
             readers = [open_part(part) for part, _ in holding]
             files = [
-                FrameFile(
-                    can,
-                    part.offset,
-                    first,
-                    part.frames,
-                    *_merging(can, layout, settings, self.limits),
-                )
-                for (part, first), can in zip(holding, (r.can for r in readers), strict=True)
+                _frame_file(reader.can, part, first, layout, settings, self.limits)
+                for (part, first), reader in zip(holding, readers, strict=True)
             ]
             request = BlockRequest(files, layout, frames[places], window, self.limits)
             planned.append((plan_block(request), readers, places))
@@ -283,24 +277,27 @@ def _unpacked(packed: bytes) -> MrcSource:
     return source
 
 
-def _merging(
-    can: Capabilities, layout: Layout, settings: ReadSettings, limits: ReadLimits
-) -> tuple[Merging, Merging]:
-    """Return the limits for ranges that are copied, and for ranges used as a view."""
-    if can.maps:
-        # A view is not split.
-        return (
-            Merging(can.gap, math.inf, limits.map_piece, 1, limits.min_piece),
-            Merging(layout.nbytes, math.inf, layout.nbytes + 1, 1, limits.min_piece),
+def _frame_file(
+    can: Capabilities,
+    part: DatasetFile,
+    first: int,
+    layout: Layout,
+    settings: ReadSettings,
+    limits: ReadLimits,
+) -> FrameFile:
+    """Return a file for planning, with limits for ranges that are copied, or used as a view."""
+    if can.maps:  # a view is not split
+        copied = Merging(can.gap, math.inf, limits.map_piece, 1, limits.min_piece)
+        viewed = Merging(layout.nbytes, math.inf, layout.nbytes + 1, 1, limits.min_piece)
+    else:
+        copied = viewed = Merging(
+            max_gap=can.gap if settings.max_gap is None else settings.max_gap,
+            amplification=settings.amplification,
+            max_bytes=settings.sub_range,
+            pieces=settings.concurrency,
+            shortest=limits.min_piece,
         )
-    merging = Merging(
-        max_gap=can.gap if settings.max_gap is None else settings.max_gap,
-        amplification=settings.amplification,
-        max_bytes=settings.sub_range,
-        pieces=settings.concurrency,
-        shortest=limits.min_piece,
-    )
-    return merging, merging
+    return FrameFile(can, part.offset, first, part.frames, copied, viewed)
 
 
 def _read_only(block: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -200,17 +200,15 @@ class Location:
         Where that is the `first` that is asked of the store and nobody is there, it is said soon.
         """
         fs, path, archive = self._opened()
+        if self.is_local:
+            return local_version(self.retried(Path(path).stat))
 
         def ask() -> Any:
-            if self.is_local:
-                return Path(path).stat()
             fs.invalidate_cache()  # a listing that it keeps may be older than the file
             # Some caches look for a file in the listing of its folder, which web servers lack.
             return (fs.fs if is_whole_file_cache(fs) else fs).info(path)
 
         info = self.retried(ask, first_contact=first)
-        if self.is_local:
-            return local_version(info)
         if info.get("type") == "directory":
             raise MissingFileError(
                 f"{self.shown} is a folder",

@@ -17,7 +17,7 @@ from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location, changed, require_version
 from mrcdist.storage.store_errors import Transient
 from mrcdist.storage.transport import Answer, open_transport
-from mrcdist.storage.version import Version, local_version
+from mrcdist.storage.version import UNKNOWN, Version, local_version
 
 __all__ = ["StoredFile", "current_version", "read_whole"]
 
@@ -60,7 +60,7 @@ class StoredFile:
         answer = _first(location, size, first_contact=True)
         if answer is not None and not answer.settled:
             answer = _wait_until_settled(location, size, answer)
-        if answer is not None and answer.version is not None and answer.version.kind:
+        if answer is not None and answer.version.kind:
             return cls(location, answer.version), answer.raw, answer.settled
         file = cls(location, location.find_version(first=True))
         return file, file.read(0, size), True
@@ -79,14 +79,13 @@ class StoredFile:
         """
         wanted = self.version if read_settings().consistency == "strict" else None
         if self.location.is_local:
-            with self._reader_of_file(Path(self.location.filesystem()[1]), checked=True) as read:
-                yield read
+            opened = self._opened(Path(self.location.filesystem()[1]), checked=True)
         elif (copy := self.location.local_copy(wanted)) is not None:
-            with self._reader_of_file(copy, checked=False) as read:  # named after its version
-                yield read
+            opened = self._opened(copy, checked=False)  # it is named after its version
         else:
-            with self._reader_of_store() as read:
-                yield read
+            opened = self._opened_in_store()
+        with opened as read:
+            yield lambda start, stop: self.location.retried(lambda: read(start, stop))
 
     def require(self, found: Version, consistency: str | None = None) -> None:
         """Raise `FileChangedError` unless the file is still this version, as far as that must hold.
@@ -97,21 +96,18 @@ class StoredFile:
         require_version(self.location, self.version, found, consistency)
 
     @contextmanager
-    def _reader_of_file(self, path: Path, *, checked: bool) -> Iterator[Reader]:
+    def _opened(self, path: Path, *, checked: bool) -> Iterator[Reader]:
         def check() -> None:
             if checked:
                 self.require(local_version(os.fstat(file.fileno())))
 
-        def read_once(start: int, stop: int) -> bytes:
+        def read(start: int, stop: int) -> bytes:
             file.seek(start)
             pieces = []
             while start < stop and (piece := file.read(stop - start)):
                 pieces.append(piece)
                 start += len(piece)
             return b"".join(pieces)
-
-        def read(start: int, stop: int) -> bytes:
-            return self.location.retried(lambda: read_once(start, stop))
 
         try:
             file = FileIO(path)
@@ -125,29 +121,26 @@ class StoredFile:
                 check()
 
     @contextmanager
-    def _reader_of_store(self) -> Iterator[Reader]:
+    def _opened_in_store(self) -> Iterator[Reader]:
         transport = open_transport(self.location, self.version, read_settings().consistency)
         size = self.version.size
         unsaid = not transport.pinned
 
-        def read_once(start: int, stop: int) -> bytes:
+        def read(start: int, stop: int) -> bytes:
             nonlocal unsaid
+            stop = stop if size is None else min(stop, size)
+            if stop <= start:
+                return b""
             answer = transport.read(start, stop - start)
             end = start + len(answer.raw)
             unsaid = unsaid or not answer.pinned
             if end < stop and size is not None:
-                if answer.version is not None and answer.version.size != size:
+                if answer.version.size not in (None, size):
                     raise changed(self.location, self.version, answer.version)
                 if unsaid:
                     self._check()  # it may have become shorter
                 raise Transient(f"the answer ended at byte {end}, the file has {size}")
             return answer.raw
-
-        def read(start: int, stop: int) -> bytes:
-            last = stop if size is None else min(stop, size)
-            if last <= start:
-                return b""
-            return self.location.retried(lambda: read_once(start, last))
 
         try:
             yield read
@@ -172,7 +165,7 @@ def current_version(location: Location) -> Version:
     With a part of a file, servers may name another version than with the whole.
     """
     answer = _first(location, _FIRST_BYTES, first_contact=False)
-    if answer is not None and answer.version is not None and answer.version.kind:
+    if answer is not None and answer.version.kind:
         return answer.version
     return location.find_version()
 
@@ -180,7 +173,7 @@ def current_version(location: Location) -> Version:
 def read_whole(location: Location, limit: int) -> bytes:
     """Read a small file, or its first `limit` bytes, as one version."""
     answer = _first(location, limit, first_contact=False)
-    if answer is not None and answer.version is not None:
+    if answer is not None and answer.version.size is not None:
         return answer.raw
     return StoredFile(location, location.find_version()).read(0, limit)
 
@@ -205,13 +198,13 @@ def _first(location: Location, size: int, *, first_contact: bool) -> Answer | No
     """Read from the start, whatever version there is; None where no answer can name a version."""
     if location.is_local:
         return None
-    transport = open_transport(location, Version(None), "off")
+    transport = open_transport(location, UNKNOWN, "off")
     if not transport.pinned:
         return None
 
     def read() -> Answer:
         answer = transport.read(0, size)
-        known = None if answer.version is None else answer.version.size
+        known = answer.version.size
         if known is not None and len(answer.raw) < min(size, known):
             raise Transient(f"the answer ended at byte {len(answer.raw)}, the file has {known}")
         return answer

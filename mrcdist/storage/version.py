@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-__all__ = ["Version", "local_version", "remote_version"]
+__all__ = ["UNKNOWN", "Version", "local_version", "remote_version"]
 
 # fsspec's names differ between stores. A store's own version comes first, then what is made of the
 # content, then a date.
@@ -97,6 +97,9 @@ class Version:
     def __str__(self) -> str:
         size = "unknown size" if self.size is None else f"{self.size} bytes"
         return f"{size}, {self.kind} {self.value}" if self.kind else size
+
+
+UNKNOWN = Version(None)
 
 
 def local_version(stat: os.stat_result) -> Version:

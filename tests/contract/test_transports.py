@@ -219,8 +219,7 @@ def test_get_or_check_refuses_another_version(stored: Object) -> None:
 def test_first_read_of_a_pinned_transport_names_the_version(stored: Object) -> None:
     transport = open_transport(stored.location, Version(None), "off")
     answer = transport.read(0, 100)
-    named = answer.version is not None and answer.version.size == len(CONTENT)
-    assert named == transport.pinned
+    assert (answer.version.size == len(CONTENT)) == transport.pinned
 
 
 def test_sub_ranges_of_an_asynchronous_filesystem_are_fetched_at_the_same_time(

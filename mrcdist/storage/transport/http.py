@@ -15,7 +15,7 @@ from mrcdist.storage.location import Location, require_version
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import answer_error
 from mrcdist.storage.transport.protocol import Answer, PinnedTransport, check_range, ranges_ignored
-from mrcdist.storage.version import Version, remote_version
+from mrcdist.storage.version import UNKNOWN, Version, remote_version
 
 __all__ = ["HttpTransport"]
 
@@ -54,8 +54,8 @@ class HttpTransport(PinnedTransport):
             elif "Content-Length" in headers:
                 total = len(raw)
         told = {key: headers.get(key) for key in ("ETag", "Last-Modified")}
-        version = None if total is None else remote_version({**told, "size": total})
-        settled = version is None or version.is_settled(headers.get("Date"), headers.get("Age"))
+        version = UNKNOWN if total is None else remote_version({**told, "size": total})
+        settled = version.is_settled(headers.get("Date"), headers.get("Age"))
         return Answer(bytes(raw), version, pinned, settled)
 
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ from mrcdist.storage.event_loop import wait_for
 from mrcdist.storage.location import Location, changed
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import Transient
-from mrcdist.storage.version import Version
+from mrcdist.storage.version import UNKNOWN, Version
 
 __all__ = ["Answer", "PinnedTransport", "Throughput", "Transport", "check_range", "ranges_ignored"]
 
@@ -25,13 +25,13 @@ __all__ = ["Answer", "PinnedTransport", "Throughput", "Transport", "check_range"
 class Answer:
     """The answer to one request for a byte range that may reach beyond the end of the file.
 
-    `version` is that of the whole file, where the answer says how long the file is; its `kind` may
-    be "". `pinned`: the bytes are known to be of the wanted version. `settled` is False where
-    another change within this second would leave the version as it is.
+    `version` is that of the whole file, and empty where the answer does not say how long that is.
+    `pinned`: the bytes are known to be of the wanted version. `settled` is False where another
+    change within this second would leave the version as it is.
     """
 
     raw: bytes
-    version: Version | None = None
+    version: Version = UNKNOWN
     pinned: bool = True
     settled: bool = True
 

@@ -17,7 +17,7 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import answer_error, is_past_end
 from mrcdist.storage.transport.protocol import Answer, PinnedTransport, check_range
-from mrcdist.storage.version import Version, remote_version
+from mrcdist.storage.version import UNKNOWN, Version, remote_version
 
 __all__ = ["S3Transport", "connection_limit"]
 
@@ -62,7 +62,7 @@ class S3Transport(PinnedTransport):
             raise self._explained(error) from None
         told = response.get("ContentRange")
         total = check_range(told, start, None, self._location, self._version)
-        version = None if total is None else remote_version({**response, "size": total})
+        version = UNKNOWN if total is None else remote_version({**response, "size": total})
         return Answer(bytes(raw), version)
 
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
