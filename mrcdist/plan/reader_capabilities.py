@@ -28,9 +28,9 @@ class Capabilities:
     """Capabilities of a reader. Without any, it returns a new buffer for each range.
 
     `cost` is that of a range from start to stop. A gap of up to `gap` bytes costs less to read than
-    another request. A reader that `maps` (a `RangeKeeper`) returns mapped pages, but for ranges of
-    up to `small` bytes; one that `fills` (a `RangeFiller`) writes bytes to given places. It fetches
-    so many ranges `ahead` of the last one yielded.
+    another request. A reader that `maps` (a `MappedFile`) returns mapped pages, but for ranges of
+    up to `small` bytes; one that `fills` (a `RemoteReader`) writes bytes to given places. It
+    fetches so many ranges `ahead` of the last one yielded.
     """
 
     cost: Callable[[int, int], Cost]

@@ -1,24 +1,24 @@
-"""Execute a block plan: plan → array; and the protocols of the readers of byte ranges for it."""
+"""Execute a block plan with any kind of reader: plan → array."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.plan.block import Access, BlockPlan, BlockRequest, PlannedRead, Stretches, even_step
+from mrcdist.plan.block import Access, BlockPlan, BlockRequest, PlannedRead, even_step
 from mrcdist.plan.coalesce import FrameRun
 from mrcdist.plan.layout import Frames
 from mrcdist.plan.reader_capabilities import Capabilities
-from mrcdist.read.mapped import expect
+from mrcdist.read.mapped import MappedFile, expect
+from mrcdist.read.remote import RemoteReader
 from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 
-__all__ = ["AwaitedFiller", "RangeReader", "execute", "execute_awaited"]
+__all__ = ["RangeReader", "execute", "execute_awaited"]
 
 Array = npt.NDArray[Any]
 
@@ -27,8 +27,8 @@ class RangeReader(Protocol):
     """Returns byte ranges of one version of one file.
 
     All reads raise `FileChangedError`, `MissingFileError`, `AccessDeniedError` or `ReadError`;
-    those of compressed files `TruncatedFileError` or `FormatError`, too. What it `can` do says
-    which of the protocols below it implements.
+    those of compressed files `TruncatedFileError` or `FormatError`, too. One that maps is a
+    `MappedFile`, one that fills a `RemoteReader`.
     """
 
     @property
@@ -37,45 +37,6 @@ class RangeReader(Protocol):
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order."""
-
-
-class RangeKeeper(RangeReader, Protocol):
-    """A reader that can return mapped pages of the file."""
-
-    def keep(self, start: int, stop: int, unused_bytes: int) -> Bytes | None:
-        """Map a range for as long as its bytes are used; `unused_bytes` of it are not needed.
-
-        None if the budget is exhausted.
-        """
-
-    def borrow_map(
-        self, start: int, stop: int, parts: Frames, length: int
-    ) -> AbstractContextManager[Bytes | None]:
-        """Lend a map of a range to copy from, or None if the budget is exhausted.
-
-        `length` bytes from each of `parts`, relative to `start`, will be used.
-        """
-
-    def copy(self, stretches: Stretches, memory: Bytes) -> None:
-        """Read stretches to their places in memory."""
-
-
-class RangeFiller(RangeReader, Protocol):
-    """A reader that can read byte ranges directly to given places in memory."""
-
-    def fill(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        """Read the range that begins at each offset to its target."""
-
-
-class AwaitedFiller(Protocol):
-    """A reader that fills while the event loop of its caller does other things."""
-
-    @property
-    def can(self) -> Capabilities:
-        """Capabilities for planning."""
-
-    async def fill_awaited(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        """Read as `RangeFiller.fill` does, called from any event loop."""
 
 
 def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
@@ -87,14 +48,14 @@ def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
     if (filling := _Filling.of(plan)) is not None:
         for read in plan.reads:
             if read.stretches is not None:
-                cast(RangeKeeper, readers[read.part]).copy(read.stretches, filling.memory)
+                cast(MappedFile, readers[read.part]).copy(read.stretches, filling.memory)
         for part, targets in filling.targets:
-            cast(RangeFiller, readers[part]).fill(targets)
+            cast(RemoteReader, readers[part]).fill(targets)
         return filling.block()
     if plan.access is Access.VIEW:
         block = _view(plan, readers[0])
     elif plan.access is Access.COPY_FROM_MAP:
-        block = _copy_from_map(plan, cast(RangeKeeper, readers[0]))
+        block = _copy_from_map(plan, cast(MappedFile, readers[0]))
     else:
         block = _gather(plan, readers)
     if block is not None:
@@ -105,7 +66,7 @@ def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
     return execute(fallback, readers)
 
 
-async def execute_awaited(plan: BlockPlan, readers: Sequence[AwaitedFiller]) -> Array | None:
+async def execute_awaited(plan: BlockPlan, readers: Sequence[RemoteReader]) -> Array | None:
     """Return the block as `execute` does, or None if that takes a thread of its own.
 
     That is so where bytes are copied out of buffers, of which only a few are held at a time.
@@ -175,7 +136,7 @@ def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
     [(start, stop)] = read.spans
     buffer: Bytes | None
     if plan.mapped:
-        buffer = cast(RangeKeeper, reader).keep(start, stop, plan.unused_bytes)
+        buffer = cast(MappedFile, reader).keep(start, stop, plan.unused_bytes)
         if buffer is None:
             return None
         _announce(buffer, plan.request, read.numbers)
@@ -192,7 +153,7 @@ def _viewed(plan: BlockPlan, buffer: Bytes) -> Array:
     return _decoded(lines[::step], plan.request, 0 if plan.mapped else buffer.nbytes)
 
 
-def _copy_from_map(plan: BlockPlan, reader: RangeKeeper) -> Array | None:
+def _copy_from_map(plan: BlockPlan, reader: MappedFile) -> Array | None:
     """Copy frames out of a shared map, or return None if the budget for maps is exhausted."""
     request, [read] = plan.request, plan.reads
     low, high = request.window.byte_span(request.layout)

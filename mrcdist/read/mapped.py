@@ -30,7 +30,7 @@ from mrcdist.storage.url import on_network
 from mrcdist.storage.version import local_version
 from mrcdist.system_calls import is_cached, prefetch_file, prefetch_map
 
-__all__ = ["LocalReader", "announce", "expect", "map_writable", "open_local"]
+__all__ = ["LocalReader", "MappedFile", "announce", "expect", "map_writable", "open_local"]
 
 Array = npt.NDArray[Any]
 
@@ -140,7 +140,10 @@ class MappedFile(LocalReader):
         return Cost(requests=int(stop - start <= self._small), nbytes=stop - start)
 
     def keep(self, start: int, stop: int, unused_bytes: int) -> Bytes | None:
-        """Map a range for as long as its bytes are used; see `RangeKeeper`."""
+        """Map a range for as long as its bytes are used; `unused_bytes` of it are not needed.
+
+        None if the budget for maps is exhausted.
+        """
         with self._opened() as file:
             self._require(start, stop)
             if unused_bytes and (shared := POOL.shared(file, self._limits)) is not None:
@@ -156,7 +159,10 @@ class MappedFile(LocalReader):
     def borrow_map(
         self, start: int, stop: int, parts: Frames, length: int
     ) -> Iterator[Bytes | None]:
-        """Lend a map of a range to copy from; see `RangeKeeper`."""
+        """Lend a map of a range to copy from, or None if the budget for maps is exhausted.
+
+        `length` bytes from each of `parts`, relative to `start`, will be used.
+        """
         with self._opened() as file:
             self._require(start, stop)
             mapped = POOL.shared(file, self._limits)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,14 @@ __all__ = ["RemoteReader"]
 _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 
 
+class _Wanted(NamedTuple):
+    """A range that somebody waits for."""
+
+    start: int
+    into: ScatterBuffer
+    arrived: asyncio.Future[None]
+
+
 class RemoteReader:
     """Fetches byte ranges of one version of a remote file."""
 
@@ -38,6 +47,7 @@ class RemoteReader:
         self._settings = settings
         self._transport = open_transport(file.location, file.version, settings.consistency)
         self.ahead = settings.concurrency if self._transport.parallel else 1
+        self._wanted: dict[asyncio.AbstractEventLoop, list[_Wanted]] = {}
         # Whether it reads without a thread of its own: nothing but its answers is waited for.
         self.is_awaited = self._transport.pinned and self._transport.parallel
 
@@ -96,9 +106,37 @@ class RemoteReader:
         self._check()
 
     async def fill_awaited(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        """Fetch as `fill` does, called from any event loop; of a reader that `is_awaited`."""
-        slots = asyncio.Semaphore(self.ahead)
-        fetching = self._fetch_all(wanted, slots)
+        """Fetch as `fill` does, called from any event loop; of a reader that `is_awaited`.
+
+        Of single ranges that are asked for at the same time, neighbours come with one request. It
+        costs a processor as much as receiving 1 MiB, but of a slow connection a long one takes
+        longer than several short ones side by side. So neighbours are joined up to half of the gap
+        that would be read with one request.
+        """
+        if len(wanted) > 1:
+            await self._fetch_in_its_loop(wanted)
+            return
+        loop = asyncio.get_running_loop()
+        arrived = loop.create_future()
+        if loop not in self._wanted:
+            self._wanted[loop] = []
+            # After all that can go on now has done so, and asked for its own ranges.
+            loop.call_soon(self._begin, loop)
+        self._wanted[loop].append(_Wanted(*wanted[0], arrived))
+        await arrived
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fetch what has been asked for."""
+        gap = self.can.gap if self._settings.max_gap is None else self._settings.max_gap
+        for group in _neighbours(self._wanted.pop(loop), gap // 2):
+            into = group[0].into
+            if len(group) > 1:
+                into = ScatterBuffer.joined([each.into for each in group])
+            fetching = loop.create_task(self._fetch_in_its_loop([(group[0].start, into)]))
+            _tell(group, fetching)
+
+    async def _fetch_in_its_loop(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
+        fetching = self._fetch_all(wanted, asyncio.Semaphore(self.ahead))
         running = asyncio.run_coroutine_threadsafe(fetching, self._transport.loop)
         await asyncio.wrap_future(running)
 
@@ -171,3 +209,44 @@ class RemoteReader:
 def _gate(owner: Any, limit: float) -> asyncio.Semaphore:
     """Return the semaphore that limits requests in flight of a process or a store."""
     return _gates.setdefault(owner, {}).setdefault(limit, asyncio.Semaphore(int(limit)))
+
+
+def _neighbours(wanted: list[_Wanted], longest: int) -> Iterator[list[_Wanted]]:
+    """Yield ranges of which each begins where the one before it ends, up to a length together."""
+    group: list[_Wanted] = []
+    for each in sorted(wanted, key=lambda one: one.start):
+        if group:
+            end = group[-1].start + group[-1].into.size
+            if each.start != end or each.start + each.into.size - group[0].start > longest:
+                yield group
+                group = []
+        group.append(each)
+    yield group
+
+
+def _tell(group: list[_Wanted], fetching: asyncio.Task[None]) -> None:
+    """Tell those who wait for a range what became of it; if none does any more, fetch it no longer.
+
+    Each gets an error of its own, as who catches it changes it.
+    """
+
+    def finished(_: asyncio.Task[None]) -> None:
+        for each in group:
+            if each.arrived.done():
+                continue
+            if fetching.cancelled():
+                each.arrived.cancel()
+            elif (error := fetching.exception()) is not None:
+                each.arrived.set_exception(copy.copy(error) if len(group) > 1 else error)
+            else:
+                each.arrived.set_result(None)
+        if not fetching.cancelled():
+            fetching.exception()  # was looked at, if nobody waits
+
+    def left(_: asyncio.Future[None]) -> None:
+        if all(each.arrived.cancelled() for each in group):
+            fetching.cancel()
+
+    fetching.add_done_callback(finished)
+    for each in group:
+        each.arrived.add_done_callback(left)

@@ -24,14 +24,14 @@ from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
 from mrcdist.plan.selection import Selection, select
 from mrcdist.read.compressed import SectionReader, StreamReader
-from mrcdist.read.execute import AwaitedFiller, RangeReader, execute, execute_awaited
+from mrcdist.read.execute import RangeReader, execute, execute_awaited
 from mrcdist.read.mapped import open_local
 from mrcdist.read.remote import RemoteReader
 from mrcdist.storage.stored_file import StoredFile
 
 __all__ = ["DatasetFile", "MrcSource"]
 
-_Reader = TypeVar("_Reader", RangeReader, AwaitedFiller)
+_Reader = TypeVar("_Reader", RangeReader, RemoteReader)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class MrcSource:
         return self._selected(block, selection)
 
     async def read_awaited(
-        self, index: Any, settings: ReadSettings, readers: Sequence[AwaitedFiller]
+        self, index: Any, settings: ReadSettings, readers: Sequence[RemoteReader]
     ) -> npt.NDArray[Any] | None:
         """Read as ``source[index]`` does, but await the bytes; None if that takes a thread.
 

@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist import FileChangedError, ReadError, plan_mrc, stats
-from mrcdist.read.awaited import AwaitedSource, JoiningReader
+from mrcdist.read.awaited import AwaitedSource
+from mrcdist.read.remote import RemoteReader
 from tests.support.examples import examples
 from tests.support.http_log import CountingProxy, Fault, first
 from tests.support.mrc_files import counting, mrc_bytes
@@ -72,8 +73,8 @@ class TestOpening:
     ) -> None:
         opened = []
         monkeypatch.setattr(
-            "mrcdist.read.awaited.JoiningReader",
-            lambda *of_file: opened.append(of_file) or JoiningReader(*of_file),
+            "mrcdist.read.source.RemoteReader",
+            lambda *of_file: opened.append(of_file) or RemoteReader(*of_file),
         )
         again = AwaitedSource(source._source)
         np.testing.assert_array_equal(np.stack(read(again, *range(8))), FRAMES[:8])
