@@ -43,20 +43,18 @@ def open_local(
     The setting ``io`` is "map", "read" or "auto": map on local disks, except for small ranges, and
     read on network filesystems.
     """
-    path = _path_of(file.location.url)
-    if settings.io == "read" or (settings.io == "auto" and on_network(path)):
-        return LocalReader(file, settings.consistency, path, limits)
-    small = limits.small if settings.io == "auto" else 0
-    return MappedFile(file, settings.consistency, path, limits, small)
+    on_disk = settings.io != "auto" or not on_network(_path_of(file.location.url))
+    kind = MappedFile if settings.io != "read" and on_disk else LocalReader
+    return kind(file, settings, limits)
 
 
 class LocalReader:
     """Reads byte ranges of one version of a local file into buffers."""
 
-    def __init__(self, file: StoredFile, consistency: str, path: str, limits: ReadLimits) -> None:
+    def __init__(self, file: StoredFile, settings: ReadSettings, limits: ReadLimits) -> None:
         self._file = file
-        self._consistency = consistency
-        self._path = path
+        self._consistency = settings.consistency
+        self._path = _path_of(file.location.url)
         self._limits = limits
         self._size = self._modified = 0
 
@@ -125,11 +123,9 @@ class MappedFile(LocalReader):
     Ranges of up to `small` bytes are read into buffers instead.
     """
 
-    def __init__(
-        self, file: StoredFile, consistency: str, path: str, limits: ReadLimits, small: int
-    ) -> None:
-        super().__init__(file, consistency, path, limits)
-        self._small = small
+    def __init__(self, file: StoredFile, settings: ReadSettings, limits: ReadLimits) -> None:
+        super().__init__(file, settings, limits)
+        self._small = limits.small if settings.io == "auto" else 0
 
     @property
     def can(self) -> Capabilities:

@@ -31,7 +31,11 @@ def result_of(running: Future[_T], loop: asyncio.AbstractEventLoop) -> _T:
     `CancelledError` that Ctrl-C is ending the program.
     """
     try:
-        if _is_running(loop):
+        here = asyncio.get_running_loop()
+    except RuntimeError:  # this is no coroutine
+        here = None
+    try:
+        if here is loop:
             raise RuntimeError("called from a coroutine of the event loop that would do the work")
         while not has_ended():
             try:
@@ -42,14 +46,6 @@ def result_of(running: Future[_T], loop: asyncio.AbstractEventLoop) -> _T:
         raise CancelledError
     finally:
         running.cancel()
-
-
-def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether a loop is the one that this function is called from."""
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
 
 
 class ReadingThreads(ThreadPoolExecutor):

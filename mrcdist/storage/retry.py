@@ -72,7 +72,7 @@ class Attempts:
         self._first_contact = first_contact
         self._shown = shown
         self._scrub = scrub
-        self._begun = time.monotonic()
+        self.begun = time.monotonic()
         self._failed = 0
         self._refused = 0
         self._due = math.inf
@@ -84,7 +84,7 @@ class Attempts:
         bytes come may go on beyond the deadline: a slow link is no failure.
         """
         now = self._asked = time.monotonic()
-        left = self._begun + self._settings.deadline - now if self._failed else math.inf
+        left = self.begun + self._settings.deadline - now if self._failed else math.inf
         self._silence = max(min(self._settings.stall, left), _LEAST_SILENCE)
         self._clock = clock
         self._first = 0.0
@@ -107,10 +107,6 @@ class Attempts:
         """Return the seconds until the first bytes of the attempt, and since then."""
         return self._first - self._asked, time.monotonic() - self._first
 
-    def exclude_wait(self, seconds: float) -> None:
-        """Leave out of the time of failing what was spent waiting for a turn."""
-        self._begun += seconds
-
     def failed(self, error: BaseException) -> float:
         """Record a failure; return the seconds to wait before the next attempt.
 
@@ -128,9 +124,9 @@ class Attempts:
         now = time.monotonic()
         if now > self._due + _OVERSLEPT:
             # This process was stopped meanwhile; that time does not count.
-            self._begun += now - self._due
+            self.begun += now - self._due
         self._due = math.inf
-        spent = now - self._begun
+        spent = now - self.begun
         longest = min(_FIRST_WAIT * 2.0 ** min(self._failed - 1, 30), _LONGEST_WAIT)
         wait = random.uniform(0, longest)  # noqa: S311 jitter
         nobody = isinstance(failure, Unreachable)
@@ -231,7 +227,7 @@ async def retried_async(
     while True:
         queued = time.monotonic()
         async with turn():
-            attempts.exclude_wait(time.monotonic() - queued)
+            attempts.begun += time.monotonic() - queued  # that is no time of failing
             try:
                 return await call(attempts)
             except Exception as error:  # noqa: BLE001 each store has its own errors
