@@ -109,16 +109,7 @@ class _Filling:
         memory = _memory(plan, (request.frames.size * (high - low),), np.dtype(np.uint8))
         frame_bytes = request.layout.frame_bytes
         targets = [
-            (
-                read.part,
-                [
-                    (
-                        read.offset + run.start,
-                        _scatter_buffer(run, read, frame_bytes, high - low, memory),
-                    )
-                    for run in read.runs
-                ],
-            )
+            (read.part, [_target(run, read, frame_bytes, high - low, memory) for run in read.runs])
             for read in plan.reads
             if read.stretches is None
         ]
@@ -213,10 +204,10 @@ def _decoded(lines: Bytes, request: BlockRequest, held: int = 0) -> Array:
     return found.copy() if found.nbytes < held else found
 
 
-def _scatter_buffer(
+def _target(
     run: FrameRun, read: PlannedRead, frame_bytes: int, size: int, memory: Bytes
-) -> ScatterBuffer:
-    """Return the places in memory for the bytes of a run, of which each frame has `size`."""
+) -> tuple[int, ScatterBuffer]:
+    """Return the offset of a run, and the places in memory for the `size` bytes of each frame."""
     there = read.places[run.first : run.last]
     gaps = np.diff(read.numbers[run.first : run.last]) * frame_bytes - size
     # Frames that are contiguous both in the file and in memory form one segment.
@@ -227,7 +218,7 @@ def _scatter_buffer(
             segments.append((int(gaps[first - 1]), None))
         start, length = int(there[first]) * size, (last - first) * size
         segments.append((length, memory[start : start + length]))
-    return ScatterBuffer(segments)
+    return read.offset + run.start, ScatterBuffer(segments)
 
 
 def _announce(pages: Bytes, request: BlockRequest, numbers: Frames) -> None:

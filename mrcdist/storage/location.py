@@ -16,13 +16,7 @@ from fsspec.implementations.http import HTTPFileSystem
 from s3fs import S3FileSystem
 
 from mrcdist.config import read_settings
-from mrcdist.errors import (
-    ArgumentError,
-    FileChangedError,
-    MissingFileError,
-    MrcdistError,
-    ReadError,
-)
+from mrcdist.errors import ArgumentError, FileChangedError, MrcdistError, ReadError
 from mrcdist.printable import printable
 from mrcdist.storage.layers import (
     copy_version,
@@ -206,17 +200,12 @@ class Location:
         def ask() -> Any:
             fs.invalidate_cache()  # a listing that it keeps may be older than the file
             # Some caches look for a file in the listing of its folder, which web servers lack.
-            return (fs.fs if is_whole_file_cache(fs) else fs).info(path)
+            info = (fs.fs if is_whole_file_cache(fs) else fs).info(path)
+            if info.get("type") == "directory":
+                raise IsADirectoryError("a folder is not a dataset")
+            return info
 
         info = self.retried(ask, first_contact=first)
-        if info.get("type") == "directory":
-            raise MissingFileError(
-                f"{self.shown} is a folder",
-                code="file-is-folder",
-                cause="a folder is not a dataset",
-                remedy="pass the .mrc file in it",
-                where=here(self),
-            )
         version = remote_version(info).within(archive)
         if version.kind or not is_whole_file_cache(fs) or read_settings().consistency != "strict":
             return version
