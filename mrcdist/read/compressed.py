@@ -109,7 +109,7 @@ class StreamReader:
 
     def _is_sound(self) -> bool:
         """Whether the stream can be decompressed to its end."""
-        with _decompressed(self._file, self._kind) as stream, suppress(_DamagedError):
+        with _decompressed(self._file, self._kind) as stream, suppress(TruncatedFileError):
             stream.skip_to()
             return not stream.trailing
         return False
@@ -127,7 +127,7 @@ def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
 def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
     """Return whether the stream contains at least `size` decompressed bytes."""
     with _decompressed(file, kind) as stream:
-        with suppress(_DamagedError):  # the rest cannot be decompressed
+        with suppress(TruncatedFileError):  # the rest cannot be decompressed
             stream.skip_to(size)
         return stream.position >= size
 
@@ -140,34 +140,22 @@ def stream_size(file: StoredFile, kind: str) -> int:
 
 @contextmanager
 def _decompressed(file: StoredFile, kind: str) -> Iterator[_Decompressed]:
-    """Open a file as a decompressed stream, whose damage is an error of the file."""
+    """Open a file as a decompressed stream."""
     with file.reader() as read:
-        try:
-            yield _Decompressed(read, kind)
-        except _DamagedError as error:
-            raise TruncatedFileError(
-                f"{file.location.shown}: its {kind} stream is damaged or truncated",
-                code="stream-damaged",
-                cause=str(error),
-                remedy="copy the file again",
-                where=here(file.location),
-            ) from None
-
-
-class _DamagedError(Exception):
-    """The decompressor failed, or a checksum differs."""
+        yield _Decompressed(file, read, kind)
 
 
 class _Decompressed:
     """Stream of the decompressed bytes of a file, whose bytes `read` gives.
 
-    It verifies the checksums of each member; reading raises `_DamagedError`.
+    It verifies the checksums of each member; reading raises `TruncatedFileError`.
     """
 
-    def __init__(self, read: Callable[[int, int], bytes], kind: str) -> None:
+    def __init__(self, file: StoredFile, read: Callable[[int, int], bytes], kind: str) -> None:
         self.position = 0  # of the next decompressed byte
         self.trailing = False  # whether other data follow the last member
-        self._file = read
+        self._location = file.location
+        self._read = read
         self._kind = kind
         self._buffer = memoryview(b"")
         self._used = 0  # of the buffer
@@ -194,13 +182,22 @@ class _Decompressed:
             try:
                 piece = self._member.decompress(given, size)
             except (zlib.error, OSError, EOFError, ValueError) as error:
-                raise _DamagedError(str(error)) from None
+                raise self._damaged(str(error)) from None
             if piece:
                 self.position += len(piece)
                 return piece
             if hungry and not given and not self._member.eof:
-                raise _DamagedError("it ends within the compressed data")
+                raise self._damaged("it ends within the compressed data")
         return b""
+
+    def _damaged(self, cause: str) -> TruncatedFileError:
+        return TruncatedFileError(
+            f"{self._location.shown}: its {self._kind} stream is damaged or truncated",
+            code="stream-damaged",
+            cause=cause,
+            remedy="copy the file again",
+            where=here(self._location),
+        )
 
     def read_all(self, size: int) -> bytearray:
         """Return the `size` bytes that follow, or fewer at the end.
@@ -233,7 +230,7 @@ class _Decompressed:
     def _ahead(self, count: int) -> bytes:
         """Return the next bytes without consuming them."""
         if len(self._buffer) - self._used < count:
-            more = self._file(self._fetched, self._fetched + DEFAULT_LIMITS.stream_piece)
+            more = self._read(self._fetched, self._fetched + DEFAULT_LIMITS.stream_piece)
             self._fetched += len(more)
             self._buffer = memoryview(self._buffer[self._used :].tobytes() + more)
             self._used = 0

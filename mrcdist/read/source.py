@@ -7,6 +7,7 @@ import math
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import numpy as np
@@ -231,13 +232,9 @@ class MrcSource:
         """Return the files that contain these frames, each with the number of its first frame."""
         if len(self.parts) == 1 and frames[0] >= 0:
             return [(self.parts[0], 0)]
-        parts = []
-        first = 0
-        for part in self.parts:
-            if within(frames, first, part.frames).any():
-                parts.append((part, first))
-            first += part.frames
-        return parts
+        firsts = accumulate((part.frames for part in self.parts), initial=0)
+        counted = zip(self.parts, firsts, strict=False)
+        return [one for one in counted if within(frames, one[1], one[0].frames).any()]
 
     def __reduce__(self) -> tuple[Callable[..., MrcSource], tuple[Any, ...]]:
         if self._packed is None:

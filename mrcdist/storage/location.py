@@ -18,32 +18,9 @@ from s3fs import S3FileSystem
 from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError, FileChangedError, MrcdistError, ReadError
 from mrcdist.printable import printable
-from mrcdist.storage.layers import (
-    copy_version,
-    file_below,
-    forget,
-    fresh_copy,
-    is_whole_file_cache,
-    opened,
-    version_now,
-    whole_copy,
-)
-from mrcdist.storage.redact import filter_logs, identity, redact, remember_secrets, scrub
+from mrcdist.storage import layers, redact, url
 from mrcdist.storage.retry import retried
 from mrcdist.storage.store_errors import as_transient, explain_failure
-from mrcdist.storage.url import (
-    as_path,
-    chain,
-    folder_on_the_web,
-    is_path,
-    is_upath,
-    listed_name,
-    name_of,
-    text_of,
-    upath_options,
-    url_beside,
-    without_unsafe_caches,
-)
 from mrcdist.storage.version import Version, local_version, remote_version
 
 __all__ = ["Location", "changed", "here", "require_version"]
@@ -75,14 +52,14 @@ class Location:
     ) -> Location:
         """Take what a user passes: a str, a Path, a UPath or a URL; local paths become absolute."""
         given: Mapping[str, Any] = {}
-        if is_upath(filename):
-            filename, given = text_of(filename), upath_options(filename)
+        if url.is_upath(filename):
+            filename, given = url.text_of(filename), url.upath_options(filename)
         if not isinstance(filename, str | os.PathLike):
             problem = f"filename is a {type(filename).__name__}"
             raise ArgumentError(problem, code="argument-type-invalid", **_NO_NAME)
-        url = os.fsdecode(filename)
-        if not url or "\0" in url:
-            problem = "filename contains a NUL character" if url else "filename is empty"
+        text = os.fsdecode(filename)
+        if not text or "\0" in text:
+            problem = "filename contains a NUL character" if text else "filename is empty"
             raise ArgumentError(problem, code="filename-invalid", **_NO_NAME)
         if storage_options is not None and not isinstance(storage_options, Mapping):
             raise ArgumentError(
@@ -93,10 +70,10 @@ class Location:
                 remedy='pass a dict, such as {"anon": True}',
             )
         options = {**given, **(storage_options or {})}
-        if (path := as_path(url)) is not None:
+        if (path := url.as_path(text)) is not None:
             return cls(path, options)
-        safe, dropped = without_unsafe_caches(url)
-        return cls(as_path(safe) or safe, _options_without(safe, dropped, options))
+        safe, dropped = url.without_unsafe_caches(text)
+        return cls(url.as_path(safe) or safe, _options_without(safe, dropped, options))
 
     def __repr__(self) -> str:
         return f"Location({self.shown!r})"
@@ -104,25 +81,25 @@ class Location:
     @property
     def shown(self) -> str:
         """The URL without user, password and the values of its query."""
-        return redact(self.url)
+        return redact.redact(self.url)
 
     @property
     def identity(self) -> str:
         """Identifier of the file, without secrets: for naming data, not for display."""
-        return identity(self.url, self.storage_options)
+        return redact.identity(self.url, self.storage_options)
 
     @property
     def name(self) -> str:
         """The file's own name, the last part of its path."""
-        return name_of(self.url)
+        return url.name_of(self.url)
 
     def sibling(self, name: str) -> Location:
         """Return a file beside this one."""
-        return replace(self, url=url_beside(self.url, name))
+        return replace(self, url=url.url_beside(self.url, name))
 
     def scrub(self, text: str) -> str:
         """Remove from a text whatever of the URL and the options must not be shown."""
-        return scrub(text, self.url, self.storage_options)
+        return redact.scrub(text, self.url, self.storage_options)
 
     def filesystem(self) -> tuple[Any, str]:
         """Return this process's filesystem for the URL, and the path on it.
@@ -134,8 +111,8 @@ class Location:
     def _opened(self) -> tuple[Any, str, Version | None]:
         """The filesystem, the path, and for a member of an archive the version of the archive."""
         fs, path = self._resolved()
-        below = None if self.is_local else file_below(fs)
-        archive = None if below is None else self.retried(lambda: version_now(below))
+        below = None if self.is_local else layers.file_below(fs)
+        archive = None if below is None else self.retried(lambda: layers.version_now(below))
         if archive is not None and not archive.kind and read_settings().consistency == "strict":
             raise ReadError(
                 f"{self.shown}: the archive has no version",
@@ -146,14 +123,14 @@ class Location:
                 'mrcdist.consistency to "size"',
                 where=here(self),
             )
-        if archive is not None and not opened(self.identity, archive):
-            forget(fs)
+        if archive is not None and not layers.opened(self.identity, archive):
+            layers.forget(fs)
             fs, path = self._resolved()
         return fs, path, archive
 
     def _resolved(self) -> tuple[Any, str]:
-        remember_secrets(self.url, self.storage_options)
-        filter_logs()
+        redact.remember_secrets(self.url, self.storage_options)
+        redact.filter_logs()
         try:
             options = self._tuned_options()
             if self.is_local:  # whatever its name is made of
@@ -181,7 +158,7 @@ class Location:
     @property
     def is_local(self) -> bool:
         """Whether the file is on a disk that this process mounts."""
-        return is_path(self.url)
+        return url.is_path(self.url)
 
     def exists(self) -> bool:
         """Whether there is such a file."""
@@ -196,22 +173,23 @@ class Location:
         fs, path, archive = self._opened()
         if self.is_local:
             return local_version(self.retried(Path(path).stat))
+        copied = layers.is_whole_file_cache(fs)
 
         def ask() -> Any:
             fs.invalidate_cache()  # a listing that it keeps may be older than the file
             # Some caches look for a file in the listing of its folder, which web servers lack.
-            info = (fs.fs if is_whole_file_cache(fs) else fs).info(path)
+            info = (fs.fs if copied else fs).info(path)
             if info.get("type") == "directory":
                 raise IsADirectoryError("a folder is not a dataset")
             return info
 
         info = self.retried(ask, first_contact=first)
         version = remote_version(info).within(archive)
-        if version.kind or not is_whole_file_cache(fs) or read_settings().consistency != "strict":
+        if version.kind or not copied or read_settings().consistency != "strict":
             return version
         # Only its bytes tell this file from another one.
         named = fs, path, printable(self.name), self.identity
-        return self.retried(lambda: fresh_copy(*named))
+        return self.retried(lambda: layers.fresh_copy(*named))
 
     def size(self) -> int:
         """Bytes of the file as it is now."""
@@ -241,16 +219,17 @@ class Location:
         None is the version that the store has now; `FileChangedError`: it has another one.
         """
         fs, path = self.filesystem()
-        if not is_whole_file_cache(fs):
+        if not layers.is_whole_file_cache(fs):
             return None
         wanted = version or self.find_version()
 
         def verify(copy: Path) -> None:
             is_copy = wanted.kind == "copy"
-            require_version(self, wanted, copy_version(copy) if is_copy else self.find_version())
+            found = layers.copy_version(copy) if is_copy else self.find_version()
+            require_version(self, wanted, found)
 
         named = fs, path, printable(self.name), self.identity
-        return self.retried(lambda: whole_copy(*named, wanted, verify))
+        return self.retried(lambda: layers.whole_copy(*named, wanted, verify))
 
     def list_siblings(self) -> tuple[str, ...] | None:
         """Return the names of the files beside this one; None where the store cannot list.
@@ -278,10 +257,10 @@ class Location:
         """List the folder; a page may link to a file more than once."""
         fs, path = self.filesystem()
         fs.invalidate_cache()  # a listing that it keeps may be older than the files
-        folder = folder_on_the_web(path) or fs._parent(path)
+        folder = url.folder_on_the_web(path) or fs._parent(path)
         return tuple(
             dict.fromkeys(
-                listed_name(self.url, str(info["name"]))
+                url.listed_name(self.url, str(info["name"]))
                 for info in fs.ls(folder, detail=True)
                 if folders or info.get("type") != "directory"
             )
@@ -317,11 +296,13 @@ class Location:
         return {**options, "config_kwargs": given}
 
 
-def _options_without(url: str, dropped: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+def _options_without(
+    left: str, dropped: tuple[str, ...], options: dict[str, Any]
+) -> dict[str, Any]:
     """Return the storage options of what is left of a chain; fsspec groups them by protocol."""
     if not dropped:
         return options
-    members = chain(url)
+    members = url.chain(left)
     if len(members) > 1:
         return {key: value for key, value in options.items() if key not in dropped}
     own = options.get(split_protocol(members[0])[0] or "file") or {}

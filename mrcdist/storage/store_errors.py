@@ -26,14 +26,8 @@ from mrcdist.errors import (
 )
 
 __all__ = [
-    "Refused",
-    "Transient",
-    "Unreachable",
-    "answer_error",
-    "as_transient",
-    "explain_failure",
-    "is_past_end",
-    "said",
+    *("Refused", "Transient", "Unreachable", "answer_error", "as_transient"),
+    *("explain_failure", "is_past_end", "said"),
 ]
 
 _MISSING_REMEDY = (
