@@ -124,7 +124,9 @@ def test_requests_that_need_no_answer_of_another_are_sent_together(bucket: Bucke
             return Fault("stall", seconds=30, until=partial(group.issubset, begun))
         return None
 
-    with CountingProxy(bucket.server, respond) as proxy:
+    # Longer than the proxy waits, or a request that is sent again would be one that came in time.
+    patient = dask.config.set({"mrcdist.stall": 120})
+    with CountingProxy(bucket.server, respond) as proxy, patient:
         options = proxy.server.storage_options()
         mrcdist.write_mrc(bucket.url("a.mrc"), ONCE, storage_options=options)
     assert len(begun) == 7
