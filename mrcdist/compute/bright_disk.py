@@ -97,9 +97,7 @@ def sample(navigation_shape: tuple[int, ...], present: range | npt.NDArray[np.in
         )
     count = min(SAMPLED_FRAMES, n_frames)
     positions = [present[(2 * i + 1) * n_frames // (2 * count)] for i in range(count)]
-    blocks = [
-        tuple((int(at), int(at) + 1) for at in np.unravel_index(position, navigation_shape))
-        for position in positions
-    ]
+    places = np.transpose(np.unravel_index(positions, navigation_shape)).tolist()
+    blocks = [tuple((at, at + 1) for at in place) for place in places]
     step = _SAMPLED_BY_A_TASK
     return [tuple(blocks[i : i + step]) for i in range(0, count, step)]

@@ -117,10 +117,7 @@ def _dot(_context: Any, pixels: Any, weights: Any, _flip: Any) -> Any:
         ]
         int16, int32 = ir.IntType(16), ir.IntType(32)
         wide, sums = ir.VectorType(int32, _LANES), ir.VectorType(int32, _LANES // 2)
-        one = builder.insert_element(
-            ir.VectorType(int16, _LANES)(ir.Undefined), arguments[2], int32(0)
-        )
-        flips = builder.shuffle_vector(one, one, wide([0] * _LANES))
+        flips = _repeated(builder, arguments[2])
 
         def products(at: Any, n: int) -> Any:
             factors = []
@@ -148,16 +145,27 @@ def _dot(_context: Any, pixels: Any, weights: Any, _flip: Any) -> Any:
             for first in (0, 1):
                 which = sums(list(range(first, _LANES, 2)))
                 add(total, builder.shuffle_vector(found, found, which))
-        kind = ir.FunctionType(int32, [sums])
-        name = f"llvm.vector.reduce.add.v{sums.count}i32"
-        joined = cgutils.get_or_insert_function(builder.module, kind, name)
-        rest = cgutils.alloca_once_value(builder, builder.call(joined, [builder.load(total)]))
+        rest = cgutils.alloca_once_value(builder, _added_up(builder, builder.load(total)))
         done = builder.mul(steps, length.type(_LANES))
         with cgutils.for_range(builder, builder.sub(length, done)) as loop:
             add(rest, products(builder.add(done, loop.index), 1))
         return builder.sext(builder.load(rest), ir.IntType(64))
 
     return numba.int64(pixels, weights, numba.int16), generate
+
+
+def _repeated(builder: Any, number: Any) -> Any:
+    """Return a vector of the same number in all lanes."""
+    vector = ir.VectorType(number.type, _LANES)(ir.Undefined)
+    first = builder.insert_element(vector, number, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, first, ir.VectorType(ir.IntType(32), _LANES)([0] * _LANES))
+
+
+def _added_up(builder: Any, vector: Any) -> Any:
+    """Return the sum of a vector of 32-bit integers."""
+    kind = ir.FunctionType(vector.type.element, [vector.type])
+    name = f"llvm.vector.reduce.add.v{vector.type.count}i32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [vector])
 
 
 def _signed(frames: Any) -> tuple[Any, Any]:
