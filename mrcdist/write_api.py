@@ -19,9 +19,8 @@ from mrcdist.warning_notes import Note, warn
 from mrcdist.write.auxiliary_files import choose_auxiliary, look_beside, unstored_metadata
 from mrcdist.write.blocks import in_blocks
 from mrcdist.write.contents import contents_of
-from mrcdist.write.extended_header import choose_extended_header
 from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
-from mrcdist.write.new_header import ImageKind, choose_kind, new_header
+from mrcdist.write.new_header import ImageKind, choose_extended_header, choose_kind, new_header
 from mrcdist.write.plan import WritePlan, WriteReport
 from mrcdist.write.s3 import is_s3
 

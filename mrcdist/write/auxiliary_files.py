@@ -22,6 +22,7 @@ from mrcdist.format.direct_electron.filenames import (
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, sidecar_text
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
 from mrcdist.storage.location import Location
+from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents, in_angstrom
 from mrcdist.write.errors import exists
@@ -135,18 +136,13 @@ def _of_replaced_scan(location: Location, beside: Location) -> Sidecar | None:
     with suppress(MrcdistError):  # it cannot be read or listed, or is none
         if not is_there(location):
             return None
-        sidecar = _read(beside)
+        sidecar = parse_sidecar(StoreCalls(beside).read())
         shared = _movies_with(beside.name, location) or find_companions(
             location.name, location.list_files()
         )
         if sidecar.flag(keys.SCAN_ENABLE) and not shared:
             return sidecar
     return None
-
-
-def _read(sidecar: Location) -> Sidecar:
-    fs, path = sidecar.filesystem()
-    return parse_sidecar(sidecar.retried(lambda: bytes(fs.cat_file(path))))
 
 
 def _movies_with(sidecar: str, location: Location) -> list[str]:
@@ -162,7 +158,7 @@ def _check_unshared(location: Location, beside: Location, new: bytes) -> None:
     """Raise `ArgumentError` if other movies would have the sidecar of a scan that is not theirs."""
     movies: list[str] = []
     with suppress(MrcdistError):  # it cannot be read or listed, or is none
-        if _read(beside).values != parse_sidecar(new).values:
+        if parse_sidecar(StoreCalls(beside).read()).values != parse_sidecar(new).values:
             movies = _movies_with(beside.name, location)
     if movies:
         raise ArgumentError(

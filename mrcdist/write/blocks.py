@@ -88,17 +88,13 @@ def contiguous_chunks(
 
 
 def streamed_chunks(
-    array: da.Array,
-    row_bytes: Callable[[int], int],
-    *,
-    whole_frames: bool = False,
-    memory: int | None = None,
+    array: da.Array, row_bytes: Callable[[int], int], *, whole_frames: bool = False, memory: int
 ) -> Chunks | None:
     """Return contiguous blocks that consist of whole chunks, for a task that computes one by one.
 
     Each chunk is then computed once. None where such a block would be too long for the memory of a
-    task, as of an array whose chunks are narrow columns of all frames. That is `memory`, if it is
-    known; half of it is for the chunks that such a block is made of.
+    task, as of an array whose chunks are narrow columns of all frames: half of `memory` is for the
+    chunks that such a block is made of.
     """
     chunks, shape = array.chunks, array.shape
     # A block takes whole chunks along the first axis on which these are longer than 1.
@@ -113,7 +109,7 @@ def streamed_chunks(
         lengths[-1] += length
     longest = max(lengths) * inner
     if (
-        longest > min(_LONGEST_RUN, _LONGEST_RUN if memory is None else memory // 2)
+        longest > min(_LONGEST_RUN, memory // 2)
         and longest > math.prod(array.chunksize) * array.itemsize
     ):
         return None

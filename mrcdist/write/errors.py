@@ -74,12 +74,8 @@ def _explained(error: MrcdistError, location: Location) -> MrcdistError:
             "check the store and the network, then call again, with {resume=True} if the first "
             "call had it"
         )
-    return WriteError(
-        f"{location.shown} could not be written",
-        cause=error.cause,
-        remedy=remedy,
-        where=where,
-    )
+    problem = f"{location.shown} could not be written"
+    return WriteError(problem, cause=error.cause, remedy=remedy, where=where)
 
 
 def give_up(abandon: Callable[[], object], error: BaseException) -> None:

@@ -1,8 +1,6 @@
-"""A grid of cells over the file, each written in one piece, and blocks cut by it.
+"""A grid of cells over the file, each written once, by one task, and blocks cut by it.
 
-Each cell is written once, by one task. Bytes of a cell that several blocks share are carried to the
-task that has all of them. What a cell is depends on the store: a part of an S3 upload, a page that
-two hosts must not write, or, on a local disk, whatever a block holds.
+A cell is a part of an upload, a page that no two hosts share, or, on a local disk, any bytes.
 """
 
 from __future__ import annotations

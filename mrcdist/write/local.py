@@ -20,13 +20,7 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.url import on_network
 from mrcdist.system_calls import allocate, write_at
 from mrcdist.write.encoded_block import TEMPORARIES, WINDOW, window, windows
-from mrcdist.write.errors import (
-    exists,
-    incomplete,
-    interrupted,
-    overtaken,
-    write_errors,
-)
+from mrcdist.write.errors import exists, incomplete, interrupted, overtaken, write_errors
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.place import check_place
 
@@ -61,8 +55,7 @@ class LocalDestination:
     date: str = ""
     mark: str = ""
 
-    notes = ()
-    """State found there when writing began."""
+    notes = ()  # what is to be said when writing begins
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -211,11 +204,7 @@ class LocalDestination:
         return self.folder / f"data.{self.mark}"
 
     def finish(
-        self,
-        rest: list[Piece],
-        blocks: int,
-        auxiliary: dict[str, bytes],
-        packed: int | None = None,
+        self, rest: list[Piece], blocks: int, auxiliary: dict[str, bytes], packed: int | None = None
     ) -> None:
         """Write the last cells, and give the file its name.
 

@@ -1,9 +1,4 @@
-"""MRCZ: tasks compress their sections to files beside, which are joined when their sizes are known.
-
-Where a section begins is known only when all sections before it are compressed. So each block is
-kept, compressed, beside the file that is to be; the last task joins them, in order and without
-having them in memory: on a disk they are copied, in S3 the store copies them.
-"""
+"""MRCZ: codecs, compressed sections, which are joined in the end, and the JSON header."""
 
 from __future__ import annotations
 

@@ -31,14 +31,7 @@ from mrcdist.write.local import LocalDestination, local_grid
 from mrcdist.write.s3 import S3Destination, is_s3
 from mrcdist.write.s3_parts import S3Limits, packed_pieces, s3_grid
 from mrcdist.write.stream import stream as write_stream
-from mrcdist.write.tasks import (
-    Destination,
-    Job,
-    finish,
-    merge,
-    recall_block,
-    write_block,
-)
+from mrcdist.write.tasks import Destination, Job, finish, merge, recall_block, write_block
 
 __all__ = ["WriteEstimate", "WritePlan", "WriteReport"]
 

@@ -21,14 +21,7 @@ from mrcdist.write.errors import exists, give_up, incomplete, interrupted, write
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.s3_beside import S3Beside
 from mrcdist.write.s3_client import Body, call, ignored_options, run_together
-from mrcdist.write.s3_parts import (
-    PARTS_AT_A_TIME,
-    PackedPieces,
-    S3Limits,
-    encoded_at_a_time,
-    joined_parts,
-    segments,
-)
+from mrcdist.write.s3_parts import PackedPieces, S3Limits, encoded_at_a_time, joined_parts, segments
 from mrcdist.write.s3_upload import Part, S3Upload, left_by_others
 
 __all__ = ["S3Destination", "is_s3"]
@@ -146,30 +139,23 @@ class S3Destination:
         if not self.grid.size:
             pieces = min(-(-nbytes // self.packed.nbytes), self.packed.number)
             return 2 + pieces, min(self.packed.nbytes + self.limits.least, nbytes)
-        parts = self._parts_at_a_time(block)
+        parts = encoded_at_a_time(block, self.grid.step)
         encoded = min(parts * self.grid.step, nbytes)
         temporaries = max(parts, 2) * TEMPORARIES  # 2: a piece, and what it takes
         return -(-nbytes // self.grid.step) + 2, encoded + temporaries
 
-    def _parts_at_a_time(self, block: int) -> int:
-        return encoded_at_a_time(block, self.grid.step) if block else PARTS_AT_A_TIME
-
     def write(self, start: int, stop: int, between: Between, block: int = 0) -> None:
         """See `LocalDestination.write`."""
-        self._send(start, stop, between, self._parts_at_a_time(block))
+        self._send(start, stop, between, block)
 
-    def _send(
-        self, start: int, stop: int, between: Between, at_a_time: int = PARTS_AT_A_TIME
-    ) -> list[Part | None]:
-        """Send whole cells; of one that is part of a file that is whole by now, return None.
-
-        With 0 at a time, it is one, of which pieces are encoded as they are sent.
-        """
+    def _send(self, start: int, stop: int, between: Between, block: int = 0) -> list[Part | None]:
+        """Send whole cells; of one that is part of a file that is whole by now, return None."""
+        at_a_time = encoded_at_a_time(block, self.grid.step)
 
         def send(upload: S3Upload, part: int, low: int, high: int) -> Part | None:
             body = (
                 between(low, high)
-                if at_a_time
+                if at_a_time  # else it is one, of which pieces are encoded as they are sent
                 else Body(
                     high - low,
                     lambda start, stop: between(low + start, low + stop),
@@ -251,11 +237,7 @@ class S3Destination:
         return self._beside.get(self._record(number))
 
     def finish(
-        self,
-        rest: list[Piece],
-        blocks: int,
-        auxiliary: dict[str, bytes],
-        packed: int | None = None,
+        self, rest: list[Piece], blocks: int, auxiliary: dict[str, bytes], packed: int | None = None
     ) -> None:
         """See `LocalDestination.finish`."""
         listed: list[str] = []

@@ -1,7 +1,7 @@
 """Requests to S3 from any number of threads, with the options and credentials of s3fs.
 
-s3fs sends everything from one event loop: while one part is signed, all others wait. Its client is
-used for what reads; parts are sent by botocore's own, which takes 0.8 of the CPU time.
+They are sent by botocore's own client: s3fs sends all from one event loop, where parts wait while
+one is signed.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.grid import Grid
 
 __all__ = [
-    "PARTS_AT_A_TIME",
     "PackedPieces",
     "S3Limits",
     "encoded_at_a_time",
@@ -28,8 +27,8 @@ __all__ = [
     "segments",
 ]
 
-PARTS_AT_A_TIME = 8
-"""Parts that a task sends at most: while it waits between two blocks, another fills the line."""
+# Parts that a task sends at most: while it waits between two blocks, another fills the line.
+_AT_A_TIME = 8
 
 # A block is cut in at least as many parts, so that one that is encoded is small beside the block.
 _FEWEST_CUTS = 4
@@ -57,11 +56,6 @@ def s3_grid(offset: int, size: int, block: int, limits: S3Limits) -> Grid:
     A block is cut in equal parts, if that can be, so that no bytes go from one task to another. The
     first part has the header, too: pixels begin at `offset`. There may be more parts than one
     upload takes; see `segments`. A file that no object can hold is an `ArgumentError`.
-
-    Examples
-    --------
-    >>> s3_grid(1024, 2**34 + 1024, 2**26, S3Limits()).step // 2**20
-    8
     """
     if block < limits.least:
         steps = [block * -(-limits.least // block)]
@@ -95,10 +89,10 @@ def _short_first(offset: int, step: int, size: int, least: int) -> Grid:
 def encoded_at_a_time(block: int, step: int) -> int:
     """Choose how many parts of `step` bytes a task encodes and sends at a time.
 
-    They take half of the block's bytes in memory. 0 where a part takes more than that: one at a
-    time is sent, encoded while it is.
+    They take half of the block's bytes in memory; `block` is 0 for parts of the block's own memory.
+    0 where a part takes more than that: one at a time is sent, encoded while it is.
     """
-    return min(PARTS_AT_A_TIME, block // 2 // (step + TEMPORARIES))
+    return min(_AT_A_TIME, block // 2 // (step + TEMPORARIES)) if block else _AT_A_TIME
 
 
 def segments(grid: Grid, limits: S3Limits) -> list[tuple[int, int]]:

@@ -38,11 +38,7 @@ class S3Upload:
     upload: str = ""
 
     def begin(self) -> S3Upload:
-        """Begin the upload.
-
-        If the answer of a request is lost, an upload without parts may be left: `others` lists it.
-        It cannot be told from one that another program has begun, and is not aborted.
-        """
+        """Begin the upload; if an answer is lost, one that `others` lists may be left."""
         kind, metadata = "application/octet-stream", {_MARK: self.mark}
         try:
             begun = self._call("create_multipart_upload", ContentType=kind, Metadata=metadata)

@@ -62,30 +62,16 @@ def _settled(mean: float, largest: float) -> float:
 def statistics_of(
     numbers: npt.NDArray[Any], stored: npt.DTypeLike | None = None
 ) -> Statistics | None:
-    """Sum up an array of real numbers; None for complex ones and empty arrays.
+    """Sum up an array of real numbers, rounded to the dtype that is stored; None for other ones.
 
     A value that is not a number makes all four of them NaN, which the header marks as
     undetermined.
-
-    Parameters
-    ----------
-    numbers : ndarray
-    stored : dtype, optional
-        Values are rounded to it first, as they are in the file. Default: that of `numbers`.
     """
     dtype = np.dtype(stored or numbers.dtype)
     if "c" in (numbers.dtype.kind, dtype.kind) or numbers.size == 0:
         return None
-    exact = dtype.kind in "iub" and dtype.itemsize <= 2
-    pieces = (
-        _cast(in_order(numbers, at, at + _PIECE), dtype) for at in range(0, numbers.size, _PIECE)
-    )
-    return merge_statistics(_of_piece(piece, exact) for piece in pieces)
-
-
-def _cast(piece: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is an error elsewhere
-        return piece.astype(dtype, copy=False)
+    pieces = (in_order(numbers, at, at + _PIECE) for at in range(0, numbers.size, _PIECE))
+    return merge_statistics(_of_piece(piece, dtype) for piece in pieces)
 
 
 def merge_statistics(parts: Iterable[Statistics | None]) -> Statistics | None:
@@ -97,8 +83,10 @@ def merge_statistics(parts: Iterable[Statistics | None]) -> Statistics | None:
     return level[0] if level else None
 
 
-def _of_piece(piece: npt.NDArray[Any], exact: bool) -> Statistics:
-    with np.errstate(invalid="ignore", over="ignore"):
+def _of_piece(piece: npt.NDArray[Any], dtype: np.dtype[Any]) -> Statistics:
+    exact = dtype.kind in "iub" and dtype.itemsize <= 2
+    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is an error elsewhere
+        piece = piece.astype(dtype, copy=False)
         values = piece.astype(np.float64)
         total = int(values.sum()) if exact else float(values.mean())
         if not exact:

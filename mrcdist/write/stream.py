@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mrcdist.format.encode import NewHeader, encode_header
 from mrcdist.plan.chunks import Chunks, block_boxes
 from mrcdist.storage.location import Location
+from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.write.contents import refuse_mask
 from mrcdist.write.encoded_block import EncodedBlock, window, windows
 from mrcdist.write.errors import write_errors
@@ -53,8 +54,7 @@ def stream(
                     for low, high in windows(0, encoded.nbytes, window(numbers.nbytes)):
                         file.write(bytes(encoded.between(low, high)))
             for name, content in auxiliary.items():
-                beside_fs, beside = location.sibling(name).filesystem()
-                beside_fs.pipe_file(beside, content)
+                StoreCalls(location.sibling(name)).put("", content)
             fs.mv(path, location.filesystem()[1])
         except BaseException:
             if fs.exists(path):

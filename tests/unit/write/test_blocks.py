@@ -37,7 +37,9 @@ def chunked(draw):
 
 @given(chunked(), st.sampled_from([2, 10_000]), st.booleans())
 def test_streamed_blocks_follow_each_other_and_have_whole_chunks(array, pixel_bytes, whole_frames):
-    found = streamed_chunks(array, lambda n: n * pixel_bytes, whole_frames=whole_frames)
+    found = streamed_chunks(
+        array, lambda n: n * pixel_bytes, whole_frames=whole_frames, memory=2**40
+    )
     assert tuple(map(sum, found)) == array.shape
     assert is_contiguous(found)
     assert all(
@@ -55,7 +57,7 @@ def test_resume_has_no_effect_where_no_blocks_are_kept():
 
 def test_blocks_too_long_for_memory_are_none():
     columns = da.zeros((4096, 512, 512), chunks=(-1, 512, 64), dtype="int16")
-    assert streamed_chunks(columns, lambda n: 2 * n) is None
+    assert streamed_chunks(columns, lambda n: 2 * n, memory=2**40) is None
     plan = mrcdist.plan_write("memory://blocks/columns.mrc", columns)
     assert [note.code for note in plan.notes] == [
         "chunks-computed-again", "statistics-undetermined",
@@ -86,7 +88,7 @@ def test_store_that_takes_no_parts_computes_each_chunk_once(chunks, name):
 
 def test_streamed_blocks_fit_the_memory_of_a_task() -> None:
     rows = da.zeros((64, 16, 1024, 1024), "uint16", chunks=(8, 16, 128, 1024))  # 256 MiB a run
-    assert streamed_chunks(rows, lambda n: 2 * n) is not None
+    assert streamed_chunks(rows, lambda n: 2 * n, memory=2**40) is not None
     assert streamed_chunks(rows, lambda n: 2 * n, memory=512 * 2**20) is not None
     assert streamed_chunks(rows, lambda n: 2 * n, memory=511 * 2**20) is None
 
