@@ -20,8 +20,7 @@ import numpy.typing as npt
 from mrcdist.errors import ArgumentError, MissingFileError, MrcdistError
 from mrcdist.interop.zarr_layouts import Hierarchy, NewArray
 from mrcdist.plan.selection import Box
-from mrcdist.storage.location import Location
-from mrcdist.storage.store_calls import StoreCalls
+from mrcdist.storage.location import Location, StoreCalls
 from mrcdist.write.errors import exists, interrupted, write_errors
 from mrcdist.write.place import check_folder, give_name
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
-from mrcdist.storage.location import Location
+from mrcdist.storage.location import Location, StoreCalls
 from mrcdist.storage.retry import is_stopped
-from mrcdist.storage.store_calls import StoreCalls
 from mrcdist.storage.store_errors import Refused
 from mrcdist.write.errors import interrupted, overtaken, write_errors
 from mrcdist.write.s3_client import answer, call, call_once
