@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -145,20 +146,14 @@ def command_line_options(options: Mapping[str, Any]) -> list[str]:
             text = json.dumps(value)
         except (TypeError, ValueError):
             continue
-        if isinstance(value, str) and not _is_json(value):
+        if isinstance(value, str):
             text = value
+            with suppress(ValueError):
+                json.loads(value)  # it would be read as something else than itself
+                text = json.dumps(value)
         secret = secret or bool(_secrets(value)) or redact_text(text) != text
         words.append(str(key) if secret else f"{key}={text}")
     return words
-
-
-def _is_json(text: str) -> bool:
-    """Whether a text would be read as something else than itself."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def remember_secrets(url: str, options: Mapping[str, Any]) -> None:

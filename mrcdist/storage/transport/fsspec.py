@@ -38,7 +38,7 @@ class FsspecTransport(Transport):
             and not fs.asynchronous
             and getattr(fs, "fs", None) is None
         )
-        super().__init__(fs, location, version, fs.loop if self.parallel else get_loop())
+        super().__init__(fs, location, version, None if self.parallel else get_loop())
         self._path = path
         self._consistency = consistency
         self._nbytes = 0

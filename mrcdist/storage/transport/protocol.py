@@ -79,11 +79,9 @@ class Transport(ABC):
     connections = math.inf
     """Requests that can be under way at a time; others would wait for a connection."""
 
-    def __init__(
-        self, fs: Any, location: Location, version: Version, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, fs: Any, location: Location, version: Version, loop: Any = None) -> None:
         self.filesystem = fs  # whose requests share a pool of connections
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop or fs.loop
         self.throughput = _throughputs.setdefault(fs, Throughput())
         self._location = location
         self._version = version
@@ -108,9 +106,6 @@ class Transport(ABC):
 
 class PinnedTransport(Transport):
     """A transport each of whose answers is of the planned version, or of any if that is empty."""
-
-    def __init__(self, fs: Any, location: Location, version: Version) -> None:
-        super().__init__(fs, location, version, fs.loop)
 
     def read(self, start: int, size: int) -> Answer:
         """Return up to `size` bytes from byte `start` on, fewer where the file ends."""
