@@ -21,8 +21,7 @@ from mrcdist.format.direct_electron.filenames import (
 )
 from mrcdist.format.direct_electron.sidecar import Sidecar, parse_sidecar, sidecar_text
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, Key
-from mrcdist.storage.location import Location
-from mrcdist.storage.store_calls import StoreCalls
+from mrcdist.storage.location import Location, StoreCalls
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import Contents, in_angstrom
 from mrcdist.write.errors import exists
