@@ -255,18 +255,23 @@ class ArrayFile:
 
     path: str
 
-    def load(self) -> npt.NDArray[Any]:
-        """Return the array, or raise an error of a detector."""
+    def load(self, meant: Literal["detector", "region"]) -> npt.NDArray[Any]:
+        """Return the array, or raise an error of the argument for which it is meant."""
+        is_detector = meant == "detector"
         try:
-            return np.asarray(np.lib.format.open_memmap(self.path, mode="r"))
+            array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            if not isinstance(array, np.ndarray):
+                raise ValueError("it is an archive of arrays")
         except Exception as error:  # noqa: BLE001 whatever is in the file
             raise ArgumentError(
-                f"{self.path} cannot be read",
-                code="detector-invalid",
-                argument="detector",
+                f"{meant} {self.path} cannot be read",
+                code="detector-invalid" if is_detector else "frames-invalid",
+                argument=meant,
                 cause=str(error),
-                remedy="pass a file written by numpy.save, with numbers or booleans",
+                remedy="pass a file written by numpy.save, with "
+                + ("numbers or booleans" if is_detector else "a mask over the scan"),
             ) from None
+        return np.asarray(array)
 
 
 def understand(wanted: Any, shape: FrameShape) -> Detector | AutoDisk:
@@ -280,7 +285,7 @@ def understand(wanted: Any, shape: FrameShape) -> Detector | AutoDisk:
     if isinstance(wanted, AutoDisk):
         return wanted
     if isinstance(wanted, ArrayFile):
-        return Mask.of(wanted.load(), shape)
+        return Mask.of(wanted.load("detector"), shape)
     if not hasattr(wanted, "window"):
         return Mask.of(wanted, shape)
     detector: Detector = wanted

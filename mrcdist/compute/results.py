@@ -137,10 +137,10 @@ def limited(
     name, which = ("frames", frames) if region is None else ("region", region)
     try:
         if isinstance(which, ArrayFile):
-            which = which.load()
+            which = which.load("region")
         source, axes, chunks = select_frames(source, axes, which)
     except ArgumentError as error:
-        error.code, error.argument = "frames-invalid", name
+        error.argument = name
         raise
     if not source.layout.n_frames:
         raise ArgumentError(

@@ -149,10 +149,12 @@ def test_files_that_hold_no_array_are_refused(plan: mrcdist.Plan, tmp_path: Path
     for name in (archive, tmp_path / "none.npy"):
         error = refused(plan, {"bf": VirtualImage(str(name))})
         assert (error.code, error.argument) == ("detector-invalid", "detector")
-        assert f"{name} cannot be read" in error.problem
+        assert error.problem == f"detector {name} cannot be read"
+        assert ("archive" in error.cause) == (name == archive)
         error = refused(plan, {"mean": MeanPattern()}, region=ArrayFile(str(name)))
         assert (error.code, error.argument) == ("frames-invalid", "region")
-        assert "numpy.save" in error.remedy
+        assert error.problem == f"region {name} cannot be read"
+        assert "mask over the scan" in error.remedy
 
 
 def test_errors_of_region_name_region(plan: mrcdist.Plan) -> None:
