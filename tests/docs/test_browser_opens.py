@@ -21,7 +21,8 @@ CHATTER = '"[PST]: '
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
-# Opens pages one by one at the width of a telephone, and writes down what it sees of each.
+# Opens pages one by one at the width of a telephone, and writes down what it sees of each; which
+# lines of code are cut it looks up at 1400 pixels, of which both sidebars take their parts.
 PROBE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
 <iframe width="400" height="800"></iframe><pre>not finished</pre>
 <script>
@@ -36,6 +37,12 @@ frame.onload = () => {
     width: shown.documentElement.scrollWidth,
     broken: [...shown.images].filter(i => !(i.complete && i.naturalWidth)).map(i => i.src),
   };
+  shown.head.insertAdjacentHTML("beforeend", "<style>* { transition: none !important }</style>");
+  frame.width = 1400;
+  seen[pages[0]].cut = [...shown.querySelectorAll("article pre")]
+    .filter(e => e.scrollWidth > e.clientWidth)
+    .map(e => e.innerText.split("\\n").sort((a, b) => b.length - a.length)[0]);
+  frame.width = 400;
   pages.shift();
   open();
 };
@@ -102,7 +109,9 @@ class TestEveryPage:
     def probe(self, pages):
         return PROBE.replace("PAGES", json.dumps(pages))
 
-    def test_every_page_shows_its_content_on_a_telephone_too(self, served, pages, tmp_path):
+    def test_every_page_shows_its_content_on_a_telephone_and_its_code_on_a_screen(
+        self, served, pages, tmp_path
+    ):
         seen = visit(f"{served.address}/probe.html", tmp_path)
         [text] = re.findall(r"<pre>(.*?)</pre>", seen.dom, re.S)
         found = json.loads(html.unescape(text))
@@ -112,6 +121,7 @@ class TestEveryPage:
         ] == []
         assert {page: is_["width"] for page, is_ in found.items() if is_["width"] > 400} == {}
         assert {page: is_["broken"] for page, is_ in found.items() if is_["broken"]} == {}
+        assert {page: is_["cut"] for page, is_ in found.items() if is_["cut"]} == {}
         assert seen.console == []
         assert served.refused == []
 
