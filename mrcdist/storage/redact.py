@@ -39,12 +39,12 @@ _SECRET_IN_QUERY = re.compile(
 _WORD = re.compile(r"(?<![^\s'\"<>])[^\s'\"<>:]*:[^\s'\"<>]*")
 
 # Where a URL begins. Paths lose one of its slashes, https:/user:password@host, or there is none,
-# https:user:…, which is a URL only if there is a login.
-_BEGIN = re.compile(
-    r"[a-z][a-z0-9+.-]{0,30}://"
-    r"|\b(?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):/?(?!/)",
-    re.I,
+# https:user:…, which is a URL only if there is a login. One may stand within another.
+_PROTOCOL = re.compile(
+    r"\b(?:https?|s3a?|s?ftp|ssh|smb|hdfs|gs|gcs|abfss?|tls|tcp|wss?|ucx):", re.I
 )
+_TWO_SLASHES = re.compile(r"[a-z][a-z0-9+.-]{0,30}://", re.I)
+_ONE_SLASH = re.compile(rf"{_PROTOCOL.pattern}/(?=[^/])", re.I)
 
 # user:password@host/ or @host:port, without a protocol. A file may be called a:b@c, and a folder
 # 12:30@300.0kV: no user's name is a number or a date, and a host's ends with letters. A folder that
@@ -210,15 +210,25 @@ def _redact_urls(text: str) -> str:
 
 
 def _redact_word(word: str) -> str:
-    """Redact the URL that a word ends with, and logins before a host."""
-    for found in _BEGIN.finditer(word):
-        start, (protocol, _, slashes) = found.end(), found.group().partition(":")
-        if slashes or start <= word.find("@", start) < (word + "/").find("/", start):
-            url = f"{protocol}://{word[start:]}"
-            shown = redact(url) if slashes == "//" else _redact_part(url)
-            word = word[: found.start()] + shown.replace("://", f":{slashes}", 1)
+    """Redact the URLs that a word ends with, and logins before a host."""
+    for begin in (_TWO_SLASHES, _ONE_SLASH):
+        if found := begin.search(word):
+            word = _redact_from(word, *found.span())
+    start = 0
+    for part in word.split("/"):
+        if found := _PROTOCOL.search(part.rpartition("@")[0]):
+            word = _redact_from(word, start + found.start(), start + found.end())
             break
+        start += len(part) + 1
     return _BARE_LOGIN.sub(_redact_login, word)
+
+
+def _redact_from(word: str, start: int, end: int) -> str:
+    """Redact the URL that a word ends with, and that begins with a protocol and its slashes."""
+    protocol, _, slashes = word[start:end].partition(":")
+    url = f"{protocol}://{word[end:]}"
+    shown = redact(url) if slashes == "//" else _redact_part(url)
+    return word[:start] + shown.replace("://", f":{slashes}", 1)
 
 
 def _redact_login(found: re.Match[str]) -> str:
@@ -275,13 +285,14 @@ def _redact_part(part: str) -> str:
 
 
 def _secrets_of_url(url: str, names: str | re.Pattern[str] = "") -> list[str]:
-    """Passwords, and in the query the values of names that match, or what has no name."""
+    """Passwords, and in the query the values of names that match; if all do, also what has none."""
     found: list[str] = []
     for part in _chain(url):
         if "://" in part:
             _, login, _, query = _cut(part)
-            pairs = (pair.partition("=") for pair in query.split("&"))
-            found += [value or name for name, _, value in pairs if re.search(names, name)]
+            for name, _, value in (pair.partition("=") for pair in query.split("&")):
+                if re.search(names, name):
+                    found.append(value or name * (not names))
             found.append(login.partition(":")[2])
     return found
 

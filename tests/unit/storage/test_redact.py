@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mrcdist.cli import main
-from mrcdist.storage.redact import redact_text
+from mrcdist.storage.redact import redact_text, remember_secrets
 
 SECRET = "Tr0ub4dor3xyz"
 
@@ -40,6 +40,14 @@ SECRET = "Tr0ub4dor3xyz"
                 "Scan 10:20@30.5/s, 17:30@node3:8786",
             )
         ),
+        # One URL stands within another, or behind it.
+        (
+            f"no file s3:/b/a.mrc,https://h/a.mrc#{SECRET}",
+            "no file s3:/b/a.mrc,https://h/a.mrc",
+        ),
+        (f"https:/proxy/x://[h:{SECRET}", "https:/proxy/x://***"),
+        (f"tcp://s3:/u:{SECRET}@host", "tcp://s3:/host"),
+        (f"file:///cwd/https:u:{SECRET}@host", "file:///cwd/https:host"),
         (f"cannot reach tls://user:{SECRET}@host:8786", "cannot reach tls://host:8786"),
         (f"<File-like object, https://u:{SECRET}@h/a.zip>", "<File-like object, https://h/a.zip>"),
         (f"<Error><Token-0>{SECRET}</Token-0></Error>", "<Error><Token-0>***</Token-0></Error>"),
@@ -85,9 +93,14 @@ def test_secrets_are_removed_from_any_text(text, shown):
     assert redact_text(text) == shown
 
 
+def test_the_name_in_a_query_without_a_value_is_no_secret_of_other_texts():
+    remember_secrets("https://host/a.mrc?signature&x-amz-credential=", {})
+    assert redact_text("no signature, no x-amz-credential") == "no signature, no x-amz-credential"
+
+
 @pytest.mark.parametrize(
     "unit",
-    ["a.-", "1.", "=a", "a:", "a@", "a:b@", " a:b@c.d/", "https:", "https:a@", "https:/",
+    ["a.-", "1.", "=a", "a:", "a@", "a:b@", " a:b@c.d/", "https:", "https:a@", "@https:", "https:/", "https://",
      "secret='", "secret>", "'token': '", "\\'"],
 )  # fmt: skip
 def test_redacting_takes_time_in_proportion_to_the_text(unit):
