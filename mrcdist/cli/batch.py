@@ -38,6 +38,9 @@ _PATTERNS = {
     "std": ("StandardDeviation", "Standard deviation of each pixel over all frames."),
 }
 
+# A result: its name, its class in `reduce_frames`, and its detector where the class has one.
+_Wanted = tuple[str, str, str | None]
+
 _radius_option = click.option(
     "--radius",
     type=float,
@@ -122,7 +125,7 @@ def mean(ctx: click.Context, /, **options: Any) -> None:
     Example:
       mrcdist mean s3://bucket/20241021_00405_movie.mrc --out mean.npy --out mean.png --workers 4
     """
-    _run(ctx, [("mean", "MeanPattern", "")], options)
+    _run(ctx, [("mean", "MeanPattern", None)], options)
 
 
 @click.command(short_help="Compute the centre of mass of each frame.")
@@ -182,9 +185,9 @@ def reduce(
       mrcdist reduce movie.mrc --virtual bf=bf --virtual adf=annulus:128,127.5,30,60 \\
         --com --mean --std --out "results/{}.npy" --out "results/{}.png" --resume
     """
-    wanted = [(name, "VirtualImage", which) for name, which in map(_named, virtuals)]
+    wanted: list[_Wanted] = [(name, "VirtualImage", which) for name, which in map(_named, virtuals)]
     wanted += [("com", "CenterOfMass", com_detector)] * has_com
-    wanted += [(name, kind, "") for name, (kind, _) in _PATTERNS.items() if options.pop(name)]
+    wanted += [(name, kind, None) for name, (kind, _) in _PATTERNS.items() if options.pop(name)]
     _run(ctx, wanted, options)
 
 
@@ -202,10 +205,8 @@ def _named(text: str) -> tuple[str, str]:
     return name, which
 
 
-def _run(
-    ctx: click.Context, wanted: Sequence[tuple[str, str, str]], options: dict[str, Any]
-) -> None:
-    """Compute what is wanted: names, classes of `reduce_frames`, and detectors where they have one.
+def _run(ctx: click.Context, wanted: Sequence[_Wanted], options: dict[str, Any]) -> None:
+    """Compute what is wanted, and write it.
 
     The radius is for automatic detectors, if there are any.
     """
@@ -223,7 +224,7 @@ def _run(
         results = {}
         for name, kind, which in wanted:
             own = radius if which in _AUTOMATIC or not automatic else None
-            detector = [parse_detector(which, own)] if which else []
+            detector = [] if which is None else [parse_detector(which, own)]
             results[name] = getattr(reduce_api, kind)(*detector)
         job = JobOptions(
             results=results,

@@ -259,9 +259,7 @@ class ArrayFile:
         """Return the array, or raise an error of the argument for which it is meant."""
         is_detector = meant == "detector"
         try:
-            array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            if not isinstance(array, np.ndarray):
-                raise ValueError("it is an archive of arrays")
+            return np.asarray(np.lib.format.open_memmap(self.path, mode="r"))
         except Exception as error:  # noqa: BLE001 whatever is in the file
             raise ArgumentError(
                 f"{meant} {self.path} cannot be read",
@@ -271,7 +269,6 @@ class ArrayFile:
                 remedy="pass a file written by numpy.save, with "
                 + ("numbers or booleans" if is_detector else "a mask over the scan"),
             ) from None
-        return np.asarray(array)
 
 
 def understand(wanted: Any, shape: FrameShape) -> Detector | AutoDisk:

@@ -239,6 +239,17 @@ class TestValues:
         assert done.exit_code == 1
         assert "detector" in done.stderr or "the mask cannot be" in done.stderr
 
+    @pytest.mark.parametrize(
+        "words",
+        [["virtual", "--detector="], ["com", "--detector="], ["reduce", "--virtual", "a="]],
+        ids=" ".join,
+    )
+    def test_detectors_without_a_name_are_errors(self, folder, words):
+        """As of a variable of the shell that is not set."""
+        done = check([words[0], "a.mrc", *words[1:], "--out", "d.npy"], folder)
+        assert done.exit_code == 1
+        assert "unknown detector" in done.stderr
+
     @pytest.mark.parametrize("out", ["", ".", "..", "out.mrc"])
     def test_outputs_that_cannot_be_are_errors(self, folder, out):
         """A centre of mass of a stack is two rows of numbers."""
