@@ -24,8 +24,6 @@ from mrcdist.read.mapped import map_writable
 from mrcdist.read_plan import Plan, remember_origin
 from mrcdist.warning_notes import Notes, warn
 
-__all__ = ["file_reader", "plan_mrc", "read_mrc"]
-
 MmapMode = Literal["r", "c", "r+"]
 
 

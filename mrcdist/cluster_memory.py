@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["FLOAT64_TEMPORARIES", "PYTHON_MEMORY", "task_memory"]
-
 # Of a chunk, `std` makes a float64 copy and a float64 square at a time: bytes per number.
 FLOAT64_TEMPORARIES = 16
 

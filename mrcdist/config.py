@@ -13,8 +13,6 @@ from dask.utils import parse_bytes
 from mrcdist.errors import ArgumentError
 from mrcdist.remembered import Remembered
 
-__all__ = ["DEFAULTS", "ReadSettings", "default_chunk_bytes", "parse_size", "read_settings"]
-
 
 def _setting(default: Any, **rule: Any) -> Any:
     """A setting's default and what it may be: one of `choices`, or a number of at least `least`.

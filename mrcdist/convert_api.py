@@ -43,8 +43,6 @@ from mrcdist.write.s3 import is_s3
 from mrcdist.write.s3_beside import S3Beside
 from mrcdist.write_api import plan_write
 
-__all__ = ["begun_chunks", "convert", "plan_conversion"]
-
 
 def convert(
     url_or_plan: Filename | Plan,

@@ -17,8 +17,6 @@ from mrcdist.plan.chunks import Chunks, count_chunks, many_chunks
 from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.read.source import MrcSource
 
-__all__ = ["PlanReport", "report"]
-
 # Smaller arrays are rechunked in memory in a second or two.
 _LARGE = 2**30
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["install_command"]
-
 # Of the index instead, once mrcdist is on one.
 _COMMAND = 'in a clone of mrcdist, pip install ".[{extra}]"'
 

@@ -9,17 +9,6 @@ from typing import Any
 from mrcdist.format.axis import Axis
 from mrcdist.printable import printable
 
-__all__ = [
-    "figure_text",
-    "format_count",
-    "format_list",
-    "format_number",
-    "format_position",
-    "format_range",
-    "format_shape",
-    "format_unit",
-]
-
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

@@ -14,8 +14,6 @@ from mrcdist.format.pixels import Mode0
 from mrcdist.plan.skipped_frames import parse_skip_frames
 from mrcdist.storage.url import is_filename, text_of
 
-__all__ = ["BYTE_ORDERS", "ReadOptions"]
-
 # On the command line, where "<" and ">" are the shell's.
 BYTE_ORDERS: dict[str, ByteOrder] = {"little": "<", "big": ">"}
 

@@ -14,8 +14,6 @@ from mrcdist.explain import PlanReport
 from mrcdist.format.axis import Axis
 from mrcdist.formatting import format_count, format_number, format_range, format_shape, format_unit
 
-__all__ = ["plan_html"]
-
 _PICTURE = 110  # pixels of the chunk picture's longest side
 
 # Colours follow the notebook's text, so that they suit a light and a dark one. dask's picture has

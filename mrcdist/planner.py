@@ -45,8 +45,6 @@ from mrcdist.read.source import DatasetFile, MrcSource
 from mrcdist.read_plan import Plan
 from mrcdist.warning_notes import Notes
 
-__all__ = ["make_plan"]
-
 _log = logging.getLogger(__name__)
 
 

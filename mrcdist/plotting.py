@@ -15,22 +15,6 @@ from mrcdist.format.axis import Axis, frames_are_patterns
 from mrcdist.formatting import figure_text, format_unit
 from mrcdist.plan.navigation_shape import guess_scan
 
-__all__ = [
-    "Contrast",
-    "colour_bar",
-    "colour_norm",
-    "draw_image",
-    "extents",
-    "frame_contrast",
-    "image_limits",
-    "log_limits",
-    "new_figure",
-    "reduced",
-    "require_matplotlib",
-    "round_length",
-    "symmetric_limits",
-]
-
 Array = npt.NDArray[Any]
 
 Contrast = Literal["linear", "log", "phase", "signed", "rgb"]

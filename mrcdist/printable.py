@@ -5,8 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 
-__all__ = ["escape_unprintable", "printable"]
-
 # Control characters, marks that change the direction of writing, surrogates (the bytes of a name
 # that is not UTF-8), what Unicode has not assigned; and the separators of lines and paragraphs.
 _UNPRINTABLE = ("C", "Zl", "Zp")

@@ -17,8 +17,6 @@ from dask.utils import format_bytes
 from mrcdist.errors import MrcdistError
 from mrcdist.printable import printable
 
-__all__ = ["Progress", "TaskProgress", "show_progress", "waiting"]
-
 _PATIENCE = 2.0
 _WIDTH = 30
 _REDRAW = 1.0

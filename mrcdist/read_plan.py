@@ -31,16 +31,6 @@ from mrcdist.read.source import MrcSource
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location
 
-__all__ = [
-    "Plan",
-    "origin_of",
-    "plan_as_begun",
-    "remember_origin",
-    "select_frames",
-    "source_of",
-    "to_dask",
-]
-
 # Names of lazy arrays begin so.
 _PREFIX = "read-mrc-"
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-__all__ = ["Remembered"]
-
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 

@@ -6,8 +6,6 @@ import os
 import signal
 import sys
 
-__all__ = ["IS_COMMAND", "end_on_interrupt", "raise_on_interrupt"]
-
 _STATUS = 128 + signal.SIGINT
 
 

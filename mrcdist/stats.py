@@ -8,8 +8,6 @@ from dataclasses import astuple, dataclass
 
 from mrcdist.system_calls import ForkSafeLock
 
-__all__ = ["ReadStats", "add", "snapshot"]
-
 
 @dataclass(frozen=True)
 class ReadStats:

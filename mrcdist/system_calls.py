@@ -13,19 +13,6 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any
 
-__all__ = [
-    "ForkSafeLock",
-    "allocate",
-    "interrupts_blocked",
-    "is_cached",
-    "lock_file",
-    "prefetch_file",
-    "prefetch_map",
-    "run_after_fork",
-    "send_to_main_thread",
-    "write_at",
-]
-
 
 def run_after_fork(function: Callable[[], object]) -> None:
     """Run a function in each forked process; without fork there is nothing to do."""

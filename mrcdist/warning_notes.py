@@ -11,8 +11,6 @@ from types import FrameType
 from mrcdist.errors import MrcdistWarning
 from mrcdist.printable import printable
 
-__all__ = ["Note", "Notes", "warn"]
-
 
 class Note(str):
     """A sentence about a file, with a code that is the same for every file of which it is said."""

@@ -24,8 +24,6 @@ from mrcdist.write.new_header import ImageKind, choose_extended_header, choose_k
 from mrcdist.write.plan import WritePlan, WriteReport
 from mrcdist.write.s3 import is_s3
 
-__all__ = ["file_writer", "plan_write", "write_mrc"]
-
 # What pathlib leaves of a URL: a single slash after the colon.
 _BROKEN_URL = re.compile(r"(?:^|/)(s3|s3a|gs|gcs|abfs|az|http|https|memory):/(?!/)")
 

@@ -22,8 +22,6 @@ from mrcdist.options import ReadOptions
 from mrcdist.read_plan import Plan
 from mrcdist.storage.url import is_filename, text_of
 
-__all__ = ["MrcBackend"]
-
 _ENDINGS = (".mrc", ".mrcs", ".mrcz", ".st", ".ali", ".rec", ".map", ".ccp4")
 # xarray has `chunks` of its own.
 _OPTIONS = tuple(option.name for option in fields(ReadOptions) if option.name != "chunks")

@@ -27,8 +27,6 @@ from mrcdist.write.errors import exists
 if TYPE_CHECKING:
     from mrcdist.interop.zarr_store import MrcStore
 
-__all__ = ["MRCParser", "write_references", "zarr_store"]
-
 # References in one Parquet file.
 _RECORD_SIZE = 100_000
 

@@ -21,8 +21,6 @@ from mrcdist.plan.chunks import block_boxes
 from mrcdist.read_plan import Plan
 from mrcdist.storage.stored_file import StoredFile, current_version
 
-__all__ = ["CheckReport", "WorkerReport", "check_workers", "probe_file"]
-
 _PACKAGES = ("dask", "distributed", "numpy", "fsspec", "s3fs")
 
 

@@ -28,8 +28,6 @@ from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
 from mrcdist.system_calls import interrupts_blocked
 
-__all__ = ["Cluster", "ClusterOptions", "connect", "require_mrcdist"]
-
 # Seconds between two looks at the workers while dask computes.
 _LOOK = 1.0
 

@@ -40,8 +40,6 @@ from distributed.core import Status
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError
 from mrcdist.extras import install_command
 
-__all__ = ["JobQueue", "parse_job_queue", "read_job_queue", "start_jobs"]
-
 _log = logging.getLogger(__name__)
 
 # System, which is a module of dask_jobqueue → its class, command that submits a job. "local" runs

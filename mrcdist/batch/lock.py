@@ -17,8 +17,6 @@ from typing import Any, Self
 from mrcdist.errors import ArgumentError
 from mrcdist.system_calls import lock_file, write_at
 
-__all__ = ["OutputLock"]
-
 # Windows would change line ends, and has no O_NOFOLLOW.
 _RAW = os.O_RDWR | getattr(os, "O_BINARY", 0)
 _NEW = _RAW | os.O_CREAT | os.O_EXCL

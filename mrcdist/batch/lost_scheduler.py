@@ -13,8 +13,6 @@ from tornado.iostream import StreamClosedError
 
 from mrcdist.errors import MrcdistError
 
-__all__ = ["logs_left_to_errors", "scheduler_watched"]
-
 # Seconds for the scheduler to answer when a call has failed.
 _PATIENCE = 5.0
 

@@ -35,17 +35,6 @@ from mrcdist.write.errors import exists, is_input, require_other
 from mrcdist.write.place import give_name
 from mrcdist.write_api import plan_write
 
-__all__ = [
-    "check_outputs",
-    "deflection",
-    "picture_so_far",
-    "put_back",
-    "require_absent",
-    "require_no_input",
-    "result_figure",
-    "write_result",
-]
-
 Array = npt.NDArray[Any]
 
 # Suffix → package that writes it, extra that has it, numbers of axes of one map, most axes of all.

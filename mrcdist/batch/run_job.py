@@ -37,8 +37,6 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Notes
 
-__all__ = ["JobOptions", "Summary", "computing", "run"]
-
 # Seconds between lines of progress in the log of a job.
 _LOG_INTERVAL = 30.0
 

@@ -23,8 +23,6 @@ from mrcdist.cli.options import (
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.selection import parse_range
 
-__all__ = ["com", "mean", "reduce", "virtual"]
-
 # Of a result: it becomes part of a file name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PLACEHOLDER = "{}"

@@ -12,8 +12,6 @@ from mrcdist.cli.console import print_notes, print_report, say
 from mrcdist.cli.group import stopping
 from mrcdist.cli.options import COUNT, FILE_OPTIONS, file_options, plan_from_options, together
 
-__all__ = ["check_workers", "cluster_options", "example"]
-
 # Scripts and settings of batch systems: names, and files.
 _FILES = {
     "slurm": "mrcdist.sbatch",

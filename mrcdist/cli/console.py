@@ -18,11 +18,6 @@ import numpy as np
 from mrcdist.printable import escape_unprintable, printable
 from mrcdist.storage.redact import redact_text
 
-__all__ = [
-    *("Console", "Unwritable", "console"),
-    *("print_error", "print_json", "print_notes", "print_report", "say"),
-]
-
 # What is written for a character that the console does not have; else its letters without accents.
 _INSTEAD = {
     "×": "x",

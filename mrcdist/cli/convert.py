@@ -22,8 +22,6 @@ from mrcdist.cli.options import (
 if TYPE_CHECKING:
     from mrcdist.convert_api import Conversion
 
-__all__ = ["convert"]
-
 
 @click.command(short_help="Convert a file or a part of it to Zarr or to another MRC file.")
 @file_options

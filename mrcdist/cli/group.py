@@ -21,8 +21,6 @@ from mrcdist.startup_interrupt import IS_COMMAND, raise_on_interrupt
 from mrcdist.storage.event_loop import end_waiting
 from mrcdist.system_calls import send_to_main_thread
 
-__all__ = ["main", "stopping"]
-
 # Where the command line takes less than Python does.
 _REMEDIES: dict[str, str] = {
     "chunks-invalid": 'pass auto, a size such as "256 MiB", or a length for each axis '

@@ -40,8 +40,6 @@ from mrcdist.printable import printable
 from mrcdist.stats import snapshot
 from mrcdist.validate.report import validate as validate_file
 
-__all__ = ["explain", "info", "preview", "validate"]
-
 
 @click.command(short_help="Show shape and calibration of a file.")
 @file_options

@@ -22,20 +22,6 @@ from mrcdist.options import BYTE_ORDERS, ReadOptions
 from mrcdist.read_plan import Plan
 from mrcdist.storage.redact import is_secret_key, redact
 
-__all__ = [
-    "BYTE_ORDER",
-    "COUNT",
-    "FILE_OPTIONS",
-    "chunks_option",
-    "file_options",
-    "json_option",
-    "plan_from_options",
-    "reading_options",
-    "storage_option",
-    "together",
-    "url_argument",
-]
-
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 

@@ -12,8 +12,6 @@ from mrcdist.compute.detectors import Ring
 from mrcdist.compute.schedule import Task
 from mrcdist.errors import ArgumentError
 
-__all__ = ["SAMPLED_FRAMES", "find_disk", "sample"]
-
 # Twice the mean squared distance from the centre ÷ the squared radius of a circle of the same area:
 # 1 for a disk, 1.5 for two touching disks.
 _ROUND = 1.25

@@ -20,16 +20,6 @@ from llvmlite import ir
 from numba.core import cgutils as _untyped
 from numba.extending import intrinsic
 
-__all__ = [
-    "LARGEST_WEIGHTS",
-    "LONGEST_RUN",
-    "add_frames",
-    "add_squares",
-    "sum_bins",
-    "sum_runs",
-    "sum_together",
-]
-
 # With absolute values of weights that add up to this, a sum of pixels from -2**15 to 2**15 - 1 fits
 # into 32 bits.
 LARGEST_WEIGHTS = 2**16 - 1

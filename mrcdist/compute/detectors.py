@@ -12,19 +12,6 @@ import numpy.typing as npt
 
 from mrcdist.errors import ArgumentError
 
-__all__ = [
-    "ArrayFile",
-    "AutoDisk",
-    "Detector",
-    "FrameShape",
-    "Mask",
-    "Ring",
-    "WholeFrame",
-    "adf_ring",
-    "parse_detector",
-    "understand",
-]
-
 Weights = npt.NDArray[np.float64]
 FrameShape = tuple[int, int]
 

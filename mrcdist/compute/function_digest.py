@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["function_digest"]
-
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 

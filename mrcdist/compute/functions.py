@@ -17,8 +17,6 @@ from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
-__all__ = ["FrameReduction", "FunctionFailedError"]
-
 
 class FunctionFailedError(Exception):
     """A function of the user's own failed; its error is the cause.

@@ -37,8 +37,6 @@ from mrcdist.compute.tasks import Ledger, Work
 from mrcdist.errors import ArgumentError
 from mrcdist.progress import Progress
 
-__all__ = ["Compute", "Finished", "InMemory", "OnePass", "Values"]
-
 Compute = Callable[[Work, Mapping[int, Part], Callable[[int, Sequence[Array]], None]], Ledger]
 """Computes parts, and hands over each part's number and values: an array per reduction."""
 

@@ -19,8 +19,6 @@ from mrcdist.compute.whole_file import write_whole, written
 from mrcdist.errors import ArgumentError, MrcdistError, ReadError
 from mrcdist.plan.chunks import Chunks
 
-__all__ = ["PartialStore", "begun_chunks", "partial_folder"]
-
 _PARTS = "part-*.npy"
 _DESCRIPTION = "job.json"
 _PICTURE = "so-far.png"

@@ -12,8 +12,6 @@ from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.errors import ArgumentError
 from mrcdist.plotting import frame_contrast
 
-__all__ = ["MaximumPattern", "MeanPattern", "StandardDeviation", "SumPattern"]
-
 
 class _Pattern:
     """A result of the size of a frame; unless a class says otherwise, the sum of all frames."""

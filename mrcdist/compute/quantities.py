@@ -23,8 +23,6 @@ from mrcdist.compute.results import Array, Dataset, Result
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
-__all__ = ["CenterOfMass", "OnDetector", "Quantity", "RadialProfile", "VirtualImage"]
-
 AnyDetector = Detector | AutoDisk | ArrayFile
 
 

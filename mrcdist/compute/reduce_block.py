@@ -17,8 +17,6 @@ import numpy.typing as npt
 
 from mrcdist.compute.reductions import FrameSum, PixelSums, Reduction, Tile, Window, compiled
 
-__all__ = ["reduce_block"]
-
 Array = npt.NDArray[Any]
 _Rows = slice | npt.NDArray[np.intp]
 

@@ -19,21 +19,9 @@ import numpy.typing as npt
 from mrcdist.compute.detectors import Detector, FrameShape
 
 try:
-    from mrcdist.compute import compiled
+    from mrcdist.compute import compiled as compiled
 except ImportError:  # numba is an extra
     compiled = None  # type: ignore[assignment]
-
-__all__ = [
-    "FrameMaximum",
-    "FrameSquares",
-    "FrameSum",
-    "PixelSums",
-    "RadialSums",
-    "Reduction",
-    "Tile",
-    "Window",
-    "compiled",
-]
 
 Array = npt.NDArray[Any]
 Window = tuple[range, range]

@@ -20,8 +20,6 @@ from mrcdist.plotting import Contrast
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import select_frames
 
-__all__ = ["Array", "Dataset", "Result", "limited"]
-
 Array = npt.NDArray[Any]
 
 

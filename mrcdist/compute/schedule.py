@@ -15,8 +15,6 @@ from typing import TypeVar
 
 from mrcdist.plan.chunks import Chunks, block_boxes
 
-__all__ = ["Block", "Part", "Task", "block_frames", "most_tasks", "schedule_pass"]
-
 Block = tuple[tuple[int, int], ...]
 """Start and stop along every navigation axis."""
 Task = tuple[Block, ...]

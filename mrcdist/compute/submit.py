@@ -19,8 +19,6 @@ from mrcdist.compute.schedule import Part, block_frames
 from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
 from mrcdist.storage.event_loop import ReadingThreads
 
-__all__ = ["compute_in_threads", "compute_parts"]
-
 # Tasks that the scheduler is given at a time: enough to fill a large cluster and to let an adaptive
 # one grow, few enough that the memory of scheduler and client does not grow with the file.
 _TASKS_AHEAD = 4096

@@ -26,18 +26,6 @@ from mrcdist.remembered import Remembered
 from mrcdist.stats import ReadStats
 from mrcdist.system_calls import ForkSafeLock
 
-__all__ = [
-    "DEVICES",
-    "Ledger",
-    "PartialResult",
-    "Work",
-    "array_module",
-    "compute",
-    "join",
-    "merge_ledgers",
-    "total",
-]
-
 DEVICES = ("cpu", "cupy")
 
 Ledger = Mapping[str, ReadStats]

@@ -11,8 +11,6 @@ from typing import IO
 
 from mrcdist.errors import MrcdistError, WriteError
 
-__all__ = ["write_whole", "written"]
-
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[IO[bytes]]:

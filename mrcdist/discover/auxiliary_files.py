@@ -28,18 +28,6 @@ from mrcdist.storage.stored_file import read_whole
 from mrcdist.storage.url import is_filename
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = [
-    "SCAN_POINTS",
-    "SIDECAR",
-    "TILT_ANGLES",
-    "AuxiliaryFile",
-    "Choice",
-    "FileType",
-    "NamedFile",
-    "choose",
-    "find_sidecars",
-]
-
 NamedFile = str | os.PathLike[str] | IO[bytes] | IO[str] | None
 Choice = Literal["auto", "none", "named"]
 _T = TypeVar("_T")

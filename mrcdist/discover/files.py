@@ -19,8 +19,6 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.url import as_path, is_filename, text_of, without_unsafe_caches
 from mrcdist.warning_notes import Notes
 
-__all__ = ["Directory", "Filename", "FoundFiles", "errors_at", "find_files", "locate"]
-
 # One section of a stack, as RELION and SPIDER name it.
 _SECTION = re.compile(r"([0-9]{1,18})@(.+)", re.DOTALL)
 # A file and its format, as Xmipp and RELION name it.

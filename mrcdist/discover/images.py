@@ -19,8 +19,6 @@ from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import is_filename, text_of
 
-__all__ = ["FoundImage", "Images", "find_images"]
-
 Images = Literal["auto"] | Sequence[str | os.PathLike[str]] | None
 
 

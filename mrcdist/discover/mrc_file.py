@@ -37,8 +37,6 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = ["OpenedFile", "open_files", "several_at_a_time"]
-
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
 

@@ -28,8 +28,6 @@ from mrcdist.plan.navigation_shape import count_places
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
-__all__ = ["ScanSources", "scan_of_records"]
-
 _SHAPE_IS_GIVEN = "navigation_shape takes the frames in the order of the file"
 
 

@@ -15,8 +15,6 @@ from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
-__all__ = ["find_tilts"]
-
 TiltFile = AuxiliaryFile[tuple[str, npt.NDArray[np.float64]]]
 
 # Degrees between the extremes of a tilt series; a stage that is meant to stand still moves less.

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["Axis", "frames_are_patterns", "scan_plane"]
-
 # Names of the navigation axes of a scan: from a sidecar or an extended header, from the caller.
 _SCAN_AXES = (("y", "x"), ("scan_y", "scan_x"))
 

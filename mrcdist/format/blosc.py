@@ -14,15 +14,6 @@ from typing import Any
 from mrcdist.errors import FormatError, MissingExtraError
 from mrcdist.extras import install_command
 
-__all__ = [
-    "CHUNK_HEADER_BYTES",
-    "BloscHeader",
-    "compress",
-    "decompress",
-    "parse_chunk_header",
-    "require_codec",
-]
-
 CHUNK_HEADER_BYTES = 16
 
 # The stream format inside a chunk, bits 5-7 of its flags; lz4hc writes lz4's.

@@ -9,8 +9,6 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, pixel_bytes
 from mrcdist.warning_notes import Note
 
-__all__ = ["ORDER_NAMES", "STAMPS", "ByteOrder", "check_byte_order", "choose_order"]
-
 ByteOrder = Literal["<", ">"]
 
 STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}

@@ -20,16 +20,6 @@ from mrcdist.format.header import HEADER_BYTES, IMOD_STAMP
 from mrcdist.format.header_words import header_words
 from mrcdist.format.modes import WRITABLE_MODES
 
-__all__ = [
-    "NewHeader",
-    "Storage",
-    "choose_storage",
-    "converted",
-    "dtype_name",
-    "encode_header",
-    "encode_pixels",
-]
-
 Array = npt.NDArray[Any]
 
 # Unsigned bytes have no mode of their own in MRC2014.

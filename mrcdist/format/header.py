@@ -16,18 +16,6 @@ from mrcdist.format.header_words import header_words
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES, Packing, find_packing, pixel_bytes
 from mrcdist.warning_notes import Note
 
-__all__ = [
-    "HEADER_BYTES",
-    "MRC2014_EXTENDED",
-    "MRC2014_VERSIONS",
-    "VOLUME_STACKS",
-    "Header",
-    "decode_text",
-    "parse_header",
-    "require_map",
-    "standard_origin",
-]
-
 Triple = tuple[int, int, int]
 FloatTriple = tuple[float, float, float]
 

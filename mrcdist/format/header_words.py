@@ -18,16 +18,6 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from mrcdist.format.byte_order import ByteOrder
 
-__all__ = [
-    "IMOD_WORDS",
-    "header_words",
-    "imod_fields",
-    "mrcz_fields",
-    "mrcz_metadata",
-    "mrcz_words",
-    "without_differing_fields",
-]
-
 # Format and first byte of each.
 _WORDS: Any = {
     **HEADER_DTYPE.fields,

@@ -19,19 +19,6 @@ import numpy as np
 
 from mrcdist.warning_notes import Note
 
-__all__ = [
-    "CODECS",
-    "KNOWN_MODES",
-    "MRCZ_MODES",
-    "PACKED_LABEL",
-    "WRITABLE_MODES",
-    "Mode",
-    "Packing",
-    "find_packing",
-    "pixel_bytes",
-    "pixel_mode",
-]
-
 Packing = Literal["flag", "label"]
 
 PACKED_LABEL = "4 bits packed"

@@ -17,8 +17,6 @@ from mrcdist.errors import FormatError
 from mrcdist.format.blosc import CHUNK_HEADER_BYTES, BloscHeader, decompress, parse_chunk_header
 from mrcdist.warning_notes import Note
 
-__all__ = ["LARGEST_SECTION", "SectionTable", "decode_section", "follow_sections"]
-
 LARGEST_SECTION = 2**31 - 1 - CHUNK_HEADER_BYTES
 """Bytes that a section may have."""
 

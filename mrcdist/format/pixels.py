@@ -13,8 +13,6 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.header import Header
 from mrcdist.format.modes import pixel_mode
 
-__all__ = ["Mode0", "PixelFormat", "pixel_format"]
-
 Mode0 = Literal["int8", "uint8", "uint4"]
 Bytes = npt.NDArray[np.uint8]
 

@@ -17,8 +17,6 @@ import numpy.typing as npt
 
 from mrcdist.errors import SidecarError
 
-__all__ = ["find_tilt_file", "parse_tilts", "tilt_file_candidates"]
-
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _SECTION = re.compile(r"\[\s*([^=\]]+?)\s*=\s*(.*?)\s*\]")
 _ONE_ANGLE = "a tilt angle is one number between -360 and 360, in degrees"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["STREAM_MARKS", "Compression", "detect_compression", "parallel_advice"]
-
 Compression = Literal["gzip", "bzip2", "xz", "zstd", "zip"]
 
 STREAM_MARKS = {"gzip": b"\x1f\x8b", "bzip2": b"BZh"}

@@ -14,8 +14,6 @@ from mrcdist.read.outer_indexing import OuterIndex, read_outer, take_outer
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 
-__all__ = ["LabelledArray", "coordinates"]
-
 
 @dataclass(frozen=True)
 class LabelledArray:

@@ -21,8 +21,6 @@ from mrcdist.read_plan import Plan
 from mrcdist.storage.event_loop import ReadingThreads
 from mrcdist.warning_notes import Notes, warn
 
-__all__ = ["load_images", "plan_group"]
-
 # What the main array of a group is called; the others have the names of their images.
 _MOVIE = "movie"
 # Of a lazy dataset, larger images stay lazy too. A 1024 × 1024 scan's float32 image is 4 MiB.

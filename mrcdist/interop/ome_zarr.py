@@ -31,8 +31,6 @@ from mrcdist.interop.zarr_layouts import (
 from mrcdist.plan.selection import Box
 from mrcdist.read_plan import Plan
 
-__all__ = ["NGFF_VERSION", "Coarsened", "multiscale", "ome_zarr_layout"]
-
 NGFF_VERSION = "0.5"
 _UNITS = {"nm": "nanometer", "s": "second", "deg": "degree"}
 _TYPES = {"nm": "space", "s": "time", "deg": "angle"}

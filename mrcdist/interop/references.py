@@ -18,8 +18,6 @@ from mrcdist.interop.rosettasciio import axes_attribute
 from mrcdist.plan.layout import Frames
 from mrcdist.read_plan import Plan
 
-__all__ = ["VARIABLE", "References", "find_references"]
-
 # The array, beside those of its coordinates.
 VARIABLE = "data"
 

@@ -21,16 +21,6 @@ from mrcdist.format.header import Header
 from mrcdist.format.header_words import header_words, imod_fields, mrcz_fields, mrcz_metadata
 from mrcdist.read_plan import Plan
 
-__all__ = [
-    "axes_attribute",
-    "axes_dicts",
-    "flat_attributes",
-    "metadata_items",
-    "plan_metadata",
-    "plan_original_metadata",
-    "register_hyperspy",
-]
-
 _NAME = "mrcdist"
 _MAX_AXES = 8
 

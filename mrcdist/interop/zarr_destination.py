@@ -24,8 +24,6 @@ from mrcdist.storage.location import Location, StoreCalls
 from mrcdist.write.errors import exists, interrupted, write_errors
 from mrcdist.write.place import check_folder, give_name
 
-__all__ = ["ZarrDestination", "zarr_major"]
-
 _PLAN = "plan.json"
 _ROOTS = ("zarr.json", ".zgroup", ".zarray")
 _DOCUMENTS = (*_ROOTS, ".zattrs", ".zmetadata")

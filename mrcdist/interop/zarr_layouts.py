@@ -27,22 +27,6 @@ from mrcdist.plan.selection import Box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
 
-__all__ = [
-    "TILE",
-    "Hierarchy",
-    "Level",
-    "NewArray",
-    "Selected",
-    "Source",
-    "Written",
-    "block_bytes",
-    "grown",
-    "pieces",
-    "small_chunk",
-    "zarr_layout",
-    "zspy_layout",
-]
-
 # A pattern or image is cut in tiles, of which a detector region needs few; small patterns share a
 # chunk, so that it is worth its entry in the shard's index. Volumes are cut in cubes.
 TILE = 256

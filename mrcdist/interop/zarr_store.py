@@ -25,8 +25,6 @@ from mrcdist.interop.rosettasciio import axes_attribute
 from mrcdist.read.awaited import AwaitedSource, in_thread
 from mrcdist.read.outer_indexing import OuterIndex
 
-__all__ = ["MrcStore"]
-
 # Path of a chunk's array, and the chunk's positions along each axis.
 _Chunk = tuple[str, tuple[range, ...]]
 _DOCUMENT = "zarr.json"

@@ -23,8 +23,6 @@ from mrcdist.progress import show_progress
 from mrcdist.storage.location import Location
 from mrcdist.write.errors import give_up
 
-__all__ = ["ZarrReport", "differs", "unlike", "write_zarr"]
-
 
 @dataclass(frozen=True)
 class ZarrReport:

@@ -21,15 +21,6 @@ from mrcdist.format.header_words import without_differing_fields
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = [
-    "agreed_header",
-    "agreed_pixels",
-    "agreed_scan",
-    "agreed_sidecar",
-    "agreed_signs",
-    "joined_extended",
-]
-
 _COLUMN, _ROW, _SECTION = range(3)
 _NAMES = ("x", "y", "z")
 

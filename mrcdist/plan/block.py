@@ -13,16 +13,6 @@ from mrcdist.plan.layout import Frames, Layout, within
 from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Cost, FrameFile
 
-__all__ = [
-    "Access",
-    "BlockPlan",
-    "BlockRequest",
-    "PlannedRead",
-    "Stretches",
-    "even_step",
-    "plan_block",
-]
-
 
 class Access(Enum):
     """Ways to read a block."""

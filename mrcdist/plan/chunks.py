@@ -13,16 +13,6 @@ from mrcdist.config import default_chunk_bytes, parse_size
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.layout import Layout
 
-__all__ = [
-    "Chunks",
-    "block_boxes",
-    "count_chunks",
-    "frame_chunks",
-    "left_to_us",
-    "many_chunks",
-    "plan_chunks",
-]
-
 Chunks = tuple[tuple[int, ...], ...]
 
 # With more chunks, a plan has a note, which becomes a warning: dask needs seconds to optimise a

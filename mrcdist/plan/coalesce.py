@@ -23,8 +23,6 @@ import numpy as np
 from mrcdist.plan.layout import Frames, Layout
 from mrcdist.plan.read_limits import DEFAULT_LIMITS
 
-__all__ = ["FrameRun", "Merging", "Window", "even_run", "merge_frames", "piece_bytes"]
-
 
 @dataclass(frozen=True)
 class Window:

@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from mrcdist.format.pixels import PixelFormat
 
-__all__ = ["FrameTable", "Frames", "Layout", "within"]
-
 Frames = npt.NDArray[np.int64]
 FrameTable = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 

@@ -10,8 +10,6 @@ from mrcdist.format.axis import Axis
 from mrcdist.formatting import format_shape
 from mrcdist.plan.truncation import SHAPE_REMEDY, MissingFrames
 
-__all__ = ["count_places", "count_required", "guess_scan", "resolve_shape", "scan_question"]
-
 # Frames of a stack that may be a scan: at least so many, and so many times as long as a frame's
 # longer side. Tomograms, tilt series and movies have fewer.
 _LEAST_POINTS = 1024

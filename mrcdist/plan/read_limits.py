@@ -6,8 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DEFAULT_LIMITS", "ReadLimits"]
-
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:

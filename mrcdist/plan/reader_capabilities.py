@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from mrcdist.plan.coalesce import Merging
 
-__all__ = ["Capabilities", "Cost", "FrameFile"]
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:

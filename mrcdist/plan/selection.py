@@ -14,17 +14,6 @@ import numpy.typing as npt
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
-__all__ = [
-    "Box",
-    "Selection",
-    "cropped",
-    "numbers_in",
-    "parse_range",
-    "select",
-    "selected_box",
-    "selected_frames",
-]
-
 Box = tuple[slice, ...]
 
 _FRAMES = (

@@ -14,8 +14,6 @@ from mrcdist.plan.layout import FrameTable
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = ["SkippedFrames", "parse_skip_frames"]
-
 _REMEDY = (
     "pass the number of frames before the scan (negative: of points that have none), or a pair: "
     "this number, and the number of further frames at the end of each line"

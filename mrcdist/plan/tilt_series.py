@@ -11,8 +11,6 @@ import numpy as np
 from mrcdist.format.axis import Axis
 from mrcdist.plan.layout import FrameTable
 
-__all__ = ["TiltSeries"]
-
 
 @dataclass(frozen=True)
 class TiltSeries:

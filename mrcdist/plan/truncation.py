@@ -15,8 +15,6 @@ from mrcdist.format.direct_electron.scan import Scan
 from mrcdist.format.direct_electron.scan_points import MAX_PLACES
 from mrcdist.warning_notes import Note, Notes
 
-__all__ = ["SHAPE_REMEDY", "MissingFrames"]
-
 SHAPE_REMEDY = (
     "pass {navigation_shape=(x, y, ...)} in HyperSpy's order, fastest axis first; "
     "one length may be -1"

@@ -30,8 +30,6 @@ from mrcdist.preview.sample import DEFAULT_BUDGET, describe_grid, require_budget
 from mrcdist.preview.scan_data import ScanData, open_scan
 from mrcdist.read_plan import Plan
 
-__all__ = ["Browser", "browse"]
-
 Array = npt.NDArray[Any]
 
 _INCHES = (10.0, 4.8)

@@ -21,8 +21,6 @@ from mrcdist.preview.sample import (
     VolumeSample,
 )
 
-__all__ = ["bands", "choose_sample", "min_step", "pieces_of", "spread"]
-
 # Tiles that fill a montage; fewer, larger ones where the budget does not reach for more.
 _MONTAGES = (12, 9, 6, 4, 3, 2, 1)
 

@@ -24,8 +24,6 @@ from mrcdist.preview.panels import Panel
 from mrcdist.printable import printable
 from mrcdist.read_plan import Plan
 
-__all__ = ["preview_figure", "summary_lines"]
-
 _INK, _MARK = "#333333", "#ff3864"
 _BRIGHT, _DARK = "#4cc9f0", "#5ce08a"
 _TEXT_WIDTH, _TITLE_HEIGHT, _BAR_WIDTH = 3.7, 0.32, 0.95  # inches

@@ -24,8 +24,6 @@ from mrcdist.preview.reading import (
 )
 from mrcdist.preview.sample import ImagesSample, ScanSample, VolumeSample, describe_grid
 
-__all__ = ["Panel", "image_panels", "scan_panels", "volume_panels"]
-
 Array = npt.NDArray[Any]
 
 

@@ -33,8 +33,6 @@ from mrcdist.preview.sample import (
 from mrcdist.progress import Progress
 from mrcdist.read_plan import Plan
 
-__all__ = ["Preview", "plan_preview"]
-
 
 @dataclass(frozen=True)
 class Preview:

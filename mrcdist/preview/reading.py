@@ -17,17 +17,6 @@ from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 from mrcdist.storage.event_loop import ReadingThreads
 
-__all__ = [
-    "PixelsRead",
-    "Point",
-    "cost_of",
-    "frames_of_grid",
-    "magnitude",
-    "mean_frame",
-    "mean_on_grid",
-    "read_pieces",
-]
-
 Array = npt.NDArray[Any]
 Point = tuple[int, ...]
 """(y, x): a position in a sparse grid of scan points."""

@@ -11,22 +11,6 @@ from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
 from mrcdist.plan.layout import Frames, Layout
 from mrcdist.plan.navigation_shape import guess_scan
 
-__all__ = [
-    "DEFAULT_BUDGET",
-    "VIEW_KINDS",
-    "ImagesSample",
-    "Piece",
-    "PreviewBudget",
-    "Sample",
-    "ScanSample",
-    "View",
-    "ViewKind",
-    "VolumeSample",
-    "choose_view",
-    "describe_grid",
-    "require_budget",
-]
-
 ViewKind = Literal["scan", "volume", "images"]
 VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
 

@@ -33,8 +33,6 @@ from mrcdist.read_plan import Plan, origin_of, source_of
 from mrcdist.storage.redact import command_line_options
 from mrcdist.storage.url import is_filename
 
-__all__ = ["ScanData", "open_scan"]
-
 Array = npt.NDArray[Any]
 
 

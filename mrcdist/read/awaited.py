@@ -17,8 +17,6 @@ from mrcdist.config import ReadSettings, read_settings
 from mrcdist.read.remote import RemoteReader
 from mrcdist.read.source import MrcSource
 
-__all__ = ["AwaitedSource", "in_thread"]
-
 _Result = TypeVar("_Result")
 
 # Threads that read, by event loop. asyncio's own are as few as a machine has processors and four

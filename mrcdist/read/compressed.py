@@ -24,15 +24,6 @@ from mrcdist.storage.scatter_buffer import Bytes
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.version import Version
 
-__all__ = [
-    "STREAMS",
-    "SectionReader",
-    "StreamReader",
-    "read_stream_head",
-    "stream_holds",
-    "stream_size",
-]
-
 STREAMS = tuple(STREAM_MARKS)
 
 # The last files, with their versions, that this process has read to the end and found undamaged.

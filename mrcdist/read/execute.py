@@ -18,8 +18,6 @@ from mrcdist.read.mapped import MappedFile, expect
 from mrcdist.read.remote import RemoteReader
 from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 
-__all__ = ["RangeReader", "execute", "execute_awaited"]
-
 Array = npt.NDArray[Any]
 
 

@@ -30,8 +30,6 @@ from mrcdist.storage.url import on_network
 from mrcdist.storage.version import local_version
 from mrcdist.system_calls import is_cached, prefetch_file, prefetch_map
 
-__all__ = ["LocalReader", "MappedFile", "announce", "expect", "map_writable", "open_local"]
-
 Array = npt.NDArray[Any]
 
 

@@ -24,8 +24,6 @@ import psutil
 from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.system_calls import run_after_fork
 
-__all__ = ["POOL", "MapPool"]
-
 
 class MapPool:
     """Pool of the memory maps of a process: their budget, and maps shared by tasks."""

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from mrcdist.config import read_settings
 from mrcdist.read.source import MrcSource
 
-__all__ = ["OuterIndex", "read_outer", "take_outer"]
-
 # Per axis a position, a slice, or positions in any order, also repeated.
 OuterIndex = tuple["SupportsIndex | slice | npt.NDArray[np.integer[Any]]", ...]
 Block = npt.NDArray[Any]

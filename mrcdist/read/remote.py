@@ -25,8 +25,6 @@ from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import open_transport
 
-__all__ = ["RemoteReader"]
-
 # Limits of requests in flight: of the process by event loop, of each store by filesystem.
 _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 

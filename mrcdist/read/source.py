@@ -30,8 +30,6 @@ from mrcdist.read.mapped import open_local
 from mrcdist.read.remote import RemoteReader
 from mrcdist.storage.stored_file import StoredFile
 
-__all__ = ["DatasetFile", "MrcSource"]
-
 _Reader = TypeVar("_Reader", RangeReader, RemoteReader)
 
 

@@ -10,8 +10,6 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["STEP", "ReadingThreads", "end_waiting", "has_ended", "result_of", "wait_for"]
-
 _T = TypeVar("_T")
 
 # Seconds at a time: Ctrl-C cannot end a wait on Windows, and what ends the program no thread's.

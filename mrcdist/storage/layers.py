@@ -35,11 +35,6 @@ from mrcdist.remembered import Remembered
 from mrcdist.storage.version import Version, remote_version
 from mrcdist.system_calls import ForkSafeLock
 
-__all__ = [
-    *("copy_version", "file_below", "forget", "fresh_copy", "is_whole_file_cache", "opened"),
-    *("verify_once", "version_now", "whole_copy"),
-]
-
 # Bytes read at a time on the way to a checksum.
 _PIECE = 2**20
 

@@ -26,8 +26,6 @@ from mrcdist.storage.retry import retried
 from mrcdist.storage.store_errors import as_transient, explain_failure
 from mrcdist.storage.version import Version, local_version, remote_version
 
-__all__ = ["Location", "StoreCalls", "changed", "here", "require_version"]
-
 _Result = TypeVar("_Result")
 
 _NO_NAME = {

@@ -16,11 +16,6 @@ import fsspec
 from mrcdist.printable import printable
 from mrcdist.storage.url import chain
 
-__all__ = [
-    *("command_line_options", "filter_logs", "identity", "is_secret_key"),
-    *("redact", "redact_text", "remember_secrets", "scrub"),
-]
-
 _SECRET_KEY = re.compile(
     r"key|secret|token|password|passwd|passphrase|passcode|credential|connection_string|conn_str"
     r"|sas|auth|cookie|signature|bearer|^(pwd|pw|pat)$",

@@ -23,8 +23,6 @@ from mrcdist.errors import ReadError
 from mrcdist.progress import waiting
 from mrcdist.storage.store_errors import Refused, Unreachable, as_transient, explain_failure
 
-__all__ = ["Attempts", "is_stopped", "retried", "retried_async", "stop_retries"]
-
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from mrcdist.storage.store_errors import Transient
 
-__all__ = ["Bytes", "ScatterBuffer"]
-
 Bytes = npt.NDArray[np.uint8]
 Segment = tuple[int, Bytes | None]
 

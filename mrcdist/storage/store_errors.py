@@ -25,11 +25,6 @@ from mrcdist.errors import (
     TruncatedFileError,
 )
 
-__all__ = [
-    *("Refused", "Transient", "Unreachable", "answer_error", "as_transient"),
-    *("explain_failure", "is_past_end", "said"),
-]
-
 _MISSING_REMEDY = (
     "check the spelling, and that the file is where every worker can read it (a shared filesystem "
     "at the same path, or an object store URL)"

@@ -19,8 +19,6 @@ from mrcdist.storage.store_errors import Transient
 from mrcdist.storage.transport import Answer, open_transport
 from mrcdist.storage.version import UNKNOWN, Version, local_version
 
-__all__ = ["StoredFile", "current_version", "read_whole"]
-
 # What opening a file asks for, a header: a small file's answer may differ with it.
 _FIRST_BYTES = 1024
 

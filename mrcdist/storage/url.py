@@ -13,12 +13,6 @@ from urllib.parse import quote, unquote
 import psutil
 from fsspec.core import split_protocol
 
-__all__ = [
-    *("as_path", "chain", "folder_on_the_web", "is_filename", "is_path", "is_upath", "lies_in"),
-    *("listed_name", "name_of", "on_network", "text_of", "upath_options", "url_beside"),
-    "without_unsafe_caches",
-]
-
 _WEB = ("http", "https")
 
 _BLOCK_CACHES = ("blockcache", "cached")

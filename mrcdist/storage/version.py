@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-__all__ = ["UNKNOWN", "Version", "local_version", "remote_version"]
-
 # fsspec's names differ between stores. A store's own version comes first, then what is made of the
 # content, then a date.
 _KINDS = {

@@ -26,8 +26,6 @@ from mrcdist.format.header_words import header_words
 from mrcdist.format.modes import KNOWN_MODES, MRCZ_MODES
 from mrcdist.validate.findings import Facts, Finding, error, failure, ok, warning
 
-__all__ = ["check_file"]
-
 _IMOD_RGB = 16
 _MODES = KNOWN_MODES.keys() - {_IMOD_RGB}
 _CONVERT = (

@@ -9,8 +9,6 @@ from mrcdist.errors import FormatError, MrcdistError
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.header import Header
 
-__all__ = ["Facts", "Finding", "Severity", "error", "failure", "ok", "warning"]
-
 Severity = Literal["ok", "warning", "error"]
 
 

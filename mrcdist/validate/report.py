@@ -27,8 +27,6 @@ from mrcdist.storage.stored_file import StoredFile
 from mrcdist.validate.checks import check_file
 from mrcdist.validate.findings import Finding, Severity, failure
 
-__all__ = ["ValidationReport", "validate"]
-
 # Reductions need float64 copies of each chunk.
 _STATISTICS_CHUNKS = "32 MiB"
 # Statistics are often computed before the data are rounded to the pixel type of the file.

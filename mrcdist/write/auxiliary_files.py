@@ -27,15 +27,6 @@ from mrcdist.write.contents import Contents, in_angstrom
 from mrcdist.write.errors import exists
 from mrcdist.write.place import is_there
 
-__all__ = [
-    "choose_auxiliary",
-    "look_beside",
-    "names_beside",
-    "scan_axes",
-    "tilt_text",
-    "unstored_metadata",
-]
-
 # Reciprocal lengths in nm^-1.
 _PER_NM = {
     "nm^-1": 1.0, "1/nm": 1.0, "nm⁻¹": 1.0, "å^-1": 10.0, "a^-1": 10.0, "1/å": 10.0, "1/a": 10.0,

@@ -17,8 +17,6 @@ from mrcdist.warning_notes import Note
 from mrcdist.write.s3 import is_s3
 from mrcdist.write.s3_parts import S3Limits
 
-__all__ = ["contiguous_chunks", "in_blocks", "is_contiguous", "streamed_chunks"]
-
 # Blocks smaller than a minimum cost more in opening, syncing and scheduling than in writing, on a
 # disk those of less than 1 MiB; they are joined to blocks of about the usual size.
 _LEAST_BLOCK = 2**20

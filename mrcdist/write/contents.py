@@ -13,8 +13,6 @@ import numpy as np
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
-__all__ = ["Contents", "contents_of", "in_angstrom", "refuse_mask"]
-
 # Units of length in Å, as HyperSpy, pint and sidecars spell them. Both micro signs are in use.
 _ANGSTROM = {
     "å": 1.0, "a": 1.0, "angstrom": 1.0, "ångström": 1.0, "pm": 0.01, "nm": 10.0, "um": 1e4,

@@ -13,8 +13,6 @@ import numpy.typing as npt
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.encode import Storage, encode_pixels
 
-__all__ = ["TEMPORARIES", "WINDOW", "EncodedBlock", "in_order", "window", "windows"]
-
 WINDOW = 8 * 2**20
 """Bytes that are written at a time; see `window`."""
 

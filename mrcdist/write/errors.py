@@ -22,17 +22,6 @@ from mrcdist.storage.location import Location, here
 from mrcdist.storage.store_errors import explain_failure
 from mrcdist.storage.url import lies_in
 
-__all__ = [
-    "exists",
-    "give_up",
-    "incomplete",
-    "interrupted",
-    "is_input",
-    "overtaken",
-    "require_other",
-    "write_errors",
-]
-
 
 @contextmanager
 def write_errors(location: Location) -> Iterator[None]:

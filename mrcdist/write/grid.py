@@ -10,8 +10,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Between", "Grid", "Piece", "block_runs", "join_pieces", "piece_bytes", "split_run"]
-
 Piece = tuple[int, bytes]
 """Its offset in the file, and its bytes."""
 

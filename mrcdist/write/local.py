@@ -24,8 +24,6 @@ from mrcdist.write.errors import exists, incomplete, interrupted, overtaken, wri
 from mrcdist.write.grid import Between, Grid, Piece, piece_bytes
 from mrcdist.write.place import check_place
 
-__all__ = ["LocalDestination", "local_grid"]
-
 # Hosts that share a folder cache it by pages; two of them must not write to the same one.
 _PAGE = 65536
 

@@ -15,8 +15,6 @@ from mrcdist.format.encode import NewHeader, Storage, encode_pixels
 from mrcdist.format.modes import CODECS
 from mrcdist.format.mrcz import LARGEST_SECTION
 
-__all__ = ["choose_compressor", "compressed_sections", "find_codec", "json_header"]
-
 # Those that the mrcz package reads as they are meant.
 _MODES = (0, 1, 2, 4, 6)
 

@@ -21,8 +21,6 @@ from mrcdist.warning_notes import Note
 from mrcdist.write.auxiliary_files import scan_axes, tilt_text
 from mrcdist.write.contents import Contents, in_angstrom
 
-__all__ = ["ImageKind", "choose_extended_header", "choose_kind", "new_header"]
-
 ImageKind = Literal["images", "volume", "volumes"]
 _ISPG = {"images": 0, "volume": 1, "volumes": 401}
 

@@ -11,8 +11,6 @@ from mrcdist.write.errors import exists
 from mrcdist.write.s3 import is_s3
 from mrcdist.write.s3_upload import S3Upload
 
-__all__ = ["check_folder", "check_place", "give_name", "is_there"]
-
 
 def is_there(location: Location) -> bool:
     """Whether there is such a file; of S3, by one request, as names of folders do not count."""

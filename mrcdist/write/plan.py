@@ -33,8 +33,6 @@ from mrcdist.write.s3_parts import S3Limits, packed_pieces, s3_grid
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Destination, Job, finish, merge, recall_block, write_block
 
-__all__ = ["WriteEstimate", "WritePlan", "WriteReport"]
-
 # Records that one task merges: few enough that what they carry fits beside the blocks in memory.
 _FAN_IN = 16
 

@@ -24,8 +24,6 @@ from mrcdist.write.s3_client import Body, call, ignored_options, run_together
 from mrcdist.write.s3_parts import PackedPieces, S3Limits, encoded_at_a_time, joined_parts, segments
 from mrcdist.write.s3_upload import Part, S3Upload, left_by_others
 
-__all__ = ["S3Destination", "is_s3"]
-
 _COPIES_AT_A_TIME = 32
 
 

@@ -17,8 +17,6 @@ from mrcdist.write.errors import interrupted, overtaken, write_errors
 from mrcdist.write.s3_client import answer, call, call_once
 from mrcdist.write.s3_upload import S3Upload
 
-__all__ = ["S3Beside"]
-
 _log = logging.getLogger(__name__)
 
 _PLAN = "plan.json"

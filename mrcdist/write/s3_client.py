@@ -33,17 +33,6 @@ from mrcdist.storage.transport.s3 import connection_limit
 from mrcdist.system_calls import ForkSafeLock, run_after_fork
 from mrcdist.write.errors import write_errors
 
-__all__ = [
-    "TO_END",
-    "Body",
-    "answer",
-    "call",
-    "call_once",
-    "ignored_options",
-    "new_client",
-    "run_together",
-]
-
 # Seconds without an answer while a store copies, or puts 10,000 parts together.
 _PATIENCE = 300.0
 # Seconds for calls that are under way when they are interrupted.

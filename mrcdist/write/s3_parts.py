@@ -17,16 +17,6 @@ from mrcdist.format.blosc import CHUNK_HEADER_BYTES
 from mrcdist.write.encoded_block import TEMPORARIES
 from mrcdist.write.grid import Grid
 
-__all__ = [
-    "PackedPieces",
-    "S3Limits",
-    "encoded_at_a_time",
-    "joined_parts",
-    "packed_pieces",
-    "s3_grid",
-    "segments",
-]
-
 # Parts that a task sends at most: while it waits between two blocks, another fills the line.
 _AT_A_TIME = 8
 

@@ -12,8 +12,6 @@ from mrcdist.storage.location import Location
 from mrcdist.write.errors import exists, incomplete
 from mrcdist.write.s3_client import Body, answer, call, call_once
 
-__all__ = ["Part", "S3Upload", "left_by_others"]
-
 _MARK = "mrcdist-write"
 
 

@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from mrcdist.write.encoded_block import in_order
 
-__all__ = ["Statistics", "merge_statistics", "statistics_of"]
-
 # Values summed at a time: few enough that squares of 16-bit integers add up exactly in float64
 # (2**18 * 2**32 < 2**53), and that a block's statistics take 2 MiB beside it.
 _PIECE = 2**18

@@ -17,8 +17,6 @@ from mrcdist.write.errors import write_errors
 from mrcdist.write.mrcz import compressed_sections
 from mrcdist.write.place import check_place
 
-__all__ = ["computed_run", "stream"]
-
 
 def stream(
     location: Location,

@@ -24,8 +24,6 @@ from mrcdist.write.mrcz import compressed_sections
 from mrcdist.write.s3 import S3Destination
 from mrcdist.write.statistics import Statistics, merge_statistics, statistics_of
 
-__all__ = ["BlockRecord", "Destination", "Job", "finish", "merge", "recall_block", "write_block"]
-
 Box = tuple[tuple[int, int], ...]
 """Start and stop along each axis of the whole array."""
 

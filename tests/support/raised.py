@@ -34,9 +34,12 @@ def _raised() -> list[Raised]:
             kind = getattr(errors, name, None) if name in errors.__all__ else None
             if isinstance(node, ast.Call) and kind and issubclass(kind, errors.MrcdistError):
                 [code] = [k.value for k in node.keywords if k.arg == "code"] or [None]
-                said = code.value if isinstance(code, ast.Constant) else code and ast.unparse(code)
                 place = f"{path.relative_to(ROOT / 'mrcdist')}:{node.lineno}"
-                found.append(Raised(place, kind, said, ast.unparse(node)))
+                # One of two codes, by a condition, is two places.
+                either = [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]
+                for one in either:
+                    said = one.value if isinstance(one, ast.Constant) else one and ast.unparse(one)
+                    found.append(Raised(place, kind, said, ast.unparse(node)))
     return found
 
 

@@ -29,23 +29,6 @@ from typing import Literal
 
 from mrcdist.errors import MissingFileError
 
-__all__ = [
-    "MOVIE_ENDING",
-    "SIDECAR_ENDING",
-    "Companion",
-    "acquisitions",
-    "find_companions",
-    "find_gap",
-    "find_part_before",
-    "find_parts",
-    "find_scan_points",
-    "find_sidecar",
-    "find_sidecars",
-    "is_numbered",
-    "scan_points_candidates",
-    "sidecar_candidates",
-]
-
 MOVIE_ENDING = "_movie.mrc"
 SIDECAR_ENDING = "_info.txt"
 SCAN_POINTS_ENDING = "_scan_coordinates.csv"

@@ -17,8 +17,6 @@ from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.format.direct_electron.sidecar import Sidecar, shorten, to_float
 from mrcdist.format.direct_electron.sidecar_keys import IN_HYPERSPY, KEYS, Key
 
-__all__ = ["Scan", "describe_scan", "describe_signal", "pixel_is_unsigned", "sidecar_metadata"]
-
 _REMEDY = "pass {navigation_shape}, or {metadata_file=None} to read the frames as a plain stack"
 
 # Each along y and x.

@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from mrcdist.errors import SidecarError
 
-__all__ = ["MAX_PLACES", "POINTS_REMEDY", "Points", "frame_table", "parse_scan_points"]
-
 Points = npt.NDArray[np.int64]
 
 # Beyond this, float64 skips whole numbers.

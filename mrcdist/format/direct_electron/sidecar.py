@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from mrcdist.errors import SidecarError
 from mrcdist.format.direct_electron.sidecar_keys import Key
 
-__all__ = ["Sidecar", "parse_sidecar", "shorten", "sidecar_text", "to_float"]
-
 _KEY_WIDTH = 64
 _ON, _OFF = ("enable", "on", "true"), ("disable", "off", "false")
 _SWITCHES = dict.fromkeys(_ON, True) | dict.fromkeys(_OFF, False)

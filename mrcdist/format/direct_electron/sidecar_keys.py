@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-__all__ = ["IN_HYPERSPY", "KEYS", "Key"]
-
 
 @dataclass(frozen=True)
 class Key:

@@ -27,8 +27,6 @@ from mrcdist.format.extended.registry import (
 from mrcdist.format.header import HEADER_BYTES, Header, require_map
 from mrcdist.warning_notes import Note
 
-__all__ = ["correct_pixel_size", "presence_bytes", "settle_presence"]
-
 # As much as the largest block of records that is written whatever the number of sections.
 _MAX_BYTES = 2**20
 

@@ -12,20 +12,6 @@ import numpy.typing as npt
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.warning_notes import Note
 
-__all__ = [
-    "Columns",
-    "Decoded",
-    "Decoder",
-    "ExtendedKind",
-    "PhysicalQuantity",
-    "RecordedScan",
-    "common",
-    "convert",
-    "doubtful",
-    "not_decoded",
-    "read_records",
-]
-
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array | list[str]]
 Valid = npt.NDArray[np.bool_] | np.bool_  # of each record, or of all

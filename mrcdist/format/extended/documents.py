@@ -17,8 +17,6 @@ from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind, not_
 from mrcdist.format.header import decode_text
 from mrcdist.warning_notes import Note
 
-__all__ = ["CCP4", "HDF5", "MRCZ_JSON"]
-
 _LINE = 80
 # 192 lines hold the operators of any space group; a longer text is another thing.
 _MAX_TEXT = 1024 * _LINE

@@ -41,8 +41,6 @@ from mrcdist.format.extended.nint_nreal import looks_like_floats
 from mrcdist.format.header import decode_text
 from mrcdist.warning_notes import Note
 
-__all__ = ["FEI1", "FEI2", "OLD_FEI"]
-
 _STANDARD_BYTES = {"FEI1": 768, "FEI2": 888}
 # Between these, a size can be told from its own bytes in the wrong order.
 _SMALLEST, _LARGEST = 768, 0xFFFF

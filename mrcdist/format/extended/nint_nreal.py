@@ -23,8 +23,6 @@ from mrcdist.format.extended.decoder import (
     read_records,
 )
 
-__all__ = ["AGARD", "SERIALEM", "looks_like_floats"]
-
 # Two-byte integers of each bit of NREAL, with what they are multiplied by; those without a factor
 # are integers, or the two shorts of a float. The last five bits are reserved.
 _ITEMS: tuple[dict[str, float | None], ...] = (

@@ -24,22 +24,6 @@ from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.warning_notes import Note
 
-__all__ = [
-    "ExtendedHeader",
-    "ExtendedKind",
-    "bytes_needed",
-    "decode_extended",
-    "decoder_named",
-    "extended_kind",
-    "extended_metadata",
-    "pixel_size_note",
-    "recorded_scan",
-    "scan_of_sections",
-    "scan_step",
-    "section_pixel_size",
-    "tilt_angles",
-]
-
 _UNKNOWN, _MRCO = Decoder("unknown"), Decoder("MRCO")
 # In the order in which they are tried on an extended header without EXTTYP.
 _DECODERS = (FEI1, FEI2, SERIALEM, OLD_FEI, AGARD, CCP4, MRCZ_JSON, _MRCO, HDF5)

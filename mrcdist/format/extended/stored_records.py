@@ -11,8 +11,6 @@ from typing import Any, get_args
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import ExtendedKind
 
-__all__ = ["PER_SECTION", "StoredRecords"]
-
 PER_SECTION = ("FEI1", "FEI2", "SERI", "AGAR")
 """Kinds of one record a section."""
 _TEXT = ("CCP4",)

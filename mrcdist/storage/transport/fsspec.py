@@ -16,8 +16,6 @@ from mrcdist.storage.store_errors import as_transient, is_past_end
 from mrcdist.storage.transport.protocol import Answer, Transport, ranges_ignored
 from mrcdist.storage.version import Version
 
-__all__ = ["FsspecTransport"]
-
 
 class FsspecTransport(Transport):
     """Any other filesystem; the version is checked around each block.

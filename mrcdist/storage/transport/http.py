@@ -17,8 +17,6 @@ from mrcdist.storage.store_errors import answer_error
 from mrcdist.storage.transport.protocol import Answer, PinnedTransport, check_range, ranges_ignored
 from mrcdist.storage.version import UNKNOWN, Version, remote_version
 
-__all__ = ["HttpTransport"]
-
 _WHOLE = "it answered 200 to a request for a part"
 
 

@@ -18,8 +18,6 @@ from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import Transient
 from mrcdist.storage.version import UNKNOWN, Version
 
-__all__ = ["Answer", "PinnedTransport", "Throughput", "Transport", "check_range", "ranges_ignored"]
-
 
 @dataclass(frozen=True)
 class Answer:

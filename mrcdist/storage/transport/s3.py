@@ -19,8 +19,6 @@ from mrcdist.storage.store_errors import answer_error, is_past_end
 from mrcdist.storage.transport.protocol import Answer, PinnedTransport, check_range
 from mrcdist.storage.version import UNKNOWN, Version, remote_version
 
-__all__ = ["S3Transport", "connection_limit"]
-
 
 def connection_limit(fs: S3FileSystem) -> float:
     """Return how many connections a client with a filesystem's options may have at a time.
