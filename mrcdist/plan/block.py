@@ -10,8 +10,8 @@ import numpy as np
 
 from mrcdist.plan.coalesce import FrameRun, Window, even_run, merge_frames
 from mrcdist.plan.layout import Frames, Layout, within
-from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Cost, FrameFile
+from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 
 
 class Access(Enum):

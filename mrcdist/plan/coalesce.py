@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
+from mrcdist.read_limits import DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)

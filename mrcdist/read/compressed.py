@@ -15,9 +15,9 @@ from mrcdist.config import read_settings
 from mrcdist.errors import FileChangedError, TruncatedFileError
 from mrcdist.format.mrcz import SectionTable, decode_section
 from mrcdist.format.whole_file_compression import STREAM_MARKS
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.read.execute import RangeReader
+from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import here
 from mrcdist.storage.scatter_buffer import Bytes

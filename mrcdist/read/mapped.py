@@ -20,9 +20,9 @@ from mrcdist.config import ReadSettings
 from mrcdist.errors import FileChangedError
 from mrcdist.plan.block import Stretches
 from mrcdist.plan.layout import Frames, Layout
-from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
 from mrcdist.read.mmap_pool import POOL
+from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.storage.location import here
 from mrcdist.storage.scatter_buffer import Bytes
 from mrcdist.storage.stored_file import StoredFile

@@ -3,7 +3,7 @@
 Each map keeps a file descriptor open, and a dask worker counts mapped pages as its memory, also
 those that are not needed: it pauses at 80 % of its limit and is killed at 95 %. When the budget is
 exhausted, blocks are copied instead. ARCHITECTURE.md says when maps are worth it, and shared;
-`mrcdist.plan.read_limits` how large the budget is.
+`mrcdist.read_limits` how large the budget is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from io import FileIO
 
 import psutil
 
-from mrcdist.plan.read_limits import ReadLimits
+from mrcdist.read_limits import ReadLimits
 from mrcdist.system_calls import run_after_fork
 
 

@@ -17,8 +17,8 @@ from mrcdist import stats
 from mrcdist.config import ReadSettings
 from mrcdist.errors import MrcdistError
 from mrcdist.plan.coalesce import piece_bytes
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost
+from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.event_loop import result_of, wait_for
 from mrcdist.storage.retry import Attempts, retried_async
 from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer

@@ -21,13 +21,13 @@ from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.block import BlockPlan, BlockRequest, plan_block
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.layout import Frames, FrameTable, Layout, within
-from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
 from mrcdist.plan.selection import Selection, select
 from mrcdist.read.compressed import SectionReader, StreamReader
 from mrcdist.read.execute import RangeReader, execute, execute_awaited
 from mrcdist.read.mapped import open_local
 from mrcdist.read.remote import RemoteReader
+from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.storage.stored_file import StoredFile
 
 _Reader = TypeVar("_Reader", RangeReader, RemoteReader)

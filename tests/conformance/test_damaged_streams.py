@@ -17,7 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import mrcdist
 from mrcdist.errors import FileChangedError, FormatError, MrcdistError, TruncatedFileError
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
+from mrcdist.read_limits import DEFAULT_LIMITS
 from tests.support.async_store import async_store
 from tests.support.mrc_files import mrc_bytes
 

@@ -125,7 +125,7 @@ def _read(url: str, mib: str, threads: str, crop: str = "") -> None:
     from threading import Barrier
 
     from mrcdist import plan_mrc
-    from mrcdist.plan.read_limits import ReadLimits
+    from mrcdist.read_limits import ReadLimits
 
     n_threads = int(threads)
     options = json.loads(os.environ["STORE_OPTIONS"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.plan.read_limits import ReadLimits
+from mrcdist.read_limits import ReadLimits
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 

@@ -10,7 +10,7 @@ from typing import Any
 from fsspec.implementations.http import HTTPFileSystem
 
 from mrcdist.errors import ReadError
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
+from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location, require_version
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import answer_error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrcdist.errors import ReadError
-from mrcdist.plan.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.storage.event_loop import wait_for
 from mrcdist.storage.location import Location, changed
 from mrcdist.storage.scatter_buffer import ScatterBuffer

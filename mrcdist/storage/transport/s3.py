@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from s3fs import S3FileSystem
 
 from mrcdist.errors import AccessDeniedError
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
+from mrcdist.read_limits import DEFAULT_LIMITS
 from mrcdist.storage.location import Location
 from mrcdist.storage.scatter_buffer import ScatterBuffer
 from mrcdist.storage.store_errors import answer_error, is_past_end

@@ -11,8 +11,8 @@ from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.block import Access, BlockRequest, plan_block
 from mrcdist.plan.coalesce import Merging, Window
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.read_limits import DEFAULT_LIMITS
 from mrcdist.plan.reader_capabilities import Capabilities, Cost, FrameFile
+from mrcdist.read_limits import DEFAULT_LIMITS
 
 FRAMES, SIDE = 12, 16
 FRAME_BYTES = 2 * SIDE**2

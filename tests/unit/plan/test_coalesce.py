@@ -16,7 +16,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.coalesce import Merging, Window, even_run, merge_frames, piece_bytes
 from mrcdist.plan.layout import Layout
-from mrcdist.plan.read_limits import ReadLimits
+from mrcdist.read_limits import ReadLimits
 from mrcdist.storage.transport.protocol import Throughput
 from tests.support.mrc_files import mrc_bytes
 

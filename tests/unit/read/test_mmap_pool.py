@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.read.mmap_pool import POOL
+from mrcdist.read_limits import ReadLimits
 from tests.support.counted import counted
 from tests.support.mrc_files import counting, write_mrc
 

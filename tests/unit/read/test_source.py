@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mrcdist
-from mrcdist.plan.read_limits import ReadLimits
 from mrcdist.read import execute as block
+from mrcdist.read_limits import ReadLimits
 from tests.support.examples import examples
 from tests.support.mrc_files import MODES, counting, mrc_bytes
 
