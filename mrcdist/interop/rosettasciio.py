@@ -155,7 +155,13 @@ def plan_original_metadata(plan: Plan, records: StoredRecords | None = None) -> 
 def _column(values: Any) -> list[Any]:
     """Return a column as a list, with None for NaN and infinity, which JSON lacks."""
     column = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return [None if isinstance(v, float) and not np.isfinite(v) else v for v in column]
+    return [_known(value) for value in column]
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, list):  # several numbers a record
+        return _column(value)
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ After IMOD's description of its MRC files, whose programs keep the records of ot
 
 from __future__ import annotations
 
+import json
 import struct
 
 import numpy as np
@@ -156,6 +157,14 @@ def test_agards_numbers_that_are_no_angles_are_kept_and_not_used(tmp_path):
     assert ds["axes"][0]["name"] == "z"
     reals = ds["original_metadata"]["extended_header"]["records"]["reals"]
     assert [row[0] for row in reals] == [1000.0 + i for i in range(N)]
+
+
+def test_agards_numbers_that_json_lacks_are_none(tmp_path):
+    records = [struct.pack("<3f", tilt, float("nan"), float("inf")) for tilt in TILTS]
+    ds = tilt_series(tmp_path / "a.st", records, exttyp=b"AGAR", nreal=3)
+    json.dumps(ds["original_metadata"], allow_nan=False)
+    reals = ds["original_metadata"]["extended_header"]["records"]["reals"]
+    assert reals == [[tilt, None, None] for tilt in TILTS]
 
 
 SYMMETRY = (b"X,  Y,  Z", b"-X,  Y+1/2,  -Z")
