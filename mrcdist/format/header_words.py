@@ -37,7 +37,8 @@ _WORDS: Any = {
     "stored_origin": ("3f4", 196),
     "origin_before_2000": ("3f4", 208),  # z, x, y: later the word MAP, the stamp and RMS
 }
-_DTYPE = np.dtype(_WORDS)
+# Made once: to reverse so many words takes longer than to read them.
+_DTYPES = {order: np.dtype(_WORDS).newbyteorder(order) for order in ("<", ">")}
 
 _IMOD_KIND = ("IDTYPE", "LENS", "ND1", "ND2", "VD1", "VD2")
 IMOD_WORDS = (*_IMOD_KIND, "TILTANGLES")
@@ -53,7 +54,7 @@ _LARGEST = {"voltage": 10_000.0}  # kV
 
 def header_words(raw: bytes | bytearray, byteorder: ByteOrder) -> Any:
     """Return all words of a main header, by name; they can be changed in a bytearray."""
-    return np.frombuffer(raw, _DTYPE.newbyteorder(byteorder))[0]
+    return np.frombuffer(raw, _DTYPES[byteorder])[0]
 
 
 def imod_fields(raw: bytes, byteorder: ByteOrder) -> dict[str, Any]:
