@@ -1,4 +1,4 @@
-"""The memory that a task has on the connected cluster, as far as the cluster tells."""
+"""The memory available to a task on the connected cluster, as far as it is known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 FLOAT64_TEMPORARIES = 16
 
 PYTHON_MEMORY = 150 * 2**20
-"""What Python and its packages take in each worker, in bytes."""
+"""Memory that Python and its packages take in each worker, in bytes."""
 
 # The part of the rest that a worker holds before it spills to disk.
 _BEFORE_SPILLING = 0.6

@@ -1,4 +1,4 @@
-"""The command that installs an optional extra, as remedies of errors name it."""
+"""The command that installs an optional extra, for the remedies of errors."""
 
 from __future__ import annotations
 

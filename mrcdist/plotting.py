@@ -1,4 +1,4 @@
-"""How an image is drawn, the same in every figure: contrast, colours, shape of pixels, labels."""
+"""Drawing of images, the same in every figure: contrast, colours, pixel shape, scale bar, text."""
 
 from __future__ import annotations
 

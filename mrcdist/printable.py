@@ -1,4 +1,4 @@
-"""Text of files and names as it may be shown: nothing in it can steer a terminal."""
+"""Text from files and names with control characters escaped, safe to show in a terminal."""
 
 from __future__ import annotations
 

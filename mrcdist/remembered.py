@@ -1,4 +1,4 @@
-"""What a process remembers from one call to the next: the latest of its kind, never all."""
+"""A bounded cache of what a process keeps from one call to the next: the latest entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""System calls that not every operating system has, each with what is done without it."""
+"""System calls that some operating systems lack, each with its substitute."""
 
 from __future__ import annotations
 

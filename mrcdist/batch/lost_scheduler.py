@@ -1,4 +1,4 @@
-"""A scheduler that is gone: one error, in place of all that distributed raises and logs."""
+"""A lost scheduler: one error in place of everything that distributed raises and logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where to compute: the options for it, `check-workers`, and `example` for batch systems."""
+"""Options for the cluster to compute on, `check-workers`, and `example` for batch systems."""
 
 from __future__ import annotations
 

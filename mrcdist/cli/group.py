@@ -1,4 +1,4 @@
-"""How commands end: errors in place of tracebacks, Ctrl-C and SIGTERM, exit status."""
+"""The end of a command: errors in place of tracebacks, Ctrl-C and SIGTERM, exit status."""
 
 from __future__ import annotations
 

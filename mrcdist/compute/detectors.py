@@ -209,7 +209,7 @@ class AutoDisk:
 
     @property
     def title(self) -> str:
-        """Of its virtual image."""
+        """Title of its virtual image."""
         return {"bf": "bright field", "adf": "annular dark field"}[self.kind]
 
     def located(self, disk: Ring, shape: FrameShape) -> Ring:

@@ -1,4 +1,4 @@
-"""A hash of a user's function, so that a pass goes on only with the version with which it began."""
+"""A hash of a user's function, so that a pass is resumed only with the same version of it."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Reduction:
 
     @functools.cached_property
     def window(self) -> Window:
-        """What of the frames is needed."""
+        """Rows and columns of the frames that are needed."""
         return range(self.frame_shape[0]), range(self.frame_shape[1])
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:
@@ -92,7 +92,7 @@ class PixelSums(Reduction):
 
     @functools.cached_property
     def window(self) -> Window:
-        """Where weights are not 0."""
+        """Rows and columns where weights are not 0."""
         return self.detector.window(self.frame_shape)
 
     def begin(self, n_frames: int, dtype: np.dtype[Any]) -> Array:

@@ -1,4 +1,4 @@
-"""Local files that appear under their names as a whole, or not at all."""
+"""Atomic creation of local files: they appear as a whole, or not at all."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The client's small reads: which files there are, and what is beside them."""
+"""The client's small reads: the files of a dataset, and the auxiliary files next to them."""

@@ -54,13 +54,13 @@ class ZarrDestination:
 
     @property
     def folder(self) -> Location:
-        """Of what is needed until the end."""
+        """The folder for what is needed until the end."""
         dot = "." if self.location.is_local else ""
         return self.location.sibling(f"{dot}{self.location.name}.mrcdist-write")
 
     @property
     def tree(self) -> Location:
-        """Where the arrays are written."""
+        """The folder in which the arrays are written."""
         if not (self.location.is_local or self.replaces):
             return self.location
         return replace(self.folder, url=posixpath.join(self.folder.url, f"tree-{self.mark}"))
@@ -231,7 +231,7 @@ class ZarrDestination:
 
     @property
     def _aside(self) -> Path:
-        """Where the hierarchy that is replaced on a disk is, for a moment."""
+        """The temporary path of a hierarchy that is being replaced on a disk."""
         return Path(self.folder.url, f"replaced-{self.mark}")
 
     def abandon(self) -> None:

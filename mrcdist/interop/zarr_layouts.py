@@ -1,4 +1,4 @@
-"""Which groups and arrays a new Zarr hierarchy has, and in which chunks and shards."""
+"""Groups and arrays of a new Zarr hierarchy, and their chunks and shards."""
 
 from __future__ import annotations
 

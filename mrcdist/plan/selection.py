@@ -1,4 +1,4 @@
-"""What a caller selects of an array: an index, frames of the scan, or a box to be written."""
+"""The selected part of an array: by an index, frames of the scan, or ranges along the axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a preview looks at: its view of the file, and the sample that it reads, within limits."""
+"""The file as a preview sees it, and the sample that it reads, within limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that wait for coroutines of a store's event loop, until Ctrl-C ends the program."""
+"""Waiting for coroutines of a store's event loop from threads, until Ctrl-C ends the program."""
 
 from __future__ import annotations
 

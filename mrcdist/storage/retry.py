@@ -1,4 +1,6 @@
-"""Retries: how soon a failure that may pass is tried again, and when it is given up.
+"""Retries: how soon a failed request is repeated, and when it is given up.
+
+Which failures are retried, such as HTTP 429, is decided by `store_errors`.
 
 The libraries below (s3fs, botocore) are told to try once; otherwise their loops would multiply with
 this one.

@@ -1,4 +1,4 @@
-"""Errors of stores (S3, HTTP, disks) → what they mean: missing, refused, changed, or passing."""
+"""Errors of stores (S3, HTTP, disks): which are retried, and what the others become."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a path or URL says, chained ones included: the file's name, its folder, files beside it."""
+"""Parsing of paths and URLs, including chained ones: file name, folder, siblings."""
 
 from __future__ import annotations
 

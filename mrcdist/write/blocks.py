@@ -1,4 +1,4 @@
-"""In which blocks an array is written."""
+"""The blocks in which an array is written."""
 
 from __future__ import annotations
 

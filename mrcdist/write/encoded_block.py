@@ -1,4 +1,4 @@
-"""A block's bytes as they are stored, encoded piece by piece: it is never there twice."""
+"""The stored bytes of a block, encoded piece by piece, so that it is never in memory twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a new file can have its name, and whether there is one already."""
+"""Checks that a new file can have its name, and whether it exists already."""
 
 from __future__ import annotations
 

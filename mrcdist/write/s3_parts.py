@@ -1,4 +1,4 @@
-"""Into which parts an object is cut, and how more of them than an upload may have become one.
+"""The parts of an object in S3, and how they are joined if there are more than allowed.
 
 Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 """

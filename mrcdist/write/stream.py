@@ -1,4 +1,4 @@
-"""Stores that can only take a file from its start to its end: one task writes all of it."""
+"""Stores to which a file can only be written from start to end: one task writes all of it."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def _timestamp(sidecar: Sidecar) -> dict[str, str]:
 
 
 def _known(section: dict[str, Any]) -> dict[str, Any]:
-    """What of a section is known: not None, 0 or, of absurd numbers, infinite."""
+    """Return the known values of a section: not None, 0 or infinite."""
     return {
         key: value
         for key, value in section.items()

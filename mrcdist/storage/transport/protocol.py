@@ -1,4 +1,4 @@
-"""The role of a transport, and what those have in common whose answers are pinned."""
+"""The interface of transports, and what those with pinned answers have in common."""
 
 from __future__ import annotations
 
