@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 OLDEST = (3, 11)
 HERE = Path(__file__).resolve().parent
@@ -39,7 +39,8 @@ LOWEST = HERE / ".venv-lowest"
 CACHES = HERE / "build" / "pytest"
 
 # Their names, and the module or script that each runs with its arguments.
-Checks: TypeAlias = Mapping[str, Sequence[str]]
+if TYPE_CHECKING:  # Pythons that are too old get as far as the words that say so
+    Checks = Mapping[str, Sequence[str]]
 
 _TWO_AT_A_TIME = ("pytest", "--numprocesses=2", "--dist=worksteal")
 _QUICK = (
@@ -261,9 +262,29 @@ def announcement() -> str:
 
 
 def install_group(group: str, venv: Path = VENV, *options: str) -> None:
-    """Install this checkout with a dependency group of pyproject.toml."""
+    """Install this checkout with a dependency group of pyproject.toml.
+
+    Extras that the group names are asked for as the checkout's own: `lowest-direct` takes the
+    lowest versions of what the checkout needs, but not of what a package in a group needs.
+    """
     project = HERE / "pyproject.toml"
-    install(group, str(HERE), "--group", f"{project}:{group}", *options, venv=venv)
+    extras = extras_of(group)
+    checkout = f"{HERE}[{','.join(extras)}]" if extras else str(HERE)
+    install(group, checkout, "--group", f"{project}:{group}", *options, venv=venv)
+
+
+def extras_of(group: str) -> list[str]:
+    """Return the extras of mrcdist that a dependency group names, itself or by another group."""
+    import tomllib  # which Pythons that are too old lack
+
+    groups = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))
+    found: list[str] = []
+    for each in groups["dependency-groups"][group]:
+        if isinstance(each, dict):
+            found += extras_of(each["include-group"])
+        elif each.startswith("mrcdist["):
+            found += each.removeprefix("mrcdist[").partition("]")[0].split(",")
+    return found
 
 
 def install(name: str, *requirements: str, venv: Path = VENV) -> None:

@@ -7,7 +7,9 @@ import importlib.util
 import os
 import re
 import shutil
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -77,3 +79,28 @@ def test_checks_that_could_not_start_are_failures(script, monkeypatch, capfd):
 
 def test_a_failure_beside_others_is_a_failure_of_all(script):
     assert script.check_in_rounds([({"pytest": PASSING}, {"pytest beside": FAILING}, 0)]) == 1
+
+
+def test_lowest_versions_are_those_of_every_extra_that_the_tests_use(script, monkeypatch):
+    """What a package of a group needs is no direct requirement; what the checkout needs is."""
+    shutil.copy(ROOT / "pyproject.toml", script.HERE)
+    asked = []
+    monkeypatch.setattr(script, "install", lambda name, *words, venv: asked.append((venv, words)))
+    script.install_group("test", script.LOWEST, "--resolution", "lowest-direct")
+    [(venv, (checkout, *options))] = asked
+    assert venv.name == ".venv-lowest"
+    assert options[-2:] == ["--resolution", "lowest-direct"]
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    [named] = [each for each in groups["test"] if str(each).startswith("mrcdist[")]
+    assert checkout == str(script.HERE) + named.removeprefix("mrcdist")
+
+
+OLD = sorted(Path.home().glob(".pyenv/versions/3.[789].*/bin/python3"))
+
+
+@pytest.mark.skipif(not OLD, reason="there is no Python before 3.10 here")
+def test_a_python_that_is_too_old_is_told_which_to_take():
+    for python in OLD:
+        ran = subprocess.run([python, "run.py", "demo"], cwd=ROOT, capture_output=True, text=True)
+        assert ran.returncode == 1
+        assert re.fullmatch(r"error: Python 3\.\S+ is too old for mrcdist, .*\n", ran.stderr)
