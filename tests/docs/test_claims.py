@@ -152,8 +152,9 @@ class TestFormatTable:
 def test_extras_that_are_shown_can_be_installed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = "\n".join(path.read_text("utf-8") for path in PAGES.values())
-    shown = re.findall(r'pip install "(?:\.|mrcdist)\[([\w,]+)\]"', text)
+    shown = re.findall(r"""pip install ["']?[\w./]*\[([\w,-]+)\]""", text)
     assert shown
+    assert re.findall(r"pip install .?mrcdist.*", text) == [], "it is on no index"
     named = {extra for extras in shown for extra in extras.split(",")}
     assert named <= set(project["optional-dependencies"])
 
