@@ -51,6 +51,22 @@ def add(**amounts: int) -> None:
 
 
 def snapshot() -> ReadStats:
-    """Return this process's totals so far."""
+    """Return this process's totals so far.
+
+    Returns
+    -------
+    ReadStats
+        Numbers to subtract from each other: before and after a computation.
+
+    Examples
+    --------
+    >>> from mrcdist import read_mrc, stats
+    >>> from mrcdist.testing.acquisition import write_acquisition
+    >>> [ds] = read_mrc(write_acquisition("counted", scan_shape=(4, 4)).movie)
+    >>> before = stats.snapshot()
+    >>> frame = ds["data"][1, 2].compute()
+    >>> (stats.snapshot() - before).blocks
+    1
+    """
     with _lock:
         return ReadStats(**_total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -10,12 +11,15 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
+import mrcdist
 from demo.field import demo_frames
 from mrcdist.testing.acquisition import write_acquisition
 from mrcdist.testing.tilt_series import write_tilt_series
 from notebooks.execute import NEEDS_ZARR3, NOTEBOOKS, execute, faults, for_own_data
 from tests.support.compiling import pyxem_to_itself
+from tests.support.processes import ROOT
 
 # Besides the project and what tests need anyway.
 PACKAGES = {
@@ -110,6 +114,23 @@ def test_notebook_says_what_to_leave_out_and_what_to_set_for_own_data(path: Path
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_uses_what_the_reference_documents(path: Path) -> None:
+    cells = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    nodes = list(ast.walk(ast.parse(TransformerManager().transform_cell("\n".join(cells)))))
+    names = {
+        f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "mrcdist"
+        for alias in node.names
+    }
+    attributes = [ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)]
+    names |= {name for name in attributes if re.fullmatch(r"mrcdist\.\w+", name)}
+    assert names
+    documented = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
+    public = {f"mrcdist.{name}" for name in (*mrcdist.__all__, "__version__")}
+    assert {name for name in names - public if f":: {name}" not in documented} == set()
+
+
 def test_outputs_of_a_notebook_are_kept_and_can_be_shown(path: Path) -> None:
     assert faults(nbformat.read(path, as_version=4)) == []
 
