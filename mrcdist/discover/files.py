@@ -101,6 +101,7 @@ def find_files(
             raise ArgumentError(
                 "the list of files is empty",
                 code="files-missing",
+                argument="filename",
                 cause="a dataset has at least one file",
                 remedy="pass at least one file",
             )
@@ -174,6 +175,7 @@ def _check_once(files: list[Location]) -> None:
                 f"{shown[0]} is listed {len(shown)} times"
                 f"{', also as ' * bool(others)}{', '.join(others)}",
                 code="file-listed-twice",
+                argument="filename",
                 cause="its frames would be in the dataset more than once",
                 remedy="list each file once",
             )
@@ -221,6 +223,7 @@ def _glob(pattern: Location) -> list[Location]:
             f"{pattern.shown} matches movies of {len(several)} acquisitions: "
             f"{', '.join(several[:3])}{' ...' if several[3:] else ''}",
             code="pattern-ambiguous",
+            argument="filename",
             cause="a pattern must match the parts of a single movie",
             remedy="name one acquisition, or pass a list of movies to concatenate them",
         )

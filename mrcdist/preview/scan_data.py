@@ -130,6 +130,7 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
         raise ArgumentError(
             f"a {type(data).__name__} cannot be browsed",
             code="data-not-browsable",
+            argument="data",
             cause="a path, a plan or a dataset is needed",
             remedy="pass a path or URL, plan_mrc(url), or one of the dicts that read_mrc(url) "
             "returns",
@@ -144,6 +145,7 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
         raise ArgumentError(
             "the data are not as they were read",
             code="data-not-browsable",
+            argument="data",
             cause="they have since been sliced, rechunked or computed with",
             remedy="pass plan_mrc(url), or a computed (numpy) array in the dict",
         )

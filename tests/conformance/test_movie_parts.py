@@ -85,6 +85,7 @@ class TestNaming:
         }[how]
         with pytest.raises(ArgumentError, match="is listed 2 times") as raised:
             read_mrc([first, second, again])
+        assert raised.value.argument == "filename"
         assert (f"also as {again}" in raised.value.problem) == (how != "URL")
 
     def test_files_to_which_a_mount_gives_one_number_are_several(self, tmp_path, monkeypatch):
@@ -215,8 +216,9 @@ class TestNaming:
     def test_a_pattern_that_matches_two_acquisitions_is_an_error(self, tmp_path, keep):
         parts_of(tmp_path)
         parts_of(tmp_path, name="20260101_00002")
-        with pytest.raises(ArgumentError, match="20260101_00001, 20260101_00002"):
+        with pytest.raises(ArgumentError, match="20260101_00001, 20260101_00002") as raised:
             read_mrc(f"{keep(tmp_path)}/*_movie.mrc")
+        assert raised.value.argument == "filename"
 
     def test_without_a_listing_it_is_said_that_there_may_be_more_parts(
         self, tmp_path, keep, monkeypatch

@@ -224,7 +224,6 @@ class TestBadArguments:
             ("", "filename is empty"),
             ([], "list of files is empty"),
             ([5], "filename is a int"),
-            ("nowhere://a/b.mrc", "no filesystem for nowhere://a/b.mrc"),
         ],
         ids=str,
     )
@@ -232,6 +231,12 @@ class TestBadArguments:
         with pytest.raises(mrcdist.errors.ArgumentError) as raised:
             mrcdist.read_mrc(filename)
         assert_explained(raised.value, value)
+        assert raised.value.argument == "filename"
+
+    def test_url_of_an_unknown_protocol_is_refused(self):
+        with pytest.raises(mrcdist.errors.ArgumentError) as raised:
+            mrcdist.read_mrc("nowhere://a/b.mrc")
+        assert_explained(raised.value, "no filesystem for nowhere://a/b.mrc")
 
     @pytest.mark.parametrize("kind", ["<>", "bigendian"])
     def test_bad_arguments_of_file_reader_have_rosettasciios_names(self, path, kind):

@@ -348,16 +348,18 @@ def test_the_command_of_numbers_in_memory_reads_their_file_while_they_are_as_the
 )
 def test_changed_data_are_refused_rather_than_shown_unchanged(change, movie):
     [ds] = read_mrc(movie)
-    with pytest.raises(ArgumentError, match="not as they were read"):
+    with pytest.raises(ArgumentError, match="not as they were read") as raised:
         browse({**ds, "data": change(ds["data"])}, figure=new_figure())
+    assert raised.value.argument == "data"
 
 
 def test_what_is_no_scan_is_an_error_that_says_so(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
     with pytest.raises(ArgumentError, match="navigation_shape"):
         browse(plan_mrc(path), figure=new_figure())
-    with pytest.raises(ArgumentError, match="plan_mrc"):
+    with pytest.raises(ArgumentError, match="plan_mrc") as raised:
         browse(["movie.mrc"], figure=new_figure())
+    assert raised.value.argument == "data"
 
 
 def test_a_large_compressed_stream_is_an_error(movie, tmp_path):
