@@ -140,8 +140,18 @@ def interrupted(
 ) -> ArgumentError:
     """Build the error for a write that has begun before, of which `left` is there.
 
-    `differs` are the records of that and of this one, if something else was begun.
+    `differs` are the records of that and of this one, if something else was begun; where these are
+    the same, its cells do not fit.
     """
+    if differs and differs[0] == differs[1]:
+        return ArgumentError(
+            f"{shown} cannot be resumed here",
+            code="destination-differs",
+            argument="resume",
+            cause=f"{left} was started by an earlier version of mrcdist, or by a host that has "
+            "this folder on its own disk and not on a network: blocks were cut otherwise",
+            remedy=f"resume it there, or delete {left} to start over",
+        )
     if differs:
         return ArgumentError(
             f"{shown}: an earlier call has written a different array",

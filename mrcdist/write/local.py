@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -86,8 +86,10 @@ class LocalDestination:
         with self._explained():
             earlier = self.earlier()
             if earlier is not None:
-                if resume and earlier["about"] == about:
-                    return replace(self, date=earlier["date"], mark=earlier["mark"])
+                grid = Grid(*earlier.get("grid", astuple(self.grid)))
+                # Hosts that share the folder must not write to one page, as cells of a disk would.
+                if resume and earlier["about"] == about and grid.step >= self.grid.step:
+                    return replace(self, date=earlier["date"], mark=earlier["mark"], grid=grid)
                 # One that ended before its plan was there has left nothing to go on with.
                 begun = earlier["about"] is not None
                 if begun if resume else not overwrite:
@@ -113,7 +115,9 @@ class LocalDestination:
             else:
                 allocate(file.fileno(), self.grid.size)
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        plan = json.dumps({"about": about, "date": date, "mark": self.mark})
+        plan = json.dumps(
+            {"about": about, "date": date, "mark": self.mark, "grid": astuple(self.grid)}
+        )
         self._put(self.folder / _PLAN, [plan.encode()])
         return replace(self, date=date)
 

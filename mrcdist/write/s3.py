@@ -65,9 +65,11 @@ class S3Destination:
             grid = Grid(*earlier.get("grid", astuple(self.grid)))
             begun = replace(found, date=str(earlier["date"]), uploads=uploads, grid=grid)
             same = resume and earlier["about"] == about
-            if same and begun._main.is_open():
+            is_open = same and begun._main.is_open()  # else somebody has aborted the upload
+            # Versions that kept no grid had other parts.
+            if is_open and ("grid" in earlier or not self.grid.size):
                 return begun
-            if not same and (resume or not overwrite):  # else somebody has aborted the upload
+            if is_open or (not same and (resume or not overwrite)):
                 differs = (earlier["about"], about) if resume and begun.uploads else None
                 raise interrupted(self.location.shown, self._beside.shown, differs)
             found = replace(found, notes=(*found.notes, *begun._cleared()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -504,6 +505,65 @@ class TestResume:
             write_block(NUMBERS[block], job, number, box)
         mrcdist.write_mrc(url, chunked(), **arguments)
         np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+
+    def test_upload_of_a_version_that_kept_no_parts_is_refused_and_stays(
+        self, s3_bucket: Bucket, options: dict[str, Any]
+    ) -> None:
+        url, arguments = s3_bucket.url("a.mrc"), {"resume": True, "storage_options": options}
+        mrcdist.write_mrc(url, chunked(), compute=False, **arguments)
+        key, client = "a.mrc.mrcdist-write/plan.json", s3_bucket.server.client
+        plan = json.load(client.get_object(Bucket=s3_bucket.name, Key=key)["Body"])
+        del plan["grid"]
+        client.put_object(Bucket=s3_bucket.name, Key=key, Body=json.dumps(plan).encode())
+        with pytest.raises(ArgumentError, match="earlier version") as error:
+            mrcdist.write_mrc(url, chunked(), **arguments)
+        assert (error.value.code, error.value.argument) == ("destination-differs", "resume")
+        assert uploads_in(s3_bucket) == ["a.mrc"]
+        mrcdist.write_mrc(url, chunked(), overwrite=True, storage_options=options)
+        np.testing.assert_array_equal(read_back(url, storage_options=options), NUMBERS)
+        assert uploads_in(s3_bucket) == []
+
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_file_begun_in_pages_of_a_network_goes_on_where_the_folder_is_a_disk(
+        self, tmp_path: Path, kept: bool
+    ) -> None:
+        """But for one of a version that did not keep how: that is an error, with a remedy."""
+        path, folder = tmp_path / "a.mrc", tmp_path / ".a.mrc.mrcdist-write"
+        plan = mrcdist.plan_write(path, chunked(), resume=True)
+        disk = plan._begin()
+        assert isinstance(disk, LocalDestination)
+        about = json.loads((folder / "plan.json").read_text())["about"]
+        disk.abandon()
+        pages = replace(disk, grid=Grid(65536, 65536, plan.nbytes))
+        begun = pages.begin(about, overwrite=False, resume=True)
+        job = Job(begun, plan.header, NUMBERS.shape, True)
+        write_block(NUMBERS[:12], job, 0, ((0, 12), (0, 512), (0, 512)))
+        if kept:
+            mrcdist.write_mrc(path, chunked(), resume=True)
+            np.testing.assert_array_equal(read_back(path), NUMBERS)
+            assert list(tmp_path.iterdir()) == [path]
+            return
+        found = json.loads((folder / "plan.json").read_text())
+        del found["grid"]
+        (folder / "plan.json").write_text(json.dumps(found))
+        with pytest.raises(WriteError, match=r"bytes have arrived(?s:.*)overwrite=True"):
+            mrcdist.write_mrc(path, chunked(), resume=True)
+        assert list(tmp_path.iterdir()) == [folder]
+
+    def test_file_begun_on_a_disk_is_refused_where_hosts_share_the_folder(
+        self, tmp_path: Path
+    ) -> None:
+        """They would write to the same pages."""
+        path, folder = tmp_path / "a.mrc", tmp_path / ".a.mrc.mrcdist-write"
+        disk = mrcdist.plan_write(path, chunked(), resume=True)._begin()
+        assert isinstance(disk, LocalDestination)
+        about = json.loads((folder / "plan.json").read_text())["about"]
+        pages = replace(disk, grid=Grid(65536, 65536, disk.grid.size))
+        with pytest.raises(ArgumentError, match="not on a network") as error:
+            pages.begin(about, overwrite=False, resume=True)
+        assert (error.value.code, error.value.argument) == ("destination-differs", "resume")
+        mrcdist.write_mrc(path, chunked(), resume=True)
+        np.testing.assert_array_equal(read_back(path), NUMBERS)
 
     def test_folder_of_a_call_that_was_killed_before_its_plan_was_there_is_begun_anew(
         self, tmp_path: Path
