@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -109,8 +109,17 @@ def _merged(a: Statistics | None, b: Statistics | None) -> Statistics | None:
     maximum = float(np.maximum(a.maximum, b.maximum))
     if isinstance(a.total, int) and isinstance(b.total, int):
         return Statistics(count, minimum, maximum, a.total + b.total, a.squares + b.squares)
+    a, b = _of_mean(a), _of_mean(b)
     # Chan, Golub and LeVeque, Am. Stat. 37 (1983), 242-247.
     difference = b.total - a.total
     mean = a.total + difference * b.count / count
     squares = a.squares + b.squares + difference**2 * a.count * b.count / count
     return Statistics(count, minimum, maximum, mean, squares)
+
+
+def _of_mean(part: Statistics) -> Statistics:
+    """Return sums of integers as those of floats: records of earlier versions may have either."""
+    if not (isinstance(part.total, int) and isinstance(part.squares, int)):
+        return part
+    _, _, mean, rms = part.summary()
+    return replace(part, total=mean, squares=rms**2 * part.count)

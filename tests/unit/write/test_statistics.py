@@ -64,6 +64,19 @@ class TestMerging:
         assert found == pytest.approx((exact.min(), exact.max(), exact.mean(), exact.std()))
         assert not 0.99 < found[3] / array.std() < 1.01
 
+    @pytest.mark.parametrize("then_and_now", [(None, "int16"), ("int16", None)])
+    def test_records_of_a_version_that_did_not_round_are_merged_with_those_of_this_one(
+        self, then_and_now
+    ):
+        """One summed up the integers that are stored, the other the floats that they were."""
+        array = np.arange(3000.0)
+        parts = [
+            statistics_of(part, stored)
+            for part, stored in zip(np.split(array, [1000]), then_and_now, strict=True)
+        ]
+        found = merge_statistics(parts).summary()
+        assert found == pytest.approx((0, 2999, array.mean(), array.std()), rel=1e-12)
+
     def test_sums_of_many_large_integers_do_not_overflow(self):
         array = np.full(2**22, 65535, "uint16")
         array[0] = 0
