@@ -104,8 +104,8 @@ def reduce_block(
             if fused.places:
                 fused.add(into, here, which)
             for at in others:
-                tile = there if moved[at] else here
-                into[at] = _added(reductions[at], into[at], tile, which)
+                into[at] = _added(reductions[at], into[at], there if moved[at] else here, which)
+            del pixels, here, there  # the next copy is to take the same memory
     return tuple(
         _brought_back(each, result, module.asnumpy(found)) if moves else found
         for each, result, found, moves in zip(reductions, results, into, moved, strict=True)

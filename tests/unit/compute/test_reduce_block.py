@@ -1,7 +1,8 @@
-"""Reductions by another array module: the results of numpy, to the last count."""
+"""A block in tiles: their memory; by another array module, the results of numpy exactly."""
 
 from __future__ import annotations
 
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -167,3 +168,24 @@ def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Any) -> None:
         reduce_frames(plan, {"mean": MeanPattern()}, device="gpu", progress=False)
     with pytest.raises(MissingExtraError, match=r"(?s)no GPU with CuPy here.*\[gpu\]"):
         reduce_frames(plan, {"mean": MeanPattern()}, device="cupy", progress=False)
+
+
+def test_frames_that_are_there_are_copied_a_tile_at_a_time() -> None:
+    """Two copies at once take turns in memory, which the kernel clears for each of them."""
+    frames = np.ones((1024, 32, 32), np.uint16)
+    present = np.arange(len(frames)) % 10 > 0
+    tile_bytes = 2**18
+    tracemalloc.start()
+    try:
+        [largest] = reduce_block(
+            frames,
+            (range(32), range(32)),
+            [FrameMaximum((32, 32))],
+            present,
+            tile_bytes=tile_bytes,
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (largest == 1).all()
+    assert peak < 1.5 * tile_bytes
