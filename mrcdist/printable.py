@@ -11,7 +11,7 @@ _UNPRINTABLE = ("C", "Zl", "Zp")
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""Return a text with escapes for characters that command a terminal: ESC becomes ``\\x1b``.
+    r"""Return a text with escapes for characters that command a terminal: ESC becomes ``\x1b``.
 
     Ends of `lines` are escaped too unless it may have several.
     """
