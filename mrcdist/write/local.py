@@ -100,10 +100,14 @@ class LocalDestination:
                 self.folder.mkdir()  # one writer alone can make it
             except FileExistsError:
                 raise interrupted(str(self.path), str(self.folder)) from None
+            made = replace(self, mark=os.urandom(4).hex())
             try:
-                return replace(self, mark=os.urandom(4).hex())._prepared(about)
+                return made._prepared(about)
             except BaseException:
-                self._remove_folder()
+                if made._data.exists():  # else the folder is empty, or another call's
+                    self._remove_folder()
+                with suppress(OSError):
+                    self.folder.rmdir()
                 raise
 
     def _prepared(self, about: dict[str, Any]) -> LocalDestination:
@@ -114,6 +118,8 @@ class LocalDestination:
                 file.truncate(self.grid.size)
             else:
                 allocate(file.fileno(), self.grid.size)
+        if not self._data.exists():  # a call that saw no plan has begun anew
+            raise interrupted(str(self.path), str(self.folder))
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         plan = json.dumps(
             {"about": about, "date": date, "mark": self.mark, "grid": astuple(self.grid)}

@@ -29,6 +29,7 @@ import mrcdist
 from mrcdist import stats
 from mrcdist.errors import ArgumentError, MrcdistWarning, WriteError
 from mrcdist.storage.location import Location
+from mrcdist.system_calls import allocate
 from mrcdist.write.encoded_block import EncodedBlock
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination
@@ -570,6 +571,28 @@ class TestResume:
     ) -> None:
         path = tmp_path / "a.mrc"
         (tmp_path / ".a.mrc.mrcdist-write").mkdir()
+        mrcdist.write_mrc(path, chunked(), resume=True)
+        np.testing.assert_array_equal(read_back(path), NUMBERS)
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_call_that_is_overtaken_before_its_plan_is_there_leaves_the_other_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, folder = tmp_path / "a.mrc", tmp_path / ".a.mrc.mrcdist-write"
+        plan = mrcdist.plan_write(path, chunked(), resume=True)
+        others: list[Any] = []
+
+        def meanwhile(*space: Any) -> None:
+            monkeypatch.undo()
+            allocate(*space)
+            others.append(plan._begin())
+
+        monkeypatch.setattr("mrcdist.write.local.allocate", meanwhile)
+        with pytest.raises(ArgumentError) as error:
+            plan._begin()
+        assert error.value.code == "destination-busy"
+        [other] = others
+        assert json.loads((folder / "plan.json").read_text())["mark"] == other.mark
         mrcdist.write_mrc(path, chunked(), resume=True)
         np.testing.assert_array_equal(read_back(path), NUMBERS)
         assert list(tmp_path.iterdir()) == [path]
