@@ -2,13 +2,14 @@
 """Set up and run: `python3 run.py demo` or `python3 run.py test`.
 
     python3 run.py demo [--size-mib N] [--workers N] [--output FOLDER]
-    python3 run.py test [--quick | --lowest | arguments of pytest]
+    python3 run.py test [--quick | --lowest | --versions | arguments of pytest]
     python3 run.py package
 
 All install this checkout into `.venv` next to this file; they require Python 3.11 or newer.
 `test` runs ruff, mypy and pytest; with arguments, only pytest. `--quick` runs only the unit tests,
 in parallel and with fewer hypothesis examples: about a minute on two cores. `--lowest` runs
-unit and conformance tests with the lowest versions that pyproject.toml allows, in `.venv-lowest`.
+unit and conformance tests with the lowest versions that pyproject.toml allows, in `.venv-lowest`,
+`--versions` also with other Pythons up to 3.13 that are found, in `.venv-3.12` and so on.
 What needs zarr 3, with which HyperSpy cannot be installed, is in `tests/zarr3`, in `.venv-zarr3`.
 `package` builds wheel and sdist in `build/package/dist` and tries them in an empty environment.
 """
@@ -36,6 +37,7 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 ZARR3 = HERE / ".venv-zarr3"
 LOWEST = HERE / ".venv-lowest"
+VERSIONS = ("3.11", "3.12", "3.13")
 CACHES = HERE / "build" / "pytest"
 
 # Their names, and the module or script that each runs with its arguments.
@@ -69,7 +71,7 @@ _COMPILING = (
 _SLOWEST = ("tests/docs", "tests/integration")
 _ZARR3 = "tests/zarr3"
 _APART = (*_ALONE, *_SLURM, *_BY_FILE, _BENCHMARKS, *_COMPILING, _ZARR3)
-_LOWEST = ("pytest", "--hypothesis-profile=quick", "tests/unit", "tests/conformance")
+_ANY_VERSION = (*_TWO_AT_A_TIME, "--hypothesis-profile=quick", "tests/unit", "tests/conformance")
 _PACKAGE = "release/check_package.py"
 # Servers of the tests: the program that is looked for.
 _SERVERS = {
@@ -97,9 +99,9 @@ def main(arguments: list[str]) -> int:
         return run(_PACKAGE, *rest, cwd=HERE)
     if not rest:
         print(announcement(), flush=True)
-    if rest[:1] == ["--lowest"]:
-        install_group("test", LOWEST, "--resolution", "lowest-direct")
-        return run("-m", *_LOWEST, *rest[1:], cwd=HERE, venv=LOWEST)
+    if rest[:1] in (["--lowest"], ["--versions"]):
+        others = other_pythons() if rest[0] == "--versions" else {}
+        return check_versions(others, rest[1:])
     install_group("test")
     if rest[:1] == ["--quick"]:
         return run("-m", *_QUICK, *rest[1:], cwd=HERE)
@@ -150,6 +152,34 @@ def check_all() -> int:
     return check_in_rounds(
         ((first, beside_first, 0), (most, beside_most, 0), (careful, giving_way, 5))
     )
+
+
+def check_versions(pythons: Mapping[str, Path], words: Sequence[str]) -> int:
+    """Run unit and conformance tests with the lowest versions of packages, and with Pythons."""
+    install_group("test", LOWEST, "--resolution", "lowest-direct")
+    places = {"the lowest versions": LOWEST}
+    for version, python in pythons.items():
+        places[f"Python {version}"] = HERE / f".venv-{version}"
+        install_group("test", places[f"Python {version}"], python=python)
+    status = 0
+    for name, venv in places.items():
+        print(f"\n== pytest of unit and conformance tests with {name}", flush=True)
+        status = run("-m", *_ANY_VERSION, *words, cwd=HERE, venv=venv) or status
+    return status
+
+
+def other_pythons() -> dict[str, Path]:
+    """Return the Pythons that are supported and found, in the path or pyenv's, but for this one."""
+    found = {}
+    for version in VERSIONS:
+        pyenv = (Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python3")
+        for program in (shutil.which(f"python{version}"), *map(str, sorted(pyenv))):
+            # A shim of pyenv's is a program, but not always a Python.
+            if program and not subprocess.call([program, "-c", ""], stderr=subprocess.DEVNULL):
+                found[version] = Path(program)
+    found.pop("{}.{}".format(*sys.version_info[:2]), None)
+    print(f"other Pythons found: {', '.join(found) or 'none'}", flush=True)
+    return found
 
 
 def mypy_on(platform: str) -> tuple[str, ...]:
@@ -261,7 +291,7 @@ def announcement() -> str:
     return text + (f"; not found, their tests are skipped: {absent}" if absent else "")
 
 
-def install_group(group: str, venv: Path = VENV, *options: str) -> None:
+def install_group(group: str, venv: Path = VENV, *options: str, python: Path | None = None) -> None:
     """Install this checkout with a dependency group of pyproject.toml.
 
     Extras that the group names are asked for as the checkout's own: `lowest-direct` takes the
@@ -270,7 +300,8 @@ def install_group(group: str, venv: Path = VENV, *options: str) -> None:
     project = HERE / "pyproject.toml"
     extras = extras_of(group)
     checkout = f"{HERE}[{','.join(extras)}]" if extras else str(HERE)
-    install(group, checkout, "--group", f"{project}:{group}", *options, venv=venv)
+    words = (checkout, "--group", f"{project}:{group}", *options)
+    install(group, *words, venv=venv, python=python)
 
 
 def extras_of(group: str) -> list[str]:
@@ -287,8 +318,11 @@ def extras_of(group: str) -> list[str]:
     return found
 
 
-def install(name: str, *requirements: str, venv: Path = VENV) -> None:
-    """Create the environment if needed, and update it if pyproject.toml has changed."""
+def install(name: str, *requirements: str, venv: Path = VENV, python: Path | None = None) -> None:
+    """Create the environment if needed, and update it if pyproject.toml has changed.
+
+    It is of another `python`, or of that of `.venv`.
+    """
     if not python_of(VENV).exists():
         make_venv()
     stamp = venv / f"installed-{name}"
@@ -309,7 +343,7 @@ def install(name: str, *requirements: str, venv: Path = VENV) -> None:
         "--quiet",
         "--allow-existing",
         "--python",
-        str(python_of(VENV)),
+        str(python or python_of(VENV)),
         str(venv),
     )
     # uv shows on a terminal what it is waiting for.

@@ -85,7 +85,9 @@ def test_lowest_versions_are_those_of_every_extra_that_the_tests_use(script, mon
     """What a package of a group needs is no direct requirement; what the checkout needs is."""
     shutil.copy(ROOT / "pyproject.toml", script.HERE)
     asked = []
-    monkeypatch.setattr(script, "install", lambda name, *words, venv: asked.append((venv, words)))
+    monkeypatch.setattr(
+        script, "install", lambda name, *words, venv, python: asked.append((venv, words))
+    )
     script.install_group("test", script.LOWEST, "--resolution", "lowest-direct")
     [(venv, (checkout, *options))] = asked
     assert venv.name == ".venv-lowest"
