@@ -28,6 +28,7 @@ _WIDENED = {"uint8": "uint16", "bool": "int8"}
 # MRC2014's marks of statistics that were not determined: DMAX < DMIN, DMEAN below both, RMS < 0.
 _UNDETERMINED = (0.0, -1.0, -2.0, -1.0)
 
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _INT32_MAX = 2**31 - 1
 _LABELS, _LABEL_BYTES = 10, 80
 
@@ -202,6 +203,16 @@ class NewHeader:
                     code="header-field-overflow",
                     cause=f"the header stores integers from 1 to {_INT32_MAX}",
                     remedy="write the data in several files",
+                )
+        cell = [(s or 0) * n for s, n in zip(self.pixel_size, self.intervals, strict=True)]
+        numbers = {"CELLA": cell, "CELLB": self.angles, "ORIGIN": self.origin}
+        for field, values in {**numbers, "voltage, C3 and gain": self.mrcz_words}.items():
+            if any(_FLOAT32_MAX < abs(value) < math.inf for value in values):
+                raise ArgumentError(
+                    f"{field} = {', '.join(f'{value:g}' for value in values)}",
+                    code="header-field-overflow",
+                    cause="the header stores magnitudes up to 3.4e38",
+                    remedy="correct the scales, offsets or metadata of the data",
                 )
         if len(self.labels) > _LABELS:
             raise ArgumentError(

@@ -252,6 +252,25 @@ def test_extended_header_longer_than_the_headers_integers_is_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("field", "of_axes"), [("CELLA", {"scale": 1e39}), ("ORIGIN", {"scale": 1.0, "offset": 1e40})]
+)
+def test_calibration_beyond_the_headers_floats_is_an_error(tmp_path, field, of_axes):
+    axes = [{"name": name, "size": 4, "units": "Å", **of_axes} for name in "yx"]
+    with pytest.raises(ArgumentError, match=f"{field} = ") as error:
+        mrcdist.write_mrc(tmp_path / "a.mrc", np.ones((4, 4), "float32"), axes=axes)
+    assert error.value.code == "header-field-overflow"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_microscopes_numbers_beyond_the_headers_floats_are_an_error(tmp_path):
+    beam = {"Acquisition_instrument": {"TEM": {"beam_energy": 1e300}}}
+    with pytest.raises(ArgumentError, match="voltage, C3 and gain = 1e") as error:
+        mrcdist.write_mrc(tmp_path / "a.mrcz", counting((2, 4, 5), "int16"), metadata=beam)
+    assert error.value.code == "header-field-overflow"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_longest_axes_that_the_header_holds_can_be_planned(tmp_path):
     data = da.zeros((TOO_LONG - 1, 1, 1), dtype="int8", chunks=2**27)
     assert mrcdist.plan_write(tmp_path / "a.mrc", data).header.nz == TOO_LONG - 1
