@@ -111,7 +111,7 @@ def parse_job_queue(text: str, *, installed: Callable[[str], bool]) -> JobQueue:
     try:
         given = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _wrong("this is no YAML", str(error)) from None
+        raise _wrong("not valid YAML", str(error)) from None
     if not isinstance(given, dict) or not isinstance(given.get("jobqueue"), dict):
         raise _wrong("there is no section jobqueue", "it holds a section for each batch system")
     sections = {key: value or {} for key, value in given["jobqueue"].items()}

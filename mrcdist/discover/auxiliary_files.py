@@ -141,8 +141,8 @@ class AuxiliaryFile(Generic[_T]):
         if self._choice == "none":
             return f"{self.kind.argument}=None says to use none"
         if candidates := self.kind.candidates(self.directory.location.name):
-            return f"looked for beside the movie: {', '.join(candidates)}"
-        return "it is looked for beside a file called *_movie.mrc only"
+            return f"looked for next to the movie: {', '.join(candidates)}"
+        return "it is only looked for next to a file called *_movie.mrc"
 
     def _look(self, notes: Notes) -> _T | None:
         """Read the file that is found by its name, beside the data."""

@@ -108,7 +108,7 @@ def find_files(
         files = [_located(name, storage_options) for name in filename]
         _check_once(files)
         if gap := find_gap([file.name for file in files]):
-            notes.add(f"{gap} is not in the list, whose parts go on after it")
+            notes.add(f"{gap} is missing from the list, which contains later parts")
         return FoundFiles.of(*files)
     one = _SECTION.match(os.fsdecode(filename)) if isinstance(filename, str | os.PathLike) else None
     location = Location.of(filename, storage_options)

@@ -57,9 +57,9 @@ _NO_VERSION = Note(
 )
 _MOVING_DATE = Note(
     "version-unknown",
-    "the web server dates the file at the time of each answer: it is being written to, or its date "
-    "does not tell versions apart, and tasks report changes that there are not; to compare only "
-    'the size, set mrcdist.consistency to "size"',
+    "the modification date that the web server reports is always the current time: the file is "
+    "being written to, or its date identifies no version and tasks report false changes; to "
+    'compare only the size, set mrcdist.consistency to "size"',
 )
 
 

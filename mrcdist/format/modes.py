@@ -107,6 +107,6 @@ def find_packing(
         )
     return None, Note(
         "packing-by-label",
-        f"{said} is no frame of a Gatan camera halved: read as whole bytes; "
+        f"{said} is not half a frame of a Gatan camera: read as whole bytes; "
         'mode0="uint4" reads two pixels per byte',
     )

@@ -112,8 +112,8 @@ def look_beside(
                 auxiliary[name] = _stack_sidecar(contents, replaced.values)
                 continue
         sentence = (
-            f"{name} beside it stays, though it describes other data: delete it, or pass None for "
-            "it when you read the file"
+            f"{name} next to it is kept, although it describes other data: delete it, or pass None "
+            "for it when you read the file"
         )
         notes.append(Note("auxiliary-file-stays", sentence))
 

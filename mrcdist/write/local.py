@@ -61,8 +61,8 @@ class LocalDestination:
         if self.grid.size:
             return ()
         return (
-            "the compressed blocks are kept beside the file and copied to it in the end: "
-            "meanwhile, the disk holds them twice",
+            "the compressed blocks are kept next to the file and copied to it at the end: "
+            "until then, the disk holds them twice",
         )
 
     @property

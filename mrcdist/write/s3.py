@@ -99,7 +99,7 @@ class S3Destination:
             self.abandon()
         except AccessDeniedError as error:  # who may write may not be allowed to list
             yield (
-                f"what an earlier call has left beside it, {self._beside.shown}, could not all be "
+                f"files left next to it by an earlier call, {self._beside.shown}, could not all be "
                 f"removed: {error.cause}"
             )
         self._beside.remove_plan()
@@ -126,13 +126,13 @@ class S3Destination:
         """See `LocalDestination.remarks`."""
         objects = len(segments(self.grid, self.limits))
         if not self.grid.size:
-            said = "the compressed blocks are objects beside the file,"
+            said = "the compressed blocks are objects next to the file,"
         elif objects:
             most = f"{self.limits.parts:,} parts"
             said = f"an upload has at most {most}: {objects} objects are uploaded,"
         else:
             return ()
-        return (f"{said} which the store then copies to one; meanwhile, it holds them twice",)
+        return (f"{said} which the store then copies to one; until then, it holds them twice",)
 
     def cost(self, nbytes: int, block: int) -> tuple[int, int]:
         """See `LocalDestination.cost`."""

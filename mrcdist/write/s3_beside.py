@@ -183,7 +183,7 @@ class S3Beside:
             self.forget(names)
         except MrcdistError as error:
             _log.warning(
-                "%s is whole, but what was kept beside it, %s, could not all be removed: %s",
+                "%s is complete, but temporary objects, %s, could not all be removed: %s",
                 self.location.shown,
                 self.shown,
                 error,

@@ -128,7 +128,7 @@ class TestTheList:
         with pytest.raises(SidecarError) as caught:
             read(renamed, keep, metadata_file=written.sidecar)
         assert "renamed" not in caught.value.cause
-        assert "_movie.mrc only" in caught.value.cause
+        assert "only looked for next to a file called *_movie.mrc" in caught.value.cause
 
     def test_a_list_is_found_by_its_name_where_the_folder_cannot_be_listed(
         self, tmp_path, keep, monkeypatch

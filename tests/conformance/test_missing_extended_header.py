@@ -256,7 +256,7 @@ def test_extended_header_dropped_and_the_file_cut_short_is_an_error(tmp_path, ki
     raw, _ = dropped(kind)
     path = write(tmp_path, raw[:-missing])
     for options in ({}, {"allow_truncated": True}):
-        with pytest.raises(FormatError, match="its bytes are none of"):
+        with pytest.raises(FormatError, match="its bytes are not those of"):
             mrcdist.read_mrc(path, **options)
 
 

@@ -249,7 +249,7 @@ class TestNaming:
     def test_a_list_with_a_gap_is_the_callers_and_said(self, tmp_path, keep):
         written = parts_of(tmp_path, scan=False)
         folder = keep(tmp_path)
-        with pytest.warns(MrcdistWarning, match="00001_1_movie.mrc is not in the list"):
+        with pytest.warns(MrcdistWarning, match="00001_1_movie.mrc is missing from the list"):
             [dataset] = read_mrc([f"{folder}/{written.movies[i].name}" for i in (0, 2)])
         expected = frames_of([*range(8), *range(16, 24)], written)
         np.testing.assert_array_equal(dataset["data"].compute(), expected)
@@ -279,7 +279,7 @@ class TestPlaces:
             ([0, 1, 2], "00001_[12]_movie.mrc", 0),
         ],
     )
-    @pytest.mark.filterwarnings("ignore:.*is not in the list")
+    @pytest.mark.filterwarnings("ignore:.*is missing from the list")
     def test_later_parts_do_not_pass_for_the_scan(
         self, tmp_path, keep, allow, custom, present, named, absent
     ):

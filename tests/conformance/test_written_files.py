@@ -343,7 +343,7 @@ class TestFilesOfEarlierData:
 
     def test_sidecar_that_stays_is_warned_of(self, tmp_path):
         (tmp_path / "a_info.txt").write_text("Scan - Enable = Disable\n")
-        with pytest.warns(mrcdist.MrcdistWarning, match="a_info.txt beside it stays"):
+        with pytest.warns(mrcdist.MrcdistWarning, match="a_info.txt next to it is kept"):
             mrcdist.write_mrc(tmp_path / "a_movie.mrc", counting((5, 8, 8), "uint16"))
 
     @pytest.mark.filterwarnings("ignore:.*cannot be stored in the header")
@@ -380,7 +380,7 @@ class TestFilesOfEarlierData:
         if not is_there:
             path.unlink()
         before = sidecar.read_bytes()
-        with pytest.warns(mrcdist.MrcdistWarning, match="info.txt beside it stays"):
+        with pytest.warns(mrcdist.MrcdistWarning, match="info.txt next to it is kept"):
             mrcdist.write_mrc(path, counting((8, 8), "float32"), overwrite=True)
         assert sidecar.read_bytes() == before
 
@@ -399,7 +399,7 @@ class TestFilesOfEarlierData:
 
     def test_tilt_angles_that_stay_are_warned_of(self, tmp_path):
         (tmp_path / "a.rawtlt").write_text("0\n1\n2\n")
-        with pytest.warns(mrcdist.MrcdistWarning, match="a.rawtlt beside it stays"):
+        with pytest.warns(mrcdist.MrcdistWarning, match="a.rawtlt next to it is kept"):
             mrcdist.write_mrc(tmp_path / "a.mrc", counting((3, 8, 8), "uint16"))
 
     @pytest.mark.filterwarnings("error")

@@ -172,7 +172,7 @@ def test_what_the_mrcz_package_cannot_read_is_refused(tmp_path, compressor, opti
 
 def test_estimate_says_how_blocks_become_a_file(tmp_path):
     plan = mrcdist.plan_write(tmp_path / "a.mrcz", counting(SHAPE, "int16"), compressor="zstd")
-    assert "kept beside the file" in str(plan.explain())
+    assert "kept next to the file" in str(plan.explain())
 
 
 @given(

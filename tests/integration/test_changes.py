@@ -385,7 +385,7 @@ def test_a_server_whose_date_is_always_now_is_waited_for_once() -> None:
             assert plan_mrc(store.url, metadata_file=None).notes == ()
         for waited in (2, 0):
             before = len(requests)
-            with pytest.warns(MrcdistWarning, match="dates the file at the time of each answer"):
+            with pytest.warns(MrcdistWarning, match="is always the current time"):
                 plan_mrc(store.url, metadata_file=None)
             gaps = np.diff(requests[before:])
             assert np.count_nonzero(gaps >= 1) == waited

@@ -67,7 +67,7 @@ def _announced(header: Header, start: bytes) -> Header:
     contradicted = any(start) and not decoder.fits(kind, start, header.byteorder, header.nz)
     if header.missing_bytes != header.nsymbt:
         if contradicted and decoder.decisive:
-            raise _undecided(header, f"its bytes are none of {decoder.name}")
+            raise _undecided(header, f"its bytes are not those of {decoder.name}")
         return header
     if not any(start):
         text = (
@@ -83,7 +83,7 @@ def _announced(header: Header, start: bytes) -> Header:
         )
         note = Note("extended-header-absent", text)
         return dataclasses.replace(header, nsymbt=0, missing_bytes=0, notes=(*header.notes, note))
-    raise _undecided(header, "nothing tells which")
+    raise _undecided(header, "the content does not show which")
 
 
 def _unannounced(header: Header, start: bytes) -> Header:

@@ -169,6 +169,6 @@ def doubtful(quantity: PhysicalQuantity, stored: Array, valid: Valid) -> Note | 
         return None
     return Note(
         f"unit-doubtful-{quantity.column}",
-        f"{quantity.column} is {float(odd[0]):g} in the extended header, which is no plausible "
-        f"number of {quantity.unit}: its unit must be another one, so it is not used",
+        f"{quantity.column} is {float(odd[0]):g} in the extended header, which is implausible "
+        f"in {quantity.unit}: its unit must be a different one, so it is not used",
     )

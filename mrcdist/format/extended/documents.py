@@ -60,7 +60,7 @@ class _Ccp4(Decoder):
             text = f"{kind.nsymbt} bytes of symmetry text: only the first {_MAX_TEXT} are read"
             notes.append(Note("symmetry-text-long", text))
         if not all(line.isprintable() for line in lines):
-            text = "the symmetry text of the extended header holds bytes that are no text"
+            text = "the symmetry text of the extended header contains bytes that are not text"
             notes.append(Note("symmetry-text-invalid", text))
         return Decoded({}, notes, lines)
 

@@ -223,7 +223,7 @@ class _Fei(Decoder):
         if blank := int(np.count_nonzero(np.bitwise_or.reduce(masks) == 0)):
             text = (
                 f"{blank} of {len(records)} {self.name} records mark no field as valid: "
-                "their values are kept as they are and used for nothing"
+                "their values are kept unchanged but not used"
             )
             notes.append(Note("records-blank", text))
         notes += filter(None, (doubtful(q, *_stored(columns, q.column)) for q in _QUANTITIES))

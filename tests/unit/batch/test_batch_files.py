@@ -64,7 +64,7 @@ class TestJobQueue:
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ("a: [", "no YAML"),
+            ("a: [", "not valid YAML"),
             ("- 1", "no section jobqueue"),
             ("jobqueue: {slrum: {}}", "unknown batch system 'slrum'"),
             (QUEUES + "job: {}", "unknown section 'job'"),

@@ -216,8 +216,8 @@ class TestAbsence:
         ("name", "wanted", "why"),
         [
             ("a.mrc", None, "words_file=None says to use none"),
-            ("a.mrc", "auto", "looked for beside the movie: a.mrc.words, all.words"),
-            ("a.dat", "auto", "looked for beside a file called"),
+            ("a.mrc", "auto", "looked for next to the movie: a.mrc.words, all.words"),
+            ("a.dat", "auto", "looked for next to a file called"),
         ],
     )
     def test_the_reason_of_an_absence_is_given(self, tmp_path, name, wanted, why):

@@ -205,7 +205,7 @@ def test_symmetry_text_is_read_only_as_far_as_symmetry_goes():
 def test_bytes_that_are_no_symmetry_text_are_none():
     kind = ExtendedKind("CCP4", 80, "CCP4")
     header = decode_extended(kind, bytes(range(1, 81)), byteorder="<", n_sections=1)
-    assert "no text" in header.notes[0]
+    assert "not text" in header.notes[0]
     blank = decode_extended(kind, b" " * 80, byteorder="<", n_sections=1)
     assert (blank.text, blank.notes) == ((), ())
 
