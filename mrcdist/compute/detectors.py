@@ -230,6 +230,7 @@ def adf_ring(disk: Ring, shape: FrameShape) -> Ring:
         raise ArgumentError(
             f"no space for an annulus outside {disk}",
             code="detector-no-room",
+            argument="detector",
             cause=f"its inner radius would be {inner:.6g} px, but the frame ends at {outer:.6g} px",
             remedy="pass {detector='annulus:CY,CX,R1,R2'}",
         )

@@ -82,6 +82,7 @@ class PartialStore:
             raise ArgumentError(
                 f"{self.folder} holds {len(files)} finished parts of an earlier run",
                 code="job-unfinished",
+                argument=self.argument,
                 cause="it was interrupted",
                 remedy=f"{self.again}, or delete the folder",
             )
@@ -137,6 +138,7 @@ class PartialStore:
             raise ArgumentError(
                 f"{self.folder} belongs to another job",
                 code="job-differs",
+                argument=self.argument,
                 cause="; ".join(changed) or "it does not state which",
                 remedy="resume with the same file, functions, options and {chunks}, or delete the "
                 "folder to start over",

@@ -59,6 +59,7 @@ class Dataset:
             raise ArgumentError(
                 f"chunks that split frames of {layout.frame_shape[0]} × {layout.frame_shape[1]}",
                 code="chunks-split-frames",
+                argument="chunks",
                 cause="sums are computed over whole frames",
                 remedy="give -1 for the signal axes, or a size such as 256 MiB",
             )

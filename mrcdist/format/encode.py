@@ -142,6 +142,7 @@ def converted(
     raise ArgumentError(
         f"the value {worst.item()!r} does not fit {name}",
         code="value-does-not-fit",
+        argument="dtype",
         cause=f"{int((~fits).sum())} of {numbers.size} values of a block are out of range, "
         "are not integers, are not real numbers, or have more digits than it keeps",
         remedy="convert the array first (scale, round or clip it), or pass another {dtype}",

@@ -140,6 +140,7 @@ class Browser:
             raise ArgumentError(
                 f"no scan point ({y}, {x})",
                 code="scan-point-outside",
+                argument="y" if not 0 <= y < self._scan.shape[0] else "x",
                 remedy=f"pass y below {self._scan.shape[0]} and x below {self._scan.shape[1]}",
             )
         self.pattern = self._frame(y, x)
@@ -165,6 +166,7 @@ class Browser:
             raise ArgumentError(
                 f"radii {inner:g} and {outer:g}",
                 code="radii-invalid",
+                argument="outer",
                 remedy="give 0 <= inner < outer, in pixels",
             )
         detector = Ring(cy, cx, inner, outer)

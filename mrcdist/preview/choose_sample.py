@@ -264,6 +264,7 @@ def _near_middle(frames: Frames) -> tuple[int, int]:
         raise ArgumentError(
             "none of the scan points that a preview would show has a frame",
             code="shown-frames-missing",
+            argument="budget",
             cause="the acquisition was aborted early, or the scan is sparse",
             remedy="raise the budget, which shows more points, or look at the frames as images",
         )

@@ -209,7 +209,7 @@ def test_value_that_a_dtype_does_not_hold_is_an_error(tmp_path, value, dtype):
     array[1, 2, 3] = value
     with pytest.raises(ArgumentError) as error:
         mrcdist.write_mrc(tmp_path / "a.mrc", array, dtype=dtype)
-    assert error.value.code == "value-does-not-fit"
+    assert (error.value.code, error.value.argument) == ("value-does-not-fit", "dtype")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -146,4 +146,4 @@ def test_parts_of_another_version_of_a_function_are_not_used(
     mine = FrameReduction(module(changed).failing, shape=(), dtype="int16")
     with pytest.raises(ArgumentError) as error:
         reduce_frames(path, {"mine": mine}, **options)
-    assert error.value.code == "job-differs"
+    assert (error.value.code, error.value.argument) == ("job-differs", "resume")

@@ -296,13 +296,15 @@ def test_a_backend_without_windows_is_told(movie):
 
 def test_wrong_places_are_errors_and_change_nothing(browser):
     before = browser.position, browser.detector
-    for action, words in (
-        (lambda: browser.show(8, 0), "no scan point"),
-        (lambda: browser.place_detector(16, 12, 3, 4), "radii"),
-        (lambda: browser.place_detector(-90, 12, 3), "no pixel"),
+    for action, words, argument in (
+        (lambda: browser.show(8, 0), "no scan point", "y"),
+        (lambda: browser.show(0, -1), "no scan point", "x"),
+        (lambda: browser.place_detector(16, 12, 3, 4), "radii", "outer"),
+        (lambda: browser.place_detector(-90, 12, 3), "no pixel", None),
     ):
-        with pytest.raises(ArgumentError, match=words):
+        with pytest.raises(ArgumentError, match=words) as error:
             action()
+        assert error.value.argument == argument
     assert (browser.position, browser.detector) == before
 
 
