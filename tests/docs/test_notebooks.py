@@ -131,6 +131,7 @@ def test_a_notebook_uses_what_the_reference_documents(path: Path) -> None:
     assert {name for name in names - public if f":: {name}" not in documented} == set()
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_outputs_of_a_notebook_are_kept_and_can_be_shown(path: Path) -> None:
     assert faults(nbformat.read(path, as_version=4)) == []
 
