@@ -166,7 +166,7 @@ class Browser:
             raise ArgumentError(
                 f"radii {inner:g} and {outer:g}",
                 code="radii-invalid",
-                argument="outer",
+                argument="inner" if inner < 0 else "outer",
                 remedy="give 0 <= inner < outer, in pixels",
             )
         detector = Ring(cy, cx, inner, outer)
