@@ -1,36 +1,44 @@
-"""A bounded cache of what a process keeps from one call to the next: the latest entries."""
+"""Bounded caches of a process: the latest entries of a table, and unpickled arguments of tasks."""
 
 from __future__ import annotations
 
+import functools
+import pickle
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
 class Remembered(dict[_K, _V]):
-    """A table of at most so many entries, from which the oldest go when there are too many.
+    """Dict with at most `max_entries` entries; the oldest are dropped.
 
-    Any thread, and a finalizer in the midst of any call, may look and change at any time.
+    Safe to use from several threads at once, and from finalizers, which may run within any call.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries = max_entries
 
     def __iter__(self) -> Iterator[_K]:
         return iter(list(super().__iter__()))
 
     def keep(self, key: _K, entry: _V) -> _V:
-        """Keep an entry, which is the newest now, and return it."""
+        """Store an entry as the newest one, and return it."""
         self.pop(key, None)
         self[key] = entry
-        while len(self) > self._most:
+        while len(self) > self._max_entries:
             with suppress(RuntimeError, StopIteration):  # another thread was faster
                 self.pop(next(super().__iter__()), None)
         return entry
 
     def forget(self, key: _K) -> _V | None:
-        """Return an entry that is kept no longer, or None."""
+        """Remove and return an entry, or return None."""
         return self.pop(key, None)
+
+
+@functools.lru_cache(maxsize=64)
+def unpickle_once(packed: bytes) -> Any:
+    """Unpickle an immutable object that many tasks of this process share."""
+    return pickle.loads(packed)  # noqa: S301 itself part of a pickled task

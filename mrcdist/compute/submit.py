@@ -17,6 +17,7 @@ from distributed.protocol import pickle
 
 from mrcdist.compute.schedule import Part, block_frames
 from mrcdist.compute.tasks import Ledger, PartialResult, Work, compute, join, merge_ledgers
+from mrcdist.remembered import unpickle_once
 from mrcdist.storage.event_loop import ReadingThreads
 
 # Tasks that the scheduler is given at a time: enough to fill a large cluster and to let an adaptive
@@ -87,14 +88,7 @@ def _share(client: Client, work: Work, n_tasks: int) -> bytes | Future:
         # would go to one worker.
         return packed
     # Not scattered: a task can be computed again when the worker that held it is gone.
-    return client.submit(_unpacked, packed, key=(f"work-{work.job}", 0), pure=False)
-
-
-@functools.lru_cache(maxsize=4)
-def _unpacked(packed: bytes) -> Work:
-    """Unpickle the work of a job, once per process, so that what is kept for it is found again."""
-    work: Work = pickle.loads(packed)
-    return work
+    return client.submit(pickle.loads, packed, key=(f"work-{work.job}", 0), pure=False)
 
 
 def _bound(
@@ -114,7 +108,7 @@ def _bound(
 def _with_work(
     function: Callable[[Any, Work], PartialResult], argument: Any, shared: bytes | Work
 ) -> PartialResult:
-    return function(argument, _unpacked(shared) if isinstance(shared, bytes) else shared)
+    return function(argument, unpickle_once(shared) if isinstance(shared, bytes) else shared)
 
 
 def _gathered_at_once(work: Work, parts: Iterable[Part]) -> int:

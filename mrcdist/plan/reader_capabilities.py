@@ -27,14 +27,16 @@ class Capabilities:
 
     `cost` is that of a range from start to stop. A gap of up to `gap` bytes costs less to read than
     another request. A reader that `maps` (a `MappedFile`) returns mapped pages, but for ranges of
-    up to `small` bytes; one that `fills` (a `RemoteReader`) writes bytes to given places. It
-    fetches so many ranges `ahead` of the last one yielded.
+    up to `small` bytes; one that `fills` (a `RemoteReader`) writes bytes to given places, and
+    can do so without a thread of its own if it is `awaitable`. It fetches so many ranges `ahead` of
+    the last one yielded.
     """
 
     cost: Callable[[int, int], Cost]
     gap: int
     maps: bool = False
     fills: bool = False
+    awaitable: bool = False
     ahead: int = 0
     small: int = 0
 

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy.typing as npt
 
@@ -76,11 +76,7 @@ class AwaitedSource:
 
 
 def _readers(source: MrcSource, settings: ReadSettings) -> list[RemoteReader]:
-    """Return the readers of a source's files; none if one of them has to be read in threads."""
-    readers = []
-    for part in source.parts:
-        reader = part.open(settings, source.limits)
-        if not isinstance(reader, RemoteReader) or not reader.is_awaited:
-            return []
-        readers.append(reader)
-    return readers
+    """Return the readers of a source's files, or none if one of them has to be read in threads."""
+    readers = [part.open(settings, source.limits) for part in source.parts]
+    awaitable = all(reader.can.awaitable for reader in readers)
+    return cast(list[RemoteReader], readers) if awaitable else []

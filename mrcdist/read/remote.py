@@ -46,14 +46,14 @@ class RemoteReader:
         self._transport = open_transport(file.location, file.version, settings.consistency)
         self.ahead = settings.concurrency if self._transport.parallel else 1
         self._wanted: dict[asyncio.AbstractEventLoop, list[_Wanted]] = {}
-        # Whether it reads without a thread of its own: nothing but its answers is waited for.
-        self.is_awaited = self._transport.pinned and self._transport.parallel
 
     @property
     def can(self) -> Capabilities:
         """Capabilities for planning, with what has been measured of the store so far."""
-        gap = self._transport.throughput.max_gap
-        return Capabilities(self._cost, gap, fills=True, ahead=self.ahead)
+        transport = self._transport
+        awaitable = transport.pinned and transport.parallel  # waits for nothing but responses
+        gap = transport.throughput.max_gap
+        return Capabilities(self._cost, gap, fills=True, awaitable=awaitable, ahead=self.ahead)
 
     def _cost(self, start: int, stop: int) -> Cost:
         nbytes = stop - start
@@ -104,7 +104,7 @@ class RemoteReader:
         self._check()
 
     async def fill_awaited(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        """Fetch as `fill` does, called from any event loop; of a reader that `is_awaited`.
+        """Fetch as `fill` does, called from any event loop; of a reader that is `awaitable`.
 
         Of single ranges that are asked for at the same time, neighbours come with one request. It
         costs a processor as much as receiving 1 MiB, but of a slow connection a long one takes

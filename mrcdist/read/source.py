@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from mrcdist.read.execute import RangeReader, execute, execute_awaited
 from mrcdist.read.mapped import open_local
 from mrcdist.read.remote import RemoteReader
 from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
+from mrcdist.remembered import unpickle_once
 from mrcdist.storage.stored_file import StoredFile
 
 _Reader = TypeVar("_Reader", RangeReader, RemoteReader)
@@ -237,9 +238,9 @@ class MrcSource:
     def __reduce__(self) -> tuple[Callable[..., MrcSource], tuple[Any, ...]]:
         if self._packed is None:
             return type(self), (self.parts, self.layout, self.table, self.limits)
-        return _unpacked, (self._packed,)
+        return unpickle_once, (self._packed,)
 
-    @functools.cached_property
+    @cached_property
     def _packed(self) -> bytes | None:
         """The pickled source, made once, since pickling per task would take longer than planning.
 
@@ -248,10 +249,9 @@ class MrcSource:
         """
         if not self.travels_light:
             return None
+        self.__dict__["_packed"] = None  # for `__reduce__`, which `dumps` calls
         try:
-            packed = pickle.dumps(
-                (type(self), self.parts, self.layout, self.table, self.limits), protocol=5
-            )
+            packed = pickle.dumps(self, protocol=5)
         except Exception:  # noqa: BLE001 anything that cannot be pickled
             return None
         return None if b"__main__" in packed else packed
@@ -262,14 +262,6 @@ class MrcSource:
             for part in self.parts
         ]
         return type(self).__qualname__, parts, self.layout, self.table
-
-
-@functools.lru_cache(maxsize=64)
-def _unpacked(packed: bytes) -> MrcSource:
-    """Unpickle a source once per process; tasks can share it because it is immutable."""
-    kind, *arguments = pickle.loads(packed)  # noqa: S301 itself part of a pickle
-    source: MrcSource = kind(*arguments)
-    return source
 
 
 def _frame_file(

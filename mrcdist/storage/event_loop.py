@@ -12,17 +12,22 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
-# Seconds at a time: Ctrl-C cannot end a wait on Windows, and what ends the program no thread's.
-STEP = 0.5
+# Longest wait in seconds: on Windows, Ctrl-C does not interrupt a wait, and the end of the program
+# interrupts no thread anywhere.
+POLL_SECONDS = 0.5
 _ended = False
 
 
-def wait_for(call: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> _T:
-    """Return the result of a coroutine in an event loop of another thread; see `result_of`."""
-    return result_of(asyncio.run_coroutine_threadsafe(call, loop), loop)
+def wait_for(
+    call: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop, poll: float = POLL_SECONDS
+) -> _T:
+    """Run a coroutine in the event loop of another thread; return its result as `result_of`."""
+    return result_of(asyncio.run_coroutine_threadsafe(call, loop), loop, poll)
 
 
-def result_of(running: Future[_T], loop: asyncio.AbstractEventLoop) -> _T:
+def result_of(
+    running: Future[_T], loop: asyncio.AbstractEventLoop, poll: float = POLL_SECONDS
+) -> _T:
     """Return the result of what was begun in an event loop of another thread, or cancel it.
 
     `RuntimeError` says that this is the thread of the loop, which would wait for itself for ever,
@@ -37,7 +42,7 @@ def result_of(running: Future[_T], loop: asyncio.AbstractEventLoop) -> _T:
             raise RuntimeError("called from a coroutine of the event loop that would do the work")
         while not has_ended():
             try:
-                return running.result(STEP)
+                return running.result(poll)
             except TimeoutError:
                 if running.done():  # then it may be the coroutine's own
                     return running.result()

@@ -25,7 +25,7 @@ from fsspec.utils import tokenize
 from s3fs import S3FileSystem
 
 from mrcdist.errors import MrcdistError
-from mrcdist.storage.event_loop import STEP, has_ended
+from mrcdist.storage.event_loop import POLL_SECONDS, has_ended
 from mrcdist.storage.location import Location
 from mrcdist.storage.retry import stop_retries
 from mrcdist.storage.store_errors import explain_failure
@@ -128,7 +128,7 @@ def run_together(
                 context = contextvars.copy_context()
                 threading.Thread(target=context.run, args=(work,), daemon=True).start()
             for made in given:
-                while not wait([made], STEP).done:
+                while not wait([made], POLL_SECONDS).done:
                     if has_ended():
                         raise CancelledError
             return [made.result() for made in given]

@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,16 @@ def read(source: AwaitedSource, *indexes: Any) -> list[Any]:
         return await asyncio.gather(*map(source.read, indexes), return_exceptions=True)
 
     return asyncio.run(all_of_them())
+
+
+def stall(requested: threading.Event, until: threading.Event) -> Callable[[Any], Fault]:
+    """Return a responder that reports requests, and holds responses back until an event is set."""
+
+    def respond(_: Any) -> Fault:
+        requested.set()
+        return Fault("stall", seconds=20, until=until.is_set)
+
+    return respond
 
 
 def lengths(proxy: CountingProxy) -> list[int]:
@@ -154,43 +164,47 @@ class TestJoinedRequests:
         np.testing.assert_array_equal(np.stack(found), FRAMES[[7, 7, 8]])
         assert sum(lengths(proxy)) == 3 * FRAME_BYTES
 
-    def test_whoever_gives_up_leaves_the_others_their_blocks(
+    def test_cancelling_one_read_leaves_its_joined_neighbours_alone(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
-        async def give_up() -> Any:
-            proxy.respond = lambda _: Fault("stall", after=100, seconds=0.3)
+        requested, cancelled = threading.Event(), threading.Event()
+
+        async def cancel_one() -> Any:
+            proxy.respond = stall(requested, until=cancelled)
             reads = [asyncio.create_task(source.read(number)) for number in (1, 2, 3)]
-            await asyncio.sleep(0.1)
+            assert await asyncio.to_thread(requested.wait, 20)
             reads[1].cancel()
+            await asyncio.wait([reads[1]])
+            cancelled.set()
             return await asyncio.gather(*reads, return_exceptions=True)
 
-        one, two, three = asyncio.run(give_up())
+        one, two, three = asyncio.run(cancel_one())
         np.testing.assert_array_equal([one, three], FRAMES[[1, 3]])
         assert isinstance(two, asyncio.CancelledError)
+        assert not proxy.overdue
 
-    def test_a_request_for_which_nobody_waits_is_ended(
+    def test_a_request_is_cancelled_once_all_its_reads_are(
         self, source: AwaitedSource, proxy: CountingProxy
     ) -> None:
-        asked = threading.Event()
+        requested, cancelled = threading.Event(), threading.Event()
 
-        def stall(_: Any) -> Fault:
-            asked.set()
-            return Fault("stall", after=100, seconds=0.4)
-
-        async def give_up() -> list[Any]:
-            proxy.respond = stall
+        async def cancel_both() -> list[Any]:
+            proxy.respond = stall(requested, until=cancelled)
             reads = [asyncio.create_task(source.read(number)) for number in (1, 2)]
-            assert await asyncio.to_thread(asked.wait, 10)
+            assert await asyncio.to_thread(requested.wait, 20)
             for task in reads:
                 task.cancel()
-            found = await asyncio.gather(*reads, return_exceptions=True)
-            await asyncio.sleep(0.6)  # by then the answer would have come
-            return found
+            results = await asyncio.gather(*reads, return_exceptions=True)
+            cancelled.set()
+            # Its response arrives later than that of the cancelled request would.
+            proxy.respond = lambda _: Fault("stall", seconds=0.3)
+            await source.read(9)
+            return results
 
         before = stats.snapshot()
-        found = asyncio.run(give_up())
-        assert all(isinstance(each, asyncio.CancelledError) for each in found)
-        assert (stats.snapshot() - before).requests == 0
+        results = asyncio.run(cancel_both())
+        assert all(isinstance(result, asyncio.CancelledError) for result in results)
+        assert (stats.snapshot() - before).requests == 1
 
 
 class TestFailures:

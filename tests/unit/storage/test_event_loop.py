@@ -11,8 +11,7 @@ import pytest
 from fsspec.asyn import get_loop
 
 import mrcdist
-from mrcdist.storage import event_loop
-from mrcdist.storage.event_loop import ReadingThreads, result_of, wait_for
+from mrcdist.storage.event_loop import POLL_SECONDS, ReadingThreads, result_of, wait_for
 
 
 async def late(result: int) -> int:
@@ -24,15 +23,14 @@ async def failing() -> None:
     raise TimeoutError("mine")
 
 
-def test_results_and_errors_are_those_of_the_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_loop, "STEP", 0.01)
-    assert wait_for(late(3), get_loop()) == 3
+def test_results_and_errors_are_those_of_the_coroutine() -> None:
+    assert wait_for(late(3), get_loop(), poll=0.01) == 3
     with pytest.raises(TimeoutError, match="mine"):
-        wait_for(failing(), get_loop())
+        wait_for(failing(), get_loop(), poll=0.01)
 
 
-def test_no_wait_is_longer_than_a_step() -> None:
-    """On Windows, Ctrl-C comes when a wait is over."""
+def test_a_wait_is_split_into_short_ones() -> None:
+    """On Windows, Ctrl-C takes effect only after a wait."""
     waits = []
 
     class Waiting(Future[int]):
@@ -43,7 +41,7 @@ def test_no_wait_is_longer_than_a_step() -> None:
             return super().result(0)
 
     assert result_of(Waiting(), get_loop()) == 3
-    assert waits == [event_loop.STEP] * 2
+    assert waits == [POLL_SECONDS] * 2
 
 
 def test_a_coroutine_that_would_wait_for_its_own_loop_is_an_error() -> None:
