@@ -1,22 +1,22 @@
-"""Exceptions, with the offending value, the cause and a remedy.
+"""Exceptions, each with the invalid value, the cause and a remedy.
 
 Every error is a subclass of `MrcdistError` and of the built-in exception that a caller would catch.
 Errors are pickled when tasks fail, so they contain only strings. URLs must be redacted before they
-are passed to an error (see `mrcdist.storage.location`). Codes are stable, messages may
-change; docs/howto/troubleshooting.md lists the codes, and tests compare it with what is raised.
+are passed to an error (see `mrcdist.storage.location`). Codes are stable, messages may change.
+docs/howto/troubleshooting.md lists the codes; tests compare the list with the code.
 """
 
 from __future__ import annotations
 
-import functools
+import copy
 import re
 from collections.abc import Callable
 from typing import ClassVar, Self
 
 from mrcdist.printable import printable
 
-# An argument in a remedy, {allow_truncated=True} or {scan_file}: the command line shows the name of
-# its option instead.
+# An argument in a remedy, such as {allow_truncated=True} or {scan_file}. The command line shows its
+# option instead.
 _ARGUMENT = re.compile(r"\{([a-z]\w*)(?:=([^{}]*))?\}")
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class MrcdistWarning(UserWarning):
-    """Something in the file is unusual, but the data are unambiguous."""
+    """The file is unusual but unambiguous."""
 
 
 class MrcdistError(Exception):
@@ -45,8 +45,8 @@ class MrcdistError(Exception):
     Parameters
     ----------
     problem : str
-        What is wrong, with the offending value. If it begins with the name of `argument`, the
-        command line shows its option instead.
+        Description of the error, with the invalid value. If it begins with the name of `argument`,
+        the command line shows its option instead.
     code : str, optional
         Stable identifier, listed on the troubleshooting page. Default: that of the class.
     argument : str, optional
@@ -54,15 +54,15 @@ class MrcdistError(Exception):
     cause : str, optional
         The probable cause.
     remedy : str, optional
-        What the caller can do. Names of arguments are in braces: ``{scan_file=None}``. Default:
-        that of the class, if it has one.
+        Suggested fix. Arguments are in braces: ``{scan_file=None}``. Default: that of the class,
+        if it has one.
     where : str, optional
         Redacted URL, byte range and host, if known.
 
     Attributes
     ----------
     remedy : str
-        The remedy with Python arguments, without braces.
+        The remedy, with Python arguments instead of braces.
     """
 
     default_code: ClassVar[str] = "failed"
@@ -81,18 +81,22 @@ class MrcdistError(Exception):
         remedy: str = "",
         where: str = "",
     ) -> None:
+        # Everything else is in `__dict__`, which Python pickles and copies with `args`.
         self.problem = printable(problem, lines=True)
+        super().__init__(self.problem)
         self.code = code or self.default_code
         self.argument = argument
         self.cause = printable(cause, lines=True)
         self.where = printable(where, lines=True)
         self._remedy = printable(remedy or self.default_remedy, lines=True)
-        super().__init__(self.text(_in_python))
+
+    def __str__(self) -> str:
+        return self.text(_in_python)
 
     @property
     def remedy(self) -> str:
         """Remedy for the caller, in terms of Python arguments."""
-        return _with_arguments(self._remedy, _in_python)
+        return _format_arguments(self._remedy, _in_python)
 
     def text(self, name_argument: Callable[[str, str | None], str]) -> str:
         """Return the full message, with arguments formatted by `name_argument`.
@@ -105,43 +109,31 @@ class MrcdistError(Exception):
         """
         problem = self.problem
         if self.argument and re.match(rf"{re.escape(self.argument)}\b", problem):
-            named, rest = name_argument(self.argument, None), problem.removeprefix(self.argument)
-            is_option = named != self.argument and rest.startswith("=")
-            problem = f"{named} {rest[1:]}" if is_option else f"{named}{rest}"
-        remedy = _with_arguments(self._remedy, name_argument)
+            name, rest = name_argument(self.argument, None), problem.removeprefix(self.argument)
+            is_option = name != self.argument and rest.startswith("=")
+            problem = f"{name} {rest[1:]}" if is_option else f"{name}{rest}"
+        remedy = _format_arguments(self._remedy, name_argument)
         details = {"cause": self.cause, "remedy": remedy, "where": self.where}
         lines = [f"  {label}: {text}" for label, text in details.items() if text]
         return "\n".join([problem, *lines])
 
     def located(self, where: str) -> Self:
-        """Return the same error with `where`, unless it has one already."""
-        return self if self.where else self._with(where=where)
-
-    def remedied(self, remedy: str) -> Self:
-        """Return the same error with another remedy."""
-        return self._with(remedy=remedy)
-
-    def _with(self, **changes: str) -> Self:
-        other = self._remade(**changes)()
-        other.__dict__ |= self._noted()
+        """Return a copy of the error with `where`, or the error itself if it already has one."""
+        if self.where:
+            return self
+        other = copy.deepcopy(self)
+        other.where = printable(where, lines=True)
         return other
 
-    def _remade(self, **changes: str) -> Callable[[], Self]:
-        own = {"code": self.code, "argument": self.argument, "cause": self.cause}
-        details = {**own, "remedy": self._remedy, "where": self.where, **changes}
-        return functools.partial(type(self), self.problem, **details)
-
-    def _noted(self) -> dict[str, list[str]]:
-        """Notes of `add_note`, as an exception keeps them; nothing where there are none."""
-        notes = getattr(self, "__notes__", ())
-        return {"__notes__": list(notes)} if notes else {}
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return self._remade(), (), self._noted() or None
+    def remedied(self, remedy: str) -> Self:
+        """Return a copy of the error with another remedy."""
+        other = copy.deepcopy(self)
+        other._remedy = printable(remedy, lines=True)
+        return other
 
 
-def _with_arguments(text: str, name_argument: Callable[[str, str | None], str]) -> str:
-    return _ARGUMENT.sub(lambda found: name_argument(found[1], found[2]), text)
+def _format_arguments(text: str, name_argument: Callable[[str, str | None], str]) -> str:
+    return _ARGUMENT.sub(lambda match: name_argument(match[1], match[2]), text)
 
 
 def _in_python(name: str, value: str | None) -> str:
@@ -173,15 +165,14 @@ class MissingFileError(MrcdistError, FileNotFoundError, code="file-missing"):
 
 
 class AccessDeniedError(MrcdistError, PermissionError, code="access-denied"):
-    """The file may not be read with these credentials."""
+    """These credentials do not permit reading the file."""
 
 
 class FileChangedError(MrcdistError, OSError, code="file-changed"):
     """The file has changed since it was opened for planning."""
 
     default_remedy: ClassVar[str] = (
-        "call read_mrc again to plan for the file as it is now, and do not write to it while tasks "
-        "run"
+        "call read_mrc again to plan for the current file, and do not write to it while tasks run"
     )
 
 

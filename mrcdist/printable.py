@@ -1,34 +1,30 @@
-"""Text from files and names with control characters escaped, safe to show in a terminal."""
+"""Escapes for control characters in text from files, so that it is safe to show in a terminal."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
 
-# Control characters, marks that change the direction of writing, surrogates (the bytes of a name
-# that is not UTF-8), what Unicode has not assigned; and the separators of lines and paragraphs.
+# Categories of Unicode: control characters, marks of writing direction, surrogates (bytes of a file
+# name that is not UTF-8) and unassigned characters; separators of lines and of paragraphs.
 _UNPRINTABLE = ("C", "Zl", "Zp")
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""Return a text with escapes for characters that command a terminal: ESC becomes ``\x1b``.
+    r"""Return text with escapes for characters that could control a terminal: ``\x1b`` for ESC.
 
-    Ends of `lines` are escaped too unless it may have several.
+    Line feeds are kept if `lines` is true, and escaped otherwise.
     """
-    return escape_unprintable(text, lambda char: char if lines and char == "\n" else _escape(char))
-
-
-def escape_unprintable(text: str, escape: Callable[[str], str]) -> str:
-    """Return a text with each character that could command a terminal as `escape` writes it."""
     if text.isprintable():
         return text
     return "".join(
-        escape(char) if unicodedata.category(char).startswith(_UNPRINTABLE) else char
+        _escape(char)
+        if unicodedata.category(char).startswith(_UNPRINTABLE) and not (lines and char == "\n")
+        else char
         for char in text
     )
 
 
 def _escape(char: str) -> str:
-    if "\udc80" <= char <= "\udcff":  # how Python holds a byte that cannot be decoded
+    if "\udc80" <= char <= "\udcff":  # a byte that Python could not decode
         return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("unicode_escape").decode()

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mrcdist.cli.console import print_notes, print_report, say
+from mrcdist.cli.console import echo, print_notes, print_report
 from mrcdist.cli.group import stopping
 from mrcdist.cli.options import COUNT, FILE_OPTIONS, file_options, plan_from_options, together
 
@@ -120,7 +120,7 @@ def check_workers(
         plan = plan_from_options(chunks=chunks, **file)
         with connect(
             where,
-            say=lambda text: say(text, err=True),
+            say=lambda text: echo(text, err=True),
             min_workers=min_workers,
             wait_for_jobs=True,
             again="start it and check again",

@@ -1,7 +1,8 @@
-"""Standard output and standard error: what the console can show of a text, and its end."""
+"""Output to the console: characters it cannot show, JSON, full disks and closed pipes."""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import json
@@ -10,16 +11,16 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import click
 import numpy as np
 
-from mrcdist.printable import escape_unprintable, printable
+from mrcdist.printable import printable
 from mrcdist.storage.redact import redact_text
 
-# What is written for a character that the console does not have; else its letters without accents.
-_INSTEAD = {
+# Replacements for characters that an encoding lacks. Letters lose their accents instead.
+_REPLACEMENTS = {
     "×": "x",
     "−": "-",
     "–": "-",
@@ -34,8 +35,25 @@ _INSTEAD = {
 }
 
 
-class Unwritable(Exception):  # noqa: N818 a signal to the command group
-    """Standard output takes no more; `closed` where a reader closed the pipe, as `head` does."""
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    """Return a replacement for what an encoding lacks, as an error handler of `codecs`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_replacement, error.object[error.start : error.end])), error.end
+
+
+def _replacement(char: str) -> str:
+    letters = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
+    escaped = printable(char).encode("ascii", "backslashreplace").decode()
+    return _REPLACEMENTS.get(char) or letters or escaped
+
+
+_ERRORS = "mrcdist.replace"
+codecs.register_error(_ERRORS, _replace)
+
+
+class UnwritableError(Exception):
+    """Standard output cannot be written; `closed` if the reader closed the pipe, as `head` does."""
 
     def __init__(self, reason: str, *, closed: bool) -> None:
         super().__init__(reason)
@@ -43,183 +61,127 @@ class Unwritable(Exception):  # noqa: N818 a signal to the command group
 
 
 class Console(io.TextIOBase):
-    """A text stream that shows what its encoding can, and does not fail where another one is full.
+    """Text stream that replaces characters its encoding lacks.
 
-    Where what is written is `needed`, being the result, a stream that cannot be written to raises
-    `Unwritable`; else it is done without. There is no stream where the program was started without.
+    If the stream cannot be written, `UnwritableError` is raised for `required` output, which is the
+    result of a command; other output is dropped. `stream` is None if the program was started
+    without it.
     """
 
-    # Of what is written here. click would write UTF-8 to an ASCII console.
+    # Of the text passed to `write`: click would wrap an ASCII stream in another one.
     encoding = "utf-8"
     errors = "strict"
 
-    def __init__(self, stream: TextIO | None, *, needed: bool) -> None:
-        self._stream = stream or _Closed()
-        self._needed = needed
-        self._failure: OSError | None = None
+    def __init__(self, stream: TextIO | None, *, required: bool) -> None:
+        self._stream = stream or io.StringIO()
+        self._required = required
+        self._failure = None if stream else OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     @property
-    def shown_as(self) -> str:
+    def stream_encoding(self) -> str:
         """The encoding of the console."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str, /) -> int:
-        """Write a text, with replacements for what the console does not have."""
-        if not isinstance(text, str):
-            raise TypeError(f"a str is needed, not {type(text).__name__}")
-        # Errors and warnings may repeat what the caller typed.
-        shown = text if self._needed else redact_text(text)
-        fitting = _fitted(shown, self.shown_as, _replacement)
-        self._attempt(lambda stream: stream.write(fitting))
+        """Write text, with replacements for characters that the console cannot show."""
+        # Errors and warnings may repeat command-line arguments, which may contain secrets.
+        shown = text if self._required else redact_text(text)
+        encoding = self.stream_encoding
+        fitted = shown.encode(encoding, _ERRORS).decode(encoding)
+        self._attempt(lambda: self._stream.write(fitted))
         return len(text)
 
     @property
-    def buffer(self) -> _Encoded:
-        """The same stream, for text in UTF-8; click writes shell completions there."""
-        return _Encoded(self)
+    def buffer(self) -> BinaryIO:
+        """The binary stream, to which click writes shell completions."""
+        return self._stream.buffer
 
     def flush(self) -> None:
-        """Hand on what was written."""
-        self._attempt(lambda stream: stream.flush())
+        """Flush the stream."""
+        self._attempt(self._stream.flush)
 
     def isatty(self) -> bool:
-        """Whether somebody looks at it."""
+        """Return whether the stream is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """The file descriptor, where there is one."""
+        """Return the file descriptor."""
         return self._stream.fileno()
 
     def writable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
-    def _attempt(self, call: Callable[[TextIO], object]) -> None:
+    def _attempt(self, call: Callable[[], object]) -> None:
         if self._failure is None:
             try:
-                call(self._stream)
+                call()
             except OSError as error:
                 _discard(self._stream)
                 self._failure = error
-        if self._failure is not None and self._needed:
+        if self._failure is not None and self._required:
             closed = self._failure.errno == errno.EPIPE
-            raise Unwritable(str(self._failure), closed=closed) from None
+            raise UnwritableError(str(self._failure), closed=closed) from None
 
 
-class _Encoded:
-    """A binary stream on a console."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def write(self, data: bytes, /) -> int:
-        """Write text in UTF-8."""
-        self._console.write(bytes(data).decode("utf-8", "surrogateescape"))
-        return len(data)
-
-    def flush(self) -> None:
-        """Hand on what was written."""
-        self._console.flush()
-
-
-class _Closed(io.StringIO):
-    """Stands for a stream that the program was started without."""
-
-    def write(self, _: str, /) -> int:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+def _discard(stream: TextIO) -> None:
+    """Redirect a stream to the null device: Python flushes it at exit, which would fail."""
+    with suppress(OSError, ValueError):  # there is no file descriptor
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(null, stream.fileno())
+        finally:
+            os.close(null)
 
 
 @contextmanager
 def console() -> Iterator[None]:
-    """Let all that the block prints go through a `Console`."""
+    """Replace standard output and standard error by a `Console` each in a ``with`` block."""
     streams = sys.stdout, sys.stderr
-    sys.stdout = Console(sys.stdout, needed=True)
-    sys.stderr = Console(sys.stderr, needed=False)
+    sys.stdout = Console(sys.stdout, required=True)
+    sys.stderr = Console(sys.stderr, required=False)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = streams
 
 
-def say(text: str = "", *, err: bool = False) -> None:
-    """Print lines, with escapes for what would steer a terminal."""
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print lines of text with control characters escaped."""
     click.echo(printable(text, lines=True), err=err)
 
 
 def print_error(text: str) -> None:
     """Print an error to standard error."""
-    mark = click.style("error:", fg="red", bold=True)
-    click.echo(f"{mark} {printable(text, lines=True)}", err=True)
+    label = click.style("error:", fg="red", bold=True)
+    click.echo(f"{label} {printable(text, lines=True)}", err=True)
 
 
 def print_notes(notes: Sequence[str]) -> None:
     """Print warnings to standard error."""
+    label = click.style("warning:", fg="yellow")
     for note in notes:
-        mark = click.style("warning:", fg="yellow")
-        click.echo(f"{mark} {printable(note, lines=True)}", err=True)
+        click.echo(f"{label} {printable(note, lines=True)}", err=True)
 
 
 def print_json(value: Any) -> None:
-    """Print JSON, with arrays as lists; it is read back as it was, whatever the console shows."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
-    encoding = sys.stdout.shown_as if isinstance(sys.stdout, Console) else sys.stdout.encoding
-    text = escape_unprintable(text, lambda char: char if char == "\n" else _in_json(char))
-    click.echo(_fitted(text, encoding, _in_json))
+    """Print JSON: in ASCII if there are characters that the console cannot show."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_as_list)
+    encoding = getattr(sys.stdout, "stream_encoding", "utf-8")
+    if printable(text, lines=True).encode(encoding, "ignore").decode(encoding) != text:
+        text = json.dumps(value, indent=2, default=_as_list)
+    click.echo(text)
+
+
+def _as_list(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be converted to JSON")
 
 
 def print_report(report: Any, *, as_json: bool) -> None:
-    """Print what a command found: as JSON, or as it reads."""
+    """Print a report as JSON or as text."""
     if as_json:
         print_json(report.as_dict())
     else:
-        say(str(report))
-
-
-def _fitted(text: str, encoding: str, replacement: Callable[[str], str]) -> str:
-    """Return a text with replacements for the characters that an encoding does not have."""
-    if _fits(text, encoding):
-        return text
-    return "".join(
-        char
-        if _fits(char, encoding)
-        else replacement(char).encode(encoding, "replace").decode(encoding)
-        for char in text
-    )
-
-
-def _fits(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except UnicodeError:
-        return False
-    return True
-
-
-def _replacement(char: str) -> str:
-    letters = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
-    return _INSTEAD.get(char) or letters or _escape(char)
-
-
-def _escape(char: str) -> str:
-    escaped = printable(char)
-    return escaped if escaped != char else char.encode("ascii", "backslashreplace").decode()
-
-
-def _in_json(char: str) -> str:
-    return json.dumps(char)[1:-1]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _discard(stream: TextIO) -> None:
-    """Let what a stream still holds go nowhere: Python would write it out at the end, and fail."""
-    with suppress(OSError, ValueError):  # one without a file descriptor
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, stream.fileno())
-        finally:
-            os.close(nowhere)
+        echo(str(report))

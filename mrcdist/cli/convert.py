@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mrcdist.cli.cluster import cluster_options
-from mrcdist.cli.console import print_json, say
+from mrcdist.cli.console import echo, print_json
 from mrcdist.cli.group import stopping
 from mrcdist.cli.options import (
     BYTE_ORDER,
@@ -132,4 +132,4 @@ def convert(
     if as_json:
         print_json(asdict(report))
     else:
-        say(str(report))
+        echo(str(report))

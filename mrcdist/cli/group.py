@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from mrcdist.cli.console import Unwritable, console, print_error, say
+from mrcdist.cli.console import UnwritableError, console, echo, print_error
 from mrcdist.errors import MrcdistError
 from mrcdist.startup_interrupt import IS_COMMAND, raise_on_interrupt
 from mrcdist.storage.event_loop import end_waiting
@@ -63,7 +63,7 @@ def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
             raise
         words = ["ended by SIGTERM" if isinstance(stop, _Terminated) else "interrupted"]
         words += getattr(error, "__notes__", [otherwise] * bool(otherwise))
-        say(f"\n{'; '.join(words)}", err=True)
+        echo(f"\n{'; '.join(words)}", err=True)
         ctx.exit(_status_of_signal(stop))
     finally:
         sys.unraisablehook = hook
@@ -140,18 +140,18 @@ class _Group(click.Group):
     def _status_of(self, run: Callable[[], Any]) -> int:
         try:
             return int(run() or 0)
-        except Unwritable as error:
+        except UnwritableError as error:
             if error.closed:
                 return 128 + getattr(signal, "SIGPIPE", 13)
             print_error(f"standard output cannot be written\n  cause: {error}")
             return 1
         except click.Abort:
-            say("interrupted", err=True)
+            echo("interrupted", err=True)
             return 128 + signal.SIGINT
         except click.ClickException as error:
             text = _Verbatim()
             error.show(text)
-            say(text.getvalue().removesuffix("\n"), err=True)
+            echo(text.getvalue().removesuffix("\n"), err=True)
             return error.exit_code
         except Exception as error:
             if os.environ.get(_TRACEBACK):

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mrcdist.batch.output import require_no_input
-from mrcdist.cli.console import print_json, print_notes, print_report, say
+from mrcdist.cli.console import echo, print_json, print_notes, print_report
 from mrcdist.cli.options import (
     COUNT,
     chunks_option,
@@ -69,22 +69,22 @@ def info(as_json: bool, **options: Any) -> None:
         return
     header = plan.header
     order = ORDER_NAMES[header.byteorder]
-    say(plan.location.shown)
-    say(f"  file     {plan.source.parts[0].file.version}")
-    say(f"  array    {format_shape(plan.shape)} {plan.dtype}")
-    say(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
+    echo(plan.location.shown)
+    echo(f"  file     {plan.source.parts[0].file.version}")
+    echo(f"  array    {format_shape(plan.shape)} {plan.dtype}")
+    echo(f"  stored   mode {header.mode}, {order}, data from byte {header.data_offset}")
     for axis in plan.axes:
         kind = "navigation" if axis.navigate else "signal"
-        say(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {_steps(axis)}")
+        echo(f"  axis     {axis.name:<8}{axis.size:>8}  {kind}, {_steps(axis)}")
     for image in images:
-        say(printable(f"  image    {image.name}: {image.location.name}"))
+        echo(printable(f"  image    {image.name}: {image.location.name}"))
     for path, value in metadata_items(metadata):
         words = format_list(value) if isinstance(value, list) else value
-        say(printable(f"  {'.'.join(path)} = {words}"))
+        echo(printable(f"  {'.'.join(path)} = {words}"))
     for label in header.labels:
-        say(f"  label    {printable(label)}")
+        echo(f"  label    {printable(label)}")
     if plan.question:
-        say(f"  note     {plan.question}")
+        echo(f"  note     {plan.question}")
     print_notes(plan.notes)
 
 
@@ -110,7 +110,7 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
     if as_json:
         print_json({**cost.as_dict(), "notes": list(plan.file_notes)})
         return
-    say(str(cost))
+    echo(str(cost))
     print_notes(plan.file_notes)
 
 
@@ -174,11 +174,11 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
         require_no_input(output, part.file, argument="output")
     planned = plan_preview(plan, budget=budget, view=view)
     if not as_json:
-        say(plan.location.shown)
-        say(f"  array    {format_shape(plan.shape)} {plan.dtype}")
+        echo(plan.location.shown)
+        echo(f"  array    {format_shape(plan.shape)} {plan.dtype}")
         if plan.question:
-            say(f"  note     {plan.question}")
-        say(f"  to read  {planned.describe_cost(planned.cost)}")
+            echo(f"  note     {plan.question}")
+        echo(f"  to read  {planned.describe_cost(planned.cost)}")
 
     before = snapshot()
     panels = planned.panels()
@@ -200,12 +200,12 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
             }
         )
         return
-    say(f"  read     {planned.describe_cost(read)}")
+    echo(f"  read     {planned.describe_cost(read)}")
     for panel in panels:
-        say(f"  panel    {printable(panel.title or panel.name)}")
-    say(f"  written  {printable(str(output))}")
+        echo(f"  panel    {printable(panel.title or panel.name)}")
+    echo(f"  written  {printable(str(output))}")
     if read != planned.cost:  # retries count once: something else read in this process, or a defect
-        say("  warning: the read differed from the estimate")
+        echo("  warning: the read differed from the estimate")
     print_notes([*plan.notes, *planned.notes])
 
 

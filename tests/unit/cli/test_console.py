@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.cli import inspect, main
-from mrcdist.cli.console import Console, Unwritable
+from mrcdist.cli.console import Console, UnwritableError
 from tests.support.mrc_files import counting, write_mrc
 
 FULL = Path("/dev/full")
@@ -115,7 +115,7 @@ class TestEncodings:
     )
     def test_no_text_fails_on_any_console(self, text, encoding):
         below = stream(encoding)
-        shown = Console(below, needed=True)
+        shown = Console(below, required=True)
         assert shown.write(text) == len(text)
         shown.flush()
         found = written(below)
@@ -229,9 +229,9 @@ class TestEndings:
 
     def test_a_stream_that_failed_once_fails_for_good(self):
         with closed_pipe() as closed:
-            shown = Console(closed, needed=True)
+            shown = Console(closed, required=True)
             for text in ("x", "", "y"):
-                with pytest.raises(Unwritable) as raised:
+                with pytest.raises(UnwritableError) as raised:
                     print(text, end="", file=shown, flush=True)
                 assert raised.value.closed
 
