@@ -27,7 +27,7 @@ from mrcdist.interop.zarr_destination import ZarrDestination, zarr_major
 from mrcdist.interop.zarr_layouts import Selected, zarr_layout, zspy_layout
 from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
 from mrcdist.plan.chunks import Chunks
-from mrcdist.plan.selection import Box, cropped, numbers_in, selected_box
+from mrcdist.plan.selection import Box, crop_axis, flat_indices, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, plan_as_begun
 from mrcdist.storage.location import Location
@@ -200,7 +200,7 @@ def plan_conversion(
         _check_zarr(ending, dtype, compressor, byteorder)
         ZarrDestination(location).check_place(overwrite=overwrite)
     index = selected_box(select, plan.shape)
-    axes = tuple(cropped(axis, part) for axis, part in zip(plan.axes, index, strict=True))
+    axes = tuple(crop_axis(axis, part) for axis, part in zip(plan.axes, index, strict=True))
     start = tuple(part.start for part in index)
     how: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
     if ending is None:
@@ -287,7 +287,7 @@ def _plan_mrc(
         and choose_compressor(text_of(destination), options["compressor"]) is None
     ):  # the numbers of the selected sections, along the whole array
         navigation = plan.layout.navigation_shape
-        sections = numbers_in(index[: len(navigation)], navigation).ravel().tolist()
+        sections = flat_indices(index[: len(navigation)], navigation).ravel().tolist()
     signal = {
         "data": plan.to_dask()[index],
         "axes": axes_dicts(axes),
@@ -326,6 +326,6 @@ def _write_mrc(
 def _verify_block(
     new: MrcSource, source: Selected, box: Box, navigation: tuple[int, ...], shown: str
 ) -> None:
-    frames = new.select(numbers_in(box[:-2], navigation))
+    frames = new.select(flat_indices(box[:-2], navigation))
     if differs(frames[(..., *box[-2:])], source.read(box)):
         raise unlike(shown, box)

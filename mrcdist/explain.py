@@ -13,7 +13,7 @@ from dask.utils import format_bytes
 from mrcdist.cluster_memory import FLOAT64_TEMPORARIES, PYTHON_MEMORY
 from mrcdist.config import read_settings
 from mrcdist.formatting import format_count, format_shape
-from mrcdist.plan.chunks import Chunks, count_chunks, many_chunks
+from mrcdist.plan.chunks import Chunks, chunk_notes, count_chunks
 from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.read.source import MrcSource
 
@@ -146,7 +146,7 @@ def _remarks(cost: PlanReport, source: MrcSource, chunks: Chunks) -> Iterator[st
             else "mapped pages that are not touched are not read"
         )
         yield f"these chunks split frames: {visits} tasks read from each frame; {price}"
-    yield from many_chunks(chunks)
+    yield from chunk_notes(chunks)
     if 0 < cost.task_bytes < 2**20 and cost.tasks > 1000:
         yield (
             f"with chunks of {format_bytes(cost.task_bytes)}, scheduling takes longer than "

@@ -28,16 +28,16 @@ from mrcdist.format.header import Header
 from mrcdist.format.pixels import PixelFormat, pixel_format
 from mrcdist.options import ReadOptions
 from mrcdist.plan.agreement import (
-    agreed_header,
-    agreed_pixels,
-    agreed_sidecar,
-    agreed_signs,
+    common_header,
+    common_pixels,
+    common_sidecar,
     joined_extended,
+    unsigned_by_sidecar,
 )
 from mrcdist.plan.axes import arrange, one_frame
 from mrcdist.plan.chunks import Chunks, plan_chunks
 from mrcdist.plan.layout import FrameTable, Layout
-from mrcdist.plan.navigation_shape import count_required
+from mrcdist.plan.navigation_shape import min_frames
 from mrcdist.plan.skipped_frames import SkippedFrames
 from mrcdist.plan.tilt_series import TiltSeries
 from mrcdist.plan.truncation import MissingFrames
@@ -89,7 +89,7 @@ def _plan(
     own_notes = [notes.of_file(file.location.name, *file.notes) for file in files]
     locations = [file.location for file in files]
     sidecars, of_each = find_sidecars(locations, options.metadata_file, directory, notes)
-    sidecar = agreed_sidecar(sidecars, notes)
+    sidecar = common_sidecar(sidecars, notes)
     if sidecar is not None:
         notes.add(*sidecar.notes)
     pixels = _pixels(files, of_each, options, notes)
@@ -105,9 +105,9 @@ def _plan(
     scans = ScanSources(sidecars, points, names, options.navigation_shape, notes)
     places, line = scans.expected_places(extended)
     skipped = SkippedFrames.of(options.skip_frames, line)
-    required = skipped.needed(places) or count_required(options.navigation_shape)
+    required = skipped.frames_needed(places) or min_frames(options.navigation_shape)
     parts, there = _parts(files, pixels, options, own_notes, required)
-    frames = skipped.place(there, places, notes) if skipped else there
+    frames = skipped.in_scan(there, places, notes) if skipped else there
     header, axes, layout, table, tilts = _arranged(
         [file.header for file in files], pixels[0], extended, scans, frames, skipped, options
     )
@@ -136,9 +136,9 @@ def _pixels(
     """How each file stores its pixels, with the dtype that all have in the array."""
     formats = [
         pixel_format(file.header, mode0=options.mode0, sidecar_unsigned=unsigned)
-        for file, unsigned in zip(files, agreed_signs(sidecars), strict=True)
+        for file, unsigned in zip(files, unsigned_by_sidecar(sidecars), strict=True)
     ]
-    return agreed_pixels(formats, notes)
+    return common_pixels(formats, notes)
 
 
 def _arranged(
@@ -155,7 +155,7 @@ def _arranged(
     frame_shape = (headers[0].ny, headers[0].nx)
     scan, table = scans.find(frames, frame_shape)
     # A scan is calibrated by its sidecar.
-    header = agreed_header(headers, notes if scan is None else Notes())
+    header = common_header(headers, notes if scan is None else Notes())
     pixel_size = None
     if extended is not None:
         pixel_size = _pixel_size(extended, frames.announced, frame_shape)
@@ -186,7 +186,7 @@ def _arranged(
     )
     table = table if tilts is None else tilts.table
     if skipped:
-        table = skipped.frames(np.arange(layout.n_frames) if table is None else table)
+        table = skipped.file_frames(np.arange(layout.n_frames) if table is None else table)
     if table is not None:  # the frames are not in the order of the file
         table = table.reshape(layout.navigation_shape)
     return header, axes, layout, table, tilts

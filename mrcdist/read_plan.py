@@ -21,7 +21,7 @@ from mrcdist.format.direct_electron.sidecar import Sidecar
 from mrcdist.format.extended.registry import ExtendedHeader
 from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
-from mrcdist.plan.chunks import Chunks, left_to_us, many_chunks, plan_chunks
+from mrcdist.plan.chunks import Chunks, chunk_notes, is_auto, plan_chunks
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.navigation_shape import scan_question
 from mrcdist.plan.selection import selected_frames
@@ -62,7 +62,7 @@ def plan_as_begun(make: Callable[[Any], Plan], chunks: Any, kept: Chunks | None)
     Which ones we choose depends on the workers that are connected, and what is resumed may have
     been begun with others.
     """
-    if kept is not None and left_to_us(chunks):
+    if kept is not None and is_auto(chunks):
         with suppress(ArgumentError):  # they are of another file: whoever resumes says so
             return make(kept)
     return make(chunks)
@@ -110,7 +110,7 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings about the files, and notes about the chunks."""
-        return (*self.file_notes, *many_chunks(self.chunks))
+        return (*self.file_notes, *chunk_notes(self.chunks))
 
     @property
     def question(self) -> str:

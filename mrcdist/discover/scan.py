@@ -22,9 +22,9 @@ from mrcdist.format.extended.registry import (
     scan_of_sections,
     scan_step,
 )
-from mrcdist.plan.agreement import agreed_scan
+from mrcdist.plan.agreement import common_scan
 from mrcdist.plan.layout import FrameTable
-from mrcdist.plan.navigation_shape import count_places
+from mrcdist.plan.navigation_shape import count_points
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
@@ -53,8 +53,8 @@ class ScanSources:
         """
         shape = self.navigation_shape
         if shape is not None:
-            line = count_places(shape[:1]) if isinstance(shape, Sequence) else None
-            return count_places(shape), line
+            line = count_points(shape[:1]) if isinstance(shape, Sequence) else None
+            return count_points(shape), line
         if len(self.sidecars) > 1:
             return None, None
         if not self.sidecars:
@@ -85,7 +85,7 @@ class ScanSources:
             return None, None
         try:
             self._require_one_scan()
-            scan = agreed_scan(
+            scan = common_scan(
                 [
                     describe_scan(each, n_frames=frames.announced, frame_shape=frame_shape)
                     for each in self.sidecars
@@ -114,7 +114,7 @@ class ScanSources:
         points = self._read_points()
         self._require_the_first_frames(len(points), frames.announced)
         frames.require_points(len(points), POINTS_REMEDY)
-        frames.note_empty(len(points), self.notes)
+        frames.note_missing(len(points), self.notes)
         rows, columns = (axis.size for axis in scan.navigation)
         table = frame_table(points, shape=(rows, columns), n_frames=frames.present)
         repeats = tuple(Axis("repeat", size, navigate=True) for size in table.shape[2:])
@@ -143,7 +143,7 @@ class ScanSources:
             signals = [describe_signal(each, frame_shape=frame_shape) for each in self.sidecars]
         except SidecarError:
             return None
-        return agreed_scan([Scan("movie", (), signal) for signal in signals])
+        return common_scan([Scan("movie", (), signal) for signal in signals])
 
     def _read_points(self) -> Points:
         found = self.points.read(self.notes)

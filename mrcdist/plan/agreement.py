@@ -1,4 +1,4 @@
-"""Several files as one dataset: what holds for all of them, what is joined, and what is dropped."""
+"""Several files as one dataset: what they have in common, what is joined, and what is dropped."""
 
 from __future__ import annotations
 
@@ -24,29 +24,28 @@ from mrcdist.warning_notes import Note, Notes
 _COLUMN, _ROW, _SECTION = range(3)
 _NAMES = ("x", "y", "z")
 
-# Relative difference of calibrations that are one and the same.
-_SAME = 1e-3
+# Relative difference up to which calibrations are considered equal.
+_TOLERANCE = 1e-3
 
 
-def agreed_pixels(formats: Sequence[PixelFormat], notes: Notes) -> list[PixelFormat]:
-    """Return the pixel formats of files of one mode, with a dtype that holds the numbers of all."""
-    kinds = Counter(pixels.dtype.name for pixels in formats)
-    if len(kinds) == 1:
+def common_pixels(formats: Sequence[PixelFormat], notes: Notes) -> list[PixelFormat]:
+    """Return the pixel formats of files of one mode, decoded to a dtype that fits all of them."""
+    dtypes = Counter(pixels.dtype.name for pixels in formats)
+    if len(dtypes) == 1:
         return list(formats)
-    wide = np.result_type(*kinds)
-    counts = ", ".join(f"{kind} in {count}" for kind, count in kinds.items())
+    wide = np.result_type(*dtypes)
     notes.add(
         Note(
             "mode0-differs",
-            f"the files disagree on the signedness of mode 0: {counts} files: all are read as "
-            f"{wide}; mode0='uint8' or 'int8' reads all files as the same",
+            f"the files disagree on the signedness of mode 0: {_counts(dtypes)} files: all are "
+            f"read as {wide}; mode0='uint8' or 'int8' reads all files as the same",
         )
     )
     return [replace(pixels, widened=wide.str) for pixels in formats]
 
 
-def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
-    """Return the header of the first file with only that calibration which holds for all files.
+def common_header(headers: Sequence[Header], notes: Notes) -> Header:
+    """Return the header of the first file, with only the calibration that all files share.
 
     Pixel sizes and offsets in which the files differ are 0, which means unknown. Single images have
     no distance between them. Sections are those of volumes only if each file consists of such
@@ -55,7 +54,15 @@ def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
     first, *others = headers
     if not others:
         return first
-    _require_same_axes(headers)
+    for header in others:
+        if header.axis_order != first.axis_order:
+            raise FormatError(
+                f"the files have different axes: MAPC, MAPR, MAPS are {first.axis_order} and "
+                f"{header.axis_order}",
+                code="parts-differ",
+                cause="the files differ in the directions of their columns and rows",
+                remedy="pass files that belong together, or open them one by one",
+            )
     cell, start, origin = list(first.cell), list(first.start), list(first.stored_origin)
     differing = []
     for stored in (_COLUMN, _ROW, _SECTION):
@@ -63,12 +70,12 @@ def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
         sizes = [header.pixel_size(stored) for header in headers]
         if stored == _SECTION and all(header.nz <= 1 for header in headers):
             cell[axis] = 0.0
-        elif not _same(sizes, least=0):
+        elif not _equal(sizes, atol=0):
             cell[axis] = 0.0
             differing.append(f"pixel size along {_NAMES[axis]} ({_range(sizes)} Å)")
         elif stored != _SECTION:
             offsets = [header.offset(stored) for header in headers]
-            if not _same(offsets, least=_SAME * (sizes[0] or 0)):
+            if not _equal(offsets, atol=_TOLERANCE * (sizes[0] or 0)):
                 start[stored], origin[axis] = 0, 0.0
                 differing.append(f"origin along {_NAMES[axis]} ({_range(offsets)} Å)")
     ispg = _space_group(headers)
@@ -88,38 +95,25 @@ def agreed_header(headers: Sequence[Header], notes: Notes) -> Header:
     )
 
 
-def _require_same_axes(headers: Sequence[Header]) -> None:
-    first, *others = headers
-    for header in others:
-        if header.axis_order != first.axis_order:
-            raise FormatError(
-                f"the files have different axes: MAPC, MAPR, MAPS are {first.axis_order} and "
-                f"{header.axis_order}",
-                code="parts-differ",
-                cause="the files differ in the directions of their columns and rows",
-                remedy="pass files that belong together, or open them one by one",
-            )
+def common_scan(scans: Sequence[Scan]) -> Scan:
+    """Return consecutive movies as one, with only the calibration that all of them share.
 
-
-def agreed_scan(scans: Sequence[Scan]) -> Scan:
-    """Return movies that follow one another as one, calibrated as far as all of them are alike.
-
-    Each has a time axis, or none of them has.
+    Either all of them have a time axis, or none has.
     """
     first, *others = scans
     if not others:
         return first
-    ky, kx = (_agreed_axis(axes) for axes in zip(*(scan.signal for scan in scans), strict=True))
-    time = (_agreed_axis(axes) for axes in zip(*(scan.navigation for scan in scans), strict=True))
+    ky, kx = (_common_axis(axes) for axes in zip(*(scan.signal for scan in scans), strict=True))
+    time = (_common_axis(axes) for axes in zip(*(scan.navigation for scan in scans), strict=True))
     notes = dict.fromkeys(note for scan in scans for note in scan.notes)
     return Scan(first.kind, tuple(time), (ky, kx), tuple(notes))
 
 
-def agreed_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
-    """Return the different sidecars of several acquisitions as one with what all of them say.
+def common_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
+    """Return one sidecar with the values that the sidecars of several acquisitions share.
 
-    That is for their metadata. What an absent key means is not what a differing one does: scan and
-    axes are described by each sidecar, and `agreed_scan` compares them.
+    For metadata only: a key that was left out because it differs would be taken for a missing one.
+    Scan and axes are therefore read from each sidecar, and compared by `common_scan`.
     """
     if len(sidecars) < 2:
         return sidecars[0] if sidecars else None
@@ -132,12 +126,12 @@ def agreed_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
     if PROCESSING_MODE in differing:  # which says whether pixels are electrons
         differing.add(GAIN)
     left_out = {name for key in differing for name in key.spellings}
-    same = {
+    shared = {
         name: value
         for name, value in first.values.items()
         if name not in left_out and not differs(name)
     }
-    # Those that calibrate an axis come first.
+    # Keys that calibrate an axis come first.
     shown = [
         f"{name}: {', '.join(shorten(value) for value in list(values)[:3])}"
         for key in sorted(KEYS, key=lambda key: not key.calibrates)
@@ -151,63 +145,62 @@ def agreed_sidecar(sidecars: Sequence[Sidecar], notes: Notes) -> Sidecar | None:
         text = f"the sidecars of the {len(sidecars)} acquisitions differ in "
         text += f"{'; '.join(shown[:4])}{more}: left out for the whole dataset"
         notes.add(Note("files-differ-sidecar", text))
-    return Sidecar(same, tuple(dict.fromkeys(note for each in sidecars for note in each.notes)))
+    return Sidecar(shared, tuple(dict.fromkeys(note for each in sidecars for note in each.notes)))
 
 
-def agreed_signs(sidecars: Sequence[Sidecar | None]) -> list[bool | None]:
+def unsigned_by_sidecar(sidecars: Sequence[Sidecar | None]) -> list[bool | None]:
     """Return whether the bytes of each file are unsigned, as far as sidecars say.
 
-    A file without one is taken for what all the others are.
+    A file without a sidecar is assumed to be like the others, if these agree.
     """
-    said = {id(sidecar): pixel_is_unsigned(sidecar) for sidecar in sidecars if sidecar is not None}
-    others = set(said.values())
-    of_all = others.pop() if len(others) == 1 else None
-    return [said.get(id(sidecar), of_all) for sidecar in sidecars]
+    unsigned = {id(each): pixel_is_unsigned(each) for each in sidecars if each is not None}
+    default = next(iter(unsigned.values())) if len(set(unsigned.values())) == 1 else None
+    return [unsigned.get(id(sidecar), default) for sidecar in sidecars]
 
 
 def joined_extended(
     extended: Sequence[ExtendedHeader | None], n_sections: Sequence[int], notes: Notes
 ) -> ExtendedHeader | None:
-    """Return the extended headers of files as that of a single file with all their sections.
+    """Return the extended headers of several files as that of one file with all their sections.
 
-    With the records of all files; of text and documents, what all files have. None if they have no
-    extended header, or different ones. `n_sections` are announced by each file.
+    Records are concatenated; of texts and documents, the common content is kept. None if the files
+    have no extended headers, or different kinds. `n_sections` are announced by each file.
     """
-    found = [each for each in extended if each is not None]
-    if not found or len(extended) == 1:
+    headers = [each for each in extended if each is not None]
+    if not headers or len(extended) == 1:
         return extended[0]
-    first = found[0]
-    if len(found) < len(extended) or any(
-        each.kind != first.kind or each.columns.keys() != first.columns.keys() for each in found
+    first = headers[0]
+    if len(headers) < len(extended) or any(
+        each.kind != first.kind or each.columns.keys() != first.columns.keys() for each in headers
     ):
         kinds = Counter("none" if each is None else each.kind for each in extended)
-        counts = ", ".join(f"{kind} in {count}" for kind, count in kinds.items())
-        text = f"the files differ in their extended headers ({counts} files): none of them is used"
+        text = f"the files differ in their extended headers ({_counts(kinds)} files): none is used"
         notes.add(Note("files-differ-extended", text))
         return None
     columns = first.columns
-    # Records that are missing in the last file are missing at the end.
-    if any(each.n_records < n for each, n in zip(found[:-1], n_sections, strict=False)):
+    # Only the last file may lack records: they are then missing at the end.
+    if any(each.n_records < n for each, n in zip(headers[:-1], n_sections, strict=False)):
         columns = {}
-    if columns:
-        columns = {
-            name: [value for each in found for value in each.columns[name]]
-            if isinstance(values, list)
-            else np.concatenate([np.asarray(each.columns[name]) for each in found])
-            for name, values in first.columns.items()
+    columns = {
+        name: [value for each in headers for value in each.columns[name]]
+        if isinstance(values, list)
+        else np.concatenate([np.asarray(each.columns[name]) for each in headers])
+        for name, values in columns.items()
+    }
+    document = first.document
+    if document is not None:
+        document = {
+            key: value
+            for key, value in document.items()
+            if all((each.document or {}).get(key) == value for each in headers)
         }
-    same_text = all(each.text == first.text for each in found)
-    document = dict(first.document or {})
-    for each in found:
-        there = each.document or {}
-        document = {key: value for key, value in document.items() if there.get(key) == value}
     joined = replace(
         first,
         columns=columns,
-        text=first.text if same_text else (),
-        n_records=sum(each.n_records for each in found) if columns else 0,
-        document=None if first.document is None else document,
-        stored=_joined_records(found, n_sections),
+        text=first.text if all(each.text == first.text for each in headers) else (),
+        n_records=sum(each.n_records for each in headers) if columns else 0,
+        document=document,
+        stored=_joined_records(headers, n_sections),
     )
     if note := pixel_size_note(joined):
         notes.add(note)
@@ -215,43 +208,47 @@ def joined_extended(
 
 
 def _joined_records(
-    found: Sequence[ExtendedHeader], n_sections: Sequence[int]
+    headers: Sequence[ExtendedHeader], n_sections: Sequence[int]
 ) -> StoredRecords | None:
-    """The bytes of all files' records, where no section lacks one."""
-    first, *others = [each.stored for each in found]
-    complete = all(each.n_records >= n for each, n in zip(found, n_sections, strict=True))
+    """Return the bytes of the records of all files, or None if a section has no record."""
+    first, *others = [each.stored for each in headers]
+    complete = all(each.n_records >= n for each, n in zip(headers, n_sections, strict=True))
     if first is None or not (complete or not first.per_section):
         return None
     return first.joined(others)
 
 
-def _agreed_axis(axes: Sequence[Axis]) -> Axis:
-    """The axis that all have, or one without calibration."""
+def _common_axis(axes: Sequence[Axis]) -> Axis:
+    """Return the axis if all are equal, or else one without calibration."""
     first = axes[0]
     if all(axis == first for axis in axes):
         return first
-    # Patterns and images have no direction in common: ky and y are y.
+    # A diffraction pattern and an image have only the direction in common: ky and y become y.
     return Axis(min((axis.name for axis in axes), key=len), first.size, first.navigate)
 
 
 def _space_group(headers: Sequence[Header]) -> int | None:
-    """Return the space group that says what the sections of all files are, or None."""
+    """Return the space group that fits the sections of all files, or None."""
     first = headers[0]
     stacks = [header.ispg in VOLUME_STACKS for header in headers]
     if any(stacks):
         depth = first.depth
-        same = all(stacks) and all(header.depth == depth for header in headers)
+        equal = all(stacks) and all(header.depth == depth for header in headers)
         fits = depth <= 0 or all(header.nz % depth == 0 for header in headers)
-        return first.ispg if same and fits else None
+        return first.ispg if equal and fits else None
     return first.ispg if len({header.ispg > 0 for header in headers}) == 1 else None
 
 
-def _same(values: Sequence[float | None], *, least: float) -> bool:
-    """Whether all are the same or all unknown."""
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{kind} in {count}" for kind, count in counter.items())
+
+
+def _equal(values: Sequence[float | None], *, atol: float) -> bool:
+    """Whether all values are equal, or all are unknown."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return not known
-    return all(math.isclose(known[0], value, rel_tol=_SAME, abs_tol=least) for value in known)
+    return all(math.isclose(known[0], value, rel_tol=_TOLERANCE, abs_tol=atol) for value in known)
 
 
 def _range(values: Sequence[float | None]) -> str:

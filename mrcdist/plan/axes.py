@@ -39,39 +39,40 @@ def arrange(
 ) -> tuple[Layout, tuple[Axis, ...]]:
     """Return the layout of the frames of a file, and its axes in array order.
 
-    There are no navigation axes of length 1, unless the caller asks for no others: the shape
-    overrides everything else. The pixel size, in nm along (y, x), is used where the header has
-    none. Raises where the number of frames does not match scan or shape.
+    `navigation_shape` overrides everything else. Navigation axes of length 1 are dropped, unless
+    the caller's shape has no others. `pixel_size`, in nm along (y, x), is used if the header has
+    none. Raises if the number of frames does not match the scan or the shape.
     """
     one = one_frame(header, pixels)
     if navigation_shape is not None:
-        # Frames are in the order of the scan's axes, but for a custom scan.
-        known = () if scan is None or scan.kind == "custom" else scan.navigation
-        known = tuple(axis for axis in known if axis.size != 1)
+        # The frames of a raster are in the order of its axes; those of a custom scan are not.
+        scan_axes = () if scan is None or scan.kind == "custom" else scan.navigation
+        scan_axes = tuple(axis for axis in scan_axes if axis.size != 1)
         sizes = resolve_shape(navigation_shape, frames)
-        navigation = _asked_for(sizes, known)
-        own = tuple(axis.size for axis in known)
-        if sizes != own and sizes == own[::-1]:
+        navigation = _requested_axes(sizes, scan_axes)
+        scan_sizes = tuple(axis.size for axis in scan_axes)
+        if sizes != scan_sizes and sizes == scan_sizes[::-1]:
             notes.add(
                 f"navigation_shape={sizes[::-1]} is used as given, but the shape of the scan is "
-                f"{own[::-1]}: lengths must be in HyperSpy's order, (x, y), fastest axis first"
+                f"{scan_sizes[::-1]}: lengths must be in HyperSpy's order, (x, y), fastest axis "
+                "first"
             )
     else:
-        navigation = _found(header, frames, scan, tilts, notes)
+        navigation = _default_axes(header, frames, scan, tilts, notes)
         navigation = tuple(axis for axis in navigation if axis.size != 1)
     shape = tuple(axis.size for axis in navigation)
     layout = replace(one, navigation_shape=shape, present=frames.present)
     if navigation_shape is not None or scan is None or scan.kind != "custom":
-        frames.note_empty(layout.n_frames, notes)
+        frames.note_missing(layout.n_frames, notes)
     components = tuple(Axis("rgb", size, navigate=False) for size in pixels.components)
     signal = _signal_axes(header, one.frame_shape, scan, pixel_size)
     return layout, (*navigation, *signal, *components)
 
 
-def _found(
+def _default_axes(
     header: Header, frames: MissingFrames, scan: Scan | None, tilts: TiltSeries | None, notes: Notes
 ) -> tuple[Axis, ...]:
-    """Return the navigation axes where the caller gives no shape."""
+    """Return the navigation axes if the caller passes no shape."""
     n_frames = frames.present
     if scan is not None:
         if scan.kind == "raster":
@@ -91,8 +92,7 @@ def _found(
             f"{n_frames} sections: read as 3-D"
         )
     if header.ispg == 0 and header.intervals[2] != header.nz:  # images, not slices of a volume
-        name = _CELL_NAMES[header.axis_of(_SECTION)]
-        return (Axis(name, n_frames, navigate=True),)
+        return (Axis(_CELL_NAMES[header.axis_of(_SECTION)], n_frames, navigate=True),)
     return (_header_axis(header, _SECTION, n_frames, navigate=True),)
 
 
@@ -103,17 +103,17 @@ def _signal_axes(
     pixel_size: tuple[float, float] | None,
 ) -> tuple[Axis, ...]:
     if scan is not None:
-        both = zip(scan.signal, frame_shape, strict=True)
-        return tuple(replace(axis, size=size) for axis, size in both)
-    axes = [
+        axes_and_sizes = zip(scan.signal, frame_shape, strict=True)
+        return tuple(replace(axis, size=size) for axis, size in axes_and_sizes)
+    axes = tuple(
         _header_axis(header, stored, size, navigate=False)
         for stored, size in zip((_ROW, _COLUMN), frame_shape, strict=True)
-    ]
+    )
     if pixel_size is None:
-        return tuple(axes)
+        return axes
     return tuple(
-        axis if axis.units else replace(axis, scale=size, units="nm")
-        for axis, size in zip(axes, pixel_size, strict=True)
+        axis if axis.units else replace(axis, scale=scale, units="nm")
+        for axis, scale in zip(axes, pixel_size, strict=True)
     )
 
 
@@ -126,24 +126,24 @@ def _header_axis(header: Header, stored: int, size: int, *, navigate: bool) -> A
     return replace(axis, scale=pixel / 10, offset=header.offset(stored) / 10, units="nm")
 
 
-def _asked_for(sizes: tuple[int, ...], known: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    """Return navigation axes of the caller's lengths, calibrated as far as they are known.
+def _requested_axes(sizes: tuple[int, ...], scan_axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """Return navigation axes of the caller's lengths, calibrated by the axes of the scan.
 
-    Starting from the fastest, an axis of the same length is the same axis; after the first
-    mismatch, equal lengths are a coincidence. If only the lines are longer than known, frames were
-    recorded while the beam flew back.
+    Starting from the fastest, axes of the same length are the same axis; after the first mismatch,
+    equal lengths are a coincidence. If only the lines are longer than those of the scan, frames
+    were recorded while the beam flew back.
     """
     axes = [
         Axis(f"scan_{'xy'[i] if i < 2 else i + 1}", size, navigate=True)
         for i, size in enumerate(reversed(sizes))
     ]
-    if math.prod(sizes) == math.prod(axis.size for axis in known):
-        for i, axis in enumerate(reversed(known[-len(axes) :])):
+    if math.prod(sizes) == math.prod(axis.size for axis in scan_axes):
+        for i, axis in enumerate(reversed(scan_axes[-len(axes) :])):
             if axis.size != axes[i].size:
                 break
             axes[i] = axis
-    elif len(sizes) == len(known) > 1 and sizes[-1] > known[-1].size:
-        longer = (*known[:-1], replace(known[-1], size=sizes[-1]))
+    elif len(sizes) == len(scan_axes) > 1 and sizes[-1] > scan_axes[-1].size:
+        longer = (*scan_axes[:-1], replace(scan_axes[-1], size=sizes[-1]))
         if sizes == tuple(axis.size for axis in longer):
             return longer
     return tuple(reversed(axes))

@@ -1,4 +1,4 @@
-"""The plan for reading one block: it can be carried out, or asked for its cost."""
+"""Plan for reading one block, which can be executed or asked for its cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Access(Enum):
 class Stretches:
     """Stretches of bytes that are contiguous both in the file and in memory.
 
-    Of each its offset in the file, its offset in memory and its length, in bytes.
+    For each: offset in the file, offset in memory, and length, all in bytes.
     """
 
     starts: Frames
@@ -41,12 +41,12 @@ class Stretches:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRead:
-    """The reads of one file, which is the one with the index `part`.
+    """Reads from one file, the one with the index `part`.
 
-    Each run, counted from `offset`, serves a slice of `places` and `numbers`: positions of the
-    frames in the block; and in the file, counted from its first frame. `repeats` are pairs of
-    places that have the same frame: copy to the first from the second. There are stretches in place
-    of runs if parts of frames are read one by one to their places.
+    Each run serves a slice of `places` and `numbers`: the positions of its frames in the block, and
+    their numbers in the file. Runs are relative to the first frame, at byte `offset`. `repeats` are
+    pairs of places that hold the same frame: copy to the first from the second. If parts of frames
+    are read one by one to their places, there are `stretches` instead of runs.
     """
 
     part: int
@@ -65,9 +65,9 @@ class PlannedRead:
 
 @dataclass(frozen=True, slots=True)
 class BlockRequest:
-    """A block of one file or several, by the rows and columns of each frame.
+    """Frames of one or more files, and the window to read from each of them.
 
-    `frames` are numbers in array order, at least one; -1 for a missing frame, which reads as 0.
+    `frames` are numbers in array order, at least one; -1 is a missing frame, which reads as 0.
     """
 
     parts: Sequence[FrameFile]
@@ -85,11 +85,11 @@ class BlockRequest:
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """Plan for reading a block, with reads of each file; exactly one if it is viewed or mapped.
+    """Plan for reading a block, with the reads of each file.
 
-    The block is `mapped` if it is a view of mapped pages or copied out of a shared map; both count
-    towards the budget for maps of the process. Of a view, `unused_bytes` of its pages are not
-    needed.
+    A view or a copy from a map has exactly one read. The block is `mapped` if it is a view of
+    mapped pages or is copied out of a shared map; both count towards the process's budget for maps.
+    `unused_bytes` of the pages of a view are not needed.
     """
 
     access: Access
@@ -108,12 +108,12 @@ class BlockPlan:
     @property
     def complete(self) -> bool:
         """Whether all requested frames exist; missing ones are 0."""
-        found = sum(read.places.size + len(read.repeats) for read in self.reads)
-        return found == self.request.frames.size
+        n_frames = sum(read.places.size + len(read.repeats) for read in self.reads)
+        return n_frames == self.request.frames.size
 
     @property
     def fallback(self) -> BlockPlan | None:
-        """Plan to use if the budget for maps is exhausted, or None if this one uses no map.
+        """Plan to use if the budget for maps is exhausted; None if this one uses no map.
 
         Computed on demand, because most blocks never need it.
         """
@@ -121,9 +121,9 @@ class BlockPlan:
 
     @property
     def cost(self) -> Cost:
-        """Cost of reading in a process without memory to spare for mapped pages.
+        """Cost of reading in a process that has no memory to spare for mapped pages.
 
-        Otherwise the same bytes are read with fewer requests, in memory that counts towards the
+        Other processes read the same bytes with fewer requests, in memory that counts towards the
         budget for maps.
         """
         if not self.request.parts:
@@ -138,16 +138,16 @@ class BlockPlan:
         request = self.request
         [(start, stop)] = self.reads[0].spans
         can = request.parts[0].can
-        taken = can.cost(start, stop)
+        cost = can.cost(start, stop)
         nbytes = stop - start
-        unwanted = max(nbytes - request.stored_bytes, 0)
-        if self.mapped and unwanted:
+        unused = max(nbytes - request.stored_bytes, 0)
+        if self.mapped and unused:
             return Cost(0, nbytes, _copied(request).cost.held)
         if can.maps:
-            return Cost(taken.requests, nbytes, unwanted)
+            return Cost(cost.requests, nbytes, unused)
         # A buffer that contains nothing but the block is returned as the block.
-        becomes_block = request.layout.pixels.plain and not unwanted
-        return Cost(taken.requests, taken.nbytes, (0 if becomes_block else nbytes) + taken.held)
+        becomes_block = request.layout.pixels.plain and not unused
+        return Cost(cost.requests, cost.nbytes, (0 if becomes_block else nbytes) + cost.held)
 
     def _cost_of_copies(self) -> Cost:
         request = self.request
@@ -167,8 +167,8 @@ class BlockPlan:
         elif parts[0].can.maps:
             # The largest piece and its decoded pixels.
             held += max((run.stop - run.start for run in runs), default=0)
-            each = len(window.rows) * len(window.columns) * layout.dtype.itemsize
-            held += max((run.last - run.first for run in runs), default=0) * each
+            decoded = len(window.rows) * len(window.columns) * layout.dtype.itemsize
+            held += max((run.last - run.first for run in runs), default=0) * decoded
         else:
             # Pieces fetched ahead, the one arriving and the one being copied.
             held += sum(sorted(run.stop - run.start for run in runs)[-(ahead + 2) :])
@@ -179,9 +179,12 @@ def plan_block(request: BlockRequest) -> BlockPlan:
     """Return the plan for reading a block."""
     plan = None
     if len(request.parts) == 1:
+        [part] = request.parts
         step = even_step(request.frames)
-        # Evenly spaced frames are read from one end to the other.
-        plan = _view(request, step) if step else _copy_from_map(request)
+        # The first and last of evenly spaced frames enclose the others.
+        frames = request.frames[[0, -1]] if step else request.frames
+        if within(frames, part.first, part.frames).all():
+            plan = _view(request, step) if step else _copy_from_map(request)
     return _copied(request) if plan is None else plan
 
 
@@ -196,33 +199,29 @@ def even_step(frames: Frames) -> int:
 def _view(request: BlockRequest, step: int) -> BlockPlan | None:
     """Return a plan to view the frames in one byte range, or None if that is impossible."""
     [part] = request.parts
-    layout, frames, window = request.layout, request.frames, request.window
-    if not within(frames[[0, -1]], part.first, part.frames).all():
-        return None
-    first, last = int(frames[0]) - part.first, int(frames[-1]) - part.first
+    layout, window = request.layout, request.window
     stored = np.dtype(layout.pixels.stored)
     as_stored = layout.pixels.plain and stored.isnative and part.offset % stored.alignment == 0
     if part.can.maps and (_narrow(request) or not as_stored):
         return None
-    run = even_run(first, last, step, layout, window, part.in_place)
+    numbers = request.frames - part.first
+    run = even_run(int(numbers[0]), int(numbers[-1]), step, layout, window, part.in_place)
     if run is None:
         return None
-    read = PlannedRead(0, part.offset, (run,), np.arange(frames.size), frames - part.first)
+    read = PlannedRead(0, part.offset, (run,), np.arange(numbers.size), numbers)
     if not part.can.gives_pages(run.stop - run.start):
         return BlockPlan(Access.VIEW, (read,), request)
     low, high = window.byte_span(layout)
-    each = min(step * layout.frame_bytes, high - low + request.limits.around)
-    unused = max(frames.size * each - request.stored_bytes, 0)
+    touched = min(step * layout.frame_bytes, high - low + request.limits.around)
+    unused = max(numbers.size * touched - request.stored_bytes, 0)
     return BlockPlan(Access.VIEW, (read,), request, mapped=True, unused_bytes=unused)
 
 
 def _copy_from_map(request: BlockRequest) -> BlockPlan | None:
-    """Return a plan to copy frames out of a map of the file, or None if that is impossible."""
+    """Return a plan to copy frames out of a map of the file, or None if it is not mapped."""
     [part] = request.parts
     low, high = request.window.byte_span(request.layout)
     if not part.can.gives_pages(request.frames.size * (high - low)):
-        return None
-    if not within(request.frames, part.first, part.frames).all():
         return None
     numbers = request.frames - part.first
     first, last = int(numbers.min()), int(numbers.max())
@@ -233,60 +232,52 @@ def _copy_from_map(request: BlockRequest) -> BlockPlan | None:
 
 
 def _copied(request: BlockRequest) -> BlockPlan:
-    """Return a plan to gather or scatter the frames."""
-    scatter = _scatters(request)
-    reads = (_copying(request, number, once=scatter) for number in range(len(request.parts)))
+    """Return a plan to scatter the frames if all readers can, or else to gather them."""
+    low, high = request.window.byte_span(request.layout)
+    narrow = _narrow(request)
+    scatter = high - low >= request.limits.min_scattered and all(
+        part.can.fills or (part.can.maps and not narrow) for part in request.parts
+    )
+    reads = (_copying(request, part, once=scatter) for part in range(len(request.parts)))
     return BlockPlan(Access.SCATTER if scatter else Access.GATHER, tuple(reads), request)
 
 
-def _copying(request: BlockRequest, number: int, *, once: bool) -> PlannedRead:
-    """Return the reads of a file, in its order. A frame that is wanted again is read `once`."""
-    part = request.parts[number]
+def _copying(request: BlockRequest, index: int, *, once: bool) -> PlannedRead:
+    """Return the reads of one file, in file order; `once` reads repeated frames only once."""
+    part = request.parts[index]
     frames = request.frames - part.first
-    here = np.flatnonzero(within(frames, 0, part.frames))
-    places = here[np.argsort(frames[here], kind="stable")]
+    places = np.flatnonzero(within(frames, 0, part.frames))
+    places = places[np.argsort(frames[places], kind="stable")]
     numbers = frames[places]
-    if not once:
-        return PlannedRead(number, part.offset, _runs(request, part, numbers), places, numbers)
-    again = np.flatnonzero(np.diff(numbers) == 0) + 1
-    repeats = tuple(zip(places[again].tolist(), places[again - 1].tolist(), strict=True))
-    places, numbers = np.delete(places, again), np.delete(numbers, again)
-    if part.can.fills:
-        runs = _runs(request, part, numbers)
-        return PlannedRead(number, part.offset, runs, places, numbers, repeats)
-    stretches = _stretches(request, part, places, numbers)
-    return PlannedRead(number, part.offset, (), places, numbers, repeats, stretches)
-
-
-def _scatters(request: BlockRequest) -> bool:
-    """Whether the parts of frames are read directly to their places."""
-    low, high = request.window.byte_span(request.layout)
-    if high - low < request.limits.min_scattered:
-        return False
-    narrow = _narrow(request)
-    return all(part.can.fills or (part.can.maps and not narrow) for part in request.parts)
+    repeats: tuple[tuple[int, int], ...] = ()
+    if once:
+        repeated = np.flatnonzero(np.diff(numbers) == 0) + 1
+        repeats = tuple(zip(places[repeated].tolist(), places[repeated - 1].tolist(), strict=True))
+        places, numbers = np.delete(places, repeated), np.delete(numbers, repeated)
+        if not part.can.fills:
+            stretches = _stretches(request, part, places, numbers)
+            return PlannedRead(index, part.offset, (), places, numbers, repeats, stretches)
+    runs = tuple(merge_frames(numbers, request.layout, request.window, part.merging))
+    return PlannedRead(index, part.offset, runs, places, numbers, repeats)
 
 
 def _narrow(request: BlockRequest) -> bool:
     """Whether only a small part of each frame is needed, in short pieces."""
     layout, limits = request.layout, request.limits
     columns, rows = request.window.columns, request.window.rows
-    wanted = layout.pixels.bytes_of(len(columns))
-    if wanted * len(rows) > layout.frame_bytes * limits.narrow:
+    row_piece = layout.pixels.bytes_of(len(columns))
+    if row_piece * len(rows) > layout.frame_bytes * limits.narrow:
         return False
-    whole = len(columns) == layout.frame_shape[1]
-    piece = wanted * len(rows) if whole and rows.step == 1 else wanted
-    return (piece if columns.step == 1 else layout.pixels.bytes_of(1)) < limits.short_piece
-
-
-def _runs(request: BlockRequest, part: FrameFile, numbers: Frames) -> tuple[FrameRun, ...]:
-    return tuple(merge_frames(numbers, request.layout, request.window, part.merging))
+    if columns.step > 1:
+        return layout.pixels.bytes_of(1) < limits.short_piece
+    whole_rows = len(columns) == layout.frame_shape[1] and rows.step == 1
+    return (row_piece * len(rows) if whole_rows else row_piece) < limits.short_piece
 
 
 def _stretches(
     request: BlockRequest, part: FrameFile, places: Frames, numbers: Frames
 ) -> Stretches:
-    """Return the stretches of parts of frames, each frame once and in the order of the file."""
+    """Return the stretches of frames that are in file order, each of them once."""
     low, high = request.window.byte_span(request.layout)
     size, frame_bytes = high - low, request.layout.frame_bytes
     gaps = np.diff(numbers) * frame_bytes != size

@@ -1,4 +1,4 @@
-"""Chunks: the ``chunks`` argument, and whole frames that are contiguous in the file."""
+"""The ``chunks`` argument, and default chunks of whole frames, contiguous in the file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from mrcdist.plan.layout import Layout
 
 Chunks = tuple[tuple[int, ...], ...]
 
-# With more chunks, a plan has a note, which becomes a warning: dask needs seconds to optimise a
-# graph with more tasks, and the scheduler, at about 1 ms per task, takes as long as reading.
+# Above this number of chunks, a plan has a note, which becomes a warning: dask takes seconds to
+# optimise such a graph, and the scheduler, at about 1 ms per task, takes as long as reading.
 WARN_CHUNKS = 50_000
 
-# An axis in more chunks is refused before their lengths are listed; a damaged header can announce
-# 2**31 of them. What all axes make together is only warned of: slices of such arrays are fine.
+# More chunks along one axis are an error, raised before their lengths are listed: a damaged header
+# can announce 2**31 of them. Their total number only causes a warning: slices of such arrays work.
 MAX_CHUNKS = 2**22
 
-# Larger frames, such as stitched montages, are split into rows where chunks are to be smaller than
-# a frame; smaller ones only on request. A task holds its chunk and temporaries of it.
+# Larger frames, such as stitched montages, are split into rows if chunks should be smaller than a
+# frame; smaller ones only on request. A task holds its chunk and temporaries of it.
 SPLIT_FRAMES_ABOVE = 2**29
 
-# Smaller chunks take longer to schedule than to compute, however little memory there is.
-_LEAST_AUTO = 2**20
+# Smaller chunks take longer to schedule than to compute, so they are not chosen automatically,
+# however little memory there is.
+_MIN_AUTO_BYTES = 2**20
 
 _REMEDY = (
     'pass "auto" or None (whole frames), a size such as "256 MiB", an int, a tuple or a dict '
@@ -36,46 +37,46 @@ _REMEDY = (
 )
 
 
-def left_to_us(chunks: Any) -> bool:
-    """Whether the caller leaves the chunks to us."""
+def is_auto(chunks: Any) -> bool:
+    """Whether the chunks are chosen automatically."""
     return chunks is None or (isinstance(chunks, str) and chunks == "auto")
 
 
 def plan_chunks(
     layout: Layout, chunks: Any = "auto", *, cut_frames: bool = True, largest: int | None = None
 ) -> Chunks:
-    """Return the chunk lengths along each axis for the caller's ``chunks``, as of `read_mrc`.
+    """Return the chunk lengths along each axis for the ``chunks`` argument of `read_mrc`.
 
-    `cut_frames` is False where a frame is compressed as a whole. `largest` are the most bytes of
-    chunks that the caller leaves to us, for a cluster with little memory.
+    `cut_frames` is False if a frame is compressed as a whole. `largest` limits the bytes of
+    automatic chunks, for a cluster with little memory.
     """
     default = default_chunk_bytes()
-    if left_to_us(chunks):
-        fitting = default if largest is None else min(default, max(largest, _LEAST_AUTO))
-        return frame_chunks(layout, fitting, cut_frames=cut_frames)
-    if isinstance(chunks, str):
-        limit = parse_size(chunks)
-        if limit is None:
-            raise _invalid(f"chunks={chunks!r}", "not a valid size in bytes")
-        if limit <= 0:
-            raise _invalid(f"chunks={chunks!r}", "a chunk must have at least one byte")
+    if is_auto(chunks):
+        limit = default if largest is None else min(default, max(largest, _MIN_AUTO_BYTES))
         return frame_chunks(layout, limit, cut_frames=cut_frames)
+    if isinstance(chunks, str):
+        size = parse_size(chunks)
+        if size is None:
+            raise _invalid(f"chunks={chunks!r}", "not a valid size in bytes")
+        if size <= 0:
+            raise _invalid(f"chunks={chunks!r}", "a chunk must have at least one byte")
+        return frame_chunks(layout, size, cut_frames=cut_frames)
     by_axis = _dict_by_axis(chunks, layout)
     lengths = by_axis if isinstance(by_axis, tuple | list) else [by_axis] * len(layout.shape)
     for axis, (size, length) in enumerate(zip(layout.shape, lengths, strict=False)):
         if isinstance(length, int) and length > 0:
             _check_count(axis, size, length)
-    given = f"chunks={chunks!r} for an array of shape {layout.shape}"
+    problem = f"chunks={chunks!r} for an array of shape {layout.shape}"
     try:
         resolved: Chunks = normalize_chunks(by_axis, layout.shape, default, layout.dtype)
     except (ValueError, TypeError, NotImplementedError, ZeroDivisionError) as error:
-        empty = isinstance(error, ZeroDivisionError)
-        raise _invalid(given, "a chunk length is 0" if empty else str(error)) from error
+        is_zero = isinstance(error, ZeroDivisionError)
+        raise _invalid(problem, "a chunk length is 0" if is_zero else str(error)) from error
     if any(
         min(axis, default=0) < 0 or (size > 0 and 0 in axis)
         for axis, size in zip(resolved, layout.shape, strict=True)
     ):
-        raise _invalid(given, "a chunk length is 0 or negative")
+        raise _invalid(problem, "a chunk length is 0 or negative")
     return resolved
 
 
@@ -89,33 +90,33 @@ def frame_chunks(layout: Layout, limit: int, *, cut_frames: bool = True) -> Chun
     """Return chunks of whole, contiguous frames, of at most `limit` bytes or one frame.
 
     The fastest navigation axes are not split, one axis is split evenly, and slower ones have chunks
-    of length 1. Frames of more than `SPLIT_FRAMES_ABOVE` are split into rows if `limit` is less,
-    and rows into columns.
+    of length 1. Frames of more than `SPLIT_FRAMES_ABOVE` bytes are split into rows, and rows into
+    columns, if `limit` is smaller.
     """
     n_navigation = len(layout.navigation_shape)
     rows, columns, *components = layout.shape[n_navigation:]
     pixel_bytes = math.prod(components) * layout.dtype.itemsize
     row_bytes = max(columns * pixel_bytes, 1)
-    room = max(limit // max(rows * row_bytes, 1), 1)
+    max_frames = max(limit // max(rows * row_bytes, 1), 1)
     blocks: list[tuple[int, ...]] = []
     for axis, size in reversed(list(enumerate(layout.navigation_shape))):
-        _check_count(axis, size, max(room, 1))
-        blocks.append(_even_blocks(size, room))
-        room //= max(size, 1)  # 0 after the axis that is split: slower ones have chunks of 1
-    tallest, widest = rows, columns
+        _check_count(axis, size, max(max_frames, 1))
+        blocks.append(_even_blocks(size, max_frames))
+        max_frames //= max(size, 1)  # 0 after the axis that is split: slower ones have chunks of 1
+    max_rows, max_columns = rows, columns
     if cut_frames and rows * row_bytes > max(limit, SPLIT_FRAMES_ABOVE):
-        tallest, widest = max(limit // row_bytes, 1), max(limit // pixel_bytes, 1)
-        _check_count(n_navigation, rows, tallest)
-        _check_count(n_navigation + 1, columns, widest)
-    signal = (_even_blocks(rows, tallest), _even_blocks(columns, widest))
+        max_rows, max_columns = max(limit // row_bytes, 1), max(limit // pixel_bytes, 1)
+        _check_count(n_navigation, rows, max_rows)
+        _check_count(n_navigation + 1, columns, max_columns)
+    signal = (_even_blocks(rows, max_rows), _even_blocks(columns, max_columns))
     return (*reversed(blocks), *signal, *((size,) for size in components))
 
 
-def _even_blocks(size: int, longest: int) -> tuple[int, ...]:
-    """Split a length into as few chunks as `longest` allows, whose lengths differ by at most 1."""
+def _even_blocks(size: int, max_length: int) -> tuple[int, ...]:
+    """Split an axis into as few chunks as `max_length` allows; lengths differ by at most 1."""
     if size == 0:
         return (0,)
-    count = -(-size // max(longest, 1))
+    count = -(-size // max(max_length, 1))
     short, extra = divmod(size, count)
     return (short + 1,) * extra + (short,) * (count - extra)
 
@@ -133,7 +134,7 @@ def _check_count(axis: int, size: int, length: int) -> None:
 
 
 def _dict_by_axis(chunks: Any, layout: Layout) -> Any:
-    """Expand a dict of axes to lengths to a tuple; axes not in the dict are not split."""
+    """Return chunks as a tuple if they are a dict; axes that are not in the dict are not split."""
     if not isinstance(chunks, dict):
         return chunks
     n_axes = len(layout.shape)
@@ -149,7 +150,7 @@ def _dict_by_axis(chunks: Any, layout: Layout) -> Any:
 
 
 def block_boxes(chunks: Chunks) -> Iterator[tuple[tuple[int, int], ...]]:
-    """Yield start and stop of each block along every axis, in array order."""
+    """Yield the (start, stop) of each block along every axis, in array order."""
     spans = [list(itertools.pairwise(itertools.accumulate(axis, initial=0))) for axis in chunks]
     yield from itertools.product(*spans)
 
@@ -159,8 +160,8 @@ def count_chunks(chunks: Chunks) -> int:
     return math.prod(len(axis) for axis in chunks)
 
 
-def many_chunks(chunks: Chunks) -> tuple[str, ...]:
-    """Return a note if there are more than `WARN_CHUNKS` chunks, else nothing."""
+def chunk_notes(chunks: Chunks) -> tuple[str, ...]:
+    """Return a note if there are more than `WARN_CHUNKS` chunks, or else nothing."""
     tasks = count_chunks(chunks)
     if tasks <= WARN_CHUNKS:
         return ()

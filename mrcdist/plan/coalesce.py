@@ -1,15 +1,15 @@
-"""Coalescing: frames and a window of each → few byte ranges.
+"""Coalescing: the same window of many frames → few byte ranges.
 
-Merging: a request costs its latency plus its bytes / bandwidth of a connection. Two parts with a
-gap between them occupy a connection for ``2 × latency + 2 × part / bandwidth`` as two requests, and
-for ``latency + (2 × part + gap) / bandwidth`` as one. One request is better if
-``gap < latency × bandwidth``; this product is ``max_gap``. For object stores it is about
-15 ms × 70 MB/s = 1 MiB. If the client itself is the bottleneck, the same rule holds with latency
-and bandwidth as it sees them: a client that handles 4 requests or 1.2 MB per millisecond with eight
+Merging: a request takes its latency plus its bytes / bandwidth of the connection. Two parts that
+are separated by a gap occupy a connection for ``2 × latency + 2 × part / bandwidth`` as two
+requests, and for ``latency + (2 × part + gap) / bandwidth`` as one. One request is faster if
+``gap < latency × bandwidth``; this product is ``max_gap``, for object stores about
+15 ms × 70 MB/s = 1 MiB. If the client is the bottleneck, the same rule holds with the latency and
+bandwidth that it observes: a client that handles 4 requests or 1.2 MB per millisecond with eight
 connections sees 2 ms × 150 MB/s = 300 kB, the bytes it could have received instead of one request.
 
-Splitting: several requests run at the same time, so a long read is split into pieces. Pieces must
-not be so short that the latency dominates: slow gateways have latencies of 50 ms, in which a
+Splitting: several requests run concurrently, so a long read is split into pieces. The pieces must
+be long enough that latency does not dominate: slow gateways have latencies of 50 ms, in which a
 connection transfers 4 MiB.
 """
 
@@ -26,7 +26,7 @@ from mrcdist.read_limits import DEFAULT_LIMITS
 
 @dataclass(frozen=True)
 class Window:
-    """Rows and columns to read of each frame: increasing, at least one of each."""
+    """Rows and columns to read from each frame: increasing, at least one of each."""
 
     rows: range
     columns: range
@@ -39,7 +39,7 @@ class Window:
 
 @dataclass(frozen=True)
 class FrameRun:
-    """One contiguous byte range, and which of the listed frames it serves.
+    """One contiguous byte range, and the slice of the requested frames that it serves.
 
     Bytes are counted from the start of the first frame of the file.
     """
@@ -54,9 +54,9 @@ class FrameRun:
 class Merging:
     """Limits for merging byte ranges, in bytes.
 
-    A gap of up to `max_gap` is read rather than skipped, unless that takes more than
-    `amplification` bytes per byte requested. Two frames or more take at most `max_bytes` a read,
-    and are split into at least so many `pieces` of no less than `shortest`.
+    A gap of up to `max_gap` is read rather than skipped, unless more than `amplification` bytes
+    would be read per byte requested. A read of several frames takes at most `max_bytes`. Long reads
+    are split into at least `pieces` pieces of at least `shortest` bytes.
     """
 
     max_gap: int
@@ -66,14 +66,16 @@ class Merging:
     shortest: int = DEFAULT_LIMITS.min_piece
 
     def gap_after(self, part: int) -> float:
-        """Return the largest gap after parts of this length that is read rather than skipped."""
+        """Return the longest gap that is read rather than skipped after `part` bytes."""
         return min(self.max_gap, (self.amplification - 1) * part)
 
-    def frames_a_piece(self, n_frames: int, layout: Layout) -> int:
-        """Return the maximum number of frames per read, including those in between."""
-        total = n_frames * layout.frame_bytes
+    def frames_per_piece(self, n_frames: int, layout: Layout) -> int:
+        """Return the maximum number of frames per read, including skipped ones in between."""
         longest = piece_bytes(
-            total, pieces=self.pieces, max_bytes=self.max_bytes, shortest=self.shortest
+            n_frames * layout.frame_bytes,
+            pieces=self.pieces,
+            max_bytes=self.max_bytes,
+            shortest=self.shortest,
         )
         return max(longest // layout.frame_bytes, 1)
 
@@ -83,7 +85,8 @@ def piece_bytes(
 ) -> int:
     """Return the length of the pieces into which a read of `total` bytes is split.
 
-    As many as the concurrent requests, but of `shortest` bytes, as far as `max_bytes` allows.
+    There are `pieces` of them, or fewer if they would be shorter than `shortest`, or more if they
+    would be longer than `max_bytes`.
     """
     return min(max_bytes, max(-(-total // pieces), shortest))
 
@@ -91,7 +94,7 @@ def piece_bytes(
 def even_run(
     first: int, last: int, step: int, layout: Layout, window: Window, merging: Merging
 ) -> FrameRun | None:
-    """Return the run for evenly spaced frames, or None if `merge_frames` would make several.
+    """Return the run for evenly spaced frames, or None if `merge_frames` would return several.
 
     Frames without gaps are not split, because they are used as a view.
     """
@@ -100,7 +103,7 @@ def even_run(
     gap = step * layout.frame_bytes - (high - low) if n_frames > 1 else 0
     if gap > merging.gap_after(high - low):
         return None
-    if gap > 0 and last - first >= merging.frames_a_piece(last - first + 1, layout):
+    if gap > 0 and last - first >= merging.frames_per_piece(last - first + 1, layout):
         return None
     return FrameRun(first * layout.frame_bytes + low, last * layout.frame_bytes + high, 0, n_frames)
 
@@ -108,9 +111,9 @@ def even_run(
 def merge_frames(
     frames: Frames, layout: Layout, window: Window, merging: Merging
 ) -> Iterator[FrameRun]:
-    """Merge parts of frames, whose numbers do not decrease, into few contiguous runs.
+    """Merge the window of frames, in non-decreasing order, into few contiguous runs.
 
-    Runs are disjoint, in the order of the file, and cover all frames.
+    Runs are disjoint, in file order, and together cover all frames.
     """
     if not frames.size:
         return
@@ -119,10 +122,10 @@ def merge_frames(
     cuts = (np.flatnonzero(gaps > merging.gap_after(high - low)) + 1).tolist()
     stretches = list(zip((0, *cuts), (*cuts, len(frames)), strict=True))
     total = sum(int(frames[last - 1] - frames[first]) + 1 for first, last in stretches)
-    a_piece = merging.frames_a_piece(total, layout)
+    longest = merging.frames_per_piece(total, layout)
     for first, last in stretches:
-        while first < last:  # pieces that span at most so many frames
-            end = int(np.searchsorted(frames[first:last], frames[first] + a_piece, "left")) + first
+        while first < last:  # pieces that span at most `longest` frames
+            end = int(np.searchsorted(frames[first:last], frames[first] + longest, "left")) + first
             yield FrameRun(
                 start=int(frames[first]) * layout.frame_bytes + low,
                 stop=int(frames[end - 1]) * layout.frame_bytes + high,

@@ -17,16 +17,16 @@ FrameTable = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 
 def within(frames: Frames, first: int, count: int) -> npt.NDArray[np.bool_]:
-    """Whether each frame is in a file of so many frames, of which the first one has this number."""
+    """Return which frames are in a file of `count` frames that starts with frame `first`."""
     return (frames >= first) & (frames < first + count)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Consecutive frames of equal size, and the navigation axes that they fill.
+    """Consecutive frames of equal shape (rows, columns), and the navigation axes that they fill.
 
-    A frame has rows and columns; navigation axes are in array order, slowest first. Frames after
-    those that are `present` in the file read as 0.
+    Navigation axes are in array order, slowest first. Only the first `present` frames are in the
+    file; later ones read as 0.
     """
 
     pixels: PixelFormat
@@ -65,10 +65,10 @@ class Layout:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def frames(self, navigation: tuple[range, ...], table: FrameTable | None = None) -> Frames:
-        """Return the frame numbers at a box of navigation positions, flat and in array order.
+        """Return the frame numbers in a box of navigation positions, flat and in array order.
 
-        Those of `table`, of the navigation shape, with -1 for none, or else those in file order; -1
-        for frames that are not in the file.
+        Frames are in file order unless `table`, of the navigation shape, gives the frame at each
+        position (-1: none). Frames that are not in the file are -1.
         """
         if table is not None:
             frames = table[np.ix_(*navigation)].ravel().astype(np.int64)

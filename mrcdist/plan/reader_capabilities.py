@@ -1,4 +1,4 @@
-"""Files as seen by planning: their frames, the capabilities of their readers, and costs."""
+"""Files as planning sees them: their frames, what their readers can do, and what reads cost."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from mrcdist.plan.coalesce import Merging
 class Cost:
     """Cost of reading a byte range or a block.
 
-    Requests, or calls of ``read()``, none for mapped pages; bytes that are fetched or mapped; and
-    bytes `held` in temporary memory, in addition to the buffer of the range or the block itself.
+    `requests` counts requests to a store or calls of ``read()``; mapped pages need none. `nbytes`
+    are fetched or mapped. `held` is temporary memory in bytes, in addition to the buffer of the
+    range or to the block itself.
     """
 
     requests: int
@@ -23,13 +24,13 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Capabilities of a reader. Without any, it returns a new buffer for each range.
+    """Capabilities of a reader; by default, it returns a new buffer for each range.
 
-    `cost` is that of a range from start to stop. A gap of up to `gap` bytes costs less to read than
-    another request. A reader that `maps` (a `MappedFile`) returns mapped pages, but for ranges of
-    up to `small` bytes; one that `fills` (a `RemoteReader`) writes bytes to given places, and
-    can do so without a thread of its own if it is `awaitable`. It fetches so many ranges `ahead` of
-    the last one yielded.
+    `cost` takes the start and stop of a range. Reading a gap of up to `gap` bytes is cheaper than
+    another request. A reader that `maps` (a `MappedFile`) returns mapped pages for ranges longer
+    than `small` bytes. A reader that `fills` (a `RemoteReader`) writes into memory of the caller,
+    and needs no thread for it if it is `awaitable`; it fetches up to `ahead` ranges beyond the last
+    one yielded.
     """
 
     cost: Callable[[int, int], Cost]
@@ -47,11 +48,10 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class FrameFile:
-    """A file, its frames, and how it can be read.
+    """Frames of one file, and how it can be read.
 
-    The first frame has the number `first` in the dataset, and begins at byte `offset`. Ranges that
-    are copied are merged within the limits of `merging`, those that are used as a view within those
-    of `in_place`.
+    The first frame has the number `first` in the dataset and starts at byte `offset`. `merging`
+    limits the ranges that are copied, `in_place` those that are used as a view.
     """
 
     can: Capabilities

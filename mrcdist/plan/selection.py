@@ -1,4 +1,4 @@
-"""The selected part of an array: by an index, frames of the scan, or ranges along the axes."""
+"""Selection of a part of an array: by an index, by frames, or by ranges along the axes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mrcdist.format.axis import Axis
 
 Box = tuple[slice, ...]
 
-_FRAMES = (
-    "pass a boolean array of the navigation axes' shape, a list of points with one index per "
-    "navigation axis, or a list or slice of numbers that count along them, the last axis fastest"
+_FRAMES_REMEDY = (
+    "pass a boolean array with the shape of the navigation axes, a list of points with one index "
+    "per navigation axis, or a list or slice of frame numbers, counted with the last axis fastest"
 )
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Positions selected along each axis of an array; steps may be negative, and ranges empty.
+    """Selected positions along each axis of an array; steps may be negative, and ranges empty.
 
-    Axes that are not `kept` are removed from the result by an integer.
+    Axes that were indexed by an integer are not `kept` in the result.
     """
 
     ranges: tuple[range, ...]
@@ -34,7 +34,7 @@ class Selection:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape with axes indexed by integers kept as length 1."""
+        """Shape in which axes indexed by an integer have length 1."""
         return tuple(len(r) for r in self.ranges)
 
     @property
@@ -46,25 +46,23 @@ class Selection:
 def select(index: Any, shape: tuple[int, ...]) -> Selection:
     """Return the positions selected by integers, slices and at most one Ellipsis.
 
-    Others, too many, and such as are out of bounds raise an IndexError.
+    Raises an IndexError for any other index, too many of them, and positions out of bounds.
     """
     parts = index if isinstance(index, tuple) else (index,)
     n_ellipses = sum(part is Ellipsis for part in parts)
-    n_given = len(parts) - n_ellipses
-    if n_ellipses > 1 or n_given > len(shape):
+    n_missing = len(shape) - len(parts) + n_ellipses
+    if n_ellipses > 1 or n_missing < 0:
         raise IndexError(f"index {index!r} does not fit an array of {len(shape)} axes")
-    at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
-    filler = (slice(None),) * (len(shape) - n_given)
-    full = (*parts[:at], *filler, *parts[at + 1 :])
-
+    split = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
+    full = (*parts[:split], *(slice(None),) * n_missing, *parts[split + 1 :])
     ranges = tuple(
-        range(size)[part] if isinstance(part, slice) else _one(part, axis, size)
+        range(size)[part] if isinstance(part, slice) else _single(part, axis, size)
         for axis, (part, size) in enumerate(zip(full, shape, strict=True))
     )
     return Selection(ranges, tuple(isinstance(part, slice) for part in full))
 
 
-def _one(part: Any, axis: int, size: int) -> range:
+def _single(part: Any, axis: int, size: int) -> range:
     try:
         position = operator.index(part)
     except TypeError:
@@ -78,107 +76,110 @@ def _one(part: Any, axis: int, size: int) -> range:
 
 
 def selected_frames(which: Any, navigation_shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Return the selected positions, counted along the navigation axes, in the order given.
+    """Return the selected positions, counted along the navigation axes, in the given order.
 
-    `which` is of bool, shape `navigation_shape`: where it is true, in array order. Of int, shape
-    (n, number of navigation axes): an index along each axis. Of int, shape (n,), or a slice:
-    positions counted in array order. Negative indices count from the end, as in numpy.
+    `which` is a mask of shape `navigation_shape`, which selects in array order; or integers of
+    shape (n, number of navigation axes), an index along each axis; or integers of shape (n,) or a
+    slice, which count positions in array order. Negative indices count from the end, as in numpy.
     """
+    n_frames = math.prod(navigation_shape)
     if isinstance(which, slice):
         try:
-            return np.arange(*which.indices(math.prod(navigation_shape)), dtype=np.int64)
-        except (TypeError, ValueError) as error:  # no integers, or a step of 0
-            raise _no_frames(repr(which), str(error)) from None
+            return np.arange(*which.indices(n_frames), dtype=np.int64)
+        except (TypeError, ValueError) as error:  # not integers, or a step of 0
+            raise _frames_invalid(repr(which), str(error)) from None
     try:
-        wanted = np.asarray(which)
+        indices = np.asarray(which)
     except ValueError:  # lists of different lengths
-        raise _no_frames(repr(which), "its rows have different lengths") from None
-    if wanted.size == 0 and wanted.dtype != bool:
+        raise _frames_invalid(repr(which), "its rows have different lengths") from None
+    if indices.size == 0 and indices.dtype != bool:
         return np.empty(0, np.int64)
-    shown = f"an array of {wanted.dtype}, shape {wanted.shape}"
-    if wanted.dtype == bool:
-        if wanted.shape != navigation_shape:
-            raise _no_frames(shown, f"the navigation axes have the shape {navigation_shape}")
-        return np.flatnonzero(wanted).astype(np.int64)
-    if wanted.dtype.kind not in "iu":
-        raise _no_frames(shown, "indices are integers")
-    if wanted.ndim == 1:
-        size = math.prod(navigation_shape)
-        return _from_start(wanted, size, f"there are {size:,} frames")
-    if wanted.ndim != 2 or wanted.shape[1] != len(navigation_shape):
-        raise _no_frames(shown, f"there are {len(navigation_shape)} navigation axes")
-    along = [
-        _from_start(wanted[:, axis], size, f"navigation axis {axis} has {size:,} positions")
+    description = f"an array of {indices.dtype}, shape {indices.shape}"
+    if indices.dtype == bool:
+        if indices.shape != navigation_shape:
+            raise _frames_invalid(
+                description, f"the navigation axes have the shape {navigation_shape}"
+            )
+        return np.flatnonzero(indices).astype(np.int64)
+    if indices.dtype.kind not in "iu":
+        raise _frames_invalid(description, "indices are integers")
+    if indices.ndim == 1:
+        return _non_negative(indices, n_frames, f"there are {n_frames:,} frames")
+    if indices.ndim != 2 or indices.shape[1] != len(navigation_shape):
+        raise _frames_invalid(description, f"there are {len(navigation_shape)} navigation axes")
+    by_axis = [
+        _non_negative(indices[:, axis], size, f"navigation axis {axis} has {size:,} positions")
         for axis, size in enumerate(navigation_shape)
     ]
-    return np.ravel_multi_index(along, navigation_shape).astype(np.int64, copy=False)
+    return np.ravel_multi_index(by_axis, navigation_shape).astype(np.int64, copy=False)
 
 
-def _from_start(indices: npt.NDArray[Any], size: int, cause: str) -> npt.NDArray[np.int64]:
+def _non_negative(indices: npt.NDArray[Any], size: int, cause: str) -> npt.NDArray[np.int64]:
+    """Return indices with negative ones counted from the end; raise if any is out of bounds."""
     outside = (indices < -size) | (indices >= size) if size else np.ones(indices.shape, bool)
     if outside.any():
-        raise _no_frames(f"index {indices[outside][0]}", cause)
-    counted = indices.astype(np.int64)
-    return np.where(counted < 0, counted + size, counted)
+        raise _frames_invalid(f"index {indices[outside][0]}", cause)
+    indices = indices.astype(np.int64)
+    return np.where(indices < 0, indices + size, indices)
 
 
-def _no_frames(what: str, cause: str) -> ArgumentError:
+def _frames_invalid(which: str, cause: str) -> ArgumentError:
     return ArgumentError(
-        f"{what} does not select frames",
+        f"{which} does not select frames",
         code="frames-invalid",
         argument="which",
         cause=cause,
-        remedy=_FRAMES,
+        remedy=_FRAMES_REMEDY,
     )
 
 
 def selected_box(select: str | Sequence[slice], shape: tuple[int, ...]) -> Box:
-    """Return a slice for each axis, with start and stop, of what the caller gives."""
-    given = _parsed(select) if isinstance(select, str) else tuple(select)
-    if len(given) > len(shape):
-        raise _no_box(
-            f"select: {len(given)} ranges for an array of {len(shape)} axes",
+    """Return the caller's ranges as one slice per axis, each with a start and a stop."""
+    parts = _parse_ranges(select) if isinstance(select, str) else tuple(select)
+    if len(parts) > len(shape):
+        raise _box_invalid(
+            f"select: {len(parts)} ranges for an array of {len(shape)} axes",
             f"the array has the shape {shape}",
-            "give at most one range an axis",
+            "pass at most one range per axis",
         )
-    if not all(isinstance(part, slice) for part in given):
-        raise _no_box(
+    if not all(isinstance(part, slice) for part in parts):
+        raise _box_invalid(
             f"select={select!r}",
-            "it has one slice an axis",
-            "pass slice(3, 4) for a position, so that the axis stays",
+            "it must consist of one slice per axis",
+            "for a single position, pass a slice such as slice(3, 4), which keeps the axis",
         )
-    index = (*given, *(slice(None),) * (len(shape) - len(given)))
-    if any(part.step not in (None, 1) for part in index):
-        raise _no_box(
+    if any(part.step not in (None, 1) for part in parts):
+        raise _box_invalid(
             "select has steps",
-            "what is written is one box of the array",
-            "give ranges without a step",
+            "only one contiguous box of the array can be written",
+            "pass ranges without a step",
         )
-    whole = tuple(slice(*part.indices(size)[:2]) for part, size in zip(index, shape, strict=True))
-    if any(part.stop <= part.start for part in whole):
-        raise _no_box(
-            f"select leaves nothing of an array of the shape {shape}",
+    parts = (*parts, *(slice(None),) * (len(shape) - len(parts)))
+    box = tuple(slice(*part.indices(size)[:2]) for part, size in zip(parts, shape, strict=True))
+    if any(part.stop <= part.start for part in box):
+        raise _box_invalid(
+            f"select is empty for an array of the shape {shape}",
             "a range is empty",
-            "give ranges with at least one position",
+            "pass ranges with at least one position",
         )
-    return whole
+    return box
 
 
-def _parsed(text: str) -> Box:
+def _parse_ranges(text: str) -> Box:
     try:
         return tuple(parse_range(part) for part in text.split(","))
     except ValueError:
-        raise _no_box(
+        raise _box_invalid(
             f"select={text}",
-            "it has one range an axis, slowest first: start:stop, either of which may be left out",
-            "pass something like 0:10,:,64:192,64:192",
+            "it must have one range per axis, slowest first: start:stop, both optional",
+            "pass ranges such as 0:10,:,64:192,64:192",
         ) from None
 
 
 def parse_range(text: str) -> slice:
-    """Parse ``START:STOP`` or ``START:STOP:STEP``, of which each number may be left out.
+    """Parse ``START:STOP`` or ``START:STOP:STEP``, in which each number is optional.
 
-    Other text raises a ValueError.
+    Raises a ValueError for any other text.
     """
     numbers = text.strip().split(":")
     if len(numbers) not in (2, 3):
@@ -186,19 +187,19 @@ def parse_range(text: str) -> slice:
     return slice(*(int(number) if number else None for number in numbers))
 
 
-def _no_box(problem: str, cause: str, remedy: str) -> ArgumentError:
+def _box_invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
     return ArgumentError(
         problem, code="select-invalid", argument="select", cause=cause, remedy=remedy
     )
 
 
-def numbers_in(box: Box, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Return the numbers of the positions in a box of an array, counted in C order."""
-    along = np.ix_(*(np.arange(part.start, part.stop) for part in box))
-    return np.asarray(np.ravel_multi_index(along, shape), np.int64)
+def flat_indices(box: Box, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Return the flat indices, in C order, of the elements of a box of an array."""
+    indices = np.ix_(*(np.arange(part.start, part.stop) for part in box))
+    return np.asarray(np.ravel_multi_index(indices, shape), np.int64)
 
 
-def cropped(axis: Axis, part: slice) -> Axis:
+def crop_axis(axis: Axis, part: slice) -> Axis:
     """Return the part of an axis between start and stop."""
     values = None if axis.values is None else axis.values[part]
     offset = axis.offset + part.start * axis.scale

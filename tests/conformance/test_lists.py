@@ -22,7 +22,7 @@ from mrcdist.discover.files import Directory
 from mrcdist.format.direct_electron import filenames
 from mrcdist.format.header import parse_header
 from mrcdist.interop.rosettasciio import plan_metadata
-from mrcdist.plan.agreement import agreed_header
+from mrcdist.plan.agreement import common_header
 from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Notes
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
@@ -202,7 +202,7 @@ class TestCalibration:
     def test_a_pixel_size_is_that_of_all_or_of_none(self, sizes):
         raw = [header_bytes(nx=4, ny=3, nz=2, mode=1, cell=(4 * s, 3 * s, 2 * s)) for s in sizes]
         notes = Notes()
-        agreed = agreed_header([parse_header(each, file_size=None) for each in raw], notes)
+        agreed = common_header([parse_header(each, file_size=None) for each in raw], notes)
         one = len(set(sizes)) == 1
         assert agreed.pixel_size(0) == (sizes[0] if one else None)
         assert bool(list(notes)) is not one

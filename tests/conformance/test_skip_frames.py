@@ -67,7 +67,7 @@ def test_frames_at_the_ends_of_lines_are_skipped(tmp_path):
 
 def test_points_before_the_first_frame_read_as_0_with_a_warning(tmp_path):
     path = acquisition(tmp_path, 20 - 3)
-    with pytest.warns(mrcdist.MrcdistWarning, match="the first 3 places have no frame"):
+    with pytest.warns(mrcdist.MrcdistWarning, match="the first 3 points have no frame"):
         dataset = read(path, skip_frames=-3)
     expected = np.maximum(np.arange(20) - 3, 0).reshape(ROWS, COLUMNS)
     np.testing.assert_array_equal(numbers(dataset), expected)

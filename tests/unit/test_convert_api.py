@@ -280,10 +280,10 @@ class TestSelect:
     @pytest.mark.parametrize(
         ("select", "said"),
         [
-            ("a", "one range an axis"),
-            ([3], "one slice an axis"),
+            ("a", "one range per axis"),
+            ([3], "one slice per axis"),
             ((slice(None, None, 2),), "has steps"),
-            ("0:0", "leaves nothing"),
+            ("0:0", "select is empty"),
             (":,:,:,:", "4 ranges"),
         ],
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mrcdist.errors import ArgumentError
-from mrcdist.plan.selection import numbers_in, select, selected_frames
+from mrcdist.plan.selection import flat_indices, select, selected_frames
 from tests.support.examples import examples
 
 SHAPES = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
@@ -109,9 +109,9 @@ def test_what_selects_nothing_is_an_error(which: Any, cause: str) -> None:
 def test_numbers_of_a_box_are_those_of_numpy(shape: tuple[int, ...]) -> None:
     box = tuple(slice(1, n - 1) for n in shape)
     expected = np.arange(math.prod(shape)).reshape(shape)[box]
-    np.testing.assert_array_equal(numbers_in(box, shape), expected, strict=True)
+    np.testing.assert_array_equal(flat_indices(box, shape), expected, strict=True)
 
 
 def test_a_box_of_a_long_scan_is_counted_alone() -> None:
-    found = numbers_in((slice(5, 6), slice(7, 9)), (10**9, 10**9))
+    found = flat_indices((slice(5, 6), slice(7, 9)), (10**9, 10**9))
     assert found.tolist() == [[5 * 10**9 + 7, 5 * 10**9 + 8]]

@@ -28,9 +28,9 @@ def test_frames_are_at_the_places_where_they_were_recorded(before, per_line, lin
         if place is not None:
             expected[place] = frame
     skipped = SkippedFrames.of((before, per_line), line)
-    found = skipped.frames(np.arange(lines * line))
+    found = skipped.file_frames(np.arange(lines * line))
     np.testing.assert_array_equal(found, expected)
-    assert skipped.needed(lines * line) == expected[-1] + 1 or expected[-1] == -1
+    assert skipped.frames_needed(lines * line) == expected[-1] + 1 or expected[-1] == -1
 
 
 @given(st.integers(-3, 9), st.integers(0, 3), st.integers(1, 5), st.integers(1, 6))
@@ -40,15 +40,15 @@ def test_all_frames_of_a_scan_have_a_place(before, per_line, lines, line):
     frames = MissingFrames(n_frames, n_frames, allowed=False)
     if lines * line + min(before, 0) <= 0:
         with pytest.raises(ArgumentError, match="none of the"):
-            skipped.place(frames, lines * line, notes)
+            skipped.in_scan(frames, lines * line, notes)
         return
-    placed = skipped.place(frames, lines * line, notes)
+    placed = skipped.in_scan(frames, lines * line, notes)
     assert (placed.announced, placed.present) == (lines * line, lines * line)
 
 
 def test_frames_after_the_scan_are_left_out_with_a_note():
     notes = Notes()
-    placed = SkippedFrames.of(2, None).place(MissingFrames(12, 12, allowed=False), 6, notes)
+    placed = SkippedFrames.of(2, None).in_scan(MissingFrames(12, 12, allowed=False), 6, notes)
     assert placed.announced == 6
     assert list(notes) == ["4 frames after the scan are left out (skip_frames)"]
 

@@ -142,5 +142,5 @@ class TestPlaces:
     )
     def test_places_that_read_as_zero_are_noted(self, places, said):
         notes = Notes()
-        of(7, 6, allowed=True).note_empty(places, notes)
+        of(7, 6, allowed=True).note_missing(places, notes)
         assert list(notes) == said
