@@ -247,8 +247,8 @@ def _kept(
     if folder is None:
         yield InMemory(), ()
         return
-    again = "go on with the same call"
-    store = the_pass.store(folder, chunks=chunks, again=again, argument="resume")
+    hint = "go on with the same call"
+    store = the_pass.store(folder, chunks=chunks, resume_hint=hint, argument="resume")
     there = store.open(resume=True)
     with store.kept_if_any():
         yield store, there

@@ -1,4 +1,4 @@
-"""A lock on an output: one job at a time writes it, whichever hosts the jobs run on."""
+"""Lock on an output file, so that only one job at a time writes it, even from other hosts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, Self
 from mrcdist.errors import ArgumentError
 from mrcdist.system_calls import lock_file, write_at
 
-# Windows would change line ends, and has no O_NOFOLLOW.
+# Windows translates line ends without O_BINARY, and has no O_NOFOLLOW.
 _RAW = os.O_RDWR | getattr(os, "O_BINARY", 0)
 _NEW = _RAW | os.O_CREAT | os.O_EXCL
 _EXISTING = _RAW | getattr(os, "O_NOFOLLOW", 0)
@@ -25,27 +25,36 @@ _EXISTING = _RAW | getattr(os, "O_NOFOLLOW", 0)
 
 @dataclass(eq=False)
 class OutputLock:
-    """The right to write an output, held by one job at a time.
+    """Exclusive right to write an output.
 
-    The file ``.OUT.lock`` beside the output names the holder. On one host, and on filesystems
-    whose locks hold across hosts, the kernel's lock on that file (flock) excludes all others; it
-    ends with its process. Some filesystems keep such locks on each host alone (Lustre with
-    ``localflock``) or have none: there the holder sets the file's time of modification every few
-    seconds, the `beat`. Who finds the file of a holder on another host watches it, tells what it
-    waits for, and takes it over if the time has not changed for half a minute, the `silence`.
-    Clocks, which differ between hosts, are not compared.
+    The file ``.OUT.lock`` next to the output names the holder. On one host, and on filesystems
+    whose locks are valid across hosts, the kernel's lock on that file (flock) excludes all other
+    processes; it is released when the process ends. Some filesystems keep such locks separately on
+    each host (Lustre with ``localflock``) or do not support them. There the holder updates the
+    file's modification time every few seconds (`heartbeat`). A job that finds the lock file of a
+    holder on another host reports this, watches the file, and takes it over if the time has not
+    changed for half a minute (`timeout`). Clocks, which differ between hosts, are not compared.
+
+    Parameters
+    ----------
+    output : Path
+    report : callable
+        Called with messages for the user.
+    heartbeat : float
+        Seconds between updates of the modification time.
+    timeout : float
+        Seconds without an update after which a job on another host is considered dead.
     """
 
     output: Path
-    say: Callable[[str], None]
+    report: Callable[[str], None]
     _: KW_ONLY
-    # Seconds between two signs of life, and without one until a job on another host counts as dead.
-    beat: float = 5.0
-    silence: float = 30.0
+    heartbeat: float = 5.0
+    timeout: float = 30.0
 
     def __post_init__(self) -> None:
         self._path = self.output.with_name(f".{self.output.name}.lock")
-        self._ended = threading.Event()
+        self._released = threading.Event()
         holder = {
             "host": socket.gethostname(),
             "kernel": _kernel(),
@@ -69,19 +78,19 @@ class OutputLock:
                 remedy="create the folder, or choose another one",
             ) from None
         self._file = file
-        # Not waited for: its last look may take as long as the filesystem hangs.
-        threading.Thread(target=self._live, name="mrcdist-lock", daemon=True).start()
+        # Never joined: its last access may take as long as the filesystem hangs.
+        threading.Thread(target=self._send_heartbeats, name="mrcdist-lock", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        if self._look()[0] == self._own:
+        self._released.set()
+        if self._read()[0] == self._own:
             with suppress(OSError):
                 self._path.unlink()
         os.close(self._file)
 
     def _open(self) -> int | None:
-        """Open the file, lock it and write who holds it; None if it went away meanwhile."""
+        """Open and lock the file, and write the holder to it; None if it was just deleted."""
         try:
             file, new = os.open(self._path, _NEW, 0o666), True
         except FileExistsError:
@@ -92,15 +101,15 @@ class OutputLock:
         try:
             try:
                 lock_file(file)
-                kernel = True
+                locked = True
             except BlockingIOError:
-                raise self._in_use(self._look()[0]) from None
+                raise self._in_use(self._read()[0]) from None
             except OSError:
-                kernel = False  # this filesystem has no such locks
-            found, _ = self._look()
-            # The kernel knows that a holder on this host is dead.
-            if not new and not (kernel and _parsed(found).get("kernel") == _kernel()):
-                self._watch(found)
+                locked = False  # not supported by this filesystem
+            holder, _ = self._read()
+            # A lock obtained from the kernel proves that an earlier holder on this host is dead.
+            if not new and not (locked and _parse(holder).get("kernel") == _kernel()):
+                self._watch(holder)
             if not _is_at(file, self._path):
                 os.close(file)
                 return None
@@ -112,34 +121,34 @@ class OutputLock:
             raise
         return file
 
-    def _watch(self, found: bytes | None) -> None:
-        """Wait until the holder has ended or counts as dead; raise if it lives."""
-        before = self._look()
-        if found:
-            self.say(
-                f"{self._path} was left by {_words(found)}: waiting for {self.silence:.0f} s, "
-                "to see whether that job still runs"
+    def _watch(self, holder: bytes | None) -> None:
+        """Wait until the holder releases the lock or is considered dead; raise if it is alive."""
+        initial = self._read()
+        if holder:
+            self.report(
+                f"{self._path} belongs to {_describe(holder)}: waiting for {self.timeout:.0f} s "
+                "to see whether that job is still running"
             )
-        until = time.monotonic() + self.silence
-        while time.monotonic() < until:
-            time.sleep(self.beat / 5)
-            now = self._look()
-            if now[0] is None:
+        deadline = time.monotonic() + self.timeout
+        while time.monotonic() < deadline:
+            time.sleep(self.heartbeat / 5)
+            current = self._read()
+            if current[0] is None:
                 return
-            if now != before:
-                raise self._in_use(now[0])
+            if current != initial:
+                raise self._in_use(current[0])
 
-    def _live(self) -> None:
-        """Give signs of life, until the lock is given back or lost."""
-        while not self._ended.wait(self.beat):
+    def _send_heartbeats(self) -> None:
+        """Update the modification time until the lock is released or lost."""
+        while not self._released.wait(self.heartbeat):
             with suppress(OSError):
-                if self._look()[0] == self._own:
+                if self._read()[0] == self._own:
                     os.utime(self._path)
 
-    def _look(self) -> tuple[bytes | None, int]:
-        """Who holds the lock, and the last sign of life; None if nobody does.
+    def _read(self) -> tuple[bytes | None, int]:
+        """Return the holder, None if there is none, and the time of its last heartbeat.
 
-        Opened anew: network filesystems bring a file up to date when it is opened.
+        The file is opened anew, because network filesystems update a file when it is opened.
         """
         try:
             with self._path.open("rb") as file:
@@ -147,18 +156,18 @@ class OutputLock:
         except OSError:
             return None, 0
 
-    def _in_use(self, found: bytes | None) -> ArgumentError:
+    def _in_use(self, holder: bytes | None) -> ArgumentError:
         return ArgumentError(
             f"out={self.output} is in use",
             code="destination-busy",
             argument="out",
-            cause=f"another job is writing it: {_words(found)}",
+            cause=f"another job is writing it: {_describe(holder)}",
             remedy="wait for that job to end, or choose another name",
         )
 
 
 def _kernel() -> str:
-    """Identify the running kernel since its start: several containers may share it."""
+    """Identify the running kernel, which several containers may share, until it is restarted."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
@@ -166,23 +175,23 @@ def _kernel() -> str:
 
 
 def _is_at(file: int, path: Path) -> bool:
-    """Whether an open file is the one of that name: the holder may have deleted it."""
+    """Return whether an open file still has this path: its holder may have deleted it."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except OSError:
         return False
 
 
-def _parsed(found: bytes | None) -> dict[str, Any]:
+def _parse(content: bytes | None) -> dict[str, Any]:
     try:
-        holder = json.loads(found or b"")
+        holder = json.loads(content or b"")
     except ValueError:
         return {}
     return holder if isinstance(holder, dict) else {}
 
 
-def _words(found: bytes | None) -> str:
-    holder = _parsed(found)
+def _describe(content: bytes | None) -> str:
+    holder = _parse(content)
     if not {"host", "pid", "since"} <= holder.keys():
         return "an unknown process"
     return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"

@@ -1,4 +1,4 @@
-"""Results as .npy, .zarr, .mrc or .png, and as a picture while they are computed."""
+"""Output files of results (.npy, .zarr, .mrc, .png), and pictures of unfinished ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,23 +20,27 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcdist.compute.results import Result
-from mrcdist.compute.whole_file import write_whole, written
 from mrcdist.errors import ArgumentError, MissingExtraError
 from mrcdist.extras import install_command
 from mrcdist.formatting import format_unit
 from mrcdist.interop.rosettasciio import axes_attribute, axes_dicts
 from mrcdist.plotting import colour_bar, draw_image, new_figure
+from mrcdist.storage.local_files import (
+    atomic_write,
+    explain_os_errors,
+    replace_path,
+    restore_path,
+)
 from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note
 from mrcdist.write.contents import in_angstrom
 from mrcdist.write.errors import exists, is_input, require_other
-from mrcdist.write.place import give_name
 from mrcdist.write_api import plan_write
 
 Array = npt.NDArray[Any]
 
-# Suffix → package that writes it, extra that has it, numbers of axes of one map, most axes of all.
+# Suffix → package that writes it, its extra, allowed axes of one image, maximum axes in total.
 _FORMATS = {
     ".npy": ("numpy", "", range(0, 65), 64),
     ".zarr": ("zarr", "zarr", range(0, 65), 64),
@@ -45,23 +48,23 @@ _FORMATS = {
     ".png": ("matplotlib", "plot", range(2, 3), 3),
 }
 
-# A file of this length whose first bytes are the input's too is the input, or a copy.
+# A file with the size and the first bytes of the input is the input, or a copy of it.
 _HEAD = 1024
 
 _PANEL_INCHES = 5.0
 
-_REPLACED = ".replaced"
-# What follows a result's name in those of an unfinished one and of one that is put aside.
-_LEFT = re.compile(rf"(?:[0-9a-f]{{12}}|[0-9a-f]{{32}})(?:{re.escape(_REPLACED)})?")
+# The name of a result's temporary folder after that of the result; it contains a job's ID.
+_TEMPORARY = re.compile(r"(?:[0-9a-f]{12}|[0-9a-f]{32})\.tmp")
+_PREVIOUS = "previous"
 
 
 def check_outputs(
     paths: Sequence[Path], ndim: int, *, panels: bool, inputs: Sequence[StoredFile] = ()
 ) -> None:
-    """Find out before anything is computed whether a result of so many axes can be written.
+    """Check that a result with `ndim` axes can be written to each path.
 
-    With `panels`, the first axis counts images. The `inputs` are never replaced, nor is what stands
-    in the way and is no earlier result.
+    With `panels`, the first axis counts images. Raise if a path is one of the `inputs`, or exists
+    and cannot be an earlier result.
 
     Raises
     ------
@@ -77,23 +80,23 @@ def check_outputs(
             )
         for file in inputs:
             require_no_input(path, file)
-        if what := _in_the_way(path):
+        if obstacle := _obstacle(path):
             raise _invalid(
                 f"out={path} is in the way",
-                f"it is {what}, and is not replaced",
+                f"it is {obstacle}, which is never replaced",
                 "delete or rename it, or choose another name",
             )
 
 
 def _require_format(path: Path, ndim: int, panels: bool) -> None:
-    """Raise unless the format of this suffix can be written, and holds such a result."""
+    """Raise unless the format of this suffix can store the result and its package is installed."""
     if path.suffix not in _FORMATS:
         raise _invalid(
             f"out={path}",
             f"no output format for the suffix {path.suffix!r}",
             f"end the name in {', '.join(_FORMATS)}",
         )
-    package, extra, of_one, most = _FORMATS[path.suffix]
+    package, extra, image_axes, max_axes = _FORMATS[path.suffix]
     try:
         importlib.import_module(package)
     except ImportError:
@@ -104,7 +107,7 @@ def _require_format(path: Path, ndim: int, panels: bool) -> None:
             cause="it is not installed here",
             remedy=f"{install_command(extra)}, or write .npy",
         ) from None
-    if ndim - panels not in of_one or ndim > most:
+    if ndim - panels not in image_axes or ndim > max_axes:
         raise ArgumentError(
             f"out={path}: the result has {ndim} axes",
             code="destination-unsuited",
@@ -120,48 +123,48 @@ def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
     )
 
 
-def _in_the_way(path: Path) -> str:
-    """What has the name of a result and cannot be an earlier one, in words."""
+def _obstacle(path: Path) -> str:
+    """Describe what has the name of a result but cannot be an earlier one; empty if nothing."""
     if path.suffix == ".zarr":
         if path.is_dir():
             names = {file.name for file in path.iterdir()}
             if names and not names & {".zarray", "zarr.json"}:
                 return f"a folder with other files, such as {min(names)}"
             return ""
-        return "no folder" if os.path.lexists(path) else ""
+        return "not a folder" if os.path.lexists(path) else ""
     if path.is_dir():
         return "a folder"
-    there = os.path.lexists(path) and not path.is_file()
-    return "no file, or a link that leads nowhere" if there else ""
+    exists = os.path.lexists(path) and not path.is_file()
+    return "not a regular file, or a broken link" if exists else ""
 
 
 def require_absent(path: Path) -> None:
-    """Raise if there is a result of that name: only `overwrite` replaces it."""
+    """Raise if a result of this name exists; only `overwrite` replaces it."""
     if path.exists():
         raise exists(f"out={path}", "out")
 
 
 def require_no_input(path: Path, file: StoredFile, *, argument: str = "out") -> None:
-    """Raise if an output is an input, a copy of one, or a folder with an input in it."""
+    """Raise if an output is an input, a copy of one, or a folder that contains one."""
     shown = f"{argument}={path}"
     require_other(Location(str(path.absolute())), file.location, shown, argument)
-    # A server or a mount may lead to the same file by another way.
+    # A server or a mount may give access to the same file under another name.
     if path.is_file() and path.stat().st_size == file.version.size:
-        with path.open("rb") as there:
-            if there.read(_HEAD) == file.read(0, _HEAD):
-                cause = f"it has the length and the first bytes of {file.location.shown}"
-                raise is_input(shown, argument, f"{cause}, which is read")
+        with path.open("rb") as existing:
+            if existing.read(_HEAD) == file.read(0, _HEAD):
+                cause = f"it has the size and the first bytes of the input {file.location.shown}"
+                raise is_input(shown, argument, cause)
 
 
-def put_back(path: Path) -> None:
-    """Give an earlier result its name again that a killed job put aside, and clear what it left.
+def clean_up(path: Path) -> None:
+    """Remove temporary folders of killed jobs, and restore an earlier result from them.
 
-    For who holds the lock on this output: nobody else is about to replace it.
+    Only the holder of the lock on this output may call this.
     """
-    with written(path):
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-            if _LEFT.fullmatch(left.name.removeprefix(f".{path.name}.")):
-                _clear(left, path)
+    with explain_os_errors(path):
+        for folder in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if _TEMPORARY.fullmatch(folder.name.removeprefix(f".{path.name}.")):
+                _remove_temporary(folder, path)
 
 
 def write_result(
@@ -174,41 +177,42 @@ def write_result(
 ) -> list[str]:
     """Write a result; the file appears under its name once it is complete.
 
-    The suffix of `path` says in which format; what is there is replaced. `origin` is the redacted
-    URL of the data, for the formats that have a place for it; `job` is a name for the unfinished
-    file that no other process uses. `claim` is called with the path and the complete file that is
-    about to get this name. Returned is what got lost, in words.
+    Parameters
+    ----------
+    path : Path
+        Its suffix selects the format. An existing file is replaced.
+    result : Result
+    origin : str
+        Redacted URL of the data, for formats that can store it.
+    job : str, optional
+        Name for temporary files that no other process uses.
+    claim : callable, optional
+        Called with `path` and the complete file just before it is renamed to `path`.
+
+    Returns
+    -------
+    list of str
+        Notes about information that could not be stored.
     """
-    unfinished = path.with_name(f".{path.name}.{job or uuid.uuid4().hex}")
-    replaced = unfinished.with_name(f"{unfinished.name}{_REPLACED}")
-    with written(path):
+    folder = path.with_name(f".{path.name}.{job or uuid.uuid4().hex}.tmp")
+    with explain_os_errors(path):
+        _remove_temporary(folder, path)
+        folder.mkdir()
         try:
-            _clear(unfinished, path)
-            _clear(replaced, path)
-            lost = _WRITERS[path.suffix](unfinished, result, origin)
+            complete = folder / path.name
+            notes = _WRITERS[path.suffix](complete, result, origin)
             if claim is not None:
-                claim(path, unfinished)
-            give_name(unfinished, path, replaced)
-            _delete(replaced)
+                claim(path, complete)
+            replace_path(complete, path, folder / _PREVIOUS)
         finally:
-            _delete(unfinished)
-    return lost
+            _remove_temporary(folder, path)
+    return notes
 
 
-def _clear(left: Path, path: Path) -> None:
-    """Clear what a killed job left, but for a result that has no other place."""
-    if left.name.endswith(_REPLACED) and left.exists() and not os.path.lexists(path):
-        left.rename(path)
-    else:
-        _delete(left)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
+def _remove_temporary(folder: Path, path: Path) -> None:
+    """Remove a temporary folder, but move an earlier result back that has no other copy."""
+    restore_path(folder / _PREVIOUS, path)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_npy(path: Path, result: Result, _origin: str) -> list[str]:
@@ -242,7 +246,7 @@ def _write_zarr(path: Path, result: Result, origin: str) -> list[str]:
 
 
 def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:
-    """Write an image or a stack, with the pixel size in Å where the axes are in nm."""
+    """Write an image or a stack, with the pixel size in Å if the axes are in nm."""
     data, notes = _for_mrc(result.values)
     y, x = result.axes[-2:]
     labels = [f"mrcdist: {result.title}", origin.rsplit("/", 1)[-1]]
@@ -251,23 +255,22 @@ def _write_mrc(path: Path, result: Result, origin: str) -> list[str]:
         for name, axis in (("y", y), ("x", x))
         if axis.units and in_angstrom(axis)[0] is None
     ]
-    maps: list[dict[str, Any]] = [{} for _ in data.shape[:-2]]
+    stack_axes: list[dict[str, Any]] = [{} for _ in data.shape[:-2]]
     plan = plan_write(
         path,
         data,
-        axes=maps + axes_dicts((y, x)),
+        axes=stack_axes + axes_dicts((y, x)),
         kind="images",
         sidecar=False,
         labels=[label.encode("ascii", "replace").decode()[:80] for label in labels],
-        overwrite=True,  # what a job that was killed has left
     )
-    with dask.config.set(scheduler="threads"):  # the file is this machine's, not the workers'
+    with dask.config.set(scheduler="threads"):  # workers may not see this folder
         plan.write()
     return notes
 
 
 def _for_mrc(values: Array) -> tuple[Array, list[str]]:
-    """Convert to a dtype that MRC2014 has, losing as little as possible."""
+    """Convert to the MRC2014 dtype that loses the least; note if values had to be rounded."""
     if values.dtype.kind in "iu":
         low, high = int(values.min()), int(values.max())
         for name in ("uint16", "int16"):
@@ -275,21 +278,22 @@ def _for_mrc(values: Array) -> tuple[Array, list[str]]:
             if limits.min <= low and high <= limits.max:
                 return values.astype(name), []
     single = values.astype(np.float32)
-    lost = values.dtype.kind in "iu" and not np.array_equal(single.astype(values.dtype), values)
-    text = (
-        "MRC has no integers this large: the values are rounded to float32; .npy keeps them exactly"
-    )
-    return single, [Note("numbers-rounded", text)] if lost else []
+    if values.dtype.kind in "iu" and not np.array_equal(single.astype(values.dtype), values):
+        text = (
+            "MRC cannot store integers this large: values are rounded to float32; .npy keeps them"
+        )
+        return single, [Note("numbers-rounded", text)]
+    return single, []
 
 
 _WRITERS = {".npy": _write_npy, ".zarr": _write_zarr, ".mrc": _write_mrc, ".png": _write_png}
 
 
 def result_figure(result: Result) -> Any:
-    """Draw one panel, or one for each of the result's names, in a figure of matplotlib's.
+    """Draw a result as a matplotlib figure, with one panel for each of its names, if any.
 
-    Diffraction patterns are on a logarithmic scale. Of positions the deflection from their median
-    is shown, in colours that part at zero.
+    Diffraction patterns are drawn on a logarithmic scale. Positions are drawn as deflection from
+    their median, with a diverging colour map centred at zero.
     """
     return _figure({"": result})
 
@@ -300,42 +304,42 @@ def _figure(results: Mapping[str, Result]) -> Any:
         name: result.values if result.names else result.values[None]
         for name, result in results.items()
     }
-    most = max(map(len, panels.values()))
-    figure = new_figure(_PANEL_INCHES * most * 1.2, _PANEL_INCHES * len(panels))
-    rows = figure.subplots(len(panels), most, squeeze=False)
-    for places, (name, images) in zip(rows, panels.items(), strict=True):
-        for place in places[len(images) :]:
-            place.remove()
+    columns = max(map(len, panels.values()))
+    figure = new_figure(_PANEL_INCHES * columns * 1.2, _PANEL_INCHES * len(panels))
+    rows = figure.subplots(len(panels), columns, squeeze=False)
+    for row, (name, images) in zip(rows, panels.items(), strict=True):
+        for unused in row[len(images) :]:
+            unused.remove()
         result = results[name]
-        of_what = [f", {each}" for each in result.names] or [""]
+        suffixes = [f", {each}" for each in result.names] or [""]
         units = result.units if len(result.units) == len(images) else result.units * len(images)
-        for place, image, which, unit in zip(places, images, of_what, units, strict=False):
+        for axes, image, suffix, unit in zip(row, images, suffixes, units, strict=False):
             label = result.label or format_unit(unit)
             if result.contrast == "signed":
-                image, middle = deflection(image)
-                label += f" from the median, {middle:.4g} {label}"
-            title = (f"{name}: " if name else "") + result.title + which
+                image, median = deflection(image)
+                label += f" from the median, {median:.4g} {label}"
+            title = (f"{name}: " if name else "") + result.title + suffix
             drawn = draw_image(
-                place, image, *result.axes[-2:], title=title, contrast=result.contrast, fontsize=11
+                axes, image, *result.axes[-2:], title=title, contrast=result.contrast, fontsize=11
             )
-            colour_bar(place, drawn, label)
+            colour_bar(axes, drawn, label)
     return figure
 
 
 def picture_so_far(
     path: Path, interval: float = 20.0
 ) -> Callable[[Callable[[], Mapping[str, Result]]], None]:
-    """Return what draws a picture of a job while it runs, of the images among the results so far.
+    """Return a function that draws the images among the results of a running job.
 
-    To be called often: the first is drawn after `interval` seconds, and the next, which replaces
-    it, as much later, at least. Drawing takes at most a twentieth of the time.
+    Call it often: it draws after `interval` seconds at the earliest, and at least as long after
+    the previous picture, which it replaces. Drawing takes at most a twentieth of the time.
     """
-    due = time.monotonic() + interval
+    next_time = time.monotonic() + interval
 
     def draw(results: Callable[[], Mapping[str, Result]]) -> None:
-        nonlocal due
+        nonlocal next_time
         begun = time.monotonic()
-        if begun < due or find_spec("matplotlib") is None:
+        if begun < next_time or find_spec("matplotlib") is None:
             return
         try:
             images = {
@@ -344,19 +348,19 @@ def picture_so_far(
                 if each.values.ndim - bool(each.names) == len(each.axes) == 2
             }
             if images:
-                with write_whole(path) as file:
+                with atomic_write(path) as file:
                     _figure(images).savefig(file, format="png")
-        except Exception:  # noqa: BLE001 no job fails for its picture
-            due = math.inf
+        except Exception:  # noqa: BLE001 a job must not fail because of its picture
+            next_time = math.inf
         else:
             now = time.monotonic()
-            due = now + max(interval, 20 * (now - begun))
+            next_time = now + max(interval, 20 * (now - begun))
 
     return draw
 
 
 def deflection(image: Array) -> tuple[Array, float]:
-    """Return how far positions are from their median, and the median; NaN stays NaN."""
+    """Return the deviation of positions from their median, and the median; NaN stays NaN."""
     finite = image[np.isfinite(image)]
-    middle = float(np.median(finite)) if finite.size else 0.0
-    return image - middle, middle
+    median = float(np.median(finite)) if finite.size else 0.0
+    return image - median, median

@@ -18,8 +18,8 @@ from mrcdist.batch.clusters import Cluster, ClusterOptions, connect, require_mrc
 from mrcdist.batch.lock import OutputLock
 from mrcdist.batch.output import (
     check_outputs,
+    clean_up,
     picture_so_far,
-    put_back,
     require_absent,
     write_result,
 )
@@ -46,8 +46,8 @@ class JobOptions:
     """What to compute, by name, and to which files, at least one for each result.
 
     Finished parts are kept beside the first file of all; with `resume` those of an earlier run are
-    used. Only `overwrite` replaces outputs that are there. `again` is how the user goes on with
-    what an earlier run finished. A region or a range of frames is as for `Plan.frames`; a region
+    used. Only `overwrite` replaces outputs that are there. `resume_hint` tells the user how to
+    resume the job. A region or a range of frames is as for `Plan.frames`; a region
     may also be an `ArrayFile`.
     """
 
@@ -55,7 +55,7 @@ class JobOptions:
     outputs: Mapping[str, tuple[Path, ...]]
     resume: bool = False
     overwrite: bool = False
-    again: str = "go on with resume=True"
+    resume_hint: str = "go on with resume=True"
     region: Any = None
     frames: Any = None
 
@@ -186,7 +186,7 @@ def run(
             locks.enter_context(OutputLock(path, say))
         store.remove_if_empty()  # of a run that was killed after its last step but this
         for path in paths:
-            put_back(path)
+            clean_up(path)
             if not (options.overwrite or (options.resume and store.is_own(path))):
                 require_absent(path)
         kept = store.open(resume=options.resume)
@@ -231,7 +231,9 @@ def _store(options: JobOptions, the_pass: OnePass, say: Callable[[str], None]) -
     loose = the_pass.resume_obstacle()
     if loose:
         say(f"an interrupted run cannot be resumed, as {loose}")
-    return the_pass.store(partial_folder(Path(os.path.realpath(first))), again=options.again)
+    return the_pass.store(
+        partial_folder(Path(os.path.realpath(first))), resume_hint=options.resume_hint
+    )
 
 
 def _write(

@@ -229,7 +229,7 @@ def _run(ctx: click.Context, wanted: Sequence[_Wanted], options: dict[str, Any])
             outputs=_outputs([name for name, *_ in wanted], outputs),
             resume=options.pop("resume"),
             overwrite=options.pop("overwrite"),
-            again="go on with --resume",
+            resume_hint="go on with --resume",
             region=region and ArrayFile(region),
             frames=options.pop("frames"),
         )

@@ -19,7 +19,6 @@ from mrcdist.cli.options import (
     storage_option,
     url_argument,
 )
-from mrcdist.compute.whole_file import write_whole
 from mrcdist.config import parse_size
 from mrcdist.discover.images import find_images
 from mrcdist.format.axis import Axis
@@ -38,6 +37,7 @@ from mrcdist.preview.preview import plan_preview
 from mrcdist.preview.sample import DEFAULT_BUDGET, VIEW_KINDS
 from mrcdist.printable import printable
 from mrcdist.stats import snapshot
+from mrcdist.storage.local_files import atomic_write, explain_os_errors
 from mrcdist.validate.report import validate as validate_file
 
 
@@ -184,7 +184,7 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
     panels = planned.panels()
     counted = snapshot() - before
     read = Cost(counted.requests, counted.nbytes)
-    with write_whole(output) as file:
+    with explain_os_errors(output), atomic_write(output) as file:
         planned.figure(panels).savefig(file, format="png")
 
     if as_json:

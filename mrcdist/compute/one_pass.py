@@ -48,7 +48,7 @@ _SUM_ITEMSIZE = 8
 class InMemory:
     """Values of parts, for as long as this object lives."""
 
-    found: Mapping[str, float] | None = None
+    disk: Mapping[str, float] | None = None
 
     def __init__(self) -> None:
         self._values: dict[int, Sequence[Array]] = {}
@@ -171,8 +171,8 @@ class OnePass:
 
     def store(self, folder: Path, **about: Any) -> PartialStore:
         """Return a folder for finished parts; more `about` it is as for `PartialStore`."""
-        lasting = not self.resume_obstacle()
-        return PartialStore(folder, self.description(), len(self.parts), lasting=lasting, **about)
+        about["resumable"] = not self.resume_obstacle()
+        return PartialStore(folder, self.description(), len(self.parts), **about)
 
     def resume_obstacle(self) -> str:
         """Explain why another run cannot know that it reads the same files; empty if it can."""
@@ -200,13 +200,13 @@ class OnePass:
         """
         there = set(kept)
         left = {number: part for number, part in enumerate(self.parts) if number not in there}
-        lost = values.found is None and any(isinstance(x, AutoDisk) for x in self._detectors())
+        lost = values.disk is None and any(isinstance(x, AutoDisk) for x in self._detectors())
         ledger: Ledger = {}
         pixels, begun = 0, time.monotonic()
         with connect() if left or lost else nullcontext() as compute:
             if compute is not None and lost:
-                values.found = dataclasses.asdict(self._find_disk(compute))
-            wanted = self._located(None if values.found is None else Ring(**values.found))
+                values.disk = dataclasses.asdict(self._find_disk(compute))
+            wanted = self._located(None if values.disk is None else Ring(**values.disk))
 
             def keep(number: int, found: Sequence[Array]) -> None:
                 values.save(number, found)

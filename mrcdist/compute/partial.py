@@ -1,54 +1,69 @@
-"""Finished parts of a pass, in a folder, for as long as the pass is unfinished."""
+"""Finished parts of a pass over the data, kept in a folder so that the pass can be resumed."""
 
 from __future__ import annotations
 
 import json
-import math
-import os
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.compute.whole_file import write_whole, written
 from mrcdist.errors import ArgumentError, MrcdistError, ReadError
 from mrcdist.plan.chunks import Chunks
+from mrcdist.storage.local_files import atomic_write, explain_os_errors
 
-_PARTS = "part-*.npy"
+_PARTS = "part-*.np[yz]"  # .npy: of an earlier version
 _DESCRIPTION = "job.json"
 _PICTURE = "so-far.png"
-# What a run leaves that was killed while it wrote.
-_UNFINISHED = tuple(f".{name}.*" for name in (_PARTS, _DESCRIPTION, _PICTURE))
+# Left behind by a run killed while writing.
+_TEMPORARY = tuple(f".{name}.*" for name in (_PARTS, _DESCRIPTION, _PICTURE))
 
 
 def partial_folder(output: Path) -> Path:
-    """The folder for the unfinished job that will write `output`."""
+    """Return the folder for the unfinished job that will write `output`."""
     return output.parent / f"{output.name}.partial"
 
 
 @dataclass(eq=False)
 class PartialStore:
-    """A folder with a description of the job and a ``.npy`` file for each finished part.
+    """A folder with a description of the job and an ``.npz`` file for each finished part.
 
-    The file of a part holds one array after the other, as `numpy.save` writes them to an open file.
-    A job has an ID, which is part of the names of its files and which a run that resumes it takes
-    over: what another job left, or writes at the same time, is never taken for its own. Parts that
-    are not lasting are not kept.
+    A job has an ID, which is part of its file names and which is kept when the job is resumed:
+    files of another job that left them, or is writing at the same time, are never used.
+
+    Parameters
+    ----------
+    folder : Path
+        Created, or taken over from an earlier run.
+    description : mapping of str to str
+        Everything that the values depend on: file, version, plan, quantity.
+    n_parts : int
+        Number of parts of the whole job.
+    chunks : tuple of tuple of int
+        Chunks of the data, which determine the parts; see `begun_chunks`.
+    resumable : bool
+        Whether a later run can detect that the data have changed. Otherwise, parts are not kept.
+    resume_hint : str
+        How to resume the job, for error messages.
+    argument : str
+        The argument that selects the folder, for error messages.
     """
 
-    folder: Path  # made, or taken over from an earlier run
-    description: Mapping[str, str]  # all that the values depend on: file, version, plan, quantity
-    n_parts: int  # of the whole job
+    folder: Path
+    description: Mapping[str, str]
+    n_parts: int
     _: KW_ONLY
-    chunks: Chunks = ()  # of what is read, from which the parts follow: see `begun_chunks`
-    lasting: bool = True  # whether a later run can know that it reads the same data
-    again: str  # how the caller goes on with what is kept, for errors
-    argument: str = "out"  # that chose the folder, for errors
+    chunks: Chunks = ()
+    resumable: bool = True
+    resume_hint: str
+    argument: str = "out"
 
     def __post_init__(self) -> None:
         self._finished = False
@@ -65,59 +80,65 @@ class PartialStore:
 
     @property
     def picture(self) -> Path:
-        """The place for a picture of the parts that are finished."""
+        """The path for a picture of the finished parts."""
         return self.folder / _PICTURE
 
     def open(self, *, resume: bool) -> list[int]:
-        """Make the folder, or find what an earlier run left in it: the numbers of finished parts.
+        """Create the folder, or continue with `resume`; return the numbers of finished parts.
 
-        An `ArgumentError` is raised if there are parts that are not to be used (`resume`) or belong
-        to another job, or something else is in the folder's place.
+        Raises
+        ------
+        ArgumentError
+            The folder has parts of another job, or parts that are not to be resumed, or something
+            else has its name.
         """
-        left = _description(self.folder)
-        files = [] if self.folder.is_symlink() else list(self.folder.glob(_PARTS))
-        if not files:
-            self._require_place(left)
+        previous = _read_state(self.folder)
+        parts = [] if self.folder.is_symlink() else list(self.folder.glob(_PARTS))
+        if not parts:
+            self._check_place(previous)
         elif not resume:
             raise ArgumentError(
-                f"{self.folder} holds {len(files)} finished parts of an earlier run",
+                f"{self.folder} holds {len(parts)} finished parts of an earlier run",
                 code="job-unfinished",
                 argument=self.argument,
                 cause="it was interrupted",
-                remedy=f"{self.again}, or delete the folder",
+                remedy=f"{self.resume_hint}, or delete the folder",
             )
         else:
-            self._require_same(left)
-        if files and self.lasting:
-            self._state = left
-            return [number for number in range(self.n_parts) if self._is_whole(number)]
-        if left["job"] == self._state["job"]:  # it may have been killed when it was done
-            self._state["outputs"] = left.get("outputs", {})
-        self._clear_parts()
-        with written(self.folder):
+            self._check_same_job(previous)
+        if parts and self.resumable:
+            self._state = previous
+            return [number for number in range(self.n_parts) if self._is_complete(number)]
+        if previous["job"] == self._state["job"]:  # it may have been killed after it was done
+            self._state["outputs"] = previous.get("outputs", {})
+        self._remove_parts()
+        with explain_os_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
-        self._write()
+        self._write_state()
         return []
 
-    def _require_place(self, left: Mapping[str, Any]) -> None:
-        """Raise unless the folder is not there, is empty or one of ours."""
-        what = ""
+    def _check_place(self, previous: Mapping[str, Any]) -> None:
+        """Raise unless the folder does not exist, is empty, or was created by a job."""
+        obstacle = ""
         if self.folder.is_symlink():
-            what = "a link"
+            obstacle = "a link"
         elif self.folder.is_dir():
-            others = [
-                path.name for path in self.folder.iterdir() if not any(map(path.match, _UNFINISHED))
+            foreign = [
+                path.name for path in self.folder.iterdir() if not any(map(path.match, _TEMPORARY))
             ]
-            if others and not left["job"]:
-                what = f"a folder with other files, such as {min(others)}"
+            if foreign and not previous["job"]:
+                obstacle = f"a folder with other files, such as {min(foreign)}"
         elif self.folder.exists():
-            what = "a file"
-        if what:
+            obstacle = "a file"
+        if obstacle:
             problem, remedy = "is in the way", "delete or rename it, or choose another name"
-            cause = f"it is {what}, and finished parts are kept in a folder of this name"
+            cause = f"it is {obstacle}; finished parts are kept in a folder of this name"
         elif not self.folder.parent.is_dir():
-            problem, remedy = "cannot be made", "create it, or choose another name"
-            cause = f"there is no folder {self.folder.parent}"
+            problem, remedy = (
+                "cannot be created",
+                "create its parent folder, or choose another name",
+            )
+            cause = f"{self.folder.parent} does not exist or is not a folder"
         else:
             return
         raise ArgumentError(
@@ -128,111 +149,113 @@ class PartialStore:
             remedy=remedy,
         )
 
-    def _require_same(self, left: Mapping[str, Any]) -> None:
-        changed = [
-            f"{name}: {left['job'].get(name, 'nothing')} then, {now} now"
-            for name, now in self._state["job"].items()
-            if left["job"].get(name) != now
+    def _check_same_job(self, previous: Mapping[str, Any]) -> None:
+        changes = [
+            f"{name}: {previous['job'].get(name, 'nothing')} then, {value} now"
+            for name, value in self._state["job"].items()
+            if previous["job"].get(name) != value
         ]
-        if changed or "id" not in left:
+        if changes or "id" not in previous:
             raise ArgumentError(
                 f"{self.folder} belongs to another job",
                 code="job-differs",
                 argument=self.argument,
-                cause="; ".join(changed) or "it does not state which",
+                cause="; ".join(changes) or "it has no description of the job",
                 remedy="resume with the same file, functions, options and {chunks}, or delete the "
                 "folder to start over",
             )
 
     @contextmanager
     def kept_if_any(self) -> Iterator[None]:
-        """Delete the folder if the block fails before there is a part to go on with.
+        """Delete the folder if the block fails before any part is finished.
 
-        A note of the exception says where the job stands.
+        A note on the exception describes the state of the job.
         """
         try:
             yield
         except BaseException as error:
-            note = self._leave()
-            # That nothing is kept matters to who stopped the job, not for an error.
-            if self.again in note or not isinstance(error, Exception):
+            note = self._clean_up()
+            # That nothing is kept is news to the user who stopped the job, not after an error.
+            if self.resume_hint in note or not isinstance(error, Exception):
                 error.add_note(note)
             raise
 
-    def _leave(self) -> str:
-        """Keep what a later run can go on with; say what that is."""
+    def _clean_up(self) -> str:
+        """Keep the folder if the job can be resumed, else delete it; describe the outcome."""
         if self._finished:
             self.remove()
             return "the result is written"
         if not self._is_ours():
             return "another job has taken over"
-        kept = len(list(self.folder.glob(f"part-*-{self.job}.npy")))
-        if kept and self.lasting:
+        finished = len(list(self.folder.glob(f"part-*-{self.job}.npz")))
+        if finished and self.resumable:
             return (
-                f"{kept} of {self.n_parts} parts are finished and kept in {self.folder}; "
-                f"{self.again}"
+                f"{finished} of {self.n_parts} parts are finished and kept in {self.folder}; "
+                f"{self.resume_hint}"
             )
         self.remove()
         return "nothing is kept"
 
     @property
-    def found(self) -> Mapping[str, float] | None:
-        """Facts that the job found out before its first part."""
-        found: Mapping[str, float] | None = self._state.get("found")
-        return found
+    def disk(self) -> Mapping[str, float] | None:
+        """Position and radius of the bright disk, once it has been located."""
+        disk: Mapping[str, float] | None = self._state.get("found")
+        return disk
 
-    @found.setter
-    def found(self, found: Mapping[str, float] | None) -> None:
-        self._write(found=found)
+    @disk.setter
+    def disk(self, disk: Mapping[str, float] | None) -> None:
+        self._write_state(found=disk)
 
     def require(self) -> None:
-        """Raise if another job, or somebody, took the folder away.
+        """Raise if the folder was deleted or taken over by another job.
 
-        A job may have been suspended for so long that another one took it for dead.
+        A job may have been suspended for so long that another one assumed that it was dead.
         """
         if not self._is_ours():
             raise MrcdistError(
-                f"{self.folder} is no longer this job's",
+                f"{self.folder} no longer belongs to this job",
                 code="job-lost",
                 cause="it was deleted, or another job took it over while this one was suspended",
                 remedy="check whether another job is writing the same file; if not, start again",
             )
 
-    def claim(self, output: Path, written: Path) -> None:
-        """Note that a file which is about to become an output is this job's.
+    def claim(self, output: Path, complete: Path) -> None:
+        """Record that `complete`, which is about to be renamed to `output`, is this job's.
 
-        It may replace one of this job's, which stays the output if the job is killed before.
+        An earlier output of this job stays recorded, in case the job is killed before the rename.
         """
-        there = [_stamp(output)] if self.is_own(output) else []
-        known = self._state.get("outputs", {})
-        self._write(outputs={**known, str(output): [*there, _stamp(written)]})
+        earlier = [_stamp(output)] if self.is_own(output) else []
+        outputs = self._state.get("outputs", {})
+        self._write_state(outputs={**outputs, str(output): [*earlier, _stamp(complete)]})
 
     def is_own(self, output: Path) -> bool:
-        """Whether an output was written by the job that the folder belongs to."""
-        left, stamp = _description(self.folder), _stamp(output)
-        same = left["job"] == self._state["job"]
-        return same and stamp is not None and stamp in left.get("outputs", {}).get(str(output), [])
+        """Return whether an output was written by the job that the folder belongs to."""
+        previous, stamp = _read_state(self.folder), _stamp(output)
+        return (
+            previous["job"] == self._state["job"]
+            and stamp is not None
+            and stamp in previous.get("outputs", {}).get(str(output), [])
+        )
 
     def save(self, number: int, values: Sequence[npt.NDArray[Any]]) -> None:
-        """Keep the arrays of a part, all or none, unless the folder is another job's by now."""
+        """Store the arrays of a part, all or none, unless another job has taken over the folder."""
         self.require()
-        with write_whole(self._path(number)) as file:
-            for array in values:
-                np.save(file, array)
+        path = self._path(number)
+        with explain_os_errors(path), atomic_write(path) as file:
+            np.savez(file, *values)
 
-    def load(self, number: int, which: int = 0) -> npt.NDArray[Any]:
+    def load(self, number: int, index: int = 0) -> npt.NDArray[Any]:
         """Return one of the arrays of a part."""
+        path = self._path(number)
         try:
-            with self._path(number).open("rb") as file:
-                for _ in range(which):
-                    _skip_array(file)
-                values: npt.NDArray[Any] = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            with np.load(path, allow_pickle=False) as arrays:
+                values: npt.NDArray[Any] = arrays[f"arr_{index}"]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ReadError(
-                f"{self._path(number)} cannot be read",
+                f"{path} cannot be read",
                 code="partial-result-damaged",
                 cause=str(error),
-                remedy=f"delete this file, then {self.again}",
+                remedy=f"delete this file, then {self.resume_hint}",
             ) from None
         return values
 
@@ -242,71 +265,62 @@ class PartialStore:
         self.remove()
 
     def remove(self) -> None:
-        """Delete the folder, but for what is not the job's."""
-        self._clear_parts()
+        """Delete the folder, except for files that do not belong to the job."""
+        self._remove_parts()
         (self.folder / _DESCRIPTION).unlink(missing_ok=True)
         self.remove_if_empty()
 
     def remove_if_empty(self) -> None:
-        """Delete the folder unless there is something in it, which somebody may keep there."""
+        """Delete the folder unless it contains files."""
         with suppress(OSError):
             self.folder.rmdir()
 
     def _is_ours(self) -> bool:
-        return _description(self.folder).get("id") == self.job
+        return _read_state(self.folder).get("id") == self.job
 
-    def _clear_parts(self) -> None:
-        """Delete all but the description: parts without one are nobody's."""
-        for pattern in (_PARTS, _PICTURE, *_UNFINISHED):
+    def _remove_parts(self) -> None:
+        """Delete everything but the description, without which parts belong to nobody."""
+        for pattern in (_PARTS, _PICTURE, *_TEMPORARY):
             for file in self.folder.glob(pattern):
                 file.unlink()
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"part-{number:05}-{self.job}.npy"
+        return self.folder / f"part-{number:05}-{self.job}.npz"
 
-    def _is_whole(self, number: int) -> bool:
-        """Whether a part is there, and as long as it says: power may have failed."""
+    def _is_complete(self, number: int) -> bool:
+        """Return whether a part exists and was not cut short, as by a power failure."""
         try:
-            with self._path(number).open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                _skip_array(file)
-                while file.tell() < size:
-                    _skip_array(file)
-                return file.tell() == size
-        except (OSError, ValueError, EOFError):
+            zipfile.ZipFile(self._path(number)).close()
+        except (OSError, zipfile.BadZipFile):
             return False
+        return True
 
-    def _write(self, **changes: Any) -> None:
+    def _write_state(self, **changes: Any) -> None:
         self._state |= changes
-        with write_whole(self.folder / _DESCRIPTION) as file:
+        path = self.folder / _DESCRIPTION
+        with explain_os_errors(path), atomic_write(path) as file:
             file.write(json.dumps(self._state, indent=2).encode())
 
 
 def begun_chunks(folder: Path) -> Chunks | None:
-    """Return the chunks of what an unfinished job reads, if there is one in the folder."""
-    return tuple(map(tuple, _description(folder).get("chunks", ()))) or None
+    """Return the chunks that the unfinished job in a folder reads, or None without one."""
+    return tuple(map(tuple, _read_state(folder).get("chunks", ()))) or None
 
 
-def _description(folder: Path) -> dict[str, Any]:
+def _read_state(folder: Path) -> dict[str, Any]:
+    """Return the contents of the description, or an empty job if it is missing or damaged."""
     try:
-        found = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
+        state = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
     except (OSError, ValueError):
-        found = None
-    known = isinstance(found, dict) and isinstance(found.get("job"), dict)
-    return found if known else {"job": {}}
-
-
-def _skip_array(file: IO[bytes]) -> None:
-    """Go past an array that `numpy.save` wrote."""
-    np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    file.seek(math.prod(shape) * dtype.itemsize, os.SEEK_CUR)
+        state = None
+    valid = isinstance(state, dict) and isinstance(state.get("job"), dict)
+    return state if valid else {"job": {}}
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Size and time of modification, which a file keeps when it is renamed."""
+    """Return size and modification time, which do not change when a file is renamed."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return [found.st_size, found.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns]

@@ -20,9 +20,10 @@ import numpy.typing as npt
 from mrcdist.errors import ArgumentError, MissingFileError, MrcdistError
 from mrcdist.interop.zarr_layouts import Hierarchy, NewArray
 from mrcdist.plan.selection import Box
+from mrcdist.storage.local_files import replace_path, restore_path
 from mrcdist.storage.location import Location, StoreCalls
 from mrcdist.write.errors import exists, interrupted, write_errors
-from mrcdist.write.place import check_folder, give_name
+from mrcdist.write.place import check_folder
 
 _PLAN = "plan.json"
 _ROOTS = ("zarr.json", ".zgroup", ".zarray")
@@ -213,7 +214,7 @@ class ZarrDestination:
                 if not self.replaces and os.path.lexists(path):  # it came meanwhile
                     raise exists(self.location.shown)
                 tree.put(self.root, self.held.encode())
-                give_name(Path(self.tree.url), path, self._aside)
+                replace_path(Path(self.tree.url), path, self._aside)
             else:
                 target = StoreCalls(self.location)
                 if self.replaces:
@@ -238,9 +239,7 @@ class ZarrDestination:
         """Remove all that was written, unless there is nothing else any more."""
         with write_errors(self.location):
             if self.location.is_local:
-                path = Path(self.location.url)
-                if self._aside.exists() and not path.exists():  # killed between two renames
-                    self._aside.rename(path)
+                restore_path(self._aside, Path(self.location.url))
             elif not self.replaces:
                 self._forget_plan()
                 StoreCalls(self.location).remove_all()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import shutil
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -22,6 +21,7 @@ from mrcdist.config import read_settings
 from mrcdist.errors import ArgumentError, FileChangedError, MrcdistError, ReadError
 from mrcdist.printable import printable
 from mrcdist.storage import layers, redact, url
+from mrcdist.storage.local_files import remove_folder
 from mrcdist.storage.retry import retried
 from mrcdist.storage.store_errors import as_transient, explain_failure
 from mrcdist.storage.version import Version, local_version, remote_version
@@ -350,9 +350,7 @@ class StoreCalls:
             if not self._location.is_local:
                 self._location.retried(lambda: self._fs.rm(self._path, recursive=True))
                 return
-            removed = f"{self._path}.{os.urandom(4).hex()}"
-            Path(self._path).rename(removed)  # tasks that still run add nothing to it
-            shutil.rmtree(removed, ignore_errors=True)
+            remove_folder(Path(self._path))
 
 
 def _options_without(

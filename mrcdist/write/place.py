@@ -47,19 +47,3 @@ def check_folder(path: Path) -> None:
             cause=f"{path.parent} does not exist or is not a folder",
             remedy="create it first; on a cluster, every worker needs it at the same path",
         )
-
-
-def give_name(complete: Path, path: Path, aside: Path) -> None:
-    """Give a complete file or folder its name; what had that name keeps it if that fails.
-
-    A folder that is replaced is left `aside`: a rename replaces files alone.
-    """
-    if not path.is_dir():
-        complete.replace(path)
-        return
-    path.rename(aside)
-    try:
-        complete.rename(path)
-    except BaseException:
-        aside.rename(path)
-        raise

@@ -1,4 +1,4 @@
-"""The lock on an output that another process of this host holds, or held."""
+"""Locks on outputs held by another process on the same host, dead or alive."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ def output(tmp_path):
     return tmp_path / "bf.npy"
 
 
-def lock(output, said=None, *, beat=0.05, silence=0.5):
-    return OutputLock(
-        output, [].append if said is None else said.append, beat=beat, silence=silence
-    )
+def lock(output, messages=None, **options):
+    report = [].append if messages is None else messages.append
+    return OutputLock(output, report, **{"heartbeat": 0.05, "timeout": 0.5, **options})
 
 
 HOLD = """
@@ -54,7 +53,7 @@ def holder(output):
         process.stdout.close()
 
 
-def test_second_job_on_the_same_host_is_refused_and_hears_of_the_first(output, holder):
+def test_error_for_a_second_job_on_the_same_host_names_the_first(output, holder):
     with pytest.raises(ArgumentError, match="is in use") as refused, lock(output):
         pass
     assert refused.value.code == "destination-busy"
@@ -62,13 +61,13 @@ def test_second_job_on_the_same_host_is_refused_and_hears_of_the_first(output, h
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_job_that_died_on_the_same_host_holds_nobody_up(output, holder, number):
+def test_lock_of_a_job_that_died_on_the_same_host_is_acquired_at_once(output, holder, number):
     holder.send_signal(number)
     holder.wait()
-    said = []
-    with lock(output, said, silence=600):
+    messages = []
+    with lock(output, messages, timeout=600):
         pass
-    assert said == []
+    assert messages == []
 
 
 def test_suspended_job_on_the_same_host_keeps_its_lock(output, holder):
@@ -78,6 +77,6 @@ def test_suspended_job_on_the_same_host_keeps_its_lock(output, holder):
     holder.send_signal(signal.SIGCONT)
 
 
-def test_two_outputs_of_one_folder_have_two_locks(output, holder):
+def test_outputs_in_one_folder_have_separate_locks(output, holder):
     with lock(output.with_name("other.npy")):
         pass

@@ -157,7 +157,7 @@ def test_what_is_computed_before_a_failure_is_handed_over(cluster: Client, tmp_p
     resume = tmp_path / "parts"
     with pytest.raises(ZeroDivisionError, match="mine"):
         reduce_frames(plan, wanted, client=cluster, resume=resume, progress=False)
-    assert len(list(resume.glob("part-*.npy"))) == 7
+    assert len(list(resume.glob("part-*.npz"))) == 7
     fails.unlink()
     found = reduce_frames(plan, wanted, client=cluster, resume=resume, progress=False)
     np.testing.assert_array_equal(found["first"], NUMBERS[:, 0, 0])
@@ -172,7 +172,7 @@ def test_a_job_goes_on_in_the_chunks_of_a_smaller_cluster(cluster: Client, tmp_p
     def failing(frames: Any) -> Any:
         while frames[-1, 0, 0] == 3 and fails.exists():
             time.sleep(0.01)
-            if list(resume.glob("part-*.npy")):
+            if list(resume.glob("part-*.npz")):
                 raise ZeroDivisionError("mine")
         return frames[:, 0, 0]
 

@@ -146,7 +146,7 @@ def test_a_job_near_its_walltime_ends_in_order_and_goes_on_when_submitted_again(
         slurm.wait_until(
             lambda: (
                 slurm.outcome(job)[0] in ("FAILED", "COMPLETED")
-                or (movies.gate.is_shut and any(parts.glob("part-*.npy")))
+                or (movies.gate.is_shut and any(parts.glob("part-*.npz")))
             ),
             "the middle of the file",
         )
@@ -157,7 +157,7 @@ def test_a_job_near_its_walltime_ends_in_order_and_goes_on_when_submitted_again(
             lambda: "submit the same command again" in output(tmp_path, job), "the advice"
         )
     assert slurm.wait(job) == ("FAILED", 143)
-    finished = len(list(parts.glob("part-*.npy")))
+    finished = len(list(parts.glob("part-*.npz")))
     assert 0 < finished < 16
     assert not (tmp_path / "image.npy").exists()
 

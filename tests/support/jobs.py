@@ -72,7 +72,7 @@ def address(client: Client) -> str:
 
 
 def parts_in(output: Path) -> set[str]:
-    return {file.name for file in output.with_name(f"{output.name}.partial").glob("part-*.npy")}
+    return {file.name for file in output.with_name(f"{output.name}.partial").glob("part-*.npz")}
 
 
 def storage_options(server: S3Server) -> list[str]:

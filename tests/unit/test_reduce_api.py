@@ -266,7 +266,7 @@ def test_interrupted_pass_goes_on_with_the_same_call(plan: mrcdist.Plan, tmp_pat
     with pytest.raises(KeyboardInterrupt) as error, dask.config.set(num_workers=1):
         reduced(plan, results, resume=folder)
     assert "go on with the same call" in error.value.__notes__[-1]
-    kept = len(list(folder.glob("part-*.npy")))
+    kept = len(list(folder.glob("part-*.npz")))
     assert 0 < kept < 4
     for thread in threading.enumerate():  # nobody waited for what still ran
         if thread.name.startswith("mrcdist-reduce"):

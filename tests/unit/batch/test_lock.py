@@ -1,4 +1,4 @@
-"""The lock on an output: one holder at a time, and none that is dead."""
+"""Only one job at a time holds the lock on an output, and no dead one does."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ def output(tmp_path):
     return tmp_path / "bf.npy"
 
 
-def lock(output, said=None, *, beat=0.05, silence=0.5):
-    return OutputLock(
-        output, [].append if said is None else said.append, beat=beat, silence=silence
-    )
+def lock(output, messages=None, **options):
+    report = [].append if messages is None else messages.append
+    return OutputLock(output, report, **{"heartbeat": 0.05, "timeout": 0.5, **options})
 
 
 def lock_file(output):
@@ -32,30 +31,32 @@ def lock_file(output):
 
 
 def leave(output, **changes):
-    """What a job on another host leaves when it dies."""
+    """Write the lock file of a job that died on another host."""
     holder = {"host": "node7", "kernel": "other", "pid": 17, "since": "2024-01-01 10:00:00"}
     lock_file(output).write_text(json.dumps({**holder, **changes}))
 
 
-def test_nothing_remains_of_a_lock_that_is_given_back(output, tmp_path):
+def test_released_lock_leaves_no_file(output, tmp_path):
     for _ in range(2):
         with lock(output):
             assert lock_file(output).exists()
         assert list(tmp_path.iterdir()) == []
 
 
-def test_job_that_died_on_another_host_is_waited_for_and_then_replaced(output):
+def test_lock_of_a_job_that_died_on_another_host_is_taken_over_after_the_timeout(output):
     leave(output)
-    said, begun = [], time.monotonic()
-    with lock(output, said, silence=0.5):
+    messages, begun = [], time.monotonic()
+    with lock(output, messages, timeout=0.5):
         assert time.monotonic() - begun >= 0.5
         assert json.loads(lock_file(output).read_text())["pid"] == os.getpid()
-    assert len(said) == 1
-    assert "left by process 17 on node7, since 2024-01-01 10:00:00: waiting for 0 s" in said[0]
+    assert len(messages) == 1
+    assert (
+        "belongs to process 17 on node7, since 2024-01-01 10:00:00: waiting for 0 s" in messages[0]
+    )
     assert not lock_file(output).exists()
 
 
-def test_job_that_lives_on_another_host_is_not_disturbed(output):
+def test_lock_of_a_running_job_on_another_host_is_refused(output):
     leave(output)
     ended = threading.Event()
 
@@ -66,7 +67,7 @@ def test_job_that_lives_on_another_host_is_not_disturbed(output):
     alive = threading.Thread(target=live)
     alive.start()
     try:
-        with pytest.raises(ArgumentError, match="process 17 on node7"), lock(output, silence=30):
+        with pytest.raises(ArgumentError, match="process 17 on node7"), lock(output, timeout=30):
             pass
     finally:
         ended.set()
@@ -74,25 +75,25 @@ def test_job_that_lives_on_another_host_is_not_disturbed(output):
     assert json.loads(lock_file(output).read_text())["host"] == "node7"
 
 
-def test_job_that_ends_on_another_host_meanwhile_makes_way(output):
+def test_lock_released_on_another_host_while_waiting_is_acquired(output):
     leave(output)
     later = threading.Timer(0.3, lock_file(output).unlink)
     later.start()
-    with lock(output, silence=600):
+    with lock(output, timeout=600):
         assert json.loads(lock_file(output).read_text())["pid"] == os.getpid()
     later.join()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"pid": 3}'])
-def test_lock_of_an_unknown_holder_is_watched_too(output, text):
+def test_lock_of_an_unknown_holder_is_taken_over_after_the_timeout(output, text):
     lock_file(output).write_text(text)
     begun = time.monotonic()
-    with lock(output, silence=0.3):
+    with lock(output, timeout=0.3):
         assert time.monotonic() - begun >= 0.3
 
 
-def test_holder_gives_signs_of_life(output):
-    with lock(output, beat=0.02):
+def test_holder_updates_the_modification_time(output):
+    with lock(output, heartbeat=0.02):
         first = lock_file(output).stat().st_mtime_ns
         deadline = time.monotonic() + 30
         while lock_file(output).stat().st_mtime_ns == first:
@@ -111,20 +112,20 @@ class TestFilesystemWithoutLocks:
         else:
             monkeypatch.setattr(fcntl, "flock", flock)
 
-    def test_second_job_sees_that_the_first_one_lives(self, output):
+    def test_running_job_keeps_its_lock(self, output):
         with (
-            lock(output, beat=0.05),
+            lock(output, heartbeat=0.05),
             pytest.raises(ArgumentError, match=f"process {os.getpid()} on "),
-            lock(output, silence=30),
+            lock(output, timeout=30),
         ):
             pass
 
-    def test_job_that_died_on_the_same_host_is_replaced_after_a_while(self, output):
+    def test_lock_of_a_job_that_died_on_the_same_host_is_taken_over_after_the_timeout(self, output):
         with lock(output):
             mine = lock_file(output).read_text()
         lock_file(output).write_text(mine)
         begun = time.monotonic()
-        with lock(output, silence=0.3):
+        with lock(output, timeout=0.3):
             assert time.monotonic() - begun >= 0.3
 
 
@@ -136,7 +137,7 @@ def test_only_one_of_many_jobs_holds_the_lock_at_a_time(output):
         nonlocal inside, most, times
         for _ in range(40):
             try:
-                with lock(output, silence=0.2):
+                with lock(output, timeout=0.2):
                     with counting:
                         inside += 1
                         times += 1
@@ -157,7 +158,7 @@ def test_only_one_of_many_jobs_holds_the_lock_at_a_time(output):
 
 
 @pytest.mark.parametrize("what", ["folder", "link"])
-def test_something_else_in_the_place_of_the_lock_is_left_alone(output, what):
+def test_anything_else_with_the_name_of_the_lock_file_is_left_unchanged(output, what):
     if what == "folder":
         lock_file(output).mkdir()
     else:
@@ -167,7 +168,7 @@ def test_something_else_in_the_place_of_the_lock_is_left_alone(output, what):
     assert str(lock_file(output)) in refused.value.cause
 
 
-def test_missing_folder_is_named(tmp_path):
+def test_error_for_a_missing_folder_has_the_message_of_the_system(tmp_path):
     with (
         pytest.raises(ArgumentError, match="No such file or directory"),
         lock(tmp_path / "none" / "bf.npy"),

@@ -1,4 +1,4 @@
-"""Results as files: every bit, in the place that was asked for, and never over an input."""
+"""Results are written exactly, to the requested files, and never over an input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from mrcdist.batch.output import (
     _WRITERS,
     check_outputs,
-    put_back,
+    clean_up,
     require_absent,
     write_result,
 )
@@ -41,14 +41,14 @@ def image(values, *, units=("nm", "nm"), scales=(0.5, 2.0), **others):
 
 
 class TestOutput:
-    def test_npy_has_every_bit(self, tmp_path):
+    def test_npy_stores_every_bit(self, tmp_path):
         values = np.array([[2**64 - 1, 0], [1, 2]], np.uint64)
         assert write_result(tmp_path / "a.npy", image(values), origin="s3://b/k") == []
         got = np.load(tmp_path / "a.npy")
         assert got.dtype == values.dtype
         np.testing.assert_array_equal(got, values)
 
-    def test_zarr_has_every_bit_and_the_axes(self, tmp_path):
+    def test_zarr_stores_every_bit_and_the_axes(self, tmp_path):
         zarr = pytest.importorskip("zarr")
         values = np.array([[2**64 - 1, 0, 5], [1, 2, 3]], np.uint64)
         for _ in range(2):  # the second one replaces the first
@@ -82,26 +82,26 @@ class TestOutput:
         assert got.dtype == dtype
         np.testing.assert_array_equal(got, values.astype(dtype))
 
-    def test_mrc_is_calibrated_in_angstrom_where_the_axes_are_in_nm(self, tmp_path):
+    def test_mrc_has_a_pixel_size_in_angstrom_if_the_axes_are_in_nm(self, tmp_path):
         write_result(tmp_path / "a.mrc", image(np.ones((4, 6))), origin="s3://b/k")
         with mrcfile.open(tmp_path / "a.mrc") as file:
             voxel = file.voxel_size
             assert (voxel.x, voxel.y) == (20, 5)
         assert mrcfile.validate(tmp_path / "a.mrc", print_file=io.StringIO())
 
-    def test_mrc_of_a_diffraction_pattern_names_its_units(self, tmp_path):
+    def test_mrc_of_a_diffraction_pattern_has_its_units_in_a_label(self, tmp_path):
         pattern = image(np.ones((4, 6)), units=("nm^-1", "nm^-1"))
         write_result(tmp_path / "a.mrc", pattern, origin="s3://b/k")
         with mrcfile.open(tmp_path / "a.mrc") as file:
             assert file.voxel_size.x == 0
             assert "x: 2 nm^-1 per pixel" in [str(label).strip() for label in file.get_labels()]
 
-    def test_what_a_killed_job_left_of_an_mrc_file_is_no_obstacle(self, tmp_path):
-        (tmp_path / "..a.mrc.job.mrcdist-write").mkdir()
+    def test_unfinished_mrc_file_of_a_killed_job_is_replaced(self, tmp_path):
+        (tmp_path / ".a.mrc.job.tmp" / ".a.mrc.mrcdist-write").mkdir(parents=True)
         write_result(tmp_path / "a.mrc", image(np.ones((4, 6))), origin="s3://b/k", job="job")
         assert [path.name for path in tmp_path.iterdir()] == ["a.mrc"]
 
-    def test_mrc_holds_two_maps_as_a_stack(self, tmp_path):
+    def test_mrc_stores_two_maps_as_a_stack(self, tmp_path):
         values = np.arange(24.0).reshape(2, 3, 4)
         maps = image(values, names=("y", "x"), units=("nm^-1", "nm^-1"))
         maps = Result("centre of mass", values, maps.axes, ("y", "x"), ("px", "px"))
@@ -122,7 +122,7 @@ class TestOutput:
         ],
         ids=["image", "two maps", "pattern without counts", "NaN", "no positions", "empty pattern"],
     )
-    def test_png_is_drawn_of_anything(self, tmp_path, values, names, contrast):
+    def test_png_is_drawn_for_any_result(self, tmp_path, values, names, contrast):
         pytest.importorskip("matplotlib")
         units = ("px",) * max(len(names), 1)
         result = Result("any", values, image(values).axes, names, units, contrast=contrast)
@@ -131,7 +131,7 @@ class TestOutput:
         assert (width > 1.9 * height) == bool(names)
         assert shades > 2
 
-    def test_what_cannot_be_written_is_known_beforehand(self, tmp_path):
+    def test_outputs_that_cannot_be_written_are_refused_beforehand(self, tmp_path):
         (tmp_path / "there.npy").touch()
         for name, ndim, cause in (
             ("a.tif", 2, "suffix '.tif'"),
@@ -149,7 +149,7 @@ class TestOutput:
             require_absent(tmp_path / "there.npy")
         require_absent(tmp_path / "a.npy")
 
-    def test_a_missing_package_is_known_beforehand(self, tmp_path, monkeypatch):
+    def test_missing_package_is_reported_beforehand(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         with pytest.raises(MissingExtraError, match=r"\.\[plot\]"):
             check_outputs([tmp_path / "a.png"], 2, panels=False)
@@ -162,27 +162,32 @@ class TestOutput:
             check_outputs([path], 2, panels=False)
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_earlier_folder_that_a_killed_run_put_aside_is_not_in_the_way(self, tmp_path):
+    def test_earlier_result_moved_aside_by_a_killed_run_is_removed_after_the_next_one(
+        self, tmp_path
+    ):
         path = tmp_path / "a.zarr"
         for number in range(2):
             write_result(path, image(np.full((4, 6), number)), origin="s3://b/k", job="job1")
-            aside = tmp_path / ".a.zarr.job1.replaced"
-            aside.mkdir()
-            (aside / "0.0").touch()
+            previous = tmp_path / ".a.zarr.job1.tmp" / "previous"
+            previous.mkdir(parents=True)
+            (previous / "0.0").touch()
         write_result(path, image(np.full((4, 6), 2)), origin="s3://b/k", job="job1")
         assert list(tmp_path.iterdir()) == [path]
 
-    @pytest.mark.parametrize("job", ["0123456789ab", "of another job"])
-    def test_earlier_folder_without_its_name_gets_it_back(self, tmp_path, monkeypatch, job):
+    @pytest.mark.parametrize("job", ["0123456789ab", "another job"])
+    def test_earlier_result_moved_aside_by_a_killed_run_is_restored(
+        self, tmp_path, monkeypatch, job
+    ):
         """A run was killed between two renames; the next one fails before it has a result."""
         path = tmp_path / "a.zarr"
         write_result(path, image(np.full((4, 6), 5)), origin="s3://b/k")
         before = {file.name for file in path.iterdir()}
-        path.rename(tmp_path / ".a.zarr.0123456789ab.replaced")
-        (tmp_path / ".a.zarr.0123456789ab").mkdir()
+        temporary = tmp_path / ".a.zarr.0123456789ab.tmp"
+        (temporary / "a.zarr").mkdir(parents=True)
+        path.rename(temporary / "previous")
         (tmp_path / ".a.zarr.swp").touch()
-        if job == "of another job":
-            put_back(path)
+        if job == "another job":
+            clean_up(path)
         else:
             monkeypatch.setitem(_WRITERS, ".zarr", full_disk)
             with pytest.raises(MrcdistError):
@@ -190,19 +195,20 @@ class TestOutput:
         assert {file.name for file in path.iterdir()} == before
         assert {file.name for file in tmp_path.iterdir()} == {"a.zarr", ".a.zarr.swp"}
 
-    def test_what_other_killed_runs_put_aside_is_cleared_where_there_is_a_result(self, tmp_path):
+    def test_temporary_folders_of_killed_runs_are_removed_next_to_a_result(self, tmp_path):
         path = tmp_path / "a[1].zarr"
         write_result(path, image(np.full((4, 6), 5)), origin="s3://b/k")
-        for left in (f".{path.name}.0123456789ab.replaced", f".{path.name}.{'0' * 32}"):
-            (tmp_path / left).mkdir()
-        mine = tmp_path / f".{path.name}.lock"
-        mine.touch()
-        put_back(path)
-        assert set(tmp_path.iterdir()) == {path, mine}
+        for name in (f".{path.name}.0123456789ab.tmp", f".{path.name}.{'0' * 32}.tmp"):
+            (tmp_path / name / "previous").mkdir(parents=True)
+        lock = tmp_path / f".{path.name}.lock"
+        lock.touch()
+        clean_up(path)
+        assert set(tmp_path.iterdir()) == {path, lock}
 
     @pytest.mark.parametrize("suffix", [".npy", ".zarr", ".mrc", ".png"])
     def test_unfinished_result_of_a_killed_run_is_replaced(self, tmp_path, suffix):
-        left = tmp_path / f".a{suffix}.job1"
+        left = tmp_path / f".a{suffix}.job1.tmp" / f"a{suffix}"
+        left.parent.mkdir()
         if suffix == ".zarr":
             left.mkdir()
             (left / "0.0").touch()
@@ -222,7 +228,7 @@ class TestOutput:
         write_result(path, image(np.ones((4, 6))), origin="s3://b/k", claim=claim)
         assert seen == [(path, True, False)]
 
-    def test_full_disk_is_an_error_with_the_systems_words(self, tmp_path):
+    def test_error_has_the_message_of_the_operating_system(self, tmp_path):
         (tmp_path / "a.npy").mkdir()
         (tmp_path / "a.npy" / "file").touch()
         (tmp_path / "b.npy").touch()
@@ -232,20 +238,20 @@ class TestOutput:
         assert failed.value.cause == os.strerror(20)
 
 
-class TestPlaces:
+class TestPaths:
     @pytest.mark.parametrize(
         ("name", "make", "cause"),
         [
             ("a.npy", lambda path: path.mkdir(), "it is a folder"),
             ("a.mrc", lambda path: path.mkdir(), "it is a folder"),
-            ("a.npy", lambda path: os.mkfifo(path), "it is no file"),
-            ("a.npy", lambda path: path.symlink_to(path), "a link that leads nowhere"),
-            ("a.zarr", lambda path: path.touch(), "it is no folder"),
+            ("a.npy", lambda path: os.mkfifo(path), "not a regular file"),
+            ("a.npy", lambda path: path.symlink_to(path), "a broken link"),
+            ("a.zarr", lambda path: path.touch(), "it is not a folder"),
             ("a.zarr", lambda path: folder_with(path, "mine.txt"), "such as mine.txt"),
             ("a.zarr", lambda path: folder_with(path, ".zgroup"), "such as .zgroup"),
         ],
     )
-    def test_something_that_is_no_result_is_never_replaced(self, tmp_path, name, make, cause):
+    def test_anything_but_an_earlier_result_is_never_replaced(self, tmp_path, name, make, cause):
         make(tmp_path / name)
         with pytest.raises(ArgumentError, match="is in the way") as refused:
             check_outputs([tmp_path / name], 2, panels=False)
@@ -291,7 +297,7 @@ class TestInputs:
         assert refused.value.code == "destination-is-input"
         assert movie.read_bytes() == before
 
-    def test_folder_with_an_input_in_it_is_never_an_output(self, tmp_path):
+    def test_folder_that_contains_an_input_is_never_an_output(self, tmp_path):
         folder = tmp_path / "out.zarr" / "raw"
         folder.mkdir(parents=True)
         (tmp_path / "out.zarr" / ".zarray").touch()
@@ -306,7 +312,7 @@ class TestInputs:
         with pytest.raises(ArgumentError, match=r"mask.npy is an input"):
             check_outputs([tmp_path / "a.npy", mask], 2, panels=False, inputs=files)
 
-    def test_other_file_of_the_same_length_is_no_input(self, movie):
+    def test_another_file_of_the_same_size_is_not_taken_for_the_input(self, movie):
         out = movie.with_name("out.mrc")
         raw = bytearray(movie.read_bytes())
         raw[224] = 65

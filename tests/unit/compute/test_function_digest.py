@@ -141,7 +141,7 @@ def test_parts_of_another_version_of_a_function_are_not_used(
     mine = FrameReduction(module(SOURCE).failing, shape=(), dtype="int16")
     with pytest.raises(ValueError, match="mine"):
         reduce_frames(path, {"mine": mine}, **options)
-    assert list((tmp_path / "kept").glob("part-*.npy"))
+    assert list((tmp_path / "kept").glob("part-*.npz"))
     changed = SOURCE.replace("return frames.max", "return frames.min").replace("77", "78")
     mine = FrameReduction(module(changed).failing, shape=(), dtype="int16")
     with pytest.raises(ArgumentError) as error:
