@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from dask.delayed import Delayed
@@ -16,16 +16,17 @@ from mrcdist.format.extended.stored_records import PER_SECTION
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import Note, warn
-from mrcdist.write.auxiliary_files import choose_auxiliary, look_beside, unstored_metadata
+from mrcdist.write.auxiliary_files import (
+    check_existing_auxiliary,
+    choose_auxiliary,
+    unstored_metadata,
+)
 from mrcdist.write.blocks import in_blocks
 from mrcdist.write.contents import contents_of
 from mrcdist.write.mrcz import choose_compressor, find_codec, json_header
 from mrcdist.write.new_header import ImageKind, choose_extended_header, choose_kind, new_header
 from mrcdist.write.plan import WritePlan, WriteReport
 from mrcdist.write.s3 import is_s3
-
-# What pathlib leaves of a URL: a single slash after the colon.
-_BROKEN_URL = re.compile(r"(?:^|/)(s3|s3a|gs|gcs|abfs|az|http|https|memory):/(?!/)")
 
 
 def write_mrc(
@@ -50,7 +51,7 @@ def write_mrc(
 ) -> WriteReport | Delayed:
     """Write an MRC file in parallel: each worker of a cluster writes its own blocks.
 
-    The file gets its name once it is complete; until then, an existing file of that name is kept.
+    The file appears under its name once it is complete; until then, an existing file is kept.
 
     Parameters
     ----------
@@ -64,11 +65,11 @@ def write_mrc(
         One dict per axis, in array order, with ``name``, ``scale``, ``offset`` and ``units``.
         Default: those of `data`.
     metadata : mapping, optional
-        Metadata for the sidecar, named as in HyperSpy. Default: those of `data`.
+        Metadata for the sidecar, named as in HyperSpy. Default: that of `data`.
     dtype : str, optional
         "int8", "uint8" (mode 0 with IMOD's stamp), "int16", "uint16", "float16", "float32",
         "complex64" or "uint4". A value that does not fit raises an error. Default: the dtype of the
-        array, if MRC has a mode for it; uint8 is then stored as uint16, and bool as int8.
+        array, if MRC has a mode for it; uint8 is then stored as uint16 (mode 6), and bool as int8.
     kind : {"images", "volume", "volumes"}, optional
         Kind of the sections: ISPG 0, 1 or 401. Default: "volume" if the third axis from the end is
         called "z" and has a unit of length, otherwise "images".
@@ -83,25 +84,24 @@ def write_mrc(
         sections. If the data have only some sections, or reordered ones (which is not detected),
         pass their numbers, such as ``range(3, 10)``. Bytes are stored unchanged; ``b""`` for none.
     exttyp : str, optional
-        Type of these bytes, up to four characters.
+        Type of the extended header if it is passed as bytes: up to four characters.
     labels : sequence of str, optional
-        Up to nine labels of 80 ASCII characters, which follow the one that names mrcdist and the
+        Up to nine labels of up to 80 ASCII characters, after the one with mrcdist's version and the
         date. Default: the first nine of the source file; ``()`` for none.
     byteorder : {"<", ">"}, optional
         Default: that of the extended header's records, if they are kept; otherwise "<".
     overwrite : bool, default False
-        Replace an existing file, and the sidecar and tilt angles beside it that the new file has,
-        too. If it is a scan that is replaced with other data, its sidecar is replaced with one that
-        says so, unless other movies, parts or images in the folder use it: then it stays, with a
-        warning. A sidecar that other movies use is not replaced with one of another scan, either:
-        that is an error.
+        Replace an existing file, and its sidecar or tilt angles if the new file has some. If other
+        data replace a scan, its sidecar is replaced with one that says so, unless other movies,
+        parts or images in the folder use it: then it is kept, with a warning. Replacing a sidecar
+        that other movies use with the one of another scan is an error.
     resume : bool, default False
         Keep finished blocks if this call is interrupted, and continue with those kept by an
         earlier call. The data must be the same.
     compute : bool, default True
         If False, return a Delayed that writes the file when it is computed.
     compressor : {"zstd", "lz4", "lz4hc", "zlib", "blosclz", "snappy"}, optional
-        Write MRCZ, with each section compressed; metadata become its JSON header. Requires the
+        Write MRCZ, with each section compressed and the metadata in a JSON header. Requires the
         extra ``mrcdist[mrcz]``, also on the workers. Default: "zstd" if the name ends in
         ``.mrcz``, otherwise none.
     storage_options : mapping, optional
@@ -173,10 +173,10 @@ def plan_write(
     compressor: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> WritePlan:
-    """Plan the writing of a file without computing or writing anything.
+    """Plan the writing of a file, without computing or writing anything.
 
-    The parameters are those of `write_mrc`; `records` are NINT and NREAL of an extended header of
-    type SERI or AGAR.
+    Parameters are those of `write_mrc`; `records` are NINT and NREAL of an extended header of type
+    SERI or AGAR.
 
     Returns
     -------
@@ -190,12 +190,12 @@ def plan_write(
     >>> plan.explain().tasks, plan.nbytes
     (2, 33555456)
     """
-    location, contents = _location(url, storage_options), contents_of(data, axes, metadata)
+    _check_not_broken(url)
     check_byte_order("byteorder", byteorder)
+    location, contents = Location.of(url, storage_options), contents_of(data, axes, metadata)
     storage = choose_storage(contents.array.dtype, dtype)
-    codec = find_codec(
-        choose_compressor(location.name, compressor), storage, contents.array.shape[-2:]
-    )
+    compressor = choose_compressor(location.name, compressor)
+    codec = find_codec(compressor, storage, contents.array.shape[-2:])
     notes: list[str] = []
     array, runs = in_blocks(location, contents.array, storage, notes, compressed=bool(codec))
     kind = choose_kind(contents, kind, codec)
@@ -207,42 +207,37 @@ def plan_write(
     auxiliary = (
         choose_auxiliary(location.name, contents, sidecar, notes) if kind == "images" else {}
     )
-    # Metadata of the instrument were read from such an extended header, or are written to it.
+    # These extended headers contain the metadata of the instrument.
     if extended.exttyp not in (*PER_SECTION, "json"):
         notes += unstored_metadata(contents, auxiliary)
-    look_beside(location, contents, auxiliary, sidecar, notes, overwrite=overwrite)
-    if streamed := not (location.is_local or is_s3(location)):
-        notes += _streamed_without(resume, statistics)
+    check_existing_auxiliary(location, contents, auxiliary, sidecar, notes, overwrite=overwrite)
+    if sequential := not (location.is_local or is_s3(location)):
+        if resume:
+            sentence = "this store keeps no blocks: resume has no effect"
+            notes.append(Note("resume-ignored", sentence))
+        if statistics:
+            sentence = "statistics are marked as undetermined: the header is written first"
+            notes.append(Note("statistics-undetermined", sentence))
     plan = WritePlan(
         location,
         array,
         header,
         b"".join(extended.records),
         auxiliary,
-        statistics and not streamed and array.dtype.kind != "c",
+        statistics and not sequential and array.dtype.kind != "c",
         overwrite,
         resume,
-        array.shape,
         tuple(notes),
         runs=runs,
     )
-    plan.destination()  # if there can be one
+    plan.destination()  # raises if the file is too large for its store
     return plan
 
 
-def _streamed_without(resume: bool, statistics: bool) -> Iterator[Note]:
-    """Yield what is asked for and cannot be where one task writes the file from its start."""
-    if resume:
-        sentence = "this store keeps no blocks: resume has no effect"
-        yield Note("resume-ignored", sentence)
-    if statistics:
-        sentence = "statistics are marked as undetermined: they would have to be known first"
-        yield Note("statistics-undetermined", sentence)
-
-
-def _location(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> Location:
+def _check_not_broken(url: str | os.PathLike[str]) -> None:
+    """Raise if a path is a URL in which pathlib has joined the two slashes."""
     name = text_of(url)
-    broken = _BROKEN_URL.search(name)
+    broken = re.search(r"(?:^|/)(s3|s3a|gs|gcs|abfs|az|http|https|memory):/(?!/)", name)
     if broken:
         raise ArgumentError(
             f"url={name}",
@@ -252,7 +247,6 @@ def _location(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | 
             "HyperSpy's save does",
             remedy='call mrcdist.write_mrc("s3://bucket/name.mrc", signal) instead',
         )
-    return Location.of(url, storage_options)
 
 
 def file_writer(
@@ -266,7 +260,7 @@ def file_writer(
     Parameters
     ----------
     filename : str or PathLike
-        An existing file is replaced; HyperSpy has asked for confirmation before.
+        An existing file is replaced; HyperSpy asks for confirmation before it calls this function.
     signal : mapping
         RosettaSciIO's dict: data, axes, metadata, original_metadata.
     endianness : {"<", ">"}, default "<"

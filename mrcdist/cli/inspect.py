@@ -24,12 +24,7 @@ from mrcdist.discover.images import find_images
 from mrcdist.format.axis import Axis
 from mrcdist.format.byte_order import ORDER_NAMES
 from mrcdist.formatting import format_list, format_shape
-from mrcdist.interop.rosettasciio import (
-    axes_dicts,
-    metadata_items,
-    plan_metadata,
-    plan_original_metadata,
-)
+from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_original_metadata
 from mrcdist.options import ReadOptions
 from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.plotting import require_matplotlib
@@ -39,6 +34,7 @@ from mrcdist.printable import printable
 from mrcdist.stats import snapshot
 from mrcdist.storage.local_files import atomic_write, explain_os_errors
 from mrcdist.validate.report import validate as validate_file
+from mrcdist.write.contents import metadata_items
 
 
 @click.command(short_help="Show shape and calibration of a file.")

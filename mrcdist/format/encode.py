@@ -19,6 +19,7 @@ from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.header import HEADER_BYTES, IMOD_STAMP
 from mrcdist.format.header_words import header_words
 from mrcdist.format.modes import WRITABLE_MODES
+from mrcdist.format.pixels import PixelFormat
 
 Array = npt.NDArray[Any]
 
@@ -46,7 +47,7 @@ class Storage:
 
     def row_bytes(self, columns: int) -> int:
         """Bytes of a row."""
-        return (columns + 1) // 2 if self.packed else columns * np.dtype(self.dtype).itemsize
+        return PixelFormat(self.dtype, packed=self.packed).bytes_of(columns)
 
     def is_of(self, dtype: np.dtype[Any], byteorder: ByteOrder) -> bool:
         """Whether numbers of a dtype are stored as they are."""
@@ -57,7 +58,13 @@ def choose_storage(dtype: np.dtype[Any], wanted: str | None) -> Storage:
     """Choose the mode for an array's dtype, or for the dtype that the caller wants.
 
     That is one that MRC has a mode for, "uint8" (mode 0 with IMOD's stamp) or "uint4" (mode 101).
-    None stores every value as it is. `ArgumentError` is raised where no mode holds all values.
+    None stores every value as it is: uint8 as uint16, and bool as int8. `ArgumentError` is raised
+    where no mode holds all values.
+
+    Examples
+    --------
+    >>> choose_storage(np.dtype("uint8"), None)
+    Storage(mode=6, dtype='uint16', packed=False, imod_flags=None)
     """
     if wanted == "uint4":
         return Storage(101, "uint8", packed=True)
@@ -202,6 +209,7 @@ class NewHeader:
                 raise ArgumentError(
                     f"{field} = {value}",
                     code="header-field-overflow",
+                    argument="extended_header" if field == "NSYMBT" else "data",
                     cause=f"the header stores integers from 1 to {_INT32_MAX}",
                     remedy="write the data in several files",
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from typing import Any
@@ -20,6 +20,7 @@ from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import Header
 from mrcdist.format.header_words import header_words, imod_fields, mrcz_fields, mrcz_metadata
 from mrcdist.read_plan import Plan
+from mrcdist.write.contents import metadata_items
 
 _NAME = "mrcdist"
 _MAX_AXES = 8
@@ -94,17 +95,6 @@ def plan_metadata(plan: Plan) -> dict[str, Any]:
         stage = {"Stage": {"tilt_alpha": list(plan.tilts.angles)}}
         _merge(metadata, {"Acquisition_instrument": {"TEM": stage}})
     return _merge(metadata, sidecar_metadata(plan.sidecar) if plan.sidecar else {})
-
-
-def metadata_items(
-    metadata: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield path and value of each non-empty entry of nested metadata."""
-    for key, value in metadata.items():
-        if isinstance(value, Mapping):
-            yield from metadata_items(value, (*path, key))
-        elif value is not None and not (isinstance(value, str) and not value):
-            yield (*path, key), value
 
 
 def flat_attributes(plan: Plan) -> dict[str, Any]:

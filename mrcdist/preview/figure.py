@@ -18,11 +18,12 @@ from mrcdist.formatting import (
     format_shape,
     format_unit,
 )
-from mrcdist.interop.rosettasciio import metadata_items, plan_metadata
+from mrcdist.interop.rosettasciio import plan_metadata
 from mrcdist.plotting import colour_bar, draw_image, extents, image_limits, log_limits, new_figure
 from mrcdist.preview.panels import Panel
 from mrcdist.printable import printable
 from mrcdist.read_plan import Plan
+from mrcdist.write.contents import metadata_items
 
 _INK, _MARK = "#333333", "#ff3864"
 _BRIGHT, _DARK = "#4cc9f0", "#5ce08a"

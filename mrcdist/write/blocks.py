@@ -17,47 +17,46 @@ from mrcdist.warning_notes import Note
 from mrcdist.write.s3 import is_s3
 from mrcdist.write.s3_parts import S3Limits
 
-# Blocks smaller than a minimum cost more in opening, syncing and scheduling than in writing, on a
-# disk those of less than 1 MiB; they are joined to blocks of about the usual size.
-_LEAST_BLOCK = 2**20
+# Smaller blocks (on a disk; for S3, see `S3Limits`) cost more in opening, syncing and scheduling
+# than in writing; they are merged to blocks of about the usual size.
+_MIN_BLOCK = 2**20
 _USUAL_BLOCK = 16 * 2**20
 
 # Longest run of whole chunks that one task computes at a time.
-_LONGEST_RUN = 2**30
-
-_COMPUTED_AGAIN = Note(
-    "chunks-computed-again",
-    "chunks that are not whole frames in file order are computed again for each piece that needs a "
-    "part of them: persist() the data, or write them to a disk first",
-)
+_MAX_RUN = 2**30
 
 
 def in_blocks(
     location: Location, array: da.Array, storage: Storage, notes: list[str], *, compressed: bool
 ) -> tuple[da.Array, Chunks | None]:
-    """Return the array in blocks that its destination can take, or in runs of whole chunks.
+    """Rechunk the array to blocks that its destination can store.
 
-    `notes` get what that costs. Where one task has to write all, it writes the runs in turn.
-    Packed rows, and frames that are compressed, cannot be split. But on a disk that no hosts share,
-    a block has to be one run of bytes.
+    If a single task has to write the file, the array is returned as it is, together with the runs
+    of whole chunks to write in turn; if that is impossible, a note is added to `notes`. Blocks must
+    not split packed rows or compressed frames, and must be contiguous in the file, except on a disk
+    that no hosts share.
     """
     row_bytes, in_s3 = storage.row_bytes, is_s3(location)
     if not location.is_local and not in_s3:
-        memory = task_memory()
-        if memory is None:  # there is no cluster, or it does not say
-            memory = psutil.virtual_memory().available
+        # The memory is unknown without a cluster, and on some clusters.
+        memory = task_memory() or psutil.virtual_memory().available
         runs = streamed_chunks(array, row_bytes, whole_frames=compressed, memory=memory)
         if runs is not None:
             return array, runs
-        notes.append(_COMPUTED_AGAIN)
-    least = S3Limits().least if in_s3 else _LEAST_BLOCK
+        sentence = (
+            "chunks that are not whole frames in file order are computed again for each block that "
+            "contains a part of them: persist() the data, or write them to a disk first"
+        )
+        notes.append(Note("chunks-computed-again", sentence))
+    min_block = S3Limits().least if in_s3 else _MIN_BLOCK
     in_order = is_contiguous(array.chunks)
-    contiguous = compressed or not location.is_local or on_network(location.url)
+    must_be_contiguous = compressed or not location.is_local or on_network(location.url)
+    splits_frames = compressed and max(array.numblocks[-2:]) > 1
+    splits_rows = storage.packed and array.numblocks[-1] > 1
     block = math.prod(array.chunksize[:-1]) * row_bytes(array.chunksize[-1])
-    split = compressed and max(array.numblocks[-2:]) > 1
-    if split or (contiguous and not in_order) or (storage.packed and array.numblocks[-1] > 1):
+    if splits_frames or splits_rows or (must_be_contiguous and not in_order):
         target = max(block, _USUAL_BLOCK)
-    elif in_order and block < least and array.npartitions > 1:
+    elif in_order and block < min_block and array.npartitions > 1:
         target = _USUAL_BLOCK
     else:
         return array, None
@@ -67,7 +66,7 @@ def in_blocks(
 
 
 def is_contiguous(chunks: Chunks) -> bool:
-    """Whether each block is one run of the array's bytes, and the blocks follow each other."""
+    """Return whether each block is contiguous in C order, so that the blocks follow each other."""
     split = [number for number, axis in enumerate(chunks) if len(axis) > 1]
     return not split or all(set(axis) == {1} for axis in chunks[: split[-1]])
 
@@ -75,44 +74,41 @@ def is_contiguous(chunks: Chunks) -> bool:
 def contiguous_chunks(
     shape: Sequence[int], row_bytes: Callable[[int], int], target: int
 ) -> tuple[int, ...]:
-    """Return the lengths of contiguous blocks of about `target` bytes, in whole rows."""
+    """Return the shape of contiguous blocks of whole rows with about `target` bytes."""
     lengths = [shape[-1]]
     inner = row_bytes(shape[-1])
     for size in reversed(shape[:-1]):
         length = min(size, max(1, target // inner))
         lengths.insert(0, length)
-        inner *= size if length == size else target + 1  # axes before a split one are 1
+        inner *= size if length == size else target + 1  # axes before one that is split get 1
     return tuple(lengths)
 
 
 def streamed_chunks(
     array: da.Array, row_bytes: Callable[[int], int], *, whole_frames: bool = False, memory: int
 ) -> Chunks | None:
-    """Return contiguous blocks that consist of whole chunks, for a task that computes one by one.
+    """Return contiguous blocks of whole chunks, so that each chunk is computed only once.
 
-    Each chunk is then computed once. None where such a block would be too long for the memory of a
-    task, as of an array whose chunks are narrow columns of all frames: half of `memory` is for the
-    chunks that such a block is made of.
+    Return None if such a block exceeds half of `memory`, the memory of a task, as for chunks that
+    are narrow columns of all frames.
     """
     chunks, shape = array.chunks, array.shape
-    # A block takes whole chunks along the first axis on which these are longer than 1.
+    # Blocks consist of whole chunks along the first axis on which chunks are longer than 1.
     last = max(len(shape) - 2 - whole_frames, 0)
     first = next((n for n, axis in enumerate(chunks[:last]) if max(axis) > 1), last)
     inner = math.prod(shape[first + 1 : -1]) * row_bytes(shape[-1])
     lengths = [0]
-    single = whole_frames and len(shape) == 2
-    for length in shape[:1] if single else chunks[first]:
+    single_frame = whole_frames and len(shape) == 2
+    for length in shape[:1] if single_frame else chunks[first]:
         if lengths[-1] and (lengths[-1] + length) * inner > _USUAL_BLOCK:
             lengths.append(0)
         lengths[-1] += length
     longest = max(lengths) * inner
-    if (
-        longest > min(_LONGEST_RUN, memory // 2)
-        and longest > math.prod(array.chunksize) * array.itemsize
-    ):
+    chunk_bytes = math.prod(array.chunksize) * array.itemsize
+    if longest > min(_MAX_RUN, memory // 2) and longest > chunk_bytes:
         return None
     leading: Chunks = tuple((1,) * size for size in shape[:first])
-    if len(lengths) == 1:  # as many positions before that axis as make a usual block
-        before = contiguous_chunks(shape, row_bytes, max(_USUAL_BLOCK, longest))[:first]
-        leading = da.core.normalize_chunks(before, shape[:first])
+    if len(lengths) == 1:  # merge positions along the axes before it to blocks of the usual size
+        merged = contiguous_chunks(shape, row_bytes, max(_USUAL_BLOCK, longest))[:first]
+        leading = da.core.normalize_chunks(merged, shape[:first])
     return (*leading, tuple(lengths), *((size,) for size in shape[first + 1 :]))

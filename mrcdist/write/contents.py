@@ -1,9 +1,9 @@
-"""Data to be written: an array, a dict as `read_mrc` returns it, or a HyperSpy signal."""
+"""Data to be written: an array, a dict as returned by `read_mrc`, or a HyperSpy signal."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 
-# Units of length in Å, as HyperSpy, pint and sidecars spell them. Both micro signs are in use.
+# Units of length in Å, as HyperSpy, pint and sidecars spell them; both micro signs are in use.
 _ANGSTROM = {
     "å": 1.0, "a": 1.0, "angstrom": 1.0, "ångström": 1.0, "pm": 0.01, "nm": 10.0, "um": 1e4,
     "µm": 1e4, "μm": 1e4, "micrometer": 1e4, "mm": 1e7, "m": 1e10,
@@ -22,7 +22,7 @@ _ANGSTROM = {
 
 @dataclass(frozen=True)
 class Contents:
-    """An array, its axes, uncalibrated where nothing is known, and metadata as of RosettaSciIO."""
+    """An array with its axes, which may be uncalibrated, and metadata named as in RosettaSciIO."""
 
     array: da.Array
     axes: tuple[Axis, ...]
@@ -45,30 +45,29 @@ def contents_of(
     axes: Sequence[Mapping[str, Any]] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Contents:
-    """Interpret the data, axes and metadata that a caller passes: see `mrcdist.write_mrc`.
+    """Interpret the arguments `data`, `axes` and `metadata` of `mrcdist.write_mrc`.
 
-    Of a mapping and a signal, navigation axes are moved before signal axes. Axes and metadata that
-    are given take the place of the data's own.
+    `axes` and `metadata` override those of the data. If exactly two axes are signal axes, the
+    array is transposed so that these come last.
     """
     if isinstance(data, Mapping):
-        found = dict(data)
+        parts = dict(data)
     elif hasattr(data, "axes_manager") and hasattr(data, "original_metadata"):
-        found = {  # without an import of HyperSpy
+        parts = {  # without importing HyperSpy
             "data": data.data,
             "axes": list(data.axes_manager.as_dictionary().values()),
             "metadata": data.metadata.as_dictionary(),
             "original_metadata": data.original_metadata.as_dictionary(),
         }
     else:
-        found = {"data": data}
-    array = _as_dask(found.get("data"))
-    described = axes if axes is not None else found.get("axes")
-    understood, order = _axes(described, array.shape)
+        parts = {"data": data}
+    array = _as_dask(parts.get("data"))
+    ordered_axes, order = _ordered_axes(axes if axes is not None else parts.get("axes"), array)
     return Contents(
         array.transpose(order),
-        understood,
-        metadata if metadata is not None else found.get("metadata") or {},
-        found.get("original_metadata") or {},
+        ordered_axes,
+        metadata if metadata is not None else parts.get("metadata") or {},
+        parts.get("original_metadata") or {},
     )
 
 
@@ -92,9 +91,9 @@ def _as_dask(data: Any) -> da.Array:
     return data
 
 
-def refuse_mask(numbers: Any) -> None:
-    """Raise `ArgumentError` for a masked array; dask may not know of one before it is computed."""
-    if np.ma.isMaskedArray(numbers):
+def refuse_mask(array: Any) -> None:
+    """Raise `ArgumentError` for a masked array; with dask, a mask may only appear in a task."""
+    if np.ma.isMaskedArray(array):
         raise _unwritable(
             "data is a masked array",
             "an MRC file cannot store a mask",
@@ -104,8 +103,8 @@ def refuse_mask(numbers: Any) -> None:
 
 def _unwritable(
     problem: str,
-    cause: str = "an MRC file holds frames of numbers: arrays of two or more axes, none of length "
-    "0",
+    cause: str = "an MRC file stores frames of numbers: an array of two or more axes, none of "
+    "length 0",
     remedy: str = "pass a numpy or dask array, a dict from read_mrc, or a HyperSpy signal",
 ) -> ArgumentError:
     return ArgumentError(
@@ -113,41 +112,56 @@ def _unwritable(
     )
 
 
-def _axes(
-    described: Sequence[Mapping[str, Any]] | None, shape: tuple[int, ...]
+def _ordered_axes(
+    dicts: Sequence[Mapping[str, Any]] | None, array: da.Array
 ) -> tuple[tuple[Axis, ...], tuple[int, ...]]:
-    """The axes with navigation before signal, and the order in which they are the array's."""
-    described = described or [{}] * len(shape)
-    if len(described) != len(shape):
+    """Return the axes, navigation before signal, and the axis order for `transpose`."""
+    dicts = dicts or [{}] * array.ndim
+    if len(dicts) != array.ndim:
         raise ArgumentError(
-            f"axes: {len(described)} of them for an array of {len(shape)}",
+            f"axes: {len(dicts)} dicts for an array of {array.ndim} axes",
             code="axes-mismatch",
             argument="axes",
-            cause="each axis of the array needs one",
+            cause="each axis of the array needs one dict",
             remedy="pass one dict per axis, in array order",
         )
     axes = [
-        Axis.from_dict({"navigate": i < len(shape) - 2, **each, "size": size})
-        for i, (each, size) in enumerate(zip(described, shape, strict=True))
+        Axis.from_dict({"navigate": i < array.ndim - 2, **axis, "size": size})
+        for i, (axis, size) in enumerate(zip(dicts, array.shape, strict=True))
     ]
     if any(axis.name == "rgb" for axis in axes):
         raise _unwritable(
-            f"data has the shape {shape} with an axis of colours",
-            "colours would become an axis of the frames: mode 16 is read, not written",
+            f"data has the shape {array.shape} with an axis of colours",
+            "mode 16 (RGB) is read, but not written, and colours must not become columns of frames",
             "write one colour, data[..., 0], or a sum over the colours, with its own axes",
         )
-    order = tuple(range(len(axes)))
-    # Else spectra or single images: the last two axes are the frames', as in any array.
+    order: Sequence[int] = range(array.ndim)
+    # Otherwise, the data are spectra or single images: the last two axes are those of the frames.
     if sum(not axis.navigate for axis in axes) == 2:
-        order = tuple(sorted(order, key=lambda i: not axes[i].navigate))
-    return tuple(
-        replace(axes[i], navigate=position < len(axes) - 2) for position, i in enumerate(order)
-    ), order
+        order = sorted(order, key=lambda i: not axes[i].navigate)
+    ordered = (replace(axes[i], navigate=n < array.ndim - 2) for n, i in enumerate(order))
+    return tuple(ordered), tuple(order)
+
+
+def metadata_items(
+    metadata: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield path and value of each entry of nested metadata, except None and empty strings."""
+    for key, value in metadata.items():
+        if isinstance(value, Mapping):
+            yield from metadata_items(value, (*path, str(key)))
+        elif value is not None and not (isinstance(value, str) and not value):
+            yield (*path, str(key)), value
+
+
+def angstrom_per(unit: str | None) -> float | None:
+    """Return the length of a unit in Å, or None if it is not a known unit of length."""
+    return _ANGSTROM.get((unit or "").strip().lower())
 
 
 def in_angstrom(axis: Axis) -> tuple[float | None, float]:
-    """Return pixel size and offset in Å; None and 0 where the axis is no calibrated length."""
-    factor = _ANGSTROM.get((axis.units or "").strip().lower())
+    """Return pixel size and offset in Å; None and 0 if the axis is not a calibrated length."""
+    factor = angstrom_per(axis.units)
     if factor is None or not axis.scale > 0 or axis.values is not None:
         return None, 0.0
     return axis.scale * factor, axis.offset * factor

@@ -1,28 +1,30 @@
-"""A grid of cells over the file, each written once, by one task, and blocks cut by it.
+"""Grid of cells over a file, each written once, by one task; splitting blocks at cell boundaries.
 
-A cell is a part of an upload, a page that no two hosts share, or, on a local disk, any bytes.
+A cell is a part of an upload, a range of pages that no two hosts share, or, on a local disk, a
+single byte.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 Piece = tuple[int, bytes]
-"""Its offset in the file, and its bytes."""
+"""Offset in the file, and the bytes from there on."""
 
 Between = Callable[[int, int], memoryview]
-"""Returns the bytes of the file from one position up to another."""
+"""Function that returns the bytes of the file from a start to a stop offset."""
 
 
 @dataclass(frozen=True)
 class Grid:
     """Cells [0, first), [first, first + step), … up to the end of the file, at `size` bytes.
 
-    The first one holds the header; the second one may be shorter than the others, by `lacking`
-    bytes, fewer than `step`.
+    The first cell contains the header. The second cell may be `lacking` bytes shorter than the
+    others, with `lacking` < `step`.
     """
 
     first: int
@@ -35,84 +37,73 @@ class Grid:
         """Number of cells."""
         return 1 if self.size <= self.first else 1 + self.number(self.size - 1)
 
-    def number(self, at: int) -> int:
-        """Return the number of the cell that holds a byte."""
-        return 0 if at < self.first else 1 + (at - self.first + self.lacking) // self.step
+    def number(self, offset: int) -> int:
+        """Return the number of the cell that contains the byte at `offset`."""
+        return 0 if offset < self.first else 1 + (offset - self.first + self.lacking) // self.step
 
     def span(self, number: int) -> tuple[int, int]:
-        """Return first byte and end of a cell."""
+        """Return the start and stop offsets of a cell."""
         if number == 0:
             return 0, min(self.first, self.size)
         start = self.first - self.lacking + (number - 1) * self.step
         return max(start, self.first), min(start + self.step, self.size)
 
-    def whole(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the whole cells of a byte range; an empty one where there are none."""
-        low = self.span(self.number(start))
-        begin = start if low[0] == start else min(low[1], stop)
-        if stop == self.size:
-            return begin, stop
-        end = max(self.span(self.number(stop))[0], start)
-        return (begin, end) if begin < end else (begin, begin)
-
 
 def split_run(grid: Grid, start: int, stop: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
-    """Cut a contiguous run into whole cells, if any, and the parts of cells at its ends."""
-    begin, end = grid.whole(start, stop)
-    if begin == end:
-        cuts = [
-            start,
-            *(grid.span(n)[0] for n in range(grid.number(start) + 1, grid.number(stop - 1) + 1)),
-            stop,
-        ]
-        return (start, start), list(itertools.pairwise(cuts))
+    """Split a byte range into its whole cells and the partial cells at its ends.
+
+    The range of whole cells may be empty.
+    """
+    begin = grid.span(grid.number(start - 1))[1] if start else 0
+    end = stop if stop == grid.size else grid.span(grid.number(stop))[0]
+    if begin > end:  # inside a single cell
+        return (start, start), [(start, stop)]
     return (begin, end), [span for span in ((start, begin), (end, stop)) if span[0] < span[1]]
 
 
 def join_pieces(grid: Grid, pieces: Iterable[Piece]) -> tuple[list[Piece], list[Piece]]:
-    """Join pieces of a cell that follow each other: whole cells, and what lacks its neighbours."""
-    joined: list[tuple[int, list[bytes], int]] = []
-    for start, raw in sorted(pieces, key=lambda piece: piece[0]):
-        if joined and joined[-1][2] == start and grid.number(joined[-1][0]) == grid.number(start):
-            joined[-1] = (joined[-1][0], [*joined[-1][1], raw], start + len(raw))
+    """Join adjacent pieces of the same cell; return complete cells and partial ones."""
+    runs: list[list[Piece]] = []
+    stop = -1  # of the last run
+    for start, raw in sorted(pieces, key=operator.itemgetter(0)):
+        if start == stop and grid.number(runs[-1][0][0]) == grid.number(start):
+            runs[-1].append((start, raw))
         else:
-            joined.append((start, [raw], start + len(raw)))
+            runs.append([(start, raw)])
+        stop = start + len(raw)
     complete: list[Piece] = []
-    carried: list[Piece] = []
-    for start, parts, stop in joined:
-        whole = grid.span(grid.number(start)) == (start, stop)
-        (complete if whole else carried).append((start, b"".join(parts)))
-    return complete, carried
+    partial: list[Piece] = []
+    for run in runs:
+        start, raw = run[0][0], b"".join(raw for _, raw in run)
+        is_whole = grid.span(grid.number(start)) == (start, start + len(raw))
+        (complete if is_whole else partial).append((start, raw))
+    return complete, partial
 
 
 def piece_bytes(piece: Piece) -> tuple[int, int, Between]:
-    """Return where a piece begins and ends, and a function of its bytes in between."""
-    at, raw = piece
+    """Return the start and stop offsets of a piece, and a function that returns parts of it."""
+    offset, raw = piece
     view = memoryview(raw)
-    return at, at + len(raw), lambda start, stop: view[start - at : stop - at]
+    return offset, offset + len(raw), lambda start, stop: view[start - offset : stop - offset]
 
 
 def block_runs(
     shape: Sequence[int], box: Sequence[tuple[int, int]]
 ) -> tuple[int, Iterator[tuple[int, tuple[int, ...]]]]:
-    """Describe where a block lies in the file, which holds the array of this shape in C order.
+    """Return the contiguous runs of a block in an array that is stored in C order.
 
-    `box` is its start and stop along each axis. Returned are the number of elements of each
-    contiguous run, and of each run its first element in the file, and the index of that in the
-    block along the leading axes.
+    `box` is the start and stop of the block along each axis. Returned are the number of elements
+    per run and, for each run, the position of its first element in the flattened array and its
+    index along the leading axes of the block.
     """
-    axis = len(shape)
-    while axis > 0 and all(box[k] == (0, shape[k]) for k in range(axis, len(shape))):
-        axis -= 1
-    # Axes from `axis` on are contiguous: those behind it are whole.
+    # The axes after this one are complete, so the block is contiguous along it.
+    axis = next((k for k in reversed(range(len(shape))) if box[k] != (0, shape[k])), 0)
     strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
-    length = math.prod(stop - start for start, stop in box[axis:])
-    leading = [range(start, stop) for start, stop in box[:axis]]
-    base = box[axis][0] * strides[axis] if axis < len(shape) else 0
+    starts = [start for start, _ in box]
 
     def runs() -> Iterator[tuple[int, tuple[int, ...]]]:
-        for index in itertools.product(*leading):
-            at = base + sum(i * stride for i, stride in zip(index, strides, strict=False))
-            yield at, tuple(i - start for i, (start, _) in zip(index, box, strict=False))
+        for position in itertools.product(*(range(*span) for span in box[:axis])):
+            first = sum(map(operator.mul, (*position, starts[axis]), strides))
+            yield first, tuple(map(operator.sub, position, starts))
 
-    return length, runs()
+    return math.prod(stop - start for start, stop in box[axis:]), runs()

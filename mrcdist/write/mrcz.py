@@ -1,8 +1,9 @@
-"""MRCZ: codecs, compressed sections, which are joined in the end, and the JSON header."""
+"""MRCZ: choice of the codec, compressed sections, and the JSON header."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,29 +16,31 @@ from mrcdist.format.encode import NewHeader, Storage, encode_pixels
 from mrcdist.format.modes import CODECS
 from mrcdist.format.mrcz import LARGEST_SECTION
 
-# Those that the mrcz package reads as they are meant.
+# The modes that the mrcz package reads correctly.
 _MODES = (0, 1, 2, 4, 6)
 
 
 def choose_compressor(name: str, compressor: str | None) -> str | None:
-    """Return the compressor of a file; a name that ends in ``.mrcz`` is that of MRCZ."""
+    """Return the compressor of a file: "zstd" by default if its name ends in ``.mrcz``."""
     return "zstd" if compressor is None and name.lower().endswith(".mrcz") else compressor
 
 
-def find_codec(compressor: str | None, storage: Storage, frame: tuple[int, int]) -> int:
-    """Return MRCZ's number of a codec; 0 for a file that is not compressed.
+def find_codec(compressor: str | None, storage: Storage, frame_shape: tuple[int, int]) -> int:
+    """Return MRCZ's number of a codec, or 0 for an uncompressed file.
 
-    Frames, of so many rows and columns, that cannot be compressed are an `ArgumentError`, and a
-    `MissingExtraError` says that the library for it is not installed.
+    Raises `ArgumentError` if frames of this shape cannot be compressed, and `MissingExtraError` if
+    the compression library is not installed.
     """
     if compressor is None:
         return 0
+    rows, columns = frame_shape
     if compressor not in CODECS:
-        why = "MRCZ has no such codec"
+        cause = "MRCZ has no such codec"
     elif storage.mode not in _MODES or storage.imod_flags is not None:
-        why = f"the mrcz package cannot read {'4-bit' if storage.packed else storage.dtype} pixels"
-    elif frame[0] * storage.row_bytes(frame[1]) > LARGEST_SECTION:
-        why = f"a section is one chunk of blosc, of at most {LARGEST_SECTION} bytes"
+        pixels = "4-bit" if storage.packed else storage.dtype
+        cause = f"the mrcz package cannot read {pixels} pixels"
+    elif rows * storage.row_bytes(columns) > LARGEST_SECTION:
+        cause = f"a section is one chunk of blosc, which holds at most {LARGEST_SECTION} bytes"
     else:
         require_codec(compressor)
         return CODECS.index(compressor) + 1
@@ -45,34 +48,34 @@ def find_codec(compressor: str | None, storage: Storage, frame: tuple[int, int])
         f"compressor={compressor!r}",
         code="compressor-invalid",
         argument="compressor",
-        cause=why,
+        cause=cause,
         remedy=f"pass one of {', '.join(CODECS)}, with int8, int16, uint16, float32 or complex64, "
         "or leave it out, and write to a name that ends in .mrc",
     )
 
 
 def compressed_sections(frames: npt.NDArray[Any], header: NewHeader) -> Iterator[bytes]:
-    """Yield the sections of an array of shape (..., rows, columns) as they are stored."""
-    codec, pixel = CODECS[header.codec - 1], np.dtype(header.storage.dtype).itemsize
+    """Yield the compressed sections of an array of shape (..., rows, columns)."""
+    codec, itemsize = CODECS[header.codec - 1], np.dtype(header.storage.dtype).itemsize
     for frame in frames.reshape(-1, *frames.shape[-2:]):
         raw = encode_pixels(frame, header.storage, header.byteorder)
-        yield compress(raw.reshape(-1).data, codec, pixel)
+        yield compress(raw.reshape(-1).data, codec, itemsize)
 
 
 def json_header(metadata: Mapping[str, Any]) -> bytes:
-    """Return HyperSpy's metadata as the mrcz package stores them: JSON, EXTTYP "json"."""
+    """Return HyperSpy's metadata in the form of the mrcz package: JSON, with EXTTYP "json"."""
     public = {key: value for key, value in metadata.items() if not str(key).startswith("_")}
-    return json.dumps(_plain(public)).encode() if public else b""
+    return json.dumps(_to_json(public)).encode() if public else b""
 
 
-def _plain(value: Any) -> Any:
-    """The value in types that JSON has; text for any other."""
+def _to_json(value: Any) -> Any:
+    """Convert a value to JSON's types: None for NaN and infinity, text for unsupported types."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not np.isfinite(value):
+        return [_to_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+    return value if value is None or isinstance(value, str | int | float) else str(value)

@@ -1,9 +1,9 @@
-"""The main and the extended header of a new file: its own, and what is kept of those read."""
+"""Main and extended header of a new file, including what is kept of the source file's header."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,49 +23,50 @@ from mrcdist.write.contents import Contents, in_angstrom
 
 ImageKind = Literal["images", "volume", "volumes"]
 _ISPG = {"images": 0, "volume": 1, "volumes": 401}
+_VOLUMES = range(1, 231)  # ISPG of a volume: its space group
 
 Triple = tuple[int, int, int]
 FloatTriple = tuple[float, float, float]
 
-_SECTION = 2  # columns are 0, rows 1
-_SAME = 1e-4  # relative; a header has 7 digits
+_SECTION = 2  # index of sections in sizes of the header, after columns and rows
+_TOLERANCE = 1e-4  # relative; header fields have 7 digits
 
 
-def choose_kind(contents: Contents, given: ImageKind | None, codec: int) -> ImageKind:
-    """Return what sections are, if the array can have such ones, and MRCZ, which has a codec."""
-    kind, axes = given or _kind_of(contents), len(contents.axes)
-    stacked = kind == "volumes" and axes == 4 and not codec
-    if kind == "images" or stacked or (kind == "volume" and axes <= 3):
+def choose_kind(contents: Contents, kind: ImageKind | None, codec: int) -> ImageKind:
+    """Return the kind of the sections, after checking that the array and MRCZ allow it."""
+    kind, n_axes = kind or _detect_kind(contents), len(contents.axes)
+    possible = {"images": True, "volume": n_axes <= 3, "volumes": n_axes == 4 and not codec}
+    if possible.get(kind):
         return kind
     raise ArgumentError(
-        f"kind={kind!r} for an array of {axes} axes{' with a compressor' * bool(codec)}",
+        f"kind={kind!r} for an array of {n_axes} axes{' with a compressor' * bool(codec)}",
         code="kind-invalid",
         argument="kind",
         cause="sections are images, slices of one volume, which has three axes, or slices of "
-        "several: of four axes, and not in MRCZ",
+        "several volumes, which have four axes and cannot be stored as MRCZ",
         remedy='pass "images", "volume" or "volumes", reshape the array, or leave the compressor '
         "out and write to .mrc",
     )
 
 
-def _kind_of(contents: Contents) -> ImageKind:
-    """Return volumes where the axes, or the header that was read, say so; else images.
+def _detect_kind(contents: Contents) -> ImageKind:
+    """Return the kind that the axes or the source file's header indicate, by default images.
 
-    Axes do if their sections are a length apart: "z", or whichever of x, y and z frames have not.
+    Sections of a volume are a length apart, along "z" or along the one of x, y and z that is not an
+    axis of the frames.
     """
     source = SourceHeader.of(contents.original_metadata)
     ispg = source.ispg if source else 0
     names = [axis.name for axis in contents.axes]
-    sections = names[-3] if len(names) > 2 else ""
     if len(names) == 2:
-        one_section = source is not None and source.sizes[2] == 1
-        return "volume" if 1 <= ispg <= 230 and one_section else "images"
-    if sections != "z" and sorted(names[-3:]) != ["x", "y", "z"]:
+        one_section = source is not None and source.sizes[_SECTION] == 1
+        return "volume" if one_section and ispg in _VOLUMES else "images"
+    if names[-3] != "z" and sorted(names[-3:]) != ["x", "y", "z"]:
         return "images"
-    apart = in_angstrom(contents.axes[-3])[0] is not None
-    if len(names) == 3 and (apart or 1 <= ispg <= 230):
+    calibrated = in_angstrom(contents.axes[-3])[0] is not None
+    if len(names) == 3 and (calibrated or ispg in _VOLUMES):
         return "volume"
-    if names[:-3] == ["volume"] and (apart or ispg in VOLUME_STACKS):
+    if names[:-3] == ["volume"] and (calibrated or ispg in VOLUME_STACKS):
         return "volumes"
     return "images"
 
@@ -79,22 +80,24 @@ def new_header(
     codec: int,
     notes: list[str],
 ) -> NewHeader:
-    """Return the header of an array, without mrcdist's own label; `notes` get what it cannot store.
+    """Return the header of an array, without mrcdist's own label.
 
-    `labels` of None are those of the file that was read.
+    By default, `labels` are those of the source file. Information that the header cannot store is
+    added to `notes`.
     """
     shape = contents.array.shape
-    stored = [*contents.axes[: -3 if kind == "images" else -4 : -1]]
-    calibrated = [in_angstrom(axis) for axis in stored]
-    sizes, origins = zip(*calibrated, *[(None, 0.0)] * (3 - len(stored)), strict=True)
-    notes += [
-        Note(
-            "unit-not-stored",
-            f"the unit {axis.units} of axis {axis.name or number} cannot be stored in the header",
-        )
-        for number, axis in enumerate(stored)
-        if axis.units and in_angstrom(axis)[0] is None and scan_axes(contents.navigation) is None
-    ]
+    stored = contents.axes[: -3 if kind == "images" else -4 : -1]
+    missing = 3 - len(stored)
+    sizes, origins = zip(*map(in_angstrom, stored), *[(None, 0.0)] * missing, strict=True)
+    if scan_axes(contents.navigation) is None:
+        notes += [
+            Note(
+                "unit-not-stored",
+                f"the unit {axis.units} of axis {axis.name or n} cannot be stored in the header",
+            )
+            for n, (axis, size) in enumerate(zip(stored, sizes, strict=False))
+            if axis.units and size is None
+        ]
     order = ["xyz".index(axis.name) + 1 for axis in stored if axis.name in ("x", "y", "z")]
     if len(order) == 2:
         order.append(6 - sum(order))
@@ -105,27 +108,27 @@ def new_header(
         storage=storage,
         byteorder=extended.byteorder,
         ispg=_ISPG[kind],
-        intervals=(shape[-1], shape[-2], stored[_SECTION].size if len(stored) > 2 else 1),
+        intervals=(shape[-1], shape[-2], 1 if missing else stored[_SECTION].size),
         pixel_size=sizes,
         origin=origins,
         axis_order=(order[0], order[1], order[2]) if sorted(order) == [1, 2, 3] else (1, 2, 3),
         nsymbt=sum(map(len, extended.records)),
         exttyp=extended.exttyp,
         records=(extended.nint, extended.nreal),
-        labels=_kept_labels(contents) if labels is None else tuple(labels),
+        labels=_source_labels(contents) if labels is None else tuple(labels),
         codec=codec,
         mrcz_words=mrcz_words(contents.metadata, contents.original_metadata.get("mrcz_header")),
     )
     source = SourceHeader.of(contents.original_metadata)
     if source is not None:
         header = _with_source_fields(header, contents, source, notes)
-    notes += _unstored_sections(header, contents)
-    replace(header, labels=("", *header.labels)).check()  # with mrcdist's own
+    _note_uncalibrated_sections(header, contents, notes)
+    replace(header, labels=("", *header.labels)).check()  # with room for mrcdist's own label
     return header
 
 
-def _kept_labels(contents: Contents) -> tuple[str, ...]:
-    """Return the labels of the file that was read, without those that say how it was stored."""
+def _source_labels(contents: Contents) -> tuple[str, ...]:
+    """Return the labels of the source file, except those about its storage."""
     words = contents.original_metadata.get("std_header")
     labels = words.get("LABELS") if isinstance(words, Mapping) else None
     if not isinstance(labels, list | tuple):
@@ -143,9 +146,9 @@ def _kept_labels(contents: Contents) -> tuple[str, ...]:
     return tuple(kept[:9])
 
 
-def _unstored_sections(header: NewHeader, contents: Contents) -> Iterator[Note]:
-    """Yield the calibration of images along their stack, such as a time, if no file has it."""
-    if header.ispg != 0 or len(contents.navigation) != 1 or header.pixel_size[2] is not None:
+def _note_uncalibrated_sections(header: NewHeader, contents: Contents, notes: list[str]) -> None:
+    """Add a note if the calibration of a stack of images, such as its times, is stored nowhere."""
+    if header.ispg != 0 or len(contents.navigation) != 1 or header.pixel_size[_SECTION] is not None:
         return
     [axis] = contents.navigation
     if axis.units and tilt_text(contents) is None and scan_axes(contents.navigation) is None:
@@ -153,92 +156,95 @@ def _unstored_sections(header: NewHeader, contents: Contents) -> Iterator[Note]:
             f"the calibration of axis {axis.name or 0} ({axis.scale:.6g} {axis.units}, from "
             f"{axis.offset:.6g}) cannot be stored in the header of images"
         )
-        yield Note("sections-not-calibrated", sentence)
+        notes.append(Note("sections-not-calibrated", sentence))
 
 
 def choose_extended_header(
     contents: Contents,
-    given: bytes | Sequence[int] | None,
+    extended_header: bytes | Sequence[int] | None,
     exttyp: str | None,
     records: tuple[int, int],
     byteorder: ByteOrder | None,
     notes: list[str],
 ) -> StoredRecords:
-    """Choose the extended header of a new file, and with it the byte order of all of the file.
+    """Return the extended header of a new file, which also determines the file's byte order.
 
-    Bytes are written as they are, with `exttyp`, and NINT and NREAL as `records`. Numbers are those
-    of the sections that are written, counted along the array that was read; the records that were
-    read are in its original metadata, and None is all of them. The default byte order is theirs.
-    `notes` say what is left out.
+    Bytes are stored unchanged, with `exttyp`, and with NINT and NREAL from `records`. Numbers
+    select records of the source file's extended header, which is in the original metadata; None
+    selects all of them. The default byte order is that of the records. Adds a note if the extended
+    header is not stored.
     """
-    nothing = StoredRecords("", (), byteorder or "<")
-    raw = bytes(given) if isinstance(given, bytes | bytearray | memoryview) else None
-    _check_type(exttyp, raw)
-    if raw is not None:
-        return StoredRecords(exttyp or "", (raw,), nothing.byteorder, *records)
-    read: Any = contents.original_metadata.get("extended_header")
-    if not isinstance(read, Mapping) or "type" not in read:
-        if given is not None:
-            raise _unusable(given, "no extended header was read with these data")
-        return nothing
-
-    def left_out(why: str) -> StoredRecords:
-        sentence = f"the extended header that was read ({read['type']}) is left out: {why}"
-        notes.append(Note("extended-header-not-stored", sentence))
-        return nothing
-
-    stored = StoredRecords.from_dict(read.get("stored"))
-    if stored is None:
-        return left_out("it is of a kind that is not written again")
-    if not stored.per_section:
-        return replace(stored, byteorder=nothing.byteorder)
-    try:
-        stored = stored if given is None else stored.of_sections(given)
-    except (IndexError, TypeError):
-        raise _unusable(given, f"there are {len(stored.records)} records") from None
-    if len(stored.records) != contents.sections:
-        if given is not None:
-            raise _unusable(given, f"the data have {contents.sections} sections")
-        return left_out(
-            f"it has {len(stored.records)} records for {contents.sections} sections; "
-            "extended_header=range(3, 10) keeps those of sections 3 to 9"
-        )
-    if byteorder not in (None, stored.byteorder):
-        return left_out(
-            f"its records have another byte order; byteorder='{stored.byteorder}' keeps it"
-        )
-    return stored
-
-
-def _check_type(exttyp: str | None, raw: bytes | None) -> None:
+    empty = StoredRecords("", (), byteorder or "<")
+    raw = None
+    if isinstance(extended_header, bytes | bytearray | memoryview):
+        raw = bytes(extended_header)
     if exttyp is not None and not (raw and exttyp.isascii() and len(exttyp) <= 4):
         raise ArgumentError(
             f"exttyp={exttyp!r}",
             code="extended-header-type-invalid",
             argument="exttyp",
-            cause="it names the type of an extended header in four ASCII characters",
+            cause="it is the type of an extended header, in up to four ASCII characters",
             remedy="pass extended_header with it",
         )
+    if raw is not None:
+        return StoredRecords(exttyp or "", (raw,), empty.byteorder, *records)
+    source: Any = contents.original_metadata.get("extended_header")
+    if not isinstance(source, Mapping) or "type" not in source:
+        if extended_header is not None:
+            raise _unusable(extended_header, "the data were read without an extended header")
+        return empty
+    stored = StoredRecords.from_dict(source.get("stored"))
+    if stored is not None and not stored.per_section:
+        return replace(stored, byteorder=empty.byteorder)
+    if stored is not None and extended_header is not None:
+        stored = _selected_records(stored, extended_header, contents.sections)
+    if stored is None:
+        reason = "it is of a kind that mrcdist does not write"
+    elif len(stored.records) != contents.sections:
+        reason = (
+            f"it has {len(stored.records)} records for {contents.sections} sections; "
+            "extended_header=range(3, 10) keeps those of sections 3 to 9"
+        )
+    elif byteorder not in (None, stored.byteorder):
+        reason = f"its records have another byte order; byteorder='{stored.byteorder}' keeps it"
+    else:
+        return stored
+    sentence = f"the extended header of the source file ({source['type']}) is left out: {reason}"
+    notes.append(Note("extended-header-not-stored", sentence))
+    return empty
 
 
-def _unusable(given: object, cause: str) -> ArgumentError:
+def _selected_records(
+    stored: StoredRecords, numbers: Sequence[int], sections: int
+) -> StoredRecords:
+    try:
+        selected = stored.of_sections(numbers)
+    except (IndexError, TypeError):
+        raise _unusable(numbers, f"there are {len(stored.records)} records") from None
+    if len(selected.records) != sections:
+        raise _unusable(numbers, f"the data have {sections} sections")
+    return selected
+
+
+def _unusable(extended_header: object, cause: str) -> ArgumentError:
     return ArgumentError(
-        f"extended_header={given!r}",
+        f"extended_header={extended_header!r}",
         code="extended-header-invalid",
         argument="extended_header",
         cause=cause,
-        remedy="pass the bytes of an extended header, or one number for each section of the data: "
-        "that of the section in the array that was read",
+        remedy="pass the bytes of an extended header or, for each section of the data, its number "
+        "in the array that was read",
     )
 
 
 @dataclass(frozen=True)
 class SourceHeader:
-    """The header of the file that the data were read from, by ``original_metadata.std_header``.
+    """The source file's header, from ``original_metadata.std_header``.
 
-    Sizes, start (NXSTART, …) and axis_order (MAPC, …) go along columns, rows and sections;
-    intervals (MX, …), cell (CELLA), angles (CELLB) and origin, which has MRC2014's sign, along the
-    cell's X, Y and Z. `imod_words` are the names of IMOD's words that are not 0.
+    `sizes`, `start` (NXSTART, …) and `axis_order` (MAPC, …) are in the order columns, rows,
+    sections; `intervals` (MX, …), `cell` (CELLA), `angles` (CELLB) and `origin`, with MRC2014's
+    sign, in the order X, Y, Z of the cell. `imod_words` are the names of IMOD's words that are not
+    zero.
     """
 
     sizes: Triple
@@ -253,7 +259,7 @@ class SourceHeader:
 
     @classmethod
     def of(cls, original_metadata: Mapping[str, Any]) -> SourceHeader | None:
-        """Return the header of what `read_mrc` returned; None of any other data."""
+        """Return the header in metadata from `read_mrc`, or None if there is none."""
         words = original_metadata.get("std_header")
         if not isinstance(words, Mapping) or "NX" not in words:
             return None
@@ -266,7 +272,7 @@ class SourceHeader:
         stamped = words.get("IMODSTAMP") == IMOD_STAMP
         flags, version, ispg = numbers("IMODFLAGS", "NVERSION", "ISPG")
         if not standard_origin(flags if stamped else None, version):
-            origin = tuple(-each for each in origin)
+            origin = tuple(-value for value in origin)
         return cls(
             numbers("NX", "NY", "NZ"),
             numbers("NXSTART", "NYSTART", "NZSTART"),
@@ -280,7 +286,7 @@ class SourceHeader:
         )
 
     def pixel_size(self, cell_axis: int) -> float | None:
-        """Pixel size in Å along a cell axis (0 X, 1 Y, 2 Z)."""
+        """Pixel size in Å along a cell axis (0 X, 1 Y, 2 Z), or None if unknown."""
         edge, count = self.cell[cell_axis], self.intervals[cell_axis]
         return edge / count if edge > 0 and count > 0 else None
 
@@ -292,7 +298,7 @@ def _finite(value: Any) -> Any:
 def _with_source_fields(
     header: NewHeader, contents: Contents, source: SourceHeader, notes: list[str]
 ) -> NewHeader:
-    """Add the space group, cell and NSTART of the file that was read to the axes' calibration."""
+    """Add cell angles, space group, section spacing and NSTART of the source file."""
     if all(0 < angle < 180 for angle in source.angles):
         header = replace(header, angles=source.angles)
     if source.imod_words:
@@ -311,19 +317,18 @@ def _with_source_fields(
 
 
 def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str]) -> NewHeader:
-    crystal = 1 < source.ispg <= 230 or 401 < source.ispg <= 630
-    if (header.ispg == 1 and 1 <= source.ispg <= 230) or (
-        header.ispg == 401 and 401 <= source.ispg <= 630
-    ):
+    """Add the space group of a crystal, and the number of intervals of its unit cell."""
+    crystal = source.ispg in _VOLUMES[1:] or source.ispg in VOLUME_STACKS[1:]
+    if any(header.ispg in kind and source.ispg in kind for kind in (_VOLUMES, VOLUME_STACKS)):
         header = replace(header, ispg=source.ispg)
     elif crystal:
         sentence = (
             f"the space group (ISPG = {source.ispg}) is not stored: the data are not a volume"
         )
         notes.append(Note("space-group-not-stored", sentence))
-    if not 1 <= header.ispg <= 230 or header.codec:
+    if header.ispg not in _VOLUMES or header.codec:
         return header
-    # The grid of a crystal's map is that of its cell, of which the map may be any part.
+    # The intervals are those of the unit cell; a map may cover any part of it, or more than it.
     intervals = list(header.intervals)
     for stored in range(3):
         cell_axis, size = header.axis_order[stored] - 1, header.pixel_size[stored]
@@ -331,7 +336,7 @@ def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str])
         if size is None or not (crystal or source.intervals[cell_axis] != mapped):
             continue
         count = source.cell[cell_axis] / size
-        if count >= 1 and abs(count - round(count)) <= _SAME * count:
+        if count >= 1 and abs(count - round(count)) <= _TOLERANCE * count:
             intervals[stored] = round(count)
     return replace(header, intervals=(intervals[0], intervals[1], intervals[2]))
 
@@ -339,24 +344,25 @@ def _with_space_group(header: NewHeader, source: SourceHeader, notes: list[str])
 def _with_start(
     header: NewHeader, contents: Contents, source: SourceHeader, notes: list[str]
 ) -> NewHeader:
+    """Add NXSTART, NYSTART and NZSTART, shifted by a crop of the data."""
     start, origin, lost = [0, 0, 0], list(header.origin), []
     for stored in range(3):
         cell_axis = header.axis_order[stored] - 1
-        before = source.axis_order.index(cell_axis + 1)
-        first = source.start[before]
-        if first == 0:
+        source_axis = source.axis_order.index(cell_axis + 1)
+        source_start = source.start[source_axis]
+        if source_start == 0:
             continue
         axis = contents.axes[-1 - stored] if stored < len(contents.axes) else None
         if stored == _SECTION and len(contents.navigation) > 1 and header.ispg == 0:
-            axis = None  # sections are those of several axes
-        shift = _shift(axis, source, cell_axis, before)
+            axis = None  # sections run along several axes
+        shift = _shift(axis, source, cell_axis, source_axis)
         if shift is None:
-            lost.append(f"N{'XYZ'[before]}START = {first}")
+            lost.append(f"N{'XYZ'[source_axis]}START = {source_start}")
             continue
-        start[stored] = first + shift
+        start[stored] = source_start + shift
         if source.origin[cell_axis] == 0:
             origin[stored] = 0.0
-        elif origin[stored] == 0:  # NSTART alone would be another position
+        elif origin[stored] == 0:  # NSTART without the origin would be another position
             start[stored] = 0
     if lost:
         sentence = f"{', '.join(lost)} is not stored: the pixels differ from those of the file"
@@ -366,20 +372,20 @@ def _with_start(
     )
 
 
-def _shift(axis: Axis | None, source: SourceHeader, cell_axis: int, before: int) -> int | None:
-    """Pixels from the first one of the file to the first one of the data; None if unknown."""
-    size, wanted = source.pixel_size(cell_axis), source.sizes[before]
+def _shift(axis: Axis | None, source: SourceHeader, cell_axis: int, source_axis: int) -> int | None:
+    """Return the position in the source file of the first pixel of the data; None if unknown."""
+    source_scale, source_size = source.pixel_size(cell_axis), source.sizes[source_axis]
     if axis is None:
-        return 0 if wanted == 1 else None
+        return 0 if source_size == 1 else None
     scale, offset = in_angstrom(axis)
-    if scale is not None and size is not None:
-        if abs(scale - size) > _SAME * size:
+    if scale is not None and source_scale is not None:
+        if abs(scale - source_scale) > _TOLERANCE * source_scale:
             return None
-        own = source.origin[cell_axis] or source.start[before] * size
-        shift = (offset - own) / size
+        source_offset = source.origin[cell_axis] or source.start[source_axis] * source_scale
+        shift = (offset - source_offset) / source_scale
     elif scale is None and not axis.units and axis.scale == 1 and axis.values is None:
         shift = axis.offset
-    elif axis.size == wanted and axis.navigate:  # such as tilt angles
+    elif axis.size == source_size and axis.navigate:  # such as tilt angles
         shift = 0.0
     else:
         return None

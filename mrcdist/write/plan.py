@@ -1,4 +1,4 @@
-"""The plan of a new file, with its graph; the estimate of its cost, and the report in the end."""
+"""Plan of a new file with its dask graph, the estimate of its cost, and the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import dask
 import dask.array as da
@@ -29,11 +29,12 @@ from mrcdist.write.errors import give_up
 from mrcdist.write.grid import Grid
 from mrcdist.write.local import LocalDestination, local_grid
 from mrcdist.write.s3 import S3Destination, is_s3
+from mrcdist.write.s3_beside import S3Beside
 from mrcdist.write.s3_parts import S3Limits, packed_pieces, s3_grid
 from mrcdist.write.stream import stream as write_stream
 from mrcdist.write.tasks import Destination, Job, finish, merge, recall_block, write_block
 
-# Records that one task merges: few enough that what they carry fits beside the blocks in memory.
+# Records merged per task: few enough that the bytes that they carry fit in memory with the blocks.
 _FAN_IN = 16
 
 
@@ -85,8 +86,8 @@ class WriteReport:
 class WriteEstimate:
     """Estimated cost of a write; print it for a summary.
 
-    There is a task for each block: of the file's bytes, it writes `task_bytes` in so many requests
-    to a store, none on a disk, and has a peak memory that includes its block.
+    There is one task per block. It writes `task_bytes` of the file, in `requests` requests to a
+    store (0 on a disk), and has a peak memory of `task_memory`, including its block.
     """
 
     url: str
@@ -111,7 +112,7 @@ class WriteEstimate:
 
 @dataclass(frozen=True)
 class WritePlan:
-    """All that is decided before any pixel is computed.
+    """Plan of a new file, made before any pixel is computed.
 
     Attributes
     ----------
@@ -130,10 +131,10 @@ class WritePlan:
     limits : S3Limits
         Limits of the store, if it is S3.
     read_chunks : tuple of tuple of int, optional
-        Those in which a file is read that is converted; kept for a call that resumes.
+        Chunks in which a conversion reads its source; kept for a call that resumes.
     runs : tuple of tuple of int, optional
-        Contiguous blocks of whole chunks that are written one after the other, where one task has
-        to write all.
+        Contiguous blocks of whole chunks, written one after the other if a single task has to write
+        the file.
     """
 
     location: Location
@@ -144,7 +145,6 @@ class WritePlan:
     statistics: bool
     overwrite: bool
     resume: bool
-    shape: tuple[int, ...]
     notes: tuple[str, ...]
     limits: S3Limits = field(default_factory=S3Limits)
     read_chunks: Chunks | None = None
@@ -160,8 +160,8 @@ class WritePlan:
         """Estimate the cost of writing."""
         destination = self.destination()
         block, stored = self._block_bytes
-        as_they_are = self.header.storage.is_of(self.array.dtype, self.header.byteorder)
-        memory = 0 if as_they_are else block
+        compressed = self.header.codec != 0
+        unchanged = self.header.storage.is_of(self.array.dtype, self.header.byteorder)
         if destination is None:
             tasks, requests, encoded = 1, 0, window(block) + TEMPORARIES
             remarks: tuple[str, ...] = (
@@ -169,10 +169,10 @@ class WritePlan:
             )
         else:
             tasks, remarks = self.array.npartitions, destination.remarks
-            requests, encoded = destination.cost(stored, 0 if self.header.codec else memory)
-        if self.header.codec:
+            requests, encoded = destination.cost(stored, 0 if unchanged or compressed else block)
+        if compressed:
             remarks = ("sizes are those before compression", *remarks)
-            # A section as it is stored, and that compressed.
+            # One section, encoded and compressed.
             encoded += 2 * self.header.ny * self.header.storage.row_bytes(self.header.nx)
         return WriteEstimate(
             self.location.shown,
@@ -180,36 +180,37 @@ class WritePlan:
             self.nbytes,
             stored,
             requests,
-            block + encoded if memory or self.header.codec else block,
+            block if unchanged and not compressed else block + encoded,
             (*self.notes, *remarks),
         )
 
     @property
     def _block_bytes(self) -> tuple[int, int]:
-        """Bytes of the largest block in memory, and as it is stored."""
+        """Size of the largest block in memory, and as stored without compression."""
         *leading, columns = (max(axis) for axis in self.runs or self.array.chunks)
         rows = math.prod(leading)
         stored = rows * self.header.storage.row_bytes(columns)
         return int(rows * columns * self.array.dtype.itemsize), int(stored)
 
     def destination(self) -> Destination | None:
-        """Return where tasks write in parallel; None where one task has to write all.
+        """Return the destination of parallel tasks; None if a single task has to write the file.
 
-        A file that no object in S3 can hold is an `ArgumentError`.
+        Raises `ArgumentError` if the file is too large for an object in S3.
         """
-        offset, nbytes, (_, block) = self.header.data_offset, self.nbytes, self._block_bytes
-        packed = Grid(offset, 1, 0) if self.header.codec else None  # known in the end alone
+        offset, (_, block) = self.header.data_offset, self._block_bytes
+        # The size of a compressed file is unknown until the end.
+        packed_grid = Grid(offset, 1, 0) if self.header.codec else None
         if self.location.is_local:
-            grid = packed or local_grid(Path(self.location.url), offset, nbytes)
+            grid = packed_grid or local_grid(Path(self.location.url), offset, self.nbytes)
             return LocalDestination(self.location, grid)
         if not is_s3(self.location):
             return None
-        if packed is None:
-            grid = s3_grid(offset, nbytes, block, self.limits)
+        if packed_grid is None:
+            grid = s3_grid(offset, self.nbytes, block, self.limits)
             return S3Destination(self.location, grid, self.limits)
-        sections = math.prod(self.array.chunksize[:-2])
-        pieces = packed_pieces(block, int(sections), self.array.npartitions, self.limits)
-        return S3Destination(self.location, packed, self.limits, packed=pieces)
+        sections = int(math.prod(self.array.chunksize[:-2]))
+        pieces = packed_pieces(block, sections, self.array.npartitions, self.limits)
+        return S3Destination(self.location, packed_grid, self.limits, packed=pieces)
 
     def write(self, stream: TextIO | None = None) -> WriteReport:
         """Compute the array, write it, and return a report.
@@ -223,7 +224,7 @@ class WritePlan:
         ------
         ArgumentError, WriteError, AccessDeniedError
         """
-        begun = time.monotonic()
+        start = time.monotonic()
         destination = self._begin()
         try:
             kept = destination.kept if destination else None
@@ -236,10 +237,10 @@ class WritePlan:
         return WriteReport(
             self.location.shown,
             self.location.size() if self.header.codec else self.nbytes,
-            self.shape,
+            self.array.shape,
             self.header.mode,
             statistics,
-            time.monotonic() - begun,
+            time.monotonic() - start,
             notes=self.notes,
         )
 
@@ -252,11 +253,12 @@ class WritePlan:
         if destination is None:
             return None
         about = {
+            "version": 2,  # of the records, which are not resumed by other versions
             "data": tokenize(self.array),
             "chunks": [list(axis) for axis in self.array.chunks],
             "read_chunks": [list(axis) for axis in self.read_chunks or ()],
             "header": repr(self.header),
-            "beside": tokenize(self.extended, dict(self.auxiliary)),
+            "auxiliary": tokenize(self.extended, dict(self.auxiliary)),
             "statistics": self.statistics,
             "overwrite": self.overwrite,
         }
@@ -267,47 +269,45 @@ class WritePlan:
     def _graph(self, destination: Destination | None, *, abandons: bool = False) -> Delayed:
         token = uuid.uuid4().hex[:16]
         if destination is None:
-            # The array as it is: that task computes it, run by run.
-            work = functools.partial(
+            # `partial` hides the array from dask: the task computes it itself, run by run.
+            task = functools.partial(
                 write_stream,
                 self.location,
-                self._labelled(""),
+                self._labelled_header(""),
                 self.extended,
                 self.array,
                 self.runs or self.array.chunks,
                 dict(self.auxiliary),
                 overwrite=self.overwrite,
             )
-            return dask.delayed(work, traverse=False, name=f"write-{token}")(
+            return dask.delayed(task, traverse=False, name=f"write-{token}")(
                 dask_key_name=f"write-mrc-{token}"
             )
-        header = self._labelled(destination.date)
-        # A node of its own: it goes to each worker once, and not with each task.
+        header = self._labelled_header(destination.date)
+        # A separate node is sent to each worker once, instead of with each task.
         job = dask.delayed(
             Job(destination, header, self.array.shape, self.statistics, abandons),
             traverse=False,
             name=f"write-mrc-job-{token}",
         )
         kept = destination.kept() if self.resume else frozenset()
-        written = dask.delayed(finish, traverse=False, name=f"write-mrc-last-{token}")(
+        last = dask.delayed(finish, traverse=False, name=f"write-mrc-last-{token}")(
             job,
-            self._record(job, kept, token),
+            self._merged_record(job, kept, token),
             self.extended,
             dict(self.auxiliary),
             self.array.npartitions,
             dask_key_name=f"write-mrc-end-{token}",
         )
-        if not kept:
-            return written
-        # Blocks that are kept must not be computed again, as dask would.
-        return Delayed(written.key, written.dask.cull({written.key}).to_dict())
+        # Culled, because dask would also compute the blocks that are kept.
+        return Delayed(last.key, last.dask.cull({last.key}).to_dict()) if kept else last
 
-    def _record(self, job: Delayed, kept: frozenset[int], token: str) -> Delayed:
-        """Write the blocks that are not kept, and merge the records of all."""
+    def _merged_record(self, job: Delayed, kept: frozenset[int], token: str) -> Delayed:
+        """Return a task that merges the records of all blocks, in a tree."""
         write, recall, join = (dask.delayed(f) for f in (write_block, recall_block, merge))
-        records: list[Delayed] = []
         blocks = self.array.to_delayed(optimize_graph=True).ravel()
         boxes = block_boxes(self.array.chunks)
+        records: list[Delayed] = []
         for number, (block, box) in enumerate(zip(blocks, boxes, strict=True)):
             key = f"write-mrc-{token}-{number}"
             records.append(
@@ -325,6 +325,13 @@ class WritePlan:
             level += 1
         return records[0]
 
-    def _labelled(self, date: str) -> NewHeader:
+    def _labelled_header(self, date: str) -> NewHeader:
         label = f"mrcdist {version('mrcdist')} {date}".strip()
         return dataclasses.replace(self.header, labels=(label, *self.header.labels))
+
+
+def unfinished_plan(location: Location) -> dict[str, Any] | None:
+    """Return the plan that an unfinished write has stored next to its file, if there is one."""
+    if location.is_local:
+        return LocalDestination(location, Grid(0, 1, 0)).earlier()
+    return S3Beside(location).plan() if is_s3(location) else None

@@ -143,10 +143,10 @@ def test_big_endian_records_decide_the_byte_order(tmp_path, read):
     ("exttyp", "data", "why"),
     [
         (b"AGAR", np.s_[1:3], "5 records for 2 sections"),
-        (b"MRCO", np.s_[:], "of a kind that is not written again"),
+        (b"MRCO", np.s_[:], "of a kind that mrcdist does not write"),
     ],
 )
-def test_extended_header_that_is_left_out_is_told_once(tmp_path, read, exttyp, data, why):
+def test_extended_header_that_is_left_out_is_warned_of_once(tmp_path, read, exttyp, data, why):
     records, nint, nreal = KINDS["AGAR"]
     source = mrc_bytes(NUMBERS, extended=b"".join(records), exttyp=exttyp, nint=nint, nreal=nreal)
     with warnings.catch_warnings():
@@ -163,11 +163,11 @@ def test_extended_header_that_is_left_out_is_told_once(tmp_path, read, exttyp, d
 
 
 @pytest.mark.parametrize("sections", [range(2), range(3, 6), ["a"] * 5, 7])
-def test_sections_that_cannot_be_those_of_the_data_are_an_error(tmp_path, read, sections):
+def test_section_numbers_that_do_not_fit_the_data_are_an_error(tmp_path, read, sections):
     dataset = read(recorded("AGAR"))
     some = {**dataset, "data": dataset["data"][:3]}
     with pytest.raises(ArgumentError) as error:
         mrcdist.write_mrc(tmp_path / "out.mrc", some, extended_header=sections)
     assert error.value.code == "extended-header-invalid"
-    with pytest.raises(ArgumentError, match="no extended header was read"):
+    with pytest.raises(ArgumentError, match="read without an extended header"):
         mrcdist.write_mrc(tmp_path / "out.mrc", NUMBERS, extended_header=range(5))

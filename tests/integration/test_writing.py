@@ -31,7 +31,7 @@ from mrcdist.errors import ArgumentError, MrcdistWarning, WriteError
 from mrcdist.storage.location import Location
 from mrcdist.system_calls import allocate
 from mrcdist.write.encoded_block import EncodedBlock
-from mrcdist.write.grid import Grid
+from mrcdist.write.grid import Grid, split_run
 from mrcdist.write.local import LocalDestination
 from mrcdist.write.plan import WritePlan
 from mrcdist.write.s3 import S3Destination
@@ -299,7 +299,7 @@ def test_small_blocks_that_are_encoded_take_half_of_themselves_beside(
     def write(number: int) -> None:
         start = plan.header.data_offset + number * size
         encoded = EncodedBlock(block, plan.header.storage, byteorder, start)
-        cells = grid.whole(start, start + encoded.nbytes)
+        cells, _ = split_run(grid, start, start + encoded.nbytes)
         destination.write(*cells, encoded.between, block.nbytes)
 
     write(2)  # all that is connected once

@@ -1,4 +1,4 @@
-"""What a sidecar has no place for is told, and one is written only where it is found again."""
+"""Sidecars of new files: notes about what they cannot store, and when one is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcdist.write.auxiliary_files import choose_auxiliary, names_beside
+from mrcdist.write.auxiliary_files import auxiliary_names, choose_auxiliary
 from mrcdist.write.contents import contents_of
 
 SCAN = np.zeros((3, 4, 8, 9), "uint16")
@@ -23,13 +23,15 @@ def axes(points: str = "nm", pixels: str = "nm^-1") -> list[dict[str, Any]]:
     [
         (axes(), []),
         (axes("um", "1/Å"), []),
+        (axes("Å", "$nm^{-1}$"), []),
+        (axes("nm", "µm⁻¹"), []),
         (axes("s"), ["unit-not-stored"] * 2),
         (axes(pixels="mrad"), ["unit-not-stored"] * 2),
         (axes(pixels="nm"), ["unit-not-stored"] * 2),
         (axes(pixels=""), []),
     ],
 )
-def test_units_without_a_place_in_the_sidecar_are_told(
+def test_units_that_a_sidecar_cannot_store_are_noted(
     described: list[dict[str, Any]], lost: list[str]
 ) -> None:
     notes: list[Any] = []
@@ -38,7 +40,7 @@ def test_units_without_a_place_in_the_sidecar_are_told(
     assert [note.code for note in notes] == lost
 
 
-def test_offsets_of_a_cropped_scan_are_told_as_lost() -> None:
+def test_offsets_of_a_cropped_scan_are_noted() -> None:
     notes: list[Any] = []
     y, x, ky, kx = axes()
     x["offset"], ky["offset"] = 6.0, -2.0
@@ -48,7 +50,7 @@ def test_offsets_of_a_cropped_scan_are_told_as_lost() -> None:
 
 
 @pytest.mark.parametrize("name", ["a_movie.mrcs", "a_movie.mrcz", "a_movie.map", "_movie.mrc"])
-def test_sidecar_that_no_reader_would_find_is_not_written_unless_asked_for(name: str) -> None:
+def test_sidecar_that_readers_do_not_find_is_written_only_on_request(name: str) -> None:
     notes: list[Any] = []
     contents = contents_of(SCAN, axes())
     assert choose_auxiliary(name, contents, "auto", notes) == {}
@@ -56,9 +58,9 @@ def test_sidecar_that_no_reader_would_find_is_not_written_unless_asked_for(name:
     assert len(choose_auxiliary(name, contents, True, notes)) == 1
 
 
-def test_files_that_a_reader_takes_for_a_movies_own_are_known() -> None:
-    assert names_beside("20260101_00001_movie.mrc") == (
+def test_auxiliary_names_of_a_movie_and_of_another_file() -> None:
+    assert auxiliary_names("20260101_00001_movie.mrc") == (
         "20260101_00001_movie.rawtlt",
         "20260101_00001_info.txt",
     )
-    assert names_beside("a.mrc") == ("a.rawtlt",)
+    assert auxiliary_names("a.mrc") == ("a.rawtlt",)

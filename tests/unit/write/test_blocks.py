@@ -1,4 +1,4 @@
-"""Blocks in which an array is written."""
+"""The blocks in which an array is written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def chunked(draw):
 
 
 @given(chunked(), st.sampled_from([2, 10_000]), st.booleans())
-def test_streamed_blocks_follow_each_other_and_have_whole_chunks(array, pixel_bytes, whole_frames):
+def test_streamed_blocks_are_contiguous_and_consist_of_whole_chunks(
+    array, pixel_bytes, whole_frames
+):
     found = streamed_chunks(
         array, lambda n: n * pixel_bytes, whole_frames=whole_frames, memory=2**40
     )
@@ -49,13 +51,13 @@ def test_streamed_blocks_follow_each_other_and_have_whole_chunks(array, pixel_by
         assert [len(axis) for axis in found[-2:]] == [1, 1]
 
 
-def test_resume_has_no_effect_where_no_blocks_are_kept():
+def test_resume_has_no_effect_in_stores_that_keep_no_blocks():
     array = da.zeros((2, 4, 4), dtype="int16")
     plan = mrcdist.plan_write("memory://blocks/a.mrc", array, resume=True)
     assert "resume-ignored" in [note.code for note in plan.notes]
 
 
-def test_blocks_too_long_for_memory_are_none():
+def test_no_streamed_blocks_if_they_exceed_the_memory():
     columns = da.zeros((4096, 512, 512), chunks=(-1, 512, 64), dtype="int16")
     assert streamed_chunks(columns, lambda n: 2 * n, memory=2**40) is None
     plan = mrcdist.plan_write("memory://blocks/columns.mrc", columns)
@@ -67,7 +69,7 @@ def test_blocks_too_long_for_memory_are_none():
 @pytest.mark.filterwarnings("ignore:.*statistics are marked as undetermined")
 @pytest.mark.parametrize("name", ["a.mrc", "a.mrcz"])
 @pytest.mark.parametrize("chunks", [(3, 40, 50), (1, 7, 64), (8, 64, 64), (5, 64, 10)])
-def test_store_that_takes_no_parts_computes_each_chunk_once(chunks, name):
+def test_each_chunk_is_computed_once_for_a_sequential_store(chunks, name):
     calls, lock = Counter(), threading.Lock()
 
     def computed(block, block_info=None):
@@ -86,16 +88,16 @@ def test_store_that_takes_no_parts_computes_each_chunk_once(chunks, name):
     np.testing.assert_array_equal(data["data"], numbers)
 
 
-def test_streamed_blocks_fit_the_memory_of_a_task() -> None:
-    rows = da.zeros((64, 16, 1024, 1024), "uint16", chunks=(8, 16, 128, 1024))  # 256 MiB a run
+def test_streamed_blocks_fit_in_the_memory_of_a_task() -> None:
+    rows = da.zeros((64, 16, 1024, 1024), "uint16", chunks=(8, 16, 128, 1024))  # runs of 256 MiB
     assert streamed_chunks(rows, lambda n: 2 * n, memory=2**40) is not None
     assert streamed_chunks(rows, lambda n: 2 * n, memory=512 * 2**20) is not None
     assert streamed_chunks(rows, lambda n: 2 * n, memory=511 * 2**20) is None
 
 
-def test_run_is_in_memory_once_while_its_chunks_are_computed() -> None:
+def test_run_is_held_in_memory_once_while_its_chunks_are_computed() -> None:
     rows = da.ones((8, 64, 128, 128), "uint16", chunks=(8, 64, 8, 128))  # 16 MiB in 16 chunks
-    computed_run(rows[:1])  # all that is imported once
+    computed_run(rows[:1])  # imports everything that is imported once
     tracemalloc.start()
     try:
         with dask.config.set(num_workers=2):

@@ -1,4 +1,4 @@
-"""Bytes of a block as they are stored: numpy's, in little more memory than they take."""
+"""Stored bytes of a block: those of numpy, with little additional memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mrcdist.write.statistics import statistics_of
 
 MIB = 2**20
 
-# dtype of the array, dtype that is wanted
+# dtype of the array, requested dtype
 CONVERSIONS = [
     (">u2", None), ("uint8", None), ("uint8", "uint4"), ("float64", "uint4"), ("bool", None),
     ("int16", "float32"), ("float32", "uint16"), ("float64", "float32"), ("int32", "float32"),
@@ -30,7 +30,7 @@ CONVERSIONS = [
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("columns", [251, 252])
 @pytest.mark.parametrize(("dtype", "wanted"), [("<u2", None), *CONVERSIONS])
-def test_any_range_of_a_block_is_that_of_the_whole(
+def test_any_byte_range_equals_that_of_the_whole_block(
     dtype: str, wanted: Any, columns: int, byteorder: Any
 ) -> None:
     rows = (np.arange(700 * columns).reshape(700, columns) % 2).astype(dtype)
@@ -44,7 +44,7 @@ def test_any_range_of_a_block_is_that_of_the_whole(
 
 
 @pytest.mark.parametrize("layout", ["fortran", "transposed", "sliced"])
-def test_block_in_another_order_of_memory_is_never_copied_whole(layout: str) -> None:
+def test_block_in_another_memory_order_is_never_copied_whole(layout: str) -> None:
     numbers = np.arange(64 * 256 * 256, dtype="uint16").reshape(64, 256, 256)
     block = {
         "fortran": np.asfortranarray(numbers),
@@ -80,7 +80,7 @@ def test_part_of_a_long_row_is_encoded_without_the_rest(wanted: str, order: Any)
 
 
 @pytest.mark.parametrize(("dtype", "wanted"), CONVERSIONS)
-def test_parts_sent_at_a_time_take_half_of_a_block_at_most(dtype: str, wanted: Any) -> None:
+def test_parts_sent_at_a_time_take_at_most_half_of_a_block(dtype: str, wanted: Any) -> None:
     rows = np.ones((64 * MIB // np.dtype(dtype).itemsize // 2048, 2048), dtype)
     storage = choose_storage(rows.dtype, wanted)
     stored = len(rows) * storage.row_bytes(2048)
@@ -108,9 +108,7 @@ def test_numbers_in_the_byte_order_of_the_file_are_sent_from_their_own_memory(
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_plan_counts_what_is_encoded_beside_the_block(
-    tmp_path: Path, order: str, byteorder: Any
-) -> None:
+def test_estimate_includes_memory_for_encoding(tmp_path: Path, order: str, byteorder: Any) -> None:
     array = da.zeros((8, 2048, 1024), dtype=f"{order}u2", chunks=(4, -1, -1))
     plan = mrcdist.plan_write(tmp_path / "a.mrc", array, byteorder=byteorder)
     encoded = 0 if order == byteorder else 4 * MIB + TEMPORARIES

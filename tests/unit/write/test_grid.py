@@ -1,4 +1,4 @@
-"""Cells of a file, and blocks cut by them."""
+"""Cells of a file, and splitting blocks at their boundaries."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ class TestGrid:
         assert spans[-1][1] == grid.size
 
     @given(GRIDS)
-    def test_second_cell_alone_is_shorter(self, grid):
+    def test_only_the_second_cell_is_shorter(self, grid):
         lengths = [stop - start for start, stop in map(grid.span, range(grid.cells))]
         assert (
             lengths[1:-1] == [grid.step - grid.lacking, *[grid.step] * grid.cells][: grid.cells - 2]
         )
 
     @given(GRIDS, st.data())
-    def test_number_is_that_of_the_cell_which_holds_the_byte(self, grid, data):
+    def test_number_is_that_of_the_cell_that_contains_the_byte(self, grid, data):
         at = data.draw(st.integers(0, grid.size - 1))
         start, stop = grid.span(grid.number(at))
         assert start <= at < stop
 
     @given(GRIDS, st.data())
-    def test_cut_run_has_whole_cells_in_the_middle_and_parts_at_its_ends(self, grid, data):
+    def test_split_run_has_whole_cells_in_the_middle_and_partial_ones_at_its_ends(self, grid, data):
         start = data.draw(st.integers(0, grid.size - 1))
         stop = data.draw(st.integers(start + 1, grid.size))
         whole, parts = split_run(grid, start, stop)
@@ -69,7 +69,7 @@ class TestGrid:
             assert grid.number(a) == grid.number(b - 1)
 
     @given(GRIDS, st.data())
-    def test_blocks_in_any_order_give_each_cell_once_and_whole(self, grid, data):
+    def test_blocks_in_any_order_write_each_cell_once(self, grid, data):
         raw = bytes(range(256))[: grid.size]
         cuts = data.draw(st.lists(st.integers(1, grid.size - 1), unique=True, max_size=12))
         edges = sorted({0, grid.size, *cuts})
@@ -98,7 +98,7 @@ class TestGrid:
 
 class TestBlockRuns:
     @given(chunked_shapes())
-    def test_runs_of_all_blocks_put_an_array_together(self, chunks):
+    def test_runs_of_all_blocks_reassemble_the_array(self, chunks):
         shape = tuple(sum(axis) for axis in chunks)
         array = np.arange(math.prod(shape)).reshape(shape)
         flat = np.full(array.size, -1)
@@ -122,7 +122,7 @@ class TestBlockRuns:
         assert is_contiguous(chunks) == in_order
 
     @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 400))
-    def test_chosen_blocks_are_contiguous_and_no_larger_than_asked(self, shape, target):
+    def test_chosen_blocks_are_contiguous_and_within_the_target(self, shape, target):
         lengths = contiguous_chunks(shape, lambda columns: 2 * columns, target)
         chunks = tuple(
             tuple(min(length, size - at) for at in range(0, size, length))
@@ -140,5 +140,5 @@ class TestBlockRuns:
             (((4,), (3,), (2, 2)), False),
         ],
     )
-    def test_contiguous_means_one_run_a_block(self, chunks, expected):
+    def test_contiguous_means_one_run_per_block(self, chunks, expected):
         assert is_contiguous(chunks) == expected

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist.errors import ArgumentError
+from mrcdist.write.grid import split_run
 from mrcdist.write.s3_parts import (
     S3Limits,
     encoded_at_a_time,
@@ -64,7 +65,7 @@ def test_first_part_is_as_short_as_it_may_be_and_no_block_but_the_first_is_carri
     grid = s3_grid(1024, 1024 + 7 * block, block, LIMITS)
     assert grid.first == (5 * MIB if grid.step >= 10 * MIB else 1024 + grid.step)
     for start in range(1024 + block, grid.size, block):
-        assert grid.whole(start, start + block) == (start, start + block)
+        assert split_run(grid, start, start + block) == ((start, start + block), [])
 
 
 def test_one_upload_is_enough_where_a_quarter_of_a_block_can_be_a_part() -> None:
