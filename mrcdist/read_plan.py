@@ -218,7 +218,7 @@ class Plan:
         """Return the HTML that a notebook shows for the plan; reads nothing."""
         found = {}
         # From a listing that has been made anyway.
-        listed = self.directory.listed if self.sidecar is not None else ()
+        listed = self.directory.known_names if self.sidecar is not None else ()
         if images := find_companions(self.location.name, listed):
             found["images"] = ", ".join(image.name for image in images)
         if self.sidecar is not None:

@@ -1,4 +1,4 @@
-"""The files of a dataset, as URLs, lists and patterns name them, and their directory."""
+"""The files of a dataset, given as a URL, a list or a pattern, and their directory."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.url import as_path, is_filename, text_of, without_unsafe_caches
 from mrcdist.warning_notes import Notes
 
-# One section of a stack, as RELION and SPIDER name it.
+# One section of a stack, in the notation of RELION and SPIDER.
 _SECTION = re.compile(r"([0-9]{1,18})@(.+)", re.DOTALL)
-# A file and its format, as Xmipp and RELION name it.
+# A file and its format, in the notation of Xmipp and RELION.
 _FORMAT = re.compile(r"(.+):mrcs?", re.DOTALL)
 
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci")
@@ -31,7 +31,7 @@ Filename = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @contextmanager
 def errors_at(location: Location) -> Iterator[None]:
-    """Add the file to an error that does not name it."""
+    """Add the location of a file to errors that have none."""
     try:
         yield
     except MrcdistError as error:
@@ -39,7 +39,7 @@ def errors_at(location: Location) -> Iterator[None]:
 
 
 class Directory:
-    """The directory of a file, listed when its names are first needed."""
+    """The directory of a file, listed when the names in it are first needed."""
 
     def __init__(self, location: Location) -> None:
         self.location = location
@@ -50,20 +50,20 @@ class Directory:
         return self.location.list_siblings()
 
     @classmethod
-    def listed_as(cls, location: Location, names: tuple[str, ...] | None) -> Directory:
-        """Return the directory of a file with what is known of its names."""
+    def with_listing(cls, location: Location, listing: tuple[str, ...] | None) -> Directory:
+        """Return a directory that has been listed already."""
         directory = cls(location)
-        directory.__dict__["listing"] = names
+        directory.__dict__["listing"] = listing
         return directory
 
     @property
     def can_be_listed(self) -> bool:
-        """Whether listing is worth a request: web servers mostly cannot, or refuse to."""
+        """Whether listing is worth a request: most web servers cannot list, or refuse to."""
         return re.match("https?://", self.location.url.rpartition("::")[2]) is None
 
     @property
-    def listed(self) -> tuple[str, ...]:
-        """Names of the files as far as they have been asked for; asks for nothing."""
+    def known_names(self) -> tuple[str, ...]:
+        """Names of the files if they have been listed; makes no request."""
         return vars(self).get("listing") or ()
 
 
@@ -71,7 +71,7 @@ class Directory:
 class FoundFiles:
     """The files of one dataset, in the order of their frames, and the directory of the first.
 
-    `section` is the number, from 1, of the only one that is meant.
+    If only one section is selected, `section` is its number, from 1.
     """
 
     files: tuple[Location, ...]
@@ -80,7 +80,7 @@ class FoundFiles:
 
     @classmethod
     def of(cls, *files: Location) -> FoundFiles:
-        """Take files as they stand."""
+        """Return a dataset of exactly these files."""
         return cls(files, Directory(files[0]))
 
 
@@ -89,14 +89,13 @@ def find_files(
 ) -> FoundFiles:
     """Resolve a name, a list of names, a glob, or the first of numbered parts.
 
-    A list is taken as it stands. A glob (``*``, ``[0-9]``, and ``?`` on a disk, in the file's name)
-    stands for the parts of one acquisition, in the order of their numbers. The first of numbered
-    parts stands for all of them; in a list of one, for itself. ``000003@`` before the name stands
-    for the third section; ``:mrcs`` and ``:mrc`` behind it stand for nothing. Notes are what is odd
-    about the names, or could not be found out.
+    A list is used as it is. A glob (``*``, ``[0-9]``, and ``?`` on a disk, in the last component)
+    matches the parts of one acquisition, in the order of their numbers. The first of numbered parts
+    finds the others, unless it is passed as a list of one. ``000003@name`` selects the third
+    section; ``:mrcs`` and ``:mrc`` after a name are ignored. Adds notes about unusual names.
     """
     if isinstance(filename, Sequence) and not isinstance(filename, str | bytes):
-        notes.add(*_unused_caches(filename))
+        _note_unused_caches(filename, notes)
         if not filename:
             raise ArgumentError(
                 "the list of files is empty",
@@ -105,74 +104,78 @@ def find_files(
                 cause="a dataset has at least one file",
                 remedy="pass at least one file",
             )
-        files = [_located(name, storage_options) for name in filename]
-        _check_once(files)
+        files = [_locate_data(name, storage_options) for name in filename]
+        _require_distinct(files)
         if gap := find_gap([file.name for file in files]):
             notes.add(f"{gap} is missing from the list, which contains later parts")
         return FoundFiles.of(*files)
-    one = _SECTION.match(os.fsdecode(filename)) if isinstance(filename, str | os.PathLike) else None
     location = Location.of(filename, storage_options)
-    if one is not None and not (location.is_local and location.exists()):
-        notes.add(*_unused_caches([one[2]]))
-        location = _located(one[2], storage_options)
-        return FoundFiles((location,), Directory(location), int(one[1]))
-    location = _located(filename, storage_options)
-    notes.add(*_unused_caches([filename]))
+    is_name = isinstance(filename, str | os.PathLike)
+    section = _SECTION.match(os.fsdecode(filename)) if is_name else None
+    if section is not None and not (location.is_local and location.exists()):
+        _note_unused_caches([section[2]], notes)
+        location = _locate_data(section[2], storage_options)
+        return FoundFiles((location,), Directory(location), int(section[1]))
+    location = _locate_data(filename, storage_options)
+    _note_unused_caches([filename], notes)
     if _is_pattern(location):
         files = _glob(location)
-        _check_once(files)
+        _require_distinct(files)
         return FoundFiles.of(*files)
-    if not is_numbered(location.name):
-        return FoundFiles.of(location)
     return _with_later_parts(location, notes)
 
 
-def _located(name: Any, storage_options: Mapping[str, Any] | None) -> Location:
-    """Return where a file is, without the format behind its name unless there is such a file."""
+def _locate_data(name: Any, storage_options: Mapping[str, Any] | None) -> Location:
+    """Return the location of a file, without a format after its name unless that file exists."""
     location = Location.of(name, storage_options)
     if _FORMAT.fullmatch(location.name) is None or location.exists():
         return location
     return location.sibling(location.name.rpartition(":")[0])
 
 
-def _unused_caches(names: Iterable[object]) -> list[str]:
-    """Note once which caches in the names are not used."""
+def _note_unused_caches(names: Iterable[object], notes: Notes) -> None:
+    """Add one note for each kind of cache in the names that is not used."""
     texts = [text_of(name) for name in names if is_filename(name)]
-    found = {
-        name for text in texts if as_path(text) is None for name in without_unsafe_caches(text)[1]
+    caches = {
+        cache for text in texts if as_path(text) is None for cache in without_unsafe_caches(text)[1]
     }
-    return [
-        f"{name}:: is not used, every read goes to the store: fsspec does not update its cache if "
-        "the file changes; simplecache:: before the whole URL keeps a copy of one version"
-        for name in sorted(found)
-    ]
+    notes.add(
+        *(
+            f"{cache}:: is not used, every read goes to the store: fsspec does not update its "
+            "cache if the file changes; simplecache:: before the whole URL keeps a copy of one "
+            "version"
+            for cache in sorted(caches)
+        )
+    )
 
 
 def _with_later_parts(location: Location, notes: Notes) -> FoundFiles:
-    """The first of numbered parts and all others; any other file alone."""
+    """Return the first of numbered parts with all others, or any other file alone."""
     directory = Directory(location)
-    if directory.listing is None:
-        notes.add(
-            "cannot list the folder to look for further parts; "
-            "pass all parts, or this file alone, as a list"
-        )
-        return FoundFiles((location,), directory)
-    first, *others = find_parts(location.name, directory.listing)
-    if location.name != first:
-        return FoundFiles((location,), directory)
-    return FoundFiles((location, *(location.sibling(name) for name in others)), directory)
+    files: tuple[Location, ...] = (location,)
+    if is_numbered(location.name):
+        if directory.listing is None:
+            notes.add(
+                "cannot list the folder to look for further parts; "
+                "pass all parts, or this file alone, as a list"
+            )
+        else:
+            first, *others = find_parts(location.name, directory.listing)
+            if location.name == first:
+                files = (location, *(location.sibling(name) for name in others))
+    return FoundFiles(files, directory)
 
 
-def _check_once(files: list[Location]) -> None:
+def _require_distinct(files: list[Location]) -> None:
     names: dict[Hashable, list[str]] = {}
     for file in files:
-        for place in _places(file):
-            names.setdefault(place, []).append(file.shown)
-    for shown in names.values():
-        if len(shown) > 1:
-            others = dict.fromkeys(name for name in shown if name != shown[0])
+        for key in _identities(file):
+            names.setdefault(key, []).append(file.shown)
+    for first, *repeated in names.values():
+        if repeated:
+            others = dict.fromkeys(name for name in repeated if name != first)
             raise ArgumentError(
-                f"{shown[0]} is listed {len(shown)} times"
+                f"{first} is listed {len(repeated) + 1} times"
                 f"{', also as ' * bool(others)}{', '.join(others)}",
                 code="file-listed-twice",
                 argument="filename",
@@ -181,22 +184,22 @@ def _check_once(files: list[Location]) -> None:
             )
 
 
-def _places(file: Location) -> tuple[Hashable, ...]:
-    """What tells files apart: on a disk, one file has many names, through links and mounts."""
+def _identities(file: Location) -> tuple[Hashable, ...]:
+    """Return keys that identify a file; on a disk, links and mounts give it several names."""
     if not file.is_local:
         return (file.url,)
     path = os.path.realpath(file.url)
     try:
-        found = Path(path).stat()
-    except OSError:  # opening it says what is wrong
+        stat = Path(path).stat()
+    except OSError:  # reported when the file is opened
         return (path,)
-    # Some filesystems have no numbers for their files, and some give one to several.
-    number = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return (path, number) if found.st_ino else (path,)
+    # Some filesystems have no inode numbers, and some use a number for several files.
+    inode = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return (path, inode) if stat.st_ino else (path,)
 
 
 def _is_pattern(location: Location) -> bool:
-    """Whether the file's name has wildcards; a file that is called so is that file."""
+    """Whether the file name has wildcards, and no file has this very name."""
     name = location.name
     brackets = re.search(r"\[.+\]", name) is not None
     if location.is_local:
@@ -207,9 +210,9 @@ def _is_pattern(location: Location) -> bool:
 def _glob(pattern: Location) -> list[Location]:
     try:
         files = pattern.list_files()
-    except MissingFileError:  # there is no such folder
+    except MissingFileError:  # the folder does not exist
         files = ()
-    names = _matching(pattern, files)
+    names = sorted(_matching(pattern, files), key=_natural_order)
     if not names:
         raise MissingFileError(
             f"no file matches {pattern.shown}",
@@ -217,11 +220,10 @@ def _glob(pattern: Location) -> list[Location]:
             cause="the folder has no such file, or is not mounted here",
             remedy="check the pattern; only the file's name may contain wildcards",
         )
-    names.sort(key=_numbers)
-    if len(several := acquisitions(names)) > 1:
+    if len(stems := acquisitions(names)) > 1:
         raise ArgumentError(
-            f"{pattern.shown} matches movies of {len(several)} acquisitions: "
-            f"{', '.join(several[:3])}{' ...' if several[3:] else ''}",
+            f"{pattern.shown} matches movies of {len(stems)} acquisitions: "
+            f"{', '.join(stems[:3])}{' ...' if stems[3:] else ''}",
             code="pattern-ambiguous",
             argument="filename",
             cause="a pattern must match the parts of a single movie",
@@ -238,38 +240,38 @@ def _glob(pattern: Location) -> list[Location]:
 
 
 def _matching(pattern: Location, files: Sequence[str]) -> list[str]:
-    """The files that a pattern matches; brackets are taken as they stand where that fits any."""
-    # As in a shell, no wildcard stands for the dot of a hidden file.
-    hidden = pattern.name.startswith(".")
-    seen = [file for file in files if hidden or not file.startswith(".")]
+    """Return the files that match a pattern; brackets are literal if any name then matches."""
+    # As in a shell, wildcards do not match the dot of a hidden file.
+    with_hidden = pattern.name.startswith(".")
+    candidates = [file for file in files if with_hidden or not file.startswith(".")]
     for name in (pattern.name.replace("[", "[[]"), pattern.name):
-        if not pattern.is_local:  # ? begins a query
-            name = re.sub(r"(\[.+?\])|\?", lambda found: found[1] or "[?]", name)
-        if matching := [file for file in seen if fnmatch.fnmatchcase(file, name)]:
+        if not pattern.is_local:  # in URLs, ? starts a query
+            name = re.sub(r"(\[.+?\])|\?", lambda match: match[1] or "[?]", name)
+        if matching := [file for file in candidates if fnmatch.fnmatchcase(file, name)]:
             return matching
     return []
 
 
-def _numbers(name: str) -> list[tuple[int, str]]:
-    """Sort key: part 10 comes behind part 9."""
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts part 10 after part 9."""
     return [
         (int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", name)
     ]
 
 
 def locate(path: str | os.PathLike[str], data: Location) -> Location:
-    """Locate a file that the caller names beside some data.
+    """Return the location of an auxiliary file that the caller passes.
 
-    The storage options of the data, credentials among them, serve it only if it is in the same
-    store: on the same host and port, or in buckets of the same kind.
+    The storage options of the data, including credentials, apply only if it is in the same store:
+    on the same host and port, or in buckets of the same kind.
     """
-    named = Location.of(path)
-    same = not named.is_local and _store(named) == _store(data)
-    return Location.of(path, data.storage_options) if same else named
+    location = Location.of(path)
+    same_store = not location.is_local and _store(location) == _store(data)
+    return Location.of(path, data.storage_options) if same_store else location
 
 
 def _store(location: Location) -> tuple[str, ...]:
-    """The protocols of a chain of URLs and the host; an account may have many buckets."""
+    """Return the protocols of a chain of URLs, and the host; one account may have many buckets."""
     *outer, last = location.url.split("::")
     target = urlsplit(last)
     _, account, host = target.netloc.rpartition("@")  # abfs://container@account

@@ -1,4 +1,4 @@
-"""The virtual and external images of a Direct Electron acquisition: which there are."""
+"""The virtual and external images of a Direct Electron acquisition."""
 
 from __future__ import annotations
 
@@ -24,10 +24,7 @@ Images = Literal["auto"] | Sequence[str | os.PathLike[str]] | None
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image beside a movie.
-
-    No two of a movie have the same name. One that the caller names has to be there.
-    """
+    """An image of an acquisition, with a unique name. If the caller `named` it, it must exist."""
 
     name: str
     location: Location
@@ -37,33 +34,33 @@ class FoundImage:
 def find_images(
     directory: Directory, sidecar: Sidecar | None, virtual: Images, external: Images
 ) -> tuple[FoundImage, ...]:
-    """Find the images of an acquisition by one listing, virtual ones first.
+    """Return the images of an acquisition, virtual ones first, with at most one listing.
 
-    "auto" looks beside a movie that has a sidecar.
+    "auto" searches the directory of a movie that has a sidecar.
     """
     images: list[FoundImage] = []
-    beside: Sequence[Companion] | None = None
-    for kind, wanted in (("virtual", virtual), ("external", external)):
-        if (choice := choose(wanted)) == "named":
-            images += _named(f"{kind}_images", wanted, directory.location)
+    companions: Sequence[Companion] | None = None
+    for kind, option in (("virtual", virtual), ("external", external)):
+        if (choice := choose(option)) == "named":
+            images += _named(f"{kind}_images", option, directory.location)
         elif choice == "auto" and sidecar is not None:
-            if beside is None:
-                beside = find_companions(directory.location.name, directory.listing or ())
+            if companions is None:
+                companions = find_companions(directory.location.name, directory.listing or ())
             images += [
                 FoundImage(image.name, directory.location.sibling(image.file))
-                for image in beside
+                for image in companions
                 if image.kind == kind
             ]
-    return _disambiguated(images)
+    return _with_unique_names(images)
 
 
 def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
-    """Images that the caller names."""
-    a_path = is_filename(paths)
-    if a_path or not isinstance(paths, Sequence):
-        found = f"={text_of(paths)!r}" if a_path else f" is a {type(paths).__name__}"
+    """Yield the images that the caller passes."""
+    is_path = is_filename(paths)
+    if is_path or not isinstance(paths, Sequence):
+        value = f"={text_of(paths)!r}" if is_path else f" is a {type(paths).__name__}"
         raise ArgumentError(
-            f"{argument}{found}",
+            f"{argument}{value}",
             code="argument-type-invalid",
             argument=argument,
             cause="a list of files is needed",
@@ -74,22 +71,22 @@ def _named(argument: str, paths: Any, movie: Location) -> Iterator[FoundImage]:
         yield FoundImage(location.name.rpartition(".")[0], location, named=True)
 
 
-def _disambiguated(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:
-    """Number the images that HyperSpy calls the same: none may take another's place."""
-    often = Counter(_hyperspy_key(image.name) for image in images)
-    taken = set(often)
-    apart = []
+def _with_unique_names(images: Sequence[FoundImage]) -> tuple[FoundImage, ...]:
+    """Number images that would have the same key in HyperSpy, so that none replaces another."""
+    frequency = Counter(_hyperspy_key(image.name) for image in images)
+    taken = set(frequency)
+    unique = []
     for image in images:
         name = image.name
-        if often[_hyperspy_key(name)] > 1:
+        if frequency[_hyperspy_key(name)] > 1:
             numbered = (f"{image.name} ({number})" for number in count(1))
             name = next(name for name in numbered if _hyperspy_key(name) not in taken)
             taken.add(_hyperspy_key(name))
-        apart.append(replace(image, name=name))
-    return tuple(apart)
+        unique.append(replace(image, name=name))
+    return tuple(unique)
 
 
 def _hyperspy_key(name: str) -> str:
-    """Make a name for HyperSpy's metadata: ASCII letters, digits, and _ for blanks."""
+    """Return a name as HyperSpy's metadata changes it: ASCII letters, digits, and _ for blanks."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^\w ]", "", plain).strip().replace(" ", "_")

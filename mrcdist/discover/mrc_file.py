@@ -1,4 +1,4 @@
-"""One file on the client: version, header, extended header, and where its frames begin."""
+"""One file on the client: version, header, extended header, and number of frames."""
 
 from __future__ import annotations
 
@@ -38,17 +38,16 @@ from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Note, Notes
 
 _Key = TypeVar("_Key")
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 # Records of tens of thousands of sections; more would make opening a file as slow as reading it.
 _MAX_RECORD_BYTES = 64 * 2**20
 
-# What gzip's deflate can reach; bzip2 goes beyond with data that are nearly all zeros.
-_LIKELY_RATIO = 1032
+# Maximum compression ratio of gzip's deflate; bzip2 exceeds it only if nearly all data are zeros.
+_MAX_LIKELY_RATIO = 1032
 
-# Chunk headers of MRCZ are followed through windows of this size: one request for many small
-# sections.
-_WALK_BYTES = 2**18
+# Chunk headers of MRCZ are read in windows of this size: one request for many small sections.
+_SECTION_WINDOW = 2**18
 
 _NO_VERSION = Note(
     "version-unknown",
@@ -65,10 +64,10 @@ _MOVING_DATE = Note(
 
 @dataclass(frozen=True)
 class OpenedFile:
-    """Contents of the start of one version of a file: main header and extended header.
+    """One version of a file, with its main header and extended header.
 
-    The whole file may be one compressed stream. Of an image that is `cut_short` only the first rows
-    are there, as many as its header now says. Notes are what is odd about it.
+    `compression` is that of a file which is one compressed stream. An image that is `cut_short` has
+    lost its last rows, and its header has been changed accordingly.
     """
 
     file: StoredFile
@@ -83,33 +82,41 @@ class OpenedFile:
         """Location of the file."""
         return self.file.location
 
-    def with_complete_rows(self, one: Layout, notes: Notes, *, allowed: bool) -> OpenedFile:
-        """Return the complete rows of a single image that is truncated; any other file as it is.
+    def with_complete_rows(self, one: Layout, notes: Notes) -> OpenedFile:
+        """Return a truncated single image with its complete rows; any other file is unchanged.
 
-        Where not one row is complete, or none may be missing, `MissingFrames.in_file` says so.
+        If not even one row is complete, `MissingFrames.in_file` raises later.
         """
         header, size = self.header, self.file.version.size
         if header.nz != 1 or header.codec is not None or self.compression or size is None:
             return self
         rows = (size - header.data_offset) // one.row_bytes
-        if not allowed or not 0 < rows < header.ny:
+        if not 0 < rows < header.ny:
             return self
         text = f"the file is truncated: {rows} of {header.ny} rows of the image are complete"
         notes.add(Note("file-truncated", text))
-        fewer = dataclasses.replace(header, ny=rows)
-        return dataclasses.replace(self, header=fewer, cut_short=True)
+        return dataclasses.replace(
+            self, header=dataclasses.replace(header, ny=rows), cut_short=True
+        )
 
     def part(
-        self, one: Layout, notes: Notes, *, allowed: bool
+        self, one: Layout, notes: Notes, *, allowed: bool, at_most: int = 0
     ) -> tuple[DatasetFile, MissingFrames]:
-        """Determine which whole frames it holds, and what tasks need to open it.
+        """Return what tasks need to open the file, and the number of its frames.
 
-        `one` is the layout of a single frame. Raises where frames are missing and may not.
+        `one` is the layout of a single frame. If `at_most` is not 0, complete frames after NZ
+        count, too; those of an MRCZ file up to this number. Raises if frames are missing and
+        `allowed` is False.
         """
         header, size = self.header, self.file.version.size
         if self.compression is not None:
-            self._require_stream(self.compression, one)
-        if header.codec is None:
+            self._require_plausible_stream(self.compression, one)
+        if header.codec is not None:
+            return self._sections(one, notes, allowed=allowed, at_most=at_most)
+        complete = self._count_frames(one) if at_most else 0
+        if complete > header.nz:
+            frames = MissingFrames.unannounced(header.nz, complete, allowed=allowed, notes=notes)
+        else:
             frames = MissingFrames.in_file(
                 header.nz,
                 start=header.data_offset,
@@ -118,8 +125,22 @@ class OpenedFile:
                 allowed=allowed,
                 notes=notes,
             )
-            offset = header.data_offset
-            return DatasetFile(self.file, offset, frames.present, self.compression), frames
+        return DatasetFile(self.file, header.data_offset, frames.present, self.compression), frames
+
+    def _count_frames(self, one: Layout) -> int:
+        """Return the number of complete frames, whatever NZ is; 0 if unknown."""
+        size = self.file.version.size
+        if self.compression is not None:
+            size = stream_size(self.file, self.compression)
+        if size is None or one.frame_bytes == 0:
+            return 0
+        return (size - self.header.data_offset) // one.frame_bytes
+
+    def _sections(
+        self, one: Layout, notes: Notes, *, allowed: bool, at_most: int
+    ) -> tuple[DatasetFile, MissingFrames]:
+        """Return the same as `part` for an MRCZ file."""
+        nz, size = self.header.nz, self.file.version.size
         if size is None:
             raise ReadError(
                 f"{self.location.shown}: its size is not known",
@@ -127,31 +148,36 @@ class OpenedFile:
                 cause="the store does not report the size of the file",
                 remedy='prefix the URL with "simplecache::"',
             )
-        table = self._follow_sections(one, size)
-        notes.add(*table.notes)
-        frames = MissingFrames.in_sections(
-            header.nz, table.sections, file_size=size, allowed=allowed, notes=notes
-        )
+        table = self._follow_sections(one, size, at_most)
+        if table.sections > nz:
+            frames = MissingFrames.unannounced(nz, table.sections, allowed=allowed, notes=notes)
+        else:
+            notes.add(*table.notes)
+            frames = MissingFrames.in_sections(
+                nz, table.sections, file_size=size, allowed=allowed, notes=notes
+            )
         return DatasetFile(self.file, 0, table.sections, None, table, one.frame_bytes), frames
 
-    def whole_part(self, part: DatasetFile, one: Layout, *, at_most: int) -> DatasetFile:
-        """Return the part with all complete frames of the file, also those behind NZ.
+    def _follow_sections(self, one: Layout, size: int, at_most: int) -> SectionTable:
+        with (
+            Progress("following compressed sections", self.header.nz) as progress,
+            self.file.reader() as read,
+        ):
+            # A window contains many small sections; larger ones are skipped.
+            window = min(_SECTION_WINDOW, read_settings().sub_range)
+            return follow_sections(
+                read,
+                start=self.header.data_offset,
+                sections=self.header.nz,
+                section_nbytes=one.frame_bytes,
+                file_size=size,
+                window=0 if self.location.is_local else window,
+                at_most=at_most,
+                passed=progress.advance,
+            )
 
-        `one` is the layout of a single frame. Compressed sections are followed up to `at_most`.
-        """
-        size = self.file.version.size
-        if self.compression is not None:
-            size = stream_size(self.file, self.compression)
-        if size is None or one.frame_bytes == 0:
-            return part
-        if self.header.codec is not None:
-            table = self._follow_sections(one, size, at_most=at_most)
-            return dataclasses.replace(part, frames=table.sections, sections=table)
-        whole = (size - self.header.data_offset) // one.frame_bytes
-        return dataclasses.replace(part, frames=max(whole, part.frames))
-
-    def _require_stream(self, compression: Compression, layout: Layout) -> None:
-        """Refuse a stream whose header, being damaged, announces what it cannot hold."""
+    def _require_plausible_stream(self, compression: Compression, one: Layout) -> None:
+        """Raise if the stream is too short for what the header announces."""
         header = self.header
         if header.codec is not None:
             raise FormatError(
@@ -161,9 +187,9 @@ class OpenedFile:
                 remedy=parallel_advice(compression, self.location.name)[1],
             )
         size = self.file.version.size
-        announced = header.data_offset + header.nz * layout.frame_bytes
-        # Tasks take memory for what is announced; only an unlikely ratio is worth a look first.
-        if size is None or announced <= _LIKELY_RATIO * size:
+        announced = header.data_offset + header.nz * one.frame_bytes
+        # Tasks allocate what is announced, so an unlikely ratio is verified by decompressing.
+        if size is None or announced <= _MAX_LIKELY_RATIO * size:
             return
         if not stream_holds(self.file, compression, announced):
             raise TruncatedFileError(
@@ -174,27 +200,9 @@ class OpenedFile:
                 remedy="copy the file again, or decompress it to see what it contains",
             )
 
-    def _follow_sections(self, layout: Layout, size: int, *, at_most: int = 0) -> SectionTable:
-        with (
-            Progress("following compressed sections", self.header.nz) as progress,
-            self.file.reader() as read,
-        ):
-            # Sections larger than a window are stepped over, smaller ones come many in one.
-            window = 0 if self.location.is_local else min(_WALK_BYTES, read_settings().sub_range)
-            return follow_sections(
-                read,
-                start=self.header.data_offset,
-                sections=self.header.nz,
-                section_nbytes=layout.frame_bytes,
-                file_size=size,
-                window=window,
-                at_most=at_most,
-                passed=progress.advance,
-            )
-
 
 def _open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
-    """Read the header and the part of the extended header that the data need."""
+    """Read the header and the records of the extended header."""
     file, raw, settled = StoredFile.open(location, HEADER_BYTES)
     version = file.version
     compression = detect_compression(raw)
@@ -210,13 +218,13 @@ def _open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
                 cause=cause,
                 remedy=remedy,
             )
-        text = f"{cause}; one task reads it, always to its end, where its checksum is"
+        text = f"{cause}; one task reads all of it, because its checksum is at the end"
         notes.append(Note("one-stream", f"{text}. To go faster, {remedy}"))
         raw = read_stream_head(file, compression, HEADER_BYTES)
     size = None if compression else version.size
     header = parse_header(raw, file_size=size, endianness=endianness)
-    if doubtful := presence_bytes(header):
-        stop = min(HEADER_BYTES + doubtful, size or 0)
+    if n_bytes := presence_bytes(header):
+        stop = min(HEADER_BYTES + n_bytes, size or 0)
         header = settle_presence(header, file.read(HEADER_BYTES, stop))
     extended = _read_extended(file, compression, header)
     if extended is not None:
@@ -226,39 +234,39 @@ def _open_file(location: Location, endianness: ByteOrder | None) -> OpenedFile:
 
 
 def open_files(locations: Sequence[Location], endianness: ByteOrder | None) -> list[OpenedFile]:
-    """Open the files of a list, several at a time: their requests do not depend on each other.
+    """Open files concurrently; raises the error of the first one that cannot be opened."""
 
-    Raises the error of the first one that cannot be opened.
-    """
-
-    def opened(location: Location) -> OpenedFile:
+    def open_located(location: Location) -> OpenedFile:
         with errors_at(location):
             return _open_file(location, endianness)
 
-    return several_at_a_time(opened, locations)
+    return map_concurrently(open_located, locations)
 
 
-def several_at_a_time(read: Callable[[_Key], _Found], keys: Sequence[_Key]) -> list[_Found]:
-    """Call a function that waits for a store, with each of the keys, in a few threads.
+def map_concurrently(function: Callable[[_Key], _Result], keys: Sequence[_Key]) -> list[_Result]:
+    """Call a function that waits for a store for each of the keys, in a few threads.
 
-    Raises the error of the first key with which it fails.
+    Raises the error of the first key for which it fails; calls that have not started by then are
+    cancelled.
     """
     if len(keys) == 1:
-        return [read(keys[0])]
-    # In the order of the keys; what has not begun when one fails never does.
-    return list(_threads(os.getpid(), read_settings().concurrency).map(read, keys))
+        return [function(keys[0])]
+    return list(_threads(os.getpid(), read_settings().concurrency).map(function, keys))
 
 
 @functools.cache
-def _threads(pid: int, at_a_time: int) -> ThreadPoolExecutor:
-    """Threads of a process that open files; kept, because fsspec keeps a filesystem for each."""
-    return ThreadPoolExecutor(at_a_time, thread_name_prefix="mrcdist-open")
+def _threads(pid: int, n_threads: int) -> ThreadPoolExecutor:
+    """Return the threads of a process that open files.
+
+    They are kept, because fsspec keeps a filesystem for each thread.
+    """
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="mrcdist-open")
 
 
 def _read_extended(
     file: StoredFile, compression: Compression | None, header: Header
 ) -> ExtendedHeader | None:
-    """Decode the extended header: the sections' records, not the space kept for more."""
+    """Decode the records of the extended header, without the space reserved for more of them."""
     kind = extended_kind(header)
     if kind is None:
         return None
@@ -272,14 +280,12 @@ def _read_extended(
 
     guess = bytes_needed(kind, n_sections=header.nz)
     raw = read(0, min(guess, _MAX_RECORD_BYTES))
-    wanted = bytes_needed(kind, n_sections=header.nz, first_bytes=raw)
-    stop = min(wanted, _MAX_RECORD_BYTES)
-    if stop > guess:
-        raw += read(guess, stop)
+    n_bytes = bytes_needed(kind, n_sections=header.nz, first_bytes=raw)
+    raw += read(guess, min(n_bytes, _MAX_RECORD_BYTES))
     decoded = decode_extended(kind, raw, byteorder=header.byteorder, n_sections=header.nz)
-    if wanted <= _MAX_RECORD_BYTES:
+    if n_bytes <= _MAX_RECORD_BYTES:
         return decoded
     text = f"the records of the first {decoded.n_records} of {header.nz} sections were read"
-    # The file has the others, too.
-    others = [each for each in decoded.notes if getattr(each, "code", "") != "records-missing"]
-    return dataclasses.replace(decoded, notes=(*others, Note("records-missing", text)))
+    # The file does contain the other records.
+    notes = [note for note in decoded.notes if getattr(note, "code", "") != "records-missing"]
+    return dataclasses.replace(decoded, notes=(*notes, Note("records-missing", text)))

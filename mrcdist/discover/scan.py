@@ -1,4 +1,4 @@
-"""The scan that a sidecar or an extended header describes, and where the frames belong in it."""
+"""The scan described by a sidecar or an extended header, and the positions of frames in it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ from mrcdist.plan.navigation_shape import count_points
 from mrcdist.plan.truncation import MissingFrames
 from mrcdist.warning_notes import Notes
 
-_SHAPE_IS_GIVEN = "navigation_shape takes the frames in the order of the file"
+_SHAPE_OVERRIDES = "navigation_shape takes the frames in the order of the file"
 
 
 @dataclass(frozen=True)
 class ScanSources:
-    """What says how the frames of some files belong in a scan.
+    """Sources of information on the scan of some files; `navigation_shape` overrides the others.
 
-    There are several sidecars where the files are of several acquisitions; `points` are read if
-    there is a use for them; `names` are those of the files in the order of their frames. The
-    caller's shape wins over all else.
+    Files of several acquisitions have several sidecars. `points` are read only if they are needed.
+    `names` are those of the files, in the order of their frames.
     """
 
     sidecars: Sequence[Sidecar]
@@ -46,26 +45,24 @@ class ScanSources:
     navigation_shape: Sequence[int] | None
     notes: Notes
 
-    def expected_places(self, extended: ExtendedHeader | None) -> tuple[int | None, int | None]:
-        """Return how many places there should be for frames, whatever NZ says, and per line.
+    def expected_points(self, extended: ExtendedHeader | None) -> tuple[int | None, int | None]:
+        """Return the number of points that the frames should have, and the number per line.
 
-        Of the caller's shape, or of the scan; None where they are not known, or lines are none.
+        They are those of the caller's shape or of the scan, whatever NZ is; None if unknown.
         """
         shape = self.navigation_shape
         if shape is not None:
             line = count_points(shape[:1]) if isinstance(shape, Sequence) else None
             return count_points(shape), line
-        if len(self.sidecars) > 1:
-            return None, None
         if not self.sidecars:
             recorded = None if extended is None else recorded_scan(extended)
-            if recorded is None:
-                return None, None
-            return math.prod(recorded.shape), recorded.shape[1]
+            return (math.prod(recorded.shape), recorded.shape[1]) if recorded else (None, None)
+        if len(self.sidecars) > 1:
+            return None, None
         try:
             scan = describe_scan(self.sidecars[0], n_frames=1, frame_shape=(1, 1))
         except SidecarError:
-            return None, None  # said where the scan is needed
+            return None, None  # raised by `find` if the scan is needed
         if scan.kind == "raster":
             return scan.size, math.prod(axis.size for axis in scan.navigation[2:])
         return (len(self._read_points()) if scan.kind == "custom" else None), None
@@ -73,12 +70,11 @@ class ScanSources:
     def find(
         self, frames: MissingFrames, frame_shape: tuple[int, int]
     ) -> tuple[Scan | None, FrameTable | None]:
-        """Find out what the frames are: places of a scan, or times of a movie.
+        """Return the scan or movie that the sidecars describe, and the frame at each point.
 
-        Returns the scan of the sidecars, None without any; and of a custom scan the frame at each
-        point, -1 where there is none, shape (y, x) or (y, x, repeat). Raises where a sidecar
-        contradicts itself or the files, the points of its scan are not known, or one of several
-        sidecars is that of a scan.
+        None without sidecars. Only a custom scan has a table of frames: -1 for points without a
+        frame, shape (y, x) or (y, x, repeat). Raises if a sidecar contradicts itself or the files,
+        if the points of its scan are unknown, or if one of several sidecars describes a scan.
         """
         if not self.sidecars:
             self._ignore_points("there is no sidecar that describes a scan")
@@ -94,17 +90,17 @@ class ScanSources:
         except SidecarError:
             if self.navigation_shape is None:
                 raise
-            # The caller's shape is the remedy that the error names.
-            self._ignore_points(_SHAPE_IS_GIVEN)
-            return self._frames_alone(frame_shape), None
+            # The caller already follows the remedy of the error.
+            self._ignore_points(_SHAPE_OVERRIDES)
+            return self._signal_only(frame_shape), None
         self.notes.add(*scan.notes)
         if self.navigation_shape is not None:
-            self._ignore_points(_SHAPE_IS_GIVEN)
+            self._ignore_points(_SHAPE_OVERRIDES)
         elif scan.kind == "custom":
             return self._custom(scan, frames)
         else:
             if scan.kind == "raster":
-                self._require_the_first_frames(scan.size, frames.announced)
+                self._require_first_part(scan.size, frames.announced)
             self._ignore_points(
                 f"the sidecar describes a {scan.kind}, whose frames are in the order of the file"
             )
@@ -112,7 +108,7 @@ class ScanSources:
 
     def _custom(self, scan: Scan, frames: MissingFrames) -> tuple[Scan, FrameTable]:
         points = self._read_points()
-        self._require_the_first_frames(len(points), frames.announced)
+        self._require_first_part(len(points), frames.announced)
         frames.require_points(len(points), POINTS_REMEDY)
         frames.note_missing(len(points), self.notes)
         rows, columns = (axis.size for axis in scan.navigation)
@@ -122,23 +118,23 @@ class ScanSources:
         return scan, table.astype(np.int32) if frames.present < 2**31 else table
 
     def _require_one_scan(self) -> None:
-        """Refuse to join the frames of a scan with those of another acquisition."""
-        scans = [sidecar.flag(SCAN_ENABLE) for sidecar in self.sidecars].count(True)
-        if scans and len(self.sidecars) > 1:
+        """Raise if the frames of a scan would be joined with those of another acquisition."""
+        n_scans = [sidecar.flag(SCAN_ENABLE) for sidecar in self.sidecars].count(True)
+        if n_scans and len(self.sidecars) > 1:
             raise SidecarError(
-                f"the files have {len(self.sidecars)} sidecars that differ, {scans} of them of a "
+                f"the files have {len(self.sidecars)} sidecars that differ, {n_scans} of them of a "
                 "scan",
                 code="sidecars-differ",
                 argument="metadata_file",
                 cause="the files are of several scans, or of scans and movies, and their frames "
                 "have no common order",
                 remedy="open them one by one, or pass {navigation_shape}, or {metadata_file=None} "
-                "to read the frames as a plain stack; {metadata_file=...} names one sidecar for "
-                "all",
+                "to read the frames as a plain stack; {metadata_file=...} uses one sidecar for "
+                "all files",
             )
 
-    def _frames_alone(self, frame_shape: tuple[int, int]) -> Scan | None:
-        """What the sidecars say of the frames where the caller says how they follow one another."""
+    def _signal_only(self, frame_shape: tuple[int, int]) -> Scan | None:
+        """Return the signal axes that the sidecars agree on, as a movie without a time axis."""
         try:
             signals = [describe_signal(each, frame_shape=frame_shape) for each in self.sidecars]
         except SidecarError:
@@ -146,8 +142,8 @@ class ScanSources:
         return common_scan([Scan("movie", (), signal) for signal in signals])
 
     def _read_points(self) -> Points:
-        found = self.points.read(self.notes)
-        if found is None:
+        content = self.points.read(self.notes)
+        if content is None:
             raise SidecarError(
                 "the sidecar describes a custom scan, but no list of scan points was found",
                 code="scan-points-missing",
@@ -156,23 +152,23 @@ class ScanSources:
                 remedy="pass {scan_file=...}, or {navigation_shape=(frames,)} for the frames in "
                 "file order",
             )
-        points, odd = found
-        self.notes.add(*odd)
+        points, notes = content
+        self.notes.add(*notes)
         return points
 
-    def _ignore_points(self, why: str) -> None:
-        """Note that the caller's list of points counts for nothing."""
+    def _ignore_points(self, reason: str) -> None:
+        """Add a note if the caller passed a list of points, which is not used."""
         if self.points.named:
-            self.notes.add(f"scan_file is not used: {why}")
+            self.notes.add(f"scan_file is not used: {reason}")
 
-    def _require_the_first_frames(self, places: int, n_frames: int) -> None:
-        """Refuse a later part for the start of a scan: frames would be at others' places."""
-        if n_frames >= places:
+    def _require_first_part(self, n_points: int, n_frames: int) -> None:
+        """Raise if earlier parts of the scan are missing: frames would be at wrong points."""
+        if n_frames >= n_points:
             return
-        if absent := find_part_before(self.names, self.points.directory.listing):
+        if missing := find_part_before(self.names, self.points.directory.listing):
             raise SidecarError(
-                f"the scan has {places} points, but the files given have only {n_frames} "
-                f"frames, and {absent} is not among them",
+                f"the scan has {n_points} points, but the files given have only {n_frames} "
+                f"frames, and {missing} is not among them",
                 code="scan-parts-missing",
                 cause=f"{self.names[-1]} is a numbered part, and the frames of earlier parts come "
                 "first",
@@ -184,20 +180,18 @@ class ScanSources:
 def scan_of_records(
     extended: ExtendedHeader, n_frames: int, frame_shape: tuple[int, int]
 ) -> tuple[Scan | None, str | None]:
-    """Return the scan whose points the sections are, by their extended header; or why it is none.
+    """Return the scan whose points are the sections of a file with an extended header.
 
-    Its step calibrates the scan. The pixel size in the main header is that of the scan, too.
+    Or None, and the reason. The scan is calibrated by its step; the pixel size in the main header
+    is that of the scan, too.
     """
-    shape, note = scan_of_sections(extended, n_sections=n_frames)
+    shape, reason = scan_of_sections(extended, n_sections=n_frames)
     if shape is None:
-        return None, note
-    step = scan_step(extended)
+        return None, reason
     grid = [Axis(name, size, navigate=True) for name, size in zip("yx", shape, strict=True)]
-    if step is not None:
-        both = zip(grid, step, strict=True)
-        grid = [replace(axis, scale=scale, units="nm") for axis, scale in both]
-    ky, kx = (
-        Axis(name, size, navigate=False)
-        for name, size in zip(("ky", "kx"), frame_shape, strict=True)
-    )
-    return Scan("raster", tuple(grid), (ky, kx)), None
+    if step := scan_step(extended):
+        axes_and_steps = zip(grid, step, strict=True)
+        grid = [replace(axis, scale=scale, units="nm") for axis, scale in axes_and_steps]
+    rows, columns = frame_shape
+    signal = (Axis("ky", rows, navigate=False), Axis("kx", columns, navigate=False))
+    return Scan("raster", tuple(grid), signal), None

@@ -1,4 +1,4 @@
-"""The tilt angles of a series: from a named file, extended headers, or a file beside the data."""
+"""Tilt angles: passed by the caller, recorded in extended headers, or found next to the data."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mrcdist.warning_notes import Notes
 
 TiltFile = AuxiliaryFile[tuple[str, npt.NDArray[np.float64]]]
 
-# Degrees between the extremes of a tilt series; a stage that is meant to stand still moves less.
-_LEAST_TILT_RANGE = 1.0
+# Minimum range of a tilt series in degrees; a stationary stage drifts by less.
+_MIN_TILT_RANGE = 1.0
 
 # A montage of 5 x 5 pieces at 200 tilts has as many sections.
 _MAX_SECTIONS = 5000
@@ -31,37 +31,36 @@ def find_tilts(
     frames: MissingFrames,
     notes: Notes,
     *,
-    by_tilt: bool,
-    other: str,
+    sort: bool,
+    excluded_by: str,
 ) -> TiltSeries | None:
-    """Find the tilt angles of the sections that are there.
+    """Return the tilt angles of the sections, if any.
 
-    A file that the caller names wins over the extended headers, which win over one that lies
-    beside the data. None is looked for beside a list of files.
+    A file that the caller passes takes precedence over the extended headers, and these over a file
+    found next to the data; for several data files, none is searched.
 
-    `headers` are those of the files, `extended` is that of all together. `other` is what else says
-    what the sections are, so that they have no angles; "" if nothing does.
+    `headers` are those of the files, `extended` is that of all files together. `excluded_by` is the
+    reason why the sections have no angles, or "".
     """
     series = None
-    if not other and tilt_file.named:
-        series = _named(tilt_file, frames, notes)
-    elif not other:
-        announced = sum(header.nz for header in headers)
-        series = None if extended is None else _recorded(extended, announced, frames)
+    if not excluded_by and tilt_file.named:
+        series = _passed(tilt_file, frames, notes)
+    elif not excluded_by:
+        series = None if extended is None else _recorded(extended, frames)
         if series is None and len(headers) == 1 and _may_be_tilted(headers[0]):
-            series = _look(tilt_file, frames, notes)
+            series = _discovered(tilt_file, frames, notes)
     if series is None:
-        why = other or "no tilt angles are known"
-        for argument, given in (("tilt_file", tilt_file.named), ("sort_by_tilt", by_tilt)):
-            if given:
-                notes.add(f"{argument} is not used: {why}")
+        reason = excluded_by or "no tilt angles are known"
+        for argument, is_passed in (("tilt_file", tilt_file.named), ("sort_by_tilt", sort)):
+            if is_passed:
+                notes.add(f"{argument} is not used: {reason}")
         return None
     series = series.first(frames.present)
-    return series.by_tilt() if by_tilt else series
+    return series.by_tilt() if sort else series
 
 
-def _named(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSeries | None:
-    """The angles in the file that the caller names."""
+def _passed(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSeries | None:
+    """Return the angles in the file that the caller passes; raise if their number is wrong."""
     series = _read(tilt_file, notes)
     if series is not None and len(series.angles) != frames.announced:
         raise ArgumentError(
@@ -76,42 +75,42 @@ def _named(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSeri
 
 
 def _read(tilt_file: TiltFile, notes: Notes) -> TiltSeries | None:
-    found = tilt_file.read(notes)
-    if found is None:
+    content = tilt_file.read(notes)
+    if content is None:
         return None
-    name, angles = found
+    name, angles = content
     return TiltSeries.of(angles, name or "tilt_file")
 
 
-def _recorded(extended: ExtendedHeader, announced: int, frames: MissingFrames) -> TiltSeries | None:
-    """The angles in the extended headers, where all sections have one and they differ."""
+def _recorded(extended: ExtendedHeader, frames: MissingFrames) -> TiltSeries | None:
+    """Return the angles in the extended headers, if all sections have one and they differ."""
     angles = tilt_angles(extended)
-    if angles is None or len(angles) < min(announced, frames.present):
+    if angles is None or len(angles) < frames.present:
         return None
-    angles = angles[:announced]
-    if np.ptp(angles) < _LEAST_TILT_RANGE:
+    angles = angles[: frames.announced]
+    if np.ptp(angles) < _MIN_TILT_RANGE:
         return None
-    return TiltSeries.of(angles.tolist(), "extended header")
+    return TiltSeries.of(angles, "extended header")
 
 
-def _look(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSeries | None:
-    """The angles in a file beside the data; it is only noted that they cannot be used."""
+def _discovered(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSeries | None:
+    """Return the angles in a file next to the data; add a note if they cannot be used."""
     try:
         series = _read(tilt_file, notes)
     except (SidecarError, AccessDeniedError, MissingFileError) as error:
-        # A movie's frames and an image of a grid have an .mdoc, too.
+        # A movie and an image of a grid have an .mdoc without angles.
         if error.code != "tilt-angles-missing":
             notes.add(f"no tilt angles are used: {error.problem}")
         return None
     if series is None:
         return None
-    if np.ptp(series.angles) < _LEAST_TILT_RANGE:
-        # SerialEM writes an .mdoc for whatever it records; a list is made for a tilt series.
+    if np.ptp(series.angles) < _MIN_TILT_RANGE:
+        # SerialEM writes an .mdoc for everything it records; a list is made for a tilt series.
         if not series.source.lower().endswith(".mdoc"):
             notes.add(
                 f"{series.source} is not used: its tilt angles, from {min(series.angles):g} to "
                 f"{max(series.angles):g} degrees, are those of a stationary stage; a file "
-                "that is named as tilt_file is used whatever its angles"
+                "that is passed as tilt_file is used whatever its angles"
             )
         return None
     if len(series.angles) != frames.announced:
@@ -124,6 +123,6 @@ def _look(tilt_file: TiltFile, frames: MissingFrames, notes: Notes) -> TiltSerie
 
 
 def _may_be_tilted(header: Header) -> bool:
-    """Whether it is worth listing the directory: a volume with a distance of sections is none."""
+    """Whether listing the directory is worthwhile: a volume with a section spacing has no tilts."""
     measured = header.ispg > 0 and header.pixel_size(2) is not None
     return 1 < header.nz <= _MAX_SECTIONS and not (measured or header.ispg in VOLUME_STACKS)

@@ -86,7 +86,7 @@ def follow_sections(
         offsets.append(at + header.ctbytes)
     passed(found - counted)
     notes: tuple[str, ...] = ()
-    if found == most and (more := file_size - offsets[-1]) > 0:
+    if found >= sections and (more := file_size - offsets[-1]) > 0:
         notes = (Note("bytes-after-frames", f"{more} bytes after the last section are ignored"),)
     return SectionTable(tuple(offsets), notes)
 

@@ -107,20 +107,9 @@ class MissingFrames:
         notes.add(Note("file-truncated", text))
         return counts
 
-    def _require_allowed(self, problem: str, *, cause: str, remedy: str, if_none: str) -> None:
-        """Raise unless frames may be missing and at least one is complete (`if_none`: problem)."""
-        if not self.allowed:
-            raise TruncatedFileError(problem, code="file-truncated", cause=cause, remedy=remedy)
-        if self.present == 0:
-            raise TruncatedFileError(
-                if_none,
-                code="file-truncated",
-                cause="the acquisition was aborted, or the copy is incomplete",
-                remedy="copy the file again",
-            )
-
-    def with_unannounced(self, nz: int, complete: int, notes: Notes) -> MissingFrames:
-        """Return the counts with all `complete` frames of a file whose NZ is out of date.
+    @classmethod
+    def unannounced(cls, nz: int, complete: int, *, allowed: bool, notes: Notes) -> MissingFrames:
+        """Return the counts of a file that has more `complete` frames than its NZ says.
 
         For a scan or a shape with more points than the headers announce frames: frames that exist
         must not read as 0.
@@ -129,7 +118,7 @@ class MissingFrames:
             f"NZ = {nz} is out of date: the file has {complete} complete frames, and all are read"
         )
         notes.add(Note("frames-unannounced", text))
-        return self.followed_by(MissingFrames(complete - nz, complete - nz, self.allowed))
+        return cls(complete, complete, allowed)
 
     @property
     def complete(self) -> bool:
@@ -141,6 +130,18 @@ class MissingFrames:
         return MissingFrames(
             self.announced + later.announced, self.present + later.present, self.allowed
         )
+
+    def _require_allowed(self, problem: str, *, cause: str, remedy: str, if_none: str) -> None:
+        """Raise unless frames may be missing and at least one is complete (`if_none`: problem)."""
+        if not self.allowed:
+            raise TruncatedFileError(problem, code="file-truncated", cause=cause, remedy=remedy)
+        if self.present == 0:
+            raise TruncatedFileError(
+                if_none,
+                code="file-truncated",
+                cause="the acquisition was aborted, or the copy is incomplete",
+                remedy="copy the file again",
+            )
 
     def note_missing(self, n_points: int, notes: Notes) -> None:
         """Add a note with the number of points that have no frame, if any."""

@@ -27,7 +27,7 @@ def test_whole_files_are_known_by_their_bytes_and_read_by_one_task(
 ):
     path = tmp_path / name
     path.write_bytes(compress(mrc_bytes(NUMBERS, byteorder=byteorder)))
-    with pytest.warns(MrcdistWarning, match="one task reads it.*decompress"):
+    with pytest.warns(MrcdistWarning, match="one task reads all of it.*decompress"):
         [ds] = mrcdist.read_mrc(path, chunks=(1, -1, -1))
     assert ds["data"].npartitions == 1
     np.testing.assert_array_equal(ds["data"].compute(), NUMBERS)
@@ -46,7 +46,7 @@ def test_byte_order_is_that_of_possible_sizes_where_nothing_else_tells(
     path = tmp_path / "a.mrc"
     path.write_bytes(wrap(raw))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*one task reads it", MrcdistWarning)
+        warnings.filterwarnings("ignore", ".*one task reads all of it", MrcdistWarning)
         [ds] = mrcdist.read_mrc(path)
     np.testing.assert_array_equal(
         ds["data"].compute(), np.squeeze(numbers, 0) if shape[0] == 1 else numbers

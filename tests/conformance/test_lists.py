@@ -472,7 +472,7 @@ def acquisitions_in_memory():
     memory.rm("/lists", recursive=True)
 
 
-def test_folders_of_a_list_are_listed_several_at_a_time(acquisitions_in_memory, monkeypatch):
+def test_folders_of_a_list_are_listed_concurrently(acquisitions_in_memory, monkeypatch):
     urls, together = acquisitions_in_memory(*"abcd"), threading.Barrier(4)
     listed, ls = [], MemoryFileSystem.ls
 
@@ -515,7 +515,7 @@ def test_work_for_a_list_does_not_grow_with_its_square(tmp_path):
     assert counts[1] < 2.2 * counts[0]
 
 
-def test_headers_of_a_list_are_fetched_several_at_a_time():
+def test_headers_of_a_list_are_fetched_concurrently():
     content, together = mrc_bytes(NUMBERS[:1]), threading.Barrier(4)
 
     def do_get(request: BaseHTTPRequestHandler) -> None:

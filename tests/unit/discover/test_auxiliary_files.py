@@ -215,7 +215,7 @@ class TestAbsence:
     @pytest.mark.parametrize(
         ("name", "wanted", "why"),
         [
-            ("a.mrc", None, "words_file=None says to use none"),
+            ("a.mrc", None, "words_file=None was passed"),
             ("a.mrc", "auto", "looked for next to the movie: a.mrc.words, all.words"),
             ("a.dat", "auto", "looked for next to a file called"),
         ],

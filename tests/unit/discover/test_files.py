@@ -29,9 +29,9 @@ def test_a_directory_that_cannot_be_listed_is_asked_once(tmp_path, monkeypatch):
 def test_names_known_so_far_are_given_without_listing(tmp_path):
     (tmp_path / "a.mrc").write_bytes(b"")
     directory = Directory(Location.of(tmp_path / "a.mrc"))
-    assert directory.listed == ()
+    assert directory.known_names == ()
     assert directory.listing == ("a.mrc",)
-    assert directory.listed == ("a.mrc",)
+    assert directory.known_names == ("a.mrc",)
 
 
 OPTIONS = {"headers": {"Authorization": "Bearer made-up"}}

@@ -68,7 +68,7 @@ class TestBesideTheData:
         plan = plan_mrc(stack, tilt_file=None)
         assert plan.tilts is None
         assert plan.axes[0].name == "z"
-        assert plan.directory.listed == ()
+        assert plan.directory.known_names == ()
 
     def test_a_named_file_wins(self, stack, tmp_path):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
