@@ -67,7 +67,7 @@ class ReadLimits:
     # Bytes of a response that are buffered before they are copied to their place.
     in_flight: int = 2**19
 
-    # Bytes copied at a time from the connection to the array, which a request holds beside it.
+    # Bytes copied at a time from the connection to the array, held in addition to it by a request.
     socket_piece: int = 2**18
 
     # Bytes decompressed at a time from a file that is one compressed stream, and bytes passed at a
@@ -75,14 +75,14 @@ class ReadLimits:
     stream_piece: int = 2**22
     stream_input: int = 2**17
 
-    # What object stores are like, until it is measured: seconds to the first byte, bytes a second.
-    # Each answer then counts so much beside all before it; longer ones tell the bandwidth, too.
+    # Object stores, until measured: seconds to the first byte, bytes per second. Both are moving
+    # averages with this weight of the latest response; only long responses count for bandwidth.
     latency: float = 0.015
     bandwidth: float = 70e6
-    answer_weight: float = 0.1
-    telling_answer: int = 2**20
+    response_weight: float = 0.1
+    min_bandwidth_sample: int = 2**20
 
-    # Whatever is measured, the gap up to which requests are merged is between these.
+    # Bounds of the gap up to which requests are merged, whatever is measured.
     least_gap: int = 2**16
     most_gap: int = 2**22
 

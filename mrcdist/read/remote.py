@@ -187,12 +187,9 @@ class RemoteReader:
                 self._transport.throughput.note(*attempts.times(), into.size)
             stats.add(requests=1, bytes_fetched=into.size)
 
-        shown, scrub = self._location.shown, self._location.scrub
+        span = start, start + into.size
         async with slots:
-            try:
-                await retried_async(fetch, self._settings, shown, scrub, turn=self._turn)
-            except MrcdistError as error:
-                raise self._location.explained(error, start, start + into.size) from None
+            await retried_async(fetch, self._location, self._settings, span, self._turn)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

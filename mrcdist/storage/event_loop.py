@@ -1,4 +1,4 @@
-"""Waiting for coroutines of a store's event loop from threads, until Ctrl-C ends the program."""
+"""Waiting for coroutines of a store's event loop from threads, interruptible by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -28,23 +28,27 @@ def wait_for(
 def result_of(
     running: Future[_T], loop: asyncio.AbstractEventLoop, poll: float = POLL_SECONDS
 ) -> _T:
-    """Return the result of what was begun in an event loop of another thread, or cancel it.
+    """Return the result of a call that runs in the event loop of another thread, or cancel it.
 
-    `RuntimeError` says that this is the thread of the loop, which would wait for itself for ever,
-    `CancelledError` that Ctrl-C is ending the program.
+    Raises
+    ------
+    RuntimeError
+        This is the thread of the event loop, which would wait for itself forever.
+    CancelledError
+        Ctrl-C is ending the program.
     """
     try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:  # this is no coroutine
-        here = None
+        current = asyncio.get_running_loop()
+    except RuntimeError:  # not called from a coroutine
+        current = None
     try:
-        if here is loop:
+        if current is loop:
             raise RuntimeError("called from a coroutine of the event loop that would do the work")
         while not has_ended():
             try:
                 return running.result(poll)
             except TimeoutError:
-                if running.done():  # then it may be the coroutine's own
+                if running.done():  # raised by the coroutine itself
                     return running.result()
         raise CancelledError
     finally:
@@ -52,53 +56,54 @@ def result_of(
 
 
 class ReadingThreads(ThreadPoolExecutor):
-    """Threads that read, for a block; its end waits for them, unless it is interrupted.
+    """Thread pool for a ``with`` block, at the end of which threads are joined unless interrupted.
 
-    Once the block has failed they begin nothing more.
+    Once the block has failed, threads begin nothing more.
     """
 
     _failed = False
 
     def check(self) -> None:
-        """Raise `CancelledError` in a thread whose result nobody waits for."""
+        """Raise `CancelledError` in a thread if the block has failed."""
         if self._failed:
             raise CancelledError
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for what is running. A thread may wait for a store: Ctrl-C does not."""
+        """Wait for running calls, except after Ctrl-C, since they may be waiting for a store."""
         self._failed = kind is not None
         self.shutdown(wait=kind is None or issubclass(kind, Exception), cancel_futures=True)
 
 
 def end_waiting() -> None:
-    """Let all threads that wait go: an interrupted program is about to end.
+    """End all waits, because an interrupted program is about to end.
 
-    Python waits for the threads of pools when it ends, and these for stores that do not answer.
+    At exit, Python joins the threads of pools, which may be waiting for stores that do not respond.
     """
     global _ended
     _ended = True
 
 
 def has_ended() -> bool:
-    """Whether nobody waits for results any more: Ctrl-C is ending the program."""
+    """Whether Ctrl-C is ending the program, so that no results are needed."""
     return _ended
 
 
-def _end() -> None:
-    """Let threads go if Ctrl-C ends the program. Without Ctrl-C, their work is wanted.
+def _at_exit() -> None:
+    """End all waits if Ctrl-C is ending the program; otherwise results are still needed.
 
-    It does if `KeyboardInterrupt` left the program, not a line at a prompt or a callback.
+    That is so if `KeyboardInterrupt` propagated out of the program, not out of a line at a prompt
+    or a callback.
     """
     interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
-    prompted = sys.flags.inspect or hasattr(sys, "ps1")  # a prompt came after it
+    prompted = sys.flags.inspect or hasattr(sys, "ps1")  # there was a prompt after it
     traceback = getattr(sys, "last_traceback", None)
     outermost = traceback is None or traceback.tb_frame.f_back is None
     if interrupted and outermost and not prompted:
         end_waiting()
 
 
-# Python runs these functions in reverse: ours before that of its pools, which waits for threads. A
-# thread that comes here when the main thread is gone comes too late, and nothing is let go.
+# Python calls these functions in reverse order: ours before that of its pools, which joins threads.
+# A thread that imports this module after the main thread has ended is too late to register it.
 if hasattr(threading, "_register_atexit"):
     with suppress(RuntimeError):
-        threading._register_atexit(_end)
+        threading._register_atexit(_at_exit)

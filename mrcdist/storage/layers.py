@@ -1,11 +1,11 @@
-"""Layers over a file in a chained URL: archives (``zip://``, ``tar://``), and whole copies.
+"""Layers over a file in a chained URL: archives (``zip://``, ``tar://``) and whole-file caches.
 
-fsspec opens an archive once, keeps its table of contents for ever, and reads by it whatever becomes
-of the file below. It verifies no checksum unless a member is read from its start to its end.
+fsspec opens an archive once and keeps its table of contents forever, even if the archive changes.
+It verifies the checksum of a member only if the member is read from start to end.
 
-Of ``simplecache::`` and ``filecache::`` it keeps the first copy for ever, too, and another thread
-can read it before it is whole. Here a copy is of one version: it is named after that, and gets its
-name when it is whole.
+Of ``simplecache::`` and ``filecache::``, too, fsspec keeps the first copy forever, and another
+thread can read it while it is incomplete. Here a copy belongs to one version, and gets its name,
+which is derived from the version, once it is complete.
 """
 
 from __future__ import annotations
@@ -35,60 +35,59 @@ from mrcdist.remembered import Remembered
 from mrcdist.storage.version import Version, remote_version
 from mrcdist.system_calls import ForkSafeLock
 
-# Bytes read at a time on the way to a checksum.
+# Bytes read at a time to verify a checksum.
 _PIECE = 2**20
 
-# The last members, with their versions, that this process has read to their checksums, and how many
-# bytes it has read of the others.
+# Members, with their versions, whose checksums this process has verified, and the number of bytes
+# read so far of others.
 _undamaged: Remembered[tuple[str, Version], None] = Remembered(256)
 _bytes_read: Remembered[tuple[str, Version], int] = Remembered(256)
 
-# By identity and thread, as fsspec keeps its archives: the version that was there before they were
-# opened.
+# Version of each archive when it was opened, by identity and thread, as fsspec caches archives.
 _opened: Remembered[tuple[str, int], Version] = Remembered(1000)
 
-# fsspec gives each thread a filesystem of its own, with a temporary folder of its own; a process
-# needs one copy, and its threads wait for it.
+# fsspec gives each thread its own filesystem with its own temporary folder; one copy per process is
+# enough, and other threads wait for it.
 _fetching = ForkSafeLock()
 _copies: Remembered[str, Path] = Remembered(1000)
 
 
-def file_below(fs: Any) -> OpenFile | None:
-    """Return the file of an archive; None if `fs` is no archive."""
+def archive_file(fs: Any) -> OpenFile | None:
+    """Return the file of an archive, or None if `fs` is not an archive."""
     for layer in _layers(fs):
-        below = getattr(layer, "of", None)
-        if isinstance(below, OpenFile):
-            return below
+        file = getattr(layer, "of", None)
+        if isinstance(file, OpenFile):
+            return file
     return None
 
 
-def version_now(file: OpenFile) -> Version:
-    """Ask which version the file of an archive has now."""
+def archive_version(file: OpenFile) -> Version:
+    """Return the current version of the file of an archive."""
     file.fs.invalidate_cache()
     return remote_version(file.fs.info(file.path))
 
 
-def opened(identity: str, version: Version) -> bool:
-    """Note the version that is to be opened; say whether it was opened in this thread before."""
+def note_opened(identity: str, version: Version) -> bool:
+    """Record the version to be opened; return whether this thread has opened it before."""
     key = (identity, threading.get_ident())
-    before = _opened.get(key)
+    previous = _opened.get(key)
     _opened.keep(key, version)
-    return before == version
+    return previous == version
 
 
-def forget(fs: Any) -> None:
-    """Let fsspec open an archive anew, and the caches over it."""
+def close(fs: Any) -> None:
+    """Drop an archive, and caches over it, from fsspec's instances, so that it is opened anew."""
     for layer in _layers(fs):
-        kept = type(layer)._cache
-        for token in [token for token, instance in list(kept.items()) if instance is layer]:
-            kept.pop(token, None)
+        instances = type(layer)._cache
+        for token in [token for token, instance in list(instances.items()) if instance is layer]:
+            instances.pop(token, None)
 
 
 def _read_to_checksum(fs: Any, path: str) -> None:
-    """Read a member of an archive to its end, and a compressed tar file as a whole.
+    """Read a member of an archive to its end, or all of a compressed tar file.
 
-    A tar file has no checksums of its members, but its compression may have one. If the archive is
-    damaged, its own exception is raised.
+    Tar files have no checksums of their members, but their compression may have one. If the archive
+    is damaged, the exception of its library is raised.
     """
     file = fs.fo if isinstance(fs, TarFileSystem) else fs.open(path)
     file.seek(0)
@@ -97,18 +96,18 @@ def _read_to_checksum(fs: Any, path: str) -> None:
 
 
 def verify_once(fs: Any, path: str, member: tuple[str, Version], nbytes: int) -> None:
-    """Read a `member` of an archive to its checksum, unless this process has done so.
+    """Verify the checksum of a member of an archive, unless this process has done so.
 
-    As with a compressed file, that is due at the first read of a compressed member. Of one that is
-    stored as it is, whose parts cost no more than themselves, it is due once a quarter of it has
-    been read; `nbytes` are those that were just read. Other filesystems are left alone.
+    A compressed member is verified at its first read, like any compressed file. A stored one, parts
+    of which can be read without the rest, is verified once a quarter of it has been read; `nbytes`
+    is the number of bytes just read. Filesystems other than archives are ignored.
     """
     if member in _undamaged or not _has_checksum(fs):
         return
-    read = _bytes_read.keep(member, (_bytes_read.get(member) or 0) + nbytes)
+    bytes_read = _bytes_read.keep(member, (_bytes_read.get(member) or 0) + nbytes)
     info = fs.info(path)
     stored = info.get("compress_type") == zipfile.ZIP_STORED
-    if stored and read < info["size"] / 4:
+    if stored and bytes_read < info["size"] / 4:
         return
     _read_to_checksum(fs, path)
     if member[1].kind:
@@ -118,8 +117,8 @@ def verify_once(fs: Any, path: str, member: tuple[str, Version], nbytes: int) ->
 
 def _has_checksum(fs: Any) -> bool:
     """Whether a filesystem is an archive with checksums."""
-    packed_tar = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
-    return isinstance(fs, ZipFileSystem) or isinstance(getattr(fs, "fo", None), packed_tar)
+    compressed = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+    return isinstance(fs, ZipFileSystem) or isinstance(getattr(fs, "fo", None), compressed)
 
 
 def _layers(fs: Any) -> Iterator[Any]:
@@ -129,84 +128,84 @@ def _layers(fs: Any) -> Iterator[Any]:
 
 
 def is_whole_file_cache(fs: Any) -> bool:
-    """Whether a filesystem keeps whole local copies of another one's files."""
+    """Whether a filesystem keeps local copies of whole files of another one."""
     return isinstance(fs, SimpleCacheFileSystem | WholeFileCacheFileSystem)
 
 
 def copy_version(copy: Path) -> Version:
-    """Return what tells a copy from others where the store has no version: its bytes."""
+    """Return a version that consists of the content's hash, for stores without versions."""
     with copy.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Version(os.fstat(file.fileno()).st_size, "copy", digest)
 
 
 def fresh_copy(fs: Any, path: str, name: str, identity: str) -> Version:
-    """Copy a file of a store that has no versions, whatever copies there are; return its version.
+    """Fetch a new copy of a file from a store without versions; return the version of the copy.
 
-    For the arguments see `whole_copy`.
+    The arguments are those of `whole_copy`.
     """
-    with _fetching, _unfinished_copy(fs, path, name) as unfinished:
-        version = copy_version(unfinished)
-        _keep(unfinished, _key(identity, version))
+    with _fetching, _partial_copy(fs, path, name) as partial:
+        version = copy_version(partial)
+        _complete(partial, _key(identity, version))
     return version
 
 
 def whole_copy(
     fs: Any, path: str, name: str, identity: str, version: Version, verify: Callable[[Path], None]
 ) -> Path:
-    """Return the local copy of one version of a file, fetched where there is none yet.
+    """Return the local copy of one version of a file, fetching it if necessary.
 
-    `fs` is one that `is_whole_file_cache`, with the file at `path`; `name` is shown, and `identity`
-    tells the file from all others. `verify` is called with what was fetched, and raises if it is
-    another version. A cache that is to decompress is an `ArgumentError`: byte ranges are those of
-    the file itself.
+    `fs` is a whole-file cache with the file at `path`; `name` is for display, and `identity`
+    identifies the file. `verify` is called with the fetched copy, and raises if it is of another
+    version. A cache that decompresses raises `ArgumentError`, since byte ranges are those of the
+    file as stored.
     """
     key = _key(identity, version)
     with _fetching:
         copy = _copies.get(key) or Path(fs.storage[-1]) / key
         if copy.exists():
             return _copies.keep(key, copy)
-        with _unfinished_copy(fs, path, name) as unfinished:
-            verify(unfinished)
-            return _keep(unfinished, key)
+        with _partial_copy(fs, path, name) as partial:
+            verify(partial)
+            return _complete(partial, key)
 
 
 def _key(identity: str, version: Version) -> str:
     return hashlib.sha256(f"{identity} {version}".encode(errors="surrogatepass")).hexdigest()
 
 
-def _keep(unfinished: Path, key: str) -> Path:
-    """Give a whole copy its name."""
-    return _copies.keep(key, unfinished.replace(unfinished.with_name(key)))
+def _complete(partial: Path, key: str) -> Path:
+    """Give a complete copy its final name."""
+    return _copies.keep(key, partial.replace(partial.with_name(key)))
 
 
 @contextmanager
-def _unfinished_copy(fs: Any, path: str, name: str) -> Iterator[Path]:
-    """Fetch a file to one without a name that anybody looks for; delete it if it gets no other."""
+def _partial_copy(fs: Any, path: str, name: str) -> Iterator[Path]:
+    """Fetch a file under a temporary name; remove it at the end unless it was renamed."""
     if fs.compression:
         raise ArgumentError(
             f"storage option compression={fs.compression!r} of a cache",
             code="storage-options-invalid",
             argument="storage_options",
             cause="the planned byte ranges are those of the file as it is stored",
-            remedy="leave it out: gzip and bzip2 are read as they are",
+            remedy="omit it: gzip and bzip2 files are read without it",
         )
     folder = Path(fs.storage[-1])
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"unfinished.{uuid.uuid4().hex}"
+    partial = folder / f"unfinished.{uuid.uuid4().hex}"
     try:
-        with _Telling(f"copying {name}") as telling:
-            fs.fs.get_file(path, str(unfinished), callback=telling)
-        # Of a member of a zip file it was compared with the copy.
+        with _CopyProgress(f"copying {name}") as progress:
+            fs.fs.get_file(path, str(partial), callback=progress)
+        # The checksum of a member of a zip file was verified while it was copied.
         if isinstance(fs.fs, TarFileSystem) and _has_checksum(fs.fs):
             _read_to_checksum(fs.fs, path)
-        yield unfinished
+        yield partial
     finally:
-        unfinished.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
-class _Telling(Callback):  # type: ignore[misc]
-    """Says how far a copy is, where it takes long."""
+class _CopyProgress(Callback):  # type: ignore[misc]
+    """Progress bar of a copy, for fsspec."""
 
     def __init__(self, label: str) -> None:
         super().__init__()
@@ -214,17 +213,17 @@ class _Telling(Callback):  # type: ignore[misc]
         self._progress: Progress | None = None
 
     def set_size(self, size: int | None) -> None:
-        """Called by the filesystem when it knows the length of the file."""
+        """Set the length of the file, once the filesystem knows it."""
         super().set_size(size)
         self._progress = Progress(self._label, size, in_bytes=True) if size else None
 
     def relative_update(self, inc: int = 1) -> None:
-        """Called by the filesystem when so many bytes more are there."""
+        """Advance by a number of bytes."""
         super().relative_update(inc)
         if self._progress is not None:
             self._progress.advance(inc)
 
     def close(self) -> None:
-        """Called at the end."""
+        """Close the bar."""
         if self._progress is not None:
             self._progress.close()

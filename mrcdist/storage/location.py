@@ -1,4 +1,4 @@
-"""A URL with its storage options: filesystem, siblings, version, and what of it may be shown."""
+"""A URL with its storage options: filesystem, siblings, version, and the redacted URL."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mrcdist.errors import ArgumentError, FileChangedError, MrcdistError, ReadEr
 from mrcdist.printable import printable
 from mrcdist.storage import layers, redact, url
 from mrcdist.storage.local_files import remove_folder
-from mrcdist.storage.retry import retried
-from mrcdist.storage.store_errors import as_transient, explain_failure
+from mrcdist.storage.retry import as_transient, retried
+from mrcdist.storage.store_errors import explain_failure
 from mrcdist.storage.version import Version, local_version, remote_version
 
 _Result = TypeVar("_Result")
 
-_NO_NAME = {
+_FILENAME_NEEDED = {
     "argument": "filename",
     "cause": "tasks open the file themselves and need its name",
     "remedy": "pass a path or an fsspec URL",
@@ -37,10 +37,10 @@ _NO_NAME = {
 
 @dataclass(frozen=True)
 class Location:
-    """Location of a file; picklable, and safe to show.
+    """Location of a file; picklable, and its `repr` contains no secrets.
 
-    `url` is an absolute local path or any fsspec URL, chained ones included; `storage_options` is
-    what `fsspec.core.url_to_fs` is called with, and never shown. What asks the store raises
+    `url` is an absolute local path or any fsspec URL, including chained ones; `storage_options` are
+    the arguments of `fsspec.core.url_to_fs`. Methods that contact the store raise
     `MissingFileError`, `AccessDeniedError` or `ReadError`.
     """
 
@@ -51,17 +51,17 @@ class Location:
     def of(
         cls, filename: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
     ) -> Location:
-        """Take what a user passes: a str, a Path, a UPath or a URL; local paths become absolute."""
-        given: Mapping[str, Any] = {}
+        """Return the location of a str, a Path, a UPath or a URL; local paths become absolute."""
+        upath_options: Mapping[str, Any] = {}
         if url.is_upath(filename):
-            filename, given = url.text_of(filename), url.upath_options(filename)
+            filename, upath_options = url.text_of(filename), url.upath_options(filename)
         if not isinstance(filename, str | os.PathLike):
             problem = f"filename is a {type(filename).__name__}"
-            raise ArgumentError(problem, code="argument-type-invalid", **_NO_NAME)
+            raise ArgumentError(problem, code="argument-type-invalid", **_FILENAME_NEEDED)
         text = os.fsdecode(filename)
         if not text or "\0" in text:
             problem = "filename contains a NUL character" if text else "filename is empty"
-            raise ArgumentError(problem, code="filename-invalid", **_NO_NAME)
+            raise ArgumentError(problem, code="filename-invalid", **_FILENAME_NEEDED)
         if storage_options is not None and not isinstance(storage_options, Mapping):
             raise ArgumentError(
                 f"storage_options is a {type(storage_options).__name__}",
@@ -70,7 +70,7 @@ class Location:
                 cause="fsspec takes options by name",
                 remedy='pass a dict, such as {"anon": True}',
             )
-        options = {**given, **(storage_options or {})}
+        options = {**upath_options, **(storage_options or {})}
         if (path := url.as_path(text)) is not None:
             return cls(path, options)
         safe, dropped = url.without_unsafe_caches(text)
@@ -86,34 +86,37 @@ class Location:
 
     @property
     def identity(self) -> str:
-        """Identifier of the file, without secrets: for naming data, not for display."""
+        """Secret-free key that identifies the file; used for tokens, not for display."""
         return redact.identity(self.url, self.storage_options)
 
     @property
     def name(self) -> str:
-        """The file's own name, the last part of its path."""
+        """Name of the file, the last part of its path."""
         return url.name_of(self.url)
 
     def sibling(self, name: str) -> Location:
-        """Return a file beside this one."""
-        return replace(self, url=url.url_beside(self.url, name))
+        """Return the location of another file in the same folder."""
+        return replace(self, url=url.sibling_url(self.url, name))
 
     def scrub(self, text: str) -> str:
-        """Remove from a text whatever of the URL and the options must not be shown."""
+        """Remove the secrets of the URL and the options from a text."""
         return redact.scrub(text, self.url, self.storage_options)
 
     def filesystem(self) -> tuple[Any, str]:
-        """Return this process's filesystem for the URL, and the path on it.
+        """Return the filesystem of this process for the URL, and the path on it.
 
-        `ArgumentError` says that there is no such protocol, or that its package is not installed.
+        Raises
+        ------
+        ArgumentError
+            The protocol is unknown, its package is not installed, or an option is invalid.
         """
         return self._opened()[:2]
 
     def _opened(self) -> tuple[Any, str, Version | None]:
-        """The filesystem, the path, and for a member of an archive the version of the archive."""
+        """Return the filesystem, the path, and the version of the archive, if any."""
         fs, path = self._resolved()
-        below = None if self.is_local else layers.file_below(fs)
-        archive = None if below is None else self.retried(lambda: layers.version_now(below))
+        file = None if self.is_local else layers.archive_file(fs)
+        archive = None if file is None else self.retried(lambda: layers.archive_version(file))
         if archive is not None and not archive.kind and read_settings().consistency == "strict":
             raise ReadError(
                 f"{self.shown}: the archive has no version",
@@ -124,8 +127,8 @@ class Location:
                 'mrcdist.consistency to "size"',
                 where=here(self),
             )
-        if archive is not None and not layers.opened(self.identity, archive):
-            layers.forget(fs)
+        if archive is not None and not layers.note_opened(self.identity, archive):
+            layers.close(fs)
             fs, path = self._resolved()
         return fs, path, archive
 
@@ -134,90 +137,81 @@ class Location:
         redact.filter_logs()
         try:
             options = self._tuned_options()
-            if self.is_local:  # whatever its name is made of
+            if self.is_local:  # even if its name contains ::
                 fs = fsspec.filesystem("file", **options)
                 return fs, fs._strip_protocol(self.url)
             fs, path = url_to_fs(self.url, **options)
             if isinstance(fs, HTTPFileSystem):
-                fs.encode_url(path)  # fails where there is no host, or no such port
-        except MrcdistError:  # of a setting, and says so
+                fs.encode_url(path)  # fails without a host or with an invalid port
+        except MrcdistError:  # already explains itself
             raise
         except (ImportError, ValueError, TypeError) as error:
             raise ArgumentError(
                 f"no filesystem for {self.shown}",
                 code="filesystem-unavailable",
+                argument="storage_options" if isinstance(error, TypeError) else "filename",
                 cause=self.scrub(str(error)),
-                remedy="check the URL's protocol and storage_options, and install the package "
-                "for it, here and on the workers",
+                remedy="check the protocol of the URL and storage_options, and install the "
+                "package for the protocol, here and on the workers",
             ) from None
-        except Exception as error:  # noqa: BLE001 a chain looks into its outer file here
+        except Exception as error:  # noqa: BLE001 the outer file of a chain is opened here
             raise self.explained(error) from None
         if "::" not in self.url and isinstance(fs, S3FileSystem):
-            fs.retries = 1  # of this instance, which our options tell from all others
+            fs.retries = 1  # shared only by locations with the same options
         return fs, path
 
     @property
     def is_local(self) -> bool:
-        """Whether the file is on a disk that this process mounts."""
+        """Whether the file is on a mounted filesystem."""
         return url.is_path(self.url)
 
     def exists(self) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
         fs, path = self.filesystem()
         return bool(self.retried(lambda: fs.exists(path)))
 
     def find_version(self, *, first: bool = False) -> Version:
-        """Ask the store which version of the file it has now.
+        """Return the current version of the file.
 
-        Where that is the `first` that is asked of the store and nobody is there, it is said soon.
+        `first`: fail quickly if the host, not contacted before, cannot be reached.
         """
         fs, path, archive = self._opened()
         if self.is_local:
             return local_version(self.retried(Path(path).stat))
-        copied = layers.is_whole_file_cache(fs)
+        cached = layers.is_whole_file_cache(fs)
 
-        def ask() -> Any:
-            fs.invalidate_cache()  # a listing that it keeps may be older than the file
-            # Some caches look for a file in the listing of its folder, which web servers lack.
-            info = (fs.fs if copied else fs).info(path)
+        def fetch_info() -> Any:
+            fs.invalidate_cache()  # cached listings may be older than the file
+            # Some caches look up a file in the listing of its folder, which web servers lack.
+            info = (fs.fs if cached else fs).info(path)
             if info.get("type") == "directory":
                 raise IsADirectoryError("a folder is not a dataset")
             return info
 
-        info = self.retried(ask, first_contact=first)
+        info = self.retried(fetch_info, first_contact=first)
         version = remote_version(info).within(archive)
-        if version.kind or not copied or read_settings().consistency != "strict":
+        if version.kind or not cached or read_settings().consistency != "strict":
             return version
-        # Only its bytes tell this file from another one.
-        named = fs, path, printable(self.name), self.identity
-        return self.retried(lambda: layers.fresh_copy(*named))
-
-    def size(self) -> int:
-        """Bytes of the file as it is now."""
-        fs, path = self.filesystem()
-        fs.invalidate_cache()
-        return self.retried(lambda: int(fs.size(path)))
+        # Only the content identifies this version.
+        copy_args = fs, path, printable(self.name), self.identity
+        return self.retried(lambda: layers.fresh_copy(*copy_args))
 
     def retried(
         self, call: Callable[[], _Result], *, first_contact: bool = False, long: bool = False
     ) -> _Result:
-        """Call until it works; see `mrcdist.storage.retry`."""
-        told = read_settings(), self.shown, self.scrub
-        try:
-            return retried(call, *told, first_contact=first_contact, long=long)
-        except MrcdistError as error:
-            raise error.located(here(self)) from None
+        """Return the result of a call that contacts the store; see `mrcdist.storage.retry`."""
+        return retried(call, self, read_settings(), first_contact=first_contact, long=long)
 
     def explained(
-        self, error: Exception, start: int | None = None, stop: int | None = None
+        self, error: BaseException, start: int | None = None, stop: int | None = None
     ) -> MrcdistError:
-        """Turn a store's error into ours, with the file, the byte range and the host."""
+        """Convert any exception to a `MrcdistError` with the file, the byte range and the host."""
         return explain_failure(error, self.shown, self.scrub).located(here(self, start, stop))
 
     def local_copy(self, version: Version | None) -> Path | None:
-        """Return this process's whole copy of one version, where the URL asks for such a cache.
+        """Return a local copy of one version, or None if the URL contains no whole-file cache.
 
-        None is the version that the store has now; `FileChangedError`: it has another one.
+        By default, of the current version. Raises `FileChangedError` if the store has another one.
         """
         fs, path = self.filesystem()
         if not layers.is_whole_file_cache(fs):
@@ -225,40 +219,40 @@ class Location:
         wanted = version or self.find_version()
 
         def verify(copy: Path) -> None:
-            is_copy = wanted.kind == "copy"
-            found = layers.copy_version(copy) if is_copy else self.find_version()
+            by_content = wanted.kind == "copy"
+            found = layers.copy_version(copy) if by_content else self.find_version()
             require_version(self, wanted, found)
 
-        named = fs, path, printable(self.name), self.identity
-        return self.retried(lambda: layers.whole_copy(*named, wanted, verify))
+        copy_args = fs, path, printable(self.name), self.identity, wanted, verify
+        return self.retried(lambda: layers.whole_copy(*copy_args))
 
     def list_siblings(self) -> tuple[str, ...] | None:
-        """Return the names of the files beside this one; None where the store cannot list.
+        """Return the names in the folder of the file, or None if the store cannot list it.
 
-        A store that fails is an error: a listing that is only late must not hide a sidecar.
+        Transient failures are errors: a listing that is merely late must not hide a sidecar.
         """
 
-        def ask() -> tuple[str, ...] | None:
+        def list_if_possible() -> tuple[str, ...] | None:
             try:
                 return self._listing()
             except Exception as error:
                 if as_transient(error):
                     raise
-                return None  # not being able to list is an answer, whatever the reason
+                return None
 
-        listing = self.retried(ask, first_contact=True)
-        # A web server's page that is no listing may have links too.
+        listing = self.retried(list_if_possible, first_contact=True)
+        # Pages of a web server that are not listings may contain links, too.
         return listing if listing is not None and self.name in listing else None
 
     def list_files(self) -> tuple[str, ...]:
-        """Return the names of the files in the folder of this one, which need not exist."""
+        """Return the names of the files in the folder; this file need not exist."""
         return self.retried(lambda: self._listing(folders=False), first_contact=True)
 
     def _listing(self, *, folders: bool = True) -> tuple[str, ...]:
-        """List the folder; a page may link to a file more than once."""
+        """Return unique names, since a page may link to a file more than once."""
         fs, path = self.filesystem()
-        fs.invalidate_cache()  # a listing that it keeps may be older than the files
-        folder = url.folder_on_the_web(path) or fs._parent(path)
+        fs.invalidate_cache()  # cached listings may be older than the files
+        folder = url.web_folder(path) or fs._parent(path)
         return tuple(
             dict.fromkeys(
                 url.listed_name(self.url, str(info["name"]))
@@ -268,37 +262,37 @@ class Location:
         )
 
     def _tuned_options(self) -> dict[str, Any]:
-        """Give the store's client as many connections as we use, our patience, and no retries."""
+        """Set pool size, timeouts and retries of the store's client."""
         options = dict(self.storage_options)
         protocol = split_protocol(self.url)[0]
         if "::" in self.url or protocol not in ("s3", "s3a", "http", "https"):
             return options
         settings = read_settings()
         if protocol in ("http", "https"):
-            # aiohttp's own limit, five minutes for all of an answer, would cut slow links.
+            # aiohttp's default, five minutes per response, is too short for slow connections.
             options.setdefault(
                 "timeout", ClientTimeout(total=None, sock_connect=30, sock_read=settings.stall)
             )
             return options
-        given = dict(options.get("config_kwargs") or {})
-        pool = given.setdefault("max_pool_connections", max(10, settings.process_concurrency))
-        if not isinstance(pool, int | None) or (pool or 0) < 0:  # botocore would wait for ever
+        config = dict(options.get("config_kwargs") or {})
+        pool = config.setdefault("max_pool_connections", max(10, settings.process_concurrency))
+        if not isinstance(pool, int | None) or (pool or 0) < 0:  # botocore would wait forever
             raise ArgumentError(
                 f"max_pool_connections in storage_options is {pool!r}",
                 code="storage-options-invalid",
                 argument="storage_options",
-                cause="a whole number of connections is needed",
+                cause="it must be a non-negative integer",
                 remedy='pass {"config_kwargs": {"max_pool_connections": 32}}, or leave it out',
             )
-        given.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
-        given.setdefault("read_timeout", settings.stall)
-        # botocore makes its own anew for each request, for a tenth of the time that one takes.
-        given.setdefault("user_agent", "mrcdist")
-        return {**options, "config_kwargs": given}
+        config.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
+        config.setdefault("read_timeout", settings.stall)
+        # botocore would compose one per request, which takes a tenth of the time of a request.
+        config.setdefault("user_agent", "mrcdist")
+        return {**options, "config_kwargs": config}
 
 
 class StoreCalls:
-    """Calls for the files of a folder by their names; "" is the folder, or the one file, itself."""
+    """Access to the files of a folder by name; "" is the folder, or a single file, itself."""
 
     def __init__(self, location: Location) -> None:
         self._location = location
@@ -308,44 +302,44 @@ class StoreCalls:
         return posixpath.join(self._path, name) if name else self._path
 
     def exists(self, name: str = "") -> bool:
-        """Return whether there is a file or folder, now."""
+        """Return whether a file or folder exists now."""
         self._fs.invalidate_cache()
         return bool(self._location.retried(lambda: self._fs.exists(self._at(name))))
 
     def names(self) -> list[str]:
-        """Return the names directly in the folder, as they are now."""
+        """Return the names currently in the folder, without those in subfolders."""
         self._fs.invalidate_cache()
-        found = self._location.retried(lambda: self._fs.ls(self._path, detail=False))
-        return [posixpath.basename(path.rstrip("/")) for path in found]
+        paths = self._location.retried(lambda: self._fs.ls(self._path, detail=False))
+        return [posixpath.basename(path.rstrip("/")) for path in paths]
 
     def sizes(self) -> dict[str, int]:
-        """Return the bytes of all files below the folder, by their paths in it."""
+        """Return the sizes in bytes of all files in the folder and its subfolders, by path."""
         self._fs.invalidate_cache()
-        found = self._location.retried(lambda: self._fs.find(self._path, detail=True))
-        return {posixpath.relpath(path, self._path): info["size"] for path, info in found.items()}
+        infos = self._location.retried(lambda: self._fs.find(self._path, detail=True))
+        return {posixpath.relpath(path, self._path): info["size"] for path, info in infos.items()}
 
     def read(self, name: str = "") -> bytes:
-        """Return the bytes of a file."""
+        """Return the content of a file."""
         return bytes(self._location.retried(lambda: self._fs.cat_file(self._at(name))))
 
     def put(self, name: str, content: bytes, *, new: bool = False) -> None:
-        """Write a file; raise if it is `new` but there, also if an answer got lost."""
-        how = {"mode": "create"} if new else {}
-        self._location.retried(lambda: self._fs.pipe_file(self._at(name), content, **how))
+        """Write a file; raise if a `new` one exists, even if the response to a write got lost."""
+        mode = {"mode": "create"} if new else {}
+        self._location.retried(lambda: self._fs.pipe_file(self._at(name), content, **mode))
 
     def copy(self, names: Iterable[str], target: StoreCalls) -> None:
-        """Let the store copy files to another folder of it."""
+        """Copy files to another folder of the same store, within the store."""
         pairs = [(self._at(name), target._at(name)) for name in names]
         if pairs:
             self._location.retried(lambda: self._fs.copy(*map(list, zip(*pairs, strict=True))))
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         with suppress(FileNotFoundError):
             self._location.retried(lambda: self._fs.rm_file(self._at(name)))
 
     def remove_all(self) -> None:
-        """Remove the folder with all that is in it, if it is there."""
+        """Remove the folder and everything in it, if it exists."""
         with suppress(FileNotFoundError):
             if not self._location.is_local:
                 self._location.retried(lambda: self._fs.rm(self._path, recursive=True))
@@ -354,12 +348,12 @@ class StoreCalls:
 
 
 def _options_without(
-    left: str, dropped: tuple[str, ...], options: dict[str, Any]
+    remaining: str, dropped: tuple[str, ...], options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the storage options of what is left of a chain; fsspec groups them by protocol."""
+    """Return the options of the remaining chain; fsspec groups them by protocol."""
     if not dropped:
         return options
-    members = url.chain(left)
+    members = url.chain(remaining)
     if len(members) > 1:
         return {key: value for key, value in options.items() if key not in dropped}
     own = options.get(split_protocol(members[0])[0] or "file") or {}
@@ -373,7 +367,7 @@ def here(location: Location, start: int | None = None, stop: int | None = None) 
 
 
 def changed(location: Location, planned: Version, found: object) -> FileChangedError:
-    """Build the error for a file that is not the planned one."""
+    """Return the error for a file that is not in the planned version."""
     return FileChangedError(
         f"{location.shown} changed since it was planned: it had {planned}, it has {found}",
         cause="the file was written to, replaced or truncated after reading was planned",
@@ -383,6 +377,6 @@ def changed(location: Location, planned: Version, found: object) -> FileChangedE
 def require_version(
     location: Location, planned: Version, found: Version, consistency: str = "strict"
 ) -> None:
-    """Raise `FileChangedError` unless a file is the planned version, as far as that must hold."""
+    """Raise `FileChangedError` unless the file is in the planned version."""
     if found.required(consistency) != planned.required(consistency):
         raise changed(location, planned, found).located(here(location))

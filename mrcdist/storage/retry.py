@@ -1,9 +1,7 @@
-"""Retries: how soon a failed request is repeated, and when it is given up.
+"""Retries: which failures are retried, how soon, and when a request is given up.
 
-Which failures are retried, such as HTTP 429, is decided by `store_errors`.
-
-The libraries below (s3fs, botocore) are told to try once; otherwise their loops would multiply with
-this one.
+The libraries below (s3fs, botocore) try each request once; otherwise their retries would multiply
+with these. `store_errors` explains the failures that are not retried.
 """
 
 from __future__ import annotations
@@ -12,100 +10,225 @@ import asyncio
 import logging
 import math
 import random
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import aiohttp
+from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 
 from mrcdist import stats
 from mrcdist.config import ReadSettings
-from mrcdist.errors import ReadError
+from mrcdist.errors import MrcdistError, ReadError
 from mrcdist.progress import waiting
-from mrcdist.storage.store_errors import Refused, Unreachable, as_transient, explain_failure
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-# Seconds: the longest first wait, doubled after each failure up to a limit. The wait itself is
-# drawn evenly from nothing to that ("full jitter"), so that workers that failed together do not
-# come back together: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+# HTTP statuses that are retried, besides 500 and above: Request Timeout, Too Many Requests.
+_RETRIED_STATUSES = (408, 429)
+
+# S3's codes for 'later': https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_RETRIED_CODES = (
+    *("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "ThrottlingException"),
+)
+
+# Statuses and codes that `store_errors` explains.
+_EXPLAINED_STATUSES = (401, 403, 404, 412, 416)
+DENIED_CODES = (
+    *("AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken"),
+    *("SignatureDoesNotMatch", "TokenRefreshRequired"),
+)
+
+# Seconds: upper bound of the first wait, doubled after each failure up to a limit. The wait itself
+# is drawn uniformly from zero to that bound ("full jitter"), so that workers that failed together
+# do not retry together: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
 
-# Seconds that an attempt begun just before the deadline has.
-_LEAST_SILENCE = 0.01
+# Least timeout in seconds of an attempt that begins just before the deadline.
+_LEAST_STALL = 0.01
 
-# Attempts, some three seconds in all, at a host that nothing was heard of before and that is not
-# there: its name is misspelt more often than it is about to come back.
+# Give up after about 3 s on a host never reached before: a typo is likelier than an outage.
 _ATTEMPTS_AT_FIRST_CONTACT = 6
 
-# Answers in a row, such as HTTP 400 without a reason, after which they are taken as they are meant:
-# a proxy that spoils one of five does so six times running once in 15,000 requests.
+# Consecutive responses like HTTP 400 without a reason before they are taken seriously: a proxy that
+# garbles one response in five garbles six in a row once in 15,000 requests.
 _ATTEMPTS_WHEN_REFUSED = 6
 
-# A silence that lasts so many seconds longer than was allowed has another cause than the store.
+# If a stall lasts this many seconds longer than allowed, the process was suspended.
 _OVERSLEPT = 1.0
 
-
 _stopped: ContextVar[threading.Event | None] = ContextVar("stopped", default=None)
+
+
+class Transient(Exception):  # noqa: N818 a signal to the retry loop, never seen outside
+    """A failure that may pass."""
+
+
+class Refused(Transient):
+    """A rejection without a reason: a broken proxy's, which passes, or a deliberate one."""
+
+
+class Unreachable(Transient):
+    """The host cannot be reached: its name is unknown, or nothing listens at the port."""
+
+
+_TRANSIENT = (
+    Transient,
+    asyncio.TimeoutError,
+    ConnectionError,
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+    boto.HTTPClientError,
+    boto.ConnectionError,
+    boto.IncompleteReadError,
+    boto.FlexibleChecksumError,  # bytes corrupted in transit
+    ResponseParserError,  # some overloaded stores respond with something other than XML
+)
+_UNREACHABLE = (
+    aiohttp.ClientConnectorError,
+    boto.EndpointConnectionError,
+    ConnectionRefusedError,
+    socket.gaierror,
+)
+
+
+def as_transient(error: BaseException) -> Transient | None:
+    """Return an error as `Transient` with a description if it may pass, else None.
+
+    Its causes count, too: fsspec reports a server that cannot be reached as a missing file.
+    """
+    if isinstance(error, Transient | MrcdistError):
+        return error if isinstance(error, Transient) else None
+    causes = list(_causes(error))
+    cause = next((each for each in causes if isinstance(each, _TRANSIENT)), None)
+    if (status := http_status(error)) is not None:
+        kind = transient_status(*status)
+        return kind(describe(cause or error)) if kind else None
+    # An invalid certificate does not become valid.
+    if cause is None or any("CERTIFICATE_VERIFY_FAILED" in str(each) for each in causes):
+        return None
+    unreachable = any(isinstance(each, _UNREACHABLE) for each in causes)
+    return (Unreachable if unreachable else Transient)(describe(cause))
+
+
+def transient_status(status: int, code: str) -> type[Transient] | None:
+    """Return the kind of failure if an HTTP status with a store's error code may pass."""
+    if status in _EXPLAINED_STATUSES or code in DENIED_CODES:
+        return None
+    if status in _RETRIED_STATUSES or status >= 500 or code in _RETRIED_CODES:
+        return Transient
+    return Refused if code in ("", str(status)) else None
+
+
+def http_status(error: BaseException) -> tuple[int, str] | None:
+    """Return the HTTP status and the store's error code of an exception or one of its causes."""
+    for each in _causes(error):
+        response: Any = getattr(each, "response", None)
+        if isinstance(each, boto.ClientError) and isinstance(response, dict):
+            return (
+                int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
+                str(response.get("Error", {}).get("Code", "")),
+            )
+        if isinstance(each, aiohttp.ClientResponseError):
+            return each.status, ""
+    return None
+
+
+def describe(error: BaseException) -> str:
+    """Return the type and the message of an exception, which may contain secrets."""
+    if isinstance(error, Transient):
+        return str(error)
+    name = type(error).__name__
+    if str(error):
+        return f"{name}: {error}"
+    return "no byte in time" if isinstance(error, TimeoutError) else name
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, the exception it was raised from, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+class Resource(Protocol):
+    """The methods of `Location` that retries need."""
+
+    @property
+    def shown(self) -> str:
+        """The redacted URL."""
+
+    def scrub(self, text: str) -> str:
+        """Remove secrets from a text."""
+
+    def explained(
+        self, error: BaseException, start: int | None = None, stop: int | None = None
+    ) -> MrcdistError:
+        """Convert an exception to a `MrcdistError`, with the byte range concerned."""
 
 
 class Attempts:
     """Counts the attempts at one request and decides whether there is another one.
 
-    `shown` is the redacted URL, `scrub` removes secrets from a text. `first_contact`: nothing was
-    heard of the host before, and if it is not there, it is given up soon.
+    `span` is the byte range (start, stop) requested, for errors. `first_contact`: give up early if
+    the host, never reached before, cannot be reached.
     """
 
     def __init__(
         self,
+        resource: Resource,
         settings: ReadSettings,
-        shown: str,
-        scrub: Callable[[str], str],
+        span: tuple[int, int] | tuple[()] = (),
         *,
         first_contact: bool = False,
     ) -> None:
-        self.words = ""  # about the last failure
+        self.last_failure = ""  # a description
+        self.started = time.monotonic()
+        self._resource = resource
         self._settings = settings
+        self._span = span
         self._first_contact = first_contact
-        self._shown = shown
-        self._scrub = scrub
-        self.begun = time.monotonic()
         self._failed = 0
         self._refused = 0
         self._due = math.inf
 
     def begin(self, clock: asyncio.Timeout | None = None) -> None:
-        """Begin an attempt, which `clock` ends after a silence in which no byte comes.
+        """Begin an attempt, which `clock` ends if no byte arrives for the time of a stall.
 
-        The first one may have all of it, whatever the deadline for trying again. An attempt whose
-        bytes come may go on beyond the deadline: a slow link is no failure.
+        The first attempt has all of that time, whatever the deadline for retries. An attempt may
+        continue beyond the deadline while bytes arrive: a slow connection is no failure.
         """
-        now = self._asked = time.monotonic()
-        left = self.begun + self._settings.deadline - now if self._failed else math.inf
-        self._silence = max(min(self._settings.stall, left), _LEAST_SILENCE)
+        now = self._begun = time.monotonic()
+        remaining = self.started + self._settings.deadline - now if self._failed else math.inf
+        self._stall = max(min(self._settings.stall, remaining), _LEAST_STALL)
         self._clock = clock
-        self._first = 0.0
-        self._put_off(now)
+        self._first_byte = 0.0
+        self._postpone(now)
 
-    def _put_off(self, now: float) -> None:
-        self._due, self._next = now + self._silence, now + self._silence / 8
+    def _postpone(self, now: float) -> None:
+        self._due, self._next = now + self._stall, now + self._stall / 8
         if self._clock is not None:
-            self._clock.reschedule(asyncio.get_running_loop().time() + self._silence)
+            self._clock.reschedule(asyncio.get_running_loop().time() + self._stall)
 
     def alive(self) -> None:
         """Record that bytes have arrived."""
         now = time.monotonic()
-        self._first = self._first or now
-        # Setting a timer costs more than receiving a piece of data, so it is not set for each.
+        self._first_byte = self._first_byte or now
+        # Rescheduling a timer costs more than receiving a piece of data, so it is done rarely.
         if now >= self._next:
-            self._put_off(now)
+            self._postpone(now)
 
     def times(self) -> tuple[float, float]:
         """Return the seconds until the first bytes of the attempt, and since then."""
-        return self._first - self._asked, time.monotonic() - self._first
+        return self._first_byte - self._begun, time.monotonic() - self._first_byte
 
     def failed(self, error: BaseException) -> float:
         """Record a failure; return the seconds to wait before the next attempt.
@@ -113,69 +236,76 @@ class Attempts:
         Raises
         ------
         MrcdistError
-            The failure will not pass, or retries or deadline are used up.
+            The failure is not transient, or retries or deadline are exhausted.
         """
         failure = as_transient(error)
         if failure is None:
-            raise explain_failure(error, self._shown, self._scrub) from None
-        self.words = self._scrub(str(failure))
+            raise self.explained(error) from None
+        self.last_failure = self._resource.scrub(str(failure))
         self._failed += 1
         self._refused = self._refused + 1 if isinstance(failure, Refused) else 0
         now = time.monotonic()
         if now > self._due + _OVERSLEPT:
-            # This process was stopped meanwhile; that time does not count.
-            self.begun += now - self._due
+            self.started += now - self._due  # the process was suspended
         self._due = math.inf
-        spent = now - self.begun
+        elapsed = now - self.started
         longest = min(_FIRST_WAIT * 2.0 ** min(self._failed - 1, 30), _LONGEST_WAIT)
         wait = random.uniform(0, longest)  # noqa: S311 jitter
-        nobody = isinstance(failure, Unreachable)
+        unreachable = isinstance(failure, Unreachable)
         if (
-            spent + wait >= self._settings.deadline
+            elapsed + wait >= self._settings.deadline
             or self._failed > self._settings.retries
             or self._refused >= _ATTEMPTS_WHEN_REFUSED
-            or (self._first_contact and nobody and self._failed >= _ATTEMPTS_AT_FIRST_CONTACT)
+            or (self._first_contact and unreachable and self._failed >= _ATTEMPTS_AT_FIRST_CONTACT)
         ):
-            raise self._given_up(spent, nobody=nobody) from None
+            raise self._exhausted(elapsed, unreachable=unreachable) from None
         stats.add(retries=1)
-        told = self._shown, self._failed, self.words, wait
-        _log.info("%s: attempt %d failed (%s), next in %.1f s", *told)
+        _log.info(
+            "%s: attempt %d failed (%s), next in %.1f s",
+            *(self._resource.shown, self._failed, self.last_failure, wait),
+        )
         return wait
 
-    def _given_up(self, spent: float, *, nobody: bool) -> ReadError:
-        where = "the host name or the endpoint, then " * (self._first_contact or nobody)
+    def explained(self, error: BaseException) -> MrcdistError:
+        """Return an exception as a `MrcdistError` that says where it happened."""
+        return self._resource.explained(error, *self._span)
+
+    def _exhausted(self, elapsed: float, *, unreachable: bool) -> MrcdistError:
+        host = "the host name or the endpoint, then " * (self._first_contact or unreachable)
         times = "1 attempt" if self._failed == 1 else f"{self._failed} attempts"
-        return ReadError(
-            f"{self._shown} could not be read after {times} in {spent:.1f} s",
+        error = ReadError(
+            f"{self._resource.shown} could not be read after {times} in {elapsed:.1f} s",
             code="retries-exhausted",
-            cause=f"the last attempt failed: {self.words}",
-            remedy=f"check {where}the store and the network, then "
+            cause=f"the last attempt failed: {self.last_failure}",
+            remedy=f"check {host}the store and the network, then "
             f"{'try' if self._first_contact else 'compute'} again; to wait longer, "
             "raise mrcdist.retries, mrcdist.deadline or mrcdist.stall in dask's configuration",
         )
+        return self.explained(error)
 
 
 def retried(
     call: Callable[[], _Result],
+    resource: Resource,
     settings: ReadSettings,
-    shown: str,
-    scrub: Callable[[str], str],
     *,
     first_contact: bool = False,
     long: bool = False,
 ) -> _Result:
-    """Call until it works; for arguments, and for what is raised, see `Attempts`.
+    """Return the result of a call, which is retried as `Attempts` decides.
 
-    What takes longer than two seconds says on a terminal what is waited for. But a `long` call may
-    well take long; a time in which this process was stopped is then no time of failing.
+    After two seconds, a message on the terminal says what is being waited for. A `long` call may
+    take longer than that; it shows no message, and time in which this process was suspended does
+    not count as time spent retrying.
     """
-    attempts = Attempts(settings, shown, scrub, first_contact=first_contact)
+    attempts = Attempts(resource, settings, first_contact=first_contact)
 
-    def words() -> str:
-        so_far = f"({attempts.words}), trying again" if attempts.words else "yet, waiting"
-        return f"no answer from {shown} {so_far} for up to {settings.deadline:g} s"
+    def message() -> str:
+        failure = attempts.last_failure
+        state = f"({failure}), trying again" if failure else "yet, waiting"
+        return f"no answer from {resource.shown} {state} for up to {settings.deadline:g} s"
 
-    with nullcontext() if long else waiting(words):
+    with nullcontext() if long else waiting(message):
         while True:
             if long:
                 attempts.begin()
@@ -187,14 +317,14 @@ def retried(
                 if stopped is None:
                     time.sleep(wait)
                 elif stopped.wait(wait):
-                    raise explain_failure(error, shown, scrub) from None
+                    raise attempts.explained(error) from None
 
 
 @contextmanager
 def stop_retries() -> Iterator[Callable[[], None]]:
-    """Yield what makes calls of this context, and of threads that have a copy of it, end.
+    """Yield a function that ends the retries of this context and of threads with a copy of it.
 
-    Within another one, it is that one: whoever is interrupted has called the others.
+    A nested call yields the same function: an interrupt ends the outer call, too.
     """
     event = _stopped.get() or threading.Event()
     token = _stopped.set(event)
@@ -205,29 +335,28 @@ def stop_retries() -> Iterator[Callable[[], None]]:
 
 
 def is_stopped() -> bool:
-    """Whether this call's result is awaited no more."""
+    """Whether the retries of this context have been ended."""
     event = _stopped.get()
     return event is not None and event.is_set()
 
 
 async def retried_async(
     call: Callable[[Attempts], Awaitable[_Result]],
+    resource: Resource,
     settings: ReadSettings,
-    shown: str,
-    scrub: Callable[[str], str],
-    *,
-    turn: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
+    span: tuple[int, int],
+    turn: Callable[[], AbstractAsyncContextManager[Any]],
 ) -> _Result:
-    """Await until it works, as `retried` calls: for requests of tasks, many at a time.
+    """Await a call that reads a byte range, retrying it as `retried` does.
 
-    A `call` begins its attempt with a clock if a silence of the store is to end it. `turn` returns
-    what to wait for before each attempt; that time is no time of failing.
+    `call` begins its attempt with a clock if a stall is to end it. `turn` returns a context in
+    which each attempt is made; time spent waiting for it does not count towards the deadline.
     """
-    attempts = Attempts(settings, shown, scrub)
+    attempts = Attempts(resource, settings, span)
     while True:
         queued = time.monotonic()
         async with turn():
-            attempts.begun += time.monotonic() - queued  # that is no time of failing
+            attempts.started += time.monotonic() - queued
             try:
                 return await call(attempts)
             except Exception as error:  # noqa: BLE001 each store has its own errors

@@ -1,4 +1,4 @@
-"""The places in memory for the bytes of one response, in one piece or scattered."""
+"""Destination in memory for the bytes of one response, contiguous or scattered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.storage.store_errors import Transient
+from mrcdist.storage.retry import Transient
 
 Bytes = npt.NDArray[np.uint8]
 Segment = tuple[int, Bytes | None]
@@ -17,8 +17,8 @@ Segment = tuple[int, Bytes | None]
 class ScatterBuffer:
     """Scatter the bytes of a byte range, which arrive in order, to their places in memory.
 
-    `segments` are length and memory of each part of the range, one behind the other; the memory is
-    None where the bytes are not wanted.
+    `segments` are the length and the memory of each consecutive part of the range; the memory is
+    None for bytes that are not needed.
     """
 
     def __init__(self, segments: Sequence[Segment]) -> None:
@@ -28,20 +28,20 @@ class ScatterBuffer:
 
     @classmethod
     def joined(cls, buffers: Iterable[Self]) -> Self:
-        """Return the buffer of byte ranges that lie one behind the other."""
+        """Return the buffer of consecutive byte ranges."""
         return cls([segment for buffer in buffers for segment in buffer._segments])
 
     def restart(self) -> None:
-        """Begin again at the first byte."""
+        """Start again at the first byte."""
         self._filled = 0
         self._number = 0
         self._within = 0
 
     def store(self, piece: bytes) -> None:
-        """Take the bytes that follow; more than there is room for are a `Transient` failure."""
+        """Store the bytes that follow; raise `Transient` if there are more than requested."""
         self._filled += len(piece)
         if self._filled > self.size:
-            raise Transient(f"more than the {self.size} bytes asked for were sent")
+            raise Transient(f"the response has more than the {self.size} bytes requested")
         raw = np.frombuffer(piece, np.uint8)
         while raw.size:
             length, memory = self._segments[self._number]
@@ -55,19 +55,19 @@ class ScatterBuffer:
                 self._within = 0
 
     def require_all(self) -> None:
-        """Raise `Transient` unless the last byte has come."""
+        """Raise `Transient` if bytes are missing."""
         if self._filled != self.size:
-            raise Transient(f"the answer ended after {self._filled} of {self.size} bytes")
+            raise Transient(f"the response ended after {self._filled} of {self.size} bytes")
 
     def part(self, start: int, stop: int) -> ScatterBuffer:
         """Return the buffer of the bytes from `start` up to, but not including, `stop`."""
         if (start, stop) == (0, self.size):
             return self
         segments: list[Segment] = []
-        at = 0
+        offset = 0
         for length, memory in self._segments:
-            first, last = max(start - at, 0), min(stop - at, length)
+            first, last = max(start - offset, 0), min(stop - offset, length)
             if first < last:
                 segments.append((last - first, None if memory is None else memory[first:last]))
-            at += length
+            offset += length
         return ScatterBuffer(segments)

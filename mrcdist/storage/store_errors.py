@@ -1,20 +1,18 @@
-"""Errors of stores (S3, HTTP, disks): which are retried, and what the others become."""
+"""Explanation of errors of stores (S3, HTTP, disks): problem, cause and remedy.
+
+Which failures are retried instead, such as HTTP 429, is decided in `retry`.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import lzma
-import socket
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-import aiohttp
 from botocore import exceptions as boto
-from botocore.parsers import ResponseParserError
 
 from mrcdist.errors import (
     AccessDeniedError,
@@ -23,6 +21,13 @@ from mrcdist.errors import (
     MrcdistError,
     ReadError,
     TruncatedFileError,
+)
+from mrcdist.storage.retry import (
+    DENIED_CODES,
+    Transient,
+    describe,
+    http_status,
+    transient_status,
 )
 
 _MISSING_REMEDY = (
@@ -37,18 +42,6 @@ _PUBLIC_REMEDY = (
     'a public bucket needs none: storage_options={"anon": True}, or --storage-option anon=true; '
     f"else {_DENIED_REMEDY}"
 )
-_DENIED_CODES = (
-    *("AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken"),
-    *("SignatureDoesNotMatch", "TokenRefreshRequired"),
-)
-
-# HTTP statuses that are tried again, besides 500 and above: Request Timeout, Too Many Requests.
-_RETRIED_STATUSES = (408, 429)
-
-# S3's words for 'later': https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-_RETRIED_CODES = (
-    *("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "ThrottlingException"),
-)
 
 _NO_CREDENTIALS = (
     boto.NoCredentialsError,
@@ -61,120 +54,61 @@ _NO_CREDENTIALS = (
 _DAMAGED = (gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
-class Transient(Exception):  # noqa: N818 a signal to the retry loop, never seen outside
-    """An attempt failed in a way that may pass."""
-
-
-class Refused(Transient):
-    """An answer that no store explains: a broken proxy's, which passes, or one that is meant."""
-
-
-class Unreachable(Transient):
-    """There was nobody to ask: no such host, or nobody who listens there."""
-
-
-_TRANSIENT = (
-    Transient,
-    asyncio.TimeoutError,
-    ConnectionError,
-    aiohttp.ClientConnectionError,
-    aiohttp.ClientPayloadError,
-    boto.HTTPClientError,
-    boto.ConnectionError,
-    boto.IncompleteReadError,
-    boto.FlexibleChecksumError,  # bytes that were spoilt on the way
-    ResponseParserError,  # some stores answer no XML when they are overloaded
-)
-_UNREACHABLE = (
-    aiohttp.ClientConnectorError,
-    boto.EndpointConnectionError,
-    ConnectionRefusedError,
-    socket.gaierror,
-)
-
-
-def answer_error(status: int, code: str, shown: str, detail: str = "") -> MrcdistError | Transient:
-    """Turn an HTTP status and a store's error code to the error to raise."""
-    answered = (
+def response_error(
+    status: int, code: str, shown: str, detail: str = ""
+) -> MrcdistError | Transient:
+    """Convert an HTTP status and a store's error code to the error to raise."""
+    response = (
         f"HTTP {status}"
         + (f" {code}" if code and code != str(status) else "")
         + (f": {detail}" if detail else "")
     )
+    if kind := transient_status(status, code):
+        return kind(response)
     if status == 412:
         return FileChangedError(
             f"{shown} is no longer the version that was planned for",
-            cause=f"the object was overwritten ({answered})",
+            cause=f"the object was overwritten ({response})",
         )
     if status == 416:
         return FileChangedError(
             f"{shown} ends before the bytes that were planned for",
-            cause=f"the object was replaced by a shorter one ({answered})",
+            cause=f"the object was replaced by a shorter one ({response})",
         )
-    if status in (401, 403) or code in _DENIED_CODES:
-        cause = f"the store refused ({answered})"
+    if status in (401, 403) or code in DENIED_CODES:
+        cause = f"the store refused ({response})"
         return AccessDeniedError(f"{shown} may not be read", cause=cause, remedy=_DENIED_REMEDY)
     if status == 404:
-        cause = f"reported by the store ({answered})"
+        cause = f"reported by the store ({response})"
         return MissingFileError(f"{shown} does not exist", cause=cause, remedy=_MISSING_REMEDY)
-    if status in _RETRIED_STATUSES or status >= 500 or code in _RETRIED_CODES:
-        return Transient(answered)
-    if code in ("", str(status)):
-        return Refused(answered)
-    return _request_refused(shown, answered, "check the URL and storage_options")
+    return _request_refused(shown, response, "check the URL and storage_options")
 
 
-def _request_refused(shown: str, answered: object, remedy: str) -> ReadError:
+def _request_refused(shown: str, response: object, remedy: str) -> ReadError:
     return ReadError(
         f"{shown} could not be read",
         code="request-refused",
-        cause=f"the store answered {answered}",
+        cause=f"the store answered {response}",
         remedy=remedy,
     )
 
 
-def as_transient(error: BaseException) -> Transient | None:
-    """Return a failure that may pass as what `said` understands; None if it will not pass.
-
-    It may pass for what it was raised from, too: fsspec takes a server that cannot be reached for
-    a file that is not there.
-    """
-    if isinstance(error, Transient | MrcdistError):
-        return error if isinstance(error, Transient) else None
-    chain = list(_causes(error))
-    cause = next((seen for seen in chain if isinstance(seen, _TRANSIENT)), None)
-    if (status := _status_of(error)) is not None:
-        answer = answer_error(*status, "")
-        return type(answer)(said(cause or error)) if isinstance(answer, Transient) else None
-    # Certificates do not mend themselves.
-    if cause is None or any("CERTIFICATE_VERIFY_FAILED" in str(seen) for seen in chain):
-        return None
-    nobody = any(isinstance(seen, _UNREACHABLE) for seen in chain)
-    return (Unreachable if nobody else Transient)(said(cause))
-
-
-def said(error: BaseException) -> str:
-    """Return the type and the words of an exception, in which there may be secrets."""
-    if isinstance(error, Transient):
-        return str(error)
-    name = type(error).__name__
-    if str(error):
-        return f"{name}: {error}"
-    return "no byte in time" if isinstance(error, TimeoutError) else name
-
-
 def is_past_end(error: BaseException) -> bool:
     """Whether a store refused a range because the file ends before it."""
-    status = _status_of(error)
+    status = http_status(error)
     return status is not None and status[0] == 416
 
 
 def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str]) -> MrcdistError:
-    """Turn any exception of a filesystem to one of ours; `shown` and `scrub` are a location's."""
+    """Convert any exception of a filesystem to a `MrcdistError`.
+
+    `shown` and `scrub` are those of a `Location`.
+    """
     if isinstance(error, MrcdistError):
         return error
-    words = scrub(said(error))
-    if (status := _status_of(error)) is not None:
-        explained = answer_error(*status, shown)
+    text = scrub(describe(error))
+    if (status := http_status(error)) is not None:
+        explained = response_error(*status, shown)
         if isinstance(explained, MrcdistError):
             return explained
         remedy = "try again later, and check that the store can be reached from this host"
@@ -185,54 +119,34 @@ def explain_failure(error: BaseException, shown: str, scrub: Callable[[str], str
         return AccessDeniedError(
             f"{shown} may not be read",
             code="credentials-missing",
-            cause=f"no credentials here ({words})",
+            cause=f"no credentials found ({text})",
             remedy=_PUBLIC_REMEDY,
         )
     if isinstance(error, PermissionError):
-        return AccessDeniedError(f"{shown} may not be read", cause=words, remedy=_DENIED_REMEDY)
+        return AccessDeniedError(f"{shown} may not be read", cause=text, remedy=_DENIED_REMEDY)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        cause = f"it does not exist, or is not mounted here ({words})"
-        problem = f"{shown} was not found by this process"
-        return MissingFileError(problem, cause=cause, remedy=_MISSING_REMEDY)
+        return MissingFileError(
+            f"{shown} was not found by this process",
+            cause=f"it does not exist, or is not mounted on this host ({text})",
+            remedy=_MISSING_REMEDY,
+        )
     if isinstance(error, IsADirectoryError):
         return MissingFileError(
             f"{shown} is a folder",
             code="file-is-folder",
-            cause=words,
+            cause=text,
             remedy="pass the .mrc file in it",
         )
-    # bz2's error has no type of its own.
+    # The error of bz2 has no type of its own.
     if isinstance(error, _DAMAGED) or str(error) == "Invalid data stream":
         return TruncatedFileError(
             f"{shown}: the archive is damaged or truncated",
             code="archive-damaged",
-            cause=words,
+            cause=text,
             remedy="copy the archive again",
         )
     return ReadError(
         f"{shown} could not be read",
-        cause=words,
+        cause=text,
         remedy="check that the store can be reached from this host, the URL and storage_options",
     )
-
-
-def _status_of(error: BaseException) -> tuple[int, str] | None:
-    """Find an HTTP status in an exception or what it was raised from."""
-    for seen in _causes(error):
-        response: Any = getattr(seen, "response", None)
-        if isinstance(seen, boto.ClientError) and isinstance(response, dict):
-            return (
-                int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
-                str(response.get("Error", {}).get("Code", "")),
-            )
-        if isinstance(seen, aiohttp.ClientResponseError):
-            return seen.status, ""
-    return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, what it was raised from, and so on."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__

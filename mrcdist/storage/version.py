@@ -1,4 +1,4 @@
-"""Version of a file: the part of a store's answer that identifies it."""
+"""Version of a file: the metadata of a store that identify its content."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-# fsspec's names differ between stores. A store's own version comes first, then what is made of the
-# content, then a date.
+# Keys of fsspec's info differ between stores. A version ID takes precedence over a hash of the
+# content, and that over a date.
 _KINDS = {
     "version_id": ("VersionId", "version_id"),
     "etag": ("ETag", "etag", "e_tag"),
     "checksum": ("sha", "CRC", "content_hash", "md5Checksum", "checksum"),
     "modified": (
-        *("LastModified", "last_modified", "Last-Modified", "updated", "mtime"),  # as most have it
+        *("LastModified", "last_modified", "Last-Modified", "updated", "mtime"),  # most stores
         *("modify", "modificationTime", "modification_time"),  # FTP, WebHDFS, DBFS
         *("modifiedTime", "last_write_time", "server_modified"),  # Google Drive, SMB, Dropbox
         "created",
@@ -24,17 +24,18 @@ _KINDS = {
 }
 
 # A date with a fraction of a second.
-_FINE = re.compile(r"\.\d*[1-9]")
+_SUBSECOND = re.compile(r"\.\d*[1-9]")
 # nginx's ETag is the date in whole seconds and the size, both hexadecimal.
 _DATE_AND_SIZE = re.compile(r'(?:W/)?"?([0-9a-f]{1,8})-([0-9a-f]+)"?')
 
 
 @dataclass(frozen=True)
 class Version:
-    """Version of a file that a plan was made for; `size` is None where the store does not say.
+    """Version of a file; `size` is None if the store does not report it.
 
-    `kind` is what tells versions apart: "version_id", "etag", "checksum", "mtime_ns", "modified",
-    "archive", "dated archive", "copy" (of a whole copy, its bytes) or "" (nothing but the size).
+    `kind` says what identifies the version: "version_id", "etag", "checksum", "mtime_ns",
+    "modified", "archive", "dated archive", "copy" (the content of a local copy) or "" (only the
+    size).
     """
 
     size: int | None
@@ -43,29 +44,41 @@ class Version:
 
     @property
     def exact(self) -> bool:
-        """Whether another file, written in its place, is sure to have another version.
+        """Whether any other file written in its place has another version.
 
-        Not where the store tells nothing but the size, or a date in whole seconds, be it in the
-        form of an ETag; nor where the ETag is called weak.
+        False if the store reports only a size, a date in whole seconds (possibly in the form of an
+        ETag), or a weak ETag.
         """
         if self.kind == "modified":
-            return _FINE.search(self.value) is not None
+            return _SUBSECOND.search(self.value) is not None
         if self.kind == "etag":
             return not (self._dated or self.value.startswith("W/"))
         return self.kind not in ("", "dated archive")
 
     @property
     def _dated(self) -> re.Match[str] | None:
-        """The date and the size that an ETag consists of."""
-        found = _DATE_AND_SIZE.fullmatch(self.value)
-        return found if found and int(found[2], 16) == self.size else None
+        """Match of an ETag that consists of date and size."""
+        match = _DATE_AND_SIZE.fullmatch(self.value)
+        return match if match and int(match[2], 16) == self.size else None
+
+    @property
+    def http_condition(self) -> dict[str, str]:
+        """Headers that pin an HTTP request to this version; none for weak ETags and dates."""
+        strong = self.kind == "etag" and not self.value.startswith("W/")
+        return {"If-Match": self.value} if strong else {}
+
+    @property
+    def s3_condition(self) -> dict[str, str]:
+        """Arguments that pin a request of botocore to this version."""
+        argument = {"version_id": "VersionId", "etag": "IfMatch"}.get(self.kind)
+        return {argument: self.value} if argument else {}
 
     def is_settled(self, date: str | None, age: str | None = None) -> bool:
-        """Whether any later change of the file will have another version, by a server's clock.
+        """Whether any later change of the file will have another version.
 
-        A date of whole seconds tells changes apart once its second is over (RFC 9110, 8.8.2.2).
-        `date` is when the server said so, as HTTP writes it, and `age` for how many seconds a cache
-        on the way has kept that.
+        A date in whole seconds distinguishes changes once its second is over (RFC 9110, 8.8.2.2).
+        `date` is the time of the response, as in HTTP, and `age` the seconds that an intermediate
+        cache has kept it.
         """
         try:
             now = parsedate_to_datetime(date or "").timestamp() + int(age or 0)
@@ -77,16 +90,16 @@ class Version:
                 return True
         except ValueError:
             return True
-        return not now <= changed <= now + 1  # a later date is that of a clock which is wrong
+        return not now <= changed <= now + 1  # a later date means that the clock is wrong
 
     def required(self, consistency: str) -> Version:
-        """The part that must still hold when the file is read: all ("strict"), "size", or none."""
+        """Return the part that must match when reading: all ("strict"), "size", or none."""
         if consistency == "strict":
             return self
         return Version(self.size if consistency == "size" else None)
 
     def within(self, archive: Version | None) -> Version:
-        """The same file as a member of one version of an archive."""
+        """Return the version of a file that is a member of one version of an archive."""
         if archive is None or not (self.kind or archive.kind):
             return self
         kind = "archive" if self.exact or archive.exact else "dated archive"
@@ -101,19 +114,19 @@ UNKNOWN = Version(None)
 
 
 def local_version(stat: os.stat_result) -> Version:
-    """Size and times of an open or named local file.
+    """Return the version of a local file: its size and times.
 
-    Tools that copy and restore files set the time of modification back; the time of the last change
-    of the file or its attributes cannot be set. The inode is left out: some network filesystems
-    number files anew on each host.
+    Tools that copy and restore files reset the modification time (mtime); the time of the last
+    change of content or attributes (ctime) cannot be set. The inode is ignored, because some
+    network filesystems number files differently on each host.
     """
     return Version(stat.st_size, "mtime_ns", f"{stat.st_mtime_ns}, ctime_ns {stat.st_ctime_ns}")
 
 
 def remote_version(info: Mapping[str, Any]) -> Version:
-    """Find in fsspec's info what tells versions apart.
+    """Return the version in the info that fsspec reports.
 
-    What else an info may hold (addresses, times of access) changes while the file does not.
+    Other entries of the info (addresses, access times) may change while the file does not.
     """
     size = None if info.get("size") is None else int(info["size"])
     for kind, keys in _KINDS.items():

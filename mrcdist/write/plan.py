@@ -236,7 +236,7 @@ class WritePlan:
             raise
         return WriteReport(
             self.location.shown,
-            self.location.size() if self.header.codec else self.nbytes,
+            (self.header.codec and self.location.find_version().size) or self.nbytes,
             self.array.shape,
             self.header.mode,
             statistics,

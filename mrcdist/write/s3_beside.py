@@ -11,8 +11,7 @@ from typing import Any
 
 from mrcdist.errors import FileChangedError, MissingFileError, MrcdistError, WriteError
 from mrcdist.storage.location import Location, StoreCalls
-from mrcdist.storage.retry import is_stopped
-from mrcdist.storage.store_errors import Refused
+from mrcdist.storage.retry import Refused, is_stopped
 from mrcdist.write.errors import interrupted, overtaken, write_errors
 from mrcdist.write.s3_client import answer, call, call_once
 from mrcdist.write.s3_upload import S3Upload

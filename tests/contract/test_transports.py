@@ -23,8 +23,8 @@ import pytest
 import mrcdist
 from mrcdist.errors import FileChangedError, ReadError
 from mrcdist.storage.location import Location
+from mrcdist.storage.retry import Transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
-from mrcdist.storage.store_errors import Transient
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import Transport, open_transport
 from mrcdist.storage.version import Version

@@ -165,7 +165,7 @@ class TestS3:
                 monkeypatch.setenv(name, radosgw.environment()[name])
             options = {"client_kwargs": radosgw.storage_options()["client_kwargs"]}
             array = data_of(url, storage_options=options)
-            with pytest.raises(mrcdist.AccessDeniedError, match="no credentials here") as raised:
+            with pytest.raises(mrcdist.AccessDeniedError, match="no credentials found") as raised:
                 array.compute()
         assert "every worker" in raised.value.remedy
 

@@ -36,7 +36,7 @@ from mrcdist import (
 )
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan
-from mrcdist.storage.store_errors import answer_error
+from mrcdist.storage.store_errors import response_error
 from mrcdist.testing.acquisition import write_acquisition
 from tests.support.cluster import dask_cluster
 from tests.support.http_log import CountingProxy, Exchange, Fault, first
@@ -485,7 +485,7 @@ class TestCredentials:
         with pytest.raises(AccessDeniedError) as caught:
             cluster.submit(first_frame, source, workers=[unlucky], pure=False).result()
         self.check(caught.value, cluster, unlucky)
-        assert "no credentials here" in caught.value.cause
+        assert "no credentials found" in caught.value.cause
 
     def test_expired_credentials_of_a_worker_are_an_error(
         self, source: MrcSource, cluster: Client
@@ -507,7 +507,7 @@ class TestCredentials:
 
     @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "TokenRefreshRequired"])
     def test_a_refusal_by_any_status_is_an_error(self, code: str) -> None:
-        assert isinstance(answer_error(400, code, "s3://b/k"), AccessDeniedError)
+        assert isinstance(response_error(400, code, "s3://b/k"), AccessDeniedError)
 
 
 def first_frame(source: MrcSource) -> list[list[int]]:

@@ -366,7 +366,7 @@ class TestRefusals:
         url = s3_bucket.put("a.mrc", mrc_bytes(counting((2, 4, 5), "int16")))
         options = {"client_kwargs": s3_bucket.storage_options()["client_kwargs"]}
         error = self.refused(mrcdist.AccessDeniedError, url, options)
-        assert "no credentials here" in error.cause
+        assert "no credentials found" in error.cause
 
     def test_a_server_that_is_not_there_is_an_error(self):
         options = {"anon": True, "client_kwargs": {"endpoint_url": "http://127.0.0.1:1"}}

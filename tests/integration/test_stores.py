@@ -244,7 +244,7 @@ class TestCaches:
         bucket, _, url, options = cached
         bucket.put("a.mrc", mrc_bytes(numbers))
         options = {**options, url.partition(":")[0]: {"compression": "gzip"}}
-        with pytest.raises(ValueError, match=r"compression='gzip'(?s:.*)leave it out"):
+        with pytest.raises(ValueError, match=r"compression='gzip'(?s:.*)omit it"):
             mrcdist.read_mrc(url, storage_options=options)
 
     def test_threads_never_see_half_a_copy(self, folder, web):

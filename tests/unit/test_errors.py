@@ -19,8 +19,7 @@ from botocore.exceptions import NoCredentialsError
 import mrcdist
 from mrcdist import errors, stats
 from mrcdist.cli import main
-from mrcdist.config import read_settings
-from mrcdist.storage.retry import retried
+from mrcdist.storage.location import Location
 from mrcdist.storage.store_errors import explain_failure
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 from tests.support.processes import free_port
@@ -363,7 +362,7 @@ class TestStores:
                 raise answer
             return answer
 
-        assert retried(call, read_settings(), "s3://b/x.mrc", str) == b"bytes"
+        assert Location("s3://b/x.mrc").retried(call) == b"bytes"
 
     def test_without_credentials_one_is_told_of_public_buckets(self):
         error = explain_failure(NoCredentialsError(), "s3://b/x.mrc", str)

@@ -23,7 +23,7 @@ from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from s3fs import S3FileSystem
 
-from mrcdist.storage.layers import forget
+from mrcdist.storage.layers import close
 from mrcdist.write.s3_client import new_client
 from tests.support.processes import ROOT
 
@@ -137,7 +137,7 @@ def test_an_archive_that_was_replaced_is_opened_anew(tmp_path):
     url = f"simplecache::zip://a.mrc::file://{path.as_posix()}"
     fs, _ = url_to_fs(url)
     assert url_to_fs(url)[0] is fs, "fsspec keeps nothing over an archive any more"
-    forget(fs)
+    close(fs)
     assert url_to_fs(url)[0] is not fs
 
 

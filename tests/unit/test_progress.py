@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 import mrcdist
-from mrcdist.config import read_settings
 from mrcdist.progress import Progress, TaskProgress, waiting
-from mrcdist.storage.retry import retried
+from mrcdist.storage.location import Location
 from tests.support.mrc_files import counting, mrc_bytes
 
 
@@ -164,7 +163,7 @@ class TestWaiting:
         monkeypatch.setattr(
             "mrcdist.storage.retry.waiting", functools.partial(waiting, patience=0.01)
         )
-        assert retried(lambda: terminal.said.wait(60), read_settings(), "s3://b/x.mrc", str)
+        assert Location("s3://b/x.mrc").retried(lambda: terminal.said.wait(60))
         assert terminal.getvalue() == "no answer from s3://b/x.mrc yet, waiting for up to 120 s\n"
 
     def test_a_call_that_may_well_take_long_says_nothing(self, monkeypatch):
@@ -174,7 +173,7 @@ class TestWaiting:
             "mrcdist.storage.retry.waiting", functools.partial(waiting, patience=0.01)
         )
         call = functools.partial(terminal.said.wait, 0.2)
-        assert not retried(call, read_settings(), "s3://b/x.mrc", str, long=True)
+        assert not Location("s3://b/x.mrc").retried(call, long=True)
         assert terminal.getvalue() == ""
 
     def test_a_log_is_not_told_of_waiting_and_no_thread_is_started_for_it(self, monkeypatch):

@@ -1,4 +1,4 @@
-"""Any other fsspec filesystem; the version is checked around each block."""
+"""Transport for any other fsspec filesystem; the version is checked around each block."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from fsspec.asyn import AsyncFileSystem, get_loop
 from mrcdist.errors import MrcdistError
 from mrcdist.storage.layers import is_whole_file_cache, verify_once
 from mrcdist.storage.location import Location, require_version
+from mrcdist.storage.retry import as_transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
-from mrcdist.storage.store_errors import as_transient, is_past_end
-from mrcdist.storage.transport.protocol import Answer, Transport, ranges_ignored
+from mrcdist.storage.store_errors import is_past_end
+from mrcdist.storage.transport.protocol import Response, Transport, ranges_ignored
 from mrcdist.storage.version import Version
 
 
 class FsspecTransport(Transport):
-    """Any other filesystem; the version is checked around each block.
+    """Transport for any other filesystem; the version is checked around each block.
 
-    Several requests at a time to one that is asynchronous (``gs://``, ``abfs://``, …), else one.
+    Asynchronous filesystems (``gs://``, ``abfs://``, …) get several requests at a time.
     """
 
     pinned = False
@@ -29,7 +30,7 @@ class FsspecTransport(Transport):
     def __init__(
         self, fs: Any, path: str, location: Location, version: Version, consistency: str
     ) -> None:
-        # Wrappers over another filesystem claim ``async_impl`` for what they pass on.
+        # Wrappers over another filesystem claim its ``async_impl``.
         self.parallel = (
             isinstance(fs, AsyncFileSystem)
             and bool(fs.async_impl)
@@ -42,9 +43,9 @@ class FsspecTransport(Transport):
         self._nbytes = 0
 
     def check(self) -> None:
-        """Raise `FileChangedError` if there is another version by now.
+        """Raise `FileChangedError` if the file has another version now.
 
-        What was read of a damaged archive is an error, too.
+        Also raises if bytes were read from a damaged archive.
         """
         self._check_version()
         if self._nbytes:
@@ -54,48 +55,48 @@ class FsspecTransport(Transport):
             )
 
     def _check_version(self) -> None:
-        if self._consistency == "off" or self._version.kind == "copy":  # checked when it is made
+        if self._consistency == "off" or self._version.kind == "copy":  # checked when copied
             return
         found = self._location.find_version()
         require_version(self._location, self._version, found, self._consistency)
         self.filesystem, self._path = self._location.filesystem()  # an archive may be opened anew
 
-    def read(self, start: int, size: int) -> Answer:
-        """Return up to `size` bytes from byte `start` on, fewer where the file ends."""
+    def read(self, start: int, size: int) -> Response:
+        """Read `size` bytes from byte `start` on, or up to the end of the file."""
         try:
             raw: bytes = self.filesystem.cat_file(self._path, start=start, end=start + size)
         except Exception as error:
             if is_past_end(error) and self._version.size is None:
-                return Answer(b"", pinned=False)
+                return Response(b"", pinned=False)
             raise
         # A server that ignores Range sends everything, from byte 0.
         raw = raw if len(raw) <= size else raw[start : start + size]
-        return Answer(raw, pinned=False)
+        return Response(raw, pinned=False)
 
     async def get(self, start: int, into: ScatterBuffer, alive: Callable[[], None]) -> None:
-        """Fill `into` from byte `start` on, with the planned version's bytes."""
+        """Fill `into` with bytes of the planned version from byte `start` on."""
         try:
             stop = start + into.size
             raw: bytes = (
                 await self.filesystem._cat_file(self._path, start=start, end=stop)
                 if self.parallel
-                else await asyncio.to_thread(self._read_here, start, stop)
+                else await asyncio.to_thread(self._read_range, start, stop)
             )
         except Exception as error:
             if not isinstance(error, MrcdistError) and not as_transient(error):
-                await asyncio.to_thread(self._check_version)  # what was replaced may look damaged
+                await asyncio.to_thread(self._check_version)  # a replaced file may look damaged
             raise
         if len(raw) < into.size:
-            await asyncio.to_thread(self._check_version)  # it may have become shorter
+            await asyncio.to_thread(self._check_version)  # the file may be shorter now
         if len(raw) > into.size:
-            cause = f"{len(raw)} bytes came for a range of {into.size}"
+            cause = f"it sent {len(raw)} bytes for a range of {into.size}"
             raise ranges_ignored(self._location, cause)
         into.restart()
         into.store(raw)
         into.require_all()
         self._nbytes += into.size
 
-    def _read_here(self, start: int, stop: int) -> bytes:
+    def _read_range(self, start: int, stop: int) -> bytes:
         wanted = self._version if self._consistency == "strict" else None
         if is_whole_file_cache(self.filesystem) and (copy := self._location.local_copy(wanted)):
             with copy.open("rb") as file:

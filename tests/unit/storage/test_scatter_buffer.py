@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcdist import plan_mrc
+from mrcdist.storage.retry import Transient
 from mrcdist.storage.scatter_buffer import ScatterBuffer
-from mrcdist.storage.store_errors import Transient
 from tests.support.mrc_files import mrc_bytes
 
 STRETCH = bytes(range(1, 101))

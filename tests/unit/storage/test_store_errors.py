@@ -1,4 +1,4 @@
-"""Errors of stores, of URLs and of storage options have codes by which programs tell them apart."""
+"""Errors of stores, URLs and storage options have codes, and name the argument concerned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.store_errors import explain_failure
 
 
-def answer(status: int, code: str = "") -> ClientError:
+def response(status: int, code: str = "") -> ClientError:
     return ClientError(
         {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}, "GetObject"
     )
@@ -19,12 +19,12 @@ def answer(status: int, code: str = "") -> ClientError:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (answer(400, "ExpiredToken"), "access-denied"),
-        (answer(400, "InvalidArgument"), "request-refused"),
-        (answer(403), "access-denied"),
-        (answer(404, "NoSuchKey"), "file-missing"),
-        (answer(412), "file-changed"),
-        (answer(416), "file-changed"),
+        (response(400, "ExpiredToken"), "access-denied"),
+        (response(400, "InvalidArgument"), "request-refused"),
+        (response(403), "access-denied"),
+        (response(404, "NoSuchKey"), "file-missing"),
+        (response(412), "file-changed"),
+        (response(416), "file-changed"),
         (NoCredentialsError(), "credentials-missing"),
         (PermissionError(13, "denied"), "access-denied"),
         (FileNotFoundError(2, "none"), "file-missing"),
@@ -33,7 +33,7 @@ def answer(status: int, code: str = "") -> ClientError:
     ],
     ids=str,
 )
-def test_errors_of_stores_are_told_apart_by_code(error: Exception, code: str) -> None:
+def test_errors_of_stores_have_distinct_codes(error: Exception, code: str) -> None:
     assert explain_failure(error, "s3://b/k", str).code == code
 
 
@@ -46,7 +46,7 @@ def test_errors_of_stores_are_told_apart_by_code(error: Exception, code: str) ->
         ("a.mrc", "anon", "argument-type-invalid"),
     ],
 )
-def test_invalid_locations_are_told_apart_by_code(
+def test_invalid_locations_have_distinct_codes(
     filename: object, options: object, code: str
 ) -> None:
     with pytest.raises(ArgumentError) as caught:
@@ -55,19 +55,21 @@ def test_invalid_locations_are_told_apart_by_code(
 
 
 @pytest.mark.parametrize(
-    ("url", "options", "code"),
+    ("url", "options", "code", "argument"),
     [
-        ("nowhere://a.mrc", {}, "filesystem-unavailable"),
+        ("nowhere://a.mrc", {}, "filesystem-unavailable", "filename"),
+        ("github://a.mrc", {}, "filesystem-unavailable", "storage_options"),
         (
             "s3://b/k.mrc",
             {"config_kwargs": {"max_pool_connections": -1}},
             "storage-options-invalid",
+            "storage_options",
         ),
     ],
 )
-def test_filesystems_that_cannot_be_made_are_told_apart_by_code(
-    url: str, options: dict[str, object], code: str
+def test_errors_of_filesystems_name_the_argument(
+    url: str, options: dict[str, object], code: str, argument: str
 ) -> None:
     with pytest.raises(ArgumentError) as caught:
         Location.of(url, options).filesystem()
-    assert caught.value.code == code
+    assert (caught.value.code, caught.value.argument) == (code, argument)

@@ -1,4 +1,4 @@
-"""Paths as Windows writes them are names of local files: tried with pathlib's rules for Windows."""
+"""Windows paths are local files; tested with pathlib's rules for Windows on any system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mrcdist.storage.url import lies_in
 
 
 class WindowsPath(PureWindowsPath):
-    """A path of Windows with a working directory, on any system."""
+    """Windows path with a working directory, on any system."""
 
     def absolute(self):
         return WindowsPath("C:/here") / self
@@ -40,28 +40,28 @@ def test_drive_letters_and_unc_names_are_absolute_paths(text):
     assert url.chain(text) == [text]
 
 
-def test_relative_path_with_backslashes_is_of_the_working_directory():
+def test_relative_path_with_backslashes_becomes_absolute():
     assert url.as_path(r"data\a.mrc") == r"C:\here\data\a.mrc"
 
 
 @pytest.mark.parametrize("text", ABSOLUTE)
-def test_name_of_a_path_is_its_last_part(text):
+def test_name_of_a_windows_path_is_its_last_part(text):
     assert url.name_of(text) == "a movie.mrc"
 
 
 @pytest.mark.parametrize("text", ABSOLUTE)
-def test_file_beside_a_path_is_in_the_same_folder(text):
-    beside = url.url_beside(text, "a_info.txt")
-    assert PureWindowsPath(beside) == PureWindowsPath(text).with_name("a_info.txt")
+def test_sibling_of_a_path_is_in_the_same_folder(text):
+    sibling = url.sibling_url(text, "a_info.txt")
+    assert PureWindowsPath(sibling) == PureWindowsPath(text).with_name("a_info.txt")
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/a.mrc", "https://x.example/a.mrc", "memory://a.mrc"])
-def test_urls_are_no_paths_there_either(text):
+def test_urls_are_not_windows_paths(text):
     assert not url.is_path(text)
     assert url.as_path(text) is None
 
 
-def test_file_lies_in_each_folder_above_it_also_through_a_link(tmp_path):
+def test_file_lies_in_all_its_parent_folders_and_links_to_them(tmp_path):
     file = tmp_path / "run" / "part" / "a.mrc"
     file.parent.mkdir(parents=True)
     file.touch()

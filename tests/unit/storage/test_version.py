@@ -1,4 +1,4 @@
-"""Versions: which ones another file in the same place cannot have."""
+"""Versions: whether they identify a file, and how they pin a request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NGINX = Version(500, "etag", '"65a1b2c3-1f4"')
     ],
     ids=str,
 )
-def test_another_file_has_another_version(version):
+def test_exact_versions_identify_the_content(version):
     assert version.exact
 
 
@@ -48,7 +48,7 @@ def test_another_file_has_another_version(version):
     ],
     ids=str,
 )
-def test_another_file_may_have_the_same_version(version):
+def test_inexact_versions_may_be_shared_by_two_files(version):
     assert not version.exact
 
 
@@ -67,20 +67,34 @@ def test_another_file_may_have_the_same_version(version):
     ],
     ids=str,
 )
-def test_date_of_a_second_that_is_not_over_may_become_that_of_another_file(
-    version, second, settled
-):
+def test_date_in_whole_seconds_is_settled_once_its_second_is_over(version, second, settled):
     assert version.is_settled(f"Mon, 01 Jan 2024 10:00:{second} GMT") is settled
     assert version.is_settled(None)
     assert version.is_settled("now")
 
 
 @pytest.mark.parametrize(("age", "settled"), [(None, False), ("0", False), ("100", True)])
-def test_the_date_of_an_answer_that_a_cache_kept_is_older_than_now(age, settled):
+def test_age_of_a_cached_response_is_added_to_its_date(age, settled):
     assert Version(5, "modified", DATE).is_settled(DATE, age) is settled
     assert Version(5, "modified", DATE).is_settled(DATE, "long")
 
 
-def test_archives_of_two_versions_hold_two_versions_of_a_file():
+def test_members_of_two_versions_of_an_archive_have_two_versions():
     one, two = (Version(5).within(Version(9, "modified", date)) for date in (DATE, "later"))
     assert one != two
+
+
+@pytest.mark.parametrize(
+    ("version", "http", "s3"),
+    [
+        (Version(5, "etag", '"x"'), {"If-Match": '"x"'}, {"IfMatch": '"x"'}),
+        (Version(5, "etag", 'W/"x"'), {}, {"IfMatch": 'W/"x"'}),
+        (Version(5, "version_id", "x"), {}, {"VersionId": "x"}),
+        (Version(5, "modified", DATE), {}, {}),
+        (Version(5), {}, {}),
+    ],
+    ids=str,
+)
+def test_requests_are_pinned_by_version_id_or_etag(version, http, s3):
+    assert version.http_condition == http
+    assert version.s3_condition == s3

@@ -6,7 +6,7 @@ import pytest
 
 from mrcdist.errors import FileChangedError, ReadError
 from mrcdist.storage.location import Location
-from mrcdist.storage.store_errors import Transient
+from mrcdist.storage.retry import Transient
 from mrcdist.storage.transport.protocol import check_range
 from mrcdist.storage.version import Version
 
