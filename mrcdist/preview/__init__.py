@@ -1,7 +1,7 @@
-"""Look at a file by reading a small, stated part of it: pictures, a browser.
+"""Previews of a file from a small sample of its data: an overview image, an interactive browser.
 
-What to read is decided from numbers alone: `sample` has the views and the limits, `choose_sample`
-chooses within them. `reading` reads it, `panels` makes images of it, `figure` draws them with words
-beside. `preview` does all of it in order. `browser` is the interactive one, over the frames of
-`scan_data`.
+The sample is chosen from numbers alone: `sample` defines views, samples and limits, `choose_sample`
+chooses within the limits. `reading` reads the sample, `panels` turns it into images, and
+`overview_page` arranges these with text on one page. `preview` runs the steps in order. `browser`
+is interactive and shows the frames of `scan_data`.
 """

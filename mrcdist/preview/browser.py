@@ -1,9 +1,9 @@
-"""`browse`: a scan and its patterns side by side, in a notebook or a window.
+"""`browse`: an interactive view of a scan and its patterns, in a notebook or a window.
 
-Drawn with matplotlib, so that it runs wherever matplotlib does; in a notebook on ipympl, the
-backend that HyperSpy's users have already. HyperSpy's own plot would compute a navigator from the
-whole file first, and build a dask graph for each click. Here a click is one request for one frame,
-and the virtual detector sums frames that were read once, within a budget.
+Drawn with matplotlib, and in notebooks with ipympl, the backend that HyperSpy uses. HyperSpy's own
+plot computes a navigator from the whole file first, and builds a dask graph per click. Here, a
+click is one request for one frame, and the virtual detector sums frames that were read once, within
+a budget.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from mrcdist.compute.detectors import Ring
 from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError, MrcdistWarning
 from mrcdist.extras import install_command
 from mrcdist.formatting import figure_text
-from mrcdist.plotting import colour_norm, draw_image, reduced, require_matplotlib
+from mrcdist.plotting import colour_norm, downsample, draw_image, require_matplotlib
 from mrcdist.preview.sample import DEFAULT_BUDGET, describe_grid, require_budget
 from mrcdist.preview.scan_data import ScanData, open_scan
 from mrcdist.read_plan import Plan
 
 Array = npt.NDArray[Any]
 
-_INCHES = (10.0, 4.8)
-_MARK, _RING, _HOLE = "#ff3864", "#4cc9f0", "#ffb703"
+_FIGURE_SIZE = (10.0, 4.8)  # inches
+_POINT_COLOUR, _OUTER_COLOUR, _INNER_COLOUR = "#ff3864", "#4cc9f0", "#ffb703"
 
-# How near to a circle, as a share of the pattern's side, a press takes hold of it.
-_NEAR = 0.02
-_ZOOM = 1.1
+# A press this close to a circle drags it, as a fraction of the pattern's longer side.
+_GRAB_DISTANCE = 0.02
+_MIN_WIDTH = 0.5  # of the detector, in pixels
+_ZOOM = 1.1  # per step of the scroll wheel
 
-_FRAMES_KEPT = 32
+_CACHED_FRAMES = 32
 
 
 def browse(
@@ -110,22 +111,22 @@ class Browser:
     def __init__(self, scan: ScanData, figure: Any) -> None:
         self.figure = figure
         self._scan = scan
-        self._frame = lru_cache(_FRAMES_KEPT)(scan.frame)
+        self._frame = lru_cache(_CACHED_FRAMES)(scan.frame)
         self._drag: Callable[[float, float], None] | None = None
-        self.detector = _first_detector(scan)
+        self.detector = _initial_detector(scan)
         self.virtual_image = scan.virtual_image(self.detector)
-        self.position = scan.middle
+        self.position = scan.start
         self.pattern = self._frame(*self.position)
         self._build()
+        handlers = {
+            "button_press_event": self._on_press,
+            "motion_notify_event": self._on_move,
+            "button_release_event": self._on_release,
+            "scroll_event": self._on_scroll,
+            "key_press_event": self._on_key,
+        }
         self._connections = [
-            figure.canvas.mpl_connect(name, handler)
-            for name, handler in (
-                ("button_press_event", self._press),
-                ("motion_notify_event", self._move),
-                ("button_release_event", self._release),
-                ("scroll_event", self._scroll),
-                ("key_press_event", self._key),
-            )
+            figure.canvas.mpl_connect(event, handler) for event, handler in handlers.items()
         ]
 
     def show(self, y: int, x: int) -> None:
@@ -178,13 +179,13 @@ class Browser:
     def command(self) -> str:
         """Command that computes the same virtual image from the whole file, on a cluster.
 
-        With all options; secrets are taken from the environment: docs/howto/stores.md.
+        It contains all options; secrets are taken from the environment: docs/howto/stores.md.
         """
         ring = self.detector
         numbers = (ring.cy, ring.cx, *filter(None, (ring.inner, ring.outer)))
         kind = "annulus" if ring.inner else "circle"
-        listed = ",".join(f"{number:.4g}" for number in numbers)
-        words = ["mrcdist", "virtual", *self._scan.arguments, "--detector", f"{kind}:{listed}"]
+        detector = f"{kind}:{','.join(f'{number:.4g}' for number in numbers)}"
+        words = ["mrcdist", "virtual", *self._scan.arguments, "--detector", detector]
         return shlex.join([*words, "--out", "virtual.npy"])
 
     def close(self) -> None:
@@ -194,7 +195,11 @@ class Browser:
         self._connections = []
 
     def _ipython_display_(self) -> None:
-        _show(self.figure)
+        canvas = self.figure.canvas
+        if hasattr(canvas, "_repr_mimebundle_"):  # a widget
+            importlib.import_module("IPython.display").display(canvas)
+        elif canvas.manager is not None:
+            self.figure.show()
 
     def _build(self) -> None:
         from matplotlib.patches import Circle
@@ -203,115 +208,114 @@ class Browser:
         self.figure.set_layout_engine("constrained")
         self._navigator, self._panel = self.figure.subplots(1, 2)
         y, x, ky, kx = scan.axes
-        self._map = draw_image(
+        self._navigator_image = draw_image(
             self._navigator, self.virtual_image, y, x, title="", extent=scan.extent
         )
-        (self._point,) = self._navigator.plot([], [], "o", ms=9, mfc="none", mec=_MARK, mew=1.6)
-        self._image = draw_image(self._panel, self.pattern, ky, kx, title="", contrast="log")
+        self._navigator.set_title(describe_grid(scan.ys, scan.xs), fontsize=9)
+        marker = {"ms": 9, "mfc": "none", "mec": _POINT_COLOUR, "mew": 1.6}
+        (self._point,) = self._navigator.plot([], [], "o", **marker)
+        self._pattern_image = draw_image(
+            self._panel, self.pattern, ky, kx, title="", contrast="log"
+        )
         self._circles = [
             self._panel.add_patch(Circle((0, 0), 1, fill=False, color=colour, lw=1.4))
-            for colour in (_RING, _HOLE)
+            for colour in (_OUTER_COLOUR, _INNER_COLOUR)
         ]
         self._draw_navigator()
         self._draw_pattern()
 
     def _draw_navigator(self) -> None:
         ring = self.detector
-        self._map.set_data(self.virtual_image)
-        self._map.set_norm(colour_norm(self.virtual_image, "linear"))
+        self._navigator_image.set_data(self.virtual_image)
+        self._navigator_image.set_norm(colour_norm(self.virtual_image, "linear"))
         for circle, radius in zip(self._circles, (ring.outer, ring.inner), strict=True):
             circle.center = (ring.cx, ring.cy)
             circle.set_radius(radius)
             circle.set_visible(radius > 0)
-        self._navigator.set_title(describe_grid(self._scan.ys, self._scan.xs), fontsize=9)
-        self._refresh()
-
-    def _draw_pattern(self) -> None:
-        pattern = reduced(self.pattern)
-        self._image.set_data(pattern)
-        self._image.set_norm(colour_norm(pattern, "log"))
-        y, x = self.position
-        self._point.set_data([x], [y])
-        self._say(self._scan.describe_frame(y, x))
-
-    def _say(self, words: str) -> None:
-        self._panel.set_title(figure_text(words), fontsize=9)
-        self._refresh()
-
-    def _refresh(self) -> None:
         self.figure.canvas.draw_idle()
 
-    def _press(self, event: Any) -> None:
+    def _draw_pattern(self) -> None:
+        pattern = downsample(self.pattern)
+        self._pattern_image.set_data(pattern)
+        self._pattern_image.set_norm(colour_norm(pattern, "log"))
+        y, x = self.position
+        self._point.set_data([x], [y])
+        self._set_title(self._scan.describe_frame(y, x))
+
+    def _set_title(self, text: str) -> None:
+        self._panel.set_title(figure_text(text), fontsize=9)
+        self.figure.canvas.draw_idle()
+
+    def _on_press(self, event: Any) -> None:
         if event.button != 1:
             return
         if event.inaxes is self._navigator:
-            self._drag = self._show_at
+            self._drag = self._show_nearest
         elif event.inaxes is self._panel:
-            self._drag = self._grip(event.ydata, event.xdata)
-        self._move(event)
+            self._drag = self._choose_drag(event.ydata, event.xdata)
+        self._on_move(event)
 
-    def _move(self, event: Any) -> None:
-        wanted = self._navigator if self._drag == self._show_at else self._panel
-        if self._drag is None or event.inaxes is not wanted:
-            return
-        self._told(self._drag, event.ydata, event.xdata)
+    def _on_move(self, event: Any) -> None:
+        axes = self._navigator if self._drag == self._show_nearest else self._panel
+        if self._drag is not None and event.inaxes is axes:
+            self._show_errors(self._drag, event.ydata, event.xdata)
 
-    def _release(self, _event: Any) -> None:
+    def _on_release(self, _event: Any) -> None:
         self._drag = None
 
-    def _show_at(self, y: float, x: float) -> None:
-        position = tuple(
-            int(np.clip(round(at), 0, size - 1))
-            for at, size in zip((y, x), self._scan.shape, strict=True)
-        )
+    def _show_nearest(self, y: float, x: float) -> None:
+        """Show the pattern of the scan point nearest to a position in the navigator."""
+        ny, nx = self._scan.shape
+        position = (int(np.clip(round(y), 0, ny - 1)), int(np.clip(round(x), 0, nx - 1)))
         if position != self.position:
             self.show(*position)
 
-    def _grip(self, y: float, x: float) -> Callable[[float, float], None]:
-        """Choose what dragging from here does: resize by the nearest rim, else move."""
+    def _choose_drag(self, y: float, x: float) -> Callable[[float, float], None]:
+        """Return the action of dragging from here: resize if a circle is close, otherwise move."""
         ring = self.detector
         distance = float(np.hypot(y - ring.cy, x - ring.cx))
-        near = max(_NEAR * max(self._scan.frame_shape), 0.75)
+        close = max(_GRAB_DISTANCE * max(self._scan.frame_shape), 0.75)
         for rim, radius in (("outer", ring.outer), ("inner", ring.inner)):
-            if radius and abs(distance - radius) <= near:
+            if radius and abs(distance - radius) <= close:
                 return partial(self._resize, rim)
-        # Outside of it a press fetches it; inside, it keeps hold where it was pixels.
+        # From outside, the centre jumps to the pointer; from inside, it keeps its distance to it.
         dy, dx = (y - ring.cy, x - ring.cx) if distance < ring.outer else (0.0, 0.0)
         return lambda y, x: self.place_detector(
             y - dy, x - dx, self.detector.outer, self.detector.inner
         )
 
     def _resize(self, rim: str, y: float, x: float) -> None:
-        ring, least = self.detector, 0.5
+        ring = self.detector
+        outer, inner = ring.outer, ring.inner
         radius = float(np.hypot(y - ring.cy, x - ring.cx))
         if rim == "outer":
-            self.place_detector(ring.cy, ring.cx, max(radius, ring.inner + least), ring.inner)
+            outer = max(radius, inner + _MIN_WIDTH)
         else:
-            inner = float(np.clip(radius, least, ring.outer - least))
-            self.place_detector(ring.cy, ring.cx, ring.outer, inner)
+            inner = float(np.clip(radius, _MIN_WIDTH, outer - _MIN_WIDTH))
+        self.place_detector(ring.cy, ring.cx, outer, inner)
 
-    def _scroll(self, event: Any) -> None:
+    def _on_scroll(self, event: Any) -> None:
         if event.inaxes is self._panel:
-            ring, factor = self.detector, _ZOOM**event.step
-            outer = max(ring.outer * factor, 1.0)
+            ring = self.detector
+            outer = max(ring.outer * _ZOOM**event.step, 1.0)
             inner = ring.inner * outer / ring.outer
-            self._told(self.place_detector, ring.cy, ring.cx, outer, inner)
+            self._show_errors(self.place_detector, ring.cy, ring.cx, outer, inner)
 
-    def _key(self, event: Any) -> None:
+    def _on_key(self, event: Any) -> None:
         if event.key == "a":
             ring = self.detector
             inner = 0.0 if ring.inner else ring.outer / 2
-            self._told(self.place_detector, ring.cy, ring.cx, ring.outer, inner)
+            self._show_errors(self.place_detector, ring.cy, ring.cx, ring.outer, inner)
 
-    def _told(self, action: Callable[..., None], *values: float) -> None:
-        """Do something, and show what is wrong with it: nobody sees a callback's exception."""
+    def _show_errors(self, action: Callable[..., None], *values: float) -> None:
+        """Call a function and show its error in the title: exceptions in callbacks are lost."""
         try:
             action(*values)
         except MrcdistError as error:
-            self._say(error.problem)
+            self._set_title(error.problem)
 
 
-def _first_detector(scan: ScanData) -> Ring:
+def _initial_detector(scan: ScanData) -> Ring:
     try:
         return find_disk(scan.mean)
     except ArgumentError:
@@ -320,23 +324,25 @@ def _first_detector(scan: ScanData) -> Ring:
 
 
 def _interactive_figure() -> Any:
-    """Return a figure that listens to the mouse: a widget in a notebook, a window elsewhere.
+    """Return an interactive figure: a widget in a notebook, a window elsewhere.
 
-    In a notebook its canvas is ipympl's, whatever backend pyplot has: nobody needs
-    ``%matplotlib widget`` first, and other figures stay as they are.
+    In a notebook, its canvas is that of ipympl whatever the backend of pyplot: no
+    ``%matplotlib widget`` is needed, and other figures are unaffected.
     """
     require_matplotlib()
     if not _in_notebook():
         import matplotlib.pyplot as plt
 
-        figure = plt.figure(figsize=_INCHES)
+        figure = plt.figure(figsize=_FIGURE_SIZE)
         if type(figure.canvas).required_interactive_framework is None:
-            text = (
-                f"the figure has no window: matplotlib's backend {plt.get_backend()} shows none. "
-                'matplotlib.use("qtagg") or another one does, on a machine with a screen; '
-                "figure.savefig writes a file"
+            warnings.warn(
+                "the figure has no window: matplotlib's backend "
+                f"{plt.get_backend()} is not interactive; on a machine with a screen, select "
+                'another one, such as matplotlib.use("qtagg"), or save the figure to a file with '
+                "figure.savefig",
+                MrcdistWarning,
+                stacklevel=3,
             )
-            warnings.warn(text, MrcdistWarning, stacklevel=3)
         return figure
     try:
         backend: Any = importlib.import_module("ipympl.backend_nbagg")
@@ -349,23 +355,15 @@ def _interactive_figure() -> Any:
         ) from None
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_INCHES)
+    figure = Figure(figsize=_FIGURE_SIZE)
     canvas = backend.Canvas(figure)
     backend.FigureManager(canvas, 0)
     canvas.header_visible = canvas.footer_visible = False
     return figure
 
 
-def _show(figure: Any) -> None:
-    """Show a figure in the output of a notebook's cell, or in its window."""
-    if _in_notebook() and hasattr(figure.canvas, "_repr_mimebundle_"):
-        importlib.import_module("IPython.display").display(figure.canvas)
-    elif hasattr(figure, "show") and figure.canvas.manager is not None:
-        figure.show()
-
-
 def _in_notebook() -> bool:
-    """Whether this is a kernel that can show widgets, rather than a terminal or a script."""
+    """Whether the code runs in a kernel that can show widgets, not in a terminal or a script."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and hasattr(shell, "kernel")

@@ -1,8 +1,8 @@
-"""Named images with axes, ready to be drawn, from the pieces that were read."""
+"""Images of a preview, each with its axes and labels, from the pixels of a sample."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from mrcdist.format.axis import Axis
 from mrcdist.formatting import format_count, format_position
 from mrcdist.plotting import Contrast, frame_contrast
 from mrcdist.preview.reading import (
-    PixelsRead,
+    SamplePixels,
     frames_of_grid,
     magnitude,
     mean_frame,
@@ -29,13 +29,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One image of a preview: what it is, in a word or two, and the same with where it is from.
+    """One image of a preview with its short name, title and axes.
 
-    The `image`, of shape (rows, columns) or (rows, columns, 3), fills `down` times `across` with
-    any number of pixels: their sizes are in the file's pixels, as are the `point` (down, across) to
-    mark and the `cuts` (down, across) where other planes cut this one. Of the `rings`, virtual
-    detectors, the one for the bright field is first. `numbers` says what the values are: of a file
-    that does not say, "stored values".
+    The `image`, of shape (rows, columns) or (rows, columns, 3), covers the axes `down` and `across`
+    with any number of pixels: the sizes of the axes are in pixels of the file, as are the marked
+    `point` and the positions `cuts` at which other planes intersect this one, both (down, across).
+    The virtual detectors `rings` begin with the bright field. `quantity` labels the colour bar;
+    "stored values" if the file does not say what they are.
     """
 
     name: str
@@ -47,57 +47,59 @@ class Panel:
     point: tuple[int, int] | None = None
     cuts: tuple[int, int] | None = None
     rings: tuple[Ring, ...] = ()
-    numbers: str = "stored values"
+    quantity: str = "stored values"
 
 
 def scan_panels(
     sample: ScanSample,
-    pixels: PixelsRead,
+    pixels: SamplePixels,
     axes: Sequence[Axis],
     plane: Sequence[int],
     image: Panel | None = None,
 ) -> tuple[Panel, ...]:
-    """Make virtual images and patterns of a scan.
+    """Return the virtual images and the patterns of a scan.
 
-    `axes` are those of the whole array, of which `plane` says which are (y, x); `image` is an image
-    of the scan that takes the virtual images' place. The panels are "bright field" and "dark field"
-    (by the same detectors as ``mrcdist virtual`` takes), "all pixels" where patterns have no bright
-    disk, or `image`; "mean pattern"; "one pattern".
+    `axes` are those of the whole array, and `plane` the positions of (y, x) among them; `image`, an
+    image of the scan, replaces the virtual images. The panels are "bright field" and "dark field",
+    with the detectors of ``mrcdist virtual``, or "all pixels" if the patterns have no bright disk,
+    or `image`; then "mean pattern" and "one pattern".
     """
     down, across = (axis for axis in axes if not axis.navigate)
     y, x = (axes[i] for i in plane)
-    full = range(down.size)
-    at = (sample.ys[sample.single[0]], sample.xs[sample.single[1]])
-    mean = mean_frame(magnitude(pixels.rows(frame, full)) for frame in sample.patterns)
-    single = magnitude(pixels.rows(int(sample.frames[sample.single]), full))
+    all_rows = range(down.size)
+    point = (sample.ys[sample.single[0]], sample.xs[sample.single[1]])
+    mean = mean_frame(magnitude(pixels.rows(frame, all_rows)) for frame in sample.patterns)
+    single = magnitude(pixels.rows(int(sample.frames[sample.single]), all_rows))
     detectors = _detectors(mean) if image is None else {}
     rings = tuple(detector for detector in detectors.values() if isinstance(detector, Ring))
-    counted = f"mean of {format_count(len(sample.patterns), 'frame')}"
-    where = f"frame at {format_position(y, at[0])}, {format_position(x, at[1])}"
+    mean_title = f"mean of {format_count(len(sample.patterns), 'frame')}"
+    title = f"frame at {format_position(y, point[0])}, {format_position(x, point[1])}"
     counts = "counts per pixel"
     patterns = (
-        Panel("mean pattern", counted, mean, down, across, "log", rings=rings, numbers=counts),
-        Panel("one pattern", where, single, down, across, "log", numbers=counts),
+        Panel("mean pattern", mean_title, mean, down, across, "log", rings=rings, quantity=counts),
+        Panel("one pattern", title, single, down, across, "log", quantity=counts),
     )
     if image is not None:
-        return (replace(image, point=at), *patterns)
-    images = _virtual_images(sample, pixels, detectors, across.size)
-    words = describe_grid(sample.ys, sample.xs)
-    if sample.band != full:
-        words += f", rows {sample.band.start} to {sample.band.stop - 1} of frames"
+        return (replace(image, point=point), *patterns)
+    grid = describe_grid(sample.ys, sample.xs)
+    if sample.band != all_rows:
+        grid += f", rows {sample.band.start} to {sample.band.stop - 1} of frames"
     step = sample.ys.step if len(sample.ys) > 1 else sample.xs.step
-    # A sampled point stands for the square around it; the grid leaves out a little of each rim.
+    # Each point represents the square around it, so the grid may cover less than the scan.
     y, x = replace(y, size=len(sample.ys) * step), replace(x, size=len(sample.xs) * step)
-    start = [points[0] - (step - 1) // 2 for points in (sample.ys, sample.xs)]
-    point = (at[0] - start[0], at[1] - start[1])
-    means = f"mean over the detector, {counts}"
-    return (
-        *(
-            Panel(name, f"virtual {name}, {words}", values, y, x, point=point, numbers=means)
-            for name, values in images.items()
-        ),
-        *patterns,
-    )
+    first = [points[0] - (step - 1) // 2 for points in (sample.ys, sample.xs)]
+    point = (point[0] - first[0], point[1] - first[1])
+    quantity = f"mean over the detector, {counts}"
+
+    frames = frames_of_grid(sample, pixels, sample.band)
+    panels = []
+    for name, detector in detectors.items():
+        mask = detector.weights(sample.band, range(across.size)) > 0
+        if mask.any():  # the detector may lie outside the band
+            virtual = mean_on_grid(frames, mask, sample.frames.shape)
+            words = f"virtual {name}, {grid}"
+            panels.append(Panel(name, words, virtual, y, x, point=point, quantity=quantity))
+    return (*panels, *patterns)
 
 
 def _detectors(mean: Array) -> dict[str, Detector]:
@@ -111,26 +113,13 @@ def _detectors(mean: Array) -> dict[str, Detector]:
         return {"bright field": disk}
 
 
-def _virtual_images(
-    sample: ScanSample, pixels: PixelsRead, detectors: Mapping[str, Detector], columns: int
-) -> dict[str, Array]:
-    """Virtual images of the detectors that have pixels in the rows that were read."""
-    frames = frames_of_grid(sample, pixels, sample.band)
-    masks = {name: of.weights(sample.band, range(columns)) > 0 for name, of in detectors.items()}
-    return {
-        name: mean_on_grid(frames, mask, sample.frames.shape)
-        for name, mask in masks.items()
-        if mask.any()
-    }
-
-
 def volume_panels(
-    sample: VolumeSample, pixels: PixelsRead, axes: Sequence[Axis]
+    sample: VolumeSample, pixels: SamplePixels, axes: Sequence[Axis]
 ) -> tuple[Panel, Panel, Panel]:
-    """Make the three planes: a section, along its rows, across them.
+    """Return the three planes: a section, the plane along its rows, the plane across them.
 
-    `axes` are those of sections, rows and columns. The second plane's height and the third's width
-    count sections.
+    `axes` are those of sections, rows and columns. The sections are the rows of the second image
+    and the columns of the third.
     """
     depth, down, across = axes
     section, row, column = sample.at
@@ -143,69 +132,67 @@ def volume_panels(
         axis=1,
     )
     at = {axis.name: position for axis, position in zip(axes, sample.at, strict=True)}
-    middle = _lines(pixels, section, sample.section)
-    contrast = frame_contrast(axes, middle)
+    image = _frame_image(pixels, section, sample.section)
+    contrast = frame_contrast(axes, image)
 
-    def panel(image: Array, rows: Axis, columns: Axis, cut: Axis, sparse: str = "") -> Panel:
+    def panel(image: Array, rows: Axis, columns: Axis, cut: Axis, sparsity: str = "") -> Panel:
         name = f"{rows.name}{columns.name}"
-        title = f"{name} at {format_position(cut, at[cut.name])}{sparse}"
+        title = f"{name} at {format_position(cut, at[cut.name])}{sparsity}"
         cuts = (at[rows.name], at[columns.name])
         return Panel(name, title, image, rows, columns, contrast, cuts=cuts)
 
     lines = len(sample.column_rows)
     step = f" and {down.size // lines} rows" if lines > 1 else ""
     return (
-        panel(middle, down, across, depth),
-        panel(along_row, depth, across, down, _sparse_words(sample.along_row, "")),
-        panel(along_column, down, depth, across, _sparse_words(sample.along_column, step)),
+        panel(image, down, across, depth),
+        panel(along_row, depth, across, down, _describe_sparsity(sample.along_row, "")),
+        panel(along_column, down, depth, across, _describe_sparsity(sample.along_column, step)),
     )
 
 
-def _sparse_words(sections: range, rows: str) -> str:
+def _describe_sparsity(sections: range, rows: str) -> str:
     return f", 1 of {sections.step} sections{rows}" if sections.step > 1 or rows else ""
 
 
 def image_panels(
-    sample: ImagesSample, pixels: PixelsRead, axes: Sequence[Axis]
+    sample: ImagesSample, pixels: SamplePixels, axes: Sequence[Axis]
 ) -> tuple[Panel, ...]:
-    """Make a panel of each frame; of a single complex one magnitude and phase.
+    """Return a panel per frame; for a single complex frame, its magnitude and its phase.
 
-    `axes` are those of the whole array. Patterns and complex numbers are logarithmic.
+    `axes` are those of the whole array. Patterns and complex images have logarithmic contrast.
     """
     navigation = [axis for axis in axes if axis.navigate]
     down, across, *components = (axis for axis in axes if not axis.navigate)
-    images = [_lines(pixels, frame, sample.bands) for frame in sample.frames]
+    images = [_frame_image(pixels, frame, sample.bands) for frame in sample.frames]
     first = pixels.rows(sample.frames[0], sample.bands[0])
-    contrast: Contrast = (
-        "rgb"
-        if components
-        else "log"
-        if first.dtype.kind == "c"
-        else frame_contrast(axes, mean_frame(images))
-    )
+    is_complex = first.dtype.kind == "c"
+    contrast: Contrast = "rgb" if components else "log"
+    if not components and not is_complex:
+        contrast = frame_contrast(axes, mean_frame(images))
     panels = []
     shape = [axis.size for axis in navigation]
-    for image, at in zip(images, sample.positions, strict=True):
-        position = np.unravel_index(at, shape) if navigation else ()
-        words = ", ".join(
-            format_position(axis, int(i)) for axis, i in zip(navigation, position, strict=True)
+    for image, position in zip(images, sample.positions, strict=True):
+        indices = np.unravel_index(position, shape) if navigation else ()
+        title = ", ".join(
+            format_position(axis, int(i)) for axis, i in zip(navigation, indices, strict=True)
         )
-        panels.append(Panel("frame", words, image, down, across, contrast))
-    if len(panels) == 1 and first.dtype.kind == "c":
-        # Neighbouring phases have no mean: of a band the first row stands for all.
-        rows = [pixels.rows(sample.frames[0], band)[:1] for band in sample.bands]
-        phase = np.angle(first if len(sample.bands) == 1 else np.concatenate(rows))
-        words = f", {panels[0].title}" if panels[0].title else ""
-        magnitudes = replace(panels[0], name="magnitude", title=f"magnitude{words}")
-        phases = Panel("phase", f"phase{words}", phase, down, across, "phase", numbers="radians")
-        return magnitudes, phases
-    return tuple(panels)
+        panels.append(Panel("frame", title, image, down, across, contrast))
+    if len(panels) > 1 or not is_complex:
+        return tuple(panels)
+    # Phases cannot be averaged: the first row of each band represents it.
+    rows = [pixels.rows(sample.frames[0], band)[:1] for band in sample.bands]
+    phase = np.angle(first if len(sample.bands) == 1 else np.concatenate(rows))
+    title = f", {panels[0].title}" if panels[0].title else ""
+    return (
+        replace(panels[0], name="magnitude", title=f"magnitude{title}"),
+        Panel("phase", f"phase{title}", phase, down, across, "phase", quantity="radians"),
+    )
 
 
-def _lines(pixels: PixelsRead, frame: int, chosen: Sequence[range]) -> Array:
-    """A frame's rows, or the mean of each of its bands."""
-    if len(chosen) == 1:
-        return magnitude(pixels.rows(frame, chosen[0]))
-    means = [magnitude(pixels.rows(frame, band)).mean(axis=0, dtype=np.float64) for band in chosen]
+def _frame_image(pixels: SamplePixels, frame: int, bands: Sequence[range]) -> Array:
+    """Return the rows of a single band, or the mean row of each of several bands."""
+    if len(bands) == 1:
+        return magnitude(pixels.rows(frame, bands[0]))
+    means = [magnitude(pixels.rows(frame, band)).mean(axis=0, dtype=np.float64) for band in bands]
     image = np.stack(means)
     return image.astype(np.uint8) if image.ndim == 3 else image  # colours

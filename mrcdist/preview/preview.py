@@ -1,4 +1,4 @@
-"""`Preview`: what a preview will read and what that costs, then the pictures."""
+"""Plan of a preview, with its cost, and the images and the overview made from it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mrcdist.options import ReadOptions
 from mrcdist.plan.reader_capabilities import Cost
 from mrcdist.planner import make_plan
 from mrcdist.preview.choose_sample import choose_sample
-from mrcdist.preview.figure import preview_figure, summary_lines
+from mrcdist.preview.overview_page import draw_overview, summary_lines
 from mrcdist.preview.panels import Panel, image_panels, scan_panels, volume_panels
 from mrcdist.preview.reading import cost_of, read_pieces
 from mrcdist.preview.sample import (
     DEFAULT_BUDGET,
     ImagesSample,
-    PreviewBudget,
+    Limits,
     Sample,
     ScanSample,
     View,
@@ -36,10 +36,10 @@ from mrcdist.read_plan import Plan
 
 @dataclass(frozen=True)
 class Preview:
-    """Plan of a preview: what is read of a file, at which cost in all, and what is left out.
+    """Plan of a preview: the sample of a file, its total cost, and notes on what is not shown.
 
-    The `image` of a scan takes the place of a virtual one. It is the preview of another file, which
-    has a `name` among those beside the scan.
+    The `image` of a scan replaces its virtual images. It is the preview of another file, and `name`
+    is its name among the companion images of the scan.
     """
 
     plan: Plan
@@ -52,23 +52,23 @@ class Preview:
 
     @property
     def pieces(self) -> int:
-        """Stretches of files that will be read."""
+        """Number of pieces to read."""
         return len(self.sample.pieces) + (self.image.pieces if self.image else 0)
 
     def describe_cost(self, cost: Cost) -> str:
-        """Describe what reading takes, or took: bytes, requests, and the share of all pixels."""
-        nbytes, whole = cost.nbytes, self.plan.layout.nbytes
+        """Describe a cost of reading: bytes, requests, and the share of all pixels."""
+        nbytes, total = cost.nbytes, self.plan.layout.nbytes
         exactly = f" ({nbytes:,} bytes)" if nbytes >= 1024 else ""
-        share = f", {100 * nbytes / whole:.2g}\u00a0% of the pixels" if nbytes < whole else ""
-        how = (
+        share = f", {100 * nbytes / total:.2g}\u00a0% of the pixels" if nbytes < total else ""
+        access = (
             format_count(cost.requests, "request")
             if cost.requests
             else f"{format_count(self.pieces, 'piece')}, mapped from disk"
         )
-        return f"{format_bytes(nbytes)}{exactly} in {how}{share}"
+        return f"{format_bytes(nbytes)}{exactly} in {access}{share}"
 
     def panels(self) -> tuple[Panel, ...]:
-        """Read, on threads of this process, and make the images."""
+        """Read the sample, in threads of this process, and return its images."""
         with Progress("reading", self.pieces) as progress:
             return self._panels(progress)
 
@@ -87,79 +87,79 @@ class Preview:
         return image_panels(sample, pixels, axes)
 
     def figure(self, panels: tuple[Panel, ...]) -> Any:
-        """Draw the images and what the header says, as a figure of matplotlib's."""
+        """Return a matplotlib figure of the images and of the metadata."""
         lines = [
             *summary_lines(self.plan),
             ("read", self.describe_cost(self.cost)),
             *(("note", note) for note in (*self.notes, *self.plan.notes)),
         ]
         planes = isinstance(self.sample, VolumeSample)
-        return preview_figure(panels, title=self.plan.location.name, lines=lines, planes=planes)
+        return draw_overview(panels, title=self.plan.location.name, lines=lines, planes=planes)
 
 
 def plan_preview(
     plan: Plan, *, budget: int = DEFAULT_BUDGET, view: ViewKind | None = None
 ) -> Preview:
-    """Decide what to read for a picture of a file, within a budget in bytes; no pixel is read.
+    """Choose what to read for a preview of a file within a budget in bytes; no pixel is read.
 
-    The view is chosen by its axes and space group, unless the caller does.
+    By default, the view is chosen by the axes and the space group of the file.
 
     Raises
     ------
     ArgumentError
-        The budget is too small, the file is empty, or the view does not suit its axes.
+        The budget is too small, the file is empty, or its axes do not allow the view.
     """
     require_budget(budget)
-    found = choose_view(plan.layout, plan.axes, ispg=plan.header.ispg, view=view)
-    image, notes = _find_image(plan, found, budget)
-    beside = image.cost if image is not None else Cost(0, 0)
-    # A section of MRCZ may be larger compressed than not; by no more than its headers.
+    chosen = choose_view(plan.layout, plan.axes, ispg=plan.header.ispg, view=view)
+    image, notes = _find_image(plan, chosen, budget)
+    image_cost = image.cost if image is not None else Cost(0, 0)
+    # A compressed section of MRCZ may be larger than uncompressed, but only by its headers.
     sample = choose_sample(
         plan.layout,
-        found,
-        _limits(plan, budget - beside.nbytes),
+        chosen,
+        _limits(plan, budget - image_cost.nbytes),
         table=plan.source.table,
         virtual_image=image is None,
     )
-    if found.kind != "images":
+    if chosen.kind != "images":
         if isinstance(sample, ImagesSample):
-            beyond = f"what lies beyond {format_bytes(budget)} is not looked at"
-            notes.append(f"it is one compressed stream: {beyond}")
+            notes.append(f"one compressed stream: only its first {format_bytes(budget)} are shown")
         navigation = [axis for axis in plan.axes if axis.navigate]
         notes += [
-            f"of the axis {axis.name} the first of {axis.size} is shown"
+            f"only the first of {axis.size} positions along {axis.name} is shown"
             for i, axis in enumerate(navigation)
-            if i not in found.plane
+            if i not in chosen.plane
         ]
-    own = cost_of(plan.source, sample.pieces)
-    cost = Cost(own.requests + beside.requests, own.nbytes + beside.nbytes)
-    return Preview(plan, found, sample, cost, tuple(notes), image)
+    cost = cost_of(plan.source, sample.pieces)
+    total = Cost(cost.requests + image_cost.requests, cost.nbytes + image_cost.nbytes)
+    return Preview(plan, chosen, sample, total, tuple(notes), image)
 
 
-def _limits(plan: Plan, budget: int) -> PreviewBudget:
+def _limits(plan: Plan, budget: int) -> Limits:
     part = plan.source.parts[0]
-    return PreviewBudget(
-        budget, whole=part.sections is not None, stream=part.compression is not None
+    return Limits(
+        budget, whole_frames=part.sections is not None, stream=part.compression is not None
     )
 
 
 def _find_image(plan: Plan, view: View, budget: int) -> tuple[Preview | None, list[str]]:
-    """The first image beside a movie that has a pixel for each of its scan points; and notes."""
+    """Return the first companion image with the shape of the scan, and notes on unreadable ones."""
     if view.kind != "scan":
         return None, []
     shape = tuple(plan.layout.navigation_shape[axis] for axis in view.plane)
     notes = []
     for image in find_images(plan.directory, plan.sidecar, "auto", "auto"):
         try:
-            own = make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
-            if own.layout.frame_shape != shape or own.layout.nbytes == 0:
+            image_plan = make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
+            if image_plan.layout.frame_shape != shape or image_plan.layout.nbytes == 0:
                 continue
-            still = View("images", ())
-            sample = choose_sample(own.layout, still, _limits(own, budget // 4), max_images=1)
+            image_view = View("images", ())
+            limits = _limits(image_plan, budget // 4)
+            sample = choose_sample(image_plan.layout, image_view, limits, max_images=1)
         except MrcdistError as error:
-            # The server may still be writing it; the movie's own data are none the worse.
+            # The server may still be writing it; the movie can be read all the same.
             notes.append(f"the image {image.location.name} is left out: {error.problem}")
         else:
-            cost = cost_of(own.source, sample.pieces)
-            return Preview(own, still, sample, cost, name=image.name), notes
+            cost = cost_of(image_plan.source, sample.pieces)
+            return Preview(image_plan, image_view, sample, cost, name=image.name), notes
     return None, notes

@@ -1,4 +1,4 @@
-"""The file as a preview sees it, and the sample that it reads, within limits."""
+"""Views of a file, the samples read for them, and the limits of a sample."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ ViewKind = Literal["scan", "volume", "images"]
 VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
 
 DEFAULT_BUDGET = 64 * 2**20
-"""Bytes that are read to look at a file, unless the caller says otherwise."""
+"""Default number of bytes to read for a preview, and for the browser's navigator."""
 
 
 @dataclass(frozen=True)
 class View:
-    """View of a file, and the positions of its axes among the navigation axes.
+    """Kind of view of a file, and the positions of its axes among the navigation axes.
 
-    Of a scan they are those of (y, x), of a volume that of the sections' axis; images have none.
+    `plane` has the positions of (y, x) for a scan and that of the section axis for a volume; it is
+    empty for images.
     """
 
     kind: ViewKind
@@ -32,64 +33,66 @@ class View:
 def choose_view(
     layout: Layout, axes: Sequence[Axis], *, ispg: int, view: ViewKind | None = None
 ) -> View:
-    """Decide how to show a file; the caller's own `view` wins, where its axes allow it.
+    """Choose how to show a file, unless the caller requests a `view`.
 
     `axes` are those of the whole array, in array order. The space group `ispg` of the header is 0
     for images, 1 to 230 for a volume, 401 to 630 for a stack of volumes (MRC2014). Cameras write
-    stacks of patterns with that of a volume. Sections that have no distance while their pixels have
-    a size, and so many that they may be the points of a scan, are therefore shown as images: planes
-    across them would be lines.
+    the space group of a volume for stacks of patterns, too. Sections are therefore shown as images
+    if their spacing is unknown although the pixel size is known, or if there are so many that they
+    may be the points of a scan: planes across such sections would show only lines.
 
     Raises
     ------
     ArgumentError
-        The file's axes do not allow the view that the caller wants.
+        The axes of the file do not allow the requested view.
     """
     navigation = [axis for axis in axes if axis.navigate]
     signal = [axis for axis in axes if not axis.navigate]
     colours = bool(layout.pixels.components)
-    # A scan of colour images is no 4D-STEM data.
-    plane = None if colours else scan_plane(axes)
-    reciprocal = layout.dtype.kind == "c" or (not colours and frames_are_patterns(axes))
-    # Neither colours nor what is not in space makes planes that one would cut.
-    sections = bool(navigation) and navigation[-1].name in ("x", "y", "z")
-    sections = sections and not reciprocal and not colours
+    # Planes across the frames make sense only in real space, and not for colours.
+    real_space = not colours and layout.dtype.kind != "c" and not frames_are_patterns(axes)
+    sections = real_space and bool(navigation) and navigation[-1].name in ("x", "y", "z")
+    planes: dict[ViewKind, tuple[int, ...] | None] = {
+        "scan": None if colours else scan_plane(axes),  # 4D-STEM data have no colours
+        "volume": (len(navigation) - 1,) if sections else None,
+        "images": (),
+    }
     if view is None:
-        measured = sections and (navigation[-1].units is None) == (signal[0].units is None)
-        measured = measured and guess_scan(axes) is None
-        view = "scan" if plane is not None else "volume" if measured and ispg > 0 else "images"
-    elif not {"scan": plane is not None, "volume": sections, "images": True}[view]:
-        there = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
+        spaced = sections and (navigation[-1].units is None) == (signal[0].units is None)
+        is_volume = spaced and ispg > 0 and guess_scan(axes) is None
+        view = "scan" if planes["scan"] else "volume" if is_volume else "images"
+    plane = planes[view]
+    if plane is None:
+        shape = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
         raise ArgumentError(
-            f'view "{view}" of an array with the axes {there}',
+            f'view "{view}" of an array with the axes {shape}',
             code="view-unsuited",
             argument="view",
             cause="a scan needs navigation axes y and x, a volume sections along x, y or z",
             remedy='use view "images", or pass the scan\'s shape as {navigation_shape}',
         )
-    if view == "scan" and plane is not None:
-        return View(view, plane)
-    return View(view, (len(navigation) - 1,) if view == "volume" else ())
+    return View(view, plane)
 
 
 @dataclass(frozen=True)
-class PreviewBudget:
-    """Limits of a sample: how many bytes may be read, decompressed, and what can be read alone.
+class Limits:
+    """Limits of a sample: how much may be read, and which parts can be read individually.
 
-    `reads` are pieces, at least 16: on an object store each is a request or more, of some 30 ms, 16
-    at a time. `whole` frames are compressed one by one: a part of one costs as much as all of it. A
-    `stream` is compressed as a whole: nothing is reached but past all before it.
+    `max_reads`, at least 16, is the maximum number of pieces: in an object store, each takes one or
+    more requests of about 30 ms, 16 at a time. With `whole_frames`, frames are compressed one by
+    one, and part of a frame costs as much as all of it. A `stream` is compressed as a whole, so
+    that reaching a frame means decompressing everything before it.
     """
 
     budget: int
-    reads: int = 2048
-    whole: bool = False
+    max_reads: int = 2048
+    whole_frames: bool = False
     stream: bool = False
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Neighbouring rows of a frame, or all rows of neighbouring frames, counted as in the file."""
+    """Adjacent rows of one frame, or all rows of adjacent frames, numbered as in the file."""
 
     frames: range
     rows: range
@@ -97,18 +100,19 @@ class Piece:
 
 @dataclass(frozen=True)
 class Sample:
-    """Pieces to read: disjoint, in the order of the file."""
+    """Pieces to read: disjoint, in file order."""
 
     pieces: tuple[Piece, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class ScanSample(Sample):
-    """Frames on a sparse grid of the scan points `ys` times `xs`.
+    """Frames on a sparse grid of scan points, `ys` times `xs`.
 
-    `frames` has the frame at each, as int64 of shape (len(ys), len(xs)), -1 where there is none. Of
-    each the rows `band` are read, for a virtual image; `patterns`, for the mean pattern, are read
-    whole. So is the `single` one near the middle: (y, x), its positions in `ys` and `xs`.
+    `frames` are their numbers, as int64 of shape (len(ys), len(xs)), -1 for missing frames. The
+    rows `band` of each are read for virtual images; the frames `patterns` are read whole, for the
+    mean pattern. `single`, given as its positions in `ys` and `xs`, is a frame near the centre that
+    is also read whole.
     """
 
     ys: range
@@ -121,10 +125,10 @@ class ScanSample(Sample):
 
 @dataclass(frozen=True)
 class VolumeSample(Sample):
-    """Three planes through the middle of a volume, which meet in ``at``: (section, row, column).
+    """Three planes of a volume that intersect at ``at``, near its centre: (section, row, column).
 
-    Read are the rows `section` of section ``at[0]``, row ``at[1]`` of the sections `along_row`, and
-    column ``at[2]`` of the sections `along_column`, in the rows `column_rows`.
+    They consist of the rows `section` of section ``at[0]``, row ``at[1]`` of the sections
+    `along_row`, and column ``at[2]`` of the sections `along_column` in the rows `column_rows`.
     """
 
     at: tuple[int, int, int]
@@ -136,10 +140,7 @@ class VolumeSample(Sample):
 
 @dataclass(frozen=True)
 class ImagesSample(Sample):
-    """A few frames, the `bands` of rows that are read of each, and their navigation positions.
-
-    Positions are counted in array order.
-    """
+    """A few frames, the `bands` of rows read of each, and their flat navigation positions."""
 
     frames: tuple[int, ...]
     bands: tuple[range, ...]
@@ -147,13 +148,13 @@ class ImagesSample(Sample):
 
 
 def describe_grid(ys: range, xs: range) -> str:
-    """Describe how sparse a grid of scan points is."""
+    """Describe the spacing of a grid of scan points."""
     step = ys.step if len(ys) > 1 else xs.step
     return "every point" if step == 1 else f"1 of {step} × {step} points"
 
 
 def require_budget(budget: int) -> None:
-    """Raise unless something may be read."""
+    """Raise unless the budget is positive."""
     if budget < 1:
         raise ArgumentError(
             f"budget={budget}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from mrcdist.preview.reading import (
     mean_on_grid,
     read_pieces,
 )
-from mrcdist.preview.sample import PreviewBudget, ScanSample, View
+from mrcdist.preview.sample import Limits, ScanSample, View
 from mrcdist.progress import Progress
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, origin_of, source_of
@@ -38,21 +37,22 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class ScanData:
-    """A scan whose frames are read one by one, but for a sparse grid that is in memory.
+    """A scan whose frames are read one at a time, except for a sparse grid held in memory.
 
-    `arguments` are those by which the command line reads the same data, and may be shown. `axes`
-    are (y, x, ky, kx); `plane` says which of the navigation axes of `data`, all frames, y and x
-    are, and the others stay at their first point. `ys` and `xs` are the grid's scan points, `grid`
-    its frames by positions in these.
+    `arguments` read the same data on the command line; they contain no secrets. `axes` are (y, x,
+    ky, kx). `data` contains all frames; `plane` has the positions of y and x among its navigation
+    axes, and the others stay at their first point. `ys` and `xs` are the scan points of the grid,
+    `grid` has its frames by positions in these, and `start` is the scan point to show first.
     """
 
     arguments: Sequence[str]
     axes: Sequence[Axis]
-    ys: range
-    xs: range
     data: MrcSource | Array = field(repr=False)
     plane: tuple[int, int]
+    ys: range
+    xs: range
     grid: dict[Point, Array] = field(repr=False)
+    start: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,13 +65,6 @@ class ScanData:
         return self.axes[2].size, self.axes[3].size
 
     @property
-    def middle(self) -> tuple[int, int]:
-        """The scan point of the grid that is nearest to its middle, of those with a frame."""
-        centre = (len(self.ys) // 2, len(self.xs) // 2)
-        i, j = min(self.grid, key=lambda at: abs(at[0] - centre[0]) + abs(at[1] - centre[1]))
-        return self.ys[i], self.xs[j]
-
-    @property
     def extent(self) -> tuple[float, float, float, float]:
         """Left, right, bottom and top of the grid's image, in scan points."""
         half = max(self.ys.step, self.xs.step) / 2
@@ -79,12 +72,12 @@ class ScanData:
         return xs[0] - half, xs[-1] + half, ys[-1] + half, ys[0] - half
 
     def describe_frame(self, y: int, x: int) -> str:
-        """Return which pattern this is, and whether the file has it."""
-        there = True
+        """Return a title for a pattern, which says so if its frame is missing."""
+        missing = False
         if isinstance(self.data, MrcSource):
-            point = tuple(range(at, at + 1) for at in self._index(y, x))
-            there = bool(self.data.layout.frames(point, self.data.table)[0] >= 0)
-        return f"pattern at y {y}, x {x}" + ("" if there else ": the file has none")
+            point = tuple(range(i, i + 1) for i in self._index(y, x))
+            missing = bool(self.data.layout.frames(point, self.data.table)[0] < 0)
+        return f"pattern at y {y}, x {x}" + (": the file has none" if missing else "")
 
     @cached_property
     def mean(self) -> Array:
@@ -92,7 +85,7 @@ class ScanData:
         return mean_frame(self.grid.values())
 
     def frame(self, y: int, x: int) -> Array:
-        """Return the pattern of a scan point, shape (ky, kx): from memory, or by one request."""
+        """Return the pattern of a scan point, shape (ky, kx): from memory, or with one request."""
         if y in self.ys and x in self.xs:
             point = (self.ys.index(y), self.xs.index(x))
             if point in self.grid:
@@ -105,27 +98,28 @@ class ScanData:
         return tuple(index)
 
     def virtual_image(self, detector: Ring) -> Array:
-        """Return the mean over a detector's pixels at every point of the grid.
+        """Return the mean over a detector's pixels at each point of the grid.
 
-        Its shape is (len(ys), len(xs)), with NaN where there is no frame. A detector without a
-        pixel raises `ArgumentError`.
+        The shape is (len(ys), len(xs)), with NaN for missing frames. A detector without pixels
+        raises `ArgumentError`.
         """
         rows, columns = detector.window(self.frame_shape)
-        part = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
-        frames = {point: frame[part] for point, frame in self.grid.items()}
+        window = (slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+        frames = {point: frame[window] for point, frame in self.grid.items()}
         mask = detector.weights(rows, columns) > 0
         return mean_on_grid(frames, mask, (len(self.ys), len(self.xs)))
 
 
 def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: int) -> ScanData:
-    """Take a file, or what `plan_mrc` or `read_mrc` gives, and read the grid's frames.
+    """Read the grid of a file, of a plan from `plan_mrc`, or of a dict from `read_mrc`.
 
-    Raises `ArgumentError` if it is neither, if the data are no scan, or were changed after reading.
+    Raises `ArgumentError` for anything else, and if the data are not a scan or were modified after
+    reading.
     """
     if is_filename(data):
         data = plan_mrc(data)
     if isinstance(data, Plan):
-        return _of_source(data.source, data.axes, data.options, budget)
+        return _from_source(data.source, data.axes, data.options, budget)
     if not isinstance(data, Mapping) or "data" not in data or "axes" not in data:
         raise ArgumentError(
             f"a {type(data).__name__} cannot be browsed",
@@ -136,10 +130,11 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
             "returns",
         )
     array, axes = data["data"], [Axis.from_dict(axis) for axis in data["axes"]]
-    name = str(data.get("metadata", {}).get("General", {}).get("original_filename", "the data"))
     origin = origin_of(array) if isinstance(array, da.Array | np.ndarray) else None
     if isinstance(array, np.ndarray):
-        return _of_array(array, axes, _arguments(*origin) if origin else (name,), budget)
+        general = data.get("metadata", {}).get("General", {})
+        name = str(general.get("original_filename", "the data"))
+        return _from_array(array, axes, _arguments(*origin) if origin else (name,), budget)
     source = source_of(array) if isinstance(array, da.Array) else None
     if source is None:
         raise ArgumentError(
@@ -151,23 +146,23 @@ def open_scan(data: str | os.PathLike[str] | Plan | Mapping[str, Any], budget: i
         )
     options: Sequence[str] = origin[1] if origin else ()
     if origin is None:
-        # Its navigation_shape, if it was read with one; the others are not known.
-        given = [str(axis.size) for axis in axes if axis.navigate and axis.name.startswith("scan_")]
-        options = (f"--navigation-shape={','.join(reversed(given))}",) if given else ()
-    return _of_source(source, axes, options, budget)
+        # Recover the navigation_shape from the axes; other options are unknown.
+        sizes = [str(axis.size) for axis in axes if axis.navigate and axis.name.startswith("scan_")]
+        options = (f"--navigation-shape={','.join(reversed(sizes))}",) if sizes else ()
+    return _from_source(source, axes, options, budget)
 
 
-def _of_source(
+def _from_source(
     source: MrcSource, axes: Sequence[Axis], options: Sequence[str], budget: int
 ) -> ScanData:
-    plane = _plane(axes)
+    plane, axes = _scan_axes(axes)
     part = source.parts[0]
-    location = part.file.location
-    limits = PreviewBudget(budget, whole=True, stream=part.compression is not None)
+    limits = Limits(budget, whole_frames=True, stream=part.compression is not None)
     sample = choose_sample(source.layout, View("scan", plane), limits, table=source.table)
     if not isinstance(sample, ScanSample):
         raise ArgumentError(
-            f"{location.shown} is one {part.compression} stream of more than {budget:,} bytes",
+            f"{part.file.location.shown} is one {part.compression} stream of more than "
+            f"{budget:,} bytes",
             code="budget-too-small",
             argument="budget",
             cause="reaching a frame means decompressing all frames before it",
@@ -176,46 +171,45 @@ def _of_source(
     with Progress("reading", len(sample.pieces)) as progress:
         pixels = read_pieces(source, sample.pieces, progress)
     grid = frames_of_grid(sample, pixels, range(source.layout.frame_shape[0]))
+    start = (sample.ys[sample.single[0]], sample.xs[sample.single[1]])
     arguments = _arguments(source, options)
-    return ScanData(arguments, _four(axes, plane), sample.ys, sample.xs, source, plane, grid)
+    return ScanData(arguments, axes, source, plane, sample.ys, sample.xs, grid, start)
 
 
 def _arguments(source: MrcSource, options: Sequence[str]) -> tuple[str, ...]:
-    """Return the arguments by which the command line reads a source."""
-    files = [one.file.location for one in source.parts]
-    # A path holds no secret, and escapes would be another name.
+    """Return the command-line arguments that read a source."""
+    files = [part.file.location for part in source.parts]
+    # A path contains no secrets, and escaping would change its name.
     names = [file.url if file.is_local else file.shown for file in files]
     stored = command_line_options(files[0].storage_options)
-    return (*names, *options, *(f"--storage-option={word}" for word in stored))
+    return (*names, *options, *(f"--storage-option={option}" for option in stored))
 
 
-def _of_array(
+def _from_array(
     array: Array, axes: Sequence[Axis], arguments: Sequence[str], budget: int
 ) -> ScanData:
-    plane = _plane(axes)
+    plane, axes = _scan_axes(axes)
     sizes = [array.shape[axis] for axis in plane]
-    most = max(budget // max(array[(0,) * (array.ndim - 2)].nbytes, 1), 1)
-    ys, xs = (spread(size, min_step(sizes, most)) for size in sizes)
-    scan = ScanData(arguments, _four(axes, plane), ys, xs, array, plane, grid={})
-    for point in itertools.product(range(len(ys)), range(len(xs))):
-        scan.grid[point] = scan.frame(ys[point[0]], xs[point[1]])
+    max_points = max(budget // max(array[(0,) * (array.ndim - 2)].nbytes, 1), 1)
+    ys, xs = (spread(size, min_step(sizes, max_points)) for size in sizes)
+    start = (ys[len(ys) // 2], xs[len(xs) // 2])
+    scan = ScanData(arguments, axes, array, plane, ys, xs, grid={}, start=start)
+    scan.grid = {(i, j): scan.frame(y, x) for i, y in enumerate(ys) for j, x in enumerate(xs)}
     return scan
 
 
-def _plane(axes: Sequence[Axis]) -> tuple[int, int]:
-    """Return the positions of (y, x) among the navigation axes."""
+def _scan_axes(axes: Sequence[Axis]) -> tuple[tuple[int, int], list[Axis]]:
+    """Return the positions of (y, x) among the navigation axes, and the axes (y, x, ky, kx)."""
     plane = scan_plane(axes)
-    if plane is None or sum(not axis.navigate for axis in axes) != 2:
-        there = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
+    signal = [axis for axis in axes if not axis.navigate]
+    if plane is None or len(signal) != 2:
+        shape = ", ".join(f"{axis.name} ({axis.size})" for axis in axes)
         raise ArgumentError(
-            f"an array with the axes {there} is not a scan of patterns",
+            f"an array with the axes {shape} is not a scan of patterns",
             code="data-not-browsable",
+            argument="data",
             cause="navigation axes y and x are needed, and frames of two axes",
             remedy="pass the scan's shape as {navigation_shape=(x, y)}; `mrcdist preview` shows "
             "volumes and stacks",
         )
-    return plane
-
-
-def _four(axes: Sequence[Axis], plane: tuple[int, int]) -> list[Axis]:
-    return [axes[plane[0]], axes[plane[1]], *(axis for axis in axes if not axis.navigate)]
+    return plane, [axes[plane[0]], axes[plane[1]], *signal]

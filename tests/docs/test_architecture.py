@@ -1,4 +1,4 @@
-"""The functions that ARCHITECTURE.md names are there, and its walks are the ways that are taken."""
+"""ARCHITECTURE.md lists every module, its functions exist, and its walks are what happens."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support.s3 import S3Server
 
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)`", ARCHITECTURE)))
-# What a class is made of is called by no name of its own, and a constant not at all.
+# Never called, so not among the recorded calls.
 CONSTANTS = {"SPECIMEN_PIXEL_X"}
 
 
 def names_in(path: str) -> set[str]:
-    """Top-level names of a module, and the methods and properties of its classes."""
+    """Return the top-level names of a module, and the methods and properties of its classes."""
     names = set()
     for node in ast.parse((ROOT / "mrcdist" / path).read_text("utf-8")).body:
         if isinstance(node, ast.Assign):
@@ -52,11 +52,11 @@ def walk(first_words: str) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def noting_calls(called: list[tuple[str, str]]) -> Iterator[None]:
-    """Note the functions of the package that are called, in this thread and in fsspec's."""
+def record_calls(called: list[tuple[str, str]]) -> Iterator[None]:
+    """Record the functions of the package called in this thread and in that of fsspec."""
     package = str(Path(mrcdist.__file__).parent)
 
-    def note(frame: FrameType, event: str, _: Any) -> None:
+    def record(frame: FrameType, event: str, _: Any) -> None:
         if event != "call":
             return
         code = frame.f_code
@@ -64,15 +64,15 @@ def noting_calls(called: list[tuple[str, str]]) -> Iterator[None]:
             path = Path(code.co_filename).relative_to(package).as_posix()
             called.append((path, code.co_qualname))
         if code.co_name == "__init__":
-            made = type(next(iter(frame.f_locals.values())))
-            if made.__module__.startswith("mrcdist."):
-                module = sys.modules[made.__module__].__file__ or ""
-                called.append((Path(module).relative_to(package).as_posix(), made.__name__))
+            cls = type(next(iter(frame.f_locals.values())))
+            if cls.__module__.startswith("mrcdist."):
+                module = sys.modules[cls.__module__].__file__ or ""
+                called.append((Path(module).relative_to(package).as_posix(), cls.__name__))
 
     loop = fsspec.asyn.get_loop()
     before = sys.getprofile()
-    loop.call_soon_threadsafe(sys.setprofile, note)
-    sys.setprofile(note)
+    loop.call_soon_threadsafe(sys.setprofile, record)
+    sys.setprofile(record)
     try:
         yield
     finally:
@@ -81,7 +81,7 @@ def noting_calls(called: list[tuple[str, str]]) -> Iterator[None]:
 
 
 def with_symmetry(raw: bytes) -> bytes:
-    """Insert an extended header of one line into a file."""
+    """Insert an extended header with one symmetry operator into a file."""
     header = bytearray(raw[:1024])
     header[92:96], header[104:108] = (80).to_bytes(4, "little"), b"CCP4"
     return bytes(header) + b"X,  Y,  Z".ljust(80) + raw[1024:]
@@ -89,7 +89,7 @@ def with_symmetry(raw: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def calls(moto: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """The calls that open an acquisition in S3, and those that read some rows of its frames."""
+    """Record the calls that open an acquisition in S3, and those that read rows of its frames."""
     written = write_acquisition(
         tmp_path_factory.mktemp("walk"), scan_shape=(3, 4), frame_shape=(64, 64)
     )
@@ -99,9 +99,9 @@ def calls(moto: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             raw = path.read_bytes()
             bucket.put(f"scan/{path.name}", with_symmetry(raw) if path in written.movies else raw)
         options = {"storage_options": bucket.storage_options()}
-        with noting_calls(calls["open"]):
+        with record_calls(calls["open"]):
             [dataset] = mrcdist.read_mrc(bucket.url(f"scan/{written.movies[0].name}"), **options)
-        with noting_calls(calls["read"]):
+        with record_calls(calls["read"]):
             block = dataset["data"][:, 1:].compute(scheduler="sync")
     assert dataset["axes"][0]["units"] == "nm"  # the sidecar was read
     assert block.shape == (3, 3, 64, 64)
@@ -109,11 +109,19 @@ def calls(moto: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return calls
 
 
-def test_every_module_is_in_the_table_of_where_to_change_what() -> None:
-    [table] = re.findall(r"^## Where to change what$.*?^## ", ARCHITECTURE, re.M | re.S)
-    named = {name.rpartition("/")[2] for name in re.findall(r"`([\w/]+)(?:\.py)?`", table)}
-    modules = {path.stem for path in (ROOT / "mrcdist").rglob("[!_]*.py")}
-    assert modules - named == set()
+def test_every_module_is_in_the_row_of_its_folder() -> None:
+    [table] = re.findall(r"^## Where to change what$.*?^Outside", ARCHITECTURE, re.M | re.S)
+    rows = {
+        entry: set(re.findall(r"`([\w/]+)(?:\.py)?`", row))
+        for row in table.splitlines()
+        for entry in re.findall(r"`([\w/.]+)`", row.split("|")[1] if "|" in row else "")
+    }
+    for path in (ROOT / "mrcdist").rglob("[!_]*.py"):
+        module = path.relative_to(ROOT / "mrcdist")
+        folders = [f"{folder.as_posix()}/" for folder in module.parents[:-1]]
+        row = next((rows[folder] for folder in folders if folder in rows), rows.keys())
+        assert (path.stem if folders else path.name) in row, module
+    assert [entry for entry in rows if not (ROOT / "mrcdist" / entry).exists()] == []
 
 
 def test_walks_through_the_code_are_in_architecture() -> None:
@@ -126,14 +134,14 @@ def test_function_named_in_architecture_exists(path: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first_words", "of"),
+    ("first_words", "phase"),
     [("`url`, on", "open"), ("A byte range, on", "read"), ("A key of the sidecar", "open")],
 )
-def test_walk_is_the_way_that_is_taken(
-    first_words: str, of: str, calls: dict[str, list[tuple[str, str]]]
+def test_walk_matches_the_recorded_calls(
+    first_words: str, phase: str, calls: dict[str, list[tuple[str, str]]]
 ) -> None:
     steps = walk(first_words)
     assert len(steps) > 5
-    assert [step for step in steps if step not in calls[of]] == []
-    left = iter(calls[of])
-    assert [step for step in steps if step not in left] == []  # each after the one before
+    assert [step for step in steps if step not in calls[phase]] == []
+    remaining = iter(calls[phase])
+    assert [step for step in steps if step not in remaining] == []  # in this order

@@ -1,4 +1,4 @@
-"""The same image looks the same in every figure, and its labels are drawn as they are."""
+"""Images look the same in every figure, and text from files is drawn literally."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mrcdist.compute.results import Result
 from mrcdist.format.axis import Axis, frames_are_patterns, scan_plane
 from mrcdist.plotting import (
     colour_norm,
+    downsample,
     draw_image,
     extents,
     frame_contrast,
     image_limits,
     log_limits,
     new_figure,
-    reduced,
     round_length,
     symmetric_limits,
 )
-from mrcdist.preview.figure import preview_figure
+from mrcdist.preview.overview_page import draw_overview
 from mrcdist.preview.preview import plan_preview
 from mrcdist.reduce_api import MeanPattern
 from mrcdist.testing.acquisition import write_acquisition
@@ -46,16 +46,16 @@ def axes_of(shape, units=("nm", "nm"), scales=(0.5, 2.0)):
     st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=40),
     st.sampled_from(["f4", "f2", "f8"]),
 )
-def test_limits_are_in_order_whatever_the_image(values, dtype):
+def test_lower_limit_is_below_the_upper_one_for_any_image(values, dtype):
     with np.errstate(over="ignore"):
         image = np.array(values, dtype)[None]
     low, high = image_limits(image)
     assert low < high
-    found = log_limits(image)
-    assert found is None or 0 < found[0] < found[1] <= found[0] * 2001
+    limits = log_limits(image)
+    assert limits is None or 0 < limits[0] < limits[1] <= limits[0] * 2001
 
 
-def test_a_single_electron_is_told_from_none_in_a_counted_pattern():
+def test_single_electrons_are_visible_in_a_counted_pattern():
     pattern = np.zeros((64, 64), np.uint16)
     pattern[::3, ::3] = 1
     pattern[30:34, 30:34] = 200
@@ -64,7 +64,7 @@ def test_a_single_electron_is_told_from_none_in_a_counted_pattern():
     assert high == 200
 
 
-def test_hot_pixels_do_not_decide_the_contrast():
+def test_hot_pixels_do_not_affect_the_contrast():
     image = np.random.default_rng(0).normal(100, 5, (64, 64))
     image[3, 3] = 1e9
     low, high = image_limits(image)
@@ -73,12 +73,12 @@ def test_hot_pixels_do_not_decide_the_contrast():
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12))
-def test_reduced_images_are_means_of_neighbours(rows, columns, most):
+def test_downsampled_images_are_means_of_neighbours(rows, columns, max_pixels):
     image = np.random.default_rng(4).integers(0, 999, (rows, columns)).astype(np.uint16)
-    found = reduced(image, most)
-    steps = [-(-size // most) for size in image.shape]
-    assert max(found.shape) <= most
-    for (i, j), value in np.ndenumerate(found):
+    means = downsample(image, max_pixels)
+    steps = [-(-size // max_pixels) for size in image.shape]
+    assert max(means.shape) <= max_pixels
+    for (i, j), value in np.ndenumerate(means):
         block = image[i * steps[0] : (i + 1) * steps[0], j * steps[1] : (j + 1) * steps[1]]
         np.testing.assert_allclose(value, block.mean())
 
@@ -89,14 +89,14 @@ def test_signed_limits_are_symmetric(values):
     assert -low == high > 0
 
 
-def test_a_few_bright_points_on_an_even_ground_are_shown():
+def test_a_few_bright_points_on_a_uniform_background_are_visible():
     values = np.zeros(1000)
     values[7] = 3
     assert image_limits(values) == (0, 3)
 
 
 @given(width=st.floats(1e-6, 1e9))
-def test_a_scale_bar_is_round_and_fits(width):
+def test_length_of_the_scale_bar_is_round_and_fits(width):
     length = round_length(0.3 * width)
     digits = f"{length:.6e}"
     assert digits[0] in "125"
@@ -104,7 +104,7 @@ def test_a_scale_bar_is_round_and_fits(width):
     assert 0.1 * width < length <= 0.3 * width
 
 
-def test_phases_are_left_out_rather_than_averaged():
+def test_phases_are_subsampled_not_averaged():
     phases = np.tile([3.1, -3.1], (2100, 1050))
     drawn = draw_image(
         new_figure(2, 2).subplots(), phases, *axes_of(phases.shape), title="", contrast="phase"
@@ -114,7 +114,7 @@ def test_phases_are_left_out_rather_than_averaged():
     assert (drawn.norm.vmin, drawn.norm.vmax) == (-np.pi, np.pi)
 
 
-def test_large_images_are_drawn_no_finer_than_a_screen():
+def test_large_images_are_averaged_to_the_resolution_of_a_screen():
     image = np.arange(2048.0 * 3).reshape(3, 2048)
     drawn = draw_image(new_figure(2, 2).subplots(), image, *axes_of(image.shape), title="")
     np.testing.assert_array_equal(drawn.get_array(), (image[:, ::2] + image[:, 1::2]) / 2)
@@ -122,7 +122,7 @@ def test_large_images_are_drawn_no_finer_than_a_screen():
 
 
 class TestShape:
-    def test_pixels_have_the_shape_of_their_calibration(self):
+    def test_pixels_have_the_aspect_ratio_of_their_calibration(self):
         assert extents(*axes_of((4, 6))) == (2.0, 12.0)
         drawn = draw_image(new_figure(2, 2).subplots(), np.ones((4, 6)), *axes_of((4, 6)), title="")
         assert drawn.axes.get_aspect() == 0.25
@@ -131,25 +131,25 @@ class TestShape:
         ("units", "scales"),
         [(("nm", "nm^-1"), (1, 2)), ((None, None), (1, 2)), (("nm",) * 2, (0, 2))],
     )
-    def test_pixels_are_square_where_axes_cannot_be_compared(self, units, scales):
+    def test_pixels_are_square_if_units_differ_or_are_unknown(self, units, scales):
         assert extents(*axes_of((4, 6), units, scales)) == (4.0, 6.0)
 
-    def test_axes_of_uneven_steps_have_no_common_scale(self):
+    def test_pixels_are_square_if_an_axis_has_uneven_steps(self):
         y, x = axes_of((3, 6))
         assert extents(dataclasses.replace(y, values=(0.0, 1.0, 9.0)), x) == (3.0, 6.0)
 
 
-def bar_of(place):
-    """Words and length in pixels of a panel's scale bar."""
-    [box] = [artist for artist in place.artists if isinstance(artist, AnchoredOffsetbox)]
+def bar_of(axes):
+    """Return the label of a scale bar, and its length in pixels of the image."""
+    [box] = [artist for artist in axes.artists if isinstance(artist, AnchoredOffsetbox)]
     text, bar = box.get_child().get_children()
     [line] = bar.get_children()
     return text.get_text(), float(np.ptp(line.get_xdata()))
 
 
-def look_of(place):
-    """All that decides how an image looks."""
-    [image] = place.images
+def appearance_of(axes):
+    """Return everything that determines the appearance of an image."""
+    [image] = axes.images
     norm = image.norm
     return {
         "norm": (type(norm), norm.vmin, norm.vmax),
@@ -157,8 +157,8 @@ def look_of(place):
         "pixels": image.get_array().tolist(),
         "interpolation": image.get_interpolation(),
         "extent": image.get_extent(),
-        "aspect": place.get_aspect(),
-        "bar": bar_of(place),
+        "aspect": axes.get_aspect(),
+        "bar": bar_of(axes),
     }
 
 
@@ -170,21 +170,20 @@ def test_an_image_looks_the_same_in_a_preview_and_in_a_result(tmp_path, name, co
     acquisition = write_acquisition(
         tmp_path, scan_shape=scan, frame_shape=frame, frames=crystal_frames(scan, frame)
     )
-    look = plan_preview(plan_mrc(acquisition.movie))
-    panels = look.panels()
+    preview = plan_preview(plan_mrc(acquisition.movie))
+    panels = preview.panels()
     [number] = [i for i, panel in enumerate(panels) if panel.name == name]
     panel = panels[number]
-    axes = look.plan.axes[:2] if contrast == "linear" else look.plan.axes[2:]
+    axes = preview.plan.axes[:2] if contrast == "linear" else preview.plan.axes[2:]
     result = Result(name, panel.image, axes, contrast=contrast)
 
-    previewed = preview_figure(panels, title="", lines=[], planes=False)
-    computed = result_figure(result)
-    shown, found = (figure.axes[i] for figure, i in ((previewed, number), (computed, 0)))
-    assert look_of(shown) == look_of(found)
+    in_preview = draw_overview(panels, title="", lines=[], planes=False).axes[number]
+    in_result = result_figure(result).axes[0]
+    assert appearance_of(in_preview) == appearance_of(in_result)
     limits = (image_limits if contrast == "linear" else log_limits)(panel.image)
-    assert look_of(found)["norm"][1:] == limits
-    words, length = bar_of(found)
-    assert words.endswith(" nm" if contrast == "linear" else " nm⁻¹")
+    assert appearance_of(in_result)["norm"][1:] == limits
+    label, length = bar_of(in_result)
+    assert label.endswith(" nm" if contrast == "linear" else " nm⁻¹")
     assert 0.1 * axes[1].size < length <= 0.3 * axes[1].size
 
 
@@ -205,33 +204,33 @@ class TestPatterns:
             (["y", "x"], "nm", False),
         ],
     )
-    def test_frames_are_patterns_by_their_axes_or_as_those_of_a_scan(self, names, units, patterns):
+    def test_frames_with_reciprocal_axes_or_of_a_scan_are_patterns(self, names, units, patterns):
         axes = [
             Axis(name, 4, navigate=i < len(names) - 2, units=units) for i, name in enumerate(names)
         ]
         assert frames_are_patterns(axes) is patterns
 
-    def test_a_scan_is_found_beside_other_axes(self):
+    def test_axes_of_a_scan_are_found_among_others(self):
         axes = [
             Axis(name, 2, navigate=name in ("y", "t", "x")) for name in ("y", "t", "x", "ky", "kx")
         ]
         assert scan_plane(axes) == (0, 2)
         assert scan_plane(axes[3:]) is None
 
-    def test_a_pattern_without_counts_is_linear(self):
+    def test_pattern_without_counts_is_linear(self):
         assert not isinstance(colour_norm(np.zeros((4, 4)), "log"), LogNorm)
         assert isinstance(colour_norm(counting((1, 4, 4), "uint16"), "log"), LogNorm)
 
 
 class TestLabels:
-    """Text from files is drawn as it is: no mathtext, no control characters."""
+    """Text from files is drawn literally: no mathtext, no control characters."""
 
     LABEL = "a$\\frac{1}{2}$ \x1b[31mred\x07 \\$5"
     DRAWN = "a$\\frac{1}{2}$ \\x1b[31mred\\x07 \\$5"
 
     @staticmethod
     def drawn(figure):
-        """All text of a figure as its characters, once none of it has failed as mathtext."""
+        """Draw a figure and return all its text; fail if any is parsed as mathtext."""
         from matplotlib.text import Text
 
         figure.canvas.draw()
@@ -240,7 +239,7 @@ class TestLabels:
         assert not any(math for _, math in parsed)
         return [text for text, _ in parsed]
 
-    def test_a_title_and_units_are_drawn_as_written(self):
+    def test_title_and_units_are_drawn_literally(self):
         axes = axes_of((4, 6), units=("$x$", "$x$"))
         figure = new_figure(4, 4)
         draw_image(figure.subplots(), np.ones((4, 6)), *axes, title=self.LABEL)
@@ -248,19 +247,19 @@ class TestLabels:
         assert self.DRAWN in drawn
         assert "2 $x$" in drawn
 
-    def test_units_of_a_result_are_drawn_as_written(self):
+    def test_units_of_a_result_are_drawn_literally(self):
         result = Result("a_b", np.ones((4, 6)), tuple(axes_of((4, 6))), units=("$e$",))
         assert "$e$" in self.drawn(result_figure(result))
 
-    def test_the_lines_of_a_preview_are_drawn_as_written(self, memory_file):
+    def test_labels_of_a_header_are_drawn_literally(self, memory_file):
         raw = bytearray(mrc_bytes(counting((1, 5, 6), "int16")))
         label = b"tilt $\\frac$ \x1b[2J"
         raw[220:224] = (1).to_bytes(4, "little")
         raw[224 : 224 + len(label)] = label
-        look = plan_preview(plan_mrc(memory_file(bytes(raw), "a$b$.mrc")))
+        preview = plan_preview(plan_mrc(memory_file(bytes(raw), "a$b$.mrc")))
         [title, lines] = [
             text
-            for text in self.drawn(look.figure(look.panels()))
+            for text in self.drawn(preview.figure(preview.panels()))
             if "a$b$.mrc" in text or "label" in text
         ]
         assert title == "a$b$.mrc"
@@ -268,13 +267,13 @@ class TestLabels:
 
 
 def crystal(n_frames, side=48):
-    """Patterns of a crystal: a bright disk, and single counts around it."""
+    """Return patterns of a crystal: a bright disk, and single counts around it."""
     frame = crystal_frames((1, n_frames), (side, side))
     return np.stack([frame(i) for i in range(n_frames)])
 
 
 def counted(rate, dtype="<u2"):
-    """Images of a camera that counts electrons, evenly lit."""
+    """Return evenly lit images of a camera that counts electrons."""
     return np.random.default_rng(1).poisson(rate, (6, 96, 96)).astype(dtype)
 
 
@@ -284,7 +283,7 @@ def with_hot_pixels(images):
 
 
 def tomogram():
-    """Noise around zero with a gold bead."""
+    """Return noise around zero with a gold bead."""
     volume = np.random.default_rng(2).normal(0, 10, (6, 96, 96)).astype("<f4")
     volume[:, 40:46, 50:56] += 300
     return volume
@@ -310,17 +309,17 @@ STACKS = {
 def test_patterns_of_a_stack_are_logarithmic_in_a_preview_and_in_a_mean(tmp_path, kind):
     stack, header, contrast = STACKS[kind]
     path = write_mrc(tmp_path / "stack.mrc", stack, **header)
-    look = plan_preview(plan_mrc(path))
-    panels = look.panels()
+    preview = plan_preview(plan_mrc(path))
+    panels = preview.panels()
     assert {panel.contrast for panel in panels} == {contrast}
     mean = reduce_frames(path, {"mean": MeanPattern()}, progress=False)["mean"]
     assert mean.contrast == contrast
-    for figure in (look.figure(panels), result_figure(mean)):
-        images = [image for place in figure.axes for image in place.images]
-        # A frame without counts has no logarithms.
+    for figure in (preview.figure(panels), result_figure(mean)):
+        images = [image for axes in figure.axes for image in axes.images]
+        # A frame without counts is linear.
         assert any(isinstance(image.norm, LogNorm) for image in images) == (contrast == "log")
 
 
-def test_one_image_alone_is_linear():
+def test_single_image_is_linear():
     axes = [Axis(name, 48, navigate=False) for name in "yx"]
     assert frame_contrast(axes, crystal(1)[0]) == "linear"

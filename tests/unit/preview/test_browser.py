@@ -1,4 +1,4 @@
-"""`browse`: a click is one frame, a moved detector is none, and both show what numpy says."""
+"""`browse`: a click reads one frame, moving the detector reads nothing; compared with numpy."""
 
 from __future__ import annotations
 
@@ -59,17 +59,16 @@ def new_figure():
 
 @pytest.fixture
 def browser(movie):
-    """A browser that has read a grid of every second point: 20 frames."""
-    found = browse(plan_mrc(movie), budget=20 * FRAME_BYTES, figure=new_figure())
-    found.figure.canvas.draw()
-    return found
+    """A browser that has read every second scan point: 20 frames."""
+    browser = browse(plan_mrc(movie), budget=20 * FRAME_BYTES, figure=new_figure())
+    browser.figure.canvas.draw()
+    return browser
 
 
-def mouse(browser, name, panel, y, x, **more):
-    """Do with the mouse what a hand would, at a position in the panel's data."""
-    place = browser.figure.axes[panel]
-    across, down = place.transData.transform((x, y))
-    event = MouseEvent(name, browser.figure.canvas, across, down, **more)
+def mouse(browser, name, panel, y, x, **options):
+    """Send a mouse event at a position in data coordinates of a panel."""
+    x_pixels, y_pixels = browser.figure.axes[panel].transData.transform((x, y))
+    event = MouseEvent(name, browser.figure.canvas, x_pixels, y_pixels, **options)
     browser.figure.canvas.callbacks.process(name, event)
 
 
@@ -81,14 +80,14 @@ def drag(browser, panel, *points):
 
 
 def expected(data, detector, step=2):
-    """Mean over the detector's pixels of each frame on the grid."""
+    """Return the mean over the detector's pixels of each frame on the grid."""
     y, x = np.indices(FRAME)
     distance = np.hypot(y - detector.cy, x - detector.cx)
     mask = (distance >= detector.inner) & (distance <= detector.outer)
     return data[0::step, 0::step, mask].mean(axis=-1)
 
 
-def test_the_navigator_starts_with_the_bright_field_of_a_sparse_grid(movie, data):
+def test_navigator_starts_with_the_bright_field_of_a_sparse_grid(movie, data):
     before = snapshot()
     browser = browse(plan_mrc(movie), budget=20 * FRAME_BYTES, figure=new_figure())
     assert (snapshot() - before).nbytes == 20 * FRAME_BYTES
@@ -100,7 +99,7 @@ def test_the_navigator_starts_with_the_bright_field_of_a_sparse_grid(movie, data
     assert disk.inner == 0
 
 
-def test_a_click_shows_the_pattern_of_its_point_by_one_frame(browser, data):
+def test_click_shows_the_pattern_of_a_point_and_reads_one_frame(browser, data):
     before = snapshot()
     mouse(browser, "button_press_event", 0, 3.2, 6.9, button=1)
     assert browser.position == (3, 7)
@@ -109,7 +108,7 @@ def test_a_click_shows_the_pattern_of_its_point_by_one_frame(browser, data):
     assert "y 3, x 7" in browser.figure.axes[1].get_title()
 
 
-def test_points_of_the_grid_and_points_seen_before_are_not_read_again(browser, data):
+def test_points_of_the_grid_and_recent_points_are_not_read_again(browser, data):
     mouse(browser, "button_press_event", 0, 3, 7, button=1)
     before = snapshot()
     drag(browser, 0, (3, 7), (2, 4), (3, 7))
@@ -118,7 +117,7 @@ def test_points_of_the_grid_and_points_seen_before_are_not_read_again(browser, d
     assert snapshot() == before
 
 
-def test_dragging_in_the_navigator_follows_the_hand(browser, data):
+def test_dragging_in_the_navigator_shows_each_point_until_release(browser, data):
     drag(browser, 0, (1, 1), (1, 3), (5, 3))
     assert browser.position == (5, 3)
     np.testing.assert_array_equal(browser.pattern, data[5, 3])
@@ -136,7 +135,7 @@ def test_dragging_the_circle_moves_the_detector_and_reads_nothing(browser, data)
     assert snapshot() == before
 
 
-def test_dragging_a_rim_resizes_and_a_press_elsewhere_fetches_the_circle(browser, data):
+def test_dragging_a_rim_resizes_and_a_press_elsewhere_moves_the_circle_there(browser, data):
     browser.place_detector(16, 12, 6, 3)
     drag(browser, 1, (16, 18), (16, 21))
     np.testing.assert_allclose((browser.detector.outer, browser.detector.inner), (9, 3))
@@ -147,7 +146,7 @@ def test_dragging_a_rim_resizes_and_a_press_elsewhere_fetches_the_circle(browser
     np.testing.assert_allclose(browser.virtual_image, expected(data, browser.detector))
 
 
-def test_scrolling_resizes_and_a_key_makes_an_annulus_and_back(browser):
+def test_scrolling_resizes_and_a_key_toggles_the_annulus(browser):
     browser.place_detector(16, 12, 4)
     mouse(browser, "scroll_event", 1, 16, 12, step=1)
     assert browser.detector.outer > 4
@@ -158,7 +157,7 @@ def test_scrolling_resizes_and_a_key_makes_an_annulus_and_back(browser):
     assert browser.detector.inner == 0
 
 
-def test_what_is_wrong_in_a_callback_is_shown(tmp_path):
+def test_errors_in_callbacks_are_shown_in_the_title(tmp_path):
     movie = write_acquisition(tmp_path, scan_shape=SHAPE, frame_shape=FRAME).movie
     plan = plan_mrc(movie)
     browser = browse(plan, budget=20 * FRAME_BYTES, figure=new_figure())
@@ -169,14 +168,14 @@ def test_what_is_wrong_in_a_callback_is_shown(tmp_path):
     assert browser.figure.axes[1].get_title() == caught.value.problem
 
 
-def test_a_closed_browser_listens_no_more(browser):
+def test_closed_browser_ignores_events(browser):
     browser.close()
     position = browser.position
     mouse(browser, "button_press_event", 0, 7, 7, button=1)
     assert browser.position == position
 
 
-def test_the_command_for_the_whole_file_is_told(browser, movie):
+def test_command_computes_the_virtual_image_of_the_whole_file(browser, movie):
     browser.place_detector(16, 12.5, 8, 3)
     expected = f"mrcdist virtual {movie} --detector annulus:16,12.5,3,8 --out virtual.npy"
     assert browser.command == expected
@@ -187,11 +186,11 @@ def test_the_command_for_the_whole_file_is_told(browser, movie):
 @pytest.mark.parametrize(
     ("columns", "rows", "skipped"), [(8, 8, 8), (8, 8, (0, 1)), (9, 7, 9), (6, 10, (2, 0))]
 )
-def test_patterns_of_a_scan_are_shown_whatever_frames_are_skipped(movie, columns, rows, skipped):
-    places = {"metadata_file": None, "navigation_shape": (columns, rows), "skip_frames": skipped}
+def test_patterns_are_those_of_the_plan_with_skipped_frames(movie, columns, rows, skipped):
+    options = {"metadata_file": None, "navigation_shape": (columns, rows), "skip_frames": skipped}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
-        plan = plan_mrc(movie, **places)
+        plan = plan_mrc(movie, **options)
     for budget in (2 * movie.stat().st_size, 20 * FRAME_BYTES):
         browser = browse(plan, budget=budget, figure=new_figure())
         browser.show(rows - 1, columns - 1)
@@ -213,7 +212,7 @@ def test_patterns_of_a_scan_are_shown_whatever_frames_are_skipped(movie, columns
     ids=str,
 )
 @pytest.mark.parametrize("secret", [None, "never shown"])
-def test_the_command_makes_the_same_plan(tmp_path, monkeypatch, secret, options):
+def test_command_makes_the_same_plan(tmp_path, monkeypatch, secret, options):
     folder = tmp_path / "with a space"
     folder.mkdir()
     movie = write_acquisition(folder, scan_shape=SHAPE, frame_shape=FRAME).movie
@@ -229,18 +228,18 @@ def test_the_command_makes_the_same_plan(tmp_path, monkeypatch, secret, options)
         mrcdist, name, *words = shlex.split(browser.command)
         if secret:
             monkeypatch.setenv("MRCDIST_STORAGE_TARGET_OPTIONS_SECRET", secret)
-        given = virtual.make_context(name, words).params
-        again = plan_from_options(**{key: given[key] for key in (*FILE_OPTIONS, "chunks")})
-    assert (mrcdist, name, given["out"]) == ("mrcdist", "virtual", (Path("virtual.npy"),))
-    assert (again.shape, again.axes, again.chunks) == (plan.shape, plan.axes, plan.chunks)
-    assert again.options == plan.options
-    if secret is None:  # the store may know it
+        parsed = virtual.make_context(name, words).params
+        same = plan_from_options(**{key: parsed[key] for key in (*FILE_OPTIONS, "chunks")})
+    assert (mrcdist, name, parsed["out"]) == ("mrcdist", "virtual", (Path("virtual.npy"),))
+    assert (same.shape, same.axes, same.chunks) == (plan.shape, plan.axes, plan.chunks)
+    assert same.options == plan.options
+    if secret is None:  # the store may have its own
         del stored["target_options"]["secret"]
-    assert given["storage_options"] == stored
+    assert parsed["storage_options"] == stored
     assert "never" not in browser.command
 
 
-def test_the_command_has_all_files_of_a_list(tmp_path):
+def test_command_contains_all_files_of_a_list(tmp_path):
     paths = []
     for name in ("b", "a c"):
         folder = tmp_path / name
@@ -250,13 +249,13 @@ def test_the_command_has_all_files_of_a_list(tmp_path):
     plan = plan_mrc(paths, metadata_file=None, navigation_shape=(9, 16))
     browser = browse(plan, budget=20 * FRAME_BYTES, figure=new_figure())
     _, name, *words = shlex.split(browser.command)
-    given = virtual.make_context(name, words).params
-    again = plan_from_options(**{key: given[key] for key in (*FILE_OPTIONS, "chunks")})
-    assert [part.file.location.url for part in again.source.parts] == list(map(str, paths))
-    assert (again.shape, again.options) == (plan.shape, plan.options)
+    parsed = virtual.make_context(name, words).params
+    same = plan_from_options(**{key: parsed[key] for key in (*FILE_OPTIONS, "chunks")})
+    assert [part.file.location.url for part in same.source.parts] == list(map(str, paths))
+    assert (same.shape, same.options) == (plan.shape, plan.options)
 
 
-def test_the_command_of_a_signed_url_says_where_the_url_is_expected(monkeypatch):
+def test_command_with_a_signed_url_names_the_variable_for_the_url(monkeypatch):
     monkeypatch.delenv("MRCDIST_URL", raising=False)
     signed = "https://server/a.mrc?sig=abc123def"
     shown = redact(signed)
@@ -267,34 +266,34 @@ def test_the_command_of_a_signed_url_says_where_the_url_is_expected(monkeypatch)
     assert virtual.make_context("virtual", list(words)).params["url"] == signed
 
 
-def test_a_dataset_read_with_a_shape_has_it_in_its_command(movie):
+def test_command_contains_the_navigation_shape_of_a_dataset(movie):
     [ds] = read_mrc(movie, metadata_file=None, navigation_shape=(8, 9))
     browser = browse(ds, budget=20 * FRAME_BYTES, figure=new_figure())
     assert f"{movie} --navigation-shape=8,9 --metadata-file=none --detector" in browser.command
 
 
-def test_a_dataset_of_another_process_has_its_shape_in_its_command(movie):
+def test_command_contains_the_shape_of_a_dataset_from_another_process(movie):
     plan = plan_mrc(movie, metadata_file=None, navigation_shape=(8, 9), chunks=(7, 5, -1, -1))
     ds = {"data": to_dask(plan.source, plan.chunks), "axes": axes_dicts(plan.axes)}
     browser = browse(ds, budget=20 * FRAME_BYTES, figure=new_figure())
     assert f"{movie} --navigation-shape=8,9 --detector" in browser.command
 
 
-def test_a_path_is_browsed(movie):
+def test_paths_are_accepted(movie):
     browser = browse(movie, figure=new_figure())
     assert browser.command.startswith(f"mrcdist virtual {movie} ")
     assert browse(str(movie), figure=new_figure()).virtual_image.shape == SHAPE
 
 
-def test_a_backend_without_windows_is_told(movie):
+def test_backend_without_windows_causes_a_warning(movie):
     import matplotlib.pyplot as plt
 
     plt.switch_backend("agg")
-    with pytest.warns(MrcdistWarning, match="backend agg shows none"):
+    with pytest.warns(MrcdistWarning, match="backend agg is not interactive"):
         plt.close(browse(movie).figure)
 
 
-def test_wrong_places_are_errors_and_change_nothing(browser):
+def test_invalid_positions_are_errors_and_change_nothing(browser):
     before = browser.position, browser.detector
     for action, words, argument in (
         (lambda: browser.show(8, 0), "no scan point", "y"),
@@ -310,7 +309,7 @@ def test_wrong_places_are_errors_and_change_nothing(browser):
 
 
 @pytest.mark.parametrize("inlined", [True, False], ids=["plain", "parts"])
-def test_a_dataset_is_browsed_as_its_plan_is(inlined, movie, data, tmp_path):
+def test_dataset_shows_the_same_as_its_plan(inlined, movie, data, tmp_path):
     if inlined:
         [ds] = read_mrc(movie, chunks=(3, 4, -1, -1))
     else:
@@ -328,7 +327,7 @@ def test_a_dataset_is_browsed_as_its_plan_is(inlined, movie, data, tmp_path):
     np.testing.assert_allclose(browser.virtual_image, expected(data, browser.detector, step=1))
 
 
-def test_numbers_in_memory_are_browsed_too(movie, data):
+def test_dataset_in_memory_is_accepted(movie, data):
     [ds] = read_mrc(movie, lazy=False, distributed=False)
     browser = browse(ds, budget=20 * FRAME_BYTES, figure=new_figure())
     np.testing.assert_allclose(browser.virtual_image, expected(data, browser.detector))
@@ -336,7 +335,7 @@ def test_numbers_in_memory_are_browsed_too(movie, data):
     np.testing.assert_array_equal(browser.pattern, data[3, 7])
 
 
-def test_the_command_of_numbers_in_memory_reads_their_file_while_they_are_as_they_were(movie):
+def test_command_of_a_dataset_in_memory_reads_its_file_unless_copied(movie):
     [ds] = read_mrc(movie, lazy=False, chunks=(4, 9, -1, -1))
     command = browse(ds, figure=new_figure()).command
     assert command.startswith(f"mrcdist virtual {movie} --chunks=4,9,-1,-1 --detector")
@@ -347,25 +346,26 @@ def test_the_command_of_numbers_in_memory_reads_their_file_while_they_are_as_the
 @pytest.mark.parametrize(
     "change",
     [lambda a: a + 1, lambda a: a[::-1], lambda a: a[:4], lambda a: a.rechunk((2, 2, -1, -1))],
-    ids=["computed with", "turned", "cut", "rechunked"],
+    ids=["computed with", "reversed", "cropped", "rechunked"],
 )
-def test_changed_data_are_refused_rather_than_shown_unchanged(change, movie):
+def test_modified_data_are_refused(change, movie):
     [ds] = read_mrc(movie)
     with pytest.raises(ArgumentError, match="not as they were read") as raised:
         browse({**ds, "data": change(ds["data"])}, figure=new_figure())
     assert raised.value.argument == "data"
 
 
-def test_what_is_no_scan_is_an_error_that_says_so(tmp_path):
+def test_data_that_are_not_a_scan_are_refused(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 5), "int16"))
-    with pytest.raises(ArgumentError, match="navigation_shape"):
+    with pytest.raises(ArgumentError, match="navigation_shape") as raised:
         browse(plan_mrc(path), figure=new_figure())
+    assert raised.value.argument == "data"
     with pytest.raises(ArgumentError, match="plan_mrc") as raised:
         browse(["movie.mrc"], figure=new_figure())
     assert raised.value.argument == "data"
 
 
-def test_a_large_compressed_stream_is_an_error(movie, tmp_path):
+def test_compressed_stream_larger_than_the_budget_is_refused(movie, tmp_path):
     packed = tmp_path / "a.mrc.gz"
     packed.write_bytes(gzip.compress(movie.read_bytes()))
     with pytest.warns(match="gzip"):
@@ -375,7 +375,7 @@ def test_a_large_compressed_stream_is_an_error(movie, tmp_path):
     assert browse(plan, figure=new_figure()).virtual_image.shape == SHAPE
 
 
-def test_missing_points_are_blank_and_said_to_be_missing(tmp_path):
+def test_missing_frames_are_blank_and_named_in_the_title(tmp_path):
     acquisition = write_acquisition(tmp_path, scan_shape=(4, 5), frame_shape=(8, 8), present=13)
     with pytest.warns(match="missing"):
         plan = plan_mrc(acquisition.movie, allow_truncated=True)
@@ -386,7 +386,7 @@ def test_missing_points_are_blank_and_said_to_be_missing(tmp_path):
     assert not browser.pattern.any()
 
 
-def test_a_notebook_without_ipympl_is_told_what_to_install(movie, monkeypatch):
+def test_error_without_ipympl_says_what_to_install(movie, monkeypatch):
     kernel = SimpleNamespace(kernel=None)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
     monkeypatch.setitem(sys.modules, "ipympl.backend_nbagg", None)

@@ -1,4 +1,4 @@
-"""What a preview reads and shows, from numbers alone: within the budget, and equal to numpy."""
+"""Samples stay within their limits, and panels are equal to numpy's images; no file is read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mrcdist.compute.detectors import Ring
 from mrcdist.format.axis import Axis
 from mrcdist.format.pixels import PixelFormat
 from mrcdist.plan.layout import Layout
-from mrcdist.preview.choose_sample import bands, choose_sample, pieces_of, spread
+from mrcdist.preview.choose_sample import bands, choose_sample, merge_pieces, spread
 from mrcdist.preview.panels import image_panels, scan_panels, volume_panels
-from mrcdist.preview.reading import PixelsRead
+from mrcdist.preview.reading import SamplePixels
 from mrcdist.preview.sample import (
     ImagesSample,
-    PreviewBudget,
+    Limits,
     ScanSample,
     View,
     VolumeSample,
@@ -33,7 +33,7 @@ IMAGES = View("images", ())
 
 
 def layout_of(shape, stored="<u2", present=None):
-    """Frames of an array (navigation axes..., rows, columns)."""
+    """Return the layout of an array (navigation axes..., rows, columns)."""
     navigation = tuple(shape[:-2])
     n = int(np.prod(navigation))
     return Layout(
@@ -42,16 +42,16 @@ def layout_of(shape, stored="<u2", present=None):
 
 
 def axes_of(shape, names):
-    """Uncalibrated axes; the last two are the signal's."""
+    """Return uncalibrated axes; the last two are signal axes."""
     return [
         Axis(name, size, navigate=i < len(shape) - 2)
         for i, (name, size) in enumerate(zip(names, shape, strict=True))
     ]
 
 
-def taken_from(frames, pieces):
-    """What reading the pieces of an array (frames, rows, columns) gives."""
-    return PixelsRead(
+def pixels_of(frames, pieces):
+    """Return the pieces of an array (frames, rows, columns)."""
+    return SamplePixels(
         {
             piece: frames[
                 piece.frames.start : piece.frames.stop, piece.rows.start : piece.rows.stop
@@ -61,27 +61,27 @@ def taken_from(frames, pieces):
     )
 
 
-def lines_of_frame(frame, chosen):
-    """The rows of one band, or a line for each of several: the mean of its rows."""
-    parts = [frame[band.start : band.stop] for band in chosen]
+def image_of_frame(frame, bands):
+    """Return the rows of a single band, or the mean row of each of several bands."""
+    parts = [frame[band.start : band.stop] for band in bands]
     return parts[0] if len(parts) == 1 else np.stack([part.mean(axis=0) for part in parts])
 
 
-def size_of(pieces, layout):
+def nbytes_of(pieces, layout):
     return sum(len(piece.frames) * len(piece.rows) * layout.row_bytes for piece in pieces)
 
 
-def cells_of(pieces):
-    """Every (frame, row) that the pieces hold, repeated ones repeated."""
+def rows_of(pieces):
+    """Return every (frame, row) of the pieces, with duplicates."""
     return [(frame, row) for piece in pieces for frame in piece.frames for row in piece.rows]
 
 
 sizes = st.integers(1, 12)
 limits = st.builds(
-    PreviewBudget,
+    Limits,
     budget=st.integers(1, 20_000),
-    reads=st.integers(16, 300),
-    whole=st.booleans(),
+    max_reads=st.integers(16, 300),
+    whole_frames=st.booleans(),
     stream=st.booleans(),
 )
 
@@ -92,33 +92,31 @@ limits = st.builds(
     limits,
     st.booleans(),
 )
-def test_a_choice_keeps_to_its_limits(view, shape, limits, virtual_image):
-    """Bytes and pieces stay within the limits; no row is read twice, none that is not there."""
+def test_sample_stays_within_its_limits_and_reads_no_row_twice(view, shape, limits, virtual_image):
     shape = tuple(shape) if view is SCAN else tuple(shape[1:])
     layout = layout_of(shape)
     if limits.budget < max(layout.frame_bytes, 4 * layout.row_bytes):
-        # The least that makes sense depends on the view: keeps to the budget, or says so.
+        # Too small for some views: either within the budget, or an error.
         with suppress(ArgumentError):
-            choice = choose_sample(layout, view, limits, virtual_image=virtual_image)
-            assert size_of(choice.pieces, layout) <= limits.budget
+            sample = choose_sample(layout, view, limits, virtual_image=virtual_image)
+            assert nbytes_of(sample.pieces, layout) <= limits.budget
         return
-    choice = choose_sample(layout, view, limits, virtual_image=virtual_image)
-    assert size_of(choice.pieces, layout) <= limits.budget
-    assert 1 <= len(choice.pieces) <= limits.reads
-    cells = cells_of(choice.pieces)
-    assert len(cells) == len(set(cells))
-    assert cells == sorted(cells)
-    assert max(frame for frame, _ in cells) < layout.n_frames
-    assert max(row for _, row in cells) < layout.frame_shape[0]
-    if limits.whole or limits.stream:
-        assert all(piece.rows == range(layout.frame_shape[0]) for piece in choice.pieces)
+    sample = choose_sample(layout, view, limits, virtual_image=virtual_image)
+    assert nbytes_of(sample.pieces, layout) <= limits.budget
+    assert 1 <= len(sample.pieces) <= limits.max_reads
+    rows = rows_of(sample.pieces)
+    assert len(rows) == len(set(rows))
+    assert rows == sorted(rows)
+    assert max(frame for frame, _ in rows) < layout.n_frames
+    assert max(row for _, row in rows) < layout.frame_shape[0]
+    if limits.whole_frames or limits.stream:
+        assert all(piece.rows == range(layout.frame_shape[0]) for piece in sample.pieces)
     if limits.stream:
-        assert [piece.frames.start for piece in choice.pieces] == [0]
+        assert [piece.frames.start for piece in sample.pieces] == [0]
 
 
 @given(st.lists(sizes, min_size=4, max_size=4), st.integers(200, 20_000), st.integers(0, 143))
-def test_scan_panels_show_the_frames_of_their_points(shape, budget, present):
-    """Every point of the grid is the mean over its own frame's detector, in any frame order."""
+def test_points_of_virtual_images_are_means_over_the_detector(shape, budget, present):
     shape = tuple(shape)
     ny, nx, rows, columns = shape
     n = ny * nx
@@ -127,20 +125,20 @@ def test_scan_panels_show_the_frames_of_their_points(shape, budget, present):
     table = np.random.default_rng(n).permutation(n).reshape(ny, nx).astype(np.int32)
     frames = np.random.default_rng(1).integers(0, 999, (n, rows, columns)).astype(np.uint16)
     try:
-        choice = choose_sample(layout, SCAN, PreviewBudget(budget, reads=64), table=table)
+        sample = choose_sample(layout, SCAN, Limits(budget, max_reads=64), table=table)
     except ArgumentError:
         assume(False)
-    assert isinstance(choice, ScanSample)
-    taken = taken_from(frames[:present], choice.pieces)
-    panels = scan_panels(choice, taken, axes_of(shape, ["y", "x", "ky", "kx"]), (0, 1))
+    assert isinstance(sample, ScanSample)
+    pixels = pixels_of(frames[:present], sample.pieces)
+    panels = scan_panels(sample, pixels, axes_of(shape, ["y", "x", "ky", "kx"]), (0, 1))
     *virtual, mean, single = panels
 
-    expected = np.where(table < present, table, -1)[np.ix_(choice.ys, choice.xs)]
-    np.testing.assert_array_equal(choice.frames, expected)
-    np.testing.assert_allclose(mean.image, frames[list(choice.patterns)].mean(axis=0))
-    iy, ix = choice.single
+    expected = np.where(table < present, table, -1)[np.ix_(sample.ys, sample.xs)]
+    np.testing.assert_array_equal(sample.frames, expected)
+    np.testing.assert_allclose(mean.image, frames[list(sample.patterns)].mean(axis=0))
+    iy, ix = sample.single
     np.testing.assert_array_equal(single.image, frames[expected[iy, ix]])
-    band = slice(choice.band.start, choice.band.stop)
+    band = slice(sample.band.start, sample.band.stop)
     names = [panel.name for panel in virtual]
     detectors = list(mean.rings) or [Ring(0, 0, 0, 1e9)]
     for name, panel in zip(names, virtual, strict=True):
@@ -151,114 +149,113 @@ def test_scan_panels_show_the_frames_of_their_points(shape, budget, present):
             np.testing.assert_allclose(panel.image[where], wanted)
 
 
-def test_scans_with_large_frames_show_rows_through_the_middle():
+def test_rows_through_the_centre_are_read_of_large_frames():
     """Frames of 1 MiB in a budget of 64 MiB: a grid far finer than 64 frames would give."""
     layout = layout_of((256, 256, 1024, 512))
-    choice = choose_sample(layout, SCAN, PreviewBudget(64 * 2**20))
-    assert choice.frames.size >= 24 * 24
-    assert len(choice.band) < 1024
-    assert abs((choice.band.start + choice.band.stop) / 2 - 512) < 1
-    assert len(choice.patterns) >= 8
-    assert size_of(choice.pieces, layout) <= 64 * 2**20
+    sample = choose_sample(layout, SCAN, Limits(64 * 2**20))
+    assert sample.frames.size >= 24 * 24
+    assert len(sample.band) < 1024
+    assert abs((sample.band.start + sample.band.stop) / 2 - 512) < 1
+    assert len(sample.patterns) >= 8
+    assert nbytes_of(sample.pieces, layout) <= 64 * 2**20
 
 
-def test_other_axes_of_a_scan_than_y_and_x_stay_at_their_first_point():
+def test_axes_of_a_scan_other_than_y_and_x_stay_at_their_first_point():
     shape = (3, 4, 5, 2, 2, 2)  # repeat, y, x, point repeat
     layout = layout_of(shape)
-    choice = choose_sample(layout, View("scan", (1, 2)), PreviewBudget(10**6))
+    sample = choose_sample(layout, View("scan", (1, 2)), Limits(10**6))
     expected = np.arange(120).reshape(shape[:4])[0, :, :, 0]
-    np.testing.assert_array_equal(choice.frames, expected)
+    np.testing.assert_array_equal(sample.frames, expected)
 
 
 @given(st.lists(sizes, min_size=3, max_size=3), st.integers(100, 5000), st.booleans())
 def test_volume_panels_are_planes_of_the_volume(shape, budget, whole):
-    """Each plane is numpy's, at the sections and rows that were chosen for it."""
     layout = layout_of(shape)
     volume = np.random.default_rng(2).integers(0, 9999, shape).astype(np.uint16)
     try:
-        choice = choose_sample(layout, VOLUME, PreviewBudget(budget, reads=32, whole=whole))
+        sample = choose_sample(layout, VOLUME, Limits(budget, max_reads=32, whole_frames=whole))
     except ArgumentError:
         assume(False)
-    assert isinstance(choice, VolumeSample)
-    section, row, column = choice.at
+    assert isinstance(sample, VolumeSample)
+    section, row, column = sample.at
     yx, zx, yz = volume_panels(
-        choice, taken_from(volume, choice.pieces), axes_of(shape, ["z", "y", "x"])
+        sample, pixels_of(volume, sample.pieces), axes_of(shape, ["z", "y", "x"])
     )
-    wanted = lines_of_frame(volume[section], choice.section)
+    wanted = image_of_frame(volume[section], sample.section)
     np.testing.assert_allclose(yx.image, wanted)
-    np.testing.assert_array_equal(zx.image, volume[list(choice.along_row), row])
-    rows = [r for band in choice.column_rows for r in band]
+    np.testing.assert_array_equal(zx.image, volume[list(sample.along_row), row])
+    rows = [r for band in sample.column_rows for r in band]
     np.testing.assert_array_equal(
-        yz.image, volume[np.ix_(list(choice.along_column), rows, [column])][..., 0].T
+        yz.image, volume[np.ix_(list(sample.along_column), rows, [column])][..., 0].T
     )
     assert (yx.name, zx.name, yz.name) == ("yx", "zx", "yz")
     assert yx.cuts == (row, column)
 
 
-def test_a_plane_across_the_rows_leaves_sections_out_where_it_must():
-    """A 2 GiB tomogram in 64 MiB: the other plane has all its sections."""
-    choice = choose_sample(layout_of((512, 1024, 1024), "<f4"), VOLUME, PreviewBudget(64 * 2**20))
-    assert choice.along_row == range(512)
-    assert len(choice.along_column) >= 8
-    assert choice.column_rows == (range(1024),)
+def test_only_the_plane_across_the_rows_skips_sections():
+    """Of a tomogram of 2 GiB, with a budget of 64 MiB."""
+    sample = choose_sample(layout_of((512, 1024, 1024), "<f4"), VOLUME, Limits(64 * 2**20))
+    assert sample.along_row == range(512)
+    assert len(sample.along_column) >= 8
+    assert sample.column_rows == (range(1024),)
 
 
 @given(st.lists(sizes, min_size=3, max_size=3), st.integers(50, 5000))
-def test_image_panels_are_frames_or_means_of_their_bands(shape, budget):
+def test_image_panels_are_frames_or_mean_rows_of_their_bands(shape, budget):
     layout = layout_of(shape)
     stack = np.random.default_rng(3).integers(0, 9999, shape).astype(np.uint16)
-    choice = choose_sample(layout, IMAGES, PreviewBudget(budget, reads=64))
-    assert isinstance(choice, ImagesSample)
-    assert sorted(set(choice.frames)) == list(choice.frames)
-    taken = taken_from(stack, choice.pieces)
-    panels = image_panels(choice, taken, axes_of(shape, "zyx"))
-    assert [panel.title for panel in panels] == [f"z {i} of {shape[0]}" for i in choice.frames]
-    for frame, panel in zip(choice.frames, panels, strict=True):
-        np.testing.assert_allclose(panel.image, lines_of_frame(stack[frame], choice.bands))
+    sample = choose_sample(layout, IMAGES, Limits(budget, max_reads=64))
+    assert isinstance(sample, ImagesSample)
+    assert sorted(set(sample.frames)) == list(sample.frames)
+    pixels = pixels_of(stack, sample.pieces)
+    panels = image_panels(sample, pixels, axes_of(shape, "zyx"))
+    assert [panel.title for panel in panels] == [f"z {i} of {shape[0]}" for i in sample.frames]
+    for frame, panel in zip(sample.frames, panels, strict=True):
+        np.testing.assert_allclose(panel.image, image_of_frame(stack[frame], sample.bands))
 
 
-def test_a_montage_has_the_first_and_the_last_frame_and_whole_ones_where_they_fit():
-    choice = choose_sample(layout_of((41, 100, 100)), IMAGES, PreviewBudget(10**7))
-    assert len(choice.frames) == 12
-    assert (choice.frames[0], choice.frames[-1]) == (0, 40)
-    assert choice.bands == (range(100),)
+def test_montage_includes_the_first_and_the_last_frame_and_shows_whole_frames_that_fit():
+    sample = choose_sample(layout_of((41, 100, 100)), IMAGES, Limits(10**7))
+    assert len(sample.frames) == 12
+    assert (sample.frames[0], sample.frames[-1]) == (0, 40)
+    assert sample.bands == (range(100),)
 
 
-def test_frames_beyond_the_budget_are_shown_by_bands_of_lines():
-    """A tilt series of 47 MB images in 64 MiB: several tiles with 256 lines each or more."""
+def test_large_frames_are_sampled_line_by_line():
+    """Several images of a tilt series of 47 MB images, with a budget of 64 MiB."""
     layout = layout_of((60, 4092, 5760))
-    choice = choose_sample(layout, IMAGES, PreviewBudget(64 * 2**20))
-    assert len(choice.frames) >= 4
-    assert len(choice.bands) >= 256
+    sample = choose_sample(layout, IMAGES, Limits(64 * 2**20))
+    assert len(sample.frames) >= 4
+    assert len(sample.bands) >= 256
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
-def test_bands_are_spread_over_all_rows_and_never_overlap(rows, count, height):
+def test_bands_are_spread_over_all_rows_without_overlap(rows, count, height):
     count = min(count, rows)
-    found = bands(rows, count, height)
-    assert len(found) == count
-    assert all(1 <= len(band) <= height for band in found)
-    for band, after in zip(found, [*found[1:], range(rows, rows)], strict=True):
+    spread_bands = bands(rows, count, height)
+    assert len(spread_bands) == count
+    assert all(1 <= len(band) <= height for band in spread_bands)
+    for band, after in itertools.pairwise([*spread_bands, range(rows, rows)]):
         assert band.stop <= after.start
         assert after.start - band.start <= -(-rows // count)
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
-def test_spread_positions_leave_as_much_out_before_as_after(size, step):
-    found = spread(size, step)
-    assert len(found) == -(-size // step)
-    assert abs(found[0] - (size - 1 - found[-1])) <= 1
+def test_spread_positions_are_centred(size, step):
+    positions = spread(size, step)
+    assert len(positions) == -(-size // step)
+    assert abs(positions[0] - (size - 1 - positions[-1])) <= 1
 
 
 @given(st.lists(st.integers(0, 40), min_size=1))
-def test_whole_frames_are_gathered_to_runs(frames):
-    pieces = pieces_of(((frame, range(7)) for frame in frames), 7)
+def test_adjacent_whole_frames_are_merged(frames):
+    pieces = merge_pieces(((frame, range(7)) for frame in frames), 7)
     assert [f for p in pieces for f in p.frames] == sorted(set(frames))
     ends = [(p.frames.start, p.frames.stop) for p in pieces]
     assert all(stop < start for (_, stop), (start, _) in itertools.pairwise(ends))
 
 
-# What a file is to the eye
+# The view of a file
 
 
 def kind_of(names, shape, *, units=None, ispg=0, view=None, stored="<u2"):
@@ -286,11 +283,11 @@ SPACE = {"x": "nm", "y": "nm", "z": "nm"}
         (["y", "x"], SPACE, 1, "images"),
     ],
 )
-def test_the_view_goes_by_axes_and_space_group(names, units, ispg, view):
+def test_view_depends_on_axes_and_space_group(names, units, ispg, view):
     assert kind_of(names, (3, 4, 5, 6)[-len(names) :], units=units, ispg=ispg) == view
 
 
-def test_the_caller_chooses_the_view_where_the_axes_allow_it():
+def test_requested_view_is_used_if_the_axes_allow_it():
     assert kind_of("zyx", (3, 4, 5), ispg=0, view="volume") == "volume"
     assert kind_of(["y", "x", "ky", "kx"], (2, 3, 4, 5), view="images") == "images"
     with pytest.raises(ArgumentError, match="navigation_shape"):
