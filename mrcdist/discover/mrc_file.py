@@ -23,7 +23,7 @@ from mrcdist.format.extended.registry import (
     ExtendedHeader,
     bytes_needed,
     decode_extended,
-    extended_kind,
+    possible_decoders,
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
 from mrcdist.format.mrcz import SectionTable, follow_sections
@@ -267,8 +267,8 @@ def _read_extended(
     file: StoredFile, compression: Compression | None, header: Header
 ) -> ExtendedHeader | None:
     """Decode the records of the extended header, without the space reserved for more of them."""
-    kind = extended_kind(header)
-    if kind is None:
+    decoders = possible_decoders(header)
+    if not decoders:
         return None
 
     def read(start: int, stop: int) -> bytes:
@@ -278,11 +278,11 @@ def _read_extended(
             return read_stream_head(file, compression, HEADER_BYTES + stop)[HEADER_BYTES + start :]
         return file.read(HEADER_BYTES + start, HEADER_BYTES + stop)
 
-    guess = bytes_needed(kind, n_sections=header.nz)
+    guess = bytes_needed(decoders)
     raw = read(0, min(guess, _MAX_RECORD_BYTES))
-    n_bytes = bytes_needed(kind, n_sections=header.nz, first_bytes=raw)
+    n_bytes = bytes_needed(decoders, raw)
     raw += read(guess, min(n_bytes, _MAX_RECORD_BYTES))
-    decoded = decode_extended(kind, raw, byteorder=header.byteorder, n_sections=header.nz)
+    decoded = decode_extended(decoders, raw)
     if n_bytes <= _MAX_RECORD_BYTES:
         return decoded
     text = f"the records of the first {decoded.n_records} of {header.nz} sections were read"

@@ -198,7 +198,6 @@ def joined_extended(
         first,
         columns=columns,
         text=first.text if all(each.text == first.text for each in headers) else (),
-        n_records=sum(each.n_records for each in headers) if columns else 0,
         document=document,
         stored=_joined_records(headers, n_sections),
     )

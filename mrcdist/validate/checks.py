@@ -14,7 +14,7 @@ from dataclasses import replace
 from mrcdist.errors import FormatError
 from mrcdist.format.byte_order import ORDER_NAMES, STAMPS, ByteOrder, choose_order
 from mrcdist.format.extended.corrections import presence_bytes, settle_presence
-from mrcdist.format.extended.registry import decoder_named, extended_kind
+from mrcdist.format.extended.registry import possible_decoders
 from mrcdist.format.header import (
     HEADER_BYTES,
     MRC2014_EXTENDED,
@@ -60,9 +60,9 @@ def check_file(
             return None, (refused,)
     settled, doubt, extended = header, None, b""
     if header is not None:
-        kind, doubtful = extended_kind(header), presence_bytes(header)
+        decoders, doubtful = possible_decoders(header), presence_bytes(header)
         # FEI's extended headers begin with the size of their records.
-        stated = 4 if kind is not None and kind.name in ("FEI1", "FEI2") else 0
+        stated = 4 if decoders and decoders[0].kind in ("FEI1", "FEI2") else 0
         if wanted := max(stated, doubtful):
             extended = read(HEADER_BYTES, HEADER_BYTES + wanted)
         if doubtful:
@@ -356,10 +356,7 @@ def _records(facts: Facts) -> Finding | None:
         return None  # reported by the check before, as is the next
     if facts.file_size is not None and header.data_offset > facts.file_size:
         return None
-    kind = extended_kind(header)
-    if kind is None:
-        return None
-    size = decoder_named(kind.name).record_bytes(kind, facts.extended_start)  # 0 for text
+    size = possible_decoders(header)[0].record_bytes(facts.extended_start)  # 0 for text
     needed = size * header.nz
     if needed <= header.nsymbt:
         return None

@@ -9,7 +9,7 @@ import pytest
 from mrcdist.format.extended.registry import (
     bytes_needed,
     decode_extended,
-    extended_kind,
+    possible_decoders,
     scan_of_sections,
     scan_step,
     section_pixel_size,
@@ -187,13 +187,12 @@ class TestFei2:
     def test_records_in_the_other_order_than_the_main_header(self):
         header = decode("FEI2", fei_record(order=">", ht=80e3), 1, order="<")
         assert tem(header) == {"beam_energy": 80.0}
-        assert "other byte order" in header.notes[0]
+        assert "different byte orders" in header.notes[0]
 
     def test_preallocated_records_are_not_read(self):
         raw = fei_record(alpha=7.0) + 1023 * struct.pack("<ii880x", 888, 2)
         assert len(raw) == 909312
-        kind = identify(exttyp="FEI2", nsymbt=len(raw), n_sections=1, nint=0, nreal=0)
-        assert bytes_needed(kind, n_sections=1) == 888
+        assert bytes_needed(identify("FEI2", len(raw), 1)) == 888
         header = decode("FEI2", raw, 1)
         assert header.n_records == 1
         assert header.notes == ()
@@ -207,9 +206,9 @@ class TestFei2:
 
     def test_the_stated_size_is_the_stride(self):
         raw = b"".join(fei_record(size=1024, alpha=float(k), aperture=b"70") for k in range(4))
-        kind = identify(exttyp="FEI2", nsymbt=len(raw), n_sections=4, nint=0, nreal=0)
-        assert bytes_needed(kind, n_sections=4) == 4 * 888
-        assert bytes_needed(kind, n_sections=4, first_bytes=raw[:888]) == 4096
+        decoders = identify("FEI2", len(raw), 4)
+        assert bytes_needed(decoders) == 4 * 888
+        assert bytes_needed(decoders, raw[:888]) == 4096
         header = decode("FEI2", raw, 4)
         np.testing.assert_array_equal(tilt_angles(header), np.arange(4.0))
         assert header.columns["Objective aperture name"] == ["70"] * 4
@@ -316,8 +315,7 @@ class TestFei1:
         raw = fei_record(size=768, ht=300e3, alpha=-60.0) + fei_record(
             size=768, ht=300e3, alpha=60.0
         )
-        kind = identify(exttyp="FEI1", nsymbt=len(raw), n_sections=2, nint=0, nreal=0)
-        assert bytes_needed(kind, n_sections=2) == 1536
+        assert bytes_needed(identify("FEI1", len(raw), 2)) == 1536
         header = decode("FEI1", raw, 2)
         np.testing.assert_array_equal(tilt_angles(header), [-60.0, 60.0])
         assert tem(header) == {"beam_energy": 300.0}
@@ -328,14 +326,10 @@ class TestFei1:
 def test_velox_file_of_a_real_microscope():
     raw = REAL_FILE.read_bytes()
     main = parse_header(raw[:1024], file_size=len(raw))
-    kind = extended_kind(main)
-    stop = bytes_needed(kind, n_sections=main.nz)
-    assert stop == 888
-    first_bytes = raw[1024 : 1024 + stop]
-    assert stop == bytes_needed(kind, n_sections=main.nz, first_bytes=first_bytes)
-    header = decode_extended(
-        kind, raw[1024 : 1024 + stop], byteorder=main.byteorder, n_sections=main.nz
-    )
+    decoders = possible_decoders(main)
+    first = raw[1024 : 1024 + 888]
+    assert bytes_needed(decoders) == bytes_needed(decoders, first) == 888
+    header = decode_extended(decoders, first)
     assert header.notes == ()
     assert section_pixel_size(header) == pytest.approx((5.67913129, 5.67913129))
     # CELLA of the main header, in Å, says the same.

@@ -1,12 +1,12 @@
-"""What the conformance tests of extended headers share."""
+"""Functions shared by the tests of extended headers."""
 
 from dataclasses import replace
 
 from mrcdist.format.extended.registry import (
     bytes_needed,
     decode_extended,
-    extended_kind,
     extended_metadata,
+    possible_decoders,
 )
 from mrcdist.format.header import parse_header
 from tests.support.mrc_files import header_bytes
@@ -14,19 +14,18 @@ from tests.support.mrc_files import header_bytes
 HEADER = parse_header(header_bytes(nx=1, ny=1, nz=1, mode=0), file_size=None)
 
 
-def identify(*, exttyp, nsymbt, n_sections, nint, nreal):
-    """The kind that a main header with these words announces."""
+def identify(exttyp, nsymbt, n_sections, nint=0, nreal=0, *, order="<"):
+    """The decoders for a main header with these words."""
     words = {"exttyp": exttyp, "nsymbt": nsymbt, "nz": n_sections, "nint": nint, "nreal": nreal}
-    return extended_kind(replace(HEADER, **words))
+    return possible_decoders(replace(HEADER, byteorder=order, **words))
 
 
 def decode(exttyp, raw, n_sections, *, order="<", nint=0, nreal=0):
-    """What the planner does: identify, ask which bytes, decode them."""
-    kind = identify(exttyp=exttyp, nsymbt=len(raw), n_sections=n_sections, nint=nint, nreal=nreal)
-    stop = bytes_needed(kind, n_sections=n_sections, first_bytes=raw[: min(4, len(raw))])
-    return decode_extended(kind, raw[:stop], byteorder=order, n_sections=n_sections)
+    """Decode an extended header as the planner does: only the bytes needed."""
+    decoders = identify(exttyp, len(raw), n_sections, nint, nreal, order=order)
+    return decode_extended(decoders, raw[: bytes_needed(decoders, raw[:4])])
 
 
 def tem(header):
-    """The microscope's part of the metadata."""
+    """Metadata of the microscope."""
     return extended_metadata(header).get("Acquisition_instrument", {}).get("TEM", {})

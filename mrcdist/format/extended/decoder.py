@@ -1,36 +1,24 @@
-"""The interface between the registry and one kind of extended header, and what kinds share."""
+"""The interface of decoders of extended headers, and functions that they share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.format.byte_order import ByteOrder
+from mrcdist.format.header import Header
 from mrcdist.warning_notes import Note
 
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array | list[str]]
-Valid = npt.NDArray[np.bool_] | np.bool_  # of each record, or of all
-
-
-@dataclass(frozen=True)
-class ExtendedKind:
-    """Identity of a file's extended header, with everything that its decoder needs."""
-
-    name: str  # EXTTYP where it is a known one; "FEI" is the unnamed one from before MRC2014
-    nsymbt: int  # bytes of extended header, preallocated space included
-    exttyp: str = ""  # as the file has it
-    nint: int = 0  # with nreal from the main header, they describe the records of SERI and AGAR
-    nreal: int = 0
-    candidates: tuple[str, ...] = ()  # without EXTTYP, kinds whose sizes fit: its bytes decide
+Valid = npt.NDArray[np.bool_] | np.bool_  # one for each record, or one for all
 
 
 class Decoded(NamedTuple):
-    """Columns of records, lines of text or a document of named values, and what is odd."""
+    """Columns of records, lines of text or a document of named values, with notes."""
 
     columns: Columns
     notes: list[str]
@@ -39,119 +27,135 @@ class Decoded(NamedTuple):
 
 
 class RecordedScan(NamedTuple):
-    """Facts about the scan that the records state."""
+    """Description of the scan in the records."""
 
     shape: tuple[int, int]  # scan points along y and x: bottom - top, right - left
     serpentine: bool  # whether every other line was scanned backwards
 
 
 class PhysicalQuantity(NamedTuple):
-    """Conversion of one column to a physical quantity, section by section."""
+    """Conversion of one column to a physical quantity."""
 
-    name: str  # "TEM." and a path of HyperSpy's metadata, or a name of this package
+    name: str  # "TEM." and a path in HyperSpy's metadata, or a name of this package
     column: str
-    factor: float = 1.0  # stored value times factor is the quantity in the unit wanted
-    above: float = -np.inf  # only larger values mean something; with 0, a stored 0 is "not known"
-    limit: float = np.inf  # largest magnitude that the stored unit allows
-    unit: str = ""  # the stored one, which `above` and `limit` are in
+    factor: float = 1.0  # from the stored to the wanted unit
+    above: float = -np.inf  # smaller values and this one mean nothing; 0 if a stored 0 is "unknown"
+    limit: float = np.inf  # largest plausible magnitude
+    unit: str = ""  # of the stored values, of `above` and of `limit`
 
 
+@dataclass(frozen=True)
 class Decoder:
-    """One kind of extended header; by itself one that is known by name and not decoded.
+    """Decoder of the extended header of one file.
 
-    `raw` is the extended header from its start, `order` the byte order of the main header, and
-    `columns` are those that `decode` returned.
+    The base class is for kinds that are not decoded. In all methods, `raw` is the extended header
+    from its start, and `columns` are those that `decode` returned.
     """
 
-    # Whole numbers of Å, from 1 up to this one, are no pixel size in the main header where the
-    # records state another.
-    largest_placeholder = 1
-    has_exttyp = True
+    header: Header
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    kind: ClassVar[str] = "unknown"
+    """EXTTYP, or "FEI" for FEI's extended header from before MRC2014, which has none."""
+    table: ClassVar[tuple[PhysicalQuantity, ...]] = ()
+    # Up to this whole number of Å, the main header's pixel size may be a placeholder, and that of
+    # the records is used instead.
+    largest_placeholder: ClassVar[int] = 1
 
     @property
-    def decisive(self) -> bool:
-        """Whether bytes of this kind can be told from pixels."""
-        return type(self).proves is not Decoder.proves
+    def can_be_certain(self) -> bool:
+        """Whether the content of this kind can be distinguished from pixels."""
+        return type(self).is_certain is not Decoder.is_certain
 
-    def recognises(self, kind: ExtendedKind, n_sections: int) -> bool:
-        """Whether an extended header without EXTTYP is of this kind, by sizes no other has."""
+    @property
+    def identified_by_size(self) -> bool:
+        """Whether, without EXTTYP, the sizes are those of this kind and of no other."""
         return False
 
-    def may_be(self, kind: ExtendedKind, n_sections: int) -> bool:
-        """Whether the sizes fit, so that its bytes may tell."""
+    @property
+    def possible_by_size(self) -> bool:
+        """Whether, without EXTTYP, the sizes fit this kind, so that the content decides."""
         return False
 
-    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
-        """Whether the bytes can be of this kind."""
+    def fits(self, raw: bytes) -> bool:
+        """Whether the content can be of this kind."""
         return True
 
-    def proves(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
-        """Whether the bytes can hardly be anything else, pixels included."""
+    def is_certain(self, raw: bytes) -> bool:
+        """Whether the content can hardly be anything else, pixels included."""
         return False
 
-    def record_bytes(self, kind: ExtendedKind, raw: bytes) -> int:
-        """Bytes a section; 0 where there is no record per section."""
+    def record_bytes(self, raw: bytes) -> int:
+        """Return the size of a record; 0 without one record per section."""
         return 0
 
-    def bytes_needed(self, kind: ExtendedKind, n_sections: int, raw: bytes) -> int:
-        """Count the bytes that so many sections take, from the start."""
-        return self.record_bytes(kind, raw) * n_sections
+    def bytes_needed(self, raw: bytes) -> int:
+        """Count the bytes, from the start, that the records of all sections take."""
+        return self.record_bytes(raw) * self.header.nz
 
-    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
-        """Decode the records; never raises, whatever the bytes."""
-        called = f"of kind {kind.exttyp!r}" if kind.exttyp else "of unknown kind"
-        return not_decoded(f"the extended header ({kind.nsymbt} bytes, {called}) is not decoded")
+    def decode(self, raw: bytes) -> Decoded:
+        """Decode the content; never raises."""
+        kind = f"of kind {self.header.exttyp!r}" if self.header.exttyp else "of unknown kind"
+        size = self.header.nsymbt
+        return not_decoded(f"the extended header ({size} bytes, {kind}) is not decoded")
 
-    def quantities(self, columns: Columns) -> Mapping[str, npt.NDArray[np.float64]]:
-        """Compute the quantities of each section, as ``extended_metadata`` names them."""
-        return {}
+    def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
+        """Return the values of a quantity's column and which are valid; empty if absent."""
+        return np.empty(0), np.False_
 
-    def words(self, columns: Columns) -> Mapping[str, str]:
-        """Return what the columns say in words, by the same names."""
+    def unit_notes(self, columns: Columns) -> list[Note]:
+        """Note the columns with values that are implausible in their unit."""
+        by_column = {quantity.column: quantity for quantity in self.table}
+        notes = (unit_note(q, *self.stored(columns, q.column)) for q in by_column.values())
+        return [note for note in notes if note]
+
+    def texts(self, columns: Columns) -> Mapping[str, str]:
+        """Return the metadata that are texts, by names like those of the quantities."""
         return {}
 
     def metadata(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what of a document belongs to HyperSpy's metadata."""
+        """Return the part of a document that belongs to HyperSpy's metadata."""
         return {}
 
     def scan(self, columns: Columns) -> RecordedScan | None:
-        """Return the scan that the columns speak of, if any."""
+        """Return the scan that the records describe, if any."""
         return None
 
 
 def not_decoded(text: str) -> Decoded:
-    """Nothing but a note that says why."""
+    """Return an empty result with a note that explains why."""
     return Decoded({}, [Note("extended-header-not-decoded", text)])
 
 
 def read_records(raw: bytes, dtype: npt.DTypeLike, size: int, n_sections: int) -> Array:
-    """View the whole records of `size` bytes, at most one a section: shape (records, items)."""
+    """View the complete records of `size` bytes, at most one per section: (records, items)."""
     dtype = np.dtype(dtype)
     n_records = min(max(n_sections, 0), len(raw) // size) if size else 0
     return np.ndarray((n_records, size // dtype.itemsize), dtype, raw)
 
 
-def convert(quantity: PhysicalQuantity, stored: Array, valid: Valid) -> npt.NDArray[np.float64]:
-    """Convert a column to its quantity, in the unit wanted.
+def looks_like_floats(numbers: npt.NDArray[np.float32]) -> bool:
+    """Whether bytes were written as floats: other bytes give NaN, tiny and huge numbers."""
+    magnitudes = np.abs(numbers[numbers != 0])
+    return bool(((magnitudes >= 1e-20) & (magnitudes <= 1e20)).all())
 
-    A value that cannot be used becomes NaN, so that nobody takes it for known: one that is not
-    marked `valid`, not finite, or beyond the limits of its unit.
+
+def convert(quantity: PhysicalQuantity, stored: Array, valid: Valid) -> npt.NDArray[np.float64]:
+    """Convert a column to its quantity, in the wanted unit.
+
+    Values that are not `valid`, not finite or beyond the limits of their unit become NaN.
     """
-    with np.errstate(all="ignore"):  # bytes that are no numbers make NaN and infinity here
+    with np.errstate(all="ignore"):  # damaged records contain NaN and infinity
         usable = valid & (stored > quantity.above) & (np.abs(stored) <= quantity.limit)
         values = np.where(usable, stored.astype(np.float64) * quantity.factor, np.nan)
         values[~np.isfinite(values)] = np.nan
     return values
 
 
-def common(values: npt.NDArray[np.float64]) -> float | None:
-    """Return the one value of a quantity that all sections share; NaN is unknown.
+def common_value(values: npt.NDArray[np.float64]) -> float | None:
+    """Return the value that all sections share, or None; NaN is unknown.
 
-    It is the first known one if all agree within a thousandth of the largest, as repeated
-    measurements of a constant do; else None.
+    It is the first known value if all agree within a thousandth of the largest, as repeated
+    measurements of a constant do.
     """
     known = values[np.isfinite(values)]
     if known.size == 0 or known.max() / 2 - known.min() / 2 > 0.5e-3 * np.abs(known).max():
@@ -159,16 +163,16 @@ def common(values: npt.NDArray[np.float64]) -> float | None:
     return float(known[0])
 
 
-def doubtful(quantity: PhysicalQuantity, stored: Array, valid: Valid) -> Note | None:
-    """Note the first value of a column that cannot be in the unit it should have."""
+def unit_note(quantity: PhysicalQuantity, stored: Array, valid: Valid) -> Note | None:
+    """Note the first value of a column that is implausible in its unit."""
     with np.errstate(all="ignore"):
         too_large = np.isfinite(stored) & (np.abs(stored) > quantity.limit)
         too_small = (stored > 0) & (stored <= quantity.above)
-        odd = stored[valid & (too_large | too_small)]
-    if odd.size == 0:
+        implausible = stored[valid & (too_large | too_small)]
+    if implausible.size == 0:
         return None
     return Note(
         f"unit-doubtful-{quantity.column}",
-        f"{quantity.column} is {float(odd[0]):g} in the extended header, which is implausible "
-        f"in {quantity.unit}: its unit must be a different one, so it is not used",
+        f"{quantity.column} is {float(implausible[0]):g} in the extended header, which is "
+        f"implausible in {quantity.unit}: its unit must be a different one, so it is not used",
     )

@@ -1,8 +1,8 @@
-"""Extended headers for the whole file, without records: CCP4's text, mrcz's JSON, HDF5.
+"""Extended headers without records: CCP4's text, the JSON of the mrcz package, HDF5, MRCO.
 
 CCP4's are symmetry operators, in lines of 80 characters (MRC2014). The mrcz package writes a JSON
-object, EXTTYP "json". HyperSpy writes its metadata this way, so what has the names of its
-metadata's branches is taken for them.
+object, with EXTTYP "json". HyperSpy stores its metadata this way, so entries named like the
+branches of its metadata are read as such.
 """
 
 from __future__ import annotations
@@ -12,119 +12,142 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mrcdist.format.byte_order import ByteOrder
-from mrcdist.format.extended.decoder import Decoded, Decoder, ExtendedKind, not_decoded
+from mrcdist.format.extended.decoder import Decoded, Decoder, not_decoded
 from mrcdist.format.header import decode_text
 from mrcdist.warning_notes import Note
 
 _LINE = 80
-# 192 lines hold the operators of any space group; a longer text is another thing.
+# 192 lines hold the operators of any space group; a longer text is something else.
 _MAX_TEXT = 1024 * _LINE
-# What text consists of: printable ASCII, white space, and the NUL that pads it.
+# Printable ASCII, white space, and NUL as padding.
 _TEXT = bytes(range(32, 127)) + b"\0\t\n\r"
 
-# Metadata are some kilobytes; far more is data, which one task after another would not want.
+# Metadata take some kilobytes. Much more is data, which would be sent to every task.
 _MAX_JSON = 16 * 2**20
-_DEEPEST = 50
+_MAX_DEPTH = 50
 _BRANCHES = ("General", "Signal", "Sample", "Acquisition_instrument")
-# What is said of the file that was saved, not of its contents.
-_OF_THE_FILE = {"General": ("original_filename", "FileIO")}
-_TEXTS = {"General": ("title",), "Signal": ("signal_type",)}
+# These describe the file that was saved, not its contents.
+_FILE_ENTRIES = {"General": ("original_filename", "FileIO")}
+_TEXT_ENTRIES = {"General": ("title",), "Signal": ("signal_type",)}
 
 
-class _Ccp4(Decoder):
-    """Symmetry operators."""
+class Ccp4(Decoder):
+    """Decoder of CCP4's symmetry operators."""
 
-    def bytes_needed(self, kind: ExtendedKind, n_sections: int, raw: bytes) -> int:
+    kind = "CCP4"
+
+    @property
+    def possible_by_size(self) -> bool:
+        """Whether the extended header can consist of lines."""
+        return self.header.nsymbt % _LINE == 0
+
+    def bytes_needed(self, raw: bytes) -> int:
+        """Return the number of bytes that can be symmetry operators."""
         return _MAX_TEXT
 
-    def may_be(self, kind: ExtendedKind, n_sections: int) -> bool:
-        return kind.nsymbt % _LINE == 0
+    def fits(self, raw: bytes) -> bool:
+        """Whether it is text that is not blank."""
+        text = raw[:_MAX_TEXT]
+        return bool(text) and not text.strip(_TEXT) and bool(text.strip(b"\0 "))
 
-    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
-        used = raw[:_MAX_TEXT]
-        return bool(used) and not used.strip(_TEXT) and bool(used.strip(b"\0 "))
-
-    def proves(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+    def is_certain(self, raw: bytes) -> bool:
         """Whether it is text whose first line is an operator, such as ``-X, Y+1/2, -Z``."""
         first = raw[:_LINE].upper()
-        return self.fits(kind, raw, order, n_sections) and all(one in first for one in b"XYZ,")
+        return self.fits(raw) and all(character in first for character in b"XYZ,")
 
-    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
-        """Cut the text into its lines, without padding; blank lines are padding too."""
-        used = raw[:_MAX_TEXT]
-        pieces = (decode_text(used[at : at + _LINE]).strip() for at in range(0, len(used), _LINE))
-        lines = tuple(piece for piece in pieces if piece)
+    def decode(self, raw: bytes) -> Decoded:
+        """Split the text into its lines, without padding and blank lines."""
+        text = raw[:_MAX_TEXT]
+        starts = range(0, len(text), _LINE)
+        lines = tuple(line for at in starts if (line := decode_text(text[at : at + _LINE]).strip()))
         notes: list[str] = []
-        if kind.nsymbt > _MAX_TEXT:
-            text = f"{kind.nsymbt} bytes of symmetry text: only the first {_MAX_TEXT} are read"
-            notes.append(Note("symmetry-text-long", text))
+        if self.header.nsymbt > _MAX_TEXT:
+            problem = (
+                f"{self.header.nsymbt} bytes of symmetry text: only the first {_MAX_TEXT} are read"
+            )
+            notes.append(Note("symmetry-text-long", problem))
         if not all(line.isprintable() for line in lines):
-            text = "the symmetry text of the extended header contains bytes that are not text"
-            notes.append(Note("symmetry-text-invalid", text))
+            problem = "the symmetry text of the extended header contains bytes that are not text"
+            notes.append(Note("symmetry-text-invalid", problem))
         return Decoded({}, notes, lines)
 
 
-class _MrczJson(Decoder):
-    """A JSON object."""
+class MrczJson(Decoder):
+    """Decoder of a JSON object."""
 
-    def bytes_needed(self, kind: ExtendedKind, n_sections: int, raw: bytes) -> int:
-        return kind.nsymbt if kind.nsymbt <= _MAX_JSON else 0
+    kind = "json"
 
-    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+    def bytes_needed(self, raw: bytes) -> int:
+        """Return the size of the document, or 0 if it is too large."""
+        return self.header.nsymbt if self.header.nsymbt <= _MAX_JSON else 0
+
+    def fits(self, raw: bytes) -> bool:
+        """Whether it is a JSON object."""
         return _parse(raw) is not None
 
-    proves = fits
+    is_certain = fits
 
-    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
+    def decode(self, raw: bytes) -> Decoded:
+        """Parse the document."""
         document = _parse(raw)
         if document is not None:
             return Decoded({}, [], document=document)
-        why = "no JSON object" if kind.nsymbt <= _MAX_JSON else f"more than {_MAX_JSON} bytes"
-        return not_decoded(f"the extended header ({kind.nsymbt} bytes, json) is not decoded: {why}")
+        size = self.header.nsymbt
+        cause = "no JSON object" if size <= _MAX_JSON else f"more than {_MAX_JSON} bytes"
+        return not_decoded(f"the extended header ({size} bytes, json) is not decoded: {cause}")
 
     def metadata(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the branches of HyperSpy's metadata, without what describes another file."""
         return {
-            name: {
+            branch: {
                 key: value
-                for key, value in document[name].items()
-                if key not in _OF_THE_FILE.get(name, ())
-                and (key not in _TEXTS.get(name, ()) or isinstance(value, str))
+                for key, value in document[branch].items()
+                if key not in _FILE_ENTRIES.get(branch, ())
+                and (key not in _TEXT_ENTRIES.get(branch, ()) or isinstance(value, str))
             }
-            for name in _BRANCHES
-            if isinstance(document.get(name), dict)
+            for branch in _BRANCHES
+            if isinstance(document.get(branch), dict)
         }
 
 
-class _Hdf5(Decoder):
-    """An HDF5 file, which is not decoded."""
+class Hdf5(Decoder):
+    """HDF5, which is recognised by its signature."""
 
-    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
+    kind = "HDF5"
+
+    def fits(self, raw: bytes) -> bool:
+        """Whether it is an HDF5 file."""
         return raw.startswith(b"\x89HDF\r\n\x1a\n")
 
-    proves = fits
+    is_certain = fits
+
+
+class Mrco(Decoder):
+    """MRCO, which is recognised only by its EXTTYP."""
+
+    kind = "MRCO"
 
 
 def _parse(raw: bytes) -> dict[str, Any] | None:
-    """Parse an object; what JSON has no number for becomes None."""
+    """Parse a JSON object; NaN and infinity become None."""
+
+    def finite(text: str) -> float | None:
+        number = float(text)
+        return number if math.isfinite(number) else None
+
     try:
         document = json.loads(
             raw.rstrip(b"\0 \r\n\t").decode("utf-8"),
             parse_constant=lambda name: None,
-            parse_float=_finite,
+            parse_float=finite,
         )
     except (ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) and _depth(document) <= _DEEPEST else None
-
-
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
+    return document if isinstance(document, dict) and _depth(document) <= _MAX_DEPTH else None
 
 
 def _depth(document: Any) -> int:
-    """Levels of a document, counted level by level: recursion could end at Python's limit."""
+    """Count the levels of a document, without recursion, which is limited in Python."""
     level, depth = [document], 0
     while level:
         depth += 1
@@ -135,6 +158,3 @@ def _depth(document: Any) -> int:
             for value in (node.values() if isinstance(node, dict) else node)
         ]
     return depth
-
-
-CCP4, MRCZ_JSON, HDF5 = _Ccp4("CCP4"), _MrczJson("json"), _Hdf5("HDF5")

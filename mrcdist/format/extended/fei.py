@@ -1,24 +1,24 @@
-"""FEI's extended headers: one record a section, written by EPU, Velox and Tomography.
+"""FEI's extended headers: one record per section, written by EPU, Velox and Tomography.
 
-The layouts of FEI1 and FEI2 are those of `mrcfile.dtypes`, after the EPU manual: 768 bytes for
-FEI1, 888 for FEI2, which appends fields. The first integer of a record is its size, and that is the
-stride from one record to the next, whatever follows the last known field. Four bit masks say which
-fields were written: bit k of a mask stands for the k-th field behind it, where the 48 unused bytes
-count as six fields.
+The layouts of FEI1 and FEI2 are those of `mrcfile.dtypes`, from the EPU manual: 768 bytes for FEI1,
+888 for FEI2, which appends fields. The first integer of a record is its size, which is the stride
+from one record to the next, even if it is larger than the known fields. Four bit masks mark the
+fields that were written: bit k of a mask stands for the k-th field after it, where the 48 unused
+bytes count as six fields.
 
-Before MRC2014, a record had 128 bytes, and there were 1024 or 8192 of them. Nothing in the file
-names it: it is known by its size alone, so the numbers must make sense as what they should be
-before anything is taken from them. IMOD's programs keep the records of the sections that they copy,
-with NINT 0 and NREAL 32, in an extended header of any size. The layout is that of FEI's
-description, which IMOD and the TOM toolbox follow: 16 float32 (tilts and tilt axis in degrees,
-lengths in m, exposure in s, high tension in V), then 64 unused bytes. Some writers store lengths in
-another unit than the metre; values above 1 give them away.
+Before MRC2014, a record had 128 bytes, and there were 1024 or 8192 of them. Such an extended header
+is identified only by its size, so nothing is used unless all its numbers are plausible. IMOD's
+programs keep the records of the sections that they copy, with NINT 0 and NREAL 32, in an extended
+header of any size. The layout is that of FEI's description, which IMOD and the TOM toolbox follow:
+16 float32 (tilts and tilt axis in degrees, lengths in m, exposure in s, high tension in V), then 64
+unused bytes. Some writers store lengths in another unit than the metre, which values above 1
+reveal.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,27 +26,25 @@ from mrcfile.dtypes import get_ext_header_dtype
 
 from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import (
+    Array,
     Columns,
     Decoded,
     Decoder,
-    ExtendedKind,
     PhysicalQuantity,
     RecordedScan,
-    convert,
-    doubtful,
+    Valid,
+    looks_like_floats,
     not_decoded,
     read_records,
 )
-from mrcdist.format.extended.nint_nreal import looks_like_floats
 from mrcdist.format.header import decode_text
 from mrcdist.warning_notes import Note
 
-_STANDARD_BYTES = {"FEI1": 768, "FEI2": 888}
-# Between these, a size can be told from its own bytes in the wrong order.
-_SMALLEST, _LARGEST = 768, 0xFFFF
+# A size in this range is out of it with its bytes reversed.
+_MIN_BYTES, _MAX_BYTES = 768, 0xFFFF
 _UNUSED = "Unused range"
 _SERPENTINE = 2
-# This version stores angles times 180/π twice, as IMOD knows.
+# This version multiplies angles by 180/π twice, as IMOD's programs know.
 _CONVERTED_TWICE = "4.4.0.4981"
 _ANGLES = ("Alpha tilt", "Beta tilt")
 
@@ -85,15 +83,10 @@ _OLD_COLUMNS = {
     "Beta tilt": "b_tilt", "X-Stage": "x_stage", "Y-Stage": "y_stage", "Z-Stage": "z_stage",
     "Integration time": "exp_time", "Pixel size X": "pixel_size", "Pixel size Y": "pixel_size",
 }  # fmt: skip
-_OLD_QUANTITIES = tuple(
-    quantity._replace(column=_OLD_COLUMNS[quantity.column])
-    for quantity in _QUANTITIES
-    if quantity.column in _OLD_COLUMNS
-)
 
 
 def _mask_bits() -> dict[str, tuple[str, int]]:
-    """Field → its mask and bit, counted off the layout."""
+    """Count off the layout which bit of which mask marks each field."""
     bits: dict[str, tuple[str, int]] = {}
     mask, bit = "", 0
     for name in get_ext_header_dtype(b"FEI2").names:
@@ -108,106 +101,56 @@ def _mask_bits() -> dict[str, tuple[str, int]]:
 _MASK_BITS = _mask_bits()
 
 
-def _record_dtype(layout: str, size: int, byteorder: ByteOrder) -> np.dtype[Any]:
-    """Spread the known layout to the stated size; fields that do not fit are left out."""
-    known = get_ext_header_dtype(layout.encode(), byteorder)
-    fields = [(name, *known.fields[name][:2]) for name in known.names]
-    fields = [field for field in fields if field[2] + field[1].itemsize <= size]
-    return np.dtype(
-        {
-            "names": [name for name, _, _ in fields],
-            # A byte that is neither 0 nor 1 is no valid numpy bool.
-            "formats": [np.dtype("u1") if dtype.kind == "b" else dtype for _, dtype, _ in fields],
-            "offsets": [offset for _, _, offset in fields],
-            "itemsize": size,
-        }
-    )
-
-
-def _column(stored: npt.NDArray[Any]) -> npt.NDArray[Any] | list[str]:
-    """Copy one field of the records: native-endian numbers, bools, or text."""
-    if stored.dtype.kind == "S":
-        raw_texts: list[bytes] = stored.tolist()
-        # The texts of all records are mostly the same few.
-        texts = {raw: decode_text(raw) for raw in set(raw_texts)}
-        return [texts[raw] for raw in raw_texts]
-    if stored.dtype == np.uint8:
-        return np.asarray(stored != 0)
-    return stored.astype(stored.dtype.newbyteorder("="))
-
-
-def _stored(columns: Columns, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Return a column and where its mask bit is set; both empty where there is no such column.
-
-    Angles are in degrees, also those that one version of the software converted twice.
-    """
-    if name not in columns:
-        return np.empty(0), np.empty(0, np.bool_)
-    mask, bit = _MASK_BITS[name]
-    stored = np.asarray(columns[name])
-    if name in _ANGLES:
-        versions = columns["Application version"]
-        twice = np.array([version == _CONVERTED_TWICE for version in versions])
-        stored = np.where(twice, np.deg2rad(stored), stored)
-    return stored, (np.asarray(columns[mask]) >> np.uint32(bit)) & 1 == 1
-
-
-def _shared(columns: Columns, name: str) -> Any:
-    """The value that all valid records have, as a Python object; None where there is none."""
-    stored, valid = _stored(columns, name)
-    values = set(stored[valid].tolist())
-    return values.pop() if len(values) == 1 else None
-
-
 class _Fei(Decoder):
-    """Records that begin with their size."""
+    """Decoder of records that begin with their size."""
 
-    def _stated(self, raw: bytes) -> tuple[int, ByteOrder | None]:
-        """Return the size of a record as the first one states it, and in which byte order.
+    table = _QUANTITIES
+    standard_bytes: ClassVar[int]
 
-        The layout's standard size and None where the first four bytes state none in either order.
+    def _stated_size(self, raw: bytes) -> tuple[int, ByteOrder | None]:
+        """Return the size that the first record states, and its byte order.
+
+        If it states none in either order, the standard size of the layout and None.
         """
         orders: tuple[ByteOrder, ...] = ("<", ">")
         for order in orders if len(raw) >= 4 else ():
             (size,) = struct.unpack(order + "i", raw[:4])
-            if _SMALLEST <= size <= _LARGEST:
+            if _MIN_BYTES <= size <= _MAX_BYTES:
                 return size, order
-        return _STANDARD_BYTES[self.name], None
+        return self.standard_bytes, None
 
-    def record_bytes(self, kind: ExtendedKind, raw: bytes) -> int:
-        return self._stated(raw)[0]
+    def record_bytes(self, raw: bytes) -> int:
+        return self._stated_size(raw)[0]
 
-    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
-        return self._stated(raw)[1] is not None
+    def fits(self, raw: bytes) -> bool:
+        return self._stated_size(raw)[1] is not None
 
-    def proves(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
-        """Whether the first record has the layout's size, or the second says the same size."""
-        size, stated = self._stated(raw)
-        return stated is not None and (
-            size == _STANDARD_BYTES[self.name]
-            or (len(raw) >= 2 * size and self._stated(raw[size:]) == (size, stated))
+    def is_certain(self, raw: bytes) -> bool:
+        """Whether the first record has the standard size, or the second states the same size."""
+        size, order = self._stated_size(raw)
+        return order is not None and (
+            size == self.standard_bytes
+            or (len(raw) >= 2 * size and self._stated_size(raw[size:]) == (size, order))
         )
 
-    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
+    def decode(self, raw: bytes) -> Decoded:
         """Decode the records: fields in the file's units (V, m, degrees, s), texts as a list.
 
-        The size that the records state overrules the main header's byte order. In big-endian
-        records the bit masks are little-endian, as the EPU manual has it.
+        The byte order is that of the stated size, even if the main header has another. In
+        big-endian records the bit masks are little-endian, as the EPU manual says.
         """
         notes: list[str] = []
-        size, stated = self._stated(raw)
-        if stated is None and raw:
-            text = f"the first {self.name} record does not begin with its size ({raw[:4].hex(' ')})"
+        size, order = self._stated_size(raw)
+        stated = order is not None
+        if not stated and raw:
+            text = f"the first {self.kind} record does not begin with its size ({raw[:4].hex(' ')})"
             notes.append(Note("record-size-unstated", f"{text}: read as records of {size} bytes"))
-        elif stated is not None and stated != order:
-            order = stated
-            text = (
-                f"the {self.name} records have the other byte order than the main header: read so"
-            )
-            notes.append(Note("records-other-byte-order", text))
+        elif stated and order != self.header.byteorder:
+            text = f"the {self.kind} records and the main header have different byte orders"
+            notes.append(Note("records-other-byte-order", f"{text}: each is read in its own"))
 
-        dtype = _record_dtype(self.name, size, order)
-        records = read_records(raw, dtype, size, n_sections)[:, 0]
+        dtype = self._record_dtype(size, order or self.header.byteorder)
+        records = read_records(raw, dtype, size, self.header.nz)[:, 0]
         if len(records) == 0:
             return Decoded({}, notes)
         columns = {
@@ -215,139 +158,191 @@ class _Fei(Decoder):
             for name in dtype.names or ()
             if name != _UNUSED and "reserved" not in name
         }
-        odd = int(np.count_nonzero(np.asarray(columns["Metadata size"]) != size))
-        if odd and stated is not None:
-            text = f"{odd} of {len(records)} {self.name} records do not state their size, {size} "
-            notes.append(Note("record-size-unstated", f"{text}bytes"))
+        others = int(np.count_nonzero(np.asarray(columns["Metadata size"]) != size))
+        if others and stated:
+            text = f"{others} of {len(records)} {self.kind} records do not state their size"
+            notes.append(Note("record-size-unstated", f"{text}, {size} bytes"))
         masks = [np.asarray(columns[name]) for name in columns if name.startswith("Bitmask")]
         if blank := int(np.count_nonzero(np.bitwise_or.reduce(masks) == 0)):
             text = (
-                f"{blank} of {len(records)} {self.name} records mark no field as valid: "
+                f"{blank} of {len(records)} {self.kind} records mark no field as valid: "
                 "their values are kept unchanged but not used"
             )
             notes.append(Note("records-blank", text))
-        notes += filter(None, (doubtful(q, *_stored(columns, q.column)) for q in _QUANTITIES))
-        return Decoded(columns, notes)
+        return Decoded(columns, [*notes, *self.unit_notes(columns)])
 
-    def quantities(self, columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
-        """Compute the quantities of each section; NaN where bit masks do not mark them valid."""
-        return {q.name: convert(q, *_stored(columns, q.column)) for q in _QUANTITIES}
+    def _record_dtype(self, size: int, byteorder: ByteOrder) -> np.dtype[Any]:
+        """Return the layout with records of the stated size, without fields that do not fit."""
+        layout = get_ext_header_dtype(self.kind.encode(), byteorder)
+        fields = [(name, *layout.fields[name][:2]) for name in layout.names]
+        fields = [field for field in fields if field[2] + field[1].itemsize <= size]
+        names, dtypes, offsets = zip(*fields, strict=True)
+        # A byte that is neither 0 nor 1 is not a valid numpy bool.
+        formats = [np.dtype("u1") if dtype.kind == "b" else dtype for dtype in dtypes]
+        return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
 
-    def words(self, columns: Columns) -> dict[str, str]:
-        """Return what the records say in words, where all valid ones say the same.
+    def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
+        """Return a column and whether its mask bit is set in each record; empty if absent.
 
-        Where both a camera and a STEM detector are named, the records do not tell which of them
-        took the data.
+        Angles are in degrees, also in records of the version that converts them twice.
         """
-        modes = {1: "TEM", 2: "STEM"}
-        camera = _shared(columns, "Camera name")
-        stem_detector = _shared(columns, "STEM Detector name")
-        both = camera and stem_detector
-        words = {
-            "TEM.microscope": _shared(columns, "Microscope type"),
-            "TEM.acquisition_mode": modes.get(_shared(columns, "Instrument mode")),
-            "TEM.Detector.detector_type": None if both else camera or stem_detector,
+        if name not in columns:
+            return np.empty(0), np.empty(0, np.bool_)
+        mask, bit = _MASK_BITS[name]
+        values = np.asarray(columns[name])
+        if name in _ANGLES:
+            versions = columns["Application version"]
+            converted_twice = np.array([version == _CONVERTED_TWICE for version in versions])
+            with np.errstate(invalid="ignore"):  # signalling NaN
+                values = np.where(converted_twice, np.deg2rad(values), values)
+        return values, (np.asarray(columns[mask]) >> np.uint32(bit)) & 1 == 1
+
+    def _common(self, columns: Columns, name: str) -> Any:
+        """Return the value that all valid records share, as a Python object, or None."""
+        values, valid = self.stored(columns, name)
+        distinct = set(values[valid].tolist())
+        return distinct.pop() if len(distinct) == 1 else None
+
+    def texts(self, columns: Columns) -> dict[str, str]:
+        """Return the texts that all valid records share.
+
+        There is no detector type if both a camera and a STEM detector are named: the records do not
+        say which of them recorded the data.
+        """
+        camera = self._common(columns, "Camera name")
+        stem_detector = self._common(columns, "STEM Detector name")
+        ambiguous = camera and stem_detector
+        texts = {
+            "TEM.microscope": self._common(columns, "Microscope type"),
+            "TEM.acquisition_mode": {1: "TEM", 2: "STEM"}.get(
+                self._common(columns, "Instrument mode")
+            ),
+            "TEM.Detector.detector_type": None if ambiguous else camera or stem_detector,
         }
-        return {name: word for name, word in words.items() if word}
+        return {name: text for name, text in texts.items() if text}
 
     def scan(self, columns: Columns) -> RecordedScan | None:
-        """Return the area that was scanned; None where the records do not tell, or disagree."""
-        names = ("bottom", "top", "right", "left")
-        edges = [_shared(columns, f"Scan size {name}") for name in names]
-        if None in edges:
+        """Return the scanned area; None if the records contain none or differ."""
+        edges = ("bottom", "top", "right", "left")
+        bottom, top, right, left = (self._common(columns, f"Scan size {edge}") for edge in edges)
+        if None in (bottom, top, right, left) or bottom <= top or right <= left:
             return None
-        bottom, top, right, left = edges
-        if bottom <= top or right <= left:
-            return None
-        modes, valid = _stored(columns, "Scan mode enumeration")
+        modes, valid = self.stored(columns, "Scan mode enumeration")
         return RecordedScan((bottom - top, right - left), bool((modes[valid] == _SERPENTINE).any()))
 
 
-def _written(columns: Columns) -> npt.NDArray[np.bool_]:
-    """Return which old records are not all zeros, as preallocated ones are.
+class Fei1(_Fei):
+    """Decoder of FEI1."""
 
-    Where the records hold nothing but tilts, one of zeros may be a tilt of 0.
-    """
-    written = {name: np.asarray(column) != 0 for name, column in columns.items()}
-    if not any(one.any() for name, one in written.items() if name not in _OLD_TILTS):
-        return np.full(len(written["a_tilt"]), bool(written["a_tilt"].any()))
-    return np.asarray(np.any(list(written.values()), axis=0))
+    kind = "FEI1"
+    standard_bytes = 768
 
 
-def _make_sense(table: npt.NDArray[np.float32]) -> bool:
-    column = dict(zip(_OLD_NAMES, table.T, strict=True))
-    amounts = (column["exp_time"], column["pixel_size"], column["magnification"], column["ht"])
-    magnification = column["magnification"]
-    return (
-        looks_like_floats(table)
-        and all((np.abs(column[name]) <= 360).all() for name in (*_OLD_TILTS, "tilt_axis"))
-        and all((amount >= 0).all() for amount in amounts)
-        and bool(((magnification == 0) | (magnification >= 1)).all())
+class Fei2(_Fei):
+    """Decoder of FEI2."""
+
+    kind = "FEI2"
+    standard_bytes = 888
+
+
+def _column(field: npt.NDArray[Any]) -> npt.NDArray[Any] | list[str]:
+    """Copy one field of the records as native-endian numbers, bools or text."""
+    if field.dtype.kind == "S":
+        raw_texts: list[bytes] = field.tolist()
+        # Most records have the same few texts.
+        texts = {raw: decode_text(raw) for raw in set(raw_texts)}
+        return [texts[raw] for raw in raw_texts]
+    if field.dtype == np.uint8:
+        return np.asarray(field != 0)
+    return field.astype(field.dtype.newbyteorder("="))
+
+
+class OldFei(Decoder):
+    """Decoder of FEI's records from before MRC2014, 128 bytes per section."""
+
+    kind = "FEI"
+    table = tuple(
+        quantity._replace(column=_OLD_COLUMNS[quantity.column])
+        for quantity in _QUANTITIES
+        if quantity.column in _OLD_COLUMNS
     )
+    largest_placeholder = 4  # after binning by IMOD's programs
 
+    @property
+    def identified_by_size(self) -> bool:
+        """Whether there is a block of 1024 records, or of 8192 for more sections."""
+        return self.header.nsymbt == _OLD_BYTES * (1024 if self.header.nz <= 1024 else 8192)
 
-class _OldFei(Decoder):
-    """128 bytes a section."""
+    @property
+    def possible_by_size(self) -> bool:
+        """Whether there is exactly one record per section, or NINT and NREAL describe them."""
+        needed, nsymbt = _OLD_BYTES * self.header.nz, self.header.nsymbt
+        described = (self.header.nint, self.header.nreal) == (0, _OLD_BYTES // 4)
+        return 0 < needed == nsymbt or (described and 0 < needed <= nsymbt)
 
-    largest_placeholder = 4  # binned by IMOD's programs
-    has_exttyp = False
-
-    def recognises(self, kind: ExtendedKind, n_sections: int) -> bool:
-        """Whether there is a block of 1024 records, or for more sections of 8192."""
-        return kind.nsymbt == _OLD_BYTES * (1024 if n_sections <= 1024 else 8192)
-
-    def may_be(self, kind: ExtendedKind, n_sections: int) -> bool:
-        """Whether a record per section is all that there is, or NINT and NREAL describe them."""
-        needed = _OLD_BYTES * n_sections
-        described = (kind.nint, kind.nreal) == (0, _OLD_BYTES // 4)
-        return 0 < needed == kind.nsymbt or (described and 0 < needed <= kind.nsymbt)
-
-    def record_bytes(self, kind: ExtendedKind, raw: bytes) -> int:
+    def record_bytes(self, raw: bytes) -> int:
+        """Return the size of a record."""
         return _OLD_BYTES
 
-    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
-        columns = self.decode(kind, raw, order, n_sections).columns
+    def fits(self, raw: bytes) -> bool:
+        """Whether all numbers are plausible and not all records are blank."""
+        columns = self.decode(raw).columns
         return bool(columns) and bool(_written(columns).any())
 
-    def proves(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
-        """Whether a pixel size and a magnification are those of a microscope; pixels are not."""
-        if not self.fits(kind, raw, order, n_sections):
+    def is_certain(self, raw: bytes) -> bool:
+        """Whether pixel size and magnification are those of a microscope, which pixels are not."""
+        if not self.fits(raw):
             return False
-        columns = self.decode(kind, raw, order, n_sections).columns
-        written = _written(columns)
-        size, magnification = (
-            np.asarray(columns[name])[written] for name in ("pixel_size", "magnification")
-        )
-        return bool(((size > 1e-13) & (size < 1e-4) & (magnification >= 10)).all())
+        columns = self.decode(raw).columns
+        size, written = self.stored(columns, "pixel_size")
+        magnification = np.asarray(columns["magnification"])
+        plausible = (size > 1e-13) & (size < 1e-4) & (magnification >= 10)
+        return bool(plausible[written].all())
 
-    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
-        """Decode the records, in the file's units; nothing where the bytes are no such records."""
-        stored = read_records(raw, order + "f4", _OLD_BYTES, n_sections)
-        if len(stored) == 0:
+    def decode(self, raw: bytes) -> Decoded:
+        """Decode the records, in the file's units; empty if their numbers are implausible."""
+        records = read_records(raw, self.header.byteorder + "f4", _OLD_BYTES, self.header.nz)
+        if len(records) == 0:
             return Decoded({}, [])
-        table = stored[:, : len(_OLD_NAMES)].astype(np.float32)
-        if not _make_sense(table):
+        table = records[:, : len(_OLD_NAMES)].astype(np.float32)
+        if not _is_plausible(table):
             return not_decoded(
-                "the extended header has the size of an old FEI one "
-                f"({len(table)} records looked at), but its numbers make no sense as tilts, "
-                "positions and magnifications: not decoded"
+                "the extended header has the size of one in FEI's old format, but its numbers "
+                "cannot be tilts, positions and magnifications "
+                f"({len(table)} records examined): not decoded"
             )
         columns = {name: table[:, i].copy() for i, name in enumerate(_OLD_NAMES)}
-        written = _written(columns)
         notes: list[str] = []
-        if blank := int(np.count_nonzero(~written)):
+        if blank := int(np.count_nonzero(~_written(columns))):
             text = f"{blank} of {len(table)} records of the FEI extended header are blank"
             notes.append(Note("records-blank", text))
-        distinct = {quantity.column: quantity for quantity in _OLD_QUANTITIES}.values()
-        notes += filter(None, (doubtful(q, columns[q.column], written) for q in distinct))
-        return Decoded(columns, notes)
+        return Decoded(columns, [*notes, *self.unit_notes(columns)])
 
-    def quantities(self, columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
-        """Compute the quantities of each section; NaN in blank records."""
+    def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
+        """Return a column, which is valid where records are not blank."""
         if not columns:
-            return {}
-        written = _written(columns)
-        return {q.name: convert(q, np.asarray(columns[q.column]), written) for q in _OLD_QUANTITIES}
+            return np.empty(0), np.False_
+        return np.asarray(columns[name]), _written(columns)
 
 
-FEI1, FEI2, OLD_FEI = _Fei("FEI1"), _Fei("FEI2"), _OldFei("FEI")
+def _written(columns: Columns) -> npt.NDArray[np.bool_]:
+    """Return which records are not all zeros, as preallocated ones are.
+
+    If the records contain nothing but tilts, a record of zeros may be a tilt of 0.
+    """
+    nonzero = {name: np.asarray(column) != 0 for name, column in columns.items()}
+    if not any(one.any() for name, one in nonzero.items() if name not in _OLD_TILTS):
+        return np.full(len(nonzero["a_tilt"]), bool(nonzero["a_tilt"].any()))
+    return np.asarray(np.any(list(nonzero.values()), axis=0))
+
+
+def _is_plausible(table: npt.NDArray[np.float32]) -> bool:
+    columns = dict(zip(_OLD_NAMES, table.T, strict=True))
+    positive = ("exp_time", "pixel_size", "magnification", "ht")
+    magnification = columns["magnification"]
+    return (
+        looks_like_floats(table)
+        and all((np.abs(columns[name]) <= 360).all() for name in (*_OLD_TILTS, "tilt_axis"))
+        and all((columns[name] >= 0).all() for name in positive)
+        and bool(((magnification == 0) | (magnification >= 1)).all())
+    )

@@ -1,9 +1,10 @@
-"""Records that NINT and NREAL of the main header describe: SerialEM's and Agard's.
+"""Records described by NINT and NREAL of the main header: SerialEM's and Agard's.
 
-SerialEM's have NINT bytes, with an item for each bit of NREAL, in the order of the bits (after
-IMOD's description of its MRC files). Agard's are NINT 4-byte integers and NREAL 4-byte floats, and
-so are those of others that IMOD keeps. That format does not name the numbers; IMOD's programs take
-the first float for the tilt angle in degrees and the 12th for the pixel size in m.
+SerialEM's have NINT bytes, with an item for each bit of NREAL, in the order of the bits (see IMOD's
+description of its MRC files). Agard's are NINT 4-byte integers and NREAL 4-byte floats, as are
+records of other formats after IMOD's programs have copied them. The format does not name the
+numbers; IMOD's programs use the first float as the tilt angle in degrees and the 12th as the pixel
+size in m.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mrcdist.format.byte_order import ByteOrder
 from mrcdist.format.extended.decoder import (
+    Array,
     Columns,
     Decoded,
     Decoder,
-    ExtendedKind,
     PhysicalQuantity,
-    convert,
+    Valid,
+    looks_like_floats,
     not_decoded,
     read_records,
 )
 
-# Two-byte integers of each bit of NREAL, with what they are multiplied by; those without a factor
-# are integers, or the two shorts of a float. The last five bits are reserved.
+# Two-byte integers of each bit of NREAL and their factors. Those without a factor are integers, or
+# the two halves of a float. The last five bits are reserved.
 _ITEMS: tuple[dict[str, float | None], ...] = (
     {"tilt_angle": 1 / 100},
     {"piece_x": None, "piece_y": None, "piece_z": None},
@@ -38,85 +39,81 @@ _ITEMS: tuple[dict[str, float | None], ...] = (
     {"reserved_9": None, "reserved_9_low": None},
     {"reserved_10": None},
 )
-_LARGEST_ANGLE = 180
-_QUANTITIES = (
-    PhysicalQuantity("TEM.magnification", "magnification", above=0),
-    PhysicalQuantity("TEM.dose", "exposure_dose", above=0),
-    PhysicalQuantity("TEM.Stage.tilt_alpha", "tilt_angle"),
-    PhysicalQuantity("TEM.Stage.x", "stage_x", 1e-3),
-    PhysicalQuantity("TEM.Stage.y", "stage_y", 1e-3),
-)
+_MAX_SERIALEM_TILT = 180
 
-_AGARD_TILT = PhysicalQuantity("TEM.Stage.tilt_alpha", "reals", limit=360)
-_AGARD_PIXEL_SIZES = tuple(
-    PhysicalQuantity(name, "reals", 1e9, above=0, limit=1, unit="m")
-    for name in ("pixel_size_x", "pixel_size_y")
-)
-_NTH_PIXEL_SIZE = 12
-# Bytes that are no floats make tiny and huge ones.
-_SMALLEST, _LARGEST = 1e-20, 1e20
-
-
-def looks_like_floats(numbers: npt.NDArray[np.float32]) -> bool:
-    """Whether bytes were written as floats: none is infinite, no number, tiny or huge."""
-    size = np.abs(numbers[numbers != 0])
-    return bool(((size >= _SMALLEST) & (size <= _LARGEST)).all())
+_MAX_AGARD_TILT = 360
+# Floats of a record, by their index.
+_TILT, _PIXEL_SIZE = "real 1", "real 12"
+_AGARD_REALS = {_TILT: 0, _PIXEL_SIZE: 11}
 
 
 def _items(nreal: int) -> dict[str, float | None]:
-    announced = (items for bit, items in enumerate(_ITEMS) if nreal >> bit & 1)
-    return {name: factor for items in announced for name, factor in items.items()}
+    return {
+        name: factor
+        for bit, items in enumerate(_ITEMS)
+        if nreal >> bit & 1
+        for name, factor in items.items()
+    }
 
 
-def _join_shorts(
-    first: npt.NDArray[np.int16], second: npt.NDArray[np.int16]
-) -> npt.NDArray[np.float64]:
+def _join_shorts(high: npt.NDArray[np.int16], low: npt.NDArray[np.int16]) -> Array:
     """Join the two shorts in which SerialEM stores a float.
 
-    sign(first) (256 |first| + |second| mod 256) 2^(sign(second) (|second| div 256)), after IMOD's
-    description of its MRC files.
+    sign(high) (256 |high| + |low| mod 256) 2^(sign(low) (|low| div 256)), see IMOD's description of
+    its MRC files.
     """
-    one, two = first.astype(np.int64), second.astype(np.int64)
-    mantissa = np.where(one < 0, -1.0, 1.0) * (np.abs(one) * 256 + np.abs(two) % 256)
-    return np.asarray(np.ldexp(mantissa, np.sign(two) * (np.abs(two) // 256)), np.float64)
+    first, second = high.astype(np.int64), low.astype(np.int64)
+    mantissa = np.where(first < 0, -1.0, 1.0) * (np.abs(first) * 256 + np.abs(second) % 256)
+    return np.asarray(np.ldexp(mantissa, np.sign(second) * (np.abs(second) // 256)))
 
 
-class _SerialEM(Decoder):
-    """An item for each bit of NREAL."""
+class SerialEM(Decoder):
+    """Decoder of records with an item for each bit of NREAL."""
 
-    def record_bytes(self, kind: ExtendedKind, raw: bytes) -> int:
-        """NINT, if the items that NREAL announces add up to it; else 0."""
-        known = 0 < kind.nreal < 2 ** len(_ITEMS)
-        return kind.nint if known and 2 * len(_items(kind.nreal)) == kind.nint else 0
+    kind = "SERI"
+    table = (
+        PhysicalQuantity("TEM.magnification", "magnification", above=0),
+        PhysicalQuantity("TEM.dose", "exposure_dose", above=0),
+        PhysicalQuantity("TEM.Stage.tilt_alpha", "tilt_angle"),
+        PhysicalQuantity("TEM.Stage.x", "stage_x", 1e-3),
+        PhysicalQuantity("TEM.Stage.y", "stage_y", 1e-3),
+    )
 
-    def recognises(self, kind: ExtendedKind, n_sections: int) -> bool:
-        """Whether the items add up, and all sections fit."""
-        size = self.record_bytes(kind, b"")
-        return size > 0 and size * n_sections <= kind.nsymbt
+    @property
+    def identified_by_size(self) -> bool:
+        """Whether the sizes of the items add up to NINT, and the records of all sections fit."""
+        size = self.record_bytes(b"")
+        return size > 0 and size * self.header.nz <= self.header.nsymbt
 
-    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
-        """Whether the tilts are angles; where NINT and NREAL describe no record, any bytes fit."""
-        if not self.recognises(kind, n_sections):
+    def record_bytes(self, raw: bytes) -> int:
+        """Return NINT if the sizes of the items add up to it, else 0."""
+        nint, nreal = self.header.nint, self.header.nreal
+        known = 0 < nreal < 2 ** len(_ITEMS)
+        return nint if known and 2 * len(_items(nreal)) == nint else 0
+
+    def fits(self, raw: bytes) -> bool:
+        """Whether the tilts are angles; any bytes fit if NINT and NREAL describe no record."""
+        if not self.identified_by_size:
             return True
-        tilts = self.decode(kind, raw, order, n_sections).columns.get("tilt_angle")
-        return tilts is None or bool((np.abs(np.asarray(tilts)) <= _LARGEST_ANGLE).all())
+        tilts = self.decode(raw).columns.get("tilt_angle")
+        return tilts is None or bool((np.abs(np.asarray(tilts)) <= _MAX_SERIALEM_TILT).all())
 
-    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
-        """Decode the records: all items but the reserved ones.
+    def decode(self, raw: bytes) -> Decoded:
+        """Decode all items except the reserved ones.
 
         ``tilt_angle`` (degrees), ``piece_x``, ``piece_y``, ``piece_z`` (pixels; montage section),
         ``stage_x``, ``stage_y`` (µm), ``magnification``, ``intensity``, ``exposure_dose`` (e⁻/Å²).
         """
-        size = self.record_bytes(kind, raw)
+        size, nreal = self.record_bytes(raw), self.header.nreal
         if size == 0:
             return not_decoded(
-                f"the extended header is SerialEM's, but the items of NREAL = {kind.nreal} do not "
-                f"add up to NINT = {kind.nint} bytes a section: not decoded"
+                f"the extended header is SerialEM's, but the items of NREAL = {nreal} do not add "
+                f"up to NINT = {self.header.nint} bytes per section: not decoded"
             )
-        table = read_records(raw, order + "i2", size, n_sections)
-        items = _items(kind.nreal)
-        stored = dict(zip(items, table.T, strict=True)) if len(table) else {}
-        columns: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int16]] = {}
+        records = read_records(raw, self.header.byteorder + "i2", size, self.header.nz)
+        items = _items(nreal)
+        stored = dict(zip(items, records.T, strict=True)) if len(records) else {}
+        columns: dict[str, Array] = {}
         for name, column in stored.items():
             if name.startswith("reserved") or name.endswith("_low"):
                 continue
@@ -128,62 +125,65 @@ class _SerialEM(Decoder):
                 columns[name] = column.astype(np.int16)
         return Decoded(columns, [])
 
-    def quantities(self, columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
-        known = [q for q in _QUANTITIES if q.column in columns]
-        return {q.name: convert(q, np.asarray(columns[q.column]), np.True_) for q in known}
+    def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
+        """Return a column, all of which is valid."""
+        return np.asarray(columns.get(name, ()), np.float64), np.True_
 
 
-class _Agard(Decoder):
-    """NINT integers and NREAL floats a section."""
+class Agard(Decoder):
+    """Decoder of NINT integers and NREAL floats per section."""
 
-    largest_placeholder = 4  # binned by IMOD's programs
+    kind = "AGAR"
+    table = (
+        PhysicalQuantity("TEM.Stage.tilt_alpha", _TILT, limit=_MAX_AGARD_TILT),
+        PhysicalQuantity("pixel_size_x", _PIXEL_SIZE, 1e9, above=0, limit=1, unit="m"),
+        PhysicalQuantity("pixel_size_y", _PIXEL_SIZE, 1e9, above=0, limit=1, unit="m"),
+    )
+    largest_placeholder = 4  # after binning by IMOD's programs
 
-    def record_bytes(self, kind: ExtendedKind, raw: bytes) -> int:
-        """Return 0 where NINT and NREAL describe no record."""
-        return 4 * (kind.nint + kind.nreal) if kind.nint >= 0 and kind.nreal >= 0 else 0
+    @property
+    def possible_by_size(self) -> bool:
+        """Whether the records of all sections fit."""
+        return self.header.nreal > 0 and 0 < self.bytes_needed(b"") <= self.header.nsymbt
 
-    def may_be(self, kind: ExtendedKind, n_sections: int) -> bool:
-        needed = self.bytes_needed(kind, n_sections, b"")
-        return kind.nreal > 0 and 0 < needed <= kind.nsymbt
+    def record_bytes(self, raw: bytes) -> int:
+        """Return 0 if NINT and NREAL describe no record."""
+        nint, nreal = self.header.nint, self.header.nreal
+        return 4 * (nint + nreal) if nint >= 0 and nreal >= 0 else 0
 
-    def fits(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> bool:
-        """Whether floats look like such, and tilts like angles; without EXTTYP some are not 0."""
-        reals = self.decode(kind, raw, order, n_sections).columns.get("reals")
+    def fits(self, raw: bytes) -> bool:
+        """Whether the floats are plausible and the tilts are angles; not all 0 without EXTTYP."""
+        exttyp = bool(self.header.exttyp)
+        reals = self.decode(raw).columns.get("reals")
         if reals is None:
-            return bool(kind.exttyp)  # nothing says what is there
+            return exttyp
         reals = np.asarray(reals)
-        return (
-            looks_like_floats(reals)
-            and bool((np.abs(reals[:, :1]) <= _AGARD_TILT.limit).all())
-            and bool(kind.exttyp or reals.any())
-        )
+        tilts = np.abs(reals[:, :1])
+        plausible = looks_like_floats(reals) and bool((tilts <= _MAX_AGARD_TILT).all())
+        return plausible and (exttyp or bool(reals.any()))
 
-    def decode(self, kind: ExtendedKind, raw: bytes, order: ByteOrder, n_sections: int) -> Decoded:
-        """Decode ``integers`` (int32, NINT a record) and ``reals`` (float32, NREAL a record)."""
-        size = self.record_bytes(kind, raw)
+    def decode(self, raw: bytes) -> Decoded:
+        """Decode ``integers`` (int32, NINT each) and ``reals`` (float32, NREAL each)."""
+        size, nint = self.record_bytes(raw), self.header.nint
         if size == 0:
             return not_decoded(
-                f"the extended header is Agard's, but NINT = {kind.nint} and NREAL = {kind.nreal} "
-                "describe no record: not decoded"
+                f"the extended header is Agard's, but NINT = {nint} and NREAL = "
+                f"{self.header.nreal} describe no record: not decoded"
             )
-        words = read_records(raw, order + "u4", size, n_sections).astype(np.uint32)
+        words = read_records(raw, self.header.byteorder + "u4", size, self.header.nz)
         if len(words) == 0:
             return Decoded({}, [])
-        integers, reals = words[:, : kind.nint].copy(), words[:, kind.nint :].copy()
+        words = words.astype(np.uint32)
+        integers, reals = words[:, :nint].copy(), words[:, nint:].copy()
         return Decoded({"integers": integers.view(np.int32), "reals": reals.view(np.float32)}, [])
 
-    def quantities(self, columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
+    def stored(self, columns: Columns, name: str) -> tuple[Array, Valid]:
+        """Return one float of each record; none is valid if all floats of all records are 0.
+
+        A single record of zeros can be a tilt of 0.
+        """
         reals = np.asarray(columns.get("reals", np.empty((0, 0))))
-        nreal = reals.shape[1]
-        if nreal == 0 or not looks_like_floats(reals[:, 0]):
-            return {}
-        # A record of zeros may be a tilt of 0; only where all are, none was written.
-        written = reals.any()
-        found = {_AGARD_TILT.name: convert(_AGARD_TILT, reals[:, 0], written)}
-        if nreal >= _NTH_PIXEL_SIZE:
-            sizes = reals[:, _NTH_PIXEL_SIZE - 1]
-            found |= {q.name: convert(q, sizes, written) for q in _AGARD_PIXEL_SIZES}
-        return found
-
-
-SERIALEM, AGARD = _SerialEM("SERI"), _Agard("AGAR")
+        index = _AGARD_REALS[name]
+        if index >= reals.shape[1] or not looks_like_floats(reals[:, 0]):
+            return np.empty(0), np.False_
+        return reals[:, index], reals.any()

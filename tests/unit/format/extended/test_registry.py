@@ -1,4 +1,4 @@
-"""Extended headers: nothing that the bytes hold makes decoding fail, warn or swell."""
+"""Extended headers: no content makes decoding fail, warn or take much memory."""
 
 import json
 import pickle
@@ -14,21 +14,32 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mrcdist.format.extended.decoder import PhysicalQuantity, common, convert, doubtful
+from mrcdist.format.extended.decoder import (
+    Decoder,
+    PhysicalQuantity,
+    common_value,
+    convert,
+    unit_note,
+)
+from mrcdist.format.extended.documents import Ccp4, Hdf5, Mrco
+from mrcdist.format.extended.fei import Fei1, Fei2, OldFei
+from mrcdist.format.extended.nint_nreal import Agard, SerialEM
 from mrcdist.format.extended.registry import (
-    ExtendedKind,
     bytes_needed,
     decode_extended,
     extended_metadata,
+    possible_decoders,
     scan_of_sections,
     scan_step,
     section_pixel_size,
     tilt_angles,
 )
+from mrcdist.format.header import parse_header
 from tests.support.examples import examples
-from tests.support.extended_headers import identify
+from tests.support.extended_headers import HEADER, identify
 
-KINDS = ["FEI1", "FEI2", "FEI", "SERI", "AGAR", "CCP4", "MRCO", "HDF5", "unknown"]
+SIGNALLING_NAN_TILT = struct.pack("<i96xQ", 888, 0x7FF0_0000_0000_0001).ljust(888, b"\0")
+KINDS = [Fei1, Fei2, OldFei, SerialEM, Agard, Ccp4, Mrco, Hdf5, Decoder]
 shorts = st.integers(-(2**15), 2**15 - 1)
 small = st.integers(0, 40)
 sections = st.one_of(st.integers(0, 8), st.integers(0, 2**31 - 1))
@@ -47,56 +58,67 @@ def raw_bytes(draw):
     )
 
 
+def decoder(kind, nsymbt, n_sections=1, nint=0, nreal=0, byteorder="<"):
+    words = {"nsymbt": nsymbt, "nz": n_sections, "nint": nint, "nreal": nreal}
+    return kind(replace(HEADER, byteorder=byteorder, **words))
+
+
 @st.composite
-def kinds(draw):
+def decoders(draw, n_sections=sections):
     numbers = st.one_of(shorts, small)
-    nint, nreal = draw(numbers), draw(numbers)
-    return ExtendedKind(draw(st.sampled_from(KINDS)), draw(st.integers(1, 2**31)), "", nint, nreal)
+    return decoder(
+        draw(st.sampled_from(KINDS)),
+        draw(st.integers(1, 2**31)),
+        draw(n_sections),
+        draw(numbers),
+        draw(numbers),
+        draw(byteorders),
+    )
 
 
 @examples(400)
-@given(kind=kinds(), raw=raw_bytes(), byteorder=byteorders, n_sections=sections)
-@example(ExtendedKind("FEI2", 888), b"", "<", 3)
-@example(ExtendedKind("FEI2", 888), struct.pack("<i", 888).ljust(888, b"\x7f"), "<", 1)  # 1e306
-@example(ExtendedKind("FEI2", 888), struct.pack("<i", 888).ljust(888, b"\xff"), "<", 1)  # NaN
-@example(ExtendedKind("SERI", 888, "SERI", 2, 1), b"\1", "<", 3)
-def test_any_bytes_give_a_header_and_whatever_is_asked_of_it(kind, raw, byteorder, n_sections):
+@given(decoder=decoders(), raw=raw_bytes())
+@example(decoder(Fei2, 888, 3), b"")
+@example(decoder(Fei2, 888), struct.pack("<i", 888).ljust(888, b"\x7f"))  # 1e306
+@example(decoder(Fei2, 888), struct.pack("<i", 888).ljust(888, b"\xff"))  # NaN
+@example(decoder(Fei2, 888), SIGNALLING_NAN_TILT)
+@example(decoder(SerialEM, 888, 3, nint=2, nreal=1), b"\1")
+def test_any_content_can_be_decoded_and_used(decoder, raw):
+    n_sections = decoder.header.nz
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        header = decode_extended(kind, raw, byteorder=byteorder, n_sections=n_sections)
+        header = decode_extended([decoder], raw)
         metadata = extended_metadata(header)
         tilts = tilt_angles(header)
         pixel = section_pixel_size(header)
         shape, note = scan_of_sections(header, n_sections=n_sections)
         step = scan_step(header)
 
-    assert header.kind == kind.name
+    assert header.kind == decoder.kind
     assert header.n_records <= n_sections
     assert all(len(column) == header.n_records for column in header.columns.values())
     assert all(isinstance(entry, str) and entry for entry in header.notes)
-    if header.n_records < n_sections and kind.name != "CCP4":
-        assert header.notes, "what is missing is told"
-    json.dumps(metadata, allow_nan=False)  # Python's numbers, and none that is unknown
+    if header.n_records < n_sections and decoder.kind != "CCP4":
+        assert header.notes, "missing records are noted"
+    json.dumps(metadata, allow_nan=False)
     assert tilts is None or (len(tilts) == header.n_records and np.abs(tilts).max() <= 360)
     for pair in (pixel, step):
         assert pair is None or (min(pair) > 0 and np.isfinite(pair).all())
     assert shape is None or (shape[0] * shape[1] == n_sections and note is None)
 
 
-@given(kind=kinds(), n_sections=sections, first=raw_bytes())
-def test_bytes_needed_stay_in_the_extended_header(kind, n_sections, first):
+@given(decoder=decoders(), first=raw_bytes())
+def test_bytes_needed_are_within_the_extended_header(decoder, first):
     for first_bytes in (b"", first):
-        stop = bytes_needed(kind, n_sections=n_sections, first_bytes=first_bytes)
-        assert 0 <= stop <= kind.nsymbt
+        assert 0 <= bytes_needed([decoder], first_bytes) <= decoder.header.nsymbt
 
 
 @examples(200)
-@given(kind=kinds(), raw=raw_bytes(), byteorder=byteorders, n_sections=st.integers(0, 8))
-def test_the_bytes_needed_say_as_much_as_all_bytes(kind, raw, byteorder, n_sections):
-    kind = replace(kind, nsymbt=len(raw))
-    stop = bytes_needed(kind, n_sections=n_sections, first_bytes=raw)
-    part = decode_extended(kind, raw[:stop], byteorder=byteorder, n_sections=n_sections)
-    whole = decode_extended(kind, raw, byteorder=byteorder, n_sections=n_sections)
+@given(decoder=decoders(st.integers(0, 8)), raw=raw_bytes())
+def test_bytes_needed_suffice(decoder, raw):
+    decoder = replace(decoder, header=replace(decoder.header, nsymbt=len(raw)))
+    part = decode_extended([decoder], raw[: bytes_needed([decoder], raw)])
+    whole = decode_extended([decoder], raw)
     assert (part.n_records, part.text) == (whole.n_records, whole.text)
     assert list(part.columns) == list(whole.columns)
     for name, column in part.columns.items():
@@ -107,33 +129,35 @@ def test_the_bytes_needed_say_as_much_as_all_bytes(kind, raw, byteorder, n_secti
 @given(
     exttyp=st.text(max_size=4), nsymbt=st.integers(-9, 2**31), n=sections, nint=shorts, nreal=shorts
 )
-def test_every_extended_header_has_a_kind(exttyp, nsymbt, n, nint, nreal):
-    kind = identify(exttyp=exttyp, nsymbt=nsymbt, n_sections=n, nint=nint, nreal=nreal)
-    assert (kind is None) == (nsymbt <= 0)
-    assert kind is None or kind.name in KINDS
+def test_every_extended_header_has_a_decoder(exttyp, nsymbt, n, nint, nreal):
+    assert bool(identify(exttyp, nsymbt, n, nint, nreal)) == (nsymbt > 0)
 
 
 @pytest.mark.parametrize("exttyp", ["FEI1", "FEI2", "SERI", "AGAR", "CCP4", "MRCO", "HDF5"])
 @pytest.mark.parametrize("padding", ["", " ", "\0"])
-def test_exttyp_decides_whatever_the_sizes(exttyp, padding):
-    kind = identify(exttyp=exttyp + padding, nsymbt=131072, n_sections=1, nint=2, nreal=1)
-    assert kind == ExtendedKind(exttyp, 131072, exttyp, 2, 1)
+def test_exttyp_overrides_sizes(exttyp, padding):
+    raw = bytearray(HEADER.raw)
+    raw[104:108] = (exttyp + padding)[:4].encode()
+    struct.pack_into("<i", raw, 92, 131072)
+    (only,) = possible_decoders(parse_header(bytes(raw), file_size=None))
+    assert (only.kind, only.header.exttyp) == (exttyp, exttyp)
 
 
 @pytest.mark.parametrize("exttyp", ["FEI", "FEI3", "abcd", "unknown"])
-def test_an_exttyp_that_is_not_known_is_not_guessed(exttyp):
-    kind = identify(exttyp=exttyp, nsymbt=131072, n_sections=1, nint=2, nreal=1)
-    assert kind.name == "unknown"
+def test_an_unknown_exttyp_is_not_guessed(exttyp):
+    (only,) = identify(exttyp, 131072, 1, nint=2, nreal=1)
+    assert only.kind == "unknown"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_is_bounded_by_the_bytes(kind):
-    """A header that speaks of two thousand million sections costs what its bytes cost."""
+    """Announcing two thousand million sections takes no more memory than the bytes present."""
     raw = struct.pack("<i", 888) + random.Random(1).randbytes(888 * 1000)
-    described = ExtendedKind(kind, len(raw), "", *((4, 32) if kind == "SERI" else (1, 1)))
-    decode_extended(described, raw[:888], byteorder="<", n_sections=1)  # caches are not its cost
+    words = (4, 32) if kind is SerialEM else (1, 1)
+    decode_extended([decoder(kind, len(raw), 1, *words)], raw[:888])  # fill caches
+    many = decoder(kind, len(raw), 2**31 - 1, *words)
     tracemalloc.start()
-    header = decode_extended(described, raw, byteorder="<", n_sections=2**31 - 1)
+    header = decode_extended([many], raw)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20 * len(raw)
@@ -142,17 +166,14 @@ def test_memory_is_bounded_by_the_bytes(kind):
 
 
 def test_columns_do_not_keep_the_bytes_alive():
-    kind = ExtendedKind("FEI2", 888)
     raw = bytearray(struct.pack("<i", 888).ljust(888, b"\0"))
-    header = decode_extended(kind, raw, byteorder="<", n_sections=1)
+    header = decode_extended([decoder(Fei2, 888)], raw)
     raw.clear()  # a view would make this fail
     assert header.columns["Metadata size"].tolist() == [888]
 
 
-def test_header_and_kind_pickle():
-    kind = ExtendedKind("SERI", 4, "SERI", 2, 1)
-    assert pickle.loads(pickle.dumps(kind)) == kind
-    header = decode_extended(kind, b"\x64\0\x64\0", byteorder="<", n_sections=2)
+def test_header_pickles():
+    header = decode_extended([decoder(SerialEM, 4, 2, nint=2, nreal=1)], b"\x64\0\x64\0")
     again = pickle.loads(pickle.dumps(header))
     np.testing.assert_array_equal(tilt_angles(again), [1.0, 1.0])
 
@@ -163,7 +184,7 @@ def fei2_scan(right, bottom, n_records):
     struct.pack_into("<I", record, 490, 0b1111 << 17)
     struct.pack_into("<4i", record, 587, 0, 0, right, bottom)
     raw = bytes(record) * n_records
-    return decode_extended(ExtendedKind("FEI2", len(raw)), raw, byteorder="<", n_sections=n_records)
+    return decode_extended([decoder(Fei2, len(raw), n_records)], raw)
 
 
 @given(right=st.integers(1, 12), bottom=st.integers(1, 12))
@@ -174,7 +195,7 @@ def test_scan_shape_is_rows_by_columns(right, bottom):
     assert scan_of_sections(header, n_sections=n_sections) == (expected, None)
 
 
-def test_scan_that_does_not_give_the_sections_is_told_on_request():
+def test_a_scan_that_differs_from_the_sections_is_explained_on_request():
     header = fei2_scan(256, 128, 3)
     assert header.notes == ()
     _, note = scan_of_sections(header, n_sections=3)
@@ -193,20 +214,19 @@ def test_impossible_scans_have_no_shape(right, bottom):
     assert scan_of_sections(fei2_scan(right, bottom, 25), n_sections=25)[0] is None
 
 
-def test_symmetry_text_is_read_only_as_far_as_symmetry_goes():
+def test_long_symmetry_text_is_cut():
     raw = b"X,Y,Z".ljust(80) * 5000
-    kind = ExtendedKind("CCP4", len(raw), "CCP4")
-    assert bytes_needed(kind, n_sections=1) == 81920
-    header = decode_extended(kind, raw, byteorder="<", n_sections=1)
+    ccp4 = decoder(Ccp4, len(raw))
+    assert bytes_needed([ccp4]) == 81920
+    header = decode_extended([ccp4], raw)
     assert len(header.text) == 1024
     assert "400000 bytes of symmetry text" in header.notes[0]
 
 
-def test_bytes_that_are_no_symmetry_text_are_none():
-    kind = ExtendedKind("CCP4", 80, "CCP4")
-    header = decode_extended(kind, bytes(range(1, 81)), byteorder="<", n_sections=1)
-    assert "not text" in header.notes[0]
-    blank = decode_extended(kind, b" " * 80, byteorder="<", n_sections=1)
+def test_symmetry_text_that_is_not_text_is_noted():
+    ccp4 = [decoder(Ccp4, 80)]
+    assert "not text" in decode_extended(ccp4, bytes(range(1, 81))).notes[0]
+    blank = decode_extended(ccp4, b" " * 80)
     assert (blank.text, blank.notes) == ((), ())
 
 
@@ -224,14 +244,14 @@ class TestQuantities:
             else:
                 assert np.isnan(result)
 
-    def test_what_overflows_in_the_new_unit_is_unknown(self):
+    def test_values_that_overflow_in_the_new_unit_are_unknown(self):
         quantity = PhysicalQuantity("x", "column", 1e3)
         converted = convert(quantity, np.array([1e306, 2.0]), np.array([True, True]))
         np.testing.assert_array_equal(converted, [np.nan, 2000.0])
 
     @given(st.lists(st.floats(), max_size=20))
     def test_common_value_is_one_of_them_and_near_all(self, values):
-        found = common(np.array(values, float))
+        found = common_value(np.array(values, float))
         known = [value for value in values if np.isfinite(value)]
         if found is None:
             assert not known or min(known) != max(known)
@@ -241,13 +261,13 @@ class TestQuantities:
             assert all(abs(value / 2 - found / 2) <= 0.0005 * largest for value in known)
 
     def test_spread_beyond_a_thousandth_is_not_common(self):
-        assert common(np.array([100.0, 100.05])) == 100.0
-        assert common(np.array([100.0, 100.2])) is None
-        assert common(np.array([0.0, -0.0])) == 0.0
-        assert common(np.array([np.nan])) is None
+        assert common_value(np.array([100.0, 100.05])) == 100.0
+        assert common_value(np.array([100.0, 100.2])) is None
+        assert common_value(np.array([0.0, -0.0])) == 0.0
+        assert common_value(np.array([np.nan])) is None
 
-    def test_doubtful_names_the_first_value_beyond(self):
+    def test_the_first_implausible_value_is_noted(self):
         stored = np.array([0.5, 3.0, 7.0])
-        assert "column is 3 in" in doubtful(self.LENGTH, stored, np.array([True] * 3))
-        assert "column is 7 in" in doubtful(self.LENGTH, stored, np.array([True, False, True]))
-        assert doubtful(self.LENGTH, stored, np.array([True, False, False])) is None
+        assert "column is 3 in" in unit_note(self.LENGTH, stored, np.array([True] * 3))
+        assert "column is 7 in" in unit_note(self.LENGTH, stored, np.array([True, False, True]))
+        assert unit_note(self.LENGTH, stored, np.array([True, False, False])) is None
