@@ -119,16 +119,16 @@ class MrcdistError(Exception):
 
     def located(self, where: str) -> Self:
         """Return a copy of the error with `where`, or the error itself if it already has one."""
-        if self.where:
-            return self
-        other = copy.deepcopy(self)
-        other.where = printable(where, lines=True)
-        return other
+        return self if self.where else self._copy(where=printable(where, lines=True))
 
     def remedied(self, remedy: str) -> Self:
         """Return a copy of the error with another remedy."""
-        other = copy.deepcopy(self)
-        other._remedy = printable(remedy, lines=True)
+        return self._copy(_remedy=printable(remedy, lines=True))
+
+    def _copy(self, **changes: str) -> Self:
+        # Not copy.copy(), which would include the cause and its traceback if tblib is installed.
+        other = type(self)(self.problem)
+        other.__dict__ |= copy.deepcopy(self.__dict__) | changes
         return other
 
 

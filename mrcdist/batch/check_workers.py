@@ -1,4 +1,4 @@
-"""Ask every worker, before hours are spent, whether it can read the file as planned."""
+"""Check, before a long job, whether every worker can read the planned file."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PACKAGES = ("dask", "distributed", "numpy", "fsspec", "s3fs")
 
 @dataclass(frozen=True)
 class WorkerReport:
-    """Answer of one worker.
+    """Report of one worker.
 
-    `name` and `host` are empty where it did not answer; the memory limit is in bytes, None without
-    one; `versions` are of Python and packages, empty for what is not installed; `problem`, `cause`
-    and `remedy` say why it cannot read the file, and are empty where it can.
+    `name` and `host` are empty if it did not answer. The memory limit is in bytes, or None if there
+    is none. `versions` are those of Python and of packages, empty for missing packages. `problem`,
+    `cause` and `remedy` explain why it cannot read the file, and are empty if it can.
     """
 
     address: str
@@ -48,16 +48,16 @@ class WorkerReport:
 
     @property
     def bytes_per_second(self) -> float:
-        """Measured read speed."""
+        """Read speed."""
         return self.bytes_read / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Answers of all workers, by name; `str()` of it is for reading.
+    """Reports of all workers, sorted by name; `str()` of it is a table.
 
-    The `url` is redacted; `identity` is the size and version that were planned for, `versions` are
-    the client's.
+    `url` is redacted. `identity` is the planned size and version of the file, `versions` are those
+    of the client.
     """
 
     url: str
@@ -67,19 +67,19 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether there are workers, and all can read the file."""
+        """Whether there are workers and all of them can read the file."""
         return bool(self.workers) and not any(worker.problem for worker in self.workers)
 
     def differences(self, worker: WorkerReport) -> list[str]:
-        """Versions of a worker that are not the client's, in words."""
+        """Return the packages of a worker whose version differs from the client's."""
         return [
             f"{package} {worker.versions.get(package) or 'missing'}"
-            for package, here in self.versions.items()
-            if worker.versions and worker.versions.get(package) != here
+            for package, version in self.versions.items()
+            if worker.versions and worker.versions.get(package) != version
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same as JSON-serialisable values."""
+        """Return JSON-serialisable values."""
         return {
             **dataclasses.asdict(self),
             "ok": self.ok,
@@ -96,10 +96,13 @@ class CheckReport:
 
     def __str__(self) -> str:
         able = [worker for worker in self.workers if not worker.problem]
-        together = sum(worker.bytes_per_second for worker in able)
-        most = max((worker.bytes_read for worker in able), default=0)
+        verdict = f"{len(able)} of {len(self.workers)} workers can read the file"
+        if able:
+            most = max(worker.bytes_read for worker in able)
+            speed = int(sum(worker.bytes_per_second for worker in able))
+            verdict += f": {format_bytes(most)} each, in parallel, {format_bytes(speed)}/s in total"
         lines = [
-            f"{self.url}",
+            self.url,
             f"  planned   {self.identity}",
             "  versions  " + ", ".join(f"{name} {v}" for name, v in self.versions.items()),
             "",
@@ -108,13 +111,7 @@ class CheckReport:
                 [self._row(worker) for worker in self.workers],
             ),
             "",
-            f"{len(able)} of {len(self.workers)} workers can read the file"
-            + (
-                f": {format_bytes(most)} each, all at once, "
-                f"{format_bytes(int(together))}/s together"
-                if able
-                else ""
-            ),
+            verdict,
         ]
         reasons: dict[tuple[str, str, str], list[str]] = {}
         for worker in self.workers:
@@ -141,11 +138,11 @@ class CheckReport:
 
 
 def check_workers(client: Client, plan: Plan, *, patience: float = 120.0) -> CheckReport:
-    """Let every worker compare the file with the planned one, and read one of the plan's chunks.
+    """Let every worker compare the file with the planned one and read one chunk.
 
-    All read at the same time, each a chunk of its own as far as there are enough: caches flatter
-    less, and the speeds add up to what a job can expect. A worker's storage is given up after
-    `patience` seconds.
+    All workers read at the same time, different chunks if there are enough, so that caches have
+    less influence and the speeds add up to the throughput of a job. `patience` is the time limit
+    for the storage of a worker, in seconds.
     """
     threads: dict[str, int] = client.nthreads()
     addresses = sorted(threads)
@@ -165,38 +162,36 @@ def check_workers(client: Client, plan: Plan, *, patience: float = 120.0) -> Che
 
 
 def _indices(plan: Plan, addresses: Sequence[str]) -> dict[str, Any]:
-    """A chunk for each worker, spread over the file."""
+    """Return a chunk for each worker, evenly spread over the file."""
     blocks: list[Block] = list(block_boxes(plan.chunks))
-    chosen = (blocks[i * len(blocks) // len(addresses)] for i in range(len(addresses)))
     return {
-        address: tuple(slice(*span) for span in block)
-        for address, block in zip(addresses, chosen, strict=True)
+        address: tuple(slice(*span) for span in blocks[i * len(blocks) // len(addresses)])
+        for i, address in enumerate(addresses)
     }
 
 
 def _report(address: str, threads: int, answer: Any, versions: Any) -> WorkerReport:
     if isinstance(answer, dict):
-        own = answer.pop("mrcdist", "")
-        return WorkerReport(address, versions=_versions(versions, own), **answer)
+        version = answer.pop("mrcdist", "")
+        return WorkerReport(address, versions=_versions(versions, version), **answer)
     return WorkerReport(
         address,
         threads=threads,
         versions=_versions(versions, ""),
-        problem="no answer from the worker" if answer is None else f"it fails: {answer!r}",
-        cause="the worker is gone, or its Python is not the client's",
-        remedy="check the worker's log, and that its versions of Python and mrcdist match the "
-        "client's",
+        problem="no answer from the worker" if answer is None else f"it failed: {answer!r}",
+        cause="the worker was lost, or its Python differs from the client's",
+        remedy="check the worker's log, and install the client's versions of Python and mrcdist",
     )
 
 
-def _versions(found: Any, own: str) -> dict[str, str]:
-    """Pick the packages that matter from what distributed tells; `own` is as it is imported."""
-    if not isinstance(found, dict):
-        return {"mrcdist": own} if own else {}
-    packages = found["packages"]
+def _versions(versions: Any, mrcdist_version: str) -> dict[str, str]:
+    """Select packages from the versions found by distributed, and add that of mrcdist."""
+    if not isinstance(versions, dict):
+        return {"mrcdist": mrcdist_version} if mrcdist_version else {}
+    packages = versions["packages"]
     python = ".".join(str(packages.get("python", "")).split(".")[:3])
     others = {name: str(packages.get(name) or "") for name in _PACKAGES}
-    return {"python": python, "mrcdist": own, **others}
+    return {"python": python, "mrcdist": mrcdist_version, **others}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -208,10 +203,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _probe() -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
-    """Return the function to be run on each worker.
+    """Return the function to run on each worker.
 
-    It is made inside another one so that it is sent by value: a worker without this package can
-    run it, and say so.
+    A nested function is pickled by value, so it also runs on a worker without mrcdist.
     """
 
     async def probe(payload: bytes, patience: float, dask_worker: Any = None) -> dict[str, Any]:
@@ -219,7 +213,7 @@ def _probe() -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
         import os
         import socket
 
-        known = {
+        report = {
             "name": str(dask_worker.name),
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -231,58 +225,57 @@ def _probe() -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
             from mrcdist.batch.check_workers import probe_file
         except ImportError as error:
             return {
-                **known,
+                **report,
                 "problem": "mrcdist cannot be imported",
                 "cause": str(error),
-                "remedy": "install the client's version of it in the workers' environment",
+                "remedy": "install the client's version of mrcdist in the workers' environment",
             }
-        known["mrcdist"] = mrcdist.__version__
+        report["mrcdist"] = mrcdist.__version__
         try:
-            # Not in the worker's event loop: it has to go on answering its scheduler.
+            # In a thread, since the worker's event loop must keep responding to the scheduler.
             reading = asyncio.to_thread(probe_file, payload, dask_worker.address)
-            return {**known, **await asyncio.wait_for(reading, patience)}
-        except asyncio.TimeoutError:  # noqa: UP041 another class in Python 3.10
+            return {**report, **await asyncio.wait_for(reading, patience)}
+        except TimeoutError:
             return {
-                **known,
+                **report,
                 "problem": f"no answer from the storage in {patience:g} s",
                 "cause": "a mount that hangs, or a network that drops packets",
-                "remedy": "try to read the file on that host by hand",
+                "remedy": "try to read the file on that host yourself",
             }
 
     return probe
 
 
 def probe_file(payload: bytes, address: str) -> dict[str, Any]:
-    """Compare the file with the planned one, and time the reading of one block.
+    """Compare the file with the planned one, and measure how fast one block is read.
 
-    `payload` is a pickle of the source, and of an index into it for each worker's address. Returns
-    what `WorkerReport` tells of it: ``bytes_read`` and ``seconds``, or what is wrong.
+    `payload` is a pickle of the source and of an index into it for the address of each worker.
+    Returns fields of `WorkerReport`: ``bytes_read`` and ``seconds``, or the problem.
     """
     try:
-        source, index = pickle.loads(payload)  # noqa: S301 from the client, as any task is
+        source, indices = pickle.loads(payload)  # noqa: S301 from the client, like any task
         for part in source.parts:
             _require_planned(part.file)
-        begun = time.perf_counter()
-        block = source[index[address]]
-        block = np.array(block)  # mapped pages come from the disk when they are touched
-        return {"bytes_read": int(block.nbytes), "seconds": time.perf_counter() - begun}
+        start = time.perf_counter()
+        block = np.array(source[indices[address]])  # copied: reads all pages of a memory map
+        return {"bytes_read": int(block.nbytes), "seconds": time.perf_counter() - start}
     except MrcdistError as error:
         return {"problem": error.problem, "cause": error.cause, "remedy": error.remedy}
-    except Exception as error:  # noqa: BLE001 whatever it is, it goes into the report
+    except Exception as error:  # noqa: BLE001 goes into the report
         return {
             "problem": f"{type(error).__name__}: {error}",
-            "cause": "software that differs from the client's",
+            "cause": "the worker's software differs from the client's",
             "remedy": "compare the versions",
         }
 
 
 def _require_planned(file: StoredFile) -> None:
-    found = current_version(file.location)
+    version = current_version(file.location)
     try:
-        file.require(found)
+        file.require(version)
     except FileChangedError as error:
         raise FileChangedError(
-            f"{file.location.shown} on this worker is {found}, but {file.version} was planned",
+            f"{file.location.shown} on this worker is {version}, but {file.version} was planned",
             code=error.code,
             cause="this worker sees another copy or version, or the file is being written",
             remedy="make all workers see the same file, and plan again once it is complete",

@@ -1,4 +1,4 @@
-"""The cluster of a job: a scheduler that is there, jobs of a batch system, or this machine."""
+"""Connection to the cluster of a job: a running scheduler, a batch system, or local workers."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ from mrcdist.errors import ArgumentError, MrcdistError
 from mrcdist.progress import waiting
 from mrcdist.system_calls import interrupts_blocked
 
-# Seconds between two looks at the workers while dask computes.
-_LOOK = 1.0
+# Interval between checks of the workers while dask computes, in seconds.
+_CHECK_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """Where to compute: one of the first three options, or some of the last three, or none.
+    """Where to compute: an existing cluster, jobs of a batch system, or a local cluster.
 
-    A scheduler's address, such as ``tcp://node1:8786``; the file that ``dask scheduler
-    --scheduler-file`` writes; that of `read_job_queue`. Of a local cluster: processes, threads in
-    each, and the memory of each, such as "8 GiB"; by default dask's choice for this machine.
+    `scheduler` is an address such as ``tcp://node1:8786``, `scheduler_file` is written by ``dask
+    scheduler --scheduler-file``, and `jobqueue` is read by `read_job_queue`. For a local cluster:
+    the number of worker processes, and threads and memory ("8 GiB") of each; by default dask's
+    choice.
     """
 
     scheduler: str | None = None
@@ -66,8 +67,8 @@ class ClusterOptions:
                     f"{name}={number}",
                     code="workers-invalid",
                     argument=name,
-                    cause="a cluster has at least one of each",
-                    remedy="give a positive number, or leave it out",
+                    cause="it must be at least 1",
+                    remedy="pass a positive number, or leave it out",
                 )
         if self.memory_limit not in (None, "auto"):
             size = parse_size(self.memory_limit)
@@ -85,51 +86,51 @@ class ClusterOptions:
 class Cluster:
     """A connected cluster.
 
-    `say` is told now and then if there are no workers; `failures` are reasons why none will come,
-    to which what starts them appends. The workers are looked at every `interval` seconds.
+    `failures` holds the reasons why no worker can start; it may grow at any time. A message is
+    passed to `log` if there are no workers, at most once per `interval` in seconds.
     """
 
     client: Client
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     failures: Sequence[MrcdistError] = ()
     interval: float = 60.0
-    _looked: float = field(default_factory=time.monotonic)
+    _checked_at: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
-        """Raise the reason why no workers will come; called every second or so while one waits."""
+        """Raise the reason why no worker can start; to be called about once a second."""
         if self.failures:
             raise self.failures[0]
-        if time.monotonic() - self._looked >= self.interval:
+        if time.monotonic() - self._checked_at >= self.interval:
             if not self.client.nthreads():
-                self.say("there are no workers: tasks wait for some to come")
-            self._looked = time.monotonic()
+                self.log("there are no workers: tasks wait for workers to start")
+            self._checked_at = time.monotonic()
 
     @contextmanager
     def running_dask(self) -> Iterator[None]:
-        """Let what dask computes in the block be computed here, until `check` fails."""
-        ended, hopeless = threading.Event(), list[Exception]()
+        """Make dask compute on this cluster in a ``with`` block, until `check` fails."""
+        done, errors = threading.Event(), list[Exception]()
 
         def watch() -> None:
-            while not ended.wait(_LOOK):
+            while not done.wait(_CHECK_INTERVAL):
                 try:
                     self.check()
                 except Exception as error:  # noqa: BLE001 raised again in the block
-                    hopeless.append(error)
+                    errors.append(error)
                     self.client.close()  # ends the wait for results
                     return
 
         thread = threading.Thread(target=watch, name="mrcdist-watch-workers", daemon=True)
         thread.start()
         try:
-            # The client of a job is nobody's default, and the user may have set another scheduler.
+            # The client is not the default one, and the user may have configured another scheduler.
             with dask.config.set(scheduler=self.client):
                 yield
         except Exception:
-            if hopeless:
-                raise hopeless[0] from None
+            if errors:
+                raise errors[0] from None
             raise
         finally:
-            ended.set()
+            done.set()
             thread.join()
 
 
@@ -137,22 +138,22 @@ class Cluster:
 def connect(
     cluster_options: ClusterOptions,
     *,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     min_workers: int = 1,
     wait_for_jobs: bool = False,
-    again: str = "try again",
+    resume_hint: str = "try again",
 ) -> Iterator[Cluster]:
-    """Connect to a cluster; a cluster that was started here ends with the block.
+    """Connect to a cluster; if it was started here, it is closed at the end of the block.
 
-    `say` is told what is waited for: `min_workers`, as long as dask's configuration
-    ``mrcdist.workers-timeout`` says. With `wait_for_jobs` also those of a batch system, for as long
-    as its queue takes; computing does not need it, since tasks wait for workers. `again` is what to
-    do when the scheduler was lost, as a remedy says it.
+    Waits for `min_workers`, up to the setting ``mrcdist.workers-timeout``. With `wait_for_jobs`,
+    also waits for those of a batch system, without a timeout; not needed for computing, since tasks
+    wait for workers. Messages are passed to `log`. `resume_hint` suggests what to do after the
+    scheduler was lost.
 
     Raises
     ------
     MrcdistError
-        There is no such scheduler, or too few workers; later, the scheduler is gone.
+        There is no such scheduler, there are too few workers, or the scheduler was lost.
     """
     failures: list[MrcdistError] = []
     with ExitStack() as stack:
@@ -163,37 +164,37 @@ def connect(
             if cluster_options.jobqueue is not None:
                 queue = read_job_queue(cluster_options.jobqueue)
                 at_least = min_workers if wait_for_jobs else 0
-                jobs = start_jobs(queue, at_least=at_least, failed=failures.append)
+                jobs = start_jobs(queue, at_least=at_least, on_failure=failures.append)
                 scheduler, patience = stack.enter_context(jobs), math.inf
-                say(f"up to {queue.maximum} jobs are submitted to {queue.system} as needed")
+                log(f"up to {queue.maximum} jobs are submitted to {queue.system} as needed")
             elif cluster_options.scheduler_file is not None:
-                scheduler = _address_in(Path(cluster_options.scheduler_file), say)
+                scheduler = _read_address(Path(cluster_options.scheduler_file), log)
             elif scheduler is None:
                 scheduler = stack.enter_context(_local_cluster(cluster_options))
-            cluster = Cluster(stack.enter_context(_client(scheduler, say)), say, failures)
-            stack.enter_context(scheduler_watched(cluster.client, again))
+            cluster = Cluster(stack.enter_context(_client(scheduler, log)), log, failures)
+            stack.enter_context(scheduler_watched(cluster.client, resume_hint))
             if cluster_options.jobqueue is None or wait_for_jobs:
-                _wait_for_workers(cluster, min_workers, say, patience=patience)
+                _wait_for_workers(cluster, min_workers, patience)
             yield cluster
         finally:
-            # Connections that end now are no news.
+            # Closed connections are expected from here on.
             logging.disable(logging.CRITICAL)
 
 
 class _LocalCluster(LocalCluster):  # type: ignore[misc]
-    """One whose workers end with the program where Ctrl-C comes while they start."""
+    """Local cluster whose workers also end with the program if Ctrl-C interrupts their start."""
 
     def __init__(self, **options: Any) -> None:
         try:
             super().__init__(**options)
         except BaseException:
-            self.shutdown_on_close = False  # dask would fail, since it finds them half started
+            self.shutdown_on_close = False  # would fail on workers that have not started
             raise
 
 
 @contextmanager
 def _local_cluster(cluster_options: ClusterOptions) -> Iterator[LocalCluster]:
-    """Start processes on this machine; Ctrl-C does not reach them, since this one ends them."""
+    """Start worker processes on this machine; Ctrl-C reaches this process only, which ends them."""
     with interrupts_blocked():
         runner = LoopRunner()
         runner.start()
@@ -211,7 +212,7 @@ def _local_cluster(cluster_options: ClusterOptions) -> Iterator[LocalCluster]:
                 yield cluster
             except Exception:
                 raise
-            except BaseException:  # Ctrl-C does not wait for what tasks wait for
+            except BaseException:  # after Ctrl-C, do not wait for running tasks
                 cluster.sync(_kill, list(cluster.workers.values()))
                 raise
     finally:
@@ -223,58 +224,59 @@ async def _kill(nannies: Sequence[Nanny]) -> None:
 
 
 def require_mrcdist(client: Client) -> None:
-    """Raise `MrcdistError` unless scheduler and workers have this package.
+    """Raise `MrcdistError` unless mrcdist can be imported on the scheduler and all workers.
 
-    A dask worker that cannot unpack a task ends, the task goes to the next one, and a job without
-    workers waits for ever.
+    A dask worker that cannot unpickle a task exits, its task is sent to the next worker, and the
+    job waits forever once there are no workers left.
     """
 
-    # Sent by value, since it is inside a function: whoever lacks the package can run it.
-    def why_not() -> str:
+    # A nested function is pickled by value, so it also runs where the package is missing.
+    def import_error() -> str:
         try:
             importlib.import_module("mrcdist.compute.tasks")
         except ImportError as error:
             return str(error)
         return ""
 
-    answers = {"the scheduler": client.run_on_scheduler(why_not), **client.run(why_not)}
-    if unable := {who: why for who, why in answers.items() if why}:
+    answers = {"the scheduler": client.run_on_scheduler(import_error), **client.run(import_error)}
+    if failed := {where: reason for where, reason in answers.items() if reason}:
         raise MrcdistError(
-            f"{len(unable)} of scheduler and {len(answers) - 1} workers cannot import mrcdist",
+            f"{len(failed)} of scheduler and {len(answers) - 1} workers cannot import mrcdist",
             code="worker-import-failed",
-            cause="; ".join(sorted({f"{why} ({who})" for who, why in unable.items()})[:5]),
+            cause="; ".join(sorted(f"{reason} ({where})" for where, reason in failed.items())[:5]),
             remedy="install the client's version of mrcdist in their environments",
         )
 
 
 def _without_login(text: str) -> str:
-    """Remove user and password of an address, which may lack the protocol that tells it is one."""
+    """Remove user name and password from an address, which may lack its protocol."""
     return re.sub(r"[^/@\s'\"]+:[^/@\s]+@", "", text)
 
 
 class _Client(Client):  # type: ignore[misc]  # distributed has no types
-    """A client that is closed if it cannot connect.
+    """Client that is closed if it cannot connect.
 
-    The garbage collector would close it in any thread, and hang where that thread is about to start
-    the event loop of another client: both want one lock (`LoopRunner` of distributed 2026.8).
+    Otherwise the garbage collector closes it, in any thread, and deadlocks if that thread is
+    starting the event loop of another client: both need the same lock (`LoopRunner` of distributed
+    2026.8).
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         try:
             super().__init__(*args, **options)
         except BaseException:
-            with suppress(Exception):  # the first error says more
+            with suppress(Exception):  # the first error is more informative
                 self.close()
             raise
 
 
 @contextmanager
-def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
+def _client(scheduler: Any, log: Callable[[str], None]) -> Iterator[Client]:
     timeout = read_settings().scheduler_timeout
     shown = _without_login(str(scheduler))
-    words = f"waiting for the scheduler at {shown}, for up to {timeout:.0f} s"
+    message = f"waiting for the scheduler at {shown}, for up to {timeout:.0f} s"
     try:
-        with waiting(lambda: words, say=say):
+        with waiting(lambda: message, say=log):
             client = _Client(scheduler, timeout=timeout, set_as_default=False)
     except Exception as error:  # noqa: BLE001 each protocol has its own errors
         raise MrcdistError(
@@ -288,17 +290,16 @@ def _client(scheduler: Any, say: Callable[[str], None]) -> Iterator[Client]:
         yield client
 
 
-def _address_in(file: Path, say: Callable[[str], None]) -> str:
-    """Read the address in a scheduler file; scheduler and job are often started together."""
+def _read_address(file: Path, log: Callable[[str], None]) -> str:
+    """Read the address in a scheduler file, once the scheduler has written it."""
     reason = ""
     for attempt in _attempts(read_settings().workers_timeout):
         if attempt == 1:
-            say(f"waiting for {file}")
+            log(f"waiting for {file}")
         try:
             return str(json.loads(file.read_text("utf-8"))["address"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            # Not there yet, or half written.
-            reason = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"  # missing, or not completely written
     raise MrcdistError(
         f"no scheduler wrote its address to {file}",
         code="scheduler-file-missing",
@@ -309,27 +310,26 @@ def _address_in(file: Path, say: Callable[[str], None]) -> str:
     )
 
 
-def _wait_for_workers(
-    cluster: Cluster, wanted: int, say: Callable[[str], None], *, patience: float
-) -> None:
-    client, found = cluster.client, 0
-    for attempt in _attempts(patience):
+def _wait_for_workers(cluster: Cluster, required: int, timeout: float) -> None:
+    client, connected = cluster.client, 0
+    for attempt in _attempts(timeout):
         if attempt == 1:
-            say(f"{found} of {wanted} workers are there, waiting")
+            cluster.log(f"waiting for workers: {connected} of {required} connected")
         cluster.check()
-        found = len(client.nthreads())
-        if found >= wanted:
+        connected = len(client.nthreads())
+        if connected >= required:
             return
     raise MrcdistError(
-        f"{found} of {wanted} workers connected to {client.scheduler.address} in {patience:.0f} s",
+        f"{connected} of {required} workers connected to {client.scheduler.address} in "
+        f"{timeout:.0f} s",
         code="workers-missing",
         remedy="start workers with `dask worker`, and check their logs",
     )
 
 
-def _attempts(patience: float) -> Iterator[int]:
-    """Count attempts, five a second, until patience ends."""
-    deadline = time.monotonic() + patience
+def _attempts(timeout: float) -> Iterator[int]:
+    """Count attempts, five per second, until the timeout."""
+    deadline = time.monotonic() + timeout
     yield 0
     for attempt in itertools.count(1):
         if time.monotonic() > deadline:

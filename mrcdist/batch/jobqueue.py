@@ -1,8 +1,8 @@
-"""Workers as jobs of a batch system, through dask-jobqueue, from one YAML file.
+"""Workers as jobs of a batch system, started by dask-jobqueue, with settings from a YAML file.
 
 ::
 
-    jobqueue:                    # dask-jobqueue's own settings, as sites publish them
+    jobqueue:                    # settings of dask-jobqueue, as published by many sites
       slurm:
         cores: 16
         processes: 4
@@ -12,12 +12,12 @@
       pbs:
         cores: 16
         ...
-    system: slurm                # default: the first one above whose submit command is here
+    system: slurm                # default: the first one above whose submit command is installed
     jobs:
       minimum: 0                 # default 0
       maximum: 16                # default 10
 
-What is left out is taken from dask's configuration.
+Missing settings are taken from dask's configuration.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from mrcdist.extras import install_command
 
 _log = logging.getLogger(__name__)
 
-# System, which is a module of dask_jobqueue → its class, command that submits a job. "local" runs
-# jobs as processes of this machine, for trying a file out.
+# Batch system, which is a module of dask_jobqueue → class, submit command. "local" runs jobs as
+# processes on this machine, to try out a file.
 _SYSTEMS = {
     "slurm": ("SLURMCluster", "sbatch"),
     "pbs": ("PBSCluster", "qsub"),
@@ -54,26 +54,25 @@ _SYSTEMS = {
     "local": ("LocalCluster", "sh"),
 }
 
+# Interval between checks of jobs without workers, in seconds: first, growth factor, maximum.
+_INTERVAL, _GROWTH, _MAX_INTERVAL = 2.0, 1.5, 60.0
 
-# Seconds between two looks at jobs whose workers have not come: first, factor, most.
-_FIRST, _SLOWER, _MOST = 2.0, 1.5, 60.0
-
-# Slurm's reasons for a pending job that it will not start, whatever becomes of other jobs.
-_NEVER = re.compile(
+# Reasons of Slurm for a job that will stay pending even if all other jobs end.
+_NEVER_STARTS = re.compile(
     r"Partition(Config|TimeLimit|NodeLimit)|(Account|QOS)NotAllowed|Invalid(Account|QOS)"
     r"|BadConstraints|DependencyNeverSatisfied|(Assoc|QOS)(Max|Min)\w*Per(Job|Node)\w*"
     r"|MaxMemPerLimit|ReservationDeleted|(?i:held)"
 )
 
-# Lines of a job's log that an error quotes.
-_TAIL = 3
+# Number of log lines quoted in an error.
+_LOG_LINES = 3
 
 
 @dataclass(frozen=True)
 class JobQueue:
-    """Batch jobs to submit: `minimum` of them always, up to `maximum` while there is work.
+    """Batch jobs to submit: at least `minimum`, and up to `maximum` while there are tasks.
 
-    The `settings` are keyword arguments of dask-jobqueue's cluster for the `system`.
+    `settings` are keyword arguments of dask-jobqueue's cluster class for the `system`.
     """
 
     system: str
@@ -88,7 +87,7 @@ def read_job_queue(path: Path) -> JobQueue:
     Raises
     ------
     ArgumentError
-        The file is unreadable or invalid, or none of its batch systems is installed here.
+        The file is unreadable or invalid, or none of its batch systems is installed.
     """
     try:
         text = path.read_text("utf-8")
@@ -107,47 +106,46 @@ def read_job_queue(path: Path) -> JobQueue:
 
 
 def parse_job_queue(text: str, *, installed: Callable[[str], bool]) -> JobQueue:
-    """Parse the text of such a file; `installed` says whether a command is on this machine."""
+    """Parse the settings of batch jobs; `installed` returns whether a command exists."""
     try:
-        given = yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _wrong("not valid YAML", str(error)) from None
-    if not isinstance(given, dict) or not isinstance(given.get("jobqueue"), dict):
-        raise _wrong("there is no section jobqueue", "it holds a section for each batch system")
-    sections = {key: value or {} for key, value in given["jobqueue"].items()}
-    if unknown := [str(key) for key in given if key not in ("jobqueue", "system", "jobs")]:
-        raise _wrong(f"unknown section {unknown[0]!r}", "there are jobqueue, system and jobs")
-    if unknown := [str(key) for key in sections if key not in _SYSTEMS]:
-        raise _wrong(f"unknown batch system {unknown[0]!r}", f"there are {', '.join(_SYSTEMS)}")
-    counts = _job_counts(given.get("jobs") or {})
-    system = given.get("system") or next(
+        raise _invalid("not valid YAML", str(error)) from None
+    if not isinstance(content, dict) or not isinstance(content.get("jobqueue"), dict):
+        raise _invalid("no section jobqueue", "it contains a section for each batch system")
+    sections = {key: value or {} for key, value in content["jobqueue"].items()}
+    if unknown := [key for key in content if key not in ("jobqueue", "system", "jobs")]:
+        raise _invalid(f"unknown section {str(unknown[0])!r}", "expected jobqueue, system or jobs")
+    if unknown := [key for key in sections if key not in _SYSTEMS]:
+        known = ", ".join(_SYSTEMS)
+        raise _invalid(f"unknown batch system {str(unknown[0])!r}", f"expected one of {known}")
+    minimum, maximum = _job_counts(content.get("jobs") or {})
+    system = content.get("system") or next(
         (key for key in sections if installed(_SYSTEMS[key][1])), None
     )
     if system is None:
-        raise _wrong(
-            f"no batch system of {', '.join(sections)} is here",
-            "their commands to submit jobs are not on the path",
+        raise _invalid(
+            f"none of the batch systems {', '.join(sections)} is installed",
+            "their submit commands are not on the path",
         )
     if system not in sections or not isinstance(sections[system], dict):
-        raise _wrong(f"system: {system}", f"there is no section jobqueue.{system} with settings")
-    # dask-jobqueue's configuration and its arguments differ in these.
+        raise _invalid(f"system: {system}", f"there is no section jobqueue.{system} with settings")
+    # Keys that differ between dask-jobqueue's configuration and its arguments.
     settings = {str(key).replace("-", "_"): value for key, value in sections[system].items()}
     if "name" in settings:
         settings["job_name"] = settings.pop("name")
-    return JobQueue(system, settings, **counts)
+    return JobQueue(system, settings, minimum, maximum)
 
 
-def _job_counts(jobs: Any) -> dict[str, int]:
-    known = {"minimum": 0, "maximum": 10}
-    counts = {**known, **jobs} if isinstance(jobs, dict) else {}
-    if (
-        counts.keys() != known.keys()
-        or not all(type(count) is int for count in counts.values())
-        or not 0 <= counts["minimum"] <= counts["maximum"]
-        or counts["maximum"] == 0
-    ):
-        raise _wrong(f"jobs: {jobs!r}", "it takes minimum and maximum, whole numbers")
-    return counts
+def _job_counts(jobs: Any) -> tuple[int, int]:
+    """Return the minimum and maximum number of jobs."""
+    counts = {"minimum": 0, "maximum": 10}
+    if isinstance(jobs, dict) and jobs.keys() <= counts.keys():
+        counts |= jobs
+        minimum, maximum = counts.values()
+        if type(minimum) is type(maximum) is int and 0 <= minimum <= maximum != 0:
+            return minimum, maximum
+    raise _invalid(f"jobs: {jobs!r}", "expected minimum and maximum, as integers")
 
 
 @contextmanager
@@ -155,18 +153,17 @@ def start_jobs(
     queue: JobQueue,
     *,
     at_least: int = 0,
-    failed: Callable[[MrcdistError], None] | None = None,
+    on_failure: Callable[[MrcdistError], None] | None = None,
 ) -> Iterator[Any]:
-    """Start a scheduler in this process, and submit jobs as tasks need workers.
+    """Start a scheduler in this process, and submit jobs when tasks need workers.
 
     Parameters
     ----------
     queue : JobQueue
     at_least : int, default 0
         Number of workers to request even without tasks.
-    failed : callable, optional
-        Called once, in a separate thread, if no worker can start, with the error that states the
-        reason. Default: log it.
+    on_failure : callable, optional
+        Called once, in another thread, with the reason why no worker can start. Default: log it.
 
     Yields
     ------
@@ -179,22 +176,22 @@ def start_jobs(
     """
     kind = getattr(_dask_jobqueue(queue.system), _SYSTEMS[queue.system][0])
     try:
-        cluster = kind(job_cls=_remembering(kind.job_cls), **queue.settings)
+        cluster = kind(job_cls=_keeping_refusals(kind.job_cls), **queue.settings)
     except (TypeError, ValueError) as error:
-        raise _wrong(f"the settings in jobqueue.{queue.system}", str(error)) from None
+        raise _invalid(f"the settings in jobqueue.{queue.system}", str(error)) from None
     with cluster:
         processes = max(int(queue.settings.get("processes") or 1), 1)
         minimum = max(queue.minimum, -(-at_least // processes))
-        # Not scale(): it does not replace a job that was cancelled or has ended.
+        # scale() would not replace jobs that were cancelled or have ended.
         cluster.adapt(minimum_jobs=minimum, maximum_jobs=max(queue.maximum, minimum))
-        failed = failed or (lambda error: _log.error("%s", error))
-        cluster.loop.add_callback(_watch, cluster, queue.system, failed)
+        on_failure = on_failure or (lambda error: _log.error("%s", error))
+        cluster.loop.add_callback(_watch, cluster, queue.system, on_failure)
         yield cluster
 
 
 def _dask_jobqueue(system: str) -> Any:
-    """Import what dask-jobqueue has for a system, and undo that Ctrl-C ends the process at once."""
-    before = signal.getsignal(signal.SIGINT)
+    """Import a module of dask-jobqueue, and restore the handler of Ctrl-C, which it replaces."""
+    handler = signal.getsignal(signal.SIGINT)
     try:
         return importlib.import_module(f"dask_jobqueue.{system}")
     except ImportError:
@@ -202,19 +199,18 @@ def _dask_jobqueue(system: str) -> Any:
             "jobqueue needs dask-jobqueue",
             code="package-missing",
             argument="jobqueue",
-            cause="it is not installed here",
+            cause="it is not installed",
             remedy=install_command("jobqueue"),
         ) from None
     finally:
-        # Only the main thread could have changed it.
-        if signal.getsignal(signal.SIGINT) is not before:
-            signal.signal(signal.SIGINT, before)
+        if signal.getsignal(signal.SIGINT) is not handler:  # only in the main thread
+            signal.signal(signal.SIGINT, handler)
 
 
-def _remembering(kind: type[Any]) -> type[Any]:
-    """Derive a class of dask-jobqueue's jobs that keeps the words in which one is refused.
+def _keeping_refusals(kind: type[Any]) -> type[Any]:
+    """Derive a job class that keeps the message with which the batch system refused a job.
 
-    dask-jobqueue itself logs a refusal with a traceback, and waits for the worker nevertheless.
+    dask-jobqueue itself logs a traceback and waits for the worker.
     """
 
     class Job(kind):  # type: ignore[misc]
@@ -223,76 +219,62 @@ def _remembering(kind: type[Any]) -> type[Any]:
         async def start(self) -> None:
             try:
                 await super().start()
-            except Exception as error:  # noqa: BLE001 each system has its own
-                self.refusal = _words(str(error))
-                self.status = Status.running  # or the cluster cannot be closed
+            except Exception as error:  # noqa: BLE001 depends on the batch system
+                self.refusal = _system_message(str(error))
+                self.status = Status.running  # otherwise the cluster cannot be closed
 
         async def close(self) -> None:
-            if self.job_id:  # there is nothing to cancel of one that was refused
+            if self.job_id:  # a refused job cannot be cancelled
                 await super().close()
             self.status = Status.closed
 
     return Job
 
 
-async def _watch(cluster: Any, system: str, failed: Callable[[MrcdistError], None]) -> None:
-    """Look at the jobs until workers come, and again when there are none; say if none can come."""
-    pause, had_workers = _FIRST, False
-    while cluster.status in (Status.created, Status.starting, Status.running):
-        await asyncio.sleep(pause)
-        pause = min(pause * _SLOWER, _MOST)
-        if cluster.scheduler.workers:
-            had_workers = True
-            continue
-        jobs = list(cluster.workers.values())
-        accepted = [str(job.job_id) for job in jobs if job.job_id]
-        refusals = [job.refusal for job in jobs if job.refusal]
-        if refusals and not accepted:
-            failed(_refused(system, refusals[0]))
-            return
-        if not accepted or system != "slurm":
-            continue
-        try:
-            reasons = await _reasons(cluster, accepted)
-        except (OSError, RuntimeError):
-            continue  # Slurm does not answer now
-        stuck = {job: reason for job, reason in reasons.items() if _NEVER.search(reason)}
-        if reasons.keys() - stuck.keys() or (had_workers and not stuck):
-            continue
-        failed(_stuck(stuck) if stuck else _ended(cluster, accepted))
-        return
-
-
-async def _reasons(cluster: Any, jobs: Sequence[str]) -> Mapping[str, str]:
-    """Ask Slurm for the jobs that have not ended, and why those that wait do so."""
-    command = ["squeue", "--noheader", "--format=%i|%r", f"--jobs={','.join(jobs)}"]
-    try:
-        listed: str = await cluster.job_cls._call(command)
-    except RuntimeError as error:
-        if "Invalid job id" in str(error):
-            return {}
-        raise
-    return dict(line.split("|", 1) for line in listed.splitlines())
-
-
-def _words(error: str) -> str:
-    """Extract a batch system's own message from dask-jobqueue's report about a call."""
-    said = error.partition("\nstdout:\n")[2] or error
-    lines = (line.strip() for line in said.replace("\nstderr:\n", "\n").splitlines())
+def _system_message(error: str) -> str:
+    """Extract the message of a batch system from dask-jobqueue's error."""
+    output = error.partition("\nstdout:\n")[2] or error
+    lines = (line.strip() for line in output.replace("\nstderr:\n", "\n").splitlines())
     return "; ".join(line for line in lines if line)
 
 
-def _refused(system: str, words: str) -> MrcdistError:
-    return MrcdistError(
-        f"{system} refused the job of a worker",
-        code="jobs-refused",
-        cause=words,
-        remedy=f"change the settings in jobqueue.{system}",
-    )
+async def _watch(cluster: Any, system: str, on_failure: Callable[[MrcdistError], None]) -> None:
+    """Check the jobs whenever there are no workers; report it if none can start."""
+    interval, had_workers = _INTERVAL, False
+    while cluster.status in (Status.created, Status.starting, Status.running):
+        await asyncio.sleep(interval)
+        interval = min(interval * _GROWTH, _MAX_INTERVAL)
+        if cluster.scheduler.workers:
+            had_workers = True
+        elif failure := await _find_failure(cluster, system, had_workers):
+            on_failure(failure)
+            return
 
 
-def _stuck(reasons: Mapping[str, str]) -> MrcdistError:
-    job, reason = next(iter(reasons.items()))
+async def _find_failure(cluster: Any, system: str, had_workers: bool) -> MrcdistError | None:
+    """Return the reason why no worker will start, or None if one may."""
+    jobs = list(cluster.workers.values())
+    accepted = [str(job.job_id) for job in jobs if job.job_id]
+    refusals = [job.refusal for job in jobs if job.refusal]
+    if refusals and not accepted:
+        return MrcdistError(
+            f"{system} refused the job of a worker",
+            code="jobs-refused",
+            cause=refusals[0],
+            remedy=f"change the settings in jobqueue.{system}",
+        )
+    if not accepted or system != "slurm":
+        return None
+    try:
+        reasons = await _pending_reasons(cluster, accepted)
+    except (OSError, RuntimeError):
+        return None  # Slurm does not respond
+    stuck = {job: reason for job, reason in reasons.items() if _NEVER_STARTS.search(reason)}
+    if len(stuck) < len(reasons) or (had_workers and not stuck):
+        return None
+    if not stuck:
+        return _jobs_ended(cluster, accepted)
+    job, reason = next(iter(stuck.items()))
     return MrcdistError(
         "the jobs of the workers will never start",
         code="jobs-stuck",
@@ -301,21 +283,33 @@ def _stuck(reasons: Mapping[str, str]) -> MrcdistError:
     )
 
 
-def _ended(cluster: Any, jobs: Sequence[str]) -> MrcdistError:
+async def _pending_reasons(cluster: Any, jobs: Sequence[str]) -> Mapping[str, str]:
+    """Return the jobs that have not ended, with Slurm's reasons if they are pending."""
+    command = ["squeue", "--noheader", "--format=%i|%r", f"--jobs={','.join(jobs)}"]
+    try:
+        output: str = await cluster.job_cls._call(command)
+    except RuntimeError as error:
+        if "Invalid job id" in str(error):
+            return {}
+        raise
+    return dict(line.split("|", 1) for line in output.splitlines())
+
+
+def _jobs_ended(cluster: Any, jobs: Sequence[str]) -> MrcdistError:
     folder = Path(cluster._dummy_job.log_directory or ".")
     lines: list[str] = []
     for log in sorted(path for path in folder.glob("*") if any(job in path.name for job in jobs)):
         text = log.read_text("utf-8", errors="replace")
-        lines += [line.strip() for line in text.splitlines() if line.strip()][-_TAIL:]
+        lines += [line.strip() for line in text.splitlines() if line.strip()][-_LOG_LINES:]
     return MrcdistError(
         "the jobs of the workers ended before a worker connected",
         code="jobs-ended",
-        cause="; ".join(lines[-_TAIL:]) or "their logs are empty",
-        remedy=f"look at the logs of jobs {', '.join(jobs)} in {folder}",
+        cause="; ".join(lines[-_LOG_LINES:]) or "their logs are empty",
+        remedy=f"see the logs of jobs {', '.join(jobs)} in {folder}",
     )
 
 
-def _wrong(problem: str, cause: str) -> ArgumentError:
+def _invalid(problem: str, cause: str) -> ArgumentError:
     return ArgumentError(
         f"jobqueue file: {problem}",
         code="jobqueue-invalid",

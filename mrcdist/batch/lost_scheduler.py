@@ -1,4 +1,4 @@
-"""A lost scheduler: one error in place of everything that distributed raises and logs."""
+"""A lost scheduler: one error instead of everything that distributed raises and logs."""
 
 from __future__ import annotations
 
@@ -13,63 +13,63 @@ from tornado.iostream import StreamClosedError
 
 from mrcdist.errors import MrcdistError
 
-# Seconds for the scheduler to answer when a call has failed.
-_PATIENCE = 5.0
+# Time for the scheduler to respond after a failed call, in seconds.
+_TIMEOUT = 5.0
 
-# Loggers that tell of a closed connection with a traceback.
+# Loggers that report a closed connection with a traceback.
 _LOGGERS = (
     *(f"distributed.{name}" for name in ("batched", "client", "comm.tcp", "core", "utils")),
     *("tornado.application", "asyncio"),
 )
 
-# `AllExit` ends a wait for several results, be it that Ctrl-C releases them: distributed asks only
-# the first of the tasks that wait how it ended, and asyncio tells of the others.
-_NO_NEWS = (AllExit, CommClosedError, StreamClosedError)
+# Errors that are not logged. `AllExit` ends a wait for several results, even if Ctrl-C releases
+# them: distributed retrieves the exception of the first waiting task only, asyncio logs the others.
+_EXPECTED = (AllExit, CommClosedError, StreamClosedError)
 
 
 @contextmanager
-def scheduler_watched(client: Client, again: str) -> Iterator[None]:
-    """Raise `MrcdistError` where a call in the block fails because the scheduler is gone.
+def scheduler_watched(client: Client, resume_hint: str) -> Iterator[None]:
+    """Raise `MrcdistError` if a call in the block fails because the scheduler was lost.
 
-    Its remedy ends with what the caller can do then: `again`.
+    Its remedy ends with `resume_hint`.
     """
     try:
         yield
     except MrcdistError:
-        raise  # known already; that a file cannot be read or written is an OSError, too
+        raise  # already explained; some of these are also an OSError
     except (FutureCancelledError, OSError) as error:
-        told = isinstance(error, FutureCancelledError | CommClosedError)
-        # Else it is of a file, or of a connection that cannot be made or does not answer.
-        if not told and (error.filename is not None or _answers(client)):
+        is_lost = isinstance(error, FutureCancelledError | CommClosedError)
+        # Any other error concerns a file, or a connection that cannot be made or does not respond.
+        if not is_lost and (error.filename is not None or _responds(client)):
             raise
         raise MrcdistError(
             "the scheduler is gone, and the job with it",
             code="scheduler-dropped-job",
             cause=str(error),
-            remedy=f"look at the scheduler's log, then {again}",
+            remedy=f"look at the scheduler's log, then {resume_hint}",
         ) from None
 
 
-def _answers(client: Client) -> bool:
+def _responds(client: Client) -> bool:
     try:
-        client.sync(client.scheduler.identity, callback_timeout=_PATIENCE)
-    except Exception:  # noqa: BLE001 each protocol has its own errors
+        client.sync(client.scheduler.identity, callback_timeout=_TIMEOUT)
+    except Exception:  # noqa: BLE001 depends on the protocol
         return False
     return True
 
 
 @contextmanager
 def logs_left_to_errors() -> Iterator[None]:
-    """Let loggers say nothing of closed connections and given up waits.
+    """Suppress log records about closed connections and cancelled waits.
 
-    What the block disables of logging is enabled at its end, unless a signal ends the program:
-    Ctrl-C may cut off the closing of a connection, which then fails while the program ends.
+    Logging that the block disables is enabled again at its end, except after Ctrl-C, which may
+    interrupt the closing of a connection, so that this fails while the program exits.
     """
     disabled = logging.root.manager.disable
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     for logger in loggers:
-        # Before those that take secrets out of a record, and the exception with them.
-        logger.filters.insert(0, _is_news)
+        # Before filters that redact a record, which drop its exception.
+        logger.filters.insert(0, _is_unexpected)
     try:
         yield
     except Exception:
@@ -79,9 +79,9 @@ def logs_left_to_errors() -> Iterator[None]:
         logging.disable(disabled)
     finally:
         for logger in loggers:
-            logger.removeFilter(_is_news)
+            logger.removeFilter(_is_unexpected)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_unexpected(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, _NO_NEWS)
+    return not isinstance(error, _EXPECTED)

@@ -1,8 +1,9 @@
-"""The steps of a batch job, in order, and the summary at its end."""
+"""The steps of a batch job, in order, and its summary."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -37,34 +38,16 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.warning_notes import Notes
 
-# Seconds between lines of progress in the log of a job.
+# Interval between progress lines in a log, in seconds.
 _LOG_INTERVAL = 30.0
 
 
 @dataclass(frozen=True)
-class JobOptions:
-    """What to compute, by name, and to which files, at least one for each result.
-
-    Finished parts are kept beside the first file of all; with `resume` those of an earlier run are
-    used. Only `overwrite` replaces outputs that are there. `resume_hint` tells the user how to
-    resume the job. A region or a range of frames is as for `Plan.frames`; a region
-    may also be an `ArrayFile`.
-    """
-
-    results: Mapping[str, Quantity]
-    outputs: Mapping[str, tuple[Path, ...]]
-    resume: bool = False
-    overwrite: bool = False
-    resume_hint: str = "go on with resume=True"
-    region: Any = None
-    frames: Any = None
-
-
-@dataclass(frozen=True)
 class Summary:
-    """The end of a job; `str()` of it is for reading.
+    """Summary of a finished job; `str()` of it is a report.
 
-    `parts` are of the whole job; all other numbers are of this run.
+    `parts` counts the whole job, `parts_kept` the parts of an earlier run; all other numbers are of
+    this run.
     """
 
     url: str
@@ -77,14 +60,14 @@ class Summary:
 
     @property
     def bytes_per_second(self) -> float:
-        """Pixels a second, as the progress counts them; 0 where nothing was computed.
+        """Bytes of pixels per second, as shown by the progress bar; 0 if nothing was computed.
 
-        Mapped bytes would say nothing: most of them may never have been touched.
+        Mapped bytes do not count, because most of their pages may never have been read.
         """
         return self.done.pixel_bytes / self.done.seconds if self.done.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same as JSON-serialisable values; a single result's at the top as well."""
+        """Return JSON-serialisable values; those of a single result also at the top level."""
         read = total(self.done.ledger)
         results = [
             {
@@ -154,100 +137,107 @@ class Summary:
 
 
 def run(
-    plan: Plan, options: JobOptions, cluster_options: ClusterOptions, stream: TextIO
+    plan: Plan,
+    results: Mapping[str, Quantity],
+    outputs: Mapping[str, tuple[Path, ...]],
+    cluster_options: ClusterOptions,
+    stream: TextIO,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    region: Any = None,
+    frames: Any = None,
+    resume_hint: str = "go on with resume=True",
 ) -> Summary:
-    """Compute what is ordered, and write it; `stream` is told the progress.
+    """Compute results by name, and write each to its outputs, at least one file.
+
+    Finished parts are kept in a folder next to the first output; with `resume`, those of an earlier
+    run are used. Existing files are replaced with `overwrite` only. A region or a range of frames
+    is as for `Plan.frames`; a region may also be an `ArrayFile`. Progress goes to `stream`;
+    `resume_hint` tells the user how to use finished parts.
 
     Raises
     ------
     MrcdistError
-        Before anything is computed: the options do not fit the data or the outputs. Later: a task
-        failed, and the finished parts are kept.
+        Before anything is computed: the arguments do not fit the data or the outputs. Later: a task
+        failed; finished parts are kept.
     """
-
-    def say(text: str) -> None:
-        print(text, file=stream, flush=True)
+    log: Callable[[str], None] = partial(print, file=stream, flush=True)
 
     @contextmanager
     def workers() -> Iterator[Compute]:
-        with computing(cluster_options, say) as cluster:
+        with computing(cluster_options, log) as cluster:
             yield partial(compute_parts, cluster.client, check=cluster.check)
 
-    data = limited(
-        plan.source, plan.axes, plan.chunks, region=options.region, frames=options.frames
-    )
-    the_pass = OnePass(data, options.results)
-    outputs = _checked_outputs(plan, options, the_pass)
-    # Every job locks in this order.
-    paths = sorted(path for of_result in outputs.values() for path in of_result)
-    store = _store(options, the_pass, say)
+    data = limited(plan.source, plan.axes, plan.chunks, region=region, frames=frames)
+    one_pass = OnePass(data, results)
+    paths = _check_outputs(plan, results, outputs, region, one_pass)
+    if obstacle := one_pass.resume_obstacle():
+        log(f"an interrupted run cannot be resumed, as {obstacle}")
+    first_output = os.path.realpath(next(iter(outputs.values()))[0])
+    store = one_pass.store(partial_folder(Path(first_output)), resume_hint=resume_hint)
     with ExitStack() as locks:
-        for path in paths:
-            locks.enter_context(OutputLock(path, say))
-        store.remove_if_empty()  # of a run that was killed after its last step but this
-        for path in paths:
+        # Every job locks in the same order, so that no two of them wait for each other.
+        for path in sorted(itertools.chain.from_iterable(paths.values())):
+            locks.enter_context(OutputLock(path, log))
+        store.remove_if_empty()  # left behind by a run killed just before its end
+        for path in itertools.chain.from_iterable(paths.values()):
             clean_up(path)
-            if not (options.overwrite or (options.resume and store.is_own(path))):
+            if not (overwrite or (resume and store.is_own(path))):
                 require_absent(path)
-        kept = store.open(resume=options.resume)
+        kept = store.open(resume=resume)
         with store.kept_if_any():
-            look = picture_so_far(store.picture)
-            done = the_pass.run(
-                workers, store, kept, look, interval=_LOG_INTERVAL, stream=stream, patience=0
+            draw = picture_so_far(store.picture)
+            done = one_pass.run(
+                workers, store, kept, draw, interval=_LOG_INTERVAL, stream=stream, patience=0
             )
-            notes = _write(done.results, outputs, store, plan)
+            notes = _write_results(done.results, paths, store, plan)
             store.finish()
     return Summary(
         url=plan.location.shown,
-        outputs=options.outputs,
+        outputs=outputs,
         done=done,
-        parts=len(the_pass.parts),
+        parts=len(one_pass.parts),
         parts_kept=len(kept),
-        tasks=sum(len(part) for n, part in enumerate(the_pass.parts) if n not in kept),
+        tasks=sum(len(part) for n, part in enumerate(one_pass.parts) if n not in kept),
         notes=tuple(notes),
     )
 
 
-def _checked_outputs(plan: Plan, options: JobOptions, the_pass: OnePass) -> dict[str, list[Path]]:
-    """The files of each result, by their real paths, to which it can be written."""
+def _check_outputs(
+    plan: Plan,
+    results: Mapping[str, Quantity],
+    outputs: Mapping[str, Sequence[Path]],
+    region: Any,
+    one_pass: OnePass,
+) -> dict[str, list[Path]]:
+    """Return the real paths to which each result is written, after checking that it can be."""
     inputs = [part.file for part in plan.source.parts]
-    detectors = [getattr(quantity, "detector", None) for quantity in options.results.values()]
-    for each in (*detectors, options.region):
-        if isinstance(each, ArrayFile):
-            mask = Location.of(each.path)
+    for array in (*(getattr(each, "detector", None) for each in results.values()), region):
+        if isinstance(array, ArrayFile):
+            mask = Location.of(array.path)
             inputs.append(StoredFile(mask, mask.find_version()))
-    outputs = {}
-    for name, quantity in options.results.items():
-        outputs[name] = sorted({Path(os.path.realpath(path)) for path in options.outputs[name]})
+    paths = {}
+    for name, quantity in results.items():
+        paths[name] = sorted({Path(os.path.realpath(path)) for path in outputs[name]})
         panels = isinstance(quantity, CenterOfMass)
-        ndim = the_pass.data.n_navigation + panels if name in the_pass.maps else 2
-        check_outputs(outputs[name], ndim, panels=panels, inputs=inputs)
-    return outputs
+        ndim = one_pass.data.n_navigation + panels if name in one_pass.maps else 2
+        check_outputs(paths[name], ndim, panels=panels, inputs=inputs)
+    return paths
 
 
-def _store(options: JobOptions, the_pass: OnePass, say: Callable[[str], None]) -> PartialStore:
-    """The folder for finished parts, beside the first output."""
-    first = next(iter(options.outputs.values()))[0]
-    loose = the_pass.resume_obstacle()
-    if loose:
-        say(f"an interrupted run cannot be resumed, as {loose}")
-    return the_pass.store(
-        partial_folder(Path(os.path.realpath(first))), resume_hint=options.resume_hint
-    )
-
-
-def _write(
+def _write_results(
     results: Mapping[str, Result],
     outputs: Mapping[str, Sequence[Path]],
     store: PartialStore,
     plan: Plan,
 ) -> Notes:
-    """Write each result to its files; return what is to be said of the job."""
+    """Write each result to its files; return the notes of the job."""
     notes = Notes()
     notes.add(*plan.notes)
     for name, result in results.items():
-        of_several = f"{name}: " if len(results) > 1 else ""
-        notes.add(*(f"{of_several}{note}" for note in result.notes))
+        prefix = f"{name}: " if len(results) > 1 else ""
+        notes.add(*(f"{prefix}{note}" for note in result.notes))
         for path in outputs[name]:
             lost = write_result(
                 path, result, origin=plan.location.shown, job=store.job, claim=store.claim
@@ -259,12 +249,15 @@ def _write(
 @contextmanager
 def computing(
     cluster_options: ClusterOptions,
-    say: Callable[[str], None],
-    again: str = "continue with {resume=True}",
+    log: Callable[[str], None],
+    resume_hint: str = "continue with {resume=True}",
 ) -> Iterator[Cluster]:
-    """Connect, and say what went wrong, and what to do `again`, where distributed does not."""
+    """Connect to a cluster, check that it has mrcdist, and explain why workers died.
+
+    `resume_hint` suggests how to continue after a failure.
+    """
     try:
-        with connect(cluster_options, say=say, again=again) as cluster:
+        with connect(cluster_options, log=log, resume_hint=resume_hint) as cluster:
             require_mrcdist(cluster.client)
             yield cluster
     except KilledWorker as error:
@@ -273,5 +266,5 @@ def computing(
             code="workers-died",
             cause=f"they ran out of memory, or were killed: {error}",
             remedy="give them more memory or smaller {chunks} (`mrcdist explain` estimates what "
-            f"they need), and {again}",
+            f"they need), and {resume_hint}",
         ) from None

@@ -1,10 +1,10 @@
-"""`reduce` computes several results in one pass; `virtual`, `mean` and `com` are one of them."""
+"""`reduce`, which computes several results in one pass; `virtual`, `mean` and `com` compute one."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,27 @@ from mrcdist.cli.options import (
     plan_from_options,
     together,
 )
+from mrcdist.compute.detectors import ArrayFile, parse_detector
+from mrcdist.compute.patterns import MaximumPattern, MeanPattern, StandardDeviation, SumPattern
+from mrcdist.compute.quantities import CenterOfMass, Quantity, VirtualImage
 from mrcdist.errors import ArgumentError
 from mrcdist.plan.selection import parse_range
 
-# Of a result: it becomes part of a file name.
+# A valid name of a result, which becomes part of file names.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PLACEHOLDER = "{}"
 _AUTOMATIC = ("bf", "adf")
 
 # Results without a detector: name → class, help.
-_PATTERNS = {
-    "mean": ("MeanPattern", "Mean of all frames."),
-    "sum": ("SumPattern", "Sum of all frames."),
-    "max": ("MaximumPattern", "Maximum of each pixel over all frames."),
-    "std": ("StandardDeviation", "Standard deviation of each pixel over all frames."),
+_PATTERNS: dict[str, tuple[type[Quantity], str]] = {
+    "mean": (MeanPattern, "Mean of all frames."),
+    "sum": (SumPattern, "Sum of all frames."),
+    "max": (MaximumPattern, "Maximum of each pixel over all frames."),
+    "std": (StandardDeviation, "Standard deviation of each pixel over all frames."),
 }
 
-# A result: its name, its class in `reduce_frames`, and its detector where the class has one.
-_Wanted = tuple[str, str, str | None]
+# A result to compute: its name, its class, and the detector if it has one.
+_Request = tuple[str, Callable[..., Quantity], str | None]
 
 _radius_option = click.option(
     "--radius",
@@ -52,11 +55,11 @@ _detector_help = (
 )
 
 
-def _range(given: str) -> slice:
+def _range(text: str) -> slice:
     try:
-        return parse_range(given)
+        return parse_range(text)
     except ValueError:
-        raise click.BadParameter(f"{given}: expected a range, such as 0:1000 or ::10") from None
+        raise click.BadParameter(f"{text}: expected a range, such as 0:1000 or ::10") from None
 
 
 _job_options = together(
@@ -101,8 +104,8 @@ def virtual(ctx: click.Context, /, detector: str, **options: Any) -> None:
     """Compute a virtual image: the sum over the detector's pixels at each scan point.
 
     bf is the bright disk in the mean of 32 frames spread over the scan: a circle around the centre
-    of mass of the pixels above half-maximum, with the same area as these. adf is the annulus from
-    1.2 times that radius to the nearest edge of the frame. Sums of integers are exact.
+    of mass of the pixels above half-maximum, with their total area. adf is the annulus from 1.2
+    times that radius to the nearest edge of the frame. Sums of integers are exact.
 
     \b
     Examples:
@@ -110,7 +113,7 @@ def virtual(ctx: click.Context, /, detector: str, **options: Any) -> None:
       mrcdist virtual s3://bucket/20241021_00405_movie.mrc --detector annulus:128,127.5,30,60 \\
         --out adf.zarr --scheduler-file scheduler.json --resume
     """
-    _run(ctx, [("virtual", "VirtualImage", detector)], options)
+    _run(ctx, [("virtual", VirtualImage, detector)], options)
 
 
 @click.command(short_help="Compute the mean of all frames.")
@@ -123,7 +126,7 @@ def mean(ctx: click.Context, /, **options: Any) -> None:
     Example:
       mrcdist mean s3://bucket/20241021_00405_movie.mrc --out mean.npy --out mean.png --workers 4
     """
-    _run(ctx, [("mean", "MeanPattern", None)], options)
+    _run(ctx, [("mean", MeanPattern, None)], options)
 
 
 @click.command(short_help="Compute the centre of mass of each frame.")
@@ -143,7 +146,7 @@ def com(ctx: click.Context, /, detector: str, **options: Any) -> None:
     Example:
       mrcdist com movie.mrc --detector circle:128,127.5,30 --out com.npy --jobqueue slurm.yaml
     """
-    _run(ctx, [("com", "CenterOfMass", detector)], options)
+    _run(ctx, [("com", CenterOfMass, detector)], options)
 
 
 @click.command(short_help="Compute several results in one pass.")
@@ -160,7 +163,7 @@ def com(ctx: click.Context, /, detector: str, **options: Any) -> None:
     "--com-detector", default="all", show_default=True, metavar="WHICH", help="Detector for --com."
 )
 @together(
-    *(click.option(f"--{name}", is_flag=True, help=words) for name, (_, words) in _PATTERNS.items())
+    *(click.option(f"--{name}", is_flag=True, help=text) for name, (_, text) in _PATTERNS.items())
 )
 @_radius_option
 @_job_options
@@ -175,23 +178,25 @@ def reduce(
 ) -> None:
     """Compute several results while the file is read once.
 
-    Each result has a name, which replaces {} in --out: that of --virtual, or com,
-    mean, sum, max or std. A further result costs little, as each byte is read once for all.
+    The name of each result replaces {} in --out: the one given to --virtual, or com, mean,
+    sum, max or std. Additional results cost little, because each byte is read only once.
 
     \b
     Example:
       mrcdist reduce movie.mrc --virtual bf=bf --virtual adf=annulus:128,127.5,30,60 \\
         --com --mean --std --out "results/{}.npy" --out "results/{}.png" --resume
     """
-    wanted: list[_Wanted] = [(name, "VirtualImage", which) for name, which in map(_named, virtuals)]
-    wanted += [("com", "CenterOfMass", com_detector)] * has_com
-    wanted += [(name, kind, None) for name, (kind, _) in _PATTERNS.items() if options.pop(name)]
-    _run(ctx, wanted, options)
+    requests: list[_Request] = [
+        (name, VirtualImage, detector) for name, detector in map(_parse_virtual, virtuals)
+    ]
+    requests += [("com", CenterOfMass, com_detector)] * has_com
+    requests += [(name, kind, None) for name, (kind, _) in _PATTERNS.items() if options.pop(name)]
+    _run(ctx, requests, options)
 
 
-def _named(text: str) -> tuple[str, str]:
+def _parse_virtual(text: str) -> tuple[str, str]:
     """Split NAME=WHICH."""
-    name, equals, which = text.partition("=")
+    name, equals, detector = text.partition("=")
     if not equals or not _NAME.fullmatch(name):
         raise ArgumentError(
             f"--virtual {text}",
@@ -200,57 +205,53 @@ def _named(text: str) -> tuple[str, str]:
             cause="the name, used in file names, may have letters, digits, '_', '-' and '.'",
             remedy="pass a name and a detector, such as --virtual bf=circle:128,128,30",
         )
-    return name, which
+    return name, detector
 
 
-def _run(ctx: click.Context, wanted: Sequence[_Wanted], options: dict[str, Any]) -> None:
-    """Compute what is wanted, and write it.
-
-    The radius is for automatic detectors, if there are any.
-    """
+def _run(ctx: click.Context, requests: Sequence[_Request], options: dict[str, Any]) -> None:
+    """Compute results, write them, and print the summary."""
     file = {name: options.pop(name) for name in (*FILE_OPTIONS, "chunks")}
-    as_json, outputs = options.pop("as_json"), options.pop("out")
+    job = {name: options.pop(name) for name in ("frames", "resume", "overwrite")}
+    region, radius, as_json = (options.pop(name, None) for name in ("region", "radius", "as_json"))
+    outputs = _outputs([name for name, *_ in requests], options.pop("out"))
+    results: dict[str, Quantity] = {}
+    any_automatic = any(detector in _AUTOMATIC for *_, detector in requests)
+    for name, kind, detector in requests:
+        # The radius is for automatic detectors, and an error if there are only others.
+        own_radius = None if any_automatic and detector not in _AUTOMATIC else radius
+        arguments = [] if detector is None else [parse_detector(detector, own_radius)]
+        results[name] = kind(*arguments)
     with stopping(ctx):
         # Imported late: commands that only inspect files do not need distributed.
-        from mrcdist import reduce_api
         from mrcdist.batch.clusters import ClusterOptions
-        from mrcdist.batch.run_job import JobOptions, run
-        from mrcdist.compute.detectors import ArrayFile, parse_detector
+        from mrcdist.batch.run_job import run
 
-        region, radius = options.pop("region"), options.pop("radius", None)
-        automatic = any(which in _AUTOMATIC for *_, which in wanted)
-        results = {}
-        for name, kind, which in wanted:
-            own = radius if which in _AUTOMATIC or not automatic else None
-            detector = [] if which is None else [parse_detector(which, own)]
-            results[name] = getattr(reduce_api, kind)(*detector)
-        job = JobOptions(
-            results=results,
-            outputs=_outputs([name for name, *_ in wanted], outputs),
-            resume=options.pop("resume"),
-            overwrite=options.pop("overwrite"),
-            resume_hint="go on with --resume",
+        summary = run(
+            plan_from_options(**file),
+            results,
+            outputs,
+            ClusterOptions(**options),
+            sys.stderr,
             region=region and ArrayFile(region),
-            frames=options.pop("frames"),
+            resume_hint="go on with --resume",
+            **job,
         )
-        cluster = ClusterOptions(**options)
-        plan = plan_from_options(**file)
-        summary = run(plan, job, cluster, sys.stderr)
     print_notes(summary.notes)
     print_report(summary, as_json=as_json)
 
 
-def _outputs(names: Sequence[str], outputs: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
-    """The files of each result."""
+def _outputs(names: Sequence[str], paths: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
+    """Return the files of each result."""
     for name in names:
         if names.count(name) > 1:
             raise ArgumentError(
                 f"two results are called {name}",
                 code="result-name-invalid",
+                argument="virtuals",
                 cause="they would be written to the same files",
                 remedy=f"give --virtual a name other than {name}",
             )
-    for path in outputs:
+    for path in paths:
         if len(names) > 1 and _PLACEHOLDER not in str(path):
             raise ArgumentError(
                 f"out={path}",
@@ -260,6 +261,5 @@ def _outputs(names: Sequence[str], outputs: Sequence[Path]) -> dict[str, tuple[P
                 remedy=f'put {_PLACEHOLDER} in its name: --out "{_PLACEHOLDER}{path.suffix}"',
             )
     return {
-        name: tuple(Path(str(path).replace(_PLACEHOLDER, name)) for path in outputs)
-        for name in names
+        name: tuple(Path(str(path).replace(_PLACEHOLDER, name)) for path in paths) for name in names
     }

@@ -120,10 +120,10 @@ def check_workers(
         plan = plan_from_options(chunks=chunks, **file)
         with connect(
             where,
-            say=lambda text: echo(text, err=True),
+            log=lambda text: echo(text, err=True),
             min_workers=min_workers,
             wait_for_jobs=True,
-            again="start it and check again",
+            resume_hint="start it and check again",
         ) as cluster:
             report = check(cluster.client, plan, patience=timeout)
     print_notes(plan.notes)

@@ -1,4 +1,4 @@
-"""The end of a command: errors in place of tracebacks, Ctrl-C and SIGTERM, exit status."""
+"""Command group: errors without tracebacks, Ctrl-C and SIGTERM, exit status."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from mrcdist.startup_interrupt import IS_COMMAND, raise_on_interrupt
 from mrcdist.storage.event_loop import end_waiting
 from mrcdist.system_calls import send_to_main_thread
 
-# Where the command line takes less than Python does.
-_REMEDIES: dict[str, str] = {
+# Remedies by error code, if the command line accepts fewer forms than Python does.
+_REMEDIES = {
     "chunks-invalid": 'pass auto, a size such as "256 MiB", or a length for each axis '
     "(-1: the whole axis): 32,256,-1,-1",
     "results-empty": "add --mean, --com, --std or --virtual bf=bf",
 }
 
-# Set it to see where an error comes from.
+# Environment variable that requests tracebacks of unexpected errors.
 _TRACEBACK = "MRCDIST_TRACEBACK"
 
 
@@ -36,49 +36,50 @@ class _Terminated(BaseException):
     """SIGTERM, raised as an exception so that cleanup code runs."""
 
 
-def _status_of_signal(stop: BaseException) -> int:
-    """Return the exit status for what a signal raised, as in a shell: 130 or 143."""
-    return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
+def _signal_status(error: BaseException) -> int:
+    """Return the exit status for `_Terminated` or `KeyboardInterrupt`: 143 or 130."""
+    return 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
 
 
 @contextmanager
-def stopping(ctx: click.Context, otherwise: str = "") -> Iterator[None]:
+def stopping(ctx: click.Context, state: str = "") -> Iterator[None]:
     """Stop cleanly on Ctrl-C and on SIGTERM, which batch systems send before they kill a job.
 
-    A second signal stops immediately. A signal that comes while this begins or ends is left to the
-    command group. `otherwise` is where the job stands, unless notes of the exception say it.
+    A second signal stops immediately. Signals that arrive while the context is entered or left are
+    handled by the command group. `state` describes the unfinished job, and is printed unless the
+    exception has notes.
     """
-    # Python allows handlers in the main thread only; elsewhere whoever runs us decides.
-    handled = threading.current_thread() is threading.main_thread()
-    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
-    later: list[threading.Timer] = []
+    # Signal handlers can only be set in the main thread.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    timers: list[threading.Timer] = []
     try:
-        sys.unraisablehook = _send_again_or(hook, later)
-        if handled:
+        sys.unraisablehook = _resend_signals(hook, timers)
+        if in_main_thread:
             signal.signal(signal.SIGTERM, _terminate)
         yield
     except BaseException as error:
-        stop = _stop_behind(error)
+        stop = _signal_error(error)
         if stop is None:
             raise
-        words = ["ended by SIGTERM" if isinstance(stop, _Terminated) else "interrupted"]
-        words += getattr(error, "__notes__", [otherwise] * bool(otherwise))
-        echo(f"\n{'; '.join(words)}", err=True)
-        ctx.exit(_status_of_signal(stop))
+        message = ["ended by SIGTERM" if isinstance(stop, _Terminated) else "interrupted"]
+        message += getattr(error, "__notes__", [state] if state else [])
+        echo(f"\n{'; '.join(message)}", err=True)
+        ctx.exit(_signal_status(stop))
     finally:
         sys.unraisablehook = hook
-        for timer in later:  # what it would stop is over
+        for timer in timers:
             timer.cancel()
-        if handled:
-            signal.signal(signal.SIGTERM, before)
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, handler)
 
 
-def _stop_behind(error: BaseException) -> BaseException | None:
-    """Return what a signal raised, be it that something else failed on the way out."""
-    seen: BaseException | None = error
-    while not isinstance(seen, KeyboardInterrupt | _Terminated | None):
-        seen = seen.__context__
-    return seen
+def _signal_error(error: BaseException) -> BaseException | None:
+    """Return the exception raised for a signal, even if cleaning up after it failed."""
+    cause: BaseException | None = error
+    while not isinstance(cause, KeyboardInterrupt | _Terminated | None):
+        cause = cause.__context__
+    return cause
 
 
 def _terminate(*_: object) -> NoReturn:
@@ -86,34 +87,34 @@ def _terminate(*_: object) -> NoReturn:
     raise _Terminated
 
 
-def _send_again_or(
-    hook: Callable[[sys.UnraisableHookArgs], Any], later: list[threading.Timer]
+def _resend_signals(
+    hook: Callable[[sys.UnraisableHookArgs], Any], timers: list[threading.Timer]
 ) -> Callable[[sys.UnraisableHookArgs], Any]:
-    """Send a signal again whose exception Python ignores, as in `__del__` and weak references.
+    """Return a hook that sends a signal again if Python ignored its exception, as in `__del__`.
 
-    The timers that will do so are appended to `later`.
+    The timers that send the signals are appended to `timers`.
     """
-    main = threading.main_thread().ident or 0
+    main_thread = threading.main_thread().ident or 0
 
-    def send_again(ignored: sys.UnraisableHookArgs) -> None:
-        if isinstance(ignored.exc_value, _Terminated):
+    def resend(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, _Terminated):
             signal.signal(signal.SIGTERM, _terminate)
             number = signal.SIGTERM
-        elif isinstance(ignored.exc_value, KeyboardInterrupt):
+        elif isinstance(unraisable.exc_value, KeyboardInterrupt):
             number = signal.SIGINT
         else:
-            hook(ignored)
+            hook(unraisable)
             return
-        # Later, and from another thread: here it would be ignored, too.
-        timer = threading.Timer(0.01, send_to_main_thread, (number, main))
-        later.append(timer)
+        # Later and from another thread: within the hook, the exception would be ignored again.
+        timer = threading.Timer(0.01, send_to_main_thread, (number, main_thread))
+        timers.append(timer)
         timer.start()
 
-    return send_again
+    return resend
 
 
-class _Verbatim(io.StringIO):
-    """Text as click writes it on a terminal: elsewhere it takes out what looks like colours."""
+class _Terminal(io.StringIO):
+    """Stands for a terminal, so that click does not strip escape sequences."""
 
     def isatty(self) -> bool:
         return True
@@ -123,21 +124,21 @@ class _Group(click.Group):
     """Command group that prints the errors of its commands without a traceback."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run a command, and end the process with the exit status that docs/cli.md lists."""
+        """Run a command, and exit with one of the statuses listed in docs/cli.md."""
         run = partial(super().main, *args, **{**options, "standalone_mode": False})
         if not options.get("standalone_mode", True):
             return run()
         try:
             raise_on_interrupt()
             with console():
-                status = self._status_of(run)
-            _let_go(status)
-        except (KeyboardInterrupt, _Terminated) as stop:  # where click does not catch it
-            status = _status_of_signal(stop)
-            _let_go(status)
+                status = self._exit_status(run)
+            _abandon_threads(status)
+        except (KeyboardInterrupt, _Terminated) as stop:  # raised outside of click
+            status = _signal_status(stop)
+            _abandon_threads(status)
         sys.exit(status)
 
-    def _status_of(self, run: Callable[[], Any]) -> int:
+    def _exit_status(self, run: Callable[[], Any]) -> int:
         try:
             return int(run() or 0)
         except UnwritableError as error:
@@ -149,14 +150,14 @@ class _Group(click.Group):
             echo("interrupted", err=True)
             return 128 + signal.SIGINT
         except click.ClickException as error:
-            text = _Verbatim()
-            error.show(text)
-            echo(text.getvalue().removesuffix("\n"), err=True)
+            message = _Terminal()
+            error.show(message)
+            echo(message.getvalue().removesuffix("\n"), err=True)
             return error.exit_code
         except Exception as error:
             if os.environ.get(_TRACEBACK):
                 raise
-            print_error(str(_unexpected(error)))
+            print_error(str(_unexpected_error(error)))
             return 1
 
     def resolve_command(
@@ -174,52 +175,52 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MrcdistError as error:
-            said = "\n".join([self._in_options(error, ctx), *getattr(error, "__notes__", ())])
-            print_error(said)
+            print_error("\n".join([_message(error, ctx), *getattr(error, "__notes__", ())]))
             ctx.exit(1)
 
-    def _in_options(self, error: MrcdistError, ctx: click.Context) -> str:
-        """Return an error's text with arguments as the options of the command that raised it."""
-        command = self.get_command(ctx, ctx.invoked_subcommand or "")
-        options = {
-            str(option.name): max(option.opts, key=len)
-            for option in (command.params if command else ())
-            if isinstance(option, click.Option)
-        }
 
-        def name(argument: str, value: str | None) -> str:
-            if argument not in options:
-                return argument if value is None else f"{argument}={value}"
-            if value is None or value == "True":
-                return options[argument]
-            return f"{options[argument]} {_as_typed(value)}"
+def _message(error: MrcdistError, ctx: click.Context) -> str:
+    """Return the text of an error, with arguments as options of the command that raised it."""
+    command = main.get_command(ctx, ctx.invoked_subcommand or "")
+    options = {
+        str(option.name): max(option.opts, key=len)
+        for option in (command.params if command else ())
+        if isinstance(option, click.Option)
+    }
 
-        if error.code in _REMEDIES:
-            error = error.remedied(_REMEDIES[error.code])
-        return error.text(name)
+    def name(argument: str, value: str | None) -> str:
+        if argument not in options:
+            return argument if value is None else f"{argument}={value}"
+        if value is None or value == "True":
+            return options[argument]
+        return f"{options[argument]} {_format_value(value)}"
 
-
-def _let_go(status: int) -> None:
-    """Wait for no thread after a signal: this was the last act, unless a program called it."""
-    if IS_COMMAND and status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-        end_waiting()
+    if error.code in _REMEDIES:
+        error = error.remedied(_REMEDIES[error.code])
+    return error.text(name)
 
 
-def _as_typed(value: str) -> str:
-    """Return a value in a remedy as the command line takes it."""
+def _format_value(value: str) -> str:
+    """Convert a value of a Python argument to that of an option."""
     if value.startswith("("):
         return value.strip("(),").replace(", ", ",").upper()
     return {"None": "none", "...": "FILE"}.get(value, value.strip('"'))
 
 
-def _unexpected(error: Exception) -> MrcdistError:
-    """The error for what no command expects: of the system, or a defect of this program."""
+def _abandon_threads(status: int) -> None:
+    """Do not wait for threads after a signal, if the process is the command and will exit."""
+    if IS_COMMAND and status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        end_waiting()
+
+
+def _unexpected_error(error: Exception) -> MrcdistError:
+    """Describe an error of the operating system, or a bug in this program."""
     if isinstance(error, OSError | MemoryError):
         return MrcdistError(
             str(error) or type(error).__name__,
             code="system-failed",
             cause="the operating system refused this",
-            remedy="check the files that the command names, the space on their disks, and memory",
+            remedy="check the files named in the command, free disk space, and memory",
         )
     return MrcdistError(
         f"{type(error).__name__}: {error}",

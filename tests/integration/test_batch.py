@@ -32,7 +32,7 @@ import mrcdist
 from mrcdist import MeanPattern, VirtualImage
 from mrcdist.batch.check_workers import check_workers
 from mrcdist.batch.clusters import ClusterOptions, connect
-from mrcdist.batch.run_job import JobOptions, run
+from mrcdist.batch.run_job import run
 from mrcdist.cli import main
 from mrcdist.compute.detectors import Ring
 from mrcdist.compute.partial import PartialStore
@@ -381,9 +381,9 @@ class TestFailures:
         plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
         os.utime(movie, ns=(1, 1))
         out = movie.with_name("out.npy")
-        order = JobOptions({"bf": VirtualImage(Ring(*CENTRE, 0, RADIUS))}, {"bf": (out,)})
+        results = {"bf": VirtualImage(Ring(*CENTRE, 0, RADIUS))}
         with pytest.raises(FileChangedError):
-            run(plan, order, ClusterOptions(address(cluster)), io.StringIO())
+            run(plan, results, {"bf": (out,)}, ClusterOptions(address(cluster)), io.StringIO())
         assert not out.exists()
         assert not parts_in(out)
 
@@ -395,10 +395,10 @@ class TestFailures:
         assert "whole frames" in told
         plan = mrcdist.plan_mrc(movie, navigation_shape=SCAN[::-1], chunks=(1, 5, -1, -1))
         movie.unlink()
-        order = JobOptions({"mean": MeanPattern()}, {"mean": (movie.with_name("out.npy"),)})
+        results, outputs = {"mean": MeanPattern()}, {"mean": (movie.with_name("out.npy"),)}
         before = scheduled(cluster)
         with pytest.raises(MrcdistError):
-            run(plan, order, ClusterOptions(address(cluster)), io.StringIO())
+            run(plan, results, outputs, ClusterOptions(address(cluster)), io.StringIO())
         deadline = time.monotonic() + 30
         while left := scheduled(cluster) - before:
             assert time.monotonic() < deadline, left
@@ -441,7 +441,7 @@ class TestFailures:
         with (
             dask.config.set({"mrcdist.scheduler-timeout": 4}),
             pytest.raises(MrcdistError, match="no dask scheduler answers"),
-            connect(where, say=told.append),
+            connect(where, log=told.append),
         ):
             pass
         assert told == [f"waiting for the scheduler at {where.scheduler}, for up to 4 s"]

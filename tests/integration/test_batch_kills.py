@@ -191,7 +191,7 @@ class TestSchedulerThatDies:
         self, commands: WarmCommands, tmp_path: Path, call: str
     ) -> None:
         def work(pid: int, where: ClusterOptions) -> None:
-            with connect(where, say=print, min_workers=0) as cluster:
+            with connect(where, log=print, min_workers=0) as cluster:
                 os.kill(pid, signal.SIGKILL)
                 CALLS[call](cluster.client)
 
@@ -203,7 +203,7 @@ class TestSchedulerThatDies:
         self, commands: WarmCommands, tmp_path: Path
     ) -> None:
         def wait(pid: int, where: ClusterOptions) -> None:
-            with connect(where, say=lambda _: os.kill(pid, signal.SIGKILL)):
+            with connect(where, log=lambda _: os.kill(pid, signal.SIGKILL)):
                 pass
 
         with scheduler(commands, tmp_path) as running, pytest.raises(MrcdistError) as error:
@@ -214,7 +214,7 @@ class TestSchedulerThatDies:
         self, commands: WarmCommands, tmp_path: Path
     ) -> None:
         def read(where: ClusterOptions) -> None:
-            with connect(where, say=print, min_workers=0):
+            with connect(where, log=print, min_workers=0):
                 (tmp_path / "nowhere").read_bytes()
 
         with scheduler(commands, tmp_path) as (_, where), pytest.raises(FileNotFoundError):
@@ -247,7 +247,7 @@ class TestSchedulerThatDies:
         self, commands: WarmCommands, tmp_path: Path
     ) -> None:
         def check(pid: int, where: ClusterOptions) -> None:
-            with connect(where, say=print, min_workers=0, again="start it") as cluster:
+            with connect(where, log=print, min_workers=0, resume_hint="start it") as cluster:
                 os.kill(pid, signal.SIGKILL)
                 cluster.client.nthreads()
 

@@ -20,7 +20,7 @@ def test_clients_that_cannot_connect_are_closed(address):
     gc.disable()
     try:
         options = ClusterOptions(scheduler=address)
-        with pytest.raises(MrcdistError), connect(options, say=lambda text: None):
+        with pytest.raises(MrcdistError), connect(options, log=lambda text: None):
             pass
         assert {client.status for client in clients() if id(client) not in known} <= {"closed"}
     finally:

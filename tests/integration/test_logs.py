@@ -78,7 +78,7 @@ def test_login_of_a_scheduler_is_not_shown(protocol):
     with (
         dask.config.set({"mrcdist.scheduler-timeout": 1}),
         pytest.raises(MrcdistError) as caught,
-        connect(options, say=told.append),
+        connect(options, log=told.append),
     ):
         pass
     assert caught.value.code == "scheduler-unreachable"

@@ -122,6 +122,19 @@ class TestCodes:
             assert (other.code, other.argument) == ("chunks-invalid", "chunks")
             assert type(other) is errors.ArgumentError
 
+    def test_errors_with_a_long_traceback_as_their_cause_can_be_copied(self):
+        """`tblib`, which distributed installs, makes the `copy` module follow the traceback."""
+
+        def descend():
+            descend()
+
+        try:
+            descend()
+        except RecursionError as cause:
+            error = errors.ArgumentError("jobqueue file is not valid")
+            error.__context__ = cause
+        assert error.located("deep.yaml").where == "deep.yaml"
+
     def test_notes_stay_where_a_place_or_remedy_is_added(self):
         error = errors.WriteError("a")
         error.add_note("some of it could not be removed")

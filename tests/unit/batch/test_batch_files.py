@@ -1,4 +1,4 @@
-"""What the batch program reads and writes on the client: settings, pictures, reports."""
+"""Files and reports of the batch program: cluster options, job queues, images, worker reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mrcdist.plotting import symmetric_limits
 
 
 class TestPicture:
-    def test_positions_are_shown_by_their_distance_from_the_median_to_either_side(self):
+    def test_deflection_is_relative_to_the_median_on_a_symmetric_scale(self):
         image = np.array([7.0, 7, 7, 9, 4, np.nan])
         shown, middle = deflection(image)
         assert middle == 7
@@ -32,7 +32,7 @@ class TestPicture:
         assert 2 < high <= 3
 
     @pytest.mark.parametrize("image", [np.zeros(4), np.full(4, np.nan)])
-    def test_no_deflection_at_all_has_a_range_too(self, image):
+    def test_zero_deflection_has_a_nonempty_range(self, image):
         assert symmetric_limits(deflection(image)[0]) == (-1, 1)
 
 
@@ -45,11 +45,11 @@ jobqueue:
 
 class TestJobQueue:
     @pytest.mark.parametrize(("command", "system"), [("sbatch", "slurm"), ("qsub", "pbs")])
-    def test_the_installed_batch_system_is_taken(self, command, system):
+    def test_installed_batch_system_is_selected(self, command, system):
         queue = parse_job_queue(QUEUES, installed=command.__eq__)
         assert (queue.system, queue.minimum, queue.maximum) == (system, 0, 10)
 
-    def test_settings_become_arguments(self):
+    def test_settings_are_converted_to_arguments(self):
         queue = parse_job_queue(
             QUEUES + "system: slurm\njobs: {minimum: 2, maximum: 40}", installed=lambda _: False
         )
@@ -73,17 +73,17 @@ class TestJobQueue:
             (QUEUES + "jobs: {maximum: many}", "jobs:"),
             (QUEUES + "jobs: 7", "jobs: 7"),
             (QUEUES + "jobs: {max: 7}", "jobs:"),
-            (QUEUES, "no batch system of slurm, pbs is here"),
+            (QUEUES, "none of the batch systems slurm, pbs is installed"),
             ("jobqueue: {slurm: 3}\nsystem: slurm", "system: slurm"),
         ],
     )
-    def test_a_wrong_setting_is_named(self, text, problem):
+    def test_error_names_the_invalid_setting(self, text, problem):
         with pytest.raises(ArgumentError, match=problem):
             parse_job_queue(text, installed=lambda _: False)
 
 
-def test_ctrl_c_is_left_as_it_is(monkeypatch):
-    """dask-jobqueue sets a handler of its own when it is imported."""
+def test_handler_of_ctrl_c_is_restored(monkeypatch):
+    """dask-jobqueue sets its own handler when it is imported."""
     if importlib.util.find_spec("dask_jobqueue") is None:
         pytest.skip("dask-jobqueue is not installed")
     for name in [name for name in sys.modules if name.partition(".")[0] == "dask_jobqueue"]:
@@ -99,7 +99,7 @@ def test_ctrl_c_is_left_as_it_is(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "given",
+    "options",
     [
         {"scheduler": "tcp://a:1", "scheduler_file": "f"},
         {"jobqueue": "f", "workers": 2},
@@ -109,10 +109,10 @@ def test_ctrl_c_is_left_as_it_is(monkeypatch):
         {"memory_limit": "much"},
     ],
 )
-def test_a_job_runs_in_one_place(given):
-    name = next(iter(given))
+def test_conflicting_or_invalid_cluster_options_are_refused(options):
+    name = next(iter(options))
     with pytest.raises(ArgumentError, match=f"^{name}") as refused:
-        ClusterOptions(**given)
+        ClusterOptions(**options)
     assert refused.value.argument == name
 
 
@@ -124,21 +124,21 @@ class TestCluster:
         def nthreads(self):
             return self.workers
 
-    def test_a_job_without_workers_says_that_it_waits(self):
-        said = []
-        Cluster(self.Client({"tcp://1": 1}), said.append, interval=0).check()
-        assert said == []
-        Cluster(self.Client({}), said.append, interval=0).check()
-        assert said == ["there are no workers: tasks wait for some to come"]
+    def test_missing_workers_are_reported(self):
+        messages = []
+        Cluster(self.Client({"tcp://1": 1}), messages.append, interval=0).check()
+        assert messages == []
+        Cluster(self.Client({}), messages.append, interval=0).check()
+        assert messages == ["there are no workers: tasks wait for workers to start"]
 
-    def test_a_job_without_workers_says_so_now_and_then(self):
-        said = []
-        cluster = Cluster(self.Client({}), said.append, interval=600)
+    def test_missing_workers_are_reported_once_per_interval(self):
+        messages = []
+        cluster = Cluster(self.Client({}), messages.append, interval=600)
         for _ in range(9):
             cluster.check()
-        assert said == []
+        assert messages == []
 
-    def test_workers_that_cannot_come_end_the_wait(self):
+    def test_failure_to_start_workers_is_raised(self):
         failures = []
         cluster = Cluster(self.Client({}), print, failures)
         cluster.check()
@@ -156,25 +156,25 @@ class TestCheckReport:
     def report(self, *workers):
         return CheckReport("s3://b/k", "10 bytes, etag x", self.VERSIONS, workers)
 
-    def test_a_report_of_good_workers_is_ok(self):
+    def test_report_is_ok_if_all_workers_can_read(self):
         report = self.report(self.GOOD)
         assert report.ok
         assert report.as_dict()["workers"][0]["bytes_per_second"] == 2**28
         row = str(report).splitlines()[5]
         assert row.split() == ["w-1", "node1", "4", "8.00", "GiB", "256.00", "MiB/s", "yes", "-"]
-        assert "1 of 1 workers can read the file: 64.00 MiB each, all at once" in str(report)
+        assert "1 of 1 workers can read the file: 64.00 MiB each, in parallel" in str(report)
 
-    def test_workers_that_cannot_read_are_reported_with_the_reason(self):
-        problem = {"problem": "it is not there", "cause": "no mount", "remedy": "mount it"}
+    def test_workers_with_the_same_problem_are_reported_together(self):
+        problem = {"problem": "file not found", "cause": "no mount", "remedy": "mount it"}
         bad = [WorkerReport(f"tcp://{n}", f"w-{n}", "node2", **problem) for n in (2, 3)]
         report = self.report(self.GOOD, *bad)
         assert not report.ok
         assert [worker["ok"] for worker in report.as_dict()["workers"]] == [True, False, False]
-        told = str(report)
-        assert "1 of 3 workers" in told
-        assert "cannot: w-2, w-3\n  it is not there\n  cause: no mount\n  remedy: mount it" in told
+        text = str(report)
+        assert "1 of 3 workers" in text
+        assert "cannot: w-2, w-3\n  file not found\n  cause: no mount\n  remedy: mount it" in text
 
-    def test_other_versions_of_packages_are_reported_and_no_error(self):
+    def test_different_package_versions_are_reported_but_not_an_error(self):
         other = WorkerReport(
             "tcp://2", "w-2", "node2", versions={"python": "3.12.1"}, bytes_read=1, seconds=1
         )
@@ -184,13 +184,13 @@ class TestCheckReport:
         assert report.differences(other) == ["python 3.12.1", "dask missing"]
         assert "python 3.12.1, dask missing" in str(report)
 
-    def test_no_workers_are_not_enough(self):
+    def test_report_without_workers_is_not_ok(self):
         assert not self.report().ok
         json.dumps(self.report().as_dict())
 
 
 @pytest.mark.parametrize("command", list(main.commands))
-def test_every_command_has_help_with_an_example(command):
+def test_help_of_every_command_has_an_example(command):
     shown = CliRunner().invoke(main, [command, "--help"])
     assert shown.exit_code == 0
     assert f"\n    mrcdist {command} " in shown.output

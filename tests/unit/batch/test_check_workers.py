@@ -1,4 +1,4 @@
-"""A worker's probe compares the file with the planned one as a read does."""
+"""The check on a worker compares file versions in the same way as a read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.mrc_files import counting, mrc_bytes
     ("consistency", "frames", "changed"),
     [("strict", 6, True), ("size", 6, False), ("size", 7, True), ("off", 7, False)],
 )
-def test_version_must_hold_as_far_as_for_a_read(
+def test_version_is_checked_as_configured_for_reads(
     tmp_path: Path, consistency: str, frames: int, changed: bool
 ) -> None:
     path = tmp_path / "a.mrc"
@@ -28,11 +28,11 @@ def test_version_must_hold_as_far_as_for_a_read(
     path.write_bytes(mrc_bytes(np.zeros((frames, 4, 5), "uint16")))
     payload = pickle.dumps((source, {"tcp://1": (slice(0, 6),)}))
     with dask.config.set({"mrcdist.consistency": consistency}):
-        told = probe_file(payload, "tcp://1")
-    assert ("problem" in told) == changed
+        report = probe_file(payload, "tcp://1")
+    assert ("problem" in report) == changed
     if changed:
-        assert f"{path} on this worker is" in told["problem"]
-        assert "another copy" in told["cause"]
-        assert "make all workers see the same file" in told["remedy"]
+        assert f"{path} on this worker is" in report["problem"]
+        assert "another copy" in report["cause"]
+        assert "make all workers see the same file" in report["remedy"]
     else:
-        assert told["bytes_read"] == 6 * 4 * 5 * 2
+        assert report["bytes_read"] == 6 * 4 * 5 * 2
