@@ -54,7 +54,7 @@ def read_mrc(
     url : str, PathLike, UPath or sequence of them
         A path or any fsspec URL (``s3://``, ``https://``, ``memory://``, chained
         ``simplecache::``). For a movie in numbered parts: the first part, a glob pattern, or a list
-        in the order of the frames. A list may be of any files with frames of the same size and
+        in the order of the frames. A list may contain any files whose frames have the same size and
         mode; calibration in which they differ is left out. ``000003@stack.mrcs`` is the third
         section of a stack; ``:mrcs`` or ``:mrc`` after a name is ignored.
     distributed : bool, default True
@@ -64,22 +64,22 @@ def read_mrc(
     chunks : "auto", None, str, int, tuple or dict, default "auto"
         "auto" or None: whole frames, contiguous in the file, near dask's ``array.chunk-size``
         (128 MiB). A size such as "256 MiB": the same, near that size. Only frames of more than
-        512 MiB are split, into rows. Otherwise chunk lengths in
-        array order as for `dask.array.from_array`; -1 is a whole axis.
+        512 MiB are split, into rows. Otherwise chunk lengths in array order, as for
+        `dask.array.from_array`; -1 is a whole axis.
     navigation_shape : sequence of int, optional
         Lengths of the navigation axes in HyperSpy's order, fastest first: (x, y, ...). One may be
         -1. Overrides the sidecar; axes of the same length keep their calibration.
     metadata_file : "auto", None, path, URL or open file, default "auto"
         The Direct Electron sidecar. "auto" finds that of a ``*_movie.mrc``; None ignores it.
     scan_file : "auto", None, path, URL or open file, default "auto"
-        The points of a custom scan, one line ``x,y`` per frame. "auto" finds that of the movie.
+        The points of a custom scan, one line ``x,y`` per frame. "auto" finds the list of the movie.
     virtual_images, external_images : "auto", None or sequence of paths, default "auto"
         Images recorded with a scan, for HyperSpy's navigators. "auto" finds those of a movie with
-        a sidecar; None loads none.
+        a sidecar.
     tilt_file : "auto", None, path, URL or open file, default "auto"
         Tilt angles in degrees: ``.mdoc``, ``.rawtlt``, ``.tlt``, or lines that begin with an
-        angle. A file passed by name overrides the extended header. "auto" searches the directory
-        of a stack whose header has no angles; None does not.
+        angle. A file passed here overrides the extended header. "auto" searches the directory of a
+        stack whose header has no angles.
     sort_by_tilt : bool, default False
         Sort the sections of a tilt series from the lowest angle to the highest. Default: file
         order.
@@ -145,9 +145,9 @@ def read_mrc(
         storage_options=storage_options,
     )
     metadata = plan_metadata(plan)
-    found = find_images(plan.directory, plan.sidecar, virtual_images, external_images)
+    image_files = find_images(plan.directory, plan.sidecar, virtual_images, external_images)
     notes = Notes()
-    images = load_images(plan, found, notes, lazy=lazy)
+    images = load_images(plan, image_files, notes, lazy=lazy)
     warn(plan.location.shown, notes)
     data = _data(plan, lazy=lazy, distributed=distributed, mmap_mode=mmap_mode)
     if isinstance(data, np.ndarray):
@@ -181,7 +181,7 @@ def file_reader(
     """Read an MRC file with RosettaSciIO's signature, for HyperSpy and existing scripts.
 
     The parameters are those of `read_mrc`, but the defaults are neither lazy nor distributed:
-    without ``lazy=True``, the data are a numpy array, even if dask tasks read them.
+    without ``lazy=True``, the data are a numpy array, even if they are read by dask tasks.
     `endianess` is RosettaSciIO's spelling; its default "<" means that the byte order is detected
     from the file. `extras` are passed on to `read_mrc`.
 
@@ -266,7 +266,7 @@ def plan_mrc(
 
 
 def __getattr__(name: str) -> Any:
-    """Load `file_writer`, which HyperSpy looks for here, when it is first used."""
+    """Return `file_writer`, which HyperSpy expects in this module, imported on first use."""
     if name == "file_writer":
         return importlib.import_module("mrcdist.write_api").file_writer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -292,7 +292,7 @@ def _data(plan: Plan, *, lazy: bool, distributed: bool, mmap_mode: MmapMode | No
 
 
 def _read_all(plan: Plan) -> np.ndarray[Any, Any]:
-    """Read the whole array in this process, chunk by chunk, to show progress."""
+    """Read the whole array in this process, chunk by chunk, and show progress."""
     boxes = slices_from_chunks(plan.chunks)
     if len(boxes) == 1:
         return _writable(plan.source[...])
@@ -305,10 +305,10 @@ def _read_all(plan: Plan) -> np.ndarray[Any, Any]:
 
 
 def _writable(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return an array that the caller may modify: blocks are read-only, and some are mapped."""
+    """Return an array that the caller can modify; blocks are read-only."""
     try:
         data.flags.writeable = True
-    except ValueError:  # pages of the file
+    except ValueError:  # mapped pages
         data = data.copy()
     return data
 
@@ -316,10 +316,10 @@ def _writable(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _mappable(plan: Plan, mode: MmapMode) -> bool:
     """Whether the array can be a memory map of the file."""
     layout = plan.layout
-    [part, *more] = plan.source.parts
+    [part, *others] = plan.source.parts
     stored = np.dtype(layout.pixels.stored)
     return (
-        not more
+        not others
         and plan.source.table is None
         and part.file.location.is_local
         and part.compression is None

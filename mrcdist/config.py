@@ -15,9 +15,10 @@ from mrcdist.remembered import Remembered
 
 
 def _setting(default: Any, **rule: Any) -> Any:
-    """A setting's default and what it may be: one of `choices`, or a number of at least `least`.
+    """Return a field with a default and a rule for its value.
 
-    Whether that is `whole`, and whether it may be a `size` such as "8 MiB".
+    It is one of `choices`, or a number of at least `least`, which may have to be `whole` or may be
+    a `size` such as "8 MiB".
     """
     return field(default=default, metadata=rule)
 
@@ -37,18 +38,18 @@ class ReadSettings:
     max_gap: int | None = _setting("auto", least=0, whole=True, size=True)
     # Upper bound on bytes fetched per byte requested; lower it where egress is billed.
     amplification: float = _setting(math.inf, least=1)
-    # Number of times a failed range is retried, and seconds after which it no longer is.
+    # Number of times a failed range is retried, and seconds after which retrying ends.
     retries: int = _setting(10, least=0, whole=True)
     deadline: float = _setting(120.0, least=0)
-    # Seconds without data after which an attempt counts as failed.
+    # Seconds without data after which an attempt fails.
     stall: float = _setting(15.0, least=0.001)
     # "strict": any other version of the file is an error. "size": only another size is.
     # "off": only missing bytes are.
     consistency: str = _setting("strict", choices=("strict", "size", "off"))
     # "auto": map files on local disks, read files on network filesystems.
     io: str = _setting("auto", choices=("auto", "map", "read"))
-    # Batch programs: seconds in which a scheduler has to answer; and in which its first workers, or
-    # the scheduler's file, have to be there.
+    # Batch programs: seconds to wait for an answer of the scheduler; and for its first workers, or
+    # for the scheduler file.
     scheduler_timeout: float = _setting(60.0, least=0.001)
     workers_timeout: float = _setting(300.0, least=0)
 
@@ -59,62 +60,61 @@ DEFAULTS = {key: setting.default for key, setting in _FIELDS.items()}
 dask.config.update_defaults({"mrcdist": DEFAULTS})
 
 # Every task reads the settings, but they hardly ever change.
-_understood: Remembered[str, ReadSettings] = Remembered(100)
+_parsed: Remembered[str, ReadSettings] = Remembered(100)
 
 
 def read_settings() -> ReadSettings:
-    """Return the settings in dask's configuration; what is not valid is an `ArgumentError`."""
-    written = copy.copy(dask.config.get("mrcdist", {}) or {})
-    as_text = repr(written)
-    return _understood.get(as_text) or _understood.keep(as_text, _understand(written))
+    """Return the settings in dask's configuration; raise an `ArgumentError` if one is invalid."""
+    values = copy.copy(dask.config.get("mrcdist", {}) or {})
+    as_text = repr(values)
+    return _parsed.get(as_text) or _parsed.keep(as_text, _parse(values))
 
 
-def _understand(written: dict[str, Any]) -> ReadSettings:
-    found = {}
+def _parse(values: dict[str, Any]) -> ReadSettings:
+    parsed = {}
     for key, setting in _FIELDS.items():
-        given = dask.config.get(key, setting.default, config=written)
+        value = dask.config.get(key, setting.default, config=values)
         if choices := setting.metadata.get("choices"):
-            if given not in choices:
-                raise _invalid(
-                    f"dask configuration mrcdist.{key} = {given!r}",
-                    "not a valid choice",
-                    "use " + ", ".join(f'"{choice}"' for choice in choices),
-                )
-            found[setting.name] = given
-        elif given == "auto" == setting.default:
-            found[setting.name] = None
+            if value not in choices:
+                remedy = "use " + ", ".join(f'"{choice}"' for choice in choices)
+                raise _invalid(f"mrcdist.{key}", value, "not a valid choice", remedy)
+            parsed[setting.name] = value
+        elif value == "auto" == setting.default:
+            parsed[setting.name] = None
         else:
-            found[setting.name] = _number(key, given, **setting.metadata)
-    return ReadSettings(**found)
+            parsed[setting.name] = _number(key, value, **setting.metadata)
+    return ReadSettings(**parsed)
 
 
 def _number(
-    key: str, given: Any, *, least: float, whole: bool = False, size: bool = False
+    key: str, value: Any, *, least: float, whole: bool = False, size: bool = False
 ) -> float:
-    """Return a setting as a number; YAML's 16e6 is a float."""
-    value: Any = parse_size(given) if size and isinstance(given, str) else given
-    if value == "inf" and not whole:  # from an environment variable
-        value = math.inf
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not value >= least or (whole and (value == math.inf or value % 1)):
+    """Return a setting as a number; a whole one may be a float, such as YAML's 16e6."""
+    number: Any = parse_size(value) if size and isinstance(value, str) else value
+    if number == "inf" and not whole:  # from an environment variable
+        number = math.inf
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or not number >= least or (whole and (number == math.inf or number % 1)):
         raise _invalid(
-            f"dask configuration mrcdist.{key} = {given!r}",
+            f"mrcdist.{key}",
+            value,
             f"it must be a {'whole ' * whole}number of at least {least}"
             + ', or a size such as "8 MiB"' * size,
             f"correct it, or remove it to use the default, {DEFAULTS[key]}",
         )
-    return int(value) if whole else float(value)
+    return int(number) if whole else float(number)
 
 
 def default_chunk_bytes() -> int:
-    """Return the size of chunks where the caller gives none: dask's ``array.chunk-size``."""
-    written = dask.config.get("array.chunk-size")
-    size = parse_size(str(written))
+    """Return the default size of chunks: dask's ``array.chunk-size``."""
+    value = dask.config.get("array.chunk-size")
+    size = parse_size(str(value))
     if size is None or size < 1:
         raise _invalid(
-            f"dask configuration array.chunk-size = {written!r}",
+            "array.chunk-size",
+            value,
             "not a valid size in bytes",
-            'leave it out for the default, or set a size such as "128 MiB"',
+            'remove it to use the default, or set a size such as "128 MiB"',
         )
     return size
 
@@ -127,5 +127,11 @@ def parse_size(text: str) -> int | None:
         return None
 
 
-def _invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
-    return ArgumentError(problem, code="setting-invalid", cause=cause, remedy=remedy)
+def _invalid(setting: str, value: object, cause: str, remedy: str) -> ArgumentError:
+    return ArgumentError(
+        f"dask configuration {setting} = {value!r}",
+        code="setting-invalid",
+        argument=setting,
+        cause=cause,
+        remedy=remedy,
+    )

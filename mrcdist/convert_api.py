@@ -29,7 +29,7 @@ from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.selection import Box, crop_axis, flat_indices, selected_box
 from mrcdist.read.source import MrcSource
-from mrcdist.read_plan import Plan, plan_as_begun
+from mrcdist.read_plan import Plan, plan_to_resume
 from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import warn
@@ -129,7 +129,7 @@ def convert(
             return plan_mrc(url_or_plan, chunks=of, storage_options=storage_options)
 
         kept = begun_chunks(destination, storage_options) if resume else None
-        plan = plan_as_begun(made, chunks, kept)
+        plan = plan_to_resume(made, chunks, kept)
     conversion = plan_conversion(
         plan,
         destination,

@@ -50,7 +50,7 @@ class MrcdistError(Exception):
     code : str, optional
         Stable identifier, listed on the troubleshooting page. Default: that of the class.
     argument : str, optional
-        Name of the invalid argument.
+        Name of the invalid argument, or of the setting in dask's configuration.
     cause : str, optional
         The probable cause.
     remedy : str, optional

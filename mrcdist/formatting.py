@@ -1,4 +1,4 @@
-"""Numbers, units and positions as they are printed."""
+"""Formatting of numbers, units, shapes and positions."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def format_number(value: float) -> str:
-    """Return four digits of a number, with a true minus."""
+    """Return a number with four significant digits, and with a minus sign rather than a hyphen."""
     return f"{value:.4g}".replace("-", "−")
 
 
 def format_count(number: int, noun: str) -> str:
-    """Return a number and what it counts: "1 request", "2,000 requests"."""
+    """Return a number with a noun: "1 request", "2,000 requests"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def format_unit(units: str) -> str:
-    """Return units as they are printed: "nm⁻¹" for "nm^-1"."""
-    return re.sub(r"\^(-?\d+)", lambda power: power[1].translate(_SUPERSCRIPT), units)
+    """Return units with superscripts: "nm⁻¹" for "nm^-1"."""
+    return re.sub(r"\^(-?\d+)", lambda match: match[1].translate(_SUPERSCRIPT), units)
 
 
 def format_shape(shape: Iterable[int]) -> str:
-    """Write a shape as a product: "256 × 256"."""
+    """Return a shape as a product: "256 × 256"."""
     return " × ".join(map(str, shape)) or "()"
 
 
 def format_position(axis: Axis, index: int) -> str:
-    """Describe where on an axis a position is: "z 60 of 120", "tilt −12 deg"."""
+    """Return a position on an axis: "z 60 of 120", "tilt −12 deg"."""
     if axis.values is not None:
         return f"{axis.name} {format_number(axis.values[index])} {axis.units or ''}".rstrip()
     if axis.units in ("deg", "s"):
@@ -42,19 +42,19 @@ def format_position(axis: Axis, index: int) -> str:
 
 
 def format_list(values: Sequence[Any]) -> str:
-    """Return a list as text: of three numbers or more, how many and from where to where."""
+    """Return a list as text; three or more numbers are summarised by their count and range."""
     if len(values) < 3 or not all(isinstance(value, int | float) for value in values):
         return str(list(values))
     return f"{len(values)} values from {format_number(min(values))} to {format_number(max(values))}"
 
 
 def format_range(axis: Axis) -> str:
-    """Describe from where to where an axis goes, in its units, lowest position first."""
+    """Return the lowest and highest position on an axis, with units: "0 to 6 deg"."""
     return (
         f"{' to '.join(map(format_number, axis.extremes))} {format_unit(axis.units or '')}".rstrip()
     )
 
 
 def figure_text(text: str) -> str:
-    """Return text so that matplotlib draws its characters: no mathtext, no control characters."""
+    """Return text that matplotlib draws literally: no mathtext, no control characters."""
     return printable(text).replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The arguments of a read, written once: meaning, default, and a line of help for each."""
+"""The arguments of a read, with defaults and help texts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mrcdist.format.pixels import Mode0
 from mrcdist.plan.skipped_frames import parse_skip_frames
 from mrcdist.storage.url import is_filename, text_of
 
-# On the command line, where "<" and ">" are the shell's.
+# Names on the command line, because "<" and ">" are redirections in a shell.
 BYTE_ORDERS: dict[str, ByteOrder] = {"little": "<", "big": ">"}
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Arguments of `mrcdist.read_mrc`, explained there, that determine the array and its axes."""
+    """The arguments of `mrcdist.read_mrc` that determine the array and its axes."""
 
     chunks: Any = field(
         default="auto",
@@ -67,16 +67,16 @@ class ReadOptions:
         parse_skip_frames(self.skip_frames)
         check_byte_order("endianness", self.endianness)
 
-    def as_words(self) -> tuple[str, ...]:
-        """Return the options of the command line for what is not as by default.
+    def command_line(self) -> tuple[str, ...]:
+        """Return the command-line options for all arguments that differ from the defaults.
 
-        Without what only Python can pass, such as an open file.
+        Values that only Python can pass, such as an open file, are left out.
         """
         words = []
         for argument in fields(self):
             value = getattr(self, argument.name)
             name = f"--{argument.name.replace('_', '-')}"
-            if hasattr(value, "tolist"):  # numpy's arrays and numbers
+            if hasattr(value, "tolist"):  # numpy arrays and numbers
                 value = value.tolist()
             if isinstance(value, list):
                 value = tuple(value)
@@ -84,13 +84,13 @@ class ReadOptions:
                 continue
             if value is True:
                 words.append(name)
-            elif (word := _word(argument.name, value)) is not None:
+            elif (word := _as_word(argument.name, value)) is not None:
                 words.append(f"{name}={word}")
         return tuple(words)
 
 
-def _word(name: str, value: Any) -> str | None:
-    """Return a value as the command line takes it; None if it cannot."""
+def _as_word(name: str, value: Any) -> str | None:
+    """Return a value as text for the command line; None if it has no such form."""
     if name == "endianness":
         return next(word for word, order in BYTE_ORDERS.items() if order == value)
     if isinstance(value, dict):
@@ -98,7 +98,7 @@ def _word(name: str, value: Any) -> str | None:
     if isinstance(value, tuple):
         if any(isinstance(part, Sequence) and not isinstance(part, str) for part in value):
             return _json(value)
-        words = [_word(name, part) for part in value]
+        words = [_as_word(name, part) for part in value]
         return None if None in words else ",".join(map(str, words))
     if value is None:
         return None if name == "chunks" else "none"

@@ -1,4 +1,4 @@
-"""HTML summary of a plan for notebooks; showing it reads nothing."""
+"""HTML summary of a plan for notebooks."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from contextlib import suppress
 from html import escape
 
 import dask.array as da
-from dask.utils import format_bytes
 
-from mrcdist.cluster_memory import PYTHON_MEMORY
 from mrcdist.explain import PlanReport
 from mrcdist.format.axis import Axis
-from mrcdist.formatting import format_count, format_number, format_range, format_shape, format_unit
+from mrcdist.formatting import format_number, format_range, format_unit
 
-_PICTURE = 110  # pixels of the chunk picture's longest side
+_CHART_SIZE = 110  # length of the longest side of the chunk chart, in pixels
 
-# Colours follow the notebook's text, so that they suit a light and a dark one. dask's picture has
-# black lines in a style of its own, which only "!important" overrides.
+# Colours follow the text of the notebook, so that they suit light and dark themes. dask's chart has
+# black lines with an inline style, which only "!important" overrides.
 _STYLE = """<style>
 .mrcdist-plan {font-size: 0.9em; line-height: 1.45; max-width: 84em}
 .mrcdist-plan .columns {display: flex; flex-wrap: wrap; gap: 0.6em 2.5em; align-items: flex-start}
@@ -41,49 +39,35 @@ def plan_html(
     axes: Sequence[Axis],
     cost: PlanReport,
     *,
-    found: Mapping[str, str],
+    rows: Mapping[str, str],
     notes: Sequence[str],
 ) -> str:
-    """Return a plan as HTML, in which all text is escaped.
+    """Return a plan as HTML, with a chart of the chunks; all text is escaped.
 
-    The chunks of the array are drawn. `found` are more rows of the table: what was found in the
-    file and in its folder.
+    `rows` are shown below those of the cost, by label.
     """
-    left = "".join((_facts(cost, found), _axes(axes)))
-    picture = ""
-    with suppress(NotImplementedError):  # dask draws no array without elements
-        picture = array.to_svg(size=_PICTURE)
+    facts = "".join(
+        f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>"
+        for label, text in {**cost.summary(), **rows}.items()
+    )
+    chart = ""
+    with suppress(NotImplementedError):  # dask cannot draw empty arrays
+        chart = array.to_svg(size=_CHART_SIZE)
     return "".join(
         (
             f'<div class="mrcdist-plan">{_STYLE}',
             f"<div><strong>{escape(name)}</strong></div>",
             f'<div class="url">{escape(cost.url)}</div>',
-            f'<div class="columns"><div>{left}</div><div>{picture}</div></div>',
+            f'<div class="columns"><div><table>{facts}</table>{_axes(axes)}</div>',
+            f"<div>{chart}</div></div>",
             *(f'<div class="note">{escape(note)}</div>' for note in (*notes, *cost.remarks)),
             "</div>",
         )
     )
 
 
-def _facts(cost: PlanReport, found: Mapping[str, str]) -> str:
-    reading = format_count(cost.requests, "request") if cost.requests else "mapped from disk"
-    rows = {
-        "array": f"{format_shape(cost.shape)} {cost.dtype}, {format_bytes(cost.total_bytes)}",
-        "chunks": f"{format_shape(cost.chunk_shape)}, a grid of {format_shape(cost.chunk_grid)}",
-        "reading": (
-            f"{format_count(cost.tasks, 'task')}; each {format_bytes(cost.task_bytes)} "
-            f"from {format_bytes(cost.fetched_bytes)} of file, {reading}"
-        ),
-        "memory": f"{format_bytes(cost.worker_memory)} per worker thread, "
-        f"plus about {PYTHON_MEMORY >> 20} MiB for Python",
-        **found,
-    }
-    cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
-    return f"<table>{cells}</table>"
-
-
 def _axes(axes: Sequence[Axis]) -> str:
-    numbers = "".join(f'<th class="n">{name}</th>' for name in ("size", "step", "from"))
+    headings = "".join(f'<th class="n">{name}</th>' for name in ("size", "step", "from"))
     body = []
     for axis in axes:
         units = format_unit(axis.units or "")
@@ -98,5 +82,5 @@ def _axes(axes: Sequence[Axis]) -> str:
             f'<td class="n">{escape(text)}</td>' for text in (str(axis.size), step, start)
         )
         body.append(f"<tr>{cells}<td>{kind}</td></tr>")
-    head = f"<tr><th>axis</th>{numbers}<th>kind</th></tr>"
+    head = f"<tr><th>axis</th>{headings}<th>kind</th></tr>"
     return f'<table class="axes"><thead>{head}</thead><tbody>{"".join(body)}</tbody></table>'

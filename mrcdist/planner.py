@@ -125,7 +125,7 @@ def _plan(
         extended=extended,
         tilts=tilts,
         file_notes=tuple(notes),
-        options=options.as_words(),
+        options=options.command_line(),
     )
 
 

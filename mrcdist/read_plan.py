@@ -1,4 +1,4 @@
-"""Plan of a dataset, made before any pixel is read, and the lazy arrays made from it."""
+"""Plan of a dataset, made before any pixel is read, and lazy arrays of it."""
 
 from __future__ import annotations
 
@@ -31,40 +31,39 @@ from mrcdist.read.source import MrcSource
 from mrcdist.remembered import Remembered
 from mrcdist.storage.location import Location
 
-# Names of lazy arrays begin so.
+# Names of lazy arrays start with this.
 _PREFIX = "read-mrc-"
 
-# Sources and options of the arrays that this process made: lazy ones by their names.
+# Sources and options of the arrays of this process, by name if they are lazy, or else by id.
 _origins: Remembered[str | int, tuple[MrcSource, tuple[str, ...]]] = Remembered(1000)
 
 
 def origin_of(array: da.Array | np.ndarray[Any, Any]) -> tuple[MrcSource, tuple[str, ...]] | None:
-    """Return the source and options of the plan behind an array; None if made elsewhere."""
+    """Return the source and options of the plan from which an array was made, if known."""
     return _origins.get(array.name if isinstance(array, da.Array) else id(array))
 
 
 def select_frames(
     source: MrcSource, axes: tuple[Axis, ...], which: Any, chunks: Any = "auto"
 ) -> tuple[MrcSource, tuple[Axis, ...], Chunks]:
-    """Return the source of some frames, as `Plan.frames` takes them, its axes and chunks."""
+    """Return the source, axes and chunks of selected frames; `which` is that of `Plan.frames`."""
     numbers = selected_frames(which, source.layout.navigation_shape)
     signal = axes[len(source.layout.navigation_shape) :]
     source = source.select(numbers)
-    # A compressed stream is read from its start, once for all frames.
-    whole = any(part.compression for part in source.parts)
-    chunks = plan_chunks(source.layout, -1 if whole else chunks)
+    if any(part.compression for part in source.parts):
+        chunks = -1  # a compressed stream is read from its start: once for all frames
+    chunks = plan_chunks(source.layout, chunks)
     return source, (Axis("frame", len(numbers), navigate=True), *signal), chunks
 
 
-def plan_as_begun(make: Callable[[Any], Plan], chunks: Any, kept: Chunks | None) -> Plan:
-    """Plan in the chunks with which something was begun, if the caller leaves chunks to us.
+def plan_to_resume(make: Callable[[Any], Plan], chunks: Any, previous: Chunks | None) -> Plan:
+    """Return a plan with the chunks of an unfinished job, if `chunks` are automatic.
 
-    Which ones we choose depends on the workers that are connected, and what is resumed may have
-    been begun with others.
+    Automatic chunks depend on the connected workers, which may have been others before.
     """
-    if kept is not None and is_auto(chunks):
-        with suppress(ArgumentError):  # they are of another file: whoever resumes says so
-            return make(kept)
+    if previous is not None and is_auto(chunks):
+        with suppress(ArgumentError):  # chunks of another file: reported by the job
+            return make(previous)
     return make(chunks)
 
 
@@ -75,7 +74,7 @@ class Plan:
     Attributes
     ----------
     source : MrcSource
-        The array-like object that tasks index; indexing it in this process reads in this process.
+        The array-like object that tasks index. Indexing it reads in this process.
     header : Header
         The main header; for several files, that of the first, with the calibration shared by all.
     axes : tuple of Axis
@@ -114,7 +113,7 @@ class Plan:
 
     @property
     def question(self) -> str:
-        """Suggestion how to read a long stack as a scan; empty if it cannot be one."""
+        """Suggestion how to read a long stack as a scan, or ""."""
         return scan_question(self.axes)
 
     @property
@@ -139,15 +138,15 @@ class Plan:
 
     @property
     def stored_records(self) -> StoredRecords | None:
-        """The extended header's bytes, in the order of the array; None where they do not fit it."""
+        """Bytes of the extended header in array order; None if a frame of the array has none."""
         stored = None if self.extended is None else self.extended.stored
         if stored is None or not stored.per_section:
             return stored
         table = self.source.table
         frames = range(self.layout.n_frames) if table is None else table.ravel().tolist()
-        # A frame that is not there has the number -1.
-        held = all(0 <= frame < len(stored.records) for frame in frames)
-        return stored.of_sections(frames) if held else None
+        # The number of a missing frame is -1.
+        available = all(0 <= frame < len(stored.records) for frame in frames)
+        return stored.of_sections(frames) if available else None
 
     def to_dask(self) -> da.Array:
         """Return the lazy array, with one task per chunk."""
@@ -156,7 +155,7 @@ class Plan:
         return array
 
     def frames(self, which: Any, *, chunks: Any = "auto") -> da.Array:
-        """Return the lazy array of selected frames; tasks read only these.
+        """Return the lazy array of selected frames; tasks read no others.
 
         Parameters
         ----------
@@ -190,7 +189,7 @@ class Plan:
         return self.select(which, chunks=chunks).to_dask()
 
     def select(self, which: Any, *, chunks: Any = "auto") -> Plan:
-        """Return the plan of selected frames, given as for `frames`; with one navigation axis."""
+        """Return the plan of selected frames; the parameters are those of `frames`."""
         source, axes, lengths = select_frames(self.source, self.axes, which, chunks)
         return replace(self, source=source, axes=axes, chunks=lengths, tilts=None)
 
@@ -216,27 +215,26 @@ class Plan:
 
     def _repr_html_(self) -> str:
         """Return the HTML that a notebook shows for the plan; reads nothing."""
-        found = {}
-        # From a listing that has been made anyway.
-        listed = self.directory.known_names if self.sidecar is not None else ()
-        if images := find_companions(self.location.name, listed):
-            found["images"] = ", ".join(image.name for image in images)
+        rows = {}
+        names = self.directory.known_names if self.sidecar is not None else ()
+        if images := find_companions(self.location.name, names):
+            rows["images"] = ", ".join(image.name for image in images)
         if self.sidecar is not None:
-            found["sidecar"] = "Direct Electron"
+            rows["sidecar"] = "Direct Electron"
         if self.extended is not None:
-            found["extended header"] = self.extended.kind
+            rows["extended header"] = self.extended.kind
         return plan_html(
             self.location.name,
             self.to_dask(),
             self.axes,
             self.explain(),
-            found=found,
+            rows=rows,
             notes=self.file_notes,
         )
 
 
 def remember_origin(array: np.ndarray[Any, Any], plan: Plan) -> None:
-    """Keep for `origin_of`, as long as an array lives, which plan it was read by."""
+    """Remember for `origin_of` from which plan an array was read, for as long as it exists."""
     _origins.keep(id(array), (plan.source, plan.options))
     weakref.finalize(array, _origins.forget, id(array)).atexit = False
 
@@ -248,7 +246,7 @@ def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
     marks the tasks as data producers, so that the scheduler queues them. The name is derived from
     URL, version, layout and chunks, so it changes with the file.
     """
-    # As arrays: dask looks at each of a hundred thousand numbers of a tuple.
+    # Of a tuple, dask would tokenise each of a hundred thousand numbers.
     lengths = [np.asarray(axis) for axis in chunks]
     array: Any = da.from_array(
         source,
@@ -263,13 +261,12 @@ def to_dask(source: MrcSource, chunks: Chunks) -> da.Array:
 
 
 def source_of(array: da.Array) -> MrcSource | None:
-    """Return the source of an array from `to_dask`; None if something was done with it since."""
+    """Return the source of an array from `to_dask`; None if the array was computed from it."""
     if not array.name.startswith(_PREFIX):
         return None
     for layer in array.dask.layers.values():
-        inline = [part for part, _ in getattr(layer, "indices", ())]
-        alone = [] if inline else [getattr(value, "value", value) for value in layer.values()]
-        for found in (*inline, *alone):
-            if isinstance(found, MrcSource):
-                return found
+        values: list[Any] = [value for value, _ in getattr(layer, "indices", ())]
+        for value in values or [getattr(task, "value", task) for task in layer.values()]:
+            if isinstance(value, MrcSource):
+                return value
     return None

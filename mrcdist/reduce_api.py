@@ -37,7 +37,7 @@ from mrcdist.errors import ArgumentError
 from mrcdist.format.axis import Axis
 from mrcdist.plan.chunks import Chunks
 from mrcdist.read.source import MrcSource
-from mrcdist.read_plan import Plan, plan_as_begun, source_of
+from mrcdist.read_plan import Plan, plan_to_resume, source_of
 from mrcdist.warning_notes import warn
 from mrcdist.write.contents import contents_of
 
@@ -230,7 +230,7 @@ def _planned(
     plan = (
         data
         if isinstance(data, Plan)
-        else plan_as_begun(
+        else plan_to_resume(
             lambda chunks: plan_mrc(data, **{**options, "chunks": chunks}),
             options.get("chunks", "auto"),
             begun_chunks(folder) if folder else None,

@@ -1,4 +1,4 @@
-"""Notes: what is unusual but unambiguous about a dataset; public functions `warn` of them."""
+"""Notes on unusual but unambiguous properties of a dataset, which become warnings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mrcdist.printable import printable
 
 
 class Note(str):
-    """A sentence about a file, with a code that is the same for every file of which it is said."""
+    """A sentence about a file, with a code for its subject, whatever the numbers in it."""
 
     code: str
 
     def __new__(cls, code: str, sentence: str) -> Note:
-        """Make the sentence, which is the note."""
+        """Return the sentence as a note."""
         note = super().__new__(cls, sentence)
         note.code = code
         return note
@@ -28,59 +28,55 @@ class Note(str):
 
 
 class Notes:
-    """Collector of notes, of all about a dataset or of those about the file with this name.
+    """Collector of notes on a dataset, or on the file with the given name.
 
-    Whoever plans a dataset passes one collector down to all that may find something unusual.
-    Iterating gives the sentences in the order in which they were added. What is said of several
-    files is given once, with their number.
+    One collector is passed to all functions that may find something unusual. Iterating yields the
+    sentences in the order in which they were added; notes with the same code on several files are
+    merged into one, with the number of files.
     """
 
     def __init__(self, file: str = "") -> None:
         self._file = file
-        self._found: list[str | Notes] = []
+        self._entries: list[str | Notes] = []
 
     def add(self, *sentences: str) -> None:
         """Add notes, in the order in which they are to be shown."""
-        self._found += sentences
-
-    def take(self, other: Notes) -> None:
-        """Add the notes of another collector, behind the own ones."""
-        self._found += other._found
+        self._entries += sentences
 
     def of_file(self, name: str, *sentences: str) -> Notes:
-        """Return a collector for what one of the dataset's files has of its own."""
-        own = Notes(name)
-        own.add(*sentences)
-        self._found.append(own)
-        return own
+        """Return a collector for notes on one of the files, with its first notes."""
+        notes = Notes(name)
+        notes.add(*sentences)
+        self._entries.append(notes)
+        return notes
 
     def __iter__(self) -> Iterator[str]:
-        """Return each sentence once, however many files it is about."""
-        files = [found._file for found in self._found if isinstance(found, Notes)]
-        said: dict[object, tuple[str, list[str]]] = {}  # what → the first sentence, all files
-        times: Counter[tuple[Notes, str]] = Counter()  # two files may have the same name
-        for number, (own, sentence) in enumerate(self._all()):
-            what: object = number
-            if own._file and isinstance(sentence, Note):
-                what = (sentence.code, times[own, sentence.code])
-                times[own, sentence.code] += 1
-            said.setdefault(what, (sentence, []))[1].append(own._file)
-        for sentence, (file, *others) in said.values():
-            place = f"{file}: " if file and file != files[0] else ""
+        """Yield each sentence once, however many files it applies to."""
+        files = [entry._file for entry in self._entries if isinstance(entry, Notes)]
+        merged: dict[object, tuple[str, list[str]]] = {}  # the first sentence, and all files
+        repeats: Counter[tuple[Notes, str]] = Counter()  # by collector: names may be equal
+        for number, (notes, sentence) in enumerate(self._flat()):
+            key: object = number
+            if notes._file and isinstance(sentence, Note):
+                key = (sentence.code, repeats[notes, sentence.code])
+                repeats[notes, sentence.code] += 1
+            merged.setdefault(key, (sentence, []))[1].append(notes._file)
+        for sentence, (file, *others) in merged.values():
+            prefix = f"{file}: " if file and file != files[0] else ""
             more = f" (also in {len(others)} other file{'s' * (len(others) > 1)})" if others else ""
-            yield f"{place}{sentence}{more}"
+            yield f"{prefix}{sentence}{more}"
 
-    def _all(self) -> Iterator[tuple[Notes, str]]:
-        """Collectors and their sentences."""
-        for found in self._found:
-            if isinstance(found, Notes):
-                yield from found._all()
+    def _flat(self) -> Iterator[tuple[Notes, str]]:
+        """Yield all sentences, each with its collector."""
+        for entry in self._entries:
+            if isinstance(entry, Notes):
+                yield from entry._flat()
             else:
-                yield self, found
+                yield self, entry
 
 
 def warn(shown: str, notes: Iterable[str]) -> None:
-    """Make warnings of notes about a redacted URL, at the line outside mrcdist that called."""
+    """Issue notes on a redacted URL as warnings, at the line outside mrcdist that called it."""
     frame: FrameType | None = sys._getframe()
     level = 1
     while frame is not None and frame.f_globals.get("__name__", "").startswith("mrcdist."):

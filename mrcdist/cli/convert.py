@@ -98,7 +98,7 @@ def convert(
     from mrcdist.batch.run_job import computing
     from mrcdist.cluster_memory import task_memory
     from mrcdist.convert_api import begun_chunks, plan_conversion
-    from mrcdist.read_plan import plan_as_begun
+    from mrcdist.read_plan import plan_to_resume
 
     file = {name: options.pop(name) for name in FILE_OPTIONS}
     where = ClusterOptions(**{one.name: options.pop(one.name) for one in fields(ClusterOptions)})
@@ -111,7 +111,7 @@ def convert(
     def planned() -> Conversion:
         stored = file["storage_options"]
         kept = begun_chunks(destination, stored) if resume else None
-        plan = plan_as_begun(lambda of: plan_from_options(**file, chunks=of), chunks, kept)
+        plan = plan_to_resume(lambda of: plan_from_options(**file, chunks=of), chunks, kept)
         conversion = plan_conversion(plan, destination, **options, storage_options=stored)
         for note in (*plan.notes, *conversion.notes):
             if note not in told:

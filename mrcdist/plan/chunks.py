@@ -155,14 +155,9 @@ def block_boxes(chunks: Chunks) -> Iterator[tuple[tuple[int, int], ...]]:
     yield from itertools.product(*spans)
 
 
-def count_chunks(chunks: Chunks) -> int:
-    """Return the number of chunks, which equals the number of read tasks."""
-    return math.prod(len(axis) for axis in chunks)
-
-
 def chunk_notes(chunks: Chunks) -> tuple[str, ...]:
     """Return a note if there are more than `WARN_CHUNKS` chunks, or else nothing."""
-    tasks = count_chunks(chunks)
+    tasks = math.prod(map(len, chunks))
     if tasks <= WARN_CHUNKS:
         return ()
     return (

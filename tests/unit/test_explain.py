@@ -100,7 +100,7 @@ class TestExplain:
         with dask.config.set({"mrcdist.io": "map"}):
             local = str(mrcdist.plan_mrc(local_file, chunks=(6, 16, 10)).explain())
         assert "8 tasks read from each frame" in local
-        assert "not touched are not read" in local
+        assert "not accessed are not read" in local
         url = memory_file(mrc_bytes(numbers))
         remote = str(mrcdist.plan_mrc(url, chunks=(6, 16, 10)).explain())
         assert "times the bytes it needs, in 1 request" in remote

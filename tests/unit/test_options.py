@@ -37,4 +37,4 @@ def test_an_entry_of_a_folder_is_the_name_of_a_file(tmp_path):
     """`str` of what `os.scandir` returns is no path."""
     (tmp_path / "a.rawtlt").touch()
     [entry] = os.scandir(tmp_path)
-    assert ReadOptions(tilt_file=entry).as_words() == (f"--tilt-file={tmp_path / 'a.rawtlt'}",)
+    assert ReadOptions(tilt_file=entry).command_line() == (f"--tilt-file={tmp_path / 'a.rawtlt'}",)

@@ -167,9 +167,10 @@ class TestKnob:
     def test_a_gap_is_a_length_or_auto(self, value):
         with (
             dask.config.set({"mrcdist.max-gap": value}),
-            pytest.raises(ArgumentError, match=r"mrcdist\.max-gap"),
+            pytest.raises(ArgumentError, match=r"mrcdist\.max-gap") as caught,
         ):
             read_settings()
+        assert caught.value.argument == "mrcdist.max-gap"
 
     @pytest.mark.parametrize("key", ["amplification", "deadline", "stall"])
     def test_no_limit_can_be_said_in_an_environment_variable(self, key):
