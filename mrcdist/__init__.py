@@ -1,14 +1,14 @@
-"""Read and write MRC files, 4D-STEM movies above all, in parallel on a dask cluster.
+"""Read and write MRC files, in particular 4D-STEM movies, in parallel on a dask cluster.
 
-Public names are loaded when they are first used (PEP 562), so that a worker, which only unpickles
-sources, imports no viewer and no command line.
+Public names are loaded on first use (PEP 562), so that a worker, which only unpickles sources,
+imports neither the viewer nor the command line.
 """
 
 from __future__ import annotations
 
 from mrcdist.startup_interrupt import end_on_interrupt as _end_on_interrupt
 
-_end_on_interrupt()  # before all other imports, which take a while
+_end_on_interrupt()  # before all other imports, which are slow
 
 import importlib  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
@@ -92,7 +92,7 @@ __all__ = [
     "write_references",
     "zarr_store",
 ]
-# Modules and their public names; all others are errors.
+# Modules and their public names; all other public names are in `errors`.
 _NAMES = {
     "api": ("file_reader", "plan_mrc", "read_mrc"),
     "convert_api": ("convert",),
@@ -112,7 +112,7 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name, once."""
+    """Load a public name on first use."""
     value: Any
     if name == "__version__":
         value = _installed_version()
@@ -126,15 +126,15 @@ def __getattr__(name: str) -> Any:
 
 
 def _installed_version() -> str:
-    """Return the version of pyproject.toml, as it was installed."""
+    """Return the version of the installed package."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version(__name__)
-    except PackageNotFoundError:  # on the path, not installed
+    except PackageNotFoundError:  # imported from a clone
         return "0+unknown"
 
 
 def __dir__() -> list[str]:
-    """Return the public names, loaded or not."""
+    """Return all public names, including those not loaded yet."""
     return sorted({*globals(), *__all__, "__version__"})

@@ -1,4 +1,4 @@
-"""Progress of whatever takes longer than two seconds: a bar on a terminal, lines in a log."""
+"""Progress bars, shown after two seconds: a bar on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any, Self, TextIO
 
 from dask.callbacks import Callback
@@ -18,28 +19,28 @@ from mrcdist.errors import MrcdistError
 from mrcdist.printable import printable
 
 _PATIENCE = 2.0
-_WIDTH = 30
-_REDRAW = 1.0
+_BAR_WIDTH = 30
+_REDRAW_INTERVAL = 1.0
 
-# Seconds between two looks at which blocks are written.
-_INTERVAL = 2.0
+# Interval between checks of which blocks are written, in seconds.
+_CHECK_INTERVAL = 2.0
 
 
 @dataclass(eq=False)
 class Progress:
-    """Progress of a task: a bar on a terminal, lines in a log, while in a ``with`` block.
+    """Progress of an operation: a bar on a terminal, lines in a log; used in a ``with`` block.
 
-    Any thread may `advance` it. Nothing is printed in the first `patience` seconds. In a log, a
-    line is printed after every `interval` seconds; by default, per quarter of the steps. Steps that
-    an earlier run has `kept` do not count for the speed, which is printed of steps `in_bytes`, with
-    the time left. The stream is standard error unless another is given, so that results stay alone
-    on standard output.
+    Any thread may call `advance`. Nothing is printed during the first `patience` seconds. A log
+    receives a line every `interval` seconds, or by default at each quarter of the steps. If the
+    steps are bytes (`in_bytes`), speed and remaining time are also printed; the `initial` steps,
+    done by an earlier run, do not count for the speed. The stream is standard error by default, so
+    that standard output contains results only.
     """
 
     label: str
     total: int
     _: KW_ONLY
-    kept: int = 0
+    initial: int = 0
     in_bytes: bool = False
     interval: float | None = None
     stream: TextIO | None = None
@@ -48,13 +49,13 @@ class Progress:
 
     def __post_init__(self) -> None:
         self._label, self._total = printable(self.label), max(self.total, 1)
-        self._done = self.kept
+        self._done = self.initial
         # A program without a console has no standard error.
         self._stream: TextIO | None = self.stream or sys.stderr
-        self._terminal = self._stream is not None and self._stream.isatty()
-        self._begun = self._printed_at = self.clock()
+        self._is_terminal = self._stream is not None and self._stream.isatty()
+        self._started = self._printed_at = self.clock()
+        self._printed_percent = -1
         self._lock = threading.Lock()
-        self._printed = -1
 
     def __enter__(self) -> Self:
         return self
@@ -63,46 +64,46 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Leave the bar where it is, and begin a new line."""
-        if self._terminal and self._printed >= 0:
+        """End the line of the bar."""
+        if self._is_terminal and self._printed_percent >= 0:
             self._print("\n")
 
     def advance(self, steps: int = 1) -> None:
-        """Count steps that are done."""
+        """Add completed steps."""
         with self._lock:
             self._done = min(self._done + steps, self._total)
             now = self.clock()
             percent = 100 * self._done // self._total
-            if now - self._begun >= self.patience and self._due(now, percent):
-                self._printed, self._printed_at = percent, now
-                self._print(self._bar(now) if self._terminal else self._line(now))
+            if now - self._started >= self.patience and self._is_due(now, percent):
+                self._printed_percent, self._printed_at = percent, now
+                self._print(self._bar(now) if self._is_terminal else self._line(now))
 
-    def _due(self, now: float, percent: int) -> bool:
+    def _is_due(self, now: float, percent: int) -> bool:
         elapsed = now - self._printed_at
-        if self._terminal:
-            return percent != self._printed or elapsed >= _REDRAW
+        if self._is_terminal:
+            return percent != self._printed_percent or elapsed >= _REDRAW_INTERVAL
         if self.interval is None:
-            return percent // 25 > self._printed // 25
+            return percent // 25 > self._printed_percent // 25
         return elapsed >= self.interval or self._done == self._total
 
     def _bar(self, now: float) -> str:
-        full = _WIDTH * self._done // self._total
-        return f"\r\033[K{self._label}  [{'#' * full:.<{_WIDTH}}] {self._state(now)}"
+        filled = _BAR_WIDTH * self._done // self._total
+        return f"\r\033[K{self._label}  [{'#' * filled:.<{_BAR_WIDTH}}] {self._state(now)}"
 
     def _line(self, now: float) -> str:
-        stamp = "" if self.interval is None else f"{time.strftime('%H:%M:%S')}  "
-        return f"{stamp}{self._label}: {self._state(now)}\n"
+        timestamp = "" if self.interval is None else f"{time.strftime('%H:%M:%S')}  "
+        return f"{timestamp}{self._label}: {self._state(now)}\n"
 
     def _state(self, now: float) -> str:
         percent = f"{100 * self._done // self._total} %"
         if not self.in_bytes:
             return percent
-        speed = (self._done - self.kept) / max(now - self._begun, 1e-6)
-        left = self._total - self._done
+        speed = (self._done - self.initial) / max(now - self._started, 1e-6)
+        remaining = self._total - self._done
         return (
             f"{percent}  {format_bytes(self._done)} of {format_bytes(self._total)}, "
             f"{format_bytes(int(speed))}/s"
-            + (f", {_duration(left / speed if speed else math.inf)} left" if left else "")
+            + (f", {_duration(remaining / speed if speed else math.inf)} left" if remaining else "")
         )
 
     def _print(self, text: str) -> None:
@@ -120,7 +121,7 @@ def _duration(seconds: float) -> str:
 
 
 class TaskProgress(Callback):  # type: ignore[misc]
-    """Progress of the tasks that dask computes in this process, while in a ``with`` block."""
+    """Progress of the tasks that dask runs in this process; used in a ``with`` block."""
 
     def __init__(self, label: str, **options: Any) -> None:
         super().__init__()
@@ -139,63 +140,59 @@ class TaskProgress(Callback):  # type: ignore[misc]
 
 @contextmanager
 def show_progress(
-    kept: Callable[[], Collection[Any]] | None, blocks: int, stream: TextIO | None
+    written: Callable[[], Collection[Any]] | None, n_blocks: int, stream: TextIO | None
 ) -> Iterator[None]:
-    """Show how many blocks are written, for as long as the ``with`` block runs.
+    """Show how many blocks have been written, in a ``with`` block.
 
-    `kept` returns those that are; None for a file that one task writes, of which nothing is shown.
+    `written` returns the written blocks; it is None for a file written by one task, for which
+    nothing is shown.
     """
-    if stream is None or kept is None:
+    if stream is None or written is None:
         yield
         return
-    ended = threading.Event()
+    done = threading.Event()
 
     def watch(progress: Progress) -> None:
         known = 0
-        while not ended.wait(_INTERVAL):
-            with suppress(MrcdistError):  # a store that does not answer now
-                now = len(kept())
+        while not done.wait(_CHECK_INTERVAL):
+            with suppress(MrcdistError):  # the store does not respond
+                now = len(written())
                 progress.advance(max(now - known, 0))
                 known = max(now, known)
 
-    with Progress("writing blocks", blocks, stream=stream, patience=0) as progress:
+    with Progress("writing blocks", n_blocks, stream=stream, patience=0) as progress:
         thread = threading.Thread(target=watch, args=(progress,), daemon=True)
         thread.start()
         try:
             yield
         finally:
-            ended.set()
+            done.set()
             thread.join()
-        progress.advance(blocks)  # all are written; the last look at them was earlier
+        progress.advance(n_blocks)  # includes blocks written since the last check
 
 
 @contextmanager
 def waiting(
-    words: Callable[[], str],
+    message: Callable[[], str],
     *,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
     patience: float = _PATIENCE,
 ) -> Iterator[None]:
-    """Report once what is waited for, if the block takes longer than `patience` seconds.
+    """Print a message once if the block takes longer than `patience` seconds.
 
-    `words` are as they are when they are said; by default on standard error if it is a terminal.
+    `message` is called at that time. By default, the message goes to standard error if that is a
+    terminal.
     """
-    if say is None and not _has_terminal():  # workers: no thread per request
-        yield
-        return
-    timer = threading.Timer(patience, lambda: (say or _on_a_terminal)(words()))
+    if log is None:
+        stream = sys.stderr
+        if stream is None or not stream.isatty():  # on workers, a thread per request is too slow
+            yield
+            return
+        log = partial(print, file=stream, flush=True)
+    timer = threading.Timer(patience, lambda: log(message()))
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
-
-
-def _has_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
-def _on_a_terminal(text: str) -> None:
-    if _has_terminal():
-        print(text, file=sys.stderr, flush=True)

@@ -276,7 +276,7 @@ def _client(scheduler: Any, log: Callable[[str], None]) -> Iterator[Client]:
     shown = _without_login(str(scheduler))
     message = f"waiting for the scheduler at {shown}, for up to {timeout:.0f} s"
     try:
-        with waiting(lambda: message, say=log):
+        with waiting(lambda: message, log=log):
             client = _Client(scheduler, timeout=timeout, set_as_default=False)
     except Exception as error:  # noqa: BLE001 each protocol has its own errors
         raise MrcdistError(

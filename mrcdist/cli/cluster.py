@@ -1,4 +1,4 @@
-"""Options for the cluster to compute on, `check-workers`, and `example` for batch systems."""
+"""`check-workers`, `example`, and the options for a cluster."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mrcdist.cli.console import echo, print_notes, print_report
 from mrcdist.cli.group import stopping
 from mrcdist.cli.options import COUNT, FILE_OPTIONS, file_options, plan_from_options, together
 
-# Scripts and settings of batch systems: names, and files.
-_FILES = {
+# Scripts and settings for batch systems: name → file.
+_EXAMPLES = {
     "slurm": "mrcdist.sbatch",
     "slurm-array": "mrcdist-array.sbatch",
     "jobqueue": "jobqueue.yaml",
 }
 _PACKAGE = Path(__file__).resolve().parents[1]
-# In a wheel, which pyproject.toml copies them to, and in a clone.
+# In a wheel (see pyproject.toml) and in a clone.
 _FOLDERS = (_PACKAGE / "examples", _PACKAGE.parent / "deploy" / "slurm")
 
-# Those of `mrcdist.batch.clusters.ClusterOptions`.
+# Fields of `mrcdist.batch.clusters.ClusterOptions`.
 cluster_options = together(
     click.option(
         "--scheduler",
@@ -33,7 +33,7 @@ cluster_options = together(
         "--scheduler-file",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="File written by `dask scheduler --scheduler-file FILE`; waits until it exists.",
+        help="File written by `dask scheduler --scheduler-file FILE`; wait until it exists.",
     ),
     click.option(
         "--jobqueue",
@@ -58,7 +58,7 @@ cluster_options = together(
 
 
 class _Seconds(click.FloatRange):
-    """A time of at most a year, which a number that is none is not."""
+    """A range of floats without NaN, which click accepts in every range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
@@ -87,7 +87,7 @@ class _Seconds(click.FloatRange):
     default=120.0,
     show_default=True,
     type=_Seconds(0, 366 * 86_400, min_open=True),
-    help="Seconds to wait for the storage of a worker before giving up.",
+    help="Time limit for reading from the storage of a worker, in seconds.",
 )
 @cluster_options
 @file_options
@@ -101,7 +101,7 @@ def check_workers(
     timeout: float,
     **options: Any,
 ) -> None:
-    """Check that every worker sees the file as planned, and measure how fast it reads it.
+    """Check that every worker sees the planned file, and measure how fast it reads it.
 
     The exit status is 0 if all workers can read the file and 1 otherwise. The table also lists
     threads, memory limits, and package versions that differ from those of the client.
@@ -115,11 +115,11 @@ def check_workers(
     from mrcdist.batch.clusters import ClusterOptions, connect
 
     file = {name: options.pop(name) for name in FILE_OPTIONS}
-    where = ClusterOptions(**options)
+    cluster_options = ClusterOptions(**options)
     with stopping(ctx):
         plan = plan_from_options(chunks=chunks, **file)
         with connect(
-            where,
+            cluster_options,
             log=lambda text: echo(text, err=True),
             min_workers=min_workers,
             wait_for_jobs=True,
@@ -132,16 +132,18 @@ def check_workers(
 
 
 @click.command(short_help="Print a script for a batch system.")
-@click.argument("name", type=click.Choice(list(_FILES)))
+@click.argument("name", type=click.Choice(list(_EXAMPLES)))
 def example(name: str) -> None:
     """Print a script or settings for a batch system, for you to adapt and submit.
 
-    "slurm" is one large acquisition on several nodes, "slurm-array" many acquisitions with a node
-    for each, "jobqueue" the settings of workers as separate Slurm or PBS jobs, for --jobqueue.
+    "slurm" processes one large acquisition on several nodes, "slurm-array" many acquisitions on one
+    node each. "jobqueue" contains settings for workers as separate Slurm or PBS jobs, for
+    --jobqueue.
 
     \b
     Example:
       mrcdist example slurm > job.sbatch
     """
-    path = next(path for path in (folder / _FILES[name] for folder in _FOLDERS) if path.is_file())
+    paths = [folder / _EXAMPLES[name] for folder in _FOLDERS]
+    path = next(path for path in paths if path.is_file())
     click.echo(path.read_text("utf-8"), nl=False)

@@ -1,4 +1,4 @@
-"""`info`, `explain`, `preview` and `validate`: look at a file without reading all of it."""
+"""`info`, `explain`, `preview` and `validate`: inspect a file without reading all of it."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def info(as_json: bool, **options: Any) -> None:
     for image in images:
         echo(printable(f"  image    {image.name}: {image.location.name}"))
     for path, value in metadata_items(metadata):
-        words = format_list(value) if isinstance(value, list) else value
-        echo(printable(f"  {'.'.join(path)} = {words}"))
+        text = format_list(value) if isinstance(value, list) else value
+        echo(printable(f"  {'.'.join(path)} = {text}"))
     for label in header.labels:
         echo(f"  label    {printable(label)}")
     if plan.question:
@@ -110,8 +110,8 @@ def explain(as_json: bool, chunks: Any, threads: int, **options: Any) -> None:
     print_notes(plan.file_notes)
 
 
-def _bytes(given: str) -> int:
-    size = parse_size(given)
+def _size(text: str) -> int:
+    size = parse_size(text)
     if size is None:
         raise click.BadParameter('expected a size, such as "64 MiB"')
     if size < 1:
@@ -119,13 +119,13 @@ def _bytes(given: str) -> int:
     return size
 
 
-def _a_png_in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path) -> Path:
+def _check_png(_ctx: click.Context, _param: click.Parameter, path: Path) -> Path:
     """Check the output path before anything is read."""
-    if not given.absolute().parent.is_dir():
-        raise click.BadParameter(f"no such folder: {given.absolute().parent}")
-    if given.suffix.lower() != ".png":
-        raise click.BadParameter(f"{given.name}: expected a name ending in .png")
-    return given
+    if not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"no such folder: {path.absolute().parent}")
+    if path.suffix.lower() != ".png":
+        raise click.BadParameter(f"{path.name}: expected a name ending in .png")
+    return path
 
 
 @click.command()
@@ -134,14 +134,14 @@ def _a_png_in_a_folder(_ctx: click.Context, _param: click.Parameter, given: Path
     "--output",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     required=True,
-    callback=_a_png_in_a_folder,
+    callback=_check_png,
     help="PNG file to write (overwritten if it exists).",
 )
 @click.option(
     "--budget",
     default=f"{DEFAULT_BUDGET >> 20} MiB",
     show_default=True,
-    type=_bytes,
+    type=_size,
     metavar="SIZE",
     help="Maximum amount of pixel data to read.",
 )
@@ -178,8 +178,8 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
 
     before = snapshot()
     panels = planned.panels()
-    counted = snapshot() - before
-    read = Cost(counted.requests, counted.nbytes)
+    stats = snapshot() - before
+    actual = Cost(stats.requests, stats.nbytes)
     with explain_os_errors(output), atomic_write(output) as file:
         planned.figure(panels).savefig(file, format="png")
 
@@ -190,17 +190,17 @@ def preview(output: Path, budget: int, view: Any, as_json: bool, **options: Any)
                 "view": planned.view.kind,
                 "panels": [panel.title for panel in panels],
                 "announced": {"bytes": planned.cost.nbytes, "requests": planned.cost.requests},
-                "read": {"bytes": read.nbytes, "requests": read.requests},
+                "read": {"bytes": actual.nbytes, "requests": actual.requests},
                 "output": str(output),
                 "notes": [*plan.notes, *planned.notes],
             }
         )
         return
-    echo(f"  read     {planned.describe_cost(read)}")
+    echo(f"  read     {planned.describe_cost(actual)}")
     for panel in panels:
         echo(f"  panel    {printable(panel.title or panel.name)}")
     echo(f"  written  {printable(str(output))}")
-    if read != planned.cost:  # retries count once: something else read in this process, or a defect
+    if actual != planned.cost:  # another read in this process, or a bug; retries are not counted
         echo("  warning: the read differed from the estimate")
     print_notes([*plan.notes, *planned.notes])
 
@@ -231,14 +231,14 @@ def validate(
     Example:
       mrcdist validate s3://bucket/tomogram.mrc --statistics
     """
-    found = validate_file(
+    report = validate_file(
         url,
         statistics=statistics,
         options=ReadOptions(**options),
         storage_options=storage_options,
     )
-    print_report(found, as_json=as_json)
-    ctx.exit(0 if found.valid else 1)
+    print_report(report, as_json=as_json)
+    ctx.exit(0 if report.valid else 1)
 
 
 def _steps(axis: Axis) -> str:
@@ -247,7 +247,7 @@ def _steps(axis: Axis) -> str:
         return "uncalibrated"
     if axis.values is not None:
         lowest, highest = axis.extremes
-        how = "uneven steps" if axis.monotonic else "up and down"
-        return f"{how} from {lowest:.6g} to {highest:.6g} {axis.units}"
+        order = "uneven steps" if axis.monotonic else "up and down"
+        return f"{order} from {lowest:.6g} to {highest:.6g} {axis.units}"
     start = f", from {axis.offset:.6g} {axis.units}" if axis.offset else ""
     return f"{axis.scale:.6g} {axis.units} per step{start}"

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import Field, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import click
 from click.shell_completion import CompletionItem
@@ -18,6 +18,7 @@ from mrcdist.api import plan_mrc
 from mrcdist.cli.console import print_notes
 from mrcdist.discover.auxiliary_files import NamedFile
 from mrcdist.errors import MrcdistWarning
+from mrcdist.format.pixels import Mode0
 from mrcdist.options import BYTE_ORDERS, ReadOptions
 from mrcdist.read_plan import Plan
 from mrcdist.storage.redact import is_secret_key, redact
@@ -25,19 +26,19 @@ from mrcdist.storage.redact import is_secret_key, redact
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
-# Of workers, threads: more than any machine has.
+# Number of workers or threads.
 COUNT = click.IntRange(1, 100_000)
 
-# Environment variables of storage options that are secret; and of URLs with secrets in them.
+# Environment variables with secrets: prefix for storage options; URLs.
 _STORAGE = "MRCDIST_STORAGE_"
 _URLS = "MRCDIST_URL"
 
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
-"""A whole number in ASCII digits, as many as a length may have."""
+# An integer that fits into 64 bits.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def together(*decorators: Decorator) -> Decorator:
-    """Return several options as one decorator; help lists them in this order."""
+    """Combine options in one decorator; help lists them in this order."""
 
     def add(command: Command) -> Command:
         for decorator in reversed(decorators):
@@ -47,93 +48,91 @@ def together(*decorators: Decorator) -> Decorator:
     return add
 
 
-def _pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> dict[str, Any]:
+def _pairs(_ctx: click.Context, _param: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
     """Convert KEY=VALUE to storage options; dots nest, values are parsed as JSON if possible.
 
-    The value of a KEY alone is in the environment.
+    For a KEY without a value, the value is taken from the environment.
     """
     options: dict[str, Any] = {}
-    for text in given:
+    for text in texts:
         path, equals, value = text.partition("=")
         if not equals:
             name = _STORAGE + re.sub("[^A-Za-z0-9]+", "_", path).upper()
-            found = os.environ.get(name)
-            # The text may be a secret whose key was forgotten: it is not repeated.
-            if found is None and is_secret_key(path):
+            variable = os.environ.get(name)
+            # Do not repeat the text, which may be a secret without its key.
+            if variable is None and is_secret_key(path):
                 print_notes(["a storage option without a value is not in the environment either"])
                 continue
-            if found is None:
+            if variable is None:
                 raise click.BadParameter(
                     "expected KEY=VALUE, such as anon=true, or a KEY whose value is in the "
                     f"environment: that of a.b in {_STORAGE}A_B"
                 )
-            value = found
+            value = variable
         *parents, last = keys = path.split(".")
         if not all(keys):
             raise click.BadParameter(f"{path!r} has an empty key")
-        into: Any = options
+        target: Any = options
         for parent in parents:
-            into = into.setdefault(parent, {})
-            if not isinstance(into, dict):
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
                 raise click.BadParameter(f"{parent} is given both a value and nested options")
         try:
-            into[last] = json.loads(value)
-        except (ValueError, RecursionError):  # no JSON, or more digits or brackets than it takes
-            into[last] = value
+            target[last] = json.loads(value)
+        except (ValueError, RecursionError):  # not JSON, or nested too deeply
+            target[last] = value
     return options
 
 
-def _axes(given: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in given.split(",")]
-    if not all(map(_WHOLE.fullmatch, parts)):
-        raise click.BadParameter(f"{given}: expected comma-separated integers, such as 256,256")
+def _axes(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(map(_INTEGER.fullmatch, parts)):
+        raise click.BadParameter(f"{text}: expected comma-separated integers")
     return tuple(map(int, parts))
 
 
-def _skipped(given: str) -> int | tuple[int, ...]:
-    parts = [part.strip() for part in given.split(",")]
-    if len(parts) > 2 or not all(map(_WHOLE.fullmatch, parts)):
-        raise click.BadParameter(f"{given}: expected one or two integers, such as 57 or 0,1")
-    return tuple(map(int, parts)) if len(parts) > 1 else int(given)
+def _skipped(text: str) -> int | tuple[int, ...]:
+    numbers = _axes(text)
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
-def _chunks(given: str) -> Any:
+def _chunks(text: str) -> Any:
     """Parse chunk lengths such as 32,256,-1,-1, a size such as "256 MiB", or auto.
 
     In JSON, lengths of each chunk, [[4,4],[9],...], or of some axes, {"0":4}.
     """
-    if given.startswith(("[", "{")):
+    if text.startswith(("[", "{")):
         with suppress(ValueError, RecursionError):
-            found = json.loads(given)
-            if isinstance(found, dict):
-                return {int(axis): length for axis, length in found.items()}
-            return tuple(tuple(part) if isinstance(part, list) else part for part in found)
-    parts = [part.strip() for part in given.split(",")]
-    if not all(part == "auto" or _WHOLE.fullmatch(part) for part in parts):
-        return given
+            chunks = json.loads(text)
+            if isinstance(chunks, dict):
+                return {int(axis): length for axis, length in chunks.items()}
+            return tuple(tuple(axis) if isinstance(axis, list) else axis for axis in chunks)
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part == "auto" or _INTEGER.fullmatch(part) for part in parts):
+        return text
     lengths = [part if part == "auto" else int(part) for part in parts]
     return tuple(lengths) if len(lengths) > 1 else lengths[0]
 
 
-def _file(given: str) -> str | None:
-    return None if given == "none" else given
+def _file(text: str) -> str | None:
+    return None if text == "none" else text
 
 
 def _files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Let the shell complete file names; URLs are left as typed."""
+    """Let the shell complete file names; URLs stay as typed."""
     return [CompletionItem(incomplete, type="file")]
 
 
-def _url(given: str) -> str:
-    """Return a URL with the secrets that the environment has of it."""
-    for whole in os.environ.get(_URLS, "").split():
-        if given == redact(whole):
-            return whole
-    if "=***" in given:
+def _url(text: str) -> str:
+    """Return the URL, unredacted if the environment has it."""
+    for url in os.environ.get(_URLS, "").split():
+        if text == redact(url):
+            return url
+    if "=***" in text:
         raise click.BadParameter(
             f"*** stands for a secret: set the environment variable {_URLS} to the whole URL"
         )
-    return given
+    return text
 
 
 url_argument = click.argument("url", type=_url, shell_complete=_files)
@@ -150,50 +149,52 @@ storage_option = click.option(
     f"a value, the value is taken from the environment: that of secret from {_STORAGE}SECRET.",
 )
 
-# How an option that takes a byte order is written.
+# Keyword arguments of an option that takes a byte order.
 BYTE_ORDER: dict[str, Any] = {
     "type": click.Choice(list(BYTE_ORDERS)),
-    "callback": lambda _ctx, _param, given: given and BYTE_ORDERS[given],
+    "callback": lambda _ctx, _param, word: word and BYTE_ORDERS[word],
 }
 
-# What is particular to an option: how its value is written.
-_WRITTEN: dict[str, dict[str, Any]] = {
+# Keyword arguments of options whose values have a syntax of their own.
+_SYNTAX: dict[str, dict[str, Any]] = {
     "chunks": {"type": _chunks, "metavar": "TEXT", "show_default": True},
     "navigation_shape": {"type": _axes, "metavar": "X,Y,..."},
     "skip_frames": {"default": "0", "type": _skipped, "metavar": "N[,M]", "show_default": True},
     "endianness": BYTE_ORDER,
+    "mode0": {"type": click.Choice(get_args(Mode0))},
 }
 
 
 def _reading_option(argument: Field[Any]) -> Decorator:
-    """The option for an argument of a read, by its type, its default and its help."""
+    """Return the option for a field of `ReadOptions`, from its type, default and help."""
     kind = get_type_hints(ReadOptions)[argument.name]
-    how: dict[str, Any] = {"default": argument.default}
+    keywords: dict[str, Any] = {"default": argument.default}
     if kind is bool:
-        how = {"is_flag": True}
+        keywords = {"is_flag": True}
     elif kind == NamedFile:
-        how |= {"metavar": "FILE", "type": _file, "shell_complete": _files, "show_default": True}
-    elif words := [
-        word for one in get_args(kind) if get_origin(one) is Literal for word in get_args(one)
-    ]:
-        how["type"] = click.Choice(words)
-    how |= _WRITTEN.get(argument.name, {})
-    named = f"--{argument.name.replace('_', '-')}"
-    return click.option(named, help=argument.metadata["help"], **how)
+        keywords |= {
+            "metavar": "FILE",
+            "type": _file,
+            "shell_complete": _files,
+            "show_default": True,
+        }
+    keywords |= _SYNTAX.get(argument.name, {})
+    name = f"--{argument.name.replace('_', '-')}"
+    return click.option(name, help=argument.metadata["help"], **keywords)
 
 
 def reading_options(*names: str) -> Decorator:
-    """The options for arguments of `ReadOptions`, in its order."""
+    """Return the options for fields of `ReadOptions`, in their order there."""
     return together(*(_reading_option(each) for each in fields(ReadOptions) if each.name in names))
 
 
-# All that selects a file and its interpretation, but for its chunks.
+# Arguments that select a file and its interpretation.
 _INTERPRETATION = tuple(one.name for one in fields(ReadOptions) if one.name != "chunks")
 FILE_OPTIONS = ("url", "storage_options", *_INTERPRETATION)
 
 chunks_option = reading_options("chunks")
 
-# The options that select the files of a dataset and their meaning, and --json.
+# Options for the files of a dataset and their interpretation, and --json.
 file_options = together(
     click.argument(
         "url",
@@ -211,7 +212,7 @@ file_options = together(
 
 
 def plan_from_options(**options: Any) -> Plan:
-    """Return the plan; commands print its notes themselves."""
+    """Return a plan without emitting its warnings: commands print them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
         return plan_mrc(**options)

@@ -253,7 +253,7 @@ class OnePass:
         frame = self.data.layout.dtype.itemsize * len(work.window[0]) * len(work.window[1])
         sizes = [sum(map(block_frames, _blocks([part]))) * frame for part in self.parts]
         to_do, total = sum(sizes[number] for number in left), sum(sizes)
-        told = Progress(total=total, kept=total - to_do, in_bytes=True, **progress)
+        told = Progress(total=total, initial=total - to_do, in_bytes=True, **progress)
 
         def done(number: int, found: Sequence[Array]) -> None:
             keep(number, found)
