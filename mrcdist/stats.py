@@ -1,4 +1,4 @@
-"""Counters of what this process has read, for summaries and for tests that count requests."""
+"""Counters of blocks, requests and bytes read by this process, for summaries and tests."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mrcdist.system_calls import ForkSafeLock
 
 @dataclass(frozen=True)
 class ReadStats:
-    """Totals of one process: ranged requests that succeeded, and attempts that had to be repeated.
+    """Totals of one process: blocks, successful range requests, and failed attempts.
 
-    Bytes came over the network or by read(), or are address space mapped from local files, of which
-    untouched pages are never read.
+    Bytes are fetched over the network or by ``read()``, or mapped from local files; mapped pages
+    that are not touched are never read.
     """
 
     blocks: int = 0
@@ -35,7 +35,7 @@ class ReadStats:
         return self.combined(other, operator.sub)
 
     def combined(self, other: ReadStats, operation: Callable[[int, int], int]) -> ReadStats:
-        """Apply an operation to every number of two."""
+        """Apply an operation to each pair of numbers."""
         return ReadStats(*map(operation, astuple(self), astuple(other)))
 
 
@@ -44,19 +44,19 @@ _total = dict.fromkeys(ReadStats.__dataclass_fields__, 0)
 
 
 def add(**amounts: int) -> None:
-    """Add to this process's totals."""
+    """Add to the totals of this process."""
     with _lock:
         for name, amount in amounts.items():
             _total[name] += amount
 
 
 def snapshot() -> ReadStats:
-    """Return this process's totals so far.
+    """Return the totals of this process so far.
 
     Returns
     -------
     ReadStats
-        Numbers to subtract from each other: before and after a computation.
+        The totals. Subtract those before a computation from those after it.
 
     Examples
     --------

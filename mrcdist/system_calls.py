@@ -1,4 +1,4 @@
-"""System calls that some operating systems lack, each with its substitute."""
+"""System calls that some operating systems lack, with substitutes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from typing import Any
 
 
 def run_after_fork(function: Callable[[], object]) -> None:
-    """Run a function in each forked process; without fork there is nothing to do."""
+    """Run a function in each forked process, if the operating system supports fork."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
 
 
 class ForkSafeLock:
-    """A lock that is free in a forked process, where the thread that held it is not there."""
+    """Lock that is free in a forked process, which lacks the thread that may have held it."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[], Any] = threading.Lock) -> None:
+        self._make = make
         self._renew()
         run_after_fork(self._renew)
 
     def _renew(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = self._make()
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -38,7 +39,7 @@ class ForkSafeLock:
 
 
 def allocate(descriptor: int, size: int) -> None:
-    """Give a new file its size and its space on the disk; the size alone where that is all."""
+    """Allocate disk space for a new file; where that is not supported, only set its size."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:
@@ -46,7 +47,7 @@ def allocate(descriptor: int, size: int) -> None:
 
 
 def write_at(descriptor: int, raw: Any, start: int) -> None:
-    """Write all bytes from byte `start` on; nobody else may use the descriptor meanwhile."""
+    """Write all bytes at offset `start`; no other thread may use the descriptor meanwhile."""
     view = memoryview(raw).cast("B")
     while view.nbytes:
         if hasattr(os, "pwrite"):
@@ -58,10 +59,10 @@ def write_at(descriptor: int, raw: Any, start: int) -> None:
 
 
 def lock_file(descriptor: int) -> None:
-    """Take the kernel's lock on an open file, until it is closed.
+    """Lock an open file until it is closed.
 
-    Raises BlockingIOError if another process has it, any other OSError if this filesystem or
-    operating system has no such lock.
+    Raises BlockingIOError if another process holds the lock, or another OSError if the filesystem
+    or the operating system does not support locks.
     """
     try:
         fcntl: Any = importlib.import_module("fcntl")
@@ -71,14 +72,14 @@ def lock_file(descriptor: int) -> None:
 
 
 def prefetch_map(mapped: mmap.mmap, ranges: Sequence[tuple[int, int]]) -> None:
-    """Have ranges of a map (start, length) read ahead; a start is a multiple of the page size."""
+    """Read ranges (start, length) of a map ahead; starts are multiples of the page size."""
     if hasattr(mapped, "madvise") and hasattr(mmap, "MADV_WILLNEED"):
         for start, length in ranges:
             mapped.madvise(mmap.MADV_WILLNEED, start, length)
 
 
 def prefetch_file(descriptor: int, ranges: Sequence[tuple[int, int]]) -> None:
-    """Have ranges of a file (start, length) read ahead."""
+    """Read ranges (start, length) of a file ahead."""
     if hasattr(os, "posix_fadvise"):
         will_need: int = getattr(os, "POSIX_FADV_WILLNEED", 3)
         for start, length in ranges:
@@ -101,7 +102,7 @@ def is_cached(descriptor: int, starts: Sequence[int]) -> bool:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C in this thread, and in threads and processes that it starts meanwhile."""
+    """Block Ctrl-C in this thread, and in the threads and processes started in the block."""
     block: Any = getattr(signal, "SIG_BLOCK", None)
     set_mask: Any = getattr(signal, "SIG_SETMASK", None)
     if block is None or not hasattr(signal, "pthread_sigmask"):

@@ -1,4 +1,4 @@
-"""A source that is read from coroutines: in threads, or by awaiting nothing but its requests."""
+"""Reading a source from coroutines: by awaiting its requests, or in threads."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mrcdist.read.source import MrcSource
 
 _Result = TypeVar("_Result")
 
-# Threads that read, by event loop. asyncio's own are as few as a machine has processors and four
-# more: fewer than zarr has chunks under way, and reading from a store is waiting.
+# Thread pools by event loop. asyncio's default pool has four threads more than the machine has
+# processors: fewer than the chunks that Zarr requests at a time, which mostly wait for a store.
 _THREADS = 32
 _pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor]
 _pools = weakref.WeakKeyDictionary()
 
 
 async def in_thread(function: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Return what a function returns that reads; others are called meanwhile."""
+    """Await a function in a thread; several run at a time."""
     loop = asyncio.get_running_loop()
     if loop not in _pools:
         _pools[loop] = ThreadPoolExecutor(_THREADS, "mrcdist-zarr")
@@ -37,22 +37,22 @@ async def in_thread(function: Callable[..., _Result], *arguments: Any) -> _Resul
 class AwaitedSource:
     """Reads a source from any event loop, and opens its files once.
 
-    Requests to S3 and web servers are awaited. A thread for each block, which would wait for them
-    too, takes a third of the time of a block of 1 MiB.
+    Requests to S3 and web servers are awaited, since a thread per block takes a third of the time
+    of a block of 1 MiB. Other files are read in threads.
     """
 
     def __init__(self, source: MrcSource) -> None:
         self._source = source
-        # The readers of its files, none if it is read in threads. They are for the settings, and
-        # for the process: a child of that has no event loop that its filesystems use.
+        # Readers of the files, or none if they are read in threads. They depend on the settings and
+        # the process, since a forked process lacks the event loop of the filesystems.
         self._opened: tuple[ReadSettings, int, list[RemoteReader]] | None = None
-        # By process: a lock that another thread holds during a fork is never free in the child.
+        # By process: a lock held by another thread during a fork is never free in the child.
         self._opening: dict[int, threading.Lock] = {}
 
     async def read(self, index: Any) -> npt.NDArray[Any]:
-        """Read as ``source[index]`` does."""
+        """Return the same block as ``source[index]``."""
         settings = read_settings()
-        readers = self._known(settings)
+        readers = self._current_readers(settings)
         if readers is None:
             readers = await in_thread(self._open, settings)
         if readers:
@@ -61,14 +61,14 @@ class AwaitedSource:
                 return block
         return await in_thread(self._source.__getitem__, index)
 
-    def _known(self, settings: ReadSettings) -> list[RemoteReader] | None:
+    def _current_readers(self, settings: ReadSettings) -> list[RemoteReader] | None:
         opened = self._opened
         return opened[2] if opened is not None and opened[:2] == (settings, os.getpid()) else None
 
     def _open(self, settings: ReadSettings) -> list[RemoteReader]:
-        """Open the files, once for all who ask at the same time."""
+        """Open the files, once for concurrent reads."""
         with self._opening.setdefault(os.getpid(), threading.Lock()):
-            readers = self._known(settings)
+            readers = self._current_readers(settings)
             if readers is None:
                 readers = _readers(self._source, settings)
                 self._opened = settings, os.getpid(), readers

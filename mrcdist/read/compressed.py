@@ -1,4 +1,4 @@
-"""Compressed files: one stream, which a task reads to its end and verifies, or MRCZ's sections."""
+"""Readers of compressed files: one stream, read to its end and verified, or MRCZ sections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mrcdist.storage.version import Version
 
 STREAMS = tuple(STREAM_MARKS)
 
-# The last files, with their versions, that this process has read to the end and found undamaged.
+# Files, with their versions, that this process has read to the end and found undamaged.
 _undamaged: Remembered[tuple[str, Version], None] = Remembered(256)
 
 
@@ -34,7 +34,7 @@ class StreamReader:
     """Reads byte ranges of a compressed stream by decompressing it, and verifies its checksums.
 
     Checksums follow the data, so each read continues to the end of the stream, unless this process
-    has already found this version undamaged. `kind` is one of `STREAMS`.
+    has already verified this version. `kind` is one of `STREAMS`.
     """
 
     def __init__(self, file: StoredFile, kind: str) -> None:
@@ -56,19 +56,19 @@ class StreamReader:
         The data are verified once the iterator has ended without an error.
         """
         try:
-            yield from self._checked(ranges)
+            yield from self._verified(ranges)
         except TruncatedFileError:
-            if self._file.version.kind or not self._is_sound():
+            if self._file.version.kind or not self._is_intact():
                 raise
             raise FileChangedError(
                 f"{self._file.location.shown} changed while it was read",
-                cause=f"its {self._kind} stream was damaged, but not when it was read again; the "
-                "store reports no version that would have shown this earlier",
+                cause=f"its {self._kind} stream was damaged, but intact when it was read again; "
+                "the store reports no version that would have shown this earlier",
                 where=here(self._file.location),
             ) from None
 
-    def _checked(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
-        known = self._file.location.identity, self._file.version
+    def _verified(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
+        key = self._file.location.identity, self._file.version
         with _decompressed(self._file, self._kind) as stream:
             for start, stop in ranges:
                 if stream.skip_to(start) < start:
@@ -78,16 +78,16 @@ class StreamReader:
                     raise self._ended(stream, stop)
                 stats.add(requests=1, bytes_fetched=len(buffer))
                 yield np.frombuffer(buffer, np.uint8)
-            if ranges and known not in _undamaged:
+            if ranges and key not in _undamaged:
                 stream.skip_to()
         if ranges and self._file.version.kind and read_settings().consistency == "strict":
-            _undamaged.keep(known, None)
+            _undamaged.keep(key, None)
 
     def _ended(self, stream: _Decompressed, wanted: int) -> TruncatedFileError:
         cause = "the acquisition was aborted before the file was compressed"
         remedy = "decompress the file; {allow_truncated=True} then loads the complete frames"
         if stream.trailing:
-            cause = f"the data that follow are not {self._kind}: the file is damaged"
+            cause = f"the data after that are not {self._kind}: the file is damaged"
             remedy = "copy the file again"
         return TruncatedFileError(
             f"{self._file.location.shown} ends after {stream.position} decompressed bytes, "
@@ -98,7 +98,7 @@ class StreamReader:
             where=here(self._file.location),
         )
 
-    def _is_sound(self) -> bool:
+    def _is_intact(self) -> bool:
         """Whether the stream can be decompressed to its end."""
         with _decompressed(self._file, self._kind) as stream, suppress(TruncatedFileError):
             stream.skip_to()
@@ -109,7 +109,7 @@ class StreamReader:
 def read_stream_head(file: StoredFile, kind: str, size: int) -> bytes:
     """Return the first `size` decompressed bytes, or fewer if the stream is shorter.
 
-    They are not verified, because the checksum is at the end of the file.
+    They are not verified, because the checksum is at the end of the stream.
     """
     with _decompressed(file, kind) as stream:
         return bytes(stream.read_all(size))
@@ -124,7 +124,7 @@ def stream_holds(file: StoredFile, kind: str, size: int) -> bool:
 
 
 def stream_size(file: StoredFile, kind: str) -> int:
-    """Return the number of decompressed bytes, for which all of the stream is read."""
+    """Return the number of decompressed bytes, by reading the whole stream."""
     with _decompressed(file, kind) as stream:
         return stream.skip_to()
 
@@ -137,20 +137,20 @@ def _decompressed(file: StoredFile, kind: str) -> Iterator[_Decompressed]:
 
 
 class _Decompressed:
-    """Stream of the decompressed bytes of a file, whose bytes `read` gives.
+    """Stream of the decompressed bytes of a file, whose compressed bytes `read` returns.
 
-    It verifies the checksums of each member; reading raises `TruncatedFileError`.
+    Checksums of all members are verified; methods raise `TruncatedFileError` if one is damaged.
     """
 
     def __init__(self, file: StoredFile, read: Callable[[int, int], bytes], kind: str) -> None:
         self.position = 0  # of the next decompressed byte
-        self.trailing = False  # whether other data follow the last member
+        self.trailing = False  # whether the last member is followed by other data
         self._location = file.location
         self._read = read
         self._kind = kind
         self._buffer = memoryview(b"")
-        self._used = 0  # of the buffer
-        self._fetched = 0  # of the file
+        self._used = 0  # bytes of the buffer
+        self._fetched = 0  # bytes of the file
         self._member: _Gzip | bz2.BZ2Decompressor | None = self._decompressor()
 
     def _decompressor(self) -> _Gzip | bz2.BZ2Decompressor:
@@ -164,20 +164,20 @@ class _Decompressed:
             if self._member.eof:
                 self._begin_member(len(self._member.unused_data))
                 continue
-            hungry = self._member.needs_input
-            given = memoryview(b"")
-            if hungry:
-                self._ahead(1)
-                given = self._buffer[self._used : self._used + DEFAULT_LIMITS.stream_input]
-                self._used += len(given)
+            needs_input = self._member.needs_input
+            compressed = memoryview(b"")
+            if needs_input:
+                self._peek(1)
+                compressed = self._buffer[self._used : self._used + DEFAULT_LIMITS.stream_input]
+                self._used += len(compressed)
             try:
-                piece = self._member.decompress(given, size)
+                piece = self._member.decompress(compressed, size)
             except (zlib.error, OSError, EOFError, ValueError) as error:
                 raise self._damaged(str(error)) from None
             if piece:
                 self.position += len(piece)
                 return piece
-            if hungry and not given and not self._member.eof:
+            if needs_input and not compressed and not self._member.eof:
                 raise self._damaged("it ends within the compressed data")
         return b""
 
@@ -191,9 +191,9 @@ class _Decompressed:
         )
 
     def read_all(self, size: int) -> bytearray:
-        """Return the `size` bytes that follow, or fewer at the end.
+        """Return the next `size` bytes, or fewer at the end.
 
-        Grown step by step: a damaged header may announce more than fits in memory.
+        The buffer grows in steps, since a damaged header may announce more than fits in memory.
         """
         buffer = bytearray()
         while len(buffer) < size and (piece := self.read(size - len(buffer))):
@@ -209,16 +209,16 @@ class _Decompressed:
     def _begin_member(self, unused: int) -> None:
         """Continue with the next member, if any."""
         self._used -= unused
-        if self._kind == "gzip":  # may be padded with zeros, to a tape block
-            while self._ahead(1) == b"\0":
+        if self._kind == "gzip":  # may be padded with zeros to a tape block
+            while self._peek(1) == b"\0":
                 rest = self._buffer[self._used :].tobytes()
                 self._used += len(rest) - len(rest.lstrip(b"\0"))
         magic = STREAM_MARKS[self._kind]
-        follows = self._ahead(len(magic))
-        self._member = self._decompressor() if follows == magic else None
-        self.trailing = self._member is None and bool(follows)
+        next_bytes = self._peek(len(magic))
+        self._member = self._decompressor() if next_bytes == magic else None
+        self.trailing = self._member is None and bool(next_bytes)
 
-    def _ahead(self, count: int) -> bytes:
+    def _peek(self, count: int) -> bytes:
         """Return the next bytes without consuming them."""
         if len(self._buffer) - self._used < count:
             more = self._read(self._fetched, self._fetched + DEFAULT_LIMITS.stream_piece)
@@ -253,8 +253,8 @@ class _Gzip:
 class SectionReader:
     """Reads byte ranges by decompressing only the sections that contain them.
 
-    `inner` reads the compressed file, in which `table` has the sections. Section i begins at byte
-    ``i * section_bytes`` of the file as it is presented.
+    `inner` reads the compressed file; `table` has the byte ranges of its sections. Section i begins
+    at byte ``i * section_bytes`` of the decompressed file.
     """
 
     def __init__(self, inner: RangeReader, table: SectionTable, section_bytes: int) -> None:
@@ -270,20 +270,20 @@ class SectionReader:
     def _cost(self, start: int, stop: int) -> Cost:
         """Return the cost of the compressed sections of a range."""
         size = self._section_bytes
-        packed = self._inner.can.cost(*self._table.byte_range(start // size, -(-stop // size)))
+        cost = self._inner.can.cost(*self._table.byte_range(start // size, -(-stop // size)))
         # Held: the compressed bytes and one decompressed section.
-        return Cost(packed.requests, packed.nbytes, packed.held + packed.nbytes + size)
+        return Cost(cost.requests, cost.nbytes, cost.held + cost.nbytes + size)
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the decompressed bytes of each (start, stop), in order."""
         size = self._section_bytes
-        covers = [(start // size, -(-stop // size)) for start, stop in ranges]
-        packed = self._inner.views([self._table.byte_range(*cover) for cover in covers])
-        for (start, stop), (first, last), raw in zip(ranges, covers, packed, strict=True):
+        spans = [(start // size, -(-stop // size)) for start, stop in ranges]
+        compressed = self._inner.views([self._table.byte_range(*span) for span in spans])
+        for (start, stop), (first, last), raw in zip(ranges, spans, compressed, strict=True):
             whole = np.empty((last - first) * size, np.uint8)
             base = self._table.offsets[first]
             for i in range(first, last):
-                begin, end = (at - base for at in self._table.byte_range(i, i + 1))
-                section = decode_section(raw[begin:end].tobytes(), size)
+                begin, end = self._table.byte_range(i, i + 1)
+                section = decode_section(raw[begin - base : end - base].tobytes(), size)
                 whole[(i - first) * size : (i - first + 1) * size] = np.frombuffer(section, "u1")
             yield whole[start - first * size : stop - first * size]

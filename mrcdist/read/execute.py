@@ -1,4 +1,4 @@
-"""Execute a block plan with any kind of reader: plan → array."""
+"""Execution of block plans with any kind of reader: plan → array."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Array = npt.NDArray[Any]
 
 
 class RangeReader(Protocol):
-    """Returns byte ranges of one version of one file.
+    """Reader of byte ranges of one version of one file.
 
-    All reads raise `FileChangedError`, `MissingFileError`, `AccessDeniedError` or `ReadError`;
-    those of compressed files `TruncatedFileError` or `FormatError`, too. One that maps is a
-    `MappedFile`, one that fills a `RemoteReader`.
+    Reads raise `FileChangedError`, `MissingFileError`, `AccessDeniedError` or `ReadError`; those of
+    compressed files also `TruncatedFileError` or `FormatError`. According to its capabilities, a
+    reader that maps is a `MappedFile`, and one that fills a `RemoteReader`.
     """
 
     @property
@@ -40,16 +40,16 @@ class RangeReader(Protocol):
 def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
     """Return the block described by a plan; `readers` are those of its files, in the same order.
 
-    It has the shape ``plan.shape``, native-endian and aligned numbers, and is read-only if it is a
-    view of mapped pages.
+    The block has the shape ``plan.shape``, native byte order and aligned data; it is read-only if
+    it is a view of mapped pages.
     """
-    if (filling := _Filling.of(plan)) is not None:
+    if (direct := _DirectRead.of(plan)) is not None:
         for read in plan.reads:
             if read.stretches is not None:
-                cast(MappedFile, readers[read.part]).copy(read.stretches, filling.memory)
-        for part, targets in filling.targets:
+                cast(MappedFile, readers[read.part]).copy(read.stretches, direct.memory)
+        for part, targets in direct.targets:
             cast(RemoteReader, readers[part]).fill(targets)
-        return filling.block()
+        return direct.block()
     if plan.access is Access.VIEW:
         block = _view(plan, readers[0])
     elif plan.access is Access.COPY_FROM_MAP:
@@ -58,34 +58,33 @@ def execute(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
         block = _gather(plan, readers)
     if block is not None:
         return _native(block)
-    fallback = plan.fallback
-    if fallback is None:
-        raise AssertionError("only plans that use a map can fail for lack of memory")
-    return execute(fallback, readers)
+    if plan.fallback is None:
+        raise AssertionError("only plans that use a map can exceed the budget for maps")
+    return execute(plan.fallback, readers)
 
 
 async def execute_awaited(plan: BlockPlan, readers: Sequence[RemoteReader]) -> Array | None:
-    """Return the block as `execute` does, or None if that takes a thread of its own.
+    """Return the block as `execute` does, or None if that needs a thread.
 
-    That is so where bytes are copied out of buffers, of which only a few are held at a time.
+    A thread is needed if bytes are copied out of buffers, of which only a few are held at a time.
     """
-    filling = _Filling.of(plan)
-    if filling is None:
+    direct = _DirectRead.of(plan)
+    if direct is None:
         return None
-    fetching = [readers[part].fill_awaited(targets) for part, targets in filling.targets]
-    if len(fetching) == 1:
-        await fetching[0]
+    fetches = [readers[part].fill_awaited(targets) for part, targets in direct.targets]
+    if len(fetches) == 1:
+        await fetches[0]
     else:
-        await asyncio.gather(*fetching)
-    return filling.block()
+        await asyncio.gather(*fetches)
+    return direct.block()
 
 
 @dataclass(frozen=True, slots=True)
-class _Filling:
-    """A block whose bytes readers put directly to their places in memory.
+class _DirectRead:
+    """A block whose bytes are read directly to their places in `memory`.
 
-    `targets` are, of each file that is fetched, its index, and the offsets of byte ranges, each
-    with its places in `memory`.
+    `targets` has the index of each file to be fetched, with the offsets and the destinations of its
+    byte ranges.
     """
 
     plan: BlockPlan
@@ -94,7 +93,7 @@ class _Filling:
 
     @classmethod
     def of(cls, plan: BlockPlan) -> Self | None:
-        """Return the memory for a block and what belongs into it; None if it is read otherwise."""
+        """Return the memory and the byte ranges of a block, or None if it is not read directly."""
         request = plan.request
         if plan.access is Access.VIEW and request.parts[0].can.fills:
             [(start, stop)] = plan.reads[0].spans
@@ -102,7 +101,7 @@ class _Filling:
             return cls(plan, memory, [(0, [(start, ScatterBuffer([(memory.size, memory)]))])])
         if plan.access is not Access.SCATTER:
             return None
-        # The bytes from the first to the last one wanted of each frame.
+        # Of each frame, the bytes from the first to the last one requested.
         low, high = request.window.byte_span(request.layout)
         memory = _memory(plan, (request.frames.size * (high - low),), np.dtype(np.uint8))
         frame_bytes = request.layout.frame_bytes
@@ -114,9 +113,9 @@ class _Filling:
         return cls(plan, memory, targets)
 
     def block(self) -> Array:
-        """Return the block, all bytes of which have come."""
-        finished = _viewed if self.plan.access is Access.VIEW else _scattered
-        return _native(finished(self.plan, self.memory))
+        """Return the block, once all bytes have arrived."""
+        decode = _viewed if self.plan.access is Access.VIEW else _scattered
+        return _native(decode(self.plan, self.memory))
 
 
 def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
@@ -135,7 +134,7 @@ def _view(plan: BlockPlan, reader: RangeReader) -> Array | None:
 
 
 def _viewed(plan: BlockPlan, buffer: Bytes) -> Array:
-    """Return the strided view of a buffer that has the bytes of a plan's one run."""
+    """Return a strided view of the buffer that contains the only run of a plan."""
     numbers = plan.reads[0].numbers
     step = int(numbers[1] - numbers[0]) if numbers.size > 1 else 1
     lines = _frames_in(buffer, plan.request, int(numbers[-1] - numbers[0]) + 1)
@@ -146,115 +145,115 @@ def _copy_from_map(plan: BlockPlan, reader: MappedFile) -> Array | None:
     """Copy frames out of a shared map, or return None if the budget for maps is exhausted."""
     request, [read] = plan.request, plan.reads
     low, high = request.window.byte_span(request.layout)
-    there = read.numbers - read.numbers.min()
+    numbers = read.numbers - read.numbers.min()
     [(start, stop)] = read.spans
-    parts = there * request.layout.frame_bytes
+    parts = numbers * request.layout.frame_bytes
     with reader.borrow_map(start, stop, parts, high - low) as buffer:
         if buffer is None:
             return None
-        lines = _frames_in(buffer, request, int(there.max()) + 1)[there]
+        lines = _frames_in(buffer, request, int(numbers.max()) + 1)[numbers]
         return _decoded(lines, request, lines.nbytes)
 
 
 def _gather(plan: BlockPlan, readers: Sequence[RangeReader]) -> Array:
-    """Copy frames out of the buffers of all ranges; missing frames are 0."""
+    """Copy frames out of the buffers of all byte ranges; missing frames are 0."""
     request = plan.request
     block = None
     for read in plan.reads:
         can = request.parts[read.part].can
         for run, buffer in zip(read.runs, readers[read.part].views(read.spans), strict=True):
             places = read.places[run.first : run.last]
-            there = read.numbers[run.first : run.last] - read.numbers[run.first]
+            numbers = read.numbers[run.first : run.last] - read.numbers[run.first]
             if can.gives_pages(buffer.size):
-                _announce(buffer, request, there)
-            stretch = _frames_in(buffer, request, int(there[-1]) + 1)
-            if there.size == request.frames.size:  # all in one buffer: copy once, in array order
-                in_order = np.empty_like(there)
-                in_order[places] = there
-                lines = stretch[in_order]
+                _announce(buffer, request, numbers)
+            frames = _frames_in(buffer, request, int(numbers[-1]) + 1)
+            if numbers.size == request.frames.size:  # all in one buffer: copy once, in array order
+                in_order = np.empty_like(numbers)
+                in_order[places] = numbers
+                lines = frames[in_order]
                 block = _decoded(lines, request, lines.nbytes)
             else:
                 if block is None:
                     block = _memory(plan, plan.shape, request.layout.dtype)
-                block[_as_slice(places)] = _decoded(stretch[_as_slice(there)], request)
+                block[_as_slice(places)] = _decoded(frames[_as_slice(numbers)], request)
     return np.zeros(plan.shape, request.layout.dtype) if block is None else block
 
 
 def _scattered(plan: BlockPlan, memory: Bytes) -> Array:
-    """Return the block whose parts of frames are in memory; missing frames are 0."""
+    """Return the block from the parts of frames in memory; missing frames are 0."""
     n_frames = plan.request.frames.size
     by_frame = memory.reshape(n_frames, -1)
     for read in plan.reads:
-        for again, first in read.repeats:
-            by_frame[again] = by_frame[first]
+        for duplicate, first in read.repeats:
+            by_frame[duplicate] = by_frame[first]
     lines = _frames_in(memory, plan.request, n_frames, by_frame.shape[1])
     return _decoded(lines, plan.request, memory.nbytes)
 
 
 def _memory(plan: BlockPlan, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return memory for frames, cleared only if some are missing, because clearing is slow."""
+    """Return memory for frames, zeroed only if some are missing, because zeroing is slow."""
     return (np.empty if plan.complete else np.zeros)(shape, dtype)
 
 
 def _decoded(lines: Bytes, request: BlockRequest, held: int = 0) -> Array:
-    """Decode rows; copy what is less than the `held` bytes that a view of them would keep alive."""
-    found = request.layout.pixels.decode(lines, request.window.columns)
-    return found.copy() if found.nbytes < held else found
+    """Decode rows; copy the result if it is smaller than the `held` bytes it would keep alive."""
+    decoded = request.layout.pixels.decode(lines, request.window.columns)
+    return decoded.copy() if decoded.nbytes < held else decoded
 
 
 def _target(
     run: FrameRun, read: PlannedRead, frame_bytes: int, size: int, memory: Bytes
 ) -> tuple[int, ScatterBuffer]:
-    """Return the offset of a run, and the places in memory for the `size` bytes of each frame."""
-    there = read.places[run.first : run.last]
+    """Return the offset of a run, and the destinations of the `size` bytes of each frame."""
+    places = read.places[run.first : run.last]
     gaps = np.diff(read.numbers[run.first : run.last]) * frame_bytes - size
     # Frames that are contiguous both in the file and in memory form one segment.
-    cuts = (np.flatnonzero((gaps > 0) | (np.diff(there) != 1)) + 1).tolist()
+    cuts = (np.flatnonzero((gaps > 0) | (np.diff(places) != 1)) + 1).tolist()
     segments: list[tuple[int, Bytes | None]] = []
-    for first, last in zip((0, *cuts), (*cuts, there.size), strict=True):
+    for first, last in zip((0, *cuts), (*cuts, places.size), strict=True):
         if first and gaps[first - 1]:
             segments.append((int(gaps[first - 1]), None))
-        start, length = int(there[first]) * size, (last - first) * size
+        start, length = int(places[first]) * size, (last - first) * size
         segments.append((length, memory[start : start + length]))
     return read.offset + run.start, ScatterBuffer(segments)
 
 
 def _announce(pages: Bytes, request: BlockRequest, numbers: Frames) -> None:
-    """Tell the kernel which parts of mapped pages will be used, in case they are not in memory."""
+    """Have those parts of mapped pages read ahead that will be used."""
     low, high = request.window.byte_span(request.layout)
     frame_bytes = request.layout.frame_bytes
     starts = (numbers - numbers[0]) * frame_bytes
     expect(pages, starts, length=high - low, stride=frame_bytes, limits=request.limits)
 
 
-def _as_slice(inside: Frames) -> slice | Frames:
-    """Return a slice if the positions are evenly spaced, because indexing with a list copies."""
-    step = even_step(inside)
-    return slice(int(inside[0]), int(inside[-1]) + 1, step) if step else inside
+def _as_slice(positions: Frames) -> slice | Frames:
+    """Return a slice if positions are evenly spaced, because indexing with an array copies."""
+    step = even_step(positions)
+    return slice(int(positions[0]), int(positions[-1]) + 1, step) if step else positions
 
 
 def _frames_in(
     buffer: Bytes, request: BlockRequest, n_frames: int, step: int | None = None
 ) -> Bytes:
-    """Return a view (frames, rows, bytes) of a buffer that begins with the window.
+    """Return a view (frames, rows, bytes) of a buffer that starts with the window.
 
-    Frames are `step` bytes apart; by default, as in the file.
+    Frames are `step` bytes apart, by default as in the file.
     """
     layout, rows = request.layout, request.window.rows
     first, last = layout.pixels.byte_range(request.window.columns)
-    # The buffer ends with the window of the last frame; check that strides stay inside.
+    # The buffer ends with the window of the last frame: check that strides stay inside it.
     shape = (n_frames, rows[-1] - rows.start + 1, last - first)
     strides = (layout.frame_bytes if step is None else step, layout.row_bytes, 1)
-    reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1
-    if reach > buffer.size:
-        raise AssertionError(f"a view of {reach} bytes over a buffer of {buffer.size}")
+    extent = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1
+    if extent > buffer.size:
+        raise AssertionError(f"a view of {extent} bytes of a buffer of {buffer.size}")
     return np.ndarray(shape, np.uint8, buffer, strides=strides)[:, :: rows.step]
 
 
 def _native(block: Array) -> Array:
-    """Return the block in native byte order and aligned."""
+    """Return the block in native byte order, and aligned."""
     if not block.dtype.isnative:
-        # Never a read-only map: blocks are planned as views only if they are native.
+        # Not a read-only map, because only native data are planned as views.
         return block.byteswap(inplace=True).view(block.dtype.newbyteorder("="))
-    # Data at odd offsets: compiled code downstream needs aligned numbers.
+    # Compiled code downstream needs aligned data, which those at odd offsets are not.
     return block if block.flags.aligned else block.copy()

@@ -1,4 +1,4 @@
-"""Byte ranges of a local file: memory-mapped, or read where mapping is unsuitable."""
+"""Readers of local files: memory-mapped, or read where mapping is unsuitable."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class LocalReader:
             self._check(file)
 
     def _read(self, file: FileIO, start: int, memory: Bytes) -> None:
-        """Fill memory with the bytes from `start` on."""
+        """Fill memory with the bytes of the file from `start` on."""
         filled = 0
         try:
             file.seek(start)
@@ -102,7 +102,7 @@ class LocalReader:
     def _check(self, file: FileIO) -> None:
         stat = os.fstat(file.fileno())
         if not stat.st_nlink and (self._size, self._modified) == (stat.st_size, stat.st_mtime_ns):
-            return  # replaced or deleted while open: still the same version
+            return  # deleted or replaced while open: still the same version
         self._size, self._modified = stat.st_size, stat.st_mtime_ns
         self._file.require(local_version(stat), self._consistency)
 
@@ -116,7 +116,7 @@ class LocalReader:
 
 
 class MappedFile(LocalReader):
-    """Maps byte ranges: its buffers are read-only pages of the file.
+    """Maps byte ranges: buffers are read-only pages of the file.
 
     Ranges of up to `small` bytes are read into buffers instead.
     """
@@ -134,9 +134,9 @@ class MappedFile(LocalReader):
         return Cost(requests=int(stop - start <= self._small), nbytes=stop - start)
 
     def keep(self, start: int, stop: int, unused_bytes: int) -> Bytes | None:
-        """Map a range for as long as its bytes are used; `unused_bytes` of it are not needed.
+        """Return a mapped range, or None if the budget for maps is exhausted.
 
-        None if the budget for maps is exhausted.
+        It stays mapped as long as the array exists; `unused_bytes` of it are not needed.
         """
         with self._opened() as file:
             self._require(start, stop)
@@ -153,7 +153,7 @@ class MappedFile(LocalReader):
     def borrow_map(
         self, start: int, stop: int, parts: Frames, length: int
     ) -> Iterator[Bytes | None]:
-        """Lend a map of a range to copy from, or None if the budget for maps is exhausted.
+        """Yield a shared map of a range to copy from, or None if the budget for maps is exhausted.
 
         `length` bytes from each of `parts`, relative to `start`, will be used.
         """
@@ -185,12 +185,12 @@ class MappedFile(LocalReader):
         return self._pages(self._map(file, start, stop), start, stop, begin=_page_of(start))
 
     def _require(self, start: int, stop: int) -> None:
-        """Raise if the file ends within a range: touching a missing page would kill the process."""
+        """Raise if the file ends within a range: touching a missing page kills the process."""
         if stop > self._size:
             raise self._ended(self._size, start, stop)
 
     def _pages(self, mapped: mmap.mmap, start: int, stop: int, begin: int) -> Bytes:
-        """Return a range of a map that begins at byte `begin`; it keeps the map alive."""
+        """Return a range of a map that begins at byte `begin`; the range keeps the map alive."""
         if begin + len(mapped) < stop:  # truncated meanwhile
             raise self._ended(begin + len(mapped), start, stop)
         return np.frombuffer(mapped, np.uint8, stop - start, start - begin)
@@ -212,7 +212,7 @@ def _page_of(start: int) -> int:
 
 @lru_cache(maxsize=256)
 def _path_of(url: str) -> str:
-    """Return the path as `Location.filesystem` does, but cached for speed in tasks."""
+    """Return the same path as `Location.filesystem`, but cached, for speed in tasks."""
     path: str = LocalFileSystem._strip_protocol(url)
     return path
 
@@ -237,7 +237,7 @@ def map_writable(
 def expect(
     buffer: Bytes, starts: Frames, length: int, stride: int, limits: ReadLimits = DEFAULT_LIMITS
 ) -> None:
-    """Request parts of a buffer together, without the gaps between them, if it is mapped pages.
+    """Have parts of a mapped buffer read ahead together, without the gaps between them.
 
     `starts` are the increasing offsets of the parts in the buffer; each has `length` bytes, and if
     there is only one, the next would be `stride` bytes further.
@@ -245,7 +245,7 @@ def expect(
     Without the hint, whole frames are read for a crop of frames that are not in the page cache, and
     single frames of 32 KiB take five times as long on a disk that reads 8 MiB ahead.
     """
-    mapped = getattr(buffer.base, "obj", None)  # of an array that `numpy.frombuffer` has made
+    mapped = getattr(buffer.base, "obj", None)  # of an array made by `numpy.frombuffer`
     if not isinstance(mapped, mmap.mmap):
         return
     least = limits.ahead_min_gap
@@ -264,9 +264,9 @@ def expect(
 def announce(
     file: FileIO, starts: Frames, lengths: Frames, limits: ReadLimits = DEFAULT_LIMITS
 ) -> None:
-    """Request parts scattered over a file, given in file order, before they are copied.
+    """Have parts scattered over a file read ahead, in file order, before they are copied.
 
-    If a sample of them is in the page cache, nothing is, because a request takes a microsecond.
+    Does nothing if a sample of them is in the page cache, since a hint takes a microsecond.
     """
     sample = starts[:: -(-starts.size // limits.ahead_sample) or 1]
     if starts.size > 1 and not is_cached(file.fileno(), sample.tolist()):
@@ -280,7 +280,7 @@ def _address(array: Bytes) -> int:
 
 
 def _narrowest(starts: Frames, length: int, stride: int, least: int) -> int:
-    """Return the narrowest gap in bytes, or the mean gap if that is below `least` already."""
+    """Return the narrowest gap in bytes, or the mean gap if that is less than `least`."""
     if starts.size == 1:
         return stride - length
     mean = int(starts[-1] - starts[0]) // (starts.size - 1) - length

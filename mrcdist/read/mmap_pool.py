@@ -1,9 +1,9 @@
 """Budget for memory maps whose views outlive the read, and maps shared by tasks.
 
-Each map keeps a file descriptor open, and a dask worker counts mapped pages as its memory, also
-those that are not needed: it pauses at 80 % of its limit and is killed at 95 %. When the budget is
-exhausted, blocks are copied instead. ARCHITECTURE.md says when maps are worth it, and shared;
-`mrcdist.read_limits` how large the budget is.
+Each map keeps a file descriptor open, and all its pages, needed or not, count as memory of a dask
+worker, which pauses at 80 % of its limit and is killed at 95 %. When the budget is exhausted,
+blocks are copied instead. ARCHITECTURE.md says when data are mapped and maps are shared;
+`mrcdist.read_limits` has the size of the budget.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ from io import FileIO
 import psutil
 
 from mrcdist.read_limits import ReadLimits
-from mrcdist.system_calls import run_after_fork
+from mrcdist.system_calls import ForkSafeLock, run_after_fork
 
 
 class MapPool:
     """Pool of the memory maps of a process: their budget, and maps shared by tasks."""
 
     def __init__(self) -> None:
-        self.maps = 0  # alive
-        self.unused_bytes = 0  # of their pages
-        self._kept: dict[tuple[int, ...], tuple[mmap.mmap, float]] = {}  # and its last use
-        self._renew_locks()
+        self.maps = 0  # number of maps alive
+        self.unused_bytes = 0  # in their pages
+        self._shared: dict[tuple[int, ...], tuple[mmap.mmap, float]] = {}  # with the last use
+        self._lock = ForkSafeLock()
+        # Reentrant, since garbage collection may release a map while the lock is held.
+        self._budget_lock = ForkSafeLock(threading.RLock)
 
     def mapped(
         self, make: Callable[[], mmap.mmap], unused_bytes: int, limits: ReadLimits
     ) -> mmap.mmap | None:
-        """Make a map in which `unused_bytes` are not needed; None if the budget is exhausted.
+        """Return a map in which `unused_bytes` are not needed, or None if the budget is exhausted.
 
-        Its budget is released when it is garbage-collected.
+        Its share of the budget is released when it is garbage-collected.
         """
         limit = limits.mapped_memory_share * _process_memory() if unused_bytes else math.inf
-        with self._room_lock:
+        with self._budget_lock:
             if self.maps >= limits.max_maps or self.unused_bytes + unused_bytes > limit:
                 return None
             self.maps += 1
@@ -56,20 +58,20 @@ class MapPool:
         return mapped
 
     def _release(self, unused_bytes: int) -> None:
-        with self._room_lock:
+        with self._budget_lock:
             self.maps -= 1
             self.unused_bytes -= unused_bytes
 
     def shared(self, file: FileIO, limits: ReadLimits) -> mmap.mmap | None:
         """Return the shared map of a whole open file, or None if the budget is exhausted.
 
-        Any of its pages may stay mapped as long as the map exists, so it reserves budget for the
-        whole file.
+        It reserves budget for the whole file, since any page may stay mapped as long as the map
+        exists.
         """
         stat = os.fstat(file.fileno())
         version = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         with self._lock:
-            mapped, _ = self._kept.get(version, (None, 0.0))
+            mapped, _ = self._shared.get(version, (None, 0.0))
             if mapped is None:
                 whole = partial(mmap.mmap, file.fileno(), stat.st_size, access=mmap.ACCESS_READ)
                 try:
@@ -78,17 +80,17 @@ class MapPool:
                     return None
                 if mapped is None:
                     return None
-                if not (self._kept or self._look_again(limits.map_linger)):
+                if not (self._shared or self._schedule_sweep(limits.map_linger)):
                     return mapped
-            self._kept[version] = mapped, time.monotonic()
+            self._shared[version] = mapped, time.monotonic()
             return mapped
 
-    def let_go(self) -> None:
+    def release_shared(self) -> None:
         """Release the shared maps; views of them remain valid."""
         with self._lock:
-            self._kept.clear()
+            self._shared.clear()
 
-    def _look_again(self, linger: float) -> bool:
+    def _schedule_sweep(self, linger: float) -> bool:
         """Schedule the release of unused maps; return False if no thread can be started."""
         timer = threading.Timer(linger, self._sweep, (linger,))
         timer.daemon = True
@@ -101,25 +103,15 @@ class MapPool:
     def _sweep(self, linger: float) -> None:
         before = time.monotonic() - linger
         with self._lock:
-            for version in [key for key, (_, used) in self._kept.items() if used <= before]:
-                del self._kept[version]
-            if self._kept and not self._look_again(linger):
-                self._kept.clear()
-
-    def _renew_locks(self) -> None:
-        self._lock = threading.Lock()
-        # Reentrant, since garbage collection may release a map while the lock is held.
-        self._room_lock = threading.RLock()
-
-    def _begin_anew(self) -> None:
-        """Reset after a fork: the timer thread is gone, and locks may be held."""
-        self._renew_locks()
-        self.let_go()
+            for version in [key for key, (_, used) in self._shared.items() if used <= before]:
+                del self._shared[version]
+            if self._shared and not self._schedule_sweep(linger):
+                self._shared.clear()
 
 
 POOL = MapPool()
 
-run_after_fork(POOL._begin_anew)
+run_after_fork(POOL.release_shared)  # the thread that would do so is not forked
 
 
 def _process_memory() -> int:

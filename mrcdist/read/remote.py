@@ -1,4 +1,4 @@
-"""Byte ranges of a remote file: split into concurrent requests, each retried separately."""
+"""Reader of remote files: byte ranges are split into concurrent requests, each retried."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from mrcdist.storage.scatter_buffer import Bytes, ScatterBuffer
 from mrcdist.storage.stored_file import StoredFile
 from mrcdist.storage.transport import open_transport
 
-# Limits of requests in flight: of the process by event loop, of each store by filesystem.
+# Semaphores of requests in flight: of the process by event loop, of each store by filesystem.
 _gates: weakref.WeakKeyDictionary[Any, dict[float, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 
 
-class _Wanted(NamedTuple):
-    """A range that somebody waits for."""
+class _Pending(NamedTuple):
+    """A range requested by a coroutine, which awaits `arrived`."""
 
     start: int
     into: ScatterBuffer
@@ -45,11 +45,11 @@ class RemoteReader:
         self._settings = settings
         self._transport = open_transport(file.location, file.version, settings.consistency)
         self.ahead = settings.concurrency if self._transport.parallel else 1
-        self._wanted: dict[asyncio.AbstractEventLoop, list[_Wanted]] = {}
+        self._pending: dict[asyncio.AbstractEventLoop, list[_Pending]] = {}
 
     @property
     def can(self) -> Capabilities:
-        """Capabilities for planning, with what has been measured of the store so far."""
+        """Capabilities for planning, with the throughput measured so far."""
         transport = self._transport
         awaitable = transport.pinned and transport.parallel  # waits for nothing but responses
         gap = transport.throughput.max_gap
@@ -61,11 +61,11 @@ class RemoteReader:
         if not self._transport.parallel:
             # One response is released while the next one arrives.
             return Cost(requests, nbytes, held=min(nbytes, 2 * self._settings.sub_range))
-        at_a_time = min(requests, self._settings.concurrency)
-        # A response that arrives as a whole is held until it is copied to its place.
+        in_flight = min(requests, self._settings.concurrency)
+        # Without progress, a whole response is held until it is copied to its place.
         progressive = self._transport.reports_progress
-        each = DEFAULT_LIMITS.in_flight if progressive else self._step(nbytes)
-        return Cost(requests, nbytes, held=min(nbytes, at_a_time * each))
+        per_request = DEFAULT_LIMITS.in_flight if progressive else self._step(nbytes)
+        return Cost(requests, nbytes, held=min(nbytes, in_flight * per_request))
 
     def views(self, ranges: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield the bytes of each (start, stop), in order, fetching a limited number ahead."""
@@ -78,8 +78,8 @@ class RemoteReader:
             for span in ranges:
                 if len(running) == self.ahead:
                     yield result_of(running.popleft(), loop)
-                fetching = self._fetch(*span, slots)
-                running.append(asyncio.run_coroutine_threadsafe(fetching, loop))
+                fetch = self._fetch(*span, slots)
+                running.append(asyncio.run_coroutine_threadsafe(fetch, loop))
             while running:
                 yield result_of(running.popleft(), loop)
             self._check()
@@ -95,47 +95,43 @@ class RemoteReader:
         shortest = DEFAULT_LIMITS.min_piece
         return piece_bytes(nbytes, pieces=self.ahead, max_bytes=longest, shortest=shortest)
 
-    def fill(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        """Fetch the range that begins at each offset directly to its target."""
-        loop = self._transport.loop
-        slots = asyncio.Semaphore(self.ahead)
+    def fill(self, targets: Sequence[tuple[int, ScatterBuffer]]) -> None:
+        """Fetch the range that begins at each offset directly to its destination."""
         self._check()
-        wait_for(self._fetch_all(wanted, slots), loop)
+        wait_for(self._fetch_all(targets, asyncio.Semaphore(self.ahead)), self._transport.loop)
         self._check()
 
-    async def fill_awaited(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        """Fetch as `fill` does, called from any event loop; of a reader that is `awaitable`.
+    async def fill_awaited(self, targets: Sequence[tuple[int, ScatterBuffer]]) -> None:
+        """Fetch as `fill` does, from a coroutine of any event loop, if the reader is `awaitable`.
 
-        Of single ranges that are asked for at the same time, neighbours come with one request. It
-        costs a processor as much as receiving 1 MiB, but of a slow connection a long one takes
-        longer than several short ones side by side. So neighbours are joined up to half of the gap
-        that would be read with one request.
+        Adjacent ranges requested at the same time are joined: a request takes as much CPU time as
+        receiving 1 MiB. But over a slow connection, one long request takes longer than several
+        short ones in parallel, so they are joined only up to half of the largest gap that is read.
         """
-        if len(wanted) > 1:
-            await self._fetch_in_its_loop(wanted)
+        if len(targets) > 1:
+            await self._fetch_in_store_loop(targets)
             return
         loop = asyncio.get_running_loop()
         arrived = loop.create_future()
-        if loop not in self._wanted:
-            self._wanted[loop] = []
-            # After all that can go on now has done so, and asked for its own ranges.
-            loop.call_soon(self._begin, loop)
-        self._wanted[loop].append(_Wanted(*wanted[0], arrived))
+        if loop not in self._pending:
+            self._pending[loop] = []
+            # Called after all coroutines that are ready now have requested their ranges.
+            loop.call_soon(self._fetch_pending, loop)
+        self._pending[loop].append(_Pending(*targets[0], arrived))
         await arrived
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Fetch what has been asked for."""
+    def _fetch_pending(self, loop: asyncio.AbstractEventLoop) -> None:
         gap = self.can.gap if self._settings.max_gap is None else self._settings.max_gap
-        for group in _neighbours(self._wanted.pop(loop), gap // 2):
+        for group in _adjacent(self._pending.pop(loop), gap // 2):
             into = group[0].into
             if len(group) > 1:
                 into = ScatterBuffer.joined([each.into for each in group])
-            fetching = loop.create_task(self._fetch_in_its_loop([(group[0].start, into)]))
-            _tell(group, fetching)
+            fetch = loop.create_task(self._fetch_in_store_loop([(group[0].start, into)]))
+            _pass_on(fetch, group)
 
-    async def _fetch_in_its_loop(self, wanted: Sequence[tuple[int, ScatterBuffer]]) -> None:
-        fetching = self._fetch_all(wanted, asyncio.Semaphore(self.ahead))
-        running = asyncio.run_coroutine_threadsafe(fetching, self._transport.loop)
+    async def _fetch_in_store_loop(self, targets: Sequence[tuple[int, ScatterBuffer]]) -> None:
+        fetch = self._fetch_all(targets, asyncio.Semaphore(self.ahead))
+        running = asyncio.run_coroutine_threadsafe(fetch, self._transport.loop)
         await asyncio.wrap_future(running)
 
     def _check(self) -> None:
@@ -146,26 +142,26 @@ class RemoteReader:
 
     async def _fetch(self, start: int, stop: int, slots: asyncio.Semaphore) -> Bytes:
         """Fetch one range into a new array."""
-        whole = np.empty(stop - start, np.uint8)
-        await self._fetch_all([(start, ScatterBuffer([(whole.size, whole)]))], slots)
-        return whole
+        memory = np.empty(stop - start, np.uint8)
+        await self._fetch_all([(start, ScatterBuffer([(memory.size, memory)]))], slots)
+        return memory
 
     async def _fetch_all(
-        self, wanted: Sequence[tuple[int, ScatterBuffer]], slots: asyncio.Semaphore
+        self, targets: Sequence[tuple[int, ScatterBuffer]], slots: asyncio.Semaphore
     ) -> None:
-        """Fetch the range that begins at each offset to its target, in sub-ranges."""
+        """Fetch the range that begins at each offset to its destination, in sub-ranges."""
         parts = [
-            (start + at, target.part(at, min(at + step, target.size)))
-            for start, target in wanted
-            for step in (self._step(target.size),)
-            for at in range(0, target.size, step)
+            (start + offset, into.part(offset, min(offset + step, into.size)))
+            for start, into in targets
+            for step in (self._step(into.size),)
+            for offset in range(0, into.size, step)
         ]
         if len(parts) == 1:
             await self._fetch_part(*parts[0], slots)
             return
         failure = None
         try:
-            # A group, so that the other sub-ranges are cancelled when one fails for good.
+            # The group cancels the other sub-ranges if one fails.
             async with asyncio.TaskGroup() as group:
                 for part in parts:
                     group.create_task(self._fetch_part(*part, slots))
@@ -175,11 +171,11 @@ class RemoteReader:
             raise failure
 
     async def _fetch_part(self, start: int, into: ScatterBuffer, slots: asyncio.Semaphore) -> None:
-        """Retry until it succeeds, or until retries or deadline are exhausted."""
+        """Fetch one sub-range, with retries."""
 
         async def fetch(attempts: Attempts) -> None:
             async with asyncio.timeout(None) as clock:
-                # A thread does not report progress, and cannot be stopped.
+                # Without progress, an attempt runs in a thread, which cannot be cancelled.
                 if self._transport.reports_progress:
                     attempts.begin(clock)
                 await self._transport.get(start, into, attempts.alive)
@@ -193,23 +189,24 @@ class RemoteReader:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Wait until the limits of this store and this process allow another request."""
+        """Wait until the limits of the store and the process allow another request."""
         limit = self._settings.process_concurrency
         store = self._transport
-        own = _gate(store.filesystem, store.connections) if store.connections < limit else None
-        async with own or nullcontext(), _gate(store.loop, limit):
+        limited = store.connections < limit
+        gate = _gate(store.filesystem, store.connections) if limited else nullcontext()
+        async with gate, _gate(store.loop, limit):
             yield
 
 
 def _gate(owner: Any, limit: float) -> asyncio.Semaphore:
-    """Return the semaphore that limits requests in flight of a process or a store."""
+    """Return the semaphore for the requests in flight of an event loop or a filesystem."""
     return _gates.setdefault(owner, {}).setdefault(limit, asyncio.Semaphore(int(limit)))
 
 
-def _neighbours(wanted: list[_Wanted], longest: int) -> Iterator[list[_Wanted]]:
-    """Yield ranges of which each begins where the one before it ends, up to a length together."""
-    group: list[_Wanted] = []
-    for each in sorted(wanted, key=lambda one: one.start):
+def _adjacent(pending: list[_Pending], longest: int) -> Iterator[list[_Pending]]:
+    """Yield groups of adjacent ranges, each up to a total length."""
+    group: list[_Pending] = []
+    for each in sorted(pending, key=lambda one: one.start):
         if group:
             end = group[-1].start + group[-1].into.size
             if each.start != end or each.start + each.into.size - group[0].start > longest:
@@ -219,29 +216,28 @@ def _neighbours(wanted: list[_Wanted], longest: int) -> Iterator[list[_Wanted]]:
     yield group
 
 
-def _tell(group: list[_Wanted], fetching: asyncio.Task[None]) -> None:
-    """Tell those who wait for a range what became of it; if none does any more, fetch it no longer.
+def _pass_on(fetch: asyncio.Task[None], group: list[_Pending]) -> None:
+    """Pass the outcome of a request on to all who await a part of it; cancel it if nobody does.
 
-    Each gets an error of its own, as who catches it changes it.
+    Each gets its own copy of an error, because handlers modify it.
     """
 
     def finished(_: asyncio.Task[None]) -> None:
+        error = None if fetch.cancelled() else fetch.exception()
         for each in group:
             if each.arrived.done():
                 continue
-            if fetching.cancelled():
+            if fetch.cancelled():
                 each.arrived.cancel()
-            elif (error := fetching.exception()) is not None:
+            elif error is not None:
                 each.arrived.set_exception(copy.copy(error) if len(group) > 1 else error)
             else:
                 each.arrived.set_result(None)
-        if not fetching.cancelled():
-            fetching.exception()  # was looked at, if nobody waits
 
-    def left(_: asyncio.Future[None]) -> None:
+    def cancelled(_: asyncio.Future[None]) -> None:
         if all(each.arrived.cancelled() for each in group):
-            fetching.cancel()
+            fetch.cancel()
 
-    fetching.add_done_callback(finished)
+    fetch.add_done_callback(finished)
     for each in group:
-        each.arrived.add_done_callback(left)
+        each.arrived.add_done_callback(cancelled)

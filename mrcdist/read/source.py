@@ -1,4 +1,4 @@
-"""The picklable array-like that tasks index; it contains no open handles."""
+"""The picklable array-like that tasks index; it contains no open files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,17 +31,15 @@ from mrcdist.read_limits import DEFAULT_LIMITS, ReadLimits
 from mrcdist.remembered import unpickle_once
 from mrcdist.storage.stored_file import StoredFile
 
-_Reader = TypeVar("_Reader", RangeReader, RemoteReader)
-
 
 @dataclass(frozen=True)
 class DatasetFile:
     """One file of a dataset, in the planned version; most datasets have one.
 
-    It has complete `frames`, the first at `offset` in bytes: of the decompressed bytes if the whole
-    file is one stream (`compression` is "gzip" or "bzip2"), and 0 where `sections` are those of an
-    MRCZ file, each with `section_bytes` when it is decompressed. `pixels` says how its pixels are
-    stored, or is None if as in all other files.
+    `frames` is the number of complete frames, and `offset` the byte offset of the first one: in the
+    decompressed bytes if the whole file is one stream (`compression` is "gzip" or "bzip2"), and 0
+    for an MRCZ file, which has `sections` of `section_bytes` when decompressed. `pixels` is the
+    storage format of its pixels, or None if it is that of the layout.
     """
 
     file: StoredFile
@@ -71,8 +69,9 @@ class MrcSource:
     """MRC data as an array-like: indexing opens the file in this process and reads the selection.
 
     Deliberately not a duck array (no ``copy``, no ``__array_function__``), so that dask passes
-    slices to it. `parts` are in the order of their frames. If frames are not in file order, `table`
-    has the number of the frame at each navigation position (shape ``layout.navigation_shape``).
+    slices to it. `parts` are the files, in the order of their frames. If frames are not in file
+    order, `table` has the frame number at each navigation position (shape
+    ``layout.navigation_shape``).
     """
 
     parts: tuple[DatasetFile, ...]
@@ -109,7 +108,7 @@ class MrcSource:
         try:
             block = self._read(self._box(selection), settings)
         except MrcdistError as error:
-            # The original exception of a library may not pickle, and may contain secrets.
+            # The original exception of a library may not be picklable, and may contain secrets.
             error.__context__ = None
             raise
         return self._selected(block, selection)
@@ -117,19 +116,19 @@ class MrcSource:
     async def read_awaited(
         self, index: Any, settings: ReadSettings, readers: Sequence[RemoteReader]
     ) -> npt.NDArray[Any] | None:
-        """Read as ``source[index]`` does, but await the bytes; None if that takes a thread.
+        """Return the block ``source[index]``, awaiting its bytes, or None if that needs a thread.
 
-        There is one reader for each of `parts`; they can be used again.
+        `readers` are those of `parts`; they can be reused.
         """
         selection = select(index, self.shape)
         if 0 in selection.shape:
             return None
-        by_part = dict(zip(map(id, self.parts), readers, strict=True))
-        planned = self._planned(self._box(selection), settings, lambda part: by_part[id(part)])
+        planned = self._planned(self._box(selection), settings, readers)
         if len(planned) > 1:
             return None
+        plan, used, _ = planned[0]
         try:
-            block = await execute_awaited(*planned[0][:2])
+            block = await execute_awaited(plan, cast(list[RemoteReader], used))
         except MrcdistError as error:
             error.__context__ = None  # as above
             raise
@@ -139,13 +138,13 @@ class MrcSource:
         return self._selected(block, selection)
 
     def _box(self, selection: Selection) -> tuple[range, ...]:
-        """Return the box to read, in file order, without the components of RGB."""
+        """Return the box to read, in file order, with all components of RGB."""
         n_navigation = len(self.layout.navigation_shape)
         rows, columns, *_ = selection.ranges[n_navigation:]
         return (*selection.ranges[:n_navigation], _increasing(rows), _increasing(columns))
 
     def _selected(self, block: npt.NDArray[Any], selection: Selection) -> npt.NDArray[Any]:
-        """Return what is selected of the block of `_box`, in the shape of the result."""
+        """Return the selection of the block read by `_box`, in the shape of the result."""
         rows, columns, *components = selection.ranges[len(self.layout.navigation_shape) :]
         block = block[
             :,
@@ -157,10 +156,10 @@ class MrcSource:
         return _read_only(block.reshape(selection.result_shape))
 
     def select(self, positions: Frames) -> MrcSource:
-        """Return the source of the frames at some positions.
+        """Return the source of the frames at some navigation positions.
 
-        They are counted along the navigation axes, the last one fastest; in any order, also
-        repeated. Their shape is that of the navigation axes of the result.
+        Positions are flat indices (C order), in any order and possibly repeated; their shape
+        becomes that of the navigation axes.
         """
         table = positions if self.table is None else self.table.ravel()[positions]
         layout = replace(self.layout, navigation_shape=positions.shape)
@@ -169,10 +168,9 @@ class MrcSource:
     def cost(self, box: tuple[range, ...], settings: ReadSettings) -> Cost:
         """Return the cost of reading a box, from its plan, without reading it.
 
-        The box has increasing positions along each axis, at least one each.
+        The box has at least one position along each axis, in increasing order.
         """
-        planned = self._planned(box, settings, lambda part: part.open(settings, self.limits))
-        plans = [plan for plan, _, _ in planned]
+        plans = [plan for plan, _, _ in self._planned(box, settings)]
         if len(plans) == 1:
             return plans[0].cost
         costs = [plan.cost for plan in plans]
@@ -185,7 +183,7 @@ class MrcSource:
 
     def _read(self, box: tuple[range, ...], settings: ReadSettings) -> npt.NDArray[Any]:
         """Read a box: frames, rows, columns and, for RGB, components."""
-        planned = self._planned(box, settings, lambda part: part.open(settings, self.limits))
+        planned = self._planned(box, settings)
         if len(planned) == 1:
             [(plan, readers, _)] = planned
             return execute(plan, readers)
@@ -199,41 +197,48 @@ class MrcSource:
         self,
         box: tuple[range, ...],
         settings: ReadSettings,
-        open_part: Callable[[DatasetFile], _Reader],
-    ) -> list[tuple[BlockPlan, list[_Reader], Frames | slice]]:
-        """Return the plan for reading a box, the readers of its files, and its place in the box.
+        readers: Sequence[RangeReader] = (),
+    ) -> list[tuple[BlockPlan, list[RangeReader], Frames | slice]]:
+        """Return plans for reading a box, each with the readers and the positions of its frames.
 
-        One for each way in which files store their pixels.
+        There is one plan per pixel format of the files. Without `readers`, files are opened.
         """
         n_navigation = len(self.layout.navigation_shape)
         frames = self.layout.frames(box[:n_navigation], self.table)
         window = Window(box[n_navigation], box[n_navigation + 1])
-        alike: dict[PixelFormat | None, list[tuple[DatasetFile, int]]] = {}
-        for part, first in self._holding(frames):
-            alike.setdefault(part.pixels, []).append((part, first))
-        planned: list[tuple[BlockPlan, list[_Reader], Frames | slice]] = []
-        for pixels, holding in (alike or {None: []}).items():
+
+        def reader_of(number: int) -> RangeReader:
+            return readers[number] if readers else self.parts[number].open(settings, self.limits)
+
+        by_format: dict[PixelFormat | None, list[tuple[int, int]]] = {}
+        for number, first in self._files_with(frames):
+            by_format.setdefault(self.parts[number].pixels, []).append((number, first))
+        planned: list[tuple[BlockPlan, list[RangeReader], Frames | slice]] = []
+        for pixels, numbered in (by_format or {None: []}).items():
             layout = self.layout if pixels is None else replace(self.layout, pixels=pixels)
+            members = [(reader_of(number), self.parts[number], first) for number, first in numbered]
             places: Frames | slice = slice(None)
-            if len(alike) > 1:
-                each = [within(frames, first, part.frames) for part, first in holding]
-                places = np.flatnonzero(np.any(each, axis=0))
-            readers = [open_part(part) for part, _ in holding]
+            if len(by_format) > 1:
+                masks = [within(frames, first, part.frames) for _, part, first in members]
+                places = np.flatnonzero(np.any(masks, axis=0))
             files = [
                 _frame_file(reader.can, part, first, layout, settings, self.limits)
-                for (part, first), reader in zip(holding, readers, strict=True)
+                for reader, part, first in members
             ]
             request = BlockRequest(files, layout, frames[places], window, self.limits)
-            planned.append((plan_block(request), readers, places))
+            planned.append((plan_block(request), [reader for reader, *_ in members], places))
         return planned
 
-    def _holding(self, frames: Frames) -> list[tuple[DatasetFile, int]]:
-        """Return the files that contain these frames, each with the number of its first frame."""
+    def _files_with(self, frames: Frames) -> list[tuple[int, int]]:
+        """Return the index of each file that contains some of the frames, and its first frame."""
         if len(self.parts) == 1 and frames[0] >= 0:
-            return [(self.parts[0], 0)]
-        firsts = accumulate((part.frames for part in self.parts), initial=0)
-        counted = zip(self.parts, firsts, strict=False)
-        return [one for one in counted if within(frames, one[1], one[0].frames).any()]
+            return [(0, 0)]
+        firsts = accumulate((part.frames for part in self.parts[:-1]), initial=0)
+        return [
+            (number, first)
+            for number, (part, first) in enumerate(zip(self.parts, firsts, strict=True))
+            if within(frames, first, part.frames).any()
+        ]
 
     def __reduce__(self) -> tuple[Callable[..., MrcSource], tuple[Any, ...]]:
         if self._packed is None:
@@ -272,8 +277,8 @@ def _frame_file(
     settings: ReadSettings,
     limits: ReadLimits,
 ) -> FrameFile:
-    """Return a file for planning, with limits for ranges that are copied, or used as a view."""
-    if can.maps:  # a view is not split
+    """Return a file for planning, with the limits for ranges that are copied, and for views."""
+    if can.maps:  # views are not split
         copied = Merging(can.gap, math.inf, limits.map_piece, 1, limits.min_piece)
         viewed = Merging(layout.nbytes, math.inf, layout.nbytes + 1, 1, limits.min_piece)
     else:
@@ -288,11 +293,11 @@ def _frame_file(
 
 
 def _read_only(block: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Make a block read-only, as a view of mapped pages is: several tasks may use the same one."""
+    """Make a block read-only, like views of mapped pages: several tasks may use the same one."""
     block.flags.writeable = False
     return block
 
 
 def _increasing(positions: range) -> range:
-    """Return the positions in increasing order, as in the file."""
+    """Return positions in increasing order, as in the file."""
     return positions if positions.step > 0 else positions[::-1]

@@ -96,14 +96,14 @@ class Mrcdist(DaskReader):
 
     def let_go(self) -> None:
         if self.client is None:
-            POOL.let_go()
+            POOL.release_shared()
         else:
             self.client.run(_let_go)
 
 
 def _let_go() -> None:
     """Drop the shared maps of this process, whose pool is not to be pickled."""
-    POOL.let_go()
+    POOL.release_shared()
 
 
 def _scan_shape(movie: Movie) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def test_memory_does_not_grow_with_the_rest_of_the_stream(path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_stream_that_is_exchanged_in_a_store_without_versions_is_called_changed() -> None:
+def test_stream_that_is_replaced_in_a_store_without_versions_is_reported_as_changed() -> None:
     """Damaged when read, and sound when read again: somebody else wrote the file meanwhile."""
     sound = deflated(PLAIN)
     reads = []
@@ -222,4 +222,4 @@ def test_stream_that_is_exchanged_in_a_store_without_versions_is_called_changed(
     planned.append(len(reads))
     with pytest.raises(FileChangedError, match="changed while it was read") as caught:
         source[...]
-    assert "not when it was read again" in caught.value.cause
+    assert "intact when it was read again" in caught.value.cause

@@ -1,4 +1,4 @@
-"""A process that is forked begins without memory maps, and locks are free."""
+"""A forked process starts without memory maps, and with free locks."""
 
 from __future__ import annotations
 
@@ -23,24 +23,21 @@ def source(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _no_map_is_left():
-    POOL.let_go()
+    POOL.release_shared()
     yield
-    POOL.let_go()
+    POOL.release_shared()
 
 
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="there is no fork")
-def test_a_forked_process_begins_without_maps(source):
+def test_forked_process_starts_without_maps(source):
     before = POOL.maps
     source[:, 16:32]
     assert POOL.maps == before + 1
-    POOL._lock.acquire()  # as another thread may hold it just then
-    try:
-        child = multiprocessing.get_context("fork").Process(
-            target=_read_in_child, args=(source, before)
-        )
+    child = multiprocessing.get_context("fork").Process(
+        target=_read_in_child, args=(source, before)
+    )
+    with POOL._lock:  # as another thread may hold it during the fork
         child.start()
-    finally:
-        POOL._lock.release()
     child.join()
     assert child.exitcode == 0
 

@@ -40,9 +40,9 @@ def custom(source):
 
 @pytest.fixture(autouse=True)
 def _no_map_is_left():
-    POOL.let_go()
+    POOL.release_shared()
     yield
-    POOL.let_go()
+    POOL.release_shared()
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_views_share_the_map_of_a_file_that_there_is_room_for(source, in_a_worke
     kept = [source[:, start : start + 16] for start in range(0, 64, 16)]
     assert all(is_mapped(block) for block in kept)
     np.testing.assert_array_equal(np.concatenate(kept, axis=1), NUMBERS)
-    POOL.let_go()
+    POOL.release_shared()
     assert not is_mapped(source[:, :16])  # these views keep the first map, and its room
     kept.clear()
     gc.collect()
