@@ -51,32 +51,33 @@ def check_file(
     Returns the header, if it can be parsed, and at least one finding per check, in the order of the
     header; a single error if the file is not an MRC file.
     """
-    header, refused = None, None
+    header, parse_failure = None, None
     try:
         header = parse_header(raw, file_size=file_size, endianness=endianness)
     except FormatError as problem:
-        refused = failure("format", problem)
+        parse_failure = failure("format", problem)
         if len(raw) < HEADER_BYTES or raw[208:211] != b"MAP":
-            return None, (refused,)
-    settled, doubt, extended = header, None, b""
+            return None, (parse_failure,)
+    corrected, doubt, extended = header, None, b""
     if header is not None:
-        decoders, doubtful = possible_decoders(header), presence_bytes(header)
+        decoders, presence = possible_decoders(header), presence_bytes(header)
         # FEI's extended headers begin with the size of their records.
-        stated = 4 if decoders and decoders[0].kind in ("FEI1", "FEI2") else 0
-        if wanted := max(stated, doubtful):
-            extended = read(HEADER_BYTES, HEADER_BYTES + wanted)
-        if doubtful:
+        record_size = 4 if decoders and decoders[0].kind in ("FEI1", "FEI2") else 0
+        if length := max(record_size, presence):
+            extended = read(HEADER_BYTES, HEADER_BYTES + length)
+        if presence:
             try:
-                settled = settle_presence(header, extended)
+                corrected = settle_presence(header, extended)
             except FormatError as problem:
                 doubt = problem
     raw = raw[:HEADER_BYTES]
     order = choose_order(raw, file_size, endianness)[0]
-    facts = Facts(raw, header_words(raw, order), order, settled, file_size, extended, doubt)
-    found = [(name, check(facts)) for name, check in _CHECKS]
-    findings = [replace(finding, check=name) for name, finding in found if finding is not None]
-    if refused is not None and all(finding.severity != "error" for finding in findings):
-        findings.append(refused)
+    facts = Facts(raw, header_words(raw, order), order, corrected, file_size, extended, doubt)
+    results = [(name, check(facts)) for name, check in _CHECKS]
+    findings = [replace(finding, check=name) for name, finding in results if finding is not None]
+    # Any problem of parsing should be an error of some check.
+    if parse_failure is not None and all(finding.severity != "error" for finding in findings):
+        findings.append(parse_failure)
     return header, tuple(findings)
 
 
@@ -103,14 +104,14 @@ def _mode(facts: Facts) -> Finding:
     if mode in _MODES:
         return ok(f"{mode} ({KNOWN_MODES[mode]})")
     if mode == _IMOD_RGB:
-        what = "IMOD's RGB in three bytes, not part of MRC2014"
+        meaning = "IMOD's RGB in three bytes, not part of MRC2014"
     elif mode in MRCZ_MODES:
-        what = f"MRCZ, mode {mode % 1000} compressed, not part of MRC2014"
+        meaning = f"MRCZ, mode {mode % 1000} compressed, not part of MRC2014"
     else:
-        what = "not a mode of MRC2014"
+        meaning = "not a mode of MRC2014"
     known = ", ".join(map(str, sorted(_MODES)))
     return error(
-        f"{mode}: {what}",
+        f"{mode}: {meaning}",
         "programs that do not support the mode do not know the size of a pixel",
         f"convert the file to one of the modes {known}, or use programs that support this mode",
     )
@@ -119,9 +120,9 @@ def _mode(facts: Facts) -> Finding:
 def _packing(facts: Facts) -> Finding | None:
     if facts.header is None or facts.header.packing is None:
         return None
-    what = "IMOD's flag 16" if facts.header.packing == "flag" else 'the label "4 bits packed"'
+    sign = "IMOD's flag 16" if facts.header.packing == "flag" else 'the label "4 bits packed"'
     return warning(
-        f"{what}: each byte contains two 4-bit pixels, the image has 2 NX columns",
+        f"{sign}: each byte contains two 4-bit pixels, the image has 2 NX columns",
         "programs that do not support this show NX columns of meaningless values",
         "use mode 101 of MRC2014",
     )
@@ -142,12 +143,11 @@ def _sampling(facts: Facts) -> Finding:
 
 def _cell(facts: Facts) -> Finding:
     edges = tuple(float(facts.values["cella"][axis]) for axis in "xyz")
-    shown = ", ".join(f"{edge:g}" for edge in edges)
-    return _calibration(f"CELLA = {shown} Å", edges)
+    return _calibration(f"CELLA = {', '.join(f'{edge:g}' for edge in edges)} Å", edges)
 
 
 def _calibration(found: str, numbers: tuple[float, ...]) -> Finding:
-    """Check cell or sampling, whose ratio is the pixel size: positive, or 0 if unknown."""
+    """Check that cell or sampling, whose ratio is the pixel size, is positive, or 0 if unknown."""
     if min(numbers) < 0:
         return error(
             found,
@@ -225,15 +225,15 @@ def _stamp(facts: Facts) -> Finding:
             "programs that rely on the stamp may read every number with its bytes reversed",
             _CONVERT,
         )
-    says = STAMPS.get(facts.raw[212:214])
-    if says == facts.order:
+    stamped = STAMPS.get(facts.raw[212:214])
+    if stamped == facts.order:
         return ok(f"{stamp}, {order}")
-    what = "is not defined by MRC2014" if says is None else f"means {ORDER_NAMES[says]}"
-    right = {"<": "44 44 00 00", ">": "11 11 00 00"}[facts.order]
+    meaning = "is not defined by MRC2014" if stamped is None else f"means {ORDER_NAMES[stamped]}"
+    correct = {"<": "44 44 00 00", ">": "11 11 00 00"}[facts.order]
     return error(
-        f"{stamp} {what}, but the header is {order}",
+        f"{stamp} {meaning}, but the header is {order}",
         "programs that rely on the stamp read every number with its bytes reversed, or fail",
-        f"write {right} to bytes 212-215",
+        f"write {correct} to bytes 212-215",
     )
 
 
@@ -253,10 +253,10 @@ def _labels(facts: Facts) -> Finding:
     (count,) = facts.ints("nlabl")
     used = [bool(bytes(label).strip(b"\0 \t\r\n")) for label in facts.values["label"]]
     n_used = sum(used)
-    together = all(used[:n_used])
-    if count == n_used and together:
+    contiguous = all(used[:n_used])
+    if count == n_used and contiguous:
         return ok(f"{count} in use")
-    gaps = "" if together else ", with empty labels in between"
+    gaps = "" if contiguous else ", with empty labels in between"
     return error(
         f"NLABL = {count}, but {n_used} of 10 labels contain text{gaps}",
         "programs show the first NLABL labels and append new ones after them",
@@ -285,9 +285,9 @@ def _file_size(facts: Facts) -> Finding | None:
         return None  # reported by another check
     data = header.data_bytes
     if size is None or data is None:
-        why = "the size is unknown" if size is None else "the sections are compressed"
+        reason = "the size is unknown" if size is None else "the sections are compressed"
         return warning(
-            f"not checked: {why}",
+            f"not checked: {reason}",
             "truncation is not detected here",
             "compare the statistics, which reads all data",
         )
@@ -341,19 +341,19 @@ def _extended_header(facts: Facts) -> Finding:
     exttyp = facts.raw[104:108]
     if exttyp in MRC2014_EXTENDED:
         return ok(f"{found} bytes, {exttyp.decode()}")
-    named = f"{exttyp!r}" if exttyp.strip(b"\0 ") else "empty"
+    shown = f"{exttyp!r}" if exttyp.strip(b"\0 ") else "empty"
     return error(
-        f"{found} bytes, EXTTYP is {named}",
+        f"{found} bytes, EXTTYP is {shown}",
         "the format of the extended header is unknown",
         f"write its type: {', '.join(known.decode() for known in MRC2014_EXTENDED)}",
     )
 
 
 def _records(facts: Facts) -> Finding | None:
-    """Compare the space for records with the number of sections."""
+    """Check that the extended header has space for a record per section."""
     header = facts.header
     if header is None or facts.doubt is not None or 0 in (header.nsymbt, *facts.ints("nsymbt")):
-        return None  # reported by the check before, as is the next
+        return None  # reported by the previous check, as is the next case
     if facts.file_size is not None and header.data_offset > facts.file_size:
         return None
     size = possible_decoders(header)[0].record_bytes(facts.extended_start)  # 0 for text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from mrcdist.errors import FormatError, MrcdistError
@@ -27,7 +28,7 @@ class Finding:
 
 
 def failure(check: str, problem: MrcdistError) -> Finding:
-    """Return what an error of reading says, as a finding."""
+    """Return an error of reading as a finding."""
     return Finding(check, "error", problem.problem, problem.cause, problem.remedy)
 
 
@@ -35,7 +36,7 @@ def failure(check: str, problem: MrcdistError) -> Finding:
 class Facts:
     """Input of the checks; `header` is None if it cannot be parsed.
 
-    `doubt` is set if it is unknown whether the extended header is present.
+    `doubt` is the error raised if it is unknown whether the extended header is present.
     """
 
     raw: bytes
@@ -56,16 +57,8 @@ class Facts:
         return tuple(int(self.values[name]) for name in names)
 
 
-def ok(found: str) -> Finding:
-    """Return a finding without a problem; `check_file` adds the name of the check, as below."""
-    return Finding("", "ok", found)
-
-
-def warning(found: str, matters: str, remedy: str) -> Finding:
-    """Return what is unusual but allowed."""
-    return Finding("", "warning", found, matters, remedy)
-
-
-def error(found: str, matters: str, remedy: str) -> Finding:
-    """Return a violation of MRC2014, or damage."""
-    return Finding("", "error", found, matters, remedy)
+# A conforming value, an unusual but allowed one, and a violation of MRC2014 or damage. `check_file`
+# adds the name of the check.
+ok = partial(Finding, "", "ok")
+warning = partial(Finding, "", "warning")
+error = partial(Finding, "", "error")

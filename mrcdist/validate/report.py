@@ -1,4 +1,4 @@
-"""Validation of a file: the small reads that the checks need, and their report."""
+"""Validation of a file: reads what the checks need, and reports their findings."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from mrcdist.storage.stored_file import StoredFile
 from mrcdist.validate.checks import check_file
 from mrcdist.validate.findings import Finding, Severity, failure
 
-# Reductions need float64 copies of each chunk.
+# Small, because reductions make float64 copies of each chunk.
 _STATISTICS_CHUNKS = "32 MiB"
-# Statistics are often computed before the data are rounded to the pixel type of the file.
-_TOLERANCE = 0.01
-_NEARLY_ZERO = 1e-8
+# Statistics are often computed before rounding to the pixel type of the file.
+_RELATIVE_TOLERANCE = 0.01
+_ABSOLUTE_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,8 @@ class ValidationReport:
         lines = [self.url]
         for finding in self.findings:
             lines.append(f"  {finding.severity:<8} {finding.check:<16} {finding.found}")
-            for label, text in (("why", finding.matters), ("remedy", finding.remedy)):
-                if text:
-                    lines.append(f"{'':<28}{label}: {text}")
+            details = {"why": finding.matters, "remedy": finding.remedy}
+            lines += [f"{'':<28}{label}: {text}" for label, text in details.items() if text]
         severities = [finding.severity for finding in self.findings]
         counts = [
             format_count(n, severity)
@@ -112,7 +111,7 @@ def validate(
         return read_stream_head(file, compression, stop)[start:]
 
     try:
-        header, found = check_file(
+        header, checked = check_file(
             raw if compression is None else read(0, HEADER_BYTES),
             file_size=size,
             read=read,
@@ -120,7 +119,7 @@ def validate(
         )
     except TruncatedFileError as error:
         return ValidationReport(location.shown, (*findings, failure("compression", error)))
-    findings += found
+    findings += checked
     if statistics and header is not None:
         findings = [f for f in findings if (f.check, f.severity) != ("statistics", "ok")]
         sound = all(finding.severity != "error" for finding in findings)
@@ -144,54 +143,55 @@ def _compare_statistics(
     try:
         plan = make_plan(FoundFiles.of(location), options)
         if plan.dtype.kind == "c" or plan.layout.pixels.components:
-            what = "colours" if plan.layout.pixels.components else "complex numbers"
-            return (Finding("statistics", "ok", f"not compared: {what} cannot be ordered"),)
+            kind = "colours" if plan.layout.pixels.components else "complex numbers"
+            return (Finding("statistics", "ok", f"not compared: {kind} cannot be ordered"),)
         data = plan.to_dask()
         with TaskProgress(f"comparing {location.name}"):
-            found = dask.compute(
+            computed = dask.compute(
                 data.min(), data.max(), data.mean(dtype="f8"), data.std(dtype="f8")
             )
     except FormatError as error:
         if sound and not isinstance(error, SidecarError):
             return (failure("data", error),)
-        words = f"not compared: {error.problem}"
-        return (Finding("statistics", "warning", words, error.cause, error.remedy),)
-    return _differences(header, *map(float, found))
+        problem = f"not compared: {error.problem}"
+        return (Finding("statistics", "warning", problem, error.cause, error.remedy),)
+    return _check_statistics(header, *map(float, computed))
 
 
-def _differences(
-    header: Header, least: float, most: float, mean: float, deviation: float
+def _check_statistics(
+    header: Header, minimum: float, maximum: float, mean: float, deviation: float
 ) -> tuple[Finding, ...]:
     """Compare the statistics in the header with those of the data.
 
     Minimum and maximum must be equal in float32. RMS must agree within 1 %, the mean within 1 % of
     itself or of the RMS: the mean of normalised data is about 0, and programs round it differently.
-    Values marked as undetermined are not compared, nor the RMS of headers written before 2000,
-    which have none.
+    Values marked as undetermined are not compared; headers written before 2000 have no RMS.
     """
     values = header_words(header.raw, header.byteorder)
     dmin, dmax, dmean, rms = (float(values[name]) for name in ("dmin", "dmax", "dmean", "rms"))
-    room = max(_TOLERANCE * max(abs(dmean), deviation), _NEARLY_ZERO)
+    tolerance = max(_RELATIVE_TOLERANCE * max(abs(dmean), deviation), _ABSOLUTE_TOLERANCE)
     compared: dict[str, tuple[float, float, bool]] = {}
     if dmin < dmax:
-        compared["DMIN"] = dmin, least, dmin == np.float32(least)
-        compared["DMAX"] = dmax, most, dmax == np.float32(most)
+        compared["DMIN"] = dmin, minimum, dmin == np.float32(minimum)
+        compared["DMAX"] = dmax, maximum, dmax == np.float32(maximum)
     if dmean > min(dmin, dmax):
-        compared["DMEAN"] = dmean, mean, abs(mean - dmean) <= room
+        compared["DMEAN"] = dmean, mean, abs(mean - dmean) <= tolerance
     if rms >= 0 and not header.before_2000:
-        close = math.isclose(rms, deviation, rel_tol=_TOLERANCE, abs_tol=_NEARLY_ZERO)
+        close = math.isclose(
+            rms, deviation, rel_tol=_RELATIVE_TOLERANCE, abs_tol=_ABSOLUTE_TOLERANCE
+        )
         compared["RMS"] = rms, deviation, close
-    wrong = [
+    errors = [
         Finding(
             "statistics",
             "error",
-            f"{name} = {said:.7g}, the data have {found:.7g}",
+            f"{name} = {stored:.7g}, the data have {computed:.7g}",
             "programs use these values to scale the display and to choose thresholds",
             "write the correct values, or mark them as undetermined: DMIN = 0, DMAX = -1, "
             "DMEAN = -2, RMS = -1",
         )
-        for name, (said, found, same) in compared.items()
-        if not same
+        for name, (stored, computed, agrees) in compared.items()
+        if not agrees
     ]
-    right = f"{', '.join(compared)} agree with the data" if compared else "undetermined"
-    return tuple(wrong) or (Finding("statistics", "ok", right),)
+    agreement = f"{', '.join(compared)} agree with the data" if compared else "undetermined"
+    return tuple(errors) or (Finding("statistics", "ok", agreement),)

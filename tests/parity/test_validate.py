@@ -1,7 +1,6 @@
-"""`mrcdist validate` finds what mrcfile.validate finds, but for a stated list, and more.
+"""Verdicts of `mrcdist validate` and `mrcfile.validate` agree, except for a list with reasons.
 
-Every file is written byte by byte. mrcfile always compares statistics, so the verdicts are compared
-with `statistics=True`.
+Files are written byte by byte. mrcfile always compares statistics, hence `statistics=True`.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ import pytest
 from mrcdist.validate.report import validate
 from tests.support.faulty_files import CASES, errors_of, written
 
-# Case → why the verdicts differ. Everywhere else they agree.
+# Case → reason for different verdicts.
 DIFFERS = {
-    "stamp contradicts": "mrcfile takes the other order with a warning, and finds no fault",
+    "stamp contradicts": "mrcfile uses the other byte order with a warning, and reports no error",
     "mode 3": "in MRC2014, but mrcfile cannot read it",
     "mode 101": "in MRC2014, but mrcfile cannot read it",
-    "nx is 0": "mrcfile looks for negative sizes only",
-    "unsigned bytes": "mrcfile takes mode 0 as signed; here the header's statistics tell the sign",
+    "nx is 0": "mrcfile checks only for negative dimensions",
+    "unsigned bytes": "mrcfile reads mode 0 as signed; mrcdist uses the statistics in the header",
     "complex with statistics": "mrcfile compares the real parts; complex numbers have no minimum",
-    "mean of normalised data": "mrcfile's 1 % is of a mean near 0, where only rounding is left",
-    "gzip, bytes behind the data": "telling would cost decompressing beyond the data",
+    "mean of normalised data": "mrcfile allows 1 % of a mean near 0, less than the rounding error",
+    "gzip, bytes after the data": "finding them would mean decompressing beyond the data",
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_verdict_is_that_of_mrcfile(tmp_path, name):
+def test_verdict_agrees_with_mrcfile(tmp_path, name):
     path = written(tmp_path, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -38,7 +37,7 @@ def test_verdict_is_that_of_mrcfile(tmp_path, name):
     assert (ours == theirs) == (name not in DIFFERS)
 
 
-def test_real_files_get_mrcfiles_verdict(real_data):
+def test_verdict_on_real_files_agrees_with_mrcfile(real_data):
     files = sorted([*real_data.glob("*.mrc"), *real_data.glob("*.map")])
     assert files
     for path in files:
@@ -46,8 +45,8 @@ def test_real_files_get_mrcfiles_verdict(real_data):
         assert validate(path, statistics=True).valid == theirs, path
 
 
-@pytest.mark.parametrize("name", ["sound", "minimum is wrong", "gzip", "bzip2", "cut short"])
-def test_object_stores_are_no_different(moto, name):
+@pytest.mark.parametrize("name", ["valid", "minimum is wrong", "gzip", "bzip2", "truncated"])
+def test_verdict_on_a_file_in_s3_is_the_same(moto, name):
     raw, errors = CASES[name]
     with moto.bucket() as bucket:
         url = bucket.put("a.mrc", raw)

@@ -1,4 +1,4 @@
-"""The report of a file: what is read for it, and how the command shows it."""
+"""Reports of a validation: the bytes that are read, and the output of the command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.faulty_files import CASES, written
 
 @pytest.fixture
 def requests(monkeypatch):
-    """The byte ranges that are read from the memory filesystem."""
+    """Record the byte ranges that are read from the memory filesystem."""
     ranges = []
     read = MemoryFileSystem.cat_file
 
@@ -31,33 +31,33 @@ def requests(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("sound", [(0, 1024)]),
+        ("valid", [(0, 1024)]),
         ("extended header of text", [(0, 1024)]),
         ("extended header of FEI", [(0, 1024), (1024, 1028)]),
-        ("cut short", [(0, 1024)]),
+        ("truncated", [(0, 1024)]),
     ],
 )
-def test_no_pixel_is_read_unless_asked_for(requests, name, expected):
+def test_pixels_are_read_only_on_request(requests, name, expected):
     MemoryFileSystem().pipe_file("/validate/a.mrc", CASES[name][0])
     validate("memory://validate/a.mrc")
     assert requests == expected
 
 
-def test_statistics_are_not_compared_unless_asked_for():
+def test_statistics_are_compared_only_on_request():
     MemoryFileSystem().pipe_file("/validate/a.mrc", CASES["minimum is wrong"][0])
     assert validate("memory://validate/a.mrc").valid
     assert not validate("memory://validate/a.mrc", statistics=True).valid
 
 
 def test_statistics_of_a_damaged_file_are_not_compared(tmp_path):
-    path = written(tmp_path, "cut short")
+    path = written(tmp_path, "truncated")
     assert "not compared" in str(validate(path, statistics=True))
 
 
 class TestCommand:
     @pytest.fixture
     def path(self, tmp_path):
-        return written(tmp_path, "sound")
+        return written(tmp_path, "valid")
 
     def test_exit_status_is_0_for_a_valid_file(self, path):
         result = CliRunner().invoke(main, ["validate", str(path), "--statistics"])
@@ -65,7 +65,7 @@ class TestCommand:
         assert result.output.rstrip().endswith("\nvalid")
 
     def test_exit_status_is_1_for_an_invalid_file(self, path):
-        path.write_bytes(CASES["cut short"][0])
+        path.write_bytes(CASES["truncated"][0])
         result = CliRunner().invoke(main, ["validate", str(path)])
         assert result.exit_code == 1
         assert "10 bytes of data are missing" in result.output
@@ -79,7 +79,7 @@ class TestCommand:
         with pytest.raises(MissingFileError):
             validate(path.with_name("b.mrc"))
 
-    def test_the_command_prints_json(self, path):
+    def test_json_contains_all_findings(self, path):
         path.write_bytes(CASES["version 0"][0])
         result = CliRunner().invoke(main, ["validate", "--json", str(path)])
         assert result.exit_code == 1
