@@ -5,7 +5,7 @@
 | `field` | simulated diffraction patterns of a polycrystalline film |
 | `magnetism` | simulated beam deflection by a magnetic film |
 | `tilt_specimen` | simulated images of a tilt series |
-| `figure` | a PNG of the three images |
-| `panels` | figures of the notebooks: calibrated images, vector fields, task streams |
+| `panels` | figures: the three images, calibrated images, vector fields, task streams |
+| `file_server` | a folder as an S3 bucket |
 | `__main__` | the program: write, serve, read, compute, check, draw |
 """

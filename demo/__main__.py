@@ -22,12 +22,12 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster, as_completed, futures_of, progress
+from distributed import Client, LocalCluster, as_completed, futures_of
 from numpy.typing import NDArray
 
 import mrcdist
 from demo.field import Detectors, demo_detectors, demo_frames
-from demo.figure import Images, save_figure
+from demo.panels import save_figure
 from mrcdist.format.direct_electron import sidecar_keys as keys
 from mrcdist.progress import Progress
 from mrcdist.testing.acquisition import Acquisition, write_acquisition
@@ -38,7 +38,7 @@ _FRAME_BYTES = _FRAME[0] * _FRAME[1] * 2
 _HEADER_BYTES = 1024
 _CHUNKS = "16 MiB"  # the default, 128 MiB, would make only a few chunks
 _SERVER = Path(__file__).with_name("file_server.py")
-_NEXT = """
+_NEXT_STEPS = """
 Next, with a file of your own, on a disk or as s3://bucket/name (or first with {movie}):
   {program} info FILE                  what is in it: shape, axes, calibration
   {program} preview FILE -o look.png   an overview, from a sample of it
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
-    _keep_to_this_machine()
+    _ignore_proxies_and_accounts()
 
     with _step(f"writing an acquisition of at least {options.size_mib} MiB"):
         acquisition = _write(output, options.size_mib)
@@ -85,17 +85,18 @@ def main(arguments: list[str] | None = None) -> int:
                 serve_s3(output / "s3-server.log", [sys.executable, str(_SERVER), str(output)])
             )
         stack.enter_context(_cluster(options.workers))
-        images, axes = _read(f"s3://demo/{acquisition.movie.name}", server, detectors, size)
+        images, axes = _compute(f"s3://demo/{acquisition.movie.name}", server, detectors, size)
 
     with _step("the same with numpy from the local file, to compare"):
-        wrong = _differences(images, _numpy_images(acquisition, detectors))
+        expected = _compute_with_numpy(acquisition, detectors)
+    wrong = [name for name in expected if not np.array_equal(images[name], expected[name])]
     print(f"  DIFFERENT: {', '.join(wrong)}" if wrong else "  all three images are exactly equal")
     path = output / f"{acquisition.name}.png"
     title = (acquisition.movie.name, scan, f"read from S3 by {options.workers} dask workers")
     with _step("drawing them"):
         save_figure(path, images, detectors, axes, "   ·   ".join(title))
     print(f"  {path}")
-    print(_NEXT.format(program=_program(), movie=acquisition.movie))
+    print(_NEXT_STEPS.format(program=_program(), movie=acquisition.movie))
     return 1 if wrong else 0
 
 
@@ -112,7 +113,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _keep_to_this_machine() -> None:
+def _ignore_proxies_and_accounts() -> None:
     """Ignore proxies and AWS accounts in the environment, also for the workers."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
@@ -123,8 +124,8 @@ def _keep_to_this_machine() -> None:
 
 
 @contextmanager
-def _step(what: str) -> Iterator[None]:
-    print(f"{what} …", flush=True)
+def _step(description: str) -> Iterator[None]:
+    print(f"{description} …", flush=True)
     start = time.perf_counter()
     yield
     print(f"  {time.perf_counter() - start:.1f} s")
@@ -133,10 +134,10 @@ def _step(what: str) -> Iterator[None]:
 def _write(folder: Path, size_mib: int) -> Acquisition:
     side = 8 * math.ceil(math.sqrt(size_mib * 2**20 / _FRAME_BYTES) / 8)
     frame = demo_frames((side, side), _FRAME)
-    with Progress("  writing", side * side, stream=sys.stdout) as written:
+    with Progress("  writing", side * side, stream=sys.stdout) as progress:
 
         def counted(index: int) -> NDArray[np.uint16]:
-            written.advance()
+            progress.advance()
             return frame(index)
 
         return write_acquisition(
@@ -149,7 +150,7 @@ def _write(folder: Path, size_mib: int) -> Acquisition:
 
 
 def _program() -> Path:
-    """Path of the command line, as it is typed from here."""
+    """Return the path of the command-line program, relative to this folder if possible."""
     program = Path(sys.executable).with_name("mrcdist")
     return program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
 
@@ -171,13 +172,13 @@ def _cluster(workers: int) -> Iterator[None]:
                 )
             )
             client = stack.enter_context(Client(cluster))
-            client.run(importlib.import_module, "s3fs")  # which the first reads would wait for
+            client.run(importlib.import_module, "s3fs")  # would delay the first reads
         yield
 
 
-def _read(
+def _compute(
     url: str, server: S3Server, detectors: Detectors, size: int
-) -> tuple[Images, list[dict[str, Any]]]:
+) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
     """Open the movie and compute three images as a user would; print times and requests."""
     before = server.requests()
     with _step(f'[ds] = read_mrc("{url}", distributed=True)'):
@@ -192,7 +193,7 @@ def _read(
 
     print("mean pattern, bright field and dark field, in one pass …", flush=True)
     start = time.perf_counter()
-    found = mrcdist.reduce_frames(
+    results = mrcdist.reduce_frames(
         ds,
         {
             "pattern": mrcdist.SumPattern(),
@@ -203,9 +204,12 @@ def _read(
     seconds = time.perf_counter() - start
     read = server.requests()
     print(f"  {seconds:.1f} s, {size / seconds / 2**20:.0f} MiB/s")
-    print(f"  requests: {_told(planned - before)} to plan, {_told(read - planned)} to read")
+    print(
+        f"  requests: {_format_requests(planned - before)} to plan, "
+        f"{_format_requests(read - planned)} to read"
+    )
 
-    print("reading all of it again, without computing …", flush=True)
+    print("reading everything again, without computing …", flush=True)
     start = time.perf_counter()
     _follow(data.map_blocks(_corner, drop_axis=(2, 3), dtype=data.dtype).persist())
     seconds = time.perf_counter() - start
@@ -213,7 +217,7 @@ def _read(
         f"  {seconds:.1f} s, {size / seconds / 2**20:.0f} MiB/s: server, scheduler and workers "
         f"share {CPU_COUNT} CPUs here"
     )
-    return Images(**{name: np.asarray(result) for name, result in found.items()}), ds["axes"]
+    return {name: np.asarray(result) for name, result in results.items()}, ds["axes"]
 
 
 def _corner(block: NDArray[np.uint16]) -> NDArray[np.uint16]:
@@ -222,47 +226,34 @@ def _corner(block: NDArray[np.uint16]) -> NDArray[np.uint16]:
 
 
 def _follow(array: da.Array) -> None:
-    """Show a progress bar on a terminal, and a line per quarter elsewhere."""
+    """Wait for an array and show the progress."""
     futures = futures_of(array)
-    if sys.stdout.isatty():
-        progress(futures, notebook=False)
-        print()
-        return
-    for done, _ in enumerate(as_completed(futures), start=1):
-        if 4 * done // len(futures) > 4 * (done - 1) // len(futures):
-            print(f"  {100 * done // len(futures)} %", flush=True)
+    with Progress("  reading", len(futures), stream=sys.stdout) as progress:
+        for _ in as_completed(futures):
+            progress.advance()
 
 
-def _told(requests: dict[str, int]) -> str:
+def _format_requests(requests: dict[str, int]) -> str:
     return " + ".join(f"{count} {method}" for method, count in sorted(requests.items())) or "none"
 
 
-def _numpy_images(acquisition: Acquisition, detectors: Detectors) -> Images:
+def _compute_with_numpy(acquisition: Acquisition, detectors: Detectors) -> dict[str, NDArray[Any]]:
     """Compute the same images from the local file with numpy, a few frames at a time."""
     n = acquisition.frames
     shape = acquisition.frame_shape
     movie = np.memmap(acquisition.movie, "<u2", mode="r", offset=_HEADER_BYTES, shape=(n, *shape))
     pattern = np.zeros(shape, "uint64")
     bright, dark = np.empty(n, "uint64"), np.empty(n, "uint64")
-    with Progress("  numpy", n, stream=sys.stdout) as done:
+    with Progress("  numpy", n, stream=sys.stdout) as progress:
         for start in range(0, n, 256):
             part = slice(start, min(start + 256, n))
             frames = np.asarray(movie[part])
             pattern += frames.sum(axis=0, dtype="uint64")
             bright[part] = frames[:, detectors.bright].sum(axis=1, dtype="uint64")
             dark[part] = frames[:, detectors.dark].sum(axis=1, dtype="uint64")
-            done.advance(len(frames))
+            progress.advance(len(frames))
     scan = acquisition.navigation_shape
-    return Images(pattern, bright.reshape(scan), dark.reshape(scan))
-
-
-def _differences(images: Images, expected: Images) -> list[str]:
-    names = {"pattern": "mean pattern", "bright": "bright field", "dark": "dark field"}
-    return [
-        name
-        for field, name in names.items()
-        if not np.array_equal(getattr(images, field), getattr(expected, field))
-    ]
+    return {"pattern": pattern, "bright": bright.reshape(scan), "dark": dark.reshape(scan)}
 
 
 if __name__ == "__main__":

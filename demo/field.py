@@ -121,6 +121,7 @@ def demo_frames(
         raise ArgumentError(
             f"deflection of shape {deflection.shape}",
             code="demo-invalid",
+            argument="deflection",
             cause=f"the {scan_shape[0]} × {scan_shape[1]} scan needs two components per point",
             remedy=f"pass an array of shape {(*scan_shape, 2)}",
         )
@@ -129,13 +130,13 @@ def demo_frames(
     electrons = specimen.intensities * _DOSE
     background = _background(frame_shape, np.random.default_rng(seed + 1))
     levels = np.rint(specimen.diffuse.clip(0, 1) * (_LEVELS - 1)).astype(int)
-    stamp = _Stamp(_DISK_RADIUS * side, frame_shape)
 
     def frame(index: int) -> NDArray[np.uint16]:
         rng = np.random.default_rng((seed, index))
-        seen = electrons[index] > _FAINTEST
+        visible = electrons[index] > _FAINTEST
         image: NDArray[np.uint16] = background[levels[index], rng.integers(_DRAWS)].copy()
-        stamp.draw(image, centers[index, seen], electrons[index, seen], rng)
+        disks = centers[index, visible], electrons[index, visible]
+        _add_disks(image, *disks, _DISK_RADIUS * side, rng)
         return image
 
     return frame
@@ -213,9 +214,11 @@ def _grow(scan_shape: tuple[int, int], shift: Floats, rng: np.random.Generator) 
     k = np.where(particle[..., None, None], _lattice(1.13, 60), _lattice(1.0, 90))
     k = _rotated(k, angle)
     share = _diffracted(k, tilt, thickness)
-    where = np.nan_to_num(k) * _LATTICE + shift[..., None, :]
-    n, count = share.shape[0] * share.shape[1], share.shape[2]
-    return _Specimen(where.reshape(n, count, 2), share.reshape(n, count), thickness.ravel() / 1.25)
+    positions = np.nan_to_num(k) * _LATTICE + shift[..., None, :]
+    count = share.shape[-1]
+    return _Specimen(
+        positions.reshape(-1, count, 2), share.reshape(-1, count), thickness.ravel() / 1.25
+    )
 
 
 def _diffracted(k: Floats, tilt: Floats, thickness: Floats) -> Floats:
@@ -264,31 +267,23 @@ def _background(frame_shape: tuple[int, int], rng: np.random.Generator) -> NDArr
     return rng.poisson(strength * profile, (_LEVELS, _DRAWS, *frame_shape)).astype(np.uint16)
 
 
-class _Stamp:
-    """Adds noisy disks with soft edges to a frame."""
-
-    def __init__(self, radius: float, frame_shape: tuple[int, int]) -> None:
-        self.radius = radius
-        self.half = int(np.ceil(radius)) + 1
-        self.frame_shape = frame_shape
-        self.offsets = np.arange(-self.half, self.half + 1, dtype=float)
-
-    def draw(
-        self,
-        image: NDArray[np.uint16],
-        centers: Floats,
-        electrons: Floats,
-        rng: np.random.Generator,
-    ) -> None:
-        corner = np.rint(centers).astype(int)
-        dy, dx = (self.offsets - part[:, None] for part in (centers - corner).T)
-        distance = np.hypot(dy[:, :, None], dx[:, None, :])
-        cover = np.clip(self.radius + 0.5 - distance, 0, 1)
-        counts = rng.poisson(cover * electrons[:, None, None]).astype(np.uint16)
-        for (y, x), disk in zip(corner - self.half, counts, strict=True):
-            # Crop disks that extend beyond the detector.
-            top, left = max(-y, 0), max(-x, 0)
-            part = disk[
-                top : max(self.frame_shape[0] - y, 0), left : max(self.frame_shape[1] - x, 0)
-            ]
-            image[y + top : y + top + part.shape[0], x + left : x + left + part.shape[1]] += part
+def _add_disks(
+    image: NDArray[np.uint16],
+    centers: Floats,
+    electrons: Floats,
+    radius: float,
+    rng: np.random.Generator,
+) -> None:
+    """Add noisy disks with soft edges to a frame."""
+    half = int(np.ceil(radius)) + 1
+    offsets = np.arange(-half, half + 1, dtype=float)
+    corner = np.rint(centers).astype(int)
+    dy, dx = (offsets - part[:, None] for part in (centers - corner).T)
+    distance = np.hypot(dy[:, :, None], dx[:, None, :])
+    cover = np.clip(radius + 0.5 - distance, 0, 1)
+    counts = rng.poisson(cover * electrons[:, None, None]).astype(np.uint16)
+    for (y, x), disk in zip(corner - half, counts, strict=True):
+        # Crop disks that extend beyond the detector.
+        top, left = max(-y, 0), max(-x, 0)
+        part = disk[top : max(image.shape[0] - y, 0), left : max(image.shape[1] - x, 0)]
+        image[y + top : y + top + part.shape[0], x + left : x + left + part.shape[1]] += part

@@ -1,9 +1,9 @@
-"""A folder as an S3 bucket that can be read: ranges, ETags and listings, from the page cache.
+"""Read-only S3 server for a folder: ranges, ETags and listings, sent from the page cache.
 
     python demo/file_server.py FOLDER
 
-The kernel sends the bytes (`os.sendfile`), a thread per connection; Python sees only the headers.
-It serves this machine alone and accepts any key. It prints its address and a line per request, and
+The kernel sends the bytes (`os.sendfile`), with one thread per connection; Python handles only the
+headers. The server is local and accepts any key. It prints its address and a line per request, and
 ends when its standard input is closed.
 """
 
@@ -23,7 +23,7 @@ _XML = '<?xml version="1.0" encoding="UTF-8"?>'
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GetObject, HeadObject and ListObjectsV2, of any bucket name."""
+    """GetObject, HeadObject and ListObjectsV2, for any name of the bucket."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -47,13 +47,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _list(self, prefix: str) -> None:
         files = sorted(path for path in self.folder.iterdir() if path.is_file())
-        found = [path for path in files if path.name.startswith(prefix)]
+        listed = [path for path in files if path.name.startswith(prefix)]
         objects = "".join(
             f"<Contents><Key>{escape(path.name)}</Key><Size>{path.stat().st_size}</Size>"
             f"<ETag>{escape(_etag(path.stat()))}</ETag></Contents>"
-            for path in found
+            for path in listed
         )
-        body = f"<ListBucketResult><KeyCount>{len(found)}</KeyCount>{objects}</ListBucketResult>"
+        body = f"<ListBucketResult><KeyCount>{len(listed)}</KeyCount>{objects}</ListBucketResult>"
         self._answer(200, body)
 
     def _send(self, path: Path) -> None:
@@ -63,15 +63,15 @@ class Handler(BaseHTTPRequestHandler):
                 self._refuse(412, "PreconditionFailed")
                 return
             start, stop = 0, status.st_size
-            asked = _RANGE.fullmatch(self.headers.get("Range", ""))
-            if asked:
-                start = int(asked[1])
-                stop = min(stop, int(asked[2]) + 1) if asked[2] else stop
+            byte_range = _RANGE.fullmatch(self.headers.get("Range", ""))
+            if byte_range:
+                start = int(byte_range[1])
+                stop = min(stop, int(byte_range[2]) + 1) if byte_range[2] else stop
             if start >= status.st_size:
                 self._refuse(416, "InvalidRange")
                 return
-            self.send_response(206 if asked else 200)
-            if asked:
+            self.send_response(206 if byte_range else 200)
+            if byte_range:
                 self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{status.st_size}")
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("Content-Length", str(stop - start))

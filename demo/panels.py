@@ -1,22 +1,26 @@
-"""Figures of the notebooks: calibrated images, vector fields, task streams."""
+"""Figures of the demonstration and the notebooks: images, vector fields, task streams."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from demo.field import Detectors
 from mrcdist.format.axis import Axis
-from mrcdist.plotting import colour_bar
+from mrcdist.formatting import figure_text
+from mrcdist.plotting import colour_bar, new_figure
 from mrcdist.plotting import draw_image as draw_calibrated
 
-__all__ = ["direction_colours", "draw_field", "draw_image", "draw_tasks"]
+__all__ = ["direction_colours", "draw_field", "draw_image", "draw_tasks", "save_figure"]
 
 _ARROWS = 14  # number along the longer side
-_WAITING = "#d62728"
-_OTHER = "#b0b0b0"
+_BRIGHT, _DARK = "#4cc9f0", "#ffb703"
+_TRANSFER = ("transfer between workers", "#d62728")
+_OTHER = ("other tasks", "#b0b0b0")
 
 
 def draw_image(
@@ -29,6 +33,7 @@ def draw_image(
     log: bool = False,
     cmap: str | None = None,
     limits: tuple[float, float] | None = None,
+    fontsize: float = 11,
 ) -> Any:
     """Draw an image with a scale bar and the correct aspect ratio.
 
@@ -47,6 +52,8 @@ def draw_image(
         Default: that of mrcdist for such images.
     limits : tuple of float, optional
         Minimum and maximum of the scale. Default: as in `mrcdist preview`.
+    fontsize : float, default 11
+        Size of the title.
 
     Returns
     -------
@@ -59,13 +66,55 @@ def draw_image(
         title=title,
         contrast="log" if log else "linear",
         limits=limits,
-        fontsize=11,
+        fontsize=fontsize,
     )
     if cmap:
         drawn.set_cmap(cmap)
     if words:
         colour_bar(panel, drawn, words)
     return drawn
+
+
+def save_figure(
+    path: Path,
+    images: Mapping[str, NDArray[Any]],
+    detectors: Detectors,
+    axes: Sequence[Mapping[str, Any]],
+    title: str,
+) -> None:
+    """Save a figure of the mean pattern and two virtual images of a scan side by side.
+
+    Parameters
+    ----------
+    path : Path
+        PNG file, replaced if it exists.
+    images : mapping of str to ndarray
+        "pattern", the sum of all frames, shape (ky, kx); "bright" and "dark", the sums over the
+        pixels of each detector, shape (y, x).
+    detectors : Detectors
+        Drawn over the mean pattern.
+    axes : sequence of mapping
+        The four axes as returned by `mrcdist.read_mrc`.
+    title : str
+        Title of the figure.
+    """
+    from matplotlib.patches import Circle
+
+    figure = new_figure(13.2, 4.6)
+    figure.suptitle(figure_text(title), fontsize=12, color="#444444")
+    pattern, bright, dark = figure.subplots(1, 3)
+    mean = images["pattern"] / images["bright"].size
+    name = "Mean diffraction pattern"
+    draw_image(pattern, mean, axes[2:], name, words="mean counts", log=True, fontsize=14)
+    draw_image(bright, images["bright"], axes[:2], "Bright field", words="counts", fontsize=14)
+    draw_image(dark, images["dark"], axes[:2], "Dark field", words="counts", fontsize=14)
+    for radius, color in zip(detectors.radii, (_BRIGHT, _DARK, _DARK), strict=True):
+        style = {"fill": False, "color": color, "lw": 1.3, "ls": (0, (4, 3))}
+        pattern.add_patch(Circle(detectors.center[::-1], radius, **style))
+    for panel, color in ((bright, _BRIGHT), (dark, _DARK)):
+        for spine in panel.spines.values():
+            spine.set(color=color, linewidth=2)
+    figure.savefig(path)
 
 
 def direction_colours(y: NDArray[Any], x: NDArray[Any], largest: float) -> NDArray[np.float64]:
@@ -123,12 +172,12 @@ def draw_field(
     )
     step = max(1, round(max(y.shape) / _ARROWS))
     rows, columns = (np.arange(step // 2, size, step) for size in y.shape)
-    at = np.ix_(rows, columns)
-    shown = length[at] > 0.35 * largest  # the direction of short vectors is noise
+    arrows = np.ix_(rows, columns)
+    shown = length[arrows] > 0.35 * largest  # the direction of short vectors is noise
     panel.quiver(
-        *(part[shown] for part in np.meshgrid(columns, rows)),
-        (x[at] / length[at])[shown],
-        (y[at] / length[at])[shown],
+        *(grid[shown] for grid in np.meshgrid(columns, rows)),
+        (x[arrows] / length[arrows])[shown],
+        (y[arrows] / length[arrows])[shown],
         angles="xy",
         scale_units="xy",
         scale=1.25 / step,
@@ -137,17 +186,17 @@ def draw_field(
         alpha=0.85,
         width=0.005,
     )
-    _wheel(panel, f"{largest:.3g} {words}")
+    _draw_wheel(panel, f"{largest:.3g} {words}")
 
 
-def _wheel(panel: Any, words: str) -> None:
+def _draw_wheel(panel: Any, label: str) -> None:
     steps = np.linspace(-1, 1, 121)
     y, x = np.meshgrid(steps, steps, indexing="ij")
     colours = np.dstack([direction_colours(y, x, 1.0), np.hypot(y, x) <= 1])
     wheel = panel.inset_axes((1.04, 0.36, 0.26, 0.26))
     wheel.imshow(colours, extent=(-1, 1, 1, -1), interpolation="bilinear")
     wheel.set_axis_off()
-    wheel.set_title(words, fontsize=9, pad=3)
+    wheel.set_title(label, fontsize=9, pad=3)
 
 
 def draw_tasks(
@@ -183,27 +232,24 @@ def draw_tasks(
                 (row, part["start"] - begin, part["stop"] - part["start"])
             )
     # In the order of `kinds`, so that the legend follows the order of the work.
-    order = [*kinds.values(), ("other tasks", _OTHER), ("transfer between workers", _WAITING)]
-    for kind in sorted(bars, key=order.index):
-        for row, start, width in bars[kind]:
-            panel.barh(row, width, left=start, height=0.8, color=kind[1], edgecolor="none")
+    shown = [kind for kind in dict.fromkeys((*kinds.values(), _OTHER, _TRANSFER)) if kind in bars]
+    for kind in shown:
+        rows, starts, widths = zip(*bars[kind], strict=True)
+        panel.barh(rows, widths, left=starts, height=0.8, color=kind[1], edgecolor="none")
     panel.set_yticks(range(len(threads)), _thread_names(threads))
     panel.invert_yaxis()
     panel.set_xlabel("seconds", fontsize=9)
     panel.tick_params(labelsize=9)
     panel.spines[["top", "right"]].set_visible(False)
-    legend = [Patch(color=kind[1], label=kind[0]) for kind in sorted(bars, key=order.index)]
     panel.legend(
-        handles=legend,
+        handles=[Patch(color=colour, label=label) for label, colour in shown],
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=len(legend),
+        ncols=len(shown),
         frameon=False,
         fontsize=9,
     )
-    return {
-        kind[0]: sum(width for _, _, width in bars[kind]) for kind in sorted(bars, key=order.index)
-    }
+    return {kind[0]: sum(width for _, _, width in bars[kind]) for kind in shown}
 
 
 def _thread_names(threads: Sequence[tuple[str, Any]]) -> list[str]:
@@ -213,17 +259,14 @@ def _thread_names(threads: Sequence[tuple[str, Any]]) -> list[str]:
     if len(workers) == len(threads):
         return names
     counts = dict.fromkeys(names, 0)
-    for place, name in enumerate(names):
+    for i, name in enumerate(names):
         counts[name] += 1
-        names[place] = f"{name}, thread {counts[name]}"
+        names[i] = f"{name}, thread {counts[name]}"
     return names
 
 
 def _kind(key: Any, action: str, kinds: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
     if action != "compute":
-        return ("transfer between workers", _WAITING)
+        return _TRANSFER
     name = cast(str, key[0] if isinstance(key, tuple) else str(key))
-    for beginning, kind in kinds.items():
-        if name.startswith(beginning):
-            return kind
-    return ("other tasks", _OTHER)
+    return next((kind for prefix, kind in kinds.items() if name.startswith(prefix)), _OTHER)

@@ -156,16 +156,16 @@ def write_acquisition(
     _check_scan(scan, custom_points, (repeats, point_repeats), roi, scan_shape)
     shape = (repeats, *(roi or scan_shape), point_repeats)
     planned = math.prod(shape) if custom_points is None else len(custom_points)
-    written = planned if present is None else present
+    n_frames = planned if present is None else present
     per_file = max(1, math.ceil(planned / parts))
-    make = frames or partial(indexed_frame, frame_shape=frame_shape, dtype=dtype)
+    make_frame = frames or partial(indexed_frame, frame_shape=frame_shape, dtype=dtype)
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    movies = _movie_files(folder, name, parts, announced, per_file, written)
+    movies = _movie_files(folder, name, parts, announced, per_file, n_frames)
     pixels: dict[str, Any] = {"dtype": dtype, "byteorder": byteorder}
     for path, part, count in movies:
-        write_movie(path, map(make, part), count=count, frame_shape=frame_shape, **pixels)
+        write_movie(path, map(make_frame, part), count=count, frame_shape=frame_shape, **pixels)
     number = "virt{}" if server == "new" else "{}"
     virtual = _write_images(folder, f"{name}_{number}_{{}}_sum.mrc", 0, virtual_images, byteorder)
     external = _write_images(folder, f"{name}_ext{{}}_{{}}.mrc", 1, external_images, byteorder)
@@ -174,15 +174,15 @@ def write_acquisition(
         scan_points, points_file = folder / f"{name}_scan_coordinates.csv", f"{name}.xyz"
         np.savetxt(scan_points, custom_points, fmt="%d", delimiter=",")
 
-    each = (repeats, point_repeats)
-    values = ordered(
-        server_values(name, server, finished=written == planned),
-        frame_values(movies[0][0].name, frame_shape, dtype, written, planned, per_file),
-        scan_values(points_file, scan_shape, roi, each, planned, server, scan=scan),
+    both_repeats = (repeats, point_repeats)
+    generated = ordered(
+        server_values(name, server, finished=n_frames == planned),
+        frame_values(movies[0][0].name, frame_shape, dtype, n_frames, planned, per_file),
+        scan_values(points_file, scan_shape, roi, both_repeats, planned, server, scan=scan),
         image_values(virtual, external),
     )
-    wanted = {**values, **(sidecar or {})}
-    values = {key: value for key, value in wanted.items() if value is not None}
+    changed = {**generated, **(sidecar or {})}
+    values = {key: value for key, value in changed.items() if value is not None}
     info = folder / f"{name}_info.txt"
     info.write_bytes(sidecar_text(values, "\r\n" if server == "2.7" else "\n"))
 
@@ -195,20 +195,20 @@ def write_acquisition(
         companions=tuple(folder / file for file in (*virtual.values(), *external.values())),
         navigation_shape=tuple(n for n in shape if n > 1) if raster else (planned,),
         frame_shape=frame_shape,
-        frames=written,
+        frames=n_frames,
     )
 
 
 def _movie_files(
-    folder: Path, name: str, parts: int, announced: int | None, per_file: int, written: int
+    folder: Path, name: str, parts: int, announced: int | None, per_file: int, n_frames: int
 ) -> list[tuple[Path, range, int]]:
-    """Return path, frames and NZ of each movie that is written; parts without frames are not."""
+    """Return path, frames and NZ of each movie to write; parts without frames are omitted."""
     if parts == 1:
-        count = written if announced is None else announced
-        return [(folder / f"{name}_movie.mrc", range(written), count)]
+        count = n_frames if announced is None else announced
+        return [(folder / f"{name}_movie.mrc", range(n_frames), count)]
     movies = []
     for part in range(parts):
-        stop = written if part == parts - 1 else min(written, (part + 1) * per_file)
+        stop = n_frames if part == parts - 1 else min(n_frames, (part + 1) * per_file)
         frames = range(part * per_file, stop)
         if frames or part == 0:
             movies.append((folder / f"{name}_{part}_movie.mrc", frames, len(frames)))
@@ -222,7 +222,7 @@ def _write_images(
     images: Mapping[str, NDArray[Any]] | None,
     byteorder: ByteOrder,
 ) -> dict[str, str]:
-    """Write the images, and return the names of their files."""
+    """Write images, and return the file name of each."""
     files = {}
     for number, (name, image) in enumerate((images or {}).items(), start=first):
         files[name] = pattern.format(number, name.replace("#", ""))
@@ -235,12 +235,14 @@ def _write_images(
 def _check_files(dtype: str, byteorder: str, parts: int, announced: int | None) -> None:
     if dtype not in MODES or byteorder not in ("<", ">"):
         raise invalid(
+            "byteorder" if dtype in MODES else "dtype",
             f"dtype={dtype!r}, byteorder={byteorder!r}",
-            "MRC has no mode or no stamp for it",
+            "MRC has no mode or no machine stamp for it",
             f"use one of {', '.join(MODES)}, and '<' or '>'",
         )
     if parts < 1 or (announced is not None and parts > 1):
         raise invalid(
+            "parts" if parts < 1 else "announced",
             f"parts={parts} with announced={announced}",
             "only for a single movie can the header announce a different number of frames",
             "use parts=1, or omit announced",
@@ -256,14 +258,21 @@ def _check_scan(
 ) -> None:
     if (not scan or custom_points is not None) and (repeats != (1, 1) or roi is not None):
         raise invalid(
+            "roi" if roi else "repeats" if repeats[0] != 1 else "point_repeats",
             f"repeats={repeats[0]}, point_repeats={repeats[1]}, roi={roi} without a raster scan",
             "they describe a raster; a list of points already contains all repeats",
             "omit them, or omit custom_points and scan=False",
         )
     if not scan and custom_points is not None:
-        raise invalid("custom_points with scan=False", "points describe a scan", "omit one of them")
+        raise invalid(
+            "custom_points",
+            "custom_points with scan=False",
+            "points describe a scan",
+            "omit one of them",
+        )
     if roi is not None and (roi[0] > scan_shape[0] or roi[1] > scan_shape[1]):
         raise invalid(
+            "roi",
             f"roi={roi} is larger than scan_shape={scan_shape}",
             "the region must lie inside the scan",
             "use a smaller roi or a larger scan_shape",

@@ -37,7 +37,7 @@ MODES = {
 }
 """Pixel types that can be written, and their MRC modes (MRC2014)."""
 
-_DIGITS, _BASE, _FILLER = 4, 100, 97  # numbers below 100 are exact in every mode
+_DIGITS, _BASE, _MODULUS = 4, 100, 97  # numbers below 100 are exact in every mode
 
 
 def indexed_frame(index: int, frame_shape: tuple[int, int], dtype: str = "uint16") -> NDArray[Any]:
@@ -70,12 +70,13 @@ def indexed_frame(index: int, frame_shape: tuple[int, int], dtype: str = "uint16
     digits = min(_DIGITS, pixels)
     if not 0 <= index < _BASE**digits:
         raise invalid(
+            "index",
             f"frame index {index} does not fit into {digits} pixels",
             f"a pixel holds two decimal digits, at most {_DIGITS} pixels are used",
             "use larger frames or fewer of them",
         )
-    values = (index + np.arange(pixels)) % _FILLER
-    values[:digits] = [index // _BASE**place % _BASE for place in range(digits)]
+    values = (index + np.arange(pixels)) % _MODULUS
+    values[:digits] = [index // _BASE**power % _BASE for power in range(digits)]
     return values.astype(dtype).reshape(frame_shape)
 
 
@@ -93,7 +94,7 @@ def frame_index(frame: NDArray[Any]) -> int:
         The index.
     """
     digits = frame.ravel()[:_DIGITS].real.astype(int)
-    return sum(int(digit) * _BASE**place for place, digit in enumerate(digits))
+    return sum(int(digit) * _BASE**power for power, digit in enumerate(digits))
 
 
 def movie_header(
@@ -122,8 +123,8 @@ def movie_header(
     ny, nx = frame_shape
     header = bytearray(1024)
 
-    def put(offset: int, layout: str, *values: object) -> None:
-        struct.pack_into(byteorder + layout, header, offset, *values)
+    def put(offset: int, format: str, *values: object) -> None:
+        struct.pack_into(byteorder + format, header, offset, *values)
 
     put(0, "4i", nx, ny, frames, MODES[dtype])
     put(28, "3i", nx, ny, frames)
@@ -147,6 +148,7 @@ def write_movie(
     dtype: str,
     byteorder: ByteOrder = "<",
     start: bytes = b"",
+    argument: str = "frames",
 ) -> None:
     """Write a header and frames, one frame at a time; an existing file is replaced.
 
@@ -160,7 +162,9 @@ def write_movie(
     frame_shape, dtype, byteorder
         As in `movie_header`.
     start : bytes, optional
-        What precedes the frames, if not this header.
+        Bytes to write before the frames, instead of this header.
+    argument : str, default "frames"
+        Argument of the caller that makes the frames, for errors.
 
     Raises
     ------
@@ -176,6 +180,7 @@ def write_movie(
             exact = pixels.dtype == stored.dtype or np.array_equal(pixels, stored)
             if pixels.shape != frame_shape or not exact:
                 raise invalid(
+                    argument,
                     f"frame {position} is {pixels.dtype} of shape {pixels.shape}",
                     f"frames have shape {frame_shape} and values that are exact in {dtype}",
                     "use frames of that shape and type",
@@ -183,6 +188,8 @@ def write_movie(
             file.write(stored.astype(stored.dtype.newbyteorder(byteorder)).tobytes())
 
 
-def invalid(problem: str, cause: str, remedy: str) -> ArgumentError:
-    """Build the error for arguments that contradict each other."""
-    return ArgumentError(problem, code="demo-invalid", cause=cause, remedy=remedy)
+def invalid(argument: str, problem: str, cause: str, remedy: str) -> ArgumentError:
+    """Return the error for an argument that is invalid or contradicts others."""
+    return ArgumentError(
+        problem, code="demo-invalid", argument=argument, cause=cause, remedy=remedy
+    )

@@ -1,6 +1,6 @@
-"""A local S3 server in a separate process, which counts its requests.
+"""Local S3 server in a separate process that counts its requests.
 
-By default it is moto's server, which is made for tests and accepts dummy keys. It reads the whole
+The default is moto's server, which is made for tests and accepts dummy keys. It reads the whole
 object for every range, which is fast enough up to about 1 GB, and uses several times the size of
 the object in memory.
 """
@@ -24,8 +24,8 @@ from mrcdist.extras import install_command
 __all__ = ["S3Server", "serve_s3"]
 
 _START_SECONDS = 60.0
-# Standard input is a pipe that is never written to. It is closed when this process ends, even if it
-# is killed (such as the kernel of a notebook), so the server does not outlive it.
+# Standard input is a pipe that is never written to. It is closed when this process ends, even if
+# killed (such as the kernel of a notebook), so that the server does not outlive it.
 _SERVE = """
 import os, sys, threading
 from moto.server import main
@@ -110,9 +110,9 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     """Return the address from the log; the server itself chooses a free port."""
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        found = _ADDRESS.search(log.read_text("utf-8", errors="replace"))
-        if found:
-            return found[1]
+        address = _ADDRESS.search(log.read_text("utf-8", errors="replace"))
+        if address:
+            return address[1]
         time.sleep(0.05)
     raise ReadError(
         f"the demo's S3 server did not start, exit status {process.poll()}",

@@ -29,7 +29,7 @@ _FOLDER = "D:\\Data\\"  # the server runs on Windows; these paths must never be 
 _DWELL = 500e-6  # seconds per frame
 _FLYBACK = 10e-6
 _FIRST_KEYS = (keys.SERVER_VERSION.name, keys.TIMESTAMP.name, keys.LOCAL_TIME.name)
-# The same in every acquisition.
+# Keys with the same value in every acquisition.
 _CONSTANT: Values = {
     keys.TIMESTAMP: 1767225600,
     keys.LOCAL_TIME: "Thu Jan  1 00:00:00 2026",
@@ -174,7 +174,7 @@ def scan_values(
 
 
 def image_values(virtual: Mapping[str, str], external: Mapping[str, str]) -> Values:
-    """Return the keys of all detectors, of which the first have images: names → files."""
+    """Return the keys of all detectors; `virtual` and `external` map names of images to files."""
     values: Values = {}
     for number, name, file in _detectors(virtual, range(5)):
         values[keys.VIRTUAL_IMAGE.numbered(number)] = "Save" if file else "Discard"
@@ -193,9 +193,9 @@ def image_values(virtual: Mapping[str, str], external: Mapping[str, str]) -> Val
 
 
 def _detectors(images: Mapping[str, str], numbers: range) -> Iterator[tuple[int, str, str]]:
-    """Yield number, name and path of the image of each detector; without one, they are empty."""
-    found = chain(((name, _FOLDER + file) for name, file in images.items()), repeat(("", "")))
-    for number, (name, path) in zip(numbers, found, strict=False):
+    """Yield number, name of the image and its path for each detector; both empty without image."""
+    saved = chain(((name, _FOLDER + file) for name, file in images.items()), repeat(("", "")))
+    for number, (name, path) in zip(numbers, saved, strict=False):
         yield number, name, path
 
 

@@ -96,7 +96,7 @@ def write_tilt_series(
     record = _fei_record if kind == "FEI2" else _serialem_record
     extended = b"".join(record(float(angle), microscope) for angle in angles)
     ny, nx = shape
-    # A movie's, but for a stack of images with square pixels and an extended header.
+    # The header of a movie, changed to a stack of images with square pixels.
     header = bytearray(movie_header(len(angles), shape, dtype))
     cell = [10 * microscope.pixel_size * n for n in (nx, ny, len(angles))]  # Å
     struct.pack_into("<3f", header, 40, *cell)
@@ -105,15 +105,21 @@ def write_tilt_series(
     struct.pack_into("<4s", header, 104, kind.encode())
     if kind == "SERI":
         struct.pack_into("<2h", header, 128, _SERIALEM_BYTES, _SERIALEM_ITEMS)
-    images = map(image, range(len(angles)))
-    start = bytes(header) + extended
-    write_movie(path, images, count=len(angles), frame_shape=shape, dtype=dtype, start=start)
+    write_movie(
+        path,
+        map(image, range(len(angles))),
+        count=len(angles),
+        frame_shape=shape,
+        dtype=dtype,
+        start=bytes(header) + extended,
+        argument="image",
+    )
 
 
 def _fei_record(angle: float, microscope: Microscope) -> bytes:
     x, y, z = (1e-6 * part for part in microscope.stage)  # m
     size = 1e-9 * microscope.pixel_size  # m
-    # Offset, format, number of the mask and its bit.
+    # Offset, format, number of the mask, bit of the mask, value.
     fields: tuple[tuple[int, str, int, int, float | bytes], ...] = (
         (20, "16s", 0, 1, microscope.name.encode("ascii")[:16]),
         (52, "16s", 0, 3, b"Tomography"),  # application
@@ -133,8 +139,8 @@ def _fei_record(angle: float, microscope: Microscope) -> bytes:
     record = bytearray(_FEI_BYTES)
     struct.pack_into("<2i", record, 0, _FEI_BYTES, 2)
     masks = [0, 0, 0, 0]
-    for offset, layout, mask, bit, value in fields:
-        struct.pack_into("<" + layout, record, offset, value)
+    for offset, format, mask, bit, value in fields:
+        struct.pack_into(f"<{format}", record, offset, value)
         masks[mask] |= 1 << bit
     for offset, mask in zip(_FEI_MASKS, masks, strict=True):
         struct.pack_into("<I", record, offset, mask)

@@ -1,4 +1,4 @@
-"""The demonstration's S3 server sends what a bucket would, and only that."""
+"""The S3 server of the demonstration behaves like a bucket, and serves only its folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def server(acquisition, tmp_path_factory):
 
 
 def status_of(url, **headers):
-    """Status and body of an answer."""
+    """Return status and body of a response."""
     request = urllib.request.Request(
         url, headers={k.replace("_", "-"): v for k, v in headers.items()}
     )
@@ -43,21 +43,21 @@ def status_of(url, **headers):
         return error.code, error.read()
 
 
-def test_a_movie_is_read_with_its_sidecar(server, acquisition):
+def test_movie_is_read_with_its_sidecar(server, acquisition):
     url = f"s3://demo/{acquisition.movie.name}"
     [ds] = read_mrc(url, distributed=True, storage_options=server.storage_options)
     frames = np.frombuffer(acquisition.movie.read_bytes()[1024:], "<u2").reshape(4, 8, 16, 16)
     np.testing.assert_array_equal(ds["data"].compute(scheduler="threads"), frames)
-    assert server.requests()["GET"] >= 4, "requests are counted from the log"
+    assert server.requests()["GET"] >= 4, "requests were not counted"
 
 
-def test_a_bucket_is_listed(server, acquisition):
+def test_bucket_can_be_listed(server, acquisition):
     store = s3fs.S3FileSystem(**server.storage_options, skip_instance_cache=True)
     listed = {info["name"]: info["size"] for info in store.ls("demo", detail=True)}
     assert listed == {f"demo/{path.name}": path.stat().st_size for path in acquisition.files}
 
 
-def test_a_file_that_changed_is_noticed(server, acquisition):
+def test_changed_file_is_detected(server, acquisition):
     copy = acquisition.movie.with_name("changed.mrc")
     copy.write_bytes(acquisition.movie.read_bytes())
     try:
@@ -71,7 +71,7 @@ def test_a_file_that_changed_is_noticed(server, acquisition):
         copy.unlink()
 
 
-def test_ranges_are_those_that_were_asked_for(server, acquisition):
+def test_ranges_are_as_requested(server, acquisition):
     url = f"{server.endpoint}/demo/{acquisition.movie.name}"
     content = acquisition.movie.read_bytes()
     assert status_of(url) == (200, content)
@@ -81,6 +81,6 @@ def test_ranges_are_those_that_were_asked_for(server, acquisition):
 
 
 @pytest.mark.parametrize("key", ["none.mrc", "../conftest.py", "%2e%2e/log/server.log"])
-def test_nothing_outside_the_folder_is_sent(key, server):
+def test_files_outside_the_folder_are_not_served(key, server):
     status, body = status_of(f"{server.endpoint}/demo/{key}")
     assert (status, b"NoSuchKey" in body) == (404, True)

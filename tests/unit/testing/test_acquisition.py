@@ -28,13 +28,13 @@ FRAME = (3, 5)
 
 
 def stored_frames(path: Path, acquisition: Acquisition, dtype: str = "<u2") -> np.ndarray:
-    """All frames of one movie, read without any reader's help."""
+    """Return all frames of one movie, without using a reader."""
     pixels = np.frombuffer(path.read_bytes()[1024:], dtype)
     return pixels.reshape(-1, *acquisition.frame_shape)
 
 
 def stored_order(acquisition: Acquisition) -> list[int]:
-    """Index that each frame carries, in the order of the files."""
+    """Return the index encoded in each frame, in file order."""
     return [
         frame_index(frame)
         for path in acquisition.movies
@@ -81,7 +81,7 @@ class TestHeader:
         assert words("f", 216, 1) == (-1,)
         assert not any(header[220:])
 
-    def test_header_is_that_of_a_real_camera_byte_for_byte(self, real_data: Path) -> None:
+    def test_header_equals_that_of_a_real_camera(self, real_data: Path) -> None:
         real = (real_data / "20241021_00405_movie.mrc").read_bytes()[:1024]
         assert movie_header(32, (4, 8), "uint16") == real
 
@@ -92,16 +92,17 @@ class TestIndexedFrames:
     def test_every_pixel_type_keeps_the_index(self, index: int, dtype: str) -> None:
         assert frame_index(indexed_frame(index, FRAME, dtype)) == index
 
-    def test_a_shifted_or_transposed_frame_is_another(self) -> None:
+    def test_shifted_and_transposed_frames_differ(self) -> None:
         frame = indexed_frame(5, (8, 8))
         assert not np.array_equal(frame, frame.T)
         assert not np.array_equal(frame, np.roll(frame, 1, axis=0))
         assert not np.array_equal(frame, np.roll(frame, 1, axis=1))
 
-    def test_an_index_too_large_for_the_frame_is_refused(self) -> None:
+    def test_index_too_large_for_the_frame_is_an_error(self) -> None:
         assert frame_index(indexed_frame(9999, (1, 2))) == 9999
-        with pytest.raises(ArgumentError, match="10000"):
+        with pytest.raises(ArgumentError, match="10000") as raised:
             indexed_frame(10000, (1, 2))
+        assert raised.value.argument == "index"
 
 
 class TestFrameOrder:
@@ -131,18 +132,18 @@ class TestFrameOrder:
         assert values["Scan - Camera Frames Per Point"] == str(points)
         assert values["Scan - Points"] == str(y * x)
 
-    def test_own_frames_are_made_once_each_in_order(self, tmp_path: Path) -> None:
-        asked = []
+    def test_frames_are_computed_once_each_in_order(self, tmp_path: Path) -> None:
+        indices = []
 
         def frame(index: int) -> np.ndarray:
-            asked.append(index)
+            indices.append(index)
             return np.full(FRAME, 10 * index)
 
         written = write_acquisition(tmp_path, scan_shape=(2, 2), frame_shape=FRAME, frames=frame)
-        assert asked == [0, 1, 2, 3]
+        assert indices == [0, 1, 2, 3]
         assert stored_frames(written.movie, written)[:, 0, 0].tolist() == [0, 10, 20, 30]
 
-    def test_a_region_of_the_scan_is_what_is_scanned(self, tmp_path: Path) -> None:
+    def test_only_the_region_of_the_scan_is_written(self, tmp_path: Path) -> None:
         written = write_acquisition(tmp_path, scan_shape=(8, 6), frame_shape=FRAME, roi=(2, 3))
         values = sidecar_of(written)
         assert stored_order(written) == list(range(6))
@@ -151,7 +152,7 @@ class TestFrameOrder:
         assert (values["Scan - ROI Size X"], values["Scan - ROI Size Y"]) == ("3", "2")
         assert values["Scan - ROI Enable"] == "Enable"
 
-    def test_custom_points_are_written_a_row_a_frame(self, tmp_path: Path) -> None:
+    def test_custom_points_are_written_one_row_per_frame(self, tmp_path: Path) -> None:
         points = np.array([[2, 0], [0, 1], [2, 0], [1, 1], [0, 0]])
         written = write_acquisition(
             tmp_path, scan_shape=(2, 3), frame_shape=FRAME, custom_points=points
@@ -163,7 +164,7 @@ class TestFrameOrder:
         assert written.navigation_shape == (5,)
         assert sidecar_of(written)["Scan - Type"] == "XY File"
 
-    def test_a_movie_without_a_scan_says_so(self, tmp_path: Path) -> None:
+    def test_sidecar_of_a_movie_without_a_scan_disables_it(self, tmp_path: Path) -> None:
         written = write_acquisition(tmp_path, scan_shape=(1, 7), frame_shape=FRAME, scan=False)
         assert sidecar_of(written)["Scan - Enable"] == "Disable"
         assert stored_order(written) == list(range(7))
@@ -171,7 +172,7 @@ class TestFrameOrder:
 
 
 class TestPartsAndAbortedAcquisitions:
-    def test_parts_are_numbered_and_continue_each_other(self, tmp_path: Path) -> None:
+    def test_parts_are_numbered_and_consecutive(self, tmp_path: Path) -> None:
         written = write_acquisition(tmp_path, scan_shape=(2, 5), frame_shape=FRAME, parts=3)
         assert [path.name for path in written.movies] == [
             f"20260101_00001_{part}_movie.mrc" for part in range(3)
@@ -185,7 +186,7 @@ class TestPartsAndAbortedAcquisitions:
     @pytest.mark.parametrize(
         ("present", "counts"), [(0, [0]), (3, [3]), (4, [4]), (9, [4, 4, 1]), (13, [4, 4, 5])]
     )
-    def test_an_aborted_acquisition_has_fewer_parts(
+    def test_aborted_acquisition_has_fewer_parts(
         self, tmp_path: Path, present: int, counts: list[int]
     ) -> None:
         written = write_acquisition(
@@ -194,7 +195,7 @@ class TestPartsAndAbortedAcquisitions:
         assert [len(stored_frames(path, written)) for path in written.movies] == counts
         assert stored_order(written) == list(range(present))
 
-    def test_an_aborted_acquisition_keeps_the_plan_in_its_sidecar(self, tmp_path: Path) -> None:
+    def test_sidecar_of_an_aborted_acquisition_has_the_planned_scan(self, tmp_path: Path) -> None:
         written = write_acquisition(tmp_path, scan_shape=(3, 4), frame_shape=FRAME, present=5)
         values = sidecar_of(written)
         assert stored_order(written) == list(range(5))
@@ -204,7 +205,7 @@ class TestPartsAndAbortedAcquisitions:
         assert written.frames == 5
         assert math.prod(written.navigation_shape) == 12
 
-    def test_a_header_may_announce_frames_that_are_not_there(self, tmp_path: Path) -> None:
+    def test_header_can_announce_missing_frames(self, tmp_path: Path) -> None:
         written = write_acquisition(
             tmp_path, scan_shape=(3, 4), frame_shape=FRAME, present=5, announced=12
         )
@@ -214,7 +215,7 @@ class TestPartsAndAbortedAcquisitions:
 
 class TestSidecar:
     @pytest.mark.parametrize(("server", "newline"), [("new", b"\n"), ("2.7", b"\r\n")])
-    def test_lines_are_laid_out_as_in_real_files(
+    def test_lines_have_the_layout_of_real_files(
         self, tmp_path: Path, server: Any, newline: bytes
     ) -> None:
         raw = write_acquisition(tmp_path, frame_shape=FRAME, server=server).sidecar.read_bytes()
@@ -223,7 +224,7 @@ class TestSidecar:
         assert lines[0].startswith("Server Software Version")
         assert {line.index("=") for line in lines} == {64}
 
-    def test_keys_are_known_from_real_files(self, tmp_path: Path, real_data: Path) -> None:
+    def test_keys_occur_in_real_files(self, tmp_path: Path, real_data: Path) -> None:
         names = real_data.parent / "de-info-keys.tsv"
         if not names.exists():
             pytest.skip(f"the list of keys in real files is not here: no file {names}")
@@ -233,7 +234,7 @@ class TestSidecar:
             assert set(sidecar_of(written)) <= known
 
     @pytest.mark.parametrize(
-        ("server", "spelled", "not_spelled"),
+        ("server", "present", "absent"),
         [
             ("2.7", "Scan - Point Repeat", "Scan - Camera Frames Per Point"),
             ("new", "Scan - Camera Frames Per Point", "Scan - Point Repeat"),
@@ -241,15 +242,15 @@ class TestSidecar:
             ("new", "ADUs Per Electron", "ADUs Per Electron Bin1x"),
         ],
     )
-    def test_servers_spell_keys_differently(
-        self, tmp_path: Path, server: Any, spelled: str, not_spelled: str
+    def test_spelling_of_keys_depends_on_the_server(
+        self, tmp_path: Path, server: Any, present: str, absent: str
     ) -> None:
         written = write_acquisition(tmp_path, frame_shape=FRAME, point_repeats=3, server=server)
         values = sidecar_of(written)
-        assert spelled in values
-        assert not_spelled not in values
+        assert present in values
+        assert absent not in values
 
-    def test_the_sidecar_describes_the_frames_and_calibrates_x_and_y_differently(
+    def test_sidecar_describes_the_frames_and_calibrates_x_and_y_differently(
         self, tmp_path: Path
     ) -> None:
         values = sidecar_of(
@@ -270,7 +271,7 @@ class TestSidecar:
             ("uint16", "Integrating", "uint8", "uint16"),
         ],
     )
-    def test_the_sidecar_names_the_pixel_type(
+    def test_sidecar_contains_the_pixel_type(
         self, tmp_path: Path, dtype: str, mode: str, counted: str, integrated: str
     ) -> None:
         values = sidecar_of(write_acquisition(tmp_path, frame_shape=FRAME, dtype=dtype))
@@ -278,9 +279,9 @@ class TestSidecar:
         assert values["Autosave Counted Movie Pixel Format"] == counted
         assert values["Autosave Integrated Movie Pixel Format"] == integrated
 
-    def test_values_can_be_replaced_added_and_left_out(self, tmp_path: Path) -> None:
-        change = {"Scan - Repeats": "-1", "Note": "a = b", "Scan - Size X": None}
-        values = sidecar_of(write_acquisition(tmp_path, frame_shape=FRAME, sidecar=change))
+    def test_values_can_be_replaced_added_and_omitted(self, tmp_path: Path) -> None:
+        changes = {"Scan - Repeats": "-1", "Note": "a = b", "Scan - Size X": None}
+        values = sidecar_of(write_acquisition(tmp_path, frame_shape=FRAME, sidecar=changes))
         assert values["Scan - Repeats"] == "-1"
         assert values["Note"] == "a = b"
         assert "Scan - Size X" not in values
@@ -294,7 +295,7 @@ class TestCompanions:
             ("new", ["_virt0_Virt 0_sum.mrc", "_virt1_halo_sum.mrc", "_ext1_Ext 1.mrc"]),
         ],
     )
-    def test_images_have_names_numbers_and_their_own_pixels(
+    def test_images_are_named_and_numbered(
         self, tmp_path: Path, server: Any, names: list[str]
     ) -> None:
         images = [np.arange(32.0).reshape(4, 8) + 100 * n for n in range(3)]
@@ -320,27 +321,36 @@ class TestCompanions:
 
 class TestContradictions:
     @pytest.mark.parametrize(
-        ("arguments", "value"),
+        ("arguments", "value", "argument"),
         [
-            ({"dtype": "int32"}, "int32"),
-            ({"byteorder": "="}, "'='"),
-            ({"roi": (5, 2)}, r"\(5, 2\)"),
-            ({"parts": 0}, "parts=0"),
-            ({"parts": 2, "announced": 3}, "announced=3"),
-            ({"scan": False, "repeats": 2}, "repeats=2"),
-            ({"scan": False, "custom_points": np.zeros((1, 2))}, "scan=False"),
-            ({"custom_points": np.zeros((1, 2)), "point_repeats": 3}, "point_repeats=3"),
-            ({"custom_points": np.zeros((1, 2)), "roi": (1, 1)}, r"roi=\(1, 1\)"),
-            ({"frames": lambda _: np.zeros((5, 3))}, r"shape \(5, 3\)"),
-            ({"frames": lambda _: np.full(FRAME, 70_000)}, "int64"),
-            ({"frames": lambda _: np.full(FRAME, -1.0)}, "float64"),
+            ({"dtype": "int32"}, "int32", "dtype"),
+            ({"byteorder": "="}, "'='", "byteorder"),
+            ({"roi": (5, 2)}, r"\(5, 2\)", "roi"),
+            ({"parts": 0}, "parts=0", "parts"),
+            ({"parts": 2, "announced": 3}, "announced=3", "announced"),
+            ({"scan": False, "repeats": 2}, "repeats=2", "repeats"),
+            (
+                {"scan": False, "custom_points": np.zeros((1, 2))},
+                "scan=False",
+                "custom_points",
+            ),
+            (
+                {"custom_points": np.zeros((1, 2)), "point_repeats": 3},
+                "point_repeats=3",
+                "point_repeats",
+            ),
+            ({"custom_points": np.zeros((1, 2)), "roi": (1, 1)}, r"roi=\(1, 1\)", "roi"),
+            ({"frames": lambda _: np.zeros((5, 3))}, r"shape \(5, 3\)", "frames"),
+            ({"frames": lambda _: np.full(FRAME, 70_000)}, "int64", "frames"),
+            ({"frames": lambda _: np.full(FRAME, -1.0)}, "float64", "frames"),
         ],
     )
-    def test_contradictions_are_errors_that_name_the_value(
-        self, tmp_path: Path, arguments: dict[str, Any], value: str
+    def test_contradictions_are_errors_that_name_value_and_argument(
+        self, tmp_path: Path, arguments: dict[str, Any], value: str, argument: str
     ) -> None:
         with pytest.raises(ArgumentError, match=value) as raised:
             write_acquisition(tmp_path, **{"frame_shape": FRAME, **arguments})
+        assert raised.value.argument == argument
         assert raised.value.cause
         assert raised.value.remedy
 
@@ -348,52 +358,53 @@ class TestContradictions:
 class TestDemoFrames:
     SCAN, SIZE = (12, 16), (48, 64)
 
-    def test_a_frame_depends_on_its_index_alone(self) -> None:
-        once, again = demo_frames(self.SCAN, self.SIZE), demo_frames(self.SCAN, self.SIZE)
-        forwards = [once(index) for index in range(8)]
-        backwards = [again(index) for index in reversed(range(8))]
+    def test_frame_depends_only_on_its_index(self) -> None:
+        first, second = demo_frames(self.SCAN, self.SIZE), demo_frames(self.SCAN, self.SIZE)
+        forwards = [first(index) for index in range(8)]
+        backwards = [second(index) for index in reversed(range(8))]
         np.testing.assert_array_equal(forwards, backwards[::-1])
         assert forwards[0].shape == self.SIZE
         assert forwards[0].dtype == "uint16"
 
-    def test_the_corner_is_vacuum_and_the_film_diffracts(self) -> None:
+    def test_corner_is_vacuum_and_the_film_diffracts(self) -> None:
         frame, detectors = demo_frames(self.SCAN, self.SIZE), demo_detectors(self.SIZE)
         assert not np.any(detectors.bright & detectors.dark)
         vacuum, film = frame(self.SCAN[1] - 1), frame(self.SCAN[1] * (self.SCAN[0] - 1))
         assert vacuum[detectors.bright].sum() > film[detectors.bright].sum()
         assert vacuum[detectors.dark].sum() < film[detectors.dark].sum() / 10
 
-    def test_a_deflection_moves_the_whole_pattern(self) -> None:
+    def test_deflection_shifts_the_whole_pattern(self) -> None:
         still = demo_frames(self.SCAN, self.SIZE, deflection=np.zeros((*self.SCAN, 2)))
         moved = demo_frames(self.SCAN, self.SIZE, deflection=np.full((*self.SCAN, 2), (3, -2)))
         vacuum = self.SCAN[1] - 1
-        # Disks move by whole pixels; the few counts of the background stay.
+        # Disks move by whole pixels; the faint background does not move.
         disk = still(vacuum).astype(int)
-        there = np.roll(disk > 5, (3, -2), axis=(0, 1))
-        np.testing.assert_array_equal(moved(vacuum) > 5, there)
+        shifted = np.roll(disk > 5, (3, -2), axis=(0, 1))
+        np.testing.assert_array_equal(moved(vacuum) > 5, shifted)
 
-    def test_a_deflection_of_another_scan_is_refused(self) -> None:
-        with pytest.raises(ArgumentError, match=r"\(16, 12, 2\)"):
+    def test_deflection_with_the_wrong_shape_is_an_error(self) -> None:
+        with pytest.raises(ArgumentError, match=r"\(16, 12, 2\)") as raised:
             demo_frames(self.SCAN, self.SIZE, deflection=np.zeros((16, 12, 2)))
+        assert raised.value.argument == "deflection"
 
-    def test_magnetism_deflects_in_the_film_and_not_beside_it(self) -> None:
+    def test_beam_is_deflected_only_in_the_magnetic_film(self) -> None:
         shift = np.hypot(*np.moveaxis(magnetic_deflection((48, 48), pixels=0.6), -1, 0))
         assert not shift[:8, -8:].any()
         assert shift.max() == pytest.approx(0.6, abs=1e-3)
-        # Nothing is in the plane in the core of a vortex.
+        # The magnetisation has no in-plane component in the core of a vortex.
         assert shift[31, 14] < 0.3
 
 
 class TestCrystalFrames:
     SCAN, SIZE = (12, 16), (64, 48)
 
-    def test_a_frame_depends_on_its_index_alone(self) -> None:
-        once, again = crystal_frames(self.SCAN, self.SIZE), crystal_frames(self.SCAN, self.SIZE)
-        backwards = [again(index) for index in (100, 3)]
-        np.testing.assert_array_equal(once(3), backwards[1])
-        np.testing.assert_array_equal(once(100), backwards[0])
-        assert once(3).dtype == np.uint16
-        assert once(3).shape == self.SIZE
+    def test_frame_depends_only_on_its_index(self) -> None:
+        first, second = crystal_frames(self.SCAN, self.SIZE), crystal_frames(self.SCAN, self.SIZE)
+        backwards = [second(index) for index in (100, 3)]
+        np.testing.assert_array_equal(first(3), backwards[1])
+        np.testing.assert_array_equal(first(100), backwards[0])
+        assert first(3).dtype == np.uint16
+        assert first(3).shape == self.SIZE
 
     def test_only_the_film_diffracts(self) -> None:
         frame = crystal_frames(self.SCAN, self.SIZE)
@@ -406,7 +417,7 @@ class TestCrystalFrames:
 
 
 class TestTiltSeries:
-    """Read back without this package: mrcfile knows FEI's records, SerialEM's are shorts."""
+    """Read without this package: FEI's records with mrcfile, SerialEM's as shorts."""
 
     ANGLES = np.array([-60.0, 0.5, 60.0])
     SHAPE = (48, 64)
@@ -436,7 +447,7 @@ class TestTiltSeries:
             assert file.voxel_size.x == pytest.approx(8.0)
             assert file.is_image_stack()
 
-    def test_fei_records_hold_what_was_written(self, tmp_path: Path) -> None:
+    def test_fei_records_contain_the_parameters(self, tmp_path: Path) -> None:
         with mrcfile.open(self.written(tmp_path, "FEI2")) as file:
             records = file.indexed_extended_header
         assert records["Metadata size"].tolist() == [888] * 3
@@ -448,7 +459,7 @@ class TestTiltSeries:
         assert [first[f"{axis}-Stage"] for axis in "XYZ"] == pytest.approx([7e-6, -8e-6, 9e-6])
         assert first["STEM Detector name"] == b"HAADF"
 
-    def test_serialem_records_hold_what_was_written(self, tmp_path: Path) -> None:
+    def test_serialem_records_contain_the_parameters(self, tmp_path: Path) -> None:
         raw = self.written(tmp_path, "SERI").read_bytes()
         assert struct.unpack_from("<2h", raw, 128) == (14, 61)
         records = [struct.unpack_from("<7h", raw, 1024 + 14 * index) for index in range(3)]
@@ -458,17 +469,18 @@ class TestTiltSeries:
         dose = (256 * abs(one) + abs(two) % 256) * 2.0 ** math.copysign(abs(two) // 256, two)
         assert dose == pytest.approx(50.3, rel=1e-6)
 
-    def test_an_image_that_does_not_fit_is_refused(self, tmp_path: Path) -> None:
+    def test_image_with_wrong_shape_or_values_is_an_error(self, tmp_path: Path) -> None:
         for image in (np.zeros((4, 5)), np.full((5, 4), 40_000)):
-            with pytest.raises(ArgumentError, match="frame 0 is"):
+            with pytest.raises(ArgumentError, match="frame 0 is") as raised:
                 write_tilt_series(
                     tmp_path / "t.mrc", self.ANGLES, lambda _, i=image: i, shape=(5, 4), kind="SERI"
                 )
+            assert raised.value.argument == "image"
 
-    def test_what_is_on_the_tilt_axis_stays_there_and_the_rest_moves(self) -> None:
+    def test_features_move_only_perpendicular_to_the_tilt_axis(self) -> None:
         image = demo_tilts((96, 96), self.ANGLES)
         left, middle, right = (image(index).astype(float) for index in range(3))
-        # Rows keep their mass whatever the tilt: nothing moves along the axis.
+        # Sums of rows do not depend on the tilt: nothing moves along the axis.
         rows = [part.sum(axis=1) - 96 * np.median(part[:, :3]) for part in (left, right)]
         assert np.corrcoef(*rows)[0, 1] > 0.99
         assert np.corrcoef(left.ravel(), right.ravel())[0, 1] < 0.9
