@@ -90,19 +90,16 @@ def _plan(
     sidecar = common_sidecar(sidecars, notes)
     if sidecar is not None:
         notes.add(*sidecar.notes)
-    unsigned_by_file = zip(files, unsigned_by_sidecar(sidecar_by_file), strict=True)
     formats = [
         pixel_format(file.header, mode0=options.mode0, sidecar_unsigned=unsigned)
-        for file, unsigned in unsigned_by_file
+        for file, unsigned in zip(files, unsigned_by_sidecar(sidecar_by_file), strict=True)
     ]
     formats = common_pixels(formats, notes)
     if options.allow_truncated and len(files) == 1:
         one = one_frame(files[0].header, formats[0])
         files = [files[0].with_complete_rows(one, file_notes[0])]
     headers = [file.header for file in files]
-    extended = joined_extended(
-        [file.extended for file in files], [header.nz for header in headers], notes
-    )
+    extended = joined_extended([file.extended for file in files], headers, notes)
     points = AuxiliaryFile(SCAN_POINTS, options.scan_file, directory)
     names = [location.name for location in locations]
     scans = ScanSources(sidecars, points, names, options.navigation_shape, notes)

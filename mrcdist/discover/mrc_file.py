@@ -26,7 +26,7 @@ from mrcdist.format.extended.registry import (
     possible_decoders,
 )
 from mrcdist.format.header import HEADER_BYTES, Header, parse_header
-from mrcdist.format.mrcz import SectionTable, follow_sections
+from mrcdist.format.mrcz import follow_sections
 from mrcdist.format.whole_file_compression import Compression, detect_compression, parallel_advice
 from mrcdist.plan.layout import Layout
 from mrcdist.plan.truncation import MissingFrames
@@ -148,7 +148,19 @@ class OpenedFile:
                 cause="the store does not report the size of the file",
                 remedy='prefix the URL with "simplecache::"',
             )
-        table = self._follow_sections(one, size, at_most)
+        # A window contains many small sections; larger ones are skipped.
+        window = 0 if self.location.is_local else min(_SECTION_WINDOW, read_settings().sub_range)
+        with Progress("following compressed sections", nz) as progress, self.file.reader() as read:
+            table = follow_sections(
+                read,
+                start=self.header.data_offset,
+                sections=nz,
+                section_nbytes=one.frame_bytes,
+                file_size=size,
+                window=window,
+                at_most=at_most,
+                passed=progress.advance,
+            )
         if table.sections > nz:
             frames = MissingFrames.unannounced(nz, table.sections, allowed=allowed, notes=notes)
         else:
@@ -157,24 +169,6 @@ class OpenedFile:
                 nz, table.sections, file_size=size, allowed=allowed, notes=notes
             )
         return DatasetFile(self.file, 0, table.sections, None, table, one.frame_bytes), frames
-
-    def _follow_sections(self, one: Layout, size: int, at_most: int) -> SectionTable:
-        with (
-            Progress("following compressed sections", self.header.nz) as progress,
-            self.file.reader() as read,
-        ):
-            # A window contains many small sections; larger ones are skipped.
-            window = min(_SECTION_WINDOW, read_settings().sub_range)
-            return follow_sections(
-                read,
-                start=self.header.data_offset,
-                sections=self.header.nz,
-                section_nbytes=one.frame_bytes,
-                file_size=size,
-                window=0 if self.location.is_local else window,
-                at_most=at_most,
-                passed=progress.advance,
-            )
 
     def _require_plausible_stream(self, compression: Compression, one: Layout) -> None:
         """Raise if the stream is too short for what the header announces."""

@@ -15,7 +15,6 @@ from mrcdist.format.direct_electron.scan import Scan, pixel_is_unsigned
 from mrcdist.format.direct_electron.sidecar import Sidecar, shorten
 from mrcdist.format.direct_electron.sidecar_keys import GAIN, KEYS, PROCESSING_MODE
 from mrcdist.format.extended.registry import ExtendedHeader, pixel_size_note
-from mrcdist.format.extended.stored_records import StoredRecords
 from mrcdist.format.header import VOLUME_STACKS, Header
 from mrcdist.format.header_words import without_differing_fields
 from mrcdist.format.pixels import PixelFormat
@@ -51,18 +50,17 @@ def common_header(headers: Sequence[Header], notes: Notes) -> Header:
     no distance between them. Sections are those of volumes only if each file consists of such
     volumes. Raises if the axes of the files have different orders.
     """
-    first, *others = headers
-    if not others:
+    first = headers[0]
+    if len(headers) == 1:
         return first
-    for header in others:
-        if header.axis_order != first.axis_order:
-            raise FormatError(
-                f"the files have different axes: MAPC, MAPR, MAPS are {first.axis_order} and "
-                f"{header.axis_order}",
-                code="parts-differ",
-                cause="the files differ in the directions of their columns and rows",
-                remedy="pass files that belong together, or open them one by one",
-            )
+    orders = dict.fromkeys(header.axis_order for header in headers)
+    if len(orders) > 1:
+        raise FormatError(
+            f"the files have different axes: MAPC, MAPR, MAPS are {' and '.join(map(str, orders))}",
+            code="parts-differ",
+            cause="the files differ in the directions of their columns and rows",
+            remedy="pass files that belong together, or open them one by one",
+        )
     cell, start, origin = list(first.cell), list(first.start), list(first.stored_origin)
     differing = []
     for stored in (_COLUMN, _ROW, _SECTION):
@@ -159,12 +157,12 @@ def unsigned_by_sidecar(sidecars: Sequence[Sidecar | None]) -> list[bool | None]
 
 
 def joined_extended(
-    extended: Sequence[ExtendedHeader | None], n_sections: Sequence[int], notes: Notes
+    extended: Sequence[ExtendedHeader | None], main: Sequence[Header], notes: Notes
 ) -> ExtendedHeader | None:
     """Return the extended headers of several files as that of one file with all their sections.
 
     Records are concatenated; of texts and documents, the common content is kept. None if the files
-    have no extended headers, or different kinds. `n_sections` are announced by each file.
+    have no extended headers, or different kinds. `main` are the main headers of the files.
     """
     headers = [each for each in extended if each is not None]
     if not headers or len(extended) == 1:
@@ -177,16 +175,18 @@ def joined_extended(
         text = f"the files differ in their extended headers ({_counts(kinds)} files): none is used"
         notes.add(Note("files-differ-extended", text))
         return None
-    columns = first.columns
-    # Only the last file may lack records: they are then missing at the end.
-    if any(each.n_records < n for each, n in zip(headers[:-1], n_sections, strict=False)):
-        columns = {}
-    columns = {
-        name: [value for each in headers for value in each.columns[name]]
-        if isinstance(values, list)
-        else np.concatenate([np.asarray(each.columns[name]) for each in headers])
-        for name, values in columns.items()
-    }
+    complete = [each.n_records >= header.nz for each, header in zip(headers, main, strict=True)]
+    columns = {}
+    if all(complete[:-1]):  # records of the last file may be missing: they are at the end
+        columns = {
+            name: [value for each in headers for value in each.columns[name]]
+            if isinstance(values, list)
+            else np.concatenate([np.asarray(each.columns[name]) for each in headers])
+            for name, values in first.columns.items()
+        }
+    stored = None
+    if first.stored is not None and (all(complete) or not first.stored.per_section):
+        stored = first.stored.joined([each.stored for each in headers[1:]])
     document = first.document
     if document is not None:
         document = {
@@ -199,22 +199,11 @@ def joined_extended(
         columns=columns,
         text=first.text if all(each.text == first.text for each in headers) else (),
         document=document,
-        stored=_joined_records(headers, n_sections),
+        stored=stored,
     )
     if note := pixel_size_note(joined):
         notes.add(note)
     return joined
-
-
-def _joined_records(
-    headers: Sequence[ExtendedHeader], n_sections: Sequence[int]
-) -> StoredRecords | None:
-    """Return the bytes of the records of all files, or None if a section has no record."""
-    first, *others = [each.stored for each in headers]
-    complete = all(each.n_records >= n for each, n in zip(headers, n_sections, strict=True))
-    if first is None or not (complete or not first.per_section):
-        return None
-    return first.joined(others)
 
 
 def _common_axis(axes: Sequence[Axis]) -> Axis:

@@ -103,24 +103,20 @@ def selected_frames(which: Any, navigation_shape: tuple[int, ...]) -> npt.NDArra
         return np.flatnonzero(indices).astype(np.int64)
     if indices.dtype.kind not in "iu":
         raise _frames_invalid(description, "indices are integers")
-    if indices.ndim == 1:
-        return _non_negative(indices, n_frames, f"there are {n_frames:,} frames")
-    if indices.ndim != 2 or indices.shape[1] != len(navigation_shape):
-        raise _frames_invalid(description, f"there are {len(navigation_shape)} navigation axes")
-    by_axis = [
-        _non_negative(indices[:, axis], size, f"navigation axis {axis} has {size:,} positions")
-        for axis, size in enumerate(navigation_shape)
-    ]
-    return np.ravel_multi_index(by_axis, navigation_shape).astype(np.int64, copy=False)
-
-
-def _non_negative(indices: npt.NDArray[Any], size: int, cause: str) -> npt.NDArray[np.int64]:
-    """Return indices with negative ones counted from the end; raise if any is out of bounds."""
-    outside = (indices < -size) | (indices >= size) if size else np.ones(indices.shape, bool)
-    if outside.any():
-        raise _frames_invalid(f"index {indices[outside][0]}", cause)
-    indices = indices.astype(np.int64)
-    return np.where(indices < 0, indices + size, indices)
+    shape = (n_frames,) if indices.ndim == 1 else navigation_shape
+    points = indices[:, np.newaxis] if indices.ndim == 1 else indices
+    if points.ndim != 2 or points.shape[1] != len(shape):
+        raise _frames_invalid(description, f"there are {len(shape)} navigation axes")
+    sizes = np.array(shape)
+    if (outside := (points < -sizes) | (points >= sizes)).any():
+        row, axis = np.argwhere(outside)[0]
+        cause = f"navigation axis {axis} has {sizes[axis]:,} positions"
+        if indices.ndim == 1:
+            cause = f"there are {n_frames:,} frames"
+        raise _frames_invalid(f"index {points[row, axis]}", cause)
+    points = points.astype(np.int64)
+    points = np.where(points < 0, points + sizes, points)
+    return np.asarray(np.ravel_multi_index(tuple(points.T), shape), np.int64)
 
 
 def _frames_invalid(which: str, cause: str) -> ArgumentError:
