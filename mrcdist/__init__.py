@@ -10,92 +10,75 @@ from mrcdist.startup_interrupt import end_on_interrupt as _end_on_interrupt
 
 _end_on_interrupt()  # before all other imports, which are slow
 
-import importlib  # noqa: E402
-from typing import TYPE_CHECKING, Any  # noqa: E402
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from mrcdist import config as _config  # noqa: E402, F401  installs dask's defaults
+from mrcdist import config as _config  # noqa: F401  installs dask's defaults
 
 if TYPE_CHECKING:
     __version__: str
-    from mrcdist.api import file_reader, plan_mrc, read_mrc
-    from mrcdist.convert_api import convert
+    from mrcdist.api import (
+        file_reader as file_reader,
+        plan_mrc as plan_mrc,
+        read_mrc as read_mrc,
+    )
+    from mrcdist.convert_api import convert as convert
     from mrcdist.errors import (
-        AccessDeniedError,
-        ArgumentError,
-        FileChangedError,
-        FormatError,
-        MissingExtraError,
-        MissingFileError,
-        MrcdistError,
-        MrcdistWarning,
-        ReadError,
-        SidecarError,
-        TruncatedFileError,
-        WriteError,
+        AccessDeniedError as AccessDeniedError,
+        ArgumentError as ArgumentError,
+        FileChangedError as FileChangedError,
+        FormatError as FormatError,
+        MissingExtraError as MissingExtraError,
+        MissingFileError as MissingFileError,
+        MrcdistError as MrcdistError,
+        MrcdistWarning as MrcdistWarning,
+        ReadError as ReadError,
+        SidecarError as SidecarError,
+        TruncatedFileError as TruncatedFileError,
+        WriteError as WriteError,
     )
-    from mrcdist.interop.rosettasciio import register_hyperspy
-    from mrcdist.interop.zarr_writer import ZarrReport
-    from mrcdist.preview.browser import Browser, browse
-    from mrcdist.read_plan import Plan
+    from mrcdist.interop.rosettasciio import register_hyperspy as register_hyperspy
+    from mrcdist.interop.zarr_writer import ZarrReport as ZarrReport
+    from mrcdist.preview.browser import (
+        Browser as Browser,
+        browse as browse,
+    )
+    from mrcdist.read_plan import Plan as Plan
     from mrcdist.reduce_api import (
-        CenterOfMass,
-        FrameReduction,
-        MaximumPattern,
-        MeanPattern,
-        RadialProfile,
-        StandardDeviation,
-        SumPattern,
-        VirtualImage,
-        reduce_frames,
+        CenterOfMass as CenterOfMass,
+        FrameReduction as FrameReduction,
+        MaximumPattern as MaximumPattern,
+        MeanPattern as MeanPattern,
+        RadialProfile as RadialProfile,
+        StandardDeviation as StandardDeviation,
+        SumPattern as SumPattern,
+        VirtualImage as VirtualImage,
+        reduce_frames as reduce_frames,
     )
-    from mrcdist.write.plan import WritePlan, WriteReport
-    from mrcdist.write_api import file_writer, plan_write, write_mrc
-    from mrcdist.zarr_api import MRCParser, write_references, zarr_store
+    from mrcdist.write.plan import (
+        WritePlan as WritePlan,
+        WriteReport as WriteReport,
+    )
+    from mrcdist.write_api import (
+        file_writer as file_writer,
+        plan_write as plan_write,
+        write_mrc as write_mrc,
+    )
+    from mrcdist.zarr_api import (
+        MRCParser as MRCParser,
+        write_references as write_references,
+        zarr_store as zarr_store,
+    )
 
-__all__ = [
-    "AccessDeniedError",
-    "ArgumentError",
-    "Browser",
-    "CenterOfMass",
-    "FileChangedError",
-    "FormatError",
-    "FrameReduction",
-    "MRCParser",
-    "MaximumPattern",
-    "MeanPattern",
-    "MissingExtraError",
-    "MissingFileError",
-    "MrcdistError",
-    "MrcdistWarning",
-    "Plan",
-    "RadialProfile",
-    "ReadError",
-    "SidecarError",
-    "StandardDeviation",
-    "SumPattern",
-    "TruncatedFileError",
-    "VirtualImage",
-    "WriteError",
-    "WritePlan",
-    "WriteReport",
-    "ZarrReport",
-    "browse",
-    "convert",
-    "file_reader",
-    "file_writer",
-    "plan_mrc",
-    "plan_write",
-    "read_mrc",
-    "reduce_frames",
-    "register_hyperspy",
-    "write_mrc",
-    "write_references",
-    "zarr_store",
-]
-# Modules and their public names; all other public names are in `errors`.
+# Public names of each module.
 _NAMES = {
     "api": ("file_reader", "plan_mrc", "read_mrc"),
     "convert_api": ("convert",),
+    "errors": (
+        *("AccessDeniedError", "ArgumentError", "FileChangedError", "FormatError"),
+        *("MissingExtraError", "MissingFileError", "MrcdistError", "MrcdistWarning", "ReadError"),
+        *("SidecarError", "TruncatedFileError", "WriteError"),
+    ),
     "interop.rosettasciio": ("register_hyperspy",),
     "interop.zarr_writer": ("ZarrReport",),
     "preview.browser": ("Browser", "browse"),
@@ -109,6 +92,7 @@ _NAMES = {
     "zarr_api": ("MRCParser", "write_references", "zarr_store"),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
@@ -116,9 +100,8 @@ def __getattr__(name: str) -> Any:
     value: Any
     if name == "__version__":
         value = _installed_version()
-    elif name in __all__:
-        module = importlib.import_module(f"mrcdist.{_MODULES.get(name, 'errors')}")
-        value = getattr(module, name)
+    elif name in _MODULES:
+        value = getattr(importlib.import_module(f"mrcdist.{_MODULES[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

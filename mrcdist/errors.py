@@ -19,21 +19,6 @@ from mrcdist.printable import printable
 # option instead.
 _ARGUMENT = re.compile(r"\{([a-z]\w*)(?:=([^{}]*))?\}")
 
-__all__ = [
-    "AccessDeniedError",
-    "ArgumentError",
-    "FileChangedError",
-    "FormatError",
-    "MissingExtraError",
-    "MissingFileError",
-    "MrcdistError",
-    "MrcdistWarning",
-    "ReadError",
-    "SidecarError",
-    "TruncatedFileError",
-    "WriteError",
-]
-
 
 class MrcdistWarning(UserWarning):
     """The file is unusual but unambiguous."""

@@ -50,10 +50,10 @@ class ClusterOptions:
     memory_limit: str | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name, value in vars(self).items() if value is not None]
-        running = [name for name in given if name in ("scheduler", "scheduler_file", "jobqueue")]
-        if running and len(given) > 1:
-            others = " and ".join(f"{{{name}}}" for name in given if name != running[0])
+        options = [name for name, value in vars(self).items() if value is not None]
+        running = [name for name in options if name in ("scheduler", "scheduler_file", "jobqueue")]
+        if running and len(options) > 1:
+            others = " and ".join(f"{{{name}}}" for name in options if name != running[0])
             raise ArgumentError(
                 f"{running[0]} is not the only option for a cluster",
                 code="cluster-options-conflict",
@@ -61,15 +61,6 @@ class ClusterOptions:
                 cause="a job runs on one cluster; options for workers apply to a local one only",
                 remedy=f"leave out {others}, or {{{running[0]}}}",
             )
-        for name, number in (("workers", self.workers), ("threads", self.threads)):
-            if number is not None and number < 1:
-                raise ArgumentError(
-                    f"{name}={number}",
-                    code="workers-invalid",
-                    argument=name,
-                    cause="it must be at least 1",
-                    remedy="pass a positive number, or leave it out",
-                )
         if self.memory_limit not in (None, "auto"):
             size = parse_size(self.memory_limit)
             if size is None or size < 0:

@@ -202,6 +202,7 @@ class TestValues:
         [
             ("explain", "--threads", ("0", "-1", "²", "9" * 5000)),
             ("mean", "--workers", ("0", "-1", "9" * 30, "1.5")),
+            ("mean", "--threads", ("0", "-1")),
             ("check-workers", "--timeout", ("0", "-1", "nan", "inf", "1e400")),
             ("preview", "--budget", ("0", "-1 GB", "1e400 GB", "0.5 B", "²", "", "nan")),
         ],

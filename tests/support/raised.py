@@ -30,9 +30,10 @@ def _raised() -> list[Raised]:
     found = []
     for path in sorted((ROOT / "mrcdist").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            name = isinstance(node, ast.Call) and getattr(node.func, "id", "")
-            kind = getattr(errors, name, None) if name in errors.__all__ else None
-            if isinstance(node, ast.Call) and kind and issubclass(kind, errors.MrcdistError):
+            if not isinstance(node, ast.Call):
+                continue
+            kind = getattr(errors, getattr(node.func, "id", ""), None)
+            if isinstance(kind, type) and issubclass(kind, errors.MrcdistError):
                 [code] = [k.value for k in node.keywords if k.arg == "code"] or [None]
                 place = f"{path.relative_to(ROOT / 'mrcdist')}:{node.lineno}"
                 # One of two codes, by a condition, is two places.

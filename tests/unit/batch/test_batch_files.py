@@ -104,8 +104,6 @@ def test_handler_of_ctrl_c_is_restored(monkeypatch):
         {"scheduler": "tcp://a:1", "scheduler_file": "f"},
         {"jobqueue": "f", "workers": 2},
         {"scheduler": "tcp://a:1", "memory_limit": "1 GiB"},
-        {"workers": 0},
-        {"threads": -1},
         {"memory_limit": "much"},
     ],
 )
