@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
+import mrcdist
 from mrcdist import errors
 from tests.support.processes import ROOT
 
-__all__ = ["RAISED", "Raised"]
+__all__ = ["KINDS", "RAISED", "Raised"]
+
+# Names of the public exceptions and of the warning.
+KINDS = sorted(name for name in mrcdist.__all__ if hasattr(errors, name))
 
 
 @dataclass(frozen=True)

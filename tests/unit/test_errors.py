@@ -23,7 +23,7 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.store_errors import explain_failure
 from tests.support.mrc_files import counting, header_bytes, mrc_bytes, write_mrc
 from tests.support.processes import free_port
-from tests.support.raised import RAISED
+from tests.support.raised import KINDS, RAISED
 
 BUILTINS = {
     "ArgumentError": ValueError,
@@ -43,12 +43,7 @@ CODES = sorted({raised.known_as for raised in RAISED} - {"error.code"})
 
 class TestClasses:
     def test_all_classes_are_in_this_tests_table(self):
-        raised = {
-            name
-            for name, value in vars(errors).items()
-            if isinstance(value, type) and issubclass(value, mrcdist.MrcdistError)
-        } - {"MrcdistError"}
-        assert raised == set(BUILTINS)
+        assert set(KINDS) - {"MrcdistError", "MrcdistWarning"} == set(BUILTINS)
 
     @pytest.mark.parametrize("name", BUILTINS)
     def test_every_class_has_a_common_base_and_the_builtin_that_a_caller_would_catch(self, name):
