@@ -1,4 +1,4 @@
-"""`Plan.explain()` says what computing will cost: what is counted when it is computed."""
+"""Estimates of `Plan.explain()`, compared with what is counted when the array is computed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def local_file(tmp_path_factory, numbers):
 
 
 class TestExplain:
-    """The numbers are those that are counted when the array is computed."""
+    """The figures equal those counted when the array is computed."""
 
     @pytest.mark.parametrize("chunks", [(6, -1, -1), (4, 8, -1), (6, 16, 10), (24, 8, 5), "auto"])
     @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ class TestExplain:
         ids=str,
     )
     @pytest.mark.parametrize("store", ["map", "read", "auto", "memory"])
-    def test_requests_bytes_and_tasks_are_those_counted(
+    def test_requests_bytes_and_tasks_equal_those_counted(
         self, local_file, memory_file, numbers, store, settings, chunks
     ):
         io = "auto" if store == "memory" else store
@@ -67,7 +67,7 @@ class TestExplain:
     @pytest.mark.parametrize("chunks", [(8, -1, -1), (8, 64, 64), (1, -1, -1)])
     @pytest.mark.parametrize("byteorder", "<>")
     @pytest.mark.parametrize("store", ["map", "read", "memory"])
-    def test_memory_is_that_measured(self, tmp_path, memory_file, store, byteorder, chunks):
+    def test_memory_equals_that_measured(self, tmp_path, memory_file, store, byteorder, chunks):
         numbers = counting((16, 512, 512), "uint16")
         raw = mrc_bytes(numbers, byteorder=byteorder)
         if store == "memory":
@@ -82,7 +82,7 @@ class TestExplain:
             expected = plan.explain().worker_memory
             assert plan.explain(threads=3).worker_memory == 3 * expected
             where = tuple(slice(0, axis[0]) for axis in plan.chunks)
-            # As in a worker that has no memory for pages which are not wanted.
+            # As in a worker without memory for pages that are not needed.
             source = dataclasses.replace(plan.source, limits=ReadLimits(mapped_memory_share=0))
             source[where]
             tracemalloc.start()
@@ -92,11 +92,11 @@ class TestExplain:
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
-        # Mapped pages are no allocation, but count as the worker's.
+        # Mapped pages are not allocated, but count as memory of the worker.
         peak += count.read.bytes_mapped
         assert expected / 2 <= peak <= 1.1 * expected + 2**17
 
-    def test_explain_says_what_splitting_frames_costs(self, local_file, memory_file, numbers):
+    def test_remark_gives_the_cost_of_splitting_frames(self, local_file, memory_file, numbers):
         with dask.config.set({"mrcdist.io": "map"}):
             local = str(mrcdist.plan_mrc(local_file, chunks=(6, 16, 10)).explain())
         assert "8 tasks read from each frame" in local
@@ -107,7 +107,7 @@ class TestExplain:
         whole = str(mrcdist.plan_mrc(url, chunks=(6, -1, -1)).explain())
         assert "note" not in whole
 
-    def test_explain_is_readable(self, local_file):
+    def test_report_as_text(self, local_file):
         with dask.config.set({"mrcdist.io": "map"}):
             text = str(mrcdist.plan_mrc(local_file, chunks=(6, -1, -1)).explain(threads=2))
         assert text.splitlines() == [
@@ -122,13 +122,13 @@ class TestExplain:
         ]
 
     @pytest.mark.filterwarnings("ignore:.*chunks are more than:mrcdist.MrcdistWarning")
-    def test_explain_warns_of_tasks_that_are_too_small_and_too_many(self, memory_file):
+    def test_remarks_on_too_many_or_too_small_tasks(self, memory_file):
         url = memory_file(mrc_bytes(counting((50_001, 1, 1), "int8")))
         remarks = " ".join(mrcdist.plan_mrc(url, chunks=(1, -1, -1)).explain().remarks)
         assert "50,001 chunks" in remarks
         assert "with chunks of 1 B, scheduling takes longer than reading" in remarks
 
-    def test_large_scan_on_a_disk_is_told_the_chunks_for_computing_along_the_scan(self, tmp_path):
+    def test_remark_proposes_chunks_for_computing_along_a_large_scan(self, tmp_path):
         path = tmp_path / "scan.mrc"
         path.write_bytes(header_bytes(nx=256, ny=256, nz=128 * 128, mode=1))
         os.truncate(path, 1024 + 128 * 128 * 256 * 256 * 2)
@@ -138,7 +138,7 @@ class TestExplain:
             return [text for text in plan.explain().remarks if "rechunking" in text]
 
         scan = {"navigation_shape": (128, 128)}
-        [told] = advice(**scan)
-        assert 'chunks=(-1, -1, "auto", -1)' in told
+        [remark] = advice(**scan)
+        assert 'chunks=(-1, -1, "auto", -1)' in remark
         assert advice(chunks=(-1, -1, "auto", -1), **scan) == []
         assert advice() == []

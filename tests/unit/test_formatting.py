@@ -1,4 +1,4 @@
-"""Numbers, units, positions and foreign text in words."""
+"""Formatting of numbers, units, shapes and positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mrcdist.formatting import (
 
 
 @pytest.mark.parametrize(
-    ("axis", "index", "words"),
+    ("axis", "index", "text"),
     [
         (Axis("z", 9, True), 4, "z 4 of 9"),
         (Axis("tilt", 3, True, 3.0, -60.0, "deg"), 2, "tilt −54 deg"),
@@ -23,12 +23,12 @@ from mrcdist.formatting import (
         (Axis("time", 9, True, 0.25, 0.0, "s"), 2, "time 0.5 s"),
     ],
 )
-def test_positions_are_told_in_the_axis_own_terms(axis, index, words):
-    assert format_position(axis, index) == words
+def test_positions_are_formatted_in_the_units_of_the_axis(axis, index, text):
+    assert format_position(axis, index) == text
 
 
 @pytest.mark.parametrize(
-    ("axis", "words"),
+    ("axis", "text"),
     [
         (Axis("tilt", 3, True, units="deg", values=(0.0, 3.0, -3.0)), "−3 to 3 deg"),
         (Axis("tilt", 3, True, units="deg", values=(60.0, 1.5, -60.0)), "−60 to 60 deg"),
@@ -37,12 +37,12 @@ def test_positions_are_told_in_the_axis_own_terms(axis, index, words):
         (Axis("z", 9, True), "0 to 8"),
     ],
 )
-def test_ranges_go_from_the_lowest_position_to_the_highest(axis, words):
-    assert format_range(axis) == words
+def test_ranges_go_from_the_lowest_position_to_the_highest(axis, text):
+    assert format_range(axis) == text
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "text"),
     [
         ([0.0, 3.0, -3.0], "3 values from −3 to 3"),
         ([2, 1], "[2, 1]"),
@@ -50,15 +50,15 @@ def test_ranges_go_from_the_lowest_position_to_the_highest(axis, words):
         ([], "[]"),
     ],
 )
-def test_long_lists_of_numbers_are_summarised(values, words):
-    assert format_list(values) == words
+def test_long_lists_of_numbers_are_summarised(values, text):
+    assert format_list(values) == text
 
 
 @pytest.mark.parametrize(
-    ("units", "words"), [("nm", "nm"), ("nm^-1", "nm⁻¹"), ("e/nm^2", "e/nm²"), ("a^b", "a^b")]
+    ("units", "text"), [("nm", "nm"), ("nm^-1", "nm⁻¹"), ("e/nm^2", "e/nm²"), ("a^b", "a^b")]
 )
-def test_powers_in_units_are_superscripts(units, words):
-    assert format_unit(units) == words
+def test_powers_in_units_are_superscripts(units, text):
+    assert format_unit(units) == text
 
 
 def test_shapes_are_products():

@@ -1,4 +1,4 @@
-"""The arguments of a read: the public functions have them with the same defaults."""
+"""The arguments of a read, and their defaults in the public functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mrcdist.options import ReadOptions
 
 @pytest.mark.parametrize("function", [mrcdist.read_mrc, mrcdist.plan_mrc])
 @pytest.mark.parametrize("argument", fields(ReadOptions), ids=lambda argument: argument.name)
-def test_public_functions_have_every_argument_with_its_default(function, argument):
+def test_public_functions_have_every_argument_with_the_same_default(function, argument):
     parameter = inspect.signature(function).parameters[argument.name]
     assert parameter.default == argument.default
     assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -27,14 +27,14 @@ def test_every_argument_has_a_sentence_of_help(argument):
 
 
 @pytest.mark.parametrize("endianness", ["big", "=", b"<", 1])
-def test_only_the_signs_of_a_byte_order_are_accepted(endianness):
+def test_invalid_byte_order_is_refused(endianness):
     with pytest.raises(ArgumentError, match="endianness=") as caught:
         ReadOptions(endianness=endianness)
     assert (caught.value.code, caught.value.argument) == ("byte-order-invalid", "endianness")
 
 
-def test_an_entry_of_a_folder_is_the_name_of_a_file(tmp_path):
-    """`str` of what `os.scandir` returns is no path."""
+def test_result_of_scandir_is_accepted_as_a_path(tmp_path):
+    """`str` of an entry of `os.scandir` is not a path."""
     (tmp_path / "a.rawtlt").touch()
     [entry] = os.scandir(tmp_path)
     assert ReadOptions(tilt_file=entry).command_line() == (f"--tilt-file={tmp_path / 'a.rawtlt'}",)

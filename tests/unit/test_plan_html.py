@@ -1,4 +1,4 @@
-"""What a notebook shows of a plan: everything known, nothing read, nothing secret."""
+"""HTML of a plan for notebooks, which reads nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOID = {"line", "polygon", "br", "hr", "img"}
 
 
 class Page(HTMLParser):
-    """Words and elements of a fragment; every element must be closed in order."""
+    """Text and elements of a fragment; elements must be closed in order."""
 
     def __init__(self, text):
         super().__init__()
@@ -51,7 +51,7 @@ def shown(plan):
     return Page(plan._repr_html_())
 
 
-def test_array_cost_axes_and_picture_are_shown(tmp_path):
+def test_array_cost_axes_and_chart_are_shown(tmp_path):
     path = write_mrc(
         tmp_path / "a.mrc", counting((6, 40, 50), "float32"), cell=(500.0, 400.0, 60.0)
     )
@@ -73,11 +73,11 @@ def test_array_cost_axes_and_picture_are_shown(tmp_path):
     ],
     ids=["no frames", "an image", "one pixel", "colours"],
 )
-def test_every_array_has_a_page(raw, memory_file):
+def test_every_kind_of_array_can_be_shown(raw, memory_file):
     assert "array" in shown(plan_mrc(memory_file(raw))).text
 
 
-def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, monkeypatch):
+def test_companion_images_are_listed_without_any_request(tmp_path, monkeypatch):
     movie = write_acquisition(
         tmp_path,
         scan_shape=(3, 4),
@@ -88,7 +88,7 @@ def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, m
     plan = plan_mrc(movie)
 
     def refuse(*_args, **_options):
-        raise AssertionError("the page asked the store for something")
+        raise AssertionError("a request was made")
 
     for name in ("list_siblings", "find_version", "retried"):
         monkeypatch.setattr(Location, name, refuse)
@@ -100,14 +100,14 @@ def test_the_images_beside_a_movie_are_named_without_asking_for_them(tmp_path, m
     assert "2 nm" in page.text
 
 
-def test_a_folder_that_was_not_listed_stays_unlisted(tmp_path):
+def test_folder_is_not_listed_for_display(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting((2, 4, 4), "int16"))
     plan = plan_mrc(path, tilt_file=None)
     shown(plan)
     assert "listing" not in vars(plan.directory)
 
 
-def test_words_from_the_file_are_escaped(tmp_path):
+def test_text_from_the_file_is_escaped(tmp_path):
     folder = tmp_path / "<script>alert(1)</script>&"
     folder.mkdir(parents=True)
     path = write_mrc(folder / "<b>.mrc", counting((2, 4, 4), "int16"))
@@ -124,13 +124,13 @@ def test_notes_are_shown(memory_file):
     assert "4 bytes follow" in shown(plan).text
 
 
-def test_positions_are_given_from_the_lowest_to_the_highest(tmp_path):
+def test_range_of_positions_is_shown(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", counting((3, 4, 4), "int16"))
     (tmp_path / "a.tlt").write_text("0\n3\n-3\n")
     assert "−3 to 3 deg" in shown(plan_mrc(path)).text
 
 
-def test_uneven_positions_are_told_from_even_ones(tmp_path):
+def test_uneven_positions_are_marked(tmp_path):
     path = write_mrc(tmp_path / "t.mrc", counting((3, 4, 4), "int16"))
     (tmp_path / "t.tlt").write_text("-60\n-1\n60\n")
     assert "uneven" in shown(plan_mrc(path, tilt_file=tmp_path / "t.tlt")).text

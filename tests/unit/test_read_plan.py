@@ -1,4 +1,4 @@
-"""What planning makes: one small task a chunk, named after the file's version, and nothing read."""
+"""Planning: one small task per chunk, named after the version of the file, and no pixels read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.mrc_files import counting, mrc_bytes, write_mrc
 
 
 class RecordingFileSystem(MemoryFileSystem):
-    """The memory file system, with a list of what was read."""
+    """The memory filesystem, with a list of the ranges read."""
 
     protocol = "recording"
     ranges: ClassVar[list[tuple[int | None, int | None]]] = []
@@ -52,7 +52,7 @@ class RecordingFileSystem(MemoryFileSystem):
 
 @pytest.fixture
 def recording(memory_file):
-    """Put bytes where each read of them is recorded; return the URL and the list of ranges."""
+    """Store bytes where each read is recorded; return the URL and the list of ranges."""
     fsspec.register_implementation("recording", RecordingFileSystem, clobber=True)
     RecordingFileSystem.ranges.clear()
 
@@ -63,7 +63,7 @@ def recording(memory_file):
 
 
 def optimised(array):
-    """The graph as a scheduler gets it."""
+    """Return the graph that a scheduler receives."""
     return dict(collections_to_expr([array]).optimize().__dask_graph__())
 
 
@@ -78,7 +78,7 @@ def local_file(tmp_path_factory, numbers):
 
 
 class TestPlanning:
-    def test_planning_reads_the_header_and_no_pixel(self, recording, numbers):
+    def test_planning_reads_the_header_and_no_pixels(self, recording, numbers):
         url, ranges = recording(mrc_bytes(numbers))
         plan = mrcdist.plan_mrc(url, chunks=(3, -1, -1))
         plan.explain()
@@ -86,18 +86,14 @@ class TestPlanning:
         repr(plan.to_dask()[3:5].sum())
         assert ranges == [(0, 1024)]
 
-    def test_planning_reads_the_needed_part_of_the_extended_header_and_no_pixel(
-        self, recording, numbers
-    ):
+    def test_planning_reads_only_the_records_of_the_extended_header(self, recording, numbers):
         extended = bytes(2 * len(numbers))  # a tilt angle, 0, for each section
         raw = mrc_bytes(numbers, extended=extended, exttyp=b"SERI", nint=2, nreal=1)
         url, ranges = recording(raw)
         assert mrcdist.plan_mrc(url).extended.n_records == len(numbers)
         assert max(stop for _, stop in ranges) == 1024 + len(extended)
 
-    def test_planning_a_million_chunks_opens_the_file_no_more_often_than_planning_one(
-        self, recording
-    ):
+    def test_planning_a_million_chunks_opens_the_file_as_often_as_planning_one(self, recording):
         raw = mrc_bytes(counting((1_000_000, 1, 1), "int8"))
         url, ranges = recording(raw)
         mrcdist.plan_mrc(url, chunks=-1).to_dask()
@@ -114,13 +110,13 @@ class TestPlanning:
         assert part.file.version == local_version(stat)
         assert part.file.location.url == str(local_file)
 
-    def test_more_than_50000_chunks_are_warned_of_with_the_remedy(self, memory_file):
+    def test_more_than_50000_chunks_cause_a_warning_with_a_remedy(self, memory_file):
         url = memory_file(mrc_bytes(counting((50_001, 1, 1), "int8")))
         assert mrcdist.plan_mrc(url, chunks=((2, *[1] * 49_999), -1, -1)).notes == ()
         with pytest.warns(mrcdist.MrcdistWarning, match='50,001 chunks.*chunks="auto"'):
             mrcdist.plan_mrc(url, chunks=(1, -1, -1))
 
-    def test_a_plan_shows_neither_bytes_of_the_file_nor_a_table(self, local_file):
+    def test_repr_of_a_plan_shows_neither_bytes_of_the_file_nor_a_table(self, local_file):
         assert len(repr(mrcdist.plan_mrc(local_file))) < 1000
 
 
@@ -146,21 +142,21 @@ class TestTasks:
 
     @pytest.mark.parametrize("chunks", ["auto", (8, -1, -1)])
     @pytest.mark.parametrize("io", ["map", "read"])
-    def test_a_single_frame_of_a_chunk_reads_one_frame(self, local_file, numbers, chunks, io):
+    def test_single_frame_of_a_chunk_reads_one_frame(self, local_file, numbers, chunks, io):
         [ds] = mrcdist.read_mrc(local_file, chunks=chunks)
         with dask.config.set({"mrcdist.io": io}), counted() as count:
             np.testing.assert_array_equal(ds["data"][17].compute(), numbers[17])
         assert count.read.blocks == 1
         assert count.read.bytes_fetched + count.read.bytes_mapped == numbers[0].nbytes
 
-    def test_a_crop_of_one_frame_reads_no_more_than_its_rows(self, local_file, numbers):
+    def test_crop_of_one_frame_reads_only_its_rows(self, local_file, numbers):
         [ds] = mrcdist.read_mrc(local_file)
         with dask.config.set({"mrcdist.io": "read"}), counted() as count:
             got = ds["data"][17, 4:9, 10:12].compute()
         np.testing.assert_array_equal(got, numbers[17, 4:9, 10:12])
         assert (count.read.requests, count.read.bytes_fetched) == (1, (4 * 40 + 2) * 2)
 
-    def test_slices_reach_the_read_where_the_source_is_shipped_once(self, tmp_path, numbers):
+    def test_slices_are_pushed_into_the_read_if_the_source_is_sent_once(self, tmp_path, numbers):
         paths = [
             write_mrc(tmp_path / f"a_{i}.mrc", half) for i, half in enumerate(np.split(numbers, 2))
         ]
@@ -180,7 +176,7 @@ class TestTasks:
         ):
             np.testing.assert_array_equal(ds["data"][index].compute(), numbers[index])
 
-    def test_a_missing_file_is_an_error_at_the_task(self, tmp_path, numbers):
+    def test_missing_file_is_an_error_of_the_task(self, tmp_path, numbers):
         path = write_mrc(tmp_path / "any.mrc", numbers)
         [ds] = mrcdist.read_mrc(path)
         path.unlink()
@@ -189,7 +185,7 @@ class TestTasks:
 
     @pytest.mark.parametrize("io", ["map", "read"])
     @pytest.mark.parametrize("change", ["rewritten", "longer", "shorter"])
-    def test_a_file_that_changed_is_an_error_at_the_task(self, tmp_path, numbers, io, change):
+    def test_changed_file_is_an_error_of_the_task(self, tmp_path, numbers, io, change):
         path = write_mrc(tmp_path / "any.mrc", numbers)
         [ds] = mrcdist.read_mrc(path, chunks=(5, -1, -1))
         np.testing.assert_array_equal(ds["data"][3].compute(), numbers[3])
@@ -207,7 +203,7 @@ class TestTasks:
 
 
 def resident_bytes(path, start, stop):
-    """Bytes of the file that are in the page cache, as mincore(2) tells."""
+    """Return the number of bytes of the file in the page cache, according to mincore(2)."""
     page = mmap.PAGESIZE
     libc = ctypes.CDLL(None, use_errno=True)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
@@ -218,8 +214,8 @@ def resident_bytes(path, start, stop):
     return sum(flag & 1 for flag in pages[start // page : -(-stop // page)]) * page
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="takes posix_fadvise and mincore")
-def test_a_crop_reads_no_whole_frames_from_the_disk(tmp_path):
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs posix_fadvise and mincore")
+def test_crop_does_not_read_whole_frames_from_the_disk(tmp_path):
     frame = 2048 * 2048 * 2  # 8 MiB: far more than a disk reads ahead
     numbers = np.ones((4, 2048, 2048), np.uint16) * np.arange(2048, dtype=np.uint16)
     path = write_mrc(tmp_path / "large.mrc", numbers)
@@ -237,9 +233,9 @@ def test_a_crop_reads_no_whole_frames_from_the_disk(tmp_path):
         assert 48 * 48 * 2 <= in_cache < frame // 2
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="takes posix_fadvise and mincore")
-def test_frames_from_all_over_a_file_are_asked_for_together(tmp_path):
-    """The disk may then read them in the order that it likes, and many at a time."""
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs posix_fadvise and mincore")
+def test_scattered_frames_are_announced_together(tmp_path):
+    """The disk can then read several of them at once, in any order."""
     frame = 2**20
     path = tmp_path / "large.bin"
     path.write_bytes(bytes(16 * frame))
@@ -251,7 +247,7 @@ def test_frames_from_all_over_a_file_are_asked_for_together(tmp_path):
             pytest.skip("the page cache of this file system cannot be dropped")
         announce(file, starts, np.full(starts.size, 2**16))
         while any(resident_bytes(path, at, at + 2**16) < 2**16 for at in starts.tolist()):
-            time.sleep(0.01)  # the test's own limit ends it
+            time.sleep(0.01)  # until the timeout of the test
     assert resident_bytes(path, 0, 16 * frame) < 8 * frame
 
 
@@ -263,7 +259,7 @@ class TestNames:
         chunks = (5, -1, -1)
         assert self.names(local_file, chunks=chunks) == self.names(str(local_file), chunks=chunks)
 
-    def test_names_are_others_for_other_chunks_shapes_and_readings(self, local_file):
+    def test_names_differ_for_other_chunks_and_shapes(self, local_file):
         names = {
             self.names(local_file),
             self.names(local_file, chunks=(5, -1, -1)),
@@ -273,7 +269,7 @@ class TestNames:
         }
         assert len(names) == 5
 
-    def test_names_are_others_for_a_changed_file(self, tmp_path, numbers):
+    def test_names_differ_for_a_changed_file(self, tmp_path, numbers):
         path = write_mrc(tmp_path / "any.mrc", numbers)
         before = self.names(path)
         os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
@@ -287,8 +283,8 @@ class TestNames:
         first, second = self.of_options(*({"key": "a", "secret": secret} for secret in ("b", "c")))
         assert first == second
 
-    def test_names_are_others_where_the_options_lead_to_another_store(self):
-        """The URL, size and version may be the same there."""
+    def test_names_differ_if_the_options_select_another_store(self):
+        """URL, size and version may be equal in both."""
         first, second = self.of_options(
             *({"endpoint_url": f"http://{host}"} for host in ("one", "two"))
         )
@@ -296,7 +292,7 @@ class TestNames:
 
 
 def s3_source(navigation_shape, options, table=None, parts=1):
-    """A source in an object store that is nowhere: building graphs does not ask for it."""
+    """Return a source in an object store that does not exist: building graphs needs no request."""
     fs = fsspec.filesystem("memory")
     fs.pipe_file("memory://sizes/one.mrc", mrc_bytes(counting((2, 8, 8), "uint16")))
     layout = mrcdist.plan_mrc("memory://sizes/one.mrc").layout
@@ -328,18 +324,18 @@ class TestSizes:
         yield s3_source(shape, self.OPTIONS, table=np.repeat(table, 1))
         yield s3_source(shape, self.OPTIONS, parts=100)
 
-    def test_a_task_is_smaller_than_2_kib_pickled(self):
+    def test_pickled_task_is_smaller_than_2_kib(self):
         for source in self.sources():
             array = to_dask(source, plan_chunks(source.layout, (1, 10, -1, -1, -1)))
             tasks = [
                 task
                 for key, task in optimised(array).items()
-                if isinstance(key, tuple)  # the other one is a source that is shipped once
+                if isinstance(key, tuple)  # the other one is a source that is sent once
             ]
             assert len(tasks) == 10
             assert all(len(distributed_pickle.dumps(task)) < 2048 for task in tasks)
 
-    def test_a_large_table_is_shipped_once_and_not_with_each_task(self):
+    def test_large_table_is_sent_once_and_not_with_each_task(self):
         shape = (1000, 1000)
         table = np.arange(1_000_000, dtype=np.int32).reshape(shape)
         source = s3_source(shape, self.OPTIONS, table=table)
@@ -349,34 +345,34 @@ class TestSizes:
         assert sizes[-1] > table.nbytes
         assert sizes[-2] < 2048
 
-    def test_the_graph_of_100000_chunks_is_smaller_than_2_mb_pickled(self):
+    def test_pickled_graph_of_100000_chunks_is_smaller_than_2_mb(self):
         for shape, chunks in (((100_000,), (1, -1, -1)), ((1000, 100), (1, 1, -1, -1))):
             source = s3_source(shape, self.OPTIONS)
             array = to_dask(source, plan_chunks(source.layout, chunks))
             assert array.npartitions == 100_000
             assert len(distributed_pickle.dumps(array.dask)) < 1e6
             expression = collections_to_expr([array]).optimize()
-            asked_for = distributed_pickle.dumps(array.__dask_keys__())  # whatever makes them
-            assert len(distributed_pickle.dumps(expression)) - len(asked_for) < 2e6
+            keys = distributed_pickle.dumps(array.__dask_keys__())  # independent of the graph
+            assert len(distributed_pickle.dumps(expression)) - len(keys) < 2e6
             one = collections_to_expr([array[17]]).optimize()
             assert len(distributed_pickle.dumps(one)) < 2e6
 
-    def test_a_source_pickles_without_handles(self, local_file, numbers):
+    def test_source_is_pickled_without_handles(self, local_file, numbers):
         source = mrcdist.plan_mrc(local_file).source
         again = pickle.loads(pickle.dumps(source))
         np.testing.assert_array_equal(again[3], numbers[3])
         assert again.parts == source.parts
 
-    def test_tasks_of_a_process_share_the_source_that_each_of_them_carries(self, local_file):
+    def test_tasks_of_a_process_share_one_unpickled_source(self, local_file):
         plan = mrcdist.plan_mrc(local_file)
         first, second = (pickle.loads(pickle.dumps(plan.source)) for _ in range(2))
         assert first is second
         other = mrcdist.plan_mrc(local_file, navigation_shape=(6, 4)).source
         assert pickle.loads(pickle.dumps(other)).shape == other.shape != first.shape
 
-    def test_options_of_a_class_that_a_notebook_defines_go_to_workers(self, monkeypatch):
+    def test_options_of_a_class_defined_in_a_notebook_reach_workers(self, monkeypatch):
         class Key:
-            """As it is written in a cell."""
+            """As if defined in a cell."""
 
         Key.__module__, Key.__qualname__ = "__main__", "Key"
         with monkeypatch.context() as notebook:

@@ -1,4 +1,4 @@
-"""Notes: in their order, and once for what is said of several files."""
+"""Notes: their order, and merging of notes on several files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 from mrcdist.warning_notes import Note, Notes
 
 
-def test_notes_are_given_in_the_order_in_which_they_were_added():
+def test_notes_are_in_the_order_in_which_they_were_added():
     notes = Notes()
     notes.add("first")
     own = notes.of_file("a.mrc")
@@ -25,27 +25,27 @@ def test_a_note_is_its_sentence():
     assert (copy, copy.code) == (note, note.code)
 
 
-def test_equal_sentences_about_the_whole_are_kept():
+def test_equal_notes_on_the_dataset_are_kept():
     notes = Notes()
     notes.add("the same", "the same", Note("code", "the same"), Note("code", "the same"))
     assert list(notes) == ["the same"] * 4
 
 
-def test_what_is_said_of_several_files_is_given_once_whatever_its_numbers():
+def test_notes_on_several_files_are_merged_whatever_their_numbers():
     notes = Notes()
     for name, number in (("a.mrc", 3), ("b.mrc", 4), ("c.mrc", 5)):
         notes.of_file(name).add(Note("bytes-after-frames", f"{number} bytes follow"))
     assert list(notes) == ["3 bytes follow (also in 2 other files)"]
 
 
-def test_a_note_about_two_files_of_the_same_name_is_given_once():
+def test_notes_on_two_files_of_the_same_name_are_merged():
     notes = Notes()
     for _ in range(2):
         notes.of_file("a.mrc").add(Note("map-missing", "no MAP"))
     assert list(notes) == ["no MAP (also in 1 other file)"]
 
 
-def test_what_one_later_file_alone_has_names_that_file():
+def test_note_on_a_later_file_names_that_file():
     notes = Notes()
     for name in ("a.mrc", "b.mrc", "c.mrc"):
         notes.of_file(name)
@@ -54,14 +54,14 @@ def test_what_one_later_file_alone_has_names_that_file():
     assert list(notes) == ["b.mrc: no MAP (also in 1 other file)", "b.mrc: uncoded"]
 
 
-def test_several_notes_of_one_kind_about_one_file_are_all_given():
+def test_several_notes_with_one_code_on_one_file_are_all_given():
     notes = Notes()
     notes.of_file("a.mrc").add(Note("pixel-size", "x varies"), Note("pixel-size", "y varies"))
     notes.of_file("b.mrc").add(Note("pixel-size", "x varies"))
     assert list(notes) == ["x varies (also in 1 other file)", "y varies"]
 
 
-def test_notes_of_one_file_are_its_own_sentences():
+def test_notes_on_a_single_file_do_not_name_it():
     notes = Notes()
     notes.of_file("a.mrc").add(Note("map-missing", "no MAP"), "uncoded")
     assert list(notes) == ["no MAP", "uncoded"]

@@ -1,4 +1,4 @@
-"""Auxiliary files: what "auto", None, a path and an open file mean, for every kind alike."""
+"""Auxiliary files: "auto", None, a path and an open file have the same meaning for every kind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mrcdist.errors import ArgumentError, MissingFileError, SidecarError
 from mrcdist.storage.location import Location
 from mrcdist.warning_notes import Notes
 
-# A kind that no reader knows: one that is found by the name of the data with another ending.
+# A kind for this test: the name of the data with another ending.
 WORDS = FileType(
     "words_file",
     parse=lambda name, raw: (name, raw.decode()),
@@ -61,56 +61,56 @@ class TestChoice:
             (io.StringIO("auto"), "named"),
         ],
     )
-    def test_only_none_and_the_word_auto_are_special(self, wanted, choice):
+    def test_only_none_and_the_string_auto_are_special(self, wanted, choice):
         assert choose(wanted) == choice
 
     @pytest.mark.parametrize(("wanted", "named"), [(None, False), ("auto", False), ("x", True)])
-    def test_named_files_are_told_from_found_ones(self, data, wanted, named):
+    def test_files_that_the_caller_passes_are_named(self, data, wanted, named):
         assert AuxiliaryFile(WORDS, wanted, directory_of(data)).named is named
 
 
 class TestReading:
     def test_auto_finds_the_file_in_the_listing(self, data):
-        data.with_name("a.mrc.words").write_text("beside")
-        assert read(data, "auto") == (("a.mrc.words", "beside"), [])
+        data.with_name("a.mrc.words").write_text("next to it")
+        assert read(data, "auto") == (("a.mrc.words", "next to it"), [])
 
-    def test_nothing_is_found_where_the_listing_has_no_such_name(self, data):
+    def test_auto_finds_nothing_if_the_listing_has_no_such_name(self, data):
         data.with_name("all.words").write_text("a name for stores that cannot list")
         assert read(data, "auto") == (None, [])
 
-    def test_none_reads_nothing_although_a_file_is_there(self, data):
-        data.with_name("a.mrc.words").write_text("beside")
+    def test_none_reads_nothing_although_a_file_exists(self, data):
+        data.with_name("a.mrc.words").write_text("next to it")
         assert read(data, None) == (None, [])
 
-    def test_data_that_can_have_no_such_file_are_not_listed(self, tmp_path):
+    def test_directory_is_not_listed_for_data_that_cannot_have_such_a_file(self, tmp_path):
         (tmp_path / "a.dat").write_bytes(b"data")
         directory = directory_of(tmp_path / "a.dat")
         assert AuxiliaryFile(WORDS, "auto", directory).read(Notes()) is None
         assert "listing" not in vars(directory)
 
     @pytest.mark.parametrize("as_wanted", [str, Path, lambda path: path.as_uri()])
-    def test_a_named_file_wins_over_the_one_beside_the_data(self, data, tmp_path, as_wanted):
-        data.with_name("a.mrc.words").write_text("beside")
+    def test_named_file_overrides_the_one_next_to_the_data(self, data, tmp_path, as_wanted):
+        data.with_name("a.mrc.words").write_text("next to it")
         named = tmp_path / "elsewhere" / "other.txt"
         named.parent.mkdir()
         named.write_text("named")
         assert read(data, as_wanted(named)) == (("other.txt", "named"), [])
 
-    def test_a_named_file_has_to_be_there(self, data, tmp_path):
+    def test_named_file_must_exist(self, data, tmp_path):
         with pytest.raises(MissingFileError):
             read(data, tmp_path / "none.words")
 
     @pytest.mark.parametrize("stream", [io.BytesIO(b"open \xe2\x88\x92"), io.StringIO("open −")])
-    def test_an_open_file_is_read_from_where_it_stands(self, data, stream):
+    def test_open_file_is_read_from_its_position(self, data, stream):
         stream.seek(5)
         assert read(data, stream) == (("", "−"), [])
 
-    def test_an_open_file_keeps_its_name(self, data):
+    def test_open_file_keeps_its_name(self, data):
         data.with_name("b.words").write_text("open")
         with data.with_name("b.words").open() as stream:
             assert read(data, stream) == (("b.words", "open"), [])
 
-    def test_an_argument_of_another_type_is_an_error_that_names_it(self, data):
+    def test_argument_of_another_type_is_an_error_that_names_it(self, data):
         with pytest.raises(ArgumentError, match="words_file is a int") as caught:
             read(data, 3)
         assert (caught.value.argument, caught.value.code) == (
@@ -124,34 +124,34 @@ class TestStoresThatCannotList:
     def no_listing(self, monkeypatch):
         monkeypatch.setattr(Location, "list_siblings", lambda self: None)
 
-    def test_names_are_tried_in_their_order(self, data):
+    def test_names_are_tried_in_order(self, data):
         data.with_name("all.words").write_text("second")
         assert read(data, "auto") == (("all.words", "second"), [])
         data.with_name("a.mrc.words").write_text("first")
         assert read(data, "auto") == (("a.mrc.words", "first"), [])
 
-    def test_no_file_of_any_name_is_no_error(self, data):
+    def test_missing_file_is_not_an_error(self, data):
         assert read(data, "auto") == (None, [])
 
 
-class TestKindsThatMostDataLack:
-    """Files of these kinds are looked for in a listing alone, and not on web servers."""
+class TestOptionalKinds:
+    """Files of these kinds are only searched in a listing, and not on web servers."""
 
-    RARE = dataclasses.replace(WORDS, essential=False)
+    OPTIONAL = dataclasses.replace(WORDS, essential=False)
 
-    def test_a_file_of_such_a_kind_is_found_in_the_listing(self, data):
-        data.with_name("a.mrc.words").write_text("beside")
-        assert read(data, "auto", self.RARE) == (("a.mrc.words", "beside"), [])
+    def test_optional_file_is_found_in_the_listing(self, data):
+        data.with_name("a.mrc.words").write_text("next to it")
+        assert read(data, "auto", self.OPTIONAL) == (("a.mrc.words", "next to it"), [])
 
-    def test_no_name_is_tried_where_a_store_cannot_list(self, data, monkeypatch):
-        data.with_name("a.mrc.words").write_text("beside")
+    def test_names_are_not_tried_if_a_store_cannot_list(self, data, monkeypatch):
+        data.with_name("a.mrc.words").write_text("next to it")
         monkeypatch.setattr(Location, "list_siblings", lambda self: None)
-        assert read(data, "auto", self.RARE) == (None, [])
+        assert read(data, "auto", self.OPTIONAL) == (None, [])
 
     @pytest.mark.parametrize("url", ["https://host/a.mrc", "simplecache::http://host/http/a.mrc"])
     def test_web_servers_are_not_asked_for_a_listing(self, url):
         directory = Directory(Location.of(url))
-        assert AuxiliaryFile(self.RARE, "auto", directory).read(Notes()) is None
+        assert AuxiliaryFile(self.OPTIONAL, "auto", directory).read(Notes()) is None
         assert "listing" not in vars(directory)
 
     @pytest.mark.parametrize("url", ["/http/a.mrc", "s3://https/a.mrc", "memory://a.mrc"])
@@ -173,27 +173,27 @@ class TestErrorsInTheFile:
             read(movie, tmp_path / damaged if wanted == "named" else wanted, kind)
         assert caught.value.where == str(tmp_path / damaged)
 
-    def test_an_open_file_has_no_place(self, data):
+    def test_error_in_an_open_file_has_no_location(self, data):
         with pytest.raises(SidecarError) as caught:
             read(data, io.BytesIO(b"damaged"), SIDECAR)
         assert caught.value.where == ""
 
 
 class TestLargeFiles:
-    """What is no such file is an error before it takes memory."""
+    """Files of another kind are an error before they take memory."""
 
     @pytest.mark.parametrize("kind", [SIDECAR, SCAN_POINTS, TILT_ANGLES])
     @pytest.mark.parametrize("wanted", ["path", "stream"])
-    def test_a_file_of_another_size_is_refused(self, data, tmp_path, kind, wanted):
+    def test_large_file_is_refused(self, data, tmp_path, kind, wanted):
         large = tmp_path / "large.txt"
         with large.open("wb") as file:
-            file.truncate(2**30)  # takes no room on the disk
+            file.truncate(2**30)  # sparse
         with large.open("rb") as stream, pytest.raises(SidecarError) as caught:
             read(data, large if wanted == "path" else stream, kind)
         error = caught.value
         assert (error.code, error.argument) == ("auxiliary-file-too-large", kind.argument)
 
-    def test_garbage_is_refused_by_its_first_lines(self, data):
+    def test_garbage_is_refused_after_its_first_lines(self, data):
         garbage = io.BytesIO(b"a\n" * (16 * 2**20))
         tracemalloc.start()
         try:
@@ -204,7 +204,7 @@ class TestLargeFiles:
             tracemalloc.stop()
 
     @pytest.mark.parametrize("bad", [10, 9_000])
-    def test_a_bad_line_is_named_by_its_number(self, data, bad):
+    def test_invalid_line_is_named_by_its_number(self, data, bad):
         lines = [b"1,2"] * 10_000
         lines[bad - 1] = b"1;2"
         with pytest.raises(SidecarError, match=f"line {bad} of the list"):
@@ -213,15 +213,15 @@ class TestLargeFiles:
 
 class TestAbsence:
     @pytest.mark.parametrize(
-        ("name", "wanted", "why"),
+        ("name", "wanted", "reason"),
         [
             ("a.mrc", None, "words_file=None was passed"),
             ("a.mrc", "auto", "looked for next to the movie: a.mrc.words, all.words"),
             ("a.dat", "auto", "looked for next to a file called"),
         ],
     )
-    def test_the_reason_of_an_absence_is_given(self, tmp_path, name, wanted, why):
+    def test_reason_for_a_missing_file_is_given(self, tmp_path, name, wanted, reason):
         (tmp_path / name).write_bytes(b"data")
         file = AuxiliaryFile(WORDS, wanted, directory_of(tmp_path / name))
         assert file.read(Notes()) is None
-        assert why in file.absence()
+        assert reason in file.absence()

@@ -1,4 +1,4 @@
-"""The directory of a file is listed when it is needed, and once."""
+"""Listing of the directory of a file, and storage options of auxiliary files."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from mrcdist.discover.files import Directory, locate
 from mrcdist.storage.location import Location
 
 
-def test_names_are_listed_once(tmp_path, monkeypatch):
+def test_directory_is_listed_once_when_needed(tmp_path, monkeypatch):
     (tmp_path / "a.mrc").write_bytes(b"")
-    asked = []
-    monkeypatch.setattr(Location, "list_siblings", lambda self: asked.append(self) or ("a.mrc",))
+    requests = []
+    monkeypatch.setattr(Location, "list_siblings", lambda self: requests.append(self) or ("a.mrc",))
     directory = Directory(Location.of(tmp_path / "a.mrc"))
-    assert asked == []
+    assert requests == []
     assert directory.listing == directory.listing == ("a.mrc",)
-    assert asked == [directory.location]
+    assert requests == [directory.location]
 
 
-def test_a_directory_that_cannot_be_listed_is_asked_once(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(Location, "list_siblings", lambda self: asked.append(self))
+def test_failed_listing_is_not_repeated(tmp_path, monkeypatch):
+    requests = []
+    monkeypatch.setattr(Location, "list_siblings", lambda self: requests.append(self))
     directory = Directory(Location.of(tmp_path / "a.mrc"))
     assert directory.listing is directory.listing is None
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
-def test_names_known_so_far_are_given_without_listing(tmp_path):
+def test_known_names_do_not_cause_a_listing(tmp_path):
     (tmp_path / "a.mrc").write_bytes(b"")
     directory = Directory(Location.of(tmp_path / "a.mrc"))
     assert directory.known_names == ()
@@ -38,7 +38,7 @@ OPTIONS = {"headers": {"Authorization": "Bearer made-up"}}
 
 
 class TestLocate:
-    """Storage options of the data go to files in the same store, and nowhere else."""
+    """Storage options of the data apply only to files in the same store."""
 
     @pytest.mark.parametrize(
         ("path", "data"),
@@ -52,7 +52,7 @@ class TestLocate:
             ("zip://i.txt::http://a/all.zip", "zip://m.mrc::http://a/all.zip"),
         ],
     )
-    def test_serve_a_file_in_the_same_store(self, path, data):
+    def test_options_apply_to_files_in_the_same_store(self, path, data):
         found = locate(path, Location.of(data, OPTIONS))
         assert found.storage_options == OPTIONS
 
@@ -71,5 +71,5 @@ class TestLocate:
             ("zip://i.txt::http://b/all.zip", "zip://m.mrc::http://a/all.zip"),
         ],
     )
-    def test_do_not_go_to_another_one(self, path, data):
+    def test_options_do_not_go_to_another_store(self, path, data):
         assert not locate(path, Location.of(data, OPTIONS)).storage_options

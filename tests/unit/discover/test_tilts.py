@@ -1,4 +1,4 @@
-"""Tilt angles: found beside the data, named, or in the extended header; sections sorted by them."""
+"""Tilt angles: found next to the data, passed, or in the extended header; and sorting by them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mdoc(angles):
 
 
 def serialem(angles):
-    """An extended header of SerialEM that has the tilt angles alone, in hundredths of a degree."""
+    """Return an extended header of SerialEM with tilt angles only, in hundredths of a degree."""
     raw = np.round(np.array(angles) * 100).astype("<i2").tobytes()
     return {"extended": raw, "exttyp": b"SERI", "nint": 2, "nreal": 1}
 
@@ -39,7 +39,7 @@ def angles_of(dataset):
     return dataset["original_metadata"]["tilt_series"]["tilt_angle"]
 
 
-class TestBesideTheData:
+class TestNextToTheData:
     @pytest.mark.parametrize(
         ("name", "text"),
         [
@@ -63,7 +63,7 @@ class TestBesideTheData:
         }
         np.testing.assert_array_equal(dataset["data"].compute(), SECTIONS)
 
-    def test_none_looks_for_nothing(self, stack):
+    def test_none_searches_for_nothing(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
         plan = plan_mrc(stack, tilt_file=None)
         assert plan.tilts is None
@@ -81,21 +81,21 @@ class TestBesideTheData:
         found = plan_mrc(stack, tilt_file=io.StringIO(mdoc(UP_AND_DOWN))).tilts
         assert (found.angles, found.source) == (UP_AND_DOWN, "tilt_file")
 
-    def test_the_extended_header_wins_and_nothing_is_listed(self, tmp_path):
+    def test_extended_header_takes_precedence_and_nothing_is_listed(self, tmp_path):
         path = write_mrc(tmp_path / "ts.mrc", SECTIONS, **serialem(UP_AND_DOWN))
         path.with_name("ts.tlt").write_text(tlt(range(7)))
         plan = plan_mrc(path)
         assert (plan.tilts.angles, plan.tilts.source) == (UP_AND_DOWN, "extended header")
         assert "listing" not in vars(plan.directory)
 
-    def test_an_extended_header_without_a_tilt_does_not(self, tmp_path):
+    def test_extended_header_without_tilts_does_not_take_precedence(self, tmp_path):
         path = write_mrc(tmp_path / "ts.mrc", SECTIONS, **serialem([0.01] * 7))
         path.with_name("ts.tlt").write_text(tlt(range(7)))
         assert plan_mrc(path).tilts.source == "ts.tlt"
 
 
-class TestOtherFilesBesideTheData:
-    """What is no list of this file's tilts keeps nothing from loading."""
+class TestOtherFilesNextToTheData:
+    """Files that are not a list of the tilts of this file do not prevent loading."""
 
     @pytest.mark.parametrize(
         ("name", "text"),
@@ -105,26 +105,26 @@ class TestOtherFilesBesideTheData:
             ("ts.tlt", ""),
         ],
     )
-    def test_a_file_of_frames_or_of_an_untilted_stage_is_ignored(self, stack, name, text):
+    def test_file_of_a_movie_or_of_an_untilted_stage_is_ignored(self, stack, name, text):
         stack.with_name(name).write_text(text)
         assert plan_mrc(stack).tilts is None
         assert plan_mrc(stack).notes == ()
 
     @pytest.mark.parametrize("name", ["ts.rawtlt", "ts.tlt", "ts_TLT.txt"])
-    def test_a_list_of_equal_angles_is_noted(self, stack, name):
+    def test_list_of_equal_angles_causes_a_note(self, stack, name):
         stack.with_name(name).write_text(tlt([30, 30, 30.25, 30, 30, 30, 30]))
         with pytest.warns(MrcdistWarning, match=f"{name} is not used: .* 30 to 30.25 degrees"):
             assert plan_mrc(stack).tilts is None
         assert plan_mrc(stack, tilt_file=stack.with_name(name)).tilts.angles[2] == 30.25
 
-    def test_another_number_of_angles_is_noted(self, stack):
+    def test_wrong_number_of_angles_causes_a_note(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(range(8)))
         with pytest.warns(MrcdistWarning, match="ts.tlt is not used: it has 8 .* 7 sections"):
             assert plan_mrc(stack).tilts is None
         with pytest.raises(ArgumentError, match="8 tilt angles, the file 7 sections"):
             plan_mrc(stack, tilt_file=stack.with_name("ts.tlt"))
 
-    def test_a_damaged_list_is_noted(self, stack):
+    def test_damaged_list_causes_a_note(self, stack):
         stack.with_name("ts.tlt").write_text("1\nx\n")
         with pytest.warns(MrcdistWarning, match="no tilt angles are used: ts.tlt, line 2"):
             assert plan_mrc(stack).tilts is None
@@ -140,19 +140,21 @@ class TestOtherFilesBesideTheData:
             ((6, 4, 5), {"ispg": 401, "intervals": (5, 4, 3)}),
         ],
     )
-    def test_what_can_be_no_tilt_series_is_not_listed(self, tmp_path, shape, header):
+    def test_directory_is_not_listed_for_data_that_cannot_be_a_tilt_series(
+        self, tmp_path, shape, header
+    ):
         path = write_mrc(tmp_path / "a.mrc", counting(shape, "int16"), **header)
         path.with_name("a.tlt").write_text(tlt(range(shape[0])))
         plan = plan_mrc(path)
         assert plan.tilts is None
         assert "listing" not in vars(plan.directory)
 
-    def test_names_are_not_tried_where_a_store_cannot_list(self, stack, monkeypatch):
+    def test_names_are_not_tried_if_the_store_cannot_list(self, stack, monkeypatch):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
         monkeypatch.setattr(Location, "list_siblings", lambda self: None)
         assert plan_mrc(stack).tilts is None
 
-    def test_a_list_of_files_has_no_angles_beside_its_first(self, tmp_path, stack):
+    def test_no_angles_are_searched_for_a_list_of_files(self, tmp_path, stack):
         stack.with_name("ts.tlt").write_text(tlt(range(14)))
         more = write_mrc(tmp_path / "b.mrc", SECTIONS)
         assert plan_mrc([stack, more]).tilts is None
@@ -162,23 +164,23 @@ class TestOtherFilesBesideTheData:
 
 class TestUse:
     @pytest.mark.parametrize("option", ["tilt_file", "sort_by_tilt"])
-    def test_a_shape_that_leaves_no_use_for_angles_is_noted(self, stack, option):
+    def test_unused_options_cause_a_note_if_a_shape_is_passed(self, stack, option):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
         value = {"tilt_file": stack.with_name("ts.tlt"), "sort_by_tilt": True}[option]
         with pytest.warns(MrcdistWarning, match=f"{option} is not used: navigation_shape"):
             plan = plan_mrc(stack, navigation_shape=(7,), **{option: value})
         assert (plan.tilts, plan.source.table) == (None, None)
 
-    def test_a_shape_alone_is_no_reason_to_look(self, stack):
+    def test_shape_alone_does_not_cause_a_search(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(range(8)))
         assert plan_mrc(stack, navigation_shape=(7,)).notes == ()
 
-    def test_sorting_without_angles_is_noted(self, stack):
+    def test_sorting_without_angles_causes_a_note(self, stack):
         with pytest.warns(MrcdistWarning, match="sort_by_tilt is not used: no tilt angles"):
             [dataset] = read_mrc(stack, sort_by_tilt=True)
         np.testing.assert_array_equal(dataset["data"].compute(), SECTIONS)
 
-    def test_a_truncated_series_has_the_angles_of_its_sections(self, stack):
+    def test_truncated_series_has_the_angles_of_its_sections(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
         stack.write_bytes(stack.read_bytes()[:-41])
         for sort in (False, True):
@@ -188,7 +190,7 @@ class TestUse:
             assert angles_of(dataset) == [UP_AND_DOWN[i] for i in order]
             np.testing.assert_array_equal(dataset["data"].compute(), SECTIONS[:5][order])
 
-    def test_angles_of_each_files_header_are_joined(self, tmp_path):
+    def test_angles_in_the_headers_of_several_files_are_joined(self, tmp_path):
         paths = [
             write_mrc(tmp_path / f"{name}.mrc", SECTIONS[:2], **serialem(angles))
             for name, angles in (("a", (-60, -40)), ("b", (-20, 0)))
@@ -198,7 +200,7 @@ class TestUse:
         assert dataset["axes"][0]["scale"] == 20.0
 
     @pytest.mark.filterwarnings("ignore:.*differ in their extended headers")
-    def test_a_file_without_angles_leaves_a_list_without(self, tmp_path):
+    def test_list_has_no_angles_if_one_file_has_none(self, tmp_path):
         first = write_mrc(tmp_path / "a.mrc", SECTIONS[:2], **serialem((-60, -40)))
         other = write_mrc(tmp_path / "b.mrc", SECTIONS[:2])
         assert plan_mrc([first, other]).tilts is None
@@ -232,24 +234,24 @@ class TestSorting:
         assert "Acquisition_instrument" not in dataset["metadata"]
 
     @pytest.mark.parametrize("index", [3, slice(1, 6, 2), slice(None, None, -1), [5, 0, 3]])
-    def test_indexing_a_sorted_series_is_numpys(self, stack, index):
+    def test_indexing_a_sorted_series_equals_numpy(self, stack, index):
         stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
         plan = plan_mrc(stack, sort_by_tilt=True)
         expected = SECTIONS[np.argsort(UP_AND_DOWN)][index]
         np.testing.assert_array_equal(plan.to_dask()[index].compute(), expected)
 
-    def test_a_series_in_order_stays_a_map_of_the_file(self, stack):
+    def test_series_in_order_is_still_mapped(self, stack):
         stack.with_name("ts.tlt").write_text(tlt(range(7)))
         assert plan_mrc(stack, sort_by_tilt=True).source.table is None
 
 
-def test_one_section_has_its_angle_as_a_column_alone(tmp_path):
+def test_single_section_has_an_angle_but_no_axis(tmp_path):
     path = write_mrc(tmp_path / "a.mrc", SECTIONS[:1])
     [dataset] = read_mrc(path, tilt_file=io.StringIO("3\n"))
     assert (angles_of(dataset), dataset["data"].shape) == ([3.0], (4, 5))
 
 
-def test_no_warning_where_all_is_well(stack):
+def test_valid_tilt_series_causes_no_warning(stack):
     stack.with_name("ts.tlt").write_text(tlt(UP_AND_DOWN))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""How a block is read is decided once, from what each file's reader can do."""
+"""Plans for reading a block, by the capabilities of the readers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ SOME_ROWS = Window(range(4, 8), range(SIDE))
 
 
 def part(*, first=0, frames=FRAMES, offset=1024, **can):
-    """A file whose gaps of up to half a frame are read, and of whose view all gaps are."""
-    able = Capabilities(lambda start, stop: Cost(1, stop - start), gap=FRAME_BYTES // 2, **can)
+    """Return a file in which gaps of up to half a frame are read, and in a view all gaps."""
+    capabilities = Capabilities(
+        lambda start, stop: Cost(1, stop - start), gap=FRAME_BYTES // 2, **can
+    )
     copied = Merging(FRAME_BYTES // 2, 4.0, 2**20, 1)
-    return FrameFile(able, offset, first, frames, copied, Merging(2**20, 1e9, 2**30, 1))
+    return FrameFile(capabilities, offset, first, frames, copied, Merging(2**20, 1e9, 2**30, 1))
 
 
 def planned(parts, numbers, window=WHOLE, limits=DEFAULT_LIMITS):
@@ -42,7 +44,7 @@ def test_consecutive_frames_are_a_view_of_one_range():
     assert plan.complete
 
 
-def test_mapped_frames_in_another_order_are_copied_out_of_the_map():
+def test_mapped_frames_that_are_not_evenly_spaced_are_copied_out_of_a_map():
     plan = planned([part(maps=True)], [7, 2, 5])
     assert plan.access is Access.COPY_FROM_MAP
     assert plan.mapped
@@ -67,13 +69,13 @@ def test_frames_of_several_files_are_read_from_each(fills):
     ]
 
 
-def test_a_missing_frame_is_read_from_nowhere():
+def test_missing_frames_are_not_read():
     plan = planned([part()], [2, -1, 4])
     assert not plan.complete
     assert [list(read.places) for read in plan.reads] == [[0, 2]]
 
 
-def test_rows_of_a_frame_are_the_bytes_of_these_rows():
+def test_only_the_requested_rows_are_read():
     plan = planned([part()], [1], SOME_ROWS)
     row = 2 * SIDE
     start = 1024 + FRAME_BYTES + 4 * row

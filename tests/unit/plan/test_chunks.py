@@ -1,4 +1,4 @@
-"""Default chunks: whole frames, contiguous in the file, near a size; and the caller's own."""
+"""Default chunks of contiguous whole frames near a size, and the ``chunks`` argument."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def layout(navigation=(16, 32), frame=(8, 8), stored="<u2"):
     frame=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     limit=st.integers(1, 100_000),
 )
-def test_chunks_are_whole_frames_in_one_stretch_and_no_larger_than_asked(navigation, frame, limit):
+def test_chunks_are_contiguous_whole_frames_within_the_limit(navigation, frame, limit):
     chunks = frame_chunks(layout(navigation, frame), limit)
     assert tuple(sum(axis) for axis in chunks) == (*navigation, *frame)
     assert chunks[-2:] == ((frame[0],), (frame[1],))
     largest = math.prod(max(axis) for axis in chunks) * 2
     assert largest <= max(limit, math.prod(frame) * 2)
-    # In one stretch: blocks of 1, then the axis that is cut, then whole axes.
-    cut = next((i for i, axis in enumerate(chunks[:-2]) if max(axis) > 1), len(navigation))
-    assert all(len(axis) == 1 for axis in chunks[cut + 1 :])
+    # Contiguous: blocks of 1, then the axis that is split, then whole axes.
+    split = next((i for i, axis in enumerate(chunks[:-2]) if max(axis) > 1), len(navigation))
+    assert all(len(axis) == 1 for axis in chunks[split + 1 :])
 
 
 def test_auto_rows_give_detector_major_chunks_of_bounded_size():
@@ -56,7 +56,7 @@ class TestLargeFrames:
     """A stitched montage of 60,000 x 50,000 pixels takes 5.6 GiB."""
 
     @pytest.mark.parametrize("chunks", ["auto", "128 MiB", "1 GiB", "1 MiB"])
-    def test_rows_are_cut(self, chunks):
+    def test_frame_is_split_into_rows(self, chunks):
         montage = layout((), (50_000, 60_000))
         limit = parse_bytes("128 MiB" if chunks == "auto" else chunks)
         with dask.config.set({"array.chunk-size": "128 MiB"}):
@@ -65,7 +65,7 @@ class TestLargeFrames:
         assert sum(rows) == 50_000
         assert limit / 2 < max(rows) * 60_000 * 2 <= limit
 
-    def test_each_frame_of_a_stack_is_cut(self):
+    def test_each_frame_of_a_stack_is_split(self):
         frames, rows, columns = plan_chunks(layout((3,), (50_000, 60_000)), "128 MiB")
         assert (frames, columns) == ((1, 1, 1), (60_000,))
         assert len(rows) == 45
@@ -74,15 +74,15 @@ class TestLargeFrames:
         ("frame", "chunks"),
         [((16_384, 16_384), "128 MiB"), ((50_000, 60_000), "6 GiB"), ((50_000, 60_000), -1)],
     )
-    def test_frames_that_fit_or_are_not_so_large_stay_whole(self, frame, chunks):
+    def test_frames_that_fit_or_are_small_are_not_split(self, frame, chunks):
         assert plan_chunks(layout((), frame), chunks) == ((frame[0],), (frame[1],))
 
-    def test_frames_that_are_compressed_as_a_whole_stay_whole(self):
+    def test_frames_that_are_compressed_as_a_whole_are_not_split(self):
         montage = layout((), (50_000, 60_000))
         assert plan_chunks(montage, "auto", cut_frames=False) == ((50_000,), (60_000,))
 
     @pytest.mark.parametrize("chunks", ["auto", "1 MiB"])
-    def test_rows_that_are_larger_are_cut_too(self, chunks):
+    def test_rows_beyond_the_limit_are_split_into_columns(self, chunks):
         limit = parse_bytes("128 MiB" if chunks == "auto" else chunks)
         with dask.config.set({"array.chunk-size": "128 MiB"}):
             rows, columns = plan_chunks(layout((), (4, 2**28)), chunks)
@@ -96,12 +96,12 @@ class TestLargeFrames:
 
 
 @pytest.mark.parametrize("auto", ["auto", None])
-def test_auto_goes_by_dasks_chunk_size(auto):
+def test_auto_uses_the_chunk_size_of_dask(auto):
     with dask.config.set({"array.chunk-size": "16 KiB"}):
         assert plan_chunks(layout(), auto) == ((4,) * 4, (32,), (8,), (8,))
 
 
-def test_a_size_is_a_limit():
+def test_size_is_an_upper_limit():
     assert plan_chunks(layout(), "8 KiB") == ((2,) * 8, (32,), (8,), (8,))
 
 
@@ -116,7 +116,7 @@ def test_a_size_is_a_limit():
         (((10, 6), (32,), (8,), (8,)), (10, 32, 8, 8)),
     ],
 )
-def test_chunks_are_given_as_to_dask(chunks, shape):
+def test_chunks_are_accepted_as_by_dask(chunks, shape):
     assert tuple(max(axis) for axis in plan_chunks(layout(), chunks)) == shape
 
 
@@ -138,32 +138,32 @@ def test_chunks_are_given_as_to_dask(chunks, shape):
         3.5,
     ],
 )
-def test_chunks_that_make_no_sense_are_refused_before_any_task(chunks):
+def test_invalid_chunks_are_refused(chunks):
     with pytest.raises(ArgumentError, match="chunks=") as caught:
         plan_chunks(layout(), chunks)
     assert caught.value.cause
     assert "whole" in caught.value.remedy or "keys" in caught.value.remedy
 
 
-def test_an_empty_array_has_one_empty_block():
+def test_empty_array_has_one_empty_block():
     assert plan_chunks(layout((0,)), "auto") == ((0,), (8,), (8,))
 
 
-def test_a_million_chunks_are_numbers_not_objects():
+def test_a_million_chunks_are_planned():
     chunks = plan_chunks(layout((1000, 1000), (4, 4)), (1, 1, -1, -1))
     assert np.prod([len(axis) for axis in chunks]) == 1_000_000
 
 
-# What a damaged header announces, where a store does not say how long the file is.
+# What a damaged header can announce if the store does not report the size of the file.
 TOO_MANY = layout((2**31 - 1,), (16384, 16384))
 
 
 @pytest.mark.parametrize("chunks", ["auto", "1 MiB", 1, (1, -1, -1), {0: 1}])
-def test_more_chunks_than_a_plan_holds_are_an_error_that_says_which_to_take(chunks):
+def test_too_many_chunks_are_an_error_that_proposes_others(chunks):
     with pytest.raises(ArgumentError, match="2147483647 in chunks of 1") as caught:
         plan_chunks(TOO_MANY, chunks)
     assert "{0: 512}" in caught.value.remedy
 
 
-def test_chunks_that_the_error_about_too_many_proposes_are_planned():
+def test_chunks_proposed_by_that_error_are_planned():
     assert len(plan_chunks(TOO_MANY, {0: 512})[0]) == 2**22

@@ -1,4 +1,4 @@
-"""Which parts of a file are read together: what merging and cutting promise."""
+"""Merging and splitting of byte ranges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mrcdist.storage.transport.protocol import Throughput
 from tests.support.mrc_files import mrc_bytes
 
 MIB = 2**20
-LAYOUT = Layout(PixelFormat("<u2"), (64, 64), (1000,), 1000)  # 8 KiB a frame, 128 bytes a row
+LAYOUT = Layout(PixelFormat("<u2"), (64, 64), (1000,), 1000)  # 8 KiB per frame, 128 bytes per row
 WHOLE = Window(range(64), range(64))
 ROWS = Window(range(16, 32), range(64))  # 2 KiB of a frame, 6 KiB to the next
 
@@ -70,41 +70,41 @@ def test_every_frame_is_read_once_and_in_order(frames, window, **limits):
     amplification=st.sampled_from([1, 2, 4, math.inf]),
     max_bytes=st.sampled_from([1, 10_000, 100_000, 8 * MIB]),
 )
-def test_frames_at_an_even_step_are_one_read_just_where_merging_says_so(
+def test_evenly_spaced_frames_are_one_run_exactly_if_merging_returns_one(
     first, count, step, window, **limits
 ):
     frames = np.arange(first, first + count * step, step)
     has_gaps = count > 1 and (step > 1 or window is ROWS)
-    uncut = {} if has_gaps else {"max_bytes": 2**40, "pieces": 1}  # a view is not cut
-    runs = merged(frames, window, **{**limits, **uncut})
+    unsplit = {} if has_gaps else {"max_bytes": 2**40, "pieces": 1}  # as a view
+    runs = merged(frames, window, **{**limits, **unsplit})
     found = even_run(first, int(frames[-1]), step, LAYOUT, window, merging_of(**limits))
     assert found == (runs[0] if len(runs) == 1 else None)
 
 
 class TestGaps:
-    def test_gaps_up_to_the_largest_that_pays_are_read(self):
+    def test_gaps_up_to_max_gap_are_read(self):
         assert len(merged(range(10), ROWS, max_gap=6 * 1024)) == 1
         assert len(merged(range(10), ROWS, max_gap=6 * 1024 - 1)) == 10
 
-    def test_gaps_are_not_read_by_who_pays_for_bytes(self):
+    def test_gaps_beyond_the_amplification_limit_are_skipped(self):
         assert len(merged(range(10), ROWS, amplification=4)) == 1
         assert len(merged(range(10), ROWS, amplification=3.9)) == 10
 
-    def test_frames_that_follow_one_another_have_no_gaps(self):
+    def test_consecutive_frames_have_no_gaps(self):
         assert len(merged(range(10), max_gap=0, amplification=1)) == 1
 
 
 class TestLengths:
-    def test_a_stretch_is_cut_into_as_many_pieces_as_are_fetched_at_a_time(self):
+    def test_long_reads_are_split_into_as_many_pieces_as_concurrent_requests(self):
         assert piece_bytes(64 * MIB, pieces=8, max_bytes=16 * MIB) == 8 * MIB
 
-    def test_no_piece_is_longer_than_allowed(self):
+    def test_no_piece_is_longer_than_the_limit(self):
         assert piece_bytes(640 * MIB, pieces=8, max_bytes=16 * MIB) == 16 * MIB
 
-    def test_no_piece_is_so_short_that_asking_takes_longer_than_sending(self):
+    def test_pieces_are_not_so_short_that_latency_dominates(self):
         assert piece_bytes(8 * MIB, pieces=8, max_bytes=16 * MIB) == 4 * MIB
 
-    def test_a_stretch_that_becomes_the_array_is_not_cut(self):
+    def test_views_without_gaps_are_not_split(self):
         view = merging_of(max_bytes=MIB)
         assert lengths([even_run(0, 999, 1, LAYOUT, WHOLE, view)]) == [1000 * 8192]
         assert max(lengths(merged(range(1000), max_bytes=MIB))) == MIB
@@ -112,30 +112,30 @@ class TestLengths:
         assert max(lengths(merged(range(0, 1000, 2), max_bytes=MIB))) <= MIB
 
 
-class TestPace:
-    """Latency × bandwidth, as the process has found them."""
+class TestThroughput:
+    """Latency × bandwidth, as measured by the process."""
 
-    def test_at_first_a_store_is_taken_for_an_object_store_of_the_usual_kind(self):
+    def test_initial_estimate_is_that_of_a_typical_object_store(self):
         assert Throughput().max_gap == pytest.approx(MIB, rel=0.01)
 
     @pytest.mark.parametrize(
         ("latency", "bandwidth", "gap"),
         [(0.002, 150e6, 300e3), (0.002, 60e6, 120e3), (0.040, 80e6, 3.2e6)],
     )
-    def test_the_pace_of_a_store_is_measured(self, latency, bandwidth, gap):
+    def test_latency_and_bandwidth_are_measured(self, latency, bandwidth, gap):
         throughput = Throughput()
         for _ in range(100):
             throughput.note(latency, 8 * MIB / bandwidth, 8 * MIB)
         assert throughput.max_gap == pytest.approx(gap, rel=0.01)
 
-    def test_limits_say_what_is_assumed_of_a_store_and_between_what_gaps_are(self):
+    def test_limits_set_the_initial_estimate_and_the_range_of_gaps(self):
         limits = ReadLimits(latency=0.001, bandwidth=50e6, least_gap=1, most_gap=10**5)
         throughput = Throughput(limits)
         assert throughput.max_gap == 50_000
         throughput.note(100.0, 0.1, 1)
         assert throughput.max_gap == 10**5
 
-    def test_short_answers_tell_no_bandwidth(self):
+    def test_short_responses_do_not_change_the_bandwidth(self):
         throughput = Throughput()
         for _ in range(100):
             throughput.note(0.015, 1e-9, 1000)
@@ -149,22 +149,22 @@ class TestPace:
         assert throughput.max_gap == gap
 
 
-class TestKnob:
-    def test_a_configured_gap_wins_over_the_measured_one(self, memory_file):
+class TestSettings:
+    def test_configured_gap_overrides_the_measured_one(self, memory_file):
         numbers = np.arange(8 * 64 * 64, dtype=np.uint16).reshape(8, 64, 64)
         plan = plan_mrc(memory_file(mrc_bytes(numbers)), chunks=(8, 16, -1))
         assert plan.explain().requests == 1
-        for knob in ({"mrcdist.max-gap": 6143}, {"mrcdist.amplification": 3.9}):
-            with dask.config.set(knob):
+        for setting in ({"mrcdist.max-gap": 6143}, {"mrcdist.amplification": 3.9}):
+            with dask.config.set(setting):
                 assert plan.explain().requests == 8
 
     @pytest.mark.parametrize(("key", "field"), [("max-gap", "max_gap"), ("sub-range", "sub_range")])
-    def test_settings_in_bytes_may_be_sizes(self, key, field):
+    def test_settings_in_bytes_accept_sizes(self, key, field):
         with dask.config.set({f"mrcdist.{key}": "64 KiB"}):
             assert getattr(read_settings(), field) == 65536
 
     @pytest.mark.parametrize("value", [-1, "some", "-1 MiB", None, 1.5, True])
-    def test_a_gap_is_a_length_or_auto(self, value):
+    def test_invalid_gaps_are_refused(self, value):
         with (
             dask.config.set({"mrcdist.max-gap": value}),
             pytest.raises(ArgumentError, match=r"mrcdist\.max-gap") as caught,
@@ -173,11 +173,11 @@ class TestKnob:
         assert caught.value.argument == "mrcdist.max-gap"
 
     @pytest.mark.parametrize("key", ["amplification", "deadline", "stall"])
-    def test_no_limit_can_be_said_in_an_environment_variable(self, key):
+    def test_inf_from_an_environment_variable_means_no_limit(self, key):
         with dask.config.set({f"mrcdist.{key}": "inf"}):
             assert getattr(read_settings(), key) == math.inf
 
-    def test_a_bad_setting_is_not_taken_for_a_bad_url(self):
+    def test_invalid_setting_is_reported_when_a_url_is_opened(self):
         with (
             dask.config.set({"mrcdist.stall": "long"}),
             pytest.raises(ArgumentError, match=r"^dask configuration mrcdist\.stall = 'long'"),

@@ -1,4 +1,4 @@
-"""A long stack whose frames may be the points of a scan: the guess, and where it is asked."""
+"""Guess that a long stack is a scan, and the suggestion that commands print."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def guess(n_frames: int, side: int, name: str = "z") -> tuple[int, int] | None:
         (6000, 64, (75, 80)),
     ],
 )
-def test_the_guess_is_as_square_as_can_be(n_frames: int, side: int, shape: tuple[int, int]) -> None:
+def test_guess_is_as_square_as_possible(n_frames: int, side: int, shape: tuple[int, int]) -> None:
     assert guess(n_frames, side) == shape
     assert guess(n_frames, side, "time") == shape
 
@@ -43,16 +43,16 @@ def test_the_guess_is_as_square_as_can_be(n_frames: int, side: int, shape: tuple
         (4099, 64, "z"),  # a prime number: no rectangle
         (4096, 64, "tilt"),
         (4096, 64, "x"),  # a line scan
-        (4096, 64, "scan_x"),  # as asked for
+        (4096, 64, "scan_x"),  # as requested
     ],
 )
-def test_nothing_is_guessed_of_other_stacks(n_frames: int, side: int, name: str) -> None:
+def test_other_stacks_are_not_taken_for_scans(n_frames: int, side: int, name: str) -> None:
     assert guess(n_frames, side, name) is None
 
 
 @pytest.fixture
 def long_movie(tmp_path: Path) -> Path:
-    """Camera frames with the space group of a volume, uncalibrated or not."""
+    """Write camera frames with the space group of a volume."""
     path = tmp_path / "long.mrc"
     path.write_bytes(mrc_bytes(np.zeros((1600, 8, 8), np.uint16), ispg=1, cell=(8, 8, 1600)))
     return path
@@ -62,24 +62,26 @@ QUESTION = "1600 frames of 8 × 8: 40 × 40? navigation_shape=(40, 40), or --nav
 
 
 @pytest.mark.parametrize("command", ["info", "explain", "preview"])
-def test_commands_ask_for_the_shape(long_movie: Path, tmp_path: Path, command: str) -> None:
+def test_commands_suggest_the_shape(long_movie: Path, tmp_path: Path, command: str) -> None:
     output = ["-o", str(tmp_path / "look.png")] if command == "preview" else []
-    asked = CliRunner().invoke(main, [command, str(long_movie), *output])
-    assert asked.exit_code == 0, asked.output
-    assert QUESTION in asked.stdout
-    answered = CliRunner().invoke(
+    result = CliRunner().invoke(main, [command, str(long_movie), *output])
+    assert result.exit_code == 0, result.output
+    assert QUESTION in result.stdout
+    with_shape = CliRunner().invoke(
         main, [command, str(long_movie), "--navigation-shape", "40,40", *output]
     )
-    assert "--navigation-shape" not in answered.output
+    assert "--navigation-shape" not in with_shape.output
 
 
 def test_preview_of_a_long_stack_shows_images(long_movie: Path, tmp_path: Path) -> None:
     """Planes across 1,600 sections of 8 rows would be lines."""
-    told = CliRunner().invoke(main, ["preview", str(long_movie), "-o", str(tmp_path / "look.png")])
-    assert told.stdout.count("  panel    z ") == 12
+    result = CliRunner().invoke(
+        main, ["preview", str(long_movie), "-o", str(tmp_path / "look.png")]
+    )
+    assert result.stdout.count("  panel    z ") == 12
 
 
-def test_a_printed_plan_is_its_explanation(long_movie: Path) -> None:
+def test_printed_plan_is_its_report(long_movie: Path) -> None:
     plan = mrcdist.plan_mrc(long_movie)
     assert str(plan) == str(plan.explain())
     assert QUESTION in str(plan)

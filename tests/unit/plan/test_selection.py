@@ -1,4 +1,4 @@
-"""What is selected of an array, by an index, as frames or as a box, is what numpy selects."""
+"""Selection by an index, as frames or as a box, compared with numpy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPES = st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple)
 
 
 @given(data=st.data(), shape=hnp.array_shapes(max_dims=4, max_side=5))
-def test_any_basic_index_selects_what_numpy_does(data: Any, shape: tuple[int, ...]) -> None:
+def test_basic_index_selects_as_in_numpy(data: Any, shape: tuple[int, ...]) -> None:
     index = data.draw(hnp.basic_indices(shape, allow_ellipsis=True))
     numbers = np.arange(np.prod(shape)).reshape(shape)
     selection = select(index, shape)
@@ -28,7 +28,7 @@ def test_any_basic_index_selects_what_numpy_does(data: Any, shape: tuple[int, ..
 
 
 @pytest.mark.parametrize(
-    ("index", "said"),
+    ("index", "message"),
     [
         ((0, 0, 0, 0), "does not fit an array of 3 axes"),
         ((..., 0, ...), "does not fit an array of 3 axes"),
@@ -38,8 +38,8 @@ def test_any_basic_index_selects_what_numpy_does(data: Any, shape: tuple[int, ..
         (1.0, "only integers, slices and Ellipsis"),
     ],
 )
-def test_index_that_numpy_refuses_or_lists_of_positions_are_errors(index: Any, said: str) -> None:
-    with pytest.raises(IndexError, match=said):
+def test_invalid_index_or_list_of_positions_is_an_error(index: Any, message: str) -> None:
+    with pytest.raises(IndexError, match=message):
         select(index, (4, 5, 6))
 
 
@@ -98,7 +98,7 @@ def test_slices_count_in_array_order(data: st.DataObject, shape: tuple[int, ...]
         (np.array([2**64 - 1], np.uint64), "there are 12 frames"),
     ],
 )
-def test_what_selects_nothing_is_an_error(which: Any, cause: str) -> None:
+def test_invalid_selection_is_an_error(which: Any, cause: str) -> None:
     with pytest.raises(ArgumentError) as error:
         selected_frames(which, (3, 4))
     assert error.value.code == "frames-invalid"
@@ -106,12 +106,12 @@ def test_what_selects_nothing_is_an_error(which: Any, cause: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (4, 6), (3, 4, 5)])
-def test_numbers_of_a_box_are_those_of_numpy(shape: tuple[int, ...]) -> None:
+def test_flat_indices_of_a_box_equal_numpy(shape: tuple[int, ...]) -> None:
     box = tuple(slice(1, n - 1) for n in shape)
     expected = np.arange(math.prod(shape)).reshape(shape)[box]
     np.testing.assert_array_equal(flat_indices(box, shape), expected, strict=True)
 
 
-def test_a_box_of_a_long_scan_is_counted_alone() -> None:
+def test_flat_indices_of_a_box_do_not_depend_on_the_size_of_the_scan() -> None:
     found = flat_indices((slice(5, 6), slice(7, 9)), (10**9, 10**9))
     assert found.tolist() == [[5 * 10**9 + 7, 5 * 10**9 + 8]]

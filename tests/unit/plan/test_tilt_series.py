@@ -1,4 +1,4 @@
-"""Tilt series: the axis that angles make, and the order of the sections."""
+"""Tilt series: their axis, and the order of their sections."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def axis_of(*angles):
 
 class TestAxis:
     @pytest.mark.parametrize("noise", [0.0, 0.009])
-    def test_even_angles_are_steps(self, noise):
+    def test_even_angles_give_a_uniform_axis(self, noise):
         axis = axis_of(-4, -2 + noise, 0, 2)
         assert (axis.name, axis.size, axis.units) == ("tilt", 4, "deg")
         assert (axis.scale, axis.offset, axis.values) == (2.0, -4.0, None)
 
-    def test_uneven_angles_are_positions(self):
+    def test_uneven_angles_give_positions(self):
         axis = axis_of(-4, -2.1, 0, 2)
         assert axis.values == (-4.0, -2.1, 0.0, 2.0)
         assert axis.monotonic
@@ -29,7 +29,7 @@ class TestAxis:
     @pytest.mark.parametrize(
         "angles", [(0, 3, -3, 6, -6), (0, 3, 6, -3, -6), (-3, -3, 0, 0, 3, 3), (5, 5)]
     )
-    def test_angles_that_go_up_and_down_are_positions_that_are_not_monotonic(self, angles):
+    def test_angles_that_go_up_and_down_give_positions_that_are_not_monotonic(self, angles):
         axis = axis_of(*angles)
         assert axis.values == angles
         assert not axis.monotonic
@@ -43,7 +43,7 @@ class TestAxis:
 
 class TestOrder:
     @given(st.lists(st.sampled_from([-6.0, -3.0, 0.0, 3.0, 6.0]), min_size=1, max_size=20))
-    def test_sorting_is_numpys_stable_one(self, angles):
+    def test_sorting_equals_numpys_stable_sort(self, angles):
         series = TiltSeries.of(angles, "a.tlt").by_tilt()
         order = np.argsort(angles, kind="stable")
         np.testing.assert_array_equal(series.sections, order)
@@ -54,7 +54,7 @@ class TestOrder:
         else:
             np.testing.assert_array_equal(series.table, order)
 
-    def test_the_first_sections_are_those_of_the_file(self):
+    def test_first_sections_are_in_file_order(self):
         series = TiltSeries.of((0, 3, -3, 6), "a.tlt").first(3)
         assert (series.angles, series.sections) == ((0.0, 3.0, -3.0), (0, 1, 2))
         assert series.by_tilt().sections == (2, 0, 1)
