@@ -1,4 +1,4 @@
-"""Public function `convert`: an MRC file as Zarr, or as another MRC file."""
+"""Public function `convert`: convert an MRC file to Zarr or to another MRC file."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from mrcdist.interop.ome_zarr import ome_zarr_layout
 from mrcdist.interop.rosettasciio import axes_dicts, plan_metadata, plan_original_metadata
 from mrcdist.interop.zarr_destination import ZarrDestination, zarr_major
 from mrcdist.interop.zarr_layouts import Selected, zarr_layout, zspy_layout
-from mrcdist.interop.zarr_writer import ZarrReport, differs, unlike, write_zarr
-from mrcdist.plan.chunks import Chunks
+from mrcdist.interop.zarr_writer import ZarrReport, require_equal, write_zarr
 from mrcdist.plan.selection import Box, crop_axis, flat_indices, selected_box
 from mrcdist.read.source import MrcSource
 from mrcdist.read_plan import Plan, plan_to_resume
@@ -34,13 +33,9 @@ from mrcdist.storage.location import Location
 from mrcdist.storage.url import text_of
 from mrcdist.warning_notes import warn
 from mrcdist.write.errors import require_other
-from mrcdist.write.grid import Grid
-from mrcdist.write.local import LocalDestination
 from mrcdist.write.mrcz import choose_compressor
 from mrcdist.write.place import check_place
-from mrcdist.write.plan import WritePlan, WriteReport
-from mrcdist.write.s3 import is_s3
-from mrcdist.write.s3_beside import S3Beside
+from mrcdist.write.plan import WritePlan, WriteReport, unfinished_plan
 from mrcdist.write_api import plan_write
 
 
@@ -62,7 +57,7 @@ def convert(
     """Convert an MRC file, or a part of it, to Zarr or to another MRC file, in parallel.
 
     The suffix of the destination selects the format. Tasks on the connected cluster read and write
-    block by block; the destination gets its name once it is complete.
+    block by block; the destination appears under its name once it is complete.
 
     Parameters
     ----------
@@ -124,12 +119,8 @@ def convert(
     if isinstance(url_or_plan, Plan):
         plan = url_or_plan
     else:
-
-        def made(of: Any) -> Plan:
-            return plan_mrc(url_or_plan, chunks=of, storage_options=storage_options)
-
-        kept = begun_chunks(destination, storage_options) if resume else None
-        plan = plan_to_resume(made, chunks, kept)
+        make_plan = partial(plan_mrc, url_or_plan, storage_options=storage_options)
+        plan = plan_source(make_plan, chunks, destination, storage_options, resume=resume)
     conversion = plan_conversion(
         plan,
         destination,
@@ -147,26 +138,34 @@ def convert(
     return conversion.run()
 
 
-def begun_chunks(
-    destination: str | os.PathLike[str], storage_options: Mapping[str, Any] | None
-) -> Chunks | None:
-    """Return the chunks in which an unfinished conversion reads its source, if there is one."""
+def plan_source(
+    make_plan: Callable[..., Plan],
+    chunks: Any,
+    destination: str | os.PathLike[str],
+    storage_options: Mapping[str, Any] | None,
+    *,
+    resume: bool,
+) -> Plan:
+    """Plan the source with `make_plan(chunks=...)`.
+
+    If a conversion is resumed and `chunks` is "auto", they are those of the unfinished one.
+    """
     location = Location.of(destination, storage_options)
-    if _zarr_ending(location) is not None:
-        earlier = ZarrDestination(location).earlier()
-    elif location.is_local:
-        earlier = LocalDestination(location, Grid(0, 1, 0)).earlier()
-    else:
-        earlier = S3Beside(location).plan() if is_s3(location) else None
-    about = (earlier or {}).get("about") or {}
-    return tuple(map(tuple, about.get("read_chunks", ()))) or None
+    unfinished: Mapping[str, Any] | None = None
+    if resume and _zarr_suffix(location) is not None:
+        unfinished = ZarrDestination(location).earlier()
+    elif resume:
+        unfinished = unfinished_plan(location)
+    about = (unfinished or {}).get("about") or {}
+    begun = tuple(map(tuple, about.get("read_chunks", ()))) or None
+    return plan_to_resume(lambda chunks: make_plan(chunks=chunks), chunks, begun)
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """A planned conversion, with what the new file cannot store.
+    """A planned conversion, with notes about information that the new file cannot store.
 
-    `run` carries it out; its argument `stream`, if given, is told of the progress.
+    `run` carries it out; its optional argument `stream` displays the progress.
     """
 
     location: Location
@@ -192,54 +191,52 @@ def plan_conversion(
     location = Location.of(destination, storage_options)
     for part in plan.source.parts:
         require_other(location, part.file.location, location.shown, "destination")
-    ending = _zarr_ending(location)
-    # Before a cluster is waited for, and again when writing begins.
-    if ending is None:
+    suffix = _zarr_suffix(location)
+    # Checked here, before waiting for a cluster, and again when writing begins.
+    if suffix is None:
         check_place(location, overwrite=overwrite)
     else:
-        _check_zarr(ending, dtype, compressor, byteorder)
+        _check_zarr(suffix, dtype, compressor, byteorder)
         ZarrDestination(location).check_place(overwrite=overwrite)
-    index = selected_box(select, plan.shape)
-    axes = tuple(crop_axis(axis, part) for axis, part in zip(plan.axes, index, strict=True))
-    start = tuple(part.start for part in index)
-    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
-    if ending is None:
-        how |= {"dtype": dtype, "byteorder": byteorder, "statistics": statistics}
-        how |= {"compressor": compressor, "storage_options": storage_options}
-        writing = _plan_mrc(plan, destination, index, axes, **how)
-        source = Selected(plan.source, start, writing.header.storage.dtype)
-        return Conversion(
-            location, partial(_write_mrc, location, writing, source, verify), writing.notes
-        )
+    box = selected_box(select, plan.shape)
+    axes = tuple(crop_axis(axis, part) for axis, part in zip(plan.axes, box, strict=True))
+    start = tuple(part.start for part in box)
+    options: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
+    if suffix is None:
+        options |= {"dtype": dtype, "byteorder": byteorder, "statistics": statistics}
+        options |= {"compressor": compressor, "storage_options": storage_options}
+        write_plan = _plan_mrc(plan, destination, box, axes, **options)
+        source = Selected(plan.source, start, write_plan.header.storage.dtype)
+        run = partial(_write_mrc, location, write_plan, source, verify)
+        return Conversion(location, run, write_plan.notes)
     source = Selected(plan.source, start, np.dtype(dtype or plan.dtype).name)
-    how |= {"compressor": compressor or "zstd", "verify": verify, "read_chunks": plan.chunks}
-    return Conversion(
-        location, partial(write_zarr, location, _ZARR[ending](plan, source, axes), **how)
-    )
+    hierarchy = _ZARR_LAYOUTS[suffix](plan, source, axes)
+    options |= {"compressor": compressor or "zstd", "verify": verify, "read_chunks": plan.chunks}
+    return Conversion(location, partial(write_zarr, location, hierarchy, **options))
 
 
-# How a hierarchy is laid out, by the ending of its name.
-_ZARR = {".ome.zarr": ome_zarr_layout, ".zarr": zarr_layout, ".zspy": zspy_layout}
+# Layout of the hierarchy by the suffix of its name.
+_ZARR_LAYOUTS = {".ome.zarr": ome_zarr_layout, ".zarr": zarr_layout, ".zspy": zspy_layout}
 
 
-def _zarr_ending(location: Location) -> str | None:
-    return next((ending for ending in _ZARR if location.name.lower().endswith(ending)), None)
+def _zarr_suffix(location: Location) -> str | None:
+    return next((end for end in _ZARR_LAYOUTS if location.name.lower().endswith(end)), None)
 
 
 def _check_zarr(
-    ending: str, dtype: str | None, compressor: str | None, byteorder: ByteOrder | None
+    suffix: str, dtype: str | None, compressor: str | None, byteorder: ByteOrder | None
 ) -> None:
-    """Raise if these options, or the zarr that is installed, do not go with the ending."""
-    for name, value, wrong, cause in (
+    """Raise if the format does not support an option, or the installed zarr the format."""
+    for name, value, unsuited, cause in (
         ("dtype", dtype, dtype == "uint4", "Zarr has no 4-bit integers"),
         ("byteorder", byteorder, byteorder is not None, "Zarr's chunks are little-endian"),
     ):
-        if wrong:
+        if unsuited:
             raise ArgumentError(
                 f"{name}={value}",
                 code="destination-unsuited",
                 argument=name,
-                cause=f"{cause}, and the destination ends in {ending}",
+                cause=f"{cause}, and the destination ends in {suffix}",
                 remedy=f"leave {{{name}}} out, or convert to .mrc",
             )
     if compressor not in (None, *CODECS):
@@ -252,17 +249,17 @@ def _check_zarr(
         )
     if dtype is not None:
         dtype_name(dtype)
-    found = zarr_major()
-    if found == 0:
+    major = zarr_major()
+    if major == 0:
         raise MissingExtraError(
             "zarr is not installed",
             cause="Zarr hierarchies are written with it",
             remedy=f"{install_command('xarray')} for .zarr and .ome.zarr, or, with HyperSpy, "
             f"{install_command('zarr')} for .zspy",
         )
-    if found < 3 and ending != ".zspy":
+    if major < 3 and suffix != ".zspy":
         raise MissingExtraError(
-            f"zarr {found} is installed: {ending} needs version 3",
+            f"zarr {major} is installed: {suffix} needs version 3",
             cause="only Zarr format 3 has shards, without which a scan would be millions of files",
             remedy=f"{install_command('xarray')} in an environment without HyperSpy 2, which "
             "needs zarr 2, or convert to .zspy",
@@ -272,49 +269,50 @@ def _check_zarr(
 def _plan_mrc(
     plan: Plan,
     destination: str | os.PathLike[str],
-    index: Box,
+    box: Box,
     axes: tuple[Axis, ...],
+    *,
+    compressor: str | None,
     **options: Any,
 ) -> WritePlan:
     records, tilts = plan.stored_records, plan.tilts
     if tilts is not None:
-        angles, numbers = (np.array(of)[index[0]] for of in (tilts.angles, tilts.sections))
+        angles, numbers = (np.array(column)[box[0]] for column in (tilts.angles, tilts.sections))
         tilts = replace(tilts, angles=tuple(angles.tolist()), sections=tuple(numbers.tolist()))
     sections: list[int] | None = None
-    if (
-        records is not None
-        and records.per_section
-        and choose_compressor(text_of(destination), options["compressor"]) is None
-    ):  # the numbers of the selected sections, along the whole array
+    compressor = choose_compressor(text_of(destination), compressor)
+    if records is not None and records.per_section and compressor is None:
         navigation = plan.layout.navigation_shape
-        sections = flat_indices(index[: len(navigation)], navigation).ravel().tolist()
+        sections = flat_indices(box[: len(navigation)], navigation).ravel().tolist()
     signal = {
-        "data": plan.to_dask()[index],
+        "data": plan.to_dask()[box],
         "axes": axes_dicts(axes),
         "metadata": plan_metadata(replace(plan, tilts=tilts)),
         "original_metadata": plan_original_metadata(replace(plan, tilts=None), records),
     }
-    writing = plan_write(destination, signal, extended_header=sections, **options)
-    return replace(writing, read_chunks=plan.chunks)
+    write_plan = plan_write(
+        destination, signal, extended_header=sections, compressor=compressor, **options
+    )
+    return replace(write_plan, read_chunks=plan.chunks)
 
 
 def _write_mrc(
     location: Location,
-    writing: WritePlan,
+    write_plan: WritePlan,
     source: Selected,
     verify: bool,
     stream: TextIO | None = None,
 ) -> WriteReport:
-    """Write the file and, if wanted, compare its frames with the source, block by block."""
-    report = writing.write(stream)
+    """Write the file and, if requested, compare its frames with the source, block by block."""
+    report = write_plan.write(stream)
     if not verify:
         return report
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MrcdistWarning)
-        files: dict[str, Any] = {"metadata_file": None, "tilt_file": None, "scan_file": None}
-        new = plan_mrc(location.url, storage_options=location.storage_options, **files).source
+        ignored: dict[str, Any] = {"metadata_file": None, "tilt_file": None, "scan_file": None}
+        new = plan_mrc(location.url, storage_options=location.storage_options, **ignored).source
     check = dask.delayed(_verify_block, pure=False)
-    array = writing.array
+    array = write_plan.array
     tasks = [
         check(new, source, box, array.shape[:-2], location.shown)
         for box in slices_from_chunks(array.chunks)
@@ -324,8 +322,7 @@ def _write_mrc(
 
 
 def _verify_block(
-    new: MrcSource, source: Selected, box: Box, navigation: tuple[int, ...], shown: str
+    new: MrcSource, source: Selected, box: Box, navigation_shape: tuple[int, ...], shown: str
 ) -> None:
-    frames = new.select(flat_indices(box[:-2], navigation))
-    if differs(frames[(..., *box[-2:])], source.read(box)):
-        raise unlike(shown, box)
+    frames = new.select(flat_indices(box[:-2], navigation_shape))
+    require_equal(frames[(..., *box[-2:])], source.read(box), box, shown)

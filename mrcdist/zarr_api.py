@@ -27,7 +27,7 @@ from mrcdist.write.errors import exists
 if TYPE_CHECKING:
     from mrcdist.interop.zarr_store import MrcStore
 
-# References in one Parquet file.
+# Number of references per Parquet file.
 _RECORD_SIZE = 100_000
 
 
@@ -38,7 +38,7 @@ def zarr_store(
     group: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> MrcStore:
-    """Return a read-only Zarr store whose array is an MRC file, without reading any pixels.
+    """Return a read-only Zarr store of an MRC file, without reading any pixels.
 
     Nothing is converted or indexed. When zarr requests a chunk, or part of one, its bytes are read
     from the planned version of the file.
@@ -83,7 +83,7 @@ def zarr_store(
     store = _store_class()
     plan = _plan(url_or_plan, chunks, storage_options)
     plans = plan_group(plan) if group else {"": plan}
-    return store({name: LabelledArray.of(own) for name, own in plans.items()})
+    return store({path: LabelledArray.of(array_plan) for path, array_plan in plans.items()})
 
 
 def write_references(
@@ -129,8 +129,8 @@ def write_references(
     >>> mrcdist.write_references(movie, "movie.json")
     """
     target = Location.of(destination)
-    kind = target.name.rpartition(".")[2].lower()
-    if kind not in ("json", "parquet", "parq"):
+    suffix = target.name.rpartition(".")[2].lower()
+    if suffix not in ("json", "parquet", "parq"):
         raise ArgumentError(
             f"destination={target.shown}",
             code="destination-invalid",
@@ -143,7 +143,7 @@ def write_references(
         target = replace(target, storage_options=references.plan.location.storage_options)
     if target.exists():
         raise exists(target.shown, "destination", "delete it")
-    if kind == "json":
+    if suffix == "json":
         document = {"version": 1, "refs": dict(references.items())}
         StoreCalls(target).put("", json.dumps(document).encode())
         return
@@ -162,7 +162,7 @@ def write_references(
 
 
 class MRCParser:
-    """A parser with which VirtualiZarr's `open_virtual_dataset` opens MRC files.
+    """Parser with which VirtualiZarr's `open_virtual_dataset` opens MRC files.
 
     Parameters
     ----------
@@ -179,9 +179,9 @@ class MRCParser:
         self.options = options
 
     def __call__(self, url: str, registry: Any) -> Any:
-        """Return VirtualiZarr's manifests of a file: of the array "data", with its axes.
+        """Return VirtualiZarr's manifests of the array "data" of a file.
 
-        The registry has the object stores from which VirtualiZarr reads the pixels.
+        `registry` has the object stores from which VirtualiZarr reads the pixels.
         """
         try:
             from virtualizarr.manifests import (
@@ -197,20 +197,20 @@ class MRCParser:
                 cause="MRCParser creates manifests for it",
                 remedy=install_command("references"),
             ) from None
-        found = find_references(plan_mrc(url, **self.options))
-        urls = np.array(found.urls, np.dtypes.StringDType())
+        references = find_references(plan_mrc(url, **self.options))
+        urls = np.array(references.urls, np.dtypes.StringDType())
         manifest = ChunkManifest.from_arrays(
-            paths=urls[found.files],
-            offsets=found.offsets.astype(np.uint64),
-            lengths=np.full(found.files.shape, found.chunk_bytes, np.uint64),
+            paths=urls[references.files],
+            offsets=references.offsets.astype(np.uint64),
+            lengths=np.full(references.files.shape, references.chunk_bytes, np.uint64),
         )
         metadata = create_v3_array_metadata(
-            shape=found.plan.shape,
-            data_type=found.stored,
-            chunk_shape=found.chunk_shape,
+            shape=references.plan.shape,
+            data_type=references.stored,
+            chunk_shape=references.chunk_shape,
             codecs=[],
-            attributes=found.attributes,
-            dimension_names=[axis.name for axis in found.plan.axes],
+            attributes=references.attributes,
+            dimension_names=[axis.name for axis in references.plan.axes],
         )
         array = ManifestArray(metadata=metadata, chunkmanifest=manifest)
         return ManifestStore(group=ManifestGroup(arrays={VARIABLE: array}), registry=registry)
@@ -227,13 +227,13 @@ def _scheme(location: Location) -> str:
 
 
 def _store_class() -> type[MrcStore]:
-    found = zarr_major()
-    if found >= 3:
+    major = zarr_major()
+    if major >= 3:
         from mrcdist.interop.zarr_store import MrcStore
 
         return MrcStore
     raise MissingExtraError(
-        f"zarr {f'{found} is' if found else 'is not'} installed: zarr_store needs version 3",
-        cause="stores have another interface in zarr 2, which HyperSpy 2 needs for .zspy files",
+        f"zarr {f'{major} is' if major else 'is not'} installed: zarr_store needs version 3",
+        cause="zarr 2, which HyperSpy 2 needs for .zspy files, has a different store interface",
         remedy=f"{install_command('xarray')}, in a separate environment if you use HyperSpy",
     )

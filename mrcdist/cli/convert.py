@@ -1,9 +1,10 @@
-"""`convert`: an MRC file as Zarr, or anew: cropped, decompressed, in one file, as another dtype."""
+"""Command `convert`: MRC files to Zarr, or cropped, decompressed or merged to a new MRC file."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import asdict, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,37 +98,36 @@ def convert(
     from mrcdist.batch.clusters import ClusterOptions
     from mrcdist.batch.run_job import computing
     from mrcdist.cluster_memory import task_memory
-    from mrcdist.convert_api import begun_chunks, plan_conversion
-    from mrcdist.read_plan import plan_to_resume
+    from mrcdist.convert_api import plan_conversion, plan_source
 
-    file = {name: options.pop(name) for name in FILE_OPTIONS}
-    where = ClusterOptions(**{one.name: options.pop(one.name) for one in fields(ClusterOptions)})
+    file_arguments = {name: options.pop(name) for name in FILE_OPTIONS}
+    storage_options = file_arguments["storage_options"]
+    cluster_opts = ClusterOptions(
+        **{field.name: options.pop(field.name) for field in fields(ClusterOptions)}
+    )
     options |= {"select": select or (), "statistics": not no_statistics, "resume": resume}
-    told: set[str] = set()
+    printed: set[str] = set()
+    say = partial(echo, err=True)
 
-    def tell(text: str) -> None:
-        click.echo(text, err=True)
-
-    def planned() -> Conversion:
-        stored = file["storage_options"]
-        kept = begun_chunks(destination, stored) if resume else None
-        plan = plan_to_resume(lambda of: plan_from_options(**file, chunks=of), chunks, kept)
-        conversion = plan_conversion(plan, destination, **options, storage_options=stored)
+    def make_conversion() -> Conversion:
+        make_plan = partial(plan_from_options, **file_arguments)
+        plan = plan_source(make_plan, chunks, destination, storage_options, resume=resume)
+        conversion = plan_conversion(plan, destination, **options, storage_options=storage_options)
         for note in (*plan.notes, *conversion.notes):
-            if note not in told:
-                told.add(note)
-                tell(f"note: {note}")
+            if note not in printed:
+                printed.add(note)
+                say(f"note: {note}")
         return conversion
 
     with stopping(ctx, "--resume continues" if resume else ""):
-        # What is wrong is said before a cluster is waited for.
-        conversion = planned()
-        # Without it, an unfinished file does not remain.
-        again = "call again, with {resume=True}" + " to keep finished blocks" * (not resume)
-        with computing(where, tell, again) as cluster, cluster.running_dask():
+        # Report errors before waiting for a cluster.
+        conversion = make_conversion()
+        # Without {resume=True}, an unfinished file is removed.
+        resume_hint = "call again, with {resume=True}" + " to keep finished blocks" * (not resume)
+        with computing(cluster_opts, say, resume_hint) as cluster, cluster.running_dask():
             with cluster.client.as_current():
-                if task_memory() is not None:  # blocks that are left to us have to fit into it
-                    conversion = planned()
+                if task_memory() is not None:  # default chunks must fit in the memory of a worker
+                    conversion = make_conversion()
             report = conversion.run(stream=sys.stderr)
     if as_json:
         print_json(asdict(report))

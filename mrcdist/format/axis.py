@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 # Names of the navigation axes of a scan: from a sidecar or an extended header, from the caller.
 _SCAN_AXES = (("y", "x"), ("scan_y", "scan_x"))
 
@@ -47,6 +50,13 @@ class Axis:
         """Whether positions go up, or down, all along the axis."""
         steps = [later - earlier for earlier, later in pairwise(self.values or ())]
         return all(step > 0 for step in steps) or all(step < 0 for step in steps)
+
+    @property
+    def positions(self) -> npt.NDArray[np.float64]:
+        """Position of each element along the axis."""
+        if self.values is not None:
+            return np.array(self.values, np.float64)
+        return np.asarray(self.offset + self.scale * np.arange(self.size), np.float64)
 
     @property
     def extremes(self) -> tuple[float, float]:

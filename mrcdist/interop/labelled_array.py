@@ -1,4 +1,4 @@
-"""A movie, volume or image with its axes, as other libraries' lazy arrays read it."""
+"""An array with its axes, for the lazy arrays of Zarr and xarray."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mrcdist.read_plan import Plan
 
 @dataclass(frozen=True)
 class LabelledArray:
-    """An array-like of a file; it can be pickled and contains no open handles.
+    """Picklable array-like of a file, without open handles.
 
-    Where `axes` have another shape than the source, which happens with an image of a scan, all of
-    it is read at once. Chunks of `chunk_shape` are read most efficiently; the last one along an
-    axis may be shorter.
+    If the shape of `axes` differs from that of the source, as for an image with the axes of a scan,
+    all of it is read at once. `chunk_shape` is the most efficient shape to read; the last chunk
+    along an axis may be shorter.
     """
 
     source: MrcSource
@@ -30,7 +30,7 @@ class LabelledArray:
 
     @classmethod
     def of(cls, plan: Plan) -> LabelledArray:
-        """Return the array of a plan, in the plan's axes and chunks."""
+        """Return the array of a plan, with the plan's axes and chunks."""
         shape = tuple(axis.size for axis in plan.axes)
         chunks = plan.chunks if shape == plan.shape else tuple((size,) for size in shape)
         return cls(plan.source, plan.axes, tuple(max(*axis, 1) for axis in chunks))
@@ -52,11 +52,11 @@ class LabelledArray:
 
     @property
     def has_shape_of_source(self) -> bool:
-        """Whether positions are those of the source, so that some of them can be read."""
+        """Whether axes and source have the same shape, so that parts can be read."""
         return self.shape == self.source.shape
 
     def read(self, index: OuterIndex) -> npt.NDArray[Any]:
-        """Read a position, a slice or an array of positions along each axis."""
+        """Read positions along each axis: one, a slice or an array of them."""
         if self.has_shape_of_source:
             return read_outer(self.source, index)
         return take_outer(self.source[...].reshape(self.shape), index)
@@ -65,12 +65,7 @@ class LabelledArray:
 def coordinates(
     axes: Iterable[Axis],
 ) -> Iterator[tuple[str, npt.NDArray[Any], dict[str, str]]]:
-    """Yield the name, the positions and the attribute "units" of each axis that is calibrated."""
+    """Yield the name, the positions and the attribute "units" of each calibrated axis."""
     for axis in axes:
         if axis != Axis(axis.name, axis.size, axis.navigate):
-            positions: npt.NDArray[Any]
-            if axis.values is not None:
-                positions = np.array(axis.values, np.float64)
-            else:
-                positions = axis.offset + axis.scale * np.arange(axis.size)
-            yield axis.name, positions, {"units": axis.units} if axis.units else {}
+            yield axis.name, axis.positions, {"units": axis.units} if axis.units else {}

@@ -1,4 +1,4 @@
-"""Companion images of an acquisition: as HyperSpy's navigators, or as arrays beside the movie."""
+"""Companion images of an acquisition, as navigators of HyperSpy or as arrays of a group."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from mrcdist.read_plan import Plan
 from mrcdist.storage.event_loop import ReadingThreads
 from mrcdist.warning_notes import Notes, warn
 
-# What the main array of a group is called; the others have the names of their images.
+# Name of the main array of a group; the others have the names of their images.
 _MOVIE = "movie"
-# Of a lazy dataset, larger images stay lazy too. A 1024 × 1024 scan's float32 image is 4 MiB.
+# Larger images of a lazy dataset are lazy. The float32 image of a 1024 × 1024 scan has 4 MiB.
 _EAGER_BYTES = 16 * 2**20
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 def load_images(
     plan: Plan, images: Sequence[FoundImage], notes: Notes, *, lazy: bool
 ) -> dict[str, Any]:
-    """Return ``metadata["_HyperSpy"]`` of a movie: its images as navigators; empty without any.
+    """Return ``metadata["_HyperSpy"]`` of a movie, with its images as navigators; empty if none.
 
-    ``navigators`` has a signal dict ``_sig_<name>`` for every image, ``_sig_navigator`` is the
-    first one whose shape is the navigation shape. Images above 16 MiB are left to tasks if `lazy`.
+    ``navigators`` has a signal dict ``_sig_<name>`` for every image; ``_sig_navigator`` is the
+    first one with the navigation shape. If `lazy`, images above 16 MiB are dask arrays.
     """
-    signals = _of_each(images, partial(_load, plan=plan, lazy=lazy), notes)
+    signals = _for_each(images, partial(_load, plan=plan, lazy=lazy), notes)
     if not signals:
         return {}
     shape = plan.layout.navigation_shape
-    fits = [signal for signal in signals.values() if signal["data"].shape == shape]
+    fitting = [signal for signal in signals.values() if signal["data"].shape == shape]
     navigators = {f"_sig_{name}": signal for name, signal in signals.items()}
-    return {"navigators": navigators, **({"_sig_navigator": fits[0]} if fits else {})}
+    return {"navigators": navigators, **({"_sig_navigator": fitting[0]} if fitting else {})}
 
 
 def plan_group(plan: Plan) -> dict[str, Plan]:
-    """Return the plans of a movie and of the images beside it, by names that differ.
+    """Return the plans of a movie and its companion images, by unique names.
 
-    What is unusual about the images, and which ones cannot be read, is a warning.
+    Emits warnings about unusual images, and images that cannot be read.
     """
     notes = Notes()
     images = find_images(plan.directory, plan.sidecar, "auto", "auto")
-    plans = _of_each(images, partial(_plan_image, plan=plan), notes)
+    plans = _for_each(images, partial(_plan_image, plan=plan), notes)
     warn(plan.location.shown, notes)
     return {
         _MOVIE: plan,
@@ -61,69 +61,72 @@ def plan_group(plan: Plan) -> dict[str, Plan]:
     }
 
 
-def _of_each(
+def _for_each(
     images: Sequence[FoundImage],
-    call: Callable[[FoundImage], tuple[_Found, tuple[str, ...]]],
+    function: Callable[[FoundImage], tuple[_Result, tuple[str, ...]]],
     notes: Notes,
-) -> dict[str, _Found]:
-    """Return by name what a call finds for each image, and add its notes.
+) -> dict[str, _Result]:
+    """Call a function for each image in threads; return the results by name, and add the notes.
 
-    An image that cannot be read raises `MrcdistError` if the caller named it; otherwise it is
-    left out, with a note.
+    An image that cannot be read raises `MrcdistError` if the caller requested it; otherwise, it is
+    left out with a note.
     """
-    found = {}
+    results = {}
     with ReadingThreads(8) as threads:
-        for image, future in [(image, threads.submit(call, image)) for image in images]:
+        for image, future in [(image, threads.submit(function, image)) for image in images]:
             try:
-                found[image.name], odd = future.result()
+                results[image.name], image_notes = future.result()
             except MrcdistError as error:
                 if image.named:
                     raise
-                # The server may still be writing it; the movie's own data are none the worse.
+                # The server may still be writing it, and the movie is readable without it.
                 notes.add(f"the image {image.location.name} is left out: {error.problem}")
             else:
-                notes.add(*(f"the image {image.location.name}: {note}" for note in odd))
-    return found
+                notes.add(*(f"the image {image.location.name}: {note}" for note in image_notes))
+    return results
 
 
 def _plan_image(image: FoundImage, plan: Plan) -> tuple[Plan, tuple[str, ...]]:
-    """Return the plan of an image, with the scan's axes if it has a pixel for each point."""
-    own = make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
-    axes, notes = _scan_axes(own.axes, plan)
-    own = replace(own, axes=tuple(axes), file_notes=(*own.file_notes, *notes))
-    return own, own.notes
+    """Return the plan of an image, with the axes of the scan if there is one pixel per point."""
+    image_plan = make_plan(FoundFiles.of(image.location), ReadOptions(metadata_file=None))
+    axes, notes = _scan_axes(image_plan.axes, plan)
+    file_notes = (*image_plan.file_notes, *notes)
+    image_plan = replace(image_plan, axes=tuple(axes), file_notes=file_notes)
+    return image_plan, image_plan.notes
 
 
 def _load(image: FoundImage, plan: Plan, *, lazy: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
-    own, notes = _plan_image(image, plan)
-    later = lazy and own.layout.nbytes > _EAGER_BYTES
-    data: Any = own.to_dask() if later else np.array(own.source[...])
-    header_alone = replace(own, extended=None, tilts=None)
-    metadata = plan_metadata(header_alone)
+    image_plan, notes = _plan_image(image, plan)
+    lazy = lazy and image_plan.layout.nbytes > _EAGER_BYTES
+    data: Any = image_plan.to_dask() if lazy else np.array(image_plan.source[...])
+    header_only = replace(image_plan, extended=None, tilts=None)
+    metadata = plan_metadata(header_only)
     metadata["General"]["title"] = image.name
     signal = {
-        "data": data.reshape(tuple(axis.size for axis in own.axes)),
-        "axes": axes_dicts(own.axes),
+        "data": data.reshape(tuple(axis.size for axis in image_plan.axes)),
+        "axes": axes_dicts(image_plan.axes),
         "metadata": metadata,
-        "original_metadata": plan_original_metadata(header_alone),
+        "original_metadata": plan_original_metadata(header_only),
     }
     return signal, notes
 
 
-def _scan_axes(own: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], list[str]]:
-    """The scan's axes, where the image has a pixel for each of its points or of its (y, x)."""
+def _scan_axes(image_axes: Sequence[Axis], plan: Plan) -> tuple[Sequence[Axis], list[str]]:
+    """Return the axes of the scan if the image has a pixel for each of its points or of (y, x)."""
     navigation = [axis for axis in plan.axes if axis.navigate]
     grid = [axis for axis in navigation if axis.name in ("y", "x")]
-    pixels = [axis.size for axis in own if axis.size != 1]
+    pixels = [axis.size for axis in image_axes if axis.size != 1]
     notes = []
     for axes in (navigation, grid):
         shape = [axis.size for axis in axes]
         if not axes or math.prod(pixels) != math.prod(shape):
             continue
-        # Only slower axes may lie one below the other; rows of another length are another image's.
+        # Slower axes may be stacked in the image, but its rows must be those of the scan.
         if pixels[1:] == shape[len(shape) - len(pixels[1:]) :]:
             first = len(axes) - 2  # the last two are the image's plane
-            return [replace(axis, navigate=i < first) for i, axis in enumerate(axes)], []
-        own_shape, scan_shape = (" x ".join(map(str, of)) for of in (pixels, shape))
-        notes = [f"it has {own_shape} pixels, the scan {scan_shape} points: its axes stay its own"]
-    return own, notes
+            return [replace(axis, navigate=n < first) for n, axis in enumerate(axes)], []
+        image_shape, scan_shape = (" x ".join(map(str, sizes)) for sizes in (pixels, shape))
+        notes = [
+            f"it has {image_shape} pixels, the scan {scan_shape} points: its own axes are kept"
+        ]
+    return image_axes, notes

@@ -1,4 +1,4 @@
-"""The chunks of a dataset as byte ranges of its files, for tools that read Zarr by references."""
+"""Chunks of a dataset as byte ranges of its files, for tools that read Zarr through references."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from mrcdist.interop.rosettasciio import axes_attribute
 from mrcdist.plan.layout import Frames
 from mrcdist.read_plan import Plan
 
-# The array, beside those of its coordinates.
+# Name of the array; coordinates have the names of their axes.
 VARIABLE = "data"
 
 
 @dataclass(frozen=True)
 class References:
-    """Locations of an array's chunks, in C order, each one byte range of one file.
+    """Locations of an array's chunks, each of which is one byte range of one file.
 
-    `chunk_shape` divides the shape of the array, so that no chunk is short. `files` has the number
-    of the file, in `urls`, that each chunk is in, and `offsets` the first byte of the chunk there:
-    arrays with as many axes as the array has.
+    `chunk_shape` divides the shape of the array, so that all chunks are full. For each chunk,
+    `files` has the index of its file in `urls`, and `offsets` its first byte; both have as many
+    axes as the array.
     """
 
     plan: Plan
@@ -39,12 +39,12 @@ class References:
 
     @property
     def stored(self) -> np.dtype[Any]:
-        """The dtype in the files, with its byte order."""
+        """Dtype in the files, with its byte order."""
         return np.dtype(self.plan.layout.pixels.stored)
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of every chunk."""
+        """Size of a chunk in bytes."""
         return math.prod(self.chunk_shape) * self.stored.itemsize
 
     @property
@@ -55,28 +55,30 @@ class References:
         return {"axes": axes_attribute(self.plan.axes), "files": versions}
 
     def items(self) -> Iterator[tuple[str, str | list[Any]]]:
-        """Yield keys of Zarr's format 2, and what is there: text, or a byte range of a URL."""
+        """Yield keys of Zarr format 2 with their values: text, or [url, offset, length]."""
         yield ".zgroup", json.dumps({"zarr_format": 2})
         for name, positions, units in coordinates(self.plan.axes):
-            yield from _array(name, (name,), positions, positions.shape, units)
+            shape = positions.shape
+            yield from _array_metadata(name, (name,), shape, positions.dtype, shape, units)
             raw = positions.astype("<f8").tobytes()
             yield f"{name}/0", f"base64:{base64.b64encode(raw).decode()}"
         names = tuple(axis.name for axis in self.plan.axes)
-        whole = np.broadcast_to(np.empty((), self.stored), self.plan.shape)
-        yield from _array(VARIABLE, names, whole, self.chunk_shape, self.attributes)
+        yield from _array_metadata(
+            VARIABLE, names, self.plan.shape, self.stored, self.chunk_shape, self.attributes
+        )
         for index, file in np.ndenumerate(self.files):
             key = f"{VARIABLE}/{'.'.join(map(str, index))}"
             yield key, [self.urls[file], int(self.offsets[index]), self.chunk_bytes]
 
 
 def find_references(plan: Plan) -> References:
-    """Return where the chunks of a plan are, in chunks near its own.
+    """Return the locations of chunks, with a shape close to the plan's chunks.
 
-    Raises an `ArgumentError` if chunks of pixels are no byte ranges of the files.
+    Raises `ArgumentError` if the pixels are not contiguous byte ranges of the files.
     """
     layout = plan.layout
-    numbers = layout.frames(tuple(map(range, layout.navigation_shape)), plan.source.table)
-    if (cause := _hindrance(plan, numbers)) is not None:
+    frames = layout.frames(tuple(map(range, layout.navigation_shape)), plan.source.table)
+    if (cause := _obstacle(plan, frames)) is not None:
         raise ArgumentError(
             f"{plan.location.shown} cannot be referenced",
             code="references-impossible",
@@ -85,36 +87,32 @@ def find_references(plan: Plan) -> References:
             remedy="use mrcdist.zarr_store, which needs no references",
         )
     parts = plan.source.parts
-    ends = np.cumsum([part.frames for part in parts])
-    files = np.searchsorted(ends, numbers, side="right").ravel()
-    first = np.array(
-        [
-            part.offset - (end - part.frames) * layout.frame_bytes
-            for part, end in zip(parts, ends, strict=True)
-        ]
-    )
-    offsets = first[files] + numbers.ravel() * layout.frame_bytes
+    n_frames = np.array([part.frames for part in parts])
+    ends = np.cumsum(n_frames)
+    files = np.searchsorted(ends, frames, side="right").ravel()
+    offsets = np.array([part.offset for part in parts])[files]
+    offsets += (frames.ravel() - (ends - n_frames)[files]) * layout.frame_bytes
     shape = _contiguous_shape(plan.shape, [max(axis) for axis in plan.chunks])
     n_navigation = len(layout.navigation_shape)
-    frames = math.prod(shape[:n_navigation])
-    steps, changes = (np.diff(of.reshape(-1, frames)) for of in (offsets, files))
+    frames_per_chunk = math.prod(shape[:n_navigation])
+    steps, changes = (np.diff(a.reshape(-1, frames_per_chunk)) for a in (offsets, files))
     if (steps != layout.frame_bytes).any() or changes.any():  # not in file order, or across files
-        shape, frames = (*(1 for _ in layout.navigation_shape), *shape[n_navigation:]), 1
+        shape, frames_per_chunk = (*(1 for _ in layout.navigation_shape), *shape[n_navigation:]), 1
     chunk_bytes = math.prod(shape) * np.dtype(layout.pixels.stored).itemsize
-    within = np.arange(max(layout.frame_bytes // chunk_bytes, 1)) * chunk_bytes
+    within_frame = np.arange(max(layout.frame_bytes // chunk_bytes, 1)) * chunk_bytes
     grid = [size // length for size, length in zip(plan.shape, shape, strict=True)]
     urls = (part.file.location.url for part in parts)
     return References(
         plan,
         shape,
         tuple(url if "://" in url else f"file://{url}" for url in urls),
-        np.repeat(files[::frames], within.size).reshape(grid),
-        np.add.outer(offsets[::frames], within).reshape(grid),
+        np.repeat(files[::frames_per_chunk], within_frame.size).reshape(grid),
+        np.add.outer(offsets[::frames_per_chunk], within_frame).reshape(grid),
     )
 
 
-def _hindrance(plan: Plan, numbers: Frames) -> str | None:
-    """Reason why byte ranges of the files are not pixels; None if they are."""
+def _obstacle(plan: Plan, frames: Frames) -> str | None:
+    """Return why the pixels are not byte ranges of the files, or None if they are."""
     pixels = plan.layout.pixels
     if 0 in plan.shape:
         return "there are no frames"
@@ -134,38 +132,39 @@ def _hindrance(plan: Plan, numbers: Frames) -> str | None:
         return "two pixels share a byte"
     if not pixels.plain:
         return "Zarr has no type for complex numbers of two integers"
-    if (numbers < 0).any():  # xarray takes Zarr's fill value for that of missing numbers: for NaN
+    if (frames < 0).any():  # xarray would replace Zarr's fill value by NaN
         return "there are scan points without a frame"
     return None
 
 
-def _contiguous_shape(shape: tuple[int, ...], wanted: list[int]) -> tuple[int, ...]:
-    """Return the longest chunks that divide the shape, have at most this shape, and are contiguous.
+def _contiguous_shape(shape: tuple[int, ...], max_shape: list[int]) -> tuple[int, ...]:
+    """Return the largest contiguous chunks up to `max_shape` that divide the shape.
 
-    The fastest axes are whole, one is split, and slower ones have the length 1.
+    They are complete along the fastest axes, split one axis, and have length 1 along slower axes.
     """
     lengths: list[int] = []
     whole = True
-    for size, most in zip(reversed(shape), reversed(wanted), strict=True):
+    for size, most in zip(reversed(shape), reversed(max_shape), strict=True):
         length = next(n for n in range(min(most, size), 0, -1) if size % n == 0) if whole else 1
         whole = whole and length == size
         lengths.append(length)
     return tuple(reversed(lengths))
 
 
-def _array(
+def _array_metadata(
     name: str,
     dimensions: tuple[str, ...],
-    like: npt.NDArray[Any],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
     chunks: tuple[int, ...],
     attributes: dict[str, Any],
 ) -> Iterator[tuple[str, str]]:
-    """Yield the metadata of an array of Zarr's format 2."""
+    """Yield keys and metadata of an array in Zarr format 2."""
     document = {
         "zarr_format": 2,
-        "shape": like.shape,
+        "shape": shape,
         "chunks": chunks,
-        "dtype": like.dtype.str,
+        "dtype": dtype.str,
         "compressor": None,
         "filters": None,
         "fill_value": None,

@@ -1,9 +1,10 @@
-"""RosettaSciIO: axes and metadata as dicts, and registration with HyperSpy."""
+"""Dicts of axes and metadata as in RosettaSciIO, and registration with HyperSpy."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
@@ -25,8 +26,7 @@ from mrcdist.write.contents import metadata_items
 _NAME = "mrcdist"
 _MAX_AXES = 8
 
-# RosettaSciIO's names for the header fields, in header order; from byte 196 on, its layout agrees
-# with MRC2014.
+# RosettaSciIO's names of the header fields and their paths in `header_words`, in header order.
 _WORDS = (
     ("NX", "nx"), ("NY", "ny"), ("NZ", "nz"), ("MODE", "mode"),
     ("NXSTART", "nxstart"), ("NYSTART", "nystart"), ("NZSTART", "nzstart"),
@@ -45,20 +45,20 @@ def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
     """Return one dict per axis, in array order.
 
     Keys are name, units, size, index_in_array, navigate, and scale and offset; if the axis is not
-    uniform, ``axis`` with its values replaces scale and offset. HyperSpy accepts only values that
-    increase or decrease: an axis of others, such as the angles of a dose-symmetric tilt series,
-    counts from 0 without units.
+    uniform, ``axis`` with its values replaces scale and offset. HyperSpy requires monotonic values:
+    other axes, such as the angles of a dose-symmetric tilt series, count from 0 without units.
     """
     dicts = []
-    for index, given in enumerate(axes):
-        axis = given if given.monotonic else Axis(given.name, given.size, given.navigate)
-        even = {"scale": axis.scale, "offset": axis.offset}
+    for index, axis in enumerate(axes):
+        if not axis.monotonic:
+            axis = Axis(axis.name, axis.size, axis.navigate)
+        uniform = {"scale": axis.scale, "offset": axis.offset}
         dicts.append(
             {
                 "name": axis.name,
                 "units": axis.units,
                 "size": axis.size,
-                **(even if axis.values is None else {"axis": np.array(axis.values)}),
+                **(uniform if axis.values is None else {"axis": axis.positions}),
                 "index_in_array": index,
                 "navigate": axis.navigate,
             }
@@ -67,20 +67,19 @@ def axes_dicts(axes: Sequence[Axis]) -> list[dict[str, Any]]:
 
 
 def axes_attribute(axes: Sequence[Axis]) -> list[dict[str, Any]]:
-    """Return the same as JSON has it, with lists instead of arrays."""
-    dicts = axes_dicts(axes)
-    for axis in dicts:
-        if "axis" in axis:
-            axis["axis"] = axis["axis"].tolist()
-    return dicts
+    """Return `axes_dicts` for JSON, with lists instead of arrays."""
+    return [
+        {key: value.tolist() if key == "axis" else value for key, value in axis.items()}
+        for axis in axes_dicts(axes)
+    ]
 
 
 def plan_metadata(plan: Plan) -> dict[str, Any]:
     """Return ``metadata``: General, Signal and, if known, the instrument.
 
-    The sidecar takes precedence over the extended header, and this over what the mrcz package
-    writes to the main header. If the angles of a tilt series are not monotonic, the tilt of the
-    stage is a list, one angle per section.
+    The sidecar takes precedence over the extended header, which takes precedence over the fields of
+    the mrcz package in the main header. If the angles of a tilt series are not monotonic, the tilt
+    of the stage is a list with one angle per section.
     """
     name = plan.location.name
     metadata: dict[str, Any] = {
@@ -98,9 +97,9 @@ def plan_metadata(plan: Plan) -> dict[str, Any]:
 
 
 def flat_attributes(plan: Plan) -> dict[str, Any]:
-    """Return metadata as every format of Zarr and xarray can keep it: numbers, strings, lists.
+    """Return the metadata as attributes for Zarr and xarray: numbers, strings and lists.
 
-    Names are paths, such as ``Acquisition_instrument.TEM.beam_energy``; the original metadata are
+    Names are paths, such as ``Acquisition_instrument.TEM.beam_energy``; the original metadata is
     one JSON string.
     """
     attributes = {".".join(path): value for path, value in metadata_items(plan_metadata(plan))}
@@ -115,7 +114,7 @@ def plan_original_metadata(plan: Plan, records: StoredRecords | None = None) -> 
     ``de_metadata`` if there is a sidecar; ``extended_header`` if there is one, with its type, its
     records as columns with one value per section in file order, its text and, if it contains
     JSON, ``json``; ``tilt_series`` if there is one, with columns in array order. `records`, in
-    array order, are ``stored`` with the extended header, for `write_mrc`.
+    array order, are added to the extended header as ``stored``, for `write_mrc`.
     """
     header, extended, tilts = plan.header, plan.extended, plan.tilts
     original: dict[str, Any] = {"std_header": _std_header(header)}
@@ -145,27 +144,27 @@ def plan_original_metadata(plan: Plan, records: StoredRecords | None = None) -> 
 def _column(values: Any) -> list[Any]:
     """Return a column as a list, with None for NaN and infinity, which JSON lacks."""
     column = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return [_known(value) for value in column]
+    return [_finite(value) for value in column]
 
 
-def _known(value: Any) -> Any:
-    if isinstance(value, list):  # several numbers a record
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):  # several numbers per record
         return _column(value)
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge nested dicts; values of `more` take precedence."""
-    for key, value in more.items():
-        both = isinstance(into.get(key), dict) and isinstance(value, Mapping)
-        into[key] = _merge(into[key], value) if both else value
-    return into
+def _merge(target: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested dicts in place; values of `update` take precedence."""
+    for key, value in update.items():
+        nested = isinstance(target.get(key), dict) and isinstance(value, Mapping)
+        target[key] = _merge(target[key], value) if nested else value
+    return target
 
 
 def _std_header(header: Header) -> dict[str, Any]:
     values = header_words(header.raw, header.byteorder)
-    found = [reduce(getitem, path.split("."), values).item() for _, path in _WORDS]
-    words: dict[str, Any] = dict(zip((name for name, _ in _WORDS), _column(found), strict=True))
+    numbers = [reduce(getitem, path.split("."), values).item() for _, path in _WORDS]
+    words: dict[str, Any] = dict(zip((name for name, _ in _WORDS), _column(numbers), strict=True))
     words["EXTTYP"] = header.exttyp
     words["MAP"] = header.raw[208:212].decode("latin-1").rstrip("\0")
     words["MACHST"] = header.raw[212:216].hex(" ")
@@ -217,7 +216,7 @@ def register_hyperspy() -> None:
             cause="HyperSpy takes its list of file formats from it",
             remedy=install_command("hyperspy"),
         ) from None
-    if any(known["name"] == _NAME for known in formats):
+    if any(plugin["name"] == _NAME for plugin in formats):
         return
     formats.append(
         {
@@ -225,11 +224,11 @@ def register_hyperspy() -> None:
             "name_aliases": [],
             "description": "MRC files, read and written in parallel by dask workers.",
             "full_support": False,
-            # HyperSpy requires an extension for each format, and selects formats by it. No file has
-            # this one, so mrcdist is only used if it is requested.
+            # HyperSpy selects formats by extension, and requires one. No file has this extension,
+            # so mrcdist is used only on request.
             "file_extensions": [_NAME],
             "default_extension": 0,
-            # Signals of images, with any number of navigation axes: (signal, navigation).
+            # Numbers of signal and navigation axes.
             "writes": [[2, navigation] for navigation in range(_MAX_AXES)],
             "non_uniform_axis": True,
             "api": "mrcdist.api",

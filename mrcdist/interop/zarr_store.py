@@ -1,4 +1,4 @@
-"""A Zarr store that computes its metadata, and the bytes of its chunks from those of MRC files."""
+"""Read-only Zarr store that computes metadata and chunks from MRC files."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from mrcdist.interop.rosettasciio import axes_attribute
 from mrcdist.read.awaited import AwaitedSource, in_thread
 from mrcdist.read.outer_indexing import OuterIndex
 
-# Path of a chunk's array, and the chunk's positions along each axis.
+# Path of the chunk's array, and the range of positions along each axis.
 _Chunk = tuple[str, tuple[range, ...]]
 _DOCUMENT = "zarr.json"
-# Little-endian pixels, as of Zarr's codec "bytes", of which parts can be read.
+# Like Zarr's codec "bytes" with little-endian pixels, but with partial reads of chunks.
 _CODEC = "mrcdist.bytes"
 
 
 class MrcStore(Store):  # type: ignore[misc]
-    """A read-only Zarr store (format 3) of arrays that stay in their MRC files.
+    """Read-only Zarr store (format 3) of arrays in MRC files.
 
-    The arrays are given by their paths: one at the path "", or several of a group. Chunks contain
-    the decoded pixels, little-endian and in C order. Nothing is listed or kept: keys, sizes and
-    metadata follow from the shape.
+    `arrays` are given by path: a single array at "", or several arrays of a group. Chunks contain
+    the decoded pixels, little-endian and in C order. Keys, sizes and metadata are computed from
+    the shapes; the store needs no index.
     """
 
     supports_writes = False
@@ -66,7 +66,7 @@ class MrcStore(Store):  # type: ignore[misc]
     __str__ = __repr__
 
     def with_read_only(self, read_only: bool = False) -> MrcStore:
-        """Return a store of the same arrays, which is read-only."""
+        """Return a store of the same arrays; raises ValueError unless it is to be read-only."""
         if not read_only:
             self._refuse()
         return type(self)(self._arrays)
@@ -74,62 +74,62 @@ class MrcStore(Store):  # type: ignore[misc]
     # Reading
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
-        """Return the bytes of a key, or some of them; None if there is no such key."""
-        found = self._find(key)
-        if found is None:
+        """Return the bytes of a key, or a range of them; None if the key does not exist."""
+        value = self._find(key)
+        if value is None:
             return None
-        start, stop = _resolved(byte_range, self._nbytes(found))
-        if isinstance(found, bytes):
-            raw = np.frombuffer(found, np.uint8)[start:stop]
+        start, stop = _start_stop(byte_range, self._nbytes(value))
+        if isinstance(value, bytes):
+            raw = np.frombuffer(value, np.uint8)[start:stop]
         else:
-            raw = await self._read_bytes(*found, start, stop)
+            raw = await self._read_bytes(*value, start, stop)
         return prototype.buffer.from_array_like(raw)
 
     async def get_partial_values(
         self, prototype: Any, key_ranges: Iterable[tuple[str, Any]]
     ) -> list[Any]:
-        """Return the bytes of several keys, read at the same time."""
+        """Return the bytes of several keys, read concurrently."""
         return await asyncio.gather(
             *(self.get(key, prototype, byte_range) for key, byte_range in key_ranges)
         )
 
     async def read_pixels(self, key: str, selection: tuple[Any, ...]) -> npt.NDArray[Any]:
-        """Return the pixels of a chunk that numpy's index selects, and read no others.
+        """Return the selected pixels of a chunk; others are not read.
 
-        The index has a position or a slice for each axis, or arrays for all, which are broadcast.
+        `selection` consists of positions and slices, or of arrays that are broadcast as in numpy.
         """
-        found = self._find(key)
-        if found is None or isinstance(found, bytes):
+        value = self._find(key)
+        if value is None or isinstance(value, bytes):
             raise KeyError(key)
-        path, chunk = found
-        picked: npt.NDArray[Any]
-        arrays = [isinstance(part, np.ndarray) for part in selection]
-        if all(arrays):
+        path, chunk = value
+        pixels: npt.NDArray[Any]
+        is_array = [isinstance(part, np.ndarray) for part in selection]
+        if all(is_array):
             unique = [np.unique(part, return_inverse=True) for part in selection]
-            wanted, places = zip(*unique, strict=True)
+            positions, inverses = zip(*unique, strict=True)
             shapes = [part.shape for part in selection]
-            block = await self._read(path, _moved(wanted, chunk))
-            picked = block[tuple(map(np.reshape, places, shapes))]
-        elif any(arrays):
+            block = await self._read(path, _in_array(positions, chunk))
+            pixels = block[tuple(map(np.reshape, inverses, shapes))]
+        elif any(is_array):
             block = await self._read(path, tuple(slice(r.start, r.stop) for r in chunk))
-            picked = block[selection]
+            pixels = block[selection]
         else:
-            picked = await self._read(path, _moved(selection, chunk))
-        return picked
+            pixels = await self._read(path, _in_array(selection, chunk))
+        return pixels
 
     async def _read_bytes(
         self, path: str, chunk: tuple[range, ...], start: int, stop: int
     ) -> npt.NDArray[np.uint8]:
-        """Return some bytes of a chunk; it is read in whole rows, frames or more of its axes.
+        """Return a byte range of a chunk, from the smallest contiguous box that contains it.
 
-        Pixels beyond the end of the array are 0, as Zarr's chunks all have the same shape.
+        All chunks in Zarr have the same shape: pixels beyond the end of the array are 0.
         """
         array = self._arrays[path]
         itemsize = array.dtype.itemsize
         first, last = start // itemsize, -(-stop // itemsize) - 1
         if last < first:
             return np.empty(0, np.uint8)
-        box, skipped = _covering(array.chunk_shape, first, last)
+        box, box_start = _covering_box(array.chunk_shape, first, last)
         inside = tuple(
             slice(own.start + r.start, own.start + max(min(r.stop, len(own)), r.start))
             for r, own in zip(box, chunk, strict=True)
@@ -142,10 +142,10 @@ class MrcStore(Store):  # type: ignore[misc]
             block = padded
         stored = np.ascontiguousarray(block, array.dtype.newbyteorder("<"))
         raw = stored.reshape(-1).view(np.uint8)
-        return raw[start - skipped * itemsize : stop - skipped * itemsize]
+        return raw[start - box_start * itemsize : stop - box_start * itemsize]
 
     async def _read(self, path: str, index: OuterIndex) -> npt.NDArray[Any]:
-        """Read from an array: a box by awaiting it where its store is asynchronous."""
+        """Read from an array; a box is awaited if the file is in an asynchronous store."""
         array = self._arrays[path]
         if array.has_shape_of_source and all(map(_is_contiguous, index)):
             return await self._awaited[path].read(index)
@@ -154,40 +154,40 @@ class MrcStore(Store):  # type: ignore[misc]
     # Keys
 
     def _find(self, key: str) -> bytes | _Chunk | None:
-        """Return the metadata for which a key stands, or a chunk; None if there is no such key."""
-        above, _, name = key.rpartition("/")
-        if name == _DOCUMENT and above in self._arrays:
-            return _encoded(_array_document(self._arrays[above]))
+        """Return the metadata document or the chunk of a key; None if the key does not exist."""
+        parent, _, name = key.rpartition("/")
+        if name == _DOCUMENT and parent in self._arrays:
+            return _encode(_array_document(self._arrays[parent]))
         if key == _DOCUMENT:
-            return _encoded(_group_document(self._arrays))
+            return _encode(_group_document(self._arrays))
         for path, array in self._arrays.items():
             name, *numbers = key.removeprefix(f"{path}/" if path else "").split("/")
             if name != "c" or not key.startswith(path) or len(numbers) != len(array.shape):
                 continue
-            counted = zip(numbers, _grid(array), strict=True)
-            if all(n.isdecimal() and str(int(n)) == n and int(n) < count for n, count in counted):
-                places = zip(map(int, numbers), array.chunk_shape, array.shape, strict=True)
+            pairs = zip(numbers, _grid(array), strict=True)
+            if all(n.isdecimal() and str(int(n)) == n and int(n) < count for n, count in pairs):
+                triples = zip(map(int, numbers), array.chunk_shape, array.shape, strict=True)
                 return path, tuple(
-                    range(c * length, min((c + 1) * length, size)) for c, length, size in places
+                    range(n * length, min((n + 1) * length, size)) for n, length, size in triples
                 )
         return None
 
-    def _nbytes(self, found: bytes | _Chunk) -> int:
-        if isinstance(found, bytes):
-            return len(found)
-        array = self._arrays[found[0]]
+    def _nbytes(self, value: bytes | _Chunk) -> int:
+        if isinstance(value, bytes):
+            return len(value)
+        array = self._arrays[value[0]]
         return math.prod(array.chunk_shape) * array.dtype.itemsize
 
     async def exists(self, key: str) -> bool:
-        """Return whether there is a key, without reading or listing anything."""
+        """Return whether a key exists, without reading or listing anything."""
         return self._find(key) is not None
 
     async def getsize(self, key: str) -> int:
         """Return the number of bytes of a key."""
-        found = self._find(key)
-        if found is None:
+        value = self._find(key)
+        if value is None:
             raise FileNotFoundError(key)
-        return self._nbytes(found)
+        return self._nbytes(value)
 
     async def list(self) -> AsyncIterator[str]:
         """Yield all keys."""
@@ -195,20 +195,18 @@ class MrcStore(Store):  # type: ignore[misc]
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the keys that begin with a string; other chunks are not counted through."""
+        """Yield the keys that begin with a prefix."""
         folder, _, _ = prefix.rpartition("/")
-        for key in self._below(folder):
+        for key in self._keys_in(folder):
             if key.startswith(prefix):
                 yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the names directly below a path."""
-        folder = prefix.strip("/")
-        for name in self._names(folder):
+        """Yield the names directly in a folder."""
+        for name in self._names_in(prefix.strip("/")):
             yield name
 
-    def _names(self, folder: str) -> Iterator[str]:
-        """Yield the names directly in a folder."""
+    def _names_in(self, folder: str) -> Iterator[str]:
         if folder in self._arrays:
             yield from (_DOCUMENT, "c")
         elif folder == "":
@@ -216,81 +214,80 @@ class MrcStore(Store):  # type: ignore[misc]
         else:
             for path, array in self._arrays.items():
                 grid = _grid(array)
-                above = f"{path}/c" if path else "c"
-                depth = folder.count("/") - above.count("/")
-                if depth >= len(grid) or not f"{folder}/".startswith(f"{above}/"):
+                chunk_folder = f"{path}/c" if path else "c"
+                depth = folder.count("/") - chunk_folder.count("/")
+                if depth >= len(grid) or not f"{folder}/".startswith(f"{chunk_folder}/"):
                     continue
                 if self._find("/".join((folder, *("0" * (len(grid) - depth))))) is not None:
                     yield from map(str, range(grid[depth]))
 
-    def _below(self, folder: str) -> Iterator[str]:
-        """Yield the keys in a folder and in those below it."""
-        for name in self._names(folder):
+    def _keys_in(self, folder: str) -> Iterator[str]:
+        """Yield the keys in a folder and its subfolders."""
+        for name in self._names_in(folder):
             path = f"{folder}/{name}" if folder else name
             if self._find(path) is None:
-                yield from self._below(path)
+                yield from self._keys_in(path)
             else:
                 yield path
 
     # Writing
 
     async def set(self, key: str, value: Any, byte_range: Any = None) -> Never:
-        """Refuse to write."""
+        """Raise ValueError: the store is read-only."""
         self._refuse()
 
     async def delete(self, key: str) -> Never:
-        """Refuse to delete."""
+        """Raise ValueError: the store is read-only."""
         self._refuse()
 
     def _refuse(self) -> Never:
-        raise ValueError("this store computes its chunks from MRC files, and cannot be written")
+        raise ValueError("this store computes its chunks from MRC files and is read-only")
 
 
 def _grid(array: LabelledArray) -> tuple[int, ...]:
-    """Number of chunks along each axis."""
+    """Return the number of chunks along each axis."""
     return tuple(
         -(-size // length) for size, length in zip(array.shape, array.chunk_shape, strict=True)
     )
 
 
-def _moved(selection: Iterable[Any], chunk: tuple[range, ...]) -> tuple[Any, ...]:
-    """Return a selection of a chunk as one of its array; slices go forwards."""
-    moved = []
-    for part, own in zip(selection, chunk, strict=True):
+def _in_array(selection: Iterable[Any], chunk: tuple[range, ...]) -> tuple[Any, ...]:
+    """Convert a selection within a chunk to one of the array; steps of slices are positive."""
+    index = []
+    for part, positions in zip(selection, chunk, strict=True):
         if isinstance(part, slice):
-            start, stop, step = part.indices(len(own))
-            moved.append(slice(own.start + start, own.start + stop, step))
+            start, stop, step = part.indices(len(positions))
+            index.append(slice(positions.start + start, positions.start + stop, step))
         else:
-            moved.append(part + own.start)
-    return tuple(moved)
+            index.append(part + positions.start)
+    return tuple(index)
 
 
-def _resolved(byte_range: Any, size: int) -> tuple[int, int]:
-    """Return the first byte of a request, and the one after the last."""
-    if byte_range is None:
-        return 0, size
+def _start_stop(byte_range: Any, size: int) -> tuple[int, int]:
+    """Return the start and stop of a byte range of zarr, clipped to the size of the value."""
+    start, stop = 0, size
     if isinstance(byte_range, RangeByteRequest):
         start, stop = byte_range.start, byte_range.end
     elif isinstance(byte_range, OffsetByteRequest):
-        start, stop = byte_range.offset, size
+        start = byte_range.offset
     elif isinstance(byte_range, SuffixByteRequest):
-        start, stop = size - byte_range.suffix, size
-    else:
+        start = size - byte_range.suffix
+    elif byte_range is not None:
         raise TypeError(f"not a byte range of zarr: {byte_range!r}")
     return min(max(start, 0), size), min(max(stop, start, 0), size)
 
 
 def _is_contiguous(part: Any) -> bool:
-    """Whether positions along an axis are one, or all in a row."""
+    """Return whether a selection along an axis is one position or contiguous."""
     return not isinstance(part, np.ndarray) and (
         not isinstance(part, slice) or part.step in (None, 1)
     )
 
 
-def _covering(shape: tuple[int, ...], first: int, last: int) -> tuple[list[range], int]:
-    """Return the smallest box that contains pixels in C order, and the number of its first one.
+def _covering_box(shape: tuple[int, ...], first: int, last: int) -> tuple[list[range], int]:
+    """Return the smallest contiguous box with these pixels, and the flat index of its first one.
 
-    Between the first and the last pixel of the box are no others than its own.
+    Pixels are given by their flat indices in C order.
     """
     begin = [int(n) for n in np.unravel_index(first, shape)]
     end = [int(n) for n in np.unravel_index(last, shape)]
@@ -301,12 +298,12 @@ def _covering(shape: tuple[int, ...], first: int, last: int) -> tuple[list[range
     return box, int(np.ravel_multi_index([r.start for r in box], shape))
 
 
-def _encoded(document: Mapping[str, Any]) -> bytes:
+def _encode(document: Mapping[str, Any]) -> bytes:
     return json.dumps({"zarr_format": 3, **document}, allow_nan=False).encode()
 
 
 def _array_document(array: LabelledArray) -> dict[str, Any]:
-    """Return the metadata of an array; in its OME-NGFF attribute, its path is that of itself."""
+    """Return the metadata of an array; "." in its OME-NGFF attribute is the array itself."""
     chunks = {"chunk_shape": list(array.chunk_shape)}
     return {
         "node_type": "array",
@@ -323,13 +320,13 @@ def _array_document(array: LabelledArray) -> dict[str, Any]:
 
 
 def _group_document(arrays: Mapping[str, LabelledArray]) -> dict[str, Any]:
-    """Return the metadata of a group of arrays, with OME-NGFF's of the first one."""
+    """Return the metadata of a group of arrays, with the OME-NGFF attribute of the first one."""
     path, first = next(iter(arrays.items()))
     return {"node_type": "group", "attributes": _ngff(first.axes, path)}
 
 
 def _ngff(axes: tuple[Axis, ...], path: str) -> dict[str, Any]:
-    """OME-NGFF's attribute of a volume; nothing for other arrays."""
+    """Return the OME-NGFF attribute of a volume; nothing for other arrays."""
     if [axis.name for axis in axes] != ["z", "y", "x"]:
         return {}
     return {"ome": {"version": NGFF_VERSION, "multiscales": [multiscale(axes, {path: (1, 1, 1)})]}}
@@ -337,15 +334,15 @@ def _ngff(axes: tuple[Axis, ...], path: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, init=False)
 class _PartialBytesCodec(BytesCodec, ArrayBytesCodecPartialDecodeMixin):  # type: ignore[misc]
-    """The codec "bytes", and written as that, which leaves selecting pixels to the store.
+    """The codec "bytes" with partial decoding, in which the store reads the selected pixels.
 
-    zarr reads whole chunks unless a codec can decode parts of them. Chunks of many frames are read
-    fastest, and a frame of one is still a read of one frame.
+    Without partial decoding, zarr reads whole chunks. This way, chunks can contain many frames,
+    which is fastest, while reading one frame of a chunk reads no more than that frame.
     """
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the codec of a store's metadata."""
+        """Return the codec described by the metadata of a store."""
         codec: Self = super().from_dict({**data, "name": "bytes"})
         return codec
 

@@ -1,7 +1,8 @@
-"""Write a new Zarr hierarchy block by block, on whichever cluster is connected."""
+"""Write a new Zarr hierarchy block by block, on the connected cluster or in this process."""
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from dask.utils import format_bytes
 
 from mrcdist.errors import WriteError
 from mrcdist.interop.zarr_destination import ZarrDestination
-from mrcdist.interop.zarr_layouts import Hierarchy, Level, pieces
+from mrcdist.interop.zarr_layouts import Hierarchy, Level, split_box
 from mrcdist.plan.chunks import Chunks
 from mrcdist.plan.selection import Box
 from mrcdist.progress import show_progress
@@ -41,9 +42,9 @@ class ZarrReport:
         Size of all files.
     files : int
     chunks : tuple of int
-        Chunk lengths: the smallest unit that a reader decodes.
+        Shape of a chunk, the smallest unit that a reader decodes.
     blocks, blocks_kept : int
-        Number of blocks of all arrays, and of those kept from an earlier run.
+        Number of blocks of all arrays, and of those kept of an earlier run.
     verified : bool
         Whether everything was read back and compared with the source.
     seconds : float
@@ -85,13 +86,13 @@ def write_zarr(
     read_chunks: Chunks | None = None,
     stream: TextIO | None = None,
 ) -> ZarrReport:
-    """Write a hierarchy, which gets its name once it is complete and, on request, verified.
+    """Write a hierarchy, which appears under its name once it is complete and, if wanted, verified.
 
-    `overwrite` and `resume` are those of `write_mrc`, `compressor` is a codec of Blosc. To verify
-    is to read everything back, and compare it with the source. Chunks of the source, from which
-    the blocks follow, are kept for a call that resumes.
+    `overwrite` and `resume` are those of `write_mrc`; `compressor` is a codec of Blosc. `verify`
+    reads everything back and compares it with the source. `read_chunks`, the chunks of the source
+    that determine the blocks, are stored for a call that resumes.
     """
-    begun = time.monotonic()
+    start = time.monotonic()
     about = {
         "hierarchy": tokenize(hierarchy),
         "read_chunks": [list(axis) for axis in read_chunks or ()],
@@ -101,59 +102,63 @@ def write_zarr(
     destination = ZarrDestination(location).begin(
         about, hierarchy, compressor, overwrite=overwrite, resume=resume
     )
-    blocks = sum(len(level.boxes) for level in hierarchy.levels)
-    steps: list[tuple[str, _Step]] = [("", _write), *([("verified-", _verify)] * verify)]
+    n_blocks = sum(len(level.boxes) for level in hierarchy.levels)
+    # Each step with the prefix of the names under which its finished blocks are recorded.
+    steps: dict[str, _Step] = {"": _write, **({"verified-": _verify} if verify else {})}
     try:
         kept = destination.kept()
-        with show_progress(destination.kept, blocks * len(steps), stream):
-            for prefix, step in steps:
+        with show_progress(destination.kept, n_blocks * len(steps), stream):
+            for prefix, step in steps.items():
                 for level in hierarchy.levels:
-                    _compute(destination, level, step, prefix, kept)
+                    _run_step(destination, level, step, prefix, kept)
         files, stored = destination.finish()
     except BaseException as error:
         if not resume:
             give_up(destination.abandon, error)
         raise
     array = hierarchy.levels[0].array
-    nbytes = int(np.prod(array.shape)) * np.dtype(array.dtype).itemsize
     return ZarrReport(
         location.shown,
         array.shape,
         array.dtype,
-        nbytes,
+        math.prod(array.shape) * np.dtype(array.dtype).itemsize,
         stored,
         files,
         array.chunks,
-        blocks,
+        n_blocks,
         sum(not name.startswith("verified-") for name in kept),
         verify,
-        time.monotonic() - begun,
+        time.monotonic() - start,
     )
 
 
 _Step = Callable[[ZarrDestination, Level, Box], None]
 
 
-def _compute(
+def _run_step(
     destination: ZarrDestination, level: Level, step: _Step, prefix: str, kept: frozenset[str]
 ) -> None:
-    """Do a step for all blocks of a level that are not kept."""
+    """Carry out a step for all blocks of a level, except those that are kept."""
     token = uuid.uuid4().hex[:16]
-    # Nodes of their own: they go to each worker once, and not with each task.
-    to = dask.delayed(destination, traverse=False, name=f"zarr-destination-{token}")
-    of = dask.delayed(level, traverse=False, name=f"zarr-level-{token}")
-    do = dask.delayed(_done, traverse=False, name=f"zarr-step-{token}")
+    # Separate nodes are sent to each worker once, instead of with each task.
+    shared = [
+        dask.delayed(value, traverse=False, name=f"zarr-{name}-{token}")
+        for name, value in (("destination", destination), ("level", level))
+    ]
+    task = dask.delayed(_run_block, traverse=False, name=f"zarr-step-{token}")
     path = level.array.path.replace("/", "-")
     dask.compute(
         *(
-            do(to, of, step, box, name, dask_key_name=f"write-zarr-{token}-{n}")
-            for n, box in enumerate(level.boxes)
-            if (name := f"{prefix}{path}-{n}") not in kept
+            task(*shared, step, box, name, dask_key_name=f"write-zarr-{token}-{number}")
+            for number, box in enumerate(level.boxes)
+            if (name := f"{prefix}{path}-{number}") not in kept
         )
     )
 
 
-def _done(destination: ZarrDestination, level: Level, step: _Step, box: Box, name: str) -> None:
+def _run_block(
+    destination: ZarrDestination, level: Level, step: _Step, box: Box, name: str
+) -> None:
     step(destination, level, box)
     destination.keep(name)
 
@@ -163,23 +168,22 @@ def _write(destination: ZarrDestination, level: Level, box: Box) -> None:
 
 
 def _verify(destination: ZarrDestination, level: Level, block: Box) -> None:
-    for box in pieces(block, level.array.chunks):
-        found = destination.read(level.array.path, box)
-        if differs(found, level.source.read(box, destination.read)):
-            raise unlike(destination.location.shown, box)
+    for box in split_box(block, level.array.chunks):
+        stored = destination.read(level.array.path, box)
+        expected = level.source.read(box, destination.read)
+        require_equal(stored, expected, box, destination.location.shown)
 
 
-def differs(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> bool:
-    """Whether numbers that were read again are others; NaN equals NaN."""
-    return not np.array_equal(found, expected, equal_nan=expected.dtype.kind in "fc")
-
-
-def unlike(shown: str, box: Box) -> WriteError:
-    """Build the error for numbers that are others when they are read again."""
-    where = ", ".join(f"{part.start}:{part.stop}" for part in box)
-    return WriteError(
-        f"{shown}: [{where}] differs from what was written",
+def require_equal(
+    stored: npt.NDArray[Any], expected: npt.NDArray[Any], box: Box, shown: str
+) -> None:
+    """Raise `WriteError` if numbers that were read back differ; NaN equals NaN."""
+    if np.array_equal(stored, expected, equal_nan=expected.dtype.kind in "fc"):
+        return
+    ranges = ", ".join(f"{part.start}:{part.stop}" for part in box)
+    raise WriteError(
+        f"{shown}: [{ranges}] differs from the source",
         code="verification-failed",
-        cause="the disk or the network has damaged it, or another program has written there",
+        cause="the disk or the network corrupted the data, or another program wrote to the file",
         remedy="check the disk, and convert again without {resume}",
     )

@@ -313,7 +313,7 @@ def tilt_text(contents: Contents) -> bytes | None:
     [axis] = contents.navigation
     angles: Any = dict(metadata_items(contents.metadata)).get(_TILTS)
     if axis.units in ("deg", "°", "degree", "degrees"):
-        angles = axis.values or tuple(axis.offset + axis.scale * i for i in range(axis.size))
+        angles = axis.positions
     elif not isinstance(angles, list | tuple) or len(angles) != axis.size:
         return None
     return "".join(f"{angle:.10g}\n" for angle in angles).encode("ascii")

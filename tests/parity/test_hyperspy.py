@@ -198,7 +198,7 @@ class TestScan:
         signal._plot.close()
 
     @pytest.mark.parametrize("lazy", [True, False])
-    @pytest.mark.filterwarnings("ignore:.*its axes stay its own")  # an image's, of the scan's shape
+    @pytest.mark.filterwarnings("ignore:.*its own axes are kept")  # image of the scan
     def test_options_of_mrcdist_pass_through_hyperspy(self, written, load, lazy):
         signal = load(written.movie, lazy=lazy, navigation_shape=(6, 2), virtual_images=None)
         assert signal.axes_manager.navigation_shape == (6, 2)

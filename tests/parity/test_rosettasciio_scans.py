@@ -375,7 +375,7 @@ def test_images_with_other_line_lengths(tmp_path):
     turned = image(1).T.copy()
     written = scan(tmp_path, virtual_images={"BF": turned})
     np.testing.assert_array_equal(images_of(peer(written))["_sig_BF"]["data"], turned.reshape(SCAN))
-    with pytest.warns(mrcdist.MrcdistWarning, match="its axes stay its own"):
+    with pytest.warns(mrcdist.MrcdistWarning, match="its own axes are kept"):
         right = mine(written)
     np.testing.assert_array_equal(images_of(right)["_sig_BF"]["data"], turned)
 

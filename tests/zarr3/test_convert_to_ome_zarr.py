@@ -116,7 +116,7 @@ def test_an_image_has_two_axes(tmp_path):
 
 
 def test_a_scan_of_patterns_is_no_image(acquisition, tmp_path):
-    with pytest.raises(ArgumentError, match="cannot hold the axes y, x, ky, kx") as raised:
+    with pytest.raises(ArgumentError, match="cannot store the axes y, x, ky, kx") as raised:
         convert(acquisition.movie, tmp_path / "a.ome.zarr")
     assert raised.value.code == "destination-unsuited"
     assert list(tmp_path.iterdir()) == []

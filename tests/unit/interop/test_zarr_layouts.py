@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcdist.interop.zarr_layouts import Level, NewArray, Selected, pieces
+from mrcdist.interop.zarr_layouts import Level, NewArray, Selected, split_box
 from mrcdist.plan.selection import Box
 from tests.support.examples import examples
 
@@ -38,7 +38,7 @@ class TestLevel:
         block = tuple(chunk * n for chunk, n in zip(chunks, many, strict=True))
         made = level(shape, chunks, block)
         assert taken(shape, made.boxes) == {1}
-        found = [piece for box in made.boxes for piece in pieces(box, made.array.chunks)]
+        found = [piece for box in made.boxes for piece in split_box(box, made.array.chunks)]
         assert taken(shape, found) == {1}
         assert all(
             part.start % chunk == 0 and (part.stop % chunk == 0 or part.stop == size)
@@ -48,6 +48,6 @@ class TestLevel:
 
     def test_a_block_is_read_again_in_quarters(self) -> None:
         made = level((64, 2048, 2048), (64, 64, 64), (64, 512, 2048))
-        found = list(pieces(made.boxes[1], made.array.chunks))
+        found = list(split_box(made.boxes[1], made.array.chunks))
         assert [piece[1].start for piece in found] == [512, 640, 768, 896]
         assert all(piece[::2] == (slice(0, 64), slice(0, 2048)) for piece in found)
