@@ -1,4 +1,4 @@
-"""Errors say what is wrong, why and what to do, before any task runs; opening changes no file."""
+"""Errors have a problem, cause and remedy, and are raised before any task runs."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ CODES = sorted({raised.known_as for raised in RAISED} - {"error.code"})
 
 
 class TestClasses:
-    def test_all_classes_are_in_this_tests_table(self):
+    def test_builtins_of_all_classes_are_listed(self):
         assert set(KINDS) - {"MrcdistError", "MrcdistWarning"} == set(BUILTINS)
 
     @pytest.mark.parametrize("name", BUILTINS)
-    def test_every_class_has_a_common_base_and_the_builtin_that_a_caller_would_catch(self, name):
+    def test_every_class_derives_from_the_common_base_and_a_builtin(self, name):
         error = getattr(errors, name)
         assert issubclass(error, mrcdist.MrcdistError)
         assert issubclass(error, BUILTINS[name])
 
-    def test_a_truncated_file_and_a_bad_sidecar_are_format_errors(self):
+    def test_errors_about_truncated_files_and_sidecars_are_format_errors(self):
         assert issubclass(errors.TruncatedFileError, errors.FormatError)
         assert issubclass(errors.SidecarError, errors.FormatError)
 
@@ -60,50 +60,50 @@ class TestClasses:
 
 
 class TestText:
-    def test_text_has_value_cause_remedy_and_place(self):
+    def test_text_has_problem_cause_remedy_and_place(self):
         error = errors.ReadError("a = 3", cause="b", remedy="c", where="d")
         assert str(error) == "a = 3\n  cause: b\n  remedy: c\n  where: d"
 
-    def test_text_leaves_out_what_is_not_known(self):
+    def test_text_omits_empty_parts(self):
         assert str(errors.ReadError("a = 3", remedy="c")) == "a = 3\n  remedy: c"
 
-    def test_text_keeps_the_first_place(self):
+    def test_first_place_is_kept(self):
         error = errors.ReadError("a = 3").located("host 1")
         assert error.where == "host 1"
         assert error.located("host 2") is error
         assert type(error) is errors.ReadError
 
-    def test_text_names_arguments_of_a_remedy_as_python_does(self):
+    def test_text_has_python_arguments_by_default(self):
         error = errors.ReadError("a", remedy="pass {scan_file=None}, {chunks} or {'anon': True}")
         assert error.remedy == "pass scan_file=None, chunks or {'anon': True}"
         assert str(error).endswith("remedy: pass scan_file=None, chunks or {'anon': True}")
 
-    def test_text_names_arguments_as_a_caller_of_text_wants(self):
+    def test_text_formats_arguments_with_a_function(self):
         error = errors.ArgumentError(
             "scan_file='{a}' is empty", argument="scan_file", remedy="pass {scan_file=None}"
         )
-        said = error.text(lambda name, value: f"--{name}" + ("" if value is None else f" {value}"))
-        assert said == "--scan_file '{a}' is empty\n  remedy: pass --scan_file None"
+        text = error.text(lambda name, value: f"--{name}" + ("" if value is None else f" {value}"))
+        assert text == "--scan_file '{a}' is empty\n  remedy: pass --scan_file None"
 
 
 class TestCodes:
-    """Stable identifiers, whatever the sentences."""
+    """Stable identifiers, independent of the messages."""
 
     @pytest.mark.parametrize("kind", EVERY)
-    def test_every_class_has_a_code_of_its_own(self, kind):
+    def test_every_class_has_a_default_code(self, kind):
         code = kind("a").code
         assert [other for other in EVERY if other("a").code == code] == [kind]
 
     @pytest.mark.parametrize("code", CODES)
-    def test_codes_are_words_with_hyphens(self, code):
+    def test_codes_are_lower_case_words_with_hyphens(self, code):
         assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", code)
 
-    def test_every_error_names_a_code_save_where_a_class_says_enough(self):
-        vague = (errors.ArgumentError, errors.FormatError)  # and those derived from it
+    def test_argument_and_format_errors_have_their_own_code(self):
+        kinds = (errors.ArgumentError, errors.FormatError)
         bare = [raised for raised in RAISED if raised.code is None]
-        assert [raised.place for raised in bare if issubclass(raised.kind, vague)] == []
+        assert [raised.place for raised in bare if issubclass(raised.kind, kinds)] == []
 
-    def test_options_of_the_command_line_are_named_by_the_command_line_alone(self):
+    def test_options_are_named_only_in_errors_of_the_command_line(self):
         options = {word for one in main.commands.values() for p in one.params for word in p.opts}
         long = {word for word in options if word.startswith("--")}
         for raised in RAISED:
@@ -112,16 +112,16 @@ class TestCodes:
                 assert long.isdisjoint(re.findall(r"--[a-z-]+", text)), raised.place
 
     @pytest.mark.parametrize("code", CODES)
-    def test_a_code_stands_for_errors_of_one_class(self, code):
+    def test_errors_with_the_same_code_have_one_class(self, code):
         assert len({raised.kind for raised in RAISED if raised.known_as == code}) <= 1
 
-    def test_codes_stay_with_the_argument_where_a_place_or_remedy_is_added(self):
+    def test_copies_with_a_place_or_remedy_keep_code_and_argument(self):
         error = errors.ArgumentError("chunks=0", code="chunks-invalid", argument="chunks")
         for other in (error.located("host 1"), error.remedied("pass {chunks=1}")):
             assert (other.code, other.argument) == ("chunks-invalid", "chunks")
             assert type(other) is errors.ArgumentError
 
-    def test_errors_with_a_long_traceback_as_their_cause_can_be_copied(self):
+    def test_errors_caused_by_a_recursion_error_can_be_copied(self):
         """`tblib`, which distributed installs, makes the `copy` module follow the traceback."""
 
         def descend():
@@ -134,7 +134,7 @@ class TestCodes:
             error.__context__ = cause
         assert error.located("deep.yaml").where == "deep.yaml"
 
-    def test_notes_stay_where_a_place_or_remedy_is_added(self):
+    def test_copies_with_a_place_or_remedy_keep_notes(self):
         error = errors.WriteError("a")
         error.add_note("some of it could not be removed")
         for other in (error.located("host 1"), error.remedied("call again")):
@@ -145,7 +145,7 @@ class TestCodes:
 
 @pytest.mark.parametrize("protocol", ["pickle", "distributed"])
 @pytest.mark.parametrize("kind", EVERY)
-def test_errors_cross_processes_with_all_their_attributes(kind, protocol):
+def test_errors_are_pickled_with_all_attributes(kind, protocol):
     error = kind("a = 3", code="job-differs", argument="a", cause="b", remedy="{c=1}", where="d")
     through = pickle if protocol == "pickle" else distributed_pickle
     again = through.loads(through.dumps(error))
@@ -216,9 +216,7 @@ class TestBadArguments:
         ],
         ids=str,
     )
-    def test_bad_arguments_are_refused_with_value_cause_and_remedy_before_any_task_runs(
-        self, path, options, value
-    ):
+    def test_invalid_arguments_are_refused_before_any_task_runs(self, path, options, value):
         before = stats.snapshot()
         with pytest.raises(mrcdist.errors.ArgumentError) as raised:
             mrcdist.read_mrc(path, **options)
@@ -238,7 +236,7 @@ class TestBadArguments:
         ],
         ids=str,
     )
-    def test_arguments_that_are_no_file_names_are_refused(self, filename, value):
+    def test_invalid_filenames_are_refused(self, filename, value):
         with pytest.raises(mrcdist.errors.ArgumentError) as raised:
             mrcdist.read_mrc(filename)
         assert_explained(raised.value, value)
@@ -250,7 +248,7 @@ class TestBadArguments:
         assert_explained(raised.value, "no filesystem for nowhere://a/b.mrc")
 
     @pytest.mark.parametrize("kind", ["<>", "bigendian"])
-    def test_bad_arguments_of_file_reader_have_rosettasciios_names(self, path, kind):
+    def test_errors_of_file_reader_contain_the_invalid_value(self, path, kind):
         with pytest.raises(mrcdist.errors.ArgumentError, match=kind):
             mrcdist.file_reader(path, endianess=kind)
 
@@ -269,7 +267,7 @@ class TestBadArguments:
             ("io", "mmap"),
         ],
     )
-    def test_bad_settings_in_dasks_configuration_are_refused(self, path, knob, value):
+    def test_invalid_settings_are_refused(self, path, knob, value):
         [ds] = mrcdist.read_mrc(path)
         with dask.config.set({f"mrcdist.{knob}": value}):
             with pytest.raises(mrcdist.errors.ArgumentError) as raised:
@@ -278,7 +276,7 @@ class TestBadArguments:
             with pytest.raises(mrcdist.errors.ArgumentError):
                 ds["data"].compute()
 
-    def test_a_whole_number_written_as_a_float_is_taken(self, memory_file):
+    def test_integer_settings_may_be_floats(self, memory_file):
         numbers = counting((24, 8, 8), "uint16")
         with dask.config.set({"mrcdist.sub-range": 1e3, "mrcdist.concurrency": 2.0}):
             [ds] = mrcdist.read_mrc(memory_file(mrc_bytes(numbers)))
@@ -297,28 +295,28 @@ class TestBadFiles:
         assert str(path) in raised.value.where
         return raised.value.problem
 
-    def test_another_kind_of_file_shows_the_bytes_found(self, tmp_path):
+    def test_error_about_another_file_type_shows_its_first_bytes(self, tmp_path):
         problem = self.refused(tmp_path, b"%PDF-1.4 " * 200, errors.FormatError)
         assert "not an MRC file" in problem
         assert "25 50 44 46" in problem
         assert "%PDF" in problem
 
-    def test_a_text_file_shorter_than_a_header_is_refused(self, tmp_path):
+    def test_file_shorter_than_a_header_is_refused(self, tmp_path):
         problem = self.refused(tmp_path, b"hello", errors.FormatError)
         assert "5 bytes are too few for the 1024-byte header" in problem
         assert "hello" in problem
 
-    def test_an_empty_file_is_refused(self, tmp_path):
+    def test_empty_file_is_refused(self, tmp_path):
         assert "0 bytes" in self.refused(tmp_path, b"", errors.FormatError)
 
-    def test_a_truncated_file_says_both_sizes(self, tmp_path):
+    def test_error_about_a_truncated_file_has_both_sizes(self, tmp_path):
         raw = mrc_bytes(counting((24, 8, 8), "uint16"))
         problem = self.refused(tmp_path, raw[:-100], errors.TruncatedFileError)
         assert f"{len(raw) - 100} bytes" in problem
         assert f"announces {len(raw)}" in problem
         assert "23 of 24 frames" in problem
 
-    def test_a_truncated_file_is_loaded_on_demand(self, tmp_path):
+    def test_truncated_file_is_read_on_request(self, tmp_path):
         numbers = counting((24, 8, 8), "uint16")
         path = tmp_path / "short.mrc"
         path.write_bytes(mrc_bytes(numbers)[:-100])
@@ -326,22 +324,22 @@ class TestBadFiles:
             [ds] = mrcdist.read_mrc(path, allow_truncated=True)
         np.testing.assert_array_equal(ds["data"].compute(), numbers[:23])
 
-    def test_a_file_that_does_not_exist_is_an_error(self, tmp_path):
+    def test_missing_file_is_an_error(self, tmp_path):
         with pytest.raises(errors.MissingFileError) as raised:
             mrcdist.read_mrc(tmp_path / "none.mrc")
         assert_explained(raised.value, str(tmp_path / "none.mrc"))
         assert "host" in raised.value.where
 
-    def test_a_folder_is_no_file(self, tmp_path):
+    def test_folder_is_an_error(self, tmp_path):
         with pytest.raises(errors.MissingFileError, match=r"is a folder(?s:.*)pass the .mrc file"):
             mrcdist.read_mrc(tmp_path)
 
-    def test_a_named_sidecar_that_does_not_exist_is_an_error(self, path, tmp_path):
+    def test_missing_sidecar_passed_by_name_is_an_error(self, path, tmp_path):
         with pytest.raises(errors.MissingFileError, match=r"none_info\.txt"):
             mrcdist.read_mrc(path, metadata_file=tmp_path / "none_info.txt")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-    def test_a_file_that_may_not_be_read_is_an_error(self, tmp_path):
+    def test_file_without_read_permission_is_an_error(self, tmp_path):
         path = write_mrc(tmp_path / "a.mrc", counting((2, 8, 8), "uint16"))
         path.chmod(0)
         with pytest.raises(errors.AccessDeniedError):
@@ -349,24 +347,24 @@ class TestBadFiles:
 
 
 class TestStores:
-    """Stores that cannot be reached, or refuse."""
+    """Stores that cannot be reached or refuse access."""
 
     @pytest.fixture
     def no_waits(self, monkeypatch):
-        """Draw the shortest of the random waits between attempts."""
+        """Make the random waits between attempts as short as possible."""
         monkeypatch.setattr(random, "uniform", lambda shortest, _longest: shortest)
 
     @pytest.mark.parametrize("host", ["127.0.0.1:{}", "nosuch.invalid:{}"])
     @pytest.mark.usefixtures("no_waits")
-    def test_a_host_that_was_never_there_is_given_up_soon(self, host):
+    def test_host_never_reached_before_fails_quickly(self, host):
         url = f"http://{host.format(free_port())}/movie.mrc"
         with pytest.raises(mrcdist.ReadError, match="after 6 attempts") as caught:
             mrcdist.plan_mrc(url)
         assert caught.value.remedy.startswith("check the host name or the endpoint")
 
     @pytest.mark.usefixtures("no_waits")
-    def test_a_store_that_was_there_may_come_back(self):
-        """A task does not give up a store whose server is being restarted."""
+    def test_store_reached_before_is_retried_for_longer(self):
+        """A task survives the restart of a server."""
         answers = iter([ConnectionRefusedError()] * 9 + [b"bytes"])
 
         def call():
@@ -376,19 +374,19 @@ class TestStores:
 
         assert Location("s3://b/x.mrc").retried(call) == b"bytes"
 
-    def test_without_credentials_one_is_told_of_public_buckets(self):
+    def test_missing_credentials_suggest_anonymous_access(self):
         error = explain_failure(NoCredentialsError(), "s3://b/x.mrc", str)
         assert '{"anon": True}' in error.remedy
         assert "--storage-option anon=true" in error.remedy
 
-    def test_what_is_not_there_may_be_misspelt(self, tmp_path):
+    def test_missing_file_suggests_checking_the_spelling(self, tmp_path):
         with pytest.raises(mrcdist.MissingFileError) as caught:
             mrcdist.plan_mrc(tmp_path / "moive.mrc")
         assert caught.value.remedy.startswith("check the spelling")
 
 
 class TestMmapModes:
-    """Modes are for arrays that are not lazy; tasks only ever read."""
+    """`mmap_mode` is for arrays that are not lazy; tasks never write."""
 
     @pytest.fixture
     def numbers(self):
@@ -430,7 +428,9 @@ class TestMmapModes:
         numbers[8] = 7
         assert path.read_bytes() == header + numbers.astype(f"{byteorder}u2").tobytes()
 
-    def test_mode_r_plus_of_what_cannot_be_mapped_is_refused(self, memory_file, numbers, tmp_path):
+    def test_mode_r_plus_is_refused_if_the_file_cannot_be_mapped(
+        self, memory_file, numbers, tmp_path
+    ):
         four_bit = tmp_path / "packed.mrc"
         four_bit.write_bytes(header_bytes(nx=8, ny=8, nz=2, mode=101) + bytes(64))
         for url in (memory_file(mrc_bytes(numbers)), four_bit):
@@ -441,7 +441,7 @@ class TestMmapModes:
     @pytest.mark.parametrize("mode", [None, "r", "c"])
     @pytest.mark.parametrize("byteorder", "<>")
     @pytest.mark.parametrize("store", ["disk", "memory"])
-    def test_the_numbers_are_the_same_from_everywhere(
+    def test_values_do_not_depend_on_store_byte_order_or_mode(
         self, tmp_path, memory_file, numbers, store, byteorder, mode
     ):
         raw = mrc_bytes(numbers, byteorder=byteorder)
@@ -452,9 +452,7 @@ class TestMmapModes:
 
     @pytest.mark.parametrize("lazy", [True, False])
     @pytest.mark.parametrize("distributed", [True, False])
-    def test_opening_changes_neither_bytes_nor_times_nor_folder(
-        self, path, numbers, lazy, distributed
-    ):
+    def test_opening_does_not_change_file_or_folder(self, path, numbers, lazy, distributed):
         def state():
             stat = path.stat()
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -471,7 +469,7 @@ class TestMmapModes:
         del data, ds
         assert state() == before
 
-    def test_a_lazy_result_does_not_write_through(self, path, numbers):
+    def test_lazy_result_does_not_write_through(self, path, numbers):
         before = path.read_bytes()
         [ds] = mrcdist.read_mrc(path)
         data = ds["data"].compute()
@@ -480,7 +478,7 @@ class TestMmapModes:
         assert path.read_bytes() == before
 
 
-def test_a_relative_path_is_made_absolute_when_it_is_given(path, monkeypatch, tmp_path):
+def test_relative_path_is_made_absolute_at_once(path, monkeypatch, tmp_path):
     monkeypatch.chdir(path.parent)
     [ds] = mrcdist.read_mrc(path.name)
     source = mrcdist.plan_mrc(Path(path.name)).source

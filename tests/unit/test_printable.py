@@ -1,4 +1,4 @@
-"""Text of files and names as it may be shown."""
+"""Escaping of control characters."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from mrcdist.printable import printable
 
 
-def test_characters_that_command_a_terminal_are_escaped():
+def test_control_characters_are_escaped():
     assert (
         printable("\x1b[2Jµm\n\x9b31m\u202e\u2028\udcff") == r"\x1b[2Jµm\n\x9b31m\u202e\u2028\xff"
     )
     assert printable("0.59\xa0% of 4 × 4, −12 °") == "0.59\xa0% of 4 × 4, −12 °"
 
 
-def test_lines_stay_where_there_may_be_several():
+def test_line_feeds_are_kept_on_request():
     assert printable("a\nb\r\tc", lines=True) == "a\nb" + r"\r\tc"
 
 
 @given(st.text(st.characters()))
-def test_escaping_leaves_nothing_to_escape(text):
+def test_escaping_is_idempotent_and_complete(text):
     shown = printable(text)
     assert printable(shown) == shown
     assert not any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in shown)

@@ -1,4 +1,4 @@
-"""Standard output and error: every encoding, a full disk, a closed pipe, text that steers."""
+"""Standard output and error: encodings, full disks, closed pipes, control characters."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from mrcdist.cli.console import Console, UnwritableError
 from tests.support.mrc_files import counting, write_mrc
 
 FULL = Path("/dev/full")
-STEERING = "\x1b]0;title\x07\x1b[31mred\x9b2J\rover\nnext"
+CONTROL = "\x1b]0;title\x07\x1b[31mred\x9b2J\rover\nnext"
 
 
 @pytest.fixture
 def file(tmp_path):
-    """A file whose summary has ×, and a label that steers terminals."""
+    """A file with × in its summary and control characters in a label."""
     return write_mrc(
         tmp_path / "µ.mrc",
         counting((5, 6, 7), "float32"),
         cell=(28.0, 24.0, 20.0),
-        labels=(STEERING.encode("latin-1"),),
+        labels=(CONTROL.encode("latin-1"),),
     )
 
 
 @pytest.fixture
 def program():
-    """Run the program on streams like those of a process; return its exit status."""
+    """Run the program with the given streams and return its exit status."""
 
     def run(*arguments, stdout=None, stderr=None):
         with pytest.MonkeyPatch.context() as patch:
@@ -49,17 +49,17 @@ def program():
 
 
 def stream(encoding="utf-8"):
-    """A text stream as the interpreter makes them: strict, but for its name."""
+    """A text stream as created by the interpreter, with strict errors."""
     return io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
 
 
 def written(text):
-    """What was written to a stream."""
+    """Return the text written to a stream."""
     return text.buffer.getvalue().decode(text.encoding)
 
 
 def closed_pipe():
-    """A stream of which nobody reads."""
+    """A pipe whose reading end is closed."""
     reading, writing = os.pipe()
     os.close(reading)
     return os.fdopen(writing, "w")
@@ -78,7 +78,9 @@ class TestEncodings:
             ("ascii", "5 x 6 x 7"),
         ],
     )
-    def test_a_console_shows_what_it_can(self, program, file, encoding, product):
+    def test_characters_missing_from_the_encoding_are_replaced(
+        self, program, file, encoding, product
+    ):
         stdout, stderr = stream(encoding), stream(encoding)
         assert program("info", file, stdout=stdout, stderr=stderr) == 0
         assert product in written(stdout)
@@ -95,40 +97,41 @@ class TestEncodings:
             (["info", "--metadata-file", "§µ…"], 1),
         ],
     )
-    def test_commands_end_as_on_any_other_console(self, program, file, encoding, arguments, status):
+    def test_exit_status_does_not_depend_on_the_encoding(
+        self, program, file, encoding, arguments, status
+    ):
         stdout, stderr = stream(encoding), stream(encoding)
         assert program(*arguments, file, stdout=stdout, stderr=stderr) == status
         assert (written(stdout) != "") == (status == 0)
         assert (written(stderr) != "") == (status != 0)
 
     @pytest.mark.parametrize("encoding", ["utf-8", "cp437", "ascii"])
-    def test_json_is_read_back_as_it_was(self, program, file, encoding):
+    def test_json_is_parsed_to_the_original_values(self, program, file, encoding):
         stdout = stream(encoding)
         assert program("info", file, "--json", stdout=stdout) == 0
         found = json.loads(written(stdout))
         assert found["metadata"]["General"]["original_filename"] == "µ.mrc"
-        assert found["original_metadata"]["std_header"]["LABELS"] == [STEERING]
+        assert found["original_metadata"]["std_header"]["LABELS"] == [CONTROL]
 
     @given(
         st.text(st.characters()),
         st.sampled_from(["ascii", "cp437", "latin-1", "utf-8", "shift_jis", "utf-16", "cp500"]),
     )
-    def test_no_text_fails_on_any_console(self, text, encoding):
-        below = stream(encoding)
-        shown = Console(below, required=True)
-        assert shown.write(text) == len(text)
-        shown.flush()
-        found = written(below)
+    def test_any_text_can_be_written_in_any_encoding(self, text, encoding):
+        output = stream(encoding)
+        console = Console(output, required=True)
+        assert console.write(text) == len(text)
+        console.flush()
         try:
             text.encode(encoding)
         except UnicodeError:
             return
-        assert found == text
+        assert written(output) == text
 
 
 class TestNames:
     @pytest.mark.parametrize("name", [b"\xff.mrc", b"caf\xe9 \x1b[31m\n.mrc"])
-    def test_names_that_are_not_utf_8_or_steer_are_shown_with_escapes(
+    def test_invalid_utf_8_and_control_characters_in_names_are_escaped(
         self, program, file, tmp_path, name
     ):
         path = os.fsencode(tmp_path) + b"/" + name
@@ -147,7 +150,7 @@ class TestNames:
         assert program("preview", path, "-o", picture, stdout=stream()) == 0
         assert picture.stat().st_size > 1000
 
-    def test_names_that_are_missing_are_an_error(self, program, tmp_path):
+    def test_missing_file_with_an_invalid_utf_8_name_is_an_error(self, program, tmp_path):
         stdout, stderr = stream(), stream()
         path = os.fsencode(tmp_path) + b"/\xff.mrc"
         assert program("info", path, stdout=stdout, stderr=stderr) == 1
@@ -155,9 +158,9 @@ class TestNames:
         assert r"/\xff.mrc" in written(stderr)
 
 
-class TestSteering:
-    def test_labels_are_shown_with_escapes_on_a_terminal(self, program, file):
-        """On a terminal, where colours are not taken out."""
+class TestControlCharacters:
+    def test_labels_are_escaped_on_a_terminal(self, program, file):
+        """Elsewhere, click strips escape sequences."""
         ours, theirs = pty.openpty()
         terminal = os.fdopen(theirs, "w")
         assert terminal.isatty()
@@ -168,30 +171,30 @@ class TestSteering:
             try:
                 while piece := screen.read(4096):
                     seen += piece
-            except OSError:  # how Linux says that nobody writes there any more
+            except OSError:  # on Linux, the other end is closed
                 pass
         [label] = [line for line in seen.split(b"\r\n") if line.startswith(b"  label")]
         assert label == rb"  label    \x1b]0;title\x07\x1b[31mred\x9b2J\rover\nnext"
         assert b"\x1b" not in seen
 
-    def test_json_has_escapes_for_what_steers(self, program, file):
+    def test_control_characters_in_json_are_escaped(self, program, file):
         stdout = stream()
         assert program("info", file, "--json", stdout=stdout) == 0
         assert r"\u009b2J" in written(stdout)
         assert not {*"\x1b\x07\x9b\r"} & {*written(stdout)}
 
     @pytest.mark.parametrize("arguments", [["info", "a", "--\x1b[31m"], ["\x1b[31m"], ["\x1b/"]])
-    def test_errors_repeat_arguments_with_escapes(self, program, arguments):
+    def test_arguments_in_errors_are_escaped(self, program, arguments):
         stderr = stream()
         assert program(*arguments, stderr=stderr) == 2
         assert "\x1b" not in written(stderr)
         assert r"\x1b" in written(stderr)
 
 
-class TestEndings:
+class TestExitStatus:
     @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
     @pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["explain"], ["validate"]])
-    def test_a_full_disk_is_one_error(self, program, file, arguments):
+    def test_full_disk_is_one_error(self, program, file, arguments):
         stderr = stream()
         with FULL.open("w", encoding="utf-8") as full:
             assert program(*arguments, file, stdout=full, stderr=stderr) == 1
@@ -200,13 +203,13 @@ class TestEndings:
         assert "No space left on device" in second
 
     @pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["info", "--help"]])
-    def test_a_closed_pipe_is_the_end(self, program, file, arguments):
+    def test_closed_pipe_ends_the_program_with_141(self, program, file, arguments):
         stderr = stream()
         with closed_pipe() as closed:
             assert program(*arguments, file, stdout=closed, stderr=stderr) == 141
         assert written(stderr) == ""
 
-    def test_errors_and_warnings_that_nobody_can_read_change_nothing(self, program, file, tmp_path):
+    def test_closed_standard_error_does_not_change_the_exit_status(self, program, file, tmp_path):
         short = tmp_path / "short.mrc"
         short.write_bytes(file.read_bytes()[:-100])
         for arguments, status in (
@@ -220,22 +223,22 @@ class TestEndings:
             assert ("array    4 × 6 × 7" in written(stdout)) == (status == 0)
 
     @pytest.mark.parametrize("flags", [[], ["--json"]])
-    def test_the_program_may_be_started_without_streams(self, program, file, flags):
+    def test_program_can_run_without_standard_streams(self, program, file, flags):
         stderr = stream()
         assert program("info", file, *flags, stdout=None, stderr=stderr) == 1
         assert "cannot be written" in written(stderr)
         assert program("info", file, *flags, stdout=stream(), stderr=None) == 0
         assert program("info", "--nothing", stdout=stream(), stderr=None) == 2
 
-    def test_a_stream_that_failed_once_fails_for_good(self):
+    def test_stream_fails_permanently_after_the_first_failure(self):
         with closed_pipe() as closed:
-            shown = Console(closed, required=True)
+            console = Console(closed, required=True)
             for text in ("x", "", "y"):
-                with pytest.raises(UnwritableError) as raised:
-                    print(text, end="", file=shown, flush=True)
-                assert raised.value.closed
+                with pytest.raises(UnwritableError) as error:
+                    print(text, end="", file=console, flush=True)
+                assert error.value.closed
 
-    def test_an_interrupt_has_the_status_that_shells_give_it(self, program, file, monkeypatch):
+    def test_interrupt_has_exit_status_130(self, program, file, monkeypatch):
         def interrupt(**_):
             raise KeyboardInterrupt
 
@@ -245,26 +248,24 @@ class TestEndings:
         assert written(stderr).strip() == "interrupted"
 
 
-class TestDefects:
+class TestUnexpectedErrors:
     def fail(self, **_):
         raise ZeroDivisionError("one\x1b")
 
-    def test_defects_of_the_program_are_one_error_that_asks_for_a_report(
-        self, program, file, monkeypatch
-    ):
+    def test_bugs_are_one_error_that_asks_for_a_report(self, program, file, monkeypatch):
         monkeypatch.setattr(inspect, "plan_from_options", self.fail)
         stderr = stream()
         assert program("info", file, stdout=stream(), stderr=stderr) == 1
         assert written(stderr).startswith(r"error: ZeroDivisionError: one\x1b")
         assert "MRCDIST_TRACEBACK=1" in written(stderr)
 
-    def test_defects_of_the_program_have_a_traceback_on_demand(self, file, monkeypatch):
+    def test_bugs_have_a_traceback_on_request(self, file, monkeypatch):
         monkeypatch.setattr(inspect, "plan_from_options", self.fail)
         assert os.environ["MRCDIST_TRACEBACK"] == "1"
         with pytest.raises(ZeroDivisionError):
             main(["info", str(file)], prog_name="mrcdist")
 
-    def test_errors_of_the_system_are_in_its_words(self, program, file, tmp_path):
+    def test_errors_of_the_operating_system_keep_their_message(self, program, file, tmp_path):
         stderr = stream()
         picture = tmp_path / f"{'x' * 300}.png"
         assert program("preview", file, "-o", picture, stdout=stream(), stderr=stderr) == 1

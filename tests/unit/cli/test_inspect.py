@@ -1,4 +1,4 @@
-"""`mrcdist info` and `mrcdist explain`: words, JSON, and errors without a traceback."""
+"""`mrcdist info` and `mrcdist explain`: text, JSON, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.processes import ROOT
 
 
 def run(*arguments):
-    """Run a command in this process; an exception that it does not handle is the test's."""
+    """Run a command in this process; exceptions that it does not handle are raised."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -25,7 +25,7 @@ def run(*arguments):
 
 
 def run_json(*arguments):
-    """Run a command with `--json`, and read what it prints as strictly as JSON wants."""
+    """Run a command with `--json` and parse its output strictly."""
     result = run(*arguments, "--json")
     assert result.exit_code == 0, result.output
 
@@ -55,7 +55,7 @@ def plain(tmp_path):
 
 
 class TestInfo:
-    def test_info_is_readable(self, plain):
+    def test_info_lists_version_array_header_axes_and_labels(self, plain):
         result = run("info", plain)
         assert result.exit_code == 0
         lines = result.stdout.splitlines()
@@ -67,7 +67,7 @@ class TestInfo:
         assert any("label    made for a test" in line for line in lines)
         assert result.stderr == ""
 
-    def test_info_of_a_scan_names_its_axes_and_calibration(self, acquisition):
+    def test_info_of_a_scan_lists_its_axes_and_metadata(self, acquisition):
         result = run("info", acquisition.movies[0])
         [ds] = mrcdist.read_mrc(acquisition.movies[0])
         printed = [line.split() for line in result.stdout.splitlines() if "  axis " in line]
@@ -76,7 +76,7 @@ class TestInfo:
         ]
         assert f"General.original_filename = {acquisition.movies[0].name}" in result.stdout
 
-    def test_info_as_json_is_what_read_mrc_returns(self, acquisition):
+    def test_info_as_json_equals_the_result_of_read_mrc(self, acquisition):
         found = run_json("info", acquisition.movies[0])
         [ds] = mrcdist.read_mrc(acquisition.movies[0])
         assert found["shape"] == [4, 6, 8, 8] == list(ds["data"].shape)
@@ -88,7 +88,7 @@ class TestInfo:
         assert found["url"] == str(acquisition.movies[0])
         assert found["notes"] == []
 
-    def test_info_does_without_the_sidecar_when_told(self, acquisition):
+    def test_info_follows_options_for_sidecar_and_shape(self, acquisition):
         movie = acquisition.movies[0]
         assert run_json("info", movie, "--metadata-file", "none")["shape"] == [24, 8, 8]
         assert run_json("info", movie, "--navigation-shape", "3,-1")["shape"] == [8, 3, 8, 8]
@@ -96,18 +96,18 @@ class TestInfo:
         assert named["shape"] == [4, 6, 8, 8]
 
     @pytest.mark.parametrize(
-        ("angles", "how"),
+        ("angles", "steps"),
         [
             ((0, 3, -3, 6, -6), "up and down from -6 to 6 deg"),
             ((6, 2, 0, -1, -6), "uneven steps from -6 to 6 deg"),
         ],
     )
-    def test_tilts_are_given_from_the_lowest_to_the_highest(self, tmp_path, angles, how):
+    def test_tilts_are_summarised_from_the_lowest_to_the_highest(self, tmp_path, angles, steps):
         path = write_mrc(tmp_path / "ts.mrc", counting((5, 3, 4), "int16"))
         (tmp_path / "ts.rawtlt").write_text("\n".join(map(str, angles)))
         lines = run("info", path).stdout.splitlines()
         [line] = [line for line in lines if "  axis     tilt" in line]
-        assert line.endswith(how)
+        assert line.endswith(steps)
         up_and_down = angles[1] > angles[0]
         metadata = "  Acquisition_instrument.TEM.Stage.tilt_alpha = 5 values from −6 to 6"
         assert (metadata in lines) is up_and_down
@@ -117,7 +117,7 @@ class TestInfo:
         assert by_tilt["tilt_angle"] == sorted(angles)
         assert run_json("info", path, "--tilt-file", "none")["axes"][0]["name"] == "z"
 
-    def test_info_of_a_tilt_series_has_uneven_angles(self, tmp_path):
+    def test_info_of_a_tilt_series_has_an_uneven_axis(self, tmp_path):
         angles = np.array([-6000, -1000, 0, 2000, 6000], "<i2")  # hundredths of a degree
         raw = mrc_bytes(
             counting((5, 6, 7), "int16"), extended=angles.tobytes(), exttyp=b"SERI", nint=2, nreal=1
@@ -129,7 +129,7 @@ class TestInfo:
         [line] = [x for x in run("info", path).stdout.splitlines() if "  axis     tilt" in x]
         assert line.endswith("uneven steps from -60 to 60 deg")
 
-    def test_values_that_json_does_not_know_are_null(self, tmp_path):
+    def test_nan_and_infinity_are_null_in_json(self, tmp_path):
         path = write_mrc(
             tmp_path / "nan.mrc",
             counting((5, 6, 7), "int16"),
@@ -138,7 +138,7 @@ class TestInfo:
         )
         assert run_json("info", path)["original_metadata"]["std_header"]["AMIN"] is None
 
-    def test_warnings_go_to_stderr_and_into_the_json(self, tmp_path):
+    def test_warnings_go_to_stderr_and_to_json(self, tmp_path):
         path = tmp_path / "short.mrc"
         path.write_bytes(mrc_bytes(counting((5, 6, 7), "int16"))[:-10])
         result = run("info", path, "--allow-truncated")
@@ -150,14 +150,14 @@ class TestInfo:
 
 
 class TestExplain:
-    def test_explain_prints_the_plans_own_words(self, plain):
+    def test_explain_prints_the_estimate_of_the_plan(self, plain):
         expected = str(mrcdist.plan_mrc(plain, chunks=(2, -1, -1)).explain(threads=3))
         result = run("explain", plain, "--chunks", "2,-1,-1", "--threads", "3")
         assert result.exit_code == 0
         assert result.stdout == expected + "\n"
 
     @pytest.mark.parametrize(
-        ("given", "chunks"),
+        ("text", "chunks"),
         [
             ("auto", "auto"),
             ("64 B", "64 B"),
@@ -167,12 +167,12 @@ class TestExplain:
             ("1,auto,7", (1, "auto", 7)),
         ],
     )
-    def test_explain_takes_chunks_as_read_mrc_does(self, plain, given, chunks):
-        cost = run_json("explain", plain, "--chunks", given)
+    def test_explain_accepts_the_chunks_of_read_mrc(self, plain, text, chunks):
+        cost = run_json("explain", plain, "--chunks", text)
         expected = mrcdist.plan_mrc(plain, chunks=chunks).explain().as_dict()
         assert cost == {**expected, "notes": []}
 
-    def test_too_many_chunks_are_warned_of_once(self, tmp_path):
+    def test_too_many_chunks_cause_one_warning(self, tmp_path):
         path = write_mrc(tmp_path / "many.mrc", counting((50_001, 1, 1), "int8"))
         for flag in ([], ["--json"]):
             result = run("explain", path, "--chunks", "1,-1,-1", *flag)
@@ -183,7 +183,7 @@ class TestExplain:
 class TestErrors:
     @pytest.mark.parametrize("command", ["info", "explain"])
     @pytest.mark.parametrize(
-        ("raw", "says"),
+        ("raw", "problem"),
         [
             (None, "was not found by this process"),
             (b"hello", "not an MRC file"),
@@ -191,7 +191,7 @@ class TestErrors:
         ],
     )
     def test_errors_exit_1_with_cause_and_remedy_and_no_traceback(
-        self, tmp_path, command, raw, says
+        self, tmp_path, command, raw, problem
     ):
         path = tmp_path / "bad.mrc"
         if raw is not None:
@@ -201,7 +201,7 @@ class TestErrors:
             assert result.exit_code == 1
             assert result.stdout == ""
             assert result.stderr.startswith("error: ")
-            for word in (says, "cause: ", "remedy: ", "where: "):
+            for word in (problem, "cause: ", "remedy: ", "where: "):
                 assert word in result.stderr
             assert "Traceback" not in result.stderr
 
@@ -217,7 +217,7 @@ class TestErrors:
         ],
         ids=" ".join,
     )
-    def test_bad_options_say_what_was_given(self, plain, options):
+    def test_errors_about_options_contain_the_value(self, plain, options):
         result = run("explain", plain, *options)
         assert result.exit_code in (1, 2)
         assert result.stdout == ""
@@ -233,41 +233,41 @@ class TestErrors:
         ],
         ids=["cut short", "another scan"],
     )
-    def test_remedies_name_options_as_the_command_line_does(self, tmp_path, raw, option):
+    def test_remedies_contain_options_instead_of_arguments(self, tmp_path, raw, option):
         written = write_acquisition(tmp_path, scan_shape=(2, 3), frame_shape=(8, 8))
         written.movie.write_bytes(raw)
-        said = run("info", written.movie).stderr
-        assert option in said
-        assert "=True" not in said
+        message = run("info", written.movie).stderr
+        assert option in message
+        assert "=True" not in message
 
     @pytest.mark.parametrize(
         ("chunks", "shown"), [("32x32", "'32x32'"), ("0,1,1", "(0, 1, 1)"), ("1,2", "(1, 2)")]
     )
-    def test_chunks_are_asked_for_as_the_command_line_takes_them(self, plain, chunks, shown):
-        said = run("explain", plain, "--chunks", chunks).stderr
-        assert f"--chunks {shown}" in said
-        assert said.split("remedy: ")[1].startswith('pass auto, a size such as "256 MiB"')
-        assert "32,256,-1,-1" in said
+    def test_remedy_for_chunks_has_the_syntax_of_the_command_line(self, plain, chunks, shown):
+        message = run("explain", plain, "--chunks", chunks).stderr
+        assert f"--chunks {shown}" in message
+        assert message.split("remedy: ")[1].startswith('pass auto, a size such as "256 MiB"')
+        assert "32,256,-1,-1" in message
 
-    def test_problems_name_options_as_the_command_line_does(self, plain):
-        said = run("info", plain, "--navigation-shape", "4,4").stderr
-        assert said.startswith("error: --navigation-shape (4, 4) has 16 points")
+    def test_problems_contain_options_instead_of_arguments(self, plain):
+        message = run("info", plain, "--navigation-shape", "4,4").stderr
+        assert message.startswith("error: --navigation-shape (4, 4) has 16 points")
 
     @pytest.mark.parametrize("name", ["movie.mrc", "s3://bucket/a", "infos"])
-    def test_a_file_without_a_command_is_told_of_one(self, name):
+    def test_file_instead_of_a_command_suggests_info(self, name):
         result = run(name)
         assert result.exit_code == 2
         assert (f"mrcdist info {name}" in result.stderr) == (name != "infos")
 
-    def test_a_bad_sidecar_is_where_the_error_says(self, plain, tmp_path):
+    def test_error_about_a_sidecar_has_its_path(self, plain, tmp_path):
         (tmp_path / "text.txt").write_text("no sidecar at all")
-        said = run("info", plain, "--metadata-file", tmp_path / "text.txt").stderr
-        assert f"where: {tmp_path / 'text.txt'}" in said
+        message = run("info", plain, "--metadata-file", tmp_path / "text.txt").stderr
+        assert f"where: {tmp_path / 'text.txt'}" in message
 
-    def test_secrets_in_options_are_not_repeated(self):
+    def test_secrets_in_options_are_not_printed(self):
         secret = "s3cr3t-not-real"
-        given = (f"secret={secret}", "key=k", "client_kwargs.endpoint_url=http://127.0.0.1:1")
-        options = [word for pair in given for word in ("--storage-option", pair)]
+        pairs = (f"secret={secret}", "key=k", "client_kwargs.endpoint_url=http://127.0.0.1:1")
+        options = [word for pair in pairs for word in ("--storage-option", pair)]
         with dask.config.set({"mrcdist.retries": 0}):
             result = run("info", "s3://bucket/a.mrc", *options)
         assert result.exit_code == 1
@@ -286,7 +286,7 @@ class TestCompletion:
     @pytest.mark.parametrize(
         "words", ["mrcdist info some/", "mrcdist info a.mrc --metadata-file some/"]
     )
-    def test_names_of_files_are_left_to_the_shell(self, words):
+    def test_file_names_are_completed_by_the_shell(self, words):
         variables = {
             "_MRCDIST_COMPLETE": "bash_complete",
             "COMP_WORDS": words,
@@ -304,7 +304,7 @@ class TestCompletion:
         ("jobqueue", "jobqueue.yaml"),
     ],
 )
-def test_example_prints_the_file_of_deploy(name, file):
+def test_example_prints_the_file_in_deploy(name, file):
     done = CliRunner().invoke(main, ["example", name])
     text = (ROOT / "deploy" / "slurm" / file).read_text("utf-8")
     assert (done.exit_code, done.output) == (0, text)

@@ -1,4 +1,4 @@
-"""Options of the command line: those of a read are the arguments of `ReadOptions`."""
+"""Options of the command line; those for reading are fields of `ReadOptions`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(*arguments):
     return result
 
 
-class TestOptionsOfARead:
+class TestReadOptions:
     @pytest.mark.parametrize(
         ("command", "names"),
         [
@@ -42,9 +42,9 @@ class TestOptionsOfARead:
             ("validate", {"metadata_file", "endianness", "mode0"}),
         ],
     )
-    def test_each_command_has_the_options_that_matter_to_it(self, command, names):
+    def test_each_command_has_its_options(self, command, names):
         options = options_of(command)
-        # The chunks of check-workers are what it reads of each worker's share.
+        # `chunks` of check-workers is the amount of data that each worker reads.
         assert {name for name in ARGUMENTS if name in options} - {"chunks"} == names - {"chunks"}
         for name in names:
             assert options[name].help == ARGUMENTS[name].metadata["help"]
@@ -54,14 +54,14 @@ class TestOptionsOfARead:
         ("command", "needs"),
         [("info", []), ("explain", []), ("validate", []), ("mean", ["--out", "a.npy"])],
     )
-    def test_defaults_are_those_of_the_functions(self, command, needs):
-        given = main.commands[command].make_context(command, ["a.mrc", *needs]).params
-        defaults = {name: given[name] for name in ARGUMENTS if name in given}
+    def test_defaults_equal_those_of_the_functions(self, command, needs):
+        params = main.commands[command].make_context(command, ["a.mrc", *needs]).params
+        defaults = {name: params[name] for name in ARGUMENTS if name in params}
         assert defaults == {name: ARGUMENTS[name].default for name in defaults}
         assert defaults["mode0"] is None
 
     @pytest.mark.parametrize("option", ["--metadata-file", "--scan-file", "--tilt-file"])
-    def test_none_is_no_file(self, tmp_path, monkeypatch, option):
+    def test_none_means_no_file(self, tmp_path, monkeypatch, option):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "none").write_bytes(b"not read")
         path = write_mrc(tmp_path / "a.mrc", counting((2, 3, 4), "int16"))
@@ -69,7 +69,7 @@ class TestOptionsOfARead:
         assert run("info", path, option, "./none").stderr != ""
 
     @pytest.mark.parametrize(("word", "order"), [("little", "<"), ("big", ">")])
-    def test_byte_orders_are_words(self, tmp_path, word, order):
+    def test_byte_orders_are_given_as_words(self, tmp_path, word, order):
         path = write_mrc(tmp_path / "a.mrc", counting((2, 3, 4), "int16"), byteorder=order)
         found = run("info", path, "--endianness", word, "--json")
         assert (found.exit_code, json.loads(found.stdout)["notes"]) == (0, [])
@@ -77,14 +77,14 @@ class TestOptionsOfARead:
         assert "endianness" in run("info", path, "--endianness", other).stderr
 
     @pytest.mark.parametrize("command", ["info", "validate"])
-    def test_words_that_are_no_byte_order_are_refused(self, tmp_path, command):
+    def test_unknown_modes_are_refused(self, tmp_path, command):
         path = write_mrc(tmp_path / "a.mrc", counting((2, 3, 4), "int16"))
         refused = run(command, path, "--mode0", "int32")
         assert refused.exit_code == 2
         assert "'int8', 'uint8'" in refused.stderr
 
 
-def test_statistics_are_compared_with_the_sign_that_is_asked_for(tmp_path):
+def test_statistics_are_compared_with_the_requested_sign(tmp_path):
     pixels = np.arange(256, dtype="uint8").reshape(1, 16, 16)
     statistics = (0.0, 255.0, float(pixels.mean()), float(pixels.std()))
     path = write_mrc(tmp_path / "a.mrc", pixels, mode=0, statistics=statistics)
@@ -94,7 +94,7 @@ def test_statistics_are_compared_with_the_sign_that_is_asked_for(tmp_path):
     assert "the data have -128" in signed.stdout
 
 
-def test_a_storage_option_that_is_a_secret_without_its_key_is_not_repeated(tmp_path):
+def test_secret_passed_as_a_storage_option_without_key_is_not_printed(tmp_path):
     for text in ("hunter22", "token-hunter22"):
         ended = CliRunner().invoke(main, ["info", str(tmp_path / "a"), "--storage-option", text])
         assert ended.exit_code in (1, 2)

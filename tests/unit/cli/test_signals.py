@@ -17,12 +17,12 @@ import pytest
 from mrcdist.cli.group import main, stopping
 from mrcdist.errors import MrcdistError
 
-# Where signals are handled.
+# Modules that handle signals.
 TRACED = ("group.py", "console.py", "contextlib.py")
 
 
-class Ending:
-    """Gets a signal where Python ignores exceptions."""
+class SignalInFinalizer:
+    """Raises a signal in `__del__`, where Python ignores exceptions."""
 
     def __init__(self, number: signal.Signals) -> None:
         self.number = number
@@ -33,7 +33,7 @@ class Ending:
 
 @pytest.fixture(autouse=True)
 def _ctrl_c() -> Iterator[None]:
-    """Python's own handler: a shell may have had it ignored, and packages set theirs."""
+    """Set Python's handler: a shell may ignore the signal, and packages set their own handlers."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -41,7 +41,7 @@ def _ctrl_c() -> Iterator[None]:
 
 def end_and_wait(number: signal.Signals) -> None:
     with stopping(click.Context(click.Command("mean")), "nothing is kept"):
-        ending = Ending(number)
+        ending = SignalInFinalizer(number)
         del ending
         time.sleep(60)
 
@@ -56,18 +56,18 @@ def test_signal_during_a_finalizer_is_not_lost(
     assert capsys.readouterr().err.endswith("; nothing is kept\n")
 
 
-def test_signal_that_was_ignored_stops_nothing_that_comes_after_the_job() -> None:
+def test_resent_signal_does_not_arrive_after_the_job() -> None:
     with stopping(click.Context(click.Command("mean"))):
-        ending = Ending(signal.SIGINT)
+        ending = SignalInFinalizer(signal.SIGINT)
         del ending
-    time.sleep(0.1)  # here it would come, ten times as late as it is sent again
+    time.sleep(0.1)  # ten times the delay with which a signal is sent again
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_error_on_the_way_out_does_not_hide_the_signal(
+def test_error_during_cleanup_does_not_hide_the_signal(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A connection that fails as it is closed, say."""
+    """For example, a connection that fails when it is closed."""
 
     def fail_while_stopped() -> None:
         with stopping(click.Context(click.Command("mean"))):
@@ -82,7 +82,7 @@ def test_error_on_the_way_out_does_not_hide_the_signal(
     assert "scheduler" not in capsys.readouterr().err
 
 
-def test_error_is_no_signal() -> None:
+def test_error_is_not_treated_as_a_signal() -> None:
     def fail() -> None:
         with stopping(click.Context(click.Command("mean"))):
             raise MrcdistError("the scheduler is gone")
@@ -92,7 +92,7 @@ def test_error_is_no_signal() -> None:
 
 
 class Killed(BaseException):
-    """What the system does to a process without a handler of SIGTERM."""
+    """Stands for the end of a process without a handler of SIGTERM."""
 
 
 @pytest.mark.skipif(
@@ -100,7 +100,7 @@ class Killed(BaseException):
     reason="Python 3.13 handles a signal that a trace function raises later, at pytest's own lines",
 )
 class TestSignalAtEachLine:
-    """From the first line of the command line to the last: an exit status, never a traceback."""
+    """A signal at any line of the command line: an exit status, never a traceback."""
 
     @pytest.fixture
     def command(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
@@ -116,7 +116,7 @@ class TestSignalAtEachLine:
         signal.signal(signal.SIGTERM, before)
 
     def ended(self, command: str, number: signal.Signals, line: int) -> tuple[object, bool]:
-        """Run a command that gets a signal at a line; return its end, and whether it came to it."""
+        """Send a signal at a line; return the end of the command and whether the line ran."""
         left = line
 
         def kill(*_: object) -> None:
@@ -140,14 +140,14 @@ class TestSignalAtEachLine:
             main([command])
         except SystemExit as end:
             return end.code, left <= 0
-        except BaseException as error:  # noqa: BLE001 that is what is looked for
+        except BaseException as error:  # noqa: BLE001 any error
             return type(error).__name__, left <= 0
         finally:
             sys.settrace(before)
         raise AssertionError("a command ends with an exit status")
 
     def ends(self, command: str, number: signal.Signals) -> list[object]:
-        """Return how a command ends that gets the signal at the first, second, third line …"""
+        """Return how a command ends for a signal at the first, second, third line, …"""
         found = []
         for line in itertools.count(1):
             end, reached = self.ended(command, number, line)
@@ -156,10 +156,10 @@ class TestSignalAtEachLine:
                 break
         return found
 
-    def test_sigterm_ends_it_as_the_system_does_or_with_143(self, command: str) -> None:
+    def test_sigterm_kills_the_process_or_ends_it_with_143(self, command: str) -> None:
         assert set(self.ends(command, signal.SIGTERM)) == {0, 143, "Killed"}
 
-    def test_ctrl_c_ends_it_with_130_but_for_its_first_and_last_lines(self, command: str) -> None:
+    def test_ctrl_c_ends_with_130_except_at_the_first_and_last_lines(self, command: str) -> None:
         found = self.ends(command, signal.SIGINT)
         first = found.index(130)
         assert first < 10
@@ -167,7 +167,7 @@ class TestSignalAtEachLine:
         assert set(found[first:-2]) <= {0, 130}
 
 
-def test_other_errors_of_finalizers_are_reported(
+def test_other_errors_in_finalizers_are_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Failing:
