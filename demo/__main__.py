@@ -22,7 +22,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster, as_completed, futures_of
+from distributed import Client, as_completed, futures_of
 from numpy.typing import NDArray
 
 import mrcdist
@@ -160,8 +160,8 @@ def _cluster(workers: int) -> Iterator[None]:
     """Run a cluster of worker processes for the duration of the context."""
     with tempfile.TemporaryDirectory(prefix="mrcdist-demo-") as scratch, ExitStack() as stack:
         with _step(f"starting {workers} worker processes"):
-            cluster = stack.enter_context(
-                LocalCluster(
+            client = stack.enter_context(
+                Client(
                     n_workers=workers,
                     threads_per_worker=2,
                     processes=True,
@@ -171,7 +171,6 @@ def _cluster(workers: int) -> Iterator[None]:
                     silence_logs=logging.ERROR,
                 )
             )
-            client = stack.enter_context(Client(cluster))
             client.run(importlib.import_module, "s3fs")  # would delay the first reads
         yield
 
@@ -238,22 +237,18 @@ def _format_requests(requests: dict[str, int]) -> str:
 
 
 def _compute_with_numpy(acquisition: Acquisition, detectors: Detectors) -> dict[str, NDArray[Any]]:
-    """Compute the same images from the local file with numpy, a few frames at a time."""
-    n = acquisition.frames
-    shape = acquisition.frame_shape
-    movie = np.memmap(acquisition.movie, "<u2", mode="r", offset=_HEADER_BYTES, shape=(n, *shape))
-    pattern = np.zeros(shape, "uint64")
-    bright, dark = np.empty(n, "uint64"), np.empty(n, "uint64")
-    with Progress("  numpy", n, stream=sys.stdout) as progress:
-        for start in range(0, n, 256):
-            part = slice(start, min(start + 256, n))
-            frames = np.asarray(movie[part])
-            pattern += frames.sum(axis=0, dtype="uint64")
-            bright[part] = frames[:, detectors.bright].sum(axis=1, dtype="uint64")
-            dark[part] = frames[:, detectors.dark].sum(axis=1, dtype="uint64")
-            progress.advance(len(frames))
-    scan = acquisition.navigation_shape
-    return {"pattern": pattern, "bright": bright.reshape(scan), "dark": dark.reshape(scan)}
+    """Compute the same images from the local file with numpy."""
+    y, x = acquisition.navigation_shape
+    shape = (y, x, *acquisition.frame_shape)
+    movie = np.memmap(acquisition.movie, "<u2", mode="r", offset=_HEADER_BYTES, shape=shape)
+    masks = {"bright": detectors.bright, "dark": detectors.dark}
+    return {
+        "pattern": movie.sum(axis=(0, 1), dtype="uint64"),
+        **{
+            name: np.einsum("yxij,ij->yx", movie, mask, dtype="uint64")
+            for name, mask in masks.items()
+        },
+    }
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from mrcdist.errors import ArgumentError, MissingExtraError, MrcdistError, Mrcdi
 from mrcdist.extras import install_command
 from mrcdist.formatting import figure_text
 from mrcdist.plotting import colour_norm, downsample, draw_image, require_matplotlib
-from mrcdist.preview.sample import DEFAULT_BUDGET, describe_grid, require_budget
+from mrcdist.preview.reading import mean_frame
+from mrcdist.preview.sample import DEFAULT_BUDGET, every, require_budget
 from mrcdist.preview.scan_data import ScanData, open_scan
 from mrcdist.read_plan import Plan
 
@@ -211,7 +212,7 @@ class Browser:
         self._navigator_image = draw_image(
             self._navigator, self.virtual_image, y, x, title="", extent=scan.extent
         )
-        self._navigator.set_title(describe_grid(scan.ys, scan.xs), fontsize=9)
+        self._navigator.set_title(every(scan.ys.step, "point"), fontsize=9)
         marker = {"ms": 9, "mfc": "none", "mec": _POINT_COLOUR, "mew": 1.6}
         (self._point,) = self._navigator.plot([], [], "o", **marker)
         self._pattern_image = draw_image(
@@ -317,7 +318,7 @@ class Browser:
 
 def _initial_detector(scan: ScanData) -> Ring:
     try:
-        return find_disk(scan.mean)
+        return find_disk(mean_frame(scan.grid.values()))
     except ArgumentError:
         rows, columns = scan.frame_shape
         return Ring((rows - 1) / 2, (columns - 1) / 2, 0.0, max(min(rows, columns) / 8, 1.0))

@@ -22,7 +22,7 @@ from mrcdist.preview.reading import (
     mean_frame,
     mean_on_grid,
 )
-from mrcdist.preview.sample import ImagesSample, ScanSample, VolumeSample, describe_grid
+from mrcdist.preview.sample import ImagesSample, ScanSample, VolumeSample, every
 
 Array = npt.NDArray[Any]
 
@@ -81,10 +81,10 @@ def scan_panels(
     )
     if image is not None:
         return (replace(image, point=point), *patterns)
-    grid = describe_grid(sample.ys, sample.xs)
+    step = sample.ys.step
+    grid = every(step, "point")
     if sample.band != all_rows:
         grid += f", rows {sample.band.start} to {sample.band.stop - 1} of frames"
-    step = sample.ys.step if len(sample.ys) > 1 else sample.xs.step
     # Each point represents the square around it, so the grid may cover less than the scan.
     y, x = replace(y, size=len(sample.ys) * step), replace(x, size=len(sample.xs) * step)
     first = [points[0] - (step - 1) // 2 for points in (sample.ys, sample.xs)]
@@ -141,17 +141,17 @@ def volume_panels(
         cuts = (at[rows.name], at[columns.name])
         return Panel(name, title, image, rows, columns, contrast, cuts=cuts)
 
-    lines = len(sample.column_rows)
-    step = f" and {down.size // lines} rows" if lines > 1 else ""
+    sparsity = [
+        f", {every(sections.step, 'section')}" if sections.step > 1 else ""
+        for sections in (sample.along_row, sample.along_column)
+    ]
+    if (lines := len(sample.column_rows)) > 1:
+        sparsity[1] += f", {every(down.size // lines, 'row')}"
     return (
         panel(image, down, across, depth),
-        panel(along_row, depth, across, down, _describe_sparsity(sample.along_row, "")),
-        panel(along_column, down, depth, across, _describe_sparsity(sample.along_column, step)),
+        panel(along_row, depth, across, down, sparsity[0]),
+        panel(along_column, down, depth, across, sparsity[1]),
     )
-
-
-def _describe_sparsity(sections: range, rows: str) -> str:
-    return f", 1 of {sections.step} sections{rows}" if sections.step > 1 or rows else ""
 
 
 def image_panels(

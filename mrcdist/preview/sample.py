@@ -147,10 +147,13 @@ class ImagesSample(Sample):
     positions: tuple[int, ...]
 
 
-def describe_grid(ys: range, xs: range) -> str:
-    """Describe the spacing of a grid of scan points."""
-    step = ys.step if len(ys) > 1 else xs.step
-    return "every point" if step == 1 else f"1 of {step} × {step} points"
+def every(step: int, noun: str) -> str:
+    """Describe the positions of a range: "every point", "every 7th point"."""
+    if step == 1:
+        return f"every {noun}"
+    teen = 10 < step % 100 < 20
+    suffix = "th" if teen else {1: "st", 2: "nd", 3: "rd"}.get(step % 10, "th")
+    return f"every {step}{suffix} {noun}"
 
 
 def require_budget(budget: int) -> None:

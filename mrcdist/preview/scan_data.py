@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import dask.array as da
@@ -21,7 +20,6 @@ from mrcdist.preview.reading import (
     Point,
     frames_of_grid,
     magnitude,
-    mean_frame,
     mean_on_grid,
     read_pieces,
 )
@@ -67,8 +65,7 @@ class ScanData:
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """Left, right, bottom and top of the grid's image, in scan points."""
-        half = max(self.ys.step, self.xs.step) / 2
-        ys, xs = self.ys, self.xs
+        ys, xs, half = self.ys, self.xs, self.ys.step / 2
         return xs[0] - half, xs[-1] + half, ys[-1] + half, ys[0] - half
 
     def describe_frame(self, y: int, x: int) -> str:
@@ -78,11 +75,6 @@ class ScanData:
             point = tuple(range(i, i + 1) for i in self._index(y, x))
             missing = bool(self.data.layout.frames(point, self.data.table)[0] < 0)
         return f"pattern at y {y}, x {x}" + (": the file has none" if missing else "")
-
-    @cached_property
-    def mean(self) -> Array:
-        """Mean of the grid's patterns, shape (ky, kx)."""
-        return mean_frame(self.grid.values())
 
     def frame(self, y: int, x: int) -> Array:
         """Return the pattern of a scan point, shape (ky, kx): from memory, or with one request."""

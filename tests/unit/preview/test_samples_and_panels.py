@@ -25,6 +25,7 @@ from mrcdist.preview.sample import (
     View,
     VolumeSample,
     choose_view,
+    every,
 )
 
 SCAN = View("scan", (0, 1))
@@ -253,6 +254,12 @@ def test_adjacent_whole_frames_are_merged(frames):
     assert [f for p in pieces for f in p.frames] == sorted(set(frames))
     ends = [(p.frames.start, p.frames.stop) for p in pieces]
     assert all(stop < start for (_, stop), (start, _) in itertools.pairwise(ends))
+
+
+def test_steps_are_described_by_ordinals():
+    described = [every(step, "point") for step in (1, 2, 3, 7, 11, 21, 112)]
+    ordinals = ["", "2nd ", "3rd ", "7th ", "11th ", "21st ", "112th "]
+    assert described == [f"every {ordinal}point" for ordinal in ordinals]
 
 
 # The view of a file
